@@ -1,0 +1,44 @@
+"""gpuseg: exact, distributed customer segmentation.
+
+``import gpuseg`` loads nothing heavy; each public name is imported on first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gpuseg.data.synth import write_customers as write_customers
+    from gpuseg.errors import DataError as DataError
+    from gpuseg.errors import GpusegError as GpusegError
+    from gpuseg.errors import JobError as JobError
+    from gpuseg.errors import ResourceError as ResourceError
+    from gpuseg.estimators.kmeans import KMeans as KMeans
+    from gpuseg.jobs.run import run as run
+    from gpuseg.model import Model as Model
+    from gpuseg.model import load_model as load_model
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "KMeans": "gpuseg.estimators.kmeans",
+    "run": "gpuseg.jobs.run",
+    "Model": "gpuseg.model",
+    "load_model": "gpuseg.model",
+    "write_customers": "gpuseg.data.synth",
+    "GpusegError": "gpuseg.errors",
+    "JobError": "gpuseg.errors",
+    "DataError": "gpuseg.errors",
+    "ResourceError": "gpuseg.errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

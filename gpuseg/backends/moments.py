@@ -1,0 +1,64 @@
+"""Exact sums of float32 columns when nothing about them is known yet."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_EXPONENTS = 256
+HALF_BITS = 24
+
+
+@dataclass
+class Moments:
+    """Exact Σx and Σx² of float32 columns, as integers per exponent; merged by adding.
+
+    A finite float32 is s·m·2^(e-150) with a significand m < 2^24 and a biased exponent
+    1 <= e <= 254 (subnormal numbers share e = 1). The square's significand m² < 2^48 is kept
+    as two halves of 24 bits, so an int64 holds the sum of 2^39 rows.
+
+    Attributes
+    ----------
+    first : int64 (d, 256)
+        Σ s·m for each exponent.
+    second_high, second_low : int64 (d, 256)
+        Σ of the upper and lower 24 bits of m².
+    """
+
+    first: NDArray[np.int64]
+    second_high: NDArray[np.int64]
+    second_low: NDArray[np.int64]
+
+    @classmethod
+    def zeros(cls, n_features: int) -> "Moments":
+        """Return the moments of no rows."""
+        shape = (n_features, N_EXPONENTS)
+        return cls(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64))
+
+    def merge(self, other: "Moments") -> "Moments":
+        """Return the moments of both sets of rows together."""
+        return Moments(
+            self.first + other.first,
+            self.second_high + other.second_high,
+            self.second_low + other.second_low,
+        )
+
+    def totals(self, feature: int) -> tuple[Fraction, Fraction]:
+        """Return the exact (Σx, Σx²) of one feature."""
+        total, squares = Fraction(0), Fraction(0)
+        used = self.first[feature] | self.second_high[feature] | self.second_low[feature]
+        for e in np.flatnonzero(used).tolist():
+            unit = Fraction(2) ** (e - 150)
+            square = (int(self.second_high[feature, e]) << HALF_BITS) + int(
+                self.second_low[feature, e]
+            )
+            total += int(self.first[feature, e]) * unit
+            squares += square * unit * unit
+        return total, squares
+
+
+def mean_and_variance(total: Fraction, squares: Fraction, count: int) -> tuple[float, float]:
+    """Return the mean and the population variance, each rounded once from the exact value."""
+    mean = total / count
+    return float(mean), float(squares / count - mean * mean)

@@ -1,0 +1,1 @@
+"""The CPU in earnest: one compiled kernel a file, all without the interpreter lock."""

@@ -1,0 +1,66 @@
+"""The numba backend: checks nothing, allocates results, calls the kernels."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.base import Centers, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.numba_ import columns, distance, lloyd
+from gpuseg.backends.numpy_ import NumpyBackend
+
+_NO_WEIGHT = np.empty(0)
+
+
+class NumbaBackend(NumpyBackend):
+    """See `backends.base.Backend`; `key_histogram` is the specification's own."""
+
+    name = "numba"
+
+    def summarize(
+        self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
+    ) -> Summary:
+        summary = Summary.empty(x.shape[1])
+        summary.rows = x.shape[0]
+        moments = summary.moments
+        columns.summarize(
+            x, transform, first_row,
+            summary.counts, summary.firsts, summary.minimum, summary.maximum,
+            moments.first, moments.second_high, moments.second_low,
+        )  # fmt: skip
+        return summary
+
+    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
+        p = preparation
+        columns.prepare(x, p.fill, p.transform, p.shift, p.scale)
+
+    def lloyd(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64] | None,
+        centers: Centers,
+        grid: SumGrid,
+    ) -> Partial:
+        c = distance.FastCenters(centers)
+        partial = Partial(np.zeros_like(c.exact), np.zeros(c.exact.shape[0]))
+        lloyd.lloyd(
+            x, _NO_WEIGHT if weight is None else weight,
+            c.exact, c.shift, c.rounded, c.half_norms, c.largest_norm,
+            grid.sums, grid.weight, partial.sums, partial.weight,
+        )  # fmt: skip
+        return partial
+
+    def nearest(
+        self, x: NDArray[np.float32], centers: Centers
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        c = distance.FastCenters(centers)
+        labels, distances = np.empty(x.shape[0], np.int32), np.empty(x.shape[0])
+        distance.nearest(
+            x, c.exact, c.shift, c.rounded, c.half_norms, c.largest_norm, labels, distances
+        )
+        return labels, distances
+
+    def squared_distances(
+        self, x: NDArray[np.float32], centers: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        distances = np.empty((x.shape[0], centers.shape[0]))
+        distance.squared_distances(x, centers, distances)
+        return distances

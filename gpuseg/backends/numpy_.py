@@ -1,0 +1,114 @@
+"""The specification of every primitive: short, obvious, the oracle of the tests. Never clever."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.base import NO_ROW, Centers, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.log1p import log1p
+from gpuseg.backends.moments import HALF_BITS, Moments
+
+_ROWS_AT_A_TIME = 8192
+
+
+class NumpyBackend:
+    """See `backends.base.Backend` for what each primitive does."""
+
+    name = "numpy"
+
+    def summarize(
+        self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
+    ) -> Summary:
+        summary = Summary.empty(x.shape[1])
+        summary.rows = x.shape[0]
+        for f, code in enumerate(transform.tolist()):
+            column = x[:, f]
+            missing, infinite = np.isnan(column), np.isinf(column)
+            outside = (column <= -1) & ~infinite if code else np.zeros_like(missing)
+            for kind, found in enumerate((missing, infinite, outside)):
+                rows = np.flatnonzero(found)
+                summary.counts[kind, f] = rows.size
+                summary.firsts[kind, f] = first_row + rows[0] if rows.size else NO_ROW
+            values = _transformed(column[~(missing | infinite | outside)], code)
+            if values.size:
+                summary.minimum[f], summary.maximum[f] = values.min(), values.max()
+            _add_moments(summary.moments, f, values)
+        return summary
+
+    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
+        for f, code in enumerate(preparation.transform.tolist()):
+            column = np.where(np.isnan(x[:, f]), preparation.fill[f], x[:, f])
+            values = _transformed(column, code).astype(np.float64)
+            x[:, f] = (values - preparation.shift[f]) / preparation.scale[f]
+
+    def key_histogram(
+        self, column: NDArray[np.float32], prefixes: Sequence[int] | None
+    ) -> NDArray[np.int64]:
+        bits = column[~np.isnan(column)].view(np.uint32)
+        negative = bits >> np.uint32(31) == 1
+        keys = np.where(negative, ~bits, bits | np.uint32(0x80000000))
+        high, low = keys >> np.uint32(16), keys & np.uint32(0xFFFF)
+        if prefixes is None:
+            return np.bincount(high, minlength=65536)
+        counts = [np.bincount(low[high == prefix], minlength=65536) for prefix in prefixes]
+        return np.array(counts, dtype=np.int64)
+
+    def lloyd(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64] | None,
+        centers: Centers,
+        grid: SumGrid,
+    ) -> Partial:
+        k = centers.values.shape[0]
+        labels, _ = self.nearest(x, centers)
+        w = np.ones(x.shape[0]) if weight is None else weight
+        terms = w[:, None] * (x.astype(np.float64) - centers.shift.astype(np.float64))
+        terms = (terms + grid.sums) - grid.sums
+        w = (w + grid.weight) - grid.weight
+        partial = Partial(np.zeros((k, x.shape[1])), np.zeros(k))
+        np.add.at(partial.sums, labels, terms)
+        np.add.at(partial.weight, labels, w)
+        return partial
+
+    def nearest(
+        self, x: NDArray[np.float32], centers: Centers
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        labels = np.empty(x.shape[0], np.int32)
+        distances = np.empty(x.shape[0])
+        for start in range(0, x.shape[0], _ROWS_AT_A_TIME):
+            rows = slice(start, start + _ROWS_AT_A_TIME)
+            block = self.squared_distances(x[rows], centers.values)
+            labels[rows] = block.argmin(axis=1)
+            distances[rows] = block.min(axis=1)
+        return labels, distances
+
+    def squared_distances(
+        self, x: NDArray[np.float32], centers: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        total = np.zeros((x.shape[0], centers.shape[0]))
+        for f in range(x.shape[1]):
+            difference = x[:, f].astype(np.float64)[:, None] - centers[:, f]
+            total += difference * difference
+        return total
+
+
+def _transformed(values: NDArray[np.float32], code: int) -> NDArray[np.float32]:
+    return log1p(values.astype(np.float64)).astype(np.float32) if code else values
+
+
+def _add_moments(moments: Moments, f: int, values: NDArray[np.float32]) -> None:
+    bits = values.view(np.uint32).astype(np.int64)
+    field = (bits >> 23) & 0xFF
+    exponent = np.maximum(field, 1)
+    significand = (bits & 0x7FFFFF) | ((field > 0).astype(np.int64) << 23)
+    signed = np.where(bits >> 31 == 1, -significand, significand)
+    square = significand * significand
+    terms = (
+        (moments.first, signed),
+        (moments.second_high, square >> HALF_BITS),
+        (moments.second_low, square & ((1 << HALF_BITS) - 1)),
+    )
+    for table, term in terms:
+        np.add.at(table[f], exponent, term)

@@ -1,0 +1,1 @@
+"""The algorithms, written once, over shards, a backend and an executor."""

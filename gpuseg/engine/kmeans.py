@@ -1,0 +1,263 @@
+"""k-means by exact Lloyd iteration, over shards; the same bits however the rows are sharded.
+
+Steps, numbered in `fit_kmeans`:
+
+1. Measure: exact mean, variance and range of each feature; total and largest weight.
+2. Seed on a sample, refine there (`engine.seeding`).
+3. Iterate: each shard assigns its rows and sums them per centre in one pass; the sums are on
+   a grid (`engine.exact`), so adding them up is exact. Empty clusters move to the rows
+   farthest from their centres, as in scikit-learn.
+4. Assign: always one last pass, so labels equal predict(X).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends import registry
+from gpuseg.backends.base import Centers, Partial, SumGrid
+from gpuseg.engine import columns, passes, seeding
+from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.preparation import column_statistics
+from gpuseg.errors import DataError
+from gpuseg.runtime.executor import Executor, InProcess
+
+_AUTO_SEEDINGS = 10
+_REFINING_ITERATIONS = 20
+
+OnIteration = Callable[[int, float, float], None]
+"""Takes the iteration's number, an estimate of its inertia, and Σ|Δcentre|²."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What step 1 finds out.
+
+    Attributes
+    ----------
+    n_rows : int
+    shift : float32 (d,)
+        The mean; distances and sums are measured from it.
+    reach : float64 (d,)
+        max |x - shift|.
+    mean_variance : float
+        Mean over the features of their population variance.
+    largest_weight : float
+    weighted : bool
+    squares : float
+        Σ w·|x - shift|², for the estimate of the inertia.
+    """
+
+    n_rows: int
+    shift: NDArray[np.float32]
+    reach: NDArray[np.float64]
+    mean_variance: float
+    largest_weight: float
+    weighted: bool
+    squares: float
+
+    def sum_grid(self) -> SumGrid:
+        """Return the grids of a Lloyd pass."""
+        magics = [grid_magic(self.n_rows, r * self.largest_weight) for r in self.reach.tolist()]
+        return SumGrid(np.array(magics), grid_magic(self.n_rows, self.largest_weight))
+
+    def inertia_grid(self, centers: NDArray[np.float64]) -> tuple[float, float]:
+        """Return the two grids for Σ w·d²; d_f <= max|x - shift| + max|c - shift|."""
+        reach = self.reach + np.abs(centers - self.shift).max(axis=0)
+        largest = float(reach @ reach) * self.largest_weight
+        coarse = grid_magic(self.n_rows, largest)
+        return coarse, finer_magic(self.n_rows, coarse)
+
+
+@dataclass(frozen=True)
+class KMeansFit:
+    """A fitted k-means.
+
+    Attributes
+    ----------
+    centers : Centers
+    inertia : float
+        Σ w·|x - centre|², float64, exact up to the last rounding of each row's distance.
+    n_iter : int
+    converged : bool
+        Whether `tol` was reached within `max_iter`.
+    sizes : int64 (k,)
+    """
+
+    centers: Centers
+    inertia: float
+    n_iter: int
+    converged: bool
+    sizes: NDArray[np.int64]
+
+    @property
+    def n_distinct(self) -> int:
+        """Number of distinct centres; below k where the data has too few distinct rows."""
+        return len(np.unique(self.centers.values, axis=0))
+
+
+def fit_kmeans(
+    executor: Executor,
+    params: KMeansParams,
+    backend: str,
+    on_iteration: OnIteration = lambda n_iter, inertia, shift: None,
+) -> KMeansFit:
+    """Fit k-means to the placed shards; their labels and distances are stored in them.
+
+    Raises
+    ------
+    DataError
+        For fewer rows than clusters, values that are not finite, and weights that are all zero.
+    """
+    measured = measure(executor, backend)  # 1
+    if measured.n_rows < params.n_clusters:
+        raise DataError(
+            f"n_clusters = {params.n_clusters}, but there are only {measured.n_rows} rows; "
+            f"use n_clusters <= {measured.n_rows}"
+        )
+    best: KMeansFit | None = None
+    for initial in _initial_centers(executor, params, backend, measured):  # 2
+        fit = _lloyd(executor, params, backend, measured, initial, on_iteration)  # 3
+        if best is None or fit.inertia < best.inertia:
+            best = fit
+    assert best is not None  # there is always at least one start
+    _assign(executor, backend, measured, best.centers, keep=True)  # 4
+    return best
+
+
+def measure(executor: Executor, backend: str) -> Measured:
+    """Step 1: measure the placed shards."""
+    n_features = executor.run(passes.n_features)[0]
+    no_transform = np.zeros(n_features, np.int64)
+    summary = columns.merged(executor.run(columns.summarize, backend, no_transform))
+    if summary.rows == 0 or (summary.valid() < summary.rows).any():
+        raise DataError(
+            f"{summary.counts[0].sum()} values are missing and {summary.counts[1].sum()} are "
+            f"infinite or beyond float32 in {summary.rows} prepared rows; "
+            "k-means needs finite values and at least one row"
+        )
+    mean, variance = column_statistics(summary)
+    shift = mean.astype(np.float32)
+    reach = np.maximum(summary.maximum - shift, shift - summary.minimum)
+    weights = [w for w in executor.run(passes.largest_weight) if w is not None]
+    largest = max(weights, default=1.0)
+    if largest == 0:
+        raise DataError("all weights are zero; at least one row needs a positive weight")
+    if weights:
+        squares = sum(executor.run(passes.weighted_squares, shift))
+    else:
+        squares = summary.rows * float((variance + (mean - shift) ** 2).sum())
+    mean_variance = float(variance.mean())
+    return Measured(summary.rows, shift, reach, mean_variance, largest, bool(weights), squares)
+
+
+def _initial_centers(
+    executor: Executor, params: KMeansParams, backend: str, measured: Measured
+) -> list[NDArray[np.float64]]:
+    """Step 2: return the starts of the runs on the whole data, each (k, d)."""
+    k, seed = params.n_clusters, params.random_state
+    if not isinstance(params.init, str):
+        return [np.array(params.init, dtype=np.float64)]
+    magic = measured.sum_grid().weight
+    weights = executor.run(passes.total_weight, magic)
+    sample = seeding.draw_sample(executor, measured.n_rows, weights, magic, k, seed)
+
+    def distinct(limit: int) -> NDArray[np.float32]:
+        found = np.concatenate(executor.run(passes.distinct, limit))
+        return passes.first_distinct(found, limit)
+
+    runs = 1 if params.n_init == "auto" else params.n_init
+    if params.init == "random":
+        return [seeding.random_centers(sample, k, seed, r, distinct) for r in range(runs)]
+    seedings = _AUTO_SEEDINGS if params.n_init == "auto" else runs
+    local = InProcess()
+    local.place(lambda shard, env: shard, [sample.shard()])
+    quick = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})
+    on_sample = measure(local, backend)
+    refined = [
+        _lloyd(
+            local, quick, backend, on_sample,
+            seeding.seed_centers(sample, registry.get(backend), k, seed, r, distinct),
+        )
+        for r in range(seedings)
+    ]  # fmt: skip
+    if params.n_init == "auto":
+        refined = [min(refined, key=lambda fit: fit.inertia)]
+    return [fit.centers.values for fit in refined]
+
+
+def _lloyd(
+    executor: Executor,
+    params: KMeansParams,
+    backend: str,
+    measured: Measured,
+    initial: NDArray[np.float64],
+    on_iteration: OnIteration = lambda n_iter, inertia, shift: None,
+) -> KMeansFit:
+    """Step 3: iterate from `initial` until the centres rest, and measure the inertia."""
+    grid = measured.sum_grid()
+    tolerance = params.tol * measured.mean_variance
+    centers = Centers(initial, measured.shift)
+    converged, n_iter = False, 0
+    while n_iter < params.max_iter and not converged:
+        n_iter += 1
+        partials = executor.run(passes.lloyd, backend, centers, grid)
+        total = partials[0]
+        for partial in partials[1:]:
+            total.add(partial)
+        estimate = _estimated_inertia(total, centers, measured)
+        if not total.weight.all():
+            _relocate_empty(executor, backend, total, centers, grid)
+        moved = _means(total, centers)
+        change = float(((moved.values - centers.values) ** 2).sum())
+        centers, converged = moved, change <= tolerance
+        on_iteration(n_iter, estimate, change)
+    assigned = _assign(executor, backend, measured, centers, keep=False)
+    return KMeansFit(centers, assigned.inertia, n_iter, converged, assigned.sizes)
+
+
+def _means(total: Partial, centers: Centers) -> Centers:
+    """Return the centres' new places; a centre without rows stays."""
+    weight = np.where(total.weight == 0, 1.0, total.weight)[:, None]
+    means = centers.shift.astype(np.float64) + total.sums / weight
+    occupied = (total.weight != 0)[:, None]
+    return Centers(np.where(occupied, means, centers.values), centers.shift)
+
+
+def _estimated_inertia(total: Partial, centers: Centers, measured: Measured) -> float:
+    """Return Σ w|x - c|² = Σ w|z|² - 2 Σ a·S + Σ W|a|², z and a measured from the shift."""
+    a = centers.values - centers.shift
+    crossed = float((a * total.sums).sum())
+    return measured.squares - 2 * crossed + float((total.weight * (a * a).sum(axis=1)).sum())
+
+
+def _relocate_empty(
+    executor: Executor, backend: str, total: Partial, centers: Centers, grid: SumGrid
+) -> None:
+    """Give each empty cluster one of the rows farthest from their centres, as scikit-learn does.
+
+    The row leaves its old cluster: its terms are subtracted exactly as they were added.
+    """
+    empty = np.flatnonzero(total.weight == 0)
+    found = executor.run(passes.farthest, backend, centers, len(empty))
+    rows = passes.Rows.concatenate(found).highest(len(empty))
+    terms = rows.weight[:, None] * (rows.x.astype(np.float64) - centers.shift.astype(np.float64))
+    terms = passes.on_grid(terms, grid.sums)
+    weights = passes.on_grid(rows.weight, grid.weight)
+    for i in np.flatnonzero(rows.score > 0).tolist():
+        new, old = empty[i], rows.label[i]
+        total.sums[old] -= terms[i]
+        total.weight[old] -= weights[i]
+        total.sums[new], total.weight[new] = terms[i], weights[i]
+
+
+def _assign(
+    executor: Executor, backend: str, measured: Measured, centers: Centers, keep: bool
+) -> passes.Assigned:
+    send: Any = executor.update if keep else executor.run
+    parts = send(passes.assign, backend, centers, measured.inertia_grid(centers.values), keep)
+    return passes.Assigned.merged(parts)

@@ -1,0 +1,1 @@
+"""The public, scikit-learn-shaped estimators: parameters and fitted attributes, no arithmetic."""

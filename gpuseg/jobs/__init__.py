@@ -1,0 +1,1 @@
+"""Job files: validated whole, composed into one run."""

@@ -1,0 +1,1 @@
+"""Where shards live and functions run: in this process or on Dask workers."""

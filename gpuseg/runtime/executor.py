@@ -1,0 +1,139 @@
+"""Where shards live and functions on them run; the engine sees only this.
+
+A function sent to the shards is called as ``function(shard, env, *args)`` and returns
+something small. Functions that change the shard are remembered: they are its lineage, from
+which a lost shard is built again, bit for bit.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+R = TypeVar("R")
+
+BLOCK_ROWS = 65_536
+"""Rows handed to a thread at a time: 4 MB at 16 features; a pass has enough blocks to balance."""
+
+
+def _silent(_: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Env:
+    """What a function may use where it runs.
+
+    Attributes
+    ----------
+    threads : int
+        Threads it may start.
+    report : callable
+        Takes the number of rows just done, for the progress bar.
+    """
+
+    threads: int = 1
+    report: Callable[[int], None] = _silent
+
+    def map(self, function: Callable[[Any], R], items: Sequence[Any]) -> list[R]:
+        """Call `function` on each item, on `threads` threads; results in the items' order."""
+        if self.threads == 1 or len(items) < 2:
+            return [function(item) for item in items]
+        pool = ThreadPoolExecutor(self.threads)
+        try:
+            return list(pool.map(function, items))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def map_blocks(self, function: Callable[[slice], R], n_rows: int) -> list[R]:
+        """Call `function` on slices that cover 0 … n_rows - 1, `BLOCK_ROWS` rows each."""
+        starts = range(0, n_rows, BLOCK_ROWS)
+        return self.map(function, [slice(i, min(i + BLOCK_ROWS, n_rows)) for i in starts])
+
+
+class Executor(Protocol):
+    """Places shards and runs functions on them."""
+
+    n_shards: int
+
+    def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
+        """Build shard i as ``load(plans[i], env)``, where it will live."""
+        ...
+
+    def run(
+        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    ) -> list[R]:
+        """Call the function on every shard; results in the order of the shards.
+
+        ``each[i]``, where given, follows `args` in the call on shard i.
+        """
+        ...
+
+    def update(
+        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    ) -> list[R]:
+        """Call a function that changes the shard, and remember it."""
+        ...
+
+    def exchange(
+        self,
+        split: Callable[..., Sequence[Any]],
+        join: Callable[[Sequence[Any]], R],
+        n_pieces: int,
+    ) -> list[R]:
+        """All to all: join piece j of every shard's ``split(shard, env, n_pieces)``, for each j."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest says of it: cluster, n_workers, threads_per_worker."""
+        ...
+
+
+class InProcess:
+    """Shards in this process, functions called directly.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads that a function may start; the processors this process may use by default.
+    report : callable, optional
+        Takes the number of rows just done.
+    """
+
+    def __init__(self, threads: int | None = None, report: Callable[[int], None] = _silent) -> None:
+        self.env = Env(threads or available_cpus(), report)
+        self.n_shards = 0
+        self._shards: list[Any] = []
+
+    def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
+        self._shards = [load(plan, self.env) for plan in plans]
+        self.n_shards = len(self._shards)
+
+    def run(
+        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    ) -> list[R]:
+        own = [()] * self.n_shards if each is None else [(item,) for item in each]
+        return [
+            function(shard, self.env, *args, *extra)
+            for shard, extra in zip(self._shards, own, strict=True)
+        ]
+
+    update = run
+
+    def exchange(
+        self,
+        split: Callable[..., Sequence[Any]],
+        join: Callable[[Sequence[Any]], R],
+        n_pieces: int,
+    ) -> list[R]:
+        pieces = [split(shard, self.env, n_pieces) for shard in self._shards]
+        return [join([own[j] for own in pieces]) for j in range(n_pieces)]
+
+    def describe(self) -> dict[str, Any]:
+        return {"cluster": "local", "n_workers": 1, "threads_per_worker": self.env.threads}
+
+
+def available_cpus() -> int:
+    """Return the number of processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

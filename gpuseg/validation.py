@@ -1,0 +1,92 @@
+"""One sentence for each broken rule: the key, the value seen, the rule, the next step."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gpuseg.errors import JobError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], values: Mapping[str, Any], where: str = "") -> M:
+    """Build `model` from `values`, or say what is wrong with them.
+
+    Parameters
+    ----------
+    model : pydantic model class
+    values : mapping
+    where : str
+        What goes before each key in a message, such as ``"segment."``.
+
+    Raises
+    ------
+    JobError
+        With one line for each broken rule.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = _sentences(error, model, where)
+        raise JobError("\n".join(dict.fromkeys(lines))) from None
+
+
+def nearest_known(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known name, or all of them."""
+    options = list(known)
+    close = get_close_matches(name, options, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(options)}"
+
+
+def _sentences(error: ValidationError, model: type[BaseModel], where: str) -> list[str]:
+    """Say each error once: the branches of a union that fail at one key make one sentence."""
+    rules: dict[str, list[str]] = {}
+    seen: dict[str, Any] = {}
+    for one in error.errors():
+        path = _keys(one["loc"], model)
+        key = where + ".".join(path)
+        if one["type"] == "extra_forbidden":
+            parent = _model_at(path[:-1], model)
+            rule = f"unknown key; {nearest_known(path[-1], parent.model_fields)}"
+            rules[f"{key}"] = [rule]
+        elif one["type"] == "missing":
+            rules[key] = ["missing; this key is required"]
+        else:
+            rules.setdefault(key, []).append(_rule(one["msg"]))
+            seen.setdefault(key, one["input"])
+    return [
+        (f"{key} = {seen[key]!r}: " if key in seen else f"{key}: ")
+        + " or ".join(dict.fromkeys(each))
+        for key, each in rules.items()
+    ]
+
+
+def _rule(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if message.startswith("Input should be"):
+        return "must be" + message.removeprefix("Input should be")
+    return message
+
+
+def _keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    """Return the part of an error's location that a user wrote, without the unions' branches."""
+    path: list[str] = []
+    current: type[BaseModel] | None = model
+    for part in location:
+        if current is None:
+            break
+        path.append(str(part))
+        field = current.model_fields.get(str(part))
+        kind = field.annotation if field else None
+        current = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    return path
+
+
+def _model_at(path: list[str], model: type[BaseModel]) -> type[BaseModel]:
+    for part in path:
+        kind = model.model_fields[part].annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            model = kind
+    return model

@@ -1,0 +1,299 @@
+"""The terminal table and the HTML report, both made from a manifest alone."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from gpuseg.insight import format as fmt
+from gpuseg.insight.report import render_report
+from gpuseg.insight.table import ordered_segments, segment_table, top_features
+
+VOID = {"meta", "link", "wbr", "br", "img", "hr", "input"}
+
+
+def make_manifest(
+    n_segments: int = 4, names: tuple[str, ...] = ("spend", "orders", "recency", "basket")
+) -> dict[str, Any]:
+    features = {
+        name: {"mean": 10.0 * (i + 1), "std": 2.0, "min": 0.0, "max": 99.0, "missing": 0}
+        | {"fill": None, "transform": "none", "shift": 1.0, "scale": 2.0}
+        for i, name in enumerate(names)
+    }
+    segments = []
+    for s in range(n_segments):
+        deviation = {name: ((s * 7 + i * 5) % 11 - 5) / 2 for i, name in enumerate(names)}
+        center = {name: features[name]["mean"] + 2 * deviation[name] for name in names}
+        size = 1000 * (s + 1)
+        share = 2 * (s + 1) / (n_segments * (n_segments + 1))
+        segments.append(
+            {"segment": s, "size": size, "share": share, "weight": float(size)}
+            | {"center": center, "deviation": deviation}
+        )
+    rows = sum(segment["size"] for segment in segments)
+    return {
+        "format": 1,
+        "gpuseg": "0.1.0",
+        "run_id": "20261121T201500-1a2b3c",
+        "started": "2026-11-21T20:15:00Z",
+        "job": {
+            "input": {"path": "/data/customers", "id": "id", "features": [*names], "weight": None},
+            "prepare": {"missing": "error", "transform": "none", "scale": "standard"},
+            "segment": {"algorithm": "kmeans", "n_clusters": n_segments},
+            "runtime": {},
+            "output": {},
+        },
+        "input": {"path": "/data/customers", "files": 2, "row_groups": 4, "rows": rows}
+        | {"rows_dropped": 0, "fingerprint": {"files": "sha256:12ab", "content": "sha256:34cd"}},
+        "backend": {"name": "numba", "why": "no GPU was found"},
+        "devices": ["cpu: test, 2 threads"],
+        "executor": {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1},
+        "versions": {"python": "3.11.7", "numpy": "2.3.4"},
+        "result": {"algorithm": "kmeans", "n_clusters": n_segments, "n_iter": 17}
+        | {"converged": True, "inertia": 123.4},
+        "seconds": {"plan": 0.1, "read": 1.2, "total": 1.3},
+        "features": features,
+        "segments": segments,
+        "parts": [{"name": "part-00000.parquet", "rows": rows}],
+        "warnings": [],
+    }
+
+
+def rename_last_to_noise(manifest: dict[str, Any]) -> dict[str, Any]:
+    manifest["segments"][-1]["segment"] = -1
+    return manifest
+
+
+def print_table(manifest: dict[str, Any], width: int = 80, n_features: int = 3) -> list[str]:
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, legacy_windows=False)
+    console.print(segment_table(manifest, n_features))
+    return out.getvalue().splitlines()
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask of a page, and fails on tags that do not nest."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.words)
+
+    def attributes(self, *names: str) -> list[str]:
+        return [attrs[n] or "" for _, attrs in self.tags for n in names if n in attrs]
+
+
+@pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        (0, "0"),
+        (-0.0, "0"),
+        (412.3, "412"),
+        (1.2, "1.2"),
+        (1.0, "1"),
+        (-4.56, "−4.56"),
+        (999.6, "1,000"),
+        (1234567, "1,234,567"),
+        (0.00012, "0.00012"),
+        (0.0000123, "1.23e−5"),
+        (2.5e15, "2.5e15"),
+        (math.nan, "–"),
+        (None, "–"),
+        (math.inf, "∞"),
+        (-math.inf, "−∞"),
+    ],
+)
+def test_number(x: float | None, text: str) -> None:
+    assert fmt.number(x) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.1234, "12.3%"), (0.0, "0.0%"), (1e-6, "<0.1%"), (0.99999, ">99.9%"), (math.nan, "–")],
+)
+def test_percent(share: float | None, text: str) -> None:
+    assert fmt.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("deviation", "text"),
+    [(1.84, "+1.8σ"), (-0.9, "−0.9σ"), (-0.01, "0.0σ"), (-1234.4, "−1,234σ"), (None, "–")],
+)
+def test_sigma(deviation: float | None, text: str) -> None:
+    assert fmt.sigma(deviation) == text
+
+
+def test_counts_spans_and_moments() -> None:
+    assert fmt.count(1234567) == "1,234,567"
+    assert [fmt.count(n, "segment") for n in (0, 1, 2)] == ["0 segments", "1 segment", "2 segments"]
+    assert [fmt.duration(s) for s in (0.0123, 1.234, 303.0, 7500.0)] == [
+        "12.3 ms",
+        "1.23 s",
+        "5 min 3 s",
+        "2 h 5 min",
+    ]
+    assert fmt.duration(0.9999) == "1 s"
+    assert fmt.duration(59.99) == "1 min 0 s"
+    assert fmt.moment("2026-11-21T21:15:00+01:00") == "21 November 2026, 20:15 UTC"
+    assert fmt.moment("yesterday") == "yesterday"
+    assert [fmt.listing(items) for items in ([], ["a"], ["a", "b", "c"])] == ["", "a", "a, b and c"]
+    assert fmt.printable("a\x1b[31m\nb") == "a�[31m�b"
+
+
+def test_top_features_take_the_largest_deviation_and_keep_the_order_in_ties() -> None:
+    segment = {"deviation": {"d": 1.0, "c": -2.0, "b": 2.0, "a": 0.1, "x": math.nan, "y": None}}
+    assert top_features(segment, ["a", "b", "c", "d", "x", "y"], 3) == ["b", "c", "d"]
+    assert top_features(segment, ["a", "c", "b", "d", "x", "y"], 2) == ["c", "b"]
+    assert top_features(segment, ["x", "y", "a", "b"]) == ["b", "a"]
+
+
+def test_segments_are_ordered_by_size_with_noise_last() -> None:
+    manifest = rename_last_to_noise(make_manifest())
+    assert [segment["segment"] for segment in ordered_segments(manifest)] == [2, 1, 0, -1]
+
+
+def test_table_says_what_sets_a_segment_apart() -> None:
+    manifest = make_manifest(2, ("spend", "orders"))
+    manifest["segments"][0] |= {"center": {"spend": 412.3, "orders": 1.2}}
+    manifest["segments"][0] |= {"deviation": {"spend": 1.84, "orders": -0.9}}
+    text = "\n".join(print_table(manifest))
+    assert "spend 412 (+1.8σ)" in text
+    assert "orders 1.2 (−0.9σ)" in text
+    assert "everyone" in text
+    assert "spend 10 · orders 20" in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("name", ["spend", "far_too_long_" * 9, "顧客" * 30], ids=range(3))
+def test_table_fits_its_width_and_shows_all_the_segments(width: int, name: str) -> None:
+    manifest = make_manifest(12, tuple(f"{name}{i}" for i in range(9)))
+    lines = print_table(manifest, width, n_features=4)
+    assert max(map(cell_len, lines)) <= width
+    rows = re.findall(r"(?m)^ *(\d+) +([\d,]+) +[\d.]+%", "\n".join(lines))
+    assert rows == [(str(s), f"{1000 * (s + 1):,}") for s in range(11, -1, -1)]
+
+
+def test_table_prints_markup_and_control_codes_as_text() -> None:
+    manifest = make_manifest(2, ("[bold]", "[/red]", "\x1b[31mred\n"))
+    text = "\n".join(print_table(manifest))
+    assert "[bold] " in text
+    assert "[/red] " in text
+    assert "\x1b" not in text
+    assert "�[31mred� " in text
+
+
+def test_table_takes_noise_one_segment_and_no_features() -> None:
+    lines = print_table(rename_last_to_noise(make_manifest()))
+    assert any(line.split()[:2] == ["noise", "4,000"] for line in lines)
+    assert lines[0].strip() == "10,000 customers in 3 segments"
+    assert print_table(make_manifest(1, ("spend",)))[0].strip() == "1,000 customers in 1 segment"
+    assert print_table(make_manifest(), n_features=0)
+
+
+def test_report_shows_every_segment_and_feature() -> None:
+    manifest = make_manifest(5, ("spend", "orders_12m", "days_since_last_order"))
+    manifest["warnings"] = ["something to know"]
+    page = Page(render_report(manifest))
+    assert all(page.text.count(name) >= 5 for name in manifest["features"])
+    ids = page.attributes("id")
+    assert len(ids) == len(set(ids))
+    assert {f"segment-{s}" for s in range(5)} <= set(ids)
+    assert "15,000 customers from /data/customers were grouped into 5 segments" in page.text
+    for said in ("something to know", "no GPU was found", "sha256:34cd", '"n_clusters": 5', "17"):
+        assert said in page.text
+
+
+def test_report_needs_nothing_from_elsewhere_and_is_accessible() -> None:
+    html = render_report(make_manifest())
+    page = Page(html)
+    assert html.startswith("<!DOCTYPE html>")
+    links = page.attributes("src", "href")
+    assert all(link.startswith(("#", "data:")) for link in links)
+    assert {link[1:] for link in links if link.startswith("#")} <= set(page.attributes("id"))
+    assert not {"script", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    assert "url(" not in html
+    assert "@import" not in html
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("table") == tags.count("caption")
+    assert tags.count("h1") == 1
+    assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
+    assert all(a.get("aria-label") for _, a in page.tags if a.get("role") in ("img", "region"))
+
+
+def test_report_escapes_names_paths_and_warnings() -> None:
+    evil = "<script>alert('1')</script>"
+    manifest = make_manifest(2, (evil, '" onmouseover="x'))
+    manifest["input"]["path"] = manifest["job"]["input"]["path"] = evil
+    manifest["warnings"] = [evil]
+    manifest["backend"]["why"] = evil
+    html = render_report(manifest)
+    assert "<script" not in html
+    page = Page(html)
+    assert page.text.count(evil) >= 6
+    assert not any("onmouseover" in attrs for _, attrs in page.tags)
+
+
+def test_report_takes_noise_unknown_deviations_and_no_convergence() -> None:
+    manifest = rename_last_to_noise(make_manifest())
+    noise = manifest["segments"][-1]
+    noise["deviation"] = dict.fromkeys(manifest["features"], math.nan)
+    noise["center"] = dict.fromkeys(manifest["features"])
+    manifest["result"]["converged"] = False
+    manifest["input"]["rows_dropped"] = 1
+    page = Page(render_report(manifest))
+    assert "segment-noise" in page.attributes("id")
+    assert "4,000 customers belong to no segment" in page.text
+    assert "1 row of the input was left out" in page.text
+    assert "stopped after 17 iterations" in page.text
+    assert "nan" not in page.text.lower()
+
+
+def test_report_takes_dbscan_which_has_no_iterations() -> None:
+    manifest = make_manifest()
+    manifest["result"] = {"algorithm": "dbscan", "n_clusters": 4}
+    page = Page(render_report(manifest))
+    assert "DBSCAN" in page.text
+    assert "Iterations" not in page.text
+
+
+def test_report_of_one_segment_in_one_feature() -> None:
+    manifest = make_manifest(1, ("spend",))
+    manifest["segments"][0]["deviation"]["spend"] = 0.0
+    text = Page(render_report(manifest)).text
+    assert "1 segment by 1 feature" in text
+    assert "Close to the average in every feature." in text
+
+
+def test_report_stays_small_and_scrolls_when_there_are_many_features() -> None:
+    usual = render_report(make_manifest(20, tuple(f"a_realistic_name_{i}" for i in range(16))))
+    assert len(usual.encode()) < 200_000
+    many = render_report(make_manifest(3, tuple(f"f{i}" for i in range(25))))
+    assert "scroll tall" in many
+    assert "scroll tall" not in usual
