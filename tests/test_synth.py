@@ -82,7 +82,9 @@ def test_seeds_differ(tmp_path: Path, table: pa.Table, seed: int) -> None:
 
 
 def test_blocks_differ() -> None:
-    first, second, third = (synth._Population(5, 8, 16, 0.02).block(b) for b in range(3))
+    first, second, third = (
+        synth._Population(5, 8, 16, 0.02, truth=False).block(b) for b in range(3)
+    )
     for name in NAMED:
         assert first[name] != second[name]
         assert second[name] != third[name]

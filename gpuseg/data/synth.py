@@ -6,10 +6,9 @@ Every customer has a latent segment s, and a trait z for each kind of behaviour 
     z_t = μ_ts + σ_s ε,  ε ~ N(0, 1)            a customer of a segment
     z_t = 3 tanh(0.8 ε)                         noise: nearly uniform over (−3, 3)
 
-The centres μ of a trait are evenly spaced levels in random order, so no two segments agree in any
-trait (of eight draws, the one whose nearest two segments are farthest apart); the spreads σ make
-neighbours overlap.  The columns follow from the traits, as seen from a spring equinox, λ being the
-logistic function::
+The centres μ of a trait are evenly spaced levels in random order, the best separated of eight, so
+no two segments agree in any trait; the spreads σ make neighbours overlap.  The columns follow from
+the traits, as seen from a spring equinox, λ being the logistic function::
 
     orders     = ⌈rate · tenure⌉                          rate = exp(1.8 + z) a year
     spend      = orders · order value                     value = 40 exp(0.5 z + 0.35 E), E ~ Exp(1)
@@ -30,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ FILE_ROWS = 1_000_000
 TRAITS = 11  # that the sixteen named columns are made of; every further column has one of its own
 NAMED = 16
 SEASON = 365 / (2 * 2 * np.pi)  # days a radian, of two seasons a year
-COUNTS = ("orders", "products", "items")
+REPEATING = ("orders", "products", "items", "truth")
 
 Floats = npt.NDArray[np.float64]
 Columns = dict[str, npt.NDArray[Any]]
@@ -109,6 +109,7 @@ def write_customers(
     """
     files = -(-max(rows, 1) // FILE_ROWS) if files is None else files
     _check(rows, features, segments, seed, files, noise)
+    population = _Population(seed, segments, features, noise, truth)
     folder = Path(directory)
     finished = [folder / f"customers-{i:05d}.parquet" for i in range(files)]
     unfinished = [path.with_name(f".{path.name}.tmp") for path in finished]
@@ -116,8 +117,7 @@ def write_customers(
         folder.mkdir(parents=True, exist_ok=True)
         replaced = _replaceable(folder, overwrite)
         try:
-            population = _Population(seed, segments, features, noise)
-            _write(population, rows, features, truth, unfinished, report or (lambda _: None))
+            _write(population.block, rows, unfinished, report or (lambda _: None))
             for path in set(replaced).difference(unfinished):
                 path.unlink()
             for source, target in zip(unfinished, finished, strict=True):
@@ -168,18 +168,12 @@ def _replaceable(folder: Path, overwrite: bool) -> list[Path]:
 
 
 def _write(
-    population: _Population,
-    rows: int,
-    features: int,
-    truth: bool,
-    paths: list[Path],
-    report: Callable[[int], None],
+    block: Callable[[int], pa.Table], rows: int, paths: list[Path], report: Callable[[int], None]
 ) -> None:
-    """Write the first rows of the population to the paths, as runs of nearly equal length."""
+    """Write the first rows of the blocks to the paths, as runs of nearly equal length."""
     # Row groups follow each other, so the only block to be needed twice is the last one.
-    block = lru_cache(maxsize=1)(population.block)
-    names = block(0).column_names[: 1 + features] + (["truth"] if truth else [])
-    schema = block(0).select(names).schema
+    block = lru_cache(maxsize=1)(block)
+    schema = block(0).schema
     bounds = [rows * i // len(paths) for i in range(len(paths) + 1)]
     for path, first, last in zip(paths, bounds[:-1], bounds[1:], strict=True):
         with pq.ParquetWriter(
@@ -188,43 +182,37 @@ def _write(
             compression="snappy",
             write_page_checksum=True,
             # Hardly two floats are the same: a dictionary of them costs time and gains no space.
-            use_dictionary=[name for name in names if name in (*COUNTS, "truth")],
+            use_dictionary=[name for name in schema.names if name in REPEATING],
         ) as writer:
             for start in range(first, last, ROW_GROUP_ROWS):
                 stop = min(start + ROW_GROUP_ROWS, last)
-                group = pa.concat_tables(_slices(block, start, stop)).select(names)
+                group = pa.concat_tables(_slices(block, start, stop))
                 writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
                 report(stop - start)
 
 
 def _slices(block: Callable[[int], pa.Table], start: int, stop: int) -> Iterator[pa.Table]:
     """Yield the rows start ... stop − 1 of the stream, block by block."""
-    while start < stop:
-        index, offset = divmod(start, BLOCK_ROWS)
-        length = min(BLOCK_ROWS - offset, stop - start)
-        yield block(index).slice(offset, length)
-        start += length
+    for index in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
+        first = index * BLOCK_ROWS
+        yield block(index)[max(start - first, 0) : stop - first]
 
 
 class _Population:
     """All the customers there could be: the segments, and the blocks of rows drawn from them."""
 
-    def __init__(self, seed: int, segments: int, features: int, noise: float) -> None:
-        rng = _stream(seed, 0)
+    def __init__(self, seed: int, segments: int, features: int, noise: float, truth: bool) -> None:
         shares = np.cumsum((1.0 + np.arange(segments)) ** -0.7)
-
-        def ranks(traits: int) -> npt.NDArray[np.int64]:
-            return rng.permuted(np.tile(np.arange(segments), (traits, 1)), axis=1)
-
-        named = max((ranks(TRAITS) for _ in range(8)), key=_least_distance)
-        further = ranks(max(features - NAMED, 0))
-        self.seed = seed
+        ordered = np.tile(np.arange(segments), (TRAITS + max(features - NAMED, 0), 1))
+        draws = (_stream(seed, 0, i).permuted(ordered, axis=1) for i in range(8))
+        ranks = max(draws, key=_least_distance)
+        self.seed, self.features, self.truth = seed, features, truth
         self.edges = shares / shares[-1] * (1 - noise)  # noise lies between the last one and 1
-        self.centres = np.sqrt(3) * ((2 * np.vstack([named, further]) + 1) / segments - 1)
+        self.centres = np.sqrt(3) * ((2 * ranks + 1) / segments - 1)
         self.spreads = _stream(seed, 2).uniform(0.3, 0.6, segments)
 
     def block(self, index: int) -> pa.Table:
-        """Draw one block of customers: the identifier, all features there are, and the truth."""
+        """Draw one block of customers."""
         rng = _stream(self.seed, 1, index)
         segment = np.searchsorted(self.edges, rng.random(BLOCK_ROWS), side="right")
         segment[segment == len(self.edges)] = -1
@@ -236,7 +224,10 @@ class _Population:
         }
         for i, trait in enumerate(z, NAMED + 1):
             columns[f"feature_{i}"] = np.round(10 * np.exp(0.5 * trait), 4)
-        return pa.table(columns | {"truth": segment.astype(np.int32)})
+        columns = dict(islice(columns.items(), 1 + self.features))
+        if self.truth:
+            columns["truth"] = segment.astype(np.int32)
+        return pa.table(columns)
 
     def _traits(self, rng: np.random.Generator, segment: npt.NDArray[np.intp]) -> Iterator[Floats]:
         """Yield trait after trait of the customers of the segments."""
@@ -248,8 +239,9 @@ class _Population:
 
 
 def _least_distance(ranks: npt.NDArray[np.int64]) -> int:
-    """Return the least squared distance between two of the largest segments, 32 at most."""
-    gaps = ranks[:, :32, np.newaxis] - ranks[:, np.newaxis, :32]
+    """Return the least squared distance between two segments, of the 32 largest."""
+    large = ranks[:TRAITS, :32]
+    gaps = large[:, :, np.newaxis] - large[:, np.newaxis, :]
     pairs = np.triu_indices(gaps.shape[1], 1)
     return int((gaps**2).sum(axis=0)[pairs].min(initial=np.iinfo(np.int64).max))
 
@@ -275,8 +267,7 @@ def _behaviour(z: Iterator[Floats], tail: Floats) -> Columns:
     gap = (tenure - recency) / orders
     momentum = np.exp(0.7 * next(z))
     window = {d: _recent(d, spend, orders, recency, tenure, momentum) for d in (30, 90, 365)}
-    steady = window[365] * (90 / 365)
-    trend = np.divide(window[90], steady, out=np.zeros_like(spend), where=steady > 0)
+    trend = np.divide(window[90], window[365], out=np.zeros_like(spend), where=window[365] > 0)
     return {
         "recency_days": recency,
         "orders": orders.astype(np.int32),
@@ -289,7 +280,7 @@ def _behaviour(z: Iterator[Floats], tail: Floats) -> Columns:
         "gap_std_days": np.round(gap * np.exp(0.5 * next(z) - 0.5), 2),
         "return_share": np.round(_logistic(0.8 * next(z) - 2), 4),
         **{f"spend_{d}d": amount for d, amount in window.items()},
-        "spend_trend": np.round(trend, 4),
+        "spend_trend": np.round(trend * 365 / 90, 4),
         "weekend_share": np.round(_logistic(0.8 * next(z) - 1), 4),
         "night_share": np.round(_logistic(0.8 * next(z) - 1.8), 4),
     }
@@ -299,12 +290,11 @@ def _recent(
     days: int, spend: Floats, orders: Floats, recency: Floats, tenure: Floats, momentum: Floats
 ) -> Floats:
     """Return what was spent in the last days: the last order at least, if it lies in them."""
-    before = np.clip((tenure - days) / np.maximum(tenure - recency, 1), 0, 1)  # 1 − x above
+    before = np.clip((tenure - days) / np.maximum(tenure - recency, 1), 0, 1)  # 1 − x
     share = 1 - (1 - 1 / orders) * before**momentum
     recent: Floats = np.where(recency <= days, spend * share, 0)
     return np.round(recent, 2)
 
 
 def _logistic(x: Floats) -> Floats:
-    y: Floats = 1 / (1 + np.exp(-x))
-    return y
+    return np.asarray(1 / (1 + np.exp(-x)))

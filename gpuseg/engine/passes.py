@@ -41,6 +41,16 @@ def total_weight(shard: Shard, env: Env, magic: float) -> float:
     return float(on_grid(shard_weight(shard), magic).sum())
 
 
+def n_rows(shard: Shard, env: Env) -> int:
+    """Return the number of rows."""
+    return shard.n_rows
+
+
+def source_row(shard: Shard, env: Env, row: int) -> int:
+    """Return which of the rows read is row `row` of the shard."""
+    return shard.source_row(row)
+
+
 def n_features(shard: Shard, env: Env) -> int:
     """Return the number of features."""
     return int(shard.x.shape[1])

@@ -1,6 +1,7 @@
 """A shard: the rows that one worker owns."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ class Shard:
         Segment of each row, once assigned.
     distance : float32 (n,) or None
         Distance of each row to its centre, in scaled units, once assigned.
+    source : object
+        Where the rows were read from; the engine does not look at it.
     """
 
     x: NDArray[np.float32]
@@ -32,6 +35,7 @@ class Shard:
     kept: NDArray[np.bool_] | None = None
     labels: NDArray[np.int32] | None = None
     distance: NDArray[np.float32] | None = None
+    source: Any = None
 
     @property
     def n_rows(self) -> int:
@@ -40,4 +44,6 @@ class Shard:
 
     def source_row(self, row: int) -> int:
         """Return which row read is row `row` of `x`; they differ where rows were dropped."""
-        return row if self.kept is None else int(np.flatnonzero(self.kept)[row])
+        if self.kept is None:
+            return row
+        return int(np.flatnonzero(self.kept)[min(row, self.n_rows - 1)])

@@ -57,6 +57,10 @@ class Executor(Protocol):
 
     n_shards: int
 
+    def workers(self) -> list[str]:
+        """Return the names of the workers that shards can be placed on."""
+        ...
+
     def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
         """Build shard i as ``load(plans[i], env)``, where it will live."""
         ...
@@ -105,6 +109,9 @@ class InProcess:
         self.env = Env(threads or available_cpus(), report)
         self.n_shards = 0
         self._shards: list[Any] = []
+
+    def workers(self) -> list[str]:
+        return ["this process"]
 
     def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
         self._shards = [load(plan, self.env) for plan in plans]

@@ -1,0 +1,185 @@
+"""The commands. Results go to standard output; progress, warnings and errors to standard error.
+
+Heavy imports wait until a command needs them, so that ``gpuseg --help`` is quick.
+"""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gpuseg import __version__
+from gpuseg.errors import GpusegError
+
+app = typer.Typer(
+    name="gpuseg",
+    help="Split customers into segments: Parquet in, segments out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+INTERRUPTED = 130
+
+Job = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a key of the job; repeatable."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    job: Job,
+    set_: Set = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace an older output.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be done; touch nothing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a job: read Parquet, segment, write Parquet."""
+    overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
+    if dry_run:
+        _dry_run(job, overrides, as_json)
+        return
+    from gpuseg.jobs.run import run as run_job
+    from gpuseg.runtime.progress import for_standard_error
+
+    progress = for_standard_error()
+    try:
+        result = run_job(job, overrides=overrides, progress=progress)
+    finally:
+        progress.stop()
+    if as_json:
+        _print_json(result.manifest)
+        return
+    from gpuseg.insight.table import segment_table
+
+    _print(segment_table(result.manifest))
+    typer.echo(f"segments   {result.path}")
+    typer.echo(f"report     {result.path.rstrip('/')}/_report.html")
+
+
+def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
+    from gpuseg.jobs.forecast import forecast
+    from gpuseg.jobs.spec import load_job
+
+    spec = load_job(job, overrides)
+    plan = forecast(spec).describe(spec)
+    if as_json:
+        _print_json(plan)
+        return
+    for section, keys in plan["job"].items():
+        typer.echo(f"[{section}]")
+        for key, value in keys.items():
+            typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
+    typer.echo(
+        f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
+        f"{plan['files']:,} files\n"
+        f"backend      {plan['backend']['name']} ({plan['backend']['why']})\n"
+        f"workers      {plan['workers']} × {plan['threads_per_worker']} threads\n"
+        f"memory       about {plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB a worker\n"
+        "dry run: nothing was written"
+    )
+
+
+@app.command()
+def synth(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")],
+    rows: Annotated[int, typer.Option(help="Customers.")] = 1_000_000,
+    features: Annotated[int, typer.Option(help="Numeric columns.")] = 16,
+    segments: Annotated[int, typer.Option(help="Latent segments.")] = 8,
+    seed: Annotated[int, typer.Option(help="Same seed, same customers.")] = 0,
+    files: Annotated[int | None, typer.Option(help="Parquet files; one a million rows.")] = None,
+    truth: Annotated[bool, typer.Option("--truth", help="Add the latent segment.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older files.")] = False,
+) -> None:
+    """Write synthetic customers that look like customers."""
+    from gpuseg.data.synth import write_customers
+    from gpuseg.runtime.progress import for_standard_error
+
+    progress = for_standard_error()
+    try:
+        with progress.stage("synth", rows) as stage:
+            paths = write_customers(
+                directory, rows=rows, features=features, segments=segments, seed=seed,
+                files=files, truth=truth, overwrite=overwrite, report=stage.advance,
+            )  # fmt: skip
+    finally:
+        progress.stop()
+    typer.echo(f"{rows:,} customers × {features} features in {len(paths)} files: {directory}")
+
+
+@app.command()
+def info(as_json: AsJson = False) -> None:
+    """Print versions, processors and backends of this machine."""
+    from gpuseg.jobs.environment import environment
+
+    facts = environment()
+    if as_json:
+        _print_json(facts)
+        return
+    for key, value in facts.items():
+        text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
+        typer.echo(f"{key:<10} {text}")
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False).print(table)
+
+
+def _print_json(content: Any) -> None:
+    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gpuseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every outcome has its exit code."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except KeyboardInterrupt:
+        _say("interrupted: nothing was published")
+        code = INTERRUPTED
+    except GpusegError as error:
+        _say(f"error: {error}")
+        code = error.exit_code
+    except typer.Exit as stop:
+        code = stop.exit_code
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _terminated(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

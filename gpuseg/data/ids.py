@@ -1,0 +1,71 @@
+"""Customer ids: hashed to count the ones that occur twice, never collected."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gpuseg.data.shards import ShardPlan, read_batches
+from gpuseg.engine.hashing import mix
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import Env
+
+_BATCH_ROWS = 65_536
+
+
+def split_ids(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
+    """Hash the ids of the shard's rows, and part the hashes by their value."""
+    plan: ShardPlan = shard.source
+    hashes = [
+        hash_ids(batch.column(0))
+        for piece in plan.pieces
+        for group in piece.row_groups
+        for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
+    ]
+    every = np.concatenate(hashes)
+    own = every if shard.kept is None else every[shard.kept]
+    return [own[own % np.uint64(n_pieces) == j] for j in range(n_pieces)]
+
+
+def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:
+    """Return how many of the hashes are equal to one before them."""
+    hashes = np.sort(np.concatenate(pieces))
+    return int((hashes[1:] == hashes[:-1]).sum())
+
+
+def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of each id; integers of one type never collide."""
+    if pa.types.is_integer(column.type) and not column.null_count:
+        return mix(column.to_numpy().astype(np.int64, copy=False).view(np.uint64))
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        text = column
+        if not pa.types.is_fixed_size_binary(column.type):
+            text = pc.cast(column, pa.large_string())
+        column = pc.cast(text, pa.large_binary())
+    return _hash_bytes(pc.fill_null(pc.cast(column, pa.large_binary()), b"\0null"))
+
+
+def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
+    """Chain `mix` over the bytes, eight at a time; all rows at once."""
+    _, offsets_buffer, data = column.buffers()
+    count = len(column) + 1
+    offsets = np.frombuffer(offsets_buffer, np.int64)[column.offset : column.offset + count]
+    lengths = np.diff(offsets)
+    longest = int(lengths.max(initial=0))
+    padded = np.zeros((data.size if data else 0) + 8, np.uint8)
+    padded[:-8] = np.frombuffer(data, np.uint8) if data else 0
+    words = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    hashes = mix(lengths.astype(np.uint64))
+    for start in range(0, longest, 8):
+        rows = np.flatnonzero(lengths > start)
+        chunk: Any = words[offsets[rows] + start].copy().view(np.uint64)[:, 0]
+        unused = (8 - np.minimum(lengths[rows] - start, 8)).astype(np.uint64) * np.uint64(8)
+        hashes[rows] = mix(hashes[rows] ^ (chunk << unused))
+    return hashes

@@ -1,0 +1,217 @@
+"""From Parquet row groups to a shard: the only place where features are decoded."""
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gpuseg.data.storage import Storage, first_line
+from gpuseg.engine.shard import Shard
+from gpuseg.errors import DataError
+from gpuseg.runtime.executor import Env
+
+PART_ROWS = 1_048_576
+"""Rows of an output part at the most, row groups permitting: parts are written in parallel."""
+
+_BATCH_ROWS = 16_384
+"""Rows decoded at a time: 1 MB of C-order rows at 16 features stay in the cache while the
+columns are written into them one by one."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive row groups of one file that make one part of the output.
+
+    Attributes
+    ----------
+    path : str
+    row_groups : tuple of int
+    rows : int
+    part : int
+        Number of the part, in the order of the rows of the whole data.
+    constants : dict
+        Hive partition columns and their values.
+    """
+
+    path: str
+    row_groups: tuple[int, ...]
+    rows: int
+    part: int
+    constants: dict[str, Any]
+
+    def with_group(self, group: int, rows: int) -> "Piece":
+        """Return the piece with the file's next row group added."""
+        return replace(self, row_groups=(*self.row_groups, group), rows=self.rows + rows)
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What one worker reads.
+
+    Attributes
+    ----------
+    storage : Storage
+    pieces : tuple of Piece
+    features : tuple of str
+    weight, id : str or None
+    drop_missing : bool
+        Whether rows with a missing feature are dropped.
+    """
+
+    storage: Storage
+    pieces: tuple[Piece, ...]
+    features: tuple[str, ...]
+    weight: str | None
+    id: str | None
+    drop_missing: bool
+
+    @property
+    def rows(self) -> int:
+        """Rows to read."""
+        return sum(piece.rows for piece in self.pieces)
+
+    def starts(self) -> list[int]:
+        """Return the first row of each piece within the shard as read."""
+        return list(accumulate((piece.rows for piece in self.pieces), initial=0))[:-1]
+
+    def describe_row(self, row: int) -> str:
+        """Say in words where row `row`, of those read, came from; rows are counted from 0."""
+        i = max(i for i, start in enumerate(self.starts()) if start <= row)
+        piece = self.pieces[i]
+        with self.storage.open_parquet(piece.path) as file:
+            groups = range(piece.row_groups[0])
+            before = sum(file.metadata.row_group(g).num_rows for g in groups)
+        name = self.storage.relative(piece.path)
+        return f"row {before + row - self.starts()[i]} of {name} (rows count from 0)"
+
+
+def load_shard(plan: ShardPlan, env: Env) -> Shard:
+    """Read a shard: float32 features, float64 weights, NaN for missing values.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be decoded, a value beyond float32, and a weight that is
+        missing, negative or not finite.
+    """
+    x = np.empty((plan.rows, len(plan.features)), np.float32)
+    weight = None if plan.weight is None else np.empty(plan.rows)
+    tasks = []
+    for piece, start in zip(plan.pieces, plan.starts(), strict=True):
+        with plan.storage.open_parquet(piece.path) as file:
+            for group in piece.row_groups:
+                tasks.append((piece, group, start))
+                start += file.metadata.row_group(group).num_rows
+
+    env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks)
+    shard = Shard(x, weight, source=plan)
+    if plan.drop_missing:
+        _drop_missing(shard)
+    return shard
+
+
+def read_batches(plan: ShardPlan, piece: Piece, group: int, columns: list[str], rows: int) -> Any:
+    """Yield record batches of one row group; a decoding error names the file.
+
+    Raises
+    ------
+    DataError
+        When a page cannot be decoded or its checksum does not hold.
+    """
+    try:
+        with plan.storage.open_parquet(piece.path) as file:
+            yield from file.iter_batches(
+                rows, row_groups=[group], columns=columns, use_threads=False
+            )
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{plan.storage.relative(piece.path)}: row group {group} cannot be decoded "
+            f"({first_line(error)}); the file is damaged: write it again"
+        ) from None
+
+
+def _read_group(
+    plan: ShardPlan, env: Env, x: NDArray[np.float32], weight: NDArray[np.float64] | None,
+    piece: Piece, group: int, start: int,
+) -> None:  # fmt: skip
+    """Decode one row group into rows `start` … of the shard."""
+    stored = [name for name in plan.features if name not in piece.constants]
+    wanted = [*stored, *([plan.weight] if plan.weight else [])]
+    for f, name in enumerate(plan.features):
+        if name in piece.constants:
+            x[start : start + _rows_of(plan, piece, group), f] = piece.constants[name]
+    for batch in read_batches(plan, piece, group, list(dict.fromkeys(wanted)), _BATCH_ROWS):
+        rows = slice(start, start + batch.num_rows)
+        for f, name in enumerate(plan.features):
+            if name not in piece.constants:
+                _narrow(plan, x, f, rows, as_numbers(batch.column(name)))
+        if weight is not None and plan.weight is not None:
+            weight[rows] = _checked_weight(plan, rows, as_numbers(batch.column(plan.weight)))
+        start += batch.num_rows
+        env.report(batch.num_rows)
+
+
+def _rows_of(plan: ShardPlan, piece: Piece, group: int) -> int:
+    with plan.storage.open_parquet(piece.path) as file:
+        return int(file.metadata.row_group(group).num_rows)
+
+
+def as_numbers(column: pa.Array) -> NDArray[Any]:
+    """Return an Arrow column as a NumPy array of numbers, NaN for null."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.dictionary_decode()
+    if pa.types.is_boolean(kind):
+        column = pc.cast(column, pa.int8())
+    elif pa.types.is_decimal(kind):
+        column = pc.cast(column, pa.float64())
+    numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _narrow(
+    plan: ShardPlan, x: NDArray[np.float32], f: int, rows: slice, values: NDArray[Any]
+) -> None:
+    """Store values as float32, and refuse finite ones that do not fit."""
+    with np.errstate(over="ignore"):
+        x[rows, f] = values
+    if values.dtype == np.float64 and np.isinf(x[rows, f]).any():
+        beyond = np.flatnonzero(np.isinf(x[rows, f]) & np.isfinite(values))
+        if beyond.size:
+            raise DataError(
+                f"feature '{plan.features[f]}': value {values[beyond[0]]:g} in "
+                f"{plan.describe_row(rows.start + int(beyond[0]))} is beyond float32 "
+                "(largest 3.4e38); rescale the column or leave it out of input.features"
+            )
+
+
+def _checked_weight(plan: ShardPlan, rows: slice, values: NDArray[Any]) -> NDArray[np.float64]:
+    weight = values.astype(np.float64)
+    bad = np.flatnonzero(~((weight >= 0) & (weight <= np.finfo(np.float32).max)))
+    if bad.size:
+        raise DataError(
+            f"input.weight = '{plan.weight}': value {weight[bad[0]]:g} in "
+            f"{plan.describe_row(rows.start + int(bad[0]))}; weights must be present, finite "
+            "and at least 0"
+        )
+    return weight
+
+
+def _drop_missing(shard: Shard) -> None:
+    """Keep the rows without a missing feature, in place."""
+    kept: NDArray[np.bool_] = np.logical_not(np.isnan(shard.x).any(axis=1))
+    if kept.all():
+        return
+    count = 0
+    for start in range(0, shard.n_rows, _BATCH_ROWS):
+        rows = slice(start, start + _BATCH_ROWS)
+        block = shard.x[rows][kept[rows]]
+        shard.x[count : count + len(block)] = block
+        count += len(block)
+    shard.x, shard.kept = shard.x[:count], kept
+    if shard.weight is not None:
+        shard.weight = shard.weight[kept]

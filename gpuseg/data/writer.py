@@ -1,0 +1,123 @@
+"""From a shard's labels to parts of the output; ids are read again and keep their type."""
+
+import errno
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpuseg.data.publish import Staging
+from gpuseg.data.shards import Piece, ShardPlan, read_batches
+from gpuseg.data.storage import first_line
+from gpuseg.engine.shard import Shard
+from gpuseg.errors import GpusegError, ResourceError
+from gpuseg.runtime.executor import Env
+
+_BATCH_ROWS = 131_072
+
+SEGMENT, DISTANCE = "segment", "distance"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A written part: its name, its rows, its bytes."""
+
+    name: str
+    rows: int
+    bytes: int
+
+
+def write_parts(shard: Shard, env: Env, staging: Staging) -> list[Part]:
+    """Write the parts of a shard whose labels are assigned, rows in the order of the input.
+
+    Raises
+    ------
+    ResourceError
+        When a part cannot be written, the disk being full for instance.
+    """
+    plan: ShardPlan = shard.source
+    kept = np.ones(plan.rows, bool) if shard.kept is None else shard.kept
+    before = np.concatenate([[0], np.cumsum(kept)])
+
+    def write(task: tuple[Piece, int]) -> Part:
+        piece, start = task
+        batches = _batches(shard, plan, piece, kept[start : start + piece.rows], before[start])
+        return _write_part(staging, piece, plan, batches, env)
+
+    return env.map(write, list(zip(plan.pieces, plan.starts(), strict=True)))
+
+
+def _batches(
+    shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int
+) -> Iterator[list[Any]]:
+    """Yield the columns of consecutive rows: ids where there are any, segment, distance."""
+    assert shard.labels is not None and shard.distance is not None
+    done = 0
+    for ids in _ids(plan, piece):
+        mask = kept[done : done + len(ids)]
+        done += len(ids)
+        count = int(mask.sum())
+        rows = slice(first, first + count)
+        first += count
+        results = [pa.array(shard.labels[rows]), pa.array(shard.distance[rows])]
+        own = [] if plan.id is None else [ids if count == len(ids) else ids.filter(pa.array(mask))]
+        yield [*own, *results]
+
+
+def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
+    """Yield the ids of a piece, batch by batch; without an id column, ranges of its rows."""
+    if plan.id is None:
+        for start in range(0, piece.rows, _BATCH_ROWS):
+            yield range(min(_BATCH_ROWS, piece.rows - start))
+    elif plan.id in piece.constants:
+        for start in range(0, piece.rows, _BATCH_ROWS):
+            yield pa.repeat(piece.constants[plan.id], min(_BATCH_ROWS, piece.rows - start))
+    else:
+        for group in piece.row_groups:
+            for batch in read_batches(plan, piece, group, [plan.id], _BATCH_ROWS):
+                yield batch.column(0)
+
+
+def _write_part(
+    staging: Staging, piece: Piece, plan: ShardPlan, batches: Iterator[list[Any]], env: Env
+) -> Part:
+    name = staging.part_name(piece.part)
+    path = staging.path(name)
+    names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE]
+    writer, rows = None, 0
+    try:
+        with staging.storage.fs.open(path, "wb") as sink:
+            for columns in batches:
+                batch = pa.record_batch(columns, names=names)
+                if writer is None:
+                    writer = _open_writer(sink, batch.schema)
+                writer.write_batch(batch, row_group_size=len(batch))
+                rows += len(batch)
+                env.report(len(batch))
+            if writer is not None:
+                writer.close()
+            if staging.storage.is_local:
+                sink.flush()
+                os.fsync(sink.fileno())
+    except GpusegError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise cannot_write(path, error) from None
+    return Part(name, rows, int(staging.storage.fs.size(path)))
+
+
+def _open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        sink, schema, compression="snappy", use_dictionary=[SEGMENT], write_page_checksum=True
+    )
+
+
+def cannot_write(path: str, error: BaseException) -> ResourceError:
+    """Say why a file of the output cannot be written."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    step = "make room there" if full else "see that it is mounted and writable"
+    return ResourceError(f"{path}: cannot be written ({first_line(error)}); {step}, and run again")

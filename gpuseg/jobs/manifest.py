@@ -1,0 +1,140 @@
+"""The manifest: what was done, with what, to what, in how many seconds. Report and table use it."""
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from gpuseg import __version__
+from gpuseg.backends.base import TRANSFORMS
+from gpuseg.data.writer import Part
+from gpuseg.engine.kmeans import KMeansFit
+from gpuseg.engine.preparation import Prepared
+from gpuseg.jobs.environment import versions
+from gpuseg.jobs.forecast import Forecast
+from gpuseg.jobs.spec import JobSpec
+from gpuseg.model import Model
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything a manifest is made from."""
+
+    spec: JobSpec
+    plan: Forecast
+    prepared: Prepared
+    fit: KMeansFit
+    model: Model
+    parts: Sequence[Part]
+    executor: Mapping[str, Any]
+    warnings: Sequence[str]
+
+
+def build(
+    facts: Facts, run_id: str, started: datetime, seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the manifest; all values are JSON's own."""
+    job = facts.plan.describe(facts.spec)["job"]
+    fit, choice = facts.fit, facts.plan.choice
+    return {
+        "format": FORMAT,
+        "gpuseg": __version__,
+        "run_id": run_id,
+        "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        "job": job,
+        "input": _input(facts),
+        "backend": {"name": choice.name, "why": choice.why},
+        "devices": [f"cpu: {platform.machine()}, {facts.plan.cluster.threads} threads a worker"],
+        "executor": dict(facts.executor),
+        "versions": {
+            "python": platform.python_version(),
+            **versions(),
+        },
+        "result": {
+            "algorithm": facts.spec.segment.algorithm,
+            "n_clusters": facts.spec.segment.n_clusters,
+            "n_iter": fit.n_iter,
+            "converged": fit.converged,
+            "inertia": fit.inertia,
+        },
+        "seconds": {
+            **{name: round(value, 3) for name, value in seconds.items()},
+            "total": round(sum(seconds.values()), 3),
+        },
+        "features": _features(facts),
+        "segments": _segments(facts),
+        "parts": [
+            {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
+        ],
+        "warnings": list(facts.warnings),
+    }
+
+
+def _input(facts: Facts) -> dict[str, Any]:
+    dataset, rows = facts.plan.dataset, facts.prepared.raw.rows
+    return {
+        "path": dataset.storage.url,
+        "files": len(dataset.files),
+        "row_groups": dataset.row_groups,
+        "rows": rows,
+        "rows_dropped": dataset.rows - rows,
+        "fingerprint": {"files": dataset.fingerprint(), "content": _content_hash(facts)},
+    }
+
+
+def _content_hash(facts: Facts) -> str:
+    """Hash what the statistics pass counted exactly: it is the same however rows are filed."""
+    raw = facts.prepared.raw
+    digest = hashlib.sha256(repr((facts.plan.dataset.features, raw.rows)).encode())
+    moments = (raw.moments.first, raw.moments.second_high, raw.moments.second_low)
+    for array in (raw.counts, raw.minimum, raw.maximum, *moments):
+        digest.update(array.tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _features(facts: Facts) -> dict[str, Any]:
+    prepared, model = facts.prepared, facts.model
+    p, raw = prepared.preparation, prepared.raw
+    mean = model.to_input_units((prepared.mean - p.shift) / p.scale)
+    bounds = np.array([raw.minimum, raw.maximum])
+    low, high = model.to_input_units((bounds - p.shift) / p.scale)
+    return {
+        name: {
+            "mean": float(mean[f]),
+            "std": float(prepared.std[f]),
+            "min": float(low[f]),
+            "max": float(high[f]),
+            "missing": int(raw.counts[0, f]),
+            "fill": None if np.isnan(p.fill[f]) else float(p.fill[f]),
+            "transform": TRANSFORMS[int(p.transform[f])],
+            "shift": float(p.shift[f]),
+            "scale": float(p.scale[f]),
+        }
+        for f, name in enumerate(model.features)
+    }
+
+
+def _segments(facts: Facts) -> list[dict[str, Any]]:
+    prepared, model, fit = facts.prepared, facts.model, facts.fit
+    centers = model.cluster_centers_
+    p = prepared.preparation
+    scaled_mean = (prepared.mean - p.shift) / p.scale
+    scaled_std = np.where(prepared.std > 0, prepared.std, 1.0) / p.scale
+    deviation = (model.centers.values - scaled_mean) / scaled_std
+    total = int(fit.sizes.sum())
+    return [
+        {
+            "segment": k,
+            "size": int(fit.sizes[k]),
+            "share": float(fit.sizes[k] / total),
+            "center": dict(zip(model.features, centers[k].tolist(), strict=True)),
+            "deviation": dict(zip(model.features, deviation[k].tolist(), strict=True)),
+        }
+        for k in range(len(centers))
+    ]

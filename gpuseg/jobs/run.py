@@ -1,0 +1,228 @@
+"""One run, from the job to the published output.
+
+1. Plan: validate the job, read footers, choose the backend, stage the output.
+2. Read: each worker decodes its row groups into a float32 shard.
+3. Prepare: statistics of all shards, then fill, transform and scale in place.
+4. Fit: k-means over the shards; labels stay where the rows are.
+5. Write: each worker writes its own parts; ids are checked for repetition.
+6. Publish: model, report and manifest, then one rename.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from gpuseg.data.dataset import Dataset
+from gpuseg.data.ids import count_repeated, split_ids
+from gpuseg.data.publish import MANIFEST, Output, Staging, as_json, open_output
+from gpuseg.data.shards import ShardPlan, load_shard
+from gpuseg.data.storage import Storage
+from gpuseg.data.writer import Part, cannot_write, write_parts
+from gpuseg.engine import passes
+from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
+from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation
+from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.insight.report import render_report
+from gpuseg.jobs import manifest as manifests
+from gpuseg.jobs.forecast import Forecast, check_memory, forecast
+from gpuseg.jobs.spec import JobSpec, load_job
+from gpuseg.model import Model
+from gpuseg.runtime.cluster import open_executor
+from gpuseg.runtime.executor import Executor
+from gpuseg.runtime.progress import Progress, Stage
+from gpuseg.validation import nearest_known
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves behind.
+
+    Attributes
+    ----------
+    path : str
+        The output folder.
+    manifest : dict
+        As written to ``_manifest.json``, with the seconds of publishing added.
+    model : Model
+    """
+
+    path: str
+    manifest: dict[str, Any]
+    model: Model
+
+
+def run(
+    job: str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> RunResult:
+    """Run a job.
+
+    Parameters
+    ----------
+    job : path of a TOML file, or a mapping of the same shape
+    overrides : such as ``["segment.n_clusters=12"]``
+    progress : where to show what goes on; nowhere by default
+
+    Raises
+    ------
+    JobError, DataError, ResourceError
+        When the job, the data or the machine is at fault; nothing is then published, and an
+        older output is as it was.
+    """
+    spec = load_job(job, overrides)
+    return _Run(spec, progress or Progress()).run()
+
+
+class _Run:
+    """The state of one run while it is under way."""
+
+    def __init__(self, spec: JobSpec, progress: Progress) -> None:
+        self.spec, self.progress = spec, progress
+        self.started = datetime.now(UTC)
+        self.run_id = f"{self.started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+        self.warnings: list[str] = []
+
+    def run(self) -> RunResult:
+        with ExitStack() as stack:
+            return self._steps(stack)
+
+    def _steps(self, stack: ExitStack) -> RunResult:
+        spec, progress = self.spec, self.progress
+        with progress.stage("plan"):  # 1
+            plan = forecast(spec)
+            transforms = _transforms(spec, plan.dataset)
+            if spec.runtime.cluster in ("local", "dask"):
+                check_memory(plan.dataset, plan.cluster, plan.cluster.workers)
+            target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
+            _refuse_overlap(plan.dataset.storage, target)
+            output = stack.enter_context(open_output(target, spec.output.overwrite, self.run_id))
+        with progress.stage("start"):
+            executor = stack.enter_context(open_executor(plan.cluster, progress.report))
+        prepared, shard_plans = self._read_and_prepare(executor, plan, transforms)  # 2, 3
+        with progress.stage("fit", None, "iterations") as stage:  # 4
+            fit = fit_kmeans(executor, spec.segment.params(), plan.choice.name, _noting(stage))
+            _refuse_few_distinct(fit, spec.segment.n_clusters)
+        parts = self._write(executor, plan.dataset, output.staging, shard_plans)  # 5
+        model = Model(plan.dataset.features, prepared.preparation, fit.centers)
+        facts = manifests.Facts(
+            spec, plan, prepared, fit, model, parts, executor.describe(), self.warnings
+        )
+        content = manifests.build(facts, self.run_id, self.started, progress.seconds)
+        with progress.stage("publish"):  # 6
+            _publish(output, content, model, parts)
+        return RunResult(spec.output.path, content, model)
+
+    def _read_and_prepare(
+        self, executor: Executor, plan: Forecast, transforms: tuple[str, ...]
+    ) -> tuple[Prepared, list[ShardPlan]]:
+        dataset, missing = plan.dataset, self.spec.prepare.missing
+        workers = len(executor.workers())
+        if workers != plan.cluster.workers:
+            check_memory(dataset, plan.cluster, workers)
+        shard_plans = dataset.plan_shards(workers, drop_missing=missing == "drop")
+        with self.progress.stage("read", dataset.rows):
+            executor.place(load_shard, shard_plans)
+        with self.progress.stage("prepare"):
+            sizes = executor.run(passes.n_rows)
+            starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
+            executor.update(passes.number, each=starts)
+            recipe = Recipe(dataset.features, missing, transforms, self.spec.prepare.scale)
+
+            def locate(shard: int, row: int) -> str:
+                source = executor.run(passes.source_row, row)[shard]
+                return shard_plans[shard].describe_row(source)
+
+            prepared = fit_preparation(executor, plan.choice.name, recipe, locate)
+        dropped = dataset.rows - prepared.raw.rows
+        if dropped:
+            self._warn(f"{dropped:,} rows with a missing feature were dropped")
+        return prepared, shard_plans
+
+    def _write(
+        self, executor: Executor, dataset: Dataset, staging: Staging, plans: Sequence[ShardPlan]
+    ) -> list[Part]:
+        with self.progress.stage("write", dataset.rows):
+            parts = [p for own in executor.run(write_parts, staging) for p in own]
+        for part in parts:
+            if staging.size(part.name) != part.bytes:
+                raise ResourceError(
+                    f"{staging.path(part.name)}: written by a worker, but not seen from here; "
+                    "workers and the caller must share the output's file system"
+                )
+        if dataset.id is not None:
+            with self.progress.stage("check ids"):
+                repeated = sum(executor.exchange(split_ids, count_repeated, len(plans)))
+            if repeated:
+                self._warn(
+                    f"input.id = '{dataset.id}': {repeated:,} rows repeat an id that another row "
+                    "has; each row has its own line in the output"
+                )
+        return parts
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.progress.message(f"warning: {text}")
+
+
+def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
+    """Return the transform of each feature."""
+    asked = spec.prepare.transform
+    if isinstance(asked, str):
+        return (asked,) * len(dataset.features)
+    for name in asked:
+        if name not in dataset.features:
+            raise JobError(
+                f"prepare.transform.{name}: not a feature; {nearest_known(name, dataset.features)}"
+            )
+    return tuple(asked.get(name, "none") for name in dataset.features)
+
+
+def _refuse_overlap(source: Storage, target: Storage) -> None:
+    """Refuse an output that would replace its input, or lie in it, or hold it."""
+    if source.is_local != target.is_local:
+        return
+    a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
+    if a.startswith(b) or b.startswith(a):
+        raise JobError(
+            f"output.path = {target.url!r}: overlaps input.path = {source.url!r}; "
+            "write to a folder of its own"
+        )
+
+
+def _noting(stage: Stage) -> OnIteration:
+    """Show each iteration's inertia and shift."""
+
+    def note(n_iter: int, inertia: float, shift: float) -> None:
+        stage.advance(1)
+        stage.note(f"inertia {inertia:.6g}  shift {shift:.3g}")
+
+    return note
+
+
+def _refuse_few_distinct(fit: KMeansFit, n_clusters: int) -> None:
+    if fit.n_distinct < n_clusters:
+        raise DataError(
+            f"segment.n_clusters = {n_clusters}, but the data has only {fit.n_distinct} distinct "
+            f"rows after preparation; use n_clusters <= {fit.n_distinct}"
+        )
+
+
+def _publish(output: Output, content: dict[str, Any], model: Model, parts: Sequence[Part]) -> None:
+    files = {f"_model/{name}": data for name, data in model.files().items()}
+    files["_report.html"] = render_report(content).encode()
+    files[MANIFEST] = as_json(content)
+    try:
+        for name, data in files.items():
+            output.write(name, data)
+        output.publish([part.name for part in parts])
+    except OSError as error:
+        raise cannot_write(output.staging.storage.url, error) from None

@@ -1,0 +1,162 @@
+"""The job file: a contract, validated whole before anything is read."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+
+from gpuseg.engine.params import KMeansParams
+from gpuseg.errors import JobError
+from gpuseg.validation import validated
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Transform = Literal["none", "log1p"]
+
+_SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InputSpec(_Section):
+    """Where the feature vectors are, and which columns are used."""
+
+    path: Text
+    id: Text | None = None
+    features: Annotated[list[Text], Field(min_length=1)] | None = None
+    weight: Text | None = None
+    storage_options: dict[str, Any] = {}
+
+    @field_validator("features")
+    @classmethod
+    def _once(cls, features: list[str] | None) -> list[str] | None:
+        twice = sorted({name for name in features or [] if (features or []).count(name) > 1})
+        if twice:
+            raise ValueError(f"must name each column once; twice: {', '.join(twice)}")
+        return features
+
+
+class PrepareSpec(_Section):
+    """What is done to the features before clustering."""
+
+    missing: Literal["error", "drop", "mean", "median"] = "error"
+    transform: Transform | dict[str, Transform] = "none"
+    scale: Literal["none", "standard", "robust", "minmax"] = "standard"
+
+
+class SegmentSpec(KMeansParams):
+    """The algorithm and its parameters, which are the estimator's own."""
+
+    algorithm: Literal["kmeans"] = "kmeans"
+
+    def params(self) -> KMeansParams:
+        """Return the algorithm's parameters."""
+        return KMeansParams(**self.model_dump(exclude={"algorithm"}))
+
+
+class RuntimeSpec(_Section):
+    """Where the job runs, and on how much."""
+
+    cluster: Text = "local"
+    n_workers: Count | None = None
+    threads_per_worker: Count | None = None
+    backend: Literal["auto", "numpy", "numba", "cuda"] = "auto"
+    memory_limit: ByteSize | None = None
+
+    @field_validator("cluster")
+    @classmethod
+    def _known(cls, cluster: str) -> str:
+        if cluster not in ("local", "dask") and not cluster.startswith(_SCHEMES):
+            raise ValueError(
+                "must be 'local', 'dask' or the address of a scheduler such as tcp://host:8786"
+                + (" ('cuda' and 'slurm' are not in this version)" * (cluster in ("cuda", "slurm")))
+            )
+        return cluster
+
+
+class OutputSpec(_Section):
+    """Where the segments are written."""
+
+    path: Text
+    overwrite: bool = False
+    storage_options: dict[str, Any] = {}
+
+
+class JobSpec(_Section):
+    """One job: see the README for an example of the file."""
+
+    input: InputSpec
+    prepare: PrepareSpec = PrepareSpec()
+    segment: SegmentSpec = SegmentSpec()
+    runtime: RuntimeSpec = RuntimeSpec()
+    output: OutputSpec
+
+    def public(self) -> dict[str, Any]:
+        """Return the resolved job for manifest and screen; storage options may hold secrets."""
+        job = self.model_dump(mode="json")
+        for section in ("input", "output"):
+            options = job[section]["storage_options"]
+            job[section]["storage_options"] = dict.fromkeys(options, "(not shown)")
+        return job
+
+
+def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> JobSpec:
+    """Read and validate a job.
+
+    Parameters
+    ----------
+    job : path of a TOML file, or a mapping of the same shape
+    overrides : of the form ``section.key=value``, the value in TOML's notation or bare text
+
+    Raises
+    ------
+    JobError
+        For a file that is not there or not TOML, and for every key or value that breaks a rule.
+    """
+    values = dict(job) if isinstance(job, Mapping) else _read_toml(Path(job))
+    for text in overrides:
+        values = _overridden(values, text)
+    spec = validated(JobSpec, values)
+    reserved = {"segment", "distance"} & {spec.input.id}
+    if reserved:
+        raise JobError(
+            f"input.id = {spec.input.id!r}: the output has a column of that name itself; "
+            "rename the id column"
+        )
+    return spec
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise JobError(f"{path}: no such job file; give the path of a TOML file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise JobError(f"{path}: cannot be read as a job file ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise JobError(f"{path}: not valid TOML ({error}); see https://toml.io") from None
+
+
+def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
+    """Return the job with one ``section.key=value`` put in its place."""
+    dotted, sign, value = text.partition("=")
+    path = [part.strip() for part in dotted.split(".")]
+    if not sign or len(path) < 2 or not all(path):
+        raise JobError(f"--set {text!r}: must be section.key=value, such as segment.n_clusters=12")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    result = inner = dict(values)
+    for part in path[:-1]:
+        below = inner.get(part, {})
+        if not isinstance(below, Mapping):
+            raise JobError(f"--set {text!r}: {part!r} is a value, not a section; name its own key")
+        inner[part] = dict(below)
+        inner = inner[part]
+    inner[path[-1]] = parsed
+    return result

@@ -1,0 +1,134 @@
+"""A fitted segmentation as a value: saved as JSON and safetensors, loaded, applied to new rows."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load, save
+
+from gpuseg.backends import registry
+from gpuseg.backends.base import TRANSFORMS, Centers, Preparation
+from gpuseg.errors import DataError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """Everything that scoring a new customer needs.
+
+    Attributes
+    ----------
+    features : tuple of str
+        In the order of the columns.
+    preparation : Preparation
+        From raw features to scaled ones.
+    centers : Centers
+        In scaled units.
+    """
+
+    features: tuple[str, ...]
+    preparation: Preparation
+    centers: Centers
+
+    @property
+    def cluster_centers_(self) -> NDArray[np.float64]:
+        """Centres in the units of the input, float64 (k, d)."""
+        return self.to_input_units(self.centers.values)
+
+    def to_input_units(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo scale and transform."""
+        p = self.preparation
+        values = scaled * p.scale + p.shift
+        logged = p.transform == TRANSFORMS.index("log1p")
+        return np.where(logged, np.expm1(np.where(logged, values, 0.0)), values)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Return the segment of each row of raw features, int32 (n,).
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+            Columns in the order of `features`, in the units of the input.
+
+        Raises
+        ------
+        DataError
+            For another number of columns, or values that are missing and were not at fit,
+            infinite, or outside a transform's domain.
+        """
+        x = np.array(X, dtype=np.float32, order="C", ndmin=2)
+        if x.shape[1] != len(self.features):
+            raise DataError(
+                f"X has {x.shape[1]} columns: must have {len(self.features)}, "
+                f"in this order: {', '.join(self.features)}"
+            )
+        backend = registry.get(registry.choose("auto").name)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            backend.prepare(x, self.preparation)
+        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if bad.size:
+            raise DataError(
+                f"X has {bad.size} rows with missing, infinite or out-of-domain values, first row "
+                f"{bad[0]}; mend them, or fit with prepare.missing = 'mean' or 'median'"
+            )
+        return backend.nearest(x, self.centers)[0]
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the saved model by name."""
+        p, c = self.preparation, self.centers
+        description = {
+            "format": FORMAT,
+            "algorithm": "kmeans",
+            "features": list(self.features),
+            "transform": [TRANSFORMS[code] for code in p.transform.tolist()],
+            "n_clusters": len(c.values),
+            "labels": "nearest centre in scaled units, ties to the lowest index",
+        }
+        tensors = {
+            "centers": c.values,
+            "center_shift": c.shift,
+            "fill": p.fill,
+            "shift": p.shift,
+            "scale": p.scale,
+        }
+        text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
+
+    @classmethod
+    def from_files(cls, read: Callable[[str], bytes]) -> "Model":
+        """Build the model from what `files` returned, by way of a function that reads a name."""
+        description: Mapping[str, Any] = json.loads(read("model.json"))
+        if description.get("format") != FORMAT:
+            raise DataError(
+                f"model.json: format {description.get('format')!r}: this version of gpuseg reads "
+                f"format {FORMAT}; read it with the version that wrote it"
+            )
+        t = load(read("model.safetensors"))
+        codes = np.array([TRANSFORMS.index(name) for name in description["transform"]], np.int64)
+        preparation = Preparation(t["fill"], codes, t["shift"], t["scale"])
+        centers = Centers(t["centers"], t["center_shift"])
+        return cls(tuple(description["features"]), preparation, centers)
+
+
+def load_model(path: str | Path) -> Model:
+    """Load the model of an output folder, or of its ``_model`` folder.
+
+    Raises
+    ------
+    DataError
+        When there is no model at `path`, or not one that this version reads.
+    """
+    folder = Path(path)
+    folder = folder / "_model" if (folder / "_model").is_dir() else folder
+    try:
+        return Model.from_files(lambda name: (folder / name).read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: no model there ({error.filename} is missing); give the output folder of a run"
+        ) from None

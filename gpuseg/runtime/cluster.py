@@ -1,0 +1,129 @@
+"""From the job's `runtime` section to an executor, and its end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpuseg.errors import ResourceError
+from gpuseg.runtime.executor import Executor, InProcess, available_cpus
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """Where to run.
+
+    Attributes
+    ----------
+    cluster : str
+        "local", "dask" or the address of a scheduler.
+    n_workers : int or None
+    threads_per_worker : int or None
+    memory_limit : int or None
+        Bytes a worker.
+    """
+
+    cluster: str
+    n_workers: int | None
+    threads_per_worker: int | None
+    memory_limit: int | None
+
+    @property
+    def workers(self) -> int:
+        """Number of workers, as far as it is known before connecting."""
+        return 1 if self.cluster == "local" else self.n_workers or available_cpus()
+
+    @property
+    def threads(self) -> int:
+        """Threads of a worker that we start."""
+        return self.threads_per_worker or max(1, available_cpus() // self.workers)
+
+
+@contextmanager
+def open_executor(spec: ClusterSpec, report: Callable[[int], None]) -> Iterator[Executor]:
+    """Start or reach what the spec names; stop what was started.
+
+    Raises
+    ------
+    ResourceError
+        When a scheduler cannot be reached or has no workers.
+    """
+    if spec.cluster == "local":
+        yield InProcess(spec.threads, report)
+        return
+    from gpuseg.runtime.dask_ import OnDask
+
+    with _client(spec) as client:
+        n_workers = None if spec.cluster == "dask" else spec.n_workers
+        executor = OnDask(client, spec.cluster, n_workers, report)
+        try:
+            yield executor
+        finally:
+            with suppress(OSError, TimeoutError):  # the cluster may be gone by now
+                executor.close()
+
+
+@contextmanager
+def _client(spec: ClusterSpec) -> Iterator[Client]:
+    import dask
+    from distributed import Client
+
+    # Shards are not Dask's data, so spilling or pausing would not help; a worker that grows
+    # past its limit is ended, and the limit is checked against a forecast before the start.
+    settings: dict[str, Any] = {
+        "distributed.worker.memory.target": False,
+        "distributed.worker.memory.spill": False,
+        "distributed.worker.memory.pause": False,
+        "distributed.worker.memory.terminate": 0.95,
+        "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
+    }
+    with dask.config.set(settings):
+        if spec.cluster == "dask":
+            with _local_cluster(spec) as cluster, Client(cluster) as client:
+                yield client
+        else:
+            with _reached(spec.cluster) as client:
+                yield client
+
+
+@contextmanager
+def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=spec.workers,
+        threads_per_worker=spec.threads,
+        processes=True,
+        memory_limit=spec.memory_limit or 0,
+        dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    ) as cluster:
+        yield cluster
+
+
+def _reached(address: str) -> Client:
+    from distributed import Client
+
+    try:
+        client = Client(address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ResourceError(
+            f"runtime.cluster = {address!r}: no scheduler answers there within "
+            f"{_CONNECT_SECONDS} s ({type(error).__name__}); start one with 'dask scheduler', "
+            "or use cluster = 'dask'"
+        ) from None
+    if not client.nthreads():
+        client.close()
+        raise ResourceError(
+            f"runtime.cluster = {address!r}: the scheduler has no workers; start some with "
+            f"'dask worker {address}'"
+        )
+    return client

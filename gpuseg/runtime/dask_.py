@@ -1,0 +1,241 @@
+"""Shards on Dask workers: one task a shard and pass, and nothing that Dask has to keep.
+
+A shard lives in its worker's process, in `_SHARDS`; Dask sees only tasks that carry the
+shard's lineage: the functions, in order, that made it what it is. A worker without the shard
+(a new one, after the old one was lost) builds it from the lineage, bit for bit, and goes on.
+"""
+
+import operator
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from distributed import Client, get_worker, wait
+from distributed.client import FutureCancelledError
+from distributed.scheduler import KilledWorker
+
+from gpuseg.errors import ResourceError
+from gpuseg.runtime.executor import Env
+
+R = TypeVar("R")
+
+_TOPIC = "gpuseg-rows"
+_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 30.0
+_MOST_LOSSES = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A function of a shard's lineage, and its arguments."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
+@dataclass
+class _Kept:
+    """A shard on its worker: how many steps of its lineage it has been through."""
+
+    steps: int
+    shard: Any
+    answer: Any
+
+
+_SHARDS: dict[str, _Kept] = {}
+_LOCK = threading.Lock()
+
+
+class OnDask:
+    """Shards on the workers of a Dask cluster.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    cluster : str
+        How the job names the cluster, for the manifest.
+    n_workers : int, optional
+        Use so many workers at the most; all by default.
+    report : callable
+        Takes the number of rows that a worker has just done.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        cluster: str,
+        n_workers: int | None,
+        report: Callable[[int], None],
+    ) -> None:
+        self._client, self._cluster = client, cluster
+        self._report = report
+        self._id = uuid.uuid4().hex
+        self._wanted = n_workers
+        self.n_shards = 0
+        self._lineages: list[tuple[Step, ...]] = []
+        self._homes: list[str] = []
+        self._losses: list[int] = []
+        self.lost_workers = 0
+        client.subscribe_topic(_TOPIC, self._on_event)
+
+    def workers(self) -> list[str]:
+        """Return the addresses of the workers to use."""
+        return sorted(self._client.nthreads())[: self._wanted]
+
+    def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
+        workers = self.workers()
+        self.n_shards = len(plans)
+        self._homes = [workers[i % len(workers)] for i in range(self.n_shards)]
+        self._losses = [0] * self.n_shards
+        self._lineages = [(Step(load, (plan,)),) for plan in plans]
+        self._on_all(None, [() for _ in plans])
+
+    def run(
+        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    ) -> list[R]:
+        return self._on_all(function, self._arguments(args, each))
+
+    def update(
+        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    ) -> list[R]:
+        steps = [Step(function, own) for own in self._arguments(args, each)]
+        self._lineages = [(*old, new) for old, new in zip(self._lineages, steps, strict=True)]
+        return self._on_all(None, [() for _ in steps])
+
+    def exchange(
+        self,
+        split: Callable[..., Sequence[Any]],
+        join: Callable[[Sequence[Any]], R],
+        n_pieces: int,
+    ) -> list[R]:
+        submit = self._client.submit
+        splits = [
+            submit(_work, self._key(i), self._lineages[i], split, (n_pieces,),
+                   workers=[self._homes[i]], allow_other_workers=True, pure=False)
+            for i in range(self.n_shards)
+        ]  # fmt: skip
+        joined = [
+            submit(join, [submit(operator.getitem, own, j) for own in splits], pure=False)
+            for j in range(n_pieces)
+        ]
+        results: list[R] = self._client.gather(joined)
+        return results
+
+    def describe(self) -> dict[str, Any]:
+        threads = self._client.nthreads()
+        used = [threads[home] for home in self._homes if home in threads]
+        return {
+            "cluster": self._cluster,
+            "n_workers": len(set(self._homes)),
+            "threads_per_worker": max(used, default=1),
+            "lost_workers": self.lost_workers,
+        }
+
+    def close(self) -> None:
+        """Let the workers forget the shards."""
+        self._client.unsubscribe_topic(_TOPIC)
+        self._client.run(_forget, self._id)
+
+    def _key(self, shard: int) -> str:
+        return f"{self._id}/{shard}"
+
+    def _arguments(
+        self, args: tuple[Any, ...], each: Sequence[Any] | None
+    ) -> list[tuple[Any, ...]]:
+        own = [()] * self.n_shards if each is None else [(item,) for item in each]
+        return [(*args, *extra) for extra in own]
+
+    def _on_all(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
+        """Call on every shard where it lives; shards of lost workers move and are called again."""
+        results: dict[int, R] = {}
+        pending = {self._submit(i, function, args[i]): i for i in range(self.n_shards)}
+        while pending:
+            try:
+                done = wait(
+                    list(pending), timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED"
+                ).done
+            except TimeoutError:
+                done = set()
+            alive = self._client.nthreads()
+            for future, i in list(pending.items()):
+                if future in done and future.status == "finished":
+                    results[i] = future.result()
+                elif future in done and not _is_loss(future):
+                    future.result()  # raises what the function raised
+                elif future in done or self._homes[i] not in alive:
+                    self._move(i)
+                    future.cancel(force=True)
+                    pending[self._submit(i, function, args[i])] = i
+                else:
+                    continue
+                del pending[future]
+        return [results[i] for i in range(self.n_shards)]
+
+    def _submit(self, i: int, function: Callable[..., R] | None, args: tuple[Any, ...]) -> Any:
+        return self._client.submit(
+            _work, self._key(i), self._lineages[i], function, args,
+            workers=[self._homes[i]], allow_other_workers=False, pure=False,
+        )  # fmt: skip
+
+    def _move(self, i: int) -> None:
+        """Give a shard a new home: a worker that has none, or the one that has the fewest."""
+        self._losses[i] += 1
+        self.lost_workers += 1
+        if self._losses[i] > _MOST_LOSSES:
+            raise ResourceError(
+                f"shard {i}: its worker was lost {self._losses[i]} times; the worker may need more "
+                "memory (runtime.memory_limit) or a smaller share (runtime.n_workers)"
+            )
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            others = [home for j, home in enumerate(self._homes) if j != i]
+            workers = sorted(self._client.nthreads(), key=lambda w: (others.count(w), w))
+            if workers and (others.count(workers[0]) == 0 or time.monotonic() > deadline):
+                self._homes[i] = workers[0]
+                return
+            if time.monotonic() > deadline:
+                raise ResourceError("all Dask workers are gone; start workers and run again")
+            time.sleep(_LOOK_SECONDS)
+
+    def _on_event(self, event: tuple[float, Any]) -> None:
+        run, rows = event[1]
+        if run == self._id:
+            self._report(rows)
+
+
+def _is_loss(future: Any) -> bool:
+    """Whether a task did not end because its worker did."""
+    if future.status in ("cancelled", "lost"):
+        return True
+    return isinstance(future.exception(), KilledWorker | FutureCancelledError)
+
+
+def _work(
+    key: str, lineage: tuple[Step, ...], function: Callable[..., R] | None, args: tuple[Any, ...]
+) -> R:
+    """Bring the shard up to its lineage, then call the function on it.
+
+    Without a function, return what the last step of the lineage answered.
+    """
+    worker = get_worker()
+    run = key.split("/")[0]
+    env = Env(worker.state.nthreads, lambda rows: worker.log_event(_TOPIC, (run, rows)))
+    kept = _SHARDS.pop(key, None) or _Kept(0, None, None)
+    for step in lineage[kept.steps :]:
+        if kept.steps == 0:
+            kept.shard = step.function(*step.args, env)
+        else:
+            kept.answer = step.function(kept.shard, env, *step.args)
+        kept.steps += 1
+    with _LOCK:
+        _SHARDS[key] = kept
+    answer: R = kept.answer if function is None else function(kept.shard, env, *args)
+    return answer
+
+
+def _forget(run: str) -> None:
+    for key in [key for key in _SHARDS if key.startswith(run)]:
+        del _SHARDS[key]
