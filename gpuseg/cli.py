@@ -155,26 +155,38 @@ def _options(
     pass
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, which libraries on the way would handle."""
+
+
+class _Signals:
+    """Turns the first SIGINT or SIGTERM into `_Interrupted`; cleaning up is then not disturbed."""
+
+    def __init__(self) -> None:
+        self.seen = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if not self.seen:
+            self.seen = True
+            raise _Interrupted
+
+
 def main() -> None:
     """Run the command line; every outcome has its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signals = _Signals()
     try:
-        app(standalone_mode=False)
-        code = 0
-    except KeyboardInterrupt:
-        _say("interrupted: nothing was published")
-        code = INTERRUPTED
+        app()
     except GpusegError as error:
         _say(f"error: {error}")
-        code = error.exit_code
-    except typer.Exit as stop:
-        code = stop.exit_code
-    sys.stdout.flush()
-    sys.exit(code)
-
-
-def _terminated(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+        sys.exit(error.exit_code)
+    finally:
+        # Checked here, not caught: an import cut short may raise anything at all.
+        if signals.seen:
+            _say("interrupted")
+            sys.exit(INTERRUPTED)
+        signals.seen = True
 
 
 def _say(text: str) -> None:

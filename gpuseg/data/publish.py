@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.data.atomic import exchange
-from gpuseg.data.storage import Storage
+from gpuseg.data.storage import Storage, first_line
 from gpuseg.errors import JobError, ResourceError
 
 SUCCESS = "_SUCCESS"
@@ -139,7 +139,7 @@ class LocalOutput(Output):
                 self._try_exchange()
         except OSError as error:
             self.discard()
-            raise _unusable(self._storage, error) from None
+            raise cannot_write(f"output.path = {storage.url!r}", error) from None
         self.staging = Staging(self._storage, str(self._folder), "")
 
     def write(self, name: str, content: bytes) -> None:
@@ -201,7 +201,7 @@ class ObjectOutput(Output):
             self.write("_writable", b"")
             storage.fs.rm(self.staging.path("_writable"))
         except OSError as error:
-            raise _unusable(storage, error) from None
+            raise cannot_write(f"output.path = {storage.url!r}", error) from None
         self._written.clear()
 
     def write(self, name: str, content: bytes) -> None:
@@ -234,13 +234,14 @@ def as_json(content: Any) -> bytes:
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _unusable(storage: Storage, error: OSError) -> ResourceError:
-    if error.errno == errno.ENOTSUP:
+def cannot_write(place: str, error: BaseException) -> ResourceError:
+    """Say why the output, or a file of it, cannot be written."""
+    number = getattr(error, "errno", None)
+    if number == errno.ENOTSUP:
         return ResourceError(
-            f"output.path = {storage.url!r}: the file system cannot exchange two folders in one "
-            "step, so the older output cannot be replaced safely; remove it, or name another path"
+            f"{place}: the file system cannot exchange two folders in one step, so the older "
+            "output cannot be replaced safely; remove it, or name another path"
         )
-    return ResourceError(
-        f"output.path = {storage.url!r}: cannot be written ({error.strerror or error}); "
-        "name a folder that you may write to"
-    )
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    step = "make room there, and run again" if full else "name a folder that you may write to"
+    return ResourceError(f"{place}: cannot be written ({first_line(error)}); {step}")

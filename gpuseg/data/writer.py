@@ -1,6 +1,5 @@
 """From a shard's labels to parts of the output; ids are read again and keep their type."""
 
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpuseg.data.publish import Staging
+from gpuseg.data.publish import Staging, cannot_write
 from gpuseg.data.shards import Piece, ShardPlan, read_batches
-from gpuseg.data.storage import first_line
 from gpuseg.engine.shard import Shard
-from gpuseg.errors import GpusegError, ResourceError
+from gpuseg.errors import GpusegError
 from gpuseg.runtime.executor import Env
 
 _BATCH_ROWS = 131_072
@@ -114,10 +112,3 @@ def _open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         sink, schema, compression="snappy", use_dictionary=[SEGMENT], write_page_checksum=True
     )
-
-
-def cannot_write(path: str, error: BaseException) -> ResourceError:
-    """Say why a file of the output cannot be written."""
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    step = "make room there" if full else "see that it is mounted and writable"
-    return ResourceError(f"{path}: cannot be written ({first_line(error)}); {step}, and run again")

@@ -206,4 +206,4 @@ def printable(text: str) -> str:
     str
         The text on one line, one character for each of the original.
     """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -21,10 +21,10 @@ import numpy as np
 
 from gpuseg.data.dataset import Dataset
 from gpuseg.data.ids import count_repeated, split_ids
-from gpuseg.data.publish import MANIFEST, Output, Staging, as_json, open_output
+from gpuseg.data.publish import MANIFEST, Output, Staging, as_json, cannot_write, open_output
 from gpuseg.data.shards import ShardPlan, load_shard
 from gpuseg.data.storage import Storage
-from gpuseg.data.writer import Part, cannot_write, write_parts
+from gpuseg.data.writer import Part, write_parts
 from gpuseg.engine import passes
 from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
 from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation

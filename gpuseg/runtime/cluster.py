@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError
@@ -98,15 +100,32 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
 def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
     from distributed import LocalCluster
 
-    with LocalCluster(
-        n_workers=spec.workers,
-        threads_per_worker=spec.threads,
-        processes=True,
-        memory_limit=spec.memory_limit or 0,
-        dashboard_address=None,
-        silence_logs=logging.CRITICAL,
-    ) as cluster:
+    with _interrupts_held_back():
+        cluster = LocalCluster(
+            n_workers=spec.workers,
+            threads_per_worker=spec.threads,
+            processes=True,
+            memory_limit=spec.memory_limit or 0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    with cluster:
         yield cluster
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold SIGINT back in this thread, and for good in threads and processes begun meanwhile.
+
+    Ctrl-C goes to every process of a terminal. The workers, now and those started later in
+    place of lost ones, must leave it to this process, which ends them in good order.
+    """
+    resource_tracker.ensure_running()  # else it starts later, and lets SIGINT through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _reached(address: str) -> Client:

@@ -1,0 +1,134 @@
+"""Parquet to Parquet: gpuseg's job against a plain scikit-learn script.
+
+Both read the same files, standardise, run k-means from the same initial centres for the same
+number of iterations, and write id and segment. The inertia of both is compared. Whole
+processes are timed, imports included, in turn, after a warm-up.
+
+    python benchmarks/end_to_end.py                  5,000,000 × 16, k = 8, 20 iterations
+    python benchmarks/end_to_end.py --quick          500,000 × 16
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def scikit_learn(data: str, out: str, init: str, iterations: int, dtype: str) -> None:
+    """Do what most people would write: read, scale, fit, write.
+
+    In float32 it is faster, but scikit-learn then sums in float32 and reports an inertia that
+    is off in the fourth digit.
+    """
+    import numpy as np
+    import pandas as pd
+    from sklearn.cluster import KMeans
+    from sklearn.preprocessing import StandardScaler
+
+    frame = pd.read_parquet(data)
+    x = frame.drop(columns="customer_id").to_numpy(dtype)
+    x = StandardScaler().fit_transform(x)
+    centers = np.array(json.loads(Path(init).read_text()), dtype)
+    model = KMeans(len(centers), init=centers, n_init=1, max_iter=iterations, tol=0).fit(x)
+    result = pd.DataFrame({"customer_id": frame["customer_id"], "segment": model.labels_})
+    result.to_parquet(out)
+    print(json.dumps({"inertia": float(model.inertia_), "n_iter": int(model.n_iter_)}))
+
+
+def gpuseg(data: str, out: str, init: str, iterations: int, cluster: str) -> None:
+    """Do the same as a job of gpuseg."""
+    from gpuseg import run
+
+    centers = json.loads(Path(init).read_text())
+    result = run(
+        {
+            "input": {"path": data, "id": "customer_id"},
+            "segment": {
+                "n_clusters": len(centers), "init": centers, "max_iter": iterations, "tol": 0.0
+            },
+            "runtime": {"cluster": cluster, **({"n_workers": 2} if cluster == "dask" else {})},
+            "output": {"path": out, "overwrite": True},
+        }
+    )  # fmt: skip
+    facts = result.manifest["result"]
+    print(json.dumps({**facts, "seconds": result.manifest["seconds"]}))
+
+
+def initial_centers(data: Path, k: int) -> list[list[float]]:
+    """Return k rows of the first file, standardised by that file: near enough to start from."""
+    import pyarrow.parquet as pq
+    from sklearn.preprocessing import StandardScaler
+
+    frame = pq.read_table(sorted(data.glob("*.parquet"))[0]).drop(["customer_id"]).to_pandas()
+    scaled = StandardScaler().fit_transform(frame.to_numpy("float32"))
+    rows: list[list[float]] = scaled[:: len(scaled) // k][:k].tolist()
+    return rows
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Run all engines in turn and write the result."""
+    from measure import interleaved, save, summary
+
+    from gpuseg import write_customers
+
+    folder = Path(arguments.folder)
+    data = folder / f"customers-{arguments.rows}"
+    if not data.exists():
+        write_customers(data, rows=arguments.rows, features=16)
+    init = folder / "init.json"
+    init.write_text(json.dumps(initial_centers(data, arguments.clusters)))
+    commands = {
+        name: [
+            *(sys.executable, __file__, "--engine", name, "--data", str(data), "--init", str(init)),
+            *("--folder", str(folder), "--iterations", str(arguments.iterations)),
+        ]
+        for name in ("scikit-learn", "scikit-learn float32", "gpuseg local", "gpuseg dask")
+    }
+    runs = interleaved(commands, arguments.repeats)
+    facts: dict[str, Any] = {name: json.loads(own[-1].output) for name, own in runs.items()}
+    table = {name: {**summary(own), **facts[name]} for name, own in runs.items()}
+    matrix_mb = arguments.rows * 16 * 4 / 1e6
+    reference = table["scikit-learn"]
+    for name, row in table.items():
+        row["times_faster"] = round(reference["median_s"] / row["median_s"], 2)
+        row["inertia_ratio"] = row["inertia"] / reference["inertia"]
+        row["peak_limit_mb"] = round(3 * matrix_mb + 600)
+        print(
+            f"{name:<20} {row['median_s']:7.2f} s  ×{row['times_faster']:<5} "
+            f"peak {row['peak_mb']:,} MB (limit {row['peak_limit_mb']:,})  "
+            f"{row['n_iter']} iterations  inertia ÷ scikit-learn's {row['inertia_ratio']:.7f}"
+        )
+    case = {"rows": arguments.rows, "features": 16, "clusters": arguments.clusters,
+            "repeats": arguments.repeats}  # fmt: skip
+    print(save("end_to_end", {"case": case, "engines": table}))
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--clusters", type=int, default=8)
+    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="500,000 rows")
+    parser.add_argument("--folder", default="out/benchmarks")
+    parser.add_argument("--engine")
+    parser.add_argument("--data")
+    parser.add_argument("--init")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rows = 500_000
+    Path(arguments.folder).mkdir(parents=True, exist_ok=True)
+    common = (arguments.data, f"{arguments.folder}/result", arguments.init, arguments.iterations)
+    if arguments.engine in ("scikit-learn", "scikit-learn float32"):
+        dtype = "float32" if arguments.engine.endswith("float32") else "float64"
+        scikit_learn(*(common[0], f"{common[1]}.parquet", *common[2:]), dtype)
+    elif arguments.engine:
+        gpuseg(*common, cluster=arguments.engine.split()[1])
+    else:
+        compare(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Run a command, and measure its wall seconds and the memory of all its processes together."""
+
+import json
+import platform
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of a command.
+
+    Attributes
+    ----------
+    seconds : float, wall clock
+    peak_bytes : int
+        Highest sum, over the command and all its descendants, of the resident memory; what
+        processes share is counted for each.
+    output : str, standard output
+    """
+
+    seconds: float
+    peak_bytes: int
+    output: str
+
+
+def measure(command: list[str]) -> Measured:
+    """Run the command to its end, looking at its memory fifty times a second."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    root, peak = psutil.Process(process.pid), 0
+    while process.poll() is None:
+        peak = max(peak, _resident(root))
+        time.sleep(_LOOK_SECONDS)
+    seconds = time.perf_counter() - started
+    output, errors = process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{errors}")
+    return Measured(seconds, peak, output)
+
+
+def interleaved(commands: dict[str, list[str]], repeats: int) -> dict[str, list[Measured]]:
+    """Run the commands in turn, `repeats` times each after one warm-up that is not counted."""
+    runs: dict[str, list[Measured]] = {name: [] for name in commands}
+    for turn in range(repeats + 1):
+        for name, command in commands.items():
+            measured = measure(command)
+            print(f"{turn or 'warm-up'}: {name} {measured.seconds:.2f} s", flush=True)
+            if turn:
+                runs[name].append(measured)
+    return runs
+
+
+def summary(runs: list[Measured]) -> dict[str, Any]:
+    """Return median and range of the seconds, and the highest peak."""
+    seconds = sorted(run.seconds for run in runs)
+    return {
+        "median_s": round(median(seconds), 3),
+        "min_s": round(seconds[0], 3),
+        "max_s": round(seconds[-1], 3),
+        "peak_mb": round(max(run.peak_bytes for run in runs) / 1e6),
+    }
+
+
+def save(name: str, content: dict[str, Any]) -> Path:
+    """Write a result below ``benchmarks/results`` with machine, date and commit."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    head = {
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "commit": commit or "unknown",
+        "device": f"{_processor()}, {psutil.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
+    path = Path(__file__).parent / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**head, **content}, indent=1) + "\n")
+    return path
+
+
+def _resident(root: psutil.Process) -> int:
+    total = 0
+    try:
+        for process in [root, *root.children(recursive=True)]:
+            total += process.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,120 @@
+"""Who may import whom, and what ``import gpuseg`` costs: the floors of the house."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "gpuseg"
+
+FLOORS = {
+    "cli": {"jobs", "insight", "data", "runtime", "model", "errors"},
+    "jobs": {
+        *("estimators", "engine", "backends", "data", "insight", "model", "runtime"),
+        *("errors", "validation"),
+    },
+    "estimators": {"engine", "backends", "runtime", "errors", "validation"},
+    "model": {"backends", "errors"},
+    "data": {"engine", "runtime", "errors", "validation"},
+    "engine": {"backends", "runtime", "errors"},
+    "insight": set[str](),
+    "runtime": {"errors"},
+    "backends": {"errors"},
+    "validation": {"errors"},
+    "errors": set[str](),
+}
+"""Each floor, and the floors it may import besides itself."""
+
+HOMES = {
+    "dask": {"runtime/cluster.py"},
+    "distributed": {"runtime/cluster.py", "runtime/dask_.py"},
+    "cupy": set[str](),
+    "cudf": set[str](),
+    "cuml": set[str](),
+    "pyspark": set[str](),
+    "numba": {f"backends/numba_/{name}.py" for name in ("columns", "distance", "lloyd")},
+    "fsspec": {"data/storage.py"},
+    "typer": {"cli.py"},
+    "safetensors": {"model.py"},
+}
+"""Heavy or optional packages, and the only files that may import them."""
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def floor_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_run_downwards(path: Path) -> None:
+    floor = floor_of(path)
+    if floor == "__init__":
+        return
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("gpuseg.")}
+    assert own - {floor, "__version__"} <= FLOORS[floor]
+
+
+def test_floors_have_no_circle() -> None:
+    left = dict(FLOORS)
+    while left:
+        free = [name for name, below in left.items() if not below & left.keys()]
+        assert free, f"a circle among {sorted(left)}"
+        left = {name: below for name, below in left.items() if name not in free}
+
+
+@pytest.mark.parametrize("package", HOMES)
+def test_package_is_imported_at_home_only(package: str) -> None:
+    users = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if any(name.split(".")[0] == package for name in imports(path))
+    }
+    assert users == HOMES[package]
+
+
+def test_import_is_light() -> None:
+    heavy = ("dask", "distributed", "pyarrow", "numba", "sklearn", "cupy", "pandas", "numpy")
+    code = f"import sys, gpuseg; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys; from gpuseg import cli; "
+        "print([m for m in ('dask', 'pyarrow', 'numba', 'sklearn', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_can_be_imported() -> None:
+    code = "import gpuseg; print(len([getattr(gpuseg, name) for name in gpuseg.__all__]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 9
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            doc = ast.get_docstring(node, clean=False)
+            lines = (node.end_lineno or 0) - node.lineno + 1
+            lines -= doc.count("\n") + 1 if doc else 0
+            assert lines <= 60, f"{node.name} has {lines} lines"
