@@ -119,14 +119,11 @@ def fit_kmeans(
             f"n_clusters = {params.n_clusters}, but there are only {measured.n_rows} rows; "
             f"use n_clusters <= {measured.n_rows}"
         )
-    best: KMeansFit | None = None
-    for initial in _initial_centers(executor, params, backend, measured):  # 2
-        fit = _lloyd(executor, params, backend, measured, initial, on_iteration)  # 3
-        if best is None or fit.inertia < best.inertia:
-            best = fit
-    assert best is not None  # there is always at least one start
-    _assign(executor, backend, measured, best.centers, keep=True)  # 4
-    return best
+    starts = _initial_centers(executor, params, backend, measured)  # 2
+    ends = [_lloyd(executor, params, backend, measured, c, on_iteration) for c in starts]  # 3
+    end = _best(executor, backend, measured, ends)
+    assigned = _assign(executor, backend, measured, end.centers, keep=True)  # 4
+    return KMeansFit(end.centers, assigned.inertia, end.n_iter, end.converged, assigned.sizes)
 
 
 def measure(executor: Executor, backend: str) -> Measured:
@@ -178,7 +175,7 @@ def _initial_centers(
     local.place(lambda shard, env: shard, [sample.shard()])
     quick = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     on_sample = measure(local, backend)
-    refined = [
+    ends = [
         _lloyd(
             local, quick, backend, on_sample,
             seeding.seed_centers(sample, registry.get(backend), k, seed, r, distinct),
@@ -186,8 +183,27 @@ def _initial_centers(
         for r in range(seedings)
     ]  # fmt: skip
     if params.n_init == "auto":
-        refined = [min(refined, key=lambda fit: fit.inertia)]
-    return [fit.centers.values for fit in refined]
+        ends = [_best(local, backend, on_sample, ends)]
+    return [end.centers.values for end in ends]
+
+
+@dataclass(frozen=True)
+class _End:
+    """Where a run of Lloyd iterations ended."""
+
+    centers: Centers
+    n_iter: int
+    converged: bool
+
+
+def _best(executor: Executor, backend: str, measured: Measured, ends: list[_End]) -> _End:
+    """Return the end with the least inertia, the first of them where several have it."""
+    if len(ends) == 1:
+        return ends[0]
+    return min(
+        ends,
+        key=lambda end: _assign(executor, backend, measured, end.centers, keep=False).inertia,
+    )
 
 
 def _lloyd(
@@ -197,8 +213,8 @@ def _lloyd(
     measured: Measured,
     initial: NDArray[np.float64],
     on_iteration: OnIteration = lambda n_iter, inertia, shift: None,
-) -> KMeansFit:
-    """Step 3: iterate from `initial` until the centres rest, and measure the inertia."""
+) -> _End:
+    """Step 3: iterate from `initial` until the centres rest."""
     grid = measured.sum_grid()
     tolerance = params.tol * measured.mean_variance
     centers = Centers(initial, measured.shift)
@@ -216,8 +232,7 @@ def _lloyd(
         change = float(((moved.values - centers.values) ** 2).sum())
         centers, converged = moved, change <= tolerance
         on_iteration(n_iter, estimate, change)
-    assigned = _assign(executor, backend, measured, centers, keep=False)
-    return KMeansFit(centers, assigned.inertia, n_iter, converged, assigned.sizes)
+    return _End(centers, n_iter, converged)
 
 
 def _means(total: Partial, centers: Centers) -> Centers:
