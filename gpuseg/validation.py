@@ -11,15 +11,16 @@ from gpuseg.errors import JobError
 M = TypeVar("M", bound=BaseModel)
 
 
-def validated(model: type[M], values: Mapping[str, Any], where: str = "") -> M:
+def validated(model: type[M], values: Mapping[str, Any], step: str = "") -> M:
     """Build `model` from `values`, or say what is wrong with them.
 
     Parameters
     ----------
     model : pydantic model class
     values : mapping
-    where : str
-        What goes before each key in a message, such as ``"segment."``.
+    step : str
+        The next step, which ends the message on a value that breaks its rule; "{key}" in it
+        stands for the key.
 
     Raises
     ------
@@ -29,8 +30,7 @@ def validated(model: type[M], values: Mapping[str, Any], where: str = "") -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = _sentences(error, model, where)
-        raise JobError("\n".join(dict.fromkeys(lines))) from None
+        raise JobError("\n".join(_sentences(error, model, step))) from None
 
 
 def nearest_known(name: str, known: Iterable[str]) -> str:
@@ -40,25 +40,26 @@ def nearest_known(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(options)}"
 
 
-def _sentences(error: ValidationError, model: type[BaseModel], where: str) -> list[str]:
+def _sentences(error: ValidationError, model: type[BaseModel], step: str) -> list[str]:
     """Say each error once: the branches of a union that fail at one key make one sentence."""
     rules: dict[str, list[str]] = {}
     seen: dict[str, Any] = {}
     for one in error.errors():
         path = _keys(one["loc"], model)
-        key = where + ".".join(path)
+        key = ".".join(path)
         if one["type"] == "extra_forbidden":
             parent = _model_at(path[:-1], model)
             rule = f"unknown key; {nearest_known(path[-1], parent.model_fields)}"
-            rules[f"{key}"] = [rule]
+            rules[key] = [rule]
         elif one["type"] == "missing":
             rules[key] = ["missing; this key is required"]
         else:
             rules.setdefault(key, []).append(_rule(one["msg"]))
             seen.setdefault(key, one["input"])
     return [
-        (f"{key} = {seen[key]!r}: " if key in seen else f"{key}: ")
-        + " or ".join(dict.fromkeys(each))
+        f"{key} = {seen[key]!r}: {_joined(each)}{step.format(key=key)}"
+        if key in seen
+        else f"{key}: {_joined(each)}"
         for key, each in rules.items()
     ]
 
@@ -68,6 +69,12 @@ def _rule(message: str) -> str:
     if message.startswith("Input should be"):
         return "must be" + message.removeprefix("Input should be")
     return message
+
+
+def _joined(rules: list[str]) -> str:
+    """Join the alternatives: "must be a or b", not "must be a or must be b"."""
+    first, *others = dict.fromkeys(rules)
+    return " or ".join([first, *(rule.removeprefix("must be ") for rule in others)])
 
 
 def _keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:

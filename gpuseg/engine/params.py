@@ -1,9 +1,11 @@
 """Parameters of the algorithms, as data: the estimators and the job file share these rules."""
 
-from collections.abc import Sequence
+import math
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from gpuseg.errors import JobError
 
 
 class KMeansParams(BaseModel):
@@ -12,7 +14,8 @@ class KMeansParams(BaseModel):
     Attributes
     ----------
     n_clusters : int >= 1
-    init : {"k-means++", "random"} or centres (n_clusters, n_features), in the features' units
+    init : {"k-means++", "random"} or centres (n_clusters, n_features)
+        Centres are in the units of what is clustered: in a job, those after `[prepare]`.
     n_init : "auto" or int >= 1
         Runs on the whole data, of which the one with the least inertia is kept; each begins
         with a seeding of its own. "auto" is one run from the best of ten seedings.
@@ -25,8 +28,27 @@ class KMeansParams(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     n_clusters: Annotated[int, Field(ge=1)] = 8
-    init: Literal["k-means++", "random"] | Sequence[Sequence[float]] = "k-means++"
+    init: Literal["k-means++", "random"] | list[list[float]] = "k-means++"
     n_init: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     max_iter: Annotated[int, Field(ge=1)] = 300
     tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    def check_init(self, n_features: int) -> None:
+        """Refuse initial centres that do not suit the data.
+
+        Raises
+        ------
+        JobError
+        """
+        if isinstance(self.init, str):
+            return
+        widths = sorted({len(row) for row in self.init})
+        if (len(self.init), widths) != (self.n_clusters, [n_features]):
+            seen = f"{len(self.init)} rows of {' or '.join(map(str, widths)) or 'no'} values"
+            raise JobError(
+                f"init has {seen}: must be centres of shape (n_clusters, n_features) = "
+                f"({self.n_clusters}, {n_features})"
+            )
+        if not all(math.isfinite(value) for row in self.init for value in row):
+            raise JobError("init has values that are missing or infinite: must be finite centres")

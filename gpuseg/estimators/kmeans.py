@@ -109,7 +109,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         params = self._params()
         choice = registry.choose(self.backend)
         x = validate_data(self, X, dtype=np.float32, order="C")
-        self._check_init(params, x.shape[1])
+        params.check_init(x.shape[1])
         shard = Shard(x, _checked_weight(sample_weight, x.shape[0]))
         executor = InProcess(self.n_threads)
         executor.place(lambda own, env: own, [shard])
@@ -169,16 +169,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         ):
             raise JobError(f"n_threads = {self.n_threads!r}: must be None or an int >= 1")
         return validated(KMeansParams, {k: _plain(v) for k, v in values.items()})
-
-    def _check_init(self, params: KMeansParams, n_features: int) -> None:
-        if isinstance(params.init, str):
-            return
-        shape = np.shape(params.init)
-        if shape != (params.n_clusters, n_features) or not np.isfinite(params.init).all():
-            raise JobError(
-                f"init has shape {shape}: must be finite centres of shape "
-                f"(n_clusters, n_features) = ({params.n_clusters}, {n_features})"
-            )
 
 
 def _seed(random_state: Any) -> Any:

@@ -100,7 +100,8 @@ class _Run:
         with progress.stage("plan"):  # 1
             plan = forecast(spec)
             transforms = _transforms(spec, plan.dataset)
-            if spec.runtime.cluster in ("local", "dask"):
+            spec.segment.check_init(len(plan.dataset.features))
+            if plan.cluster.is_ours:
                 check_memory(plan.dataset, plan.cluster, plan.cluster.workers)
             target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
             _refuse_overlap(plan.dataset.storage, target)
@@ -126,9 +127,14 @@ class _Run:
     ) -> tuple[Prepared, list[ShardPlan]]:
         dataset, missing = plan.dataset, self.spec.prepare.missing
         workers = len(executor.workers())
-        if workers != plan.cluster.workers:
+        if not plan.cluster.is_ours:
             check_memory(dataset, plan.cluster, workers)
         shard_plans = dataset.plan_shards(workers, drop_missing=missing == "drop")
+        if len(shard_plans) < workers:
+            self.progress.message(
+                f"note: {workers} workers, but only {dataset.row_groups} row groups in the data: "
+                f"{len(shard_plans)} workers have rows"
+            )
         with self.progress.stage("read", dataset.rows):
             executor.place(load_shard, shard_plans)
         with self.progress.stage("prepare"):

@@ -1,11 +1,19 @@
 """The job file: a contract, validated whole before anything is read."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ByteSize,
+    ConfigDict,
+    Field,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
 from gpuseg.engine.params import KMeansParams
 from gpuseg.errors import JobError
@@ -14,6 +22,16 @@ from gpuseg.validation import validated
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Transform = Literal["none", "log1p"]
+
+
+def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
+    try:
+        return parse(value)
+    except ValueError:
+        raise ValueError("must be a size such as '4GiB', or a number of bytes") from None
+
+
+Memory = Annotated[ByteSize, WrapValidator(_size)]
 
 _SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
 
@@ -65,7 +83,7 @@ class RuntimeSpec(_Section):
     n_workers: Count | None = None
     threads_per_worker: Count | None = None
     backend: Literal["auto", "numpy", "numba", "cuda"] = "auto"
-    memory_limit: ByteSize | None = None
+    memory_limit: Memory | None = None
 
     @field_validator("cluster")
     @classmethod
@@ -76,6 +94,15 @@ class RuntimeSpec(_Section):
                 + (" ('cuda' and 'slurm' are not in this version)" * (cluster in ("cuda", "slurm")))
             )
         return cluster
+
+    @model_validator(mode="after")
+    def _threads_are_ours(self) -> "RuntimeSpec":
+        if self.threads_per_worker is not None and self.cluster not in ("local", "dask"):
+            raise ValueError(
+                f"threads_per_worker: the workers of {self.cluster} have their own number of "
+                "threads; leave the key out"
+            )
+        return self
 
 
 class OutputSpec(_Section):
@@ -120,7 +147,7 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     values = dict(job) if isinstance(job, Mapping) else _read_toml(Path(job))
     for text in overrides:
         values = _overridden(values, text)
-    spec = validated(JobSpec, values)
+    spec = validated(JobSpec, values, "; change it in the job, or with --set {key}=VALUE")
     reserved = {"segment", "distance"} & {spec.input.id}
     if reserved:
         raise JobError(

@@ -45,8 +45,16 @@ class ClusterSpec:
 
     @property
     def threads(self) -> int:
-        """Threads of a worker that we start."""
+        """Threads of a worker that we start; in this process, those of all workers together."""
+        if self.cluster == "local":
+            own = self.threads_per_worker
+            return own * (self.n_workers or 1) if own else available_cpus()
         return self.threads_per_worker or max(1, available_cpus() // self.workers)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we start the workers, so that their number is known beforehand."""
+        return self.cluster in ("local", "dask")
 
 
 @contextmanager
