@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from gpuseg.backends import registry
@@ -61,7 +62,8 @@ class Model:
             For another number of columns, or values that are missing and were not at fit,
             infinite, or outside a transform's domain.
         """
-        x = np.array(X, dtype=np.float32, order="C", ndmin=2)
+        with np.errstate(over="ignore"):
+            x = np.array(X, dtype=np.float32, order="C", ndmin=2)
         if x.shape[1] != len(self.features):
             raise DataError(
                 f"X has {x.shape[1]} columns: must have {len(self.features)}, "
@@ -131,4 +133,8 @@ def load_model(path: str | Path) -> Model:
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: no model there ({error.filename} is missing); give the output folder of a run"
+        ) from None
+    except (json.JSONDecodeError, KeyError, SafetensorError) as error:
+        raise DataError(
+            f"{folder}: model.json or model.safetensors is damaged ({error}); run the job again"
         ) from None

@@ -21,7 +21,8 @@ SERIES = tuple(1.0 / n for n in range(21, 0, -2))
 
 
 def log1p(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return log(1 + x) for x > -1, float64, elementwise."""
+    """Return log(1 + x), float64, elementwise; NaN where x is not above -1."""
+    x = np.where(x > -1.0, x, np.nan)
     u = 1.0 + x
     mantissa, exponent = np.frexp(u)
     low = mantissa < SQRT_HALF

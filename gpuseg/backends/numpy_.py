@@ -32,7 +32,8 @@ class NumpyBackend:
                 summary.firsts[kind, f] = first_row + rows[0] if rows.size else NO_ROW
             values = _transformed(column[~(missing | infinite | outside)], code)
             if values.size:
-                summary.minimum[f], summary.maximum[f] = values.min(), values.max()
+                summary.minimum[f] = values.min() + np.float32(0)
+                summary.maximum[f] = values.max() + np.float32(0)
             _add_moments(summary.moments, f, values)
         return summary
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from gpuseg.data.shards import PART_ROWS, Piece, ShardPlan
-from gpuseg.data.storage import Storage
+from gpuseg.data.storage import Storage, reaching
 from gpuseg.errors import DataError
 from gpuseg.validation import nearest_known
 
@@ -95,6 +95,8 @@ class Dataset:
         for file in self.files:
             current: tuple[int, Piece] | None = None
             for group, rows in enumerate(file.group_rows):
+                if not rows:
+                    continue
                 shard = min((done + rows // 2) * n_shards // total, n_shards - 1)
                 done += rows
                 if current and current[0] == shard and current[1].rows + rows <= PART_ROWS:
@@ -134,14 +136,13 @@ def open_dataset(
         When there is no data, a file is not Parquet, the files' schemas differ in a column
         that is used, or a column is absent or not numeric.
     """
-    paths = _list(storage)
-    with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        files = list(pool.map(lambda item: _read_footer(storage, *item), paths))
+    with reaching("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        files = list(pool.map(lambda item: _read_footer(storage, *item), _list(storage)))
     names = _settle_features(files[0], features, id, weight)
     used = [*names, *(name for name in (id, weight) if name is not None)]
     for first, other in pairwise([files[0], *files]):
         _check_same(storage, first, other, used if features is not None else None)
-    _check_columns(storage, files[0], names, id, weight)
+    _check_columns(storage, files, names, id, weight)
     with_rows = tuple(file for file in files if file.rows)
     if not with_rows:
         raise DataError(f"input.path = {storage.url!r}: the {len(files)} files have no rows")
@@ -177,6 +178,12 @@ def _list(storage: Storage) -> list[tuple[str, int]]:
 def _read_footer(storage: Storage, path: str, size: int) -> DataFile:
     with storage.open_parquet(path) as file:
         metadata, schema = file.metadata, file.schema_arrow.remove_metadata()
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"{storage.relative(path)}: two columns are called '{twice[0]}'; names of columns must "
+            "be unique: rename one of them"
+        )
     rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
     relative = storage.relative(path).split("/")[:-1]
     constants = dict(part.split("=", 1) for part in relative if "=" in part)
@@ -237,30 +244,53 @@ def _type_of(file: DataFile, name: str) -> str:
 
 
 def _check_columns(
-    storage: Storage, file: DataFile, features: Sequence[str], id: str | None, weight: str | None
+    storage: Storage,
+    files: Sequence[DataFile],
+    features: Sequence[str],
+    id: str | None,
+    weight: str | None,
 ) -> None:
+    """Refuse columns that are absent or of a type that does not serve."""
+    file = files[0]
     where, known = storage.relative(file.path), [*file.schema.names, *file.constants]
-    wanted = [
+    numbers = [*(("feature", f) for f in features), *([("input.weight", weight)] if weight else [])]
+    for key, name in [
         ("input.id", id),
         ("input.weight", weight),
         *(("input.features", f) for f in features),
-    ]
-    for key, name in wanted:
+    ]:
         if name is not None and name not in known:
             raise DataError(f"{key}: no column '{name}' in {where}; {nearest_known(name, known)}")
-    for name in [*features, *([weight] if weight else [])]:
+    if (
+        id is not None
+        and id in file.schema.names
+        and pa.types.is_nested(file.schema.field(id).type)
+    ):
+        raise DataError(
+            f"input.id = '{id}': column of type {file.schema.field(id).type} in {where}; an id "
+            "must be a number, a string, bytes or a date"
+        )
+    for key, name in numbers:
         if name in file.constants:
-            if not isinstance(file.constants[name], int | float):
-                raise DataError(
-                    f"feature '{name}': the partition value {file.constants[name]!r} of {where} "
-                    "is not a number; leave it out of input.features"
-                )
+            _check_partition_values(storage, files, key, name)
             continue
         kind = file.schema.field(name).type
         if not (is_numeric(kind) or pa.types.is_boolean(kind)):
             raise DataError(
-                f"feature '{name}': column of type {kind} in {where} is not numeric; leave it out "
-                "of input.features or convert it to a number"
+                f"{key} '{name}': column of type {kind} in {where} is not numeric; leave it out "
+                "or convert it to a number"
+            )
+
+
+def _check_partition_values(
+    storage: Storage, files: Sequence[DataFile], key: str, name: str
+) -> None:
+    for file in files:
+        value = file.constants[name]
+        if isinstance(value, str):
+            raise DataError(
+                f"{key} '{name}': the partition value {value!r} of {storage.relative(file.path)} "
+                "is not a number; leave it out"
             )
 
 

@@ -15,6 +15,9 @@ from gpuseg.runtime.executor import Env
 
 _BATCH_ROWS = 65_536
 
+_NULL = np.uint64(0x6E756C6C)
+"""Stands for the hash of a null: all nulls are one id."""
+
 
 def split_ids(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
     """Hash the ids of the shard's rows, and part the hashes by their value."""
@@ -38,18 +41,21 @@ def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:
 
 def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
     """Return a 64-bit hash of each id; integers of one type never collide."""
-    if pa.types.is_integer(column.type) and not column.null_count:
-        return mix(column.to_numpy().astype(np.int64, copy=False).view(np.uint64))
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    null = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(column.type):
+        values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
+        return np.where(null, _NULL, mix(values.view(np.uint64)))
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         text = column
         if not pa.types.is_fixed_size_binary(column.type):
             text = pc.cast(column, pa.large_string())
         column = pc.cast(text, pa.large_binary())
-    return _hash_bytes(pc.fill_null(pc.cast(column, pa.large_binary()), b"\0null"))
+    hashes = _hash_bytes(pc.fill_null(pc.cast(column, pa.large_binary()), b""))
+    return np.where(null, _NULL, hashes)
 
 
 def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:

@@ -2,7 +2,7 @@
 
 A directory of a file system is written beside its target and takes the target's place in one
 rename. An object store has no rename: parts bear the run's id in their names, are staged
-below ``_staging/``, then copied into place, the manifest and ``_SUCCESS`` last, and only
+under ``_staging/``, then copied into place, the manifest and ``_SUCCESS`` last, and only
 then are the parts of the older output removed. The manifest names the parts that count.
 """
 
@@ -10,6 +10,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -18,11 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.data.atomic import exchange
-from gpuseg.data.storage import Storage, first_line
+from gpuseg.data.storage import Storage, first_line, reaching
 from gpuseg.errors import JobError, ResourceError
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
+
+_STAGING = "_staging"
+_RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
@@ -91,28 +95,52 @@ def open_output(storage: Storage, overwrite: bool, run_id: str) -> Output:
         When the place is not writable or cannot exchange directories.
     """
     output = LocalOutput if storage.is_local else ObjectOutput
-    return output(storage, overwrite, run_id)
+    with reaching("output.path", storage.url):
+        return output(storage, overwrite, run_id)
 
 
 def check_free(storage: Storage, overwrite: bool) -> bool:
-    """Return whether an older output lies at `storage`; refuse to touch anything else."""
+    """Return whether something may and must be replaced at `storage`; nothing is written.
+
+    Raises
+    ------
+    JobError
+        When a file lies there, or a folder that is not empty and not to be replaced.
+    """
     fs, root = storage.fs, storage.root
+    where = f"output.path = {storage.url!r}"
     if storage.is_local and os.path.lexists(root) and not Path(root).is_dir():
-        raise JobError(f"output.path = {storage.url!r}: is a file; name a folder")
+        raise JobError(f"{where}: is a file; name a folder")
     found = fs.ls(root, detail=False) if fs.exists(root) else []
-    if not found:
+    names = [path.rstrip("/").rsplit("/", 1)[1] for path in found]
+    if not names:
         return storage.is_local and Path(root).is_dir()
     if not overwrite:
         raise JobError(
-            f"output.path = {storage.url!r}: exists already; name another folder, or replace it "
-            "with --overwrite (output.overwrite = true)"
+            f"{where}: exists already; name another folder, or replace it with --overwrite "
+            "(output.overwrite = true)"
         )
-    if not fs.exists(f"{root}/{MANIFEST}") and not fs.exists(f"{root}/_staging"):
+    left_by_a_killed_run = not storage.is_local and names == [_STAGING] and _is_ours(storage)
+    if not left_by_a_killed_run and not _has_manifest(storage):
         raise JobError(
-            f"output.path = {storage.url!r}: not empty and not an output of gpuseg (it has no "
-            f"{MANIFEST}), so it is not overwritten; name another folder or empty this one"
+            f"{where}: not empty and not an output of gpuseg (it has no {MANIFEST} of ours), so "
+            "it is not overwritten; name another folder or empty this one"
         )
     return True
+
+
+def _has_manifest(storage: Storage) -> bool:
+    try:
+        manifest = json.loads(storage.fs.cat_file(f"{storage.root}/{MANIFEST}"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and manifest.keys() >= {"gpuseg", "run_id", "parts"}
+
+
+def _is_ours(storage: Storage) -> bool:
+    """Whether everything under the staging prefix bears a run's id."""
+    runs = storage.fs.ls(f"{storage.root}/{_STAGING}", detail=False)
+    return all(_RUN_ID.fullmatch(path.rstrip("/").rsplit("/", 1)[1]) for path in runs)
 
 
 class LocalOutput(Output):
@@ -168,7 +196,9 @@ class LocalOutput(Output):
             self._lock = -1
 
     def _remove_abandoned(self) -> None:
-        for folder in self._target.parent.glob(f"{self._prefix}*"):
+        for folder in self._target.parent.iterdir():
+            if not folder.name.startswith(self._prefix):
+                continue
             handle = os.open(folder, os.O_RDONLY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,7 +224,7 @@ class ObjectOutput(Output):
     def __init__(self, storage: Storage, overwrite: bool, run_id: str) -> None:
         check_free(storage, overwrite)
         self._storage = storage
-        folder = f"{storage.root}/_staging/{run_id}"
+        folder = f"{storage.root}/{_STAGING}/{run_id}"
         self.staging = Staging(storage, folder, run_id)
         self._written: list[str] = []
         try:
@@ -205,7 +235,6 @@ class ObjectOutput(Output):
         self._written.clear()
 
     def write(self, name: str, content: bytes) -> None:
-        self._storage.fs.makedirs(self.staging.path(name).rsplit("/", 1)[0], exist_ok=True)
         self._storage.fs.pipe_file(self.staging.path(name), content)
         self._written.append(name)
 
@@ -214,12 +243,11 @@ class ObjectOutput(Output):
         older = [path for path in fs.ls(root, detail=False) if "/part-" in path[len(root) :]]
         sidecars = [name for name in self._written if name != MANIFEST]
         for name in [*parts, *sidecars, MANIFEST]:
-            fs.makedirs(f"{root}/{name}".rsplit("/", 1)[0], exist_ok=True)
             fs.copy(self.staging.path(name), f"{root}/{name}")
         fs.pipe_file(f"{root}/{SUCCESS}", b"")
         if older:
             fs.rm(older)
-        self._remove(f"{root}/_staging")  # with what killed runs have left
+        self._remove(f"{root}/{_STAGING}")  # with what killed runs have left
 
     def discard(self) -> None:
         self._remove(self.staging.folder)

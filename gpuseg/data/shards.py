@@ -1,5 +1,6 @@
 """From Parquet row groups to a shard: the only place where features are decoded."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -114,8 +115,10 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
     return shard
 
 
-def read_batches(plan: ShardPlan, piece: Piece, group: int, columns: list[str], rows: int) -> Any:
-    """Yield record batches of one row group; a decoding error names the file.
+def read_batches(
+    plan: ShardPlan, piece: Piece, group: int, columns: list[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield record batches of one row group, partition columns filled in.
 
     Raises
     ------
@@ -124,9 +127,17 @@ def read_batches(plan: ShardPlan, piece: Piece, group: int, columns: list[str], 
     """
     try:
         with plan.storage.open_parquet(piece.path) as file:
-            yield from file.iter_batches(
-                rows, row_groups=[group], columns=columns, use_threads=False
-            )
+            stored = [name for name in dict.fromkeys(columns) if name not in piece.constants]
+            for batch in file.iter_batches(
+                rows, row_groups=[group], columns=stored, use_threads=False
+            ):
+                arrays = {
+                    name: batch.column(name)
+                    if name in stored
+                    else _repeated(piece.constants[name], batch.num_rows)
+                    for name in columns
+                }
+                yield pa.record_batch(arrays)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{plan.storage.relative(piece.path)}: row group {group} cannot be decoded "
@@ -134,41 +145,39 @@ def read_batches(plan: ShardPlan, piece: Piece, group: int, columns: list[str], 
         ) from None
 
 
+def _repeated(value: Any, rows: int) -> pa.Array:
+    """Return a partition column's value for some rows."""
+    return pa.nulls(rows, pa.float64()) if value is None else pa.repeat(value, rows)
+
+
 def _read_group(
     plan: ShardPlan, env: Env, x: NDArray[np.float32], weight: NDArray[np.float64] | None,
     piece: Piece, group: int, start: int,
 ) -> None:  # fmt: skip
     """Decode one row group into rows `start` … of the shard."""
-    stored = [name for name in plan.features if name not in piece.constants]
-    wanted = [*stored, *([plan.weight] if plan.weight else [])]
-    for f, name in enumerate(plan.features):
-        if name in piece.constants:
-            x[start : start + _rows_of(plan, piece, group), f] = piece.constants[name]
-    for batch in read_batches(plan, piece, group, list(dict.fromkeys(wanted)), _BATCH_ROWS):
+    wanted = [*plan.features, *([plan.weight] if plan.weight else [])]
+    for batch in read_batches(plan, piece, group, wanted, _BATCH_ROWS):
         rows = slice(start, start + batch.num_rows)
         for f, name in enumerate(plan.features):
-            if name not in piece.constants:
-                _narrow(plan, x, f, rows, as_numbers(batch.column(name)))
+            _narrow(plan, x, f, rows, as_numbers(batch.column(name)))
         if weight is not None and plan.weight is not None:
             weight[rows] = _checked_weight(plan, rows, as_numbers(batch.column(plan.weight)))
         start += batch.num_rows
         env.report(batch.num_rows)
 
 
-def _rows_of(plan: ShardPlan, piece: Piece, group: int) -> int:
-    with plan.storage.open_parquet(piece.path) as file:
-        return int(file.metadata.row_group(group).num_rows)
-
-
 def as_numbers(column: pa.Array) -> NDArray[Any]:
-    """Return an Arrow column as a NumPy array of numbers, NaN for null."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
+    """Return an Arrow column as float32 or float64, NaN for null.
+
+    Integers always go by way of float64, with nulls beside them or without, so that they are
+    rounded to float32 alike.
+    """
+    if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_boolean(kind):
+    if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
-    elif pa.types.is_decimal(kind):
-        column = pc.cast(column, pa.float64())
+    if not pa.types.is_floating(column.type):
+        column = pc.cast(column, pa.float64(), safe=False)
     numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
     return numbers
 

@@ -1,6 +1,8 @@
 """File systems: a local path or any fsspec URL, as one file system and a path in it."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import DataError, JobError, ResourceError
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Storage:
         except (ValueError, ImportError, TypeError) as error:
             raise JobError(
                 f"{key} = {url!r}: {error}; use a path, or a URL whose file system is installed "
-                "(s3:// needs gpuseg[s3])"
+                "(s3:// needs gpuseg[s3]), with the storage_options that it knows"
             ) from None
+        except OSError as error:
+            raise ResourceError(_unreachable(key, url, error)) from None
+        fs.invalidate_cache()  # what was listed earlier may have changed since
         return cls(url, fs, root.rstrip("/") or "/")
 
     @property
@@ -70,6 +75,32 @@ class Storage:
                 "write it again, or move it out of the folder (names that begin with '_' or '.' "
                 "are passed over)"
             ) from None
+
+
+@contextmanager
+def reaching(key: str, url: str) -> Iterator[None]:
+    """Turn what a store's own library raises into `ResourceError`; OSErrors pass.
+
+    Such libraries (botocore, aiohttp) have errors of their own for missing credentials and
+    servers that do not answer.
+    """
+    try:
+        yield
+    except _store_errors() as error:
+        raise ResourceError(_unreachable(key, url, error)) from None
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """Return the error classes of those stores' libraries that are loaded."""
+    known = (("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError"))
+    return tuple(getattr(sys.modules[m], name) for m, name in known if m in sys.modules)
+
+
+def _unreachable(key: str, url: str, error: BaseException) -> str:
+    return (
+        f"{key} = {url!r}: cannot be reached ({type(error).__name__}: {first_line(error)}); check "
+        "address, credentials and network"
+    )
 
 
 def first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import pyarrow.parquet as pq
 from gpuseg.data.publish import Staging, cannot_write
 from gpuseg.data.shards import Piece, ShardPlan, read_batches
 from gpuseg.engine.shard import Shard
-from gpuseg.errors import GpusegError
 from gpuseg.runtime.executor import Env
 
 _BATCH_ROWS = 131_072
@@ -71,9 +71,6 @@ def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
     if plan.id is None:
         for start in range(0, piece.rows, _BATCH_ROWS):
             yield range(min(_BATCH_ROWS, piece.rows - start))
-    elif plan.id in piece.constants:
-        for start in range(0, piece.rows, _BATCH_ROWS):
-            yield pa.repeat(piece.constants[plan.id], min(_BATCH_ROWS, piece.rows - start))
     else:
         for group in piece.row_groups:
             for batch in read_batches(plan, piece, group, [plan.id], _BATCH_ROWS):
@@ -86,23 +83,19 @@ def _write_part(
     name = staging.part_name(piece.part)
     path = staging.path(name)
     names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE]
-    writer, rows = None, 0
+    rows = 0
     try:
         with staging.storage.fs.open(path, "wb") as sink:
-            for columns in batches:
-                batch = pa.record_batch(columns, names=names)
-                if writer is None:
-                    writer = _open_writer(sink, batch.schema)
-                writer.write_batch(batch, row_group_size=len(batch))
-                rows += len(batch)
-                env.report(len(batch))
-            if writer is not None:
-                writer.close()
+            first = pa.record_batch(next(batches), names=names)
+            with _open_writer(sink, first.schema) as writer:
+                for batch in chain([first], (pa.record_batch(b, names=names) for b in batches)):
+                    if len(batch):
+                        writer.write_batch(batch, row_group_size=len(batch))
+                    rows += len(batch)
+                    env.report(len(batch))
             if staging.storage.is_local:
                 sink.flush()
                 os.fsync(sink.fileno())
-    except GpusegError:
-        raise
     except (OSError, pa.ArrowException) as error:
         raise cannot_write(path, error) from None
     return Part(name, rows, int(staging.storage.fs.size(path)))

@@ -12,6 +12,7 @@ Steps, numbered in `fit_kmeans`:
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,8 @@ class KMeansFit:
     converged : bool
         Whether `tol` was reached within `max_iter`.
     sizes : int64 (k,)
+    n_distinct : int
+        Distinct rows of positive weight, counted up to k.
     """
 
     centers: Centers
@@ -93,11 +96,7 @@ class KMeansFit:
     n_iter: int
     converged: bool
     sizes: NDArray[np.int64]
-
-    @property
-    def n_distinct(self) -> int:
-        """Number of distinct centres; below k where the data has too few distinct rows."""
-        return len(np.unique(self.centers.values, axis=0))
+    n_distinct: int
 
 
 def fit_kmeans(
@@ -123,7 +122,12 @@ def fit_kmeans(
     ends = [_lloyd(executor, params, backend, measured, c, on_iteration) for c in starts]  # 3
     end = _best(executor, backend, measured, ends)
     assigned = _assign(executor, backend, measured, end.centers, keep=True)  # 4
-    return KMeansFit(end.centers, assigned.inertia, end.n_iter, end.converged, assigned.sizes)
+    # Only where a cluster stayed empty can there be too few distinct rows: then count them.
+    k = params.n_clusters
+    n_distinct = k if assigned.sizes.all() else len(_distinct(executor, k))
+    return KMeansFit(
+        end.centers, assigned.inertia, end.n_iter, end.converged, assigned.sizes, n_distinct
+    )
 
 
 def measure(executor: Executor, backend: str) -> Measured:
@@ -163,15 +167,12 @@ def _initial_centers(
     weights = executor.run(passes.total_weight, magic)
     sample = seeding.draw_sample(executor, measured.n_rows, weights, magic, k, seed)
 
-    def distinct(limit: int) -> NDArray[np.float32]:
-        found = np.concatenate(executor.run(passes.distinct, limit))
-        return passes.first_distinct(found, limit)
-
+    distinct = partial(_distinct, executor)
     runs = 1 if params.n_init == "auto" else params.n_init
     if params.init == "random":
         return [seeding.random_centers(sample, k, seed, r, distinct) for r in range(runs)]
     seedings = _AUTO_SEEDINGS if params.n_init == "auto" else runs
-    local = InProcess()
+    local = InProcess(threads=1)
     local.place(lambda shard, env: shard, [sample.shard()])
     quick = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     on_sample = measure(local, backend)
@@ -185,6 +186,12 @@ def _initial_centers(
     if params.n_init == "auto":
         ends = [_best(local, backend, on_sample, ends)]
     return [end.centers.values for end in ends]
+
+
+def _distinct(executor: Executor, limit: int) -> NDArray[np.float32]:
+    """Return up to `limit` distinct rows of the whole data."""
+    found = np.concatenate(executor.run(passes.distinct, limit))
+    return passes.first_distinct(found, limit)
 
 
 @dataclass(frozen=True)
@@ -223,8 +230,8 @@ def _lloyd(
         n_iter += 1
         partials = executor.run(passes.lloyd, backend, centers, grid)
         total = partials[0]
-        for partial in partials[1:]:
-            total.add(partial)
+        for other in partials[1:]:
+            total.add(other)
         estimate = _estimated_inertia(total, centers, measured)
         if not total.weight.all():
             _relocate_empty(executor, backend, total, centers, grid)

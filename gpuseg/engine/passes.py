@@ -137,7 +137,8 @@ def assign(
     def block(rows: slice) -> Assigned:
         found, squares = b.nearest(shard.x[rows], centers)
         if labels is not None and distance is not None:
-            labels[rows], distance[rows] = found, np.sqrt(squares)
+            with np.errstate(over="ignore"):  # beyond float32: infinitely far
+                labels[rows], distance[rows] = found, np.sqrt(squares)
         terms = squares if shard.weight is None else shard.weight[rows] * squares
         coarse = on_grid(terms, grid[0])
         fine = on_grid(terms - coarse, grid[1])

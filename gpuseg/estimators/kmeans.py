@@ -191,5 +191,6 @@ def _checked_weight(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64
     if w.shape != (n_rows,):
         raise DataError(f"sample_weight has shape {w.shape}: must be ({n_rows},), one for each row")
     if not np.isfinite(w).all() or (w < 0).any():
-        raise DataError("sample_weight has negative or non-finite values: each must be >= 0")
+        bad = int(np.flatnonzero(~(np.isfinite(w) & (w >= 0)))[0])
+        raise DataError(f"sample_weight[{bad}] = {w[bad]}: must be finite and >= 0")
     return w

@@ -1,14 +1,18 @@
 """What a job will need, from the footers alone: printed by --dry-run, checked before a run."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from gpuseg.backends.registry import Choice, choose
 from gpuseg.data.dataset import Dataset, open_dataset
-from gpuseg.data.storage import Storage
-from gpuseg.errors import ResourceError
+from gpuseg.data.publish import check_free
+from gpuseg.data.storage import Storage, reaching
+from gpuseg.engine.preparation import Recipe
+from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.spec import JobSpec
 from gpuseg.runtime.cluster import ClusterSpec
+from gpuseg.validation import nearest_known
 
 _PROCESS_BYTES = 350 * 2**20
 """A worker with NumPy, Numba, Arrow and Dask loaded, and its compiled kernels."""
@@ -29,12 +33,18 @@ class Forecast:
     cluster : ClusterSpec
     worker_bytes : int
         Memory that the busiest worker will take.
+    recipe : Recipe
+        The preparation, feature by feature.
+    target : Storage
+        Where the output goes.
     """
 
     dataset: Dataset
     choice: Choice
     cluster: ClusterSpec
     worker_bytes: int
+    recipe: Recipe
+    target: Storage
 
     def describe(self, spec: JobSpec) -> dict[str, Any]:
         """Return what --dry-run prints."""
@@ -53,16 +63,22 @@ class Forecast:
 
 
 def forecast(spec: JobSpec) -> Forecast:
-    """Read the footers and forecast what the job needs; nothing is written.
+    """Read the footers, forecast what the job needs, and refuse what cannot succeed.
+
+    Nothing is written.
 
     Raises
     ------
-    DataError, ResourceError, JobError
-        As `open_dataset` and `choose` do.
+    JobError, DataError, ResourceError
+        All that can be known before the data is read.
     """
     choice = choose(spec.runtime.backend)
     storage = Storage.at(spec.input.path, spec.input.storage_options, "input.path")
     dataset = open_dataset(storage, spec.input.features, spec.input.id, spec.input.weight)
+    recipe = Recipe(
+        dataset.features, spec.prepare.missing, _transforms(spec, dataset), spec.prepare.scale
+    )
+    spec.segment.check_init(len(dataset.features))
     runtime = spec.runtime
     cluster = ClusterSpec(
         runtime.cluster,
@@ -70,8 +86,39 @@ def forecast(spec: JobSpec) -> Forecast:
         runtime.threads_per_worker,
         None if runtime.memory_limit is None else int(runtime.memory_limit),
     )
+    if cluster.is_ours:
+        check_memory(dataset, cluster, cluster.workers)
+    target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
+    _refuse_overlap(storage, target)
+    with reaching("output.path", target.url):
+        check_free(target, spec.output.overwrite)
     worker = worker_bytes(dataset, cluster.workers, cluster.threads)
-    return Forecast(dataset, choice, cluster, worker)
+    return Forecast(dataset, choice, cluster, worker, recipe, target)
+
+
+def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
+    """Return the transform of each feature."""
+    asked = spec.prepare.transform
+    if isinstance(asked, str):
+        return (asked,) * len(dataset.features)
+    for name in asked:
+        if name not in dataset.features:
+            raise JobError(
+                f"prepare.transform.{name}: not a feature; {nearest_known(name, dataset.features)}"
+            )
+    return tuple(asked.get(name, "none") for name in dataset.features)
+
+
+def _refuse_overlap(source: Storage, target: Storage) -> None:
+    """Refuse an output that would replace its input, or lie in it, or hold it."""
+    if source.is_local != target.is_local:
+        return
+    a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
+    if a.startswith(b) or b.startswith(a):
+        raise JobError(
+            f"output.path = {target.url!r}: overlaps input.path = {source.url!r}; "
+            "write to a folder of its own"
+        )
 
 
 def worker_bytes(dataset: Dataset, workers: int, threads: int) -> int:
@@ -106,12 +153,12 @@ def check_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> None:
         enough = -(-(needed - fixed) * workers // (limit - fixed))
         step = f"use about {enough} workers (runtime.n_workers), or a higher limit"
     else:
-        step = f"a worker alone takes {_gib(fixed)}: use a higher limit"
+        step = f"a worker alone takes {_size(fixed)}: use a higher limit"
     raise ResourceError(
-        f"runtime.memory_limit = {_gib(limit)} a worker: the largest of {workers} shards needs "
-        f"about {_gib(needed)}; {step}"
+        f"runtime.memory_limit = {_size(limit)} a worker: the largest of {workers} shards needs "
+        f"about {_size(needed)}; {step}"
     )
 
 
-def _gib(count: float) -> str:
-    return f"{count / 2**30:.2f} GiB"
+def _size(count: float) -> str:
+    return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"

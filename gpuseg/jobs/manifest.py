@@ -63,10 +63,7 @@ def build(
             "converged": fit.converged,
             "inertia": fit.inertia,
         },
-        "seconds": {
-            **{name: round(value, 3) for name, value in seconds.items()},
-            "total": round(sum(seconds.values()), 3),
-        },
+        "seconds": rounded(seconds),
         "features": _features(facts),
         "segments": _segments(facts),
         "parts": [
@@ -74,6 +71,12 @@ def build(
         ],
         "warnings": list(facts.warnings),
     }
+
+
+def rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds of each stage and of all, to the millisecond."""
+    stages = {name: round(value, 3) for name, value in seconds.items()}
+    return {**stages, "total": round(sum(seconds.values()), 3)}
 
 
 def _input(facts: Facts) -> dict[str, Any]:

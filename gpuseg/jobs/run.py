@@ -8,7 +8,6 @@
 6. Publish: model, report and manifest, then one rename.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,12 +22,11 @@ from gpuseg.data.dataset import Dataset
 from gpuseg.data.ids import count_repeated, split_ids
 from gpuseg.data.publish import MANIFEST, Output, Staging, as_json, cannot_write, open_output
 from gpuseg.data.shards import ShardPlan, load_shard
-from gpuseg.data.storage import Storage
 from gpuseg.data.writer import Part, write_parts
 from gpuseg.engine import passes
 from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
-from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation
-from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.engine.preparation import Prepared, fit_preparation
+from gpuseg.errors import DataError, ResourceError
 from gpuseg.insight.report import render_report
 from gpuseg.jobs import manifest as manifests
 from gpuseg.jobs.forecast import Forecast, check_memory, forecast
@@ -37,7 +35,6 @@ from gpuseg.model import Model
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.progress import Progress, Stage
-from gpuseg.validation import nearest_known
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class RunResult:
     path : str
         The output folder.
     manifest : dict
-        As written to ``_manifest.json``, with the seconds of publishing added.
+        As written to ``_manifest.json``.
     model : Model
     """
 
@@ -99,16 +96,12 @@ class _Run:
         spec, progress = self.spec, self.progress
         with progress.stage("plan"):  # 1
             plan = forecast(spec)
-            transforms = _transforms(spec, plan.dataset)
-            spec.segment.check_init(len(plan.dataset.features))
-            if plan.cluster.is_ours:
-                check_memory(plan.dataset, plan.cluster, plan.cluster.workers)
-            target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
-            _refuse_overlap(plan.dataset.storage, target)
-            output = stack.enter_context(open_output(target, spec.output.overwrite, self.run_id))
+            output = stack.enter_context(
+                open_output(plan.target, spec.output.overwrite, self.run_id)
+            )
         with progress.stage("start"):
             executor = stack.enter_context(open_executor(plan.cluster, progress.report))
-        prepared, shard_plans = self._read_and_prepare(executor, plan, transforms)  # 2, 3
+        prepared, shard_plans = self._read_and_prepare(executor, plan)  # 2, 3
         with progress.stage("fit", None, "iterations") as stage:  # 4
             fit = fit_kmeans(executor, spec.segment.params(), plan.choice.name, _noting(stage))
             _refuse_few_distinct(fit, spec.segment.n_clusters)
@@ -123,13 +116,13 @@ class _Run:
         return RunResult(spec.output.path, content, model)
 
     def _read_and_prepare(
-        self, executor: Executor, plan: Forecast, transforms: tuple[str, ...]
+        self, executor: Executor, plan: Forecast
     ) -> tuple[Prepared, list[ShardPlan]]:
-        dataset, missing = plan.dataset, self.spec.prepare.missing
+        dataset, drop = plan.dataset, plan.recipe.missing == "drop"
         workers = len(executor.workers())
         if not plan.cluster.is_ours:
             check_memory(dataset, plan.cluster, workers)
-        shard_plans = dataset.plan_shards(workers, drop_missing=missing == "drop")
+        shard_plans = dataset.plan_shards(workers, drop_missing=drop)
         if len(shard_plans) < workers:
             self.progress.message(
                 f"note: {workers} workers, but only {dataset.row_groups} row groups in the data: "
@@ -141,13 +134,12 @@ class _Run:
             sizes = executor.run(passes.n_rows)
             starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
             executor.update(passes.number, each=starts)
-            recipe = Recipe(dataset.features, missing, transforms, self.spec.prepare.scale)
 
             def locate(shard: int, row: int) -> str:
                 source = executor.run(passes.source_row, row)[shard]
                 return shard_plans[shard].describe_row(source)
 
-            prepared = fit_preparation(executor, plan.choice.name, recipe, locate)
+            prepared = fit_preparation(executor, plan.choice.name, plan.recipe, locate)
         dropped = dataset.rows - prepared.raw.rows
         if dropped:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
@@ -179,31 +171,6 @@ class _Run:
         self.progress.message(f"warning: {text}")
 
 
-def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
-    """Return the transform of each feature."""
-    asked = spec.prepare.transform
-    if isinstance(asked, str):
-        return (asked,) * len(dataset.features)
-    for name in asked:
-        if name not in dataset.features:
-            raise JobError(
-                f"prepare.transform.{name}: not a feature; {nearest_known(name, dataset.features)}"
-            )
-    return tuple(asked.get(name, "none") for name in dataset.features)
-
-
-def _refuse_overlap(source: Storage, target: Storage) -> None:
-    """Refuse an output that would replace its input, or lie in it, or hold it."""
-    if source.is_local != target.is_local:
-        return
-    a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
-    if a.startswith(b) or b.startswith(a):
-        raise JobError(
-            f"output.path = {target.url!r}: overlaps input.path = {source.url!r}; "
-            "write to a folder of its own"
-        )
-
-
 def _noting(stage: Stage) -> OnIteration:
     """Show each iteration's inertia and shift."""
 
@@ -218,7 +185,8 @@ def _refuse_few_distinct(fit: KMeansFit, n_clusters: int) -> None:
     if fit.n_distinct < n_clusters:
         raise DataError(
             f"segment.n_clusters = {n_clusters}, but the data has only {fit.n_distinct} distinct "
-            f"rows after preparation; use n_clusters <= {fit.n_distinct}"
+            "rows (of positive weight, after preparation); use n_clusters <= "
+            f"{fit.n_distinct}"
         )
 
 

@@ -114,7 +114,7 @@ def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
             threads_per_worker=spec.threads,
             processes=True,
             memory_limit=spec.memory_limit or 0,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another cluster's
             silence_logs=logging.CRITICAL,
         )
     with cluster:

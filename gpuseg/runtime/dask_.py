@@ -10,11 +10,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from distributed import Client, get_worker, wait
-from distributed.client import FutureCancelledError
+from distributed.client import FutureCancelledError, FuturesCancelledError
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
@@ -150,15 +152,19 @@ class OnDask:
 
     def _on_all(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         """Call on every shard where it lives; shards of lost workers move and are called again."""
+        try:
+            return self._collected(function, args)
+        except (FuturesCancelledError, CommClosedError):
+            raise ResourceError(
+                f"runtime.cluster = {self._cluster!r}: the scheduler is gone; start it again, and "
+                "run again"
+            ) from None
+
+    def _collected(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         results: dict[int, R] = {}
         pending = {self._submit(i, function, args[i]): i for i in range(self.n_shards)}
         while pending:
-            try:
-                done = wait(
-                    list(pending), timeout=_LOOK_SECONDS, return_when="FIRST_COMPLETED"
-                ).done
-            except TimeoutError:
-                done = set()
+            done = self._first_done(list(pending))
             alive = self._client.nthreads()
             for future, i in list(pending.items()):
                 if future in done and future.status == "finished":
@@ -173,6 +179,13 @@ class OnDask:
                     continue
                 del pending[future]
         return [results[i] for i in range(self.n_shards)]
+
+    def _first_done(self, futures: list[Any]) -> set[Any]:
+        """Wait for a future to be done, for a while; return those that are."""
+        done: set[Any] = set()
+        with self._client.as_current(), suppress(TimeoutError):
+            done = wait(futures, _LOOK_SECONDS, "FIRST_COMPLETED").done
+        return done
 
     def _submit(self, i: int, function: Callable[..., R] | None, args: tuple[Any, ...]) -> Any:
         return self._client.submit(

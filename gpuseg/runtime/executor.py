@@ -47,8 +47,11 @@ class Env:
             pool.shutdown(cancel_futures=True)
 
     def map_blocks(self, function: Callable[[slice], R], n_rows: int) -> list[R]:
-        """Call `function` on slices that cover 0 … n_rows - 1, `BLOCK_ROWS` rows each."""
-        starts = range(0, n_rows, BLOCK_ROWS)
+        """Call `function` on slices that cover 0 … n_rows - 1, `BLOCK_ROWS` rows each.
+
+        Without rows it is called once, on an empty slice.
+        """
+        starts = range(0, max(n_rows, 1), BLOCK_ROWS)
         return self.map(function, [slice(i, min(i + BLOCK_ROWS, n_rows)) for i in starts])
 
 

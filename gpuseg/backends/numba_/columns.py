@@ -12,9 +12,11 @@ from gpuseg.backends.moments import HALF_BITS
 _LOW_HALF = (1 << HALF_BITS) - 1
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def log1p(x: float) -> float:
     """Return log(1 + x), operation for operation as `backends.log1p.log1p`."""
+    if not x > -1.0:
+        return np.nan
     u = 1.0 + x
     mantissa, exponent = math.frexp(u)
     power = np.float64(exponent)
@@ -29,7 +31,7 @@ def log1p(x: float) -> float:
     return (power * LOG_2 + 2.0 * s * series) + (x - (u - 1.0)) / u
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def summarize(
     x: NDArray[np.float32],
     transform: NDArray[np.int64],
@@ -62,8 +64,9 @@ def summarize(
                 counts[kind, f] += 1
                 firsts[kind, f] = min(firsts[kind, f], first_row + row)
                 continue
-            minimum[f] = min(minimum[f], np.float64(v))
-            maximum[f] = max(maximum[f], np.float64(v))
+            wide = np.float64(v) + 0.0  # no negative zero: which of two zeros is less is undefined
+            minimum[f] = min(minimum[f], wide)
+            maximum[f] = max(maximum[f], wide)
             value[0] = v
             field = np.int64((bits[0] >> np.uint32(23)) & np.uint32(0xFF))
             significand = np.int64(bits[0] & np.uint32(0x7FFFFF))
@@ -76,7 +79,7 @@ def summarize(
             second_low[f, exponent] += square & _LOW_HALF
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def prepare(
     x: NDArray[np.float32],
     fill: NDArray[np.float32],

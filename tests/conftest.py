@@ -1,0 +1,75 @@
+"""Fixtures of all tests: each backend, shards in this process, a cache of numba's that is fresh."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gpuseg import backends
+from gpuseg.backends import registry
+from gpuseg.backends.base import Backend
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import InProcess
+
+
+class Place(Protocol):
+    """Cuts rows into shards and places them; a copy, since `prepare` works in place."""
+
+    def __call__(
+        self,
+        x: npt.ArrayLike,
+        weight: npt.ArrayLike | None = None,
+        shards: int = 1,
+        threads: int = 1,
+    ) -> tuple[InProcess, list[Shard]]: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each state of the kernels a cache of its own.
+
+    A function that numba has cached is not compiled again when a function that it calls, in
+    another file, has changed: without this the tests could prove yesterday's kernels.
+    """
+    if config.pluginmanager.has_plugin("cacheprovider"):
+        sources = sorted(Path(backends.__file__).parent.rglob("*.py"))
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+        assert config.cache is not None
+        os.environ["NUMBA_CACHE_DIR"] = str(config.cache.mkdir(f"numba-{digest}"))
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def backend(request: pytest.FixtureRequest) -> Backend:
+    """Each backend in turn; `numpy` is the specification."""
+    return registry.get(request.param)
+
+
+@pytest.fixture
+def place() -> Place:
+    """A function that cuts rows into consecutive shards of unequal sizes and places them."""
+
+    def placed(
+        x: npt.ArrayLike,
+        weight: npt.ArrayLike | None = None,
+        shards: int = 1,
+        threads: int = 1,
+    ) -> tuple[InProcess, list[Shard]]:
+        rows = np.array(x, np.float32, order="C")
+        weights = None if weight is None else np.array(weight, np.float64)
+        # Quadratic ends: shards of all sizes, most of them no multiple of a tile.
+        ends = [max(i, len(rows) * i * i // (shards * shards)) for i in range(shards + 1)]
+        cut = [
+            Shard(rows[a:b].copy(), None if weights is None else weights[a:b].copy(), a)
+            for a, b in pairwise(ends)
+        ]
+        executor = InProcess(threads)
+        executor.place(lambda shard, env: shard, cut)
+        return executor, cut
+
+    return placed

@@ -1,0 +1,302 @@
+"""Each primitive of each backend does what the protocol says, bit for bit.
+
+One body for all backends, and an oracle that shares no code with any of them: the formula of
+`backends.base.Backend` written as one NumPy expression, exact integers, or rationals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from gpuseg.backends import base
+from gpuseg.backends.base import Backend, Centers, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.log1p import log1p
+from gpuseg.engine.exact import grid_magic
+
+Array = npt.NDArray[Any]
+Rng = np.random.Generator
+
+FEATURES = (1, 3, 4, 5, 16, 17, 64, 65)
+SIZES = ((1, 1), (1, 7), (31, 2), (33, 20), (255, 7), (257, 2), (257, 20))
+"""Rows and centres; a tile of the numba kernels has 64 rows, four features at a time."""
+
+
+def normal(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    return rng.normal(size=(n, d)), rng.normal(size=(k, d))
+
+
+def integers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Duplicate rows, and centres on the half grid: many exact ties."""
+    return rng.integers(-2, 3, (n, d)), rng.integers(-4, 5, (k, d)) / 2
+
+
+def equal_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Each centre twice, the copies far apart in index."""
+    half = rng.normal(size=(-(-k // 2), d))
+    return rng.normal(size=(n, d)), np.concatenate([half, half])[:k]
+
+
+def bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Rows half-way between two centres, or one float32 step off in one coordinate."""
+    centers = rng.normal(size=(k, d)).astype(np.float32)
+    pair = rng.integers(k, size=(2, n))
+    x = ((centers[pair[0]].astype(float) + centers[pair[1]]) / 2).astype(np.float32)
+    f, toward = rng.integers(d, size=n), rng.choice([-np.inf, 0, np.inf], n)
+    rows = np.arange(n)
+    x[rows, f] = np.where(toward == 0, x[rows, f], np.nextafter(x[rows, f], np.float32(toward)))
+    return x, centers
+
+
+def constant_columns(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    x, centers = normal(rng, n, d, k)
+    x[:, ::2], centers[:, ::2] = 7.1, 7.1
+    return x, centers
+
+
+def outliers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    x, centers = normal(rng, n, d, k)
+    x[:: max(n // 3, 1)] *= 1e6
+    return x, centers
+
+
+def far_rows(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Rows so far off that float64 itself cannot tell close centres apart: ties."""
+    centers = 1 + 1e-5 * rng.normal(size=(k, d))
+    return 1e12 * rng.choice([-1.0, 1.0], (n, d)), centers
+
+
+def moved(scale: float, offset: float = 0.0) -> Callable[..., tuple[Array, Array]]:
+    """Bisectors where float32 under- or overflows, or has few digits left, or none."""
+
+    def build(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+        x, centers = bisectors(rng, n, d, k)
+        return x.astype(float) * scale + offset, centers.astype(float) * scale + offset
+
+    return build
+
+
+DATA = {
+    "normal": normal,
+    "integers": integers,
+    "equal centres": equal_centers,
+    "bisectors": bisectors,
+    "constant columns": constant_columns,
+    "outliers": outliers,
+    "far rows": far_rows,
+    "offset 1e6": moved(20, 1e6),
+    "offset 1e8": moved(20, 1e8),
+    "scale 1e-30": moved(1e-30),
+    "scale 1e-22": moved(1e-22),
+    "scale 1e18": moved(1e18),
+    "scale 1e30": moved(1e30),
+}
+
+
+def assert_same_bits(found: Array, expected: Array) -> None:
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert found.tobytes() == expected.tobytes()
+
+
+def distances_of(x: Array, centers: Array) -> Array:
+    """Σ (x_f - c_f)² in float64, the features in order."""
+    squares = (x.astype(np.float64)[:, None, :] - centers) ** 2
+    return np.cumsum(squares, axis=2)[:, :, -1]
+
+
+def cases(build: Callable[..., tuple[Array, Array]], d: int) -> list[tuple[Array, Centers]]:
+    """Data of all sizes, with the mean as shift and with an unhelpful one."""
+    found = []
+    for i, (n, k) in enumerate(SIZES):
+        x, centers = build(np.random.default_rng(100 * d + i), n, d, k)
+        x, centers = x.astype(np.float32), centers.astype(np.float64)
+        for shift in (x.mean(axis=0, dtype=np.float64), np.zeros(d)):
+            found.append((x, Centers(centers, shift.astype(np.float32))))
+    return found
+
+
+@pytest.mark.parametrize("d", FEATURES)
+@pytest.mark.parametrize("data", DATA)
+def test_nearest_is_the_argmin_of_the_float64_distances(
+    backend: Backend, data: str, d: int
+) -> None:
+    for x, centers in cases(DATA[data], d):
+        expected = distances_of(x, centers.values)
+        before = x.copy()
+        labels, distances = backend.nearest(x, centers)
+        assert_same_bits(labels, expected.argmin(axis=1).astype(np.int32))
+        assert_same_bits(distances, expected.min(axis=1))
+        assert_same_bits(backend.squared_distances(x, centers.values), expected)
+        assert_same_bits(x, before)
+
+
+def test_one_step_off_a_bisector_is_decided_exactly(backend: Backend) -> None:
+    """One feature: float64 holds the true distances, which are rationals."""
+    centers = np.array([[3.0], [-1.25], [0.5], [10.0], [0.5]])
+    middles = np.float32([0.875, 1.75, 5.25, 6.5, -0.375, 4.375])
+    steps = [np.nextafter(middles, np.float32(to)) for to in (-np.inf, np.inf)]
+    x = np.concatenate([middles, *steps])[:, None]
+    exact = [[(Fraction(float(v)) - Fraction(c)) ** 2 for c in centers[:, 0]] for v in x[:, 0]]
+    for shift in (0.0, 3.0, -1e4):
+        labels, _ = backend.nearest(x, Centers(centers, np.float32([shift])))
+        assert labels.tolist() == [row.index(min(row)) for row in exact]
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 5])
+def test_nearest_of_many_rows_close_to_bisectors(backend: Backend, d: int) -> None:
+    """So many that a margin of a fraction of the proven one lets some of them pass."""
+    x, centers = bisectors(np.random.default_rng(d), 30_000, d, 4)
+    labels, _ = backend.nearest(x, Centers(centers.astype(float), np.full(d, 0.7, np.float32)))
+    assert_same_bits(labels, distances_of(x, centers).argmin(axis=1).astype(np.int32))
+
+
+@pytest.mark.parametrize("d", FEATURES)
+@pytest.mark.parametrize("data", DATA)
+def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -> None:
+    for i, (x, centers) in enumerate(cases(DATA[data], d)):
+        rng = np.random.default_rng(i)
+        n, k = len(x), len(centers.values)
+        weights = (None, np.ones(n), rng.integers(0, 4, n) * 1.0, rng.lognormal(0, 6, n))
+        z = x.astype(np.float64) - centers.shift
+        labels = distances_of(x, centers.values).argmin(axis=1)
+        for weight in weights:
+            w = np.ones(n) if weight is None else weight
+            magics = [grid_magic(n, w.max() * reach) for reach in np.abs(z).max(axis=0)]
+            grid = SumGrid(np.array(magics), grid_magic(n, w.max()))
+            terms, w = to_grid(w[:, None] * z, grid.sums), to_grid(w, grid.weight)
+            # Multiples of one quantum: NumPy adds them without rounding, in whatever order.
+            sums = np.array([terms[labels == j].sum(axis=0) for j in range(k)])
+            weight_sums = np.array([w[labels == j].sum() for j in range(k)])
+            whole = backend.lloyd(x, weight, centers, grid)
+            assert_same_bits(whole.sums, sums)
+            assert_same_bits(whole.weight, weight_sums)
+            parts = Partial(np.zeros_like(sums), np.zeros(k))
+            for rows in (slice(n // 2, n), slice(0, n // 2)):
+                own = None if weight is None else weight[rows]
+                parts.add(backend.lloyd(x[rows], own, centers, grid))
+            assert_same_bits(parts.sums, whole.sums)
+            assert_same_bits(parts.weight, whole.weight)
+
+
+def to_grid(values: Array, magic: Array | float) -> Array:
+    """Round to multiples of q, where M = 1.5·2^52·q; ties to even, no negative zero."""
+    q = np.asarray(magic) / 1.5 * 2.0**-52
+    return np.rint(values / q) * q + 0.0
+
+
+SPECIAL = np.float32(
+    [np.nan, np.inf, -np.inf, -1, -2, -1e30, np.nextafter(np.float32(-1), np.float32(0)),
+     0.0, -0.0, 1e-45, -1e-45, 1e-40, 1.1754944e-38, -0.5, 1, 1e6, 1e30, 3.4028235e38]
+)  # fmt: skip
+
+
+def columns_with_specials(n: int, d: int) -> tuple[Array, Array]:
+    """Columns of any size and sign, every third with values that need care; transform codes."""
+    rng = np.random.default_rng(n * d)
+    x = (rng.normal(size=(n, d)) * 10.0 ** rng.integers(-30, 30, d)).astype(np.float32)
+    some = rng.random((n, d)) < 0.4
+    some[:, 1::3] = False
+    x[some] = rng.choice(SPECIAL, some.sum())
+    return x, rng.integers(0, 2, d)
+
+
+@pytest.mark.parametrize("first_row", [0, 10**10])
+@pytest.mark.parametrize("d", FEATURES)
+def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
+    for n in (1, 31, 257):
+        x, transform = columns_with_specials(n, d)
+        found = backend.summarize(x, transform, first_row)
+        assert found.rows == n
+        for f, code in enumerate(transform.tolist()):
+            column = x[:, f]
+            outside = (column <= -1) & np.isfinite(column) & (code == 1)
+            kinds = (np.isnan(column), np.isinf(column), outside)
+            for kind in range(len(base.KINDS)):
+                rows = np.flatnonzero(kinds[kind])
+                assert found.counts[kind, f] == rows.size
+                assert found.firsts[kind, f] == (first_row + rows[0] if rows.size else base.NO_ROW)
+            values = column[~np.any(kinds, axis=0)].astype(np.float64)
+            values = log1p(values).astype(np.float32) if code else values
+            assert found.minimum[f] == values.min(initial=np.inf)
+            assert found.maximum[f] == values.max(initial=-np.inf)
+            assert found.valid()[f] == values.size
+            units = [int(np.ldexp(v, 149)) for v in values.astype(np.float64)]
+            exact = Fraction(sum(units), 2**149), Fraction(sum(u * u for u in units), 2**298)
+            assert found.moments.totals(f) == exact
+
+
+@pytest.mark.parametrize("d", FEATURES)
+def test_summary_does_not_depend_on_the_cut(backend: Backend, d: int) -> None:
+    x, transform = columns_with_specials(257, d)
+    whole = backend.summarize(x, transform, 5)
+    parts = [backend.summarize(x[a:b], transform, 5 + a) for a, b in ((100, 257), (0, 1), (1, 100))]
+    merged = Summary.empty(d)
+    for part in parts:
+        merged = merged.merge(part)
+    assert merged.rows == whole.rows
+    for name in ("counts", "firsts", "minimum", "maximum"):
+        np.testing.assert_array_equal(getattr(merged, name), getattr(whole, name))
+    for name in ("first", "second_high", "second_low"):
+        assert_same_bits(getattr(merged.moments, name), getattr(whole.moments, name))
+
+
+@pytest.mark.parametrize("d", FEATURES)
+def test_prepare_fills_transforms_and_scales_in_place(backend: Backend, d: int) -> None:
+    rng = np.random.default_rng(d)
+    for n in (1, 31, 257):
+        x, transform = columns_with_specials(n, d)
+        x[:, transform == 1] = np.abs(x[:, transform == 1])
+        x[np.isinf(x)] = np.nan
+        fill = np.where(np.arange(d) % 4 == 3, np.nan, rng.random(d)).astype(np.float32)
+        shift, scale = rng.normal(size=d), rng.uniform(1, 1e3, d)
+        values = np.where(np.isnan(x), fill, x)
+        logged = values[:, transform == 1].astype(np.float64)
+        values[:, transform == 1] = log1p(logged).astype(np.float32)
+        backend.prepare(x, Preparation(fill, transform, shift, scale))
+        assert_same_bits(x, ((values.astype(np.float64) - shift) / scale).astype(np.float32))
+
+
+@pytest.mark.parametrize("values", [(np.nan, np.inf), pytest.param((-1.0, -2.0, -4.0, -1e30))])
+def test_log1p_of_what_has_none_is_not_finite(backend: Backend, values: tuple[float, ...]) -> None:
+    """`Model.predict` finds values outside the domain by this."""
+    x = np.array(values, np.float32)[:, None]
+    with np.errstate(all="ignore"):
+        backend.prepare(x, replace(Preparation.identity(1), transform=np.array([1])))
+    assert not np.isfinite(x).any()
+
+
+def test_prepare_divides(backend: Backend) -> None:
+    """Quotients that float32 has to round to even; times an inverse, some are rounded twice."""
+    x = np.arange(3, 129, 2, dtype=np.float32)
+    shift, scale = -3 * 2.0**-24 * x.astype(np.float64), x.astype(np.float64)
+    row, none = x[None, :].copy(), Preparation.identity(len(x))
+    backend.prepare(row, replace(none, shift=shift, scale=scale))
+    assert row[0].tolist() == [1 + 2.0**-22] * len(x)
+
+
+def key_of(backend: Backend, value: np.float32) -> int:
+    column = np.array([value])
+    high = int(np.flatnonzero(backend.key_histogram(column, None)).item())
+    return high << 16 | int(np.flatnonzero(backend.key_histogram(column, [high])[0]).item())
+
+
+def test_keys_sort_as_values_and_are_counted(backend: Backend) -> None:
+    rng = np.random.default_rng(0)
+    spread = np.float32(rng.normal(size=40) * 10.0 ** rng.integers(-44, 38, 40))
+    distinct = np.unique(np.concatenate([SPECIAL[~np.isnan(SPECIAL)], spread]))
+    keys = [key_of(backend, value) for value in distinct]
+    assert keys == sorted(set(keys))
+    column = rng.choice(np.append(distinct, np.float32(np.nan)), 257)
+    present = np.searchsorted(distinct, column[~np.isnan(column)])
+    expected = np.array(keys)[present]
+    high = backend.key_histogram(column, None)
+    assert_same_bits(high, np.bincount(expected >> 16, minlength=65536))
+    prefixes = [int(expected[0] >> 16), int(high.argmax()), 1, int(expected[0] >> 16)]
+    low = [np.bincount(expected[expected >> 16 == p] & 65535, minlength=65536) for p in prefixes]
+    assert_same_bits(backend.key_histogram(column, prefixes), np.array(low))

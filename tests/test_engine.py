@@ -1,0 +1,287 @@
+"""The engine: the same bits however rows are sharded, and the right numbers.
+
+Right means: labels and inertia as recomputed in float64, and what scikit-learn finds from the
+same initial centres, empty clusters included. Blocks are cut to 64 rows here, so that a shard
+of a few hundred rows has several and threads have something to share.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import Place
+from sklearn.cluster import KMeans as SklearnKMeans
+
+from gpuseg.backends.base import Backend
+from gpuseg.engine.kmeans import KMeansFit, fit_kmeans
+from gpuseg.engine.params import KMeansParams
+from gpuseg.errors import DataError
+from gpuseg.runtime import executor as executor_module
+
+Array = npt.NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "BLOCK_ROWS", 64)
+
+
+def blobs(n: int, d: int, k: int, spread: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
+    """Rows around k places, float32, and one row near each place to begin from."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(-20, 20, (k, d))
+    x = (places[np.arange(n) % k] + spread * rng.normal(size=(n, d))).astype(np.float32)
+    return x, x[:k].astype(np.float64)
+
+
+def fit(
+    place: Place, backend: str, x: Array, weight: Array | None = None,
+    shards: int = 1, threads: int = 1, **params: Any,
+) -> tuple[KMeansFit, Array]:  # fmt: skip
+    """Fit, and return the fit with the labels of all rows."""
+    if isinstance(init := params.get("init"), np.ndarray):
+        params.update(init=init.tolist(), n_clusters=len(init))
+    executor, placed = place(x, weight, shards, threads)
+    found = fit_kmeans(executor, KMeansParams(**params), backend)
+    return found, np.concatenate([shard.labels for shard in placed])
+
+
+def bits(found: KMeansFit, labels: Array) -> tuple[object, ...]:
+    centers = found.centers.values.tobytes(), found.centers.shift.tobytes()
+    sizes = tuple(found.sizes.tolist())
+    return *centers, labels.tobytes(), found.inertia.hex(), found.n_iter, found.converged, sizes
+
+
+def distances_of(x: Array, centers: Array) -> Array:
+    squares = (x.astype(np.float64)[:, None, :] - centers) ** 2
+    return np.cumsum(squares, axis=2)[:, :, -1]
+
+
+def weights(n: int) -> Array:
+    """Weights with many digits, and every tenth 0."""
+    w = np.random.default_rng(n).lognormal(0, 2, n)
+    w[::10] = 0
+    return w
+
+
+DATA = {
+    "overlapping": blobs(301, 3, 5, spread=8.0)[0],
+    "integers": np.random.default_rng(1).integers(0, 4, (301, 2)).astype(np.float32),
+    "offset 1e6": blobs(301, 4, 5)[0] + np.float32(1e6),
+    "one feature": blobs(257, 1, 3, spread=5.0)[0],
+    "outlier": np.concatenate([blobs(256, 5, 5)[0], np.full((1, 5), 1e5, np.float32)]),
+    "scale 1e-30": blobs(301, 3, 5)[0] * np.float32(1e-30),
+}
+
+
+@pytest.mark.parametrize(
+    ("init", "weighted"), [("k-means++", False), ("k-means++", True), ("random", True)]
+)
+@pytest.mark.parametrize("data", DATA)
+def test_same_bits_for_all_backends_shardings_and_threads(
+    place: Place, data: str, weighted: bool, init: str
+) -> None:
+    x = DATA[data]
+    weight = weights(len(x)) if weighted else None
+    found = {
+        bits(*fit(place, backend, x, weight, shards, threads, n_clusters=5, init=init, n_init=2))
+        for backend in ("numpy", "numba")
+        for shards in (1, 2, 3, 7)
+        for threads in (1, 2)
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sample_does_not_depend_on_the_sharding(
+    place: Place, weighted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more rows than the sample holds, seeding meets rows by cumulated weight."""
+    monkeypatch.setattr("gpuseg.engine.seeding.SAMPLE_ROWS", 128)
+    monkeypatch.setattr("gpuseg.engine.seeding.SAMPLE_ROWS_PER_CENTER", 8)
+    x = blobs(1001, 2, 4, spread=6.0)[0]
+    weight = weights(len(x)) if weighted else None
+    found = {
+        bits(*fit(place, backend, x, weight, shards, n_clusters=4, random_state=3))
+        for backend in ("numpy", "numba")
+        for shards in (1, 2, 3, 7)
+    }
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("data", DATA)
+def test_labels_and_inertia_are_those_of_the_centres(
+    backend: Backend, place: Place, data: str, weighted: bool
+) -> None:
+    x = DATA[data]
+    weight = weights(len(x)) if weighted else None
+    executor, shards = place(x, weight, 3)
+    found = fit_kmeans(executor, KMeansParams(n_clusters=5), backend.name)
+    labels = np.concatenate([shard.labels for shard in shards])
+    kept = np.concatenate([shard.distance for shard in shards])
+    distances = distances_of(x, found.centers.values)
+    assert labels.tolist() == distances.argmin(axis=1).tolist()
+    assert kept.tobytes() == np.sqrt(distances.min(axis=1)).astype(np.float32).tobytes()
+    assert found.sizes.tolist() == np.bincount(labels, minlength=5).tolist()
+    terms = distances.min(axis=1) * (1.0 if weight is None else weight)
+    assert found.inertia == pytest.approx(math.fsum(terms), rel=1e-12, abs=0)
+    assert found.n_distinct == 5
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("d", "k"), [(1, 3), (2, 7), (16, 20), (65, 2)])
+def test_finds_what_scikit_learn_finds(
+    backend: Backend, place: Place, d: int, k: int, weighted: bool
+) -> None:
+    x, init = blobs(500, d, k, seed=d)
+    weight = weights(len(x)) if weighted else None
+    theirs = SklearnKMeans(k, init=init, n_init=1).fit(x.astype(float), sample_weight=weight)
+    ours, labels = fit(place, backend.name, x, weight, shards=3, init=init)
+    assert labels.tolist() == theirs.labels_.tolist()
+    np.testing.assert_allclose(ours.centers.values, theirs.cluster_centers_, rtol=1e-6, atol=1e-6)
+    assert ours.inertia == pytest.approx(theirs.inertia_, rel=1e-6)
+
+
+FAR = {
+    "one far centre": [[0, 0], [9, 9], [1e4, 1e4]],
+    "two far centres": [[1e4, -1e4], [0, 0], [1e4, 1e4], [9, 9]],
+    "equal centres": [[0, 0], [9, 9], [9, 9]],
+}
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 100])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("centers", FAR)
+def test_empty_clusters_move_as_in_scikit_learn(
+    place: Place, centers: str, weighted: bool, max_iter: int
+) -> None:
+    rng = np.random.default_rng(5)
+    x = np.concatenate([rng.normal(size=(60, 2)), 9 + rng.normal(size=(70, 2))]).astype(np.float32)
+    x[[17, 99]] += [[8, -7], [-5, 11]]  # the rows farthest from their centres
+    weight = rng.integers(1, 5, len(x)).astype(float) if weighted else None
+    init = np.array(FAR[centers], float)
+    settings = {"max_iter": max_iter, "tol": 0.0, "init": init}
+    theirs = SklearnKMeans(len(init), n_init=1, **settings)
+    theirs.fit(x.astype(float), sample_weight=weight)
+    found = [
+        fit(place, backend, x, weight, shards, **settings)
+        for backend in ("numpy", "numba")
+        for shards in (1, 2, 7)
+    ]
+    assert len({bits(*one) for one in found}) == 1
+    ours, labels = found[0]
+    np.testing.assert_allclose(ours.centers.values, theirs.cluster_centers_, rtol=1e-9, atol=1e-9)
+    assert labels.tolist() == theirs.labels_.tolist()
+    assert (ours.sizes > 0).all()
+
+
+def test_rows_equally_far_move_in_the_order_of_the_data(place: Place) -> None:
+    x = np.float32([[0], [4], [-4], [4], [0], [-4], [0]])
+    init = np.array([[0.0], [1e3], [2e3]])
+    for backend in ("numpy", "numba"):
+        for shards in (1, 2, 3, 7):
+            ours, _ = fit(place, backend, x, None, shards, init=init, max_iter=1)
+            assert ours.centers.values[1:].tolist() == [[4.0], [-4.0]]
+
+
+def test_a_shard_without_rows_changes_nothing(place: Place) -> None:
+    """A shard loses all its rows where each has a missing value and they are dropped."""
+    x, init = DATA["one feature"], np.array([[0.0], [1.0], [1e4]])
+    executor, shards = place(x)
+    alone = bits(fit_kmeans(executor, parameters(init), "numba"), shards[0].labels)
+    first, last = place(x)[1][0], place(x[:0])[1][0]
+    executor.place(lambda shard, env: shard, [first, last])
+    assert bits(fit_kmeans(executor, parameters(init), "numba"), first.labels) == alone
+
+
+def parameters(init: Array) -> KMeansParams:
+    return KMeansParams(n_clusters=len(init), init=init.tolist())
+
+
+@pytest.mark.parametrize("init", ["k-means++", "random"])
+def test_fewer_distinct_rows_than_clusters_are_reported(
+    backend: Backend, place: Place, init: str
+) -> None:
+    x = np.float32([[0, 1], [2, 3], [0, 1], [-0.0, 1], [5, 5], [2, 3]])
+    found, labels = fit(place, backend.name, x, None, 2, n_clusters=5, init=init)
+    assert found.n_distinct == 3
+    assert found.inertia == 0
+    assert len(set(labels.tolist())) == 3
+    assert found.centers.values[labels].tolist() == x.tolist()
+
+
+def test_weights_that_are_all_zero_are_refused(backend: Backend, place: Place) -> None:
+    x, _ = blobs(31, 2, 2)
+    with pytest.raises(DataError, match="all weights are zero; at least one row needs a positive"):
+        fit(place, backend.name, x, np.zeros(31), 2, n_clusters=2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(
+    backend: Backend, place: Place, value: float
+) -> None:
+    x, _ = blobs(31, 2, 2)
+    x[30, 1] = value
+    with pytest.raises(DataError, match="k-means needs finite values"):
+        fit(place, backend.name, x, None, 2, n_clusters=2)
+
+
+def test_fewer_rows_than_clusters_are_refused(backend: Backend, place: Place) -> None:
+    with pytest.raises(DataError, match="n_clusters = 8, but there are only 7 rows"):
+        fit(place, backend.name, blobs(7, 2, 2)[0], None, 2)
+
+
+def test_rows_of_weight_zero_move_nothing(backend: Backend, place: Place) -> None:
+    x, init = blobs(257, 3, 4, spread=6.0)
+    init[3] = 1e4  # an empty cluster must not move to a row of weight 0 either
+    ghosts = np.concatenate([x, 100 * x[:50]])
+    weight = np.repeat([1.0, 0.0], [257, 50])
+    order = np.random.default_rng(0).permutation(len(ghosts))
+    alone, labels = fit(place, backend.name, x, init=init, tol=0.0)
+    among, all_labels = fit(
+        place, backend.name, ghosts[order], weight[order], 3, init=init, tol=0.0
+    )
+    np.testing.assert_allclose(among.centers.values, alone.centers.values, rtol=1e-9, atol=1e-9)
+    assert all_labels[np.argsort(order)][:257].tolist() == labels.tolist()
+    assert among.inertia == pytest.approx(alone.inertia, rel=1e-9)
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_an_integer_weight_is_so_many_rows(backend: Backend, place: Place, data: str) -> None:
+    x = DATA[data]
+    count = np.random.default_rng(2).integers(0, 4, len(x))
+    init = x[np.flatnonzero(count)[:3]].astype(np.float64)
+    settings = {"init": init, "max_iter": 3, "tol": 0.0}
+    weighted, _ = fit(place, backend.name, x, count.astype(float), 3, **settings)
+    repeated, _ = fit(place, backend.name, np.repeat(x, count, axis=0), None, 2, **settings)
+    scale = np.abs(x).max()
+    np.testing.assert_allclose(
+        weighted.centers.values / scale, repeated.centers.values / scale, rtol=1e-9, atol=1e-12
+    )
+    assert weighted.inertia == pytest.approx(repeated.inertia, rel=1e-9)
+
+
+def test_max_iter_and_tol(backend: Backend, place: Place) -> None:
+    x, init = blobs(257, 2, 4, spread=8.0)
+    seen: list[tuple[int, float, float]] = []
+    executor, _ = place(x, None, 2)
+    strict = parameters(init).model_copy(update={"tol": 0.0})
+    found = fit_kmeans(executor, strict, backend.name, lambda *facts: seen.append(facts))
+    assert found.converged
+    assert [n for n, _, _ in seen] == list(range(1, found.n_iter + 1))
+    assert seen[-1][2] == 0
+    assert all(change > 0 for _, _, change in seen[:-1])
+    assert seen[-1][1] == pytest.approx(found.inertia, rel=1e-9)
+    inertias = [inertia for _, inertia, _ in seen]
+    assert inertias == sorted(inertias, reverse=True)
+    once, _ = fit(place, backend.name, x, init=init, max_iter=1)
+    means = [x[distances_of(x, init).argmin(axis=1) == j].astype(float).mean(0) for j in range(4)]
+    assert (once.n_iter, once.converged) == (1, False)
+    np.testing.assert_allclose(once.centers.values, means, rtol=1e-12)
+    loose, _ = fit(place, backend.name, x, init=init, tol=1e6)
+    assert (loose.n_iter, loose.converged) == (1, True)

@@ -1,0 +1,88 @@
+"""Customer ids: they keep type and value in the output, and the ones that repeat are counted."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from helpers import customers, cut, read_parts, run, write_files
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    return customers(600)
+
+
+NUMBERS = range(600)
+IDS = {
+    "int64": pa.array(range(-(2**62), -(2**62) + 600)),
+    "int32": pa.array(NUMBERS, pa.int32()),
+    "uint64": pa.array(range(2**64 - 600, 2**64), pa.uint64()),
+    "string": pa.array([f"Kundin {i} – ü" for i in NUMBERS]),
+    "large_string": pa.array([f"c{i}" for i in NUMBERS], pa.large_string()),
+    "binary": pa.array([b"\xff\x00%d" % i for i in NUMBERS], pa.binary()),
+    "decimal128": pa.array([Decimal(i).scaleb(-2) for i in NUMBERS], pa.decimal128(20, 2)),
+    "uuid bytes": pa.array([i.to_bytes(16, "big") for i in NUMBERS], pa.binary(16)),
+    "uuid": pa.array([i.to_bytes(16, "big") for i in NUMBERS], pa.uuid()),
+    "dictionary": pa.array([f"c{i % 600}" for i in NUMBERS]).dictionary_encode(),
+    "date32": pa.array(NUMBERS, pa.date32()),
+    "timestamp": pa.array(NUMBERS, pa.timestamp("us", "UTC")),
+    "int64 with a null": pa.array([None, *range(1, 600)]),
+}
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_ids_keep_type_and_value(
+    tmp_path: Path, table: pa.Table, ids: pa.Array, missing: str
+) -> None:
+    table = table.set_column(0, "customer", ids)
+    if missing == "drop":
+        gone = pa.array([i % 7 == 0 for i in NUMBERS])
+        table = table.set_column(1, "recency", pc.if_else(gone, None, table["recency"]))
+    source = write_files(tmp_path / "in", cut(table, 250), row_group_size=90)
+    result = run(source, tmp_path / "out", prepare={"missing": missing})
+    written = read_parts(tmp_path / "out")["customer"]
+    expected = table.filter(pc.is_valid(table["recency"]))["customer"]
+    assert written.type == ids.type
+    assert written.to_pylist() == expected.to_pylist()
+    dropped = ["86 rows with a missing feature were dropped"] if missing == "drop" else []
+    assert result.manifest["warnings"] == dropped
+
+
+def test_partition_column_as_id(tmp_path: Path, table: pa.Table) -> None:
+    for name, piece in zip(("a", "b"), cut(table.drop_columns("customer"), 100), strict=True):
+        write_files(tmp_path / "in" / f"customer={name}", [piece])
+    run(tmp_path / "in", tmp_path / "out")
+    assert read_parts(tmp_path / "out")["customer"].to_pylist() == ["a"] * 100 + ["b"] * 500
+
+
+@pytest.mark.parametrize(
+    ("ids", "repeated"),
+    [
+        (pa.array([*range(597), 0, 1, 1]), 3),
+        (pa.array([i % 300 for i in NUMBERS]), 300),
+        (pa.array([*map(str, range(598)), "0", "597"]), 2),
+        (pa.array([*map(str, range(597)), None, None, None]), 2),
+        (pa.array([*map(str, range(598)), "", None]), 0),
+        pytest.param(pa.array([None, *range(1, 300), *range(300)]), 299),
+    ],
+    ids=["int", "every int", "string", "null", "null and empty", "int, null in one group"],
+)
+def test_repeated_ids_are_counted(
+    tmp_path: Path, table: pa.Table, ids: pa.Array, repeated: int
+) -> None:
+    table = table.set_column(0, "customer", ids)
+    source = write_files(tmp_path / "in", cut(table, 250))
+    manifest = run(source, tmp_path / "out").manifest
+    said = (
+        f"input.id = 'customer': {repeated} rows repeat an id that another row has; "
+        "each row has its own line in the output"
+    )
+    assert manifest["warnings"] == ([said] if repeated else [])
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
+    assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()

@@ -1,0 +1,151 @@
+"""Preparation: what scikit-learn's pipeline computes in float64, the same bits for any sharding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import Place
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
+
+from gpuseg.backends.base import Backend
+from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation
+from gpuseg.errors import DataError
+from gpuseg.runtime import executor as executor_module
+
+Array = npt.NDArray[Any]
+
+SCALERS = {
+    "none": FunctionTransformer(),
+    "standard": StandardScaler(),
+    "robust": RobustScaler(),
+    "minmax": MinMaxScaler(),
+}
+TRANSFORMS = {
+    "none": ("none",) * 4,
+    "log1p": ("log1p",) * 4,
+    "mixed": ("log1p", "none", "none", "log1p"),
+}
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "BLOCK_ROWS", 64)
+
+
+def customers(n: int) -> Array:
+    """A heavy tail with holes, counts with holes, all below 0, and ages far from 0."""
+    rng = np.random.default_rng(n)
+    x = np.stack(
+        [rng.lognormal(3, 2, n), rng.poisson(2, n), -rng.random(n) / 2, 1e4 + rng.normal(size=n)],
+        axis=1,
+    )
+    holes = rng.random((n, 4)) < 0.1
+    holes[:, 2:] = False
+    return np.where(holes, np.nan, x).astype(np.float32)
+
+
+def prepared(
+    place: Place, backend: str, x: Array, recipe: Recipe, shards: int, threads: int = 1
+) -> tuple[Prepared, Array]:
+    executor, placed = place(x, None, shards, threads)
+    found = fit_preparation(executor, backend, recipe, lambda s, row: f"shard {s}, row {row}")
+    return found, np.concatenate([shard.x for shard in placed])
+
+
+def bits(found: Prepared, x: Array) -> tuple[bytes, ...]:
+    p, raw = found.preparation, found.raw
+    arrays = (p.fill, p.transform, p.shift, p.scale, found.mean, found.std, raw.counts, x)
+    return tuple(array.tobytes() for array in arrays)
+
+
+def logged(transform: tuple[str, ...], x: Array) -> Array:
+    return np.where([name == "log1p" for name in transform], np.log1p(x), x)
+
+
+@pytest.mark.parametrize("n", [256, 257])
+@pytest.mark.parametrize("scale", SCALERS)
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("missing", ["mean", "median", "drop"])
+def test_equals_the_scikit_learn_pipeline(
+    place: Place, missing: str, transform: str, scale: str, n: int
+) -> None:
+    x = customers(n)
+    if missing == "drop":  # rows are dropped where they are read
+        x = x[~np.isnan(x).any(axis=1)]
+    names = TRANSFORMS[transform]
+    recipe = Recipe(("a", "b", "c", "d"), missing, names, scale)
+    pipeline = make_pipeline(
+        SimpleImputer(strategy="median" if missing == "median" else "mean"),
+        FunctionTransformer(lambda values: logged(names, values)),
+        SCALERS[scale],
+    )
+    expected = pipeline.fit_transform(x.astype(np.float64))
+    found = [
+        prepared(place, backend, x, recipe, shards, threads)
+        for backend in ("numpy", "numba")
+        for shards, threads in ((1, 1), (2, 2), (7, 1))
+    ]
+    assert len({bits(*one) for one in found}) == 1
+    fit, z = found[0]
+    # What float32 rounds off the feature, in the scaled units, and once more at the end.
+    unscaled = pipeline[:2].transform(x.astype(np.float64))
+    rounding = 2.0**-22 * np.abs(unscaled).max(axis=0)
+    tolerance = rounding / fit.preparation.scale + 2.0**-22 * np.abs(expected)
+    assert (np.abs(z - expected) <= tolerance).all()
+    assert (np.abs(fit.mean - unscaled.mean(axis=0)) <= rounding).all()
+    assert (np.abs(fit.std - unscaled.std(axis=0)) <= rounding).all()
+
+
+def test_the_saved_preparation_gives_the_same_rows(backend: Backend, place: Place) -> None:
+    """What scores a new customer is applied in one step, what fitted may have taken two."""
+    for scale in SCALERS:
+        for missing in ("mean", "median"):
+            x = customers(257)
+            recipe = Recipe(("a", "b", "c", "d"), missing, TRANSFORMS["mixed"], scale)
+            found, z = prepared(place, backend.name, x, recipe, 3)
+            backend.prepare(x, found.preparation)
+            assert x.tobytes() == z.tobytes()
+
+
+def test_the_sign_of_zero_does_not_depend_on_the_sharding(place: Place) -> None:
+    x = np.tile(np.float32([[0.0], [1.0], [-0.0]]), (5, 1))
+    recipe = Recipe(("a",), "error", ("none",), "minmax")
+    found = {
+        bits(*prepared(place, backend, x, recipe, shards))
+        for backend in ("numpy", "numba")
+        for shards in (1, 2, 3)
+    }
+    assert len(found) == 1
+
+
+REFUSED = {
+    "missing": ("error", "none", "standard", [1, np.nan, np.nan, 4],
+                "feature 'a': 2 values are missing .* first in shard 1, row 0; .* allows none"),
+    "infinite": ("mean", "none", "none", [1, 2, 3, -np.inf],
+                 "feature 'a': 1 value is infinite, first in shard 1, row 2; .* finite"),
+    "outside": ("mean", "log1p", "none", [1, -1, 3, 4],
+                "feature 'a': 1 value is at or below -1, first in shard 1, row 0; .* 'none'"),
+    "empty": ("mean", "none", "none", [np.nan] * 4,
+              "feature 'a': all 4 values are missing; leave it out"),
+    "constant": ("mean", "none", "standard", [7, 7, np.nan, 7],
+                 "feature 'a': constant .value 7., .* standard deviation, which is 0"),
+    "constant, minmax": ("mean", "none", "minmax", [7, 7, np.nan, 7],
+                         "feature 'a': constant .value 7., .* max - min, which is 0"),
+    "constant middle": ("mean", "none", "robust", [0, 7, 7, 7, 7, 9],
+                        "feature 'a': constant in its middle half .* interquartile range"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refuses_with_feature_count_place_and_rule(
+    backend: Backend, place: Place, case: str
+) -> None:
+    missing, transform, scale, values, message = REFUSED[case]
+    recipe = Recipe(("a",), missing, (transform,), scale)
+    with pytest.raises(DataError, match=message):
+        prepared(place, backend.name, np.array(values)[:, None], recipe, shards=2)
