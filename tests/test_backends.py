@@ -137,7 +137,6 @@ def test_nearest_is_the_argmin_of_the_float64_distances(
 
 
 def test_one_step_off_a_bisector_is_decided_exactly(backend: Backend) -> None:
-    """One feature: float64 holds the true distances, which are rationals."""
     centers = np.array([[3.0], [-1.25], [0.5], [10.0], [0.5]])
     middles = np.float32([0.875, 1.75, 5.25, 6.5, -0.375, 4.375])
     steps = [np.nextafter(middles, np.float32(to)) for to in (-np.inf, np.inf)]

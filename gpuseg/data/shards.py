@@ -108,7 +108,8 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
                 tasks.append((piece, group, start))
                 start += file.metadata.row_group(group).num_rows
 
-    env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks)
+    for _ in env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks):
+        pass
     shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
         _drop_missing(shard)

@@ -46,7 +46,7 @@ def write_parts(shard: Shard, env: Env, staging: Staging) -> list[Part]:
         batches = _batches(shard, plan, piece, kept[start : start + piece.rows], before[start])
         return _write_part(staging, piece, plan, batches, env)
 
-    return env.map(write, list(zip(plan.pieces, plan.starts(), strict=True)))
+    return list(env.map(write, list(zip(plan.pieces, plan.starts(), strict=True))))
 
 
 def _batches(

@@ -34,13 +34,14 @@ def key_histogram(
         column = np.ascontiguousarray(shard.x[:, features[i]])
         return b.key_histogram(column, None if prefixes is None else prefixes[i])
 
-    return env.map(count, range(len(features)))
+    return list(env.map(count, range(len(features))))
 
 
 def prepare(shard: Shard, env: Env, backend: str, preparation: Preparation) -> None:
     """Apply the preparation to the shard, in place."""
     b = registry.get(backend)
-    env.map_blocks(lambda rows: b.prepare(shard.x[rows], preparation), shard.n_rows)
+    for _ in env.map_blocks(lambda rows: b.prepare(shard.x[rows], preparation), shard.n_rows):
+        pass
 
 
 def merged(parts: Sequence[Summary]) -> Summary:

@@ -12,7 +12,7 @@ Steps, numbered in `fit_kmeans`:
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -281,5 +281,7 @@ def _assign(
     executor: Executor, backend: str, measured: Measured, centers: Centers, keep: bool
 ) -> passes.Assigned:
     send: Any = executor.update if keep else executor.run
-    parts = send(passes.assign, backend, centers, measured.inertia_grid(centers.values), keep)
-    return passes.Assigned.merged(parts)
+    parts: list[passes.Assigned] = send(
+        passes.assign, backend, centers, measured.inertia_grid(centers.values), keep
+    )
+    return reduce(passes.Assigned.merge, parts)

@@ -3,8 +3,9 @@
 Each is called as ``function(shard, env, backend, ...)``, see `runtime.executor`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,11 +111,9 @@ class Assigned:
         """Σ w·d², float."""
         return float(self.parts[0] + self.parts[1])
 
-    @classmethod
-    def merged(cls, parts: "Iterable[Assigned]") -> "Assigned":
-        """Return the outcome for several blocks or shards together."""
-        several = list(parts)
-        return cls(sum(p.parts for p in several), sum(p.sizes for p in several))  # type: ignore[arg-type]
+    def merge(self, other: "Assigned") -> "Assigned":
+        """Return the outcome for both sets of rows together."""
+        return Assigned(self.parts + other.parts, self.sizes + other.sizes)
 
 
 def assign(
@@ -145,8 +144,7 @@ def assign(
         sizes = np.bincount(found, minlength=k).astype(np.int64)
         return Assigned(np.array([coarse.sum(), fine.sum()]), sizes)
 
-    none = Assigned(np.zeros(2), np.zeros(k, np.int64))
-    total = Assigned.merged([none, *env.map_blocks(block, shard.n_rows)])
+    total = reduce(Assigned.merge, env.map_blocks(block, shard.n_rows))
     if keep:
         shard.labels, shard.distance = labels, distance
     return total
@@ -205,7 +203,7 @@ def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int)
         found = Rows(index, shard.x[rows], weight, squares, labels)
         return found.take(np.flatnonzero(weight > 0)).highest(count)
 
-    parts = env.map_blocks(block, shard.n_rows)
+    parts = list(env.map_blocks(block, shard.n_rows))
     return Rows.concatenate(parts).highest(count)
 
 

@@ -135,7 +135,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         backend = registry.get(self.backend_)
         env = Env(InProcess(self.n_threads).env.threads)
         blocks = env.map_blocks(lambda rows: backend.nearest(x[rows], self._centers)[0], len(x))
-        return np.concatenate(blocks)
+        return np.concatenate(list(blocks))
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the distance of each row to each centre, float64 (n_samples, n_clusters)."""

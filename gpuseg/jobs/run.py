@@ -21,7 +21,7 @@ import numpy as np
 from gpuseg.data.dataset import Dataset
 from gpuseg.data.ids import count_repeated, split_ids
 from gpuseg.data.publish import MANIFEST, Output, Staging, as_json, cannot_write, open_output
-from gpuseg.data.shards import ShardPlan, load_shard
+from gpuseg.data.shards import load_shard
 from gpuseg.data.writer import Part, write_parts
 from gpuseg.engine import passes
 from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
@@ -101,11 +101,11 @@ class _Run:
             )
         with progress.stage("start"):
             executor = stack.enter_context(open_executor(plan.cluster, progress.report))
-        prepared, shard_plans = self._read_and_prepare(executor, plan)  # 2, 3
+        prepared = self._read_and_prepare(executor, plan)  # 2, 3
         with progress.stage("fit", None, "iterations") as stage:  # 4
             fit = fit_kmeans(executor, spec.segment.params(), plan.choice.name, _noting(stage))
             _refuse_few_distinct(fit, spec.segment.n_clusters)
-        parts = self._write(executor, plan.dataset, output.staging, shard_plans)  # 5
+        parts = self._write(executor, plan.dataset, output.staging)  # 5
         model = Model(plan.dataset.features, prepared.preparation, fit.centers)
         facts = manifests.Facts(
             spec, plan, prepared, fit, model, parts, executor.describe(), self.warnings
@@ -115,9 +115,7 @@ class _Run:
             _publish(output, content, model, parts)
         return RunResult(spec.output.path, content, model)
 
-    def _read_and_prepare(
-        self, executor: Executor, plan: Forecast
-    ) -> tuple[Prepared, list[ShardPlan]]:
+    def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
         dataset, drop = plan.dataset, plan.recipe.missing == "drop"
         workers = len(executor.workers())
         if not plan.cluster.is_ours:
@@ -143,11 +141,9 @@ class _Run:
         dropped = dataset.rows - prepared.raw.rows
         if dropped:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
-        return prepared, shard_plans
+        return prepared
 
-    def _write(
-        self, executor: Executor, dataset: Dataset, staging: Staging, plans: Sequence[ShardPlan]
-    ) -> list[Part]:
+    def _write(self, executor: Executor, dataset: Dataset, staging: Staging) -> list[Part]:
         with self.progress.stage("write", dataset.rows):
             parts = [p for own in executor.run(write_parts, staging) for p in own]
         for part in parts:
@@ -158,7 +154,7 @@ class _Run:
                 )
         if dataset.id is not None:
             with self.progress.stage("check ids"):
-                repeated = sum(executor.exchange(split_ids, count_repeated, len(plans)))
+                repeated = sum(executor.exchange(split_ids, count_repeated, executor.n_shards))
             if repeated:
                 self._warn(
                     f"input.id = '{dataset.id}': {repeated:,} rows repeat an id that another row "

@@ -6,7 +6,6 @@ shard's lineage: the functions, in order, that made it what it is. A worker with
 """
 
 import operator
-import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import Env, with_each
 
 R = TypeVar("R")
 
@@ -48,7 +47,6 @@ class _Kept:
 
 
 _SHARDS: dict[str, _Kept] = {}
-_LOCK = threading.Lock()
 
 
 class OnDask:
@@ -98,12 +96,12 @@ class OnDask:
     def run(
         self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
     ) -> list[R]:
-        return self._on_all(function, self._arguments(args, each))
+        return self._on_all(function, with_each(args, each, self.n_shards))
 
     def update(
         self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
     ) -> list[R]:
-        steps = [Step(function, own) for own in self._arguments(args, each)]
+        steps = [Step(function, own) for own in with_each(args, each, self.n_shards)]
         self._lineages = [(*old, new) for old, new in zip(self._lineages, steps, strict=True)]
         return self._on_all(None, [() for _ in steps])
 
@@ -143,12 +141,6 @@ class OnDask:
 
     def _key(self, shard: int) -> str:
         return f"{self._id}/{shard}"
-
-    def _arguments(
-        self, args: tuple[Any, ...], each: Sequence[Any] | None
-    ) -> list[tuple[Any, ...]]:
-        own = [()] * self.n_shards if each is None else [(item,) for item in each]
-        return [(*args, *extra) for extra in own]
 
     def _on_all(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         """Call on every shard where it lives; shards of lost workers move and are called again."""
@@ -243,8 +235,7 @@ def _work(
         else:
             kept.answer = step.function(kept.shard, env, *step.args)
         kept.steps += 1
-    with _LOCK:
-        _SHARDS[key] = kept
+    _SHARDS[key] = kept
     answer: R = kept.answer if function is None else function(kept.shard, env, *args)
     return answer
 

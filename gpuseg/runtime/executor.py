@@ -6,7 +6,7 @@ which a lost shard is built again, bit for bit.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -36,17 +36,21 @@ class Env:
     threads: int = 1
     report: Callable[[int], None] = _silent
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Any]) -> list[R]:
-        """Call `function` on each item, on `threads` threads; results in the items' order."""
+    def map(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
+        """Call `function` on each item, on `threads` threads; results in the items' order.
+
+        Results are given out as they come, so that folding them keeps few of them.
+        """
         if self.threads == 1 or len(items) < 2:
-            return [function(item) for item in items]
+            yield from map(function, items)
+            return
         pool = ThreadPoolExecutor(self.threads)
         try:
-            return list(pool.map(function, items))
+            yield from pool.map(function, items)
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def map_blocks(self, function: Callable[[slice], R], n_rows: int) -> list[R]:
+    def map_blocks(self, function: Callable[[slice], R], n_rows: int) -> Iterator[R]:
         """Call `function` on slices that cover 0 … n_rows - 1, `BLOCK_ROWS` rows each.
 
         Without rows it is called once, on an empty slice.
@@ -123,10 +127,10 @@ class InProcess:
     def run(
         self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
     ) -> list[R]:
-        own = [()] * self.n_shards if each is None else [(item,) for item in each]
+        arguments = with_each(args, each, self.n_shards)
         return [
-            function(shard, self.env, *args, *extra)
-            for shard, extra in zip(self._shards, own, strict=True)
+            function(shard, self.env, *own)
+            for shard, own in zip(self._shards, arguments, strict=True)
         ]
 
     update = run
@@ -142,6 +146,13 @@ class InProcess:
 
     def describe(self) -> dict[str, Any]:
         return {"cluster": "local", "n_workers": 1, "threads_per_worker": self.env.threads}
+
+
+def with_each(
+    args: tuple[Any, ...], each: Sequence[Any] | None, n_shards: int
+) -> list[tuple[Any, ...]]:
+    """Return the arguments of the call on each shard."""
+    return [args] * n_shards if each is None else [(*args, item) for item in each]
 
 
 def available_cpus() -> int:
