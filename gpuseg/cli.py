@@ -37,7 +37,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def run(
     job: Job,
     set_: Set = None,
-    overwrite: Annotated[bool, typer.Option(help="Replace an older output.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an older output.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be done; touch nothing.")
     ] = False,
@@ -83,9 +85,17 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
         f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
         f"{plan['files']:,} files\n"
         f"backend      {plan['backend']['name']} ({plan['backend']['why']})\n"
+        + _needs(plan)
+        + "dry run: nothing was written"
+    )
+
+
+def _needs(plan: dict[str, Any]) -> str:
+    if plan["workers"] is None:
+        return "workers      those of the scheduler; memory is checked once they are known\n"
+    return (
         f"workers      {plan['workers']} × {plan['threads_per_worker']} threads\n"
         f"memory       about {plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB a worker\n"
-        "dry run: nothing was written"
     )
 
 

@@ -53,8 +53,9 @@ class Model:
 
         Parameters
         ----------
-        X : array-like (n, d)
-            Columns in the order of `features`, in the units of the input.
+        X : array-like (n, d) or data frame
+            In the units of the input. Columns of a data frame are taken by their names; those
+            of an array must be in the order of `features`.
 
         Raises
         ------
@@ -62,12 +63,20 @@ class Model:
             For another number of columns, or values that are missing and were not at fit,
             infinite, or outside a transform's domain.
         """
+        if hasattr(X, "columns"):
+            lacking = [name for name in self.features if name not in X.columns]
+            if lacking:
+                raise DataError(
+                    f"X has no column {lacking[0]!r}: must have {', '.join(self.features)}"
+                )
+            frame: Any = X
+            X = frame[list(self.features)]
         with np.errstate(over="ignore"):
             x = np.array(X, dtype=np.float32, order="C", ndmin=2)
         if x.shape[1] != len(self.features):
             raise DataError(
-                f"X has {x.shape[1]} columns: must have {len(self.features)}, "
-                f"in this order: {', '.join(self.features)}"
+                f"X has {x.shape[1]} columns: must have {len(self.features)}, in this order: "
+                f"{', '.join(self.features)}"
             )
         backend = registry.get(registry.choose("auto").name)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -119,7 +128,7 @@ class Model:
 
 
 def load_model(path: str | Path) -> Model:
-    """Load the model of an output folder, or of its ``_model`` folder.
+    """Load the model of an output folder, or of its ``_model`` folder, from a local path.
 
     Raises
     ------
@@ -130,11 +139,14 @@ def load_model(path: str | Path) -> Model:
     folder = folder / "_model" if (folder / "_model").is_dir() else folder
     try:
         return Model.from_files(lambda name: (folder / name).read_bytes())
-    except FileNotFoundError as error:
+    except OSError as error:
         raise DataError(
-            f"{path}: no model there ({error.filename} is missing); give the output folder of a run"
+            f"{path}: no model there ({error.filename}: {error.strerror}); give the output folder "
+            "of a run, as a local path"
         ) from None
-    except (json.JSONDecodeError, KeyError, SafetensorError) as error:
+    except DataError:
+        raise
+    except (ValueError, KeyError, SafetensorError) as error:
         raise DataError(
             f"{folder}: model.json or model.safetensors is damaged ({error}); run the job again"
         ) from None

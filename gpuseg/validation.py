@@ -30,7 +30,7 @@ def validated(model: type[M], values: Mapping[str, Any], step: str = "") -> M:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise JobError("\n".join(_sentences(error, model, step))) from None
+        raise JobError("\n".join(_sentences(error, model, values, step))) from None
 
 
 def nearest_known(name: str, known: Iterable[str]) -> str:
@@ -40,12 +40,14 @@ def nearest_known(name: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(options)}"
 
 
-def _sentences(error: ValidationError, model: type[BaseModel], step: str) -> list[str]:
+def _sentences(
+    error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], step: str
+) -> list[str]:
     """Say each error once: the branches of a union that fail at one key make one sentence."""
     rules: dict[str, list[str]] = {}
     seen: dict[str, Any] = {}
     for one in error.errors():
-        path = _keys(one["loc"], model)
+        path = _keys(one["loc"], values, one["type"] == "missing")
         key = ".".join(path)
         if one["type"] == "extra_forbidden":
             parent = _model_at(path[:-1], model)
@@ -77,17 +79,15 @@ def _joined(rules: list[str]) -> str:
     return " or ".join([first, *(rule.removeprefix("must be ") for rule in others)])
 
 
-def _keys(location: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+def _keys(location: tuple[int | str, ...], values: Any, missing: bool) -> list[str]:
     """Return the part of an error's location that a user wrote, without the unions' branches."""
     path: list[str] = []
-    current: type[BaseModel] | None = model
-    for part in location:
-        if current is None:
-            break
-        path.append(str(part))
-        field = current.model_fields.get(str(part))
-        kind = field.annotation if field else None
-        current = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    for place, part in enumerate(location):
+        inside = isinstance(values, Mapping) and part in values
+        if inside:
+            values = values[part]
+        if inside or (missing and place == len(location) - 1):
+            path.append(str(part))
     return path
 
 

@@ -123,7 +123,7 @@ def both(source: Path, folder: Path, where: dict[str, Any], name: str) -> dict[s
     assert bits(folder / "there") == bits(folder / "here")
     assert there["warnings"] == here["warnings"]
     assert there["executor"]["cluster"] == where["cluster"]
-    assert there["executor"]["lost_workers"] == 0
+    assert there["executor"]["moved_shards"] == 0
     assert leftovers(folder) == []
     return there
 
@@ -178,7 +178,7 @@ def after_a_kill(source: Path, folder: Path, at: At, **sections: dict[str, Any])
     assert at.done
     assert bits(folder / "there") == bits(folder / "here")
     assert leftovers(folder) == []
-    lost: int = manifest["executor"]["lost_workers"]
+    lost: int = manifest["executor"]["moved_shards"]
     return lost
 
 

@@ -42,8 +42,8 @@ def terms_up_to(largest: float, n: int, seed: int) -> Array:
     near, any_sign = rng.uniform(0.9, 1, n), rng.uniform(-1, 1, n) * 2.0 ** -rng.integers(0, 60, n)
     near[0] = any_sign[0] = 1
     q = grid_magic(n, largest) / 1.5 * 2.0**-52
-    halves = rng.integers(0, max(int(largest / q / 2**20), 1), n) + rng.uniform(0.45, 0.5, n)
-    return np.stack([near * largest, any_sign * largest, np.minimum(halves * q, largest)])
+    halves = rng.integers(0, 4, n) + rng.uniform(0.45, 0.5, n)
+    return np.stack([near * largest, any_sign * largest, halves * q])
 
 
 def orders(terms: Array) -> list[float]:

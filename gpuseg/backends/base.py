@@ -125,14 +125,19 @@ class Partial:
 
     Attributes
     ----------
-    sums : float64 (k, d)
-        Σ w·(x - shift) of the rows of each centre, each term on the grid.
-    weight : float64 (k,)
-        Σ w of the rows of each centre, each term on the grid.
+    sums : float64 (levels, k, d)
+        Σ w·(x - shift) of the rows of each centre, level by level of the grid.
+    weight : float64 (levels, k)
+        Σ w of the rows of each centre.
     """
 
     sums: NDArray[np.float64]
     weight: NDArray[np.float64]
+
+    @classmethod
+    def zeros(cls, levels: int, k: int, n_features: int) -> "Partial":
+        """Return the partial of no rows."""
+        return cls(np.zeros((levels, k, n_features)), np.zeros((levels, k)))
 
     def add(self, other: "Partial") -> None:
         """Add the rows of another block; exact, hence in any order."""
@@ -144,16 +149,29 @@ class Partial:
 class SumGrid:
     """Grids for the sums of a Lloyd pass, see `engine.exact.grid_magic`.
 
+    One level where every row weighs 1. With weights there is a second, finer level for what
+    the first rounds off: clusters of light rows would lose their digits beside heavy ones.
+
     Attributes
     ----------
-    sums : float64 (d,)
+    sums : float64 (levels, d)
         For w·(x - shift), a feature.
-    weight : float
+    weight : float64 (levels,)
         For w.
     """
 
     sums: NDArray[np.float64]
-    weight: float
+    weight: NDArray[np.float64]
+
+    @staticmethod
+    def split(values: NDArray[np.float64], magics: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the parts of the values on each level; `magics` is (levels, …)."""
+        parts, rest = [], values
+        for magic in magics:
+            part = (rest + magic) - magic
+            parts.append(part)
+            rest = rest - part
+        return np.array(parts)
 
 
 class Backend(Protocol):

@@ -66,11 +66,11 @@ class NumpyBackend:
         labels, _ = self.nearest(x, centers)
         w = np.ones(x.shape[0]) if weight is None else weight
         terms = w[:, None] * (x.astype(np.float64) - centers.shift.astype(np.float64))
-        terms = (terms + grid.sums) - grid.sums
-        w = (w + grid.weight) - grid.weight
-        partial = Partial(np.zeros((k, x.shape[1])), np.zeros(k))
-        np.add.at(partial.sums, labels, terms)
-        np.add.at(partial.weight, labels, w)
+        partial = Partial.zeros(len(grid.weight), k, x.shape[1])
+        for level, part in enumerate(grid.split(terms, grid.sums)):
+            np.add.at(partial.sums[level], labels, part)
+        for level, part in enumerate(grid.split(w, grid.weight)):
+            np.add.at(partial.weight[level], labels, part)
         return partial
 
     def nearest(

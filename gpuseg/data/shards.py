@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.data.storage import Storage, first_line
+from gpuseg.engine.hashing import rows_digest
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Env
@@ -35,7 +36,7 @@ class Piece:
     part : int
         Number of the part, in the order of the rows of the whole data.
     constants : dict
-        Hive partition columns and their values.
+        Hive partition columns and their values, pyarrow scalars.
     """
 
     path: str
@@ -61,6 +62,10 @@ class ShardPlan:
     weight, id : str or None
     drop_missing : bool
         Whether rows with a missing feature are dropped.
+    n_parts : int
+        Parts of the whole output.
+    first_row : int
+        Rows of the data before this shard.
     """
 
     storage: Storage
@@ -69,6 +74,8 @@ class ShardPlan:
     weight: str | None
     id: str | None
     drop_missing: bool
+    n_parts: int
+    first_row: int
 
     @property
     def rows(self) -> int:
@@ -108,9 +115,8 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
                 tasks.append((piece, group, start))
                 start += file.metadata.row_group(group).num_rows
 
-    for _ in env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks):
-        pass
-    shard = Shard(x, weight, source=plan)
+    digests = env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks)
+    shard = Shard(x, weight, source=plan, digest=sum(digests) % 2**64)
     if plan.drop_missing:
         _drop_missing(shard)
     return shard
@@ -135,7 +141,7 @@ def read_batches(
                 arrays = {
                     name: batch.column(name)
                     if name in stored
-                    else _repeated(piece.constants[name], batch.num_rows)
+                    else pa.repeat(piece.constants[name], batch.num_rows)
                     for name in columns
                 }
                 yield pa.record_batch(arrays)
@@ -146,16 +152,12 @@ def read_batches(
         ) from None
 
 
-def _repeated(value: Any, rows: int) -> pa.Array:
-    """Return a partition column's value for some rows."""
-    return pa.nulls(rows, pa.float64()) if value is None else pa.repeat(value, rows)
-
-
 def _read_group(
     plan: ShardPlan, env: Env, x: NDArray[np.float32], weight: NDArray[np.float64] | None,
     piece: Piece, group: int, start: int,
-) -> None:  # fmt: skip
-    """Decode one row group into rows `start` … of the shard."""
+) -> int:  # fmt: skip
+    """Decode one row group into rows `start` … of the shard; return their digest."""
+    digest = 0
     wanted = [*plan.features, *([plan.weight] if plan.weight else [])]
     for batch in read_batches(plan, piece, group, wanted, _BATCH_ROWS):
         rows = slice(start, start + batch.num_rows)
@@ -163,8 +165,11 @@ def _read_group(
             _narrow(plan, x, f, rows, as_numbers(batch.column(name)))
         if weight is not None and plan.weight is not None:
             weight[rows] = _checked_weight(plan, rows, as_numbers(batch.column(plan.weight)))
+        digest += rows_digest(x[rows], None if weight is None else weight[rows],
+                              plan.first_row + start)  # fmt: skip
         start += batch.num_rows
         env.report(batch.num_rows)
+    return digest
 
 
 def as_numbers(column: pa.Array) -> NDArray[Any]:
@@ -173,8 +178,6 @@ def as_numbers(column: pa.Array) -> NDArray[Any]:
     Integers always go by way of float64, with nulls beside them or without, so that they are
     rounded to float32 alike.
     """
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
     if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
     if not pa.types.is_floating(column.type):

@@ -70,6 +70,11 @@ class Storage:
                 self.fs.open(path, "rb"), pre_buffer=True, page_checksum_verification=True
             )
         except (pa.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise DataError(
+                    f"{self.relative(path)}: cannot be read ({first_line(error)}); see that it is "
+                    "still there and that you may read it"
+                ) from None
             raise DataError(
                 f"{self.relative(path)}: not a whole Parquet file ({first_line(error)}); "
                 "write it again, or move it out of the folder (names that begin with '_' or '.' "

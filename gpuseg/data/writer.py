@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpuseg.data.publish import Staging, cannot_write
+from gpuseg.data.output import Staging, cannot_write
 from gpuseg.data.shards import Piece, ShardPlan, read_batches
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
@@ -39,11 +39,11 @@ def write_parts(shard: Shard, env: Env, staging: Staging) -> list[Part]:
     """
     plan: ShardPlan = shard.source
     kept = np.ones(plan.rows, bool) if shard.kept is None else shard.kept
-    before = np.concatenate([[0], np.cumsum(kept)])
 
     def write(task: tuple[Piece, int]) -> Part:
         piece, start = task
-        batches = _batches(shard, plan, piece, kept[start : start + piece.rows], before[start])
+        first = int(np.count_nonzero(kept[:start]))
+        batches = _batches(shard, plan, piece, kept[start : start + piece.rows], first)
         return _write_part(staging, piece, plan, batches, env)
 
     return list(env.map(write, list(zip(plan.pieces, plan.starts(), strict=True))))
@@ -80,7 +80,7 @@ def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
 def _write_part(
     staging: Staging, piece: Piece, plan: ShardPlan, batches: Iterator[list[Any]], env: Env
 ) -> Part:
-    name = staging.part_name(piece.part)
+    name = staging.part_name(piece.part, plan.n_parts)
     path = staging.path(name)
     names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE]
     rows = 0

@@ -30,11 +30,18 @@ def key_histogram(
     """Return `Backend.key_histogram` for each of the features."""
     b = registry.get(backend)
 
-    def count(i: int) -> NDArray[np.int64]:
-        column = np.ascontiguousarray(shard.x[:, features[i]])
-        return b.key_histogram(column, None if prefixes is None else prefixes[i])
+    def count(rows: slice) -> list[NDArray[np.int64]]:
+        return [
+            b.key_histogram(
+                np.ascontiguousarray(shard.x[rows, f]), None if prefixes is None else prefixes[i]
+            )
+            for i, f in enumerate(features)
+        ]
 
-    return list(env.map(count, range(len(features))))
+    def added(a: list[NDArray[np.int64]], b: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        return [one + other for one, other in zip(a, b, strict=True)]
+
+    return reduce(added, env.map_blocks(count, shard.n_rows))
 
 
 def prepare(shard: Shard, env: Env, backend: str, preparation: Preparation) -> None:

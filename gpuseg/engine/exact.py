@@ -34,8 +34,16 @@ def grid_magic(n_terms: int, largest: float) -> float:
     Returns
     -------
     float
-        1.5·2^e. The rounding error of a term is at most q/2 = 2^(e-53).
+        1.5·2^e. The rounding error of a term is at most q/2 = 2^(e-53). Terms below 2^-900 are
+        rounded to zero.
+
+    Raises
+    ------
+    ValueError
+        When n_terms·largest is not finite.
     """
+    if not math.isfinite(n_terms * largest):
+        raise ValueError(f"n_terms * largest = {n_terms * largest}: must be finite")
     exponent = math.frexp(max(n_terms, 2) * largest * (1.0 + 2.0**-50))[1]
     return math.ldexp(1.5, max(exponent, _LOWEST_EXPONENT))
 

@@ -33,3 +33,19 @@ def uniform(seed: int, stream: int, count: int) -> NDArray[np.float64]:
     bits = mix(key ^ mix(np.arange(count, dtype=np.uint64)))
     drawn: NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return drawn
+
+
+def rows_digest(x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int) -> int:
+    """Return a 64-bit digest of rows at their places; digests of runs of rows add, mod 2^64.
+
+    A row's bits are multiplied with random odd numbers, one for each feature, added, and mixed
+    with the row's place: another value, order of rows or order of columns gives another digest.
+    """
+    n, d = x.shape
+    factors = mix(np.arange(d, dtype=np.uint64)) | np.uint64(1)
+    place = mix(np.arange(first_row, first_row + n, dtype=np.uint64))
+    with np.errstate(over="ignore"):
+        bits = (x.view(np.uint32).astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+        if weight is not None:
+            bits = mix(bits) ^ weight.view(np.uint64)
+        return int(mix(mix(bits) ^ place).sum(dtype=np.uint64))

@@ -28,6 +28,7 @@ from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Executor, InProcess
 
 _AUTO_SEEDINGS = 10
+_LEAST_WEIGHT = 1e-30
 _REFINING_ITERATIONS = 20
 
 OnIteration = Callable[[int, float, float], None]
@@ -63,8 +64,12 @@ class Measured:
 
     def sum_grid(self) -> SumGrid:
         """Return the grids of a Lloyd pass."""
-        magics = [grid_magic(self.n_rows, r * self.largest_weight) for r in self.reach.tolist()]
-        return SumGrid(np.array(magics), grid_magic(self.n_rows, self.largest_weight))
+        n, heaviest = self.n_rows, self.largest_weight
+        magics = np.array([[grid_magic(n, r * heaviest) for r in (*self.reach.tolist(), 1.0)]])
+        if self.weighted:
+            finer = [finer_magic(n, magic) for magic in magics[0].tolist()]
+            magics = np.concatenate([magics, [finer]])
+        return SumGrid(np.ascontiguousarray(magics[:, :-1]), magics[:, -1].copy())
 
     def inertia_grid(self, centers: NDArray[np.float64]) -> tuple[float, float]:
         """Return the two grids for Σ w·d²; d_f <= max|x - shift| + max|c - shift|."""
@@ -82,7 +87,7 @@ class KMeansFit:
     ----------
     centers : Centers
     inertia : float
-        Σ w·|x - centre|², float64, exact up to the last rounding of each row's distance.
+        Σ w·|x - centre|²; each row's term is rounded as float64 rounds, the sum is not.
     n_iter : int
     converged : bool
         Whether `tol` was reached within `max_iter`.
@@ -148,6 +153,11 @@ def measure(executor: Executor, backend: str) -> Measured:
     largest = max(weights, default=1.0)
     if largest == 0:
         raise DataError("all weights are zero; at least one row needs a positive weight")
+    if not _LEAST_WEIGHT <= largest <= 1 / _LEAST_WEIGHT:
+        raise DataError(
+            f"the largest weight is {largest:g}: must be between {_LEAST_WEIGHT:g} and "
+            f"{1 / _LEAST_WEIGHT:g}; multiply all weights by one number"
+        )
     if weights:
         squares = sum(executor.run(passes.weighted_squares, shift))
     else:
@@ -163,15 +173,14 @@ def _initial_centers(
     k, seed = params.n_clusters, params.random_state
     if not isinstance(params.init, str):
         return [np.array(params.init, dtype=np.float64)]
-    magic = measured.sum_grid().weight
+    magic = float(measured.sum_grid().weight[0])
     weights = executor.run(passes.total_weight, magic)
     sample = seeding.draw_sample(executor, measured.n_rows, weights, magic, k, seed)
 
     distinct = partial(_distinct, executor)
-    runs = 1 if params.n_init == "auto" else params.n_init
+    seedings = _AUTO_SEEDINGS if params.n_init == "auto" else params.n_init
     if params.init == "random":
-        return [seeding.random_centers(sample, k, seed, r, distinct) for r in range(runs)]
-    seedings = _AUTO_SEEDINGS if params.n_init == "auto" else runs
+        return [seeding.random_centers(sample, k, seed, r, distinct) for r in range(seedings)]
     local = InProcess(threads=1)
     local.place(lambda shard, env: shard, [sample.shard()])
     quick = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})
@@ -233,7 +242,7 @@ def _lloyd(
         for other in partials[1:]:
             total.add(other)
         estimate = _estimated_inertia(total, centers, measured)
-        if not total.weight.all():
+        if not total.weight.sum(axis=0).all():
             _relocate_empty(executor, backend, total, centers, grid)
         moved = _means(total, centers)
         change = float(((moved.values - centers.values) ** 2).sum())
@@ -244,10 +253,10 @@ def _lloyd(
 
 def _means(total: Partial, centers: Centers) -> Centers:
     """Return the centres' new places; a centre without rows stays."""
-    weight = np.where(total.weight == 0, 1.0, total.weight)[:, None]
-    means = centers.shift.astype(np.float64) + total.sums / weight
-    occupied = (total.weight != 0)[:, None]
-    return Centers(np.where(occupied, means, centers.values), centers.shift)
+    weight = total.weight.sum(axis=0)[:, None]
+    sums = total.sums.sum(axis=0)
+    means = centers.shift.astype(np.float64) + sums / np.where(weight == 0, 1.0, weight)
+    return Centers(np.where(weight != 0, means, centers.values), centers.shift)
 
 
 def _estimated_inertia(total: Partial, centers: Centers, measured: Measured) -> float:
@@ -264,17 +273,16 @@ def _relocate_empty(
 
     The row leaves its old cluster: its terms are subtracted exactly as they were added.
     """
-    empty = np.flatnonzero(total.weight == 0)
+    empty = np.flatnonzero(total.weight.sum(axis=0) == 0)
     found = executor.run(passes.farthest, backend, centers, len(empty))
     rows = passes.Rows.concatenate(found).highest(len(empty))
     terms = rows.weight[:, None] * (rows.x.astype(np.float64) - centers.shift.astype(np.float64))
-    terms = passes.on_grid(terms, grid.sums)
-    weights = passes.on_grid(rows.weight, grid.weight)
+    parts, weights = grid.split(terms, grid.sums), grid.split(rows.weight, grid.weight)
     for i in np.flatnonzero(rows.score > 0).tolist():
         new, old = empty[i], rows.label[i]
-        total.sums[old] -= terms[i]
-        total.weight[old] -= weights[i]
-        total.sums[new], total.weight[new] = terms[i], weights[i]
+        total.sums[:, old] -= parts[:, i]
+        total.weight[:, old] -= weights[:, i]
+        total.sums[:, new], total.weight[:, new] = parts[:, i], weights[:, i]
 
 
 def _assign(

@@ -18,7 +18,8 @@ class KMeansParams(BaseModel):
         Centres are in the units of what is clustered: in a job, those after `[prepare]`.
     n_init : "auto" or int >= 1
         Runs on the whole data, of which the one with the least inertia is kept; each begins
-        with a seeding of its own. "auto" is one run from the best of ten seedings.
+        with a seeding of its own. "auto" is ten runs for "random"; for "k-means++", one run
+        from the best of ten seedings. Given centres make one run.
     max_iter : int >= 1
     tol : float >= 0
         Stop when Σ|Δcentre|² <= tol × mean variance of the features.
@@ -43,6 +44,11 @@ class KMeansParams(BaseModel):
         """
         if isinstance(self.init, str):
             return
+        if self.n_init not in ("auto", 1):
+            raise JobError(
+                f"n_init = {self.n_init}: must be 1 or 'auto' where init gives the centres, since "
+                "every run would be the same"
+            )
         widths = sorted({len(row) for row in self.init})
         if (len(self.init), widths) != (self.n_clusters, [n_features]):
             seen = f"{len(self.init)} rows of {' or '.join(map(str, widths)) or 'no'} values"

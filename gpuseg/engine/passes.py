@@ -1,6 +1,6 @@
 """The passes of k-means that run where a shard lives: cut into blocks, fold the answers.
 
-Each is called as ``function(shard, env, backend, ...)``, see `runtime.executor`.
+Each is called as ``function(shard, env, ...)``, see `runtime.executor`.
 """
 
 from collections.abc import Sequence
@@ -39,17 +39,19 @@ class Positions:
 
 def total_weight(shard: Shard, env: Env, magic: float) -> float:
     """Return Σ w over the shard, each weight on the grid."""
-    return float(on_grid(shard_weight(shard), magic).sum())
+    if shard.weight is None:
+        return float(shard.n_rows)
+    return float(on_grid(shard.weight, magic).sum())
 
 
-def n_rows(shard: Shard, env: Env) -> int:
-    """Return the number of rows."""
-    return shard.n_rows
+def rows_and_digest(shard: Shard, env: Env) -> tuple[int, int]:
+    """Return the number of rows, and the digest of the rows as read."""
+    return shard.n_rows, shard.digest
 
 
-def source_row(shard: Shard, env: Env, row: int) -> int:
-    """Return which of the rows read is row `row` of the shard."""
-    return shard.source_row(row)
+def source_row(shard: Shard, env: Env, row: int | None) -> int | None:
+    """Return which of the rows read is row `row` of the shard; None of a shard not asked."""
+    return None if row is None else shard.source_row(row)
 
 
 def n_features(shard: Shard, env: Env) -> int:
@@ -77,7 +79,7 @@ def weighted_squares(shard: Shard, env: Env, shift: NDArray[np.float32]) -> floa
 def lloyd(shard: Shard, env: Env, backend: str, centers: Centers, grid: SumGrid) -> Partial:
     """Assign every row to its nearest centre and sum the rows of each."""
     b = registry.get(backend)
-    total = Partial(np.zeros_like(centers.values), np.zeros(centers.values.shape[0]))
+    total = Partial.zeros(len(grid.weight), *centers.values.shape)
     for partial in env.map_blocks(
         lambda rows: b.lloyd(
             shard.x[rows],
@@ -203,8 +205,10 @@ def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int)
         found = Rows(index, shard.x[rows], weight, squares, labels)
         return found.take(np.flatnonzero(weight > 0)).highest(count)
 
-    parts = list(env.map_blocks(block, shard.n_rows))
-    return Rows.concatenate(parts).highest(count)
+    def merged(a: Rows, b: Rows) -> Rows:
+        return Rows.concatenate([a, b]).highest(count)
+
+    return reduce(merged, env.map_blocks(block, shard.n_rows))
 
 
 def rows_at(shard: Shard, env: Env, magic: float, share: Positions) -> NDArray[np.float32]:

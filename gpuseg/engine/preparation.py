@@ -74,15 +74,14 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     shards = executor.run(columns.summarize, backend, transform)
     raw = columns.merged(shards)
     _check_values(shards, recipe, locate)
-    fill = _fill_values(executor, backend, recipe, raw)
-    if fill is None and recipe.scale != "robust":
+    preparation = replace(preparation, fill=_fill_values(executor, backend, recipe, raw))
+    filling = recipe.missing != "error" and raw.counts[KINDS.index("missing")].any()
+    if not filling and recipe.scale != "robust":
         summary = raw
         shift, scale = _shift_and_scale(executor, backend, recipe, summary)
         preparation = replace(preparation, shift=shift, scale=scale)
         executor.update(columns.prepare, backend, preparation)
     else:
-        if fill is not None:
-            preparation = replace(preparation, fill=fill)
         executor.update(columns.prepare, backend, preparation)
         plain = Preparation.identity(len(recipe.features))
         summary = columns.merged(executor.run(columns.summarize, backend, plain.transform))
@@ -143,19 +142,20 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
 
 def _fill_values(
     executor: Executor, backend: str, recipe: Recipe, raw: Summary
-) -> NDArray[np.float32] | None:
-    """Return what replaces missing values, in raw units; None where none is to be replaced."""
-    lacking = np.flatnonzero(raw.counts[KINDS.index("missing")]).tolist()
-    if recipe.missing not in ("mean", "median") or not lacking:
-        return None
-    fill = np.full(len(recipe.features), np.nan, np.float32)
+) -> NDArray[np.float32]:
+    """Return what replaces missing values, in raw units; NaN where nothing does.
+
+    Every feature gets a value, also those that lack none here: customers scored later may.
+    """
     if recipe.missing == "median":
-        fill[lacking] = quantiles(executor, backend, lacking, (0.5,))[:, 0]
-    else:
+        every = list(range(len(recipe.features)))
+        return quantiles(executor, backend, every, (0.5,))[:, 0].astype(np.float32)
+    if recipe.missing == "mean":
         untransformed = np.zeros(len(recipe.features), np.int64)
-        summary = columns.merged(executor.run(columns.summarize, backend, untransformed))
-        fill[lacking] = column_statistics(summary)[0][lacking]
-    return fill
+        if any(name != "none" for name in recipe.transform):
+            raw = columns.merged(executor.run(columns.summarize, backend, untransformed))
+        return column_statistics(raw)[0].astype(np.float32)
+    return np.full(len(recipe.features), np.nan, np.float32)
 
 
 def _shift_and_scale(

@@ -38,13 +38,10 @@ class Sample:
     ----------
     x : float32 (m, d)
     weight : float64 (m,) or None
-    whole : bool
-        Whether these are all rows of positive weight there are.
     """
 
     x: NDArray[np.float32]
     weight: NDArray[np.float64] | None
-    whole: bool
 
     def shard(self) -> Shard:
         """Return the sample as a shard of its own."""
@@ -70,7 +67,7 @@ def draw_sample(
         shards = executor.run(passes.all_rows)
         weight = [w for _, w in shards if w is not None]
         x = np.concatenate([x for x, _ in shards])
-        return Sample(x, np.concatenate(weight) if weight else None, whole=True)
+        return Sample(x, np.concatenate(weight) if weight else None)
     starts = np.concatenate([[0.0], np.cumsum(weights)])
     at = (np.arange(size) + uniform(seed, _SAMPLE_STREAM, size)) * (starts[-1] / size)
     shares = [
@@ -78,7 +75,7 @@ def draw_sample(
         for low, high in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
     ]
     rows = executor.run(passes.rows_at, magic, each=shares)
-    return Sample(np.concatenate(rows), None, whole=False)
+    return Sample(np.concatenate(rows), None)
 
 
 def seed_centers(

@@ -27,6 +27,8 @@ class Shard:
         Distance of each row to its centre, in scaled units, once assigned.
     source : object
         Where the rows were read from; the engine does not look at it.
+    digest : int
+        `engine.hashing.rows_digest` of the rows as read.
     """
 
     x: NDArray[np.float32]
@@ -36,6 +38,7 @@ class Shard:
     labels: NDArray[np.int32] | None = None
     distance: NDArray[np.float32] | None = None
     source: Any = None
+    digest: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -44,6 +47,4 @@ class Shard:
 
     def source_row(self, row: int) -> int:
         """Return which row read is row `row` of `x`; they differ where rows were dropped."""
-        if self.kept is None:
-            return row
-        return int(np.flatnonzero(self.kept)[min(row, self.n_rows - 1)])
+        return row if self.kept is None else int(np.flatnonzero(self.kept)[row])

@@ -40,7 +40,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     init : {"k-means++", "random"} or array (n_clusters, n_features), default "k-means++"
     n_init : "auto" or int >= 1, default "auto"
         Runs on the whole data, each from its own seeding; the one with the least inertia is
-        kept. "auto" is one run from the best of ten seedings on a sample.
+        kept. "auto" is ten runs for "random"; for "k-means++", one run from the best of ten
+        seedings on a sample. Given centres make one run.
     max_iter : int >= 1, default 300
     tol : float >= 0, default 1e-4
         Stop when Σ|Δcentre|² <= tol × mean feature variance.
@@ -144,7 +145,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return np.sqrt(backend.squared_distances(x, self.cluster_centers_))
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return minus the inertia of X."""
+        """Return minus Σ w·|x - nearest centre|², by plain summation."""
         x = self._checked(X)
         _, squares = registry.get(self.backend_).nearest(x, self._centers)
         weight = _checked_weight(sample_weight, len(x))

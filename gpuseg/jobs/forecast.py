@@ -4,9 +4,11 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
+
 from gpuseg.backends.registry import Choice, choose
 from gpuseg.data.dataset import Dataset, open_dataset
-from gpuseg.data.publish import check_free
+from gpuseg.data.output import check_free
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.engine.preparation import Recipe
 from gpuseg.errors import JobError, ResourceError
@@ -56,9 +58,9 @@ class Forecast:
             "row_groups": self.dataset.row_groups,
             "rows": self.dataset.rows,
             "backend": {"name": self.choice.name, "why": self.choice.why},
-            "workers": self.cluster.workers,
-            "threads_per_worker": self.cluster.threads,
-            "estimated_bytes_per_worker": self.worker_bytes,
+            "workers": self.cluster.workers if self.cluster.is_ours else None,
+            "threads_per_worker": self.cluster.threads if self.cluster.is_ours else None,
+            "estimated_bytes_per_worker": self.worker_bytes if self.cluster.is_ours else None,
         }
 
 
@@ -142,10 +144,11 @@ def check_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> None:
     ResourceError
         With the forecast, the limit, and the number of workers that would do.
     """
+    needed = worker_bytes(dataset, workers, cluster.threads)
     limit = cluster.memory_limit
     if limit is None:
+        _check_machine(needed, workers, cluster)
         return
-    needed = worker_bytes(dataset, workers, cluster.threads)
     if needed <= limit:
         return
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
@@ -158,6 +161,17 @@ def check_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> None:
         f"runtime.memory_limit = {_size(limit)} a worker: the largest of {workers} shards needs "
         f"about {_size(needed)}; {step}"
     )
+
+
+def _check_machine(needed: int, workers: int, cluster: ClusterSpec) -> None:
+    """Refuse workers of ours that do not fit into what memory this machine has left."""
+    available = psutil.virtual_memory().available
+    if cluster.is_ours and needed * workers > available:
+        raise ResourceError(
+            f"{workers} workers need about {_size(needed)} each, and this machine has "
+            f"{_size(available)} left; use fewer features, or the workers of more machines "
+            "(runtime.cluster = 'tcp://…')"
+        )
 
 
 def _size(count: float) -> str:

@@ -32,6 +32,7 @@ class Facts:
     fit: KMeansFit
     model: Model
     parts: Sequence[Part]
+    digest: int
     executor: Mapping[str, Any]
     warnings: Sequence[str]
 
@@ -50,7 +51,11 @@ def build(
         "job": job,
         "input": _input(facts),
         "backend": {"name": choice.name, "why": choice.why},
-        "devices": [f"cpu: {platform.machine()}, {facts.plan.cluster.threads} threads a worker"],
+        "devices": [
+            f"cpu: {machine}, {facts.executor['n_workers']} workers × "
+            f"{facts.executor['threads_per_worker']} threads"
+            for machine in facts.executor["machines"]
+        ],
         "executor": dict(facts.executor),
         "versions": {
             "python": platform.python_version(),
@@ -74,7 +79,10 @@ def build(
 
 
 def rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds of each stage and of all, to the millisecond."""
+    """Return the seconds of each stage and of all so far, to the millisecond.
+
+    In the manifest that is up to publishing, which comes after it.
+    """
     stages = {name: round(value, 3) for name, value in seconds.items()}
     return {**stages, "total": round(sum(seconds.values()), 3)}
 
@@ -92,13 +100,10 @@ def _input(facts: Facts) -> dict[str, Any]:
 
 
 def _content_hash(facts: Facts) -> str:
-    """Hash what the statistics pass counted exactly: it is the same however rows are filed."""
-    raw = facts.prepared.raw
-    digest = hashlib.sha256(repr((facts.plan.dataset.features, raw.rows)).encode())
-    moments = (raw.moments.first, raw.moments.second_high, raw.moments.second_low)
-    for array in (raw.counts, raw.minimum, raw.maximum, *moments):
-        digest.update(array.tobytes())
-    return f"sha256:{digest.hexdigest()}"
+    """Hash names, features and weights as read; the same however the rows are filed."""
+    dataset = facts.plan.dataset
+    content = repr((dataset.features, dataset.weight, dataset.rows, facts.digest))
+    return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
 def _features(facts: Facts) -> dict[str, Any]:

@@ -20,8 +20,10 @@ import numpy as np
 
 from gpuseg.data.dataset import Dataset
 from gpuseg.data.ids import count_repeated, split_ids
-from gpuseg.data.publish import MANIFEST, Output, Staging, as_json, cannot_write, open_output
+from gpuseg.data.output import MANIFEST, Output, Staging, as_json, cannot_write
+from gpuseg.data.publish import open_output
 from gpuseg.data.shards import load_shard
+from gpuseg.data.storage import reaching
 from gpuseg.data.writer import Part, write_parts
 from gpuseg.engine import passes
 from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
@@ -87,10 +89,18 @@ class _Run:
         self.started = datetime.now(UTC)
         self.run_id = f"{self.started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
         self.warnings: list[str] = []
+        self.digest = 0
 
     def run(self) -> RunResult:
-        with ExitStack() as stack:
-            return self._steps(stack)
+        urls = f"{self.spec.input.path} → {self.spec.output.path}"
+        try:
+            with reaching("input.path, output.path", urls), ExitStack() as stack:
+                return self._steps(stack)
+        except MemoryError:
+            raise ResourceError(
+                "out of memory; use more workers (runtime.n_workers) on machines of their own, or "
+                "fewer features"
+            ) from None
 
     def _steps(self, stack: ExitStack) -> RunResult:
         spec, progress = self.spec, self.progress
@@ -108,7 +118,15 @@ class _Run:
         parts = self._write(executor, plan.dataset, output.staging)  # 5
         model = Model(plan.dataset.features, prepared.preparation, fit.centers)
         facts = manifests.Facts(
-            spec, plan, prepared, fit, model, parts, executor.describe(), self.warnings
+            spec,
+            plan,
+            prepared,
+            fit,
+            model,
+            parts,
+            self.digest,
+            executor.describe(),
+            self.warnings,
         )
         content = manifests.build(facts, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 6
@@ -129,13 +147,15 @@ class _Run:
         with self.progress.stage("read", dataset.rows):
             executor.place(load_shard, shard_plans)
         with self.progress.stage("prepare"):
-            sizes = executor.run(passes.n_rows)
+            sizes, digests = zip(*executor.run(passes.rows_and_digest), strict=True)
+            self.digest = sum(digests) % 2**64
             starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
             executor.update(passes.number, each=starts)
 
             def locate(shard: int, row: int) -> str:
-                source = executor.run(passes.source_row, row)[shard]
-                return shard_plans[shard].describe_row(source)
+                asked = [row if i == shard else None for i in range(executor.n_shards)]
+                source = executor.run(passes.source_row, each=asked)[shard]
+                return shard_plans[shard].describe_row(source or 0)
 
             prepared = fit_preparation(executor, plan.choice.name, plan.recipe, locate)
         dropped = dataset.rows - prepared.raw.rows

@@ -1,11 +1,13 @@
 """Shards on Dask workers: one task a shard and pass, and nothing that Dask has to keep.
 
-A shard lives in its worker's process, in `_SHARDS`; Dask sees only tasks that carry the
-shard's lineage: the functions, in order, that made it what it is. A worker without the shard
-(a new one, after the old one was lost) builds it from the lineage, bit for bit, and goes on.
+A shard lives in its worker's process, in `_SHARDS`; Dask sees only small tasks on it. Each
+task carries what is new of the shard's lineage: the functions, in order, that made it what it
+is. A worker that lacks the shard (a new one, after the old one was lost) asks for the whole
+lineage, builds the shard from it, bit for bit, and goes on.
 """
 
 import operator
+import platform
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from distributed import Client, get_worker, wait
-from distributed.client import FutureCancelledError, FuturesCancelledError
+from distributed.client import FuturesCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
@@ -27,6 +29,9 @@ _TOPIC = "gpuseg-rows"
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 _MOST_LOSSES = 3
+_MORE = (
+    "a worker may need more memory (runtime.memory_limit) or a smaller share (runtime.n_workers)"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class _Kept:
 
 
 _SHARDS: dict[str, _Kept] = {}
+_CLOSED: set[str] = set()
+
+
+class _ShardMissing(Exception):
+    """The worker has no such shard, or one that has been through fewer steps than thought."""
 
 
 class OnDask:
@@ -78,7 +88,7 @@ class OnDask:
         self._lineages: list[tuple[Step, ...]] = []
         self._homes: list[str] = []
         self._losses: list[int] = []
-        self.lost_workers = 0
+        self._known: list[int] = []
         client.subscribe_topic(_TOPIC, self._on_event)
 
     def workers(self) -> list[str]:
@@ -90,6 +100,7 @@ class OnDask:
         self.n_shards = len(plans)
         self._homes = [workers[i % len(workers)] for i in range(self.n_shards)]
         self._losses = [0] * self.n_shards
+        self._known = [0] * self.n_shards
         self._lineages = [(Step(load, (plan,)),) for plan in plans]
         self._on_all(None, [() for _ in plans])
 
@@ -113,7 +124,7 @@ class OnDask:
     ) -> list[R]:
         submit = self._client.submit
         splits = [
-            submit(_work, self._key(i), self._lineages[i], split, (n_pieces,),
+            submit(_work, self._key(i), self._lineages[i], 0, split, (n_pieces,),
                    workers=[self._homes[i]], allow_other_workers=True, pure=False)
             for i in range(self.n_shards)
         ]  # fmt: skip
@@ -121,7 +132,12 @@ class OnDask:
             submit(join, [submit(operator.getitem, own, j) for own in splits], pure=False)
             for j in range(n_pieces)
         ]
-        results: list[R] = self._client.gather(joined)
+        try:
+            results: list[R] = self._client.gather(joined)
+        except KilledWorker as error:
+            raise ResourceError(f"workers were lost again and again ({error}); {_MORE}") from None
+        except (FuturesCancelledError, CommClosedError):
+            raise self._scheduler_gone() from None
         return results
 
     def describe(self) -> dict[str, Any]:
@@ -131,11 +147,12 @@ class OnDask:
             "cluster": self._cluster,
             "n_workers": len(set(self._homes)),
             "threads_per_worker": max(used, default=1),
-            "lost_workers": self.lost_workers,
+            "moved_shards": sum(self._losses),
+            "machines": sorted(set(self._client.run(platform.machine).values())),
         }
 
     def close(self) -> None:
-        """Let the workers forget the shards."""
+        """Let the workers forget the shards, also those that tasks under way will finish."""
         self._client.unsubscribe_topic(_TOPIC)
         self._client.run(_forget, self._id)
 
@@ -147,10 +164,13 @@ class OnDask:
         try:
             return self._collected(function, args)
         except (FuturesCancelledError, CommClosedError):
-            raise ResourceError(
-                f"runtime.cluster = {self._cluster!r}: the scheduler is gone; start it again, and "
-                "run again"
-            ) from None
+            raise self._scheduler_gone() from None
+
+    def _scheduler_gone(self) -> ResourceError:
+        return ResourceError(
+            f"runtime.cluster = {self._cluster!r}: the scheduler is gone; start it again, and "
+            "run again"
+        )
 
     def _collected(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         results: dict[int, R] = {}
@@ -159,14 +179,20 @@ class OnDask:
             done = self._first_done(list(pending))
             alive = self._client.nthreads()
             for future, i in list(pending.items()):
-                if future in done and future.status == "finished":
+                error = future.exception() if future in done else None
+                if future in done and error is None:
                     results[i] = future.result()
-                elif future in done and not _is_loss(future):
-                    future.result()  # raises what the function raised
-                elif future in done or self._homes[i] not in alive:
+                    self._known[i] = len(self._lineages[i])
+                elif isinstance(error, _ShardMissing):
+                    self._known[i] = 0
+                    pending[self._submit(i, function, args[i])] = i
+                elif isinstance(error, KilledWorker) or self._homes[i] not in alive:
                     self._move(i)
                     future.cancel(force=True)
                     pending[self._submit(i, function, args[i])] = i
+                elif error is not None:
+                    self._client.cancel(list(pending), force=True)
+                    raise error
                 else:
                     continue
                 del pending[future]
@@ -180,20 +206,18 @@ class OnDask:
         return done
 
     def _submit(self, i: int, function: Callable[..., R] | None, args: tuple[Any, ...]) -> Any:
+        known = self._known[i]
         return self._client.submit(
-            _work, self._key(i), self._lineages[i], function, args,
+            _work, self._key(i), self._lineages[i][known:], known, function, args,
             workers=[self._homes[i]], allow_other_workers=False, pure=False,
         )  # fmt: skip
 
     def _move(self, i: int) -> None:
         """Give a shard a new home: a worker that has none, or the one that has the fewest."""
         self._losses[i] += 1
-        self.lost_workers += 1
+        self._known[i] = 0
         if self._losses[i] > _MOST_LOSSES:
-            raise ResourceError(
-                f"shard {i}: its worker was lost {self._losses[i]} times; the worker may need more "
-                "memory (runtime.memory_limit) or a smaller share (runtime.n_workers)"
-            )
+            raise ResourceError(f"shard {i}: its worker was lost {self._losses[i]} times; {_MORE}")
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             others = [home for j, home in enumerate(self._homes) if j != i]
@@ -211,35 +235,38 @@ class OnDask:
             self._report(rows)
 
 
-def _is_loss(future: Any) -> bool:
-    """Whether a task did not end because its worker did."""
-    if future.status in ("cancelled", "lost"):
-        return True
-    return isinstance(future.exception(), KilledWorker | FutureCancelledError)
-
-
 def _work(
-    key: str, lineage: tuple[Step, ...], function: Callable[..., R] | None, args: tuple[Any, ...]
+    key: str,
+    steps: tuple[Step, ...],
+    known: int,
+    function: Callable[..., R] | None,
+    args: tuple[Any, ...],
 ) -> R:
     """Bring the shard up to its lineage, then call the function on it.
 
-    Without a function, return what the last step of the lineage answered.
+    `steps` are those of the lineage from number `known` on. Without a function, return what
+    the last step of the lineage answered.
     """
     worker = get_worker()
     run = key.split("/")[0]
     env = Env(worker.state.nthreads, lambda rows: worker.log_event(_TOPIC, (run, rows)))
     kept = _SHARDS.pop(key, None) or _Kept(0, None, None)
-    for step in lineage[kept.steps :]:
+    if kept.steps < known:
+        raise _ShardMissing(key)
+    for step in steps[kept.steps - known :]:
         if kept.steps == 0:
             kept.shard = step.function(*step.args, env)
         else:
             kept.answer = step.function(kept.shard, env, *step.args)
         kept.steps += 1
-    _SHARDS[key] = kept
+    if run not in _CLOSED:
+        _SHARDS[key] = kept
     answer: R = kept.answer if function is None else function(kept.shard, env, *args)
     return answer
 
 
 def _forget(run: str) -> None:
-    for key in [key for key in _SHARDS if key.startswith(run)]:
-        del _SHARDS[key]
+    _CLOSED.add(run)
+    for key in list(_SHARDS):
+        if key.startswith(run):
+            _SHARDS.pop(key, None)

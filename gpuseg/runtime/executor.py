@@ -6,6 +6,7 @@ which a lost shard is built again, bit for bit.
 """
 
 import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -97,7 +98,11 @@ class Executor(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest says of it: cluster, n_workers, threads_per_worker."""
+        """Return what the manifest says of it.
+
+        Keys: cluster, n_workers, threads_per_worker, moved_shards (how often a shard was built
+        again elsewhere), machines (processor architectures).
+        """
         ...
 
 
@@ -145,7 +150,13 @@ class InProcess:
         return [join([own[j] for own in pieces]) for j in range(n_pieces)]
 
     def describe(self) -> dict[str, Any]:
-        return {"cluster": "local", "n_workers": 1, "threads_per_worker": self.env.threads}
+        return {
+            "cluster": "local",
+            "n_workers": 1,
+            "threads_per_worker": self.env.threads,
+            "moved_shards": 0,
+            "machines": [platform.machine()],
+        }
 
 
 def with_each(

@@ -1,6 +1,7 @@
 """What a run shows while it runs: bars on a terminal, plain lines elsewhere, seconds for all."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -77,9 +78,11 @@ class _Line:
         self.name, self.unit, self.write = name, unit, write
         self.done, self.text = 0, ""
         self.started = self.written = time.perf_counter()
+        self._lock = threading.Lock()
 
     def advance(self, amount: int) -> None:
-        self.done += amount
+        with self._lock:
+            self.done += amount
         self._now_and_then()
 
     def note(self, text: str) -> None:

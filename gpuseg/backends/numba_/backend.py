@@ -40,7 +40,7 @@ class NumbaBackend(NumpyBackend):
         grid: SumGrid,
     ) -> Partial:
         c = distance.FastCenters(centers)
-        partial = Partial(np.zeros_like(c.exact), np.zeros(c.exact.shape[0]))
+        partial = Partial.zeros(len(grid.weight), *c.exact.shape)
         lloyd.lloyd(
             x, _NO_WEIGHT if weight is None else weight,
             c.exact, c.shift, c.rounded, c.half_norms, c.largest_norm,

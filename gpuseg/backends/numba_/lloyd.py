@@ -1,8 +1,9 @@
 """One Lloyd iteration on a block: assign and accumulate while a tile of rows is in the cache.
 
 x is read once, no n×k matrix and no labels are written. The term of a row in the sum of its
-centre is w·(x - shift), in float64, rounded to the grid: (v + M) - M. This kernel is compiled
-without fast-math, which would cancel M.
+centre is w·(x - shift), in float64, rounded to the grid: (v + M) - M; with weights, what that
+rounds off goes to a second, finer grid. This kernel is compiled without fast-math, which would
+cancel M.
 """
 
 import numpy as np
@@ -22,11 +23,14 @@ def lloyd(
     half_norms: NDArray[np.float32],
     largest_norm: np.float32,
     sum_grid: NDArray[np.float64],
-    weight_grid: float,
+    weight_grid: NDArray[np.float64],
     sums: NDArray[np.float64],
     weights: NDArray[np.float64],
 ) -> None:
-    """Add the rows of the block to sums (k, d) and weights (k,); empty `weight` means ones."""
+    """Add the rows of the block to sums (levels, k, d) and weights (levels, k).
+
+    Empty `weight` means ones, and one level; otherwise there are two.
+    """
     tile = np.zeros((rounded.shape[1], TILE), np.float32)
     work = np.empty((5, TILE), np.float32)
     labels = np.empty(TILE, np.int32)
@@ -39,7 +43,15 @@ def lloyd(
         for i in range(rows):
             w = weight[start + i] if weighted else 1.0
             k = labels[i]
-            weights[k] += (w + weight_grid) - weight_grid
+            part = (w + weight_grid[0]) - weight_grid[0]
+            weights[0, k] += part
             for f in range(x.shape[1]):
                 term = w * (np.float64(x[start + i, f]) - np.float64(shift[f]))
-                sums[k, f] += (term + sum_grid[f]) - sum_grid[f]
+                sums[0, k, f] += (term + sum_grid[0, f]) - sum_grid[0, f]
+            if not weighted:
+                continue
+            weights[1, k] += ((w - part) + weight_grid[1]) - weight_grid[1]
+            for f in range(x.shape[1]):
+                term = w * (np.float64(x[start + i, f]) - np.float64(shift[f]))
+                rest = term - ((term + sum_grid[0, f]) - sum_grid[0, f])
+                sums[1, k, f] += (rest + sum_grid[1, f]) - sum_grid[1, f]

@@ -1,0 +1,36 @@
+"""One Parquet file, as its footer describes it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file.
+
+    Attributes
+    ----------
+    path : str
+    size : int
+        Bytes.
+    group_rows : tuple of int
+        Rows of each row group.
+    schema : pyarrow.Schema
+        As stored, Hive partition columns not included.
+    constants : dict
+        Hive partition columns of this file and their values: text until `data.schema.typed`
+        has settled their types, then pyarrow scalars.
+    """
+
+    path: str
+    size: int
+    group_rows: tuple[int, ...]
+    schema: pa.Schema
+    constants: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return sum(self.group_rows)
