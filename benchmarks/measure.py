@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
@@ -36,16 +37,20 @@ class Measured:
 def measure(command: list[str]) -> Measured:
     """Run the command to its end, looking at its memory fifty times a second."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    root, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        peak = max(peak, _resident(root))
-        time.sleep(_LOOK_SECONDS)
-    seconds = time.perf_counter() - started
-    output, errors = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{errors}")
-    return Measured(seconds, peak, output)
+    with TemporaryFile("w+") as output, TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=output, stderr=errors)
+        root, peak = psutil.Process(process.pid), 0
+        while process.poll() is None:
+            peak = max(peak, _resident(root))
+            time.sleep(_LOOK_SECONDS)
+        seconds = time.perf_counter() - started
+        output.seek(0)
+        errors.seek(0)
+        if process.returncode:
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {process.returncode}:\n{errors.read()}"
+            )
+        return Measured(seconds, peak, output.read())
 
 
 def interleaved(commands: dict[str, list[str]], repeats: int) -> dict[str, list[Measured]]:
