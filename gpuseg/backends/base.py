@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.mix import mix
 from gpuseg.backends.moments import Moments
 
 NO_ROW = np.iinfo(np.int64).max
@@ -14,6 +15,11 @@ NO_ROW = np.iinfo(np.int64).max
 
 TRANSFORMS = ("none", "log1p")
 """Names of the feature transforms; a transform's code is its place in this tuple."""
+
+
+def digest_factors(n_features: int) -> NDArray[np.uint64]:
+    """Return the odd numbers of `Backend.digest`, uint64 (d,)."""
+    return mix(np.arange(n_features, dtype=np.uint64)) | np.uint64(1)
 
 
 KINDS = ("missing", "infinite", "outside")
@@ -188,6 +194,17 @@ class Backend(Protocol):
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
     ) -> Summary:
         """Summarise the columns after their transforms; rows are numbered from `first_row`."""
+        ...
+
+    def digest(
+        self, x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int
+    ) -> int:
+        """Return a 64-bit digest of rows at their places; digests of runs of rows add, mod 2^64.
+
+        A row's bits are multiplied with random odd numbers, one for each feature, added, and
+        mixed with its weight and its place: another value, order of rows or order of columns
+        gives another digest.
+        """
         ...
 
     def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:

@@ -5,8 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import NO_ROW, Centers, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.base import (
+    NO_ROW,
+    Centers,
+    Partial,
+    Preparation,
+    SumGrid,
+    Summary,
+    digest_factors,
+)  # fmt: skip
 from gpuseg.backends.log1p import log1p
+from gpuseg.backends.mix import mix
 from gpuseg.backends.moments import HALF_BITS, Moments
 
 _ROWS_AT_A_TIME = 8192
@@ -36,6 +45,17 @@ class NumpyBackend:
                 summary.maximum[f] = values.max() + np.float32(0)
             _add_moments(summary.moments, f, values)
         return summary
+
+    def digest(
+        self, x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int
+    ) -> int:
+        place = mix(np.arange(first_row, first_row + len(x), dtype=np.uint64))
+        with np.errstate(over="ignore"):
+            bits = x.view(np.uint32).astype(np.uint64) * digest_factors(x.shape[1])
+            rows = mix(bits.sum(axis=1, dtype=np.uint64))
+            if weight is not None:
+                rows = mix(rows ^ weight.view(np.uint64))
+            return int(mix(rows ^ place).sum(dtype=np.uint64))
 
     def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
         for f, code in enumerate(preparation.transform.tolist()):

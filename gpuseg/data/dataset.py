@@ -76,16 +76,12 @@ class Dataset:
                     pieces[shard].append(piece)
                     part += 1
                 current = (shard, piece)
-        plans, first_row = [], 0
-        for own in filter(None, pieces):
-            plans.append(
-                ShardPlan(
-                    self.storage, tuple(own), self.features, self.weight, self.id,
-                    drop_missing, part, first_row,
-                )
-            )  # fmt: skip
-            first_row += plans[-1].rows
-        return plans
+        return [
+            ShardPlan(
+                self.storage, tuple(own), self.features, self.weight, self.id, drop_missing, part
+            )
+            for own in filter(None, pieces)
+        ]  # fmt: skip
 
 
 def open_dataset(

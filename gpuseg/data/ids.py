@@ -29,8 +29,9 @@ def split_ids(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]
         for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
     ]
     every = np.concatenate(hashes)
-    own = every if shard.kept is None else every[shard.kept]
-    return [own[own % np.uint64(n_pieces) == j] for j in range(n_pieces)]
+    own = np.sort(every if shard.kept is None else every[shard.kept])
+    bounds = [np.uint64(j * 2**64 // n_pieces) for j in range(1, n_pieces)]
+    return np.split(own, np.searchsorted(own, np.array(bounds, np.uint64)))
 
 
 def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:

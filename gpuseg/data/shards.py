@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.data.storage import Storage, first_line
-from gpuseg.engine.hashing import rows_digest
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Env
@@ -64,8 +63,6 @@ class ShardPlan:
         Whether rows with a missing feature are dropped.
     n_parts : int
         Parts of the whole output.
-    first_row : int
-        Rows of the data before this shard.
     """
 
     storage: Storage
@@ -75,7 +72,6 @@ class ShardPlan:
     id: str | None
     drop_missing: bool
     n_parts: int
-    first_row: int
 
     @property
     def rows(self) -> int:
@@ -115,8 +111,9 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
                 tasks.append((piece, group, start))
                 start += file.metadata.row_group(group).num_rows
 
-    digests = env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks)
-    shard = Shard(x, weight, source=plan, digest=sum(digests) % 2**64)
+    for _ in env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks):
+        pass
+    shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
         _drop_missing(shard)
     return shard
@@ -155,9 +152,8 @@ def read_batches(
 def _read_group(
     plan: ShardPlan, env: Env, x: NDArray[np.float32], weight: NDArray[np.float64] | None,
     piece: Piece, group: int, start: int,
-) -> int:  # fmt: skip
-    """Decode one row group into rows `start` … of the shard; return their digest."""
-    digest = 0
+) -> None:  # fmt: skip
+    """Decode one row group into rows `start` … of the shard."""
     wanted = [*plan.features, *([plan.weight] if plan.weight else [])]
     for batch in read_batches(plan, piece, group, wanted, _BATCH_ROWS):
         rows = slice(start, start + batch.num_rows)
@@ -165,11 +161,8 @@ def _read_group(
             _narrow(plan, x, f, rows, as_numbers(batch.column(name)))
         if weight is not None and plan.weight is not None:
             weight[rows] = _checked_weight(plan, rows, as_numbers(batch.column(plan.weight)))
-        digest += rows_digest(x[rows], None if weight is None else weight[rows],
-                              plan.first_row + start)  # fmt: skip
         start += batch.num_rows
         env.report(batch.num_rows)
-    return digest
 
 
 def as_numbers(column: pa.Array) -> NDArray[Any]:

@@ -24,6 +24,17 @@ def summarize(shard: Shard, env: Env, backend: str, transform: NDArray[np.int64]
     return reduce(Summary.merge, parts, Summary.empty(shard.x.shape[1]))
 
 
+def digest(shard: Shard, env: Env, backend: str) -> int:
+    """Return `Backend.digest` of the rows at their places in the data."""
+    b = registry.get(backend)
+
+    def block(rows: slice) -> int:
+        weight = None if shard.weight is None else shard.weight[rows]
+        return b.digest(shard.x[rows], weight, shard.first_row + rows.start)
+
+    return sum(env.map_blocks(block, shard.n_rows)) % 2**64
+
+
 def key_histogram(
     shard: Shard, env: Env, backend: str, features: list[int], prefixes: list[list[int]] | None
 ) -> list[NDArray[np.int64]]:

@@ -44,9 +44,9 @@ def total_weight(shard: Shard, env: Env, magic: float) -> float:
     return float(on_grid(shard.weight, magic).sum())
 
 
-def rows_and_digest(shard: Shard, env: Env) -> tuple[int, int]:
-    """Return the number of rows, and the digest of the rows as read."""
-    return shard.n_rows, shard.digest
+def n_rows(shard: Shard, env: Env) -> int:
+    """Return the number of rows."""
+    return shard.n_rows
 
 
 def source_row(shard: Shard, env: Env, row: int | None) -> int | None:

@@ -27,8 +27,6 @@ class Shard:
         Distance of each row to its centre, in scaled units, once assigned.
     source : object
         Where the rows were read from; the engine does not look at it.
-    digest : int
-        `engine.hashing.rows_digest` of the rows as read.
     """
 
     x: NDArray[np.float32]
@@ -38,7 +36,6 @@ class Shard:
     labels: NDArray[np.int32] | None = None
     distance: NDArray[np.float32] | None = None
     source: Any = None
-    digest: int = 0
 
     @property
     def n_rows(self) -> int:

@@ -25,7 +25,7 @@ from gpuseg.data.publish import open_output
 from gpuseg.data.shards import load_shard
 from gpuseg.data.storage import reaching
 from gpuseg.data.writer import Part, write_parts
-from gpuseg.engine import passes
+from gpuseg.engine import columns, passes
 from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
 from gpuseg.engine.preparation import Prepared, fit_preparation
 from gpuseg.errors import DataError, ResourceError
@@ -147,10 +147,10 @@ class _Run:
         with self.progress.stage("read", dataset.rows):
             executor.place(load_shard, shard_plans)
         with self.progress.stage("prepare"):
-            sizes, digests = zip(*executor.run(passes.rows_and_digest), strict=True)
-            self.digest = sum(digests) % 2**64
+            sizes = executor.run(passes.n_rows)
             starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
             executor.update(passes.number, each=starts)
+            self.digest = sum(executor.run(columns.digest, plan.choice.name)) % 2**64
 
             def locate(shard: int, row: int) -> str:
                 asked = [row if i == shard else None for i in range(executor.n_shards)]

@@ -147,7 +147,7 @@ class InProcess:
         n_pieces: int,
     ) -> list[R]:
         pieces = [split(shard, self.env, n_pieces) for shard in self._shards]
-        return [join([own[j] for own in pieces]) for j in range(n_pieces)]
+        return list(self.env.map(lambda j: join([own[j] for own in pieces]), range(n_pieces)))
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 def _remove_stale_kernels() -> None:
     folder = Path(__file__).parent
-    sources = [*folder.glob("*.py"), folder.parent / "log1p.py", folder.parent / "moments.py"]
+    sources = [*folder.glob("*.py"), *folder.parent.glob("*.py")]
     newest = max(path.stat().st_mtime for path in sources)
     for index in (folder / "__pycache__").glob("*.nbi"):
         with suppress(OSError):  # another process may be first, or the folder be read-only

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Centers, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.base import Centers, Partial, Preparation, SumGrid, Summary, digest_factors
 from gpuseg.backends.numba_ import columns, distance, lloyd
 from gpuseg.backends.numpy_ import NumpyBackend
 
@@ -27,6 +27,13 @@ class NumbaBackend(NumpyBackend):
             moments.first, moments.second_high, moments.second_low,
         )  # fmt: skip
         return summary
+
+    def digest(
+        self, x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int
+    ) -> int:
+        weight_bits = (_NO_WEIGHT if weight is None else weight).view(np.uint64)
+        factors = digest_factors(x.shape[1])
+        return int(columns.digest(x.view(np.uint32), weight_bits, factors, first_row))
 
     def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
         p = preparation

@@ -1,4 +1,4 @@
-"""Kernels that go through the columns once: the summary, and the preparation in place."""
+"""Kernels that go through the columns once: digest, summary, and the preparation in place."""
 
 import math
 
@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.log1p import LOG_2, SERIES, SQRT_HALF
+from gpuseg.backends.mix import GOLDEN, MIX_1, MIX_2
 from gpuseg.backends.moments import HALF_BITS
 
 _LOW_HALF = (1 << HALF_BITS) - 1
@@ -94,3 +95,32 @@ def prepare(
             if transform[f] != 0:
                 v = np.float32(log1p(np.float64(v)))
             x[row, f] = (np.float64(v) - shift[f]) / scale[f]
+
+
+@njit(nogil=True, cache=True)
+def mix(value: np.uint64) -> np.uint64:
+    """Scramble one integer, operation for operation as `backends.mix.mix`."""
+    z = value + GOLDEN
+    z = (z ^ (z >> np.uint64(30))) * MIX_1
+    z = (z ^ (z >> np.uint64(27))) * MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(nogil=True, cache=True)
+def digest(
+    bits: NDArray[np.uint32],
+    weight_bits: NDArray[np.uint64],
+    factors: NDArray[np.uint64],
+    first_row: int,
+) -> np.uint64:
+    """Return `Backend.digest` of rows given as their bits; empty `weight_bits` means no weights."""
+    total = np.uint64(0)
+    for row in range(bits.shape[0]):
+        own = np.uint64(0)
+        for f in range(bits.shape[1]):
+            own += np.uint64(bits[row, f]) * factors[f]
+        own = mix(own)
+        if weight_bits.size > 0:
+            own = mix(own ^ weight_bits[row])
+        total += mix(own ^ mix(np.uint64(first_row + row)))
+    return total
