@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gpuseg.data.shards import ShardPlan, read_batches
+from gpuseg.data.shards import Piece, ShardPlan, read_batches
 from gpuseg.engine.hashing import mix
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
@@ -20,24 +20,32 @@ _NULL = np.uint64(0x6E756C6C)
 
 
 def split_ids(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
-    """Hash the ids of the shard's rows, and part the hashes by their value."""
+    """Hash the ids of the shard's rows, and part the hashes into ranges; each a few sorted runs."""
     plan: ShardPlan = shard.source
-    hashes = [
-        hash_ids(batch.column(0))
-        for piece in plan.pieces
-        for group in piece.row_groups
-        for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
-    ]
-    every = np.concatenate(hashes)
-    own = np.sort(every if shard.kept is None else every[shard.kept])
-    bounds = [np.uint64(j * 2**64 // n_pieces) for j in range(1, n_pieces)]
-    return np.split(own, np.searchsorted(own, np.array(bounds, np.uint64)))
+
+    def hashed(task: tuple[Piece, int]) -> list[NDArray[np.uint64]]:
+        piece, start = task
+        batches = [
+            hash_ids(batch.column(0))
+            for group in piece.row_groups
+            for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
+        ]
+        own = np.concatenate(batches)
+        if shard.kept is not None:
+            own = own[shard.kept[start : start + piece.rows]]
+        own.sort()
+        return np.split(own, np.searchsorted(own, bounds))
+
+    bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
+    runs = list(env.map(hashed, list(zip(plan.pieces, plan.starts(), strict=True))))
+    return [np.concatenate(pieces) for pieces in zip(*runs, strict=True)]
 
 
 def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:
     """Return how many of the hashes are equal to one before them."""
-    hashes = np.sort(np.concatenate(pieces))
-    return int((hashes[1:] == hashes[:-1]).sum())
+    hashes = np.concatenate(pieces)
+    hashes.sort(kind="stable")  # a merge sort: it makes use of the sorted runs
+    return int(np.count_nonzero(hashes[1:] == hashes[:-1]))
 
 
 def hash_ids(column: pa.Array) -> NDArray[np.uint64]:

@@ -38,6 +38,9 @@ from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.progress import Progress, Stage
 
+_ID_PIECES = 4
+"""Ranges a shard into which the hashed ids are parted, so that threads share the merging."""
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -174,7 +177,8 @@ class _Run:
                 )
         if dataset.id is not None:
             with self.progress.stage("check ids"):
-                repeated = sum(executor.exchange(split_ids, count_repeated, executor.n_shards))
+                n_pieces = _ID_PIECES * executor.n_shards
+                repeated = sum(executor.exchange(split_ids, count_repeated, n_pieces))
             if repeated:
                 self._warn(
                     f"input.id = '{dataset.id}': {repeated:,} rows repeat an id that another row "

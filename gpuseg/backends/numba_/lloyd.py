@@ -35,6 +35,8 @@ def lloyd(
     work = np.empty((5, TILE), np.float32)
     labels = np.empty(TILE, np.int32)
     weighted = weight.size > 0
+    wide_shift = shift.astype(np.float64)
+    grid = sum_grid[0]
     for start in range(0, x.shape[0], TILE):
         rows = min(TILE, x.shape[0] - start)
         label_tile(
@@ -45,13 +47,14 @@ def lloyd(
             k = labels[i]
             part = (w + weight_grid[0]) - weight_grid[0]
             weights[0, k] += part
-            for f in range(x.shape[1]):
-                term = w * (np.float64(x[start + i, f]) - np.float64(shift[f]))
-                sums[0, k, f] += (term + sum_grid[0, f]) - sum_grid[0, f]
+            row, total = x[start + i], sums[0, k]
             if not weighted:
+                for f in range(x.shape[1]):
+                    total[f] += ((np.float64(row[f]) - wide_shift[f]) + grid[f]) - grid[f]
                 continue
             weights[1, k] += ((w - part) + weight_grid[1]) - weight_grid[1]
             for f in range(x.shape[1]):
-                term = w * (np.float64(x[start + i, f]) - np.float64(shift[f]))
-                rest = term - ((term + sum_grid[0, f]) - sum_grid[0, f])
-                sums[1, k, f] += (rest + sum_grid[1, f]) - sum_grid[1, f]
+                term = w * (np.float64(row[f]) - wide_shift[f])
+                coarse = (term + grid[f]) - grid[f]
+                total[f] += coarse
+                sums[1, k, f] += ((term - coarse) + sum_grid[1, f]) - sum_grid[1, f]
