@@ -117,11 +117,16 @@ class Lines(Progress):
 class _Bar:
     """A stage as a bar of rich."""
 
-    def __init__(self, bars: Any, task: Any) -> None:
-        self.bars, self.task = bars, task
+    def __init__(self, bars: Any, task: Any, unit: str) -> None:
+        self.bars, self.task, self.unit = bars, task, unit
+        self.done = 0
+        self._lock = threading.Lock()
 
     def advance(self, amount: int) -> None:
-        self.bars.advance(self.task, amount)
+        with self._lock:
+            self.done += amount
+            state = f"{self.done:,} {self.unit}"
+            self.bars.update(self.task, advance=amount, state=state)
 
     def note(self, text: str) -> None:
         self.bars.update(self.task, note=text)
@@ -134,7 +139,6 @@ class Bars(Progress):
         from rich.console import Console
         from rich.progress import (
             BarColumn,
-            MofNCompleteColumn,
             SpinnerColumn,
             TextColumn,
             TimeElapsedColumn,
@@ -146,8 +150,8 @@ class Bars(Progress):
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description:<10}"),
             BarColumn(bar_width=24),
-            MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[state]}"),
             TextColumn("{task.fields[note]}", markup=False),
             console=Console(stderr=True),
         )
@@ -160,7 +164,7 @@ class Bars(Progress):
         self._bars.stop()
 
     def _open(self, name: str, total: int | None, unit: str) -> _Bar:
-        return _Bar(self._bars, self._bars.add_task(name, total=total, note=""))
+        return _Bar(self._bars, self._bars.add_task(name, total=total, note="", state=""), unit)
 
     def _close(self, stage: _Bar) -> None:
         task = next(task for task in self._bars.tasks if task.id == stage.task)

@@ -1,0 +1,59 @@
+"""Progress: plain lines off a terminal, bars on one; every stage is timed."""
+
+import sys
+from collections.abc import Callable
+from threading import Thread
+
+import pytest
+
+from gpuseg.runtime import progress
+
+
+def used(shown: progress.Progress) -> None:
+    with shown.stage("read", 100) as stage:
+        threads = [Thread(target=shown.report, args=(25,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with shown.stage("fit", None, "iterations") as stage:
+        stage.advance(1)
+        stage.note("inertia 5")
+    shown.message("warning: [bold] is printed as it is")
+    shown.stop()
+
+
+@pytest.mark.parametrize("make", [progress.Progress, progress.Lines, progress.Bars])
+def test_every_stage_is_timed(make: Callable[[], progress.Progress]) -> None:
+    shown = make()
+    used(shown)
+    assert list(shown.seconds) == ["read", "fit"]
+    assert all(seconds >= 0 for seconds in shown.seconds.values())
+
+
+def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    used(progress.Lines())
+    out, err = capsys.readouterr()
+    assert out == ""
+    read, fit, message = err.splitlines()
+    assert read.startswith("read ") and read.endswith("s  100 rows")
+    assert fit.startswith("fit ") and fit.endswith("1 iterations  inertia 5")
+    assert message == "warning: [bold] is printed as it is"
+
+
+def test_bars_show_what_lines_show(capsys: pytest.CaptureFixture[str]) -> None:
+    used(progress.Bars())
+    err = capsys.readouterr().err
+    for text in ("read", "100 rows", "1 iterations", "inertia 5", "[bold] is printed"):
+        assert text in err
+
+
+def test_lines_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    assert type(progress.for_standard_error()) is progress.Lines
+
+
+def test_rows_reported_outside_a_stage_are_nobodys() -> None:
+    shown = progress.Lines()
+    shown.report(5)
+    assert shown.seconds == {}

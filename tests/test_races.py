@@ -1,0 +1,55 @@
+"""What others do to the output's folder between the start of a run and its end."""
+
+from pathlib import Path
+
+import pytest
+
+from gpuseg.data.publish import open_output
+from gpuseg.data.storage import Storage
+from gpuseg.errors import JobError
+
+MANIFEST = b'{"gpuseg": "0.1.0", "run_id": "x", "parts": []}'
+
+
+def target(path: Path) -> Storage:
+    return Storage.at(str(path), {}, "output.path")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_came_meanwhile_stays(tmp_path: Path, exists: bool, overwrite: bool) -> None:
+    out = tmp_path / "out"
+    if exists:
+        out.mkdir()
+    with open_output(target(out), overwrite, "run-1") as output:
+        out.mkdir(exist_ok=True)
+        (out / "precious.txt").write_text("precious")
+        with pytest.raises(OSError, match="not empty"):
+            output.publish([])
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_an_output_that_became_another_folder_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "_manifest.json").write_bytes(MANIFEST)
+    with open_output(target(out), True, "run-1") as output:
+        (out / "_manifest.json").unlink()
+        (out / "precious.txt").write_text("precious")
+        with pytest.raises(JobError, match="not an output of gpuseg"):
+            output.publish([])
+    assert [path.name for path in out.iterdir()] == ["precious.txt"]
+
+
+def test_two_runs_stage_side_by_side(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with open_output(target(out), False, "run-1") as first:
+        with open_output(target(out), False, "run-2") as second:
+            second.write("_manifest.json", MANIFEST)
+            second.publish([])
+        assert Path(first.staging.folder).is_dir()
+        with pytest.raises(OSError, match="not empty"):
+            first.publish([])
+    assert (out / "_manifest.json").read_bytes() == MANIFEST
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
