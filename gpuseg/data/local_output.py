@@ -24,20 +24,24 @@ class LocalOutput(Output):
         self._replaces = check_free(self._storage, overwrite)
         self._prefix = f".{self._target.name}.staging-"
         self._folder = self._target.parent / f"{self._prefix}{run_id}"
+        self._unlocked = self._target.parent / f".{self._target.name}.new-{run_id}"
         self._lock = -1
-        unlocked = self._target.parent / f".{self._target.name}.new-{run_id}"
+        staged = False
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
-            unlocked.mkdir()  # bears a staging folder's name only once it is locked
-            self._lock = os.open(unlocked, os.O_RDONLY)
+            self._unlocked.mkdir()  # bears a staging folder's name only once it is locked
+            self._lock = os.open(self._unlocked, os.O_RDONLY)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
-            unlocked.rename(self._folder)
+            self._unlocked.rename(self._folder)
             if self._replaces:
                 self._try_exchange()
+            staged = True
         except OSError as error:
-            self.discard()
             raise cannot_write(f"output.path = {storage.url!r}", error) from None
+        finally:
+            if not staged:  # for whatever reason: an interrupt too
+                self.discard()
         self.staging = Staging(self._storage, str(self._folder), "")
 
     def write(self, name: str, content: bytes) -> None:
@@ -60,7 +64,8 @@ class LocalOutput(Output):
         _sync(self._target.parent)
 
     def discard(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._unlocked, self._folder):
+            shutil.rmtree(folder, ignore_errors=True)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
