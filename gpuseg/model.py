@@ -71,8 +71,13 @@ class Model:
                 )
             frame: Any = X
             X = frame[list(self.features)]
-        with np.errstate(over="ignore"):
-            x = np.array(X, dtype=np.float32, order="C", ndmin=2)
+        try:
+            with np.errstate(over="ignore"):
+                x = np.array(X, dtype=np.float32, order="C")
+        except (ValueError, TypeError) as error:
+            raise DataError(f"X must hold numbers: {error}") from None
+        if x.ndim != 2:
+            raise DataError(f"X has shape {x.shape}: must be rows of features, as in [[1.0, 2.0]]")
         if x.shape[1] != len(self.features):
             raise DataError(
                 f"X has {x.shape[1]} columns: must have {len(self.features)}, in this order: "

@@ -68,6 +68,7 @@ def _sentences(
 
 def _rule(message: str) -> str:
     message = message.removeprefix("Value error, ")
+    message = message.replace("a valid dictionary", "a table")
     if message.startswith("Input should be"):
         return "must be" + message.removeprefix("Input should be")
     return message

@@ -53,7 +53,8 @@ def test_json_is_the_manifest(
 
 def test_overwrite_replaces(tmp_path: Path, file: Path, capfd: pytest.CaptureFixture[str]) -> None:
     codes = [call(capfd, "run", file).code, call(capfd, "run", file).code]
-    changed = call(capfd, "run", file, "--overwrite", "--set", "input.id=orders")
+    others = ["--set", "input.id=orders", "--set", 'input.features=["spend", "recency"]']
+    changed = call(capfd, "run", file, "--overwrite", *others)
     assert (*codes, changed.code) == (0, 2, 0)
     assert read_parts(tmp_path / "deep" / "out").column_names == ["orders", "segment", "distance"]
 

@@ -80,14 +80,18 @@ def test_methods_agree(x: Array) -> None:
     assert weighted.score(x, sample_weight=weight) == pytest.approx(-weighted.inertia_, rel=1e-12)
 
 
-def test_labels_are_predictions_at_exact_ties() -> None:
-    """Integer rows lie on bisectors of centres such as 1/3, which another rounding would move."""
+def test_predicts_by_the_float64_centres() -> None:
+    """Rows at and beside bisectors of centres such as 1/3, which another rounding would move."""
     for seed in range(40):
-        grid = np.random.default_rng(seed).integers(0, 7, (60, 1 + seed % 2))
+        grid = np.random.default_rng(seed).integers(0, 9, (60, 1)).astype(np.float32)
         fitted = model(n_clusters=5, random_state=seed).fit(grid)
-        distances = ((grid[:, None, :] - fitted.cluster_centers_) ** 2).cumsum(axis=2)[:, :, -1]
-        assert fitted.predict(grid).tolist() == fitted.labels_.tolist()
-        assert fitted.labels_.tolist() == distances.argmin(axis=1).tolist()
+        centers = np.sort(fitted.cluster_centers_[:, 0])
+        middles = ((centers[1:] + centers[:-1]) / 2).astype(np.float32)
+        beside = [np.nextafter(middles, np.float32(to)) for to in (-np.inf, np.inf)]
+        rows = np.concatenate([grid[:, 0], middles, *beside])[:, None]
+        distances = (rows - fitted.cluster_centers_.T) ** 2
+        assert fitted.predict(rows).tolist() == distances.argmin(axis=1).tolist()
+        assert fitted.labels_.tolist() == fitted.predict(grid).tolist()
 
 
 def state(fitted: KMeans) -> tuple[bytes, bytes, float, int]:

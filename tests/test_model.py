@@ -46,7 +46,10 @@ def test_saved_files_are_plain(output: Path, model: Model) -> None:
 
 def test_centres_are_predicted_to_be_their_own(model: Model) -> None:
     assert model.predict(model.cluster_centers_).tolist() == [0, 1, 2]
-    assert model.predict(model.cluster_centers_[1]).tolist() == [1]
+    with pytest.raises(DataError, match=r"X has shape \(3,\): must be rows of features"):
+        model.predict(model.cluster_centers_[1])
+    with pytest.raises(DataError, match="X must hold numbers"):
+        model.predict([["a", "b", "c"]])
 
 
 def test_prediction_leaves_the_rows_alone(model: Model, raw: Array) -> None:

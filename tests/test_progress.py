@@ -37,14 +37,14 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == ""
     read, fit, message = err.splitlines()
     assert read.startswith("read ") and read.endswith("s  100 rows")
-    assert fit.startswith("fit ") and fit.endswith("1 iterations  inertia 5")
+    assert fit.startswith("fit ") and fit.endswith("1 iteration  inertia 5")
     assert message == "warning: [bold] is printed as it is"
 
 
 def test_bars_show_what_lines_show(capsys: pytest.CaptureFixture[str]) -> None:
     used(progress.Bars())
     err = capsys.readouterr().err
-    for text in ("read", "100 rows", "1 iterations", "inertia 5", "[bold] is printed"):
+    for text in ("read", "100 rows", "1 iteration", "inertia 5", "[bold] is printed"):
         assert text in err
 
 

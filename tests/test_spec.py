@@ -213,7 +213,7 @@ def test_file_that_is_no_job(tmp_path: Path, content: bytes, words: str) -> None
 
 
 def test_folder_is_no_job_file(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path}: cannot be read as a job file")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: is a folder; give the path of")
 
 
 # --set

@@ -128,8 +128,8 @@ def _list(storage: Storage) -> list[tuple[str, int]]:
         raise DataError(f"input.path = {storage.url!r}: cannot be listed ({error})") from None
     if not exists:
         raise DataError(
-            f"input.path = {storage.url!r}: no such file or folder; give a Parquet file, "
-            "a folder of them, or a URL"
+            f"input.path = {storage.url!r}: no such file or folder ({storage.root}); give a "
+            "Parquet file, a folder of them, or a URL"
         )
     visible = [
         (path, int(info["size"] or 0))

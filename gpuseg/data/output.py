@@ -93,8 +93,8 @@ def check_free(storage: Storage, overwrite: bool) -> bool:
         return False
     if not overwrite:
         raise JobError(
-            f"{where}: exists already; name another folder, or replace it with --overwrite "
-            "(output.overwrite = true)"
+            f"{where}: exists already; name another folder, or replace it with "
+            "output.overwrite = true (--overwrite on the command line)"
         )
     left_by_a_killed_run = not storage.is_local and names == [STAGING] and _is_ours(storage)
     if not left_by_a_killed_run and not _has_manifest(storage):

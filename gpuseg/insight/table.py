@@ -176,7 +176,7 @@ def _empty_table(manifest: Mapping[str, Any]) -> Table:
     found = sum(segment["segment"] != NOISE for segment in segments)
     table = Table(
         title=f"{count(size, 'customer')} in {count(found, 'segment')}",
-        caption="σ: standard deviations above (+) or below (−) the average of everyone",
+        caption=_caption(manifest),
         box=box.SIMPLE_HEAD,
         title_style="bold",
         title_justify="left",
@@ -189,6 +189,14 @@ def _empty_table(manifest: Mapping[str, Any]) -> Table:
     table.add_column("Share", justify="right", no_wrap=True)
     table.add_column("Differs most in")
     return table
+
+
+def _caption(manifest: Mapping[str, Any]) -> str:
+    text = "σ: standard deviations above (+) or below (−) the average of everyone"
+    transforms = {feature["transform"] for feature in manifest["features"].values()} - {"none"}
+    if transforms:
+        text += f"\naverages are taken under {' and '.join(sorted(transforms))} and mapped back"
+    return text
 
 
 def _head(segment: Mapping[str, Any]) -> tuple[str, str, str]:

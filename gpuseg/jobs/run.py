@@ -118,6 +118,11 @@ class _Run:
         with progress.stage("fit", None, "iterations") as stage:  # 4
             fit = fit_kmeans(executor, spec.segment.params(), plan.choice.name, _noting(stage))
             _refuse_few_distinct(fit, spec.segment.n_clusters)
+        if not fit.converged:
+            self._warn(
+                f"not converged after {fit.n_iter} iterations; raise segment.max_iter = "
+                f"{spec.segment.max_iter}, or segment.tol = {spec.segment.tol:g}"
+            )
         parts = self._write(executor, plan.dataset, output.staging)  # 5
         model = Model(plan.dataset.features, prepared.preparation, fit.centers)
         facts = manifests.Facts(

@@ -154,6 +154,12 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
             f"input.id = {spec.input.id!r}: the output has a column of that name itself; "
             "rename the id column"
         )
+    for name in (spec.input.id, spec.input.weight):
+        if name is not None and name in (spec.input.features or []):
+            raise JobError(
+                f"input.features holds {name!r}, which is the id or the weight: it would be "
+                "clustered by; leave it out of input.features"
+            )
     return spec
 
 
@@ -162,6 +168,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise JobError(f"{path}: no such job file; give the path of a TOML file") from None
+    except IsADirectoryError:
+        raise JobError(f"{path}: is a folder; give the path of a TOML file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise JobError(f"{path}: cannot be read as a job file ({error})") from None
     except tomllib.TOMLDecodeError as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError
@@ -108,8 +109,10 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
 def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
     from distributed import LocalCluster
 
+    scratch = TemporaryDirectory(prefix="gpuseg-", ignore_cleanup_errors=True)
     with _interrupts_held_back():
         cluster = LocalCluster(
+            local_directory=scratch.name,
             n_workers=spec.workers,
             threads_per_worker=spec.threads,
             processes=True,
@@ -117,7 +120,7 @@ def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another cluster's
             silence_logs=logging.CRITICAL,
         )
-    with cluster:
+    with scratch, cluster:
         yield cluster
 
 

@@ -71,6 +71,11 @@ class _Nothing:
         pass
 
 
+def counted(number: int, unit: str) -> str:
+    """Return "1,000 rows", "1 row"."""
+    return f"{number:,} {unit.removesuffix('s') if number == 1 else unit}"
+
+
 class _Line:
     """A stage as plain lines: now and then while it runs, and one at its end."""
 
@@ -90,7 +95,7 @@ class _Line:
         self._now_and_then()
 
     def line(self) -> str:
-        done = f"{self.done:,} {self.unit}" if self.done else ""
+        done = counted(self.done, self.unit) if self.done else ""
         state = "  ".join(part for part in (done, self.text) if part)
         return f"{self.name:<10} {time.perf_counter() - self.started:7.1f} s  {state}".rstrip()
 
@@ -98,7 +103,7 @@ class _Line:
         now = time.perf_counter()
         if now - self.written >= _LINES_APART:
             self.written = now
-            self.write(self.line())
+            self.write(f"{self.line()} …")
 
 
 class Lines(Progress):
@@ -125,7 +130,7 @@ class _Bar:
     def advance(self, amount: int) -> None:
         with self._lock:
             self.done += amount
-            state = f"{self.done:,} {self.unit}"
+            state = counted(self.done, self.unit)
             self.bars.update(self.task, advance=amount, state=state)
 
     def note(self, text: str) -> None:
