@@ -87,7 +87,9 @@ class KMeansFit:
     ----------
     centers : Centers
     inertia : float
-        Σ w·|x - centre|²; each row's term is rounded as float64 rounds, the sum is not.
+        Σ w·|x - centre|². Each row's term is rounded as float64 rounds, then to two grids of
+        together about 106 bits below n times the largest term that is possible; terms that
+        small beside one extreme outlier are lost.
     n_iter : int
     converged : bool
         Whether `tol` was reached within `max_iter`.
