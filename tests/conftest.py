@@ -10,7 +10,9 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
+from helpers import customers, cut, write_files
 
 from gpuseg import backends
 from gpuseg.backends import registry
@@ -73,3 +75,15 @@ def place() -> Place:
         return executor, cut
 
     return placed
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    """600 customers in blobs."""
+    return customers(600)
+
+
+@pytest.fixture
+def source(tmp_path: Path, table: pa.Table) -> Path:
+    """The customers of `table` in three files; the second is the largest."""
+    return write_files(tmp_path / "in", cut(table, 150, 300))

@@ -24,16 +24,6 @@ REPLACE = {"overwrite": True}
 
 
 @pytest.fixture
-def table() -> pa.Table:
-    return customers(600)
-
-
-@pytest.fixture
-def source(tmp_path: Path, table: pa.Table) -> Path:
-    return write_files(tmp_path / "in", cut(table, 150, 300))
-
-
-@pytest.fixture
 def memory() -> Iterator[Any]:
     """The memory file system; what tests write below /gpuseg-test is removed."""
     fs = fsspec.filesystem("memory")

@@ -41,17 +41,6 @@ MANIFEST_KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def table() -> pa.Table:
-    return customers(600)
-
-
-@pytest.fixture
-def source(tmp_path: Path, table: pa.Table) -> Path:
-    """Three files; the second is the largest."""
-    return write_files(tmp_path / "in", cut(table, 150, 300))
-
-
 def means(table: pa.Table, segment: Array, weight: Array | None = None) -> Array:
     """The mean of the features of each segment, in float64."""
     x = np.stack([table[name].to_numpy() for name in FEATURES], axis=1)

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import (
     customers,
-    cut,
     job,
     leftovers,
     listing,
@@ -29,16 +28,6 @@ from helpers import (
 from gpuseg.errors import DataError, GpusegError, JobError
 
 REPLACE = {"overwrite": True}
-
-
-@pytest.fixture
-def table() -> pa.Table:
-    return customers(600)
-
-
-@pytest.fixture
-def source(tmp_path: Path, table: pa.Table) -> Path:
-    return write_files(tmp_path / "in", cut(table, 150, 300))
 
 
 # What is replaced.

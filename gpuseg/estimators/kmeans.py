@@ -22,7 +22,7 @@ from gpuseg.engine.kmeans import fit_kmeans
 from gpuseg.engine.params import KMeansParams
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
-from gpuseg.runtime.executor import Env, InProcess
+from gpuseg.runtime.executor import InProcess
 from gpuseg.validation import validated
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return the nearest centre of each row, int32 (n_samples,)."""
         x = self._checked(X)
         backend = registry.get(self.backend_)
-        env = Env(InProcess(self.n_threads).env.threads)
+        env = InProcess(self.n_threads).env
         blocks = env.map_blocks(lambda rows: backend.nearest(x[rows], self._centers)[0], len(x))
         return np.concatenate(list(blocks))
 
