@@ -6,11 +6,15 @@ processes are timed, imports included, in turn, after a warm-up.
 
     python benchmarks/end_to_end.py                  5,000,000 × 16, k = 8, 20 iterations
     python benchmarks/end_to_end.py --quick          500,000 × 16
+    python benchmarks/end_to_end.py --spark          Spark's MLlib, too: scripts/setup bench,spark
 """
 
 import argparse
 import json
+import os
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +59,48 @@ def gpuseg(data: str, out: str, init: str, iterations: int, cluster: str) -> Non
     print(json.dumps({**facts, "seconds": result.manifest["seconds"]}))
 
 
+def spark(data: str, out: str, init: str, iterations: int) -> None:
+    """Do the same with Spark's MLlib, on two threads of this machine.
+
+    Its KMeans takes no initial centres: it seeds by k-means||, and may end in another optimum.
+    The inertia is its training cost, of the centres before the last step; its scaler divides by
+    n − 1, which moves that by 2e-6 at 500,000 rows. No ``cache()``: KMeans then keeps the rows
+    itself, in the form that its iterations need.
+    """
+    from pyspark.ml.clustering import KMeans
+    from pyspark.ml.feature import StandardScaler, VectorAssembler
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.Builder().master("local[2]")
+    builder = builder.config("spark.driver.memory", "8g").config("spark.ui.enabled", "false")
+    # Without an address of its own Spark looks up the machine's name, which may have none.
+    session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
+    frame = session.read.parquet(data)
+    features = [name for name in frame.columns if name != "customer_id"]
+    rows = VectorAssembler(inputCols=features, outputCol="raw").transform(frame)
+    scaler = StandardScaler(inputCol="raw", outputCol="features", withMean=True, withStd=True)
+    scaled = scaler.fit(rows).transform(rows).select("customer_id", "features")
+    k = len(json.loads(Path(init).read_text()))
+    model = KMeans(k=k, maxIter=iterations, tol=0.0, seed=0).fit(scaled)
+    result = model.transform(scaled).select("customer_id", "prediction")
+    result.write.mode("overwrite").parquet(out)
+    facts = {"inertia": model.summary.trainingCost, "n_iter": model.summary.numIter}
+    session.stop()
+    print(json.dumps(facts))
+
+
+def can_run_spark() -> bool:
+    """Return whether pyspark and a Java are there; say what is missing."""
+    there = {
+        "pyspark (scripts/setup bench,spark)": find_spec("pyspark"),
+        "Java 17 or newer": os.environ.get("JAVA_HOME") or shutil.which("java"),
+    }
+    missing = [name for name, found in there.items() if not found]
+    if missing:
+        print(f"spark is left out, for want of {' and of '.join(missing)}")
+    return not missing
+
+
 def initial_centers(data: Path, k: int) -> list[list[float]]:
     """Return k rows of the first file, standardised by that file: near enough to start from."""
     import pyarrow.parquet as pq
@@ -78,12 +124,15 @@ def compare(arguments: argparse.Namespace) -> None:
         write_customers(data, rows=arguments.rows, features=16)
     init = folder / "init.json"
     init.write_text(json.dumps(initial_centers(data, arguments.clusters)))
+    names = ["scikit-learn", "scikit-learn float32", "gpuseg local", "gpuseg dask"]
+    if arguments.spark and can_run_spark():
+        names.append("spark")
     commands = {
         name: [
             *(sys.executable, __file__, "--engine", name, "--data", str(data), "--init", str(init)),
             *("--folder", str(folder), "--iterations", str(arguments.iterations)),
         ]
-        for name in ("scikit-learn", "scikit-learn float32", "gpuseg local", "gpuseg dask")
+        for name in names
     }
     runs = interleaved(commands, arguments.repeats)
     facts: dict[str, Any] = {name: json.loads(own[-1].output) for name, own in runs.items()}
@@ -112,6 +161,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="500,000 rows")
+    parser.add_argument("--spark", action="store_true", help="Spark's MLlib, too")
     parser.add_argument("--folder", default="out/benchmarks")
     parser.add_argument("--engine")
     parser.add_argument("--data")
@@ -124,6 +174,8 @@ def main() -> None:
     if arguments.engine in ("scikit-learn", "scikit-learn float32"):
         dtype = "float32" if arguments.engine.endswith("float32") else "float64"
         scikit_learn(*(common[0], f"{common[1]}.parquet", *common[2:]), dtype)
+    elif arguments.engine == "spark":
+        spark(*(common[0], f"{common[1]}-spark", *common[2:]))
     elif arguments.engine:
         gpuseg(*common, cluster=arguments.engine.split()[1])
     else:

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+RESULTS = Path(__file__).parent / "results"
+
 _LOOK_SECONDS = 0.05
 _LOOKS_A_CENSUS = 10
 """Finding the descendants means reading every process of the machine: done now and then."""
@@ -72,29 +74,45 @@ def interleaved(commands: dict[str, list[str]], repeats: int) -> dict[str, list[
 
 def summary(runs: list[Measured]) -> dict[str, Any]:
     """Return median and range of the seconds, and the highest peak."""
-    seconds = sorted(run.seconds for run in runs)
+    peak = max(run.peak_bytes for run in runs)
+    return {**spread([run.seconds for run in runs]), "peak_mb": round(peak / 1e6)}
+
+
+def spread(seconds: list[float]) -> dict[str, float]:
+    """Return median and range."""
     return {
         "median_s": round(median(seconds), 3),
-        "min_s": round(seconds[0], 3),
-        "max_s": round(seconds[-1], 3),
-        "peak_mb": round(max(run.peak_bytes for run in runs) / 1e6),
+        "min_s": round(min(seconds), 3),
+        "max_s": round(max(seconds), 3),
     }
 
 
-def save(name: str, content: dict[str, Any]) -> Path:
-    """Write a result below ``benchmarks/results`` with machine, date and commit."""
+def origin() -> dict[str, str]:
+    """Return what a figure depends on besides the benchmark: date, commit, machine, Python."""
     commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "rev-parse", "--short", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout.strip()
-    head = {
+    return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": commit or "unknown",
         "device": f"{_processor()}, {psutil.cpu_count()} cores",
         "python": platform.python_version(),
     }
-    path = Path(__file__).parent / "results" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({**head, **content}, indent=1) + "\n")
+
+
+def save(name: str, content: dict[str, Any]) -> Path:
+    """Write a result below ``benchmarks/results`` with machine, date and commit."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    text = json.dumps({**origin(), **content}, indent=1) + "\n"
+    # In one step: an interruption must not cost the results that were there.
+    staged = path.with_suffix(".json.part")
+    staged.write_text(text)
+    staged.replace(path)
     return path
 
 

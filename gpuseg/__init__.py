@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from gpuseg.errors import JobError as JobError
     from gpuseg.errors import ResourceError as ResourceError
     from gpuseg.estimators.kmeans import KMeans as KMeans
+    from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
+    from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.jobs.run import run as run
     from gpuseg.model import Model as Model
     from gpuseg.model import load_model as load_model
@@ -21,6 +23,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "KMeans": "gpuseg.estimators.kmeans",
+    "KMeansSweep": "gpuseg.estimators.sweep",
+    "kmeans_sweep": "gpuseg.estimators.sweep",
     "run": "gpuseg.jobs.run",
     "Model": "gpuseg.model",
     "load_model": "gpuseg.model",

@@ -95,6 +95,7 @@ def _needs(plan: dict[str, Any]) -> str:
         return "workers      those of the scheduler; memory is checked once they are known\n"
     return (
         f"workers      {plan['workers']} × {plan['threads_per_worker']} threads\n"
+        f"rows are     {plan['rows_are']} ({plan['rows_why']})\n"
         f"memory       about {plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB a worker\n"
     )
 

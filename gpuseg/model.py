@@ -92,7 +92,7 @@ class Model:
                 f"X has {bad.size} rows with missing, infinite or out-of-domain values, first row "
                 f"{bad[0]}; mend them, or fit with prepare.missing = 'mean' or 'median'"
             )
-        return backend.nearest(x, self.centers)[0]
+        return backend.nearest(x, backend.pack(self.centers))[0]
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""
@@ -103,6 +103,7 @@ class Model:
             "features": list(self.features),
             "transform": [TRANSFORMS[code] for code in p.transform.tolist()],
             "n_clusters": len(c.values),
+            "metric": "cosine" if p.unit else "euclidean",
             "labels": "nearest centre in scaled units, ties to the lowest index",
         }
         tensors = {
@@ -127,7 +128,8 @@ class Model:
             )
         t = load(read("model.safetensors"))
         codes = np.array([TRANSFORMS.index(name) for name in description["transform"]], np.int64)
-        preparation = Preparation(t["fill"], codes, t["shift"], t["scale"])
+        unit = description.get("metric") == "cosine"
+        preparation = Preparation(t["fill"], codes, t["shift"], t["scale"], unit)
         centers = Centers(t["centers"], t["center_shift"])
         return cls(tuple(description["features"]), preparation, centers)
 

@@ -167,6 +167,17 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
         "to 'none'",
     ]),
     ("few rows", 3, rows(customers(202).slice(200)), ["n_clusters = 3", "only 2 rows", "<= 2"]),
+    ("few rows, sweep", 3, keys("segment", n_clusters=[2, 3, 601]), [
+        "n_clusters = 601", "only 600 rows", "<= 600",
+    ]),
+    ("few distinct rows, sweep", 3, column(
+        "spend", [float(i % 3) for i in range(600)], input={"features": ["spend"]},
+        segment={"n_clusters": [2, 4]},
+    ), ["segment.n_clusters = 4", "only 3 distinct rows", "use n_clusters <= 3"]),
+    ("zeros, cosine", 3, column(
+        "spend", [float(i != 205) for i in range(600)], input={"features": ["spend"]},
+        prepare={"scale": "none"}, segment={"metric": "cosine"},
+    ), ["cosine", "zeros"]),
     ("few distinct rows", 3, rows(pa.concat_tables([customers(2)] * 300)), [
         "segment.n_clusters = 3", "only 2 distinct rows", "use n_clusters <= 2",
     ]),
@@ -183,8 +194,14 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
     ("zero weights", 3, column("w", [0.0] * 600, **WEIGHT), ["all weights are zero"]),
     ("text weight", 3, column("w", ["x"] * 600, **WEIGHT), ["'w'", "string", "not numeric"]),
     # The job.
-    ("n_clusters 0", 2, keys("segment", n_clusters=0), ["segment.n_clusters = 0: must be greater"]),
-    ("n_clusters text", 2, keys("segment", n_clusters="8"), ["n_clusters = '8': must be a valid"]),
+    ("n_clusters 0", 2, keys("segment", n_clusters=0), ["segment.n_clusters = 0: must be a "]),
+    ("n_clusters text", 2, keys("segment", n_clusters="8"), ["n_clusters = '8': must be a "]),
+    ("n_clusters none", 2, keys("segment", n_clusters=[]), ["n_clusters = []: must be a "]),
+    ("n_clusters falls", 2, keys("segment", n_clusters=[5, 2]), ["n_clusters = [5, 2]: must be"]),
+    ("init of a sweep", 2, keys("segment", n_clusters=[2, 3], init=[[0.0] * 3] * 3), [
+        "init: centres suit one n_clusters only",
+    ]),
+    ("metric", 2, keys("segment", metric="l1"), ["segment.metric = 'l1': must be 'euclidean' or"]),
     ("unknown key", 2, keys("segment", n_cluster=8), ["unknown key; did you mean 'n_clusters'?"]),
     ("unknown section", 2, keys("input", path=3), ["input.path = 3: must be a valid string"]),
     ("transform of no feature", 2, keys("prepare", transform={"spnd": "log1p"}), [
@@ -200,7 +217,9 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
     ]),
     # The machine.
     ("memory", 4, keys("runtime", memory_limit="1MiB"), [
-        "runtime.memory_limit = 1 MiB", "use a higher limit",
+        "runtime.memory_limit = 1 MiB a worker: the largest of 1 shards needs about ",
+        " MiB, even with its rows streamed from Parquet; a worker alone takes ",
+        " MiB: use a higher limit",
     ]),
     ("cuda", 4, keys("runtime", backend="cuda"), ["backend = 'cuda'", "use backend = 'auto'"]),
     ("scheduler", 4, keys("runtime", cluster="tcp://127.0.0.1:1"), [

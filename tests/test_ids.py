@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from helpers import customers, cut, read_parts, run, write_files
+from helpers import customers, cut, opened, read_parts, run, write_files
+
+from gpuseg.data.ids import split_ids
+from gpuseg.data.shards import load_shard
+from gpuseg.jobs.forecast import plan_memory
+from gpuseg.runtime.executor import Env
 
 
 @pytest.fixture
@@ -61,6 +68,16 @@ def test_partition_column_as_id(tmp_path: Path, table: pa.Table) -> None:
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ["a"] * 100 + ["b"] * 500
 
 
+@pytest.fixture(params=[1, 5])
+def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let jobs check ids in so many turns, as they do where memory is scarce."""
+    count: int = request.param
+    monkeypatch.setattr(
+        "gpuseg.jobs.run.plan_memory", lambda *args: replace(plan_memory(*args), id_turns=count)
+    )
+    return count
+
+
 @pytest.mark.parametrize(
     ("ids", "repeated"),
     [
@@ -74,7 +91,7 @@ def test_partition_column_as_id(tmp_path: Path, table: pa.Table) -> None:
     ids=["int", "every int", "string", "null", "null and empty", "int, null in one group"],
 )
 def test_repeated_ids_are_counted(
-    tmp_path: Path, table: pa.Table, ids: pa.Array, repeated: int
+    tmp_path: Path, table: pa.Table, turns: int, ids: pa.Array, repeated: int
 ) -> None:
     table = table.set_column(0, "customer", ids)
     source = write_files(tmp_path / "in", cut(table, 250))
@@ -86,3 +103,28 @@ def test_repeated_ids_are_counted(
     assert manifest["warnings"] == ([said] if repeated else [])
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()
+
+
+@pytest.mark.parametrize("ids", [IDS["int64 with a null"], IDS["string"]], ids=["int", "string"])
+@pytest.mark.parametrize("drop", [False, True])
+def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, drop: bool) -> None:
+    """And one piece of it; pieces and turns are ranges of the hashes, each about as large."""
+    table = table.set_column(0, "customer", ids)
+    recency = pc.if_else(pa.array([i % 7 == 0 for i in NUMBERS]), None, table["recency"])
+    source = write_files(tmp_path / "in", cut(table.set_column(1, "recency", recency), 250))
+    (plan,) = opened(source, "recency", id="customer").plan_shards(1, drop_missing=drop)
+    shard = load_shard(plan, Env())
+
+    def pieces(turns: int) -> Iterator[list[int]]:
+        for turn in range(turns):
+            for piece in split_ids(shard, Env(2), 3, turn, turns):
+                yield sorted(piece.tolist())
+
+    together = [hash for piece in pieces(1) for hash in piece]
+    assert len(together) == shard.n_rows == (514 if drop else 600)
+    assert together == sorted(together)
+    for turns in (2, 3, 16):
+        found = list(pieces(turns))
+        assert len(found) == 3 * turns
+        assert [hash for piece in found for hash in piece] == together
+        assert max(map(len, found)) < 3 * shard.n_rows / len(found) + 10

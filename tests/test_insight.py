@@ -283,6 +283,21 @@ def test_report_takes_dbscan_which_has_no_iterations() -> None:
     assert "Iterations" not in page.text
 
 
+def test_report_tells_of_a_sweep_and_of_streamed_rows() -> None:
+    manifest = make_manifest()
+    assert "Sweep" not in Page(render_report(manifest)).text
+    manifest["sweep"] = [
+        {"n_clusters": k, "inertia": inertia, "n_iter": 9, "converged": True}
+        | {"smallest": 5, "thread_seconds": 0.5}
+        for k, inertia in ((2, 412.3), (3, 256.0), (4, 123.4))
+    ]
+    manifest["executor"] |= {"rows_are": "streamed", "why": "they would take <9 GiB>"}
+    text = Page(render_report(manifest)).text
+    assert "Sweep" in text
+    assert "inertia by number of segments: 2: 412, 3: 256, 4: 123; shown here: the last" in text
+    assert "streamed: they would take <9 GiB>" in text
+
+
 def test_report_of_one_segment_in_one_feature() -> None:
     manifest = make_manifest(1, ("spend",))
     manifest["segments"][0]["deviation"]["spend"] = 0.0

@@ -28,14 +28,20 @@ FLOORS = {
 }
 """Each floor, and the floors it may import besides itself."""
 
+KERNELS = (
+    *("accumulate", "columns", "exact", "lloyd", "moments", "nearest", "score"),
+    *("simd", "transpose", "wide"),
+)
+
 HOMES = {
-    "dask": {"runtime/cluster.py"},
-    "distributed": {"runtime/cluster.py", "runtime/dask_.py"},
+    "dask": {"runtime/cluster.py", "runtime/collection.py"},
+    "distributed": {f"runtime/{name}.py" for name in ("cluster", "collection", "dask_")},
     "cupy": set[str](),
     "cudf": set[str](),
     "cuml": set[str](),
     "pyspark": set[str](),
-    "numba": {f"backends/numba_/{name}.py" for name in ("columns", "distance", "lloyd")},
+    "numba": {f"backends/numba_/{name}.py" for name in KERNELS},
+    "llvmlite": {f"backends/numba_/{name}.py" for name in ("simd", "transpose", "wide")},
     "fsspec": {"data/storage.py"},
     "typer": {"cli.py"},
     "safetensors": {"model.py"},

@@ -88,6 +88,19 @@ def test_older_output_is_replaced_when_asked(source: Path, memory: Any) -> None:
     assert all(result.manifest["run_id"] in name for name in parts(memory, "/gpuseg-test/out"))
 
 
+def test_models_of_an_older_sweep_are_removed(source: Path, memory: Any) -> None:
+    def models() -> list[str]:
+        found = [name for name in names(memory, "/gpuseg-test/out") if name.endswith(".json")]
+        return [name for name in found if name.startswith("_model")]
+
+    run(source, "memory://gpuseg-test/out", segment={"n_clusters": [2, 4]})
+    assert models() == ["_model/model.json", *(f"_models/{k}/model.json" for k in (2, 3, 4))]
+    run(source, "memory://gpuseg-test/out", segment={"n_clusters": [3, 5]}, output=REPLACE)
+    assert models() == ["_model/model.json", *(f"_models/{k}/model.json" for k in (3, 4, 5))]
+    run(source, "memory://gpuseg-test/out", output=REPLACE)
+    assert models() == ["_model/model.json"]
+
+
 def test_what_killed_runs_have_left_is_removed(source: Path, memory: Any) -> None:
     memory.pipe_file("/gpuseg-test/out/_staging/20200101T000000-abc123/part-00000.parquet", b"half")
     with pytest.raises(JobError, match="exists already"):

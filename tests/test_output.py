@@ -37,7 +37,7 @@ import gpuseg
 
 MANIFEST_KEYS = [
     "format", "gpuseg", "run_id", "started", "job", "input", "backend", "devices", "executor",
-    "versions", "result", "seconds", "features", "segments", "parts", "warnings",
+    "versions", "result", "sweep", "seconds", "features", "segments", "parts", "warnings",
 ]  # fmt: skip
 
 
@@ -114,6 +114,10 @@ def test_manifest_tells_what_was_done(tmp_path: Path, source: Path) -> None:
     assert manifest["backend"]["name"] == "numba"
     assert manifest["backend"]["why"].startswith("auto")
     assert manifest["executor"]["n_workers"] == 1
+    assert manifest["executor"]["rows_are"] == "resident"
+    assert " MiB a worker, within " in manifest["executor"]["why"]
+    assert manifest["result"]["metric"] == "euclidean"
+    assert manifest["sweep"] == []
     assert manifest["warnings"] == []
     assert {"plan", "read", "prepare", "fit", "write", "total"} <= set(manifest["seconds"])
     segment = read_parts(tmp_path / "out")["segment"].to_numpy()

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 from helpers import toml
 
+from gpuseg.engine.params import KMeansParams
 from gpuseg.errors import JobError
 from gpuseg.jobs.spec import JobSpec, load_job
 
 MINIMAL = {"input": {"path": "in"}, "output": {"path": "out"}}
+
+COUNTS = ", the [first, last] of a range, or a list of at least three that rises"
+"""What the rule of n_clusters says after "a number"."""
 
 DEFAULTS = {
     "input": {
@@ -22,7 +26,7 @@ DEFAULTS = {
     "prepare": {"missing": "error", "transform": "none", "scale": "standard"},
     "segment": {
         "algorithm": "kmeans", "n_clusters": 8, "init": "k-means++", "n_init": "auto",
-        "max_iter": 300, "tol": 1e-4, "random_state": 0,
+        "max_iter": 300, "tol": 1e-4, "random_state": 0, "metric": "euclidean",
     },
     "runtime": {
         "cluster": "local", "n_workers": None, "threads_per_worker": None, "backend": "auto",
@@ -89,6 +93,31 @@ def test_initial_centres_may_be_given() -> None:
     assert load_job(changed("segment.init", [[0.0, 1.0], [2, 3]])).segment.init == [[0, 1], [2, 3]]
 
 
+@pytest.mark.parametrize(
+    ("written", "counts"),
+    [(4, [4]), ([2, 5], [2, 3, 4, 5]), ([2, 3], [2, 3]), ([2, 3, 7], [2, 3, 7]), ([1, 2], [1, 2])],
+)
+def test_numbers_of_clusters_make_a_sweep(written: int | list[int], counts: list[int]) -> None:
+    """Two of them are the ends of a range, more are a list."""
+    job = changed("segment.n_clusters", written)
+    job["segment"].update(n_init=3, metric="cosine", random_state=9)
+    segment = load_job(job).segment
+    assert segment.counts() == counts
+    models = segment.models()
+    assert [params.n_clusters for params in models] == counts
+    assert {params.model_copy(update={"n_clusters": 1}) for params in models} == {
+        KMeansParams(n_clusters=1, n_init=3, metric="cosine", random_state=9)
+    }
+
+
+def test_initial_centres_suit_no_sweep() -> None:
+    job = changed("segment.init", [[0.0], [1.0]])
+    assert load_job(job, ["segment.n_clusters=2"]).segment.counts() == [2]
+    assert "init: centres suit one n_clusters only; give one, or leave init out" in refusal(
+        job, "segment.n_clusters=[2, 3]"
+    )
+
+
 def test_job_cannot_be_changed_by_accident() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_job(MINIMAL).segment.n_clusters = 3
@@ -121,12 +150,11 @@ def test_unknown_key_names_the_nearest_known_one(dotted: str, hint: str) -> None
 @pytest.mark.parametrize(
     ("dotted", "value", "rule"),
     [
-        ("segment.n_clusters", "8", "must be a valid integer"),
-        ("segment.n_clusters", 8.5, "must be a valid integer"),
-        ("segment.n_clusters", 8.0, "must be a valid integer"),
-        ("segment.n_clusters", True, "must be a valid integer"),
-        ("segment.n_clusters", 0, "must be greater than or equal to 1"),
-        ("segment.n_clusters", -1, "must be greater than or equal to 1"),
+        *(("segment.n_clusters", value, COUNTS) for value in ("8", 8.5, 8.0, True, 0, -1)),
+        *(("segment.n_clusters", value, COUNTS) for value in ([], [3], [0, 3], [3, 3], [5, 2])),
+        *(("segment.n_clusters", value, COUNTS) for value in ([2, 4, 3], [2, 3, 3], [2, "5"])),
+        *(("segment.n_clusters", value, COUNTS) for value in ([2.0, 5], [True, 3], {"from": 2})),
+        ("segment.metric", "manhattan", "must be 'euclidean' or 'cosine'"),
         ("segment.tol", -0.1, "must be greater than or equal to 0"),
         ("segment.tol", float("nan"), "must be"),
         ("segment.tol", float("inf"), "must be a finite number"),
@@ -224,6 +252,8 @@ def test_folder_is_no_job_file(tmp_path: Path) -> None:
     [
         ("segment.n_clusters=12", "segment.n_clusters", 12),
         ("segment.n_clusters = 12", "segment.n_clusters", 12),
+        ("segment.n_clusters=[2,4]", "segment.n_clusters", [2, 4]),
+        ("segment.metric=cosine", "segment.metric", "cosine"),
         ("segment.tol=1e-6", "segment.tol", 1e-6),
         ("segment.tol=0", "segment.tol", 0.0),
         ("segment.n_init=auto", "segment.n_init", "auto"),
@@ -265,8 +295,10 @@ def test_malformed_override(text: str) -> None:
     ("text", "words"),
     [
         ("input.path.deep=1", "'path' is a value, not a section"),
-        ("segment.n_clusters=many", "segment.n_clusters = 'many': must be a valid integer"),
-        ("segment.n_clusters=", "segment.n_clusters = '': must be a valid integer"),
+        ("segment.n_clusters=many", "segment.n_clusters = 'many': must be a "),
+        ("segment.n_clusters=", "segment.n_clusters = '': must be a "),
+        ("segment.n_clusters=[4,2]", "segment.n_clusters = [4, 2]: must be a "),
+        ("segment.n_clusters=[2,4", "segment.n_clusters = '[2,4': must be a "),
         ("segment.clusters=3", "segment.clusters: unknown key; did you mean 'n_clusters'?"),
         ("sgment.tol=3", "sgment: unknown key; did you mean 'segment'?"),
         ("input.features=[1,", "input.features = '[1,': must be a valid list"),
@@ -295,5 +327,6 @@ def test_secrets_are_not_public() -> None:
 def test_public_job_is_json_and_a_job_again() -> None:
     job = changed("runtime.memory_limit", "4GiB")
     job["prepare"] = {"transform": {"a": "log1p"}}
+    job["segment"] = {"n_clusters": [2, 5], "metric": "cosine"}
     spec = load_job(job)
     assert load_job(json.loads(json.dumps(spec.public(), allow_nan=False))) == spec

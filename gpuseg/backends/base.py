@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.mix import mix
-from gpuseg.backends.moments import Moments
+from gpuseg.backends.summary import KINDS as KINDS
+from gpuseg.backends.summary import NO_ROW as NO_ROW
+from gpuseg.backends.summary import Summary as Summary
 
-NO_ROW = np.iinfo(np.int64).max
-"""Stands for "no such row" where the first of something is asked for."""
+LARGEST_GAP = np.float32(1e37)
+"""The gap where there is no other centre; finite, so that sums with it are numbers."""
 
 TRANSFORMS = ("none", "log1p")
 """Names of the feature transforms; a transform's code is its place in this tuple."""
@@ -22,65 +24,12 @@ def digest_factors(n_features: int) -> NDArray[np.uint64]:
     return mix(np.arange(n_features, dtype=np.uint64)) | np.uint64(1)
 
 
-KINDS = ("missing", "infinite", "outside")
-"""Values that no statistic counts: NaN, infinite, outside the domain of the transform."""
-
-
-@dataclass
-class Summary:
-    """What one pass tells about the columns of some rows; merged in any order, same bits.
-
-    Attributes
-    ----------
-    rows : int
-        Number of rows seen.
-    counts : int64 (3, d)
-        How many values of each of `KINDS` each feature has.
-    firsts : int64 (3, d)
-        The first row of each kind, `NO_ROW` where there is none.
-    minimum, maximum : float64 (d,)
-        Of the remaining values after the transform; +inf and -inf where there is none.
-    moments : Moments
-        Exact sums of the remaining values after the transform, and of their squares.
-    """
-
-    rows: int
-    counts: NDArray[np.int64]
-    firsts: NDArray[np.int64]
-    minimum: NDArray[np.float64]
-    maximum: NDArray[np.float64]
-    moments: Moments
-
-    @classmethod
-    def empty(cls, n_features: int) -> "Summary":
-        """Return the summary of no rows."""
-        shape = (len(KINDS), n_features)
-        lowest, highest = np.full(n_features, np.inf), np.full(n_features, -np.inf)
-        counts, firsts = np.zeros(shape, np.int64), np.full(shape, NO_ROW, np.int64)
-        return cls(0, counts, firsts, lowest, highest, Moments.zeros(n_features))
-
-    def merge(self, other: "Summary") -> "Summary":
-        """Return the summary of both sets of rows together."""
-        return Summary(
-            self.rows + other.rows,
-            self.counts + other.counts,
-            np.minimum(self.firsts, other.firsts),
-            np.minimum(self.minimum, other.minimum),
-            np.maximum(self.maximum, other.maximum),
-            self.moments.merge(other.moments),
-        )
-
-    def valid(self) -> NDArray[np.int64]:
-        """Return how many values of each feature the moments are made of, int64 (d,)."""
-        valid: NDArray[np.int64] = self.rows - self.counts.sum(axis=0)
-        return valid
-
-
 @dataclass(frozen=True)
 class Preparation:
     """How a raw feature vector becomes the one that is clustered: fill, transform, scale.
 
-    ``z = (transform(fill(x)) - shift) / scale``, evaluated in float64, rounded to float32.
+    ``z = (transform(fill(x)) - shift) / scale``, evaluated in float64, rounded to float32; where
+    `unit` is set, then ``z / |z|`` likewise, |z|² summed with the features in order.
 
     Attributes
     ----------
@@ -89,12 +38,15 @@ class Preparation:
     transform : int64 (d,)
         Codes of `TRANSFORMS`.
     shift, scale : float64 (d,)
+    unit : bool
+        Whether rows are scaled to length one; a row of zeros has no direction and becomes NaN.
     """
 
     fill: NDArray[np.float32]
     transform: NDArray[np.int64]
     shift: NDArray[np.float64]
     scale: NDArray[np.float64]
+    unit: bool = False
 
     @classmethod
     def identity(cls, n_features: int) -> "Preparation":
@@ -127,7 +79,7 @@ class Centers:
 
 @dataclass
 class Partial:
-    """What a block adds to a Lloyd iteration.
+    """What a block adds to the sums of a Lloyd iteration, or by how much it changes them.
 
     Attributes
     ----------
@@ -135,10 +87,13 @@ class Partial:
         Σ w·(x - shift) of the rows of each centre, level by level of the grid.
     weight : float64 (levels, k)
         Σ w of the rows of each centre.
+    looked_at : int
+        Rows whose distances were computed.
     """
 
     sums: NDArray[np.float64]
     weight: NDArray[np.float64]
+    looked_at: int = 0
 
     @classmethod
     def zeros(cls, levels: int, k: int, n_features: int) -> "Partial":
@@ -149,14 +104,49 @@ class Partial:
         """Add the rows of another block; exact, hence in any order."""
         self.sums += other.sums
         self.weight += other.weight
+        self.looked_at += other.looked_at
+
+
+@dataclass
+class Memory:
+    """What earlier Lloyd passes found out about some rows, so that most need no second look.
+
+    Attributes
+    ----------
+    label : int32 (n,)
+        The nearest centre at the last pass.
+    slack : float32 (n,)
+        At most by how much any other centre was farther than the own one when the row was last
+        looked at, plus the drift of its label then.
+    drift : float32 (k,)
+        At least how far each centre and any other have come together since the first pass.
+        A row keeps its label while its slack is above its label's drift.
+    fresh : bool
+        Whether nothing is known yet.
+    """
+
+    label: NDArray[np.int32]
+    slack: NDArray[np.float32]
+    drift: NDArray[np.float32]
+    fresh: bool = True
+
+    @classmethod
+    def empty(cls, n_rows: int, k: int) -> "Memory":
+        """Return the memory of rows never seen."""
+        zeros = np.zeros(k, np.float32)
+        return cls(np.zeros(n_rows, np.int32), np.zeros(n_rows, np.float32), zeros)
+
+    def of(self, rows: slice) -> "Memory":
+        """Return the memory of some of the rows, as a view."""
+        return Memory(self.label[rows], self.slack[rows], self.drift, self.fresh)
 
 
 @dataclass(frozen=True)
 class SumGrid:
     """Grids for the sums of a Lloyd pass, see `engine.exact.grid_magic`.
 
-    One level where every row weighs 1. With weights there is a second, finer level for what
-    the first rounds off: clusters of light rows would lose their digits beside heavy ones.
+    Two levels: the second takes what the first rounds off, so that light rows keep their digits
+    beside heavy ones, and near rows beside far ones.
 
     Attributes
     ----------
@@ -223,18 +213,27 @@ class Backend(Protocol):
         """
         ...
 
+    def pack(self, centers: Centers) -> Any:
+        """Return centres as `lloyd` and `nearest` want them: done once, used for many blocks."""
+        ...
+
     def lloyd(
         self,
         x: NDArray[np.float32],
         weight: NDArray[np.float64] | None,
-        centers: Centers,
+        centers: Any,
         grid: SumGrid,
+        memory: Memory,
     ) -> Partial:
-        """Assign each row to its nearest centre and sum the rows of each, in one read of x."""
+        """Assign each row to its nearest centre, in one read of x; return what that changes.
+
+        Labels and slack of `memory` are brought up to date. The sums are those of the rows that
+        joined a centre minus those of the rows that left it; of a fresh memory, of all rows.
+        """
         ...
 
     def nearest(
-        self, x: NDArray[np.float32], centers: Centers
+        self, x: NDArray[np.float32], centers: Any
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return the nearest centre, int32 (n,), and its squared distance, float64 (n,)."""
         ...

@@ -15,15 +15,17 @@ class Moments:
     """Exact Σx and Σx² of float32 columns, as integers per exponent; merged by adding.
 
     A finite float32 is s·m·2^(e-150) with a significand m < 2^24 and a biased exponent
-    1 <= e <= 254 (subnormal numbers share e = 1). The square's significand m² < 2^48 is kept
-    as two halves of 24 bits, so an int64 holds the sum of 2^39 rows.
+    1 <= e <= 254 (subnormal numbers share e = 1). An integer counted at e stands for so many
+    units u = 2^(e-150), or u² where squares are summed; the latter are kept as two parts, 24
+    bits apart. At which exponents a backend counts a sum is its own affair: only the totals are
+    the same for all. A row adds at most 2^25 to an integer, so an int64 holds 2^38 rows.
 
     Attributes
     ----------
     first : int64 (d, 256)
-        Σ s·m for each exponent.
+        Of Σx, the multiples of u: Σ s·m of the values of an exponent, for instance.
     second_high, second_low : int64 (d, 256)
-        Σ of the upper and lower 24 bits of m².
+        Of Σx², the multiples of 2^24·u² and of u²: Σ of the upper and lower 24 bits of m².
     """
 
     first: NDArray[np.int64]

@@ -1,13 +1,16 @@
 """The specification of every primitive: short, obvious, the oracle of the tests. Never clever."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import (
+    LARGEST_GAP,
     NO_ROW,
     Centers,
+    Memory,
     Partial,
     Preparation,
     SumGrid,
@@ -62,6 +65,10 @@ class NumpyBackend:
             column = np.where(np.isnan(x[:, f]), preparation.fill[f], x[:, f])
             values = _transformed(column, code).astype(np.float64)
             x[:, f] = (values - preparation.shift[f]) / preparation.scale[f]
+        if preparation.unit:
+            squares = self.squared_distances(x, np.zeros((1, x.shape[1])))
+            with np.errstate(invalid="ignore"):
+                x[:] = x / np.sqrt(squares)
 
     def key_histogram(
         self, column: NDArray[np.float32], prefixes: Sequence[int] | None
@@ -75,26 +82,46 @@ class NumpyBackend:
         counts = [np.bincount(low[high == prefix], minlength=65536) for prefix in prefixes]
         return np.array(counts, dtype=np.int64)
 
+    def pack(self, centers: Centers) -> Any:
+        return centers
+
     def lloyd(
         self,
         x: NDArray[np.float32],
         weight: NDArray[np.float64] | None,
-        centers: Centers,
+        centers: Any,
         grid: SumGrid,
+        memory: Memory,
     ) -> Partial:
         k = centers.values.shape[0]
-        labels, _ = self.nearest(x, centers)
-        w = np.ones(x.shape[0]) if weight is None else weight
-        terms = w[:, None] * (x.astype(np.float64) - centers.shift.astype(np.float64))
+        known = (memory.slack > memory.drift[memory.label]) & (not memory.fresh)
+        rows = np.flatnonzero(~known)
+        w = np.ones(len(rows)) if weight is None else weight[rows]
+        old, new = memory.label[rows], np.empty(len(rows), np.int32)
+        gap = np.full(len(rows), np.float64(LARGEST_GAP))
+        for start in range(0, len(rows), _ROWS_AT_A_TIME):
+            some = slice(start, start + _ROWS_AT_A_TIME)
+            squares = self.squared_distances(x[rows[some]], centers.values)
+            new[some] = squares.argmin(axis=1)
+            if k > 1:
+                near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
+                gap[some] = np.minimum(far - near - 1e-9 * far, LARGEST_GAP)
+        drift = memory.drift[new].astype(np.float64)
+        slack = gap + drift - 2.0**-21 * (np.abs(gap) + drift)
+        memory.label[rows], memory.slack[rows] = new, slack
         partial = Partial.zeros(len(grid.weight), k, x.shape[1])
-        for level, part in enumerate(grid.split(terms, grid.sums)):
-            np.add.at(partial.sums[level], labels, part)
-        for level, part in enumerate(grid.split(w, grid.weight)):
-            np.add.at(partial.weight[level], labels, part)
+        partial.looked_at = len(rows)
+        moved = memory.fresh | (old != new)
+        terms = w[:, None] * (x[rows].astype(np.float64) - centers.shift.astype(np.float64))
+        for labels, sign in ((new, 1), (old, -1 + memory.fresh)):
+            for level, part in enumerate(grid.split(terms[moved], grid.sums)):
+                np.add.at(partial.sums[level], labels[moved], sign * part)
+            for level, part in enumerate(grid.split(w[moved], grid.weight)):
+                np.add.at(partial.weight[level], labels[moved], sign * part)
         return partial
 
     def nearest(
-        self, x: NDArray[np.float32], centers: Centers
+        self, x: NDArray[np.float32], centers: Any
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         labels = np.empty(x.shape[0], np.int32)
         distances = np.empty(x.shape[0])

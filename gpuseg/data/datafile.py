@@ -22,6 +22,8 @@ class DataFile:
     constants : dict
         Hive partition columns of this file and their values: text until `data.schema.typed`
         has settled their types, then pyarrow scalars.
+    largest_group_bytes : int
+        Of the largest row group, before compression.
     """
 
     path: str
@@ -29,6 +31,7 @@ class DataFile:
     group_rows: tuple[int, ...]
     schema: pa.Schema
     constants: dict[str, Any] = field(default_factory=dict)
+    largest_group_bytes: int = 0
 
     @property
     def rows(self) -> int:

@@ -45,6 +45,11 @@ class Dataset:
         """Row groups of all files."""
         return sum(len(file.group_rows) for file in self.files)
 
+    @property
+    def largest_group_bytes(self) -> int:
+        """Bytes that decoding the largest row group takes: its pages, as stored."""
+        return max(file.largest_group_bytes for file in self.files)
+
     def fingerprint(self) -> str:
         """Return a hash of the names, sizes, row groups and schemas of the files."""
         digest = hashlib.sha256()
@@ -154,7 +159,11 @@ def _read_footer(storage: Storage, path: str, size: int) -> DataFile:
             f"{storage.relative(path)}: two columns are called '{twice[0]}'; names of columns must "
             "be unique: rename one of them"
         )
-    rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    rows = tuple(group.num_rows for group in groups)
+    largest = max((group.total_byte_size for group in groups), default=0)
     relative = storage.relative(path).split("/")[:-1]
     constants = dict(part.split("=", 1) for part in relative if "=" in part)
-    return DataFile(path, size, rows, schema, {k: unquote(v) for k, v in constants.items()})
+    return DataFile(
+        path, size, rows, schema, {k: unquote(v) for k, v in constants.items()}, largest
+    )

@@ -19,9 +19,19 @@ _NULL = np.uint64(0x6E756C6C)
 """Stands for the hash of a null: all nulls are one id."""
 
 
-def split_ids(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
-    """Hash the ids of the shard's rows, and part the hashes into ranges; each a few sorted runs."""
+def split_ids(
+    shard: Shard, env: Env, n_pieces: int, turn: int = 0, turns: int = 1
+) -> list[NDArray[np.uint64]]:
+    """Hash the ids of the shard's rows, and part the hashes into ranges; each a few sorted runs.
+
+    In each of several turns only one share of all possible hashes is kept, so that they take
+    less memory.
+    """
     plan: ShardPlan = shard.source
+    low, high = turn * 2**64 // turns, (turn + 1) * 2**64 // turns - 1
+    bounds = np.array(
+        [low + j * (high + 1 - low) // n_pieces for j in range(1, n_pieces)], np.uint64
+    )
 
     def hashed(task: tuple[Piece, int]) -> list[NDArray[np.uint64]]:
         piece, start = task
@@ -33,10 +43,11 @@ def split_ids(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]
         own = np.concatenate(batches)
         if shard.kept is not None:
             own = own[shard.kept[start : start + piece.rows]]
+        if turns > 1:
+            own = own[(own >= np.uint64(low)) & (own <= np.uint64(high))]
         own.sort()
         return np.split(own, np.searchsorted(own, bounds))
 
-    bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
     runs = list(env.map(hashed, list(zip(plan.pieces, plan.starts(), strict=True))))
     return [np.concatenate(pieces) for pieces in zip(*runs, strict=True)]
 

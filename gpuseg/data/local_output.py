@@ -46,7 +46,7 @@ class LocalOutput(Output):
 
     def write(self, name: str, content: bytes) -> None:
         path = self._folder / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:
             file.write(content)
             file.flush()
@@ -54,7 +54,7 @@ class LocalOutput(Output):
 
     def publish(self, parts: Sequence[str]) -> None:
         self.write(SUCCESS, b"")
-        for folder in (*filter(Path.is_dir, self._folder.iterdir()), self._folder):
+        for folder in (*filter(Path.is_dir, self._folder.rglob("*")), self._folder):
             _sync(folder)
         if self._replaces:
             check_free(self._storage, overwrite=True)  # it may be another one by now

@@ -1,5 +1,6 @@
 """The output on an object store: copied into place, the manifest and `_SUCCESS` last."""
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +15,9 @@ from gpuseg.data.output import (
     check_free,
 )  # fmt: skip
 from gpuseg.data.storage import Storage
+
+_OURS = re.compile(r"/(part-[^/]*|_models/.*)$")
+"""What another run may have left that this one does not write again under the same name."""
 
 
 class ObjectOutput(Output):
@@ -38,15 +42,16 @@ class ObjectOutput(Output):
 
     def publish(self, parts: Sequence[str]) -> None:
         fs, root = self._storage.fs, self._storage.root
-        older = [path for path in fs.ls(root, detail=False) if "/part-" in path[len(root) :]]
+        older = [path for path in fs.find(root) if _OURS.match(path[len(root) :])]
         sidecars = [name for name in self._written if name != MANIFEST]
         if fs.exists(f"{root}/{SUCCESS}"):
             fs.rm(f"{root}/{SUCCESS}")
         for name in [*parts, *sidecars, MANIFEST]:
             fs.copy(self.staging.path(name), f"{root}/{name}")
         fs.pipe_file(f"{root}/{SUCCESS}", b"")
-        if older:
-            fs.rm(older)
+        present = {f"{root}/{name}" for name in [*parts, *sidecars]}
+        if stale := [path for path in older if path not in present]:
+            fs.rm(stale)
         self._remove_abandoned()
 
     def discard(self) -> None:

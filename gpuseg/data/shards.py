@@ -50,6 +50,33 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Group:
+    """One row group of a shard.
+
+    Attributes
+    ----------
+    piece : Piece
+    number : int
+        In its file.
+    start, rows : int
+        Its first row within the shard as read, and how many there are.
+    """
+
+    piece: Piece
+    number: int
+    start: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some decoded rows; `start` is the first one's place within the shard as read."""
+
+    start: int
+    columns: pa.RecordBatch
+
+
+@dataclass(frozen=True)
 class ShardPlan:
     """What one worker reads.
 
@@ -82,6 +109,25 @@ class ShardPlan:
         """Return the first row of each piece within the shard as read."""
         return list(accumulate((piece.rows for piece in self.pieces), initial=0))[:-1]
 
+    def groups(self) -> list[Group]:
+        """Return the row groups, in the order of their rows."""
+        found = []
+        for piece, start in zip(self.pieces, self.starts(), strict=True):
+            with self.storage.open_parquet(piece.path) as file:
+                for number in piece.row_groups:
+                    rows = file.metadata.row_group(number).num_rows
+                    found.append(Group(piece, number, start, rows))
+                    start += rows
+        return found
+
+    def batches(self, group: Group) -> Iterator[Batch]:
+        """Decode features and weights of a row group, `_BATCH_ROWS` rows at a time."""
+        wanted = [*self.features, *([self.weight] if self.weight else [])]
+        start = group.start
+        for columns in read_batches(self, group.piece, group.number, wanted, _BATCH_ROWS):
+            yield Batch(start, columns)
+            start += columns.num_rows
+
     def describe_row(self, row: int) -> str:
         """Say in words where row `row`, of those read, came from; rows are counted from 0."""
         i = max(i for i, start in enumerate(self.starts()) if start <= row)
@@ -104,14 +150,14 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
     """
     x = np.empty((plan.rows, len(plan.features)), np.float32)
     weight = None if plan.weight is None else np.empty(plan.rows)
-    tasks = []
-    for piece, start in zip(plan.pieces, plan.starts(), strict=True):
-        with plan.storage.open_parquet(piece.path) as file:
-            for group in piece.row_groups:
-                tasks.append((piece, group, start))
-                start += file.metadata.row_group(group).num_rows
 
-    for _ in env.map(lambda task: _read_group(plan, env, x, weight, *task), tasks):
+    def read(group: Group) -> None:
+        for batch in plan.batches(group):
+            rows = slice(batch.start, batch.start + batch.columns.num_rows)
+            fill(plan, batch, x[rows], None if weight is None else weight[rows])
+            env.report(batch.columns.num_rows)
+
+    for _ in env.map(read, plan.groups()):
         pass
     shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
@@ -149,20 +195,15 @@ def read_batches(
         ) from None
 
 
-def _read_group(
-    plan: ShardPlan, env: Env, x: NDArray[np.float32], weight: NDArray[np.float64] | None,
-    piece: Piece, group: int, start: int,
-) -> None:  # fmt: skip
-    """Decode one row group into rows `start` … of the shard."""
-    wanted = [*plan.features, *([plan.weight] if plan.weight else [])]
-    for batch in read_batches(plan, piece, group, wanted, _BATCH_ROWS):
-        rows = slice(start, start + batch.num_rows)
-        for f, name in enumerate(plan.features):
-            _narrow(plan, x, f, rows, as_numbers(batch.column(name)))
-        if weight is not None and plan.weight is not None:
-            weight[rows] = _checked_weight(plan, rows, as_numbers(batch.column(plan.weight)))
-        start += batch.num_rows
-        env.report(batch.num_rows)
+def fill(
+    plan: ShardPlan, batch: Batch, x: NDArray[np.float32], weight: NDArray[np.float64] | None
+) -> None:
+    """Write the features of a batch into x (rows, d), and its weights into weight (rows,)."""
+    for f, name in enumerate(plan.features):
+        _narrow(plan, x[:, f], name, batch.start, as_numbers(batch.columns.column(name)))
+    if weight is not None and plan.weight is not None:
+        numbers = as_numbers(batch.columns.column(plan.weight))
+        weight[:] = _checked_weight(plan, batch.start, numbers)
 
 
 def as_numbers(column: pa.Array) -> NDArray[Any]:
@@ -180,28 +221,28 @@ def as_numbers(column: pa.Array) -> NDArray[Any]:
 
 
 def _narrow(
-    plan: ShardPlan, x: NDArray[np.float32], f: int, rows: slice, values: NDArray[Any]
+    plan: ShardPlan, column: NDArray[np.float32], name: str, start: int, values: NDArray[Any]
 ) -> None:
     """Store values as float32, and refuse finite ones that do not fit."""
     with np.errstate(over="ignore"):
-        x[rows, f] = values
-    if values.dtype == np.float64 and np.isinf(x[rows, f]).any():
-        beyond = np.flatnonzero(np.isinf(x[rows, f]) & np.isfinite(values))
+        column[:] = values
+    if values.dtype == np.float64 and np.isinf(column).any():
+        beyond = np.flatnonzero(np.isinf(column) & np.isfinite(values))
         if beyond.size:
             raise DataError(
-                f"feature '{plan.features[f]}': value {values[beyond[0]]:g} in "
-                f"{plan.describe_row(rows.start + int(beyond[0]))} is beyond float32 "
+                f"feature '{name}': value {values[beyond[0]]:g} in "
+                f"{plan.describe_row(start + int(beyond[0]))} is beyond float32 "
                 "(largest 3.4e38); rescale the column or leave it out of input.features"
             )
 
 
-def _checked_weight(plan: ShardPlan, rows: slice, values: NDArray[Any]) -> NDArray[np.float64]:
+def _checked_weight(plan: ShardPlan, start: int, values: NDArray[Any]) -> NDArray[np.float64]:
     weight = values.astype(np.float64)
     bad = np.flatnonzero(~((weight >= 0) & (weight <= np.finfo(np.float32).max)))
     if bad.size:
         raise DataError(
             f"input.weight = '{plan.weight}': value {weight[bad[0]]:g} in "
-            f"{plan.describe_row(rows.start + int(bad[0]))}; weights must be present, finite "
+            f"{plan.describe_row(start + int(bad[0]))}; weights must be present, finite "
             "and at least 0"
         )
     return weight

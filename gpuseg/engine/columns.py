@@ -11,28 +11,25 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation, Summary
-from gpuseg.engine.shard import Shard
+from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env
 
 
 def summarize(shard: Shard, env: Env, backend: str, transform: NDArray[np.int64]) -> Summary:
-    """Summarise the columns of the shard; rows are those of `Shard.x`, from 0."""
+    """Summarise the columns of the shard; rows are those of the shard, from 0."""
     b = registry.get(backend)
-    parts = env.map_blocks(
-        lambda rows: b.summarize(shard.x[rows], transform, rows.start), shard.n_rows
-    )
-    return reduce(Summary.merge, parts, Summary.empty(shard.x.shape[1]))
+    parts = shard.map_blocks(env, lambda block: b.summarize(block.x, transform, block.rows.start))
+    return reduce(Summary.merge, parts, Summary.empty(shard.n_features))
 
 
 def digest(shard: Shard, env: Env, backend: str) -> int:
     """Return `Backend.digest` of the rows at their places in the data."""
     b = registry.get(backend)
-
-    def block(rows: slice) -> int:
-        weight = None if shard.weight is None else shard.weight[rows]
-        return b.digest(shard.x[rows], weight, shard.first_row + rows.start)
-
-    return sum(env.map_blocks(block, shard.n_rows)) % 2**64
+    first = shard.first_row
+    parts = shard.map_blocks(
+        env, lambda block: b.digest(block.x, block.weight, first + block.rows.start)
+    )
+    return sum(parts) % 2**64
 
 
 def key_histogram(
@@ -41,10 +38,10 @@ def key_histogram(
     """Return `Backend.key_histogram` for each of the features."""
     b = registry.get(backend)
 
-    def count(rows: slice) -> list[NDArray[np.int64]]:
+    def count(block: Block) -> list[NDArray[np.int64]]:
         return [
             b.key_histogram(
-                np.ascontiguousarray(shard.x[rows, f]), None if prefixes is None else prefixes[i]
+                np.ascontiguousarray(block.x[:, f]), None if prefixes is None else prefixes[i]
             )
             for i, f in enumerate(features)
         ]
@@ -52,14 +49,13 @@ def key_histogram(
     def added(a: list[NDArray[np.int64]], b: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
         return [one + other for one, other in zip(a, b, strict=True)]
 
-    return reduce(added, env.map_blocks(count, shard.n_rows))
+    return reduce(added, shard.map_blocks(env, count))
 
 
 def prepare(shard: Shard, env: Env, backend: str, preparation: Preparation) -> None:
-    """Apply the preparation to the shard, in place."""
+    """Apply the preparation to the rows of the shard."""
     b = registry.get(backend)
-    for _ in env.map_blocks(lambda rows: b.prepare(shard.x[rows], preparation), shard.n_rows):
-        pass
+    shard.prepare(env, lambda x: b.prepare(x, preparation))
 
 
 def merged(parts: Sequence[Summary]) -> Summary:

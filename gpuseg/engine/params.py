@@ -24,6 +24,11 @@ class KMeansParams(BaseModel):
     tol : float >= 0
         Stop when Σ|Δcentre|² <= tol × mean variance of the features.
     random_state : int >= 0
+    metric : {"euclidean", "cosine"}
+        With "cosine" rows and centres are scaled to length one (spherical k-means: Dhillon and
+        Modha, "Concept decompositions for large sparse text data using clustering", Machine
+        Learning 42, 2001). Distance and inertia are then those on the unit sphere, where
+        |x - c|² = 2 - 2·cos(x, c).
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -34,6 +39,7 @@ class KMeansParams(BaseModel):
     max_iter: Annotated[int, Field(ge=1)] = 300
     tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    metric: Literal["euclidean", "cosine"] = "euclidean"
 
     def check_init(self, n_features: int) -> None:
         """Refuse initial centres that do not suit the data.

@@ -11,37 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers, Partial, SumGrid
-from gpuseg.engine.shard import Shard
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.backends.base import Centers
+from gpuseg.engine.shard import Block, Shard
+from gpuseg.runtime.executor import Env
 
 
 def number(shard: Shard, env: Env, first_row: int) -> None:
     """Tell the shard how many rows of the data lie before it."""
     shard.first_row = first_row
-
-
-@dataclass(frozen=True)
-class Positions:
-    """Positions on the axis of cumulated weight that fall into one shard.
-
-    Attributes
-    ----------
-    at : float64 (m,)
-        From the start of the data.
-    before : float
-        Weight of all shards before this one.
-    """
-
-    at: NDArray[np.float64]
-    before: float
-
-
-def total_weight(shard: Shard, env: Env, magic: float) -> float:
-    """Return Σ w over the shard, each weight on the grid."""
-    if shard.weight is None:
-        return float(shard.n_rows)
-    return float(on_grid(shard.weight, magic).sum())
 
 
 def n_rows(shard: Shard, env: Env) -> int:
@@ -56,41 +33,24 @@ def source_row(shard: Shard, env: Env, row: int | None) -> int | None:
 
 def n_features(shard: Shard, env: Env) -> int:
     """Return the number of features."""
-    return int(shard.x.shape[1])
+    return shard.n_features
 
 
 def largest_weight(shard: Shard, env: Env) -> float | None:
     """Return max w, or None where every row weighs 1."""
-    if shard.weight is None:
+    if not shard.weighted:
         return None
-    return float(shard.weight.max(initial=0.0))
+    return max(shard.map_blocks(env, lambda block: float(block.weights().max(initial=0.0))))
 
 
 def weighted_squares(shard: Shard, env: Env, shift: NDArray[np.float32]) -> float:
     """Return Σ w·|x - shift|² over the shard; plain summation, for the progress line only."""
 
-    def block(rows: slice) -> float:
-        z = shard.x[rows].astype(np.float64) - shift
-        return float(shard_weight(shard, rows) @ (z * z).sum(axis=1))
+    def on(block: Block) -> float:
+        z = block.x.astype(np.float64) - shift
+        return float(block.weights() @ (z * z).sum(axis=1))
 
-    return sum(env.map_blocks(block, shard.n_rows))
-
-
-def lloyd(shard: Shard, env: Env, backend: str, centers: Centers, grid: SumGrid) -> Partial:
-    """Assign every row to its nearest centre and sum the rows of each."""
-    b = registry.get(backend)
-    total = Partial.zeros(len(grid.weight), *centers.values.shape)
-    for partial in env.map_blocks(
-        lambda rows: b.lloyd(
-            shard.x[rows],
-            None if shard.weight is None else shard.weight[rows],
-            centers,
-            grid,
-        ),
-        shard.n_rows,
-    ):
-        total.add(partial)
-    return total
+    return sum(shard.map_blocks(env, on))
 
 
 @dataclass
@@ -99,8 +59,8 @@ class Assigned:
 
     Attributes
     ----------
-    parts : float64 (2,)
-        Σ w·d², on a grid and on a finer one for what the first rounds off.
+    parts : float64 (levels,)
+        Σ w·d², on a grid and on finer ones for what the coarser round off.
     sizes : int64 (k,)
         Rows of each segment.
     """
@@ -110,8 +70,8 @@ class Assigned:
 
     @property
     def inertia(self) -> float:
-        """Σ w·d², float."""
-        return float(self.parts[0] + self.parts[1])
+        """Σ w·d²."""
+        return float(self.parts.sum())
 
     def merge(self, other: "Assigned") -> "Assigned":
         """Return the outcome for both sets of rows together."""
@@ -122,33 +82,45 @@ def assign(
     shard: Shard,
     env: Env,
     backend: str,
-    centers: Centers,
-    grid: tuple[float, float],
-    keep: bool,
-) -> Assigned:
-    """Assign every row, and with `keep` store labels and distances in the shard.
+    models: Sequence[tuple[Centers, tuple[float, ...]]],
+    keep: Sequence[int],
+) -> list[Assigned]:
+    """Assign every row by each model; store labels of models `keep`, and distances of the last.
 
-    The distance is √d², rounded to float32; inertia is the sum of w·d² in float64.
+    A model is its centres and the grids of its inertia. The distance is √d², rounded to
+    float32; inertia is the sum of w·d² in float64.
     """
     b = registry.get(backend)
-    k = centers.values.shape[0]
-    labels = np.empty(shard.n_rows, np.int32) if keep else None
-    distance = np.empty(shard.n_rows, np.float32) if keep else None
+    packed = [b.pack(centers) for centers, _ in models]
+    labels = {i: np.empty(shard.n_rows, np.int32) for i in keep}
+    distance = np.empty(shard.n_rows if keep else 0, np.float32)
 
-    def block(rows: slice) -> Assigned:
-        found, squares = b.nearest(shard.x[rows], centers)
-        if labels is not None and distance is not None:
-            with np.errstate(over="ignore"):  # beyond float32: infinitely far
-                labels[rows], distance[rows] = found, np.sqrt(squares)
-        terms = squares if shard.weight is None else shard.weight[rows] * squares
-        coarse = on_grid(terms, grid[0])
-        fine = on_grid(terms - coarse, grid[1])
-        sizes = np.bincount(found, minlength=k).astype(np.int64)
-        return Assigned(np.array([coarse.sum(), fine.sum()]), sizes)
+    def on(block: Block) -> list[Assigned]:
+        outcome = []
+        for i, (centers, grids) in enumerate(models):
+            found, squares = b.nearest(block.x, packed[i])
+            if i in labels:
+                labels[i][block.rows] = found
+            if keep and i == keep[-1]:
+                with np.errstate(over="ignore"):  # beyond float32: infinitely far
+                    distance[block.rows] = np.sqrt(squares)
+            terms = squares if block.weight is None else block.weight * squares
+            parts = []
+            for magic in grids:
+                part = on_grid(terms, magic)
+                parts.append(part.sum())
+                terms = terms - part
+            sizes = np.bincount(found, minlength=len(centers.values)).astype(np.int64)
+            outcome.append(Assigned(np.array(parts), sizes))
+        return outcome
 
-    total = reduce(Assigned.merge, env.map_blocks(block, shard.n_rows))
+    def merged(a: list[Assigned], b: list[Assigned]) -> list[Assigned]:
+        return [one.merge(other) for one, other in zip(a, b, strict=True)]
+
+    total = reduce(merged, shard.map_blocks(env, on))
     if keep:
-        shard.labels, shard.distance = labels, distance
+        shard.sweep = list(labels.values())
+        shard.labels, shard.distance = labels[keep[-1]], distance
     return total
 
 
@@ -197,41 +169,27 @@ class Rows:
 def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int) -> Rows:
     """Return the `count` rows of positive weight farthest from their centres; score is d²."""
     b = registry.get(backend)
+    packed = b.pack(centers)
 
-    def block(rows: slice) -> Rows:
-        labels, squares = b.nearest(shard.x[rows], centers)
-        weight = shard_weight(shard, rows)
-        index = np.arange(rows.start, rows.stop) + shard.first_row
-        found = Rows(index, shard.x[rows], weight, squares, labels)
+    def on(block: Block) -> Rows:
+        labels, squares = b.nearest(block.x, packed)
+        weight = block.weights()
+        index = np.arange(block.rows.start, block.rows.stop) + shard.first_row
+        found = Rows(index, block.x, weight, squares, labels)
         return found.take(np.flatnonzero(weight > 0)).highest(count)
 
     def merged(a: Rows, b: Rows) -> Rows:
         return Rows.concatenate([a, b]).highest(count)
 
-    return reduce(merged, env.map_blocks(block, shard.n_rows))
-
-
-def rows_at(shard: Shard, env: Env, magic: float, share: Positions) -> NDArray[np.float32]:
-    """Return the rows that lie at some positions on the axis of cumulated weight.
-
-    Row i covers the interval from the weight of all rows before it to that plus its own, so
-    a row of weight 5 is met exactly as often as 5 rows of weight 1.
-    """
-    if shard.weight is None:
-        index = np.floor(share.at - share.before).astype(np.int64)
-    else:
-        ends = share.before + np.cumsum(on_grid(shard.weight, magic))
-        index = np.searchsorted(ends, share.at, side="right")
-    return shard.x[np.minimum(index, shard.n_rows - 1)]
+    return reduce(merged, shard.map_blocks(env, on))
 
 
 def distinct(shard: Shard, env: Env, limit: int) -> NDArray[np.float32]:
     """Return the first `limit` distinct rows of positive weight, in their order."""
-    found = shard.x[:0]
-    for start in range(0, shard.n_rows, BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
-        block = shard.x[rows][shard_weight(shard, rows) > 0]
-        found = first_distinct(np.concatenate([found, block]), limit)
+    found = np.empty((0, shard.n_features), np.float32)
+    one_at_a_time = Env()
+    for own in shard.map_blocks(one_at_a_time, lambda block: block.x[block.weights() > 0]):
+        found = first_distinct(np.concatenate([found, own]), limit)
         if len(found) == limit:
             break
     return found
@@ -244,19 +202,7 @@ def first_distinct(x: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
     return kept
 
 
-def on_grid(values: NDArray[np.float64], magic: float | NDArray[np.float64]) -> NDArray[np.float64]:
+def on_grid(values: NDArray[np.float64], magic: float) -> NDArray[np.float64]:
     """Round to the grid of `engine.exact.grid_magic`, float64."""
     rounded: NDArray[np.float64] = (values + magic) - magic
     return rounded
-
-
-def shard_weight(shard: Shard, rows: slice = slice(None)) -> NDArray[np.float64]:
-    """Return the weights of some rows, float64."""
-    if shard.weight is None:
-        return np.ones(len(range(*rows.indices(shard.n_rows))))
-    return shard.weight[rows]
-
-
-def all_rows(shard: Shard, env: Env) -> tuple[NDArray[np.float32], NDArray[np.float64] | None]:
-    """Return the rows and weights of a shard; only for data small enough to seed from."""
-    return shard.x, shard.weight

@@ -28,12 +28,15 @@ class Recipe:
     missing : {"error", "drop", "mean", "median"}
     transform : names of `TRANSFORMS`, one for each feature
     scale : {"none", "standard", "robust", "minmax"}
+    unit : bool
+        Whether rows are scaled to length one at last, as the cosine wants them.
     """
 
     features: tuple[str, ...]
     missing: str
     transform: tuple[str, ...]
     scale: str
+    unit: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,16 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     if not filling and recipe.scale != "robust":
         summary = raw
         shift, scale = _shift_and_scale(executor, backend, recipe, summary)
-        preparation = replace(preparation, shift=shift, scale=scale)
+        preparation = replace(preparation, shift=shift, scale=scale, unit=recipe.unit)
         executor.update(columns.prepare, backend, preparation)
     else:
         executor.update(columns.prepare, backend, preparation)
         plain = Preparation.identity(len(recipe.features))
         summary = columns.merged(executor.run(columns.summarize, backend, plain.transform))
         shift, scale = _shift_and_scale(executor, backend, recipe, summary)
-        executor.update(columns.prepare, backend, replace(plain, shift=shift, scale=scale))
-        preparation = replace(preparation, shift=shift, scale=scale)
+        rest = replace(plain, shift=shift, scale=scale, unit=recipe.unit)
+        executor.update(columns.prepare, backend, rest)
+        preparation = replace(preparation, shift=shift, scale=scale, unit=recipe.unit)
     mean, variance = column_statistics(summary)
     return Prepared(preparation, raw, mean, np.sqrt(variance))
 

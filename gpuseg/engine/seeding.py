@@ -1,18 +1,12 @@
 """Initial centres: hashed, weighted, greedy k-means++ on a sample of the data.
 
-1. Sample. Up to `SAMPLE_ROWS` rows at random positions on the axis of cumulated weight, one
-   in each of as many equal intervals, the positions hashed from the seed. Neither the sharding
-   nor the order of any sum enters, and a row of weight 5 is met as 5 rows of weight 1 would
-   be. Data with no more rows than that is taken whole, with its weights.
-2. Seed. Greedy k-means++ on the sample (Arthur and Vassilvitskii, "k-means++: the advantages
-   of careful seeding", SODA 2007; several candidates a step as in its section 5).
-3. Refine. A few Lloyd iterations on the sample, from several seedings; the one with the least
-   inertia goes on to the whole data, which then needs few iterations.
+Greedy k-means++ (Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA
+2007; several candidates a step as in its section 5) chooses one row after the other. What it
+draws at a step does not depend on how many are still to come: the seeds of k centres are the
+first k of any longer sequence, so that a sweep over k seeds once.
 """
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,107 +14,74 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Backend
 from gpuseg.engine import passes
 from gpuseg.engine.hashing import uniform
-from gpuseg.engine.shard import Shard
-from gpuseg.runtime.executor import Executor
+from gpuseg.engine.sampling import Sample
 
-SAMPLE_ROWS = 32_768
-SAMPLE_ROWS_PER_CENTER = 64
+_CANDIDATES = 5
+"""Rows tried a step; scikit-learn tries 2 + ln k."""
 
-_SAMPLE_STREAM = 0
 _FIRST_RESTART_STREAM = 1
 
-
-@dataclass(frozen=True)
-class Sample:
-    """Rows that stand for the data in seeding.
-
-    Attributes
-    ----------
-    x : float32 (m, d)
-    weight : float64 (m,) or None
-    """
-
-    x: NDArray[np.float32]
-    weight: NDArray[np.float64] | None
-
-    def shard(self) -> Shard:
-        """Return the sample as a shard of its own."""
-        return Shard(self.x, self.weight)
+Distinct = Callable[[int], NDArray[np.float32]]
+"""Returns up to so many distinct rows of the whole data."""
 
 
-def draw_sample(
-    executor: Executor, n_rows: int, weights: list[float], magic: float, k: int, seed: int
-) -> Sample:
-    """Draw the sample of step 1.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows of the data.
-    weights : list of float
-        Σ w of each shard, exact on the grid of `magic`.
-    k : int
-        Number of centres to seed.
-    """
-    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_CENTER * k)
-    if n_rows <= size:
-        shards = executor.run(passes.all_rows)
-        weight = [w for _, w in shards if w is not None]
-        x = np.concatenate([x for x, _ in shards])
-        return Sample(x, np.concatenate(weight) if weight else None)
-    starts = np.concatenate([[0.0], np.cumsum(weights)])
-    at = (np.arange(size) + uniform(seed, _SAMPLE_STREAM, size)) * (starts[-1] / size)
-    shares = [
-        passes.Positions(at[(at >= low) & (at < high)], low)
-        for low, high in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-    ]
-    rows = executor.run(passes.rows_at, magic, each=shares)
-    return Sample(np.concatenate(rows), None)
-
-
-def seed_centers(
-    sample: Sample, backend: Backend, k: int, seed: int, restart: int,
-    distinct: Callable[[int], NDArray[np.float32]],
-) -> NDArray[np.float64]:  # fmt: skip
-    """Choose k rows of the sample by greedy k-means++.
+def plus_plus(
+    sample: Sample, backend: Backend, k: int, seed: int, restart: int
+) -> NDArray[np.float32]:
+    """Choose up to k rows of the sample by greedy k-means++, in the order chosen.
 
     Parameters
     ----------
     restart : int
         Other restarts draw other numbers.
-    distinct : callable
-        Returns up to so many distinct rows of the whole data; asked where the sample has
-        fewer than k.
 
     Returns
     -------
-    float64 (k, d)
-        Some of them equal where the data has fewer than k distinct rows.
+    float32 (m, d)
+        m is k, or less where the sample has fewer distinct rows.
     """
     weight = np.ones(len(sample.x)) if sample.weight is None else sample.weight
-    trials = 2 + int(math.log(k))
-    draws = uniform(seed, _FIRST_RESTART_STREAM + restart, k * trials).reshape(k, trials)
+    draws = uniform(seed, _FIRST_RESTART_STREAM + restart, k * _CANDIDATES).reshape(k, -1)
     chosen = [_positions(weight, draws[0, :1])[0]]
     nearest = _distances(backend, sample, chosen)[:, 0]
     for step in range(1, k):
         potential = weight * nearest
         if not potential.any():
-            return _with_distinct(sample.x[chosen], k, distinct)
+            break
         candidates = _positions(potential, draws[step])
         closer = np.minimum(nearest[:, None], _distances(backend, sample, candidates))
+        # Not weight @ closer: the order of a BLAS's additions depends on the processor.
         best = int((weight[:, None] * closer).sum(axis=0).argmin())
         chosen.append(candidates[best])
         nearest = closer[:, best]
-    return sample.x[chosen].astype(np.float64)
+    return sample.x[chosen]
 
 
-def random_centers(
-    sample: Sample, k: int, seed: int, restart: int, distinct: Callable[[int], NDArray[np.float32]]
-) -> NDArray[np.float64]:
-    """Choose k distinct rows of the sample at random; see `seed_centers`."""
-    usable = sample.x if sample.weight is None else sample.x[sample.weight > 0]
-    order = np.argsort(uniform(seed, _FIRST_RESTART_STREAM + restart, len(usable)), kind="stable")
-    return _with_distinct(passes.first_distinct(usable[order], k), k, distinct)
+def at_random(sample: Sample, k: int, seed: int, restart: int) -> NDArray[np.float32]:
+    """Choose up to k distinct rows of the sample at random, each as likely as its weight says.
+
+    Successive sampling by exponential keys: Efraimidis and Spirakis, "Weighted random sampling
+    with a reservoir", Information Processing Letters 97 (2006).
+    """
+    draws = uniform(seed, _FIRST_RESTART_STREAM + restart, len(sample.x))
+    keys = -np.log1p(-draws)
+    if sample.weight is not None:
+        keys = keys / sample.weight
+    chosen: NDArray[np.float32] = sample.x[np.argsort(keys, kind="stable")[:k]]
+    return chosen
+
+
+def filled(chosen: NDArray[np.float32], k: int, distinct: Distinct) -> NDArray[np.float64]:
+    """Return the first k of the rows chosen, filled up with further distinct rows of the data.
+
+    Data with fewer than k distinct rows gives each of them a centre, and the first one the
+    rest: of equal centres only the lowest index gets rows.
+    """
+    centers = chosen[:k]
+    if len(centers) < k:
+        centers = passes.first_distinct(np.concatenate([centers, distinct(k)]), k)
+    same = np.repeat(centers[:1], k - len(centers), axis=0)
+    return np.concatenate([centers, same]).astype(np.float64)
 
 
 def _positions(mass: NDArray[np.float64], draws: NDArray[np.float64]) -> list[int]:
@@ -134,17 +95,3 @@ def _positions(mass: NDArray[np.float64], draws: NDArray[np.float64]) -> list[in
 
 def _distances(backend: Backend, sample: Sample, rows: list[int]) -> NDArray[np.float64]:
     return backend.squared_distances(sample.x, sample.x[rows].astype(np.float64))
-
-
-def _with_distinct(
-    centers: NDArray[np.float32], k: int, distinct: Callable[[int], NDArray[np.float32]]
-) -> NDArray[np.float64]:
-    """Fill up to k centres with further distinct rows of the whole data.
-
-    Data with fewer than k distinct rows gives each of them a centre, and the first one the
-    rest: of equal centres only the lowest index gets rows.
-    """
-    if len(centers) < k:
-        centers = passes.first_distinct(np.concatenate([centers, distinct(k)]), k)
-    filled = np.concatenate([centers, np.repeat(centers[:1], k - len(centers), axis=0)])
-    return filled.astype(np.float64)

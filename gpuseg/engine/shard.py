@@ -1,15 +1,44 @@
-"""A shard: the rows that one worker owns."""
+"""A shard: the rows that one worker owns, and what it remembers about them."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.runtime.executor import BLOCK_ROWS, Env
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive rows of a shard.
+
+    Attributes
+    ----------
+    x : float32 (m, d), C-order
+    weight : float64 (m,) or None
+    rows : slice
+        Their place in the shard.
+    """
+
+    x: NDArray[np.float32]
+    weight: NDArray[np.float64] | None
+    rows: slice
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weights, ones where every row weighs 1."""
+        return np.ones(len(self.x)) if self.weight is None else self.weight
+
 
 @dataclass
 class Shard:
-    """A run of consecutive rows of the data, resident on one worker.
+    """A run of consecutive rows of the data, resident in the memory of one worker.
+
+    The engine reads rows through `map_blocks` alone, so that a shard may also be one whose
+    rows are not in memory (`data.stream`).
 
     Attributes
     ----------
@@ -25,8 +54,12 @@ class Shard:
         Segment of each row, once assigned.
     distance : float32 (n,) or None
         Distance of each row to its centre, in scaled units, once assigned.
+    sweep : list of int32 (n,)
+        The labels of every model that was to be kept; the last are `labels`.
     source : object
         Where the rows were read from; the engine does not look at it.
+    cache : dict
+        What may be forgotten at any time without changing an answer.
     """
 
     x: NDArray[np.float32]
@@ -35,13 +68,43 @@ class Shard:
     kept: NDArray[np.bool_] | None = None
     labels: NDArray[np.int32] | None = None
     distance: NDArray[np.float32] | None = None
+    sweep: list[NDArray[np.int32]] = field(default_factory=list)
     source: Any = None
+    cache: dict[str, Any] = field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:
         """Number of rows, int."""
         return int(self.x.shape[0])
 
+    @property
+    def n_features(self) -> int:
+        """Number of features, int."""
+        return int(self.x.shape[1])
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the rows have weights."""
+        return self.weight is not None
+
+    def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
+        """Call `function` on blocks that cover the shard; results in the order of the rows.
+
+        Without rows it is called once, on an empty block.
+        """
+
+        def on(rows: slice) -> R:
+            weight = None if self.weight is None else self.weight[rows]
+            return function(Block(self.x[rows], weight, rows))
+
+        starts = range(0, max(self.n_rows, 1), BLOCK_ROWS)
+        return env.map(on, [slice(i, min(i + BLOCK_ROWS, self.n_rows)) for i in starts])
+
+    def prepare(self, env: Env, change: Callable[[NDArray[np.float32]], None]) -> None:
+        """Change all rows in place, block by block."""
+        for _ in self.map_blocks(env, lambda block: change(block.x)):
+            pass
+
     def source_row(self, row: int) -> int:
-        """Return which row read is row `row` of `x`; they differ where rows were dropped."""
+        """Return which row read is row `row` of the shard; they differ where rows were dropped."""
         return row if self.kept is None else int(np.flatnonzero(self.kept)[row])

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import secrets
 import warnings
+from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
@@ -15,13 +18,18 @@ from sklearn.base import (
     TransformerMixin,
 )
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.backends import registry
-from gpuseg.engine.kmeans import fit_kmeans
+from gpuseg.backends.base import Centers
+from gpuseg.engine import minibatch
+from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
 from gpuseg.engine.params import KMeansParams
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
+from gpuseg.estimators import lazily
+from gpuseg.estimators.fitting import fit_all
+from gpuseg.estimators.inputs import as_matrix, as_weights, refuse_not_finite, unit_rows
 from gpuseg.runtime.executor import InProcess
 from gpuseg.validation import validated
 
@@ -47,6 +55,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Stop when Σ|Δcentre|² <= tol × mean feature variance.
     random_state : int, numpy.random.RandomState or None, default None
         None draws a fresh seed for each fit.
+    metric : {"euclidean", "cosine"}, default "euclidean"
+        With "cosine", rows and centres are scaled to length one (spherical k-means); distances
+        and inertia are those on the unit sphere.
     backend : {"auto", "numpy", "numba"}, default "auto"
         There is no fallback: a backend that cannot run here is an error.
     n_threads : int or None, default None
@@ -55,7 +66,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     Attributes
     ----------
     cluster_centers_ : float64 (n_clusters, n_features), in the units of X
-    labels_ : int32 (n_samples,), always equal to ``predict(X)``; ties go to the lowest index
+    labels_ : int32 (n_samples,), always equal to ``predict(X)``; ties go to the lowest index.
+        After fitting a Dask collection, a lazy Dask array
     inertia_ : float, Σ w·|x - centre|², summed exactly in float64
     n_iter_ : int
     n_features_in_ : int
@@ -68,6 +80,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
     """
 
+    _centers: Centers
+    _weight: NDArray[np.float64]
+
     def __init__(
         self,
         n_clusters: int = 8,
@@ -77,6 +92,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         max_iter: int = 300,
         tol: float = 1e-4,
         random_state: Any = None,
+        metric: str = "euclidean",
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
@@ -86,79 +102,161 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self.max_iter = max_iter
         self.tol = tol
         self.random_state = random_state
+        self.metric = metric
         self.backend = backend
         self.n_threads = n_threads
 
-    def fit(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: ArrayLike,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        client: Any = None,
+    ) -> Self:
         """Fit to X.
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features); held as float32, C-order
+        X : array-like (n_samples, n_features), frame, Arrow table or Dask collection
+            Read as float32; a C-order float32 array without a copy. Dask arrays and frames stay
+            on the workers.
         y : ignored, for scikit-learn's sake
         sample_weight : array-like (n_samples,), finite, >= 0, default None (ones)
+        client : distributed.Client or None
+            For Dask collections; None means the current one.
 
         Raises
         ------
         JobError
             For a parameter outside its rule; a ValueError.
         DataError
-            For fewer rows than clusters and for unusable weights; a ValueError.
+            For fewer rows than clusters, columns that are not numbers and unusable weights; a
+            ValueError.
         ResourceError
-            For a backend that cannot run here.
+            For a backend that cannot run here, and a Dask collection without a client.
         """
+        fit_all([self], X, sample_weight, client)
+        return self
+
+    def partial_fit(
+        self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Take one more batch of a stream into the centres.
+
+        Each centre stays the mean of all rows that were ever given to it: rows are assigned to
+        the centres as they are, then the centres move (MacQueen, "Some methods for
+        classification and analysis of multivariate observations", 1967, batch by batch). The
+        first batch seeds, and must have at least n_clusters rows; after `fit`, the batches go on
+        from there. `labels_` and `inertia_` are those of the last batch.
+
+        Parameters and errors are those of `fit`; Dask collections are not streams.
+        """
+        if lazily.is_collection(X):
+            raise DataError(
+                "partial_fit takes one batch in memory, and X is a Dask collection: use fit, or "
+                "give its parts one by one"
+            )
         params = self._params()
         choice = registry.choose(self.backend)
-        x = validate_data(self, X, dtype=np.float32, order="C")
-        params.check_init(x.shape[1])
-        shard = Shard(x, _checked_weight(sample_weight, x.shape[0]))
-        executor = InProcess(self.n_threads)
-        executor.place(lambda own, env: own, [shard])
-        fit = fit_kmeans(executor, params, choice.name)
-        if fit.n_distinct < params.n_clusters:
-            warnings.warn(
-                f"n_clusters = {params.n_clusters}, but X has only {fit.n_distinct} distinct rows; "
-                f"the other clusters are empty. Use n_clusters <= {fit.n_distinct}",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        self.cluster_centers_ = fit.centers.values
-        self._centers = fit.centers
-        self.labels_ = shard.labels
-        self.inertia_ = fit.inertia
-        self.n_iter_ = fit.n_iter
+        begun = hasattr(self, "cluster_centers_")
+        x = self._matrix(X, reset=not begun)
+        batch = Shard(x, as_weights(sample_weight, len(x)))
+        if not begun:
+            params.check_init(x.shape[1])
+            self._take(self._fit_shard(batch, [params.model_copy(update={"max_iter": 1})])[0])
+            self._weight = np.zeros_like(self._weight)
+        executor = self._placed(batch)
+        moved = minibatch.update(executor, choice.name, self._centers, self._weight, params.metric)
+        self._centers, self._weight, self.inertia_ = moved.centers, moved.weight, moved.inertia
+        self.cluster_centers_, self.labels_ = moved.centers.values, batch.labels
+        self.n_steps_ = getattr(self, "n_steps_", 0) + 1
         self.backend_, self.backend_why_ = choice.name, choice.why
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the nearest centre of each row, int32 (n_samples,)."""
-        x = self._checked(X)
+        """Return the nearest centre of each row, int32 (n_samples,); lazy for Dask collections."""
+        check_is_fitted(self)
+        if lazily.is_collection(X):
+            lazy: NDArray[np.int32] = lazily.mapped(
+                X, self._without_labels().predict, np.int32, None
+            )
+            return lazy
         backend = registry.get(self.backend_)
-        env = InProcess(self.n_threads).env
-        blocks = env.map_blocks(lambda rows: backend.nearest(x[rows], self._centers)[0], len(x))
-        return np.concatenate(list(blocks))
+        packed = backend.pack(self._centers)
+        blocks = self._map_blocks(X, lambda block: backend.nearest(block.x, packed)[0])
+        return np.concatenate(blocks)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return the distance of each row to each centre, float64 (n_samples, n_clusters)."""
-        x = self._checked(X)
+        check_is_fitted(self)
+        if lazily.is_collection(X):
+            light = self._without_labels()
+            lazy: NDArray[np.float64] = lazily.mapped(
+                X, light.transform, np.float64, self._n_features_out
+            )
+            return lazy
         backend = registry.get(self.backend_)
-        return np.sqrt(backend.squared_distances(x, self.cluster_centers_))
+        centers = self.cluster_centers_
+        squares = self._map_blocks(X, lambda block: backend.squared_distances(block.x, centers))
+        distances: NDArray[np.float64] = np.sqrt(np.concatenate(squares))
+        return distances
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return minus Σ w·|x - nearest centre|², by plain summation."""
-        x = self._checked(X)
-        _, squares = registry.get(self.backend_).nearest(x, self._centers)
-        weight = _checked_weight(sample_weight, len(x))
+        check_is_fitted(self)
+        backend = registry.get(self.backend_)
+        packed = backend.pack(self._centers)
+        squares = np.concatenate(
+            self._map_blocks(X, lambda block: backend.nearest(block.x, packed)[1])
+        )
+        weight = as_weights(sample_weight, len(squares))
         return -float(squares.sum() if weight is None else weight @ squares)
 
     @property
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[0])
 
-    def _checked(self, X: ArrayLike) -> NDArray[np.float32]:
-        check_is_fitted(self)
-        x: NDArray[np.float32] = validate_data(self, X, dtype=np.float32, order="C", reset=False)
-        return x
+    def _without_labels(self) -> Self:
+        """Return a copy that is light to send to a worker."""
+        light = copy(self)
+        light.__dict__.pop("labels_", None)
+        return light
+
+    def _map_blocks(self, X: ArrayLike, function: Any) -> list[Any]:
+        x = self._matrix(X, reset=False)
+        refuse_not_finite(x)
+        return list(Shard(x).map_blocks(InProcess(self.n_threads).env, function))
+
+    def _matrix(self, X: Any, reset: bool) -> NDArray[np.float32]:
+        """Return X as float32 rows; for the cosine as ones of length one."""
+        x = as_matrix(X, self, reset)
+        if self.metric != "cosine":
+            return x
+        return unit_rows(x, registry.choose(self.backend).name, InProcess(self.n_threads).env)
+
+    def _placed(self, shard: Shard) -> InProcess:
+        executor = InProcess(self.n_threads)
+        executor.place(lambda own, env: own, [shard])
+        return executor
+
+    def _fit_shard(self, shard: Shard, models: Sequence[KMeansParams]) -> list[KMeansFit]:
+        spare = psutil.virtual_memory().available // 4
+        backend = registry.choose(self.backend).name
+        return sweep_kmeans(self._placed(shard), models, backend, spare_bytes=spare, keep_all=True)
+
+    def _take(self, fit: KMeansFit) -> None:
+        """Set the fitted attributes."""
+        if fit.n_distinct < self.n_clusters:
+            warnings.warn(
+                f"n_clusters = {self.n_clusters}, but X has only {fit.n_distinct} distinct rows; "
+                f"the other clusters are empty. Use n_clusters <= {fit.n_distinct}",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        self.cluster_centers_ = fit.centers.values
+        self._centers, self._weight = fit.centers, fit.weight
+        self.inertia_, self.n_iter_ = fit.inertia, fit.n_iter
 
     def _params(self) -> KMeansParams:
         values = {name: getattr(self, name) for name in KMeansParams.model_fields}
@@ -183,15 +281,3 @@ def _seed(random_state: Any) -> Any:
 def _plain(value: Any) -> Any:
     """Return Python's own number for a NumPy scalar: the rules are strict about types."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _checked_weight(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | None:
-    if weight is None:
-        return None
-    w = np.asarray(weight, dtype=np.float64)
-    if w.shape != (n_rows,):
-        raise DataError(f"sample_weight has shape {w.shape}: must be ({n_rows},), one for each row")
-    if not np.isfinite(w).all() or (w < 0).any():
-        bad = int(np.flatnonzero(~(np.isfinite(w) & (w >= 0)))[0])
-        raise DataError(f"sample_weight[{bad}] = {w[bad]}: must be finite and >= 0")
-    return w

@@ -193,6 +193,8 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("Converged", "yes" if result["converged"] else _unconverged(result)))
     if "inertia" in result:
         facts.append(("Inertia", fmt.number(result["inertia"])))
+    if manifest.get("sweep"):
+        facts.append(("Sweep", _sweep(manifest)))
     prepare = manifest["job"]["prepare"]
     weight = manifest["job"]["input"].get("weight")
     workers = fmt.count(executor["n_workers"], "worker")
@@ -204,8 +206,19 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Backend", f"{backend['name']}: {backend['why']}"),
         ("Devices", "; ".join(manifest["devices"])),
         ("Executor", f"{executor['cluster']}, {workers} of {threads}"),
+        *(
+            [("Rows", f"{executor['rows_are']}: {executor['why']}")]
+            if "rows_are" in executor
+            else []
+        ),
         ("Versions", _versions(manifest)),
     ]
+
+
+def _sweep(manifest: Mapping[str, Any]) -> str:
+    """Say what each number of segments came to; the report shows the last."""
+    tried = [f"{own['n_clusters']}: {fmt.number(own['inertia'])}" for own in manifest["sweep"]]
+    return f"inertia by number of segments: {', '.join(tried)}; shown here: the last"
 
 
 def _unconverged(result: Mapping[str, Any]) -> str:

@@ -22,6 +22,41 @@ _PROCESS_BYTES = 350 * 2**20
 _WORK_BYTES_PER_THREAD = 32 * 2**20
 """Batches being decoded, blocks being assigned, parts being written."""
 
+_ID_BYTES = 24
+"""Of each id passing through: its hash, its place among the sorted, and the sorted copy."""
+
+_RESULT_BYTES = 8
+"""Of each row: int32 label and float32 distance; before that, what a run remembers of it."""
+
+_MOST_ID_TURNS = 16
+
+_USABLE = 0.9
+"""Share of a limit that a forecast may fill: Dask ends a worker at 95 % of it."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How workers hold their rows.
+
+    Attributes
+    ----------
+    mode : {"resident", "streamed"}
+        In memory, or decoded from Parquet in every pass.
+    why : str
+    bytes : int
+        Memory that the busiest worker will take at its peak.
+    spare_bytes : int
+        What it may take beyond its rows to remember what saves work.
+    id_turns : int
+        In how many turns the ids are checked, to save memory.
+    """
+
+    mode: str
+    why: str
+    bytes: int
+    spare_bytes: int
+    id_turns: int
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -33,8 +68,8 @@ class Forecast:
     choice : Choice
         The backend, and why.
     cluster : ClusterSpec
-    worker_bytes : int
-        Memory that the busiest worker will take.
+    memory : MemoryPlan or None
+        None where the workers are not known yet.
     recipe : Recipe
         The preparation, feature by feature.
     target : Storage
@@ -44,7 +79,7 @@ class Forecast:
     dataset: Dataset
     choice: Choice
     cluster: ClusterSpec
-    worker_bytes: int
+    memory: MemoryPlan | None
     recipe: Recipe
     target: Storage
 
@@ -60,7 +95,9 @@ class Forecast:
             "backend": {"name": self.choice.name, "why": self.choice.why},
             "workers": self.cluster.workers if self.cluster.is_ours else None,
             "threads_per_worker": self.cluster.threads if self.cluster.is_ours else None,
-            "estimated_bytes_per_worker": self.worker_bytes if self.cluster.is_ours else None,
+            "rows_are": self.memory and self.memory.mode,
+            "rows_why": self.memory and self.memory.why,
+            "estimated_bytes_per_worker": self.memory and self.memory.bytes,
         }
 
 
@@ -78,9 +115,13 @@ def forecast(spec: JobSpec) -> Forecast:
     storage = Storage.at(spec.input.path, spec.input.storage_options, "input.path")
     dataset = open_dataset(storage, spec.input.features, spec.input.id, spec.input.weight)
     recipe = Recipe(
-        dataset.features, spec.prepare.missing, _transforms(spec, dataset), spec.prepare.scale
+        dataset.features,
+        spec.prepare.missing,
+        _transforms(spec, dataset),
+        spec.prepare.scale,
+        spec.segment.metric == "cosine",
     )
-    spec.segment.check_init(len(dataset.features))
+    spec.segment.models()[0].check_init(len(dataset.features))
     runtime = spec.runtime
     cluster = ClusterSpec(
         runtime.cluster,
@@ -88,14 +129,12 @@ def forecast(spec: JobSpec) -> Forecast:
         runtime.threads_per_worker,
         None if runtime.memory_limit is None else int(runtime.memory_limit),
     )
-    if cluster.is_ours:
-        check_memory(dataset, cluster, cluster.workers)
+    memory = plan_memory(dataset, cluster, cluster.workers) if cluster.is_ours else None
     target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(storage, target)
     with reaching("output.path", target.url):
         check_free(target, spec.output.overwrite)
-    worker = worker_bytes(dataset, cluster.workers, cluster.threads)
-    return Forecast(dataset, choice, cluster, worker, recipe, target)
+    return Forecast(dataset, choice, cluster, memory, recipe, target)
 
 
 def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
@@ -123,55 +162,51 @@ def _refuse_overlap(source: Storage, target: Storage) -> None:
         )
 
 
-def worker_bytes(dataset: Dataset, workers: int, threads: int) -> int:
-    """Return the bytes of memory that the busiest worker will take at its peak.
-
-    Resident: float32 features, int32 label, float32 distance, and the weight. At the end the
-    hashes of the ids pass through: they, their buckets and the sorted copy, 8 bytes each.
-    """
-    plans = dataset.plan_shards(workers, drop_missing=False)
-    rows = max(plan.rows for plan in plans)
-    resident = 4 * len(dataset.features) + 8 + (8 if dataset.weight else 0)
-    passing = 24 if dataset.id else 0
-    return rows * (resident + passing) + threads * _WORK_BYTES_PER_THREAD + _PROCESS_BYTES
-
-
-def check_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> None:
-    """Refuse a job whose shards do not fit the limit of their workers.
+def plan_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> MemoryPlan:
+    """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
 
     Raises
     ------
     ResourceError
-        With the forecast, the limit, and the number of workers that would do.
+        Where not even streaming fits the limit; with the forecast and what would do.
     """
-    needed = worker_bytes(dataset, workers, cluster.threads)
-    limit = cluster.memory_limit
-    if limit is None:
-        _check_machine(needed, workers, cluster)
-        return
-    if needed <= limit:
-        return
+    rows = max(plan.rows for plan in dataset.plan_shards(workers, drop_missing=False))
+    limit, whose = _limit(cluster, workers)
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
-    if limit > fixed:
-        enough = -(-(needed - fixed) * workers // (limit - fixed))
+    columns = len(dataset.features) + (2 if dataset.weight else 0)
+    resident = fixed + rows * (4 * columns + _RESULT_BYTES)
+    ids = rows * _ID_BYTES if dataset.id else 0
+    if resident + ids <= limit:
+        why = f"{_size(resident + ids)} a worker, within {whose}"
+        spare = min(limit - resident, resident)
+        return MemoryPlan("resident", why, resident + ids, spare, 1)
+    groups = cluster.threads * dataset.largest_group_bytes
+    streamed = fixed + groups + rows * (_RESULT_BYTES + 1)
+    turns = -(-ids // max(limit - streamed, 1)) if ids else 1
+    if streamed <= limit and turns <= _MOST_ID_TURNS:
+        why = f"in memory they would take {_size(resident + ids)} a worker, beyond {whose}"
+        return MemoryPlan("streamed", why, streamed + ids // turns, 0, turns)
+    needed = streamed + ids // _MOST_ID_TURNS
+    if limit > fixed + groups:
+        enough = -(-(needed - fixed - groups) * workers // (limit - fixed - groups))
         step = f"use about {enough} workers (runtime.n_workers), or a higher limit"
     else:
-        step = f"a worker alone takes {_size(fixed)}: use a higher limit"
+        step = f"a worker alone takes {_size(fixed + groups)}: use a higher limit"
     raise ResourceError(
-        f"runtime.memory_limit = {_size(limit)} a worker: the largest of {workers} shards needs "
-        f"about {_size(needed)}; {step}"
+        f"{whose} a worker: the largest of {workers} shards needs about {_size(needed)}, even "
+        f"with its rows streamed from Parquet; {step}"
     )
 
 
-def _check_machine(needed: int, workers: int, cluster: ClusterSpec) -> None:
-    """Refuse workers of ours that do not fit into what memory this machine has left."""
-    available = psutil.virtual_memory().available
-    if cluster.is_ours and needed * workers > available:
-        raise ResourceError(
-            f"{workers} workers need about {_size(needed)} each, and this machine has "
-            f"{_size(available)} left; use fewer features, or the workers of more machines "
-            "(runtime.cluster = 'tcp://…')"
-        )
+def _limit(cluster: ClusterSpec, workers: int) -> tuple[int, str]:
+    """Return the memory a worker may take, and in words who says so."""
+    if cluster.memory_limit is not None:
+        usable = int(cluster.memory_limit * _USABLE)
+        return usable, f"runtime.memory_limit = {_size(cluster.memory_limit)}"
+    if not cluster.is_ours:
+        return 2**63, "the memory of its machine"
+    share = psutil.virtual_memory().available // workers
+    return share, f"the {_size(share)} that this machine has left for each"
 
 
 def _size(count: float) -> str:

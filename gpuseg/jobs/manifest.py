@@ -29,12 +29,17 @@ class Facts:
     spec: JobSpec
     plan: Forecast
     prepared: Prepared
-    fit: KMeansFit
+    fits: Sequence[KMeansFit]
     model: Model
     parts: Sequence[Part]
     digest: int
     executor: Mapping[str, Any]
     warnings: Sequence[str]
+
+    @property
+    def fit(self) -> KMeansFit:
+        """The fit whose segments were written."""
+        return self.fits[-1]
 
 
 def build(
@@ -63,11 +68,13 @@ def build(
         },
         "result": {
             "algorithm": facts.spec.segment.algorithm,
-            "n_clusters": facts.spec.segment.n_clusters,
+            "metric": facts.spec.segment.metric,
+            "n_clusters": len(fit.sizes),
             "n_iter": fit.n_iter,
             "converged": fit.converged,
             "inertia": fit.inertia,
         },
+        "sweep": _sweep(facts),
         "seconds": rounded(seconds),
         "features": _features(facts),
         "segments": _segments(facts),
@@ -76,6 +83,23 @@ def build(
         ],
         "warnings": list(facts.warnings),
     }
+
+
+def _sweep(facts: Facts) -> list[dict[str, Any]]:
+    """Return a line for each number of clusters, where there are several."""
+    if len(facts.fits) == 1:
+        return []
+    return [
+        {
+            "n_clusters": len(fit.sizes),
+            "inertia": fit.inertia,
+            "n_iter": fit.n_iter,
+            "converged": fit.converged,
+            "smallest": int(fit.sizes.min()),
+            "thread_seconds": round(fit.seconds, 3),
+        }
+        for fit in facts.fits
+    ]
 
 
 def rounded(seconds: Mapping[str, float]) -> dict[str, float]:

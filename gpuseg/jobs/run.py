@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,14 +25,17 @@ from gpuseg.data.output import MANIFEST, Output, Staging, as_json, cannot_write
 from gpuseg.data.publish import open_output
 from gpuseg.data.shards import load_shard
 from gpuseg.data.storage import reaching
+from gpuseg.data.stream import open_stream
 from gpuseg.data.writer import Part, write_parts
 from gpuseg.engine import columns, passes
-from gpuseg.engine.kmeans import KMeansFit, OnIteration, fit_kmeans
+from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
+from gpuseg.engine.lloyd import OnIteration
+from gpuseg.engine.measure import measured_as_prepared
 from gpuseg.engine.preparation import Prepared, fit_preparation
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.insight.report import render_report
 from gpuseg.jobs import manifest as manifests
-from gpuseg.jobs.forecast import Forecast, check_memory, forecast
+from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.model import Model
 from gpuseg.runtime.cluster import open_executor
@@ -53,11 +57,15 @@ class RunResult:
     manifest : dict
         As written to ``_manifest.json``.
     model : Model
+        The one whose segments were written.
+    models : list of Model
+        One for each number of clusters of a sweep; the last is `model`.
     """
 
     path: str
     manifest: dict[str, Any]
     model: Model
+    models: list[Model]
 
 
 def run(
@@ -93,6 +101,7 @@ class _Run:
         self.run_id = f"{self.started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
         self.warnings: list[str] = []
         self.digest = 0
+        self.memory: MemoryPlan
 
     def run(self) -> RunResult:
         urls = f"{self.spec.input.path} → {self.spec.output.path}"
@@ -115,37 +124,33 @@ class _Run:
         with progress.stage("start"):
             executor = stack.enter_context(open_executor(plan.cluster, progress.report))
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
-        with progress.stage("fit", None, "iterations") as stage:  # 4
-            fit = fit_kmeans(executor, spec.segment.params(), plan.choice.name, _noting(stage))
-            _refuse_few_distinct(fit, spec.segment.n_clusters)
-        if not fit.converged:
-            self._warn(
-                f"not converged after {fit.n_iter} iterations; raise segment.max_iter = "
-                f"{spec.segment.max_iter}, or segment.tol = {spec.segment.tol:g}"
-            )
+        fits = self._fit(executor, plan, prepared)  # 4
         parts = self._write(executor, plan.dataset, output.staging)  # 5
-        model = Model(plan.dataset.features, prepared.preparation, fit.centers)
+        models = [Model(plan.dataset.features, prepared.preparation, fit.centers) for fit in fits]
         facts = manifests.Facts(
             spec,
             plan,
             prepared,
-            fit,
-            model,
+            fits,
+            models[-1],
             parts,
             self.digest,
-            executor.describe(),
+            {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
             self.warnings,
         )
         content = manifests.build(facts, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 6
-            _publish(output, content, model, parts)
-        return RunResult(spec.output.path, content, model)
+            _publish(output, content, models, parts)
+        return RunResult(spec.output.path, content, models[-1], models)
 
     def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
         dataset, drop = plan.dataset, plan.recipe.missing == "drop"
         workers = len(executor.workers())
-        if not plan.cluster.is_ours:
-            check_memory(dataset, plan.cluster, workers)
+        self.memory = plan_memory(dataset, plan.cluster, workers)
+        if self.memory.mode == "streamed":
+            self.progress.message(
+                f"note: rows are streamed from Parquet in every pass: {self.memory.why}"
+            )
         shard_plans = dataset.plan_shards(workers, drop_missing=drop)
         if len(shard_plans) < workers:
             self.progress.message(
@@ -153,7 +158,9 @@ class _Run:
                 f"{len(shard_plans)} workers have rows"
             )
         with self.progress.stage("read", dataset.rows):
-            executor.place(load_shard, shard_plans)
+            executor.place(
+                load_shard if self.memory.mode == "resident" else open_stream, shard_plans
+            )
         with self.progress.stage("prepare"):
             sizes = executor.run(passes.n_rows)
             starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
@@ -171,6 +178,29 @@ class _Run:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
         return prepared
 
+    def _fit(self, executor: Executor, plan: Forecast, prepared: Prepared) -> list[KMeansFit]:
+        rules, backend = self.spec.segment, plan.choice.name
+        with self.progress.stage("fit", None, "iterations") as stage:
+            measured = measured_as_prepared(executor, backend, prepared)
+            fits = sweep_kmeans(
+                executor, rules.models(), backend, _noting(stage), self.memory.spare_bytes, measured
+            )
+            for fit in fits:
+                _refuse_few_distinct(fit)
+        for fit in fits:
+            if not fit.converged:
+                whose = f"n_clusters = {len(fit.sizes)}: " if len(fits) > 1 else ""
+                self._warn(
+                    f"{whose}not converged after {fit.n_iter} iterations; raise "
+                    f"segment.max_iter = {rules.max_iter}, or segment.tol = {rules.tol:g}"
+                )
+        if len(fits) > 1:
+            self.progress.message(
+                f"note: the segments written are those of n_clusters = {len(fits[-1].sizes)}, the "
+                "largest; all models are in _models, their inertia in the manifest"
+            )
+        return fits
+
     def _write(self, executor: Executor, dataset: Dataset, staging: Staging) -> list[Part]:
         with self.progress.stage("write", dataset.rows):
             parts = [p for own in executor.run(write_parts, staging) for p in own]
@@ -182,14 +212,23 @@ class _Run:
                 )
         if dataset.id is not None:
             with self.progress.stage("check ids"):
-                n_pieces = _ID_PIECES * executor.n_shards
-                repeated = sum(executor.exchange(split_ids, count_repeated, n_pieces))
+                repeated = self._repeated_ids(executor)
             if repeated:
                 self._warn(
                     f"input.id = '{dataset.id}': {repeated:,} rows repeat an id that another row "
                     "has; each row has its own line in the output"
                 )
         return parts
+
+    def _repeated_ids(self, executor: Executor) -> int:
+        n_pieces, turns = _ID_PIECES * executor.n_shards, self.memory.id_turns
+        return sum(
+            count
+            for turn in range(turns)
+            for count in executor.exchange(
+                partial(split_ids, turn=turn, turns=turns), count_repeated, n_pieces
+            )
+        )
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -206,7 +245,8 @@ def _noting(stage: Stage) -> OnIteration:
     return note
 
 
-def _refuse_few_distinct(fit: KMeansFit, n_clusters: int) -> None:
+def _refuse_few_distinct(fit: KMeansFit) -> None:
+    n_clusters = len(fit.sizes)
     if fit.n_distinct < n_clusters:
         raise DataError(
             f"segment.n_clusters = {n_clusters}, but the data has only {fit.n_distinct} distinct "
@@ -215,8 +255,16 @@ def _refuse_few_distinct(fit: KMeansFit, n_clusters: int) -> None:
         )
 
 
-def _publish(output: Output, content: dict[str, Any], model: Model, parts: Sequence[Part]) -> None:
-    files = {f"_model/{name}": data for name, data in model.files().items()}
+def _publish(
+    output: Output, content: dict[str, Any], models: Sequence[Model], parts: Sequence[Part]
+) -> None:
+    files = {f"_model/{name}": data for name, data in models[-1].files().items()}
+    if len(models) > 1:
+        for model in models:
+            own = model.files().items()
+            files.update(
+                {f"_models/{len(model.centers.values)}/{name}": data for name, data in own}
+            )
     files["_report.html"] = render_report(content).encode()
     files[MANIFEST] = as_json(content)
     try:

@@ -33,6 +33,25 @@ def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
 
 Memory = Annotated[ByteSize, WrapValidator(_size)]
 
+_COUNTS_RULE = (
+    "must be a number >= 1, the [first, last] of a range, or a list of at least three that rises"
+)
+
+
+def _counts(value: Any, parse: Callable[[Any], int | list[int]]) -> int | list[int]:
+    try:
+        counts = parse(value)
+    except ValueError:
+        raise ValueError(_COUNTS_RULE) from None
+    if isinstance(counts, int):
+        return counts
+    if len(counts) < 2 or counts != sorted(set(counts)) or counts[0] < 1:
+        raise ValueError(_COUNTS_RULE)
+    return counts
+
+
+Counts = Annotated[Count | list[int], WrapValidator(_counts)]
+
 _SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
 
 
@@ -67,13 +86,33 @@ class PrepareSpec(_Section):
 
 
 class SegmentSpec(KMeansParams):
-    """The algorithm and its parameters, which are the estimator's own."""
+    """The algorithm and its parameters, which are the estimator's own.
+
+    Several numbers of clusters make a sweep: two of them are the first and the last of a range,
+    more are a list.
+    """
 
     algorithm: Literal["kmeans"] = "kmeans"
+    n_clusters: Counts = 8  # type: ignore[assignment]
 
-    def params(self) -> KMeansParams:
-        """Return the algorithm's parameters."""
-        return KMeansParams(**self.model_dump(exclude={"algorithm"}))
+    @model_validator(mode="after")
+    def _init_suits(self) -> "SegmentSpec":
+        if not isinstance(self.init, str) and not isinstance(self.n_clusters, int):
+            raise ValueError("init: centres suit one n_clusters only; give one, or leave init out")
+        return self
+
+    def counts(self) -> list[int]:
+        """Return the numbers of clusters, in rising order."""
+        if isinstance(self.n_clusters, int):
+            return [self.n_clusters]
+        if len(self.n_clusters) == 2:
+            return list(range(self.n_clusters[0], self.n_clusters[1] + 1))
+        return self.n_clusters
+
+    def models(self) -> list[KMeansParams]:
+        """Return the algorithm's parameters for each number of clusters."""
+        values = self.model_dump(exclude={"algorithm", "n_clusters"})
+        return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
 
 
 class RuntimeSpec(_Section):

@@ -21,7 +21,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.executor import Env, with_each
+from gpuseg.runtime.executor import Env, available_cpus, with_each
 
 R = TypeVar("R")
 
@@ -85,7 +85,9 @@ class OnDask:
         self._id = uuid.uuid4().hex
         self._wanted = n_workers
         self.n_shards = 0
+        self.local_threads = available_cpus()
         self._lineages: list[tuple[Step, ...]] = []
+        self._inputs: list[list[Any]] = []
         self._homes: list[str] = []
         self._losses: list[int] = []
         self._known: list[int] = []
@@ -95,13 +97,20 @@ class OnDask:
         """Return the addresses of the workers to use."""
         return sorted(self._client.nthreads())[: self._wanted]
 
-    def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
+    def place(
+        self,
+        load: Callable[..., Any],
+        plans: Sequence[Any],
+        inputs: Sequence[Sequence[Any]] | None = None,
+    ) -> None:
+        """Build shard i as ``load(plans[i], *inputs[i], env)``; inputs are futures."""
         workers = self.workers()
         self.n_shards = len(plans)
         self._homes = [workers[i % len(workers)] for i in range(self.n_shards)]
         self._losses = [0] * self.n_shards
         self._known = [0] * self.n_shards
         self._lineages = [(Step(load, (plan,)),) for plan in plans]
+        self._inputs = [[] for _ in plans] if inputs is None else [list(own) for own in inputs]
         self._on_all(None, [() for _ in plans])
 
     def run(
@@ -124,7 +133,7 @@ class OnDask:
     ) -> list[R]:
         submit = self._client.submit
         splits = [
-            submit(_work, self._key(i), self._lineages[i], 0, split, (n_pieces,),
+            submit(_work, self._key(i), self._lineages[i], 0, split, (n_pieces,), self._inputs[i],
                    workers=[self._homes[i]], allow_other_workers=True, pure=False)
             for i in range(self.n_shards)
         ]  # fmt: skip
@@ -207,8 +216,9 @@ class OnDask:
 
     def _submit(self, i: int, function: Callable[..., R] | None, args: tuple[Any, ...]) -> Any:
         known = self._known[i]
+        inputs = [] if known else self._inputs[i]  # Dask hands over what the futures hold
         return self._client.submit(
-            _work, self._key(i), self._lineages[i][known:], known, function, args,
+            _work, self._key(i), self._lineages[i][known:], known, function, args, inputs,
             workers=[self._homes[i]], allow_other_workers=False, pure=False,
         )  # fmt: skip
 
@@ -241,6 +251,7 @@ def _work(
     known: int,
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
+    inputs: Sequence[Any],
 ) -> R:
     """Bring the shard up to its lineage, then call the function on it.
 
@@ -255,7 +266,7 @@ def _work(
         raise _ShardMissing(key)
     for step in steps[kept.steps - known :]:
         if kept.steps == 0:
-            kept.shard = step.function(*step.args, env)
+            kept.shard = step.function(*step.args, *inputs, env)
         else:
             kept.answer = step.function(kept.shard, env, *step.args)
         kept.steps += 1

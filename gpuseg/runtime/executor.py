@@ -7,9 +7,11 @@ which a lost shard is built again, bit for bit.
 
 import os
 import platform
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
@@ -20,6 +22,12 @@ BLOCK_ROWS = 65_536
 
 def _silent(_: int) -> None:
     pass
+
+
+@lru_cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return threads that are kept: a pass on a million rows is over in milliseconds."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="gpuseg")
 
 
 @dataclass(frozen=True)
@@ -45,25 +53,31 @@ class Env:
         if self.threads == 1 or len(items) < 2:
             yield from map(function, items)
             return
-        pool = ThreadPoolExecutor(self.threads)
+        futures = deque(_pool(self.threads).submit(function, item) for item in items)
         try:
-            yield from pool.map(function, items)
+            while futures:
+                yield futures.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in futures:
+                future.cancel()
+            wait(futures)
 
-    def map_blocks(self, function: Callable[[slice], R], n_rows: int) -> Iterator[R]:
-        """Call `function` on slices that cover 0 … n_rows - 1, `BLOCK_ROWS` rows each.
 
-        Without rows it is called once, on an empty slice.
-        """
-        starts = range(0, max(n_rows, 1), BLOCK_ROWS)
-        return self.map(function, [slice(i, min(i + BLOCK_ROWS, n_rows)) for i in starts])
+def ahead(items: Iterator[R]) -> Iterator[R]:
+    """Yield the items, the next one being made by another thread while one is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-ahead") as maker:
+        coming = maker.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = maker.submit(next, items, None)
+            yield item
 
 
 class Executor(Protocol):
     """Places shards and runs functions on them."""
 
     n_shards: int
+    local_threads: int
+    """Threads that the caller's own process may use."""
 
     def workers(self) -> list[str]:
         """Return the names of the workers that shards can be placed on."""
@@ -119,6 +133,7 @@ class InProcess:
 
     def __init__(self, threads: int | None = None, report: Callable[[int], None] = _silent) -> None:
         self.env = Env(threads or available_cpus(), report)
+        self.local_threads = self.env.threads
         self.n_shards = 0
         self._shards: list[Any] = []
 

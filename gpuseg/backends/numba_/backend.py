@@ -3,8 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Centers, Partial, Preparation, SumGrid, Summary, digest_factors
-from gpuseg.backends.numba_ import columns, distance, lloyd
+from gpuseg.backends.base import (
+    Centers,
+    Memory,
+    Partial,
+    Preparation,
+    SumGrid,
+    Summary,
+    digest_factors,
+)
+from gpuseg.backends.numba_ import columns, exact, lloyd, nearest
+from gpuseg.backends.numba_.centers import PackedCenters
 from gpuseg.backends.numpy_ import NumpyBackend
 
 _NO_WEIGHT = np.empty(0)
@@ -38,36 +47,45 @@ class NumbaBackend(NumpyBackend):
     def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
         p = preparation
         columns.prepare(x, p.fill, p.transform, p.shift, p.scale)
+        if p.unit:
+            exact.normalize(x)
+
+    def pack(self, centers: Centers) -> PackedCenters:
+        return PackedCenters(centers)
 
     def lloyd(
         self,
         x: NDArray[np.float32],
         weight: NDArray[np.float64] | None,
-        centers: Centers,
+        centers: PackedCenters,
         grid: SumGrid,
+        memory: Memory,
     ) -> Partial:
-        c = distance.FastCenters(centers)
+        c = centers
         partial = Partial.zeros(len(grid.weight), *c.exact.shape)
-        lloyd.lloyd(
-            x, _NO_WEIGHT if weight is None else weight,
-            c.exact, c.shift, c.rounded, c.half_norms, c.largest_norm,
-            grid.sums, grid.weight, partial.sums, partial.weight,
+        partial.looked_at = lloyd.lloyd(
+            x.reshape(-1), _NO_WEIGHT if weight is None else weight,
+            c.exact, c.shift, c.negated, c.half_norms, c.largest_norm,
+            grid.sums.reshape(-1), grid.weight,
+            memory.fresh, memory.drift, memory.label, memory.slack,
+            partial.sums.reshape(-1), partial.weight.reshape(-1),
         )  # fmt: skip
         return partial
 
     def nearest(
-        self, x: NDArray[np.float32], centers: Centers
+        self, x: NDArray[np.float32], centers: PackedCenters
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        c = distance.FastCenters(centers)
+        c = centers
         labels, distances = np.empty(x.shape[0], np.int32), np.empty(x.shape[0])
-        distance.nearest(
-            x, c.exact, c.shift, c.rounded, c.half_norms, c.largest_norm, labels, distances
-        )
+        nearest.nearest(
+            x.reshape(-1), c.exact, c.shift, c.negated, c.half_norms, c.largest_norm,
+            labels, distances,
+        )  # fmt: skip
         return labels, distances
 
     def squared_distances(
         self, x: NDArray[np.float32], centers: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         distances = np.empty((x.shape[0], centers.shape[0]))
-        distance.squared_distances(x, centers, distances)
+        exact.squared_distances(x, centers, distances)
         return distances

@@ -1,0 +1,41 @@
+"""Centres as the scoring kernel wants them."""
+
+import numpy as np
+
+from gpuseg.backends.base import Centers
+
+GROUP = 4
+"""Centres scored together."""
+
+
+class PackedCenters:
+    """Centres in groups, feature by feature, beside what the certificate needs.
+
+    Attributes
+    ----------
+    exact : float64 (k, d)
+        The centres themselves.
+    shift : float32 (d,)
+    negated : float32 (groups·d·GROUP,)
+        -(c - shift), group by group and then feature by feature; zeros where the last group is
+        not full.
+    half_norms : float32 (groups·GROUP,)
+        ½|c - shift|²; infinite where the last group is not full, so that those never win.
+    largest_norm : float32
+        max |c - shift|, rounded up.
+    """
+
+    def __init__(self, centers: Centers) -> None:
+        k, d = centers.values.shape
+        groups = -(-k // GROUP)
+        offset = centers.values - centers.shift.astype(np.float64)
+        negated = np.zeros((groups * GROUP, d), np.float32)
+        self.exact = centers.values
+        self.shift = centers.shift
+        self.half_norms = np.full(groups * GROUP, np.inf, np.float32)
+        with np.errstate(over="ignore"):
+            negated[:k] = -offset
+            squares = (offset * offset).sum(axis=1)
+            self.half_norms[:k] = 0.5 * squares
+            self.largest_norm = np.float32(np.sqrt(squares.max()) * (1 + 2.0**-20))
+        self.negated = negated.reshape(groups, GROUP, d).transpose(0, 2, 1).ravel()

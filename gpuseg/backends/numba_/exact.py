@@ -1,0 +1,101 @@
+"""Squared distances in float64, by the specification's own formula and order."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+_ROWS = 64
+"""Rows computed side by side: their distances stay in registers and in the L1 cache."""
+
+
+@njit(nogil=True, cache=True)
+def squared_distance(
+    x: NDArray[np.float32], first: int, centers: NDArray[np.float64], k: int
+) -> float:
+    """Return |x - c_k|², features in order, of the row whose features begin at x[first]."""
+    total = 0.0
+    for f in range(centers.shape[1]):
+        difference = np.float64(x[first + f]) - centers[k, f]
+        total += difference * difference
+    return total
+
+
+@njit(nogil=True, cache=True)
+def nearest_exactly(x: NDArray[np.float32], first: int, centers: NDArray[np.float64]) -> int:
+    """Return the nearest centre of one row, ties to the lowest index."""
+    label, least = 0, squared_distance(x, first, centers, 0)
+    for k in range(1, centers.shape[0]):
+        distance = squared_distance(x, first, centers, k)
+        if distance < least:
+            label, least = k, distance
+    return label
+
+
+@njit(nogil=True, cache=True)
+def own_distances(
+    x: NDArray[np.float32],
+    places: NDArray[np.int64],
+    rows: int,
+    centers: NDArray[np.float64],
+    labels: NDArray[np.int32],
+    distances: NDArray[np.float64],
+) -> None:
+    """Write the squared distances of some rows to the centres of their labels, (rows,).
+
+    Four rows at a time: the additions of one have to wait for each other.
+    """
+    for i in range(0, rows, 4):
+        r0, r1, r2, r3 = i, min(i + 1, rows - 1), min(i + 2, rows - 1), min(i + 3, rows - 1)
+        x0, x1, x2, x3 = places[r0], places[r1], places[r2], places[r3]
+        k0, k1, k2, k3 = labels[r0], labels[r1], labels[r2], labels[r3]
+        t0 = t1 = t2 = t3 = 0.0
+        for f in range(centers.shape[1]):
+            d0 = np.float64(x[x0 + f]) - centers[k0, f]
+            d1 = np.float64(x[x1 + f]) - centers[k1, f]
+            d2 = np.float64(x[x2 + f]) - centers[k2, f]
+            d3 = np.float64(x[x3 + f]) - centers[k3, f]
+            t0 += d0 * d0
+            t1 += d1 * d1
+            t2 += d2 * d2
+            t3 += d3 * d3
+        distances[r0], distances[r1], distances[r2], distances[r3] = t0, t1, t2, t3
+
+
+@njit(nogil=True, cache=True)
+def squared_distances(
+    x: NDArray[np.float32], centers: NDArray[np.float64], distances: NDArray[np.float64]
+) -> None:
+    """Write the squared distance of every row to every centre into distances (n, k).
+
+    Rows side by side, so that the features of each can be taken in order and the additions
+    still fill the processor.
+    """
+    n_features = x.shape[1]
+    columns = np.empty((n_features, _ROWS))
+    total = np.empty(_ROWS)
+    for start in range(0, x.shape[0], _ROWS):
+        rows = min(_ROWS, x.shape[0] - start)
+        for i in range(rows):
+            for f in range(n_features):
+                columns[f, i] = x[start + i, f]
+        for k in range(centers.shape[0]):
+            total[:] = 0.0
+            for f in range(n_features):
+                center = centers[k, f]
+                for i in range(_ROWS):
+                    difference = columns[f, i] - center
+                    total[i] += difference * difference
+            for i in range(rows):
+                distances[start + i, k] = total[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def normalize(x: NDArray[np.float32]) -> None:
+    """Scale each row to length one, in place; a row of zeros becomes NaN."""
+    for row in range(x.shape[0]):
+        squares = 0.0
+        for f in range(x.shape[1]):
+            squares += np.float64(x[row, f]) * np.float64(x[row, f])
+        norm = np.sqrt(squares)
+        for f in range(x.shape[1]):
+            x[row, f] = np.float64(x[row, f]) / norm

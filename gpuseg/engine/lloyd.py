@@ -1,0 +1,280 @@
+"""Lloyd iterations of many runs at once: every pass over the data serves all of them.
+
+A run is a set of centres on its way to rest: a restart, or another number of clusters. In each
+pass
+
+1. the centres of all runs that still move go to every shard;
+2. a block of rows, once read, is assigned for one run after the other; each run remembers on
+   the shard what it knows of the rows (`Memory`), so that later passes look at few of them;
+3. the sums come back, exact on a grid (`engine.exact`), and give each run its new centres.
+   Empty clusters move to the rows farthest from their centres, as in scikit-learn.
+
+What a shard remembers is a cache: a shard without it, built anew after its worker was lost,
+looks at every row and returns the same bits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends import registry
+from gpuseg.backends.base import Centers, Memory, Partial, SumGrid
+from gpuseg.engine import passes
+from gpuseg.engine.measure import Measured
+from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.shard import Block, Shard
+from gpuseg.runtime.executor import Env, Executor
+
+OnIteration = Callable[[int, float, float], None]
+"""Takes the iteration's number, an estimate of its inertia, and Σ|Δcentre|², of the first run."""
+
+Settle = Callable[[Centers, Centers], Centers]
+"""Takes the means and the centres before; returns where the centres come to lie."""
+
+_ROUNDING = 1e-12
+_UP = np.float32(1 + 2.0**-22)
+
+BYTES_REMEMBERED = 8
+"""What a run remembers of a row on its shard."""
+
+
+@dataclass
+class Run:
+    """A run: where its centres are, and how they got there.
+
+    Attributes
+    ----------
+    number : int
+    centers : Centers
+    n_iter : int
+    converged : bool
+    seconds : float
+        Spent on it by all threads of all workers.
+    looked_at : int
+        Rows whose distances were computed, over all iterations.
+    weight : float64 (k,)
+        Of the rows that each centre is the mean of.
+    """
+
+    number: int
+    centers: Centers
+    n_iter: int = 0
+    converged: bool = False
+    seconds: float = 0.0
+    looked_at: int = 0
+    weight: NDArray[np.float64] | None = None
+
+
+def iterate(
+    executor: Executor,
+    backend: str,
+    measured: Measured,
+    starts: Sequence[NDArray[np.float64]],
+    rules: KMeansParams,
+    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    spare_bytes: int = 0,
+) -> list[Run]:
+    """Iterate from each of `starts` until its centres rest.
+
+    Parameters
+    ----------
+    starts : float64 (k, d) each; k may differ
+    rules : KMeansParams
+        `max_iter`, `tol` and `metric` hold for all runs, whatever their number of clusters.
+    spare_bytes : int
+        Memory that each shard may take to remember things; the first run always may.
+    """
+    grid, tag = measured.sum_grid(), uuid4().hex
+    settle: Settle = normalized if rules.metric == "cosine" else lambda centers, before: centers
+    first = [Centers(start, measured.shift) for start in starts]
+    runs = [Run(i, settle(centers, centers)) for i, centers in enumerate(first)]
+    while moving := [run for run in runs if run.n_iter < rules.max_iter and not run.converged]:
+        sent = {run.number: run.centers for run in moving}
+        shards = executor.run(lloyd, backend, tag, sent, grid, spare_bytes)  # 1, 2
+        for run, *answers in zip(moving, *shards, strict=True):  # 3
+            total = answers[0].partial
+            for answer in answers[1:]:
+                total.add(answer.partial)
+            run.n_iter += 1
+            run.seconds += sum(answer.seconds for answer in answers)
+            run.looked_at += total.looked_at
+            estimate = _estimated_inertia(total, run.centers, measured)
+            if not total.weight.sum(axis=0).all():
+                _relocate_empty(executor, backend, total, run.centers, grid)
+            moved = settle(_means(total, run.centers), run.centers)
+            change = float(((moved.values - run.centers.values) ** 2).sum())
+            run.centers, run.converged = moved, change <= rules.tol * measured.mean_variance
+            run.weight = total.weight.sum(axis=0)
+            if run is runs[0]:
+                on_iteration(run.n_iter, estimate, change)
+    executor.run(forget)
+    return runs
+
+
+def iterate_once(executor: Executor, backend: str, measured: Measured, centers: Centers) -> Partial:
+    """Assign all rows once; return the sums of each centre's rows, from `measured.shift`."""
+    seen = Centers(centers.values, measured.shift)
+    shards = executor.run(lloyd, backend, "", {0: seen}, measured.sum_grid(), 0)
+    executor.run(forget)
+    total = shards[0][0].partial
+    for (answer,) in shards[1:]:
+        total.add(answer.partial)
+    return total
+
+
+@dataclass
+class Answer:
+    """What a shard says of one run: its sums over the shard, and the time they took."""
+
+    partial: Partial
+    seconds: float
+
+
+def lloyd(
+    shard: Shard,
+    env: Env,
+    backend: str,
+    tag: str,
+    sent: dict[int, Centers],
+    grid: SumGrid,
+    spare_bytes: int,
+) -> list[Answer]:
+    """Assign every row to the nearest centre of each run, and sum the rows of each centre."""
+    b = registry.get(backend)
+    old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
+    most = max(1, spare_bytes // (BYTES_REMEMBERED * max(shard.n_rows, 1)))
+    known = {
+        number: old.get((tag, number)) or Remembered.nothing(shard.n_rows, centers, grid)
+        for number, centers in list(sent.items())[:most]
+    }
+    for number, remembered in known.items():
+        remembered.follow(sent[number])
+    packed = {number: b.pack(centers) for number, centers in sent.items()}
+
+    def on(block: Block) -> list[Answer]:
+        answers = []
+        for number, centers in sent.items():
+            started = time.perf_counter()
+            if number in known:
+                memory = known[number].memory.of(block.rows)
+            else:
+                memory = Memory.empty(len(block.x), len(centers.values))
+            change = b.lloyd(block.x, block.weight, packed[number], grid, memory)
+            answers.append(Answer(change, time.perf_counter() - started))
+        return answers
+
+    totals = [Answer(_zeros(centers, grid), 0.0) for centers in sent.values()]
+    for answers in shard.map_blocks(env, on):
+        for total, answer in zip(totals, answers, strict=True):
+            total.partial.add(answer.partial)
+            total.seconds += answer.seconds
+    for number, total in zip(sent, totals, strict=True):
+        if number in known:
+            total.partial = known[number].changed_by(total.partial)
+    shard.cache["lloyd"] = {(tag, number): own for number, own in known.items()}
+    return totals
+
+
+def forget(shard: Shard, env: Env) -> None:
+    """Give back the memory that runs took."""
+    shard.cache.pop("lloyd", None)
+
+
+@dataclass
+class Remembered:
+    """What one run knows of the rows of a shard.
+
+    Attributes
+    ----------
+    memory : Memory
+    centers : float64 (k, d)
+        The centres of the last pass.
+    own, others : float64 (k,)
+        How far each centre has moved in all, and the others at most.
+    total : Partial
+        The sums of the last pass.
+    """
+
+    memory: Memory
+    centers: NDArray[np.float64]
+    own: NDArray[np.float64]
+    others: NDArray[np.float64]
+    total: Partial
+
+    @classmethod
+    def nothing(cls, n_rows: int, centers: Centers, grid: SumGrid) -> "Remembered":
+        """Return what is known before the first pass."""
+        k = len(centers.values)
+        memory = Memory.empty(n_rows, k)
+        return cls(memory, centers.values, np.zeros(k), np.zeros(k), _zeros(centers, grid))
+
+    def follow(self, centers: Centers) -> None:
+        """Add to the drift how far the centres have moved since the last pass.
+
+        A row's own centre has come no farther from it than the centre moved, and another
+        centre no nearer than the one of them that moved most.
+        """
+        squares = ((centers.values - self.centers) ** 2).sum(axis=1)
+        moved = np.sqrt(squares) * (1 + _ROUNDING)
+        most = np.full(len(moved), moved.max())
+        most[moved.argmax()] = np.partition(moved, -2)[-2] if len(moved) > 1 else 0.0
+        self.own += moved
+        self.others += most
+        self.memory.drift = (self.own + self.others).astype(np.float32) * _UP
+        self.centers = centers.values
+
+    def changed_by(self, change: Partial) -> Partial:
+        """Take the change of a pass into the sums; return them, to be given away."""
+        self.memory.fresh = False
+        self.total.add(change)
+        return Partial(self.total.sums.copy(), self.total.weight.copy(), change.looked_at)
+
+
+def _zeros(centers: Centers, grid: SumGrid) -> Partial:
+    return Partial.zeros(len(grid.weight), *centers.values.shape)
+
+
+def _means(total: Partial, centers: Centers) -> Centers:
+    """Return the centres' new places; a centre without rows stays."""
+    weight = total.weight.sum(axis=0)[:, None]
+    sums = total.sums.sum(axis=0)
+    means = centers.shift.astype(np.float64) + sums / np.where(weight == 0, 1.0, weight)
+    return Centers(np.where(weight != 0, means, centers.values), centers.shift)
+
+
+def normalized(centers: Centers, before: Centers) -> Centers:
+    """Scale centres to length one; one at the origin stays where it was before."""
+    norms = np.array([[math.sqrt(math.fsum(c * c))] for c in centers.values])
+    values = np.where(norms > 0, centers.values / np.where(norms > 0, norms, 1.0), before.values)
+    return Centers(values, centers.shift)
+
+
+def _estimated_inertia(total: Partial, centers: Centers, measured: Measured) -> float:
+    """Return Σ w|x - c|² = Σ w|z|² - 2 Σ a·S + Σ W|a|², z and a measured from the shift."""
+    a = centers.values - centers.shift
+    crossed = float((a * total.sums).sum())
+    return measured.squares - 2 * crossed + float((total.weight * (a * a).sum(axis=1)).sum())
+
+
+def _relocate_empty(
+    executor: Executor, backend: str, total: Partial, centers: Centers, grid: SumGrid
+) -> None:
+    """Give each empty cluster one of the rows farthest from their centres, as scikit-learn does.
+
+    The row leaves its old cluster: its terms are subtracted exactly as they were added.
+    """
+    empty = np.flatnonzero(total.weight.sum(axis=0) == 0)
+    found = executor.run(passes.farthest, backend, centers, len(empty))
+    rows = passes.Rows.concatenate(found).highest(len(empty))
+    terms = rows.weight[:, None] * (rows.x.astype(np.float64) - centers.shift.astype(np.float64))
+    parts, weights = grid.split(terms, grid.sums), grid.split(rows.weight, grid.weight)
+    for i in np.flatnonzero(rows.score > 0).tolist():
+        new, old = empty[i], rows.label[i]
+        total.sums[:, old] -= parts[:, i]
+        total.weight[:, old] -= weights[:, i]
+        total.sums[:, new], total.weight[:, new] = parts[:, i], weights[:, i]

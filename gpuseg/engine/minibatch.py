@@ -1,0 +1,58 @@
+"""k-means on a stream: each centre is the mean of all rows that were ever assigned to it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.base import Centers
+from gpuseg.engine import passes
+from gpuseg.engine.lloyd import iterate_once, normalized
+from gpuseg.engine.measure import measure
+from gpuseg.runtime.executor import Executor
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What a batch leaves behind.
+
+    Attributes
+    ----------
+    centers : Centers
+    weight : float64 (k,)
+        Of the rows each centre is the mean of.
+    inertia : float
+        Of the batch, by the new centres; its labels are stored in the shards.
+    """
+
+    centers: Centers
+    weight: NDArray[np.float64]
+    inertia: float
+
+
+def update(
+    executor: Executor,
+    backend: str,
+    centers: Centers,
+    weight: NDArray[np.float64],
+    metric: str,
+) -> Moved:
+    """Take the placed shards, a batch, into the centres.
+
+    With W the weight before, and the batch's rows of weight w and sum S measured from the
+    centre itself, the mean of both is c + S / (W + w).
+    """
+    measured = measure(executor, backend)
+    total = iterate_once(executor, backend, measured, centers)
+    own = total.weight.sum(axis=0)
+    both = (weight + own)[:, None]
+    shift = measured.shift.astype(np.float64)
+    sums = total.sums.sum(axis=0) + own[:, None] * (shift - centers.values)
+    values = centers.values + sums / np.where(both > 0, both, 1.0)
+    moved = Centers(values, measured.shift)
+    if metric == "cosine":
+        moved = normalized(moved, centers)
+    model = (moved, measured.inertia_grid(moved.values))
+    outcome = [found for (found,) in executor.update(passes.assign, backend, [model], [0])]
+    inertia = sum(part.inertia for part in outcome)
+    return Moved(moved, weight + own, inertia)

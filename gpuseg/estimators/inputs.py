@@ -1,0 +1,181 @@
+"""Whatever holds a table, as one float32 matrix: with no copy where it is one already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
+
+from gpuseg.backends import registry
+from gpuseg.backends.base import Preparation
+from gpuseg.engine.shard import Shard
+from gpuseg.errors import DataError
+from gpuseg.runtime.executor import Env
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_AT_A_TIME = 16_384
+"""Rows into which columns are written one by one while they stay in the cache."""
+
+
+def as_matrix(X: Any, estimator: Any, reset: bool) -> NDArray[np.float32]:
+    """Return X as float32 (n, d), C-order, and note or check its width and column names.
+
+    A NumPy array that is that already is returned as it is. Frames and tables (pandas, Polars,
+    pyarrow, and whatever else speaks the Arrow PyCapsule interface) are written into one
+    matrix, column by column; nulls become NaN.
+
+    Parameters
+    ----------
+    reset : bool
+        Whether to note the width and names (fit) or to check them (predict).
+
+    Raises
+    ------
+    DataError
+        For columns that are not numbers, object arrays and values beyond float32.
+    TypeError
+        For sparse matrices.
+    """
+    _refuse_objects(X)
+    if hasattr(X, "__arrow_c_stream__") and not _is_plain_pandas(X):
+        table = _as_table(X)
+        _check_feature_names(estimator, table, reset=reset)
+        matrix = table_to_matrix(table)
+        _check_n_features(estimator, matrix, reset=reset)
+        return matrix
+    with np.errstate(over="ignore"):
+        checked = validate_data(
+            estimator, X, dtype=np.float32, order="C", reset=reset, ensure_all_finite=False
+        )
+    return np.asarray(checked, np.float32)
+
+
+def unit_rows(x: NDArray[np.float32], backend: str, env: Env) -> NDArray[np.float32]:
+    """Return a copy with the rows scaled to length one; rows of zeros become NaN."""
+    unit = replace(Preparation.identity(x.shape[1]), unit=True)
+    own = Shard(x.copy())
+    own.prepare(env, lambda rows: registry.get(backend).prepare(rows, unit))
+    return own.x
+
+
+def refuse_not_finite(x: NDArray[np.float32]) -> None:
+    """Refuse rows that have no nearest centre.
+
+    Raises
+    ------
+    DataError
+    """
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"X has {bad.size} rows with NaN, infinity, values beyond float32 or, for the cosine, "
+            f"zeros alone, first row {bad[0]}: features must be finite; mend or drop those rows"
+        )
+
+
+def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | None:
+    """Return sample weights as float64 (n,), or None.
+
+    Raises
+    ------
+    DataError
+        For another shape, and weights that are missing, infinite or negative.
+    """
+    if weight is None:
+        return None
+    w = np.asarray(weight, dtype=np.float64)
+    if w.shape != (n_rows,):
+        raise DataError(f"sample_weight has shape {w.shape}: must be ({n_rows},), one for each row")
+    if not np.isfinite(w).all() or (w < 0).any():
+        bad = int(np.flatnonzero(~(np.isfinite(w) & (w >= 0)))[0])
+        raise DataError(f"sample_weight[{bad}] = {w[bad]}: must be finite and >= 0")
+    return w
+
+
+def table_to_matrix(table: pa.Table) -> NDArray[np.float32]:
+    """Return the columns of an Arrow table as float32 (n, d), C-order; nulls become NaN."""
+    matrix = np.empty((table.num_rows, table.num_columns), np.float32)
+    start = 0
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_A_TIME):
+        rows = matrix[start : start + batch.num_rows]
+        for f, column in enumerate(batch.columns):
+            with np.errstate(over="ignore"):
+                rows[:, f] = _as_numbers(column)
+        start += batch.num_rows
+    return matrix
+
+
+def _as_table(X: Any) -> pa.Table:
+    import pyarrow as pa
+
+    try:
+        if type(X).__module__.startswith("pandas"):
+            table = pa.Table.from_pandas(X, preserve_index=False)
+        else:
+            table = pa.RecordBatchReader.from_stream(X).read_all()
+    except pa.ArrowInvalid as error:  # a stream of something else than rows
+        raise DataError(
+            f"X is one column, not a table of rows ({error}): must be 2D; select columns by a "
+            "list of names"
+        ) from None
+    for field in table.schema:
+        if not _is_number(field.type):
+            raise DataError(
+                f"column {field.name!r} is {field.type}: features must be numbers; encode it or "
+                "leave it out"
+            )
+    if table.num_rows == 0 or table.num_columns == 0:
+        raise DataError(
+            f"X has {table.num_rows} rows and {table.num_columns} columns: must have at least one "
+            "of each"
+        )
+    return table
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def _as_numbers(column: pa.Array) -> NDArray[Any]:
+    """Return an Arrow column as numbers, NaN for null."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    if pa.types.is_decimal(column.type) or (column.null_count and pa.types.is_integer(column.type)):
+        column = column.cast(pa.float64())
+    numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def _is_plain_pandas(X: Any) -> bool:
+    """Whether X is pandas with NumPy columns only, or one column: those need no detour."""
+    if not type(X).__module__.startswith("pandas"):
+        return False
+    return X.ndim != 2 or all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
+
+
+def _refuse_objects(X: Any) -> None:
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        kinds = list(zip(X.columns, X.dtypes, strict=False))
+    else:
+        kinds = [(None, getattr(X, "dtype", None))]
+    for name, kind in kinds:
+        if kind == np.dtype(object):
+            what = "X" if name is None else f"column {name!r}"
+            raise DataError(
+                f"{what} has dtype object: features must be numbers; convert with "
+                "X.astype('float32'), or encode what is not a number"
+            )

@@ -1,0 +1,297 @@
+"""Dask collections: fitted where they lie, to the bits of the same rows in NumPy."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+
+from gpuseg import KMeans, kmeans_sweep
+from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.runtime.dask_ import OnDask
+
+Array = npt.NDArray[Any]
+
+NAMES = ["a", "b", "c"]
+N = 2000
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """Killed workers come back."""
+    with LocalCluster(
+        processes=True, n_workers=2, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def aside(cluster: LocalCluster) -> Iterator[Client]:
+    """A client that has to be named."""
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+@pytest.fixture
+def client(cluster: LocalCluster) -> Iterator[Client]:
+    """The current client."""
+    with Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def x() -> Array:
+    rng = np.random.default_rng(0)
+    places = rng.uniform(-10, 10, (4, 3))
+    return (places[np.arange(N) % 4] + 2 * rng.normal(size=(N, 3))).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def weight() -> Array:
+    return np.random.default_rng(1).integers(0, 5, N) * 0.3
+
+
+def model(**params: Any) -> KMeans:
+    return KMeans(**{"n_clusters": 4, "random_state": 0, **params})
+
+
+def state(fitted: KMeans) -> tuple[bytes, bytes, float, int]:
+    labels = np.asarray(fitted.labels_)
+    assert labels.dtype == np.int32
+    return fitted.cluster_centers_.tobytes(), labels.tobytes(), fitted.inertia_, fitted.n_iter_
+
+
+def frame(x: Array, parts: int = 5) -> Any:
+    return dd.from_pandas(pd.DataFrame(x, columns=NAMES), npartitions=parts)
+
+
+def with_empty_parts(x: Array) -> Any:
+    """What a filter leaves: partitions without rows, first, between and last."""
+    whole = frame(x)
+    none = whole[whole.a > 1e30]
+    first, second = frame(x[:700], 2), frame(x[700:], 3)
+    return dd.concat([none, first, none, second, none], interleave_partitions=False)
+
+
+# The same bits.
+
+KINDS: dict[str, Callable[[Array], Any]] = {
+    "array, by rows": lambda x: da.from_array(x, chunks=(300, 3)),
+    "array, by rows and columns": lambda x: da.from_array(x, chunks=((1, 31, 968, 1000), (2, 1))),
+    "array, whole": lambda x: da.from_array(x, chunks=x.shape),
+    "array, float64": lambda x: da.from_array(x, chunks=(700, 3)).astype(np.float64),
+    "array, unknown sizes": lambda x: frame(x).values,
+    "frame": frame,
+    "frame, empty parts": with_empty_parts,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_collections_give_the_bits_of_numpy(client: Client, x: Array, kind: str) -> None:
+    collection = KINDS[kind](x)
+    expected, fitted = model().fit(x), model().fit(collection)
+    assert isinstance(fitted.labels_, da.Array)
+    assert state(fitted) == state(expected)
+    assert fitted.n_features_in_ == 3
+    names = NAMES if "frame" in kind else None
+    assert getattr(fitted, "feature_names_in_", np.array(None)).tolist() == names
+    distances = fitted.transform(collection)
+    assert isinstance(distances, da.Array)
+    assert distances.ndim == 2 and distances.shape[1] == 4
+    assert np.asarray(distances).tobytes() == expected.transform(x).tobytes()
+    some = collection[(collection["a"] if names else collection[:, 0]) > 0]
+    assert np.asarray(fitted.predict(some)).tolist() == expected.predict(x[x[:, 0] > 0]).tolist()
+
+
+def test_lazy_results_have_the_chunks_of_the_rows(client: Client, x: Array) -> None:
+    collection = KINDS["array, by rows and columns"](x)
+    fitted = model().fit(collection)
+    assert fitted.labels_.chunks == ((1, 31, 968, 1000),)
+    assert fitted.transform(collection).chunks == ((1, 31, 968, 1000), (4,))
+    assert fitted.fit_predict(collection).chunks == fitted.labels_.chunks
+    assert fitted.predict(x).tolist() == np.asarray(fitted.labels_).tolist()
+
+
+def test_score_is_that_of_numpy(client: Client, x: Array) -> None:
+    fitted = model().fit(x)
+    assert fitted.score(KINDS["array, by rows"](x)) == pytest.approx(fitted.score(x), rel=1e-12)
+
+
+def test_weights(client: Client, x: Array, weight: Array) -> None:
+    expected = state(model().fit(x, sample_weight=weight))
+    rows = da.from_array(x, chunks=(300, 2))
+    by_rows = da.from_array(weight, chunks=300)
+    assert state(model().fit(rows, sample_weight=by_rows)) == expected
+    series = dd.from_pandas(pd.Series(weight), npartitions=5)
+    assert state(model().fit(frame(x), sample_weight=series)) == expected
+
+
+@pytest.mark.parametrize("init", ["random", "centres"])
+def test_other_parameters(client: Client, x: Array, init: str) -> None:
+    chosen: Any = x[[0, 1, 2, 7]].astype(float) if init == "centres" else init
+    params = {"init": chosen, "max_iter": 7, "tol": 0.0, "backend": "numpy"}
+    collection = KINDS["array, by rows"](x)
+    assert state(model(**params).fit(collection)) == state(model(**params).fit(x))
+
+
+@pytest.mark.parametrize("kind", ["array, by rows", "frame"])
+def test_sweep(client: Client, x: Array, weight: Array, kind: str) -> None:
+    collection = KINDS[kind](x)
+    chunks = (
+        dd.from_pandas(pd.Series(weight), npartitions=5)
+        if kind == "frame"
+        else da.from_array(weight, chunks=300)
+    )
+    rules = {"random_state": 3, "n_init": 2}
+    swept = kmeans_sweep(collection, [2, 5, 3], sample_weight=chunks, **rules)
+    assert list(swept.models) == [2, 3, 5]
+    for k, fitted in swept.models.items():
+        assert state(fitted) == state(KMeans(k, **rules).fit(x, sample_weight=weight))
+        assert isinstance(fitted.labels_, da.Array)
+        assert hasattr(fitted, "feature_names_in_") == (kind == "frame")
+
+
+def test_cosine_leaves_the_callers_rows_alone(client: Client, x: Array) -> None:
+    persisted = da.from_array(x.copy(), chunks=(300, 3)).persist()
+    fitted, expected = model(metric="cosine").fit(persisted), model(metric="cosine").fit(x)
+    assert state(fitted) == state(expected)
+    assert np.asarray(fitted.transform(persisted)).tobytes() == expected.transform(x).tobytes()
+    assert np.asarray(persisted).tobytes() == x.tobytes()
+
+
+# Workers and clients.
+
+
+def test_a_client_may_be_given(aside: Client, x: Array) -> None:
+    fitted = model().fit(KINDS["array, by rows"](x), client=aside)
+    with aside.as_current():
+        assert state(fitted) == state(model().fit(x))
+    swept = kmeans_sweep(KINDS["array, by rows"](x), [2, 3], client=aside, random_state=0)
+    assert [swept.models[k].inertia_ for k in (2, 3)] == [
+        KMeans(k, random_state=0).fit(x).inertia_ for k in (2, 3)
+    ]
+
+
+def test_without_a_client(x: Array) -> None:
+    with pytest.raises(ResourceError, match=r"no Dask client: start one .* or pass client="):
+        model().fit(KINDS["array, by rows"](x))
+    fitted = model().fit(x)
+    lazy = fitted.predict(KINDS["array, by rows"](x))  # any of Dask's schedulers will do
+    assert lazy.compute(scheduler="sync").tolist() == fitted.labels_.tolist()
+
+
+def test_numpy_needs_no_client(x: Array) -> None:
+    assert isinstance(model().fit(x).labels_, np.ndarray)
+
+
+def shards_kept() -> int:
+    from gpuseg.runtime.dask_ import _SHARDS
+
+    return len(_SHARDS)
+
+
+def test_nothing_is_left_on_the_workers(client: Client, x: Array) -> None:
+    model().fit(KINDS["frame"](x))
+    with pytest.raises(DataError):
+        model(n_clusters=N + 1).fit(KINDS["frame"](x))
+    assert set(client.run(shards_kept).values()) == {0}
+
+
+def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows, persisted ones too, are computed and converted again elsewhere."""
+    rows = np.random.default_rng(0).random((8_000, 8), np.float32)
+    rules = {"n_clusters": 12, "tol": 0.0, "max_iter": 40, "random_state": 0}
+    client.wait_for_workers(2)
+    collection = da.from_array(rows, chunks=(1000, 8)).persist()
+    run, passes = OnDask.run, []
+
+    def running(self: OnDask, function: Any, *args: Any, each: Any = None) -> Any:
+        passes.append(function.__name__)
+        if passes.count("lloyd") == 15:
+            passes.append("killed")
+            os.kill(sorted(client.run(os.getpid).values())[0], signal.SIGKILL)
+        return run(self, function, *args, each=each)
+
+    monkeypatch.setattr(OnDask, "run", running)
+    fitted = KMeans(**rules).fit(collection)
+    assert passes.count("killed") == 1
+    assert fitted.n_iter_ > 15
+    assert state(fitted) == state(KMeans(**rules).fit(rows))
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("chunks", "words"),
+    [
+        (500, "sample_weight has 4 partitions and X has 7: must be partitioned alike"),
+        ((301, *[300] * 5, 199), r"sample_weight has shape \(301,\): must be \(300,\), one for"),
+    ],
+)
+def test_weights_partitioned_otherwise_are_refused(
+    client: Client, x: Array, weight: Array, chunks: Any, words: str
+) -> None:
+    unlike = da.from_array(weight, chunks=chunks if isinstance(chunks, int) else (chunks,))
+    with pytest.raises(DataError, match=words):
+        model().fit(KINDS["array, by rows"](x), sample_weight=unlike)
+
+
+def test_wrong_weights_are_refused(client: Client, x: Array, weight: Array) -> None:
+    rows = KINDS["array, by rows"](x)
+    with pytest.raises(DataError, match="sample_weight must be a Dask collection partitioned as"):
+        model().fit(rows, sample_weight=weight)
+    with pytest.raises(DataError, match=r"sample_weight\[\d+\] = -0.*: must be finite and >= 0"):
+        model().fit(rows, sample_weight=da.from_array(weight - 0.3, chunks=300))
+    with pytest.raises(DataError, match="all weights are zero"):
+        model().fit(rows, sample_weight=da.zeros(N, chunks=300))
+
+
+def objects(x: Array) -> Any:
+    with dask.config.set({"dataframe.convert-string": False}):
+        return dd.from_pandas(pd.DataFrame(x, columns=NAMES).astype({"b": object}), npartitions=3)
+
+
+REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
+    "object column": (objects, "^column 'b' has dtype object: features must be numbers; "),
+    "object array": (lambda x: da.from_array(x.astype(object), chunks=(300, 3)), "dtype object"),
+    "text": (lambda x: frame(x).assign(b="x"), "^column 'b' is .*string: features must be"),
+    "one column": (lambda x: frame(x)["a"], "^X has 1 dimensions: must be rows of features"),
+    "three dimensions": (lambda x: da.zeros((9, 3, 3)), "^X has 3 dimensions: must be rows"),
+    "missing": (
+        lambda x: da.where(da.from_array(x, chunks=(300, 3)) > 14, np.nan, x),
+        r"values are missing \(NaN\).*k-means needs finite values",
+    ),
+    "no rows": (lambda x: da.zeros((0, 3), chunks=(1, 3)), r"0 rows|0 sample\(s\)|at least one"),
+    "few rows": (lambda x: frame(x[:3], 2), "n_clusters = 4, but there are only 3 rows"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_matrix_of_numbers_is_refused(client: Client, x: Array, kind: str) -> None:
+    make, words = REFUSED[kind]
+    with pytest.raises(ValueError if kind == "no rows" else DataError, match=words):
+        model().fit(make(x))
+
+
+def test_other_columns_are_refused(client: Client, x: Array) -> None:
+    fitted = model().fit(frame(x))
+    with pytest.raises(ValueError, match="feature names should match"):
+        fitted.predict(frame(x)[["c", "a", "b"]]).compute()
+    with pytest.raises(JobError, match=r"init has 4 rows of 2 values: .* = \(4, 3\)"):
+        model(init=x[:4, :2]).fit(frame(x))
+
+
+def test_a_collection_is_no_stream_of_batches(x: Array) -> None:
+    with pytest.raises((TypeError, DataError), match=r"(?i)dask|collection"):
+        model().partial_fit(da.from_array(x, chunks=(300, 3)))

@@ -1,0 +1,77 @@
+"""The inertia keeps its digits wherever the data lies and whatever one row does to the grids."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import Place
+
+from gpuseg.backends.base import Backend
+from gpuseg.engine.kmeans import fit_kmeans
+from gpuseg.engine.params import KMeansParams
+
+Array = npt.NDArray[Any]
+
+N = 3000
+
+
+def blobs(rng: np.random.Generator) -> Array:
+    return 10.0 * rng.integers(0, 4, (N, 3)) + rng.normal(size=(N, 3))
+
+
+def with_outlier(rng: np.random.Generator) -> Array:
+    x = blobs(rng)
+    x[N // 2] = 1e12
+    return x
+
+
+DATA = {
+    "blobs": blobs,
+    "offset 1e6": lambda rng: 1e6 + blobs(rng),
+    "outlier 1e12": with_outlier,
+    "tiny": lambda rng: 1e-15 * blobs(rng),
+}
+
+
+def weights(kind: str) -> Array | None:
+    rng = np.random.default_rng(7)
+    return {
+        "none": None,
+        "whole": rng.integers(0, 5, N) * 1.0,
+        "six orders": 10.0 ** rng.uniform(-6, 0, N),
+        "one heavy row": np.append(np.full(N - 1, 1e-9), 1.0),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        *((data, kind) for data in DATA for kind in ("none", "whole", "six orders")),
+        *((data, "one heavy row") for data in ("blobs", "offset 1e6", "tiny")),
+    ],
+)
+def test_inertia_is_right_to_twelve_digits(
+    backend: Backend, place: Place, data: str, kind: str
+) -> None:
+    """Against the float64 terms of the same labels, added without rounding.
+
+    Given centres: the outlier has one of its own and adds next to nothing.
+    """
+    x = DATA[data](np.random.default_rng(3)).astype(np.float32)
+    weight = weights(kind)
+    init = x[[0, 1, 2, 3, N // 2]].astype(np.float64).tolist()
+    executor, shards = place(x, weight, 3)
+    params = KMeansParams(n_clusters=5, init=init, max_iter=3)
+    found = fit_kmeans(executor, params, backend.name)
+    labels = np.concatenate([shard.labels for shard in shards if shard.labels is not None])
+    own = found.centers.values[labels]
+    squares = np.zeros(N)
+    for f in range(x.shape[1]):
+        squares += (x[:, f].astype(np.float64) - own[:, f]) ** 2
+    exact = math.fsum(squares if weight is None else weight * squares)
+    assert found.inertia == pytest.approx(exact, rel=1e-12, abs=0)
+    assert (found.sizes > 0).all()
