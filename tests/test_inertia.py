@@ -1,4 +1,4 @@
-"""The inertia keeps its digits wherever the data lies and whatever one row does to the grids."""
+"""Inertia and centres keep their digits wherever the data lies, and whatever one row is like."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def blobs(rng: np.random.Generator) -> Array:
     return 10.0 * rng.integers(0, 4, (N, 3)) + rng.normal(size=(N, 3))
 
 
-def with_outlier(rng: np.random.Generator) -> Array:
+def with_outlier(rng: np.random.Generator, size: float = 1e12) -> Array:
     x = blobs(rng)
-    x[N // 2] = 1e12
+    x[N // 2] = size
     return x
 
 
@@ -75,3 +75,23 @@ def test_inertia_is_right_to_twelve_digits(
     exact = math.fsum(squares if weight is None else weight * squares)
     assert found.inertia == pytest.approx(exact, rel=1e-12, abs=0)
     assert (found.sizes > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["none", "six orders"])
+def test_centres_keep_their_digits_beside_an_outlier(
+    backend: Backend, place: Place, kind: str
+) -> None:
+    x = with_outlier(np.random.default_rng(3), 1e9).astype(np.float32)
+    weight = weights(kind)
+    w = np.ones(N) if weight is None else weight
+    init = x[[0, 1, 2, 3, N // 2]].astype(np.float64)
+    executor, _ = place(x, weight, 3)
+    params = KMeansParams(n_clusters=5, init=init.tolist(), max_iter=1)
+    found = fit_kmeans(executor, params, backend.name)
+    squares = sum((x[:, f].astype(np.float64)[:, None] - init[:, f]) ** 2 for f in range(3))
+    labels = np.argmin(squares, axis=1)
+    for j, center in enumerate(found.centers.values):
+        own = labels == j
+        terms = w[own, None] * x[own].astype(np.float64)
+        mean = [math.fsum(column) / math.fsum(w[own]) for column in terms.T]
+        np.testing.assert_allclose(center, mean, rtol=1e-10, atol=1e-10)

@@ -288,7 +288,7 @@ def test_wrong_weights(x: Array, weights: Array, words: str) -> None:
     with pytest.raises(DataError, match=words):
         fitted.partial_fit(x, sample_weight=weights)
     assert np.array_equal(fitted.cluster_centers_, before)
-    assert not hasattr(fitted, "n_steps_")
+    assert getattr(fitted, "n_steps_", 0) == 0
 
 
 def test_missing_values_change_nothing(x: Array) -> None:

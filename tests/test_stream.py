@@ -448,7 +448,9 @@ def test_what_fits_is_resident() -> None:
     assert (plan.mode, plan.id_turns) == ("resident", 1)
     assert features < plan.bytes < 1.3 * features
     assert 0 < plan.spare_bytes <= 64 * 2**30 - plan.bytes
-    assert re.fullmatch(r"7\.\d\d GiB a worker, within runtime.memory_limit = [\d.]+ GiB", plan.why)
+    assert re.fullmatch(
+        r"7\.\d\d GiB a worker, within 90% of runtime.memory_limit = [\d.]+ GiB", plan.why
+    )
     assert planned(imagined(id=False), plan.bytes).mode == "resident"
     assert planned(imagined(id=False), plan.bytes - 1).mode == "streamed"
     with_ids, weighted = (
@@ -465,7 +467,7 @@ def test_what_does_not_fit_is_streamed() -> None:
     assert resident.bytes > 5 * 2**30
     assert plan.why.startswith(
         f"in memory they would take {resident.bytes / 2**30:.2f} GiB a worker, beyond "
-        "runtime.memory_limit = "
+        "90% of runtime.memory_limit = "
     )
 
 
@@ -487,7 +489,7 @@ def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
     with pytest.raises(ResourceError) as error:
         planned(data, limit, workers)
     said = re.fullmatch(
-        rf"runtime\.memory_limit = [\d.,]+ .iB a worker: the largest of {workers} shards needs "
+        rf"90% of runtime\.memory_limit = [\d.,]+ .iB a worker: the largest of {workers} shards needs "
         r"about ([\d.,]+) (.iB), even with its rows streamed from Parquet; use about (\d+) workers "
         r"\(runtime\.n_workers\), or a higher limit",
         str(error.value),

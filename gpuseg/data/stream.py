@@ -73,8 +73,8 @@ class StreamedShard(Shard):
 
     def drop_missing(self, env: Env) -> None:
         """Leave out the rows without a missing feature from now on."""
-        complete = [~np.isnan(x).any(axis=1) for x in self.map_blocks(env, lambda b: b.x)]
-        kept = np.concatenate(complete)
+        complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
+        kept = np.concatenate(list(complete))
         counts = [int(kept[g.start : g.start + g.rows].sum()) for g in self._groups]
         self._starts = list(accumulate(counts, initial=0))[:-1]
         self._rows, self.kept = sum(counts), kept

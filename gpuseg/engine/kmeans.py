@@ -105,13 +105,8 @@ def sweep_kmeans(
     DataError
         For fewer rows than clusters, values that are not finite, and weights that are all zero.
     """
-    measured = measured or measure(executor, backend)  # 1
-    most = max(params.n_clusters for params in models)
-    if measured.n_rows < most:
-        raise DataError(
-            f"n_clusters = {most}, but there are only {measured.n_rows} rows; "
-            f"use n_clusters <= {measured.n_rows}"
-        )
+    measured = measured or measure(executor, backend, models[0].metric)  # 1
+    check_enough(max(params.n_clusters for params in models), measured.n_rows)
     starts = _initial_centers(executor, models, backend, measured)  # 2
     flat = [start for own in starts for start in own]
     rules = models[0]
@@ -124,6 +119,22 @@ def sweep_kmeans(
         _fitted(executor, end, assigned, sum(run.seconds for run in group))
         for end, assigned, group in zip(ends, outcome, groups, strict=True)
     ]
+
+
+def check_enough(n_clusters: int, n_rows: int) -> None:
+    """Refuse more clusters than rows."""
+    if n_rows < n_clusters:
+        raise DataError(
+            f"n_clusters = {n_clusters}, but there are only {n_rows} rows; "
+            f"use n_clusters <= {n_rows}"
+        )
+
+
+def first_centers(
+    executor: Executor, params: KMeansParams, backend: str, measured: Measured
+) -> Centers:
+    """Return centres to begin with, as a fit would: those given, or a seeding."""
+    return Centers(_initial_centers(executor, [params], backend, measured)[0][0], measured.shift)
 
 
 def _fitted(executor: Executor, end: Run, assigned: passes.Assigned, seconds: float) -> KMeansFit:

@@ -62,7 +62,7 @@ class Measured:
         return tuple(grids)
 
 
-def measure(executor: Executor, backend: str) -> Measured:
+def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Measured:
     """Measure the placed shards.
 
     Raises
@@ -73,11 +73,18 @@ def measure(executor: Executor, backend: str) -> Measured:
     n_features = executor.run(passes.n_features)[0]
     no_transform = np.zeros(n_features, np.int64)
     summary = columns.merged(executor.run(columns.summarize, backend, no_transform))
-    if summary.rows == 0 or (summary.valid() < summary.rows).any():
+    missing, infinite = summary.counts[0], summary.counts[1]
+    if metric == "cosine" and missing.any():
         raise DataError(
-            f"{summary.counts[0].sum()} values are missing (NaN) and {summary.counts[1].sum()} are "
-            f"infinite (inf) or beyond float32 in {summary.rows} prepared rows; k-means needs "
-            "finite values, at least one row, and with metric = 'cosine' none of zeros alone"
+            f"about {missing.max()} rows have no direction: with metric = 'cosine' none may be of "
+            "zeros alone, or hold values that are missing (NaN) or infinite (inf); drop them, or "
+            "use metric = 'euclidean'"
+        )
+    if summary.rows == 0 or missing.any() or infinite.any():
+        raise DataError(
+            f"{missing.sum()} values are missing (NaN) and {infinite.sum()} are infinite (inf) or "
+            f"beyond float32 in {summary.rows} prepared rows; k-means needs finite values and at "
+            "least one row"
         )
     mean, variance = column_statistics(summary)
     shift = mean.astype(np.float32)
@@ -101,7 +108,7 @@ def measured_as_prepared(executor: Executor, backend: str, prepared: Prepared) -
         as_float32((extreme - p.shift) / p.scale) for extreme in (raw.minimum, raw.maximum)
     )
     if p.unit or not np.isfinite([low, high]).all():
-        return measure(executor, backend)
+        return measure(executor, backend, "cosine" if p.unit else "euclidean")
     shift = ((prepared.mean - p.shift) / p.scale).astype(np.float32)
     variance = (prepared.std / p.scale) ** 2
     reach = np.maximum(high - shift.astype(np.float64), shift - low.astype(np.float64))

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.base import Centers
 from gpuseg.engine import passes
+from gpuseg.engine.kmeans import check_enough, first_centers
 from gpuseg.engine.lloyd import iterate_once, normalized
 from gpuseg.engine.measure import measure
+from gpuseg.engine.params import KMeansParams
 from gpuseg.runtime.executor import Executor
 
 
@@ -32,17 +34,33 @@ class Moved:
 
 def update(
     executor: Executor,
+    params: KMeansParams,
     backend: str,
-    centers: Centers,
-    weight: NDArray[np.float64],
-    metric: str,
+    before: tuple[Centers, NDArray[np.float64]] | None,
 ) -> Moved:
     """Take the placed shards, a batch, into the centres.
 
     With W the weight before, and the batch's rows of weight w and sum S measured from the
     centre itself, the mean of both is c + S / (W + w).
+
+    Parameters
+    ----------
+    before : Centers and float64 (k,), or None
+        The centres, and the weight of the rows each is the mean of; None for the first batch.
+
+    Raises
+    ------
+    DataError
+        As `engine.kmeans.sweep_kmeans`; the first batch needs n_clusters rows.
     """
-    measured = measure(executor, backend)
+    measured = measure(executor, backend, params.metric)
+    if before is None:
+        check_enough(params.n_clusters, measured.n_rows)
+        centers = first_centers(executor, params, backend, measured)
+        before = centers, np.zeros(params.n_clusters)
+    centers, weight = before
+    if params.metric == "cosine":
+        centers = normalized(centers, centers)
     total = iterate_once(executor, backend, measured, centers)
     own = total.weight.sum(axis=0)
     both = (weight + own)[:, None]
@@ -50,7 +68,7 @@ def update(
     sums = total.sums.sum(axis=0) + own[:, None] * (shift - centers.values)
     values = centers.values + sums / np.where(both > 0, both, 1.0)
     moved = Centers(values, measured.shift)
-    if metric == "cosine":
+    if params.metric == "cosine":
         moved = normalized(moved, centers)
     model = (moved, measured.inertia_grid(moved.values))
     outcome = [found for (found,) in executor.update(passes.assign, backend, [model], [0])]

@@ -63,7 +63,7 @@ def unit_rows(x: NDArray[np.float32], backend: str, env: Env) -> NDArray[np.floa
     return own.x
 
 
-def refuse_not_finite(x: NDArray[np.float32]) -> None:
+def refuse_not_finite(x: NDArray[np.float32], metric: str) -> None:
     """Refuse rows that have no nearest centre.
 
     Raises
@@ -72,9 +72,10 @@ def refuse_not_finite(x: NDArray[np.float32]) -> None:
     """
     bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
     if bad.size:
+        zeros = " or, with metric = 'cosine', zeros alone" if metric == "cosine" else ""
         raise DataError(
-            f"X has {bad.size} rows with NaN, infinity, values beyond float32 or, for the cosine, "
-            f"zeros alone, first row {bad[0]}: features must be finite; mend or drop those rows"
+            f"X has {bad.size} rows with NaN, infinity (inf), values beyond float32{zeros}, first "
+            f"row {bad[0]}: features must be finite; mend or drop those rows"
         )
 
 

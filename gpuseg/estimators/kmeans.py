@@ -70,6 +70,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         After fitting a Dask collection, a lazy Dask array
     inertia_ : float, Σ w·|x - centre|², summed exactly in float64
     n_iter_ : int
+    n_steps_ : int, batches that `partial_fit` has taken since the last `fit`
     n_features_in_ : int
     feature_names_in_ : str (n_features,), where X has string column names
     backend_ : str, the backend used; `backend_why_` says why
@@ -82,6 +83,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     _centers: Centers
     _weight: NDArray[np.float64]
+    n_steps_: int
 
     def __init__(
         self,
@@ -161,16 +163,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         choice = registry.choose(self.backend)
         begun = hasattr(self, "cluster_centers_")
         x = self._matrix(X, reset=not begun)
+        params.check_init(x.shape[1])
         batch = Shard(x, as_weights(sample_weight, len(x)))
-        if not begun:
-            params.check_init(x.shape[1])
-            self._take(self._fit_shard(batch, [params.model_copy(update={"max_iter": 1})])[0])
-            self._weight = np.zeros_like(self._weight)
-        executor = self._placed(batch)
-        moved = minibatch.update(executor, choice.name, self._centers, self._weight, params.metric)
+        before = (self._centers, self._weight) if begun else None
+        moved = minibatch.update(self._placed(batch), params, choice.name, before)
         self._centers, self._weight, self.inertia_ = moved.centers, moved.weight, moved.inertia
         self.cluster_centers_, self.labels_ = moved.centers.values, batch.labels
-        self.n_steps_ = getattr(self, "n_steps_", 0) + 1
+        self.n_steps_ = self.n_steps_ + 1 if begun else 1
         self.backend_, self.backend_why_ = choice.name, choice.why
         return self
 
@@ -205,13 +204,21 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
         """Return minus Σ w·|x - nearest centre|², by plain summation."""
         check_is_fitted(self)
-        backend = registry.get(self.backend_)
-        packed = backend.pack(self._centers)
-        squares = np.concatenate(
-            self._map_blocks(X, lambda block: backend.nearest(block.x, packed)[1])
-        )
+        if lazily.is_collection(X):
+            squares = lazily.mapped(X, self._without_labels()._squares, np.float64, None)
+            weighed = squares if sample_weight is None else squares * sample_weight
+            return -float(weighed.sum().compute())
+        squares = self._squares(X)
         weight = as_weights(sample_weight, len(squares))
         return -float(squares.sum() if weight is None else weight @ squares)
+
+    def _squares(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return the squared distance of each row to its nearest centre, float64 (n_samples,)."""
+        backend = registry.get(self.backend_)
+        packed = backend.pack(self._centers)
+        return np.concatenate(
+            self._map_blocks(X, lambda block: backend.nearest(block.x, packed)[1])
+        )
 
     @property
     def _n_features_out(self) -> int:
@@ -225,7 +232,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _map_blocks(self, X: ArrayLike, function: Any) -> list[Any]:
         x = self._matrix(X, reset=False)
-        refuse_not_finite(x)
+        refuse_not_finite(x, self.metric)
         return list(Shard(x).map_blocks(InProcess(self.n_threads).env, function))
 
     def _matrix(self, X: Any, reset: bool) -> NDArray[np.float32]:
@@ -257,6 +264,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self.cluster_centers_ = fit.centers.values
         self._centers, self._weight = fit.centers, fit.weight
         self.inertia_, self.n_iter_ = fit.inertia, fit.n_iter
+        self.n_steps_ = 0
 
     def _params(self) -> KMeansParams:
         values = {name: getattr(self, name) for name in KMeansParams.model_fields}

@@ -67,6 +67,11 @@ def kmeans_sweep(
     JobError, DataError, ResourceError
         As `KMeans.fit`; and for initial centres, which suit one number of clusters only.
     """
+    if isinstance(n_clusters, int):
+        raise JobError(
+            f"n_clusters = {n_clusters}: must be several numbers, such as range(2, 21); for one "
+            "number use KMeans"
+        )
     counts = sorted(set(n_clusters))
     if not counts:
         raise JobError("n_clusters is empty: must be numbers of clusters, such as range(2, 21)")

@@ -202,7 +202,8 @@ def _limit(cluster: ClusterSpec, workers: int) -> tuple[int, str]:
     """Return the memory a worker may take, and in words who says so."""
     if cluster.memory_limit is not None:
         usable = int(cluster.memory_limit * _USABLE)
-        return usable, f"runtime.memory_limit = {_size(cluster.memory_limit)}"
+        asked = _size(cluster.memory_limit)
+        return usable, f"{_USABLE:.0%} of runtime.memory_limit = {asked}"
     if not cluster.is_ours:
         return 2**63, "the memory of its machine"
     share = psutil.virtual_memory().available // workers

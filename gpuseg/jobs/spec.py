@@ -34,7 +34,8 @@ def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
 Memory = Annotated[ByteSize, WrapValidator(_size)]
 
 _COUNTS_RULE = (
-    "must be a number >= 1, the [first, last] of a range, or a list of at least three that rises"
+    "must be a whole number >= 1, the [first, last] of a range, or a list of at least three that "
+    "rises"
 )
 
 
