@@ -489,8 +489,9 @@ def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
     with pytest.raises(ResourceError) as error:
         planned(data, limit, workers)
     said = re.fullmatch(
-        rf"90% of runtime\.memory_limit = [\d.,]+ .iB a worker: the largest of {workers} shards needs "
-        r"about ([\d.,]+) (.iB), even with its rows streamed from Parquet; use about (\d+) workers "
+        rf"90% of runtime\.memory_limit = [\d.,]+ .iB a worker: the largest of {workers} "
+        r"shards needs about ([\d.,]+) (.iB), even with its rows streamed from Parquet; use about "
+        r"(\d+) workers "
         r"\(runtime\.n_workers\), or a higher limit",
         str(error.value),
     )
