@@ -63,6 +63,16 @@ def bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
     return x, centers
 
 
+def far_bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
+    """Rows as far from one centre as from another, and a long way off both."""
+    centers = rng.normal(size=(k, d))
+    a, b = centers[rng.integers(k, size=(2, n))]
+    away, apart = rng.normal(size=(n, d)), a - b
+    squares = (apart**2).sum(axis=1, keepdims=True)
+    along = (away * apart).sum(axis=1, keepdims=True) / np.where(squares > 0, squares, 1)
+    return (a + b) / 2 + 10.0 ** rng.uniform(1, 4, (n, 1)) * (away - along * apart), centers
+
+
 def on_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
     """Every row is a centre, or one float32 step off one; some centres are there twice."""
     centers = rng.normal(size=(k, d)).astype(np.float32)
@@ -112,6 +122,7 @@ DATA = {
     "integers": integers,
     "equal centres": equal_centers,
     "bisectors": bisectors,
+    "far bisectors": far_bisectors,
     "on centres": on_centers,
     "constant columns": constant_columns,
     "outliers": outliers,
