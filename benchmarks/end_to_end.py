@@ -150,7 +150,8 @@ def compare(arguments: argparse.Namespace) -> None:
         )
     case = {"rows": arguments.rows, "features": 16, "clusters": arguments.clusters,
             "repeats": arguments.repeats}  # fmt: skip
-    print(save("end_to_end", {"case": case, "engines": table}))
+    name = "end_to_end_spark" if "spark" in table else "end_to_end"
+    print(save(name, {"case": case, "engines": table}))
 
 
 def main() -> None:

@@ -97,9 +97,7 @@ def iterate(
         sent = {run.number: run.centers for run in moving}
         shards = executor.run(lloyd, backend, tag, sent, grid, spare_bytes)  # 1, 2
         for run, *answers in zip(moving, *shards, strict=True):  # 3
-            total = answers[0].partial
-            for answer in answers[1:]:
-                total.add(answer.partial)
+            total = _folded(answers)
             run.n_iter += 1
             run.seconds += sum(answer.seconds for answer in answers)
             run.looked_at += total.looked_at
@@ -121,10 +119,7 @@ def iterate_once(executor: Executor, backend: str, measured: Measured, centers: 
     seen = Centers(centers.values, measured.shift)
     shards = executor.run(lloyd, backend, "", {0: seen}, measured.sum_grid(), 0)
     executor.run(forget)
-    total = shards[0][0].partial
-    for (answer,) in shards[1:]:
-        total.add(answer.partial)
-    return total
+    return _folded([answer for (answer,) in shards])
 
 
 @dataclass
@@ -133,6 +128,14 @@ class Answer:
 
     partial: Partial
     seconds: float
+
+
+def _folded(answers: Sequence[Answer]) -> Partial:
+    """Return the sums over all shards."""
+    total = answers[0].partial
+    for answer in answers[1:]:
+        total.add(answer.partial)
+    return total
 
 
 def lloyd(
