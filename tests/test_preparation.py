@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 
 from gpuseg.backends.base import Backend
+from gpuseg.engine import shard as shard_module
 from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation
 from gpuseg.errors import DataError
-from gpuseg.runtime import executor as executor_module
 
 Array = npt.NDArray[Any]
 
@@ -34,7 +34,7 @@ TRANSFORMS = {
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor_module, "BLOCK_ROWS", 64)
+    monkeypatch.setattr(shard_module, "BLOCK_ROWS", 64)
 
 
 def customers(n: int) -> Array:

@@ -201,6 +201,11 @@ def test_each_model_of_a_sweep_is_the_fit_of_its_own(
             )
             assert [outcome(fit) for fit in swept] == [alone[i][0] for i in chosen]
             assert labels_of(shards) == alone[chosen[-1]][1]
+        sweep_kmeans(executor, [models[i] for i in chosen], backend.name, keep_all=True)
+        assert labels_of(shards) == alone[chosen[-1]][1]
+        for place_in_sweep, i in enumerate(chosen):
+            own = np.concatenate([shard.sweep[place_in_sweep] for shard in shards])
+            assert own.tobytes() == alone[i][1]
 
 
 @pytest.mark.parametrize("init", ["k-means++", "random"])

@@ -42,7 +42,7 @@ class KMeansFit:
     centers : Centers
     inertia : float
         Σ w·|x - centre|². Each row's term is rounded as float64 rounds, then to three grids of
-        together about 150 bits below n times the largest term that is possible.
+        together about 158 - 2·log2(n) bits below n times the largest term that is possible.
     n_iter : int
     converged : bool
         Whether `tol` was reached within `max_iter`.

@@ -51,8 +51,8 @@ class Measured:
     def inertia_grid(self, centers: NDArray[np.float64]) -> tuple[float, ...]:
         """Return the grids for Σ w·d², coarse to fine; d_f <= max|x - shift| + max|c - shift|.
 
-        Three of them reach about 150 bits below n times the largest term that is possible:
-        one extreme outlier does not cost the others their digits.
+        Three of them reach about 158 - 2·log2(n) bits below n times the largest term that is
+        possible: one extreme outlier does not cost the others their digits.
         """
         reach = self.reach + np.abs(centers - self.shift).max(axis=0)
         largest = math.fsum(reach * reach) * self.largest_weight
@@ -77,8 +77,8 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Meas
     if metric == "cosine" and missing.any():
         raise DataError(
             f"about {missing.max()} rows have no direction: with metric = 'cosine' none may be of "
-            "zeros alone, or hold values that are missing (NaN) or infinite (inf); drop them, or "
-            "use metric = 'euclidean'"
+            "zeros alone, and no value missing (NaN), infinite (inf) or beyond float32, since "
+            "k-means needs finite values; drop those rows, or use metric = 'euclidean'"
         )
     if summary.rows == 0 or missing.any() or infinite.any():
         raise DataError(

@@ -74,7 +74,7 @@ def refuse_not_finite(x: NDArray[np.float32], metric: str) -> None:
     if bad.size:
         zeros = " or, with metric = 'cosine', zeros alone" if metric == "cosine" else ""
         raise DataError(
-            f"X has {bad.size} rows with NaN, infinity (inf), values beyond float32{zeros}, first "
+            f"X has {bad.size} rows with NaN, infinity, values beyond float32{zeros}, first "
             f"row {bad[0]}: features must be finite; mend or drop those rows"
         )
 

@@ -89,7 +89,7 @@ def certify_tile(
     scale = n_features + 8
     relative = every(np.float32(2.1 * scale * _UNIT) * largest_norm)
     half, tiny = every(np.float32(0.5) * largest_norm), every(TINY)
-    exact, own = every(np.float32(scale * 2.0**-50)), every(np.float32(1.1 * scale * _UNIT))
+    exact, own = every(np.float32(scale * 2.0**-53)), every(np.float32(1.1 * scale * _UNIT))
     largest_square = every(largest_norm * largest_norm)
     zero, two = every(np.float32(0)), every(np.float32(2))
     doubtful = 0
@@ -97,7 +97,9 @@ def certify_tile(
         best, second = load(work, BEST + i), load(work, SECOND + i)
         squares = load(work, SQUARES + i)
         margin = multiply_add(relative, add(half, square_root(squares)), tiny)
-        margin = multiply_add(exact, add(largest_square, squares), margin)
+        # Eight first: where |x - c|², at most twice the sum, overflows, so does the margin.
+        eightfold = multiply(every(np.float32(8)), add(largest_square, squares))
+        margin = multiply_add(exact, eightfold, margin)
         error = multiply_add(own, squares, margin)
         near = add(multiply_add(two, best, squares), error)
         far = subtract(multiply_add(two, second, squares), error)
