@@ -1,20 +1,16 @@
 """From registers of float32 to float64 and exact arithmetic there; adds to `numba_.simd`."""
 
-from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from gpuseg.backends.numba_.simd import LANES, Doubles, Floats, intrinsic
+from gpuseg.backends.numba_.simd import LANES, Build, Doubles, Floats, in_floats, intrinsic, lanes
 
 HALF = LANES // 2
 """float64 values in a register."""
 
-_Build = Callable[[Any, Any, Any, Any], Any]
-
-_floats: Any = Floats()
 _doubles: Any = Doubles()
 
 
@@ -26,35 +22,33 @@ def _call(builder: Any, name: str, kind: ir.VectorType, args: Any) -> Any:
 
 
 @intrinsic
-def magnitude(typing: Any, value: Any) -> tuple[Any, _Build]:
+def magnitude(typing: Any, value: Any) -> tuple[Any, Build]:
     """Return |value|, float32; NaN stays NaN."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _call(builder, f"llvm.fabs.v{LANES}f32", Floats.llvm, args)
 
-    return _floats(_floats), build
+    return in_floats(in_floats), build
 
 
 @intrinsic
-def halves(typing: Any, value: Any) -> tuple[Any, _Build]:
+def halves(typing: Any, value: Any) -> tuple[Any, Build]:
     """Return a register of float32 as two of float64."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         both = []
         for first in (0, HALF):
-            places = ir.Constant(
-                ir.VectorType(ir.IntType(32), HALF), list(range(first, first + HALF))
-            )
+            places = lanes(list(range(first, first + HALF)))
             narrow = builder.shuffle_vector(args[0], args[0], places)
             both.append(builder.fpext(narrow, Doubles.llvm))
         return context.make_tuple(builder, signature.return_type, both)
 
     two: Any = types.UniTuple
-    return two(_doubles, 2)(_floats), build
+    return two(_doubles, 2)(in_floats), build
 
 
 @intrinsic
-def square_plus(typing: Any, a: Any, b: Any) -> tuple[Any, _Build]:
+def square_plus(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
     """Return a² + b, float64, in one rounding where the machine can."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
