@@ -92,7 +92,8 @@ class Model:
                 f"X has {bad.size} rows with missing, infinite or out-of-domain values, first row "
                 f"{bad[0]}; mend them, or fit with prepare.missing = 'mean' or 'median'"
             )
-        return backend.nearest(x, backend.pack(self.centers))[0]
+        labels: NDArray[np.int32] = backend.nearest(x, backend.pack(self.centers))[0]
+        return labels
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""

@@ -249,7 +249,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             sums = [[own[labels == j].sum(axis=0) for j in range(k)] for own in terms]
             weight_sums = [[own[labels == j].sum() for j in range(k)] for own in shares]
             packed, memory = backend.pack(centers), Memory.empty(n, k)
-            whole = backend.lloyd(x, weight, packed, grid, memory)
+            (whole,) = backend.lloyd(x, weight, [(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
             assert_same_bits(memory.label, labels.astype(np.int32))
@@ -257,7 +257,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             parts, cut = Partial.zeros(len(magics), k, d), Memory.empty(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
                 own = None if weight is None else weight[rows]
-                parts.add(backend.lloyd(x[rows], own, packed, grid, cut.of(rows)))
+                parts.add(backend.lloyd(x[rows], own, [(packed, cut.of(rows))], grid)[0])
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
             assert_same_bits(cut.label, memory.label)

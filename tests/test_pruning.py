@@ -142,6 +142,10 @@ def grid_of(x: Array, weight: Array | None, shift: Array) -> SumGrid:
     return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
 
 
+def nothing_known(n: int, centers: Centers, grid: SumGrid) -> Remembered:
+    return Remembered.nothing(Memory.empty(n, centers.k), centers, grid)
+
+
 def look(
     backend: Backend, x: Array, weight: Array | None, centers: Centers, grid: SumGrid,
     memory: Memory, *cuts: int,
@@ -151,7 +155,7 @@ def look(
     packed = backend.pack(centers)
     for a, b in pairwise((0, *cuts, len(x))):
         own = None if weight is None else weight[a:b]
-        total.add(backend.lloyd(x[a:b], own, packed, grid, memory.of(slice(a, b))))
+        total.add(backend.lloyd(x[a:b], own, [(packed, memory.of(slice(a, b)))], grid)[0])
     return total
 
 
@@ -166,7 +170,7 @@ def test_a_pass_that_remembers_finds_what_a_fresh_one_does(
         remembered, grid = None, None
         for centers, _, labels in passes(rng, x, k, far_shift=i % 3 == 2):
             grid = grid or grid_of(x, weight, centers.shift)
-            remembered = remembered or Remembered.nothing(n, centers, grid)
+            remembered = remembered or nothing_known(n, centers, grid)
             remembered.follow(centers)
             cuts = sorted(rng.integers(0, n + 1, 2).tolist())
             change = look(backend, x, weight, centers, grid, remembered.memory, *cuts)
@@ -189,7 +193,7 @@ def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
             remembered = None
             for centers, squares, labels in passes(rng, x, k, far_shift):
                 grid = grid_of(x, None, centers.shift)
-                remembered = remembered or Remembered.nothing(n, centers, grid)
+                remembered = remembered or nothing_known(n, centers, grid)
                 remembered.follow(centers)
                 memory = remembered.memory
                 remembered.changed_by(look(backend, x, None, centers, grid, memory))
@@ -211,7 +215,7 @@ def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
     for seed in range(150):
         rng = np.random.default_rng(seed)
         values = np.array([[0.0], [10.0]])
-        remembered = Remembered.nothing(len(x), Centers(values, shift), grid)
+        remembered = nothing_known(len(x), Centers(values, shift), grid)
         remembered.own += 10.0 ** rng.uniform(2, 7)
         for _ in range(4):
             remembered.follow(Centers(values, shift))
@@ -235,7 +239,7 @@ def test_rows_that_float64_can_hardly_tell_are_looked_at_again(backend: Backend)
     for seed in range(100):
         rng = np.random.default_rng(seed)
         values = 3e-8 * rng.normal(size=(3, 1))
-        remembered = Remembered.nothing(3, Centers(values, shift), grid)
+        remembered = nothing_known(3, Centers(values, shift), grid)
         for _ in range(6):
             remembered.follow(Centers(values, shift))
             memory = remembered.memory
@@ -266,7 +270,7 @@ def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
     rng = np.random.default_rng(k)
     values, shift = rng.normal(size=(k, 3)), np.zeros(3, np.float32)
     grid = SumGrid(np.ones((1, 3)), np.ones(1))
-    remembered = Remembered.nothing(5, Centers(values, shift), grid)
+    remembered = nothing_known(5, Centers(values, shift), grid)
     expected = np.zeros(k)
     for step in range(30):
         scale = 10.0 ** rng.integers(-9, 3, (k, 1)) if step % 3 else np.full((k, 1), 0.1)
@@ -287,7 +291,7 @@ def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
 def test_what_is_given_away_of_the_sums_does_not_change_what_is_remembered() -> None:
     """The engine subtracts rows that move to empty clusters from the sums it gets."""
     centers = Centers(np.ones((3, 2)), np.zeros(2, np.float32))
-    remembered = Remembered.nothing(4, centers, SumGrid(np.ones((1, 2)), np.ones(1)))
+    remembered = nothing_known(4, centers, SumGrid(np.ones((1, 2)), np.ones(1)))
     change = Partial(np.ones((1, 3, 2)), np.ones((1, 3)), 4)
     given = remembered.changed_by(change)
     given.sums -= 7
@@ -306,7 +310,7 @@ def test_few_rows_are_looked_at_once_the_centres_settle(backend: Backend) -> Non
         x = (places[np.arange(n) % k] + rng.normal(size=(n, 4))).astype(np.float32)
         values, shift = places + rng.normal(size=(k, 4)), x.mean(axis=0)
         grid = grid_of(x, None, shift)
-        remembered = Remembered.nothing(n, Centers(values, shift), grid)
+        remembered = nothing_known(n, Centers(values, shift), grid)
         looked_at = []
         for _ in range(4):
             centers = Centers(values, shift)

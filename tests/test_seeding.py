@@ -15,12 +15,12 @@ from conftest import Place
 from sklearn.cluster import kmeans_plusplus
 
 from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.sums import on_grid
 from gpuseg.engine import seeding
 from gpuseg.engine.exact import grid_magic
 from gpuseg.engine.kmeans import fit_kmeans
 from gpuseg.engine.measure import measure
 from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.passes import on_grid
 from gpuseg.engine.sampling import Positions, Sample, draw_sample, merge_equal, rows_at, weigh
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,7 @@ def sampled(
     place: Place, x: Array, weight: Array | None = None, shards: int = 1, seed: int = 9
 ) -> Sample:
     executor, _ = place(x, weight, shards)
-    return draw_sample(executor, measure(executor, "numba"), 3, seed)
+    return draw_sample(executor, "numba", measure(executor, "numba"), 3, seed)
 
 
 def bits(sample: Sample) -> tuple[bytes, bytes | None]:
@@ -314,7 +314,7 @@ def test_a_position_where_a_row_ends_is_the_next_rows(place: Place, weighted: bo
             inside = at[(at >= before) & (at < before + own.total)]
             found.append(Positions(inside, before, own.blocks))
             before += own.total
-        drawn = np.concatenate(executor.run(rows_at, magic, each=found))[:, 0]
+        drawn = np.concatenate(executor.run(rows_at, "numpy", magic, each=found))[:, 0]
         assert before == ends[-1]
         assert drawn.tolist() == expected
 
@@ -329,7 +329,7 @@ def test_shards_without_rows_do_not_change_the_sample(place: Place, weighted: bo
     empty = [place(x[:0], None if weight is None else weight[:0])[1][0] for _ in range(3)]
     mixed = [empty[0], shards[0], empty[1], *shards[1:], empty[2]]
     executor.place(lambda shard, env: shard, mixed)
-    assert bits(draw_sample(executor, measure(executor, "numba"), 3, 9)) == bits(expected)
+    assert bits(draw_sample(executor, "numba", measure(executor, "numba"), 3, 9)) == bits(expected)
 
 
 def test_equal_rows_are_merged() -> None:

@@ -11,6 +11,9 @@ from gpuseg.backends.mix import mix
 from gpuseg.backends.summary import KINDS as KINDS
 from gpuseg.backends.summary import NO_ROW as NO_ROW
 from gpuseg.backends.summary import Summary as Summary
+from gpuseg.backends.sums import Assigned as Assigned
+from gpuseg.backends.sums import Partial as Partial
+from gpuseg.backends.sums import SumGrid as SumGrid
 
 LARGEST_GAP = np.float32(1e37)
 """The gap where there is no other centre; finite, so that sums with it are numbers."""
@@ -76,35 +79,10 @@ class Centers:
     values: NDArray[np.float64]
     shift: NDArray[np.float32]
 
-
-@dataclass
-class Partial:
-    """What a block adds to the sums of a Lloyd iteration, or by how much it changes them.
-
-    Attributes
-    ----------
-    sums : float64 (levels, k, d)
-        Σ w·(x - shift) of the rows of each centre, level by level of the grid.
-    weight : float64 (levels, k)
-        Σ w of the rows of each centre.
-    looked_at : int
-        Rows whose distances were computed.
-    """
-
-    sums: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    looked_at: int = 0
-
-    @classmethod
-    def zeros(cls, levels: int, k: int, n_features: int) -> "Partial":
-        """Return the partial of no rows."""
-        return cls(np.zeros((levels, k, n_features)), np.zeros((levels, k)))
-
-    def add(self, other: "Partial") -> None:
-        """Add the rows of another block; exact, hence in any order."""
-        self.sums += other.sums
-        self.weight += other.weight
-        self.looked_at += other.looked_at
+    @property
+    def k(self) -> int:
+        """Number of centres."""
+        return len(self.values)
 
 
 @dataclass
@@ -141,37 +119,11 @@ class Memory:
         return Memory(self.label[rows], self.slack[rows], self.drift, self.fresh)
 
 
-@dataclass(frozen=True)
-class SumGrid:
-    """Grids for the sums of a Lloyd pass, see `engine.exact.grid_magic`.
-
-    Two levels: the second takes what the first rounds off, so that light rows keep their digits
-    beside heavy ones, and near rows beside far ones.
-
-    Attributes
-    ----------
-    sums : float64 (levels, d)
-        For w·(x - shift), a feature.
-    weight : float64 (levels,)
-        For w.
-    """
-
-    sums: NDArray[np.float64]
-    weight: NDArray[np.float64]
-
-    @staticmethod
-    def split(values: NDArray[np.float64], magics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the parts of the values on each level; `magics` is (levels, …)."""
-        parts, rest = [], values
-        for magic in magics:
-            part = (rest + magic) - magic
-            parts.append(part)
-            rest = rest - part
-        return np.array(parts)
-
-
 class Backend(Protocol):
     """Primitives on one block of rows `x`, float32 (n, d), C-order.
+
+    Rows and their weights are NumPy arrays, or arrays on the device of the backend; what is
+    returned with one entry a row lives where x does, all else is NumPy's.
 
     "Nearest" means: the lowest index among the centres whose squared distance, evaluated in
     float64 as Σ (x_f - c_f)² with the features in order and no fused multiply-add, is least.
@@ -213,29 +165,41 @@ class Backend(Protocol):
         """
         ...
 
+    def move(self, array: NDArray[Any]) -> Any:
+        """Return the array on the device of the backend, where it fits; otherwise as it is."""
+        ...
+
+    def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
+        """Return some rows of an array, wherever it lives, as a NumPy array."""
+        ...
+
     def pack(self, centers: Centers) -> Any:
         """Return centres as `lloyd` and `nearest` want them: done once, used for many blocks."""
         ...
 
-    def lloyd(
-        self,
-        x: NDArray[np.float32],
-        weight: NDArray[np.float64] | None,
-        centers: Any,
-        grid: SumGrid,
-        memory: Memory,
-    ) -> Partial:
-        """Assign each row to its nearest centre, in one read of x; return what that changes.
+    def remember(self, n_rows: int, k: int) -> Memory:
+        """Return the memory of rows never seen, in the backend's own arrays."""
+        ...
 
-        Labels and slack of `memory` are brought up to date. The sums are those of the rows that
-        joined a centre minus those of the rows that left it; of a fresh memory, of all rows.
+    def lloyd(
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
+    ) -> list[Partial]:
+        """Assign each row to its nearest centre, for several runs in one read of x.
+
+        A run is its packed centres and its memory, whose labels and slack are brought up to
+        date. Returned is, run by run, what that changes: the sums of the rows that joined a
+        centre minus those of the rows that left it; of a fresh memory, of all rows.
         """
         ...
 
-    def nearest(
-        self, x: NDArray[np.float32], centers: Any
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def nearest(self, x: Any, centers: Any) -> tuple[Any, Any]:
         """Return the nearest centre, int32 (n,), and its squared distance, float64 (n,)."""
+        ...
+
+    def assign(
+        self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
+    ) -> tuple[Any, Any, Assigned]:
+        """Return what `nearest` does, and Σ w·d² on the grids with the sizes of the segments."""
         ...
 
     def squared_distances(

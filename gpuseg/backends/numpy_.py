@@ -1,5 +1,6 @@
 """The specification of every primitive: short, obvious, the oracle of the tests. Never clever."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import (
     LARGEST_GAP,
     NO_ROW,
+    Assigned,
     Centers,
     Memory,
     Partial,
@@ -20,6 +22,7 @@ from gpuseg.backends.base import (
 from gpuseg.backends.log1p import log1p
 from gpuseg.backends.mix import mix
 from gpuseg.backends.moments import HALF_BITS, Moments
+from gpuseg.backends.sums import on_grid
 
 _ROWS_AT_A_TIME = 8192
 
@@ -82,10 +85,30 @@ class NumpyBackend:
         counts = [np.bincount(low[high == prefix], minlength=65536) for prefix in prefixes]
         return np.array(counts, dtype=np.int64)
 
+    def move(self, array: NDArray[Any]) -> NDArray[Any]:
+        return array
+
+    def fetch(self, array: NDArray[Any], rows: Any = slice(None)) -> NDArray[Any]:
+        some: NDArray[Any] = array[rows]
+        return some
+
     def pack(self, centers: Centers) -> Any:
         return centers
 
+    def remember(self, n_rows: int, k: int) -> Memory:
+        return Memory.empty(n_rows, k)
+
     def lloyd(
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
+    ) -> list[Partial]:
+        partials = []
+        for centers, memory in runs:
+            started = time.perf_counter()
+            partials.append(self._lloyd(x, weight, centers, grid, memory))
+            partials[-1].seconds = time.perf_counter() - started
+        return partials
+
+    def _lloyd(
         self,
         x: NDArray[np.float32],
         weight: NDArray[np.float64] | None,
@@ -131,6 +154,19 @@ class NumpyBackend:
             labels[rows] = block.argmin(axis=1)
             distances[rows] = block.min(axis=1)
         return labels, distances
+
+    def assign(
+        self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
+    ) -> tuple[Any, Any, Assigned]:
+        labels, squares = self.nearest(x, centers)
+        terms = squares if weight is None else weight * squares
+        parts = []
+        for magic in grids:
+            part = on_grid(terms, magic)
+            parts.append(part.sum())
+            terms = terms - part
+        sizes = np.bincount(labels, minlength=centers.k).astype(np.int64)
+        return labels, squares, Assigned(np.array(parts), sizes)
 
     def squared_distances(
         self, x: NDArray[np.float32], centers: NDArray[np.float64]

@@ -7,7 +7,7 @@ What the engine sees is the same as of a resident shard: the same rows in the sa
 
 from collections.abc import Callable, Iterator
 from itertools import accumulate, chain
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,9 @@ class StreamedShard(Shard):
             return [function(block) for block in ahead(self._blocks(number))]
 
         yield from chain.from_iterable(env.map(on, range(len(self._groups))))
+
+    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+        """Move nothing: every block is new in every pass."""
 
     def prepare(self, env: Env, change: Change) -> None:
         """Change the rows of every later pass."""

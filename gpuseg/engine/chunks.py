@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.engine.shard import Block, Shard, block_rows
+from gpuseg.runtime.executor import Env
 
 R = TypeVar("R")
 
@@ -38,13 +38,20 @@ class ChunkedShard(Shard):
     def weighted(self) -> bool:
         return self._chunks[0][1] is not None
 
+    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+        """Put rows and weights where `convert` takes them."""
+        super().move(convert)
+        self._chunks = [
+            (convert(x), None if weight is None else convert(weight)) for x, weight in self._chunks
+        ]
+
     def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; results in the order of the rows."""
 
         def on(place: tuple[int, int]) -> R:
             number, first = place
             x, weight = self._chunks[number]
-            rows = slice(first, min(first + BLOCK_ROWS, len(x)))
+            rows = slice(first, min(first + block_rows(x), len(x)))
             start = self._starts[number]
             whole = slice(start + rows.start, start + rows.stop)
             return function(Block(x[rows], None if weight is None else weight[rows], whole))
@@ -52,6 +59,6 @@ class ChunkedShard(Shard):
         places = [
             (number, first)
             for number, (x, _) in enumerate(self._chunks)
-            for first in range(0, len(x), BLOCK_ROWS)
+            for first in range(0, len(x), block_rows(x))
         ]
         return env.map(on, places or [(0, 0)])

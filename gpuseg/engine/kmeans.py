@@ -4,7 +4,8 @@ Steps, numbered in `sweep_kmeans`:
 
 1. Measure: exact mean, variance and range of each feature (`engine.measure`).
 2. Seed on a sample (`engine.sampling`, `engine.seeding`), refine there.
-3. Iterate all runs together, whatever their number of clusters (`engine.lloyd`).
+3. Move the rows to the device of the backend, where it has one and they fit, and iterate all
+   runs together, whatever their number of clusters (`engine.lloyd`).
 4. Of the runs with the same number of clusters keep the one with the least inertia.
 5. Assign: always one last pass, so labels equal predict(X).
 """
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.base import Assigned, Centers
 from gpuseg.engine import passes, seeding
 from gpuseg.engine.lloyd import OnIteration, Run, iterate
 from gpuseg.engine.measure import Measured, measure
@@ -110,13 +111,14 @@ def sweep_kmeans(
     starts = _initial_centers(executor, models, backend, measured)  # 2
     flat = [start for own in starts for start in own]
     rules = models[0]
-    runs = iterate(executor, backend, measured, flat, rules, on_iteration, spare_bytes)  # 3
+    executor.update(passes.move, backend)  # 3
+    runs = iterate(executor, backend, measured, flat, rules, on_iteration, spare_bytes)
     groups = _grouped(runs, [len(own) for own in starts])
     ends = _best(executor, backend, measured, groups)  # 4
     kept = range(len(ends)) if keep_all else [len(ends) - 1]
     outcome = _assign(executor, backend, measured, ends, list(kept))  # 5
     return [
-        _fitted(executor, end, assigned, sum(run.seconds for run in group))
+        _fitted(executor, backend, end, assigned, sum(run.seconds for run in group))
         for end, assigned, group in zip(ends, outcome, groups, strict=True)
     ]
 
@@ -137,10 +139,12 @@ def first_centers(
     return Centers(_initial_centers(executor, [params], backend, measured)[0][0], measured.shift)
 
 
-def _fitted(executor: Executor, end: Run, assigned: passes.Assigned, seconds: float) -> KMeansFit:
+def _fitted(
+    executor: Executor, backend: str, end: Run, assigned: Assigned, seconds: float
+) -> KMeansFit:
     # Only where a cluster stayed empty can there be too few distinct rows: then count them.
     k = len(assigned.sizes)
-    n_distinct = k if assigned.sizes.all() else len(_distinct(executor, k))
+    n_distinct = k if assigned.sizes.all() else len(_distinct(executor, backend, k))
     assert end.weight is not None  # there is at least one iteration
     return KMeansFit(
         end.centers, assigned.inertia, end.n_iter, end.converged,
@@ -171,8 +175,8 @@ def _seeded(
 ) -> dict[int, list[NDArray[np.float64]]]:
     """Seed each number of clusters from one sample, and refine there."""
     seed, most = rules.random_state, max(counts)
-    sample = draw_sample(executor, measured, most, seed)
-    distinct = partial(_distinct, executor)
+    sample = draw_sample(executor, backend, measured, most, seed)
+    distinct = partial(_distinct, executor, backend)
     local = InProcess(executor.local_threads)
     restarts = range(_AUTO_SEEDINGS if rules.n_init == "auto" else rules.n_init)
     if rules.init == "random":
@@ -182,6 +186,7 @@ def _seeded(
     chosen = list(local.env.map(lambda r: seeding.plus_plus(sample, b, most, seed, r), restarts))
     starts = [seeding.filled(rows, k, distinct) for k in counts for rows in chosen]
     local.place(lambda shard, env: shard, [sample.shard()])
+    local.update(passes.move, backend)
     on_sample = measure(local, backend)
     quick = rules.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     runs = iterate(local, backend, on_sample, starts, quick, spare_bytes=_REFINING_BYTES)
@@ -193,9 +198,9 @@ def _seeded(
     }
 
 
-def _distinct(executor: Executor, limit: int) -> NDArray[np.float32]:
+def _distinct(executor: Executor, backend: str, limit: int) -> NDArray[np.float32]:
     """Return up to `limit` distinct rows of the whole data."""
-    found = np.concatenate(executor.run(passes.distinct, limit))
+    found = np.concatenate(executor.run(passes.distinct, backend, limit))
     return passes.first_distinct(found, limit)
 
 
@@ -217,9 +222,9 @@ def _best(
 
 def _assign(
     executor: Executor, backend: str, measured: Measured, runs: Sequence[Run], keep: list[int]
-) -> list[passes.Assigned]:
+) -> list[Assigned]:
     """Assign all rows by each run; store the labels of runs `keep` in the shards."""
     models = [(run.centers, measured.inertia_grid(run.centers.values)) for run in runs]
     send: Any = executor.update if keep else executor.run
-    shards: list[list[passes.Assigned]] = send(passes.assign, backend, models, keep)
-    return [reduce(passes.Assigned.merge, parts) for parts in zip(*shards, strict=True)]
+    shards: list[list[Assigned]] = send(passes.assign, backend, models, keep)
+    return [reduce(Assigned.merge, parts) for parts in zip(*shards, strict=True)]

@@ -14,7 +14,6 @@ looks at every row and returns the same bits.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
@@ -99,7 +98,7 @@ def iterate(
         for run, *answers in zip(moving, *shards, strict=True):  # 3
             total = _folded(answers)
             run.n_iter += 1
-            run.seconds += sum(answer.seconds for answer in answers)
+            run.seconds += total.seconds
             run.looked_at += total.looked_at
             estimate = _estimated_inertia(total, run.centers, measured)
             if not total.weight.sum(axis=0).all():
@@ -122,19 +121,11 @@ def iterate_once(executor: Executor, backend: str, measured: Measured, centers: 
     return _folded([answer for (answer,) in shards])
 
 
-@dataclass
-class Answer:
-    """What a shard says of one run: its sums over the shard, and the time they took."""
-
-    partial: Partial
-    seconds: float
-
-
-def _folded(answers: Sequence[Answer]) -> Partial:
+def _folded(answers: Sequence[Partial]) -> Partial:
     """Return the sums over all shards."""
-    total = answers[0].partial
+    total = answers[0]
     for answer in answers[1:]:
-        total.add(answer.partial)
+        total.add(answer)
     return total
 
 
@@ -146,41 +137,39 @@ def lloyd(
     sent: dict[int, Centers],
     grid: SumGrid,
     spare_bytes: int,
-) -> list[Answer]:
+) -> list[Partial]:
     """Assign every row to the nearest centre of each run, and sum the rows of each centre."""
     b = registry.get(backend)
     old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
     most = max(1, spare_bytes // (BYTES_REMEMBERED * max(shard.n_rows, 1)))
     known = {
-        number: old.get((tag, number)) or Remembered.nothing(shard.n_rows, centers, grid)
+        number: old.get((tag, number))
+        or Remembered.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
         for number, centers in list(sent.items())[:most]
     }
     for number, remembered in known.items():
         remembered.follow(sent[number])
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
-    def on(block: Block) -> list[Answer]:
-        answers = []
+    def on(block: Block) -> list[Partial]:
+        runs = []
         for number, centers in sent.items():
-            started = time.perf_counter()
             if number in known:
                 memory = known[number].memory.of(block.rows)
             else:
-                memory = Memory.empty(len(block.x), len(centers.values))
-            change = b.lloyd(block.x, block.weight, packed[number], grid, memory)
-            answers.append(Answer(change, time.perf_counter() - started))
-        return answers
+                memory = b.remember(len(block.x), centers.k)
+            runs.append((packed[number], memory))
+        return b.lloyd(block.x, block.weight, runs, grid)
 
-    totals = [Answer(_zeros(centers, grid), 0.0) for centers in sent.values()]
+    changes = [_zeros(centers, grid) for centers in sent.values()]
     for answers in shard.map_blocks(env, on):
-        for total, answer in zip(totals, answers, strict=True):
-            total.partial.add(answer.partial)
-            total.seconds += answer.seconds
-    for number, total in zip(sent, totals, strict=True):
-        if number in known:
-            total.partial = known[number].changed_by(total.partial)
+        for change, answer in zip(changes, answers, strict=True):
+            change.add(answer)
     shard.cache["lloyd"] = {(tag, number): own for number, own in known.items()}
-    return totals
+    return [
+        known[number].changed_by(change) if number in known else change
+        for number, change in zip(sent, changes, strict=True)
+    ]
 
 
 def forget(shard: Shard, env: Env) -> None:
@@ -210,10 +199,9 @@ class Remembered:
     total: Partial
 
     @classmethod
-    def nothing(cls, n_rows: int, centers: Centers, grid: SumGrid) -> "Remembered":
-        """Return what is known before the first pass."""
-        k = len(centers.values)
-        memory = Memory.empty(n_rows, k)
+    def nothing(cls, memory: Memory, centers: Centers, grid: SumGrid) -> "Remembered":
+        """Return what is known before the first pass; `memory` is one of rows never seen."""
+        k = centers.k
         return cls(memory, centers.values, np.zeros(k), np.zeros(k), _zeros(centers, grid))
 
     def follow(self, centers: Centers) -> None:
@@ -235,7 +223,8 @@ class Remembered:
         """Take the change of a pass into the sums; return them, to be given away."""
         self.memory.fresh = False
         self.total.add(change)
-        return Partial(self.total.sums.copy(), self.total.weight.copy(), change.looked_at)
+        sums, weight = self.total.sums.copy(), self.total.weight.copy()
+        return Partial(sums, weight, change.looked_at, change.seconds)
 
 
 def _zeros(centers: Centers, grid: SumGrid) -> Partial:

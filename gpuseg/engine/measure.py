@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import SumGrid
+from gpuseg.backends.base import Centers, SumGrid
 from gpuseg.engine import columns, passes
 from gpuseg.engine.exact import finer_magic, grid_magic
 from gpuseg.engine.preparation import Prepared, column_statistics
@@ -90,7 +90,7 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Meas
     shift = mean.astype(np.float32)
     reach = np.maximum(summary.maximum - shift, shift - summary.minimum)
     squares = summary.rows * float((variance + (mean - shift) ** 2).sum())
-    return _weighed(executor, Measured(
+    return _weighed(executor, backend, Measured(
         summary.rows, shift, reach, float(variance.mean()), 1.0, squares
     ))  # fmt: skip
 
@@ -113,7 +113,7 @@ def measured_as_prepared(executor: Executor, backend: str, prepared: Prepared) -
     variance = (prepared.std / p.scale) ** 2
     reach = np.maximum(high - shift.astype(np.float64), shift - low.astype(np.float64))
     squares = raw.rows * float(variance.sum())
-    return _weighed(executor, Measured(
+    return _weighed(executor, backend, Measured(
         raw.rows, shift, reach, float(variance.mean()), 1.0, squares
     ))  # fmt: skip
 
@@ -124,7 +124,7 @@ def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
         return values.astype(np.float32)
 
 
-def _weighed(executor: Executor, measured: Measured) -> Measured:
+def _weighed(executor: Executor, backend: str, measured: Measured) -> Measured:
     """Add what the weights change, where there are any."""
     weights = [w for w in executor.run(passes.largest_weight) if w is not None]
     if not weights:
@@ -137,5 +137,8 @@ def _weighed(executor: Executor, measured: Measured) -> Measured:
             f"the largest weight is {largest:g}: must be between {_LEAST_WEIGHT:g} and "
             f"{1 / _LEAST_WEIGHT:g}; multiply all weights by one number"
         )
-    squares = sum(executor.run(passes.weighted_squares, measured.shift))
-    return replace(measured, largest_weight=largest, squares=squares)
+    measured = replace(measured, largest_weight=largest)
+    center = Centers(measured.shift.astype(np.float64)[None], measured.shift)
+    magic = measured.inertia_grid(center.values)[0]
+    squares = sum(executor.run(passes.weighted_squares, backend, center, magic))
+    return replace(measured, squares=squares)

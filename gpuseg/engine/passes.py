@@ -11,14 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.base import Assigned, Centers
 from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import BLOCK_ROWS, Env
 
 
 def number(shard: Shard, env: Env, first_row: int) -> None:
     """Tell the shard how many rows of the data lie before it."""
     shard.first_row = first_row
+
+
+def move(shard: Shard, env: Env, backend: str) -> None:
+    """Move the rows to the device of the backend."""
+    shard.move(registry.get(backend).move)
 
 
 def n_rows(shard: Shard, env: Env) -> int:
@@ -43,39 +48,15 @@ def largest_weight(shard: Shard, env: Env) -> float | None:
     return max(shard.map_blocks(env, lambda block: float(block.weights().max(initial=0.0))))
 
 
-def weighted_squares(shard: Shard, env: Env, shift: NDArray[np.float32]) -> float:
-    """Return Σ w·|x - shift|² over the shard; plain summation, for the progress line only."""
+def weighted_squares(shard: Shard, env: Env, backend: str, center: Centers, magic: float) -> float:
+    """Return Σ w·|x - c|² over the shard for a single centre, each term rounded to the grid."""
+    b = registry.get(backend)
+    packed = b.pack(center)
 
     def on(block: Block) -> float:
-        z = block.x.astype(np.float64) - shift
-        return float(block.weights() @ (z * z).sum(axis=1))
+        return b.assign(block.x, block.weight, packed, (magic,))[2].inertia
 
     return sum(shard.map_blocks(env, on))
-
-
-@dataclass
-class Assigned:
-    """Outcome of an assignment; everything in it is merged by exact addition.
-
-    Attributes
-    ----------
-    parts : float64 (levels,)
-        Σ w·d², on a grid and on finer ones for what the coarser round off.
-    sizes : int64 (k,)
-        Rows of each segment.
-    """
-
-    parts: NDArray[np.float64]
-    sizes: NDArray[np.int64]
-
-    @property
-    def inertia(self) -> float:
-        """Σ w·d²."""
-        return float(self.parts.sum())
-
-    def merge(self, other: "Assigned") -> "Assigned":
-        """Return the outcome for both sets of rows together."""
-        return Assigned(self.parts + other.parts, self.sizes + other.sizes)
 
 
 def assign(
@@ -92,26 +73,20 @@ def assign(
     """
     b = registry.get(backend)
     packed = [b.pack(centers) for centers, _ in models]
-    labels = {i: np.empty(shard.n_rows, np.int32) for i in keep}
-    distance = np.empty(shard.n_rows if keep else 0, np.float32)
+    n = shard.n_rows if keep else 0
+    labels = {i: np.empty_like(shard.x, np.int32, shape=(n,)) for i in keep}
+    distance = np.empty_like(shard.x, np.float32, shape=(n,))
 
     def on(block: Block) -> list[Assigned]:
         outcome = []
-        for i, (centers, grids) in enumerate(models):
-            found, squares = b.nearest(block.x, packed[i])
+        for i, (_, grids) in enumerate(models):
+            found, squares, assigned = b.assign(block.x, block.weight, packed[i], grids)
             if i in labels:
                 labels[i][block.rows] = found
             if keep and i == keep[-1]:
                 with np.errstate(over="ignore"):  # beyond float32: infinitely far
                     distance[block.rows] = np.sqrt(squares)
-            terms = squares if block.weight is None else block.weight * squares
-            parts = []
-            for magic in grids:
-                part = on_grid(terms, magic)
-                parts.append(part.sum())
-                terms = terms - part
-            sizes = np.bincount(found, minlength=len(centers.values)).astype(np.int64)
-            outcome.append(Assigned(np.array(parts), sizes))
+            outcome.append(assigned)
         return outcome
 
     def merged(a: list[Assigned], b: list[Assigned]) -> list[Assigned]:
@@ -172,11 +147,13 @@ def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int)
     packed = b.pack(centers)
 
     def on(block: Block) -> Rows:
-        labels, squares = b.nearest(block.x, packed)
-        weight = block.weights()
-        index = np.arange(block.rows.start, block.rows.stop) + shard.first_row
-        found = Rows(index, block.x, weight, squares, labels)
-        return found.take(np.flatnonzero(weight > 0)).highest(count)
+        labels, squares = (b.fetch(own) for own in b.nearest(block.x, packed))
+        weight = b.fetch(block.weights())
+        score = np.where(weight > 0, squares, -np.inf)
+        own = np.lexsort((np.arange(len(score)), -score))[:count]
+        own = own[weight[own] > 0]
+        index = own + (block.rows.start + shard.first_row)
+        return Rows(index, b.fetch(block.x, own), weight[own], squares[own], labels[own])
 
     def merged(a: Rows, b: Rows) -> Rows:
         return Rows.concatenate([a, b]).highest(count)
@@ -184,14 +161,18 @@ def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int)
     return reduce(merged, shard.map_blocks(env, on))
 
 
-def distinct(shard: Shard, env: Env, limit: int) -> NDArray[np.float32]:
+def distinct(shard: Shard, env: Env, backend: str, limit: int) -> NDArray[np.float32]:
     """Return the first `limit` distinct rows of positive weight, in their order."""
+    b = registry.get(backend)
     found = np.empty((0, shard.n_features), np.float32)
     one_at_a_time = Env()
-    for own in shard.map_blocks(one_at_a_time, lambda block: block.x[block.weights() > 0]):
-        found = first_distinct(np.concatenate([found, own]), limit)
-        if len(found) == limit:
-            break
+    for block in shard.map_blocks(one_at_a_time, lambda block: block):
+        for start in range(0, len(block.x), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            own = b.fetch(block.x, rows)[b.fetch(block.weights(), rows) > 0]
+            found = first_distinct(np.concatenate([found, own]), limit)
+            if len(found) == limit:
+                return found
     return found
 
 
@@ -200,9 +181,3 @@ def first_distinct(x: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
     _, first = np.unique(x + np.float32(0), axis=0, return_index=True)
     kept: NDArray[np.float32] = x[np.sort(first)[:limit]]
     return kept
-
-
-def on_grid(values: NDArray[np.float64], magic: float) -> NDArray[np.float64]:
-    """Round to the grid of `engine.exact.grid_magic`, float64."""
-    rounded: NDArray[np.float64] = (values + magic) - magic
-    return rounded

@@ -16,11 +16,12 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends import registry
 from gpuseg.backends.base import digest_factors
 from gpuseg.backends.mix import mix
+from gpuseg.backends.sums import on_grid
 from gpuseg.engine.hashing import uniform
 from gpuseg.engine.measure import Measured
-from gpuseg.engine.passes import on_grid
 from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env, Executor
 
@@ -53,7 +54,7 @@ def sample_size(k: int) -> int:
     return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_CENTER * k)
 
 
-def draw_sample(executor: Executor, measured: Measured, k: int, seed: int) -> Sample:
+def draw_sample(executor: Executor, backend: str, measured: Measured, k: int, seed: int) -> Sample:
     """Draw the sample for seeding k centres.
 
     Data of no more rows than the sample is taken whole. Whole numbers as weights count rows: a
@@ -65,7 +66,7 @@ def draw_sample(executor: Executor, measured: Measured, k: int, seed: int) -> Sa
     total = sum(own.total for own in shards)
     whole_numbers = all(own.whole_numbers for own in shards)
     if (total if whole_numbers else measured.n_rows) <= size:
-        parts = executor.run(all_rows)
+        parts = executor.run(all_rows, backend)
     else:
         at = (np.arange(size) + uniform(seed, _SAMPLE_STREAM, size)) * (total / size)
         starts = [0.0, *accumulate(own.total for own in shards)]
@@ -73,7 +74,7 @@ def draw_sample(executor: Executor, measured: Measured, k: int, seed: int) -> Sa
             Positions(at[(at >= low) & (at < high)], low, own.blocks)
             for low, high, own in zip(starts[:-1], starts[1:], shards, strict=True)
         ]
-        rows = executor.run(rows_at, magic, each=shares)
+        rows = executor.run(rows_at, backend, magic, each=shares)
         parts = [(x, np.ones(len(x))) for x in rows]
     return merge_equal(np.concatenate([x for x, _ in parts]), np.concatenate([w for _, w in parts]))
 
@@ -145,33 +146,37 @@ def weigh(shard: Shard, env: Env, magic: float) -> Weighed:
     return Weighed(tuple((start, own) for start, own, _ in found), all(w for *_, w in found))
 
 
-def rows_at(shard: Shard, env: Env, magic: float, share: Positions) -> NDArray[np.float32]:
+def rows_at(
+    shard: Shard, env: Env, backend: str, magic: float, share: Positions
+) -> NDArray[np.float32]:
     """Return the rows that lie at some positions on the axis of cumulated weight."""
+    b = registry.get(backend)
     starts, weights = zip(*share.blocks, strict=True)
     befores = dict(zip(starts, accumulate(weights, initial=share.before), strict=False))
 
     def on(block: Block) -> NDArray[np.float32]:
         if block.weight is None:
             index = np.floor(share.at - share.before).astype(np.int64) - block.rows.start
-            found = block.x[index[(index >= 0) & (index < len(block.x))]]
-            return np.asarray(found, np.float32)
+            return b.fetch(block.x, index[(index >= 0) & (index < len(block.x))])
         if not len(block.x):
-            return block.x
+            return b.fetch(block.x)
         before = befores[block.rows.start]
         after = before + np.cumsum(on_grid(block.weight, magic))
         inside = share.at[(share.at >= before) & (share.at < after[-1])]
-        found = block.x[np.searchsorted(after, inside, side="right")]
-        return np.asarray(found, np.float32)
+        return b.fetch(block.x, np.searchsorted(after, inside, side="right"))
 
     return np.concatenate(list(shard.map_blocks(env, on)))
 
 
-def all_rows(shard: Shard, env: Env) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def all_rows(
+    shard: Shard, env: Env, backend: str
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the rows of positive weight and their weights; only where they are few."""
 
     def on(block: Block) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         weight = block.weights()
-        return block.x[weight > 0], weight[weight > 0]
+        return b.fetch(block.x, np.flatnonzero(weight > 0)), weight[weight > 0]
 
+    b = registry.get(backend)
     parts = list(shard.map_blocks(env, on))
     return np.concatenate([x for x, _ in parts]), np.concatenate([w for _, w in parts])

@@ -12,6 +12,14 @@ from gpuseg.runtime.executor import BLOCK_ROWS, Env
 R = TypeVar("R")
 
 
+def block_rows(x: Any) -> int:
+    """Return how many rows of a matrix to hand out at a time.
+
+    A device shares out the work in a way of its own, and gets them all.
+    """
+    return BLOCK_ROWS if isinstance(x, np.ndarray) else max(len(x), 1)
+
+
 @dataclass(frozen=True)
 class Block:
     """Consecutive rows of a shard.
@@ -43,7 +51,8 @@ class Shard:
     Attributes
     ----------
     x : float32 (n, d), C-order
-        Feature vectors; a missing value is NaN until `prepare` has filled it.
+        Feature vectors; a missing value is NaN until `prepare` has filled it. A NumPy array, or
+        one on the device of a backend.
     weight : float64 (n,) or None
         Sample weights; None where every row weighs 1.
     first_row : int
@@ -97,13 +106,20 @@ class Shard:
             weight = None if self.weight is None else self.weight[rows]
             return function(Block(self.x[rows], weight, rows))
 
-        starts = range(0, max(self.n_rows, 1), BLOCK_ROWS)
-        return env.map(on, [slice(i, min(i + BLOCK_ROWS, self.n_rows)) for i in starts])
+        step = block_rows(self.x)
+        starts = range(0, max(self.n_rows, 1), step)
+        return env.map(on, [slice(i, min(i + step, self.n_rows)) for i in starts])
 
     def prepare(self, env: Env, change: Callable[[NDArray[np.float32]], None]) -> None:
         """Change all rows in place, block by block."""
         for _ in self.map_blocks(env, lambda block: change(block.x)):
             pass
+
+    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+        """Put rows and weights where `convert` takes them."""
+        self.x = convert(self.x)
+        if self.weight is not None:
+            self.weight = convert(self.weight)
 
     def source_row(self, row: int) -> int:
         """Return which row read is row `row` of the shard; they differ where rows were dropped."""

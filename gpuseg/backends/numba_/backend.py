@@ -13,8 +13,9 @@ from gpuseg.backends.base import (
     digest_factors,
 )
 from gpuseg.backends.numba_ import columns, exact, lloyd, nearest
-from gpuseg.backends.numba_.centers import PackedCenters
+from gpuseg.backends.numba_.score import GROUP
 from gpuseg.backends.numpy_ import NumpyBackend
+from gpuseg.backends.packed import PackedCenters
 
 _NO_WEIGHT = np.empty(0)
 
@@ -51,9 +52,9 @@ class NumbaBackend(NumpyBackend):
             exact.normalize(x)
 
     def pack(self, centers: Centers) -> PackedCenters:
-        return PackedCenters(centers)
+        return PackedCenters(centers, GROUP)
 
-    def lloyd(
+    def _lloyd(
         self,
         x: NDArray[np.float32],
         weight: NDArray[np.float64] | None,

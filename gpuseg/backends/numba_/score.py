@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.numba_.centers import GROUP
 from gpuseg.backends.numba_.simd import (
     LANES,
     every,
@@ -24,6 +23,9 @@ from gpuseg.backends.numba_.simd import (
     where_less,
 )
 from gpuseg.backends.numba_.transpose import transpose4
+
+GROUP = 4
+"""Centres scored together."""
 
 TILE = 64
 """Rows scored together: a tile of up to 64 features is at home in the L1 cache."""

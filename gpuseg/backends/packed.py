@@ -1,41 +1,49 @@
-"""Centres as the scoring kernel wants them."""
+"""Centres as scoring kernels want them."""
 
 import numpy as np
 
 from gpuseg.backends.base import Centers
 
-GROUP = 4
-"""Centres scored together."""
-
 
 class PackedCenters:
     """Centres in groups, feature by feature, beside what the certificate needs.
+
+    Parameters
+    ----------
+    centers : Centers
+    group : int
+        Centres that a kernel scores together.
 
     Attributes
     ----------
     exact : float64 (k, d)
         The centres themselves.
     shift : float32 (d,)
-    negated : float32 (groups·d·GROUP,)
+    negated : float32 (groups·d·group,)
         -(c - shift), group by group and then feature by feature; zeros where the last group is
         not full.
-    half_norms : float32 (groups·GROUP,)
+    half_norms : float32 (groups·group,)
         ½|c - shift|²; infinite where the last group is not full, so that those never win.
     largest_norm : float32
         max |c - shift|, rounded up.
     """
 
-    def __init__(self, centers: Centers) -> None:
+    def __init__(self, centers: Centers, group: int) -> None:
         k, d = centers.values.shape
-        groups = -(-k // GROUP)
+        groups = -(-k // group)
         offset = centers.values - centers.shift.astype(np.float64)
-        negated = np.zeros((groups * GROUP, d), np.float32)
+        negated = np.zeros((groups * group, d), np.float32)
         self.exact = centers.values
         self.shift = centers.shift
-        self.half_norms = np.full(groups * GROUP, np.inf, np.float32)
+        self.half_norms = np.full(groups * group, np.inf, np.float32)
         with np.errstate(over="ignore"):
             negated[:k] = -offset
             squares = (offset * offset).sum(axis=1)
             self.half_norms[:k] = 0.5 * squares
             self.largest_norm = np.float32(np.sqrt(squares.max()) * (1 + 2.0**-20))
-        self.negated = negated.reshape(groups, GROUP, d).transpose(0, 2, 1).ravel()
+        self.negated = negated.reshape(groups, group, d).transpose(0, 2, 1).ravel()
+
+    @property
+    def k(self) -> int:
+        """Number of centres."""
+        return len(self.exact)
