@@ -1,0 +1,92 @@
+"""What the backend needs of a device: memory, and kernels launched on it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One compiled form of a kernel.
+
+    Attributes
+    ----------
+    name : str
+        The function, and without ``.cu`` its file in ``kernels/``.
+    threads : int
+        Threads of a block.
+    shape : mapping of str to int
+        Macros of the file: the shape of its tiles, and which of its code is wanted.
+    """
+
+    name: str
+    threads: int
+    shape: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def macros(self) -> dict[str, int]:
+        """What the compiler defines."""
+        return {"THREADS": self.threads, **self.shape}
+
+
+@dataclass(frozen=True)
+class Table:
+    """An argument that is an array of pointers, one to each of some arrays."""
+
+    arrays: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What planning needs to know of a device.
+
+    Attributes
+    ----------
+    name : str
+    multiprocessors : int
+    shared_bytes : int
+        Shared memory that a block may ask for.
+    shared_bytes_per_multiprocessor : int
+        What all blocks on a multiprocessor have together.
+    """
+
+    name: str
+    multiprocessors: int
+    shared_bytes: int
+    shared_bytes_per_multiprocessor: int
+
+
+class Launcher(Protocol):
+    """A device: CuPy's current one, or the emulator of the tests.
+
+    Attributes
+    ----------
+    xp : module
+        NumPy's interface to arrays in the memory of the device.
+    limits : Limits
+    """
+
+    xp: Any
+    limits: Limits
+
+    def launch(
+        self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
+    ) -> None:
+        """Launch `blocks` blocks; does not wait for them.
+
+        Arguments are arrays of `xp` for pointers, `Table` for pointers to pointers, None for a
+        null pointer, and NumPy scalars of the width that the kernel declares.
+        """
+        ...
+
+    def free_bytes(self) -> int:
+        """Return how much memory of the device is free."""
+        ...
+
+    def to_device(self, array: Any) -> Any:
+        """Return a NumPy array as one of `xp`; one of `xp` as it is."""
+        ...
+
+    def to_host(self, array: Any) -> Any:
+        """Return an array of `xp` as one of NumPy, once all launches before are done."""
+        ...

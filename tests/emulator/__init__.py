@@ -1,0 +1,17 @@
+"""Runs the unchanged CUDA C++ files of `kernels/` on the CPU, for tests on machines without a GPU.
+
+g++ compiles a kernel with `cuda.h`, which defines what CUDA adds to C++, and a small runtime
+executes it: each thread of a block is a fiber, blocks run one after another. In check mode every
+access to memory is watched, and data races, accesses out of bounds, reads of what nobody wrote,
+misaligned vectors, writes through const and overflows of integers are reported with the line of
+the kernel.
+
+What this can prove: that a kernel computes what it should in several orders of execution, and
+that these executions contain none of the errors above. What it cannot: anything about speed,
+registers or the limits of a device; about weak memory ordering, since fences do nothing here;
+about paths that no test takes. Blocks that hand over data by fence and counter are reported as a
+race whether they do it well or badly. A pointer that leaves one static __shared__ array for the
+next is not seen (an index is: it is held against the declaration), nor is one that leaves a slice
+of an array for a neighbouring slice which is an argument too. Subnormal numbers are kept, as they
+are on a GPU unless it is told to flush them.
+"""

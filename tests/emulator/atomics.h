@@ -1,0 +1,81 @@
+// Atomic operations. Fibers switch at intrinsics only, so that reading, changing and writing is
+// atomic already; check mode learns of it as one operation.
+#pragma once
+
+#ifdef EMULATOR_CHECK
+// Not instrumented: to check mode this is an atomic operation, not a read and a write.
+#define EMULATOR_ATOMIC __attribute__((noinline, no_sanitize("thread"), no_sanitize("undefined")))
+#else
+#define EMULATOR_ATOMIC EMULATOR_INTRINSIC
+#endif
+
+namespace emulator {
+
+template <class T, class Change>
+EMULATOR_ATOMIC T change(T* target, Change changed) {
+#ifdef EMULATOR_CHECK
+  check_atomic(target, sizeof(T), __builtin_return_address(0));
+#endif
+  const T old = *target;
+  *target = changed(old);
+  return old;
+}
+
+// Adding wraps around on a GPU; on signed integers C++ leaves it undefined.
+template <class T>
+EMULATOR_INTRINSIC T wrapping_sum(T a, T b) {
+  if constexpr (std::is_integral_v<T>) {
+    using Unsigned = std::make_unsigned_t<T>;
+    return T(Unsigned(a) + Unsigned(b));
+  } else {
+    return a + b;
+  }
+}
+
+}  // namespace emulator
+
+#define EMULATOR_CHANGE(name, T, result)                              \
+  EMULATOR_INTRINSIC T name(T* target, T value) {                     \
+    return emulator::change(target, [=](T old) -> T { return result; }); \
+  }
+
+#define EMULATOR_CHANGE_32(name, result) \
+  EMULATOR_CHANGE(name, int, result)     \
+  EMULATOR_CHANGE(name, unsigned, result)
+
+#define EMULATOR_CHANGE_64(name, result)   \
+  EMULATOR_CHANGE(name, long long, result) \
+  EMULATOR_CHANGE(name, unsigned long long, result)
+
+#define EMULATOR_SWAP(T)                                                                       \
+  EMULATOR_INTRINSIC T atomicCAS(T* target, T expected, T value) {                             \
+    return emulator::change(target, [=](T old) -> T { return old == expected ? value : old; }); \
+  }
+
+EMULATOR_CHANGE_32(atomicAdd, emulator::wrapping_sum(old, value))
+EMULATOR_CHANGE(atomicAdd, unsigned long long, old + value)
+EMULATOR_CHANGE(atomicAdd, float, old + value)
+EMULATOR_CHANGE(atomicAdd, double, old + value)
+
+EMULATOR_CHANGE_32(atomicMin, value < old ? value : old)
+EMULATOR_CHANGE_64(atomicMin, value < old ? value : old)
+EMULATOR_CHANGE_32(atomicMax, old < value ? value : old)
+EMULATOR_CHANGE_64(atomicMax, old < value ? value : old)
+
+EMULATOR_CHANGE_32(atomicOr, old | value)
+EMULATOR_CHANGE(atomicOr, unsigned long long, old | value)
+EMULATOR_CHANGE_32(atomicAnd, old & value)
+EMULATOR_CHANGE(atomicAnd, unsigned long long, old & value)
+
+EMULATOR_CHANGE_32(atomicExch, (void(old), value))
+EMULATOR_CHANGE(atomicExch, unsigned long long, (void(old), value))
+EMULATOR_CHANGE(atomicExch, float, (void(old), value))
+
+EMULATOR_SWAP(int)
+EMULATOR_SWAP(unsigned)
+EMULATOR_SWAP(unsigned long long)
+
+#undef EMULATOR_CHANGE
+#undef EMULATOR_CHANGE_32
+#undef EMULATOR_CHANGE_64
+#undef EMULATOR_SWAP

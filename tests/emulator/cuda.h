@@ -1,0 +1,55 @@
+// What CUDA adds to C++, for g++: enough for the kernels of this project to compile unchanged.
+#pragma once
+
+#include <math.h>
+
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#include "runtime.h"
+
+// ---- Keywords
+
+#define __global__ __attribute__((noinline, noclone))
+#define __device__
+#define __host__
+#define __constant__
+#define __forceinline__ inline __attribute__((always_inline))
+#define __noinline__ __attribute__((noinline))
+#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __launch_bounds__(...)
+
+// A block's shared arrays exist once, since blocks run one after another. `static` would say just
+// that, but cannot stand behind the `extern` of dynamic arrays; `thread_local` can.
+#define __shared__ thread_local
+
+// ---- For the definitions below
+
+// Inlined even without optimisation, so that an access to memory belongs to a line of the kernel.
+#define EMULATOR_INTRINSIC inline __attribute__((always_inline))
+
+// The last parameters of an intrinsic: the line that calls it.
+#define EMULATOR_CALLER const char *file = __builtin_FILE(), size_t line = __builtin_LINE()
+#define EMULATOR_PLACE (emulator::Place{file, line})
+
+#include "vectors.h"
+
+// ---- Built-in variables
+
+// The scheduler sets these whenever it switches to another thread. To a thread they are constant,
+// and declaring them so keeps check mode from watching them.
+extern "C" {
+extern const uint3 threadIdx, blockIdx;
+extern const dim3 blockDim, gridDim;
+}
+
+constexpr int warpSize = emulator::warp_lanes;
+
+#include "bits.h"
+
+#include "arithmetic.h"
+#include "atomics.h"
+#include "collectives.h"
+#include "export.h"
+#include "memory.h"

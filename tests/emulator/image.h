@@ -1,0 +1,30 @@
+// Where the library of a kernel lies in memory: its code, its constants, its shared arrays.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace emulator {
+
+struct Range {
+  uintptr_t begin, end;
+
+  bool contains(uintptr_t address) const { return address - begin < end - begin; }
+  size_t bytes() const { return end - begin; }
+};
+
+struct Image {
+  uintptr_t base;               // what addresses in the file are relative to
+  std::vector<Range> segments;  // code, constants, global variables
+  Range arrays_before, arrays_after;  // static shared arrays, around the dynamic ones
+  Range dynamic;                // as long as it can be; a launch has a part of it
+};
+
+extern Image image;
+
+// Fills in `image`. Each thread of the CPU has shared arrays of its own: these are the calling
+// one's.
+void find_image();
+
+}  // namespace emulator

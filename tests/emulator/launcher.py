@@ -1,0 +1,104 @@
+"""The device of the tests: launches kernels on the CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emulator.build import HERE
+from emulator.module import EmulatedModule
+from emulator.report import EmulatorError, Report
+from gpuseg.backends.cuda.launcher import Kernel, Limits
+
+KERNELS = HERE.parent.parent / "kernels"
+
+SMALL = Limits(
+    name="emulator",
+    multiprocessors=4,
+    shared_bytes=227 * 1024,
+    shared_bytes_per_multiprocessor=228 * 1024,
+)
+"""A GPU with a multiprocessor's worth of shared memory as on compute capability 9.0."""
+
+
+class EmulatorLauncher:
+    """Launches kernels on the CPU; implements `gpuseg.backends.cuda.launcher.Launcher`.
+
+    Arrays of the device are NumPy's, and those of the host are used as they are. Launches are
+    done when `launch` returns. Several threads may launch; they wait for each other.
+
+    Parameters
+    ----------
+    check : bool
+        Whether to watch every access to memory.
+    schedule, seed : str, int
+        The order of execution (`emulator.module.SCHEDULES`).
+    folder : Path
+        Where the files of the kernels are.
+    limits : Limits
+        What the device says of itself. A launch that wants more shared memory is an error.
+
+    Attributes
+    ----------
+    free : int
+        What `free_bytes` returns, for tests to set.
+    """
+
+    xp: Any = np
+
+    def __init__(
+        self,
+        check: bool = False,
+        schedule: str = "up",
+        seed: int = 1,
+        folder: Path = KERNELS,
+        limits: Limits = SMALL,
+    ) -> None:
+        self.check = check
+        self.schedule = schedule
+        self.seed = seed
+        self.folder = folder
+        self.limits = limits
+        self.free = 1 << 30
+        self._modules: dict[tuple[str, tuple[tuple[str, int], ...]], EmulatedModule] = {}
+        self._lock = threading.Lock()
+
+    def launch(
+        self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
+    ) -> None:
+        """Launch `blocks` blocks and wait for them.
+
+        Raises
+        ------
+        EmulatorError
+            See `EmulatedModule.launch`.
+        """
+        if shared_bytes > self.limits.shared_bytes:
+            message = f"{shared_bytes} bytes of shared memory, of {self.limits.shared_bytes}"
+            raise EmulatorError(kernel.name, [Report("launch", message)])
+        module = self._module(kernel)
+        module.launch(blocks, kernel.threads, arguments, shared_bytes, self.schedule, self.seed)
+
+    def free_bytes(self) -> int:
+        """Return `free`."""
+        return self.free
+
+    def to_device(self, array: Any) -> Any:
+        """Return the array; a copy only where it is not C-contiguous."""
+        return np.asarray(array, order="C")
+
+    def to_host(self, array: Any) -> Any:
+        """Return the array as it is."""
+        return array
+
+    def _module(self, kernel: Kernel) -> EmulatedModule:
+        key = kernel.name, tuple(sorted(kernel.macros.items()))
+        with self._lock:
+            if key not in self._modules:
+                path = self.folder / f"{kernel.name}.cu"
+                self._modules[key] = EmulatedModule(path, kernel.name, kernel.macros, self.check)
+            return self._modules[key]

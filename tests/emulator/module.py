@@ -1,0 +1,145 @@
+"""A kernel, compiled for the CPU and loaded."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import subprocess
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emulator.arguments import ArgumentError, Memory, parse, prepare
+from emulator.build import HERE, built_kernel
+from emulator.report import EmulatorError, Report
+
+SCHEDULES = {"up": 0, "down": 1, "random": 2, "fuzz": 3}
+"""Orders of execution, and their numbers in fibers.cpp.
+
+``up`` and ``down``: blocks, and threads within a block, in the order of their indices or the
+reverse. ``random``: in an order drawn for each launch and each round. ``fuzz``: like random, and
+in check mode threads are also interrupted at accesses to memory.
+"""
+
+_launching = threading.Lock()
+"""A library runs one launch at a time."""
+
+
+class EmulatedModule:
+    """A kernel that runs on the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        The kernel's file, in any folder, which also has the headers that it includes.
+    kernel_name : str
+        The kernel's function, declared ``extern "C" __global__``.
+    macros : mapping of str to int
+        What the compiler defines.
+    check : bool
+        Whether to watch every access to memory: some fifty times slower.
+
+    Raises
+    ------
+    BuildError
+        If the file does not compile.
+    """
+
+    def __init__(
+        self, path: Path, kernel_name: str, macros: Mapping[str, int], check: bool
+    ) -> None:
+        self.name = kernel_name
+        self.check = check
+        self.file = built_kernel(path, kernel_name, macros, check)
+        self._library = ctypes.CDLL(str(self.file))
+        self._library.emulator_signature.restype = ctypes.c_char_p
+        self.parameters = parse(self._library.emulator_signature().decode())
+        self._launch = self._library.emulator_launch
+        self._launch.restype = ctypes.c_char_p
+        self._launch.argtypes = (
+            *(ctypes.c_uint, ctypes.c_uint, ctypes.c_size_t),
+            *(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p),
+        )
+        if check:
+            self._library.emulator_add_array.argtypes = (
+                *(ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t),
+                *(ctypes.c_int, ctypes.c_int),
+            )
+
+    def launch(
+        self,
+        blocks: int,
+        threads: int,
+        arguments: Sequence[Any],
+        shared_bytes: int = 0,
+        schedule: str = "up",
+        seed: int = 1,
+    ) -> None:
+        """Run the kernel to its end.
+
+        Parameters
+        ----------
+        blocks, threads : int
+            Blocks, and threads of each.
+        arguments : sequence
+            C-contiguous arrays, None for a null pointer, `Table` for an array of pointers,
+            `Uninitialised`, and NumPy scalars, all of the types that the kernel declares.
+        shared_bytes : int
+            Dynamic shared memory of a block.
+        schedule : str
+            A key of `SCHEDULES`.
+        seed : int
+            Of what is random in the schedule.
+
+        Raises
+        ------
+        EmulatorError
+            If an argument is of another type, the threads block each other, or, in check mode,
+            anything is reported. What the arrays then hold is undefined.
+        """
+        number = SCHEDULES[schedule]
+        mode = "check" if self.check else "fast"
+        launch = f"{self.name} ({mode} mode, schedule {schedule}, seed {seed})"
+        try:
+            prepared = prepare(self.parameters, arguments)
+        except ArgumentError as error:
+            raise EmulatorError(launch, [error.report()]) from None
+        with _launching:
+            if self.check:
+                self._register(prepared.memory)
+            text = self._launch(blocks, threads, shared_bytes, number, seed, prepared.cells)
+        if text:
+            raise EmulatorError(launch, self._reports(text.decode()))
+
+    def _register(self, memory: Iterable[Memory]) -> None:
+        """Tell check mode what the launch may touch."""
+        self._library.emulator_forget_arrays()
+        for part in memory:
+            array = part.array
+            self._library.emulator_add_array(
+                *(part.name.encode(), array.ctypes.data, array.nbytes, array.itemsize),
+                *(part.writable, part.written),
+            )
+
+    def _reports(self, text: str) -> list[Report]:
+        """Return the reports in a text of the runtime, with lines for addresses in the code."""
+        addresses = sorted(set(re.findall(r"\{(0x[0-9a-f]+)\}", text)))
+        lines = {address: self._line_of(address) for address in addresses}
+        text = re.sub(r"\{(0x[0-9a-f]+)\}", lambda found: lines[found.group(1)], text)
+        fields = (line.split("\t") for line in text.strip("\n").split("\n"))
+        return [Report(kind, message, place) for kind, place, message in fields]
+
+    def _line_of(self, address: str) -> str:
+        """Return file and line of an address: the innermost that is not in a file of ours."""
+        done = subprocess.run(
+            ["addr2line", "-i", "-e", str(self.file), address],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for place in done.stdout.split("\n"):
+            file, _, line = place.partition(":")
+            if Path(file).parent != HERE and line:
+                return f"{Path(file).name}:{line.split()[0]}"
+        return f"code {address}"

@@ -1,0 +1,292 @@
+"""Kernels with one error each, and what check mode must say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD = """extern "C" __global__ void planted(const float* x, float* y, int* z, int n) {
+  extern __shared__ __align__(16) unsigned char shared[];
+  const int t = threadIdx.x;
+"""
+"""What all begin with. There are 64 threads; x, y and z have 64 elements each; n is 64."""
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A kernel with an error.
+
+    Attributes
+    ----------
+    kind : str
+        Of the report that is due.
+    body : str
+        The kernel behind `HEAD`; each line that a report may name has the comment ``HERE``.
+    shared_bytes : int
+        Dynamic shared memory.
+    blocks : int
+    """
+
+    kind: str
+    body: str
+    shared_bytes: int = 256
+    blocks: int = 1
+
+    @property
+    def source(self) -> str:
+        """The file."""
+        return f"{HEAD}{self.body.strip(chr(10))}\n}}\n"
+
+    @property
+    def lines(self) -> set[int]:
+        """The lines that a report may name."""
+        lines = enumerate(self.source.split("\n"), 1)
+        return {number for number, line in lines if "HERE" in line}
+
+
+RACES = {
+    "barrier missing": Planted(
+        "race",
+        """
+  __shared__ float a[64];
+  a[t] = x[t];  // HERE
+  y[t] = a[63 - t];  // HERE
+""",
+    ),
+    "barrier missing before shared memory is used again": Planted(
+        "race",
+        """
+  __shared__ float a[64];
+  for (int i = 0; i < 2; i++) {
+    a[t] = x[t];  // HERE
+    __syncthreads();
+    y[t] += a[63 - t];  // HERE
+  }
+""",
+    ),
+    "syncwarp missing": Planted(
+        "race",
+        """
+  __shared__ float a[64];
+  a[t] = x[t];
+  __syncwarp();
+  for (int d = 16; d > 0; d /= 2) {
+    const float other = a[t ^ d];  // HERE
+    a[t] += other;  // HERE
+    __syncwarp();
+  }
+  y[t] = a[t];
+""",
+    ),
+    "syncwarp where a barrier is due": Planted(
+        "race",
+        """
+  __shared__ float a[64];
+  a[t] = x[t];  // HERE
+  __syncwarp();
+  y[t] = a[63 - t];  // HERE
+""",
+    ),
+    "syncwarp of one half": Planted(
+        "race",
+        """
+  __shared__ float a[64];
+  a[t] = x[t];  // HERE
+  __syncwarp(t & 16 ? 0xffff0000 : 0x0000ffff);
+  y[t] = a[t ^ 16];  // HERE
+""",
+    ),
+    "a shuffle orders nothing": Planted(
+        "race",
+        """
+  __shared__ float a[64];
+  a[t] = x[t];  // HERE
+  const float other = __shfl_xor_sync(0xffffffff, a[t], 1);
+  y[t] = a[t ^ 1] + other;  // HERE
+""",
+    ),
+    "plain sum in shared memory": Planted(
+        "race",
+        """
+  __shared__ int count;
+  if (t == 0) count = 0;
+  __syncthreads();
+  count += 1;  // HERE
+  __syncthreads();
+  z[t] = count;
+""",
+    ),
+    "plain sum of two blocks": Planted("race", "  if (t == 0) y[0] += 1;  // HERE", blocks=2),
+    "one block reads what another writes": Planted(
+        "race",
+        """
+  if (blockIdx.x == 0) y[t] = 1;  // HERE
+  if (blockIdx.x == 1) z[t] = y[t] > 0;  // HERE
+""",
+        blocks=2,
+    ),
+    "plain read beside atomic operations": Planted(
+        "race",
+        """
+  atomicAdd(&z[0], 1);  // HERE
+  y[t] = z[0];  // HERE
+""",
+    ),
+    "neighbours in one word": Planted(
+        "race",
+        """
+  unsigned char* bytes = shared;
+  bytes[t] = 1;  // HERE
+  bytes[(t + 1) % 64] = 2;  // HERE
+""",
+    ),
+}
+
+MEMORY = {
+    "off by one": Planted("out of bounds", "  y[t] = x[t + 1];  // HERE"),
+    "before the start": Planted("out of bounds", "  y[t - 1] = x[t];  // HERE"),
+    "load by an intrinsic": Planted("out of bounds", "  y[t] = __ldg(&x[t + n]);  // HERE"),
+    "atomic operation": Planted("out of bounds", "  atomicAdd(&y[t + n], 1.0f);  // HERE"),
+    "too little dynamic shared memory": Planted(
+        "out of bounds",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  a[t] = x[t];  // HERE
+""",
+        shared_bytes=252,
+    ),
+    "into the next shared array": Planted(
+        "out of bounds",
+        """
+  __shared__ float a[64];
+  __shared__ float b[64];
+  b[t] = 0;
+  a[t + 1] = x[t];  // HERE
+  __syncthreads();
+  y[t] = a[t] + b[t];
+""",
+    ),
+    "local array": Planted(
+        "out of bounds",
+        """
+  float local[4] = {x[t], 1, 2, 3};
+  y[t] = local[n / 16];  // HERE
+""",
+    ),
+    "shared memory never written": Planted(
+        "uninitialised",
+        """
+  __shared__ float a[64];
+  if (t) a[t] = x[t];
+  __syncthreads();
+  y[t] = a[t];  // HERE
+""",
+    ),
+    "shared memory of the block before": Planted(
+        "uninitialised",
+        """
+  if (blockIdx.x == 1) z[t] = shared[t];  // HERE
+  shared[t] = 0;
+""",
+        blocks=3,
+    ),
+    "atomic sum from nowhere": Planted("uninitialised", "  atomicAdd((int*)shared, 1);  // HERE"),
+    "misaligned load": Planted(
+        "misaligned",
+        """
+  if (t < 8) y[t] = reinterpret_cast<const float4*>(x + 1)[t].x;  // HERE
+""",
+    ),
+    "misaligned store": Planted(
+        "misaligned",
+        """
+  if (t == 0) *reinterpret_cast<float2*>(y + 3) = make_float2(1, 2);  // HERE
+""",
+    ),
+    "misaligned atomic operation": Planted(
+        "misaligned", "  atomicAdd(reinterpret_cast<double*>(y + 1), 1.0);  // HERE"
+    ),
+    "write to const": Planted("write to const", "  const_cast<float*>(x)[t] = 0;  // HERE"),
+    "atomic operation on const": Planted(
+        "write to const", "  atomicAdd(const_cast<float*>(x), 1.0f);  // HERE"
+    ),
+    "variable of another thread": Planted(
+        "foreign variable",
+        """
+  __shared__ int* address;
+  int mine = t;
+  if (t == 0) address = &mine;
+  __syncthreads();
+  z[t] = *address;  // HERE
+  __syncthreads();
+""",
+    ),
+}
+
+TOGETHER = {
+    "divergent shuffle": Planted(
+        "deadlock",
+        """
+  float v = x[t];
+  if (t & 1) v = __shfl_xor_sync(0xffffffff, v, 1);  // HERE
+  __syncthreads();  // HERE
+  y[t] = v;
+""",
+    ),
+    "barrier and vote": Planted(
+        "deadlock",
+        """
+  if (t == 40) __syncthreads();  // HERE
+  z[t] = __any_sync(0xffffffff, t == 3);  // HERE
+""",
+    ),
+    "divergent barrier": Planted(
+        "divergent barrier",
+        """
+  if (t < 40) {
+    __syncthreads();  // HERE
+  } else {
+    __syncthreads();  // HERE
+  }
+  y[t] = x[t];
+""",
+    ),
+    "lane not in its mask": Planted(
+        "not in mask", "  z[t] = __ballot_sync(0x0000ffff, t & 1);  // HERE"
+    ),
+    "source takes no part": Planted(
+        "absent lane",
+        """
+  if (t < 16) y[t] = __shfl_sync(0x0000ffff, x[t], 20);  // HERE
+""",
+    ),
+    "source has ended": Planted(
+        "absent lane",
+        """
+  if (t % 32 == 5) return;
+  y[t] = __shfl_sync(0xffffffff, x[t], 5);  // HERE
+""",
+    ),
+    "vote and shuffle": Planted(
+        "mixed intrinsics",
+        """
+  if (t & 1) {
+    z[t] = __ballot_sync(0xffffffff, 1);  // HERE
+  } else {
+    z[t] = __shfl_sync(0xffffffff, t, 0);  // HERE
+  }
+""",
+    ),
+    "width of a shuffle": Planted(
+        "bad width", "  y[t] = __shfl_down_sync(0xffffffff, x[t], 1, 24);  // HERE"
+    ),
+}
+
+ARITHMETIC = {
+    "sum": Planted("overflow", "  z[t] = n + (0x7fffffff - 64 + t);  // HERE"),
+    "difference": Planted("overflow", "  z[t] = -n - (0x7fffffff - t);  // HERE"),
+    "product": Planted("overflow", "  z[t] = n * (t << 25);  // HERE"),
+    "shift": Planted("shift", "  z[t] = 1 << n;  // HERE"),
+    "division": Planted("division", "  z[t] = n / t;  // HERE"),
+}
+
+ALL = {**RACES, **MEMORY, **TOGETHER, **ARITHMETIC}

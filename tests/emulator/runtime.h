@@ -1,0 +1,68 @@
+// What a kernel asks of the runtime: the interface between cuda.h and the .cpp files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace emulator {
+
+// The most shared memory of a block, static and dynamic arrays together (as on compute
+// capability 9.0).
+constexpr size_t largest_shared = 227 * 1024;
+
+constexpr unsigned warp_lanes = 32;
+
+// Every argument of a kernel is passed in a cell of this many bytes.
+constexpr size_t cell_bytes = 8;
+
+// A line of the kernel. Where only an address in the code is known, `file` is null and `line` is
+// that address, relative to the loaded library; module.py looks up the line.
+struct Place {
+  const char* file;
+  size_t line;
+};
+
+// ---- Blocks
+
+// Waits for all threads of the block that have not ended; returns how many of them gave a
+// predicate that is not 0.
+int barrier(int predicate, Place place);
+
+// ---- Warps
+
+// All that the lanes of a warp do together is one rendezvous: each lane brings a value, and when
+// all lanes of the mask are there, each computes its result from all the values.
+enum class Together {
+  synchronise,
+  shuffle,
+  shuffle_up,
+  shuffle_down,
+  shuffle_xor,
+  ballot,
+  match_any,
+  add,
+  minimum_signed,
+  maximum_signed,
+  minimum_unsigned,
+  maximum_unsigned,
+};
+
+// `argument` and `width` are those of the shuffles; other operations ignore them.
+uint64_t meet(Together operation, unsigned mask, uint64_t value, int argument, int width,
+              Place place);
+
+// ---- Check mode
+
+// Tells of an atomic operation that is about to happen.
+void check_atomic(void* target, size_t bytes, void* return_address);
+
+// ---- Supplied by the kernel's side
+
+// Calls the kernel with the arguments in these cells.
+void run_kernel(const unsigned char* cells);
+
+}  // namespace emulator
+
+// All dynamic shared arrays are names for this buffer. It is thread_local because __shared__ is
+// (see cuda.h), not because several threads of the CPU would run one kernel.
+extern "C" thread_local unsigned char emulator_dynamic_shared[emulator::largest_shared];
