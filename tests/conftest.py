@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from emulator.build import unavailable
+from emulator.launcher import EmulatorLauncher
 from helpers import customers, cut, write_files
 
 from gpuseg import backends
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
+from gpuseg.backends.cuda import device
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import InProcess
 
@@ -46,9 +50,35 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["NUMBA_CACHE_DIR"] = str(config.cache.mkdir(f"numba-{digest}"))
 
 
-@pytest.fixture(params=["numpy", "numba"])
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--gpu`` runs the tests of the backend `cuda` on the GPU, not on the emulator."""
+    parser.addoption("--gpu", action="store_true", help="run CUDA kernels on the GPU")
+
+
+@pytest.fixture(scope="session")
+def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """The backend `cuda`, on the emulator or on the GPU, for all who ask the registry for it."""
+    if request.config.getoption("--gpu"):
+        lacking = device.missing()
+        assert not lacking, lacking
+        yield registry.get("cuda")
+        return
+    if reason := unavailable():
+        pytest.skip(reason)
+    launcher = EmulatorLauncher()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(device, "launcher", lambda: launcher)
+        registry.get.cache_clear()
+        yield registry.get("cuda")
+    registry.get.cache_clear()
+
+
+@pytest.fixture(params=["numpy", "numba", "cuda"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each backend in turn; `numpy` is the specification."""
+    if request.param == "cuda":
+        found: Backend = request.getfixturevalue("cuda")
+        return found
     return registry.get(request.param)
 
 

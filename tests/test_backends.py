@@ -19,7 +19,6 @@ from gpuseg.backends import base
 from gpuseg.backends.base import (
     Backend,
     Centers,
-    Memory,
     Partial,
     Preparation,
     SumGrid,
@@ -239,28 +238,27 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
         labels = distances_of(x, centers.values).argmin(axis=1)
         for weight in weights:
             w = np.ones(n) if weight is None else weight
-            magics = np.array([[grid_magic(n, w.max() * r) for r in (*np.abs(z).max(axis=0), 1.0)]])
-            if weight is not None:
-                finer = [finer_magic(n, magic) for magic in magics[0]]
-                magics = np.concatenate([magics, [finer]])
-            grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
+            made_for = n if weight is None else 2**17  # more terms than there will be
+            coarse = [grid_magic(made_for, w.max() * r) for r in (*np.abs(z).max(axis=0), 1.0)]
+            magics = np.array([coarse, [finer_magic(made_for, magic) for magic in coarse]])
+            grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), made_for)
             terms, shares = levels(w[:, None] * z, grid.sums), levels(w, grid.weight)
             # Multiples of one quantum: NumPy adds them without rounding, in whatever order.
             sums = [[own[labels == j].sum(axis=0) for j in range(k)] for own in terms]
             weight_sums = [[own[labels == j].sum() for j in range(k)] for own in shares]
-            packed, memory = backend.pack(centers), Memory.empty(n, k)
+            packed, memory = backend.pack(centers), backend.remember(n, k)
             (whole,) = backend.lloyd(x, weight, [(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
-            assert_same_bits(memory.label, labels.astype(np.int32))
+            assert_same_bits(backend.fetch(memory.label), labels.astype(np.int32))
             assert whole.looked_at == n
-            parts, cut = Partial.zeros(len(magics), k, d), Memory.empty(n, k)
+            parts, cut = Partial.zeros(2, k, d), backend.remember(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
                 own = None if weight is None else weight[rows]
                 parts.add(backend.lloyd(x[rows], own, [(packed, cut.of(rows))], grid)[0])
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
-            assert_same_bits(cut.label, memory.label)
+            assert_same_bits(backend.fetch(cut.label), backend.fetch(memory.label))
             assert parts.looked_at == n
 
 

@@ -221,7 +221,9 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
         " MiB, even with its rows streamed from Parquet; a worker alone takes ",
         " MiB: use a higher limit",
     ]),
-    ("cuda", 4, keys("runtime", backend="cuda"), ["backend = 'cuda'", "use backend = 'auto'"]),
+    ("cuda", 4, keys("runtime", backend="cuda"), [
+        "backend = 'cuda': CuPy cannot be imported", "pip install", "use backend = 'auto'",
+    ]),
     ("scheduler", 4, keys("runtime", cluster="tcp://127.0.0.1:1"), [
         "runtime.cluster = 'tcp://127.0.0.1:1': no scheduler answers", "start one with",
     ]),

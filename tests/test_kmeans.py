@@ -158,7 +158,7 @@ REFUSED = [
         "init has values .* infinite: must be finite centres",
     ),
     ({"backend": "gpu"}, JobError, "backend = 'gpu': must be one of auto, numpy, numba, cuda"),
-    ({"backend": "cuda"}, ResourceError, "backend = 'cuda': .* no CUDA .* use backend = 'auto'"),
+    ({"backend": "cuda"}, ResourceError, "backend = 'cuda': CuPy .* use backend = 'auto'"),
     ({"n_threads": 0}, JobError, "n_threads = 0: must be None or an int >= 1"),
     ({"n_threads": 1.5}, JobError, r"n_threads = 1\.5: must be None or an int >= 1"),
 ]

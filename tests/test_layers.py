@@ -36,7 +36,7 @@ KERNELS = (
 HOMES = {
     "dask": {"runtime/cluster.py", "runtime/collection.py"},
     "distributed": {f"runtime/{name}.py" for name in ("cluster", "collection", "dask_")},
-    "cupy": set[str](),
+    "cupy": {"backends/cuda/device.py"},
     "cudf": set[str](),
     "cuml": set[str](),
     "pyspark": set[str](),

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from gpuseg.backends import registry
 from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, Memory, Partial, SumGrid
 from gpuseg.engine.exact import finer_magic, grid_magic
 from gpuseg.engine.lloyd import Remembered
@@ -142,8 +143,14 @@ def grid_of(x: Array, weight: Array | None, shift: Array) -> SumGrid:
     return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
 
 
-def nothing_known(n: int, centers: Centers, grid: SumGrid) -> Remembered:
-    return Remembered.nothing(Memory.empty(n, centers.k), centers, grid)
+def nothing_known(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> Remembered:
+    return Remembered.nothing(backend.remember(n, centers.k), centers, grid)
+
+
+def seen(backend: Backend, memory: Memory) -> Memory:
+    """A memory in NumPy's arrays, wherever the backend keeps it."""
+    label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
+    return Memory(label, slack, memory.drift, memory.fresh)
 
 
 def look(
@@ -170,14 +177,15 @@ def test_a_pass_that_remembers_finds_what_a_fresh_one_does(
         remembered, grid = None, None
         for centers, _, labels in passes(rng, x, k, far_shift=i % 3 == 2):
             grid = grid or grid_of(x, weight, centers.shift)
-            remembered = remembered or nothing_known(n, centers, grid)
+            remembered = remembered or nothing_known(backend, n, centers, grid)
             remembered.follow(centers)
             cuts = sorted(rng.integers(0, n + 1, 2).tolist())
             change = look(backend, x, weight, centers, grid, remembered.memory, *cuts)
             total = remembered.changed_by(change)
-            fresh = Memory.empty(n, k)
+            fresh = backend.remember(n, k)
             whole = look(backend, x, weight, centers, grid, fresh)
-            assert remembered.memory.label.tobytes() == fresh.label.tobytes() == labels.tobytes()
+            for memory in (remembered.memory, fresh):
+                assert seen(backend, memory).label.tobytes() == labels.tobytes()
             assert total.sums.tobytes() == whole.sums.tobytes()
             assert total.weight.tobytes() == whole.weight.tobytes()
             assert whole.looked_at == n >= total.looked_at == change.looked_at
@@ -193,10 +201,11 @@ def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
             remembered = None
             for centers, squares, labels in passes(rng, x, k, far_shift):
                 grid = grid_of(x, None, centers.shift)
-                remembered = remembered or nothing_known(n, centers, grid)
+                remembered = remembered or nothing_known(backend, n, centers, grid)
                 remembered.follow(centers)
-                memory = remembered.memory
-                remembered.changed_by(look(backend, x, None, centers, grid, memory))
+                change = look(backend, x, None, centers, grid, remembered.memory)
+                remembered.changed_by(change)
+                memory = seen(backend, remembered.memory)
                 promised = memory.slack.astype(np.float64) - memory.drift[labels]
                 assert memory.slack.dtype == memory.drift.dtype == np.float32
                 if k == 1:
@@ -215,13 +224,14 @@ def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
     for seed in range(150):
         rng = np.random.default_rng(seed)
         values = np.array([[0.0], [10.0]])
-        remembered = nothing_known(len(x), Centers(values, shift), grid)
+        remembered = nothing_known(backend, len(x), Centers(values, shift), grid)
         remembered.own += 10.0 ** rng.uniform(2, 7)
         for _ in range(4):
             remembered.follow(Centers(values, shift))
-            memory, squares = remembered.memory, distances_of(x, values)
-            change = look(backend, x, None, Centers(values, shift), grid, memory)
+            squares = distances_of(x, values)
+            change = look(backend, x, None, Centers(values, shift), grid, remembered.memory)
             remembered.changed_by(change)
+            memory = seen(backend, remembered.memory)
             kept += len(x) - change.looked_at
             assert (memory.label == squares.argmin(axis=1)).all()
             near, far = np.sort(np.sqrt(squares), axis=1).T
@@ -239,11 +249,12 @@ def test_rows_that_float64_can_hardly_tell_are_looked_at_again(backend: Backend)
     for seed in range(100):
         rng = np.random.default_rng(seed)
         values = 3e-8 * rng.normal(size=(3, 1))
-        remembered = nothing_known(3, Centers(values, shift), grid)
+        remembered = nothing_known(backend, 3, Centers(values, shift), grid)
         for _ in range(6):
             remembered.follow(Centers(values, shift))
             memory = remembered.memory
             remembered.changed_by(look(backend, x, None, Centers(values, shift), grid, memory))
+            memory = seen(backend, memory)
             assert memory.label.tolist() == distances_of(x, values).argmin(axis=1).tolist()
             values = values + 5e-9 * rng.normal(size=(3, 1))
 
@@ -254,8 +265,9 @@ def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
         rng = np.random.default_rng(i)
         x, values = structureless(rng, n).astype(np.float32), rng.normal(size=(k, 17))
         centers, squares = Centers(values, x.mean(axis=0)), distances_of(x, values)
-        memory = Memory.empty(n, k)
+        memory = backend.remember(n, k)
         look(backend, x, None, centers, grid_of(x, None, centers.shift), memory)
+        memory = seen(backend, memory)
         if k == 1:
             assert (memory.slack > LARGEST_GAP / 2).all()
             continue
@@ -270,7 +282,7 @@ def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
     rng = np.random.default_rng(k)
     values, shift = rng.normal(size=(k, 3)), np.zeros(3, np.float32)
     grid = SumGrid(np.ones((1, 3)), np.ones(1))
-    remembered = nothing_known(5, Centers(values, shift), grid)
+    remembered = nothing_known(registry.get("numpy"), 5, Centers(values, shift), grid)
     expected = np.zeros(k)
     for step in range(30):
         scale = 10.0 ** rng.integers(-9, 3, (k, 1)) if step % 3 else np.full((k, 1), 0.1)
@@ -291,7 +303,9 @@ def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
 def test_what_is_given_away_of_the_sums_does_not_change_what_is_remembered() -> None:
     """The engine subtracts rows that move to empty clusters from the sums it gets."""
     centers = Centers(np.ones((3, 2)), np.zeros(2, np.float32))
-    remembered = nothing_known(4, centers, SumGrid(np.ones((1, 2)), np.ones(1)))
+    remembered = nothing_known(
+        registry.get("numpy"), 4, centers, SumGrid(np.ones((1, 2)), np.ones(1))
+    )
     change = Partial(np.ones((1, 3, 2)), np.ones((1, 3)), 4)
     given = remembered.changed_by(change)
     given.sums -= 7
@@ -310,7 +324,7 @@ def test_few_rows_are_looked_at_once_the_centres_settle(backend: Backend) -> Non
         x = (places[np.arange(n) % k] + rng.normal(size=(n, 4))).astype(np.float32)
         values, shift = places + rng.normal(size=(k, 4)), x.mean(axis=0)
         grid = grid_of(x, None, shift)
-        remembered = nothing_known(n, Centers(values, shift), grid)
+        remembered = nothing_known(backend, n, Centers(values, shift), grid)
         looked_at = []
         for _ in range(4):
             centers = Centers(values, shift)

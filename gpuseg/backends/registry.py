@@ -5,6 +5,7 @@ from functools import cache
 from importlib import import_module
 
 from gpuseg.backends.base import Backend
+from gpuseg.backends.cuda import device
 from gpuseg.errors import JobError, ResourceError
 
 BACKENDS = ("auto", "numpy", "numba", "cuda")
@@ -35,19 +36,25 @@ def choose(requested: str) -> Choice:
     """
     if requested not in BACKENDS:
         raise JobError(f"backend = {requested!r}: must be one of {', '.join(BACKENDS)}")
-    if requested == "cuda":
+    if requested == "cuda" and (lacking := device.missing()):
         raise ResourceError(
-            "backend = 'cuda': this version of gpuseg has no CUDA kernels; "
-            "use backend = 'auto' or 'numba'"
+            f"backend = 'cuda': {lacking.what}; {lacking.step}, or use backend = 'auto', which "
+            "takes the CPU where there is no GPU"
         )
-    if requested == "auto":
-        return Choice("numba", "auto: compiled CPU kernels; this version has no CUDA backend")
-    return Choice(requested, "asked for")
+    if requested != "auto":
+        return Choice(requested, "asked for")
+    if lacking := device.missing():
+        return Choice("numba", f"auto: compiled CPU kernels; {lacking.what}")
+    return Choice("cuda", "auto: CUDA kernels; a GPU was found")
 
 
 @cache
 def get(name: str) -> Backend:
     """Return the backend of that name; it is imported on first use."""
+    if name == "cuda":
+        from gpuseg.backends.cuda.backend import CudaBackend
+
+        return CudaBackend(device.launcher())
     module, cls = _CLASSES[name]
     backend: Backend = getattr(import_module(module), cls)()
     return backend

@@ -25,10 +25,13 @@ class SumGrid:
         For w·(x - shift), a feature.
     weight : float64 (levels,)
         For w.
+    terms : int
+        The grids are made for at least so many rows.
     """
 
     sums: NDArray[np.float64]
     weight: NDArray[np.float64]
+    terms: int = 1
 
     @staticmethod
     def split(values: NDArray[np.float64], magics: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -46,7 +46,7 @@ class Measured:
         n, heaviest = self.n_rows, self.largest_weight
         coarse = [grid_magic(n, r * heaviest) for r in (*self.reach.tolist(), 1.0)]
         magics = np.array([coarse, [finer_magic(n, magic) for magic in coarse]])
-        return SumGrid(np.ascontiguousarray(magics[:, :-1]), magics[:, -1].copy())
+        return SumGrid(np.ascontiguousarray(magics[:, :-1]), magics[:, -1].copy(), n)
 
     def inertia_grid(self, centers: NDArray[np.float64]) -> tuple[float, ...]:
         """Return the grids for Σ w·d², coarse to fine; d_f <= max|x - shift| + max|c - shift|.

@@ -1,0 +1,183 @@
+"""The CUDA backend: checks nothing, plans, launches the kernels, brings sums home.
+
+Rows may lie on the device or in the memory of the host; the latter are copied for each call.
+What k-means remembers of rows always lies on the device.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.cuda.launcher import Launcher, Table
+from gpuseg.backends.cuda.plan import GROUP, plan_assign, plan_distances, plan_lloyd
+from gpuseg.backends.cuda.stack import Stack
+from gpuseg.backends.cuda.upload import upload
+from gpuseg.backends.numba_.backend import NumbaBackend
+from gpuseg.backends.packed import PackedCenters
+
+_STEPS = 1.5 * 2.0**52
+"""A magic number is so many steps of its grid."""
+
+_SHARE = 0.8
+"""Of the free memory of a device that rows may take."""
+
+
+class CudaBackend(NumbaBackend):
+    """See `backends.base.Backend`; columns are summarised and prepared on the host.
+
+    Parameters
+    ----------
+    launcher : Launcher
+    """
+
+    name = "cuda"
+
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
+
+    def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
+        return super().summarize(self.fetch(x), transform, first_row)
+
+    def digest(self, x: Any, weight: Any, first_row: int) -> int:
+        weight = None if weight is None else self.fetch(weight)
+        return super().digest(self.fetch(x), weight, first_row)
+
+    def prepare(self, x: Any, preparation: Preparation) -> None:
+        there = self.fetch(x)
+        super().prepare(there, preparation)
+        if there is not x:
+            x[...] = self._launcher.to_device(there)
+
+    def key_histogram(self, column: Any, prefixes: Sequence[int] | None) -> NDArray[np.int64]:
+        return super().key_histogram(self.fetch(column), prefixes)
+
+    def move(self, array: NDArray[Any]) -> Any:
+        fits = array.nbytes <= _SHARE * self._launcher.free_bytes()
+        return self._launcher.to_device(array) if fits else array
+
+    def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
+        if isinstance(array, np.ndarray):
+            return super().fetch(array, rows)
+        rows = self._launcher.to_device(rows) if isinstance(rows, np.ndarray) else rows
+        some: NDArray[Any] = self._launcher.to_host(array[rows])
+        return some
+
+    def pack(self, centers: Centers) -> PackedCenters:
+        return PackedCenters(centers, GROUP)
+
+    def remember(self, n_rows: int, k: int) -> Memory:
+        xp = self._launcher.xp
+        label, slack = xp.zeros(n_rows, np.int32), xp.zeros(n_rows, np.float32)
+        return Memory(label, slack, np.zeros(k, np.float32))
+
+    def lloyd(
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
+    ) -> list[Partial]:
+        started = time.perf_counter()
+        stack = Stack([packed for packed, _ in runs])
+        ks = [run.k for run in stack.runs]
+        n, d = x.shape
+        steps, looked_at = np.zeros((2, sum(ks), d + 1), np.int64), 0
+        if n:
+            steps, looked_at = self._pass(x, weight, stack, [own for _, own in runs], grid)
+        magic = np.concatenate([grid.sums, grid.weight[:, None]], axis=1)
+        sums = steps * (magic / _STEPS)[:, None, :]
+        share = (time.perf_counter() - started) / sum(ks)
+        parts = np.split(sums, stack.first_center[1:-1], axis=1)
+        return [
+            Partial(part[..., :d].copy(), part[..., d].copy(), looked_at, share * k)
+            for part, k in zip(parts, ks, strict=True)
+        ]
+
+    def _pass(
+        self, x: Any, weight: Any, stack: Stack, memories: Sequence[Memory], grid: SumGrid
+    ) -> tuple[NDArray[np.int64], int]:
+        """Launch a Lloyd pass; return by how many steps the sums change, and rows looked at."""
+        launcher, (n, d) = self._launcher, x.shape
+        x, weight = self._there(x), self._there(weight)
+        drift = [memory.drift for memory in memories]
+        small = {
+            **stack.arrays(),
+            "drift": np.concatenate(drift),
+            "most_drift": np.array([own.max() for own in drift], np.float32),
+            "fresh": np.array([memory.fresh for memory in memories], np.int32),
+            "magic": np.concatenate([grid.sums, grid.weight[:, None]], axis=1),
+        }
+        groups, centers = int(stack.first_group[-1]), int(stack.first_center[-1])
+        fresh = bool(small["fresh"].any())
+        plan = plan_lloyd(n, d, groups, centers, grid.terms, fresh, _is_aligned(x), launcher.limits)
+        labels = Table([memory.label for memory in memories])
+        slacks = Table([memory.slack for memory in memories])
+        found = launcher.xp.zeros(2 * centers * (d + 1) + 1, np.uint64)
+        launcher.launch(
+            plan.kernel,
+            plan.blocks,
+            [
+                x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
+                *upload(launcher, small).values(), labels, slacks, found[:-1], found[-1:],
+                np.int32(plan.rows_a_chunk), np.int32(plan.tiling.features),
+                np.int32(plan.tiling.resident),
+            ],
+            plan.shared_bytes,
+        )  # fmt: skip
+        counts = launcher.to_host(found).view(np.int64)
+        return counts[:-1].reshape(2, centers, d + 1), int(counts[-1])
+
+    def nearest(self, x: Any, centers: Any) -> tuple[Any, Any]:
+        labels, squares, _ = self.assign(x, None, centers, ())
+        return labels, squares
+
+    def assign(
+        self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
+    ) -> tuple[Any, Any, Assigned]:
+        launcher, (n, d), k = self._launcher, x.shape, centers.k
+        if not n:
+            empty = np.empty(0, np.int32), np.empty(0)
+            return *empty, Assigned(np.zeros(len(grids)), np.zeros(k, np.int64))
+        here, x, weight = isinstance(x, np.ndarray), self._there(x), self._there(weight)
+        plan = plan_assign(n, d, k, _is_aligned(x), launcher.limits)
+        small = upload(launcher, {**Stack([centers]).arrays(), "magic": np.array(grids)})
+        labels, squares = launcher.xp.empty(n, np.int32), launcher.xp.empty(n)
+        found = launcher.xp.zeros(len(grids) + k, np.uint64)
+        launcher.launch(
+            plan.kernel,
+            plan.blocks,
+            [
+                x, weight, np.int64(n), np.int32(d), np.int32(k),
+                small["exact"], small["shift"], small["negated"], small["half_norms"],
+                centers.largest_norm, small["magic"], np.int32(len(grids)), labels, squares,
+                found[: len(grids)], found[len(grids) :], np.int32(plan.tiling.features),
+                np.int32(plan.tiling.resident), np.int32(plan.private),
+            ],
+            plan.shared_bytes,
+        )  # fmt: skip
+        counts = launcher.to_host(found).view(np.int64)
+        parts = counts[: len(grids)] * (np.array(grids) / _STEPS)
+        if here:
+            labels, squares = launcher.to_host(labels), launcher.to_host(squares)
+        return labels, squares, Assigned(parts, counts[len(grids) :].copy())
+
+    def squared_distances(self, x: Any, centers: NDArray[np.float64]) -> Any:
+        launcher, (n, d), k = self._launcher, x.shape, len(centers)
+        if not n:
+            return np.empty((0, k))
+        here, x = isinstance(x, np.ndarray), self._there(x)
+        squares = launcher.xp.empty((n, k))
+        kernel, blocks = plan_distances(n, k, launcher.limits)
+        exact = launcher.to_device(np.ascontiguousarray(centers))
+        launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d), exact, np.int32(k), squares])
+        return launcher.to_host(squares) if here else squares
+
+    def _there(self, array: Any) -> Any:
+        """Return an array on the device; None stays None."""
+        return None if array is None else self._launcher.to_device(array)
+
+
+def _is_aligned(x: Any) -> bool:
+    """Whether 16 bytes can be loaded at once from where x begins."""
+    pointer: int = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
+    return pointer % 16 == 0

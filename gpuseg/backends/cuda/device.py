@@ -1,0 +1,116 @@
+"""CuPy's current device: the only place that imports CuPy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from gpuseg.backends.cuda import nvrtc, sources
+from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
+from gpuseg.errors import ResourceError
+
+_NULL = np.uintp(0)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """What keeps the CUDA backend from running here, and what would help."""
+
+    what: str
+    step: str
+
+
+_INSTALL = "pip install 'gpuseg[cuda13]'"
+
+
+def missing() -> Missing | None:
+    """Look for CuPy, a device and NVRTC; return the first that is missing, None if none is."""
+    try:
+        import cupy
+    except ImportError as error:
+        return Missing(f"CuPy cannot be imported ({error})", _INSTALL)
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return Missing("CUDA finds no device", "look at CUDA_VISIBLE_DEVICES")
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return Missing(f"CUDA finds no device ({error})", "a GPU and its driver are needed")
+    try:
+        nvrtc.library()
+    except ResourceError as error:
+        return Missing(str(error), f"{_INSTALL}, or set CUDA_PATH to a CUDA toolkit")
+    return None
+
+
+def devices() -> list[str]:
+    """Return the devices that CUDA finds, each in words."""
+    if missing():
+        return []
+    from cupy.cuda import runtime
+
+    found = [runtime.getDeviceProperties(i) for i in range(runtime.getDeviceCount())]
+    return [
+        f"{own['name'].decode()}, {own['totalGlobalMem'] / 2**30:.0f} GiB, "
+        f"compute capability {own['major']}.{own['minor']}"
+        for own in found
+    ]
+
+
+@cache
+def launcher() -> Launcher:
+    """Return the launcher of the current device."""
+    return CupyLauncher()
+
+
+class CupyLauncher:
+    """See `launcher.Launcher`."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self.xp = cupy
+        device = cupy.cuda.Device()
+        about = cupy.cuda.runtime.getDeviceProperties(device.id)
+        self.limits = Limits(
+            about["name"].decode(),
+            about["multiProcessorCount"],
+            about["sharedMemPerBlockOptin"],
+            about["sharedMemPerMultiprocessor"],
+        )
+        self.arch = f"sm_{device.compute_capability}"
+        self._functions: dict[tuple[Any, ...], Any] = {}
+
+    def launch(
+        self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
+    ) -> None:
+        ready = tuple(self._ready(argument) for argument in arguments)
+        self._function(kernel)((blocks,), (kernel.threads,), ready, shared_mem=shared_bytes)
+
+    def free_bytes(self) -> int:
+        free: int = self.xp.cuda.runtime.memGetInfo()[0]
+        kept: int = self.xp.get_default_memory_pool().free_bytes()
+        return free + kept
+
+    def to_device(self, array: Any) -> Any:
+        return self.xp.asarray(array)
+
+    def to_host(self, array: Any) -> Any:
+        return self.xp.asnumpy(array)
+
+    def _ready(self, argument: Any) -> Any:
+        if argument is None:
+            return _NULL
+        if isinstance(argument, Table):
+            return self.xp.array([array.data.ptr for array in argument.arrays], np.uint64)
+        return argument
+
+    def _function(self, kernel: Kernel) -> Any:
+        key = (kernel.name, *sorted(kernel.macros.items()))
+        if key not in self._functions:
+            module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
+            function = module.get_function(kernel.name)
+            static = function.shared_size_bytes
+            function.max_dynamic_shared_size_bytes = self.limits.shared_bytes - static
+            self._functions[key] = function
+        return self._functions[key]

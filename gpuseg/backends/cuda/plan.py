@@ -1,0 +1,174 @@
+"""Before a launch: how rows, features and centres are laid out in the memory of a block.
+
+Nothing here touches a device; the sizes must agree with what the kernels carve up
+(``kernels/lloyd.cu``, ``kernels/assign.cu``), which the tests check by running them.
+"""
+
+from dataclasses import dataclass
+
+from gpuseg.backends.cuda.launcher import Kernel, Limits
+
+THREADS = 128
+
+GROUP = 8
+"""Centres scored together: CENTERS in ``kernels/tile.cuh``."""
+
+LEAST_TERMS = 2**17
+MOST_ROWS = 2**13
+"""What sums in 32-bit words ask for, see ``kernels/sums.cuh``."""
+
+_TILE_BYTES = 40 * 1024
+_PANEL_BYTES = 32 * 1024
+_BLOCKS_PER_MULTIPROCESSOR = 4
+"""BLOCKS in ``kernels/tile.cuh``: with 128 registers a thread, no more of them fit."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a block holds rows and centres.
+
+    Attributes
+    ----------
+    rows : int
+        Rows a thread scores.
+    vector : int
+        Features loaded at once.
+    features : int
+        Features of a row that the tile holds at a time.
+    resident : bool
+        Whether all centres stay in shared memory.
+    bytes : int
+        Shared memory of both.
+    """
+
+    rows: int
+    vector: int
+    features: int
+    resident: bool
+    bytes: int
+
+    @property
+    def tile(self) -> int:
+        """Rows of a tile."""
+        return THREADS * self.rows
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel and how to launch it.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    blocks : int
+    shared_bytes : int
+    tiling : Tiling
+    rows_a_chunk : int
+        Rows a block takes at a time.
+    private : bool
+        Whether a block has sums or counts of its own.
+    """
+
+    kernel: Kernel
+    blocks: int
+    shared_bytes: int
+    tiling: Tiling
+    rows_a_chunk: int
+    private: bool
+
+
+def tile_rows(n_features: int, n_groups: int, aligned: bool, limits: Limits) -> Tiling:
+    """Lay out rows of `n_features` features against `n_groups` groups of centres.
+
+    Parameters
+    ----------
+    aligned : bool
+        Whether x begins at a multiple of 16 bytes.
+    """
+    column = 4 * THREADS  # bytes of a feature, for one row a thread
+    room = min(_TILE_BYTES, limits.shared_bytes // 2)
+    rows = next((r for r in (4, 2) if column * r * n_features <= room), 1)
+    features = n_features
+    if column * rows * features > limits.shared_bytes // 2:
+        features = room // column // 4 * 4
+    vector = 4 if aligned and n_features % 4 == 0 else 1
+    panel = 4 * GROUP * n_features * n_groups
+    resident = panel <= min(_PANEL_BYTES, limits.shared_bytes // 4)
+    if not resident:
+        panel = 4 * GROUP * features
+    return Tiling(rows, vector, features, resident, column * rows * features + panel)
+
+
+def plan_lloyd(
+    n_rows: int,
+    n_features: int,
+    n_groups: int,
+    n_centers: int,
+    n_terms: int,
+    fresh: bool,
+    aligned: bool,
+    limits: Limits,
+) -> Launch:
+    """Plan a Lloyd pass.
+
+    A block has sums of its own where they take no more room than the tile, and in a first pass,
+    when every row is added, wherever they fit at all.
+
+    Parameters
+    ----------
+    n_groups, n_centers : int
+        Of all runs together.
+    n_terms : int
+        For how many rows the grids of the sums are made.
+    """
+    tiling = tile_rows(n_features, n_groups, aligned, limits)
+    needed = tiling.bytes + 4 * 5 * tiling.tile
+    own_sums = 4 * 2 * 2 * n_centers * (n_features + 1)
+    room = limits.shared_bytes - needed if fresh else tiling.bytes
+    private = n_terms >= LEAST_TERMS and own_sums <= min(room, limits.shared_bytes - needed)
+    if private:
+        needed += own_sums
+    shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector, "PRIVATE": int(private)}
+    fitting = _blocks_that_fit(needed, limits)
+    tiles = -(-n_rows // (tiling.tile * fitting))
+    chunk = min(max(tiles, 1), MOST_ROWS // tiling.tile) * tiling.tile
+    blocks = min(-(-n_rows // chunk), fitting)
+    return Launch(Kernel("lloyd", THREADS, shape), blocks, needed, tiling, chunk, private)
+
+
+def plan_assign(
+    n_rows: int, n_features: int, n_centers: int, aligned: bool, limits: Limits
+) -> Launch:
+    """Plan an assignment."""
+    tiling = tile_rows(n_features, -(-n_centers // GROUP), aligned, limits)
+    needed = tiling.bytes + 4 * tiling.tile
+    private = needed + 4 * n_centers <= limits.shared_bytes
+    if private:
+        needed += 4 * n_centers
+    shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector}
+    blocks = min(-(-n_rows // tiling.tile), _blocks_that_fit(needed, limits))
+    return Launch(Kernel("assign", THREADS, shape), blocks, needed, tiling, tiling.tile, private)
+
+
+def plan_distances(n_rows: int, n_centers: int, limits: Limits) -> tuple[Kernel, int]:
+    """Return the kernel of all squared distances, and how many blocks to launch."""
+    enough = 16 * limits.multiprocessors
+    return Kernel("distances", 2 * THREADS), min(-(-n_rows * n_centers // (2 * THREADS)), enough)
+
+
+def variants() -> list[Kernel]:
+    """Return every kernel that a plan may ask for."""
+    shapes = [{"ROWS": rows, "VECTOR": vector} for rows in (1, 2, 4) for vector in (1, 4)]
+    lloyd = [
+        Kernel("lloyd", THREADS, {**shape, "PRIVATE": private})
+        for shape in shapes
+        for private in (0, 1)
+    ]
+    assign = [Kernel("assign", THREADS, shape) for shape in shapes]
+    return [*lloyd, *assign, Kernel("distances", 2 * THREADS)]
+
+
+def _blocks_that_fit(shared_bytes: int, limits: Limits) -> int:
+    """Return how many blocks the device runs at once."""
+    held = limits.shared_bytes_per_multiprocessor // (shared_bytes + 1024)
+    return limits.multiprocessors * max(1, min(held, _BLOCKS_PER_MULTIPROCESSOR))

@@ -1,0 +1,80 @@
+"""Every kernel, in every form that a plan may ask for, compiles for every kind of GPU, in bounds.
+
+NVRTC needs no GPU. What it says of registers and spilled bytes is held against a budget: with
+128 registers a thread, four blocks of 128 threads are at home on a multiprocessor.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from gpuseg.backends.cuda import nvrtc, plan, sources
+from gpuseg.backends.cuda.launcher import Kernel
+from gpuseg.errors import ResourceError
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
+
+BUDGET = {"lloyd": (128, 96), "assign": (128, 0), "distances": (64, 0)}
+"""Registers of a thread and spilled bytes, at most."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiler() -> None:
+    try:
+        nvrtc.library()
+    except ResourceError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_kernels_compile_within_budget(arch: str) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        outcome = list(pool.map(lambda own: sources.compiled(own, arch), plan.variants()))
+    too_many = []
+    for kernel, (cubin, log) in zip(plan.variants(), outcome, strict=True):
+        assert cubin[:4] == b"\x7fELF"
+        assert kernel.name.encode() in cubin
+        registers, spilled = used(log)
+        most = BUDGET[kernel.name]
+        if registers > most[0] or spilled > most[1]:
+            too_many.append(f"{kernel.name} {kernel.macros}: {registers}, {spilled} spilled")
+    assert not too_many
+
+
+def used(log: str) -> tuple[int, int]:
+    """Return registers a thread and bytes spilled, as the assembler reports them."""
+    registers = re.findall(r"Used (\d+) registers", log)
+    spilled = re.findall(r"(\d+) bytes spill stores", log)
+    assert len(registers) == len(spilled) == 1
+    return int(registers[0]), int(spilled[0])
+
+
+def test_compiled_kernels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPUSEG_CACHE", str(tmp_path))
+    kernel, calls = Kernel("distances", 256), []
+    compile_it = sources.compiled
+
+    def counting(own: Kernel, arch: str) -> tuple[bytes, str]:
+        calls.append(own)
+        return compile_it(own, arch)
+
+    monkeypatch.setattr(sources, "compiled", counting)
+    paths = [sources.cubin(kernel, arch) for arch in ("sm_90", "sm_90", "sm_80")]
+    assert paths[0] == paths[1] != paths[2]
+    assert len(calls) == 2
+    assert sorted(tmp_path.iterdir()) == sorted(set(paths))
+
+
+@pytest.mark.parametrize(("source", "words"), [
+    ("__global__ void broken( {", ["broken.cu does not compile for sm_90", "error"]),
+    ('#include "nowhere.cuh"\n', ["broken.cu does not compile for sm_90", "nowhere.cuh"]),
+])  # fmt: skip
+def test_what_does_not_compile_is_told(source: str, words: Sequence[str]) -> None:
+    with pytest.raises(ResourceError) as error:
+        nvrtc.compile_cubin(source, "broken.cu", "sm_90", [])
+    assert all(word in str(error.value) for word in words)

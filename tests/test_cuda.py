@@ -1,0 +1,126 @@
+"""The CUDA kernels on the emulator, every access to memory watched; planning; whole fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from emulator.build import unavailable
+from emulator.launcher import SMALL, EmulatorLauncher
+from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
+
+import gpuseg
+from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.cuda import device, plan
+from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.launcher import Limits
+
+Array = npt.NDArray[Any]
+
+pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+
+OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024)
+
+
+@pytest.mark.parametrize("schedule", ["up", "down", "random", "fuzz"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_kernels_touch_memory_as_they_may(case: Case, schedule: str) -> None:
+    try_out(CudaBackend(EmulatorLauncher(check=True, schedule=schedule)), case)
+
+
+@pytest.mark.parametrize("case", EVERY_SIZE, ids=lambda case: f"{case.n}x{case.d}")
+def test_kernels_at_every_size(case: Case) -> None:
+    try_out(CudaBackend(EmulatorLauncher(check=True, limits=OLD)), case)
+
+
+def test_blocks_with_several_chunks_of_several_tiles() -> None:
+    try_out(CudaBackend(EmulatorLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
+
+
+@pytest.mark.parametrize("d", [1, 7, 16, 64])
+def test_kernels_on_many_rows(d: int) -> None:
+    for schedule in ("down", "random"):
+        launcher = EmulatorLauncher(schedule=schedule)
+        try_out(CudaBackend(launcher), Case(10_000, d, (20, 7), terms=2**18))
+
+
+def test_more_than_two_billion_values(cuda: Backend) -> None:
+    """The rows that are looked at lie behind 2^31 values; those before are never touched."""
+    n, d = 2**31 // 4000 + 1000, 4000
+    try:
+        x = np.zeros((n, d), np.float32)  # only what is touched takes memory
+    except MemoryError:
+        pytest.skip("8 GiB of address space are not to be had")
+    x[-3:] = [[1.0], [2.0], [9.0]]
+    centers = Centers(np.array([np.zeros(d), np.full(d, 8.0)]), np.zeros(d, np.float32))
+    memory = cuda.remember(n, 2)
+    memory.fresh = False
+    memory.slack[:-3] = 1.0
+    magics = np.full((2, d + 1), 1.5 * 2.0**60), np.full((2, d + 1), 1.5 * 2.0**20)
+    grid = plan_grid(np.array([magics[0][0], magics[1][0]]))
+    (change,) = cuda.lloyd(x, None, [(cuda.pack(centers), memory)], grid)
+    assert change.looked_at == 3
+    assert cuda.fetch(memory.label)[-4:].tolist() == [0, 0, 0, 1]
+    assert change.weight.sum(axis=0).tolist() == [-1, 1]
+    assert change.sums.sum(axis=0)[:, -1].tolist() == [-9, 9]
+
+
+def plan_grid(magics: Array) -> Any:
+    from gpuseg.backends.base import SumGrid
+
+    return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), 1)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_a_whole_fit_has_the_bits_of_the_cpu(
+    cuda: Backend, monkeypatch: pytest.MonkeyPatch, metric: str, weighted: bool
+) -> None:
+    monkeypatch.setattr(device, "missing", lambda: None)
+    rng = np.random.default_rng(5)
+    x = (rng.normal(size=(3000, 5)) + 4 * rng.integers(0, 2, (3000, 5))).astype(np.float32)
+    weight = rng.lognormal(0, 2, 3000) if weighted else None
+    fits = {
+        name: gpuseg.KMeans(6, metric=metric, random_state=1, backend=name, n_init=2)
+        for name in ("auto", "numba")
+    }
+    found = {name: own.fit(x, sample_weight=weight) for name, own in fits.items()}
+    on_gpu, on_cpu = found["auto"], found["numba"]
+    assert on_gpu.backend_ == "cuda"
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+    assert on_gpu.labels_.tobytes() == on_cpu.labels_.tobytes()
+    assert (on_gpu.inertia_, on_gpu.n_iter_) == (on_cpu.inertia_, on_cpu.n_iter_)
+    assert on_gpu.predict(x).tobytes() == on_cpu.labels_.tobytes()
+    assert on_gpu.transform(x).tobytes() == on_cpu.transform(x).tobytes()
+    assert on_gpu.score(x, sample_weight=weight) == on_cpu.score(x, sample_weight=weight)
+
+
+@pytest.mark.parametrize("limits", [SMALL, OLD], ids=lambda own: own.name)
+def test_plans_fit_the_device(limits: Limits) -> None:
+    known = {(own.name, tuple(own.macros.items())) for own in plan.variants()}
+    for d in (*range(1, 70), 100, 128, 255, 400, 1000, 5000):
+        for k in (1, 2, 8, 9, 50, 100, 1000, 20_000):
+            groups = -(-k // plan.GROUP)
+            for aligned in (False, True):
+                plans = [plan.plan_assign(10**8, d, k, aligned, limits)]
+                for fresh in (False, True):
+                    for terms in (1, 2**17):
+                        plans.append(plan.plan_lloyd(
+                            10**8, d, groups, k, terms, fresh, aligned, limits
+                        ))  # fmt: skip
+                for own in plans:
+                    assert own.shared_bytes <= limits.shared_bytes
+                    assert (own.kernel.name, tuple(own.kernel.macros.items())) in known
+                    assert 0 < own.blocks <= 16 * limits.multiprocessors
+                    assert own.rows_a_chunk <= plan.MOST_ROWS
+                    assert own.tiling.features % own.tiling.vector == 0
+
+
+def test_all_rows_are_in_some_block() -> None:
+    for n in (1, 31, 512, 513, 10**5, 10**9, 3 * 10**10):
+        own = plan.plan_lloyd(n, 16, 1, 8, n, False, True, SMALL)
+        assert own.blocks * own.rows_a_chunk >= min(n, own.blocks * own.rows_a_chunk)
+        assert own.blocks == 4 * 4 or own.blocks * own.rows_a_chunk >= n

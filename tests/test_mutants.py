@@ -1,0 +1,169 @@
+"""Bugs planted in copies of the kernels: each must be seen, by check mode or by a wrong result."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from emulator.build import unavailable
+from emulator.launcher import KERNELS, SMALL, EmulatorLauncher
+from emulator.report import EmulatorError
+from trial import CASES, MANY_ROWS, try_out
+
+from gpuseg.backends.cuda.backend import CudaBackend
+
+pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of a kernel's source: the text `old`, once in the file, becomes `new`."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = (
+    # Barriers left out.
+    Mutant("no barrier before a tile is replaced", "tile.cuh",
+           "__syncthreads();  // all are done with what is replaced now", ""),
+    Mutant("no barrier after a tile is fetched", "tile.cuh",
+           "space.loaded = from;\n        __syncthreads();", "space.loaded = from;"),
+    Mutant("no barrier before rows are queued", "lloyd.cu",
+           "length = queued;\n      __syncthreads();", "length = queued;"),
+    Mutant("no barrier after rows are queued", "lloyd.cu",
+           "&length);  // 1\n      __syncthreads();", "&length);  // 1"),
+    Mutant("no barrier before moved rows are listed", "lloyd.cu",
+           "  __syncthreads();\n  remember(", "  remember("),
+    Mutant("no barrier after moved rows are listed", "lloyd.cu",
+           "moved);\n  __syncthreads();\n  bool any", "moved);\n  bool any"),
+    Mutant("no barrier after rows are moved", "lloyd.cu",
+           "moved, sums);\n  __syncthreads();\n  return any", "moved, sums);\n  return any"),
+    Mutant("no barrier before sizes are handed over", "assign.cu",
+           "  __syncthreads();\n  for (int j = threadIdx.x; totals.sizes && j < k; j += THREADS) {",
+           "  for (int j = threadIdx.x; totals.sizes && j < k; j += THREADS) {"),
+    # Additions that are not atomic.
+    Mutant("plain addition to a block's sums", "sums.cuh",
+           "atomicAdd(&sums.low[cell], (unsigned)(steps & ((1 << LOW_BITS) - 1)));",
+           "sums.low[cell] += (unsigned)(steps & ((1 << LOW_BITS) - 1));"),
+    Mutant("plain addition to the sums of all blocks", "sums.cuh",
+           "if (steps) atomicAdd(&sums.all[cell], (unsigned long long)steps);",
+           "if (steps) sums.all[cell] += (unsigned long long)steps;"),
+    Mutant("plain addition to all sums, row by row", "sums.cuh",
+           "  atomicAdd(&sums.all[cell], (unsigned long long)steps);\n#endif",
+           "  sums.all[cell] += (unsigned long long)steps;\n#endif"),
+    Mutant("plain counting of moved rows", "lloyd.cu",
+           "int place = atomicAdd(moved.count, 1);", "int place = (*moved.count)++;"),
+    Mutant("plain counting of a segment's rows", "assign.cu",
+           "atomicAdd(&totals.sizes[label], 1);", "totals.sizes[label] += 1;"),
+    # One too many, one too few.
+    Mutant("a slot too many", "lloyd.cu", "if (slot >= rows.count) break;",
+           "if (slot > rows.count) break;"),
+    Mutant("a row too many is queued", "lloyd.cu", "bool failing = i < stop &&",
+           "bool failing = i <= stop &&"),
+    Mutant("a row too many is assigned", "assign.cu", "if (row >= n) break;",
+           "if (row > n) break;"),
+    Mutant("a distance too many", "distances.cu", "i < n * k;", "i <= n * k;"),
+    Mutant("the last row is never assigned", "assign.cu", "first < n;", "first < n - 1;"),
+    Mutant("a reduction that leaves out half a warp", "assign.cu",
+           "for (int offset = 16; offset", "for (int offset = 8; offset"),
+    Mutant("slots that are not filled read the queue", "tile.cuh",
+           "rows.queue[min(slot, rows.count - 1)]", "rows.queue[slot]"),
+    # Wrong indices.
+    Mutant("a tile stored the other way round", "tile.cuh",
+           "tile[f * TILE + at[i]] =", "tile[at[i] * features + f] ="),
+    Mutant("the shift of another feature", "tile.cuh",
+           "rows.shift[from + f];", "rows.shift[f];"),
+    Mutant("always the first features of the centres", "tile.cuh",
+           "int place = (group * rows.d + from) * CENTERS;",
+           "int place = group * rows.d * CENTERS;"),
+    Mutant("the norms of the first group", "tile.cuh",
+           "score[r][j] = run.half_norms[group * CENTERS + j];",
+           "score[r][j] = run.half_norms[j];"),
+    Mutant("the centres of the first run", "lloyd.cu",
+           "half_norms + group * CENTERS,", "half_norms,"),
+    Mutant("rows are taken from the centre they join", "lloyd.cu",
+           "(first_center + before) * columns;", "(first_center + now) * columns;"),
+    Mutant("the drift of the old label", "lloyd.cu",
+           "pass.drift[first_center + now];", "pass.drift[first_center + before];"),
+    Mutant("the tail of the queue stays where it was", "lloyd.cu",
+           "queue[i] = queue[TILE + i];", "queue[i] = queue[i];"),
+    Mutant("rows and centres exchanged", "distances.cu", "x + row * d,", "x + center * d,"),
+    # Shared memory that overlaps, or is not set.
+    Mutant("the list of moved rows lies on the queue", "lloyd.cu",
+           "{queue + 2 * TILE, queue + 3 * TILE,", "{queue + TILE - 1, queue + 3 * TILE,"),
+    Mutant("the block's sums lie beyond its memory", "lloyd.cu",
+           "(queue + 5 * TILE);", "(queue + 5 * TILE + 2);"),
+    Mutant("the block's sums are not cleared", "lloyd.cu", "  clear(sums);\n", ""),
+    Mutant("sums that were handed over are kept", "sums.cuh", "  clear(sums);\n", ""),
+    # Wrong decisions and wrong arithmetic.
+    Mutant("ties go to the last centre", "exact.cuh",
+           "if (distance < least) {", "if (distance <= least) {"),
+    Mutant("ties between lanes go to the last centre", "exact.cuh",
+           "other_label < label)", "other_label > label)"),
+    Mutant("float32 decides everything", "certificate.cuh",
+           "gap[r] == UNCERTAIN;", "gap[r] > 2 * LARGEST_GAP;"),
+    Mutant("the second best is forgotten", "tile.cuh",
+           "fminf(found[r].second, fmaxf(found[r].best, s));",
+           "fmaxf(found[r].best, s);"),
+    Mutant("a row leaves nothing behind", "sums.cuh", "if (left >= 0) add", "if (false) add"),
+    Mutant("fresh rows leave a centre", "sums.cuh", "if (left >= 0) add", "if (true) add"),
+    Mutant("a fused multiply-add in exact distances", "exact.cuh",
+           "total = __dadd_rn(total, __dmul_rn(difference, difference));",
+           "total = fma(difference, difference, total);"),
+    Mutant("steps of 32 bits", "sums.cuh", "long long steps = on_grid(", "int steps = on_grid("),
+    Mutant("low words too wide for their mask", "sums.cuh",
+           "(unsigned)(steps & ((1 << LOW_BITS) - 1))", "(unsigned)(steps & (1 << LOW_BITS))"),
+    Mutant("high words that lose the sign", "sums.cuh",
+           "(int)(steps >> LOW_BITS)", "(int)((unsigned long long)steps >> 32)"),
+    Mutant("weights are left out", "sums.cuh",
+           "__dmul_rn(heavy, offset)", "offset"),
+    Mutant("what the first grid rounds off is lost", "exact.cuh",
+           "*rest = __dsub_rn(value, __dsub_rn(shifted, magic));", "*rest = 0.0;"),
+    Mutant("labels are not written", "lloyd.cu", "    pass.label[i][row] = now;\n", ""),
+)  # fmt: skip
+
+ONE = replace(SMALL, multiprocessors=1)
+
+SEEN: dict[str, str] = {}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+def test_mutant_is_caught(mutant: Mutant, tmp_path: Path) -> None:
+    folder = tmp_path / "kernels"
+    shutil.copytree(KERNELS, folder)
+    file = folder / mutant.file
+    source = file.read_text()
+    assert source.count(mutant.old) == 1, f"{source.count(mutant.old)} places to change"
+    file.write_text(source.replace(mutant.old, mutant.new))
+    SEEN[mutant.what] = how_it_is_seen(folder)
+
+
+def how_it_is_seen(folder: Path) -> str:
+    """Return what gives the kernels in a folder away."""
+    for case in (*CASES, MANY_ROWS):
+        for schedule in ("up", "fuzz"):
+            launcher = EmulatorLauncher(True, schedule, folder=folder, limits=ONE)
+            try:
+                try_out(CudaBackend(launcher), case)
+            except EmulatorError as error:
+                return str(error).splitlines()[1].strip()
+            except AssertionError as error:
+                return f"wrong: {error}".splitlines()[0]
+    pytest.fail("nobody has seen it")
+
+
+def test_the_kernels_themselves_are_fine(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="nobody has seen it"):
+        how_it_is_seen(KERNELS)
+
+
+def test_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """Print by what each was caught; ``pytest tests/test_mutants.py -s`` shows it."""
+    for what, seen in SEEN.items():
+        print(f"{what:<50} {seen}")
+    assert all(SEEN.values())

@@ -1,0 +1,176 @@
+"""Everything the CUDA kernels do, at small sizes, held against the specification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.backends import registry
+from gpuseg.backends.base import Backend, Centers, Memory, SumGrid
+from gpuseg.engine.exact import finer_magic, grid_magic
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A situation that reaches code which others do not.
+
+    Attributes
+    ----------
+    n, d : int
+        Rows and features.
+    ks : tuple of int
+        Centres of each run.
+    terms : int
+        How many rows the grids are made for; from 2^17 on, blocks have sums of their own.
+    data : str
+        "normal"; "grid": whole numbers, hence many exact ties; "halfway": rows between two
+        centres, as near as float32 can be.
+    weighted : bool
+    start : int
+        At which float32 value of its memory x begins; other than 0, nothing is aligned.
+    """
+
+    n: int
+    d: int
+    ks: tuple[int, ...]
+    terms: int = 1
+    data: str = "normal"
+    weighted: bool = False
+    start: int = 0
+
+
+CASES = (
+    Case(33, 4, (3, 5), data="grid", weighted=True),
+    Case(1200, 8, (8, 3), terms=2**17),
+    Case(300, 48, (9,), terms=2**18, weighted=True),
+    Case(129, 90, (2,), terms=2**17),
+    Case(40, 500, (17,)),
+    Case(64, 16, (130,), data="grid"),
+    Case(65, 8, (4,), start=1),
+    Case(200, 3, (6,), data="halfway"),
+)
+"""Tiles of four, two and one rows a thread, whole rows and parts of them, all centres in shared
+memory and one group at a time."""
+
+MANY_ROWS = Case(40_000, 2, (5,), terms=2**17)
+"""So many that on a small device a block has several chunks, and a chunk several tiles."""
+
+EVERY_SIZE = tuple(
+    Case(n, d, (min(n, 2 + d % 7), 1), terms=2**17 * (d % 2), data="grid" if d % 3 else "normal")
+    for n in (1, 31, 32, 33, 255, 257)
+    for d in (1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64)
+)
+
+
+def try_out(backend: Backend, case: Case) -> None:
+    """Hold every primitive against the specification; an AssertionError tells which failed."""
+    rng = np.random.default_rng(case.n * case.d)
+    x, weight = _rows(rng, case)
+    centers = [_centers(rng, x, k, case.data) for k in case.ks]
+    if case.data == "halfway":
+        pairs = centers[0].values[rng.integers(centers[0].k, size=(2, case.n))]
+        x[:] = pairs.mean(axis=0)
+    spec = registry.get("numpy")
+    _try_assignment(backend, spec, x, weight, centers[0])
+    _same(
+        "squared_distances",
+        backend.squared_distances(x, centers[0].values),
+        spec.squared_distances(x, centers[0].values),
+    )
+    grid = _sum_grid(x, weight, centers[0].shift, case.terms)
+    for known, expected in zip(
+        _passes(backend, np.random.default_rng(case.n), x, weight, centers, grid),
+        _passes(spec, np.random.default_rng(case.n), x, weight, centers, grid),
+        strict=True,
+    ):
+        for name, own, other in zip(("labels", "sums", "weight"), known, expected, strict=True):
+            _same(f"lloyd's {name}", own, other)
+
+
+def _try_assignment(
+    backend: Backend, spec: Backend, x: Array, weight: Array | None, centers: Centers
+) -> None:
+    largest = 1e4 * len(x) * x.shape[1]
+    coarse = grid_magic(len(x), largest)
+    grids = (coarse, finer_magic(len(x), coarse), finer_magic(len(x), finer_magic(len(x), coarse)))
+    label, square, found = backend.assign(x, weight, backend.pack(centers), grids)
+    expected_label, expected_square, expected = spec.assign(x, weight, spec.pack(centers), grids)
+    _same("labels", label, expected_label)
+    _same("squared distances", square, expected_square)
+    _same("inertia", found.parts, expected.parts)
+    _same("sizes", found.sizes, expected.sizes)
+    labels, squares = backend.nearest(x, backend.pack(centers))
+    _same("nearest's labels", labels, expected_label)
+    _same("nearest's distances", squares, expected_square)
+
+
+def _passes(
+    backend: Backend,
+    rng: np.random.Generator,
+    x: Array,
+    weight: Array | None,
+    centers: list[Centers],
+    grid: SumGrid,
+) -> Iterator[tuple[Array, Array, Array]]:
+    """Yield labels, sums and weights of each run, pass by pass, while the centres move."""
+    memories = [backend.remember(len(x), own.k) for own in centers]
+    totals = [np.zeros((2, own.k, x.shape[1] + 1)) for own in centers]
+    for scale in (0.5, 0.02, 0.0):
+        runs = [(backend.pack(c), memory) for c, memory in zip(centers, memories, strict=True)]
+        changes = backend.lloyd(x, weight, runs, grid)
+        for i, change in enumerate(changes):
+            assert (change.looked_at == len(x)) if memories[i].fresh else True
+            totals[i] += np.concatenate([change.sums, change.weight[..., None]], axis=2)
+            _check_promise(backend, x, centers[i], memories[i])
+            yield backend.fetch(memories[i].label), totals[i][..., :-1], totals[i][..., -1]
+            memories[i].fresh = False
+        moves = [scale * rng.normal(size=own.values.shape) for own in centers]
+        for memory, move in zip(memories, moves, strict=True):
+            far = np.sqrt((move**2).sum(axis=1))
+            memory.drift = memory.drift + (1.001 * (far + far.max())).astype(np.float32)
+        centers = [Centers(c.values + m, c.shift) for c, m in zip(centers, moves, strict=True)]
+
+
+def _check_promise(backend: Backend, x: Array, centers: Centers, memory: Memory) -> None:
+    """Slack less drift is no more than the second least distance less the least."""
+    label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
+    promised = slack.astype(np.float64) - memory.drift[label]
+    if centers.k > 1:
+        squares = registry.get("numpy").squared_distances(x, centers.values)
+        near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
+        assert (promised <= far - near).all(), "slack promises too much"
+
+
+def _rows(rng: np.random.Generator, case: Case) -> tuple[Array, Array | None]:
+    memory = np.empty(case.n * case.d + case.start, np.float32)
+    x = memory[case.start :].reshape(case.n, case.d)
+    size = (case.n, case.d)
+    x[:] = rng.integers(-2, 3, size) if case.data == "grid" else rng.normal(size=size)
+    return x, rng.lognormal(0, 3, case.n) if case.weighted else None
+
+
+def _centers(rng: np.random.Generator, x: Array, k: int, data: str) -> Centers:
+    values = x[rng.integers(len(x), size=k)].astype(np.float64)
+    if data != "grid":
+        values = values + 0.3 * rng.normal(size=values.shape)
+    return Centers(values, x.mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def _sum_grid(x: Array, weight: Array | None, shift: Array, terms: int) -> SumGrid:
+    heaviest = 1.0 if weight is None else float(weight.max())
+    reach = np.abs(x.astype(np.float64) - shift).max(axis=0)
+    made_for = max(len(x), terms)
+    coarse = [grid_magic(made_for, heaviest * r) for r in (*reach.tolist(), 1.0)]
+    magics = np.array([coarse, [finer_magic(made_for, magic) for magic in coarse]])
+    return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), made_for)
+
+
+def _same(what: str, found: Any, expected: Array) -> None:
+    assert found.dtype == expected.dtype, what
+    assert np.ascontiguousarray(found).tobytes() == np.ascontiguousarray(expected).tobytes(), what
