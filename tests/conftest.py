@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +53,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--gpu`` runs the tests of the backend `cuda` on the GPU, not on the emulator."""
     parser.addoption("--gpu", action="store_true", help="run CUDA kernels on the GPU")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """List the planted bugs and what gave each away."""
+    passed = terminalreporter.stats.get("passed", [])
+    seen = [own for report in passed if "test_mutants" in report.nodeid
+            for own in report.user_properties]  # fmt: skip
+    if seen:
+        terminalreporter.section(f"{len(seen)} bugs planted in the kernels, all seen")
+        for what, how in sorted(seen):
+            terminalreporter.write_line(f"{what:<47} {how[:150]}")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -129,18 +130,19 @@ MUTANTS = (
 
 ONE = replace(SMALL, multiprocessors=1)
 
-SEEN: dict[str, str] = {}
-
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
-def test_mutant_is_caught(mutant: Mutant, tmp_path: Path) -> None:
+def test_mutant_is_caught(
+    mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
+) -> None:
+    """By what it was caught is listed at the end of the run."""
     folder = tmp_path / "kernels"
     shutil.copytree(KERNELS, folder)
     file = folder / mutant.file
     source = file.read_text()
     assert source.count(mutant.old) == 1, f"{source.count(mutant.old)} places to change"
     file.write_text(source.replace(mutant.old, mutant.new))
-    SEEN[mutant.what] = how_it_is_seen(folder)
+    record_property(mutant.what, how_it_is_seen(folder))
 
 
 def how_it_is_seen(folder: Path) -> str:
@@ -157,13 +159,6 @@ def how_it_is_seen(folder: Path) -> str:
     pytest.fail("nobody has seen it")
 
 
-def test_the_kernels_themselves_are_fine(tmp_path: Path) -> None:
+def test_the_kernels_themselves_are_fine() -> None:
     with pytest.raises(pytest.fail.Exception, match="nobody has seen it"):
         how_it_is_seen(KERNELS)
-
-
-def test_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """Print by what each was caught; ``pytest tests/test_mutants.py -s`` shows it."""
-    for what, seen in SEEN.items():
-        print(f"{what:<50} {seen}")
-    assert all(SEEN.values())
