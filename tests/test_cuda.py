@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
+from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.launcher import SMALL, EmulatorLauncher
+from helpers import customers, cut, write_files
+from sklearn.exceptions import ConvergenceWarning
 from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
 
 import gpuseg
+from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.cuda import device, plan
 from gpuseg.backends.cuda.backend import CudaBackend
@@ -124,3 +131,81 @@ def test_all_rows_are_in_some_block() -> None:
         own = plan.plan_lloyd(n, 16, 1, 8, n, False, True, SMALL)
         assert own.blocks * own.rows_a_chunk >= min(n, own.blocks * own.rows_a_chunk)
         assert own.blocks == 4 * 4 or own.blocks * own.rows_a_chunk >= n
+
+
+@pytest.fixture
+def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApartLauncher]:
+    """A device whose arrays NumPy cannot reach."""
+    launcher = ApartLauncher()
+    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    registry.get.cache_clear()
+    yield launcher
+    registry.get.cache_clear()
+
+
+@pytest.mark.parametrize("room", ["resident", "too small"])
+@pytest.mark.parametrize("options", [
+    {}, {"metric": "cosine"}, {"n_init": 3}, {"init": "random", "n_clusters": 30},
+], ids=str)  # fmt: skip
+def test_a_fit_keeps_apart_what_lies_on_the_device(
+    apart: ApartLauncher, options: dict[str, Any], room: str
+) -> None:
+    apart.free = 2**30 if room == "resident" else 1000
+    rng = np.random.default_rng(6)
+    x = rng.normal(size=(900, 3)).astype(np.float32)
+    weight = rng.integers(0, 4, 900) * 1.0
+    settings = {"n_clusters": 5, "random_state": 2, **options}
+    on_gpu = gpuseg.KMeans(**settings).fit(x, sample_weight=weight)
+    on_cpu = gpuseg.KMeans(**settings, backend="numba").fit(x, sample_weight=weight)
+    assert on_gpu.backend_ == "cuda"
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+    assert on_gpu.labels_.tobytes() == on_cpu.labels_.tobytes()
+    assert on_gpu.predict(x).tobytes() == on_cpu.predict(x).tobytes()
+    assert on_gpu.transform(x).tobytes() == on_cpu.transform(x).tobytes()
+    assert on_gpu.score(x, sample_weight=weight) == on_cpu.score(x, sample_weight=weight)
+    for model in (on_gpu, on_cpu):
+        model.partial_fit(x[::-1].copy())
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+
+
+def test_empty_clusters_move_on_a_device(apart: ApartLauncher) -> None:
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(200, 2)).astype(np.float32)
+    init = np.concatenate([x[:2], np.full((3, 2), 50.0), np.full((1, 2), 60.0)])
+    fits = [
+        gpuseg.KMeans(6, init=init, max_iter=5, backend=name).fit(x) for name in ("cuda", "numba")
+    ]
+    assert fits[0].cluster_centers_.tobytes() == fits[1].cluster_centers_.tobytes()
+    few = np.repeat(x[:3], 20, axis=0)
+    with pytest.warns(ConvergenceWarning, match="only 3 distinct rows"):
+        gpuseg.KMeans(5, random_state=0, backend="cuda").fit(few)
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"prepare.missing": "drop"}, {"segment.metric": "cosine"}, {"segment.n_clusters": [2, 5]},
+], ids=str)  # fmt: skip
+def test_a_job_on_a_device_writes_what_the_cpu_writes(
+    apart: ApartLauncher, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    write_files(tmp_path / "in", cut(customers(3000, 4), 700, 1500), 500)
+    outcome = {}
+    for backend in ("auto", "numba"):
+        job: dict[str, Any] = {
+            "input": {"path": str(tmp_path / "in"), "id": "customer"},
+            "prepare": {},
+            "segment": {"n_clusters": 5, "random_state": 1},
+            "runtime": {"backend": backend},
+            "output": {"path": str(tmp_path / backend)},
+        }
+        for key, value in settings.items():
+            section, name = key.split(".")
+            job[section][name] = value
+        outcome[backend] = gpuseg.run(job)
+    assert outcome["auto"].manifest["backend"]["name"] == "cuda"
+    found, expected = (pq.read_table(tmp_path / name) for name in ("auto", "numba"))
+    assert found.equals(expected)
+    assert (
+        outcome["auto"].model.centers.values.tobytes()
+        == outcome["numba"].model.centers.values.tobytes()
+    )

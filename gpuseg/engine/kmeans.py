@@ -186,8 +186,8 @@ def _seeded(
     chosen = list(local.env.map(lambda r: seeding.plus_plus(sample, b, most, seed, r), restarts))
     starts = [seeding.filled(rows, k, distinct) for k in counts for rows in chosen]
     local.place(lambda shard, env: shard, [sample.shard()])
-    local.update(passes.move, backend)
     on_sample = measure(local, backend)
+    local.update(passes.move, backend)
     quick = rules.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     runs = iterate(local, backend, on_sample, starts, quick, spare_bytes=_REFINING_BYTES)
     groups = _grouped(runs, [len(restarts)] * len(counts))

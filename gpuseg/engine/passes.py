@@ -74,18 +74,18 @@ def assign(
     b = registry.get(backend)
     packed = [b.pack(centers) for centers, _ in models]
     n = shard.n_rows if keep else 0
-    labels = {i: np.empty_like(shard.x, np.int32, shape=(n,)) for i in keep}
-    distance = np.empty_like(shard.x, np.float32, shape=(n,))
+    labels = {i: np.empty(n, np.int32) for i in keep}
+    distance = np.empty(n, np.float32)
 
     def on(block: Block) -> list[Assigned]:
         outcome = []
         for i, (_, grids) in enumerate(models):
             found, squares, assigned = b.assign(block.x, block.weight, packed[i], grids)
             if i in labels:
-                labels[i][block.rows] = found
+                labels[i][block.rows] = b.fetch(found)
             if keep and i == keep[-1]:
                 with np.errstate(over="ignore"):  # beyond float32: infinitely far
-                    distance[block.rows] = np.sqrt(squares)
+                    distance[block.rows] = b.fetch(np.sqrt(squares))
             outcome.append(assigned)
         return outcome
 

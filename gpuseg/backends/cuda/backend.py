@@ -49,7 +49,7 @@ class CudaBackend(NumbaBackend):
     def prepare(self, x: Any, preparation: Preparation) -> None:
         there = self.fetch(x)
         super().prepare(there, preparation)
-        if there is not x:
+        if not isinstance(x, np.ndarray):
             x[...] = self._launcher.to_device(there)
 
     def key_histogram(self, column: Any, prefixes: Sequence[int] | None) -> NDArray[np.int64]:

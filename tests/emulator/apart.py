@@ -1,0 +1,92 @@
+"""A device whose arrays NumPy cannot reach: stand-ins for CuPy's.
+
+On a GPU an array that is not where it is expected is an error; NumPy's arrays would hide it. The
+arrays here refuse what CuPy refuses: to become NumPy's unasked, to be mixed with NumPy's, and to
+be indexed by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from emulator.launcher import EmulatorLauncher
+from gpuseg.backends.cuda.launcher import Kernel, Table
+
+
+class DeviceArray(NDArrayOperatorsMixin):
+    """An array in the memory of the device.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Where it really lies.
+    """
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values = values
+        self.shape, self.dtype, self.nbytes = values.shape, values.dtype, values.nbytes
+        self.ndim, self.size = values.ndim, values.size
+        self.data = SimpleNamespace(ptr=values.ctypes.data)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, place: Any) -> Any:
+        return DeviceArray(np.asarray(self.values[_on_device(place)]))
+
+    def __setitem__(self, place: Any, value: Any) -> None:
+        self.values[_on_device(place)] = _on_device(value)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError("an array of the device does not become NumPy's unasked")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [_on_device(own) for own in inputs]
+        return DeviceArray(np.asarray(getattr(ufunc, method)(*plain, **options)))
+
+    def view(self, dtype: Any) -> DeviceArray:
+        return DeviceArray(self.values.view(dtype))
+
+    def reshape(self, *shape: Any) -> DeviceArray:
+        return DeviceArray(self.values.reshape(*shape))
+
+
+def _on_device(value: Any) -> Any:
+    """Return what an operation on the device may use; refuse NumPy's arrays."""
+    if isinstance(value, DeviceArray):
+        return value.values
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError("an array of NumPy's is not on the device")
+    return value
+
+
+class ApartLauncher(EmulatorLauncher):
+    """See `EmulatorLauncher`; arrays of the device are `DeviceArray`."""
+
+    xp = SimpleNamespace(
+        zeros=lambda shape, dtype=float: DeviceArray(np.zeros(shape, dtype)),
+        empty=lambda shape, dtype=float: DeviceArray(np.empty(shape, dtype)),
+    )
+
+    def launch(
+        self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
+    ) -> None:
+        super().launch(kernel, blocks, [_as_argument(own) for own in arguments], shared_bytes)
+
+    def to_device(self, array: Any) -> Any:
+        return array if isinstance(array, DeviceArray) else DeviceArray(super().to_device(array))
+
+    def to_host(self, array: Any) -> Any:
+        return array.values.copy() if isinstance(array, DeviceArray) else array
+
+
+def _as_argument(argument: Any) -> Any:
+    if isinstance(argument, Table):
+        return Table([own.values for own in argument.arrays])
+    assert not isinstance(argument, np.ndarray), "a kernel gets an array of the host"
+    return argument.values if isinstance(argument, DeviceArray) else argument
