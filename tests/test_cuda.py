@@ -43,6 +43,12 @@ def test_kernels_at_every_size(case: Case) -> None:
     try_out(CudaBackend(EmulatorLauncher(check=True, limits=OLD)), case)
 
 
+@pytest.mark.parametrize("case", (*CASES, MANY_ROWS, *EVERY_SIZE), ids=str)
+def test_every_case(cuda: Backend, case: Case) -> None:
+    """With --gpu this is what compute-sanitizer watches."""
+    try_out(cuda, case)
+
+
 def test_blocks_with_several_chunks_of_several_tiles() -> None:
     try_out(CudaBackend(EmulatorLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
 
