@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
-from emulator.apart import ApartLauncher
+from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL, EmulatorLauncher
 from helpers import customers, cut, write_files
@@ -24,6 +24,7 @@ from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.cuda import device, plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
+from gpuseg.errors import DataError
 
 Array = npt.NDArray[Any]
 
@@ -215,3 +216,61 @@ def test_a_job_on_a_device_writes_what_the_cpu_writes(
         outcome["auto"].model.centers.values.tobytes()
         == outcome["numba"].model.centers.values.tobytes()
     )
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_rows_on_the_device_stay_there(apart: ApartLauncher, metric: str) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(900, 3)).astype(np.float32)
+    weight = rng.integers(0, 4, 900) * 1.0
+    there, heavy = apart.to_device(x), apart.to_device(weight)
+    before = x.tobytes()
+    on_cpu = gpuseg.KMeans(5, metric=metric, random_state=2, backend="numba")
+    on_gpu = gpuseg.KMeans(5, metric=metric, random_state=2)
+    on_cpu.fit(x, sample_weight=weight)
+    on_gpu.fit(there, sample_weight=heavy)
+    assert there.values.tobytes() == before
+    assert on_gpu.n_features_in_ == 3
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+    assert on_gpu.inertia_ == on_cpu.inertia_
+    pairs = [
+        (on_gpu.labels_, on_cpu.labels_),
+        (on_gpu.predict(there), on_cpu.predict(x)),
+        (on_gpu.transform(there), on_cpu.transform(x)),
+    ]
+    for found, expected in pairs:
+        assert isinstance(found, DeviceArray)
+        assert found.values.tobytes() == expected.tobytes()
+    assert on_gpu.score(there, sample_weight=heavy) == on_cpu.score(x, sample_weight=weight)
+    assert (
+        on_gpu.partial_fit(there).labels_.values.tobytes()
+        == on_cpu.partial_fit(x).labels_.tobytes()
+    )
+
+
+def test_float64_rows_on_the_device_are_rounded(apart: ApartLauncher) -> None:
+    x = np.random.default_rng(9).normal(size=(100, 3))
+    on_gpu = gpuseg.KMeans(3, random_state=0).fit(apart.to_device(x))
+    on_cpu = gpuseg.KMeans(3, random_state=0, backend="numba").fit(x)
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+
+
+def test_bad_rows_on_the_device_are_refused(apart: ApartLauncher) -> None:
+    x = np.random.default_rng(9).normal(size=(100, 3)).astype(np.float32)
+    there = apart.to_device(x)
+    model = gpuseg.KMeans(3, random_state=0).fit(there)
+    with pytest.raises(DataError, match="X lies on a GPU, and the backend is 'numba'"):
+        gpuseg.KMeans(3, backend="numba").fit(there)
+    with pytest.raises(DataError, match="X has 1 dimensions"):
+        gpuseg.KMeans(3).fit(apart.to_device(x[0]))
+    with pytest.raises(DataError, match="X has 0 rows"):
+        gpuseg.KMeans(3).fit(apart.to_device(x[:0]))
+    with pytest.raises(ValueError, match="X has 2 features, but KMeans is expecting 3"):
+        model.predict(apart.to_device(x[:, :2]))
+    x[17, 1] = np.nan
+    with pytest.raises(DataError, match=r"1 rows with NaN.* first row 17"):
+        model.predict(apart.to_device(x))
+    with pytest.raises(DataError, match="1 values are missing"):
+        gpuseg.KMeans(3).fit(apart.to_device(x))
+    with pytest.raises(DataError, match=r"sample_weight has shape \(3,\)"):
+        model.fit(there, sample_weight=apart.to_device(np.ones(3)))

@@ -169,6 +169,13 @@ class Backend(Protocol):
         """Return the array on the device of the backend, where it fits; otherwise as it is."""
         ...
 
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        """Return another library's array on the device as one of the backend's, C-order.
+
+        Of the dtype asked for; without a copy where it is that already.
+        """
+        ...
+
     def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
         """Return some rows of an array, wherever it lives, as a NumPy array."""
         ...

@@ -88,6 +88,9 @@ class NumpyBackend:
     def move(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
 
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        return np.ascontiguousarray(array, dtype)
+
     def fetch(self, array: NDArray[Any], rows: Any = slice(None)) -> NDArray[Any]:
         some: NDArray[Any] = array[rows]
         return some

@@ -11,6 +11,7 @@ from gpuseg.backends import registry
 from gpuseg.engine.shard import Shard
 from gpuseg.estimators import lazily
 from gpuseg.estimators.inputs import as_weights
+from gpuseg.estimators.on_gpu import beside
 
 if TYPE_CHECKING:
     from gpuseg.estimators.kmeans import KMeans
@@ -45,5 +46,5 @@ def fit_all(
         if hasattr(first, "feature_names_in_"):
             own.feature_names_in_ = first.feature_names_in_
         own.backend_, own.backend_why_ = choice.name, choice.why
-        own.labels_ = labels[i] if labels else own.predict(X)
+        own.labels_ = beside(X, labels[i]) if labels else own.predict(X)
     return [fit.seconds for fit in fits]

@@ -13,6 +13,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
+from gpuseg.estimators.on_gpu import on_host
 from gpuseg.runtime.executor import Env
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def as_matrix(X: Any, estimator: Any, reset: bool) -> NDArray[np.float32]:
     return np.asarray(checked, np.float32)
 
 
-def unit_rows(x: NDArray[np.float32], backend: str, env: Env) -> NDArray[np.float32]:
+def unit_rows(x: Any, backend: str, env: Env) -> Any:
     """Return a copy with the rows scaled to length one; rows of zeros become NaN."""
     unit = replace(Preparation.identity(x.shape[1]), unit=True)
     own = Shard(x.copy())
@@ -63,14 +64,14 @@ def unit_rows(x: NDArray[np.float32], backend: str, env: Env) -> NDArray[np.floa
     return own.x
 
 
-def refuse_not_finite(x: NDArray[np.float32], metric: str) -> None:
+def refuse_not_finite(x: Any, metric: str) -> None:
     """Refuse rows that have no nearest centre.
 
     Raises
     ------
     DataError
     """
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    bad = np.flatnonzero(on_host(~np.isfinite(x).all(axis=1)))
     if bad.size:
         zeros = " or, with metric = 'cosine', zeros alone" if metric == "cosine" else ""
         raise DataError(
@@ -89,7 +90,7 @@ def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | N
     """
     if weight is None:
         return None
-    w = np.asarray(weight, dtype=np.float64)
+    w = np.asarray(on_host(weight), dtype=np.float64)
     if w.shape != (n_rows,):
         raise DataError(f"sample_weight has shape {w.shape}: must be ({n_rows},), one for each row")
     if not np.isfinite(w).all() or (w < 0).any():

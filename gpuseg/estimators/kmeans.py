@@ -30,6 +30,7 @@ from gpuseg.errors import DataError, JobError
 from gpuseg.estimators import lazily
 from gpuseg.estimators.fitting import fit_all
 from gpuseg.estimators.inputs import as_matrix, as_weights, refuse_not_finite, unit_rows
+from gpuseg.estimators.on_gpu import beside, gpu_matrix, is_on_gpu, on_host
 from gpuseg.runtime.executor import InProcess
 from gpuseg.validation import validated
 
@@ -58,7 +59,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     metric : {"euclidean", "cosine"}, default "euclidean"
         With "cosine", rows and centres are scaled to length one (spherical k-means); distances
         and inertia are those on the unit sphere.
-    backend : {"auto", "numpy", "numba"}, default "auto"
+    backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
         There is no fallback: a backend that cannot run here is an error.
     n_threads : int or None, default None
         None uses every processor this process may use.
@@ -67,7 +68,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     ----------
     cluster_centers_ : float64 (n_clusters, n_features), in the units of X
     labels_ : int32 (n_samples,), always equal to ``predict(X)``; ties go to the lowest index.
-        After fitting a Dask collection, a lazy Dask array
+        After fitting a Dask collection, a lazy Dask array; on the GPU where X is there
     inertia_ : float, Σ w·|x - centre|², summed exactly in float64
     n_iter_ : int
     n_steps_ : int, batches that `partial_fit` has taken since the last `fit`
@@ -121,8 +122,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Parameters
         ----------
         X : array-like (n_samples, n_features), frame, Arrow table or Dask collection
-            Read as float32; a C-order float32 array without a copy. Dask arrays and frames stay
-            on the workers.
+            Read as float32; a C-order float32 array without a copy, also one on a GPU (CuPy,
+            cuDF, torch, …). Dask arrays and frames stay on the workers.
         y : ignored, for scikit-learn's sake
         sample_weight : array-like (n_samples,), finite, >= 0, default None (ones)
         client : distributed.Client or None
@@ -168,7 +169,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         before = (self._centers, self._weight) if begun else None
         moved = minibatch.update(self._placed(batch), params, choice.name, before)
         self._centers, self._weight, self.inertia_ = moved.centers, moved.weight, moved.inertia
-        self.cluster_centers_, self.labels_ = moved.centers.values, batch.labels
+        self.cluster_centers_, self.labels_ = moved.centers.values, beside(X, batch.labels)
         self.n_steps_ = self.n_steps_ + 1 if begun else 1
         self.backend_, self.backend_why_ = choice.name, choice.why
         return self
@@ -208,7 +209,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             squares = lazily.mapped(X, self._without_labels()._squares, np.float64, None)
             weighed = squares if sample_weight is None else squares * sample_weight
             return -float(weighed.sum().compute())
-        squares = self._squares(X)
+        squares = on_host(self._squares(X))
         weight = as_weights(sample_weight, len(squares))
         return -float(squares.sum() if weight is None else weight @ squares)
 
@@ -235,12 +236,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         refuse_not_finite(x, self.metric)
         return list(Shard(x).map_blocks(InProcess(self.n_threads).env, function))
 
-    def _matrix(self, X: Any, reset: bool) -> NDArray[np.float32]:
+    def _matrix(self, X: Any, reset: bool) -> Any:
         """Return X as float32 rows; for the cosine as ones of length one."""
-        x = as_matrix(X, self, reset)
+        backend = registry.choose(self.backend).name
+        x = gpu_matrix(X, self, backend, reset) if is_on_gpu(X) else as_matrix(X, self, reset)
         if self.metric != "cosine":
             return x
-        return unit_rows(x, registry.choose(self.backend).name, InProcess(self.n_threads).env)
+        return unit_rows(x, backend, InProcess(self.n_threads).env)
 
     def _placed(self, shard: Shard) -> InProcess:
         executor = InProcess(self.n_threads)

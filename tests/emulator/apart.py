@@ -49,6 +49,20 @@ class DeviceArray(NDArrayOperatorsMixin):
         plain = [_on_device(own) for own in inputs]
         return DeviceArray(np.asarray(getattr(ufunc, method)(*plain, **options)))
 
+    def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:
+        assert function is np.concatenate
+        return DeviceArray(np.concatenate([own.values for own in args[0]]))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False)}
+
+    def all(self, axis: int) -> DeviceArray:
+        return DeviceArray(self.values.all(axis=axis))
+
+    def copy(self) -> DeviceArray:
+        return DeviceArray(self.values.copy())
+
     def view(self, dtype: Any) -> DeviceArray:
         return DeviceArray(self.values.view(dtype))
 
@@ -80,6 +94,10 @@ class ApartLauncher(EmulatorLauncher):
 
     def to_device(self, array: Any) -> Any:
         return array if isinstance(array, DeviceArray) else DeviceArray(super().to_device(array))
+
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        assert isinstance(array, DeviceArray), "an array of the host is adopted"
+        return DeviceArray(np.asarray(array.values, dtype, order="C"))
 
     def to_host(self, array: Any) -> Any:
         return array.values.copy() if isinstance(array, DeviceArray) else array

@@ -91,6 +91,10 @@ class EmulatorLauncher:
         """Return the array; a copy only where it is not C-contiguous."""
         return np.asarray(array, order="C")
 
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        """Return the array in C order and of a dtype."""
+        return np.asarray(array, dtype, order="C")
+
     def to_host(self, array: Any) -> Any:
         """Return the array as it is."""
         return array

@@ -5,7 +5,7 @@ What k-means remembers of rows always lies on the device.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ _STEPS = 1.5 * 2.0**52
 _SHARE = 0.8
 """Of the free memory of a device that rows may take."""
 
+_PIECE_ROWS = 2**20
+"""Rows that are brought home at a time to be summarised."""
+
 
 class CudaBackend(NumbaBackend):
     """See `backends.base.Backend`; columns are summarised and prepared on the host.
@@ -40,24 +43,42 @@ class CudaBackend(NumbaBackend):
         self._launcher = launcher
 
     def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
-        return super().summarize(self.fetch(x), transform, first_row)
+        summary = Summary.empty(x.shape[1])
+        for start, piece in self._pieces(x):
+            summary = summary.merge(super().summarize(piece, transform, first_row + start))
+        return summary
 
     def digest(self, x: Any, weight: Any, first_row: int) -> int:
-        weight = None if weight is None else self.fetch(weight)
-        return super().digest(self.fetch(x), weight, first_row)
+        total = 0
+        for start, piece in self._pieces(x):
+            rows = slice(start, start + len(piece))
+            own = None if weight is None else self.fetch(weight, rows)
+            total += super().digest(piece, own, first_row + start)
+        return total % 2**64
 
     def prepare(self, x: Any, preparation: Preparation) -> None:
-        there = self.fetch(x)
-        super().prepare(there, preparation)
-        if not isinstance(x, np.ndarray):
-            x[...] = self._launcher.to_device(there)
+        for start, piece in self._pieces(x):
+            super().prepare(piece, preparation)
+            if not isinstance(x, np.ndarray):
+                x[start : start + len(piece)] = self._launcher.to_device(piece)
+
+    def _pieces(self, x: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Yield x piece by piece in the memory of the host, and where each piece begins."""
+        step = max(len(x), 1) if isinstance(x, np.ndarray) else _PIECE_ROWS
+        for start in range(0, len(x), step):
+            yield start, self.fetch(x, slice(start, start + step))
 
     def key_histogram(self, column: Any, prefixes: Sequence[int] | None) -> NDArray[np.int64]:
         return super().key_histogram(self.fetch(column), prefixes)
 
-    def move(self, array: NDArray[Any]) -> Any:
+    def move(self, array: Any) -> Any:
+        if not isinstance(array, np.ndarray):
+            return array
         fits = array.nbytes <= _SHARE * self._launcher.free_bytes()
         return self._launcher.to_device(array) if fits else array
+
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        return self._launcher.adopt(array, dtype)
 
     def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
         if isinstance(array, np.ndarray):

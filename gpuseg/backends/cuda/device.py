@@ -95,6 +95,11 @@ class CupyLauncher:
     def to_device(self, array: Any) -> Any:
         return self.xp.asarray(array)
 
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        if not hasattr(array, "__cuda_array_interface__"):
+            array = self.xp.from_dlpack(array)
+        return self.xp.asarray(array, dtype=dtype, order="C")
+
     def to_host(self, array: Any) -> Any:
         return self.xp.asnumpy(array)
 

@@ -87,6 +87,10 @@ class Launcher(Protocol):
         """Return a NumPy array as one of `xp`; one of `xp` as it is."""
         ...
 
+    def adopt(self, array: Any, dtype: Any) -> Any:
+        """Return another library's array on the device as a C-order one of `xp`."""
+        ...
+
     def to_host(self, array: Any) -> Any:
         """Return an array of `xp` as one of NumPy, once all launches before are done."""
         ...
