@@ -43,8 +43,11 @@ class Model:
 
     def to_input_units(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo scale and transform."""
+        return self.untransformed(scaled * self.preparation.scale + self.preparation.shift)
+
+    def untransformed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo the transform."""
         p = self.preparation
-        values = scaled * p.scale + p.shift
         logged = p.transform == TRANSFORMS.index("log1p")
         return np.where(logged, np.expm1(np.where(logged, values, 0.0)), values)
 

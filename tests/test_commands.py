@@ -129,3 +129,25 @@ def test_synthetic_customers_make_a_job(tmp_path: Path, capfd: pytest.CaptureFix
                           "output": {"path": str(tmp_path / "out")}}))  # fmt: skip
     assert call(capfd, "run", file).code == 0
     assert read_parts(tmp_path / "out")["customer_id"].to_pylist() == list(range(1, 901))
+
+
+@pytest.mark.parametrize(("name", "warned"), [
+    ("customer_id", True), ("id", True), ("userId", True), ("CUSTOMER ID", True),
+    ("paid", False), ("grid", False), ("bids", False),
+])  # fmt: skip
+def test_features_named_like_ids_are_warned_of(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, warned: bool
+) -> None:
+    table = customers(60).rename_columns([name, *customers(1).column_names[1:]])
+    write_files(tmp_path / "in", [table])
+    (tmp_path / "job.toml").write_text(
+        f"[input]\npath = '{tmp_path / 'in'}'\n[segment]\nn_clusters = 2\n"
+        f"[output]\npath = '{tmp_path / 'out'}'\n"
+    )
+    outcome = call(capfd, "run", tmp_path / "job.toml")
+    words = f"warning: feature '{name}' is named like an id"
+    assert outcome.code == 0
+    assert (words in outcome.err) == warned
+    named = call(capfd, "run", tmp_path / "job.toml", "--overwrite", "--set", f"input.id='{name}'")
+    assert named.code == 0
+    assert words not in named.err

@@ -36,6 +36,10 @@ class At(Progress):
         self._moment, self._action = (stage, iteration), action
         self._stage, self._noted = "", 0
         self.done = False
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
 
     def _open(self, name: str, total: int | None, unit: str) -> Any:
         self._stage, self._noted = name, 0
@@ -196,6 +200,7 @@ def test_worker_killed_while_fitting(
         runtime={"cluster": cluster.scheduler_address} if external else LOCAL,
     )  # fmt: skip
     assert lost == 1
+    assert sum("was lost; another one reads its rows again" in text for text in at.said) == 1
     assert bits(tmp_path / "there")[2][0]["n_iter"] > iteration
 
 

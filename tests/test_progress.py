@@ -57,3 +57,31 @@ def test_rows_reported_outside_a_stage_are_nobodys() -> None:
     shown = progress.Lines()
     shown.report(5)
     assert shown.seconds == {}
+
+
+def test_rows_read_again_are_not_counted_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """A shard whose worker was lost is read a second time, in whatever stage that happens."""
+    shown = progress.Lines()
+    with shown.stage("read", 100):
+        for _ in range(7):
+            shown.report(25)
+    with shown.stage("fit", None, "passes") as stage:
+        stage.advance(3)
+        shown.report(50)
+    read, fit = capsys.readouterr().err.splitlines()
+    assert read.endswith("s  100 rows")
+    assert fit.endswith("s  3 passes")
+
+
+@pytest.mark.parametrize("make", [progress.Lines, progress.Bars])
+def test_a_stage_that_failed_does_not_look_done(
+    make: Callable[[], progress.Progress], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = make()
+    with pytest.raises(KeyboardInterrupt), shown.stage("read", 100):
+        shown.report(25)
+        raise KeyboardInterrupt
+    shown.stop()
+    err = capsys.readouterr().err
+    assert "25 rows" in err and "not finished" in err
+    assert "✓" not in err

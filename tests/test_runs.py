@@ -220,3 +220,18 @@ def test_a_sweep_beyond_the_distinct_rows(backend: Backend, place: Place, init: 
     assert [outcome(fit) for fit in swept] == [outcome(fit) for fit in alone]
     assert [fit.n_distinct for fit in swept] == [2, 3, 3]
     assert [fit.inertia for fit in swept[1:]] == [0, 0]
+
+
+def test_every_pass_is_told(place: Place) -> None:
+    """Also those after the first run has come to rest."""
+    x, _ = data(False)
+    executor, _ = place(x, None, 2)
+    told: list[int] = []
+    begin = starts(x, 2, 9, 4)
+    measured = measure(executor, "numba")
+    rules = KMeansParams(n_clusters=2, tol=0.0)
+    runs = iterate(
+        executor, "numba", measured, begin, rules, lambda n_iter, *_: told.append(n_iter)
+    )
+    assert runs[0].n_iter < max(run.n_iter for run in runs)
+    assert told == list(range(1, max(run.n_iter for run in runs) + 1))

@@ -95,7 +95,7 @@ def sweep_kmeans(
     Parameters
     ----------
     on_iteration : callable
-        Called for each iteration of the first run.
+        Called once a pass, see `engine.lloyd.OnIteration`.
     spare_bytes : int
         Memory that each shard may take to remember what spares work, see `engine.lloyd`.
     measured : Measured, optional

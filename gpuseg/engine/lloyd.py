@@ -30,7 +30,10 @@ from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env, Executor
 
 OnIteration = Callable[[int, float, float], None]
-"""Takes the iteration's number, an estimate of its inertia, and Σ|Δcentre|², of the first run."""
+"""Takes the iteration's number, an estimate of its inertia, and Σ|Δcentre|².
+
+Of each pass, for the first of the runs that still move.
+"""
 
 Settle = Callable[[Centers, Centers], Centers]
 """Takes the means and the centres before; returns where the centres come to lie."""
@@ -107,7 +110,7 @@ def iterate(
             change = float(((moved.values - run.centers.values) ** 2).sum())
             run.centers, run.converged = moved, change <= rules.tol * measured.mean_variance
             run.weight = total.weight.sum(axis=0)
-            if run is runs[0]:
+            if run is moving[0]:
                 on_iteration(run.n_iter, estimate, change)
     executor.run(forget)
     return runs

@@ -134,8 +134,7 @@ def _features(facts: Facts) -> dict[str, Any]:
     prepared, model = facts.prepared, facts.model
     p, raw = prepared.preparation, prepared.raw
     mean = model.to_input_units((prepared.mean - p.shift) / p.scale)
-    bounds = np.array([raw.minimum, raw.maximum])
-    low, high = model.to_input_units((bounds - p.shift) / p.scale)
+    low, high = model.untransformed(np.array([raw.minimum, raw.maximum]))
     return {
         name: {
             "mean": float(mean[f]),
@@ -154,8 +153,10 @@ def _features(facts: Facts) -> dict[str, Any]:
 
 def _segments(facts: Facts) -> list[dict[str, Any]]:
     prepared, model, fit = facts.prepared, facts.model, facts.fit
-    centers = model.cluster_centers_
-    p = prepared.preparation
+    low, high = model.untransformed(np.array([prepared.raw.minimum, prepared.raw.maximum]))
+    p, centers = prepared.preparation, model.cluster_centers_
+    if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
+        centers = np.clip(centers, low, high)
     scaled_mean = (prepared.mean - p.shift) / p.scale
     scaled_std = np.where(prepared.std > 0, prepared.std, 1.0) / p.scale
     deviation = (model.centers.values - scaled_mean) / scaled_std

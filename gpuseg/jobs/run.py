@@ -8,6 +8,7 @@
 6. Publish: model, report and manifest, then one rename.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ from gpuseg.model import Model
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.progress import Progress, Stage
+
+_LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
 
 _ID_PIECES = 4
 """Ranges a shard into which the hashed ids are parted, so that threads share the merging."""
@@ -118,11 +121,14 @@ class _Run:
         spec, progress = self.spec, self.progress
         with progress.stage("plan"):  # 1
             plan = forecast(spec)
+            self._warn_of_ids(plan.dataset)
             output = stack.enter_context(
                 open_output(plan.target, spec.output.overwrite, self.run_id)
             )
         with progress.stage("start"):
-            executor = stack.enter_context(open_executor(plan.cluster, progress.report))
+            executor = stack.enter_context(
+                open_executor(plan.cluster, progress.report, progress.message)
+            )
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
         fits = self._fit(executor, plan, prepared)  # 4
         parts = self._write(executor, plan.dataset, output.staging)  # 5
@@ -142,6 +148,16 @@ class _Run:
         with progress.stage("publish"):  # 6
             _publish(output, content, models, parts)
         return RunResult(spec.output.path, content, models[-1], models)
+
+    def _warn_of_ids(self, dataset: Dataset) -> None:
+        """Warn of default features that are named like ids: their values mean nothing."""
+        asked = self.spec.input
+        if asked.features is None and asked.id is None:
+            for name in filter(_LIKE_AN_ID.search, dataset.features):
+                self._warn(
+                    f"feature '{name}' is named like an id, and is clustered by; set input.id = "
+                    f"'{name}', or name the features in input.features"
+                )
 
     def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
         dataset, drop = plan.dataset, plan.recipe.missing == "drop"
@@ -180,7 +196,7 @@ class _Run:
 
     def _fit(self, executor: Executor, plan: Forecast, prepared: Prepared) -> list[KMeansFit]:
         rules, backend = self.spec.segment, plan.choice.name
-        with self.progress.stage("fit", None, "iterations") as stage:
+        with self.progress.stage("fit", None, "passes") as stage:
             measured = measured_as_prepared(executor, backend, prepared)
             fits = sweep_kmeans(
                 executor, rules.models(), backend, _noting(stage), self.memory.spare_bytes, measured
@@ -236,7 +252,7 @@ class _Run:
 
 
 def _noting(stage: Stage) -> OnIteration:
-    """Show each iteration's inertia and shift."""
+    """Show each pass: the inertia and shift of the first run that still moves."""
 
     def note(n_iter: int, inertia: float, shift: float) -> None:
         stage.advance(1)

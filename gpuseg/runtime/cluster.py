@@ -59,7 +59,9 @@ class ClusterSpec:
 
 
 @contextmanager
-def open_executor(spec: ClusterSpec, report: Callable[[int], None]) -> Iterator[Executor]:
+def open_executor(
+    spec: ClusterSpec, report: Callable[[int], None], say: Callable[[str], None]
+) -> Iterator[Executor]:
     """Start or reach what the spec names; stop what was started.
 
     Raises
@@ -74,7 +76,7 @@ def open_executor(spec: ClusterSpec, report: Callable[[int], None]) -> Iterator[
 
     with _client(spec) as client:
         n_workers = None if spec.cluster == "dask" else spec.n_workers
-        executor = OnDask(client, spec.cluster, n_workers, report)
+        executor = OnDask(client, spec.cluster, n_workers, report, say)
         try:
             yield executor
         finally:

@@ -71,6 +71,8 @@ class OnDask:
         Use so many workers at the most; all by default.
     report : callable
         Takes the number of rows that a worker has just done.
+    say : callable
+        Takes what a user should know.
     """
 
     def __init__(
@@ -79,9 +81,10 @@ class OnDask:
         cluster: str,
         n_workers: int | None,
         report: Callable[[int], None],
+        say: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._client, self._cluster = client, cluster
-        self._report = report
+        self._report, self._say = report, say
         self._id = uuid.uuid4().hex
         self._wanted = n_workers
         self.n_shards = 0
@@ -228,6 +231,7 @@ class OnDask:
         self._known[i] = 0
         if self._losses[i] > _MOST_LOSSES:
             raise ResourceError(f"shard {i}: its worker was lost {self._losses[i]} times; {_MORE}")
+        self._say(f"note: the worker of shard {i} was lost; another one reads its rows again")
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             others = [home for j, home in enumerate(self._homes) if j != i]

@@ -31,24 +31,33 @@ class Progress:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._current: Stage | None = None
+        self._left = 0
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
         """Show and time a stage; `total` is the number of units in it, where that is known."""
         started = time.perf_counter()
         stage = self._open(name, total, unit)
-        self._current = stage
+        self._current, self._left = stage, total or 0
+        finished = False
         try:
             yield stage
+            finished = True
         finally:
             self._current = None
             self.seconds[name] = time.perf_counter() - started
-            self._close(stage)
+            self._close(stage, finished)
 
     def report(self, rows: int) -> None:
-        """Count rows in the stage under way; callable from any thread."""
-        if self._current is not None:
-            self._current.advance(rows)
+        """Count rows in the stage under way; callable from any thread.
+
+        No more than the stage has: a shard whose worker was lost is read a second time, whatever
+        the stage.
+        """
+        counted = min(rows, self._left)
+        if self._current is not None and counted:
+            self._left -= counted
+            self._current.advance(counted)
 
     def message(self, text: str) -> None:
         """Show a line that stays."""
@@ -59,7 +68,7 @@ class Progress:
     def _open(self, name: str, total: int | None, unit: str) -> "Any":
         return _Nothing()
 
-    def _close(self, stage: Any) -> None:
+    def _close(self, stage: Any, finished: bool) -> None:
         pass
 
 
@@ -112,8 +121,8 @@ class Lines(Progress):
     def _open(self, name: str, total: int | None, unit: str) -> _Line:
         return _Line(name, unit, self.message)
 
-    def _close(self, stage: _Line) -> None:
-        self.message(stage.line())
+    def _close(self, stage: _Line, finished: bool) -> None:
+        self.message(stage.line() + ("" if finished else "  not finished"))
 
     def message(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -171,7 +180,10 @@ class Bars(Progress):
     def _open(self, name: str, total: int | None, unit: str) -> _Bar:
         return _Bar(self._bars, self._bars.add_task(name, total=total, note="", state=""), unit)
 
-    def _close(self, stage: _Bar) -> None:
+    def _close(self, stage: _Bar, finished: bool) -> None:
+        if not finished:
+            stage.note("not finished")
+            return
         task = next(task for task in self._bars.tasks if task.id == stage.task)
         self._bars.update(stage.task, total=task.completed or 1, completed=task.completed or 1)
 
