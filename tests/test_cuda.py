@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
+from distributed import LocalCluster
 from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL, EmulatorLauncher
@@ -24,7 +27,7 @@ from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.cuda import device, plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, JobError, ResourceError
 
 Array = npt.NDArray[Any]
 
@@ -145,6 +148,7 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApartLauncher]:
     """A device whose arrays NumPy cannot reach."""
     launcher = ApartLauncher()
     monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
     monkeypatch.setattr(device, "launcher", lambda: launcher)
     registry.get.cache_clear()
     yield launcher
@@ -274,3 +278,72 @@ def test_bad_rows_on_the_device_are_refused(apart: ApartLauncher) -> None:
         gpuseg.KMeans(3).fit(apart.to_device(x))
     with pytest.raises(DataError, match=r"sample_weight has shape \(3,\)"):
         model.fit(there, sample_weight=apart.to_device(np.ones(3)))
+
+
+# Workers with a GPU each.
+
+PRELOAD = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from emulator.apart import ApartLauncher
+from gpuseg.backends.cuda import device
+launcher = ApartLauncher()
+device.launcher = lambda: launcher
+"""
+
+
+@pytest.fixture
+def two_gpus(
+    apart: ApartLauncher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[list[dict[str, Any]]]:
+    """A machine with two GPUs: what dask-cuda's cluster was asked for; emulators on its workers."""
+    asked: list[dict[str, Any]] = []
+    (tmp_path / "preload.py").write_text(PRELOAD)
+
+    def start(**options: Any) -> Any:
+        asked.append(options)
+        limit = {"auto": 0}.get(options["memory_limit"], options["memory_limit"])
+        preload = str(tmp_path / "preload.py")
+        return LocalCluster(**{**options, "memory_limit": limit, "preload": preload})
+
+    monkeypatch.setattr(device, "devices", lambda: ["the first GPU", "the second GPU"])
+    monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=start))
+    yield asked
+
+
+def job_on(tmp_path: Path, name: str, **runtime: Any) -> dict[str, Any]:
+    return {
+        "input": {"path": str(tmp_path / "in"), "id": "customer"},
+        "segment": {"n_clusters": 5, "random_state": 1},
+        "runtime": runtime,
+        "output": {"path": str(tmp_path / name)},
+    }
+
+
+def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -> None:
+    write_files(tmp_path / "in", cut(customers(3000, 4), 700, 1500), 500)
+    there = gpuseg.run(job_on(tmp_path, "there", cluster="cuda"))
+    here = gpuseg.run(job_on(tmp_path, "here", cluster="local", backend="numba"))
+    assert [own["n_workers"] for own in two_gpus] == [2]
+    assert there.manifest["backend"]["name"] == "cuda"
+    assert there.manifest["executor"]["n_workers"] == 2
+    assert "gpu: the second GPU" in there.manifest["devices"]
+    assert pq.read_table(tmp_path / "there").equals(pq.read_table(tmp_path / "here"))
+    assert there.manifest["result"]["inertia"] == here.manifest["result"]["inertia"]
+
+
+def test_gpus_that_are_not_there(
+    two_gpus: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_files(tmp_path / "in", [customers(60)])
+    with pytest.raises(ResourceError, match="n_workers = 3, and CUDA finds 2 GPUs"):
+        gpuseg.run(job_on(tmp_path, "out", cluster="cuda", n_workers=3))
+    with pytest.raises(JobError, match="'numba' runs on the CPU, and cluster = 'cuda'"):
+        gpuseg.run(job_on(tmp_path, "out", cluster="cuda", backend="numba"))
+    monkeypatch.setitem(sys.modules, "dask_cuda", None)
+    with pytest.raises(ResourceError, match="dask-cuda cannot be imported"):
+        gpuseg.run(job_on(tmp_path, "out", cluster="cuda"))
+    monkeypatch.undo()
+    with pytest.raises(ResourceError, match=r"runtime.cluster = 'cuda': .*; pip install"):
+        gpuseg.run(job_on(tmp_path, "out", cluster="cuda"))
+    assert not (tmp_path / "out").exists()

@@ -37,6 +37,7 @@ HOMES = {
     "dask": {"runtime/cluster.py", "runtime/collection.py"},
     "distributed": {f"runtime/{name}.py" for name in ("cluster", "collection", "dask_")},
     "cupy": {"backends/cuda/device.py"},
+    "dask_cuda": {"runtime/cluster.py"},
     "cudf": set[str](),
     "cuml": set[str](),
     "pyspark": set[str](),

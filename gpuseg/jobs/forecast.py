@@ -6,13 +6,14 @@ from typing import Any
 
 import psutil
 
+from gpuseg.backends.cuda import device
 from gpuseg.backends.registry import Choice, choose
 from gpuseg.data.dataset import Dataset, open_dataset
 from gpuseg.data.output import check_free
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.engine.preparation import Recipe
 from gpuseg.errors import JobError, ResourceError
-from gpuseg.jobs.spec import JobSpec
+from gpuseg.jobs.spec import JobSpec, RuntimeSpec
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.validation import nearest_known
 
@@ -122,19 +123,37 @@ def forecast(spec: JobSpec) -> Forecast:
         spec.segment.metric == "cosine",
     )
     spec.segment.models()[0].check_init(len(dataset.features))
-    runtime = spec.runtime
-    cluster = ClusterSpec(
-        runtime.cluster,
-        runtime.n_workers,
-        runtime.threads_per_worker,
-        None if runtime.memory_limit is None else int(runtime.memory_limit),
-    )
+    cluster = _cluster(spec.runtime)
     memory = plan_memory(dataset, cluster, cluster.workers) if cluster.is_ours else None
     target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(storage, target)
     with reaching("output.path", target.url):
         check_free(target, spec.output.overwrite)
     return Forecast(dataset, choice, cluster, memory, recipe, target)
+
+
+def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
+    """Return where to run; with one worker a GPU where those are asked for."""
+    n_workers = runtime.n_workers
+    if runtime.cluster == "cuda":
+        if lacking := device.missing():
+            raise ResourceError(
+                f"runtime.cluster = 'cuda': {lacking.what}; {lacking.step}, or use cluster = 'dask'"
+            )
+        n_gpus = len(device.devices())
+        n_workers = n_workers or n_gpus
+        if n_workers > n_gpus:
+            raise ResourceError(
+                f"runtime.n_workers = {n_workers}, and CUDA finds {n_gpus} GPUs: with cluster = "
+                f"'cuda' each worker has one of its own; use n_workers <= {n_gpus}"
+            )
+    limit = runtime.memory_limit
+    return ClusterSpec(
+        runtime.cluster,
+        n_workers,
+        runtime.threads_per_worker,
+        None if limit is None else int(limit),
+    )
 
 
 def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gpuseg import __version__
 from gpuseg.backends.base import TRANSFORMS
+from gpuseg.backends.cuda import device
 from gpuseg.data.writer import Part
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.engine.preparation import Prepared
@@ -56,11 +57,7 @@ def build(
         "job": job,
         "input": _input(facts),
         "backend": {"name": choice.name, "why": choice.why},
-        "devices": [
-            f"cpu: {machine}, {facts.executor['n_workers']} workers × "
-            f"{facts.executor['threads_per_worker']} threads"
-            for machine in facts.executor["machines"]
-        ],
+        "devices": _devices(facts),
         "executor": dict(facts.executor),
         "versions": {
             "python": platform.python_version(),
@@ -83,6 +80,17 @@ def build(
         ],
         "warnings": list(facts.warnings),
     }
+
+
+def _devices(facts: Facts) -> list[str]:
+    """Return what the run ran on; GPUs are those of the caller's machine."""
+    own = facts.executor
+    each = f"{own['n_workers']} workers × {own['threads_per_worker']} threads"
+    gpus = device.devices() if facts.plan.choice.name == "cuda" else []
+    return [
+        *(f"cpu: {machine}, {each}" for machine in own["machines"]),
+        *(f"gpu: {g}" for g in gpus),
+    ]
 
 
 def _sweep(facts: Facts) -> list[dict[str, Any]]:

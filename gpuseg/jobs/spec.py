@@ -116,6 +116,10 @@ class SegmentSpec(KMeansParams):
         return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
 
 
+_OURS = ("local", "dask", "cuda")
+"""Clusters that a run starts by itself."""
+
+
 class RuntimeSpec(_Section):
     """Where the job runs, and on how much."""
 
@@ -128,16 +132,21 @@ class RuntimeSpec(_Section):
     @field_validator("cluster")
     @classmethod
     def _known(cls, cluster: str) -> str:
-        if cluster not in ("local", "dask") and not cluster.startswith(_SCHEMES):
+        if cluster not in _OURS and not cluster.startswith(_SCHEMES):
             raise ValueError(
-                "must be 'local', 'dask' or the address of a scheduler such as tcp://host:8786"
-                + (" ('cuda' and 'slurm' are not in this version)" * (cluster in ("cuda", "slurm")))
+                "must be 'local', 'dask', 'cuda' or the address of a scheduler such as "
+                "tcp://host:8786" + " ('slurm' is not in this version)" * (cluster == "slurm")
             )
         return cluster
 
     @model_validator(mode="after")
-    def _threads_are_ours(self) -> "RuntimeSpec":
-        if self.threads_per_worker is not None and self.cluster not in ("local", "dask"):
+    def _suit_each_other(self) -> "RuntimeSpec":
+        if self.cluster == "cuda" and self.backend in ("numpy", "numba"):
+            raise ValueError(
+                f"backend = {self.backend!r} runs on the CPU, and cluster = 'cuda' gives each "
+                "worker a GPU: use backend = 'cuda' or 'auto', or cluster = 'dask'"
+            )
+        if self.threads_per_worker is not None and self.cluster not in _OURS:
             raise ValueError(
                 f"threads_per_worker: the workers of {self.cluster} have their own number of "
                 "threads; leave the key out"

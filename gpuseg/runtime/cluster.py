@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 
+_STARTED = ("dask", "cuda")
+"""Clusters on this machine that are started for a run, and stopped after it."""
+
 
 @dataclass(frozen=True)
 class ClusterSpec:
@@ -27,7 +30,7 @@ class ClusterSpec:
     Attributes
     ----------
     cluster : str
-        "local", "dask" or the address of a scheduler.
+        "local", "dask", "cuda" or the address of a scheduler.
     n_workers : int or None
     threads_per_worker : int or None
     memory_limit : int or None
@@ -55,7 +58,7 @@ class ClusterSpec:
     @property
     def is_ours(self) -> bool:
         """Whether we start the workers, so that their number is known beforehand."""
-        return self.cluster in ("local", "dask")
+        return self.cluster in ("local", *_STARTED)
 
 
 @contextmanager
@@ -75,7 +78,7 @@ def open_executor(
     from gpuseg.runtime.dask_ import OnDask
 
     with _client(spec) as client:
-        n_workers = None if spec.cluster == "dask" else spec.n_workers
+        n_workers = None if spec.cluster in _STARTED else spec.n_workers
         executor = OnDask(client, spec.cluster, n_workers, report, say)
         try:
             yield executor
@@ -99,7 +102,7 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
     }
     with dask.config.set(settings):
-        if spec.cluster == "dask":
+        if spec.cluster in _STARTED:
             with _local_cluster(spec) as cluster, Client(cluster) as client:
                 yield client
         else:
@@ -109,21 +112,39 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
 
 @contextmanager
 def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
-    from distributed import LocalCluster
-
+    start, unlimited = _kind_of_cluster(spec)
     scratch = TemporaryDirectory(prefix="gpuseg-", ignore_cleanup_errors=True)
     with _interrupts_held_back():
-        cluster = LocalCluster(
+        cluster = start(
             local_directory=scratch.name,
             n_workers=spec.workers,
             threads_per_worker=spec.threads,
             processes=True,
-            memory_limit=spec.memory_limit or 0,
+            memory_limit=spec.memory_limit or unlimited,
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another cluster's
             silence_logs=logging.CRITICAL,
         )
     with scratch, cluster:
         yield cluster
+
+
+def _kind_of_cluster(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
+    """Return what starts the workers, and what it takes for no limit of their memory.
+
+    dask-cuda shows each worker a GPU of its own; CuPy allocates there from a pool of its own.
+    """
+    if spec.cluster == "dask":
+        from distributed import LocalCluster
+
+        return LocalCluster, 0
+    try:
+        from dask_cuda import LocalCUDACluster
+    except ImportError as error:
+        raise ResourceError(
+            f"runtime.cluster = 'cuda': dask-cuda cannot be imported ({error}); "
+            "pip install 'gpuseg[cuda13]', or use cluster = 'local', which takes one GPU"
+        ) from None
+    return LocalCUDACluster, "auto"
 
 
 @contextmanager
