@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from emulator.apart import ApartLauncher
 from emulator.build import unavailable
-from emulator.launcher import EmulatorLauncher
 from helpers import customers, cut, write_files
 
 from gpuseg import backends
@@ -76,7 +76,7 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
         return
     if reason := unavailable():
         pytest.skip(reason)
-    launcher = EmulatorLauncher()
+    launcher = ApartLauncher()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "launcher", lambda: launcher)
         registry.get.cache_clear()

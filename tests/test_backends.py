@@ -298,7 +298,7 @@ def columns_with_specials(n: int, d: int) -> tuple[Array, Array]:
 def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
     for n in (1, 31, 257):
         x, transform = columns_with_specials(n, d)
-        found = backend.summarize(x, transform, first_row)
+        found = backend.summarize(backend.move(x), transform, first_row)
         assert found.rows == n
         for f, code in enumerate(transform.tolist()):
             column = x[:, f]
@@ -321,8 +321,11 @@ def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
 @pytest.mark.parametrize("d", FEATURES)
 def test_summary_does_not_depend_on_the_cut(backend: Backend, d: int) -> None:
     x, transform = columns_with_specials(257, d)
-    whole = backend.summarize(x, transform, 5)
-    parts = [backend.summarize(x[a:b], transform, 5 + a) for a, b in ((100, 257), (0, 1), (1, 100))]
+    there = backend.move(x)
+    whole = backend.summarize(there, transform, 5)
+    parts = [
+        backend.summarize(there[a:b], transform, 5 + a) for a, b in ((100, 257), (0, 1), (1, 100))
+    ]
     merged = Summary.empty(d)
     for part in parts:
         merged = merged.merge(part)
@@ -345,8 +348,11 @@ def test_prepare_fills_transforms_and_scales_in_place(backend: Backend, d: int) 
         values = np.where(np.isnan(x), fill, x)
         logged = values[:, transform == 1].astype(np.float64)
         values[:, transform == 1] = log1p(logged).astype(np.float32)
-        backend.prepare(x, Preparation(fill, transform, shift, scale))
-        assert_same_bits(x, ((values.astype(np.float64) - shift) / scale).astype(np.float32))
+        there = backend.move(x)
+        backend.prepare(there, Preparation(fill, transform, shift, scale))
+        assert_same_bits(
+            backend.fetch(there), ((values.astype(np.float64) - shift) / scale).astype(np.float32)
+        )
 
 
 @pytest.mark.parametrize("values", [(np.nan, np.inf), pytest.param((-1.0, -2.0, -4.0, -1e30))])
@@ -354,23 +360,24 @@ def test_log1p_of_what_has_none_is_not_finite(backend: Backend, values: tuple[fl
     """`Model.predict` finds values outside the domain by this."""
     x = np.array(values, np.float32)[:, None]
     with np.errstate(all="ignore"):
-        backend.prepare(x, replace(Preparation.identity(1), transform=np.array([1])))
-    assert not np.isfinite(x).any()
+        there = backend.move(x)
+        backend.prepare(there, replace(Preparation.identity(1), transform=np.array([1])))
+    assert not np.isfinite(backend.fetch(there)).any()
 
 
 def test_prepare_divides(backend: Backend) -> None:
     """Quotients half-way between two float32 numbers; times an inverse some miss the middle."""
     x = np.arange(3, 129, 2, dtype=np.float32)
     shift, scale = 3 * 2.0**-25 * x.astype(np.float64), x.astype(np.float64)
-    row, none = x[None, :].copy(), Preparation.identity(len(x))
+    row, none = backend.move(x[None, :].copy()), Preparation.identity(len(x))
     backend.prepare(row, replace(none, shift=shift, scale=scale))
-    assert row[0].tolist() == [1 - 2.0**-23] * len(x)
+    assert backend.fetch(row)[0].tolist() == [1 - 2.0**-23] * len(x)
 
 
 def key_of(backend: Backend, value: np.float32) -> int:
-    column = np.array([value])
-    high = int(np.flatnonzero(backend.key_histogram(column, None)).item())
-    return high << 16 | int(np.flatnonzero(backend.key_histogram(column, [high])[0]).item())
+    x = backend.move(np.array([[0, value]], np.float32))
+    high = int(np.flatnonzero(backend.key_histogram(x, 1, None)).item())
+    return high << 16 | int(np.flatnonzero(backend.key_histogram(x, 1, [high])[0]).item())
 
 
 def test_keys_sort_as_values_and_are_counted(backend: Backend) -> None:
@@ -382,8 +389,9 @@ def test_keys_sort_as_values_and_are_counted(backend: Backend) -> None:
     column = rng.choice(np.append(distinct, np.float32(np.nan)), 257)
     present = np.searchsorted(distinct, column[~np.isnan(column)])
     expected = np.array(keys)[present]
-    high = backend.key_histogram(column, None)
+    x = backend.move(np.column_stack([np.zeros(257, np.float32), column]))
+    high = backend.key_histogram(x, 1, None)
     assert_same_bits(high, np.bincount(expected >> 16, minlength=65536))
     prefixes = [int(expected[0] >> 16), int(high.argmax()), 1, int(expected[0] >> 16)]
     low = [np.bincount(expected[expected >> 16 == p] & 65535, minlength=65536) for p in prefixes]
-    assert_same_bits(backend.key_histogram(column, prefixes), np.array(low))
+    assert_same_bits(backend.key_histogram(x, 1, prefixes), np.array(low))

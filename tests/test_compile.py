@@ -19,7 +19,13 @@ from gpuseg.errors import ResourceError
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
 
-BUDGET = {"lloyd": (128, 96), "assign": (128, 0), "distances": (64, 0)}
+BUDGET = {
+    "lloyd": (128, 96),
+    "assign": (128, 0),
+    **dict.fromkeys(
+        ("distances", "summarize", "prepare", "normalize", "digest", "histogram"), (64, 0)
+    ),
+}
 """Registers of a thread and spilled bytes, at most."""
 
 

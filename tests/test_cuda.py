@@ -16,7 +16,7 @@ import pytest
 from distributed import LocalCluster
 from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
-from emulator.launcher import SMALL, EmulatorLauncher
+from emulator.launcher import SMALL
 from helpers import customers, cut, write_files
 from sklearn.exceptions import ConvergenceWarning
 from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
@@ -39,12 +39,12 @@ OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024)
 @pytest.mark.parametrize("schedule", ["up", "down", "random", "fuzz"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_kernels_touch_memory_as_they_may(case: Case, schedule: str) -> None:
-    try_out(CudaBackend(EmulatorLauncher(check=True, schedule=schedule)), case)
+    try_out(CudaBackend(ApartLauncher(check=True, schedule=schedule)), case)
 
 
 @pytest.mark.parametrize("case", EVERY_SIZE, ids=lambda case: f"{case.n}x{case.d}")
 def test_kernels_at_every_size(case: Case) -> None:
-    try_out(CudaBackend(EmulatorLauncher(check=True, limits=OLD)), case)
+    try_out(CudaBackend(ApartLauncher(check=True, limits=OLD)), case)
 
 
 @pytest.mark.parametrize("case", (*CASES, MANY_ROWS, *EVERY_SIZE), ids=str)
@@ -54,13 +54,13 @@ def test_every_case(cuda: Backend, case: Case) -> None:
 
 
 def test_blocks_with_several_chunks_of_several_tiles() -> None:
-    try_out(CudaBackend(EmulatorLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
+    try_out(CudaBackend(ApartLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
 
 
 @pytest.mark.parametrize("d", [1, 7, 16, 64])
 def test_kernels_on_many_rows(d: int) -> None:
     for schedule in ("down", "random"):
-        launcher = EmulatorLauncher(schedule=schedule)
+        launcher = ApartLauncher(schedule=schedule)
         try_out(CudaBackend(launcher), Case(10_000, d, (20, 7), terms=2**18))
 
 

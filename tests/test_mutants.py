@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from emulator.apart import ApartLauncher
 from emulator.build import unavailable
-from emulator.launcher import KERNELS, SMALL, EmulatorLauncher
+from emulator.launcher import KERNELS, SMALL
 from emulator.report import EmulatorError
 from trial import CASES, MANY_ROWS, try_out
 
@@ -126,6 +127,33 @@ MUTANTS = (
     Mutant("what the first grid rounds off is lost", "exact.cuh",
            "*rest = __dsub_rn(value, __dsub_rn(shifted, magic));", "*rest = 0.0;"),
     Mutant("labels are not written", "lloyd.cu", "    pass.label[i][row] = now;\n", ""),
+    # Columns.
+    Mutant("squares shifted once", "summarize.cu",
+           "square >> 24 << 2 * shift;", "square >> 24 << shift;"),
+    Mutant("the last window is lost", "summarize.cu",
+           "    flush(sums, tables);\n    if (least", "    if (least"),
+    Mutant("a sign is lost", "summarize.cu", "bits >> 31 ? -shifted : shifted", "shifted"),
+    Mutant("a plain minimum", "summarize.cu", "atomicMin(&firsts[kind * d + f], first_row + row);",
+           "firsts[kind * d + f] = min(firsts[kind * d + f], first_row + row);"),
+    Mutant("idle threads work", "summarize.cu", "if (threadIdx.x >= rows * width) return;", ""),
+    Mutant("the bits below the upper ones are lost", "summarize.cu",
+           "if (lower) atomicAdd", "if (false) atomicAdd"),
+    Mutant("the fill of the first column", "prepare.cu", "fill[f]", "fill[0]"),
+    Mutant("scaling in float32", "prepare.cu",
+           "__ddiv_rn(__dsub_rn(value, shift[f]), scale[f])",
+           "(value - (float)shift[f]) / (float)scale[f]"),
+    Mutant("a value too many is prepared", "prepare.cu", "i < n * d;", "i <= n * d;"),
+    Mutant("a norm without the first feature", "normalize.cu", "int f = 0; f < d; ++f) squares",
+           "int f = 1; f < d; ++f) squares"),
+    Mutant("places counted from nought", "digest.cu",
+           "(unsigned long long)(first_row + row)", "(unsigned long long)row"),
+    Mutant("a digest added plainly", "digest.cu", "atomicAdd(total, own);", "*total += own;"),
+    Mutant("every prefix fits", "histogram.cu", "key >> 16 == prefix[i]", "key >> 16 >= prefix[i]"),
+    Mutant("one table for all prefixes", "histogram.cu", "65536ll * i + (key", "(key"),
+    Mutant("NaN is counted", "histogram.cu", "if (isnan(value)) continue;", ""),
+    Mutant("an exponent off by one", "numbers.cuh", "0x7ff) - 1022", "0x7ff) - 1023"),
+    Mutant("what 1 + x rounds off is lost", "numbers.cuh",
+           "return __dadd_rn(log, __ddiv_rn(lost, u));", "return log;"),
 )  # fmt: skip
 
 ONE = replace(SMALL, multiprocessors=1)
@@ -149,7 +177,7 @@ def how_it_is_seen(folder: Path) -> str:
     """Return what gives the kernels in a folder away."""
     for case in (*CASES, MANY_ROWS):
         for schedule in ("up", "fuzz"):
-            launcher = EmulatorLauncher(True, schedule, folder=folder, limits=ONE)
+            launcher = ApartLauncher(True, schedule, folder=folder, limits=ONE)
             try:
                 try_out(CudaBackend(launcher), case)
             except EmulatorError as error:

@@ -310,7 +310,7 @@ def test_a_position_where_a_row_ends_is_the_next_rows(place: Place, weighted: bo
     for shards in (1, 2, 5):
         executor, _ = place(x, weight if weighted else None, shards)
         found, before = [], 0.0
-        for own in executor.run(weigh, magic):
+        for own in executor.run(weigh, "numpy", magic):
             inside = at[(at >= before) & (at < before + own.total)]
             found.append(Positions(inside, before, own.blocks))
             before += own.total

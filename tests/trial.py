@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, Memory, SumGrid
+from gpuseg.backends.base import Backend, Centers, Memory, Preparation, SumGrid
 from gpuseg.engine.exact import finer_magic, grid_magic
 
 Array = npt.NDArray[Any]
@@ -77,15 +77,17 @@ def try_out(backend: Backend, case: Case) -> None:
         pairs = centers[0].values[rng.integers(centers[0].k, size=(2, case.n))]
         x[:] = pairs.mean(axis=0)
     spec = registry.get("numpy")
-    _try_assignment(backend, spec, x, weight, centers[0])
+    there, heavy = backend.move(x), None if weight is None else backend.move(weight)
+    _try_columns(backend, spec, x, weight)
+    _try_assignment(backend, spec, there, heavy, centers[0])
     _same(
         "squared_distances",
-        backend.squared_distances(x, centers[0].values),
+        backend.fetch(backend.squared_distances(there, centers[0].values)),
         spec.squared_distances(x, centers[0].values),
     )
     grid = _sum_grid(x, weight, centers[0].shift, case.terms)
     for known, expected in zip(
-        _passes(backend, np.random.default_rng(case.n), x, weight, centers, grid),
+        _passes(backend, np.random.default_rng(case.n), there, heavy, centers, grid),
         _passes(spec, np.random.default_rng(case.n), x, weight, centers, grid),
         strict=True,
     ):
@@ -93,28 +95,63 @@ def try_out(backend: Backend, case: Case) -> None:
             _same(f"lloyd's {name}", own, other)
 
 
+def _try_columns(backend: Backend, spec: Backend, x: Array, weight: Array | None) -> None:
+    n, d = x.shape
+    rng = np.random.default_rng(n + d)
+    scales = 10.0 ** rng.uniform(-14, 3, x.shape)
+    holed, transform = (x * scales).astype(np.float32), (np.arange(d) + 1) % 2
+    holed[rng.random(x.shape) < 0.1] = np.nan
+    holed[rng.random(x.shape) < 0.05] = np.inf
+    there = backend.move(holed.copy())
+    found, expected = (
+        b.summarize(own, transform, 7) for b, own in ((backend, there), (spec, holed))
+    )
+    for name in ("counts", "firsts", "minimum", "maximum"):
+        _same(f"summary's {name}", getattr(found, name), getattr(expected, name))
+    for f in range(d):
+        assert found.moments.totals(f) == expected.moments.totals(f), "moments"
+    heavy = None if weight is None else backend.move(weight)
+    assert backend.digest(there, heavy, 5) == spec.digest(holed, weight, 5), "digest"
+    for prefixes in (None, [17530, 50298, 17530]):
+        _same(
+            "counts of sort keys",
+            backend.key_histogram(there, d - 1, prefixes),
+            spec.key_histogram(holed, d - 1, prefixes),
+        )
+    fill = np.where(np.arange(d) % 3, 0.5, np.nan).astype(np.float32)
+    shift, scale = rng.normal(size=d), rng.uniform(0.5, 2, d)
+    how = Preparation(fill, transform, shift, scale, unit=True)
+    with np.errstate(all="ignore"):
+        backend.prepare(there, how)
+        spec.prepare(holed, how)
+    prepared = backend.fetch(there)
+    assert (np.isnan(prepared) == np.isnan(holed)).all(), "prepared NaN"
+    _same("prepared values", np.nan_to_num(prepared), np.nan_to_num(holed))
+
+
 def _try_assignment(
-    backend: Backend, spec: Backend, x: Array, weight: Array | None, centers: Centers
+    backend: Backend, spec: Backend, there: Any, heavy: Any, centers: Centers
 ) -> None:
+    x, weight = backend.fetch(there), None if heavy is None else backend.fetch(heavy)
     largest = 1e4 * len(x) * x.shape[1]
     coarse = grid_magic(len(x), largest)
     grids = (coarse, finer_magic(len(x), coarse), finer_magic(len(x), finer_magic(len(x), coarse)))
-    label, square, found = backend.assign(x, weight, backend.pack(centers), grids)
+    label, square, found = backend.assign(there, heavy, backend.pack(centers), grids)
     expected_label, expected_square, expected = spec.assign(x, weight, spec.pack(centers), grids)
-    _same("labels", label, expected_label)
-    _same("squared distances", square, expected_square)
+    _same("labels", backend.fetch(label), expected_label)
+    _same("squared distances", backend.fetch(square), expected_square)
     _same("inertia", found.parts, expected.parts)
     _same("sizes", found.sizes, expected.sizes)
-    labels, squares = backend.nearest(x, backend.pack(centers))
-    _same("nearest's labels", labels, expected_label)
-    _same("nearest's distances", squares, expected_square)
+    labels, squares = backend.nearest(there, backend.pack(centers))
+    _same("nearest's labels", backend.fetch(labels), expected_label)
+    _same("nearest's distances", backend.fetch(squares), expected_square)
 
 
 def _passes(
     backend: Backend,
     rng: np.random.Generator,
-    x: Array,
-    weight: Array | None,
+    x: Any,
+    weight: Any,
     centers: list[Centers],
     grid: SumGrid,
 ) -> Iterator[tuple[Array, Array, Array]]:
@@ -137,12 +174,12 @@ def _passes(
         centers = [Centers(c.values + m, c.shift) for c, m in zip(centers, moves, strict=True)]
 
 
-def _check_promise(backend: Backend, x: Array, centers: Centers, memory: Memory) -> None:
+def _check_promise(backend: Backend, x: Any, centers: Centers, memory: Memory) -> None:
     """Slack less drift is no more than the second least distance less the least."""
     label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
     promised = slack.astype(np.float64) - memory.drift[label]
     if centers.k > 1:
-        squares = registry.get("numpy").squared_distances(x, centers.values)
+        squares = registry.get("numpy").squared_distances(backend.fetch(x), centers.values)
         near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
         assert (promised <= far - near).all(), "slack promises too much"
 

@@ -154,9 +154,9 @@ class Backend(Protocol):
         ...
 
     def key_histogram(
-        self, column: NDArray[np.float32], prefixes: Sequence[int] | None
+        self, x: Any, feature: int, prefixes: Sequence[int] | None
     ) -> NDArray[np.int64]:
-        """Count the sort keys of a column's values, NaN left out.
+        """Count the sort keys of one column's values, NaN left out.
 
         The key of a value is a uint32 that sorts as the values do. Without `prefixes`: counts
         of the keys' upper 16 bits, int64 (65536,). With them: for each prefix the counts of

@@ -74,8 +74,9 @@ class NumpyBackend:
                 x[:] = x / np.sqrt(squares)
 
     def key_histogram(
-        self, column: NDArray[np.float32], prefixes: Sequence[int] | None
+        self, x: NDArray[np.float32], feature: int, prefixes: Sequence[int] | None
     ) -> NDArray[np.int64]:
+        column = np.ascontiguousarray(x[:, feature])
         bits = column[~np.isnan(column)].view(np.uint32)
         negative = bits >> np.uint32(31) == 1
         keys = np.where(negative, ~bits, bits | np.uint32(0x80000000))

@@ -40,9 +40,7 @@ def key_histogram(
 
     def count(block: Block) -> list[NDArray[np.int64]]:
         return [
-            b.key_histogram(
-                np.ascontiguousarray(block.x[:, f]), None if prefixes is None else prefixes[i]
-            )
+            b.key_histogram(block.x, f, None if prefixes is None else prefixes[i])
             for i, f in enumerate(features)
         ]
 

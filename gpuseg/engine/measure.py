@@ -126,7 +126,7 @@ def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _weighed(executor: Executor, backend: str, measured: Measured) -> Measured:
     """Add what the weights change, where there are any."""
-    weights = [w for w in executor.run(passes.largest_weight) if w is not None]
+    weights = [w for w in executor.run(passes.largest_weight, backend) if w is not None]
     if not weights:
         return measured
     largest = max(weights)

@@ -41,11 +41,14 @@ def n_features(shard: Shard, env: Env) -> int:
     return shard.n_features
 
 
-def largest_weight(shard: Shard, env: Env) -> float | None:
+def largest_weight(shard: Shard, env: Env, backend: str) -> float | None:
     """Return max w, or None where every row weighs 1."""
     if not shard.weighted:
         return None
-    return max(shard.map_blocks(env, lambda block: float(block.weights().max(initial=0.0))))
+    b = registry.get(backend)
+    return max(
+        shard.map_blocks(env, lambda block: float(b.fetch(block.weights()).max(initial=0.0)))
+    )
 
 
 def weighted_squares(shard: Shard, env: Env, backend: str, center: Centers, magic: float) -> float:

@@ -62,7 +62,7 @@ def draw_sample(executor: Executor, backend: str, measured: Measured, k: int, se
     """
     size = sample_size(k)
     magic = float(measured.sum_grid().weight[0])
-    shards = executor.run(weigh, magic)
+    shards = executor.run(weigh, backend, magic)
     total = sum(own.total for own in shards)
     whole_numbers = all(own.whole_numbers for own in shards)
     if (total if whole_numbers else measured.n_rows) <= size:
@@ -132,13 +132,15 @@ class Positions:
     blocks: tuple[tuple[int, float], ...]
 
 
-def weigh(shard: Shard, env: Env, magic: float) -> Weighed:
+def weigh(shard: Shard, env: Env, backend: str, magic: float) -> Weighed:
     """Weigh the shard, block by block."""
     if not shard.weighted:
         return Weighed(((0, float(shard.n_rows)),), True)
 
+    b = registry.get(backend)
+
     def on(block: Block) -> tuple[int, float, bool]:
-        weight = block.weights()
+        weight = b.fetch(block.weights())
         whole = bool((weight == np.floor(weight)).all())
         return block.rows.start, float(on_grid(weight, magic).sum()), whole
 
@@ -161,7 +163,7 @@ def rows_at(
         if not len(block.x):
             return b.fetch(block.x)
         before = befores[block.rows.start]
-        after = before + np.cumsum(on_grid(block.weight, magic))
+        after = before + np.cumsum(on_grid(b.fetch(block.weight), magic))
         inside = share.at[(share.at >= before) & (share.at < after[-1])]
         return b.fetch(block.x, np.searchsorted(after, inside, side="right"))
 
@@ -174,7 +176,7 @@ def all_rows(
     """Return the rows of positive weight and their weights; only where they are few."""
 
     def on(block: Block) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        weight = block.weights()
+        weight = b.fetch(block.weights())
         return b.fetch(block.x, np.flatnonzero(weight > 0)), weight[weight > 0]
 
     b = registry.get(backend)

@@ -5,15 +5,16 @@ What k-means remembers of rows always lies on the device.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.cuda import columns
 from gpuseg.backends.cuda.launcher import Launcher, Table
-from gpuseg.backends.cuda.plan import GROUP, plan_assign, plan_distances, plan_lloyd
+from gpuseg.backends.cuda.plan import GROUP, plan_assign, plan_lloyd, plan_simple
 from gpuseg.backends.cuda.stack import Stack
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.numba_.backend import NumbaBackend
@@ -25,12 +26,10 @@ _STEPS = 1.5 * 2.0**52
 _SHARE = 0.8
 """Of the free memory of a device that rows may take."""
 
-_PIECE_ROWS = 2**20
-"""Rows that are brought home at a time to be summarised."""
-
 
 class CudaBackend(NumbaBackend):
-    """See `backends.base.Backend`; columns are summarised and prepared on the host.
+    """See `backends.base.Backend`; rows in the memory of the host are summarised and
+    prepared there.
 
     Parameters
     ----------
@@ -43,33 +42,27 @@ class CudaBackend(NumbaBackend):
         self._launcher = launcher
 
     def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
-        summary = Summary.empty(x.shape[1])
-        for start, piece in self._pieces(x):
-            summary = summary.merge(super().summarize(piece, transform, first_row + start))
-        return summary
+        if isinstance(x, np.ndarray) or not len(x):
+            return super().summarize(self.fetch(x), transform, first_row)
+        return columns.summarize(self._launcher, x, transform, first_row)
 
     def digest(self, x: Any, weight: Any, first_row: int) -> int:
-        total = 0
-        for start, piece in self._pieces(x):
-            rows = slice(start, start + len(piece))
-            own = None if weight is None else self.fetch(weight, rows)
-            total += super().digest(piece, own, first_row + start)
-        return total % 2**64
+        if isinstance(x, np.ndarray):
+            return super().digest(x, weight, first_row)
+        return columns.digest(self._launcher, x, self._there(weight), first_row)
 
     def prepare(self, x: Any, preparation: Preparation) -> None:
-        for start, piece in self._pieces(x):
-            super().prepare(piece, preparation)
-            if not isinstance(x, np.ndarray):
-                x[start : start + len(piece)] = self._launcher.to_device(piece)
+        if isinstance(x, np.ndarray):
+            super().prepare(x, preparation)
+        else:
+            columns.prepare(self._launcher, x, preparation)
 
-    def _pieces(self, x: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yield x piece by piece in the memory of the host, and where each piece begins."""
-        step = max(len(x), 1) if isinstance(x, np.ndarray) else _PIECE_ROWS
-        for start in range(0, len(x), step):
-            yield start, self.fetch(x, slice(start, start + step))
-
-    def key_histogram(self, column: Any, prefixes: Sequence[int] | None) -> NDArray[np.int64]:
-        return super().key_histogram(self.fetch(column), prefixes)
+    def key_histogram(
+        self, x: Any, feature: int, prefixes: Sequence[int] | None
+    ) -> NDArray[np.int64]:
+        if isinstance(x, np.ndarray):
+            return super().key_histogram(x, feature, prefixes)
+        return columns.key_histogram(self._launcher, x, feature, prefixes)
 
     def move(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray):
@@ -188,7 +181,7 @@ class CudaBackend(NumbaBackend):
             return np.empty((0, k))
         here, x = isinstance(x, np.ndarray), self._there(x)
         squares = launcher.xp.empty((n, k))
-        kernel, blocks = plan_distances(n, k, launcher.limits)
+        kernel, blocks = plan_simple("distances", n * k, launcher.limits)
         exact = launcher.to_device(np.ascontiguousarray(centers))
         launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d), exact, np.int32(k), squares])
         return launcher.to_host(squares) if here else squares

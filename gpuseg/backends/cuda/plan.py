@@ -10,6 +10,13 @@ from gpuseg.backends.cuda.launcher import Kernel, Limits
 
 THREADS = 128
 
+SIMPLE_THREADS = 256
+"""Of a block of a kernel without shared memory."""
+
+_SIMPLE = ("distances", "summarize", "prepare", "normalize", "digest", "histogram")
+_SIMPLE_BLOCKS = 16
+"""Of those, a multiprocessor."""
+
 GROUP = 8
 """Centres scored together: CENTERS in ``kernels/tile.cuh``."""
 
@@ -150,10 +157,16 @@ def plan_assign(
     return Launch(Kernel("assign", THREADS, shape), blocks, needed, tiling, tiling.tile, private)
 
 
-def plan_distances(n_rows: int, n_centers: int, limits: Limits) -> tuple[Kernel, int]:
-    """Return the kernel of all squared distances, and how many blocks to launch."""
-    enough = 16 * limits.multiprocessors
-    return Kernel("distances", 2 * THREADS), min(-(-n_rows * n_centers // (2 * THREADS)), enough)
+def plan_simple(name: str, n_threads: int, limits: Limits) -> tuple[Kernel, int]:
+    """Return a kernel without shared memory, and how many blocks to launch.
+
+    Parameters
+    ----------
+    n_threads : int
+        So many would each have one thing to do; fewer are started, and do several.
+    """
+    enough = _SIMPLE_BLOCKS * limits.multiprocessors
+    return Kernel(name, SIMPLE_THREADS), min(-(-n_threads // SIMPLE_THREADS), enough)
 
 
 def variants() -> list[Kernel]:
@@ -165,7 +178,7 @@ def variants() -> list[Kernel]:
         for private in (0, 1)
     ]
     assign = [Kernel("assign", THREADS, shape) for shape in shapes]
-    return [*lloyd, *assign, Kernel("distances", 2 * THREADS)]
+    return [*lloyd, *assign, *(Kernel(name, SIMPLE_THREADS) for name in _SIMPLE)]
 
 
 def _blocks_that_fit(shared_bytes: int, limits: Limits) -> int:

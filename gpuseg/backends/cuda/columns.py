@@ -1,0 +1,93 @@
+"""Columns of rows that lie on the device: statistics, preparation, digest, counts of sort keys."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.base import KINDS, NO_ROW, Preparation, Summary, digest_factors
+from gpuseg.backends.cuda.launcher import Launcher
+from gpuseg.backends.cuda.plan import SIMPLE_THREADS, plan_simple
+from gpuseg.backends.cuda.upload import upload
+from gpuseg.backends.moments import N_EXPONENTS, Moments
+
+_N_HALVES = 2**16
+"""Values of half a sort key."""
+
+
+def summarize(launcher: Launcher, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
+    """See `Backend.summarize`."""
+    n, d = x.shape
+    sums = launcher.xp.zeros((3, d, N_EXPONENTS), np.uint64)
+    counts = launcher.xp.zeros((len(KINDS), d), np.uint64)
+    small = upload(launcher, {
+        "transform": transform,
+        "firsts": np.full((len(KINDS), d), NO_ROW, np.int64),
+        "lowest": np.full(d, 2**32 - 1, np.uint32),
+        "highest": np.zeros(d, np.uint32),
+    })  # fmt: skip
+    kernel, blocks = plan_simple("summarize", n * min(d, SIMPLE_THREADS), launcher.limits)
+    launcher.launch(kernel, blocks, [
+        x, np.int64(n), np.int32(d), small["transform"], np.int64(first_row), counts,
+        small["firsts"], small["lowest"], small["highest"], sums[0], sums[1], sums[2],
+    ])  # fmt: skip
+    lowest, highest = launcher.to_host(small["lowest"]), launcher.to_host(small["highest"])
+    empty = lowest > highest
+    return Summary(
+        n,
+        launcher.to_host(counts).view(np.int64),
+        launcher.to_host(small["firsts"]),
+        np.where(empty, np.inf, _values(lowest)),
+        np.where(empty, -np.inf, _values(highest)),
+        Moments(*launcher.to_host(sums).view(np.int64)),
+    )
+
+
+def digest(launcher: Launcher, x: Any, weight: Any, first_row: int) -> int:
+    """See `Backend.digest`."""
+    n, d = x.shape
+    total = launcher.xp.zeros(1, np.uint64)
+    factors = launcher.to_device(digest_factors(d))
+    kernel, blocks = plan_simple("digest", n, launcher.limits)
+    launcher.launch(
+        kernel, blocks, [x, weight, np.int64(n), np.int32(d), factors, np.int64(first_row), total]
+    )
+    return int(launcher.to_host(total)[0])
+
+
+def prepare(launcher: Launcher, x: Any, preparation: Preparation) -> None:
+    """See `Backend.prepare`."""
+    n, d = x.shape
+    p = preparation
+    small = upload(
+        launcher, {"fill": p.fill, "transform": p.transform, "shift": p.shift, "scale": p.scale}
+    )
+    kernel, blocks = plan_simple("prepare", n * d, launcher.limits)
+    launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d), *small.values()])
+    if p.unit:
+        kernel, blocks = plan_simple("normalize", n, launcher.limits)
+        launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d)])
+
+
+def key_histogram(
+    launcher: Launcher, x: Any, feature: int, prefixes: Sequence[int] | None
+) -> NDArray[np.int64]:
+    """See `Backend.key_histogram`."""
+    n, d = x.shape
+    asked = np.array([] if prefixes is None else prefixes, np.uint32)
+    counts = launcher.xp.zeros((max(len(asked), 1), _N_HALVES), np.uint64)
+    kernel, blocks = plan_simple("histogram", n, launcher.limits)
+    launcher.launch(kernel, blocks, [
+        x, np.int64(n), np.int32(d), np.int32(feature), launcher.to_device(asked),
+        np.int32(len(asked)), counts,
+    ])  # fmt: skip
+    found: NDArray[np.int64] = launcher.to_host(counts).view(np.int64)
+    return found[0] if prefixes is None else found
+
+
+def _values(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
+    """Return the float32 values of sort keys, as float64; -0.0 becomes 0.0."""
+    positive = keys >> np.uint32(31) == 1
+    bits = np.where(positive, keys ^ np.uint32(0x80000000), ~keys)
+    return bits.view(np.float32).astype(np.float64) + 0.0

@@ -1,0 +1,40 @@
+// numbers.cuh: the same functions of numbers as on the CPU, to the bit.
+#pragma once
+
+// What orders float32 values as whole numbers: their bits, turned round below zero.
+__device__ inline unsigned sort_key(float value) {
+  unsigned bits = __float_as_uint(value);
+  return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+// One-to-one scrambling of 64 bits: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA
+// 2014), see gpuseg/backends/mix.py.
+__device__ inline unsigned long long mix(unsigned long long value) {
+  unsigned long long z = value + 0x9E3779B97F4A7C15ull;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
+  return z ^ (z >> 31);
+}
+
+// log(1 + x) from additions, multiplications and divisions alone, none of them fused: the formula
+// and its derivation stand in gpuseg/backends/log1p.py. NaN where x is not above -1, or infinite.
+__device__ inline double log1p_exactly(double x) {
+  const double log_2 = 0.6931471805599453, sqrt_half = 0.7071067811865476;
+  if (!(x > -1.0) || isinf(x)) return __longlong_as_double(0x7ff8000000000000ll);
+  double u = __dadd_rn(1.0, x);
+  long long bits = __double_as_longlong(u);
+  double power = (double)((int)(bits >> 52 & 0x7ff) - 1022);
+  double mantissa = __longlong_as_double((bits & 0x000fffffffffffffll) | 1022ll << 52);
+  if (mantissa < sqrt_half) {
+    mantissa = __dmul_rn(2.0, mantissa);
+    power = __dsub_rn(power, 1.0);
+  }
+  double s = __ddiv_rn(__dsub_rn(mantissa, 1.0), __dadd_rn(mantissa, 1.0));
+  double square = __dmul_rn(s, s), series = __ddiv_rn(1.0, 21.0);
+  for (int n = 19; n > 0; n -= 2) {
+    series = __dadd_rn(__dmul_rn(series, square), __ddiv_rn(1.0, (double)n));
+  }
+  double log = __dadd_rn(__dmul_rn(power, log_2), __dmul_rn(__dmul_rn(2.0, s), series));
+  double lost = __dsub_rn(x, __dsub_rn(u, 1.0));
+  return __dadd_rn(log, __ddiv_rn(lost, u));
+}
