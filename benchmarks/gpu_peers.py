@@ -59,7 +59,7 @@ def _cuml(x: Any, init: Any) -> Fit:
 
     start = cupy.asarray(init)
     return lambda iterations: KMeans(
-        init.shape[0], init=start, n_init=1, max_iter=iterations, tol=0.0
+        init.shape[0], init=start, n_init=1, max_iter=iterations, tol=1e-30
     ).fit(x)
 
 

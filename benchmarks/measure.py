@@ -89,13 +89,15 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 def origin() -> dict[str, str]:
     """Return what a figure depends on besides the benchmark: date, commit, machine, Python."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout.strip()
+    commit = ""
+    with suppress(OSError):  # no git here
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "commit": commit or "unknown",

@@ -184,6 +184,13 @@ class Backend(Protocol):
         """Return centres as `lloyd` and `nearest` want them: done once, used for many blocks."""
         ...
 
+    def spare_bytes(self, asked: int, held: int) -> int:
+        """Return how much memory `remember` may take in all.
+
+        `asked` is what the caller would spend of the host's, `held` what is taken already.
+        """
+        ...
+
     def remember(self, n_rows: int, k: int) -> Memory:
         """Return the memory of rows never seen, in the backend's own arrays."""
         ...

@@ -99,6 +99,9 @@ class NumpyBackend:
     def pack(self, centers: Centers) -> Any:
         return centers
 
+    def spare_bytes(self, asked: int, held: int) -> int:
+        return asked
+
     def remember(self, n_rows: int, k: int) -> Memory:
         return Memory.empty(n_rows, k)
 

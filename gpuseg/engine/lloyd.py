@@ -144,7 +144,8 @@ def lloyd(
     """Assign every row to the nearest centre of each run, and sum the rows of each centre."""
     b = registry.get(backend)
     old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
-    most = max(1, spare_bytes // (BYTES_REMEMBERED * max(shard.n_rows, 1)))
+    bytes_a_run = BYTES_REMEMBERED * max(shard.n_rows, 1)
+    most = max(1, b.spare_bytes(spare_bytes, len(old) * bytes_a_run) // bytes_a_run)
     known = {
         number: old.get((tag, number))
         or Remembered.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
@@ -155,14 +156,12 @@ def lloyd(
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
     def on(block: Block) -> list[Partial]:
-        runs = []
-        for number, centers in sent.items():
-            if number in known:
-                memory = known[number].memory.of(block.rows)
-            else:
-                memory = b.remember(len(block.x), centers.k)
-            runs.append((packed[number], memory))
-        return b.lloyd(block.x, block.weight, runs, grid)
+        together = [(packed[i], known[i].memory.of(block.rows)) for i in known]
+        found = b.lloyd(block.x, block.weight, together, grid)
+        for number in list(sent)[len(known) :]:  # one by one: there is no memory for all
+            alone = (packed[number], b.remember(len(block.x), sent[number].k))
+            found += b.lloyd(block.x, block.weight, [alone], grid)
+        return found
 
     changes = [_zeros(centers, grid) for centers in sent.values()]
     for answers in shard.map_blocks(env, on):

@@ -7,6 +7,7 @@ first k of any longer sequence, so that a sweep over k seeds once.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,15 @@ def plus_plus(
     """
     weight = np.ones(len(sample.x)) if sample.weight is None else sample.weight
     draws = uniform(seed, _FIRST_RESTART_STREAM + restart, k * _CANDIDATES).reshape(k, -1)
+    there = backend.move(sample.x)
     chosen = [_positions(weight, draws[0, :1])[0]]
-    nearest = _distances(backend, sample, chosen)[:, 0]
+    nearest = _distances(backend, there, sample.x[chosen])[:, 0]
     for step in range(1, k):
         potential = weight * nearest
         if not potential.any():
             break
         candidates = _positions(potential, draws[step])
-        closer = np.minimum(nearest[:, None], _distances(backend, sample, candidates))
+        closer = np.minimum(nearest[:, None], _distances(backend, there, sample.x[candidates]))
         # Not weight @ closer: the order of a BLAS's additions depends on the processor.
         best = int((weight[:, None] * closer).sum(axis=0).argmin())
         chosen.append(candidates[best])
@@ -93,5 +95,5 @@ def _positions(mass: NDArray[np.float64], draws: NDArray[np.float64]) -> list[in
     return found
 
 
-def _distances(backend: Backend, sample: Sample, rows: list[int]) -> NDArray[np.float64]:
-    return backend.squared_distances(sample.x, sample.x[rows].astype(np.float64))
+def _distances(backend: Backend, x: Any, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    return backend.fetch(backend.squared_distances(x, rows.astype(np.float64)))

@@ -23,8 +23,11 @@ from gpuseg.backends.packed import PackedCenters
 _STEPS = 1.5 * 2.0**52
 """A magic number is so many steps of its grid."""
 
-_SHARE = 0.8
+_SHARE = 0.9
 """Of the free memory of a device that rows may take."""
+
+_BYTES_A_ROW = 48
+"""What a row takes besides: a label and a slack; in the last pass label, square and distance."""
 
 
 class CudaBackend(NumbaBackend):
@@ -67,8 +70,16 @@ class CudaBackend(NumbaBackend):
     def move(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray):
             return array
-        fits = array.nbytes <= _SHARE * self._launcher.free_bytes()
-        return self._launcher.to_device(array) if fits else array
+        needed = array.nbytes + _BYTES_A_ROW * len(array)
+        if needed > _SHARE * self._launcher.free_bytes():
+            return array
+        try:
+            return self._launcher.to_device(array)
+        except MemoryError:  # another process was quicker
+            return array
+
+    def spare_bytes(self, asked: int, held: int) -> int:
+        return (self._launcher.free_bytes() + held) // 2
 
     def adopt(self, array: Any, dtype: Any) -> Any:
         return self._launcher.adopt(array, dtype)

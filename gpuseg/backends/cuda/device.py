@@ -1,5 +1,6 @@
 """CuPy's current device: the only place that imports CuPy."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -12,6 +13,11 @@ from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
 from gpuseg.errors import ResourceError
 
 _NULL = np.uintp(0)
+
+_STATIC_BYTES = 1024
+"""Shared memory left for what kernels declare themselves."""
+
+_LARGE_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -75,11 +81,12 @@ class CupyLauncher:
         self.limits = Limits(
             about["name"].decode(),
             about["multiProcessorCount"],
-            about["sharedMemPerBlockOptin"],
+            about["sharedMemPerBlockOptin"] - _STATIC_BYTES,
             about["sharedMemPerMultiprocessor"],
         )
         self.arch = f"sm_{device.compute_capability}"
         self._functions: dict[tuple[Any, ...], Any] = {}
+        self._lock = threading.Lock()
 
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
@@ -93,7 +100,11 @@ class CupyLauncher:
         return free + kept
 
     def to_device(self, array: Any) -> Any:
-        return self.xp.asarray(array)
+        if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
+            return self.xp.asarray(array)
+        there = self.xp.empty(array.shape, array.dtype)  # asarray would copy it to pinned memory
+        there.set(np.ascontiguousarray(array))
+        return there
 
     def adopt(self, array: Any, dtype: Any) -> Any:
         if not hasattr(array, "__cuda_array_interface__"):
@@ -112,10 +123,13 @@ class CupyLauncher:
 
     def _function(self, kernel: Kernel) -> Any:
         key = (kernel.name, *sorted(kernel.macros.items()))
-        if key not in self._functions:
-            module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
-            function = module.get_function(kernel.name)
-            static = function.shared_size_bytes
-            function.max_dynamic_shared_size_bytes = self.limits.shared_bytes - static
-            self._functions[key] = function
-        return self._functions[key]
+        with self._lock:
+            if key not in self._functions:
+                self._functions[key] = self._load(kernel)
+            return self._functions[key]
+
+    def _load(self, kernel: Kernel) -> Any:
+        module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
+        function = module.get_function(kernel.name)
+        function.max_dynamic_shared_size_bytes = self.limits.shared_bytes
+        return function

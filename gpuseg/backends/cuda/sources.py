@@ -3,6 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.launcher import Kernel
@@ -37,7 +38,8 @@ def cubin(kernel: Kernel, arch: str) -> Path:
     path = home / f"{kernel.name}-{arch}-{digest}.cubin"
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True)
-        own = path.with_suffix(f".{os.getpid()}")
-        own.write_bytes(compiled(kernel, arch)[0])
-        own.replace(path)
+        content = compiled(kernel, arch)[0]
+        with NamedTemporaryFile(dir=home, delete=False) as own:  # others may be at it, too
+            own.write(content)
+        Path(own.name).replace(path)
     return path
