@@ -23,7 +23,7 @@ from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.base import Backend, Centers, SumGrid
 from gpuseg.backends.cuda import device, plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
@@ -77,19 +77,13 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
     memory = cuda.remember(n, 2)
     memory.fresh = False
     memory.slack[:-3] = 1.0
-    magics = np.full((2, d + 1), 1.5 * 2.0**60), np.full((2, d + 1), 1.5 * 2.0**20)
-    grid = plan_grid(np.array([magics[0][0], magics[1][0]]))
+    magics = np.repeat([[1.5 * 2.0**60], [1.5 * 2.0**20]], d + 1, axis=1)
+    grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
     (change,) = cuda.lloyd(x, None, [(cuda.pack(centers), memory)], grid)
     assert change.looked_at == 3
     assert cuda.fetch(memory.label)[-4:].tolist() == [0, 0, 0, 1]
     assert change.weight.sum(axis=0).tolist() == [-1, 1]
     assert change.sums.sum(axis=0)[:, -1].tolist() == [-9, 9]
-
-
-def plan_grid(magics: Array) -> Any:
-    from gpuseg.backends.base import SumGrid
-
-    return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), 1)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -140,8 +134,9 @@ def test_plans_fit_the_device(limits: Limits) -> None:
 def test_all_rows_are_in_some_block() -> None:
     for n in (1, 31, 512, 513, 10**5, 10**9, 3 * 10**10):
         own = plan.plan_lloyd(n, 16, 1, 8, n, False, True, SMALL)
-        assert own.blocks * own.rows_a_chunk >= min(n, own.blocks * own.rows_a_chunk)
-        assert own.blocks == 4 * 4 or own.blocks * own.rows_a_chunk >= n
+        most = plan._blocks_that_fit(own.shared_bytes, SMALL)
+        assert own.blocks <= most
+        assert own.blocks == most or own.blocks * own.rows_a_chunk >= n
 
 
 @pytest.fixture

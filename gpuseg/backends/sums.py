@@ -33,6 +33,11 @@ class SumGrid:
     weight: NDArray[np.float64]
     terms: int = 1
 
+    @property
+    def columns(self) -> NDArray[np.float64]:
+        """The grids of the features and, last, that of the weight, float64 (levels, d + 1)."""
+        return np.concatenate([self.sums, self.weight[:, None]], axis=1)
+
     @staticmethod
     def split(values: NDArray[np.float64], magics: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the parts of the values on each level; `magics` is (levels, …)."""

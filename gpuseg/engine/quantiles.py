@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.keys import values_of
 from gpuseg.engine import columns
 from gpuseg.runtime.executor import Executor
 
@@ -40,7 +41,7 @@ def quantiles(
             int(np.searchsorted(np.cumsum(counts), r, side="right"))
             for counts, r in zip(low[i], rank - before, strict=True)
         ]
-        values = _values(np.array(prefix) << 16 | np.array(suffix)).astype(np.float64)
+        values = values_of(np.array(prefix) << 16 | np.array(suffix)).astype(np.float64)
         result[i] = _interpolated(values, int(high[i].sum()), probabilities)
     return result
 
@@ -56,12 +57,6 @@ def _ranks(count: int, probabilities: tuple[float, ...]) -> NDArray[np.int64]:
     """Return the ranks below and above each probability, (2·len(probabilities),)."""
     place = np.array(probabilities) * (count - 1)
     return np.concatenate([np.floor(place), np.ceil(place)]).astype(np.int64)
-
-
-def _values(keys: NDArray[np.int64]) -> NDArray[np.float32]:
-    bits = keys.astype(np.uint32)
-    positive = bits >> np.uint32(31) == 1
-    return np.where(positive, bits ^ np.uint32(0x80000000), ~bits).view(np.float32)
 
 
 def _interpolated(

@@ -109,8 +109,7 @@ class CudaBackend(NumbaBackend):
         steps, looked_at = np.zeros((2, sum(ks), d + 1), np.int64), 0
         if n:
             steps, looked_at = self._pass(x, weight, stack, [own for _, own in runs], grid)
-        magic = np.concatenate([grid.sums, grid.weight[:, None]], axis=1)
-        sums = steps * (magic / _STEPS)[:, None, :]
+        sums = steps * (grid.columns / _STEPS)[:, None, :]
         share = (time.perf_counter() - started) / sum(ks)
         parts = np.split(sums, stack.first_center[1:-1], axis=1)
         return [
@@ -130,7 +129,7 @@ class CudaBackend(NumbaBackend):
             "drift": np.concatenate(drift),
             "most_drift": np.array([own.max() for own in drift], np.float32),
             "fresh": np.array([memory.fresh for memory in memories], np.int32),
-            "magic": np.concatenate([grid.sums, grid.weight[:, None]], axis=1),
+            "magic": grid.columns,
         }
         groups, centers = int(stack.first_group[-1]), int(stack.first_center[-1])
         fresh = bool(small["fresh"].any())

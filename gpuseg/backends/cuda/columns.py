@@ -10,6 +10,7 @@ from gpuseg.backends.base import KINDS, NO_ROW, Preparation, Summary, digest_fac
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.plan import SIMPLE_THREADS, plan_simple
 from gpuseg.backends.cuda.upload import upload
+from gpuseg.backends.keys import values_of
 from gpuseg.backends.moments import N_EXPONENTS, Moments
 
 _N_HALVES = 2**16
@@ -38,8 +39,8 @@ def summarize(launcher: Launcher, x: Any, transform: NDArray[np.int64], first_ro
         n,
         launcher.to_host(counts).view(np.int64),
         launcher.to_host(small["firsts"]),
-        np.where(empty, np.inf, _values(lowest)),
-        np.where(empty, -np.inf, _values(highest)),
+        np.where(empty, np.inf, values_of(lowest).astype(np.float64) + 0.0),
+        np.where(empty, -np.inf, values_of(highest).astype(np.float64) + 0.0),
         Moments(*launcher.to_host(sums).view(np.int64)),
     )
 
@@ -84,10 +85,3 @@ def key_histogram(
     ])  # fmt: skip
     found: NDArray[np.int64] = launcher.to_host(counts).view(np.int64)
     return found[0] if prefixes is None else found
-
-
-def _values(keys: NDArray[np.uint32]) -> NDArray[np.float64]:
-    """Return the float32 values of sort keys, as float64; -0.0 becomes 0.0."""
-    positive = keys >> np.uint32(31) == 1
-    bits = np.where(positive, keys ^ np.uint32(0x80000000), ~keys)
-    return bits.view(np.float32).astype(np.float64) + 0.0
