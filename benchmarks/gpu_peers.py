@@ -19,8 +19,8 @@ Fit = Callable[[int], Any]
 """Runs so many iterations from the given centres."""
 
 
-def seconds_an_iteration(x: Any, init: Any) -> dict[str, float]:
-    """Return the seconds of an iteration of each engine that is installed.
+def seconds_an_iteration(x: Any, init: Any) -> tuple[dict[str, float], dict[str, str]]:
+    """Return the seconds of an iteration of each engine that is installed, and who failed.
 
     Parameters
     ----------
@@ -28,7 +28,15 @@ def seconds_an_iteration(x: Any, init: Any) -> dict[str, float]:
     init : float32 (k, d), NumPy
     """
     makers = {"flash_kmeans": _flash, "cuml": _cuml, "torch": _torch}
-    return {name: _difference(make(x, init)) for name, make in makers.items() if find_spec(name)}
+    seconds, failed = {}, {}
+    for name, make in makers.items():
+        if not find_spec(name):
+            continue
+        try:
+            seconds[name] = _difference(make(x, init))
+        except Exception as error:  # noqa: BLE001 – whatever one raises, the others are asked
+            failed[name] = f"{type(error).__name__}: {error}"
+    return seconds, failed
 
 
 def _difference(fit: Fit) -> float:

@@ -23,7 +23,8 @@ BUDGET = {
     "lloyd": (128, 96),
     "assign": (128, 0),
     **dict.fromkeys(
-        ("distances", "summarize", "prepare", "normalize", "digest", "histogram"), (64, 0)
+        ("distances", "summarize", "prepare", "normalize", "digest", "histogram", "narrow"),
+        (64, 0),
     ),
 }
 """Registers of a thread and spilled bytes, at most."""
@@ -50,6 +51,11 @@ def test_kernels_compile_within_budget(arch: str) -> None:
         if registers > most[0] or spilled > most[1]:
             too_many.append(f"{kernel.name} {kernel.macros}: {registers}, {spilled} spilled")
     assert not too_many
+
+
+def test_the_compiler_is_of_the_cuda_that_cupy_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nvrtc.metadata, "version", lambda name: "14.0")
+    assert nvrtc._packages() == ("nvidia.cuda_nvrtc", "nvidia.cu13")
 
 
 def used(log: str) -> tuple[int, int]:

@@ -9,11 +9,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 import pytest
-from distributed import LocalCluster
+from dask.delayed import delayed
+from distributed import Client, LocalCluster
 from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL
@@ -27,7 +29,10 @@ from gpuseg.backends.base import Backend, Centers, SumGrid
 from gpuseg.backends.cuda import device, plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
+from gpuseg.engine import passes
+from gpuseg.engine.chunks import ChunkedShard
 from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.runtime.executor import Env
 
 Array = npt.NDArray[Any]
 
@@ -249,7 +254,9 @@ def test_rows_on_the_device_stay_there(apart: ApartLauncher, metric: str) -> Non
 
 
 def test_float64_rows_on_the_device_are_rounded(apart: ApartLauncher) -> None:
-    x = np.random.default_rng(9).normal(size=(100, 3))
+    x = np.random.default_rng(9).normal(size=(300, 3)) * 1e-42  # denormal in float32
+    found = registry.get("cuda").adopt(apart.to_device(x), np.float32)
+    assert found.values.tobytes() == x.astype(np.float32).tobytes()
     on_gpu = gpuseg.KMeans(3, random_state=0).fit(apart.to_device(x))
     on_cpu = gpuseg.KMeans(3, random_state=0, backend="numba").fit(x)
     assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
@@ -274,6 +281,31 @@ def test_bad_rows_on_the_device_are_refused(apart: ApartLauncher) -> None:
         gpuseg.KMeans(3).fit(apart.to_device(x))
     with pytest.raises(DataError, match=r"sample_weight has shape \(3,\)"):
         model.fit(there, sample_weight=apart.to_device(np.ones(3)))
+
+
+def test_parts_of_a_dask_array_stay_on_the_device(apart: ApartLauncher) -> None:
+    x = np.random.default_rng(4).normal(size=(900, 3)).astype(np.float32)
+    parts = [
+        da.from_delayed(delayed(DeviceArray)(own), own.shape, np.float32)
+        for own in np.split(x, [100, 500])
+    ]
+    on_cpu = gpuseg.KMeans(4, random_state=0, backend="numba").fit(x)
+    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        on_gpu = gpuseg.KMeans(4, random_state=0).fit(da.concatenate(parts), client=client)
+    assert on_gpu.backend_ == "cuda"
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+    assert on_gpu.inertia_ == on_cpu.inertia_
+
+
+def test_all_rows_of_a_shard_move_or_none(apart: ApartLauncher) -> None:
+    chunks = [(np.zeros((100, 3), np.float32), np.ones(100)) for _ in range(3)]
+    for free, moved in ((300 * (12 + 8 + 48) * 2, True), (200 * (12 + 8 + 48), False)):
+        apart.free = free
+        shard = ChunkedShard(chunks)
+        passes.move(shard, Env(), "cuda")
+        for block in shard.map_blocks(Env(), lambda block: block):
+            assert isinstance(block.x, DeviceArray) == moved
+            assert isinstance(block.weight, DeviceArray) == moved
 
 
 # Workers with a GPU each.
@@ -326,6 +358,19 @@ def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -
     assert "gpu: the second GPU" in there.manifest["devices"]
     assert pq.read_table(tmp_path / "there").equals(pq.read_table(tmp_path / "here"))
     assert there.manifest["result"]["inertia"] == here.manifest["result"]["inertia"]
+
+
+def test_workers_share_a_gpu_only_where_that_is_asked_for(
+    apart: ApartLauncher, tmp_path: Path
+) -> None:
+    choice = registry.choose("auto", "dask")
+    assert choice.name == "numba"
+    assert "workers of cluster = 'dask' may have no GPU each" in choice.why
+    assert registry.choose("cuda", "tcp://there:8786").name == "cuda"
+    assert registry.choose("auto", "cuda").name == registry.choose("auto").name == "cuda"
+    write_files(tmp_path / "in", [customers(60)])
+    job = job_on(tmp_path, "out", cluster="dask", n_workers=1)
+    assert gpuseg.run(job).manifest["backend"]["name"] == "numba"
 
 
 def test_gpus_that_are_not_there(

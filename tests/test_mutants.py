@@ -143,6 +143,8 @@ MUTANTS = (
            "__ddiv_rn(__dsub_rn(value, shift[f]), scale[f])",
            "(value - (float)shift[f]) / (float)scale[f]"),
     Mutant("a value too many is prepared", "prepare.cu", "i < n * d;", "i <= n * d;"),
+    Mutant("the last value is not rounded", "narrow.cu", "i < n;", "i + 1 < n;"),
+    Mutant("a value too many is rounded", "narrow.cu", "i < n;", "i <= n;"),
     Mutant("a norm without the first feature", "normalize.cu", "int f = 0; f < d; ++f) squares",
            "int f = 1; f < d; ++f) squares"),
     Mutant("places counted from nought", "digest.cu",

@@ -118,6 +118,10 @@ def _try_columns(backend: Backend, spec: Backend, x: Array, weight: Array | None
             backend.key_histogram(there, d - 1, prefixes),
             spec.key_histogram(holed, d - 1, prefixes),
         )
+    wide = rng.normal(size=(n, d)) * scales * 10.0 ** rng.integers(-46, 38)
+    with np.errstate(over="ignore"):
+        narrow = wide.astype(np.float32)
+    _same("rounded values", backend.fetch(backend.adopt(backend.move(wide), np.float32)), narrow)
     fill = np.where(np.arange(d) % 3, 0.5, np.nan).astype(np.float32)
     shift, scale = rng.normal(size=d), rng.uniform(0.5, 2, d)
     how = Preparation(fill, transform, shift, scale, unit=True)

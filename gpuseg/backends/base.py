@@ -165,8 +165,12 @@ class Backend(Protocol):
         """
         ...
 
+    def has_room(self, n_rows: int, n_features: int) -> bool:
+        """Whether rows, their weights and what is remembered of them fit on the device."""
+        ...
+
     def move(self, array: NDArray[Any]) -> Any:
-        """Return the array on the device of the backend, where it fits; otherwise as it is."""
+        """Return the array on the device of the backend, or as it is where memory runs out."""
         ...
 
     def adopt(self, array: Any, dtype: Any) -> Any:

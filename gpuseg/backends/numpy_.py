@@ -86,6 +86,9 @@ class NumpyBackend:
         counts = [np.bincount(low[high == prefix], minlength=65536) for prefix in prefixes]
         return np.array(counts, dtype=np.int64)
 
+    def has_room(self, n_rows: int, n_features: int) -> bool:
+        return True
+
     def move(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
 

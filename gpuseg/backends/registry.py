@@ -24,8 +24,15 @@ class Choice:
     why: str
 
 
-def choose(requested: str) -> Choice:
+def choose(requested: str, cluster: str = "local") -> Choice:
     """Resolve a `backend` parameter.
+
+    Parameters
+    ----------
+    requested : str
+    cluster : str
+        Where the workers are, see `runtime.cluster.ClusterSpec`. On clusters that do not give
+        each worker a GPU of its own, "auto" is the CPU.
 
     Raises
     ------
@@ -43,6 +50,12 @@ def choose(requested: str) -> Choice:
         )
     if requested != "auto":
         return Choice(requested, "asked for")
+    if cluster not in ("local", "cuda"):
+        return Choice(
+            "numba",
+            f"auto: compiled CPU kernels; the workers of cluster = {cluster!r} may have no GPU "
+            "each: ask for backend = 'cuda' where they have",
+        )
     if lacking := device.missing():
         return Choice("numba", f"auto: compiled CPU kernels; {lacking.what}")
     return Choice("cuda", "auto: CUDA kernels; a GPU was found")

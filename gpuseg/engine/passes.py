@@ -22,8 +22,10 @@ def number(shard: Shard, env: Env, first_row: int) -> None:
 
 
 def move(shard: Shard, env: Env, backend: str) -> None:
-    """Move the rows to the device of the backend."""
-    shard.move(registry.get(backend).move)
+    """Move the rows to the device of the backend, all of them or none."""
+    b = registry.get(backend)
+    if b.has_room(shard.n_rows, shard.n_features):
+        shard.move(b.move)
 
 
 def n_rows(shard: Shard, env: Env) -> int:

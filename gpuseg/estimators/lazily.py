@@ -16,6 +16,7 @@ from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
 from gpuseg.engine.params import KMeansParams
 from gpuseg.errors import DataError
 from gpuseg.estimators.inputs import as_matrix, as_weights, unit_rows
+from gpuseg.estimators.on_gpu import gpu_matrix, is_on_gpu
 from gpuseg.runtime.collection import is_collection, mapped, on_workers, parts_of
 from gpuseg.runtime.executor import Env
 
@@ -69,7 +70,10 @@ def _converted(part: Any, weight: Any, backend: str, metric: str) -> Chunk:
 
     if not len(part):  # as filtering may leave them
         return np.empty((0, part.shape[1]), np.float32), as_weights(weight, 0)
-    x = as_matrix(part, KMeans(), reset=True)
+    if is_on_gpu(part):
+        x = gpu_matrix(part, KMeans(), backend, reset=True)
+    else:
+        x = as_matrix(part, KMeans(), reset=True)
     if metric == "cosine":
         x = unit_rows(x, backend, Env())
     return x, as_weights(weight, len(x))

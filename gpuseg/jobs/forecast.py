@@ -112,7 +112,7 @@ def forecast(spec: JobSpec) -> Forecast:
     JobError, DataError, ResourceError
         All that can be known before the data is read.
     """
-    choice = choose(spec.runtime.backend)
+    choice = choose(spec.runtime.backend, spec.runtime.cluster)
     storage = Storage.at(spec.input.path, spec.input.storage_options, "input.path")
     dataset = open_dataset(storage, spec.input.features, spec.input.id, spec.input.weight)
     recipe = Recipe(

@@ -7,7 +7,9 @@ be indexed by them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -60,6 +62,10 @@ class DeviceArray(NDArrayOperatorsMixin):
     def all(self, axis: int) -> DeviceArray:
         return DeviceArray(self.values.all(axis=axis))
 
+    def astype(self, dtype: Any, copy: bool) -> DeviceArray:
+        assert (self.dtype, np.dtype(dtype)) != (np.float64, np.float32), "CuPy loses small values"
+        return DeviceArray(self.values.astype(dtype, copy=copy))
+
     def copy(self) -> DeviceArray:
         return DeviceArray(self.values.copy())
 
@@ -87,17 +93,30 @@ class ApartLauncher(EmulatorLauncher):
         empty=lambda shape, dtype=float: DeviceArray(np.empty(shape, dtype)),
     )
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._lanes = threading.local()
+
+    @contextmanager
+    def lane(self) -> Iterator[None]:
+        self._lanes.depth = getattr(self._lanes, "depth", 0) + 1
+        try:
+            yield
+        finally:
+            self._lanes.depth -= 1
+
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
+        assert getattr(self._lanes, "depth", 0), "a launch outside of every lane"
         super().launch(kernel, blocks, [_as_argument(own) for own in arguments], shared_bytes)
 
     def to_device(self, array: Any) -> Any:
         return array if isinstance(array, DeviceArray) else DeviceArray(super().to_device(array))
 
-    def adopt(self, array: Any, dtype: Any) -> Any:
+    def adopt(self, array: Any) -> Any:
         assert isinstance(array, DeviceArray), "an array of the host is adopted"
-        return DeviceArray(np.asarray(array.values, dtype, order="C"))
+        return DeviceArray(np.asarray(array.values, order="C"))
 
     def to_host(self, array: Any) -> Any:
         return array.values.copy() if isinstance(array, DeviceArray) else array

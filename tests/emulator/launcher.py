@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,10 @@ class EmulatorLauncher:
         self._modules: dict[tuple[str, tuple[tuple[str, int], ...]], EmulatedModule] = {}
         self._lock = threading.Lock()
 
+    def lane(self) -> AbstractContextManager[None]:
+        """Return a context that does nothing: all is done when a call returns."""
+        return nullcontext()
+
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
@@ -91,9 +96,9 @@ class EmulatorLauncher:
         """Return the array; a copy only where it is not C-contiguous."""
         return np.asarray(array, order="C")
 
-    def adopt(self, array: Any, dtype: Any) -> Any:
-        """Return the array in C order and of a dtype."""
-        return np.asarray(array, dtype, order="C")
+    def adopt(self, array: Any) -> Any:
+        """Return the array in C order."""
+        return np.asarray(array, order="C")
 
     def to_host(self, array: Any) -> Any:
         """Return the array as it is."""

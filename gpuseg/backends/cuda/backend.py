@@ -1,12 +1,14 @@
 """The CUDA backend: checks nothing, plans, launches the kernels, brings sums home.
 
 Rows may lie on the device or in the memory of the host; the latter are copied for each call.
-What k-means remembers of rows always lies on the device.
+What k-means remembers of rows always lies on the device. Every call is over on the device, too,
+when it returns.
 """
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,9 @@ from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.numba_.backend import NumbaBackend
 from gpuseg.backends.packed import PackedCenters
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _STEPS = 1.5 * 2.0**52
 """A magic number is so many steps of its grid."""
 
@@ -28,6 +33,22 @@ _SHARE = 0.9
 
 _BYTES_A_ROW = 48
 """What a row takes besides: a label and a slack; in the last pass label, square and distance."""
+
+
+def _in_lane(
+    method: "Callable[Concatenate[CudaBackend, P], R]",
+) -> "Callable[Concatenate[CudaBackend, P], R]":
+    """Run a method in a lane of the device, see `Launcher.lane`.
+
+    So several threads overlap the copies of their rows with each other's kernels.
+    """
+
+    @wraps(method)
+    def inside(self: "CudaBackend", /, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._launcher.lane():
+            return method(self, *args, **kwargs)
+
+    return inside
 
 
 class CudaBackend(NumbaBackend):
@@ -44,22 +65,26 @@ class CudaBackend(NumbaBackend):
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
+    @_in_lane
     def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
         if isinstance(x, np.ndarray) or not len(x):
             return super().summarize(self.fetch(x), transform, first_row)
         return columns.summarize(self._launcher, x, transform, first_row)
 
+    @_in_lane
     def digest(self, x: Any, weight: Any, first_row: int) -> int:
         if isinstance(x, np.ndarray):
             return super().digest(x, weight, first_row)
         return columns.digest(self._launcher, x, self._there(weight), first_row)
 
+    @_in_lane
     def prepare(self, x: Any, preparation: Preparation) -> None:
         if isinstance(x, np.ndarray):
             super().prepare(x, preparation)
         else:
             columns.prepare(self._launcher, x, preparation)
 
+    @_in_lane
     def key_histogram(
         self, x: Any, feature: int, prefixes: Sequence[int] | None
     ) -> NDArray[np.int64]:
@@ -67,12 +92,12 @@ class CudaBackend(NumbaBackend):
             return super().key_histogram(x, feature, prefixes)
         return columns.key_histogram(self._launcher, x, feature, prefixes)
 
+    def has_room(self, n_rows: int, n_features: int) -> bool:
+        needed = n_rows * (4 * n_features + 8 + _BYTES_A_ROW)
+        return needed <= _SHARE * self._launcher.free_bytes()
+
+    @_in_lane
     def move(self, array: Any) -> Any:
-        if not isinstance(array, np.ndarray):
-            return array
-        needed = array.nbytes + _BYTES_A_ROW * len(array)
-        if needed > _SHARE * self._launcher.free_bytes():
-            return array
         try:
             return self._launcher.to_device(array)
         except MemoryError:  # another process was quicker
@@ -81,9 +106,17 @@ class CudaBackend(NumbaBackend):
     def spare_bytes(self, asked: int, held: int) -> int:
         return (self._launcher.free_bytes() + held) // 2
 
+    @_in_lane
     def adopt(self, array: Any, dtype: Any) -> Any:
-        return self._launcher.adopt(array, dtype)
+        launcher, there = self._launcher, self._launcher.adopt(array)
+        if there.dtype != np.float64 or dtype != np.float32 or not there.size:
+            return there.astype(dtype, copy=False)
+        narrowed = launcher.xp.empty(there.shape, np.float32)
+        kernel, blocks = plan_simple("narrow", there.size, launcher.limits)
+        launcher.launch(kernel, blocks, [there, np.int64(there.size), narrowed])
+        return narrowed
 
+    @_in_lane
     def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
         if isinstance(array, np.ndarray):
             return super().fetch(array, rows)
@@ -94,11 +127,13 @@ class CudaBackend(NumbaBackend):
     def pack(self, centers: Centers) -> PackedCenters:
         return PackedCenters(centers, GROUP)
 
+    @_in_lane
     def remember(self, n_rows: int, k: int) -> Memory:
         xp = self._launcher.xp
         label, slack = xp.zeros(n_rows, np.int32), xp.zeros(n_rows, np.float32)
         return Memory(label, slack, np.zeros(k, np.float32))
 
+    @_in_lane
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
     ) -> list[Partial]:
@@ -155,6 +190,7 @@ class CudaBackend(NumbaBackend):
         labels, squares, _ = self.assign(x, None, centers, ())
         return labels, squares
 
+    @_in_lane
     def assign(
         self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
     ) -> tuple[Any, Any, Assigned]:
@@ -185,6 +221,7 @@ class CudaBackend(NumbaBackend):
             labels, squares = launcher.to_host(labels), launcher.to_host(squares)
         return labels, squares, Assigned(parts, counts[len(grids) :].copy())
 
+    @_in_lane
     def squared_distances(self, x: Any, centers: NDArray[np.float64]) -> Any:
         launcher, (n, d), k = self._launcher, x.shape, len(centers)
         if not n:

@@ -1,7 +1,9 @@
 """CuPy's current device: the only place that imports CuPy."""
 
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -65,7 +67,7 @@ def devices() -> list[str]:
 
 @cache
 def launcher() -> Launcher:
-    """Return the launcher of the current device."""
+    """Return the launcher of this process: of the device that is current at the first call."""
     return CupyLauncher()
 
 
@@ -76,17 +78,50 @@ class CupyLauncher:
         import cupy
 
         self.xp = cupy
-        device = cupy.cuda.Device()
-        about = cupy.cuda.runtime.getDeviceProperties(device.id)
+        self._device = cupy.cuda.Device()
+        about = cupy.cuda.runtime.getDeviceProperties(self._device.id)
         self.limits = Limits(
             about["name"].decode(),
             about["multiProcessorCount"],
             about["sharedMemPerBlockOptin"] - _STATIC_BYTES,
             about["sharedMemPerMultiprocessor"],
         )
-        self.arch = f"sm_{device.compute_capability}"
+        self.arch = f"sm_{self._device.compute_capability}"
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
+        self._own = threading.local()
+        self._idle: deque[Any] = deque()
+
+    @contextmanager
+    def lane(self) -> Iterator[None]:
+        if getattr(self._own, "in_lane", False):  # lane in lane: the outer one waits
+            yield
+            return
+        with self._device, self._stream() as stream:
+            self._own.in_lane = True
+            try:
+                yield
+                stream.synchronize()
+            finally:
+                self._own.in_lane = False
+
+    @contextmanager
+    def _stream(self) -> Iterator[Any]:
+        """Make an idle stream the current one, after what was asked of the one before it.
+
+        Streams are kept, and the last one used is taken first: what CuPy has freed it keeps for
+        the stream that it was allocated in.
+        """
+        self.xp.cuda.get_current_stream().synchronize()
+        try:
+            stream = self._idle.pop()
+        except IndexError:
+            stream = self.xp.cuda.Stream(non_blocking=True)
+        try:
+            with stream:
+                yield stream
+        finally:
+            self._idle.append(stream)
 
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
@@ -102,14 +137,25 @@ class CupyLauncher:
     def to_device(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
             return self.xp.asarray(array)
-        there = self.xp.empty(array.shape, array.dtype)  # asarray would copy it to pinned memory
-        there.set(np.ascontiguousarray(array))
+        try:
+            there = self.xp.empty(array.shape, array.dtype)
+        except MemoryError:  # other streams keep what they have freed
+            self.xp.get_default_memory_pool().free_all_blocks()
+            there = self.xp.empty(array.shape, array.dtype)
+        there.set(np.ascontiguousarray(array))  # asarray would copy it to pinned memory
         return there
 
-    def adopt(self, array: Any, dtype: Any) -> Any:
+    def adopt(self, array: Any) -> Any:
         if not hasattr(array, "__cuda_array_interface__"):
             array = self.xp.from_dlpack(array)
-        return self.xp.asarray(array, dtype=dtype, order="C")
+        there = self.xp.asarray(array, order="C")
+        if there.device != self._device:
+            raise ResourceError(
+                f"X lies on GPU {there.device.id}, and this process uses GPU {self._device.id}, "
+                "the current one when gpuseg first needed it: copy X there, or give each GPU a "
+                "process of its own, as cluster = 'cuda' does"
+            )
+        return there
 
     def to_host(self, array: Any) -> Any:
         return self.xp.asnumpy(array)

@@ -1,6 +1,7 @@
 """What the backend needs of a device: memory, and kernels launched on it."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -69,6 +70,14 @@ class Launcher(Protocol):
     xp: Any
     limits: Limits
 
+    def lane(self) -> AbstractContextManager[None]:
+        """Return a context in which one thread uses the device, beside other threads in theirs.
+
+        It begins once the device has done what this thread asked of it before, and ends once it
+        has done what was asked inside; the copies of one lane overlap the kernels of another.
+        """
+        ...
+
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
@@ -87,10 +96,10 @@ class Launcher(Protocol):
         """Return a NumPy array as one of `xp`; one of `xp` as it is."""
         ...
 
-    def adopt(self, array: Any, dtype: Any) -> Any:
+    def adopt(self, array: Any) -> Any:
         """Return another library's array on the device as a C-order one of `xp`."""
         ...
 
     def to_host(self, array: Any) -> Any:
-        """Return an array of `xp` as one of NumPy, once all launches before are done."""
+        """Return an array of `xp` as one of NumPy, once all launches of the lane are done."""
         ...

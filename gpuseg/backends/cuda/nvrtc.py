@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from ctypes.util import find_library
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from gpuseg.errors import ResourceError
 
 _PACKAGES = ("nvidia.cu13", "nvidia.cuda_nvrtc")
 """Where the wheels of CUDA 13 and of CUDA 12 put it."""
+
+_CUPY_12 = "cupy-cuda12x"
+"""Where this is installed, drivers may be of CUDA 12 and cannot load what CUDA 13 compiles."""
 
 
 def compile_cubin(source: str, name: str, arch: str, options: Sequence[str]) -> tuple[bytes, str]:
@@ -87,7 +91,7 @@ def library() -> ctypes.CDLL:
 
 
 def _folders() -> Iterator[Path]:
-    for package in _PACKAGES:
+    for package in _packages():
         try:
             found = importlib.util.find_spec(package)
         except ModuleNotFoundError:  # nvidia itself is not there
@@ -96,6 +100,14 @@ def _folders() -> Iterator[Path]:
             yield Path(place) / "lib"
     toolkit = os.environ.get("CUDA_PATH") or "/usr/local/cuda"
     yield from (Path(toolkit) / "lib64", Path(toolkit) / "lib")
+
+
+def _packages() -> tuple[str, ...]:
+    try:
+        metadata.version(_CUPY_12)
+    except metadata.PackageNotFoundError:
+        return _PACKAGES
+    return _PACKAGES[::-1]
 
 
 def _text(nvrtc: ctypes.CDLL, program: Any, what: str) -> bytes:

@@ -13,7 +13,7 @@ THREADS = 128
 SIMPLE_THREADS = 256
 """Of a block of a kernel without shared memory."""
 
-_SIMPLE = ("distances", "summarize", "prepare", "normalize", "digest", "histogram")
+_SIMPLE = ("distances", "summarize", "prepare", "normalize", "digest", "histogram", "narrow")
 _SIMPLE_BLOCKS = 16
 """Of those, a multiprocessor."""
 
