@@ -31,6 +31,8 @@ FLOORS = {
 KERNELS = (
     *("accumulate", "columns", "exact", "lloyd", "moments", "nearest", "score"),
     *("simd", "transpose", "wide"),
+    *("bits", "claims", "cores", "forest", "links", "nearest_rows", "neighbors", "space", "tiles"),
+    "within",
 )
 
 HOMES = {
@@ -42,7 +44,7 @@ HOMES = {
     "cuml": set[str](),
     "pyspark": set[str](),
     "numba": {f"backends/numba_/{name}.py" for name in KERNELS},
-    "llvmlite": {f"backends/numba_/{name}.py" for name in ("simd", "transpose", "wide")},
+    "llvmlite": {f"backends/numba_/{name}.py" for name in ("bits", "simd", "transpose", "wide")},
     "fsspec": {"data/storage.py"},
     "typer": {"cli.py"},
     "safetensors": {"model.py"},

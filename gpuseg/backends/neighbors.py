@@ -1,0 +1,107 @@
+"""The primitives of DBSCAN: who is within eps of whom.
+
+They look from the rows of one layout at those of another, or at those of the same one (`other`
+is then `own` itself). Arrays have an entry for each row, in the order that `lay_out` was given,
+and `each` spreads work over threads. Results are those of `numpy_neighbors`, the specification,
+whatever the order of the work; only the number of pairs that were looked at depends on it, which
+every primitive returns, but `lay_out`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.reach import Reach
+
+NO_CLUSTER = 2**63 - 1
+"""Claimed by no core row."""
+
+
+class Each(Protocol):
+    """Calls a function on each item, maybe on several threads; results in the items' order."""
+
+    def __call__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]: ...
+
+
+class Neighbors(Protocol):
+    """See above."""
+
+    name: str
+
+    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Any:
+        """Lay out rows, float32 or float64 (n, d), for the calls below; n may be 0."""
+        ...
+
+    def count_within(
+        self,
+        own: Any,
+        other: Any,
+        weight: NDArray[np.int64] | None,
+        least: int,
+        found: NDArray[np.int64],
+        each: Each,
+    ) -> int:
+        """Add to `found`, int64 (n,), the weight of the other rows within eps of each own row.
+
+        `weight`, int64 (n_other,), is >= 0; None: ones. A row with `least` or more in `found`
+        has enough: what more is added to it, if anything, is not specified.
+        """
+        ...
+
+    def link(self, own: Any, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int64], int]:
+        """Return for each core row the lowest row of its cluster, -1 for the others, int64 (n,).
+
+        Core rows within eps of each other are in the same cluster.
+        """
+        ...
+
+    def link_across(
+        self,
+        own: Any,
+        group: NDArray[np.int64],
+        other: Any,
+        other_group: NDArray[np.int64],
+        n_groups: int,
+        each: Each,
+    ) -> tuple[NDArray[np.int64], int]:
+        """Join the groups that have rows within eps of each other, one own and one of the other.
+
+        Groups are numbers below `n_groups`, those of `own` others than those of `other`; -1 is a
+        row of none. Returns for each group the lowest one it is joined with, int64 (n_groups,).
+        """
+        ...
+
+    def claim(
+        self,
+        own: Any,
+        asked: NDArray[np.bool_],
+        other: Any,
+        cluster: NDArray[np.int64],
+        claimed: NDArray[np.int64],
+        each: Each,
+    ) -> int:
+        """Lower `claimed`, int64 (n,), of rows asked for to the lowest cluster within eps.
+
+        `cluster` is that of each other row, `NO_CLUSTER` for those that do not claim.
+        """
+        ...
+
+    def find_nearest(
+        self,
+        own: Any,
+        asked: NDArray[np.bool_],
+        other: Any,
+        core: NDArray[np.bool_],
+        best: NDArray[np.float64],
+        row: NDArray[np.int64],
+        each: Each,
+    ) -> int:
+        """Find the k nearest of the other's core rows for the rows asked for.
+
+        Brings `best` and `row`, (n, k), up to date: the exact sizes (`backends.reach`) in rising
+        order, and the rows; of equally near ones the lowest. Nothing that is not smaller than
+        what `best` holds on entry is found.
+        """
+        ...

@@ -1,0 +1,85 @@
+"""What "within eps" means, exactly and for float32: three answers, and which one rounding allows.
+
+Exactly: size(p, q) <= limit, where the size is Σ (p_f - q_f)² or Σ |p_f - q_f| in float64 with
+the features in order, and the limit eps² or eps. Kernels look at copies z of the rows instead,
+
+    z = fl32((p - shift)·scale),   scale a power of two, so that 1 <= eps·scale < 2,
+
+and at sizes of differences of those in float32. With u = 2^-24 and m the largest |z|, each z is
+off by at most u·m (not at all where p is float32 and shift is 0), a difference by 2·u·m and a
+rounding, the root of a size or the sum of |t| by √d or d times as much, and the sum of d terms by
+one rounding each. So what is below `sure` is within eps, what is above `far` is not, and the
+rest has to be decided exactly.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_U = 2.0**-24
+_TINY = 2.0**-100
+"""More than small values lose by being scaled, in units of about eps."""
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How near is near.
+
+    Attributes
+    ----------
+    p : int
+        2 for sizes that are sums of squares, 1 for sums of absolute values.
+    limit : float
+        Of a size in float64.
+    shift : float64 (d,)
+    scale : float
+    off : float
+        How much the root of a size in float32 may be off for the rounding of z.
+    rounding : float
+        By which factor a size may be off for the rounding of what is done to z; above 1.
+    """
+
+    p: int
+    limit: float
+    shift: NDArray[np.float64]
+    scale: float
+    off: float
+    rounding: float
+
+    @classmethod
+    def of(cls, low: NDArray[Any], high: NDArray[Any], eps: float, p: int) -> "Reach":
+        """Return the reach for rows between two corners, float32 or float64 (d,), and eps > 0."""
+        d = len(low)
+        scale = 2.0 ** (1 - math.frexp(eps)[1])
+        shift, off = np.zeros(d), _TINY
+        if low.dtype != np.float32:
+            shift = low / 2 + high / 2
+            off += 2 * _U * 1.01 * float((high / 2 - low / 2).max()) * scale
+        terms = d if p == 1 else math.sqrt(d)
+        return cls(p, eps**p, shift, scale, terms * off, 1 + (2 * d + 16) * _U)
+
+    @property
+    def sure(self) -> float:
+        """A size in float32 below this is within eps."""
+        root = self.limit ** (1 / self.p) * self.scale
+        least = max(root / self.rounding - self.off, 0.0) ** self.p / self.rounding
+        return float(np.nextafter(np.float32(least), np.float32(0)))
+
+    @property
+    def far(self) -> float:
+        """A size in float32 above this is beyond eps."""
+        root = self.limit ** (1 / self.p) * self.scale
+        most = ((root + self.off) * self.rounding) ** self.p * self.rounding
+        with np.errstate(over="ignore"):
+            return float(np.nextafter(np.float32(most), np.float32(np.inf)))
+
+    def scaled(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """Return z for rows x."""
+        with np.errstate(over="ignore", under="ignore"):
+            if x.dtype == np.float32:
+                exact: NDArray[np.float32] = np.multiply(x, np.float32(self.scale))
+                return exact
+            return ((x - self.shift) * self.scale).astype(np.float32)
