@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gpuseg.errors import GpusegError as GpusegError
     from gpuseg.errors import JobError as JobError
     from gpuseg.errors import ResourceError as ResourceError
+    from gpuseg.estimators.dbscan import DBSCAN as DBSCAN
     from gpuseg.estimators.kmeans import KMeans as KMeans
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "DBSCAN": "gpuseg.estimators.dbscan",
     "KMeans": "gpuseg.estimators.kmeans",
     "KMeansSweep": "gpuseg.estimators.sweep",
     "kmeans_sweep": "gpuseg.estimators.sweep",

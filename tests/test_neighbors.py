@@ -55,7 +55,7 @@ KINDS = (
 
 
 def reach_of(x: Array, eps: float, p: int) -> Reach:
-    return Reach.of(x.min(axis=0), x.max(axis=0), eps, p)
+    return Reach.of(x.min(axis=0), x.max(axis=0), eps**p, p)
 
 
 @pytest.mark.parametrize("p", [1, 2])

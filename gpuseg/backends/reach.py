@@ -50,16 +50,19 @@ class Reach:
     rounding: float
 
     @classmethod
-    def of(cls, low: NDArray[Any], high: NDArray[Any], eps: float, p: int) -> "Reach":
-        """Return the reach for rows between two corners, float32 or float64 (d,), and eps > 0."""
+    def of(cls, low: NDArray[Any], high: NDArray[Any], limit: float, p: int) -> "Reach":
+        """Return the reach for rows between two corners, float32 or float64 (d,).
+
+        The limit is positive.
+        """
         d = len(low)
-        scale = 2.0 ** (1 - math.frexp(eps)[1])
+        scale = 2.0 ** (1 - math.frexp(limit ** (1 / p))[1])
         shift, off = np.zeros(d), _TINY
         if low.dtype != np.float32:
             shift = low / 2 + high / 2
             off += 2 * _U * 1.01 * float((high / 2 - low / 2).max()) * scale
         terms = d if p == 1 else math.sqrt(d)
-        return cls(p, eps**p, shift, scale, terms * off, 1 + (2 * d + 16) * _U)
+        return cls(p, limit, shift, scale, terms * off, 1 + (2 * d + 16) * _U)
 
     @property
     def sure(self) -> float:
@@ -79,7 +82,7 @@ class Reach:
     def scaled(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Return z for rows x."""
         with np.errstate(over="ignore", under="ignore"):
-            if x.dtype == np.float32:
+            if x.dtype == np.float32 and not self.shift.any():
                 exact: NDArray[np.float32] = np.multiply(x, np.float32(self.scale))
                 return exact
             return ((x - self.shift) * self.scale).astype(np.float32)

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
+from gpuseg.backends.neighbors import Neighbors
 from gpuseg.errors import JobError, ResourceError
 
 BACKENDS = ("auto", "numpy", "numba", "cuda")
@@ -13,6 +14,11 @@ BACKENDS = ("auto", "numpy", "numba", "cuda")
 _CLASSES = {
     "numpy": ("gpuseg.backends.numpy_", "NumpyBackend"),
     "numba": ("gpuseg.backends.numba_.backend", "NumbaBackend"),
+}
+
+_NEIGHBORS = {
+    "numpy": ("gpuseg.backends.numpy_neighbors", "NumpyNeighbors"),
+    "numba": ("gpuseg.backends.numba_.neighbors", "NumbaNeighbors"),
 }
 
 
@@ -71,3 +77,11 @@ def get(name: str) -> Backend:
     module, cls = _CLASSES[name]
     backend: Backend = getattr(import_module(module), cls)()
     return backend
+
+
+@cache
+def get_neighbors(name: str) -> Neighbors:
+    """Return the primitives of DBSCAN of the backend of that name."""
+    module, cls = _NEIGHBORS[name]
+    neighbors: Neighbors = getattr(import_module(module), cls)()
+    return neighbors

@@ -5,7 +5,29 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gpuseg.engine.metrics import Metric
 from gpuseg.errors import JobError
+
+
+class DBSCANParams(BaseModel):
+    """Parameters of DBSCAN; scikit-learn's names, meanings and defaults.
+
+    Attributes
+    ----------
+    eps : float > 0
+        Rows no farther apart than this are neighbours. In a job: after `[prepare]`.
+    min_samples : int >= 1
+        A row is core when its neighbours, itself included, weigh so much together.
+    metric : {"euclidean", "manhattan", "cosine", "haversine"}
+        "cosine" is 1 - cos; "haversine" is the angle between places on a sphere, for two
+        features, latitude and longitude in radians.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
+    min_samples: Annotated[int, Field(ge=1)] = 5
+    metric: Metric = "euclidean"
 
 
 class KMeansParams(BaseModel):

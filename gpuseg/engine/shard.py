@@ -65,6 +65,8 @@ class Shard:
         Distance of each row to its centre, in scaled units, once assigned.
     sweep : list of int32 (n,)
         The labels of every model that was to be kept; the last are `labels`.
+    core : bool (n,) or None
+        Which rows are core, once found out (DBSCAN).
     source : object
         Where the rows were read from; the engine does not look at it.
     cache : dict
@@ -78,6 +80,7 @@ class Shard:
     labels: NDArray[np.int32] | None = None
     distance: NDArray[np.float32] | None = None
     sweep: list[NDArray[np.int32]] = field(default_factory=list)
+    core: NDArray[np.bool_] | None = None
     source: Any = None
     cache: dict[str, Any] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation
 from gpuseg.engine.shard import Shard
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, JobError
 from gpuseg.estimators.on_gpu import on_host
 from gpuseg.runtime.executor import Env
 
@@ -23,7 +23,23 @@ _ROWS_AT_A_TIME = 16_384
 """Rows into which columns are written one by one while they stay in the cache."""
 
 
-def as_matrix(X: Any, estimator: Any, reset: bool) -> NDArray[np.float32]:
+def plain(value: Any) -> Any:
+    """Return Python's own number for a NumPy scalar: the rules are strict about types."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def checked_threads(n_threads: Any) -> None:
+    """Refuse what is not a number of threads.
+
+    Raises
+    ------
+    JobError
+    """
+    if n_threads is not None and (not isinstance(n_threads, int) or n_threads < 1):
+        raise JobError(f"n_threads = {n_threads!r}: must be None or an int >= 1")
+
+
+def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -> NDArray[Any]:
     """Return X as float32 (n, d), C-order, and note or check its width and column names.
 
     A NumPy array that is that already is returned as it is. Frames and tables (pandas, Polars,
@@ -34,6 +50,8 @@ def as_matrix(X: Any, estimator: Any, reset: bool) -> NDArray[np.float32]:
     ----------
     reset : bool
         Whether to note the width and names (fit) or to check them (predict).
+    keep_float64 : bool
+        Whether to return what is not float32 as float64.
 
     Raises
     ------
@@ -46,14 +64,19 @@ def as_matrix(X: Any, estimator: Any, reset: bool) -> NDArray[np.float32]:
     if hasattr(X, "__arrow_c_stream__") and not _is_plain_pandas(X):
         table = _as_table(X)
         _check_feature_names(estimator, table, reset=reset)
-        matrix = table_to_matrix(table)
+        matrix = table_to_matrix(table, _dtype_of(table) if keep_float64 else np.float32)
         _check_n_features(estimator, matrix, reset=reset)
         return matrix
     with np.errstate(over="ignore"):
         checked = validate_data(
-            estimator, X, dtype=np.float32, order="C", reset=reset, ensure_all_finite=False
+            estimator,
+            X,
+            dtype=[np.float64, np.float32] if keep_float64 else np.float32,
+            order="C",
+            reset=reset,
+            ensure_all_finite=False,
         )
-    return np.asarray(checked, np.float32)
+    return np.asarray(checked)
 
 
 def unit_rows(x: Any, backend: str, env: Env) -> Any:
@@ -99,9 +122,9 @@ def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | N
     return w
 
 
-def table_to_matrix(table: pa.Table) -> NDArray[np.float32]:
-    """Return the columns of an Arrow table as float32 (n, d), C-order; nulls become NaN."""
-    matrix = np.empty((table.num_rows, table.num_columns), np.float32)
+def table_to_matrix(table: pa.Table, dtype: Any = np.float32) -> NDArray[Any]:
+    """Return the columns of an Arrow table as a matrix (n, d), C-order; nulls become NaN."""
+    matrix = np.empty((table.num_rows, table.num_columns), dtype)
     start = 0
     for batch in table.to_batches(max_chunksize=_ROWS_AT_A_TIME):
         rows = matrix[start : start + batch.num_rows]
@@ -110,6 +133,14 @@ def table_to_matrix(table: pa.Table) -> NDArray[np.float32]:
                 rows[:, f] = _as_numbers(column)
         start += batch.num_rows
     return matrix
+
+
+def _dtype_of(table: pa.Table) -> Any:
+    """Return float32 where that holds every value of the columns' types, else float64."""
+    import pyarrow as pa
+
+    small = (pa.float32(), pa.float16(), pa.int16(), pa.uint16(), pa.int8(), pa.uint8(), pa.bool_())
+    return np.float32 if all(field.type in small for field in table.schema) else np.float64
 
 
 def _as_table(X: Any) -> pa.Table:

@@ -26,10 +26,17 @@ from gpuseg.engine import minibatch
 from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
 from gpuseg.engine.params import KMeansParams
 from gpuseg.engine.shard import Shard
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import DataError
 from gpuseg.estimators import lazily
 from gpuseg.estimators.fitting import fit_all
-from gpuseg.estimators.inputs import as_matrix, as_weights, refuse_not_finite, unit_rows
+from gpuseg.estimators.inputs import (
+    as_matrix,
+    as_weights,
+    checked_threads,
+    plain,
+    refuse_not_finite,
+    unit_rows,
+)
 from gpuseg.estimators.on_gpu import beside, gpu_matrix, is_on_gpu, on_host
 from gpuseg.runtime.executor import InProcess
 from gpuseg.validation import validated
@@ -273,11 +280,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         values["random_state"] = _seed(self.random_state)
         if not isinstance(self.init, str):
             values["init"] = np.asarray(self.init, dtype=np.float64).tolist()
-        if self.n_threads is not None and (
-            not isinstance(self.n_threads, int) or self.n_threads < 1
-        ):
-            raise JobError(f"n_threads = {self.n_threads!r}: must be None or an int >= 1")
-        return validated(KMeansParams, {k: _plain(v) for k, v in values.items()})
+        checked_threads(self.n_threads)
+        return validated(KMeansParams, {k: plain(v) for k, v in values.items()})
 
 
 def _seed(random_state: Any) -> Any:
@@ -286,8 +290,3 @@ def _seed(random_state: Any) -> Any:
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31 - 1))
     return random_state
-
-
-def _plain(value: Any) -> Any:
-    """Return Python's own number for a NumPy scalar: the rules are strict about types."""
-    return value.item() if isinstance(value, np.generic) else value

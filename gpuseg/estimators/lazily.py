@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
 
 from gpuseg.engine import passes
 from gpuseg.engine.chunks import Chunk, ChunkedShard
 from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
 from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
-from gpuseg.estimators.inputs import as_matrix, as_weights, unit_rows
-from gpuseg.estimators.on_gpu import gpu_matrix, is_on_gpu
+from gpuseg.estimators.inputs import as_weights
 from gpuseg.runtime.collection import is_collection, mapped, on_workers, parts_of
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import Env, Executor
 
 if TYPE_CHECKING:
     from gpuseg.estimators.kmeans import KMeans
 
-__all__ = ["fit", "is_collection", "mapped"]
+__all__ = ["fit", "is_collection", "labelled", "mapped", "shards_of"]
 
 
 def fit(
@@ -35,14 +38,28 @@ def fit(
     backend: str,
 ) -> list[KMeansFit]:
     """Fit models to a Dask array or frame; see `estimators.kmeans.fit_all`."""
-    first = estimators[0]
+    with shards_of(estimators[0], X, sample_weight, client, backend) as executor:
+        for own in models:
+            own.check_init(estimators[0].n_features_in_)
+        return sweep_kmeans(executor, models, backend)
+
+
+@contextmanager
+def shards_of(
+    estimator: Any, X: Any, sample_weight: Any, client: Any, backend: str
+) -> Iterator[Executor]:
+    """Note the width and the names of a Dask array or frame, and place its rows as shards.
+
+    Raises
+    ------
+    DataError
+        For X that is not rows of features, and weights that are not partitioned as X is.
+    """
     if getattr(X, "ndim", 2) != 2:
         raise DataError(f"X has {X.ndim} dimensions: must be rows of features, (n, d)")
     if hasattr(X, "columns"):
-        _check_feature_names(first, X._meta, reset=True)
-    first.n_features_in_ = len(X.columns) if hasattr(X, "columns") else int(X.shape[1])
-    for own in models:
-        own.check_init(first.n_features_in_)
+        _check_feature_names(estimator, X._meta, reset=True)
+    estimator.n_features_in_ = len(X.columns) if hasattr(X, "columns") else int(X.shape[1])
     weights = None
     if sample_weight is not None:
         if not is_collection(sample_weight):
@@ -57,23 +74,27 @@ def fit(
             f"sample_weight has {len(weights)} partitions and X has {len(parts)}: must be "
             "partitioned alike"
         )
-    convert = partial(_converted, backend=backend, metric=models[0].metric)
+    like = clone(estimator).set_params(backend=backend, n_threads=1)
+    convert = partial(_converted, like=like)
     with on_workers(client, parts, weights, convert, ChunkedShard) as executor:
         sizes = executor.run(passes.n_rows)
         executor.update(passes.number, each=list(accumulate(sizes, initial=0))[:-1])
-        return sweep_kmeans(executor, models, backend)
+        yield executor
 
 
-def _converted(part: Any, weight: Any, backend: str, metric: str) -> Chunk:
-    """Return a part as float32 rows, scaled to length one for the cosine, and its weights."""
-    from gpuseg.estimators.kmeans import KMeans
+def labelled(shard: Shard, env: Env) -> tuple[NDArray[Any], ...]:
+    """Return labels, distances and flags of core rows, and the core rows."""
+    x = np.concatenate(list(shard.map_blocks(Env(), lambda block: block.x)))
+    assert shard.labels is not None
+    assert shard.distance is not None
+    assert shard.core is not None
+    return shard.labels, shard.distance, shard.core, x[shard.core]
 
-    if not len(part):  # as filtering may leave them
-        return np.empty((0, part.shape[1]), np.float32), as_weights(weight, 0)
-    if is_on_gpu(part):
-        x = gpu_matrix(part, KMeans(), backend, reset=True)
-    else:
-        x = as_matrix(part, KMeans(), reset=True)
-    if metric == "cosine":
-        x = unit_rows(x, backend, Env())
+
+def _converted(part: Any, weight: Any, like: Any) -> Chunk:
+    """Return a part as the rows that the estimator takes, and its weights."""
+    if len(part):
+        x = clone(like)._matrix(part, reset=True)
+    else:  # as filtering may leave them
+        x = np.empty((0, part.shape[1]), np.float32)
     return x, as_weights(weight, len(x))

@@ -21,7 +21,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.executor import Env, available_cpus, with_each
+from gpuseg.runtime.executor import CacheLost, Env, available_cpus, with_each
 
 R = TypeVar("R")
 
@@ -152,6 +152,27 @@ class OnDask:
             raise self._scheduler_gone() from None
         return results
 
+    def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
+        submit, shards = self._client.submit, range(self.n_shards)
+        splits = [self._submit(i, split, (self.n_shards,)) for i in shards]
+        pieces = [[submit(operator.getitem, own, j, pure=False) for own in splits] for j in shards]
+        taken = [self._submit(j, take, (pieces[j],)) for j in shards]
+        try:
+            while len(done := self._first_done(taken, "ALL_COMPLETED")) < self.n_shards:
+                alive = self._client.nthreads()
+                if lost := [i for i in shards if self._homes[i] not in alive]:
+                    self._client.cancel([*splits, *taken], force=True)
+                    for i in lost:
+                        self._move(i)
+                    raise CacheLost
+            for future in done:
+                if isinstance(error := future.exception(), _ShardMissing | KilledWorker):
+                    raise CacheLost from error
+            results: list[R] = self._client.gather(taken)
+        except (FuturesCancelledError, CommClosedError):
+            raise self._scheduler_gone() from None
+        return results
+
     def describe(self) -> dict[str, Any]:
         threads = self._client.nthreads()
         used = [threads[home] for home in self._homes if home in threads]
@@ -210,11 +231,11 @@ class OnDask:
                 del pending[future]
         return [results[i] for i in range(self.n_shards)]
 
-    def _first_done(self, futures: list[Any]) -> set[Any]:
+    def _first_done(self, futures: list[Any], which: str = "FIRST_COMPLETED") -> set[Any]:
         """Wait for a future to be done, for a while; return those that are."""
         done: set[Any] = set()
         with self._client.as_current(), suppress(TimeoutError):
-            done = wait(futures, _LOOK_SECONDS, "FIRST_COMPLETED").done
+            done = wait(futures, _LOOK_SECONDS, which).done
         return done
 
     def _submit(self, i: int, function: Callable[..., R] | None, args: tuple[Any, ...]) -> Any:

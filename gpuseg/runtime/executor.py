@@ -72,6 +72,10 @@ def ahead(items: Iterator[R]) -> Iterator[R]:
             yield item
 
 
+class CacheLost(Exception):
+    """What shards kept in their caches is gone with a worker."""
+
+
 class Executor(Protocol):
     """Places shards and runs functions on them."""
 
@@ -109,6 +113,19 @@ class Executor(Protocol):
         n_pieces: int,
     ) -> list[R]:
         """All to all: join piece j of every shard's ``split(shard, env, n_pieces)``, for each j."""
+        ...
+
+    def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
+        """All to all, between shards: ``take(shard, env, pieces)`` on every shard.
+
+        The pieces of shard j are number j of what ``split(shard, env, n_shards)`` returns on each
+        shard. What a shard keeps of them, in its `cache`, is not part of its lineage.
+
+        Raises
+        ------
+        CacheLost
+            When a shard has moved to another worker.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -163,6 +180,13 @@ class InProcess:
     ) -> list[R]:
         pieces = [split(shard, self.env, n_pieces) for shard in self._shards]
         return list(self.env.map(lambda j: join([own[j] for own in pieces]), range(n_pieces)))
+
+    def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
+        pieces = [split(shard, self.env, self.n_shards) for shard in self._shards]
+        return [
+            take(shard, self.env, [own[j] for own in pieces])
+            for j, shard in enumerate(self._shards)
+        ]
 
     def describe(self) -> dict[str, Any]:
         return {

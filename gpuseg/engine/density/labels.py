@@ -1,0 +1,83 @@
+"""Labels and distances, back to the shards whose rows they are of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.neighbors import NO_CLUSTER
+from gpuseg.engine.density.region import Piece, Region, region_of, together
+from gpuseg.engine.metrics import Metric, distance_of
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import Env
+
+NOISE = -1
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Rows of a region: of each cluster, int64 (k,), and by kind; and what was done for them."""
+
+    sizes: NDArray[np.int64]
+    core: int
+    border: int
+    noise: int
+    looked: int
+    most_rows: int
+
+
+def first_row(shard: Shard, env: Env) -> int:
+    """Return the place in the data of the shard's first row."""
+    return shard.first_row
+
+
+def keep_labels(shard: Shard, env: Env, metric: Metric) -> None:
+    """Give the rows of the shard, which are its region, their labels and distances."""
+    own = region_of(shard)
+    _give(shard, _labels_of(own), own.size, own.core, metric)
+
+
+def send_back(shard: Shard, env: Env, n_pieces: int, starts: Sequence[int]) -> list[Piece]:
+    """Send each row's result to its shard: place in the data, label, size, whether it is core."""
+    own = region_of(shard)
+    bounds = np.searchsorted(own.index, starts[1:])
+    arrays = (own.index, _labels_of(own), own.size, own.core)
+    pieces = [np.split(array, bounds) for array in arrays]
+    return list(zip(*pieces, strict=True))
+
+
+def take_labels(shard: Shard, env: Env, pieces: Sequence[Piece], metric: Metric) -> None:
+    """Give the rows of the shard their labels and distances."""
+    came = together(pieces)
+    if came is None:
+        _give(shard, np.empty(0, np.int32), np.empty(0), np.empty(0, bool), metric)
+        return
+    order = np.argsort(came[0])
+    label, size, core = (array[order] for array in came[1:])
+    _give(shard, label, size, core, metric)
+
+
+def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
+    """Return how many rows of the region are what, and what was done for them."""
+    own = region_of(shard)
+    label = _labels_of(own)
+    core, noise = int(own.core.sum()), int((label == NOISE).sum())
+    sizes = np.bincount(label[label != NOISE], minlength=n_clusters)
+    return Tally(sizes, core, len(label) - core - noise, noise, own.looked, own.most_rows)
+
+
+def _labels_of(own: Region) -> NDArray[np.int32]:
+    return np.where(own.cluster == NO_CLUSTER, NOISE, own.cluster).astype(np.int32)
+
+
+def _give(
+    shard: Shard,
+    label: NDArray[np.int32],
+    size: NDArray[np.float64],
+    core: NDArray[np.bool_],
+    metric: Metric,
+) -> None:
+    with np.errstate(over="ignore"):
+        shard.distance = distance_of(size, metric).astype(np.float32)
+    shard.labels, shard.sweep, shard.core = label, [label], core

@@ -1,0 +1,103 @@
+"""A region: rows near each other that one shard answers for, and what is known of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import CacheLost, Env
+
+Piece = tuple[NDArray[Any], ...] | None
+"""Rows on their way from one shard to another: arrays with an entry a row."""
+
+_REGION = "region"
+
+
+@dataclass
+class Region:
+    """Rows, and what is known of them; arrays have an entry for each row.
+
+    Attributes
+    ----------
+    index : int64 (n,)
+        Place in the data, rising.
+    points : float32 or float64 (n, d)
+    weight : int64 (n,) or None
+    layout : object
+        The rows laid out by the backend.
+    found : int64 (n,)
+        Weight found within eps, until it is enough.
+    core : bool (n,)
+    group : int64 (n,)
+        The place in the data of the lowest core row of this region that the row is linked with
+        inside the region; -1 for rows that are not core.
+    cluster : int64 (n,)
+        `backends.neighbors.NO_CLUSTER` for noise.
+    size : float64 (n,)
+        Of the difference to the nearest core row; 0 for core rows, infinite where there is none.
+    number : int
+        Of the region, and of its shard.
+    looked, most_rows : int
+        Pairs of rows whose distance was computed; rows held at once, visitors included.
+    """
+
+    index: NDArray[np.int64]
+    points: NDArray[Any]
+    weight: NDArray[np.int64] | None
+    layout: Any
+    found: NDArray[np.int64] = field(init=False)
+    core: NDArray[np.bool_] = field(init=False)
+    group: NDArray[np.int64] = field(init=False)
+    cluster: NDArray[np.int64] = field(init=False)
+    size: NDArray[np.float64] = field(init=False)
+    number: int = 0
+    looked: int = 0
+    most_rows: int = 0
+
+    def __post_init__(self) -> None:
+        self.found, self.core = np.zeros(len(self.index), np.int64), np.zeros(len(self.index), bool)
+        self.most_rows = len(self.index)
+
+    def receive(self, visitors: int) -> None:
+        """Note how many rows of other regions are here."""
+        self.most_rows = max(self.most_rows, len(self.index) + visitors)
+
+
+def keep(shard: Shard, region: Region) -> None:
+    """Keep the region with the shard."""
+    shard.cache[_REGION] = region
+
+
+def region_of(shard: Shard) -> Region:
+    """Return what the shard knows.
+
+    Raises
+    ------
+    CacheLost
+        When the shard was built again since.
+    """
+    try:
+        region: Region = shard.cache[_REGION]
+    except KeyError:
+        raise CacheLost from None
+    return region
+
+
+def rows_of(shard: Shard) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
+    """Return all rows of a shard, (n, d), and their weights; copied only where they lie apart."""
+    if len(shard.x) == shard.n_rows:
+        return shard.x, shard.weight
+    blocks = list(shard.map_blocks(Env(), lambda block: (block.x, block.weight)))
+    weights = [weight for _, weight in blocks if weight is not None]
+    return np.concatenate([x for x, _ in blocks]), np.concatenate(weights) if weights else None
+
+
+def together(pieces: Sequence[Piece]) -> tuple[NDArray[Any], ...] | None:
+    """Return the pieces as one, in their order; None where nobody came."""
+    came = [piece for piece in pieces if piece is not None]
+    if not sum(len(piece[0]) for piece in came):
+        return None
+    return tuple(np.concatenate(arrays) for arrays in zip(*came, strict=True))

@@ -1,0 +1,159 @@
+"""Counting, linking and claiming: first inside a region, then with the rows that visit it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends import registry
+from gpuseg.backends.neighbors import NO_CLUSTER
+from gpuseg.backends.reach import Reach
+from gpuseg.engine.density.cuts import within_reach
+from gpuseg.engine.density.region import Piece, Region, region_of, together
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import Env
+
+Choose = Callable[[Region], tuple[NDArray[np.bool_] | None, tuple[NDArray[Any], ...]]]
+"""Returns which rows of a region visit, None for all, and what they bring."""
+
+Joined = NDArray[np.int64]
+"""Pairs of groups that belong together, (m, 2)."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """Who visits whom, once.
+
+    Attributes
+    ----------
+    visits : sequence of sequences of int
+        visits[i] are the regions whose rows visit region i.
+    boxes : sequence of float64 (2, d)
+        Corners of each region.
+    reach : Reach
+    """
+
+    visits: Sequence[Sequence[int]]
+    boxes: Sequence[NDArray[np.float64]]
+    reach: Reach
+
+
+def send(shard: Shard, env: Env, n_pieces: int, choose: Choose, turn: Round) -> list[Piece]:
+    """Send rows to the regions that they visit, those within reach of their boxes."""
+    own = region_of(shard)
+    rows, arrays = choose(own)
+    pieces: list[Piece] = []
+    for j in range(n_pieces):
+        if own.number not in turn.visits[j]:
+            pieces.append(None)
+            continue
+        near = within_reach(own.points, turn.boxes[j], turn.reach)
+        near = near if rows is None else near & rows
+        pieces.append(tuple(array[near] for array in arrays))
+    return pieces
+
+
+def rows_and_weights(own: Region) -> tuple[None, tuple[NDArray[Any], ...]]:
+    """Choose all rows: point and weight."""
+    return None, (own.points,) if own.weight is None else (own.points, own.weight)
+
+
+def core_and_groups(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
+    """Choose core rows: point and group."""
+    return own.core, (own.points, own.group)
+
+
+def core_and_clusters(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
+    """Choose core rows: point and cluster."""
+    return own.core, (own.points, own.cluster)
+
+
+def count_own(shard: Shard, env: Env, backend: str, least: int) -> None:
+    """Count the weight of the region's own rows within eps."""
+    own = region_of(shard)
+    own.looked += registry.get_neighbors(backend).count_within(
+        own.layout, own.layout, own.weight, least, own.found, env.map
+    )
+
+
+def count_visitors(
+    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach, least: int
+) -> None:
+    """Count the weight of visitors within eps."""
+    own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
+    if came is None:
+        return
+    own.receive(len(came[0]))
+    visitors = b.lay_out(came[0], reach, env.map)
+    weight = came[1] if len(came) > 1 else None
+    own.looked += b.count_within(own.layout, visitors, weight, least, own.found, env.map)
+
+
+def decide_core(shard: Shard, env: Env, least: int) -> None:
+    """Note who has found enough."""
+    own = region_of(shard)
+    own.core = own.found >= least
+
+
+def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
+    """Link core rows inside the region; return the groups, rising."""
+    own = region_of(shard)
+    lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
+    own.looked += looked
+    own.group = np.full(len(own.index), -1)
+    own.group[own.core] = own.index[lowest[own.core]]
+    return np.unique(own.group[own.core])
+
+
+def link_visitors(
+    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach
+) -> Joined:
+    """Return which of the region's groups belong together with which of the visitors'."""
+    own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
+    if came is None:
+        return np.empty((0, 2), np.int64)
+    points, group = came
+    own.receive(len(points))
+    ours, place = np.unique(own.group[own.core], return_inverse=True)
+    theirs, visiting = np.unique(group, return_inverse=True)
+    here = np.full(len(own.group), -1)
+    here[own.core] = place
+    names = np.concatenate([ours, theirs])
+    visitors = b.lay_out(points, reach, env.map)
+    lowest, looked = b.link_across(
+        own.layout, here, visitors, visiting + len(ours), len(names), env.map
+    )
+    own.looked += looked
+    joined = np.flatnonzero(lowest != np.arange(len(names)))
+    return np.column_stack([names[joined], names[lowest[joined]]])
+
+
+def number(shard: Shard, env: Env, known: NDArray[np.int64], cluster: NDArray[np.int64]) -> None:
+    """Take the clusters of groups; `known` groups are rising."""
+    own = region_of(shard)
+    own.cluster = np.full(len(own.index), NO_CLUSTER)
+    own.cluster[own.core] = cluster[np.searchsorted(known, own.group[own.core])]
+
+
+def claim_own(shard: Shard, env: Env, backend: str) -> None:
+    """Let core rows of the region claim the others."""
+    own = region_of(shard)
+    core = np.where(own.core, own.cluster, NO_CLUSTER)
+    own.looked += registry.get_neighbors(backend).claim(
+        own.layout, ~own.core, own.layout, core, own.cluster, env.map
+    )
+
+
+def claim_visited(
+    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach
+) -> None:
+    """Let visitors claim rows of the region."""
+    own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
+    if came is None:
+        return
+    points, cluster = came
+    own.receive(len(points))
+    visitors = b.lay_out(points, reach, env.map)
+    own.looked += b.claim(own.layout, ~own.core, visitors, cluster, own.cluster, env.map)

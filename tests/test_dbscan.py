@@ -1,0 +1,242 @@
+"""DBSCAN: scikit-learn's labels, row by row, for any backend, sharding and order of rows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn.cluster
+from distributed import Client, LocalCluster
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import make_blobs
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gpuseg import DBSCAN
+from gpuseg.engine.dbscan import fit_dbscan
+from gpuseg.engine.params import DBSCANParams
+from gpuseg.engine.shard import Shard
+from gpuseg.errors import DataError, JobError
+from gpuseg.runtime.executor import InProcess
+
+Array = npt.NDArray[Any]
+
+METRICS = {"euclidean": 0.5, "manhattan": 0.7, "cosine": 0.001, "haversine": 0.03}
+
+
+def blobs(n: int, d: int, metric: str = "euclidean") -> Array:
+    """Return blobs and some noise, float32."""
+    x, _ = make_blobs(n - n // 20, d, centers=6, random_state=n, cluster_std=0.7)
+    noise = np.random.default_rng(n).uniform(-12, 12, (n // 20, d))
+    x = np.random.default_rng(1).permutation(np.concatenate([x, noise]))
+    return (x / 14 if metric == "haversine" else x).astype(np.float32)
+
+
+def sklearn_labels(x: Array, weight: Array | None = None, **params: Any) -> Array:
+    algorithm = "brute" if params.get("metric") == "cosine" else "ball_tree"
+    model = sklearn.cluster.DBSCAN(**params, algorithm=algorithm)
+    found: Array = model.fit(x.astype(np.float64), sample_weight=weight).labels_
+    return found
+
+
+def sharded(
+    x: Array, params: DBSCANParams, shards: int, weight: Array | None = None, backend: str = "numba"
+) -> tuple[Array, Array, Array]:
+    """Return labels, distances and core flags of a fit over some shards."""
+    bounds = np.linspace(0, len(x), shards + 1).astype(int)
+    placed = [
+        Shard(x[a:b], None if weight is None else weight[a:b], first_row=int(a))
+        for a, b in pairwise(bounds)
+    ]
+    executor = InProcess(2)
+    executor.place(lambda own, env: own, placed)
+    fit = fit_dbscan(executor, params, backend)
+    labels = np.concatenate([own.labels for own in placed])
+    assert fit.sizes.tolist() == np.bincount(labels[labels >= 0], minlength=fit.n_clusters).tolist()
+    assert (fit.n_rows, fit.n_noise) == (len(x), (labels < 0).sum())
+    distances = np.concatenate([own.distance for own in placed])
+    return labels, distances, np.concatenate([own.core for own in placed])
+
+
+@st.composite
+def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
+    """Draw rows, weights and parameters."""
+    n, d = draw(st.sampled_from([1, 2, 5, 31, 63, 64, 65, 130, 300])), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(["normal", "grid", "duplicates", "far away", "one place"]))
+    x = rng.normal(size=(n, d))
+    if kind == "grid":  # many distances are exactly eps
+        x = rng.integers(0, draw(st.integers(2, 6)), (n, d)) * 1.0
+    if kind == "duplicates":
+        x = rng.choice(x[: max(1, n // 5)], n)
+    if kind == "far away":
+        x = 1000 + rng.choice([0.001, 1.0], (n, 1)) * x
+    if kind == "one place":
+        x = np.ones((n, d))
+    x = x.astype(np.float32) if draw(st.booleans()) else x
+    weight = (
+        rng.integers(0, 4, n) * draw(st.sampled_from([0.25, 1.0])) if draw(st.booleans()) else None
+    )
+    if weight is not None:
+        weight[0] = 1  # scikit-learn wants one that is not 0
+    metric = draw(st.sampled_from(["euclidean", "manhattan"]))
+    eps = draw(st.sampled_from([0.01, 0.5, 1.0, float(np.sqrt(2)), 2.0, 3.0, 100.0]))
+    return x, weight, {"eps": eps, "min_samples": draw(st.integers(1, 20)), "metric": metric}
+
+
+@settings(max_examples=500, derandomize=True, deadline=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(cases())
+def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any]]) -> None:
+    x, weight, params = case
+    found = DBSCAN(**params, backend="numba", n_threads=1).fit(x, sample_weight=weight)
+    model = sklearn.cluster.DBSCAN(**params, algorithm="kd_tree")
+    expected = model.fit(x.astype(np.float64), sample_weight=weight)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    np.testing.assert_array_equal(found.core_sample_indices_, expected.core_sample_indices_)
+    assert found.components_.dtype == x.dtype
+    np.testing.assert_array_equal(found.components_, expected.components_)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(cases(), st.sampled_from([2, 3, 5]))
+def test_any_sharding_and_the_specification_agree(
+    case: tuple[Array, Array | None, dict[str, Any]], shards: int
+) -> None:
+    x, weight, options = case
+    params = DBSCANParams(**options)
+    expected = sharded(x, params, 1, weight, "numpy")
+    for own in (sharded(x, params, 1, weight), sharded(x, params, shards, weight)):
+        for array, other in zip(own, expected, strict=True):
+            assert array.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric(metric: str) -> None:
+    x = blobs(3000, 2, metric)
+    params = {"eps": METRICS[metric], "min_samples": 8, "metric": metric}
+    model = DBSCAN(**params).fit(x)
+    np.testing.assert_array_equal(model.labels_, sklearn_labels(x, **params))
+    assert model.n_clusters_ > 1
+    assert 0 < model.noise_share_ == (model.labels_ < 0).mean() < 0.5
+    others = sharded(x, DBSCANParams(**params), 4)
+    np.testing.assert_array_equal(others[0], model.labels_)
+    assert others[1].tobytes() == model.distances_.tobytes()
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_distances_are_to_the_nearest_core_row(shards: int) -> None:
+    x = blobs(800, 3)
+    labels, distances, core = sharded(x, DBSCANParams(eps=0.6, min_samples=6), shards)
+    wide = x.astype(np.float64)
+    nearest = np.sqrt(((wide[:, None] - wide[core]) ** 2).sum(axis=2)).min(axis=1)
+    np.testing.assert_allclose(distances, nearest, rtol=1e-6)
+    assert not distances[core].any()
+    assert ((labels >= 0) == (distances <= np.float32(0.6))).all()
+    none = sharded(x, DBSCANParams(eps=1e-6, min_samples=6), shards)
+    assert (none[0] == -1).all()
+    assert np.isinf(none[1]).all()
+
+
+def test_order_of_rows_only_renumbers() -> None:
+    x = blobs(2000, 2)
+    order = np.random.default_rng(3).permutation(len(x))
+    straight, shuffled = DBSCAN(min_samples=8).fit(x), DBSCAN(min_samples=8).fit(x[order])
+    core = straight.core_sample_indices_
+    np.testing.assert_array_equal(np.sort(order[shuffled.core_sample_indices_]), core)
+    back = np.empty(len(x), int)
+    back[order] = shuffled.labels_
+    pairs = np.unique(np.column_stack([straight.labels_[core], back[core]]), axis=0)
+    assert len(pairs) == straight.n_clusters_ == shuffled.n_clusters_
+    np.testing.assert_array_equal(straight.labels_ < 0, back < 0)
+
+
+def test_the_same_on_dask_workers() -> None:
+    x = blobs(6000, 3)
+    here = DBSCAN(min_samples=8).fit(x)
+    weights = np.arange(6000) % 3 * 1.0
+    weighed = DBSCAN(min_samples=8).fit(x, sample_weight=weights)
+    for workers in (1, 2, 4):
+        with (
+            LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            rows = da.from_array(x, chunks=(700, 3))
+            there = DBSCAN(min_samples=8).fit(rows, client=client)
+            assert there.labels_.tobytes() == here.labels_.tobytes()
+            assert there.distances_.tobytes() == here.distances_.tobytes()
+            np.testing.assert_array_equal(there.components_, here.components_)
+            np.testing.assert_array_equal(there.predict(rows).compute(), here.predict(x))
+            heavy = da.from_array(weights, chunks=700)
+            own = DBSCAN(min_samples=8).fit(rows, sample_weight=heavy, client=client)
+            np.testing.assert_array_equal(own.labels_, weighed.labels_)
+
+
+def test_predict_takes_the_nearest_core_row() -> None:
+    x = np.array([[0], [1], [2], [10], [11], [12], [50]], np.float32)
+    model = DBSCAN(eps=1.0, min_samples=2).fit(x)
+    assert model.labels_.tolist() == [0, 0, 0, 1, 1, 1, -1]
+    new = np.array([[-1], [-1.01], [3], [6], [9], [12.5], [50]], np.float32)
+    assert model.predict(new).tolist() == [0, -1, 0, -1, 1, 1, -1]
+    assert model.predict(new.astype(np.float64)).tolist() == [0, -1, 0, -1, 1, 1, -1]
+    nobody = DBSCAN(eps=0.1, min_samples=2).fit(x)
+    assert nobody.predict(new).tolist() == [-1] * 7
+    assert nobody.components_.shape == (0, 1)
+
+
+def test_frames_and_other_numbers() -> None:
+    x = blobs(900, 2)
+    labels = DBSCAN(min_samples=6).fit(x).labels_
+    wide = x.astype(np.float64)
+    for same in (
+        wide, pd.DataFrame(wide, columns=["a", "b"]), pl.DataFrame(wide, ["a", "b"]),
+        wide.tolist(), np.asfortranarray(x),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(DBSCAN(min_samples=6).fit(same).labels_, labels)
+    grid = np.argwhere(np.ones((9, 9), int))
+    assert DBSCAN(eps=1, min_samples=np.int64(5)).fit(grid).n_clusters_ == 1
+    assert DBSCAN(eps=1, min_samples=5).fit_predict(grid).sum() == -4  # the corners
+
+
+@pytest.mark.parametrize(("params", "message"), [
+    ({"eps": 0}, r"eps = 0.0: must be greater than 0"),
+    ({"eps": -1.0}, r"eps = -1.0: must be greater than 0"),
+    ({"eps": float("nan")}, r"eps = nan: must be"),
+    ({"eps": "auto"}, r"eps = 'auto': must be"),
+    ({"min_samples": 0}, r"min_samples = 0: must be greater than or equal to 1"),
+    ({"min_samples": 2.5}, r"min_samples = 2.5: must be"),
+    ({"metric": "chebyshev"}, r"metric = 'chebyshev': must be .*'manhattan'"),
+    ({"backend": "cpu"}, r"backend = 'cpu': must be one of"),
+    ({"n_threads": 0}, r"n_threads = 0: must be None or an int >= 1"),
+], ids=str)  # fmt: skip
+def test_bad_parameters(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(JobError, match=message):
+        DBSCAN(**params).fit(blobs(50, 2))
+
+
+def test_bad_rows() -> None:
+    x = blobs(50, 2)
+    with pytest.raises(DataError, match="takes two columns, latitude and longitude in radians"):
+        DBSCAN(metric="haversine").fit(blobs(50, 3))
+    with pytest.raises(DataError, match=r"row \d+ has l.* must be in radians"):
+        DBSCAN(metric="haversine").fit(x)
+    x[7] = 0
+    with pytest.raises(DataError, match="row 7 is zeros alone, which has no direction"):
+        DBSCAN(metric="cosine").fit(x)
+    x[9, 1] = np.nan
+    with pytest.raises(DataError, match=r"1 rows with NaN.* first row 9"):
+        DBSCAN().fit(x)
+    with pytest.raises(DataError, match=r"sample_weight\[1\] = -1.0"):
+        DBSCAN().fit(blobs(3, 2), sample_weight=[1, -1, 1])
+
+
+@parametrize_with_checks([DBSCAN(n_threads=1)])
+def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
