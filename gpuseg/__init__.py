@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuseg.data.synth import write_customers as write_customers
+    from gpuseg.engine.eps_profile import EpsProfile as EpsProfile
     from gpuseg.errors import DataError as DataError
     from gpuseg.errors import GpusegError as GpusegError
     from gpuseg.errors import JobError as JobError
     from gpuseg.errors import ResourceError as ResourceError
     from gpuseg.estimators.dbscan import DBSCAN as DBSCAN
+    from gpuseg.estimators.eps import eps_profile as eps_profile
     from gpuseg.estimators.kmeans import KMeans as KMeans
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
@@ -24,6 +26,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DBSCAN": "gpuseg.estimators.dbscan",
+    "EpsProfile": "gpuseg.engine.eps_profile",
+    "eps_profile": "gpuseg.estimators.eps",
     "KMeans": "gpuseg.estimators.kmeans",
     "KMeansSweep": "gpuseg.estimators.sweep",
     "kmeans_sweep": "gpuseg.estimators.sweep",

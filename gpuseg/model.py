@@ -1,7 +1,7 @@
 """A fitted segmentation as a value: saved as JSON and safetensors, loaded, applied to new rows."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,28 @@ from gpuseg.backends.base import TRANSFORMS, Centers, Preparation
 from gpuseg.errors import DataError
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The way back from scaled units to those of the input.
+
+    Attributes
+    ----------
+    preparation : Preparation
+    """
+
+    preparation: Preparation
+
+    def to_input_units(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo scale and transform."""
+        return self.untransformed(scaled * self.preparation.scale + self.preparation.shift)
+
+    def untransformed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo the transform."""
+        p = self.preparation
+        logged = p.transform == TRANSFORMS.index("log1p")
+        return np.where(logged, np.expm1(np.where(logged, values, 0.0)), values)
 
 
 @dataclass(frozen=True)
@@ -37,19 +59,14 @@ class Model:
     centers: Centers
 
     @property
+    def n_clusters(self) -> int:
+        """Number of centres, int."""
+        return len(self.centers.values)
+
+    @property
     def cluster_centers_(self) -> NDArray[np.float64]:
         """Centres in the units of the input, float64 (k, d)."""
-        return self.to_input_units(self.centers.values)
-
-    def to_input_units(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo scale and transform."""
-        return self.untransformed(scaled * self.preparation.scale + self.preparation.shift)
-
-    def untransformed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo the transform."""
-        p = self.preparation
-        logged = p.transform == TRANSFORMS.index("log1p")
-        return np.where(logged, np.expm1(np.where(logged, values, 0.0)), values)
+        return Scale(self.preparation).to_input_units(self.centers.values)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the segment of each row of raw features, int32 (n,).
@@ -66,35 +83,8 @@ class Model:
             For another number of columns, or values that are missing and were not at fit,
             infinite, or outside a transform's domain.
         """
-        if hasattr(X, "columns"):
-            lacking = [name for name in self.features if name not in X.columns]
-            if lacking:
-                raise DataError(
-                    f"X has no column {lacking[0]!r}: must have {', '.join(self.features)}"
-                )
-            frame: Any = X
-            X = frame[list(self.features)]
-        try:
-            with np.errstate(over="ignore"):
-                x = np.array(X, dtype=np.float32, order="C")
-        except (ValueError, TypeError) as error:
-            raise DataError(f"X must hold numbers: {error}") from None
-        if x.ndim != 2:
-            raise DataError(f"X has shape {x.shape}: must be rows of features, as in [[1.0, 2.0]]")
-        if x.shape[1] != len(self.features):
-            raise DataError(
-                f"X has {x.shape[1]} columns: must have {len(self.features)}, in this order: "
-                f"{', '.join(self.features)}"
-            )
-        backend = registry.get(registry.choose("auto").name)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            backend.prepare(x, self.preparation)
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
-        if bad.size:
-            raise DataError(
-                f"X has {bad.size} rows with missing, infinite or out-of-domain values, first row "
-                f"{bad[0]}; mend them, or fit with prepare.missing = 'mean' or 'median'"
-            )
+        name = registry.choose("auto").name
+        x, backend = prepared_rows(X, self.features, self.preparation, name), registry.get(name)
         labels: NDArray[np.int32] = backend.nearest(x, backend.pack(self.centers))[0]
         return labels
 
@@ -122,14 +112,8 @@ class Model:
         return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
 
     @classmethod
-    def from_files(cls, read: Callable[[str], bytes]) -> "Model":
-        """Build the model from what `files` returned, by way of a function that reads a name."""
-        description: Mapping[str, Any] = json.loads(read("model.json"))
-        if description.get("format") != FORMAT:
-            raise DataError(
-                f"model.json: format {description.get('format')!r}: this version of gpuseg reads "
-                f"format {FORMAT}; read it with the version that wrote it"
-            )
+    def from_files(cls, description: Mapping[str, Any], read: Callable[[str], bytes]) -> "Model":
+        """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
         codes = np.array([TRANSFORMS.index(name) for name in description["transform"]], np.int64)
         unit = description.get("metric") == "cosine"
@@ -138,8 +122,45 @@ class Model:
         return cls(tuple(description["features"]), preparation, centers)
 
 
-def load_model(path: str | Path) -> Model:
+def prepared_rows(
+    X: ArrayLike, features: Sequence[str], preparation: Preparation, backend: str
+) -> NDArray[np.float32]:
+    """Return raw rows as they are clustered, float32 (n, d); see `Model.predict`."""
+    if hasattr(X, "columns"):
+        lacking = [name for name in features if name not in X.columns]
+        if lacking:
+            raise DataError(f"X has no column {lacking[0]!r}: must have {', '.join(features)}")
+        frame: Any = X
+        X = frame[list(features)]
+    try:
+        with np.errstate(over="ignore"):
+            x = np.array(X, dtype=np.float32, order="C")
+    except (ValueError, TypeError) as error:
+        raise DataError(f"X must hold numbers: {error}") from None
+    if x.ndim != 2:
+        raise DataError(f"X has shape {x.shape}: must be rows of features, as in [[1.0, 2.0]]")
+    if x.shape[1] != len(features):
+        raise DataError(
+            f"X has {x.shape[1]} columns: must have {len(features)}, in this order: "
+            f"{', '.join(features)}"
+        )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        registry.get(backend).prepare(x, preparation)
+    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"X has {bad.size} rows with missing, infinite or out-of-domain values, first row "
+            f"{bad[0]}; mend them, or fit with prepare.missing = 'mean' or 'median'"
+        )
+    return x
+
+
+def load_model(path: str | Path) -> Any:
     """Load the model of an output folder, or of its ``_model`` folder, from a local path.
+
+    Returns
+    -------
+    Model or DBSCANModel
 
     Raises
     ------
@@ -149,7 +170,7 @@ def load_model(path: str | Path) -> Model:
     folder = Path(path)
     folder = folder / "_model" if (folder / "_model").is_dir() else folder
     try:
-        return Model.from_files(lambda name: (folder / name).read_bytes())
+        return _from_files(lambda name: (folder / name).read_bytes())
     except OSError as error:
         raise DataError(
             f"{path}: no model there ({error.filename}: {error.strerror}); give the output folder "
@@ -161,3 +182,18 @@ def load_model(path: str | Path) -> Model:
         raise DataError(
             f"{folder}: model.json or model.safetensors is damaged ({error}); run the job again"
         ) from None
+
+
+def _from_files(read: Callable[[str], bytes]) -> Any:
+    """Build the model from what `files` returned, by way of a function that reads a name."""
+    description: Mapping[str, Any] = json.loads(read("model.json"))
+    if description.get("format") != FORMAT:
+        raise DataError(
+            f"model.json: format {description.get('format')!r}: this version of gpuseg reads "
+            f"format {FORMAT}; read it with the version that wrote it"
+        )
+    if description["algorithm"] == "dbscan":
+        from gpuseg.dbscan_model import DBSCANModel
+
+        return DBSCANModel.from_files(description, read)
+    return Model.from_files(description, read)

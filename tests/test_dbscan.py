@@ -16,9 +16,10 @@ from distributed import Client, LocalCluster
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import make_blobs
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gpuseg import DBSCAN
+from gpuseg import DBSCAN, eps_profile
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
@@ -205,6 +206,34 @@ def test_frames_and_other_numbers() -> None:
     assert DBSCAN(eps=1, min_samples=5).fit_predict(grid).sum() == -4  # the corners
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_eps_profile_is_exact(metric: str) -> None:
+    x = blobs(5000, 2, metric)
+    profile = eps_profile(x, 8, metric=metric)
+    assert 1800 < len(profile.distances) < 2300
+    near = NearestNeighbors(
+        n_neighbors=8, metric=metric, algorithm="brute" if metric == "cosine" else "auto"
+    ).fit(x.astype(np.float64))
+    everyone = np.sort(near.kneighbors(x.astype(np.float64))[0][:, -1])
+    places = np.searchsorted(everyone, profile.distances)
+    for i, distance in zip(places, profile.distances, strict=True):
+        beside = everyone[max(i - 1, 0) : i + 1]
+        assert np.isclose(beside, distance, rtol=1e-6, atol=1e-12).any()
+    for choice in profile.choices:
+        fit = DBSCAN(choice.eps, min_samples=8, metric=metric).fit(x)
+        assert fit.noise_share_ == pytest.approx(choice.noise_share, abs=4 * choice.noise_error)
+        core = len(fit.core_sample_indices_) / len(x)
+        assert core == pytest.approx(choice.core_share, abs=0.05)
+    assert profile.eps in [choice.eps for choice in profile.choices]
+
+
+def test_eps_profile_of_a_few_rows_and_of_one_place() -> None:
+    with pytest.raises(DataError, match="3 rows, and min_samples = 5: no row can be core"):
+        eps_profile(blobs(40, 2)[:3])
+    with pytest.raises(DataError, match="at the very same place"):
+        eps_profile(np.ones((50, 2)))
+
+
 @pytest.mark.parametrize(("params", "message"), [
     ({"eps": 0}, r"eps = 0.0: must be greater than 0"),
     ({"eps": -1.0}, r"eps = -1.0: must be greater than 0"),
@@ -237,6 +266,13 @@ def test_bad_rows() -> None:
         DBSCAN().fit(blobs(3, 2), sample_weight=[1, -1, 1])
 
 
-@parametrize_with_checks([DBSCAN(n_threads=1)])
+EXPECTED_FAILURES = {
+    "check_dtype_object": "object arrays are refused: an object a value is slow, and hides text"
+}
+
+
+@parametrize_with_checks(
+    [DBSCAN(n_threads=1)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
+)
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)

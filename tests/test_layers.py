@@ -13,11 +13,21 @@ PACKAGE = Path(__file__).parent.parent / "gpuseg"
 FLOORS = {
     "cli": {"jobs", "insight", "data", "runtime", "model", "errors"},
     "jobs": {
-        *("estimators", "engine", "backends", "data", "insight", "model", "runtime"),
+        *(
+            "dbscan_model",
+            "estimators",
+            "engine",
+            "backends",
+            "data",
+            "insight",
+            "model",
+            "runtime",
+        ),
         *("errors", "validation"),
     },
     "estimators": {"engine", "backends", "runtime", "errors", "validation"},
-    "model": {"backends", "errors"},
+    "dbscan_model": {"backends", "data", "engine", "model", "runtime"},
+    "model": {"backends", "dbscan_model", "errors"},
     "data": {"engine", "runtime", "errors", "validation"},
     "engine": {"backends", "runtime", "errors"},
     "insight": set[str](),
@@ -47,7 +57,7 @@ HOMES = {
     "llvmlite": {f"backends/numba_/{name}.py" for name in ("bits", "simd", "transpose", "wide")},
     "fsspec": {"data/storage.py"},
     "typer": {"cli.py"},
-    "safetensors": {"model.py"},
+    "safetensors": {"dbscan_model.py", "model.py"},
 }
 """Heavy or optional packages, and the only files that may import them."""
 

@@ -34,7 +34,7 @@ from gpuseg.engine.density.cuts import Cut, cut, rounds_of
 from gpuseg.engine.density.visits import Choose, Round
 from gpuseg.engine.metrics import limit_of, power
 from gpuseg.engine.params import DBSCANParams
-from gpuseg.errors import ResourceError
+from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.executor import CacheLost, Executor
 
 _TRIES = 3
@@ -131,6 +131,8 @@ class _Run:
         self.note("measure")
         found = self.executor.run(settle.measure, self.params.metric)
         self.n_rows = sum(own.n_rows for own in found)
+        if not any(own.weight for own in found):
+            raise DataError("all weights are zero; at least one row needs a positive weight")
         low, high = (np.min([own.low for own in found], axis=0),
                      np.max([own.high for own in found], axis=0))  # fmt: skip
         limit = limit_of(self.params.eps, self.params.metric)

@@ -193,6 +193,18 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("Converged", "yes" if result["converged"] else _unconverged(result)))
     if "inertia" in result:
         facts.append(("Inertia", fmt.number(result["inertia"])))
+    if "eps" in result:
+        facts.append(
+            (
+                "Neighbours",
+                f"{result['metric']} distance up to {result['eps']:.6g} in "
+                f"scaled units; core rows have at least {result['min_samples']}",
+            )
+        )
+        if result["eps_choices"]:
+            facts.append(("Choice of eps", result["eps_why"]))
+        kinds = [f"{fmt.count(result[kind])} {kind}" for kind in ("core", "border", "noise")]
+        facts.append(("Rows by kind", ", ".join(kinds)))
     if manifest.get("sweep"):
         facts.append(("Sweep", _sweep(manifest)))
     prepare = manifest["job"]["prepare"]

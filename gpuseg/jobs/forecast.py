@@ -13,7 +13,7 @@ from gpuseg.data.output import check_free
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.engine.preparation import Recipe
 from gpuseg.errors import JobError, ResourceError
-from gpuseg.jobs.spec import JobSpec, RuntimeSpec
+from gpuseg.jobs.spec import JobSpec, RuntimeSpec, SegmentSpec
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.validation import nearest_known
 
@@ -28,6 +28,9 @@ _ID_BYTES = 24
 
 _RESULT_BYTES = 8
 """Of each row: int32 label and float32 distance; before that, what a run remembers of it."""
+
+_DENSITY_BYTES = 120
+"""Of each row while DBSCAN runs: places, counts, sets, clusters, sizes of differences."""
 
 _MOST_ID_TURNS = 16
 
@@ -120,11 +123,21 @@ def forecast(spec: JobSpec) -> Forecast:
         spec.prepare.missing,
         _transforms(spec, dataset),
         spec.prepare.scale,
-        spec.segment.metric == "cosine",
+        spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine",
     )
-    spec.segment.models()[0].check_init(len(dataset.features))
+    if isinstance(spec.segment, SegmentSpec):
+        spec.segment.models()[0].check_init(len(dataset.features))
+    elif spec.segment.metric == "haversine" and len(dataset.features) != 2:
+        raise JobError(
+            f"segment.metric = 'haversine' takes two features, latitude and longitude in radians, "
+            f"and there are {len(dataset.features)}: name the two in input.features"
+        )
     cluster = _cluster(spec.runtime)
-    memory = plan_memory(dataset, cluster, cluster.workers) if cluster.is_ours else None
+    memory = (
+        plan_memory(dataset, cluster, cluster.workers, spec.segment.algorithm)
+        if cluster.is_ours
+        else None
+    )
     target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(storage, target)
     with reaching("output.path", target.url):
@@ -181,8 +194,10 @@ def _refuse_overlap(source: Storage, target: Storage) -> None:
         )
 
 
-def plan_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> MemoryPlan:
+def plan_memory(dataset: Dataset, cluster: ClusterSpec, workers: int, algorithm: str) -> MemoryPlan:
     """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
+
+    DBSCAN keeps all rows in memory, and again in the order of their tiles.
 
     Raises
     ------
@@ -194,11 +209,21 @@ def plan_memory(dataset: Dataset, cluster: ClusterSpec, workers: int) -> MemoryP
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
     columns = len(dataset.features) + (2 if dataset.weight else 0)
     resident = fixed + rows * (4 * columns + _RESULT_BYTES)
+    if algorithm == "dbscan":
+        copies = 1 if workers == 1 else 3  # tiles; with several workers also regions and visitors
+        resident += rows * (4 * columns * copies + _DENSITY_BYTES)
     ids = rows * _ID_BYTES if dataset.id else 0
     if resident + ids <= limit:
         why = f"{_size(resident + ids)} a worker, within {whose}"
         spare = min(limit - resident, resident)
         return MemoryPlan("resident", why, resident + ids, spare, 1)
+    if algorithm == "dbscan":
+        enough = -(-(resident + ids - fixed) * workers // max(limit - fixed, 1))
+        raise ResourceError(
+            f"{whose} a worker: DBSCAN keeps all rows in memory, and the largest of {workers} "
+            f"shards needs about {_size(resident + ids)}; use about {enough} workers "
+            "(runtime.n_workers) on machines of their own, or a higher limit"
+        )
     groups = cluster.threads * dataset.largest_group_bytes
     streamed = fixed + groups + rows * (_RESULT_BYTES + 1)
     turns = -(-ids // max(limit - streamed, 1)) if ids else 1

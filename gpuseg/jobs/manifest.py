@@ -13,12 +13,12 @@ from gpuseg import __version__
 from gpuseg.backends.base import TRANSFORMS
 from gpuseg.backends.cuda import device
 from gpuseg.data.writer import Part
-from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.engine.preparation import Prepared
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
+from gpuseg.jobs.outcome import Outcome
 from gpuseg.jobs.spec import JobSpec
-from gpuseg.model import Model
+from gpuseg.model import Scale
 
 FORMAT = 1
 
@@ -30,17 +30,16 @@ class Facts:
     spec: JobSpec
     plan: Forecast
     prepared: Prepared
-    fits: Sequence[KMeansFit]
-    model: Model
+    outcome: Outcome
     parts: Sequence[Part]
     digest: int
     executor: Mapping[str, Any]
     warnings: Sequence[str]
 
     @property
-    def fit(self) -> KMeansFit:
-        """The fit whose segments were written."""
-        return self.fits[-1]
+    def scale(self) -> Scale:
+        """From scaled units to those of the input."""
+        return Scale(self.prepared.preparation)
 
 
 def build(
@@ -48,7 +47,7 @@ def build(
 ) -> dict[str, Any]:
     """Return the manifest; all values are JSON's own."""
     job = facts.plan.describe(facts.spec)["job"]
-    fit, choice = facts.fit, facts.plan.choice
+    choice = facts.plan.choice
     return {
         "format": FORMAT,
         "gpuseg": __version__,
@@ -63,15 +62,8 @@ def build(
             "python": platform.python_version(),
             **versions(),
         },
-        "result": {
-            "algorithm": facts.spec.segment.algorithm,
-            "metric": facts.spec.segment.metric,
-            "n_clusters": len(fit.sizes),
-            "n_iter": fit.n_iter,
-            "converged": fit.converged,
-            "inertia": fit.inertia,
-        },
-        "sweep": _sweep(facts),
+        "result": dict(facts.outcome.result),
+        "sweep": [dict(line) for line in facts.outcome.sweep],
         "seconds": rounded(seconds),
         "features": _features(facts),
         "segments": _segments(facts),
@@ -90,23 +82,6 @@ def _devices(facts: Facts) -> list[str]:
     return [
         *(f"cpu: {machine}, {each}" for machine in own["machines"]),
         *(f"gpu: {g}" for g in gpus),
-    ]
-
-
-def _sweep(facts: Facts) -> list[dict[str, Any]]:
-    """Return a line for each number of clusters, where there are several."""
-    if len(facts.fits) == 1:
-        return []
-    return [
-        {
-            "n_clusters": len(fit.sizes),
-            "inertia": fit.inertia,
-            "n_iter": fit.n_iter,
-            "converged": fit.converged,
-            "smallest": int(fit.sizes.min()),
-            "thread_seconds": round(fit.seconds, 3),
-        }
-        for fit in facts.fits
     ]
 
 
@@ -139,10 +114,10 @@ def _content_hash(facts: Facts) -> str:
 
 
 def _features(facts: Facts) -> dict[str, Any]:
-    prepared, model = facts.prepared, facts.model
+    prepared, scale = facts.prepared, facts.scale
     p, raw = prepared.preparation, prepared.raw
-    mean = model.to_input_units((prepared.mean - p.shift) / p.scale)
-    low, high = model.untransformed(np.array([raw.minimum, raw.maximum]))
+    mean = scale.to_input_units((prepared.mean - p.shift) / p.scale)
+    low, high = scale.untransformed(np.array([raw.minimum, raw.maximum]))
     return {
         name: {
             "mean": float(mean[f]),
@@ -155,27 +130,28 @@ def _features(facts: Facts) -> dict[str, Any]:
             "shift": float(p.shift[f]),
             "scale": float(p.scale[f]),
         }
-        for f, name in enumerate(model.features)
+        for f, name in enumerate(facts.plan.dataset.features)
     }
 
 
 def _segments(facts: Facts) -> list[dict[str, Any]]:
-    prepared, model, fit = facts.prepared, facts.model, facts.fit
-    low, high = model.untransformed(np.array([prepared.raw.minimum, prepared.raw.maximum]))
-    p, centers = prepared.preparation, model.cluster_centers_
+    prepared, scale, outcome = facts.prepared, facts.scale, facts.outcome
+    names = facts.plan.dataset.features
+    low, high = scale.untransformed(np.array([prepared.raw.minimum, prepared.raw.maximum]))
+    p, centers = prepared.preparation, scale.to_input_units(outcome.centers)
     if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
         centers = np.clip(centers, low, high)
     scaled_mean = (prepared.mean - p.shift) / p.scale
     scaled_std = np.where(prepared.std > 0, prepared.std, 1.0) / p.scale
-    deviation = (model.centers.values - scaled_mean) / scaled_std
-    total = int(fit.sizes.sum())
+    deviation = (outcome.centers - scaled_mean) / scaled_std
+    total = int(outcome.sizes.sum())
     return [
         {
-            "segment": k,
-            "size": int(fit.sizes[k]),
-            "share": float(fit.sizes[k] / total),
-            "center": dict(zip(model.features, centers[k].tolist(), strict=True)),
-            "deviation": dict(zip(model.features, deviation[k].tolist(), strict=True)),
+            "segment": segment,
+            "size": int(outcome.sizes[i]),
+            "share": float(outcome.sizes[i] / total),
+            "center": dict(zip(names, centers[i].tolist(), strict=True)),
+            "deviation": dict(zip(names, deviation[i].tolist(), strict=True)),
         }
-        for k in range(len(centers))
+        for i, segment in enumerate(outcome.segments)
     ]

@@ -28,16 +28,19 @@ from gpuseg.data.shards import load_shard
 from gpuseg.data.storage import reaching
 from gpuseg.data.stream import open_stream
 from gpuseg.data.writer import Part, write_parts
+from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.engine import columns, passes
-from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
+from gpuseg.engine.kmeans import sweep_kmeans
 from gpuseg.engine.lloyd import OnIteration
 from gpuseg.engine.measure import measured_as_prepared
 from gpuseg.engine.preparation import Prepared, fit_preparation
-from gpuseg.errors import DataError, ResourceError
+from gpuseg.errors import ResourceError
 from gpuseg.insight.report import render_report
 from gpuseg.jobs import manifest as manifests
+from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
-from gpuseg.jobs.spec import JobSpec, load_job
+from gpuseg.jobs.outcome import Outcome, of_kmeans
+from gpuseg.jobs.spec import DBSCANSpec, JobSpec, load_job
 from gpuseg.model import Model
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
@@ -67,8 +70,8 @@ class RunResult:
 
     path: str
     manifest: dict[str, Any]
-    model: Model
-    models: list[Model]
+    model: Model | DBSCANModel
+    models: Sequence[Model | DBSCANModel]
 
 
 def run(
@@ -130,15 +133,13 @@ class _Run:
                 open_executor(plan.cluster, progress.report, progress.message)
             )
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
-        fits = self._fit(executor, plan, prepared)  # 4
+        outcome = self._fit(executor, plan, prepared, output.staging)  # 4
         parts = self._write(executor, plan.dataset, output.staging)  # 5
-        models = [Model(plan.dataset.features, prepared.preparation, fit.centers) for fit in fits]
         facts = manifests.Facts(
             spec,
             plan,
             prepared,
-            fits,
-            models[-1],
+            outcome,
             parts,
             self.digest,
             {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
@@ -146,8 +147,8 @@ class _Run:
         )
         content = manifests.build(facts, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 6
-            _publish(output, content, models, parts)
-        return RunResult(spec.output.path, content, models[-1], models)
+            _publish(output, content, outcome, parts)
+        return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
 
     def _warn_of_ids(self, dataset: Dataset) -> None:
         """Warn of default features that are named like ids: their values mean nothing."""
@@ -162,7 +163,8 @@ class _Run:
     def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
         dataset, drop = plan.dataset, plan.recipe.missing == "drop"
         workers = len(executor.workers())
-        self.memory = plan_memory(dataset, plan.cluster, workers)
+        algorithm = self.spec.segment.algorithm
+        self.memory = plan_memory(dataset, plan.cluster, workers, algorithm)
         if self.memory.mode == "streamed":
             self.progress.message(
                 f"note: rows are streamed from Parquet in every pass: {self.memory.why}"
@@ -194,28 +196,26 @@ class _Run:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
         return prepared
 
-    def _fit(self, executor: Executor, plan: Forecast, prepared: Prepared) -> list[KMeansFit]:
+    def _fit(
+        self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging
+    ) -> Outcome:
         rules, backend = self.spec.segment, plan.choice.name
         with self.progress.stage("fit", None, "passes") as stage:
             measured = measured_as_prepared(executor, backend, prepared)
+            if isinstance(rules, DBSCANSpec):
+                return run_dbscan(
+                    executor, rules, backend, plan.dataset.features, prepared, measured,
+                    staging, plan.target, stage.note, self._warn,
+                )  # fmt: skip
             fits = sweep_kmeans(
                 executor, rules.models(), backend, _noting(stage), self.memory.spare_bytes, measured
             )
-            for fit in fits:
-                _refuse_few_distinct(fit)
-        for fit in fits:
-            if not fit.converged:
-                whose = f"n_clusters = {len(fit.sizes)}: " if len(fits) > 1 else ""
-                self._warn(
-                    f"{whose}not converged after {fit.n_iter} iterations; raise "
-                    f"segment.max_iter = {rules.max_iter}, or segment.tol = {rules.tol:g}"
-                )
         if len(fits) > 1:
             self.progress.message(
                 f"note: the segments written are those of n_clusters = {len(fits[-1].sizes)}, the "
                 "largest; all models are in _models, their inertia in the manifest"
             )
-        return fits
+        return of_kmeans(fits, rules, plan.dataset.features, prepared, self._warn)
 
     def _write(self, executor: Executor, dataset: Dataset, staging: Staging) -> list[Part]:
         with self.progress.stage("write", dataset.rows):
@@ -261,31 +261,22 @@ def _noting(stage: Stage) -> OnIteration:
     return note
 
 
-def _refuse_few_distinct(fit: KMeansFit) -> None:
-    n_clusters = len(fit.sizes)
-    if fit.n_distinct < n_clusters:
-        raise DataError(
-            f"segment.n_clusters = {n_clusters}, but the data has only {fit.n_distinct} distinct "
-            "rows (of positive weight, after preparation); use n_clusters <= "
-            f"{fit.n_distinct}"
-        )
-
-
 def _publish(
-    output: Output, content: dict[str, Any], models: Sequence[Model], parts: Sequence[Part]
+    output: Output, content: dict[str, Any], outcome: Outcome, parts: Sequence[Part]
 ) -> None:
+    models = outcome.models
     files = {f"_model/{name}": data for name, data in models[-1].files().items()}
     if len(models) > 1:
         for model in models:
             own = model.files().items()
-            files.update(
-                {f"_models/{len(model.centers.values)}/{name}": data for name, data in own}
-            )
+            files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
     files["_report.html"] = render_report(content).encode()
     files[MANIFEST] = as_json(content)
     try:
         for name, data in files.items():
             output.write(name, data)
-        output.publish([part.name for part in parts])
+        output.publish(
+            [*(part.name for part in parts), *(f"_model/{name}" for name in outcome.files)]
+        )
     except OSError as error:
         raise cannot_write(output.staging.storage.url, error) from None

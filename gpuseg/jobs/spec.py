@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.params import DBSCANParams, KMeansParams
 from gpuseg.errors import JobError
 from gpuseg.validation import validated
 
@@ -93,7 +93,7 @@ class SegmentSpec(KMeansParams):
     more are a list.
     """
 
-    algorithm: Literal["kmeans"] = "kmeans"
+    algorithm: Literal["kmeans", "dbscan"] = "kmeans"
     n_clusters: Counts = 8  # type: ignore[assignment]
 
     @model_validator(mode="after")
@@ -114,6 +114,22 @@ class SegmentSpec(KMeansParams):
         """Return the algorithm's parameters for each number of clusters."""
         values = self.model_dump(exclude={"algorithm", "n_clusters"})
         return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
+
+
+class DBSCANSpec(DBSCANParams):
+    """DBSCAN and its parameters, which are the estimator's own.
+
+    `max_pairs` is the work that a job may take: pairs of rows whose distance is computed.
+    """
+
+    algorithm: Literal["dbscan"] = "dbscan"
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"]  # type: ignore[assignment]
+    max_pairs: Annotated[float, Field(gt=0)] = 1e13
+
+    def params(self, eps: float | None = None) -> DBSCANParams:
+        """Return the algorithm's parameters; with another eps where one is given."""
+        values = self.model_dump(exclude={"algorithm", "max_pairs"})
+        return DBSCANParams(**{**values, "eps": eps or values["eps"]})
 
 
 _OURS = ("local", "dask", "cuda")
@@ -167,7 +183,7 @@ class JobSpec(_Section):
 
     input: InputSpec
     prepare: PrepareSpec = PrepareSpec()
-    segment: SegmentSpec = SegmentSpec()
+    segment: SegmentSpec | DBSCANSpec = SegmentSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     output: OutputSpec
 
@@ -178,6 +194,20 @@ class JobSpec(_Section):
             options = job[section]["storage_options"]
             job[section]["storage_options"] = dict.fromkeys(options, "(not shown)")
         return job
+
+
+class _KMeansJob(JobSpec):
+    segment: SegmentSpec = SegmentSpec()
+
+
+class _DBSCANJob(JobSpec):
+    segment: DBSCANSpec
+
+
+def _algorithm(values: Mapping[str, Any]) -> Any:
+    """Return what the job says of its algorithm, before anything is validated."""
+    segment = values.get("segment")
+    return segment.get("algorithm") if isinstance(segment, Mapping) else None
 
 
 def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> JobSpec:
@@ -196,7 +226,8 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     values = dict(job) if isinstance(job, Mapping) else _read_toml(Path(job))
     for text in overrides:
         values = _overridden(values, text)
-    spec = validated(JobSpec, values, "; change it in the job, or with --set {key}=VALUE")
+    model = _DBSCANJob if _algorithm(values) == "dbscan" else _KMeansJob
+    spec: JobSpec = validated(model, values, "; change it in the job, or with --set {key}=VALUE")
     reserved = {"segment", "distance"} & {spec.input.id}
     if reserved:
         raise JobError(

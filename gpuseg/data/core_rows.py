@@ -1,0 +1,45 @@
+"""The core rows of a DBSCAN model: written by the workers that have them, read for scoring."""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gpuseg.data.output import Staging, cannot_write
+from gpuseg.engine.density.region import rows_of
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import Env
+
+_LABEL = "segment"
+
+
+def write_core_rows(shard: Shard, env: Env, staging: Staging, number: int) -> str:
+    """Write the shard's core rows, as they are clustered, and their segments; return the file."""
+    x, _ = rows_of(shard)
+    assert shard.labels is not None
+    assert shard.core is not None
+    name = f"core-{number:05d}.parquet"
+    columns = {f"x{f}": x[shard.core, f] for f in range(x.shape[1])}
+    table = pa.table({_LABEL: shard.labels[shard.core], **columns})
+    try:
+        staging.storage.fs.makedirs(staging.path("_model"), exist_ok=True)
+        with staging.storage.fs.open(staging.path(f"_model/{name}"), "wb") as sink:
+            pq.write_table(table, sink, compression="snappy", write_page_checksum=True)
+    except (OSError, pa.ArrowException) as error:
+        raise cannot_write(staging.path(name), error) from None
+    return name
+
+
+def read_core_rows(
+    read: Callable[[str], bytes], names: Sequence[str]
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """Return the core rows, float32 (m, d), and their segments, int32 (m,), of all files."""
+    tables = [pq.read_table(BytesIO(read(name))) for name in names]
+    table = pa.concat_tables(tables)
+    label = table.column(_LABEL).to_numpy()
+    rows = [table.column(name).to_numpy() for name in table.column_names if name != _LABEL]
+    return np.ascontiguousarray(np.stack(rows, axis=1), np.float32), label.astype(np.int32)

@@ -1,0 +1,103 @@
+"""A fitted DBSCAN as a value: its core rows tell where a new customer belongs."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load, save
+
+from gpuseg.backends import registry
+from gpuseg.backends.base import TRANSFORMS, Preparation
+from gpuseg.data.core_rows import read_core_rows
+from gpuseg.engine.core_rows import CoreRows
+from gpuseg.engine.params import DBSCANParams
+from gpuseg.model import FORMAT, prepared_rows
+from gpuseg.runtime.executor import InProcess
+
+
+@dataclass(frozen=True)
+class DBSCANModel:
+    """Everything that scoring a new customer needs.
+
+    Attributes
+    ----------
+    features : tuple of str
+        In the order of the columns.
+    preparation : Preparation
+        From raw features to scaled ones.
+    params : DBSCANParams
+    core_files : tuple of str
+        Where the core rows are, beside the model.
+    n_clusters : int
+    read : callable
+        Returns what is in a file of the model.
+    """
+
+    features: tuple[str, ...]
+    preparation: Preparation
+    params: DBSCANParams
+    core_files: tuple[str, ...]
+    n_clusters: int
+    read: Callable[[str], bytes]
+
+    @cached_property
+    def core_rows(self) -> CoreRows:
+        """The core rows, in scaled units; read when first asked for."""
+        return CoreRows(*read_core_rows(self.read, self.core_files), self.params)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Return the segment of the nearest core row within eps, or -1, int32 (n,).
+
+        Parameters
+        ----------
+        X : array-like (n, d) or data frame
+            In the units of the input. Columns of a data frame are taken by their names; those
+            of an array must be in the order of `features`.
+
+        Raises
+        ------
+        DataError
+            As `Model.predict`.
+        """
+        backend = registry.choose("auto").name
+        x = prepared_rows(X, self.features, self.preparation, backend)
+        return self.core_rows.assign(x, backend, InProcess().env)[0]
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the saved model by name, but those of the core rows."""
+        p = self.preparation
+        description = {
+            "format": FORMAT,
+            "algorithm": "dbscan",
+            "features": list(self.features),
+            "transform": [TRANSFORMS[code] for code in p.transform.tolist()],
+            **self.params.model_dump(),
+            "n_clusters": self.n_clusters,
+            "core_files": list(self.core_files),
+            "labels": "that of the nearest core row within eps in scaled units, -1 without one",
+        }
+        text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+        tensors = {"fill": p.fill, "shift": p.shift, "scale": p.scale}
+        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
+
+    @classmethod
+    def from_files(
+        cls, description: Mapping[str, Any], read: Callable[[str], bytes]
+    ) -> "DBSCANModel":
+        """Build the model from its description and a function that reads its files."""
+        t = load(read("model.safetensors"))
+        codes = np.array([TRANSFORMS.index(name) for name in description["transform"]], np.int64)
+        params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
+        return cls(
+            tuple(description["features"]),
+            Preparation(t["fill"], codes, t["shift"], t["scale"]),
+            params,
+            tuple(description["core_files"]),
+            description["n_clusters"],
+            read,
+        )

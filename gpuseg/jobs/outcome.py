@@ -1,0 +1,110 @@
+"""What an algorithm of a job hands over to manifest, report and model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.dbscan_model import DBSCANModel
+from gpuseg.engine.kmeans import KMeansFit
+from gpuseg.engine.preparation import Prepared
+from gpuseg.errors import DataError
+from gpuseg.jobs.spec import SegmentSpec
+from gpuseg.model import Model
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Segments, and how they came about.
+
+    Attributes
+    ----------
+    segments : sequence of int
+        -1 is noise, and the last one where there is any.
+    sizes : int64 (n,)
+    centers : float64 (n, d)
+        In scaled units; NaN for a segment without rows.
+    result : mapping
+        What the manifest says of the run of the algorithm.
+    sweep : sequence of mappings
+        A line for each number of clusters, where there are several.
+    models : sequence
+        The last is that of the segments written.
+    files : sequence of str
+        Those that workers have written for the model.
+    """
+
+    segments: Sequence[int]
+    sizes: NDArray[np.int64]
+    centers: NDArray[np.float64]
+    result: Mapping[str, Any]
+    models: Sequence[Model | DBSCANModel]
+    sweep: Sequence[Mapping[str, Any]] = ()
+    files: Sequence[str] = field(default_factory=tuple)
+
+
+def of_kmeans(
+    fits: Sequence[KMeansFit],
+    rules: SegmentSpec,
+    features: Sequence[str],
+    prepared: Prepared,
+    warn: Warn,
+) -> Outcome:
+    """Return the outcome of k-means; warn of what did not converge.
+
+    Raises
+    ------
+    DataError
+        For fewer distinct rows than clusters.
+    """
+    last = fits[-1]
+    for fit in fits:
+        _refuse_few_distinct(fit)
+        if not fit.converged:
+            whose = f"n_clusters = {len(fit.sizes)}: " if len(fits) > 1 else ""
+            warn(
+                f"{whose}not converged after {fit.n_iter} iterations; raise "
+                f"segment.max_iter = {rules.max_iter}, or segment.tol = {rules.tol:g}"
+            )
+    result = {
+        "algorithm": "kmeans",
+        "metric": rules.metric,
+        "n_clusters": len(last.sizes),
+        "n_iter": last.n_iter,
+        "converged": last.converged,
+        "inertia": last.inertia,
+    }
+    models = [Model(tuple(features), prepared.preparation, fit.centers) for fit in fits]
+    return Outcome(
+        range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(fits)
+    )
+
+
+def _sweep(fits: Sequence[KMeansFit]) -> list[dict[str, Any]]:
+    if len(fits) == 1:
+        return []
+    return [
+        {
+            "n_clusters": len(fit.sizes),
+            "inertia": fit.inertia,
+            "n_iter": fit.n_iter,
+            "converged": fit.converged,
+            "smallest": int(fit.sizes.min()),
+            "thread_seconds": round(fit.seconds, 3),
+        }
+        for fit in fits
+    ]
+
+
+def _refuse_few_distinct(fit: KMeansFit) -> None:
+    n_clusters = len(fit.sizes)
+    if fit.n_distinct < n_clusters:
+        raise DataError(
+            f"segment.n_clusters = {n_clusters}, but the data has only {fit.n_distinct} distinct "
+            "rows (of positive weight, after preparation); use n_clusters <= "
+            f"{fit.n_distinct}"
+        )

@@ -1,0 +1,149 @@
+"""DBSCAN as a job: end to end, the same on workers, model and report, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import cut, write_files
+from sklearn.cluster import DBSCAN as SklearnDBSCAN
+from sklearn.datasets import make_blobs
+from sklearn.preprocessing import StandardScaler
+
+import gpuseg
+from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.insight.table import segment_table
+
+
+def table(n: int = 3000) -> pa.Table:
+    """Return blobs and noise with ids, in units far from scaled ones."""
+    x, _ = make_blobs(n - n // 20, 3, centers=5, random_state=4, cluster_std=0.6)
+    noise = np.random.default_rng(0).uniform(-12, 12, (n // 20, 3))
+    x = np.random.default_rng(1).permutation(np.concatenate([x, noise])) * [1, 100, 0.01] + 5
+    columns = {f"f{i}": x[:, i].astype(np.float32) for i in range(3)}
+    return pa.table({"id": np.arange(n), **columns})
+
+
+def job(tmp_path: Path, name: str = "out", runtime: Any = None, **segment: Any) -> dict[str, Any]:
+    return {
+        "input": {"path": str(tmp_path / "in"), "id": "id"},
+        "segment": {"algorithm": "dbscan", "eps": 0.15, "min_samples": 8, **segment},
+        "runtime": {"backend": "numba", **(runtime or {})},
+        "output": {"path": str(tmp_path / name)},
+    }
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> pa.Table:
+    written = table()
+    write_files(tmp_path / "in", cut(written, 700, 1900), 300)
+    return written
+
+
+def test_a_job_labels_as_scikit_learn_does(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path))
+    out = pq.read_table(tmp_path / "out").sort_by("id")
+    x = np.column_stack([rows[f"f{i}"] for i in range(3)]).astype(np.float64)
+    scaled = StandardScaler().fit_transform(x)
+    expected = SklearnDBSCAN(eps=0.15, min_samples=8).fit(scaled)
+    labels = out["segment"].to_numpy()
+    assert (labels == expected.labels_).mean() > 0.999  # float32 after scaling
+    facts = result.manifest["result"]
+    assert facts["n_clusters"] == expected.labels_.max() + 1
+    assert facts["noise"] == (labels == -1).sum() > 0
+    assert facts["core"] + facts["border"] + facts["noise"] == len(rows)
+    for own in result.manifest["segments"]:
+        members = labels == own["segment"]
+        assert own["size"] == members.sum()
+        for f, name in enumerate(("f0", "f1", "f2")):
+            assert own["center"][name] == pytest.approx(x[members, f].mean(), rel=1e-5, abs=1e-6)
+    assert [own["segment"] for own in result.manifest["segments"]][-1] == -1
+    near = out["distance"].to_numpy()
+    assert ((near <= np.float32(0.15)) == (labels >= 0)).all()
+
+
+def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: Path) -> None:
+    here = gpuseg.run(job(tmp_path))
+    there = gpuseg.run(job(tmp_path, "dask", {"cluster": "dask", "n_workers": 3}))
+    assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "dask"))
+    for key in ("segments", "features"):
+        assert here.manifest[key] == there.manifest[key]
+    held = there.manifest["result"]["most_rows_a_shard"]
+    assert len(held) == 3
+    assert max(held) < len(rows)
+    assert sum(there.manifest["result"]["pairs_a_shard"]) == there.manifest["result"]["pairs"]
+
+
+def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path))
+    model = gpuseg.load_model(tmp_path / "out")
+    x = np.column_stack([rows[f"f{i}"] for i in range(3)])
+    found = model.predict(x)
+    labels = pq.read_table(tmp_path / "out").sort_by("id")["segment"].to_numpy()
+    assert ((found >= 0) == (labels >= 0)).all()
+    assert (found == labels).mean() > 0.99
+    assert result.model.predict(x).tobytes() == found.tobytes()
+    assert model.predict(x[:1] + np.array([1e6, 0, 0])).tolist() == [-1]
+
+
+def test_eps_is_chosen(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path, eps="auto")).manifest["result"]
+    own = next(choice for choice in result["eps_choices"] if choice["eps"] == result["eps"])
+    noise = result["noise"] / len(rows)
+    assert noise == pytest.approx(own["noise_share"], abs=4 * own["noise_error"])
+    assert 0.01 < noise < 0.1
+    assert "the knee of the distances of" in result["eps_why"]
+    there = job(tmp_path, "dask", {"cluster": "dask", "n_workers": 2}, eps="auto")
+    assert gpuseg.run(there).manifest["result"]["eps"] == result["eps"]
+
+
+def test_report_and_table_name_noise(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path))
+    page = (tmp_path / "out" / "_report.html").read_text()
+    for text in ("DBSCAN", "Noise", "euclidean distance up to 0.15 in scaled units"):
+        assert text in page
+    assert segment_table(result.manifest).row_count == result.manifest["result"]["n_clusters"] + 2
+
+
+@pytest.mark.parametrize("change", [{"eps": 1e-4}, {"eps": 50.0}])
+def test_far_too_small_or_large_an_eps_is_warned_of(
+    rows: pa.Table, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    result = gpuseg.run(job(tmp_path, **change))
+    way = "larger" if change["eps"] < 1 else "smaller"
+    assert any(f"try a {way} segment.eps" in text for text in result.manifest["warnings"])
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"eps": 0}, JobError, r"segment.eps = 0: must be greater than 0"),
+    ({"eps": float("nan")}, JobError, r"segment.eps = nan: must be"),
+    ({"min_samples": 0}, JobError, r"segment.min_samples = 0: must be"),
+    ({"metric": "l7"}, JobError, r"segment.metric = 'l7': must be 'euclidean', "),
+    ({"n_clusters": 3}, JobError, r"segment.n_clusters: unknown key"),
+    ({"algorithm": "optics"}, JobError, r"segment.algorithm = 'optics': must be 'kmeans' or 'dbs"),
+    ({"metric": "haversine"}, JobError, r"takes two features, latitude and longitude in radians"),
+], ids=str)  # fmt: skip
+def test_bad_jobs(
+    rows: pa.Table, tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        gpuseg.run(job(tmp_path, **change))
+
+
+def test_rows_must_fit_into_memory(rows: pa.Table, tmp_path: Path) -> None:
+    small = {"cluster": "dask", "n_workers": 1, "memory_limit": "300MiB"}
+    with pytest.raises(ResourceError, match="DBSCAN keeps all rows in memory"):
+        gpuseg.run(job(tmp_path, runtime=small))
+
+
+def test_rows_of_zeros_have_no_direction(tmp_path: Path) -> None:
+    zeros = pa.table({"id": [1, 2], "a": [0.0, 1.0], "b": [0.0, 1.0]})
+    write_files(tmp_path / "in", [zeros])
+    own = job(tmp_path, metric="cosine")
+    own["prepare"] = {"scale": "none"}
+    with pytest.raises(DataError, match="row 0 is zeros alone"):
+        gpuseg.run(own)
