@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.jobs.run import run as run
+    from gpuseg.loading import load_model as load_model
     from gpuseg.model import Model as Model
-    from gpuseg.model import load_model as load_model
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,7 @@ _HOME = {
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "run": "gpuseg.jobs.run",
     "Model": "gpuseg.model",
-    "load_model": "gpuseg.model",
+    "load_model": "gpuseg.loading",
     "write_customers": "gpuseg.data.synth",
     "GpusegError": "gpuseg.errors",
     "JobError": "gpuseg.errors",

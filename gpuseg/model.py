@@ -3,12 +3,10 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from gpuseg.backends import registry
@@ -153,47 +151,3 @@ def prepared_rows(
             f"{bad[0]}; mend them, or fit with prepare.missing = 'mean' or 'median'"
         )
     return x
-
-
-def load_model(path: str | Path) -> Any:
-    """Load the model of an output folder, or of its ``_model`` folder, from a local path.
-
-    Returns
-    -------
-    Model or DBSCANModel
-
-    Raises
-    ------
-    DataError
-        When there is no model at `path`, or not one that this version reads.
-    """
-    folder = Path(path)
-    folder = folder / "_model" if (folder / "_model").is_dir() else folder
-    try:
-        return _from_files(lambda name: (folder / name).read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{path}: no model there ({error.filename}: {error.strerror}); give the output folder "
-            "of a run, as a local path"
-        ) from None
-    except DataError:
-        raise
-    except (ValueError, KeyError, SafetensorError) as error:
-        raise DataError(
-            f"{folder}: model.json or model.safetensors is damaged ({error}); run the job again"
-        ) from None
-
-
-def _from_files(read: Callable[[str], bytes]) -> Any:
-    """Build the model from what `files` returned, by way of a function that reads a name."""
-    description: Mapping[str, Any] = json.loads(read("model.json"))
-    if description.get("format") != FORMAT:
-        raise DataError(
-            f"model.json: format {description.get('format')!r}: this version of gpuseg reads "
-            f"format {FORMAT}; read it with the version that wrote it"
-        )
-    if description["algorithm"] == "dbscan":
-        from gpuseg.dbscan_model import DBSCANModel
-
-        return DBSCANModel.from_files(description, read)
-    return Model.from_files(description, read)

@@ -188,7 +188,7 @@ def test_numpy_needs_no_client(x: Array) -> None:
 
 
 def shards_kept() -> int:
-    from gpuseg.runtime.dask_ import _SHARDS
+    from gpuseg.runtime.worker import _SHARDS
 
     return len(_SHARDS)
 

@@ -149,7 +149,7 @@ def test_same_bits_on_an_external_cluster(
 
 
 def shards_kept() -> int:
-    from gpuseg.runtime.dask_ import _SHARDS
+    from gpuseg.runtime.worker import _SHARDS
 
     return len(_SHARDS)
 

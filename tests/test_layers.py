@@ -27,7 +27,8 @@ FLOORS = {
     },
     "estimators": {"engine", "backends", "runtime", "errors", "validation"},
     "dbscan_model": {"backends", "data", "engine", "model", "runtime"},
-    "model": {"backends", "dbscan_model", "errors"},
+    "loading": {"dbscan_model", "errors", "model"},
+    "model": {"backends", "errors"},
     "data": {"engine", "runtime", "errors", "validation"},
     "engine": {"backends", "runtime", "errors"},
     "insight": set[str](),
@@ -47,7 +48,7 @@ KERNELS = (
 
 HOMES = {
     "dask": {"runtime/cluster.py", "runtime/collection.py"},
-    "distributed": {f"runtime/{name}.py" for name in ("cluster", "collection", "dask_")},
+    "distributed": {f"runtime/{name}.py" for name in ("cluster", "collection", "dask_", "worker")},
     "cupy": {"backends/cuda/device.py"},
     "dask_cuda": {"runtime/cluster.py"},
     "cudf": set[str](),
@@ -57,7 +58,7 @@ HOMES = {
     "llvmlite": {f"backends/numba_/{name}.py" for name in ("bits", "simd", "transpose", "wide")},
     "fsspec": {"data/storage.py"},
     "typer": {"cli.py"},
-    "safetensors": {"dbscan_model.py", "model.py"},
+    "safetensors": {"dbscan_model.py", "loading.py", "model.py"},
 }
 """Heavy or optional packages, and the only files that may import them."""
 

@@ -162,7 +162,7 @@ def test_unknown_key_names_the_nearest_known_one(dotted: str, hint: str) -> None
         ("segment.random_state", 2**63, "must be less than"),
         ("segment.n_init", 0, "must be 'auto' or greater than or equal to 1"),
         ("segment.init", "kmeans", "must be 'k-means++' or 'random'"),
-        ("segment.algorithm", "dbscan", "must be 'kmeans'"),
+        ("segment.algorithm", "optics", "must be 'kmeans' or 'dbscan'"),
         ("input.path", "", "at least 1 character"),
         ("input.path", 5, "must be a valid string"),
         ("input.id", ["a"], "must be a valid string"),

@@ -194,7 +194,9 @@ def _refuse_overlap(source: Storage, target: Storage) -> None:
         )
 
 
-def plan_memory(dataset: Dataset, cluster: ClusterSpec, workers: int, algorithm: str) -> MemoryPlan:
+def plan_memory(
+    dataset: Dataset, cluster: ClusterSpec, workers: int, algorithm: str = "kmeans"
+) -> MemoryPlan:
     """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
 
     DBSCAN keeps all rows in memory, and again in the order of their tiles.

@@ -1,6 +1,6 @@
 """Shards on Dask workers: one task a shard and pass, and nothing that Dask has to keep.
 
-A shard lives in its worker's process, in `_SHARDS`; Dask sees only small tasks on it. Each
+A shard lives in its worker's process (`runtime.worker`); Dask sees only small tasks on it. Each
 task carries what is new of the shard's lineage: the functions, in order, that made it what it
 is. A worker that lacks the shard (a new one, after the old one was lost) asks for the whole
 lineage, builds the shard from it, bit for bit, and goes on.
@@ -12,51 +12,25 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from distributed import Client, get_worker, wait
+from distributed import Client, wait
 from distributed.client import FuturesCancelledError
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.executor import CacheLost, Env, available_cpus, with_each
+from gpuseg.runtime.executor import CacheLost, available_cpus, with_each
+from gpuseg.runtime.worker import TOPIC, ShardMissing, Step, forget, work
 
 R = TypeVar("R")
 
-_TOPIC = "gpuseg-rows"
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
 _MOST_LOSSES = 3
 _MORE = (
     "a worker may need more memory (runtime.memory_limit) or a smaller share (runtime.n_workers)"
 )
-
-
-@dataclass(frozen=True)
-class Step:
-    """A function of a shard's lineage, and its arguments."""
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-
-
-@dataclass
-class _Kept:
-    """A shard on its worker: how many steps of its lineage it has been through."""
-
-    steps: int
-    shard: Any
-    answer: Any
-
-
-_SHARDS: dict[str, _Kept] = {}
-_CLOSED: set[str] = set()
-
-
-class _ShardMissing(Exception):
-    """The worker has no such shard, or one that has been through fewer steps than thought."""
 
 
 class OnDask:
@@ -94,7 +68,7 @@ class OnDask:
         self._homes: list[str] = []
         self._losses: list[int] = []
         self._known: list[int] = []
-        client.subscribe_topic(_TOPIC, self._on_event)
+        client.subscribe_topic(TOPIC, self._on_event)
 
     def workers(self) -> list[str]:
         """Return the addresses of the workers to use."""
@@ -136,7 +110,7 @@ class OnDask:
     ) -> list[R]:
         submit = self._client.submit
         splits = [
-            submit(_work, self._key(i), self._lineages[i], 0, split, (n_pieces,), self._inputs[i],
+            submit(work, self._key(i), self._lineages[i], 0, split, (n_pieces,), self._inputs[i],
                    workers=[self._homes[i]], allow_other_workers=True, pure=False)
             for i in range(self.n_shards)
         ]  # fmt: skip
@@ -166,7 +140,7 @@ class OnDask:
                         self._move(i)
                     raise CacheLost
             for future in done:
-                if isinstance(error := future.exception(), _ShardMissing | KilledWorker):
+                if isinstance(error := future.exception(), ShardMissing | KilledWorker):
                     raise CacheLost from error
             results: list[R] = self._client.gather(taken)
         except (FuturesCancelledError, CommClosedError):
@@ -186,8 +160,8 @@ class OnDask:
 
     def close(self) -> None:
         """Let the workers forget the shards, also those that tasks under way will finish."""
-        self._client.unsubscribe_topic(_TOPIC)
-        self._client.run(_forget, self._id)
+        self._client.unsubscribe_topic(TOPIC)
+        self._client.run(forget, self._id)
 
     def _key(self, shard: int) -> str:
         return f"{self._id}/{shard}"
@@ -216,7 +190,7 @@ class OnDask:
                 if future in done and error is None:
                     results[i] = future.result()
                     self._known[i] = len(self._lineages[i])
-                elif isinstance(error, _ShardMissing):
+                elif isinstance(error, ShardMissing):
                     self._known[i] = 0
                     pending[self._submit(i, function, args[i])] = i
                 elif isinstance(error, KilledWorker) or self._homes[i] not in alive:
@@ -242,7 +216,7 @@ class OnDask:
         known = self._known[i]
         inputs = [] if known else self._inputs[i]  # Dask hands over what the futures hold
         return self._client.submit(
-            _work, self._key(i), self._lineages[i][known:], known, function, args, inputs,
+            work, self._key(i), self._lineages[i][known:], known, function, args, inputs,
             workers=[self._homes[i]], allow_other_workers=False, pure=False,
         )  # fmt: skip
 
@@ -268,41 +242,3 @@ class OnDask:
         run, rows = event[1]
         if run == self._id:
             self._report(rows)
-
-
-def _work(
-    key: str,
-    steps: tuple[Step, ...],
-    known: int,
-    function: Callable[..., R] | None,
-    args: tuple[Any, ...],
-    inputs: Sequence[Any],
-) -> R:
-    """Bring the shard up to its lineage, then call the function on it.
-
-    `steps` are those of the lineage from number `known` on. Without a function, return what
-    the last step of the lineage answered.
-    """
-    worker = get_worker()
-    run = key.split("/")[0]
-    env = Env(worker.state.nthreads, lambda rows: worker.log_event(_TOPIC, (run, rows)))
-    kept = _SHARDS.pop(key, None) or _Kept(0, None, None)
-    if kept.steps < known:
-        raise _ShardMissing(key)
-    for step in steps[kept.steps - known :]:
-        if kept.steps == 0:
-            kept.shard = step.function(*step.args, *inputs, env)
-        else:
-            kept.answer = step.function(kept.shard, env, *step.args)
-        kept.steps += 1
-    if run not in _CLOSED:
-        _SHARDS[key] = kept
-    answer: R = kept.answer if function is None else function(kept.shard, env, *args)
-    return answer
-
-
-def _forget(run: str) -> None:
-    _CLOSED.add(run)
-    for key in list(_SHARDS):
-        if key.startswith(run):
-            _SHARDS.pop(key, None)
