@@ -17,7 +17,7 @@ __device__ inline long long lowest_of_warp(long long value) {
   return value;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, TILE_BLOCKS)
 claim(const float* __restrict__ own_x, const long long* __restrict__ own_order,
       const Bits* __restrict__ own_rows, const float* __restrict__ own_boxes,
       const int* __restrict__ own_tree, const Real* __restrict__ own_points, int own_tiles,

@@ -20,7 +20,7 @@ struct Counter {
   long long least, found[2];
   unsigned long long looked;
 
-  __device__ long long weight_of(int b, Bits rows) const {
+  __device__ __forceinline__ long long weight_of(int b, Bits rows) const {
     if (!weight) return __popcll(rows);
     long long total = has(rows, lane()) ? weight[b * TILE + lane()] : 0;
     if (has(rows, lane() + 32)) total += weight[b * TILE + lane() + 32];
@@ -29,17 +29,17 @@ struct Counter {
   }
 
   // Who of the rows has not found enough.
-  __device__ Bits lacking(Bits rows) const {
+  __device__ __forceinline__ Bits lacking(Bits rows) const {
     return rows & vote(found[0] < least, found[1] < least);
   }
 
-  __device__ void add(Bits rows, long long amount) {
+  __device__ __forceinline__ void add(Bits rows, long long amount) {
     if (has(rows, lane())) found[0] += amount;
     if (has(rows, lane() + 32)) found[1] += amount;
   }
 
   // Let rows look at tile b.
-  __device__ void look(Bits rows, int b) {
+  __device__ __forceinline__ void look(Bits rows, int b) {
     looked += (unsigned long long)__popcll(rows) * TILE;
     for (Bits left = rows; left; left &= left - 1) {
       int i = lowest(left);
@@ -48,7 +48,7 @@ struct Counter {
   }
 
   // Let rows look at all under nodes first … last; returns who lacks some still.
-  __device__ Bits look_under(Bits rows, int node, int last) {
+  __device__ __forceinline__ Bits look_under(Bits rows, int node, int last) {
     while (rows && node < last) {
       Bits near = rows_near(own, tile, a, other, node, d, reach) & rows;
       if (near == 0) {
@@ -65,7 +65,7 @@ struct Counter {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, TILE_BLOCKS)
 count(const float* __restrict__ own_x, const long long* __restrict__ own_order,
       const Bits* __restrict__ own_rows, const float* __restrict__ own_boxes,
       const int* __restrict__ own_tree, const Real* __restrict__ own_points, int own_tiles,

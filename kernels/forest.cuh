@@ -6,7 +6,7 @@
 // implementation for GPUs", HPDC 2018). What the sets are does not depend on the order of calls.
 #pragma once
 
-__device__ inline int find(int* parent, int i) {
+__device__ __forceinline__ int find(int* parent, int i) {
   int above = __ldcv(parent + i);
   while (above != i) {
     int over = __ldcv(parent + above);
@@ -17,7 +17,7 @@ __device__ inline int find(int* parent, int i) {
   return i;
 }
 
-__device__ inline void unite(int* parent, int i, int j) {
+__device__ __forceinline__ void unite(int* parent, int i, int j) {
   i = find(parent, i);
   j = find(parent, j);
   while (i != j) {

@@ -20,7 +20,7 @@ struct Linker {
   unsigned long long looked;
 
   // Join rows of tile a with the core rows of tile b.
-  __device__ void link(Bits rows, int b, int token) {
+  __device__ __forceinline__ void link(Bits rows, int b, int token) {
     for (; rows; rows &= rows - 1) {
       int i = lowest(rows), group = own.group[a * TILE + i];
       if (are_one(parent, token, group)) continue;
@@ -36,7 +36,7 @@ struct Linker {
   }
 
   // Join the core rows of tile a with all under nodes node … last.
-  __device__ void link_under(int node, int last) {
+  __device__ __forceinline__ void link_under(int node, int last) {
     while (node < last) {
       int token = token_of(parent, other, node);
       Bits near = 0;
@@ -53,7 +53,7 @@ struct Linker {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, TILE_BLOCKS)
 link(const float* __restrict__ own_x, const long long* __restrict__ own_order,
      const Bits* __restrict__ own_rows, const float* __restrict__ own_boxes,
      const int* __restrict__ own_tree, const Real* __restrict__ own_points, int own_tiles,

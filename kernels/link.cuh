@@ -18,13 +18,14 @@ struct Side {
 };
 
 // Whether two groups, or tokens, are known to be in one set; one lane looks for all.
-__device__ inline bool are_one(int* parent, int i, int j) {
+__device__ __forceinline__ bool are_one(int* parent, int i, int j) {
   int one = lane() == 0 && i >= 0 && j >= 0 && find(parent, i) == find(parent, j);
   return __shfl_sync(ALL, one, 0);
 }
 
 // Join a group with those of rows of a tile.
-__device__ inline void unite_all(int* parent, int group, const Side& side, int b, Bits rows) {
+__device__ __forceinline__ void unite_all(int* parent, int group, const Side& side, int b,
+                                          Bits rows) {
   for (int half = 0; half < 2; ++half) {
     int j = 32 * half + lane();
     if (has(rows, j)) unite(parent, group, side.group[b * TILE + j]);
@@ -33,7 +34,7 @@ __device__ inline void unite_all(int* parent, int group, const Side& side, int b
 }
 
 // The group of a core row of a tile that has some, or MIXED where they are in several sets.
-__device__ inline int token_of_tile(int* parent, const Side& side, int b) {
+__device__ __forceinline__ int token_of_tile(int* parent, const Side& side, int b) {
   Bits rows = side.core[b];
   int group = side.group[b * TILE + lowest(rows)];
   int root = __shfl_sync(ALL, lane() == 0 ? find(parent, group) : 0, 0);
@@ -46,7 +47,7 @@ __device__ inline int token_of_tile(int* parent, const Side& side, int b) {
 }
 
 // The token of a node; where it was mixed, its children may have become one set since.
-__device__ inline int token_of(int* parent, const Side& side, int node) {
+__device__ __forceinline__ int token_of(int* parent, const Side& side, int node) {
   int token = __ldcv(side.token + node);
   if (token != MIXED || side.space.tile(node) >= 0) return token;
   int left = __ldcv(side.token + node + 1);

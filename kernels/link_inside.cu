@@ -8,7 +8,7 @@
 // With `join` 0 only tokens are noted. A warp takes a tile; rows of a dense one are not compared.
 #include "link.cuh"
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, TILE_BLOCKS)
 link_inside(const float* __restrict__ x, const long long* __restrict__ order,
             const Bits* __restrict__ rows, const float* __restrict__ boxes,
             const int* __restrict__ tree, const Real* __restrict__ points, int tiles, int d,

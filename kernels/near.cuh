@@ -13,6 +13,7 @@
 #define TILE 64
 #define ALL 0xffffffffu
 #define MOST_LEVELS 32
+#define TILE_BLOCKS 8  // on a multiprocessor at least: leaves 128 registers a thread
 
 #if WIDE
 typedef double Real;
@@ -40,17 +41,17 @@ struct Reach {
   double limit;
 };
 
-__device__ inline int lane() { return threadIdx.x & 31; }
+__device__ __forceinline__ int lane() { return threadIdx.x & 31; }
 
-__device__ inline Bits vote(bool low, bool high) {
+__device__ __forceinline__ Bits vote(bool low, bool high) {
   return __ballot_sync(ALL, low) | (Bits)__ballot_sync(ALL, high) << 32;
 }
 
-__device__ inline bool has(Bits rows, int i) { return rows >> i & 1; }
+__device__ __forceinline__ bool has(Bits rows, int i) { return rows >> i & 1; }
 
-__device__ inline int lowest(Bits rows) { return __ffsll((long long)rows) - 1; }
+__device__ __forceinline__ int lowest(Bits rows) { return __ffsll((long long)rows) - 1; }
 
-__device__ inline float grown(float size, float t) {
+__device__ __forceinline__ float grown(float size, float t) {
 #if POWER == 2
   return size + t * t;
 #else
@@ -59,14 +60,14 @@ __device__ inline float grown(float size, float t) {
 }
 
 // Copy a tile into the warp's shared memory.
-__device__ inline void load_tile(const Space& space, int a, int d, float* own) {
+__device__ __forceinline__ void load_tile(const Space& space, int a, int d, float* own) {
   __syncwarp();  // all are done with the tile before
   for (int i = lane(); i < d * TILE; i += 32) own[i] = space.x[(long long)a * d * TILE + i];
   __syncwarp();
 }
 
 // How far the two rows of a lane are from row i of the tile in shared memory.
-__device__ inline void sizes(const float* own, int i, const Space& other, int b, int d,
+__device__ __forceinline__ void sizes(const float* own, int i, const Space& other, int b, int d,
                              float (&size)[2]) {
   const float* x = other.x + (long long)b * d * TILE + lane();
   size[0] = size[1] = 0.0f;
@@ -78,7 +79,7 @@ __device__ inline void sizes(const float* own, int i, const Space& other, int b,
 }
 
 // How far the two rows of a lane, of the tile in shared memory, are from the box of a node.
-__device__ inline void gaps(const float* own, const Space& other, int node, int d,
+__device__ __forceinline__ void gaps(const float* own, const Space& other, int node, int d,
                             float (&size)[2]) {
   const float* low = other.boxes + (long long)node * 2 * d;
   size[0] = size[1] = 0.0f;
@@ -90,7 +91,7 @@ __device__ inline void gaps(const float* own, const Space& other, int node, int 
   }
 }
 
-__device__ inline double exact_size(const Real* a, const Real* b, int d) {
+__device__ __forceinline__ double exact_size(const Real* a, const Real* b, int d) {
   double total = 0.0;
   for (int f = 0; f < d; ++f) {
     double t = __dsub_rn(a[f], b[f]);
@@ -100,7 +101,7 @@ __device__ inline double exact_size(const Real* a, const Real* b, int d) {
 }
 
 // Rows of tile b within eps of row i of tile a, which is in shared memory.
-__device__ inline Bits rows_within(const Space& space, const float* own, int a, int i,
+__device__ __forceinline__ Bits rows_within(const Space& space, const float* own, int a, int i,
                                    const Space& other, int b, int d, const Reach& reach) {
   float size[2];
   sizes(own, i, other, b, d, size);
@@ -118,15 +119,16 @@ __device__ inline Bits rows_within(const Space& space, const float* own, int a, 
 }
 
 // Rows of tile a, in shared memory, that may be within eps of some row under a node.
-__device__ inline Bits rows_near(const Space& space, const float* own, int a, const Space& other,
-                                 int node, int d, const Reach& reach) {
+__device__ __forceinline__ Bits rows_near(const Space& space, const float* own, int a,
+                                          const Space& other, int node, int d,
+                                          const Reach& reach) {
   float size[2];
   gaps(own, other, node, d, size);
   return vote(!(size[0] > reach.far), !(size[1] > reach.far)) & space.rows[a];
 }
 
 // Whether all rows of a tile are certainly within eps of each other.
-__device__ inline bool is_dense(const Space& space, int leaf, int d, const Reach& reach) {
+__device__ __forceinline__ bool is_dense(const Space& space, int leaf, int d, const Reach& reach) {
   const float* low = space.boxes + (long long)leaf * 2 * d;
   float size = 0.0f;
   for (int f = 0; f < d; ++f) size = grown(size, low[d + f] - low[f]);
@@ -135,7 +137,8 @@ __device__ inline bool is_dense(const Space& space, int leaf, int d, const Reach
 
 // The subtrees beside the way from a tile up to the root, the largest first: nodes first[i] up to
 // last[i]. Together with the tile they hold all rows. Returns how many, and the tile's own node.
-__device__ inline int ways_up(const Space& space, int a, int* first, int* last, int* leaf) {
+__device__ __forceinline__ int ways_up(const Space& space, int a, int* first, int* last,
+                                       int* leaf) {
   int node = 0, low = 0, high = space.tiles, count = 0;
   while (high - low > 1) {
     int middle = (low + high + 1) / 2, right = node + 2 * (middle - low);

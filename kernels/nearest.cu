@@ -22,14 +22,14 @@ struct Search {
   long long* row;
   unsigned long long looked;
 
-  __device__ float beyond(double exact) const {
+  __device__ __forceinline__ float beyond(double exact) const {
     double root = __dmul_rn(POWER == 2 ? __dsqrt_rn(exact) : exact, scale);
     double most = __dmul_rn(__dadd_rn(root, off), rounding);
     if (POWER == 2) most = __dmul_rn(most, most);
     return __double2float_rn(__dmul_rn(__dmul_rn(most, rounding), 1.0000001192092896));
   }
 
-  __device__ void set_limits() {
+  __device__ __forceinline__ void set_limits() {
     for (int half = 0; half < 2; ++half) {
       int i = 32 * half + lane();
       limit[i] = beyond(best[((long long)a * TILE + i) * k + k - 1]);
@@ -38,7 +38,7 @@ struct Search {
   }
 
   // One lane: put a row among the best of a place, by size, then by number.
-  __device__ void insert(int i, double size, long long number) {
+  __device__ __forceinline__ void insert(int i, double size, long long number) {
     double* sizes = best + ((long long)a * TILE + i) * k;
     long long* numbers = row + ((long long)a * TILE + i) * k;
     int at = k;
@@ -57,7 +57,7 @@ struct Search {
   }
 
   // Let rows look at core rows of tile b.
-  __device__ void look(Bits rows, int b, Bits core) {
+  __device__ __forceinline__ void look(Bits rows, int b, Bits core) {
     looked += (unsigned long long)__popcll(rows) * TILE;
     for (; rows; rows &= rows - 1) {
       int i = lowest(rows);
@@ -65,6 +65,7 @@ struct Search {
       sizes(tile, i, other, b, d, size);
       float most = limit[i];
       Bits close = vote(!(size[0] > most), !(size[1] > most)) & core;
+      __syncwarp();  // all have read the limits that are set below
       const Real* point = own.points + own.order[a * TILE + i] * d;
       double exact[2] = {0.0, 0.0};
       for (int half = 0; half < 2; ++half) {
@@ -82,7 +83,7 @@ struct Search {
   }
 
   // The sum of how far the rows of tile a are from a box.
-  __device__ float distance_to(int node) const {
+  __device__ __forceinline__ float distance_to(int node) const {
     float size[2];
     gaps(tile, other, node, d, size);
     float total = size[0] + size[1];
@@ -90,7 +91,7 @@ struct Search {
     return __shfl_sync(ALL, total, 0);
   }
 
-  __device__ int tile_nearby() const {
+  __device__ __forceinline__ int tile_nearby() const {
     int node = 0;
     while (other.tile(node) < 0) {
       int left = node + 1, right = other.skip(left);
@@ -100,7 +101,7 @@ struct Search {
   }
 };
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, TILE_BLOCKS)
 nearest(const float* __restrict__ own_x, const long long* __restrict__ own_order,
         const Bits* __restrict__ own_rows, const float* __restrict__ own_boxes,
         const int* __restrict__ own_tree, const Real* __restrict__ own_points, int own_tiles,

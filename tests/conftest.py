@@ -84,8 +84,10 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "launcher", lambda: launcher)
         registry.get.cache_clear()
+        registry.get_neighbors.cache_clear()
         yield registry.get("cuda")
     registry.get.cache_clear()
+    registry.get_neighbors.cache_clear()
 
 
 @pytest.fixture(params=["numpy", "numba", "cuda"])

@@ -22,6 +22,7 @@ ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
 BUDGET = {
     "lloyd": (128, 96),
     "assign": (128, 0),
+    **dict.fromkeys(("count", "link_inside", "link", "claim", "nearest"), (128, 0)),
     **dict.fromkeys(
         ("distances", "summarize", "prepare", "normalize", "digest", "histogram", "narrow"),
         (64, 0),

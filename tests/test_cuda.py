@@ -152,8 +152,10 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApartLauncher]:
     monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
     monkeypatch.setattr(device, "launcher", lambda: launcher)
     registry.get.cache_clear()
+    registry.get_neighbors.cache_clear()
     yield launcher
     registry.get.cache_clear()
+    registry.get_neighbors.cache_clear()
 
 
 @pytest.mark.parametrize("room", ["resident", "too small"])
@@ -281,6 +283,32 @@ def test_bad_rows_on_the_device_are_refused(apart: ApartLauncher) -> None:
         gpuseg.KMeans(3).fit(apart.to_device(x))
     with pytest.raises(DataError, match=r"sample_weight has shape \(3,\)"):
         model.fit(there, sample_weight=apart.to_device(np.ones(3)))
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
+def test_dbscan_on_a_device_labels_as_on_the_cpu(apart: ApartLauncher, metric: str) -> None:
+    rng = np.random.default_rng(8)
+    x = (rng.normal(size=(700, 2)) * rng.choice([0.1, 1.0], (700, 1)) / 4).astype(np.float32)
+    eps = {"cosine": 1e-5}.get(metric, 0.05)
+    weight = rng.integers(0, 3, 700)
+    on_gpu = gpuseg.DBSCAN(eps, metric=metric).fit(x, sample_weight=weight)
+    on_cpu = gpuseg.DBSCAN(eps, metric=metric, backend="numba").fit(x, sample_weight=weight)
+    assert on_gpu.backend_ == "cuda"
+    assert on_cpu.n_clusters_ > 2
+    assert on_gpu.labels_.tobytes() == on_cpu.labels_.tobytes()
+    assert on_gpu.components_.tobytes() == on_cpu.components_.tobytes()
+    assert on_gpu.predict(x).tobytes() == on_cpu.predict(x).tobytes()
+    there = gpuseg.DBSCAN(eps, metric=metric).fit(apart.to_device(x), sample_weight=weight)
+    assert isinstance(there.labels_, DeviceArray)
+    assert there.labels_.values.tobytes() == on_cpu.labels_.tobytes()
+    assert there.predict(apart.to_device(x)).values.tobytes() == on_cpu.predict(x).tobytes()
+    profile = gpuseg.eps_profile(x, metric=metric)
+    assert profile.eps == gpuseg.eps_profile(x, metric=metric, backend="numba").eps
+
+
+def test_more_features_than_fit_into_shared_memory(apart: ApartLauncher) -> None:
+    with pytest.raises(ResourceError, match=r"1000 features: DBSCAN on emulator takes up to 453"):
+        gpuseg.DBSCAN().fit(np.zeros((3, 1000)))
 
 
 def test_parts_of_a_dask_array_stay_on_the_device(apart: ApartLauncher) -> None:

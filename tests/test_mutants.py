@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
-from emulator.launcher import KERNELS, SMALL
+from emulator.launcher import KERNELS, ONE_BLOCK, SMALL
 from emulator.report import EmulatorError
+from near_trial import NEAR_CASES, try_near
 from trial import CASES, MANY_ROWS, try_out
 
 from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.neighbors import CudaNeighbors
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
@@ -158,6 +160,64 @@ MUTANTS = (
            "return __dadd_rn(log, __ddiv_rn(lost, u));", "return log;"),
 )  # fmt: skip
 
+NEAR_MUTANTS = (
+    Mutant("no barrier before a tile is fetched", "near.cuh",
+           "__syncwarp();  // all are done with the tile before", ""),
+    Mutant("no barrier after a tile is fetched, of DBSCAN", "near.cuh",
+           "own[i] = space.x[(long long)a * d * TILE + i];\n  __syncwarp();",
+           "own[i] = space.x[(long long)a * d * TILE + i];"),
+    Mutant("float32 decides", "near.cuh", "if (close == 0) return near;", "return near;"),
+    Mutant("eps itself is beyond", "near.cuh", "> reach.limit;", ">= reach.limit;"),
+    Mutant("the exact distance of another row", "near.cuh",
+           "other.order[b * TILE + j] * d, d) > reach",
+           "other.order[b * TILE + i] * d, d) > reach"),
+    Mutant("absolute values forgotten", "near.cuh", "size + fabsf(t)", "size + t"),
+    Mutant("boxes without an upper corner", "near.cuh", "z - low[d + f]", "z - low[f]"),
+    Mutant("the second half of a tile is the first", "near.cuh",
+           "x[f * TILE + 32] - z", "x[f * TILE] - z"),
+    Mutant("rows beyond the last are near", "near.cuh",
+           "!(size[1] > reach.far)) & other.rows[b];", "!(size[1] > reach.far));"),
+    Mutant("a tile of some extent is dense", "near.cuh",
+           "return size < reach.sure;", "return size < 4.0f * reach.sure;"),
+    Mutant("a subtree too short", "near.cuh", "last[count] = is_left ? space.skip(node) : right;",
+           "last[count] = is_left ? space.skip(node) - 1 : right;"),
+    Mutant("the own tile is counted twice", "count.cu",
+           "rows = counter.lacking(rows);\n      while",
+           "counter.look(rows, a);\n      rows = counter.lacking(rows);\n      while"),
+    Mutant("weights of the first half twice", "count.cu",
+           "total += weight[b * TILE + lane() + 32]", "total += weight[b * TILE + lane()]"),
+    Mutant("pairs added plainly", "count.cu",
+           "if (lane() == 0 && counter.looked) atomicAdd(looked, counter.looked);",
+           "if (lane() == 0 && counter.looked) *looked += counter.looked;"),
+    Mutant("a root hung up plainly", "forest.cuh",
+           "int before = atomicCAS(parent + high, high, low);",
+           "int before = parent[high]; if (before == high) parent[high] = low;"),
+    Mutant("paths halved plainly", "forest.cuh",
+           "atomicMin(parent + i, over);", "parent[i] = over;"),
+    Mutant("a mixed tile passes for one set", "link.cuh",
+           "return vote(other[0], other[1]) ? MIXED : group;", "return group;"),
+    Mutant("rows that are not near are joined", "link.cu", "} else if (near && lane() == 0) {",
+           "} else if (lane() == 0) {"),
+    Mutant("joined through rows that are not core", "link.cu",
+           "reach) & other.core[b];\n      if", "reach) & other.space.rows[b];\n      if"),
+    Mutant("rows of a tile are not joined", "link_inside.cu",
+           "unite_all(parent, group[a * TILE + i], side, a, near);", ""),
+    Mutant("the claim of another row", "claim.cu", "by[i / 32] = min(by[i / 32], found);",
+           "by[0] = min(by[0], found);"),
+    Mutant("subtrees of lower clusters are passed over", "claim.cu",
+           "vote(by[0] > least[node], by[1] > least[node])",
+           "vote(by[0] < least[node], by[1] < least[node])"),
+    Mutant("of equally near rows the last", "nearest.cu",
+           "number < numbers[at - 1]", "number > numbers[at - 1]"),
+    Mutant("the limit of another row", "nearest.cu",
+           "!(size[1] > limit[lane() + 32])", "!(size[1] > limit[lane()])"),
+    Mutant("no barrier after a limit has changed", "nearest.cu",
+           "      __syncwarp();\n    }\n  }\n\n  // The sum",
+           "    }\n  }\n\n  // The sum"),
+    Mutant("a limit without the rounding of z", "nearest.cu",
+           "__dmul_rn(__dadd_rn(root, off), rounding)", "__dmul_rn(root, 0.99999)"),
+)  # fmt: skip
+
 ONE = replace(SMALL, multiprocessors=1)
 
 
@@ -166,13 +226,18 @@ def test_mutant_is_caught(
     mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
 ) -> None:
     """By what it was caught is listed at the end of the run."""
+    record_property(mutant.what, how_it_is_seen(planted(mutant, tmp_path)))
+
+
+def planted(mutant: Mutant, tmp_path: Path) -> Path:
+    """Return a folder of kernels with the mutant among them."""
     folder = tmp_path / "kernels"
     shutil.copytree(KERNELS, folder)
     file = folder / mutant.file
     source = file.read_text()
     assert source.count(mutant.old) == 1, f"{source.count(mutant.old)} places to change"
     file.write_text(source.replace(mutant.old, mutant.new))
-    record_property(mutant.what, how_it_is_seen(folder))
+    return folder
 
 
 def how_it_is_seen(folder: Path) -> str:
@@ -189,6 +254,29 @@ def how_it_is_seen(folder: Path) -> str:
     pytest.fail("nobody has seen it")
 
 
+@pytest.mark.parametrize("mutant", NEAR_MUTANTS, ids=lambda mutant: mutant.what)
+def test_mutant_of_dbscan_is_caught(
+    mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
+) -> None:
+    folder = planted(mutant, tmp_path)
+    record_property(mutant.what, how_it_is_seen_near(folder))
+
+
+def how_it_is_seen_near(folder: Path) -> str:
+    """Return what gives the kernels of DBSCAN in a folder away."""
+    for schedule in ("up", "fuzz"):
+        for case in NEAR_CASES:
+            launcher = ApartLauncher(True, schedule, folder=folder, limits=ONE_BLOCK)
+            try:
+                try_near(CudaNeighbors(launcher), case)
+            except EmulatorError as error:
+                return str(error).splitlines()[1].strip()
+            except AssertionError as error:
+                return f"wrong: {error}".splitlines()[0]
+    pytest.fail("nobody has seen it")
+
+
 def test_the_kernels_themselves_are_fine() -> None:
-    with pytest.raises(pytest.fail.Exception, match="nobody has seen it"):
-        how_it_is_seen(KERNELS)
+    for look in (how_it_is_seen, how_it_is_seen_near):
+        with pytest.raises(pytest.fail.Exception, match="nobody has seen it"):
+            look(KERNELS)

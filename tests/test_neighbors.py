@@ -7,45 +7,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from emulator.apart import ApartLauncher
+from emulator.build import unavailable
+from emulator.launcher import ONE_BLOCK, SMALL
+from near_trial import EACH, NEAR_CASES, SPEC, NearCase, reach_of, rows, try_near
 from sklearn.neighbors import NearestNeighbors
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
+from gpuseg.backends import registry
+from gpuseg.backends.cuda.neighbors import CudaNeighbors
+from gpuseg.backends.neighbors import Neighbors
 from gpuseg.backends.numba_.neighbors import NumbaNeighbors
-from gpuseg.backends.numpy_neighbors import NumpyNeighbors
-from gpuseg.backends.reach import Reach
-from gpuseg.runtime.executor import Env
 
 Array = npt.NDArray[Any]
 
-EACH = Env(2).map
-SPEC = NumpyNeighbors()
 
-
-@pytest.fixture(params=["numba"])
+@pytest.fixture(params=["numba", "cuda"])
 def backend(request: pytest.FixtureRequest) -> Neighbors:
-    return {"numba": NumbaNeighbors()}[request.param]
-
-
-def rows(kind: str, n: int, d: int) -> Array:
-    """Return rows that are hard in some way; float64 where float32 would lose them."""
-    rng = np.random.default_rng(n * d)
-    if kind == "grid":  # many distances are exactly eps
-        return rng.integers(0, 4, (n, d)).astype(np.float32)
-    if kind == "duplicates":
-        return rng.choice(rng.normal(size=(max(1, n // 5), d)), n).astype(np.float32)
-    if kind == "huge offset":
-        return rng.normal(size=(n, d)) + 1e6
-    if kind == "constant columns":
-        x = np.ones((n, d), np.float32)
-        x[:, 0] = rng.normal(size=n)
-        return x
-    if kind == "two scales":
-        return np.concatenate(
-            [rng.normal(size=(n // 2, d)) / 1000, rng.normal(size=(n - n // 2, d))]
-        )
-    if kind == "beyond float32":
-        return rng.normal(size=(n, d)) * 1e30 ** rng.integers(-1, 2, (n, d))
-    return rng.normal(size=(n, d)).astype(np.float32)
+    if request.param == "numba":
+        return NumbaNeighbors()
+    request.getfixturevalue("cuda")
+    return registry.get_neighbors("cuda")
 
 
 KINDS = (
@@ -54,44 +35,20 @@ KINDS = (
 )  # fmt: skip
 
 
-def reach_of(x: Array, eps: float, p: int) -> Reach:
-    return Reach.of(x.min(axis=0), x.max(axis=0), eps**p, p)
-
-
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 33, 64, 255, 257, 700])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_primitive(backend: Neighbors, kind: str, n: int, p: int) -> None:
-    d = 1 + n % 7
-    x, y = rows(kind, n, d), rows(kind, n + 100, d)[: max(1, n - 20)]
-    rng = np.random.default_rng(n)
-    eps = {"beyond float32": 1e-3, "two scales": 0.01}.get(kind, 1.0 + p)
-    reach = reach_of(np.concatenate([x, y]), eps, p)
-    weight = rng.integers(0, 3, len(y))
-    core, there = rng.random(n) < 0.6, rng.random(len(y)) < 0.6
-    group = np.where(core, rng.integers(0, 5, n), -1)
-    theirs = np.where(there, 5 + rng.integers(0, 5, len(y)), -1)
-    found = []
-    for b in (backend, SPEC):
-        own, other = b.lay_out(x, reach, EACH), b.lay_out(y, reach, EACH)
-        counts = []
-        for side, heavy in ((own, None), (other, None), (other, weight)):
-            counts.append(np.arange(n) % 2)
-            b.count_within(own, side, heavy, 7, counts[-1], EACH)
-        claimed = np.full(n, NO_CLUSTER)
-        claimed[::3] = 1
-        cluster = np.where(
-            there, rng.integers(0, 4, len(y)) * 0 + np.arange(len(y)) % 4, NO_CLUSTER
-        )
-        b.claim(own, ~core, other, cluster, claimed, EACH)
-        best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
-        best[::4] = reach.limit
-        b.find_nearest(own, core, other, there, best, row, EACH)
-        lowest = b.link(own, core, EACH)[0]
-        joined = b.link_across(own, group, other, theirs, 10, EACH)[0]
-        found.append([*(np.minimum(own, 7) for own in counts), claimed, best, row, lowest, joined])
-    for own_result, expected in zip(*found, strict=True):
-        np.testing.assert_array_equal(own_result, expected)
+    try_near(backend, NearCase(kind, n, 1 + n % 7, p))
+
+
+@pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+@pytest.mark.parametrize("schedule", ["up", "down", "random", "fuzz"])
+@pytest.mark.parametrize("case", NEAR_CASES, ids=str)
+def test_kernels_touch_memory_as_they_may(case: NearCase, schedule: str) -> None:
+    for limits in (SMALL, ONE_BLOCK):
+        launcher = ApartLauncher(check=True, schedule=schedule, limits=limits)
+        try_near(CudaNeighbors(launcher), case)
 
 
 @pytest.mark.parametrize("backend", [SPEC, NumbaNeighbors()], ids=["numpy", "numba"])

@@ -82,6 +82,10 @@ def get(name: str) -> Backend:
 @cache
 def get_neighbors(name: str) -> Neighbors:
     """Return the primitives of DBSCAN of the backend of that name."""
+    if name == "cuda":
+        from gpuseg.backends.cuda.neighbors import CudaNeighbors
+
+        return CudaNeighbors(device.launcher())
     module, cls = _NEIGHBORS[name]
     neighbors: Neighbors = getattr(import_module(module), cls)()
     return neighbors

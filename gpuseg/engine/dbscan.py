@@ -78,12 +78,19 @@ class DBSCANFit:
 
 
 def fit_dbscan(
-    executor: Executor, params: DBSCANParams, backend: str, note: Note = _silent
+    executor: Executor,
+    params: DBSCANParams,
+    backend: str,
+    note: Note = _silent,
+    distances: bool = True,
 ) -> DBSCANFit:
     """Cluster the rows of all shards; each shard then has `labels`, `distance` and core flags.
 
     Parameters
     ----------
+    distances : bool
+        Whether to find the nearest core row of noise, and of borders; otherwise `distance` is
+        infinite for all that are not core.
     note : callable
         Takes what is done now.
 
@@ -96,7 +103,7 @@ def fit_dbscan(
     """
     for _ in range(_TRIES):
         try:
-            return _Run(executor, params, backend, note).run()
+            return _Run(executor, params, backend, note).run(distances)
         except CacheLost:
             note("a worker was lost: clustering begins anew")
     raise ResourceError(
@@ -114,7 +121,7 @@ class _Run:
         self.reach: Reach
         self.rounds: list[Round] = []
 
-    def run(self) -> DBSCANFit:
+    def run(self, distances: bool) -> DBSCANFit:
         self._measure()  # 1
         self._regroup()  # 2
         self._plan_visits()  # 3
@@ -123,7 +130,9 @@ class _Run:
         groups = self.executor.run(visits.link_own, self.backend)  # 5
         self._number(np.unique(np.concatenate(groups)), self._joined())  # 6
         self._claim()  # 7
-        self._find_nearest()  # 8
+        self.executor.run(nearest.begin)
+        if distances:
+            self._find_nearest()  # 8
         self._send_back()  # 9
         return self._outcome()
 

@@ -22,6 +22,7 @@ from gpuseg.estimators.inputs import (
     plain,
     refuse_not_finite,
 )
+from gpuseg.estimators.on_gpu import beside, gpu_matrix, is_on_gpu
 from gpuseg.runtime.executor import InProcess
 from gpuseg.validation import validated
 
@@ -56,7 +57,6 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         that is not core itself, belongs to the lowest-numbered of their clusters.
     core_sample_indices_ : int64 (n_core,), rising
     components_ : float (n_core, n_features), the core rows
-    distances_ : float32 (n_samples,), to the nearest core row; 0 for core rows
     n_clusters_ : int
     noise_share_ : float, noise as a share of all rows
     n_features_in_ : int
@@ -97,7 +97,8 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like (n_samples, n_features), frame, Arrow table or Dask collection
-            float32 and float64 are taken as they are, other numbers as float64. Rows of Dask
+            float32 and float64 are taken as they are, other numbers as float64; rows on a GPU
+            are copied to the host as float32, where their tiles are laid out. Rows of Dask
             collections stay on the workers; labels and core rows come to the caller.
         y : ignored, for scikit-learn's sake
         sample_weight : array-like (n_samples,), finite, >= 0, default None (ones)
@@ -118,17 +119,18 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         params, choice = self._params(), registry.choose(self.backend)
         if lazily.is_collection(X):
             with lazily.shards_of(self, X, sample_weight, client, choice.name) as executor:
-                fit = fit_dbscan(executor, params, choice.name)
+                fit = fit_dbscan(executor, params, choice.name, distances=False)
                 rows = executor.run(lazily.labelled)
             parts = [np.concatenate(own) for own in zip(*rows, strict=True)]
-            self._take(X, fit, *parts)
+            self._take(fit, *parts)
         else:
             x = self._matrix(X, reset=True)
             shard = Shard(x, as_weights(sample_weight, len(x)))
             executor = InProcess(self.n_threads)
             executor.place(lambda own, env: own, [shard])
-            fit = fit_dbscan(executor, params, choice.name)
-            self._take(X, fit, shard.labels, shard.distance, shard.core, x[shard.core])
+            fit = fit_dbscan(executor, params, choice.name, distances=False)
+            self._take(fit, shard.labels, shard.core, x[shard.core])
+            self.labels_ = beside(X, shard.labels)
         self.backend_, self.backend_why_ = choice.name, choice.why
         return self
 
@@ -144,24 +146,20 @@ class DBSCAN(ClusterMixin, BaseEstimator):
             return lazy
         x = self._matrix(X, reset=False)
         core = CoreRows(self.components_, self._core_labels, self._params())
-        return core.assign(x, self.backend_, InProcess(self.n_threads).env)[0]
+        labels = core.assign(x, self.backend_, InProcess(self.n_threads).env)[0]
+        found: NDArray[np.int32] = beside(X, labels)
+        return found
 
     def _matrix(self, X: Any, reset: bool) -> Any:
+        if is_on_gpu(X):
+            X = registry.get("cuda").fetch(gpu_matrix(X, self, "cuda", reset))
         x = as_matrix(X, self, reset, keep_float64=True)
         refuse_not_finite(x, "euclidean")
         return x
 
-    def _take(
-        self,
-        X: Any,
-        fit: DBSCANFit,
-        labels: Any,
-        distances: Any,
-        core: Any,
-        components: NDArray[Any],
-    ) -> None:
+    def _take(self, fit: DBSCANFit, labels: Any, core: Any, components: NDArray[Any]) -> None:
         """Set the fitted attributes."""
-        self.labels_, self.distances_ = labels, distances
+        self.labels_ = labels
         self.core_sample_indices_ = np.flatnonzero(core)
         self.components_, self._core_labels = components, labels[core]
         self.n_clusters_, self.noise_share_ = fit.n_clusters, fit.n_noise / fit.n_rows

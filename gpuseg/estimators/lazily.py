@@ -83,12 +83,11 @@ def shards_of(
 
 
 def labelled(shard: Shard, env: Env) -> tuple[NDArray[Any], ...]:
-    """Return labels, distances and flags of core rows, and the core rows."""
+    """Return labels, flags of core rows, and the core rows."""
     x = np.concatenate(list(shard.map_blocks(Env(), lambda block: block.x)))
     assert shard.labels is not None
-    assert shard.distance is not None
     assert shard.core is not None
-    return shard.labels, shard.distance, shard.core, x[shard.core]
+    return shard.labels, shard.core, x[shard.core]
 
 
 def _converted(part: Any, weight: Any, like: Any) -> Chunk:

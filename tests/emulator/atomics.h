@@ -71,6 +71,12 @@ EMULATOR_CHANGE_32(atomicExch, (void(old), value))
 EMULATOR_CHANGE(atomicExch, unsigned long long, (void(old), value))
 EMULATOR_CHANGE(atomicExch, float, (void(old), value))
 
+// A load that is not answered from a cache: whole, and ordered as atomic operations are.
+template <class T>
+EMULATOR_INTRINSIC T __ldcv(const T* source) {
+  return emulator::change(const_cast<T*>(source), [](T old) -> T { return old; });
+}
+
 EMULATOR_SWAP(int)
 EMULATOR_SWAP(unsigned)
 EMULATOR_SWAP(unsigned long long)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ SMALL = Limits(
     shared_bytes_per_multiprocessor=228 * 1024,
 )
 """A GPU with a multiprocessor's worth of shared memory as on compute capability 9.0."""
+
+ONE_BLOCK = replace(SMALL, multiprocessors=1, shared_bytes_per_multiprocessor=1024)
+"""A GPU with room for one block of DBSCAN's kernels, so that a warp has several tiles."""
 
 
 class EmulatorLauncher:

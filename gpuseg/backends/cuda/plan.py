@@ -4,9 +4,11 @@ Nothing here touches a device; the sizes must agree with what the kernels carve 
 (``kernels/lloyd.cu``, ``kernels/assign.cu``), which the tests check by running them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.errors import ResourceError
 
 THREADS = 128
 
@@ -16,6 +18,11 @@ SIMPLE_THREADS = 256
 _SIMPLE = ("distances", "summarize", "prepare", "normalize", "digest", "histogram", "narrow")
 _SIMPLE_BLOCKS = 16
 """Of those, a multiprocessor."""
+
+TILE_THREADS, TILE_ROWS = 64, 64
+"""Of a block of DBSCAN's kernels, and of a tile: TILE in ``kernels/near.cuh``."""
+
+_ON_TILES = ("count", "link_inside", "link", "claim", "nearest")
 
 GROUP = 8
 """Centres scored together: CENTERS in ``kernels/tile.cuh``."""
@@ -169,8 +176,53 @@ def plan_simple(name: str, n_threads: int, limits: Limits) -> tuple[Kernel, int]
     return Kernel(name, SIMPLE_THREADS), min(-(-n_threads // SIMPLE_THREADS), enough)
 
 
+@dataclass(frozen=True)
+class TileLaunch:
+    """A kernel of DBSCAN and how to launch it: a warp takes a tile at a time.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    blocks : int
+    shared_bytes : int
+    """
+
+    kernel: Kernel
+    blocks: int
+    shared_bytes: int
+
+
+def plan_tiles(
+    name: str, n_tiles: int, n_features: int, shape: Mapping[str, int], limits: Limits
+) -> TileLaunch:
+    """Plan a kernel of DBSCAN: each warp holds its tile, and a limit a row, in shared memory.
+
+    Raises
+    ------
+    ResourceError
+        For more features than fit.
+    """
+    warps = TILE_THREADS // 32
+    needed = 4 * warps * TILE_ROWS * (n_features + 1)
+    if needed > limits.shared_bytes:
+        most = limits.shared_bytes // (4 * warps * TILE_ROWS) - 1
+        raise ResourceError(
+            f"{n_features} features: DBSCAN on {limits.name} takes up to {most}; select features, "
+            "or use backend = 'numba'"
+        )
+    held = min(limits.shared_bytes_per_multiprocessor // (needed + 1024), _SIMPLE_BLOCKS)
+    blocks = min(-(-n_tiles // warps), limits.multiprocessors * max(held, 1))
+    return TileLaunch(Kernel(name, TILE_THREADS, shape), blocks, needed)
+
+
 def variants() -> list[Kernel]:
     """Return every kernel that a plan may ask for."""
+    tiles = [
+        Kernel(name, TILE_THREADS, {"POWER": power, "WIDE": wide})
+        for name in _ON_TILES
+        for power in (1, 2)
+        for wide in (0, 1)
+    ]
     shapes = [{"ROWS": rows, "VECTOR": vector} for rows in (1, 2, 4) for vector in (1, 4)]
     lloyd = [
         Kernel("lloyd", THREADS, {**shape, "PRIVATE": private})
@@ -178,7 +230,7 @@ def variants() -> list[Kernel]:
         for private in (0, 1)
     ]
     assign = [Kernel("assign", THREADS, shape) for shape in shapes]
-    return [*lloyd, *assign, *(Kernel(name, SIMPLE_THREADS) for name in _SIMPLE)]
+    return [*lloyd, *assign, *tiles, *(Kernel(name, SIMPLE_THREADS) for name in _SIMPLE)]
 
 
 def _blocks_that_fit(shared_bytes: int, limits: Limits) -> int:

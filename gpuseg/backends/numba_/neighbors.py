@@ -22,8 +22,16 @@ _TILES_A_TASK = 32
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Rows in tiles; `space` is None without rows."""
+class Layout:
+    """Rows in tiles.
+
+    Attributes
+    ----------
+    space : Space or None
+        None without rows.
+    n : int
+        Number of rows.
+    """
 
     space: Space | None
     n: int
@@ -56,13 +64,13 @@ class NumbaNeighbors:
 
     name = "numba"
 
-    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> _Layout:
-        return _Layout(space_of(points, reach, each) if len(points) else None, len(points))
+    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Layout:
+        return Layout(space_of(points, reach, each) if len(points) else None, len(points))
 
     def count_within(
         self,
-        own: _Layout,
-        other: _Layout,
+        own: Layout,
+        other: Layout,
         weight: NDArray[np.int64] | None,
         least: int,
         found: NDArray[np.int64],
@@ -84,7 +92,7 @@ class NumbaNeighbors:
         return looked
 
     def link(
-        self, own: _Layout, core: NDArray[np.bool_], each: Each
+        self, own: Layout, core: NDArray[np.bool_], each: Each
     ) -> tuple[NDArray[np.int64], int]:
         lowest = np.full(own.n, -1, np.int64)
         if own.space is None:
@@ -93,14 +101,14 @@ class NumbaNeighbors:
         side, parent = _side(own, core, group), group.copy()
         looked = _over_tiles(own, each, lambda i, j: links.link_inside(side, parent, i, j))
         looked += _over_tiles(own, each, lambda i, j: links.link_own(side, parent, i, j))
-        _lowest_rows(own.places, own.by_place(core, False), parent, lowest)
+        lowest_rows(own.places, own.by_place(core, False), parent, lowest)
         return lowest, looked
 
     def link_across(
         self,
-        own: _Layout,
+        own: Layout,
         group: NDArray[np.int64],
-        other: _Layout,
+        other: Layout,
         other_group: NDArray[np.int64],
         n_groups: int,
         each: Each,
@@ -112,13 +120,13 @@ class NumbaNeighbors:
             links.note_tokens(a, parent)
             links.note_tokens(b, parent)
             looked = _over_tiles(own, each, lambda i, j: links.link_other(a, b, parent, i, j))
-        return _roots(parent), looked
+        return roots(parent), looked
 
     def claim(
         self,
-        own: _Layout,
+        own: Layout,
         asked: NDArray[np.bool_],
-        other: _Layout,
+        other: Layout,
         cluster: NDArray[np.int64],
         claimed: NDArray[np.int64],
         each: Each,
@@ -137,9 +145,9 @@ class NumbaNeighbors:
 
     def find_nearest(
         self,
-        own: _Layout,
+        own: Layout,
         asked: NDArray[np.bool_],
-        other: _Layout,
+        other: Layout,
         core: NDArray[np.bool_],
         best: NDArray[np.float64],
         row: NDArray[np.int64],
@@ -159,13 +167,13 @@ class NumbaNeighbors:
         return looked
 
 
-def _side(layout: _Layout, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
+def _side(layout: Layout, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
     assert layout.space is not None
     token = np.full(len(layout.space.tiles.skip), links.MIXED, np.int64)
     return links.Side(layout.space, layout.as_bits(core), group, token)
 
 
-def _over_tiles(layout: _Layout, each: Each, function: Callable[[int, int], int]) -> int:
+def _over_tiles(layout: Layout, each: Each, function: Callable[[int, int], int]) -> int:
     """Call a function on runs of tiles; return the sum of its results."""
     n_tiles = len(layout.places) // TILE
     runs = [(i, min(i + _TILES_A_TASK, n_tiles)) for i in range(0, n_tiles, _TILES_A_TASK)]
@@ -173,7 +181,7 @@ def _over_tiles(layout: _Layout, each: Each, function: Callable[[int, int], int]
 
 
 @njit(nogil=True, cache=True)
-def _lowest_rows(
+def lowest_rows(
     places: NDArray[np.int64],
     core: NDArray[np.bool_],
     parent: NDArray[np.int64],
@@ -191,7 +199,8 @@ def _lowest_rows(
 
 
 @njit(nogil=True, cache=True)
-def _roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
+def roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the root of every member."""
     roots = np.empty_like(parent)
     for i in range(len(parent)):
         roots[i] = find(parent, i)

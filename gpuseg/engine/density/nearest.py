@@ -42,10 +42,16 @@ class Turn:
     reach: Reach
 
 
+def begin(shard: Shard, env: Env) -> None:
+    """Note that core rows are their own nearest."""
+    own = region_of(shard)
+    own.size = np.where(own.core, 0.0, np.inf)
+
+
 def nearest_own(shard: Shard, env: Env, backend: str) -> None:
     """Find the nearest core row of the region for all that are not core."""
     own = region_of(shard)
-    best = np.where(own.core, 0.0, np.inf)[:, None]
+    best = own.size[:, None].copy()
     own.looked += registry.get_neighbors(backend).find_nearest(
         own.layout, ~own.core, own.layout, own.core, best, np.full(best.shape, -1), env.map
     )

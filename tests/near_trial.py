@@ -1,0 +1,127 @@
+"""One run of DBSCAN's primitives held against the specification; for backends and for mutants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
+from gpuseg.backends.numpy_neighbors import NumpyNeighbors
+from gpuseg.backends.reach import Reach
+from gpuseg.runtime.executor import Env
+
+Array = npt.NDArray[Any]
+
+EACH = Env(2).map
+SPEC = NumpyNeighbors()
+
+
+@dataclass(frozen=True)
+class NearCase:
+    """A situation that reaches code which others do not.
+
+    Attributes
+    ----------
+    kind : str
+        See `rows`.
+    n, d : int
+    p : int
+        2 for the Euclidean metric, 1 for the Manhattan one.
+    eps : float
+        0 is one that gives most rows some neighbours.
+    """
+
+    kind: str
+    n: int
+    d: int
+    p: int = 2
+    eps: float = 0.0
+
+
+NEAR_CASES = (
+    NearCase("grid", 300, 3),
+    NearCase("normal", 200, 9, 1),
+    NearCase("two scales", 260, 2),
+    NearCase("duplicates", 129, 5),
+    NearCase("huge offset", 90, 4),
+    NearCase("normal", 700, 2),
+    NearCase("normal", 1500, 2, eps=0.05),
+    NearCase("normal", 3, 1),
+    NearCase("just beyond", 5, 2),
+)
+"""Ties, sums of absolute values, dense tiles, float64, subtrees in one set, many small sets, a
+tile that is nearly empty, distances that float32 takes for eps."""
+
+
+def rows(kind: str, n: int, d: int) -> Array:
+    """Return rows that are hard in some way; float64 where float32 would lose them."""
+    rng = np.random.default_rng(n * d)
+    if kind == "grid":  # many distances are exactly eps
+        return rng.integers(0, 4, (n, d)).astype(np.float32)
+    if kind == "just beyond":
+        return rng.integers(0, 2, (n, d)) * (1 + 1e-9)
+    if kind == "duplicates":
+        return rng.choice(rng.normal(size=(max(1, n // 5), d)), n).astype(np.float32)
+    if kind == "huge offset":
+        return rng.normal(size=(n, d)) + 1e6
+    if kind == "constant columns":
+        x = np.ones((n, d), np.float32)
+        x[:, 0] = rng.normal(size=n)
+        return x
+    if kind == "two scales":
+        half = n // 2
+        return np.concatenate([rng.normal(size=(half, d)) / 1000, rng.normal(size=(n - half, d))])
+    if kind == "beyond float32":
+        return rng.normal(size=(n, d)) * 1e30 ** rng.integers(-1, 2, (n, d))
+    return rng.normal(size=(n, d)).astype(np.float32)
+
+
+def reach_of(x: Array, eps: float, p: int) -> Reach:
+    """Return the reach of eps for rows."""
+    return Reach.of(x.min(axis=0), x.max(axis=0), eps**p, p)
+
+
+def try_near(backend: Neighbors, case: NearCase) -> None:
+    """Hold every primitive against the specification; an AssertionError tells which failed."""
+    n, d, p = case.n, case.d, case.p
+    x, y = rows(case.kind, n, d), rows(case.kind, n + 100, d)[: max(1, n - 20)]
+    eps = {"beyond float32": 1e-3, "two scales": 0.01}.get(case.kind, 0.4 + 0.15 * d * p)
+    eps = case.eps or (1.0 if case.kind in ("grid", "just beyond") else eps)
+    reach = reach_of(np.concatenate([x, y]), eps, p)
+    found, expected = (_results(b, x, y, reach) for b in (backend, SPEC))
+    for name, own in found.items():
+        assert own.dtype == expected[name].dtype, name
+        assert own.tobytes() == expected[name].tobytes(), name
+
+
+def _results(b: Neighbors, x: Array, y: Array, reach: Reach) -> dict[str, Array]:
+    n, m = len(x), len(y)
+    rng = np.random.default_rng(n)
+    core, there = rng.random(n) < 0.6, rng.random(m) < 0.6
+    core &= x[:, 0] >= np.quantile(x[:, 0], 0.4)  # whole tiles, and subtrees, without core rows
+    own, other = b.lay_out(x, reach, EACH), b.lay_out(y, reach, EACH)
+    results: dict[str, Array] = {}
+    for name, side, weight in (
+        ("count", own, None), ("count of others", other, None),
+        ("count of weights", other, rng.integers(0, 3, m)),
+        ("count of own weights", own, rng.integers(0, 3, n)),
+    ):  # fmt: skip
+        found = np.arange(n) % 2
+        b.count_within(own, side, weight, 7, found, EACH)
+        results[name] = np.minimum(found, 7)
+    claimed, cluster = np.full(n, NO_CLUSTER), np.where(there, 9 - np.arange(m) % 10, NO_CLUSTER)
+    claimed[::3] = 5
+    b.claim(own, ~core, other, cluster, claimed, EACH)
+    best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
+    best[::4] = reach.limit
+    b.find_nearest(own, core, other, there, best, row, EACH)
+    group = np.where(core, rng.integers(0, 30, n), -1)
+    theirs = np.where(there, 30 + rng.integers(0, 30, m), -1)
+    results |= {"claim": claimed, "nearest sizes": best, "nearest rows": row}
+    results["link"] = b.link(own, core, EACH)[0]
+    results["link of all"] = b.link(own, np.ones(n, bool), EACH)[0]
+    results["link across"] = b.link_across(own, group, other, theirs, 60, EACH)[0]
+    return results
