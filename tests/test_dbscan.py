@@ -159,6 +159,22 @@ def test_order_of_rows_only_renumbers() -> None:
     np.testing.assert_array_equal(straight.labels_ < 0, back < 0)
 
 
+def test_skewed_data_are_shared_out_by_work() -> None:
+    """Half of all rows lie at a thousandth of the spread of the others."""
+    rng = np.random.default_rng(0)
+    x = blobs(60_000, 6).astype(np.float64)
+    x[:30_000] = x[0] + rng.normal(size=(30_000, 6)) / 1000
+    x = rng.permutation(x)
+    executor = InProcess(2)
+    parts = np.split(x, 4)
+    executor.place(
+        lambda own, env: own, [Shard(own, first_row=15_000 * i) for i, own in enumerate(parts)]
+    )
+    fit = fit_dbscan(executor, DBSCANParams(eps=1.0, min_samples=10), "numba", distances=False)
+    assert max(fit.seconds) <= 1.5 * np.mean(fit.seconds)
+    assert fit.forecast.pairs == pytest.approx(sum(fit.looked), rel=1.0)
+
+
 def test_the_same_on_dask_workers() -> None:
     x = blobs(6000, 3)
     here = DBSCAN(min_samples=8).fit(x)

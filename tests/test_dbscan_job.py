@@ -134,6 +134,15 @@ def test_bad_jobs(
         gpuseg.run(job(tmp_path, **change))
 
 
+def test_work_is_forecast_and_too_much_is_refused(rows: pa.Table, tmp_path: Path) -> None:
+    facts = gpuseg.run(job(tmp_path)).manifest["result"]
+    assert facts["pairs"] / 2 < facts["forecast"]["pairs"] < 2 * facts["pairs"]
+    assert facts["forecast"]["seconds"] > 0
+    with pytest.raises(ResourceError, match=r"pairs of rows would have to be compared.*max_pairs"):
+        gpuseg.run(job(tmp_path, "refused", max_pairs=1000.0))
+    assert not (tmp_path / "refused").exists()
+
+
 def test_rows_must_fit_into_memory(rows: pa.Table, tmp_path: Path) -> None:
     small = {"cluster": "dask", "n_workers": 1, "memory_limit": "300MiB"}
     with pytest.raises(ResourceError, match="DBSCAN keeps all rows in memory"):

@@ -4,7 +4,7 @@ clusters in large spatial databases with noise", KDD 1996), exact and the same f
 1. Measure: weights become whole numbers, and the corners of the data give the reach of eps.
 2. Cut the space into regions, one a shard, and send every row to its region.
 3. Find out how many rows of each region are within eps of each other region's box. Those are its
-   visitors; where there are many, they come in several rounds.
+   visitors; where there are many, they come in several rounds. Forecast the work from a sample.
 4. Count: weight within eps of each row, first of its own region, then of visitors. Enough: core.
 5. Link core rows within a region.
 6. Link regions: visiting core rows bring the number of their group; pairs of groups that touch
@@ -18,6 +18,7 @@ no order of work can change them: clusters are numbered by their lowest core row
 belongs to the lowest-numbered cluster among its core neighbours.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,13 +30,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from gpuseg.backends.reach import Reach
-from gpuseg.engine.density import labels, nearest, settle, visits
+from gpuseg.engine.density import labels, nearest, settle, visits, work
 from gpuseg.engine.density.cuts import Cut, cut, rounds_of
 from gpuseg.engine.density.visits import Choose, Round
+from gpuseg.engine.density.work import Work
 from gpuseg.engine.metrics import limit_of, power
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.runtime.executor import CacheLost, Executor
+from gpuseg.runtime.executor import CacheLost, Env, Executor
 
 _TRIES = 3
 
@@ -57,8 +59,12 @@ class DBSCANFit:
         Rows of each cluster.
     n_core, n_border, n_noise : int
         Rows.
+    forecast : Work
+        What was thought of the pairs and the seconds beforehand.
     looked : list of int
         Pairs of rows whose distance each shard computed.
+    seconds : list of float
+        What that and its rows take each shard on one thread, as forecasts reckon.
     most_rows : list of int
         Rows that each shard held at most, visitors included.
     """
@@ -68,7 +74,9 @@ class DBSCANFit:
     n_core: int
     n_border: int
     n_noise: int
+    forecast: Work
     looked: list[int]
+    seconds: list[float]
     most_rows: list[int]
 
     @property
@@ -83,6 +91,7 @@ def fit_dbscan(
     backend: str,
     note: Note = _silent,
     distances: bool = True,
+    max_pairs: float = math.inf,
 ) -> DBSCANFit:
     """Cluster the rows of all shards; each shard then has `labels`, `distance` and core flags.
 
@@ -91,6 +100,8 @@ def fit_dbscan(
     distances : bool
         Whether to find the nearest core row of noise, and of borders; otherwise `distance` is
         infinite for all that are not core.
+    max_pairs : float
+        More pairs of rows than that are refused, before any row is clustered.
     note : callable
         Takes what is done now.
 
@@ -99,11 +110,11 @@ def fit_dbscan(
     DataError
         For rows that the metric does not take.
     ResourceError
-        When workers are lost again and again.
+        When workers are lost again and again, and for more work than `max_pairs`.
     """
     for _ in range(_TRIES):
         try:
-            return _Run(executor, params, backend, note).run(distances)
+            return _Run(executor, params, backend, note).run(distances, max_pairs)
         except CacheLost:
             note("a worker was lost: clustering begins anew")
     raise ResourceError(
@@ -121,10 +132,11 @@ class _Run:
         self.reach: Reach
         self.rounds: list[Round] = []
 
-    def run(self, distances: bool) -> DBSCANFit:
+    def run(self, distances: bool, max_pairs: float) -> DBSCANFit:
         self._measure()  # 1
         self._regroup()  # 2
         self._plan_visits()  # 3
+        self._forecast(distances, max_pairs)
         self._count()  # 4
         self.note("link")
         groups = self.executor.run(visits.link_own, self.backend)  # 5
@@ -155,7 +167,11 @@ class _Run:
             executor.run(settle.stay, self.backend, metric, self.reach, self.scale)
             return
         sample = np.concatenate(executor.run(settle.sample, metric, self.n_rows))
-        cuts: Cut | int = cut(sample, np.ones(len(sample)), self.n)
+        each = Env(executor.local_threads).map
+        heavy = work.work_of_rows(
+            sample, self.reach, self.params.min_samples, self.n_rows, self.backend, each
+        )
+        cuts: Cut | int = cut(sample, heavy, self.n)
         executor.shuffle(
             partial(settle.send_home, metric=metric, cuts=cuts, scale=self.scale),
             partial(settle.settle, backend=self.backend, reach=self.reach),
@@ -170,6 +186,17 @@ class _Run:
         np.fill_diagonal(near, 0)
         plan = rounds_of(near, self.executor.run(settle.n_own))
         self.rounds = [Round(own, boxes, self.reach) for own in plan]
+
+    def _forecast(self, distances: bool, max_pairs: float) -> None:
+        some = self.executor.run(work.count_some, self.backend, self.least)
+        self.work = work.forecast_of(some, distances)
+        if self.work.pairs > max_pairs:
+            raise ResourceError(
+                f"about {self.work.pairs:.2g} pairs of rows would have to be compared, in "
+                f"{self.work.seconds:,.0f} s or more, and max_pairs = {max_pairs:.2g}: use a "
+                "smaller eps, fewer features, or a higher max_pairs (segment.max_pairs)"
+            )
+        self.note(f"about {self.work.pairs:.2g} pairs of rows, {self.work.seconds:,.1f} s")
 
     def _visit(self, turn: Round, choose: Choose, take: Callable[..., Any]) -> list[Any]:
         send = partial(visits.send, choose=choose, turn=turn)
@@ -242,6 +269,8 @@ class _Run:
             sum(own.core for own in tallies),
             sum(own.border for own in tallies),
             sum(own.noise for own in tallies),
+            self.work,
             [own.looked for own in tallies],
+            [own.seconds for own in tallies],
             [own.most_rows for own in tallies],
         )

@@ -43,7 +43,7 @@ def run_dbscan(
         note("choose eps")
         profile = profile_eps(executor, spec.min_samples, spec.metric, backend)
     params = spec.params(profile.eps if profile else None)
-    fit = fit_dbscan(executor, params, backend, note)
+    fit = fit_dbscan(executor, params, backend, note, max_pairs=spec.max_pairs)
     _warn_of(fit, params.eps, warn)
     files = executor.run(write_core_rows, staging, each=range(executor.n_shards))
     means = mean_rows(executor, fit, measured)
@@ -63,8 +63,10 @@ def run_dbscan(
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
+        "forecast": asdict(fit.forecast),
         "pairs": sum(fit.looked),
         "pairs_a_shard": fit.looked,
+        "work_a_shard": fit.seconds,
         "most_rows_a_shard": fit.most_rows,
     }
     sizes = np.append(fit.sizes, fit.n_noise)[: len(segments)]

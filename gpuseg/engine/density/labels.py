@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.engine.density.region import Piece, Region, region_of, together
+from gpuseg.engine.density.work import seconds_of
 from gpuseg.engine.metrics import Metric, distance_of
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
@@ -24,6 +25,7 @@ class Tally:
     border: int
     noise: int
     looked: int
+    seconds: float
     most_rows: int
 
 
@@ -64,7 +66,9 @@ def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     label = _labels_of(own)
     core, noise = int(own.core.sum()), int((label == NOISE).sum())
     sizes = np.bincount(label[label != NOISE], minlength=n_clusters)
-    return Tally(sizes, core, len(label) - core - noise, noise, own.looked, own.most_rows)
+    seconds = float(seconds_of(own.looked, len(label), own.points.shape[1]))
+    border = len(label) - core - noise
+    return Tally(sizes, core, border, noise, own.looked, seconds, own.most_rows)
 
 
 def _labels_of(own: Region) -> NDArray[np.int32]:

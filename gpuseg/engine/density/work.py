@@ -1,0 +1,108 @@
+"""How much work DBSCAN will be, from some of the rows: pairs of rows, and seconds.
+
+The sweep that counts neighbours is run for a hashed sample of the rows of each region, against
+all rows of the region, and its pairs are multiplied up. What the other sweeps add was found by
+measuring: a row that is not core looks about as far when it is claimed, and farther when it
+searches for its nearest core row; most links need no look. Over nine data sets of 2 to 32
+features and 3 to 95 % noise the forecast was within a factor of 1.8 of the pairs looked at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends import registry
+from gpuseg.backends.neighbors import Each
+from gpuseg.backends.reach import Reach
+from gpuseg.engine.density.region import region_of
+from gpuseg.engine.hashing import mix
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import Env
+
+SAMPLE_ROWS = 2**12
+
+_ALL_SWEEPS, _WITHOUT_DISTANCES = 3.6, 2.0
+"""Pairs of all sweeps, as multiples of those of the first."""
+
+_SECONDS_A_VALUE = 3.4e-11
+_VALUES_BESIDES = 16
+_SECONDS_A_ROW = 2e-6
+"""On one thread: for each feature of a pair, with what a pair takes besides, and for each row."""
+
+
+_CORE_PAIRS = 256
+"""That a row in a dense place is compared with, about: its own tile, mostly, and links."""
+
+_REACH_OF_TILES = 2.0
+"""A row that is not core looks at tiles of which some row may be within eps: about so far."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What clustering will take.
+
+    Attributes
+    ----------
+    pairs : float
+        Of rows whose distance is computed, by all shards together.
+    seconds : float
+        Of the busiest shard. Measured on processors of a server; a GPU is faster.
+    """
+
+    pairs: float
+    seconds: float
+
+
+def count_some(shard: Shard, env: Env, backend: str, least: int) -> tuple[float, int, int, int]:
+    """Return the pairs of the first sweep as a sample tells, rows, features, and threads."""
+    own = region_of(shard)
+    n, d = own.points.shape
+    drawn = mix(own.index.astype(np.uint64)) <= np.uint64(
+        min(SAMPLE_ROWS * 2**64 // max(n, 1), 2**64) - 1
+    )
+    found = np.where(drawn, 0, least)
+    looked = registry.get_neighbors(backend).count_within(
+        own.layout, own.layout, own.weight, least, found, env.map
+    )
+    return looked * n / max(int(drawn.sum()), 1), n, d, env.threads
+
+
+def seconds_of(pairs: Any, rows: Any, n_features: int) -> Any:
+    """Return the seconds that pairs and rows take on one thread."""
+    return pairs * (n_features + _VALUES_BESIDES) * _SECONDS_A_VALUE + rows * _SECONDS_A_ROW
+
+
+def work_of_rows(
+    sample: NDArray[Any], reach: Reach, min_samples: int, n_total: int, backend: str, each: Each
+) -> NDArray[np.float64]:
+    """Return the seconds that each row of a sample, and those that it stands for, will take.
+
+    Rows that will not be core are compared with all that is near; the sample tells how much.
+    """
+    m, d = sample.shape
+    if not m:
+        return np.empty(0)
+    wider = replace(reach, limit=reach.limit * _REACH_OF_TILES**reach.p)
+    within, near = (_count_all(sample, own, backend, each) for own in (reach, wider))
+    share = n_total / m
+    is_core = (within - 1) * share + 1 >= min_samples
+    pairs = np.where(is_core, _CORE_PAIRS, near * share * _ALL_SWEEPS)
+    work: NDArray[np.float64] = seconds_of(pairs, 1.0, d)
+    return work
+
+
+def _count_all(sample: NDArray[Any], reach: Reach, backend: str, each: Each) -> NDArray[np.int64]:
+    b, found = registry.get_neighbors(backend), np.zeros(len(sample), np.int64)
+    layout = b.lay_out(sample, reach, each)
+    b.count_within(layout, layout, None, 2**62, found, each)
+    return found
+
+
+def forecast_of(shards: Sequence[tuple[float, int, int, int]], distances: bool) -> Work:
+    """Return the work that the shards will have."""
+    factor = _ALL_SWEEPS if distances else _WITHOUT_DISTANCES
+    seconds = [seconds_of(pairs * factor, n, d) / threads for pairs, n, d, threads in shards]
+    return Work(sum(pairs for pairs, *_ in shards) * factor, max(seconds))
