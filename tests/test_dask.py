@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
 from helpers import bits, call, customers, cut, job, leftovers, run, toml, write_files
@@ -259,3 +260,22 @@ def test_shards_too_large_for_the_workers(
     ):
         run(source, tmp_path / "out", runtime=where)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", [0, 3, 5])
+def test_worker_killed_while_dbscan_clusters(
+    tmp_path: Path, source: Path, cluster: LocalCluster, step: int
+) -> None:
+    victim = a_worker_of(cluster)
+    at = At("fit", step, lambda: os.kill(victim, signal.SIGKILL))
+    rules = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 8}
+    run(source, tmp_path / "here", segment=rules)
+    there = job(
+        source, tmp_path / "there", segment=rules, runtime={"cluster": cluster.scheduler_address}
+    )
+    manifest = gpuseg.run(there, progress=at).manifest
+    assert at.done
+    assert manifest["executor"]["moved_shards"] >= 1
+    one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
+    assert one.equals(other)
+    assert leftovers(tmp_path) == []

@@ -39,7 +39,7 @@ from gpuseg.insight.report import render_report
 from gpuseg.jobs import manifest as manifests
 from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
-from gpuseg.jobs.outcome import Outcome, of_kmeans
+from gpuseg.jobs.outcome import Outcome, Warn, of_kmeans
 from gpuseg.jobs.spec import DBSCANSpec, JobSpec, load_job
 from gpuseg.model import Model
 from gpuseg.runtime.cluster import open_executor
@@ -200,12 +200,13 @@ class _Run:
         self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging
     ) -> Outcome:
         rules, backend = self.spec.segment, plan.choice.name
-        with self.progress.stage("fit", None, "passes") as stage:
+        unit = "steps" if isinstance(rules, DBSCANSpec) else "passes"
+        with self.progress.stage("fit", None, unit) as stage:
             measured = measured_as_prepared(executor, backend, prepared)
             if isinstance(rules, DBSCANSpec):
                 return run_dbscan(
                     executor, rules, backend, plan.dataset.features, prepared, measured,
-                    staging, plan.target, stage.note, self._warn,
+                    staging, plan.target, _stepping(stage), self._warn,
                 )  # fmt: skip
             fits = sweep_kmeans(
                 executor, rules.models(), backend, _noting(stage), self.memory.spare_bytes, measured
@@ -249,6 +250,16 @@ class _Run:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.progress.message(f"warning: {text}")
+
+
+def _stepping(stage: Stage) -> Warn:
+    """Show each step of DBSCAN, as it begins."""
+
+    def note(text: str) -> None:
+        stage.advance(1)
+        stage.note(text)
+
+    return note
 
 
 def _noting(stage: Stage) -> OnIteration:
