@@ -40,7 +40,7 @@ struct Linker {
     while (node < last) {
       int token = token_of(parent, other, node);
       Bits near = 0;
-      if (token != NONE && !are_one(parent, token, __ldcv(own.token + leaf))) {
+      if (token != NONE && !are_one(parent, token, glance(own.token + leaf))) {
         near = rows_near(own.space, tile, a, other.space, node, d, reach) & own.core[a];
       }
       if (near == 0) {
@@ -83,7 +83,7 @@ link(const float* __restrict__ own_x, const long long* __restrict__ own_order,
     while (same && level > 0) {
       --level;
       if (first[level] > leaf) linker.link_under(first[level], last[level]);
-      if (__ldcv(own_token + leaf) != MIXED) continue;
+      if (glance(own_token + leaf) != MIXED) continue;
       int token = token_of_tile(parent, own, a);
       if (lane() == 0) atomicExch(own_token + leaf, token);
       __syncwarp();

@@ -17,6 +17,11 @@ struct Side {
   int* token;        // [nodes]
 };
 
+// What other warps may change meanwhile: read by one lane, so that all go on alike.
+__device__ __forceinline__ int glance(const int* place) {
+  return __shfl_sync(ALL, lane() == 0 ? __ldcv(place) : 0, 0);
+}
+
 // Whether two groups, or tokens, are known to be in one set; one lane looks for all.
 __device__ __forceinline__ bool are_one(int* parent, int i, int j) {
   int one = lane() == 0 && i >= 0 && j >= 0 && find(parent, i) == find(parent, j);
@@ -48,10 +53,10 @@ __device__ __forceinline__ int token_of_tile(int* parent, const Side& side, int 
 
 // The token of a node; where it was mixed, its children may have become one set since.
 __device__ __forceinline__ int token_of(int* parent, const Side& side, int node) {
-  int token = __ldcv(side.token + node);
+  int token = glance(side.token + node);
   if (token != MIXED || side.space.tile(node) >= 0) return token;
-  int left = __ldcv(side.token + node + 1);
-  int right = __ldcv(side.token + side.space.skip(node + 1));
+  int left = glance(side.token + node + 1);
+  int right = glance(side.token + side.space.skip(node + 1));
   if (left == NONE) {
     token = right;
   } else if (right == NONE || are_one(parent, left, right)) {

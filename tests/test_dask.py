@@ -269,13 +269,28 @@ def test_worker_killed_while_dbscan_clusters(
     victim = a_worker_of(cluster)
     at = At("fit", step, lambda: os.kill(victim, signal.SIGKILL))
     rules = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 8}
-    run(source, tmp_path / "here", segment=rules)
-    there = job(
-        source, tmp_path / "there", segment=rules, runtime={"cluster": cluster.scheduler_address}
-    )
+    gpuseg.run({**job(source, tmp_path / "here"), "segment": rules})
+    where = {"cluster": cluster.scheduler_address}
+    there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
     manifest = gpuseg.run(there, progress=at).manifest
     assert at.done
     assert manifest["executor"]["moved_shards"] >= 1
     one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
     assert one.equals(other)
     assert leftovers(tmp_path) == []
+
+
+def test_worker_killed_when_dbscan_has_clustered(
+    tmp_path: Path, source: Path, cluster: LocalCluster
+) -> None:
+    victim = a_worker_of(cluster)
+    at = At("write", 0, lambda: os.kill(victim, signal.SIGKILL))
+    rules = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 8}
+    gpuseg.run({**job(source, tmp_path / "here"), "segment": rules})
+    where = {"cluster": cluster.scheduler_address}
+    there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
+    gpuseg.run(there, progress=at)
+    assert at.done
+    assert any("clustering begins anew" in text for text in at.said)
+    one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
+    assert one.equals(other)

@@ -291,3 +291,38 @@ EXPECTED_FAILURES = {
 )
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)
+
+
+@pytest.mark.parametrize("eps", [1e-200, 1e-40, 1e-20, 1e20, 1e200])
+def test_any_scale(eps: float) -> None:
+    x = np.random.default_rng(1).integers(0, 4, (90, 2)) * eps
+    x = x if 1e-38 < eps < 1e38 else x.astype(np.float64)
+    if eps in (1e-200, 1e200):  # eps² is 0 or infinite in float64, for scikit-learn, too
+        assert DBSCAN(eps, min_samples=3).fit(x).labels_.shape == (90,)
+        return
+    np.testing.assert_array_equal(
+        DBSCAN(eps, min_samples=3).fit(x).labels_, sklearn_labels(x, eps=eps, min_samples=3)
+    )
+    if eps == 1e-40:
+        x = x.astype(np.float32)
+        np.testing.assert_array_equal(
+            DBSCAN(eps, min_samples=3).fit(x).labels_, sklearn_labels(x, eps=eps, min_samples=3)
+        )
+
+
+def test_weights_that_are_no_whole_numbers_or_huge() -> None:
+    third = DBSCAN(min_samples=1).fit(np.zeros((3, 1)), sample_weight=[1 / 3] * 3)
+    assert third.labels_.tolist() == [0, 0, 0]
+    far = np.array([[0.0], [100.0]])
+    for weight in ([3, 1e19], [1e308, 1e308]):
+        labels = DBSCAN(min_samples=3).fit(far, sample_weight=weight).labels_
+        assert labels.tolist() == [0, 1]
+    many = DBSCAN(min_samples=2**23).fit(np.zeros((4, 1)), sample_weight=[0.5] * 4)
+    assert many.labels_.tolist() == [-1] * 4
+
+
+def test_cosine_of_huge_and_tiny_rows_and_of_opposite_ones() -> None:
+    huge = np.array([[1e200, 0], [0, 1e200], [1e-200, 0], [-1, 0]])
+    model = DBSCAN(eps=0.1, min_samples=1, metric="cosine").fit(huge)
+    assert model.labels_.tolist() == [0, 1, 0, 2]
+    assert not DBSCAN(eps=2, min_samples=1, metric="cosine").fit(huge).labels_.any()

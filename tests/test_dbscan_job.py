@@ -156,3 +156,22 @@ def test_rows_of_zeros_have_no_direction(tmp_path: Path) -> None:
     own["prepare"] = {"scale": "none"}
     with pytest.raises(DataError, match="row 0 is zeros alone"):
         gpuseg.run(own)
+
+
+def test_haversine_takes_radians_as_they_are(tmp_path: Path) -> None:
+    places = pa.table({"lat": [0.5, 0.5001, 1.2], "lon": [0.1, 0.1001, -2.0]})
+    write_files(tmp_path / "in", [places])
+    own = job(tmp_path, metric="haversine", eps=0.001, min_samples=2)
+    del own["input"]["id"]
+    with pytest.raises(JobError, match=r"set prepare.scale = 'none'"):
+        gpuseg.run(own)
+    own["prepare"] = {"scale": "none"}
+    gpuseg.run(own)
+    assert pq.read_table(tmp_path / "out")["segment"].to_pylist() == [0, 0, -1]
+
+
+def test_auto_does_not_look_at_weights(rows: pa.Table, tmp_path: Path) -> None:
+    own = job(tmp_path, eps="auto")
+    own["input"]["weight"] = "f0"
+    with pytest.raises(JobError, match=r"segment.eps = 'auto' does not look at weights"):
+        gpuseg.run(own)

@@ -24,6 +24,11 @@ _TINY = 2.0**-100
 """More than small values lose by being scaled, in units of about eps."""
 
 
+_MOST_EXPONENT = 100
+_SMALLEST = 2.0**-100
+"""Of a size that float32 may take for one within eps: smaller ones lose their last bits."""
+
+
 @dataclass(frozen=True)
 class Reach:
     """How near is near.
@@ -56,11 +61,12 @@ class Reach:
         The limit is positive.
         """
         d = len(low)
-        scale = 2.0 ** (1 - math.frexp(limit ** (1 / p))[1])
+        exponent = 1 - math.frexp(limit ** (1 / p))[1]
+        scale = 2.0 ** max(-_MOST_EXPONENT, min(exponent, _MOST_EXPONENT))
         shift, off = np.zeros(d), _TINY
         if low.dtype != np.float32:
             shift = low / 2 + high / 2
-            off += 2 * _U * 1.01 * float((high / 2 - low / 2).max()) * scale
+            off += 2 * _U * 1.01 * float((high / 2 - low / 2).max(initial=0.0)) * scale
         terms = d if p == 1 else math.sqrt(d)
         return cls(p, limit, shift, scale, terms * off, 1 + (2 * d + 16) * _U)
 
@@ -68,14 +74,19 @@ class Reach:
     def sure(self) -> float:
         """A size in float32 below this is within eps."""
         root = self.limit ** (1 / self.p) * self.scale
-        least = max(root / self.rounding - self.off, 0.0) ** self.p / self.rounding
-        return float(np.nextafter(np.float32(least), np.float32(0)))
+        inner = max(root / self.rounding - self.off, 0.0)
+        least = (inner * inner if self.p == 2 else inner) / self.rounding
+        if least < _SMALLEST:
+            return 0.0
+        with np.errstate(over="ignore"):
+            return float(np.nextafter(np.float32(least), np.float32(0)))
 
     @property
     def far(self) -> float:
         """A size in float32 above this is beyond eps."""
         root = self.limit ** (1 / self.p) * self.scale
-        most = ((root + self.off) * self.rounding) ** self.p * self.rounding
+        outer = (root + self.off) * self.rounding
+        most = (outer * outer if self.p == 2 else outer) * self.rounding
         with np.errstate(over="ignore"):
             return float(np.nextafter(np.float32(most), np.float32(np.inf)))
 

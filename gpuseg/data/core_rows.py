@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gpuseg.data.output import Staging, cannot_write
-from gpuseg.engine.density.region import rows_of
+from gpuseg.engine.density.region import labels_of, rows_of
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
 
@@ -20,11 +20,10 @@ _LABEL = "segment"
 def write_core_rows(shard: Shard, env: Env, staging: Staging, number: int) -> str:
     """Write the shard's core rows, as they are clustered, and their segments; return the file."""
     x, _ = rows_of(shard)
-    assert shard.labels is not None
-    assert shard.core is not None
+    labels, core = labels_of(shard)
     name = f"core-{number:05d}.parquet"
-    columns = {f"x{f}": x[shard.core, f] for f in range(x.shape[1])}
-    table = pa.table({_LABEL: shard.labels[shard.core], **columns})
+    columns = {f"x{f}": x[core, f] for f in range(x.shape[1])}
+    table = pa.table({_LABEL: labels[core], **columns})
     try:
         staging.storage.fs.makedirs(staging.path("_model"), exist_ok=True)
         with staging.storage.fs.open(staging.path(f"_model/{name}"), "wb") as sink:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from gpuseg.data.output import Staging, cannot_write
 from gpuseg.data.shards import Piece, ShardPlan, read_batches
 from gpuseg.engine.shard import Shard
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import CacheLost, Env
 
 _BATCH_ROWS = 131_072
 
@@ -53,7 +53,8 @@ def _batches(
     shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int
 ) -> Iterator[list[Any]]:
     """Yield the columns of consecutive rows: ids where there are any, segment, distance."""
-    assert shard.labels is not None and shard.distance is not None
+    if shard.labels is None or shard.distance is None:
+        raise CacheLost  # of DBSCAN; those of k-means are in the lineage
     done = 0
     for ids in _ids(plan, piece):
         mask = kept[done : done + len(ids)]

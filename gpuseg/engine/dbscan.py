@@ -22,7 +22,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,14 @@ from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.executor import CacheLost, Env, Executor
 
 _TRIES = 3
+
+_TOLERANCE = 2.0**-33
+"""By which a sum of weights that were rounded may fall short of `min_samples`."""
+
+_EVEN = 0.5
+"""How much the number of rows counts beside the work: no region may have nearly all of them."""
+
+R = TypeVar("R")
 
 Note = Callable[[str], None]
 
@@ -112,9 +120,21 @@ def fit_dbscan(
     ResourceError
         When workers are lost again and again, and for more work than `max_pairs`.
     """
+    run = _Run(executor, params, backend, note)
+    return again_if_lost(lambda: run.run(distances, max_pairs), note)
+
+
+def again_if_lost(attempt: Callable[[], R], note: Note = _silent) -> R:
+    """Return what a function returns; call it again where a worker, and what it knew, was lost.
+
+    Raises
+    ------
+    ResourceError
+        When that happens again and again.
+    """
     for _ in range(_TRIES):
         try:
-            return _Run(executor, params, backend, note).run(distances, max_pairs)
+            return attempt()
         except CacheLost:
             note("a worker was lost: clustering begins anew")
     raise ResourceError(
@@ -140,7 +160,7 @@ class _Run:
         self._count()  # 4
         self.note("link")
         groups = self.executor.run(visits.link_own, self.backend)  # 5
-        self._number(np.unique(np.concatenate(groups)), self._joined())  # 6
+        self._number(groups, self._joined())  # 6
         self._claim()  # 7
         self.executor.run(nearest.begin)
         if distances:
@@ -150,7 +170,8 @@ class _Run:
 
     def _measure(self) -> None:
         self.note("measure")
-        found = self.executor.run(settle.measure, self.params.metric)
+        enough = self.params.min_samples
+        found = self.executor.run(settle.measure, self.params.metric, enough)
         self.n_rows = sum(own.n_rows for own in found)
         if not any(own.weight for own in found):
             raise DataError("all weights are zero; at least one row needs a positive weight")
@@ -159,21 +180,29 @@ class _Run:
         limit = limit_of(self.params.eps, self.params.metric)
         self.reach = Reach.of(low, high, limit, power(self.params.metric))
         self.scale = settle.weight_scale(found)
-        self.least = max(1, round(self.params.min_samples * self.scale))
+        weighs = enough * self.scale
+        self.least = max(1, round(weighs * (1 - _TOLERANCE) if self.scale > 1 else weighs))
 
     def _regroup(self) -> None:
         executor, metric = self.executor, self.params.metric
         if self.n == 1:
-            executor.run(settle.stay, self.backend, metric, self.reach, self.scale)
+            enough = self.params.min_samples
+            executor.run(settle.stay, self.backend, metric, self.reach, self.scale, enough)
             return
         sample = np.concatenate(executor.run(settle.sample, metric, self.n_rows))
         each = Env(executor.local_threads).map
         heavy = work.work_of_rows(
             sample, self.reach, self.params.min_samples, self.n_rows, self.backend, each
         )
-        cuts: Cut | int = cut(sample, heavy, self.n)
+        cuts: Cut | int = cut(sample, heavy + _EVEN * heavy.mean(), self.n)
         executor.shuffle(
-            partial(settle.send_home, metric=metric, cuts=cuts, scale=self.scale),
+            partial(
+                settle.send_home,
+                metric=metric,
+                cuts=cuts,
+                scale=self.scale,
+                enough=self.params.min_samples,
+            ),
             partial(settle.settle, backend=self.backend, reach=self.reach),
         )
         executor.run(settle.name, each=range(self.n))
@@ -221,8 +250,9 @@ class _Run:
             pairs += self._visit(half, visits.core_and_groups, visits.link_visitors)
         return np.concatenate(pairs)
 
-    def _number(self, known: NDArray[np.int64], joined: NDArray[np.int64]) -> None:
+    def _number(self, groups: list[NDArray[np.int64]], joined: NDArray[np.int64]) -> None:
         """Join groups to clusters, number them by their lowest core row, and tell the regions."""
+        known = np.unique(np.concatenate(groups))
         pairs = np.searchsorted(known, joined)
         graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(known),) * 2)
         n_clusters, found = connected_components(graph, directed=False)
@@ -230,7 +260,9 @@ class _Run:
         rank = np.empty(n_clusters, np.int64)
         rank[np.argsort(lowest)] = np.arange(n_clusters)
         self.n_clusters = int(n_clusters)
-        self.executor.run(visits.number, known, rank[part])
+        cluster = rank[part]
+        told = [(own, cluster[np.searchsorted(known, own)]) for own in groups]
+        self.executor.run(visits.number, each=told)
 
     def _claim(self) -> None:
         self.note("claim")

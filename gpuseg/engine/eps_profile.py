@@ -24,6 +24,9 @@ from gpuseg.runtime.executor import Env, Executor
 
 SAMPLE_ROWS = 2048
 
+_MOST_NEIGHBOURS, _LEAST_ROWS = 2**22, 128
+"""k² neighbours' neighbours are looked at for each row: with a large k the sample is smaller."""
+
 _FLAT = 0.995
 """Share of the sample whose distances the knee is looked for in: the rest are outliers."""
 
@@ -77,9 +80,9 @@ class EpsProfile:
         """Say in a sentence where eps comes from."""
         own = next(choice for choice in self.choices if choice.eps == self.eps)
         return (
-            f"the knee of the distances of {len(self.distances)} rows to their {self.min_samples}"
-            f"th nearest of all rows; about {own.noise_share:.1%} ± {2 * own.noise_error:.1%} of "
-            "the rows are noise then"
+            f"the knee of the distances of {len(self.distances)} rows to the nearest "
+            f"{self.min_samples} of all rows; about {own.noise_share:.1%} "
+            f"± {2 * own.noise_error:.1%} of the rows are noise then"
         )
 
 
@@ -103,7 +106,8 @@ def profile_eps(
     low = np.min([own.low for own in found], axis=0)
     high = np.max([own.high for own in found], axis=0)
     reach = Reach.of(low, high, _some_size(low, high, power(metric)), power(metric))
-    points = np.concatenate(executor.run(_drawn, metric, n_rows, seed))
+    wanted = min(SAMPLE_ROWS, max(_LEAST_ROWS, _MOST_NEIGHBOURS // min_samples**2))
+    points = np.concatenate(executor.run(_drawn, metric, n_rows, seed, wanted))
     size, row = _nearest(executor, points, min_samples, metric, reach, backend)
     distance = distance_of(size, metric)
     eps = _knee(np.sort(distance[:, -1]))
@@ -152,7 +156,7 @@ def _knee(distances: NDArray[np.float64]) -> float:
 def _some_size(low: NDArray[Any], high: NDArray[Any], p: int) -> float:
     """Return a size that suits the scale of the data; the search does not depend on it."""
     reach = float(np.max(high.astype(np.float64) - low)) or 1.0
-    return reach**p
+    return reach * reach if p == 2 else reach
 
 
 def _nearest(
@@ -184,11 +188,13 @@ def _nearest_here(
     return best, np.where(row >= 0, row + shard.first_row, -1)
 
 
-def _drawn(shard: Shard, env: Env, metric: Metric, n_total: int, seed: int) -> NDArray[Any]:
+def _drawn(
+    shard: Shard, env: Env, metric: Metric, n_total: int, seed: int, wanted: int
+) -> NDArray[Any]:
     """Return the points of rows drawn by a hash of their place and the seed."""
     x, _ = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
-    last = min(SAMPLE_ROWS * 2**64 // max(n_total, 1), 2**64) - 1
+    last = min(wanted * 2**64 // max(n_total, 1), 2**64) - 1
     key = mix(index.astype(np.uint64) ^ mix(np.array([seed], np.uint64)))
     own = key <= np.uint64(last)
     return points_of(x[own], metric)

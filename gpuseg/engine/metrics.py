@@ -27,10 +27,12 @@ def limit_of(eps: float, metric: Metric) -> float:
     """Return the size of a difference between rows that are eps apart."""
     if metric == "manhattan":
         return eps
+    if (metric == "cosine" and eps >= 2) or (metric == "haversine" and eps >= math.pi):
+        return math.inf  # as far as can be
     if metric == "cosine":
         return 2 * eps
     if metric == "haversine":
-        return 4 * math.sin(min(eps, math.pi) / 2) ** 2
+        return 4 * math.sin(eps / 2) ** 2
     return eps * eps
 
 
@@ -59,6 +61,8 @@ def points_of(x: NDArray[Any], metric: Metric) -> NDArray[Any]:
     """
     if metric == "cosine":
         wide = x.astype(np.float64)
+        largest = np.abs(wide).max(axis=1, initial=0.0)
+        wide /= np.where(largest > 0, largest, 1.0)[:, None]  # else squares might overflow
         squares = np.zeros(len(x))
         for f in range(x.shape[1]):  # in order, as everywhere: the same bits on all machines
             squares += wide[:, f] * wide[:, f]

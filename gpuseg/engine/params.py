@@ -26,7 +26,7 @@ class DBSCANParams(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5
-    min_samples: Annotated[int, Field(ge=1)] = 5
+    min_samples: Annotated[int, Field(ge=1, le=2**31)] = 5
     metric: Metric = "euclidean"
 
 

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.backends import registry
 from gpuseg.engine.core_rows import CoreRows
-from gpuseg.engine.dbscan import DBSCANFit, fit_dbscan
+from gpuseg.engine.dbscan import DBSCANFit, again_if_lost, fit_dbscan
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
 from gpuseg.estimators import lazily
@@ -119,8 +119,12 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         params, choice = self._params(), registry.choose(self.backend)
         if lazily.is_collection(X):
             with lazily.shards_of(self, X, sample_weight, client, choice.name) as executor:
-                fit = fit_dbscan(executor, params, choice.name, distances=False)
-                rows = executor.run(lazily.labelled)
+                fit, rows = again_if_lost(
+                    lambda: (
+                        fit_dbscan(executor, params, choice.name, distances=False),
+                        executor.run(lazily.labelled),
+                    )
+                )
             parts = [np.concatenate(own) for own in zip(*rows, strict=True)]
             self._take(fit, *parts)
         else:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from gpuseg.backends import registry
 from gpuseg.engine.eps_profile import EpsProfile, profile_eps
 from gpuseg.engine.shard import Shard
+from gpuseg.errors import JobError
 from gpuseg.estimators import lazily
 from gpuseg.estimators.dbscan import DBSCAN
 from gpuseg.runtime.executor import InProcess
@@ -51,6 +52,8 @@ def eps_profile(
     """
     model = DBSCAN(min_samples=min_samples, metric=metric, backend=backend, n_threads=n_threads)
     params, choice = model._params(), registry.choose(backend)
+    if not isinstance(random_state, int) or random_state < 0:
+        raise JobError(f"random_state = {random_state!r}: must be an int >= 0")
     if lazily.is_collection(X):
         placed: Any = lazily.shards_of(model, X, None, client, choice.name)
     else:

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_feature_names
 
 from gpuseg.engine import passes
 from gpuseg.engine.chunks import Chunk, ChunkedShard
+from gpuseg.engine.density.region import labels_of
 from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
 from gpuseg.engine.params import KMeansParams
 from gpuseg.engine.shard import Shard
@@ -85,9 +86,8 @@ def shards_of(
 def labelled(shard: Shard, env: Env) -> tuple[NDArray[Any], ...]:
     """Return labels, flags of core rows, and the core rows."""
     x = np.concatenate(list(shard.map_blocks(Env(), lambda block: block.x)))
-    assert shard.labels is not None
-    assert shard.core is not None
-    return shard.labels, shard.core, x[shard.core]
+    labels, core = labels_of(shard)
+    return labels, core, x[core]
 
 
 def _converted(part: Any, weight: Any, like: Any) -> Chunk:

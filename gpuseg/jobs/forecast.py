@@ -132,6 +132,18 @@ def forecast(spec: JobSpec) -> Forecast:
             f"segment.metric = 'haversine' takes two features, latitude and longitude in radians, "
             f"and there are {len(dataset.features)}: name the two in input.features"
         )
+    elif spec.segment.metric == "haversine" and (
+        spec.prepare.scale != "none" or spec.prepare.transform != "none"
+    ):
+        raise JobError(
+            "segment.metric = 'haversine' takes latitude and longitude as they are: set "
+            "prepare.scale = 'none', and leave prepare.transform out"
+        )
+    elif spec.segment.eps == "auto" and spec.input.weight:
+        raise JobError(
+            "segment.eps = 'auto' does not look at weights, and input.weight = "
+            f"{spec.input.weight!r}: give an eps, or leave input.weight out"
+        )
     cluster = _cluster(spec.runtime)
     memory = (
         plan_memory(dataset, cluster, cluster.workers, spec.segment.algorithm)
@@ -220,11 +232,16 @@ def plan_memory(
         spare = min(limit - resident, resident)
         return MemoryPlan("resident", why, resident + ids, spare, 1)
     if algorithm == "dbscan":
-        enough = -(-(resident + ids - fixed) * workers // max(limit - fixed, 1))
+        step = f"a worker alone takes {_size(fixed)}: use a higher limit"
+        if limit > fixed:
+            enough = -(-2 * (resident + ids - fixed) * workers // (limit - fixed))
+            step = (
+                f"use about {enough} workers (runtime.n_workers) on machines of their own, or a "
+                "higher limit"
+            )
         raise ResourceError(
             f"{whose} a worker: DBSCAN keeps all rows in memory, and the largest of {workers} "
-            f"shards needs about {_size(resident + ids)}; use about {enough} workers "
-            "(runtime.n_workers) on machines of their own, or a higher limit"
+            f"shards needs about {_size(resident + ids)}; {step}"
         )
     groups = cluster.threads * dataset.largest_group_bytes
     streamed = fixed + groups + rows * (_RESULT_BYTES + 1)

@@ -30,6 +30,7 @@ from gpuseg.data.stream import open_stream
 from gpuseg.data.writer import Part, write_parts
 from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.engine import columns, passes
+from gpuseg.engine.dbscan import again_if_lost
 from gpuseg.engine.kmeans import sweep_kmeans
 from gpuseg.engine.lloyd import OnIteration
 from gpuseg.engine.measure import measured_as_prepared
@@ -133,8 +134,12 @@ class _Run:
                 open_executor(plan.cluster, progress.report, progress.message)
             )
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
-        outcome = self._fit(executor, plan, prepared, output.staging)  # 4
-        parts = self._write(executor, plan.dataset, output.staging)  # 5
+
+        def segmented() -> tuple[Outcome, list[Part]]:
+            outcome = self._fit(executor, plan, prepared, output.staging)  # 4
+            return outcome, self._write(executor, plan.dataset, output.staging)  # 5
+
+        outcome, parts = again_if_lost(segmented, progress.message)
         facts = manifests.Facts(
             spec,
             plan,

@@ -1,10 +1,13 @@
 """Where clusters lie: the mean of their rows, summed on grids, so that no order enters."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.sums import SumGrid
 from gpuseg.engine.dbscan import DBSCANFit
+from gpuseg.engine.density.region import labels_of
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env, Executor
@@ -24,7 +27,7 @@ def mean_rows(executor: Executor, fit: DBSCANFit, measured: Measured) -> NDArray
 
 
 def _grids(measured: Measured) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    grid = measured.sum_grid()
+    grid = replace(measured, largest_weight=1.0).sum_grid()
     return grid.sums, grid.weight
 
 
@@ -32,8 +35,7 @@ def _sums(
     shard: Shard, env: Env, n_clusters: int, grid: SumGrid, shift: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Return Σ (x - shift) of the rows of each cluster, level by level, (levels, k + 1, d)."""
-    labels = shard.labels
-    assert labels is not None
+    labels, _ = labels_of(shard)
 
     def on(block: Block) -> NDArray[np.float64]:
         own = np.where(labels[block.rows] < 0, n_clusters, labels[block.rows])

@@ -88,11 +88,26 @@ def region_of(shard: Shard) -> Region:
 
 def rows_of(shard: Shard) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
     """Return all rows of a shard, (n, d), and their weights; copied only where they lie apart."""
-    if len(shard.x) == shard.n_rows:
+    if len(shard.x) == shard.n_rows and shard.weighted == (shard.weight is not None):
         return shard.x, shard.weight
     blocks = list(shard.map_blocks(Env(), lambda block: (block.x, block.weight)))
+    if not blocks[0][0].shape[0] and len(blocks) == 1 and shard.weighted:
+        return shard.x, np.empty(0)
     weights = [weight for _, weight in blocks if weight is not None]
     return np.concatenate([x for x, _ in blocks]), np.concatenate(weights) if weights else None
+
+
+def labels_of(shard: Shard) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the labels of a clustered shard, and which rows are core.
+
+    Raises
+    ------
+    CacheLost
+        When the shard was built again since.
+    """
+    if shard.labels is None or shard.core is None:
+        raise CacheLost
+    return shard.labels, shard.core
 
 
 def together(pieces: Sequence[Piece]) -> tuple[NDArray[Any], ...] | None:

@@ -36,13 +36,14 @@ class Extent:
     whole_numbers: bool
 
 
-def measure(shard: Shard, env: Env, metric: Metric) -> Extent:
-    """Return how many rows there are, where, and what they weigh."""
+def measure(shard: Shard, env: Env, metric: Metric, enough: int = 1) -> Extent:
+    """Return how many rows there are, where, and what they weigh, each no more than `enough`."""
     x, weight = rows_of(shard)
     points = points_of(x, metric)
     low, high = box_of(points)
     if weight is None:
         return Extent(len(x), low, high, float(len(x)), True)
+    weight = np.minimum(weight, enough)
     return Extent(len(x), low, high, float(weight.sum()), bool((weight == np.rint(weight)).all()))
 
 
@@ -58,11 +59,19 @@ def weight_scale(extents: Sequence[Extent]) -> float:
     return 2.0 ** min(room, 0 if whole_numbers else 40)
 
 
-def stay(shard: Shard, env: Env, backend: str, metric: Metric, reach: Reach, scale: float) -> None:
-    """Make all rows of the shard its region."""
+def stay(
+    shard: Shard,
+    env: Env,
+    backend: str,
+    metric: Metric,
+    reach: Reach,
+    scale: float,
+    enough: int,
+) -> None:
+    """Make all rows of the shard its region; they weigh no more than is enough."""
     x, weight = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
-    _settled(shard, env, index, points_of(x, metric), _whole(weight, scale), backend, reach)
+    _settled(shard, env, index, points_of(x, metric), _whole(weight, scale, enough), backend, reach)
 
 
 def sample(shard: Shard, env: Env, metric: Metric, n_total: int) -> NDArray[Any]:
@@ -73,11 +82,17 @@ def sample(shard: Shard, env: Env, metric: Metric, n_total: int) -> NDArray[Any]
 
 
 def send_home(
-    shard: Shard, env: Env, n_pieces: int, metric: Metric, cuts: Cut | int, scale: float
+    shard: Shard,
+    env: Env,
+    n_pieces: int,
+    metric: Metric,
+    cuts: Cut | int,
+    scale: float,
+    enough: int,
 ) -> list[Piece]:
     """Send every row to its region: place in the data, point, weight."""
     x, weight = rows_of(shard)
-    points, heavy = points_of(x, metric), _whole(weight, scale)
+    points, heavy = points_of(x, metric), _whole(weight, scale, enough)
     home = home_of(points, cuts)
     index = np.arange(shard.first_row, shard.first_row + len(x))
     arrays = (index, points) if heavy is None else (index, points, heavy)
@@ -128,5 +143,10 @@ def _settled(
     keep(shard, Region(index, points, weight, layout))
 
 
-def _whole(weight: NDArray[np.float64] | None, scale: float) -> NDArray[np.int64] | None:
-    return None if weight is None else np.rint(weight * scale).astype(np.int64)
+def _whole(
+    weight: NDArray[np.float64] | None, scale: float, enough: int
+) -> NDArray[np.int64] | None:
+    """Return weights as whole numbers; a neighbour that is enough alone need not weigh more."""
+    if weight is None:
+        return None
+    return np.rint(np.minimum(weight, enough) * scale).astype(np.int64)

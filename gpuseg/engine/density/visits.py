@@ -130,9 +130,9 @@ def link_visitors(
     return np.column_stack([names[joined], names[lowest[joined]]])
 
 
-def number(shard: Shard, env: Env, known: NDArray[np.int64], cluster: NDArray[np.int64]) -> None:
-    """Take the clusters of groups; `known` groups are rising."""
-    own = region_of(shard)
+def number(shard: Shard, env: Env, told: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
+    """Take the clusters of the region's groups: groups, rising, and their clusters."""
+    own, (known, cluster) = region_of(shard), told
     own.cluster = np.full(len(own.index), NO_CLUSTER)
     own.cluster[own.core] = cluster[np.searchsorted(known, own.group[own.core])]
 
