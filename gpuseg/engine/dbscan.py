@@ -20,7 +20,7 @@ belongs to the lowest-numbered cluster among its core neighbours.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -32,8 +32,8 @@ from scipy.sparse.csgraph import connected_components
 from gpuseg.backends.reach import Reach
 from gpuseg.engine.density import labels, nearest, settle, visits, work
 from gpuseg.engine.density.cuts import Cut, cut, rounds_of
+from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.visits import Choose, Round
-from gpuseg.engine.density.work import Work
 from gpuseg.engine.metrics import limit_of, power
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.errors import DataError, ResourceError
@@ -54,43 +54,6 @@ Note = Callable[[str], None]
 
 def _silent(_: str) -> None:
     pass
-
-
-@dataclass(frozen=True)
-class DBSCANFit:
-    """What a run of DBSCAN found; labels and distances are where the rows are.
-
-    Attributes
-    ----------
-    n_clusters : int
-    sizes : int64 (n_clusters,)
-        Rows of each cluster.
-    n_core, n_border, n_noise : int
-        Rows.
-    forecast : Work
-        What was thought of the pairs and the seconds beforehand.
-    looked : list of int
-        Pairs of rows whose distance each shard computed.
-    seconds : list of float
-        What that and its rows take each shard on one thread, as forecasts reckon.
-    most_rows : list of int
-        Rows that each shard held at most, visitors included.
-    """
-
-    n_clusters: int
-    sizes: NDArray[np.int64]
-    n_core: int
-    n_border: int
-    n_noise: int
-    forecast: Work
-    looked: list[int]
-    seconds: list[float]
-    most_rows: list[int]
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows, int."""
-        return self.n_core + self.n_border + self.n_noise
 
 
 def fit_dbscan(

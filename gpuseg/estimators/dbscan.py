@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.backends import registry
 from gpuseg.engine.core_rows import CoreRows
-from gpuseg.engine.dbscan import DBSCANFit, again_if_lost, fit_dbscan
+from gpuseg.engine.dbscan import again_if_lost, fit_dbscan
+from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
 from gpuseg.estimators import lazily

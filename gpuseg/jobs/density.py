@@ -9,7 +9,8 @@ from gpuseg.data.core_rows import write_core_rows
 from gpuseg.data.output import Staging
 from gpuseg.data.storage import Storage
 from gpuseg.dbscan_model import DBSCANModel
-from gpuseg.engine.dbscan import DBSCANFit, fit_dbscan
+from gpuseg.engine.dbscan import fit_dbscan
+from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.means import mean_rows
 from gpuseg.engine.eps_profile import profile_eps
 from gpuseg.engine.measure import Measured

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.sums import SumGrid
-from gpuseg.engine.dbscan import DBSCANFit
+from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.region import labels_of
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.shard import Block, Shard
