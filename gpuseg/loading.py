@@ -42,7 +42,7 @@ def load_model(path: str | Path) -> Model | DBSCANModel:
 
 
 def _from_files(read: Callable[[str], bytes]) -> Model | DBSCANModel:
-    """Build the model from what `files` returned, by way of a function that reads a name."""
+    """Build the model that is described in model.json, by a function that reads its files."""
     description: Mapping[str, Any] = json.loads(read("model.json"))
     if description.get("format") != FORMAT:
         raise DataError(

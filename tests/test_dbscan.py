@@ -237,6 +237,8 @@ def test_eps_profile_is_exact(metric: str) -> None:
     for choice in profile.choices:
         fit = DBSCAN(choice.eps, min_samples=8, metric=metric).fit(x)
         assert fit.noise_share_ == pytest.approx(choice.noise_share, abs=4 * choice.noise_error)
+        assert choice.largest_share == np.bincount(fit.labels_ + 1)[1:].max(initial=0) / len(x)
+        assert choice.pairs > 0
         core = len(fit.core_sample_indices_) / len(x)
         assert core == pytest.approx(choice.core_share, abs=0.05)
     assert profile.eps in [choice.eps for choice in profile.choices]

@@ -6,7 +6,7 @@ makes the row core. A row that is not core has fewer than k rows within eps, all
 its k nearest; so whether one of those is core, or the row is noise, is exact, too.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.reach import Reach
+from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.density import settle
 from gpuseg.engine.density.region import rows_of
 from gpuseg.engine.hashing import mix
-from gpuseg.engine.metrics import Metric, distance_of, points_of, power
+from gpuseg.engine.metrics import Metric, distance_of, limit_of, points_of, power
+from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Env, Executor
@@ -26,6 +28,9 @@ SAMPLE_ROWS = 2048
 
 _MOST_NEIGHBOURS, _LEAST_ROWS = 2**22, 128
 """k² neighbours' neighbours are looked at for each row: with a large k the sample is smaller."""
+
+_ALL_SWEEPS, _MOST_PAIRS = 2.0, 2e10
+"""Pairs of all sweeps, as multiples of those of the first; and so many are tens of seconds."""
 
 _FLAT = 0.995
 """Share of the sample whose distances the knee is looked for in: the rest are outliers."""
@@ -45,12 +50,19 @@ class EpsChoice:
         Of all rows.
     noise_error : float
         Standard error of `noise_share`.
+    pairs : float
+        Of rows that DBSCAN would compare, about.
+    largest_share : float or None
+        Of the largest cluster among all rows, exactly: DBSCAN was run to know it. None where that
+        was not asked for, or would have been too much work.
     """
 
     eps: float
     core_share: float
     noise_share: float
     noise_error: float
+    pairs: float
+    largest_share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,9 +99,19 @@ class EpsProfile:
 
 
 def profile_eps(
-    executor: Executor, min_samples: int, metric: Metric, backend: str, seed: int = 0
+    executor: Executor,
+    min_samples: int,
+    metric: Metric,
+    backend: str,
+    seed: int = 0,
+    clusters: bool = False,
 ) -> EpsProfile:
     """Find the distances, the knee, and what some values of eps would lead to.
+
+    Parameters
+    ----------
+    clusters : bool
+        Whether to run DBSCAN with those values, too, where it is little work.
 
     Raises
     ------
@@ -117,11 +139,23 @@ def profile_eps(
         _nearest(executor, fetched, min_samples, metric, reach, backend)[0][:, -1], metric
     )
     near = np.where(row >= 0, core_from[np.searchsorted(others, row)], np.inf)
-    choices = [_choice(eps * factor, distance, near) for factor in _AROUND]
+    choices = []
+    for factor in _AROUND:
+        rules = DBSCANParams(eps=eps * factor, min_samples=min_samples, metric=metric)
+        looked = executor.run(_looked_here, points, rules, low, high, backend)
+        pairs = sum(looked) * n_rows / len(points) * _ALL_SWEEPS
+        choice = _choice(rules.eps, distance, near, pairs)
+        if clusters and pairs <= _MOST_PAIRS:
+            fit = fit_dbscan(executor, rules, backend, distances=False)
+            largest = fit.sizes.max(initial=0) / n_rows
+            choice = replace(choice, largest_share=float(largest))
+        choices.append(choice)
     return EpsProfile(eps, min_samples, metric, np.sort(distance[:, -1]), choices)
 
 
-def _choice(eps: float, distance: NDArray[np.float64], near: NDArray[np.float64]) -> EpsChoice:
+def _choice(
+    eps: float, distance: NDArray[np.float64], near: NDArray[np.float64], pairs: float
+) -> EpsChoice:
     """Return what an eps leads to.
 
     Parameters
@@ -133,7 +167,7 @@ def _choice(eps: float, distance: NDArray[np.float64], near: NDArray[np.float64]
     noise = np.logical_not(np.any((distance <= eps) & (near <= eps), axis=1))
     share = float(noise.mean())
     error = float(np.sqrt(max(share * (1 - share), 1 / len(noise)) / len(noise)))
-    return EpsChoice(float(eps), float(core.mean()), share, error)
+    return EpsChoice(float(eps), float(core.mean()), share, error, pairs)
 
 
 def _knee(distances: NDArray[np.float64]) -> float:
@@ -186,6 +220,23 @@ def _nearest_here(
         best, row, env.map,
     )  # fmt: skip
     return best, np.where(row >= 0, row + shard.first_row, -1)
+
+
+def _looked_here(
+    shard: Shard,
+    env: Env,
+    points: NDArray[Any],
+    rules: DBSCANParams,
+    low: NDArray[Any],
+    high: NDArray[Any],
+    backend: str,
+) -> int:
+    """Return how many pairs are compared to find out whether the points are core."""
+    b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
+    reach = Reach.of(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
+    there = b.lay_out(points_of(x, rules.metric), reach, env.map)
+    here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
+    return b.count_within(here, there, None, rules.min_samples, found, env.map)
 
 
 def _drawn(

@@ -70,7 +70,8 @@ class Shard:
     source : object
         Where the rows were read from; the engine does not look at it.
     cache : dict
-        What may be forgotten at any time without changing an answer.
+        What may be forgotten at any time without changing an answer; who misses it there makes
+        it again, or begins anew.
     """
 
     x: NDArray[np.float32]

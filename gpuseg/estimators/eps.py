@@ -43,7 +43,9 @@ def eps_profile(
     Returns
     -------
     EpsProfile
-        `eps`, `distances`, and in `choices` the noise that eps and values around it lead to.
+        `eps`, `distances`, and in `choices` what eps and values around it lead to: core rows,
+        noise, pairs of rows to compare, and the share of the largest cluster, for which DBSCAN is
+        run, unless that would be too much work.
 
     Raises
     ------
@@ -61,4 +63,6 @@ def eps_profile(
         executor.place(lambda own, env: own, [Shard(model._matrix(X, reset=True))])
         placed = nullcontext(executor)
     with placed as executor:
-        return profile_eps(executor, params.min_samples, params.metric, choice.name, random_state)
+        return profile_eps(
+            executor, params.min_samples, params.metric, choice.name, random_state, clusters=True
+        )

@@ -1,4 +1,6 @@
-"""Whatever holds a table, as one float32 matrix: with no copy where it is one already."""
+"""Whatever holds a table, as one matrix, float32 where nothing else is asked for: with no copy
+where it is one already.
+"""
 
 from __future__ import annotations
 

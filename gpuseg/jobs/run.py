@@ -3,7 +3,7 @@
 1. Plan: validate the job, read footers, choose the backend, stage the output.
 2. Read: each worker decodes its row groups into a float32 shard.
 3. Prepare: statistics of all shards, then fill, transform and scale in place.
-4. Fit: k-means over the shards; labels stay where the rows are.
+4. Fit: k-means or DBSCAN over the shards; labels stay where the rows are.
 5. Write: each worker writes its own parts; ids are checked for repetition.
 6. Publish: model, report and manifest, then one rename.
 """

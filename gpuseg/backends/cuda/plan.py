@@ -1,7 +1,8 @@
 """Before a launch: how rows, features and centres are laid out in the memory of a block.
 
 Nothing here touches a device; the sizes must agree with what the kernels carve up
-(``kernels/lloyd.cu``, ``kernels/assign.cu``), which the tests check by running them.
+(``kernels/lloyd.cu``, ``kernels/assign.cu``, ``kernels/near.cuh``), which the tests check by
+running them.
 """
 
 from collections.abc import Mapping

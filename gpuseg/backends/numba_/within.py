@@ -2,7 +2,7 @@
 
 A tile is `TILE` rows, feature by feature: feature f of row i is at tile + f·TILE + i of one flat
 array. Answers are sets of rows, the bits of an int64. Distances are float32 here, so the answer
-to "within eps?" has three values; what is close to eps is left to float64 (see `numba_.reach`).
+to "within eps?" has three values; what is close to eps is left to float64 (see `backends.reach`).
 With `p` = 2 a size is Σ t², with 1 it is Σ |t|.
 """
 
