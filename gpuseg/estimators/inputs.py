@@ -96,6 +96,8 @@ def refuse_not_finite(x: Any, metric: str) -> None:
     ------
     DataError
     """
+    if isinstance(x, np.ndarray) and np.isfinite(x).all():
+        return  # without looking row by row, which takes longer
     bad = np.flatnonzero(on_host(~np.isfinite(x).all(axis=1)))
     if bad.size:
         zeros = " or, with metric = 'cosine', zeros alone" if metric == "cosine" else ""
