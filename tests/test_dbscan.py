@@ -20,6 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpuseg import DBSCAN, eps_profile
+from gpuseg.engine.chunks import ChunkedShard
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
@@ -328,3 +329,15 @@ def test_cosine_of_huge_and_tiny_rows_and_of_opposite_ones() -> None:
     model = DBSCAN(eps=0.1, min_samples=1, metric="cosine").fit(huge)
     assert model.labels_.tolist() == [0, 1, 0, 2]
     assert not DBSCAN(eps=2, min_samples=1, metric="cosine").fit(huge).labels_.any()
+
+
+def test_a_shard_without_rows_beside_weighted_ones() -> None:
+    x, weight = blobs(300, 2), np.arange(300) % 3 * 1.0
+    full, none = (x, weight), (x[:0], weight[:0])
+    expected = sharded(x, DBSCANParams(min_samples=4), 1, weight)[0]
+    executor = InProcess(2)
+    placed = [ChunkedShard([none]), ChunkedShard([full])]
+    executor.place(lambda own, env: own, placed)
+    fit_dbscan(executor, DBSCANParams(min_samples=4), "numba")
+    assert placed[0].labels is not None and len(placed[0].labels) == 0
+    np.testing.assert_array_equal(placed[1].labels, expected)

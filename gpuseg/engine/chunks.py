@@ -26,17 +26,14 @@ class ChunkedShard(Shard):
     """
 
     def __init__(self, chunks: Sequence[Chunk]) -> None:
-        super().__init__(chunks[0][0][:0])
+        x, weight = chunks[0]
+        super().__init__(x[:0], None if weight is None else weight[:0])
         self._chunks = list(chunks)
         self._starts = list(accumulate((len(x) for x, _ in chunks), initial=0))
 
     @property
     def n_rows(self) -> int:
         return self._starts[-1]
-
-    @property
-    def weighted(self) -> bool:
-        return self._chunks[0][1] is not None
 
     def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Put rows and weights where `convert` takes them."""

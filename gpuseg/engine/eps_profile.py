@@ -17,7 +17,8 @@ from gpuseg.backends.reach import Reach
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.density import settle
 from gpuseg.engine.density.region import rows_of
-from gpuseg.engine.hashing import mix
+from gpuseg.engine.density.work import WITHOUT_DISTANCES
+from gpuseg.engine.hashing import drawn
 from gpuseg.engine.metrics import Metric, distance_of, limit_of, points_of, power
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
@@ -29,8 +30,8 @@ SAMPLE_ROWS = 2048
 _MOST_NEIGHBOURS, _LEAST_ROWS = 2**22, 128
 """k² neighbours' neighbours are looked at for each row: with a large k the sample is smaller."""
 
-_ALL_SWEEPS, _MOST_PAIRS = 2.0, 2e10
-"""Pairs of all sweeps, as multiples of those of the first; and so many are tens of seconds."""
+_MOST_PAIRS = 2e10
+"""So many take tens of seconds."""
 
 _FLAT = 0.995
 """Share of the sample whose distances the knee is looked for in: the rest are outliers."""
@@ -143,7 +144,7 @@ def profile_eps(
     for factor in _AROUND:
         rules = DBSCANParams(eps=eps * factor, min_samples=min_samples, metric=metric)
         looked = executor.run(_looked_here, points, rules, low, high, backend)
-        pairs = sum(looked) * n_rows / len(points) * _ALL_SWEEPS
+        pairs = sum(looked) * n_rows / len(points) * WITHOUT_DISTANCES
         choice = _choice(rules.eps, distance, near, pairs)
         if clusters and pairs <= _MOST_PAIRS:
             fit = fit_dbscan(executor, rules, backend, distances=False)
@@ -245,10 +246,7 @@ def _drawn(
     """Return the points of rows drawn by a hash of their place and the seed."""
     x, _ = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
-    last = min(wanted * 2**64 // max(n_total, 1), 2**64) - 1
-    key = mix(index.astype(np.uint64) ^ mix(np.array([seed], np.uint64)))
-    own = key <= np.uint64(last)
-    return points_of(x[own], metric)
+    return points_of(x[drawn(index, wanted, n_total, seed)], metric)
 
 
 def _fetched(shard: Shard, env: Env, metric: Metric, index: NDArray[np.int64]) -> NDArray[Any]:

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.mix import mix
 
-__all__ = ["mix", "uniform"]
+__all__ = ["drawn", "mix", "uniform"]
+
+
+def drawn(index: NDArray[np.int64], wanted: int, of: int, seed: int = 0) -> NDArray[np.bool_]:
+    """Draw about `wanted` of `of` rows, each by a hash of its number and the seed; bool (n,)."""
+    last = min(wanted * 2**64 // max(of, 1), 2**64) - 1
+    key = mix(index.astype(np.uint64) ^ mix(np.array([seed], np.uint64)))
+    own: NDArray[np.bool_] = key <= np.uint64(last)
+    return own
 
 
 def uniform(seed: int, stream: int, count: int) -> NDArray[np.float64]:

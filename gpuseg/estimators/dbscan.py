@@ -147,7 +147,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if lazily.is_collection(X):
-            lazy: NDArray[np.int32] = lazily.mapped(X, self.predict, np.int32, None)
+            lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
             return lazy
         x = self._matrix(X, reset=False)
         core = CoreRows(self.components_, self._core_labels, self._params())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections.abc import Sequence
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -185,9 +184,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return the nearest centre of each row, int32 (n_samples,); lazy for Dask collections."""
         check_is_fitted(self)
         if lazily.is_collection(X):
-            lazy: NDArray[np.int32] = lazily.mapped(
-                X, self._without_labels().predict, np.int32, None
-            )
+            lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
             return lazy
         backend = registry.get(self.backend_)
         packed = backend.pack(self._centers)
@@ -198,7 +195,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return the distance of each row to each centre, float64 (n_samples, n_clusters)."""
         check_is_fitted(self)
         if lazily.is_collection(X):
-            light = self._without_labels()
+            light = lazily.light(self)
             lazy: NDArray[np.float64] = lazily.mapped(
                 X, light.transform, np.float64, self._n_features_out
             )
@@ -213,7 +210,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return minus Σ w·|x - nearest centre|², by plain summation."""
         check_is_fitted(self)
         if lazily.is_collection(X):
-            squares = lazily.mapped(X, self._without_labels()._squares, np.float64, None)
+            squares = lazily.mapped(X, lazily.light(self)._squares, np.float64, None)
             weighed = squares if sample_weight is None else squares * sample_weight
             return -float(weighed.sum().compute())
         squares = on_host(self._squares(X))
@@ -231,12 +228,6 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     @property
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[0])
-
-    def _without_labels(self) -> Self:
-        """Return a copy that is light to send to a worker."""
-        light = copy(self)
-        light.__dict__.pop("labels_", None)
-        return light
 
     def _map_blocks(self, X: ArrayLike, function: Any) -> list[Any]:
         x = self._matrix(X, reset=False)

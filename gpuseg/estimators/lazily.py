@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from sklearn.utils.validation import _check_feature_names
 
 from gpuseg.engine import passes
 from gpuseg.engine.chunks import Chunk, ChunkedShard
-from gpuseg.engine.density.region import labels_of
+from gpuseg.engine.density.region import labels_of, rows_of
 from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
 from gpuseg.engine.params import KMeansParams
 from gpuseg.engine.shard import Shard
@@ -27,7 +28,9 @@ from gpuseg.runtime.executor import Env, Executor
 if TYPE_CHECKING:
     from gpuseg.estimators.kmeans import KMeans
 
-__all__ = ["fit", "is_collection", "labelled", "mapped", "shards_of"]
+__all__ = ["fit", "is_collection", "labelled", "light", "mapped", "shards_of"]
+
+E = TypeVar("E")
 
 
 def fit(
@@ -83,9 +86,17 @@ def shards_of(
         yield executor
 
 
+def light(estimator: E) -> E:
+    """Return a copy without what has an entry for each row fitted, to send to workers."""
+    own = copy(estimator)
+    for name in ("labels_", "core_sample_indices_"):
+        own.__dict__.pop(name, None)
+    return own
+
+
 def labelled(shard: Shard, env: Env) -> tuple[NDArray[Any], ...]:
     """Return labels, flags of core rows, and the core rows."""
-    x = np.concatenate(list(shard.map_blocks(Env(), lambda block: block.x)))
+    x, _ = rows_of(shard)
     labels, core = labels_of(shard)
     return labels, core, x[core]
 

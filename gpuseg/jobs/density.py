@@ -9,6 +9,7 @@ from gpuseg.data.core_rows import write_core_rows
 from gpuseg.data.output import Staging
 from gpuseg.data.storage import Storage
 from gpuseg.dbscan_model import DBSCANModel
+from gpuseg.engine.core_rows import NOISE
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.means import mean_rows
@@ -48,7 +49,7 @@ def run_dbscan(
     _warn_of(fit, params.eps, warn)
     files = executor.run(write_core_rows, staging, each=range(executor.n_shards))
     means = mean_rows(executor, fit, measured)
-    segments = [*range(fit.n_clusters), *([-1] if fit.n_noise else [])]
+    segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
     model = DBSCANModel(
         tuple(features), prepared.preparation, params, tuple(files), fit.n_clusters,
         lambda name: bytes(target.fs.cat_file(f"{target.root}/_model/{name}")),

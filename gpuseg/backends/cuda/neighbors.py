@@ -222,8 +222,8 @@ class CudaNeighbors:
         return self._there(own.host.as_bits(flags).view(np.uint64))
 
     def _there(self, array: NDArray[Any]) -> Any:
-        """Return a copy on the device."""
-        return self._launcher.to_device(array.copy())
+        """Return an array that is not used here any more on the device."""
+        return self._launcher.to_device(array)
 
     def _here(self, array: Any) -> NDArray[Any]:
         found: NDArray[Any] = self._launcher.to_host(array)

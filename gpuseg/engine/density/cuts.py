@@ -13,9 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.reach import Reach
-from gpuseg.engine.hashing import mix
-
-SAMPLE_ROWS = 2**14
 
 _SLACK = 1 + 1e-9
 """More than the rounding of a size in float64."""
@@ -37,13 +34,6 @@ class Cut:
     value: float
     left: "Cut | int"
     right: "Cut | int"
-
-
-def is_sampled(index: NDArray[np.int64], n_total: int) -> NDArray[np.bool_]:
-    """Return which rows are in the sample: about `SAMPLE_ROWS` of all, by a hash of the place."""
-    last = min(SAMPLE_ROWS * 2**64 // max(n_total, 1), 2**64) - 1
-    drawn: NDArray[np.bool_] = mix(index.astype(np.uint64)) <= np.uint64(last)
-    return drawn
 
 
 def cut(

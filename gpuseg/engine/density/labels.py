@@ -7,13 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER
-from gpuseg.engine.density.region import Piece, Region, region_of, together
+from gpuseg.engine.core_rows import NOISE
+from gpuseg.engine.density.region import Piece, Region, forget, region_of, together
 from gpuseg.engine.density.work import seconds_of
 from gpuseg.engine.metrics import Metric, distance_of
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
-
-NOISE = -1
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ def take_labels(shard: Shard, env: Env, pieces: Sequence[Piece], metric: Metric)
 
 
 def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
-    """Return how many rows of the region are what, and what was done for them."""
-    own = region_of(shard)
+    """Return how many rows of the region are what, and what was done; then forget the region."""
+    own = forget(shard)
     label = _labels_of(own)
     core, noise = int(own.core.sum()), int((label == NOISE).sum())
     sizes = np.bincount(label[label != NOISE], minlength=n_clusters)

@@ -86,13 +86,18 @@ def region_of(shard: Shard) -> Region:
     return region
 
 
+def forget(shard: Shard) -> Region:
+    """Return what the shard knows, for the last time: its memory is needed elsewhere."""
+    region = region_of(shard)
+    del shard.cache[_REGION]
+    return region
+
+
 def rows_of(shard: Shard) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
     """Return all rows of a shard, (n, d), and their weights; copied only where they lie apart."""
-    if len(shard.x) == shard.n_rows and shard.weighted == (shard.weight is not None):
+    if len(shard.x) == shard.n_rows:
         return shard.x, shard.weight
     blocks = list(shard.map_blocks(Env(), lambda block: (block.x, block.weight)))
-    if not blocks[0][0].shape[0] and len(blocks) == 1 and shard.weighted:
-        return shard.x, np.empty(0)
     weights = [weight for _, weight in blocks if weight is not None]
     return np.concatenate([x for x, _ in blocks]), np.concatenate(weights) if weights else None
 

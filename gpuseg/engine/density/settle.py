@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.reach import Reach
-from gpuseg.engine.density.cuts import Cut, box_of, home_of, is_sampled, within_reach
+from gpuseg.engine.density.cuts import Cut, box_of, home_of, within_reach
 from gpuseg.engine.density.region import Piece, Region, keep, region_of, rows_of, together
+from gpuseg.engine.hashing import drawn
 from gpuseg.engine.metrics import Metric, points_of
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
+
+_SAMPLE_ROWS = 2**14
+"""For the cuts."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ def sample(shard: Shard, env: Env, metric: Metric, n_total: int) -> NDArray[Any]
     """Return some points of the shard, drawn by their place in the data."""
     x, _ = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
-    return points_of(x[is_sampled(index, n_total)], metric)
+    return points_of(x[drawn(index, _SAMPLE_ROWS, n_total)], metric)
 
 
 def send_home(

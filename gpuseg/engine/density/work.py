@@ -18,20 +18,19 @@ from gpuseg.backends import registry
 from gpuseg.backends.neighbors import Each
 from gpuseg.backends.reach import Reach
 from gpuseg.engine.density.region import region_of
-from gpuseg.engine.hashing import mix
+from gpuseg.engine.hashing import drawn
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
 
 SAMPLE_ROWS = 2**12
 
-_ALL_SWEEPS, _WITHOUT_DISTANCES = 3.6, 2.0
+_ALL_SWEEPS, WITHOUT_DISTANCES = 3.6, 2.0
 """Pairs of all sweeps, as multiples of those of the first."""
 
 _SECONDS_A_VALUE = 3.4e-11
 _VALUES_BESIDES = 16
 _SECONDS_A_ROW = 2e-6
 """On one thread: for each feature of a pair, with what a pair takes besides, and for each row."""
-
 
 _CORE_PAIRS = 256
 """That a row in a dense place is compared with, about: its own tile, mostly, and links."""
@@ -60,14 +59,12 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> tuple[float,
     """Return the pairs of the first sweep as a sample tells, rows, features, and threads."""
     own = region_of(shard)
     n, d = own.points.shape
-    drawn = mix(own.index.astype(np.uint64)) <= np.uint64(
-        min(SAMPLE_ROWS * 2**64 // max(n, 1), 2**64) - 1
-    )
-    found = np.where(drawn, 0, least)
+    some = drawn(own.index, SAMPLE_ROWS, n)
+    found = np.where(some, 0, least)
     looked = registry.get_neighbors(backend).count_within(
         own.layout, own.layout, own.weight, least, found, env.map
     )
-    return looked * n / max(int(drawn.sum()), 1), n, d, env.threads
+    return looked * n / max(int(some.sum()), 1), n, d, env.threads
 
 
 def seconds_of(pairs: Any, rows: Any, n_features: int) -> Any:
@@ -103,6 +100,6 @@ def _count_all(sample: NDArray[Any], reach: Reach, backend: str, each: Each) -> 
 
 def forecast_of(shards: Sequence[tuple[float, int, int, int]], distances: bool) -> Work:
     """Return the work that the shards will have."""
-    factor = _ALL_SWEEPS if distances else _WITHOUT_DISTANCES
+    factor = _ALL_SWEEPS if distances else WITHOUT_DISTANCES
     seconds = [seconds_of(pairs * factor, n, d) / threads for pairs, n, d, threads in shards]
     return Work(sum(pairs for pairs, *_ in shards) * factor, max(seconds))
