@@ -63,6 +63,10 @@ def rows(kind: str, n: int, d: int) -> Array:
         return rng.integers(0, 4, (n, d)).astype(np.float32)
     if kind == "just beyond":
         return rng.integers(0, 2, (n, d)) * (1 + 1e-9)
+    if kind == "cell ends":  # of a grid for eps = 1: there, a little before, and a little behind
+        side = 0.5 if n % 2 else 1 / np.sqrt(2.0)
+        around = rng.choice([1, 1 - 2.0**-21, 1 + 2.0**-21], (n, d))
+        return rng.integers(0, 9, (n, d)) * side * around
     if kind == "duplicates":
         return rng.choice(rng.normal(size=(max(1, n // 5), d)), n).astype(np.float32)
     if kind == "huge offset":
@@ -115,6 +119,11 @@ def _results(b: Neighbors, x: Array, y: Array, reach: Reach) -> dict[str, Array]
     claimed, cluster = np.full(n, NO_CLUSTER), np.where(there, 9 - np.arange(m) % 10, NO_CLUSTER)
     claimed[::3] = 5
     b.claim(own, ~core, other, cluster, claimed, EACH)
+    among = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER)
+    claimed_own = np.full(n, NO_CLUSTER)
+    claimed_own[::3] = 5
+    b.claim(own, ~core, own, among, claimed_own, EACH)
+    results["claim of own"] = claimed_own
     best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
     best[::4] = reach.limit
     b.find_nearest(own, core, other, there, best, row, EACH)

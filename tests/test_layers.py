@@ -43,7 +43,7 @@ KERNELS = (
     *("accumulate", "columns", "exact", "lloyd", "moments", "nearest", "score"),
     *("simd", "transpose", "wide"),
     *("bits", "claims", "cores", "forest", "links", "nearest_rows", "neighbors", "space", "tiles"),
-    "within",
+    *("grid", "grid_counts", "grid_links", "within"),
 )
 
 HOMES = {

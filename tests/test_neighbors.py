@@ -21,10 +21,10 @@ from gpuseg.backends.numba_.neighbors import NumbaNeighbors
 Array = npt.NDArray[Any]
 
 
-@pytest.fixture(params=["numba", "cuda"])
+@pytest.fixture(params=["numba", "numba without a grid", "cuda"])
 def backend(request: pytest.FixtureRequest) -> Neighbors:
-    if request.param == "numba":
-        return NumbaNeighbors()
+    if request.param != "cuda":
+        return NumbaNeighbors(gridded=request.param == "numba")
     request.getfixturevalue("cuda")
     return registry.get_neighbors("cuda")
 

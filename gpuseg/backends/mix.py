@@ -15,8 +15,11 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     number generators", OOPSLA 2014): a bijection, so distinct inputs stay distinct.
     """
     with np.errstate(over="ignore"):
-        z = values + GOLDEN
-        z = (z ^ (z >> np.uint64(30))) * MIX_1
-        z = (z ^ (z >> np.uint64(27))) * MIX_2
-        mixed: NDArray[np.uint64] = z ^ (z >> np.uint64(31))
-    return mixed
+        z: NDArray[np.uint64] = np.add(values, GOLDEN)
+        upper = np.empty_like(z)
+        for shift, factor in ((30, MIX_1), (27, MIX_2), (31, None)):
+            np.right_shift(z, np.uint64(shift), out=upper)
+            z ^= upper
+            if factor is not None:
+                z *= factor
+    return z

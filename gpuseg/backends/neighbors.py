@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.reach import Reach
 
 NO_CLUSTER = 2**63 - 1
-"""Claimed by no core row."""
+"""Claimed by no core row. As int32 it is -1, the label of noise."""
 
 
 class Each(Protocol):
@@ -32,6 +32,10 @@ class Neighbors(Protocol):
 
     def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Any:
         """Lay out rows, float32 or float64 (n, d), for the calls below; n may be 0."""
+        ...
+
+    def in_grid(self, own: Any) -> bool:
+        """Whether the rows look at each other in a grid, which makes a row cost a tenth."""
         ...
 
     def count_within(

@@ -31,6 +31,9 @@ class NumpyNeighbors:
     def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> _Layout:
         return _Layout(points, reach)
 
+    def in_grid(self, own: _Layout) -> bool:
+        return False
+
     def count_within(
         self,
         own: _Layout,

@@ -70,7 +70,7 @@ def fit_dbscan(
     ----------
     distances : bool
         Whether to find the nearest core row of noise, and of borders; otherwise `distance` is
-        infinite for all that are not core.
+        None.
     max_pairs : float
         More pairs of rows than that are refused, before any row is clustered.
     note : callable
@@ -125,7 +125,6 @@ class _Run:
         groups = self.executor.run(visits.link_own, self.backend)  # 5
         self._number(groups, self._joined())  # 6
         self._claim()  # 7
-        self.executor.run(nearest.begin)
         if distances:
             self._find_nearest()  # 8
         self._send_back()  # 9
@@ -224,7 +223,7 @@ class _Run:
         rank[np.argsort(lowest)] = np.arange(n_clusters)
         self.n_clusters = int(n_clusters)
         cluster = rank[part]
-        told = [(own, cluster[np.searchsorted(known, own)]) for own in groups]
+        told = [cluster[np.searchsorted(known, own)] for own in groups]
         self.executor.run(visits.number, each=told)
 
     def _claim(self) -> None:
@@ -235,6 +234,7 @@ class _Run:
 
     def _find_nearest(self) -> None:
         self.note("nearest")
+        self.executor.run(nearest.begin)
         self.executor.run(nearest.nearest_own, self.backend)
         if self.n == 1:
             return

@@ -9,14 +9,19 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.mix import mix
 
+_BLOCK = 2**14
+"""Rows hashed at once: a fresh array of every row costs more than hashing them."""
+
 __all__ = ["drawn", "mix", "uniform"]
 
 
 def drawn(index: NDArray[np.int64], wanted: int, of: int, seed: int = 0) -> NDArray[np.bool_]:
     """Draw about `wanted` of `of` rows, each by a hash of its number and the seed; bool (n,)."""
-    last = min(wanted * 2**64 // max(of, 1), 2**64) - 1
-    key = mix(index.astype(np.uint64) ^ mix(np.array([seed], np.uint64)))
-    own: NDArray[np.bool_] = key <= np.uint64(last)
+    last = np.uint64(min(wanted * 2**64 // max(of, 1), 2**64) - 1)
+    own, key = np.empty(len(index), bool), mix(np.array([seed], np.uint64))
+    for start in range(0, len(index), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        own[rows] = mix(index[rows].astype(np.uint64) ^ key) <= last
     return own
 
 

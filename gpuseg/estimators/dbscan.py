@@ -13,6 +13,7 @@ from gpuseg.backends import registry
 from gpuseg.engine.core_rows import CoreRows
 from gpuseg.engine.dbscan import again_if_lost, fit_dbscan
 from gpuseg.engine.density.fit import DBSCANFit
+from gpuseg.engine.density.region import labels_of
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
 from gpuseg.estimators import lazily
@@ -134,8 +135,9 @@ class DBSCAN(ClusterMixin, BaseEstimator):
             executor = InProcess(self.n_threads)
             executor.place(lambda own, env: own, [shard])
             fit = fit_dbscan(executor, params, choice.name, distances=False)
-            self._take(fit, shard.labels, shard.core, x[shard.core])
-            self.labels_ = beside(X, shard.labels)
+            labels, core = labels_of(shard)
+            self._take(fit, labels, core, np.compress(core, x, axis=0))
+            self.labels_ = beside(X, labels)
         self.backend_, self.backend_why_ = choice.name, choice.why
         return self
 

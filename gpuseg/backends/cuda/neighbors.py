@@ -15,8 +15,9 @@ from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.plan import plan_tiles
 from gpuseg.backends.neighbors import NO_CLUSTER, Each
 from gpuseg.backends.numba_.claims import lowest_clusters
+from gpuseg.backends.numba_.layout import Layout
 from gpuseg.backends.numba_.links import MIXED
-from gpuseg.backends.numba_.neighbors import Layout, NumbaNeighbors, lowest_rows, roots
+from gpuseg.backends.numba_.neighbors import lowest_rows, roots
 from gpuseg.backends.reach import Reach
 from gpuseg.errors import ResourceError
 
@@ -55,10 +56,10 @@ class CudaNeighbors:
     name = "cuda"
 
     def __init__(self, launcher: Launcher) -> None:
-        self._launcher, self._host = launcher, NumbaNeighbors()
+        self._launcher = launcher
 
     def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> _OnDevice:
-        host = self._host.lay_out(points, reach, each)
+        host = Layout.of(points, reach, each)
         if host.space is None:
             return _OnDevice(host, reach, ())
         tiles, to = host.space.tiles, self._launcher.to_device
@@ -74,6 +75,9 @@ class CudaNeighbors:
                 to(tree), to(np.ascontiguousarray(points)), np.int32(len(tiles.rows)),
             ]  # fmt: skip
         return _OnDevice(host, reach, arguments)
+
+    def in_grid(self, own: _OnDevice) -> bool:
+        return False
 
     def count_within(
         self,

@@ -1,10 +1,10 @@
 """DBSCAN's primitives on the CPU: tiles, a tree of boxes, threads; see `backends.neighbors`.
 
-Between rows and the places of a layout: `order[place]` is the row, -1 where there is none.
+Rows of one or two features answer questions among themselves in a grid, where one suits them.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,158 +12,147 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER, Each
-from gpuseg.backends.numba_ import claims, cores, links, nearest_rows
+from gpuseg.backends.numba_ import claims, cores, grid_counts, grid_links, links, nearest_rows
 from gpuseg.backends.numba_.forest import find
-from gpuseg.backends.numba_.space import Space, space_of
+from gpuseg.backends.numba_.grid import over_lines
+from gpuseg.backends.numba_.layout import Laid, Layout
 from gpuseg.backends.numba_.within import TILE
 from gpuseg.backends.reach import Reach
 
 _TILES_A_TASK = 32
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Rows in tiles.
-
-    Attributes
-    ----------
-    space : Space or None
-        None without rows.
-    n : int
-        Number of rows.
-    """
-
-    space: Space | None
-    n: int
-
-    @property
-    def places(self) -> NDArray[np.int64]:
-        """The row at each place, int64 (n_tiles·TILE,)."""
-        assert self.space is not None
-        return self.space.tiles.order
-
-    def by_place(self, values: NDArray[Any], missing: Any) -> NDArray[Any]:
-        """Return values of rows as values of places."""
-        placed: NDArray[Any] = values[self.places]  # -1 is the last row: mended below
-        placed[self.places < 0] = missing
-        return placed
-
-    def as_bits(self, flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return flags of rows as bits of tiles."""
-        packed = np.packbits(self.by_place(flags, False), bitorder="little")
-        return packed.view(np.int64)
-
-    def by_row(self, placed: NDArray[Any], values: NDArray[Any]) -> None:
-        """Write values of places to those of rows."""
-        there = self.places >= 0
-        values[self.places[there]] = placed[there]
-
-
 class NumbaNeighbors:
-    """See `backends.neighbors.Neighbors`."""
+    """See `backends.neighbors.Neighbors`.
+
+    Parameters
+    ----------
+    gridded : bool
+        Whether rows of one or two features may lie in a grid, for questions among themselves.
+    """
 
     name = "numba"
 
-    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Layout:
-        return Layout(space_of(points, reach, each) if len(points) else None, len(points))
+    def __init__(self, gridded: bool = True) -> None:
+        self._gridded = gridded
+
+    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Laid:
+        return Laid(points, reach, self._gridded)
+
+    def in_grid(self, own: Laid) -> bool:
+        return own.grid() is not None
 
     def count_within(
         self,
-        own: Layout,
-        other: Layout,
+        own: Laid,
+        other: Laid,
         weight: NDArray[np.int64] | None,
         least: int,
         found: NDArray[np.int64],
         each: Each,
     ) -> int:
-        if own.space is None or other.space is None:
+        if own is other and (grid := own.grid()) is not None:
+            count = partial(
+                grid_counts.count, grid, None if weight is None else weight[grid.order], least
+            )
+            return over_lines(grid, each, lambda i, j: count(i, j, found))
+        tiles, others = own.tiles(each), other.tiles(each)
+        a, b = tiles.space, others.space
+        if a is None or b is None:
             return 0
-        a, b, placed = own.space, other.space, own.by_place(found, least)
-        heavy = np.empty(0, np.int64) if weight is None else other.by_place(weight, 0)
+        heavy = np.empty(0, np.int64) if weight is None else others.by_place(weight, 0)
+        placed = tiles.by_place(found, least)
         if own is other:
             looked = _over_tiles(
-                own, each, lambda i, j: cores.count_own(a, heavy, least, i, j, placed)
+                tiles, each, lambda i, j: cores.count_own(a, heavy, least, i, j, placed)
             )
         else:
             looked = _over_tiles(
-                own, each, lambda i, j: cores.count_other(a, b, heavy, least, i, j, placed)
+                tiles, each, lambda i, j: cores.count_other(a, b, heavy, least, i, j, placed)
             )
-        own.by_row(placed, found)
+        tiles.by_row(placed, found)
         return looked
 
-    def link(
-        self, own: Layout, core: NDArray[np.bool_], each: Each
-    ) -> tuple[NDArray[np.int64], int]:
+    def link(self, own: Laid, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int64], int]:
         lowest = np.full(own.n, -1, np.int64)
-        if own.space is None:
+        if (grid := own.grid()) is not None:
+            return lowest, grid_links.link(grid, core, each, lowest)
+        tiles = own.tiles(each)
+        if tiles.space is None:
             return lowest, 0
-        group = np.arange(len(own.places))
-        side, parent = _side(own, core, group), group.copy()
-        looked = _over_tiles(own, each, lambda i, j: links.link_inside(side, parent, i, j))
-        looked += _over_tiles(own, each, lambda i, j: links.link_own(side, parent, i, j))
-        lowest_rows(own.places, own.by_place(core, False), parent, lowest)
+        group = np.arange(len(tiles.places))
+        side, parent = _side(tiles, core, group), group.copy()
+        looked = _over_tiles(tiles, each, lambda i, j: links.link_inside(side, parent, i, j))
+        looked += _over_tiles(tiles, each, lambda i, j: links.link_own(side, parent, i, j))
+        lowest_rows(tiles.places, tiles.by_place(core, False), parent, lowest)
         return lowest, looked
 
     def link_across(
         self,
-        own: Layout,
+        own: Laid,
         group: NDArray[np.int64],
-        other: Layout,
+        other: Laid,
         other_group: NDArray[np.int64],
         n_groups: int,
         each: Each,
     ) -> tuple[NDArray[np.int64], int]:
         parent, looked = np.arange(n_groups), 0
-        if own.space is not None and other.space is not None:
-            a = _side(own, group >= 0, own.by_place(group, -1))
-            b = _side(other, other_group >= 0, other.by_place(other_group, -1))
+        tiles, others = own.tiles(each), other.tiles(each)
+        if own.n and other.n:
+            a = _side(tiles, group >= 0, tiles.by_place(group, -1))
+            b = _side(others, other_group >= 0, others.by_place(other_group, -1))
             links.note_tokens(a, parent)
             links.note_tokens(b, parent)
-            looked = _over_tiles(own, each, lambda i, j: links.link_other(a, b, parent, i, j))
+            looked = _over_tiles(tiles, each, lambda i, j: links.link_other(a, b, parent, i, j))
         return roots(parent), looked
 
     def claim(
         self,
-        own: Layout,
+        own: Laid,
         asked: NDArray[np.bool_],
-        other: Layout,
+        other: Laid,
         cluster: NDArray[np.int64],
         claimed: NDArray[np.int64],
         each: Each,
     ) -> int:
-        if own.space is None or other.space is None:
+        if own is other and (grid := own.grid()) is not None:
+            ask = partial(grid_counts.claim, grid, asked, cluster)
+            return over_lines(grid, each, lambda i, j: ask(i, j, claimed))
+        tiles, others = own.tiles(each), other.tiles(each)
+        a, b = tiles.space, others.space
+        if a is None or b is None:
             return 0
-        a, b = own.space, other.space
-        rows, core = own.as_bits(asked), other.as_bits(cluster != NO_CLUSTER)
-        theirs, placed = other.by_place(cluster, NO_CLUSTER), own.by_place(claimed, NO_CLUSTER)
+        rows, core = tiles.as_bits(asked), others.as_bits(cluster != NO_CLUSTER)
+        theirs, placed = others.by_place(cluster, NO_CLUSTER), tiles.by_place(claimed, NO_CLUSTER)
         lowest = claims.lowest_clusters(b.tiles, core, theirs)
         looked = _over_tiles(
-            own, each, lambda i, j: claims.claim(a, rows, b, core, theirs, lowest, i, j, placed)
+            tiles, each, lambda i, j: claims.claim(a, rows, b, core, theirs, lowest, i, j, placed)
         )
-        own.by_row(placed, claimed)
+        tiles.by_row(placed, claimed)
         return looked
 
     def find_nearest(
         self,
-        own: Layout,
+        own: Laid,
         asked: NDArray[np.bool_],
-        other: Layout,
+        other: Laid,
         core: NDArray[np.bool_],
         best: NDArray[np.float64],
         row: NDArray[np.int64],
         each: Each,
     ) -> int:
-        if own.space is None or other.space is None:
+        tiles, others = own.tiles(each), other.tiles(each)
+        a, b, k = tiles.space, others.space, best.shape[1]
+        if a is None or b is None:
             return 0
-        a, b, k = own.space, other.space, best.shape[1]
-        rows, there = own.as_bits(asked), other.as_bits(core)
-        sizes, found = own.by_place(best, np.inf), own.by_place(row, -1)
+        rows, there = tiles.as_bits(asked), others.as_bits(core)
+        sizes, found = tiles.by_place(best, np.inf), tiles.by_place(row, -1)
         looked = _over_tiles(
-            own, each,
+            tiles, each,
             lambda i, j: nearest_rows.find_nearest(a, rows, b, there, k, i, j, sizes, found),
         )  # fmt: skip
-        own.by_row(sizes, best)
-        own.by_row(found, row)
+        tiles.by_row(sizes, best)
+        tiles.by_row(found, row)
         return looked
 
 

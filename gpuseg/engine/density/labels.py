@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.engine.core_rows import NOISE
 from gpuseg.engine.density.region import Piece, Region, forget, region_of, together
 from gpuseg.engine.density.work import seconds_of
@@ -36,14 +35,15 @@ def first_row(shard: Shard, env: Env) -> int:
 def keep_labels(shard: Shard, env: Env, metric: Metric) -> None:
     """Give the rows of the shard, which are its region, their labels and distances."""
     own = region_of(shard)
-    _give(shard, _labels_of(own), own.size, own.core, metric)
+    _give(shard, _labels_of(own), own.core, own.size if own.measured else None, metric)
 
 
 def send_back(shard: Shard, env: Env, n_pieces: int, starts: Sequence[int]) -> list[Piece]:
-    """Send each row's result to its shard: place in the data, label, size, whether it is core."""
+    """Send each row's result to its shard: place in the data, label, whether it is core, size."""
     own = region_of(shard)
     bounds = np.searchsorted(own.index, starts[1:])
-    arrays = (own.index, _labels_of(own), own.size, own.core)
+    size = (own.size,) if own.measured else ()
+    arrays = (own.index, _labels_of(own), own.core, *size)
     pieces = [np.split(array, bounds) for array in arrays]
     return list(zip(*pieces, strict=True))
 
@@ -52,35 +52,40 @@ def take_labels(shard: Shard, env: Env, pieces: Sequence[Piece], metric: Metric)
     """Give the rows of the shard their labels and distances."""
     came = together(pieces)
     if came is None:
-        _give(shard, np.empty(0, np.int32), np.empty(0), np.empty(0, bool), metric)
+        _give(shard, np.empty(0, np.int32), np.empty(0, bool), np.empty(0), metric)
         return
     order = np.argsort(came[0])
-    label, size, core = (array[order] for array in came[1:])
-    _give(shard, label, size, core, metric)
+    label, core, *size = (array[order] for array in came[1:])
+    _give(shard, label, core, size[0] if size else None, metric)
 
 
 def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     """Return how many rows of the region are what, and what was done; then forget the region."""
     own = forget(shard)
     label = _labels_of(own)
-    core, noise = int(own.core.sum()), int((label == NOISE).sum())
-    sizes = np.bincount(label[label != NOISE], minlength=n_clusters)
+    core = int(np.count_nonzero(own.core))
+    rows = np.bincount(label - NOISE, minlength=n_clusters + 1)
+    noise, sizes = int(rows[0]), rows[1:]
     seconds = float(seconds_of(own.looked, len(label), own.points.shape[1]))
     border = len(label) - core - noise
     return Tally(sizes, core, border, noise, own.looked, seconds, own.most_rows)
 
 
 def _labels_of(own: Region) -> NDArray[np.int32]:
-    return np.where(own.cluster == NO_CLUSTER, NOISE, own.cluster).astype(np.int32)
+    if own.label is None:
+        own.label = own.cluster.astype(np.int32)  # NO_CLUSTER becomes NOISE
+    return own.label
 
 
 def _give(
     shard: Shard,
     label: NDArray[np.int32],
-    size: NDArray[np.float64],
     core: NDArray[np.bool_],
+    size: NDArray[np.float64] | None,
     metric: Metric,
 ) -> None:
-    with np.errstate(over="ignore"):
-        shard.distance = distance_of(size, metric).astype(np.float32)
+    shard.distance = None
+    if size is not None:
+        with np.errstate(over="ignore"):
+            shard.distance = distance_of(size, metric).astype(np.float32)
     shard.labels, shard.sweep, shard.core = label, [label], core

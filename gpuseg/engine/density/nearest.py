@@ -45,7 +45,7 @@ class Turn:
 def begin(shard: Shard, env: Env) -> None:
     """Note that core rows are their own nearest."""
     own = region_of(shard)
-    own.size = np.where(own.core, 0.0, np.inf)
+    own.size, own.measured = np.where(own.core, 0.0, np.inf), True
 
 
 def nearest_own(shard: Shard, env: Env, backend: str) -> None:

@@ -31,11 +31,17 @@ class Region:
     found : int64 (n,)
         Weight found within eps, until it is enough.
     core : bool (n,)
-    group : int64 (n,)
-        The place in the data of the lowest core row of this region that the row is linked with
-        inside the region; -1 for rows that are not core.
+    lowest : int64 (n,)
+        The lowest core row of this region that the row is linked with inside the region, by its
+        place in the region; it stands for the group. -1 for rows that are not core.
     cluster : int64 (n,)
         `backends.neighbors.NO_CLUSTER` for noise.
+    label : int32 (n,) or None
+        -1 for noise; None until all is decided.
+    groups : int64 (n_groups,)
+        The rows that stand for a group, rising.
+    measured : bool
+        Whether `size` is known.
     size : float64 (n,)
         Of the difference to the nearest core row; 0 for core rows, infinite where there is none.
     number : int
@@ -50,9 +56,12 @@ class Region:
     layout: Any
     found: NDArray[np.int64] = field(init=False)
     core: NDArray[np.bool_] = field(init=False)
-    group: NDArray[np.int64] = field(init=False)
+    lowest: NDArray[np.int64] = field(init=False)
+    groups: NDArray[np.int64] = field(init=False)
     cluster: NDArray[np.int64] = field(init=False)
     size: NDArray[np.float64] = field(init=False)
+    measured: bool = False
+    label: NDArray[np.int32] | None = None
     number: int = 0
     looked: int = 0
     most_rows: int = 0

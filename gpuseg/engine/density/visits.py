@@ -61,8 +61,8 @@ def rows_and_weights(own: Region) -> tuple[None, tuple[NDArray[Any], ...]]:
 
 
 def core_and_groups(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
-    """Choose core rows: point and group."""
-    return own.core, (own.points, own.group)
+    """Choose core rows: point, and the place in the data of the row that stands for its group."""
+    return own.core, (own.points, own.index[own.lowest])
 
 
 def core_and_clusters(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
@@ -98,13 +98,12 @@ def decide_core(shard: Shard, env: Env, least: int) -> None:
 
 
 def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
-    """Link core rows inside the region; return the groups, rising."""
+    """Link core rows inside the region; return the groups by their place in the data, rising."""
     own = region_of(shard)
-    lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
+    own.lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
     own.looked += looked
-    own.group = np.full(len(own.index), -1)
-    own.group[own.core] = own.index[lowest[own.core]]
-    return np.unique(own.group[own.core])
+    own.groups = np.flatnonzero(own.lowest == np.arange(len(own.lowest)))
+    return own.index[own.groups]
 
 
 def link_visitors(
@@ -116,10 +115,9 @@ def link_visitors(
         return np.empty((0, 2), np.int64)
     points, group = came
     own.receive(len(points))
-    ours, place = np.unique(own.group[own.core], return_inverse=True)
+    ours = own.index[own.groups]
     theirs, visiting = np.unique(group, return_inverse=True)
-    here = np.full(len(own.group), -1)
-    here[own.core] = place
+    here = _of_groups(own, np.arange(len(ours)), -1)
     names = np.concatenate([ours, theirs])
     visitors = b.lay_out(points, reach, env.map)
     lowest, looked = b.link_across(
@@ -130,17 +128,23 @@ def link_visitors(
     return np.column_stack([names[joined], names[lowest[joined]]])
 
 
-def number(shard: Shard, env: Env, told: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
-    """Take the clusters of the region's groups: groups, rising, and their clusters."""
-    own, (known, cluster) = region_of(shard), told
-    own.cluster = np.full(len(own.index), NO_CLUSTER)
-    own.cluster[own.core] = cluster[np.searchsorted(known, own.group[own.core])]
+def number(shard: Shard, env: Env, told: NDArray[np.int64]) -> None:
+    """Take the clusters of the region's groups."""
+    own = region_of(shard)
+    own.cluster = _of_groups(own, told, NO_CLUSTER)
+
+
+def _of_groups(own: Region, values: NDArray[np.int64], missing: int) -> NDArray[np.int64]:
+    """Return values of groups as values of rows."""
+    of_row = np.full(len(own.index) + 1, missing)  # the last for the rows of no group, -1
+    of_row[own.groups] = values
+    return of_row[own.lowest]
 
 
 def claim_own(shard: Shard, env: Env, backend: str) -> None:
     """Let core rows of the region claim the others."""
     own = region_of(shard)
-    core = np.where(own.core, own.cluster, NO_CLUSTER)
+    core = own.cluster.copy()  # what is claimed does not claim
     own.looked += registry.get_neighbors(backend).claim(
         own.layout, ~own.core, own.layout, core, own.cluster, env.map
     )
