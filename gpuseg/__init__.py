@@ -45,6 +45,8 @@ __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "features":
+        return import_module("gpuseg.features")
     if name not in _HOME:
         raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

@@ -61,26 +61,59 @@ def run(
     if as_json:
         _print_json(result.manifest)
         return
+    from gpuseg.insight.quality import quality_table
     from gpuseg.insight.table import segment_table
 
+    if "transactions" in result.manifest:
+        _print(quality_table(result.manifest["transactions"]))
     _print(segment_table(result.manifest))
     typer.echo(f"segments   {result.path}")
     typer.echo(f"report     {result.path.rstrip('/')}/_report.html")
 
 
+@app.command()
+def features(
+    job: Job,
+    set_: Set = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an older output.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build features from the transactions of a job: lines in, one row a customer out."""
+    from gpuseg.jobs.transactions import run_features
+    from gpuseg.runtime.progress import for_standard_error
+
+    overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
+    progress = for_standard_error()
+    try:
+        result = run_features(job, overrides=overrides, progress=progress)
+    finally:
+        progress.stop()
+    if as_json:
+        _print_json(result.manifest)
+        return
+    from gpuseg.insight.quality import quality_table
+
+    _print(quality_table(result.manifest["transactions"]))
+    typer.echo(f"features   {result.path}")
+
+
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
     from gpuseg.jobs.forecast import forecast
+    from gpuseg.jobs.place import settle
     from gpuseg.jobs.spec import load_job
 
     spec = load_job(job, overrides)
-    plan = forecast(spec).describe(spec)
+    place = settle(spec)
+    if spec.transactions:
+        _dry_run_of_lines(spec, place, as_json)
+        return
+    plan = forecast(spec, place, place.source).describe(spec)
     if as_json:
         _print_json(plan)
         return
-    for section, keys in plan["job"].items():
-        typer.echo(f"[{section}]")
-        for key, value in keys.items():
-            typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
+    _print_job(plan["job"])
     typer.echo(
         f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
         f"{plan['files']:,} files\n"
@@ -88,6 +121,28 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
         + _needs(plan)
         + "dry run: nothing was written"
     )
+
+
+def _dry_run_of_lines(spec: Any, place: Any, as_json: bool) -> None:
+    from gpuseg.jobs.transactions import lines_of
+
+    source, job = lines_of(spec, place), spec.public()
+    if as_json:
+        _print_json({"job": job, "files": source.files, "lines": source.rows})
+        return
+    _print_job(job)
+    typer.echo(
+        f"lines        {source.rows:,} in {source.files:,} files (a guess for CSV)\n"
+        f"backend      {place.choice.name} ({place.choice.why})\n"
+        "dry run: nothing was written"
+    )
+
+
+def _print_job(job: dict[str, Any]) -> None:
+    for section, keys in job.items():
+        typer.echo(f"[{section}]")
+        for key, value in keys.items():
+            typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
 
 
 def _needs(plan: dict[str, Any]) -> str:

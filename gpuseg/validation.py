@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -94,7 +94,8 @@ def _keys(location: tuple[int | str, ...], values: Any, missing: bool) -> list[s
 
 def _model_at(path: list[str], model: type[BaseModel]) -> type[BaseModel]:
     for part in path:
-        kind = model.model_fields[part].annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
+        annotation = model.model_fields[part].annotation
+        for kind in get_args(annotation) or (annotation,):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return model

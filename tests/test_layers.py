@@ -13,18 +13,10 @@ PACKAGE = Path(__file__).parent.parent / "gpuseg"
 FLOORS = {
     "cli": {"jobs", "insight", "data", "runtime", "model", "errors"},
     "jobs": {
-        *(
-            "dbscan_model",
-            "estimators",
-            "engine",
-            "backends",
-            "data",
-            "insight",
-            "model",
-            "runtime",
-        ),
-        *("errors", "validation"),
+        *("dbscan_model", "estimators", "engine", "backends", "data", "features", "insight"),
+        *("model", "runtime", "errors", "validation"),
     },
+    "features": {"data", "engine", "backends", "runtime", "errors", "validation"},
     "estimators": {"engine", "backends", "runtime", "errors", "validation"},
     "dbscan_model": {"backends", "data", "engine", "model", "runtime"},
     "loading": {"dbscan_model", "errors", "model"},
@@ -43,7 +35,7 @@ KERNELS = (
     *("accumulate", "columns", "exact", "lloyd", "moments", "nearest", "score"),
     *("simd", "transpose", "wide"),
     *("bits", "claims", "cores", "forest", "links", "nearest_rows", "neighbors", "space", "tiles"),
-    *("grid", "grid_counts", "grid_links", "within"),
+    *("customers", "grid", "grid_counts", "grid_links", "within"),
 )
 
 HOMES = {

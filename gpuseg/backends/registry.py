@@ -6,6 +6,7 @@ from importlib import import_module
 
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
+from gpuseg.backends.customers import Describe
 from gpuseg.backends.neighbors import Neighbors
 from gpuseg.errors import JobError, ResourceError
 
@@ -77,6 +78,14 @@ def get(name: str) -> Backend:
     module, cls = _CLASSES[name]
     backend: Backend = getattr(import_module(module), cls)()
     return backend
+
+
+@cache
+def get_customers(name: str) -> Describe:
+    """Return what describes customers; with the GPU backend that is done on the CPU, too."""
+    module = f"gpuseg.backends.{'numpy_' if name == 'numpy' else 'numba_.'}customers"
+    describe: Describe = import_module(module).describe_customers
+    return describe
 
 
 @cache

@@ -112,7 +112,8 @@ def open_dataset(
         that is used, or a column is absent or not numeric.
     """
     with reaching("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        files = typed(list(pool.map(lambda item: _read_footer(storage, *item), _list(storage))))
+        listed = list_files(storage, "input.path")
+        files = typed(list(pool.map(lambda item: read_footer(storage, *item), listed)))
     names = settle_features(files[0], features, id, weight)
     used = [*names, *(name for name in (id, weight) if name is not None)]
     for first, other in pairwise([files[0], *files]):
@@ -124,16 +125,22 @@ def open_dataset(
     return Dataset(storage, with_rows, names, id, weight)
 
 
-def _list(storage: Storage) -> list[tuple[str, int]]:
-    """Return path and size of each data file, by name."""
+def list_files(storage: Storage, key: str) -> list[tuple[str, int]]:
+    """Return path and size of each data file, by name; `key` is the job key, for messages.
+
+    Raises
+    ------
+    DataError
+        Where there is none.
+    """
     try:
         found = storage.fs.find(storage.root, detail=True)
         exists = bool(found) or storage.fs.exists(storage.root)
     except OSError as error:
-        raise DataError(f"input.path = {storage.url!r}: cannot be listed ({error})") from None
+        raise DataError(f"{key} = {storage.url!r}: cannot be listed ({error})") from None
     if not exists:
         raise DataError(
-            f"input.path = {storage.url!r}: no such file or folder ({storage.root}); give a "
+            f"{key} = {storage.url!r}: no such file or folder ({storage.root}); give a "
             "Parquet file, a folder of them, or a URL"
         )
     visible = [
@@ -144,13 +151,20 @@ def _list(storage: Storage) -> list[tuple[str, int]]:
     ]
     if not visible:
         raise DataError(
-            f"input.path = {storage.url!r}: the folder has no data file (names that begin with "
+            f"{key} = {storage.url!r}: the folder has no data file (names that begin with "
             "'_' or '.' are passed over); put Parquet files into it"
         )
     return visible
 
 
-def _read_footer(storage: Storage, path: str, size: int) -> DataFile:
+def read_footer(storage: Storage, path: str, size: int) -> DataFile:
+    """Read what a Parquet file says of itself.
+
+    Raises
+    ------
+    DataError
+        For a file that is not Parquet, or has two columns of one name.
+    """
     with storage.open_parquet(path) as file:
         metadata, schema = file.metadata, file.schema_arrow.remove_metadata()
     twice = sorted({name for name in schema.names if schema.names.count(name) > 1})

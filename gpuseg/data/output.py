@@ -45,6 +45,14 @@ class Staging:
         """Return the path of a file of the output."""
         return f"{self.folder}/{name}"
 
+    def make(self, folder: str) -> None:
+        """Make a folder of the output, where file systems have folders."""
+        self.storage.fs.makedirs(self.path(folder), exist_ok=True)
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder that was staged and is not part of the output."""
+        self.storage.fs.rm(self.path(folder), recursive=True)
+
     def size(self, name: str) -> int | None:
         """Return the bytes of a staged file, None where there is none."""
         path = self.path(name)

@@ -17,7 +17,7 @@ from gpuseg.engine.eps_profile import profile_eps
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.preparation import Prepared
 from gpuseg.jobs.outcome import Outcome, Warn
-from gpuseg.jobs.spec import DBSCANSpec
+from gpuseg.jobs.sections import DBSCANSpec
 from gpuseg.runtime.executor import Executor
 
 _MOST_NOISE = 0.5

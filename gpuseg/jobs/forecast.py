@@ -1,19 +1,18 @@
 """What a job will need, from the footers alone: printed by --dry-run, checked before a run."""
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
-from gpuseg.backends.cuda import device
-from gpuseg.backends.registry import Choice, choose
+from gpuseg.backends.registry import Choice
 from gpuseg.data.dataset import Dataset, open_dataset
-from gpuseg.data.output import check_free
-from gpuseg.data.storage import Storage, reaching
+from gpuseg.data.storage import Storage
 from gpuseg.engine.preparation import Recipe
 from gpuseg.errors import JobError, ResourceError
-from gpuseg.jobs.spec import JobSpec, RuntimeSpec, SegmentSpec
+from gpuseg.jobs.place import Place
+from gpuseg.jobs.sections import SegmentSpec
+from gpuseg.jobs.spec import JobSpec
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.validation import nearest_known
 
@@ -105,8 +104,8 @@ class Forecast:
         }
 
 
-def forecast(spec: JobSpec) -> Forecast:
-    """Read the footers, forecast what the job needs, and refuse what cannot succeed.
+def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
+    """Read the footers below `storage`, forecast what the job needs, refuse what cannot succeed.
 
     Nothing is written.
 
@@ -115,8 +114,6 @@ def forecast(spec: JobSpec) -> Forecast:
     JobError, DataError, ResourceError
         All that can be known before the data is read.
     """
-    choice = choose(spec.runtime.backend, spec.runtime.cluster)
-    storage = Storage.at(spec.input.path, spec.input.storage_options, "input.path")
     dataset = open_dataset(storage, spec.input.features, spec.input.id, spec.input.weight)
     recipe = Recipe(
         dataset.features,
@@ -144,41 +141,13 @@ def forecast(spec: JobSpec) -> Forecast:
             "segment.eps = 'auto' does not look at weights, and input.weight = "
             f"{spec.input.weight!r}: give an eps, or leave input.weight out"
         )
-    cluster = _cluster(spec.runtime)
+    cluster = place.cluster
     memory = (
         plan_memory(dataset, cluster, cluster.workers, spec.segment.algorithm)
         if cluster.is_ours
         else None
     )
-    target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
-    _refuse_overlap(storage, target)
-    with reaching("output.path", target.url):
-        check_free(target, spec.output.overwrite)
-    return Forecast(dataset, choice, cluster, memory, recipe, target)
-
-
-def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
-    """Return where to run; with one worker a GPU where those are asked for."""
-    n_workers = runtime.n_workers
-    if runtime.cluster == "cuda":
-        if lacking := device.missing():
-            raise ResourceError(
-                f"runtime.cluster = 'cuda': {lacking.what}; {lacking.step}, or use cluster = 'dask'"
-            )
-        n_gpus = len(device.devices())
-        n_workers = n_workers or n_gpus
-        if n_workers > n_gpus:
-            raise ResourceError(
-                f"runtime.n_workers = {n_workers}, and CUDA finds {n_gpus} GPUs: with cluster = "
-                f"'cuda' each worker has one of its own; use n_workers <= {n_gpus}"
-            )
-    limit = runtime.memory_limit
-    return ClusterSpec(
-        runtime.cluster,
-        n_workers,
-        runtime.threads_per_worker,
-        None if limit is None else int(limit),
-    )
+    return Forecast(dataset, place.choice, cluster, memory, recipe, place.target)
 
 
 def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
@@ -192,18 +161,6 @@ def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
                 f"prepare.transform.{name}: not a feature; {nearest_known(name, dataset.features)}"
             )
     return tuple(asked.get(name, "none") for name in dataset.features)
-
-
-def _refuse_overlap(source: Storage, target: Storage) -> None:
-    """Refuse an output that would replace its input, or lie in it, or hold it."""
-    if source.is_local != target.is_local:
-        return
-    a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
-    if a.startswith(b) or b.startswith(a):
-        raise JobError(
-            f"output.path = {target.url!r}: overlaps input.path = {source.url!r}; "
-            "write to a folder of its own"
-        )
 
 
 def plan_memory(

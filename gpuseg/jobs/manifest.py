@@ -35,6 +35,7 @@ class Facts:
     digest: int
     executor: Mapping[str, Any]
     warnings: Sequence[str]
+    transactions: Mapping[str, Any] | None = None
 
     @property
     def scale(self) -> Scale:
@@ -54,6 +55,7 @@ def build(
         "run_id": run_id,
         "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
         "job": job,
+        **({"transactions": dict(facts.transactions)} if facts.transactions else {}),
         "input": _input(facts),
         "backend": {"name": choice.name, "why": choice.why},
         "devices": _devices(facts),

@@ -11,7 +11,7 @@ from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.engine.preparation import Prepared
 from gpuseg.errors import DataError
-from gpuseg.jobs.spec import SegmentSpec
+from gpuseg.jobs.sections import SegmentSpec
 from gpuseg.model import Model
 
 Warn = Callable[[str], None]

@@ -1,6 +1,7 @@
 """One run, from the job to the published output.
 
-1. Plan: validate the job, read footers, choose the backend, stage the output.
+1. Plan: validate the job, read footers, choose the backend, stage the output; where the job has
+   transactions, build features from them, which are then the input.
 2. Read: each worker decodes its row groups into a float32 shard.
 3. Prepare: statistics of all shards, then fill, transform and scale in place.
 4. Fit: k-means or DBSCAN over the shards; labels stay where the rows are.
@@ -22,7 +23,7 @@ import numpy as np
 
 from gpuseg.data.dataset import Dataset
 from gpuseg.data.ids import count_repeated, split_ids
-from gpuseg.data.output import MANIFEST, Output, Staging, as_json, cannot_write
+from gpuseg.data.output import Staging
 from gpuseg.data.publish import open_output
 from gpuseg.data.shards import load_shard
 from gpuseg.data.storage import reaching
@@ -36,12 +37,15 @@ from gpuseg.engine.lloyd import OnIteration
 from gpuseg.engine.measure import measured_as_prepared
 from gpuseg.engine.preparation import Prepared, fit_preparation
 from gpuseg.errors import ResourceError
-from gpuseg.insight.report import render_report
 from gpuseg.jobs import manifest as manifests
+from gpuseg.jobs import transactions
 from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.outcome import Outcome, Warn, of_kmeans
-from gpuseg.jobs.spec import DBSCANSpec, JobSpec, load_job
+from gpuseg.jobs.place import settle
+from gpuseg.jobs.publishing import publish
+from gpuseg.jobs.sections import DBSCANSpec
+from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.model import Model
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
@@ -108,10 +112,12 @@ class _Run:
         self.run_id = f"{self.started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
         self.warnings: list[str] = []
         self.digest = 0
+        self.built: transactions.Built | None = None
         self.memory: MemoryPlan
 
     def run(self) -> RunResult:
-        urls = f"{self.spec.input.path} → {self.spec.output.path}"
+        given = self.spec.transactions or self.spec.input
+        urls = f"{given.path} → {self.spec.output.path}"
         try:
             with reaching("input.path, output.path", urls), ExitStack() as stack:
                 return self._steps(stack)
@@ -124,15 +130,24 @@ class _Run:
     def _steps(self, stack: ExitStack) -> RunResult:
         spec, progress = self.spec, self.progress
         with progress.stage("plan"):  # 1
-            plan = forecast(spec)
-            self._warn_of_ids(plan.dataset)
+            place = settle(spec)
+            lines = transactions.lines_of(spec, place) if spec.transactions else None
+            plan = None if lines else forecast(spec, place, place.source)
             output = stack.enter_context(
-                open_output(plan.target, spec.output.overwrite, self.run_id)
+                open_output(place.target, spec.output.overwrite, self.run_id)
             )
         with progress.stage("start"):
             executor = stack.enter_context(
-                open_executor(plan.cluster, progress.report, progress.message)
+                open_executor(place.cluster, progress.report, progress.message)
             )
+        if lines:
+            built = transactions.build(
+                spec, lines, place, executor, output.staging, progress, self._warn
+            )
+            self.spec, self.built = built.spec, built
+            plan = forecast(built.spec, place, built.storage)
+        assert plan is not None
+        self._warn_of_ids(plan.dataset)
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
 
         def segmented() -> tuple[Outcome, list[Part]]:
@@ -141,7 +156,7 @@ class _Run:
 
         outcome, parts = again_if_lost(segmented, progress.message)
         facts = manifests.Facts(
-            spec,
+            self.spec,
             plan,
             prepared,
             outcome,
@@ -149,10 +164,12 @@ class _Run:
             self.digest,
             {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
             self.warnings,
+            self.built.facts if self.built else None,
         )
         content = manifests.build(facts, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 6
-            _publish(output, content, outcome, parts)
+            own = [name for name, *_ in self.built.features.parts] if self.built else []
+            publish(output, content, outcome, [*own, *(part.name for part in parts)])
         return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
 
     def _warn_of_ids(self, dataset: Dataset) -> None:
@@ -275,24 +292,3 @@ def _noting(stage: Stage) -> OnIteration:
         stage.note(f"inertia {inertia:.6g}  shift {shift:.3g}")
 
     return note
-
-
-def _publish(
-    output: Output, content: dict[str, Any], outcome: Outcome, parts: Sequence[Part]
-) -> None:
-    models = outcome.models
-    files = {f"_model/{name}": data for name, data in models[-1].files().items()}
-    if len(models) > 1:
-        for model in models:
-            own = model.files().items()
-            files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
-    files["_report.html"] = render_report(content).encode()
-    files[MANIFEST] = as_json(content)
-    try:
-        for name, data in files.items():
-            output.write(name, data)
-        output.publish(
-            [*(part.name for part in parts), *(f"_model/{name}" for name in outcome.files)]
-        )
-    except OSError as error:
-        raise cannot_write(output.staging.storage.url, error) from None

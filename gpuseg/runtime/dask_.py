@@ -61,6 +61,7 @@ class OnDask:
         self._report, self._say = report, say
         self._id = uuid.uuid4().hex
         self._wanted = n_workers
+        self._placed = 0
         self.n_shards = 0
         self.local_threads = available_cpus()
         self._lineages: list[tuple[Step, ...]] = []
@@ -82,6 +83,7 @@ class OnDask:
     ) -> None:
         """Build shard i as ``load(plans[i], *inputs[i], env)``; inputs are futures."""
         workers = self.workers()
+        self._placed += 1  # other shards than those placed before
         self.n_shards = len(plans)
         self._homes = [workers[i % len(workers)] for i in range(self.n_shards)]
         self._losses = [0] * self.n_shards
@@ -164,7 +166,7 @@ class OnDask:
         self._client.run(forget, self._id)
 
     def _key(self, shard: int) -> str:
-        return f"{self._id}/{shard}"
+        return f"{self._id}/{self._placed}/{shard}"
 
     def _on_all(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         """Call on every shard where it lives; shards of lost workers move and are called again."""

@@ -1,0 +1,194 @@
+"""Customers from their lines, on the CPU; see `backends.customers`.
+
+Lines are sorted by customer in one pass of counting. Then each customer's lines, few as a rule,
+are sorted and looked through; threads share the customers.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from gpuseg.backends.customers import (
+    COUNTS,
+    DAY,
+    NOTHING,
+    PURCHASE,
+    RETURN,
+    VALUES,
+    Customers,
+    Lines,
+)
+from gpuseg.backends.neighbors import Each
+
+_CUSTOMERS_A_TASK = 2**13
+_REPEATED = len(COUNTS) - 1
+
+
+def describe_customers(lines: Lines, n_customers: int, snapshot: int, each: Each) -> Customers:
+    """Describe each customer as of the snapshot, in microseconds since 1970."""
+    found = Customers(
+        np.full((n_customers, len(VALUES)), np.nan),
+        np.zeros((n_customers, len(COUNTS)), np.int64),
+    )
+    start, place = _by_customer(lines, n_customers, found.counts)
+    runs = [
+        (i, min(i + _CUSTOMERS_A_TASK, n_customers))
+        for i in range(0, n_customers, _CUSTOMERS_A_TASK)
+    ]
+    list(each(lambda run: _describe(lines, start, place, snapshot, run[0], run[1], found), runs))
+    return found
+
+
+@njit(nogil=True, cache=True)
+def _by_customer(
+    lines: Lines, n_customers: int, counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the purchases and returns of each customer start, and those lines."""
+    start = np.zeros(n_customers + 1, np.int64)
+    for i in range(len(lines.customer)):
+        counts[lines.customer[i], lines.kind[i]] += 1
+        if lines.kind[i] <= RETURN:
+            start[lines.customer[i] + 1] += 1
+    start = np.cumsum(start)
+    free, place = start.copy(), np.empty(start[-1], np.int64)
+    for i in range(len(lines.customer)):
+        if lines.kind[i] <= RETURN:
+            place[free[lines.customer[i]]] = i
+            free[lines.customer[i]] += 1
+    return start, place
+
+
+@njit(nogil=True, cache=True)
+def _describe(
+    lines: Lines,
+    start: NDArray[np.int64],
+    place: NDArray[np.int64],
+    snapshot: int,
+    first: int,
+    last: int,
+    found: Customers,
+) -> None:
+    for c in range(first, last):
+        rows = place[start[c] : start[c + 1]]
+        _sort(lines, rows)
+        bought, returned = 0, 0.0
+        for k in range(len(rows)):
+            if k and not _before(lines, rows[k - 1], rows[k]):
+                found.counts[c, _REPEATED] += 1
+        for i in rows.copy():
+            if lines.kind[i] == PURCHASE:
+                rows[bought] = i
+                bought += 1
+            else:
+                returned += lines.amount[i]
+        if bought:
+            _sums(lines, rows[:bought], 0.0 - returned, snapshot, found.values[c])
+            _orders(lines, rows[:bought], found.values[c])
+            _kinds(lines, rows[:bought], found.values[c])
+
+
+@njit(nogil=True, cache=True)
+def _sums(
+    lines: Lines,
+    rows: NDArray[np.int64],
+    returned: float,
+    snapshot: int,
+    values: NDArray[np.float64],
+) -> None:
+    """Write times, sums and shares of spend."""
+    spend, items, month, quarter, before, year = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    weekend, night = 0.0, 0.0
+    for i in rows:
+        amount, time = lines.amount[i], lines.time[i]
+        spend += amount
+        items += lines.quantity[i]
+        age = snapshot - time
+        month += amount if age <= 30 * DAY else 0.0
+        quarter += amount if age <= 90 * DAY else 0.0
+        before += amount if 90 * DAY < age <= 180 * DAY else 0.0
+        year += amount if age <= 365 * DAY else 0.0
+        weekend += amount if (time // DAY + 3) % 7 >= 5 else 0.0  # 1970 began on a Thursday
+        night += amount if not 6 <= time % DAY // (DAY // 24) < 22 else 0.0
+    values[0] = (snapshot - lines.time[rows[-1]]) / DAY
+    values[2] = spend
+    values[3] = (snapshot - lines.time[rows[0]]) / DAY
+    values[5] = items
+    values[9] = returned / spend
+    values[10], values[11], values[12] = month, quarter, year
+    values[13] = (quarter - before) / (quarter + before) if quarter + before > 0 else 0.0
+    values[14], values[15] = weekend / spend, night / spend
+
+
+@njit(nogil=True, cache=True)
+def _orders(lines: Lines, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    """Write how many orders there are, their mean value, and the time between them."""
+    by_order = np.argsort(lines.order[rows], kind="mergesort")  # stable: the first is the earliest
+    times, n = np.empty(len(rows), np.int64), 0
+    for k in range(len(rows)):
+        i = rows[by_order[k]]
+        if k == 0 or lines.order[i] != lines.order[rows[by_order[k - 1]]]:
+            times[n] = lines.time[i]
+            n += 1
+    times = np.sort(times[:n])
+    values[1], values[6] = n, values[2] / n
+    if n > 1:
+        total, squares = 0.0, 0.0
+        for k in range(1, n):
+            total += (times[k] - times[k - 1]) / DAY
+        mean = total / (n - 1)
+        for k in range(1, n):
+            off = (times[k] - times[k - 1]) / DAY - mean
+            squares += off * off
+        values[7], values[8] = mean, np.sqrt(squares / (n - 1))
+
+
+@njit(nogil=True, cache=True)
+def _kinds(lines: Lines, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    """Write how many products there are, and the share of the top category."""
+    products, n = np.sort(lines.product[rows]), 0
+    for k in range(len(rows)):
+        if products[k] != NOTHING and (k == 0 or products[k] != products[k - 1]):
+            n += 1
+    values[4] = n
+    by_category, most, total = np.argsort(lines.category[rows], kind="mergesort"), 0.0, 0.0
+    for k in range(len(rows)):
+        i = rows[by_category[k]]
+        if lines.category[i] == NOTHING:
+            continue
+        if k and lines.category[i] != lines.category[rows[by_category[k - 1]]]:
+            total = 0.0
+        total += lines.amount[i]
+        most = max(most, total)
+    values[16] = most / values[2]
+
+
+@njit(nogil=True, cache=True)
+def _sort(lines: Lines, rows: NDArray[np.int64]) -> None:
+    """Sort rows (Shell, with Tokuda's gaps)."""
+    gap = 1
+    while gap < len(rows):
+        gap = int(2.25 * gap) + 1
+    while gap > 1:
+        gap = int(gap / 2.25)
+        for k in range(gap, len(rows)):
+            own, at = rows[k], k
+            while at >= gap and _before(lines, own, rows[at - gap]):
+                rows[at] = rows[at - gap]
+                at -= gap
+            rows[at] = own
+
+
+@njit(nogil=True, cache=True)
+def _before(lines: Lines, i: int, j: int) -> bool:
+    """Whether line i comes before line j."""
+    if lines.time[i] != lines.time[j]:
+        return bool(lines.time[i] < lines.time[j])
+    if lines.order[i] != lines.order[j]:
+        return bool(lines.order[i] < lines.order[j])
+    if lines.product[i] != lines.product[j]:
+        return bool(lines.product[i] < lines.product[j])
+    if lines.category[i] != lines.category[j]:
+        return bool(lines.category[i] < lines.category[j])
+    if lines.quantity[i] != lines.quantity[j]:
+        return bool(lines.quantity[i] < lines.quantity[j])
+    return bool(lines.amount[i] < lines.amount[j])

@@ -1,0 +1,134 @@
+"""Features from transactions as a call of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset
+
+from gpuseg.backends import registry
+from gpuseg.data.output import Staging
+from gpuseg.data.storage import Storage
+from gpuseg.errors import DataError, JobError
+from gpuseg.features.build import build_features, check_purchases, features_of, settle_snapshot
+from gpuseg.features.definitions import available
+from gpuseg.features.lines import Roles
+from gpuseg.features.source import check_columns, open_source
+from gpuseg.features.spill import as_batch, parsed_whole
+from gpuseg.runtime.executor import InProcess
+
+_PLACE = "the lines given"
+
+
+def from_transactions(
+    lines: Any,
+    *,
+    customer: str,
+    time: str,
+    order: str | None = None,
+    product: str | None = None,
+    category: str | None = None,
+    quantity: str | None = None,
+    price: str | None = None,
+    amount: str | None = None,
+    snapshot: date | datetime | str | None = None,
+    backend: str = "auto",
+    n_threads: int | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Return one row of features for each customer with a purchase before the snapshot.
+
+    Columns, units and definitions are those of `gpuseg.features.definitions`. The rows are in the
+    order of hashes of the ids, whatever the order of the lines.
+
+    Parameters
+    ----------
+    lines : path, URL, pandas frame, or Arrow table
+        Parquet or CSV files are read out of core; a frame or table (or what else speaks the Arrow
+        PyCapsule interface) is taken as it is.
+    customer, time : str
+        Columns of ids, of any type that is not nested, and of times: timestamps, dates or text.
+    order, product, category : str or None
+    quantity, price, amount : str or None
+        There is a price, which is multiplied with the quantity, or an amount.
+    snapshot : date, datetime, str or None
+        None: the midnight after the last line.
+    backend : {"auto", "numpy", "numba", "cuda"}
+        "cuda" describes customers on the CPU, too.
+    n_threads : int or None
+        None uses every processor this process may use.
+    storage_options : mapping or None
+        For a URL.
+
+    Returns
+    -------
+    pandas.DataFrame for a pandas frame, otherwise pyarrow.Table
+
+    Raises
+    ------
+    JobError
+        For roles that do not suit each other, and a snapshot that is no time; a ValueError.
+    DataError
+        For columns that are not there, values that break a rule, and lines without a customer or
+        a purchase; a ValueError.
+    """
+    try:
+        roles = Roles(
+            customer, time, order, product, category, quantity, price, amount, _moment(snapshot)
+        )
+    except ValueError as error:
+        raise JobError(f"from_transactions: {error}") from None
+    name = registry.choose(backend).name
+    executor = InProcess(n_threads)
+    if isinstance(lines, str | Path):
+        return _from_files(str(lines), storage_options or {}, roles, name, executor)
+    is_pandas = type(lines).__module__.startswith("pandas")
+    table = pa.Table.from_pandas(lines, preserve_index=False) if is_pandas else _table(lines)
+    check_columns(table.schema, roles, _PLACE)
+    parsed, found = parsed_whole(table, roles, _PLACE)
+    at = settle_snapshot(_PLACE, roles, found)
+    columns = available(roles.columns())
+    own = pa.Table.from_batches([as_batch(parsed)])
+    result, tally = features_of(own, name, at, columns, executor.env.map)
+    check_purchases(_PLACE, tally, at)
+    return result.to_pandas() if is_pandas else result
+
+
+def _from_files(
+    url: str, options: Mapping[str, Any], roles: Roles, backend: str, executor: InProcess
+) -> pa.Table:
+    source = open_source(Storage.at(url, options, "lines"), roles)
+    with TemporaryDirectory(prefix="gpuseg-") as folder:
+        staging = Staging(Storage.at(folder, {}, "folder"), folder, "")
+        built = build_features(executor, source, backend, staging)
+        files = [staging.path(name) for name, *_ in built.parts]
+        return pyarrow.dataset.dataset(files).to_table()
+
+
+def _table(lines: Any) -> pa.Table:
+    if isinstance(lines, pa.Table):
+        return lines
+    if hasattr(lines, "__arrow_c_stream__"):
+        return pa.table(lines)
+    raise DataError(
+        f"from_transactions: lines of type {type(lines).__name__}; give a path, a URL, a pandas or "
+        "Polars frame, or an Arrow table"
+    )
+
+
+def _moment(snapshot: date | datetime | str | None) -> datetime | None:
+    if snapshot is None or isinstance(snapshot, datetime):
+        return snapshot
+    if isinstance(snapshot, date):
+        return datetime.combine(snapshot, time())
+    try:
+        return datetime.fromisoformat(snapshot)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"snapshot = {snapshot!r}: must be a date or a time such as 2011-09-01"
+        ) from None

@@ -1,0 +1,105 @@
+"""Transaction lines: which columns play which role, and what lines are once they are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Where = Callable[[int], str]
+"""Takes the number of a row in a batch; returns words for where it came from."""
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Names of columns; see the README.
+
+    Attributes
+    ----------
+    customer, time : str
+    order, product, category, quantity, price, amount : str or None
+        There is a price or an amount.
+    snapshot : datetime or None
+        None: the midnight after the last line.
+    """
+
+    customer: str
+    time: str
+    order: str | None = None
+    product: str | None = None
+    category: str | None = None
+    quantity: str | None = None
+    price: str | None = None
+    amount: str | None = None
+    snapshot: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if (self.price is None) == (self.amount is None):
+            raise ValueError("needs a price (times quantity) or an amount: name one of the two")
+
+    def columns(self) -> dict[str, str]:
+        """Return the name of the column for each role that is played."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "snapshot"}
+        return {role: name for role, name in named.items() if name is not None}
+
+    def snapshot_us(self) -> int | None:
+        """Return the snapshot in microseconds since 1970, None where it is to be found."""
+        if self.snapshot is None:
+            return None
+        return int(np.datetime64(self.snapshot.replace(tzinfo=None), "us").astype(np.int64))
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The lines of a batch, those of no customer left out.
+
+    Attributes
+    ----------
+    customer : pyarrow.Array (n,)
+    hashed : uint64 (n,)
+        Of the customer.
+    kind, time, order, product, category, quantity, amount : arrays (n,)
+        See `backends.customers.Lines`.
+    """
+
+    customer: pa.Array
+    hashed: NDArray[np.uint64]
+    kind: NDArray[np.uint8]
+    time: NDArray[np.int64]
+    order: NDArray[np.uint64]
+    product: NDArray[np.uint64]
+    category: NDArray[np.uint64]
+    quantity: NDArray[np.float64]
+    amount: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was seen in lines; all but `latest` are counts, and add up.
+
+    Attributes
+    ----------
+    lines, without_customer, purchases, returns, on_or_after_snapshot : int
+    without_time, without_amount, zero_quantity, zero_price, negative_price : int
+        Reasons why a line is none of the kinds before; the first that holds is counted.
+    latest : int
+        The last time, in microseconds since 1970.
+    """
+
+    lines: int = 0
+    without_customer: int = 0
+    purchases: int = 0
+    returns: int = 0
+    on_or_after_snapshot: int = 0
+    without_time: int = 0
+    without_amount: int = 0
+    zero_quantity: int = 0
+    zero_price: int = 0
+    negative_price: int = 0
+    latest: int = -(2**62)
+
+    def __add__(self, other: "Found") -> "Found":
+        both = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return Found(**{**both, "latest": max(self.latest, other.latest)})

@@ -1,0 +1,206 @@
+"""From the columns of a batch of lines to numbers.
+
+A value that breaks a rule is named with its column, its file, its row and the rule.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
+from gpuseg.data.ids import hash_ids
+from gpuseg.engine.hashing import mix
+from gpuseg.errors import DataError
+from gpuseg.features.lines import Found, Parsed, Roles, Where
+
+_REASONS = (
+    *("without_customer", "without_time", "without_amount", "zero_quantity", "zero_price"),
+    *("negative_price", "on_or_after_snapshot"),
+)
+"""Why a line is neither a purchase nor a return; the first that holds."""
+
+
+def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Found]:
+    """Read the values of a batch.
+
+    Raises
+    ------
+    DataError
+        For a time or a number that is text and cannot be read, and for infinite amounts.
+    """
+    n = batch.num_rows
+    column = {role: batch.column(name) for role, name in roles.columns().items()}
+    time, no_time = times(column["time"], f"time '{roles.time}'", where)
+    quantity, price, amount = _amounts(column, roles, n, where)
+    signed = quantity if roles.amount is None else amount
+    column["customer"] = as_id(column["customer"])
+    known = _has_customer(column["customer"])
+    snapshot = roles.snapshot_us()
+    later = np.zeros(n, bool) if snapshot is None else time >= snapshot
+    flags = (
+        ~known, no_time, np.isnan(amount), signed == 0, price == 0, price < 0, later
+    )  # fmt: skip
+    reason = np.select(flags, range(len(_REASONS)), len(_REASONS))
+    kind = np.where(signed > 0, PURCHASE, RETURN).astype(np.uint8)
+    kind[reason < len(_REASONS)] = UNUSABLE
+    kind[reason == _REASONS.index("on_or_after_snapshot")] = LATER
+    found = Found(
+        lines=n,
+        purchases=int(np.count_nonzero(kind == PURCHASE)),
+        returns=int(np.count_nonzero(kind == RETURN)),
+        latest=int(time[known & ~no_time].max(initial=Found.latest)),
+        **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
+    )
+    kept = np.flatnonzero(known)
+    customer = column["customer"].filter(pa.array(known))
+    nothing = np.full(n, NOTHING)
+    return Parsed(
+        customer,
+        _hash_of(customer),
+        kind[kept],
+        time[kept],
+        _hashed(column.get("order"), mix(time.view(np.uint64)))[kept],
+        _hashed(column.get("product"), nothing)[kept],
+        _hashed(column.get("category"), nothing)[kept],
+        quantity[kept],
+        amount[kept],
+    ), found
+
+
+def times(column: pa.Array, what: str, where: Where) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return microseconds since 1970 of the clock on the wall, and where there is none.
+
+    Raises
+    ------
+    DataError
+    """
+    none = column.is_null().to_numpy(zero_copy_only=False)
+    if is_text(column.type):
+        column = _read_text(
+            column, pa.timestamp("us"), what, where,
+            "is not a date or a time as 2011-08-31 or 2011-08-31T10:20:00",
+        )  # fmt: skip
+    if pa.types.is_timestamp(column.type) and column.type.tz:
+        column = pc.local_timestamp(column)
+    micros = pc.cast(column, pa.timestamp("us"), safe=False)
+    values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
+    return values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False), none
+
+
+def numbers(column: pa.Array, what: str, where: Where) -> NDArray[np.float64]:
+    """Return float64, NaN where there is no value.
+
+    Raises
+    ------
+    DataError
+    """
+    if is_text(column.type):
+        column = _read_text(
+            column, pa.float64(), what, where,
+            "is not a number: write plain numbers, of one currency, without signs of it",
+        )  # fmt: skip
+    column = pc.cast(column, pa.float64(), safe=False)
+    values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    return values
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _amounts(
+    column: dict[str, pa.Array], roles: Roles, n: int, where: Where
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return quantities, prices and amounts; ones where the lines have none."""
+    names, one = roles.columns(), np.ones(n)
+    given = {
+        role: numbers(column[role], f"{role} '{names[role]}'", where)
+        for role in ("quantity", "price", "amount")
+        if role in column
+    }
+    for role, values in given.items():
+        if np.isinf(values).any():
+            row = int(np.flatnonzero(np.isinf(values))[0])
+            raise DataError(
+                f"{role} '{names[role]}': {values[row]:g} in {where(row)}; amounts must be "
+                "finite: mend the line, or make it null"
+            )
+    quantity, price = given.get("quantity", one), given.get("price", one)
+    with np.errstate(over="ignore"):
+        amount = given.get("amount", quantity * price)
+    return quantity, price, amount
+
+
+def _read_text(column: pa.Array, kind: pa.DataType, what: str, where: Where, rule: str) -> pa.Array:
+    """Read text as values of another type; no text, or spaces alone, is no value."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    text = pc.utf8_trim_whitespace(column)
+    text = pc.if_else(pc.equal(text, ""), None, text)
+    try:
+        return pc.cast(text, kind)
+    except pa.ArrowInvalid:
+        row = _first_bad(lambda part: pc.cast(part, kind), text)
+        raise DataError(
+            f"{what}: {text[row].as_py()!r} in {where(row)} {rule}; mend the line, or leave it out"
+        ) from None
+
+
+def _first_bad(read: Callable[[pa.Array], Any], values: pa.Array) -> int:
+    """Return the first value that cannot be read, by halving."""
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            read(values[low:middle])
+            low = middle
+        except pa.ArrowInvalid:
+            high = middle
+    return low
+
+
+def as_id(column: pa.Array) -> pa.Array:
+    """Return ids as they are written: text is of one type, however the file stores it."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    return pc.cast(column, pa.string()) if is_text(column.type) else column
+
+
+def _has_customer(column: pa.Array) -> NDArray[np.bool_]:
+    """Whether a line has a customer: null, NaN and empty text are none."""
+    known = column.is_valid()
+    if is_text(column.type):
+        known = pc.and_(known, pc.not_equal(pc.utf8_trim_whitespace(column), ""))
+    elif pa.types.is_floating(column.type):
+        known = pc.and_(known, pc.invert(pc.is_nan(column)))
+    flags: NDArray[np.bool_] = pc.fill_null(known, False).to_numpy(zero_copy_only=False)
+    return flags
+
+
+def _hashed(column: pa.Array | None, missing: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return a hash of each value, and what stands for one where there is none."""
+    if column is None:
+        return missing
+    none = column.is_null()
+    if is_text(column.type):
+        text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        none = pc.or_(none, pc.fill_null(pc.equal(text, ""), False))
+    hashes = np.maximum(_hash_of(column), NOTHING + np.uint64(1))
+    return np.where(none.to_numpy(zero_copy_only=False), missing, hashes)
+
+
+def _hash_of(column: pa.Array) -> NDArray[np.uint64]:
+    """Hash the values; those of text only once for each that is different."""
+    if not is_text(column.type):
+        return hash_ids(column)
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    hashes = hash_ids(encoded.dictionary)
+    codes = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
+    return hashes[codes] if len(hashes) else np.zeros(len(column), np.uint64)

@@ -1,0 +1,226 @@
+"""Where transaction lines are: Parquet or CSV files, as units that one thread reads at a time."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+from pyarrow import types as t
+
+from gpuseg.data.datafile import DataFile
+from gpuseg.data.dataset import list_files, read_footer
+from gpuseg.data.storage import Storage, first_line, reaching
+from gpuseg.errors import DataError
+from gpuseg.features.lines import Roles, Where
+from gpuseg.features.parse import is_text
+from gpuseg.validation import nearest_known
+
+_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
+_BATCH_ROWS = 2**17
+_CSV_BLOCK_BYTES = 2**23
+_CSV_ROW_BYTES = 64
+_SEPARATORS = ",;\t|"
+_FOOTERS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A row group of a Parquet file, or a whole CSV file.
+
+    Attributes
+    ----------
+    path : str
+    group : int
+        -1 for CSV.
+    first_row : int
+        Of the file.
+    rows : int
+        For CSV a guess.
+    """
+
+    path: str
+    group: int
+    first_row: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of lines whose columns suit the roles.
+
+    Attributes
+    ----------
+    storage : Storage
+    roles : Roles
+    units : tuple of Unit
+    files : int
+    """
+
+    storage: Storage
+    roles: Roles
+    units: tuple[Unit, ...]
+    files: int
+
+    @property
+    def rows(self) -> int:
+        """Lines; a guess for CSV."""
+        return sum(unit.rows for unit in self.units)
+
+    def batches(self, unit: Unit) -> Iterator[tuple[pa.RecordBatch, Where]]:
+        """Read a unit, some lines at a time; each with what names the place of a row.
+
+        Raises
+        ------
+        DataError
+            For a file that cannot be read.
+        """
+        first, name = unit.first_row, self.storage.relative(unit.path)
+        for batch in self._read(unit, name):
+            yield batch, partial(place_of, name, first)
+            first += batch.num_rows
+
+    def _read(self, unit: Unit, name: str) -> Iterator[pa.RecordBatch]:
+        columns = list(dict.fromkeys(self.roles.columns().values()))
+        try:
+            if unit.group < 0:
+                yield from _csv_batches(self.storage, unit.path, columns)
+                return
+            with self.storage.open_parquet(unit.path) as file:
+                yield from file.iter_batches(
+                    _BATCH_ROWS, row_groups=[unit.group], columns=columns, use_threads=False
+                )
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{name}: cannot be read ({first_line(error)}); the file is damaged: write it again"
+            ) from None
+
+
+def place_of(name: str, first: int, row: int) -> str:
+    """Say where row `row` of a batch is, whose first row is `first` of its file."""
+    return f"row {first + row} of {name} (rows count from 0)"
+
+
+def open_source(storage: Storage, roles: Roles) -> Source:
+    """Read the footers and headers of all files, and see that the columns suit the roles.
+
+    Raises
+    ------
+    DataError
+        For a column that is not there, or of a type that its role does not take.
+    """
+    key = "transactions.path"
+    with reaching(key, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        listed = list_files(storage, key)
+        found = list(pool.map(lambda item: _units(storage, roles, *item), listed))
+    _check_same(storage, roles, found)
+    units = tuple(unit for own in found for unit in own.units)
+    if not any(unit.rows for unit in units):
+        raise DataError(f"{key} = {storage.url!r}: the {len(listed)} files have no lines")
+    return Source(storage, roles, units, len(listed))
+
+
+@dataclass(frozen=True)
+class _File:
+    """Units of a file, and the types of the columns whose values are only told apart."""
+
+    path: str
+    units: list[Unit]
+    kinds: dict[str, str]
+
+
+def _check_same(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
+    """Refuse files in which what is only told apart is of different types: 7 is not "7"."""
+    first = files[0]
+    for file in files:
+        for role, kind in file.kinds.items():
+            if kind != first.kinds[role]:
+                a, b = (storage.relative(own.path) for own in (first, file))
+                raise DataError(
+                    f"transactions.{role} '{roles.columns()[role]}': {first.kinds[role]} in {a}, "
+                    f"but {kind} in {b}; write all files with one schema"
+                )
+
+
+def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
+    columns = roles.columns()
+    kinds = {
+        role: schema.field(columns[role]).type
+        for role in ("customer", "order", "product", "category")
+        if role in columns
+    }
+    return {role: "text" if is_text(kind) else str(kind) for role, kind in kinds.items()}
+
+
+def _units(storage: Storage, roles: Roles, path: str, size: int) -> _File:
+    name = storage.relative(path)
+    if name.lower().endswith(_CSV):
+        try:
+            schema = next(_csv_batches(storage, path, None)).schema
+        except (pa.ArrowException, OSError, StopIteration) as error:
+            raise DataError(
+                f"{name}: not a CSV file with a line of names at its head ({first_line(error)}); "
+                "write it again, or move it out of the folder"
+            ) from None
+        check_columns(schema, roles, name)
+        kinds = dict.fromkeys(_kinds(schema, roles), "text")
+        return _File(path, [Unit(path, -1, 0, max(size // _CSV_ROW_BYTES, 1))], kinds)
+    file: DataFile = read_footer(storage, path, size)
+    check_columns(file.schema, roles, name)
+    starts = [sum(file.group_rows[:i]) for i in range(len(file.group_rows))]
+    units = [
+        Unit(path, group, start, rows)
+        for group, (start, rows) in enumerate(zip(starts, file.group_rows, strict=True))
+        if rows
+    ]
+    return _File(path, units, _kinds(file.schema, roles))
+
+
+def check_columns(schema: pa.Schema, roles: Roles, where: str) -> None:
+    """See that every role has its column, and that its type will do.
+
+    Raises
+    ------
+    DataError
+    """
+    for role, name in roles.columns().items():
+        if name not in schema.names:
+            raise DataError(
+                f"transactions.{role}: no column '{name}' in {where}; "
+                f"{nearest_known(name, schema.names)}"
+            )
+        kind = schema.field(name).type
+        if role == "time":
+            suits = t.is_timestamp(kind) or t.is_date(kind) or is_text(kind)
+            rule = "a time is a timestamp, a date or text: convert it"
+        elif role in ("quantity", "price", "amount"):
+            suits = is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
+            rule = "it must be a number: convert it"
+        else:
+            suits = not t.is_nested(kind)
+            rule = "it must be a number, text, bytes or a date"
+        if not suits:
+            raise DataError(
+                f"transactions.{role} '{name}': column of type {kind} in {where}; {rule}"
+            )
+
+
+def _csv_batches(
+    storage: Storage, path: str, columns: Sequence[str] | None
+) -> Iterator[pa.RecordBatch]:
+    """Read CSV as text; None for columns reads the first block of all of them."""
+    with storage.fs.open(path, "rb", compression="infer") as file:
+        head = file.readline()
+    separator = max(_SEPARATORS, key=lambda own: head.count(own.encode()))
+    options: dict[str, Any] = {"strings_can_be_null": True, "null_values": [""]}
+    if columns is not None:
+        options |= {"include_columns": columns, "column_types": dict.fromkeys(columns, pa.string())}
+    with storage.fs.open(path, "rb", compression="infer") as file:
+        yield from pyarrow.csv.open_csv(
+            file,
+            pyarrow.csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
+            pyarrow.csv.ParseOptions(delimiter=separator),
+            pyarrow.csv.ConvertOptions(**options),
+        )

@@ -1,0 +1,27 @@
+"""The last step of a run: model, report and manifest beside the parts, then all at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from gpuseg.data.output import MANIFEST, Output, as_json, cannot_write
+from gpuseg.insight.report import render_report
+from gpuseg.jobs.outcome import Outcome
+
+
+def publish(
+    output: Output, content: dict[str, Any], outcome: Outcome, parts: Sequence[str]
+) -> None:
+    models = outcome.models
+    files = {f"_model/{name}": data for name, data in models[-1].files().items()}
+    if len(models) > 1:
+        for model in models:
+            own = model.files().items()
+            files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
+    files["_report.html"] = render_report(content).encode()
+    files[MANIFEST] = as_json(content)
+    try:
+        for name, data in files.items():
+            output.write(name, data)
+        output.publish([*parts, *(f"_model/{name}" for name in outcome.files)])
+    except OSError as error:
+        raise cannot_write(output.staging.storage.url, error) from None

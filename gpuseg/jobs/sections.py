@@ -1,0 +1,227 @@
+"""The sections of the job file, and the rules of their keys."""
+
+from collections.abc import Callable
+from datetime import date, datetime, time
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+
+from gpuseg.engine.params import DBSCANParams, KMeansParams
+from gpuseg.features.definitions import available
+from gpuseg.features.lines import Roles
+from gpuseg.validation import nearest_known
+
+Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Transform = Literal["none", "log1p"]
+
+
+def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
+    try:
+        return parse(value)
+    except ValueError:
+        raise ValueError("must be a size such as '4GiB', or a number of bytes") from None
+
+
+Memory = Annotated[ByteSize, WrapValidator(_size)]
+
+_COUNTS_RULE = (
+    "must be a whole number >= 1, the [first, last] of a range, or a list of at least three that "
+    "rises"
+)
+
+
+def _counts(value: Any, parse: Callable[[Any], int | list[int]]) -> int | list[int]:
+    try:
+        counts = parse(value)
+    except ValueError:
+        raise ValueError(_COUNTS_RULE) from None
+    if isinstance(counts, int):
+        return counts
+    if len(counts) < 2 or counts != sorted(set(counts)) or counts[0] < 1:
+        raise ValueError(_COUNTS_RULE)
+    return counts
+
+
+Counts = Annotated[Count | list[int], WrapValidator(_counts)]
+
+_SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class InputSpec(Section):
+    """Where the feature vectors are, and which columns are used."""
+
+    path: Text
+    id: Text | None = None
+    features: Annotated[list[Text], Field(min_length=1)] | None = None
+    weight: Text | None = None
+    storage_options: dict[str, Any] = {}
+
+    @field_validator("features")
+    @classmethod
+    def _once(cls, features: list[str] | None) -> list[str] | None:
+        twice = sorted({name for name in features or [] if (features or []).count(name) > 1})
+        if twice:
+            raise ValueError(f"must name each column once; twice: {', '.join(twice)}")
+        return features
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        moment = value if isinstance(value, date) else datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "must be a date or a time such as 2011-09-01 or 2011-09-01T12:00:00"
+        ) from None
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time())
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class TransactionsSpec(Section):
+    """Where transaction lines are, and which of their columns play which role.
+
+    `features` are those that are clustered by; all that there are are written.
+    """
+
+    path: Text
+    customer: Text
+    time: Text
+    order: Text | None = None
+    product: Text | None = None
+    category: Text | None = None
+    quantity: Text | None = None
+    price: Text | None = None
+    amount: Text | None = None
+    snapshot: Moment | None = None
+    features: Annotated[list[Text], Field(min_length=1)] | None = None
+    storage_options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _has_amounts(self) -> "TransactionsSpec":
+        there = available(self.roles().columns())
+        for name in self.features or []:
+            if name not in there:
+                raise ValueError(
+                    f"features: no feature '{name}' for lines with these columns; "
+                    f"{nearest_known(name, there)}"
+                )
+        return self
+
+    def roles(self) -> Roles:
+        """Return which columns play which role."""
+        return Roles(**self.model_dump(exclude={"path", "features", "storage_options"}))
+
+
+class PrepareSpec(Section):
+    """What is done to the features before clustering."""
+
+    missing: Literal["error", "drop", "mean", "median"] = "error"
+    transform: Transform | dict[str, Transform] = "none"
+    scale: Literal["none", "standard", "robust", "minmax"] = "standard"
+
+
+class SegmentSpec(KMeansParams):
+    """The algorithm and its parameters, which are the estimator's own.
+
+    Several numbers of clusters make a sweep: two of them are the first and the last of a range,
+    more are a list.
+    """
+
+    algorithm: Literal["kmeans", "dbscan"] = "kmeans"
+    n_clusters: Counts = 8  # type: ignore[assignment]
+
+    @model_validator(mode="after")
+    def _init_suits(self) -> "SegmentSpec":
+        if not isinstance(self.init, str) and not isinstance(self.n_clusters, int):
+            raise ValueError("init: centres suit one n_clusters only; give one, or leave init out")
+        return self
+
+    def counts(self) -> list[int]:
+        """Return the numbers of clusters, in rising order."""
+        if isinstance(self.n_clusters, int):
+            return [self.n_clusters]
+        if len(self.n_clusters) == 2:
+            return list(range(self.n_clusters[0], self.n_clusters[1] + 1))
+        return self.n_clusters
+
+    def models(self) -> list[KMeansParams]:
+        """Return the algorithm's parameters for each number of clusters."""
+        values = self.model_dump(exclude={"algorithm", "n_clusters"})
+        return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
+
+
+class DBSCANSpec(DBSCANParams):
+    """DBSCAN and its parameters, which are the estimator's own.
+
+    `max_pairs` is the work that a job may take: pairs of rows whose distance is computed.
+    """
+
+    algorithm: Literal["dbscan"] = "dbscan"
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"]  # type: ignore[assignment]
+    max_pairs: Annotated[float, Field(gt=0)] = 1e13
+
+    def params(self, eps: float | None = None) -> DBSCANParams:
+        """Return the algorithm's parameters; with another eps where one is given."""
+        values = self.model_dump(exclude={"algorithm", "max_pairs"})
+        return DBSCANParams(**{**values, "eps": eps or values["eps"]})
+
+
+_OURS = ("local", "dask", "cuda")
+"""Clusters that a run starts by itself."""
+
+
+class RuntimeSpec(Section):
+    """Where the job runs, and on how much."""
+
+    cluster: Text = "local"
+    n_workers: Count | None = None
+    threads_per_worker: Count | None = None
+    backend: Literal["auto", "numpy", "numba", "cuda"] = "auto"
+    memory_limit: Memory | None = None
+
+    @field_validator("cluster")
+    @classmethod
+    def _known(cls, cluster: str) -> str:
+        if cluster not in _OURS and not cluster.startswith(_SCHEMES):
+            raise ValueError(
+                "must be 'local', 'dask', 'cuda' or the address of a scheduler such as "
+                "tcp://host:8786" + " ('slurm' is not in this version)" * (cluster == "slurm")
+            )
+        return cluster
+
+    @model_validator(mode="after")
+    def _suit_each_other(self) -> "RuntimeSpec":
+        if self.cluster == "cuda" and self.backend in ("numpy", "numba"):
+            raise ValueError(
+                f"backend = {self.backend!r} runs on the CPU, and cluster = 'cuda' gives each "
+                "worker a GPU: use backend = 'cuda' or 'auto', or cluster = 'dask'"
+            )
+        if self.threads_per_worker is not None and self.cluster not in _OURS:
+            raise ValueError(
+                f"threads_per_worker: the workers of {self.cluster} have their own number of "
+                "threads; leave the key out"
+            )
+        return self
+
+
+class OutputSpec(Section):
+    """Where the segments are written."""
+
+    path: Text
+    overwrite: bool = False
+    storage_options: dict[str, Any] = {}

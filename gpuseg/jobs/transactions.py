@@ -1,0 +1,145 @@
+"""Features from transactions: before a run that clusters by them, or by themselves."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from gpuseg import __version__
+from gpuseg.data.output import MANIFEST, Staging, as_json, cannot_write
+from gpuseg.data.publish import open_output
+from gpuseg.data.storage import Storage, reaching
+from gpuseg.errors import JobError
+from gpuseg.features.build import Features, build_features
+from gpuseg.features.definitions import FEATURES
+from gpuseg.features.source import Source, open_source
+from gpuseg.jobs.environment import versions
+from gpuseg.jobs.place import Place, settle
+from gpuseg.jobs.spec import FEATURES as FOLDER
+from gpuseg.jobs.spec import JobSpec, load_job
+from gpuseg.runtime.cluster import open_executor
+from gpuseg.runtime.executor import Executor
+from gpuseg.runtime.progress import Progress
+
+
+@dataclass(frozen=True)
+class Built:
+    """Features of a job's transactions, the job that clusters by them, and what is known."""
+
+    features: Features
+    spec: JobSpec
+    storage: Storage
+    facts: dict[str, Any]
+
+
+def lines_of(spec: JobSpec, place: Place) -> Source:
+    """Return the lines of a job with transactions."""
+    assert spec.transactions is not None
+    return open_source(place.source, spec.transactions.roles())
+
+
+def build(
+    spec: JobSpec, source: Source, place: Place, executor: Executor, staging: Staging,
+    progress: Progress, warn: Callable[[str], None],
+) -> Built:  # fmt: skip
+    """Build the features in the output's folder for them, and make them the job's input."""
+    with progress.stage("features", source.rows):
+        features = build_features(executor, source, place.choice.name, staging, FOLDER)
+    clustered = _clustered(spec, features, warn)
+    own = spec.model_copy(
+        update={"input": spec.input.model_copy(update={"features": list(clustered)})}
+    )
+    storage = Storage(FOLDER, place.target.fs, staging.path(FOLDER))
+    return Built(features, own, storage, _facts(source, features))
+
+
+def _clustered(spec: JobSpec, features: Features, warn: Callable[[str], None]) -> Sequence[str]:
+    """Return the features to cluster by; by default such that vary."""
+    assert spec.transactions is not None
+    if spec.transactions.features is not None:
+        return spec.transactions.features
+    own = [f.name for f in FEATURES if f.clustered and f.name in features.columns]
+    for name in own:
+        if name in features.constant:
+            warn(f"feature '{name}': the same for all customers, and not clustered by")
+    return [name for name in own if name not in features.constant]
+
+
+def _facts(source: Source, features: Features) -> dict[str, Any]:
+    """Return what the manifest says of the transactions."""
+    return {
+        "path": source.storage.url,
+        "files": source.files,
+        "snapshot": features.snapshot.isoformat(),
+        "distinct_counts": "exact, by 64-bit hashes",
+        "quality": features.quality.as_dict(),
+    }
+
+
+@dataclass(frozen=True)
+class FeaturesResult:
+    """What `gpuseg features` leaves behind.
+
+    Attributes
+    ----------
+    path : str
+        The output folder.
+    manifest : dict
+    """
+
+    path: str
+    manifest: dict[str, Any]
+
+
+def run_features(
+    job: str | Path | Mapping[str, Any],
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> FeaturesResult:
+    """Build the features of a job with transactions, and publish them instead of segments.
+
+    Raises
+    ------
+    JobError, DataError, ResourceError
+        When the job, the data or the machine is at fault; nothing is then published.
+    """
+    progress = progress or Progress()
+    started = datetime.now(UTC)
+    spec = load_job(job, overrides)
+    if spec.transactions is None:
+        raise JobError("transactions: missing; features are built from the lines of that section")
+    place = settle(spec)
+    source = lines_of(spec, place)
+    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    urls = f"{spec.transactions.path} → {spec.output.path}"
+    with reaching("transactions.path, output.path", urls), ExitStack() as stack:
+        output = stack.enter_context(open_output(place.target, spec.output.overwrite, run_id))
+        executor = stack.enter_context(
+            open_executor(place.cluster, progress.report, progress.message)
+        )
+        with progress.stage("features", source.rows):
+            features = build_features(executor, source, place.choice.name, output.staging)
+        manifest = {
+            "gpuseg": __version__,
+            "run_id": run_id,
+            "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
+            "job": spec.public(),
+            "transactions": _facts(source, features),
+            "features": [asdict(f) for f in FEATURES if f.name in features.columns],
+            "versions": versions(),
+            "seconds": {name: round(value, 3) for name, value in progress.seconds.items()},
+            "parts": [
+                {"name": name, "rows": rows, "bytes": size} for name, rows, size in features.parts
+            ],
+        }
+        with progress.stage("publish"):
+            try:
+                output.write(MANIFEST, as_json(manifest))
+                output.publish([name for name, *_ in features.parts])
+            except OSError as error:
+                raise cannot_write(place.target.url, error) from None
+    return FeaturesResult(spec.output.path, manifest)
