@@ -159,6 +159,9 @@ def _needs(plan: dict[str, Any]) -> str:
 def synth(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")],
     rows: Annotated[int, typer.Option(help="Customers.")] = 1_000_000,
+    transactions: Annotated[
+        int | None, typer.Option(help="Write so many lines of them instead of their features.")
+    ] = None,
     features: Annotated[int, typer.Option(help="Numeric columns.")] = 16,
     segments: Annotated[int, typer.Option(help="Latent segments.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same customers.")] = 0,
@@ -166,11 +169,25 @@ def synth(
     truth: Annotated[bool, typer.Option("--truth", help="Add the latent segment.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older files.")] = False,
 ) -> None:
-    """Write synthetic customers that look like customers."""
+    """Write synthetic customers that look like customers, or their transactions."""
     from gpuseg.data.synth import write_customers
+    from gpuseg.data.synth_lines import write_transactions
     from gpuseg.runtime.progress import for_standard_error
 
     progress = for_standard_error()
+    if transactions is not None:
+        try:
+            with progress.stage("synth", transactions) as stage:
+                paths = write_transactions(
+                    directory, lines=transactions, customers=rows, seed=seed, files=files,
+                    overwrite=overwrite, report=stage.advance,
+                )  # fmt: skip
+        finally:
+            progress.stop()
+        typer.echo(
+            f"{transactions:,} lines of {rows:,} customers in {len(paths)} files: {directory}"
+        )
+        return
     try:
         with progress.stage("synth", rows) as stage:
             paths = write_customers(

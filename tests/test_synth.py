@@ -14,7 +14,8 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from gpuseg.data import synth
-from gpuseg.data.synth import BLOCK_ROWS, ROW_GROUP_ROWS, write_customers
+from gpuseg.data.synth import write_customers
+from gpuseg.data.synth_files import _ROW_GROUP_ROWS, BLOCK_ROWS
 from gpuseg.errors import JobError, ResourceError
 
 NAMED = (
@@ -240,11 +241,11 @@ def test_as_many_files_as_rows(tmp_path: Path) -> None:
 
 
 def test_row_groups_compression_and_checksums(tmp_path: Path) -> None:
-    rows = 2 * ROW_GROUP_ROWS + 10
+    rows = 2 * _ROW_GROUP_ROWS + 10
     (path,) = write_customers(tmp_path, rows=rows, features=2)
     metadata = pq.read_metadata(path)
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-    assert [group.num_rows for group in groups] == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 10]
+    assert [group.num_rows for group in groups] == [_ROW_GROUP_ROWS, _ROW_GROUP_ROWS, 10]
     assert {group.column(1).compression for group in groups} == {"SNAPPY"}
     assert pq.read_table(path, page_checksum_verification=True).num_rows == rows
     # A byte turned over in the first page of a column is found out only if there is a checksum.
@@ -265,7 +266,7 @@ def test_default_is_a_file_per_million_rows(
 
 def test_report_adds_up_to_the_rows(tmp_path: Path) -> None:
     seen: list[int] = []
-    rows = ROW_GROUP_ROWS + 100
+    rows = _ROW_GROUP_ROWS + 100
     write_customers(tmp_path, rows=rows, features=1, files=2, report=seen.append)
     assert sum(seen) == rows
     assert len(seen) == 2

@@ -28,7 +28,6 @@ depend on neither the number of rows nor that of files, columns not on how many 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,14 +35,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.data.synth_files import BLOCK_ROWS, stream, write_blocks
+from gpuseg.errors import JobError
 
 __all__ = ["write_customers"]
 
-BLOCK_ROWS = 65_536
-ROW_GROUP_ROWS = 131_072
 FILE_ROWS = 1_000_000
 
 TRAITS = 11  # that the sixteen named columns are made of; every further column has one of its own
@@ -110,27 +107,9 @@ def write_customers(
     files = -(-max(rows, 1) // FILE_ROWS) if files is None else files
     _check(rows, features, segments, seed, files, noise)
     population = _Population(seed, segments, features, noise, truth)
-    folder = Path(directory)
-    finished = [folder / f"customers-{i:05d}.parquet" for i in range(files)]
-    unfinished = [path.with_name(f".{path.name}.tmp") for path in finished]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replaced = _replaceable(folder, overwrite)
-        try:
-            _write(population.block, rows, unfinished, report or (lambda _: None))
-            for path in set(replaced).difference(unfinished):
-                path.unlink()
-            for source, target in zip(unfinished, finished, strict=True):
-                source.replace(target)
-        finally:
-            for path in unfinished:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ResourceError(
-            f"{folder}: the customers could not be written: {error}; free some space there, "
-            "or choose a directory that you may write to"
-        ) from error
-    return finished
+    return write_blocks(
+        Path(directory), "customers", population.block, rows, files, overwrite, REPEATING, report
+    )
 
 
 def _check(rows: int, features: int, segments: int, seed: int, files: int, noise: float) -> None:
@@ -148,72 +127,22 @@ def _check(rows: int, features: int, segments: int, seed: int, files: int, noise
             raise JobError(f"{name} = {value}: {rule}; pass --{name} {step}")
 
 
-def _replaceable(folder: Path, overwrite: bool) -> list[Path]:
-    """Return the files of the folder, all of which a new set of customers may replace."""
-    found = sorted(folder.iterdir())
-    if found and not overwrite:
-        raise JobError(
-            f"{folder}: the directory is not empty (it holds {found[0].name}); "
-            "choose another directory, or pass --overwrite to replace the customers in it"
-        )
-    for path in found:
-        # A run that was killed could not remove its temporary files: they are ours as well.
-        ours = path.match("customers-*.parquet") or path.match(".customers-*.parquet.tmp")
-        if not (ours and path.is_file()):
-            raise JobError(
-                f"{folder}: it holds {path.name}, and --overwrite replaces nothing but files "
-                "customers-*.parquet; choose another directory, or move it away"
-            )
-    return found
-
-
-def _write(
-    block: Callable[[int], pa.Table], rows: int, paths: list[Path], report: Callable[[int], None]
-) -> None:
-    """Write the first rows of the blocks to the paths, as runs of nearly equal length."""
-    # Row groups follow each other, so the only block to be needed twice is the last one.
-    block = lru_cache(maxsize=1)(block)
-    schema = block(0).schema
-    bounds = [rows * i // len(paths) for i in range(len(paths) + 1)]
-    for path, first, last in zip(paths, bounds[:-1], bounds[1:], strict=True):
-        with pq.ParquetWriter(
-            path,
-            schema,
-            compression="snappy",
-            write_page_checksum=True,
-            # Hardly two floats are the same: a dictionary of them costs time and gains no space.
-            use_dictionary=[name for name in schema.names if name in REPEATING],
-        ) as writer:
-            for start in range(first, last, ROW_GROUP_ROWS):
-                stop = min(start + ROW_GROUP_ROWS, last)
-                group = pa.concat_tables(_slices(block, start, stop))
-                writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
-                report(stop - start)
-
-
-def _slices(block: Callable[[int], pa.Table], start: int, stop: int) -> Iterator[pa.Table]:
-    """Yield the rows start ... stop − 1 of the stream, block by block."""
-    for index in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
-        first = index * BLOCK_ROWS
-        yield block(index)[max(start - first, 0) : stop - first]
-
-
 class _Population:
     """All the customers there could be: the segments, and the blocks of rows drawn from them."""
 
     def __init__(self, seed: int, segments: int, features: int, noise: float, truth: bool) -> None:
         shares = np.cumsum((1.0 + np.arange(segments)) ** -0.7)
         ordered = np.tile(np.arange(segments), (TRAITS + max(features - NAMED, 0), 1))
-        draws = (_stream(seed, 0, i).permuted(ordered, axis=1) for i in range(8))
+        draws = (stream(seed, 0, i).permuted(ordered, axis=1) for i in range(8))
         ranks = max(draws, key=_least_distance)
         self.seed, self.features, self.truth = seed, features, truth
         self.edges = shares / shares[-1] * (1 - noise)  # noise lies between the last one and 1
         self.centres = np.sqrt(3) * ((2 * ranks + 1) / segments - 1)
-        self.spreads = _stream(seed, 2).uniform(0.3, 0.6, segments)
+        self.spreads = stream(seed, 2).uniform(0.3, 0.6, segments)
 
     def block(self, index: int) -> pa.Table:
         """Draw one block of customers."""
-        rng = _stream(self.seed, 1, index)
+        rng = stream(self.seed, 1, index)
         segment = np.searchsorted(self.edges, rng.random(BLOCK_ROWS), side="right")
         segment[segment == len(self.edges)] = -1
         tail = rng.standard_exponential(BLOCK_ROWS)
@@ -244,12 +173,6 @@ def _least_distance(ranks: npt.NDArray[np.int64]) -> int:
     gaps = large[:, :, np.newaxis] - large[:, np.newaxis, :]
     pairs = np.triu_indices(gaps.shape[1], 1)
     return int((gaps**2).sum(axis=0)[pairs].min(initial=np.iinfo(np.int64).max))
-
-
-def _stream(seed: int, *key: int) -> np.random.Generator:
-    """Return the random stream of a seed and a key."""
-    # Not SeedSequence([seed, *key]): that takes [5], [5, 0] and [5, 0, 0] for the same.
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))
 
 
 def _behaviour(z: Iterator[Floats], tail: Floats) -> Columns:

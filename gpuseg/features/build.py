@@ -3,8 +3,8 @@
 1. Read: each worker reads its files, a chunk at a time, and writes the lines by bucket of the
    customer to the scratch folder of the output (`features.spill`).
 2. Settle the snapshot: the midnight after the last line, where none is given.
-3. Describe: each worker takes buckets, one a thread; all lines of a customer are in one. It sorts
-   them, computes the features, and writes one Parquet file a bucket.
+3. Describe: each worker takes buckets, a few at a time; all lines of a customer are in one. It
+   sorts them, computes the features, and writes one Parquet file for those few.
 
 The rows are in the order of the hashes of the customers' ids. They depend neither on how the lines
 are filed, nor on the number of workers or buckets.
@@ -32,8 +32,11 @@ from gpuseg.features.source import Source, Unit
 from gpuseg.features.spill import SCRATCH, Spilled, gather, spill
 from gpuseg.runtime.executor import Env, Executor
 
-_BUCKET_ROWS = 2**19
-_MOST_BUCKETS = 2**13
+_BUCKET_ROWS = 2**17
+"""So few that what is done to them stays in the caches."""
+
+_BUCKETS_A_PART = 8
+_MOST_BUCKETS = 2**15
 _GROUP_ROWS = 2**17
 
 Note = Callable[[str], None]
@@ -89,6 +92,7 @@ def build_features(
     """
     workers = len(executor.workers())
     n_buckets = min(max(-(-source.rows // _BUCKET_ROWS), 2 * workers), _MOST_BUCKETS)
+    n_parts = max(-(-n_buckets // _BUCKETS_A_PART), min(n_buckets, 2 * workers))
     staging.make(SCRATCH)
     staging.make(folder)
     note("read")
@@ -99,10 +103,9 @@ def build_features(
     snapshot = settle_snapshot(where, source.roles, found)  # 2
     files = [own.file for own in spilled if own.file is not None]
     note("describe")
-    shares = [range(i, n_buckets, workers) for i in range(workers)]
-    task = _Task(
-        backend, snapshot, files, n_buckets, staging, folder, available(source.roles.columns())
-    )
+    shares = [range(i, n_parts, workers) for i in range(workers)]
+    columns = available(source.roles.columns())
+    task = _Task(backend, snapshot, files, n_buckets, n_parts, staging, folder, columns)
     written = [own for part in executor.run(_describe, task, each=shares) for own in part]  # 3
     staging.remove(SCRATCH)
     total = sum((own.tally for own in written), Tally())
@@ -195,6 +198,7 @@ class _Task:
     snapshot: int
     files: Sequence[str]
     n_buckets: int
+    n_parts: int
     staging: Staging
     folder: str
     columns: tuple[str, ...]
@@ -210,15 +214,21 @@ class _Written:
     high: list[float]
 
 
-def _describe(_: Reading, env: Env, task: _Task, buckets: Sequence[int]) -> list[_Written]:
-    def describe(bucket: int) -> _Written:
-        lines = gather(task.files, bucket, task.n_buckets, task.staging)
-        table, tally = features_of(lines, task.backend, task.snapshot, task.columns, Env().map)
-        name = f"{task.folder}/" * bool(task.folder) + f"part-{bucket:05d}.parquet"
+def _describe(_: Reading, env: Env, task: _Task, parts: Sequence[int]) -> list[_Written]:
+    def describe(part: int) -> _Written:
+        first, last = (n * task.n_buckets // task.n_parts for n in (part, part + 1))
+        tables, tally = [], Tally()
+        for bucket in range(first, last):
+            lines = gather(task.files, bucket, task.n_buckets, task.staging)
+            one = features_of(lines, task.backend, task.snapshot, task.columns, Env().map)
+            tables.append(one[0])
+            tally += one[1]
+        table = pa.concat_tables(tables)
+        name = f"{task.folder}/" * bool(task.folder) + f"part-{part:05d}.parquet"
         size = _write(table, name, task.staging)
         return _Written(name, table.num_rows, size, tally, *_range(table, task.columns))
 
-    return list(env.map(describe, buckets))
+    return list(env.map(describe, parts))
 
 
 def features_of(

@@ -19,6 +19,7 @@ from gpuseg.features.parse import is_text
 from gpuseg.validation import nearest_known
 
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
+UNIT_ROWS = 2**20
 _BATCH_ROWS = 2**17
 _CSV_BLOCK_BYTES = 2**23
 _CSV_ROW_BYTES = 64
@@ -28,13 +29,13 @@ _FOOTERS_AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Unit:
-    """A row group of a Parquet file, or a whole CSV file.
+    """Row groups of a Parquet file that follow each other, or a whole CSV file.
 
     Attributes
     ----------
     path : str
-    group : int
-        -1 for CSV.
+    groups : tuple of int
+        Empty for CSV.
     first_row : int
         Of the file.
     rows : int
@@ -42,7 +43,7 @@ class Unit:
     """
 
     path: str
-    group: int
+    groups: tuple[int, ...]
     first_row: int
     rows: int
 
@@ -85,12 +86,12 @@ class Source:
     def _read(self, unit: Unit, name: str) -> Iterator[pa.RecordBatch]:
         columns = list(dict.fromkeys(self.roles.columns().values()))
         try:
-            if unit.group < 0:
+            if not unit.groups:
                 yield from _csv_batches(self.storage, unit.path, columns)
                 return
             with self.storage.open_parquet(unit.path) as file:
                 yield from file.iter_batches(
-                    _BATCH_ROWS, row_groups=[unit.group], columns=columns, use_threads=False
+                    _BATCH_ROWS, row_groups=list(unit.groups), columns=columns, use_threads=False
                 )
         except (pa.ArrowException, OSError) as error:
             raise DataError(
@@ -166,16 +167,24 @@ def _units(storage: Storage, roles: Roles, path: str, size: int) -> _File:
             ) from None
         check_columns(schema, roles, name)
         kinds = dict.fromkeys(_kinds(schema, roles), "text")
-        return _File(path, [Unit(path, -1, 0, max(size // _CSV_ROW_BYTES, 1))], kinds)
+        return _File(path, [Unit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))], kinds)
     file: DataFile = read_footer(storage, path, size)
     check_columns(file.schema, roles, name)
-    starts = [sum(file.group_rows[:i]) for i in range(len(file.group_rows))]
-    units = [
-        Unit(path, group, start, rows)
-        for group, (start, rows) in enumerate(zip(starts, file.group_rows, strict=True))
-        if rows
-    ]
-    return _File(path, units, _kinds(file.schema, roles))
+    return _File(path, _together(path, file.group_rows), _kinds(file.schema, roles))
+
+
+def _together(path: str, group_rows: Sequence[int]) -> list[Unit]:
+    """Join row groups of a file to units of about `UNIT_ROWS`."""
+    units: list[Unit] = []
+    start = 0
+    for group, rows in enumerate(group_rows):
+        last = units[-1] if units else None
+        if last and last.rows + rows <= UNIT_ROWS:
+            units[-1] = Unit(path, (*last.groups, group), last.first_row, last.rows + rows)
+        elif rows:
+            units.append(Unit(path, (group,), start, rows))
+        start += rows
+    return units
 
 
 def check_columns(schema: pa.Schema, roles: Roles, where: str) -> None:

@@ -1,8 +1,10 @@
 """Customers from their lines, on the CPU; see `backends.customers`.
 
-Lines are sorted by customer in one pass of counting. Then each customer's lines, few as a rule,
-are sorted and looked through; threads share the customers.
+Lines are brought together by customer in one pass of counting. Then each customer's lines, few as
+a rule, are sorted and looked through, in memory that a thread uses again and again.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,6 +24,8 @@ from gpuseg.backends.neighbors import Each
 
 _CUSTOMERS_A_TASK = 2**13
 _REPEATED = len(COUNTS) - 1
+_SIGN = np.uint64(2**63)
+"""Makes unsigned numbers sort as signed ones."""
 
 
 def describe_customers(lines: Lines, n_customers: int, snapshot: int, each: Each) -> Customers:
@@ -31,12 +35,21 @@ def describe_customers(lines: Lines, n_customers: int, snapshot: int, each: Each
         np.zeros((n_customers, len(COUNTS)), np.int64),
     )
     start, place = _by_customer(lines, n_customers, found.counts)
+    own = Lines._make(column[place] for column in lines)
     runs = [
         (i, min(i + _CUSTOMERS_A_TASK, n_customers))
         for i in range(0, n_customers, _CUSTOMERS_A_TASK)
     ]
-    list(each(lambda run: _describe(lines, start, place, snapshot, run[0], run[1], found), runs))
+    list(each(lambda run: _describe(own, start, snapshot, run[0], run[1], found), runs))
     return found
+
+
+class _Scratch(NamedTuple):
+    """Memory for the lines of one customer: what is sorted, and what goes with it."""
+
+    rows: NDArray[np.int64]
+    keys: NDArray[np.uint64]
+    values: NDArray[np.int64]
 
 
 @njit(nogil=True, cache=True)
@@ -62,29 +75,39 @@ def _by_customer(
 def _describe(
     lines: Lines,
     start: NDArray[np.int64],
-    place: NDArray[np.int64],
     snapshot: int,
     first: int,
     last: int,
     found: Customers,
 ) -> None:
+    most = 0
     for c in range(first, last):
-        rows = place[start[c] : start[c + 1]]
-        _sort(lines, rows)
+        most = max(most, start[c + 1] - start[c])
+    scratch = _Scratch(
+        np.empty(most, np.int64), np.empty(most, np.uint64), np.empty(most, np.int64)
+    )
+    for c in range(first, last):
+        n = start[c + 1] - start[c]
+        for k in range(n):
+            scratch.rows[k] = start[c] + k
+        _sort(lines, scratch.rows, n)
         bought, returned = 0, 0.0
-        for k in range(len(rows)):
-            if k and not _before(lines, rows[k - 1], rows[k]):
+        for k in range(n):
+            i = scratch.rows[k]
+            if k and not _before(lines, scratch.values[0], i):
                 found.counts[c, _REPEATED] += 1
-        for i in rows.copy():
+            scratch.values[0] = i  # the line before, since rows are moved
             if lines.kind[i] == PURCHASE:
-                rows[bought] = i
+                scratch.rows[bought] = i
                 bought += 1
             else:
                 returned += lines.amount[i]
         if bought:
-            _sums(lines, rows[:bought], 0.0 - returned, snapshot, found.values[c])
-            _orders(lines, rows[:bought], found.values[c])
-            _kinds(lines, rows[:bought], found.values[c])
+            rows = scratch.rows[:bought]
+            _sums(lines, rows, 0.0 - returned, snapshot, found.values[c])
+            _orders(lines, rows, scratch, found.values[c])
+            _products(lines, rows, scratch, found.values[c])
+            _categories(lines, rows, scratch, found.values[c])
 
 
 @njit(nogil=True, cache=True)
@@ -120,16 +143,21 @@ def _sums(
 
 
 @njit(nogil=True, cache=True)
-def _orders(lines: Lines, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+def _orders(
+    lines: Lines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+) -> None:
     """Write how many orders there are, their mean value, and the time between them."""
-    by_order = np.argsort(lines.order[rows], kind="mergesort")  # stable: the first is the earliest
-    times, n = np.empty(len(rows), np.int64), 0
+    keys, times, n = scratch.keys, scratch.values, 0
     for k in range(len(rows)):
-        i = rows[by_order[k]]
-        if k == 0 or lines.order[i] != lines.order[rows[by_order[k - 1]]]:
-            times[n] = lines.time[i]
+        keys[k], times[k] = lines.order[rows[k]], lines.time[rows[k]]
+    _sort_pairs(keys, times, len(rows))
+    for k in range(len(rows)):
+        if k == 0 or keys[k] != keys[k - 1]:
+            times[n] = times[k]
             n += 1
-    times = np.sort(times[:n])
+    for k in range(n):
+        keys[k] = np.uint64(times[k]) ^ _SIGN
+    _sort_pairs(keys, times, n)
     values[1], values[6] = n, values[2] / n
     if n > 1:
         total, squares = 0.0, 0.0
@@ -143,39 +171,77 @@ def _orders(lines: Lines, rows: NDArray[np.int64], values: NDArray[np.float64]) 
 
 
 @njit(nogil=True, cache=True)
-def _kinds(lines: Lines, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
-    """Write how many products there are, and the share of the top category."""
-    products, n = np.sort(lines.product[rows]), 0
+def _products(
+    lines: Lines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+) -> None:
+    """Write how many products there are."""
+    keys, n = scratch.keys, 0
     for k in range(len(rows)):
-        if products[k] != NOTHING and (k == 0 or products[k] != products[k - 1]):
-            n += 1
+        keys[k], scratch.values[k] = lines.product[rows[k]], 0
+    _sort_pairs(keys, scratch.values, len(rows))
+    for k in range(len(rows)):
+        n += keys[k] != NOTHING and (k == 0 or keys[k] != keys[k - 1])
     values[4] = n
-    by_category, most, total = np.argsort(lines.category[rows], kind="mergesort"), 0.0, 0.0
+
+
+@njit(nogil=True, cache=True)
+def _categories(
+    lines: Lines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+) -> None:
+    """Write the share of the top category."""
+    keys, places, most, total = scratch.keys, scratch.values, 0.0, 0.0
     for k in range(len(rows)):
-        i = rows[by_category[k]]
-        if lines.category[i] == NOTHING:
+        keys[k], places[k] = lines.category[rows[k]], k
+    if (keys[: len(rows)] == NOTHING).all():
+        values[16] = 0.0
+        return
+    _sort_pairs(keys, places, len(rows))
+    for k in range(len(rows)):
+        if keys[k] == NOTHING:
             continue
-        if k and lines.category[i] != lines.category[rows[by_category[k - 1]]]:
+        if k and keys[k] != keys[k - 1]:
             total = 0.0
-        total += lines.amount[i]
+        total += lines.amount[rows[places[k]]]
         most = max(most, total)
     values[16] = most / values[2]
 
 
 @njit(nogil=True, cache=True)
-def _sort(lines: Lines, rows: NDArray[np.int64]) -> None:
-    """Sort rows (Shell, with Tokuda's gaps)."""
-    gap = 1
-    while gap < len(rows):
-        gap = int(2.25 * gap) + 1
+def _sort(lines: Lines, rows: NDArray[np.int64], n: int) -> None:
+    """Sort the first n rows (Shell, with Tokuda's gaps)."""
+    gap = _first_gap(n)
     while gap > 1:
         gap = int(gap / 2.25)
-        for k in range(gap, len(rows)):
+        for k in range(gap, n):
             own, at = rows[k], k
             while at >= gap and _before(lines, own, rows[at - gap]):
                 rows[at] = rows[at - gap]
                 at -= gap
             rows[at] = own
+
+
+@njit(nogil=True, cache=True)
+def _sort_pairs(keys: NDArray[np.uint64], values: NDArray[np.int64], n: int) -> None:
+    """Sort the first n pairs."""
+    gap = _first_gap(n)
+    while gap > 1:
+        gap = int(gap / 2.25)
+        for k in range(gap, n):
+            key, value, at = keys[k], values[k], k
+            while at >= gap and (
+                keys[at - gap] > key or (keys[at - gap] == key and values[at - gap] > value)
+            ):
+                keys[at], values[at] = keys[at - gap], values[at - gap]
+                at -= gap
+            keys[at], values[at] = key, value
+
+
+@njit(nogil=True, cache=True)
+def _first_gap(n: int) -> int:
+    gap = 1
+    while gap < n:
+        gap = int(2.25 * gap) + 1
+    return gap
 
 
 @njit(nogil=True, cache=True)
