@@ -11,11 +11,17 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load, save
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import TRANSFORMS, Preparation
+from gpuseg.backends.base import Preparation
 from gpuseg.data.core_rows import read_core_rows
 from gpuseg.engine.core_rows import CoreRows
 from gpuseg.engine.params import DBSCANParams
-from gpuseg.model import FORMAT, prepared_rows
+from gpuseg.model import (
+    FORMAT,
+    preparation_tensors,
+    prepared_rows,
+    read_preparation,
+    transform_names,
+)
 from gpuseg.runtime.executor import InProcess
 
 
@@ -74,14 +80,14 @@ class DBSCANModel:
             "format": FORMAT,
             "algorithm": "dbscan",
             "features": list(self.features),
-            "transform": [TRANSFORMS[code] for code in p.transform.tolist()],
+            "transform": transform_names(p),
             **self.params.model_dump(),
             "n_clusters": self.n_clusters,
             "core_files": list(self.core_files),
             "labels": "that of the nearest core row within eps in scaled units, -1 without one",
         }
         text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        tensors = {"fill": p.fill, "shift": p.shift, "scale": p.scale}
+        tensors = preparation_tensors(p)
         contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
         return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
 
@@ -91,11 +97,10 @@ class DBSCANModel:
     ) -> "DBSCANModel":
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
-        codes = np.array([TRANSFORMS.index(name) for name in description["transform"]], np.int64)
         params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
         return cls(
             tuple(description["features"]),
-            Preparation(t["fill"], codes, t["shift"], t["scale"]),
+            read_preparation(t, description["transform"]),
             params,
             tuple(description["core_files"]),
             description["n_clusters"],

@@ -93,7 +93,7 @@ class Model:
             "format": FORMAT,
             "algorithm": "kmeans",
             "features": list(self.features),
-            "transform": [TRANSFORMS[code] for code in p.transform.tolist()],
+            "transform": transform_names(p),
             "n_clusters": len(c.values),
             "metric": "cosine" if p.unit else "euclidean",
             "labels": "nearest centre in scaled units, ties to the lowest index",
@@ -101,9 +101,7 @@ class Model:
         tensors = {
             "centers": c.values,
             "center_shift": c.shift,
-            "fill": p.fill,
-            "shift": p.shift,
-            "scale": p.scale,
+            **preparation_tensors(p),
         }
         text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
         contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
@@ -113,11 +111,29 @@ class Model:
     def from_files(cls, description: Mapping[str, Any], read: Callable[[str], bytes]) -> "Model":
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
-        codes = np.array([TRANSFORMS.index(name) for name in description["transform"]], np.int64)
         unit = description.get("metric") == "cosine"
-        preparation = Preparation(t["fill"], codes, t["shift"], t["scale"], unit)
+        preparation = read_preparation(t, description["transform"], unit)
         centers = Centers(t["centers"], t["center_shift"])
         return cls(tuple(description["features"]), preparation, centers)
+
+
+def preparation_tensors(p: Preparation) -> dict[str, NDArray[Any]]:
+    """Return what a model's file holds of its preparation, but the names of the transforms."""
+    clip = {} if p.clip is None else {"clip": p.clip}
+    return {"fill": p.fill, "shift": p.shift, "scale": p.scale, **clip}
+
+
+def transform_names(p: Preparation) -> list[str]:
+    """Return the name of each feature's transform."""
+    return [TRANSFORMS[code] for code in p.transform.tolist()]
+
+
+def read_preparation(
+    t: Mapping[str, NDArray[Any]], transforms: Sequence[str], unit: bool = False
+) -> Preparation:
+    """Return the preparation that a model's file holds."""
+    codes = np.array([TRANSFORMS.index(name) for name in transforms], np.int64)
+    return Preparation(t["fill"], codes, t["shift"], t["scale"], unit, t.get("clip"))
 
 
 def prepared_rows(

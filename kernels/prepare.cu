@@ -1,21 +1,24 @@
-// prepare: fill, transform and scale every value, in place.
+// prepare: fill, clip, transform and scale every value, in place.
 //
 //   x          [n,d] f32 C-order                                       IN, OUT
 //   fill       [d] f32: for a missing value; NaN: none                 IN
+//   bounds     [2,d] f32: what is below or above becomes that          IN
 //   transform  [d] i64: 0 none, 1 log1p                                IN
 //   shift, scale [d] f64                                               IN
 //
-// z = (transform(fill(x)) - shift) / scale in float64, rounded to float32. 8·d bytes a row.
+// z = (transform(clip(fill(x))) - shift) / scale in float64, rounded to float32. 8·d bytes a row.
 #include "numbers.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
 prepare(float* x, long long n, int d, const float* __restrict__ fill,
-        const long long* __restrict__ transform, const double* __restrict__ shift,
-        const double* __restrict__ scale) {
+        const float* __restrict__ bounds, const long long* __restrict__ transform,
+        const double* __restrict__ shift, const double* __restrict__ scale) {
   for (long long i = (long long)blockIdx.x * THREADS + threadIdx.x; i < n * d;
        i += (long long)gridDim.x * THREADS) {
     int f = (int)(i % d);
     float value = isnan(x[i]) ? fill[f] : x[i];
+    if (value < bounds[f]) value = bounds[f];
+    if (value > bounds[d + f]) value = bounds[d + f];
     if (transform[f]) value = __double2float_rn(log1p_exactly(value));
     x[i] = __double2float_rn(__ddiv_rn(__dsub_rn(value, shift[f]), scale[f]));
   }

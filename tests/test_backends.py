@@ -337,7 +337,7 @@ def test_summary_does_not_depend_on_the_cut(backend: Backend, d: int) -> None:
 
 
 @pytest.mark.parametrize("d", FEATURES)
-def test_prepare_fills_transforms_and_scales_in_place(backend: Backend, d: int) -> None:
+def test_prepare_fills_clips_transforms_and_scales_in_place(backend: Backend, d: int) -> None:
     rng = np.random.default_rng(d)
     for n in (1, 31, 257):
         x, transform = columns_with_specials(n, d)
@@ -346,10 +346,14 @@ def test_prepare_fills_transforms_and_scales_in_place(backend: Backend, d: int) 
         fill = np.where(np.arange(d) % 4 == 3, np.nan, rng.random(d)).astype(np.float32)
         shift, scale = rng.normal(size=d), rng.uniform(1, 1e3, d)
         values = np.where(np.isnan(x), fill, x)
+        clip = None
+        if n > 1:
+            clip = np.nanquantile(np.nan_to_num(x), [0.2, 0.7], axis=0).astype(np.float32)
+            values = np.where(np.isnan(values), values, np.clip(values, *clip))
         logged = values[:, transform == 1].astype(np.float64)
         values[:, transform == 1] = log1p(logged).astype(np.float32)
         there = backend.move(x)
-        backend.prepare(there, Preparation(fill, transform, shift, scale))
+        backend.prepare(there, Preparation(fill, transform, shift, scale, clip=clip))
         expected = ((values.astype(np.float64) - shift) / scale).astype(np.float32)
         prepared = backend.fetch(there)
         assert (np.isnan(prepared) == np.isnan(expected)).all()  # which NaN is not promised

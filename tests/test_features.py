@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -362,5 +363,57 @@ def test_a_feature_that_is_the_same_for_all_is_not_clustered_by(tmp_path: Path) 
     frame = dirty_lines().assign(n=1.0, each=2.0)
     frame["order"] = frame["who"].astype("string")
     result = gpuseg.run(features_job(filed(tmp_path / "in", frame), tmp_path / "out"))
-    assert "orders" not in result.manifest["job"]["input"]["features"]
+    assert "orders" not in result.manifest["job"]["transactions"]["features"]
     assert any("feature 'orders': the same for all" in own for own in result.manifest["warnings"])
+
+
+def test_the_job_of_the_manifest_runs_again(tmp_path: Path) -> None:
+    source = filed(tmp_path / "in", dirty_lines(), 1000)
+    first = gpuseg.run(features_job(source, tmp_path / "one", snapshot="2025-06-01"))
+    job = first.manifest["job"]
+    gpuseg.run({**job, "output": {**job["output"], "path": str(tmp_path / "two")}})
+    assert everything(tmp_path / "one") == everything(tmp_path / "two")
+    report = (tmp_path / "one" / "_report.html").read_text()
+    assert "The transactions" in report and "lines without a customer" in report
+
+
+def test_lines_are_scored_like_those_of_the_fit(tmp_path: Path) -> None:
+    result = gpuseg.run(features_job(filed(tmp_path / "in", dirty_lines()), tmp_path / "out"))
+    built = pa.concat_tables(
+        [pq.read_table(own) for own in sorted((tmp_path / "out" / "_features").glob("part-*"))]
+    )
+    parts = pa.concat_tables(
+        [pq.read_table(own) for own in sorted((tmp_path / "out").glob("part-*"))]
+    )
+    features = result.manifest["job"]["transactions"]["features"]
+    x = np.stack([built[name].to_numpy() for name in features], axis=1)
+    assert result.model.predict(x).tolist() == parts["segment"].to_pylist()
+    assert built["customer_id"].equals(parts["customer_id"])
+
+
+def test_a_full_disk_while_lines_are_parted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    source = filed(tmp_path / "in", dirty_lines())
+    monkeypatch.setattr("gpuseg.features.spill._by_bucket", full)
+    with pytest.raises(gpuseg.ResourceError, match="make room there, and run again"):
+        gpuseg.run(features_job(source, tmp_path / "out"))
+    assert sorted(own.name for own in tmp_path.iterdir()) == ["in"]
+
+
+def test_features_on_an_object_store(tmp_path: Path) -> None:
+    source = filed(tmp_path / "in", dirty_lines(), 1000)
+    here = gpuseg.run(features_job(source, tmp_path / "out"))
+    there = gpuseg.run(features_job(source, "memory://gpuseg-features/out"))  # type: ignore[arg-type]
+    memory = fsspec.filesystem("memory")
+    names = memory.ls("/gpuseg-features/out/_features", detail=False)
+    own = pa.concat_tables([pq.read_table(memory.open(name)) for name in sorted(names)])
+    expected = pa.concat_tables(
+        [pq.read_table(path) for path in sorted((tmp_path / "out" / "_features").glob("part-*"))]
+    )
+    assert own.equals(expected)
+    assert here.manifest["segments"] == there.manifest["segments"]
+    assert not [name for name in memory.find("/gpuseg-features") if "_scratch" in name]

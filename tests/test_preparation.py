@@ -59,7 +59,17 @@ def prepared(
 
 def bits(found: Prepared, x: Array) -> tuple[bytes, ...]:
     p, raw = found.preparation, found.raw
-    arrays = (p.fill, p.transform, p.shift, p.scale, found.mean, found.std, raw.counts, x)
+    arrays = (
+        p.fill,
+        p.bounds(),
+        p.transform,
+        p.shift,
+        p.scale,
+        found.mean,
+        found.std,
+        raw.counts,
+        x,
+    )
     return tuple(array.tobytes() for array in arrays)
 
 
@@ -70,17 +80,29 @@ def logged(transform: tuple[str, ...], x: Array) -> Array:
 @pytest.mark.parametrize("n", [256, 257])
 @pytest.mark.parametrize("scale", SCALERS)
 @pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("missing", ["mean", "median", "drop"])
+@pytest.mark.parametrize(
+    ("missing", "clip"),
+    [("mean", None), ("median", None), ("drop", None), ("zero", None), ("drop", (0.02, 0.9)),
+     ("median", (0.0, 0.95))],
+)  # fmt: skip
 def test_equals_the_scikit_learn_pipeline(
-    place: Place, missing: str, transform: str, scale: str, n: int
+    place: Place,
+    missing: str,
+    clip: tuple[float, float] | None,
+    transform: str,
+    scale: str,
+    n: int,
 ) -> None:
     x = customers(n)
     if missing == "drop":  # rows are dropped where they are read
         x = x[~np.isnan(x).any(axis=1)]
     names = TRANSFORMS[transform]
-    recipe = Recipe(("a", "b", "c", "d"), missing, names, scale)
+    recipe = Recipe(("a", "b", "c", "d"), missing, names, scale, clip=clip)
+    strategy = {"median": "median", "zero": "constant"}.get(missing, "mean")
+    ends = np.nanquantile(x.astype(np.float64), clip or (0, 1), axis=0)
     pipeline = make_pipeline(
-        SimpleImputer(strategy="median" if missing == "median" else "mean"),
+        SimpleImputer(strategy=strategy, fill_value=0.0),
+        FunctionTransformer(lambda values: np.clip(values, *ends) if clip else values),
         FunctionTransformer(lambda values: logged(names, values)),
         SCALERS[scale],
     )
@@ -93,7 +115,7 @@ def test_equals_the_scikit_learn_pipeline(
     assert len({bits(*one) for one in found}) == 1
     fit, z = found[0]
     # What float32 rounds off the feature, in the scaled units, and once more at the end.
-    unscaled = pipeline[:2].transform(x.astype(np.float64))
+    unscaled = pipeline[:3].transform(x.astype(np.float64))
     rounding = 2.0**-22 * np.abs(unscaled).max(axis=0)
     tolerance = rounding / fit.preparation.scale + 2.0**-22 * np.abs(expected)
     assert (np.abs(z - expected) <= tolerance).all()
@@ -104,9 +126,9 @@ def test_equals_the_scikit_learn_pipeline(
 def test_the_saved_preparation_gives_the_same_rows(backend: Backend, place: Place) -> None:
     """What scores a new customer is applied in one step, what fitted may have taken two."""
     for scale in SCALERS:
-        for missing in ("mean", "median"):
+        for missing, clip in (("mean", None), ("median", (0.05, 0.8)), ("zero", None)):
             x = customers(257)
-            recipe = Recipe(("a", "b", "c", "d"), missing, TRANSFORMS["mixed"], scale)
+            recipe = Recipe(("a", "b", "c", "d"), missing, TRANSFORMS["mixed"], scale, clip=clip)
             found, z = prepared(place, backend.name, x, recipe, 3)
             backend.prepare(x, found.preparation)
             assert x.tobytes() == z.tobytes()

@@ -124,7 +124,8 @@ def _try_columns(backend: Backend, spec: Backend, x: Array, weight: Array | None
     _same("rounded values", backend.fetch(backend.adopt(backend.move(wide), np.float32)), narrow)
     fill = np.where(np.arange(d) % 3, 0.5, np.nan).astype(np.float32)
     shift, scale = rng.normal(size=d), rng.uniform(0.5, 2, d)
-    how = Preparation(fill, transform, shift, scale, unit=True)
+    clip = np.sort(rng.normal(size=(2, d)), axis=0).astype(np.float32)
+    how = Preparation(fill, transform, shift, scale, unit=True, clip=clip)
     with np.errstate(all="ignore"):
         backend.prepare(there, how)
         spec.prepare(holed, how)

@@ -29,10 +29,10 @@ def digest_factors(n_features: int) -> NDArray[np.uint64]:
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a raw feature vector becomes the one that is clustered: fill, transform, scale.
+    """How a raw feature vector becomes the one that is clustered: fill, clip, transform, scale.
 
-    ``z = (transform(fill(x)) - shift) / scale``, evaluated in float64, rounded to float32; where
-    `unit` is set, then ``z / |z|`` likewise, |z|² summed with the features in order.
+    ``z = (transform(clip(fill(x))) - shift) / scale``, evaluated in float64, rounded to float32;
+    where `unit` is set, then ``z / |z|`` likewise, |z|² summed with the features in order.
 
     Attributes
     ----------
@@ -43,6 +43,8 @@ class Preparation:
     shift, scale : float64 (d,)
     unit : bool
         Whether rows are scaled to length one; a row of zeros has no direction and becomes NaN.
+    clip : float32 (2, d) or None
+        What is below the first row, or above the second, becomes that; None: nothing does.
     """
 
     fill: NDArray[np.float32]
@@ -50,6 +52,14 @@ class Preparation:
     shift: NDArray[np.float64]
     scale: NDArray[np.float64]
     unit: bool = False
+    clip: NDArray[np.float32] | None = None
+
+    def bounds(self) -> NDArray[np.float32]:
+        """Return the bounds, float32 (2, d); infinite where nothing is clipped."""
+        if self.clip is not None:
+            return self.clip
+        ends = np.array([[-np.inf], [np.inf]], np.float32)
+        return np.repeat(ends, len(self.fill), axis=1)
 
     @classmethod
     def identity(cls, n_features: int) -> "Preparation":

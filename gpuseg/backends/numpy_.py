@@ -64,8 +64,11 @@ class NumpyBackend:
             return int(mix(rows ^ place).sum(dtype=np.uint64))
 
     def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
+        low, high = preparation.bounds()
         for f, code in enumerate(preparation.transform.tolist()):
             column = np.where(np.isnan(x[:, f]), preparation.fill[f], x[:, f])
+            column = np.where(column < low[f], low[f], column)
+            column = np.where(column > high[f], high[f], column)
             values = _transformed(column, code).astype(np.float64)
             x[:, f] = (values - preparation.shift[f]) / preparation.scale[f]
         if preparation.unit:

@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from urllib.parse import unquote
 
+import pyarrow as pa
+
 from gpuseg.data.datafile import DataFile
+from gpuseg.data.personal import are_card_numbers, personal
 from gpuseg.data.schema import check_columns, check_same, settle_features, typed
 from gpuseg.data.shards import PART_ROWS, Piece, ShardPlan
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.errors import DataError
 
 _FOOTERS_AT_ONCE = 16
+_CARDS_LOOKED_AT = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Dataset:
         Those with rows.
     features : tuple of str
     id, weight : str or None
+    id_key : str or None
+        The environment variable with the key of the hashes that are written in place of ids.
     """
 
     storage: Storage
@@ -34,6 +40,7 @@ class Dataset:
     features: tuple[str, ...]
     id: str | None
     weight: str | None
+    id_key: str | None = None
 
     @property
     def rows(self) -> int:
@@ -83,7 +90,8 @@ class Dataset:
                 current = (shard, piece)
         return [
             ShardPlan(
-                self.storage, tuple(own), self.features, self.weight, self.id, drop_missing, part
+                self.storage, tuple(own), self.features, self.weight, self.id, drop_missing, part,
+                self.id_key,
             )
             for own in filter(None, pieces)
         ]  # fmt: skip
@@ -94,6 +102,7 @@ def open_dataset(
     features: Sequence[str] | None = None,
     id: str | None = None,
     weight: str | None = None,
+    id_key: str | None = None,
 ) -> Dataset:
     """Read the footers below `storage` and settle which columns are used.
 
@@ -119,10 +128,33 @@ def open_dataset(
     for first, other in pairwise([files[0], *files]):
         check_same(storage, first, other, used if features is not None else None)
     check_columns(storage, files, names, id, weight)
+    _refuse_personal(storage, files[0], names)
     with_rows = tuple(file for file in files if file.rows)
     if not with_rows:
         raise DataError(f"input.path = {storage.url!r}: the {len(files)} files have no rows")
-    return Dataset(storage, with_rows, names, id, weight)
+    return Dataset(storage, with_rows, names, id, weight, id_key)
+
+
+def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) -> None:
+    """Refuse features that look like personal data, by their names or their digits."""
+    looks = {name: personal(name) for name in features}
+    whole = [
+        name
+        for name in features
+        if name in file.schema.names and pa.types.is_int64(file.schema.field(name).type)
+    ]
+    if whole and file.rows:
+        with storage.open_parquet(file.path) as opened:
+            first = next(opened.iter_batches(_CARDS_LOOKED_AT, columns=whole))
+        for name in whole:
+            if are_card_numbers(first.column(name)):
+                looks[name] = "a card or account number"
+    for name, what in looks.items():
+        if what:
+            raise DataError(
+                f"feature '{name}' looks like {what}: personal data say nothing of behaviour and "
+                "must not decide a segment; leave it out of input.features, or rename the column"
+            )
 
 
 def list_files(storage: Storage, key: str) -> list[tuple[str, int]]:

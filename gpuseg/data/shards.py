@@ -90,6 +90,8 @@ class ShardPlan:
         Whether rows with a missing feature are dropped.
     n_parts : int
         Parts of the whole output.
+    id_key : str or None
+        The environment variable with the key of the hashes that are written in place of ids.
     """
 
     storage: Storage
@@ -99,6 +101,7 @@ class ShardPlan:
     id: str | None
     drop_missing: bool
     n_parts: int
+    id_key: str | None = None
 
     @property
     def rows(self) -> int:

@@ -135,7 +135,8 @@ class _Shop:
         return customer, np.sort(rng.integers(low, max(high, low + 1), len(customer)))
 
     def _prices(self) -> npt.NDArray[np.float64]:
-        return np.round(np.exp(0.5 + 2.5 * uniform(self.seed, 4, _PRODUCTS)), 2)
+        exact: npt.NDArray[np.float64] = np.exp(0.5 + 2.5 * uniform(self.seed, 4, _PRODUCTS))
+        return exact.round(2)
 
 
 def _hashed(customer: Ints, seed: int, which: int) -> npt.NDArray[np.float64]:

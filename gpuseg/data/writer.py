@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.data.output import Staging, cannot_write
+from gpuseg.data.pseudonyms import pseudonyms
 from gpuseg.data.shards import Piece, ShardPlan, read_batches
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import CacheLost, Env
@@ -75,7 +76,8 @@ def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
     else:
         for group in piece.row_groups:
             for batch in read_batches(plan, piece, group, [plan.id], _BATCH_ROWS):
-                yield batch.column(0)
+                ids = batch.column(0)
+                yield ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
 
 
 def _write_part(

@@ -98,15 +98,13 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Meas
 def measured_as_prepared(executor: Executor, backend: str, prepared: Prepared) -> Measured:
     """Measure shards that have just been prepared, without another pass over the features.
 
-    Filling and scaling keep the order of the values, rounding included, so the extremes of the
-    prepared values are the prepared extremes; fills lie between them. Mean and variance follow
+    Scaling keeps the order of the values, rounding included, so the extremes of the prepared values
+    are the prepared extremes. Mean and variance follow
     to rounding, which is all that a shift and a tolerance need. Rows of length one, and values
     that overflowed, are measured as they are.
     """
     p, raw = prepared.preparation, prepared.raw
-    low, high = (
-        as_float32((extreme - p.shift) / p.scale) for extreme in (raw.minimum, raw.maximum)
-    )
+    low, high = (as_float32((extreme - p.shift) / p.scale) for extreme in prepared.extremes)
     if p.unit or not np.isfinite([low, high]).all():
         return measure(executor, backend, "cosine" if p.unit else "euclidean")
     shift = ((prepared.mean - p.shift) / p.scale).astype(np.float32)

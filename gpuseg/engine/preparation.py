@@ -25,11 +25,13 @@ class Recipe:
     Attributes
     ----------
     features : names, in the order of the columns
-    missing : {"error", "drop", "mean", "median"}
+    missing : {"error", "drop", "mean", "median", "zero"}
     transform : names of `TRANSFORMS`, one for each feature
     scale : {"none", "standard", "robust", "minmax"}
     unit : bool
         Whether rows are scaled to length one at last, as the cosine wants them.
+    clip : (float, float) or None
+        Quantiles between which values are clipped, before the transform.
     """
 
     features: tuple[str, ...]
@@ -37,6 +39,7 @@ class Recipe:
     transform: tuple[str, ...]
     scale: str
     unit: bool = False
+    clip: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,16 @@ class Prepared:
     raw : Summary
         Of the data as read, after the transform.
     mean, std : float64 (d,)
-        Of the features after filling and transform, before scaling; population std.
+        Of the features after filling, clipping and transform, before scaling; population std.
+    extremes : float64 (2, d)
+        Least and largest value of the same.
     """
 
     preparation: Preparation
     raw: Summary
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
+    extremes: NDArray[np.float64]
 
 
 Locate = Callable[[int, int], str]
@@ -78,8 +84,12 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     raw = columns.merged(shards)
     _check_values(shards, recipe, locate)
     preparation = replace(preparation, fill=_fill_values(executor, backend, recipe, raw))
+    if recipe.clip is not None:
+        every = list(range(len(recipe.features)))
+        ends = quantiles(executor, backend, every, recipe.clip).T
+        preparation = replace(preparation, clip=np.ascontiguousarray(ends, np.float32))
     filling = recipe.missing != "error" and raw.counts[KINDS.index("missing")].any()
-    if not filling and recipe.scale != "robust":
+    if not filling and recipe.scale != "robust" and recipe.clip is None:
         summary = raw
         shift, scale = _shift_and_scale(executor, backend, recipe, summary)
         preparation = replace(preparation, shift=shift, scale=scale, unit=recipe.unit)
@@ -93,7 +103,8 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
         executor.update(columns.prepare, backend, rest)
         preparation = replace(preparation, shift=shift, scale=scale, unit=recipe.unit)
     mean, variance = column_statistics(summary)
-    return Prepared(preparation, raw, mean, np.sqrt(variance))
+    extremes = np.array([summary.minimum, summary.maximum])
+    return Prepared(preparation, raw, mean, np.sqrt(variance), extremes)
 
 
 def column_statistics(summary: Summary) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -111,7 +122,7 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
     if whole.rows == 0:
         raise DataError(
             "no rows left: every row has a missing value and prepare.missing = 'drop'; "
-            "use 'mean' or 'median', or leave out the features that are empty"
+            "use 'mean', 'median' or 'zero', or leave out the features that are empty"
         )
     rules = {
         "infinite": (
@@ -126,7 +137,7 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
     if recipe.missing == "error":
         rules["missing"] = (
             "missing (null or NaN)",
-            "prepare.missing = 'error' allows none; use 'drop', 'mean' or 'median'",
+            "prepare.missing = 'error' allows none; use 'drop', 'mean', 'median' or 'zero'",
         )
     for f, name in enumerate(recipe.features):
         for kind, (what, rule) in rules.items():
@@ -151,6 +162,8 @@ def _fill_values(
 
     Every feature gets a value, also those that lack none here: customers scored later may.
     """
+    if recipe.missing == "zero":
+        return np.zeros(len(recipe.features), np.float32)
     if recipe.missing == "median":
         every = list(range(len(recipe.features)))
         return quantiles(executor, backend, every, (0.5,))[:, 0].astype(np.float32)

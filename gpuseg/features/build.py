@@ -10,7 +10,7 @@ The rows are in the order of the hashes of the customers' ids. They depend neith
 are filed, nor on the number of workers or buckets.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.customers import DAY, VALUES, Lines
 from gpuseg.backends.neighbors import Each
 from gpuseg.data.output import Staging, cannot_write
+from gpuseg.data.pseudonyms import pseudonyms
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES, available
 from gpuseg.features.lines import Found, Roles
@@ -38,8 +39,6 @@ _BUCKET_ROWS = 2**17
 _BUCKETS_A_PART = 8
 _MOST_BUCKETS = 2**15
 _GROUP_ROWS = 2**17
-
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,12 @@ def build_features(
     backend: str,
     staging: Staging,
     folder: str = "",
-    note: Note = lambda _: None,
+    id_key: str | None = None,
 ) -> Features:
     """Build the features of all customers; files are staged as ``folder/part-00000.parquet``.
+
+    With an `id_key`, an environment variable, ids are written as keyed hashes
+    (`data.pseudonyms`).
 
     Raises
     ------
@@ -95,17 +97,17 @@ def build_features(
     n_parts = max(-(-n_buckets // _BUCKETS_A_PART), min(n_buckets, 2 * workers))
     staging.make(SCRATCH)
     staging.make(folder)
-    note("read")
     executor.place(_take, [Reading(source, units) for units in _shares(source.units, workers)])
     spilled = [own for part in executor.run(_read, n_buckets, staging) for own in part]  # 1
     found = sum((own.found for own in spilled), Found())
     where = f"transactions.path = {source.storage.url!r}"
     snapshot = settle_snapshot(where, source.roles, found)  # 2
     files = [own.file for own in spilled if own.file is not None]
-    note("describe")
     shares = [range(i, n_parts, workers) for i in range(workers)]
-    columns = available(source.roles.columns())
-    task = _Task(backend, snapshot, files, n_buckets, n_parts, staging, folder, columns)
+    task = _Task(
+        backend, snapshot, files, n_buckets, n_parts, staging, folder,
+        available(source.roles.columns()), id_key,
+    )  # fmt: skip
     written = [own for part in executor.run(_describe, task, each=shares) for own in part]  # 3
     staging.remove(SCRATCH)
     total = sum((own.tally for own in written), Tally())
@@ -202,6 +204,7 @@ class _Task:
     staging: Staging
     folder: str
     columns: tuple[str, ...]
+    id_key: str | None
 
 
 @dataclass(frozen=True)
@@ -224,6 +227,9 @@ def _describe(_: Reading, env: Env, task: _Task, parts: Sequence[int]) -> list[_
             tables.append(one[0])
             tally += one[1]
         table = pa.concat_tables(tables)
+        if task.id_key is not None and table.num_rows:
+            ids = pseudonyms(table[CUSTOMER_ID].combine_chunks(), task.id_key)
+            table = table.set_column(0, CUSTOMER_ID, ids)
         name = f"{task.folder}/" * bool(task.folder) + f"part-{part:05d}.parquet"
         size = _write(table, name, task.staging)
         return _Written(name, table.num_rows, size, tally, *_range(table, task.columns))

@@ -208,7 +208,7 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if manifest.get("sweep"):
         facts.append(("Sweep", _sweep(manifest)))
     prepare = manifest["job"]["prepare"]
-    weight = manifest["job"]["input"].get("weight")
+    weight = manifest["job"].get("input", {}).get("weight")
     workers = fmt.count(executor["n_workers"], "worker")
     threads = fmt.count(executor["threads_per_worker"], "thread")
     return [

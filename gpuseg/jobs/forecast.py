@@ -89,7 +89,8 @@ class Forecast:
     def describe(self, spec: JobSpec) -> dict[str, Any]:
         """Return what --dry-run prints."""
         job = spec.public()
-        job["input"]["features"] = list(self.dataset.features)
+        source = "transactions" if spec.transactions else "input"
+        job[source]["features"] = list(self.dataset.features)
         return {
             "job": job,
             "files": len(self.dataset.files),
@@ -114,13 +115,15 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     JobError, DataError, ResourceError
         All that can be known before the data is read.
     """
-    dataset = open_dataset(storage, spec.input.features, spec.input.id, spec.input.weight)
+    given = spec.input
+    dataset = open_dataset(storage, given.features, given.id, given.weight, given.id_hash_key_env)
     recipe = Recipe(
         dataset.features,
         spec.prepare.missing,
         _transforms(spec, dataset),
         spec.prepare.scale,
         spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine",
+        spec.prepare.clip,
     )
     if isinstance(spec.segment, SegmentSpec):
         spec.segment.models()[0].check_init(len(dataset.features))

@@ -128,6 +128,7 @@ def _features(facts: Facts) -> dict[str, Any]:
             "max": float(high[f]),
             "missing": int(raw.counts[0, f]),
             "fill": None if np.isnan(p.fill[f]) else float(p.fill[f]),
+            **({} if p.clip is None else {"clip": p.clip[:, f].tolist()}),
             "transform": TRANSFORMS[int(p.transform[f])],
             "shift": float(p.shift[f]),
             "scale": float(p.scale[f]),
@@ -139,7 +140,7 @@ def _features(facts: Facts) -> dict[str, Any]:
 def _segments(facts: Facts) -> list[dict[str, Any]]:
     prepared, scale, outcome = facts.prepared, facts.scale, facts.outcome
     names = facts.plan.dataset.features
-    low, high = scale.untransformed(np.array([prepared.raw.minimum, prepared.raw.maximum]))
+    low, high = scale.untransformed(prepared.extremes)
     p, centers = prepared.preparation, scale.to_input_units(outcome.centers)
     if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
         centers = np.clip(centers, low, high)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gpuseg.backends.cuda import device
 from gpuseg.backends.registry import Choice, choose
 from gpuseg.data.output import check_free
+from gpuseg.data.pseudonyms import check_key
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.sections import InputSpec, RuntimeSpec, TransactionsSpec
@@ -43,6 +44,9 @@ def settle(spec: JobSpec) -> Place:
     choice = choose(spec.runtime.backend, spec.runtime.cluster)
     given: InputSpec | TransactionsSpec = spec.transactions or spec.input
     key = "transactions.path" if spec.transactions else "input.path"
+    if given.id_hash_key_env is not None:
+        section = "transactions" if spec.transactions else "input"
+        check_key(given.id_hash_key_env, f"{section}.id_hash_key_env")
     source = Storage.at(given.path, given.storage_options, key)
     cluster = _cluster(spec.runtime)
     target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")

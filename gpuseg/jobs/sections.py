@@ -23,6 +23,7 @@ from gpuseg.validation import nearest_known
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Transform = Literal["none", "log1p"]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
@@ -68,6 +69,7 @@ class InputSpec(Section):
     id: Text | None = None
     features: Annotated[list[Text], Field(min_length=1)] | None = None
     weight: Text | None = None
+    id_hash_key_env: Text | None = None
     storage_options: dict[str, Any] = {}
 
     @field_validator("features")
@@ -108,6 +110,7 @@ class TransactionsSpec(Section):
     price: Text | None = None
     amount: Text | None = None
     snapshot: Moment | None = None
+    id_hash_key_env: Text | None = None
     features: Annotated[list[Text], Field(min_length=1)] | None = None
     storage_options: dict[str, Any] = {}
 
@@ -124,15 +127,31 @@ class TransactionsSpec(Section):
 
     def roles(self) -> Roles:
         """Return which columns play which role."""
-        return Roles(**self.model_dump(exclude={"path", "features", "storage_options"}))
+        return Roles(
+            **self.model_dump(exclude={"path", "features", "storage_options", "id_hash_key_env"})
+        )
 
 
 class PrepareSpec(Section):
     """What is done to the features before clustering."""
 
-    missing: Literal["error", "drop", "mean", "median"] = "error"
+    missing: Literal["error", "drop", "mean", "median", "zero"] = "error"
+    clip: tuple[Share, Share] | None = None
     transform: Transform | dict[str, Transform] = "none"
     scale: Literal["none", "standard", "robust", "minmax"] = "standard"
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _ends(cls, clip: Any) -> Any:
+        if clip is None:
+            return None
+        ends = tuple(clip) if isinstance(clip, list | tuple) else ()
+        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+            raise ValueError("must be two quantiles, such as [0.01, 0.99]")
+        low, high = (float(end) for end in ends)
+        if not 0 <= low < high <= 1:
+            raise ValueError("must be two quantiles that rise, from 0 to 1, such as [0.01, 0.99]")
+        return low, high
 
 
 class SegmentSpec(KMeansParams):

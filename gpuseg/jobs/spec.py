@@ -41,6 +41,8 @@ class JobSpec(Section):
         job = self.model_dump(mode="json")
         if self.transactions is None:
             del job["transactions"]
+        else:  # what is left can be run again
+            job["transactions"]["features"] = job.pop("input")["features"]
         for section in ("transactions", "input", "output"):
             if section not in job:
                 continue
@@ -87,6 +89,11 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
         raise JobError(
             f"input.id = {spec.input.id!r}: the output has a column of that name itself; "
             "rename the id column"
+        )
+    if spec.input.id_hash_key_env is not None and spec.input.id is None:
+        raise JobError(
+            f"input.id_hash_key_env = {spec.input.id_hash_key_env!r}: there are no ids to hash; "
+            "name their column in input.id, or leave the key out"
         )
     for name in (spec.input.id, spec.input.weight):
         if name is not None and name in (spec.input.features or []):

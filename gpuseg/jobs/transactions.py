@@ -47,7 +47,10 @@ def build(
 ) -> Built:  # fmt: skip
     """Build the features in the output's folder for them, and make them the job's input."""
     with progress.stage("features", source.rows):
-        features = build_features(executor, source, place.choice.name, staging, FOLDER)
+        assert spec.transactions is not None
+        features = build_features(
+            executor, source, place.choice.name, staging, FOLDER, spec.transactions.id_hash_key_env
+        )
     clustered = _clustered(spec, features, warn)
     own = spec.model_copy(
         update={"input": spec.input.model_copy(update={"features": list(clustered)})}
@@ -122,7 +125,10 @@ def run_features(
             open_executor(place.cluster, progress.report, progress.message)
         )
         with progress.stage("features", source.rows):
-            features = build_features(executor, source, place.choice.name, output.staging)
+            features = build_features(
+                executor, source, place.choice.name, output.staging,
+                id_key=spec.transactions.id_hash_key_env,
+            )  # fmt: skip
         manifest = {
             "gpuseg": __version__,
             "run_id": run_id,

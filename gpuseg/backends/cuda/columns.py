@@ -61,9 +61,11 @@ def prepare(launcher: Launcher, x: Any, preparation: Preparation) -> None:
     """See `Backend.prepare`."""
     n, d = x.shape
     p = preparation
-    small = upload(
-        launcher, {"fill": p.fill, "transform": p.transform, "shift": p.shift, "scale": p.scale}
-    )
+    values: dict[str, NDArray[Any]] = {
+        "fill": p.fill, "bounds": p.bounds(), "transform": p.transform, "shift": p.shift,
+        "scale": p.scale,
+    }  # fmt: skip
+    small = upload(launcher, values)
     kernel, blocks = plan_simple("prepare", n * d, launcher.limits)
     launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d), *small.values()])
     if p.unit:

@@ -47,7 +47,7 @@ class NumbaBackend(NumpyBackend):
 
     def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
         p = preparation
-        columns.prepare(x, p.fill, p.transform, p.shift, p.scale)
+        columns.prepare(x, p.fill, p.bounds(), p.transform, p.shift, p.scale)
         if p.unit:
             exact.normalize(x)
 

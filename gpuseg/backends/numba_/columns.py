@@ -201,14 +201,17 @@ def summarize(
 def prepare(
     x: NDArray[np.float32],
     fill: NDArray[np.float32],
+    bounds: NDArray[np.float32],
     transform: NDArray[np.int64],
     shift: NDArray[np.float64],
     scale: NDArray[np.float64],
 ) -> None:
-    """Replace x by (transform(fill(x)) - shift) / scale, in float64, rounded to float32."""
+    """Replace x by (transform(clip(fill(x))) - shift) / scale, in float64, rounded to float32."""
     for row in range(x.shape[0]):
         for f in range(x.shape[1]):
             v = fill[f] if np.isnan(x[row, f]) else x[row, f]
+            v = bounds[0, f] if v < bounds[0, f] else v
+            v = bounds[1, f] if v > bounds[1, f] else v
             if transform[f] != 0:
                 v = np.float32(log1p(np.float64(v)))
             x[row, f] = (np.float64(v) - shift[f]) / scale[f]
