@@ -142,7 +142,7 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
     ("date feature", 3, column("spend", pa.array(range(600), pa.date32())), ["date32", "spend"]),
     ("NaN", 3, column("spend", some([7, 250, 260], NO_VALUE)), [
         "feature 'spend': 3 values are missing", "row 7 of in-000.parquet", "prepare.missing",
-        "use 'drop', 'mean' or 'median'",
+        "use 'drop', 'mean', 'median' or 'zero'",
     ]),
     ("one null", 3, column("orders", some([250], None)), [
         "feature 'orders': 1 value is missing", "first in row 50 of in-001.parquet",
@@ -157,7 +157,7 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
         "feature 'spend': all 600 values are missing", "leave it out of input.features",
     ]),
     ("all dropped", 3, column("spend", pa.nulls(600, pa.float64()), prepare={"missing": "drop"}), [
-        "no rows left", "use 'mean' or 'median'",
+        "no rows left", "use 'mean', 'median' or 'zero'",
     ]),
     ("1e300", 3, column("spend", some([201], 1e300)), [
         "feature 'spend': value 1e+300 in row 1 of in-001.parquet", "beyond float32", "rescale",

@@ -21,10 +21,10 @@ from gpuseg.backends.numba_.neighbors import NumbaNeighbors
 Array = npt.NDArray[Any]
 
 
-@pytest.fixture(params=["numba", "numba without a grid", "cuda"])
+@pytest.fixture(params=["numba", "cuda"])
 def backend(request: pytest.FixtureRequest) -> Neighbors:
-    if request.param != "cuda":
-        return NumbaNeighbors(gridded=request.param == "numba")
+    if request.param == "numba":
+        return NumbaNeighbors()
     request.getfixturevalue("cuda")
     return registry.get_neighbors("cuda")
 
@@ -40,6 +40,13 @@ KINDS = (
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_primitive(backend: Neighbors, kind: str, n: int, p: int) -> None:
     try_near(backend, NearCase(kind, n, 1 + n % 7, p))
+
+
+@pytest.mark.parametrize("n", [1, 64, 700])
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_features_without_a_grid(kind: str, n: int) -> None:
+    for p in (1, 2):
+        try_near(NumbaNeighbors(gridded=False), NearCase(kind, n, 1 + n % 7, p))
 
 
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))

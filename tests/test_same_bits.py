@@ -87,9 +87,10 @@ def expected(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return result(case, out, backend="numpy", threads_per_worker=1)
 
 
-@pytest.mark.parametrize("backend", ["numpy", "numba"])
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("refiled", [False, True])
+@pytest.mark.parametrize(
+    ("backend", "threads", "refiled"),
+    [("numpy", 2, True), *(("numba", n, refiled) for n in (1, 2) for refiled in (False, True))],
+)
 def test_in_process(
     case: Case, expected: dict[str, Any], tmp_path: Path, backend: str, threads: int, refiled: bool
 ) -> None:
@@ -97,8 +98,7 @@ def test_in_process(
     assert found == expected
 
 
-@pytest.mark.parametrize("workers", [1, 2, 4])
-@pytest.mark.parametrize("refiled", [False, True])
+@pytest.mark.parametrize(("workers", "refiled"), [(1, False), (2, False), (2, True), (4, True)])
 def test_on_dask(
     case: Case, expected: dict[str, Any], tmp_path: Path, workers: int, refiled: bool
 ) -> None:

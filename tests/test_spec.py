@@ -21,9 +21,10 @@ COUNTS = ", the [first, last] of a range, or a list of at least three that rises
 
 DEFAULTS = {
     "input": {
-        "path": "in", "id": None, "features": None, "weight": None, "storage_options": {},
+        "path": "in", "id": None, "features": None, "weight": None,
+        "id_hash_key_env": None, "storage_options": {},
     },
-    "prepare": {"missing": "error", "transform": "none", "scale": "standard"},
+    "prepare": {"missing": "error", "clip": None, "transform": "none", "scale": "standard"},
     "segment": {
         "algorithm": "kmeans", "n_clusters": 8, "init": "k-means++", "n_init": "auto",
         "max_iter": 300, "tol": 1e-4, "random_state": 0, "metric": "euclidean",
@@ -131,7 +132,7 @@ def test_job_cannot_be_changed_by_accident() -> None:
     [
         (".imput", "did you mean 'input'?"),
         (".outputs", "did you mean 'output'?"),
-        (".qqq", "known are input, prepare, segment, runtime, output"),
+        (".qqq", "known are transactions, input, prepare, segment, runtime, output"),
         ("input.feature", "did you mean 'features'?"),
         ("input.wieght", "did you mean 'weight'?"),
         ("prepare.mising", "did you mean 'missing'?"),
@@ -170,7 +171,10 @@ def test_unknown_key_names_the_nearest_known_one(dotted: str, hint: str) -> None
         ("input.features", [], "at least 1 item"),
         ("input.features", ["a", "b", "a"], "must name each column once; twice: a"),
         ("input.features", ["a", 1], "must be a valid string"),
-        ("prepare.missing", "ignore", "must be 'error', 'drop', 'mean' or 'median'"),
+        ("prepare.missing", "ignore", "must be 'error', 'drop', 'mean', 'median' or 'zero'"),
+        ("prepare.clip", 0.99, "must be two quantiles, such as [0.01, 0.99]"),
+        ("prepare.clip", [0.9, 0.1], "must be two quantiles that rise, from 0 to 1"),
+        ("prepare.clip", [0.0, 99], "must be two quantiles that rise, from 0 to 1"),
         ("prepare.scale", "l2", "must be 'none', 'standard', 'robust' or 'minmax'"),
         ("prepare.transform", "log", "must be 'none' or 'log1p'"),
         ("prepare.transform", {"spend": "log"}, "must be 'none' or 'log1p'"),
