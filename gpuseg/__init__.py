@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gpuseg.estimators.dbscan import DBSCAN as DBSCAN
     from gpuseg.estimators.eps import eps_profile as eps_profile
     from gpuseg.estimators.kmeans import KMeans as KMeans
+    from gpuseg.estimators.preparer import Preparer as Preparer
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.jobs.run import run as run
@@ -31,6 +32,7 @@ _HOME = {
     "KMeans": "gpuseg.estimators.kmeans",
     "KMeansSweep": "gpuseg.estimators.sweep",
     "kmeans_sweep": "gpuseg.estimators.sweep",
+    "Preparer": "gpuseg.estimators.preparer",
     "run": "gpuseg.jobs.run",
     "Model": "gpuseg.model",
     "load_model": "gpuseg.loading",

@@ -22,7 +22,7 @@ FLOORS = {
     "loading": {"dbscan_model", "errors", "model"},
     "model": {"backends", "errors"},
     "data": {"engine", "runtime", "errors", "validation"},
-    "engine": {"backends", "runtime", "errors"},
+    "engine": {"backends", "runtime", "errors", "validation"},
     "insight": set[str](),
     "runtime": {"errors"},
     "backends": {"errors"},

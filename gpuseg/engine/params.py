@@ -1,12 +1,69 @@
 """Parameters of the algorithms, as data: the estimators and the job file share these rules."""
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from gpuseg.engine.metrics import Metric
 from gpuseg.errors import JobError
+from gpuseg.validation import nearest_known
+
+Transform = Literal["none", "log1p"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PrepareParams(BaseModel):
+    """What is done to features before clustering, in this order.
+
+    Attributes
+    ----------
+    missing : {"error", "drop", "mean", "median", "zero"}
+        Missing values are refused, cost their row, or are filled.
+    clip : (float, float) or None
+        Quantiles of the values that are there; what lies beyond them becomes them.
+    transform : {"none", "log1p"} or dict of feature to one
+        Features that the dict does not name stay as they are.
+    scale : {"none", "standard", "robust", "minmax"}
+        Shift and scale by mean and population standard deviation, by median and interquartile
+        range, or by minimum and range.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    missing: Literal["error", "drop", "mean", "median", "zero"] = "error"
+    clip: tuple[Share, Share] | None = None
+    transform: Transform | dict[str, Transform] = "none"
+    scale: Literal["none", "standard", "robust", "minmax"] = "standard"
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _ends(cls, clip: Any) -> Any:
+        if clip is None:
+            return None
+        ends = tuple(clip) if isinstance(clip, list | tuple) else ()
+        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+            raise ValueError("must be two quantiles, such as [0.01, 0.99]")
+        low, high = (float(end) for end in ends)
+        if not 0 <= low < high <= 1:
+            raise ValueError("must be two quantiles that rise, from 0 to 1, such as [0.01, 0.99]")
+        return low, high
+
+    def transforms(self, features: Sequence[str], key: str) -> tuple[str, ...]:
+        """Return the transform of each feature.
+
+        Raises
+        ------
+        JobError
+            For a transform of what is no feature; `key` names the parameter.
+        """
+        if isinstance(self.transform, str):
+            return (self.transform,) * len(features)
+        for name in self.transform:
+            if name not in features:
+                raise JobError(f"{key}.{name}: not a feature; {nearest_known(name, features)}")
+        return tuple(self.transform.get(name, "none") for name in features)
 
 
 class DBSCANParams(BaseModel):

@@ -32,6 +32,10 @@ class Recipe:
         Whether rows are scaled to length one at last, as the cosine wants them.
     clip : (float, float) or None
         Quantiles between which values are clipped, before the transform.
+    keys : str
+        What stands before the names of parameters in messages.
+    columns : str
+        What holds the names of features, in messages.
     """
 
     features: tuple[str, ...]
@@ -40,6 +44,8 @@ class Recipe:
     scale: str
     unit: bool = False
     clip: tuple[float, float] | None = None
+    keys: str = "prepare."
+    columns: str = "input.features"
 
 
 @dataclass(frozen=True)
@@ -118,16 +124,16 @@ def column_statistics(summary: Summary) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> None:
-    whole = columns.merged(shards)
+    whole, keys = columns.merged(shards), recipe.keys
     if whole.rows == 0:
         raise DataError(
-            "no rows left: every row has a missing value and prepare.missing = 'drop'; "
+            f"no rows left: every row has a missing value and {keys}missing = 'drop'; "
             "use 'mean', 'median' or 'zero', or leave out the features that are empty"
         )
     rules = {
         "infinite": (
             "infinite",
-            "features must be finite; mend the data, or make them null and set prepare.missing",
+            f"features must be finite; mend the data, or make them null and set {keys}missing",
         ),
         "outside": (
             "at or below -1",
@@ -137,7 +143,7 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
     if recipe.missing == "error":
         rules["missing"] = (
             "missing (null or NaN)",
-            "prepare.missing = 'error' allows none; use 'drop', 'mean', 'median' or 'zero'",
+            f"{keys}missing = 'error' allows none; use 'drop', 'mean', 'median' or 'zero'",
         )
     for f, name in enumerate(recipe.features):
         for kind, (what, rule) in rules.items():
@@ -151,7 +157,7 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
         if whole.valid()[f] == 0:
             raise DataError(
                 f"feature '{name}': all {whole.rows} values are missing; "
-                "leave it out of input.features"
+                f"leave it out of {recipe.columns}"
             )
 
 
@@ -182,22 +188,22 @@ def _shift_and_scale(
         return np.zeros(len(recipe.features)), np.ones(len(recipe.features))
     if recipe.scale == "minmax":
         shift, scale = summary.minimum, summary.maximum - summary.minimum
-        rule = "prepare.scale = 'minmax' divides by max - min"
+        rule = f"{recipe.keys}scale = 'minmax' divides by max - min"
     elif recipe.scale == "robust":
         every = list(range(len(recipe.features)))
         low, shift, high = quantiles(executor, backend, every, (0.25, 0.5, 0.75)).T
         scale = high - low
-        rule = "prepare.scale = 'robust' divides by the interquartile range"
+        rule = f"{recipe.keys}scale = 'robust' divides by the interquartile range"
     else:
         shift, variance = column_statistics(summary)
         scale = np.sqrt(variance)
-        rule = "prepare.scale = 'standard' divides by the standard deviation"
+        rule = f"{recipe.keys}scale = 'standard' divides by the standard deviation"
     for f in np.flatnonzero(scale == 0).tolist():
         constant = summary.minimum[f] == summary.maximum[f]
         what = "constant" if constant else "constant in its middle half"
         raise DataError(
             f"feature '{recipe.features[f]}': {what} (value {shift[f]:g}), and {rule}, "
-            "which is 0; leave it out of input.features or set prepare.scale = "
+            f"which is 0; leave it out of {recipe.columns} or set {recipe.keys}scale = "
             + ("'none'" if constant else "'standard'")
         )
     return shift, scale

@@ -14,7 +14,6 @@ from gpuseg.jobs.place import Place
 from gpuseg.jobs.sections import SegmentSpec
 from gpuseg.jobs.spec import JobSpec
 from gpuseg.runtime.cluster import ClusterSpec
-from gpuseg.validation import nearest_known
 
 _PROCESS_BYTES = 350 * 2**20
 """A worker with NumPy, Numba, Arrow and Dask loaded, and its compiled kernels."""
@@ -120,7 +119,7 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     recipe = Recipe(
         dataset.features,
         spec.prepare.missing,
-        _transforms(spec, dataset),
+        spec.prepare.transforms(dataset.features, "prepare.transform"),
         spec.prepare.scale,
         spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine",
         spec.prepare.clip,
@@ -151,19 +150,6 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
         else None
     )
     return Forecast(dataset, place.choice, cluster, memory, recipe, place.target)
-
-
-def _transforms(spec: JobSpec, dataset: Dataset) -> tuple[str, ...]:
-    """Return the transform of each feature."""
-    asked = spec.prepare.transform
-    if isinstance(asked, str):
-        return (asked,) * len(dataset.features)
-    for name in asked:
-        if name not in dataset.features:
-            raise JobError(
-                f"prepare.transform.{name}: not a feature; {nearest_known(name, dataset.features)}"
-            )
-    return tuple(asked.get(name, "none") for name in dataset.features)
 
 
 def plan_memory(

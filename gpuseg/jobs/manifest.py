@@ -12,13 +12,13 @@ import numpy as np
 from gpuseg import __version__
 from gpuseg.backends.base import TRANSFORMS
 from gpuseg.backends.cuda import device
+from gpuseg.backends.scale import Scale
 from gpuseg.data.writer import Part
 from gpuseg.engine.preparation import Prepared
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
 from gpuseg.jobs.outcome import Outcome
 from gpuseg.jobs.spec import JobSpec
-from gpuseg.model import Scale
 
 FORMAT = 1
 

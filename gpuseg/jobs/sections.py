@@ -15,15 +15,13 @@ from pydantic import (
     model_validator,
 )
 
-from gpuseg.engine.params import DBSCANParams, KMeansParams
+from gpuseg.engine.params import DBSCANParams, KMeansParams, PrepareParams
 from gpuseg.features.definitions import available
 from gpuseg.features.lines import Roles
 from gpuseg.validation import nearest_known
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
-Transform = Literal["none", "log1p"]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
@@ -132,26 +130,8 @@ class TransactionsSpec(Section):
         )
 
 
-class PrepareSpec(Section):
+class PrepareSpec(PrepareParams):
     """What is done to the features before clustering."""
-
-    missing: Literal["error", "drop", "mean", "median", "zero"] = "error"
-    clip: tuple[Share, Share] | None = None
-    transform: Transform | dict[str, Transform] = "none"
-    scale: Literal["none", "standard", "robust", "minmax"] = "standard"
-
-    @field_validator("clip", mode="before")
-    @classmethod
-    def _ends(cls, clip: Any) -> Any:
-        if clip is None:
-            return None
-        ends = tuple(clip) if isinstance(clip, list | tuple) else ()
-        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
-            raise ValueError("must be two quantiles, such as [0.01, 0.99]")
-        low, high = (float(end) for end in ends)
-        if not 0 <= low < high <= 1:
-            raise ValueError("must be two quantiles that rise, from 0 to 1, such as [0.01, 0.99]")
-        return low, high
 
 
 class SegmentSpec(KMeansParams):
