@@ -294,3 +294,31 @@ def test_worker_killed_when_dbscan_has_clustered(
     assert any("clustering begins anew" in text for text in at.said)
     one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
     assert one.equals(other)
+
+
+def test_worker_killed_while_features_are_built(tmp_path: Path, cluster: LocalCluster) -> None:
+    rng = np.random.default_rng(0)
+    lines = pa.table({
+        "who": rng.integers(0, 900, 40_000), "paid": rng.lognormal(3, 1, 40_000).round(2),
+        "at": np.datetime64("2025-01-01T00:00:00") + rng.integers(0, 3 * 10**7, 40_000),
+    })  # fmt: skip
+    source = write_files(tmp_path / "in", cut(lines, 10_000, 20_000), row_group_size=2000)
+    roles = {"path": str(source), "customer": "who", "time": "at", "amount": "paid"}
+    rules = {"transactions": roles, "segment": K}
+    gpuseg.run({**rules, "output": {"path": str(tmp_path / "here")}})
+    victim = a_worker_of(cluster)
+    at = At("features", 0, lambda: os.kill(victim, signal.SIGKILL))
+    gpuseg.run({
+        **rules, "runtime": {"cluster": cluster.scheduler_address},
+        "output": {"path": str(tmp_path / "there")},
+    }, progress=at)  # fmt: skip
+    assert at.done
+    for name in ("", "_features"):
+        one, other = (
+            pa.concat_tables(
+                [pq.read_table(own) for own in sorted((tmp_path / where / name).glob("part-*"))]
+            )
+            for where in ("here", "there")
+        )
+        assert one.equals(other)
+    assert leftovers(tmp_path) == []
