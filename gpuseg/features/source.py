@@ -1,5 +1,6 @@
 """Where transaction lines are: Parquet or CSV files, as units that one thread reads at a time."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,13 +58,27 @@ class Source:
     storage : Storage
     roles : Roles
     units : tuple of Unit
-    files : int
+    listed : tuple of (str, int)
+        Path and bytes of each file.
     """
 
     storage: Storage
     roles: Roles
     units: tuple[Unit, ...]
-    files: int
+    listed: tuple[tuple[str, int], ...]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the names and sizes of the files, and of the columns' roles."""
+        digest = hashlib.sha256()
+        for path, size in self.listed:
+            digest.update(repr((self.storage.relative(path), size)).encode())
+        digest.update(repr(self.roles).encode())
+        return f"sha256:{digest.hexdigest()}"
+
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self.listed)
 
     @property
     def rows(self) -> int:
@@ -120,7 +135,7 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     units = tuple(unit for own in found for unit in own.units)
     if not any(unit.rows for unit in units):
         raise DataError(f"{key} = {storage.url!r}: the {len(listed)} files have no lines")
-    return Source(storage, roles, units, len(listed))
+    return Source(storage, roles, units, tuple(listed))
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,12 @@ def _or_nan(x: float | None) -> float:
     return math.nan if x is None else x
 
 
+def _preparation(prepare: Mapping[str, Any]) -> str:
+    clip = prepare.get("clip")
+    clipped = f"clipped at the quantiles {clip[0]:g} and {clip[1]:g}; " if clip else ""
+    return f"missing values: {prepare['missing']}; {clipped}scale: {prepare['scale']}"
+
+
 def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """List how the segments were computed as terms and what is said of each."""
     result, executor, backend = manifest["result"], manifest["executor"], manifest["backend"]
@@ -214,7 +220,7 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *facts,
         ("Weights", "every row counts once" if weight is None else f"the column {weight}"),
-        ("Preparation", f"missing values: {prepare['missing']}; scale: {prepare['scale']}"),
+        ("Preparation", _preparation(prepare)),
         ("Backend", f"{backend['name']}: {backend['why']}"),
         ("Devices", "; ".join(manifest["devices"])),
         ("Executor", f"{executor['cluster']}, {workers} of {threads}"),

@@ -76,6 +76,7 @@ def _facts(source: Source, features: Features) -> dict[str, Any]:
     return {
         "path": source.storage.url,
         "files": source.files,
+        "fingerprint": source.fingerprint(),
         "snapshot": features.snapshot.isoformat(),
         "distinct_counts": "exact, by 64-bit hashes",
         "quality": features.quality.as_dict(),

@@ -80,9 +80,12 @@ class _Nothing:
         pass
 
 
+_ONE = {"passes": "pass"}
+
+
 def counted(number: int, unit: str) -> str:
     """Return "1,000 rows", "1 row"."""
-    return f"{number:,} {unit.removesuffix('s') if number == 1 else unit}"
+    return f"{number:,} {_ONE.get(unit, unit.removesuffix('s')) if number == 1 else unit}"
 
 
 class _Line:
