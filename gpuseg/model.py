@@ -137,9 +137,10 @@ def prepared_rows(
             f"X has {x.shape[1]} columns: must have {len(features)}, in this order: "
             f"{', '.join(features)}"
         )
+    infinite = np.isinf(x).any(axis=1)  # clipping would hide it
     with np.errstate(invalid="ignore", divide="ignore"):
         registry.get(backend).prepare(x, preparation)
-    bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    bad = np.flatnonzero(infinite | ~np.isfinite(x).all(axis=1))
     if bad.size:
         raise DataError(
             f"X has {bad.size} rows with missing, infinite or out-of-domain values, first row "

@@ -417,3 +417,116 @@ def test_features_on_an_object_store(tmp_path: Path) -> None:
     assert own.equals(expected)
     assert here.manifest["segments"] == there.manifest["segments"]
     assert not [name for name in memory.find("/gpuseg-features") if "_scratch" in name]
+
+
+def test_text_without_a_time_is_no_time() -> None:
+    lines = pa.table({"who": ["a"] * 4, "paid": [1.0, 2.0, 4.0, 8.0],
+                      "at": ["2020-01-01", "", "  ", None]})  # fmt: skip
+    found = from_transactions(lines, customer="who", time="at", amount="paid")
+    assert found["spend"].to_pylist() == [1.0]
+    assert found["tenure_days"].to_pylist() == [1.0]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_every_unit_and_before_1970(unit: str) -> None:
+    at = np.array(["1950-03-01T12:00", "1970-01-01T00:00", "2020-01-01T06:00"], f"M8[{unit}]")
+    lines = pa.table({"who": [1, 1, 1], "paid": [1.0, 1.0, 1.0], "at": at})
+    found = from_transactions(lines, customer="who", time="at", amount="paid")
+    assert found["recency_days"].to_pylist() == [0.75]
+    assert found["tenure_days"].to_pylist() == [
+        (dt.date(2020, 1, 2) - dt.date(1950, 3, 1)).days - 0.5
+    ]
+    assert found["night_share"].to_pylist() == [1 / 3]
+
+
+@pytest.mark.parametrize("seconds", [2**62, -(2**62), 253402214400])
+def test_times_that_stand_for_none(seconds: int) -> None:
+    at = pa.array([0, seconds], pa.int64()).cast(pa.timestamp("s"))
+    lines = pa.table({"who": [1, 1], "paid": [1.0, 1.0], "at": at})
+    with pytest.raises(gpuseg.DataError, match=r"in row 1 of the lines given .*; times must lie"):
+        from_transactions(lines, customer="who", time="at", amount="paid")
+
+
+def test_a_snapshot_with_a_time_zone_is_refused(tmp_path: Path) -> None:
+    aware = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
+    with pytest.raises(gpuseg.JobError, match="must be without a time zone"):
+        from_transactions(dirty_lines(60), **ROLES, snapshot=aware)
+    with pytest.raises(gpuseg.JobError, match="must be without a time zone"):
+        gpuseg.run(features_job("nowhere", tmp_path / "out", snapshot="2025-01-01T00:00:00Z"))
+
+
+def test_files_must_agree_on_the_time_zone(tmp_path: Path) -> None:
+    frame = dirty_lines(600)
+    folder = filed(tmp_path / "in", frame, 300)
+    frame.assign(at=frame["at"].dt.tz_localize("UTC")).to_parquet(folder / "2.parquet")
+    with pytest.raises(gpuseg.DataError, match=r"'at': without a time zone in 0.*zone UTC in 2"):
+        from_transactions(folder, **ROLES)
+
+
+def test_lines_with_an_amount_but_no_quantity_add_no_items() -> None:
+    rng = np.random.default_rng(0)
+    lines = pa.table({
+        "who": [1] * 6, "paid": [0.1, 0.2, 0.3, 1.1, 2.2, 2.7], "at": [dt.date(2020, 1, 1)] * 6,
+        "n": [1.0, None, 2.0, None, None, 1.0],
+    })  # fmt: skip
+    roles = {"customer": "who", "time": "at", "amount": "paid", "quantity": "n"}
+    found = [
+        from_transactions(lines.take(pa.array(rng.permutation(6))), **roles, backend=backend)
+        for backend in ("numpy", "numba")
+        for _ in range(9)
+    ]
+    assert all(own.equals(found[0]) for own in found)
+    assert found[0]["items"].to_pylist() == [4.0]
+
+
+def test_frames_with_views_mixed_columns_and_uuids() -> None:
+    frame = dirty_lines(600)
+    expected = from_transactions(frame, **ROLES)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    views = table.set_column(3, "sku", table["sku"].cast(pa.string_view()))
+    assert from_transactions(views, **ROLES).to_pandas().equals(expected)
+    junk = frame.assign(junk=[1, "x"] * (len(frame) // 2))
+    pd.testing.assert_frame_equal(from_transactions(junk, **ROLES), expected)
+    mixed = frame.assign(order=frame.index.to_series().map(lambda i: i if i % 2 else f"C{i}"))
+    with pytest.raises(gpuseg.DataError, match="column 'order' of the lines given holds values of"):
+        from_transactions(mixed, **ROLES)
+    ids = pa.array([bytes([i % 7]) * 16 for i in range(table.num_rows)], pa.binary(16))
+    assert from_transactions(table.set_column(0, "who", ids), **ROLES).num_rows == 7
+
+
+def test_csv_with_line_breaks_empty_columns_and_no_lines(tmp_path: Path) -> None:
+    frame = dirty_lines().assign(note='two\nlines, and a "quote"')
+    frame["who"] = frame.who.astype("string")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pd.concat([frame] * 20).to_csv(folder / "0.csv", index=False)  # several blocks
+    frame.iloc[:0].to_csv(folder / "1.csv", index=False)
+    frame.iloc[:9].assign(shelf=None).to_csv(folder / "2.csv", index=False)
+    whole = pd.concat([*[frame] * 20, frame.iloc[:9].assign(shelf=None)])
+    expected = from_transactions(whole, **ROLES)
+    found = from_transactions(folder, **ROLES).to_pandas()
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    (folder / "0.csv").unlink()
+    (folder / "2.csv").unlink()
+    with pytest.raises(gpuseg.DataError, match="the files have no lines"):
+        from_transactions(folder, **ROLES)
+
+
+def test_one_customer_is_no_segmentation(tmp_path: Path) -> None:
+    lines = pa.table({"who": [1, 1], "paid": [1.0, 2.0], "at": [dt.date(2020, 1, 1)] * 2})
+    pq.write_table(lines, tmp_path / "lines.parquet")
+    with pytest.raises(gpuseg.DataError, match="the 1 customers are all the same in every feature"):
+        gpuseg.run({
+            "transactions": {"path": str(tmp_path / "lines.parquet"), "customer": "who",
+                             "time": "at", "amount": "paid"},
+            "output": {"path": str(tmp_path / "out")},
+        })  # fmt: skip
+
+
+def test_a_file_without_a_customer_among_others(tmp_path: Path) -> None:
+    frame = dirty_lines(600)
+    folder = filed(tmp_path / "in", frame, 300)
+    frame.iloc[:50].assign(who=None).to_parquet(folder / "2.parquet")
+    own = frame.iloc[:50].assign(who=pd.array([None] * 50, "Int64"))
+    expected = from_transactions(pd.concat([frame, own]), **ROLES)
+    pd.testing.assert_frame_equal(from_transactions(folder, **ROLES).to_pandas(), expected)

@@ -14,6 +14,7 @@ import pytest
 from helpers import customers, cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
+from gpuseg.data.ids import hash_ids
 from gpuseg.data.personal import are_card_numbers, personal
 
 SECRET = "not to be found in any file of ours"
@@ -133,3 +134,24 @@ def test_keys_that_will_not_do(
         run(source, tmp_path / "out", input={"id_hash_key_env": "GPUSEG_TEST_KEY"})
     with pytest.raises(gpuseg.JobError, match="there are no ids to hash"):
         run(source, tmp_path / "out", input={"id": None, "id_hash_key_env": "GPUSEG_TEST_KEY"})
+
+
+def test_the_order_of_rows_tells_nothing_of_the_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows in the order of a public hash of the ids would undo the keyed one."""
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    ids = [f"customer {i}" for i in range(300)]
+    lines = pa.table({"who": ids, "paid": np.arange(1.0, 301.0),
+                      "at": pa.array(np.datetime64("2025-01-01") + np.arange(300))})  # fmt: skip
+    pq.write_table(lines, tmp_path / "lines.parquet")
+    gpuseg.run({
+        "transactions": {"path": str(tmp_path / "lines.parquet"), "customer": "who", "time": "at",
+                         "amount": "paid", "id_hash_key_env": "GPUSEG_TEST_KEY"},
+        "segment": {"n_clusters": 2}, "output": {"path": str(tmp_path / "out")},
+    })  # fmt: skip
+    files = sorted((tmp_path / "out" / "_features").glob("part-*"))
+    found = pa.concat_tables([pq.read_table(own) for own in files])["customer_id"].to_pylist()
+    guess = expected_hashes([ids[i] for i in np.argsort(hash_ids(pa.array(ids)))])
+    assert sorted(found) == sorted(str(own) for own in guess)
+    assert sum(a == b for a, b in zip(found, guess, strict=True)) < 10

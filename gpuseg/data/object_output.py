@@ -16,7 +16,7 @@ from gpuseg.data.output import (
 )  # fmt: skip
 from gpuseg.data.storage import Storage
 
-_OURS = re.compile(r"/(part-[^/]*|_models/.*)$")
+_OURS = re.compile(r"/(part-[^/]*|_models/.*|_features/.*)$")
 """What another run may have left that this one does not write again under the same name."""
 
 

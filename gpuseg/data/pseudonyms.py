@@ -47,15 +47,22 @@ def pseudonyms(ids: pa.Array, variable: str) -> pa.Array:
     ResourceError
         Where this worker's environment has no key.
     """
-    if variable not in os.environ:
+    key = os.environ.get(variable, "").encode()
+    if len(key) < _LEAST_BYTES:
         raise ResourceError(
-            f"a worker has no environment variable {variable!r}, from which the key of the ids "
-            "is read; set it where the worker is started"
+            f"a worker has no secret of at least {_LEAST_BYTES} characters in the environment "
+            f"variable {variable!r}, from which the key of the ids is read; set it where the "
+            "worker is started, the same on all of them"
         )
-    key = os.environ[variable].encode()
+    if isinstance(ids, pa.ExtensionArray):
+        ids = ids.storage
     if pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
-    binary = pa.types.is_binary(ids.type) or pa.types.is_large_binary(ids.type)
+    t = pa.types
+    binary = any(
+        own(ids.type)
+        for own in (t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary)
+    )
     texts = ids if binary else pc.cast(ids, pa.string())
     return pa.array([
         None if text is None

@@ -201,6 +201,7 @@ def _shift_and_scale(
     for f in np.flatnonzero(scale == 0).tolist():
         constant = summary.minimum[f] == summary.maximum[f]
         what = "constant" if constant else "constant in its middle half"
+        what += f" once clipped at the quantiles {list(recipe.clip)}" if recipe.clip else ""
         raise DataError(
             f"feature '{recipe.features[f]}': {what} (value {shift[f]:g}), and {rule}, "
             f"which is 0; leave it out of {recipe.columns} or set {recipe.keys}scale = "

@@ -107,9 +107,10 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         x = np.array(as_matrix(X, self, reset=False))
+        infinite = np.isinf(x).any(axis=1)  # clipping would hide it
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             registry.get(self.backend_).prepare(x, self._preparation)
-        bad = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        bad = np.flatnonzero(infinite | ~np.isfinite(x).all(axis=1))
         if bad.size:
             raise DataError(
                 f"X has {bad.size} rows with values that are missing, infinite or outside the "

@@ -13,7 +13,7 @@ import pyarrow.dataset
 
 from gpuseg.backends import registry
 from gpuseg.data.output import Staging
-from gpuseg.data.storage import Storage
+from gpuseg.data.storage import Storage, first_line
 from gpuseg.errors import DataError, JobError
 from gpuseg.features.build import build_features, check_purchases, features_of, settle_snapshot
 from gpuseg.features.definitions import available
@@ -84,11 +84,15 @@ def from_transactions(
     except ValueError as error:
         raise JobError(f"from_transactions: {error}") from None
     name = registry.choose(backend).name
+    if n_threads is not None and not (isinstance(n_threads, int) and n_threads >= 1):
+        raise JobError(f"n_threads = {n_threads!r}: must be a whole number >= 1, or None")
     executor = InProcess(n_threads)
+    if storage_options and not isinstance(lines, str | Path):
+        raise JobError("storage_options: are for a path or URL, and lines is a table; leave it out")
     if isinstance(lines, str | Path):
         return _from_files(str(lines), storage_options or {}, roles, name, executor)
     is_pandas = type(lines).__module__.startswith("pandas")
-    table = pa.Table.from_pandas(lines, preserve_index=False) if is_pandas else _table(lines)
+    table = _from_pandas(lines, roles) if is_pandas else _table(lines)
     check_columns(table.schema, roles, _PLACE)
     parsed, found = parsed_whole(table, roles, _PLACE)
     at = settle_snapshot(_PLACE, roles, found)
@@ -108,6 +112,21 @@ def _from_files(
         built = build_features(executor, source, backend, staging)
         files = [staging.path(name) for name, *_ in built.parts]
         return pyarrow.dataset.dataset(files).to_table()
+
+
+def _from_pandas(lines: Any, roles: Roles) -> pa.Table:
+    """Return the columns of a pandas frame that play a role, and those that are not there."""
+    columns = [name for name in lines.columns if name in roles.columns().values()]
+    arrays = []
+    for i, name in enumerate(columns):
+        try:
+            arrays.append(pa.Array.from_pandas(lines[columns].iloc[:, i]))
+        except pa.ArrowException as error:
+            raise DataError(
+                f"column '{name}' of {_PLACE} holds values of several types ({first_line(error)}); "
+                "convert it, for instance with astype(str)"
+            ) from None
+    return pa.table(arrays, names=columns) if columns else pa.table({"nothing": []})
 
 
 def _table(lines: Any) -> pa.Table:

@@ -24,7 +24,6 @@ from gpuseg.backends import registry
 from gpuseg.backends.customers import DAY, VALUES, Lines
 from gpuseg.backends.neighbors import Each
 from gpuseg.data.output import Staging, cannot_write
-from gpuseg.data.pseudonyms import pseudonyms
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES, available
 from gpuseg.features.lines import Found, Roles
@@ -78,12 +77,8 @@ def build_features(
     backend: str,
     staging: Staging,
     folder: str = "",
-    id_key: str | None = None,
 ) -> Features:
     """Build the features of all customers; files are staged as ``folder/part-00000.parquet``.
-
-    With an `id_key`, an environment variable, ids are written as keyed hashes
-    (`data.pseudonyms`).
 
     Raises
     ------
@@ -106,7 +101,7 @@ def build_features(
     shares = [range(i, n_parts, workers) for i in range(workers)]
     task = _Task(
         backend, snapshot, files, n_buckets, n_parts, staging, folder,
-        available(source.roles.columns()), id_key,
+        available(source.roles.columns()),
     )  # fmt: skip
     written = [own for part in executor.run(_describe, task, each=shares) for own in part]  # 3
     staging.remove(SCRATCH)
@@ -152,6 +147,8 @@ def settle_snapshot(where: str, roles: Roles, found: Found) -> int:
     DataError
         Where no line has a customer, or a time.
     """
+    if not found.lines:
+        raise DataError(f"{where}: the files have no lines")
     if found.lines == found.without_customer:
         raise DataError(
             f"{where}: none of the {found.lines:,} lines has a customer; see that customer = "
@@ -204,7 +201,6 @@ class _Task:
     staging: Staging
     folder: str
     columns: tuple[str, ...]
-    id_key: str | None
 
 
 @dataclass(frozen=True)
@@ -227,10 +223,7 @@ def _describe(_: Reading, env: Env, task: _Task, parts: Sequence[int]) -> list[_
             tables.append(one[0])
             tally += one[1]
         table = pa.concat_tables(tables)
-        if task.id_key is not None and table.num_rows:
-            ids = pseudonyms(table[CUSTOMER_ID].combine_chunks(), task.id_key)
-            table = table.set_column(0, CUSTOMER_ID, ids)
-        name = f"{task.folder}/" * bool(task.folder) + f"part-{part:05d}.parquet"
+        name = f"{task.folder}/" * bool(task.folder) + task.staging.part_name(part, task.n_parts)
         size = _write(table, name, task.staging)
         return _Written(name, table.num_rows, size, tally, *_range(table, task.columns))
 

@@ -7,7 +7,8 @@ or amount. Its amount is quantity · price, and counts as positive where returns
 Times are those of the clock on the wall: of a column with a time zone, the local time there. A day
 is 86,400 seconds. Shares of spend are sums of the amounts of purchases divided by `spend`. An order
 is what has one order number; without a column of those, one time of purchase, and so is a line
-that lacks its number. The time of an order is that of its first line.
+that lacks its number. The time of an order is that of its first line. Where lines have amounts, one
+without a quantity adds no items.
 """
 
 from collections.abc import Collection

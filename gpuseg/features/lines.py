@@ -22,7 +22,10 @@ class Roles:
     order, product, category, quantity, price, amount : str or None
         There is a price or an amount.
     snapshot : datetime or None
-        None: the midnight after the last line.
+        By the clock on the wall; None: the midnight after the last line.
+    id_key : str or None
+        An environment variable: customers are then known by the keyed hashes of their ids alone
+        (`data.pseudonyms`), from the moment that they are read.
     """
 
     customer: str
@@ -34,21 +37,28 @@ class Roles:
     price: str | None = None
     amount: str | None = None
     snapshot: datetime | None = None
+    id_key: str | None = None
 
     def __post_init__(self) -> None:
+        if self.snapshot is not None and self.snapshot.tzinfo is not None:
+            raise ValueError(
+                f"snapshot = {self.snapshot.isoformat()}: must be without a time zone, by the "
+                "clock on the wall, as the times of the lines are taken"
+            )
         if (self.price is None) == (self.amount is None):
             raise ValueError("needs a price (times quantity) or an amount: name one of the two")
 
     def columns(self) -> dict[str, str]:
         """Return the name of the column for each role that is played."""
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "snapshot"}
+        others = ("snapshot", "id_key")
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {role: name for role, name in named.items() if name is not None}
 
     def snapshot_us(self) -> int | None:
         """Return the snapshot in microseconds since 1970, None where it is to be found."""
         if self.snapshot is None:
             return None
-        return int(np.datetime64(self.snapshot.replace(tzinfo=None), "us").astype(np.int64))
+        return int(np.datetime64(self.snapshot, "us").astype(np.int64))
 
 
 @dataclass(frozen=True)

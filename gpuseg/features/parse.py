@@ -4,6 +4,7 @@ A value that breaks a rule is named with its column, its file, its row and the r
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,17 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.data.ids import hash_ids
+from gpuseg.data.pseudonyms import pseudonyms
 from gpuseg.engine.hashing import mix
 from gpuseg.errors import DataError
 from gpuseg.features.lines import Found, Parsed, Roles, Where
+
+_FIRST, _LAST = (
+    int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1678, 2262)
+)  # fmt: skip
+"""Seconds since 1970 between which every unit of time has room; others stand for no time."""
+
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 _REASONS = (
     *("without_customer", "without_time", "without_amount", "zero_quantity", "zero_price"),
@@ -33,7 +42,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Fo
         For a time or a number that is text and cannot be read, and for infinite amounts.
     """
     n = batch.num_rows
-    column = {role: batch.column(name) for role, name in roles.columns().items()}
+    column = {role: plain(batch.column(name)) for role, name in roles.columns().items()}
     time, no_time = times(column["time"], f"time '{roles.time}'", where)
     quantity, price, amount = _amounts(column, roles, n, where)
     signed = quantity if roles.amount is None else amount
@@ -41,8 +50,10 @@ def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Fo
     known = _has_customer(column["customer"])
     snapshot = roles.snapshot_us()
     later = np.zeros(n, bool) if snapshot is None else time >= snapshot
+    nothing_paid = (signed == 0) | (amount == 0)
     flags = (
-        ~known, no_time, np.isnan(amount), signed == 0, price == 0, price < 0, later
+        ~known, no_time, np.isnan(amount), signed == 0, (price == 0) | nothing_paid, price < 0,
+        later,
     )  # fmt: skip
     reason = np.select(flags, range(len(_REASONS)), len(_REASONS))
     kind = np.where(signed > 0, PURCHASE, RETURN).astype(np.uint8)
@@ -57,6 +68,8 @@ def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Fo
     )
     kept = np.flatnonzero(known)
     customer = column["customer"].filter(pa.array(known))
+    if roles.id_key is not None:
+        customer = _keyed(customer, roles.id_key)
     nothing = np.full(n, NOTHING)
     return Parsed(
         customer,
@@ -78,15 +91,25 @@ def times(column: pa.Array, what: str, where: Where) -> tuple[NDArray[np.int64],
     ------
     DataError
     """
-    none = column.is_null().to_numpy(zero_copy_only=False)
     if is_text(column.type):
         column = _read_text(
             column, pa.timestamp("us"), what, where,
             "is not a date or a time as 2011-08-31 or 2011-08-31T10:20:00",
         )  # fmt: skip
+    none = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = pc.local_timestamp(column)
-    micros = pc.cast(column, pa.timestamp("us"), safe=False)
+    if pa.types.is_date(column.type):
+        column = pc.cast(column, pa.timestamp("s"))
+    count, unit = pc.cast(column, pa.int64()), _UNITS[column.type.unit]
+    beyond = pc.or_(pc.less(count, _FIRST * unit), pc.greater_equal(count, _LAST * unit))
+    if pc.any(beyond).as_py():
+        row = pc.index(beyond, True).as_py()
+        raise DataError(
+            f"{what}: {count[row]} {column.type.unit} since 1970 in {where(row)}; times must lie "
+            "in the years from 1678 to 2261: mend the line, or make the time null"
+        )
+    micros = pc.cast(column, pa.timestamp("us"), safe=False)  # what is finer is cut off
     values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
     return values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False), none
 
@@ -112,7 +135,23 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether a column holds text."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    t = pa.types
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """Return a column without extension types and views, for which Arrow has few functions."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_string_view(column.type):
+        return pc.cast(column, pa.string())
+    return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
+
+
+def _keyed(customer: pa.Array, variable: str) -> pa.Array:
+    """Return the keyed hash of each id; computed once for each that is different."""
+    encoded = customer.dictionary_encode()
+    return pseudonyms(encoded.dictionary, variable).take(encoded.indices)
 
 
 def _amounts(
@@ -133,8 +172,16 @@ def _amounts(
                 "finite: mend the line, or make it null"
             )
     quantity, price = given.get("quantity", one), given.get("price", one)
+    if "amount" in given:
+        return np.nan_to_num(quantity), price, given["amount"]
     with np.errstate(over="ignore"):
-        amount = given.get("amount", quantity * price)
+        amount = quantity * price
+    if np.isinf(amount).any():
+        row = int(np.flatnonzero(np.isinf(amount))[0])
+        raise DataError(
+            f"quantity times price: {quantity[row]:g} · {price[row]:g} in {where(row)} is beyond "
+            "float64; mend the line, or make it null"
+        )
     return quantity, price, amount
 
 
@@ -192,6 +239,8 @@ def _hashed(column: pa.Array | None, missing: NDArray[np.uint64]) -> NDArray[np.
     if is_text(column.type):
         text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         none = pc.or_(none, pc.fill_null(pc.equal(text, ""), False))
+    elif pa.types.is_floating(column.type):
+        none = pc.or_(none, pc.fill_null(pc.is_nan(column), False))
     hashes = np.maximum(_hash_of(column), NOTHING + np.uint64(1))
     return np.where(none.to_numpy(zero_copy_only=False), missing, hashes)
 

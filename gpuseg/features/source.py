@@ -1,11 +1,11 @@
 """Where transaction lines are: Parquet or CSV files, as units that one thread reads at a time."""
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -24,6 +24,13 @@ UNIT_ROWS = 2**20
 _BATCH_ROWS = 2**17
 _CSV_BLOCK_BYTES = 2**23
 _CSV_ROW_BYTES = 64
+_TRUNCATED = (EOFError, zlib.error)
+_TOLD_APART = (
+    *(t.is_integer, t.is_float32, t.is_float64, t.is_decimal, t.is_boolean, t.is_temporal),
+    *(t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary, t.is_null),
+)
+"""Types whose values can be told apart; text beside them."""
+
 _SEPARATORS = ",;\t|"
 _FOOTERS_AT_ONCE = 16
 
@@ -108,9 +115,9 @@ class Source:
                 yield from file.iter_batches(
                     _BATCH_ROWS, row_groups=list(unit.groups), columns=columns, use_threads=False
                 )
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, *_TRUNCATED) as error:
             raise DataError(
-                f"{name}: cannot be read ({first_line(error)}); the file is damaged: write it again"
+                f"{name}: cannot be read ({first_line(error)}); write it again, text as UTF-8"
             ) from None
 
 
@@ -148,11 +155,11 @@ class _File:
 
 
 def _check_same(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
-    """Refuse files in which what is only told apart is of different types: 7 is not "7"."""
+    """Refuse files of other types, where values are told apart (7 is not "7"), and other zones."""
     first = files[0]
     for file in files:
         for role, kind in file.kinds.items():
-            if kind != first.kinds[role]:
+            if kind != first.kinds[role] and "null" not in (kind, first.kinds[role]):
                 a, b = (storage.relative(own.path) for own in (first, file))
                 raise DataError(
                     f"transactions.{role} '{roles.columns()[role]}': {first.kinds[role]} in {a}, "
@@ -167,22 +174,20 @@ def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
         for role in ("customer", "order", "product", "category")
         if role in columns
     }
-    return {role: "text" if is_text(kind) else str(kind) for role, kind in kinds.items()}
+    told: dict[str, str] = {}
+    for role, kind in kinds.items():
+        told[role] = "text" if is_text(kind) else str(kind)
+    zone = getattr(schema.field(roles.time).type, "tz", None)
+    return {**told, "time": f"of the time zone {zone}" if zone else "without a time zone"}
 
 
 def _units(storage: Storage, roles: Roles, path: str, size: int) -> _File:
     name = storage.relative(path)
     if name.lower().endswith(_CSV):
-        try:
-            schema = next(_csv_batches(storage, path, None)).schema
-        except (pa.ArrowException, OSError, StopIteration) as error:
-            raise DataError(
-                f"{name}: not a CSV file with a line of names at its head ({first_line(error)}); "
-                "write it again, or move it out of the folder"
-            ) from None
+        schema = _csv_schema(storage, path, name)
         check_columns(schema, roles, name)
-        kinds = dict.fromkeys(_kinds(schema, roles), "text")
-        return _File(path, [Unit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))], kinds)
+        units = [Unit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))]
+        return _File(path, units, _kinds(schema, roles))
     file: DataFile = read_footer(storage, path, size)
     check_columns(file.schema, roles, name)
     return _File(path, _together(path, file.group_rows), _kinds(file.schema, roles))
@@ -209,6 +214,12 @@ def check_columns(schema: pa.Schema, roles: Roles, where: str) -> None:
     ------
     DataError
     """
+    for name in roles.columns().values():
+        if schema.names.count(name) > 1:
+            raise DataError(
+                f"{where}: two columns are called '{name}'; names of columns must be unique: "
+                "rename one of them"
+            )
     for role, name in roles.columns().items():
         if name not in schema.names:
             raise DataError(
@@ -223,28 +234,49 @@ def check_columns(schema: pa.Schema, roles: Roles, where: str) -> None:
             suits = is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
             rule = "it must be a number: convert it"
         else:
-            suits = not t.is_nested(kind)
-            rule = "it must be a number, text, bytes or a date"
+            kind = getattr(kind, "storage_type", kind)
+            suits = is_text(kind) or any(own(kind) for own in _TOLD_APART)
+            rule = "it must be a whole number, a float, text, bytes or a date: convert it"
         if not suits:
             raise DataError(
                 f"transactions.{role} '{name}': column of type {kind} in {where}; {rule}"
             )
 
 
-def _csv_batches(
-    storage: Storage, path: str, columns: Sequence[str] | None
-) -> Iterator[pa.RecordBatch]:
-    """Read CSV as text; None for columns reads the first block of all of them."""
+def _csv_schema(storage: Storage, path: str, name: str) -> pa.Schema:
+    """Return the columns of a CSV file; all of it is read as text."""
+    try:
+        separator, names = _csv_head(storage, path)
+        names = pyarrow.csv.read_csv(
+            pa.BufferReader(names), parse_options=pyarrow.csv.ParseOptions(delimiter=separator)
+        ).column_names
+    except (pa.ArrowException, OSError, *_TRUNCATED) as error:
+        raise DataError(
+            f"{name}: not a CSV file with a line of names at its head ({first_line(error)}); "
+            "write it again, or move it out of the folder"
+        ) from None
+    return pa.schema([(own, pa.string()) for own in names])
+
+
+def _csv_head(storage: Storage, path: str) -> tuple[str, bytes]:
+    """Return the separator, and the line of names."""
     with storage.fs.open(path, "rb", compression="infer") as file:
-        head = file.readline()
-    separator = max(_SEPARATORS, key=lambda own: head.count(own.encode()))
-    options: dict[str, Any] = {"strings_can_be_null": True, "null_values": [""]}
-    if columns is not None:
-        options |= {"include_columns": columns, "column_types": dict.fromkeys(columns, pa.string())}
+        head: bytes = file.readline()
+    return max(_SEPARATORS, key=lambda own: head.count(own.encode())), head
+
+
+def _csv_batches(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Read columns of a CSV file as text; values may hold line breaks."""
+    separator, _ = _csv_head(storage, path)
     with storage.fs.open(path, "rb", compression="infer") as file:
         yield from pyarrow.csv.open_csv(
             file,
             pyarrow.csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
-            pyarrow.csv.ParseOptions(delimiter=separator),
-            pyarrow.csv.ConvertOptions(**options),
+            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=True,
+                null_values=[""],
+            ),
         )

@@ -5,6 +5,7 @@ from datetime import date, datetime, time
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -60,23 +61,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+def _once(features: list[str]) -> list[str]:
+    twice = sorted({name for name in features if features.count(name) > 1})
+    if twice:
+        raise ValueError(f"must name each column once; twice: {', '.join(twice)}")
+    return features
+
+
+Features = Annotated[list[Text], Field(min_length=1), AfterValidator(_once)]
+
+
 class InputSpec(Section):
     """Where the feature vectors are, and which columns are used."""
 
     path: Text
     id: Text | None = None
-    features: Annotated[list[Text], Field(min_length=1)] | None = None
+    features: Features | None = None
     weight: Text | None = None
     id_hash_key_env: Text | None = None
     storage_options: dict[str, Any] = {}
-
-    @field_validator("features")
-    @classmethod
-    def _once(cls, features: list[str] | None) -> list[str] | None:
-        twice = sorted({name for name in features or [] if (features or []).count(name) > 1})
-        if twice:
-            raise ValueError(f"must name each column once; twice: {', '.join(twice)}")
-        return features
 
 
 def _moment(value: Any) -> datetime:
@@ -109,7 +112,7 @@ class TransactionsSpec(Section):
     amount: Text | None = None
     snapshot: Moment | None = None
     id_hash_key_env: Text | None = None
-    features: Annotated[list[Text], Field(min_length=1)] | None = None
+    features: Features | None = None
     storage_options: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -125,9 +128,8 @@ class TransactionsSpec(Section):
 
     def roles(self) -> Roles:
         """Return which columns play which role."""
-        return Roles(
-            **self.model_dump(exclude={"path", "features", "storage_options", "id_hash_key_env"})
-        )
+        others = {"path", "features", "storage_options", "id_hash_key_env"}
+        return Roles(**self.model_dump(exclude=others), id_key=self.id_hash_key_env)
 
 
 class PrepareSpec(PrepareParams):

@@ -42,7 +42,8 @@ class JobSpec(Section):
         if self.transactions is None:
             del job["transactions"]
         else:  # what is left can be run again
-            job["transactions"]["features"] = job.pop("input")["features"]
+            clustered = job.pop("input")["features"]
+            job["transactions"]["features"] = clustered or job["transactions"]["features"]
         for section in ("transactions", "input", "output"):
             if section not in job:
                 continue

@@ -12,7 +12,7 @@ from gpuseg import __version__
 from gpuseg.data.output import MANIFEST, Staging, as_json, cannot_write
 from gpuseg.data.publish import open_output
 from gpuseg.data.storage import Storage, reaching
-from gpuseg.errors import JobError
+from gpuseg.errors import DataError, JobError
 from gpuseg.features.build import Features, build_features
 from gpuseg.features.definitions import FEATURES
 from gpuseg.features.source import Source, open_source
@@ -47,10 +47,7 @@ def build(
 ) -> Built:  # fmt: skip
     """Build the features in the output's folder for them, and make them the job's input."""
     with progress.stage("features", source.rows):
-        assert spec.transactions is not None
-        features = build_features(
-            executor, source, place.choice.name, staging, FOLDER, spec.transactions.id_hash_key_env
-        )
+        features = build_features(executor, source, place.choice.name, staging, FOLDER)
     clustered = _clustered(spec, features, warn)
     own = spec.model_copy(
         update={"input": spec.input.model_copy(update={"features": list(clustered)})}
@@ -68,7 +65,15 @@ def _clustered(spec: JobSpec, features: Features, warn: Callable[[str], None]) -
     for name in own:
         if name in features.constant:
             warn(f"feature '{name}': the same for all customers, and not clustered by")
-    return [name for name in own if name not in features.constant]
+    varying = [name for name in own if name not in features.constant]
+    if not varying:
+        count = features.quality.tally.customers
+        raise DataError(
+            f"transactions.path = {spec.transactions.path!r}: the {count:,} customers are all the "
+            "same in every feature that is clustered by; take more lines, or name other features "
+            "in transactions.features"
+        )
+    return varying
 
 
 def _facts(source: Source, features: Features) -> dict[str, Any]:
@@ -126,10 +131,7 @@ def run_features(
             open_executor(place.cluster, progress.report, progress.message)
         )
         with progress.stage("features", source.rows):
-            features = build_features(
-                executor, source, place.choice.name, output.staging,
-                id_key=spec.transactions.id_hash_key_env,
-            )  # fmt: skip
+            features = build_features(executor, source, place.choice.name, output.staging)
         manifest = {
             "gpuseg": __version__,
             "run_id": run_id,

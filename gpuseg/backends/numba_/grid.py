@@ -78,7 +78,7 @@ def grid_of(points: NDArray[Any], reach: Reach) -> Grid | None:
     eps = reach.limit ** (1 / reach.p)
     side = eps / 2 ** (1 / reach.p) * _SHORTER
     with np.errstate(over="ignore"):
-        cells = np.append((high - low) * (1 / side), 0.0)[:2]
+        cells = np.insert((high - low) * (1 / side), 0, [0.0] * (2 - d))  # one: along lines
         n_cells = float(np.prod(cells + 1))
     if n_cells > _CELLS_A_ROW * n + 1:
         return None
@@ -120,9 +120,9 @@ def _file(
 ) -> int:
     """Write the cell of each row, and where the rows of a cell start; return the most of one."""
     for i in range(len(points)):
-        own = int((points[i, 0] - low[0]) * per_side)
-        if points.shape[1] > 1:
-            own += int((points[i, 1] - low[1]) * per_side) * width
+        own = 0
+        for f in range(points.shape[1] - 1, -1, -1):
+            own = own * width + int((points[i, f] - low[f]) * per_side)
         cell[i] = own
         start[own + 1] += 1
     most = 0
