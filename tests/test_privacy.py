@@ -16,6 +16,7 @@ from helpers import customers, cut, manifest_of, read_parts, run, write_files
 import gpuseg
 from gpuseg.data.ids import hash_ids
 from gpuseg.data.personal import are_card_numbers, personal
+from gpuseg.data.pseudonyms import Key, pseudonyms
 
 SECRET = "not to be found in any file of ours"
 
@@ -155,3 +156,21 @@ def test_the_order_of_rows_tells_nothing_of_the_ids(
     guess = expected_hashes([ids[i] for i in np.argsort(hash_ids(pa.array(ids)))])
     assert sorted(found) == sorted(str(own) for own in guess)
     assert sum(a == b for a, b in zip(found, guess, strict=True)) < 10
+
+
+@pytest.mark.parametrize("secret", [None, "", "another secret, of good length"])
+def test_a_worker_with_another_key_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, secret: str | None
+) -> None:
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    key = Key.of("GPUSEG_TEST_KEY", "input.id_hash_key_env")
+    assert pseudonyms(pa.array(["a", None]), key).to_pylist() == expected_hashes(["a", None])
+    uuids = pa.array([bytes(16)], pa.binary(16))
+    expected = hmac.digest(SECRET.encode(), bytes(16), "sha256").hex()
+    assert pseudonyms(uuids, key).to_pylist() == [expected]
+    if secret is None:
+        monkeypatch.delenv("GPUSEG_TEST_KEY")
+    else:
+        monkeypatch.setenv("GPUSEG_TEST_KEY", secret)
+    with pytest.raises(gpuseg.ResourceError, match="or another than the caller's"):
+        pseudonyms(pa.array(["a"]), key)

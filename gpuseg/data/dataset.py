@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gpuseg.data.datafile import DataFile
 from gpuseg.data.personal import are_card_numbers, personal
+from gpuseg.data.pseudonyms import Key
 from gpuseg.data.schema import check_columns, check_same, settle_features, typed
 from gpuseg.data.shards import PART_ROWS, Piece, ShardPlan
 from gpuseg.data.storage import Storage, reaching
@@ -31,8 +32,8 @@ class Dataset:
         Those with rows.
     features : tuple of str
     id, weight : str or None
-    id_key : str or None
-        The environment variable with the key of the hashes that are written in place of ids.
+    id_key : Key or None
+        Of the hashes that are written in place of ids.
     """
 
     storage: Storage
@@ -40,7 +41,7 @@ class Dataset:
     features: tuple[str, ...]
     id: str | None
     weight: str | None
-    id_key: str | None = None
+    id_key: Key | None = None
 
     @property
     def rows(self) -> int:
@@ -102,7 +103,7 @@ def open_dataset(
     features: Sequence[str] | None = None,
     id: str | None = None,
     weight: str | None = None,
-    id_key: str | None = None,
+    id_key: Key | None = None,
 ) -> Dataset:
     """Read the footers below `storage` and settle which columns are used.
 

@@ -6,6 +6,7 @@ message, no manifest and no file. The text of a number is decimal, that of a dat
 
 import hmac
 import os
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,47 +14,76 @@ import pyarrow.compute as pc
 from gpuseg.errors import JobError, ResourceError
 
 _LEAST_BYTES = 16
+_PROBE = b"gpuseg: do these workers have the same key?"
 
 
-def check_key(variable: str, key: str) -> None:
-    """See that the environment of the caller has a usable key; `key` is the job's key for it.
+@dataclass(frozen=True)
+class Key:
+    """Where the key is, and what tells whether a worker has the same one.
 
-    Raises
-    ------
-    JobError
-        For a short key, which could be guessed.
-    ResourceError
-        For a variable that is not set.
+    Attributes
+    ----------
+    variable : str
+        Of the environment.
+    probe : bytes
+        A keyed hash of nothing in particular; it goes to workers, and into no file.
     """
-    value = os.environ.get(variable)
-    if value is None:
-        raise ResourceError(
-            f"{key} = {variable!r}: this environment variable is not set; put a secret of at "
-            f"least {_LEAST_BYTES} characters into it, here and on the workers"
-        )
-    if len(value.encode()) < _LEAST_BYTES:
-        raise JobError(
-            f"{key} = {variable!r}: the secret in this environment variable has "
-            f"{len(value.encode())} bytes; it must have at least {_LEAST_BYTES}, or it can be "
-            "guessed"
-        )
+
+    variable: str
+    probe: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, variable: str, key: str) -> "Key":
+        """Look for a usable key in the caller's environment; `key` is the job's key for it.
+
+        Raises
+        ------
+        JobError
+            For a short key, which could be guessed.
+        ResourceError
+            For a variable that is not set.
+        """
+        value = os.environ.get(variable)
+        if value is None:
+            raise ResourceError(
+                f"{key} = {variable!r}: this environment variable is not set; put a secret of at "
+                f"least {_LEAST_BYTES} characters into it, here and on the workers"
+            )
+        secret = value.encode()
+        if len(secret) < _LEAST_BYTES:
+            raise JobError(
+                f"{key} = {variable!r}: the secret in this environment variable has {len(secret)} "
+                f"bytes; it must have at least {_LEAST_BYTES}, or it can be guessed"
+            )
+        return cls(variable, hmac.digest(secret, _PROBE, "sha256"))
+
+    def secret(self) -> bytes:
+        """Return the key from this worker's environment.
+
+        Raises
+        ------
+        ResourceError
+            Where there is none, or another than the caller's.
+        """
+        secret = os.environ.get(self.variable, "").encode()
+        if not hmac.compare_digest(hmac.digest(secret, _PROBE, "sha256"), self.probe):
+            raise ResourceError(
+                f"a worker has no secret in the environment variable {self.variable!r}, or another "
+                "than the caller's: ids would get other hashes there; set it where the worker is "
+                "started"
+            )
+        return secret
 
 
-def pseudonyms(ids: pa.Array, variable: str) -> pa.Array:
+def pseudonyms(ids: pa.Array, key: Key) -> pa.Array:
     """Return the keyed hash of each id, null for null.
 
     Raises
     ------
     ResourceError
-        Where this worker's environment has no key.
+        Where this worker's environment has not the caller's key.
     """
-    key = os.environ.get(variable, "").encode()
-    if len(key) < _LEAST_BYTES:
-        raise ResourceError(
-            f"a worker has no secret of at least {_LEAST_BYTES} characters in the environment "
-            f"variable {variable!r}, from which the key of the ids is read; set it where the "
-            "worker is started, the same on all of them"
-        )
+    secret = key.secret()
     if isinstance(ids, pa.ExtensionArray):
         ids = ids.storage
     if pa.types.is_dictionary(ids.type):
@@ -66,6 +96,6 @@ def pseudonyms(ids: pa.Array, variable: str) -> pa.Array:
     texts = ids if binary else pc.cast(ids, pa.string())
     return pa.array([
         None if text is None
-        else hmac.digest(key, text if binary else text.encode(), "sha256").hex()
+        else hmac.digest(secret, text if binary else text.encode(), "sha256").hex()
         for text in texts.to_pylist()
     ], pa.string())  # fmt: skip

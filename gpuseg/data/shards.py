@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.data.pseudonyms import Key
 from gpuseg.data.storage import Storage, first_line
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
@@ -90,8 +91,8 @@ class ShardPlan:
         Whether rows with a missing feature are dropped.
     n_parts : int
         Parts of the whole output.
-    id_key : str or None
-        The environment variable with the key of the hashes that are written in place of ids.
+    id_key : Key or None
+        Of the hashes that are written in place of ids.
     """
 
     storage: Storage
@@ -101,7 +102,7 @@ class ShardPlan:
     id: str | None
     drop_missing: bool
     n_parts: int
-    id_key: str | None = None
+    id_key: Key | None = None
 
     @property
     def rows(self) -> int:

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg.data.pseudonyms import Key
+
 Where = Callable[[int], str]
 """Takes the number of a row in a batch; returns words for where it came from."""
 
@@ -23,8 +25,8 @@ class Roles:
         There is a price or an amount.
     snapshot : datetime or None
         By the clock on the wall; None: the midnight after the last line.
-    id_key : str or None
-        An environment variable: customers are then known by the keyed hashes of their ids alone
+    id_key : Key or None
+        Customers are then known by the keyed hashes of their ids alone
         (`data.pseudonyms`), from the moment that they are read.
     """
 
@@ -37,7 +39,7 @@ class Roles:
     price: str | None = None
     amount: str | None = None
     snapshot: datetime | None = None
-    id_key: str | None = None
+    id_key: Key | None = None
 
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.data.ids import hash_ids
-from gpuseg.data.pseudonyms import pseudonyms
+from gpuseg.data.pseudonyms import Key, pseudonyms
 from gpuseg.engine.hashing import mix
 from gpuseg.errors import DataError
 from gpuseg.features.lines import Found, Parsed, Roles, Where
@@ -148,10 +148,10 @@ def plain(column: pa.Array) -> pa.Array:
     return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
 
 
-def _keyed(customer: pa.Array, variable: str) -> pa.Array:
+def _keyed(customer: pa.Array, key: Key) -> pa.Array:
     """Return the keyed hash of each id; computed once for each that is different."""
     encoded = customer.dictionary_encode()
-    return pseudonyms(encoded.dictionary, variable).take(encoded.indices)
+    return pseudonyms(encoded.dictionary, key).take(encoded.indices)
 
 
 def _amounts(

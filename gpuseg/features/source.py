@@ -79,7 +79,7 @@ class Source:
         digest = hashlib.sha256()
         for path, size in self.listed:
             digest.update(repr((self.storage.relative(path), size)).encode())
-        digest.update(repr(self.roles).encode())
+        digest.update(repr((self.roles.columns(), self.roles.snapshot)).encode())
         return f"sha256:{digest.hexdigest()}"
 
     @property

@@ -115,7 +115,8 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
         All that can be known before the data is read.
     """
     given = spec.input
-    dataset = open_dataset(storage, given.features, given.id, given.weight, given.id_hash_key_env)
+    id_key = None if spec.transactions else place.id_key  # there the ids are hashed already
+    dataset = open_dataset(storage, given.features, given.id, given.weight, id_key)
     recipe = Recipe(
         dataset.features,
         spec.prepare.missing,

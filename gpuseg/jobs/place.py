@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gpuseg.backends.cuda import device
 from gpuseg.backends.registry import Choice, choose
 from gpuseg.data.output import check_free
-from gpuseg.data.pseudonyms import check_key
+from gpuseg.data.pseudonyms import Key
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.sections import InputSpec, RuntimeSpec, TransactionsSpec
@@ -25,12 +25,15 @@ class Place:
     cluster : ClusterSpec
     source, target : Storage
         Of the input, or the transactions, and the output.
+    id_key : Key or None
+        Of the hashes that are written in place of ids.
     """
 
     choice: Choice
     cluster: ClusterSpec
     source: Storage
     target: Storage
+    id_key: Key | None
 
 
 def settle(spec: JobSpec) -> Place:
@@ -44,16 +47,17 @@ def settle(spec: JobSpec) -> Place:
     choice = choose(spec.runtime.backend, spec.runtime.cluster)
     given: InputSpec | TransactionsSpec = spec.transactions or spec.input
     key = "transactions.path" if spec.transactions else "input.path"
+    id_key = None
     if given.id_hash_key_env is not None:
         section = "transactions" if spec.transactions else "input"
-        check_key(given.id_hash_key_env, f"{section}.id_hash_key_env")
+        id_key = Key.of(given.id_hash_key_env, f"{section}.id_hash_key_env")
     source = Storage.at(given.path, given.storage_options, key)
     cluster = _cluster(spec.runtime)
     target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(source, target, key)
     with reaching("output.path", target.url):
         check_free(target, spec.output.overwrite)
-    return Place(choice, cluster, source, target)
+    return Place(choice, cluster, source, target, id_key)
 
 
 def _cluster(runtime: RuntimeSpec) -> ClusterSpec:

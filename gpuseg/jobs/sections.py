@@ -129,7 +129,7 @@ class TransactionsSpec(Section):
     def roles(self) -> Roles:
         """Return which columns play which role."""
         others = {"path", "features", "storage_options", "id_hash_key_env"}
-        return Roles(**self.model_dump(exclude=others), id_key=self.id_hash_key_env)
+        return Roles(**self.model_dump(exclude=others))
 
 
 class PrepareSpec(PrepareParams):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Built:
 def lines_of(spec: JobSpec, place: Place) -> Source:
     """Return the lines of a job with transactions."""
     assert spec.transactions is not None
-    return open_source(place.source, spec.transactions.roles())
+    return open_source(place.source, replace(spec.transactions.roles(), id_key=place.id_key))
 
 
 def build(
