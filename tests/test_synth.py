@@ -16,6 +16,7 @@ from sklearn.metrics import adjusted_rand_score
 from gpuseg.data import synth
 from gpuseg.data.synth import write_customers
 from gpuseg.data.synth_files import _ROW_GROUP_ROWS, BLOCK_ROWS
+from gpuseg.data.synth_lines import write_transactions
 from gpuseg.errors import JobError, ResourceError
 
 NAMED = (
@@ -379,3 +380,32 @@ def test_directory_is_made_with_its_parents_and_may_be_text(tmp_path: Path) -> N
     (path,) = write_customers(str(tmp_path / "a" / "b"), rows=1)
     assert path == tmp_path / "a" / "b" / "customers-00000.parquet"
     assert pq.read_metadata(path).num_rows == 1
+
+
+def test_lines_depend_on_nothing_but_what_was_asked(tmp_path: Path) -> None:
+    for name, files in (("one", 1), ("three", 3)):
+        write_transactions(tmp_path / name, lines=200_000, customers=5000, seed=3, files=files)
+    one, three = (
+        pa.concat_tables([pq.read_table(own) for own in sorted((tmp_path / name).iterdir())])
+        for name in ("one", "three")
+    )
+    assert one.equals(three)
+    assert one.num_rows == 200_000
+    write_transactions(tmp_path / "four", lines=200_000, customers=5000, seed=4)
+    assert not pq.read_table(tmp_path / "four").equals(one)
+
+
+def test_lines_are_a_shops(tmp_path: Path) -> None:
+    write_transactions(tmp_path / "lines", lines=300_000, customers=5000)
+    frame = pq.read_table(tmp_path / "lines").to_pandas()
+    assert frame.time.is_monotonic_increasing
+    days = frame.time.dt.floor("D").nunique()
+    assert days >= 725  # of 730: no days without a sale but by chance
+    assert 0.03 < frame.customer_id.isna().mean() < 0.07
+    assert 0.01 < (frame.quantity < 0).mean() < 0.03
+    assert 0 < (frame.price == 0).mean() < 0.01
+    assert frame.duplicated().any()
+    assert 4 < len(frame) / frame.order_id.nunique() < 6
+    assert frame.groupby("product").price.nunique().max() == 2  # one, and free
+    with pytest.raises(JobError, match="transactions = 0: must be at least 1"):
+        write_transactions(tmp_path / "none", lines=0, customers=5)

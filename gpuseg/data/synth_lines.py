@@ -1,7 +1,7 @@
 """Synthetic transaction lines, as a shop's system has them: in the order of time, and dirty.
 
-Block b of B has the orders of its own part of `DAYS` days before `END`. An order has a customer and
-1 + Poisson(`LINES` - 1) lines; a line a product, whose price and category are its own, and a
+Each block has the orders of its own part of the `DAYS` days before `END`. An order has a customer
+and 1 + Poisson(`LINES` - 1) lines; a line a product, whose price and category are its own, and a
 quantity. Customer c buys at a rate that falls with its rank as a power law, and only between the
 days when it came and when it left, both hashes of c. Products are bought by a power law, too. Of
 all lines some are returned, and some lack the customer, cost nothing, or come twice.
@@ -81,7 +81,7 @@ def write_transactions(
             raise JobError(f"{name} = {value}: must be at least 1; pass --{name} 1000")
     if seed < 0:
         raise JobError(f"seed = {seed}: the seed must not be negative; pass --seed 0")
-    shop = _Shop(seed, customers, -(-lines // BLOCK_ROWS))
+    shop = _Shop(seed, customers, lines)
     return write_blocks(
         Path(directory), "lines", shop.block, lines, files, overwrite, _REPEATING, report
     )
@@ -93,14 +93,18 @@ class _Shop:
 
     seed: int
     customers: int
-    blocks: int
+    lines: int
 
     def block(self, index: int) -> pa.Table:
         """Draw the lines of one block."""
         rng = stream(self.seed, 3, index)
-        customer, second = self._orders(rng, index)
-        counts = 1 + rng.poisson(LINES - 1, len(customer))
-        own = np.repeat(np.arange(len(customer)), counts)[:BLOCK_ROWS]
+        rows = (index * BLOCK_ROWS, (index + 1) * BLOCK_ROWS)  # beyond the last line: not written
+        low, high = (DAYS * _DAY * row // self.lines for row in rows)
+        counts = 1 + rng.poisson(LINES - 1, BLOCK_ROWS)
+        orders = int(np.searchsorted(np.cumsum(counts), BLOCK_ROWS)) + 1
+        customer = self._buyers(rng, orders, (low + high) / 2 / _DAY / DAYS)
+        second = np.sort(rng.integers(low, max(high, low + 1), orders))
+        own = np.repeat(np.arange(orders), counts[:orders])[:BLOCK_ROWS]
         product = (_PRODUCTS * rng.random(len(own)) ** 3).astype(np.int64)
         quantity = rng.geometric(0.35, len(own)).astype(np.int32)
         quantity[rng.random(len(own)) < _RETURNED] *= -1
@@ -122,17 +126,15 @@ class _Shop:
             "price": price,
         })  # fmt: skip
 
-    def _orders(self, rng: np.random.Generator, index: int) -> tuple[Ints, Ints]:
-        """Draw customers and times, in seconds from the start, of more orders than are needed."""
-        low, high = (DAYS * _DAY * i // self.blocks for i in (index, index + 1))
+    def _buyers(self, rng: np.random.Generator, orders: int, day: float) -> Ints:
+        """Draw the customers of orders; `day` is the share of the time that has passed."""
         customer = np.empty(0, np.int64)
-        while len(customer) < BLOCK_ROWS // LINES + 2000:
+        while len(customer) < orders:
             drawn = (self.customers * rng.random(BLOCK_ROWS) ** 1.7).astype(np.int64)
-            day = (low + high) / 2 / _DAY / DAYS
             came, stays = _hashed(drawn, self.seed, 0), 0.1 + 1.5 * _hashed(drawn, self.seed, 1)
             active = (came - 0.2 <= day) & (day < came - 0.2 + stays)
             customer = np.concatenate([customer, drawn[active]])
-        return customer, np.sort(rng.integers(low, max(high, low + 1), len(customer)))
+        return customer[:orders]
 
     def _prices(self) -> npt.NDArray[np.float64]:
         exact: npt.NDArray[np.float64] = np.exp(0.5 + 2.5 * uniform(self.seed, 4, _PRODUCTS))
