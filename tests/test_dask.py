@@ -99,7 +99,12 @@ def cluster() -> Iterator[LocalCluster]:
 
 def a_worker_of(cluster: LocalCluster) -> int:
     with Client(cluster.scheduler_address, set_as_default=False) as client:
-        client.wait_for_workers(2)
+        try:
+            client.wait_for_workers(2, timeout=30)
+        except TimeoutError:  # now and then a killed worker is not started again
+            cluster.scale(0)
+            cluster.scale(2)
+            client.wait_for_workers(2, timeout=60)
         return sorted(client.run(os.getpid).values())[0]
 
 
