@@ -92,7 +92,7 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self._fitted(X)
         return self
 
-    def fit_transform(self, X: ArrayLike, y: None = None, **params: Any) -> NDArray[np.float32]:
+    def fit_transform(self, X: ArrayLike, y: None = None) -> NDArray[np.float32]:
         """Fit to X, and return it prepared, float32 (n_samples, n_features)."""
         return self._fitted(X)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime, time
+from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,7 @@ from gpuseg.data.storage import Storage, first_line
 from gpuseg.errors import DataError, JobError
 from gpuseg.features.build import build_features, check_purchases, features_of, settle_snapshot
 from gpuseg.features.definitions import available
-from gpuseg.features.lines import Roles
+from gpuseg.features.lines import Roles, as_moment
 from gpuseg.features.source import check_columns, open_source
 from gpuseg.features.spill import as_batch, parsed_whole
 from gpuseg.runtime.executor import InProcess
@@ -78,9 +78,11 @@ def from_transactions(
         a purchase; a ValueError.
     """
     try:
-        roles = Roles(
-            customer, time, order, product, category, quantity, price, amount, _moment(snapshot)
-        )
+        moment = as_moment(snapshot)
+    except ValueError as error:
+        raise JobError(f"snapshot = {snapshot!r}: {error}") from None
+    try:
+        roles = Roles(customer, time, order, product, category, quantity, price, amount, moment)
     except ValueError as error:
         raise JobError(f"from_transactions: {error}") from None
     name = registry.choose(backend).name
@@ -138,16 +140,3 @@ def _table(lines: Any) -> pa.Table:
         f"from_transactions: lines of type {type(lines).__name__}; give a path, a URL, a pandas or "
         "Polars frame, or an Arrow table"
     )
-
-
-def _moment(snapshot: date | datetime | str | None) -> datetime | None:
-    if snapshot is None or isinstance(snapshot, datetime):
-        return snapshot
-    if isinstance(snapshot, date):
-        return datetime.combine(snapshot, time())
-    try:
-        return datetime.fromisoformat(snapshot)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"snapshot = {snapshot!r}: must be a date or a time such as 2011-09-01"
-        ) from None

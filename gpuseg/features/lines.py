@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import datetime
+from datetime import date, datetime, time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,25 @@ from gpuseg.data.pseudonyms import Key
 
 Where = Callable[[int], str]
 """Takes the number of a row in a batch; returns words for where it came from."""
+
+
+def as_moment(value: Any) -> datetime | None:
+    """Return a date, a time or the text of one as a time; None for None.
+
+    Raises
+    ------
+    ValueError
+    """
+    if value is None or isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime.combine(value, time())
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "must be a date or a time such as 2011-09-01 or 2011-09-01T12:00:00"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ that of the hashes, whatever their number.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
@@ -47,16 +48,14 @@ def spill(source: Source, unit: Unit, number: int, n_buckets: int, staging: Stag
     if first is None:
         return Spilled(found, None)
     try:
-        with staging.storage.fs.open(staging.path(name), "wb") as sink:
-            lines, own = first
-            with pa.ipc.new_file(sink, as_batch(lines).schema) as writer:
-                while True:
-                    found += own
-                    for batch in _by_bucket(as_batch(lines), lines.hashed, n_buckets):
-                        writer.write_batch(batch)
-                    if (following := next(chunks, None)) is None:
-                        break
-                    lines, own = following
+        with (
+            staging.storage.fs.open(staging.path(name), "wb") as sink,
+            pa.ipc.new_file(sink, as_batch(first[0]).schema) as writer,
+        ):
+            for lines, own in chain([first], chunks):
+                found += own
+                for batch in _by_bucket(as_batch(lines), lines.hashed, n_buckets):
+                    writer.write_batch(batch)
     except (OSError, pa.ArrowException) as error:
         raise cannot_write(staging.path(name), error) from None
     return Spilled(found, name)

@@ -1,7 +1,7 @@
 """The sections of the job file, and the rules of their keys."""
 
 from collections.abc import Callable
-from datetime import date, datetime, time
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,7 +18,7 @@ from pydantic import (
 
 from gpuseg.engine.params import DBSCANParams, KMeansParams, PrepareParams
 from gpuseg.features.definitions import available
-from gpuseg.features.lines import Roles
+from gpuseg.features.lines import Roles, as_moment
 from gpuseg.validation import nearest_known
 
 Text = Annotated[str, Field(min_length=1)]
@@ -82,17 +82,7 @@ class InputSpec(Section):
     storage_options: dict[str, Any] = {}
 
 
-def _moment(value: Any) -> datetime:
-    try:
-        moment = value if isinstance(value, date) else datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError(
-            "must be a date or a time such as 2011-09-01 or 2011-09-01T12:00:00"
-        ) from None
-    return moment if isinstance(moment, datetime) else datetime.combine(moment, time())
-
-
-Moment = Annotated[datetime, BeforeValidator(_moment)]
+Moment = Annotated[datetime, BeforeValidator(as_moment)]
 
 
 class TransactionsSpec(Section):

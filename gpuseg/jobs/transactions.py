@@ -17,6 +17,7 @@ from gpuseg.features.build import Features, build_features
 from gpuseg.features.definitions import FEATURES
 from gpuseg.features.source import Source, open_source
 from gpuseg.jobs.environment import versions
+from gpuseg.jobs.manifest import rounded
 from gpuseg.jobs.place import Place, settle
 from gpuseg.jobs.spec import FEATURES as FOLDER
 from gpuseg.jobs.spec import JobSpec, load_job
@@ -140,7 +141,7 @@ def run_features(
             "transactions": _facts(source, features),
             "features": [asdict(f) for f in FEATURES if f.name in features.columns],
             "versions": versions(),
-            "seconds": {name: round(value, 3) for name, value in progress.seconds.items()},
+            "seconds": rounded(progress.seconds),
             "parts": [
                 {"name": name, "rows": rows, "bytes": size} for name, rows, size in features.parts
             ],
