@@ -38,3 +38,28 @@ __device__ inline double log1p_exactly(double x) {
   double lost = __dsub_rn(x, __dsub_rn(u, 1.0));
   return __dadd_rn(log, __ddiv_rn(lost, u));
 }
+
+// e^y - 1, likewise; |y| beyond 700 is taken for that. See gpuseg/backends/yeo_johnson.py.
+__device__ inline double expm1_exactly(double y) {
+  const double inverse_log_2 = 1.4426950408889634, high = 6.93147180369123816490e-01,
+               low = 1.90821492927058770002e-10, round = 1.5 * 4503599627370496.0;
+  if (isnan(y)) return y;
+  if (y > 700.0) y = 700.0;
+  if (y < -700.0) y = -700.0;
+  double k = __dsub_rn(__dadd_rn(__dmul_rn(y, inverse_log_2), round), round);
+  double r = __dsub_rn(__dsub_rn(y, __dmul_rn(k, high)), __dmul_rn(k, low));
+  double factorial = 87178291200.0, series = __ddiv_rn(1.0, factorial);
+  for (int n = 14; n > 1; --n) {
+    factorial = __ddiv_rn(factorial, (double)n);
+    series = __dadd_rn(__dmul_rn(series, r), __ddiv_rn(1.0, factorial));
+  }
+  double power = __longlong_as_double((long long)(k + 1023.0) << 52);
+  return __dadd_rn(__dmul_rn(power, __dmul_rn(series, r)), __dsub_rn(power, 1.0));
+}
+
+// The Yeo-Johnson transform of a value of which log = log(1 + |x|), see the same file.
+__device__ inline double yeo_johnson_exactly(double log, bool negative, double power) {
+  double t = negative ? __dsub_rn(2.0, power) : power;
+  double grown = t == 0.0 ? log : __ddiv_rn(expm1_exactly(__dmul_rn(t, log)), t);
+  return negative ? -grown : grown;
+}

@@ -24,7 +24,18 @@ BUDGET = {
     "assign": (128, 0),
     **dict.fromkeys(("count", "link_inside", "link", "claim", "nearest"), (128, 0)),
     **dict.fromkeys(
-        ("distances", "summarize", "prepare", "normalize", "digest", "histogram", "narrow"),
+        (
+            "distances",
+            "summarize",
+            "prepare",
+            "normalize",
+            "project",
+            "gram",
+            "powers",
+            "digest",
+            "histogram",
+            "narrow",
+        ),
         (64, 0),
     ),
 }

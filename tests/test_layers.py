@@ -32,7 +32,17 @@ FLOORS = {
 """Each floor, and the floors it may import besides itself."""
 
 KERNELS = (
-    *("accumulate", "columns", "exact", "lloyd", "moments", "nearest", "score"),
+    *(
+        "accumulate",
+        "columns",
+        "curves",
+        "exact",
+        "prepare",
+        "lloyd",
+        "moments",
+        "nearest",
+        "score",
+    ),
     *("simd", "transpose", "wide"),
     *("bits", "claims", "cores", "forest", "links", "nearest_rows", "neighbors", "space", "tiles"),
     *("customers", "grid", "grid_counts", "grid_links", "within"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers, Memory, Preparation, SumGrid
+from gpuseg.backends.preparation import YEO_JOHNSON, Projection
 from gpuseg.engine.exact import finer_magic, grid_magic
 
 Array = npt.NDArray[Any]
@@ -132,6 +133,34 @@ def _try_columns(backend: Backend, spec: Backend, x: Array, weight: Array | None
     prepared = backend.fetch(there)
     assert (np.isnan(prepared) == np.isnan(holed)).all(), "prepared NaN"
     _same("prepared values", np.nan_to_num(prepared), np.nan_to_num(holed))
+    _try_preparing_further(backend, spec, x)
+
+
+def _try_preparing_further(backend: Backend, spec: Backend, x: Array) -> None:
+    """Powers, their sums, products of columns, and a projection."""
+    n, d = x.shape
+    rng = np.random.default_rng(n * d)
+    powers, origin = rng.uniform(-2, 4, 3), rng.normal(size=3)
+    there = backend.move(x)
+    coarse = [grid_magic(n, 2.0**b) for b in range(40, 47)]
+    grids = np.array([coarse, [finer_magic(n, magic) for magic in coarse]])
+    _same(
+        "sums of powers",
+        backend.power_sums(there, d - 1, powers, origin, grids),
+        spec.power_sums(x, d - 1, powers, origin, grids),
+    )
+    mean = rng.normal(size=d)
+    magic = grid_magic(n, 1e6)
+    pairs = np.ones((2, d, d)) * np.array([magic, finer_magic(n, magic)])[:, None, None]
+    _same("products", backend.gram(there, mean, pairs), spec.gram(x, mean, pairs))
+    how = replace(
+        Preparation.identity(d),
+        transform=np.full(d, YEO_JOHNSON),
+        power=rng.uniform(-1, 3, d),
+        projection=Projection(mean, rng.normal(size=(max(d // 2, 1), d))),
+    )
+    expected = spec.prepare(x.copy(), how)
+    _same("components", backend.fetch(backend.prepare(backend.move(x.copy()), how)), expected)
 
 
 def _try_assignment(

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.mix import mix
+from gpuseg.backends.preparation import TRANSFORMS as TRANSFORMS
+from gpuseg.backends.preparation import Preparation as Preparation
 from gpuseg.backends.summary import KINDS as KINDS
 from gpuseg.backends.summary import NO_ROW as NO_ROW
 from gpuseg.backends.summary import Summary as Summary
@@ -18,58 +20,10 @@ from gpuseg.backends.sums import SumGrid as SumGrid
 LARGEST_GAP = np.float32(1e37)
 """The gap where there is no other centre; finite, so that sums with it are numbers."""
 
-TRANSFORMS = ("none", "log1p")
-"""Names of the feature transforms; a transform's code is its place in this tuple."""
-
 
 def digest_factors(n_features: int) -> NDArray[np.uint64]:
     """Return the odd numbers of `Backend.digest`, uint64 (d,)."""
     return mix(np.arange(n_features, dtype=np.uint64)) | np.uint64(1)
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """How a raw feature vector becomes the one that is clustered: fill, clip, transform, scale.
-
-    ``z = (transform(clip(fill(x))) - shift) / scale``, evaluated in float64, rounded to float32;
-    where `unit` is set, then ``z / |z|`` likewise, |z|² summed with the features in order.
-
-    Attributes
-    ----------
-    fill : float32 (d,)
-        Replaces a missing value; NaN where nothing is replaced.
-    transform : int64 (d,)
-        Codes of `TRANSFORMS`.
-    shift, scale : float64 (d,)
-    unit : bool
-        Whether rows are scaled to length one; a row of zeros has no direction and becomes NaN.
-    clip : float32 (2, d) or None
-        What is below the first row, or above the second, becomes that; None: nothing does.
-    """
-
-    fill: NDArray[np.float32]
-    transform: NDArray[np.int64]
-    shift: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    unit: bool = False
-    clip: NDArray[np.float32] | None = None
-
-    def bounds(self) -> NDArray[np.float32]:
-        """Return the bounds, float32 (2, d); infinite where nothing is clipped."""
-        if self.clip is not None:
-            return self.clip
-        ends = np.array([[-np.inf], [np.inf]], np.float32)
-        return np.repeat(ends, len(self.fill), axis=1)
-
-    @classmethod
-    def identity(cls, n_features: int) -> "Preparation":
-        """Return the preparation that changes nothing."""
-        return cls(
-            np.full(n_features, np.nan, np.float32),
-            np.zeros(n_features, np.int64),
-            np.zeros(n_features),
-            np.ones(n_features),
-        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +99,10 @@ class Backend(Protocol):
     def summarize(
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
     ) -> Summary:
-        """Summarise the columns after their transforms; rows are numbered from `first_row`."""
+        """Summarise the columns after their transforms, of which there are none and log1p.
+
+        Rows are numbered from `first_row`.
+        """
         ...
 
     def digest(
@@ -159,8 +116,56 @@ class Backend(Protocol):
         """
         ...
 
-    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
-        """Apply `preparation` in place."""
+    def prepare(self, x: Any, preparation: Preparation) -> Any:
+        """Apply `preparation`, in place but where a projection changes the number of columns.
+
+        Returns
+        -------
+        float32 (n, p)
+            x itself without a projection.
+        """
+        ...
+
+    def gram(
+        self, x: Any, mean: NDArray[np.float64], grids: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Return Σ (x_i - mean_i)·(x_j - mean_j) over the rows, in parts, for i <= j.
+
+        Parameters
+        ----------
+        mean : float64 (d,)
+        grids : float64 (levels, d, d)
+            Magic numbers of `sums.on_grid`; a finer level takes what the one before rounds off.
+
+        Returns
+        -------
+        float64 (levels, d, d)
+            Zeros below the diagonal.
+        """
+        ...
+
+    def power_sums(
+        self,
+        x: Any,
+        feature: int,
+        powers: NDArray[np.float64],
+        origin: NDArray[np.float64],
+        grids: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """Return Σ t, Σ t² and Σ ±log(1 + |x|), the sign that of x, of one feature.
+
+        t is the Yeo-Johnson transform of x with each λ of `powers`, minus its `origin`.
+
+        Parameters
+        ----------
+        powers, origin : float64 (m,)
+        grids : float64 (levels, 2·m + 1)
+            As in `gram`: first for the m values of t, then for those of t², last the logarithm.
+
+        Returns
+        -------
+        float64 (levels, 2·m + 1)
+        """
         ...
 
     def key_histogram(

@@ -22,7 +22,9 @@ from gpuseg.backends.base import (
 from gpuseg.backends.log1p import log1p
 from gpuseg.backends.mix import mix
 from gpuseg.backends.moments import HALF_BITS, Moments
+from gpuseg.backends.preparation import LOG1P, YEO_JOHNSON, Projection
 from gpuseg.backends.sums import on_grid
+from gpuseg.backends.yeo_johnson import yeo_johnson
 
 _ROWS_AT_A_TIME = 8192
 
@@ -40,12 +42,12 @@ class NumpyBackend:
         for f, code in enumerate(transform.tolist()):
             column = x[:, f]
             missing, infinite = np.isnan(column), np.isinf(column)
-            outside = (column <= -1) & ~infinite if code else np.zeros_like(missing)
+            outside = (column <= -1) & ~infinite if code == LOG1P else np.zeros_like(missing)
             for kind, found in enumerate((missing, infinite, outside)):
                 rows = np.flatnonzero(found)
                 summary.counts[kind, f] = rows.size
                 summary.firsts[kind, f] = first_row + rows[0] if rows.size else NO_ROW
-            values = _transformed(column[~(missing | infinite | outside)], code)
+            values = _transformed(column[~(missing | infinite | outside)], code, 1.0)
             if values.size:
                 summary.minimum[f] = values.min() + np.float32(0)
                 summary.maximum[f] = values.max() + np.float32(0)
@@ -63,18 +65,47 @@ class NumpyBackend:
                 rows = mix(rows ^ weight.view(np.uint64))
             return int(mix(rows ^ place).sum(dtype=np.uint64))
 
-    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
-        low, high = preparation.bounds()
+    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> NDArray[np.float32]:
+        (low, high), powers = preparation.bounds(), preparation.powers()
         for f, code in enumerate(preparation.transform.tolist()):
             column = np.where(np.isnan(x[:, f]), preparation.fill[f], x[:, f])
             column = np.where(column < low[f], low[f], column)
             column = np.where(column > high[f], high[f], column)
-            values = _transformed(column, code).astype(np.float64)
+            values = _transformed(column, code, powers[f]).astype(np.float64)
             x[:, f] = (values - preparation.shift[f]) / preparation.scale[f]
+        if preparation.projection is not None:
+            x = _projected(x, preparation.projection)
         if preparation.unit:
             squares = self.squared_distances(x, np.zeros((1, x.shape[1])))
             with np.errstate(invalid="ignore"):
                 x[:] = x / np.sqrt(squares)
+        return x
+
+    def gram(
+        self, x: Any, mean: NDArray[np.float64], grids: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        sums = np.zeros(grids.shape)
+        offset = x - mean
+        for i in range(x.shape[1]):
+            products = offset[:, i, None] * offset[:, i:]
+            sums[:, i, i:] = SumGrid.split(products, grids[:, i, i:]).sum(axis=1)
+        return sums
+
+    def power_sums(
+        self,
+        x: Any,
+        feature: int,
+        powers: NDArray[np.float64],
+        origin: NDArray[np.float64],
+        grids: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        column = x[:, feature].astype(np.float64)
+        rows = [yeo_johnson(column, power) for power in powers.tolist()]
+        values = np.array(rows).reshape(len(powers), -1) - origin[:, None]
+        logs = np.where(column < 0, -1.0, 1.0) * log1p(np.abs(column))
+        terms = np.concatenate([values, values * values, logs[None]])
+        sums: NDArray[np.float64] = SumGrid.split(terms, grids[:, :, None]).sum(axis=2)
+        return sums
 
     def key_histogram(
         self, x: NDArray[np.float32], feature: int, prefixes: Sequence[int] | None
@@ -191,8 +222,20 @@ class NumpyBackend:
         return total
 
 
-def _transformed(values: NDArray[np.float32], code: int) -> NDArray[np.float32]:
-    return log1p(values.astype(np.float64)).astype(np.float32) if code else values
+def _transformed(values: NDArray[np.float32], code: int, power: float) -> NDArray[np.float32]:
+    if code == LOG1P:
+        return log1p(values.astype(np.float64)).astype(np.float32)
+    if code == YEO_JOHNSON:
+        with np.errstate(over="ignore"):
+            return yeo_johnson(values.astype(np.float64), power).astype(np.float32)
+    return values
+
+
+def _projected(x: NDArray[np.float32], projection: Projection) -> NDArray[np.float32]:
+    total = np.zeros((len(x), len(projection.components)))
+    for f, mean in enumerate(projection.mean.tolist()):
+        total += (x[:, f].astype(np.float64) - mean)[:, None] * projection.components[:, f]
+    return total.astype(np.float32)
 
 
 def _add_moments(moments: Moments, f: int, values: NDArray[np.float32]) -> None:

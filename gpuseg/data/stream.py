@@ -18,7 +18,7 @@ from gpuseg.runtime.executor import BLOCK_ROWS, Env, ahead
 
 R = TypeVar("R")
 
-Change = Callable[[NDArray[np.float32]], None]
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def open_stream(plan: ShardPlan, env: Env) -> "StreamedShard":
@@ -73,6 +73,7 @@ class StreamedShard(Shard):
     def prepare(self, env: Env, change: Change) -> None:
         """Change the rows of every later pass."""
         self._changes.append(change)
+        self.x = change(self.x)
 
     def drop_missing(self, env: Env) -> None:
         """Leave out the rows without a missing feature from now on."""
@@ -89,7 +90,7 @@ class StreamedShard(Shard):
             if kept is not None:
                 x, weight = x[kept], None if weight is None else weight[kept]
             for change in self._changes:
-                change(x)
+                x = change(x)
             yield Block(x, weight, slice(start, start + len(x)))
             start += len(x)
 
@@ -99,7 +100,7 @@ class StreamedShard(Shard):
         """Yield features, weights and which rows are kept, up to `BLOCK_ROWS` rows at a time."""
         for start, batches in _filling(self._plan.batches(group)):
             rows = sum(batch.columns.num_rows for batch in batches)
-            x = np.empty((rows, self.n_features), np.float32)
+            x = np.empty((rows, len(self._plan.features)), np.float32)
             weight = np.empty(rows) if self.weighted else None
             for batch in batches:
                 own = slice(batch.start - start, batch.start - start + batch.columns.num_rows)

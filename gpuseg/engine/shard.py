@@ -114,10 +114,19 @@ class Shard:
         starts = range(0, max(self.n_rows, 1), step)
         return env.map(on, [slice(i, min(i + step, self.n_rows)) for i in starts])
 
-    def prepare(self, env: Env, change: Callable[[NDArray[np.float32]], None]) -> None:
-        """Change all rows in place, block by block."""
-        for _ in self.map_blocks(env, lambda block: change(block.x)):
-            pass
+    def prepare(self, env: Env, change: Callable[[Any], Any]) -> None:
+        """Change all rows, block by block: in place, or into rows of another width."""
+        changed: Any = None
+        for block, x in self.map_blocks(env, lambda block: (block, change(block.x))):
+            if x is block.x:
+                continue
+            if len(x) == self.n_rows:
+                changed = x
+                continue
+            if changed is None:
+                changed = np.empty((self.n_rows, x.shape[1]), np.float32)
+            changed[block.rows] = x
+        self.x = self.x if changed is None else changed
 
     def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Put rows and weights where `convert` takes them."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
-from gpuseg.backends.cuda import columns
+from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.launcher import Launcher, Table
-from gpuseg.backends.cuda.plan import GROUP, plan_assign, plan_lloyd, plan_simple
+from gpuseg.backends.cuda.plan import GROUP, STEPS, plan_assign, plan_lloyd, plan_simple
 from gpuseg.backends.cuda.stack import Stack
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.numba_.backend import NumbaBackend
@@ -24,9 +24,6 @@ from gpuseg.backends.packed import PackedCenters
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-_STEPS = 1.5 * 2.0**52
-"""A magic number is so many steps of its grid."""
 
 _SHARE = 0.9
 """Of the free memory of a device that rows may take."""
@@ -78,11 +75,31 @@ class CudaBackend(NumbaBackend):
         return columns.digest(self._launcher, x, self._there(weight), first_row)
 
     @_in_lane
-    def prepare(self, x: Any, preparation: Preparation) -> None:
+    def prepare(self, x: Any, preparation: Preparation) -> Any:
         if isinstance(x, np.ndarray):
-            super().prepare(x, preparation)
-        else:
-            columns.prepare(self._launcher, x, preparation)
+            return super().prepare(x, preparation)
+        return prepare.prepare(self._launcher, x, preparation)
+
+    @_in_lane
+    def gram(
+        self, x: Any, mean: NDArray[np.float64], grids: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        if isinstance(x, np.ndarray):
+            return super().gram(x, mean, grids)
+        return prepare.gram(self._launcher, x, mean, grids)
+
+    @_in_lane
+    def power_sums(
+        self,
+        x: Any,
+        feature: int,
+        powers: NDArray[np.float64],
+        origin: NDArray[np.float64],
+        grids: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        if isinstance(x, np.ndarray):
+            return super().power_sums(x, feature, powers, origin, grids)
+        return prepare.power_sums(self._launcher, x, feature, powers, origin, grids)
 
     @_in_lane
     def key_histogram(
@@ -144,7 +161,7 @@ class CudaBackend(NumbaBackend):
         steps, looked_at = np.zeros((2, sum(ks), d + 1), np.int64), 0
         if n:
             steps, looked_at = self._pass(x, weight, stack, [own for _, own in runs], grid)
-        sums = steps * (grid.columns / _STEPS)[:, None, :]
+        sums = steps * (grid.columns / STEPS)[:, None, :]
         share = (time.perf_counter() - started) / sum(ks)
         parts = np.split(sums, stack.first_center[1:-1], axis=1)
         return [
@@ -216,7 +233,7 @@ class CudaBackend(NumbaBackend):
             plan.shared_bytes,
         )  # fmt: skip
         counts = launcher.to_host(found).view(np.int64)
-        parts = counts[: len(grids)] * (np.array(grids) / _STEPS)
+        parts = counts[: len(grids)] * (np.array(grids) / STEPS)
         if here:
             labels, squares = launcher.to_host(labels), launcher.to_host(squares)
         return labels, squares, Assigned(parts, counts[len(grids) :].copy())

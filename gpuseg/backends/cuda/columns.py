@@ -1,4 +1,4 @@
-"""Columns of rows that lie on the device: statistics, preparation, digest, counts of sort keys."""
+"""Columns of rows that lie on the device: statistics, digest, counts of sort keys."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import KINDS, NO_ROW, Preparation, Summary, digest_factors
+from gpuseg.backends.base import KINDS, NO_ROW, Summary, digest_factors
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.plan import SIMPLE_THREADS, plan_simple
 from gpuseg.backends.cuda.upload import upload
@@ -55,22 +55,6 @@ def digest(launcher: Launcher, x: Any, weight: Any, first_row: int) -> int:
         kernel, blocks, [x, weight, np.int64(n), np.int32(d), factors, np.int64(first_row), total]
     )
     return int(launcher.to_host(total)[0])
-
-
-def prepare(launcher: Launcher, x: Any, preparation: Preparation) -> None:
-    """See `Backend.prepare`."""
-    n, d = x.shape
-    p = preparation
-    values: dict[str, NDArray[Any]] = {
-        "fill": p.fill, "bounds": p.bounds(), "transform": p.transform, "shift": p.shift,
-        "scale": p.scale,
-    }  # fmt: skip
-    small = upload(launcher, values)
-    kernel, blocks = plan_simple("prepare", n * d, launcher.limits)
-    launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d), *small.values()])
-    if p.unit:
-        kernel, blocks = plan_simple("normalize", n, launcher.limits)
-        launcher.launch(kernel, blocks, [x, np.int64(n), np.int32(d)])
 
 
 def key_histogram(

@@ -13,10 +13,16 @@ from gpuseg.errors import ResourceError
 
 THREADS = 128
 
+STEPS = 1.5 * 2.0**52
+"""A magic number is so many steps of its grid."""
+
 SIMPLE_THREADS = 256
 """Of a block of a kernel without shared memory."""
 
-_SIMPLE = ("distances", "summarize", "prepare", "normalize", "digest", "histogram", "narrow")
+_SIMPLE = (
+    *("distances", "summarize", "digest", "histogram", "narrow"),
+    *("prepare", "normalize", "project", "gram", "powers"),
+)
 _SIMPLE_BLOCKS = 16
 """Of those, a multiprocessor."""
 
@@ -174,7 +180,7 @@ def plan_simple(name: str, n_threads: int, limits: Limits) -> tuple[Kernel, int]
         So many would each have one thing to do; fewer are started, and do several.
     """
     enough = _SIMPLE_BLOCKS * limits.multiprocessors
-    return Kernel(name, SIMPLE_THREADS), min(-(-n_threads // SIMPLE_THREADS), enough)
+    return Kernel(name, SIMPLE_THREADS), min(max(-(-n_threads // SIMPLE_THREADS), 1), enough)
 
 
 @dataclass(frozen=True)

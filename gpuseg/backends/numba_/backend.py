@@ -1,5 +1,7 @@
 """The numba backend: checks nothing, allocates results, calls the kernels."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +14,7 @@ from gpuseg.backends.base import (
     Summary,
     digest_factors,
 )
-from gpuseg.backends.numba_ import columns, exact, lloyd, nearest
+from gpuseg.backends.numba_ import columns, exact, lloyd, nearest, prepare
 from gpuseg.backends.numba_.score import GROUP
 from gpuseg.backends.numpy_ import NumpyBackend
 from gpuseg.backends.packed import PackedCenters
@@ -45,11 +47,36 @@ class NumbaBackend(NumpyBackend):
         factors = digest_factors(x.shape[1])
         return int(columns.digest(x.view(np.uint32), weight_bits, factors, first_row))
 
-    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> None:
+    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> NDArray[np.float32]:
         p = preparation
-        columns.prepare(x, p.fill, p.bounds(), p.transform, p.shift, p.scale)
+        prepare.prepare(x, p.fill, p.bounds(), p.transform, p.powers(), p.shift, p.scale)
+        if p.projection is not None:
+            projected = np.empty((len(x), p.n_columns), np.float32)
+            by_feature = np.ascontiguousarray(p.projection.components.T)
+            prepare.project(x, p.projection.mean, by_feature, projected)
+            x = projected
         if p.unit:
             exact.normalize(x)
+        return x
+
+    def gram(
+        self, x: Any, mean: NDArray[np.float64], grids: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        sums = np.zeros(grids.shape)
+        prepare.gram(x, mean, grids[0], grids[1], sums)
+        return sums
+
+    def power_sums(
+        self,
+        x: Any,
+        feature: int,
+        powers: NDArray[np.float64],
+        origin: NDArray[np.float64],
+        grids: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        sums = np.zeros(grids.shape)
+        prepare.power_sums(x, feature, powers, origin, grids, sums)
+        return sums
 
     def pack(self, centers: Centers) -> PackedCenters:
         return PackedCenters(centers, GROUP)

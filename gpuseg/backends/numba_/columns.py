@@ -1,4 +1,4 @@
-"""Kernels that go through the columns once: digest, summary, and the preparation in place."""
+"""Kernels that go through the columns once: digest and summary."""
 
 import math
 from typing import NamedTuple
@@ -8,8 +8,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import NO_ROW
-from gpuseg.backends.log1p import LOG_2, SERIES, SQRT_HALF
 from gpuseg.backends.mix import GOLDEN, MIX_1, MIX_2
+from gpuseg.backends.numba_.curves import log1p
 from gpuseg.backends.numba_.moments import (
     TILE,
     Lanes,
@@ -19,25 +19,6 @@ from gpuseg.backends.numba_.moments import (
     find_bounds,
 )  # fmt: skip
 from gpuseg.backends.numba_.simd import LANES, load, store
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def log1p(x: float) -> float:
-    """Return log(1 + x), operation for operation as `backends.log1p.log1p`."""
-    if not x > -1.0:
-        return np.nan
-    u = 1.0 + x
-    mantissa, exponent = math.frexp(u)
-    power = np.float64(exponent)
-    if mantissa < SQRT_HALF:
-        mantissa = 2.0 * mantissa
-        power = power - 1.0
-    s = (mantissa - 1.0) / (mantissa + 1.0)
-    square = s * s
-    series = SERIES[0]
-    for i in range(1, len(SERIES)):
-        series = series * square + SERIES[i]
-    return (power * LOG_2 + 2.0 * s * series) + (x - (u - 1.0)) / u
 
 
 class Summed(NamedTuple):
@@ -195,26 +176,6 @@ def summarize(
         for i in range(left):
             last[i] = flat[whole + i]
         _add_rows(last, left, width, first_row + whole // d, transform, summed)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def prepare(
-    x: NDArray[np.float32],
-    fill: NDArray[np.float32],
-    bounds: NDArray[np.float32],
-    transform: NDArray[np.int64],
-    shift: NDArray[np.float64],
-    scale: NDArray[np.float64],
-) -> None:
-    """Replace x by (transform(clip(fill(x))) - shift) / scale, in float64, rounded to float32."""
-    for row in range(x.shape[0]):
-        for f in range(x.shape[1]):
-            v = fill[f] if np.isnan(x[row, f]) else x[row, f]
-            v = bounds[0, f] if v < bounds[0, f] else v
-            v = bounds[1, f] if v > bounds[1, f] else v
-            if transform[f] != 0:
-                v = np.float32(log1p(np.float64(v)))
-            x[row, f] = (np.float64(v) - shift[f]) / scale[f]
 
 
 @njit(nogil=True, cache=True)

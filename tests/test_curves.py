@@ -1,0 +1,140 @@
+"""What the preparation is made of beyond scaling: Yeo-Johnson, its likelihood, and projection.
+
+One body for all backends, against scipy, exact rationals, or the formula of the protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from scipy import stats
+
+from gpuseg.backends.base import Backend, Preparation, SumGrid
+from gpuseg.backends.preparation import Projection
+from gpuseg.backends.yeo_johnson import LARGEST, expm1, undone, yeo_johnson
+from gpuseg.engine.exact import finer_magic, grid_magic
+
+Array = npt.NDArray[Any]
+
+POWERS = (-3.0, -1e-3, 0.0, 1e-9, 0.5, 1.0, 1.7, 2.0, 2.0 + 1e-12, 5.0)
+SIZES = ((1, 1), (31, 3), (33, 2), (255, 1), (257, 17))
+
+
+def values(n: int) -> Array:
+    """Of either sign and of every size from tiny to beyond float32's whole numbers."""
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=n) * 10.0 ** rng.uniform(-12, 8, n)
+    x[: min(n, 3)] = [0.0, -0.0, -1.0][: min(n, 3)]
+    return x.astype(np.float32)
+
+
+def two_grids(rows: int, largest: Array) -> Array:
+    coarse = np.vectorize(lambda bound: grid_magic(rows, bound))(largest)
+    return np.array([coarse, np.vectorize(lambda magic: finer_magic(rows, magic))(coarse)])
+
+
+def test_expm1_is_that_of_the_library_to_a_few_units() -> None:
+    y = np.concatenate([values(5000).astype(np.float64), np.linspace(-50, 50, 4001), [0.0]])
+    y = y[np.abs(y) < LARGEST]
+    np.testing.assert_allclose(expm1(y), np.expm1(y), rtol=8e-16)
+    assert np.isnan(expm1(np.array([np.nan]))[0])
+    assert expm1(np.array([1e9, -1e9])).tolist() == [expm1(np.array([700.0]))[0], -1.0]
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_yeo_johnson_is_scipys_and_can_be_undone(power: float) -> None:
+    x = values(4000).astype(np.float64)
+    x = x[np.abs(x) < 1e6]
+    found = yeo_johnson(x, power)
+    kept = np.isfinite(found)
+    np.testing.assert_allclose(found[kept], stats.yeojohnson(x, power)[kept], rtol=2e-9)
+    assert (np.diff(found[np.argsort(x)]) >= 0).all()
+    near = np.abs(x) < 20
+    np.testing.assert_allclose(undone(found, power)[near], x[near], rtol=1e-6, atol=1e-15)
+
+
+@pytest.mark.parametrize(("n", "d"), SIZES)
+def test_prepare_applies_the_powers(backend: Backend, n: int, d: int) -> None:
+    x = np.stack([np.roll(values(n), f) for f in range(d)], axis=1)
+    power = np.resize(POWERS, d)
+    transform = np.arange(d) % 3  # none, log1p, Yeo-Johnson
+    x[:, transform == 1] = np.abs(x[:, transform == 1])
+    x[n // 2] = np.nan
+    expected = x.copy()
+    with np.errstate(over="ignore"):
+        for f in np.flatnonzero(transform == 2):
+            expected[:, f] = yeo_johnson(x[:, f].astype(np.float64), power[f])
+        for f in np.flatnonzero(transform == 1):
+            ones = yeo_johnson(x[:, f].astype(np.float64), 0.0)  # log1p above 0
+            expected[:, f] = ones
+        there = backend.move(x.copy())
+        how = replace(Preparation.identity(d), transform=transform, power=power)
+        assert backend.prepare(there, how) is there
+    np.testing.assert_array_equal(backend.fetch(there), expected)
+
+
+@pytest.mark.parametrize(("n", "d"), SIZES)
+def test_gram_is_exact_up_to_its_grids(backend: Backend, n: int, d: int) -> None:
+    rng = np.random.default_rng(n)
+    x = (rng.normal(size=(n, d)) * 10.0 ** np.arange(d) + 1e3).astype(np.float32)
+    mean = x.astype(np.float64).mean(axis=0)
+    reach = np.abs(x - mean).max(axis=0)
+    grids = two_grids(n, np.outer(reach, reach))
+    there = backend.move(x)
+    found = backend.gram(there, mean, grids)
+    parts = backend.gram(there[: n // 2], mean, grids) + backend.gram(there[n // 2 :], mean, grids)
+    np.testing.assert_array_equal(found, parts)
+    assert not np.tril(found, -1).any()
+    offset = x - mean
+    for i in range(d):
+        for j in range(i, d):
+            terms = SumGrid.split(offset[:, i] * offset[:, j], grids[:, i, j])
+            assert found[:, i, j].tolist() == terms.sum(axis=1).tolist()
+            exact = sum(Fraction(a * b) for a, b in zip(offset[:, i], offset[:, j], strict=True))
+            bound = 2.0**-50 * n * reach[i] * reach[j]
+            assert abs(found[0, i, j] + found[1, i, j] - float(exact)) <= bound
+
+
+@pytest.mark.parametrize(("n", "d"), SIZES)
+def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> None:
+    x = np.stack([np.clip(np.roll(values(n), f), -1e3, 1e3) for f in range(d)], axis=1)
+    powers, feature = np.array(POWERS[:-1]), d - 1
+    column = x[:, feature].astype(np.float64)
+    t = np.array([yeo_johnson(column, power) for power in powers])
+    origin = t.mean(axis=1)
+    logs = np.sign(column) * np.log1p(np.abs(column))
+    largest = np.abs(t - origin[:, None]).max(axis=1) + 1
+    grids = two_grids(n, np.concatenate([largest, largest**2, [np.abs(logs).max() + 1]]))
+    there = backend.move(x)
+    found = backend.power_sums(there, feature, powers, origin, grids)
+    halves = [backend.power_sums(part, feature, powers, origin, grids)
+              for part in (there[: n // 3], there[n // 3 :])]  # fmt: skip
+    np.testing.assert_array_equal(found, halves[0] + halves[1])
+    off = t - origin[:, None]
+    for level, terms in enumerate(
+        SumGrid.split(np.concatenate([off, off * off]), grids[:, :-1, None])
+    ):
+        np.testing.assert_array_equal(found[level, :-1], terms.sum(axis=1))
+    assert found[:, -1].sum() == pytest.approx(logs.sum(), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("p", [1, 3, 8])
+def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
+    rng = np.random.default_rng(p)
+    for n in (1, 33, 257):
+        x = (rng.normal(size=(n, 8)) * 100 + 7).astype(np.float32)
+        mean, components = rng.normal(size=8), rng.normal(size=(p, 8))
+        total = np.zeros((n, p))
+        for f in range(8):
+            total += (x[:, f] - mean[f])[:, None] * components[:, f]
+        how = replace(Preparation.identity(8), projection=Projection(mean, components))
+        found = backend.fetch(backend.prepare(backend.move(x.copy()), how))
+        np.testing.assert_array_equal(found, total.astype(np.float32))
+        unit = backend.prepare(backend.move(x.copy()), replace(how, unit=True))
+        lengths = np.linalg.norm(backend.fetch(unit).astype(np.float64), axis=1)
+        np.testing.assert_allclose(lengths, 1, rtol=1e-6)
