@@ -15,13 +15,8 @@ from gpuseg.backends.base import Preparation
 from gpuseg.data.core_rows import read_core_rows
 from gpuseg.engine.core_rows import CoreRows
 from gpuseg.engine.params import DBSCANParams
-from gpuseg.model import (
-    FORMAT,
-    preparation_tensors,
-    prepared_rows,
-    read_preparation,
-    transform_names,
-)
+from gpuseg.model import FORMAT
+from gpuseg.replay import Replay
 from gpuseg.runtime.executor import InProcess
 
 
@@ -31,10 +26,8 @@ class DBSCANModel:
 
     Attributes
     ----------
-    features : tuple of str
-        In the order of the columns.
-    preparation : Preparation
-        From raw features to scaled ones.
+    replay : Replay
+        From raw rows to those that are clustered.
     params : DBSCANParams
     core_files : tuple of str
         Where the core rows are, beside the model.
@@ -43,12 +36,21 @@ class DBSCANModel:
         Returns what is in a file of the model.
     """
 
-    features: tuple[str, ...]
-    preparation: Preparation
+    replay: Replay
     params: DBSCANParams
     core_files: tuple[str, ...]
     n_clusters: int
     read: Callable[[str], bytes]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that are clustered by."""
+        return self.replay.features
+
+    @property
+    def preparation(self) -> Preparation:
+        """From raw features to scaled ones."""
+        return self.replay.preparation
 
     @cached_property
     def core_rows(self) -> CoreRows:
@@ -62,7 +64,7 @@ class DBSCANModel:
         ----------
         X : array-like (n, d) or data frame
             In the units of the input. Columns of a data frame are taken by their names; those
-            of an array must be in the order of `features`.
+            of an array must be in the order of `replay.columns`.
 
         Raises
         ------
@@ -70,26 +72,22 @@ class DBSCANModel:
             As `Model.predict`.
         """
         backend = registry.choose("auto").name
-        x = prepared_rows(X, self.features, self.preparation, backend)
+        x = self.replay.rows(X, backend)
         return self.core_rows.assign(x, backend, InProcess().env)[0]
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name, but those of the core rows."""
-        p = self.preparation
         description = {
             "format": FORMAT,
             "algorithm": "dbscan",
-            "features": list(self.features),
-            "transform": transform_names(p),
+            **self.replay.described(),
             **self.params.model_dump(),
             "n_clusters": self.n_clusters,
             "core_files": list(self.core_files),
             "labels": "that of the nearest core row within eps in scaled units, -1 without one",
         }
         text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        tensors = preparation_tensors(p)
-        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
+        return {"model.json": text.encode(), "model.safetensors": save(self.replay.tensors())}
 
     @classmethod
     def from_files(
@@ -99,8 +97,7 @@ class DBSCANModel:
         t = load(read("model.safetensors"))
         params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
         return cls(
-            tuple(description["features"]),
-            read_preparation(t, description["transform"]),
+            Replay.read(description, t),
             params,
             tuple(description["core_files"]),
             description["n_clusters"],

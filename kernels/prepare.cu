@@ -7,7 +7,8 @@
 //   power      [d] f64: λ of the latter                                IN
 //   shift, scale [d] f64                                               IN
 //
-// z = (transform(clip(fill(x))) - shift) / scale in float64, rounded to float32. 8·d bytes a row.
+// z = (transform(clip(fill(x))) - shift) / scale in float64, rounded to float32; a logarithm is
+// rounded by itself, too. 8·d bytes a row.
 #include "numbers.cuh"
 
 extern "C" __global__ void __launch_bounds__(THREADS)
@@ -21,11 +22,11 @@ prepare(float* x, long long n, int d, const float* __restrict__ fill,
     float value = isnan(x[i]) ? fill[f] : x[i];
     if (value < bounds[f]) value = bounds[f];
     if (value > bounds[d + f]) value = bounds[d + f];
-    if (transform[f] == 1) value = __double2float_rn(log1p_exactly(value));
+    double curved = value;
+    if (transform[f] == 1) curved = __double2float_rn(log1p_exactly(value));
     if (transform[f] == 2) {
-      double log = log1p_exactly(fabs((double)value));
-      value = __double2float_rn(yeo_johnson_exactly(log, value < 0.0f, power[f]));
+      curved = yeo_johnson_exactly(log1p_exactly(fabs(curved)), value < 0.0f, power[f]);
     }
-    x[i] = __double2float_rn(__ddiv_rn(__dsub_rn(value, shift[f]), scale[f]));
+    x[i] = __double2float_rn(__ddiv_rn(__dsub_rn(curved, shift[f]), scale[f]));
   }
 }

@@ -164,7 +164,7 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
     ]),
     ("log1p", 3, column("spend", some([5, 9], -5.0), prepare={"transform": {"spend": "log1p"}}), [
         "feature 'spend': 2 values are at or below -1", "row 5 of in-000.parquet", "'log1p'",
-        "to 'none'",
+        "to 'yeo-johnson' or 'none'",
     ]),
     ("few rows", 3, rows(customers(202).slice(200)), ["n_clusters = 3", "only 2 rows", "<= 2"]),
     ("few rows, sweep", 3, keys("segment", n_clusters=[2, 3, 601]), [

@@ -65,15 +65,18 @@ def test_prepare_applies_the_powers(backend: Backend, n: int, d: int) -> None:
     transform = np.arange(d) % 3  # none, log1p, Yeo-Johnson
     x[:, transform == 1] = np.abs(x[:, transform == 1])
     x[n // 2] = np.nan
-    expected = x.copy()
+    shift, scale = np.arange(d) / 8, np.exp2(-np.arange(d))
+    expected = x.astype(np.float64)
     with np.errstate(over="ignore"):
         for f in np.flatnonzero(transform == 2):
             expected[:, f] = yeo_johnson(x[:, f].astype(np.float64), power[f])
         for f in np.flatnonzero(transform == 1):
             ones = yeo_johnson(x[:, f].astype(np.float64), 0.0)  # log1p above 0
-            expected[:, f] = ones
+            expected[:, f] = ones.astype(np.float32)
+        expected = ((expected - shift) / scale).astype(np.float32)
         there = backend.move(x.copy())
-        how = replace(Preparation.identity(d), transform=transform, power=power)
+        fill = np.full(d, np.nan, np.float32)
+        how = Preparation(fill, transform, shift, scale, power=power)
         assert backend.prepare(there, how) is there
     np.testing.assert_array_equal(backend.fetch(there), expected)
 

@@ -64,10 +64,10 @@ def test_prediction_leaves_the_rows_alone(model: Model, raw: Array) -> None:
     ("rows", "words"),
     [
         ([[1.0, 2.0]], "X has 2 columns: must have 3, in this order: recency, orders, spend"),
-        ([[1.0, 2.0, float("nan")], [0.0] * 3], "X has 1 rows with missing, infinite or"),
+        ([[1.0, 2.0, float("nan")], [0.0] * 3], "X has 1 rows with values that are missing"),
         ([[0.0] * 3, [1.0, float("inf"), 2.0]], "first row 1"),
         pytest.param(
-            [[1e300, 0.0, 0.0]], "X has 1 rows with missing, infinite or",
+            [[1e300, 0.0, 0.0]], "X has 1 rows with values that are missing, infinite",
         ),
     ],
 )  # fmt: skip
@@ -85,7 +85,7 @@ def test_no_model_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("model.json", '{"format": 99}', "format 99: this version of gpuseg reads format 1"),
+        ("model.json", '{"format": 99}', "format 99: this version of gpuseg reads format 2"),
         pytest.param(
             "model.json", "{", "model.json",
         ),

@@ -12,7 +12,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
 
+from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
+from gpuseg.engine import passes
 from gpuseg.engine import shard as shard_module
 from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation
 from gpuseg.errors import DataError
@@ -171,3 +173,29 @@ def test_refuses_with_feature_count_place_and_rule(
     recipe = Recipe(("a",), missing, (transform,), scale)
     with pytest.raises(DataError, match=message):
         prepared(place, backend.name, np.array(values)[:, None], recipe, shards=2)
+
+
+def test_rows_on_a_device_are_prepared_alike(place: Place, cuda: Backend) -> None:
+    """Powers, components, and a feature left out that repeats another."""
+    rng = np.random.default_rng(0)
+    x = rng.lognormal(0, 1, (600, 4)).astype(np.float32)
+    x[:, 2], x[::7, 0] = x[:, 1] * 2, np.nan
+    how = ("yeo-johnson", "none", "none", "log1p")
+    for unit in (False, True):
+        recipe = Recipe(
+            ("a", "b", "c", "d"), "median", how, "standard", unit,
+            drop_correlated=0.99, pca=2,
+        )  # fmt: skip
+        results = []
+        for backend in ("numpy", "numba", "cuda"):
+            executor, placed = place(x, None, 3)
+            executor.update(passes.move, backend)
+            found = fit_preparation(executor, backend, recipe, lambda s, row: "")
+            assert found.features == ("a", "b", "d") and list(found.dropped) == ["c"]
+            z = np.concatenate([registry.get(backend).fetch(shard.x) for shard in placed])
+            assert z.shape == (600, 2)
+            projection = found.preparation.projection
+            assert projection is not None
+            components = projection.components.tobytes()
+            results.append((*bits(found, z), found.preparation.powers().tobytes(), components))
+        assert len(set(results)) == 1

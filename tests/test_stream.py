@@ -194,11 +194,12 @@ def test_changes_are_made_anew_in_every_pass(source: Path) -> None:
     (plan,) = opened(source, *FEATURES).plan_shards(1, drop_missing=False)
     streamed, resident = open_stream(plan, Env()), load_shard(plan, Env())
 
-    def double(x: Array) -> None:
-        x *= 2
+    def double(x: Array) -> Array:
+        return x * np.float32(2)
 
-    def add_one(x: Array) -> None:
+    def add_one(x: Array) -> Array:
         x += 1
+        return x
 
     streamed.prepare(Env(), double)
     streamed.prepare(Env(), add_one)

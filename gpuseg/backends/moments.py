@@ -46,6 +46,10 @@ class Moments:
             self.second_low + other.second_low,
         )
 
+    def of(self, features: NDArray[np.int64]) -> "Moments":
+        """Return the moments of some of the columns."""
+        return Moments(self.first[features], self.second_high[features], self.second_low[features])
+
     def totals(self, feature: int) -> tuple[Fraction, Fraction]:
         """Return the exact (Σx, Σx²) of one feature."""
         total, squares = Fraction(0), Fraction(0)

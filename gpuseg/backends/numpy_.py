@@ -47,7 +47,7 @@ class NumpyBackend:
                 rows = np.flatnonzero(found)
                 summary.counts[kind, f] = rows.size
                 summary.firsts[kind, f] = first_row + rows[0] if rows.size else NO_ROW
-            values = _transformed(column[~(missing | infinite | outside)], code, 1.0)
+            values = _transformed(column[~(missing | infinite | outside)], code)
             if values.size:
                 summary.minimum[f] = values.min() + np.float32(0)
                 summary.maximum[f] = values.max() + np.float32(0)
@@ -71,8 +71,11 @@ class NumpyBackend:
             column = np.where(np.isnan(x[:, f]), preparation.fill[f], x[:, f])
             column = np.where(column < low[f], low[f], column)
             column = np.where(column > high[f], high[f], column)
-            values = _transformed(column, code, powers[f]).astype(np.float64)
-            x[:, f] = (values - preparation.shift[f]) / preparation.scale[f]
+            values = _transformed(column, code).astype(np.float64)
+            if code == YEO_JOHNSON:
+                values = yeo_johnson(values, powers[f])
+            with np.errstate(over="ignore"):
+                x[:, f] = (values - preparation.shift[f]) / preparation.scale[f]
         if preparation.projection is not None:
             x = _projected(x, preparation.projection)
         if preparation.unit:
@@ -222,12 +225,9 @@ class NumpyBackend:
         return total
 
 
-def _transformed(values: NDArray[np.float32], code: int, power: float) -> NDArray[np.float32]:
+def _transformed(values: NDArray[np.float32], code: int) -> NDArray[np.float32]:
     if code == LOG1P:
         return log1p(values.astype(np.float64)).astype(np.float32)
-    if code == YEO_JOHNSON:
-        with np.errstate(over="ignore"):
-            return yeo_johnson(values.astype(np.float64), power).astype(np.float32)
     return values
 
 

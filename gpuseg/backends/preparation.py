@@ -38,7 +38,7 @@ class Preparation:
     """Fill, clip, transform and scale each feature; then project, and scale the row.
 
     ``z = (transform(clip(fill(x))) - shift) / scale``, evaluated in float64, rounded to float32
-    after the transform and at the end; then the projection, where there is one, rounded to
+    after log1p and at the end; then the projection, where there is one, rounded to
     float32; where `unit` is set, then ``z / |z|`` likewise, |z|² summed with the features in order.
 
     Attributes

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import TRANSFORMS, Preparation
+from gpuseg.backends.preparation import LOG1P, YEO_JOHNSON, Preparation
+from gpuseg.backends.yeo_johnson import undone
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,17 @@ class Scale:
     preparation: Preparation
 
     def to_input_units(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo scale and transform."""
-        return self.untransformed(scaled * self.preparation.scale + self.preparation.shift)
+        """Undo projection, scale and transform; what the projection left out is lost."""
+        p = self.preparation
+        whole = scaled if p.projection is None else p.projection.undone(scaled)
+        return self.untransformed(whole * p.scale + p.shift)
 
     def untransformed(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo the transform."""
+        """Undo the transform, float64 (n, d)."""
         p = self.preparation
-        logged = p.transform == TRANSFORMS.index("log1p")
-        return np.where(logged, np.expm1(np.where(logged, values, 0.0)), values)
+        result = np.array(values, np.float64)
+        for f in np.flatnonzero(p.transform == LOG1P):
+            result[..., f] = np.expm1(result[..., f])
+        for f in np.flatnonzero(p.transform == YEO_JOHNSON):
+            result[..., f] = undone(result[..., f], float(p.powers()[f]))
+        return result

@@ -58,6 +58,17 @@ class Summary:
             self.moments.merge(other.moments),
         )
 
+    def of(self, features: NDArray[np.int64]) -> "Summary":
+        """Return the summary of some of the columns."""
+        return Summary(
+            self.rows,
+            self.counts[:, features],
+            self.firsts[:, features],
+            self.minimum[features],
+            self.maximum[features],
+            self.moments.of(features),
+        )
+
     def valid(self) -> NDArray[np.int64]:
         """Return how many values of each feature the moments are made of, int64 (d,)."""
         valid: NDArray[np.int64] = self.rows - self.counts.sum(axis=0)

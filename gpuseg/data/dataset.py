@@ -15,6 +15,7 @@ from gpuseg.data.pseudonyms import Key
 from gpuseg.data.schema import check_columns, check_same, settle_features, typed
 from gpuseg.data.shards import PART_ROWS, Piece, ShardPlan
 from gpuseg.data.storage import Storage, reaching
+from gpuseg.encoding import Encoder
 from gpuseg.errors import DataError
 
 _FOOTERS_AT_ONCE = 16
@@ -31,6 +32,7 @@ class Dataset:
     files : tuple of DataFile
         Those with rows.
     features : tuple of str
+        The columns that features are made of.
     id, weight : str or None
     id_key : Key or None
         Of the hashes that are written in place of ids.
@@ -66,12 +68,17 @@ class Dataset:
             digest.update(repr((entry, file.schema.to_string())).encode())
         return f"sha256:{digest.hexdigest()}"
 
-    def plan_shards(self, n_shards: int, drop_missing: bool) -> list[ShardPlan]:
+    def plan_shards(
+        self, n_shards: int, drop_missing: bool, encoders: Sequence[Encoder] | None = None
+    ) -> list[ShardPlan]:
         """Cut the rows into at most `n_shards` runs of row groups with about equal rows.
 
         A part file of the output holds rows of one file and one shard, `PART_ROWS` at the most,
-        or one row group; parts are numbered in the order of the rows.
+        or one row group; parts are numbered in the order of the rows. `encoders` make features of
+        the columns; without them all are numbers.
         """
+        if encoders is None:
+            encoders = [Encoder(name) for name in self.features]
         total, done, part = self.rows, 0, 0
         pieces: list[list[Piece]] = [[] for _ in range(n_shards)]
         for file in self.files:
@@ -91,7 +98,7 @@ class Dataset:
                 current = (shard, piece)
         return [
             ShardPlan(
-                self.storage, tuple(own), self.features, self.weight, self.id, drop_missing, part,
+                self.storage, tuple(own), tuple(encoders), self.weight, self.id, drop_missing, part,
                 self.id_key,
             )
             for own in filter(None, pieces)
@@ -104,6 +111,7 @@ def open_dataset(
     id: str | None = None,
     weight: str | None = None,
     id_key: Key | None = None,
+    categories: Sequence[str] = (),
 ) -> Dataset:
     """Read the footers below `storage` and settle which columns are used.
 
@@ -114,6 +122,8 @@ def open_dataset(
         '_' or '.' are passed over, as Spark does.
     features : names, optional
         Every numeric column of the files but id and weight by default.
+    categories : names
+        Columns of categories, which are features, too.
 
     Raises
     ------
@@ -124,11 +134,11 @@ def open_dataset(
     with reaching("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         listed = list_files(storage, "input.path")
         files = typed(list(pool.map(lambda item: read_footer(storage, *item), listed)))
-    names = settle_features(files[0], features, id, weight)
+    names = settle_features(files[0], features, id, weight, categories)
     used = [*names, *(name for name in (id, weight) if name is not None)]
     for first, other in pairwise([files[0], *files]):
         check_same(storage, first, other, used if features is not None else None)
-    check_columns(storage, files, names, id, weight)
+    check_columns(storage, files, names, id, weight, categories)
     _refuse_personal(storage, files[0], names)
     with_rows = tuple(file for file in files if file.rows)
     if not with_rows:

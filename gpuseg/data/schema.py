@@ -40,15 +40,21 @@ def _is_number(text: str | None) -> bool:
 
 
 def settle_features(
-    file: DataFile, features: Sequence[str] | None, id: str | None, weight: str | None
+    file: DataFile,
+    features: Sequence[str] | None,
+    id: str | None,
+    weight: str | None,
+    categories: Sequence[str],
 ) -> tuple[str, ...]:
+    """Return the columns that features are made of: those named, and those of categories."""
     if features is not None:
-        return tuple(features)
-    names = tuple(
+        return tuple(dict.fromkeys([*features, *categories]))
+    numeric = [
         column.name
         for column in file.schema
         if is_numeric(column.type) and column.name not in (id, weight)
-    )
+    ]
+    names = tuple(dict.fromkeys([*numeric, *categories]))
     if not names:
         raise DataError(
             "no numeric column besides id and weight; name the columns in input.features"
@@ -86,15 +92,18 @@ def check_columns(
     features: Sequence[str],
     id: str | None,
     weight: str | None,
+    categories: Sequence[str] = (),
 ) -> None:
     """Refuse columns that are absent or of a type that does not serve."""
     file = files[0]
     where, known = storage.relative(file.path), [*file.schema.names, *file.constants]
-    numbers = [*(("feature", f) for f in features), *([("input.weight", weight)] if weight else [])]
+    own = [f for f in features if f not in categories]
+    numbers = [*(("feature", f) for f in own), *([("input.weight", weight)] if weight else [])]
     for key, name in [
         ("input.id", id),
         ("input.weight", weight),
-        *(("input.features", f) for f in features),
+        *(("input.features", f) for f in own),
+        *(("prepare.categorical", f) for f in categories),
     ]:
         if name is not None and name not in known:
             raise DataError(f"{key}: no column '{name}' in {where}; {nearest_known(name, known)}")

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.data.pseudonyms import Key
 from gpuseg.data.storage import Storage, first_line
+from gpuseg.encoding import Encoder, as_numbers
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Env
@@ -85,7 +85,8 @@ class ShardPlan:
     ----------
     storage : Storage
     pieces : tuple of Piece
-    features : tuple of str
+    encoders : tuple of Encoder
+        From columns to features.
     weight, id : str or None
     drop_missing : bool
         Whether rows with a missing feature are dropped.
@@ -97,7 +98,7 @@ class ShardPlan:
 
     storage: Storage
     pieces: tuple[Piece, ...]
-    features: tuple[str, ...]
+    encoders: tuple[Encoder, ...]
     weight: str | None
     id: str | None
     drop_missing: bool
@@ -108,6 +109,11 @@ class ShardPlan:
     def rows(self) -> int:
         """Rows to read."""
         return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def width(self) -> int:
+        """Features of all columns."""
+        return sum(len(encoder.names()) for encoder in self.encoders)
 
     def starts(self) -> list[int]:
         """Return the first row of each piece within the shard as read."""
@@ -126,7 +132,8 @@ class ShardPlan:
 
     def batches(self, group: Group) -> Iterator[Batch]:
         """Decode features and weights of a row group, `_BATCH_ROWS` rows at a time."""
-        wanted = [*self.features, *([self.weight] if self.weight else [])]
+        columns = dict.fromkeys(encoder.column for encoder in self.encoders)
+        wanted = [*columns, *([self.weight] if self.weight else [])]
         start = group.start
         for columns in read_batches(self, group.piece, group.number, wanted, _BATCH_ROWS):
             yield Batch(start, columns)
@@ -152,7 +159,7 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
         For a file that cannot be decoded, a value beyond float32, and a weight that is
         missing, negative or not finite.
     """
-    x = np.empty((plan.rows, len(plan.features)), np.float32)
+    x = np.empty((plan.rows, plan.width), np.float32)
     weight = None if plan.weight is None else np.empty(plan.rows)
 
     def read(group: Group) -> None:
@@ -203,25 +210,17 @@ def fill(
     plan: ShardPlan, batch: Batch, x: NDArray[np.float32], weight: NDArray[np.float64] | None
 ) -> None:
     """Write the features of a batch into x (rows, d), and its weights into weight (rows,)."""
-    for f, name in enumerate(plan.features):
-        _narrow(plan, x[:, f], name, batch.start, as_numbers(batch.columns.column(name)))
+    f = 0
+    for encoder in plan.encoders:
+        column, width = batch.columns.column(encoder.column), len(encoder.names())
+        if encoder.kind == "number":
+            _narrow(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
+        else:
+            encoder.write(column, x[:, f : f + width])
+        f += width
     if weight is not None and plan.weight is not None:
         numbers = as_numbers(batch.columns.column(plan.weight))
         weight[:] = _checked_weight(plan, batch.start, numbers)
-
-
-def as_numbers(column: pa.Array) -> NDArray[Any]:
-    """Return an Arrow column as float32 or float64, NaN for null.
-
-    Integers always go by way of float64, with nulls beside them or without, so that they are
-    rounded to float32 alike.
-    """
-    if pa.types.is_boolean(column.type):
-        column = pc.cast(column, pa.int8())
-    if not pa.types.is_floating(column.type):
-        column = pc.cast(column, pa.float64(), safe=False)
-    numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return numbers
 
 
 def _narrow(

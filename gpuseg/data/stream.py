@@ -44,7 +44,7 @@ class StreamedShard(Shard):
     """
 
     def __init__(self, plan: ShardPlan) -> None:
-        super().__init__(np.empty((0, len(plan.features)), np.float32), source=plan)
+        super().__init__(np.empty((0, plan.width), np.float32), source=plan)
         self._plan = plan
         self._groups = plan.groups()
         self._starts = [group.start for group in self._groups]
@@ -100,7 +100,7 @@ class StreamedShard(Shard):
         """Yield features, weights and which rows are kept, up to `BLOCK_ROWS` rows at a time."""
         for start, batches in _filling(self._plan.batches(group)):
             rows = sum(batch.columns.num_rows for batch in batches)
-            x = np.empty((rows, len(self._plan.features)), np.float32)
+            x = np.empty((rows, self._plan.width), np.float32)
             weight = np.empty(rows) if self.weighted else None
             for batch in batches:
                 own = slice(batch.start - start, batch.start - start + batch.columns.num_rows)

@@ -4,6 +4,7 @@ Each is called as ``function(shard, env, backend, ...)``, see `runtime.executor`
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation, Summary
+from gpuseg.engine.hashing import drawn
 from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env
 
@@ -54,6 +56,56 @@ def prepare(shard: Shard, env: Env, backend: str, preparation: Preparation) -> N
     """Apply the preparation to the rows of the shard."""
     b = registry.get(backend)
     shard.prepare(env, lambda x: b.prepare(x, preparation))
+
+
+def select(shard: Shard, env: Env, kept: list[int]) -> None:
+    """Leave out all columns but some."""
+    shard.prepare(env, lambda x: x[:, kept].copy())
+
+
+def sample(shard: Shard, env: Env, backend: str, wanted: int, of: int) -> NDArray[np.float32]:
+    """Return about `wanted` of `of` rows, drawn by a hash of their place in the data."""
+    b = registry.get(backend)
+
+    def on(block: Block) -> NDArray[np.float32]:
+        first = shard.first_row + block.rows.start
+        index = np.arange(first, first + len(block.x))
+        return b.fetch(block.x, np.flatnonzero(drawn(index, wanted, of)))
+
+    return np.concatenate(list(shard.map_blocks(env, on)))
+
+
+def gram(
+    shard: Shard, env: Env, backend: str, mean: NDArray[np.float64], grids: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return `Backend.gram` of the shard."""
+    b = registry.get(backend)
+    return reduce(np.add, shard.map_blocks(env, lambda block: b.gram(block.x, mean, grids)))
+
+
+@dataclass(frozen=True)
+class PowerRequest:
+    """The arguments of `Backend.power_sums`, which see."""
+
+    feature: int
+    powers: NDArray[np.float64]
+    origin: NDArray[np.float64]
+    grids: NDArray[np.float64]
+
+
+def power_sums(
+    shard: Shard, env: Env, backend: str, requests: list[PowerRequest]
+) -> list[NDArray[np.float64]]:
+    """Return `Backend.power_sums` for each request."""
+    b = registry.get(backend)
+
+    def on(block: Block) -> list[NDArray[np.float64]]:
+        return [
+            b.power_sums(block.x, own.feature, own.powers, own.origin, own.grids)
+            for own in requests
+        ]
+
+    return [reduce(np.add, parts) for parts in zip(*shard.map_blocks(env, on), strict=True)]
 
 
 def merged(parts: Sequence[Summary]) -> Summary:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Centers, SumGrid
 from gpuseg.engine import columns, passes
 from gpuseg.engine.exact import finer_magic, grid_magic
-from gpuseg.engine.preparation import Prepared, column_statistics
+from gpuseg.engine.preparation import Prepared
+from gpuseg.engine.scaling import column_statistics
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Executor
 
@@ -100,12 +101,12 @@ def measured_as_prepared(executor: Executor, backend: str, prepared: Prepared) -
 
     Scaling keeps the order of the values, rounding included, so the extremes of the prepared values
     are the prepared extremes. Mean and variance follow
-    to rounding, which is all that a shift and a tolerance need. Rows of length one, and values
-    that overflowed, are measured as they are.
+    to rounding, which is all that a shift and a tolerance need. Rows of length one, principal
+    components, and values that overflowed are measured as they are.
     """
     p, raw = prepared.preparation, prepared.raw
     low, high = (as_float32((extreme - p.shift) / p.scale) for extreme in prepared.extremes)
-    if p.unit or not np.isfinite([low, high]).all():
+    if p.unit or p.projection is not None or not np.isfinite([low, high]).all():
         return measure(executor, backend, "cosine" if p.unit else "euclidean")
     shift = ((prepared.mean - p.shift) / p.scale).astype(np.float32)
     variance = (prepared.std / p.scale) ** 2

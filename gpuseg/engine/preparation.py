@@ -1,51 +1,31 @@
-"""From raw features to those that are clustered: find fill values, shifts and scales.
+"""From raw features to those that are clustered: find the preparation, and apply it.
 
-The raw data is summarised in one mergeable pass. Only where missing values are to be filled,
-or quantiles are asked for, do further passes follow.
+The raw data is summarised in one mergeable pass. Further passes follow only for what is asked for:
+values that fill, quantiles, powers, principal components.
+
+1. Look: summarise the columns, refuse what cannot be prepared.
+2. Fill, clip and transform.
+3. Survey: a sample tells which features say nothing new; leave out those that are to be dropped.
+4. Scale.
+5. Project on principal components.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import KINDS, TRANSFORMS, Preparation, Summary
-from gpuseg.backends.moments import mean_and_variance
+from gpuseg.backends.preparation import YEO_JOHNSON
 from gpuseg.engine import columns
-from gpuseg.engine.quantiles import quantiles
+from gpuseg.engine.pca import Components, fit_components
+from gpuseg.engine.power import fit_powers
+from gpuseg.engine.recipe import Recipe as Recipe
+from gpuseg.engine.scaling import Statistics, bounds, fill_values, shift_and_scale
+from gpuseg.engine.survey import CORRELATED, NEAR_CONSTANT, Survey, survey
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Executor
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What the job asks for.
-
-    Attributes
-    ----------
-    features : names, in the order of the columns
-    missing : {"error", "drop", "mean", "median", "zero"}
-    transform : names of `TRANSFORMS`, one for each feature
-    scale : {"none", "standard", "robust", "minmax"}
-    unit : bool
-        Whether rows are scaled to length one at last, as the cosine wants them.
-    clip : (float, float) or None
-        Quantiles between which values are clipped, before the transform.
-    keys : str
-        What stands before the names of parameters in messages.
-    columns : str
-        What holds the names of features, in messages.
-    """
-
-    features: tuple[str, ...]
-    missing: str
-    transform: tuple[str, ...]
-    scale: str
-    unit: bool = False
-    clip: tuple[float, float] | None = None
-    keys: str = "prepare."
-    columns: str = "input.features"
 
 
 @dataclass(frozen=True)
@@ -56,11 +36,20 @@ class Prepared:
     ----------
     preparation : Preparation
     raw : Summary
-        Of the data as read, after the transform.
+        Of the data as read, after the transform; of Yeo-Johnson's, before it.
     mean, std : float64 (d,)
         Of the features after filling, clipping and transform, before scaling; population std.
     extremes : float64 (2, d)
         Least and largest value of the same.
+    features : tuple of str
+        Those that were kept.
+    kept : list of int
+        Their places among all.
+    dropped : dict of str to str
+        Features that were left out, and why.
+    redundant : list of str
+        What the survey found and nobody asked to leave out, in words.
+    components : Components or None
     """
 
     preparation: Preparation
@@ -68,6 +57,11 @@ class Prepared:
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     extremes: NDArray[np.float64]
+    features: tuple[str, ...]
+    kept: list[int]
+    dropped: dict[str, str] = field(default_factory=dict)
+    redundant: list[str] = field(default_factory=list)
+    components: Components | None = None
 
 
 Locate = Callable[[int, int], str]
@@ -84,43 +78,148 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
         domain of a transform, features without any value, and constant features that were
         to be scaled.
     """
-    transform = np.array([TRANSFORMS.index(name) for name in recipe.transform], np.int64)
-    preparation = replace(Preparation.identity(len(recipe.features)), transform=transform)
-    shards = executor.run(columns.summarize, backend, transform)
+    codes = np.array([TRANSFORMS.index(name) for name in recipe.transform], np.int64)
+    linear = np.where(codes == YEO_JOHNSON, 0, codes)
+    shards = executor.run(columns.summarize, backend, linear)  # 1
     raw = columns.merged(shards)
     _check_values(shards, recipe, locate)
-    preparation = replace(preparation, fill=_fill_values(executor, backend, recipe, raw))
-    if recipe.clip is not None:
-        every = list(range(len(recipe.features)))
-        ends = quantiles(executor, backend, every, recipe.clip).T
-        preparation = replace(preparation, clip=np.ascontiguousarray(ends, np.float32))
+    found = Preparation.identity(len(recipe.features))
+    found = replace(
+        found,
+        transform=linear,
+        fill=fill_values(executor, backend, recipe, raw),
+        clip=bounds(executor, backend, recipe),
+    )
+    found, rest, known = _transformed(executor, backend, recipe, raw, found, codes)  # 2
+    deviation = np.sqrt(np.where(known.variance > 0, known.variance, 1.0))
+    scaled = replace(rest, shift=known.mean, scale=deviation)
+    seen = survey(executor, backend, raw.rows, scaled)  # 3
+    kept, dropped = _kept(recipe, seen)
+    if dropped:
+        executor.update(columns.select, kept)
+        own = np.array(kept, np.int64)
+        found, rest, known, raw = found.of(own), rest.of(own), known.of(own), raw.of(own)
+    recipe = recipe.of(kept)
+    shift, scale = shift_and_scale(executor, backend, recipe, known, rest)  # 4
+    last = replace(rest, shift=shift, scale=scale, unit=recipe.unit and recipe.pca is None)
+    executor.update(columns.prepare, backend, last)
+    found = replace(found, shift=shift, scale=scale, unit=recipe.unit)
+    extremes = np.array([known.minimum, known.maximum])
+    components = _projected(executor, backend, recipe, found, known)  # 5
+    if components is not None:
+        found = replace(found, projection=components.projection)
+    return Prepared(
+        found, raw, known.mean, np.sqrt(known.variance), extremes, recipe.features, kept, dropped,
+        _redundant(recipe, seen, kept), components,
+    )  # fmt: skip
+
+
+def _transformed(
+    executor: Executor,
+    backend: str,
+    recipe: Recipe,
+    raw: Summary,
+    found: Preparation,
+    codes: NDArray[np.int64],
+) -> tuple[Preparation, Preparation, Statistics]:
+    """Fill, clip and transform where the summary does not already say what comes of it.
+
+    Yeo-Johnson's values are not rounded before they are scaled: where they differ little, float32
+    would lose them. Their rows are transformed and scaled at once, at last.
+
+    Returns
+    -------
+    found : Preparation
+        With the powers.
+    rest : Preparation
+        What is still to be applied.
+    known : Statistics
+        Of the features after their transforms.
+    """
+    powered = np.flatnonzero(codes == YEO_JOHNSON)
     filling = recipe.missing != "error" and raw.counts[KINDS.index("missing")].any()
-    if not filling and recipe.scale != "robust" and recipe.clip is None:
-        summary = raw
-        shift, scale = _shift_and_scale(executor, backend, recipe, summary)
-        preparation = replace(preparation, shift=shift, scale=scale, unit=recipe.unit)
-        executor.update(columns.prepare, backend, preparation)
-    else:
-        executor.update(columns.prepare, backend, preparation)
-        plain = Preparation.identity(len(recipe.features))
-        summary = columns.merged(executor.run(columns.summarize, backend, plain.transform))
-        shift, scale = _shift_and_scale(executor, backend, recipe, summary)
-        rest = replace(plain, shift=shift, scale=scale, unit=recipe.unit)
-        executor.update(columns.prepare, backend, rest)
-        preparation = replace(preparation, shift=shift, scale=scale, unit=recipe.unit)
-    mean, variance = column_statistics(summary)
-    extremes = np.array([summary.minimum, summary.maximum])
-    return Prepared(preparation, raw, mean, np.sqrt(variance), extremes)
+    quick = not filling and recipe.scale != "robust" and recipe.clip is None
+    if quick and not powered.size:
+        return found, found, Statistics.of_summary(raw)
+    executor.update(columns.prepare, backend, found)
+    plain = Preparation.identity(len(codes))
+    summary = columns.merged(executor.run(columns.summarize, backend, plain.transform))
+    known = Statistics.of_summary(summary)
+    if not powered.size:
+        return found, plain, known
+    bent = fit_powers(executor, backend, powered.tolist(), summary)
+    power = np.ones(len(codes))
+    power[powered], known.mean[powered], known.variance[powered] = (
+        bent.power, bent.mean, bent.variance,
+    )  # fmt: skip
+    known.minimum[powered], known.maximum[powered] = bent.ends.T
+    only = np.where(codes == YEO_JOHNSON, codes, 0)
+    rest = replace(plain, transform=only, power=power)
+    return replace(found, transform=codes, power=power), rest, known
 
 
-def column_statistics(summary: Summary) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return mean and population variance of each feature, each rounded once, float64 (d,)."""
-    pairs = [
-        mean_and_variance(*summary.moments.totals(f), count)
-        for f, count in enumerate(summary.valid().tolist())
+def _kept(recipe: Recipe, seen: Survey) -> tuple[list[int], dict[str, str]]:
+    """Return which features stay, and why the others do not."""
+    names, numbers = recipe.features, recipe.numbers()
+    dropped: dict[str, str] = {}
+    left = [f for f in range(len(names)) if numbers[f]]
+    if recipe.drop_near_constant:
+        for f in [f for f in left if seen.common[f] >= NEAR_CONSTANT]:
+            dropped[names[f]] = f"{seen.common[f]:.1%} of the rows have one and the same value"
+            left.remove(f)
+    if recipe.drop_correlated is not None:
+        for f, other in seen.repeats(recipe.drop_correlated, left).items():
+            r = seen.correlation[other, f]
+            dropped[names[f]] = f"correlated {r:.3f} with '{names[other]}', which is kept"
+    kept = [f for f, name in enumerate(names) if name not in dropped]
+    if not kept:
+        raise DataError(
+            f"no feature left: all {len(names)} are the same for nearly all rows; set "
+            f"{recipe.keys}drop_near_constant = false, or give others in {recipe.columns}"
+        )
+    return kept, dropped
+
+
+def _redundant(recipe: Recipe, seen: Survey, kept: list[int]) -> list[str]:
+    """Return in words which of the features kept say little."""
+    numbers, names = recipe.numbers(), dict(zip(kept, recipe.features, strict=True))
+    own = [f for f, number in zip(kept, numbers, strict=True) if number]
+    same = [
+        f"'{names[f]}': {seen.common[f]:.1%} of the rows have one and the same value"
+        for f in own
+        if seen.common[f] >= NEAR_CONSTANT
     ]
-    mean, variance = np.array(pairs, dtype=np.float64).T
-    return mean, variance
+    alike = [
+        f"'{names[i]}' and '{names[j]}' are correlated, r = {r:.3f}"
+        for i, j, r in seen.pairs(CORRELATED)
+        if i in own and j in own
+    ]
+    return same + alike
+
+
+def _projected(
+    executor: Executor, backend: str, recipe: Recipe, found: Preparation, known: Statistics
+) -> Components | None:
+    """Project all shards on their principal components, where that is asked for."""
+    if recipe.pca is None:
+        return None
+    d = len(recipe.features)
+    if recipe.pca > d:
+        raise DataError(
+            f"{recipe.keys}pca = {recipe.pca:g}: must be at most the number of columns that are "
+            f"left, {d}"
+        )
+    mean = (known.mean - found.shift) / found.scale
+    ends = (np.array([known.minimum, known.maximum]) - found.shift) / found.scale
+    reach = np.abs(ends - mean).max(axis=0) * (1 + 2.0**-20)
+    components = fit_components(executor, backend, known.rows, mean, reach, recipe.pca)
+    plain = Preparation.identity(d)
+    executor.update(
+        columns.prepare,
+        backend,
+        replace(plain, projection=components.projection, unit=recipe.unit),
+    )
+    return components
 
 
 def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> None:
@@ -137,7 +236,8 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
         ),
         "outside": (
             "at or below -1",
-            "transform 'log1p' needs values above -1; set the feature's transform to 'none'",
+            "transform 'log1p' needs values above -1; set the feature's transform to "
+            "'yeo-johnson' or 'none'",
         ),
     }
     if recipe.missing == "error":
@@ -159,52 +259,3 @@ def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> 
                 f"feature '{name}': all {whole.rows} values are missing; "
                 f"leave it out of {recipe.columns}"
             )
-
-
-def _fill_values(
-    executor: Executor, backend: str, recipe: Recipe, raw: Summary
-) -> NDArray[np.float32]:
-    """Return what replaces missing values, in raw units; NaN where nothing does.
-
-    Every feature gets a value, also those that lack none here: customers scored later may.
-    """
-    if recipe.missing == "zero":
-        return np.zeros(len(recipe.features), np.float32)
-    if recipe.missing == "median":
-        every = list(range(len(recipe.features)))
-        return quantiles(executor, backend, every, (0.5,))[:, 0].astype(np.float32)
-    if recipe.missing == "mean":
-        untransformed = np.zeros(len(recipe.features), np.int64)
-        if any(name != "none" for name in recipe.transform):
-            raw = columns.merged(executor.run(columns.summarize, backend, untransformed))
-        return column_statistics(raw)[0].astype(np.float32)
-    return np.full(len(recipe.features), np.nan, np.float32)
-
-
-def _shift_and_scale(
-    executor: Executor, backend: str, recipe: Recipe, summary: Summary
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if recipe.scale == "none":
-        return np.zeros(len(recipe.features)), np.ones(len(recipe.features))
-    if recipe.scale == "minmax":
-        shift, scale = summary.minimum, summary.maximum - summary.minimum
-        rule = f"{recipe.keys}scale = 'minmax' divides by max - min"
-    elif recipe.scale == "robust":
-        every = list(range(len(recipe.features)))
-        low, shift, high = quantiles(executor, backend, every, (0.25, 0.5, 0.75)).T
-        scale = high - low
-        rule = f"{recipe.keys}scale = 'robust' divides by the interquartile range"
-    else:
-        shift, variance = column_statistics(summary)
-        scale = np.sqrt(variance)
-        rule = f"{recipe.keys}scale = 'standard' divides by the standard deviation"
-    for f in np.flatnonzero(scale == 0).tolist():
-        constant = summary.minimum[f] == summary.maximum[f]
-        what = "constant" if constant else "constant in its middle half"
-        what += f" once clipped at the quantiles {list(recipe.clip)}" if recipe.clip else ""
-        raise DataError(
-            f"feature '{recipe.features[f]}': {what} (value {shift[f]:g}), and {rule}, "
-            f"which is 0; leave it out of {recipe.columns} or set {recipe.keys}scale = "
-            + ("'none'" if constant else "'standard'")
-        )
-    return shift, scale

@@ -5,25 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_feature_names_in,
+    _check_n_features,
+    check_is_fitted,
+)
 
 from gpuseg.backends import registry
 from gpuseg.backends.scale import Scale
+from gpuseg.encoding import Encoder, Tally
 from gpuseg.engine.params import PrepareParams
-from gpuseg.engine.preparation import Recipe, fit_preparation
+from gpuseg.engine.preparation import fit_preparation
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
 from gpuseg.estimators.inputs import as_matrix, checked_threads, plain
+from gpuseg.replay import Replay, as_arrow, encoded
 from gpuseg.runtime.executor import InProcess
-from gpuseg.validation import validated
+from gpuseg.validation import nearest_known, validated
 
 if TYPE_CHECKING:
     from typing import Self
 
 
-class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Preparer(TransformerMixin, BaseEstimator):
     """Fill, clip, transform and scale features, as a job's `[prepare]` does, to the bit.
 
     What is found in `fit` is replayed on new rows. Results are float32 and do not depend on the
@@ -35,20 +43,41 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Missing values (NaN) are refused, or filled.
     clip : (float, float) or None, default None
         Quantiles of each feature, from 0 to 1; what lies beyond them becomes them.
-    transforms : {"none", "log1p"} or dict of feature name to one, default "none"
+    transforms : {"none", "log1p", "yeo-johnson"} or dict of feature name to one, default "none"
         Features that the dict does not name stay as they are; a job's `prepare.transform`.
+        Yeo-Johnson's λ is that of the greatest likelihood.
     scale : {"none", "standard", "robust", "minmax"}, default "standard"
         By mean and population standard deviation, by median and interquartile range, or by
         minimum and range; a feature that would be divided by 0 is refused.
+    categorical : dict of column name to {"onehot", "frequency"} or list of values, or None
+        Columns of categories, which X must then hold as a frame or table: one column for each of
+        the most frequent values; the share of the rows with the same; or the place in the list.
+        With "standard" scale a one-hot column counts as much as one number.
+    max_categories : int, default 20
+        Columns of a one-hot category at most; the last stands for all others.
+    missing_indicator : bool, default False
+        Whether each column of numbers with gaps gets one more, 1 where they are.
+    drop_near_constant : bool, default False
+        Leave out features that are the same for 95 % of the rows or more.
+    drop_correlated : float or None, default None
+        Leave out a feature whose Pearson |r| with one before it is so large or larger. This and
+        the share above are found in a sample of 20,000 rows.
+    pca : float, int or None, default None
+        Principal components at last: so many, or as few as keep this share of the variance.
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
     n_threads : int or None, default None
         None uses every processor this process may use.
 
     Attributes
     ----------
-    fill_ : float32 (n_features,), NaN where nothing is filled
-    clip_ : float32 (2, n_features), the bounds; infinite where nothing is clipped
-    shift_, scale_ : float64 (n_features,)
+    features_ : list of str, those that were kept, categories as their columns
+    dropped_ : dict of str to str, those that were not, and why
+    fill_ : float32 (d,), for each of `features_`; NaN where nothing is filled
+    clip_ : float32 (2, d), the bounds; infinite where nothing is clipped
+    lambdas_ : float64 (d,), of Yeo-Johnson; 1 where there is none
+    shift_, scale_ : float64 (d,)
+    components_ : float64 (n_components, d), with `pca`
+    explained_variance_ratio_ : float64 (n_components,), with `pca`
     n_features_in_ : int
     feature_names_in_ : str (n_features,), where X has string column names
     backend_ : str, the backend used
@@ -61,6 +90,12 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         clip: tuple[float, float] | None = None,
         transforms: str | dict[str, str] = "none",
         scale: str = "standard",
+        categorical: dict[str, str | list[str]] | None = None,
+        max_categories: int = 20,
+        missing_indicator: bool = False,
+        drop_near_constant: bool = False,
+        drop_correlated: float | None = None,
+        pca: float | None = None,
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
@@ -68,6 +103,12 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         self.clip = clip
         self.transforms = transforms
         self.scale = scale
+        self.categorical = categorical
+        self.max_categories = max_categories
+        self.missing_indicator = missing_indicator
+        self.drop_near_constant = drop_near_constant
+        self.drop_correlated = drop_correlated
+        self.pca = pca
         self.backend = backend
         self.n_threads = n_threads
 
@@ -93,74 +134,116 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return self
 
     def fit_transform(self, X: ArrayLike, y: None = None) -> NDArray[np.float32]:
-        """Fit to X, and return it prepared, float32 (n_samples, n_features)."""
+        """Fit to X, and return it prepared, float32 (n_samples, n_features_out)."""
         return self._fitted(X)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return rows prepared as those of the fit were, float32 (n_samples, n_features).
+        """Return rows prepared as those of the fit were, float32 (n_samples, n_features_out).
 
         Raises
         ------
         DataError
             For values that are missing and are not filled, infinite or outside a transform's
-            domain; a ValueError.
+            domain, and columns of another type than at the fit; a ValueError.
+
+        Warns
+        -----
+        UserWarning
+            Of categories that were not there at the fit.
         """
         check_is_fitted(self)
-        x = np.array(as_matrix(X, self, reset=False))
-        infinite = np.isinf(x).any(axis=1)  # clipping would hide it
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            registry.get(self.backend_).prepare(x, self._preparation)
-        bad = np.flatnonzero(infinite | ~np.isfinite(x).all(axis=1))
-        if bad.size:
-            raise DataError(
-                f"X has {bad.size} rows with values that are missing, infinite or outside the "
-                f"domain of a transform, first row {bad[0]}; mend those rows, or fit with missing "
-                "= 'mean', 'median' or 'zero'"
-            )
-        return x
+        replay = self._replay
+        x, _ = self._features(X, replay.encoders, reset=False)
+        return replay.prepared(np.ascontiguousarray(x[:, self._kept]), self.backend_)
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
+        """Return the names of the columns that `transform` returns.
+
+        Those of the features that were kept; for a category "column=value"; "pca0", "pca1", …
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features)
+        if self._replay.preparation.projection is None:
+            return np.array(self.features_, object)
+        count = self._replay.preparation.n_columns
+        return np.array([f"pca{i}" for i in range(count)], object)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return prepared rows, such as centres, in the units of the input, float64 (n, d).
+        """Return prepared rows, such as centres, in the units of `features_`, float64 (n, d).
 
-        Scale and transform are undone; what was filled or clipped stays so.
+        Components, scale and transform are undone; what was filled or clipped stays so. Features
+        of a category stay shares of it.
         """
         check_is_fitted(self)
-        scaled = np.asarray(X, np.float64)
-        if scaled.ndim != 2 or scaled.shape[1] != self.n_features_in_:
+        scaled, width = np.asarray(X, np.float64), self._replay.preparation.n_columns
+        if scaled.ndim != 2 or scaled.shape[1] != width:
             raise DataError(
-                f"X has shape {scaled.shape}: must be (n, {self.n_features_in_}), as the rows that "
-                "transform returns"
+                f"X has shape {scaled.shape}: must be (n, {width}), as the rows that transform "
+                "returns"
             )
-        return Scale(self._preparation).to_input_units(scaled)
+        return Scale(self._replay.preparation).to_input_units(scaled)
 
     def _fitted(self, X: ArrayLike) -> NDArray[np.float32]:
         params, backend = self._params(), registry.choose(self.backend).name
-        x = np.array(as_matrix(X, self, reset=True))
+        x, encoders = self._features(X, None, reset=True)
         if len(x) == 1 and params.scale != "none":
             raise DataError(
                 f"X has 1 sample: scale = {params.scale!r} needs features that vary; give more "
                 "rows, or set scale = 'none'"
             )
-        names = tuple(map(str, self._names()))
-        recipe = Recipe(
-            names,
-            params.missing,
-            params.transforms(names, "transforms"),
-            params.scale,
-            clip=params.clip,
-            keys="",
-            columns="X",
-        )
+        recipe = params.recipe(encoders, False, "", "X", "transforms")
         executor, shard = InProcess(self.n_threads), Shard(x)
         executor.place(lambda own, env: own, [shard])
         found = fit_preparation(executor, backend, recipe, lambda _, row: f"row {row}")
-        self.backend_, self._preparation = backend, found.preparation
         p = found.preparation
+        self.backend_, self._kept, self.dropped_ = backend, found.kept, found.dropped
+        self._replay = Replay(encoders, found.features, p)
+        self.features_ = list(found.features)
         self.fill_, self.clip_, self.shift_, self.scale_ = p.fill, p.bounds(), p.shift, p.scale
+        self.lambdas_ = p.powers()
+        if found.components is not None and p.projection is not None:
+            self.components_ = p.projection.components
+            self.explained_variance_ratio_ = found.components.shares
         return shard.x
 
-    def _names(self) -> Any:
-        return getattr(self, "feature_names_in_", [f"x{f}" for f in range(self.n_features_in_)])
+    def _features(
+        self, X: Any, encoders: tuple[Encoder, ...] | None, reset: bool
+    ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
+        """Return the features of X, float32 (n, d), and their encoders, settled where None."""
+        params = self._params()
+        if not params.counts_first:
+            x = np.array(as_matrix(X, self, reset=reset))
+            return x, tuple(Encoder(name) for name in self._names())
+        columns = self._columns(X, params, reset)
+        if encoders is None:
+            tallies = {name: Tally() for name in columns}
+            for name, column in columns.items():
+                tallies[name].add(column, name, name in params.categorical)
+            encoders = params.encoders(list(columns), tallies, "")
+        names = [name for encoder in encoders for name in encoder.names()]
+        return encoded(encoders, names, columns), encoders
+
+    def _columns(self, X: Any, params: PrepareParams, reset: bool) -> dict[str, pa.Array]:
+        """Return the columns of X by name, as Arrow's."""
+        if not params.categorical:
+            x = as_matrix(X, self, reset=reset)
+            return {name: pa.array(x[:, f]) for f, name in enumerate(self._names())}
+        if not hasattr(X, "columns"):
+            raise DataError(
+                f"categorical = {sorted(params.categorical)}: X must then be a data frame or an "
+                f"Arrow table with these columns, and is {type(X).__name__}"
+            )
+        _check_feature_names(self, X, reset=reset)
+        _check_n_features(self, X, reset=reset)
+        names = self._names()
+        for name in params.categorical:
+            if name not in names:
+                raise JobError(f"categorical.{name}: no column of X; {nearest_known(name, names)}")
+        return {name: as_arrow(X[name], name) for name in names}
+
+    def _names(self) -> list[str]:
+        names = getattr(self, "feature_names_in_", [f"x{f}" for f in range(self.n_features_in_)])
+        return [str(name) for name in names]
 
     def _params(self) -> PrepareParams:
         checked_threads(self.n_threads)
@@ -174,6 +257,12 @@ class Preparer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             "clip": self.clip,
             "transform": self.transforms,
             "scale": plain(self.scale),
+            "categorical": self.categorical or {},
+            "max_categories": plain(self.max_categories),
+            "missing_indicator": self.missing_indicator,
+            "drop_near_constant": self.drop_near_constant,
+            "drop_correlated": plain(self.drop_correlated),
+            "pca": plain(self.pca),
         }
         return validated(PrepareParams, values)
 

@@ -1,6 +1,5 @@
 """DBSCAN as a job: cluster, find out where the clusters lie, keep the core rows as the model."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -15,9 +14,9 @@ from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.means import mean_rows
 from gpuseg.engine.eps_profile import profile_eps
 from gpuseg.engine.measure import Measured
-from gpuseg.engine.preparation import Prepared
 from gpuseg.jobs.outcome import Outcome, Warn
 from gpuseg.jobs.sections import DBSCANSpec
+from gpuseg.replay import Replay
 from gpuseg.runtime.executor import Executor
 
 _MOST_NOISE = 0.5
@@ -28,8 +27,7 @@ def run_dbscan(
     executor: Executor,
     spec: DBSCANSpec,
     backend: str,
-    features: Sequence[str],
-    prepared: Prepared,
+    replay: Replay,
     measured: Measured,
     staging: Staging,
     target: Storage,
@@ -51,7 +49,7 @@ def run_dbscan(
     means = mean_rows(executor, fit, measured)
     segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
     model = DBSCANModel(
-        tuple(features), prepared.preparation, params, tuple(files), fit.n_clusters,
+        replay, params, tuple(files), fit.n_clusters,
         lambda name: bytes(target.fs.cat_file(f"{target.root}/_model/{name}")),
     )  # fmt: skip
     result = {

@@ -8,7 +8,6 @@ import psutil
 from gpuseg.backends.registry import Choice
 from gpuseg.data.dataset import Dataset, open_dataset
 from gpuseg.data.storage import Storage
-from gpuseg.engine.preparation import Recipe
 from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.place import Place
 from gpuseg.jobs.sections import SegmentSpec
@@ -72,8 +71,10 @@ class Forecast:
     cluster : ClusterSpec
     memory : MemoryPlan or None
         None where the workers are not known yet.
-    recipe : Recipe
-        The preparation, feature by feature.
+    width : int
+        Features at the most.
+    unit : bool
+        Whether rows are scaled to length one.
     target : Storage
         Where the output goes.
     """
@@ -82,7 +83,8 @@ class Forecast:
     choice: Choice
     cluster: ClusterSpec
     memory: MemoryPlan | None
-    recipe: Recipe
+    width: int
+    unit: bool
     target: Storage
 
     def describe(self, spec: JobSpec) -> dict[str, Any]:
@@ -116,28 +118,28 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     """
     given = spec.input
     id_key = None if spec.transactions else place.id_key  # there the ids are hashed already
-    dataset = open_dataset(storage, given.features, given.id, given.weight, id_key)
-    recipe = Recipe(
-        dataset.features,
-        spec.prepare.missing,
-        spec.prepare.transforms(dataset.features, "prepare.transform"),
-        spec.prepare.scale,
-        spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine",
-        spec.prepare.clip,
+    dataset = open_dataset(
+        storage, given.features, given.id, given.weight, id_key, tuple(spec.prepare.categorical)
     )
+    unit = spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine"
+    spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
+    width = spec.prepare.most_features(dataset.features)
     if isinstance(spec.segment, SegmentSpec):
-        spec.segment.models()[0].check_init(len(dataset.features))
+        if spec.prepare.keeps_columns:
+            spec.segment.models()[0].check_init(width)
     elif spec.segment.metric == "haversine" and len(dataset.features) != 2:
         raise JobError(
             f"segment.metric = 'haversine' takes two features, latitude and longitude in radians, "
             f"and there are {len(dataset.features)}: name the two in input.features"
         )
     elif spec.segment.metric == "haversine" and (
-        spec.prepare.scale != "none" or spec.prepare.transform != "none"
+        spec.prepare.scale != "none"
+        or spec.prepare.transform != "none"
+        or spec.prepare.pca is not None
     ):
         raise JobError(
             "segment.metric = 'haversine' takes latitude and longitude as they are: set "
-            "prepare.scale = 'none', and leave prepare.transform out"
+            "prepare.scale = 'none', and leave prepare.transform and prepare.pca out"
         )
     elif spec.segment.eps == "auto" and spec.input.weight:
         raise JobError(
@@ -146,19 +148,24 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
         )
     cluster = place.cluster
     memory = (
-        plan_memory(dataset, cluster, cluster.workers, spec.segment.algorithm)
+        plan_memory(dataset, cluster, cluster.workers, spec.segment.algorithm, width)
         if cluster.is_ours
         else None
     )
-    return Forecast(dataset, place.choice, cluster, memory, recipe, place.target)
+    return Forecast(dataset, place.choice, cluster, memory, width, unit, place.target)
 
 
 def plan_memory(
-    dataset: Dataset, cluster: ClusterSpec, workers: int, algorithm: str = "kmeans"
+    dataset: Dataset,
+    cluster: ClusterSpec,
+    workers: int,
+    algorithm: str = "kmeans",
+    width: int | None = None,
 ) -> MemoryPlan:
     """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
 
-    DBSCAN keeps all rows in memory, and again in the order of their tiles.
+    DBSCAN keeps all rows in memory, and again in the order of their tiles. `width` is the number of
+    columns of a row; by default that of the features.
 
     Raises
     ------
@@ -168,7 +175,7 @@ def plan_memory(
     rows = max(plan.rows for plan in dataset.plan_shards(workers, drop_missing=False))
     limit, whose = _limit(cluster, workers)
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
-    columns = len(dataset.features) + (2 if dataset.weight else 0)
+    columns = (width or len(dataset.features)) + (2 if dataset.weight else 0)
     resident = fixed + rows * (4 * columns + _RESULT_BYTES)
     if algorithm == "dbscan":
         copies = 1 if workers == 1 else 3  # tiles; with several workers also regions and visitors

@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 from gpuseg import __version__
 from gpuseg.backends.base import TRANSFORMS
 from gpuseg.backends.cuda import device
+from gpuseg.backends.preparation import YEO_JOHNSON
 from gpuseg.backends.scale import Scale
 from gpuseg.data.writer import Part
+from gpuseg.encoding import Encoder
 from gpuseg.engine.preparation import Prepared
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
@@ -36,6 +38,7 @@ class Facts:
     executor: Mapping[str, Any]
     warnings: Sequence[str]
     transactions: Mapping[str, Any] | None = None
+    encoders: Sequence[Encoder] = ()
 
     @property
     def scale(self) -> Scale:
@@ -68,6 +71,7 @@ def build(
         "sweep": [dict(line) for line in facts.outcome.sweep],
         "seconds": rounded(seconds),
         "features": _features(facts),
+        "preparation": _preparation(facts),
         "segments": _segments(facts),
         "parts": [
             {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
@@ -118,8 +122,10 @@ def _content_hash(facts: Facts) -> str:
 def _features(facts: Facts) -> dict[str, Any]:
     prepared, scale = facts.prepared, facts.scale
     p, raw = prepared.preparation, prepared.raw
-    mean = scale.to_input_units((prepared.mean - p.shift) / p.scale)
-    low, high = scale.untransformed(np.array([raw.minimum, raw.maximum]))
+    mean = scale.untransformed(prepared.mean)
+    looked_at = np.where(p.transform == YEO_JOHNSON, 0, p.transform)  # those as they were
+    ends = Scale(replace(p, transform=looked_at)).untransformed
+    low, high = ends(np.array([raw.minimum, raw.maximum]))
     return {
         name: {
             "mean": float(mean[f]),
@@ -130,23 +136,46 @@ def _features(facts: Facts) -> dict[str, Any]:
             "fill": None if np.isnan(p.fill[f]) else float(p.fill[f]),
             **({} if p.clip is None else {"clip": p.clip[:, f].tolist()}),
             "transform": TRANSFORMS[int(p.transform[f])],
+            **({"power": float(p.powers()[f])} if p.transform[f] == YEO_JOHNSON else {}),
             "shift": float(p.shift[f]),
             "scale": float(p.scale[f]),
         }
-        for f, name in enumerate(facts.plan.dataset.features)
+        for f, name in enumerate(prepared.features)
+    }
+
+
+def _preparation(facts: Facts) -> dict[str, Any]:
+    """Return what was done beyond each feature by itself."""
+    prepared, found = facts.prepared, facts.prepared.components
+    categories = [
+        {"column": e.column, "as": e.kind, "features": e.names(), "categories": len(e.categories)}
+        for e in facts.encoders
+        if e.kind != "number"
+    ]
+    components = {} if found is None else {
+        "components": len(found.shares),
+        "variance_kept": float(found.shares.sum()),
+        "shares": found.shares.tolist(),
+    }  # fmt: skip
+    return {
+        "encoded": categories,
+        "dropped": dict(prepared.dropped),
+        "redundant": list(prepared.redundant),
+        "pca": components or None,
     }
 
 
 def _segments(facts: Facts) -> list[dict[str, Any]]:
     prepared, scale, outcome = facts.prepared, facts.scale, facts.outcome
-    names = facts.plan.dataset.features
+    p, names = prepared.preparation, prepared.features
     low, high = scale.untransformed(prepared.extremes)
-    p, centers = prepared.preparation, scale.to_input_units(outcome.centers)
+    centers = scale.to_input_units(outcome.centers)
+    scaled = outcome.centers if p.projection is None else p.projection.undone(outcome.centers)
     if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
         centers = np.clip(centers, low, high)
     scaled_mean = (prepared.mean - p.shift) / p.scale
     scaled_std = np.where(prepared.std > 0, prepared.std, 1.0) / p.scale
-    deviation = (outcome.centers - scaled_mean) / scaled_std
+    deviation = (scaled - scaled_mean) / scaled_std
     total = int(outcome.sizes.sum())
     return [
         {

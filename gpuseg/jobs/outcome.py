@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.engine.kmeans import KMeansFit
-from gpuseg.engine.preparation import Prepared
 from gpuseg.errors import DataError
 from gpuseg.jobs.sections import SegmentSpec
 from gpuseg.model import Model
+from gpuseg.replay import Replay
 
 Warn = Callable[[str], None]
 
@@ -50,8 +50,7 @@ class Outcome:
 def of_kmeans(
     fits: Sequence[KMeansFit],
     rules: SegmentSpec,
-    features: Sequence[str],
-    prepared: Prepared,
+    replay: Replay,
     warn: Warn,
 ) -> Outcome:
     """Return the outcome of k-means; warn of what did not converge.
@@ -78,7 +77,7 @@ def of_kmeans(
         "converged": last.converged,
         "inertia": last.inertia,
     }
-    models = [Model(tuple(features), prepared.preparation, fit.centers) for fit in fits]
+    models = [Model(replay, fit.centers) for fit in fits]
     return Outcome(
         range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(fits)
     )

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,14 +21,15 @@ from uuid import uuid4
 import numpy as np
 
 from gpuseg.data.dataset import Dataset
-from gpuseg.data.ids import count_repeated, split_ids
 from gpuseg.data.output import Staging
 from gpuseg.data.publish import open_output
 from gpuseg.data.shards import load_shard
 from gpuseg.data.storage import reaching
 from gpuseg.data.stream import open_stream
-from gpuseg.data.writer import Part, write_parts
+from gpuseg.data.tally import count_columns
+from gpuseg.data.writer import Part
 from gpuseg.dbscan_model import DBSCANModel
+from gpuseg.encoding import Encoder, Tally
 from gpuseg.engine import columns, passes
 from gpuseg.engine.dbscan import again_if_lost
 from gpuseg.engine.kmeans import sweep_kmeans
@@ -44,17 +44,16 @@ from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.outcome import Outcome, Warn, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.publishing import publish
-from gpuseg.jobs.sections import DBSCANSpec
+from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec
 from gpuseg.jobs.spec import JobSpec, load_job
+from gpuseg.jobs.writing import write
 from gpuseg.model import Model
+from gpuseg.replay import Replay
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.progress import Progress, Stage
 
 _LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
-
-_ID_PIECES = 4
-"""Ranges a shard into which the hashed ids are parted, so that threads share the merging."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,7 @@ class _Run:
         self.digest = 0
         self.built: transactions.Built | None = None
         self.memory: MemoryPlan
+        self.encoders: tuple[Encoder, ...] = ()
 
     def run(self) -> RunResult:
         given = self.spec.transactions or self.spec.input
@@ -152,7 +152,10 @@ class _Run:
 
         def segmented() -> tuple[Outcome, list[Part]]:
             outcome = self._fit(executor, plan, prepared, output.staging)  # 4
-            return outcome, self._write(executor, plan.dataset, output.staging)  # 5
+            parts = write(
+                executor, plan.dataset, output.staging, self.memory.id_turns, progress, self._warn
+            )
+            return outcome, parts  # 5
 
         outcome, parts = again_if_lost(segmented, progress.message)
         facts = manifests.Facts(
@@ -165,6 +168,7 @@ class _Run:
             {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
             self.warnings,
             self.built.facts if self.built else None,
+            self.encoders,
         )
         content = manifests.build(facts, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 6
@@ -183,15 +187,18 @@ class _Run:
                 )
 
     def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
-        dataset, drop = plan.dataset, plan.recipe.missing == "drop"
+        dataset, prepare = plan.dataset, self.spec.prepare
         workers = len(executor.workers())
         algorithm = self.spec.segment.algorithm
-        self.memory = plan_memory(dataset, plan.cluster, workers, algorithm)
+        self.memory = plan_memory(dataset, plan.cluster, workers, algorithm, plan.width)
         if self.memory.mode == "streamed":
             self.progress.message(
                 f"note: rows are streamed from Parquet in every pass: {self.memory.why}"
             )
-        shard_plans = dataset.plan_shards(workers, drop_missing=drop)
+        self.encoders = self._encoders(executor, dataset)
+        recipe = prepare.recipe(self.encoders, plan.unit, "prepare.", "input.features")
+        drop = prepare.missing == "drop"
+        shard_plans = dataset.plan_shards(workers, drop, self.encoders)
         if len(shard_plans) < workers:
             self.progress.message(
                 f"note: {workers} workers, but only {dataset.row_groups} row groups in the data: "
@@ -212,22 +219,42 @@ class _Run:
                 source = executor.run(passes.source_row, each=asked)[shard]
                 return shard_plans[shard].describe_row(source or 0)
 
-            prepared = fit_preparation(executor, plan.choice.name, plan.recipe, locate)
+            prepared = fit_preparation(executor, plan.choice.name, recipe, locate)
         dropped = dataset.rows - prepared.raw.rows
         if dropped:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
+        for name, why in prepared.dropped.items():
+            self.progress.message(f"note: feature '{name}' was left out: {why}")
+        for text in prepared.redundant:
+            self.progress.message(f"note: {text}; see prepare.drop_near_constant, drop_correlated")
+        if isinstance(self.spec.segment, SegmentSpec):
+            self.spec.segment.models()[0].check_init(prepared.preparation.n_columns)
         return prepared
+
+    def _encoders(self, executor: Executor, dataset: Dataset) -> tuple[Encoder, ...]:
+        """Settle what becomes of each column, from what is counted in the data where need be."""
+        prepare, columns = self.spec.prepare, dataset.features
+        tallies: dict[str, Tally] = {}
+        if prepare.counts_first:
+            with self.progress.stage("count"):
+                gaps = [name for name in columns if name not in prepare.categorical]
+                tallies = count_columns(
+                    executor, dataset, list(prepare.categorical),
+                    gaps if prepare.missing_indicator else [],
+                )  # fmt: skip
+        return prepare.encoders(columns, tallies, "prepare.")
 
     def _fit(
         self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging
     ) -> Outcome:
         rules, backend = self.spec.segment, plan.choice.name
+        replay = Replay(self.encoders, prepared.features, prepared.preparation)
         unit = "steps" if isinstance(rules, DBSCANSpec) else "passes"
         with self.progress.stage("fit", None, unit) as stage:
             measured = measured_as_prepared(executor, backend, prepared)
             if isinstance(rules, DBSCANSpec):
                 return run_dbscan(
-                    executor, rules, backend, plan.dataset.features, prepared, measured,
+                    executor, rules, backend, replay, measured,
                     staging, plan.target, _stepping(stage), self._warn,
                 )  # fmt: skip
             fits = sweep_kmeans(
@@ -238,36 +265,7 @@ class _Run:
                 f"note: the segments written are those of n_clusters = {len(fits[-1].sizes)}, the "
                 "largest; all models are in _models, their inertia in the manifest"
             )
-        return of_kmeans(fits, rules, plan.dataset.features, prepared, self._warn)
-
-    def _write(self, executor: Executor, dataset: Dataset, staging: Staging) -> list[Part]:
-        with self.progress.stage("write", dataset.rows):
-            parts = [p for own in executor.run(write_parts, staging) for p in own]
-        for part in parts:
-            if staging.size(part.name) != part.bytes:
-                raise ResourceError(
-                    f"{staging.path(part.name)}: written by a worker, but not seen from here; "
-                    "workers and the caller must share the output's file system"
-                )
-        if dataset.id is not None:
-            with self.progress.stage("check ids"):
-                repeated = self._repeated_ids(executor)
-            if repeated:
-                self._warn(
-                    f"input.id = '{dataset.id}': {repeated:,} rows repeat an id that another row "
-                    "has; each row has its own line in the output"
-                )
-        return parts
-
-    def _repeated_ids(self, executor: Executor) -> int:
-        n_pieces, turns = _ID_PIECES * executor.n_shards, self.memory.id_turns
-        return sum(
-            count
-            for turn in range(turns)
-            for count in executor.exchange(
-                partial(split_ids, turn=turn, turns=turns), count_repeated, n_pieces
-            )
-        )
+        return of_kmeans(fits, rules, replay, self._warn)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

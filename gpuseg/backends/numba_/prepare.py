@@ -24,11 +24,12 @@ def prepare(
             v = fill[f] if np.isnan(x[row, f]) else x[row, f]
             v = bounds[0, f] if v < bounds[0, f] else v
             v = bounds[1, f] if v > bounds[1, f] else v
+            value = float(v)
             if transform[f] == LOG1P:
-                v = np.float32(log1p(np.float64(v)))
+                value = float(np.float32(log1p(value)))
             elif transform[f] == YEO_JOHNSON:
-                v = np.float32(yeo_johnson(np.float64(v), powers[f]))
-            x[row, f] = (np.float64(v) - shift[f]) / scale[f]
+                value = yeo_johnson(value, powers[f])
+            x[row, f] = (value - shift[f]) / scale[f]
 
 
 @njit(nogil=True, cache=True)

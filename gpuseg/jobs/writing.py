@@ -1,0 +1,60 @@
+"""Each worker writes its own parts; then ids are looked through for repetition."""
+
+from functools import partial
+
+from gpuseg.data.dataset import Dataset
+from gpuseg.data.ids import count_repeated, split_ids
+from gpuseg.data.output import Staging
+from gpuseg.data.writer import Part, write_parts
+from gpuseg.errors import ResourceError
+from gpuseg.jobs.outcome import Warn
+from gpuseg.runtime.executor import Executor
+from gpuseg.runtime.progress import Progress
+
+_ID_PIECES = 4
+"""Ranges a shard into which the hashed ids are parted, so that threads share the merging."""
+
+
+def write(
+    executor: Executor,
+    dataset: Dataset,
+    staging: Staging,
+    id_turns: int,
+    progress: Progress,
+    warn: Warn,
+) -> list[Part]:
+    """Write the segments of all rows, and warn of ids that occur more than once.
+
+    Raises
+    ------
+    ResourceError
+        When a part is not seen from here: the workers have a file system of their own.
+    """
+    with progress.stage("write", dataset.rows):
+        parts = [part for own in executor.run(write_parts, staging) for part in own]
+    for part in parts:
+        if staging.size(part.name) != part.bytes:
+            raise ResourceError(
+                f"{staging.path(part.name)}: written by a worker, but not seen from here; "
+                "workers and the caller must share the output's file system"
+            )
+    if dataset.id is not None:
+        with progress.stage("check ids"):
+            repeated = _repeated_ids(executor, id_turns)
+        if repeated:
+            warn(
+                f"input.id = '{dataset.id}': {repeated:,} rows repeat an id that another row "
+                "has; each row has its own line in the output"
+            )
+    return parts
+
+
+def _repeated_ids(executor: Executor, turns: int) -> int:
+    n_pieces = _ID_PIECES * executor.n_shards
+    return sum(
+        count
+        for turn in range(turns)
+        for count in executor.exchange(
+            partial(split_ids, turn=turn, turns=turns), count_repeated, n_pieces
+        )
+    )
