@@ -126,7 +126,7 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
 def _dry_run_of_lines(spec: Any, place: Any, as_json: bool) -> None:
     from gpuseg.jobs.transactions import lines_of
 
-    source, job = lines_of(spec, place), spec.public()
+    source, job = lines_of(spec, place).source, spec.public()
     if as_json:
         _print_json({"job": job, "files": source.files, "lines": source.rows})
         return

@@ -25,19 +25,12 @@ BUDGET = {
     **dict.fromkeys(("count", "link_inside", "link", "claim", "nearest"), (128, 0)),
     **dict.fromkeys(
         (
-            "distances",
-            "summarize",
-            "prepare",
-            "normalize",
-            "project",
-            "gram",
-            "powers",
-            "digest",
-            "histogram",
-            "narrow",
+            *("distances", "summarize", "digest", "histogram", "narrow"),
+            *("prepare", "normalize", "project", "gram"),
         ),
         (64, 0),
     ),
+    "powers": (64, 16),  # around the calls of a division
 }
 """Registers of a thread and spilled bytes, at most."""
 

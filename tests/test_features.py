@@ -398,7 +398,7 @@ def test_a_full_disk_while_lines_are_parted(
         raise OSError(28, "No space left on device")
 
     source = filed(tmp_path / "in", dirty_lines())
-    monkeypatch.setattr("gpuseg.features.spill._by_bucket", full)
+    monkeypatch.setattr("gpuseg.features.spill.by_bucket", full)
     with pytest.raises(gpuseg.ResourceError, match="make room there, and run again"):
         gpuseg.run(features_job(source, tmp_path / "out"))
     assert sorted(own.name for own in tmp_path.iterdir()) == ["in"]

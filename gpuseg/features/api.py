@@ -15,8 +15,9 @@ from gpuseg.backends import registry
 from gpuseg.data.output import Staging
 from gpuseg.data.storage import Storage, first_line
 from gpuseg.errors import DataError, JobError
-from gpuseg.features.build import build_features, check_purchases, features_of, settle_snapshot
+from gpuseg.features.build import build_features, check_purchases, settle_snapshot
 from gpuseg.features.definitions import available
+from gpuseg.features.describe import features_of
 from gpuseg.features.lines import Roles, as_moment
 from gpuseg.features.source import check_columns, open_source
 from gpuseg.features.spill import as_batch, parsed_whole

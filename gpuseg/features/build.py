@@ -13,23 +13,19 @@ are filed, nor on the number of workers or buckets.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from gpuseg.backends import registry
-from gpuseg.backends.customers import DAY, VALUES, Lines
-from gpuseg.backends.neighbors import Each
-from gpuseg.data.output import Staging, cannot_write
+from gpuseg.backends.customers import DAY
+from gpuseg.data.output import Staging
 from gpuseg.errors import DataError
-from gpuseg.features.definitions import CUSTOMER_ID, FEATURES, available
+from gpuseg.features.definitions import available
+from gpuseg.features.describe import Task, describe_parts
+from gpuseg.features.joins import Join, Joined, check_names, spill_join
 from gpuseg.features.lines import Found, Roles
-from gpuseg.features.quality import Quality, Tally, tally_of
+from gpuseg.features.quality import Quality, Tally
 from gpuseg.features.source import Source, Unit
-from gpuseg.features.spill import SCRATCH, Spilled, gather, spill
+from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.runtime.executor import Env, Executor
 
 _BUCKET_ROWS = 2**17
@@ -37,7 +33,6 @@ _BUCKET_ROWS = 2**17
 
 _BUCKETS_A_PART = 8
 _MOST_BUCKETS = 2**15
-_GROUP_ROWS = 2**17
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,7 @@ class Features:
         Those of one value for all customers.
     snapshot : datetime
     quality : Quality
+    joined : tuple of (Join, Joined)
     """
 
     parts: list[tuple[str, int, int]]
@@ -61,6 +57,7 @@ class Features:
     constant: tuple[str, ...]
     snapshot: datetime
     quality: Quality
+    joined: tuple[tuple[Join, Joined], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,6 +74,7 @@ def build_features(
     backend: str,
     staging: Staging,
     folder: str = "",
+    joins: Sequence[Join] = (),
 ) -> Features:
     """Build the features of all customers; files are staged as ``folder/part-00000.parquet``.
 
@@ -87,6 +85,8 @@ def build_features(
     ResourceError
         Where files cannot be written.
     """
+    columns = available(source.roles.columns())
+    check_names(joins, columns)
     workers = len(executor.workers())
     n_buckets = min(max(-(-source.rows // _BUCKET_ROWS), 2 * workers), _MOST_BUCKETS)
     n_parts = max(-(-n_buckets // _BUCKETS_A_PART), min(n_buckets, 2 * workers))
@@ -98,12 +98,13 @@ def build_features(
     where = f"transactions.path = {source.storage.url!r}"
     snapshot = settle_snapshot(where, source.roles, found)  # 2
     files = [own.file for own in spilled if own.file is not None]
+    attributes = [_spilled_join(executor, source, join, n_buckets, staging) for join in joins]
     shares = [range(i, n_parts, workers) for i in range(workers)]
-    task = _Task(
-        backend, snapshot, files, n_buckets, n_parts, staging, folder,
-        available(source.roles.columns()),
+    task = Task(
+        backend, snapshot, files, n_buckets, n_parts, staging, folder, columns,
+        tuple((join, own) for join, (own, _) in zip(joins, attributes, strict=True)),
     )  # fmt: skip
-    written = [own for part in executor.run(_describe, task, each=shares) for own in part]  # 3
+    written = [own for part in executor.run(describe_parts, task, each=shares) for own in part]  # 3
     staging.remove(SCRATCH)
     total = sum((own.tally for own in written), Tally())
     check_purchases(where, total, snapshot)
@@ -111,7 +112,31 @@ def build_features(
     low = np.fmin.reduce([own.low for own in written])
     high = np.fmax.reduce([own.high for own in written])
     constant = tuple(name for name, one in zip(task.columns, low == high, strict=True) if one)
-    return Features(parts, task.columns, constant, _moment(snapshot), Quality(found, total))
+    joined = tuple(
+        (join, sum((own.joined[i] for own in written), attributes[i][1]))
+        for i, join in enumerate(joins)
+    )
+    every = (*columns, *(name for join in joins for name in join.schema.names))
+    quality = Quality(found, total)
+    return Features(parts, every, constant, _moment(snapshot), quality, joined)
+
+
+def _spilled_join(
+    executor: Executor, source: Source, join: Join, n_buckets: int, staging: Staging
+) -> tuple[list[str], Joined]:
+    """Part the rows of a table by bucket; return the scratch files, and what there was."""
+    workers = len(executor.workers())
+    shares = [range(i, len(join.files), workers) for i in range(workers)]
+    parts = executor.run(_read_join, join, n_buckets, staging, each=shares)
+    found = [own for part in parts for own in part]
+    return [name for name, _ in found], sum((own for _, own in found), Joined())
+
+
+def _read_join(
+    reading: Reading, env: Env, join: Join, n_buckets: int, staging: Staging, files: range
+) -> list[tuple[str, Joined]]:
+    kind, key = reading.source.id_type, reading.source.roles.id_key
+    return list(env.map(lambda i: spill_join(join, i, kind, key, n_buckets, staging), files))
 
 
 def _take(reading: Reading, env: Env) -> Reading:
@@ -187,97 +212,3 @@ def check_purchases(where: str, total: Tally, snapshot: int) -> None:
         f"{total.only_unusable:,} no line with a time, a positive quantity and a positive price; "
         "see that the roles name the right columns"
     )
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What workers need to describe customers."""
-
-    backend: str
-    snapshot: int
-    files: Sequence[str]
-    n_buckets: int
-    n_parts: int
-    staging: Staging
-    folder: str
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Written:
-    name: str
-    rows: int
-    bytes: int
-    tally: Tally
-    low: list[float]
-    high: list[float]
-
-
-def _describe(_: Reading, env: Env, task: _Task, parts: Sequence[int]) -> list[_Written]:
-    def describe(part: int) -> _Written:
-        first, last = (n * task.n_buckets // task.n_parts for n in (part, part + 1))
-        tables, tally = [], Tally()
-        for bucket in range(first, last):
-            lines = gather(task.files, bucket, task.n_buckets, task.staging)
-            one = features_of(lines, task.backend, task.snapshot, task.columns, Env().map)
-            tables.append(one[0])
-            tally += one[1]
-        table = pa.concat_tables(tables)
-        name = f"{task.folder}/" * bool(task.folder) + task.staging.part_name(part, task.n_parts)
-        size = _write(table, name, task.staging)
-        return _Written(name, table.num_rows, size, tally, *_range(table, task.columns))
-
-    return list(env.map(describe, parts))
-
-
-def features_of(
-    lines: pa.Table, backend: str, snapshot: int, columns: Sequence[str], each: Each
-) -> tuple[pa.Table, Tally]:
-    """Return the features of the customers of some lines, in the order of their hashes."""
-    ids = lines["customer"].combine_chunks().dictionary_encode()
-    hashed = lines["hashed"].to_numpy()
-    codes = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    names = [name for name in Lines._fields if name != "customer"]
-    own = Lines(codes, *(lines[name].to_numpy() for name in names))
-    found = registry.get_customers(backend)(own, len(ids.dictionary), snapshot, each)
-    of_customer = np.zeros(len(ids.dictionary), np.uint64)
-    of_customer[codes] = hashed
-    bought = found.counts[:, 0] > 0
-    # Customers whose hashes are equal, which all but never are, are ordered by their ids.
-    by = [("hash", "ascending"), ("id", "ascending")]
-    keys = pa.table({"hash": of_customer, "id": ids.dictionary})
-    rows = pc.sort_indices(keys, by).to_numpy()
-    rows = rows[bought[rows]]
-    table = pa.table({CUSTOMER_ID: ids.dictionary.take(pa.array(rows))} | {
-        feature.name: _column(found.values[rows, VALUES.index(feature.name)], feature.whole)
-        for feature in FEATURES
-        if feature.name in columns
-    })  # fmt: skip
-    return table, tally_of(found.counts)
-
-
-def _range(table: pa.Table, columns: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Return the least and the largest value of each column, NaN where there is none."""
-    found = [pc.min_max(table[name]).as_py() for name in columns]
-    low, high = (
-        [np.nan if own[end] is None else float(own[end]) for own in found] for end in ("min", "max")
-    )
-    return low, high
-
-
-def _column(values: Any, whole: bool) -> pa.Array:
-    if whole:
-        return pa.array(values.astype(np.int64))
-    return pa.array(values, mask=np.isnan(values))
-
-
-def _write(table: pa.Table, name: str, staging: Staging) -> int:
-    if not table.num_rows:
-        return 0
-    path, fs = staging.path(name), staging.storage.fs
-    try:
-        with fs.open(path, "wb") as sink:
-            pq.write_table(table, sink, row_group_size=_GROUP_ROWS, write_page_checksum=True)
-        return int(fs.size(path))
-    except (OSError, pa.ArrowException) as error:
-        raise cannot_write(path, error) from None

@@ -47,7 +47,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Fo
     quantity, price, amount = _amounts(column, roles, n, where)
     signed = quantity if roles.amount is None else amount
     column["customer"] = as_id(column["customer"])
-    known = _has_customer(column["customer"])
+    known = has_id(column["customer"])
     snapshot = roles.snapshot_us()
     later = np.zeros(n, bool) if snapshot is None else time >= snapshot
     nothing_paid = (signed == 0) | (amount == 0)
@@ -69,11 +69,11 @@ def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Fo
     kept = np.flatnonzero(known)
     customer = column["customer"].filter(pa.array(known))
     if roles.id_key is not None:
-        customer = _keyed(customer, roles.id_key)
+        customer = keyed(customer, roles.id_key)
     nothing = np.full(n, NOTHING)
     return Parsed(
         customer,
-        _hash_of(customer),
+        hash_of(customer),
         kind[kept],
         time[kept],
         _hashed(column.get("order"), mix(time.view(np.uint64)))[kept],
@@ -148,7 +148,7 @@ def plain(column: pa.Array) -> pa.Array:
     return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
 
 
-def _keyed(customer: pa.Array, key: Key) -> pa.Array:
+def keyed(customer: pa.Array, key: Key) -> pa.Array:
     """Return the keyed hash of each id; computed once for each that is different."""
     encoded = customer.dictionary_encode()
     return pseudonyms(encoded.dictionary, key).take(encoded.indices)
@@ -220,7 +220,7 @@ def as_id(column: pa.Array) -> pa.Array:
     return pc.cast(column, pa.string()) if is_text(column.type) else column
 
 
-def _has_customer(column: pa.Array) -> NDArray[np.bool_]:
+def has_id(column: pa.Array) -> NDArray[np.bool_]:
     """Whether a line has a customer: null, NaN and empty text are none."""
     known = column.is_valid()
     if is_text(column.type):
@@ -241,11 +241,11 @@ def _hashed(column: pa.Array | None, missing: NDArray[np.uint64]) -> NDArray[np.
         none = pc.or_(none, pc.fill_null(pc.equal(text, ""), False))
     elif pa.types.is_floating(column.type):
         none = pc.or_(none, pc.fill_null(pc.is_nan(column), False))
-    hashes = np.maximum(_hash_of(column), NOTHING + np.uint64(1))
+    hashes = np.maximum(hash_of(column), NOTHING + np.uint64(1))
     return np.where(none.to_numpy(zero_copy_only=False), missing, hashes)
 
 
-def _hash_of(column: pa.Array) -> NDArray[np.uint64]:
+def hash_of(column: pa.Array) -> NDArray[np.uint64]:
     """Hash the values; those of text only once for each that is different."""
     if not is_text(column.type):
         return hash_ids(column)

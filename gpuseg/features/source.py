@@ -16,7 +16,7 @@ from gpuseg.data.dataset import list_files, read_footer
 from gpuseg.data.storage import Storage, first_line, reaching
 from gpuseg.errors import DataError
 from gpuseg.features.lines import Roles, Where
-from gpuseg.features.parse import is_text
+from gpuseg.features.parse import as_id, is_text, plain
 from gpuseg.validation import nearest_known
 
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -65,6 +65,8 @@ class Source:
     storage : Storage
     roles : Roles
     units : tuple of Unit
+    id_type : DataType
+        Of the customers' ids.
     listed : tuple of (str, int)
         Path and bytes of each file.
     """
@@ -72,6 +74,7 @@ class Source:
     storage: Storage
     roles: Roles
     units: tuple[Unit, ...]
+    id_type: pa.DataType
     listed: tuple[tuple[str, int], ...]
 
     def fingerprint(self) -> str:
@@ -121,6 +124,11 @@ class Source:
             ) from None
 
 
+def is_csv(name: str) -> bool:
+    """Whether a file is CSV, by its name."""
+    return name.lower().endswith(_CSV)
+
+
 def place_of(name: str, first: int, row: int) -> str:
     """Say where row `row` of a batch is, whose first row is `first` of its file."""
     return f"row {first + row} of {name} (rows count from 0)"
@@ -142,7 +150,8 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     units = tuple(unit for own in found for unit in own.units)
     if not any(unit.rows for unit in units):
         raise DataError(f"{key} = {storage.url!r}: the {len(listed)} files have no lines")
-    return Source(storage, roles, units, tuple(listed))
+    id_type = next((own.id_type for own in found if not t.is_null(own.id_type)), found[0].id_type)
+    return Source(storage, roles, units, id_type, tuple(listed))
 
 
 @dataclass(frozen=True)
@@ -152,6 +161,7 @@ class _File:
     path: str
     units: list[Unit]
     kinds: dict[str, str]
+    id_type: pa.DataType
 
 
 def _check_same(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
@@ -183,14 +193,15 @@ def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
 
 def _units(storage: Storage, roles: Roles, path: str, size: int) -> _File:
     name = storage.relative(path)
-    if name.lower().endswith(_CSV):
+    if is_csv(name):
         schema = _csv_schema(storage, path, name)
         check_columns(schema, roles, name)
         units = [Unit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))]
-        return _File(path, units, _kinds(schema, roles))
+        return _File(path, units, _kinds(schema, roles), pa.string())
     file: DataFile = read_footer(storage, path, size)
     check_columns(file.schema, roles, name)
-    return _File(path, _together(path, file.group_rows), _kinds(file.schema, roles))
+    id_type = as_id(plain(pa.array([], file.schema.field(roles.customer).type))).type
+    return _File(path, _together(path, file.group_rows), _kinds(file.schema, roles), id_type)
 
 
 def _together(path: str, group_rows: Sequence[int]) -> list[Unit]:

@@ -54,7 +54,7 @@ def spill(source: Source, unit: Unit, number: int, n_buckets: int, staging: Stag
         ):
             for lines, own in chain([first], chunks):
                 found += own
-                for batch in _by_bucket(as_batch(lines), lines.hashed, n_buckets):
+                for batch in by_bucket(as_batch(lines), lines.hashed, n_buckets):
                     writer.write_batch(batch)
     except (OSError, pa.ArrowException) as error:
         raise cannot_write(staging.path(name), error) from None
@@ -112,7 +112,7 @@ def _together(held: Sequence[Parsed]) -> Parsed:
     return Parsed(pa.concat_arrays([own.customer for own in held]), *arrays)
 
 
-def _by_bucket(
+def by_bucket(
     batch: pa.RecordBatch, hashed: NDArray[np.uint64], n_buckets: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of each bucket."""

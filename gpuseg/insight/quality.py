@@ -5,6 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
+from gpuseg.insight.format import printable
+
 
 def quality_table(transactions: Mapping[str, Any]) -> Table:
     """Return the table of what was found, what was done, and what that cost."""
@@ -27,5 +29,12 @@ def quality_table(transactions: Mapping[str, Any]) -> Table:
             f"{step['lines']:,}",
             step["done"],
             "" if customers is None else f"{sign}{customers:,}",
+        )
+    for join in transactions.get("joins", []):
+        table.add_row(
+            f"no row in {printable(join['path'])}",
+            "",
+            "nulls in " + ", ".join(map(printable, join["columns"])),
+            f"{join['customers_without']:,}",
         )
     return table

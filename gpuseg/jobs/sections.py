@@ -1,6 +1,6 @@
 """The sections of the job file, and the rules of their keys."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from gpuseg.engine.params import DBSCANParams, KMeansParams, PrepareParams
+from gpuseg.errors import JobError
 from gpuseg.features.definitions import available
 from gpuseg.features.lines import Roles, as_moment
 from gpuseg.validation import nearest_known
@@ -107,19 +108,37 @@ class TransactionsSpec(Section):
 
     @model_validator(mode="after")
     def _has_amounts(self) -> "TransactionsSpec":
-        there = available(self.roles().columns())
+        self.roles()
+        return self
+
+    def check_features(self, joined: Sequence[str]) -> None:
+        """Refuse features that are neither built nor joined.
+
+        Raises
+        ------
+        JobError
+        """
+        there = [*available(self.roles().columns()), *joined]
         for name in self.features or []:
             if name not in there:
-                raise ValueError(
-                    f"features: no feature '{name}' for lines with these columns; "
+                raise JobError(
+                    f"transactions.features: no feature '{name}' for lines with these columns; "
                     f"{nearest_known(name, there)}"
                 )
-        return self
 
     def roles(self) -> Roles:
         """Return which columns play which role."""
         others = {"path", "features", "storage_options", "id_hash_key_env"}
         return Roles(**self.model_dump(exclude=others))
+
+
+class JoinSpec(Section):
+    """A table with attributes of the customers; all columns but the id by default."""
+
+    path: Text
+    id: Text
+    columns: Features | None = None
+    storage_options: dict[str, Any] = {}
 
 
 class PrepareSpec(PrepareParams):

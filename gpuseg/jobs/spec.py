@@ -5,11 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from gpuseg.errors import JobError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.jobs.sections import (
     DBSCANSpec,
     InputSpec,
+    JoinSpec,
     OutputSpec,
     PrepareSpec,
     RuntimeSpec,
@@ -30,6 +33,7 @@ class JobSpec(Section):
     """
 
     transactions: TransactionsSpec | None = None
+    join: list[JoinSpec] = Field(default_factory=list)
     input: InputSpec
     prepare: PrepareSpec = PrepareSpec()
     segment: SegmentSpec | DBSCANSpec = SegmentSpec()
@@ -44,11 +48,12 @@ class JobSpec(Section):
         else:  # what is left can be run again
             clustered = job.pop("input")["features"]
             job["transactions"]["features"] = clustered or job["transactions"]["features"]
-        for section in ("transactions", "input", "output"):
-            if section not in job:
-                continue
-            options = job[section]["storage_options"]
-            job[section]["storage_options"] = dict.fromkeys(options, "(not shown)")
+        if not self.join:
+            del job["join"]
+        sections = [job[name] for name in ("transactions", "input", "output") if name in job]
+        for section in (*sections, *job.get("join", [])):
+            hidden = dict.fromkeys(section["storage_options"], "(not shown)")
+            section["storage_options"] = hidden
         return job
 
 
@@ -108,6 +113,11 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
 def _with_features(values: dict[str, Any]) -> dict[str, Any]:
     """Make the features that are built from transactions the input."""
     if "transactions" not in values:
+        if "join" in values:
+            raise JobError(
+                "join: adds attributes to the features that are built from [transactions], and "
+                "there is no such section; join them to the rows of [input] beforehand"
+            )
         return values
     if "input" in values:
         raise JobError(

@@ -14,7 +14,8 @@ from gpuseg.data.publish import open_output
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.errors import DataError, JobError
 from gpuseg.features.build import Features, build_features
-from gpuseg.features.definitions import FEATURES
+from gpuseg.features.definitions import FEATURES, available
+from gpuseg.features.joins import Join, check_names, open_join
 from gpuseg.features.source import Source, open_source
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.manifest import rounded
@@ -36,19 +37,47 @@ class Built:
     facts: dict[str, Any]
 
 
-def lines_of(spec: JobSpec, place: Place) -> Source:
-    """Return the lines of a job with transactions."""
+@dataclass(frozen=True)
+class Opened:
+    """Lines of a job, and tables of attributes, of which the footers were read."""
+
+    source: Source
+    joins: tuple[Join, ...]
+
+
+def lines_of(spec: JobSpec, place: Place) -> Opened:
+    """Return the lines of a job with transactions, and what is joined to its features.
+
+    Raises
+    ------
+    JobError, DataError
+        For columns that are not there or do not serve, and names that occur twice.
+    """
     assert spec.transactions is not None
-    return open_source(place.source, replace(spec.transactions.roles(), id_key=place.id_key))
+    source = open_source(place.source, replace(spec.transactions.roles(), id_key=place.id_key))
+    joins = tuple(
+        open_join(
+            Storage.at(own.path, own.storage_options, f"join[{i}].path"), own.id, own.columns,
+            f"join[{i}]",
+        )
+        for i, own in enumerate(spec.join)
+    )  # fmt: skip
+    check_names(joins, available(source.roles.columns()))
+    names = [name for join in joins for name in join.schema.names]
+    spec.transactions.check_features(names)
+    return Opened(source, joins)
 
 
 def build(
-    spec: JobSpec, source: Source, place: Place, executor: Executor, staging: Staging,
+    spec: JobSpec, opened: Opened, place: Place, executor: Executor, staging: Staging,
     progress: Progress, warn: Callable[[str], None],
 ) -> Built:  # fmt: skip
     """Build the features in the output's folder for them, and make them the job's input."""
+    source = opened.source
     with progress.stage("features", source.rows):
-        features = build_features(executor, source, place.choice.name, staging, FOLDER)
+        features = build_features(
+            executor, source, place.choice.name, staging, FOLDER, opened.joins
+        )
     clustered = _clustered(spec, features, warn)
     own = spec.model_copy(
         update={"input": spec.input.model_copy(update={"features": list(clustered)})}
@@ -86,6 +115,18 @@ def _facts(source: Source, features: Features) -> dict[str, Any]:
         "snapshot": features.snapshot.isoformat(),
         "distinct_counts": "exact, by 64-bit hashes",
         "quality": features.quality.as_dict(),
+        "joins": [
+            {
+                "path": join.storage.url,
+                "columns": join.schema.names,
+                "rows": own.rows,
+                "rows_without_id": own.without_id,
+                "rows_of_no_customer": own.rows - own.without_id - own.customers,
+                "customers": own.customers,
+                "customers_without": own.lacking,
+            }
+            for join, own in features.joined
+        ],
     }
 
 
@@ -123,7 +164,8 @@ def run_features(
     if spec.transactions is None:
         raise JobError("transactions: missing; features are built from the lines of that section")
     place = settle(spec)
-    source = lines_of(spec, place)
+    opened = lines_of(spec, place)
+    source = opened.source
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     urls = f"{spec.transactions.path} → {spec.output.path}"
     with reaching("transactions.path, output.path", urls), ExitStack() as stack:
@@ -132,7 +174,9 @@ def run_features(
             open_executor(place.cluster, progress.report, progress.message)
         )
         with progress.stage("features", source.rows):
-            features = build_features(executor, source, place.choice.name, output.staging)
+            features = build_features(
+                executor, source, place.choice.name, output.staging, joins=opened.joins
+            )
         manifest = {
             "gpuseg": __version__,
             "run_id": run_id,
