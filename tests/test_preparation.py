@@ -199,3 +199,20 @@ def test_rows_on_a_device_are_prepared_alike(place: Place, cuda: Backend) -> Non
             components = projection.components.tobytes()
             results.append((*bits(found, z), found.preparation.powers().tobytes(), components))
         assert len(set(results)) == 1
+
+
+def test_powers_of_many_rows_are_found_from_a_part(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(0).lognormal(1, 1, (4000, 2)).astype(np.float32)
+    recipe = Recipe(("a", "b"), "error", ("yeo-johnson",) * 2, "standard")
+    whole, _ = prepared(place, "numba", x, recipe, 1)
+    monkeypatch.setattr("gpuseg.engine.power.SAMPLE_ROWS", 1000)
+    parts = [prepared(place, "numba", x, recipe, shards) for shards in (1, 3)]
+    assert len({bits(*one) for one in parts}) == 1
+    found = parts[0][0].preparation.powers()
+    assert found.tobytes() != whole.preparation.powers().tobytes()
+    np.testing.assert_allclose(found, whole.preparation.powers(), atol=0.1)
+    for _, own in parts:  # scaled by all rows all the same
+        np.testing.assert_allclose(own.mean(axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(own.std(axis=0), 1, atol=1e-5)

@@ -94,18 +94,26 @@ class PowerRequest:
 
 
 def power_sums(
-    shard: Shard, env: Env, backend: str, requests: list[PowerRequest]
-) -> list[NDArray[np.float64]]:
-    """Return `Backend.power_sums` for each request."""
+    shard: Shard, env: Env, backend: str, requests: list[PowerRequest], wanted: int, of: int
+) -> tuple[int, list[NDArray[np.float64]]]:
+    """Return `Backend.power_sums` for each request, and of how many rows.
+
+    About `wanted` of all `of` rows are taken, drawn as those of `sample`.
+    """
     b = registry.get(backend)
 
-    def on(block: Block) -> list[NDArray[np.float64]]:
-        return [
-            b.power_sums(block.x, own.feature, own.powers, own.origin, own.grids)
-            for own in requests
+    def on(block: Block) -> tuple[int, list[NDArray[np.float64]]]:
+        x = block.x
+        if wanted < of:
+            first = shard.first_row + block.rows.start
+            rows = np.flatnonzero(drawn(np.arange(first, first + len(x)), wanted, of))
+            x = b.fetch(x, rows)
+        return len(x), [
+            b.power_sums(x, own.feature, own.powers, own.origin, own.grids) for own in requests
         ]
 
-    return [reduce(np.add, parts) for parts in zip(*shard.map_blocks(env, on), strict=True)]
+    counts, sums = zip(*shard.map_blocks(env, on), strict=True)
+    return sum(counts), [reduce(np.add, parts) for parts in zip(*sums, strict=True)]
 
 
 def merged(parts: Sequence[Summary]) -> Summary:

@@ -4,7 +4,8 @@ For a feature of n values with transforms t(λ), a row's share of the log-likeli
 
     l(λ) = -½·log var t(λ) + (λ - 1)·Σ ±log(1 + |x|) / n,    the sign that of x.
 
-Each pass over the data evaluates it exactly, for several λ of all features at once:
+Each pass evaluates it exactly for several λ of all features at once, over all rows up to a million,
+and beyond that over as many, drawn by a hash of their places:
 
 1. on a lattice, which is moved and widened while its best point is its first or last, and narrowed
    again from then on;
@@ -39,6 +40,7 @@ _FIVE = np.arange(-2.0, 3.0)
 _STEPS = (0.05, 0.005)
 """Between the five points, first and at last."""
 
+SAMPLE_ROWS = 2**20
 _MOST_PASSES = 30
 _WIDEST = 1e7
 _FINEST = 2.0**-30
@@ -81,10 +83,10 @@ def fit_powers(
         open_ones = [search for search in every if not search.done]
         if not open_ones:
             break
-        _learn(executor, backend, open_ones)
+        _learn(executor, backend, open_ones, SAMPLE_ROWS)
     for search in every:
         search.points, search.done = np.array([search.power]), True
-    _learn(executor, backend, every)
+    _learn(executor, backend, every, summary.rows)
     return Powers(
         np.array([search.power for search in every]),
         np.array([search.mean for search in every]),
@@ -93,12 +95,14 @@ def fit_powers(
     )
 
 
-def _learn(executor: Executor, backend: str, searches: Sequence["_Search"]) -> None:
+def _learn(executor: Executor, backend: str, searches: Sequence["_Search"], wanted: int) -> None:
     """Evaluate the likelihoods at the points of some searches, in one pass."""
     requests = [search.request() for search in searches]
-    shards = executor.run(columns.power_sums, backend, requests)
+    found = executor.run(columns.power_sums, backend, requests, wanted, searches[0].all_rows)
+    rows = sum(count for count, _ in found)
+    shards = [sums for _, sums in found]
     for search, request, *parts in zip(searches, requests, *shards, strict=True):
-        search.learn(request.origin, np.sum(parts, axis=0).sum(axis=0))
+        search.learn(rows, request.origin, np.sum(parts, axis=0).sum(axis=0))
 
 
 @dataclass(eq=False)
@@ -107,7 +111,7 @@ class _Search:
 
     Attributes
     ----------
-    feature, rows : int
+    feature, all_rows : int
     ends : float64 (3,)
         Least value, mean and greatest.
     points : float64 (m,)
@@ -123,7 +127,7 @@ class _Search:
     """
 
     feature: int
-    rows: int
+    all_rows: int
     ends: NDArray[np.float64]
     points: NDArray[np.float64] = field(default_factory=lambda: 1.0 + _SPACING * _LATTICE)
     spacing: float = _SPACING
@@ -152,7 +156,7 @@ class _Search:
 
     def request(self) -> PowerRequest:
         """Return what is to be summed, on grids that hold all of it."""
-        n = self.rows
+        n = self.all_rows
         low, origin, high = np.array([yeo_johnson(self.ends, p) for p in self.points.tolist()]).T
         size = np.maximum(high - origin, origin - low) * (1 + 2.0**-40)
         logs = float(log1p(np.abs(self.ends)).max())
@@ -160,9 +164,9 @@ class _Search:
         grids = np.array([coarse, [finer_magic(n, magic) for magic in coarse]])
         return PowerRequest(self.feature, self.points, origin, grids)
 
-    def learn(self, origin: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
-        """Go on from the sums at the points: to other points, or to the end."""
-        m, n = len(self.points), self.rows
+    def learn(self, n: int, origin: NDArray[np.float64], sums: NDArray[np.float64]) -> None:
+        """Go on from the sums over n rows at the points: to other points, or to the end."""
+        m = len(self.points)
         offset, logs = sums[:m] / n, sums[2 * m] / n
         variance = np.maximum(sums[m : 2 * m] / n - offset * offset, 0.0)
         likelihood = _log(variance) * -0.5 + (self.points - 1.0) * logs
