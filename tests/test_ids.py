@@ -8,6 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -15,7 +16,8 @@ from helpers import customers, cut, opened, read_parts, run, write_files
 
 from gpuseg.data.ids import split_ids
 from gpuseg.data.shards import load_shard
-from gpuseg.jobs.forecast import plan_memory
+from gpuseg.errors import DataError, JobError
+from gpuseg.jobs.forecast import MemoryPlan, plan_memory
 from gpuseg.runtime.executor import Env
 
 
@@ -128,3 +130,40 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
         assert len(found) == 3 * turns
         assert [hash for piece in found for hash in piece] == together
         assert max(map(len, found)) < 3 * shard.n_rows / len(found) + 10
+
+
+@pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_the_first_of_rows_with_one_id_is_kept(
+    tmp_path: Path, table: pa.Table, how: str, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = pa.array([*(i % 300 if i >= 400 else i for i in range(597)), None, None, None])
+    table = table.set_column(0, "customer", ids)
+    if missing == "drop":  # a row that is left out is not the first
+        gaps = pa.array(np.where(np.arange(600) % 5 == 1, np.nan, table["spend"]))
+        table = table.set_column(table.column_names.index("spend"), "spend", gaps)
+    frame = table.to_pandas().dropna(subset=["spend"])
+    alone = frame[frame.customer.isna() | ~frame.customer.duplicated()]
+    expected = write_files(
+        tmp_path / "alone", [pa.Table.from_pandas(alone, preserve_index=False).cast(table.schema)]
+    )
+    run(expected, tmp_path / "expected")
+    if how == "streamed":
+        streamed = MemoryPlan("streamed", "asked for", 0, 0, 1)
+        monkeypatch.setattr("gpuseg.jobs.run.plan_memory", lambda *_: streamed)
+    runtime = {"cluster": "dask", "n_workers": 2} if how == "two workers" else {}
+    source = write_files(tmp_path / "in", cut(table, 250))
+    prepare = {"missing": missing, "duplicates": "first"}
+    result = run(source, tmp_path / "out", prepare=prepare, runtime=runtime)
+    assert read_parts(tmp_path / "out").equals(read_parts(tmp_path / "expected"))
+    repeated = len(frame) - len(alone)
+    said = f"{repeated:,} rows were dropped that repeat the id of one before them"
+    assert repeated > 20 and said in result.manifest["warnings"]
+    with pytest.raises(DataError, match=f"{repeated} rows repeat an id that another row has, and"):
+        run(source, tmp_path / "no", prepare={**prepare, "duplicates": "error"})
+
+
+def test_repeated_ids_need_ids(tmp_path: Path, table: pa.Table) -> None:
+    source = write_files(tmp_path / "in", [table])
+    with pytest.raises(JobError, match="there are no ids to compare; name their column in input"):
+        run(source, tmp_path / "out", input={"id": None}, prepare={"duplicates": "first"})

@@ -141,6 +141,7 @@ def test_the_manifest_tells_what_was_done(plain: Path) -> None:
         table.country.isin(["IT", "PT"]).mean()
     )
     assert features["spend"]["transform"] == "yeo-johnson"
+    assert features["spend"]["outliers"] < 0.01
     assert -1 < features["spend"]["power"] < 1
     for segment in facts["segments"]:  # a projection loses some, but not the order
         assert segment["center"].keys() == features.keys()

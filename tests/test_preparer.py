@@ -198,6 +198,25 @@ def test_categories_become_features() -> None:
     assert np.linalg.norm(distinct[0] - distinct[1]) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_equals_scikit_learns_one_hot_encoder(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, count = int(rng.integers(20, 2000)), int(rng.integers(2, 15))
+    share = rng.dirichlet(np.full(count, 0.7))
+    frame = pd.DataFrame({"c": rng.choice([f"v{i:02}" for i in range(count)], n, p=share)})
+    expected = OneHotEncoder(sparse_output=False).fit(frame)
+    found = Preparer(scale="none", categorical={"c": "onehot"}).fit(frame)
+    np.testing.assert_array_equal(found.transform(frame), expected.transform(frame))
+    names = [name.replace("c_", "c=") for name in expected.get_feature_names_out()]
+    assert found.features_ == names
+    capped = Preparer(scale="none", categorical={"c": "onehot"}, max_categories=3).fit(frame)
+    counts = frame.c.value_counts()
+    if len(counts) > 3:
+        z = capped.transform(frame)
+        assert capped.features_[-1] == "c=(other)" and z.shape[1] == 3
+        assert z[:, :2].sum() == counts.iloc[:2].sum()
+
+
 def test_new_rows_with_other_categories() -> None:
     frame = shoppers(1000)
     preparer = Preparer(missing="median", categorical=CATEGORIES, max_categories=9).fit(frame)

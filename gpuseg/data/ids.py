@@ -34,15 +34,7 @@ def split_ids(
     )
 
     def hashed(task: tuple[Piece, int]) -> list[NDArray[np.uint64]]:
-        piece, start = task
-        batches = [
-            hash_ids(batch.column(0))
-            for group in piece.row_groups
-            for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
-        ]
-        own = np.concatenate(batches)
-        if shard.kept is not None:
-            own = own[shard.kept[start : start + piece.rows]]
+        own = _hashed(shard, plan, *task)
         if turns > 1:
             own = own[(own >= np.uint64(low)) & (own <= np.uint64(high))]
         own.sort()
@@ -50,6 +42,50 @@ def split_ids(
 
     runs = list(env.map(hashed, list(zip(plan.pieces, plan.starts(), strict=True))))
     return [np.concatenate(pieces) for pieces in zip(*runs, strict=True)]
+
+
+def _hashed(shard: Shard, plan: ShardPlan, piece: Piece, start: int) -> NDArray[np.uint64]:
+    """Hash the ids of a piece's rows, without those that were dropped."""
+    batches = [
+        hash_ids(batch.column(0))
+        for group in piece.row_groups
+        for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
+    ]
+    own = np.concatenate(batches)
+    return own if shard.kept is None else own[shard.kept[start : start + piece.rows]]
+
+
+def split_numbered(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
+    """Part the hashes of the ids into ranges, each with the rows' numbers in the whole data.
+
+    Rows without an id are left out: nothing says that they are of one customer.
+
+    Returns
+    -------
+    list of uint64 (2, m)
+    """
+    plan: ShardPlan = shard.source
+    bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
+
+    def hashed(task: tuple[Piece, int]) -> NDArray[np.uint64]:
+        return _hashed(shard, plan, *task)
+
+    tasks = list(zip(plan.pieces, plan.starts(), strict=True))
+    hashes = np.concatenate(list(env.map(hashed, tasks)))
+    rows = np.arange(shard.first_row, shard.first_row + len(hashes), dtype=np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    order = order[hashes[order] != _NULL]
+    own = np.stack([hashes[order], rows[order]])
+    return np.split(own, np.searchsorted(own[0], bounds), axis=1)
+
+
+def repeated_rows(pieces: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
+    """Return the rows whose hash one of a lower number has, too."""
+    hashes, rows = np.concatenate(pieces, axis=1)
+    order = np.lexsort((rows, hashes))
+    hashes, rows = hashes[order], rows[order]
+    found: NDArray[np.int64] = rows[1:][hashes[1:] == hashes[:-1]].astype(np.int64)
+    return found
 
 
 def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:

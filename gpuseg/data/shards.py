@@ -172,7 +172,7 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
         pass
     shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
-        _drop_missing(shard)
+        shard.keep(env, np.logical_not(np.isnan(x).any(axis=1)))
     return shard
 
 
@@ -249,19 +249,3 @@ def _checked_weight(plan: ShardPlan, start: int, values: NDArray[Any]) -> NDArra
             "and at least 0"
         )
     return weight
-
-
-def _drop_missing(shard: Shard) -> None:
-    """Keep the rows without a missing feature, in place."""
-    kept: NDArray[np.bool_] = np.logical_not(np.isnan(shard.x).any(axis=1))
-    if kept.all():
-        return
-    count = 0
-    for start in range(0, shard.n_rows, _BATCH_ROWS):
-        rows = slice(start, start + _BATCH_ROWS)
-        block = shard.x[rows][kept[rows]]
-        shard.x[count : count + len(block)] = block
-        count += len(block)
-    shard.x, shard.kept = shard.x[:count], kept
-    if shard.weight is not None:
-        shard.weight = shard.weight[kept]

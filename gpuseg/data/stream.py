@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.data.shards import Batch, Group, ShardPlan, fill
-from gpuseg.engine.shard import Block, Shard
+from gpuseg.engine.shard import Block, Shard, kept_of_all
 from gpuseg.runtime.executor import BLOCK_ROWS, Env, ahead
 
 R = TypeVar("R")
@@ -78,10 +78,14 @@ class StreamedShard(Shard):
     def drop_missing(self, env: Env) -> None:
         """Leave out the rows without a missing feature from now on."""
         complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
-        kept = np.concatenate(list(complete))
-        counts = [int(kept[g.start : g.start + g.rows].sum()) for g in self._groups]
+        self.keep(env, np.concatenate(list(complete)))
+
+    def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
+        """Leave out the rows that are not kept, bool (n_rows,), from now on."""
+        every = kept_of_all(self.kept, kept)
+        counts = [int(every[g.start : g.start + g.rows].sum()) for g in self._groups]
         self._starts = list(accumulate(counts, initial=0))[:-1]
-        self._rows, self.kept = sum(counts), kept
+        self._rows, self.kept = sum(counts), every
 
     def _blocks(self, number: int) -> Iterator[Block]:
         """Decode and prepare one row group."""

@@ -47,6 +47,8 @@ class Prepared:
         Their places among all.
     dropped : dict of str to str
         Features that were left out, and why.
+    outliers : float64 (d,)
+        The share of each feature's values far from the others, see `engine.survey.Survey`.
     redundant : list of str
         What the survey found and nobody asked to leave out, in words.
     components : Components or None
@@ -59,6 +61,7 @@ class Prepared:
     extremes: NDArray[np.float64]
     features: tuple[str, ...]
     kept: list[int]
+    outliers: NDArray[np.float64]
     dropped: dict[str, str] = field(default_factory=dict)
     redundant: list[str] = field(default_factory=list)
     components: Components | None = None
@@ -109,7 +112,8 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     if components is not None:
         found = replace(found, projection=components.projection)
     return Prepared(
-        found, raw, known.mean, np.sqrt(known.variance), extremes, recipe.features, kept, dropped,
+        found, raw, known.mean, np.sqrt(known.variance), extremes, recipe.features, kept,
+        seen.outliers[kept], dropped,
         _redundant(recipe, seen, kept), components,
     )  # fmt: skip
 

@@ -20,6 +20,15 @@ def block_rows(x: Any) -> int:
     return BLOCK_ROWS if isinstance(x, np.ndarray) else max(len(x), 1)
 
 
+def kept_of_all(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which rows read are still there, when of those there before some are kept."""
+    if before is None:
+        return kept
+    both = before.copy()
+    both[before] = kept
+    return both
+
+
 @dataclass(frozen=True)
 class Block:
     """Consecutive rows of a shard.
@@ -127,6 +136,21 @@ class Shard:
                 changed = np.empty((self.n_rows, x.shape[1]), np.float32)
             changed[block.rows] = x
         self.x = self.x if changed is None else changed
+
+    def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
+        """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
+        if kept.all():
+            return
+        count = 0
+        for start in range(0, self.n_rows, BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            block = self.x[rows][kept[rows]]
+            self.x[count : count + len(block)] = block
+            count += len(block)
+        self.x = self.x[:count]
+        if self.weight is not None:
+            self.weight = self.weight[kept]
+        self.kept = kept_of_all(self.kept, kept)
 
     def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Put rows and weights where `convert` takes them."""

@@ -34,10 +34,14 @@ class Survey:
         The share of each feature's most frequent value.
     correlation : float64 (d, d)
         Pearson's r of the features after their transforms; 0 with a constant one.
+    outliers : float64 (d,)
+        The share of values beyond Tukey's outer fences, three interquartile ranges below the first
+        or above the third quartile; 0 where that range is 0.
     """
 
     common: NDArray[np.float64]
     correlation: NDArray[np.float64]
+    outliers: NDArray[np.float64]
 
     def pairs(self, threshold: float) -> list[tuple[int, int, float]]:
         """Return pairs of features i < j with |r| >= threshold, and their r."""
@@ -57,13 +61,23 @@ def survey(executor: Executor, backend: str, rows: int, preparation: Preparation
     """Look at a sample of the placed shards, prepared by what is left of the preparation."""
     parts = executor.run(columns.sample, backend, SAMPLE_ROWS, rows)
     x = registry.get("numpy").prepare(np.concatenate(parts), preparation)
-    return Survey(_most_common(x), _correlation(x))
+    return Survey(_most_common(x), _correlation(x), _outliers(x))
 
 
 def _most_common(x: NDArray[np.float32]) -> NDArray[np.float64]:
     if not len(x):
         return np.zeros(x.shape[1])
     return np.array([np.unique(own, return_counts=True)[1].max() / len(x) for own in x.T])
+
+
+def _outliers(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    if not len(x):
+        return np.zeros(x.shape[1])
+    low, high = np.quantile(x.astype(np.float64), [0.25, 0.75], axis=0)
+    reach = 3 * (high - low)
+    beyond = (x < low - reach) | (x > high + reach)
+    shares: NDArray[np.float64] = np.where(reach > 0, beyond.mean(axis=0), 0.0)
+    return shares
 
 
 def _correlation(x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -183,10 +183,18 @@ def _or_nan(x: float | None) -> float:
     return math.nan if x is None else x
 
 
-def _preparation(prepare: Mapping[str, Any]) -> str:
-    clip = prepare.get("clip")
-    clipped = f"clipped at the quantiles {clip[0]:g} and {clip[1]:g}; " if clip else ""
-    return f"missing values: {prepare['missing']}; {clipped}scale: {prepare['scale']}"
+def _preparation(manifest: Mapping[str, Any]) -> str:
+    prepare, done = manifest["job"]["prepare"], manifest.get("preparation", {})
+    said = [f"missing values: {prepare['missing']}"]
+    if clip := prepare.get("clip"):
+        said.append(f"clipped at the quantiles {clip[0]:g} and {clip[1]:g}")
+    said.append(f"scale: {prepare['scale']}")
+    said += [f"{own['column']}: {own['as']}" for own in done.get("encoded", [])]
+    said += [f"{name} left out, {why}" for name, why in done.get("dropped", {}).items()]
+    if pca := done.get("pca"):
+        kept = fmt.percent(pca["variance_kept"])
+        said.append(f"{pca['components']} principal components, which keep {kept} of the variance")
+    return "; ".join(said)
 
 
 def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -213,14 +221,13 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("Rows by kind", ", ".join(kinds)))
     if manifest.get("sweep"):
         facts.append(("Sweep", _sweep(manifest)))
-    prepare = manifest["job"]["prepare"]
     weight = manifest["job"].get("input", {}).get("weight")
     workers = fmt.count(executor["n_workers"], "worker")
     threads = fmt.count(executor["threads_per_worker"], "thread")
     return [
         *facts,
         ("Weights", "every row counts once" if weight is None else f"the column {weight}"),
-        ("Preparation", _preparation(prepare)),
+        ("Preparation", _preparation(manifest)),
         ("Backend", f"{backend['name']}: {backend['why']}"),
         ("Devices", "; ".join(manifest["devices"])),
         ("Executor", f"{executor['cluster']}, {workers} of {threads}"),

@@ -133,6 +133,7 @@ def _features(facts: Facts) -> dict[str, Any]:
             "min": float(low[f]),
             "max": float(high[f]),
             "missing": int(raw.counts[0, f]),
+            "outliers": float(prepared.outliers[f]),
             "fill": None if np.isnan(p.fill[f]) else float(p.fill[f]),
             **({} if p.clip is None else {"clip": p.clip[:, f].tolist()}),
             "transform": TRANSFORMS[int(p.transform[f])],

@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
-
 from gpuseg.data.dataset import Dataset
 from gpuseg.data.output import Staging
 from gpuseg.data.publish import open_output
@@ -44,6 +42,7 @@ from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.outcome import Outcome, Warn, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.publishing import publish
+from gpuseg.jobs.repeated import number_rows, settle_repeated
 from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec
 from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.jobs.writing import write
@@ -110,7 +109,7 @@ class _Run:
         self.started = datetime.now(UTC)
         self.run_id = f"{self.started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
         self.warnings: list[str] = []
-        self.digest = 0
+        self.digest = self.repeated = 0
         self.built: transactions.Built | None = None
         self.memory: MemoryPlan
         self.encoders: tuple[Encoder, ...] = ()
@@ -209,9 +208,10 @@ class _Run:
                 load_shard if self.memory.mode == "resident" else open_stream, shard_plans
             )
         with self.progress.stage("prepare"):
-            sizes = executor.run(passes.n_rows)
-            starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
-            executor.update(passes.number, each=starts)
+            present = number_rows(executor)
+            if prepare.duplicates != "keep":
+                self.repeated = settle_repeated(executor, str(dataset.id), prepare.duplicates)
+                number_rows(executor)
             self.digest = sum(executor.run(columns.digest, plan.choice.name)) % 2**64
 
             def locate(shard: int, row: int) -> str:
@@ -220,9 +220,10 @@ class _Run:
                 return shard_plans[shard].describe_row(source or 0)
 
             prepared = fit_preparation(executor, plan.choice.name, recipe, locate)
-        dropped = dataset.rows - prepared.raw.rows
-        if dropped:
+        if dropped := dataset.rows - present:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
+        if self.repeated:
+            self._warn(f"{self.repeated:,} rows were dropped that repeat the id of one before them")
         for name, why in prepared.dropped.items():
             self.progress.message(f"note: feature '{name}' was left out: {why}")
         for text in prepared.redundant:

@@ -142,7 +142,12 @@ class JoinSpec(Section):
 
 
 class PrepareSpec(PrepareParams):
-    """What is done to the features before clustering."""
+    """What is done to the customers and their features before clustering.
+
+    Of rows with one id, all are kept, none is allowed, or the first is kept.
+    """
+
+    duplicates: Literal["keep", "error", "first"] = "keep"
 
 
 class SegmentSpec(KMeansParams):

@@ -101,6 +101,11 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
             f"input.id_hash_key_env = {spec.input.id_hash_key_env!r}: there are no ids to hash; "
             "name their column in input.id, or leave the key out"
         )
+    if spec.prepare.duplicates != "keep" and spec.input.id is None:
+        raise JobError(
+            f"prepare.duplicates = {spec.prepare.duplicates!r}: there are no ids to compare; name "
+            "their column in input.id, or leave the key out"
+        )
     for name in (spec.input.id, spec.input.weight):
         if name is not None and name in (spec.input.features or []):
             raise JobError(
