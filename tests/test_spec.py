@@ -24,7 +24,10 @@ DEFAULTS = {
         "path": "in", "id": None, "features": None, "weight": None,
         "id_hash_key_env": None, "storage_options": {},
     },
-    "prepare": {"missing": "error", "clip": None, "transform": "none", "scale": "standard"},
+    "prepare": {"missing": "error", "clip": None, "transform": "none", "scale": "standard",
+        "categorical": {}, "max_categories": 20, "missing_indicator": False,
+        "drop_near_constant": False, "drop_correlated": None, "pca": None, "duplicates": "keep",
+    },
     "segment": {
         "algorithm": "kmeans", "n_clusters": 8, "init": "k-means++", "n_init": "auto",
         "max_iter": 300, "tol": 1e-4, "random_state": 0, "metric": "euclidean",
