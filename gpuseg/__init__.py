@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gpuseg.data.synth import write_customers as write_customers
+    from gpuseg.engine.choice import Choice as Choice
     from gpuseg.engine.eps_profile import EpsProfile as EpsProfile
     from gpuseg.errors import DataError as DataError
     from gpuseg.errors import GpusegError as GpusegError
     from gpuseg.errors import JobError as JobError
     from gpuseg.errors import ResourceError as ResourceError
+    from gpuseg.estimators.choose import choose_k as choose_k
     from gpuseg.estimators.dbscan import DBSCAN as DBSCAN
     from gpuseg.estimators.eps import eps_profile as eps_profile
     from gpuseg.estimators.kmeans import KMeans as KMeans
@@ -27,6 +29,8 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DBSCAN": "gpuseg.estimators.dbscan",
+    "Choice": "gpuseg.engine.choice",
+    "choose_k": "gpuseg.estimators.choose",
     "EpsProfile": "gpuseg.engine.eps_profile",
     "eps_profile": "gpuseg.estimators.eps",
     "KMeans": "gpuseg.estimators.kmeans",

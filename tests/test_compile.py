@@ -26,7 +26,7 @@ BUDGET = {
     **dict.fromkeys(
         (
             *("distances", "summarize", "digest", "histogram", "narrow"),
-            *("prepare", "normalize", "project", "gram"),
+            *("prepare", "normalize", "project", "gram", "distance_sums"),
         ),
         (64, 0),
     ),

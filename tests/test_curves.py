@@ -5,6 +5,7 @@ One body for all backends, against scipy, exact rationals, or the formula of the
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -141,3 +142,22 @@ def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
         unit = backend.prepare(backend.move(x.copy()), replace(how, unit=True))
         lengths = np.linalg.norm(backend.fetch(unit).astype(np.float64), axis=1)
         np.testing.assert_allclose(lengths, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), SIZES)
+def test_distance_sums_are_those_of_the_formula(backend: Backend, n: int, d: int) -> None:
+    rng = np.random.default_rng(n)
+    x, points = (rng.normal(size=(rows, d)).astype(np.float32) for rows in (n, 45))
+    x[: min(n, 9)] = points[: min(n, 9)]
+    starts = np.unique([0, n // 5, n // 2, n])
+    magic = grid_magic(n, 100.0)
+    square = np.zeros((n, 45), np.float32)
+    for f in range(d):
+        square += (x[:, f, None] - points[:, f]) ** 2
+    rounded = (np.sqrt(square).astype(np.float64) + magic) - magic
+    expected = np.add.reduceat(rounded, starts[:-1], axis=0)
+    there = backend.move(x)
+    np.testing.assert_array_equal(backend.distance_sums(there, starts, points, magic), expected)
+    parts = [backend.distance_sums(there[a:b], np.array([0, b - a]), points, magic)
+             for a, b in itertools.pairwise(starts)]  # fmt: skip
+    np.testing.assert_array_equal(np.concatenate(parts), expected)

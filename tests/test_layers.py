@@ -39,6 +39,7 @@ KERNELS = (
         "accumulate",
         "columns",
         "curves",
+        "distance_sums",
         "exact",
         "prepare",
         "lloyd",

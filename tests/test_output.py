@@ -37,7 +37,8 @@ import gpuseg
 
 MANIFEST_KEYS = [
     "format", "gpuseg", "run_id", "started", "job", "input", "backend", "devices", "executor",
-    "versions", "result", "sweep", "seconds", "features", "segments", "parts", "warnings",
+    "versions", "result", "sweep", "seconds", "features", "preparation", "segments",
+    "parts", "warnings",
 ]  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def test_missing_values(tmp_path: Path, table: pa.Table, missing: str) -> None:
     fill = {"drop": None, "mean": left.mean(), "median": np.median(left)}
     assert manifest["features"]["spend"]["fill"] == pytest.approx(fill[missing])
     if missing == "drop":
-        with pytest.raises(gpuseg.DataError, match=r"X has 67 rows with missing"):
+        with pytest.raises(gpuseg.DataError, match=r"X has 67 rows with values that are missing"):
             model.predict(raw)
 
 

@@ -29,7 +29,8 @@ DEFAULTS = {
         "drop_near_constant": False, "drop_correlated": None, "pca": None, "duplicates": "keep",
     },
     "segment": {
-        "algorithm": "kmeans", "n_clusters": 8, "init": "k-means++", "n_init": "auto",
+        "algorithm": "kmeans", "n_clusters": 8, "max_clusters": 15,
+        "init": "k-means++", "n_init": "auto",
         "max_iter": 300, "tol": 1e-4, "random_state": 0, "metric": "euclidean",
     },
     "runtime": {

@@ -153,6 +153,13 @@ def _try_preparing_further(backend: Backend, spec: Backend, x: Array) -> None:
     magic = grid_magic(n, 1e6)
     pairs = np.ones((2, d, d)) * np.array([magic, finer_magic(n, magic)])[:, None, None]
     _same("products", backend.gram(there, mean, pairs), spec.gram(x, mean, pairs))
+    starts = np.unique(np.minimum([0, n // 3, n // 2, n], n))
+    points = rng.normal(size=(37, d)).astype(np.float32)
+    _same(
+        "sums of distances",
+        backend.distance_sums(there, starts, points, grid_magic(n, 1e4)),
+        spec.distance_sums(x, starts, points, grid_magic(n, 1e4)),
+    )
     how = replace(
         Preparation.identity(d),
         transform=np.full(d, YEO_JOHNSON),

@@ -235,6 +235,26 @@ class Backend(Protocol):
         """Return what `nearest` does, and Σ w·d² on the grids with the sizes of the segments."""
         ...
 
+    def distance_sums(
+        self, x: Any, starts: NDArray[np.int64], points: NDArray[np.float32], magic: float
+    ) -> NDArray[np.float64]:
+        """Return Σ |x - point| over the rows of each cell, on the grid of `magic`.
+
+        |x - point|² is evaluated in float32, the features in order and no fused multiply-add; its
+        root is a float32, too.
+
+        Parameters
+        ----------
+        starts : int64 (cells + 1,)
+            The first row of each cell, and last n.
+        points : float32 (m, d)
+
+        Returns
+        -------
+        float64 (cells, m)
+        """
+        ...
+
     def squared_distances(
         self, x: NDArray[np.float32], centers: NDArray[np.float64]
     ) -> NDArray[np.float64]:

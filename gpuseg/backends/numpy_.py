@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -214,6 +215,20 @@ class NumpyBackend:
             terms = terms - part
         sizes = np.bincount(labels, minlength=centers.k).astype(np.int64)
         return labels, squares, Assigned(np.array(parts), sizes)
+
+    def distance_sums(
+        self, x: Any, starts: NDArray[np.int64], points: NDArray[np.float32], magic: float
+    ) -> NDArray[np.float64]:
+        sums = np.zeros((len(starts) - 1, len(points)))
+        for cell, (start, end) in enumerate(pairwise(starts.tolist())):
+            for first in range(start, end, _ROWS_AT_A_TIME):
+                rows = x[first : min(first + _ROWS_AT_A_TIME, end)]
+                square = np.zeros((len(rows), len(points)), np.float32)
+                for f in range(x.shape[1]):
+                    difference = rows[:, f, None] - points[:, f]
+                    square += difference * difference
+                sums[cell] += on_grid(np.sqrt(square).astype(np.float64), magic).sum(axis=0)
+        return sums
 
     def squared_distances(
         self, x: NDArray[np.float32], centers: NDArray[np.float64]

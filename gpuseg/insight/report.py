@@ -219,6 +219,8 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
             facts.append(("Choice of eps", result["eps_why"]))
         kinds = [f"{fmt.count(result[kind])} {kind}" for kind in ("core", "border", "noise")]
         facts.append(("Rows by kind", ", ".join(kinds)))
+    if "choice" in result:
+        facts.append(("Choice of n_clusters", result["choice"]["why"]))
     if manifest.get("sweep"):
         facts.append(("Sweep", _sweep(manifest)))
     weight = manifest["job"].get("input", {}).get("weight")

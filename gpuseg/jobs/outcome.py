@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.dbscan_model import DBSCANModel
+from gpuseg.engine.choice import Choice
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.errors import DataError
 from gpuseg.jobs.sections import SegmentSpec
@@ -15,6 +16,11 @@ from gpuseg.model import Model
 from gpuseg.replay import Replay
 
 Warn = Callable[[str], None]
+
+UNCLEAR = (
+    "no clear segments: the customers are a continuum, and the segments cut it; see result.choice "
+    "in the manifest"
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,11 @@ def of_kmeans(
     rules: SegmentSpec,
     replay: Replay,
     warn: Warn,
+    choice: Choice | None = None,
 ) -> Outcome:
     """Return the outcome of k-means; warn of what did not converge.
+
+    The segments are those of the fit that was chosen, else of the last.
 
     Raises
     ------
@@ -61,7 +70,10 @@ def of_kmeans(
         For fewer distinct rows than clusters.
     """
     last = fits[-1]
-    for fit in fits:
+    if choice is not None:
+        last = next(fit for fit in fits if len(fit.sizes) == choice.n_clusters)
+    in_order, fits = fits, [*(fit for fit in fits if fit is not last), last]
+    for fit in in_order:
         _refuse_few_distinct(fit)
         if not fit.converged:
             whose = f"n_clusters = {len(fit.sizes)}: " if len(fits) > 1 else ""
@@ -69,7 +81,7 @@ def of_kmeans(
                 f"{whose}not converged after {fit.n_iter} iterations; raise "
                 f"segment.max_iter = {rules.max_iter}, or segment.tol = {rules.tol:g}"
             )
-    result = {
+    result: dict[str, Any] = {
         "algorithm": "kmeans",
         "metric": rules.metric,
         "n_clusters": len(last.sizes),
@@ -77,9 +89,11 @@ def of_kmeans(
         "converged": last.converged,
         "inertia": last.inertia,
     }
+    if choice is not None:
+        result["choice"] = {"clear": choice.clear, "why": choice.why, "table": choice.table}
     models = [Model(replay, fit.centers) for fit in fits]
     return Outcome(
-        range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(fits)
+        range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(in_order)
     )
 
 

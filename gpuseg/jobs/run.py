@@ -29,6 +29,7 @@ from gpuseg.data.writer import Part
 from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.encoding import Encoder, Tally
 from gpuseg.engine import columns, passes
+from gpuseg.engine.choice import fit_and_choose
 from gpuseg.engine.dbscan import again_if_lost
 from gpuseg.engine.kmeans import sweep_kmeans
 from gpuseg.engine.lloyd import OnIteration
@@ -39,7 +40,7 @@ from gpuseg.jobs import manifest as manifests
 from gpuseg.jobs import transactions
 from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
-from gpuseg.jobs.outcome import Outcome, Warn, of_kmeans
+from gpuseg.jobs.outcome import UNCLEAR, Outcome, Warn, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.publishing import publish
 from gpuseg.jobs.repeated import number_rows, settle_repeated
@@ -258,15 +259,21 @@ class _Run:
                     executor, rules, backend, replay, measured,
                     staging, plan.target, _stepping(stage), self._warn,
                 )  # fmt: skip
-            fits = sweep_kmeans(
-                executor, rules.models(), backend, _noting(stage), self.memory.spare_bytes, measured
-            )
-        if len(fits) > 1:
+            how = (_noting(stage), self.memory.spare_bytes)
+            if rules.n_clusters == "auto":
+                fits, choice = fit_and_choose(executor, backend, rules.models(), measured, *how)
+            else:
+                fits, choice = sweep_kmeans(executor, rules.models(), backend, *how, measured), None
+        if choice is not None:
+            self.progress.message(f"note: {choice.why}")
+            if not choice.clear:
+                self._warn(UNCLEAR)
+        elif len(fits) > 1:
             self.progress.message(
                 f"note: the segments written are those of n_clusters = {len(fits[-1].sizes)}, the "
                 "largest; all models are in _models, their inertia in the manifest"
             )
-        return of_kmeans(fits, rules, replay, self._warn)
+        return of_kmeans(fits, rules, replay, self._warn, choice)
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

@@ -36,24 +36,31 @@ def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
 Memory = Annotated[ByteSize, WrapValidator(_size)]
 
 _COUNTS_RULE = (
-    "must be a whole number >= 1, the [first, last] of a range, or a list of at least three that "
-    "rises"
+    "must be a whole number >= 1, 'auto', the [first, last] of a range, or a list of at least "
+    "three that rises"
 )
 
 
-def _counts(value: Any, parse: Callable[[Any], int | list[int]]) -> int | list[int]:
+def _counts(value: Any, parse: Callable[[Any], Any]) -> int | list[int] | str:
+    if value == "auto":
+        return "auto"
     try:
         counts = parse(value)
     except ValueError:
         raise ValueError(_COUNTS_RULE) from None
     if isinstance(counts, int):
         return counts
-    if len(counts) < 2 or counts != sorted(set(counts)) or counts[0] < 1:
+    if (
+        not isinstance(counts, list)
+        or len(counts) < 2
+        or counts != sorted(set(counts))
+        or counts[0] < 1
+    ):
         raise ValueError(_COUNTS_RULE)
     return counts
 
 
-Counts = Annotated[Count | list[int], WrapValidator(_counts)]
+Counts = Annotated[Count | list[int] | Literal["auto"], WrapValidator(_counts)]
 
 _SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
 
@@ -154,11 +161,12 @@ class SegmentSpec(KMeansParams):
     """The algorithm and its parameters, which are the estimator's own.
 
     Several numbers of clusters make a sweep: two of them are the first and the last of a range,
-    more are a list.
+    more are a list. "auto" chooses among those from 2 to `max_clusters`.
     """
 
     algorithm: Literal["kmeans", "dbscan"] = "kmeans"
     n_clusters: Counts = 8  # type: ignore[assignment]
+    max_clusters: Annotated[int, Field(ge=3)] = 15
 
     @model_validator(mode="after")
     def _init_suits(self) -> "SegmentSpec":
@@ -170,13 +178,15 @@ class SegmentSpec(KMeansParams):
         """Return the numbers of clusters, in rising order."""
         if isinstance(self.n_clusters, int):
             return [self.n_clusters]
+        if self.n_clusters == "auto":
+            return list(range(2, self.max_clusters + 1))
         if len(self.n_clusters) == 2:
             return list(range(self.n_clusters[0], self.n_clusters[1] + 1))
         return self.n_clusters
 
     def models(self) -> list[KMeansParams]:
         """Return the algorithm's parameters for each number of clusters."""
-        values = self.model_dump(exclude={"algorithm", "n_clusters"})
+        values = self.model_dump(exclude={"algorithm", "n_clusters", "max_clusters"})
         return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
 from gpuseg.backends.cuda import columns, prepare
+from gpuseg.backends.cuda.distance_sums import distance_sums
 from gpuseg.backends.cuda.launcher import Launcher, Table
 from gpuseg.backends.cuda.plan import GROUP, STEPS, plan_assign, plan_lloyd, plan_simple
 from gpuseg.backends.cuda.stack import Stack
@@ -237,6 +238,14 @@ class CudaBackend(NumbaBackend):
         if here:
             labels, squares = launcher.to_host(labels), launcher.to_host(squares)
         return labels, squares, Assigned(parts, counts[len(grids) :].copy())
+
+    @_in_lane
+    def distance_sums(
+        self, x: Any, starts: NDArray[np.int64], points: NDArray[np.float32], magic: float
+    ) -> NDArray[np.float64]:
+        if isinstance(x, np.ndarray):
+            return super().distance_sums(x, starts, points, magic)
+        return distance_sums(self._launcher, x, starts, points, magic)
 
     @_in_lane
     def squared_distances(self, x: Any, centers: NDArray[np.float64]) -> Any:

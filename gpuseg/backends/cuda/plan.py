@@ -21,7 +21,7 @@ SIMPLE_THREADS = 256
 
 _SIMPLE = (
     *("distances", "summarize", "digest", "histogram", "narrow"),
-    *("prepare", "normalize", "project", "gram", "powers"),
+    *("prepare", "normalize", "project", "gram", "powers", "distance_sums"),
 )
 _SIMPLE_BLOCKS = 16
 """Of those, a multiprocessor."""

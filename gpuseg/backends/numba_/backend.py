@@ -14,7 +14,7 @@ from gpuseg.backends.base import (
     Summary,
     digest_factors,
 )
-from gpuseg.backends.numba_ import columns, exact, lloyd, nearest, prepare
+from gpuseg.backends.numba_ import columns, distance_sums, exact, lloyd, nearest, prepare
 from gpuseg.backends.numba_.score import GROUP
 from gpuseg.backends.numpy_ import NumpyBackend
 from gpuseg.backends.packed import PackedCenters
@@ -110,6 +110,18 @@ class NumbaBackend(NumpyBackend):
             labels, distances,
         )  # fmt: skip
         return labels, distances
+
+    def distance_sums(
+        self, x: Any, starts: NDArray[np.int64], points: NDArray[np.float32], magic: float
+    ) -> NDArray[np.float64]:
+        (m, d), cells = points.shape, len(starts) - 1
+        padded = np.zeros((d, -(-m // distance_sums.STEP) * distance_sums.STEP), np.float32)
+        padded[:, :m] = points.T
+        sums = np.zeros((cells, padded.shape[1]))
+        distance_sums.distance_sums(
+            x.reshape(-1), d, starts, padded.reshape(-1), magic, sums.reshape(-1)
+        )
+        return sums[:, :m]
 
     def squared_distances(
         self, x: NDArray[np.float32], centers: NDArray[np.float64]

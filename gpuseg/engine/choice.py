@@ -1,0 +1,184 @@
+"""How many segments: which of several segmentations to take, by a stated rule.
+
+1. Only numbers of clusters count whose smallest cluster has at least a hundredth of the rows, and
+   that are stable: fits to two halves of a sample agree (adjusted Rand index >= 0.8). Where none is
+   like that, all count.
+2. Of those the greatest simplified silhouette wins, which sees all rows and is little moved by a
+   few that lie far out; of equals (within 0.005) the fewest clusters.
+3. The segments are clear where the silhouette of the winner, its error deducted, is above 0.5, and
+   it is stable. Below that the customers are a continuum which has to be cut somewhere (Kaufman
+   and Rousseeuw, Finding Groups in Data, 1990, call 0.51 to 0.70 a reasonable structure, and 0.26
+   to 0.50 one that could be artificial).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+from gpuseg.backends import registry
+from gpuseg.engine import columns, passes
+from gpuseg.engine.criteria import POINTS, Criteria, measure_fits
+from gpuseg.engine.hashing import drawn
+from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
+from gpuseg.engine.lloyd import OnIteration
+from gpuseg.engine.measure import Measured
+from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import Executor, InProcess
+
+LEAST_SHARE = 0.01
+STABLE = 0.8
+CLEAR = 0.5
+_EQUAL = 0.005
+_HALF_ROWS = 32_768
+_HALVES_SEED = 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A number of clusters, and why.
+
+    Attributes
+    ----------
+    n_clusters : int
+    clear : bool
+        Whether the segments stand apart; else the customers are a continuum.
+    why : str
+        In words, with the runner-up and why it lost.
+    criteria : tuple of Criteria
+        Of each number of clusters.
+    stability : tuple of float
+        Likewise: the adjusted Rand index of two halves, from about 0, chance, to 1.
+    """
+
+    n_clusters: int
+    clear: bool
+    why: str
+    criteria: tuple[Criteria, ...]
+    stability: tuple[float, ...]
+
+    @property
+    def table(self) -> list[dict[str, float]]:
+        """A row for each number of clusters: `Criteria`, and the stability."""
+        pairs = zip(self.criteria, self.stability, strict=True)
+        return [{**asdict(own), "stability": steady} for own, steady in pairs]
+
+    def __str__(self) -> str:
+        heads = ("k", "silhouette", "±", "simplified", "stability", "DB", "CH", "smallest")
+        lines = ["".join(f"{head:>12}" for head in heads)]
+        for own, steady in zip(self.criteria, self.stability, strict=True):
+            mark = "*" if own.n_clusters == self.n_clusters else " "
+            lines.append(
+                f"{mark}{own.n_clusters:>11}{own.silhouette:>12.3f}{own.silhouette_error:>12.3f}"
+                f"{own.simplified_silhouette:>12.3f}{steady:>12.2f}{own.davies_bouldin:>12.3f}"
+                f"{own.calinski_harabasz:>12.4g}{own.smallest_share:>12.1%}"
+            )
+        return "\n".join([*lines, self.why])
+
+
+def stabilities(
+    executor: Executor, backend: str, models: Sequence[KMeansParams], measured: Measured
+) -> list[float]:
+    """Return how well fits to two halves of a sample agree, for each of the models.
+
+    The halves are drawn by a hash of each row's place, and fitted here, as a seeding is. What
+    they agree on are the clusters of further rows.
+    """
+    n, wanted = measured.n_rows, 2 * _HALF_ROWS
+    x = np.concatenate(executor.run(columns.sample, backend, wanted, n))
+    number = np.arange(len(x), dtype=np.int64)
+    first = drawn(number, len(x), 2 * len(x), _HALVES_SEED)
+    points = x[drawn(number, POINTS, len(x), _HALVES_SEED + 1)]
+    most = max(model.n_clusters for model in models)
+    if min(np.count_nonzero(first == half) for half in (0, 1)) < most:
+        return [0.0] * len(models)
+    labels = [_labels(executor, backend, models, x[first == half], points) for half in (0, 1)]
+    return [float(adjusted_rand_score(*pair)) for pair in zip(*labels, strict=True)]
+
+
+def _labels(
+    executor: Executor,
+    backend: str,
+    models: Sequence[KMeansParams],
+    rows: NDArray[np.float32],
+    points: NDArray[np.float32],
+) -> list[NDArray[np.int64]]:
+    """Fit the models to some rows here; return the clusters of the points by each."""
+    local = InProcess(executor.local_threads)
+    local.place(lambda shard, env: shard, [Shard(np.ascontiguousarray(rows))])
+    fits = sweep_kmeans(local, models, backend)
+    spec = registry.get("numpy")
+    return [spec.squared_distances(points, fit.centers.values).argmin(axis=1) for fit in fits]
+
+
+def choose(criteria: Sequence[Criteria], stability: Sequence[float]) -> Choice:
+    """Choose by the rule of this module."""
+    pairs = list(zip(criteria, stability, strict=True))
+    able = [p for p in pairs if p[0].smallest_share >= LEAST_SHARE and p[1] >= STABLE] or pairs
+    best = max(own.simplified_silhouette for own, _ in able)
+    equal = [p for p in able if p[0].simplified_silhouette >= best - _EQUAL]
+    winner, steadiness = min(equal, key=lambda pair: pair[0].n_clusters)
+    lowest = winner.silhouette - winner.silhouette_error
+    clear = bool(lowest > CLEAR and steadiness >= STABLE)
+    return Choice(
+        winner.n_clusters, clear, _why(winner, steadiness, clear, pairs), tuple(criteria),
+        tuple(stability),
+    )  # fmt: skip
+
+
+def _why(
+    winner: Criteria, steadiness: float, clear: bool, pairs: Sequence[tuple[Criteria, float]]
+) -> str:
+    own = (
+        f"{winner.n_clusters} clusters: silhouette {winner.silhouette:.2f} "
+        f"± {winner.silhouette_error:.2f}, simplified {winner.simplified_silhouette:.2f}, "
+        f"stability {steadiness:.2f}"
+    )
+    verdict = "" if clear else "no clear segments, the customers are a continuum; "
+    others = [pair for pair in pairs if pair[0] is not winner]
+    if not others:
+        return verdict + own
+    second, steady = max(others, key=lambda pair: pair[0].simplified_silhouette)
+    return f"{verdict}{own}; runner-up {second.n_clusters}: {_lost(second, steady, winner)}"
+
+
+def _lost(second: Criteria, steadiness: float, winner: Criteria) -> str:
+    """Say why a number of clusters was not taken."""
+    if second.smallest_share < LEAST_SHARE:
+        return f"its smallest has {second.smallest_share:.1%} of the rows"
+    if steadiness < STABLE:
+        return f"stability {steadiness:.2f}"
+    if second.simplified_silhouette >= winner.simplified_silhouette - _EQUAL:
+        return f"no better (simplified {second.simplified_silhouette:.2f}), and more clusters"
+    return f"simplified {second.simplified_silhouette:.2f}"
+
+
+def fit_and_choose(
+    executor: Executor,
+    backend: str,
+    models: Sequence[KMeansParams],
+    measured: Measured,
+    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    spare_bytes: int = 0,
+) -> tuple[list[KMeansFit], Choice]:
+    """Fit all models, and choose among them; labels and distances of the winner are stored.
+
+    Numbers of clusters beyond the number of distinct rows are left out.
+
+    Raises
+    ------
+    DataError
+        As `engine.kmeans.sweep_kmeans`.
+    """
+    fits = sweep_kmeans(executor, models, backend, on_iteration, spare_bytes, measured)
+    full = [i for i, fit in enumerate(fits) if fit.n_distinct >= len(fit.sizes)] or [0]
+    fits, models = [fits[i] for i in full], [models[i] for i in full]
+    criteria = measure_fits(executor, backend, fits, measured)
+    choice = choose(criteria, stabilities(executor, backend, models, measured))
+    winner = next(fit for fit in fits if len(fit.sizes) == choice.n_clusters)
+    grids = measured.inertia_grid(winner.centers.values)
+    executor.update(passes.assign, backend, [(winner.centers, grids)], [0])
+    return fits, choice

@@ -1,0 +1,75 @@
+"""How to choose the number of clusters, for rows in memory and for Dask collections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from gpuseg.backends import registry
+from gpuseg.engine.choice import Choice, fit_and_choose
+from gpuseg.engine.measure import measure
+from gpuseg.engine.shard import Shard
+from gpuseg.errors import JobError
+from gpuseg.estimators import lazily
+from gpuseg.estimators.inputs import as_weights
+from gpuseg.estimators.kmeans import KMeans
+
+
+def choose_k(
+    X: ArrayLike,
+    n_clusters: Iterable[int] = range(2, 16),
+    *,
+    sample_weight: ArrayLike | None = None,
+    client: Any = None,
+    **params: Any,
+) -> Choice:
+    """Fit k-means for several numbers of clusters, and choose one by a stated rule.
+
+    The rule is that of `engine.choice`: among numbers of clusters whose smallest cluster has at
+    least 1 % of the rows, and for which fits to two halves of a sample agree, the greatest
+    simplified silhouette wins. `KMeans(choice.n_clusters, **params)` is then the model that was
+    measured.
+
+    Parameters
+    ----------
+    X : as in `KMeans.fit`
+    n_clusters : iterable of int >= 2
+    sample_weight, client : as in `KMeans.fit`
+    **params : the other parameters of `KMeans`, such as ``n_init=4, random_state=0``
+
+    Returns
+    -------
+    Choice
+        `n_clusters`, `clear` (whether the segments stand apart at all), `why`, and `table` with
+        silhouettes of about 2,048 rows against all rows and their error, simplified silhouettes of
+        all rows, Calinski-Harabasz, Davies-Bouldin, inertia, stability and the smallest share.
+        Printed, it is a table.
+
+    Raises
+    ------
+    JobError, DataError, ResourceError
+        As `KMeans.fit`.
+    """
+    counts = [n_clusters] if isinstance(n_clusters, int) else sorted(set(n_clusters))
+    if len(counts) < 2 or counts[0] < 2:
+        raise JobError(
+            f"n_clusters = {n_clusters!r}: must be two or more numbers from 2 on, such as "
+            "range(2, 16)"
+        )
+    if not isinstance(params.get("init", ""), str):
+        raise JobError("init gives centres, which suit one n_clusters only; leave it out")
+    seed = KMeans(random_state=params.pop("random_state", None))._params().random_state
+    estimators = [KMeans(k, random_state=seed, **params) for k in counts]
+    first, models = estimators[0], [own._params() for own in estimators]
+    backend = registry.choose(first.backend).name
+    if lazily.is_collection(X):
+        placed: Any = lazily.shards_of(first, X, sample_weight, client, backend)
+    else:
+        x = first._matrix(X, reset=True)
+        placed = nullcontext(first._placed(Shard(x, as_weights(sample_weight, len(x)))))
+    with placed as executor:
+        measured = measure(executor, backend, models[0].metric)
+        return fit_and_choose(executor, backend, models, measured)[1]
