@@ -139,10 +139,11 @@ def _dry_run_of_lines(spec: Any, place: Any, as_json: bool) -> None:
 
 
 def _print_job(job: dict[str, Any]) -> None:
-    for section, keys in job.items():
-        typer.echo(f"[{section}]")
-        for key, value in keys.items():
-            typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
+    for section, content in job.items():
+        for keys in content if isinstance(content, list) else [content]:
+            typer.echo(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
+            for key, value in keys.items():
+                typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
 
 
 def _needs(plan: dict[str, Any]) -> str:

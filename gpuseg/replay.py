@@ -52,7 +52,7 @@ class Replay:
         UserWarning
             Of categories that were not there at the fit.
         """
-        columns = self._of_frame(X) if hasattr(X, "columns") else self._of_array(X)
+        columns = self._of_frame(X) if is_frame(X) else self._of_array(X)
         return self.prepared(encoded(self._used(), self.features, columns), backend)
 
     def prepared(self, x: NDArray[np.float32], backend: str) -> NDArray[np.float32]:
@@ -114,11 +114,11 @@ class Replay:
         return [e for e in self.encoders if not wanted.isdisjoint(e.names())]
 
     def _of_frame(self, X: Any) -> dict[str, Any]:
-        known = list(X.column_names if hasattr(X, "column_names") else X.columns)
-        lacking = [name for name in self.columns if name not in known]
+        found = frame_columns(X)
+        lacking = [name for name in self.columns if name not in found]
         if lacking:
             raise DataError(f"X has no column {lacking[0]!r}: must have {', '.join(self.columns)}")
-        return {name: as_arrow(X[name], name) for name in self.columns}
+        return {name: as_arrow(found[name], name) for name in self.columns}
 
     def _of_array(self, X: Any) -> dict[str, Any]:
         categories = [e.column for e in self._used() if e.family or e.categories]
@@ -163,6 +163,39 @@ def encoded(
     return np.stack([found[name] for name in features], axis=1)
 
 
+def is_frame(X: Any) -> bool:
+    """Whether X has columns with names."""
+    return hasattr(type(X), "columns") or hasattr(X, "__arrow_c_stream__")
+
+
+def frame_columns(X: Any) -> dict[str, Any]:
+    """Return the columns of a frame or table by name, in their order.
+
+    Raises
+    ------
+    DataError
+        For frames that are not in memory, and names that occur twice.
+    """
+    if type(X).__module__.startswith("pandas"):
+        names = [str(name) for name in X.columns]
+        columns = [X.iloc[:, i] for i in range(len(names))]
+    elif hasattr(X, "__arrow_c_stream__"):
+        try:
+            table = pa.RecordBatchReader.from_stream(X).read_all()
+        except pa.ArrowException as error:
+            raise DataError(f"X is no table of rows ({error}): give a frame or a table") from None
+        names, columns = table.column_names, table.columns
+    else:
+        raise DataError(
+            f"X is a {type(X).__module__}.{type(X).__name__}: must be in memory, a pandas or "
+            "Polars frame or an Arrow table; collect or compute it first"
+        )
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(f"X has two columns called {twice[0]!r}: rename one of them")
+    return dict(zip(names, columns, strict=True))
+
+
 def as_arrow(column: Any, name: str) -> pa.Array:
     """Return a column of a frame or a table as Arrow's.
 
@@ -176,10 +209,8 @@ def as_arrow(column: Any, name: str) -> pa.Array:
     if isinstance(column, pa.Array):
         return column
     try:
-        found = (
-            column.to_arrow() if hasattr(column, "to_arrow") else pa.array(column, from_pandas=True)
-        )
-    except pa.ArrowException as error:
+        found = pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError, ValueError) as error:
         raise DataError(f"column '{name}': cannot be read as one type ({error})") from None
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 

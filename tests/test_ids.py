@@ -139,11 +139,13 @@ def test_the_first_of_rows_with_one_id_is_kept(
 ) -> None:
     ids = pa.array([*(i % 300 if i >= 400 else i for i in range(597)), None, None, None])
     table = table.set_column(0, "customer", ids)
-    if missing == "drop":  # a row that is left out is not the first
+    if missing == "drop":  # after the others that repeat an id
         gaps = pa.array(np.where(np.arange(600) % 5 == 1, np.nan, table["spend"]))
         table = table.set_column(table.column_names.index("spend"), "spend", gaps)
-    frame = table.to_pandas().dropna(subset=["spend"])
+    frame = table.to_pandas()
     alone = frame[frame.customer.isna() | ~frame.customer.duplicated()]
+    repeated = len(frame) - len(alone)
+    alone = alone.dropna(subset=["spend"])
     expected = write_files(
         tmp_path / "alone", [pa.Table.from_pandas(alone, preserve_index=False).cast(table.schema)]
     )
@@ -156,7 +158,6 @@ def test_the_first_of_rows_with_one_id_is_kept(
     prepare = {"missing": missing, "duplicates": "first"}
     result = run(source, tmp_path / "out", prepare=prepare, runtime=runtime)
     assert read_parts(tmp_path / "out").equals(read_parts(tmp_path / "expected"))
-    repeated = len(frame) - len(alone)
     said = f"{repeated:,} rows were dropped that repeat the id of one before them"
     assert repeated > 20 and said in result.manifest["warnings"]
     with pytest.raises(DataError, match=f"{repeated} rows repeat an id that another row has, and"):
@@ -167,3 +168,16 @@ def test_repeated_ids_need_ids(tmp_path: Path, table: pa.Table) -> None:
     source = write_files(tmp_path / "in", [table])
     with pytest.raises(JobError, match="there are no ids to compare; name their column in input"):
         run(source, tmp_path / "out", input={"id": None}, prepare={"duplicates": "first"})
+
+
+@pytest.mark.parametrize("ids", [
+    pa.array([""] * 40 + [" "] + [f"c{i % 500}" for i in range(559)]),
+    pa.array([np.nan] * 41 + [float(i % 500) for i in range(559)]),
+    pa.array([None] * 41 + [f"c{i % 500}" for i in range(559)]),
+])  # fmt: skip
+def test_rows_without_an_id_are_not_one_customer(
+    tmp_path: Path, table: pa.Table, ids: pa.Array
+) -> None:
+    source = write_files(tmp_path / "in", [table.set_column(0, "customer", ids)])
+    run(source, tmp_path / "out", prepare={"duplicates": "first"})
+    assert read_parts(tmp_path / "out").num_rows == 541

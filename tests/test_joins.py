@@ -140,6 +140,81 @@ def test_hashed_ids_are_joined_before_they_are_hashed(
     assert np.nansum(plain["age"]) == np.nansum(hashed["age"])
 
 
+def test_ids_in_csv_are_text(folder: Path) -> None:
+    """Ids like 00012 and 7e3 are not read as numbers."""
+    ids = [f"{i:05}" if i % 2 else f"{i}e3" for i in range(300)]
+    table = lines().set_column(0, "who", pa.array([ids[i] for i in lines()["who"].to_pylist()]))
+    own = pa.table({"number": ids, "country": [None, "DE", "FR"] * 100})
+    for at, part in (("lines", table), ("own", own)):
+        for old in (folder / at).iterdir():
+            old.unlink()
+        options = pa.csv.WriteOptions(delimiter=";" if at == "own" else ",")
+        pa.csv.write_csv(part, folder / at / "a.csv", options)
+    gpuseg.run(job(folder))
+    found = features(folder / "out")
+    (facts,) = manifest_of(folder / "out")["transactions"]["joins"]
+    assert facts["customers"] == len(found) and facts["customers_without"] == 0
+    assert found["country"].isna().sum() > 50  # an empty cell is no category
+
+
+@pytest.mark.parametrize("kind", ["no rows", "dictionaries", "views", "NaN ids"])
+def test_unusual_tables(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = attributes()
+    if kind == "no rows":
+        own = own.slice(0, 0)
+    elif kind == "dictionaries":
+        monkeypatch.setattr("gpuseg.features.attributes._BATCH_ROWS", 50)
+        own = own.set_column(1, "country", own["country"].cast(pa.string()).dictionary_encode())
+    elif kind == "views":
+        own = own.set_column(1, "country", own["country"].cast(pa.string_view()))
+    else:
+        floats = own["number"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        own = own.set_column(0, "number", pa.array(floats))
+    (folder / "x").mkdir()
+    pq.write_table(own, folder / "x" / "a.parquet", row_group_size=50)
+    prepare = {"missing": "mean"}
+    join = [{"path": str(folder / "x"), "id": "number"}]
+    gpuseg.run(job(folder, join=join, prepare=prepare))
+    found = features(folder / "out")
+    if kind == "no rows":
+        assert found["country"].isna().all()
+        return
+    gpuseg.run(job(folder, "plain", prepare=prepare))
+    assert found["country"].fillna("").equals(features(folder / "plain")["country"].fillna(""))
+
+
+def test_dry_run_and_unknown_categories(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+    joined = f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    (folder / "job.toml").write_text(toml(own_job) + joined)
+    outcome = call(capfd, "run", folder / "job.toml", "--dry-run")
+    assert outcome.code == 0 and "[[join]]" in outcome.out
+    outcome = call(
+        capfd, "run", folder / "job.toml", "--dry-run", "--set",
+        'prepare.categorical={nope = "onehot"}',
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert "prepare.categorical.nope: neither built nor joined; known are" in outcome.err
+
+
+def test_rows_of_nobody_are_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+    joined = f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    (folder / "job.toml").write_text(toml(own_job) + joined)
+    outcome = call(capfd, "features", folder / "job.toml")
+    assert outcome.code == 0, outcome.err
+    assert "rows of nobody" in outcome.out + outcome.err
+
+
+def test_a_damaged_table_is_named(folder: Path) -> None:
+    path = folder / "own" / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[8:400] = bytes(392)
+    path.write_bytes(content)
+    with pytest.raises(gpuseg.DataError, match=r"b\.parquet: cannot be read"):
+        gpuseg.run(job(folder))
+
+
 def renamed(name: str, to: str) -> pa.Table:
     table = attributes()
     return table.rename_columns([to if own == name else own for own in table.column_names])
@@ -150,6 +225,9 @@ def renamed(name: str, to: str) -> pa.Table:
     ([renamed("age", "customer_id")], {}, "is also among the features that are built"),
     ([renamed("age", "email")], {}, "column 'email' looks like an e-mail address"),
     ([attributes()], {"id": "numbre"}, "join[0]: no column 'numbre' in 0.parquet; did you mean"),
+    ([attributes()], {"columns": ["number", "age"]}, "join[0]: columns holds 'number', the"),
+    ([attributes().set_column(2, "number2", pa.array([4111111111111111] * 300))], {},
+     "column 'number2' looks like a card or account number"),
     ([attributes()], {"columns": ["sex"]}, "join[0]: no column 'sex' in 0.parquet"),
     ([attributes(), attributes().slice(7, 1)], {}, "row 7 of 0.parquet (rows count from 0) and "
      "row 0 of 1.parquet (rows count from 0) have one and the same id in 'number'"),
@@ -166,6 +244,14 @@ def test_refuses(folder: Path, tables: list[pa.Table], join: dict[str, Any], mes
         gpuseg.run(job(folder, join=own))
     assert message in str(error.value)
     assert not (folder / "out").exists()
+
+
+def test_partitioned_tables_are_refused(folder: Path) -> None:
+    (folder / "own" / "country=de").mkdir()
+    (folder / "own" / "a.parquet").rename(folder / "own" / "country=de" / "a.parquet")
+    (folder / "own" / "b.parquet").unlink()
+    with pytest.raises(gpuseg.DataError, match="is partitioned by 'country', which is in no file"):
+        gpuseg.run(job(folder))
 
 
 def test_two_tables_with_a_column_of_one_name(folder: Path) -> None:

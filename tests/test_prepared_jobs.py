@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,75 @@ def test_refuses(source: Path, tmp_path: Path, prepare: dict[str, Any], message:
         )
     assert message in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def readme_block() -> dict[str, Any]:
+    """The example of [prepare] in the README, as it stands."""
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (block,) = re.findall(r"```toml\n(\[prepare\]\nduplicates[^`]*)```", text)
+    return tomllib.loads(block)["prepare"]
+
+
+def test_the_readmes_example_runs(source: Path, tmp_path: Path) -> None:
+    prepare = readme_block()
+    run(source, tmp_path / "out", input=INPUT, prepare=prepare, segment=SEGMENT)
+    features = manifest_of(tmp_path / "out")["features"]
+    assert len(features["orders"]["clip"]) == 2 and "clip" not in features["country=DE"]
+    model = gpuseg.load_model(tmp_path / "out")
+    labels = read_parts(tmp_path / "out")["segment"].to_pylist()
+    assert model.predict(shoppers()).tolist() == labels
+
+
+def test_centres_beyond_what_a_power_reaches_are_numbers(tmp_path: Path) -> None:
+    """With few components a centre maps back to where a bounded transform has no value."""
+    rng = np.random.default_rng(0)
+    orders = rng.poisson(2, 500).astype(float)
+    orders[:5] = 3000
+    table = pa.table({"orders": orders, "age": rng.normal(40, 9, 500), "spend": orders * 5 + 1})
+    prepare = {"transform": {"orders": "yeo-johnson"}, "pca": 1}
+    source = write_files(tmp_path / "in", [table])
+    for k in (3, 8):
+        out = tmp_path / f"out{k}"
+        run(source, out, input={"id": None, "features": None}, prepare=prepare,
+            segment={"n_clusters": k})  # fmt: skip
+        for segment in manifest_of(out)["segments"]:
+            assert 0 <= segment["center"]["orders"] <= 3000.001
+        model = gpuseg.load_model(out)
+        assert isinstance(model, gpuseg.Model) and np.isfinite(model.cluster_centers_).all()
+
+
+@pytest.mark.parametrize(("columns", "prepare", "name"), [
+    ({"c": ["a", "b"] * 20, "c=a": range(40)}, {"categorical": {"c": "onehot"}}, "c=a"),
+    ({"x": [None, 1.0] * 20, "x is missing": range(40)}, {"missing_indicator": True},
+     "x is missing"),
+    ({"c": ["a", "(missing)", None, "b"] * 10}, {"categorical": {"c": "onehot"}}, "c=(missing)"),
+    ({"c": ["a", "a", "(other)", "(other)", "b", "d"] * 7},
+     {"categorical": {"c": "onehot"}, "max_categories": 3}, "c=(other)"),
+])  # fmt: skip
+def test_features_of_one_name_are_refused(
+    tmp_path: Path, columns: dict[str, Any], prepare: dict[str, Any], name: str
+) -> None:
+    source = write_files(tmp_path / "in", [pa.table({k: list(v) for k, v in columns.items()})])
+    with pytest.raises(gpuseg.DataError) as error:
+        run(source, tmp_path / "out", input={"id": None, "features": None},
+            prepare={"missing": "mean", **prepare})  # fmt: skip
+    assert f"two features would be called '{name}'" in str(error.value)
+
+
+def test_ids_are_no_categories(source: Path, tmp_path: Path) -> None:
+    prepare = {"categorical": {"id": "frequency"}}
+    with pytest.raises(gpuseg.JobError, match="categorical holds 'id', which is the id"):
+        run(source, tmp_path / "out", input=INPUT, prepare=prepare)
+
+
+def test_a_category_that_is_nearly_constant_is_left_out_whole(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    kinds = rng.choice(["a", "b", "c"], 3000, p=[0.98, 0.01, 0.01])
+    table = pa.table({"x": rng.normal(size=3000), "kind": kinds, "one": ["same"] * 3000})
+    prepare = {"categorical": {"kind": "onehot", "one": "onehot"}, "drop_near_constant": True}
+    out = tmp_path / "out"
+    run(write_files(tmp_path / "in", [table]), out, input={"id": None, "features": None},
+        prepare=prepare)  # fmt: skip
+    assert gpuseg.load_model(out).features == ("x",)
+    why = manifest_of(out)["preparation"]["dropped"]
+    assert why["one=same"] == "100.0% of the rows are of one category"

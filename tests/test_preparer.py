@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from helpers import FEATURES, customers, matrix, read_parts, run, write_files
@@ -313,3 +314,53 @@ def test_new_rows_that_cannot_be_prepared() -> None:
 )
 def test_scikit_learns_checks(estimator: BaseEstimator, check: Any) -> None:
     check(estimator)
+
+
+def test_gaps_that_were_not_there_at_the_fit() -> None:
+    """A category that is missing is then as one that was never seen."""
+    frame = pd.DataFrame({"x": np.arange(8.0), "c": list("aabbaabb"), "f": list("uuuvuuuv")})
+    how: dict[str, Any] = {"c": "onehot", "f": "frequency"}
+    preparer = Preparer(missing="median", categorical=how).fit(frame)
+    for gap in (None, np.nan):
+        row = pd.DataFrame({"x": [1.0], "c": [gap], "f": [gap]})
+        with pytest.warns(UserWarning, match="'c': 1 rows hold a category that was not there"):
+            z = preparer.inverse_transform(preparer.transform(row).astype(float))
+        assert z[0, 1:3].tolist() == pytest.approx([0, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("X", [
+    pl.LazyFrame({"x": [1.0], "c": ["a"]}),
+    pd.DataFrame([[1.0, "a", "b"]], columns=["x", "c", "c"]),
+    pd.DataFrame({"x": [1.0], "c": [10**40]}),
+])  # fmt: skip
+def test_frames_that_cannot_be_read(X: Any) -> None:
+    frame = pd.DataFrame({"x": np.arange(4.0), "c": list("abab")})
+    preparer = Preparer(categorical={"c": "onehot"}).fit(frame)
+    for call in (preparer.fit, preparer.transform):
+        with pytest.raises(ValueError, match=r"collect or compute|two columns|as one type"):
+            call(X)
+
+
+def test_record_batches_and_polars_frames_are_frames() -> None:
+    frame = pd.DataFrame({"x": np.arange(4.0), "c": list("abab")})
+    preparer = Preparer(categorical={"c": "onehot"}).fit(frame)
+    expected = preparer.transform(frame).tobytes()
+    for other in (pl.from_pandas(frame), pa.RecordBatch.from_pandas(frame)):
+        assert preparer.transform(other).tobytes() == expected
+        assert Preparer(categorical={"c": "onehot"}).fit_transform(other).tobytes() == expected
+
+
+def test_prepared_values_beyond_float32_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    x = (1000 - rng.exponential(1, (400, 2))).astype(np.float32)
+    with pytest.raises(gpuseg.DataError, match="feature 'x0': beyond float32"):
+        Preparer(transforms="yeo-johnson", scale="none").fit_transform(x)
+
+
+def test_orders_of_numbers_and_flags() -> None:
+    frame = pd.DataFrame({"n": [3, 1, 2, 1], "b": [True, False, True, True]})
+    order = {"n": [1, 2, 3], "b": [False, True]}
+    z = Preparer(scale="none", categorical=order).fit_transform(frame)
+    assert z.tolist() == [[2, 1], [0, 0], [1, 1], [0, 1]]
+    with pytest.raises(gpuseg.JobError, match="must name each value of the order once"):
+        Preparer(categorical={"n": [1, 2, 1]}).fit(frame)

@@ -58,13 +58,18 @@ def yeo_johnson(x: NDArray[np.float64], power: float) -> NDArray[np.float64]:
 
 
 def undone(values: NDArray[np.float64], power: float) -> NDArray[np.float64]:
-    """Return x of the transform's values, float64; not to the last bit the same everywhere."""
+    """Return x of the transform's values, float64; not to the last bit the same everywhere.
+
+    With λ < 0 or λ > 2 the transform is bounded; what lies beyond becomes the x of what is just
+    within.
+    """
     negative = values < 0
     size = np.abs(values)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         grown = np.expm1(size)
         for t, rows in ((power, ~negative), (2.0 - power, negative)):
             if t != 0:
-                grown = np.where(rows, np.expm1(np.log1p(t * size) / t), grown)
+                within = np.maximum(t * size, 2.0**-40 - 1.0)
+                grown = np.where(rows, np.expm1(np.log1p(within) / t), grown)
     result: NDArray[np.float64] = np.where(negative, -grown, grown)
     return result

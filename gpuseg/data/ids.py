@@ -44,15 +44,34 @@ def split_ids(
     return [np.concatenate(pieces) for pieces in zip(*runs, strict=True)]
 
 
-def _hashed(shard: Shard, plan: ShardPlan, piece: Piece, start: int) -> NDArray[np.uint64]:
+def _hashed(
+    shard: Shard, plan: ShardPlan, piece: Piece, start: int, blanks_are_null: bool = False
+) -> NDArray[np.uint64]:
     """Hash the ids of a piece's rows, without those that were dropped."""
     batches = [
-        hash_ids(batch.column(0))
+        hash_ids(_without_blanks(batch.column(0)) if blanks_are_null else batch.column(0))
         for group in piece.row_groups
         for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
     ]
     own = np.concatenate(batches)
     return own if shard.kept is None else own[shard.kept[start : start + piece.rows]]
+
+
+def _without_blanks(column: pa.Array) -> pa.Array:
+    """Return ids with nulls where there is none: empty text, and what is not a number."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string_view(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_floating(column.type):
+        blank = pc.is_nan(column)
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    else:
+        return column
+    return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
 
 
 def split_numbered(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
@@ -68,7 +87,7 @@ def split_numbered(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uin
     bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
 
     def hashed(task: tuple[Piece, int]) -> NDArray[np.uint64]:
-        return _hashed(shard, plan, *task)
+        return _hashed(shard, plan, *task, blanks_are_null=True)
 
     tasks = list(zip(plan.pieces, plan.starts(), strict=True))
     hashes = np.concatenate(list(env.map(hashed, tasks)))

@@ -55,8 +55,8 @@ def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:
     t, kind = pa.types, column.type
     if t.is_dictionary(kind):
         return as_text(column.cast(kind.value_type), name)
-    if t.is_null(kind):
-        return "", column.cast(pa.string())
+    if gaps(column).all():
+        return "", pa.nulls(len(column), pa.string())
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
         return "text", column.cast(pa.string())
     if t.is_boolean(kind):

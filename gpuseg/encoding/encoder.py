@@ -42,7 +42,10 @@ class Encoder:
     other : bool
         Whether a one-hot column stands for the remaining categories.
     missing : bool
-        Whether a missing category is one of its own; else it is a missing value.
+        Whether a missing category is one of its own.
+    stays : bool
+        Whether a row without a category stays: where it is none of its own, it is as one that was
+        not there at the fit; else it is a missing value.
     """
 
     column: str
@@ -52,6 +55,7 @@ class Encoder:
     shares: tuple[float, ...] = ()
     other: bool = False
     missing: bool = False
+    stays: bool = False
 
     def names(self) -> list[str]:
         """Return the names of the features."""
@@ -80,6 +84,8 @@ class Encoder:
             return np.empty(0, np.int64)
         code, gap = self._codes(column)
         unseen = (code < 0) & ~gap
+        if self.kind == "onehot" and self.stays and not self.missing:
+            unseen, gap = code < 0, np.zeros_like(gap)
         if self.kind == "onehot":
             self._write_one_hot(out, code, gap, unseen)
         elif self.kind == "frequency":

@@ -92,7 +92,7 @@ def settle(
     Raises
     ------
     DataError
-        For values that an order does not hold.
+        For values that an order does not hold, and features that would have one name.
     """
     encoders = []
     for name in columns:
@@ -107,7 +107,18 @@ def settle(
             encoders.append(_ordinal(name, tallies[name], tuple(how), key))
     numbers = [name for name in columns if name not in asked]
     with_gaps = [name for name in numbers if flags and tallies[name].missing]
-    return (*encoders, *(Encoder(name, "is missing") for name in with_gaps))
+    settled = (*encoders, *(Encoder(name, "is missing") for name in with_gaps))
+    _refuse_twice([name for encoder in settled for name in encoder.names()])
+    return settled
+
+
+def _refuse_twice(features: Sequence[str]) -> None:
+    twice = [name for name, count in Counter(features).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"two features would be called '{twice[0]}': a column of that name and what becomes of "
+            "another, or a value that is called as the category of others; rename one"
+        )
 
 
 def _one_hot(name: str, tally: Tally, most: int, gaps_are_values: bool) -> Encoder:
@@ -115,14 +126,15 @@ def _one_hot(name: str, tally: Tally, most: int, gaps_are_values: bool) -> Encod
     other = len(by_count) > most
     kept = tuple(sorted(by_count[: most - other]))
     missing = gaps_are_values and tally.missing > 0
-    return Encoder(name, "onehot", tally.family, kept, (), other, missing)
+    return Encoder(name, "onehot", tally.family, kept, (), other, missing, gaps_are_values)
 
 
 def _frequency(name: str, tally: Tally, gaps_are_values: bool) -> Encoder:
     kept = tuple(sorted(tally.values))
     counts = [*(tally.values[value] for value in kept), tally.missing]
     shares = tuple(count / tally.rows for count in counts)
-    return Encoder(name, "frequency", tally.family, kept, shares, False, gaps_are_values)
+    stays = gaps_are_values
+    return Encoder(name, "frequency", tally.family, kept, shares, False, stays, stays)
 
 
 def _ordinal(name: str, tally: Tally, order: tuple[str, ...], key: str) -> Encoder:

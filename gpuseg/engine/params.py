@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gpuseg.encoding import Encoder, Kind, Tally, settle
 from gpuseg.engine.metrics import Metric
@@ -13,7 +13,27 @@ from gpuseg.errors import JobError
 from gpuseg.validation import nearest_known
 
 Transform = Literal["none", "log1p", "yeo-johnson"]
-Encoding = Literal["onehot", "frequency"] | Annotated[list[str], Field(min_length=2)]
+
+
+def _encoding(how: Any) -> Any:
+    if how in ("onehot", "frequency"):
+        return how
+    if not isinstance(how, list | tuple) or len(how) < 2:
+        raise ValueError("must be 'onehot', 'frequency', or the values in their order, two or more")
+    order = [_written(value) for value in how]
+    if len(set(order)) < len(order):
+        raise ValueError("must name each value of the order once")
+    return order
+
+
+def _written(value: Any) -> str:
+    """Return a value of an order as a column's are written."""
+    if not isinstance(value, str | int):
+        raise ValueError("must hold text, whole numbers or booleans, in their order")
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+Encoding = Annotated[str | list[str], BeforeValidator(_encoding)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -117,8 +137,9 @@ class PrepareParams(BaseModel):
 
     def preview(self, columns: Sequence[str]) -> list[Encoder]:
         """Return what becomes of each column, as far as it is known before they are counted."""
+        named: dict[str, Kind] = {"onehot": "onehot", "frequency": "frequency"}
         kinds: dict[str, Kind] = {
-            name: "ordinal" if isinstance(how, list) else how
+            name: named[how] if isinstance(how, str) else "ordinal"
             for name, how in self.categorical.items()
         }
         return [Encoder(name, kinds.get(name, "number")) for name in columns]

@@ -21,6 +21,7 @@ from gpuseg.backends.preparation import YEO_JOHNSON
 from gpuseg.engine import columns
 from gpuseg.engine.pca import Components, fit_components
 from gpuseg.engine.power import fit_powers
+from gpuseg.engine.recipe import NUMBER
 from gpuseg.engine.recipe import Recipe as Recipe
 from gpuseg.engine.scaling import Statistics, bounds, fill_values, shift_and_scale
 from gpuseg.engine.survey import CORRELATED, NEAR_CONSTANT, Survey, survey
@@ -97,13 +98,14 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     deviation = np.sqrt(np.where(known.variance > 0, known.variance, 1.0))
     scaled = replace(rest, shift=known.mean, scale=deviation)
     seen = survey(executor, backend, raw.rows, scaled)  # 3
-    kept, dropped = _kept(recipe, seen)
+    kept, dropped = _kept(recipe, seen, known.mean)
     if dropped:
         executor.update(columns.select, kept)
         own = np.array(kept, np.int64)
         found, rest, known, raw = found.of(own), rest.of(own), known.of(own), raw.of(own)
     recipe = recipe.of(kept)
     shift, scale = shift_and_scale(executor, backend, recipe, known, rest)  # 4
+    _check_reach(recipe, (np.array([known.minimum, known.maximum]) - shift) / scale)
     last = replace(rest, shift=shift, scale=scale, unit=recipe.unit and recipe.pca is None)
     executor.update(columns.prepare, backend, last)
     found = replace(found, shift=shift, scale=scale, unit=recipe.unit)
@@ -162,8 +164,21 @@ def _transformed(
     return replace(found, transform=codes, power=power), rest, known
 
 
-def _kept(recipe: Recipe, seen: Survey) -> tuple[list[int], dict[str, str]]:
-    """Return which features stay, and why the others do not."""
+def _check_reach(recipe: Recipe, ends: NDArray[np.float64]) -> None:
+    """Refuse features whose prepared values, float64 (2, d), are no float32."""
+    beyond = ~(np.abs(ends).max(axis=0) <= np.finfo(np.float32).max)
+    for f in np.flatnonzero(beyond & (np.array(recipe.transform) == "yeo-johnson")).tolist():
+        raise DataError(
+            f"feature '{recipe.features[f]}': beyond float32 (3.4e38) after transform "
+            f"'yeo-johnson', which bends it that far; set {recipe.keys}scale = 'standard', "
+            f"{recipe.keys}clip, or another transform"
+        )
+
+
+def _kept(
+    recipe: Recipe, seen: Survey, mean: NDArray[np.float64]
+) -> tuple[list[int], dict[str, str]]:
+    """Return which features stay, and why the others do not; a category stays or goes whole."""
     names, numbers = recipe.features, recipe.numbers()
     dropped: dict[str, str] = {}
     left = [f for f in range(len(names)) if numbers[f]]
@@ -171,6 +186,13 @@ def _kept(recipe: Recipe, seen: Survey) -> tuple[list[int], dict[str, str]]:
         for f in [f for f in left if seen.common[f] >= NEAR_CONSTANT]:
             dropped[names[f]] = f"{seen.common[f]:.1%} of the rows have one and the same value"
             left.remove(f)
+        kind = recipe.kind()
+        for block in range(int(kind.max(initial=NUMBER)) + 1):
+            own = np.flatnonzero(kind == block).tolist()
+            most = max((float(mean[f]) for f in own), default=0.0)
+            if most >= NEAR_CONSTANT:
+                why = f"{most:.1%} of the rows are of one category"
+                dropped.update(dict.fromkeys((names[f] for f in own), why))
     if recipe.drop_correlated is not None:
         for f, other in seen.repeats(recipe.drop_correlated, left).items():
             r = seen.correlation[other, f]

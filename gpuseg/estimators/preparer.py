@@ -23,7 +23,7 @@ from gpuseg.engine.preparation import fit_preparation
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
 from gpuseg.estimators.inputs import as_matrix, checked_threads, plain
-from gpuseg.replay import Replay, as_arrow, encoded
+from gpuseg.replay import Replay, as_arrow, encoded, frame_columns, is_frame
 from gpuseg.runtime.executor import InProcess
 from gpuseg.validation import nearest_known, validated
 
@@ -204,6 +204,11 @@ class Preparer(TransformerMixin, BaseEstimator):
         if found.components is not None and p.projection is not None:
             self.components_ = p.projection.components
             self.explained_variance_ratio_ = found.components.shares
+        if not np.isfinite(shard.x).all():
+            raise DataError(
+                "X, once prepared, has values beyond float32 (3.4e38): scale it, clip it, or leave "
+                "out the features with the largest values"
+            )
         return shard.x
 
     def _features(
@@ -228,18 +233,20 @@ class Preparer(TransformerMixin, BaseEstimator):
         if not params.categorical:
             x = as_matrix(X, self, reset=reset)
             return {name: pa.array(x[:, f]) for f, name in enumerate(self._names())}
-        if not hasattr(X, "columns"):
+        if not is_frame(X):
             raise DataError(
                 f"categorical = {sorted(params.categorical)}: X must then be a data frame or an "
                 f"Arrow table with these columns, and is {type(X).__name__}"
             )
-        _check_feature_names(self, X, reset=reset)
-        _check_n_features(self, X, reset=reset)
+        found = frame_columns(X)
+        table = pa.table({name: as_arrow(column, name) for name, column in found.items()})
+        _check_feature_names(self, table, reset=reset)
+        _check_n_features(self, np.empty((1, len(found))), reset=reset)
         names = self._names()
         for name in params.categorical:
             if name not in names:
                 raise JobError(f"categorical.{name}: no column of X; {nearest_known(name, names)}")
-        return {name: as_arrow(X[name], name) for name in names}
+        return {name: table[name].combine_chunks() for name in names}
 
     def _names(self) -> list[str]:
         names = getattr(self, "feature_names_in_", [f"x{f}" for f in range(self.n_features_in_)])

@@ -19,9 +19,10 @@ import numpy as np
 from gpuseg.backends.customers import DAY
 from gpuseg.data.output import Staging
 from gpuseg.errors import DataError
+from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import available
 from gpuseg.features.describe import Task, describe_parts
-from gpuseg.features.joins import Join, Joined, check_names, spill_join
+from gpuseg.features.joins import Joined, check_names, spill_join
 from gpuseg.features.lines import Found, Roles
 from gpuseg.features.quality import Quality, Tally
 from gpuseg.features.source import Source, Unit

@@ -13,8 +13,9 @@ from gpuseg.backends import registry
 from gpuseg.backends.customers import VALUES, Lines
 from gpuseg.backends.neighbors import Each
 from gpuseg.data.output import Staging, cannot_write
+from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
-from gpuseg.features.joins import Join, Joined, attach
+from gpuseg.features.joins import Joined, attach
 from gpuseg.features.quality import Tally, tally_of
 from gpuseg.features.spill import gather
 from gpuseg.runtime.executor import Env

@@ -5,7 +5,7 @@ joined by itself. Every customer keeps one row: with nulls where the table has n
 of the table that belong to nobody are left out, and counted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,45 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from gpuseg.data.dataset import list_files, read_footer
 from gpuseg.data.output import Staging, cannot_write
-from gpuseg.data.personal import personal
 from gpuseg.data.pseudonyms import Key
-from gpuseg.data.storage import Storage, first_line, reaching
 from gpuseg.errors import DataError
+from gpuseg.features.attributes import Join, batches, flat
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, plain
-from gpuseg.features.source import is_csv, place_of
+from gpuseg.features.source import place_of
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
-from gpuseg.validation import nearest_known
 
 _BATCH_ROWS = 2**17
+_LOOKED_AT = 10_000
 _ID, _HASH, _FILE, _ROW = "id", "hashed", "file", "row"
 _OWN = "own:"
 """Before the names of attributes in the scratch files, so that they cannot be mistaken."""
-
-
-@dataclass(frozen=True)
-class Join:
-    """A table of attributes.
-
-    Attributes
-    ----------
-    key : str
-        The job's section, for messages.
-    storage : Storage
-    id : str
-        Its column of ids.
-    schema : Schema
-        Of the attributes.
-    files : tuple of str
-    """
-
-    key: str
-    storage: Storage
-    id: str
-    schema: pa.Schema
-    files: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -82,41 +57,6 @@ class Joined:
             self.rows + other.rows, self.without_id + other.without_id,
             self.customers + other.customers, self.lacking + other.lacking,
         )  # fmt: skip
-
-
-def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str) -> Join:
-    """Read the footers of a table, and see that it has the columns asked for.
-
-    Raises
-    ------
-    DataError
-        For files that cannot be read or differ, and columns that are not there, occur twice or
-        look like personal data.
-    """
-    with reaching(f"{key}.path", storage.url):
-        listed = list_files(storage, f"{key}.path")
-        schemas = [_schema(storage, *item) for item in listed]
-    first, where = schemas[0], storage.relative(listed[0][0])
-    names = [name for name in first.names if name != id] if columns is None else list(columns)
-    for name in (id, *names):
-        if first.names.count(name) != 1:
-            known = nearest_known(name, first.names)
-            count = "no column" if name not in first.names else "two columns called"
-            raise DataError(f"{key}: {count} '{name}' in {where}; {known}")
-        for (path, _), other in zip(listed, schemas, strict=True):
-            if name not in other.names or other.field(name).type != first.field(name).type:
-                raise DataError(
-                    f"{key}: column '{name}' is {first.field(name).type} in {where}, and another "
-                    f"or absent in {storage.relative(path)}; write all files with one schema"
-                )
-    for name in names:
-        if what := personal(name):
-            raise DataError(
-                f"{key}: column '{name}' looks like {what}, and would stand in the output; name "
-                "the columns that you need in columns = […]"
-            )
-    schema = pa.schema([first.field(name) for name in names])
-    return Join(key, storage, id, schema, tuple(path for path, _ in listed))
 
 
 def check_names(joins: Sequence[Join], features: Sequence[str]) -> None:
@@ -167,17 +107,19 @@ def spill_join(
             staging.storage.fs.open(staging.path(name), "wb") as sink,
             pa.ipc.new_file(sink, schema) as writer,
         ):
-            for batch in _batches(join, path):
+            for batch in batches(join, path):
                 where = partial(place_of, join.storage.relative(path), first)
-                ids = _ids(batch.column(join.id), kind, where, join)
+                ids = as_id(plain(batch.column(join.id)))
                 known = has_id(ids)
-                own = ids.filter(pa.array(known))
+                own = _ids(ids.filter(pa.array(known)), kind, where, join)
                 own = own if id_key is None else keyed(own, id_key)
                 places = pa.array(first + np.flatnonzero(known))
                 file = pa.array(np.full(len(own), number, np.int32))
-                rest = batch.select(join.schema.names).filter(pa.array(known))
+                rest = [
+                    flat(batch.column(name)).filter(pa.array(known)) for name in join.schema.names
+                ]
                 hashed = hash_of(own)
-                columns = [own, pa.array(hashed), file, places, *rest.columns]
+                columns = [own, pa.array(hashed), file, places, *rest]
                 table = pa.record_batch(columns, schema=schema)
                 for part in by_bucket(table, hashed, n_buckets):
                     writer.write_batch(part)
@@ -238,9 +180,8 @@ def _place(rows: pa.Table, i: int, join: Join) -> str:
     return place_of(join.storage.relative(path), 0, rows[_ROW][i].as_py())
 
 
-def _ids(column: pa.Array, kind: pa.DataType, where: Any, join: Join) -> pa.Array:
+def _ids(ids: pa.Array, kind: pa.DataType, where: Any, join: Join) -> pa.Array:
     """Return ids as those of the lines are; other types of the same numbers are converted."""
-    ids = as_id(plain(column))
     if ids.type == kind:
         return ids
     try:
@@ -249,36 +190,4 @@ def _ids(column: pa.Array, kind: pa.DataType, where: Any, join: Join) -> pa.Arra
         raise DataError(
             f"{join.key}: the ids in column '{join.id}' are {ids.type}, from {where(0)} on, and "
             f"those of the lines {kind}; not all can be converted: write them alike"
-        ) from None
-
-
-def _schema(storage: Storage, path: str, size: int) -> pa.Schema:
-    if is_csv(path):
-        return _csv(storage, path).schema
-    return read_footer(storage, path, size).schema
-
-
-def _batches(join: Join, path: str) -> Iterator[pa.RecordBatch]:
-    wanted = [join.id, *join.schema.names]
-    try:
-        if is_csv(path):
-            yield from _csv(join.storage, path).select(wanted).to_batches(_BATCH_ROWS)
-            return
-        with join.storage.open_parquet(path) as file:
-            yield from file.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False)
-    except pa.ArrowException as error:
-        raise DataError(
-            f"{join.storage.relative(path)}: cannot be read ({first_line(error)}); write it again"
-        ) from None
-
-
-def _csv(storage: Storage, path: str) -> pa.Table:
-    """Read a whole CSV file: the types of its columns are what all their values are."""
-    try:
-        with storage.fs.open(path, "rb", compression="infer") as file:
-            return pyarrow.csv.read_csv(file)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"{storage.relative(path)}: cannot be read as CSV ({first_line(error)}); write it "
-            "again, or as Parquet"
         ) from None

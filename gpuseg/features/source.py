@@ -257,7 +257,7 @@ def check_columns(schema: pa.Schema, roles: Roles, where: str) -> None:
 def _csv_schema(storage: Storage, path: str, name: str) -> pa.Schema:
     """Return the columns of a CSV file; all of it is read as text."""
     try:
-        separator, names = _csv_head(storage, path)
+        separator, names = csv_head(storage, path)
         names = pyarrow.csv.read_csv(
             pa.BufferReader(names), parse_options=pyarrow.csv.ParseOptions(delimiter=separator)
         ).column_names
@@ -269,7 +269,7 @@ def _csv_schema(storage: Storage, path: str, name: str) -> pa.Schema:
     return pa.schema([(own, pa.string()) for own in names])
 
 
-def _csv_head(storage: Storage, path: str) -> tuple[str, bytes]:
+def csv_head(storage: Storage, path: str) -> tuple[str, bytes]:
     """Return the separator, and the line of names."""
     with storage.fs.open(path, "rb", compression="infer") as file:
         head: bytes = file.readline()
@@ -278,7 +278,7 @@ def _csv_head(storage: Storage, path: str) -> tuple[str, bytes]:
 
 def _csv_batches(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Read columns of a CSV file as text; values may hold line breaks."""
-    separator, _ = _csv_head(storage, path)
+    separator, _ = csv_head(storage, path)
     with storage.fs.open(path, "rb", compression="infer") as file:
         yield from pyarrow.csv.open_csv(
             file,

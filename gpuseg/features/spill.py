@@ -63,15 +63,17 @@ def spill(source: Source, unit: Unit, number: int, n_buckets: int, staging: Stag
 
 def gather(files: Sequence[str], bucket: int, n_buckets: int, staging: Staging) -> pa.Table:
     """Return all lines of a bucket."""
-    batches = []
+    batches, schema = [], None
     for name in files:
         path, fs = staging.path(name), staging.storage.fs
         source = pa.memory_map(path) if staging.storage.is_local else fs.open(path, "rb")
         with source, pa.ipc.open_file(source) as file:
             numbers = range(bucket, file.num_record_batches, n_buckets)
             batches += [file.get_batch(number) for number in numbers]
+            schema = schema or file.schema
     # A file without a single customer may not even know the type of their ids.
-    return pa.Table.from_batches([own for own in batches if own.num_rows] or batches[:1])
+    held = [own for own in batches if own.num_rows]
+    return pa.Table.from_batches(held, held[0].schema if held else schema)
 
 
 def as_batch(lines: Parsed) -> pa.RecordBatch:

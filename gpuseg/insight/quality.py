@@ -37,4 +37,8 @@ def quality_table(transactions: Mapping[str, Any]) -> Table:
             "nulls in " + ", ".join(map(printable, join["columns"])),
             f"{join['customers_without']:,}",
         )
+        strangers = join["rows_of_no_customer"] + join["rows_without_id"]
+        if strangers:
+            what = f"rows of nobody in {printable(join['path'])}"
+            table.add_row(what, f"{strangers:,}", "left out", "")
     return table

@@ -12,7 +12,7 @@ import numpy as np
 from gpuseg import __version__
 from gpuseg.backends.base import TRANSFORMS
 from gpuseg.backends.cuda import device
-from gpuseg.backends.preparation import YEO_JOHNSON
+from gpuseg.backends.preparation import YEO_JOHNSON, Preparation
 from gpuseg.backends.scale import Scale
 from gpuseg.data.writer import Part
 from gpuseg.encoding import Encoder
@@ -135,7 +135,7 @@ def _features(facts: Facts) -> dict[str, Any]:
             "missing": int(raw.counts[0, f]),
             "outliers": float(prepared.outliers[f]),
             "fill": None if np.isnan(p.fill[f]) else float(p.fill[f]),
-            **({} if p.clip is None else {"clip": p.clip[:, f].tolist()}),
+            **(_clip(p, f)),
             "transform": TRANSFORMS[int(p.transform[f])],
             **({"power": float(p.powers()[f])} if p.transform[f] == YEO_JOHNSON else {}),
             "shift": float(p.shift[f]),
@@ -166,12 +166,21 @@ def _preparation(facts: Facts) -> dict[str, Any]:
     }
 
 
+def _clip(p: Preparation, f: int) -> dict[str, Any]:
+    """Return the bounds of a feature, where it has any: categories and flags have none."""
+    bounded = p.clip is not None and np.isfinite(p.clip[:, f]).all()
+    return {"clip": p.bounds()[:, f].tolist()} if bounded else {}
+
+
 def _segments(facts: Facts) -> list[dict[str, Any]]:
     prepared, scale, outcome = facts.prepared, facts.scale, facts.outcome
     p, names = prepared.preparation, prepared.features
     low, high = scale.untransformed(prepared.extremes)
-    centers = scale.to_input_units(outcome.centers)
     scaled = outcome.centers if p.projection is None else p.projection.undone(outcome.centers)
+    transformed = scaled * p.scale + p.shift
+    if not p.unit:  # principal components may lead beyond what a bounded transform has values for
+        transformed = np.clip(transformed, *prepared.extremes)
+    centers = scale.untransformed(transformed)
     if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
         centers = np.clip(centers, low, high)
     scaled_mean = (prepared.mean - p.shift) / p.scale

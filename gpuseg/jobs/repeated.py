@@ -1,7 +1,5 @@
 """Customers that occur more than once, before anything is computed from them."""
 
-from bisect import bisect_left
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +21,10 @@ def number_rows(executor: Executor) -> int:
     return sum(sizes)
 
 
-def settle_repeated(executor: Executor, id: str, rule: str) -> int:
+def settle_repeated(executor: Executor, id: str, rule: str, drop_missing: bool) -> int:
     """Leave out every row whose id one before it has, or refuse them; return how many there are.
+
+    Rows with gaps are left out after that, where they are to be dropped.
 
     Ids are told apart by 64-bit hashes: of ten million that are different, all but surely none
     is taken for another.
@@ -35,26 +35,24 @@ def settle_repeated(executor: Executor, id: str, rule: str) -> int:
         With the rule "error".
     """
     found = executor.exchange(split_numbered, repeated_rows, _PIECES * executor.n_shards)
-    rows = np.sort(np.concatenate(found)).tolist()
-    if not rows:
-        return 0
-    if rule == "error":
+    rows = np.sort(np.concatenate(found))
+    if rows.size and rule == "error":
         raise DataError(
             f"input.id = '{id}': {len(rows):,} rows repeat an id that another row has, and "
             "prepare.duplicates = 'error' allows none; drop them, or set 'first' or 'keep'"
         )
-    sizes = executor.run(passes.n_rows)
-    ends = np.cumsum(sizes).tolist()
-    starts = [0, *ends[:-1]]
-    cuts = [(bisect_left(rows, a), bisect_left(rows, b)) for a, b in zip(starts, ends, strict=True)]
-    each = [
-        np.array(rows[i:j], np.int64) - start for (i, j), start in zip(cuts, starts, strict=True)
-    ]
-    executor.update(_leave_out, each=each)
+    ends = np.cumsum(executor.run(passes.n_rows))
+    starts = np.append(0, ends[:-1])
+    cuts = np.searchsorted(rows, ends)[:-1]
+    own = [part - start for part, start in zip(np.split(rows, cuts), starts, strict=True)]
+    executor.update(_leave_out, drop_missing, each=own)
     return len(rows)
 
 
-def _leave_out(shard: Shard, env: Env, rows: NDArray[np.int64]) -> None:
+def _leave_out(shard: Shard, env: Env, drop_missing: bool, rows: NDArray[np.int64]) -> None:
     kept = np.ones(shard.n_rows, bool)
     kept[rows] = False
     shard.keep(env, kept)
+    if drop_missing:
+        complete = shard.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
+        shard.keep(env, np.concatenate(list(complete)))

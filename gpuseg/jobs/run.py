@@ -197,8 +197,8 @@ class _Run:
             )
         self.encoders = self._encoders(executor, dataset)
         recipe = prepare.recipe(self.encoders, plan.unit, "prepare.", "input.features")
-        drop = prepare.missing == "drop"
-        shard_plans = dataset.plan_shards(workers, drop, self.encoders)
+        drop, unique = prepare.missing == "drop", prepare.duplicates != "keep"
+        shard_plans = dataset.plan_shards(workers, drop and not unique, self.encoders)
         if len(shard_plans) < workers:
             self.progress.message(
                 f"note: {workers} workers, but only {dataset.row_groups} row groups in the data: "
@@ -210,9 +210,9 @@ class _Run:
             )
         with self.progress.stage("prepare"):
             present = number_rows(executor)
-            if prepare.duplicates != "keep":
-                self.repeated = settle_repeated(executor, str(dataset.id), prepare.duplicates)
-                number_rows(executor)
+            if unique:
+                self.repeated = settle_repeated(executor, str(dataset.id), prepare.duplicates, drop)
+                present = number_rows(executor) + self.repeated
             self.digest = sum(executor.run(columns.digest, plan.choice.name)) % 2**64
 
             def locate(shard: int, row: int) -> str:

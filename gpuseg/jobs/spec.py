@@ -107,11 +107,15 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
             "their column in input.id, or leave the key out"
         )
     for name in (spec.input.id, spec.input.weight):
-        if name is not None and name in (spec.input.features or []):
-            raise JobError(
-                f"input.features holds {name!r}, which is the id or the weight: it would be "
-                "clustered by; leave it out of input.features"
-            )
+        for key, columns in (
+            ("input.features", spec.input.features or []),
+            ("prepare.categorical", spec.prepare.categorical),
+        ):
+            if name is not None and name in columns:
+                raise JobError(
+                    f"{key} holds {name!r}, which is the id or the weight: it would be "
+                    f"clustered by; leave it out of {key}"
+                )
     return spec
 
 

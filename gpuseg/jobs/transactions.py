@@ -13,9 +13,10 @@ from gpuseg.data.output import MANIFEST, Staging, as_json, cannot_write
 from gpuseg.data.publish import open_output
 from gpuseg.data.storage import Storage, reaching
 from gpuseg.errors import DataError, JobError
+from gpuseg.features.attributes import Join, open_join
 from gpuseg.features.build import Features, build_features
 from gpuseg.features.definitions import FEATURES, available
-from gpuseg.features.joins import Join, check_names, open_join
+from gpuseg.features.joins import check_names
 from gpuseg.features.source import Source, open_source
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.manifest import rounded
@@ -25,6 +26,7 @@ from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.progress import Progress
+from gpuseg.validation import nearest_known
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,13 @@ def lines_of(spec: JobSpec, place: Place) -> Opened:
     check_names(joins, available(source.roles.columns()))
     names = [name for join in joins for name in join.schema.names]
     spec.transactions.check_features(names)
+    there = [*available(source.roles.columns()), *names]
+    for name in spec.prepare.categorical:
+        if name not in there:
+            raise JobError(
+                f"prepare.categorical.{name}: neither built nor joined; "
+                f"{nearest_known(name, there)}"
+            )
     return Opened(source, joins)
 
 
