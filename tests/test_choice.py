@@ -171,7 +171,8 @@ def test_auto_in_a_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     labels = read_parts(tmp_path / "out")["segment"].to_numpy()
     assert gpuseg.load_model(tmp_path / "out").predict(x).tolist() == labels.tolist()
     assert gpuseg.load_model(tmp_path / "out" / "_models" / "7").n_clusters == 7
-    assert "Choice of n_clusters" in (tmp_path / "out" / "_report.html").read_text()
+    report = (tmp_path / "out" / "_report.html").read_text()
+    assert "Choice of n_clusters" in report and "<strong>5&nbsp;✓</strong>" in report
     again = {**job, "runtime": {"cluster": "dask", "n_workers": 2},
              "output": {"path": str(tmp_path / "again")}}  # fmt: skip
     other = gpuseg.run(again).manifest

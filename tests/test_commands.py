@@ -31,7 +31,7 @@ def test_run_prints_the_segments(
     sizes = sorted((s["size"] for s in manifest_of(out)["segments"]), reverse=True)
     assert outcome.code == 0
     assert outcome.out.startswith("600 customers in 3 segments")
-    assert [int(n) for n in re.findall(r"(?m)^ [012] +(\d+) ", outcome.out)] == sizes
+    assert [int(n) for n in re.findall(r"(?m)^ [012] .*? (\d+) +\d+\.\d%", outcome.out)] == sizes
     assert outcome.out.splitlines()[-2:] == [
         f"segments   {out}", f"report     {out}/_report.html",
     ]  # fmt: skip

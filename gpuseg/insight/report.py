@@ -59,13 +59,17 @@ class Segment:
     size: int
     share: float
     bar: float
+    label: str
+    said: str
     traits: list[Trait]
     ranked: list[Trait]
 
     @property
     def title(self) -> str:
         """The segment's name in a heading."""
-        return "Noise" if self.is_noise else f"Segment {self.name}"
+        if self.is_noise:
+            return "Noise"
+        return f"Segment {self.name}" + (f": {self.label}" if self.label else "")
 
     @property
     def anchor(self) -> str:
@@ -91,6 +95,8 @@ class Segment:
     @property
     def sentence(self) -> str:
         """What sets the segment apart, in words."""
+        if self.said:
+            return f"{self.said}."
         above = fmt.listing([t.feature for t in self.apart if t.deviation >= _TELLING])
         below = fmt.listing([t.feature for t in self.apart if t.deviation <= -_TELLING])
         if above and below:
@@ -174,6 +180,8 @@ def _segment(
         size=segment["size"],
         share=segment["share"],
         bar=segment["share"] / largest * 100 if largest > 0 else 0.0,
+        label=segment.get("name", ""),
+        said=segment.get("sentence", ""),
         traits=list(traits.values()),
         ranked=[traits[name] for name in top_features(segment, list(features))],
     )

@@ -25,6 +25,7 @@ from gpuseg.insight.format import (
 )
 
 _GAP = 3
+_NAME_WIDTH = 30
 _SHORTEST_NAME = 8
 # A longer name may be shortened so that the features still stand side by side.
 _LONG_NAME = 28
@@ -166,7 +167,8 @@ def segment_table(manifest: Mapping[str, Any], n_features: int = 3) -> Table:
         table.add_row(*_head(segment), _Grid(row, n_features, unit))
     table.add_section()
     total = sum(segment["size"] for segment in segments)
-    table.add_row("everyone", count(total), "100.0%", _Flow(averages))
+    name = [""] if any("name" in segment for segment in segments) else []
+    table.add_row("everyone", *name, count(total), "100.0%", _Flow(averages))
     return table
 
 
@@ -185,6 +187,8 @@ def _empty_table(manifest: Mapping[str, Any]) -> Table:
         pad_edge=False,
     )
     table.add_column("Segment", no_wrap=True)
+    if any("name" in segment for segment in segments):
+        table.add_column("Name", max_width=_NAME_WIDTH)
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Share", justify="right", no_wrap=True)
     table.add_column("Differs most in")
@@ -199,8 +203,10 @@ def _caption(manifest: Mapping[str, Any]) -> str:
     return text
 
 
-def _head(segment: Mapping[str, Any]) -> tuple[str, str, str]:
-    return segment_name(segment["segment"]), count(segment["size"]), percent(segment["share"])
+def _head(segment: Mapping[str, Any]) -> list[str]:
+    name = [printable(segment["name"])] if "name" in segment else []
+    size, share = count(segment["size"]), percent(segment["share"])
+    return [segment_name(segment["segment"]), *name, size, share]
 
 
 def _trait(segment: Mapping[str, Any], name: str) -> _Item:

@@ -16,7 +16,9 @@ from gpuseg.backends.preparation import YEO_JOHNSON, Preparation
 from gpuseg.backends.scale import Scale
 from gpuseg.data.writer import Part
 from gpuseg.encoding import Encoder
+from gpuseg.encoding.encoder import MISSING, OTHER
 from gpuseg.engine.preparation import Prepared
+from gpuseg.insight.names import named
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
 from gpuseg.jobs.outcome import Outcome
@@ -51,6 +53,7 @@ def build(
 ) -> dict[str, Any]:
     """Return the manifest; all values are JSON's own."""
     job = facts.plan.describe(facts.spec)["job"]
+    features = _features(facts)
     choice = facts.plan.choice
     return {
         "format": FORMAT,
@@ -70,9 +73,9 @@ def build(
         "result": dict(facts.outcome.result),
         "sweep": [dict(line) for line in facts.outcome.sweep],
         "seconds": rounded(seconds),
-        "features": _features(facts),
+        "features": features,
         "preparation": _preparation(facts),
-        "segments": _segments(facts),
+        "segments": _named(_segments(facts), features),
         "parts": [
             {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
         ],
@@ -123,6 +126,7 @@ def _features(facts: Facts) -> dict[str, Any]:
     prepared, scale = facts.prepared, facts.scale
     p, raw = prepared.preparation, prepared.raw
     mean = scale.untransformed(prepared.mean)
+    phrases = _phrases(facts.encoders)
     looked_at = np.where(p.transform == YEO_JOHNSON, 0, p.transform)  # those as they were
     ends = Scale(replace(p, transform=looked_at)).untransformed
     low, high = ends(np.array([raw.minimum, raw.maximum]))
@@ -140,6 +144,7 @@ def _features(facts: Facts) -> dict[str, Any]:
             **({"power": float(p.powers()[f])} if p.transform[f] == YEO_JOHNSON else {}),
             "shift": float(p.shift[f]),
             "scale": float(p.scale[f]),
+            **({"of_category": phrases[name]} if name in phrases else {}),
         }
         for f, name in enumerate(prepared.features)
     }
@@ -164,6 +169,26 @@ def _preparation(facts: Facts) -> dict[str, Any]:
         "redundant": list(prepared.redundant),
         "pca": components or None,
     }
+
+
+def _named(
+    segments: list[dict[str, Any]], features: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the segments with names and sentences."""
+    return [{**a, **b} for a, b in zip(segments, named(segments, features), strict=True)]
+
+
+def _phrases(encoders: Sequence[Encoder]) -> dict[str, str]:
+    """Return how to say that a segment is of a category, or lacks a value, feature by feature."""
+    said: dict[str, str] = {}
+    for e in encoders:
+        if e.kind == "is missing":
+            said[e.names()[0]] = f"{e.column} missing"
+        elif e.kind == "onehot":
+            said.update((f"{e.column}={value}", f"{e.column} {value}") for value in e.categories)
+            said.update({f"{e.column}={OTHER}": f"other {e.column}"} if e.other else {})
+            said.update({f"{e.column}={MISSING}": f"{e.column} missing"} if e.missing else {})
+    return said
 
 
 def _clip(p: Preparation, f: int) -> dict[str, Any]:
