@@ -28,7 +28,7 @@ TELLING, STRONG = 0.5, 1.5
 """Deviations from everyone's mean, in σ, from which on something is said, and said strongly."""
 
 _PARTS = 3
-_SPECIAL = {
+_SPECIAL: dict[str, Sequence[str]] = {
     "recency_days": ("very recent", "recent", "lapsed", "long lapsed"),
     "recency": ("very recent", "recent", "lapsed", "long lapsed"),
     "tenure_days": ("very new", "new", "long-standing", "very long-standing"),
@@ -90,7 +90,7 @@ def _part(
         shown = segment["center"][name] >= _HALF and deviation > 0
         return str(about["of_category"]) if shown else None
     strong = abs(deviation) >= STRONG
-    step = 2 + strong if deviation > 0 else 1 - strong
+    step = 2 + int(strong) if deviation > 0 else 1 - int(strong)
     if name in _SPECIAL:
         return _SPECIAL[name][step]
     return f"{('very low', 'low', 'high', 'very high')[step]} {name.replace('_', ' ')}"
