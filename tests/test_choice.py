@@ -54,6 +54,7 @@ def nothing(kind: str, n: int = 6000) -> Array:
         "lognormal": rng.lognormal(0, 1, (n, 5)),
         "oblong": rng.normal(size=(n, 6)) @ rng.normal(size=(6, 6)),
         "exponential": rng.exponential(size=(n, 4)),
+        "line": rng.random((n, 1)),  # whose halves have a silhouette of 0.62
     }[kind]
     return np.asarray(StandardScaler().fit_transform(x), np.float32)
 
@@ -106,8 +107,9 @@ def test_simplified_silhouette_is_that_of_the_centres(place: Place) -> None:
     model = KMeans(4, random_state=0).fit(x)
     distances = np.sort(model.transform(x), axis=1)
     assert (model.labels_ == label).all()
-    expected = ((distances[:, 1] - distances[:, 0]) / distances[:, 1]).mean()
-    assert own.simplified_silhouette == pytest.approx(expected, rel=1e-9)
+    expected = (distances[:, 1] - distances[:, 0]) / distances[:, 1]
+    assert own.simplified_silhouette == pytest.approx(expected.mean(), rel=1e-9)
+    assert own.doubtful_share == (expected < 0.1).mean() > 0
 
 
 @pytest.mark.parametrize("k", range(3, 13))
@@ -117,11 +119,21 @@ def test_planted_numbers_are_found(k: int) -> None:
     assert choice.clear, str(choice)
 
 
-@pytest.mark.parametrize("kind", ["normal", "uniform", "lognormal", "oblong", "exponential"])
+@pytest.mark.parametrize(
+    "kind", ["normal", "uniform", "lognormal", "oblong", "exponential", "line"]
+)
 def test_where_there_is_nothing_it_says_so(kind: str) -> None:
     choice = choose_k(nothing(kind), range(2, 10), random_state=0)
     assert not choice.clear
     assert choice.why.startswith("no clear segments, the customers are a continuum; ")
+
+
+def test_clusters_in_many_dimensions_are_clear() -> None:
+    """Where all distances are alike, so that silhouettes are small."""
+    x, _ = make_blobs(8000, 16, centers=6, cluster_std=3.0, random_state=0)
+    choice = choose_k(x.astype(np.float32), range(2, 10), random_state=0)
+    assert (choice.n_clusters, choice.clear) == (6, True)
+    assert choice.criteria[4].silhouette < 0.5
 
 
 def test_on_iris_and_wine() -> None:

@@ -5,10 +5,11 @@
    like that, all count.
 2. Of those the greatest simplified silhouette wins, which sees all rows and is little moved by a
    few that lie far out; of equals (within 0.005) the fewest clusters.
-3. The segments are clear where the silhouette of the winner, its error deducted, is above 0.5, and
-   it is stable. Below that the customers are a continuum which has to be cut somewhere (Kaufman
-   and Rousseeuw, Finding Groups in Data, 1990, call 0.51 to 0.70 a reasonable structure, and 0.26
-   to 0.50 one that could be artificial).
+3. The segments are clear where the winner is stable and less than 2 % of the rows are in doubt, the
+   next centre being hardly farther than their own (simplified silhouette below 0.1). Between
+   clusters few rows lie; where the customers are a continuum, which has to be cut somewhere, there
+   are many along every cut: 5 % and more in normal, uniform, lognormal and exponential data of one
+   to sixteen dimensions, whose silhouettes range from 0.04 to 0.6 and tell nothing by themselves.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from gpuseg.runtime.executor import Executor, InProcess
 
 LEAST_SHARE = 0.01
 STABLE = 0.8
-CLEAR = 0.5
+MOST_DOUBTFUL = 0.02
 _EQUAL = 0.005
 _HALF_ROWS = 32_768
 _HALVES_SEED = 1
@@ -67,7 +68,17 @@ class Choice:
         return [{**asdict(own), "stability": steady} for own, steady in pairs]
 
     def __str__(self) -> str:
-        heads = ("k", "silhouette", "±", "simplified", "stability", "DB", "CH", "smallest")
+        heads = (
+            "k",
+            "silhouette",
+            "±",
+            "simplified",
+            "stability",
+            "DB",
+            "CH",
+            "smallest",
+            "in doubt",
+        )
         lines = ["".join(f"{head:>12}" for head in heads)]
         for own, steady in zip(self.criteria, self.stability, strict=True):
             mark = "*" if own.n_clusters == self.n_clusters else " "
@@ -75,6 +86,7 @@ class Choice:
                 f"{mark}{own.n_clusters:>11}{own.silhouette:>12.3f}{own.silhouette_error:>12.3f}"
                 f"{own.simplified_silhouette:>12.3f}{steady:>12.2f}{own.davies_bouldin:>12.3f}"
                 f"{own.calinski_harabasz:>12.4g}{own.smallest_share:>12.1%}"
+                f"{own.doubtful_share:>12.1%}"
             )
         return "\n".join([*lines, self.why])
 
@@ -121,8 +133,7 @@ def choose(criteria: Sequence[Criteria], stability: Sequence[float]) -> Choice:
     best = max(own.simplified_silhouette for own, _ in able)
     equal = [p for p in able if p[0].simplified_silhouette >= best - _EQUAL]
     winner, steadiness = min(equal, key=lambda pair: pair[0].n_clusters)
-    lowest = winner.silhouette - winner.silhouette_error
-    clear = bool(lowest > CLEAR and steadiness >= STABLE)
+    clear = winner.doubtful_share < MOST_DOUBTFUL and steadiness >= STABLE
     return Choice(
         winner.n_clusters, clear, _why(winner, steadiness, clear, pairs), tuple(criteria),
         tuple(stability),
@@ -135,7 +146,7 @@ def _why(
     own = (
         f"{winner.n_clusters} clusters: silhouette {winner.silhouette:.2f} "
         f"± {winner.silhouette_error:.2f}, simplified {winner.simplified_silhouette:.2f}, "
-        f"stability {steadiness:.2f}"
+        f"stability {steadiness:.2f}, {winner.doubtful_share:.1%} of the rows in doubt"
     )
     verdict = "" if clear else "no clear segments, the customers are a continuum; "
     others = [pair for pair in pairs if pair[0] is not winner]

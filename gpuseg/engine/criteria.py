@@ -33,6 +33,9 @@ from gpuseg.runtime.executor import Env, Executor
 POINTS = 2048
 """Rows whose silhouettes are computed."""
 
+DOUBTFUL = 0.1
+"""A row is in doubt whose simplified silhouette is smaller."""
+
 _Z_95 = 1.959963984540054
 
 
@@ -56,6 +59,9 @@ class Criteria:
         Lower is better.
     smallest_share : float
         Of the rows, in the smallest cluster.
+    doubtful_share : float
+        Of the rows, those whose simplified silhouette is below 0.1: the next centre is hardly
+        farther than their own.
     """
 
     n_clusters: int
@@ -66,6 +72,7 @@ class Criteria:
     calinski_harabasz: float
     davies_bouldin: float
     smallest_share: float
+    doubtful_share: float
 
 
 @dataclass
@@ -81,18 +88,22 @@ class Tally:
         Σ of the distances of rows to their centre.
     simplified : float
         Σ of the rows' simplified silhouettes.
+    doubtful : int
+        Rows whose simplified silhouette is below `DOUBTFUL`.
     """
 
     distances: NDArray[np.float64]
     sizes: NDArray[np.int64]
     spread: NDArray[np.float64]
     simplified: float
+    doubtful: int
 
     def merge(self, other: "Tally") -> "Tally":
         """Return the tally of both sets of rows together."""
         return Tally(
             self.distances + other.distances, self.sizes + other.sizes,
             self.spread + other.spread, self.simplified + other.simplified,
+            self.doubtful + other.doubtful,
         )  # fmt: skip
 
 
@@ -138,10 +149,10 @@ def _tally(
         labels, tallies = [], []
         for model in models:
             squares = b.fetch(b.squared_distances(block.x, model.values))
-            label, spread, simplified = _to_centers(squares, grids)
+            label, spread, simplified, doubtful = _to_centers(squares, grids)
             labels.append(label)
             sizes = np.bincount(label, minlength=model.k)
-            tallies.append(Tally(np.empty(0), sizes, spread, simplified))
+            tallies.append(Tally(np.empty(0), sizes, spread, simplified, doubtful))
         order, starts, cells = _cells(np.array(labels))
         there = order if isinstance(block.x, np.ndarray) else b.move(order)
         sums = b.distance_sums(block.x[there].copy(), starts, sample, grids[0])
@@ -156,8 +167,10 @@ def _tally(
 
 def _to_centers(
     squares: NDArray[np.float64], grids: tuple[float, float]
-) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-    """Return labels, Σ distance to the own centre, cluster by cluster, and Σ (b - a) / b."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64], float, int]:
+    """Return labels, Σ distance to the own centre, cluster by cluster, and of s = (b - a) / b its
+    sum and how many are below `DOUBTFUL`.
+    """
     rows, k = np.arange(len(squares)), squares.shape[1]
     label = squares.argmin(axis=1)
     near = np.sqrt(squares[rows, label])
@@ -168,7 +181,8 @@ def _to_centers(
     with np.errstate(invalid="ignore"):
         gain = np.where(far > 0, (far - near) / far, 0.0)
     gain = np.where(np.isfinite(far), gain, 0.0)
-    return label, spread, float(on_grid(gain, grids[1]).sum())
+    doubtful = int(np.count_nonzero(gain < DOUBTFUL))
+    return label, spread, float(on_grid(gain, grids[1]).sum()), doubtful
 
 
 def _cells(
@@ -207,6 +221,7 @@ def _criteria(
         ratio,
         _davies_bouldin(fit.centers.values, tally.spread / np.maximum(tally.sizes, 1)),
         float(tally.sizes.min() / n),
+        tally.doubtful / n,
     )
 
 
