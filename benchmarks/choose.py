@@ -1,0 +1,97 @@
+"""How long a choice of k takes: 2 to 15 with all criteria against one scikit-learn fit at 15.
+
+    python benchmarks/choose.py            1,000,000 × 16; three interleaved repeats
+    python benchmarks/choose.py --quick    a tenth of the rows
+
+The fit has n_clusters = 15 and n_init = 4, and measures nothing. Silhouettes of 10,000,000 × 16 at
+k = 8, in rows that are there already, are timed alone, with the memory that they add. Both engines
+use every processor. Writes choose.json to benchmarks/results.
+"""
+
+import argparse
+import resource
+import time
+from typing import Any
+
+import numpy as np
+from measure import save, spread
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans as Peer
+
+from gpuseg import choose_k
+from gpuseg.engine.criteria import measure_fits
+from gpuseg.engine.kmeans import sweep_kmeans
+from gpuseg.engine.measure import measure
+from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.shard import Shard
+from gpuseg.runtime.executor import InProcess
+
+REPEATS, FEATURES, CLUSTERS, MOST = 3, 16, 8, 15
+
+
+def blobs(rows: int) -> NDArray[np.float32]:
+    """Eight Gaussians of one spread, in float32."""
+    rng = np.random.default_rng(0)
+    centers = (rng.normal(size=(CLUSTERS, FEATURES)) * 2).astype(np.float32)
+    x = rng.standard_normal((rows, FEATURES), dtype=np.float32)
+    x += centers[rng.integers(CLUSTERS, size=rows)]
+    return x
+
+
+def against_a_fit(rows: int) -> dict[str, Any]:
+    """Time choices and fits in turn, after one of each on few rows."""
+    x = blobs(rows)
+    choose_k(x[:5000], [2, 3])
+    Peer(3, n_init=1).fit(x[:5000])
+    choices, fits = [], []
+    for turn in range(1, REPEATS + 1):
+        started = time.perf_counter()
+        choice = choose_k(x, range(2, MOST + 1), random_state=0)
+        between = time.perf_counter()
+        Peer(MOST, n_init=4, random_state=0).fit(x)
+        choices.append(between - started)
+        fits.append(time.perf_counter() - between)
+        print(f"{turn}: choice {choices[-1]:.2f} s, fit {fits[-1]:.2f} s", flush=True)
+    return {
+        "rows": rows,
+        "chosen": choice.n_clusters,
+        "choice": spread(choices),
+        "fit": spread(fits),
+    }
+
+
+def silhouettes(rows: int) -> dict[str, Any]:
+    """Time the criteria of one segmentation of many rows, and the memory that they add."""
+    executor = InProcess()
+    executor.place(lambda shard, env: shard, [Shard(blobs(rows))])
+    measured = measure(executor, "numba")
+    fits = sweep_kmeans(executor, [KMeansParams(n_clusters=CLUSTERS)], "numba", measured=measured)
+    before, started = _peak_mb(), time.perf_counter()
+    (found,) = measure_fits(executor, "numba", fits, measured)
+    seconds = time.perf_counter() - started
+    print(f"silhouettes of {rows:,} rows {seconds:.2f} s", flush=True)
+    return {
+        "rows": rows, "seconds": round(seconds, 3), "more_mb": round(_peak_mb() - before),
+        "silhouette": found.silhouette, "error": found.silhouette_error,
+    }  # fmt: skip
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def main() -> None:
+    """Run both, and save what came of them."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the rows; saves nothing")
+    part = 10 if parser.parse_args().quick else 1
+    result = {
+        "choice_against_fit": against_a_fit(1_000_000 // part),
+        "silhouettes": silhouettes(10_000_000 // part),
+    }
+    if part == 1:
+        print(save("choose", result))
+
+
+if __name__ == "__main__":
+    main()
