@@ -99,6 +99,16 @@ def features(
     typer.echo(f"features   {result.path}")
 
 
+@app.command()
+def report(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder of a run.")],
+) -> None:
+    """Render the report of an output again, from its manifest."""
+    from gpuseg.jobs.report import report_again
+
+    typer.echo(f"report     {report_again(output)}")
+
+
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
     from gpuseg.jobs.forecast import forecast
     from gpuseg.jobs.place import settle

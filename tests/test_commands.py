@@ -151,3 +151,22 @@ def test_features_named_like_ids_are_warned_of(
     named = call(capfd, "run", tmp_path / "job.toml", "--overwrite", "--set", f"input.id='{name}'")
     assert named.code == 0
     assert words not in named.err
+
+
+def test_report_is_rendered_again(
+    tmp_path: Path, file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    call(capfd, "run", file)
+    out = tmp_path / "deep" / "out"
+    first = (out / "_report.html").read_text()
+    (out / "_report.html").write_text("old")
+    outcome = call(capfd, "report", out)
+    assert outcome.code == 0 and outcome.out == f"report     {out}/_report.html\n"
+    assert (out / "_report.html").read_text() == first
+    manifest = out / "_manifest.json"
+    manifest.write_text(json.dumps({"format": 1}))
+    outcome = call(capfd, "report", out)
+    assert outcome.code == 3 and "no report can be made of it" in outcome.err
+    manifest.unlink()
+    outcome = call(capfd, "report", out)
+    assert outcome.code == 3 and "has no _manifest.json; give the output folder" in outcome.err
