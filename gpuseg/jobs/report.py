@@ -1,7 +1,6 @@
 """The report of an output, rendered again from its manifest, as a newer version would write it."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,14 +46,15 @@ def report_again(output: str, storage_options: Mapping[str, Any] | None = None) 
             page = render_report(json.loads(content))
         except (ValueError, KeyError, TypeError, UndefinedError) as error:
             raise DataError(
-                f"{storage.url}/{MANIFEST}: no report can be made of it ({error!r}); it is damaged, "
-                "or of a version whose runs cannot be read any more: run the job again"
+                f"{storage.url}/{MANIFEST}: no report can be made of it ({error!r}); it is "
+                "damaged, or of a version whose runs cannot be read any more: run the job again"
             ) from None
     target = f"{storage.root}/{REPORT}"
     try:
         if storage.is_local:  # in one step: a full disk must not cost the old report
-            Path(f"{target}.part").write_bytes(page.encode())
-            os.replace(f"{target}.part", target)
+            staged = Path(f"{target}.part")
+            staged.write_bytes(page.encode())
+            staged.replace(target)
         else:
             storage.fs.pipe_file(target, page.encode())
     except OSError as error:
