@@ -203,3 +203,59 @@ def test_auto_says_when_segments_are_not_clear(tmp_path: Path) -> None:
         "output": {"path": str(tmp_path / "out")},
     })  # fmt: skip
     assert any(text.startswith("no clear segments") for text in result.manifest["warnings"])
+
+
+def job_on(folder: Path, table: pa.Table, name: str = "out", **sections: Any) -> dict[str, Any]:
+    source = write_files(folder / f"{name}-in", [table])
+    return {
+        "input": {"path": str(source), **sections.pop("input", {})},
+        "segment": {"n_clusters": "auto", **sections.pop("segment", {})},
+        "output": {"path": str(folder / name)}, **sections,
+    }  # fmt: skip
+
+
+def test_few_different_rows_and_few_rows(tmp_path: Path) -> None:
+    """No inertia is left, no stability can be measured, and 15 clusters are too many."""
+    five = pa.table({"a": np.tile([1.0, 2, 3, 5, 8], 100)})
+    gpuseg.run(job_on(tmp_path, five))
+    facts = manifest_of(tmp_path / "out")["result"]
+    assert facts["n_clusters"] == 5
+    assert facts["choice"]["table"][-1]["calinski_harabasz"] is None
+    six = pa.table({"a": [0.0, 0.1, 0.2, 9.0, 9.1, 9.2]})
+    result = gpuseg.run(job_on(tmp_path, six, "six")).manifest["result"]
+    assert result["n_clusters"] == 2 and "stability not measured" in result["choice"]["why"]
+    with pytest.raises(gpuseg.DataError, match="only 1 distinct rows: no number of clusters"):
+        choose_k(np.ones((50, 2)))
+
+
+def test_stability_of_one_does_not_depend_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    x = (np.repeat(np.eye(3) * 20, 9, axis=0) + rng.normal(size=(27, 3))).astype(np.float32)
+    for most in (5, 15):
+        choice = choose_k(x, range(2, most), random_state=0)
+        assert (choice.n_clusters, choice.clear) == (3, True), str(choice)
+
+
+def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
+    x = planted(4, 2000)
+    whole = choose_k(x, range(2, 6), random_state=0)
+    small = choose_k(x, range(2, 6), sample_weight=np.full(2000, 1 / 2000), random_state=0)
+    for one, other in zip(whole.criteria, small.criteria, strict=True):
+        assert other.calinski_harabasz == pytest.approx(one.calinski_harabasz, rel=1e-6)
+    table = pa.table({"a": x[:, 0], "b": x[:, 1], "w": np.arange(2000.0)})
+    for name, more in (
+        ("weighted", {"input": {"weight": "w"}}),
+        ("cosine", {"segment": {"metric": "cosine"}, "prepare": {"scale": "none"}}),
+        ("plain", {}),
+    ):
+        facts = gpuseg.run(job_on(tmp_path, table, name, **more)).manifest
+        assert all(("name" in own) == (name == "plain") for own in facts["segments"])
+
+
+def test_cells_are_summed_a_few_rows_at_a_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = nothing("normal", 3000)
+    expected = measured(place, "numba", x, [2, 5, 9], points=64)[0]
+    monkeypatch.setattr("gpuseg.engine.criteria.PIECE_ROWS", 100)
+    assert measured(place, "numba", x, [2, 5, 9], points=64)[0] == expected

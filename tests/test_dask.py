@@ -261,7 +261,7 @@ def test_shards_too_large_for_the_workers(
 ) -> None:
     where = {"cluster": cluster.scheduler_address, "memory_limit": "1KiB"}
     with pytest.raises(
-        ResourceError, match=r"the largest of 2 shards needs about .* MiB, even with"
+        ResourceError, match=r"the largest of [12] shards needs about .* MiB, even with"
     ):
         run(source, tmp_path / "out", runtime=where)
     assert not (tmp_path / "out").exists()

@@ -179,5 +179,6 @@ def test_rows_without_an_id_are_not_one_customer(
     tmp_path: Path, table: pa.Table, ids: pa.Array
 ) -> None:
     source = write_files(tmp_path / "in", [table.set_column(0, "customer", ids)])
-    run(source, tmp_path / "out", prepare={"duplicates": "first"})
+    result = run(source, tmp_path / "out", prepare={"duplicates": "first"})
     assert read_parts(tmp_path / "out").num_rows == 541
+    assert len(result.manifest["warnings"]) == 1  # no further one of ids that repeat

@@ -294,7 +294,7 @@ def test_report_tells_of_a_sweep_and_of_streamed_rows() -> None:
     manifest["executor"] |= {"rows_are": "streamed", "why": "they would take <9 GiB>"}
     text = Page(render_report(manifest)).text
     assert "Sweep" in text
-    assert "inertia by number of segments: 2: 412, 3: 256, 4: 123; shown here: the last" in text
+    assert "inertia by number of segments: 2: 412, 3: 256, 4: 123; shown here: 4" in text
     assert "streamed: they would take <9 GiB>" in text
 
 

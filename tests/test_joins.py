@@ -246,6 +246,25 @@ def test_refuses(folder: Path, tables: list[pa.Table], join: dict[str, Any], mes
     assert not (folder / "out").exists()
 
 
+@pytest.mark.parametrize("kind", ["csv", "text", "second file"])
+def test_card_numbers_are_refused_however_they_are_written(folder: Path, kind: str) -> None:
+    own = attributes().append_column("acct", pa.array([4111111111111111] * 300))
+    as_text = own.set_column(3, "acct", own["acct"].cast(pa.string()))
+    (folder / "bad").mkdir()
+    if kind == "csv":
+        pa.csv.write_csv(own, folder / "bad" / "a.csv")
+    elif kind == "text":
+        pq.write_table(as_text, folder / "bad" / "a.parquet")
+    else:
+        plain = own.set_column(3, "acct", pa.array(range(300)))
+        pq.write_table(plain.slice(0, 100), folder / "bad" / "a.parquet")
+        pq.write_table(own.slice(100), folder / "bad" / "b.parquet")
+    join = [{"path": str(folder / "bad"), "id": "number"}]
+    with pytest.raises(gpuseg.DataError, match="column 'acct' looks like a card or account number"):
+        gpuseg.run(job(folder, join=join))
+    assert not (folder / "out").exists()
+
+
 def test_partitioned_tables_are_refused(folder: Path) -> None:
     (folder / "own" / "country=de").mkdir()
     (folder / "own" / "a.parquet").rename(folder / "own" / "country=de" / "a.parquet")

@@ -82,6 +82,13 @@ def test_categories_are_named_where_half_are_of_them() -> None:
     assert names(one, few, features=features) == ["country DE", "like everyone"]
 
 
+def test_frequencies_are_rare_or_common() -> None:
+    features = about("city", city={"is_frequency": True})
+    assert names(segment(0, city=-0.6), segment(1, city=1.6), features=features) == [
+        "rare city", "very common city",
+    ]  # fmt: skip
+
+
 def test_sentences_give_the_numbers() -> None:
     own = segment(0, {"spend": 830.0, "orders": 2.0, "recency_days": 11.0},
                   spend=1.9, orders=-0.8, recency_days=0.1)  # fmt: skip

@@ -323,8 +323,9 @@ def test_gaps_that_were_not_there_at_the_fit() -> None:
     preparer = Preparer(missing="median", categorical=how).fit(frame)
     for gap in (None, np.nan):
         row = pd.DataFrame({"x": [1.0], "c": [gap], "f": [gap]})
-        with pytest.warns(UserWarning, match="'c': 1 rows hold a category that was not there"):
+        with pytest.warns(UserWarning, match="1 rows hold a category that was not there") as seen:
             z = preparer.inverse_transform(preparer.transform(row).astype(float))
+        assert len(seen) == 2  # of both columns
         assert z[0, 1:3].tolist() == pytest.approx([0, 0], abs=1e-6)
 
 

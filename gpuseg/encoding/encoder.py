@@ -86,6 +86,8 @@ class Encoder:
         unseen = (code < 0) & ~gap
         if self.kind == "onehot" and self.stays and not self.missing:
             unseen, gap = code < 0, np.zeros_like(gap)
+        if self.kind == "frequency" and self.stays and self.shares[-1] == 0:
+            unseen = code < 0  # a gap, too, is new
         if self.kind == "onehot":
             self._write_one_hot(out, code, gap, unseen)
         elif self.kind == "frequency":

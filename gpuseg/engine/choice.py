@@ -12,6 +12,7 @@
    to sixteen dimensions, whose silhouettes range from 0.04 to 0.6 and tell nothing by themselves.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -28,6 +29,7 @@ from gpuseg.engine.lloyd import OnIteration
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.params import KMeansParams
 from gpuseg.engine.shard import Shard
+from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Executor, InProcess
 
 LEAST_SHARE = 0.01
@@ -52,7 +54,8 @@ class Choice:
     criteria : tuple of Criteria
         Of each number of clusters.
     stability : tuple of float
-        Likewise: the adjusted Rand index of two halves, from about 0, chance, to 1.
+        Likewise: the adjusted Rand index of two halves, from about 0, chance, to 1; NaN where
+        they are too small for so many clusters.
     """
 
     n_clusters: int
@@ -62,10 +65,11 @@ class Choice:
     stability: tuple[float, ...]
 
     @property
-    def table(self) -> list[dict[str, float]]:
-        """A row for each number of clusters: `Criteria`, and the stability."""
+    def table(self) -> list[dict[str, float | None]]:
+        """A row for each number of clusters: `Criteria`, and the stability; None: no number."""
         pairs = zip(self.criteria, self.stability, strict=True)
-        return [{**asdict(own), "stability": steady} for own, steady in pairs]
+        rows = [{**asdict(own), "stability": steady} for own, steady in pairs]
+        return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
 
     def __str__(self) -> str:
         heads = (
@@ -104,11 +108,14 @@ def stabilities(
     number = np.arange(len(x), dtype=np.int64)
     first = drawn(number, len(x), 2 * len(x), _HALVES_SEED)
     points = x[drawn(number, POINTS, len(x), _HALVES_SEED + 1)]
-    most = max(model.n_clusters for model in models)
-    if min(np.count_nonzero(first == half) for half in (0, 1)) < most:
-        return [0.0] * len(models)
-    labels = [_labels(executor, backend, models, x[first == half], points) for half in (0, 1)]
-    return [float(adjusted_rand_score(*pair)) for pair in zip(*labels, strict=True)]
+    least = min(np.count_nonzero(first == half) for half in (0, 1))
+    able = [model for model in models if 2 * model.n_clusters <= least]
+    found = [math.nan] * len(models)
+    if able and len(points):
+        labels = [_labels(executor, backend, able, x[first == half], points) for half in (0, 1)]
+        for i, pair in enumerate(zip(*labels, strict=True)):
+            found[models.index(able[i])] = float(adjusted_rand_score(*pair))
+    return found
 
 
 def _labels(
@@ -129,11 +136,11 @@ def _labels(
 def choose(criteria: Sequence[Criteria], stability: Sequence[float]) -> Choice:
     """Choose by the rule of this module."""
     pairs = list(zip(criteria, stability, strict=True))
-    able = [p for p in pairs if p[0].smallest_share >= LEAST_SHARE and p[1] >= STABLE] or pairs
+    able = [p for p in pairs if p[0].smallest_share >= LEAST_SHARE and not p[1] < STABLE] or pairs
     best = max(own.simplified_silhouette for own, _ in able)
     equal = [p for p in able if p[0].simplified_silhouette >= best - _EQUAL]
     winner, steadiness = min(equal, key=lambda pair: pair[0].n_clusters)
-    clear = winner.doubtful_share < MOST_DOUBTFUL and steadiness >= STABLE
+    clear = winner.doubtful_share < MOST_DOUBTFUL and not steadiness < STABLE
     return Choice(
         winner.n_clusters, clear, _why(winner, steadiness, clear, pairs), tuple(criteria),
         tuple(stability),
@@ -146,7 +153,7 @@ def _why(
     own = (
         f"{winner.n_clusters} clusters: silhouette {winner.silhouette:.2f} "
         f"± {winner.silhouette_error:.2f}, simplified {winner.simplified_silhouette:.2f}, "
-        f"stability {steadiness:.2f}, {winner.doubtful_share:.1%} of the rows in doubt"
+        f"stability {_steady(steadiness)}, {winner.doubtful_share:.1%} of the rows in doubt"
     )
     verdict = "" if clear else "no clear segments, the customers are a continuum; "
     others = [pair for pair in pairs if pair[0] is not winner]
@@ -154,6 +161,10 @@ def _why(
         return verdict + own
     second, steady = max(others, key=lambda pair: pair[0].simplified_silhouette)
     return f"{verdict}{own}; runner-up {second.n_clusters}: {_lost(second, steady, winner)}"
+
+
+def _steady(stability: float) -> str:
+    return "not measured" if math.isnan(stability) else f"{stability:.2f}"
 
 
 def _lost(second: Criteria, steadiness: float, winner: Criteria) -> str:
@@ -177,15 +188,21 @@ def fit_and_choose(
 ) -> tuple[list[KMeansFit], Choice]:
     """Fit all models, and choose among them; labels and distances of the winner are stored.
 
-    Numbers of clusters beyond the number of distinct rows are left out.
+    Numbers of clusters beyond half the number of rows, or that of distinct ones, are left out.
 
     Raises
     ------
     DataError
         As `engine.kmeans.sweep_kmeans`.
     """
+    models = [m for m in models if 2 * m.n_clusters <= measured.n_rows] or models[:1]
     fits = sweep_kmeans(executor, models, backend, on_iteration, spare_bytes, measured)
-    full = [i for i, fit in enumerate(fits) if fit.n_distinct >= len(fit.sizes)] or [0]
+    full = [i for i, fit in enumerate(fits) if fit.n_distinct >= len(fit.sizes)]
+    if not full:
+        raise DataError(
+            f"only {fits[0].n_distinct} distinct rows: no number of clusters from "
+            f"{models[0].n_clusters} on suits; give more rows, or features that vary"
+        )
     fits, models = [fits[i] for i in full], [models[i] for i in full]
     criteria = measure_fits(executor, backend, fits, measured)
     choice = choose(criteria, stabilities(executor, backend, models, measured))

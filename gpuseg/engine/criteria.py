@@ -16,6 +16,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ POINTS = 2048
 
 DOUBTFUL = 0.1
 """A row is in doubt whose simplified silhouette is smaller."""
+
+PIECE_ROWS = 2048
+"""Rows at a time: in the worst case each is a cell of its own, with a sum for each point."""
 
 _Z_95 = 1.959963984540054
 
@@ -146,16 +150,21 @@ def _tally(
     b = registry.get(backend)
 
     def on(block: Block) -> list[Tally]:
+        starts = range(0, max(len(block.x), 1), PIECE_ROWS)
+        parts = [piece(block.x[start : start + PIECE_ROWS]) for start in starts]
+        return [reduce(Tally.merge, own) for own in zip(*parts, strict=True)]
+
+    def piece(x: Any) -> list[Tally]:
         labels, tallies = [], []
         for model in models:
-            squares = b.fetch(b.squared_distances(block.x, model.values))
+            squares = b.fetch(b.squared_distances(x, model.values))
             label, spread, simplified, doubtful = _to_centers(squares, grids)
             labels.append(label)
             sizes = np.bincount(label, minlength=model.k)
             tallies.append(Tally(np.empty(0), sizes, spread, simplified, doubtful))
         order, starts, cells = _cells(np.array(labels))
-        there = order if isinstance(block.x, np.ndarray) else b.move(order)
-        sums = b.distance_sums(block.x[there].copy(), starts, sample, grids[0])
+        there = order if isinstance(x, np.ndarray) else b.move(order)
+        sums = b.distance_sums(x[there].copy(), starts, sample, grids[0])
         for tally, model, own in zip(tallies, models, cells, strict=True):
             tally.distances = np.zeros((len(sample), model.k))
             np.add.at(tally.distances.T, own, sums)
@@ -209,9 +218,8 @@ def _criteria(
     m = len(silhouettes)
     deviation = float(silhouettes.std(ddof=1)) if m > 1 else 0.0
     error = _Z_95 * deviation * math.sqrt(max(1 / m - 1 / n, 0.0)) if m else math.nan
-    weight = float(fit.weight.sum())
     between, within = measured.squares - fit.inertia, fit.inertia
-    ratio = math.inf if within == 0 else between / within * (weight - k) / max(k - 1, 1)
+    ratio = math.inf if within == 0 else between / within * (n - k) / max(k - 1, 1)
     return Criteria(
         k,
         fit.inertia,

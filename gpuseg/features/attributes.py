@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from gpuseg.data.dataset import list_files, read_footer
@@ -11,7 +12,7 @@ from gpuseg.data.personal import are_card_numbers, personal
 from gpuseg.data.storage import Storage, first_line, reaching
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.parse import plain
+from gpuseg.features.parse import is_text, plain
 from gpuseg.features.source import csv_head, is_csv
 from gpuseg.validation import nearest_known
 
@@ -78,9 +79,8 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
             f"{key}: columns holds '{id}', the table's id, which stands in the output as "
             f"'{CUSTOMER_ID}' already; leave it out"
         )
-    cards = _card_numbers(storage, listed[0][0], first, names)
     for name in names:
-        if what := "a card or account number" if name in cards else personal(name):
+        if what := personal(name):
             raise DataError(
                 f"{key}: column '{name}' looks like {what}, and would stand in the output; name "
                 "the columns that you need in columns = […]"
@@ -139,13 +139,22 @@ def flat(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _card_numbers(
-    storage: Storage, path: str, schema: pa.Schema, names: Sequence[str]
-) -> list[str]:
-    """Return those of the columns whose first values are card numbers."""
-    whole = [name for name in names if pa.types.is_integer(schema.field(name).type)]
-    if not whole or is_csv(path):
-        return []
-    with storage.open_parquet(path) as file:
-        first = next(file.iter_batches(_LOOKED_AT, columns=whole), None)
-    return [name for name in whole if first is not None and are_card_numbers(first.column(name))]
+def refuse_card_numbers(join: Join, batch: pa.RecordBatch) -> None:
+    """Refuse columns whose first values are card numbers, whole or written as text.
+
+    Raises
+    ------
+    DataError
+    """
+    for name in join.schema.names:
+        column = flat(batch.column(name))[:_LOOKED_AT]
+        if is_text(column.type):
+            try:
+                column = pc.cast(column, pa.int64())
+            except pa.ArrowInvalid:
+                continue
+        if are_card_numbers(column):
+            raise DataError(
+                f"{join.key}: column '{name}' looks like a card or account number, and would stand "
+                "in the output; name the columns that you need in columns = […]"
+            )

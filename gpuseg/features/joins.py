@@ -18,7 +18,7 @@ import pyarrow.csv
 from gpuseg.data.output import Staging, cannot_write
 from gpuseg.data.pseudonyms import Key
 from gpuseg.errors import DataError
-from gpuseg.features.attributes import Join, batches, flat
+from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, plain
 from gpuseg.features.source import place_of
@@ -108,6 +108,8 @@ def spill_join(
             pa.ipc.new_file(sink, schema) as writer,
         ):
             for batch in batches(join, path):
+                if first == 0:
+                    refuse_card_numbers(join, batch)
                 where = partial(place_of, join.storage.relative(path), first)
                 ids = as_id(plain(batch.column(join.id)))
                 known = has_id(ids)

@@ -14,9 +14,10 @@ in standard deviations σ of the values that are clustered. A part says that a f
     =====================  ===============  ===========  =============  ==================
 
 and nothing of what lies between. A feature of a category is named where at least half of the
-segment are of it: "country DE"; a flag of gaps likewise: "spend missing". A segment that differs
-in nothing by half a σ is "like everyone". Where two segments would have one name, each says more of
-its features, until they differ; at last a number tells them apart.
+segment are of it: "country DE"; one that is a frequency is "rare city" or "common city"; a flag of
+gaps is "spend missing". A segment that differs in nothing by half a σ is "like everyone". Where two
+segments would have one name, each says more of its features, until they differ; at last a number
+tells them apart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -91,6 +92,8 @@ def _part(
         return str(about["of_category"]) if shown else None
     strong = abs(deviation) >= STRONG
     step = 2 + int(strong) if deviation > 0 else 1 - int(strong)
+    if about.get("is_frequency"):
+        return f"{('very rare', 'rare', 'common', 'very common')[step]} {name.replace('_', ' ')}"
     if name in _SPECIAL:
         return _SPECIAL[name][step]
     return f"{('very low', 'low', 'high', 'very high')[step]} {name.replace('_', ' ')}"

@@ -251,9 +251,10 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _sweep(manifest: Mapping[str, Any]) -> str:
-    """Say what each number of segments came to; the report shows the last."""
+    """Say what each number of segments came to, and which of them the report shows."""
     tried = [f"{own['n_clusters']}: {fmt.number(own['inertia'])}" for own in manifest["sweep"]]
-    return f"inertia by number of segments: {', '.join(tried)}; shown here: the last"
+    shown = manifest["result"]["n_clusters"]
+    return f"inertia by number of segments: {', '.join(tried)}; shown here: {shown}"
 
 
 def _unconverged(result: Mapping[str, Any]) -> str:

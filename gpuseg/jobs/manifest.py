@@ -75,7 +75,7 @@ def build(
         "seconds": rounded(seconds),
         "features": features,
         "preparation": _preparation(facts),
-        "segments": _named(_segments(facts), features),
+        "segments": _named(facts, _segments(facts), features),
         "parts": [
             {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
         ],
@@ -127,6 +127,7 @@ def _features(facts: Facts) -> dict[str, Any]:
     p, raw = prepared.preparation, prepared.raw
     mean = scale.untransformed(prepared.mean)
     phrases = _phrases(facts.encoders)
+    frequencies = [e.column for e in facts.encoders if e.kind == "frequency"]
     looked_at = np.where(p.transform == YEO_JOHNSON, 0, p.transform)  # those as they were
     ends = Scale(replace(p, transform=looked_at)).untransformed
     low, high = ends(np.array([raw.minimum, raw.maximum]))
@@ -145,6 +146,7 @@ def _features(facts: Facts) -> dict[str, Any]:
             "shift": float(p.shift[f]),
             "scale": float(p.scale[f]),
             **({"of_category": phrases[name]} if name in phrases else {}),
+            **({"is_frequency": True} if name in frequencies else {}),
         }
         for f, name in enumerate(prepared.features)
     }
@@ -172,9 +174,14 @@ def _preparation(facts: Facts) -> dict[str, Any]:
 
 
 def _named(
-    segments: list[dict[str, Any]], features: Mapping[str, Mapping[str, Any]]
+    facts: Facts, segments: list[dict[str, Any]], features: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return the segments with names and sentences."""
+    """Return the segments with names and sentences, where their averages are those of customers.
+
+    With weights, and of directions, they are not.
+    """
+    if facts.plan.dataset.weight is not None or facts.prepared.preparation.unit:
+        return segments
     return [{**a, **b} for a, b in zip(segments, named(segments, features), strict=True)]
 
 

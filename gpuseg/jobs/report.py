@@ -38,13 +38,13 @@ def report_again(output: str, storage_options: Mapping[str, Any] | None = None) 
     with reaching("output", storage.url):
         try:
             content = storage.fs.cat_file(f"{storage.root}/{MANIFEST}")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DataError(
                 f"{storage.url}: has no {MANIFEST}; give the output folder of a run"
             ) from None
         try:
             page = render_report(json.loads(content))
-        except (ValueError, KeyError, TypeError, UndefinedError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, UndefinedError) as error:
             raise DataError(
                 f"{storage.url}/{MANIFEST}: no report can be made of it ({error!r}); it is "
                 "damaged, or of a version whose runs cannot be read any more: run the job again"

@@ -152,11 +152,10 @@ class _Run:
 
         def segmented() -> tuple[Outcome, list[Part]]:
             outcome = self._fit(executor, plan, prepared, output.staging)  # 4
-            parts = write(
-                executor, plan.dataset, output.staging, self.memory.id_turns, progress, self._warn
-            )
+            parts = write(executor, plan.dataset, output.staging, turns, progress, self._warn)
             return outcome, parts  # 5
 
+        turns = self.memory.id_turns if spec.prepare.duplicates == "keep" else 0
         outcome, parts = again_if_lost(segmented, progress.message)
         facts = manifests.Facts(
             self.spec,

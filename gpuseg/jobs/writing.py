@@ -25,6 +25,8 @@ def write(
 ) -> list[Part]:
     """Write the segments of all rows, and warn of ids that occur more than once.
 
+    The latter in `id_turns` turns; none where repeated ids were looked for already.
+
     Raises
     ------
     ResourceError
@@ -38,7 +40,7 @@ def write(
                 f"{staging.path(part.name)}: written by a worker, but not seen from here; "
                 "workers and the caller must share the output's file system"
             )
-    if dataset.id is not None:
+    if dataset.id is not None and id_turns:
         with progress.stage("check ids"):
             repeated = _repeated_ids(executor, id_turns)
         if repeated:
