@@ -252,10 +252,9 @@ def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
         assert all(("name" in own) == (name == "plain") for own in facts["segments"])
 
 
-def test_cells_are_summed_a_few_rows_at_a_time(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_are_summed_a_few_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     x = nothing("normal", 3000)
     expected = measured(place, "numba", x, [2, 5, 9], points=64)[0]
-    monkeypatch.setattr("gpuseg.engine.criteria.PIECE_ROWS", 100)
-    assert measured(place, "numba", x, [2, 5, 9], points=64)[0] == expected
+    for what, few in (("PIECE_ROWS", 100), ("MOST_CELLS", 7)):
+        monkeypatch.setattr(f"gpuseg.engine.criteria.{what}", few)
+        assert measured(place, "numba", x, [2, 5, 9], points=64)[0] == expected

@@ -37,8 +37,11 @@ POINTS = 2048
 DOUBTFUL = 0.1
 """A row is in doubt whose simplified silhouette is smaller."""
 
-PIECE_ROWS = 2048
-"""Rows at a time: in the worst case each is a cell of its own, with a sum for each point."""
+PIECE_ROWS = 2**18
+"""Rows at a time: a shard on a device is one block."""
+
+MOST_CELLS = 1024
+"""Cells at a time, each with a sum for each point; in the worst case every row is a cell."""
 
 _Z_95 = 1.959963984540054
 
@@ -161,17 +164,27 @@ def _tally(
             label, spread, simplified, doubtful = _to_centers(squares, grids)
             labels.append(label)
             sizes = np.bincount(label, minlength=model.k)
-            tallies.append(Tally(np.empty(0), sizes, spread, simplified, doubtful))
+            distances = np.zeros((len(sample), model.k))
+            tallies.append(Tally(distances, sizes, spread, simplified, doubtful))
         order, starts, cells = _cells(np.array(labels))
         there = order if isinstance(x, np.ndarray) else b.move(order)
-        sums = b.distance_sums(x[there].copy(), starts, sample, grids[0])
-        for tally, model, own in zip(tallies, models, cells, strict=True):
-            tally.distances = np.zeros((len(sample), model.k))
-            np.add.at(tally.distances.T, own, sums)
+        rows = x[there].copy()
+        for first in range(0, len(starts) - 1, MOST_CELLS):
+            own = starts[first : first + MOST_CELLS + 1]
+            sums = b.distance_sums(rows[own[0] : own[-1]], own - own[0], sample, grids[0])
+            for tally, labels_of in zip(tallies, cells[:, first : first + MOST_CELLS], strict=True):
+                tally.distances += _by_label(sums, labels_of, len(tally.sizes))
         return tallies
 
     blocks = shard.map_blocks(env, on)
     return [reduce(Tally.merge, parts) for parts in zip(*blocks, strict=True)]
+
+
+def _by_label(sums: NDArray[np.float64], label: NDArray[np.int64], k: int) -> NDArray[np.float64]:
+    """Return sums (cells, m) added up by the cells' labels, (m, k); exact in any order."""
+    belongs = (label[:, None] == np.arange(k)).astype(np.float64)
+    added: NDArray[np.float64] = sums.T @ belongs
+    return added
 
 
 def _to_centers(
