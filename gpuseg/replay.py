@@ -218,7 +218,7 @@ def as_arrow(column: Any, name: str) -> pa.Array:
 def _features(encoder: Encoder, column: pa.Array) -> dict[str, NDArray[np.float32]]:
     """Return the features of a column by name."""
     if encoder.kind == "number":
-        if not is_number(column.type):
+        if not is_number(column.type) and not pa.types.is_null(column.type):
             raise DataError(
                 f"column '{encoder.column}' holds {column.type}, and numbers at the fit; convert it"
             )

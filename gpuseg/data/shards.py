@@ -172,7 +172,7 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
         pass
     shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
-        shard.keep(env, np.logical_not(np.isnan(x).any(axis=1)))
+        shard.drop_missing(env)
     return shard
 
 

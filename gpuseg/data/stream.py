@@ -75,11 +75,6 @@ class StreamedShard(Shard):
         self._changes.append(change)
         self.x = change(self.x)
 
-    def drop_missing(self, env: Env) -> None:
-        """Leave out the rows without a missing feature from now on."""
-        complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
-        self.keep(env, np.concatenate(list(complete)))
-
     def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), from now on."""
         every = kept_of_all(self.kept, kept)

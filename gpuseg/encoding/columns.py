@@ -20,11 +20,7 @@ def is_number(kind: pa.DataType) -> bool:
     """Whether values of a type can be a feature as they are."""
     t = pa.types
     return bool(
-        t.is_integer(kind)
-        or t.is_floating(kind)
-        or t.is_decimal(kind)
-        or t.is_boolean(kind)
-        or t.is_null(kind)
+        t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_boolean(kind)
     )
 
 

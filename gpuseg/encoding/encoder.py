@@ -84,10 +84,8 @@ class Encoder:
             return np.empty(0, np.int64)
         code, gap = self._codes(column)
         unseen = (code < 0) & ~gap
-        if self.kind == "onehot" and self.stays and not self.missing:
+        if self.stays and not self.missing:  # a gap, too, is new
             unseen, gap = code < 0, np.zeros_like(gap)
-        if self.kind == "frequency" and self.stays and self.shares[-1] == 0:
-            unseen = code < 0  # a gap, too, is new
         if self.kind == "onehot":
             self._write_one_hot(out, code, gap, unseen)
         elif self.kind == "frequency":

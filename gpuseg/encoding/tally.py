@@ -133,8 +133,8 @@ def _frequency(name: str, tally: Tally, gaps_are_values: bool) -> Encoder:
     kept = tuple(sorted(tally.values))
     counts = [*(tally.values[value] for value in kept), tally.missing]
     shares = tuple(count / tally.rows for count in counts)
-    stays = gaps_are_values
-    return Encoder(name, "frequency", tally.family, kept, shares, False, stays, stays)
+    missing = gaps_are_values and tally.missing > 0
+    return Encoder(name, "frequency", tally.family, kept, shares, False, missing, gaps_are_values)
 
 
 def _ordinal(name: str, tally: Tally, order: tuple[str, ...], key: str) -> Encoder:

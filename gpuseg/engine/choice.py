@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import adjusted_rand_score
 
 from gpuseg.backends import registry
 from gpuseg.engine import columns, passes
@@ -72,7 +71,7 @@ class Choice:
         return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
 
     def __str__(self) -> str:
-        heads = (
+        heads = [
             "k",
             "silhouette",
             "±",
@@ -81,8 +80,8 @@ class Choice:
             "DB",
             "CH",
             "smallest",
-            "in doubt",
-        )
+            "doubtful",
+        ]
         lines = ["".join(f"{head:>12}" for head in heads)]
         for own, steady in zip(self.criteria, self.stability, strict=True):
             mark = "*" if own.n_clusters == self.n_clusters else " "
@@ -103,6 +102,8 @@ def stabilities(
     The halves are drawn by a hash of each row's place, and fitted here, as a seeding is. What
     they agree on are the clusters of further rows.
     """
+    from sklearn.metrics import adjusted_rand_score  # a second to import, for few jobs
+
     n, wanted = measured.n_rows, 2 * _HALF_ROWS
     x = np.concatenate(executor.run(columns.sample, backend, wanted, n))
     number = np.arange(len(x), dtype=np.int64)

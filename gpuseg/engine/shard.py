@@ -152,6 +152,11 @@ class Shard:
             self.weight = self.weight[kept]
         self.kept = kept_of_all(self.kept, kept)
 
+    def drop_missing(self, env: Env) -> None:
+        """Leave out the rows with a missing feature; before any other pass."""
+        complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
+        self.keep(env, np.concatenate(list(complete)))
+
     def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Put rows and weights where `convert` takes them."""
         self.x = convert(self.x)

@@ -60,8 +60,8 @@ class Survey:
 def survey(executor: Executor, backend: str, rows: int, preparation: Preparation) -> Survey:
     """Look at a sample of the placed shards, prepared by what is left of the preparation."""
     parts = executor.run(columns.sample, backend, SAMPLE_ROWS, rows)
-    x = registry.get("numpy").prepare(np.concatenate(parts), preparation)
-    return Survey(_most_common(x), _correlation(x), _outliers(x))
+    x = registry.get(backend).prepare(np.concatenate(parts), preparation)
+    return Survey(_most_common(x), _correlation(x, backend), _outliers(x))
 
 
 def _most_common(x: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -80,17 +80,18 @@ def _outliers(x: NDArray[np.float32]) -> NDArray[np.float64]:
     return shares
 
 
-def _correlation(x: NDArray[np.float32]) -> NDArray[np.float64]:
+def _correlation(x: NDArray[np.float32], backend: str) -> NDArray[np.float64]:
     """Return Pearson's r of each pair of columns, from sums that are the same on any processor."""
     if not len(x):
         return np.zeros((x.shape[1], x.shape[1]))
-    numpy, rows = registry.get("numpy"), len(x)
+    rows = len(x)
     mean = x[0].astype(np.float64)
     reach = np.abs(x - mean).max(axis=0)
     ones = np.ones((rows, 1), np.float32)
     with_ones = np.column_stack([x, ones])
     own_mean, own_reach = np.append(mean, 0.0), np.append(reach, 1.0)
-    sums = full(numpy.gram(with_ones, own_mean, product_grids(rows, own_reach)))
+    parts = registry.get(backend).gram(with_ones, own_mean, product_grids(rows, own_reach))
+    sums = full(parts)
     means = sums[:-1, -1] / rows
     covariance = sums[:-1, :-1] / rows - np.outer(means, means)
     size = np.sqrt(np.maximum(np.diag(covariance), 0.0))

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, va
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation
+from gpuseg.encoding import is_number
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
 from gpuseg.estimators.on_gpu import on_host
@@ -161,7 +162,7 @@ def _as_table(X: Any) -> pa.Table:
             "list of names"
         ) from None
     for field in table.schema:
-        if not _is_number(field.type):
+        if not is_number(field.type):
             raise DataError(
                 f"column {field.name!r} is {field.type}: features must be numbers; encode it or "
                 "leave it out"
@@ -172,17 +173,6 @@ def _as_table(X: Any) -> pa.Table:
             "of each"
         )
     return table
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
 
 
 def _as_numbers(column: pa.Array) -> NDArray[Any]:

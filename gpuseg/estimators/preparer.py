@@ -195,6 +195,11 @@ class Preparer(TransformerMixin, BaseEstimator):
         executor, shard = InProcess(self.n_threads), Shard(x)
         executor.place(lambda own, env: own, [shard])
         found = fit_preparation(executor, backend, recipe, lambda _, row: f"row {row}")
+        if not np.isfinite(shard.x).all():
+            raise DataError(
+                "X, once prepared, has values beyond float32 (3.4e38): scale it, clip it, or leave "
+                "out the features with the largest values"
+            )
         p = found.preparation
         self.backend_, self._kept, self.dropped_ = backend, found.kept, found.dropped
         self._replay = Replay(encoders, found.features, p)
@@ -204,11 +209,6 @@ class Preparer(TransformerMixin, BaseEstimator):
         if found.components is not None and p.projection is not None:
             self.components_ = p.projection.components
             self.explained_variance_ratio_ = found.components.shares
-        if not np.isfinite(shard.x).all():
-            raise DataError(
-                "X, once prepared, has values beyond float32 (3.4e38): scale it, clip it, or leave "
-                "out the features with the largest values"
-            )
         return shard.x
 
     def _features(

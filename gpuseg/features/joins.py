@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from gpuseg.data.output import Staging, cannot_write
 from gpuseg.data.pseudonyms import Key
@@ -24,8 +23,6 @@ from gpuseg.features.parse import as_id, has_id, hash_of, keyed, plain
 from gpuseg.features.source import place_of
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
 
-_BATCH_ROWS = 2**17
-_LOOKED_AT = 10_000
 _ID, _HASH, _FILE, _ROW = "id", "hashed", "file", "row"
 _OWN = "own:"
 """Before the names of attributes in the scratch files, so that they cannot be mistaken."""
@@ -165,12 +162,7 @@ def _refuse_repeated(ids: pa.Array, rows: pa.Table, join: Join) -> None:
     order = np.argsort(codes, kind="stable")
     second = order[1:][codes[order][1:] == codes[order][:-1]][0]
     one = int(np.flatnonzero(codes == codes[second])[0])
-    place, again = (
-        place_of(
-            join.storage.relative(join.files[rows[_FILE][i].as_py()]), 0, rows[_ROW][i].as_py()
-        )
-        for i in (one, int(second))
-    )
+    place, again = (_place(rows, i, join) for i in (one, int(second)))
     raise DataError(
         f"{join.key}: {place} and {again} have one and the same id in "
         f"'{join.id}'; there must be one row for each customer: drop the others"

@@ -54,5 +54,4 @@ def _leave_out(shard: Shard, env: Env, drop_missing: bool, rows: NDArray[np.int6
     kept[rows] = False
     shard.keep(env, kept)
     if drop_missing:
-        complete = shard.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
-        shard.keep(env, np.concatenate(list(complete)))
+        shard.drop_missing(env)
