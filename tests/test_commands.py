@@ -39,7 +39,10 @@ def test_run_prints_the_segments(
     assert "warning: input.id = 'customer': 3 rows repeat an id" in outcome.err
     stages = re.findall(r"(?m)^(\w+(?: ids)?) +[\d.]+ s", outcome.err)
     stages = list(dict.fromkeys(stages))  # a slow one has several lines
-    assert stages == ["plan", "start", "read", "prepare", "fit", "write", "check ids", "publish"]
+    assert stages == [
+        *("plan", "start", "read", "prepare", "fit", "write", "check ids"),
+        *("examples", "describe", "publish"),
+    ]
 
 
 def test_json_is_the_manifest(

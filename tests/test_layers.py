@@ -15,6 +15,7 @@ FLOORS = {
     "jobs": {
         *("encoding", "replay"),
         *("dbscan_model", "estimators", "engine", "backends", "data", "features", "insight"),
+        "portrait",
         *("model", "runtime", "errors", "validation"),
     },
     "features": {"data", "engine", "backends", "runtime", "errors", "validation"},
@@ -27,6 +28,7 @@ FLOORS = {
     "engine": {"encoding", "backends", "runtime", "errors", "validation"},
     "encoding": {"errors"},
     "insight": set[str](),
+    "portrait": {"encoding"},
     "runtime": {"errors"},
     "backends": {"errors"},
     "validation": {"errors"},

@@ -19,7 +19,13 @@ from helpers import customers, cut, job, read_parts, run, write_files
 import gpuseg
 from gpuseg.errors import DataError, JobError, ResourceError
 
-SIDECARS = ["_SUCCESS", "_manifest.json", "_model/model.json", "_model/model.safetensors"]
+SIDECARS = [
+    "_SUCCESS",
+    "_examples.json",
+    "_manifest.json",
+    "_model/model.json",
+    "_model/model.safetensors",
+]
 REPLACE = {"overwrite": True}
 
 
@@ -211,7 +217,7 @@ def test_s3_in_and_out(
     second = gpuseg.run(s3_job(url, options, output=REPLACE, segment={"n_clusters": 2}))
     assert set(stored(fs, f"{url}/out")["segment"].to_pylist()) == {0, 1}
     assert not set(before) & set(parts(fs, f"{url}/out"))
-    assert names(fs, f"{url}/out")[:4] == SIDECARS
+    assert names(fs, f"{url}/out")[: len(SIDECARS)] == SIDECARS
     assert not any("_staging" in name for name in names(fs, f"{url}/out"))
     for result in (first, second):
         assert "SECRET" not in json.dumps(result.manifest)

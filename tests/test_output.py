@@ -37,7 +37,7 @@ import gpuseg
 
 MANIFEST_KEYS = [
     "format", "gpuseg", "run_id", "started", "job", "input", "backend", "devices", "executor",
-    "versions", "result", "sweep", "seconds", "features", "preparation", "segments",
+    "versions", "result", "sweep", "seconds", "features", "preparation", "portrait", "segments",
     "parts", "warnings",
 ]  # fmt: skip
 
@@ -58,7 +58,8 @@ def test_folder_holds_what_the_contract_says(tmp_path: Path, source: Path) -> No
     result = run(source, tmp_path / "out")
     assert result.path == str(tmp_path / "out")
     assert list(listing(tmp_path / "out")) == [
-        "_SUCCESS", "_manifest.json", "_model", "_model/model.json", "_model/model.safetensors",
+        "_SUCCESS", "_examples.json", "_manifest.json",
+        "_model", "_model/model.json", "_model/model.safetensors",
         "_report.html", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet",
     ]  # fmt: skip
     assert (tmp_path / "out" / "_SUCCESS").read_bytes() == b""

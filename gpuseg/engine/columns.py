@@ -14,7 +14,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation, Summary
 from gpuseg.engine.hashing import drawn
 from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import BLOCK_ROWS, Env
 
 
 def summarize(shard: Shard, env: Env, backend: str, transform: NDArray[np.int64]) -> Summary:
@@ -73,6 +73,16 @@ def sample(shard: Shard, env: Env, backend: str, wanted: int, of: int) -> NDArra
         return b.fetch(block.x, np.flatnonzero(drawn(index, wanted, of)))
 
     return np.concatenate(list(shard.map_blocks(env, on)))
+
+
+def places(shard: Shard, env: Env, wanted: int, of: int) -> NDArray[np.int64]:
+    """Return the places in the data of the rows that `sample` returns, int64 (m,)."""
+    parts = []
+    for start in range(0, shard.n_rows, BLOCK_ROWS):
+        first, last = (shard.first_row + min(i, shard.n_rows) for i in (start, start + BLOCK_ROWS))
+        index = np.arange(first, last)
+        parts.append(index[drawn(index, wanted, of)])
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def gram(

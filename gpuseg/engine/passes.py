@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.base import Assigned, Centers
 from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.runtime.executor import BLOCK_ROWS, CacheLost, Env
 
 
 def number(shard: Shard, env: Env, first_row: int) -> None:
@@ -36,6 +36,21 @@ def n_rows(shard: Shard, env: Env) -> int:
 def source_row(shard: Shard, env: Env, row: int | None) -> int | None:
     """Return which of the rows read is row `row` of the shard; None of a shard not asked."""
     return None if row is None else shard.source_row(row)
+
+
+def labels_at(
+    shard: Shard, env: Env, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return labels and distances of some rows of the shard.
+
+    Raises
+    ------
+    CacheLost
+        Where the shard was built again since, and nobody knows them.
+    """
+    if shard.labels is None or shard.distance is None:
+        raise CacheLost
+    return shard.labels[rows], shard.distance[rows]
 
 
 def n_features(shard: Shard, env: Env) -> int:

@@ -24,7 +24,7 @@ from gpuseg.engine.power import fit_powers
 from gpuseg.engine.recipe import NUMBER
 from gpuseg.engine.recipe import Recipe as Recipe
 from gpuseg.engine.scaling import Statistics, bounds, fill_values, shift_and_scale
-from gpuseg.engine.survey import CORRELATED, NEAR_CONSTANT, Survey, survey
+from gpuseg.engine.survey import CORRELATED, NEAR_CONSTANT, Drawn, Survey, draw, survey
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Executor
 
@@ -50,6 +50,8 @@ class Prepared:
         Features that were left out, and why.
     outliers : float64 (d,)
         The share of each feature's values far from the others, see `engine.survey.Survey`.
+    sample : Drawn
+        Rows as they came, of the features that were kept.
     redundant : list of str
         What the survey found and nobody asked to leave out, in words.
     components : Components or None
@@ -63,6 +65,7 @@ class Prepared:
     features: tuple[str, ...]
     kept: list[int]
     outliers: NDArray[np.float64]
+    sample: Drawn
     dropped: dict[str, str] = field(default_factory=dict)
     redundant: list[str] = field(default_factory=list)
     components: Components | None = None
@@ -94,10 +97,11 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
         fill=fill_values(executor, backend, recipe, raw),
         clip=bounds(executor, backend, recipe),
     )
+    sample = draw(executor, backend, raw.rows)
     found, rest, known = _transformed(executor, backend, recipe, raw, found, codes)  # 2
     deviation = np.sqrt(np.where(known.variance > 0, known.variance, 1.0))
-    scaled = replace(rest, shift=known.mean, scale=deviation)
-    seen = survey(executor, backend, raw.rows, scaled)  # 3
+    scaled = replace(found, shift=known.mean, scale=deviation)
+    seen = survey(sample, backend, raw.rows, scaled)  # 3
     kept, dropped = _kept(recipe, seen, known.mean)
     if dropped:
         executor.update(columns.select, kept)
@@ -115,7 +119,7 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
         found = replace(found, projection=components.projection)
     return Prepared(
         found, raw, known.mean, np.sqrt(known.variance), extremes, recipe.features, kept,
-        seen.outliers[kept], dropped,
+        seen.outliers[kept], replace(sample, x=sample.x[:, kept]), dropped,
         _redundant(recipe, seen, kept), components,
     )  # fmt: skip
 

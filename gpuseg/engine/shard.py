@@ -165,4 +165,8 @@ class Shard:
 
     def source_row(self, row: int) -> int:
         """Return which row read is row `row` of the shard; they differ where rows were dropped."""
-        return row if self.kept is None else int(np.flatnonzero(self.kept)[row])
+        return int(self.source_rows(np.array([row]))[0])
+
+    def source_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return which rows read are some rows of the shard, as `source_row` does."""
+        return rows if self.kept is None else np.flatnonzero(self.kept)[rows]

@@ -1,7 +1,7 @@
-"""Features that say nothing, or say what another says: found in a sample of the rows.
+"""Rows drawn by a hash of their place, and what they tell of features that say nothing new.
 
-The sample is drawn by a hash of each row's place, so that it does not depend on how the rows are
-filed. Shares and correlations of 20,000 rows are right to about a hundredth.
+A sample drawn like that does not depend on how the rows are filed. Shares and correlations of
+20,000 rows are right to about a hundredth.
 """
 
 from collections.abc import Sequence
@@ -13,15 +13,46 @@ from numpy.typing import NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation
 from gpuseg.engine import columns
+from gpuseg.engine.hashing import drawn
 from gpuseg.engine.pca import full, product_grids
 from gpuseg.runtime.executor import Executor
 
-SAMPLE_ROWS = 20_000
+SAMPLE_ROWS = 65_536
+"""Rows that are drawn; data of no more are taken whole."""
+
+_SURVEY_ROWS = 20_000
 NEAR_CONSTANT = 0.95
 """A feature is near-constant where so many rows, or more, have one and the same value."""
 
 CORRELATED = 0.95
 """Two features are strongly correlated from this |r| on, where nothing else is asked for."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows as they came.
+
+    Attributes
+    ----------
+    index : int64 (m,)
+        Place in the data, rising.
+    x : float32 (m, d)
+        NaN where a value is missing.
+    """
+
+    index: NDArray[np.int64]
+    x: NDArray[np.float32]
+
+    def some(self, wanted: int, of: int) -> NDArray[np.float32]:
+        """Return about `wanted` of all rows of the data, those drawn with the fewest."""
+        return self.x[drawn(self.index, wanted, of)].copy()
+
+
+def draw(executor: Executor, backend: str, rows: int) -> Drawn:
+    """Draw rows of the placed shards, which have so many together."""
+    parts = executor.run(columns.sample, backend, SAMPLE_ROWS, rows)
+    places = executor.run(columns.places, SAMPLE_ROWS, rows)
+    return Drawn(np.concatenate(places), np.concatenate(parts))
 
 
 @dataclass(frozen=True)
@@ -57,10 +88,9 @@ class Survey:
         return found
 
 
-def survey(executor: Executor, backend: str, rows: int, preparation: Preparation) -> Survey:
-    """Look at a sample of the placed shards, prepared by what is left of the preparation."""
-    parts = executor.run(columns.sample, backend, SAMPLE_ROWS, rows)
-    x = registry.get(backend).prepare(np.concatenate(parts), preparation)
+def survey(sample: Drawn, backend: str, rows: int, preparation: Preparation) -> Survey:
+    """Look at some rows that were drawn of so many, prepared."""
+    x = registry.get(backend).prepare(sample.some(_SURVEY_ROWS, rows), preparation)
     return Survey(_most_common(x), _correlation(x, backend), _outliers(x))
 
 

@@ -22,7 +22,9 @@ from gpuseg.insight.names import named
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
 from gpuseg.jobs.outcome import Outcome
+from gpuseg.jobs.portrait import described
 from gpuseg.jobs.spec import JobSpec
+from gpuseg.portrait.sample import Sample
 
 FORMAT = 1
 
@@ -39,8 +41,14 @@ class Facts:
     digest: int
     executor: Mapping[str, Any]
     warnings: Sequence[str]
+    sample: Sample
     transactions: Mapping[str, Any] | None = None
     encoders: Sequence[Encoder] = ()
+
+    @property
+    def averages_are_customers(self) -> bool:
+        """Whether the averages of segments are those of customers."""
+        return self.plan.dataset.weight is None and not self.prepared.preparation.unit
 
     @property
     def scale(self) -> Scale:
@@ -48,13 +56,17 @@ class Facts:
         return Scale(self.prepared.preparation)
 
 
+Told = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
+"""What is told of the segments together, and of each."""
+
+
 def build(
-    facts: Facts, run_id: str, started: datetime, seconds: Mapping[str, float]
+    facts: Facts, told: Told, run_id: str, started: datetime, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the manifest; all values are JSON's own."""
     job = facts.plan.describe(facts.spec)["job"]
-    features = _features(facts)
     choice = facts.plan.choice
+    portrait, segments = told
     return {
         "format": FORMAT,
         "gpuseg": __version__,
@@ -73,9 +85,10 @@ def build(
         "result": dict(facts.outcome.result),
         "sweep": [dict(line) for line in facts.outcome.sweep],
         "seconds": rounded(seconds),
-        "features": features,
+        "features": _features(facts),
         "preparation": _preparation(facts),
-        "segments": _named(facts, _segments(facts), features),
+        "portrait": dict(portrait),
+        "segments": [dict(segment) for segment in segments],
         "parts": [
             {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
         ],
@@ -173,16 +186,18 @@ def _preparation(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _named(
-    facts: Facts, segments: list[dict[str, Any]], features: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return the segments with names and sentences, where their averages are those of customers.
+def told(facts: Facts) -> Told:
+    """Return the segments with all that is told of them, and what is told of them together.
 
-    With weights, and of directions, they are not.
+    They have names and sentences where their averages are those of customers: with weights, and of
+    directions, they are not.
     """
-    if facts.plan.dataset.weight is not None or facts.prepared.preparation.unit:
-        return segments
-    return [{**a, **b} for a, b in zip(segments, named(segments, features), strict=True)]
+    segments, customers = _segments(facts), facts.averages_are_customers
+    said: Sequence[Mapping[str, Any]] = [{}] * len(segments)
+    if customers:
+        said = named(segments, _features(facts))
+    whole, added = described(facts.sample, facts.prepared, facts.encoders, segments, customers)
+    return whole, [{**a, **b, **c} for a, b, c in zip(segments, said, added, strict=True)]
 
 
 def _phrases(encoders: Sequence[Encoder]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The last step of a run: model, report and manifest beside the parts, then all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpuseg.data.output import MANIFEST, Output, as_json, cannot_write
@@ -9,14 +9,20 @@ from gpuseg.jobs.outcome import Outcome
 
 
 def publish(
-    output: Output, content: dict[str, Any], outcome: Outcome, parts: Sequence[str]
+    output: Output,
+    content: dict[str, Any],
+    outcome: Outcome,
+    parts: Sequence[str],
+    more: Mapping[str, bytes],
 ) -> None:
+    """Stage model, report and manifest, and `more` files, and publish them with the parts."""
     models = outcome.models
     files = {f"_model/{name}": data for name, data in models[-1].files().items()}
     if len(models) > 1:
         for model in models:
             own = model.files().items()
             files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
+    files |= more
     files["_report.html"] = render_report(content).encode()
     files[MANIFEST] = as_json(content)
     try:

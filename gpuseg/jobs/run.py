@@ -6,7 +6,8 @@
 3. Prepare: statistics of all shards, then fill, transform and scale in place.
 4. Fit: k-means or DBSCAN over the shards; labels stay where the rows are.
 5. Write: each worker writes its own parts; ids are checked for repetition.
-6. Publish: model, report and manifest, then one rename.
+6. Describe: what the segments are, from a hashed sample of the rows.
+7. Publish: model, report and manifest, then one rename.
 """
 
 import re
@@ -32,7 +33,6 @@ from gpuseg.engine import columns, passes
 from gpuseg.engine.choice import fit_and_choose
 from gpuseg.engine.dbscan import again_if_lost
 from gpuseg.engine.kmeans import sweep_kmeans
-from gpuseg.engine.lloyd import OnIteration
 from gpuseg.engine.measure import measured_as_prepared
 from gpuseg.engine.preparation import Prepared, fit_preparation
 from gpuseg.errors import ResourceError
@@ -40,18 +40,21 @@ from gpuseg.jobs import manifest as manifests
 from gpuseg.jobs import transactions
 from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
-from gpuseg.jobs.outcome import UNCLEAR, Outcome, Warn, of_kmeans
+from gpuseg.jobs.noting import noting, stepping
+from gpuseg.jobs.outcome import UNCLEAR, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
+from gpuseg.jobs.portrait import EXAMPLES, examples_file, sample_of
 from gpuseg.jobs.publishing import publish
 from gpuseg.jobs.repeated import number_rows, settle_repeated
 from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec
 from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.jobs.writing import write
 from gpuseg.model import Model
+from gpuseg.portrait.sample import Sample
 from gpuseg.replay import Replay
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
-from gpuseg.runtime.progress import Progress, Stage
+from gpuseg.runtime.progress import Progress
 
 _LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
 
@@ -150,13 +153,15 @@ class _Run:
         self._warn_of_ids(plan.dataset)
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
 
-        def segmented() -> tuple[Outcome, list[Part]]:
+        def segmented() -> tuple[Outcome, list[Part], Sample, bytes]:
             outcome = self._fit(executor, plan, prepared, output.staging)  # 4
-            parts = write(executor, plan.dataset, output.staging, turns, progress, self._warn)
-            return outcome, parts  # 5
+            parts = write(executor, plan.dataset, output.staging, turns, progress, self._warn)  # 5
+            with progress.stage("examples"):  # 6
+                sample = sample_of(executor, prepared)
+                return outcome, parts, sample, examples_file(executor, sample, outcome)
 
         turns = self.memory.id_turns if spec.prepare.duplicates == "keep" else 0
-        outcome, parts = again_if_lost(segmented, progress.message)
+        outcome, parts, sample, shown = again_if_lost(segmented, progress.message)
         facts = manifests.Facts(
             self.spec,
             plan,
@@ -166,13 +171,17 @@ class _Run:
             self.digest,
             {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
             self.warnings,
+            sample,
             self.built.facts if self.built else None,
             self.encoders,
         )
-        content = manifests.build(facts, self.run_id, self.started, progress.seconds)
-        with progress.stage("publish"):  # 6
+        with progress.stage("describe"):
+            told = manifests.told(facts)
+        content = manifests.build(facts, told, self.run_id, self.started, progress.seconds)
+        with progress.stage("publish"):  # 7
             own = [name for name, *_ in self.built.features.parts] if self.built else []
-            publish(output, content, outcome, [*own, *(part.name for part in parts)])
+            names = [*own, *(part.name for part in parts)]
+            publish(output, content, outcome, names, {EXAMPLES: shown})
         return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
 
     def _warn_of_ids(self, dataset: Dataset) -> None:
@@ -256,9 +265,9 @@ class _Run:
             if isinstance(rules, DBSCANSpec):
                 return run_dbscan(
                     executor, rules, backend, replay, measured,
-                    staging, plan.target, _stepping(stage), self._warn,
+                    staging, plan.target, stepping(stage), self._warn,
                 )  # fmt: skip
-            how = (_noting(stage), self.memory.spare_bytes)
+            how = (noting(stage), self.memory.spare_bytes)
             if rules.n_clusters == "auto":
                 fits, choice = fit_and_choose(executor, backend, rules.models(), measured, *how)
             else:
@@ -277,23 +286,3 @@ class _Run:
     def _warn(self, text: str) -> None:
         self.warnings.append(text)
         self.progress.message(f"warning: {text}")
-
-
-def _stepping(stage: Stage) -> Warn:
-    """Show each step of DBSCAN, as it begins."""
-
-    def note(text: str) -> None:
-        stage.advance(1)
-        stage.note(text)
-
-    return note
-
-
-def _noting(stage: Stage) -> OnIteration:
-    """Show each pass: the inertia and shift of the first run that still moves."""
-
-    def note(n_iter: int, inertia: float, shift: float) -> None:
-        stage.advance(1)
-        stage.note(f"inertia {inertia:.6g}  shift {shift:.3g}")
-
-    return note

@@ -1,0 +1,64 @@
+"""Customers to look at: the most typical of each segment, and those most in doubt."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.portrait.sample import Sample
+
+MOST = 5
+"""Customers of each kind, in each segment."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One customer: his segment, why he is shown, and his place in the sample."""
+
+    segment: int
+    kind: str
+    rank: int
+    at: int
+
+
+def examples(
+    sample: Sample, segments: Sequence[int], confidence: NDArray[np.float64] | None
+) -> list[Example]:
+    """Return customers of each segment, those first that show it best.
+
+    Typical are those nearest to the mean of the segment. In doubt are those of least confidence,
+    where there is one (m,); a customer is not both.
+    """
+    found = []
+    for segment in (own for own in segments if own >= 0):
+        own = np.flatnonzero(sample.label == segment)
+        rows = sample.rows[own].astype(np.float64)
+        away = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1) if len(own) else np.empty(0)
+        near = own[np.argsort(away, kind="stable")[:MOST]]
+        found += [Example(segment, "typical", i, int(at)) for i, at in enumerate(near)]
+        if confidence is None:
+            continue
+        rest = own[~np.isin(own, near)]
+        doubtful = rest[np.argsort(confidence[rest], kind="stable")[:MOST]]
+        found += [Example(segment, "doubtful", i, int(at)) for i, at in enumerate(doubtful)]
+    return found
+
+
+def confidence_of(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return 1 - a/b for each row, with a and b the distances to its centre and the next.
+
+    From 0, on the border between two segments, to 1, at the centre (the simplified silhouette:
+    Hruschka, de Castro and Campello, 2004). 0 where there is no other segment.
+
+    Parameters
+    ----------
+    squares : float64 (m, k)
+        Squared distances to the centres.
+    """
+    if squares.shape[1] < 2:
+        return np.zeros(len(squares))
+    near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
+    found: NDArray[np.float64] = np.zeros(len(squares))
+    np.divide(far - near, far, out=found, where=far > 0)
+    return found

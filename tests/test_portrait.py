@@ -1,0 +1,296 @@
+"""What a segment is: quantiles, intervals, rules in words and SQL, map, examples."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import gpuseg
+from gpuseg.encoding import Encoder
+from gpuseg.portrait.examples import confidence_of
+from gpuseg.portrait.plane import COLUMNS, LINES, plane
+from gpuseg.portrait.profile import PROBABILITIES, intervals, quantiles
+from gpuseg.portrait.rules import rules
+from gpuseg.portrait.sample import Sample
+from gpuseg.portrait.tree import Leaf, assigned, grow, paths, roundest
+from gpuseg.portrait.words import number, quoted
+
+duckdb = pytest.importorskip("duckdb")
+
+UGLY = 'a "quoted"\n<script>alert(1)</script>'
+
+
+def customers(n: int = 6000, seed: int = 0) -> pa.Table:
+    """Three kinds of customers, with gaps, NaN, categories of all sorts and ugly names."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, n)
+    spend = rng.lognormal(kind * 1.5, 0.4)
+    orders = rng.poisson(1 + 4 * kind)
+    country = np.where(kind == 0, "DE", rng.choice(["FR", "O'Brien", "US", "x"], n)).astype(object)
+    country[rng.random(n) < 0.05] = None
+    gappy = np.where(rng.random(n) < 0.1, np.nan, rng.normal(kind, 0.5))
+    nulls = [None if rng.random() < 0.1 else int(v) for v in rng.integers(0, 9, n)]
+    return pa.table({
+        "id": pa.array([f"id'{i}\n\"" for i in range(n)]),
+        UGLY: spend,
+        "orders": pa.array(orders, pa.int32()),
+        "country": pa.array(country.tolist(), pa.string()),
+        "city": pa.array([f"c{int(v)}" for v in rng.geometric(0.3, n)]),
+        "plan": pa.array([["basic", "plus", "pro"][k] for k in kind]),
+        "level": pa.array((kind + 10).tolist(), pa.int64()),
+        "member": pa.array((kind == 2).tolist(), pa.bool_()),
+        "gappy": gappy,
+        "nulls": pa.array(nulls, pa.int16()),
+    })  # fmt: skip
+
+
+def job(folder: Path, table: pa.Table, prepare: dict[str, Any], **segment: Any) -> dict[str, Any]:
+    pq.write_table(table, folder / "in.parquet", row_group_size=1000)
+    return {
+        "input": {"path": str(folder / "in.parquet"), "id": "id"},
+        "prepare": prepare,
+        "segment": {"n_clusters": 3, **segment},
+        "output": {"path": str(folder / "out")},
+    }
+
+
+def examples_of(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "out" / "_examples.json").read_text())
+    return found
+
+
+CATEGORIES = {
+    "country": "onehot",
+    "city": "frequency",
+    "plan": ["basic", "plus", "pro"],
+    "level": "onehot",
+    "member": "onehot",
+}
+
+PREPARATIONS: dict[str, dict[str, Any]] = {
+    "median": {"missing": "median", "categorical": CATEGORIES},
+    "flags": {"missing": "zero", "missing_indicator": True, "categorical": CATEGORIES},
+    "drop": {"missing": "drop", "categorical": CATEGORIES, "max_categories": 3},
+    "bent": {"missing": "mean", "transform": "yeo-johnson", "clip": [0.01, 0.99]}
+    | {"categorical": CATEGORIES, "max_categories": 2},
+    "pca": {"missing": "median", "categorical": CATEGORIES, "pca": 3},
+}
+
+
+@pytest.mark.parametrize("name", PREPARATIONS)
+def test_rules_in_duckdb_say_what_the_tree_says(name: str, tmp_path: Path) -> None:
+    """The share of customers for whom the SQL names the segment written is the fidelity."""
+    asked = job(tmp_path, customers(), PREPARATIONS[name])
+    found = gpuseg.run(asked).manifest
+    told = found["portrait"]["rules"]
+    source, segments = asked["input"]["path"], f"{asked['output']['path']}/part-*.parquet"
+    with duckdb.connect() as db:
+        query = f"""
+            SELECT avg(CASE WHEN ({told["sql"]}) = s.segment THEN 1.0 ELSE 0.0 END), count(*)
+            FROM '{source}' AS c JOIN '{segments}' AS s USING (id)"""
+        right, rows = db.execute(query).fetchall()[0]
+        assert rows == found["input"]["rows"]
+        assert right == pytest.approx(told["fidelity"], abs=1e-12)
+        for segment in found["segments"]:
+            rule = segment["rule"]
+            query = f"""
+                SELECT count(*) FILTER (r), count(*) FILTER (m), count(*) FILTER (r AND m)
+                FROM (SELECT ({rule["sql"]}) AS r, s.segment = {segment["segment"]} AS m
+                      FROM '{source}' AS c JOIN '{segments}' AS s USING (id))"""
+            said, members, both = db.execute(query).fetchall()[0]
+            assert both / said == pytest.approx(rule["precision"], abs=1e-12)
+            assert both / members == pytest.approx(rule["coverage"], abs=1e-12)
+    assert told["fidelity"] > 0.9
+    assert told["of"] == "all customers"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tree_is_the_same_in_sql_and_here(seed: int) -> None:
+    """Doubles that lie beside a cut, and values that float32 rounds, go the same way."""
+    rng = np.random.default_rng(seed)
+    raw = rng.choice([rng.normal(size=200), rng.normal(size=200) * 1e-3 + 7], 2)[0]
+    doubles = rng.choice(raw, (500, 3)) + rng.normal(size=(500, 3)) * 1e-9
+    x = doubles.astype(np.float32)
+    label = ((x[:, 0] > np.median(x[:, 0])) + 2 * (x[:, 1] > x[:, 2])).astype(np.int32)
+    sample = sample_of(x, label)
+    told = rules(
+        sample, [Encoder(name) for name in sample.features], np.full(3, np.nan, np.float32)
+    )
+    assert told is not None
+    tree = grow(x, label)
+    cuts = [c for _, own in paths(tree) for b in own for c in (b.low, b.high) if np.isfinite(c)]
+    beside = [np.nextafter(c, s) for c in cuts for s in (-np.inf, np.inf)] + cuts
+    doubles = np.concatenate([doubles, rng.choice(beside, (300, 3))])
+    frame = pa.table({name: doubles[:, f] for f, name in enumerate(sample.features)})
+    with duckdb.connect() as db:
+        db.register("frame", frame)
+        sql = db.execute(f"SELECT {told[0]['sql']} AS s FROM frame").fetchnumpy()["s"]
+    np.testing.assert_array_equal(sql, assigned(tree, doubles.astype(np.float32)))
+
+
+def sample_of(x: np.ndarray, label: np.ndarray, total: int | None = None) -> Sample:
+    x = x.astype(np.float32)
+    names = [f"f{i}" for i in range(x.shape[1])]
+    zeros = np.zeros(len(x), np.float32)
+    return Sample(np.arange(len(x)), x, x, x, label.astype(np.int32), zeros, names, total or len(x))
+
+
+def test_fidelity_of_a_sample_holds_for_all(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    n = 200_000
+    x = rng.normal(size=(n, 3)) + rng.integers(0, 3, n)[:, None] * 2
+    table = pa.table({"id": np.arange(n), "a": x[:, 0], "b": x[:, 1], "c": x[:, 2]})
+    asked = job(tmp_path, table, {})
+    told = gpuseg.run(asked).manifest["portrait"]["rules"]
+    with duckdb.connect() as db:
+        query = f"""SELECT avg((({told["sql"]}) = s.segment)::INT)
+            FROM '{asked["input"]["path"]}' JOIN '{asked["output"]["path"]}/part-*.parquet' AS s
+            USING (id)"""
+        right = db.execute(query).fetchall()[0][0]
+    assert 0 < told["fidelity_error"] < 0.01
+    assert abs(right - told["fidelity"]) < 2 * told["fidelity_error"]
+    assert told["of"].startswith("65,") or told["of"].startswith("66,")
+
+
+def test_cuts_are_round_and_part_the_same_rows() -> None:
+    assert roundest(119.87, 121.3) == 120
+    assert roundest(2.0, 3.0) == 2
+    assert roundest(-0.35, -0.21) == -0.3
+    assert roundest(1.0, float(np.nextafter(1.0, 2.0))) == 1.0
+    for low, high in np.sort(np.random.default_rng(0).normal(size=(200, 2)) * 1e5, axis=1):
+        cut = roundest(low, high)
+        assert low <= cut < high
+        assert len(repr(cut)) <= len(repr((low + high) / 2))
+
+
+def test_names_and_numbers_in_sql() -> None:
+    assert quoted('a"b') == '"a""b"'
+    assert [number(v) for v in (120.0, 0.1, 1e-9, -3.5)] == ["120e0", "0.1e0", "1e-09", "-3.5e0"]
+
+
+def test_tree_of_one_kind_of_leaf_is_a_leaf() -> None:
+    x = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    label = np.zeros(50, np.int32)
+    label[0] = 1
+    assert grow(x, label) == Leaf(0) or assigned(grow(x, label), x).max() == 1
+
+
+def test_quantiles_are_numpys_and_leave_gaps_out() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.lognormal(size=(301, 2)).astype(np.float32)
+    x[::3, 0] = np.nan
+    sample = sample_of(x, rng.integers(0, 2, 301))
+    rows = sample.label == 1
+    found = quantiles(sample, rows)
+    expected = np.nanquantile(x[rows].astype(np.float64), PROBABILITIES, axis=0)
+    np.testing.assert_allclose(np.array([found["f0"], found["f1"]]).T, expected, rtol=1e-12)
+    x[rows, 0] = np.nan
+    assert "f0" not in quantiles(sample_of(x, sample.label), rows)
+
+
+def test_intervals_hold_the_true_deviation() -> None:
+    """Of segments drawn anew, 95 of 100 intervals hold the deviation of the population."""
+    rng = np.random.default_rng(0)
+    hits = []
+    for _ in range(400):
+        x = rng.exponential(size=(200, 1)) + 0.5
+        sample = sample_of(x, np.zeros(200))
+        segment = {"size": 200, "deviation": {"f0": float(x.mean())}}
+        low, high = intervals(sample, np.ones(200, bool), segment, np.ones(1))["f0"]
+        hits.append(low <= 1.5 <= high)
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_map_counts_every_customer_of_the_sample() -> None:
+    rng = np.random.default_rng(0)
+    label = rng.integers(-1, 3, 2000)
+    x = rng.normal(size=(2000, 4)) + 8 * label[:, None] * np.array([1, 0, 0, 0])
+    found = plane(sample_of(x, label), [0, 1, 2, -1])
+    assert found is not None
+    assert sum(cell[2] for cell in found["cells"]) == 2000
+    assert all(0 <= c < COLUMNS and 0 <= line < LINES for c, line, *_ in found["cells"])
+    assert found["axes"][0] == ["+f0"]
+    rise = [found["centers"][str(s)][0] for s in (-1, 0, 1, 2)]
+    assert rise == sorted(rise)
+    assert found["share"][0] > 0.9
+    assert plane(sample_of(x[:, :1], label), [0]) is None
+    assert plane(sample_of(np.ones((9, 2)), np.zeros(9)), [0]) is None
+
+
+def test_confidence_is_one_at_a_centre_and_zero_between_two() -> None:
+    squares = np.array([[0.0, 4.0, 9.0], [4.0, 4.0, 9.0], [1.0, 16.0, 4.0], [0.0, 0.0, 1.0]])
+    np.testing.assert_array_equal(confidence_of(squares), [1.0, 0.0, 0.5, 0.0])
+    np.testing.assert_array_equal(confidence_of(squares[:, :1]), np.zeros(4))
+
+
+@pytest.mark.parametrize("name", ["median", "drop"])
+def test_examples_are_those_of_the_data(name: str, tmp_path: Path) -> None:
+    table = customers()
+    asked = job(tmp_path, table, PREPARATIONS[name])
+    result = gpuseg.run(asked)
+    shown = examples_of(tmp_path)
+    written = pq.read_table(sorted((tmp_path / "out").glob("part-*"))).to_pandas().set_index("id")
+    raw = table.to_pandas().set_index("id")
+    assert len(shown) == 3 * 10
+    model = gpuseg.load_model(str(tmp_path / "out"))
+    for row in shown:
+        assert written.loc[row["id"], "segment"] == row["segment"]
+        assert written.loc[row["id"], "distance"] == row["distance"]
+        assert raw.loc[row["id"], UGLY] == pytest.approx(row["features"][UGLY], rel=1e-6)
+    frame = pd.DataFrame(shown)
+    kinds = frame.groupby("kind")
+    assert kinds["confidence"].max()["doubtful"] < kinds["confidence"].min()["typical"]
+    nearest = written.groupby("segment")["distance"].min()
+    typical = frame.query("kind == 'typical' and rank == 0").set_index("segment")
+    assert (typical["distance"] < nearest + 0.2 * (1 + nearest)).all()
+    assert model.n_clusters == len(result.manifest["segments"])
+
+
+def test_ids_in_examples_are_hashed_like_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ID_KEY", "a secret that is long enough to be one")
+    asked = job(tmp_path, customers(500), PREPARATIONS["median"])
+    asked["input"]["id_hash_key_env"] = "ID_KEY"
+    gpuseg.run(asked)
+    shown = examples_of(tmp_path)
+    written = pq.read_table(sorted((tmp_path / "out").glob("part-*")))["id"].to_pylist()
+    assert {own["id"] for own in shown} <= set(written)
+    assert all(len(own["id"]) == 64 for own in shown)
+
+
+def test_portrait_does_not_depend_on_filing_and_workers(tmp_path: Path) -> None:
+    """Files, row groups, threads and streaming change neither rules nor map nor examples."""
+    table = customers(9000)
+    outcomes = []
+    for size, runtime in ((9000, {}), (700, {"n_workers": 3, "threads_per_worker": 1})):
+        folder = tmp_path / str(size)
+        folder.mkdir()
+        asked = job(folder, table, PREPARATIONS["median"])
+        pq.write_table(table, folder / "in.parquet", row_group_size=size)
+        found = gpuseg.run({**asked, "runtime": runtime}).manifest
+        shown = examples_of(folder)
+        outcomes.append((found["portrait"], found["segments"], shown))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert outcomes[0][1] == outcomes[1][1]
+    assert outcomes[0][2] == outcomes[1][2]
+
+
+def test_dbscan_has_a_portrait(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(400, 2)) * 0.2 + c for c in ([0, 0], [4, 4])])
+    x = np.concatenate([x, rng.uniform(-20, 20, (60, 2))])
+    table = pa.table({"id": np.arange(len(x)), "a": x[:, 0], "b": x[:, 1]})
+    asked = job(tmp_path, table, {"scale": "none"})
+    asked["segment"] = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 10}
+    found = gpuseg.run(asked).manifest
+    assert [segment["segment"] for segment in found["segments"]] == [0, 1, -1]
+    assert all(segment["rule"] is not None for segment in found["segments"])
+    shown = examples_of(tmp_path)
+    assert {own["segment"] for own in shown} == {0, 1}
+    assert {own["kind"] for own in shown} == {"typical"}
