@@ -9,15 +9,18 @@ from safetensors import SafetensorError
 
 from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.errors import DataError
+from gpuseg.hierarchical_model import HierarchicalModel
 from gpuseg.model import FORMAT, Model
 
+AnyModel = Model | DBSCANModel | HierarchicalModel
 
-def load_model(path: str | Path) -> Model | DBSCANModel:
+
+def load_model(path: str | Path) -> AnyModel:
     """Load the model of an output folder, or of its ``_model`` folder, from a local path.
 
     Returns
     -------
-    Model or DBSCANModel
+    Model, DBSCANModel or HierarchicalModel
 
     Raises
     ------
@@ -41,7 +44,7 @@ def load_model(path: str | Path) -> Model | DBSCANModel:
         ) from None
 
 
-def _from_files(read: Callable[[str], bytes]) -> Model | DBSCANModel:
+def _from_files(read: Callable[[str], bytes]) -> AnyModel:
     """Build the model that is described in model.json, by a function that reads its files."""
     description: Mapping[str, Any] = json.loads(read("model.json"))
     if description.get("format") != FORMAT:
@@ -51,4 +54,6 @@ def _from_files(read: Callable[[str], bytes]) -> Model | DBSCANModel:
         )
     if description["algorithm"] == "dbscan":
         return DBSCANModel.from_files(description, read)
+    if description["algorithm"] == "hierarchical":
+        return HierarchicalModel.from_files(description, read)
     return Model.from_files(description, read)

@@ -15,13 +15,14 @@ FLOORS = {
     "jobs": {
         *("encoding", "replay"),
         *("dbscan_model", "estimators", "engine", "backends", "data", "features", "insight"),
-        "portrait",
+        *("portrait", "hierarchical_model"),
         *("model", "runtime", "errors", "validation"),
     },
     "features": {"data", "engine", "backends", "runtime", "errors", "validation"},
     "estimators": {"encoding", "engine", "replay", "backends", "runtime", "errors", "validation"},
     "dbscan_model": {"backends", "data", "engine", "model", "replay", "runtime"},
-    "loading": {"dbscan_model", "errors", "model"},
+    "hierarchical_model": {"backends", "engine", "errors", "model", "replay"},
+    "loading": {"dbscan_model", "errors", "hierarchical_model", "model"},
     "model": {"backends", "replay"},
     "replay": {"backends", "encoding", "errors"},
     "data": {"encoding", "engine", "runtime", "errors", "validation"},
@@ -66,7 +67,7 @@ HOMES = {
     "llvmlite": {f"backends/numba_/{name}.py" for name in ("bits", "simd", "transpose", "wide")},
     "fsspec": {"data/storage.py"},
     "typer": {"cli.py"},
-    "safetensors": {"dbscan_model.py", "loading.py", "model.py"},
+    "safetensors": {"dbscan_model.py", "hierarchical_model.py", "loading.py", "model.py"},
 }
 """Heavy or optional packages, and the only files that may import them."""
 

@@ -1,7 +1,7 @@
 """From a shard's labels to parts of the output; ids are read again and keep their type."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -30,8 +30,10 @@ class Part:
     bytes: int
 
 
-def write_parts(shard: Shard, env: Env, staging: Staging) -> list[Part]:
+def write_parts(shard: Shard, env: Env, staging: Staging, levels: Sequence[str] = ()) -> list[Part]:
     """Write the parts of a shard whose labels are assigned, rows in the order of the input.
+
+    `levels` are the names of columns for the labels in `Shard.sweep`.
 
     Raises
     ------
@@ -44,16 +46,18 @@ def write_parts(shard: Shard, env: Env, staging: Staging) -> list[Part]:
     def write(task: tuple[Piece, int]) -> Part:
         piece, start = task
         first = int(np.count_nonzero(kept[:start]))
-        batches = _batches(shard, plan, piece, kept[start : start + piece.rows], first)
-        return _write_part(staging, piece, plan, batches, env)
+        own = kept[start : start + piece.rows]
+        batches = _batches(shard, plan, piece, own, first, bool(levels))
+        names = [*([] if plan.id is None else [plan.id]), SEGMENT, *levels, DISTANCE]
+        return _write_part(staging, piece, plan, names, batches, env)
 
     return list(env.map(write, list(zip(plan.pieces, plan.starts(), strict=True))))
 
 
 def _batches(
-    shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int
+    shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int, levels: bool
 ) -> Iterator[list[Any]]:
-    """Yield the columns of consecutive rows: ids where there are any, segment, distance."""
+    """Yield the columns of consecutive rows: ids where there are any, segments, distance."""
     if shard.labels is None or shard.distance is None:
         raise CacheLost  # of DBSCAN; those of k-means are in the lineage
     done = 0
@@ -63,7 +67,8 @@ def _batches(
         count = int(mask.sum())
         rows = slice(first, first + count)
         first += count
-        results = [pa.array(shard.labels[rows]), pa.array(shard.distance[rows])]
+        labels = [shard.labels, *(shard.sweep if levels else [])]
+        results = [pa.array(column[rows]) for column in (*labels, shard.distance)]
         own = [] if plan.id is None else [ids if count == len(ids) else ids.filter(pa.array(mask))]
         yield [*own, *results]
 
@@ -81,11 +86,15 @@ def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
 
 
 def _write_part(
-    staging: Staging, piece: Piece, plan: ShardPlan, batches: Iterator[list[Any]], env: Env
+    staging: Staging,
+    piece: Piece,
+    plan: ShardPlan,
+    names: list[str],
+    batches: Iterator[list[Any]],
+    env: Env,
 ) -> Part:
     name = staging.part_name(piece.part, plan.n_parts)
     path = staging.path(name)
-    names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE]
     rows = 0
     try:
         with staging.storage.fs.open(path, "wb") as sink:

@@ -144,7 +144,7 @@ def _fitted(
 ) -> KMeansFit:
     # Only where a cluster stayed empty can there be too few distinct rows: then count them.
     k = len(assigned.sizes)
-    n_distinct = k if assigned.sizes.all() else len(_distinct(executor, backend, k))
+    n_distinct = k if assigned.sizes.all() else len(distinct_rows(executor, backend, k))
     assert end.weight is not None  # there is at least one iteration
     return KMeansFit(
         end.centers, assigned.inertia, end.n_iter, end.converged,
@@ -176,7 +176,7 @@ def _seeded(
     """Seed each number of clusters from one sample, and refine there."""
     seed, most = rules.random_state, max(counts)
     sample = draw_sample(executor, backend, measured, most, seed)
-    distinct = partial(_distinct, executor, backend)
+    distinct = partial(distinct_rows, executor, backend)
     local = InProcess(executor.local_threads)
     restarts = range(_AUTO_SEEDINGS if rules.n_init == "auto" else rules.n_init)
     if rules.init == "random":
@@ -198,7 +198,7 @@ def _seeded(
     }
 
 
-def _distinct(executor: Executor, backend: str, limit: int) -> NDArray[np.float32]:
+def distinct_rows(executor: Executor, backend: str, limit: int) -> NDArray[np.float32]:
     """Return up to `limit` distinct rows of the whole data."""
     found = np.concatenate(executor.run(passes.distinct, backend, limit))
     return passes.first_distinct(found, limit)

@@ -18,8 +18,8 @@ from sklearn.utils.validation import (
 from gpuseg.backends import registry
 from gpuseg.backends.scale import Scale
 from gpuseg.encoding import Encoder, Tally
-from gpuseg.engine.params import PrepareParams
 from gpuseg.engine.preparation import fit_preparation
+from gpuseg.engine.prepare_params import PrepareParams
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
 from gpuseg.estimators.inputs import as_matrix, checked_threads, plain

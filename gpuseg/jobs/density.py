@@ -11,8 +11,8 @@ from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.engine.core_rows import NOISE
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.density.fit import DBSCANFit
-from gpuseg.engine.density.means import mean_rows
 from gpuseg.engine.eps_profile import profile_eps
+from gpuseg.engine.means import mean_rows
 from gpuseg.engine.measure import Measured
 from gpuseg.jobs.outcome import Outcome, Warn
 from gpuseg.jobs.sections import DBSCANSpec
@@ -46,7 +46,7 @@ def run_dbscan(
     fit = fit_dbscan(executor, params, backend, note, max_pairs=spec.max_pairs)
     _warn_of(fit, params.eps, warn)
     files = executor.run(write_core_rows, staging, each=range(executor.n_shards))
-    means = mean_rows(executor, fit, measured)
+    means = mean_rows(executor, backend, np.append(fit.sizes, fit.n_noise), measured)
     segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
     model = DBSCANModel(
         replay, params, tuple(files), fit.n_clusters,

@@ -10,7 +10,7 @@ from gpuseg.data.dataset import Dataset, open_dataset
 from gpuseg.data.storage import Storage
 from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.place import Place
-from gpuseg.jobs.sections import SegmentSpec
+from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec, level_columns
 from gpuseg.jobs.spec import JobSpec
 from gpuseg.runtime.cluster import ClusterSpec
 
@@ -124,15 +124,34 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     unit = spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine"
     spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
     width = spec.prepare.most_features(dataset.features)
-    if isinstance(spec.segment, SegmentSpec):
-        if spec.prepare.keeps_columns:
-            spec.segment.models()[0].check_init(width)
-    elif spec.segment.metric == "haversine" and len(dataset.features) != 2:
+    if isinstance(spec.segment, SegmentSpec) and spec.prepare.keeps_columns:
+        spec.segment.models()[0].check_init(width)
+    if isinstance(spec.segment, DBSCANSpec):
+        _check_dbscan(spec, spec.segment, len(dataset.features))
+    cluster = place.cluster
+    memory = (
+        plan_memory(
+            dataset,
+            cluster,
+            cluster.workers,
+            spec.segment.algorithm,
+            width,
+            len(level_columns(spec.segment)),
+        )
+        if cluster.is_ours
+        else None
+    )
+    return Forecast(dataset, place.choice, cluster, memory, width, unit, place.target)
+
+
+def _check_dbscan(spec: JobSpec, rules: DBSCANSpec, n_features: int) -> None:
+    """Refuse what a metric, or the choice of eps, does not suit."""
+    if rules.metric == "haversine" and n_features != 2:
         raise JobError(
             f"segment.metric = 'haversine' takes two features, latitude and longitude in radians, "
-            f"and there are {len(dataset.features)}: name the two in input.features"
+            f"and there are {n_features}: name the two in input.features"
         )
-    elif spec.segment.metric == "haversine" and (
+    if rules.metric == "haversine" and (
         spec.prepare.scale != "none"
         or spec.prepare.transform != "none"
         or spec.prepare.pca is not None
@@ -141,18 +160,11 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
             "segment.metric = 'haversine' takes latitude and longitude as they are: set "
             "prepare.scale = 'none', and leave prepare.transform and prepare.pca out"
         )
-    elif spec.segment.eps == "auto" and spec.input.weight:
+    if rules.eps == "auto" and spec.input.weight:
         raise JobError(
             "segment.eps = 'auto' does not look at weights, and input.weight = "
             f"{spec.input.weight!r}: give an eps, or leave input.weight out"
         )
-    cluster = place.cluster
-    memory = (
-        plan_memory(dataset, cluster, cluster.workers, spec.segment.algorithm, width)
-        if cluster.is_ours
-        else None
-    )
-    return Forecast(dataset, place.choice, cluster, memory, width, unit, place.target)
 
 
 def plan_memory(
@@ -161,11 +173,12 @@ def plan_memory(
     workers: int,
     algorithm: str = "kmeans",
     width: int | None = None,
+    levels: int = 0,
 ) -> MemoryPlan:
     """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
 
     DBSCAN keeps all rows in memory, and again in the order of their tiles. `width` is the number of
-    columns of a row; by default that of the features.
+    columns of a row; by default that of the features. `levels` are further labels of a row.
 
     Raises
     ------
@@ -176,7 +189,8 @@ def plan_memory(
     limit, whose = _limit(cluster, workers)
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
     columns = (width or len(dataset.features)) + (2 if dataset.weight else 0)
-    resident = fixed + rows * (4 * columns + _RESULT_BYTES)
+    result = _RESULT_BYTES + 4 * levels
+    resident = fixed + rows * (4 * columns + result)
     if algorithm == "dbscan":
         copies = 1 if workers == 1 else 3  # tiles; with several workers also regions and visitors
         resident += rows * (4 * columns * copies + _DENSITY_BYTES)
@@ -198,7 +212,7 @@ def plan_memory(
             f"shards needs about {_size(resident + ids)}; {step}"
         )
     groups = cluster.threads * dataset.largest_group_bytes
-    streamed = fixed + groups + rows * (_RESULT_BYTES + 1)
+    streamed = fixed + groups + rows * (result + 1)
     turns = -(-ids // max(limit - streamed, 1)) if ids else 1
     if streamed <= limit and turns <= _MOST_ID_TURNS:
         why = f"in memory they would take {_size(resident + ids)} a worker, beyond {whose}"

@@ -11,9 +11,12 @@ from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.engine.choice import Choice
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.errors import DataError
+from gpuseg.hierarchical_model import HierarchicalModel
 from gpuseg.jobs.sections import SegmentSpec
 from gpuseg.model import Model
 from gpuseg.replay import Replay
+
+AnyModel = Model | DBSCANModel | HierarchicalModel
 
 Warn = Callable[[str], None]
 
@@ -42,15 +45,19 @@ class Outcome:
         The last is that of the segments written.
     files : sequence of str
         Those that workers have written for the model.
+    groups, micro : int32 (m,) and float64 (m, d), or None
+        Of a hierarchy: the segment of each small segment, and its centre.
     """
 
     segments: Sequence[int]
     sizes: NDArray[np.int64]
     centers: NDArray[np.float64]
     result: Mapping[str, Any]
-    models: Sequence[Model | DBSCANModel]
+    models: Sequence[AnyModel]
     sweep: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = field(default_factory=tuple)
+    groups: NDArray[np.int32] | None = None
+    micro: NDArray[np.float64] | None = None
 
 
 def of_kmeans(

@@ -23,6 +23,9 @@ from gpuseg.runtime.executor import Executor
 
 EXAMPLES = "_examples.json"
 
+_BLOCK_ROWS = 4096
+"""Of which the distances to all centres are in memory at once."""
+
 
 def sample_of(executor: Executor, prepared: Prepared) -> Sample:
     """Return the rows that were drawn when the data was prepared, with their segments."""
@@ -120,9 +123,14 @@ def _finite(value: np.float32) -> float | None:
 
 def _confidence(sample: Sample, outcome: Outcome) -> NDArray[np.float64] | None:
     """Return how far each customer is from the border to another segment; None of DBSCAN."""
-    if outcome.result["algorithm"] != "kmeans":
+    if outcome.result["algorithm"] == "dbscan":
         return None
-    return confidence_of(registry.get("numpy").squared_distances(sample.rows, outcome.centers))
+    centers = outcome.centers if outcome.micro is None else outcome.micro
+    b = registry.get("numba")  # the same bits, faster
+    blocks = (sample.rows[i : i + _BLOCK_ROWS] for i in range(0, len(sample.rows), _BLOCK_ROWS))
+    return np.concatenate(
+        [confidence_of(b.squared_distances(rows, centers), outcome.groups) for rows in blocks]
+    )
 
 
 def _ids(executor: Executor, sample: Sample, found: Sequence[Example]) -> list[Any] | None:

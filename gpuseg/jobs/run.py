@@ -27,7 +27,6 @@ from gpuseg.data.storage import reaching
 from gpuseg.data.stream import open_stream
 from gpuseg.data.tally import count_columns
 from gpuseg.data.writer import Part
-from gpuseg.dbscan_model import DBSCANModel
 from gpuseg.encoding import Encoder, Tally
 from gpuseg.engine import columns, passes
 from gpuseg.engine.choice import fit_and_choose
@@ -40,16 +39,16 @@ from gpuseg.jobs import manifest as manifests
 from gpuseg.jobs import transactions
 from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
+from gpuseg.jobs.hierarchy import run_hierarchy
 from gpuseg.jobs.noting import noting, stepping
-from gpuseg.jobs.outcome import UNCLEAR, Outcome, of_kmeans
+from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.portrait import EXAMPLES, examples_file, sample_of
 from gpuseg.jobs.publishing import publish
 from gpuseg.jobs.repeated import number_rows, settle_repeated
-from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec
+from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec, level_columns
 from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.jobs.writing import write
-from gpuseg.model import Model
 from gpuseg.portrait.sample import Sample
 from gpuseg.replay import Replay
 from gpuseg.runtime.cluster import open_executor
@@ -77,8 +76,8 @@ class RunResult:
 
     path: str
     manifest: dict[str, Any]
-    model: Model | DBSCANModel
-    models: Sequence[Model | DBSCANModel]
+    model: AnyModel
+    models: Sequence[AnyModel]
 
 
 def run(
@@ -155,7 +154,10 @@ class _Run:
 
         def segmented() -> tuple[Outcome, list[Part], Sample, bytes]:
             outcome = self._fit(executor, plan, prepared, output.staging)  # 4
-            parts = write(executor, plan.dataset, output.staging, turns, progress, self._warn)  # 5
+            columns = level_columns(self.spec.segment)
+            parts = write(
+                executor, plan.dataset, output.staging, columns, turns, progress, self._warn
+            )  # 5
             with progress.stage("examples"):  # 6
                 sample = sample_of(executor, prepared)
                 return outcome, parts, sample, examples_file(executor, sample, outcome)
@@ -198,7 +200,10 @@ class _Run:
         dataset, prepare = plan.dataset, self.spec.prepare
         workers = len(executor.workers())
         algorithm = self.spec.segment.algorithm
-        self.memory = plan_memory(dataset, plan.cluster, workers, algorithm, plan.width)
+        self.memory = plan_memory(
+            dataset, plan.cluster, workers, algorithm, plan.width,
+            len(level_columns(self.spec.segment)),
+        )  # fmt: skip
         if self.memory.mode == "streamed":
             self.progress.message(
                 f"note: rows are streamed from Parquet in every pass: {self.memory.why}"
@@ -268,6 +273,8 @@ class _Run:
                     staging, plan.target, stepping(stage), self._warn,
                 )  # fmt: skip
             how = (noting(stage), self.memory.spare_bytes)
+            if isinstance(rules, HierarchicalSpec):
+                return run_hierarchy(executor, rules, backend, replay, measured, *how)
             if rules.n_clusters == "auto":
                 fits, choice = fit_and_choose(executor, backend, rules.models(), measured, *how)
             else:

@@ -16,7 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from gpuseg.engine.params import DBSCANParams, KMeansParams, PrepareParams
+from gpuseg.engine.params import DBSCANParams, HierarchicalParams, KMeansParams
+from gpuseg.engine.prepare_params import PrepareParams
 from gpuseg.errors import JobError
 from gpuseg.features.definitions import available
 from gpuseg.features.lines import Roles, as_moment
@@ -164,7 +165,7 @@ class SegmentSpec(KMeansParams):
     more are a list. "auto" chooses among those from 2 to `max_clusters`.
     """
 
-    algorithm: Literal["kmeans", "dbscan"] = "kmeans"
+    algorithm: Literal["kmeans", "dbscan", "hierarchical"] = "kmeans"
     n_clusters: Counts = 8  # type: ignore[assignment]
     max_clusters: Annotated[int, Field(ge=3)] = 15
 
@@ -204,6 +205,23 @@ class DBSCANSpec(DBSCANParams):
         """Return the algorithm's parameters; with another eps where one is given."""
         values = self.model_dump(exclude={"algorithm", "max_pairs"})
         return DBSCANParams(**{**values, "eps": eps or values["eps"]})
+
+
+class HierarchicalSpec(HierarchicalParams):
+    """A hierarchy and its parameters, those of the engine."""
+
+    algorithm: Literal["hierarchical"] = "hierarchical"
+
+    def params(self) -> HierarchicalParams:
+        """Return the algorithm's parameters."""
+        return HierarchicalParams(**self.model_dump(exclude={"algorithm"}))
+
+
+def level_columns(rules: SegmentSpec | DBSCANSpec | HierarchicalSpec) -> list[str]:
+    """Return the names of the output's columns for levels, where there are several."""
+    if not isinstance(rules, HierarchicalSpec) or len(rules.cuts) == 1:
+        return []
+    return [f"segment_{k}" for k in rules.cuts]
 
 
 _OURS = ("local", "dask", "cuda")

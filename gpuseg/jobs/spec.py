@@ -11,6 +11,7 @@ from gpuseg.errors import JobError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.jobs.sections import (
     DBSCANSpec,
+    HierarchicalSpec,
     InputSpec,
     JoinSpec,
     OutputSpec,
@@ -19,6 +20,7 @@ from gpuseg.jobs.sections import (
     Section,
     SegmentSpec,
     TransactionsSpec,
+    level_columns,
 )
 from gpuseg.validation import validated
 
@@ -36,7 +38,7 @@ class JobSpec(Section):
     join: list[JoinSpec] = Field(default_factory=list)
     input: InputSpec
     prepare: PrepareSpec = PrepareSpec()
-    segment: SegmentSpec | DBSCANSpec = SegmentSpec()
+    segment: SegmentSpec | DBSCANSpec | HierarchicalSpec = SegmentSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     output: OutputSpec
 
@@ -65,6 +67,14 @@ class _DBSCANJob(JobSpec):
     segment: DBSCANSpec
 
 
+class _HierarchicalJob(JobSpec):
+    segment: HierarchicalSpec
+
+
+_JOBS: dict[Any, type[JobSpec]] = {"dbscan": _DBSCANJob, "hierarchical": _HierarchicalJob}
+"""By algorithm; the rules of k-means tell which there are."""
+
+
 def _algorithm(values: Mapping[str, Any]) -> Any:
     """Return what the job says of its algorithm, before anything is validated."""
     segment = values.get("segment")
@@ -88,9 +98,10 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     for text in overrides:
         values = _overridden(values, text)
     values = _with_features(values)
-    model = _DBSCANJob if _algorithm(values) == "dbscan" else _KMeansJob
+    algorithm = _algorithm(values)
+    model = _JOBS.get(algorithm, _KMeansJob) if isinstance(algorithm, str) else _KMeansJob
     spec: JobSpec = validated(model, values, "; change it in the job, or with --set {key}=VALUE")
-    reserved = {"segment", "distance"} & {spec.input.id}
+    reserved = {"segment", "distance", *level_columns(spec.segment)} & {spec.input.id}
     if reserved:
         raise JobError(
             f"input.id = {spec.input.id!r}: the output has a column of that name itself; "

@@ -1,5 +1,6 @@
 """Each worker writes its own parts; then ids are looked through for repetition."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from gpuseg.data.dataset import Dataset
@@ -19,13 +20,15 @@ def write(
     executor: Executor,
     dataset: Dataset,
     staging: Staging,
+    levels: Sequence[str],
     id_turns: int,
     progress: Progress,
     warn: Warn,
 ) -> list[Part]:
     """Write the segments of all rows, and warn of ids that occur more than once.
 
-    The latter in `id_turns` turns; none where repeated ids were looked for already.
+    The latter in `id_turns` turns; none where repeated ids were looked for already. `levels` are
+    the names of columns for further levels of segments.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def write(
         When a part is not seen from here: the workers have a file system of their own.
     """
     with progress.stage("write", dataset.rows):
-        parts = [part for own in executor.run(write_parts, staging) for part in own]
+        parts = [part for own in executor.run(write_parts, staging, levels) for part in own]
     for part in parts:
         if staging.size(part.name) != part.bytes:
             raise ResourceError(

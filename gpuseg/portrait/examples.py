@@ -45,7 +45,9 @@ def examples(
     return found
 
 
-def confidence_of(squares: NDArray[np.float64]) -> NDArray[np.float64]:
+def confidence_of(
+    squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
+) -> NDArray[np.float64]:
     """Return 1 - a/b for each row, with a and b the distances to its centre and the next.
 
     From 0, on the border between two segments, to 1, at the centre (the simplified silhouette:
@@ -55,10 +57,15 @@ def confidence_of(squares: NDArray[np.float64]) -> NDArray[np.float64]:
     ----------
     squares : float64 (m, k)
         Squared distances to the centres.
+    segment : int32 (k,), optional
+        That of each centre, where a segment has several: the next is then of another segment.
     """
-    if squares.shape[1] < 2:
-        return np.zeros(len(squares))
-    near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
+    segment = np.arange(squares.shape[1], dtype=np.int32) if segment is None else segment
+    own = squares.argmin(axis=1)
+    near = squares[np.arange(len(squares)), own]
+    others = np.where(segment == segment[own][:, None], np.inf, squares)
+    far = others.min(axis=1)
     found: NDArray[np.float64] = np.zeros(len(squares))
-    np.divide(far - near, far, out=found, where=far > 0)
-    return found
+    there = (far > 0) & np.isfinite(far)
+    np.divide(np.sqrt(near), np.sqrt(far), out=found, where=there)
+    return np.where(there, 1 - found, 0.0)

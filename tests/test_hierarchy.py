@@ -1,0 +1,212 @@
+"""Ward's hierarchy: against SciPy, with weights, cut at levels, as a job."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.cluster.hierarchy import fcluster, is_valid_linkage, leaves_list, linkage
+from sklearn.metrics import adjusted_rand_score
+
+import gpuseg
+from gpuseg.engine.ward import ward
+from gpuseg.errors import DataError, JobError
+
+
+@pytest.mark.parametrize("d", [1, 2, 7, 33])
+@pytest.mark.parametrize("n", [2, 31, 257])
+def test_merges_are_scipys(n: int, d: int) -> None:
+    x = np.random.default_rng(n + d).normal(size=(n, d)) * np.linspace(1, 3, d)
+    expected = linkage(x, "ward")
+    found = ward(x, np.ones(n))
+    np.testing.assert_array_equal(found.merges[:, [0, 1, 3]], expected[:, [0, 1, 3]])
+    np.testing.assert_allclose(found.merges[:, 2], expected[:, 2], rtol=1e-11)
+    np.testing.assert_array_equal(found.leaves(), leaves_list(expected))
+    for k in {1, 2, n // 2, n} - {0}:
+        flat = fcluster(expected, k, "maxclust")
+        assert adjusted_rand_score(found.cut(k), flat) == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_weight_is_a_repeated_row(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, weight = rng.normal(size=(90, 3)), rng.integers(1, 6, 90)
+    hierarchy = ward(x, weight.astype(float))
+    found = hierarchy.merges
+    expected = linkage(np.repeat(x, weight, axis=0), "ward")
+    assert np.abs(expected[:-89, 2]).max(initial=0) < 1e-7
+    np.testing.assert_allclose(found[:, 2], expected[-89:, 2], rtol=1e-11)
+    assert is_valid_linkage(found)
+    for k in (2, 9, 40):
+        flat = fcluster(expected, k, "maxclust")
+        assert adjusted_rand_score(np.repeat(hierarchy.cut(k), weight), flat) == 1
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_ties_and_offsets_make_a_valid_hierarchy(offset: float) -> None:
+    """On a grid many merges have the same height: their heights are SciPy's all the same."""
+    x = np.stack(np.meshgrid(np.arange(6.0), np.arange(5.0)), -1).reshape(-1, 2) + offset
+    found = ward(x, np.ones(len(x)))
+    assert is_valid_linkage(found.merges)
+    assert (np.diff(found.merges[:, 2]) >= 0).all()
+    assert found.merges[-1, 3] == len(x)
+    assert [len(np.unique(found.cut(k))) for k in range(1, 31)] == list(range(1, 31))
+
+
+def test_cuts_are_nested_and_numbered_from_the_left() -> None:
+    x = np.random.default_rng(0).normal(size=(200, 4))
+    found = ward(x, np.ones(200))
+    coarse, fine = found.cut(4), found.cut(15)
+    parent = [np.unique(coarse[fine == k]) for k in range(15)]
+    assert all(len(own) == 1 for own in parent)
+    assert [own[0] for own in parent] == sorted(own[0] for own in parent)
+    above = found.above(15)
+    assert is_valid_linkage(above)
+    np.testing.assert_array_equal(above[:, 2], found.merges[-14:, 2])
+    assert above[-1, 3] == 15
+    four = fcluster(above, 4, "maxclust")
+    assert adjusted_rand_score(four, [own[0] for own in parent]) == 1
+
+
+def test_one_point_and_equal_points() -> None:
+    assert ward(np.ones((1, 2)), np.ones(1)).cut(1).tolist() == [0]
+    equal = ward(np.ones((5, 2)), np.ones(5))
+    assert equal.merges[:, 2].tolist() == [0.0] * 4
+    assert sorted(equal.cut(3).tolist()) == [0, 0, 0, 1, 2] or len(set(equal.cut(3))) == 3
+
+
+# As a job.
+
+
+def blobs(n: int, seed: int = 0) -> np.ndarray:
+    """Three groups, the first of two parts, the second of three."""
+    rng = np.random.default_rng(seed)
+    centers = np.array([[0, 0], [2, 0], [20, 0], [22, 0], [21, 2], [0, 30]])
+    return rng.normal(size=(n, 2)) * 0.2 + centers[rng.integers(0, 6, n)]
+
+
+def job(folder: Path, x: np.ndarray, rows: int = 10**6, **segment: Any) -> dict[str, Any]:
+    table = pa.table({"id": np.arange(len(x)), "a": x[:, 0], "b": x[:, 1]})
+    pq.write_table(table, folder / "in.parquet", row_group_size=rows)
+    return {
+        "input": {"path": str(folder / "in.parquet"), "id": "id"},
+        "prepare": {"scale": "none"},
+        "segment": {"algorithm": "hierarchical", **segment},
+        "output": {"path": str(folder / "out")},
+    }
+
+
+def segments(folder: Path) -> pa.Table:
+    return pq.read_table(sorted((folder / "out").glob("part-*"))).sort_by("id")
+
+
+@pytest.mark.parametrize("n", [400, 20_000])
+def test_levels_are_nested_columns(n: int, tmp_path: Path) -> None:
+    """Of few rows each is a small segment of its own; of many k-means makes them."""
+    x = blobs(n)
+    manifest = gpuseg.run(job(tmp_path, x, levels=[1, 3, 6])).manifest
+    found = segments(tmp_path).to_pandas()
+    assert list(found) == ["id", "segment", "segment_1", "segment_3", "segment_6", "distance"]
+    assert (found["segment"] == found["segment_6"]).all()
+    assert (found.groupby("segment_6")["segment_3"].nunique() == 1).all()
+    assert found["segment_6"].nunique() == 6
+    expected = linkage(x.astype(np.float32), "ward") if n == 400 else None
+    if expected is not None:
+        for k in (3, 6):
+            flat = fcluster(expected, k, "maxclust")
+            assert adjusted_rand_score(found[f"segment_{k}"], flat) == 1
+    by_three = np.array([0, 0, 1, 1, 1, 2])
+    assert adjusted_rand_score(found["segment_3"], _truth(n, by_three)) == 1
+    assert manifest["result"]["levels"] == [1, 3, 6]
+    parents = manifest["result"]["parents"]["3"]
+    assert parents == found.groupby("segment_6")["segment_3"].first().tolist()
+    means = found.assign(a=x[:, 0]).groupby("segment")["a"].mean()
+    for segment in manifest["segments"]:
+        assert segment["center"]["a"] == pytest.approx(
+            means[segment["segment"]], rel=1e-6, abs=1e-6
+        )
+        assert segment["size"] == (found["segment"] == segment["segment"]).sum()
+
+
+def _truth(n: int, groups: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    rng.normal(size=(n, 2))
+    return groups[rng.integers(0, 6, n)]
+
+
+def test_weights_are_repeated_rows(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, weight = blobs(150), rng.integers(1, 5, 150)
+    outcomes = []
+    for name, rows, weights in (("w", x, weight), ("r", np.repeat(x, weight, axis=0), None)):
+        folder = tmp_path / name
+        folder.mkdir()
+        asked = job(folder, rows, n_clusters=9)
+        if weights is not None:
+            table = pq.read_table(folder / "in.parquet").append_column("w", [weights])
+            pq.write_table(table, folder / "in.parquet")
+            asked["input"]["weight"] = "w"
+        outcomes.append(gpuseg.run(asked).manifest["result"]["merges"])
+    np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-9)
+
+
+def test_model_is_cut_at_any_level_without_a_fit(tmp_path: Path) -> None:
+    x = blobs(3000)
+    gpuseg.run(job(tmp_path, x, levels=[3, 6], micro_segments=50))
+    model = gpuseg.load_model(str(tmp_path / "out"))
+    found = segments(tmp_path)
+    np.testing.assert_array_equal(model.predict(x), found["segment"])
+    np.testing.assert_array_equal(model.cut(3).predict(x), found["segment_3"])
+    assert len(np.unique(model.cut(4).predict(x))) == 4
+    assert is_valid_linkage(model.hierarchy.merges)
+    with pytest.raises(DataError, match="must be from 1 to 50"):
+        model.cut(51)
+
+
+def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
+    x = blobs(5000)
+    found = []
+    for name, rows, runtime in (
+        ("a", 5000, {}),
+        ("b", 300, {"n_workers": 3, "threads_per_worker": 1}),
+        ("c", 1000, {"backend": "numpy"}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        asked = job(folder, x, rows, levels=[2, 5], micro_segments=40)
+        manifest = gpuseg.run({**asked, "runtime": runtime}).manifest
+        files = [(folder / "out" / "_model" / "model.safetensors").read_bytes()]
+        found.append((segments(folder), manifest["segments"], manifest["result"], files))
+    for other in found[1:]:
+        assert other[0].equals(found[0][0])
+        assert other[1:] == found[0][1:]
+
+
+@pytest.mark.parametrize(
+    ("segment", "said"),
+    [
+        ({"levels": [8, 3]}, "levels = [8, 3]: must rise"),
+        ({"levels": [3, 8], "n_clusters": 8}, "n_clusters: stands beside levels"),
+        ({"n_clusters": 30, "micro_segments": 20}, "micro_segments = 20: must be at least"),
+        ({"n_cluster": 3}, "n_cluster"),
+        ({"metric": "cosine"}, "metric"),
+    ],
+)
+def test_wrong_parameters(segment: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(JobError) as error:
+        gpuseg.run(job(tmp_path, blobs(50), **segment))
+    assert said in str(error.value)
+
+
+def test_more_segments_than_distinct_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="only 2 distinct rows"):
+        gpuseg.run(job(tmp_path, np.repeat([[0.0, 1.0], [5.0, 2.0]], 20, axis=0), n_clusters=3))
+
+
+def test_level_columns_are_reserved(tmp_path: Path) -> None:
+    asked = job(tmp_path, blobs(50), levels=[2, 3])
+    asked["input"]["id"] = "segment_2"
+    with pytest.raises(JobError, match="has a column of that name itself"):
+        gpuseg.run(asked)
