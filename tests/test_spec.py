@@ -136,7 +136,7 @@ def test_job_cannot_be_changed_by_accident() -> None:
     [
         (".imput", "did you mean 'input'?"),
         (".outputs", "did you mean 'output'?"),
-        (".qqq", "known are transactions, join, input, prepare, segment, runtime, output"),
+        (".qqq", "known are transactions, join, input, prepare, segment, audit, runtime, output"),
         ("input.feature", "did you mean 'features'?"),
         ("input.wieght", "did you mean 'weight'?"),
         ("prepare.mising", "did you mean 'missing'?"),
@@ -167,7 +167,7 @@ def test_unknown_key_names_the_nearest_known_one(dotted: str, hint: str) -> None
         ("segment.random_state", 2**63, "must be less than"),
         ("segment.n_init", 0, "must be 'auto' or greater than or equal to 1"),
         ("segment.init", "kmeans", "must be 'k-means++' or 'random'"),
-        ("segment.algorithm", "optics", "must be 'kmeans' or 'dbscan'"),
+        ("segment.algorithm", "optics", "must be 'kmeans', 'dbscan' or 'hierarchical'"),
         ("input.path", "", "at least 1 character"),
         ("input.path", 5, "must be a valid string"),
         ("input.id", ["a"], "must be a valid string"),

@@ -112,6 +112,7 @@ def open_dataset(
     weight: str | None = None,
     id_key: Key | None = None,
     categories: Sequence[str] = (),
+    audited: Sequence[str] = (),
 ) -> Dataset:
     """Read the footers below `storage` and settle which columns are used.
 
@@ -124,6 +125,8 @@ def open_dataset(
         Every numeric column of the files but id and weight by default.
     categories : names
         Columns of categories, which are features, too.
+    audited : names
+        Columns that are no features.
 
     Raises
     ------
@@ -134,11 +137,11 @@ def open_dataset(
     with reaching("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         listed = list_files(storage, "input.path")
         files = typed(list(pool.map(lambda item: read_footer(storage, *item), listed)))
-    names = settle_features(files[0], features, id, weight, categories)
-    used = [*names, *(name for name in (id, weight) if name is not None)]
+    names = settle_features(files[0], features, (id, weight, *audited), categories)
+    used = [*names, *(name for name in (id, weight, *audited) if name is not None)]
     for first, other in pairwise([files[0], *files]):
         check_same(storage, first, other, used if features is not None else None)
-    check_columns(storage, files, names, id, weight, categories)
+    check_columns(storage, files, names, id, weight, categories, audited)
     _refuse_personal(storage, files[0], names)
     with_rows = tuple(file for file in files if file.rows)
     if not with_rows:

@@ -42,17 +42,19 @@ def _is_number(text: str | None) -> bool:
 def settle_features(
     file: DataFile,
     features: Sequence[str] | None,
-    id: str | None,
-    weight: str | None,
+    others: Sequence[str | None],
     categories: Sequence[str],
 ) -> tuple[str, ...]:
-    """Return the columns that features are made of: those named, and those of categories."""
+    """Return the columns that features are made of: those named, and those of categories.
+
+    Where none are named, all numbers but `others`.
+    """
     if features is not None:
         return tuple(dict.fromkeys([*features, *categories]))
     numeric = [
         column.name
         for column in file.schema
-        if is_numeric(column.type) and column.name not in (id, weight)
+        if is_numeric(column.type) and column.name not in others
     ]
     names = tuple(dict.fromkeys([*numeric, *categories]))
     if not names:
@@ -93,6 +95,7 @@ def check_columns(
     id: str | None,
     weight: str | None,
     categories: Sequence[str] = (),
+    audited: Sequence[str] = (),
 ) -> None:
     """Refuse columns that are absent or of a type that does not serve."""
     file = files[0]
@@ -104,6 +107,7 @@ def check_columns(
         ("input.weight", weight),
         *(("input.features", f) for f in own),
         *(("prepare.categorical", f) for f in categories),
+        *(("audit.columns", f) for f in audited),
     ]:
         if name is not None and name not in known:
             raise DataError(f"{key}: no column '{name}' in {where}; {nearest_known(name, known)}")

@@ -119,8 +119,9 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     given = spec.input
     id_key = None if spec.transactions else place.id_key  # there the ids are hashed already
     dataset = open_dataset(
-        storage, given.features, given.id, given.weight, id_key, tuple(spec.prepare.categorical)
-    )
+        storage, given.features, given.id, given.weight, id_key,
+        tuple(spec.prepare.categorical), tuple(spec.audit.columns),
+    )  # fmt: skip
     unit = spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine"
     spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
     width = spec.prepare.most_features(dataset.features)

@@ -22,9 +22,9 @@ from gpuseg.insight.names import named
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
 from gpuseg.jobs.outcome import Outcome
-from gpuseg.jobs.portrait import described
+from gpuseg.jobs.portrait import Seen, described
 from gpuseg.jobs.spec import JobSpec
-from gpuseg.portrait.sample import Sample
+from gpuseg.portrait.audit import audit
 
 FORMAT = 1
 
@@ -41,7 +41,7 @@ class Facts:
     digest: int
     executor: Mapping[str, Any]
     warnings: Sequence[str]
-    sample: Sample
+    seen: Seen
     transactions: Mapping[str, Any] | None = None
     encoders: Sequence[Encoder] = ()
 
@@ -54,6 +54,14 @@ class Facts:
     def scale(self) -> Scale:
         """From scaled units to those of the input."""
         return Scale(self.prepared.preparation)
+
+
+def _audited(facts: Facts) -> dict[str, Any]:
+    """Return how the make-up of the segments differs in the columns that are audited."""
+    counts, segments = facts.seen.audited, list(facts.outcome.segments)
+    threshold = facts.spec.audit.threshold
+    found = {name: audit(own, segments, threshold) for name, own in counts.items()}
+    return {"audit": found} if found else {}
 
 
 Told = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
@@ -88,6 +96,7 @@ def build(
         "features": _features(facts),
         "preparation": _preparation(facts),
         "portrait": dict(portrait),
+        **_audited(facts),
         "segments": [dict(segment) for segment in segments],
         "parts": [
             {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
@@ -196,7 +205,7 @@ def told(facts: Facts) -> Told:
     said: Sequence[Mapping[str, Any]] = [{}] * len(segments)
     if customers:
         said = named(segments, _features(facts))
-    whole, added = described(facts.sample, facts.prepared, facts.encoders, segments, customers)
+    whole, added = described(facts.seen.sample, facts.prepared, facts.encoders, segments, customers)
     return whole, [{**a, **b, **c} for a, b, c in zip(segments, said, added, strict=True)]
 
 

@@ -1,13 +1,14 @@
 """What the segments are, for manifest and report, and customers to look at."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
+from gpuseg.data.crosstab import Counts, cross_tabulate
 from gpuseg.data.ids_at import ids_at
 from gpuseg.data.output import as_json
 from gpuseg.encoding import Encoder
@@ -25,6 +26,37 @@ EXAMPLES = "_examples.json"
 
 _BLOCK_ROWS = 4096
 """Of which the distances to all centres are in memory at once."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was looked up once every customer had a segment.
+
+    Attributes
+    ----------
+    sample : Sample
+    examples : bytes
+        The file of customers to look at.
+    audited : dict
+        By column: customers by segment and value.
+    """
+
+    sample: Sample
+    examples: bytes
+    audited: Counts
+
+
+def look(executor: Executor, prepared: Prepared, outcome: Outcome, audited: Sequence[str]) -> Seen:
+    """Look up the sample, the examples, and who is in which group of the audited columns.
+
+    Raises
+    ------
+    DataError
+        For columns that are no groups.
+    """
+    sample = sample_of(executor, prepared)
+    counts = cross_tabulate(executor, audited) if audited else {}
+    return Seen(sample, examples_file(executor, sample, outcome), counts)
 
 
 def sample_of(executor: Executor, prepared: Prepared) -> Sample:

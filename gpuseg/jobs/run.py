@@ -43,13 +43,12 @@ from gpuseg.jobs.hierarchy import run_hierarchy
 from gpuseg.jobs.noting import noting, stepping
 from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
-from gpuseg.jobs.portrait import EXAMPLES, examples_file, sample_of
+from gpuseg.jobs.portrait import EXAMPLES, Seen, look
 from gpuseg.jobs.publishing import publish
 from gpuseg.jobs.repeated import number_rows, settle_repeated
 from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec, level_columns
 from gpuseg.jobs.spec import JobSpec, load_job
 from gpuseg.jobs.writing import write
-from gpuseg.portrait.sample import Sample
 from gpuseg.replay import Replay
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
@@ -152,18 +151,17 @@ class _Run:
         self._warn_of_ids(plan.dataset)
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
 
-        def segmented() -> tuple[Outcome, list[Part], Sample, bytes]:
+        def segmented() -> tuple[Outcome, list[Part], Seen]:
             outcome = self._fit(executor, plan, prepared, output.staging)  # 4
             columns = level_columns(self.spec.segment)
             parts = write(
                 executor, plan.dataset, output.staging, columns, turns, progress, self._warn
             )  # 5
             with progress.stage("examples"):  # 6
-                sample = sample_of(executor, prepared)
-                return outcome, parts, sample, examples_file(executor, sample, outcome)
+                return outcome, parts, look(executor, prepared, outcome, self.spec.audit.columns)
 
         turns = self.memory.id_turns if spec.prepare.duplicates == "keep" else 0
-        outcome, parts, sample, shown = again_if_lost(segmented, progress.message)
+        outcome, parts, seen = again_if_lost(segmented, progress.message)
         facts = manifests.Facts(
             self.spec,
             plan,
@@ -173,7 +171,7 @@ class _Run:
             self.digest,
             {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
             self.warnings,
-            sample,
+            seen,
             self.built.facts if self.built else None,
             self.encoders,
         )
@@ -183,7 +181,7 @@ class _Run:
         with progress.stage("publish"):  # 7
             own = [name for name, *_ in self.built.features.parts] if self.built else []
             names = [*own, *(part.name for part in parts)]
-            publish(output, content, outcome, names, {EXAMPLES: shown})
+            publish(output, content, outcome, names, {EXAMPLES: seen.examples})
         return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
 
     def _warn_of_ids(self, dataset: Dataset) -> None:

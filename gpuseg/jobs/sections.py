@@ -262,6 +262,18 @@ class RuntimeSpec(Section):
         return self
 
 
+class AuditSpec(Section):
+    """Columns that are never clustered by, in which the make-up of the segments is compared."""
+
+    columns: list[Text] = []
+    threshold: Annotated[int, Field(ge=2)] = 10
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_alone(cls, value: Any) -> Any:
+        return {"columns": value} if isinstance(value, list) else value
+
+
 class OutputSpec(Section):
     """Where the segments are written."""
 

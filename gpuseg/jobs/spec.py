@@ -10,6 +10,7 @@ from pydantic import Field
 from gpuseg.errors import JobError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.jobs.sections import (
+    AuditSpec,
     DBSCANSpec,
     HierarchicalSpec,
     InputSpec,
@@ -39,6 +40,7 @@ class JobSpec(Section):
     input: InputSpec
     prepare: PrepareSpec = PrepareSpec()
     segment: SegmentSpec | DBSCANSpec | HierarchicalSpec = SegmentSpec()
+    audit: AuditSpec = AuditSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     output: OutputSpec
 
@@ -50,6 +52,8 @@ class JobSpec(Section):
         else:  # what is left can be run again
             clustered = job.pop("input")["features"]
             job["transactions"]["features"] = clustered or job["transactions"]["features"]
+        if not self.audit.columns:
+            del job["audit"]
         if not self.join:
             del job["join"]
         sections = [job[name] for name in ("transactions", "input", "output") if name in job]
@@ -127,7 +131,32 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
                     f"{key} holds {name!r}, which is the id or the weight: it would be "
                     f"clustered by; leave it out of {key}"
                 )
+    _check_audit(spec)
     return spec
+
+
+def _check_audit(spec: JobSpec) -> None:
+    """Refuse columns that serve another purpose too: an audit tells nothing of what it made."""
+    columns, given = spec.audit.columns, spec.input
+    if columns and spec.transactions:
+        raise JobError(
+            "audit: stands beside [transactions], whose features are written with all "
+            "attributes of a customer: no count could be hidden then; build them with `gpuseg "
+            "features`, and cluster those as [input], with the columns to audit beside them"
+        )
+    used: dict[str, Sequence[str | None]] = {
+        "input.id": [given.id],
+        "input.weight": [given.weight],
+        "input.features": given.features or [],
+        "prepare.categorical": list(spec.prepare.categorical),
+    }
+    for name in columns:
+        for key, names in used.items():
+            if name in names:
+                raise JobError(
+                    f"audit.columns holds {name!r}, and so does {key}: what is audited must not "
+                    "decide a segment; leave it out of one of them"
+                )
 
 
 def _with_features(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,224 @@
+"""The audit: make-up of the segments, and small counts that nobody can compute."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats.contingency import association
+
+import gpuseg
+from gpuseg.errors import DataError, JobError
+from gpuseg.portrait.audit import audit
+from gpuseg.portrait.suppression import attack, hidden_cells
+
+
+def with_everyone(cells: Any) -> np.ndarray:
+    table = np.array(cells, np.int64)
+    return np.vstack([table, table.sum(axis=0)])
+
+
+def test_nothing_is_hidden_where_all_counts_are_large() -> None:
+    assert not hidden_cells(with_everyone([[10, 40], [30, 20]]), 10).any()
+
+
+def test_one_small_count_takes_others_with_it() -> None:
+    """Alone it could be computed from the size of its segment, and from everyone's count."""
+    table = with_everyone([[4, 96], [50, 50], [60, 40]])
+    hidden = hidden_cells(table, 10)
+    assert hidden[0].all()
+    assert hidden[:, 0].sum() >= 2 and hidden[:, 1].sum() >= 2
+    assert attack(table, hidden, 0, 0)[1] >= 10
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_small_count_can_be_told_to_be_small(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = rng.integers(2, 7, 2)
+    cells = rng.poisson(rng.choice([3.0, 15.0, 60.0], shape))
+    cells[:, 0] += 25  # segments are larger than the threshold
+    table = with_everyone(cells)
+    hidden = hidden_cells(table, 10)
+    assert hidden[table < 10].all()
+    for row, column in np.argwhere(table < 10):
+        least, largest = attack(table, hidden, int(row), int(column))
+        assert least <= table[row, column] + 1e-6
+        assert largest >= 10 - 1e-6
+
+
+def test_hiding_does_not_go_too_far() -> None:
+    """Of a hundred random tables with few small counts most of what is large is shown."""
+    rng = np.random.default_rng(0)
+    shown = []
+    for _ in range(30):
+        cells = rng.poisson(60, (6, 5))
+        cells[tuple(rng.integers(0, [6, 5]))] = 3
+        table = with_everyone(cells)
+        shown.append(1 - hidden_cells(table, 10).mean())
+    assert np.mean(shown) > 0.8
+
+
+def counted(cells: Any, names: Any) -> dict[tuple[int, str | None], int]:
+    return {(i, name): int(cells[i][j]) for i in range(len(cells)) for j, name in enumerate(names)}
+
+
+def test_ratios_and_cramers_v_are_those_of_the_table() -> None:
+    cells = np.array([[300, 100, 50], [100, 300, 60]])
+    found = audit(counted(cells, ["F", "M", None]), [0, 1], 10)
+    assert found["groups"] == ["F", "M", "(missing)"]
+    assert found["everyone"] == [400, 400, 110]
+    ratio, low, high = found["segments"]["0"]["ratios"][0]
+    assert ratio == pytest.approx((300 / 450) / (400 / 910))
+    assert low < ratio < high
+    assert high / ratio == pytest.approx(math.exp(1.96 * math.sqrt(1 / 300 - 1 / 450)), rel=1e-4)
+    assert found["cramers_v"] == pytest.approx(association(cells, "cramer"))
+    assert not found["at_least"] and found["hidden"] == 0
+
+
+def test_rare_groups_are_others_and_nothing_follows_for_hidden_ones() -> None:
+    cells = [[500, 400, 3, 2, 8], [300, 450, 4, 1, 90]]
+    found = audit(counted(cells, ["a", "b", "c", "d", "e"]), [0, 1], 10)
+    assert found["groups"] == ["b", "a", "e", "(other)"]  # c and d are ten together
+    assert found["everyone"][3] is None or found["everyone"][3] == 10
+    numbers = [n for own in found["segments"].values() for n in own["counts"] if n is not None]
+    assert min(numbers) >= 10
+    assert found["at_least"]
+    for own in found["segments"].values():
+        for count, ratio in zip(own["counts"], own["ratios"], strict=True):
+            assert (count is None) <= (ratio is None)
+
+
+def test_segments_smaller_than_the_threshold_are_hidden_whole() -> None:
+    found = audit(counted([[400, 300], [2, 3]], ["a", "b"]), [0, 1], 10)
+    assert found["segments"]["1"]["counts"] == [None, None]
+    assert found["segments"]["1"]["ratios"] == [None, None]
+
+
+def job(
+    folder: Path, n: int = 2000, gaps: float = 0.003, **audited: Any
+) -> tuple[dict[str, Any], pa.Table]:
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 3, n)
+    gender = np.where(rng.random(n) < np.array([0.2, 0.5, 0.8])[kind], "F", "M").astype(object)
+    gender[rng.random(n) < gaps] = None
+    table = pa.table({
+        "id": np.arange(n),
+        "a": rng.normal(kind * 5.0, 1),
+        "b": np.where(rng.random(n) < 0.02, np.nan, rng.normal(kind, 1)),
+        "gender": pa.array(gender.tolist(), pa.string()),
+        "country": pa.array(rng.choice(["DE", "FR", "US", "NZ"], n, p=[0.6, 0.3, 0.097, 0.003])),
+        "zip": pa.array(rng.integers(0, 10**6, n)),
+    })  # fmt: skip
+    pq.write_table(table, folder / "in.parquet", row_group_size=300)
+    asked = {
+        "input": {"path": str(folder / "in.parquet"), "id": "id"},
+        "prepare": {"missing": "drop"},
+        "segment": {"n_clusters": 3},
+        "audit": {"columns": ["gender", "country", "zip"]},
+        "output": {"path": str(folder / "out")},
+    }
+    return asked | audited, table
+
+
+def test_columns_are_counted_and_not_clustered_by(tmp_path: Path) -> None:
+    asked, table = job(tmp_path, audit=["gender", "country", "zip"])
+    with pytest.raises(DataError, match="'zip' has more than 1,000 different values"):
+        gpuseg.run(asked)
+    rules = {"columns": ["gender", "country"], "threshold": 3}
+    asked, table = job(tmp_path, gaps=0.1, audit=rules)
+    asked["input"]["features"] = ["a", "b"]
+    manifest = gpuseg.run(asked).manifest
+    assert list(manifest["features"]) == ["a", "b"]
+    found = pq.read_table(sorted((tmp_path / "out").glob("part-*"))).to_pandas()
+    truth = found.merge(table.to_pandas(), on="id").groupby(["segment", "gender"]).size()
+    told = manifest["audit"]["gender"]
+    compared = 0
+    for segment, own in told["segments"].items():
+        for group, count in zip(told["groups"], own["counts"], strict=True):
+            if group in "FM":
+                assert truth[int(segment), group] == count
+                compared += 1
+    assert compared == 6
+    assert told["cramers_v"] > 0.25
+    assert manifest["job"]["audit"]["threshold"] == 3
+
+
+def test_features_by_default_leave_audited_columns_out(tmp_path: Path) -> None:
+    asked, _ = job(tmp_path, audit=["zip"])
+    with pytest.raises(DataError, match="1,000 different values"):
+        gpuseg.run(asked)
+    asked["audit"] = {"columns": ["gender"]}
+    assert list(gpuseg.run(asked).manifest["features"]) == ["a", "b", "zip"]
+
+
+def test_no_small_count_is_in_any_file(tmp_path: Path) -> None:
+    """All numbers of the audit, wherever they are written, are at least the threshold."""
+    asked, table = job(tmp_path, audit=["gender", "country"])
+    asked["input"]["features"] = ["a", "b"]
+    gpuseg.run(asked)
+    manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    for column, told in manifest["audit"].items():
+        rows = [own["counts"] for own in told["segments"].values()] + [told["everyone"]]
+        shown = [count for own in rows for count in own if count is not None]
+        assert shown and min(shown) >= 10
+        hidden = np.array([[count is None for count in own] for own in rows])
+        truth = _truth(tmp_path, table, column, told, manifest)
+        for row, cell in np.argwhere(truth < 10):
+            assert hidden[row, cell]
+            assert attack(truth, hidden, int(row), int(cell))[1] >= 10 - 1e-6
+    rest = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".parquet")]
+    assert len(rest) == 4
+    for path in rest:
+        if path.name != "_manifest.json":
+            assert b"country" not in path.read_bytes()
+
+
+def _truth(
+    folder: Path, table: pa.Table, column: str, told: dict[str, Any], manifest: dict[str, Any]
+) -> np.ndarray:
+    """The counts that an omniscient one sees, arranged as they were told."""
+    found = pq.read_table(sorted((folder / "out").glob("part-*"))).to_pandas()
+    both = found.merge(table.to_pandas(), on="id")
+    values = both[column].fillna("(missing)")
+    values = values.where(values.isin(told["groups"]), told["groups"][-1])
+    assert told["groups"][-1].endswith("(other)")
+    cells = [
+        [int(((both["segment"] == s["segment"]) & (values == g)).sum()) for g in told["groups"]]
+        for s in manifest["segments"]
+    ]
+    return with_everyone(cells)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"audit": ["a"], "input": {"features": ["a", "b"]}}, "and so does input.features"),
+        ({"audit": ["id"]}, "and so does input.id"),
+        ({"audit": ["gender"], "prepare": {"categorical": {"gender": "onehot"}}}, "categorical"),
+        ({"audit": {"columns": ["gender"], "threshold": 1}}, "audit.threshold"),
+        ({"audit": {"colums": ["gender"]}}, "colums"),
+    ],
+)
+def test_wrong_audits(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+    asked, _ = job(tmp_path)
+    asked = {
+        key: {**asked[key], **change[key]} if key in ("input", "prepare") and key in change else own
+        for key, own in {**asked, **{k: v for k, v in change.items() if k == "audit"}}.items()
+    }
+    with pytest.raises(JobError) as error:
+        gpuseg.run(asked)
+    assert said in str(error.value)
+
+
+def test_column_that_is_not_there_and_one_that_is_no_group(tmp_path: Path) -> None:
+    asked, _ = job(tmp_path, audit=["gendre"])
+    with pytest.raises(DataError, match=r"audit.columns: no column 'gendre'.*'gender'"):
+        gpuseg.run(asked)
+    asked["audit"] = ["b"]
+    asked["input"]["features"] = ["a"]
+    with pytest.raises(DataError, match="column 'b' holds double: categories must be"):
+        gpuseg.run(asked)
