@@ -108,7 +108,7 @@ def test_levels_are_nested_columns(n: int, tmp_path: Path) -> None:
     x = blobs(n)
     manifest = gpuseg.run(job(tmp_path, x, levels=[1, 3, 6])).manifest
     found = segments(tmp_path).to_pandas()
-    assert list(found) == ["id", "segment", "segment_1", "segment_3", "segment_6", "distance"]
+    assert list(found) == ["id", "segment", "distance", "segment_1", "segment_3", "segment_6"]
     assert (found["segment"] == found["segment_6"]).all()
     assert (found.groupby("segment_6")["segment_3"].nunique() == 1).all()
     assert found["segment_6"].nunique() == 6

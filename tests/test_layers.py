@@ -19,7 +19,9 @@ FLOORS = {
         *("model", "runtime", "errors", "validation"),
     },
     "features": {"data", "engine", "backends", "runtime", "errors", "validation"},
-    "estimators": {"encoding", "engine", "replay", "backends", "runtime", "errors", "validation"},
+    "estimators": {
+        *("encoding", "engine", "replay", "backends", "insight", "runtime", "errors", "validation"),
+    },
     "dbscan_model": {"backends", "data", "engine", "model", "replay", "runtime"},
     "hierarchical_model": {"backends", "engine", "errors", "model", "replay"},
     "loading": {"dbscan_model", "errors", "hierarchical_model", "model"},

@@ -12,7 +12,7 @@ import pytest
 
 import gpuseg
 from gpuseg.encoding import Encoder
-from gpuseg.portrait.examples import confidence_of
+from gpuseg.engine.confidence import confidence_of
 from gpuseg.portrait.plane import COLUMNS, LINES, plane
 from gpuseg.portrait.profile import PROBABILITIES, intervals, quantiles
 from gpuseg.portrait.rules import rules
@@ -294,3 +294,34 @@ def test_dbscan_has_a_portrait(tmp_path: Path) -> None:
     shown = examples_of(tmp_path)
     assert {own["segment"] for own in shown} == {0, 1}
     assert {own["kind"] for own in shown} == {"typical"}
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical"])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_confidence_of_every_customer(algorithm: str, backend: str, tmp_path: Path) -> None:
+    """It is that of the distances: 1 - a/b, with b to the nearest centre of another segment."""
+    table = customers(3000)
+    asked = job(tmp_path, table, {"missing": "median"}, algorithm=algorithm)
+    asked["input"]["features"] = ["orders", "gappy", UGLY]
+    asked["output"]["confidence"] = True
+    asked["runtime"] = {"backend": backend}
+    gpuseg.run(asked)
+    found = pq.read_table(sorted((tmp_path / "out").glob("part-*")))
+    assert found.column_names == ["id", "segment", "distance", "confidence"]
+    model = gpuseg.load_model(str(tmp_path / "out"))
+    micro = model.micro if algorithm == "hierarchical" else model
+    segment = model.labels if algorithm == "hierarchical" else np.arange(3)
+    rows = micro.replay.rows(table, "numpy").astype(np.float64)
+    away = np.sqrt(((rows[:, None] - micro.centers.values) ** 2).sum(axis=2))
+    own = found["segment"].to_numpy()
+    other = np.where(segment == own[:, None], np.inf, away).min(axis=1)
+    expected = 1 - away.min(axis=1) / other
+    np.testing.assert_allclose(found["confidence"], expected, atol=1e-5)
+
+
+def test_confidence_of_dbscan_is_refused(tmp_path: Path) -> None:
+    asked = job(tmp_path, customers(50), {})
+    asked["segment"] = {"algorithm": "dbscan", "eps": 1.0}
+    asked["output"]["confidence"] = True
+    with pytest.raises(gpuseg.JobError, match="DBSCAN knows no next segment"):
+        gpuseg.run(asked)

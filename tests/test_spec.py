@@ -37,7 +37,10 @@ DEFAULTS = {
         "cluster": "local", "n_workers": None, "threads_per_worker": None, "backend": "auto",
         "memory_limit": None,
     },
-    "output": {"path": "out", "overwrite": False, "storage_options": {}},
+    "output": {
+        "path": "out", "overwrite": False, "plots": False, "confidence": False,
+        "storage_options": {},
+    },
 }  # fmt: skip
 
 
@@ -145,7 +148,7 @@ def test_job_cannot_be_changed_by_accident() -> None:
         ("runtime.memory", "did you mean 'memory_limit'?"),
         ("runtime.workers", "did you mean 'n_workers'?"),
         ("output.over_write", "did you mean 'overwrite'?"),
-        ("output.zzz", "known are path, overwrite, storage_options"),
+        ("output.zzz", "known are path, overwrite, plots, confidence, storage_options"),
     ],
 )
 def test_unknown_key_names_the_nearest_known_one(dotted: str, hint: str) -> None:

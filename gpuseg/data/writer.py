@@ -30,10 +30,13 @@ class Part:
     bytes: int
 
 
-def write_parts(shard: Shard, env: Env, staging: Staging, levels: Sequence[str] = ()) -> list[Part]:
+def write_parts(
+    shard: Shard, env: Env, staging: Staging, further: Sequence[str] = ()
+) -> list[Part]:
     """Write the parts of a shard whose labels are assigned, rows in the order of the input.
 
-    `levels` are the names of columns for the labels in `Shard.sweep`.
+    `further` are the names of columns for the labels in `Shard.sweep`, where there are several,
+    and for `Shard.confidence`, where it is known.
 
     Raises
     ------
@@ -47,19 +50,21 @@ def write_parts(shard: Shard, env: Env, staging: Staging, levels: Sequence[str] 
         piece, start = task
         first = int(np.count_nonzero(kept[:start]))
         own = kept[start : start + piece.rows]
-        batches = _batches(shard, plan, piece, own, first, bool(levels))
-        names = [*([] if plan.id is None else [plan.id]), SEGMENT, *levels, DISTANCE]
+        batches = _batches(shard, plan, piece, own, first)
+        names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE, *further]
         return _write_part(staging, piece, plan, names, batches, env)
 
     return list(env.map(write, list(zip(plan.pieces, plan.starts(), strict=True))))
 
 
 def _batches(
-    shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int, levels: bool
+    shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int
 ) -> Iterator[list[Any]]:
     """Yield the columns of consecutive rows: ids where there are any, segments, distance."""
     if shard.labels is None or shard.distance is None:
         raise CacheLost  # of DBSCAN; those of k-means are in the lineage
+    levels = shard.sweep if len(shard.sweep) > 1 else []
+    confidence = [] if shard.confidence is None else [shard.confidence]
     done = 0
     for ids in _ids(plan, piece):
         mask = kept[done : done + len(ids)]
@@ -67,8 +72,8 @@ def _batches(
         count = int(mask.sum())
         rows = slice(first, first + count)
         first += count
-        labels = [shard.labels, *(shard.sweep if levels else [])]
-        results = [pa.array(column[rows]) for column in (*labels, shard.distance)]
+        known = [shard.labels, shard.distance, *levels, *confidence]
+        results = [pa.array(column[rows]) for column in known]
         own = [] if plan.id is None else [ids if count == len(ids) else ids.filter(pa.array(mask))]
         yield [*own, *results]
 

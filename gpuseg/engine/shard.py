@@ -76,6 +76,8 @@ class Shard:
         The labels of every model that was to be kept; the last are `labels`.
     core : bool (n,) or None
         Which rows are core, once found out (DBSCAN).
+    confidence : float32 (n,) or None
+        From 0, between two segments, to 1, where it was asked for (`engine.confidence`).
     source : object
         Where the rows were read from; the engine does not look at it.
     cache : dict
@@ -91,6 +93,7 @@ class Shard:
     distance: NDArray[np.float32] | None = None
     sweep: list[NDArray[np.int32]] = field(default_factory=list)
     core: NDArray[np.bool_] | None = None
+    confidence: NDArray[np.float32] | None = None
     source: Any = None
     cache: dict[str, Any] = field(default_factory=dict)
 

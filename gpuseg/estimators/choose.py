@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import nullcontext
+from html import escape
 from typing import Any
 
 from numpy.typing import ArrayLike
@@ -16,6 +17,20 @@ from gpuseg.errors import JobError
 from gpuseg.estimators import lazily
 from gpuseg.estimators.inputs import as_weights
 from gpuseg.estimators.kmeans import KMeans
+from gpuseg.insight.figures import alone, choice_curve
+
+
+class DrawnChoice(Choice):
+    """A choice that can be drawn, and that a notebook shows."""
+
+    def svg(self) -> str:
+        """Return the silhouettes by number of clusters, with their errors, as an SVG file."""
+        figure = choice_curve(self.table, self.n_clusters)
+        assert figure is not None  # there are two numbers or more
+        return alone(figure)
+
+    def _repr_html_(self) -> str:
+        return f"{self.svg()}<pre>{escape(str(self))}</pre>"
 
 
 def choose_k(
@@ -25,7 +40,7 @@ def choose_k(
     sample_weight: ArrayLike | None = None,
     client: Any = None,
     **params: Any,
-) -> Choice:
+) -> DrawnChoice:
     """Fit k-means for several numbers of clusters, and choose one by a stated rule.
 
     The rule is that of `engine.choice`: among numbers of clusters whose smallest cluster has at
@@ -42,11 +57,11 @@ def choose_k(
 
     Returns
     -------
-    Choice
+    DrawnChoice
         `n_clusters`, `clear` (whether the segments stand apart at all), `why`, and `table` with
         silhouettes of about 2,048 rows against all rows and their error, simplified silhouettes of
         all rows, Calinski-Harabasz, Davies-Bouldin, inertia, stability and the smallest share.
-        Printed, it is a table.
+        Printed, it is a table; `svg()` draws it, and a notebook shows both.
 
     Raises
     ------
@@ -72,4 +87,5 @@ def choose_k(
         placed = nullcontext(first._placed(Shard(x, as_weights(sample_weight, len(x)))))
     with placed as executor:
         measured = measure(executor, backend, models[0].metric)
-        return fit_and_choose(executor, backend, models, measured)[1]
+        chosen = fit_and_choose(executor, backend, models, measured)[1]
+    return DrawnChoice(**vars(chosen))

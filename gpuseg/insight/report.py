@@ -3,107 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from gpuseg.insight import figures
 from gpuseg.insight import format as fmt
-from gpuseg.insight.table import ordered_segments, top_features
+from gpuseg.insight.audits import audits
+from gpuseg.insight.views import segments_of
 
-_TOP = 5
-# Deviations worth a word, and those that do not round to zero.
-_TELLING, _VISIBLE = 0.5, 0.05
-# A deviation's colour: level i from the i-th bound on, in standard deviations.
-_LEVELS = (0.25, 0.5, 1.0, 2.0)
-# The bars end here, so that one outlier does not flatten all the others.
-_BAR_SIGMAS = 3.0
-_ALGORITHMS = {"kmeans": "k-means", "dbscan": "DBSCAN"}
-
-
-@dataclass(frozen=True)
-class Trait:
-    """A segment in one feature: its value, everyone's, and how far apart they are (or NaN)."""
-
-    feature: str
-    value: float | None
-    average: float | None
-    deviation: float
-
-    @property
-    def level(self) -> str:
-        """The CSS class of the deviation's colour: n4 (far below) to z to p4 (far above)."""
-        # Rounded as it is printed, so that equal numbers have equal colours.
-        size = round(abs(self.deviation), 1)
-        step = 0 if math.isnan(size) else bisect_right(_LEVELS, size)
-        return f"{'p' if self.deviation > 0 else 'n'}{step}" if step else "z"
-
-    @property
-    def extent(self) -> float:
-        """The length of the deviation's bar, in percent of one side."""
-        size = 0.0 if math.isnan(self.deviation) else abs(self.deviation)
-        return min(size / _BAR_SIGMAS, 1.0) * 100
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A segment as the page shows it, its traits in the features' order and ranked."""
-
-    name: str
-    is_noise: bool
-    size: int
-    share: float
-    bar: float
-    label: str
-    said: str
-    traits: list[Trait]
-    ranked: list[Trait]
-
-    @property
-    def title(self) -> str:
-        """The segment's name in a heading."""
-        if self.is_noise:
-            return "Noise"
-        return f"Segment {self.name}" + (f": {self.label}" if self.label else "")
-
-    @property
-    def anchor(self) -> str:
-        """The id of the segment's section."""
-        return f"segment-{self.name}"
-
-    @property
-    def apart(self) -> list[Trait]:
-        """The features that set the segment apart most."""
-        return self.ranked[:_TOP]
-
-    @property
-    def others(self) -> list[Trait]:
-        """The remaining features, in their order."""
-        apart = {trait.feature for trait in self.apart}
-        return [trait for trait in self.traits if trait.feature not in apart]
-
-    @property
-    def telling(self) -> list[Trait]:
-        """The features to name where there is room for few."""
-        return [t for t in self.ranked[:3] if abs(t.deviation) >= _VISIBLE]
-
-    @property
-    def sentence(self) -> str:
-        """What sets the segment apart, in words."""
-        if self.said:
-            return f"{self.said}."
-        above = fmt.listing([t.feature for t in self.apart if t.deviation >= _TELLING])
-        below = fmt.listing([t.feature for t in self.apart if t.deviation <= -_TELLING])
-        if above and below:
-            return f"Above the average in {above}; below it in {below}."
-        if above or below:
-            return f"{'Above' if above else 'Below'} the average in {above or below}."
-        return "Close to the average in every feature."
+_ALGORITHMS = {
+    "kmeans": "k-means",
+    "dbscan": "DBSCAN",
+    "hierarchical": "Ward's hierarchy of small segments, found by k-means",
+}
 
 
 def render_report(manifest: Mapping[str, Any]) -> str:
@@ -119,7 +35,7 @@ def render_report(manifest: Mapping[str, Any]) -> str:
     str
         The page, with every name and path escaped.
     """
-    segments = _segments(manifest)
+    segments = segments_of(manifest)
     template = _environment().get_template("report.html.j2")
     page = template.render(
         manifest=manifest,
@@ -128,11 +44,31 @@ def render_report(manifest: Mapping[str, Any]) -> str:
         size=sum(segment.size for segment in segments),
         found=sum(not segment.is_noise for segment in segments),
         noise=sum(segment.size for segment in segments if segment.is_noise),
+        portrait=(portrait := manifest.get("portrait", {})),
+        map=figures.segment_map(portrait),
+        axes=figures.map_axes(portrait) if portrait.get("map") else [],
+        tree=figures.tree(manifest["result"], manifest["segments"]),
+        curve=_curve(manifest["result"]),
+        figure_style=figures.STYLE,
+        audits=audits(manifest),
         method=_method(manifest),
         stages=_stages(manifest["seconds"]),
         job=json.dumps(manifest["job"], indent=2, ensure_ascii=False, default=str),
     )
     return page.strip() + "\n"
+
+
+def render_summary(manifest: Mapping[str, Any]) -> str:
+    """Render the small version of the report that a notebook shows: who is in which segment."""
+    template = _environment().get_template("summary.html.j2")
+    segments = segments_of(manifest)
+    return template.render(segments=segments, size=sum(segment.size for segment in segments))
+
+
+def _curve(result: Mapping[str, Any]) -> Markup | None:
+    if "choice" not in result:
+        return None
+    return figures.choice_curve(result["choice"]["table"], result["n_clusters"])
 
 
 def _environment() -> Environment:
@@ -153,42 +89,6 @@ def _environment() -> Environment:
 def _breakable(name: str) -> Markup:
     """Let a long name break after its separators rather than anywhere."""
     return Markup(re.sub(r"([_./-])(?=.)", r"\1<wbr>", str(escape(name))))
-
-
-def _segments(manifest: Mapping[str, Any]) -> list[Segment]:
-    features = manifest["features"]
-    ordered = ordered_segments(manifest)
-    largest = max((segment["share"] for segment in ordered), default=0.0)
-    return [_segment(segment, features, largest) for segment in ordered]
-
-
-def _segment(
-    segment: Mapping[str, Any], features: Mapping[str, Mapping[str, Any]], largest: float
-) -> Segment:
-    traits = {
-        name: Trait(
-            feature=name,
-            value=segment["center"].get(name),
-            average=about["mean"],
-            deviation=_or_nan(segment["deviation"].get(name)),
-        )
-        for name, about in features.items()
-    }
-    return Segment(
-        name=fmt.segment_name(segment["segment"]),
-        is_noise=segment["segment"] == fmt.NOISE,
-        size=segment["size"],
-        share=segment["share"],
-        bar=segment["share"] / largest * 100 if largest > 0 else 0.0,
-        label=segment.get("name", ""),
-        said=segment.get("sentence", ""),
-        traits=list(traits.values()),
-        ranked=[traits[name] for name in top_features(segment, list(features))],
-    )
-
-
-def _or_nan(x: float | None) -> float:
-    return math.nan if x is None else x
 
 
 def _preparation(manifest: Mapping[str, Any]) -> str:

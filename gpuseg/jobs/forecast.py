@@ -10,8 +10,8 @@ from gpuseg.data.dataset import Dataset, open_dataset
 from gpuseg.data.storage import Storage
 from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.place import Place
-from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec, level_columns
-from gpuseg.jobs.spec import JobSpec
+from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec
+from gpuseg.jobs.spec import JobSpec, further_columns
 from gpuseg.runtime.cluster import ClusterSpec
 
 _PROCESS_BYTES = 350 * 2**20
@@ -137,7 +137,7 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
             cluster.workers,
             spec.segment.algorithm,
             width,
-            len(level_columns(spec.segment)),
+            len(further_columns(spec)),
         )
         if cluster.is_ours
         else None
@@ -174,12 +174,13 @@ def plan_memory(
     workers: int,
     algorithm: str = "kmeans",
     width: int | None = None,
-    levels: int = 0,
+    further: int = 0,
 ) -> MemoryPlan:
     """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
 
     DBSCAN keeps all rows in memory, and again in the order of their tiles. `width` is the number of
-    columns of a row; by default that of the features. `levels` are further labels of a row.
+    columns of a row; by default that of the features. `further`
+    are results of a row beside label and distance.
 
     Raises
     ------
@@ -190,7 +191,7 @@ def plan_memory(
     limit, whose = _limit(cluster, workers)
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
     columns = (width or len(dataset.features)) + (2 if dataset.weight else 0)
-    result = _RESULT_BYTES + 4 * levels
+    result = _RESULT_BYTES + 4 * further
     resident = fixed + rows * (4 * columns + result)
     if algorithm == "dbscan":
         copies = 1 if workers == 1 else 3  # tiles; with several workers also regions and visitors

@@ -59,6 +59,11 @@ class Outcome:
     groups: NDArray[np.int32] | None = None
     micro: NDArray[np.float64] | None = None
 
+    @property
+    def nearest(self) -> tuple[NDArray[np.float64], NDArray[np.int32] | None]:
+        """The centres of which the nearest tells the segment, and the segment of each."""
+        return (self.centers if self.micro is None else self.micro), self.groups
+
 
 def of_kmeans(
     fits: Sequence[KMeansFit],

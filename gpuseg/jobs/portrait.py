@@ -13,9 +13,10 @@ from gpuseg.data.ids_at import ids_at
 from gpuseg.data.output import as_json
 from gpuseg.encoding import Encoder
 from gpuseg.engine import passes
+from gpuseg.engine.confidence import confidences
 from gpuseg.engine.preparation import Prepared
 from gpuseg.jobs.outcome import Outcome
-from gpuseg.portrait.examples import Example, confidence_of, examples
+from gpuseg.portrait.examples import Example, examples
 from gpuseg.portrait.plane import plane
 from gpuseg.portrait.profile import intervals, quantiles
 from gpuseg.portrait.rules import rules
@@ -23,9 +24,6 @@ from gpuseg.portrait.sample import Sample
 from gpuseg.runtime.executor import Executor
 
 EXAMPLES = "_examples.json"
-
-_BLOCK_ROWS = 4096
-"""Of which the distances to all centres are in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -153,16 +151,11 @@ def _finite(value: np.float32) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _confidence(sample: Sample, outcome: Outcome) -> NDArray[np.float64] | None:
+def _confidence(sample: Sample, outcome: Outcome) -> NDArray[np.float32] | None:
     """Return how far each customer is from the border to another segment; None of DBSCAN."""
     if outcome.result["algorithm"] == "dbscan":
         return None
-    centers = outcome.centers if outcome.micro is None else outcome.micro
-    b = registry.get("numba")  # the same bits, faster
-    blocks = (sample.rows[i : i + _BLOCK_ROWS] for i in range(0, len(sample.rows), _BLOCK_ROWS))
-    return np.concatenate(
-        [confidence_of(b.squared_distances(rows, centers), outcome.groups) for rows in blocks]
-    )
+    return confidences(sample.rows, "numba", *outcome.nearest)  # the same bits as any other
 
 
 def _ids(executor: Executor, sample: Sample, found: Sequence[Example]) -> list[Any] | None:

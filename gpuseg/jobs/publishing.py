@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpuseg.data.output import MANIFEST, Output, as_json, cannot_write
+from gpuseg.insight import figures
 from gpuseg.insight.report import render_report
 from gpuseg.jobs.outcome import Outcome
 
@@ -11,11 +12,15 @@ from gpuseg.jobs.outcome import Outcome
 def publish(
     output: Output,
     content: dict[str, Any],
+    plots: bool,
     outcome: Outcome,
     parts: Sequence[str],
     more: Mapping[str, bytes],
 ) -> None:
-    """Stage model, report and manifest, and `more` files, and publish them with the parts."""
+    """Stage model, report and manifest, and `more` files, and publish them with the parts.
+
+    With `plots` the report's drawings are files of their own, too.
+    """
     models = outcome.models
     files = {f"_model/{name}": data for name, data in models[-1].files().items()}
     if len(models) > 1:
@@ -23,6 +28,9 @@ def publish(
             own = model.files().items()
             files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
     files |= more
+    if plots:
+        drawn = figures.all_of(content)
+        files.update({f"_plots/{name}.svg": text.encode() for name, text in drawn.items()})
     files["_report.html"] = render_report(content).encode()
     files[MANIFEST] = as_json(content)
     try:

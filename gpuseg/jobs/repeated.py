@@ -1,4 +1,7 @@
-"""Customers that occur more than once, before anything is computed from them."""
+"""Ids: customers that occur more than once, and features that look like ids."""
+
+import re
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +10,19 @@ from gpuseg.data.ids import repeated_rows, split_numbered
 from gpuseg.engine import passes
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
+from gpuseg.jobs.sections import InputSpec
 from gpuseg.runtime.executor import Env, Executor
 
 _PIECES = 4
 """Ranges a shard into which the hashed ids are parted, so that threads share the sorting."""
+
+_LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
+
+
+def named_like_ids(asked: InputSpec, features: Sequence[str]) -> list[str]:
+    """Return default features that are named like ids: their values mean nothing."""
+    named = asked.features is not None or asked.id is not None
+    return [] if named else [name for name in features if _LIKE_AN_ID.search(name)]
 
 
 def number_rows(executor: Executor) -> int:

@@ -10,7 +10,6 @@
 7. Publish: model, report and manifest, then one rename.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,11 +29,13 @@ from gpuseg.data.writer import Part
 from gpuseg.encoding import Encoder, Tally
 from gpuseg.engine import columns, passes
 from gpuseg.engine.choice import fit_and_choose
+from gpuseg.engine.confidence import keep_confidence
 from gpuseg.engine.dbscan import again_if_lost
 from gpuseg.engine.kmeans import sweep_kmeans
 from gpuseg.engine.measure import measured_as_prepared
 from gpuseg.engine.preparation import Prepared, fit_preparation
 from gpuseg.errors import ResourceError
+from gpuseg.insight.report import render_summary
 from gpuseg.jobs import manifest as manifests
 from gpuseg.jobs import transactions
 from gpuseg.jobs.density import run_dbscan
@@ -45,16 +46,14 @@ from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.portrait import EXAMPLES, Seen, look
 from gpuseg.jobs.publishing import publish
-from gpuseg.jobs.repeated import number_rows, settle_repeated
-from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec, level_columns
-from gpuseg.jobs.spec import JobSpec, load_job
+from gpuseg.jobs.repeated import named_like_ids, number_rows, settle_repeated
+from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec
+from gpuseg.jobs.spec import JobSpec, further_columns, load_job
 from gpuseg.jobs.writing import write
 from gpuseg.replay import Replay
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.progress import Progress
-
-_LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,10 @@ class RunResult:
     manifest: dict[str, Any]
     model: AnyModel
     models: Sequence[AnyModel]
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        return render_summary(self.manifest)
 
 
 def run(
@@ -148,51 +151,44 @@ class _Run:
             self.spec, self.built = built.spec, built
             plan = forecast(built.spec, place, built.storage)
         assert plan is not None
-        self._warn_of_ids(plan.dataset)
+        for name in named_like_ids(self.spec.input, plan.dataset.features):
+            self._warn(
+                f"feature '{name}' is named like an id, and is clustered by; set input.id = "
+                f"'{name}', or name the features in input.features"
+            )
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
 
-        def segmented() -> tuple[Outcome, list[Part], Seen]:
-            outcome = self._fit(executor, plan, prepared, output.staging)  # 4
-            columns = level_columns(self.spec.segment)
-            parts = write(
-                executor, plan.dataset, output.staging, columns, turns, progress, self._warn
-            )  # 5
-            with progress.stage("examples"):  # 6
-                return outcome, parts, look(executor, prepared, outcome, self.spec.audit.columns)
-
-        turns = self.memory.id_turns if spec.prepare.duplicates == "keep" else 0
-        outcome, parts, seen = again_if_lost(segmented, progress.message)
-        facts = manifests.Facts(
-            self.spec,
-            plan,
-            prepared,
-            outcome,
-            parts,
-            self.digest,
-            {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
-            self.warnings,
-            seen,
-            self.built.facts if self.built else None,
-            self.encoders,
+        outcome, parts, seen = again_if_lost(
+            lambda: self._segment(executor, plan, prepared, output.staging), progress.message
         )
+        facts = manifests.Facts(
+            self.spec, plan, prepared, outcome, parts, self.digest,
+            {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
+            self.warnings, seen, self.built.facts if self.built else None, self.encoders,
+        )  # fmt: skip
         with progress.stage("describe"):
             told = manifests.told(facts)
         content = manifests.build(facts, told, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 7
             own = [name for name, *_ in self.built.features.parts] if self.built else []
             names = [*own, *(part.name for part in parts)]
-            publish(output, content, outcome, names, {EXAMPLES: seen.examples})
+            publish(output, content, spec.output.plots, outcome, names, {EXAMPLES: seen.examples})
         return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
 
-    def _warn_of_ids(self, dataset: Dataset) -> None:
-        """Warn of default features that are named like ids: their values mean nothing."""
-        asked = self.spec.input
-        if asked.features is None and asked.id is None:
-            for name in filter(_LIKE_AN_ID.search, dataset.features):
-                self._warn(
-                    f"feature '{name}' is named like an id, and is clustered by; set input.id = "
-                    f"'{name}', or name the features in input.features"
-                )
+    def _segment(
+        self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging
+    ) -> tuple[Outcome, list[Part], Seen]:
+        """Give every customer a segment, write it, and look at some; anew where one is lost."""
+        spec, progress = self.spec, self.progress
+        outcome = self._fit(executor, plan, prepared, staging)  # 4
+        if spec.output.confidence:
+            executor.update(keep_confidence, plan.choice.name, *outcome.nearest)
+        turns = self.memory.id_turns if spec.prepare.duplicates == "keep" else 0
+        columns = further_columns(spec)
+        parts = write(executor, plan.dataset, staging, columns, turns, progress, self._warn)  # 5
+        with progress.stage("examples"):  # 6
+            seen = look(executor, prepared, outcome, spec.audit.columns)
+        return outcome, parts, seen
 
     def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
         dataset, prepare = plan.dataset, self.spec.prepare
@@ -200,7 +196,7 @@ class _Run:
         algorithm = self.spec.segment.algorithm
         self.memory = plan_memory(
             dataset, plan.cluster, workers, algorithm, plan.width,
-            len(level_columns(self.spec.segment)),
+            len(further_columns(self.spec)),
         )  # fmt: skip
         if self.memory.mode == "streamed":
             self.progress.message(

@@ -275,8 +275,10 @@ class AuditSpec(Section):
 
 
 class OutputSpec(Section):
-    """Where the segments are written."""
+    """Where the segments are written, and what else is."""
 
     path: Text
     overwrite: bool = False
+    plots: bool = False
+    confidence: bool = False
     storage_options: dict[str, Any] = {}

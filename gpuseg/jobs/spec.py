@@ -25,6 +25,9 @@ from gpuseg.jobs.sections import (
 )
 from gpuseg.validation import validated
 
+CONFIDENCE = "confidence"
+"""The column that tells how far a customer is from another segment."""
+
 FEATURES = "_features"
 """The folder of the output where features built from transactions are."""
 
@@ -61,6 +64,11 @@ class JobSpec(Section):
             hidden = dict.fromkeys(section["storage_options"], "(not shown)")
             section["storage_options"] = hidden
         return job
+
+
+def further_columns(spec: JobSpec) -> list[str]:
+    """Return the names of the output's columns beside the id, the segment and the distance."""
+    return level_columns(spec.segment) + [CONFIDENCE] * spec.output.confidence
 
 
 class _KMeansJob(JobSpec):
@@ -105,7 +113,7 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     algorithm = _algorithm(values)
     model = _JOBS.get(algorithm, _KMeansJob) if isinstance(algorithm, str) else _KMeansJob
     spec: JobSpec = validated(model, values, "; change it in the job, or with --set {key}=VALUE")
-    reserved = {"segment", "distance", *level_columns(spec.segment)} & {spec.input.id}
+    reserved = {"segment", "distance", *further_columns(spec)} & {spec.input.id}
     if reserved:
         raise JobError(
             f"input.id = {spec.input.id!r}: the output has a column of that name itself; "
@@ -132,6 +140,11 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
                     f"clustered by; leave it out of {key}"
                 )
     _check_audit(spec)
+    if spec.output.confidence and isinstance(spec.segment, DBSCANSpec):
+        raise JobError(
+            "output.confidence: DBSCAN knows no next segment that a customer could be in; leave it "
+            "out, and look at distance, which is 0 for core rows"
+        )
     return spec
 
 

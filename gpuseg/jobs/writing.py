@@ -20,15 +20,15 @@ def write(
     executor: Executor,
     dataset: Dataset,
     staging: Staging,
-    levels: Sequence[str],
+    further: Sequence[str],
     id_turns: int,
     progress: Progress,
     warn: Warn,
 ) -> list[Part]:
     """Write the segments of all rows, and warn of ids that occur more than once.
 
-    The latter in `id_turns` turns; none where repeated ids were looked for already. `levels` are
-    the names of columns for further levels of segments.
+    The latter in `id_turns` turns; none where repeated ids were looked for already. `further` are
+    the names of columns for what the shards know beside segment and distance.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def write(
         When a part is not seen from here: the workers have a file system of their own.
     """
     with progress.stage("write", dataset.rows):
-        parts = [part for own in executor.run(write_parts, staging, levels) for part in own]
+        parts = [part for own in executor.run(write_parts, staging, further) for part in own]
     for part in parts:
         if staging.size(part.name) != part.bytes:
             raise ResourceError(

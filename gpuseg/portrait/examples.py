@@ -23,7 +23,7 @@ class Example:
 
 
 def examples(
-    sample: Sample, segments: Sequence[int], confidence: NDArray[np.float64] | None
+    sample: Sample, segments: Sequence[int], confidence: NDArray[np.float32] | None
 ) -> list[Example]:
     """Return customers of each segment, those first that show it best.
 
@@ -43,29 +43,3 @@ def examples(
         doubtful = rest[np.argsort(confidence[rest], kind="stable")[:MOST]]
         found += [Example(segment, "doubtful", i, int(at)) for i, at in enumerate(doubtful)]
     return found
-
-
-def confidence_of(
-    squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
-) -> NDArray[np.float64]:
-    """Return 1 - a/b for each row, with a and b the distances to its centre and the next.
-
-    From 0, on the border between two segments, to 1, at the centre (the simplified silhouette:
-    Hruschka, de Castro and Campello, 2004). 0 where there is no other segment.
-
-    Parameters
-    ----------
-    squares : float64 (m, k)
-        Squared distances to the centres.
-    segment : int32 (k,), optional
-        That of each centre, where a segment has several: the next is then of another segment.
-    """
-    segment = np.arange(squares.shape[1], dtype=np.int32) if segment is None else segment
-    own = squares.argmin(axis=1)
-    near = squares[np.arange(len(squares)), own]
-    others = np.where(segment == segment[own][:, None], np.inf, squares)
-    far = others.min(axis=1)
-    found: NDArray[np.float64] = np.zeros(len(squares))
-    there = (far > 0) & np.isfinite(far)
-    np.divide(np.sqrt(near), np.sqrt(far), out=found, where=there)
-    return np.where(there, 1 - found, 0.0)

@@ -33,7 +33,8 @@ def rules(sample: Sample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
         the sample for whom it is right, ``fidelity_error`` half its 95 % interval; ``of`` whom.
     dict of int to dict
         For each segment that has a rule: ``text``; ``sql``, a condition; ``precision``: the share
-        of those who meet it that are of the segment; ``coverage``: of the segment, that meets it.
+        of those who meet it that are of the segment; ``coverage``: of the segment, that meets it;
+        ``main``: the same of the condition that most customers meet.
     """
     filled = np.where(np.isnan(sample.x), fill, sample.x)
     names = list(sample.features)
@@ -59,10 +60,7 @@ def rules(sample: Sample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
     leaves = sorted(paths(tree), key=lambda leaf: -int(_meet(leaf[1], x).sum()))
     return whole, {
         segment: _of_segment(
-            [bounds for leaf, bounds in leaves if leaf == segment],
-            features,
-            found == segment,
-            label == segment,
+            [bounds for leaf, bounds in leaves if leaf == segment], features, x, label == segment
         )
         for segment in sorted({segment for segment, _ in leaves})
     }
@@ -93,17 +91,27 @@ def _case(tree: Node, features: Sequence[Feature]) -> str:
 def _of_segment(
     leaves: Sequence[Sequence[Bound]],
     features: Sequence[Feature],
-    said: NDArray[np.bool_],
+    x: NDArray[np.float32],
     members: NDArray[np.bool_],
 ) -> dict[str, Any]:
     """Return the rule of a segment, those conditions first that most customers meet."""
     conditions = [_condition(bounds, features) for bounds in leaves]
-    right = int((said & members).sum())
+    met = [_meet(bounds, x) for bounds in leaves]
+    said = [_sentence(bounds, features) for bounds in leaves]
     return {
-        "text": "; or ".join(_sentence(bounds, features) for bounds in leaves),
+        "text": "; or ".join(said),
         "sql": conditions[0] if len(leaves) == 1 else " OR ".join(f"({c})" for c in conditions),
-        "precision": right / max(int(said.sum()), 1),
-        "coverage": right / max(int(members.sum()), 1),
+        **_right(np.any(met, axis=0), members),
+        "main": {"text": said[0], **_right(met[0], members)},
+    }
+
+
+def _right(met: NDArray[np.bool_], members: NDArray[np.bool_]) -> dict[str, float]:
+    """Return how many who meet a condition are members, and how many members meet it."""
+    both = int((met & members).sum())
+    return {
+        "precision": both / max(int(met.sum()), 1),
+        "coverage": both / max(int(members.sum()), 1),
     }
 
 

@@ -1,0 +1,70 @@
+"""How sure it is that a row belongs where it is."""
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends import registry
+from gpuseg.engine.shard import Block, Shard
+from gpuseg.runtime.executor import Env
+
+_VALUES_AT_ONCE = 2**22
+"""Squared distances of rows to all centres that are in memory at once."""
+
+
+def confidence_of(
+    squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
+) -> NDArray[np.float64]:
+    """Return 1 - a/b for each row, with a and b the distances to its centre and the next.
+
+    From 0, on the border between two segments, to 1, at the centre (the simplified silhouette:
+    Hruschka, de Castro and Campello, 2004). 0 where there is no other segment.
+
+    Parameters
+    ----------
+    squares : float64 (m, k)
+        Squared distances to the centres.
+    segment : int32 (k,), optional
+        That of each centre, where a segment has several: the next is then of another segment.
+    """
+    segment = np.arange(squares.shape[1], dtype=np.int32) if segment is None else segment
+    own = squares.argmin(axis=1)
+    near = squares[np.arange(len(squares)), own]
+    others = np.where(segment == segment[own][:, None], np.inf, squares)
+    far = others.min(axis=1)
+    found: NDArray[np.float64] = np.zeros(len(squares))
+    there = (far > 0) & np.isfinite(far)
+    np.divide(np.sqrt(near), np.sqrt(far), out=found, where=there)
+    return np.where(there, 1 - found, 0.0)
+
+
+def confidences(
+    x: Any, backend: str, centers: NDArray[np.float64], segment: NDArray[np.int32] | None
+) -> NDArray[np.float32]:
+    """Return `confidence_of` rows (m, d), some at a time, float32 (m,)."""
+    b, step = registry.get(backend), max(1, _VALUES_AT_ONCE // len(centers))
+    found = np.empty(len(x), np.float32)
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
+        found[rows] = confidence_of(b.fetch(b.squared_distances(x[rows], centers)), segment)
+    return found
+
+
+def keep_confidence(
+    shard: Shard,
+    env: Env,
+    backend: str,
+    centers: NDArray[np.float64],
+    segment: NDArray[np.int32] | None,
+) -> None:
+    """Store the confidence of every row in the shard."""
+    found = np.empty(shard.n_rows, np.float32)
+
+    def on(block: Block) -> int:
+        found[block.rows] = confidences(block.x, backend, centers, segment)
+        return len(block.x)
+
+    reduce(lambda a, b: a + b, shard.map_blocks(env, on))
+    shard.confidence = found

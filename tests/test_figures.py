@@ -1,0 +1,112 @@
+"""Drawings: well-formed, complete, harmless; in the report, in a notebook and as files."""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import gpuseg
+from gpuseg.insight import figures
+from gpuseg.insight.report import render_report, render_summary
+
+SVG = "{http://www.w3.org/2000/svg}"
+UGLY = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A hierarchy of customers with ugly names and ids, audited, with plots."""
+    folder = tmp_path_factory.mktemp("figures")
+    rng = np.random.default_rng(0)
+    kind = rng.integers(0, 5, 3000)
+    table = pa.table({
+        "id": pa.array([f'"{i}\n\'<b>' for i in range(3000)]),
+        UGLY: rng.normal(kind * 4.0, 1),
+        'quote " and\nline': rng.normal((kind % 2) * 6.0, 1),
+        "c": rng.normal(size=3000),
+        "group <i>": pa.array(rng.choice(["<u>x</u>", "y", "z"], 3000)),
+    })  # fmt: skip
+    pq.write_table(table, folder / "in.parquet")
+    result = gpuseg.run({
+        "input": {"path": str(folder / "in.parquet"), "id": "id"},
+        "segment": {"algorithm": "hierarchical", "levels": [2, 3, 5], "micro_segments": 60},
+        "audit": ["group <i>"],
+        "output": {"path": str(folder / "out"), "plots": True},
+    })  # fmt: skip
+    return folder / "out", result
+
+
+def test_plots_are_files(output: tuple[Path, Any]) -> None:
+    folder, result = output
+    assert sorted(path.name for path in (folder / "_plots").iterdir()) == ["map.svg", "tree.svg"]
+    drawn = ET.fromstring((folder / "_plots" / "map.svg").read_text())
+    cells = result.manifest["portrait"]["map"]["cells"]
+    assert len(drawn.findall(f"{SVG}rect")) == len(cells)
+    assert [own.text for own in drawn.findall(f"{SVG}text")] == list("01234")
+    tree = ET.fromstring((folder / "_plots" / "tree.svg").read_text())
+    assert len(tree.findall(f"{SVG}path")) == 4
+    assert len(tree.findall(f"{SVG}line")) == 2  # levels 2 and 3; 5 are the leaves
+    texts = ["".join(own.itertext()) for own in tree.findall(f"{SVG}text")]
+    assert texts[:5] == sorted(texts[:5]) and texts[0].startswith("0  ")
+
+
+def test_report_is_harmless_and_well_formed(output: tuple[Path, Any]) -> None:
+    page = (output[0] / "_report.html").read_text()
+    assert "<script" not in page and "<u>x" not in page and "<i>" not in page.split("<main")[1][:0]
+    assert "&lt;script&gt;alert(1)" in page
+    assert len(page) < 8e6
+    for svg in re.findall(r"<svg.*?</svg>", page, re.S):
+        ET.fromstring(svg)
+    assert not re.search(r"(src|href)=\"(?!#|data:)", page)
+    assert page.count("<svg") == 2
+
+
+def test_report_without_a_portrait_is_rendered(output: tuple[Path, Any]) -> None:
+    """The manifest of an older version has none."""
+    manifest = dict(output[1].manifest)
+    del manifest["portrait"], manifest["audit"]
+    manifest["segments"] = [
+        {k: v for k, v in own.items() if k not in ("quantiles", "interval", "rule")}
+        for own in manifest["segments"]
+    ]
+    page = render_report(manifest)
+    assert "Where the segments lie" not in page and "Which segments are alike" in page
+
+
+def test_notebook_shows_the_segments(output: tuple[Path, Any]) -> None:
+    shown = output[1]._repr_html_()
+    assert shown == render_summary(output[1].manifest)
+    assert "3,000 customers in 5 segments" in shown
+    assert shown.count("<tr>") == 6 and "<script" not in shown
+
+
+def test_choice_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 2)) * 0.1 + rng.integers(0, 3, (600, 1))
+    choice = gpuseg.choose_k(x, range(2, 6))
+    drawn = ET.fromstring(choice.svg())
+    circles = drawn.findall(f"{SVG}circle")
+    assert len(circles) == 4
+    assert [own.get("r") for own in circles] == ["4", "6", "4", "4"]
+    heights = [float(str(own.get("cy"))) for own in circles]
+    silhouettes = [own.silhouette for own in choice.criteria]
+    assert np.argsort(heights).tolist() == np.argsort(silhouettes)[::-1].tolist()
+    assert choice.why in choice._repr_html_()
+    assert figures.choice_curve(choice.table[:1], 2) is None
+
+
+def test_one_feature_has_no_map(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": np.arange(50.0)}), tmp_path / "in.parquet")
+    result = gpuseg.run({
+        "input": {"path": str(tmp_path / "in.parquet")},
+        "segment": {"n_clusters": 2},
+        "output": {"path": str(tmp_path / "out"), "plots": True},
+    })  # fmt: skip
+    assert result.manifest["portrait"]["map"] is None
+    assert not (tmp_path / "out" / "_plots").exists()
+    assert "Where the segments lie" not in (tmp_path / "out" / "_report.html").read_text()
