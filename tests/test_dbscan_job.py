@@ -124,7 +124,7 @@ def test_far_too_small_or_large_an_eps_is_warned_of(
     ({"min_samples": 0}, JobError, r"segment.min_samples = 0: must be"),
     ({"metric": "l7"}, JobError, r"segment.metric = 'l7': must be 'euclidean', "),
     ({"n_clusters": 3}, JobError, r"segment.n_clusters: unknown key"),
-    ({"algorithm": "optics"}, JobError, r"segment.algorithm = 'optics': must be 'kmeans' or 'dbs"),
+    ({"algorithm": "optics"}, JobError, r"segment.algorithm = 'optics': must be 'kmeans', 'dbs"),
     ({"metric": "haversine"}, JobError, r"takes two features, latitude and longitude in radians"),
 ], ids=str)  # fmt: skip
 def test_bad_jobs(

@@ -93,19 +93,21 @@ def build_features(
     n_parts = max(-(-n_buckets // _BUCKETS_A_PART), min(n_buckets, 2 * workers))
     staging.make(SCRATCH)
     staging.make(folder)
-    executor.place(_take, [Reading(source, units) for units in _shares(source.units, workers)])
+    executor.place(_take, [Reading(source, units) for units in shares(source.units, workers)])
     spilled = [own for part in executor.run(_read, n_buckets, staging) for own in part]  # 1
     found = sum((own.found for own in spilled), Found())
     where = f"transactions.path = {source.storage.url!r}"
     snapshot = settle_snapshot(where, source.roles, found)  # 2
     files = [own.file for own in spilled if own.file is not None]
     attributes = [_spilled_join(executor, source, join, n_buckets, staging) for join in joins]
-    shares = [range(i, n_parts, workers) for i in range(workers)]
+    parts_of = [range(i, n_parts, workers) for i in range(workers)]
     task = Task(
         backend, snapshot, files, n_buckets, n_parts, staging, folder, columns,
         tuple((join, own) for join, (own, _) in zip(joins, attributes, strict=True)),
     )  # fmt: skip
-    written = [own for part in executor.run(describe_parts, task, each=shares) for own in part]  # 3
+    written = [
+        own for part in executor.run(describe_parts, task, each=parts_of) for own in part
+    ]  # 3
     staging.remove(SCRATCH)
     total = sum((own.tally for own in written), Tally())
     check_purchases(where, total, snapshot)
@@ -127,8 +129,8 @@ def _spilled_join(
 ) -> tuple[list[str], Joined]:
     """Part the rows of a table by bucket; return the scratch files, and what there was."""
     workers = len(executor.workers())
-    shares = [range(i, len(join.files), workers) for i in range(workers)]
-    parts = executor.run(_read_join, join, n_buckets, staging, each=shares)
+    files_of = [range(i, len(join.files), workers) for i in range(workers)]
+    parts = executor.run(_read_join, join, n_buckets, staging, each=files_of)
     found = [own for part in parts for own in part]
     return [name for name, _ in found], sum((own for _, own in found), Joined())
 
@@ -144,15 +146,15 @@ def _take(reading: Reading, env: Env) -> Reading:
     return reading
 
 
-def _shares(units: Sequence[Unit], n: int) -> list[tuple[tuple[int, Unit], ...]]:
+def shares(units: Sequence[Unit], n: int) -> list[tuple[tuple[int, Unit], ...]]:
     """Share the units out, about evenly by rows: each to the worker with the fewest so far."""
-    shares: list[list[tuple[int, Unit]]] = [[] for _ in range(n)]
+    own: list[list[tuple[int, Unit]]] = [[] for _ in range(n)]
     rows = [0] * n
     for number, unit in enumerate(units):
         i = rows.index(min(rows))
-        shares[i].append((number, unit))
+        own[i].append((number, unit))
         rows[i] += unit.rows
-    return [tuple(share) for share in shares]
+    return [tuple(share) for share in own]
 
 
 def _read(reading: Reading, env: Env, n_buckets: int, staging: Staging) -> list[Spilled]:

@@ -79,6 +79,7 @@ class Segment:
     ranked: list[Trait]
     rule: Mapping[str, Any] | None
     spread: list[Spread]
+    together: Mapping[str, Any] | None
 
     @property
     def title(self) -> str:
@@ -158,6 +159,7 @@ def _segment(
         ranked=[traits[name] for name in top_features(segment, list(features))],
         rule=segment.get("rule"),
         spread=_spread(segment, everyone),
+        together=segment.get("together"),
     )
 
 

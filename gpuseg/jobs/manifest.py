@@ -205,7 +205,9 @@ def told(facts: Facts) -> Told:
     said: Sequence[Mapping[str, Any]] = [{}] * len(segments)
     if customers:
         said = named(segments, _features(facts))
-    whole, added = described(facts.seen.sample, facts.prepared, facts.encoders, segments, customers)
+    whole, added = described(
+        facts.seen.sample, facts.prepared, facts.encoders, segments, customers, facts.seen.together
+    )
     return whole, [{**a, **b, **c} for a, b, c in zip(segments, said, added, strict=True)]
 
 

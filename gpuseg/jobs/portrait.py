@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
@@ -14,8 +15,13 @@ from gpuseg.data.output import as_json
 from gpuseg.encoding import Encoder
 from gpuseg.engine import passes
 from gpuseg.engine.confidence import confidences
+from gpuseg.engine.hashing import drawn
 from gpuseg.engine.preparation import Prepared
+from gpuseg.features.baskets import read_bought
+from gpuseg.features.parse import as_id, hash_of
+from gpuseg.features.source import Source
 from gpuseg.jobs.outcome import Outcome
+from gpuseg.portrait.baskets import bought_together
 from gpuseg.portrait.examples import Example, examples
 from gpuseg.portrait.plane import plane
 from gpuseg.portrait.profile import intervals, quantiles
@@ -24,6 +30,9 @@ from gpuseg.portrait.sample import Sample
 from gpuseg.runtime.executor import Executor
 
 EXAMPLES = "_examples.json"
+
+_BASKET_CUSTOMERS = 20_000
+"""Customers whose orders are looked at."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +46,24 @@ class Seen:
         The file of customers to look at.
     audited : dict
         By column: customers by segment and value.
+    together : dict
+        By segment: products that are bought together, where there are lines.
     """
 
     sample: Sample
     examples: bytes
     audited: Counts
+    together: dict[int, dict[str, Any]]
 
 
-def look(executor: Executor, prepared: Prepared, outcome: Outcome, audited: Sequence[str]) -> Seen:
-    """Look up the sample, the examples, and who is in which group of the audited columns.
+def look(
+    executor: Executor,
+    prepared: Prepared,
+    outcome: Outcome,
+    audited: Sequence[str],
+    lines: Source | None,
+) -> Seen:
+    """Look up the sample, the examples, who is in which group, and what is bought together.
 
     Raises
     ------
@@ -54,7 +72,27 @@ def look(executor: Executor, prepared: Prepared, outcome: Outcome, audited: Sequ
     """
     sample = sample_of(executor, prepared)
     counts = cross_tabulate(executor, audited) if audited else {}
-    return Seen(sample, examples_file(executor, sample, outcome), counts)
+    together = {} if lines is None else _together(executor, sample, lines)
+    return Seen(sample, examples_file(executor, sample, outcome), counts, together)
+
+
+def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, dict[str, Any]]:
+    """Return by segment what customers of the sample have bought together."""
+    some = np.flatnonzero(drawn(sample.index, _BASKET_CUSTOMERS, sample.total))
+    ids = _ids_of(executor, sample.index[some])
+    bought = None if ids is None else read_bought(executor, lines, ids.combine_chunks())
+    if bought is None or ids is None:
+        return {}
+    hashes = hash_of(as_id(ids.combine_chunks()))
+    order = np.argsort(hashes)
+    label = sample.label[some][order][np.searchsorted(hashes[order], bought.customer)]
+    orders = np.stack([bought.customer, bought.order])
+    _, basket = np.unique(orders, axis=1, return_inverse=True)
+    found = {
+        segment: bought_together(basket[label == segment], bought.product[label == segment])
+        for segment in np.unique(sample.label).tolist()
+    }
+    return {segment: own for segment, own in found.items() if own is not None}
 
 
 def sample_of(executor: Executor, prepared: Prepared) -> Sample:
@@ -89,6 +127,7 @@ def described(
     encoders: Sequence[Encoder],
     segments: Sequence[Mapping[str, Any]],
     averages_are_customers: bool,
+    together: Mapping[int, Mapping[str, Any]],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what is known of everyone, and what is added to each segment.
 
@@ -109,6 +148,7 @@ def described(
                 if averages_are_customers
                 else {},
                 "rule": each.get(number),
+                **({"together": together[number]} if number in together else {}),
             }
         )
     numbers = [segment["segment"] for segment in segments]
@@ -161,7 +201,17 @@ def _confidence(sample: Sample, outcome: Outcome) -> NDArray[np.float32] | None:
 def _ids(executor: Executor, sample: Sample, found: Sequence[Example]) -> list[Any] | None:
     """Return the ids of some customers; those that JSON has no type for as text."""
     places, back = np.unique(sample.index[[own.at for own in found]], return_inverse=True)
+    ids = _ids_of(executor, places)
+    if ids is None:
+        return None
+    plain = [
+        own if own is None or isinstance(own, int | str) else str(own) for own in ids.to_pylist()
+    ]
+    return [plain[i] for i in back]
+
+
+def _ids_of(executor: Executor, places: NDArray[np.int64]) -> pa.ChunkedArray | None:
+    """Return the ids at places in the data, rising; None where there are none."""
     parts = executor.run(ids_at, each=_by_shard(executor, places))
-    ids = [own for part in parts if part is not None for own in part.to_pylist()]
-    plain = [own if own is None or isinstance(own, int | str) else str(own) for own in ids]
-    return [plain[i] for i in back] if ids else None
+    chunks = [chunk for part in parts if part is not None for chunk in part.chunks]
+    return pa.chunked_array(chunks) if chunks else None

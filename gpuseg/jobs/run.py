@@ -187,7 +187,8 @@ class _Run:
         columns = further_columns(spec)
         parts = write(executor, plan.dataset, staging, columns, turns, progress, self._warn)  # 5
         with progress.stage("examples"):  # 6
-            seen = look(executor, prepared, outcome, spec.audit.columns)
+            lines = self.built.source if self.built else None
+            seen = look(executor, prepared, outcome, spec.audit.columns, lines)
         return outcome, parts, seen
 
     def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:

@@ -31,8 +31,9 @@ from gpuseg.validation import nearest_known
 
 @dataclass(frozen=True)
 class Built:
-    """Features of a job's transactions, the job that clusters by them, and what is known."""
+    """A job's lines, their customers' features, the job that clusters by them, what is known."""
 
+    source: Source
     features: Features
     spec: JobSpec
     storage: Storage
@@ -92,7 +93,7 @@ def build(
         update={"input": spec.input.model_copy(update={"features": list(clustered)})}
     )
     storage = Storage(FOLDER, place.target.fs, staging.path(FOLDER))
-    return Built(features, own, storage, _facts(source, features))
+    return Built(source, features, own, storage, _facts(source, features))
 
 
 def _clustered(spec: JobSpec, features: Features, warn: Callable[[str], None]) -> Sequence[str]:
