@@ -186,6 +186,17 @@ def examples_file(executor: Executor, sample: Sample, outcome: Outcome) -> bytes
     return as_json(shown)
 
 
+def alike(whole: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> str:
+    """Say of which segments no rule could be found while others have one; else nothing."""
+    own = [str(segment["segment"]) for segment in segments if not segment["rule"]]
+    if not own or not whole["rules"]:
+        return ""
+    return (
+        f"no short rule tells segment {', '.join(own)} from the others: fewer segments may say as "
+        "much; see segment.max_clusters"
+    )
+
+
 def _finite(value: np.float32) -> float | None:
     """Return a number as JSON has it, which knows neither NaN nor infinity."""
     return float(value) if np.isfinite(value) else None

@@ -44,7 +44,7 @@ from gpuseg.jobs.hierarchy import run_hierarchy
 from gpuseg.jobs.noting import noting, stepping
 from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
-from gpuseg.jobs.portrait import EXAMPLES, Seen, look
+from gpuseg.jobs.portrait import EXAMPLES, Seen, alike, look
 from gpuseg.jobs.publishing import publish
 from gpuseg.jobs.repeated import named_like_ids, number_rows, settle_repeated
 from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec
@@ -168,23 +168,14 @@ class _Run:
         )  # fmt: skip
         with progress.stage("describe"):
             told = manifests.told(facts)
-            self._warn_of_likeness(told)
+            if getattr(spec.segment, "n_clusters", None) == "auto" and (same := alike(*told)):
+                self._warn(same)
         content = manifests.build(facts, told, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 7
             own = [name for name, *_ in self.built.features.parts] if self.built else []
             names = [*own, *(part.name for part in parts)]
             publish(output, content, spec.output.plots, outcome, names, {EXAMPLES: seen.examples})
         return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
-
-    def _warn_of_likeness(self, told: manifests.Told) -> None:
-        """Warn where a number was to be found, and some segments have no rule of their own."""
-        whole, segments = told
-        alike = [str(own["segment"]) for own in segments if whole["rules"] and not own["rule"]]
-        if alike and getattr(self.spec.segment, "n_clusters", None) == "auto":
-            self._warn(
-                f"no short rule tells segment {', '.join(alike)} from the others: fewer segments "
-                "may say as much; see segment.max_clusters"
-            )
 
     def _segment(
         self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging

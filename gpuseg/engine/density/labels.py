@@ -64,7 +64,9 @@ def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     own = forget(shard)
     label = _labels_of(own)
     core = int(np.count_nonzero(own.core))
-    rows = np.bincount(label - NOISE, minlength=n_clusters + 1)
+    rows = np.zeros(n_clusters + 1, np.int64)
+    for part in own.blocks():
+        rows += np.bincount(label[part] - NOISE, minlength=n_clusters + 1)
     noise, sizes = int(rows[0]), rows[1:]
     seconds = float(seconds_of(own.looked, len(label), own.points.shape[1]))
     border = len(label) - core - noise

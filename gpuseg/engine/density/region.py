@@ -1,6 +1,6 @@
 """A region: rows near each other that one shard answers for, and what is known of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ Piece = tuple[NDArray[Any], ...] | None
 """Rows on their way from one shard to another: arrays with an entry a row."""
 
 _REGION = "region"
+_BLOCK = 2**14
 
 
 @dataclass
@@ -29,11 +30,12 @@ class Region:
     layout : object
         The rows laid out by the backend.
     found : int64 (n,)
-        Weight found within eps, until it is enough.
+        Weight found within eps, until it is enough; once that is settled, scratch.
     core : bool (n,)
     lowest : int64 (n,)
         The lowest core row of this region that the row is linked with inside the region, by its
-        place in the region; it stands for the group. -1 for rows that are not core.
+        place in the region; it stands for the group. -1 for rows that are not core. Gone once the
+        clusters are known.
     cluster : int64 (n,)
         `backends.neighbors.NO_CLUSTER` for noise.
     label : int32 (n,) or None
@@ -69,6 +71,11 @@ class Region:
     def __post_init__(self) -> None:
         self.found, self.core = np.zeros(len(self.index), np.int64), np.zeros(len(self.index), bool)
         self.most_rows = len(self.index)
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield the rows, some at a time that stay in the caches."""
+        for start in range(0, max(len(self.index), 1), _BLOCK):
+            yield slice(start, min(start + _BLOCK, len(self.index)))
 
     def receive(self, visitors: int) -> None:
         """Note how many rows of other regions are here."""

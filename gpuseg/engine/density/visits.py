@@ -102,7 +102,10 @@ def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
     own = region_of(shard)
     own.lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
     own.looked += looked
-    own.groups = np.flatnonzero(own.lowest == np.arange(len(own.lowest)))
+    own.groups = np.concatenate([
+        rows.start + np.flatnonzero(own.lowest[rows] == np.arange(rows.start, rows.stop))
+        for rows in own.blocks()
+    ])  # fmt: skip
     return own.index[own.groups]
 
 
@@ -117,7 +120,8 @@ def link_visitors(
     own.receive(len(points))
     ours = own.index[own.groups]
     theirs, visiting = np.unique(group, return_inverse=True)
-    here = _of_groups(own, np.arange(len(ours)), -1)
+    here = np.empty_like(own.lowest)
+    _of_groups(own, np.arange(len(ours)), -1, np.empty_like(own.lowest), here)
     names = np.concatenate([ours, theirs])
     visitors = b.lay_out(points, reach, env.map)
     lowest, looked = b.link_across(
@@ -129,24 +133,36 @@ def link_visitors(
 
 
 def number(shard: Shard, env: Env, told: NDArray[np.int64]) -> None:
-    """Take the clusters of the region's groups."""
+    """Take the clusters of the region's groups; they take the place of `lowest` and `found`."""
     own = region_of(shard)
-    own.cluster = _of_groups(own, told, NO_CLUSTER)
+    own.cluster = own.lowest
+    _of_groups(own, told, NO_CLUSTER, own.found, own.cluster)
 
 
-def _of_groups(own: Region, values: NDArray[np.int64], missing: int) -> NDArray[np.int64]:
-    """Return values of groups as values of rows."""
-    of_row = np.full(len(own.index) + 1, missing)  # the last for the rows of no group, -1
-    of_row[own.groups] = values
-    return of_row[own.lowest]
+def _of_groups(
+    own: Region,
+    values: NDArray[np.int64],
+    missing: int,
+    scratch: NDArray[np.int64],
+    out: NDArray[np.int64],
+) -> None:
+    """Write values of groups as values of rows, `missing` for rows of no group.
+
+    Block by block: a fresh array of every row costs more than what is done to it. `scratch`, int64
+    (n,), is overwritten; `out` may be `own.lowest` itself.
+    """
+    scratch[own.groups] = values
+    for rows in own.blocks():
+        lowest = own.lowest[rows]
+        out[rows] = np.where(lowest < 0, missing, scratch[lowest])
 
 
 def claim_own(shard: Shard, env: Env, backend: str) -> None:
     """Let core rows of the region claim the others."""
     own = region_of(shard)
-    core = own.cluster.copy()  # what is claimed does not claim
+    np.copyto(own.found, own.cluster)  # what is claimed does not claim
     own.looked += registry.get_neighbors(backend).claim(
-        own.layout, ~own.core, own.layout, core, own.cluster, env.map
+        own.layout, ~own.core, own.layout, own.found, own.cluster, env.map
     )
 
 

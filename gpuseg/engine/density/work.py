@@ -95,8 +95,10 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     own, b = region_of(shard), registry.get_neighbors(backend)
     n, d = own.points.shape
     some = drawn(own.index, SAMPLE_ROWS, n)
-    found = np.where(some, 0, least)
-    looked = b.count_within(own.layout, own.layout, own.weight, least, found, env.map)
+    own.found.fill(least)
+    own.found[some] = 0
+    looked = b.count_within(own.layout, own.layout, own.weight, least, own.found, env.map)
+    own.found.fill(0)
     pairs = looked * n / max(int(some.sum()), 1)
     return FirstSweep(pairs, n, d, env.threads, b.in_grid(own.layout))
 
