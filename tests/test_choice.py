@@ -146,6 +146,7 @@ def test_on_iris_and_wine() -> None:
     text = str(wine)
     assert len(text.splitlines()) == 8 and "*          3" in text
     assert [row["n_clusters"] for row in wine.table] == list(range(2, 8))
+    assert wine.elbow == 3
 
 
 def test_few_rows_and_few_distinct_ones(place: Place) -> None:

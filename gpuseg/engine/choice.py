@@ -70,6 +70,19 @@ class Choice:
         rows = [{**asdict(own), "stability": steady} for own, steady in pairs]
         return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
 
+    @property
+    def elbow(self) -> int:
+        """The number of clusters where the curve of the inertia bends most.
+
+        That is where it lies farthest below the line between its ends (Satopaa et al., "Finding a
+        kneedle in a haystack", ICDCSW 2011). It enters no rule: every curve has one.
+        """
+        k = np.array([own.n_clusters for own in self.criteria], np.float64)
+        inertia = np.array([own.inertia for own in self.criteria])
+        fallen = (inertia[0] - inertia) / ((inertia[0] - inertia[-1]) or 1.0)
+        gone = (k - k[0]) / ((k[-1] - k[0]) or 1.0)
+        return int(k[(fallen - gone).argmax()])
+
     def __str__(self) -> str:
         heads = [
             "k",

@@ -102,7 +102,12 @@ def of_kmeans(
         "inertia": last.inertia,
     }
     if choice is not None:
-        result["choice"] = {"clear": choice.clear, "why": choice.why, "table": choice.table}
+        result["choice"] = {
+            "clear": choice.clear,
+            "why": choice.why,
+            "elbow": choice.elbow,
+            "table": choice.table,
+        }
     models = [Model(replay, fit.centers) for fit in fits]
     return Outcome(
         range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(in_order)
