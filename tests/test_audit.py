@@ -14,7 +14,7 @@ from scipy.stats.contingency import association
 import gpuseg
 from gpuseg.errors import DataError, JobError
 from gpuseg.portrait.audit import audit
-from gpuseg.portrait.suppression import attack, hidden_cells
+from gpuseg.portrait.suppression import hidden_cells, largest
 
 
 def with_everyone(cells: Any) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_one_small_count_takes_others_with_it() -> None:
     hidden = hidden_cells(table, 10)
     assert hidden[0].all()
     assert hidden[:, 0].sum() >= 2 and hidden[:, 1].sum() >= 2
-    assert attack(table, hidden, 0, 0)[1] >= 10
+    assert largest(table, hidden, 0, 0, 10) >= 20
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -41,13 +41,23 @@ def test_no_small_count_can_be_told_to_be_small(seed: int) -> None:
     shape = rng.integers(2, 7, 2)
     cells = rng.poisson(rng.choice([3.0, 15.0, 60.0], shape))
     cells[:, 0] += 25  # segments are larger than the threshold
+    cells[:2] += 10  # and so are groups
     table = with_everyone(cells)
     hidden = hidden_cells(table, 10)
     assert hidden[table < 10].all()
-    for row, column in np.argwhere(table < 10):
-        least, largest = attack(table, hidden, int(row), int(column))
-        assert least <= table[row, column] + 1e-6
-        assert largest >= 10 - 1e-6
+    for row, column in np.argwhere(table < 10).tolist():
+        wanted = min(20, table[row].sum(), table[-1, column])
+        assert largest(table, hidden, row, column, 10) >= wanted - 1e-6
+
+
+def test_a_tiny_segment_does_not_hide_the_others() -> None:
+    table = with_everyone([[4000, 3000], [2500, 1500], [900, 1200], [2, 3]])
+    hidden = hidden_cells(table, 10)
+    assert hidden[3].all() and hidden.sum() == 4
+    large = np.random.default_rng(0).poisson(200, (60, 20))
+    large[7] = 0
+    large[7, :3] = [1, 3, 1]
+    assert hidden_cells(with_everyone(large), 10).mean() < 0.1
 
 
 def test_hiding_does_not_go_too_far() -> None:
@@ -69,7 +79,7 @@ def counted(cells: Any, names: Any) -> dict[tuple[int, str | None], int]:
 def test_ratios_and_cramers_v_are_those_of_the_table() -> None:
     cells = np.array([[300, 100, 50], [100, 300, 60]])
     found = audit(counted(cells, ["F", "M", None]), [0, 1], 10)
-    assert found["groups"] == ["F", "M", "(missing)"]
+    assert found["groups"] == ["F", "M", "(missing)"]  # by name: an order by size would tell
     assert found["everyone"] == [400, 400, 110]
     ratio, low, high = found["segments"]["0"]["ratios"][0]
     assert ratio == pytest.approx((300 / 450) / (400 / 910))
@@ -82,7 +92,7 @@ def test_ratios_and_cramers_v_are_those_of_the_table() -> None:
 def test_rare_groups_are_others_and_nothing_follows_for_hidden_ones() -> None:
     cells = [[500, 400, 3, 2, 8], [300, 450, 4, 1, 90]]
     found = audit(counted(cells, ["a", "b", "c", "d", "e"]), [0, 1], 10)
-    assert found["groups"] == ["b", "a", "e", "(other)"]  # c and d are ten together
+    assert found["groups"] == ["a", "b", "e", "(other)"]  # c and d are ten together
     assert found["everyone"][3] is None or found["everyone"][3] == 10
     numbers = [n for own in found["segments"].values() for n in own["counts"] if n is not None]
     assert min(numbers) >= 10
@@ -90,6 +100,25 @@ def test_rare_groups_are_others_and_nothing_follows_for_hidden_ones() -> None:
     for own in found["segments"].values():
         for count, ratio in zip(own["counts"], own["ratios"], strict=True):
             assert (count is None) <= (ratio is None)
+
+
+def test_cramers_v_of_what_is_shown_is_no_more_than_the_true_one() -> None:
+    cells = [[15, 53, 198, 53], [22, 25, 913, 58], [58, 857, 73, 194], [68, 2, 941, 3]]
+    found = audit(counted(cells, "abcd"), range(4), 10)
+    assert found["at_least"]
+    assert found["cramers_v"] <= association(np.array(cells), "cramer")
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        table = rng.poisson(rng.gamma(1, 40, (4, 5))) + 1
+        told = audit(counted(table, "abcde"), range(4), 10)
+        if told["cramers_v"] is not None and "(other)" not in str(told["groups"]):
+            assert told["cramers_v"] <= association(table, "cramer") + 1e-12
+
+
+def test_values_called_missing_and_other_are_told_apart() -> None:
+    cells = [[90, 80, 70], [60, 50, 90]]
+    found = audit(counted(cells, ["(missing)", None, "(other)"]), [0, 1], 10)
+    assert sorted(found["groups"]) == ['"(missing)"', '"(other)"', "(missing)"]
 
 
 def test_segments_smaller_than_the_threshold_are_hidden_whole() -> None:
@@ -169,7 +198,7 @@ def test_no_small_count_is_in_any_file(tmp_path: Path) -> None:
         truth = _truth(tmp_path, table, column, told, manifest)
         for row, cell in np.argwhere(truth < 10):
             assert hidden[row, cell]
-            assert attack(truth, hidden, int(row), int(cell))[1] >= 10 - 1e-6
+            assert largest(truth, hidden, int(row), int(cell), 10) >= 10 - 1e-6
     rest = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".parquet")]
     assert len(rest) == 4
     for path in rest:
@@ -201,6 +230,9 @@ def _truth(
         ({"audit": ["gender"], "prepare": {"categorical": {"gender": "onehot"}}}, "categorical"),
         ({"audit": {"columns": ["gender"], "threshold": 1}}, "audit.threshold"),
         ({"audit": {"colums": ["gender"]}}, "colums"),
+        ({"audit": ["gender", "gender"]}, "must name each column once; twice: gender"),
+        ({"audit": {"threshold": 20}}, "there is nothing to audit; name columns"),
+        ({"audit": "gender"}, "must be a list of columns, or a section"),
     ],
 )
 def test_wrong_audits(change: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -220,5 +252,7 @@ def test_column_that_is_not_there_and_one_that_is_no_group(tmp_path: Path) -> No
         gpuseg.run(asked)
     asked["audit"] = ["b"]
     asked["input"]["features"] = ["a"]
-    with pytest.raises(DataError, match="column 'b' holds double: categories must be"):
+    with pytest.raises(
+        DataError, match=r"audit.columns: 'b' holds double, and an audit compares groups"
+    ):
         gpuseg.run(asked)

@@ -187,7 +187,7 @@ def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("segment", "said"),
     [
-        ({"levels": [8, 3]}, "levels = [8, 3]: must rise"),
+        ({"levels": [8, 3]}, "levels = [8, 3]: must be numbers that rise"),
         ({"levels": [3, 8], "n_clusters": 8}, "n_clusters: stands beside levels"),
         ({"n_clusters": 30, "micro_segments": 20}, "micro_segments = 20: must be at least"),
         ({"n_cluster": 3}, "n_cluster"),

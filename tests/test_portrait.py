@@ -17,8 +17,8 @@ from gpuseg.portrait.plane import COLUMNS, LINES, plane
 from gpuseg.portrait.profile import PROBABILITIES, intervals, quantiles
 from gpuseg.portrait.rules import rules
 from gpuseg.portrait.sample import Sample
-from gpuseg.portrait.tree import Leaf, assigned, grow, paths, roundest
-from gpuseg.portrait.words import number, quoted
+from gpuseg.portrait.tree import Bound, Leaf, assigned, grow, paths, roundest
+from gpuseg.portrait.words import features_of, number, quoted
 
 duckdb = pytest.importorskip("duckdb")
 
@@ -54,7 +54,7 @@ def job(folder: Path, table: pa.Table, prepare: dict[str, Any], **segment: Any) 
     return {
         "input": {"path": str(folder / "in.parquet"), "id": "id"},
         "prepare": prepare,
-        "segment": {"n_clusters": 3, **segment},
+        "segment": {"n_clusters": 3} | segment,
         "output": {"path": str(folder / "out")},
     }
 
@@ -138,6 +138,66 @@ def sample_of(x: np.ndarray, label: np.ndarray, total: int | None = None) -> Sam
     names = [f"f{i}" for i in range(x.shape[1])]
     zeros = np.zeros(len(x), np.float32)
     return Sample(np.arange(len(x)), x, x, x, label.astype(np.int32), zeros, names, total or len(x))
+
+
+@pytest.mark.parametrize("missing", ["zero", "median"])
+def test_gaps_and_nans_are_the_same_in_sql(missing: str, tmp_path: Path) -> None:
+    """Statistics of Parquet files know no NaN: a database that trusts them finds none."""
+    rng = np.random.default_rng(3)
+    n = 3000
+    kind = rng.integers(0, 3, n)
+    level = np.where(kind == 2, np.nan, rng.choice([1.0, 2.0, 3.0, 4.0], n))
+    share = np.where(rng.random(n) < 0.3, np.nan, kind + 10.0)
+    table = pa.table({
+        "id": np.arange(n),
+        "a": np.where(kind == 0, np.nan, rng.normal(50 + 10 * kind, 1)),
+        "level": level,
+        "share": share,
+        "text": pa.array(np.where(kind == 1, "nan", "x").tolist()),
+        "order": np.where(kind == 1, np.nan, np.round(kind + 11.0)),
+    })  # fmt: skip
+    how = {"level": "onehot", "share": "frequency", "text": "onehot", "order": [11, 12, 13]}
+    asked = job(tmp_path, table, {"missing": missing, "categorical": how, "max_categories": 3})
+    told = gpuseg.run(asked).manifest
+    with duckdb.connect() as db:
+        query = f"""SELECT avg((({told["portrait"]["rules"]["sql"]}) = s.segment)::INT)
+            FROM '{asked["input"]["path"]}' JOIN '{tmp_path}/out/part-*.parquet' AS s USING (id)"""
+        right = db.execute(query).fetchall()[0][0]
+    assert right == pytest.approx(told["portrait"]["rules"]["fidelity"], abs=1e-12)
+
+
+def test_words_say_that_a_value_may_be_missing() -> None:
+    encoders = [
+        Encoder("what is it", "onehot", "text", ("z",)),
+        Encoder("plan", "ordinal", "text", ("s", "l")),
+        Encoder("spend"),
+        *(Encoder("A"), Encoder("a")),
+    ]
+    said = features_of(encoders, {"plan": 0.5, "spend": 7.0})
+    flag, plan, spend = (said[name] for name in ("what is it=z", "plan", "spend"))
+    assert flag.in_words(Bound(0, high=0.5)) == "what is it is not z"
+    assert plan.in_words(Bound(0, low=0.0, high=0.9)) == "plan is missing"
+    assert plan.in_words(Bound(0, low=0.2)) == "plan is l or missing"
+    assert spend.in_words(Bound(0, high=7.0)) == "spend at most 7 or missing"
+    assert spend.in_words(Bound(0, low=7.0)) == "spend above 7"
+    assert set(said) == {"what is it=z", "plan", "spend"}  # SQL takes A and a for one
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (pa.array(["a", "b", "c"], pa.string_view()), "a"),
+        (pa.array([b"\x00\xff", b"b", b"c"]), "00ff"),
+        (pa.array([b"\x00\xff", b"b", b"c"], pa.binary_view()), "00ff"),
+    ],
+)
+def test_ids_of_any_type_are_in_the_examples(ids: pa.Array, shown: str, tmp_path: Path) -> None:
+    table = pa.table({"id": ids, "x": [0.0, 1.0, 9.0]})
+    asked = job(tmp_path, table, {}, n_clusters=1)
+    gpuseg.run(asked)
+    found = examples_of(tmp_path)
+    assert shown in [own["id"] for own in found]
+    assert {own["kind"] for own in found} == {"typical"}  # of one segment none is in doubt
 
 
 def test_fidelity_of_a_sample_holds_for_all(tmp_path: Path) -> None:

@@ -63,7 +63,13 @@ def _pairs(
     labels: NDArray[np.int32], column: pa.Array, name: str
 ) -> Counter[tuple[int, str | None]]:
     """Count segments and values of some rows; rows that were dropped are in no segment."""
-    _, text = as_text(column, name)
+    try:
+        _, text = as_text(column, name)
+    except DataError:
+        raise DataError(
+            f"audit.columns: '{name}' holds {column.type}, and an audit compares groups: text, "
+            "whole numbers or booleans; make groups of it, such as 'under 30', or leave it out"
+        ) from None
     encoded = pc.dictionary_encode(text)
     values = [*encoded.dictionary.to_pylist(), None]
     code = pc.fill_null(encoded.indices, len(values) - 1).to_numpy(zero_copy_only=False)

@@ -120,6 +120,8 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_binary_view(column.type):
+        column = pc.cast(column, pa.large_binary())
     null = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(column.type):
         values = pc.fill_null(column, 0).to_numpy().astype(np.int64)

@@ -110,7 +110,7 @@ class HierarchicalParams(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     n_clusters: Annotated[int, Field(ge=1)] | None = None
-    levels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None = None
+    levels: list[Annotated[int, Field(ge=1)]] | None = None
     micro_segments: Annotated[int, Field(ge=2)] = 1000
     max_iter: Annotated[int, Field(ge=1)] = 2
     random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -120,8 +120,8 @@ class HierarchicalParams(BaseModel):
         levels = self.levels
         if levels is not None and self.n_clusters is not None:
             raise ValueError("n_clusters: stands beside levels, whose last it is; leave one out")
-        if levels is not None and levels != sorted(set(levels)):
-            raise ValueError(f"levels = {levels}: must rise, as in [3, 8, 20]")
+        if levels is not None and (not levels or levels != sorted(set(levels))):
+            raise ValueError(f"levels = {levels}: must be numbers that rise, as in [3, 8, 20]")
         if self.micro_segments < self.finest:
             raise ValueError(
                 f"micro_segments = {self.micro_segments}: must be at least the number of segments, "

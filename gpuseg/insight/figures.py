@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from gpuseg.insight.format import NOISE, number, percent, segment_name
+from gpuseg.insight.format import NOISE, number, percent, printable, segment_name
 
 _CELL = 10
 _MAP = (64, 40)
@@ -125,6 +125,7 @@ def _level(level: int, merges: Sequence[Any], k: int, height: float, x: Any) -> 
 def _leaf(segment: Mapping[str, Any], y: float) -> str:
     text = f"{segment_name(segment['segment'])}  {percent(segment['share'])}"
     name = segment.get("name", "")
+    name = printable(name)
     short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
     return (
         f'<text x="0" y="{y:.1f}" dominant-baseline="middle">{escape(text)}'

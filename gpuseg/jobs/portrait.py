@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
+from gpuseg.backends.base import KINDS
 from gpuseg.data.crosstab import Counts, cross_tabulate
 from gpuseg.data.ids_at import ids_at
 from gpuseg.data.output import as_json
@@ -135,7 +136,8 @@ def described(
     directions.
     """
     p, sigma = prepared.preparation, np.where(prepared.std > 0, prepared.std, 1.0)
-    told = rules(sample, encoders, p.fill)
+    gaps = prepared.raw.counts[KINDS.index("missing")] > 0
+    told = rules(sample, encoders, np.where(gaps, p.fill, np.float32(np.nan)))
     whole, each = told or (None, {})
     added = []
     for segment in segments:
@@ -203,22 +205,27 @@ def _finite(value: np.float32) -> float | None:
 
 
 def _confidence(sample: Sample, outcome: Outcome) -> NDArray[np.float32] | None:
-    """Return how far each customer is from the border to another segment; None of DBSCAN."""
-    if outcome.result["algorithm"] == "dbscan":
+    """Return how far each customer is from another segment; None of DBSCAN, and of one segment."""
+    if outcome.result["algorithm"] == "dbscan" or len(outcome.segments) < 2:
         return None
     return confidences(sample.rows, "numba", *outcome.nearest)  # the same bits as any other
 
 
 def _ids(executor: Executor, sample: Sample, found: Sequence[Example]) -> list[Any] | None:
-    """Return the ids of some customers; those that JSON has no type for as text."""
+    """Return the ids of some customers."""
     places, back = np.unique(sample.index[[own.at for own in found]], return_inverse=True)
     ids = _ids_of(executor, places)
     if ids is None:
         return None
-    plain = [
-        own if own is None or isinstance(own, int | str) else str(own) for own in ids.to_pylist()
-    ]
+    plain = [_as_json(own) for own in ids.to_pylist()]
     return [plain[i] for i in back]
+
+
+def _as_json(value: Any) -> int | str | None:
+    """Return an id as JSON has it: bytes by their digits, what JSON has no type for as text."""
+    if value is None or isinstance(value, int | str):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _ids_of(executor: Executor, places: NDArray[np.int64]) -> pa.ChunkedArray | None:

@@ -265,13 +265,21 @@ class RuntimeSpec(Section):
 class AuditSpec(Section):
     """Columns that are never clustered by, in which the make-up of the segments is compared."""
 
-    columns: list[Text] = []
+    columns: Annotated[list[Text], AfterValidator(_once)] = []
     threshold: Annotated[int, Field(ge=2)] = 10
 
     @model_validator(mode="before")
     @classmethod
     def _columns_alone(cls, value: Any) -> Any:
+        if not isinstance(value, list | dict):
+            raise ValueError("must be a list of columns, or a section with columns and threshold")
         return {"columns": value} if isinstance(value, list) else value
+
+    @model_validator(mode="after")
+    def _has_columns(self) -> "AuditSpec":
+        if "threshold" in self.model_fields_set and not self.columns:
+            raise ValueError("threshold: there is nothing to audit; name columns in audit.columns")
+        return self
 
 
 class OutputSpec(Section):

@@ -1,7 +1,7 @@
 """How the make-up of each segment differs from everyone's, with small counts hidden.
 
-All that is said follows from the counts that are shown, and from the sizes of the segments: nothing
-about a hidden count can be read from a ratio or from Cramér's V.
+All that is said follows from the counts that are shown, and from the sizes of the segments: a ratio
+or Cramér's V tells no more of a hidden count than those do (`portrait.suppression`).
 """
 
 import math
@@ -36,8 +36,8 @@ def audit(
     dict
         ``groups``: their names; ``everyone``: a count for each, None where it is hidden;
         ``segments``: for each its ``counts``, and the ``ratios`` of its shares to everyone's, each
-        with its 95 % interval; ``cramers_v``, of segments and groups, ``at_least`` where hidden
-        groups were taken together; ``hidden``: how many counts are.
+        with its 95 % interval; ``cramers_v``, of segments and groups, ``at_least`` where it is of
+        fewer groups, those that are hidden being one; ``hidden``: how many counts are.
     """
     groups, table = _table(counts, segments, threshold)
     hidden = hidden_cells(table, threshold)
@@ -67,10 +67,11 @@ def audit(
 def _table(
     counts: Mapping[tuple[int, str | None], int], segments: Sequence[int], threshold: int
 ) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the groups, the largest first, and their counts, with those of everyone last.
+    """Return the groups by name, and their counts, with those of everyone last.
 
-    Groups that are rare in all, and those beyond the most that are told, are one: others. Where
-    even they are few together, the rarest of the rest is taken with them.
+    Their order must not tell which is larger. Groups that are rare in all, and those beyond the
+    most that are told, are one: others. Where even they are few together, the rarest of the rest is
+    taken with them.
     """
     totals: dict[str | None, int] = {}
     for (_, value), count in counts.items():
@@ -81,6 +82,7 @@ def _table(
     together: list[str | None] = []
     while rest and kept and sum(totals[value] for value in (*rest, *together)) < threshold:
         together.append(kept.pop())
+    kept.sort(key=lambda value: (value is None, value or ""))
     columns = [[value] for value in kept] + ([[*together, *rest]] if rest else [])
     names = [_said(value) for value in kept]
     names += [" or ".join([*map(_said, together), OTHER])] if rest else []
@@ -92,7 +94,7 @@ def _table(
 
 
 def _said(value: str | None) -> str:
-    return MISSING if value is None else value
+    return MISSING if value is None else f'"{value}"' if value in (MISSING, OTHER) else value
 
 
 def _plain(counts: NDArray[np.int64]) -> list[int | None]:
@@ -112,12 +114,13 @@ def _ratio(count: int, size: int, everyone: int, total: int) -> list[float] | No
 
 
 def _cramers_v(shown: NDArray[np.int64], sizes: NDArray[np.int64]) -> float | None:
-    """Return Cramér's V; groups with a hidden count are taken together, as their sums are known.
+    """Return Cramér's V, or less: groups with a hidden count are one, as their sums are known.
 
-    None where that leaves fewer than two groups or segments.
+    That cannot raise χ², which is divided by what the whole table would have. None where it leaves
+    fewer than two groups or segments.
     """
     whole = (shown >= 0).all(axis=0)
-    table = shown[:-1, whole]
+    table, n_groups = shown[:-1, whole], shown.shape[1]
     if not whole.all():
         rest = sizes[:-1] - table.sum(axis=1)
         table = np.column_stack([table, rest])
@@ -126,4 +129,4 @@ def _cramers_v(shown: NDArray[np.int64], sizes: NDArray[np.int64]) -> float | No
         return None
     expected = np.outer(table.sum(axis=1), table.sum(axis=0)) / table.sum()
     square = ((table - expected) ** 2 / expected).sum()
-    return float(math.sqrt(square / (table.sum() * (min(table.shape) - 1))))
+    return float(math.sqrt(square / (table.sum() * (min(len(table), n_groups) - 1))))

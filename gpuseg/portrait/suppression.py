@@ -1,11 +1,16 @@
-"""Small cells of a table of counts, hidden so that nobody can compute them from the others.
+"""Small cells of a table of counts, hidden so that the sums do not tell them.
 
 A table says how many customers of each segment (rows) are of which group (columns); its last row
-is everyone. The sizes of the segments are known to all. A count below the threshold is hidden, and
-so are others beside it, until whoever knows what is left cannot tell that a hidden count is small:
-the largest value that it could have, by linear programming over all sums, is at least the
-threshold (Fischetti and Salazar, "Solving the cell suppression problem on tabular data with linear
-constraints", Management Science 47, 2001, who search for the fewest; ours are chosen one by one).
+is everyone. The sizes of the segments are known to all. Counts below the threshold are hidden, and
+others beside them: the corners of a rectangle, across which customers could be moved without a
+change in anything that is shown, until the small count could be twice the threshold, or as many as
+its segment or its group has. (Of fewest cells: Fischetti and Salazar, "Solving the cell suppression
+problem on tabular data with linear constraints", Management Science 47, 2001; ours are chosen one
+by one.)
+
+Who also knows how the corners are chosen may rule out some of the tables that fit what is shown;
+the factor of two is the margin against that. Columns that follow from each other, such as country
+and continent, tell of each other: that no table by itself can prevent.
 """
 
 from typing import Any
@@ -13,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
+from scipy.sparse import csr_array
 
 _SLACK = 1e-6
+_MARGIN = 2
 
 
 def hidden_cells(counts: NDArray[np.int64], threshold: int) -> NDArray[np.bool_]:
@@ -23,79 +30,124 @@ def hidden_cells(counts: NDArray[np.int64], threshold: int) -> NDArray[np.bool_]
     Parameters
     ----------
     counts : int64 (segments + 1, groups)
-        The last row is the sum of the others.
+        The last row is the sum of the others; it is known to be at least the threshold everywhere,
+        or all that there are.
     threshold : int
 
     Returns
     -------
     bool (segments + 1, groups)
     """
-    small = counts < threshold
-    hidden = small.copy()
-    waiting = np.argwhere(small).tolist()
-    while waiting:
-        row, column = waiting[-1]
-        if attack(counts, hidden, row, column)[1] >= threshold - _SLACK:
-            waiting.pop()
-        elif not _hide_others(counts, hidden, row, column, threshold):
-            waiting.pop()  # a segment smaller than the threshold: its size tells as much
+    hidden = counts < threshold
+    sizes, totals = counts.sum(axis=1), counts[-1]
+    _hide_tiny(counts, hidden, threshold)
+    for row, column in np.argwhere(counts < threshold).tolist():
+        wanted = min(_MARGIN * threshold, int(sizes[row]), int(totals[column]))
+        room = _room(counts, row, column, threshold)
+        while not _is_safe(counts, hidden, row, column, wanted, room, threshold):
+            if not _hide_corners(counts, hidden, row, column, wanted, room):
+                break
     return hidden
 
 
-def attack(
-    counts: NDArray[np.int64], hidden: NDArray[np.bool_], row: int, column: int
-) -> tuple[float, float]:
-    """Return the least and the largest value that a hidden count could have, for who sees the rest.
+def _hide_tiny(counts: NDArray[np.int64], hidden: NDArray[np.bool_], threshold: int) -> None:
+    """Hide segments smaller than the threshold whole, and the smallest other one with them.
+
+    Any of their customers could then be in any group: the two may be exchanged.
+    """
+    sizes = counts[:-1].sum(axis=1)
+    tiny = np.flatnonzero(sizes < threshold)
+    if not len(tiny) or len(tiny) == len(sizes):
+        return
+    enough = (counts[:-1] >= sizes[tiny].sum()).all(axis=1)
+    order = np.lexsort((sizes, ~enough))
+    partner = next(i for i in order.tolist() if i not in tiny)
+    hidden[[*tiny.tolist(), partner]] = True
+
+
+def largest(
+    counts: NDArray[np.int64], hidden: NDArray[np.bool_], row: int, column: int, threshold: int
+) -> float:
+    """Return the largest value that a hidden count could have, for who sees the rest.
 
     Who attacks knows the counts that are shown, the sizes of the segments, that the last row is the
-    sum of the others, and that no count is negative.
+    sum of the others and at least the threshold, and that no count is negative.
     """
-    cells = np.argwhere(hidden)
-    at = {(int(i), int(j)): n for n, (i, j) in enumerate(cells)}
-    rows, sums = [], []
+    cells, last = np.argwhere(hidden), len(counts) - 1
+    n = np.arange(len(cells))
+    by_row = csr_array((np.ones(len(cells)), (cells[:, 0], n)), (len(counts), len(cells)))
+    sign = np.where(cells[:, 0] == last, -1.0, 1.0)
+    by_column = csr_array((sign, (cells[:, 1], n)), (counts.shape[1], len(cells)))
+    shown = np.where(hidden, 0, counts)
+    found: Any = linprog(
+        -((cells == [row, column]).all(axis=1).astype(float)),
+        A_eq=np.vstack([by_row.toarray(), by_column.toarray()]),
+        b_eq=np.concatenate([
+            np.where(hidden, counts, 0).sum(axis=1), shown[last] - shown[:last].sum(axis=0)
+        ]).astype(float),
+        bounds=[(min(threshold, int(counts[i, j])) if i == last else 0, None) for i, j in cells],
+    )  # fmt: skip
+    return float(-found.fun)
+
+
+def _room(counts: NDArray[np.int64], row: int, column: int, threshold: int) -> NDArray[np.int64]:
+    """Return how many customers could be moved to a cell from its row and its column, by corner.
+
+    They leave the cells beside the corner (i, j) in the row and in the column of the cell, and come
+    to the corner across. Everyone's counts are the sums of the others: what a segment gains there,
+    everyone gains.
+    """
     last = len(counts) - 1
-    for i in range(len(counts)):
-        rows.append([1.0 if own == i else 0.0 for own, _ in cells])
-        sums.append(counts[i, hidden[i]].sum())
-    for j in range(counts.shape[1]):
-        sign = [0.0 if own != j else (-1.0 if i == last else 1.0) for i, own in cells]
-        known = np.where(hidden[:, j], 0, counts[:, j])
-        rows.append(sign)
-        sums.append(known[last] - known[:last].sum())
-    aim = np.zeros(len(cells))
-    aim[at[row, column]] = 1.0
-    ends = []
-    for direction in (1.0, -1.0):
-        found: Any = linprog(direction * aim, A_eq=np.array(rows), b_eq=np.array(sums, float))
-        ends.append(float(direction * found.fun))
-    return ends[0], ends[1]
+    spare = np.maximum(counts[last] - threshold, 0)
+    if row == last:
+        room = np.minimum(counts, spare)
+        room[last] = 0
+    else:
+        room = np.minimum(counts[row], counts[:, column, None])
+        room[last] = np.minimum(counts[row], spare)
+    room[row], room[:, column] = 0, 0
+    found: NDArray[np.int64] = room
+    return found
 
 
-def _hide_others(
-    counts: NDArray[np.int64], hidden: NDArray[np.bool_], row: int, column: int, threshold: int
+def _is_safe(
+    counts: NDArray[np.int64],
+    hidden: NDArray[np.bool_],
+    row: int,
+    column: int,
+    wanted: int,
+    room: NDArray[np.int64],
+    threshold: int,
 ) -> bool:
-    """Hide the corners of a rectangle with a hidden count, so that it may be as large as that.
+    """Whether a hidden count could be as large as wanted; mostly one rectangle shows that."""
+    corners = hidden & hidden[row] & hidden[:, column, None]
+    own = int(counts[row, column])
+    if own + int(np.where(corners, room, 0).max(initial=0)) >= wanted:
+        return True
+    shown = hidden[row].sum() > 1 and hidden[:, column].sum() > 1
+    return bool(shown) and largest(counts, hidden, row, column, threshold) >= wanted - _SLACK
 
-    What is added to the count is taken from the others in its row and its column, and added to the
-    corner across. Of the rectangles that leave enough room, the one that hides the fewest
-    customers. Where there is none, the smallest count that is shown. Returns whether there was one.
+
+def _hide_corners(
+    counts: NDArray[np.int64],
+    hidden: NDArray[np.bool_],
+    row: int,
+    column: int,
+    wanted: int,
+    room: NDArray[np.int64],
+) -> bool:
+    """Hide a rectangle with room for what is wanted, the one that hides the fewest customers.
+
+    Where there is none, the one with the most room. Returns whether anything was left to hide.
     """
     cost = np.where(hidden, 0, counts)
-    last = len(counts) - 1
-    if row == last:  # the sum of the others: what it gains, some segment gains
-        room = np.where(np.arange(len(counts))[:, None] < last, counts, 0)
-    else:
-        beside = np.where(np.arange(len(counts)) < last, counts[:, column], 2**62)
-        room = np.minimum(counts[row], beside[:, None])
     total = (cost + cost[row] + cost[:, column, None]).astype(np.float64)
-    total[room + counts[row, column] < threshold] = np.inf
+    missing = np.maximum(wanted - counts[row, column] - room, 0)
+    total += missing * (float(counts.sum()) + 1)
+    total[hidden & hidden[row] & hidden[:, column, None]] = np.inf
     total[row], total[:, column] = np.inf, np.inf
-    total[total == 0] = np.inf  # all hidden already, and not enough
     i, j = np.unravel_index(int(total.argmin()), total.shape)
-    if np.isfinite(total[i, j]):
-        hidden[row, j] = hidden[i, column] = hidden[i, j] = True
-        return True
-    if hidden.all():
+    if not np.isfinite(total[i, j]):
         return False
-    hidden.flat[np.where(hidden, np.iinfo(np.int64).max, counts).argmin()] = True
+    hidden[row, j] = hidden[i, column] = hidden[i, j] = True
     return True

@@ -1,7 +1,7 @@
 """What a feature is in SQL, and how a bound on it is said."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gpuseg.encoding import Encoder
@@ -29,6 +29,10 @@ class Feature:
         The values of an ordinal feature, in their order.
     whole : bool
         Whether all values seen are whole numbers.
+    unsaid : str
+        Of a flag: the opposite, in words.
+    fill : float or None
+        What stands in for a missing value, where there are some.
     """
 
     name: str
@@ -37,6 +41,8 @@ class Feature:
     said: str
     steps: Sequence[str] = ()
     whole: bool = False
+    unsaid: str = ""
+    fill: float | None = None
 
     def in_sql(self, bound: Bound) -> str:
         """Return a bound as a condition in SQL."""
@@ -51,10 +57,14 @@ class Feature:
         """Return a bound in words."""
         low, high = bound.low, bound.high
         if self.kind == "flag":
-            return self.said if low >= 0 else self.said.replace(" is ", " is not ", 1)
+            return self.said if low >= 0 else self.unsaid
+        gap = self.fill is not None and low < self.fill <= high
         if self.kind == "ordinal":
-            within = [s for i, s in enumerate(self.steps) if low < i <= high]
+            within = [s for i, s in enumerate(self.steps) if low < i <= high] + ["missing"] * gap
             return f"{self.said} is {' or '.join(within)}"
+        return self._number_in_words(low, high) + " or missing" * gap
+
+    def _number_in_words(self, low: float, high: float) -> str:
         if self.whole:
             low, high = math.floor(low) + 1 if low > -math.inf else low, _floor(high)
             if low == high:
@@ -65,65 +75,83 @@ class Feature:
         return f"{self.said} {' and '.join(parts)}"
 
 
-def features_of(encoders: Sequence[Encoder], fill: dict[str, float]) -> dict[str, Feature]:
+def features_of(encoders: Sequence[Encoder], fill: Mapping[str, float]) -> dict[str, Feature]:
     """Return the features that can be said in SQL, by name.
+
+    Those of columns whose names differ in case alone cannot: to SQL they are one.
 
     Parameters
     ----------
-    fill : dict
-        What stands in for a missing value, by feature.
+    fill : mapping
+        What stands in for a missing value, by feature, where some are missing.
     """
+    columns = [name.casefold() for name in dict.fromkeys(e.column for e in encoders)]
     found: dict[str, Feature] = {}
     for encoder in encoders:
-        found |= {own.name: own for own in _features(encoder, fill)}
+        if columns.count(encoder.column.casefold()) == 1:
+            found |= {own.name: own for own in _features(encoder, fill.get(encoder.column))}
     return found
 
 
-def _features(e: Encoder, fill: dict[str, float]) -> list[Feature]:
+def _features(e: Encoder, fill: float | None) -> list[Feature]:
     column = quoted(e.column)
     if e.kind == "number":
         sql = f"CAST({column} AS REAL)"
-        if e.column in fill:  # a database takes NaN for a value
-            sql = f"COALESCE(NULLIF({sql}, CAST('NaN' AS REAL)), {number(fill[e.column])})"
-        return [Feature(e.column, sql, "number", e.column)]
+        if fill is not None:
+            sql = f"CASE WHEN {_gap(e)} THEN {number(fill)} ELSE {sql} END"
+            sql = f"CAST({sql} AS REAL)"
+        return [Feature(e.column, sql, "number", e.column, fill=fill)]
     if e.kind == "is missing":
-        gap = f"({column} IS NULL OR CAST({column} AS REAL) = CAST('NaN' AS REAL))"
-        return [_flag(e.names()[0], gap, f"{e.column} is missing")]
+        return [_flag(e.names()[0], _gap(e), e.column, "missing")]
     if len(e.categories) > MOST_CATEGORIES:
         return []
     if e.kind == "onehot":
         return _one_hot(e, column)
     values = e.shares if e.kind == "frequency" else range(len(e.categories))
-    cases = [
+    none = e.shares[-1] if e.kind == "frequency" and e.missing else fill
+    cases = [] if none is None else [f"WHEN {_gap(e)} THEN {number(none)}"]
+    cases += [
         f"WHEN {column} = {_literal(category, e)} THEN {number(value)}"
         for category, value in zip(e.categories, values, strict=False)
     ]
-    none = e.shares[-1] if e.kind == "frequency" and e.missing else fill.get(e.column)
-    cases += [] if none is None else [f"WHEN {column} IS NULL THEN {number(none)}"]
-    rest = 0.0 if e.kind == "frequency" else fill.get(e.column)
+    rest = 0.0 if e.kind == "frequency" else fill
     cases += [] if rest is None else [f"ELSE {number(rest)}"]
     sql = f"CAST(CASE {' '.join(cases)} END AS REAL)"
     if e.kind == "frequency":
-        return [Feature(e.column, sql, "number", f"share of {e.column}")]
-    return [Feature(e.column, sql, "ordinal", e.column, e.categories)]
+        return [Feature(e.column, sql, "number", f"share of {e.column}", fill=fill)]
+    return [Feature(e.column, sql, "ordinal", e.column, e.categories, fill=fill)]
 
 
 def _one_hot(e: Encoder, column: str) -> list[Feature]:
     known = ", ".join(_literal(value, e) for value in e.categories)
     flags = [
-        _flag(f"{e.column}={value}", f"{column} = {_literal(value, e)}", f"{e.column} is {value}")
+        _flag(f"{e.column}={value}", f"{column} = {_literal(value, e)}", e.column, value)
         for value in e.categories
     ]
     if e.other:
-        other = f"{column} IS NOT NULL AND {column} NOT IN ({known})"
-        flags.append(_flag(f"{e.column}={OTHER}", other, f"{e.column} is another"))
+        other = f"NOT ({_gap(e)}) AND {column} NOT IN ({known})"
+        flags.append(_flag(f"{e.column}={OTHER}", other, e.column, "another"))
     if e.missing:
-        flags.append(_flag(f"{e.column}={MISSING}", f"{column} IS NULL", f"{e.column} is missing"))
+        flags.append(_flag(f"{e.column}={MISSING}", _gap(e), e.column, "missing"))
     return flags
 
 
-def _flag(name: str, condition: str, said: str) -> Feature:
-    return Feature(name, f"(CASE WHEN {condition} THEN 1 ELSE 0 END)", "flag", said)
+def _flag(name: str, condition: str, column: str, value: str) -> Feature:
+    sql = f"(CASE WHEN {condition} THEN 1 ELSE 0 END)"
+    said, unsaid = f"{column} is {value}", f"{column} is not {value}"
+    return Feature(name, sql, "flag", said, unsaid=unsaid)
+
+
+def _gap(e: Encoder) -> str:
+    """Return the condition that a column has no value: null, or not a number.
+
+    The latter as text, since databases look at the statistics of a Parquet file, which know of no
+    NaN, and conclude that there is none.
+    """
+    column = quoted(e.column)
+    if e.family in ("text", "booleans"):
+        return f"{column} IS NULL"
+    return f"({column} IS NULL OR LOWER(CAST({column} AS VARCHAR)) = 'nan')"
 
 
 def _literal(value: str, e: Encoder) -> str:
