@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.neighbors import Each, Neighbors
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import CacheLost, Env
 
@@ -46,6 +47,8 @@ class Region:
         Whether `size` is known.
     size : float64 (n,)
         Of the difference to the nearest core row; 0 for core rows, infinite where there is none.
+    counted : bool
+        Whether `found` has the weight of the region's own rows.
     number : int
         Of the region, and of its shard.
     looked, most_rows : int
@@ -63,6 +66,7 @@ class Region:
     cluster: NDArray[np.int64] = field(init=False)
     size: NDArray[np.float64] = field(init=False)
     measured: bool = False
+    counted: bool = False
     label: NDArray[np.int32] | None = None
     number: int = 0
     looked: int = 0
@@ -76,6 +80,14 @@ class Region:
         """Yield the rows, some at a time that stay in the caches."""
         for start in range(0, max(len(self.index), 1), _BLOCK):
             yield slice(start, min(start + _BLOCK, len(self.index)))
+
+    def count(self, b: Neighbors, least: int, each: Each) -> None:
+        """Count the weight of the region's own rows within eps, once."""
+        if not self.counted:
+            self.looked += b.count_within(
+                self.layout, self.layout, self.weight, least, self.found, each
+            )
+            self.counted = True
 
     def receive(self, visitors: int) -> None:
         """Note how many rows of other regions are here."""

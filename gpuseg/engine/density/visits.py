@@ -72,10 +72,7 @@ def core_and_clusters(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any
 
 def count_own(shard: Shard, env: Env, backend: str, least: int) -> None:
     """Count the weight of the region's own rows within eps."""
-    own = region_of(shard)
-    own.looked += registry.get_neighbors(backend).count_within(
-        own.layout, own.layout, own.weight, least, own.found, env.map
-    )
+    region_of(shard).count(registry.get_neighbors(backend), least, env.map)
 
 
 def count_visitors(

@@ -36,6 +36,9 @@ _GRID_SWEEPS = 1.2
 _SECONDS_A_GRID_PAIR, _SECONDS_A_GRID_ROW = 1.5e-8, 2e-7
 """The same for rows in a grid, without distances: those are found in tiles."""
 
+_WHOLE_ROWS = 2**20
+"""No more rows in a grid are counted at once: passing over all to look at some takes as long."""
+
 _CORE_PAIRS = 256
 """That a row in a dense place is compared with, about: its own tile, mostly, and links."""
 
@@ -91,9 +94,12 @@ class FirstSweep:
 
 
 def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
-    """Run the first sweep for some rows."""
+    """Run the first sweep for some rows, or for all where they are few and lie in a grid."""
     own, b = region_of(shard), registry.get_neighbors(backend)
     n, d = own.points.shape
+    if n <= _WHOLE_ROWS and b.in_grid(own.layout):
+        own.count(b, least, env.map)
+        return FirstSweep(own.looked, n, d, env.threads, True)
     some = drawn(own.index, SAMPLE_ROWS, n)
     own.found.fill(least)
     own.found[some] = 0
