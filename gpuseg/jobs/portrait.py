@@ -98,14 +98,14 @@ def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, di
 
 def sample_of(executor: Executor, prepared: Prepared) -> Sample:
     """Return the rows that were drawn when the data was prepared, with their segments."""
-    drawn, p, b = prepared.sample, prepared.preparation, registry.get("numpy")
-    found = executor.run(passes.labels_at, each=_by_shard(executor, drawn.index))
+    rows, p, b = prepared.sample, prepared.preparation, registry.get("numpy")
+    found = executor.run(passes.labels_at, each=_by_shard(executor, rows.index))
     labels, distances = zip(*found, strict=True)
     return Sample(
-        drawn.index,
-        drawn.x,
-        b.prepare(drawn.x.copy(), replace(p, projection=None, unit=False)),
-        b.prepare(drawn.x.copy(), p),
+        rows.index,
+        rows.x,
+        b.prepare(rows.x.copy(), replace(p, projection=None, unit=False)),
+        b.prepare(rows.x.copy(), p),
         np.concatenate(labels),
         np.concatenate(distances),
         prepared.features,
