@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -71,7 +72,9 @@ def _curve(result: Mapping[str, Any]) -> Markup | None:
     return figures.choice_curve(result["choice"]["table"], result["n_clusters"])
 
 
+@cache
 def _environment() -> Environment:
+    """Return what templates are rendered in; they are compiled once for all reports."""
     # Names and paths come from the data: everything is escaped, whatever a file is called.
     environment = Environment(
         loader=PackageLoader("gpuseg", "insight"),
