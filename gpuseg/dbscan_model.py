@@ -1,6 +1,5 @@
 """A fitted DBSCAN as a value: its core rows tell where a new customer belongs."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation
 from gpuseg.data.core_rows import read_core_rows
 from gpuseg.engine.core_rows import CoreRows
 from gpuseg.engine.params import DBSCANParams
-from gpuseg.model import FORMAT
+from gpuseg.model import FORMAT, as_files
 from gpuseg.replay import Replay
 from gpuseg.runtime.executor import InProcess
 
@@ -86,8 +85,7 @@ class DBSCANModel:
             "core_files": list(self.core_files),
             "labels": "that of the nearest core row within eps in scaled units, -1 without one",
         }
-        text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        return {"model.json": text.encode(), "model.safetensors": save(self.replay.tensors())}
+        return as_files(description, self.replay.tensors())
 
     @classmethod
     def from_files(

@@ -1,6 +1,5 @@
 """A fitted hierarchy as a value: cut at any level without a look at the data."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,12 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from gpuseg.backends.base import Centers, Preparation
 from gpuseg.engine.ward import Hierarchy
 from gpuseg.errors import DataError
-from gpuseg.model import FORMAT, Model
+from gpuseg.model import FORMAT, Model, as_files
 from gpuseg.replay import Replay
 
 
@@ -25,8 +24,6 @@ class HierarchicalModel:
     ----------
     micro : Model
         Of the small segments that are merged.
-    weight : float64 (m,)
-        Of the rows of each.
     hierarchy : Hierarchy
         `hierarchy.merges` is a linkage matrix of them, as SciPy has it.
     levels : tuple of int
@@ -34,7 +31,6 @@ class HierarchicalModel:
     """
 
     micro: Model
-    weight: NDArray[np.float64]
     hierarchy: Hierarchy
     levels: tuple[int, ...]
 
@@ -99,13 +95,10 @@ class HierarchicalModel:
         tensors = {
             "centers": centers.values,
             "center_shift": centers.shift,
-            "weight": self.weight,
             "merges": self.hierarchy.merges,
             **self.replay.tensors(),
         }
-        text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
+        return as_files(description, tensors)
 
     @classmethod
     def from_files(
@@ -114,4 +107,4 @@ class HierarchicalModel:
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
         micro = Model(Replay.read(description, t), Centers(t["centers"], t["center_shift"]))
-        return cls(micro, t["weight"], Hierarchy(t["merges"]), tuple(description["levels"]))
+        return cls(micro, Hierarchy(t["merges"]), tuple(description["levels"]))

@@ -88,12 +88,17 @@ class Model:
             "center_shift": c.shift,
             **self.replay.tensors(),
         }
-        text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-        contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
+        return as_files(description, tensors)
 
     @classmethod
     def from_files(cls, description: Mapping[str, Any], read: Callable[[str], bytes]) -> "Model":
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
         return cls(Replay.read(description, t), Centers(t["centers"], t["center_shift"]))
+
+
+def as_files(description: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of a saved model: what JSON holds of it, and its arrays."""
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    return {"model.json": text.encode(), "model.safetensors": save(contiguous)}

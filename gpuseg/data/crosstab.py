@@ -19,6 +19,7 @@ MOST_VALUES = 1000
 """A column of more is no group of people, but says who they are."""
 
 _BATCH_ROWS = 65_536
+_DROPPED = -(2**31)
 
 Counts = dict[str, Counter[tuple[int, str | None]]]
 """By column: customers by segment and value; None is a missing one."""
@@ -42,8 +43,10 @@ def _count(shard: Shard, env: Env, columns: list[str]) -> Counts:
     if shard.labels is None:
         raise CacheLost
     plan: ShardPlan = shard.source
-    labels = np.full(plan.rows, np.iinfo(np.int32).min, np.int32)
-    labels[slice(None) if shard.kept is None else shard.kept] = shard.labels
+    labels = shard.labels
+    if shard.kept is not None:
+        labels = np.full(plan.rows, _DROPPED, np.int32)
+        labels[shard.kept] = shard.labels
 
     def on(group: Group) -> Counts:
         counts: Counts = {name: Counter() for name in columns}
@@ -73,7 +76,7 @@ def _pairs(
     encoded = pc.dictionary_encode(text)
     values = [*encoded.dictionary.to_pylist(), None]
     code = pc.fill_null(encoded.indices, len(values) - 1).to_numpy(zero_copy_only=False)
-    kept = labels != np.iinfo(np.int32).min
+    kept = labels != _DROPPED
     pairs, counts = np.unique(np.stack([labels[kept], code[kept]]), axis=1, return_counts=True)
     return Counter({
         (int(segment), values[value]): int(count)

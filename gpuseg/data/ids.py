@@ -120,8 +120,7 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_binary_view(column.type):
-        column = pc.cast(column, pa.large_binary())
+    column = without_views(column)
     null = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(column.type):
         values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
@@ -133,6 +132,13 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
         column = pc.cast(text, pa.large_binary())
     hashes = _hash_bytes(pc.fill_null(pc.cast(column, pa.large_binary()), b""))
     return np.where(null, _NULL, hashes)
+
+
+def without_views(column: pa.Array) -> pa.Array:
+    """Return a column whose type is no view, for which Arrow has few functions."""
+    if pa.types.is_string_view(column.type):
+        return pc.cast(column, pa.string())
+    return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
 
 
 def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg.data.ids import without_views
 from gpuseg.data.pseudonyms import pseudonyms
 from gpuseg.data.shards import ShardPlan, read_batches
 from gpuseg.engine.shard import Shard
@@ -21,14 +22,7 @@ def ids_at(shard: Shard, env: Env, rows: NDArray[np.int64]) -> pa.ChunkedArray |
         own = at[(at >= group.start) & (at < group.start + group.rows)] - group.start
         if own.size:
             batches = read_batches(plan, group.piece, group.number, [plan.id], group.rows)
-            ids = _takeable(pa.concat_arrays([batch.column(0) for batch in batches]))
+            ids = without_views(pa.concat_arrays([batch.column(0) for batch in batches]))
             ids = ids.take(pa.array(own))
             found.append(ids if plan.id_key is None else pseudonyms(ids, plan.id_key))
     return pa.chunked_array(found) if found else None
-
-
-def _takeable(ids: pa.Array) -> pa.Array:
-    """Return ids as a type of which Arrow takes some: it does not of views."""
-    if pa.types.is_string_view(ids.type):
-        return ids.cast(pa.string())
-    return ids.cast(pa.binary()) if pa.types.is_binary_view(ids.type) else ids

@@ -14,7 +14,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Preparation, Summary
 from gpuseg.engine.hashing import drawn
 from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.runtime.executor import Env
 
 
 def summarize(shard: Shard, env: Env, backend: str, transform: NDArray[np.int64]) -> Summary:
@@ -65,24 +65,23 @@ def select(shard: Shard, env: Env, kept: list[int]) -> None:
 
 def sample(shard: Shard, env: Env, backend: str, wanted: int, of: int) -> NDArray[np.float32]:
     """Return about `wanted` of `of` rows, drawn by a hash of their place in the data."""
+    return placed_sample(shard, env, backend, wanted, of)[1]
+
+
+def placed_sample(
+    shard: Shard, env: Env, backend: str, wanted: int, of: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the rows of `sample` behind their places in the data, int64 (m,) and (m, d)."""
     b = registry.get(backend)
 
-    def on(block: Block) -> NDArray[np.float32]:
+    def on(block: Block) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         first = shard.first_row + block.rows.start
         index = np.arange(first, first + len(block.x))
-        return b.fetch(block.x, np.flatnonzero(drawn(index, wanted, of)))
+        own = np.flatnonzero(drawn(index, wanted, of))
+        return index[own], b.fetch(block.x, own)
 
-    return np.concatenate(list(shard.map_blocks(env, on)))
-
-
-def places(shard: Shard, env: Env, wanted: int, of: int) -> NDArray[np.int64]:
-    """Return the places in the data of the rows that `sample` returns, int64 (m,)."""
-    parts = []
-    for start in range(0, shard.n_rows, BLOCK_ROWS):
-        first, last = (shard.first_row + min(i, shard.n_rows) for i in (start, start + BLOCK_ROWS))
-        index = np.arange(first, last)
-        parts.append(index[drawn(index, wanted, of)])
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    places, rows = zip(*shard.map_blocks(env, on), strict=True)
+    return np.concatenate(places), np.concatenate(rows)
 
 
 def gram(

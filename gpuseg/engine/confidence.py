@@ -1,6 +1,5 @@
 """How sure it is that a row belongs where it is."""
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ _VALUES_AT_ONCE = 2**22
 def confidence_of(
     squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
 ) -> NDArray[np.float64]:
-    """Return 1 - a/b for each row, with a and b the distances to its centre and the next.
+    """Return (b - a) / b for each row, with a and b the distances to its centre and the next.
 
     From 0, on the border between two segments, to 1, at the centre (the simplified silhouette:
     Hruschka, de Castro and Campello, 2004). 0 where there is no other segment.
@@ -33,11 +32,19 @@ def confidence_of(
     own = squares.argmin(axis=1)
     near = squares[np.arange(len(squares)), own]
     others = np.where(segment == segment[own][:, None], np.inf, squares)
-    far = others.min(axis=1)
-    found: NDArray[np.float64] = np.zeros(len(squares))
-    there = (far > 0) & np.isfinite(far)
-    np.divide(np.sqrt(near), np.sqrt(far), out=found, where=there)
-    return np.where(there, 1 - found, 0.0)
+    return simplified_silhouette(np.sqrt(near), np.sqrt(others.min(axis=1)))
+
+
+def simplified_silhouette(
+    near: NDArray[np.float64], far: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (b - a) / b of the distances a to the own centre and b to the next, float64 (m,).
+
+    0 where both are 0, and where there is no other (b is infinite).
+    """
+    gain: NDArray[np.float64] = np.zeros(len(near))
+    np.divide(far - near, far, out=gain, where=(far > 0) & np.isfinite(far))
+    return gain
 
 
 def confidences(
@@ -62,9 +69,9 @@ def keep_confidence(
     """Store the confidence of every row in the shard."""
     found = np.empty(shard.n_rows, np.float32)
 
-    def on(block: Block) -> int:
+    def on(block: Block) -> None:
         found[block.rows] = confidences(block.x, backend, centers, segment)
-        return len(block.x)
 
-    reduce(lambda a, b: a + b, shard.map_blocks(env, on))
+    for _ in shard.map_blocks(env, on):
+        pass
     shard.confidence = found

@@ -25,6 +25,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Centers
 from gpuseg.backends.sums import on_grid
 from gpuseg.engine import columns
+from gpuseg.engine.confidence import simplified_silhouette
 from gpuseg.engine.exact import grid_magic
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.engine.measure import Measured
@@ -200,9 +201,7 @@ def _to_centers(
     far = np.sqrt(squares.min(axis=1)) if k > 1 else np.full(len(rows), np.inf)
     spread = np.zeros(k)
     np.add.at(spread, label, on_grid(near, grids[0]))
-    with np.errstate(invalid="ignore"):
-        gain = np.where(far > 0, (far - near) / far, 0.0)
-    gain = np.where(np.isfinite(far), gain, 0.0)
+    gain = simplified_silhouette(near, far)
     doubtful = int(np.count_nonzero(gain < DOUBTFUL))
     return label, spread, float(on_grid(gain, grids[1]).sum()), doubtful
 

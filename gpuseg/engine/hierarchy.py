@@ -37,8 +37,6 @@ class HierarchicalFit:
     ----------
     micro : Centers
         Of the small segments.
-    weight : float64 (m,)
-        Of the rows of each.
     hierarchy : Hierarchy
         Of the small segments.
     label : int32 (m,)
@@ -50,7 +48,6 @@ class HierarchicalFit:
     """
 
     micro: Centers
-    weight: NDArray[np.float64]
     hierarchy: Hierarchy
     label: NDArray[np.int32]
     sizes: NDArray[np.int64]
@@ -120,7 +117,7 @@ def _cut(
     sizes = np.bincount(finest[there], fit.sizes[there], cuts[-1]).astype(np.int64)
     centers = mean_rows(executor, backend, sizes, measured)
     micro = Centers(fit.centers.values[there], fit.centers.shift)
-    return HierarchicalFit(micro, fit.weight[there], hierarchy, finest[there], sizes, centers)
+    return HierarchicalFit(micro, hierarchy, finest[there], sizes, centers)
 
 
 def relabel(shard: Shard, env: Env, tables: Sequence[NDArray[np.int32]]) -> None:

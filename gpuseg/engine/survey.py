@@ -50,9 +50,9 @@ class Drawn:
 
 def draw(executor: Executor, backend: str, rows: int) -> Drawn:
     """Draw rows of the placed shards, which have so many together."""
-    parts = executor.run(columns.sample, backend, SAMPLE_ROWS, rows)
-    places = executor.run(columns.places, SAMPLE_ROWS, rows)
-    return Drawn(np.concatenate(places), np.concatenate(parts))
+    parts = executor.run(columns.placed_sample, backend, SAMPLE_ROWS, rows)
+    places, x = (np.concatenate(own) for own in zip(*parts, strict=True))
+    return Drawn(places, x)
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,15 @@ class Bought:
 
     Attributes
     ----------
-    customer, order : uint64 (n,)
+    customer : uint64 (n,)
+        The hash.
+    basket : int64 (n,)
+        The number of the order, rising.
     product : str (n,), NumPy objects
     """
 
     customer: NDArray[np.uint64]
-    order: NDArray[np.uint64]
+    basket: NDArray[np.int64]
     product: NDArray[np.object_]
 
 
@@ -50,8 +53,9 @@ def read_bought(executor: Executor, source: Source, customers: pa.Array) -> Boug
     found = [table for part in executor.run(_read, source, wanted, each=units) for table in part]
     whole = pa.concat_tables(found).group_by(["customer", "order", "product"]).aggregate([])
     whole = whole.sort_by([(name, "ascending") for name in ("customer", "order", "product")])
-    columns = (whole[name].to_numpy() for name in ("customer", "order", "product"))
-    return Bought(*columns)
+    customer, order, product = (column.to_numpy() for column in whole.columns)
+    begins = (customer[1:] != customer[:-1]) | (order[1:] != order[:-1])
+    return Bought(customer, np.append(0, np.cumsum(begins))[: len(customer)], product)
 
 
 def _read(

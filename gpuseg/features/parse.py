@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
-from gpuseg.data.ids import hash_ids
+from gpuseg.data.ids import hash_ids, without_views
 from gpuseg.data.pseudonyms import Key, pseudonyms
 from gpuseg.engine.hashing import mix
 from gpuseg.errors import DataError
@@ -143,9 +143,7 @@ def plain(column: pa.Array) -> pa.Array:
     """Return a column without extension types and views, for which Arrow has few functions."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if pa.types.is_string_view(column.type):
-        return pc.cast(column, pa.string())
-    return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
+    return without_views(column)
 
 
 def keyed(customer: pa.Array, key: Key) -> pa.Array:

@@ -168,14 +168,15 @@ def choice_curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Markup | No
     return _svg(parts, width, height, "Silhouette for each number of segments")
 
 
-def all_of(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Return the drawings that there are of a run, by name, as files of their own."""
+def all_of(manifest: Mapping[str, Any]) -> dict[str, Markup]:
+    """Return the drawings that there are of a run: of "map", "tree" and "choice"."""
     result = manifest["result"]
-    drawn = {"map": segment_map(manifest.get("portrait", {}))}
-    drawn["tree"] = tree(result, manifest["segments"])
-    if "choice" in result:
-        drawn["choice"] = choice_curve(result["choice"]["table"], result["n_clusters"])
-    return {name: alone(figure) for name, figure in drawn.items() if figure is not None}
+    drawn = {
+        "map": segment_map(manifest.get("portrait", {})),
+        "tree": tree(result, manifest["segments"]),
+        "choice": choice_curve(result.get("choice", {}).get("table", []), result["n_clusters"]),
+    }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def alone(figure: Markup) -> str:

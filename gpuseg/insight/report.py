@@ -46,10 +46,8 @@ def render_report(manifest: Mapping[str, Any]) -> str:
         found=sum(not segment.is_noise for segment in segments),
         noise=sum(segment.size for segment in segments if segment.is_noise),
         portrait=(portrait := manifest.get("portrait", {})),
-        map=figures.segment_map(portrait),
+        figures=figures.all_of(manifest),
         axes=figures.map_axes(portrait) if portrait.get("map") else [],
-        tree=figures.tree(manifest["result"], manifest["segments"]),
-        curve=_curve(manifest["result"]),
         figure_style=figures.STYLE,
         audits=audits(manifest),
         method=_method(manifest),
@@ -64,12 +62,6 @@ def render_summary(manifest: Mapping[str, Any]) -> str:
     template = _environment().get_template("summary.html.j2")
     segments = segments_of(manifest)
     return template.render(segments=segments, size=sum(segment.size for segment in segments))
-
-
-def _curve(result: Mapping[str, Any]) -> Markup | None:
-    if "choice" not in result:
-        return None
-    return figures.choice_curve(result["choice"]["table"], result["n_clusters"])
 
 
 @cache

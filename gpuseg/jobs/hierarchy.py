@@ -28,7 +28,7 @@ def run_hierarchy(
 ) -> Outcome:
     """Cluster the placed shards."""
     fit = fit_hierarchy(executor, spec.params(), backend, measured, on_iteration, spare_bytes)
-    model = HierarchicalModel(Model(replay, fit.micro), fit.weight, fit.hierarchy, tuple(spec.cuts))
+    model = HierarchicalModel(Model(replay, fit.micro), fit.hierarchy, tuple(spec.cuts))
     return Outcome(
         range(spec.finest), fit.sizes, fit.centers, _result(spec, fit), [model],
         groups=fit.label, micro=fit.micro.values,

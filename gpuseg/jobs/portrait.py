@@ -87,10 +87,8 @@ def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, di
     hashes = hash_of(as_id(ids.combine_chunks()))
     order = np.argsort(hashes)
     label = sample.label[some][order][np.searchsorted(hashes[order], bought.customer)]
-    orders = np.stack([bought.customer, bought.order])
-    _, basket = np.unique(orders, axis=1, return_inverse=True)
     found = {
-        segment: bought_together(basket[label == segment], bought.product[label == segment])
+        segment: bought_together(bought.basket[label == segment], bought.product[label == segment])
         for segment in np.unique(sample.label).tolist()
     }
     return {segment: own for segment, own in found.items() if own is not None}

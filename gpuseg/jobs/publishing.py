@@ -29,8 +29,8 @@ def publish(
             files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
     files |= more
     if plots:
-        drawn = figures.all_of(content)
-        files.update({f"_plots/{name}.svg": text.encode() for name, text in drawn.items()})
+        for name, figure in figures.all_of(content).items():
+            files[f"_plots/{name}.svg"] = figures.alone(figure).encode()
     files["_report.html"] = render_report(content).encode()
     files[MANIFEST] = as_json(content)
     try:

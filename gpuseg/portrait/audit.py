@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.portrait.profile import Z_95
 from gpuseg.portrait.suppression import hidden_cells
 
 _MOST_GROUPS = 20
-_Z_95 = 1.959963984540054
 OTHER, MISSING = "(other)", "(missing)"
 
 
@@ -110,7 +110,7 @@ def _ratio(count: int, size: int, everyone: int, total: int) -> list[float] | No
         return None
     ratio = (count / size) / (everyone / total)
     error = math.sqrt(max(1 / count - 1 / size, 0.0))
-    return [ratio, ratio * math.exp(-_Z_95 * error), ratio * math.exp(_Z_95 * error)]
+    return [ratio, ratio * math.exp(-Z_95 * error), ratio * math.exp(Z_95 * error)]
 
 
 def _cramers_v(shown: NDArray[np.int64], sizes: NDArray[np.int64]) -> float | None:

@@ -12,7 +12,8 @@ from gpuseg.portrait.sample import Sample
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the quantiles; the third is the median."""
 
-_Z_95 = 1.959963984540054
+Z_95 = 1.959963984540054
+"""Standard errors on each side of an interval of 95 %."""
 
 
 def quantiles(sample: Sample, rows: NDArray[np.bool_] | None = None) -> dict[str, list[float]]:
@@ -51,7 +52,7 @@ def intervals(
     own = sample.scaled[rows].astype(np.float64)
     if len(own) < 2:
         return {}
-    reach = _Z_95 * own.std(axis=0, ddof=1) / (unit * math.sqrt(segment["size"]))
+    reach = Z_95 * own.std(axis=0, ddof=1) / (unit * math.sqrt(segment["size"]))
     return {
         name: [middle - float(half), middle + float(half)]
         for (name, middle), half in zip(segment["deviation"].items(), reach, strict=True)

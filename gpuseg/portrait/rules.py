@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.encoding import Encoder
+from gpuseg.portrait.profile import Z_95
 from gpuseg.portrait.sample import Sample
 from gpuseg.portrait.tree import Bound, Node, assigned, grow, paths
 from gpuseg.portrait.words import Feature, features_of
-
-_Z_95 = 1.959963984540054
 
 Told = tuple[Mapping[str, Any], dict[int, dict[str, Any]]]
 
@@ -53,7 +52,7 @@ def rules(sample: Sample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
     spread = math.sqrt(fidelity * (1 - fidelity) / len(label))
     whole: dict[str, Any] = {
         "fidelity": fidelity,
-        "fidelity_error": 0.0 if sample.is_whole else _Z_95 * spread,
+        "fidelity_error": 0.0 if sample.is_whole else Z_95 * spread,
         "of": sample.said(),
         "sql": _case(tree, features),
     }

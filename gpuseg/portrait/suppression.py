@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linprog
-from scipy.sparse import csr_array
 
 _SLACK = 1e-6
 _MARGIN = 2
@@ -39,14 +38,12 @@ def hidden_cells(counts: NDArray[np.int64], threshold: int) -> NDArray[np.bool_]
     bool (segments + 1, groups)
     """
     hidden = counts < threshold
-    sizes, totals = counts.sum(axis=1), counts[-1]
+    small = np.argwhere(hidden).tolist()
     _hide_tiny(counts, hidden, threshold)
-    for row, column in np.argwhere(counts < threshold).tolist():
-        wanted = min(_MARGIN * threshold, int(sizes[row]), int(totals[column]))
-        room = _room(counts, row, column, threshold)
-        while not _is_safe(counts, hidden, row, column, wanted, room, threshold):
-            if not _hide_corners(counts, hidden, row, column, wanted, room):
-                break
+    for row, column in small:
+        cell = _Cell(counts, hidden, threshold, row, column)
+        while not cell.is_safe() and cell.hide_corners():
+            pass
     return hidden
 
 
@@ -75,13 +72,13 @@ def largest(
     """
     cells, last = np.argwhere(hidden), len(counts) - 1
     n = np.arange(len(cells))
-    by_row = csr_array((np.ones(len(cells)), (cells[:, 0], n)), (len(counts), len(cells)))
-    sign = np.where(cells[:, 0] == last, -1.0, 1.0)
-    by_column = csr_array((sign, (cells[:, 1], n)), (counts.shape[1], len(cells)))
+    by_row, by_column = np.zeros((len(counts), len(cells))), np.zeros((counts.shape[1], len(cells)))
+    by_row[cells[:, 0], n] = 1.0
+    by_column[cells[:, 1], n] = np.where(cells[:, 0] == last, -1.0, 1.0)
     shown = np.where(hidden, 0, counts)
     found: Any = linprog(
         -((cells == [row, column]).all(axis=1).astype(float)),
-        A_eq=np.vstack([by_row.toarray(), by_column.toarray()]),
+        A_eq=np.vstack([by_row, by_column]),
         b_eq=np.concatenate([
             np.where(hidden, counts, 0).sum(axis=1), shown[last] - shown[:last].sum(axis=0)
         ]).astype(float),
@@ -90,64 +87,72 @@ def largest(
     return float(-found.fun)
 
 
-def _room(counts: NDArray[np.int64], row: int, column: int, threshold: int) -> NDArray[np.int64]:
-    """Return how many customers could be moved to a cell from its row and its column, by corner.
+class _Cell:
+    """A small count, and what must be hidden beside it; `hidden` is changed in place."""
 
-    They leave the cells beside the corner (i, j) in the row and in the column of the cell, and come
-    to the corner across. Everyone's counts are the sums of the others: what a segment gains there,
-    everyone gains.
-    """
-    last = len(counts) - 1
-    spare = np.maximum(counts[last] - threshold, 0)
-    if row == last:
-        room = np.minimum(counts, spare)
-        room[last] = 0
-    else:
-        room = np.minimum(counts[row], counts[:, column, None])
-        room[last] = np.minimum(counts[row], spare)
-    room[row], room[:, column] = 0, 0
-    found: NDArray[np.int64] = room
-    return found
+    def __init__(
+        self,
+        counts: NDArray[np.int64],
+        hidden: NDArray[np.bool_],
+        threshold: int,
+        row: int,
+        column: int,
+    ) -> None:
+        self.counts, self.hidden, self.threshold = counts, hidden, threshold
+        self.row, self.column = row, column
+        own, most = int(counts[row, column]), min(int(counts[row].sum()), int(counts[-1, column]))
+        self.wanted = min(_MARGIN * threshold, most) - own
+        self.room = self._room()
 
+    def _room(self) -> NDArray[np.int64]:
+        """Return how many customers could be moved to the cell, by the corner (i, j) across.
 
-def _is_safe(
-    counts: NDArray[np.int64],
-    hidden: NDArray[np.bool_],
-    row: int,
-    column: int,
-    wanted: int,
-    room: NDArray[np.int64],
-    threshold: int,
-) -> bool:
-    """Whether a hidden count could be as large as wanted; mostly one rectangle shows that."""
-    corners = hidden & hidden[row] & hidden[:, column, None]
-    own = int(counts[row, column])
-    if own + int(np.where(corners, room, 0).max(initial=0)) >= wanted:
+        They leave the cells beside the corner in the row and in the column of the cell, and come
+        to the corner. Everyone's counts are the sums of the others: what a segment gains there,
+        everyone gains.
+        """
+        counts, row, column = self.counts, self.row, self.column
+        last = len(counts) - 1
+        spare = np.maximum(counts[last] - self.threshold, 0)
+        if row == last:
+            room: NDArray[np.int64] = np.minimum(counts, spare)
+            room[last] = 0
+        else:
+            room = np.minimum(counts[row], counts[:, column, None])
+            room[last] = np.minimum(counts[row], spare)
+        room[row], room[:, column] = 0, 0
+        return room
+
+    def _hidden_with(self) -> NDArray[np.bool_]:
+        """Return the corners whose rectangle with the cell is hidden already."""
+        found: NDArray[np.bool_] = (
+            self.hidden & self.hidden[self.row] & self.hidden[:, self.column, None]
+        )
+        return found
+
+    def is_safe(self) -> bool:
+        """Whether the count could be as large as wanted; mostly one rectangle shows that."""
+        if np.where(self._hidden_with(), self.room, 0).max(initial=0) >= self.wanted:
+            return True
+        alone = self.hidden[self.row].sum() == 1 or self.hidden[:, self.column].sum() == 1
+        if alone:
+            return False
+        most = largest(self.counts, self.hidden, self.row, self.column, self.threshold)
+        return most - int(self.counts[self.row, self.column]) >= self.wanted - _SLACK
+
+    def hide_corners(self) -> bool:
+        """Hide a rectangle with room for what is wanted, the one that hides the fewest customers.
+
+        Where there is none, the one with the most room. Returns whether anything was left to hide.
+        """
+        cost = np.where(self.hidden, 0, self.counts)
+        total = (cost + cost[self.row] + cost[:, self.column, None]).astype(np.float64)
+        missing = np.maximum(self.wanted - self.room, 0)
+        total += missing * (float(self.counts.sum()) + 1)
+        total[self._hidden_with()] = np.inf
+        total[self.row], total[:, self.column] = np.inf, np.inf
+        i, j = np.unravel_index(int(total.argmin()), total.shape)
+        if not np.isfinite(total[i, j]):
+            return False
+        self.hidden[self.row, j] = self.hidden[i, self.column] = self.hidden[i, j] = True
         return True
-    shown = hidden[row].sum() > 1 and hidden[:, column].sum() > 1
-    return bool(shown) and largest(counts, hidden, row, column, threshold) >= wanted - _SLACK
-
-
-def _hide_corners(
-    counts: NDArray[np.int64],
-    hidden: NDArray[np.bool_],
-    row: int,
-    column: int,
-    wanted: int,
-    room: NDArray[np.int64],
-) -> bool:
-    """Hide a rectangle with room for what is wanted, the one that hides the fewest customers.
-
-    Where there is none, the one with the most room. Returns whether anything was left to hide.
-    """
-    cost = np.where(hidden, 0, counts)
-    total = (cost + cost[row] + cost[:, column, None]).astype(np.float64)
-    missing = np.maximum(wanted - counts[row, column] - room, 0)
-    total += missing * (float(counts.sum()) + 1)
-    total[hidden & hidden[row] & hidden[:, column, None]] = np.inf
-    total[row], total[:, column] = np.inf, np.inf
-    i, j = np.unravel_index(int(total.argmin()), total.shape)
-    if not np.isfinite(total[i, j]):
-        return False
-    hidden[row, j] = hidden[i, column] = hidden[i, j] = True
-    return True
