@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.cluster
-from near_trial import NearCase, reach_of, rows, try_near
+from near_trial import EACH, NearCase, reach_of, rows, try_near
 
 from gpuseg import DBSCAN
 from gpuseg.backends.numba_.grid import grid_of
@@ -35,7 +35,7 @@ def test_rows_at_the_ends_of_cells(n: int, d: int, p: int) -> None:
 def test_rows_of_a_cell_are_neighbours_and_neighbours_are_near(n: int, p: int) -> None:
     x = rows("cell ends", n, 2)
     x[np.abs(x) > 2] = 0.0
-    grid = grid_of(x, reach_of(x, 1.0, p))
+    grid = grid_of(x, reach_of(x, 1.0, p), EACH)
     assert grid is not None
     cell = np.empty(n, int)
     cell[grid.order] = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
@@ -45,6 +45,17 @@ def test_rows_of_a_cell_are_neighbours_and_neighbours_are_near(n: int, p: int) -
     apart = np.abs(place[:, None] - place).max(axis=2)
     assert near[apart == 0].all() and not near[apart > 0].all()
     assert apart[near].max() <= grid.radius
+
+
+@pytest.mark.parametrize("n", [40_000, 150_001])
+def test_rows_of_a_cell_are_in_their_order_however_many_parts_file_them(n: int) -> None:
+    x = blobs(n, 2).astype(np.float32)
+    grid = grid_of(x, reach_of(x, 0.2, 2), EACH)
+    assert grid is not None and n > 2 * len(grid.start)
+    cell = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
+    assert (np.diff(grid.order)[np.diff(cell) == 0] > 0).all()
+    assert np.sort(grid.order).tolist() == list(range(n))
+    assert (x[grid.order] == np.column_stack([grid.x, grid.y])).all()
 
 
 @pytest.mark.parametrize("p", [1, 2])
@@ -58,7 +69,7 @@ def test_few_rows_a_cell(p: int) -> None:
 @pytest.mark.parametrize("d", [1, 2])
 def test_labels_are_scikit_learns(d: int, metric: str, dtype: type) -> None:
     x, eps = blobs(40_000, d).astype(dtype), 0.001 if d == 1 else 0.06
-    assert grid_of(x, reach_of(x, eps, 2)) is not None
+    assert grid_of(x, reach_of(x, eps, 2), EACH) is not None
     found = DBSCAN(eps, min_samples=8, metric=metric, backend="numba", n_threads=2).fit(x)
     expected = sklearn.cluster.DBSCAN(eps=eps, min_samples=8, metric=metric)
     expected.fit(x.astype(np.float64))
@@ -71,12 +82,12 @@ def test_where_a_grid_does_not_suit() -> None:
     x = blobs(5000, 2)
     far, heap = x.copy(), x.copy()
     far[0], heap[:4500] = 1e9, 0.5
-    assert grid_of(x, reach_of(x, 0.3, 2)) is not None
-    assert grid_of(far, reach_of(far, 0.3, 2)) is None
-    assert grid_of(heap, reach_of(heap, 0.3, 2)) is None
-    assert grid_of(x, reach_of(x, 1e-160, 1)) is None
-    assert grid_of(x * 1e300, reach_of(x * 1e300, 1e200, 1)) is None
-    assert grid_of(blobs(5000, 3), reach_of(blobs(5000, 3), 0.3, 2)) is None
+    assert grid_of(x, reach_of(x, 0.3, 2), EACH) is not None
+    assert grid_of(far, reach_of(far, 0.3, 2), EACH) is None
+    assert grid_of(heap, reach_of(heap, 0.3, 2), EACH) is None
+    assert grid_of(x, reach_of(x, 1e-160, 1), EACH) is None
+    assert grid_of(x * 1e300, reach_of(x * 1e300, 1e200, 1), EACH) is None
+    assert grid_of(blobs(5000, 3), reach_of(blobs(5000, 3), 0.3, 2), EACH) is None
 
 
 @pytest.mark.parametrize("kind", ["far", "heap"])

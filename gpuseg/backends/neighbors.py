@@ -34,7 +34,7 @@ class Neighbors(Protocol):
         """Lay out rows, float32 or float64 (n, d), for the calls below; n may be 0."""
         ...
 
-    def in_grid(self, own: Any) -> bool:
+    def in_grid(self, own: Any, each: Each) -> bool:
         """Whether the rows look at each other in a grid, which makes a row cost a tenth."""
         ...
 

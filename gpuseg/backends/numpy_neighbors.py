@@ -31,7 +31,7 @@ class NumpyNeighbors:
     def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> _Layout:
         return _Layout(points, reach)
 
-    def in_grid(self, own: _Layout) -> bool:
+    def in_grid(self, own: _Layout, each: Each) -> bool:
         return False
 
     def count_within(

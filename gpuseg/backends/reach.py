@@ -24,6 +24,22 @@ _TINY = 2.0**-100
 """More than small values lose by being scaled, in units of about eps."""
 
 
+_WIDE = 256
+
+
+def corners(points: NDArray[Any]) -> NDArray[Any]:
+    """Return the lower and the upper corner, (2, d), of the points' dtype."""
+    n, d = points.shape
+    # NumPy compares rows of many values fast, and of few one by one: so many rows are one
+    heads = points[: n - n % _WIDE].reshape(-1, _WIDE * d)
+    low, high = heads.min(axis=0, initial=np.inf), heads.max(axis=0, initial=-np.inf)
+    tail = points[n - n % _WIDE :]
+    return np.array([
+        np.concatenate([low.reshape(-1, d), tail]).min(axis=0, initial=np.inf),
+        np.concatenate([high.reshape(-1, d), tail]).max(axis=0, initial=-np.inf),
+    ])  # fmt: skip
+
+
 _MOST_EXPONENT = 100
 _SMALLEST = 2.0**-100
 """Of a size that float32 may take for one within eps: smaller ones lose their last bits."""

@@ -76,7 +76,7 @@ class CudaNeighbors:
             ]  # fmt: skip
         return _OnDevice(host, reach, arguments)
 
-    def in_grid(self, own: _OnDevice) -> bool:
+    def in_grid(self, own: _OnDevice, each: Each) -> bool:
         return False
 
     def count_within(

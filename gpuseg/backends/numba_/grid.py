@@ -8,10 +8,18 @@ one run of rows. Rows are compared in float64, as `backends.reach` defines it.
 A row's cell is floor((x - low)·(1/side)), with a side shorter by 2^-20 than the diameter allows.
 The product is less than 2^29 and off by less than 2^-22 (three roundings): so rows of one cell
 are within eps even so, and of rows within eps the cells differ by at most `radius`.
+
+Rows are sorted by cell as in one pass of a parallel radix sort (Zagha and Blelloch, "Radix sort
+for vector multiprocessors", SC 1991):
+
+1. Each part of the rows counts its own in each cell.
+2. One pass over cells, and over parts within a cell, tells where each part's rows of a cell go.
+3. Each part writes its rows there, in their order.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +27,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import Each
-from gpuseg.backends.reach import Reach
+from gpuseg.backends.reach import Reach, corners
 
 _SHORTER = 1 - 2.0**-20
 _CELLS_A_ROW = 4
@@ -31,6 +39,7 @@ _LEAST_LIMIT, _MOST_LIMIT = 2.0**-900, 2.0**900
 """Between them nothing that matters to a comparison is lost by underflow or overflow."""
 
 _ROWS_A_TASK = 2**14
+_MOST_PARTS = 8
 
 
 class Grid(NamedTuple):
@@ -38,8 +47,8 @@ class Grid(NamedTuple):
 
     Attributes
     ----------
-    x, y : float64 (n,)
-        The features; y is 0 where there is one feature.
+    x, y : float32 or float64 (n,)
+        The features, to be compared in float64; y is 0 where there is one feature.
     order : int32 (n,)
         Which row it is.
     start : int32 (width·height + 1,)
@@ -53,8 +62,8 @@ class Grid(NamedTuple):
         See `backends.reach.Reach`.
     """
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: NDArray[Any]
+    y: NDArray[Any]
     order: NDArray[np.int32]
     start: NDArray[np.int32]
     width: int
@@ -64,7 +73,7 @@ class Grid(NamedTuple):
     limit: float
 
 
-def grid_of(points: NDArray[Any], reach: Reach) -> Grid | None:
+def grid_of(points: NDArray[Any], reach: Reach, each: Each) -> Grid | None:
     """Lay out rows, float32 or float64 (n, d).
 
     Returns None where a grid does not suit: for more than two features, for rows that lie far
@@ -73,8 +82,7 @@ def grid_of(points: NDArray[Any], reach: Reach) -> Grid | None:
     n, d = points.shape
     if not 0 < d <= 2 or not 0 < n < _MOST_ROWS or not _LEAST_LIMIT < reach.limit < _MOST_LIMIT:
         return None
-    low = np.array([column.min() for column in points.T], np.float64)
-    high = np.array([column.max() for column in points.T], np.float64)
+    low, high = corners(points).astype(np.float64)
     eps = reach.limit ** (1 / reach.p)
     side = eps / 2 ** (1 / reach.p) * _SHORTER
     with np.errstate(over="ignore"):
@@ -83,13 +91,9 @@ def grid_of(points: NDArray[Any], reach: Reach) -> Grid | None:
     if n_cells > _CELLS_A_ROW * n + 1:
         return None
     width, height = int(cells[0]) + 1, int(cells[1]) + 1
-    cell, start = np.empty(n, np.int32), np.zeros(width * height + 1, np.int32)
-    if _file(points, low, 1 / side, width, cell, start) > _MOST_ROWS_A_CELL:
-        return None
-    x, y, order = np.empty(n), np.zeros(n), np.empty(n, np.int32)
-    _place(points, cell, start, x, y, order)
+    filed = _sorted(points, _Cells(low, 1 / side, width), width * height, each)
     radius = math.floor(eps / side) + 1
-    return Grid(x, y, order, start, width, height, radius, reach.p, reach.limit)
+    return filed and Grid(*filed, width, height, radius, reach.p, reach.limit)
 
 
 def over_lines(
@@ -105,47 +109,86 @@ def over_lines(
 
 @njit(nogil=True, cache=True, forceinline=True)
 def size(p: int, u: float, v: float) -> float:
-    """Return the exact size of a difference."""
+    """Return the exact size of a difference, float64."""
     return u * u + v * v if p == 2 else abs(u) + abs(v)
 
 
+class _Cells(NamedTuple):
+    """Which cell a row is in: the lower corner, cells a unit, and cells a line."""
+
+    low: NDArray[np.float64]
+    per_unit: float
+    width: int
+
+
+def _sorted(
+    points: NDArray[Any], cells: _Cells, n_cells: int, each: Each
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32], NDArray[np.int32]] | None:
+    """Return x, y, order and start of a grid; None where a cell has too many rows."""
+    n = len(points)
+    n_parts = min(max(n // n_cells, 1), max(n // _ROWS_A_TASK, 1), _MOST_PARTS)
+    bounds = np.linspace(0, n, n_parts + 1).astype(np.int64)
+    parts = list(zip(range(n_parts), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+    place = np.empty((n_parts, n_cells), np.int32)
+    list(each(lambda part: _count(points, cells, part[1], part[2], place[part[0]]), parts))  # 1
+    start = np.empty(n_cells + 1, np.int32)
+    if _starts(place, start) > _MOST_ROWS_A_CELL:  # 2
+        return None
+    x, y, order = np.empty(n, points.dtype), np.zeros(n, points.dtype), np.empty(n, np.int32)
+    write = partial(_place, points, cells)
+    list(each(lambda part: write(part[1], part[2], place[part[0]], x, y, order), parts))  # 3
+    return x, y, order, start
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _cell_of(points: NDArray[Any], cells: _Cells, i: int) -> int:
+    own = 0
+    for f in range(points.shape[1] - 1, -1, -1):
+        own = own * cells.width + int((points[i, f] - cells.low[f]) * cells.per_unit)
+    return own
+
+
 @njit(nogil=True, cache=True)
-def _file(
-    points: NDArray[np.float64],
-    low: NDArray[np.float64],
-    per_side: float,
-    width: int,
-    cell: NDArray[np.int32],
-    start: NDArray[np.int32],
-) -> int:
-    """Write the cell of each row, and where the rows of a cell start; return the most of one."""
-    for i in range(len(points)):
-        own = 0
-        for f in range(points.shape[1] - 1, -1, -1):
-            own = own * width + int((points[i, f] - low[f]) * per_side)
-        cell[i] = own
-        start[own + 1] += 1
-    most = 0
-    for c in range(len(start) - 1):
-        most = max(most, start[c + 1])
-        start[c + 1] += start[c]
+def _count(
+    points: NDArray[Any], cells: _Cells, first: int, last: int, count: NDArray[np.int32]
+) -> None:
+    """Count the rows first … last in each cell."""
+    count.fill(0)
+    for i in range(first, last):
+        count[_cell_of(points, cells, i)] += 1
+
+
+@njit(nogil=True, cache=True)
+def _starts(place: NDArray[np.int32], start: NDArray[np.int32]) -> int:
+    """Turn numbers of rows into places of the first, (n_parts, n_cells); return the most of one."""
+    before, most = 0, 0
+    for c in range(place.shape[1]):
+        start[c] = before
+        for part in range(len(place)):
+            own = place[part, c]
+            place[part, c] = before
+            before += own
+        most = max(most, before - start[c])
+    start[-1] = before
     return most
 
 
 @njit(nogil=True, cache=True)
 def _place(
-    points: NDArray[np.float64],
-    cell: NDArray[np.int32],
-    start: NDArray[np.int32],
-    x: NDArray[np.float64],
-    y: NDArray[np.float64],
+    points: NDArray[Any],
+    cells: _Cells,
+    first: int,
+    last: int,
+    place: NDArray[np.int32],
+    x: NDArray[Any],
+    y: NDArray[Any],
     order: NDArray[np.int32],
 ) -> None:
-    """Write the rows in the order of their cells."""
-    free = start.copy()
-    for i in range(len(points)):
-        place = free[cell[i]]
-        free[cell[i]] = place + 1
-        order[place], x[place] = i, points[i, 0]
+    """Write the rows first … last in the order of their cells."""
+    for i in range(first, last):
+        cell = _cell_of(points, cells, i)
+        to = place[cell]
+        place[cell] = to + 1
+        order[to], x[to] = i, points[i, 0]
         if points.shape[1] > 1:
-            y[place] = points[i, 1]
+            y[to] = points[i, 1]

@@ -65,7 +65,7 @@ def _count_row(
         other = line + ((step + 1) // 2 if step % 2 else -(step // 2))
         if 0 <= other < grid.height:
             a, b = run_of(grid, other, column)
-            total += _weight_within(grid, weight, grid.x[i], grid.y[i], a, b)
+            total += _weight_within(grid, weight, float(grid.x[i]), float(grid.y[i]), a, b)
             looked += b - a
             if total >= wanted:
                 break
@@ -117,14 +117,14 @@ def claim(
             row = grid.order[i]
             if not asked[row]:
                 continue
-            lowest = claimed[row]
+            x, y, lowest = float(grid.x[i]), float(grid.y[i]), claimed[row]
             for other in range(
                 max(line - grid.radius, 0), min(line + grid.radius + 1, grid.height)
             ):
                 a, b = run_of(grid, other, column)
                 looked += b - a
                 for j in range(a, b):
-                    if size(grid.p, grid.x[j] - grid.x[i], grid.y[j] - grid.y[i]) <= grid.limit:
+                    if size(grid.p, grid.x[j] - x, grid.y[j] - y) <= grid.limit:
                         lowest = min(lowest, cluster[grid.order[j]])
             claimed[row] = lowest
     return looked

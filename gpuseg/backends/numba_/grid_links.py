@@ -8,7 +8,7 @@ low-dimensional Euclidean spaces", ISAAC 2017, look at each pair of cells once, 
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -31,7 +31,7 @@ class Cores(NamedTuple):
         In the grid's order.
     first : int32 (n_cells,)
         The first core row of each cell, -1 where there is none.
-    box : float64 (n_cells, 4)
+    box : float32 or float64 (n_cells, 4)
         Left, right, lower and upper end of each cell's core rows, where there are any.
     parent : int64 (n_cells,)
         See `forest`.
@@ -39,7 +39,7 @@ class Cores(NamedTuple):
 
     core: NDArray[np.bool_]
     first: NDArray[np.int32]
-    box: NDArray[np.float64]
+    box: NDArray[Any]
     parent: NDArray[np.int64]
 
 
@@ -52,7 +52,7 @@ def link(grid: Grid, core: NDArray[np.bool_], each: Each, lowest: NDArray[np.int
     cores = Cores(
         core[grid.order],
         np.full(n_cells, -1, np.int32),
-        np.empty((n_cells, 4)),
+        np.empty((n_cells, 4), grid.x.dtype),
         np.arange(n_cells),
     )
     ways = _ways(grid.radius)
@@ -112,10 +112,11 @@ def _link(grid: Grid, cores: Cores, ways: NDArray[np.int64], first: int, last: i
 def _touch(grid: Grid, cores: Cores, a: int, b: int) -> tuple[bool, int]:
     """Whether core rows of two cells are within eps, and how many pairs that took."""
     looked, box = 0, cores.box[a]
-    if _gap(grid, cores, b, box[0], box[1], box[2], box[3]) > grid.limit:
+    left, right, lower, upper = float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    if _gap(grid, cores, b, left, right, lower, upper) > grid.limit:
         return False, looked
     for i in range(cores.first[a], grid.start[a + 1]):
-        x, y = grid.x[i], grid.y[i]
+        x, y = float(grid.x[i]), float(grid.y[i])
         if not cores.core[i] or _gap(grid, cores, b, x, x, y, y) > grid.limit:
             continue
         for j in range(cores.first[b], grid.start[b + 1]):

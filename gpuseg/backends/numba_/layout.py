@@ -36,10 +36,10 @@ class Laid:
             self._layout = Layout.of(self._points, self._reach, each)
         return self._layout
 
-    def grid(self) -> Grid | None:
+    def grid(self, each: Each) -> Grid | None:
         """Return the rows in a grid, None where none suits."""
         if self._may_be_gridded:
-            self._grid = grid_of(self._points, self._reach)
+            self._grid = grid_of(self._points, self._reach, each)
             self._may_be_gridded = False
         return self._grid
 

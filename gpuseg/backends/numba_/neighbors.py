@@ -39,8 +39,8 @@ class NumbaNeighbors:
     def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Laid:
         return Laid(points, reach, self._gridded)
 
-    def in_grid(self, own: Laid) -> bool:
-        return own.grid() is not None
+    def in_grid(self, own: Laid, each: Each) -> bool:
+        return own.grid(each) is not None
 
     def count_within(
         self,
@@ -51,7 +51,7 @@ class NumbaNeighbors:
         found: NDArray[np.int64],
         each: Each,
     ) -> int:
-        if own is other and (grid := own.grid()) is not None:
+        if own is other and (grid := own.grid(each)) is not None:
             count = partial(
                 grid_counts.count, grid, None if weight is None else weight[grid.order], least
             )
@@ -75,7 +75,7 @@ class NumbaNeighbors:
 
     def link(self, own: Laid, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int64], int]:
         lowest = np.full(own.n, -1, np.int64)
-        if (grid := own.grid()) is not None:
+        if (grid := own.grid(each)) is not None:
             return lowest, grid_links.link(grid, core, each, lowest)
         tiles = own.tiles(each)
         if tiles.space is None:
@@ -115,7 +115,7 @@ class NumbaNeighbors:
         claimed: NDArray[np.int64],
         each: Each,
     ) -> int:
-        if own is other and (grid := own.grid()) is not None:
+        if own is other and (grid := own.grid(each)) is not None:
             ask = partial(grid_counts.claim, grid, asked, cluster)
             return over_lines(grid, each, lambda i, j: ask(i, j, claimed))
         tiles, others = own.tiles(each), other.tiles(each)

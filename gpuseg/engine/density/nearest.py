@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.reach import Reach
-from gpuseg.engine.density.cuts import box_of, sizes_to
+from gpuseg.backends.reach import Reach, corners
+from gpuseg.engine.density.cuts import sizes_to
 from gpuseg.engine.density.region import Piece, Region, region_of
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
@@ -61,7 +61,7 @@ def nearest_own(shard: Shard, env: Env, backend: str) -> None:
 def core_box(shard: Shard, env: Env) -> NDArray[np.float64]:
     """Return the corners of the region's core rows, float64 (2, d)."""
     own = region_of(shard)
-    return box_of(own.points[own.core]).astype(np.float64)
+    return corners(own.points[own.core]).astype(np.float64)
 
 
 def ask(

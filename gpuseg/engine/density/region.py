@@ -73,7 +73,10 @@ class Region:
     most_rows: int = 0
 
     def __post_init__(self) -> None:
-        self.found, self.core = np.zeros(len(self.index), np.int64), np.zeros(len(self.index), bool)
+        self.found, self.core = (
+            np.full(len(self.index), 0, np.int64),
+            np.zeros(len(self.index), bool),
+        )
         self.most_rows = len(self.index)
 
     def blocks(self) -> Iterator[slice]:

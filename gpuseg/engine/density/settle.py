@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.reach import Reach
-from gpuseg.engine.density.cuts import Cut, box_of, home_of, within_reach
+from gpuseg.backends.reach import Reach, corners
+from gpuseg.engine.density.cuts import Cut, home_of, within_reach
 from gpuseg.engine.density.region import Piece, Region, keep, region_of, rows_of, together
 from gpuseg.engine.hashing import drawn
 from gpuseg.engine.metrics import Metric, points_of
@@ -44,7 +44,7 @@ def measure(shard: Shard, env: Env, metric: Metric, enough: int = 1) -> Extent:
     """Return how many rows there are, where, and what they weigh, each no more than `enough`."""
     x, weight = rows_of(shard)
     points = points_of(x, metric)
-    low, high = box_of(points)
+    low, high = corners(points)
     if weight is None:
         return Extent(len(x), low, high, float(len(x)), True)
     weight = np.minimum(weight, enough)
@@ -118,7 +118,7 @@ def name(shard: Shard, env: Env, number: int) -> None:
 
 def box(shard: Shard, env: Env) -> NDArray[np.float64]:
     """Return the corners of the region, float64 (2, d)."""
-    return box_of(region_of(shard).points).astype(np.float64)
+    return corners(region_of(shard).points).astype(np.float64)
 
 
 def n_own(shard: Shard, env: Env) -> int:

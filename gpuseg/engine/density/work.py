@@ -97,7 +97,7 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     """Run the first sweep for some rows, or for all where they are few and lie in a grid."""
     own, b = region_of(shard), registry.get_neighbors(backend)
     n, d = own.points.shape
-    if n <= _WHOLE_ROWS and b.in_grid(own.layout):
+    if n <= _WHOLE_ROWS and b.in_grid(own.layout, env.map):
         own.count(b, least, env.map)
         return FirstSweep(own.looked, n, d, env.threads, True)
     some = drawn(own.index, SAMPLE_ROWS, n)
@@ -106,7 +106,7 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     looked = b.count_within(own.layout, own.layout, own.weight, least, own.found, env.map)
     own.found.fill(0)
     pairs = looked * n / max(int(some.sum()), 1)
-    return FirstSweep(pairs, n, d, env.threads, b.in_grid(own.layout))
+    return FirstSweep(pairs, n, d, env.threads, b.in_grid(own.layout, env.map))
 
 
 def seconds_of(pairs: Any, rows: Any, n_features: int) -> Any:
