@@ -2,15 +2,15 @@
 //
 //   own, other  rows in tiles, see near.cuh                                    IN
 //   asked   [own.tiles] bits                                                   IN
-//   core    [other.tiles] bits; cluster [other.tiles·64] i64 by place          IN
-//   least   [other nodes] i64: the lowest cluster under each                   IN
-//   claimed [own.tiles·64] i64 by place                                        IN, OUT, lowered
+//   core    [other.tiles] bits; cluster [other.tiles·64] u32 by place          IN
+//   least   [other nodes] u32: the lowest cluster under each                   IN
+//   claimed [own.tiles·64] u32 by place                                        IN, OUT, lowered
 //   looked  [1] i64: pairs of rows whose distance was computed                 OUT, added to
 #include "near.cuh"
 
-#define NO_CLUSTER 0x7fffffffffffffffll
+#define NO_CLUSTER 0xffffffffu
 
-__device__ inline long long lowest_of_warp(long long value) {
+__device__ inline unsigned lowest_of_warp(unsigned value) {
   for (int offset = 16; offset > 0; offset >>= 1) {
     value = min(value, __shfl_xor_sync(ALL, value, offset));
   }
@@ -25,8 +25,8 @@ claim(const float* __restrict__ own_x, const long long* __restrict__ own_order,
       const Bits* __restrict__ other_rows, const float* __restrict__ other_boxes,
       const int* __restrict__ other_tree, const Real* __restrict__ other_points, int other_tiles,
       int d, float sure, float far, double limit, const Bits* __restrict__ asked,
-      const Bits* __restrict__ core, const long long* __restrict__ cluster,
-      const long long* __restrict__ least, long long* claimed, unsigned long long* looked) {
+      const Bits* __restrict__ core, const unsigned* __restrict__ cluster,
+      const unsigned* __restrict__ least, unsigned* claimed, unsigned long long* looked) {
   extern __shared__ __align__(16) unsigned char shared[];
   Space own = {own_x, own_order, own_rows, own_boxes, own_tree, own_points, own_tiles};
   Space other = {other_x, other_order, other_rows, other_boxes, other_tree, other_points,
@@ -37,8 +37,8 @@ claim(const float* __restrict__ own_x, const long long* __restrict__ own_order,
   for (int a = blockIdx.x * warps + threadIdx.x / 32; a < own_tiles; a += gridDim.x * warps) {
     if (asked[a] == 0) continue;
     load_tile(own, a, d, tile);
-    long long* place = claimed + (long long)a * TILE + lane();
-    long long by[2] = {place[0], place[32]};
+    unsigned* place = claimed + (long long)a * TILE + lane();
+    unsigned by[2] = {place[0], place[32]};
     unsigned long long pairs = 0;
     for (int node = 0; node < other.nodes();) {
       Bits near = 0;
@@ -56,7 +56,7 @@ claim(const float* __restrict__ own_x, const long long* __restrict__ own_order,
       for (; near; near &= near - 1) {
         int i = lowest(near);
         Bits rows = rows_within(own, tile, a, i, other, b, d, reach) & core[b];
-        long long found = has(rows, lane()) ? cluster[b * TILE + lane()] : NO_CLUSTER;
+        unsigned found = has(rows, lane()) ? cluster[b * TILE + lane()] : NO_CLUSTER;
         if (has(rows, lane() + 32)) found = min(found, cluster[b * TILE + lane() + 32]);
         found = lowest_of_warp(found);
         if (lane() == i % 32) by[i / 32] = min(by[i / 32], found);

@@ -95,13 +95,14 @@ def try_near(backend: Neighbors, case: NearCase) -> None:
     eps = {"beyond float32": 1e-3, "two scales": 0.01}.get(case.kind, 0.4 + 0.15 * d * p)
     eps = case.eps or (1.0 if case.kind in ("grid", "just beyond") else eps)
     reach = reach_of(np.concatenate([x, y]), eps, p)
-    found, expected = (_results(b, x, y, reach) for b in (backend, SPEC))
+    found, expected = (results_of(b, x, y, reach) for b in (backend, SPEC))
     for name, own in found.items():
         assert own.dtype == expected[name].dtype, name
         assert own.tobytes() == expected[name].tobytes(), name
 
 
-def _results(b: Neighbors, x: Array, y: Array, reach: Reach) -> dict[str, Array]:
+def results_of(b: Neighbors, x: Array, y: Array, reach: Reach) -> dict[str, Array]:
+    """Return what each primitive answers for rows x, and for rows y beside them."""
     n, m = len(x), len(y)
     rng = np.random.default_rng(n)
     core, there = rng.random(n) < 0.6, rng.random(m) < 0.6
@@ -113,17 +114,20 @@ def _results(b: Neighbors, x: Array, y: Array, reach: Reach) -> dict[str, Array]
         ("count of weights", other, rng.integers(0, 3, m)),
         ("count of own weights", own, rng.integers(0, 3, n)),
     ):  # fmt: skip
-        found = np.arange(n) % 2
+        found = (np.arange(n) % 2).astype(np.int32 if weight is None else np.int64)
         b.count_within(own, side, weight, 7, found, EACH)
         results[name] = np.minimum(found, 7)
-    claimed, cluster = np.full(n, NO_CLUSTER), np.where(there, 9 - np.arange(m) % 10, NO_CLUSTER)
+    claimed = np.full(n, NO_CLUSTER, np.uint32)
     claimed[::3] = 5
+    cluster = np.where(there, 9 - np.arange(m) % 10, NO_CLUSTER).astype(np.uint32)
     b.claim(own, ~core, other, cluster, claimed, EACH)
-    among = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER)
-    claimed_own = np.full(n, NO_CLUSTER)
-    claimed_own[::3] = 5
+    among = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER).astype(np.uint32)
+    among[~core & (np.arange(n) % 3 == 0)] = 5
+    claimed_own = among.copy()
     b.claim(own, ~core, own, among, claimed_own, EACH)
-    results["claim of own"] = claimed_own
+    b.claim(own, ~core, own, among, among, EACH)
+    assert (among == claimed_own).all()
+    results["claim of own"] = among
     best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
     best[::4] = reach.limit
     b.find_nearest(own, core, other, there, best, row, EACH)

@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from gpuseg import DBSCAN, eps_profile
 from gpuseg.engine.chunks import ChunkedShard
 from gpuseg.engine.dbscan import fit_dbscan
+from gpuseg.engine.density.counting import Counting
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
@@ -311,6 +312,24 @@ def test_any_scale(eps: float) -> None:
         np.testing.assert_array_equal(
             DBSCAN(eps, min_samples=3).fit(x).labels_, sklearn_labels(x, eps=eps, min_samples=3)
         )
+
+
+@pytest.mark.parametrize("total", [0.0, 1e-9, 5.0, 2.0**30 - 1, 2.0**30, 2.0**40, 2.0**60])
+@pytest.mark.parametrize("whole_numbers", [True, False])
+@pytest.mark.parametrize("enough", [1, 10, 2**31])
+def test_sums_of_weights_have_room(enough: int, whole_numbers: bool, total: float) -> None:
+    counting = Counting.of(enough, total, whole_numbers)
+    room = np.iinfo(counting.dtype).max
+    assert total * counting.scale < room / 2 and 1 <= counting.least <= room
+    if total >= enough:  # some row may be core
+        assert counting.least / counting.scale == pytest.approx(enough, rel=1e-9)
+    else:
+        assert counting.least > total * counting.scale
+
+
+def test_more_is_wanted_than_there_is() -> None:
+    x = np.zeros((40, 2))
+    assert (DBSCAN(min_samples=2**31).fit_predict(x) == -1).all()
 
 
 def test_weights_that_are_no_whole_numbers_or_huge() -> None:

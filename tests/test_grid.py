@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.cluster
-from near_trial import EACH, NearCase, reach_of, rows, try_near
+from near_trial import EACH, SPEC, NearCase, reach_of, results_of, rows, try_near
 
 from gpuseg import DBSCAN
 from gpuseg.backends.numba_.grid import grid_of
 from gpuseg.backends.numba_.neighbors import NumbaNeighbors
+from gpuseg.backends.reach import Reach
 
 Array = npt.NDArray[Any]
 
@@ -55,7 +56,21 @@ def test_rows_of_a_cell_are_in_their_order_however_many_parts_file_them(n: int) 
     cell = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
     assert (np.diff(grid.order)[np.diff(cell) == 0] > 0).all()
     assert np.sort(grid.order).tolist() == list(range(n))
-    assert (x[grid.order] == np.column_stack([grid.x, grid.y])).all()
+    assert (x[grid.order] == np.column_stack([grid.x[:n], grid.y[:n]])).all()
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int) -> None:
+    x = np.random.default_rng(p).normal(size=(257, 2)).astype(dtype)
+    for i in range(1, 100):
+        u, v = np.abs(x[i].astype(np.float64) - x[0].astype(np.float64))
+        size = u * u + v * v if p == 2 else u + v
+        some = x if i < 4 else x[[0, i]]  # alone, for others might link them
+        for limit in (size, np.nextafter(size, 0)):
+            reach = Reach.of(some.min(axis=0), some.max(axis=0), float(limit), p)
+            found, expected = (results_of(b, some, some, reach) for b in (NumbaNeighbors(), SPEC))
+            assert all((found[name] == expected[name]).all() for name in expected)
 
 
 @pytest.mark.parametrize("p", [1, 2])

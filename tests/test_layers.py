@@ -54,7 +54,7 @@ KERNELS = (
     ),
     *("simd", "transpose", "wide"),
     *("bits", "claims", "cores", "forest", "links", "nearest_rows", "neighbors", "space", "tiles"),
-    *("customers", "grid", "grid_counts", "grid_links", "within"),
+    *("customers", "grid", "grid_counts", "grid_links", "grid_within", "within"),
 )
 
 HOMES = {

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.reach import Reach
 
-NO_CLUSTER = 2**63 - 1
-"""Claimed by no core row. As int32 it is -1, the label of noise."""
+NO_CLUSTER = 2**32 - 1
+"""Claimed by no core row; above all clusters, uint32. As int32 it is -1, the label of noise."""
 
 
 class Each(Protocol):
@@ -44,18 +44,19 @@ class Neighbors(Protocol):
         other: Any,
         weight: NDArray[np.int64] | None,
         least: int,
-        found: NDArray[np.int64],
+        found: NDArray[Any],
         each: Each,
     ) -> int:
-        """Add to `found`, int64 (n,), the weight of the other rows within eps of each own row.
+        """Add to `found`, (n,), the weight of the other rows within eps of each own row.
 
-        `weight`, int64 (n_other,), is >= 0; None: ones. A row with `least` or more in `found`
-        has enough: what more is added to it, if anything, is not specified.
+        `found` is int64, or int32 where that has room for the weight of all rows. `weight`, int64
+        (n_other,), is >= 0; None: ones. A row with `least` or more in `found` has enough: what
+        more is added to it, if anything, is not specified.
         """
         ...
 
-    def link(self, own: Any, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int64], int]:
-        """Return for each core row the lowest row of its cluster, -1 for the others, int64 (n,).
+    def link(self, own: Any, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int32], int]:
+        """Return for each core row the lowest row of its cluster, -1 for the others, int32 (n,).
 
         Core rows within eps of each other are in the same cluster.
         """
@@ -82,13 +83,14 @@ class Neighbors(Protocol):
         own: Any,
         asked: NDArray[np.bool_],
         other: Any,
-        cluster: NDArray[np.int64],
-        claimed: NDArray[np.int64],
+        cluster: NDArray[np.uint32],
+        claimed: NDArray[np.uint32],
         each: Each,
     ) -> int:
-        """Lower `claimed`, int64 (n,), of rows asked for to the lowest cluster within eps.
+        """Lower `claimed`, uint32 (n,), of rows asked for to the lowest cluster within eps.
 
-        `cluster` is that of each other row, `NO_CLUSTER` for those that do not claim.
+        `cluster` is that of each other row, `NO_CLUSTER` for those that do not claim. Where the
+        others are the same rows, those asked for do not claim, and `claimed` may be `cluster`.
         """
         ...
 

@@ -40,7 +40,7 @@ class NumpyNeighbors:
         other: _Layout,
         weight: NDArray[np.int64] | None,
         least: int,
-        found: NDArray[np.int64],
+        found: NDArray[Any],
         each: Each,
     ) -> int:
         for rows, sizes in _sizes(own, other):
@@ -50,16 +50,18 @@ class NumpyNeighbors:
 
     def link(
         self, own: _Layout, core: NDArray[np.bool_], each: Each
-    ) -> tuple[NDArray[np.int64], int]:
+    ) -> tuple[NDArray[np.int32], int]:
         """Every core row takes the lowest number among those within eps, until none changes."""
-        lowest = np.where(core, np.arange(len(own)), NO_CLUSTER)
-        looked, changed = 0, True
-        while changed:
+        none = len(own)
+        lowest = np.where(core, np.arange(none), none)
+        looked, before = 0, np.full(none, -1)
+        while (before != lowest).any():
             before = lowest.copy()
-            looked += self.claim(own, core, own, lowest, lowest, each)
-            changed = bool((before != lowest).any())
-        lowest[~core] = -1
-        return lowest, looked
+            for rows, sizes in _sizes(own, own):
+                near = np.where(sizes <= own.reach.limit, before, none).min(axis=1)
+                lowest[rows] = np.where(core[rows], near, none)
+            looked += none * none
+        return np.where(core, lowest, -1).astype(np.int32), looked
 
     def link_across(
         self,
@@ -87,10 +89,11 @@ class NumpyNeighbors:
         own: _Layout,
         asked: NDArray[np.bool_],
         other: _Layout,
-        cluster: NDArray[np.int64],
-        claimed: NDArray[np.int64],
+        cluster: NDArray[np.uint32],
+        claimed: NDArray[np.uint32],
         each: Each,
     ) -> int:
+        cluster = np.where(asked if own is other else False, NO_CLUSTER, cluster)
         for rows, sizes in _sizes(own, other):
             by = np.where(sizes <= own.reach.limit, cluster, NO_CLUSTER)
             least = np.minimum(claimed[rows], by.min(axis=1, initial=NO_CLUSTER))

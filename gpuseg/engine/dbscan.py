@@ -31,6 +31,7 @@ from scipy.sparse.csgraph import connected_components
 
 from gpuseg.backends.reach import Reach
 from gpuseg.engine.density import labels, nearest, settle, visits, work
+from gpuseg.engine.density.counting import Counting
 from gpuseg.engine.density.cuts import Cut, cut, rounds_of
 from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.visits import Choose, Round
@@ -40,9 +41,6 @@ from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.executor import CacheLost, Env, Executor
 
 _TRIES = 3
-
-_TOLERANCE = 2.0**-33
-"""By which a sum of weights that were rounded may fall short of `min_samples`."""
 
 _EVEN = 0.5
 """How much the number of rows counts beside the work: no region may have nearly all of them."""
@@ -141,15 +139,15 @@ class _Run:
                      np.max([own.high for own in found], axis=0))  # fmt: skip
         limit = limit_of(self.params.eps, self.params.metric)
         self.reach = Reach.of(low, high, limit, power(self.params.metric))
-        self.scale = settle.weight_scale(found)
-        weighs = enough * self.scale
-        self.least = max(1, round(weighs * (1 - _TOLERANCE) if self.scale > 1 else weighs))
+        total, whole_numbers = (sum(own.weight for own in found),
+                                all(own.whole_numbers for own in found))  # fmt: skip
+        self.counting = Counting.of(enough, total, whole_numbers)
+        self.least = self.counting.least
 
     def _regroup(self) -> None:
         executor, metric = self.executor, self.params.metric
         if self.n == 1:
-            enough = self.params.min_samples
-            executor.run(settle.stay, self.backend, metric, self.reach, self.scale, enough)
+            executor.run(settle.stay, self.backend, metric, self.reach, self.counting)
             return
         sample = np.concatenate(executor.run(settle.sample, metric, self.n_rows))
         each = Env(executor.local_threads).map
@@ -158,14 +156,8 @@ class _Run:
         )
         cuts: Cut | int = cut(sample, heavy + _EVEN * heavy.mean(), self.n)
         executor.shuffle(
-            partial(
-                settle.send_home,
-                metric=metric,
-                cuts=cuts,
-                scale=self.scale,
-                enough=self.params.min_samples,
-            ),
-            partial(settle.settle, backend=self.backend, reach=self.reach),
+            partial(settle.send_home, metric=metric, cuts=cuts, counting=self.counting),
+            partial(settle.settle, backend=self.backend, reach=self.reach, counting=self.counting),
         )
         executor.run(settle.name, each=range(self.n))
 

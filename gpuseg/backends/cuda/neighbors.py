@@ -17,7 +17,7 @@ from gpuseg.backends.neighbors import NO_CLUSTER, Each
 from gpuseg.backends.numba_.claims import lowest_clusters
 from gpuseg.backends.numba_.layout import Layout
 from gpuseg.backends.numba_.links import MIXED
-from gpuseg.backends.numba_.neighbors import lowest_rows, roots
+from gpuseg.backends.numba_.neighbors import claimants, lowest_rows, roots
 from gpuseg.backends.reach import Reach
 from gpuseg.errors import ResourceError
 
@@ -85,13 +85,13 @@ class CudaNeighbors:
         other: _OnDevice,
         weight: NDArray[np.int64] | None,
         least: int,
-        found: NDArray[np.int64],
+        found: NDArray[Any],
         each: Each,
     ) -> int:
         if not own.n_tiles or not other.n_tiles:
             return 0
         with self._launcher.lane():
-            placed = self._there(own.host.by_place(found, least))
+            placed = self._there(own.host.by_place(found.astype(np.int64), least))
             heavy = None if weight is None else self._there(other.host.by_place(weight, 0))
             looked = self._launch(
                 "count", own,
@@ -103,8 +103,8 @@ class CudaNeighbors:
 
     def link(
         self, own: _OnDevice, core: NDArray[np.bool_], each: Each
-    ) -> tuple[NDArray[np.int64], int]:
-        lowest = np.full(own.host.n, -1, np.int64)
+    ) -> tuple[NDArray[np.int32], int]:
+        lowest = np.full(own.host.n, -1, np.int32)
         if not own.n_tiles:
             return lowest, 0
         places = own.host.places
@@ -143,14 +143,14 @@ class CudaNeighbors:
         own: _OnDevice,
         asked: NDArray[np.bool_],
         other: _OnDevice,
-        cluster: NDArray[np.int64],
-        claimed: NDArray[np.int64],
+        cluster: NDArray[np.uint32],
+        claimed: NDArray[np.uint32],
         each: Each,
     ) -> int:
         if own.host.space is None or other.host.space is None:
             return 0
-        theirs, core = other.host.by_place(cluster, NO_CLUSTER), cluster != NO_CLUSTER
-        bits = other.host.as_bits(core)
+        theirs = other.host.by_place(cluster, NO_CLUSTER)
+        bits = other.host.as_bits(claimants(own, asked, other, cluster))
         lowest = lowest_clusters(other.host.space.tiles, bits, theirs)
         with self._launcher.lane():
             placed = self._there(own.host.by_place(claimed, NO_CLUSTER))

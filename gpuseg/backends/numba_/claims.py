@@ -14,10 +14,10 @@ from gpuseg.backends.numba_.within import TILE
 
 @njit(nogil=True, cache=True)
 def lowest_clusters(
-    tiles: Tiles, core: NDArray[np.int64], cluster: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the lowest cluster of a core row under each node, int64 (n_nodes,)."""
-    lowest = np.full(len(tiles.skip), NO_CLUSTER, np.int64)
+    tiles: Tiles, core: NDArray[np.int64], cluster: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
+    """Return the lowest cluster of a core row under each node, uint32 (n_nodes,)."""
+    lowest = np.full(len(tiles.skip), NO_CLUSTER, np.uint32)
     for node in range(len(lowest) - 1, -1, -1):
         a = tiles.tile[node]
         if a < 0:
@@ -36,11 +36,11 @@ def claim(
     asked: NDArray[np.int64],
     other: Space,
     core: NDArray[np.int64],
-    cluster: NDArray[np.int64],
-    lowest: NDArray[np.int64],
+    cluster: NDArray[np.uint32],
+    lowest: NDArray[np.uint32],
     first: int,
     last: int,
-    claimed: NDArray[np.int64],
+    claimed: NDArray[np.uint32],
 ) -> int:
     """Lower what the rows asked for in tiles first … last are claimed by.
 
@@ -48,11 +48,11 @@ def claim(
     ----------
     asked : int64 (n_tiles,)
         Rows as bits.
-    core, cluster : int64 (n_other_tiles,), int64 (n_other_tiles·TILE,)
+    core, cluster : int64 (n_other_tiles,), uint32 (n_other_tiles·TILE,)
         Core rows of the other space as bits, and their clusters by place.
-    lowest : int64 (n_other_nodes,)
+    lowest : uint32 (n_other_nodes,)
         As `lowest_clusters` returns it.
-    claimed : int64 (n_tiles·TILE,)
+    claimed : uint32 (n_tiles·TILE,)
         By place; `NO_CLUSTER` where no row has claimed it.
 
     Returns
@@ -86,9 +86,9 @@ def _claim(
     other: Space,
     b: int,
     core: int,
-    cluster: NDArray[np.int64],
+    cluster: NDArray[np.uint32],
     lowest: int,
-    claimed: NDArray[np.int64],
+    claimed: NDArray[np.uint32],
     out: NDArray[np.float32],
 ) -> None:
     """Let core rows of tile b claim rows of tile a; none of their clusters is below `lowest`."""

@@ -27,6 +27,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import Each
+from gpuseg.backends.numba_.simd import LANES
 from gpuseg.backends.reach import Reach, corners
 
 _SHORTER = 1 - 2.0**-20
@@ -38,7 +39,7 @@ _MOST_ROWS = 2**26
 _LEAST_LIMIT, _MOST_LIMIT = 2.0**-900, 2.0**900
 """Between them nothing that matters to a comparison is lost by underflow or overflow."""
 
-_ROWS_A_TASK = 2**14
+_ROWS_A_TASK = 2**15
 _MOST_PARTS = 8
 
 
@@ -47,8 +48,9 @@ class Grid(NamedTuple):
 
     Attributes
     ----------
-    x, y : float32 or float64 (n,)
-        The features, to be compared in float64; y is 0 where there is one feature.
+    x, y : float32 or float64 (n + LANES,)
+        The features, to be compared in float64; y is 0 where there is one feature. A register
+        may be read from any of the n places on.
     order : int32 (n,)
         Which row it is.
     start : int32 (width·height + 1,)
@@ -101,7 +103,7 @@ def over_lines(
 ) -> int:
     """Call a function on runs of lines with about so many rows; return the sum of results."""
     before = grid.start[:: grid.width]
-    wanted = np.arange(rows, len(grid.x), rows)
+    wanted = np.arange(rows, len(grid.order), rows)
     bounds = np.unique([0, *np.searchsorted(before, wanted), grid.height])
     runs = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
     return sum(each(lambda run: function(*run), runs))
@@ -134,7 +136,8 @@ def _sorted(
     start = np.empty(n_cells + 1, np.int32)
     if _starts(place, start) > _MOST_ROWS_A_CELL:  # 2
         return None
-    x, y, order = np.empty(n, points.dtype), np.zeros(n, points.dtype), np.empty(n, np.int32)
+    x, y = np.empty(n + LANES, points.dtype), np.zeros(n + LANES, points.dtype)
+    order = np.empty(n, np.int32)
     write = partial(_place, points, cells)
     list(each(lambda part: write(part[1], part[2], place[part[0]], x, y, order), parts))  # 3
     return x, y, order, start

@@ -4,11 +4,16 @@ A cell with enough weight needs no look: its rows are neighbours of each other. 
 looks at the lines about it, its own first, and stops when it has found enough.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.numba_.grid import Grid, size
+from gpuseg.backends.numba_.bits import count_bits, without_lowest
+from gpuseg.backends.numba_.grid import Grid
+from gpuseg.backends.numba_.grid_within import STEP, within
+from gpuseg.backends.numba_.simd import lowest_bit
 
 
 @njit(nogil=True, cache=True)
@@ -18,7 +23,7 @@ def count(
     least: int,
     first: int,
     last: int,
-    found: NDArray[np.int64],
+    found: NDArray[Any],
 ) -> int:
     """Add to `found` the weight within eps of the rows of lines first … last, up to `least`.
 
@@ -28,7 +33,7 @@ def count(
         Of the rows in the grid's order, >= 0; None where every row weighs 1.
     least : int
         Weight that is enough: more need not be found.
-    found : int64 (n,)
+    found : int32 or int64 (n,)
         By row.
 
     Returns
@@ -65,7 +70,9 @@ def _count_row(
         other = line + ((step + 1) // 2 if step % 2 else -(step // 2))
         if 0 <= other < grid.height:
             a, b = run_of(grid, other, column)
-            total += _weight_within(grid, weight, float(grid.x[i]), float(grid.y[i]), a, b)
+            total += _weight_within(
+                grid, weight, np.float64(grid.x[i]), np.float64(grid.y[i]), a, b
+            )
             looked += b - a
             if total >= wanted:
                 break
@@ -87,12 +94,14 @@ def _weight_within(
 ) -> int:
     """Return the weight of the rows from a to b that are within eps of a point."""
     total = 0
-    for j in range(a, b):
-        near = size(grid.p, grid.x[j] - x, grid.y[j] - y) <= grid.limit
+    for j in range(a, b, STEP):
+        rows = within(grid, x, y, j, b)
         if weight is None:  # the compiler makes a function for each case
-            total += near
+            total += count_bits(rows)
         else:
-            total += weight[j] if near else 0
+            while rows:
+                total += weight[j + lowest_bit(rows)]
+                rows = without_lowest(rows)
     return total
 
 
@@ -100,15 +109,16 @@ def _weight_within(
 def claim(
     grid: Grid,
     asked: NDArray[np.bool_],
-    cluster: NDArray[np.int64],
+    cluster: NDArray[np.uint32],
     first: int,
     last: int,
-    claimed: NDArray[np.int64],
+    claimed: NDArray[np.uint32],
 ) -> int:
     """Lower `claimed` of asked rows of lines first … last to the lowest cluster within eps.
 
     All arrays are by row; `cluster` is `backends.neighbors.NO_CLUSTER` for rows that do not
-    claim. Returns the pairs of rows whose distance was computed.
+    claim, and so are asked ones taken, for `claimed` may be `cluster`. Returns the pairs of rows
+    whose distance was computed.
     """
     looked = 0
     for c in range(first * grid.width, last * grid.width):
@@ -117,14 +127,17 @@ def claim(
             row = grid.order[i]
             if not asked[row]:
                 continue
-            x, y, lowest = float(grid.x[i]), float(grid.y[i]), claimed[row]
+            x, y, lowest = np.float64(grid.x[i]), np.float64(grid.y[i]), claimed[row]
             for other in range(
                 max(line - grid.radius, 0), min(line + grid.radius + 1, grid.height)
             ):
                 a, b = run_of(grid, other, column)
                 looked += b - a
-                for j in range(a, b):
-                    if size(grid.p, grid.x[j] - x, grid.y[j] - y) <= grid.limit:
-                        lowest = min(lowest, cluster[grid.order[j]])
+                for j in range(a, b, STEP):
+                    rows = within(grid, x, y, j, b)
+                    while rows:
+                        by = grid.order[j + lowest_bit(rows)]
+                        lowest = lowest if asked[by] else min(lowest, cluster[by])
+                        rows = without_lowest(rows)
             claimed[row] = lowest
     return looked

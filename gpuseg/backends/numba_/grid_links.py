@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Each
+from gpuseg.backends.neighbors import Each
 from gpuseg.backends.numba_.forest import find, unite
 from gpuseg.backends.numba_.grid import Grid, over_lines, size
 
@@ -43,7 +43,7 @@ class Cores(NamedTuple):
     parent: NDArray[np.int64]
 
 
-def link(grid: Grid, core: NDArray[np.bool_], each: Each, lowest: NDArray[np.int64]) -> int:
+def link(grid: Grid, core: NDArray[np.bool_], each: Each, lowest: NDArray[np.int32]) -> int:
     """Write the lowest row of its set for each core row; both arrays are by row.
 
     Returns the pairs of rows whose distance was computed.
@@ -58,7 +58,7 @@ def link(grid: Grid, core: NDArray[np.bool_], each: Each, lowest: NDArray[np.int
     ways = _ways(grid.radius)
     over_lines(grid, each, lambda i, j: _find_cores(grid, cores, i, j), _ROWS_A_LIGHT_TASK)
     looked = over_lines(grid, each, lambda i, j: _link(grid, cores, ways, i, j))
-    of_root = np.full(n_cells, NO_CLUSTER)
+    of_root = np.full(n_cells, len(core), np.int32)
     _lowest_of_roots(grid, cores, of_root)
     over_lines(
         grid, each, lambda i, j: _tell(grid, cores, of_root, i, j, lowest), _ROWS_A_LIGHT_TASK
@@ -98,7 +98,7 @@ def _link(grid: Grid, cores: Cores, ways: NDArray[np.int64], first: int, last: i
             for column in range(max(0, -right), min(width, width - right)):
                 a = line * width + column
                 b = a + up * width + right
-                if cores.first[a] < 0 or cores.first[b] < 0:
+                if cores.parent[a] == cores.parent[b] or cores.first[a] < 0 or cores.first[b] < 0:
                     continue
                 if find(cores.parent, a) != find(cores.parent, b):
                     touch, pairs = _touch(grid, cores, a, b)
@@ -108,15 +108,20 @@ def _link(grid: Grid, cores: Cores, ways: NDArray[np.int64], first: int, last: i
     return looked
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def _touch(grid: Grid, cores: Cores, a: int, b: int) -> tuple[bool, int]:
     """Whether core rows of two cells are within eps, and how many pairs that took."""
     looked, box = 0, cores.box[a]
-    left, right, lower, upper = float(box[0]), float(box[1]), float(box[2]), float(box[3])
+    left, right, lower, upper = (
+        np.float64(box[0]),
+        np.float64(box[1]),
+        np.float64(box[2]),
+        np.float64(box[3]),
+    )
     if _gap(grid, cores, b, left, right, lower, upper) > grid.limit:
         return False, looked
     for i in range(cores.first[a], grid.start[a + 1]):
-        x, y = float(grid.x[i]), float(grid.y[i])
+        x, y = np.float64(grid.x[i]), np.float64(grid.y[i])
         if not cores.core[i] or _gap(grid, cores, b, x, x, y, y) > grid.limit:
             continue
         for j in range(cores.first[b], grid.start[b + 1]):
@@ -141,7 +146,7 @@ def _gap(
 
 
 @njit(nogil=True, cache=True)
-def _lowest_of_roots(grid: Grid, cores: Cores, of_root: NDArray[np.int64]) -> None:
+def _lowest_of_roots(grid: Grid, cores: Cores, of_root: NDArray[np.int32]) -> None:
     for c in range(len(cores.first)):
         if cores.first[c] >= 0:
             root = find(cores.parent, c)
@@ -152,10 +157,10 @@ def _lowest_of_roots(grid: Grid, cores: Cores, of_root: NDArray[np.int64]) -> No
 def _tell(
     grid: Grid,
     cores: Cores,
-    of_root: NDArray[np.int64],
+    of_root: NDArray[np.int32],
     first: int,
     last: int,
-    lowest: NDArray[np.int64],
+    lowest: NDArray[np.int32],
 ) -> int:
     for c in range(first * grid.width, last * grid.width):
         if cores.first[c] < 0:

@@ -48,7 +48,7 @@ class NumbaNeighbors:
         other: Laid,
         weight: NDArray[np.int64] | None,
         least: int,
-        found: NDArray[np.int64],
+        found: NDArray[Any],
         each: Each,
     ) -> int:
         if own is other and (grid := own.grid(each)) is not None:
@@ -61,7 +61,7 @@ class NumbaNeighbors:
         if a is None or b is None:
             return 0
         heavy = np.empty(0, np.int64) if weight is None else others.by_place(weight, 0)
-        placed = tiles.by_place(found, least)
+        placed = tiles.by_place(found.astype(np.int64), least)
         if own is other:
             looked = _over_tiles(
                 tiles, each, lambda i, j: cores.count_own(a, heavy, least, i, j, placed)
@@ -73,8 +73,8 @@ class NumbaNeighbors:
         tiles.by_row(placed, found)
         return looked
 
-    def link(self, own: Laid, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int64], int]:
-        lowest = np.full(own.n, -1, np.int64)
+    def link(self, own: Laid, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int32], int]:
+        lowest = np.full(own.n, -1, np.int32)
         if (grid := own.grid(each)) is not None:
             return lowest, grid_links.link(grid, core, each, lowest)
         tiles = own.tiles(each)
@@ -111,8 +111,8 @@ class NumbaNeighbors:
         own: Laid,
         asked: NDArray[np.bool_],
         other: Laid,
-        cluster: NDArray[np.int64],
-        claimed: NDArray[np.int64],
+        cluster: NDArray[np.uint32],
+        claimed: NDArray[np.uint32],
         each: Each,
     ) -> int:
         if own is other and (grid := own.grid(each)) is not None:
@@ -122,7 +122,7 @@ class NumbaNeighbors:
         a, b = tiles.space, others.space
         if a is None or b is None:
             return 0
-        rows, core = tiles.as_bits(asked), others.as_bits(cluster != NO_CLUSTER)
+        rows, core = tiles.as_bits(asked), others.as_bits(claimants(own, asked, other, cluster))
         theirs, placed = others.by_place(cluster, NO_CLUSTER), tiles.by_place(claimed, NO_CLUSTER)
         lowest = claims.lowest_clusters(b.tiles, core, theirs)
         looked = _over_tiles(
@@ -156,6 +156,14 @@ class NumbaNeighbors:
         return looked
 
 
+def claimants(
+    own: Any, asked: NDArray[np.bool_], other: Any, cluster: NDArray[np.uint32]
+) -> NDArray[np.bool_]:
+    """Return which of the other rows claim."""
+    core: NDArray[np.bool_] = cluster != NO_CLUSTER
+    return core & ~asked if own is other else core
+
+
 def _side(layout: Layout, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
     assert layout.space is not None
     token = np.full(len(layout.space.tiles.skip), links.MIXED, np.int64)
@@ -174,7 +182,7 @@ def lowest_rows(
     places: NDArray[np.int64],
     core: NDArray[np.bool_],
     parent: NDArray[np.int64],
-    lowest: NDArray[np.int64],
+    lowest: NDArray[np.int32],
 ) -> None:
     """Write the lowest row of the set of each core row."""
     of_root = np.full(len(places), NO_CLUSTER, np.int64)

@@ -101,13 +101,14 @@ def load(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
 
 @intrinsic
 def widen(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
-    """Return float32 values of the array from `offset` on as a register of float64."""
-    narrow = ir.VectorType(ir.FloatType(), LANES // 2)
+    """Return float32 or float64 values of the array from `offset` on as a register of float64."""
+    is_wide = array.dtype == types.float64
+    held = _DOUBLES if is_wide else ir.VectorType(ir.FloatType(), LANES // 2)
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = pointer(context, builder, signature.args[0], *args)
-        values = builder.load(builder.bitcast(at, narrow.as_pointer()), align=4)
-        return builder.fpext(values, _DOUBLES)
+        values = builder.load(builder.bitcast(at, held.as_pointer()), align=4)
+        return values if is_wide else builder.fpext(values, _DOUBLES)
 
     return _doubles(array, types.intp), build
 
@@ -197,7 +198,7 @@ def where_less(typing: Any, a: Any, b: Any, then: Any, otherwise: Any) -> tuple[
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
 
-    return then(in_floats, in_floats, then, otherwise), build
+    return then(a, a, then, otherwise), build
 
 
 @intrinsic
@@ -217,10 +218,10 @@ def not_above(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
     """Return an int64 whose bit `lane` says that a > b does not hold there: less, equal or NaN."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        bits = builder.bitcast(builder.fcmp_unordered("<=", *args), ir.IntType(LANES))
+        bits = builder.bitcast(builder.fcmp_unordered("<=", *args), ir.IntType(a.llvm.count))
         return builder.zext(bits, ir.IntType(64))
 
-    return types.int64(in_floats, in_floats), build
+    return types.int64(a, a), build
 
 
 @intrinsic

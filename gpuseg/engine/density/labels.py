@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.engine.core_rows import NOISE
-from gpuseg.engine.density.region import Piece, Region, forget, region_of, together
+from gpuseg.engine.density.region import Piece, forget, region_of, together
 from gpuseg.engine.density.work import seconds_of
 from gpuseg.engine.metrics import Metric, distance_of
 from gpuseg.engine.shard import Shard
@@ -35,7 +35,7 @@ def first_row(shard: Shard, env: Env) -> int:
 def keep_labels(shard: Shard, env: Env, metric: Metric) -> None:
     """Give the rows of the shard, which are its region, their labels and distances."""
     own = region_of(shard)
-    _give(shard, _labels_of(own), own.core, own.size if own.measured else None, metric)
+    _give(shard, own.label, own.core, own.size if own.measured else None, metric)
 
 
 def send_back(shard: Shard, env: Env, n_pieces: int, starts: Sequence[int]) -> list[Piece]:
@@ -43,7 +43,7 @@ def send_back(shard: Shard, env: Env, n_pieces: int, starts: Sequence[int]) -> l
     own = region_of(shard)
     bounds = np.searchsorted(own.index, starts[1:])
     size = (own.size,) if own.measured else ()
-    arrays = (own.index, _labels_of(own), own.core, *size)
+    arrays = (own.index, own.label, own.core, *size)
     pieces = [np.split(array, bounds) for array in arrays]
     return list(zip(*pieces, strict=True))
 
@@ -62,7 +62,7 @@ def take_labels(shard: Shard, env: Env, pieces: Sequence[Piece], metric: Metric)
 def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     """Return how many rows of the region are what, and what was done; then forget the region."""
     own = forget(shard)
-    label = _labels_of(own)
+    label = own.label
     core = int(np.count_nonzero(own.core))
     rows = np.zeros(n_clusters + 1, np.int64)
     for part in own.blocks():
@@ -71,12 +71,6 @@ def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     seconds = float(seconds_of(own.looked, len(label), own.points.shape[1]))
     border = len(label) - core - noise
     return Tally(sizes, core, border, noise, own.looked, seconds, own.most_rows)
-
-
-def _labels_of(own: Region) -> NDArray[np.int32]:
-    if own.label is None:
-        own.label = own.cluster.astype(np.int32)  # NO_CLUSTER becomes NOISE
-    return own.label
 
 
 def _give(

@@ -24,23 +24,21 @@ class Region:
 
     Attributes
     ----------
-    index : int64 (n,)
-        Place in the data, rising.
+    where : int64 (n,) or int
+        Place in the data, rising; an int is that of the first row, and the others follow it.
     points : float32 or float64 (n, d)
     weight : int64 (n,) or None
     layout : object
         The rows laid out by the backend.
-    found : int64 (n,)
-        Weight found within eps, until it is enough; once that is settled, scratch.
+    found : int32 or int64 (n,)
+        Weight found within eps, until it is enough. Gone once that is settled.
     core : bool (n,)
-    lowest : int64 (n,)
+    lowest : int32 (n,)
         The lowest core row of this region that the row is linked with inside the region, by its
         place in the region; it stands for the group. -1 for rows that are not core. Gone once the
         clusters are known.
-    cluster : int64 (n,)
+    cluster : uint32 (n,)
         `backends.neighbors.NO_CLUSTER` for noise.
-    label : int32 (n,) or None
-        -1 for noise; None until all is decided.
     groups : int64 (n_groups,)
         The rows that stand for a group, rising.
     measured : bool
@@ -55,34 +53,50 @@ class Region:
         Pairs of rows whose distance was computed; rows held at once, visitors included.
     """
 
-    index: NDArray[np.int64]
+    where: NDArray[np.int64] | int
     points: NDArray[Any]
     weight: NDArray[np.int64] | None
     layout: Any
-    found: NDArray[np.int64] = field(init=False)
+    found: NDArray[Any]
     core: NDArray[np.bool_] = field(init=False)
-    lowest: NDArray[np.int64] = field(init=False)
+    lowest: NDArray[np.int32] = field(init=False)
     groups: NDArray[np.int64] = field(init=False)
-    cluster: NDArray[np.int64] = field(init=False)
+    cluster: NDArray[np.uint32] = field(init=False)
     size: NDArray[np.float64] = field(init=False)
     measured: bool = False
     counted: bool = False
-    label: NDArray[np.int32] | None = None
     number: int = 0
     looked: int = 0
     most_rows: int = 0
 
     def __post_init__(self) -> None:
-        self.found, self.core = (
-            np.full(len(self.index), 0, np.int64),
-            np.zeros(len(self.index), bool),
-        )
-        self.most_rows = len(self.index)
+        self.most_rows = self.n_rows
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, int."""
+        return len(self.points)
+
+    @property
+    def index(self) -> NDArray[np.int64]:
+        """Place in the data of every row, int64 (n,)."""
+        if isinstance(self.where, np.ndarray):
+            return self.where
+        return np.arange(self.where, self.where + self.n_rows)
+
+    def index_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place in the data of some rows."""
+        return self.where[rows] if isinstance(self.where, np.ndarray) else self.where + rows
+
+    @property
+    def label(self) -> NDArray[np.int32]:
+        """The cluster of every row, -1 for noise, int32 (n,)."""
+        return self.cluster.view(np.int32)
 
     def blocks(self) -> Iterator[slice]:
         """Yield the rows, some at a time that stay in the caches."""
-        for start in range(0, max(len(self.index), 1), _BLOCK):
-            yield slice(start, min(start + _BLOCK, len(self.index)))
+        for start in range(0, max(self.n_rows, 1), _BLOCK):
+            yield slice(start, min(start + _BLOCK, self.n_rows))
 
     def count(self, b: Neighbors, least: int, each: Each) -> None:
         """Count the weight of the region's own rows within eps, once."""
@@ -94,7 +108,7 @@ class Region:
 
     def receive(self, visitors: int) -> None:
         """Note how many rows of other regions are here."""
-        self.most_rows = max(self.most_rows, len(self.index) + visitors)
+        self.most_rows = max(self.most_rows, self.n_rows + visitors)
 
 
 def keep(shard: Shard, region: Region) -> None:

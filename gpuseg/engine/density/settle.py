@@ -9,15 +9,20 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.reach import Reach, corners
+from gpuseg.engine.density.counting import Counting
 from gpuseg.engine.density.cuts import Cut, home_of, within_reach
 from gpuseg.engine.density.region import Piece, Region, keep, region_of, rows_of, together
 from gpuseg.engine.hashing import drawn
 from gpuseg.engine.metrics import Metric, points_of
 from gpuseg.engine.shard import Shard
+from gpuseg.errors import ResourceError
 from gpuseg.runtime.executor import Env
 
 _SAMPLE_ROWS = 2**14
 """For the cuts."""
+
+_MOST_ROWS = 2**31 - 1
+"""Of a region: rows are numbered in int32."""
 
 
 @dataclass(frozen=True)
@@ -51,31 +56,18 @@ def measure(shard: Shard, env: Env, metric: Metric, enough: int = 1) -> Extent:
     return Extent(len(x), low, high, float(weight.sum()), bool((weight == np.rint(weight)).all()))
 
 
-def weight_scale(extents: Sequence[Extent]) -> float:
-    """Return the power of two that weights are multiplied with, to be rounded to whole numbers.
-
-    1 where they are whole numbers already; others keep 40 bits behind the point, or as many as
-    leave room for the sum of all.
-    """
-    total = sum(own.weight for own in extents)
-    room = 61 - int(np.ceil(np.log2(max(total, 1.0))))
-    whole_numbers = all(own.whole_numbers for own in extents)
-    return 2.0 ** min(room, 0 if whole_numbers else 40)
-
-
 def stay(
     shard: Shard,
     env: Env,
     backend: str,
     metric: Metric,
     reach: Reach,
-    scale: float,
-    enough: int,
+    counting: Counting,
 ) -> None:
-    """Make all rows of the shard its region; they weigh no more than is enough."""
+    """Make all rows of the shard its region."""
     x, weight = rows_of(shard)
-    index = np.arange(shard.first_row, shard.first_row + len(x))
-    _settled(shard, env, index, points_of(x, metric), _whole(weight, scale, enough), backend, reach)
+    points, heavy = points_of(x, metric), counting.whole(weight)
+    _settle(shard, env, shard.first_row, points, heavy, backend, reach, counting)
 
 
 def sample(shard: Shard, env: Env, metric: Metric, n_total: int) -> NDArray[Any]:
@@ -91,24 +83,26 @@ def send_home(
     n_pieces: int,
     metric: Metric,
     cuts: Cut | int,
-    scale: float,
-    enough: int,
+    counting: Counting,
 ) -> list[Piece]:
     """Send every row to its region: place in the data, point, weight."""
     x, weight = rows_of(shard)
-    points, heavy = points_of(x, metric), _whole(weight, scale, enough)
+    points, heavy = points_of(x, metric), counting.whole(weight)
     home = home_of(points, cuts)
     index = np.arange(shard.first_row, shard.first_row + len(x))
     arrays = (index, points) if heavy is None else (index, points, heavy)
     return [tuple(array[home == j] for array in arrays) for j in range(n_pieces)]
 
 
-def settle(shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach) -> None:
+def settle(
+    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach, counting: Counting
+) -> None:
     """Make the rows that came the region."""
     came = together(pieces) or pieces[0]
     assert came is not None
-    index, points, *weight = came
-    _settled(shard, env, index, points, weight[0] if weight else None, backend, reach)
+    where, points, *weight = came
+    heavy = weight[0] if weight else None
+    _settle(shard, env, where, points, heavy, backend, reach, counting)
 
 
 def name(shard: Shard, env: Env, number: int) -> None:
@@ -123,7 +117,7 @@ def box(shard: Shard, env: Env) -> NDArray[np.float64]:
 
 def n_own(shard: Shard, env: Env) -> int:
     """Return how many rows the region has."""
-    return len(region_of(shard).index)
+    return region_of(shard).n_rows
 
 
 def count_near(
@@ -134,23 +128,21 @@ def count_near(
     return [int(np.count_nonzero(within_reach(points, own, reach))) for own in boxes]
 
 
-def _settled(
+def _settle(
     shard: Shard,
     env: Env,
-    index: NDArray[np.int64],
+    where: NDArray[np.int64] | int,
     points: NDArray[Any],
     weight: NDArray[np.int64] | None,
     backend: str,
     reach: Reach,
+    counting: Counting,
 ) -> None:
+    if len(points) > _MOST_ROWS:
+        raise ResourceError(
+            f"{len(points):,} rows in one shard: DBSCAN takes less than 2^31 rows a shard; use "
+            "more workers (runtime.n_workers)"
+        )
     layout = registry.get_neighbors(backend).lay_out(points, reach, env.map)
-    keep(shard, Region(index, points, weight, layout))
-
-
-def _whole(
-    weight: NDArray[np.float64] | None, scale: float, enough: int
-) -> NDArray[np.int64] | None:
-    """Return weights as whole numbers; a neighbour that is enough alone need not weigh more."""
-    if weight is None:
-        return None
-    return np.rint(np.minimum(weight, enough) * scale).astype(np.int64)
+    # np.zeros would cost two page faults each: the counts are read first, and then written
+    keep(shard, Region(where, points, weight, layout, np.full(len(points), 0, counting.dtype)))

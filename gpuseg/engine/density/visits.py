@@ -92,6 +92,7 @@ def decide_core(shard: Shard, env: Env, least: int) -> None:
     """Note who has found enough."""
     own = region_of(shard)
     own.core = own.found >= least
+    del own.found
 
 
 def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
@@ -103,7 +104,7 @@ def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
         rows.start + np.flatnonzero(own.lowest[rows] == np.arange(rows.start, rows.stop))
         for rows in own.blocks()
     ])  # fmt: skip
-    return own.index[own.groups]
+    return own.index_of(own.groups)
 
 
 def link_visitors(
@@ -115,10 +116,10 @@ def link_visitors(
         return np.empty((0, 2), np.int64)
     points, group = came
     own.receive(len(points))
-    ours = own.index[own.groups]
+    ours = own.index_of(own.groups)
     theirs, visiting = np.unique(group, return_inverse=True)
-    here = np.empty_like(own.lowest)
-    _of_groups(own, np.arange(len(ours)), -1, np.empty_like(own.lowest), here)
+    here = np.empty(own.n_rows, np.int64)
+    _of_groups(own, np.arange(len(ours)), -1, here)
     names = np.concatenate([ours, theirs])
     visitors = b.lay_out(points, reach, env.map)
     lowest, looked = b.link_across(
@@ -130,36 +131,30 @@ def link_visitors(
 
 
 def number(shard: Shard, env: Env, told: NDArray[np.int64]) -> None:
-    """Take the clusters of the region's groups; they take the place of `lowest` and `found`."""
+    """Take the clusters of the region's groups; they take the place of `lowest`."""
     own = region_of(shard)
-    own.cluster = own.lowest
-    _of_groups(own, told, NO_CLUSTER, own.found, own.cluster)
+    own.cluster = own.lowest.view(np.uint32)
+    _of_groups(own, told, NO_CLUSTER, own.cluster)
 
 
-def _of_groups(
-    own: Region,
-    values: NDArray[np.int64],
-    missing: int,
-    scratch: NDArray[np.int64],
-    out: NDArray[np.int64],
-) -> None:
+def _of_groups(own: Region, values: NDArray[np.int64], missing: int, out: NDArray[Any]) -> None:
     """Write values of groups as values of rows, `missing` for rows of no group.
 
-    Block by block: a fresh array of every row costs more than what is done to it. `scratch`, int64
-    (n,), is overwritten; `out` may be `own.lowest` itself.
+    Block by block: a fresh array of every row costs more than what is done to it; of `by_row`
+    only the pages with groups are touched. `out` may be the memory of `own.lowest`.
     """
-    scratch[own.groups] = values
+    by_row = np.empty(own.n_rows, out.dtype)
+    by_row[own.groups] = values
     for rows in own.blocks():
         lowest = own.lowest[rows]
-        out[rows] = np.where(lowest < 0, missing, scratch[lowest])
+        out[rows] = np.where(lowest < 0, missing, by_row[lowest])
 
 
 def claim_own(shard: Shard, env: Env, backend: str) -> None:
     """Let core rows of the region claim the others."""
     own = region_of(shard)
-    np.copyto(own.found, own.cluster)  # what is claimed does not claim
     own.looked += registry.get_neighbors(backend).claim(
-        own.layout, ~own.core, own.layout, own.found, own.cluster, env.map
+        own.layout, ~own.core, own.layout, own.cluster, own.cluster, env.map
     )
 
 

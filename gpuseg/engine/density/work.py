@@ -101,10 +101,9 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
         own.count(b, least, env.map)
         return FirstSweep(own.looked, n, d, env.threads, True)
     some = drawn(own.index, SAMPLE_ROWS, n)
-    own.found.fill(least)
-    own.found[some] = 0
-    looked = b.count_within(own.layout, own.layout, own.weight, least, own.found, env.map)
-    own.found.fill(0)
+    found = np.full(n, least, own.found.dtype)
+    found[some] = 0
+    looked = b.count_within(own.layout, own.layout, own.weight, least, found, env.map)
     pairs = looked * n / max(int(some.sum()), 1)
     return FirstSweep(pairs, n, d, env.threads, b.in_grid(own.layout, env.map))
 
