@@ -23,6 +23,7 @@ from gpuseg import DBSCAN, eps_profile
 from gpuseg.engine.chunks import ChunkedShard
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.density.counting import Counting
+from gpuseg.engine.density.cuts import balanced, home_of
 from gpuseg.engine.params import DBSCANParams
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
@@ -312,6 +313,24 @@ def test_any_scale(eps: float) -> None:
         np.testing.assert_array_equal(
             DBSCAN(eps, min_samples=3).fit(x).labels_, sklearn_labels(x, eps=eps, min_samples=3)
         )
+
+
+@pytest.mark.parametrize("n_regions", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("times", [1, 2, 1000])
+def test_regions_have_as_many_rows_each_as_the_work_allows(times: int, n_regions: int) -> None:
+    x = np.random.default_rng(0).normal(size=(8000, 3))
+    work = np.where(x[:, 0] < 0, 1.0, times)
+    home = home_of(x, balanced(x, work, n_regions))
+    rows, share = np.bincount(home), np.bincount(home, work)
+    assert len(rows) == n_regions
+    assert share.max() <= 1.5 * share.mean()
+    assert rows.max() <= (1.03 if times == 1 else 2) * rows.mean()
+
+
+def test_regions_of_few_or_no_rows() -> None:
+    for n in (0, 1, 3):
+        x = np.zeros((n, 2))
+        assert set(home_of(x, balanced(x, np.ones(n), 4))) <= set(range(4))
 
 
 @pytest.mark.parametrize("total", [0.0, 1e-9, 5.0, 2.0**30 - 1, 2.0**30, 2.0**40, 2.0**60])

@@ -74,6 +74,7 @@ def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: P
         assert here.manifest[key] == there.manifest[key]
     held = there.manifest["result"]["most_rows_a_shard"]
     assert len(held) == 3
+    assert sum(there.manifest["result"]["rows_a_shard"]) == len(rows)
     assert max(held) < len(rows)
     assert sum(there.manifest["result"]["pairs_a_shard"]) == there.manifest["result"]["pairs"]
 

@@ -32,7 +32,7 @@ from scipy.sparse.csgraph import connected_components
 from gpuseg.backends.reach import Reach
 from gpuseg.engine.density import labels, nearest, settle, visits, work
 from gpuseg.engine.density.counting import Counting
-from gpuseg.engine.density.cuts import Cut, cut, rounds_of
+from gpuseg.engine.density.cuts import balanced, rounds_of
 from gpuseg.engine.density.fit import DBSCANFit
 from gpuseg.engine.density.visits import Choose, Round
 from gpuseg.engine.metrics import limit_of, power
@@ -41,9 +41,6 @@ from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.executor import CacheLost, Env, Executor
 
 _TRIES = 3
-
-_EVEN = 0.5
-"""How much the number of rows counts beside the work: no region may have nearly all of them."""
 
 R = TypeVar("R")
 
@@ -154,7 +151,7 @@ class _Run:
         heavy = work.work_of_rows(
             sample, self.reach, self.params.min_samples, self.n_rows, self.backend, each
         )
-        cuts: Cut | int = cut(sample, heavy + _EVEN * heavy.mean(), self.n)
+        cuts = balanced(sample, heavy, self.n)
         executor.shuffle(
             partial(settle.send_home, metric=metric, cuts=cuts, counting=self.counting),
             partial(settle.settle, backend=self.backend, reach=self.reach, counting=self.counting),
@@ -259,5 +256,6 @@ class _Run:
             self.work,
             [own.looked for own in tallies],
             [own.seconds for own in tallies],
+            [own.core + own.border + own.noise for own in tallies],
             [own.most_rows for own in tallies],
         )

@@ -67,6 +67,7 @@ def run_dbscan(
         "pairs": sum(fit.looked),
         "pairs_a_shard": fit.looked,
         "work_a_shard": fit.seconds,
+        "rows_a_shard": fit.rows,
         "most_rows_a_shard": fit.most_rows,
     }
     sizes = np.append(fit.sizes, fit.n_noise)[: len(segments)]

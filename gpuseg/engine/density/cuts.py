@@ -1,7 +1,7 @@
 """The space cut into regions, one a shard, and who has to visit whom.
 
 The cuts are those of a kd-tree over a hashed sample of the rows, each at the quantile that gives
-both sides their share of the work. A region's box is that of its own rows; the rows of another
+both sides their share of rows and work. A region's box is that of its own rows; the rows of another
 region within eps of the box are its visitors.
 """
 
@@ -13,6 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.reach import Reach
+
+_ROWS_COUNT = (64.0, 4.0, 1.0, 0.5)
+"""How much the number of rows counts beside the work, on trial; in the end no region may have
+nearly all rows."""
+
+_MOST_WORK = 1.2
+"""Of a region, as a multiple of the mean; the sample's word for it may be a fifth off."""
 
 _SLACK = 1 + 1e-9
 """More than the rounding of a size in float64."""
@@ -65,6 +72,21 @@ def cut(
         cut(sample[left], work[left], n_left, first),
         cut(sample[~left], work[~left], n_regions - n_left, first + n_left),
     )
+
+
+def balanced(sample: NDArray[Any], work: NDArray[np.float64], n_regions: int) -> Cut | int:
+    """Cut the space into regions of as many rows each, as far as the work allows.
+
+    The more rows count beside the work, the evener is the memory: the first cuts are taken of
+    which no region has much more than its share of the work.
+    """
+    cuts: Cut | int = 0
+    for rows_count in _ROWS_COUNT:
+        cuts = cut(sample, work + rows_count * work.mean() if len(work) else work, n_regions)
+        share = np.bincount(home_of(sample, cuts), work, n_regions)
+        if share.max() <= _MOST_WORK * share.mean():
+            break
+    return cuts
 
 
 def home_of(points: NDArray[Any], node: Cut | int) -> NDArray[np.int64]:

@@ -25,6 +25,8 @@ class DBSCANFit:
         Pairs of rows whose distance each shard computed.
     seconds : list of float
         What that and its rows take each shard on one thread, as forecasts reckon.
+    rows : list of int
+        Rows of each shard's region.
     most_rows : list of int
         Rows that each shard held at most, visitors included.
     """
@@ -37,6 +39,7 @@ class DBSCANFit:
     forecast: Work
     looked: list[int]
     seconds: list[float]
+    rows: list[int]
     most_rows: list[int]
 
     @property

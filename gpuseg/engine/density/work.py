@@ -3,8 +3,9 @@
 The sweep that counts neighbours is run for a hashed sample of the rows of each region, against
 all rows of the region, and its pairs are multiplied up. What the other sweeps add was found by
 measuring: a row that is not core looks about as far when it is claimed, and farther when it
-searches for its nearest core row; most links need no look. Over nine data sets of 2 to 32
-features and 3 to 95 % noise the forecast was within a factor of 1.8 of the pairs looked at.
+searches for its nearest core row; most links need no look. Over twelve data sets of 2 to 32
+features and 3 to 95 % noise the forecast was within a factor of 1.6 of the pairs looked at
+(`benchmarks/dbscan_work.py`).
 """
 
 from collections.abc import Sequence
@@ -27,14 +28,14 @@ SAMPLE_ROWS = 2**12
 _ALL_SWEEPS, WITHOUT_DISTANCES = 3.6, 2.0
 """Pairs of all sweeps, as multiples of those of the first."""
 
-_SECONDS_A_VALUE = 3.4e-11
+_SECONDS_A_VALUE = 3.8e-11
 _VALUES_BESIDES = 16
-_SECONDS_A_ROW = 2e-6
-"""On one thread: for each feature of a pair, with what a pair takes besides, and for each row."""
+_SECONDS_A_ROW_VALUE = 2.4e-7
+"""On one thread: for each feature of a pair, with what a pair takes besides, and of a row."""
 
 _GRID_SWEEPS = 1.2
-_SECONDS_A_GRID_PAIR, _SECONDS_A_GRID_ROW = 1.5e-8, 2e-7
-"""The same for rows in a grid, without distances: those are found in tiles."""
+_SECONDS_A_GRID_PAIR, _SECONDS_A_GRID_ROW = 8e-9, 1.4e-7
+"""The same for rows in a grid. Distances are found in tiles, which have to be laid out, too."""
 
 _WHOLE_ROWS = 2**20
 """No more rows in a grid are counted at once: passing over all to look at some takes as long."""
@@ -84,9 +85,10 @@ class FirstSweep:
 
     def whole(self, distances: bool) -> Work:
         """Return the work of all sweeps."""
-        if self.in_grid and not distances:
-            pairs = self.pairs * _GRID_SWEEPS
+        if self.in_grid:
+            pairs = self.pairs * (_ALL_SWEEPS if distances else _GRID_SWEEPS)
             seconds = pairs * _SECONDS_A_GRID_PAIR + self.n * _SECONDS_A_GRID_ROW
+            seconds += seconds_of(0, self.n, self.d) if distances else 0
         else:
             pairs = self.pairs * (_ALL_SWEEPS if distances else WITHOUT_DISTANCES)
             seconds = seconds_of(pairs, self.n, self.d)
@@ -110,7 +112,8 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
 
 def seconds_of(pairs: Any, rows: Any, n_features: int) -> Any:
     """Return the seconds that pairs and rows take on one thread."""
-    return pairs * (n_features + _VALUES_BESIDES) * _SECONDS_A_VALUE + rows * _SECONDS_A_ROW
+    of_pairs = pairs * (n_features + _VALUES_BESIDES) * _SECONDS_A_VALUE
+    return of_pairs + rows * n_features * _SECONDS_A_ROW_VALUE
 
 
 def work_of_rows(
