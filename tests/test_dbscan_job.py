@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 import gpuseg
 from gpuseg.errors import DataError, JobError, ResourceError
 from gpuseg.insight.table import segment_table
+from gpuseg.runtime.progress import Lines
 
 
 def table(n: int = 3000) -> pa.Table:
@@ -77,6 +78,16 @@ def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: P
     assert sum(there.manifest["result"]["rows_a_shard"]) == len(rows)
     assert max(held) < len(rows)
     assert sum(there.manifest["result"]["pairs_a_shard"]) == there.manifest["result"]["pairs"]
+
+
+@pytest.mark.parametrize("cluster", ["local", "dask"])
+def test_progress_counts_each_row_once_a_sweep(
+    rows: pa.Table, tmp_path: Path, cluster: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workers = {} if cluster == "local" else {"n_workers": 2}
+    gpuseg.run(job(tmp_path, runtime={"cluster": cluster, **workers}), progress=Lines())
+    fit = next(own for own in capsys.readouterr().err.splitlines() if own.startswith("fit "))
+    assert f"{4 * len(rows):,} rows swept" in fit
 
 
 def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:

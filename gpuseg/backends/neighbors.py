@@ -20,9 +20,14 @@ NO_CLUSTER = 2**32 - 1
 
 
 class Each(Protocol):
-    """Calls a function on each item, maybe on several threads; results in the items' order."""
+    """Calls a function on each item, maybe on several threads; results in the items' order.
 
-    def __call__(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterable[Any]: ...
+    `rows` is how many rows the items are together, in a sweep over rows that look at each other.
+    """
+
+    def __call__(
+        self, function: Callable[[Any], Any], items: Sequence[Any], rows: int = 0
+    ) -> Iterable[Any]: ...
 
 
 class Neighbors(Protocol):

@@ -40,6 +40,9 @@ from gpuseg.engine.params import DBSCANParams
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.executor import CacheLost, Env, Executor
 
+SWEEPS = 4
+"""How often a run with distances reports each row: counted, linked, claimed, nearest found."""
+
 _TRIES = 3
 
 R = TypeVar("R")

@@ -1,18 +1,7 @@
 """What a stage shows while an algorithm goes on."""
 
 from gpuseg.engine.lloyd import OnIteration
-from gpuseg.jobs.outcome import Warn
 from gpuseg.runtime.progress import Stage
-
-
-def stepping(stage: Stage) -> Warn:
-    """Show each step of DBSCAN, as it begins."""
-
-    def note(text: str) -> None:
-        stage.advance(1)
-        stage.note(text)
-
-    return note
 
 
 def noting(stage: Stage) -> OnIteration:

@@ -30,7 +30,7 @@ from gpuseg.encoding import Encoder, Tally
 from gpuseg.engine import columns, passes
 from gpuseg.engine.choice import fit_and_choose
 from gpuseg.engine.confidence import keep_confidence
-from gpuseg.engine.dbscan import again_if_lost
+from gpuseg.engine.dbscan import SWEEPS, again_if_lost
 from gpuseg.engine.kmeans import sweep_kmeans
 from gpuseg.engine.measure import measured_as_prepared
 from gpuseg.engine.preparation import Prepared, fit_preparation
@@ -41,7 +41,7 @@ from gpuseg.jobs import transactions
 from gpuseg.jobs.density import run_dbscan
 from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.hierarchy import run_hierarchy
-from gpuseg.jobs.noting import noting, stepping
+from gpuseg.jobs.noting import noting
 from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.portrait import EXAMPLES, Seen, alike, look
@@ -261,13 +261,15 @@ class _Run:
     ) -> Outcome:
         rules, backend = self.spec.segment, plan.choice.name
         replay = Replay(self.encoders, prepared.features, prepared.preparation)
-        unit = "steps" if isinstance(rules, DBSCANSpec) else "passes"
-        with self.progress.stage("fit", None, unit) as stage:
+        total, unit = None, "passes"
+        if isinstance(rules, DBSCANSpec):
+            total, unit = SWEEPS * prepared.raw.rows, "rows swept"
+        with self.progress.stage("fit", total, unit) as stage:
             measured = measured_as_prepared(executor, backend, prepared)
             if isinstance(rules, DBSCANSpec):
                 return run_dbscan(
                     executor, rules, backend, replay, measured,
-                    staging, plan.target, stepping(stage), self._warn,
+                    staging, plan.target, stage.note, self._warn,
                 )  # fmt: skip
             how = (noting(stage), self.memory.spare_bytes)
             if isinstance(rules, HierarchicalSpec):

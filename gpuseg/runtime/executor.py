@@ -20,6 +20,10 @@ BLOCK_ROWS = 65_536
 """Rows handed to a thread at a time: 4 MB at 16 features; a pass has enough blocks to balance."""
 
 
+_REPORTS = 50
+"""Of a call: a worker's report goes through the scheduler."""
+
+
 def _silent(_: int) -> None:
     pass
 
@@ -45,11 +49,21 @@ class Env:
     threads: int = 1
     report: Callable[[int], None] = _silent
 
-    def map(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
+    def map(self, function: Callable[[Any], R], items: Sequence[Any], rows: int = 0) -> Iterator[R]:
         """Call `function` on each item, on `threads` threads; results in the items' order.
 
-        Results are given out as they come, so that folding them keeps few of them.
+        Results are given out as they come, so that folding them keeps few of them. `rows` is how
+        many rows the items are together, where that is to be reported.
         """
+        told = 0
+        for done, result in enumerate(self._spread(function, items), 1):
+            reached = rows * done // len(items)
+            if reached > told and (done == len(items) or reached - told > rows // _REPORTS):
+                self.report(reached - told)
+                told = reached
+            yield result
+
+    def _spread(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
         if self.threads == 1 or len(items) < 2:
             yield from map(function, items)
             return

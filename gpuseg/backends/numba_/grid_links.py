@@ -18,9 +18,6 @@ from gpuseg.backends.neighbors import Each
 from gpuseg.backends.numba_.forest import find, unite
 from gpuseg.backends.numba_.grid import Grid, over_lines, size
 
-_ROWS_A_LIGHT_TASK = 2**18
-"""Where rows are only looked through, a thread takes longer to begin than with fewer rows."""
-
 
 class Cores(NamedTuple):
     """The core rows of a grid.
@@ -56,13 +53,11 @@ def link(grid: Grid, core: NDArray[np.bool_], each: Each, lowest: NDArray[np.int
         np.arange(n_cells),
     )
     ways = _ways(grid.radius)
-    over_lines(grid, each, lambda i, j: _find_cores(grid, cores, i, j), _ROWS_A_LIGHT_TASK)
+    over_lines(grid, each, lambda i, j: _find_cores(grid, cores, i, j), sweep=False)
     looked = over_lines(grid, each, lambda i, j: _link(grid, cores, ways, i, j))
     of_root = np.full(n_cells, len(core), np.int32)
     _lowest_of_roots(grid, cores, of_root)
-    over_lines(
-        grid, each, lambda i, j: _tell(grid, cores, of_root, i, j, lowest), _ROWS_A_LIGHT_TASK
-    )
+    over_lines(grid, each, lambda i, j: _tell(grid, cores, of_root, i, j, lowest), sweep=False)
     return looked
 
 

@@ -64,7 +64,7 @@ class NumbaNeighbors:
         placed = tiles.by_place(found.astype(np.int64), least)
         if own is other:
             looked = _over_tiles(
-                tiles, each, lambda i, j: cores.count_own(a, heavy, least, i, j, placed)
+                tiles, each, lambda i, j: cores.count_own(a, heavy, least, i, j, placed), sweep=True
             )
         else:
             looked = _over_tiles(
@@ -83,7 +83,9 @@ class NumbaNeighbors:
         group = np.arange(len(tiles.places))
         side, parent = _side(tiles, core, group), group.copy()
         looked = _over_tiles(tiles, each, lambda i, j: links.link_inside(side, parent, i, j))
-        looked += _over_tiles(tiles, each, lambda i, j: links.link_own(side, parent, i, j))
+        looked += _over_tiles(
+            tiles, each, lambda i, j: links.link_own(side, parent, i, j), sweep=True
+        )
         lowest_rows(tiles.places, tiles.by_place(core, False), parent, lowest)
         return lowest, looked
 
@@ -126,7 +128,10 @@ class NumbaNeighbors:
         theirs, placed = others.by_place(cluster, NO_CLUSTER), tiles.by_place(claimed, NO_CLUSTER)
         lowest = claims.lowest_clusters(b.tiles, core, theirs)
         looked = _over_tiles(
-            tiles, each, lambda i, j: claims.claim(a, rows, b, core, theirs, lowest, i, j, placed)
+            tiles,
+            each,
+            lambda i, j: claims.claim(a, rows, b, core, theirs, lowest, i, j, placed),
+            sweep=own is other,
         )
         tiles.by_row(placed, claimed)
         return looked
@@ -150,6 +155,7 @@ class NumbaNeighbors:
         looked = _over_tiles(
             tiles, each,
             lambda i, j: nearest_rows.find_nearest(a, rows, b, there, k, i, j, sizes, found),
+            sweep=own is other,
         )  # fmt: skip
         tiles.by_row(sizes, best)
         tiles.by_row(found, row)
@@ -170,11 +176,16 @@ def _side(layout: Layout, core: NDArray[np.bool_], group: NDArray[np.int64]) -> 
     return links.Side(layout.space, layout.as_bits(core), group, token)
 
 
-def _over_tiles(layout: Layout, each: Each, function: Callable[[int, int], int]) -> int:
-    """Call a function on runs of tiles; return the sum of its results."""
+def _over_tiles(
+    layout: Layout, each: Each, function: Callable[[int, int], int], sweep: bool = False
+) -> int:
+    """Call a function on runs of tiles; return the sum of its results.
+
+    A sweep lets rows look at others of the same layout: rows done are told.
+    """
     n_tiles = len(layout.places) // TILE
     runs = [(i, min(i + _TILES_A_TASK, n_tiles)) for i in range(0, n_tiles, _TILES_A_TASK)]
-    return sum(each(lambda run: function(*run), runs))
+    return sum(each(lambda run: function(*run), runs, layout.n if sweep else 0))
 
 
 @njit(nogil=True, cache=True)

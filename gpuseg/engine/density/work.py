@@ -105,7 +105,8 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     some = drawn(own.index, SAMPLE_ROWS, n)
     found = np.full(n, least, own.found.dtype)
     found[some] = 0
-    looked = b.count_within(own.layout, own.layout, own.weight, least, found, env.map)
+    silent = Env(env.threads).map
+    looked = b.count_within(own.layout, own.layout, own.weight, least, found, silent)
     pairs = looked * n / max(int(some.sum()), 1)
     return FirstSweep(pairs, n, d, env.threads, b.in_grid(own.layout, env.map))
 
