@@ -68,7 +68,7 @@ class DBSCANModel:
         Raises
         ------
         DataError
-            As `Model.predict`.
+            As `Model.predict`; and where files of the model are missing or damaged.
         """
         backend = registry.choose("auto").name
         x = self.replay.rows(X, backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 from typing import Any
 
@@ -196,6 +197,36 @@ def test_the_same_on_dask_workers() -> None:
             heavy = da.from_array(weights, chunks=700)
             own = DBSCAN(min_samples=8).fit(rows, sample_weight=heavy, client=client)
             np.testing.assert_array_equal(own.labels_, weighed.labels_)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
+def test_predict_looks_at_all_core_rows_whoever_asks_together(metric: str, dtype: type) -> None:
+    rng = np.random.default_rng(3)
+    x = (rng.integers(-8, 9, (400, 2)) / 8).astype(dtype)  # many rows are exactly eps apart
+    x = x[np.abs(x).max(axis=1) > 0]
+    eps = {"cosine": 1e-5, "haversine": 0.01}.get(metric, 0.125)
+    model = DBSCAN(eps, min_samples=3, metric=metric, backend="numba").fit(x)
+    new = (rng.integers(-12, 13, (300, 2)) / 8).astype(dtype)
+    new = new[(np.abs(new).max(axis=1) > 0) & (np.abs(new[:, 0]) <= np.pi / 2)]
+    near = NearestNeighbors(n_neighbors=1, metric=metric, algorithm="brute")
+    apart, _ = near.fit(model.components_.astype(float)).kneighbors(new.astype(float))
+    found = model.predict(new)
+    clear = np.abs(apart[:, 0] - eps) > 1e-12
+    clear |= metric in ("euclidean", "manhattan")  # no rounding in eighths
+    expected = np.where(apart[:, 0] <= eps, 0, -1)
+    assert 0 < (found >= 0).mean() < 1 and clear.mean() > 0.5
+    assert (np.minimum(found, 0) == expected)[clear].all()
+    assert [int(model.predict(one[None])[0]) for one in new] == found.tolist()
+    assert pickle.loads(pickle.dumps(model)).predict(new).tolist() == found.tolist()
+    plain = DBSCAN(eps, min_samples=3, metric=metric, backend="numpy").fit(x)
+    assert plain.predict(new).tolist() == found.tolist()
+
+
+def test_predict_within_an_eps_without_end() -> None:
+    x = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])
+    for model in (DBSCAN(1e200, min_samples=1), DBSCAN(3, min_samples=1, metric="cosine")):
+        assert model.fit(x).predict([[0.0, -5.0], [1e30, 2.0], [-1.0, 1e-30]]).tolist() == [0] * 3
 
 
 def test_predict_takes_the_nearest_core_row() -> None:

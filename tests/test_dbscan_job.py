@@ -102,6 +102,24 @@ def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
     assert model.predict(x[:1] + np.array([1e6, 0, 0])).tolist() == [-1]
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut", "changed", "other columns"])
+def test_damaged_core_rows_are_told(rows: pa.Table, tmp_path: Path, damage: str) -> None:
+    gpuseg.run(job(tmp_path))
+    core = tmp_path / "out" / "_model" / "core-00000.parquet"
+    content = bytearray(core.read_bytes())
+    if damage == "missing":
+        core.unlink()
+    elif damage == "cut":
+        core.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        content[len(content) // 2] ^= 255
+        core.write_bytes(content)
+    else:
+        pq.write_table(pa.table({"a": [1]}), core)
+    with pytest.raises(DataError, match=r"core-00000.parquet: core rows .* missing or damaged"):
+        gpuseg.load_model(tmp_path / "out").predict(np.zeros((2, 3)))
+
+
 def test_eps_is_chosen(rows: pa.Table, tmp_path: Path) -> None:
     result = gpuseg.run(job(tmp_path, eps="auto")).manifest["result"]
     own = next(choice for choice in result["eps_choices"] if choice["eps"] == result["eps"])

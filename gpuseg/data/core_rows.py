@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpuseg.data.output import Staging, cannot_write
 from gpuseg.engine.density.region import labels_of, rows_of
 from gpuseg.engine.shard import Shard
+from gpuseg.errors import DataError
 from gpuseg.runtime.executor import Env
 
 _LABEL = "segment"
@@ -36,9 +37,24 @@ def write_core_rows(shard: Shard, env: Env, staging: Staging, number: int) -> st
 def read_core_rows(
     read: Callable[[str], bytes], names: Sequence[str]
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
-    """Return the core rows, float32 (m, d), and their segments, int32 (m,), of all files."""
-    tables = [pq.read_table(BytesIO(read(name))) for name in names]
+    """Return the core rows, float32 (m, d), and their segments, int32 (m,), of all files.
+
+    Raises
+    ------
+    DataError
+        Where a file is missing or damaged.
+    """
+    tables = []
+    for name in names:
+        try:
+            found = pq.read_table(BytesIO(read(name)), page_checksum_verification=True)
+            tables.append(found.select([_LABEL, *(f"x{f}" for f in range(found.num_columns - 1))]))
+        except (OSError, pa.ArrowException, KeyError) as error:
+            raise DataError(
+                f"{name}: core rows of the model are missing or damaged ({error}); run the job "
+                "again, or copy the whole _model folder"
+            ) from None
     table = pa.concat_tables(tables)
-    label = table.column(_LABEL).to_numpy()
-    rows = [table.column(name).to_numpy() for name in table.column_names if name != _LABEL]
-    return np.ascontiguousarray(np.stack(rows, axis=1), np.float32), label.astype(np.int32)
+    columns = [column.to_numpy() for column in table.columns]
+    rows = np.ascontiguousarray(np.stack(columns[1:], axis=1), np.float32)
+    return rows, columns[0].astype(np.int32)

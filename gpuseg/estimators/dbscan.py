@@ -152,8 +152,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
             lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
             return lazy
         x = self._matrix(X, reset=False)
-        core = CoreRows(self.components_, self._core_labels, self._params())
-        labels = core.assign(x, self.backend_, InProcess(self.n_threads).env)[0]
+        labels = self._core_rows.assign(x, self.backend_, InProcess(self.n_threads).env)[0]
         found: NDArray[np.int32] = beside(X, labels)
         return found
 
@@ -168,7 +167,8 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         """Set the fitted attributes."""
         self.labels_ = labels
         self.core_sample_indices_ = np.flatnonzero(core)
-        self.components_, self._core_labels = components, labels[core]
+        self.components_ = components
+        self._core_rows = CoreRows(components, labels[core], self._params())
         self.n_clusters_, self.noise_share_ = fit.n_clusters, fit.n_noise / fit.n_rows
 
     def _params(self) -> DBSCANParams:

