@@ -54,7 +54,8 @@ class DBSCANModel:
     @cached_property
     def core_rows(self) -> CoreRows:
         """The core rows, in scaled units; read when first asked for."""
-        return CoreRows(*read_core_rows(self.read, self.core_files), self.params)
+        found = read_core_rows(self.read, self.core_files, self.preparation.n_columns)
+        return CoreRows(*found, self.params)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the segment of the nearest core row within eps, or -1, int32 (n,).

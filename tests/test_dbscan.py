@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpuseg import DBSCAN, eps_profile
+from gpuseg.backends.numba_.neighbors import NumbaNeighbors
 from gpuseg.engine.chunks import ChunkedShard
 from gpuseg.engine.dbscan import fit_dbscan
 from gpuseg.engine.density.counting import Counting
@@ -229,6 +231,33 @@ def test_predict_within_an_eps_without_end() -> None:
         assert model.fit(x).predict([[0.0, -5.0], [1e30, 2.0], [-1.0, 1e-30]]).tolist() == [0] * 3
 
 
+@pytest.mark.parametrize(("metric", "eps"), [("cosine", 2.0), ("euclidean", 1e7)])
+def test_predict_looks_at_few_core_rows_however_large_eps_is(
+    metric: str, eps: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, looked = np.random.default_rng(0).normal(size=(3000, 3)), []
+    find = NumbaNeighbors.find_nearest
+    record = lambda *args: looked.append(find(*args)) or looked[-1]  # noqa: E731
+    monkeypatch.setattr(NumbaNeighbors, "find_nearest", record)
+    model = DBSCAN(eps, min_samples=2, metric=metric, backend="numba").fit(x)
+    assert not model.predict(x).any()
+    assert sum(looked) < 0.2 * len(x) ** 2
+
+
+def test_predict_within_an_eps_so_small_that_its_square_is_none() -> None:
+    for eps in (1e-163, 1e-160, 1e-158):
+        core = DBSCAN(eps, min_samples=1).fit(np.zeros((1, 2)))
+        new = np.column_stack([eps * np.linspace(0, 4, 801), np.zeros(801)])
+        within = new[:, 0] * new[:, 0] <= eps * eps
+        assert (core.predict(new) == np.where(within, 0, -1)).all()
+
+
+def test_predict_checks_its_threads() -> None:
+    model = DBSCAN().fit(np.zeros((9, 2))).set_params(n_threads=0)
+    with pytest.raises(JobError, match="n_threads"):
+        model.predict(np.zeros((1, 2)))
+
+
 def test_predict_takes_the_nearest_core_row() -> None:
     x = np.array([[0], [1], [2], [10], [11], [12], [50]], np.float32)
     model = DBSCAN(eps=1.0, min_samples=2).fit(x)
@@ -358,19 +387,38 @@ def test_regions_have_as_many_rows_each_as_the_work_allows(times: int, n_regions
     assert rows.max() <= (1.03 if times == 1 else 2) * rows.mean()
 
 
-def test_regions_of_few_or_no_rows() -> None:
-    for n in (0, 1, 3):
-        x = np.zeros((n, 2))
-        assert set(home_of(x, balanced(x, np.ones(n), 4))) <= set(range(4))
+@pytest.mark.parametrize("n", [0, 1, 3, 4])
+def test_regions_of_few_or_no_rows(n: int) -> None:
+    x = np.arange(n)[:, None] * np.ones(2)
+    cuts = balanced(x, np.ones(n), 4)
+    homes = home_of(np.arange(-100.0, 100.0)[:, None] * np.ones(2), cuts)
+    assert (np.diff(homes) >= 0).all() and homes.min() >= 0 and homes.max() <= 3
+    if n == 4:
+        assert home_of(x, cuts).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("total", [0.0, 1e-9, 5.0, 2.0**30 - 1, 2.0**30, 2.0**40, 2.0**60])
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("n_shards", [1, 3])
+@pytest.mark.parametrize("d", [2, 3])
+def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) -> None:
+    x, told = blobs(1000, d), Counter[str]()
+    executor = InProcess(2, lambda rows: told.update(rows=rows))
+    bounds = np.linspace(0, len(x), n_shards + 1).astype(int).tolist()
+    shards = [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)]
+    executor.place(lambda own, env: own, shards)
+    for distances, sweeps in ((False, 3), (True, 4)):
+        told.clear()
+        fit_dbscan(executor, DBSCANParams(), backend, distances=distances)
+        assert told["rows"] == sweeps * len(x)
+
+
+@pytest.mark.parametrize("total", [0.0, 1e-9, 5.0, 2.0**29 - 1, 2.0**29, 2.0**40, 2.0**60])
 @pytest.mark.parametrize("whole_numbers", [True, False])
 @pytest.mark.parametrize("enough", [1, 10, 2**31])
 def test_sums_of_weights_have_room(enough: int, whole_numbers: bool, total: float) -> None:
     counting = Counting.of(enough, total, whole_numbers)
     room = np.iinfo(counting.dtype).max
-    assert total * counting.scale < room / 2 and 1 <= counting.least <= room
+    assert 2 * total * counting.scale < room and 1 <= counting.least <= room
     if total >= enough:  # some row may be core
         assert counting.least / counting.scale == pytest.approx(enough, rel=1e-9)
     else:

@@ -86,8 +86,8 @@ def test_progress_counts_each_row_once_a_sweep(
 ) -> None:
     workers = {} if cluster == "local" else {"n_workers": 2}
     gpuseg.run(job(tmp_path, runtime={"cluster": cluster, **workers}), progress=Lines())
-    fit = next(own for own in capsys.readouterr().err.splitlines() if own.startswith("fit "))
-    assert f"{4 * len(rows):,} rows swept" in fit
+    lines = [own for own in capsys.readouterr().err.splitlines() if own.startswith("fit ")]
+    assert f"{4 * len(rows):,} rows swept" in lines[-1]
 
 
 def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
@@ -102,7 +102,9 @@ def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
     assert model.predict(x[:1] + np.array([1e6, 0, 0])).tolist() == [-1]
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "changed", "other columns"])
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut", "changed", "other columns", "text", "one more"]
+)
 def test_damaged_core_rows_are_told(rows: pa.Table, tmp_path: Path, damage: str) -> None:
     gpuseg.run(job(tmp_path))
     core = tmp_path / "out" / "_model" / "core-00000.parquet"
@@ -114,6 +116,12 @@ def test_damaged_core_rows_are_told(rows: pa.Table, tmp_path: Path, damage: str)
     elif damage == "changed":
         content[len(content) // 2] ^= 255
         core.write_bytes(content)
+    elif damage == "text":
+        found = pq.read_table(core)
+        pq.write_table(found.set_column(1, "x0", found["x0"].cast(pa.string())), core)
+    elif damage == "one more":
+        found = pq.read_table(core)
+        pq.write_table(found.append_column("x3", found["x0"]), core)
     else:
         pq.write_table(pa.table({"a": [1]}), core)
     with pytest.raises(DataError, match=r"core-00000.parquet: core rows .* missing or damaged"):

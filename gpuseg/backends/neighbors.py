@@ -30,6 +30,19 @@ class Each(Protocol):
     ) -> Iterable[Any]: ...
 
 
+def swept(each: Each, rows: int) -> None:
+    """Tell that a sweep is over, where it is one piece."""
+    list(each(int, [0], rows))
+
+
+def claimants(
+    own: Any, asked: NDArray[np.bool_], other: Any, cluster: NDArray[np.uint32]
+) -> NDArray[np.bool_]:
+    """Return which of the other rows claim: among the same rows, none that are asked for."""
+    core: NDArray[np.bool_] = cluster != NO_CLUSTER
+    return core & ~asked if own is other else core
+
+
 class Neighbors(Protocol):
     """See above."""
 
@@ -55,8 +68,8 @@ class Neighbors(Protocol):
         """Add to `found`, (n,), the weight of the other rows within eps of each own row.
 
         `found` is int64, or int32 where that has room for the weight of all rows. `weight`, int64
-        (n_other,), is >= 0; None: ones. A row with `least` or more in `found` has enough: what
-        more is added to it, if anything, is not specified.
+        (n_other,), is >= 0; None: ones. Only up to `least` has to be counted; rows that begin
+        with so much may be left with anything.
         """
         ...
 

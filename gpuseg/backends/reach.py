@@ -13,7 +13,7 @@ rest has to be decided exactly.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,24 +23,10 @@ _U = 2.0**-24
 _TINY = 2.0**-100
 """More than small values lose by being scaled, in units of about eps."""
 
-
-_WIDE = 256
-
-
-def corners(points: NDArray[Any]) -> NDArray[Any]:
-    """Return the lower and the upper corner, (2, d), of the points' dtype."""
-    n, d = points.shape
-    # NumPy compares rows of many values fast, and of few one by one: so many rows are one
-    heads = points[: n - n % _WIDE].reshape(-1, _WIDE * d)
-    low, high = heads.min(axis=0, initial=np.inf), heads.max(axis=0, initial=-np.inf)
-    tail = points[n - n % _WIDE :]
-    return np.array([
-        np.concatenate([low.reshape(-1, d), tail]).min(axis=0, initial=np.inf),
-        np.concatenate([high.reshape(-1, d), tail]).max(axis=0, initial=-np.inf),
-    ])  # fmt: skip
-
-
 _MOST_EXPONENT = 100
+_ROWS_TOGETHER = 256
+"""Whose corners NumPy finds at once: it compares rows of many values fast, of few one by one."""
+
 _SMALLEST = 2.0**-100
 """Of a size that float32 may take for one within eps: smaller ones lose their last bits."""
 
@@ -79,12 +65,18 @@ class Reach:
         d = len(low)
         exponent = 1 - math.frexp(limit ** (1 / p))[1]
         scale = 2.0 ** max(-_MOST_EXPONENT, min(exponent, _MOST_EXPONENT))
-        shift, off = np.zeros(d), _TINY
+        shift = np.zeros(d) if low.dtype == np.float32 else low / 2 + high / 2
+        return cls(p, limit, shift, scale, _TINY, 1 + (2 * d + 16) * _U).also(low, high)
+
+    def also(self, low: NDArray[Any], high: NDArray[Any]) -> "Reach":
+        """Return the reach for rows between two corners that have the same shift and scale."""
+        d, off = len(low), _TINY
         if low.dtype != np.float32:
-            shift = low / 2 + high / 2
-            off += 2 * _U * 1.01 * float((high / 2 - low / 2).max(initial=0.0)) * scale
-        terms = d if p == 1 else math.sqrt(d)
-        return cls(p, limit, shift, scale, terms * off, 1 + (2 * d + 16) * _U)
+            with np.errstate(over="ignore"):
+                farthest = np.maximum(np.abs(low - self.shift), np.abs(high - self.shift))
+            off += 2 * _U * 1.01 * float(farthest.max(initial=0.0)) * self.scale
+        terms = d if self.p == 1 else math.sqrt(d)
+        return replace(self, off=max(self.off, terms * off))
 
     @property
     def sure(self) -> float:
@@ -113,3 +105,16 @@ class Reach:
                 exact: NDArray[np.float32] = np.multiply(x, np.float32(self.scale))
                 return exact
             return ((x - self.shift) * self.scale).astype(np.float32)
+
+
+def corners(points: NDArray[Any]) -> NDArray[Any]:
+    """Return the lower and the upper corner of rows (n, d), (2, d) of their dtype."""
+    n, d = points.shape
+    tail = n - n % _ROWS_TOGETHER
+    together = points[:tail].reshape(-1, _ROWS_TOGETHER * d)
+    low = together.min(axis=0, initial=np.inf).reshape(-1, d)
+    high = together.max(axis=0, initial=-np.inf).reshape(-1, d)
+    return np.array([
+        np.concatenate([low, points[tail:]]).min(axis=0, initial=np.inf),
+        np.concatenate([high, points[tail:]]).max(axis=0, initial=-np.inf),
+    ])  # fmt: skip

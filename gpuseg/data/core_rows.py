@@ -23,8 +23,8 @@ def write_core_rows(shard: Shard, env: Env, staging: Staging, number: int) -> st
     x, _ = rows_of(shard)
     labels, core = labels_of(shard)
     name = f"core-{number:05d}.parquet"
-    columns = {f"x{f}": x[core, f] for f in range(x.shape[1])}
-    table = pa.table({_LABEL: labels[core], **columns})
+    columns = [labels[core], *(x[core, f] for f in range(x.shape[1]))]
+    table = pa.table(columns, schema=_schema(x.shape[1]))
     try:
         staging.storage.fs.makedirs(staging.path("_model"), exist_ok=True)
         with staging.storage.fs.open(staging.path(f"_model/{name}"), "wb") as sink:
@@ -35,7 +35,7 @@ def write_core_rows(shard: Shard, env: Env, staging: Staging, number: int) -> st
 
 
 def read_core_rows(
-    read: Callable[[str], bytes], names: Sequence[str]
+    read: Callable[[str], bytes], names: Sequence[str], n_features: int
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Return the core rows, float32 (m, d), and their segments, int32 (m,), of all files.
 
@@ -44,12 +44,14 @@ def read_core_rows(
     DataError
         Where a file is missing or damaged.
     """
-    tables = []
+    schema, tables = _schema(n_features), []
     for name in names:
         try:
             found = pq.read_table(BytesIO(read(name)), page_checksum_verification=True)
-            tables.append(found.select([_LABEL, *(f"x{f}" for f in range(found.num_columns - 1))]))
-        except (OSError, pa.ArrowException, KeyError) as error:
+            if not found.schema.equals(schema):
+                raise pa.ArrowInvalid(f"columns {found.schema.names}, not {schema.names}")
+            tables.append(found)
+        except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"{name}: core rows of the model are missing or damaged ({error}); run the job "
                 "again, or copy the whole _model folder"
@@ -57,4 +59,9 @@ def read_core_rows(
     table = pa.concat_tables(tables)
     columns = [column.to_numpy() for column in table.columns]
     rows = np.ascontiguousarray(np.stack(columns[1:], axis=1), np.float32)
-    return rows, columns[0].astype(np.int32)
+    return rows, columns[0]
+
+
+def _schema(n_features: int) -> pa.Schema:
+    rows = [(f"x{f}", pa.float32()) for f in range(n_features)]
+    return pa.schema([(_LABEL, pa.int32()), *rows])

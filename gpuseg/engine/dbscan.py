@@ -139,9 +139,8 @@ class _Run:
                      np.max([own.high for own in found], axis=0))  # fmt: skip
         limit = limit_of(self.params.eps, self.params.metric)
         self.reach = Reach.of(low, high, limit, power(self.params.metric))
-        total, whole_numbers = (sum(own.weight for own in found),
-                                all(own.whole_numbers for own in found))  # fmt: skip
-        self.counting = Counting.of(enough, total, whole_numbers)
+        total = sum(own.weight for own in found)
+        self.counting = Counting.of(enough, total, all(own.whole_numbers for own in found))
         self.least = self.counting.least
 
     def _regroup(self) -> None:

@@ -145,12 +145,13 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         """Return the cluster of the nearest core row within eps, or -1; int32 (n_samples,).
 
         For borders between clusters this may differ from `labels_`, which are by the lowest
-        cluster. Lazy for Dask collections.
+        cluster. Lazy for Dask collections. The core rows are laid out at the first call, for all.
         """
         check_is_fitted(self)
         if lazily.is_collection(X):
             lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
             return lazy
+        checked_threads(self.n_threads)
         x = self._matrix(X, reset=False)
         labels = self._core_rows.assign(x, self.backend_, InProcess(self.n_threads).env)[0]
         found: NDArray[np.int32] = beside(X, labels)

@@ -80,7 +80,7 @@ class _Nothing:
         pass
 
 
-_ONE = {"passes": "pass"}
+_ONE = {"passes": "pass", "rows swept": "row swept"}
 
 
 def counted(number: int, unit: str) -> str:

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.plan import plan_tiles
-from gpuseg.backends.neighbors import NO_CLUSTER, Each
+from gpuseg.backends.neighbors import NO_CLUSTER, Each, claimants, swept
 from gpuseg.backends.numba_.claims import lowest_clusters
 from gpuseg.backends.numba_.layout import Layout
 from gpuseg.backends.numba_.links import MIXED
-from gpuseg.backends.numba_.neighbors import claimants, lowest_rows, roots
+from gpuseg.backends.numba_.neighbors import lowest_rows, roots
 from gpuseg.backends.reach import Reach
 from gpuseg.errors import ResourceError
 
@@ -99,6 +99,7 @@ class CudaNeighbors:
                  np.int64(least), placed],
             )  # fmt: skip
             own.host.by_row(self._here(placed), found)
+        _told(own, other, each)
         return looked
 
     def link(
@@ -115,6 +116,7 @@ class CudaNeighbors:
             looked += self._link(own, side, own, side, parent)
             sets = self._here(parent).astype(np.int64)
         lowest_rows(places, own.host.by_place(core, False), sets, lowest)
+        _told(own, own, each)
         return lowest, looked
 
     def link_across(
@@ -161,6 +163,7 @@ class CudaNeighbors:
                  placed],
             )  # fmt: skip
             own.host.by_row(self._here(placed), claimed)
+        _told(own, other, each)
         return looked
 
     def find_nearest(
@@ -188,6 +191,7 @@ class CudaNeighbors:
             )  # fmt: skip
             own.host.by_row(self._here(sizes), best)
             own.host.by_row(self._here(found), row)
+        _told(own, other, each)
         return looked
 
     def _link_inside(self, own: _OnDevice, side: Sequence[Any], parent: Any, join: bool) -> int:
@@ -232,6 +236,11 @@ class CudaNeighbors:
     def _here(self, array: Any) -> NDArray[Any]:
         found: NDArray[Any] = self._launcher.to_host(array)
         return found
+
+
+def _told(own: _OnDevice, other: _OnDevice, each: Each) -> None:
+    if own is other:
+        swept(each, own.host.n)
 
 
 def _points(own: _OnDevice) -> NDArray[Any]:

@@ -104,8 +104,8 @@ def over_lines(
 ) -> int:
     """Call a function on runs of lines; return the sum of results.
 
-    A sweep lets rows look at each other. Where they are only looked through, a thread takes
-    longer to begin than with fewer rows.
+    A sweep lets rows look at each other. Where they are only looked through, runs are longer:
+    beginning one costs more than it would save.
     """
     before = grid.start[:: grid.width]
     rows = _ROWS_A_TASK if sweep else _ROWS_A_LIGHT_TASK

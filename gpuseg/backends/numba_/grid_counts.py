@@ -44,16 +44,16 @@ def count(
     looked = 0
     for c in range(first * grid.width, last * grid.width):
         a, b = grid.start[c], grid.start[c + 1]
-        within = b - a if weight is None else weight[a:b].sum()
+        here = b - a if weight is None else weight[a:b].sum()
         for i in range(a, b):
             row = grid.order[i]
             wanted = least - found[row]
-            if wanted > within:
+            if wanted > here:
                 total, pairs = _count_row(grid, weight, c, i, wanted)
                 found[row] += total
                 looked += pairs
             elif wanted > 0:
-                found[row] += within
+                found[row] += here
     return looked
 
 
@@ -117,8 +117,8 @@ def claim(
     """Lower `claimed` of asked rows of lines first … last to the lowest cluster within eps.
 
     All arrays are by row; `cluster` is `backends.neighbors.NO_CLUSTER` for rows that do not
-    claim, and so are asked ones taken, for `claimed` may be `cluster`. Returns the pairs of rows
-    whose distance was computed.
+    claim. Asked rows never do, whatever it holds for them: so `claimed` may be the same array.
+    Returns the pairs of rows whose distance was computed.
     """
     looked = 0
     for c in range(first * grid.width, last * grid.width):

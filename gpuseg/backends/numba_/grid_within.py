@@ -36,13 +36,13 @@ def _absolute(t: Any) -> Any:
 def within(grid: Grid, x: float, y: float, first: int, last: int) -> int:
     """Return which of the rows from `first` on, before `last`, are within eps, as bits.
 
-    No more than `STEP` rows are looked at. The size is that of `grid.size`, rounding by rounding.
+    No more than `STEP` rows are looked at. Sizes are those of `grid.size`, rounding by rounding.
     """
     u = subtract(widen(grid.x, first), every(np.float64(x)))
     v = subtract(widen(grid.y, first), every(np.float64(y)))
     if grid.p == 2:
-        size = add(multiply(u, u), multiply(v, v))
+        sizes = add(multiply(u, u), multiply(v, v))
     else:
-        size = add(_absolute(u), _absolute(v))
-    rows: int = not_above(size, every(grid.limit))
+        sizes = add(_absolute(u), _absolute(v))
+    rows: int = not_above(sizes, every(grid.limit))
     return rows if first + STEP <= last else rows & (bit(last - first) - 1)

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Each
+from gpuseg.backends.neighbors import NO_CLUSTER, Each, claimants
 from gpuseg.backends.numba_ import claims, cores, grid_counts, grid_links, links, nearest_rows
 from gpuseg.backends.numba_.forest import find
 from gpuseg.backends.numba_.grid import over_lines
@@ -162,14 +162,6 @@ class NumbaNeighbors:
         return looked
 
 
-def claimants(
-    own: Any, asked: NDArray[np.bool_], other: Any, cluster: NDArray[np.uint32]
-) -> NDArray[np.bool_]:
-    """Return which of the other rows claim."""
-    core: NDArray[np.bool_] = cluster != NO_CLUSTER
-    return core & ~asked if own is other else core
-
-
 def _side(layout: Layout, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
     assert layout.space is not None
     token = np.full(len(layout.space.tiles.skip), links.MIXED, np.int64)
@@ -196,7 +188,7 @@ def lowest_rows(
     lowest: NDArray[np.int32],
 ) -> None:
     """Write the lowest row of the set of each core row."""
-    of_root = np.full(len(places), NO_CLUSTER, np.int64)
+    of_root = np.full(len(places), len(places))
     for place in range(len(places)):
         if core[place]:
             root = find(parent, place)

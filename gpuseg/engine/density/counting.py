@@ -46,8 +46,8 @@ class Counting:
         scale = 2.0 ** min(room, 0 if whole_numbers else _BITS)
         weighs = enough * scale
         least = max(1, round(weighs * (1 - _TOLERANCE) if scale > 1 else weighs))
-        # by rounding, less than 2^31 rows add less than 2^30
-        dtype = np.int32 if total * scale < 2**30 else np.int64
+        # rounding no more than doubles a weight: the sum stays below 2^30, and so below `least`
+        dtype = np.int32 if total * scale < 2**29 else np.int64
         return cls(enough, scale, min(least, np.iinfo(dtype).max), dtype)
 
     def whole(self, weight: NDArray[np.float64] | None) -> NDArray[np.int64] | None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from gpuseg.backends.reach import Reach
 
 _ROWS_COUNT = (64.0, 4.0, 1.0, 0.5)
-"""How much the number of rows counts beside the work, on trial; in the end no region may have
-nearly all rows."""
+"""How much the number of rows counts beside the work, on trial; with the last one, too, no region
+gets nearly all rows."""
 
 _MOST_WORK = 1.2
 """Of a region, as a multiple of the mean; the sample's word for it may be a fifth off."""
@@ -63,7 +63,7 @@ def cut(
     values = sample[:, feature]
     order = np.argsort(values, kind="stable")
     until = np.cumsum(work[order])
-    at = int(np.searchsorted(until, until[-1] * n_left / n_regions))
+    at = int(np.searchsorted(until, until[-1] * n_left / n_regions, side="right"))
     value = values[order[min(at, len(order) - 1)]]
     left = values < value
     return Cut(
@@ -78,7 +78,7 @@ def balanced(sample: NDArray[Any], work: NDArray[np.float64], n_regions: int) ->
     """Cut the space into regions of as many rows each, as far as the work allows.
 
     The more rows count beside the work, the evener is the memory: the first cuts are taken of
-    which no region has much more than its share of the work.
+    which no region has much more than its share of the work, or else the last.
     """
     cuts: Cut | int = 0
     for rows_count in _ROWS_COUNT:

@@ -68,9 +68,10 @@ def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     for part in own.blocks():
         rows += np.bincount(label[part] - NOISE, minlength=n_clusters + 1)
     noise, sizes = int(rows[0]), rows[1:]
-    seconds = float(seconds_of(own.looked, len(label), own.points.shape[1]))
+    in_tiles = not own.in_grid or own.measured or own.most_rows > own.n_rows
+    seconds = seconds_of(own.looked, own.n_rows, own.points.shape[1], own.in_grid, in_tiles)
     border = len(label) - core - noise
-    return Tally(sizes, core, border, noise, own.looked, seconds, own.most_rows)
+    return Tally(sizes, core, border, noise, own.looked, float(seconds), own.most_rows)
 
 
 def _give(

@@ -45,6 +45,9 @@ class Region:
         Whether `size` is known.
     size : float64 (n,)
         Of the difference to the nearest core row; 0 for core rows, infinite where there is none.
+    in_grid : bool
+        Whether the rows look at each other in a grid; visitors do, and distances are found, in
+        tiles.
     counted : bool
         Whether `found` has the weight of the region's own rows.
     number : int
@@ -64,6 +67,7 @@ class Region:
     cluster: NDArray[np.uint32] = field(init=False)
     size: NDArray[np.float64] = field(init=False)
     measured: bool = False
+    in_grid: bool = False
     counted: bool = False
     number: int = 0
     looked: int = 0

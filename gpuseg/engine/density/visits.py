@@ -135,6 +135,7 @@ def number(shard: Shard, env: Env, told: NDArray[np.int64]) -> None:
     own = region_of(shard)
     own.cluster = own.lowest.view(np.uint32)
     _of_groups(own, told, NO_CLUSTER, own.cluster)
+    del own.lowest
 
 
 def _of_groups(own: Region, values: NDArray[np.int64], missing: int, out: NDArray[Any]) -> None:

@@ -85,21 +85,19 @@ class FirstSweep:
 
     def whole(self, distances: bool) -> Work:
         """Return the work of all sweeps."""
-        if self.in_grid:
-            pairs = self.pairs * (_ALL_SWEEPS if distances else _GRID_SWEEPS)
-            seconds = pairs * _SECONDS_A_GRID_PAIR + self.n * _SECONDS_A_GRID_ROW
-            seconds += seconds_of(0, self.n, self.d) if distances else 0
-        else:
-            pairs = self.pairs * (_ALL_SWEEPS if distances else WITHOUT_DISTANCES)
-            seconds = seconds_of(pairs, self.n, self.d)
-        return Work(pairs, seconds / self.threads)
+        without = _GRID_SWEEPS if self.in_grid else WITHOUT_DISTANCES
+        pairs = self.pairs * (_ALL_SWEEPS if distances else without)
+        in_tiles = distances or not self.in_grid
+        seconds = seconds_of(pairs, self.n, self.d, self.in_grid, in_tiles)
+        return Work(pairs, float(seconds) / self.threads)
 
 
 def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     """Run the first sweep for some rows, or for all where they are few and lie in a grid."""
     own, b = region_of(shard), registry.get_neighbors(backend)
     n, d = own.points.shape
-    if n <= _WHOLE_ROWS and b.in_grid(own.layout, env.map):
+    own.in_grid = b.in_grid(own.layout, env.map)
+    if n <= _WHOLE_ROWS and own.in_grid:
         own.count(b, least, env.map)
         return FirstSweep(own.looked, n, d, env.threads, True)
     some = drawn(own.index, SAMPLE_ROWS, n)
@@ -108,13 +106,18 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     silent = Env(env.threads).map
     looked = b.count_within(own.layout, own.layout, own.weight, least, found, silent)
     pairs = looked * n / max(int(some.sum()), 1)
-    return FirstSweep(pairs, n, d, env.threads, b.in_grid(own.layout, env.map))
+    return FirstSweep(pairs, n, d, env.threads, own.in_grid)
 
 
-def seconds_of(pairs: Any, rows: Any, n_features: int) -> Any:
-    """Return the seconds that pairs and rows take on one thread."""
-    of_pairs = pairs * (n_features + _VALUES_BESIDES) * _SECONDS_A_VALUE
-    return of_pairs + rows * n_features * _SECONDS_A_ROW_VALUE
+def seconds_of(
+    pairs: Any, rows: Any, n_features: int, in_grid: bool = False, in_tiles: bool = True
+) -> Any:
+    """Return the seconds that pairs and rows take on one thread, laid out in one way or both."""
+    a_pair = (n_features + _VALUES_BESIDES) * _SECONDS_A_VALUE
+    a_row = n_features * _SECONDS_A_ROW_VALUE if in_tiles else 0.0
+    if in_grid:
+        a_pair, a_row = _SECONDS_A_GRID_PAIR, a_row + _SECONDS_A_GRID_ROW
+    return pairs * a_pair + rows * a_row
 
 
 def work_of_rows(
