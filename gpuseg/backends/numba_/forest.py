@@ -4,6 +4,8 @@ parent[i] is i for the root of a set, and smaller than i otherwise; so there are
 the root is the lowest member. A root is hung under a smaller one by compare-and-swap, and paths
 are halved on the way up (Jaiganesh and Burtscher, "A high-performance connected components
 implementation for GPUs", HPDC 2018). The sets do not depend on the order of the calls.
+
+Both are inlined: a call that is not counts references to the array, which all threads write.
 """
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.numba_.bits import compare_and_swap
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def find(parent: NDArray[np.int64], i: int) -> int:
     """Return the root of i."""
     above = parent[i]
@@ -25,7 +27,7 @@ def find(parent: NDArray[np.int64], i: int) -> int:
     return i
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, forceinline=True)
 def unite(parent: NDArray[np.int64], i: int, j: int) -> None:
     """Join the sets of i and j."""
     i, j = find(parent, i), find(parent, j)
