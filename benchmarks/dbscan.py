@@ -198,7 +198,7 @@ def markdown(entries: dict[str, Any]) -> str:
         cells = [entry["title"], f"{entry['clusters']}, {entry['noise']:.1%}"]
         for name in ("gpuseg", "scikit-learn", "scikit-learn-intelex", "dbscan"):
             seconds = entry["seconds"].get(name)
-            cells.append(f"{median(seconds):.2f} s" if seconds else "–")
+            cells.append(f"{median(seconds):.3g} s" if seconds else "–")
         ratio = entry.get("times_best_peer")
         cells.append(f"{ratio:.1f} (floor {entry['floor']}, aim {entry['aim']})" if ratio else "–")
         unlike = entry.get("rows_unlike_scikit_learn", {})
