@@ -67,7 +67,7 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("cluster", "kills"), [("local", 8), ("dask", 5)])
+@pytest.mark.parametrize(("cluster", "kills"), [("local", 12), ("dask", 8)])
 def test_killed_at_random_moments(
     customers: Path, tmp_path: Path, cluster: str, kills: int
 ) -> None:
