@@ -140,12 +140,8 @@ def markdown(entries: list[dict[str, Any]], peak: float) -> str:
             " ".join(f"{n:,}" for n in own["most_rows_a_shard"]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    return (
-        "\n".join(
-            [*lines, "", f"2M × 8 in one process, with distances: at most {peak:,.0f} MB resident"]
-        )
-        + "\n"
-    )
+    lines += ["", f"2M × 8 in one process, with distances: at most {peak:,.0f} MB resident", ""]
+    return "\n".join(lines)
 
 
 def main() -> None:

@@ -30,9 +30,10 @@ class Each(Protocol):
     ) -> Iterable[Any]: ...
 
 
-def swept(each: Each, rows: int) -> None:
-    """Tell that a sweep is over, where it is one piece."""
-    list(each(int, [0], rows))
+def swept(own: Any, other: Any, rows: int, each: Each) -> None:
+    """Tell that so many rows have looked at each other, where that is done in one piece."""
+    if own is other:
+        list(each(int, [0], rows))
 
 
 def claimants(

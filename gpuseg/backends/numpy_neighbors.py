@@ -46,7 +46,7 @@ class NumpyNeighbors:
         for rows, sizes in _sizes(own, other):
             within = sizes <= own.reach.limit
             found[rows] += within.sum(axis=1) if weight is None else within @ weight
-        _told(own, other, each)
+        swept(own, other, len(own), each)
         return len(own) * len(other)
 
     def link(
@@ -62,7 +62,7 @@ class NumpyNeighbors:
                 near = np.where(sizes <= own.reach.limit, before, none).min(axis=1)
                 lowest[rows] = np.where(core[rows], near, none)
             looked += none * none
-        _told(own, own, each)
+        swept(own, own, len(own), each)
         return np.where(core, lowest, -1).astype(np.int32), looked
 
     def link_across(
@@ -100,7 +100,7 @@ class NumpyNeighbors:
             by = np.where(sizes <= own.reach.limit, cluster, NO_CLUSTER)
             least = np.minimum(claimed[rows], by.min(axis=1, initial=NO_CLUSTER))
             claimed[rows] = np.where(asked[rows], least, claimed[rows])
-        _told(own, other, each)
+        swept(own, other, len(own), each)
         return len(own) * len(other)
 
     def find_nearest(
@@ -120,13 +120,8 @@ class NumpyNeighbors:
                 all_rows = np.concatenate([row[i], there])
                 order = np.lexsort((all_rows, all_sizes))[: best.shape[1]]
                 best[i], row[i] = all_sizes[order], all_rows[order]
-        _told(own, other, each)
+        swept(own, other, len(own), each)
         return len(own) * len(there)
-
-
-def _told(own: _Layout, other: _Layout, each: Each) -> None:
-    if own is other:
-        swept(each, len(own))
 
 
 def _sizes(own: _Layout, other: _Layout) -> Iterator[tuple[slice, NDArray[np.float64]]]:

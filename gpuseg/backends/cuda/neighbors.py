@@ -99,7 +99,7 @@ class CudaNeighbors:
                  np.int64(least), placed],
             )  # fmt: skip
             own.host.by_row(self._here(placed), found)
-        _told(own, other, each)
+        swept(own, other, own.host.n, each)
         return looked
 
     def link(
@@ -116,7 +116,7 @@ class CudaNeighbors:
             looked += self._link(own, side, own, side, parent)
             sets = self._here(parent).astype(np.int64)
         lowest_rows(places, own.host.by_place(core, False), sets, lowest)
-        _told(own, own, each)
+        swept(own, own, own.host.n, each)
         return lowest, looked
 
     def link_across(
@@ -163,7 +163,7 @@ class CudaNeighbors:
                  placed],
             )  # fmt: skip
             own.host.by_row(self._here(placed), claimed)
-        _told(own, other, each)
+        swept(own, other, own.host.n, each)
         return looked
 
     def find_nearest(
@@ -191,7 +191,7 @@ class CudaNeighbors:
             )  # fmt: skip
             own.host.by_row(self._here(sizes), best)
             own.host.by_row(self._here(found), row)
-        _told(own, other, each)
+        swept(own, other, own.host.n, each)
         return looked
 
     def _link_inside(self, own: _OnDevice, side: Sequence[Any], parent: Any, join: bool) -> int:
@@ -236,11 +236,6 @@ class CudaNeighbors:
     def _here(self, array: Any) -> NDArray[Any]:
         found: NDArray[Any] = self._launcher.to_host(array)
         return found
-
-
-def _told(own: _OnDevice, other: _OnDevice, each: Each) -> None:
-    if own is other:
-        swept(each, own.host.n)
 
 
 def _points(own: _OnDevice) -> NDArray[Any]:

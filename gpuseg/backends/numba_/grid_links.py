@@ -93,7 +93,7 @@ def _link(grid: Grid, cores: Cores, ways: NDArray[np.int64], first: int, last: i
             for column in range(max(0, -right), min(width, width - right)):
                 a = line * width + column
                 b = a + up * width + right
-                if cores.parent[a] == cores.parent[b] or cores.first[a] < 0 or cores.first[b] < 0:
+                if cores.first[a] < 0 or cores.first[b] < 0:
                     continue
                 if find(cores.parent, a) != find(cores.parent, b):
                     touch, pairs = _touch(grid, cores, a, b)
