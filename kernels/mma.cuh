@@ -13,11 +13,12 @@
 // The first of the two elements in a register of A or B is in its lower half.
 //
 // How the 16 products and c are added is not documented: in which order, in how many bits, rounded
-// how. Assumed is that whatever is done, an element of D is off by at most
-//     18·2^-23·(|c| + the sum of |products|) + 2^-126
-// where |c| + the sum of |products| is below 2^127; beyond that it may be infinite or NaN. The
-// bound has room for 17 additions, each one truncated to 24 bits, and for small results that are
-// taken for 0.
+// how. Assumed is that an element of D, with S = |c| + the sum of the magnitudes of its products,
+//   - is off by at most 18·2^-23·S + 2^-126 while S < 2^127: there is room for 17 additions, each
+//     one truncated to 24 bits, for one more rounding, and for small results that become 0;
+//   - is 0 where S = 0;
+//   - may be infinite or NaN where S is larger.
+// The emulator draws results from all of that (tests/emulator/approximate.cpp).
 #pragma once
 
 // Two numbers rounded to bfloat16, ties to even; `low` in the lower half. What rounds beyond the

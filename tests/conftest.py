@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
+from emulator.module import DRAWS
 from helpers import customers, cut, write_files
 
 from gpuseg import backends
@@ -38,11 +40,14 @@ class Place(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give each state of the kernels a cache of its own.
+    """Give each state of the kernels a cache of its own; draw what the emulator is to draw from.
 
     A function that numba has cached is not compiled again when a function that it calls, in
     another file, has changed: without this the tests could prove yesterday's kernels.
+
+    The number drawn here is passed on to the processes of xdist, so that one number repeats a run.
     """
+    os.environ.setdefault(DRAWS, str(secrets.randbits(32)))
     if config.pluginmanager.has_plugin("cacheprovider"):
         sources = sorted(Path(backends.__file__).parent.rglob("*.py"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
@@ -56,7 +61,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """List the planted bugs and what gave each away."""
+    """List the planted bugs and what gave each away; say how a run that failed is repeated."""
+    if terminalreporter.stats.get("failed"):
+        terminalreporter.write_line(f"The emulator drew what {DRAWS}={os.environ[DRAWS]} repeats")
     passed = terminalreporter.stats.get("passed", [])
     seen = [own for report in passed if "test_mutants" in report.nodeid
             for own in report.user_properties]  # fmt: skip

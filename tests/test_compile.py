@@ -63,6 +63,37 @@ def test_the_compiler_is_of_the_cuda_that_cupy_is_for(monkeypatch: pytest.Monkey
     assert nvrtc._packages() == ("nvidia.cuda_nvrtc", "nvidia.cu13")
 
 
+PROBE = """
+#include "async_copy.cuh"
+#include "mma.cuh"
+
+extern "C" __global__ void probe(const float* x, float* y) {
+  __shared__ __align__(16) float all[224];
+  const int t = threadIdx.x;
+  copy_async<4>(all + t, x + t);
+  copy_async<8>(all + 32 + 2 * t, x + 32 + 2 * t);
+  commit_copies();
+  copy_async<16>(all + 96 + 4 * t, x + 96 + 4 * t);
+  commit_copies();
+  wait_for_copies<1>();
+  __syncwarp();
+  const unsigned a[4] = {bf16_pair(all[0], all[1]), bf16_pair(all[2], all[t]), 1, 2}, b[2] = {a[0]};
+  wait_for_copies<0>();
+  float d[4] = {bf16_low(a[1]), bf16_high(a[1]), all[96 + t], 1};
+  mma_bf16(d, a, b, d);
+  for (int i = 0; i < 4; ++i) y[4 * t + i] = approximate_sqrt(d[i]);
+}
+"""
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_copies_and_tensor_cores_compile(arch: str) -> None:
+    options = [f"-I{sources.folder()}", "-Xptxas=-v"]
+    cubin, log = nvrtc.compile_cubin(PROBE, "probe.cu", arch, options)
+    assert b"probe" in cubin
+    assert used(log)[1] == 0
+
+
 def used(log: str) -> tuple[int, int]:
     """Return registers a thread and bytes spilled, as the assembler reports them."""
     registers = re.findall(r"Used (\d+) registers", log)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from emulator import build, definitions, examples, planted
 from emulator.arguments import Uninitialised
 from emulator.launcher import EmulatorLauncher
-from emulator.module import SCHEDULES, EmulatedModule
+from emulator.module import SCHEDULES, EmulatedModule, draws
 from emulator.report import BuildError, EmulatorError
 
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Table
@@ -34,6 +35,7 @@ Launch = Callable[..., None]
 def example(folder: Path, name: str, check: bool, width: int = 32) -> EmulatedModule:
     path = folder / f"{name}.cu"
     path.write_text(examples.source(name))
+    examples.copy_headers(folder)
     return EmulatedModule(path, name, {"WIDTH": width}, check)
 
 
@@ -144,6 +146,199 @@ def test_vectors(launch: Launch) -> None:
     assert np.array_equal(d, np.maximum(c[:, 0], c[:, 3]).astype(int) - np.minimum(c[:, 1], 100))
 
 
+# ---- Asynchronous copies
+
+
+@pytest.mark.parametrize("size", [4, 8, 16])
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_copies_in_stages(launch: Launch, size: int, pieces: int) -> None:
+    x = rng().normal(size=(pieces, 96 * size // 4)).astype(np.float32)
+    out = np.empty_like(x)
+    launch("stages", 1, 96, x, Uninitialised(out), np.int32(pieces), width=size)
+    assert np.array_equal(out, x[:, ::-1])
+
+
+def test_groups_of_copies(launch: Launch) -> None:
+    x, out = rng().normal(size=256).astype(np.float32), np.empty(256, np.float32)
+    launch("groups", 1, 32, x, Uninitialised(out))
+    other = np.arange(32) ^ 1
+    pairs, fours = x[32:96].reshape(32, 2)[other], x[96:224].reshape(32, 4)[other]
+    assert np.array_equal(out[:224], np.concatenate([x[other], pairs.ravel(), fours.ravel()]))
+    assert np.array_equal(out[224:], x[224:])
+
+
+def test_the_source_of_a_copy_is_read_at_either_end(folder: Path) -> None:
+    seen = set[float]()
+    for seed in range(3):
+        x, out = np.arange(64, dtype=np.float32), np.empty(64, np.float32)
+        example(folder, "changing_source", False).launch(1, 64, (x, out), seed=seed)
+        assert ((out == np.arange(64)) | (out == -1)).all()
+        seen |= set((out == -1).tolist())
+    assert seen == {False, True}
+
+
+@pytest.mark.parametrize("name", ["wait left out", "wait for one group too few"])
+def test_what_is_not_waited_for_is_garbage(name: str, tmp_path: Path) -> None:
+    module = EmulatedModule(planted.COPIES[name].write(tmp_path), "planted", {}, check=False)
+    for schedule in SCHEDULES:
+        x, y = np.ones(64, np.float32), np.zeros(64, np.float32)
+        module.launch(1, 64, (x, y, np.zeros(64, np.int32), np.int32(64)), 256, schedule)
+        assert np.isnan(y).all()
+
+
+# ---- Tensor cores, and roots
+
+
+@np.errstate(all="ignore")
+def test_pairs_of_bf16(launch: Launch) -> None:
+    a, b = definitions.numbers(np.float32)
+    bits = rng().integers(0, 1 << 32, 400, np.uint32)
+    ties = bits & 0xFFFF0000 | 0x8000
+    extremes = np.array([0x7F7F7FFF, 0x7F7F8000, 0x7F800000, 0xFF800000, 0x7FC00001], np.uint32)
+    tiny = np.array([1, 0x7FFF, 0x8000, 0x8001, 0x18000, 0x80008001, 0x80000000], np.uint32)
+    x = np.concatenate([a, b, *(part.view(np.float32) for part in (bits, ties, extremes, tiny))])
+    low, high = x, x[::-1].copy()
+    pair, back = np.empty(len(x), np.uint32), np.empty((len(x), 2), np.float32)
+    launch("pairs", len(x) // 128 + 1, 128, low, high, pair, back, np.int32(len(x)))
+    assert np.array_equal(pair, definitions.bf16(low) | definitions.bf16(high) << 16)
+    halves = np.stack([pair << 16, pair & 0xFFFF0000], axis=1)
+    assert np.array_equal(back.view(np.uint32), halves)
+
+
+@dataclass
+class Products:
+    """One product of matrices for each warp.
+
+    Attributes
+    ----------
+    a, b, c : array
+        Matrices whose numbers bfloat16 holds, or float32 those of c.
+    exact, magnitude : array
+        D, and the sums of the magnitudes of the terms of its elements.
+    """
+
+    a: Array
+    b: Array
+    c: Array
+    exact: Array = field(init=False)
+    magnitude: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        a, b, c = (part.astype(np.float64) for part in (self.a, self.b, self.c))
+        self.exact = a @ b + c
+        self.magnitude = np.abs(a) @ np.abs(b) + np.abs(c)
+
+    def arguments(self) -> tuple[Array, Array, Array, Array]:
+        """Return the registers of all lanes, and those that take D."""
+        rows, columns = definitions.places_of_c()
+        a, b = definitions.fragments_of_a(self.a), definitions.fragments_of_b(self.b)
+        a, b, c = map(np.ascontiguousarray, (a, b, self.c[:, rows, columns]))
+        return a, b, c, np.empty_like(c)
+
+    def matrices(self, d: Array) -> Array:
+        """Return D of each warp, from registers."""
+        result = np.empty_like(self.c)
+        result[:, *definitions.places_of_c()] = d
+        return result
+
+
+@functools.cache
+def products() -> Products:
+    """Matrices of all sizes, and some rows and columns of zeros."""
+    scales = np.ldexp(1.0, rng().integers(-70, 50, (64, 2)))[:, :, None, None]
+    a, b = rng().normal(size=(64, 16, 16)), rng().normal(size=(64, 16, 8))
+    a, b = a * scales[:, 0], b * scales[:, 1]
+    a[1, 3], b[2, :, 5] = 0, 0
+    a, b = ((definitions.bf16(part.astype(np.float32)) << 16).view(np.float32) for part in (a, b))
+    c = rng().normal(size=(64, 16, 8)) * scales[:, 0] * scales[:, 1]
+    c[1:3] = 0
+    return Products(a, b, c.astype(np.float32))
+
+
+def test_products_are_within_the_bound(launch: Launch) -> None:
+    all_of_them = products()
+    *inputs, d = all_of_them.arguments()
+    launch("products", 16, 128, *inputs, Uninitialised(d), width=1)
+    error = np.abs(all_of_them.matrices(d).astype(np.float64) - all_of_them.exact)
+    bound = definitions.product_bound(all_of_them.magnitude)
+    assert (error <= bound).all()
+    assert (error > 0.9 * bound).sum() > 100
+    assert (error < 0.1 * bound).sum() > 100
+
+
+def test_each_lane_holds_its_elements(launch: Launch) -> None:
+    numbers = np.arange(128, dtype=np.float32)
+    zeros = np.zeros((16, 8), np.float32)
+    one = np.eye(16, dtype=np.float32)
+    all_of_them = Products(
+        np.stack([one, numbers[:, None] @ one[:1], np.arange(256).reshape(16, 16)][::2]),
+        np.stack([numbers.reshape(16, 8), one[:, :8]]),
+        np.stack([zeros, numbers.reshape(16, 8)]),
+    )
+    *inputs, d = all_of_them.arguments()
+    launch("products", 1, 64, *inputs, d, width=1)
+    assert np.array_equal(np.rint(all_of_them.matrices(d)), all_of_them.exact)
+
+
+def test_what_is_drawn_differs_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, roots = example(folder, "products", False, 1), example(folder, "roots", False)
+    inputs = products().arguments()[:3]
+    x = np.arange(1, 301, dtype=np.float32)
+
+    def drawn(number: int) -> tuple[bytes, bytes]:
+        monkeypatch.setenv("GPUSEG_EMULATOR_DRAWS", str(number))
+        d, root = np.empty_like(inputs[2]), np.empty_like(x)
+        module.launch(16, 128, (*inputs, d))
+        roots.launch(3, 128, (x, root, np.int32(300)))
+        return d.tobytes(), root.tobytes()
+
+    assert drawn(1) == drawn(1)
+    assert all(one != other for one, other in zip(drawn(1), drawn(2), strict=True))
+
+
+def test_errors_of_many_products_may_add_up(folder: Path) -> None:
+    all_of_them = products()
+    *inputs, d = all_of_them.arguments()
+    example(folder, "products", False, 12).launch(16, 128, (*inputs, d))
+    a, b, c = (part.astype(np.float64) for part in (all_of_them.a, all_of_them.b, all_of_them.c))
+    magnitude = 12 * (np.abs(a) @ np.abs(b)) + np.abs(c)
+    error = np.abs(all_of_them.matrices(d) - (12 * (a @ b) + c))
+    bound = 12 * definitions.product_bound(magnitude)
+    assert (error <= 1.001 * bound).all()  # the error of one product is a term of the next
+    assert (error > 0.3 * bound).any()
+
+
+@np.errstate(all="ignore")
+def test_products_that_are_not_finite(launch: Launch) -> None:
+    a, b = np.ones((4, 16, 16), np.float32), np.ones((4, 16, 8), np.float32)
+    c = np.ones((4, 16, 8), np.float32)
+    c[0, 2, 3], c[0, 4, 5] = np.inf, np.nan
+    a[1, 5], b[1, :, 6] = 0, np.inf
+    a[2, 0, :2], b[2] = (2.0**100, -(2.0**100)), 2.0**100
+    all_of_them = Products(a, b, c)
+    *inputs, d = all_of_them.arguments()
+    launch("products", 1, 128, *inputs, d, width=1)
+    found = all_of_them.matrices(d)
+    close = np.isclose(found, all_of_them.exact, rtol=1e-4, equal_nan=True)
+    close[2, 0] = True  # 2^200 - 2^200: anything
+    assert close.all()
+    assert np.isnan(found[1, 5, 6])
+    assert np.isinf(found[0, 2, 3])
+
+
+@np.errstate(all="ignore")
+def test_roots(launch: Launch) -> None:
+    x = np.abs(np.concatenate(definitions.numbers(np.float32)))
+    special = np.array([0, -0.0, np.inf, np.nan, -1, -1e-44], np.float32)
+    out, ends = np.empty_like(x), np.empty_like(special)
+    launch("roots", len(x) // 128 + 1, 128, x, out, np.int32(len(x)))
+    launch("roots", 1, 32, special, ends, np.int32(len(special)))
+    root = np.sqrt(x.astype(np.float64))
+    assert (np.abs(out - root) <= root * 2.0**-23).all()
+    assert (out != np.sqrt(x)).any()
+    assert definitions.same_bits(ends, np.sqrt(special))
+
+
 # ---- Kernels that are right
 
 
@@ -214,9 +409,7 @@ def test_arrays_may_overlap(launch: Launch) -> None:
 @pytest.mark.parametrize("name", planted.ALL)
 def test_errors_are_reported(name: str, tmp_path: Path) -> None:
     wrong = planted.ALL[name]
-    path = tmp_path / "planted.cu"
-    path.write_text(wrong.source)
-    module = EmulatedModule(path, "planted", {}, check=True)
+    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=True)
     places = {f"planted.cu:{line}" for line in wrong.lines}
     for schedule in SCHEDULES:
         x, y = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
@@ -230,9 +423,7 @@ def test_errors_are_reported(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", planted.TOGETHER)
 def test_fast_mode_reports_what_threads_do_together(name: str, tmp_path: Path) -> None:
     wrong = planted.TOGETHER[name]
-    path = tmp_path / "planted.cu"
-    path.write_text(wrong.source)
-    module = EmulatedModule(path, "planted", {}, check=False)
+    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=False)
     arguments = (*np.zeros((2, 64), np.float32), np.zeros(64, np.int32), np.int32(64))
     for _ in range(2):
         with pytest.raises(EmulatorError, match=rf"^planted .*\n  {wrong.kind} at planted.cu:"):
@@ -240,25 +431,22 @@ def test_fast_mode_reports_what_threads_do_together(name: str, tmp_path: Path) -
 
 
 def test_report_names_argument_element_and_threads(tmp_path: Path) -> None:
-    path = tmp_path / "planted.cu"
-    path.write_text(planted.RACES["plain sum of two blocks"].source)
-    module = EmulatedModule(path, "planted", {}, check=True)
+    wrong = planted.RACES["plain sum of two blocks"]
+    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=True)
     arguments = (*np.zeros((2, 64), np.float32), np.zeros(64, np.int32), np.int32(64))
     with pytest.raises(EmulatorError) as error:
         module.launch(2, 64, arguments)
     assert str(error.value).split("\n")[:2] == [
-        "planted (check mode, schedule up, seed 1)",
+        f"planted (check mode, schedule up, seed 1, GPUSEG_EMULATOR_DRAWS={draws()})",
         "  race at planted.cu:4: block 1, thread 0: read of argument 1, element 0 of 64; nothing "
         "orders it after the write to it by block 0, thread 0 in planted.cu:4",
     ]
 
 
 def test_shared_memory_starts_as_garbage(tmp_path: Path) -> None:
-    path = tmp_path / "planted.cu"
     x, y, z = np.zeros(64, np.float32), np.zeros(64, np.float32), np.zeros(64, np.int32)
     for name in ("shared memory of the block before", "shared memory never written"):
-        path.write_text(planted.MEMORY[name].source)
-        module = EmulatedModule(path, "planted", {}, check=False)
+        module = EmulatedModule(planted.MEMORY[name].write(tmp_path), "planted", {}, check=False)
         module.launch(2, 64, (x, y, z, np.int32(64)), shared_bytes=64)
     assert (z == 0xFF).all()
     assert np.isnan(y[0])

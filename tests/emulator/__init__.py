@@ -6,6 +6,11 @@ access to memory is watched, and data races, accesses out of bounds, reads of wh
 misaligned vectors, writes through const and overflows of integers are reported with the line of
 the kernel.
 
+Asynchronous copies arrive when they are waited for, never before, and what they copy to is garbage
+until then. Products on tensor cores and approximate roots come out anywhere within the bounds of
+`kernels/mma.cuh`, drawn anew in each run. What was drawn is repeated by setting the environment
+variable `GPUSEG_EMULATOR_DRAWS` to the number that stands in a report, or below tests that failed.
+
 What this can prove: that a kernel computes what it should in several orders of execution, and
 that these executions contain none of the errors above. What it cannot: anything about speed,
 registers or the limits of a device; about weak memory ordering, since fences do nothing here;

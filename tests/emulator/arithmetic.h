@@ -101,6 +101,21 @@ EMULATOR_INTRINSIC long long __double2ll_rn(double x) {
   return x >= end ? largest : x >= -end ? llrint(x) : -largest - 1;
 }
 
+namespace emulator {
+
+// Returns the upper half of a float32: the bfloat16 nearest to x, ties to even.
+EMULATOR_INTRINSIC unsigned to_bf16(float x) {
+  const unsigned bits = same_bits<unsigned>(x);
+  return x != x ? 0x7fffu : (bits + 0x7fffu + (bits >> 16 & 1)) >> 16;
+}
+
+}  // namespace emulator
+
+// Under the name of PTX, and with its order of operands: the first goes to the upper half.
+EMULATOR_INTRINSIC unsigned __cvt_rn_bf16x2_f32(float high, float low) {
+  return emulator::to_bf16(high) << 16 | emulator::to_bf16(low);
+}
+
 // ---- min and max: of mixed types as in CUDA; of two floating-point numbers, the one that is not
 // NaN if there is one
 

@@ -37,13 +37,15 @@ COMMON = (
 )
 """Flags of all that is compiled."""
 
-FAST = ("-O2", "-march=native", "-ffp-contract=fast")
+LINES = ("-gdwarf-4", "-g1")
+"""Flags of that in which reports find lines; addr2line takes the wrong file from version 5."""
+
+FAST = (*LINES, "-O2", "-march=native", "-ffp-contract=fast")
 """Flags of kernels; nvcc fuses multiplications and additions too."""
 
 CHECK = (
     "-O1",
-    "-gdwarf-4",  # addr2line takes the wrong file for lines of version 5
-    "-g1",
+    *LINES,
     "-ffp-contract=off",
     "-DEMULATOR_CHECK",
     "-fsanitize=thread,alignment,bounds,shift-exponent",
@@ -51,7 +53,10 @@ CHECK = (
 )
 """Flags of kernels in check mode. The sanitizers' libraries are not linked."""
 
-RUNTIME = ("fibers.cpp", "collectives.cpp", "image.cpp", "reports.cpp")
+RUNTIME = (
+    *("fibers.cpp", "collectives.cpp", "copies.cpp", "approximate.cpp"),
+    *("draws.cpp", "image.cpp", "reports.cpp"),
+)
 RUNTIME_OF_CHECK = ("check.cpp", "arrays.cpp", "shadow.cpp", "instrumentation.cpp")
 
 DYNAMIC_ARRAY = re.compile(r"\bextern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")

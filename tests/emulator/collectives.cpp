@@ -3,6 +3,7 @@
 #include <cstring>
 #include <deque>
 
+#include "image.h"
 #include "scheduler.h"
 
 namespace emulator {
@@ -31,6 +32,8 @@ void complete_barrier() {
 bool same(Place a, Place b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
 
 // ---- Warps
+
+constexpr unsigned all_lanes = 0xffffffffu;
 
 // One meeting of the lanes in `mask`; used again once all who came have left.
 struct Meeting {
@@ -61,6 +64,7 @@ const char* name_of(Together operation) {
     case Together::minimum_unsigned: return "__reduce_min_sync";
     case Together::maximum_signed:
     case Together::maximum_unsigned: return "__reduce_max_sync";
+    case Together::multiply: return "mma";
   }
   return "a warp intrinsic";
 }
@@ -83,11 +87,21 @@ Meeting& meeting_of(Warp& warp, unsigned mask, Together operation) {
   return *unused;
 }
 
+void multiply_for(const Meeting& meeting, unsigned warp) {
+  Fragments* lanes[warp_lanes];
+  for (unsigned lane = 0; lane < warp_lanes; lane++) {
+    lanes[lane] = reinterpret_cast<Fragments*>(meeting.values[lane]);
+  }
+  multiply_fragments(warp, lanes);
+}
+
 void complete_if_all_are_there(Meeting& meeting, unsigned warp) {
   if (meeting.arrived != (meeting.mask & warps[warp].alive)) return;
   meeting.complete = true;
   if (meeting.operation == Together::synchronise) {
     check_lanes_synchronised(warp, meeting.arrived);
+  } else if (meeting.operation == Together::multiply && meeting.arrived == all_lanes) {
+    multiply_for(meeting, warp);
   }
 }
 
@@ -155,6 +169,10 @@ uint64_t result_of(const Meeting& meeting, uint64_t mine, int argument, int widt
     case Together::shuffle_down:
     case Together::shuffle_xor: return shuffled(meeting, argument, width, place);
     case Together::ballot: return lanes_where(meeting, [](uint64_t value) { return value != 0; });
+    case Together::multiply:
+      if (meeting.arrived == all_lanes) return 0;
+      stop("absent lane", place, "%s takes all lanes, and only those of mask 0x%08x are there",
+           name_of(meeting.operation), meeting.arrived);
     case Together::match_any:
       return lanes_where(meeting, [=](uint64_t value) { return value == mine; });
     default: return reduced(meeting);
@@ -200,6 +218,12 @@ uint64_t meet(Together operation, unsigned mask, uint64_t value, int argument, i
   const uint64_t result = result_of(meeting, value, argument, width, place);
   meeting.inside--;
   return result;
+}
+
+void multiply(Fragments& fragments) {
+  const Place place = place_before(__builtin_return_address(0));
+  const auto address = reinterpret_cast<uint64_t>(&fragments);
+  meet(Together::multiply, all_lanes, address, 0, warp_lanes, place);
 }
 
 void begin_collectives() {

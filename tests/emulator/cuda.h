@@ -48,8 +48,10 @@ constexpr int warpSize = emulator::warp_lanes;
 
 #include "bits.h"
 
+#include "approximate.h"
 #include "arithmetic.h"
 #include "atomics.h"
 #include "collectives.h"
 #include "export.h"
 #include "memory.h"
+#include "pipeline.h"

@@ -63,6 +63,39 @@ def atomics(x: Array) -> tuple[list[int], list[int], list[int]]:
     )
 
 
+# ---- Products of matrices: which lane holds what
+
+
+def fragments_of_a(a: Array) -> Array:
+    """Return the registers [...,32,4] of the lanes that hold a [...,16,16], as PTX defines it."""
+    lane, i = np.arange(32)[:, None], np.arange(4)[None, :]
+    return _pairs(a, lane // 4 + i % 2 * 8, lane % 4 * 2 + i // 2 * 8)
+
+
+def fragments_of_b(b: Array) -> Array:
+    """Return the registers [...,32,2] of the lanes that hold b [...,16,8]."""
+    lane, i = np.arange(32)[:, None], np.arange(2)[None, :]
+    return _pairs(np.swapaxes(b, -1, -2), lane // 4, lane % 4 * 2 + i * 8)
+
+
+def places_of_c() -> tuple[Array, Array]:
+    """Return row and column of each of the four numbers that a lane holds of C or D [16,8]."""
+    lane, i = np.arange(32)[:, None], np.arange(4)[None, :]
+    return lane // 4 + i // 2 * 8, lane % 4 * 2 + i % 2
+
+
+def _pairs(matrix: Array, rows: Array, columns: Array) -> Array:
+    """Return each element at these places, and in the upper half the next of its row."""
+    bits = bf16(matrix.astype(np.float32))
+    pairs: Array = bits[..., rows, columns] | bits[..., rows, columns + 1] << 16
+    return pairs
+
+
+def product_bound(magnitude: Array) -> Array:
+    """Return by how much an element may be off whose terms have this sum of magnitudes."""
+    return np.where(magnitude > 0, 18 * 2.0**-23 * magnitude + 2.0**-126, 0)
+
+
 # ---- Arithmetic
 
 
@@ -112,6 +145,26 @@ def _directed(nearest: Array, exact: Sequence[Fraction], up: bool) -> Array:
 
     where = [wrong(value, right) for value, right in zip(nearest.tolist(), exact, strict=True)]
     return np.where(where, np.nextafter(nearest, np.float32(np.inf if up else -np.inf)), nearest)
+
+
+def bf16(x: Array) -> Array:
+    """Return the bits of the bfloat16 nearest to float32 numbers, ties to even.
+
+    Of the two neighbours, the one with the smaller magnitude has the upper half of the number's
+    bits. Beyond the largest, what would be the next number counts as infinity.
+    """
+    inner = x.view(np.uint32) >> 16
+    to_inner = np.abs(x.astype(np.float64) - _of_bf16(inner))
+    to_outer = np.abs(_of_bf16(inner + 1) - x.astype(np.float64))
+    outer = (to_outer < to_inner) | ((to_outer == to_inner) & (inner % 2 == 1))
+    nearest = np.where(np.isfinite(x) & outer, inner + 1, inner)
+    return np.where(np.isnan(x), 0x7FFF, nearest).astype(np.uint32)
+
+
+def _of_bf16(bits: Array) -> Array:
+    """Return bfloat16 numbers as float64, with infinity as the power of two that comes next."""
+    values = (bits.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+    return np.where(np.isinf(values), np.copysign(2.0**128, values), values)
 
 
 def fused(a: Array, b: Array) -> list[float]:

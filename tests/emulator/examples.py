@@ -3,6 +3,14 @@
 All are functions named as their key, declared ``extern "C" __global__ void``.
 """
 
+import shutil
+from pathlib import Path
+
+from emulator.launcher import KERNELS
+
+HEADERS = ("async_copy.cuh", "mma.cuh")
+"""Of the project's kernels: what gives asynchronous copies and tensor cores their names."""
+
 INTRINSICS = {
     "shuffles": """(const int* x, const double* y, int by, int* out, double* wide) {
   const int t = threadIdx.x;
@@ -199,7 +207,90 @@ PATTERNS = {
 }""",
 }
 
+WITH_HEADERS = {
+    "stages": """(const float* x, float* out, int pieces) {
+  const int floats = WIDTH / 4, t = threadIdx.x, piece = blockDim.x * floats;
+  __shared__ __align__(16) float stage[3][96 * floats];
+  for (int i = 0; i < 2; i++) {
+    const int at = i * piece + t * floats;
+    if (i < pieces) copy_async<WIDTH>(stage[i] + t * floats, x + at);
+    commit_copies();
+  }
+  for (int i = 0; i < pieces; i++) {
+    wait_for_copies<1>();
+    __syncthreads();
+    const int at = (i + 2) * piece + t * floats;
+    if (i + 2 < pieces) copy_async<WIDTH>(stage[(i + 2) % 3] + t * floats, x + at);
+    commit_copies();
+    for (int f = t; f < piece; f += blockDim.x) out[i * piece + f] = stage[i % 3][piece - 1 - f];
+  }
+}""",
+    "groups": """(const float* x, float* out) {
+  __shared__ __align__(16) float all[256];
+  const int t = threadIdx.x, other = t ^ 1;
+  float *b = all + 32, *c = all + 96, *last = all + 224;
+  copy_async<4>(all + t, x + t);
+  commit_copies();
+  copy_async<8>(b + 2 * t, x + 32 + 2 * t);
+  commit_copies();
+  commit_copies();
+  copy_async<16>(c + 4 * t, x + 96 + 4 * t);
+  commit_copies();
+  copy_async<4>(last + t, x + 224 + t);
+  wait_for_copies<2>();
+  __syncwarp();
+  out[t] = all[other];
+  for (int i = 0; i < 2; i++) out[32 + 2 * t + i] = b[2 * other + i];
+  wait_for_copies<0>();
+  __syncwarp();
+  for (int i = 0; i < 4; i++) out[96 + 4 * t + i] = c[4 * other + i];
+  commit_copies();
+  wait_for_copies<0>();
+  out[224 + t] = last[t];
+}""",
+    "changing_source": """(float* x, float* out) {
+  __shared__ float a[64];
+  const int t = threadIdx.x;
+  copy_async<4>(a + t, x + t);
+  commit_copies();
+  x[t] = -1;
+  wait_for_copies<0>();
+  out[t] = a[t];
+}""",
+    "pairs": """(const float* low, const float* high, unsigned* pair, float* back, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= n) return;
+  pair[i] = bf16_pair(low[i], high[i]);
+  back[2 * i] = bf16_low(pair[i]);
+  back[2 * i + 1] = bf16_high(pair[i]);
+}""",
+    "products": """(const unsigned* a, const unsigned* b, const float* c, float* d) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  const unsigned mine[4] = {a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]};
+  const unsigned other[2] = {b[2 * i], b[2 * i + 1]};
+  float sums[4] = {c[4 * i], c[4 * i + 1], c[4 * i + 2], c[4 * i + 3]};
+  for (int round = 0; round < WIDTH; round++) mma_bf16(sums, mine, other, sums);
+  for (int j = 0; j < 4; j++) d[4 * i + j] = sums[j];
+}""",
+    "roots": """(const float* x, float* out, int n) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < n) out[i] = approximate_sqrt(x[i]);
+}""",
+}
+
 
 def source(name: str) -> str:
     """Return the file of a kernel."""
-    return f'extern "C" __global__ void {name}{({**INTRINSICS, **PATTERNS})[name]}\n'
+    body = {**INTRINSICS, **PATTERNS, **WITH_HEADERS}[name]
+    return f'{includes(name in WITH_HEADERS)}extern "C" __global__ void {name}{body}\n'
+
+
+def includes(wanted: bool) -> str:
+    """Return the first lines of a kernel that includes `HEADERS`, or of one that does not."""
+    return "".join(f'#include "{header}"\n' for header in HEADERS if wanted)
+
+
+def copy_headers(folder: Path) -> None:
+    """Copy `HEADERS` to where a kernel is that includes them."""
+    for header in HEADERS:
+        shutil.copy(KERNELS / header, folder)

@@ -107,8 +107,8 @@ void report_deadlock() {
   Place first{nullptr, 0};
   for (const Thread& thread : threads) {
     if (thread.ended) continue;
-    if (!first.file) first = thread.place;
-    waiting[std::string(thread.intrinsic) + " in line " + std::to_string(thread.place.line)]++;
+    if (!first.line) first = thread.place;
+    waiting[std::string(thread.intrinsic) + " in " + text_of(thread.place)]++;
   }
   std::string text;
   for (const auto& [where, count] : waiting) {
@@ -136,6 +136,8 @@ void begin_block(unsigned block) {
   poison(image.arrays_before);
   poison(image.arrays_after);
   begin_collectives();
+  begin_copies();
+  begin_approximations();
   check_block_begins();
 }
 
@@ -196,10 +198,11 @@ void abandon() {
 
 }  // namespace emulator
 
-// Launches the kernel; returns what was reported.
+// Launches the kernel; returns what was reported. The schedule depends on `seed` only; what is
+// drawn for the arithmetic depends on `draws` too.
 extern "C" __attribute__((visibility("default"))) const char* emulator_launch(
     unsigned blocks, unsigned block_threads, size_t dynamic_bytes, int schedule, uint64_t seed,
-    const unsigned char* argument_cells) {
+    uint64_t draws, const unsigned char* argument_cells) {
   using namespace emulator;
   forget_reports();
   find_image();
@@ -214,6 +217,7 @@ extern "C" __attribute__((visibility("default"))) const char* emulator_launch(
   shared_bytes = dynamic_bytes;
   fuzzing = schedule == fuzz;
   random_state = seed * 0x9e3779b97f4a7c15u | 1;
+  begin_draws(seed, draws);
   abandoned = false;
   gridDim = {blocks, 1, 1};
   blockDim = {block_threads, 1, 1};

@@ -2,8 +2,6 @@
 
 #include <link.h>
 
-#include "runtime.h"
-
 namespace emulator {
 
 Image image;
@@ -44,6 +42,11 @@ void move(Range& range, uintptr_t distance) {
 }
 
 }  // namespace
+
+// A call returns behind its instruction; one byte before that is still in it.
+Place place_before(void* return_address) {
+  return {nullptr, reinterpret_cast<uintptr_t>(return_address) - 1 - image.base};
+}
 
 void find_image() {
   // To touch the arrays is to have them: they come into being when a thread first does.

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "runtime.h"
+
 namespace emulator {
 
 struct Range {
@@ -22,6 +24,9 @@ struct Image {
 };
 
 extern Image image;
+
+// Returns the call that returns to this address, as a place without a file.
+Place place_before(void* return_address);
 
 // Fills in `image`. Each thread of the CPU has shared arrays of its own: these are the calling
 // one's.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
+import secrets
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,8 +24,25 @@ reverse. ``random``: in an order drawn for each launch and each round. ``fuzz``:
 in check mode threads are also interrupted at accesses to memory.
 """
 
+INTRINSIC_HEADERS = ("async_copy.cuh", "mma.cuh")
+"""Headers of the kernels that give intrinsics another name: at fault is the line that calls."""
+
+DRAWS = "GPUSEG_EMULATOR_DRAWS"
+"""Environment variable with a number that decides what is drawn; without it, each run has another.
+
+Drawn is what a GPU leaves open: how products on tensor cores and approximate roots are rounded,
+and when an asynchronous copy reads its source.
+"""
+
+_draws = secrets.randbits(32)
+
 _launching = threading.Lock()
 """A library runs one launch at a time."""
+
+
+def draws() -> int:
+    """Return the number that decides what is drawn, together with a launch's seed."""
+    return int(os.environ.get(DRAWS, _draws))
 
 
 class EmulatedModule:
@@ -59,7 +78,7 @@ class EmulatedModule:
         self._launch.restype = ctypes.c_char_p
         self._launch.argtypes = (
             *(ctypes.c_uint, ctypes.c_uint, ctypes.c_size_t),
-            *(ctypes.c_int, ctypes.c_uint64, ctypes.c_char_p),
+            *(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p),
         )
         if check:
             self._library.emulator_add_array.argtypes = (
@@ -90,7 +109,7 @@ class EmulatedModule:
         schedule : str
             A key of `SCHEDULES`.
         seed : int
-            Of what is random in the schedule.
+            Of what is random in the schedule, and with `draws` of what else is drawn.
 
         Raises
         ------
@@ -100,7 +119,8 @@ class EmulatedModule:
         """
         number = SCHEDULES[schedule]
         mode = "check" if self.check else "fast"
-        launch = f"{self.name} ({mode} mode, schedule {schedule}, seed {seed})"
+        drawn = draws()
+        launch = f"{self.name} ({mode} mode, schedule {schedule}, seed {seed}, {DRAWS}={drawn})"
         try:
             prepared = prepare(self.parameters, arguments)
         except ArgumentError as error:
@@ -108,7 +128,8 @@ class EmulatedModule:
         with _launching:
             if self.check:
                 self._register(prepared.memory)
-            text = self._launch(blocks, threads, shared_bytes, number, seed, prepared.cells)
+            cells = prepared.cells
+            text = self._launch(blocks, threads, shared_bytes, number, seed, drawn, cells)
         if text:
             raise EmulatorError(launch, self._reports(text.decode()))
 
@@ -131,7 +152,7 @@ class EmulatedModule:
         return [Report(kind, message, place) for kind, place, message in fields]
 
     def _line_of(self, address: str) -> str:
-        """Return file and line of an address: the innermost that is not in a file of ours."""
+        """Return file and line of an address: the innermost that is neither ours nor a name."""
         done = subprocess.run(
             ["addr2line", "-i", "-e", str(self.file), address],
             capture_output=True,
@@ -140,6 +161,7 @@ class EmulatedModule:
         )
         for place in done.stdout.split("\n"):
             file, _, line = place.partition(":")
-            if Path(file).parent != HERE and line:
-                return f"{Path(file).name}:{line.split()[0]}"
+            path = Path(file)
+            if path.parent != HERE and path.name not in INTRINSIC_HEADERS and line:
+                return f"{path.name}:{line.split()[0]}"
         return f"code {address}"

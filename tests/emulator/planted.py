@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from emulator.examples import copy_headers, includes
 
 HEAD = """extern "C" __global__ void planted(const float* x, float* y, int* z, int n) {
   extern __shared__ __align__(16) unsigned char shared[];
@@ -34,7 +37,15 @@ class Planted:
     @property
     def source(self) -> str:
         """The file."""
-        return f"{HEAD}{self.body.strip(chr(10))}\n}}\n"
+        first = includes("copy_async" in self.body or "mma_bf16" in self.body)
+        return f"{first}{HEAD}{self.body.strip(chr(10))}\n}}\n"
+
+    def write(self, folder: Path) -> Path:
+        """Write the file, and what it may include; return where it is."""
+        copy_headers(folder)
+        path = folder / "planted.cu"
+        path.write_text(self.source)
+        return path
 
     @property
     def lines(self) -> set[int]:
@@ -276,8 +287,221 @@ TOGETHER = {
   }
 """,
     ),
+    "divergent product": Planted(
+        "deadlock",
+        """
+  const unsigned a[4] = {}, b[2] = {};
+  float d[4] = {x[t]};
+  if (t & 1) mma_bf16(d, a, b, d);  // HERE
+  __syncthreads();  // HERE
+  y[t] = d[0];
+""",
+    ),
+    "product without a lane that has ended": Planted(
+        "absent lane",
+        """
+  const unsigned a[4] = {}, b[2] = {};
+  float d[4] = {x[t]};
+  if (t == 40) return;
+  mma_bf16(d, a, b, d);  // HERE
+  y[t] = d[0];
+""",
+    ),
+    "product and vote": Planted(
+        "mixed intrinsics",
+        """
+  const unsigned a[4] = {}, b[2] = {};
+  float d[4] = {x[t]};
+  if (t & 1) {
+    mma_bf16(d, a, b, d);  // HERE
+  } else {
+    d[0] = __any_sync(0xffffffff, t == 2);  // HERE
+  }
+  y[t] = d[0];
+""",
+    ),
     "width of a shuffle": Planted(
         "bad width", "  y[t] = __shfl_down_sync(0xffffffff, x[t], 1, 24);  // HERE"
+    ),
+}
+
+COPIES = {
+    "wait left out": Planted(
+        "uninitialised",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);
+  commit_copies();
+  __syncthreads();
+  y[t] = a[63 - t];  // HERE
+""",
+    ),
+    "a barrier in place of the wait": Planted(
+        "uninitialised",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);
+  commit_copies();
+  __syncthreads();
+  y[t] = a[t];  // HERE
+  wait_for_copies<0>();
+""",
+    ),
+    "wait for one group too few": Planted(
+        "uninitialised",
+        """
+  __shared__ float a[64], b[64];
+  copy_async<4>(a + t, x + t);
+  commit_copies();
+  copy_async<4>(b + t, x + t);
+  commit_copies();
+  wait_for_copies<1>();
+  __syncthreads();
+  y[t] = a[63 - t];
+  y[t] += b[63 - t];  // HERE
+""",
+    ),
+    "group not closed": Planted(
+        "uninitialised",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);
+  wait_for_copies<0>();
+  y[t] = a[t];  // HERE
+""",
+    ),
+    "no barrier after the wait": Planted(
+        "race",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);  // HERE
+  commit_copies();
+  wait_for_copies<0>();
+  y[t] = a[63 - t];  // HERE
+""",
+    ),
+    "no syncwarp after the wait": Planted(
+        "race",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);  // HERE
+  commit_copies();
+  wait_for_copies<0>();
+  y[t] = a[t ^ 1];  // HERE
+""",
+    ),
+    "syncwarp before the wait": Planted(
+        "race",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);  // HERE
+  commit_copies();
+  __syncwarp();
+  wait_for_copies<0>();
+  y[t] = a[t ^ 1];  // HERE
+""",
+    ),
+    "stage overwritten while others read it": Planted(
+        "race",
+        """
+  __shared__ float stage[2][64];
+  copy_async<4>(stage[0] + t, x + t);
+  commit_copies();
+  for (int i = 0; i < 3; i++) {
+    copy_async<4>(stage[(i + 1) % 2] + t, x + t);  // HERE
+    commit_copies();
+    wait_for_copies<1>();
+    __syncthreads();
+    y[t] += stage[i % 2][63 - t];  // HERE
+  }
+""",
+    ),
+    "source changed under way": Planted(
+        "race",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, y + t);  // HERE
+  commit_copies();
+  y[t] = 1;
+  wait_for_copies<0>();
+""",
+    ),
+    "target changed under way": Planted(
+        "race",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);  // HERE
+  commit_copies();
+  a[t] = 0;
+  wait_for_copies<0>();
+""",
+    ),
+    "two copies to one target": Planted(
+        "race",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);  // HERE
+  copy_async<4>(a + t, x + 63 - t);  // HERE
+  commit_copies();
+  wait_for_copies<0>();
+""",
+    ),
+    "misaligned source": Planted(
+        "misaligned",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  if (t < 15) copy_async<16>(a + 4 * t, x + 4 * t + 2);  // HERE
+""",
+    ),
+    "misaligned target": Planted(
+        "misaligned",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  if (t < 31) copy_async<8>(a + 2 * t + 1, x + 2 * t);  // HERE
+""",
+    ),
+    "source out of bounds": Planted(
+        "out of bounds",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t + 1);  // HERE
+""",
+    ),
+    "target out of bounds": Planted(
+        "out of bounds",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  copy_async<4>(a + t, x + t);  // HERE
+""",
+        shared_bytes=252,
+    ),
+    "source in shared memory": Planted(
+        "wrong memory",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  __shared__ float b[64];
+  a[t] = x[t];
+  copy_async<4>(b + t, a + t);  // HERE
+""",
+    ),
+    "target in global memory": Planted("wrong memory", "  copy_async<4>(y + t, x + t);  // HERE"),
+    "target a variable": Planted(
+        "wrong memory",
+        """
+  float mine[1];
+  copy_async<4>(mine, x + t);  // HERE
+  commit_copies();
+  wait_for_copies<0>();
+  y[t] = mine[0];
+""",
+    ),
+    "size": Planted(
+        "bad size",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  if (t == 0) __pipeline_memcpy_async(a, x, 12);  // HERE
+  if (n < 0) copy_async<4>(a, x);
+""",
     ),
 }
 
@@ -289,4 +513,4 @@ ARITHMETIC = {
     "division": Planted("division", "  z[t] = n / t;  // HERE"),
 }
 
-ALL = {**RACES, **MEMORY, **TOGETHER, **ARITHMETIC}
+ALL = {**RACES, **MEMORY, **COPIES, **TOGETHER, **ARITHMETIC}

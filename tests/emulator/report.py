@@ -15,9 +15,10 @@ class Report:
     kind : str
         ``argument`` and ``launch``: the call. ``deadlock``, ``divergent barrier``, ``not in
         mask``, ``absent lane``, ``mixed intrinsics``, ``bad width``: threads that do things
-        together. In check mode also ``race``, ``out of bounds``, ``uninitialised``,
-        ``misaligned``, ``write to const``, ``foreign variable`` and, in arithmetic,
-        ``overflow``, ``shift``, ``division``.
+        together. ``bad size``: an asynchronous copy. In check mode also ``race``, ``out of
+        bounds``, ``uninitialised``, ``misaligned``, ``write to const``, ``foreign variable``,
+        ``wrong memory`` (of an asynchronous copy) and, in arithmetic, ``overflow``, ``shift``,
+        ``division``.
     message : str
         Which block, thread, argument and element.
     place : str

@@ -11,19 +11,6 @@ namespace {
 
 std::string reports;
 
-std::string text_of(Place place) {
-  char text[300];
-  if (place.file) {
-    const char* slash = strrchr(place.file, '/');
-    snprintf(text, sizeof text, "%s:%zu", slash ? slash + 1 : place.file, place.line);
-  } else if (place.line) {
-    snprintf(text, sizeof text, "{0x%zx}", place.line);  // module.py puts the line here
-  } else {
-    text[0] = 0;
-  }
-  return text;
-}
-
 void add(const char* kind, Place place, const char* format, va_list values) {
   const std::string head = std::string("\n") + kind + "\t" + text_of(place) + "\t";
   if (reports.find(head) != std::string::npos) return;
@@ -36,6 +23,19 @@ void add(const char* kind, Place place, const char* format, va_list values) {
 }
 
 }  // namespace
+
+std::string text_of(Place place) {
+  char text[300];
+  if (place.file) {
+    const char* slash = strrchr(place.file, '/');
+    snprintf(text, sizeof text, "%s:%zu", slash ? slash + 1 : place.file, place.line);
+  } else if (place.line) {
+    snprintf(text, sizeof text, "{0x%zx}", place.line);  // module.py puts the line here
+  } else {
+    text[0] = 0;
+  }
+  return text;
+}
 
 void report(const char* kind, Place place, const char* format, ...) {
   va_list values;

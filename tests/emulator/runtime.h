@@ -45,11 +45,37 @@ enum class Together {
   maximum_signed,
   minimum_unsigned,
   maximum_unsigned,
+  multiply,  // the value is the address of the lane's Fragments
 };
 
 // `argument` and `width` are those of the shuffles; other operations ignore them.
 uint64_t meet(Together operation, unsigned mask, uint64_t value, int argument, int width,
               Place place);
+
+// ---- Asynchronous copies
+
+// Begins a copy from global to shared memory by the running thread, which is in no group yet.
+void issue_copy(void* to, const void* from, size_t bytes);
+
+// Closes a group of copies.
+void close_group();
+
+// Lets all copies of the running thread arrive that are in groups, except for those in the
+// `groups_left` groups closed last.
+void wait_for_groups(size_t groups_left);
+
+// ---- Arithmetic of which only error bounds are known
+
+// What a lane brings to a product of matrices, and takes from it.
+struct Fragments {
+  unsigned a[4], b[2];
+  float c[4], d[4];
+};
+
+// Computes D = A·B + C with all lanes of the warp.
+void multiply(Fragments& fragments);
+
+float approximate_root(float x);
 
 // ---- Check mode
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "runtime.h"
@@ -30,7 +31,7 @@ extern bool fuzzing;           // may threads switch at accesses to memory?
 constexpr size_t stack_bytes = 64 * 1024;
 
 unsigned current_block();
-uint64_t random_number();
+uint64_t random_number();  // of the schedule
 
 // Lets others run until `until` is true.
 void wait(const bool& until, const char* intrinsic, Place place);
@@ -46,7 +47,23 @@ void let_others_run();
 void begin_collectives();
 void leave_collectives(const Thread& ended);
 
+// ---- Asynchronous copies (copies.cpp) and approximate arithmetic (approximate.cpp)
+
+void begin_copies();
+void begin_approximations();
+
+// Computes the product of matrices that the lanes of this warp have brought.
+void multiply_fragments(unsigned warp, Fragments* const (&lanes)[warp_lanes]);
+
+// ---- What is drawn anew in each run (draws.cpp)
+
+void begin_draws(uint64_t seed, uint64_t draws);
+uint64_t drawn_number();
+
 // ---- Reports (reports.cpp)
+
+// Names a line; of an address, in a form that module.py replaces by file and line.
+std::string text_of(Place place);
 
 // Adds a report. Those after the first of the same kind and line are dropped.
 void report(const char* kind, Place place, const char* format, ...)
