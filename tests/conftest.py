@@ -63,7 +63,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """List the planted bugs and what gave each away; say how a run that failed is repeated."""
     if terminalreporter.stats.get("failed"):
-        terminalreporter.write_line(f"The emulator drew what {DRAWS}={os.environ[DRAWS]} repeats")
+        terminalreporter.write_line(
+            f"What the emulator drew is repeated by {DRAWS}={os.environ[DRAWS]}"
+        )
     passed = terminalreporter.stats.get("passed", [])
     seen = [own for report in passed if "test_mutants" in report.nodeid
             for own in report.user_properties]  # fmt: skip

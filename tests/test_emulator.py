@@ -318,12 +318,12 @@ def test_products_that_are_not_finite(launch: Launch) -> None:
     all_of_them = Products(a, b, c)
     *inputs, d = all_of_them.arguments()
     launch("products", 1, 128, *inputs, d, width=1)
-    found = all_of_them.matrices(d)
-    close = np.isclose(found, all_of_them.exact, rtol=1e-4, equal_nan=True)
+    product = all_of_them.matrices(d)
+    close = np.isclose(product, all_of_them.exact, rtol=1e-4, equal_nan=True)
     close[2, 0] = True  # 2^200 - 2^200: anything
     assert close.all()
-    assert np.isnan(found[1, 5, 6])
-    assert np.isinf(found[0, 2, 3])
+    assert np.isnan(product[1, 5, 6])
+    assert np.isinf(product[0, 2, 3])
 
 
 @np.errstate(all="ignore")

@@ -15,8 +15,9 @@ What this can prove: that a kernel computes what it should in several orders of 
 that these executions contain none of the errors above. What it cannot: anything about speed,
 registers or the limits of a device; about weak memory ordering, since fences do nothing here;
 about paths that no test takes. Blocks that hand over data by fence and counter are reported as a
-race whether they do it well or badly. A pointer that leaves one static __shared__ array for the
-next is not seen (an index is: it is held against the declaration), nor is one that leaves a slice
-of an array for a neighbouring slice which is an argument too. Subnormal numbers are kept, as they
-are on a GPU unless it is told to flush them.
+race whether they do it well or badly. Lanes that meet for a product of matrices from different
+lines of the kernel are not told from lanes that meet in one. A pointer that leaves one static
+__shared__ array for the next is not seen (an index is: it is held against the declaration), nor is
+one that leaves a slice of an array for a neighbouring slice which is an argument too. Subnormal
+numbers are kept, as they are on a GPU unless it is told to flush them.
 """

@@ -370,6 +370,19 @@ COPIES = {
   y[t] = a[t];  // HERE
 """,
     ),
+    "thread that copies has ended": Planted(
+        "uninitialised",
+        """
+  float* a = reinterpret_cast<float*>(shared);
+  if (t < 32) {
+    copy_async<4>(a + t, x + t);
+    commit_copies();
+    return;
+  }
+  __syncthreads();
+  y[t] = a[t - 32];  // HERE
+""",
+    ),
     "no barrier after the wait": Planted(
         "race",
         """
