@@ -11,7 +11,7 @@
 //
 // 4·d bytes a row are read (once more from the L2 cache for the exact distance), 12 written;
 // 2·k·d + 3·d FLOP a row, the latter in float64.
-#include "certificate.cuh"
+#include "settle.cuh"
 
 #define MOST_GRIDS 3
 
@@ -80,8 +80,7 @@ assign(const float* __restrict__ x, const double* __restrict__ weight, long long
     float gap[ROWS];
     space.loaded = -1;
     score_tile(rows, run, space, found);
-#pragma unroll
-    for (int r = 0; r < ROWS; ++r) gap[r] = gap_of(found[r], largest_norm, d);
+    certify(run, d, found, gap);
     settle(rows, run, gap, found);
 #pragma unroll
     for (int r = 0; r < ROWS; ++r) {

@@ -11,8 +11,9 @@
 // and is fetched anew for each group of centres.
 #pragma once
 
+#include "pack.cuh"
+
 #define TILE (THREADS * ROWS)
-#define CENTERS 8
 #define BLOCKS 4  // on a multiprocessor at once: leaves 128 registers a thread
 
 // The rows of a tile: row first + queue[slot] of x for slot < count.
@@ -49,17 +50,6 @@ struct Found {
   float best, second, squares;
   int label;
 };
-
-// N values that are loaded at once.
-template <int N>
-struct __align__(4 * N) Pack {
-  float value[N];
-};
-
-template <int N>
-__device__ inline Pack<N> load(const float* source) {
-  return *reinterpret_cast<const Pack<N>*>(source);
-}
 
 // Fetch features from … from + features of the tile's rows. The last slots of a thread that is
 // not full get copies of the last row. 16 bytes a load where rows allow it (VECTOR = 4); four

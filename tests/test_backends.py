@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from remembered import seen
 
 from gpuseg.backends import base
 from gpuseg.backends.base import (
@@ -250,7 +251,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             (whole,) = backend.lloyd(x, weight, [(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
-            assert_same_bits(backend.fetch(memory.label), labels.astype(np.int32))
+            assert_same_bits(seen(backend, memory).label, labels.astype(np.int32))
             assert whole.looked_at == n
             parts, cut = Partial.zeros(2, k, d), backend.remember(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
@@ -258,7 +259,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
                 parts.add(backend.lloyd(x[rows], own, [(packed, cut.of(rows))], grid)[0])
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
-            assert_same_bits(backend.fetch(cut.label), backend.fetch(memory.label))
+            assert_same_bits(seen(backend, cut).label, labels.astype(np.int32))
             assert parts.looked_at == n
 
 

@@ -20,13 +20,14 @@ from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL
 from helpers import customers, cut, write_files
+from remembered import seen, set_slack
 from sklearn.exceptions import ConvergenceWarning
 from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
 
 import gpuseg
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers, SumGrid
-from gpuseg.backends.cuda import device, plan
+from gpuseg.backends.cuda import device, plan, plan_full, shapes
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
 from gpuseg.engine import passes
@@ -39,7 +40,7 @@ Array = npt.NDArray[Any]
 EMULATED = "--gpu" not in sys.argv
 pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=str(unavailable()))
 
-OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024)
+OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024, 75)
 
 
 @pytest.mark.parametrize("schedule", ["up", "down", "random", "fuzz"])
@@ -81,12 +82,12 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
     centers = Centers(np.array([np.zeros(d), np.full(d, 8.0)]), np.zeros(d, np.float32))
     memory = cuda.remember(n, 2)
     memory.fresh = False
-    memory.slack[:-3] = 1.0
+    set_slack(memory, slice(-3), 1.0)
     magics = np.repeat([[1.5 * 2.0**60], [1.5 * 2.0**20]], d + 1, axis=1)
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
     (change,) = cuda.lloyd(x, None, [(cuda.pack(centers), memory)], grid)
     assert change.looked_at == 3
-    assert cuda.fetch(memory.label)[-4:].tolist() == [0, 0, 0, 1]
+    assert seen(cuda, memory).label[-4:].tolist() == [0, 0, 0, 1]
     assert change.weight.sum(axis=0).tolist() == [-1, 1]
     assert change.sums.sum(axis=0)[:, -1].tolist() == [-9, 9]
 
@@ -123,22 +124,43 @@ def test_plans_fit_the_device(limits: Limits) -> None:
             groups = -(-k // plan.GROUP)
             for aligned in (False, True):
                 plans = [plan.plan_assign(10**8, d, k, aligned, limits)]
-                for fresh in (False, True):
-                    for terms in (1, 2**17):
-                        plans.append(plan.plan_lloyd(
-                            10**8, d, groups, k, terms, fresh, aligned, limits
-                        ))  # fmt: skip
+                for label_bytes in shapes.LABEL_BYTES:
+                    plans.append(plan.plan_lloyd(10**8, d, groups, k, label_bytes, aligned, limits))
                 for own in plans:
                     assert own.shared_bytes <= limits.shared_bytes
                     assert (own.kernel.name, tuple(own.kernel.macros.items())) in known
                     assert 0 < own.blocks <= 16 * limits.multiprocessors
-                    assert own.rows_a_chunk <= plan.MOST_ROWS
+                    assert own.rows_a_chunk <= plan.MOST_SCANS * plan.SCAN_ROWS
                     assert own.tiling.features % own.tiling.vector == 0
+
+
+@pytest.mark.parametrize("limits", [SMALL, OLD], ids=lambda own: own.name)
+def test_plans_of_passes_over_all_rows_fit_the_device(limits: Limits) -> None:
+    known = {(kernel.name, tuple(kernel.macros.items())) for kernel in plan_full.forms()}
+    for d in (*range(1, 70), 128):
+        for ks in ((1,), (8,), (50,), (256,), (1000,), (2, 3, 4, 5), (8,) * 8, (20_000,)):
+            for alignment in (16, 8, 4):
+                for label_bytes in shapes.LABEL_BYTES:
+                    launch = plan_full.plan_full(10**8, d, ks, label_bytes, True, alignment, limits)
+                    if launch is None:
+                        assert d > 64 or sum(ks) > 250 or limits is OLD
+                        continue
+                    assert launch.shared_bytes <= limits.shared_bytes
+                    assert (launch.kernel.name, tuple(launch.kernel.macros.items())) in known
+                    assert 0 < launch.blocks <= 4 * limits.multiprocessors
+                    assert d % launch.width == 0 == alignment % (4 * launch.width)
+                    assert limits.capability >= 80 or "VECTOR" in launch.kernel.macros
+    for d, k, form in ((16, 8, "VECTOR"), (64, 50, "KSTEPS"), (2, 2, "VECTOR"), (32, 32, "KSTEPS")):
+        launch = plan_full.plan_full(10**8, d, (k,), 1, True, 16, SMALL)
+        assert launch is not None
+        assert form in launch.kernel.macros
+        assert launch.private
+    assert plan_full.plan_full(10**8, 200, (8,), 1, True, 16, SMALL) is None
 
 
 def test_all_rows_are_in_some_block() -> None:
     for n in (1, 31, 512, 513, 10**5, 10**9, 3 * 10**10):
-        own = plan.plan_lloyd(n, 16, 1, 8, n, False, True, SMALL)
+        own = plan.plan_lloyd(n, 16, 1, 8, 1, True, SMALL)
         most = plan._blocks_that_fit(own.shared_bytes, SMALL)
         assert own.blocks <= most
         assert own.blocks == most or own.blocks * own.rows_a_chunk >= n

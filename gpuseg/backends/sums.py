@@ -1,6 +1,7 @@
 """Sums over rows that come out the same in any order: grids, and what is summed on them."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class SumGrid:
     weight: NDArray[np.float64]
     terms: int = 1
 
-    @property
+    @cached_property
     def columns(self) -> NDArray[np.float64]:
         """The grids of the features and, last, that of the weight, float64 (levels, d + 1)."""
         return np.concatenate([self.sums, self.weight[:, None]], axis=1)

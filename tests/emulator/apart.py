@@ -121,9 +121,20 @@ class ApartLauncher(EmulatorLauncher):
     def to_host(self, array: Any) -> Any:
         return array.values.copy() if isinstance(array, DeviceArray) else array
 
+    def address(self, array: Any) -> int:
+        return super().address(array.values)
+
+    def upload(self, source: np.ndarray[Any, Any], target: Any) -> None:
+        assert (source.shape, source.dtype) == (target.shape, target.dtype)
+        target.values[...] = source
+
+    def download(self, source: Any, target: np.ndarray[Any, Any]) -> None:
+        assert (source.shape, source.dtype) == (target.shape, target.dtype)
+        target[...] = source.values
+
 
 def _as_argument(argument: Any) -> Any:
     if isinstance(argument, Table):
-        return Table([own.values for own in argument.arrays])
+        return Table([own.values for own in argument.arrays], argument.pointers.values)
     assert not isinstance(argument, np.ndarray), "a kernel gets an array of the host"
     return argument.values if isinstance(argument, DeviceArray) else argument

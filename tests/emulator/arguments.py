@@ -125,6 +125,8 @@ def _memory(name: str, parameter: Parameter, argument: Any) -> Iterator[Memory]:
         if len(parameter.constant) != 2:
             raise ArgumentError(f"{name}: the kernel takes {parameter}, not a table of arrays")
         addresses = [0 if array is None else _address(array) for array in argument.arrays]
+        if argument.pointers.tolist() != addresses:
+            raise ArgumentError(f"{name}: the pointers do not lead to the arrays of the table")
         yield Memory(f"the table of {name}", np.array(addresses, np.uint64), writable=False)
         for i, array in enumerate(argument.arrays):
             if array is not None:

@@ -23,6 +23,7 @@ SMALL = Limits(
     multiprocessors=4,
     shared_bytes=227 * 1024,
     shared_bytes_per_multiprocessor=228 * 1024,
+    capability=90,
 )
 """A GPU with a multiprocessor's worth of shared memory as on compute capability 9.0."""
 
@@ -107,6 +108,23 @@ class EmulatorLauncher:
     def to_host(self, array: Any) -> Any:
         """Return the array as it is."""
         return array
+
+    def address(self, array: Any) -> int:
+        """Return where the array begins."""
+        place: int = array.ctypes.data
+        return place
+
+    def staging(self, n_bytes: int) -> np.ndarray[Any, Any]:
+        """Return memory full of garbage."""
+        return np.full(n_bytes, 0xFF, np.uint8)
+
+    def upload(self, source: np.ndarray[Any, Any], target: Any) -> None:
+        """Copy."""
+        target[...] = source
+
+    def download(self, source: Any, target: np.ndarray[Any, Any]) -> None:
+        """Copy."""
+        target[...] = source
 
     def _module(self, kernel: Kernel) -> EmulatedModule:
         key = kernel.name, tuple(sorted(kernel.macros.items()))

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
 from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.distance_sums import distance_sums
-from gpuseg.backends.cuda.launcher import Launcher, Table
-from gpuseg.backends.cuda.plan import GROUP, STEPS, plan_assign, plan_lloyd, plan_simple
-from gpuseg.backends.cuda.stack import Stack
+from gpuseg.backends.cuda.launcher import Launcher
+from gpuseg.backends.cuda.lloyd import Choice, LloydPasses, remember
+from gpuseg.backends.cuda.plan import STEPS, plan_assign, plan_simple
+from gpuseg.backends.cuda.shapes import GROUP
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.numba_.backend import NumbaBackend
 from gpuseg.backends.packed import PackedCenters
@@ -56,12 +57,15 @@ class CudaBackend(NumbaBackend):
     Parameters
     ----------
     launcher : Launcher
+    passes : {"auto", "full", "late"}
+        How Lloyd passes go over the rows, see `lloyd.LloydPasses`.
     """
 
     name = "cuda"
 
-    def __init__(self, launcher: Launcher) -> None:
+    def __init__(self, launcher: Launcher, passes: Choice = "auto") -> None:
         self._launcher = launcher
+        self._passes = LloydPasses(launcher, passes)
 
     @_in_lane
     def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
@@ -147,62 +151,38 @@ class CudaBackend(NumbaBackend):
 
     @_in_lane
     def remember(self, n_rows: int, k: int) -> Memory:
-        xp = self._launcher.xp
-        label, slack = xp.zeros(n_rows, np.int32), xp.zeros(n_rows, np.float32)
-        return Memory(label, slack, np.zeros(k, np.float32))
+        return remember(self._launcher, n_rows, k)
 
     @_in_lane
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
     ) -> list[Partial]:
-        started = time.perf_counter()
-        stack = Stack([packed for packed, _ in runs])
-        ks = [run.k for run in stack.runs]
-        n, d = x.shape
-        steps, looked_at = np.zeros((2, sum(ks), d + 1), np.int64), 0
-        if n:
-            steps, looked_at = self._pass(x, weight, stack, [own for _, own in runs], grid)
-        sums = steps * (grid.columns / STEPS)[:, None, :]
-        share = (time.perf_counter() - started) / sum(ks)
-        parts = np.split(sums, stack.first_center[1:-1], axis=1)
-        return [
-            Partial(part[..., :d].copy(), part[..., d].copy(), looked_at, share * k)
-            for part, k in zip(parts, ks, strict=True)
-        ]
+        if not len(x):
+            return [Partial.zeros(len(grid.weight), run.k, x.shape[1]) for run, _ in runs]
+        x, weight = self._there(x), self._there(weight)
+        partials: dict[int, Partial] = {}
+        for chosen in _with_alike_labels(runs):
+            parts = self._pass(x, weight, [runs[i] for i in chosen], grid)
+            partials.update(zip(chosen, parts, strict=True))
+        return [partials[i] for i in range(len(runs))]
 
     def _pass(
-        self, x: Any, weight: Any, stack: Stack, memories: Sequence[Memory], grid: SumGrid
-    ) -> tuple[NDArray[np.int64], int]:
-        """Launch a Lloyd pass; return by how many steps the sums change, and rows looked at."""
-        launcher, (n, d) = self._launcher, x.shape
-        x, weight = self._there(x), self._there(weight)
-        drift = [memory.drift for memory in memories]
-        small = {
-            **stack.arrays(),
-            "drift": np.concatenate(drift),
-            "most_drift": np.array([own.max() for own in drift], np.float32),
-            "fresh": np.array([memory.fresh for memory in memories], np.int32),
-            "magic": grid.columns,
-        }
-        groups, centers = int(stack.first_group[-1]), int(stack.first_center[-1])
-        fresh = bool(small["fresh"].any())
-        plan = plan_lloyd(n, d, groups, centers, grid.terms, fresh, _is_aligned(x), launcher.limits)
-        labels = Table([memory.label for memory in memories])
-        slacks = Table([memory.slack for memory in memories])
-        found = launcher.xp.zeros(2 * centers * (d + 1) + 1, np.uint64)
-        launcher.launch(
-            plan.kernel,
-            plan.blocks,
-            [
-                x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
-                *upload(launcher, small).values(), labels, slacks, found[:-1], found[-1:],
-                np.int32(plan.rows_a_chunk), np.int32(plan.tiling.features),
-                np.int32(plan.tiling.resident),
-            ],
-            plan.shared_bytes,
-        )  # fmt: skip
-        counts = launcher.to_host(found).view(np.int64)
-        return counts[:-1].reshape(2, centers, d + 1), int(counts[-1])
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
+    ) -> list[Partial]:
+        """Make a Lloyd pass for runs whose labels are of one dtype."""
+        started = time.perf_counter()
+        magic = grid.columns
+        steps, looked_at = self._passes.run(x, weight, runs, magic)
+        sums = steps * (magic / STEPS)[:, None, :]
+        share = (time.perf_counter() - started) / sums.shape[1]
+        partials, start = [], 0
+        for packed, _ in runs:
+            part = sums[:, start : start + packed.k]
+            start += packed.k
+            partials.append(
+                Partial(part[..., :-1].copy(), part[..., -1].copy(), looked_at, share * packed.k)
+            )
+        return partials
 
     def nearest(self, x: Any, centers: Any) -> tuple[Any, Any]:
         labels, squares, _ = self.assign(x, None, centers, ())
@@ -218,7 +198,10 @@ class CudaBackend(NumbaBackend):
             return *empty, Assigned(np.zeros(len(grids)), np.zeros(k, np.int64))
         here, x, weight = isinstance(x, np.ndarray), self._there(x), self._there(weight)
         plan = plan_assign(n, d, k, _is_aligned(x), launcher.limits)
-        small = upload(launcher, {**Stack([centers]).arrays(), "magic": np.array(grids)})
+        small = upload(launcher, {
+            "exact": centers.exact, "shift": centers.shift, "negated": centers.negated,
+            "half_norms": centers.half_norms, "magic": np.array(grids),
+        })  # fmt: skip
         labels, squares = launcher.xp.empty(n, np.int32), launcher.xp.empty(n)
         found = launcher.xp.zeros(len(grids) + k, np.uint64)
         launcher.launch(
@@ -268,3 +251,9 @@ def _is_aligned(x: Any) -> bool:
     """Whether 16 bytes can be loaded at once from where x begins."""
     pointer: int = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
     return pointer % 16 == 0
+
+
+def _with_alike_labels(runs: Sequence[tuple[Any, Memory]]) -> list[list[int]]:
+    """Return the numbers of the runs whose labels take the same number of bytes, together."""
+    sizes = [memory.label.dtype.itemsize for _, memory in runs]
+    return [[i for i, own in enumerate(sizes) if own == size] for size in sorted(set(sizes))]

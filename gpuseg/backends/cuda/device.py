@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gpuseg.backends.cuda import nvrtc, sources
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
@@ -80,13 +81,15 @@ class CupyLauncher:
         self.xp = cupy
         self._device = cupy.cuda.Device()
         about = cupy.cuda.runtime.getDeviceProperties(self._device.id)
+        capability = self._device.compute_capability
         self.limits = Limits(
             about["name"].decode(),
             about["multiProcessorCount"],
             about["sharedMemPerBlockOptin"] - _STATIC_BYTES,
             about["sharedMemPerMultiprocessor"],
+            int(capability),
         )
-        self.arch = f"sm_{self._device.compute_capability}"
+        self.arch = f"sm_{capability}"
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
         self._own = threading.local()
@@ -160,12 +163,23 @@ class CupyLauncher:
     def to_host(self, array: Any) -> Any:
         return self.xp.asnumpy(array)
 
+    def address(self, array: Any) -> int:
+        pointer: int = array.data.ptr
+        return pointer
+
+    def staging(self, n_bytes: int) -> NDArray[np.uint8]:
+        return np.frombuffer(self.xp.cuda.alloc_pinned_memory(n_bytes), np.uint8, n_bytes)
+
+    def upload(self, source: NDArray[Any], target: Any) -> None:
+        target.set(source)
+
+    def download(self, source: Any, target: NDArray[Any]) -> None:
+        source.get(out=target)
+
     def _ready(self, argument: Any) -> Any:
         if argument is None:
             return _NULL
-        if isinstance(argument, Table):
-            return self.xp.array([array.data.ptr for array in argument.arrays], np.uint64)
-        return argument
+        return argument.pointers if isinstance(argument, Table) else argument
 
     def _function(self, kernel: Kernel) -> Any:
         key = (kernel.name, *sorted(kernel.macros.items()))

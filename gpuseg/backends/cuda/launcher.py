@@ -5,6 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -32,9 +35,17 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Table:
-    """An argument that is an array of pointers, one to each of some arrays."""
+    """An argument that is an array of pointers, one to each of some arrays.
+
+    Attributes
+    ----------
+    arrays : sequence of arrays of the device
+    pointers : uint64 (len(arrays),) of the device
+        Their addresses, `Launcher.address` of each.
+    """
 
     arrays: Sequence[Any]
+    pointers: Any
 
 
 @dataclass(frozen=True)
@@ -49,12 +60,15 @@ class Limits:
         Shared memory that a block may ask for.
     shared_bytes_per_multiprocessor : int
         What all blocks on a multiprocessor have together.
+    capability : int
+        Compute capability, such as 90 for 9.0.
     """
 
     name: str
     multiprocessors: int
     shared_bytes: int
     shared_bytes_per_multiprocessor: int
+    capability: int
 
 
 class Launcher(Protocol):
@@ -102,4 +116,20 @@ class Launcher(Protocol):
 
     def to_host(self, array: Any) -> Any:
         """Return an array of `xp` as one of NumPy, once all launches of the lane are done."""
+        ...
+
+    def address(self, array: Any) -> int:
+        """Return where an array of `xp` begins."""
+        ...
+
+    def staging(self, n_bytes: int) -> NDArray[np.uint8]:
+        """Return memory of the host, uint8 (n_bytes,), that `upload` and `download` are fast on."""
+        ...
+
+    def upload(self, source: NDArray[Any], target: Any) -> None:
+        """Copy staging memory to an array of `xp` of its shape and dtype; may not wait for it."""
+        ...
+
+    def download(self, source: Any, target: NDArray[Any]) -> None:
+        """Copy an array of `xp` to staging memory, once all launches of the lane are done."""
         ...

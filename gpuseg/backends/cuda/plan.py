@@ -7,11 +7,12 @@ running them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+from gpuseg.backends.cuda import plan_full
 from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 from gpuseg.errors import ResourceError
-
-THREADS = 128
 
 STEPS = 1.5 * 2.0**52
 """A magic number is so many steps of its grid."""
@@ -31,12 +32,14 @@ TILE_THREADS, TILE_ROWS = 64, 64
 
 _ON_TILES = ("count", "link_inside", "link", "claim", "nearest")
 
-GROUP = 8
-"""Centres scored together: CENTERS in ``kernels/tile.cuh``."""
+SCAN_ROWS = THREADS * 8 * 2
+"""Rows whose slack a block reads at once: SCAN in ``kernels/lloyd.cu``."""
 
-LEAST_TERMS = 2**17
-MOST_ROWS = 2**13
-"""What sums in 32-bit words ask for, see ``kernels/sums.cuh``."""
+MOST_SCANS = 2**10
+"""Of a chunk: rows of a chunk are counted in 32 bits."""
+
+_CHUNKS_A_BLOCK = 8
+"""Into which a late pass cuts the work, so that blocks with many rows to look at do not lag."""
 
 _TILE_BYTES = 40 * 1024
 _PANEL_BYTES = 32 * 1024
@@ -120,43 +123,40 @@ def tile_rows(n_features: int, n_groups: int, aligned: bool, limits: Limits) -> 
     return Tiling(rows, vector, features, resident, column * rows * features + panel)
 
 
+@lru_cache(1024)
 def plan_lloyd(
     n_rows: int,
     n_features: int,
     n_groups: int,
     n_centers: int,
-    n_terms: int,
-    fresh: bool,
+    label_bytes: int,
     aligned: bool,
     limits: Limits,
 ) -> Launch:
-    """Plan a Lloyd pass.
+    """Plan a Lloyd pass that looks at few rows.
 
-    A block has sums of its own where they take no more room than the tile, and in a first pass,
-    when every row is added, wherever they fit at all.
+    A block has sums of its own where they take no more room than the tile.
 
     Parameters
     ----------
     n_groups, n_centers : int
         Of all runs together.
-    n_terms : int
-        For how many rows the grids of the sums are made.
     """
     tiling = tile_rows(n_features, n_groups, aligned, limits)
-    needed = tiling.bytes + 4 * 5 * tiling.tile
-    own_sums = 4 * 2 * 2 * n_centers * (n_features + 1)
-    room = limits.shared_bytes - needed if fresh else tiling.bytes
-    private = n_terms >= LEAST_TERMS and own_sums <= min(room, limits.shared_bytes - needed)
+    needed = tiling.bytes + 4 * (SCAN_ROWS + 4 * tiling.tile)
+    sums = sums_bytes(n_centers, n_features)
+    private = sums <= min(tiling.bytes, limits.shared_bytes - needed)
     if private:
-        needed += own_sums
-    shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector, "PRIVATE": int(private)}
+        needed += sums
+    shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector, "LABEL_BYTES": label_bytes}
     fitting = _blocks_that_fit(needed, limits)
-    tiles = -(-n_rows // (tiling.tile * fitting))
-    chunk = min(max(tiles, 1), MOST_ROWS // tiling.tile) * tiling.tile
+    scans = -(-n_rows // (SCAN_ROWS * fitting * _CHUNKS_A_BLOCK))
+    chunk = min(max(scans, 1), MOST_SCANS) * SCAN_ROWS
     blocks = min(-(-n_rows // chunk), fitting)
     return Launch(Kernel("lloyd", THREADS, shape), blocks, needed, tiling, chunk, private)
 
 
+@lru_cache(1024)
 def plan_assign(
     n_rows: int, n_features: int, n_centers: int, aligned: bool, limits: Limits
 ) -> Launch:
@@ -232,12 +232,13 @@ def variants() -> list[Kernel]:
     ]
     shapes = [{"ROWS": rows, "VECTOR": vector} for rows in (1, 2, 4) for vector in (1, 4)]
     lloyd = [
-        Kernel("lloyd", THREADS, {**shape, "PRIVATE": private})
+        Kernel("lloyd", THREADS, {**shape, "LABEL_BYTES": label_bytes})
         for shape in shapes
-        for private in (0, 1)
+        for label_bytes in LABEL_BYTES
     ]
     assign = [Kernel("assign", THREADS, shape) for shape in shapes]
-    return [*lloyd, *assign, *tiles, *(Kernel(name, SIMPLE_THREADS) for name in _SIMPLE)]
+    simple = [Kernel(name, SIMPLE_THREADS) for name in _SIMPLE]
+    return [*plan_full.forms(), *lloyd, *assign, *tiles, *simple]
 
 
 def _blocks_that_fit(shared_bytes: int, limits: Limits) -> int:

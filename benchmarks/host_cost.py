@@ -1,0 +1,136 @@
+"""What a Lloyd pass costs on the host: all but the kernels, with a launcher that does nothing.
+
+    python benchmarks/host_cost.py
+
+A pass begins where new centres are packed and ends where the changes of the sums are float64 again.
+The arrays of the device are NumPy's here, and copies to them and back are made, so what CuPy adds
+for a launch and for two copies is not in it; a GPU shows that (``scripts/gpu_check``, times).
+Results go to benchmarks/results/host_cost.json; the least of many blocks of passes is reported
+beside the median, since the machine does other things, too.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import numpy as np
+from measure import save
+
+from gpuseg.backends.base import Centers, SumGrid
+from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.engine.exact import finer_magic, grid_magic
+
+BLOCKS, PASSES = 50, 100
+
+H100 = Limits("as an H100", 132, 227 * 1024, 228 * 1024, 90)
+
+
+class NothingLauncher:
+    """See `gpuseg.backends.cuda.launcher.Launcher`; launches nothing."""
+
+    xp: Any = np
+    limits = H100
+
+    def lane(self) -> AbstractContextManager[None]:
+        """Return a context that does nothing."""
+        return nullcontext()
+
+    def launch(
+        self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
+    ) -> None:
+        """Do nothing."""
+
+    def free_bytes(self) -> int:
+        """Return some memory."""
+        return 1 << 30
+
+    def to_device(self, array: Any) -> Any:
+        """Return the array."""
+        return array
+
+    def adopt(self, array: Any) -> Any:
+        """Return the array."""
+        return array
+
+    def to_host(self, array: Any) -> Any:
+        """Return the array."""
+        return array
+
+    def address(self, array: Any) -> int:
+        """Return where the array begins."""
+        place: int = array.__array_interface__["data"][0]
+        return place
+
+    def staging(self, n_bytes: int) -> Any:
+        """Return memory."""
+        return np.empty(n_bytes, np.uint8)
+
+    def upload(self, source: Any, target: Any) -> None:
+        """Copy."""
+        target[...] = source
+
+    def download(self, source: Any, target: Any) -> None:
+        """Copy."""
+        target[...] = source
+
+
+@dataclass(frozen=True)
+class Case:
+    """Features, centres of each run, and how passes go over the rows."""
+
+    features: int
+    ks: tuple[int, ...]
+    passes: Any
+
+    @property
+    def title(self) -> str:
+        """The case in words."""
+        centres = f"{len(self.ks)} × {self.ks[0]}" if len(self.ks) > 1 else str(self.ks[0])
+        return f"{self.features} features, k = {centres}, {self.passes} pass"
+
+
+CASES = (
+    Case(16, (8,), "full"), Case(16, (8,), "late"), Case(64, (50,), "full"),
+    Case(64, (50,), "late"), Case(16, (8,) * 8, "full"),
+)  # fmt: skip
+
+
+def microseconds(case: Case) -> list[float]:
+    """Return what a pass takes, in microseconds, block by block."""
+    rng = np.random.default_rng(0)
+    backend = CudaBackend(NothingLauncher(), case.passes)
+    x, shift = np.zeros((100_000, case.features), np.float32), np.zeros(case.features, np.float32)
+    coarse = [grid_magic(len(x), 1.0)] * (case.features + 1)
+    magics = np.array([coarse, [finer_magic(len(x), magic) for magic in coarse]])
+    grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), len(x))
+    centers = [Centers(rng.normal(size=(k, case.features)), shift) for k in case.ks]
+    memories = [backend.remember(len(x), k) for k in case.ks]
+    for memory in memories:
+        memory.fresh = False
+    took = []
+    for _ in range(BLOCKS):
+        started = time.perf_counter()
+        for _ in range(PASSES):
+            packed = [backend.pack(own) for own in centers]
+            backend.lloyd(x, None, list(zip(packed, memories, strict=True)), grid)
+        took.append((time.perf_counter() - started) / PASSES * 1e6)
+    return took
+
+
+def main() -> None:
+    """Measure, print and write."""
+    cases = []
+    for case in CASES:
+        took = microseconds(case)
+        entry = {"case": case.title, "median_us": round(median(took)), "least_us": round(min(took))}
+        cases.append(entry)
+        print(f"{entry['case']}: {entry['median_us']} µs a pass, at least {entry['least_us']} µs")
+    save("host_cost", {"cases": cases})
+
+
+if __name__ == "__main__":
+    main()

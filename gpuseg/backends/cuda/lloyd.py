@@ -1,0 +1,182 @@
+"""Lloyd passes on a device: which kernel, and what it takes.
+
+A pass over rows of which nothing is known, or of which most may have another nearest centre,
+streams all of them (``kernels/lloyd_full.cu``). Otherwise slack is scanned, and few rows are
+fetched (``kernels/lloyd.cu``). Which one it is to be is found out by looking at the slack of a
+sample of rows; it never changes an answer.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.base import Memory
+from gpuseg.backends.cuda import plan_full
+from gpuseg.backends.cuda.launcher import Launcher
+from gpuseg.backends.cuda.plan import plan_lloyd
+from gpuseg.backends.cuda.plan_full import FullLaunch
+from gpuseg.backends.cuda.shapes import GROUP, MOST_SHORT
+from gpuseg.backends.cuda.workspace import Workspace
+from gpuseg.backends.packed import PackedCenters
+
+Choice = Literal["auto", "full", "late"]
+
+_PROBED = plan_full.PROBE_BLOCKS * plan_full.PROBE_THREADS
+
+_MANY = 0.4
+"""Share of rows to look at from which on a pass over all rows is faster: by reading, not measured.
+A late pass takes about 0.1 of a full one for its scan, and 1.5 to 2 times as long for a row."""
+
+_LEAST_ROWS = 4 * _PROBED
+"""Of fewer rows a pass takes no longer than the look at a sample: they are taken to hold."""
+
+_KEPT = 8
+"""Workspaces of a thread."""
+
+
+def remember(launcher: Launcher, n_rows: int, k: int) -> Memory:
+    """Return the memory of rows never seen: 3 bytes a row for up to 256 centres, else 6.
+
+    `label` is uint8 or int32; `slack` holds the upper halves of float32, uint16.
+    """
+    label = launcher.xp.zeros(n_rows, np.uint8 if k <= MOST_SHORT else np.int32)
+    return Memory(label, launcher.xp.zeros(n_rows, np.uint16), np.zeros(k, np.float32))
+
+
+class LloydPasses:
+    """Passes on a device.
+
+    Parameters
+    ----------
+    launcher : Launcher
+    choice : {"auto", "full", "late"}
+        Whether passes stream all rows: where that is faster, always where they can, or never.
+    """
+
+    def __init__(self, launcher: Launcher, choice: Choice = "auto") -> None:
+        self._launcher = launcher
+        self._choice = choice
+        self._local = threading.local()
+
+    def run(
+        self,
+        x: Any,
+        weight: Any,
+        runs: Sequence[tuple[PackedCenters, Memory]],
+        magic: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], int]:
+        """Make one pass over rows on the device.
+
+        Parameters
+        ----------
+        runs : sequence
+            Labels of all take the same number of bytes.
+        magic : float64 (2, d + 1)
+
+        Returns
+        -------
+        int64 (2, K, d + 1)
+            By how many steps of the grids the sums of all centres change.
+        int
+            Rows looked at.
+        """
+        (n, d), ks = x.shape, tuple(packed.k for packed, _ in runs)
+        space = self._workspace(ks, d)
+        space.upload(runs, magic)
+        memories = [memory for _, memory in runs]
+        label_bytes = memories[0].label.dtype.itemsize
+        full = None
+        if self._streams(space, memories, n):
+            fresh, alignment = memories[0].fresh, _alignment(self._launcher.address(x))
+            limits = self._launcher.limits
+            full = plan_full.plan_full(n, d, ks, label_bytes, fresh, alignment, limits)
+        if full is not None:
+            self._launch_full(full, space, x, weight, memories)
+        else:
+            self._launch_late(space, x, weight, memories, ks, label_bytes)
+        counts, looked_at = space.counts()
+        return counts.reshape(2, sum(ks), d + 1), n if full is not None else looked_at
+
+    def _workspace(self, ks: tuple[int, ...], d: int) -> Workspace:
+        """Return memory that this thread has used for the like, if it has, else new."""
+        kept: dict[tuple[tuple[int, ...], int], Workspace] = self._local.__dict__.setdefault(
+            "spaces", {}
+        )
+        space = kept.pop((ks, d), None) or Workspace(self._launcher, ks, d)
+        while len(kept) >= _KEPT:
+            del kept[next(iter(kept))]
+        kept[ks, d] = space
+        return space
+
+    def _streams(self, space: Workspace, memories: Sequence[Memory], n: int) -> bool:
+        """Whether all rows are to be streamed."""
+        if self._choice != "auto":
+            return self._choice == "full"
+        if any(memory.fresh for memory in memories):
+            return True
+        return n >= _LEAST_ROWS and self._many_fail(space, memories, n)
+
+    def _many_fail(self, space: Workspace, memories: Sequence[Memory], n: int) -> bool:
+        """Whether most rows would be looked at, by a sample of them."""
+        there, (labels, slacks) = space.there, space.tables(memories)
+        kernel = plan_full.probe(memories[0].label.dtype.itemsize)
+        self._launcher.launch(kernel, plan_full.PROBE_BLOCKS, [
+            np.int64(n), np.int32(len(memories)), there["first_center"], there["drift"],
+            labels, slacks, there["failing"],
+        ])  # fmt: skip
+        return space.failing() > _MANY * _PROBED
+
+    def _launch_full(
+        self, plan: FullLaunch, space: Workspace, x: Any, weight: Any, memories: Sequence[Memory]
+    ) -> None:
+        there, (labels, slacks) = space.there, space.tables(memories)
+        n, d = x.shape
+        self._launcher.launch(
+            plan.kernel,
+            plan.blocks,
+            [
+                x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
+                there["first_center"], there["first_group"], there["exact"], there["shift"],
+                there["negated"], there["half_norms"], there["largest_norm"], there["drift"],
+                there["fresh"], there["magic"], labels, slacks, there["sums"],
+                np.int32(plan.width), np.int32(plan.private),
+            ],
+            plan.shared_bytes,
+        )  # fmt: skip
+
+    def _launch_late(
+        self,
+        space: Workspace,
+        x: Any,
+        weight: Any,
+        memories: Sequence[Memory],
+        ks: tuple[int, ...],
+        label_bytes: int,
+    ) -> None:
+        there, (labels, slacks) = space.there, space.tables(memories)
+        n, d = x.shape
+        groups = sum(-(-k // GROUP) for k in ks)
+        aligned = _alignment(self._launcher.address(x)) == 16
+        plan = plan_lloyd(n, d, groups, sum(ks), label_bytes, aligned, self._launcher.limits)
+        self._launcher.launch(
+            plan.kernel,
+            plan.blocks,
+            [
+                x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
+                there["first_center"], there["first_group"], there["exact"], there["shift"],
+                there["negated"], there["half_norms"], there["largest_norm"], there["drift"],
+                there["most_drift"], there["fresh"], there["magic"], labels, slacks,
+                there["sums"], there["looked_at"], np.int32(plan.rows_a_chunk),
+                np.int32(plan.tiling.features), np.int32(plan.tiling.resident),
+                np.int32(plan.private),
+            ],
+            plan.shared_bytes,
+        )  # fmt: skip
+
+
+def _alignment(address: int) -> int:
+    """Return 16, 8 or 4: bytes of which an address of float32 values is a multiple."""
+    return next(n for n in (16, 8, 4) if address % n == 0)

@@ -1,0 +1,155 @@
+"""Before the launch of a Lloyd pass over all rows: by which instructions, in which memory.
+
+The sizes must agree with what ``kernels/lloyd_full.cu`` carves up, which the tests check by
+running it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
+
+PROBE_BLOCKS, PROBE_THREADS = 256, 256
+"""Rows whose slack tells whether most rows would be looked at, THREADS in a row a block."""
+
+_WARPS = THREADS // 32
+_STAGES = 2
+_RUN_BYTES = 64
+_RESERVED_BYTES = 1024
+"""Of shared memory, for each block, by the device."""
+
+_TENSOR_CORES = 80
+"""The compute capability that multiplies bfloat16 by ``mma.sync``, and copies asynchronously."""
+
+_MOST_STEPS = 4
+"""Sixteen features each that fit the registers of a lane, see ``kernels/score_mma.cuh``."""
+
+
+@dataclass(frozen=True)
+class FullLaunch:
+    """How to launch a pass over all rows.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    blocks, shared_bytes : int
+    width : int
+        Floats copied at once.
+    private : bool
+        Whether a block has sums of its own.
+    """
+
+    kernel: Kernel
+    blocks: int
+    shared_bytes: int
+    width: int
+    private: bool
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One way to score: macros of the kernel, what it takes, and what it costs a row.
+
+    Attributes
+    ----------
+    macros : dict
+    rows : int
+        Of a warp's tile.
+    floats : int
+        Of shared memory.
+    blocks : int
+        On a multiprocessor at once, by their registers.
+    instructions : int
+        A thread, a row, about (``benchmarks/instructions.py`` counts them).
+    """
+
+    macros: dict[str, int]
+    rows: int
+    floats: int
+    blocks: int
+    instructions: int
+
+
+@lru_cache(1024)
+def plan_full(
+    n_rows: int,
+    n_features: int,
+    ks: Sequence[int],
+    label_bytes: int,
+    fresh: bool,
+    alignment: int,
+    limits: Limits,
+) -> FullLaunch | None:
+    """Plan a Lloyd pass over all rows; None where tiles or centres do not fit a block.
+
+    Blocks have sums of their own where as many of them run at once, or two of them; in a first
+    pass, when every row is added, wherever they fit at all.
+
+    Parameters
+    ----------
+    ks : tuple of int
+        Centres of each run.
+    alignment : int
+        Bytes of which the address of x is a multiple: 16, 8 or 4.
+    """
+    width = next(w for w in (4, 2, 1) if n_features % w == 0 and 4 * w <= alignment)
+    best: tuple[int, FullLaunch] | None = None
+    for form in _possible(n_features, sum(-(-k // GROUP) for k in ks), width, limits):
+        needed = 4 * (form.floats + sum(ks)) + _RUN_BYTES * len(ks)
+        held = _held(needed, form, limits)
+        if not held:
+            continue
+        with_sums = needed + sums_bytes(sum(ks), n_features)
+        held_with = _held(with_sums, form, limits)
+        private = held_with >= (1 if fresh else min(held, 2))
+        kernel = Kernel("lloyd_full", THREADS, {**form.macros, "LABEL_BYTES": label_bytes})
+        tiles = -(-n_rows // (form.rows * _WARPS))
+        fitting = limits.multiprocessors * (held_with if private else held)
+        launch = FullLaunch(
+            kernel, min(tiles, fitting), with_sums if private else needed, width, private
+        )
+        if best is None or form.instructions < best[0]:
+            best = form.instructions, launch
+    return None if best is None else best[1]
+
+
+def _possible(d: int, groups: int, width: int, limits: Limits) -> list[_Form]:
+    """Return the forms that can score `groups` groups of centres."""
+    pitch = (d // width | 1) * width
+    tiles = _WARPS * _STAGES * 64 * pitch
+    floats = tiles + GROUP * groups * (d + 1) + -(-d // 4) * 4
+    cost = groups * (10 * d + 56) + d + 160
+    forms = [_Form({"VECTOR": width}, 64, floats, 4, cost)]
+    steps = -(-d // 16)
+    if limits.capability >= _TENSOR_CORES and steps <= _MOST_STEPS:
+        tiles = _WARPS * _STAGES * 32 * (16 * steps + 8)
+        floats = tiles + groups * (128 * steps + 16) + 16 * steps
+        cost = groups * (50 + 7 * steps) + 92 * steps + 260
+        forms.append(_Form({"KSTEPS": steps}, 32, floats, {1: 4, 2: 3}.get(steps, 2), cost))
+    return forms
+
+
+def _held(shared_bytes: int, form: _Form, limits: Limits) -> int:
+    """Return how many blocks a multiprocessor runs at once."""
+    if shared_bytes > limits.shared_bytes:
+        return 0
+    fitting = limits.shared_bytes_per_multiprocessor // (shared_bytes + _RESERVED_BYTES)
+    return min(max(fitting, 1), form.blocks)
+
+
+def forms() -> list[Kernel]:
+    """Return every kernel that a plan of this module may ask for, and the probe before it."""
+    scores = [*({"VECTOR": v} for v in (4, 2, 1)), *({"KSTEPS": s} for s in (1, 2, 3, 4))]
+    full = [
+        Kernel("lloyd_full", THREADS, {**score, "LABEL_BYTES": label_bytes})
+        for score in scores
+        for label_bytes in LABEL_BYTES
+    ]
+    return [*full, *(probe(label_bytes) for label_bytes in LABEL_BYTES)]
+
+
+def probe(label_bytes: int) -> Kernel:
+    """Return the kernel that looks at a sample of slack."""
+    return Kernel("lloyd_probe", PROBE_THREADS, {"LABEL_BYTES": label_bytes})

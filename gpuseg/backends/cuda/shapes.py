@@ -1,0 +1,18 @@
+"""What all plans of k-means passes share."""
+
+THREADS = 128
+"""Of a block."""
+
+GROUP = 8
+"""Centres scored together: CENTERS in ``kernels/pack.cuh``."""
+
+LABEL_BYTES = (1, 4)
+"""Of the label of a row, see ``kernels/state.cuh``."""
+
+MOST_SHORT = 256
+"""Centres of a run whose labels take one byte."""
+
+
+def sums_bytes(n_centers: int, n_features: int) -> int:
+    """Return what a block's own sums take: two words for each cell of two grids."""
+    return 2 * 4 * 2 * n_centers * (n_features + 1)

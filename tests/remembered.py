@@ -1,0 +1,25 @@
+"""What passes remember of rows, as NumPy's arrays of the specification's types."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gpuseg.backends.base import Backend, Memory
+
+PRECISION = {"cuda": 2.0**-7}
+"""By how much of itself slack may be rounded down, where it is not a float32."""
+
+
+def seen(backend: Backend, memory: Memory) -> Memory:
+    """Return labels as int32 and slack as float32, wherever and however they are kept."""
+    label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
+    if slack.dtype == np.uint16:  # the upper halves of float32
+        slack = (slack.astype(np.uint32) << 16).view(np.float32)
+    return Memory(label.astype(np.int32), slack, memory.drift, memory.fresh)
+
+
+def set_slack(memory: Memory, rows: slice, value: float) -> None:
+    """Let the slack of some rows be a value that has few digits."""
+    narrow = memory.slack.dtype == np.uint16
+    bits = int(np.float32(value).view(np.uint32)) >> 16
+    memory.slack[rows] = np.uint16(bits) if narrow else np.float32(value)
