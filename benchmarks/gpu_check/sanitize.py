@@ -1,0 +1,43 @@
+"""NVIDIA's compute-sanitizer on few cases, without pytest.
+
+    python -m gpu_check.sanitize memcheck
+
+The cases are those of the step `few`: every path through every kernel, in 17 small problems.
+"""
+
+import argparse
+import re
+import sys
+
+from gpu_check import facts, place, tool
+from gpu_check.steps import SANITIZERS
+
+_SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: .*?(\d+)")
+_MOST_REPORTS = 20
+
+
+def main() -> None:
+    """Run the tool that is asked for; whatever it reports, the step has failed."""
+    parser = argparse.ArgumentParser(description="Run one of the sanitizers on few cases.")
+    parser.add_argument("tool", choices=SANITIZERS)
+    asked = parser.parse_args()
+    place.taken()
+    command = [
+        "compute-sanitizer", "--tool", asked.tool, "--print-limit", str(_MOST_REPORTS),
+        sys.executable, "-m", "gpu_check.few",
+    ]  # fmt: skip
+    # What the cases come to is this step's affair: facts of theirs are printed only.
+    quiet = {"GPUSEG_TEST_POOL": "no", facts.FOLDER: ""}
+    said = list(tool.lines(command, quiet))
+    reports = [int(own.group(1)) for line in said if (own := _SUMMARY.search(line))]
+    wrong = [line for line in said if '"ok": false' in line]
+    if not reports:
+        facts.conclude(f"{asked.tool} came to no summary")
+        sys.exit(1)
+    facts.conclude(f"{sum(reports)} reports, {len(wrong)} cases wrong")
+    if any(reports) or wrong:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
