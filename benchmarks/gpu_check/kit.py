@@ -64,6 +64,7 @@ def make(dest: Path, arch: str) -> None:
     ResourceError
         When NVRTC is missing, or does not know the architecture.
     """
+    nvrtc.library()
     _clear(dest)
     commit = _project(dest)
     _compile(dest, arch)
@@ -120,7 +121,6 @@ def _git(*arguments: str) -> bytes:
 
 def _compile(dest: Path, arch: str) -> None:
     """Compile every form of every kernel, from the sources in the kit."""
-    nvrtc.library()
     tree = dest.resolve() / "tree"
     environment = {
         "GPUSEG_CACHE": str(tree.parent / "cubins"),

@@ -1,5 +1,6 @@
 """The figures among the facts of a run: as JSON, and as a table beside what is wanted."""
 
+import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from measure import origin
 
+from gpu_check import facts
 from gpu_check.problems import CASES
 from gpu_check.steps import SANITIZERS
 
@@ -17,6 +19,16 @@ _RIGHT = ("few", "inputs", "tests", "fits", *SANITIZERS)
 """Steps that tell right from wrong."""
 
 Facts = Sequence[dict[str, Any]]
+
+
+def main() -> None:
+    """Write the figures of a run."""
+    parser = argparse.ArgumentParser(description="Write the figures among facts.")
+    parser.add_argument("folder", type=Path, help="where the facts are, and the figures go")
+    parser.add_argument("start", type=int, nargs="?", default=0, help="byte where the run begins")
+    asked = parser.parse_args()
+    if path := write(asked.folder, [*facts.read(asked.folder / facts.FILE, asked.start)]):
+        print(path.read_text())
 
 
 def write(folder: Path, told: Facts) -> Path | None:
@@ -100,3 +112,7 @@ def _plain(fact: dict[str, Any]) -> dict[str, Any]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
     return lines if len(lines) > 2 else []
+
+
+if __name__ == "__main__":
+    main()

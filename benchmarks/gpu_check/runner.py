@@ -7,8 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from gpu_check import facts
 from gpu_check.steps import Step
@@ -97,12 +99,18 @@ class Run:
 
     def go(self) -> None:
         """Run all steps; what is known so far is in the folder at any time."""
+        self._say("", "run", date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+                  commit=os.environ.get("GPUSEG_COMMIT"), seconds=self.seconds,
+                  emulator=self.emulator, steps=[step.name for step in self.steps])  # fmt: skip
         for step in self.steps:
             outcome = self._outcome(step)
             self.outcomes.append(outcome)
-            told = {"state": outcome.state, "seconds": outcome.seconds, "result": outcome.result}
-            facts.append(self.folder, facts.line(step.name, self.started, "step", told))
+            self._say(step.name, "step", state=outcome.state, seconds=outcome.seconds,
+                      result=outcome.result)  # fmt: skip
             print(f"   {outcome.state}, {outcome.seconds:.1f} s: {outcome.result}", flush=True)
+
+    def _say(self, step: str, what: str, **told: Any) -> None:
+        facts.append(self.folder, facts.line(step, self.started, what, told))
 
     def _outcome(self, step: Step) -> Outcome:
         at = time.time() - self.started

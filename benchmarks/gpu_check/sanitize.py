@@ -29,14 +29,20 @@ def main() -> None:
     # What the cases come to is this step's affair: facts of theirs are printed only.
     quiet = {"GPUSEG_TEST_POOL": "no", facts.FOLDER: ""}
     said = list(tool.lines(command, quiet))
-    reports = [int(own.group(1)) for line in said if (own := _SUMMARY.search(line))]
+    counts = [count for line in said if (count := reports(line)) is not None]
     wrong = [line for line in said if '"ok": false' in line]
-    if not reports:
+    if not counts:
         facts.conclude(f"{asked.tool} came to no summary")
         sys.exit(1)
-    facts.conclude(f"{sum(reports)} reports, {len(wrong)} cases wrong")
-    if any(reports) or wrong:
+    facts.conclude(f"{sum(counts)} reports, {len(wrong)} cases wrong")
+    if any(counts) or wrong:
         sys.exit(1)
+
+
+def reports(line: str) -> int | None:
+    """Return the number of reports that a summary tells; None for another line."""
+    summary = _SUMMARY.search(line)
+    return int(summary.group(1)) if summary else None
 
 
 if __name__ == "__main__":

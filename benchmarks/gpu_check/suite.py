@@ -34,13 +34,19 @@ def main() -> None:
         ]  # fmt: skip
         said = list(tool.lines(command))
         wrong = [own.group(1) for line in said if (own := _FAILED.match(line))]
-        end = next((own.group(1) for line in reversed(said) if (own := _END.match(line))), "no end")
+        end = next((own for line in reversed(said) if (own := end_of(line))), "no end")
         facts.say("tests", selection=name, end=end, failed=wrong)
         ends.append(f"{name}: {end}")
         failed += wrong if "passed" in end else [*wrong, end]
     facts.conclude("; ".join(ends))
     if failed:
         sys.exit(1)
+
+
+def end_of(line: str) -> str | None:
+    """Return the counts in the last line of pytest; None for another line."""
+    end = _END.match(line)
+    return end.group(1) if end else None
 
 
 if __name__ == "__main__":
