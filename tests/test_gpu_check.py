@@ -98,7 +98,7 @@ def test_steps_go_on_after_one_that_fails_and_one_that_hangs(folder: Path) -> No
         seconds=60, folder=folder,
     )  # fmt: skip
     run.go()
-    assert [(own.step, own.state, own.result) for own in run.outcomes] == [
+    assert [(end.step, end.state, end.result) for end in run.outcomes] == [
         ("good", State.OK, "fast enough"),
         ("broken", State.FAILED, "1 of 2 right; wrong: a quotient"),
         ("hanging", State.TIMED_OUT, "ended after 2 s"),
@@ -107,7 +107,7 @@ def test_steps_go_on_after_one_that_fails_and_one_that_hangs(folder: Path) -> No
         ("last", State.OK, "said at the end"),
     ]
     assert run.code == 1
-    by_what = {(own["step"], own["what"]): own for own in told(folder)}
+    by_what = {(fact["step"], fact["what"]): fact for fact in told(folder)}
     assert by_what["good", "speed"]["GB_s"] == 3
     assert by_what["broken", "a sum"]["value"] == 2
     assert by_what["broken", "a quotient"]["error"] == "ZeroDivisionError: division by zero"
@@ -117,7 +117,7 @@ def test_steps_go_on_after_one_that_fails_and_one_that_hangs(folder: Path) -> No
     assert gone(by_what["hanging", "child"]["pid"])
     log = (folder / "log.txt").read_text()
     assert [line for line in log.splitlines() if line.startswith("== ")] == [
-        f"== {own.step}" for own in run.outcomes
+        f"== {end.step}" for end in run.outcomes
     ]
     assert "said at the end" in log
 
@@ -127,7 +127,7 @@ def test_no_step_goes_beyond_the_time_for_all(folder: Path) -> None:
     run = Run([step("long", HANGING), step("next", GOOD)], seconds=7, folder=folder)
     run.go()
     assert time.monotonic() - began < 7
-    assert [own.state for own in run.outcomes] == [State.TIMED_OUT, State.NO_TIME]
+    assert [end.state for end in run.outcomes] == [State.TIMED_OUT, State.NO_TIME]
     assert run.outcomes[0].result.endswith("s, all that was left")
     assert run.code == 1
 
@@ -145,7 +145,7 @@ def test_exit_codes(tmp_path: Path) -> None:
 def test_without_a_gpu_each_step_says_so(folder: Path) -> None:
     run = Run([step("one", GOOD), step("two", GOOD)], 60, folder, lacking="no GPU; get one")
     run.go()
-    assert [(own.state, own.result) for own in run.outcomes] == [
+    assert [(end.state, end.result) for end in run.outcomes] == [
         (State.FAILED, "no GPU; get one")
     ] * 2
     assert run.code == 4
@@ -156,7 +156,7 @@ def test_the_emulator_runs_what_it_can(folder: Path) -> None:
     emulated = step("emulated", shows, emulated=True)
     run = Run([step("other", GOOD), emulated], 60, folder, emulator=True, lacking="no GPU")
     run.go()
-    assert [(own.state, own.result) for own in run.outcomes] == [
+    assert [(end.state, end.result) for end in run.outcomes] == [
         (State.SKIPPED, "the emulator cannot tell"), (State.OK, "['--emulator']"),
     ]  # fmt: skip
     assert run.code == 0
@@ -172,10 +172,10 @@ def test_table_has_a_line_for_each_step() -> None:
 
 
 def test_steps_are_chosen_by_name() -> None:
-    assert [own.name for own in all_steps.chosen(["dbscan", "sanitizers"])] == [
+    assert [step.name for step in all_steps.chosen(["dbscan", "sanitizers"])] == [
         "dbscan", "memcheck", "racecheck", "initcheck", "synccheck",
     ]  # fmt: skip
-    unasked = [own.name for own in all_steps.chosen([])]
+    unasked = [step.name for step in all_steps.chosen([])]
     assert unasked[:4] == ["load", "few", "times", "inputs"]
     assert "quick" not in unasked
     with pytest.raises(ValueError, match="fast: no such step; there are load, few, "):
@@ -183,11 +183,11 @@ def test_steps_are_chosen_by_name() -> None:
 
 
 def test_every_step_is_a_module_with_a_main() -> None:
-    for own in all_steps.STEPS:
-        module = own.command[2]
+    for step in all_steps.STEPS:
+        module = step.command[2]
         text = (ROOT / "benchmarks" / f"{module.replace('.', '/')}.py").read_text()
         assert "def main() -> " in text, module
-        assert ("place.parser(__doc__)" in text) or not own.emulated, module
+        assert ("place.parser(__doc__)" in text) or not step.emulated, module
 
 
 def gpu_check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -210,7 +210,7 @@ def test_the_command_without_a_gpu(tmp_path: Path) -> None:
     done = gpu_check(tmp_path, "60", "load", "memcheck", "tests")
     assert done.returncode == 4
     assert done.stdout.count("failed") == 6
-    assert [own["step"] for own in told(tmp_path) if own["what"] == "step"] == [
+    assert [fact["step"] for fact in told(tmp_path) if fact["what"] == "step"] == [
         "load", "memcheck", "tests",
     ]  # fmt: skip
     assert not (tmp_path / "gpu.md").exists()
@@ -225,9 +225,9 @@ def test_the_command_with_the_emulator(tmp_path: Path) -> None:
     done = gpu_check(tmp_path, "280", "times", "load", "--emulator")
     assert done.returncode == 0, done.stdout
     known = told(tmp_path)
-    states = {own["step"]: own["state"] for own in known if own["what"] == "step"}
+    states = {fact["step"]: fact["state"] for fact in known if fact["what"] == "step"}
     assert states == {"times": "ok", "load": "skipped"}
-    timed = [(own["kind"], own["runs"]) for own in known if own["what"] == "pass"]
+    timed = [(fact["kind"], fact["runs"]) for fact in known if fact["what"] == "pass"]
     assert timed == [(kind, runs) for _ in problems.CASES for runs in (1, 8)
                      for kind in passes.KINDS]  # fmt: skip
 
@@ -254,12 +254,12 @@ def test_passes_are_timed_kernel_by_kernel(at: Place) -> None:
         (partial,) = run.go()
         assert partial.looked_at == looked_at
         timed = run.timed(kind, repeats=2)
-        assert [own.kernel.name.startswith("lloyd") for own in timed.launches] == [True]
+        assert [launch.kernel.name.startswith("lloyd") for launch in timed.launches] == [True]
         assert 0 < timed.best_kernels <= timed.kernels <= timed.call
 
 
 @emulated
-def test_fits_are_compared_and_timed(at: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fits_are_compared_and_timed(at: Place) -> None:
     case = problems.CASES[0].of(600)
     assert fits.same_bits(at, case).keys() == {"cuda", "numba"}
     told = fits.whole_fit(at, case)
@@ -513,5 +513,5 @@ def test_a_kit_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == (0 if device.missing() is None else 4), done.stdout + done.stderr
-    (begun,) = (own for own in told(tmp_path / "out") if own["what"] == "run")
+    (begun,) = (fact for fact in told(tmp_path / "out") if fact["what"] == "run")
     assert begun["commit"] == (made / "COMMIT").read_text().strip()

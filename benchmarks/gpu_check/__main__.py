@@ -37,7 +37,7 @@ def lacking() -> str:
 def main() -> int:
     """Run what the command line asks for; return the exit code."""
     names = "\n".join(f"  {step.name:<16} {step.limit:>4} s  {step.tells}" for step in STEPS)
-    groups = "\n".join(f"  {name:<16} {' '.join(own)}" for name, own in GROUPS.items())
+    groups = "\n".join(f"  {name:<16} {' '.join(steps)}" for name, steps in GROUPS.items())
     parser = argparse.ArgumentParser(
         prog="gpu_check", description=__doc__, epilog=f"steps:\n{names}\ngroups:\n{groups}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -47,11 +47,11 @@ def measured(at: Place) -> Ceilings:
         return PLACEHOLDER
     xp = at.xp
     source = xp.zeros(_FLOATS, xp.float32)
-    target, found = xp.empty_like(source), xp.zeros(1, xp.float32)
+    target, result = xp.empty_like(source), xp.zeros(1, xp.float32)
     copy = 2 * source.nbytes / _seconds(at, lambda: xp.copyto(target, source))
     multiprocessors = at.launcher.limits.multiprocessors
     read_all, burn = _functions(xp)
-    arguments = (source, np.int64(source.size // 4), found)
+    arguments = (source, np.int64(source.size // 4), result)
     fastest = min(
         _seconds(at, partial(read_all, (held * multiprocessors,), (512,), arguments))
         for held in (2, 4, 8)

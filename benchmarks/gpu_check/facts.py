@@ -50,7 +50,7 @@ def read(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
         return
     with path.open("rb") as file:
         file.seek(start)
-        yield from (json.loads(own) for own in file)
+        yield from (json.loads(written) for written in file)
 
 
 def conclude(result: str) -> None:
@@ -62,6 +62,10 @@ def skip(why: str) -> None:
     """End the step: there is nothing to do here."""
     conclude(why)
     sys.exit(SKIPPED)
+
+
+_NAMED = 3
+"""Of the attempts that failed, in the one line that a step comes to."""
 
 
 class Attempts:
@@ -91,7 +95,8 @@ class Attempts:
         counts = f"{self.right} of {self.right + len(self.wrong)} right"
         parts = [counts, *([result] if result else [])]
         if self.wrong:
-            parts.append(f"wrong: {', '.join(self.wrong)}")
+            more = f" and {len(self.wrong) - _NAMED} more" if len(self.wrong) > _NAMED else ""
+            parts.append(f"wrong: {', '.join(self.wrong[:_NAMED])}{more}")
         conclude("; ".join(parts))
         if self.wrong:
             sys.exit(1)

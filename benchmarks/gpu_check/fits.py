@@ -43,10 +43,10 @@ def same_bits(at: Place, case: Case) -> dict[str, float]:
         began = time.perf_counter()
         fits[name] = _model(name).fit(x)
         took[name] = round(time.perf_counter() - began, 2)
-    own, cpu = fits["cuda"], fits["numba"]
-    same(own.cluster_centers_, cpu.cluster_centers_, "centres")
-    same(own.labels_, cpu.labels_, "labels")
-    assert (own.inertia_, own.n_iter_) == (cpu.inertia_, cpu.n_iter_), "inertia or iterations"
+    gpu, cpu = fits["cuda"], fits["numba"]
+    same(gpu.cluster_centers_, cpu.cluster_centers_, "centres")
+    same(gpu.labels_, cpu.labels_, "labels")
+    assert (gpu.inertia_, gpu.n_iter_) == (cpu.inertia_, cpu.n_iter_), "inertia or iterations"
     return took
 
 

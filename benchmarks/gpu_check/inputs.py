@@ -44,27 +44,27 @@ class Rows:
 
     def check(self, x: Any, metric: str = "euclidean", weight: Any = None) -> str:
         """Fit, predict and transform rows that lie somewhere; return what the labels are in."""
-        own, cpu = _model(metric, "auto"), self._cpu[metric]
-        own.fit(x, sample_weight=self.weight if weight is None else weight)
-        assert own.backend_ == "cuda", own.backend_why_
-        same(own.cluster_centers_, cpu.cluster_centers_, "centres")
-        assert own.inertia_ == cpu.inertia_, "another inertia"
-        for name, found, expected in (
-            ("labels", own.labels_, cpu.labels_),
-            ("predict's labels", own.predict(x), cpu.predict(self.x)),
-            ("distances", own.transform(x), cpu.transform(self.x)),
+        model, cpu = _model(metric, "auto"), self._cpu[metric]
+        model.fit(x, sample_weight=self.weight if weight is None else weight)
+        assert model.backend_ == "cuda", model.backend_why_
+        same(model.cluster_centers_, cpu.cluster_centers_, "centres")
+        assert model.inertia_ == cpu.inertia_, "another inertia"
+        for name, result, expected in (
+            ("labels", model.labels_, cpu.labels_),
+            ("predict's labels", model.predict(x), cpu.predict(self.x)),
+            ("distances", model.transform(x), cpu.transform(self.x)),
         ):
-            same(found, expected, name)
-        return type(own.labels_).__module__
+            same(result, expected, name)
+        return type(model.labels_).__module__
 
 
 def _model(metric: str, backend: str) -> gpuseg.KMeans:
     return gpuseg.KMeans(6, metric=metric, random_state=1, backend=backend, max_iter=10)
 
 
-def same(found: Any, expected: np.ndarray[Any, Any], what: str) -> None:
+def same(result: Any, expected: np.ndarray[Any, Any], what: str) -> None:
     """Hold values, wherever they lie, against NumPy's."""
-    values = registry.get("cuda").fetch(found)
+    values = registry.get("cuda").fetch(result)
     assert values.dtype == expected.dtype, f"{what}: {values.dtype}, not {expected.dtype}"
     assert values.tobytes() == expected.tobytes(), f"other {what}"
 
@@ -109,10 +109,10 @@ def staying(rows: Rows) -> None:
     x = np.concatenate([rows.x] * 20)  # several blocks
     cpu = gpuseg.KMeans(6, random_state=1, backend="numba", max_iter=3).fit(x)
     with _no_room():
-        own = gpuseg.KMeans(6, random_state=1, n_threads=8, max_iter=3).fit(x)
-    assert own.backend_ == "cuda", own.backend_why_
-    same(own.cluster_centers_, cpu.cluster_centers_, "centres")
-    same(own.labels_, cpu.labels_, "labels")
+        model = gpuseg.KMeans(6, random_state=1, n_threads=8, max_iter=3).fit(x)
+    assert model.backend_ == "cuda", model.backend_why_
+    same(model.cluster_centers_, cpu.cluster_centers_, "centres")
+    same(model.labels_, cpu.labels_, "labels")
 
 
 def blocks(at: Place, rows: Rows) -> None:
@@ -131,9 +131,9 @@ def dbscan(at: Place, rows: Rows) -> None:
     """Cluster by density, from the host and from the device."""
     x = np.ascontiguousarray(rows.x[: at.rows(8000, 500), :3]) / 4
     for metric, eps in (("euclidean", 0.3), ("manhattan", 0.4)):
-        own, cpu = (gpuseg.DBSCAN(eps, metric=metric, backend=name).fit(x)
+        gpu, cpu = (gpuseg.DBSCAN(eps, metric=metric, backend=name).fit(x)
                     for name in ("cuda", "numba"))  # fmt: skip
-        same(own.labels_, cpu.labels_, f"labels, {metric}")
+        same(gpu.labels_, cpu.labels_, f"labels, {metric}")
         there = gpuseg.DBSCAN(eps, metric=metric).fit(registry.get("cuda").move(x))
         same(there.labels_, cpu.labels_, f"labels on the device, {metric}")
 

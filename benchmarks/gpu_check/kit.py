@@ -71,7 +71,7 @@ def make(dest: Path, arch: str) -> None:
     _download(dest / "wheels")
     (dest / "COMMIT").write_text(f"{commit}\n")
     shutil.copy(dest / "tree" / "benchmarks" / "gpu_check" / "kit_run", dest / "run")
-    sizes = {own.name: _size(own) for own in sorted(dest.iterdir())}
+    sizes = {path.name: _size(path) for path in sorted(dest.iterdir())}
     for name, size in sizes.items():
         print(f"{size / 1e6:8.2f} MB  {name}")
     total = sum(sizes.values())
@@ -144,7 +144,7 @@ def _download(folder: Path) -> None:
 
 
 def _pip(folder: Path, *arguments: str) -> None:
-    platforms = [f"--platform={own}" for own in PLATFORMS]
+    platforms = [f"--platform={name}" for name in PLATFORMS]
     command = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--only-binary=:all:", f"--python-version={PYTHON}", "--implementation=cp"),
@@ -160,8 +160,8 @@ def _pip(folder: Path, *arguments: str) -> None:
 
 
 def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [own for own in path.rglob("*") if own.is_file()]
-    return sum(own.stat().st_size for own in files)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ def main() -> None:
     known = attempt("kernels", kernels, at) or []
     held = [attempt(f"passes, {case.title}", blocks, at, case) or []
             for case in problems.CASES]  # fmt: skip
-    spilling = [own["form"] for own in known if own["spilled_bytes"]]
-    most = max((own["registers"] for own in known), default=0)
+    spilling = [form["form"] for form in known if form["spilled_bytes"]]
+    most = max((form["registers"] for form in known), default=0)
     parts = [f"{len(known)} forms load, up to {most} registers, {len(spilling)} with local memory"]
-    parts += [f"{own['form']}: {own['planned']:g} blocks planned, {own['real']} fit"
-              for launches in held for own in launches if own["kind"] == "full"]  # fmt: skip
+    parts += [f"{launch['form']}: {launch['planned']:g} blocks planned, {launch['real']} fit"
+              for launches in held for launch in launches if launch["kind"] == "full"]  # fmt: skip
     attempt.finish("; ".join(parts))
 
 

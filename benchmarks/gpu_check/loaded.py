@@ -24,9 +24,9 @@ def function(at: Place, kernel: Kernel) -> Any:
 
 def blocks_at_once(at: Place, launch: Launched) -> tuple[float, int]:
     """Return the blocks of a launch for each multiprocessor, and how many of them it can hold."""
-    own = function(at, launch.kernel)
-    own.max_dynamic_shared_size_bytes = at.launcher.limits.shared_bytes
+    loaded = function(at, launch.kernel)
+    loaded.max_dynamic_shared_size_bytes = at.launcher.limits.shared_bytes
     held = at.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-        own.kernel.ptr, launch.kernel.threads, launch.shared_bytes
+        loaded.kernel.ptr, launch.kernel.threads, launch.shared_bytes
     )
     return launch.blocks / at.launcher.limits.multiprocessors, held

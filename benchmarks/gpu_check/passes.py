@@ -45,11 +45,11 @@ def bytes_moved(x: Any, memories: Sequence[Memory], kind: str) -> float:
     Labels are written where they change: in a first pass. Slack is written for the rows that are
     looked at; only a late pass has to read it.
     """
-    state = sum(own.label.nbytes + own.slack.nbytes for own in memories)
+    state = sum(memory.label.nbytes + memory.slack.nbytes for memory in memories)
     looked_at = float(x.nbytes + state)
     if kind != "late":
         return looked_at
-    return looked_at / _ONE_IN + sum(own.slack.nbytes for own in memories)
+    return looked_at / _ONE_IN + sum(memory.slack.nbytes for memory in memories)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def timed(
         at.clock.wait()
         if turn:
             calls.append(time.perf_counter() - started)
-            kernels.append(sum(at.clock.seconds(own.begin, own.end)
-                               for own in at.watched.launches))  # fmt: skip
+            kernels.append(sum(at.clock.seconds(launch.begin, launch.end)
+                               for launch in at.watched.launches))  # fmt: skip
     return Timed(median(calls), median(kernels), min(kernels), tuple(at.watched.launches))
 
 
@@ -107,8 +107,8 @@ class Passes:
     def __init__(self, at: Place, problem: Problem, starts: Sequence[NDArray[np.float64]]) -> None:
         shift, self._grid = grid_of(problem.x)
         self._at, self.x = at, at.backend.move(problem.x)
-        self.memories = [at.backend.remember(len(self.x), len(own)) for own in starts]
-        packed = [at.backend.pack(Centers(own, shift)) for own in starts]
+        self.memories = [at.backend.remember(len(self.x), len(start)) for start in starts]
+        packed = [at.backend.pack(Centers(start, shift)) for start in starts]
         self._runs = list(zip(packed, self.memories, strict=True))
 
     def prepare(self, kind: str) -> None:

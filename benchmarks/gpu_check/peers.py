@@ -71,12 +71,12 @@ def _numbers(centers: Any) -> np.ndarray[Any, Any]:
 def _difference(at: Place, fit: Fit) -> float:
     times: dict[int, list[float]] = {FEW: [], MANY: []}
     for _ in range(REPEATS):
-        for iterations, own in times.items():
+        for iterations, taken in times.items():
             at.clock.wait()
             began = time.perf_counter()
             fit(iterations)
             at.clock.wait()
-            own.append(time.perf_counter() - began)
+            taken.append(time.perf_counter() - began)
     return (median(times[MANY]) - median(times[FEW])) / (MANY - FEW)
 
 
@@ -88,10 +88,10 @@ def flash_kmeans(x: Any, init: Any) -> Fit:
     rows, start = torch.from_dlpack(x)[None], torch.as_tensor(init, device="cuda")[None]
 
     def fit(iterations: int) -> Any:
-        found = batch_kmeans_Euclid(
+        result = batch_kmeans_Euclid(
             rows, len(init), max_iters=iterations, tol=-1.0, init_centroids=start.clone()
         )
-        return found[1][0]
+        return result[1][0]
 
     return fit
 
@@ -111,9 +111,9 @@ def torch_index_add(x: Any, init: Any) -> Fit:
     """Return plain torch whose sums are additions at an index: atomics, slow for few centres."""
     import torch
 
-    def sums(label: Any, own: Any, k: int) -> tuple[Any, Any]:
-        total = torch.zeros((k, own.shape[1]), device="cuda")
-        return total.index_add_(0, label, own), torch.bincount(label, minlength=k)
+    def sums(label: Any, part: Any, k: int) -> tuple[Any, Any]:
+        total = torch.zeros((k, part.shape[1]), device="cuda")
+        return total.index_add_(0, label, part), torch.bincount(label, minlength=k)
 
     return _torch(x, init, sums)
 
@@ -122,9 +122,9 @@ def torch_one_hot(x: Any, init: Any) -> Fit:
     """Return plain torch whose sums are a matrix product."""
     import torch
 
-    def sums(label: Any, own: Any, k: int) -> tuple[Any, Any]:
+    def sums(label: Any, part: Any, k: int) -> tuple[Any, Any]:
         hot = (label[:, None] == torch.arange(k, device="cuda")).to(torch.float32)
-        return hot.T @ own, hot.sum(0)
+        return hot.T @ part, hot.sum(0)
 
     return _torch(x, init, sums)
 
@@ -141,9 +141,9 @@ def _torch(x: Any, init: Any, sums: Callable[[Any, Any, int], tuple[Any, Any]]) 
         for _ in range(iterations):
             total, counts = torch.zeros_like(centers), torch.zeros(len(centers), device="cuda")
             norms = (centers * centers).sum(1)
-            for own in rows.split(_CHUNK):
-                label = torch.addmm(norms, own, centers.T, alpha=-2).argmin(1)
-                more, number = sums(label, own, len(centers))
+            for part in rows.split(_CHUNK):
+                label = torch.addmm(norms, part, centers.T, alpha=-2).argmin(1)
+                more, number = sums(label, part, len(centers))
                 total += more
                 counts += number
             centers = total / counts[:, None].clamp(min=1)

@@ -181,7 +181,7 @@ def _emulator() -> Place:
         sys.exit(facts.NO_GPU)
     launcher: Launcher = ApartLauncher()
     for name, value in (("launcher", launcher), ("missing", None)):
-        setattr(device, name, lambda own=value: own)
+        setattr(device, name, lambda fixed=value: fixed)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     return Place(launcher, WallClock(), np, emulated=True)

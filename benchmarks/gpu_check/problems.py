@@ -106,11 +106,11 @@ def _columns(x: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     if len(rest):
         sums = rest.sum(axis=0, keepdims=True, dtype=np.float64)
         parts.append((rest.min(axis=0, keepdims=True), rest.max(axis=0, keepdims=True), sums))
-    low, high, sums = ([_host(own[i]) for own in parts] for i in range(3))
+    low, high, sums = ([_host(part[i]) for part in parts] for i in range(3))
     total = np.concatenate(sums).sum(axis=0)
     return np.concatenate(low).min(axis=0), np.concatenate(high).max(axis=0), total / n
 
 
 def _host(array: Any) -> NDArray[Any]:
-    own: NDArray[Any] = array.get() if hasattr(array, "get") else array
-    return own
+    values: NDArray[Any] = array.get() if hasattr(array, "get") else array
+    return values

@@ -30,6 +30,7 @@ _METRICS = (
     "dram__bytes_read.sum",
     "dram__bytes_write.sum",
     "smsp__inst_executed.sum",
+    "smsp__thread_inst_executed.sum",
     "l1tex__data_bank_conflicts_pipe_lsu_mem_shared.sum",
     "l1tex__data_pipe_lsu_wavefronts_mem_shared.sum",
     "l1tex__data_pipe_lsu_wavefronts.avg.pct_of_peak_sustained_elapsed",
@@ -51,7 +52,7 @@ def main() -> None:
         return
     text = "\n".join(tool.lines([
         "ncu", "--clock-control", "none", "--kernel-name", "regex:lloyd",
-        *(part for own in _SECTIONS for part in ("--section", own)),
+        *(part for name in _SECTIONS for part in ("--section", name)),
         "--metrics", ",".join(_METRICS),
         sys.executable, "-m", "gpu_check.profile", "--passes",
     ]))  # fmt: skip

@@ -33,10 +33,10 @@ def main() -> None:
 
 def write(folder: Path, told: Facts) -> Path | None:
     """Write gpu.json and gpu.md where there are figures; return the latter's path."""
-    figures = {what: [_plain(own) for own in _of(told, what)] for what in FIGURES}
+    figures = {what: [_plain(fact) for fact in _of(told, what)] for what in FIGURES}
     if not any(figures.values()):
         return None
-    about: dict[str, Any] = next((own["value"] for own in _of(told, "device") if own["ok"]), {})
+    about: dict[str, Any] = next((fact["value"] for fact in _of(told, "device") if fact["ok"]), {})
     content = {**origin(), "gpu": about, **figures}
     (folder / "gpu.json").write_text(json.dumps(content, indent=1) + "\n")
     path = folder / "gpu.md"
@@ -48,12 +48,12 @@ def markdown(told: Facts, content: dict[str, Any]) -> str:
     """Return the tables."""
     names = ", ".join(content["gpu"].get("devices", ["an unknown GPU"]))
     lines = [f"# {names}, {content['date']}, commit {content['commit']}", ""]
-    for own in content["ceilings"]:
-        lines += [f"Measured in this run: copy {own['copy'] / 1e9:.0f} GB/s, read "
-                  f"{own['read'] / 1e9:.0f} GB/s, {own['flops'] / 1e12:.1f} TFLOP/s in float32.",
+    for fact in content["ceilings"]:
+        lines += [f"Measured in this run: copy {fact['copy'] / 1e9:.0f} GB/s, read "
+                  f"{fact['read'] / 1e9:.0f} GB/s, {fact['flops'] / 1e12:.1f} TFLOP/s in float32.",
                   ""]  # fmt: skip
     lines += _table(("asked", "measured", "floor", "aim"), wanted(told))
-    lines += ["", *_table(_PASS, (_pass(own) for own in content["pass"]))]
+    lines += ["", *_table(_PASS, (_pass(fact) for fact in content["pass"]))]
     return "\n".join([*lines, ""])
 
 
@@ -63,46 +63,46 @@ _PASS = (
 )
 
 
-def _pass(own: dict[str, Any]) -> tuple[str, ...]:
-    whole = own["kind"] != "late"  # the bound is that of a pass over all rows
+def _pass(fact: dict[str, Any]) -> tuple[str, ...]:
+    whole = fact["kind"] != "late"  # the bound is that of a pass over all rows
     return (
-        *(f"{own['case']}, {own['kind']}", str(own["runs"])),
-        *(f"{own['call_ms']:.2f}", f"{own['kernels_ms']:.2f}"),
-        f"{own['bound_ms']:.2f}, {own['bound_by']}" if whole else "–",
-        *((f"{own['share']:.0%}", f"{own['kernels_share']:.0%}") if whole else ("–", "–")),
-        *(f"{own['bytes_a_row']:g}", f"{own['share_of_copy']:.0%}"),
+        *(f"{fact['case']}, {fact['kind']}", str(fact["runs"])),
+        *(f"{fact['call_ms']:.2f}", f"{fact['kernels_ms']:.2f}"),
+        f"{fact['bound_ms']:.2f}, {fact['bound_by']}" if whole else "–",
+        *((f"{fact['share']:.0%}", f"{fact['kernels_share']:.0%}") if whole else ("–", "–")),
+        *(f"{fact['bytes_a_row']:g}", f"{fact['share_of_copy']:.0%}"),
     )
 
 
 def wanted(told: Facts) -> Iterator[tuple[str, str, str, str]]:
     """Yield what is asked, what was measured, its floor and its aim."""
-    full = {own["case"]: own for own in _of(told, "pass")
-            if own["kind"] == "full" and own["runs"] == 1}  # fmt: skip
+    full = {fact["case"]: fact for fact in _of(told, "pass")
+            if fact["kind"] == "full" and fact["runs"] == 1}  # fmt: skip
     for case in CASES:
-        if own := full.get(case.title):
+        if fact := full.get(case.title):
             asked = f"full pass, {case.title}: share of the bound"
-            yield asked, f"{own['share']:.0%}", f"{case.floor:.0%}", f"{case.aim:.0%}"
-    for own in _of(told, "peer"):
-        if one := full.get(own["case"]):
-            times = own["iteration_ms"] / one["call_ms"]
-            yield f"against {own['peer']}, {own['case']}", f"{times:.2f} ×", "2.5 ×", "4 ×"
-    for own in _of(told, "restarts"):
-        asked = f"{own['runs']} restarts together, {own['case']}: a full pass, against one"
-        yield asked, f"{own['times_one']['full']} ×", "2 ×", "1.3 ×"
-    for own in _of(told, "fit"):
-        asked = f"a whole fit, {own['case']}, {own['iterations']} iterations: in full passes"
-        yield asked, str(own["full_passes"]), "12", "8"
-    for own in _of(told, "dbscan"):
-        if "times_faster" in own:
-            asked = f"DBSCAN, {own['case']}, against {own['cpu_threads']} threads of the CPU"
-            yield asked, f"{own['times_faster']} ×", "20 ×", "100 ×"
-    for own in _of(told, "step"):
-        if own["step"] in _RIGHT:
-            yield own["step"], f"{own['state']}: {own['result']}", "ok", "ok"
+            yield asked, f"{fact['share']:.0%}", f"{case.floor:.0%}", f"{case.aim:.0%}"
+    for fact in _of(told, "peer"):
+        if one := full.get(fact["case"]):
+            times = fact["iteration_ms"] / one["call_ms"]
+            yield f"against {fact['peer']}, {fact['case']}", f"{times:.2f} ×", "2.5 ×", "4 ×"
+    for fact in _of(told, "restarts"):
+        asked = f"{fact['runs']} restarts together, {fact['case']}: a full pass, against one"
+        yield asked, f"{fact['times_one']['full']} ×", "2 ×", "1.3 ×"
+    for fact in _of(told, "fit"):
+        asked = f"a whole fit, {fact['case']}, {fact['iterations']} iterations: in full passes"
+        yield asked, str(fact["full_passes"]), "12", "8"
+    for fact in _of(told, "dbscan"):
+        if "times_faster" in fact:
+            asked = f"DBSCAN, {fact['case']}, against {fact['cpu_threads']} threads of the CPU"
+            yield asked, f"{fact['times_faster']} ×", "20 ×", "100 ×"
+    for fact in _of(told, "step"):
+        if fact["step"] in _RIGHT:
+            yield fact["step"], f"{fact['state']}: {fact['result']}", "ok", "ok"
 
 
 def _of(told: Facts, what: str) -> Iterator[dict[str, Any]]:
-    return (own for own in told if own["what"] == what)
+    return (fact for fact in told if fact["what"] == what)
 
 
 def _plain(fact: dict[str, Any]) -> dict[str, Any]:

@@ -133,7 +133,9 @@ class Run:
         code = self._process(step, limit, log)
         took = round(time.monotonic() - began, 1)
         output = _lines(log, before)
-        results = [own["result"] for own in facts.read(self.facts, told) if own["what"] == "result"]
+        results = [
+            fact["result"] for fact in facts.read(self.facts, told) if fact["what"] == "result"
+        ]
         result = (results or output or [f"ended with {code} and without a word"])[-1]
         if code is None:
             cut = "" if limit == step.limit else ", all that was left"
@@ -161,19 +163,19 @@ class Run:
                 _end(process)
 
     def _environment(self, step: str) -> Mapping[str, str]:
-        own = {
+        added = {
             facts.FOLDER: str(self.folder.resolve()),
             facts.STEP: step,
             facts.STARTED: str(self.started),
             "PYTHONUNBUFFERED": "1",
         }
-        return {**os.environ, **own}
+        return {**os.environ, **added}
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Return the outcomes as a table."""
     rows = [("step", "state", "seconds", "result")]
-    rows += [(own.step, own.state.value, f"{own.seconds:.1f}", own.result) for own in outcomes]
+    rows += [(end.step, end.state.value, f"{end.seconds:.1f}", end.result) for end in outcomes]
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     return "\n".join(
         f"{step:<{widths[0]}}  {state:<{widths[1]}}  {seconds:>{widths[2]}}  {result[:160]}"

@@ -62,7 +62,11 @@ STEPS = (
     Step("cuml_dbscan", 60, "how long cuML's DBSCAN takes", _module("dbscan", "--cuml")),
 )  # fmt: skip
 
-GROUPS = {"sanitizers": SANITIZERS, "peers": (*PEERS, "cuml_dbscan")}
+GROUPS = {
+    "sanitizers": SANITIZERS,
+    "peers": (*PEERS, "cuml_dbscan"),
+    "figures": ("load", "times", "fits", *PEERS, "dbscan", "cuml_dbscan"),
+}
 """Names that stand for several steps."""
 
 
@@ -77,7 +81,7 @@ def chosen(names: list[str]) -> list[Step]:
     known = {step.name: step for step in STEPS}
     if not names:
         return [step for step in STEPS if not step.asked_only]
-    single = [own for name in names for own in GROUPS.get(name, (name,))]
+    single = [step for name in names for step in GROUPS.get(name, (name,))]
     if unknown := [name for name in single if name not in known]:
         raise ValueError(
             f"{', '.join(unknown)}: no such step; there are {', '.join([*known, *GROUPS])}"

@@ -33,8 +33,8 @@ def main() -> None:
             *selection,
         ]  # fmt: skip
         said = list(tool.lines(command))
-        wrong = [own.group(1) for line in said if (own := _FAILED.match(line))]
-        end = next((own for line in reversed(said) if (own := end_of(line))), "no end")
+        wrong = [failure.group(1) for line in said if (failure := _FAILED.match(line))]
+        end = next((counts for line in reversed(said) if (counts := end_of(line))), "no end")
         facts.say("tests", selection=name, end=end, failed=wrong)
         ends.append(f"{name}: {end}")
         failed += wrong if "passed" in end else [*wrong, end]

@@ -61,22 +61,22 @@ def tell(case: Case, kind: str, passes: Passes, timed: Timed, limits: Ceilings) 
         share=round(bound / timed.call, 3), kernels_share=round(bound / timed.kernels, 3),
         bytes_a_row=round(moved / case.rows, 1), moved_GB_s=round(moved / timed.kernels / 1e9),
         share_of_copy=round(moved / timed.kernels / limits.copy, 3),
-        kernels=[f"{form(own.kernel)}, {own.blocks} blocks" for own in timed.launches],
+        kernels=[f"{form(launch.kernel)}, {launch.blocks} blocks" for launch in timed.launches],
     )  # fmt: skip
 
 
 def carveouts(at: Place, passes: Passes, full: Timed) -> dict[str, dict[str, float]]:
     """Time full passes with the L1 cache shared out by the driver, and all as shared memory."""
-    functions = [function(at, own.kernel) for own in full.launches]
-    before = [own.preferred_shared_memory_carveout for own in functions]
+    functions = [function(at, launch.kernel) for launch in full.launches]
+    before = [kernel.preferred_shared_memory_carveout for kernel in functions]
     took = {}
     for percent in _CARVEOUTS:
-        for own in functions:
-            own.preferred_shared_memory_carveout = percent
+        for kernel in functions:
+            kernel.preferred_shared_memory_carveout = percent
         timed = passes.timed("full")
         took[str(percent)] = {"call_ms": _ms(timed.call), "kernels_ms": _ms(timed.kernels)}
-    for own, percent in zip(functions, before, strict=True):
-        own.preferred_shared_memory_carveout = percent
+    for kernel, percent in zip(functions, before, strict=True):
+        kernel.preferred_shared_memory_carveout = percent
     return took
 
 
