@@ -24,7 +24,8 @@ def main() -> None:
     attempt(f"the CPU's bits, {case.title}", same_bits, at, case)
     case = _WHOLE.of(at.rows(_WHOLE.rows, problems.FEW_ROWS))
     whole = attempt(f"a whole fit, {case.title}", whole_fit, at, case)
-    attempt.finish(f"a fit takes {whole['full_passes']} full passes" if whole else "")
+    takes = f"a fit takes {whole['full_passes']} full passes" if whole else ""
+    attempt.finish(at.figures(takes))
 
 
 def _model(backend: str = "auto", max_iter: int = _ITERATIONS) -> KMeans:
@@ -43,6 +44,7 @@ def same_bits(at: Place, case: Case) -> dict[str, float]:
         began = time.perf_counter()
         fits[name] = _model(name).fit(x)
         took[name] = round(time.perf_counter() - began, 2)
+    facts.say("fits of both", case=case.title, seconds=took)
     gpu, cpu = fits["cuda"], fits["numba"]
     same(gpu.cluster_centers_, cpu.cluster_centers_, "centres")
     same(gpu.labels_, cpu.labels_, "labels")

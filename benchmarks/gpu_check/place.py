@@ -140,6 +140,10 @@ class Place:
         """A backend whose launches are noted."""
         return CudaBackend(self.watched)
 
+    def figures(self, told: str) -> str:
+        """Return what is told of times; of the emulator's there is nothing to tell."""
+        return "" if self.emulated else told
+
     def rows(self, full: int, emulated: int) -> int:
         """Return how many rows to take; the emulator is slow."""
         return emulated if self.emulated else full

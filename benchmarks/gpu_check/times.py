@@ -34,7 +34,7 @@ def main() -> None:
         case = full.of(at.rows(int(full.rows * asked.share), problems.FEW_ROWS))
         share = attempt(f"{case.title} as a whole", measure, at, case, limits, attempt)
         shares.append(f"{case.title}: full pass {share:.0%} of the bound" if share else case.title)
-    attempt.finish("; ".join(shares))
+    attempt.finish(at.figures("; ".join(shares)))
 
 
 def measure(at: Place, case: Case, limits: Ceilings, attempt: Attempts) -> float:
