@@ -47,7 +47,7 @@ STEPS = (
          _module("times"), emulated=True),
     Step("quick", 60, "the same with a twentieth of the rows",
          _module("times", "--share", "0.05"), emulated=True, asked_only=True),
-    Step("inputs", 90, "whether rows are taken from wherever they lie",
+    Step("inputs", 120, "whether rows are taken from wherever they lie",
          _module("inputs"), emulated=True),
     Step("profile", 90, "why passes take as long as they do, by NVIDIA's profiler",
          _module("profile")),
