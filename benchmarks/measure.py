@@ -1,6 +1,7 @@
 """Run a command, and measure its wall seconds and the memory of all its processes together."""
 
 import json
+import os
 import platform
 import subprocess
 import time
@@ -88,19 +89,14 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 
 def origin() -> dict[str, str]:
-    """Return what a figure depends on besides the benchmark: date, commit, machine, Python."""
-    commit = ""
-    with suppress(OSError):  # no git here
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
+    """Return what a figure depends on besides the benchmark: date, commit, machine, Python.
+
+    The commit is ``$GPUSEG_COMMIT`` where that is set: a copy of the project without its history
+    may lie in another repository.
+    """
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "commit": commit or "unknown",
+        "commit": os.environ.get("GPUSEG_COMMIT") or _commit() or "unknown",
         "device": f"{_processor()}, {psutil.cpu_count()} cores",
         "python": platform.python_version(),
     }
@@ -116,6 +112,18 @@ def save(name: str, content: dict[str, Any]) -> Path:
     staged.write_text(text)
     staged.replace(path)
     return path
+
+
+def _commit() -> str:
+    with suppress(OSError):  # no git here
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    return ""
 
 
 def _family(root: psutil.Process) -> list[psutil.Process]:

@@ -1,0 +1,53 @@
+"""The kernels' tests, on the device."""
+
+import os
+import re
+import sys
+
+from gpu_check import facts, place, tool
+
+_PROCESSES = 8
+
+SELECTIONS = {
+    "primitives": (
+        *("tests/test_backends.py", "tests/test_pruning.py", "tests/test_summarize.py"),
+        *("tests/test_neighbors.py", "-k", "cuda"),
+        *("-n", str(min(_PROCESSES, os.cpu_count() or 1))),
+    ),
+    "cases and fits": ("tests/test_cuda.py", "-k", "every_case or whole_fit or two_billion"),
+}
+"""What of the tests runs on a GPU."""
+
+_END = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s")
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)")
+
+
+def main() -> None:
+    """Run all selections; failed tests are named."""
+    place.taken()
+    ends, failed = [], []
+    for name, selection in SELECTIONS.items():
+        command = [
+            sys.executable, "-m", "pytest", "-q", "-rfE", "--gpu", "-p", "no:cacheprovider",
+            "-W", "default",  # libraries of other versions warn of other things
+            *selection,
+        ]  # fmt: skip
+        said = list(tool.lines(command))
+        wrong = [failure.group(1) for line in said if (failure := _FAILED.match(line))]
+        end = next((counts for line in reversed(said) if (counts := end_of(line))), "no end")
+        facts.say("tests", selection=name, end=end, failed=wrong)
+        ends.append(f"{name}: {end}")
+        failed += wrong if "passed" in end else [*wrong, end]
+    facts.conclude("; ".join(ends))
+    if failed:
+        sys.exit(1)
+
+
+def end_of(line: str) -> str | None:
+    """Return the counts in the last line of pytest; None for another line."""
+    end = _END.match(line)
+    return end.group(1) if end else None
+
+
+if __name__ == "__main__":
+    main()
