@@ -7,6 +7,7 @@ from trial import CASES, try_out
 
 from gpu_check import place
 from gpu_check.facts import Attempts
+from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 
 
@@ -16,8 +17,10 @@ def main() -> None:
     if os.environ.get("GPUSEG_TEST_POOL") == "no" and not at.emulated:
         at.xp.cuda.set_allocator(None)  # a pool hides overruns from sanitizers
     attempt = Attempts()
+    streaming = CudaBackend(at.launcher, "full")
     for case in CASES:
         attempt(f"k-means {case}", try_out, at.backend, case)
+        attempt(f"k-means, all rows streamed, {case}", try_out, streaming, case)
     for near in NEAR_CASES:
         attempt(f"DBSCAN {near}", try_near, CudaNeighbors(at.launcher), near)
     attempt.finish()
