@@ -1,0 +1,88 @@
+"""What an instruction becomes: a function that does it for the threads of a mask."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from machine_code.listing import Instruction
+from machine_code.place import Block
+from machine_code.registers import Array, Read, Registers
+
+Step = Callable[[Array | None], None]
+"""Do an instruction for the threads of a mask; None: for all."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """How to do an opcode.
+
+    Attributes
+    ----------
+    build : callable
+        Makes a step of an instruction.
+    modifiers : frozenset of str
+        Those that it takes account of, or that change nothing here. Others are refused.
+    """
+
+    build: Callable[[Instruction, Block], Step]
+    modifiers: frozenset[str]
+
+
+class UnknownInstruction(Exception):
+    """An instruction that this interpreter does not know, or not with this modifier."""
+
+
+def operation(build: Callable[[Instruction, Registers], Step], modifiers: str = "") -> Operation:
+    """Return an operation on registers that takes some modifiers, separated by spaces."""
+    return access(lambda instruction, block: build(instruction, block.registers), modifiers)
+
+
+def access(build: Callable[[Instruction, Block], Step], modifiers: str = "") -> Operation:
+    """Return an operation on registers and memory."""
+    return Operation(build, frozenset(modifiers.split()))
+
+
+def step_of(instruction: Instruction, block: Block, known: Mapping[str, Operation]) -> Step:
+    """Make a step of an instruction that computes; its guard is not looked at.
+
+    Raises
+    ------
+    UnknownInstruction
+        For an opcode, a modifier or an operand that is not known.
+    """
+    entry = known.get(instruction.opcode)
+    if entry is None:
+        raise UnknownInstruction(
+            f"{instruction}: opcode {instruction.opcode} is not known; "
+            "add it to the tables of benchmarks/machine_code"
+        )
+    unknown = set(instruction.modifiers) - entry.modifiers
+    if unknown:
+        raise UnknownInstruction(
+            f"{instruction}: modifier {', '.join(sorted(unknown))} of {instruction.opcode} is not "
+            "known; add it to the tables of benchmarks/machine_code"
+        )
+    try:
+        return entry.build(instruction, block)
+    except (ValueError, IndexError) as error:
+        raise UnknownInstruction(f"{instruction}: its operands are not understood") from error
+
+
+def split(
+    instruction: Instruction, registers: Registers, results: int = 1
+) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Return the operands as results, predicates set, sources, and predicates read.
+
+    Predicates set stand behind the results, predicates read at the end.
+    """
+    operands = list(instruction.operands)
+    written, rest = operands[:results], operands[results:]
+    first = next((i for i, text in enumerate(rest) if not registers.is_flag(text)), len(rest))
+    last = len(rest)
+    while last > first and registers.is_flag(rest[last - 1]):
+        last -= 1
+    return written, rest[:first], rest[first:last], rest[last:]
+
+
+def words(registers: Registers, texts: list[str]) -> list[Read]:
+    """Return how to read 32-bit operands."""
+    return [registers.word(text) for text in texts]
