@@ -109,7 +109,7 @@ def refuse_not_finite(x: Any, metric: str) -> None:
 
 
 def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | None:
-    """Return sample weights as float64 (n,), or None.
+    """Return sample weights as float64 (n,), contiguous, or None.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | N
     """
     if weight is None:
         return None
-    w = np.asarray(on_host(weight), dtype=np.float64)
+    w = np.asarray(on_host(weight), dtype=np.float64, order="C")
     if w.shape != (n_rows,):
         raise DataError(f"sample_weight has shape {w.shape}: must be ({n_rows},), one for each row")
     if not np.isfinite(w).all() or (w < 0).any():

@@ -136,7 +136,7 @@ class CupyLauncher:
 
     def to_device(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
-            return self.xp.asarray(array)
+            return self.xp.asarray(array, order="C")
         try:
             there = self.xp.empty(array.shape, array.dtype)
         except MemoryError:  # other streams keep what they have freed

@@ -93,7 +93,7 @@ class Launcher(Protocol):
         ...
 
     def to_device(self, array: Any) -> Any:
-        """Return a NumPy array as one of `xp`; one of `xp` as it is."""
+        """Return a NumPy array, C-order, as one of `xp`; one of `xp` as it is."""
         ...
 
     def adopt(self, array: Any) -> Any:
