@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.sums import on_grid
 from gpuseg.engine import columns
 from gpuseg.engine.confidence import simplified_silhouette
@@ -168,8 +168,7 @@ def _tally(
             distances = np.zeros((len(sample), model.k))
             tallies.append(Tally(distances, sizes, spread, simplified, doubtful))
         order, starts, cells = _cells(np.array(labels))
-        there = order if isinstance(x, np.ndarray) else b.move(order)
-        rows = x[there].copy()
+        rows = _gathered(b, x, order)
         for first in range(0, len(starts) - 1, MOST_CELLS):
             own = starts[first : first + MOST_CELLS + 1]
             sums = b.distance_sums(rows[own[0] : own[-1]], own - own[0], sample, grids[0])
@@ -179,6 +178,14 @@ def _tally(
 
     blocks = shard.map_blocks(env, on)
     return [reduce(Tally.merge, parts) for parts in zip(*blocks, strict=True)]
+
+
+def _gathered(b: Backend, x: Any, order: NDArray[np.int64]) -> Any:
+    """Return rows in another order, where x lies, or on the host where the device has no room."""
+    there = order if isinstance(x, np.ndarray) else b.move(order)
+    if isinstance(there, np.ndarray):
+        return np.ascontiguousarray(b.fetch(x)[order])
+    return x[there]
 
 
 def _by_label(sums: NDArray[np.float64], label: NDArray[np.int64], k: int) -> NDArray[np.float64]:
