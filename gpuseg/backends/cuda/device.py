@@ -12,7 +12,7 @@ import numpy as np
 
 from gpuseg.backends.cuda import nvrtc, sources
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
-from gpuseg.errors import ResourceError
+from gpuseg.errors import DataError, ResourceError
 
 _NULL = np.uintp(0)
 
@@ -20,6 +20,12 @@ _STATIC_BYTES = 1024
 """Shared memory left for what kernels declare themselves."""
 
 _LARGE_BYTES = 2**26
+
+_ALL_SHARED = 100
+"""Per cent of a multiprocessor's L1 cache that may be shared memory."""
+
+_STREAM_IS_TOLD = 3
+"""The first version of the array interface that says in which stream values are made."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +133,13 @@ class CupyLauncher:
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
         ready = tuple(self._ready(argument) for argument in arguments)
-        self._function(kernel)((blocks,), (kernel.threads,), ready, shared_mem=shared_bytes)
+        function = self._function(kernel, shared_bytes)
+        function((blocks,), (kernel.threads,), ready, shared_mem=shared_bytes)
 
     def free_bytes(self) -> int:
-        free: int = self.xp.cuda.runtime.memGetInfo()[0]
-        kept: int = self.xp.get_default_memory_pool().free_bytes()
+        with self._device:
+            free: int = self.xp.cuda.runtime.memGetInfo()[0]
+            kept: int = self.xp.get_default_memory_pool().free_bytes()
         return free + kept
 
     def to_device(self, array: Any) -> Any:
@@ -146,16 +154,33 @@ class CupyLauncher:
         return there
 
     def adopt(self, array: Any) -> Any:
-        if not hasattr(array, "__cuda_array_interface__"):
-            array = self.xp.from_dlpack(array)
-        there = self.xp.asarray(array, order="C")
-        if there.device != self._device:
+        if not isinstance(array, self.xp.ndarray):
+            array = self._shared(array)
+        # CuPy would copy rows from another GPU to the current one, unasked.
+        pointer = array.__cuda_array_interface__["data"][0]
+        place = self.xp.cuda.runtime.pointerGetAttributes(pointer).device if pointer else -1
+        if place >= 0 and place != self._device.id:
             raise ResourceError(
-                f"X lies on GPU {there.device.id}, and this process uses GPU {self._device.id}, "
+                f"X lies on GPU {place}, and this process uses GPU {self._device.id}, "
                 "the current one when gpuseg first needed it: copy X there, or give each GPU a "
                 "process of its own, as cluster = 'cuda' does"
             )
-        return there
+        return self.xp.asarray(array, order="C")
+
+    def _shared(self, array: Any) -> Any:
+        """Return another library's array, once the current stream may read it."""
+        if hasattr(array, "__dlpack__"):
+            try:
+                return self.xp.from_dlpack(array)  # the library has our stream wait for its own
+            except BufferError as error:
+                kind = f"{type(array).__module__}.{type(array).__name__}"
+                raise DataError(
+                    f"an array of type {kind} does not give its values away ({error}): must be "
+                    "dense and of numbers; convert it, or copy it to the host"
+                ) from None
+        if array.__cuda_array_interface__.get("version", 0) < _STREAM_IS_TOLD:
+            self._device.synchronize()
+        return array
 
     def to_host(self, array: Any) -> Any:
         return self.xp.asnumpy(array)
@@ -167,15 +192,17 @@ class CupyLauncher:
             return self.xp.array([array.data.ptr for array in argument.arrays], np.uint64)
         return argument
 
-    def _function(self, kernel: Kernel) -> Any:
+    def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
         key = (kernel.name, *sorted(kernel.macros.items()))
         with self._lock:
             if key not in self._functions:
-                self._functions[key] = self._load(kernel)
+                self._functions[key] = self._load(kernel, shared_bytes)
             return self._functions[key]
 
-    def _load(self, kernel: Kernel) -> Any:
+    def _load(self, kernel: Kernel, shared_bytes: int) -> Any:
         module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
         function = module.get_function(kernel.name)
         function.max_dynamic_shared_size_bytes = self.limits.shared_bytes
+        if shared_bytes:  # left alone, the driver may make room for fewer blocks than planned
+            function.preferred_shared_memory_carveout = _ALL_SHARED
         return function

@@ -97,7 +97,17 @@ class Launcher(Protocol):
         ...
 
     def adopt(self, array: Any) -> Any:
-        """Return another library's array on the device as a C-order one of `xp`."""
+        """Return another library's array on the device as a C-order one of `xp`.
+
+        The lane uses it once that library has made its values.
+
+        Raises
+        ------
+        DataError
+            For an array that its library does not give away.
+        ResourceError
+            For one on another GPU.
+        """
         ...
 
     def to_host(self, array: Any) -> Any:
