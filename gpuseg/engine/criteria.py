@@ -30,7 +30,7 @@ from gpuseg.engine.exact import grid_magic
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import BLOCK_ROWS, Env, Executor
 
 POINTS = 2048
 """Rows whose silhouettes are computed."""
@@ -39,7 +39,7 @@ DOUBTFUL = 0.1
 """A row is in doubt whose simplified silhouette is smaller."""
 
 PIECE_ROWS = 2**18
-"""Rows at a time: a shard on a device is one block."""
+"""Rows of a device at a time: a shard there is one block. Of the host's, `BLOCK_ROWS`."""
 
 MOST_CELLS = 1024
 """Cells at a time, each with a sum for each point; in the worst case every row is a cell."""
@@ -154,8 +154,9 @@ def _tally(
     b = registry.get(backend)
 
     def on(block: Block) -> list[Tally]:
-        starts = range(0, max(len(block.x), 1), PIECE_ROWS)
-        parts = [piece(block.x[start : start + PIECE_ROWS]) for start in starts]
+        step = BLOCK_ROWS if isinstance(block.x, np.ndarray) else PIECE_ROWS
+        starts = range(0, max(len(block.x), 1), step)
+        parts = [piece(block.x[start : start + step]) for start in starts]
         return [reduce(Tally.merge, own) for own in zip(*parts, strict=True)]
 
     def piece(x: Any) -> list[Tally]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from gpuseg.backends.cuda import nvrtc, sources
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
+from gpuseg.backends.cuda.pinned import PinnedPair, PinnedPairs
 from gpuseg.errors import DataError, ResourceError
 
 _NULL = np.uintp(0)
@@ -19,7 +20,8 @@ _NULL = np.uintp(0)
 _STATIC_BYTES = 1024
 """Shared memory left for what kernels declare themselves."""
 
-_LARGE_BYTES = 2**26
+_LARGE_BYTES = 2**20
+"""From here on arrays go through page-locked memory of our own: CuPy's is as large as they are."""
 
 _ALL_SHARED = 100
 """Per cent of a multiprocessor's L1 cache that may be shared memory."""
@@ -95,39 +97,42 @@ class CupyLauncher:
         self.arch = f"sm_{self._device.compute_capability}"
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
-        self._own = threading.local()
-        self._idle: deque[Any] = deque()
+        self._local = threading.local()
+        self._idle: deque[_Lane] = deque()
+        self._pairs = PinnedPairs(cupy)
 
     @contextmanager
     def lane(self) -> Iterator[None]:
-        if getattr(self._own, "in_lane", False):  # lane in lane: the outer one waits
+        if getattr(self._local, "lane", None):  # lane in lane: the outer one waits
             yield
             return
-        with self._device, self._stream() as stream:
-            self._own.in_lane = True
+        with self._device, self._next_lane() as lane, lane.stream:
+            self._local.lane = lane
             try:
                 yield
-                stream.synchronize()
+                lane.stream.synchronize()
             finally:
-                self._own.in_lane = False
+                self._local.lane = None
 
     @contextmanager
-    def _stream(self) -> Iterator[Any]:
-        """Make an idle stream the current one, after what was asked of the one before it.
+    def _next_lane(self) -> Iterator["_Lane"]:
+        """Give an idle lane, after what was asked of the current stream.
 
-        Streams are kept, and the last one used is taken first: what CuPy has freed it keeps for
+        Lanes are kept, and the last one used is taken first: what CuPy has freed it keeps for
         the stream that it was allocated in.
         """
         self.xp.cuda.get_current_stream().synchronize()
         try:
-            stream = self._idle.pop()
+            lane = self._idle.pop()
         except IndexError:
-            stream = self.xp.cuda.Stream(non_blocking=True)
+            lane = _Lane(self.xp.cuda.Stream(non_blocking=True))
         try:
-            with stream:
-                yield stream
+            yield lane
         finally:
-            self._idle.append(stream)
+            if lane.pair is not None:
+                self._pairs.give_back(lane.pair)
+                lane.pair = None
+            self._idle.append(lane)
 
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
@@ -145,13 +150,12 @@ class CupyLauncher:
     def to_device(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
             return self.xp.asarray(array, order="C")
-        try:
+        with self.lane():
+            lane = self._local.lane
+            lane.pair = lane.pair or self._pairs.take()
             there = self.xp.empty(array.shape, array.dtype)
-        except MemoryError:  # other streams keep what they have freed
-            self.xp.get_default_memory_pool().free_all_blocks()
-            there = self.xp.empty(array.shape, array.dtype)
-        there.set(np.ascontiguousarray(array))  # asarray would copy it to pinned memory
-        return there
+            lane.pair.copy(np.ascontiguousarray(array), there)
+            return there
 
     def adopt(self, array: Any) -> Any:
         if not isinstance(array, self.xp.ndarray):
@@ -206,3 +210,11 @@ class CupyLauncher:
         if shared_bytes:  # left alone, the driver may make room for fewer blocks than planned
             function.preferred_shared_memory_carveout = _ALL_SHARED
         return function
+
+
+@dataclass
+class _Lane:
+    """A stream, and what it brings rows through once it has to bring some."""
+
+    stream: Any
+    pair: PinnedPair | None = None

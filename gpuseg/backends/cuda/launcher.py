@@ -93,7 +93,10 @@ class Launcher(Protocol):
         ...
 
     def to_device(self, array: Any) -> Any:
-        """Return a NumPy array, C-order, as one of `xp`; one of `xp` as it is."""
+        """Return a NumPy array, C-order, as one of `xp`; one of `xp` as it is.
+
+        It has been read when the call returns, if not been copied.
+        """
         ...
 
     def adopt(self, array: Any) -> Any:
