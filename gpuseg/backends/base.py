@@ -185,6 +185,21 @@ class Backend(Protocol):
         """Whether rows, their weights and what is remembered of them fit on the device."""
         ...
 
+    def block_rows(self, n_values: int) -> int | None:
+        """Return how many rows of the host's memory to hand over at a time.
+
+        Parameters
+        ----------
+        n_values : int
+            Of float32, that a row brings or takes home.
+
+        Returns
+        -------
+        int or None
+            None where threads of the host do the work: then the caller shares it out.
+        """
+        ...
+
     def move(self, array: NDArray[Any]) -> Any:
         """Return the array on the device of the backend, or as it is where memory runs out."""
         ...

@@ -127,6 +127,9 @@ class NumpyBackend:
     def has_room(self, n_rows: int, n_features: int) -> bool:
         return True
 
+    def block_rows(self, n_values: int) -> int | None:
+        return None
+
     def move(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
 

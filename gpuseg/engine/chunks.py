@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.engine.shard import Block, Shard, block_rows
+from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env
 
 R = TypeVar("R")
@@ -48,7 +48,7 @@ class ChunkedShard(Shard):
         def on(place: tuple[int, int]) -> R:
             number, first = place
             x, weight = self._chunks[number]
-            rows = slice(first, min(first + block_rows(x), len(x)))
+            rows = slice(first, min(first + self.block_rows(x), len(x)))
             start = self._starts[number]
             whole = slice(start + rows.start, start + rows.stop)
             return function(Block(x[rows], None if weight is None else weight[rows], whole))
@@ -56,6 +56,6 @@ class ChunkedShard(Shard):
         places = [
             (number, first)
             for number, (x, _) in enumerate(self._chunks)
-            for first in range(0, len(x), block_rows(x))
+            for first in range(0, len(x), self.block_rows(x))
         ]
         return env.map(on, places or [(0, 0)])

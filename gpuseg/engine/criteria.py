@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.sums import on_grid
 from gpuseg.engine import columns
 from gpuseg.engine.confidence import simplified_silhouette
@@ -30,7 +30,7 @@ from gpuseg.engine.exact import grid_magic
 from gpuseg.engine.kmeans import KMeansFit
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.shard import Block, Shard
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import BLOCK_ROWS, Env, Executor
 
 POINTS = 2048
 """Rows whose silhouettes are computed."""
@@ -39,7 +39,7 @@ DOUBTFUL = 0.1
 """A row is in doubt whose simplified silhouette is smaller."""
 
 PIECE_ROWS = 2**18
-"""Rows at a time: a shard on a device is one block."""
+"""Rows of a device at a time: a shard there is one block. Of the host's, `BLOCK_ROWS`."""
 
 MOST_CELLS = 1024
 """Cells at a time, each with a sum for each point; in the worst case every row is a cell."""
@@ -154,8 +154,9 @@ def _tally(
     b = registry.get(backend)
 
     def on(block: Block) -> list[Tally]:
-        starts = range(0, max(len(block.x), 1), PIECE_ROWS)
-        parts = [piece(block.x[start : start + PIECE_ROWS]) for start in starts]
+        step = BLOCK_ROWS if isinstance(block.x, np.ndarray) else PIECE_ROWS
+        starts = range(0, max(len(block.x), 1), step)
+        parts = [piece(block.x[start : start + step]) for start in starts]
         return [reduce(Tally.merge, own) for own in zip(*parts, strict=True)]
 
     def piece(x: Any) -> list[Tally]:
@@ -168,8 +169,7 @@ def _tally(
             distances = np.zeros((len(sample), model.k))
             tallies.append(Tally(distances, sizes, spread, simplified, doubtful))
         order, starts, cells = _cells(np.array(labels))
-        there = order if isinstance(x, np.ndarray) else b.move(order)
-        rows = x[there].copy()
+        rows = _gathered(b, x, order)
         for first in range(0, len(starts) - 1, MOST_CELLS):
             own = starts[first : first + MOST_CELLS + 1]
             sums = b.distance_sums(rows[own[0] : own[-1]], own - own[0], sample, grids[0])
@@ -179,6 +179,14 @@ def _tally(
 
     blocks = shard.map_blocks(env, on)
     return [reduce(Tally.merge, parts) for parts in zip(*blocks, strict=True)]
+
+
+def _gathered(b: Backend, x: Any, order: NDArray[np.int64]) -> Any:
+    """Return rows in another order, where x lies, or on the host where the device has no room."""
+    there = order if isinstance(x, np.ndarray) else b.move(order)
+    if isinstance(there, np.ndarray):
+        return np.ascontiguousarray(b.fetch(x)[order])
+    return x[there]
 
 
 def _by_label(sums: NDArray[np.float64], label: NDArray[np.int64], k: int) -> NDArray[np.float64]:

@@ -22,10 +22,14 @@ def number(shard: Shard, env: Env, first_row: int) -> None:
 
 
 def move(shard: Shard, env: Env, backend: str) -> None:
-    """Move the rows to the device of the backend, all of them or none."""
+    """Move the rows to the device of the backend, all of them or none.
+
+    Rows that stay are handed over in blocks of the size that the device wants, from now on.
+    """
     b = registry.get(backend)
     if b.has_room(shard.n_rows, shard.n_features):
         shard.move(b.move)
+    shard.rows_a_block = b.block_rows(shard.n_features)
 
 
 def n_rows(shard: Shard, env: Env) -> int:

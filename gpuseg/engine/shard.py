@@ -12,14 +12,6 @@ from gpuseg.runtime.executor import BLOCK_ROWS, Env
 R = TypeVar("R")
 
 
-def block_rows(x: Any) -> int:
-    """Return how many rows of a matrix to hand out at a time.
-
-    A device shares out the work in a way of its own, and gets them all.
-    """
-    return BLOCK_ROWS if isinstance(x, np.ndarray) else max(len(x), 1)
-
-
 def kept_of_all(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which rows read are still there, when of those there before some are kept."""
     if before is None:
@@ -78,6 +70,9 @@ class Shard:
         Which rows are core, once found out (DBSCAN).
     confidence : float32 (n,) or None
         From 0, between two segments, to 1, where it was asked for (`engine.confidence`).
+    rows_a_block : int or None
+        Rows of the host's memory in a block, where a device takes them (`Backend.block_rows`);
+        None where threads of the host do.
     source : object
         Where the rows were read from; the engine does not look at it.
     cache : dict
@@ -94,6 +89,7 @@ class Shard:
     sweep: list[NDArray[np.int32]] = field(default_factory=list)
     core: NDArray[np.bool_] | None = None
     confidence: NDArray[np.float32] | None = None
+    rows_a_block: int | None = None
     source: Any = None
     cache: dict[str, Any] = field(default_factory=dict)
 
@@ -122,9 +118,18 @@ class Shard:
             weight = None if self.weight is None else self.weight[rows]
             return function(Block(self.x[rows], weight, rows))
 
-        step = block_rows(self.x)
+        step = self.block_rows(self.x)
         starts = range(0, max(self.n_rows, 1), step)
         return env.map(on, [slice(i, min(i + step, self.n_rows)) for i in starts])
+
+    def block_rows(self, x: Any) -> int:
+        """Return how many rows of a matrix of the shard to hand out at a time.
+
+        A device shares out the work in a way of its own, and gets all rows that lie there.
+        """
+        if not isinstance(x, np.ndarray):
+            return max(len(x), 1)
+        return self.rows_a_block or BLOCK_ROWS
 
     def prepare(self, env: Env, change: Callable[[Any], Any]) -> None:
         """Change all rows, block by block: in place, or into rows of another width."""

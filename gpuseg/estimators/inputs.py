@@ -16,7 +16,7 @@ from gpuseg.backends.base import Preparation
 from gpuseg.encoding import is_number
 from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, JobError
-from gpuseg.estimators.on_gpu import on_host
+from gpuseg.estimators.on_gpu import on_host, refuse_gradient
 from gpuseg.runtime.executor import Env
 
 if TYPE_CHECKING:
@@ -59,10 +59,12 @@ def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -
     Raises
     ------
     DataError
-        For columns that are not numbers, object arrays and values beyond float32.
+        For columns that are not numbers, object arrays, tensors that require a gradient and
+        values beyond float32.
     TypeError
         For sparse matrices.
     """
+    refuse_gradient(X, "X")
     _refuse_objects(X)
     if hasattr(X, "__arrow_c_stream__") and not _is_plain_pandas(X):
         table = _as_table(X)
@@ -109,7 +111,7 @@ def refuse_not_finite(x: Any, metric: str) -> None:
 
 
 def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | None:
-    """Return sample weights as float64 (n,), or None.
+    """Return sample weights as float64 (n,), contiguous, or None.
 
     Raises
     ------
@@ -118,7 +120,8 @@ def as_weights(weight: ArrayLike | None, n_rows: int) -> NDArray[np.float64] | N
     """
     if weight is None:
         return None
-    w = np.asarray(on_host(weight), dtype=np.float64)
+    refuse_gradient(weight, "sample_weight")
+    w = np.asarray(on_host(weight), dtype=np.float64, order="C")
     if w.shape != (n_rows,):
         raise DataError(f"sample_weight has shape {w.shape}: must be ({n_rows},), one for each row")
     if not np.isfinite(w).all() or (w < 0).any():

@@ -202,7 +202,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             return lazy
         backend = registry.get(self.backend_)
         centers = self.cluster_centers_
-        squares = self._map_blocks(X, lambda block: backend.squared_distances(block.x, centers))
+        squares = self._map_blocks(
+            X, lambda block: backend.squared_distances(block.x, centers), len(centers)
+        )
         distances: NDArray[np.float64] = np.sqrt(np.concatenate(squares))
         return distances
 
@@ -229,10 +231,13 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[0])
 
-    def _map_blocks(self, X: ArrayLike, function: Any) -> list[Any]:
+    def _map_blocks(self, X: ArrayLike, function: Any, n_found: int = 0) -> list[Any]:
+        """Call `function` on blocks of rows; from each row come `n_found` distances, or one."""
         x = self._matrix(X, reset=False)
         refuse_not_finite(x, self.metric)
-        return list(Shard(x).map_blocks(InProcess(self.n_threads).env, function))
+        rows = registry.get(self.backend_).block_rows(x.shape[1] + 2 * n_found)
+        shard = Shard(x, rows_a_block=rows)
+        return list(shard.map_blocks(InProcess(self.n_threads).env, function))
 
     def _matrix(self, X: Any, reset: bool) -> Any:
         """Return X as float32 rows; for the cosine as ones of length one."""

@@ -13,16 +13,27 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 
-_CUDA = 2
-"""The device type of CUDA in DLPack."""
+_CUDA = (2, 13)
+"""The device types of CUDA in DLPack: memory of a GPU, and memory that moves there by itself."""
 
 
 def is_on_gpu(X: Any) -> bool:
     """Whether X tells that its values are in the memory of a GPU."""
-    if _is_cudf(X) or hasattr(X, "__cuda_array_interface__"):
-        return True
     where = getattr(X, "__dlpack_device__", None)
-    return where is not None and where()[0] == _CUDA
+    if where is not None and where()[0] in _CUDA:
+        return True
+    return _is_cudf(X) or hasattr(X, "__cuda_array_interface__")
+
+
+def refuse_gradient(values: Any, name: str) -> None:
+    """Refuse a tensor that takes part in a calculation of gradients, wherever it lies.
+
+    Raises
+    ------
+    DataError
+    """
+    if getattr(values, "requires_grad", False) is True:
+        raise DataError(f"{name} requires a gradient, and clusters have none: give {name}.detach()")
 
 
 def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool) -> Any:
@@ -32,7 +43,10 @@ def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool) -> Any:
     ------
     DataError
         For a backend that is not on a GPU, and for X that is not a table of numbers.
+    ResourceError
+        For X on another GPU than the one that this process uses.
     """
+    refuse_gradient(X, "X")
     if backend != "cuda":
         raise DataError(
             f"X lies on a GPU, and the backend is {backend!r}, which runs on the CPU: use "

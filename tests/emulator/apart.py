@@ -36,10 +36,10 @@ class DeviceArray(NDArrayOperatorsMixin):
         self.data = SimpleNamespace(ptr=values.ctypes.data)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return int(self.shape[0])
 
     def __getitem__(self, place: Any) -> Any:
-        return DeviceArray(np.asarray(self.values[_on_device(place)]))
+        return type(self)(np.asarray(self.values[_on_device(place)]))
 
     def __setitem__(self, place: Any, value: Any) -> None:
         self.values[_on_device(place)] = _on_device(value)
@@ -49,31 +49,35 @@ class DeviceArray(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         plain = [_on_device(own) for own in inputs]
-        return DeviceArray(np.asarray(getattr(ufunc, method)(*plain, **options)))
+        return type(self)(np.asarray(getattr(ufunc, method)(*plain, **options)))
 
     def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:
         assert function is np.concatenate
-        return DeviceArray(np.concatenate([own.values for own in args[0]]))
+        return type(self)(np.concatenate([own.values for own in args[0]]))
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.data.ptr, False)}
 
+    @property
+    def T(self) -> DeviceArray:
+        return type(self)(self.values.T)
+
     def all(self, axis: int) -> DeviceArray:
-        return DeviceArray(self.values.all(axis=axis))
+        return type(self)(self.values.all(axis=axis))
 
     def astype(self, dtype: Any, copy: bool) -> DeviceArray:
         assert (self.dtype, np.dtype(dtype)) != (np.float64, np.float32), "CuPy loses small values"
-        return DeviceArray(self.values.astype(dtype, copy=copy))
+        return type(self)(self.values.astype(dtype, copy=copy))
 
     def copy(self) -> DeviceArray:
-        return DeviceArray(self.values.copy())
+        return type(self)(self.values.copy())
 
     def view(self, dtype: Any) -> DeviceArray:
-        return DeviceArray(self.values.view(dtype))
+        return type(self)(self.values.view(dtype))
 
     def reshape(self, *shape: Any) -> DeviceArray:
-        return DeviceArray(self.values.reshape(*shape))
+        return type(self)(self.values.reshape(*shape))
 
 
 def _on_device(value: Any) -> Any:

@@ -98,8 +98,9 @@ class EmulatorLauncher:
         return self.free
 
     def to_device(self, array: Any) -> Any:
-        """Return the array; a copy only where it is not C-contiguous."""
-        return np.asarray(array, order="C")
+        """Return the array. One in another order is an error: a kernel would misread it."""
+        assert array.flags.c_contiguous, "an array that is not C-contiguous goes to the device"
+        return array
 
     def adopt(self, array: Any) -> Any:
         """Return the array in C order."""

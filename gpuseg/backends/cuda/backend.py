@@ -30,6 +30,17 @@ R = TypeVar("R")
 _SHARE = 0.9
 """Of the free memory of a device that rows may take."""
 
+_BLOCK_BYTES = 2**25
+"""Of rows that the host hands over at a time, with what is found of them: work for all
+multiprocessors, and longer on the bus than the call takes in Python. With `pinned.PAIRS` of them
+under way, that is 256 MiB of the device, and 64 MiB of page-locked memory."""
+
+_BYTES_FOUND = 12
+"""A label and a square."""
+
+_BLOCK_STEP = 1024
+"""A block has a multiple of so many rows, so that what is remembered of them begins aligned."""
+
 _BYTES_A_ROW = 48
 """What a row takes besides: a label and a slack; in the last pass label, square and distance."""
 
@@ -117,6 +128,10 @@ class CudaBackend(NumbaBackend):
     def has_room(self, n_rows: int, n_features: int) -> bool:
         needed = n_rows * (4 * n_features + 8 + _BYTES_A_ROW)
         return needed <= _SHARE * self._launcher.free_bytes()
+
+    def block_rows(self, n_values: int) -> int:
+        rows = _BLOCK_BYTES // (4 * n_values + _BYTES_FOUND)
+        return max(rows // _BLOCK_STEP, 1) * _BLOCK_STEP
 
     @_in_lane
     def move(self, array: Any) -> Any:

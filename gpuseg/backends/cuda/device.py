@@ -13,14 +13,22 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.cuda import nvrtc, sources
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
-from gpuseg.errors import ResourceError
+from gpuseg.backends.cuda.pinned import PinnedPair, PinnedPairs
+from gpuseg.errors import DataError, ResourceError
 
 _NULL = np.uintp(0)
 
 _STATIC_BYTES = 1024
 """Shared memory left for what kernels declare themselves."""
 
-_LARGE_BYTES = 2**26
+_LARGE_BYTES = 2**20
+"""From here on arrays go through page-locked memory of our own: CuPy's is as large as they are."""
+
+_ALL_SHARED = 100
+"""Per cent of a multiprocessor's L1 cache that may be shared memory."""
+
+_STREAM_IS_TOLD = 3
+"""The first version of the array interface that says in which stream values are made."""
 
 
 @dataclass(frozen=True)
@@ -92,73 +100,94 @@ class CupyLauncher:
         self.arch = f"sm_{capability}"
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
-        self._own = threading.local()
-        self._idle: deque[Any] = deque()
+        self._local = threading.local()
+        self._idle: deque[_Lane] = deque()
+        self._pairs = PinnedPairs(cupy)
 
     @contextmanager
     def lane(self) -> Iterator[None]:
-        if getattr(self._own, "in_lane", False):  # lane in lane: the outer one waits
+        if getattr(self._local, "lane", None):  # lane in lane: the outer one waits
             yield
             return
-        with self._device, self._stream() as stream:
-            self._own.in_lane = True
+        with self._device, self._next_lane() as lane, lane.stream:
+            self._local.lane = lane
             try:
                 yield
-                stream.synchronize()
+                lane.stream.synchronize()
             finally:
-                self._own.in_lane = False
+                self._local.lane = None
 
     @contextmanager
-    def _stream(self) -> Iterator[Any]:
-        """Make an idle stream the current one, after what was asked of the one before it.
+    def _next_lane(self) -> Iterator["_Lane"]:
+        """Give an idle lane, after what was asked of the current stream.
 
-        Streams are kept, and the last one used is taken first: what CuPy has freed it keeps for
+        Lanes are kept, and the last one used is taken first: what CuPy has freed it keeps for
         the stream that it was allocated in.
         """
         self.xp.cuda.get_current_stream().synchronize()
         try:
-            stream = self._idle.pop()
+            lane = self._idle.pop()
         except IndexError:
-            stream = self.xp.cuda.Stream(non_blocking=True)
+            lane = _Lane(self.xp.cuda.Stream(non_blocking=True))
         try:
-            with stream:
-                yield stream
+            yield lane
         finally:
-            self._idle.append(stream)
+            if lane.pair is not None:
+                self._pairs.give_back(lane.pair)
+                lane.pair = None
+            self._idle.append(lane)
 
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
         ready = tuple(self._ready(argument) for argument in arguments)
-        self._function(kernel)((blocks,), (kernel.threads,), ready, shared_mem=shared_bytes)
+        function = self._function(kernel, shared_bytes)
+        function((blocks,), (kernel.threads,), ready, shared_mem=shared_bytes)
 
     def free_bytes(self) -> int:
-        free: int = self.xp.cuda.runtime.memGetInfo()[0]
-        kept: int = self.xp.get_default_memory_pool().free_bytes()
+        with self._device:
+            free: int = self.xp.cuda.runtime.memGetInfo()[0]
+            kept: int = self.xp.get_default_memory_pool().free_bytes()
         return free + kept
 
     def to_device(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
-            return self.xp.asarray(array)
-        try:
+            return self.xp.asarray(array, order="C")
+        with self.lane():
+            lane = self._local.lane
+            lane.pair = lane.pair or self._pairs.take()
             there = self.xp.empty(array.shape, array.dtype)
-        except MemoryError:  # other streams keep what they have freed
-            self.xp.get_default_memory_pool().free_all_blocks()
-            there = self.xp.empty(array.shape, array.dtype)
-        there.set(np.ascontiguousarray(array))  # asarray would copy it to pinned memory
-        return there
+            lane.pair.copy(np.ascontiguousarray(array), there)
+            return there
 
     def adopt(self, array: Any) -> Any:
-        if not hasattr(array, "__cuda_array_interface__"):
-            array = self.xp.from_dlpack(array)
-        there = self.xp.asarray(array, order="C")
-        if there.device != self._device:
+        if not isinstance(array, self.xp.ndarray):
+            array = self._shared(array)
+        # CuPy would copy rows from another GPU to the current one, unasked.
+        pointer = array.__cuda_array_interface__["data"][0]
+        place = self.xp.cuda.runtime.pointerGetAttributes(pointer).device if pointer else -1
+        if place >= 0 and place != self._device.id:
             raise ResourceError(
-                f"X lies on GPU {there.device.id}, and this process uses GPU {self._device.id}, "
+                f"X lies on GPU {place}, and this process uses GPU {self._device.id}, "
                 "the current one when gpuseg first needed it: copy X there, or give each GPU a "
                 "process of its own, as cluster = 'cuda' does"
             )
-        return there
+        return self.xp.asarray(array, order="C")
+
+    def _shared(self, array: Any) -> Any:
+        """Return another library's array, once the current stream may read it."""
+        if hasattr(array, "__dlpack__"):
+            try:
+                return self.xp.from_dlpack(array)  # the library has our stream wait for its own
+            except BufferError as error:
+                kind = f"{type(array).__module__}.{type(array).__name__}"
+                raise DataError(
+                    f"an array of type {kind} does not give its values away ({error}): must be "
+                    "dense and of numbers; convert it, or copy it to the host"
+                ) from None
+        if array.__cuda_array_interface__.get("version", 0) < _STREAM_IS_TOLD:
+            self._device.synchronize()
+        return array
 
     def to_host(self, array: Any) -> Any:
         return self.xp.asnumpy(array)
@@ -181,15 +210,25 @@ class CupyLauncher:
             return _NULL
         return argument.pointers if isinstance(argument, Table) else argument
 
-    def _function(self, kernel: Kernel) -> Any:
+    def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
         key = (kernel.name, *sorted(kernel.macros.items()))
         with self._lock:
             if key not in self._functions:
-                self._functions[key] = self._load(kernel)
+                self._functions[key] = self._load(kernel, shared_bytes)
             return self._functions[key]
 
-    def _load(self, kernel: Kernel) -> Any:
+    def _load(self, kernel: Kernel, shared_bytes: int) -> Any:
         module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
         function = module.get_function(kernel.name)
         function.max_dynamic_shared_size_bytes = self.limits.shared_bytes
+        if shared_bytes:  # left alone, the driver may make room for fewer blocks than planned
+            function.preferred_shared_memory_carveout = _ALL_SHARED
         return function
+
+
+@dataclass
+class _Lane:
+    """A stream, and what it brings rows through once it has to bring some."""
+
+    stream: Any
+    pair: PinnedPair | None = None

@@ -107,11 +107,24 @@ class Launcher(Protocol):
         ...
 
     def to_device(self, array: Any) -> Any:
-        """Return a NumPy array as one of `xp`; one of `xp` as it is."""
+        """Return a NumPy array, C-order, as one of `xp`; one of `xp` as it is.
+
+        It has been read when the call returns, if not been copied.
+        """
         ...
 
     def adopt(self, array: Any) -> Any:
-        """Return another library's array on the device as a C-order one of `xp`."""
+        """Return another library's array on the device as a C-order one of `xp`.
+
+        The lane uses it once that library has made its values.
+
+        Raises
+        ------
+        DataError
+            For an array that its library does not give away.
+        ResourceError
+            For one on another GPU.
+        """
         ...
 
     def to_host(self, array: Any) -> Any:

@@ -1,0 +1,320 @@
+"""A stand-in for CuPy, as far as `backends.cuda.device` uses it, with the emulator behind it.
+
+Copies to the device and launches are put off until somebody waits for their stream, or reads
+through it. So what is read too early, and what is overwritten before it was read, gives wrong
+answers, as it would on a GPU. There are two GPUs, and a thread begins with the first one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import threading
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from weakref import WeakSet
+
+import numpy as np
+
+from emulator.apart import DeviceArray
+from emulator.arguments import Parameter
+from emulator.launcher import SMALL, EmulatorLauncher
+from gpuseg.backends.cuda.launcher import Kernel, Table
+
+Array = np.ndarray[Any, Any]
+
+_thread = threading.local()
+
+
+class Stream:
+    """Work that is put off.
+
+    Parameters
+    ----------
+    non_blocking : bool
+        As in CuPy; streams here never wait for each other.
+    """
+
+    every: ClassVar[WeakSet[Stream]] = WeakSet()
+    _numbers = count(1000)
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        self.ptr = next(self._numbers)
+        self._work: deque[Callable[[], object]] = deque()
+        self._lock = threading.RLock()
+        self.every.add(self)
+
+    def add(self, work: Callable[[], object]) -> None:
+        """Put work off."""
+        self._work.append(work)
+
+    def synchronize(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Do what was put off, all of it or until a condition holds."""
+        with self._lock:
+            while self._work and not until():
+                self._work.popleft()()
+
+    def __enter__(self) -> Stream:
+        _streams().append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert _streams().pop() is self
+
+
+NULL = Stream()
+
+
+def _streams() -> list[Stream]:
+    streams: list[Stream] = _thread.__dict__.setdefault("streams", [NULL])
+    return streams
+
+
+def current_stream() -> Stream:
+    """Return the stream that this thread uses."""
+    return _streams()[-1]
+
+
+class Event:
+    """A place in the work of a stream."""
+
+    def __init__(self, disable_timing: bool = False) -> None:
+        self._stream, self._reached = NULL, [True]
+
+    def record(self) -> None:
+        """Mark the place that the current stream has come to."""
+        self._stream, reached = current_stream(), [False]
+        self._reached = reached
+        self._stream.add(lambda: reached.__setitem__(0, True))
+
+    def synchronize(self) -> None:
+        """Wait until the stream has come there."""
+        reached = self._reached
+        self._stream.synchronize(until=lambda: reached[0])
+
+
+class Device:
+    """A GPU; as a context, the one that this thread uses."""
+
+    compute_capability = "90"
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id: int = _devices()[-1] if number is None else number
+
+    def __enter__(self) -> Device:
+        _devices().append(self.id)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert _devices().pop() == self.id
+
+
+def _devices() -> list[int]:
+    devices: list[int] = _thread.__dict__.setdefault("devices", [0])
+    return devices
+
+
+class Pinned(np.ndarray[Any, Any]):
+    """Page-locked memory, full of garbage."""
+
+    @property
+    def ptr(self) -> int:
+        return int(self.ctypes.data)
+
+
+class Pointer:
+    """A place in the memory of a device."""
+
+    def __init__(self, memory: Array, offset: int = 0) -> None:
+        self._memory, self._offset = memory, offset
+        self.ptr = memory.ctypes.data + offset
+
+    def __add__(self, offset: int) -> Pointer:
+        return Pointer(self._memory, self._offset + offset)
+
+    def copy_from_host_async(self, source: int, n_bytes: int) -> None:
+        """Copy from page-locked memory, whatever is there by then."""
+        assert self._offset + n_bytes <= self._memory.nbytes
+        current_stream().add(lambda: ctypes.memmove(self.ptr, source, n_bytes))
+
+
+class LateArray(DeviceArray):
+    """An array of the stand-in: who reads it waits for the current stream, and for no other."""
+
+    def __init__(self, values: Array, gpu: int | None = None) -> None:
+        super().__init__(values)
+        self.gpu = Device().id if gpu is None else gpu
+        self.data = Pointer(values)
+
+    @property
+    def values(self) -> Array:
+        current_stream().synchronize()
+        return self.memory
+
+    @values.setter
+    def values(self, values: Array) -> None:
+        self.memory = values
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice | tuple):
+            return LateArray(self.memory[place], self.gpu)
+        return super().__getitem__(place)
+
+    def view(self, dtype: Any) -> LateArray:
+        return LateArray(self.memory.view(dtype), self.gpu)
+
+    def reshape(self, *shape: Any) -> LateArray:
+        return LateArray(self.memory.reshape(*shape), self.gpu)
+
+
+class StandIn:
+    """CuPy on two GPUs.
+
+    Attributes
+    ----------
+    cupy : module
+    free : list of int
+        Bytes that are free on each GPU, for tests to set.
+    functions : list
+        The functions that were loaded.
+    streams : list of Stream
+        Those that were made.
+    pinned : list of Pinned
+        What page-locked memory was asked for.
+    """
+
+    def __init__(self) -> None:
+        self.free = [1 << 30, 1 << 29]
+        self.functions: list[_Function] = []
+        self.streams: list[Stream] = []
+        self.pinned: list[Pinned] = []
+        self._emulator = EmulatorLauncher()
+        self._elsewhere: dict[int, int] = {}
+        pool = SimpleNamespace(free_bytes=lambda: 0)
+        runtime = SimpleNamespace(
+            getDeviceProperties=lambda _: {
+                "name": b"emulator",
+                "multiProcessorCount": SMALL.multiprocessors,
+                "sharedMemPerBlockOptin": SMALL.shared_bytes,
+                "sharedMemPerMultiprocessor": SMALL.shared_bytes_per_multiprocessor,
+            },
+            memGetInfo=lambda: (self.free[Device().id], 1 << 31),
+            pointerGetAttributes=lambda p: SimpleNamespace(device=self._elsewhere.get(p, 0)),
+        )
+        device = type("Device", (Device,), {"synchronize": lambda _: self.wait()})
+        self.cupy = SimpleNamespace(
+            ndarray=LateArray, empty=_empty, zeros=_zeros, asarray=self._asarray,
+            array=lambda values, dtype: self._asarray(np.array(values, dtype)),
+            asnumpy=lambda array: array.values.copy(), from_dlpack=_from_dlpack,
+            get_default_memory_pool=lambda: pool, RawModule=self._module,
+            cuda=SimpleNamespace(
+                Device=device, Event=Event, Stream=self._stream, runtime=runtime,
+                get_current_stream=current_stream, alloc_pinned_memory=self._alloc_pinned,
+            ),
+        )  # fmt: skip
+
+    def wait(self) -> None:
+        """Do all that was put off."""
+        for stream in list(Stream.every):
+            stream.synchronize()
+
+    def place(self, values: Array, gpu: int) -> Array:
+        """Note that memory is on a GPU."""
+        self._elsewhere[values.ctypes.data] = gpu
+        return values
+
+    def _stream(self, non_blocking: bool) -> Stream:
+        self.streams.append(Stream(non_blocking))
+        return self.streams[-1]
+
+    def _alloc_pinned(self, n_bytes: int) -> Pinned:
+        self.pinned.append(np.full(n_bytes, 0xFF, np.uint8).view(Pinned))
+        return self.pinned[-1]
+
+    def _module(self, path: str) -> SimpleNamespace:
+        return SimpleNamespace(get_function=lambda _: self._function(**json.loads(path)))
+
+    def _function(self, name: str, threads: int, shape: dict[str, int]) -> _Function:
+        self.functions.append(_Function(Kernel(name, threads, shape), self._emulator))
+        return self.functions[-1]
+
+    def _asarray(self, array: Any, order: str | None = None) -> LateArray:
+        """Return an array on the current GPU; without an order, in the one that it has."""
+        if isinstance(array, np.ndarray):
+            kept, there = array.copy("K"), _garbage(np.empty_like(array, order=order or "K"))
+            current_stream().add(lambda: np.copyto(there, kept))
+            return LateArray(there)
+        if not isinstance(array, LateArray):
+            array = LateArray(*self._of_interface(array.__cuda_array_interface__))
+        if array.gpu == Device().id and (order is None or array.memory.flags.c_contiguous):
+            return array
+        return LateArray(array.values.copy(order or "K"))
+
+    def _of_interface(self, described: dict[str, Any]) -> tuple[Array, int]:
+        """Return an array at an address, after the stream of its values if that is told."""
+        pointer, strides = described["data"][0], described.get("strides")
+        dtype, shape = np.dtype(described["typestr"]), described["shape"]
+        if described.get("stream") is not None:
+            next(own for own in Stream.every if own.ptr == described["stream"]).synchronize()
+        n_bytes = int(np.prod(shape)) * dtype.itemsize
+        memory = (ctypes.c_char * n_bytes).from_address(pointer)
+        return np.ndarray(shape, dtype, memory, 0, strides), self._elsewhere.get(pointer, 0)
+
+
+class _Function:
+    """A kernel as CuPy loads it."""
+
+    def __init__(self, kernel: Kernel, emulator: EmulatorLauncher) -> None:
+        self.kernel = kernel
+        self.preferred_shared_memory_carveout = -1
+        self._emulator = emulator
+
+    def __call__(self, grid: Any, block: Any, arguments: Any, shared_mem: int) -> None:
+        assert block == (self.kernel.threads,)
+        parameters = self._emulator._module(self.kernel).parameters
+
+        def launch() -> None:
+            ready = [_argument(*both) for both in zip(parameters, arguments, strict=True)]
+            self._emulator.launch(self.kernel, grid[0], ready, shared_mem)
+
+        current_stream().add(launch)
+
+
+def _argument(parameter: Parameter, argument: Any) -> Any:
+    """Return an argument as the emulator takes it."""
+    if isinstance(argument, LateArray) and len(parameter.constant) == 2:
+        return Table([_number_at(place, parameter.dtype) for place in argument.memory.tolist()])
+    if isinstance(argument, LateArray):
+        return argument.memory
+    return None if parameter.constant else argument
+
+
+def _number_at(address: int, dtype: np.dtype[Any]) -> Array:
+    return np.frombuffer((ctypes.c_char * dtype.itemsize).from_address(address), dtype)
+
+
+def _garbage(memory: Array) -> Array:
+    """Return memory as it is found: not with what an earlier test has left there."""
+    memory.ravel("K").view(np.uint8)[:] = 0xFF
+    return memory
+
+
+def _empty(shape: Any, dtype: Any = float) -> LateArray:
+    return LateArray(_garbage(np.empty(shape, dtype)))
+
+
+def _zeros(shape: Any, dtype: Any = float) -> LateArray:
+    array = _empty(shape, dtype)
+    current_stream().add(lambda: array.memory.fill(0))
+    return array
+
+
+def _from_dlpack(array: Any) -> LateArray:
+    """Return another library's array: it is told the stream that will read it."""
+    place = array.__dlpack_device__()[1]
+    with Device(place):
+        capsule = array.__dlpack__(stream=current_stream().ptr, max_version=(1, 0), copy=None)
+    return LateArray(capsule, place)
