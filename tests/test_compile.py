@@ -25,7 +25,7 @@ BUDGET = {
     **dict.fromkeys(("count", "link_inside", "link", "claim", "nearest"), (128, 0)),
     **dict.fromkeys(
         (
-            *("distances", "summarize", "digest", "histogram", "narrow"),
+            *("distances", "summarize", "digest", "histogram", "narrow", "column"),
             *("prepare", "normalize", "project", "gram", "distance_sums"),
         ),
         (64, 0),
