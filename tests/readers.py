@@ -136,6 +136,8 @@ class StandIn:
         name = "BOOL8" if pa.types.is_boolean(column.type) else str(column.type).upper()
         known = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
         kind = TypeId[known.get(name, name)]
+        if kind == TypeId.STRING:
+            return Column(kind, len(column), self._later(np.zeros(8, np.uint8)), None)
         zero = pa.scalar(False if kind == TypeId.BOOL8 else 0, column.type)
         values = column.fill_null(zero).to_numpy(zero_copy_only=False)
         there = column.is_valid().to_numpy(zero_copy_only=False)

@@ -186,7 +186,9 @@ class _Reading:
             own = columns[name]
             if own.size() != group.rows:
                 raise ValueError(f"column '{name}' has {own.size()} rows, not {group.rows}")
-            about = (own.data(), types[int(own.type().id())])
+            if (kind := int(own.type().id())) not in types:
+                raise TypeError(f"column '{name}' is of cuDF's type {kind}")
+            about = (own.data(), types[kind])
             mask, first = own.null_mask(), own.offset()
             if name in self._columns:
                 feature, flag = self._columns[name]
