@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -59,6 +61,25 @@ def span(chunk: pq.ColumnChunkMetaData) -> range:
 @pytest.mark.parametrize("way", WAYS)
 def test_whole_files_are_sound(tmp_path: Path, way: str, checked: bool) -> None:
     path = written(tmp_path, checked, **WAYS[way])
+    assert are_sound(str(path), chunks(path))
+
+
+@pytest.mark.parametrize("options", [
+    "COMPRESSION snappy", "COMPRESSION uncompressed", "COMPRESSION zstd, PARQUET_VERSION V2",
+])  # fmt: skip
+def test_files_of_duckdb_are_sound(tmp_path: Path, options: str) -> None:
+    path, own = tmp_path / "in.parquet", duckdb.connect()
+    own.register("rows", table(20_000))
+    own.sql(f"COPY (SELECT * FROM rows) TO '{path}' (FORMAT parquet, {options})")
+    assert are_sound(str(path), chunks(path))
+
+
+@pytest.mark.parametrize("compression", ["snappy", "uncompressed", "zstd"])
+def test_files_of_polars_are_sound(tmp_path: Path, compression: Any) -> None:
+    path = tmp_path / "in.parquet"
+    frame = polars.from_arrow(table(20_000))
+    assert isinstance(frame, polars.DataFrame)
+    frame.write_parquet(path, compression=compression, row_group_size=7000)
     assert are_sound(str(path), chunks(path))
 
 

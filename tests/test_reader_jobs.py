@@ -107,9 +107,11 @@ def test_a_job_writes_what_it_writes_without_a_gpu(
     request: pytest.FixtureRequest, shop: Path, tmp_path: Path, name: str
 ) -> None:
     plain = gpuseg.run(asked(shop, tmp_path / "plain", **JOBS[name])).manifest
-    _, stand_in = request.getfixturevalue("cudf")
+    launcher, stand_in = request.getfixturevalue("cudf")
     there = gpuseg.run(asked(shop, tmp_path / "there", **JOBS[name])).manifest
     assert stand_in.asked
+    launched = {kernel for kernel, _ in launcher._modules}
+    assert launched >= {"column", "digest", "summarize", "prepare"}
     assert there["backend"]["name"] == "cuda"
     assert bits(tmp_path / "there") == bits(tmp_path / "plain")
     for key in ("warnings", "features", "segments", "portrait"):
@@ -257,9 +259,17 @@ def test_cudf_is_asked_for_in_vain(
     fsspec.filesystem("memory").rm("/gpuseg-asked", recursive=True)
 
 
-def test_cudf_asked_for(cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path) -> None:
-    found = reader_of(shop, tmp_path / "out", runtime={"reader": "cudf"})
-    assert found == ("cudf", "asked for")
+def test_cudf_asked_for(
+    cudf: tuple[ApartLauncher, StandIn],
+    shop: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text(toml(asked(shop, tmp_path / "out", runtime={"reader": "cudf"})))
+    outcome = call(capfd, "run", file, "--json")
+    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "why": "asked for"}
+    assert "note: rows were read by cudf: asked for" in outcome.err
     assert cudf[1].asked
 
 

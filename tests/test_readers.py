@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -335,6 +336,13 @@ def test_a_gpu_without_room(gpu: Gpu, tmp_path: Path, short: str) -> None:
     assert shard.x.tobytes() == expected.x.tobytes()
     with pytest.raises(ResourceError, match=r"no room for the 300 rows of a shard and a row group"):
         load(folder, must=True)
+
+
+def test_a_worker_without_cudf(gpu: Gpu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_files(tmp_path / "in", [customers(300)])
+    monkeypatch.setitem(sys.modules, "pylibcudf", None)
+    with pytest.raises(ResourceError, match=r"a worker has no cuDF: .*; install it there, or set"):
+        load(folder, must=False)
 
 
 def test_rows_are_left_out_where_they_lie(gpu: Gpu, tmp_path: Path) -> None:

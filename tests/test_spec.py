@@ -35,7 +35,7 @@ DEFAULTS = {
     },
     "runtime": {
         "cluster": "local", "n_workers": None, "threads_per_worker": None, "backend": "auto",
-        "memory_limit": None,
+        "reader": "auto", "memory_limit": None,
     },
     "output": {
         "path": "out", "overwrite": False, "plots": False, "confidence": False,

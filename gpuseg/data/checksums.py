@@ -23,7 +23,8 @@ _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
 """Types of pages."""
 
 _COUNTS = {_DATA: (501,), _DICTIONARY: (701,), _DATA_V2: (801, 802, 803, 805, 806)}
-_ENCODED = {_DATA: (502, 503, 504), _DICTIONARY: (702,), _DATA_V2: (804,)}
+_ENCODED = {_DATA: 502, _DICTIONARY: 702, _DATA_V2: 804}
+_LEVELS_ENCODED = {_DATA: (503, 504), _DICTIONARY: (), _DATA_V2: ()}
 """Where a header says how many there are, of values first, and how they and levels are encoded:
 501 is the first field of the struct in field 5."""
 
@@ -36,6 +37,11 @@ _ENCODINGS = {
     8: "RLE_DICTIONARY",
     9: "BYTE_STREAM_SPLIT",
 }
+
+_BY_DICTIONARY = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+_OF_DICTIONARIES = {"PLAIN", "PLAIN_DICTIONARY"}
+_OF_LEVELS = {"RLE", "BIT_PACKED"}
+"""Names that stand for one encoding, and encodings that footers need not name."""
 
 _BOOLS, _BYTE, _SHORT, _INTEGER, _LONG, _DOUBLE, _BINARY, _STRUCT = (1, 2), 3, 4, 5, 6, 7, 8, 12
 """Types of Thrift."""
@@ -61,7 +67,7 @@ def _is_sound(content: memoryview, chunk: pq.ColumnChunkMetaData) -> bool:
     at = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
         at = chunk.dictionary_page_offset
-    end, size, values, encodings = at + chunk.total_compressed_size, 0, 0, set(chunk.encodings)
+    end, size, values = at + chunk.total_compressed_size, 0, 0
     while at < end:
         header: dict[int, int] = {}
         length = _read_struct(bytes(content[at : at + _HEADER_BYTES]), 0, header)
@@ -71,12 +77,22 @@ def _is_sound(content: memoryview, chunk: pq.ColumnChunkMetaData) -> bool:
             return False
         size += length + header[_SIZE]
         values += counts[0] if kind != _DICTIONARY else 0
-        if not encodings.issuperset(_ENCODINGS[header[field]] for field in _ENCODED[kind]):
+        if not _is_encoded_as_said(header, chunk.encodings):
             return False
         checksum = header.get(_CHECKSUM)
         if checksum is not None and zlib.crc32(content[start:at]) != checksum % 2**32:
             return False
     return bool(size == chunk.total_uncompressed_size and values == chunk.num_values)
+
+
+def _is_encoded_as_said(header: dict[int, int], said: Iterable[str]) -> bool:
+    """Whether a page is encoded in a way that the footer names."""
+    kind = header[_TYPE]
+    allowed = _OF_DICTIONARIES if kind == _DICTIONARY else set(said)
+    if allowed & _BY_DICTIONARY and kind != _DICTIONARY:
+        allowed |= _BY_DICTIONARY
+    levels = {_ENCODINGS[header[field]] for field in _LEVELS_ENCODED[kind]}
+    return _ENCODINGS[header[_ENCODED[kind]]] in allowed and levels <= _OF_LEVELS
 
 
 def _read_struct(data: bytes, at: int, numbers: dict[int, int], within: int = 0) -> int:

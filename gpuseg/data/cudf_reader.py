@@ -39,8 +39,8 @@ def lacking() -> str | None:
     """Return why cuDF cannot be used here, None where it can."""
     try:
         import pylibcudf  # noqa: F401
-    except ImportError as error:
-        return f"cuDF cannot be imported ({error})"
+    except (ImportError, OSError, RuntimeError) as error:  # its libraries, too, may be missing
+        return f"cuDF cannot be imported ({first_line(error)})"
     return None
 
 
@@ -61,11 +61,16 @@ def load_on_gpu(plan: ShardPlan, env: Env, by_arrow: Sequence[str], must: bool) 
     DataError
         As `data.shards.load_shard`.
     ResourceError
-        For a row group that only Arrow can decode; with `must`, for a GPU without room.
+        Where cuDF is not installed; for a row group that only Arrow can decode; with `must`, for a
+        GPU without room.
     """
-    if _has_room(plan):
+    if reason := lacking():
+        raise ResourceError(f"a worker has no cuDF: {reason}; install it there, or {_STEP}")
+    groups = plan.groups()
+    largest = max(group.rows for group in groups)
+    if registry.get(_BACKEND).has_room(plan.rows + _ROWS_BESIDE * largest, plan.width):
         try:
-            return _Reading(plan, by_arrow).load(env)
+            return _Reading(plan, by_arrow).load(groups, env)
         except MemoryError:  # another process was quicker
             pass
     if must:
@@ -75,11 +80,6 @@ def load_on_gpu(plan: ShardPlan, env: Env, by_arrow: Sequence[str], must: bool) 
             "runtime.reader = 'auto'"
         )
     return load_shard(plan, env)
-
-
-def _has_room(plan: ShardPlan) -> bool:
-    largest = max(group.rows for group in plan.groups())
-    return registry.get(_BACKEND).has_room(plan.rows + _ROWS_BESIDE * largest, plan.width)
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,10 @@ class _Reading:
         self._of_host = replace(plan, encoders=tuple(encoders), weight=weight)
         self._weight = plan.weight if weight is None else None
 
-    def load(self, env: Env) -> Shard:
+    def load(self, groups: Sequence[Group], env: Env) -> Shard:
         """Read all row groups: on threads what the host does, then in turn what the GPU does."""
         plan = self._plan
         there = DecodedRows(device.launcher(), plan.rows, plan.width, plan.weight is not None)
-        groups = plan.groups()
         for group, host in zip(groups, env.map(self._on_host, groups), strict=True):
             rows = slice(group.start, group.start + group.rows)
             if there.write(rows, self._on_gpu(group), host.features, self._at, host.weight):

@@ -47,8 +47,8 @@ class DeviceShard(Shard):
         """Leave out the rows with a missing feature; before any other pass."""
         b = registry.get(self._backend)
         starts = range(0, max(self.n_rows, 1), BLOCK_ROWS)
-        present = [~np.isnan(self.x[i : i + BLOCK_ROWS]) for i in starts]
-        self.keep(env, np.concatenate([b.fetch(own.all(axis=1)) for own in present]))
+        pieces = (self.x[i : i + BLOCK_ROWS] for i in starts)
+        self.keep(env, np.concatenate([b.fetch((~np.isnan(x)).all(axis=1)) for x in pieces]))
 
 
 def is_on_device(shard: Shard, env: Env) -> bool:
