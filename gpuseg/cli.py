@@ -128,6 +128,7 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
         f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
         f"{plan['files']:,} files\n"
         f"backend      {plan['backend']['name']} ({plan['backend']['why']})\n"
+        f"reader       {plan['reader']['name']} ({plan['reader']['why']})\n"
         + _needs(plan)
         + "dry run: nothing was written"
     )

@@ -18,11 +18,13 @@ from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.module import DRAWS
 from helpers import customers, cut, write_files
+from readers import install, load_on_host
 
 from gpuseg import backends
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
+from gpuseg.data.cudf_reader import lacking
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import InProcess
 
@@ -106,6 +108,25 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         found: Backend = request.getfixturevalue("cuda")
         return found
     return registry.get(request.param)
+
+
+@pytest.fixture(params=["arrow", "cudf's stand-in", "cudf"])
+def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Who decodes what `helpers.loaded` reads, one after the other; with --gpu cuDF itself."""
+    gpu = request.config.getoption("--gpu")
+    if request.param == "cudf":
+        if not gpu:
+            pytest.skip("cuDF needs a GPU: --gpu")
+        if reason := lacking():
+            pytest.skip(reason)
+    elif request.param != "arrow":
+        if gpu or unavailable():
+            pytest.skip(unavailable() or "--gpu takes cuDF itself")
+        install(monkeypatch)
+    if request.param != "arrow":
+        monkeypatch.setattr("helpers.load", load_on_host)
+    yield request.param
+    registry.get.cache_clear()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 import gpuseg
 from gpuseg import cli
 from gpuseg.data.dataset import Dataset, open_dataset
-from gpuseg.data.shards import load_shard
+from gpuseg.data.shards import ShardPlan, load_shard
 from gpuseg.data.storage import Storage
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import Env
@@ -69,9 +69,14 @@ def opened(path: Path | str, *columns: str, **options: Any) -> Dataset:
     return open_dataset(storage, columns or None, **options)
 
 
+def load(data: Dataset, plan: ShardPlan, env: Env) -> Shard:
+    """Read a shard; the fixture `reader` puts others in the place of this function."""
+    return load_shard(plan, env)
+
+
 def loaded(data: Dataset, n_shards: int = 1, threads: int = 1, drop: bool = False) -> list[Shard]:
     """Read all shards of a dataset."""
-    return [load_shard(plan, Env(threads)) for plan in data.plan_shards(n_shards, drop)]
+    return [load(data, plan, Env(threads)) for plan in data.plan_shards(n_shards, drop)]
 
 
 def matrix(table: pa.Table, names: Sequence[str] = FEATURES) -> Array:

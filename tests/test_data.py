@@ -1,6 +1,7 @@
 """Parquet in: which files and columns are found, and the numbers they become.
 
-Every layout that other tools write is read to the same float32 matrix, rows in the files' order.
+Every layout that other tools write is read to the same float32 matrix, rows in the files' order,
+by Arrow and by cuDF.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from helpers import FEATURES, Array, customers, cut, loaded, matrix, opened, wri
 
 from gpuseg.data.dataset import Dataset
 from gpuseg.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("reader")
 
 
 def rows(data: Dataset, n_shards: int = 1) -> Array:

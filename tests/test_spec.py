@@ -35,7 +35,7 @@ DEFAULTS = {
     },
     "runtime": {
         "cluster": "local", "n_workers": None, "threads_per_worker": None, "backend": "auto",
-        "memory_limit": None,
+        "reader": "auto", "memory_limit": None,
     },
     "output": {
         "path": "out", "overwrite": False, "plots": False, "confidence": False,
@@ -189,6 +189,7 @@ def test_unknown_key_names_the_nearest_known_one(dotted: str, hint: str) -> None
         ("runtime.cluster", "slurm", "'slurm' is not in this version"),
         ("runtime.n_workers", 0, "must be greater than or equal to 1"),
         ("runtime.backend", "gpu", "must be 'auto', 'numpy', 'numba' or 'cuda'"),
+        ("runtime.reader", "pyarrow", "must be 'auto', 'arrow' or 'cudf'"),
         ("runtime.memory_limit", "lots", "must be a size such as '4GiB'"),
         ("runtime.memory_limit", "-4GiB", "must be a size such as '4GiB'"),
         ("runtime.memory_limit", True, "must be a size such as '4GiB'"),

@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from column_trial import try_decoded
 from remembered import seen
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers, Memory, Preparation, SumGrid
+from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.decoded import TYPES
 from gpuseg.backends.preparation import YEO_JOHNSON, Projection
 from gpuseg.engine.exact import finer_magic, grid_magic
 
@@ -78,6 +81,8 @@ EVERY_SIZE = tuple(
 
 def try_out(backend: Backend, case: Case) -> None:
     """Hold every primitive against the specification; an AssertionError tells which failed."""
+    if isinstance(backend, CudaBackend):
+        try_decoded(backend._launcher, case.n, len(TYPES) + case.d % 3)
     rng = np.random.default_rng(case.n * case.d)
     x, weight = _rows(rng, case)
     centers = [_centers(rng, x, k, case.data) for k in case.ks]

@@ -227,7 +227,7 @@ def _narrow(
     plan: ShardPlan, column: NDArray[np.float32], name: str, start: int, values: NDArray[Any]
 ) -> None:
     """Store values as float32, and refuse finite ones that do not fit."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
         column[:] = values
     if values.dtype == np.float64 and np.isinf(column).any():
         beyond = np.flatnonzero(np.isinf(column) & np.isfinite(values))

@@ -193,7 +193,9 @@ def distinct(shard: Shard, env: Env, backend: str, limit: int) -> NDArray[np.flo
     for block in shard.map_blocks(one_at_a_time, lambda block: block):
         for start in range(0, len(block.x), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            own = b.fetch(block.x, rows)[b.fetch(block.weights(), rows) > 0]
+            own = b.fetch(block.x, rows)
+            if block.weight is not None:
+                own = own[b.fetch(block.weight, rows) > 0]
             found = first_distinct(np.concatenate([found, own]), limit)
             if len(found) == limit:
                 return found

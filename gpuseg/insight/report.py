@@ -134,6 +134,7 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Weights", "every row counts once" if weight is None else f"the column {weight}"),
         ("Preparation", _preparation(manifest)),
         ("Backend", f"{backend['name']}: {backend['why']}"),
+        *([("Reader", _reader(manifest["reader"]))] if "reader" in manifest else []),
         ("Devices", "; ".join(manifest["devices"])),
         ("Executor", f"{executor['cluster']}, {workers} of {threads}"),
         *(
@@ -143,6 +144,12 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("Versions", _versions(manifest)),
     ]
+
+
+def _reader(reader: Mapping[str, Any]) -> str:
+    """Say who decoded the rows, and which columns another did."""
+    beside = [f"{name} by Arrow: {why}" for name, why in reader.get("by_arrow", {}).items()]
+    return "; ".join([f"{reader['name']}: {reader['why']}", *beside])
 
 
 def _sweep(manifest: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from gpuseg.data.dataset import Dataset, open_dataset
 from gpuseg.data.storage import Storage
 from gpuseg.errors import JobError, ResourceError
 from gpuseg.jobs.place import Place
+from gpuseg.jobs.reading import Reader, choose_reader
 from gpuseg.jobs.sections import DBSCANSpec, SegmentSpec
 from gpuseg.jobs.spec import JobSpec, further_columns
 from gpuseg.runtime.cluster import ClusterSpec
@@ -77,6 +78,8 @@ class Forecast:
         Whether rows are scaled to length one.
     target : Storage
         Where the output goes.
+    reader : Reader
+        Who would decode the rows, if they are not streamed where that is not known yet.
     """
 
     dataset: Dataset
@@ -86,6 +89,7 @@ class Forecast:
     width: int
     unit: bool
     target: Storage
+    reader: Reader
 
     def describe(self, spec: JobSpec) -> dict[str, Any]:
         """Return what --dry-run prints."""
@@ -98,6 +102,7 @@ class Forecast:
             "row_groups": self.dataset.row_groups,
             "rows": self.dataset.rows,
             "backend": {"name": self.choice.name, "why": self.choice.why},
+            "reader": self.reader.described(),
             "workers": self.cluster.workers if self.cluster.is_ours else None,
             "threads_per_worker": self.cluster.threads if self.cluster.is_ours else None,
             "rows_are": self.memory and self.memory.mode,
@@ -142,7 +147,9 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
         if cluster.is_ours
         else None
     )
-    return Forecast(dataset, place.choice, cluster, memory, width, unit, place.target)
+    mode = memory.mode if memory else "resident"
+    reader = choose_reader(spec, dataset, place.choice, mode)
+    return Forecast(dataset, place.choice, cluster, memory, width, unit, place.target, reader)
 
 
 def _check_dbscan(spec: JobSpec, rules: DBSCANSpec, n_features: int) -> None:

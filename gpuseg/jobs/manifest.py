@@ -23,6 +23,7 @@ from gpuseg.jobs.environment import versions
 from gpuseg.jobs.forecast import Forecast
 from gpuseg.jobs.outcome import Outcome
 from gpuseg.jobs.portrait import Seen, described
+from gpuseg.jobs.reading import Reader
 from gpuseg.jobs.spec import JobSpec
 from gpuseg.portrait.audit import audit
 
@@ -35,6 +36,7 @@ class Facts:
 
     spec: JobSpec
     plan: Forecast
+    reader: Reader
     prepared: Prepared
     outcome: Outcome
     parts: Sequence[Part]
@@ -84,6 +86,7 @@ def build(
         **({"transactions": dict(facts.transactions)} if facts.transactions else {}),
         "input": _input(facts),
         "backend": {"name": choice.name, "why": choice.why},
+        "reader": facts.reader.described(),
         "devices": _devices(facts),
         "executor": dict(facts.executor),
         "versions": {

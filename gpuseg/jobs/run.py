@@ -21,9 +21,7 @@ from uuid import uuid4
 from gpuseg.data.dataset import Dataset
 from gpuseg.data.output import Staging
 from gpuseg.data.publish import open_output
-from gpuseg.data.shards import load_shard
 from gpuseg.data.storage import reaching
-from gpuseg.data.stream import open_stream
 from gpuseg.data.tally import count_columns
 from gpuseg.data.writer import Part
 from gpuseg.encoding import Encoder, Tally
@@ -46,6 +44,7 @@ from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
 from gpuseg.jobs.place import settle
 from gpuseg.jobs.portrait import EXAMPLES, Seen, alike, look
 from gpuseg.jobs.publishing import publish
+from gpuseg.jobs.reading import Reader, choose_reader, place_rows
 from gpuseg.jobs.repeated import named_like_ids, number_rows, settle_repeated
 from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec
 from gpuseg.jobs.spec import JobSpec, further_columns, load_job
@@ -117,6 +116,7 @@ class _Run:
         self.digest = self.repeated = 0
         self.built: transactions.Built | None = None
         self.memory: MemoryPlan
+        self.reader: Reader
         self.encoders: tuple[Encoder, ...] = ()
 
     def run(self) -> RunResult:
@@ -162,7 +162,7 @@ class _Run:
             lambda: self._segment(executor, plan, prepared, output.staging), progress.message
         )
         facts = manifests.Facts(
-            self.spec, plan, prepared, outcome, parts, self.digest,
+            self.spec, plan, self.reader, prepared, outcome, parts, self.digest,
             {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
             self.warnings, seen, self.built.facts if self.built else None, self.encoders,
         )  # fmt: skip
@@ -215,9 +215,10 @@ class _Run:
                 f"{len(shard_plans)} workers have rows"
             )
         with self.progress.stage("read", dataset.rows):
-            executor.place(
-                load_shard if self.memory.mode == "resident" else open_stream, shard_plans
-            )
+            reader = choose_reader(self.spec, dataset, plan.choice, self.memory.mode)
+            self.reader = place_rows(executor, reader, self.memory.mode, shard_plans)
+        if plan.choice.name == "cuda":
+            self.progress.message(f"note: rows were read by {self.reader.name}: {self.reader.why}")
         with self.progress.stage("prepare"):
             present = number_rows(executor)
             if unique:

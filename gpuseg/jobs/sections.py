@@ -235,6 +235,7 @@ class RuntimeSpec(Section):
     n_workers: Count | None = None
     threads_per_worker: Count | None = None
     backend: Literal["auto", "numpy", "numba", "cuda"] = "auto"
+    reader: Literal["auto", "arrow", "cudf"] = "auto"
     memory_limit: Memory | None = None
 
     @field_validator("cluster")
@@ -253,6 +254,11 @@ class RuntimeSpec(Section):
             raise ValueError(
                 f"backend = {self.backend!r} runs on the CPU, and cluster = 'cuda' gives each "
                 "worker a GPU: use backend = 'cuda' or 'auto', or cluster = 'dask'"
+            )
+        if self.reader == "cudf" and self.backend in ("numpy", "numba"):
+            raise ValueError(
+                f"reader = 'cudf' reads into the memory of a GPU, and backend = {self.backend!r} "
+                "runs on the CPU: use backend = 'cuda' or 'auto', or reader = 'auto'"
             )
         if self.threads_per_worker is not None and self.cluster not in _OURS:
             raise ValueError(

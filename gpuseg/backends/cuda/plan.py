@@ -21,7 +21,7 @@ SIMPLE_THREADS = 256
 """Of a block of a kernel without shared memory."""
 
 _SIMPLE = (
-    *("distances", "summarize", "digest", "histogram", "narrow"),
+    *("distances", "summarize", "digest", "histogram", "narrow", "column"),
     *("prepare", "normalize", "project", "gram", "powers", "distance_sums"),
 )
 _SIMPLE_BLOCKS = 16

@@ -1,0 +1,143 @@
+"""Whether the pages of a Parquet file are as they were written, as far as they tell.
+
+cuDF does not look at the checksums of pages, which Arrow does, and it trusts their headers. So the
+pages are gone through before, on the host: checksums must hold, and the headers must say the same
+as the footer. A header is a struct in Thrift's compact protocol, see
+https://parquet.apache.org/docs/file-format/data-pages.
+"""
+
+import mmap
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+_HEADER_BYTES = 1024
+"""More than the header of a page of numbers has."""
+
+_TYPE, _SIZE, _COMPRESSED_SIZE, _CHECKSUM = 1, 2, 3, 4
+"""Fields of a page's header, by their numbers."""
+
+_DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+"""Types of pages."""
+
+_COUNTS = {_DATA: (501,), _DICTIONARY: (701,), _DATA_V2: (801, 802, 803, 805, 806)}
+_ENCODED = {_DATA: 502, _DICTIONARY: 702, _DATA_V2: 804}
+_LEVELS_ENCODED = {_DATA: (503, 504), _DICTIONARY: (), _DATA_V2: ()}
+"""Where a header says how many there are, of values first, and how they and levels are encoded:
+501 is the first field of the struct in field 5."""
+
+_ENCODINGS = {
+    0: "PLAIN",
+    2: "PLAIN_DICTIONARY",
+    3: "RLE",
+    4: "BIT_PACKED",
+    5: "DELTA_BINARY_PACKED",
+    8: "RLE_DICTIONARY",
+    9: "BYTE_STREAM_SPLIT",
+}
+
+_BY_DICTIONARY = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+_OF_DICTIONARIES = {"PLAIN", "PLAIN_DICTIONARY"}
+_OF_LEVELS = {"RLE", "BIT_PACKED"}
+"""Names that stand for one encoding, and encodings that footers need not name."""
+
+_BOOLS, _BYTE, _SHORT, _INTEGER, _LONG, _DOUBLE, _BINARY, _STRUCT = (1, 2), 3, 4, 5, 6, 7, 8, 12
+"""Types of Thrift."""
+
+
+def are_sound(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
+    """Whether nothing speaks against the pages of some columns of a file.
+
+    Where something does, the pages need not be damaged: a footer may be wrong.
+    """
+    with (
+        Path(path).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        try:
+            return all(_is_sound(view, chunk) for chunk in chunks)
+        except (LookupError, RecursionError):  # what is no header may lead anywhere
+            return False
+
+
+def _is_sound(content: memoryview, chunk: pq.ColumnChunkMetaData) -> bool:
+    at = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
+        at = chunk.dictionary_page_offset
+    end, size, values = at + chunk.total_compressed_size, 0, 0
+    while at < end:
+        header: dict[int, int] = {}
+        length = _read_struct(bytes(content[at : at + _HEADER_BYTES]), 0, header)
+        start, kind = at + length, header[_TYPE]
+        at, counts = start + header[_COMPRESSED_SIZE], [header[f] for f in _COUNTS[kind]]
+        if not start <= at <= end or min(counts) < 0:
+            return False
+        size += length + header[_SIZE]
+        values += counts[0] if kind != _DICTIONARY else 0
+        if not _is_encoded_as_said(header, chunk.encodings):
+            return False
+        checksum = header.get(_CHECKSUM)
+        if checksum is not None and zlib.crc32(content[start:at]) != checksum % 2**32:
+            return False
+    return bool(size == chunk.total_uncompressed_size and values == chunk.num_values)
+
+
+def _is_encoded_as_said(header: dict[int, int], said: Iterable[str]) -> bool:
+    """Whether a page is encoded in a way that the footer names."""
+    kind = header[_TYPE]
+    allowed = _OF_DICTIONARIES if kind == _DICTIONARY else set(said)
+    if allowed & _BY_DICTIONARY and kind != _DICTIONARY:
+        allowed |= _BY_DICTIONARY
+    levels = {_ENCODINGS[header[field]] for field in _LEVELS_ENCODED[kind]}
+    return _ENCODINGS[header[_ENCODED[kind]]] in allowed and levels <= _OF_LEVELS
+
+
+def _read_struct(data: bytes, at: int, numbers: dict[int, int], within: int = 0) -> int:
+    """Take down a struct's numbers of 32 bits by their fields; return where it ends.
+
+    A field of a struct in field `within` has the number 100·within + its own.
+    """
+    field = 100 * within
+    while data[at]:
+        delta, kind = data[at] >> 4, data[at] & 15
+        at += 1
+        if delta:
+            field += delta
+        else:
+            own, at = _signed(data, at)
+            field = 100 * within + own
+        if kind == _INTEGER:
+            numbers[field], at = _signed(data, at)
+        elif kind == _STRUCT:
+            at = _read_struct(data, at, numbers, field)
+        else:
+            at = _after(data, at, kind)
+    return at + 1
+
+
+def _signed(data: bytes, at: int) -> tuple[int, int]:
+    """Return a whole number, zigzag in groups of seven bits, and where it ends."""
+    value, at = _unsigned(data, at)
+    return value >> 1 ^ -(value & 1), at
+
+
+def _unsigned(data: bytes, at: int) -> tuple[int, int]:
+    value, shift = data[at] & 0x7F, 7
+    while data[at] & 0x80:
+        at += 1
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+    return value, at + 1
+
+
+def _after(data: bytes, at: int, kind: int) -> int:
+    """Return where a value of another kind ends; lists and maps are in no header."""
+    if kind in (_SHORT, _LONG):
+        return _unsigned(data, at)[1]
+    if kind == _BINARY:
+        length, at = _unsigned(data, at)
+        return at + length
+    return at + {**dict.fromkeys(_BOOLS, 0), _BYTE: 1, _DOUBLE: 8}[kind]
