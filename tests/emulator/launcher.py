@@ -108,10 +108,15 @@ class EmulatorLauncher:
         """Return the array as it is."""
         return array
 
+    def watches(self, kernel: Kernel) -> bool:
+        """Return whether to watch every access of this kernel."""
+        return self.check
+
     def _module(self, kernel: Kernel) -> EmulatedModule:
         key = kernel.name, tuple(sorted(kernel.macros.items()))
         with self._lock:
             if key not in self._modules:
                 path = self.folder / f"{kernel.name}.cu"
-                self._modules[key] = EmulatedModule(path, kernel.name, kernel.macros, self.check)
+                check = self.watches(kernel)
+                self._modules[key] = EmulatedModule(path, kernel.name, kernel.macros, check)
             return self._modules[key]
