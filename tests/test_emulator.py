@@ -545,7 +545,7 @@ def test_processes_may_build_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     builds = [subprocess.Popen(command) for _ in range(2)]
     assert [process.wait() for process in builds] == [0, 0]
     kept = sorted(file.suffix for file in (tmp_path / "cache").iterdir())
-    assert kept == [".o", ".so"]
+    assert kept == ["", ".gch", ".h", ".o", ".so"]
 
 
 def test_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:

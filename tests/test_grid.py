@@ -70,7 +70,8 @@ def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int
         for limit in (size, np.nextafter(size, 0)):
             reach = Reach.of(some.min(axis=0), some.max(axis=0), float(limit), p)
             found, expected = (results_of(b, some, some, reach) for b in (NumbaNeighbors(), SPEC))
-            assert all((found[name] == expected[name]).all() for name in expected)
+            for (name, own), (_, other) in zip(found, expected, strict=True):
+                assert (own == other).all(), name
 
 
 @pytest.mark.parametrize("p", [1, 2])

@@ -1,6 +1,7 @@
 """Who may import whom, and what ``import gpuseg`` costs: the floors of the house."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,9 +78,15 @@ HOMES = {
 MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Yield the modules that a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -142,9 +149,8 @@ def test_every_public_name_can_be_imported() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_and_functions_stay_short(path: Path) -> None:
-    text = path.read_text()
-    assert text.count("\n") <= 300
-    for node in ast.walk(ast.parse(text)):
+    assert path.read_text().count("\n") <= 300
+    for node in nodes(path):
         if isinstance(node, ast.FunctionDef):
             doc = ast.get_docstring(node, clean=False)
             lines = (node.end_lineno or 0) - node.lineno + 1

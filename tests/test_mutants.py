@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from emulator.apart import ApartLauncher
-from emulator.build import unavailable
+from emulator.build import included, unavailable
 from emulator.launcher import KERNELS, ONE_BLOCK, SMALL
 from emulator.report import EmulatorError
 from near_trial import NEAR_CASES, try_near
 from trial import CASES, MANY_ROWS, try_out
 
 from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.lloyd import Choice
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 
@@ -354,12 +355,30 @@ CHOICES: tuple[Choice, ...] = ("auto", "full")
 """With so few rows, only a first pass streams all of them by itself."""
 
 
+class Suspicious(ApartLauncher):
+    """Watches every access of the kernels that a file is part of; the others are as ever.
+
+    Parameters
+    ----------
+    file : str
+        A file's name; empty where all kernels are suspected.
+    """
+
+    def __init__(self, file: str, schedule: str, folder: Path, limits: Limits) -> None:
+        super().__init__(True, schedule, folder=folder, limits=limits)
+        self.file = file
+
+    def watches(self, kernel: Kernel) -> bool:
+        path = self.folder.resolve() / f"{kernel.name}.cu"
+        return not self.file or path.with_name(self.file) in included(path)
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
 def test_mutant_is_caught(
     mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
 ) -> None:
     """By what it was caught is listed at the end of the run."""
-    record_property(mutant.what, how_it_is_seen(planted(mutant, tmp_path)))
+    record_property(mutant.what, how_it_is_seen(planted(mutant, tmp_path), mutant.file))
 
 
 def planted(mutant: Mutant, tmp_path: Path) -> Path:
@@ -373,10 +392,10 @@ def planted(mutant: Mutant, tmp_path: Path) -> Path:
     return folder
 
 
-def how_it_is_seen(folder: Path) -> str:
-    """Return what gives the kernels in a folder away."""
-    for case, choice, schedule in product((*CASES, MANY_ROWS), CHOICES, ("up", "fuzz")):
-        launcher = ApartLauncher(True, schedule, folder=folder, limits=ONE)
+def how_it_is_seen(folder: Path, file: str = "") -> str:
+    """Return what gives the kernels in a folder away, of which one file was changed, or none."""
+    for schedule, case, choice in product(("up", "fuzz"), (*CASES, MANY_ROWS), CHOICES):
+        launcher = Suspicious(file, schedule, folder, ONE)
         try:
             try_out(CudaBackend(launcher, choice), case)
         except EmulatorError as error:
@@ -391,14 +410,14 @@ def test_mutant_of_dbscan_is_caught(
     mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
 ) -> None:
     folder = planted(mutant, tmp_path)
-    record_property(mutant.what, how_it_is_seen_near(folder))
+    record_property(mutant.what, how_it_is_seen_near(folder, mutant.file))
 
 
-def how_it_is_seen_near(folder: Path) -> str:
-    """Return what gives the kernels of DBSCAN in a folder away."""
+def how_it_is_seen_near(folder: Path, file: str = "") -> str:
+    """Return what gives the kernels of DBSCAN in a folder away; see `how_it_is_seen`."""
     for schedule in ("up", "fuzz"):
         for case in NEAR_CASES:
-            launcher = ApartLauncher(True, schedule, folder=folder, limits=ONE_BLOCK)
+            launcher = Suspicious(file, schedule, folder, ONE_BLOCK)
             try:
                 try_near(CudaNeighbors(launcher), case)
             except EmulatorError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import os
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from emulator.report import BuildError
@@ -59,6 +60,9 @@ RUNTIME = (
 )
 RUNTIME_OF_CHECK = ("check.cpp", "arrays.cpp", "shadow.cpp", "instrumentation.cpp")
 
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+"""What includes another file of a kernel's folder; the group is its name."""
+
 DYNAMIC_ARRAY = re.compile(r"\bextern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
 """What declares a dynamic shared array; the group is its name."""
 
@@ -90,6 +94,16 @@ def compiler_version() -> str:
 
 
 @functools.lru_cache
+def linker() -> tuple[str, ...]:
+    """Return what makes the compiler link quickly.
+
+    ld takes as long to read libstdc++ as a small kernel to compile. gold, where it is installed,
+    reads only what is asked for.
+    """
+    return ("-fuse-ld=gold",) if shutil.which("ld.gold") else ()
+
+
+@functools.lru_cache
 def processor() -> str:
     """Return what the CPU can do: what ``-march=native`` means differs between machines."""
     facts = Path("/proc/cpuinfo").read_text()
@@ -112,13 +126,25 @@ def cache_folder() -> Path:
     return folder
 
 
+def included(path: Path) -> list[Path]:
+    """Return a file and what it includes of its folder: a change of other files is none of it."""
+    waiting, known = [path], set[Path]()
+    while waiting:
+        source = waiting.pop()
+        if source in known or not source.is_file():
+            continue
+        known.add(source)
+        waiting += [path.parent / name for name in INCLUDE.findall(source.read_text())]
+    return sorted(known)
+
+
 def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) -> Path:
     """Return a library with one kernel and the runtime, building it if need be.
 
     Parameters
     ----------
     path : Path
-        The kernel's file. Whatever else is in its folder may be included.
+        The kernel's file. It may include files of its folder, and they each other.
     name : str
         The kernel's function.
     macros : mapping of str to int
@@ -132,7 +158,7 @@ def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) 
         If the compiler refuses the file; its messages are the text.
     """
     path = path.resolve()
-    sources = sorted({path, *path.parent.glob("*.cuh"), *path.parent.glob("*.h")})
+    sources = included(path)
     flags = [*COMMON, *(CHECK if check else FAST)]
     flags += [f"-D{macro}={value}" for macro, value in sorted(macros.items())]
     wrapper = _wrapper(path, name, sources)
@@ -144,20 +170,22 @@ def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) 
         target.touch()
         return target
     _forget_old_builds()
-    runtime = _built_runtime(check)
-    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-        file, unit, library = (Path(folder) / f"kernel.{end}" for end in ("cpp", "o", "so"))
+    header, runtime = _built_header(check), _built_runtime(check)
+
+    def build(library: Path) -> None:
+        file, unit = library.with_suffix(".cpp"), library.with_suffix(".o")
         file.write_text(wrapper)
-        _compile(*flags, "-c", file, "-o", unit)
+        _compile(*flags, "-include", header, "-c", file, "-o", unit)
         # Linked by itself: with -fsanitize the compiler would add the sanitizers' libraries.
-        _compile("-shared", "-Wl,-Bsymbolic", "-Wl,-z,defs", unit, runtime, "-o", library)
-        library.replace(target)
-    return target
+        link = (*linker(), "-shared", "-Wl,-Bsymbolic", "-Wl,-z,defs")
+        _compile(*link, unit, runtime, "-o", library)
+
+    return _built_once(target, build)
 
 
 def _forget_old_builds() -> None:
     """Remove what was not used for a week: every change of a kernel leaves a library behind."""
-    for path in cache_folder().glob("*.so"):
+    for path in (one for end in ("so", "o", "gch") for one in cache_folder().glob(f"*.{end}")):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > 7 * 24 * 3600:
                 path.unlink()
@@ -168,22 +196,74 @@ def _built_runtime(check: bool) -> Path:
     names = RUNTIME + RUNTIME_OF_CHECK if check else RUNTIME
     flags = [*COMMON, "-O2", *(["-DEMULATOR_CHECK"] if check else [])]
     target = cache_folder() / f"runtime-{_digest([_toolchain(), *flags, *names])}.o"
-    if not target.exists():
-        with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-            unit = Path(folder) / "runtime.o"
-            _compile(*flags, "-r", *(HERE / name for name in names), "-o", unit)
-            unit.replace(target)
+    sources = [HERE / name for name in names]
+    return _built_once(target, lambda unit: _compile(*flags, "-r", *sources, "-o", unit))
+
+
+def _built_header(check: bool) -> Path:
+    """Return the emulator's CUDA to be included first; beside it, it lies precompiled.
+
+    To read it, and what it includes of the C++ library, takes longer than to compile a small
+    kernel. The compiler itself tells whether flags and macros are those it was compiled for, and
+    reads the text where they are not.
+    """
+    flags = [*COMMON, *(CHECK if check else FAST)]
+    target = cache_folder() / f"cuda-{_digest([_toolchain(), *flags])}.h.gch"
+    header = target.with_suffix("")
+
+    def build(precompiled: Path) -> None:
+        text = precompiled.with_suffix(".text")
+        text.write_text(f'#include "{HERE / "cuda.h"}"\n')
+        text.replace(header)
+        _compile(*flags, "-x", "c++-header", header, "-o", precompiled)
+
+    _built_once(target, build)
+    return header
+
+
+def _built_once(target: Path, build: Callable[[Path], None]) -> Path:
+    """Return a file, building it where it is not there; other processes wait for it meanwhile.
+
+    Parameters
+    ----------
+    target : Path
+    build : callable
+        Makes the file, at the path that it is called with, in a folder of its own. It must not
+        build other files: whoever unlocks one of them would unlock this, too.
+    """
+    if target.exists():
+        target.touch()
+        return target
+    with (
+        _lock(target),
+        tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder,
+    ):
+        if not target.exists():
+            made = Path(folder) / f"made{target.suffix}"
+            build(made)
+            made.replace(target)
     return target
 
 
+@contextlib.contextmanager
+def _lock(target: Path) -> Iterator[None]:
+    """Keep other processes from building the same file: each has a byte of one locked file.
+
+    Threads of one process are not kept apart; they build twice, which does no harm.
+    """
+    place = int.from_bytes(hashlib.sha256(target.name.encode()).digest()[:6])
+    with (target.parent / "lock").open("wb") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+        yield
+
+
 def _wrapper(path: Path, name: str, sources: Iterable[Path]) -> str:
-    """Return the file that is compiled: the emulator's CUDA, the kernel, its exports."""
+    """Return the file that is compiled: the kernel and its exports."""
     texts = (source.read_text() for source in sources)
     dynamic = sorted({array for text in texts for array in DYNAMIC_ARRAY.findall(text)})
     alias = 'asm(".globl {0}\\n.hidden {0}\\n.type {0}, %tls_object\\n.set {0}, {1}");'
     return "\n".join(
         [
-            f'#include "{HERE / "cuda.h"}"',
             f'#include "{path}"',
             'extern "C" {',
             "thread_local __attribute__((aligned(128)))",
@@ -198,9 +278,14 @@ def _wrapper(path: Path, name: str, sources: Iterable[Path]) -> str:
 
 @functools.lru_cache
 def _toolchain() -> str:
-    """Return what every build depends on: the compiler, the CPU, the emulator's own files."""
+    """Return what every build depends on: the compiler, the CPU, the emulator's own files.
+
+    Where these lie is part of it: `module` knows them in the lines of a build by their folder.
+    """
     own = sorted(path for path in HERE.iterdir() if path.suffix in (".h", ".cpp"))
-    return _digest([compiler(), compiler_version(), processor(), *(f.read_text() for f in own)])
+    texts = (file.read_text() for file in own)
+    tools = (compiler(), compiler_version(), *linker(), processor())
+    return _digest([*tools, str(HERE), *texts])
 
 
 def _digest(parts: Iterable[str]) -> str:
