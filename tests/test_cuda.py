@@ -297,7 +297,7 @@ def test_bad_rows_on_the_device_are_refused(apart: ApartLauncher) -> None:
     with pytest.raises(DataError, match="X has 0 rows"):
         gpuseg.KMeans(3).fit(apart.to_device(x[:0]))
     with pytest.raises(ValueError, match="X has 2 features, but KMeans is expecting 3"):
-        model.predict(apart.to_device(x[:, :2]))
+        model.predict(apart.to_device(x)[:, :2])
     x[17, 1] = np.nan
     with pytest.raises(DataError, match=r"1 rows with NaN.* first row 17"):
         model.predict(apart.to_device(x))

@@ -560,7 +560,10 @@ def test_launcher(folder: Path, check: bool) -> None:
     example(folder, "reverse", check)
     emulator = EmulatorLauncher(check=check, schedule="random", folder=folder)
     launcher: Launcher = emulator
-    x = launcher.to_device(np.arange(64, dtype=np.uint8)[::-1])
+    down = np.arange(64, dtype=np.uint8)[::-1]
+    with pytest.raises(AssertionError, match="not C-contiguous"):
+        launcher.to_device(down)
+    x = launcher.to_device(down.copy())
     out = launcher.xp.empty(64, np.uint8)
     scratch = launcher.xp.empty(64, np.float32)
     launcher.launch(Kernel("reverse", 64), 1, (x, out, scratch), shared_bytes=64)
