@@ -127,6 +127,7 @@ lloyd_full(const float* __restrict__ x, const double* __restrict__ weight, long 
   Teams teams = teams_of(d);
   __syncthreads();
 
+  Origin shifted = origin_of(panel);
   long long step = (long long)gridDim.x * WARPS * TILE_ROWS;
   long long first = ((long long)blockIdx.x * WARPS + warp) * TILE_ROWS;
   Tile tile = stream.tile(0, first), next;
@@ -138,7 +139,7 @@ lloyd_full(const float* __restrict__ x, const double* __restrict__ weight, long 
     commit_copies();
     wait_for_copies<1>();
     __syncwarp();  // what other lanes have copied is there
-    Prepared rows = prepared(tile, panel, d);
+    Prepared rows = prepared(tile, shifted, d);
 #pragma unroll 1
     for (int i = 0; i < runs; ++i) {  // trips: runs
       Run run = table[i];

@@ -40,7 +40,11 @@ struct Prepared {
   const float* rows;  // the lane's first row
 };
 
-__device__ inline Prepared prepared(const Tile& tile, const Panel&, int d) {
+struct Origin {};
+
+__device__ inline Origin origin_of(const Panel&) { return {}; }
+
+__device__ inline Prepared prepared(const Tile& tile, const Origin&, int d) {
   return {tile.rows + threadIdx.x % 32 * PITCH(d)};
 }
 

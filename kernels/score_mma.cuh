@@ -82,10 +82,28 @@ struct Prepared {
   float squares[2][2];
 };
 
-__device__ inline Prepared prepared(const Tile& tile, const Panel& panel, int d) {
+// The shift of a lane's columns; it stays in registers.
+struct Origin {
+  Pack<2> shift[KSTEPS][2];
+};
+
+__device__ inline Origin origin_of(const Panel& panel) {
+  Origin origin;
+#pragma unroll
+  for (int step = 0; step < KSTEPS; ++step) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const float* from = panel.origin + 16 * step + 8 * half + 2 * (threadIdx.x % 4);
+      origin.shift[step][half] = load<2>(from);
+    }
+  }
+  return origin;
+}
+
+__device__ inline Prepared prepared(const Tile& tile, const Origin& origin, int d) {
   Prepared fragments;
   int lane = threadIdx.x % 32, column = 2 * (lane % 4);
-  const float *rows = tile.rows + lane / 4 * PITCH(d) + column, *origin = panel.origin + column;
+  const float* rows = tile.rows + lane / 4 * PITCH(d) + column;
 #pragma unroll
   for (int m = 0; m < 2; ++m) fragments.squares[m][0] = fragments.squares[m][1] = 0.0f;
 #pragma unroll
@@ -93,7 +111,7 @@ __device__ inline Prepared prepared(const Tile& tile, const Panel& panel, int d)
 #pragma unroll
     for (int a = 0; a < 4; ++a) {
       int h = a % 2, f = 16 * step + 8 * (a / 2);
-      Pack<2> shift = load<2>(origin + f);
+      Pack<2> shift = origin.shift[step][a / 2];
 #pragma unroll
       for (int m = 0; m < 2; ++m) {
         Pack<2> z = load<2>(rows + (16 * m + 8 * h) * PITCH(d) + f);
@@ -206,7 +224,7 @@ __device__ inline void fetch_tile(const Stream& stream, const Tile& tile) {
     const int pieces = COLUMNS / 4, rows = 32 / pieces;
     if (rows * pieces == 32) {
       const float* from = stream.x + tile.first * COLUMNS + threadIdx.x % 32 * 4;
-#pragma unroll 4
+#pragma unroll 8
       for (int i = 0; i < TILE_ROWS / rows; ++i) {  // trips: copies of a lane
         copy_async<16>(tile.rows + stream.at + i * rows * PITCH(COLUMNS), from + i * 128);
       }

@@ -6,7 +6,6 @@ The listings are written by hand; the counts are those of the kernels as they ar
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -246,26 +245,10 @@ def test_machine_code_gives_the_bits_of_the_specification(passes: Choice, trial:
     try_out(CudaBackend(MachineCodeLauncher(), passes), trial)
 
 
-OVER = {
-    "k-means, full pass, 64 features, k = 50": "1,218",
-}
-"""Cases that cost more than they may, and why; what no longer does must leave this table."""
-
-
-def budgets() -> list[Any]:
-    """Return the cases with a budget, those over it as expected failures."""
-    return [
-        pytest.param(
-            case, id=case.name,
-            marks=[pytest.mark.xfail(reason=OVER[case.name], strict=True)]
-            if case.name in OVER else [],
-        )
-        for case in CASES if case.budget
-    ]  # fmt: skip
-
-
 @pytest.mark.usefixtures("tools")
-@pytest.mark.parametrize("case", budgets())
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.budget], ids=lambda case: case.name
+)
 def test_a_row_costs_no_more_instructions_than_it_may(case: Case) -> None:
     """The answers are right, too: the case says so."""
     difference = difference_of(case)

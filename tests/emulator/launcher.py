@@ -110,7 +110,6 @@ class EmulatorLauncher:
         """Return the array as it is."""
         return array
 
-<<<<<<< HEAD
     def address(self, array: Any) -> int:
         """Return where the array begins."""
         place: int = array.ctypes.data
@@ -127,11 +126,10 @@ class EmulatorLauncher:
     def download(self, source: Any, target: np.ndarray[Any, Any]) -> None:
         """Copy."""
         target[...] = source
-=======
+
     def watches(self, kernel: Kernel) -> bool:
         """Return whether to watch every access of this kernel."""
         return self.check
->>>>>>> wt-tests
 
     def _module(self, kernel: Kernel) -> EmulatedModule:
         key = kernel.name, tuple(sorted(kernel.macros.items()))
