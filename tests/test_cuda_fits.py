@@ -119,8 +119,8 @@ def test_rows_of_the_host_in_many_blocks(
 ) -> None:
     """Lanes side by side, each with copies and kernels of its own."""
     monkeypatch.setattr(CudaBackend, "has_room", lambda *_: False)
-    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: ROWS // 50)
-    x, weight = rows()
+    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: ROWS // 12 + 1)
+    x, weight = rows(d=4 if EMULATED else 16)  # on a GPU, blocks of more than device._LARGE_BYTES
     on_gpu, on_cpu = models(**options)
     on_gpu.set_params(n_threads=4 if EMULATED else 16)
     for own in (on_gpu, on_cpu):

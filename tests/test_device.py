@@ -275,7 +275,7 @@ def test_room_is_that_of_the_gpu_that_is_used(launcher: CupyLauncher, two_gpus: 
 def test_blocks_in_shared_memory_get_all_of_it(two_gpus: StandIn) -> None:
     fit(two_gpus.cupy.asarray(rows()))
     parts = {own.kernel.name: own.preferred_shared_memory_carveout for own in two_gpus.functions}
-    assert parts["lloyd"] == parts["assign"] == 100
+    assert parts["lloyd"] == parts["lloyd_full"] == parts["assign"] == 100
     assert parts["summarize"] == -1
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from itertools import count
 from types import SimpleNamespace
 from typing import Any, ClassVar
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
@@ -120,6 +120,15 @@ def _devices() -> list[int]:
 class Pinned(np.ndarray[Any, Any]):
     """Page-locked memory, full of garbage."""
 
+    every: ClassVar[WeakValueDictionary[int, Pinned]] = WeakValueDictionary()
+
+    @classmethod
+    def of(cls, n_bytes: int) -> Pinned:
+        """Return so much of it."""
+        memory = np.full(n_bytes, 0xFF, np.uint8).view(cls)
+        cls.every[memory.ptr] = memory
+        return memory
+
     @property
     def ptr(self) -> int:
         return int(self.ctypes.data)
@@ -136,9 +145,11 @@ class Pointer:
         return Pointer(self._memory, self._offset + offset)
 
     def copy_from_host_async(self, source: int, n_bytes: int) -> None:
-        """Copy from page-locked memory, whatever is there by then."""
+        """Copy what is there by then; of memory that is not page-locked, what is there now."""
         assert self._offset + n_bytes <= self._memory.nbytes
-        current_stream().add(lambda: ctypes.memmove(self.ptr, source, n_bytes))
+        late = any(own.ptr <= source < own.ptr + own.nbytes for own in list(Pinned.every.values()))
+        read = source if late else ctypes.string_at(source, n_bytes)
+        current_stream().add(lambda: ctypes.memmove(self.ptr, read, n_bytes))
 
 
 class LateArray(DeviceArray):
@@ -162,6 +173,14 @@ class LateArray(DeviceArray):
         if isinstance(place, slice | tuple):
             return LateArray(self.memory[place], self.gpu)
         return super().__getitem__(place)
+
+    def set(self, array: Array) -> None:
+        assert (self.shape, self.dtype) == (array.shape, array.dtype)
+        self.data.copy_from_host_async(array.ctypes.data, self.nbytes)
+
+    def get(self, out: Array) -> None:
+        assert (self.shape, self.dtype) == (out.shape, out.dtype)
+        out[...] = self.values
 
     def view(self, dtype: Any) -> LateArray:
         return LateArray(self.memory.view(dtype), self.gpu)
@@ -231,7 +250,7 @@ class StandIn:
         return self.streams[-1]
 
     def _alloc_pinned(self, n_bytes: int) -> Pinned:
-        self.pinned.append(np.full(n_bytes, 0xFF, np.uint8).view(Pinned))
+        self.pinned.append(Pinned.of(n_bytes))
         return self.pinned[-1]
 
     def _module(self, path: str) -> SimpleNamespace:
@@ -286,7 +305,8 @@ class _Function:
 def _argument(parameter: Parameter, argument: Any) -> Any:
     """Return an argument as the emulator takes it."""
     if isinstance(argument, LateArray) and len(parameter.constant) == 2:
-        return Table([_number_at(place, parameter.dtype) for place in argument.memory.tolist()])
+        places = argument.memory
+        return Table([_number_at(place, parameter.dtype) for place in places.tolist()], places)
     if isinstance(argument, LateArray):
         return argument.memory
     return None if parameter.constant else argument
