@@ -1,8 +1,8 @@
 // by_label.cuh: rows of a warp's tile into the sums of centres, or out of them.
 //
 // Rows of the same centre are taken together: their terms add up in registers, as whole numbers
-// of grid steps, and one addition a column goes to the sums (sums.cuh). In a first pass that is
-// one for each centre that a tile has rows of, not one for each row.
+// of grid steps, and each team of lanes adds once a column to the sums (sums.cuh). In a first pass
+// that is for each centre that a tile has rows of, not for each row.
 #pragma once
 
 #include "stream.cuh"

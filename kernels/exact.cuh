@@ -21,7 +21,7 @@ __device__ inline double squared_distance(const float* x, const double* c, int d
 __device__ inline int nearest_exactly(const float* x, const double* c, int k, int d) {
   const unsigned all = 0xffffffffu;
   double least = 1.0 / 0.0;
-  int label = 0x7fffffff;
+  int label = 0;
   for (int j = threadIdx.x & 31; j < k; j += 32) {
     double distance = squared_distance(x, c + (long long)j * d, d);
     if (distance < least) {

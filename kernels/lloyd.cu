@@ -72,9 +72,9 @@ __device__ inline Slacks load_slacks(const Slack* slack, long long first, int co
   return slacks;
 }
 
-// A bit for each of `count` rows whose slack is not above the largest drift of their run. All
-// rows of both halves of a word are above h exactly if (s | 2^15) - (h + 1) keeps bit 15 of both:
-// neither borrows, as s and h are below 2^15.
+// A bit for each of `count` rows whose slack is not above the largest drift of their run. A half s
+// of a word is above h exactly if (s | 2^15) - (h + 1) keeps bit 15; neither half borrows from the
+// other, as s and h are below 2^15.
 __device__ inline unsigned low_slack(const Slacks& slacks, float most_drift, int count) {
   unsigned above = upper_half(most_drift) + 1, both = above | above << 16;
   const unsigned signs = 0x80008000u;
@@ -82,13 +82,13 @@ __device__ inline unsigned low_slack(const Slacks& slacks, float most_drift, int
 #pragma unroll
   for (int w = 0; w < 4; ++w) all &= rest[w] = (slacks.word[w] | signs) - both;
   if ((all & signs) == signs) return 0;
-  unsigned low = 0;
+  unsigned high = 0;
 #pragma unroll
   for (int w = 0; w < 4; ++w) {
-    unsigned held = rest[w] & signs;
-    low |= ((held >> 15 & 1) | held >> 30) << 2 * w;
+    unsigned kept = rest[w] & signs;
+    high |= ((kept >> 15 & 1) | kept >> 30) << 2 * w;
   }
-  return ~low & ((1u << count) - 1);
+  return ~high & ((1u << count) - 1);
 }
 
 // A bit for each of `count` rows from `row` on that fails in a run, of those not in `failing`.

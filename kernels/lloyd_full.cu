@@ -44,6 +44,8 @@ struct Run {
   bool fresh;
 };
 
+static_assert(sizeof(Run) == 64, "plan_full.py reckons with so many bytes");
+
 // Step 3 for row r of each lane: the gaps, and labels where float32 cannot tell.
 __device__ inline float certified(const Run& run, const Tile& tile, const Stream& stream, int r,
                                   Scored& row) {

@@ -4,7 +4,8 @@
 //     ½|a|² - z·a  =  ½|x - c|² - ½|z|².
 // A lane owns LANE_ROWS rows, slot = 32·r + lane, and scores them against CENTERS centres at a
 // time. For VECTOR features it loads those of its rows, which differ from lane to lane, and those
-// of the centres, the same for all lanes; running scores stay in registers.
+// of the centres, the same for all lanes; running scores stay in registers. Rows are an odd number
+// of VECTOR floats apart: lanes that each read a row have banks of their own.
 #pragma once
 
 #include "certificate.cuh"

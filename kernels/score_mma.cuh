@@ -10,12 +10,14 @@
 // 1.016·|z|·A. So a score is off by at most
 //     E = (37·(3·KSTEPS + 1) + d + 8)·u·(½A² + |z|·A) + 3.1·2^8·u·|z|·A,    u = 2^-24,
 // where d + 8 is for the roundings of z, a and their norms, as with float32. Rows within the
-// margin are settled in float64, as ever. What is subnormal may be taken for 0: that is less than
-// TINY, or than u·A². Where sums may overflow, at 2^127, the margin is infinite.
+// margin are settled in float64. What is subnormal may be taken for 0: that is less than TINY, than
+// u·A², or than the margin's last term in |z|². Where sums may overflow, at 2^127, the margin is
+// infinite. A row with a single centre has a gap of 1e19, from what stands for no centre.
 //
 // A warp scores 32 rows at a time. A lane holds the fragments of 4 of them and two columns of
 // each product; at the end a row's four lanes merge what they found, and each lane is left with
-// one row: slot = 16·m + 8·h + g with g = lane / 4, m = lane / 2 % 2, h = lane % 2.
+// one row: slot = 16·m + 8·h + g with g = lane / 4, m = lane / 2 % 2, h = lane % 2. Rows are 8 or
+// 24 floats apart, modulo 32: the four rows that half a warp reads at a time have banks of their own.
 #pragma once
 
 #include "certificate.cuh"

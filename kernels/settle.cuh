@@ -6,19 +6,19 @@
 #include "tile.cuh"
 
 // Certify all rows of a thread: write their gaps.
-__device__ inline void certify(const Run& run, int d, const Found (&found)[ROWS],
+__device__ inline void certify(const Run& run, int d, const Found (&scored)[ROWS],
                                float (&gap)[ROWS]) {
   Certificate c = certificate(run.largest_norm, d, d + 8, 0.0f);
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
-    gap[r] = gap_of(c, found[r].best, found[r].second, found[r].squares);
+    gap[r] = gap_of(c, scored[r].best, scored[r].second, scored[r].squares);
   }
 }
 
 // The lanes of a warp take uncertain rows one after the other, together; every thread of the
 // block must call it.
 __device__ inline void settle(const Rows& rows, const Run& run, const float (&gap)[ROWS],
-                              Found (&found)[ROWS]) {
+                              Found (&scored)[ROWS]) {
   const unsigned all = 0xffffffffu;
 #pragma unroll
   for (int r = 0; r < ROWS; ++r) {
@@ -31,7 +31,7 @@ __device__ inline void settle(const Rows& rows, const Run& run, const float (&ga
       int other = __shfl_sync(all, slot, source);
       long long row = rows.first + rows.queue[other];
       int label = nearest_exactly(rows.x + row * rows.d, run.exact, run.k, rows.d);
-      if ((threadIdx.x & 31) == source) found[r].label = label;
+      if ((threadIdx.x & 31) == source) scored[r].label = label;
     }
   }
 }

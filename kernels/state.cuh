@@ -1,6 +1,6 @@
-// state.cuh: what passes remember of a row, in 3 bytes: its label and its slack.
+// state.cuh: what passes remember of a row: its label and its slack, in 3 bytes or 6.
 //
-// A label takes one byte where no run has more than 256 centres, else four. Slack is the upper
+// A label takes one byte where its run has up to 256 centres, else four. Slack is the upper
 // half of a float32: rounded down, it claims less than is true, never more. It is used only where
 // it is above a drift, which is not negative; so what is not positive is stored as 0.
 #pragma once

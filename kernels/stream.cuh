@@ -1,9 +1,8 @@
 // stream.cuh: the rows of a warp, from global memory into two tiles of shared memory in turns.
 //
 // While a warp works on one tile, the copies into the other are under way. A tile is `TILE_ROWS`
-// consecutive rows; they stand `pitch` floats apart, an odd number of the pieces that a lane
-// loads at once, so that lanes that each read a row do so without bank conflicts. Nothing is
-// transposed, and no warp waits for another one.
+// consecutive rows, `pitch` floats apart, which is chosen so that lanes read without bank
+// conflicts. Nothing is transposed, and no warp waits for another one.
 #pragma once
 
 #include "async_copy.cuh"

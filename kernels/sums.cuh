@@ -2,7 +2,7 @@
 //
 // A row's term is w·(x - shift), in float64, rounded to a grid and to a finer one for what the
 // first rounds off (exact.cuh). Counted in steps of the grids the sums are whole numbers: they are
-// exact, and -v is rounded to minus what v is rounded to, so a row leaves as it was added.
+// exact, and a row leaves with minus the steps that it came with.
 //
 // A block may keep sums of its own in shared memory until `flush`. Only 32-bit integer additions
 // are native there, so a sum is two words, and whoever makes the lower one wrap round adds one to
@@ -32,6 +32,7 @@ __device__ inline Steps steps_of(const Sums& sums, double value, int f) {
 }
 
 __device__ inline void add_steps(const Sums& sums, int cell, long long steps) {
+  if (steps == 0) return;
   if (sums.low) {
     unsigned low = (unsigned)steps;
     unsigned before = atomicAdd(&sums.low[cell], low);

@@ -122,7 +122,7 @@ MUTANTS = (
            "total = __dadd_rn(total, __dmul_rn(difference, difference));",
            "total = fma(difference, difference, total);"),
     Mutant("steps of 32 bits", "sums.cuh", "long long coarse = on_grid(", "int coarse = on_grid("),
-    Mutant("nothing is carried", "sums.cuh", "(steps >> 32) + carry", "(steps >> 32)"),
+    Mutant("nothing is carried", "sums.cuh", "steps >> 32) + carry;", "steps >> 32);"),
     Mutant("a carry too early", "sums.cuh", "before > 0xffffffffu - low;",
            "before >= 0xffffffffu - low;"),
     Mutant("weights are left out", "lloyd.cu",

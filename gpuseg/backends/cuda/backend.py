@@ -271,4 +271,6 @@ def _is_aligned(x: Any) -> bool:
 def _with_alike_labels(runs: Sequence[tuple[Any, Memory]]) -> list[list[int]]:
     """Return the numbers of the runs whose labels take the same number of bytes, together."""
     sizes = [memory.label.dtype.itemsize for _, memory in runs]
-    return [[i for i, own in enumerate(sizes) if own == size] for size in sorted(set(sizes))]
+    return [
+        [i for i, n_bytes in enumerate(sizes) if n_bytes == size] for size in sorted(set(sizes))
+    ]

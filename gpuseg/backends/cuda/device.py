@@ -203,7 +203,7 @@ class CupyLauncher:
         target.set(source)
 
     def download(self, source: Any, target: NDArray[Any]) -> None:
-        source.get(out=target)
+        source.get(out=target, blocking=True)
 
     def _ready(self, argument: Any) -> Any:
         if argument is None:

@@ -31,10 +31,10 @@ _MANY = 0.4
 A late pass takes about 0.1 of a full one for its scan, and 1.5 to 2 times as long for a row."""
 
 _LEAST_ROWS = 4 * _PROBED
-"""Of fewer rows a pass takes no longer than the look at a sample: they are taken to hold."""
+"""With fewer rows a pass takes no longer than the look at a sample: slack is scanned."""
 
-_KEPT = 8
-"""Workspaces of a thread."""
+_KEPT_BYTES = 2**26
+"""Of workspaces that a thread keeps, besides the one in use."""
 
 
 def remember(launcher: Launcher, n_rows: int, k: int) -> Memory:
@@ -83,6 +83,19 @@ class LloydPasses:
         int
             Rows looked at.
         """
+        try:
+            return self._run(x, weight, runs, magic)
+        except BaseException:
+            self._forget()
+            raise
+
+    def _run(
+        self,
+        x: Any,
+        weight: Any,
+        runs: Sequence[tuple[PackedCenters, Memory]],
+        magic: NDArray[np.float64],
+    ) -> tuple[NDArray[np.int64], int]:
         (n, d), ks = x.shape, tuple(packed.k for packed, _ in runs)
         space = self._workspace(ks, d)
         space.upload(runs, magic)
@@ -90,8 +103,8 @@ class LloydPasses:
         label_bytes = memories[0].label.dtype.itemsize
         full = None
         if self._streams(space, memories, n):
-            fresh, alignment = memories[0].fresh, _alignment(self._launcher.address(x))
-            limits = self._launcher.limits
+            fresh = any(memory.fresh for memory in memories)
+            alignment, limits = _alignment(self._launcher.address(x)), self._launcher.limits
             full = plan_full.plan_full(n, d, ks, label_bytes, fresh, alignment, limits)
         if full is not None:
             self._launch_full(full, space, x, weight, memories)
@@ -105,11 +118,16 @@ class LloydPasses:
         kept: dict[tuple[tuple[int, ...], int], Workspace] = self._local.__dict__.setdefault(
             "spaces", {}
         )
-        space = kept.pop((ks, d), None) or Workspace(self._launcher, ks, d)
-        while len(kept) >= _KEPT:
-            del kept[next(iter(kept))]
+        space = kept.pop((ks, d), None)
+        while sum(other.n_bytes for other in kept.values()) > _KEPT_BYTES:
+            del kept[next(iter(kept))]  # the one that was not used for longest
+        space = space or Workspace(self._launcher, ks, d)
         kept[ks, d] = space
         return space
+
+    def _forget(self) -> None:
+        """Keep nothing: where a pass has failed, the device may not be done with it."""
+        self._local.__dict__.pop("spaces", None)
 
     def _streams(self, space: Workspace, memories: Sequence[Memory], n: int) -> bool:
         """Whether all rows are to be streamed."""

@@ -12,7 +12,7 @@ from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 
 PROBE_BLOCKS, PROBE_THREADS = 256, 256
-"""Rows whose slack tells whether most rows would be looked at, THREADS in a row a block."""
+"""The sample of slack: each block looks at so many consecutive rows."""
 
 _WARPS = THREADS // 32
 _STAGES = 2

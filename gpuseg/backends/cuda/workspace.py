@@ -29,6 +29,8 @@ class Workspace:
 
     Attributes
     ----------
+    n_bytes : int
+        Of the host, and as many of the device.
     there : dict of arrays of the device
         What kernels take, by the names of their parameters.
     """
@@ -40,6 +42,7 @@ class Workspace:
         fields = _fields(ks, groups, n_features, self._cells + _COUNTS)
         ends = np.cumsum([_padded(dtype, shape) for dtype, shape in fields.values()]).tolist()
         starts = dict(zip(fields, [0, *ends], strict=False))
+        self.n_bytes: int = ends[-1]
         self._staged = launcher.staging(ends[-1])
         self._staged[:] = 0
         self._block = launcher.xp.empty(ends[-1], np.uint8)
