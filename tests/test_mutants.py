@@ -101,7 +101,7 @@ MUTANTS = (
     Mutant("rows and centres exchanged", "distances.cu", "x + row * d,", "x + center * d,"),
     # Shared memory that overlaps, or is not set.
     Mutant("the list of moved rows lies on the queue", "lloyd.cu",
-           "{lists, lists + TILE,", "{lists - 1, lists + TILE,"),
+           "{lists, lists + TILE,", "{queue, lists + TILE,"),
     Mutant("the block's sums lie beyond its memory", "lloyd.cu",
            "(lists + 3 * TILE);", "(lists + 3 * TILE + 2);"),
     Mutant("the block's sums are not cleared", "lloyd.cu", "  clear(sums);\n", ""),
@@ -123,12 +123,12 @@ MUTANTS = (
            "total = fma(difference, difference, total);"),
     Mutant("steps of 32 bits", "sums.cuh", "long long coarse = on_grid(", "int coarse = on_grid("),
     Mutant("nothing is carried", "sums.cuh", "steps >> 32) + carry;", "steps >> 32);"),
-    Mutant("a carry too early", "sums.cuh", "before > 0xffffffffu - low;",
-           "before >= 0xffffffffu - low;"),
+    Mutant("a carry where there is none", "sums.cuh", "before > 0xffffffffu - low;",
+           "before < 0xffffffffu - low;"),
     Mutant("weights are left out", "lloyd.cu",
            "__dmul_rn(heavy, offset)", "offset"),
-    Mutant("a slack as large as the drift holds", "lloyd.cu",
-           "if (slack <= upper_half(drift)) failed", "if (slack < upper_half(drift)) failed"),
+    Mutant("any slack holds", "lloyd.cu",
+           "if (slack <= upper_half(drift)) failed", "if (slack == 0) failed"),
     Mutant("slack is rounded up", "state.cuh",
            "(Slack)upper_half(slack)", "(Slack)(upper_half(slack) + 1)"),
     Mutant("negative slack passes for a large one", "state.cuh",
@@ -354,6 +354,9 @@ ONE = replace(SMALL, multiprocessors=1)
 CHOICES: tuple[Choice, ...] = ("auto", "full")
 """With so few rows, only a first pass streams all of them by itself."""
 
+MOST_FEATURES = 64
+"""Of the cases of which passes stream all rows."""
+
 
 class Suspicious(ApartLauncher):
     """Watches every access of the kernels that a file is part of; the others are as ever.
@@ -395,6 +398,8 @@ def planted(mutant: Mutant, tmp_path: Path) -> Path:
 def how_it_is_seen(folder: Path, file: str = "") -> str:
     """Return what gives the kernels in a folder away, of which one file was changed, or none."""
     for schedule, case, choice in product(("up", "fuzz"), (*CASES, MANY_ROWS), CHOICES):
+        if choice == "full" and case.d > MOST_FEATURES:
+            continue  # there is no such pass
         launcher = Suspicious(file, schedule, folder, ONE)
         try:
             try_out(CudaBackend(launcher, choice), case)

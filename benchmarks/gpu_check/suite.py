@@ -14,7 +14,9 @@ SELECTIONS = {
         *("tests/test_neighbors.py", "-k", "cuda"),
         *("-n", str(min(_PROCESSES, os.cpu_count() or 1))),
     ),
-    "cases and fits": ("tests/test_cuda.py", "-k", "every_case or whole_fit or two_billion"),
+    "cases": ("tests/test_cuda.py", "-k", "every_case or whole_fit or two_billion"),
+    "fits, inputs, streams": ("tests/test_cuda_fits.py",),
+    "readers": ("tests/test_data.py", "tests/test_shards.py", "tests/test_readers.py"),
 }
 """What of the tests runs on a GPU."""
 
