@@ -178,7 +178,8 @@ class LateArray(DeviceArray):
         assert (self.shape, self.dtype) == (array.shape, array.dtype)
         self.data.copy_from_host_async(array.ctypes.data, self.nbytes)
 
-    def get(self, out: Array) -> None:
+    def get(self, out: Array, blocking: bool) -> None:
+        assert blocking
         assert (self.shape, self.dtype) == (out.shape, out.dtype)
         out[...] = self.values
 
