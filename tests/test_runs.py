@@ -124,9 +124,12 @@ def test_shards_that_forget_return_the_same_bits(
         if every == 1:
             assert [run.looked_at for run in found] == [len(x) * run.n_iter for run in found]
     assert [bits(run) for run in first_only] == [bits(run) for run in normal]
-    assert normal[0].looked_at < len(x) * normal[0].n_iter
-    if backend.name == "cuda":  # it remembers by the room on its device, and for all runs or none
+    if backend.name == "cuda":
+        # It remembers by the room on its device, and for all runs or none. A centre of this data
+        # goes so far at first that slack of 16 bits has no digits left for what comes after.
+        assert normal[0].looked_at <= len(x) * normal[0].n_iter
         return
+    assert normal[0].looked_at < len(x) * normal[0].n_iter
     assert first_only[0].looked_at == normal[0].looked_at
     for few, many in zip(first_only[1:], normal[1:], strict=True):
         assert many.looked_at < few.looked_at <= len(x) * few.n_iter
