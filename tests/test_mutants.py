@@ -432,6 +432,7 @@ def how_it_is_seen_near(folder: Path, file: str = "") -> str:
     pytest.fail("nobody has seen it")
 
 
+@pytest.mark.timeout(900)  # all cases, where a bug is seen by one of the first
 def test_the_kernels_themselves_are_fine() -> None:
     for look in (how_it_is_seen, how_it_is_seen_near):
         with pytest.raises(pytest.fail.Exception, match="nobody has seen it"):
