@@ -24,7 +24,7 @@ from machine_code.operation import UnknownInstruction
 from machine_code.place import Block
 from machine_code.registers import Registers
 from trial import Case as Trial
-from trial import try_out
+from trial import try_primitives
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.backend import CudaBackend
@@ -242,7 +242,7 @@ def tools() -> None:
     ("late", Trial(150, 16, (8,), terms=2**18)),
 ])  # fmt: skip
 def test_machine_code_gives_the_bits_of_the_specification(passes: Choice, trial: Trial) -> None:
-    try_out(CudaBackend(MachineCodeLauncher(), passes), trial)
+    try_primitives(CudaBackend(MachineCodeLauncher(), passes), trial)
 
 
 @pytest.mark.usefixtures("tools")

@@ -36,9 +36,9 @@ from helpers import (
 import gpuseg
 
 MANIFEST_KEYS = [
-    "format", "gpuseg", "run_id", "started", "job", "input", "backend", "devices", "executor",
-    "versions", "result", "sweep", "seconds", "features", "preparation", "portrait", "segments",
-    "parts", "warnings",
+    "format", "gpuseg", "run_id", "started", "job", "input", "backend", "reader", "devices",
+    "executor", "versions", "result", "sweep", "seconds", "features", "preparation", "portrait",
+    "segments", "parts", "warnings",
 ]  # fmt: skip
 
 

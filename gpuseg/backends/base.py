@@ -93,9 +93,16 @@ class Backend(Protocol):
     "Nearest" means: the lowest index among the centres whose squared distance, evaluated in
     float64 as Σ (x_f - c_f)² with the features in order and no fused multiply-add, is least.
     Every backend returns exactly the arrays that `numpy`, the specification, returns.
+
+    Attributes
+    ----------
+    name : str
+    slack_rounding : float
+        By how much of itself slack may be rounded down where it is remembered.
     """
 
     name: str
+    slack_rounding: float
 
     def summarize(
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
@@ -224,6 +231,10 @@ class Backend(Protocol):
 
         `asked` is what the caller would spend of the host's, `held` what is taken already.
         """
+        ...
+
+    def remembered_bytes(self, k: int) -> int:
+        """Return how many bytes of memory `remember` takes a row, of a run of k centres."""
         ...
 
     def remember(self, n_rows: int, k: int) -> Memory:

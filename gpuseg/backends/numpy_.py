@@ -34,6 +34,7 @@ class NumpyBackend:
     """See `backends.base.Backend` for what each primitive does."""
 
     name = "numpy"
+    slack_rounding = 2.0**-23
 
     def summarize(
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
@@ -145,6 +146,9 @@ class NumpyBackend:
 
     def spare_bytes(self, asked: int, held: int) -> int:
         return asked
+
+    def remembered_bytes(self, k: int) -> int:
+        return 8
 
     def remember(self, n_rows: int, k: int) -> Memory:
         return Memory.empty(n_rows, k)

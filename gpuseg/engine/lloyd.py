@@ -14,15 +14,16 @@ looks at every row and returns the same bits.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers, Memory, Partial, SumGrid
+from gpuseg.backends.base import Backend, Centers, Memory, Partial, SumGrid
 from gpuseg.engine import passes
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.params import KMeansParams
@@ -39,10 +40,11 @@ Settle = Callable[[Centers, Centers], Centers]
 """Takes the means and the centres before; returns where the centres come to lie."""
 
 _ROUNDING = 1e-12
-_UP = np.float32(1 + 2.0**-22)
 
-BYTES_REMEMBERED = 8
-"""What a run remembers of a row on its shard."""
+_MANY = 0.1
+"""Share of rows looked at in a pass from which on it may pay to forget a shard's memory."""
+
+_UP = np.float32(1 + 2.0**-22)
 
 
 @dataclass
@@ -144,15 +146,15 @@ def lloyd(
     """Assign every row to the nearest centre of each run, and sum the rows of each centre."""
     b = registry.get(backend)
     old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
-    bytes_a_run = BYTES_REMEMBERED * max(shard.n_rows, 1)
-    most = max(1, b.spare_bytes(spare_bytes, len(old) * bytes_a_run) // bytes_a_run)
     known = {
         number: old.get((tag, number))
         or Remembered.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
-        for number, centers in list(sent.items())[:most]
+        for number, centers in _remembered(b, shard.n_rows, sent, old.values(), spare_bytes)
     }
     for number, remembered in known.items():
         remembered.follow(sent[number])
+        if remembered.is_blurred(b.slack_rounding):
+            remembered.begin_again()
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
     def on(block: Block) -> list[Partial]:
@@ -174,6 +176,21 @@ def lloyd(
     ]
 
 
+def _remembered(
+    b: Backend,
+    n_rows: int,
+    sent: dict[int, Centers],
+    old: Iterable["Remembered"],
+    spare_bytes: int,
+) -> list[tuple[int, Centers]]:
+    """Return the first of the runs, as many as there is memory for; one there always is."""
+    held = sum(memory.label.nbytes + memory.slack.nbytes for memory in (run.memory for run in old))
+    room = b.spare_bytes(spare_bytes, held)
+    needed = accumulate(n_rows * b.remembered_bytes(centers.k) for centers in sent.values())
+    fitting = sum(n_bytes <= room for n_bytes in needed)
+    return list(sent.items())[: max(fitting, 1)]
+
+
 def forget(shard: Shard, env: Env) -> None:
     """Give back the memory that runs took."""
     shard.cache.pop("lloyd", None)
@@ -192,6 +209,10 @@ class Remembered:
         How far each centre has moved in all, and the others at most.
     total : Partial
         The sums of the last pass.
+    step : float
+        How far the centre that moved most has moved since the last pass.
+    looked_at : int
+        Rows whose distances the last pass computed.
     """
 
     memory: Memory
@@ -199,6 +220,8 @@ class Remembered:
     own: NDArray[np.float64]
     others: NDArray[np.float64]
     total: Partial
+    step: float = 0.0
+    looked_at: int = 0
 
     @classmethod
     def nothing(cls, memory: Memory, centers: Centers, grid: SumGrid) -> "Remembered":
@@ -218,12 +241,32 @@ class Remembered:
         most[moved.argmax()] = np.partition(moved, -2)[-2] if len(moved) > 1 else 0.0
         self.own += moved
         self.others += most
+        self.step = float(moved.max())
         self.memory.drift = (self.own + self.others).astype(np.float32) * _UP
         self.centers = centers.values
+
+    def is_blurred(self, slack_rounding: float) -> bool:
+        """Whether many rows were looked at because of what rounding takes from their slack.
+
+        Slack holds the drift of all passes, which one centre that goes far makes large for good.
+        Where the rounding of that drift is more than the centres move now, rows fail that need
+        not. A pass from the beginning has no drift; while steps stay the same, it is blurred
+        again after 1 / slack_rounding passes at the earliest.
+        """
+        lost = slack_rounding * float(self.memory.drift.max())
+        return self.looked_at > _MANY * len(self.memory.label) and lost > 2 * self.step
+
+    def begin_again(self) -> None:
+        """Forget all, as if no row had been seen; the sums come out the same."""
+        self.memory.fresh = True
+        self.memory.drift = np.zeros_like(self.memory.drift)
+        self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
+        self.total = Partial.zeros(len(self.total.weight), *self.centers.shape)
 
     def changed_by(self, change: Partial) -> Partial:
         """Take the change of a pass into the sums; return them, to be given away."""
         self.memory.fresh = False
+        self.looked_at = change.looked_at
         self.total.add(change)
         sums, weight = self.total.sums.copy(), self.total.weight.copy()
         return Partial(sums, weight, change.looked_at, change.seconds)

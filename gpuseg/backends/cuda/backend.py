@@ -17,7 +17,7 @@ from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation
 from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.distance_sums import distance_sums
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.lloyd import Choice, LloydPasses, remember
+from gpuseg.backends.cuda.lloyd import Choice, LloydPasses, remember, remembered_bytes
 from gpuseg.backends.cuda.plan import STEPS, plan_assign, plan_simple
 from gpuseg.backends.cuda.shapes import GROUP
 from gpuseg.backends.cuda.upload import upload
@@ -73,6 +73,7 @@ class CudaBackend(NumbaBackend):
     """
 
     name = "cuda"
+    slack_rounding = 2.0**-7
 
     def __init__(self, launcher: Launcher, passes: Choice = "auto") -> None:
         self._launcher = launcher
@@ -163,6 +164,9 @@ class CudaBackend(NumbaBackend):
 
     def pack(self, centers: Centers) -> PackedCenters:
         return PackedCenters(centers, GROUP)
+
+    def remembered_bytes(self, k: int) -> int:
+        return remembered_bytes(k)
 
     @_in_lane
     def remember(self, n_rows: int, k: int) -> Memory:

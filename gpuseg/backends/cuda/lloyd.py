@@ -37,13 +37,19 @@ _KEPT_BYTES = 2**26
 """Of workspaces that a thread keeps, besides the one in use."""
 
 
-def remember(launcher: Launcher, n_rows: int, k: int) -> Memory:
-    """Return the memory of rows never seen: 3 bytes a row for up to 256 centres, else 6.
+def remembered_bytes(k: int) -> int:
+    """Return the bytes of a row's label and slack."""
+    return _label_type(k).itemsize + np.dtype(np.uint16).itemsize
 
-    `label` is uint8 or int32; `slack` holds the upper halves of float32, uint16.
-    """
-    label = launcher.xp.zeros(n_rows, np.uint8 if k <= MOST_SHORT else np.int32)
+
+def remember(launcher: Launcher, n_rows: int, k: int) -> Memory:
+    """Return the memory of rows never seen: `slack` is the upper halves of float32, uint16."""
+    label = launcher.xp.zeros(n_rows, _label_type(k))
     return Memory(label, launcher.xp.zeros(n_rows, np.uint16), np.zeros(k, np.float32))
+
+
+def _label_type(k: int) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if k <= MOST_SHORT else np.int32)
 
 
 class LloydPasses:
