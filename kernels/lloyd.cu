@@ -3,11 +3,12 @@
 //   x         [n,d] f32 C-order                                                IN
 //   weight    [n] f64, or null: ones                                           IN
 //   the centres of all runs, K together, see tile.cuh                          IN
-//   drift     [K] f32; most_drift [runs] f32, the largest of each run          IN
+//   drift     [K] f32                                                          IN
 //   fresh     [runs] i32: whether nothing is known of the rows yet             IN
 //   magic     [2,d+1] f64: grids of the sums, the last column of the weight    IN
 //   label     runs × [n] u8 or i32; slack runs × [n] u16, see state.cuh        IN, OUT
 //   sums      [2,K,d+1] i64: by how many steps of each grid the sums change    OUT, added to
+//   most_drift [runs] f32: the largest of each run                             IN
 //   looked_at [1] i64: rows whose distances were computed                      OUT, added to
 //
 // A row's slack bounds from below by how much its own centre was nearer than any other when it
@@ -207,10 +208,10 @@ lloyd(const float* __restrict__ x, const double* __restrict__ weight, long long 
       const double* __restrict__ exact, const float* __restrict__ shift,
       const float* __restrict__ negated, const float* __restrict__ half_norms,
       const float* __restrict__ largest_norm, const float* __restrict__ drift,
-      const float* __restrict__ most_drift, const int* __restrict__ fresh,
-      const double* __restrict__ magic, Label* const* label, Slack* const* slack,
-      unsigned long long* all_sums, unsigned long long* looked_at, int rows_a_chunk, int features,
-      int resident, int private_sums) {
+      const int* __restrict__ fresh, const double* __restrict__ magic, Label* const* label,
+      Slack* const* slack, unsigned long long* all_sums, const float* __restrict__ most_drift,
+      unsigned long long* looked_at, int rows_a_chunk, int features, int resident,
+      int private_sums) {
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ int length, n_moved;
   int groups = first_group[runs], cells = first_center[runs] * (d + 1);

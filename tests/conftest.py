@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
+from distributed import LocalCluster
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.module import DRAWS
@@ -27,6 +28,16 @@ from gpuseg.backends.cuda import device
 from gpuseg.data.cudf_reader import lacking
 from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import InProcess
+
+
+@pytest.fixture(scope="session")
+def two_workers() -> Iterator[dict[str, Any]]:
+    """`runtime` of jobs that are to run on two workers of a cluster, which is started once.
+
+    Workers take seconds to start; jobs that start their own are tried in tests/test_dask.py.
+    """
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield {"cluster": cluster.scheduler_address}
 
 
 class Place(Protocol):
@@ -58,8 +69,46 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--gpu`` runs the tests of the backend `cuda` on the GPU, not on the emulator."""
+    """``--gpu`` runs the tests of the backend `cuda` on the GPU, not on the emulator.
+
+    ``--thorough`` does all of what else is done in part: some ten minutes more on two cores.
+    """
     parser.addoption("--gpu", action="store_true", help="run CUDA kernels on the GPU")
+    parser.addoption("--thorough", action="store_true", help="leave nothing out")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether nothing is to be left out."""
+    return bool(request.config.getoption("--thorough"))
+
+
+COMPILE_FIRST = (
+    (
+        "test_summary_is_exact[numba-1-0]",
+        "test_nearest_is_the_argmin_of_the_float64_distances[numba-normal-1]",
+        "test_lloyd_sums_the_terms_on_the_grid[numba-normal-1]",
+        "test_arrays_give_the_same_bits[read-only]",
+    ),
+    (
+        "test_every_primitive[numba-normal-1-1]",
+        "test_every_primitive[numba-huge offset-1-1]",
+        "test_labels_are_scikit_learns",
+        "test_each_row_is_reported_once_a_sweep[2-1-numba]",
+    ),
+)
+"""Tests for which numba compiles most: of k-means, and of DBSCAN."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let two processes of xdist, which begin at the start and in the middle, compile apart.
+
+    What one has compiled the others load; else both compile the same at the same time.
+    """
+    for names, place in zip(COMPILE_FIRST, (0, len(items) // 2), strict=True):
+        chosen = [item for item in items if item.name in names]
+        others = [item for item in items if item.name not in names]
+        items[:] = others[:place] + chosen + others[place:]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

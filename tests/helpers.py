@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,23 @@ from gpuseg.runtime.executor import Env
 
 FEATURES = ("recency", "orders", "spend")
 
+THOROUGH = "--thorough" in sys.argv
+
 Array = npt.NDArray[Any]
+
+
+def in_turn(*values: Iterable[Any], step: int = 3) -> list[tuple[Any, ...]]:
+    """Return combinations with one of each: every `step`-th, or all with ``--thorough``.
+
+    Neighbours differ by one place in one list, so each value of a list of at least `step` meets
+    others of each other list.
+    """
+    numbered = product(*(list(enumerate(each)) for each in values))
+    return [
+        tuple(value for _, value in combination)
+        for combination in numbered
+        if THOROUGH or sum(place for place, _ in combination) % step == 0
+    ]
 
 
 class Outcome(NamedTuple):

@@ -6,9 +6,6 @@ import numpy as np
 
 from gpuseg.backends.base import Backend, Memory
 
-PRECISION = {"cuda": 2.0**-7}
-"""By how much of itself slack may be rounded down, where it is not a float32."""
-
 
 def seen(backend: Backend, memory: Memory) -> Memory:
     """Return labels as int32 and slack as float32, wherever and however they are kept."""

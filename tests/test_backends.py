@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from helpers import THOROUGH, in_turn
 from remembered import seen
 
 from gpuseg.backends import base
@@ -156,8 +157,7 @@ def cases(build: Callable[..., tuple[Array, Array]], d: int) -> list[tuple[Array
     return found
 
 
-@pytest.mark.parametrize("d", FEATURES)
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_nearest_is_the_argmin_of_the_float64_distances(
     backend: Backend, data: str, d: int
 ) -> None:
@@ -203,7 +203,7 @@ def test_nearest_where_float32_errs_most(backend: Backend, d: int) -> None:
     near the middle: scores and norms are each rounded by up to 2^-24.
     """
     rng = np.random.default_rng(d)
-    for _ in range(1000):
+    for _ in range(1000 if THOROUGH else 200):
         direction = rng.normal(size=d)
         direction /= np.sqrt((direction**2).sum())
         values = np.sqrt(2) * np.outer([1, -1] * (1 + 0.05 * rng.random(2)), direction)
@@ -228,8 +228,7 @@ def test_nearest_does_not_depend_on_the_rows_around(backend: Backend) -> None:
     assert_same_bits(found[1], distances[order])
 
 
-@pytest.mark.parametrize("d", FEATURES)
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -> None:
     for i, (x, centers) in enumerate(cases(DATA[data], d)):
         rng = np.random.default_rng(i)

@@ -105,14 +105,14 @@ def test_each_segment_has_its_own(kind: str, tmp_path: Path, monkeypatch: Any) -
     json.dumps(manifest)
 
 
-def test_same_rules_on_any_number_of_workers(tmp_path: Path) -> None:
+def test_same_rules_on_any_number_of_workers(tmp_path: Path, two_workers: dict[str, Any]) -> None:
     path = tmp_path / "lines"
     path.mkdir()
     table = pa.Table.from_pandas(lines())
     for i in range(3):
         pq.write_table(table.slice(i * 2000, 2000), path / f"{i}.parquet", row_group_size=300)
     found = []
-    for runtime in ({}, {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1}):
+    for runtime in ({}, two_workers):
         manifest = gpuseg.run(job(path, runtime=runtime)).manifest
         found.append([segment["together"] for segment in manifest["segments"]])
     assert found[0] == found[1]

@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL
-from helpers import customers, cut, write_files
+from helpers import customers, cut, in_turn, write_files
 from remembered import seen, set_slack
 from sklearn.exceptions import ConvergenceWarning
 from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
@@ -43,10 +43,21 @@ pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=s
 OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024, 75)
 
 
-@pytest.mark.parametrize("schedule", ["up", "down", "random", "fuzz"])
-@pytest.mark.parametrize("case", CASES, ids=str)
+SCHEDULES = ("up", "down", "random", "fuzz")
+
+
+@pytest.mark.parametrize(("case", "schedule"), in_turn(CASES, SCHEDULES, step=2))
 def test_kernels_touch_memory_as_they_may(case: Case, schedule: str) -> None:
     try_out(CudaBackend(ApartLauncher(check=True, schedule=schedule)), case)
+
+
+@pytest.mark.parametrize(
+    ("case", "schedule"), in_turn([case for case in CASES if case.d <= 64], SCHEDULES, step=2)
+)
+def test_passes_over_all_rows_touch_memory_as_they_may(case: Case, schedule: str) -> None:
+    """Also where nothing but slack would be scanned."""
+    backend = CudaBackend(ApartLauncher(check=True, schedule=schedule), "full")
+    try_out(backend, case, {"lloyd_full"})
 
 
 @pytest.mark.parametrize("case", EVERY_SIZE, ids=lambda case: f"{case.n}x{case.d}")

@@ -179,24 +179,33 @@ def test_skewed_data_are_shared_out_by_work() -> None:
     assert fit.forecast.pairs == pytest.approx(sum(fit.looked), rel=1.0)
 
 
-def test_the_same_on_dask_workers() -> None:
+def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
+    with Client(two_workers["cluster"], set_as_default=False) as client:
+        same_on(client)
+
+
+def test_the_same_on_more_workers() -> None:
+    with (
+        LocalCluster(4, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        same_on(client)
+
+
+def same_on(client: Client) -> None:
+    """Fit rows and rows with weights on workers and here: the same bits."""
     x = blobs(6000, 3)
     here = DBSCAN(min_samples=8).fit(x)
     weights = np.arange(6000) % 3 * 1.0
     weighed = DBSCAN(min_samples=8).fit(x, sample_weight=weights)
-    for workers in (1, 2, 4):
-        with (
-            LocalCluster(workers, threads_per_worker=1, dashboard_address=None) as cluster,
-            Client(cluster) as client,
-        ):
-            rows = da.from_array(x, chunks=(700, 3))
-            there = DBSCAN(min_samples=8).fit(rows, client=client)
-            assert there.labels_.tobytes() == here.labels_.tobytes()
-            np.testing.assert_array_equal(there.components_, here.components_)
-            np.testing.assert_array_equal(there.predict(rows).compute(), here.predict(x))
-            heavy = da.from_array(weights, chunks=700)
-            own = DBSCAN(min_samples=8).fit(rows, sample_weight=heavy, client=client)
-            np.testing.assert_array_equal(own.labels_, weighed.labels_)
+    rows = da.from_array(x, chunks=(700, 3))
+    there = DBSCAN(min_samples=8).fit(rows, client=client)
+    assert there.labels_.tobytes() == here.labels_.tobytes()
+    np.testing.assert_array_equal(there.components_, here.components_)
+    np.testing.assert_array_equal(client.compute(there.predict(rows)).result(), here.predict(x))
+    heavy = da.from_array(weights, chunks=700)
+    with_weights = DBSCAN(min_samples=8).fit(rows, sample_weight=heavy, client=client)
+    np.testing.assert_array_equal(with_weights.labels_, weighed.labels_)
 
 
 def test_frames_and_other_numbers() -> None:

@@ -80,12 +80,16 @@ def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: P
     assert sum(there.manifest["result"]["pairs_a_shard"]) == there.manifest["result"]["pairs"]
 
 
-@pytest.mark.parametrize("cluster", ["local", "dask"])
+@pytest.mark.parametrize("cluster", ["local", "two workers"])
 def test_progress_counts_each_row_once_a_sweep(
-    rows: pa.Table, tmp_path: Path, cluster: str, capsys: pytest.CaptureFixture[str]
+    rows: pa.Table,
+    tmp_path: Path,
+    cluster: str,
+    two_workers: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    workers = {} if cluster == "local" else {"n_workers": 2}
-    gpuseg.run(job(tmp_path, runtime={"cluster": cluster, **workers}), progress=Lines())
+    runtime = two_workers if cluster == "two workers" else {}
+    gpuseg.run(job(tmp_path, runtime=runtime), progress=Lines())
     lines = [own for own in capsys.readouterr().err.splitlines() if own.startswith("fit ")]
     assert f"{4 * len(rows):,} rows swept" in lines[-1]
 
@@ -128,14 +132,14 @@ def test_damaged_core_rows_are_told(rows: pa.Table, tmp_path: Path, damage: str)
         gpuseg.load_model(tmp_path / "out").predict(np.zeros((2, 3)))
 
 
-def test_eps_is_chosen(rows: pa.Table, tmp_path: Path) -> None:
+def test_eps_is_chosen(rows: pa.Table, tmp_path: Path, two_workers: dict[str, Any]) -> None:
     result = gpuseg.run(job(tmp_path, eps="auto")).manifest["result"]
     own = next(choice for choice in result["eps_choices"] if choice["eps"] == result["eps"])
     noise = result["noise"] / len(rows)
     assert noise == pytest.approx(own["noise_share"], abs=4 * own["noise_error"])
     assert 0.01 < noise < 0.1
     assert "the knee of the distances of" in result["eps_why"]
-    there = job(tmp_path, "dask", {"cluster": "dask", "n_workers": 2}, eps="auto")
+    there = job(tmp_path, "dask", two_workers, eps="auto")
     assert gpuseg.run(there).manifest["result"]["eps"] == result["eps"]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pyarrow.dataset as ds
 import pytest
+from helpers import THOROUGH, in_turn
 
 from gpuseg import write_customers
 
@@ -67,7 +68,9 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("cluster", "kills"), [("local", 12), ("dask", 8)])
+@pytest.mark.parametrize(
+    ("cluster", "kills"), [("local", 12), ("dask", 8)] if THOROUGH else [("local", 4), ("dask", 2)]
+)
 def test_killed_at_random_moments(
     customers: Path, tmp_path: Path, cluster: str, kills: int
 ) -> None:
@@ -94,8 +97,10 @@ def test_killed_at_random_moments(
     assert staging(out) == []
 
 
-@pytest.mark.parametrize("cluster", ["local", "dask"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "cluster"),
+    in_turn([signal.SIGINT, signal.SIGTERM], ["dask", "local"], step=2),
+)
 def test_interrupted(customers: Path, tmp_path: Path, cluster: str, number: signal.Signals) -> None:
     """As Ctrl-C does, SIGINT goes to the whole process group; SIGTERM to the process alone."""
     out = tmp_path / "place" / "segments"

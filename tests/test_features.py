@@ -209,7 +209,7 @@ def everything(folder: Path) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def test_the_same_bits_however_lines_are_filed(tmp_path: Path) -> None:
+def test_the_same_bits_however_lines_are_filed(tmp_path: Path, two_workers: dict[str, Any]) -> None:
     frame = dirty_lines()
     mixed = frame.sample(frac=1, random_state=1).reset_index(drop=True)
     sources = {
@@ -223,7 +223,7 @@ def test_the_same_bits_however_lines_are_filed(tmp_path: Path) -> None:
         found[name] = everything(tmp_path / f"out-{name}")
     gpuseg.run({
         **features_job(sources["five"], tmp_path / "out-dask"),
-        "runtime": {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1},
+        "runtime": two_workers,
     })  # fmt: skip
     found["dask"] = everything(tmp_path / "out-dask")
     assert len(found["one"][0]["spend"]) > 200

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -135,7 +136,12 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
 @pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
 @pytest.mark.parametrize("missing", ["error", "drop"])
 def test_the_first_of_rows_with_one_id_is_kept(
-    tmp_path: Path, table: pa.Table, how: str, missing: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    table: pa.Table,
+    how: str,
+    missing: str,
+    two_workers: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids = pa.array([*(i % 300 if i >= 400 else i for i in range(597)), None, None, None])
     table = table.set_column(0, "customer", ids)
@@ -153,7 +159,7 @@ def test_the_first_of_rows_with_one_id_is_kept(
     if how == "streamed":
         streamed = MemoryPlan("streamed", "asked for", 0, 0, 1)
         monkeypatch.setattr("gpuseg.jobs.run.plan_memory", lambda *_: streamed)
-    runtime = {"cluster": "dask", "n_workers": 2} if how == "two workers" else {}
+    runtime = two_workers if how == "two workers" else {}
     source = write_files(tmp_path / "in", cut(table, 250))
     prepare = {"missing": missing, "duplicates": "first"}
     result = run(source, tmp_path / "out", prepare=prepare, runtime=runtime)

@@ -23,7 +23,7 @@ from machine_code.model import DEVICES, predict
 from machine_code.operation import UnknownInstruction
 from machine_code.place import Block
 from machine_code.registers import Registers
-from trial import Case as Trial
+from trial import Case as TrialCase
 from trial import try_primitives
 
 from gpuseg.backends.cuda import nvrtc
@@ -238,10 +238,10 @@ def tools() -> None:
 
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(("passes", "trial"), [
-    ("full", Trial(70, 33, (40,), start=1)),  # tensor cores
-    ("late", Trial(150, 16, (8,), terms=2**18)),
+    ("full", TrialCase(70, 33, (40,), start=1)),  # tensor cores
+    ("late", TrialCase(150, 16, (8,), terms=2**18)),
 ])  # fmt: skip
-def test_machine_code_gives_the_bits_of_the_specification(passes: Choice, trial: Trial) -> None:
+def test_machine_code_gives_the_bits_of_the_specification(passes: Choice, trial: TrialCase) -> None:
     try_primitives(CudaBackend(MachineCodeLauncher(), passes), trial)
 
 

@@ -98,7 +98,7 @@ def test_attributes_become_features_and_what_is_lacking_is_told(
     assert model.predict(found).tolist() == labels
 
 
-def test_the_same_bits_however_tables_are_filed(folder: Path) -> None:
+def test_the_same_bits_however_tables_are_filed(folder: Path, two_workers: dict[str, Any]) -> None:
     first = gpuseg.run(job(folder))
     table = attributes().to_pandas()
     others = folder / "other"
@@ -107,9 +107,8 @@ def test_the_same_bits_however_tables_are_filed(folder: Path) -> None:
     for i in range(3):
         part = pa.Table.from_pandas(shuffled[i::3], preserve_index=False)
         pq.write_table(part.cast(attributes().schema), others / f"{i}.parquet")
-    runtime = {"cluster": "dask", "n_workers": 2}
     moved = [{"path": str(others), "id": "number"}]
-    second = gpuseg.run(job(folder, "again", join=moved, runtime=runtime))
+    second = gpuseg.run(job(folder, "again", join=moved, runtime=two_workers))
     assert features(folder / "out").equals(features(folder / "again"))
     assert read_parts(folder / "out").equals(read_parts(folder / "again"))
     assert first.manifest["segments"] == second.manifest["segments"]

@@ -223,11 +223,13 @@ def test_s3_in_and_out(
         assert "SECRET" not in json.dumps(result.manifest)
 
 
-def test_s3_from_and_to_dask_workers(table: pa.Table, bucket: Any, options: dict[str, Any]) -> None:
+def test_s3_from_and_to_dask_workers(
+    table: pa.Table, bucket: Any, options: dict[str, Any], two_workers: dict[str, Any]
+) -> None:
     fs, url = bucket
     for i, piece in enumerate(cut(table, 150, 300)):
         put(fs, f"{url}/in/{i}.parquet", piece)
-    gpuseg.run(s3_job(url, options, runtime={"cluster": "dask", "n_workers": 2}))
+    gpuseg.run(s3_job(url, options, runtime=two_workers))
     assert stored(fs, f"{url}/out")["customer"].to_pylist() == list(range(600))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import Place
+from helpers import in_turn
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
@@ -79,22 +80,21 @@ def logged(transform: tuple[str, ...], x: Array) -> Array:
     return np.where([name == "log1p" for name in transform], np.log1p(x), x)
 
 
-@pytest.mark.parametrize("n", [256, 257])
-@pytest.mark.parametrize("scale", SCALERS)
-@pytest.mark.parametrize("transform", TRANSFORMS)
 @pytest.mark.parametrize(
-    ("missing", "clip"),
-    [("mean", None), ("median", None), ("drop", None), ("zero", None), ("drop", (0.02, 0.9)),
-     ("median", (0.0, 0.95))],
+    ("n", "scale", "transform", "how"),
+    in_turn([256, 257], SCALERS, TRANSFORMS, [
+        ("mean", None), ("median", None), ("drop", None), ("zero", None), ("drop", (0.02, 0.9)),
+        ("median", (0.0, 0.95)),
+    ]),
 )  # fmt: skip
 def test_equals_the_scikit_learn_pipeline(
     place: Place,
-    missing: str,
-    clip: tuple[float, float] | None,
-    transform: str,
-    scale: str,
     n: int,
+    scale: str,
+    transform: str,
+    how: tuple[str, tuple[float, float] | None],
 ) -> None:
+    missing, clip = how
     x = customers(n)
     if missing == "drop":  # rows are dropped where they are read
         x = x[~np.isnan(x).any(axis=1)]

@@ -75,13 +75,14 @@ def test_same_bits(
     source: Path,
     plain: Path,
     tmp_path: Path,
+    two_workers: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     runtime: dict[str, Any] = {"n_workers": 1, "backend": "numba"}
     if how == "refiled":
         source = write_files(tmp_path / "in", cut(shoppers(), 1, 3333, 17), 211)
     elif how == "two workers":
-        runtime = {"cluster": "dask", "n_workers": 2}
+        runtime = two_workers
     elif how == "three threads":
         runtime["threads_per_worker"] = 3
     elif how == "numpy":

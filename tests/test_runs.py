@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import Place
+from helpers import in_turn
 
 from gpuseg.backends.base import Backend
 from gpuseg.engine.kmeans import KMeansFit, fit_kmeans, sweep_kmeans
@@ -180,9 +181,10 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
     assert [bits(run) for run in found] == expected
 
 
-@pytest.mark.parametrize("n_init", ["auto", 3])
-@pytest.mark.parametrize("init", ["k-means++", "random"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("weighted", "init", "n_init"),
+    in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
+)
 def test_each_model_of_a_sweep_is_the_fit_of_its_own(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch,
     weighted: bool, init: str, n_init: Any,

@@ -285,11 +285,14 @@ def test_a_streamed_job_writes_the_same(
 
 @pytest.mark.parametrize("resident_first", ["weights, repeated ids"], indirect=True)
 def test_a_streamed_job_on_dask_writes_the_same(
-    resident_first: str, streaming: None, source: Path, tmp_path: Path
+    resident_first: str,
+    streaming: None,
+    source: Path,
+    two_workers: dict[str, Any],
+    tmp_path: Path,
 ) -> None:
-    where = {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1}
     sections = {"segment": {"n_clusters": 5}, **JOBS[resident_first]}
-    manifest = run(source, tmp_path / "streamed", **sections, runtime=where).manifest
+    manifest = run(source, tmp_path / "streamed", **sections, runtime=two_workers).manifest
     assert bits(tmp_path / "streamed") == bits(tmp_path / "resident")
     assert manifest["warnings"] == manifest_of(tmp_path / "resident")["warnings"]
     executor = manifest["executor"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +72,9 @@ to four times 16 features, rows copied 16, 8 and 4 bytes at a time, labels of on
 MANY_ROWS = Case(40_000, 2, (5,), terms=2**17)
 """So many that on a small device a block has several chunks, and a chunk several tiles."""
 
+MOST_COLUMNS = 70
+"""Of which products of all pairs are taken."""
+
 EVERY_SIZE = tuple(
     Case(n, d, (min(n, 2 + d % 7), 1), terms=2**17 * (d % 2), data="grid" if d % 3 else "normal")
     for n in (1, 31, 32, 33, 255, 257)
@@ -79,13 +82,42 @@ EVERY_SIZE = tuple(
 )
 
 
-def try_out(backend: CudaBackend, case: Case) -> None:
-    """Hold what a device decodes and computes against the specification."""
-    try_decoded(backend._launcher, case.n, len(TYPES) + case.d % 3)
-    try_primitives(backend, case)
+@dataclass(frozen=True)
+class Trial:
+    """A case laid out for a backend.
+
+    Attributes
+    ----------
+    x, weight : float32 (n, d), float64 (n,) or None
+    there, heavy : the same on the device
+    centers : list of Centers
+        Of each run.
+    """
+
+    case: Case
+    backend: Backend
+    spec: Backend
+    x: Array
+    weight: Array | None
+    there: Any
+    heavy: Any
+    centers: list[Centers]
 
 
-def try_primitives(backend: Backend, case: Case) -> None:
+def try_out(backend: CudaBackend, case: Case, kernels: Collection[str] = ()) -> None:
+    """Hold what a device decodes and computes against the specification.
+
+    Parameters
+    ----------
+    kernels : collection of str
+        Of which something is to be seen; empty for all.
+    """
+    if not kernels or "column" in kernels:
+        try_decoded(backend._launcher, case.n, len(TYPES) + case.d % 3)
+    try_primitives(backend, case, kernels)
+
+
+def try_primitives(backend: Backend, case: Case, kernels: Collection[str] = ()) -> None:
     """Hold every primitive against the specification; an AssertionError tells which failed."""
     rng = np.random.default_rng(case.n * case.d)
     x, weight = _rows(rng, case)
@@ -93,26 +125,15 @@ def try_primitives(backend: Backend, case: Case) -> None:
     if case.data == "halfway":
         pairs = centers[0].values[rng.integers(centers[0].k, size=(2, case.n))]
         x[:] = pairs.mean(axis=0)
-    spec = registry.get("numpy")
     there, heavy = backend.move(x), None if weight is None else backend.move(weight)
-    _try_columns(backend, spec, x, weight)
-    _try_assignment(backend, spec, there, heavy, centers[0])
-    _same(
-        "squared_distances",
-        backend.fetch(backend.squared_distances(there, centers[0].values)),
-        spec.squared_distances(x, centers[0].values),
-    )
-    grid = _sum_grid(x, weight, centers[0].shift, case.terms)
-    for known, expected in zip(
-        _passes(backend, np.random.default_rng(case.n), there, heavy, centers, grid),
-        _passes(spec, np.random.default_rng(case.n), x, weight, centers, grid),
-        strict=True,
-    ):
-        for name, own, other in zip(("labels", "sums", "weight"), known, expected, strict=True):
-            _same(f"lloyd's {name}", own, other)
+    trial = Trial(case, backend, registry.get("numpy"), x, weight, there, heavy, centers)
+    for part, its_kernels in PARTS.items():
+        if not kernels or its_kernels & set(kernels):
+            part(trial)
 
 
-def _try_columns(backend: Backend, spec: Backend, x: Array, weight: Array | None) -> None:
+def _try_columns(trial: Trial) -> None:
+    backend, spec, x, weight = trial.backend, trial.spec, trial.x, trial.weight
     n, d = x.shape
     rng = np.random.default_rng(n + d)
     scales = 10.0 ** rng.uniform(-14, 3, x.shape)
@@ -149,11 +170,11 @@ def _try_columns(backend: Backend, spec: Backend, x: Array, weight: Array | None
     prepared = backend.fetch(there)
     assert (np.isnan(prepared) == np.isnan(holed)).all(), "prepared NaN"
     _same("prepared values", np.nan_to_num(prepared), np.nan_to_num(holed))
-    _try_preparing_further(backend, spec, x)
 
 
-def _try_preparing_further(backend: Backend, spec: Backend, x: Array) -> None:
+def _try_preparing_further(trial: Trial) -> None:
     """Powers, their sums, products of columns, and a projection."""
+    backend, spec, x = trial.backend, trial.spec, np.ascontiguousarray(trial.x[:, :MOST_COLUMNS])
     n, d = x.shape
     rng = np.random.default_rng(n * d)
     powers, origin = rng.uniform(-2, 4, 3), rng.normal(size=3)
@@ -186,10 +207,9 @@ def _try_preparing_further(backend: Backend, spec: Backend, x: Array) -> None:
     _same("components", backend.fetch(backend.prepare(backend.move(x.copy()), how)), expected)
 
 
-def _try_assignment(
-    backend: Backend, spec: Backend, there: Any, heavy: Any, centers: Centers
-) -> None:
-    x, weight = backend.fetch(there), None if heavy is None else backend.fetch(heavy)
+def _try_assignment(trial: Trial) -> None:
+    backend, spec, x, weight = trial.backend, trial.spec, trial.x, trial.weight
+    there, heavy, centers = trial.there, trial.heavy, trial.centers[0]
     largest = 1e4 * len(x) * x.shape[1]
     coarse = grid_magic(len(x), largest)
     grids = (coarse, finer_magic(len(x), coarse), finer_magic(len(x), finer_magic(len(x), coarse)))
@@ -202,6 +222,38 @@ def _try_assignment(
     labels, squares = backend.nearest(there, backend.pack(centers))
     _same("nearest's labels", backend.fetch(labels), expected_label)
     _same("nearest's distances", backend.fetch(squares), expected_square)
+
+
+def _try_distances(trial: Trial) -> None:
+    values = trial.centers[0].values
+    _same(
+        "squared_distances",
+        trial.backend.fetch(trial.backend.squared_distances(trial.there, values)),
+        trial.spec.squared_distances(trial.x, values),
+    )
+
+
+def _try_passes(trial: Trial) -> None:
+    case, x, centers = trial.case, trial.x, trial.centers
+    grid = _sum_grid(x, trial.weight, centers[0].shift, case.terms)
+    seed = np.random.default_rng
+    for known, expected in zip(
+        _passes(trial.backend, seed(case.n), trial.there, trial.heavy, centers, grid),
+        _passes(trial.spec, seed(case.n), x, trial.weight, centers, grid),
+        strict=True,
+    ):
+        for name, own, other in zip(("labels", "sums", "weight"), known, expected, strict=True):
+            _same(f"lloyd's {name}", own, other)
+
+
+PARTS: dict[Callable[[Trial], None], set[str]] = {
+    _try_columns: {"summarize", "digest", "histogram", "narrow", "prepare", "normalize"},
+    _try_preparing_further: {"powers", "gram", "distance_sums", "prepare", "project"},
+    _try_assignment: {"assign"},
+    _try_distances: {"distances"},
+    _try_passes: {"lloyd", "lloyd_full", "lloyd_probe"},
+}
+"""What is held against the specification, and the kernels that do it on a device."""
 
 
 def _passes(

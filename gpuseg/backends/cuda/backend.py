@@ -19,7 +19,7 @@ from gpuseg.backends.cuda.distance_sums import distance_sums
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.lloyd import Choice, LloydPasses, remember, remembered_bytes
 from gpuseg.backends.cuda.plan import STEPS, plan_assign, plan_simple
-from gpuseg.backends.cuda.shapes import GROUP
+from gpuseg.backends.cuda.shapes import GROUP, alignment
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.numba_.backend import NumbaBackend
 from gpuseg.backends.packed import PackedCenters
@@ -192,15 +192,14 @@ class CudaBackend(NumbaBackend):
         started = time.perf_counter()
         magic = grid.columns
         steps, looked_at = self._passes.run(x, weight, runs, magic)
-        sums = steps * (magic / STEPS)[:, None, :]
+        sums = steps.astype(np.float64)
+        sums *= (magic / STEPS)[:, None, :]
         share = (time.perf_counter() - started) / sums.shape[1]
         partials, start = [], 0
         for packed, _ in runs:
             part = sums[:, start : start + packed.k]
             start += packed.k
-            partials.append(
-                Partial(part[..., :-1].copy(), part[..., -1].copy(), looked_at, share * packed.k)
-            )
+            partials.append(Partial(part[..., :-1], part[..., -1], looked_at, share * packed.k))
         return partials
 
     def nearest(self, x: Any, centers: Any) -> tuple[Any, Any]:
@@ -216,7 +215,8 @@ class CudaBackend(NumbaBackend):
             empty = np.empty(0, np.int32), np.empty(0)
             return *empty, Assigned(np.zeros(len(grids)), np.zeros(k, np.int64))
         here, x, weight = isinstance(x, np.ndarray), self._there(x), self._there(weight)
-        plan = plan_assign(n, d, k, _is_aligned(x), launcher.limits)
+        aligned = alignment(launcher.address(x)) == 16
+        plan = plan_assign(n, d, k, aligned, launcher.limits)
         small = upload(launcher, {
             "exact": centers.exact, "shift": centers.shift, "negated": centers.negated,
             "half_norms": centers.half_norms, "magic": np.array(grids),
@@ -266,15 +266,11 @@ class CudaBackend(NumbaBackend):
         return None if array is None else self._launcher.to_device(array)
 
 
-def _is_aligned(x: Any) -> bool:
-    """Whether 16 bytes can be loaded at once from where x begins."""
-    pointer: int = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
-    return pointer % 16 == 0
-
-
 def _with_alike_labels(runs: Sequence[tuple[Any, Memory]]) -> list[list[int]]:
     """Return the numbers of the runs whose labels take the same number of bytes, together."""
     sizes = [memory.label.dtype.itemsize for _, memory in runs]
+    if len(set(sizes)) == 1:
+        return [list(range(len(runs)))]
     return [
         [i for i, n_bytes in enumerate(sizes) if n_bytes == size] for size in sorted(set(sizes))
     ]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Memory
 from gpuseg.backends.cuda import plan_full
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import plan_lloyd
+from gpuseg.backends.cuda.plan import Launch, plan_lloyd
 from gpuseg.backends.cuda.plan_full import FullLaunch
-from gpuseg.backends.cuda.shapes import GROUP, MOST_SHORT
+from gpuseg.backends.cuda.shapes import GROUP, MOST_SHORT, alignment
 from gpuseg.backends.cuda.workspace import Workspace
 from gpuseg.backends.packed import PackedCenters
 
@@ -107,15 +107,18 @@ class LloydPasses:
         space.upload(runs, magic)
         memories = [memory for _, memory in runs]
         label_bytes = memories[0].label.dtype.itemsize
+        aligned, limits = alignment(self._launcher.address(x)), self._launcher.limits
+        common = _common(space, x, weight, memories)
         full = None
         if self._streams(space, memories, n):
             fresh = any(memory.fresh for memory in memories)
-            alignment, limits = _alignment(self._launcher.address(x)), self._launcher.limits
-            full = plan_full.plan_full(n, d, ks, label_bytes, fresh, alignment, limits)
+            full = plan_full.plan_full(n, d, ks, label_bytes, fresh, aligned, limits)
         if full is not None:
-            self._launch_full(full, space, x, weight, memories)
+            self._launch_full(full, common)
         else:
-            self._launch_late(space, x, weight, memories, ks, label_bytes)
+            groups = sum(-(-k // GROUP) for k in ks)
+            late = plan_lloyd(n, d, groups, sum(ks), label_bytes, aligned == 16, limits)
+            self._launch_late(late, space, common)
         counts, looked_at = space.counts()
         return counts.reshape(2, sum(ks), d + 1), n if full is not None else looked_at
 
@@ -153,54 +156,25 @@ class LloydPasses:
         ])  # fmt: skip
         return space.failing() > _MANY * _PROBED
 
-    def _launch_full(
-        self, plan: FullLaunch, space: Workspace, x: Any, weight: Any, memories: Sequence[Memory]
-    ) -> None:
-        there, (labels, slacks) = space.there, space.tables(memories)
-        n, d = x.shape
-        self._launcher.launch(
-            plan.kernel,
-            plan.blocks,
-            [
-                x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
-                there["first_center"], there["first_group"], there["exact"], there["shift"],
-                there["negated"], there["half_norms"], there["largest_norm"], there["drift"],
-                there["fresh"], there["magic"], labels, slacks, there["sums"],
-                np.int32(plan.width), np.int32(plan.private),
-            ],
-            plan.shared_bytes,
-        )  # fmt: skip
+    def _launch_full(self, plan: FullLaunch, common: list[Any]) -> None:
+        arguments = [*common, np.int32(plan.width), np.int32(plan.private)]
+        self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
 
-    def _launch_late(
-        self,
-        space: Workspace,
-        x: Any,
-        weight: Any,
-        memories: Sequence[Memory],
-        ks: tuple[int, ...],
-        label_bytes: int,
-    ) -> None:
-        there, (labels, slacks) = space.there, space.tables(memories)
-        n, d = x.shape
-        groups = sum(-(-k // GROUP) for k in ks)
-        aligned = _alignment(self._launcher.address(x)) == 16
-        plan = plan_lloyd(n, d, groups, sum(ks), label_bytes, aligned, self._launcher.limits)
-        self._launcher.launch(
-            plan.kernel,
-            plan.blocks,
-            [
-                x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
-                there["first_center"], there["first_group"], there["exact"], there["shift"],
-                there["negated"], there["half_norms"], there["largest_norm"], there["drift"],
-                there["most_drift"], there["fresh"], there["magic"], labels, slacks,
-                there["sums"], there["looked_at"], np.int32(plan.rows_a_chunk),
-                np.int32(plan.tiling.features), np.int32(plan.tiling.resident),
-                np.int32(plan.private),
-            ],
-            plan.shared_bytes,
-        )  # fmt: skip
+    def _launch_late(self, plan: Launch, space: Workspace, common: list[Any]) -> None:
+        arguments = [
+            *common, space.there["most_drift"], space.there["looked_at"],
+            np.int32(plan.rows_a_chunk), np.int32(plan.tiling.features),
+            np.int32(plan.tiling.resident), np.int32(plan.private),
+        ]  # fmt: skip
+        self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
 
 
-def _alignment(address: int) -> int:
-    """Return 16, 8 or 4: bytes of which an address of float32 values is a multiple."""
-    return next(n for n in (16, 8, 4) if address % n == 0)
+def _common(space: Workspace, x: Any, weight: Any, memories: Sequence[Memory]) -> list[Any]:
+    """Return the arguments that both kernels take first."""
+    there, (labels, slacks), (n, d) = space.there, space.tables(memories), x.shape
+    return [
+        x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
+        there["first_center"], there["first_group"], there["exact"], there["shift"],
+        there["negated"], there["half_norms"], there["largest_norm"], there["drift"],
+        there["fresh"], there["magic"], labels, slacks, there["sums"],
+    ]  # fmt: skip

@@ -16,3 +16,8 @@ MOST_SHORT = 256
 def sums_bytes(n_centers: int, n_features: int) -> int:
     """Return what a block's own sums take: two words for each cell of two grids."""
     return 2 * 4 * 2 * n_centers * (n_features + 1)
+
+
+def alignment(address: int) -> int:
+    """Return 16, 8 or 4: bytes of which an address of float32 values is a multiple."""
+    return next(n for n in (16, 8, 4) if address % n == 0)
