@@ -18,7 +18,7 @@ from distributed import LocalCluster
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.module import DRAWS
-from helpers import customers, cut, write_files
+from helpers import ANY_PORT, customers, cut, write_files
 from readers import install, load_on_host
 
 from gpuseg import backends
@@ -36,7 +36,7 @@ def two_workers() -> Iterator[dict[str, Any]]:
 
     Workers take seconds to start; jobs that start their own are tried in tests/test_dask.py.
     """
-    with LocalCluster(2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster:
         yield {"cluster": cluster.scheduler_address}
 
 

@@ -28,6 +28,9 @@ from gpuseg.runtime.executor import Env
 
 FEATURES = ("recency", "orders", "spend")
 
+ANY_PORT = "127.0.0.1:0"
+"""Of a cluster's dashboard: None would be one certain port."""
+
 THOROUGH = "--thorough" in sys.argv
 
 Array = npt.NDArray[Any]

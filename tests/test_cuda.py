@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL
-from helpers import customers, cut, in_turn, write_files
+from helpers import ANY_PORT, THOROUGH, customers, cut, in_turn, write_files
 from remembered import seen, set_slack
 from sklearn.exceptions import ConvergenceWarning
 from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
@@ -60,12 +60,14 @@ def test_passes_over_all_rows_touch_memory_as_they_may(case: Case, schedule: str
     try_out(backend, case, {"lloyd_full"})
 
 
-@pytest.mark.parametrize("case", EVERY_SIZE, ids=lambda case: f"{case.n}x{case.d}")
+@pytest.mark.parametrize(
+    "case", EVERY_SIZE if THOROUGH else EVERY_SIZE[::3], ids=lambda case: f"{case.n}x{case.d}"
+)
 def test_kernels_at_every_size(case: Case) -> None:
     try_out(CudaBackend(ApartLauncher(check=True, limits=OLD)), case)
 
 
-@pytest.mark.parametrize("case", (*CASES, MANY_ROWS, *EVERY_SIZE), ids=str)
+@pytest.mark.parametrize("case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if EMULATED else 1]), ids=str)
 def test_every_case(cuda: Backend, case: Case) -> None:
     """With --gpu this is what compute-sanitizer watches."""
     try_out(cuda, case)
@@ -351,7 +353,7 @@ def test_parts_of_a_dask_array_stay_on_the_device(apart: ApartLauncher) -> None:
         for own in np.split(x, [100, 500])
     ]
     on_cpu = gpuseg.KMeans(4, random_state=0, backend="numba").fit(x)
-    with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    with Client(processes=False, n_workers=1, dashboard_address=ANY_PORT) as client:
         on_gpu = gpuseg.KMeans(4, random_state=0).fit(da.concatenate(parts), client=client)
     assert on_gpu.backend_ == "cuda"
     assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()

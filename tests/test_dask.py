@@ -17,7 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
-from helpers import bits, call, customers, cut, job, leftovers, run, toml, write_files
+from helpers import (
+    ANY_PORT,
+    THOROUGH,
+    bits,
+    call,
+    customers,
+    cut,
+    job,
+    leftovers,
+    run,
+    toml,
+    write_files,
+)
 
 import gpuseg
 from gpuseg.errors import DataError, ResourceError
@@ -25,8 +37,6 @@ from gpuseg.runtime.progress import Progress
 
 K = {"n_clusters": 6}
 LOCAL = {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1}
-
-ANY_PORT = "127.0.0.1:0"
 
 
 class At(Progress):
@@ -210,7 +220,10 @@ def test_worker_killed_while_fitting(
     assert bits(tmp_path / "there")[2][0]["n_iter"] > iteration
 
 
-@pytest.mark.parametrize("stage", ["read", "prepare", "write", "check ids", "examples"])
+@pytest.mark.parametrize(
+    "stage",
+    ["read", "prepare", "write", "check ids", "examples"] if THOROUGH else ["prepare", "write"],
+)
 def test_worker_killed_at_the_beginning_of(
     tmp_path: Path, source: Path, cluster: LocalCluster, stage: str
 ) -> None:
@@ -267,7 +280,7 @@ def test_shards_too_large_for_the_workers(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("step", [0, 3, 5])
+@pytest.mark.parametrize("step", [0, 3, 5] if THOROUGH else [3])
 def test_worker_killed_while_dbscan_clusters(
     tmp_path: Path, source: Path, cluster: LocalCluster, step: int
 ) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import FEATURES, Array, customers, cut, loaded, matrix, opened, write_files
+from helpers import FEATURES, Array, customers, cut, in_turn, loaded, matrix, opened, write_files
 
 from gpuseg.data.dataset import Dataset
 from gpuseg.errors import DataError
@@ -96,8 +96,7 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("n_shards", [1, 3])
+@pytest.mark.parametrize(("layout", "n_shards"), in_turn(LAYOUTS, [1, 3], step=2))
 def test_layout_is_read_whole_and_in_order(
     tmp_path: Path, table: pa.Table, layout: Any, n_shards: int
 ) -> None:

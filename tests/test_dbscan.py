@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import sklearn.cluster
 from distributed import Client, LocalCluster
+from helpers import ANY_PORT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import make_blobs
@@ -186,7 +187,7 @@ def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
 
 def test_the_same_on_more_workers() -> None:
     with (
-        LocalCluster(4, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(4, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         same_on(client)

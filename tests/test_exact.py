@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from conftest import Place
+from helpers import in_turn
 
 from gpuseg.backends.base import Backend, Preparation, Summary
 from gpuseg.backends.log1p import log1p
@@ -214,8 +215,7 @@ def test_mix_is_splitmix64() -> None:
     assert hashing.mix(states).tolist() == expected
 
 
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("n", [1, 2, 5, 8, 256, 257])
+@pytest.mark.parametrize(("n", "shards"), in_turn([1, 2, 5, 8, 256, 257], [1, 4], step=2))
 def test_quantiles_are_numpys(backend: Backend, place: Place, n: int, shards: int) -> None:
     rng = np.random.default_rng(n)
     x = np.stack(

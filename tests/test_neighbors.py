@@ -10,6 +10,7 @@ import pytest
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.launcher import ONE_BLOCK, SMALL
+from helpers import in_turn
 from near_trial import EACH, NEAR_CASES, SPEC, NearCase, reach_of, rows, try_near
 from sklearn.neighbors import NearestNeighbors
 
@@ -50,8 +51,9 @@ def test_few_features_without_a_grid(kind: str, n: int) -> None:
 
 
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
-@pytest.mark.parametrize("schedule", ["up", "down", "random", "fuzz"])
-@pytest.mark.parametrize("case", NEAR_CASES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "schedule"), in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], step=2)
+)
 def test_kernels_touch_memory_as_they_may(case: NearCase, schedule: str) -> None:
     for limits in (SMALL, ONE_BLOCK):
         launcher = ApartLauncher(check=True, schedule=schedule, limits=limits)

@@ -84,17 +84,13 @@ def expected_hashes(ids: list[Any]) -> list[str | None]:
     ]
 
 
-@pytest.mark.parametrize("cluster", ["local", "two workers"])
+@pytest.mark.parametrize("cluster", ["local", "dask"])
 def test_ids_are_written_as_keyed_hashes(
-    tmp_path: Path,
-    source: Path,
-    two_workers: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-    cluster: str,
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, cluster: str
 ) -> None:
     monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
     run(source, tmp_path / "plain")
-    where = two_workers if cluster == "two workers" else {}
+    where = {"cluster": cluster, **({"n_workers": 2} if cluster == "dask" else {})}
     run(source, tmp_path / "out", input={"id_hash_key_env": "GPUSEG_TEST_KEY"}, runtime=where)
     plain, hashed = read_parts(tmp_path / "plain"), read_parts(tmp_path / "out")
     assert hashed["customer"].to_pylist() == expected_hashes(plain["customer"].to_pylist())

@@ -20,7 +20,7 @@ from remembered import seen
 from gpuseg.backends import registry
 from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, Memory, Partial, SumGrid
 from gpuseg.engine.exact import finer_magic, grid_magic
-from gpuseg.engine.lloyd import Remembered
+from gpuseg.engine.remembered import Remembered
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator

@@ -22,7 +22,7 @@ import pytest
 from distributed import Client
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
-from helpers import bits, call, customers, cut, job, opened, toml, write_files
+from helpers import ANY_PORT, bits, call, customers, cut, job, opened, toml, write_files
 from readers import StandIn, install
 
 import gpuseg
@@ -132,7 +132,7 @@ def test_a_lost_shard_is_read_again_by_the_same_reader(
 ) -> None:
     plans = opened(shop, "orders", "spend", weight="w").plan_shards(2, False)
     expected = [columns.digest(load_shard(plan, Env()), Env(), "numba") for plan in plans]
-    with Client(processes=False, n_workers=2, dashboard_address=None) as client:
+    with Client(processes=False, n_workers=2, dashboard_address=ANY_PORT) as client:
         executor = OnDask(client, "dask", None, lambda rows: None)
         executor.place(partial(load_on_gpu, by_arrow=(), must=True), plans)
         assert executor.run(columns.digest, "cuda") == expected

@@ -133,9 +133,10 @@ def test_shards_that_forget_return_the_same_bits(
         assert many.looked_at < few.looked_at <= len(x) * few.n_iter
 
 
-@pytest.mark.parametrize("n_init", ["auto", 3])
-@pytest.mark.parametrize("init", ["k-means++", "random"])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("weighted", "init", "n_init"),
+    in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
+)
 def test_a_fit_does_not_depend_on_what_is_remembered(
     backend: Backend, place: Place, weighted: bool, init: str, n_init: Any
 ) -> None:

@@ -27,9 +27,9 @@ class Case:
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("bits")
-    write_customers(folder / "data", rows=50_000, files=3)
-    refile(folder / "data", folder / "refiled", [1, 17_500, 17, 24_983, 7_499], 1_249)
-    segment = {"n_clusters": 20, "max_iter": 30}
+    write_customers(folder / "data", rows=20_000, files=3)
+    refile(folder / "data", folder / "refiled", [1, 7_000, 17, 9_983, 2_999], 499)
+    segment = {"n_clusters": 12, "max_iter": 20}
     return Case(folder / "data", folder / "refiled", {"segment": segment})
 
 

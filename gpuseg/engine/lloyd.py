@@ -23,10 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, Memory, Partial, SumGrid
+from gpuseg.backends.base import Backend, Centers, Partial, SumGrid
 from gpuseg.engine import passes
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.params import KMeansParams
+from gpuseg.engine.remembered import Remembered
 from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env, Executor
 
@@ -38,13 +39,6 @@ Of each pass, for the first of the runs that still move.
 
 Settle = Callable[[Centers, Centers], Centers]
 """Takes the means and the centres before; returns where the centres come to lie."""
-
-_ROUNDING = 1e-12
-
-_MANY = 0.1
-"""Share of rows looked at in a pass from which on it may pay to forget a shard's memory."""
-
-_UP = np.float32(1 + 2.0**-22)
 
 
 @dataclass
@@ -165,7 +159,7 @@ def lloyd(
             found += b.lloyd(block.x, block.weight, [alone], grid)
         return found
 
-    changes = [_zeros(centers, grid) for centers in sent.values()]
+    changes = [Partial.zeros(len(grid.weight), *centers.values.shape) for centers in sent.values()]
     for answers in shard.map_blocks(env, on):
         for change, answer in zip(changes, answers, strict=True):
             change.add(answer)
@@ -180,7 +174,7 @@ def _remembered(
     b: Backend,
     n_rows: int,
     sent: dict[int, Centers],
-    old: Iterable["Remembered"],
+    old: Iterable[Remembered],
     spare_bytes: int,
 ) -> list[tuple[int, Centers]]:
     """Return the first of the runs, as many as there is memory for; one there always is."""
@@ -194,86 +188,6 @@ def _remembered(
 def forget(shard: Shard, env: Env) -> None:
     """Give back the memory that runs took."""
     shard.cache.pop("lloyd", None)
-
-
-@dataclass
-class Remembered:
-    """What one run knows of the rows of a shard.
-
-    Attributes
-    ----------
-    memory : Memory
-    centers : float64 (k, d)
-        The centres of the last pass.
-    own, others : float64 (k,)
-        How far each centre has moved in all, and the others at most.
-    total : Partial
-        The sums of the last pass.
-    step : float
-        How far the centre that moved most has moved since the last pass.
-    looked_at : int
-        Rows whose distances the last pass computed.
-    """
-
-    memory: Memory
-    centers: NDArray[np.float64]
-    own: NDArray[np.float64]
-    others: NDArray[np.float64]
-    total: Partial
-    step: float = 0.0
-    looked_at: int = 0
-
-    @classmethod
-    def nothing(cls, memory: Memory, centers: Centers, grid: SumGrid) -> "Remembered":
-        """Return what is known before the first pass; `memory` is one of rows never seen."""
-        k = centers.k
-        return cls(memory, centers.values, np.zeros(k), np.zeros(k), _zeros(centers, grid))
-
-    def follow(self, centers: Centers) -> None:
-        """Add to the drift how far the centres have moved since the last pass.
-
-        A row's own centre has come no farther from it than the centre moved, and another
-        centre no nearer than the one of them that moved most.
-        """
-        squares = ((centers.values - self.centers) ** 2).sum(axis=1)
-        moved = np.sqrt(squares) * (1 + _ROUNDING)
-        most = np.full(len(moved), moved.max())
-        most[moved.argmax()] = np.partition(moved, -2)[-2] if len(moved) > 1 else 0.0
-        self.own += moved
-        self.others += most
-        self.step = float(moved.max())
-        self.memory.drift = (self.own + self.others).astype(np.float32) * _UP
-        self.centers = centers.values
-
-    def is_blurred(self, slack_rounding: float) -> bool:
-        """Whether many rows were looked at because of what rounding takes from their slack.
-
-        Slack holds the drift of all passes, which one centre that goes far makes large for good.
-        Where the rounding of that drift is more than the centres move now, rows fail that need
-        not. A pass from the beginning has no drift; while steps stay the same, it is blurred
-        again after 1 / slack_rounding passes at the earliest.
-        """
-        lost = slack_rounding * float(self.memory.drift.max())
-        return self.looked_at > _MANY * len(self.memory.label) and lost > 2 * self.step
-
-    def begin_again(self) -> None:
-        """Forget all, as if no row had been seen; the sums come out the same."""
-        self.memory.fresh = True
-        self.memory.drift = np.zeros_like(self.memory.drift)
-        self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
-        self.total = Partial.zeros(len(self.total.weight), *self.centers.shape)
-
-    def changed_by(self, change: Partial) -> Partial:
-        """Take the change of a pass into the sums; return them, to be given away."""
-        self.memory.fresh = False
-        self.looked_at = change.looked_at
-        self.total.add(change)
-        sums, weight = self.total.sums.copy(), self.total.weight.copy()
-        return Partial(sums, weight, change.looked_at, change.seconds)
-
-
-def _zeros(centers: Centers, grid: SumGrid) -> Partial:
-    return Partial.zeros(len(grid.weight), *centers.values.shape)
 
 
 def _means(total: Partial, centers: Centers) -> Centers:

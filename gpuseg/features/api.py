@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
 
 from gpuseg.backends import registry
 from gpuseg.data.output import Staging
@@ -114,7 +113,9 @@ def _from_files(
         staging = Staging(Storage.at(folder, {}, "folder"), folder, "")
         built = build_features(executor, source, backend, staging)
         files = [staging.path(name) for name, *_ in built.parts]
-        return pyarrow.dataset.dataset(files).to_table()
+        from pyarrow import dataset  # it imports pandas, which takes as long as all else here
+
+        return dataset.dataset(files).to_table()
 
 
 def _from_pandas(lines: Any, roles: Roles) -> pa.Table:
