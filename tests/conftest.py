@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+import helpers
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -60,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     The number drawn here is passed on to the processes of xdist, so that one number repeats a run.
     """
+    helpers.THOROUGH = bool(config.getoption("--thorough"))
     os.environ.setdefault(DRAWS, str(secrets.randbits(32)))
     if config.pluginmanager.has_plugin("cacheprovider"):
         sources = sorted(Path(backends.__file__).parent.rglob("*.py"))

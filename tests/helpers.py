@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,23 +31,29 @@ FEATURES = ("recency", "orders", "spend")
 ANY_PORT = "127.0.0.1:0"
 """Of a cluster's dashboard: None would be one certain port."""
 
-THOROUGH = "--thorough" in sys.argv
+THOROUGH = False
+"""Whether all is to be tried: tests/conftest.py sets it, before test files are imported."""
 
 Array = npt.NDArray[Any]
 
 
-def in_turn(*values: Iterable[Any], step: int = 3) -> list[tuple[Any, ...]]:
-    """Return combinations with one of each: every `step`-th, or all with ``--thorough``.
+def in_turn(*values: Collection[Any], step: int = 3) -> list[Any]:
+    """Return combinations of values, one of each list: a part of them, or all if `THOROUGH`.
 
-    Neighbours differ by one place in one list, so each value of a list of at least `step` meets
-    others of each other list.
+    The part is each combination whose places in the lists add up to a multiple of `step`; each
+    value is in one of them, at least.
     """
-    numbered = product(*(list(enumerate(each)) for each in values))
-    return [
-        tuple(value for _, value in combination)
-        for combination in numbered
-        if THOROUGH or sum(place for place, _ in combination) % step == 0
-    ]
+    places = [range(len(list(each))) for each in values]
+    lists = [list(each) for each in values]
+    chosen = [at for at in product(*places) if THOROUGH or sum(at) % step == 0]
+    for i, every in enumerate(places):
+        assert {at[i] for at in chosen} == set(every), f"list {i} is not tried whole"
+    combinations = [tuple(each[i] for each, i in zip(lists, at, strict=True)) for at in chosen]
+    return [pytest.param(*one, id="-".join(map(_name, one))) for one in combinations]
+
+
+def _name(value: Any) -> str:
+    return str(getattr(value, "__name__", value))
 
 
 class Outcome(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,17 +43,17 @@ pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=s
 OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024, 75)
 
 
-SCHEDULES = ("up", "down", "random", "fuzz")
+def scheduled(cases: Sequence[Case]) -> list[Any]:
+    """Return each case with a schedule drawn anew, and with others in turn."""
+    return [*in_turn(cases, ["fuzz"], step=1), *in_turn(cases, ["up", "down", "random"])]
 
 
-@pytest.mark.parametrize(("case", "schedule"), in_turn(CASES, SCHEDULES, step=2))
+@pytest.mark.parametrize(("case", "schedule"), scheduled(CASES))
 def test_kernels_touch_memory_as_they_may(case: Case, schedule: str) -> None:
     try_out(CudaBackend(ApartLauncher(check=True, schedule=schedule)), case)
 
 
-@pytest.mark.parametrize(
-    ("case", "schedule"), in_turn([case for case in CASES if case.d <= 64], SCHEDULES, step=2)
-)
+@pytest.mark.parametrize(("case", "schedule"), scheduled([case for case in CASES if case.d <= 64]))
 def test_passes_over_all_rows_touch_memory_as_they_may(case: Case, schedule: str) -> None:
     """Also where nothing but slack would be scanned."""
     backend = CudaBackend(ApartLauncher(check=True, schedule=schedule), "full")
@@ -67,7 +67,9 @@ def test_kernels_at_every_size(case: Case) -> None:
     try_out(CudaBackend(ApartLauncher(check=True, limits=OLD)), case)
 
 
-@pytest.mark.parametrize("case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if EMULATED else 1]), ids=str)
+@pytest.mark.parametrize(
+    "case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if EMULATED and not THOROUGH else 1]), ids=str
+)
 def test_every_case(cuda: Backend, case: Case) -> None:
     """With --gpu this is what compute-sanitizer watches."""
     try_out(cuda, case)

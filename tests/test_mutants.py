@@ -14,8 +14,9 @@ from emulator.apart import ApartLauncher
 from emulator.build import included, unavailable
 from emulator.launcher import KERNELS, ONE_BLOCK, SMALL
 from emulator.report import EmulatorError
-from near_trial import NEAR_CASES, try_near
-from trial import CASES, MANY_ROWS, try_out
+from helpers import in_turn
+from near_trial import NEAR_CASES, NearCase, try_near
+from trial import CASES, MANY_ROWS, Case, try_out
 
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Limits
@@ -462,8 +463,17 @@ def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_nothing_is_seen_where_nothing_is_planted(choice: Choice) -> None:
-    """With one multiprocessor; tests/test_cuda.py and tests/test_neighbors.py try all cases."""
-    launcher = ApartLauncher(True, "up", folder=KERNELS, limits=ONE)
-    for case in (LOOKS[0], LOOKS[3], MANY_ROWS):
-        try_out(CudaBackend(launcher, choice), case)
+@pytest.mark.parametrize(("case", "schedule"), in_turn(LOOKS, SCHEDULES, step=2))
+def test_nothing_is_seen_where_nothing_is_planted(
+    case: Case, schedule: str, choice: Choice
+) -> None:
+    if choice == "full" and case.d > MOST_FEATURES:
+        pytest.skip("there is no such pass")
+    launcher = ApartLauncher(True, schedule, folder=KERNELS, limits=ONE)
+    try_out(CudaBackend(launcher, choice), case, {"lloyd_full"} if choice == "full" else ())
+
+
+@pytest.mark.parametrize(("case", "schedule"), in_turn(NEAR_CASES, SCHEDULES, step=2))
+def test_nothing_of_dbscan_is_seen(case: NearCase, schedule: str) -> None:
+    launcher = ApartLauncher(True, schedule, folder=KERNELS, limits=ONE_BLOCK)
+    try_near(CudaNeighbors(launcher), case)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from helpers import THOROUGH
 
 from gpuseg import load_model, run, write_customers
 
@@ -27,8 +28,10 @@ class Case:
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("bits")
-    write_customers(folder / "data", rows=20_000, files=3)
-    refile(folder / "data", folder / "refiled", [1, 7_000, 17, 9_983, 2_999], 499)
+    rows = 140_000 if THOROUGH else 20_000  # more than a block, and more than a sample
+    write_customers(folder / "data", rows=rows, files=3)
+    sizes = [1, rows * 7 // 20, 17, rows // 2 - 17]
+    refile(folder / "data", folder / "refiled", [*sizes, rows - sum(sizes)], rows // 40 - 1)
     segment = {"n_clusters": 12, "max_iter": 20}
     return Case(folder / "data", folder / "refiled", {"segment": segment})
 

@@ -62,7 +62,7 @@ class Memory:
         looked at, plus the drift of its label then. A backend may keep labels and slack in fewer
         bytes, slack rounded down.
     drift : float32 (k,)
-        At least how far each centre and any other have come together since the first pass.
+        At least how far each centre and any other have come together since slack was first kept.
         A row keeps its label while its slack is above its label's drift.
     fresh : bool
         Whether nothing is known yet.
@@ -239,6 +239,10 @@ class Backend(Protocol):
 
     def remember(self, n_rows: int, k: int) -> Memory:
         """Return the memory of rows never seen, in the backend's own arrays."""
+        ...
+
+    def forget_slack(self, memory: Memory) -> None:
+        """Set all slack to zero: the next pass looks at every row."""
         ...
 
     def lloyd(

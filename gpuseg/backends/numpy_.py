@@ -153,6 +153,9 @@ class NumpyBackend:
     def remember(self, n_rows: int, k: int) -> Memory:
         return Memory.empty(n_rows, k)
 
+    def forget_slack(self, memory: Memory) -> None:
+        memory.slack[:] = 0
+
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
     ) -> list[Partial]:

@@ -27,7 +27,7 @@ from gpuseg.backends.base import Backend, Centers, Partial, SumGrid
 from gpuseg.engine import passes
 from gpuseg.engine.measure import Measured
 from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.remembered import Remembered
+from gpuseg.engine.remembered import Remembered, sharpen
 from gpuseg.engine.shard import Block, Shard
 from gpuseg.runtime.executor import Env, Executor
 
@@ -115,7 +115,7 @@ def iterate(
 def iterate_once(executor: Executor, backend: str, measured: Measured, centers: Centers) -> Partial:
     """Assign all rows once; return the sums of each centre's rows, from `measured.shift`."""
     seen = Centers(centers.values, measured.shift)
-    shards = executor.run(lloyd, backend, "", {0: seen}, measured.sum_grid(), 0)
+    shards = executor.run(lloyd, backend, uuid4().hex, {0: seen}, measured.sum_grid(), 0)
     executor.run(forget)
     return _folded([answer for (answer,) in shards])
 
@@ -143,12 +143,12 @@ def lloyd(
     known = {
         number: old.get((tag, number))
         or Remembered.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
-        for number, centers in _remembered(b, shard.n_rows, sent, old.values(), spare_bytes)
+        for number, centers in _with_room(b, shard.n_rows, sent, old.values(), spare_bytes)
     }
     for number, remembered in known.items():
         remembered.follow(sent[number])
-        if remembered.is_blurred(b.slack_rounding):
-            remembered.begin_again()
+    all_looked_at = any(remembered.memory.fresh for remembered in known.values())
+    all_looked_at |= sharpen(list(known.values()), shard.n_rows, b)
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
     def on(block: Block) -> list[Partial]:
@@ -163,14 +163,16 @@ def lloyd(
     for answers in shard.map_blocks(env, on):
         for change, answer in zip(changes, answers, strict=True):
             change.add(answer)
-    shard.cache["lloyd"] = {(tag, number): own for number, own in known.items()}
+    for remembered, change in zip(known.values(), changes, strict=False):
+        remembered.looked_at = 0 if all_looked_at else change.looked_at
+    shard.cache["lloyd"] = {(tag, number): remembered for number, remembered in known.items()}
     return [
         known[number].changed_by(change) if number in known else change
         for number, change in zip(sent, changes, strict=True)
     ]
 
 
-def _remembered(
+def _with_room(
     b: Backend,
     n_rows: int,
     sent: dict[int, Centers],
@@ -178,7 +180,7 @@ def _remembered(
     spare_bytes: int,
 ) -> list[tuple[int, Centers]]:
     """Return the first of the runs, as many as there is memory for; one there always is."""
-    held = sum(memory.label.nbytes + memory.slack.nbytes for memory in (run.memory for run in old))
+    held = sum(run.memory.label.nbytes + run.memory.slack.nbytes for run in old)
     room = b.spare_bytes(spare_bytes, held)
     needed = accumulate(n_rows * b.remembered_bytes(centers.k) for centers in sent.values())
     fitting = sum(n_bytes <= room for n_bytes in needed)

@@ -3,19 +3,20 @@
 It is a cache: a shard without it looks at every row and returns the same bits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Centers, Memory, Partial, SumGrid
+from gpuseg.backends.base import Backend, Centers, Memory, Partial, SumGrid
 
 _ROUNDING = 1e-12
 _UP = np.float32(1 + 2.0**-22)
 
 _MANY = 0.1
-"""Share of rows looked at in a pass from which on it may pay to forget."""
+"""Share of rows looked at in a pass from which on it may pay to forget their slack."""
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Remembered:
     step : float
         How far the centre that moved most has moved since the last pass.
     looked_at : int
-        Rows whose distances the last pass computed.
+        Rows whose distances the last pass computed; 0 where it had to look at all.
     """
 
     memory: Memory
@@ -69,27 +70,36 @@ class Remembered:
         self.centers = centers.values
 
     def is_blurred(self, slack_rounding: float) -> bool:
-        """Whether many rows were looked at because of what rounding takes from their slack.
+        """Whether rounding takes more from the slack than the centres move now.
 
-        Slack holds the drift of all passes, which one centre that goes far makes large for good.
-        Where the rounding of that drift is more than the centres move now, rows fail that need
-        not. A pass from the beginning has no drift; while steps stay the same, it is blurred
-        again after 1 / slack_rounding passes at the earliest.
+        Slack holds the drift of all passes, which one centre that goes far makes large for good;
+        then rows fail that need not. Once slack is forgotten there is no drift; while steps stay
+        the same, slack is blurred again after 1 / slack_rounding passes at the earliest.
         """
-        lost = slack_rounding * float(self.memory.drift.max())
-        return self.looked_at > _MANY * len(self.memory.label) and lost > 2 * self.step
+        return slack_rounding * float(self.memory.drift.max()) > 2 * self.step
 
-    def begin_again(self) -> None:
-        """Forget all, as if no row had been seen; the sums come out the same."""
-        self.memory.fresh = True
+    def begin_again(self, backend: Backend) -> None:
+        """Forget the slack, so that the next pass looks at every row; labels and sums hold."""
+        backend.forget_slack(self.memory)
         self.memory.drift = np.zeros_like(self.memory.drift)
         self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
-        self.total = Partial.zeros(len(self.total.weight), *self.centers.shape)
 
     def changed_by(self, change: Partial) -> Partial:
         """Take the change of a pass into the sums; return them, to be given away."""
         self.memory.fresh = False
-        self.looked_at = change.looked_at
         self.total.add(change)
         sums, weight = self.total.sums.copy(), self.total.weight.copy()
         return Partial(sums, weight, change.looked_at, change.seconds)
+
+
+def sharpen(runs: Sequence[Remembered], n_rows: int, backend: Backend) -> bool:
+    """Forget slack that is blurred where many rows were looked at; return whether any was.
+
+    A pass that reads all rows for one run reads them for all: what is blurred goes together.
+    """
+    blurred = [run for run in runs if run.is_blurred(backend.slack_rounding)]
+    if not any(run.looked_at > _MANY * n_rows for run in blurred):
+        return False
+    for run in blurred:
+        run.begin_again(backend)
+    return True

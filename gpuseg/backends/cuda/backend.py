@@ -173,6 +173,10 @@ class CudaBackend(NumbaBackend):
         return remember(self._launcher, n_rows, k)
 
     @_in_lane
+    def forget_slack(self, memory: Memory) -> None:
+        super().forget_slack(memory)
+
+    @_in_lane
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
     ) -> list[Partial]:
