@@ -79,12 +79,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="leave nothing out")
 
 
-@pytest.fixture(scope="session")
-def thorough(request: pytest.FixtureRequest) -> bool:
-    """Whether nothing is to be left out."""
-    return bool(request.config.getoption("--thorough"))
-
-
 COMPILE_FIRST = (
     (
         "test_summary_is_exact[numba-1-0]",

@@ -43,8 +43,8 @@ def in_turn(*values: Collection[Any], step: int = 3) -> list[Any]:
     The part is each combination whose places in the lists add up to a multiple of `step`; each
     value is in one of them, at least.
     """
-    places = [range(len(list(each))) for each in values]
     lists = [list(each) for each in values]
+    places = [range(len(each)) for each in lists]
     chosen = [at for at in product(*places) if THOROUGH or sum(at) % step == 0]
     for i, every in enumerate(places):
         assert {at[i] for at in chosen} == set(every), f"list {i} is not tried whole"

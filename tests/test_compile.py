@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from helpers import THOROUGH
 
 from gpuseg.backends.cuda import nvrtc, plan, sources
 from gpuseg.backends.cuda.launcher import Kernel
@@ -51,10 +52,10 @@ def compiler() -> None:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_kernels_compile_within_budget(arch: str, thorough: bool) -> None:
+def test_kernels_compile_within_budget(arch: str) -> None:
     """All forms for sm_90, and each for one of the others in turn."""
     others = [other for other in ARCHITECTURES if other != "sm_90"]
-    every = thorough or arch == "sm_90"
+    every = THOROUGH or arch == "sm_90"
     forms = plan.variants() if every else plan.variants()[others.index(arch) :: len(others)]
     with ThreadPoolExecutor(2) as pool:
         outcome = list(pool.map(lambda kernel: sources.compiled(kernel, arch), forms))

@@ -28,7 +28,7 @@ class Case:
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("bits")
-    rows = 140_000 if THOROUGH else 20_000  # more than a block, and more than a sample
+    rows = 140_000 if THOROUGH else 20_000  # many: more than a block, and more than a sample
     write_customers(folder / "data", rows=rows, files=3)
     sizes = [1, rows * 7 // 20, 17, rows // 2 - 17]
     refile(folder / "data", folder / "refiled", [*sizes, rows - sum(sizes)], rows // 40 - 1)

@@ -163,11 +163,9 @@ def lloyd(
     for answers in shard.map_blocks(env, on):
         for change, answer in zip(changes, answers, strict=True):
             change.add(answer)
-    for remembered, change in zip(known.values(), changes, strict=False):
-        remembered.looked_at = 0 if all_looked_at else change.looked_at
     shard.cache["lloyd"] = {(tag, number): remembered for number, remembered in known.items()}
     return [
-        known[number].changed_by(change) if number in known else change
+        known[number].changed_by(change, all_looked_at) if number in known else change
         for number, change in zip(sent, changes, strict=True)
     ]
 
@@ -180,7 +178,7 @@ def _with_room(
     spare_bytes: int,
 ) -> list[tuple[int, Centers]]:
     """Return the first of the runs, as many as there is memory for; one there always is."""
-    held = sum(run.memory.label.nbytes + run.memory.slack.nbytes for run in old)
+    held = sum(n_rows * b.remembered_bytes(len(run.centers)) for run in old)
     room = b.spare_bytes(spare_bytes, held)
     needed = accumulate(n_rows * b.remembered_bytes(centers.k) for centers in sent.values())
     fitting = sum(n_bytes <= room for n_bytes in needed)

@@ -84,9 +84,16 @@ class Remembered:
         self.memory.drift = np.zeros_like(self.memory.drift)
         self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
 
-    def changed_by(self, change: Partial) -> Partial:
-        """Take the change of a pass into the sums; return them, to be given away."""
+    def changed_by(self, change: Partial, all_looked_at: bool = False) -> Partial:
+        """Take the change of a pass into the sums; return them, to be given away.
+
+        Parameters
+        ----------
+        all_looked_at : bool
+            Whether the pass had to look at every row, which says nothing of the slack.
+        """
         self.memory.fresh = False
+        self.looked_at = 0 if all_looked_at else change.looked_at
         self.total.add(change)
         sums, weight = self.total.sums.copy(), self.total.weight.copy()
         return Partial(sums, weight, change.looked_at, change.seconds)

@@ -273,8 +273,6 @@ class CudaBackend(NumbaBackend):
 def _with_alike_labels(runs: Sequence[tuple[Any, Memory]]) -> list[list[int]]:
     """Return the numbers of the runs whose labels take the same number of bytes, together."""
     sizes = [memory.label.dtype.itemsize for _, memory in runs]
-    if len(set(sizes)) == 1:
-        return [list(range(len(runs)))]
     return [
         [i for i, n_bytes in enumerate(sizes) if n_bytes == size] for size in sorted(set(sizes))
     ]
