@@ -1,5 +1,7 @@
 """Centres as scoring kernels want them."""
 
+import math
+
 import numpy as np
 
 from gpuseg.backends.base import Centers
@@ -30,18 +32,22 @@ class PackedCenters:
 
     def __init__(self, centers: Centers, group: int) -> None:
         k, d = centers.values.shape
+        full, rest = divmod(k, group)
         groups = -(-k // group)
-        offset = centers.values - centers.shift.astype(np.float64)
-        negated = np.zeros((groups * group, d), np.float32)
+        negative = centers.shift.astype(np.float64) - centers.values
+        negated = np.zeros((groups, d, group), np.float32)
         self.exact = centers.values
         self.shift = centers.shift
-        self.half_norms = np.full(groups * group, np.inf, np.float32)
+        self.half_norms = np.empty(groups * group, np.float32)
+        self.half_norms[k:] = np.inf
         with np.errstate(over="ignore"):
-            negated[:k] = -offset
-            squares = (offset * offset).sum(axis=1)
-            self.half_norms[:k] = 0.5 * squares
-            self.largest_norm = np.float32(np.sqrt(squares.max()) * (1 + 2.0**-20))
-        self.negated = negated.reshape(groups, group, d).transpose(0, 2, 1).ravel()
+            negated[:full] = negative[: k - rest].reshape(full, group, d).transpose(0, 2, 1)
+            if rest:
+                negated[full, :, :rest] = negative[k - rest :].T
+            squares = np.einsum("ij,ij->i", negative, negative)
+            np.multiply(squares, 0.5, out=self.half_norms[:k], casting="same_kind")
+            self.largest_norm = np.float32(math.sqrt(np.maximum.reduce(squares)) * (1 + 2.0**-20))
+        self.negated = negated.reshape(-1)
 
     @property
     def k(self) -> int:

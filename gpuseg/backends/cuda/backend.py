@@ -272,7 +272,7 @@ class CudaBackend(NumbaBackend):
 
 def _with_alike_labels(runs: Sequence[tuple[Any, Memory]]) -> list[list[int]]:
     """Return the numbers of the runs whose labels take the same number of bytes, together."""
-    sizes = [memory.label.dtype.itemsize for _, memory in runs]
-    return [
-        [i for i, n_bytes in enumerate(sizes) if n_bytes == size] for size in sorted(set(sizes))
-    ]
+    alike: dict[int, list[int]] = {}
+    for i, (_, memory) in enumerate(runs):
+        alike.setdefault(memory.label.dtype.itemsize, []).append(i)
+    return list(alike.values())

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +33,7 @@ class Kernel:
         return {"THREADS": self.threads, **self.shape}
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """An argument that is an array of pointers, one to each of some arrays.
 
     Attributes

@@ -1,5 +1,7 @@
 """What all plans of k-means passes share."""
 
+import math
+
 THREADS = 128
 """Of a block."""
 
@@ -20,4 +22,4 @@ def sums_bytes(n_centers: int, n_features: int) -> int:
 
 def alignment(address: int) -> int:
     """Return 16, 8 or 4: bytes of which an address of float32 values is a multiple."""
-    return next(n for n in (16, 8, 4) if address % n == 0)
+    return math.gcd(address, 16)

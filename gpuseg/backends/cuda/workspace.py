@@ -30,7 +30,7 @@ class Workspace:
     Attributes
     ----------
     n_bytes : int
-        Of the host, and as many of the device.
+        Of the device; of the host at most twice as many.
     there : dict of arrays of the device
         What kernels take, by the names of their parameters.
     """
@@ -49,6 +49,7 @@ class Workspace:
         self._here = {name: _view(self._staged, starts[name], *fields[name]) for name in fields}
         self.there = {name: _view(self._block, starts[name], *fields[name]) for name in fields}
         counts = self.there["counts"]
+        self._counts = launcher.staging(counts.nbytes).view(np.uint64)
         self.there["sums"] = counts[: self._cells]
         self.there["looked_at"] = counts[self._cells : self._cells + 1]
         self.there["failing"] = counts[self._cells + 1 :]
@@ -70,7 +71,6 @@ class Workspace:
             here["label"][i], here["slack"][i] = address(memory.label), address(memory.slack)
         here["shift"][:] = runs[0][0].shift
         here["magic"][:] = magic
-        here["counts"][:] = 0
         self._launcher.upload(self._staged, self._block)
 
     def tables(self, memories: Sequence[Memory]) -> tuple[Table, Table]:
@@ -80,13 +80,13 @@ class Workspace:
 
     def failing(self) -> int:
         """Wait for the probe; return how many rows of its sample fail."""
-        count = self._here["counts"][self._cells + 1 :]
+        count = self._counts[self._cells + 1 :]
         self._launcher.download(self.there["failing"], count)
         return int(count[0])
 
     def counts(self) -> tuple[NDArray[np.int64], int]:
         """Wait for a pass; return by how many steps the sums change, and rows looked at."""
-        counts = self._here["counts"]
+        counts = self._counts
         self._launcher.download(self.there["counts"], counts)
         return counts[: self._cells].view(np.int64), int(counts[self._cells])
 
