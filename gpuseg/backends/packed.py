@@ -45,7 +45,7 @@ class PackedCenters:
             if rest:
                 negated[full, :, :rest] = negative[k - rest :].T
             squares = np.einsum("ij,ij->i", negative, negative)
-            np.multiply(squares, 0.5, out=self.half_norms[:k], casting="same_kind")
+            self.half_norms[:k] = 0.5 * squares
             self.largest_norm = np.float32(math.sqrt(np.maximum.reduce(squares)) * (1 + 2.0**-20))
         self.negated = negated.reshape(-1)
 

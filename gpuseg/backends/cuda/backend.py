@@ -183,8 +183,11 @@ class CudaBackend(NumbaBackend):
         if not len(x):
             return [Partial.zeros(len(grid.weight), run.k, x.shape[1]) for run, _ in runs]
         x, weight = self._there(x), self._there(weight)
+        groups = _with_alike_labels(runs)
+        if len(groups) == 1:
+            return self._pass(x, weight, runs, grid)
         partials: dict[int, Partial] = {}
-        for chosen in _with_alike_labels(runs):
+        for chosen in groups:
             parts = self._pass(x, weight, [runs[i] for i in chosen], grid)
             partials.update(zip(chosen, parts, strict=True))
         return [partials[i] for i in range(len(runs))]
