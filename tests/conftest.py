@@ -62,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     The number drawn here is passed on to the processes of xdist, so that one number repeats a run.
     """
     helpers.THOROUGH = bool(config.getoption("--thorough"))
+    helpers.ON_GPU = bool(config.getoption("--gpu"))
     os.environ.setdefault(DRAWS, str(secrets.randbits(32)))
     if config.pluginmanager.has_plugin("cacheprovider"):
         sources = sorted(Path(backends.__file__).parent.rglob("*.py"))

@@ -34,6 +34,9 @@ ANY_PORT = "127.0.0.1:0"
 THOROUGH = False
 """Whether all is to be tried: tests/conftest.py sets it, before test files are imported."""
 
+ON_GPU = False
+"""Whether kernels run on a GPU, not on the emulator; set likewise, also in processes of xdist."""
+
 Array = npt.NDArray[Any]
 
 

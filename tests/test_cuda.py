@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from emulator.apart import ApartLauncher, DeviceArray
 from emulator.build import unavailable
 from emulator.launcher import SMALL
-from helpers import ANY_PORT, THOROUGH, customers, cut, in_turn, write_files
+from helpers import ANY_PORT, ON_GPU, THOROUGH, customers, cut, in_turn, write_files
 from remembered import seen, set_slack
 from sklearn.exceptions import ConvergenceWarning
 from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
@@ -37,8 +37,7 @@ from gpuseg.runtime.executor import Env
 
 Array = npt.NDArray[Any]
 
-EMULATED = "--gpu" not in sys.argv
-pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=str(unavailable()))
+pytestmark = pytest.mark.skipif(not ON_GPU and unavailable() is not None, reason=str(unavailable()))
 
 OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024, 75)
 
@@ -68,7 +67,7 @@ def test_kernels_at_every_size(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if EMULATED and not THOROUGH else 1]), ids=str
+    "case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if not ON_GPU and not THOROUGH else 1]), ids=str
 )
 def test_every_case(cuda: Backend, case: Case) -> None:
     """With --gpu this is what compute-sanitizer watches."""

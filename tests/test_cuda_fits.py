@@ -5,7 +5,6 @@ The emulator's fits are small; a GPU's are large enough that blocks, lanes and s
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from emulator.apart import DeviceArray
 from emulator.build import unavailable
-from helpers import Array
+from helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
@@ -25,7 +24,7 @@ from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.engine.exact import finer_magic, grid_magic
 from gpuseg.errors import DataError
 
-EMULATED = "--gpu" not in sys.argv
+EMULATED = not ON_GPU
 pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=str(unavailable()))
 on_a_gpu = pytest.mark.skipif(EMULATED, reason="a GPU alone can do that")
 

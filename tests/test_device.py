@@ -16,7 +16,7 @@ import pytest
 from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.late import Device, LateArray, StandIn, Stream, current_stream
-from helpers import Array
+from helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
@@ -34,7 +34,7 @@ from gpuseg.runtime.executor import BLOCK_ROWS, Env
 
 pytestmark = [
     pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
-    pytest.mark.skipif("--gpu" in sys.argv, reason="on the emulator alone"),
+    pytest.mark.skipif(ON_GPU, reason="on the emulator alone"),
 ]
 
 
