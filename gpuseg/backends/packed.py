@@ -18,6 +18,8 @@ class PackedCenters:
 
     Attributes
     ----------
+    k : int
+        Number of centres.
     exact : float64 (k, d)
         The centres themselves.
     shift : float32 (d,)
@@ -34,8 +36,9 @@ class PackedCenters:
         k, d = centers.values.shape
         full, rest = divmod(k, group)
         groups = -(-k // group)
-        negative = centers.shift.astype(np.float64) - centers.values
+        negative = centers.shift - centers.values
         negated = np.zeros((groups, d, group), np.float32)
+        self.k = k
         self.exact = centers.values
         self.shift = centers.shift
         self.half_norms = np.empty(groups * group, np.float32)
@@ -44,12 +47,7 @@ class PackedCenters:
             negated[:full] = negative[: k - rest].reshape(full, group, d).transpose(0, 2, 1)
             if rest:
                 negated[full, :, :rest] = negative[k - rest :].T
-            squares = np.einsum("ij,ij->i", negative, negative)
+            squares = np.vecdot(negative, negative)
             self.half_norms[:k] = 0.5 * squares
             self.largest_norm = np.float32(math.sqrt(np.maximum.reduce(squares)) * (1 + 2.0**-20))
         self.negated = negated.reshape(-1)
-
-    @property
-    def k(self) -> int:
-        """Number of centres."""
-        return len(self.exact)

@@ -39,6 +39,12 @@ class SumGrid:
         """The grids of the features and, last, that of the weight, float64 (levels, d + 1)."""
         return np.concatenate([self.sums, self.weight[:, None]], axis=1)
 
+    @cached_property
+    def steps(self) -> NDArray[np.float64]:
+        """The distance of two points of each grid of `columns`, float64 (levels, 1, d + 1)."""
+        steps: NDArray[np.float64] = self.columns / (1.5 * 2.0**52)
+        return steps[:, None, :]
+
     @staticmethod
     def split(values: NDArray[np.float64], magics: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the parts of the values on each level; `magics` is (levels, …)."""

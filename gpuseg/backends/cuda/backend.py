@@ -197,10 +197,9 @@ class CudaBackend(NumbaBackend):
     ) -> list[Partial]:
         """Make a Lloyd pass for runs whose labels are of one dtype."""
         started = time.perf_counter()
-        magic = grid.columns
-        steps, looked_at = self._passes.run(x, weight, runs, magic)
+        steps, looked_at = self._passes.run(x, weight, runs, grid.columns)
         sums = steps.astype(np.float64)
-        sums *= (magic / STEPS)[:, None, :]
+        sums *= grid.steps
         share = (time.perf_counter() - started) / sums.shape[1]
         partials, start = [], 0
         for packed, _ in runs:

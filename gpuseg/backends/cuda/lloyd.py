@@ -102,16 +102,15 @@ class LloydPasses:
         runs: Sequence[tuple[PackedCenters, Memory]],
         magic: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], int]:
-        (n, d), ks = x.shape, tuple(packed.k for packed, _ in runs)
+        (n, d), ks = x.shape, tuple([packed.k for packed, _ in runs])
         space = self._workspace(ks, d)
         space.upload(runs, magic)
         memories = [memory for _, memory in runs]
         label_bytes = memories[0].label.dtype.itemsize
         aligned, limits = alignment(self._launcher.address(x)), self._launcher.limits
         common = _common(space, x, weight, memories)
-        full = None
-        if self._streams(space, memories, n):
-            fresh = any(memory.fresh for memory in memories)
+        fresh, full = any(memory.fresh for memory in memories), None
+        if self._streams(space, memories, n, fresh):
             full = plan_full.plan_full(n, d, ks, label_bytes, fresh, aligned, limits)
         if full is not None:
             self._launch_full(full, common)
@@ -138,13 +137,11 @@ class LloydPasses:
         """Keep nothing: where a pass has failed, the device may not be done with it."""
         self._local.__dict__.pop("spaces", None)
 
-    def _streams(self, space: Workspace, memories: Sequence[Memory], n: int) -> bool:
+    def _streams(self, space: Workspace, memories: Sequence[Memory], n: int, fresh: bool) -> bool:
         """Whether all rows are to be streamed."""
         if self._choice != "auto":
             return self._choice == "full"
-        if any(memory.fresh for memory in memories):
-            return True
-        return n >= _LEAST_ROWS and self._many_fail(space, memories, n)
+        return fresh or (n >= _LEAST_ROWS and self._many_fail(space, memories, n))
 
     def _many_fail(self, space: Workspace, memories: Sequence[Memory], n: int) -> bool:
         """Whether most rows would be looked at, by a sample of them."""
