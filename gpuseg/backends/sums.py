@@ -6,6 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+STEPS = 1.5 * 2.0**52
+"""A magic number is so many steps of its grid."""
+
 
 def on_grid(values: NDArray[np.float64], magic: float) -> NDArray[np.float64]:
     """Round to the grid of `engine.exact.grid_magic`, float64."""
@@ -42,7 +45,7 @@ class SumGrid:
     @cached_property
     def steps(self) -> NDArray[np.float64]:
         """The distance of two points of each grid of `columns`, float64 (levels, 1, d + 1)."""
-        steps: NDArray[np.float64] = self.columns / (1.5 * 2.0**52)
+        steps: NDArray[np.float64] = self.columns / STEPS
         return steps[:, None, :]
 
     @staticmethod

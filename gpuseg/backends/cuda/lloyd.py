@@ -102,14 +102,15 @@ class LloydPasses:
         runs: Sequence[tuple[PackedCenters, Memory]],
         magic: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], int]:
-        (n, d), ks = x.shape, tuple([packed.k for packed, _ in runs])
+        (n, d), ks = x.shape, tuple(packed.k for packed, _ in runs)
         space = self._workspace(ks, d)
         space.upload(runs, magic)
         memories = [memory for _, memory in runs]
         label_bytes = memories[0].label.dtype.itemsize
         aligned, limits = alignment(self._launcher.address(x)), self._launcher.limits
         common = _common(space, x, weight, memories)
-        fresh, full = any(memory.fresh for memory in memories), None
+        fresh = any(memory.fresh for memory in memories)
+        full = None
         if self._streams(space, memories, n, fresh):
             full = plan_full.plan_full(n, d, ks, label_bytes, fresh, aligned, limits)
         if full is not None:

@@ -14,9 +14,6 @@ from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 from gpuseg.errors import ResourceError
 
-STEPS = 1.5 * 2.0**52
-"""A magic number is so many steps of its grid."""
-
 SIMPLE_THREADS = 256
 """Of a block of a kernel without shared memory."""
 

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import STEPS, plan_simple
+from gpuseg.backends.cuda.plan import plan_simple
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.backends.preparation import Preparation, Projection
+from gpuseg.backends.sums import STEPS
 
 
 def prepare(launcher: Launcher, x: Any, preparation: Preparation) -> Any:
