@@ -22,12 +22,12 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
 from gpuseg import choose_k
-from gpuseg.engine.criteria import measure_fits
-from gpuseg.engine.kmeans import sweep_kmeans
-from gpuseg.engine.measure import measure
-from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.shard import Shard
+from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+from gpuseg.algorithms.kmeans.statistics import measure
+from gpuseg.algorithms.params import KMeansParams
+from gpuseg.model_selection.quality import measure_fits
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.shard import Shard
 
 REPEATS, FEATURES, CLUSTERS, MOST = 3, 16, 8, 15
 

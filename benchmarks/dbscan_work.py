@@ -26,11 +26,11 @@ import numpy as np
 from dbscan import MIN_SAMPLES, QUICK, THREADS, Floats, blobs
 from measure import RESULTS, measure, save
 
-from gpuseg.engine.dbscan import fit_dbscan
-from gpuseg.engine.density.fit import DBSCANFit
-from gpuseg.engine.params import DBSCANParams
-from gpuseg.engine.shard import Shard
+from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.result import DBSCANFit
+from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.shard import Shard
 
 SHARDS = 4
 MEMORY_ROWS, MEMORY_FEATURES, MEMORY_EPS = 2_000_000, 8, 1.0

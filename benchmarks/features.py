@@ -30,7 +30,7 @@ SNAPSHOT = "2026-01-01"
 
 def gpuseg(data: str, out: str) -> None:
     """Build the features as a job of gpuseg does."""
-    from gpuseg.jobs.transactions import run_features
+    from gpuseg.jobs.stages.build_features import run_features
 
     roles = {"customer": "customer_id", "time": "time", "order": "order_id"}
     roles |= {name: name for name in ("product", "category", "quantity", "price")}
@@ -150,7 +150,7 @@ ENGINES = {"gpuseg": gpuseg, "pandas": with_pandas, "spark": spark}
 
 def make(folder: Path, lines: int) -> tuple[Path, Path]:
     """Write the lines, and a folder with a tenth of the files; keep what is there already."""
-    from gpuseg.data.synth_lines import write_transactions
+    from gpuseg.synthetic.transactions import write_transactions
 
     whole, part = folder / f"lines-{lines}", folder / f"lines-{lines}-part"
     if not whole.exists():

@@ -22,7 +22,7 @@ from measure import save
 from gpuseg.backends.base import Centers, SumGrid
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Limits
-from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 
 BLOCKS, PASSES = 100, 50
 

@@ -7,40 +7,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gpuseg.data.synth import write_customers as write_customers
-    from gpuseg.engine.choice import Choice as Choice
-    from gpuseg.engine.eps_profile import EpsProfile as EpsProfile
     from gpuseg.errors import DataError as DataError
     from gpuseg.errors import GpusegError as GpusegError
     from gpuseg.errors import JobError as JobError
     from gpuseg.errors import ResourceError as ResourceError
-    from gpuseg.estimators.choose import choose_k as choose_k
     from gpuseg.estimators.dbscan import DBSCAN as DBSCAN
-    from gpuseg.estimators.eps import eps_profile as eps_profile
+    from gpuseg.estimators.estimate_eps import eps_profile as eps_profile
     from gpuseg.estimators.kmeans import KMeans as KMeans
-    from gpuseg.estimators.preparer import Preparer as Preparer
+    from gpuseg.estimators.preprocessor import Preparer as Preparer
+    from gpuseg.estimators.select_k import choose_k as choose_k
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.jobs.run import run as run
-    from gpuseg.loading import load_model as load_model
-    from gpuseg.model import Model as Model
+    from gpuseg.model_selection.k_distance import EpsProfile as EpsProfile
+    from gpuseg.model_selection.select_k import Choice as Choice
+    from gpuseg.models.kmeans import Model as Model
+    from gpuseg.models.loading import load_model as load_model
+    from gpuseg.synthetic.customers import write_customers as write_customers
 
 __version__ = "0.1.0"
 
 _HOME = {
     "DBSCAN": "gpuseg.estimators.dbscan",
-    "Choice": "gpuseg.engine.choice",
-    "choose_k": "gpuseg.estimators.choose",
-    "EpsProfile": "gpuseg.engine.eps_profile",
-    "eps_profile": "gpuseg.estimators.eps",
+    "Choice": "gpuseg.model_selection.select_k",
+    "choose_k": "gpuseg.estimators.select_k",
+    "EpsProfile": "gpuseg.model_selection.k_distance",
+    "eps_profile": "gpuseg.estimators.estimate_eps",
     "KMeans": "gpuseg.estimators.kmeans",
     "KMeansSweep": "gpuseg.estimators.sweep",
     "kmeans_sweep": "gpuseg.estimators.sweep",
-    "Preparer": "gpuseg.estimators.preparer",
+    "Preparer": "gpuseg.estimators.preprocessor",
     "run": "gpuseg.jobs.run",
-    "Model": "gpuseg.model",
-    "load_model": "gpuseg.loading",
-    "write_customers": "gpuseg.data.synth",
+    "Model": "gpuseg.models.kmeans",
+    "load_model": "gpuseg.models.loading",
+    "write_customers": "gpuseg.synthetic.customers",
     "GpusegError": "gpuseg.errors",
     "JobError": "gpuseg.errors",
     "DataError": "gpuseg.errors",

@@ -51,7 +51,7 @@ def run(
         _dry_run(job, overrides, as_json)
         return
     from gpuseg.jobs.run import run as run_job
-    from gpuseg.runtime.progress import for_standard_error
+    from gpuseg.progress import for_standard_error
 
     progress = for_standard_error()
     try:
@@ -61,8 +61,8 @@ def run(
     if as_json:
         _print_json(result.manifest)
         return
-    from gpuseg.insight.quality import quality_table
-    from gpuseg.insight.table import segment_table
+    from gpuseg.reporting.quality_table import quality_table
+    from gpuseg.reporting.terminal_table import segment_table
 
     if "transactions" in result.manifest:
         _print(quality_table(result.manifest["transactions"]))
@@ -81,8 +81,8 @@ def features(
     as_json: AsJson = False,
 ) -> None:
     """Build features from the transactions of a job: lines in, one row a customer out."""
-    from gpuseg.jobs.transactions import run_features
-    from gpuseg.runtime.progress import for_standard_error
+    from gpuseg.jobs.stages.build_features import run_features
+    from gpuseg.progress import for_standard_error
 
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     progress = for_standard_error()
@@ -93,7 +93,7 @@ def features(
     if as_json:
         _print_json(result.manifest)
         return
-    from gpuseg.insight.quality import quality_table
+    from gpuseg.reporting.quality_table import quality_table
 
     _print(quality_table(result.manifest["transactions"]))
     typer.echo(f"features   {result.path}")
@@ -104,15 +104,15 @@ def report(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder of a run.")],
 ) -> None:
     """Render the report of an output again, from its manifest."""
-    from gpuseg.jobs.report import report_again
+    from gpuseg.jobs.regenerate_report import report_again
 
     typer.echo(f"report     {report_again(output)}")
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
-    from gpuseg.jobs.forecast import forecast
-    from gpuseg.jobs.place import settle
-    from gpuseg.jobs.spec import load_job
+    from gpuseg.jobs.job import load_job
+    from gpuseg.jobs.plan import forecast
+    from gpuseg.jobs.resolve import settle
 
     spec = load_job(job, overrides)
     place = settle(spec)
@@ -135,7 +135,7 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
 
 
 def _dry_run_of_lines(spec: Any, place: Any, as_json: bool) -> None:
-    from gpuseg.jobs.transactions import lines_of
+    from gpuseg.jobs.stages.build_features import lines_of
 
     source, job = lines_of(spec, place).source, spec.public()
     if as_json:
@@ -182,9 +182,9 @@ def synth(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older files.")] = False,
 ) -> None:
     """Write synthetic customers that look like customers, or their transactions."""
-    from gpuseg.data.synth import write_customers
-    from gpuseg.data.synth_lines import write_transactions
-    from gpuseg.runtime.progress import for_standard_error
+    from gpuseg.progress import for_standard_error
+    from gpuseg.synthetic.customers import write_customers
+    from gpuseg.synthetic.transactions import write_transactions
 
     progress = for_standard_error()
     if transactions is not None:

@@ -5,7 +5,7 @@
 // whatever the order of its additions, fused or not. Where the two least scores are more than
 // 2E apart, the float32 winner is the exact one; the margin asked for has some more room, for
 // the rounding of the float64 formula, and for what underflows (TINY). The derivation stands in
-// gpuseg/backends/numba_/nearest.py, which asks for the same margin. Scores from tensor cores have
+// gpuseg/backends/numba/kmeans/nearest_center.py, which asks for the same margin. Scores from tensor cores have
 // a larger E, see score_mma.cuh.
 #pragma once
 

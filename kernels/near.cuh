@@ -3,7 +3,7 @@
 // A tile is 64 rows, feature by feature: feature f of row i of tile t is x[(t·d + f)·64 + i]. A
 // warp works on a tile; a lane has the rows `lane` and `lane + 32`. Sets of rows are 64 bits that
 // all lanes know. The size of a difference is Σ t² (POWER 2) or Σ |t| (POWER 1). In float32 it
-// decides where it is below `sure` or above `far` (`gpuseg/backends/reach.py`); the rest is
+// decides where it is below `sure` or above `far` (`gpuseg/numerics/eps_bounds.py`); the rest is
 // decided by the points themselves, float64 (WIDE) or float32, in float64 without contraction.
 //
 // Nodes of the tree over the tiles are numbered as they are met from left to right, parents first;

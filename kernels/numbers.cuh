@@ -8,7 +8,7 @@ __device__ inline unsigned sort_key(float value) {
 }
 
 // One-to-one scrambling of 64 bits: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA
-// 2014), see gpuseg/backends/mix.py.
+// 2014), see gpuseg/numerics/splitmix.py.
 __device__ inline unsigned long long mix(unsigned long long value) {
   unsigned long long z = value + 0x9E3779B97F4A7C15ull;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;
@@ -17,7 +17,7 @@ __device__ inline unsigned long long mix(unsigned long long value) {
 }
 
 // log(1 + x) from additions, multiplications and divisions alone, none of them fused: the formula
-// and its derivation stand in gpuseg/backends/log1p.py. NaN where x is not above -1, or infinite.
+// and its derivation stand in gpuseg/numerics/log1p.py. NaN where x is not above -1, or infinite.
 __device__ inline double log1p_exactly(double x) {
   const double log_2 = 0.6931471805599453, sqrt_half = 0.7071067811865476;
   if (!(x > -1.0) || isinf(x)) return __longlong_as_double(0x7ff8000000000000ll);
@@ -39,7 +39,7 @@ __device__ inline double log1p_exactly(double x) {
   return __dadd_rn(log, __ddiv_rn(lost, u));
 }
 
-// e^y - 1, likewise; |y| beyond 700 is taken for that. See gpuseg/backends/yeo_johnson.py.
+// e^y - 1, likewise; |y| beyond 700 is taken for that. See gpuseg/numerics/yeo_johnson.py.
 __device__ inline double expm1_exactly(double y) {
   const double inverse_log_2 = 1.4426950408889634, high = 6.93147180369123816490e-01,
                low = 1.90821492927058770002e-10, round = 1.5 * 4503599627370496.0;

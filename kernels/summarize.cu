@@ -10,7 +10,7 @@
 // float32 at a time: significands, shifted by the exponent's place in the window, add up in 64
 // bits, and the sums go to the table when another window comes up. The squares of 24-bit
 // significands are taken in two halves of 24 bits. 2^24 rows a thread leave room, and in the
-// table a row still adds 2^25 at most (gpuseg/backends/moments.py): all but the lowest bits of a
+// table a row still adds 2^25 at most (gpuseg/numerics/moments.py): all but the lowest bits of a
 // sum are counted at the last exponent of its window.
 #include "numbers.cuh"
 

@@ -26,9 +26,9 @@ from gpuseg import backends
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
-from gpuseg.data.cudf_reader import lacking
-from gpuseg.engine.shard import Shard
+from gpuseg.io.parquet.cudf_reader import lacking
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.shard import Shard
 
 
 @pytest.fixture(scope="session")

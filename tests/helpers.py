@@ -20,11 +20,11 @@ import pytest
 
 import gpuseg
 from gpuseg import cli
-from gpuseg.data.dataset import Dataset, open_dataset
-from gpuseg.data.shards import ShardPlan, load_shard
-from gpuseg.data.storage import Storage
-from gpuseg.engine.shard import Shard
+from gpuseg.io.parquet.dataset import Dataset, open_dataset
+from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
+from gpuseg.io.storage import Storage
 from gpuseg.runtime.executor import Env
+from gpuseg.sharding.shard import Shard
 
 FEATURES = ("recency", "orders", "spend")
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
-from gpuseg.backends.numpy_neighbors import NumpyNeighbors
-from gpuseg.backends.reach import Reach
+from gpuseg.backends.numpy.neighbors import NumpyNeighbors
+from gpuseg.numerics.eps_bounds import Reach
 from gpuseg.runtime.executor import Env
 
 Array = npt.NDArray[Any]

@@ -1,8 +1,8 @@
 """cuDF's place in the tests: what reads for it where there is no GPU, and how both are called.
 
-The stand-in has of pylibcudf what `gpuseg.data.cudf_reader` uses, as cuDF 26.10 declares it. It
-reads with Arrow, into arrays that NumPy cannot reach, and is no kinder than cuDF: below a null lies
-anything, nothing is there before the stream is done, and nobody looks at a page's checksum.
+The stand-in has of pylibcudf what `gpuseg.io.parquet.cudf_reader` uses, as cuDF 26.10 declares it.
+It reads with Arrow, into arrays that NumPy cannot reach, and is no kinder than cuDF: below a null
+lies anything, nothing is there before the stream is done, and nobody looks at a page's checksum.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from emulator.apart import ApartLauncher, DeviceArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.cuda import device
-from gpuseg.data.cudf_reader import load_on_gpu
-from gpuseg.data.dataset import Dataset
-from gpuseg.data.shards import ShardPlan, load_shard
-from gpuseg.engine.shard import Shard
-from gpuseg.jobs.reading import left_to_arrow
+from gpuseg.io.parquet.cudf_reader import load_on_gpu
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
+from gpuseg.jobs.reader_choice import left_to_arrow
 from gpuseg.runtime.executor import Env
+from gpuseg.sharding.shard import Shard
 
 Array = npt.NDArray[Any]
 

@@ -13,8 +13,8 @@ from scipy.stats.contingency import association
 
 import gpuseg
 from gpuseg.errors import DataError, JobError
-from gpuseg.portrait.audit import audit
-from gpuseg.portrait.suppression import hidden_cells, largest
+from gpuseg.profiling.audit.audit import audit
+from gpuseg.profiling.audit.suppression import hidden_cells, largest
 
 
 def with_everyone(cells: Any) -> np.ndarray:

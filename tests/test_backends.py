@@ -26,8 +26,8 @@ from gpuseg.backends.base import (
     SumGrid,
     Summary,
 )  # fmt: skip
-from gpuseg.backends.log1p import log1p
-from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.numerics.log1p import log1p
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg.portrait.baskets import LEAST_BASKETS, bought_together
+from gpuseg.profiling.association_rules import LEAST_BASKETS, bought_together
 
 
 def lines(n: int = 6000, seed: int = 0) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gpuseg.data.checksums import _read_struct, are_sound
+from gpuseg.io.parquet.checksums import _read_struct, are_sound
 
 WAYS: dict[str, dict[str, Any]] = {
     "as Arrow does": {},

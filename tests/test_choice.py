@@ -17,12 +17,12 @@ from sklearn.preprocessing import StandardScaler
 
 import gpuseg
 from gpuseg import KMeans, choose_k
-from gpuseg.engine import passes
-from gpuseg.engine.choice import fit_and_choose
-from gpuseg.engine.criteria import Criteria, measure_fits
-from gpuseg.engine.kmeans import sweep_kmeans
-from gpuseg.engine.measure import measure
-from gpuseg.engine.params import KMeansParams
+from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+from gpuseg.algorithms.kmeans.statistics import measure
+from gpuseg.algorithms.params import KMeansParams
+from gpuseg.model_selection.quality import Criteria, measure_fits
+from gpuseg.model_selection.select_k import fit_and_choose
+from gpuseg.sharding import row_passes as passes
 
 Array = npt.NDArray[Any]
 
@@ -258,5 +258,5 @@ def test_cells_are_summed_a_few_at_a_time(place: Place, monkeypatch: pytest.Monk
     x = nothing("normal", 3000)
     expected = measured(place, "numba", x, [2, 5, 9], points=64)[0]
     for what, few in (("PIECE_ROWS", 100), ("MOST_CELLS", 7)):
-        monkeypatch.setattr(f"gpuseg.engine.criteria.{what}", few)
+        monkeypatch.setattr(f"gpuseg.model_selection.quality.{what}", few)
         assert measured(place, "numba", x, [2, 5, 9], points=64)[0] == expected

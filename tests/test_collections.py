@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster
 
 from gpuseg import KMeans, kmeans_sweep
 from gpuseg.errors import DataError, JobError, ResourceError
-from gpuseg.runtime.dask_ import OnDask
+from gpuseg.runtime.dask.executor import OnDask
 
 Array = npt.NDArray[Any]
 
@@ -188,7 +188,7 @@ def test_numpy_needs_no_client(x: Array) -> None:
 
 
 def shards_kept() -> int:
-    from gpuseg.runtime.worker import _SHARDS
+    from gpuseg.runtime.dask.worker import _SHARDS
 
     return len(_SHARDS)
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 from helpers import THOROUGH
 
-from gpuseg.backends.cuda import nvrtc, plan, sources
+from gpuseg.backends.cuda import kernel_cache as sources
+from gpuseg.backends.cuda import launch_plans as plan
+from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import ResourceError
 

@@ -26,7 +26,7 @@ from helpers import (
 
 from gpuseg import KMeans, load_model
 from gpuseg.errors import DataError
-from gpuseg.estimators.inputs import unit_rows
+from gpuseg.estimators._inputs.arrays import unit_rows
 from gpuseg.runtime.executor import Env
 
 Array = npt.NDArray[Any]
@@ -207,10 +207,10 @@ def test_directions_that_cancel_leave_the_centre_where_it_was() -> None:
 def test_shards_do_not_matter(
     x: Array, weight: Array, place: Place, weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gpuseg.engine.kmeans import fit_kmeans
-    from gpuseg.engine.params import KMeansParams
+    from gpuseg.algorithms.kmeans.fit import fit_kmeans
+    from gpuseg.algorithms.params import KMeansParams
 
-    monkeypatch.setattr("gpuseg.engine.shard.BLOCK_ROWS", 100)
+    monkeypatch.setattr("gpuseg.sharding.shard.BLOCK_ROWS", 100)
     units = unit_rows(x, "numba", Env())
     w = weight if weighted else None
     params = KMeansParams(n_clusters=6, metric="cosine", tol=0.0)

@@ -27,13 +27,15 @@ from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
 import gpuseg
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers, SumGrid
-from gpuseg.backends.cuda import device, plan, plan_full, shapes
+from gpuseg.backends.cuda import device, shapes
+from gpuseg.backends.cuda import full_pass_plans as plan_full
+from gpuseg.backends.cuda import launch_plans as plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
-from gpuseg.engine import passes
-from gpuseg.engine.chunks import ChunkedShard
 from gpuseg.errors import DataError, JobError, ResourceError
 from gpuseg.runtime.executor import Env
+from gpuseg.sharding import row_passes as passes
+from gpuseg.sharding.chunked_shard import ChunkedShard
 
 Array = npt.NDArray[Any]
 

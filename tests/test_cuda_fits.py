@@ -21,8 +21,8 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers, SumGrid
 from gpuseg.backends.cuda import device
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.engine.exact import finer_magic, grid_magic
 from gpuseg.errors import DataError
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 
 EMULATED = not ON_GPU
 pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=str(unavailable()))

@@ -16,9 +16,9 @@ import pytest
 from scipy import stats
 
 from gpuseg.backends.base import Backend, Preparation, SumGrid
-from gpuseg.backends.preparation import Projection
-from gpuseg.backends.yeo_johnson import LARGEST, expm1, undone, yeo_johnson
-from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.backends.feature_transform import Projection
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.yeo_johnson import LARGEST, expm1, undone, yeo_johnson
 
 Array = npt.NDArray[Any]
 

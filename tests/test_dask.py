@@ -33,7 +33,7 @@ from helpers import (
 
 import gpuseg
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.runtime.progress import Progress
+from gpuseg.progress import Progress
 
 K = {"n_clusters": 6}
 LOCAL = {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1}
@@ -165,7 +165,7 @@ def test_same_bits_on_an_external_cluster(
 
 
 def shards_kept() -> int:
-    from gpuseg.runtime.worker import _SHARDS
+    from gpuseg.runtime.dask.worker import _SHARDS
 
     return len(_SHARDS)
 

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import FEATURES, Array, customers, cut, in_turn, loaded, matrix, opened, write_files
 
-from gpuseg.data.dataset import Dataset
 from gpuseg.errors import DataError
+from gpuseg.io.parquet.dataset import Dataset
 
 pytestmark = pytest.mark.usefixtures("reader")
 

@@ -22,14 +22,14 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpuseg import DBSCAN, eps_profile
-from gpuseg.engine.chunks import ChunkedShard
-from gpuseg.engine.dbscan import fit_dbscan
-from gpuseg.engine.density.counting import Counting
-from gpuseg.engine.density.cuts import balanced, home_of
-from gpuseg.engine.params import DBSCANParams
-from gpuseg.engine.shard import Shard
+from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.fixed_point_weights import Counting
+from gpuseg.algorithms.dbscan.spatial_partition import balanced, home_of
+from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.errors import DataError, JobError
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.chunked_shard import ChunkedShard
+from gpuseg.sharding.shard import Shard
 
 Array = npt.NDArray[Any]
 

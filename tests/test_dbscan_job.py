@@ -16,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 
 import gpuseg
 from gpuseg.errors import DataError, JobError, ResourceError
-from gpuseg.insight.table import segment_table
-from gpuseg.runtime.progress import Lines
+from gpuseg.progress import Lines
+from gpuseg.reporting.terminal_table import segment_table
 
 
 def table(n: int = 3000) -> pa.Table:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from gpuseg import DBSCAN
-from gpuseg.backends.numba_.neighbors import NumbaNeighbors
+from gpuseg.backends.numba.neighbors import NumbaNeighbors
 from gpuseg.errors import JobError
 
 

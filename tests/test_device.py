@@ -21,16 +21,17 @@ from helpers import ON_GPU, Array
 import gpuseg
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device, pinned, sources
+from gpuseg.backends.cuda import device, pinned
+from gpuseg.backends.cuda import kernel_cache as sources
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.device import CupyLauncher
 from gpuseg.backends.cuda.launcher import Kernel
-from gpuseg.engine import passes
-from gpuseg.engine.chunks import ChunkedShard
-from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.estimators.on_gpu import is_on_gpu
+from gpuseg.estimators._inputs.gpu import is_on_gpu
 from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.sharding import row_passes as passes
+from gpuseg.sharding.chunked_shard import ChunkedShard
+from gpuseg.sharding.shard import Shard
 
 pytestmark = [
     pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),

@@ -16,9 +16,9 @@ import pytest
 from conftest import Place
 from sklearn.cluster import KMeans as SklearnKMeans
 
+from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends.base import Backend
-from gpuseg.engine.kmeans import KMeansFit, fit_kmeans
-from gpuseg.engine.params import KMeansParams
 from gpuseg.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuseg.engine.shard.BLOCK_ROWS", 64)
+    monkeypatch.setattr("gpuseg.sharding.shard.BLOCK_ROWS", 64)
 
 
 def blobs(n: int, d: int, k: int, spread: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
@@ -100,8 +100,8 @@ def test_a_sample_does_not_depend_on_the_sharding(
     place: Place, weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With more rows than the sample holds, seeding meets rows by cumulated weight."""
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS", 128)
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS_PER_CENTER", 8)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 128)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS_PER_CENTER", 8)
     x = blobs(1001, 2, 4, spread=6.0)[0]
     weight = weights(len(x)) if weighted else None
     found = {

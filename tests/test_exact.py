@@ -19,12 +19,12 @@ from conftest import Place
 from helpers import in_turn
 
 from gpuseg.backends.base import Backend, Preparation, Summary
-from gpuseg.backends.log1p import log1p
-from gpuseg.backends.moments import Moments, mean_and_variance
-from gpuseg.backends.numba_ import columns as numba_columns
-from gpuseg.engine import hashing
-from gpuseg.engine.exact import finer_magic, grid_magic
-from gpuseg.engine.quantiles import quantiles
+from gpuseg.backends.numba.columns import summary as numba_columns
+from gpuseg.numerics import hashing
+from gpuseg.numerics.log1p import log1p
+from gpuseg.numerics.moments import Moments, mean_and_variance
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.sharding.quantiles import quantiles
 
 Array = npt.NDArray[Any]
 FLOAT32_MAX = 3.4028234663852886e38

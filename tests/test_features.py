@@ -19,9 +19,9 @@ import pytest
 from helpers import call, manifest_of, toml
 
 import gpuseg
-from gpuseg.backends import numpy_customers
 from gpuseg.backends.customers import Lines
-from gpuseg.backends.numba_ import customers as numba_customers
+from gpuseg.backends.numba import customers as numba_customers
+from gpuseg.backends.numpy import customers as numpy_customers
 from gpuseg.features import from_transactions
 from gpuseg.features.definitions import FEATURES, NAMES
 from gpuseg.runtime.executor import Env

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg.insight import figures
-from gpuseg.insight.report import render_report, render_summary
+from gpuseg.reporting import svg as figures
+from gpuseg.reporting.report import render_report, render_summary
 
 SVG = "{http://www.w3.org/2000/svg}"
 UGLY = "<script>alert(1)</script>"

@@ -11,9 +11,9 @@ import sklearn.cluster
 from near_trial import EACH, SPEC, NearCase, reach_of, results_of, rows, try_near
 
 from gpuseg import DBSCAN
-from gpuseg.backends.numba_.grid import grid_of
-from gpuseg.backends.numba_.neighbors import NumbaNeighbors
-from gpuseg.backends.reach import Reach
+from gpuseg.backends.numba.dbscan.cell_grid import grid_of
+from gpuseg.backends.numba.neighbors import NumbaNeighbors
+from gpuseg.numerics.eps_bounds import Reach
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import fcluster, is_valid_linkage, leaves_list, lin
 from sklearn.metrics import adjusted_rand_score
 
 import gpuseg
-from gpuseg.engine.ward import ward
+from gpuseg.algorithms.hierarchical.ward import ward
 from gpuseg.errors import DataError, JobError
 
 

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pytest
 from helpers import customers, cut, opened, read_parts, run, write_files
 
-from gpuseg.data.ids import split_ids
-from gpuseg.data.shards import load_shard
 from gpuseg.errors import DataError, JobError
-from gpuseg.jobs.forecast import MemoryPlan, plan_memory
+from gpuseg.io.parquet.ids import split_ids
+from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.jobs.plan import MemoryPlan, plan_memory
 from gpuseg.runtime.executor import Env
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 from conftest import Place
 
+from gpuseg.algorithms.kmeans.fit import fit_kmeans
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends.base import Backend
-from gpuseg.engine.kmeans import fit_kmeans
-from gpuseg.engine.params import KMeansParams
 
 Array = npt.NDArray[Any]
 

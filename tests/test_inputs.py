@@ -22,7 +22,7 @@ import scipy.sparse
 
 from gpuseg import KMeans
 from gpuseg.errors import DataError
-from gpuseg.estimators.inputs import as_matrix
+from gpuseg.estimators._inputs.arrays import as_matrix
 
 Array = npt.NDArray[Any]
 

@@ -12,9 +12,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from gpuseg.insight import format as fmt
-from gpuseg.insight.report import render_report
-from gpuseg.insight.table import ordered_segments, segment_table, top_features
+from gpuseg import formatting as fmt
+from gpuseg.reporting.report import render_report
+from gpuseg.reporting.terminal_table import ordered_segments, segment_table, top_features
 
 VOID = {"meta", "link", "wbr", "br", "img", "hr", "input"}
 

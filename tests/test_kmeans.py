@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpuseg import KMeans
-from gpuseg.engine.params import KMeansParams
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.errors import DataError, JobError, ResourceError
 
 Array = npt.NDArray[Any]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpuseg.insight.names import named
+from gpuseg.profiling.naming import named
 
 FEATURES = (
     "recency_days",

@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 from gpuseg.backends import registry
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 from gpuseg.backends.neighbors import Neighbors
-from gpuseg.backends.numba_.neighbors import NumbaNeighbors
+from gpuseg.backends.numba.neighbors import NumbaNeighbors
 
 Array = npt.NDArray[Any]
 

@@ -35,7 +35,7 @@ def test_wheel_ships_kernels_templates_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     kernels = {f"gpuseg/kernels/{path.name}" for path in (ROOT / "kernels").iterdir()}
     assert kernels <= names
-    assert {"gpuseg/insight/report.html.j2", "gpuseg/py.typed", "gpuseg/cli.py"} <= names
+    assert {"gpuseg/reporting/report.html.j2", "gpuseg/py.typed", "gpuseg/cli.py"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

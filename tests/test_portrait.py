@@ -11,14 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg.encoding import Encoder
-from gpuseg.engine.confidence import confidence_of
-from gpuseg.portrait.plane import COLUMNS, LINES, plane
-from gpuseg.portrait.profile import PROBABILITIES, intervals, quantiles
-from gpuseg.portrait.rules import rules
-from gpuseg.portrait.sample import Sample
-from gpuseg.portrait.tree import Bound, Leaf, assigned, grow, paths, roundest
-from gpuseg.portrait.words import features_of, number, quoted
+from gpuseg.model_selection.confidence import confidence_of
+from gpuseg.preprocessing.encoding import Encoder
+from gpuseg.profiling.pca_map import COLUMNS, LINES, plane
+from gpuseg.profiling.rules.rule_language import features_of, number, quoted
+from gpuseg.profiling.rules.rules import rules
+from gpuseg.profiling.rules.surrogate_tree import Bound, Leaf, assigned, grow, paths, roundest
+from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.statistics import PROBABILITIES, intervals, quantiles
 
 duckdb = pytest.importorskip("duckdb")
 

@@ -15,10 +15,10 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
-from gpuseg.engine import passes
-from gpuseg.engine import shard as shard_module
-from gpuseg.engine.preparation import Prepared, Recipe, fit_preparation
 from gpuseg.errors import DataError
+from gpuseg.preprocessing.fit import Prepared, Recipe, fit_preparation
+from gpuseg.sharding import row_passes as passes
+from gpuseg.sharding import shard as shard_module
 
 Array = npt.NDArray[Any]
 
@@ -207,7 +207,7 @@ def test_powers_of_many_rows_are_found_from_a_part(
     x = np.random.default_rng(0).lognormal(1, 1, (4000, 2)).astype(np.float32)
     recipe = Recipe(("a", "b"), "error", ("yeo-johnson",) * 2, "standard")
     whole, _ = prepared(place, "numba", x, recipe, 1)
-    monkeypatch.setattr("gpuseg.engine.power.SAMPLE_ROWS", 1000)
+    monkeypatch.setattr("gpuseg.preprocessing.yeo_johnson_fit.SAMPLE_ROWS", 1000)
     parts = [prepared(place, "numba", x, recipe, shards) for shards in (1, 3)]
     assert len({bits(*one) for one in parts}) == 1
     found = parts[0][0].preparation.powers()

@@ -15,7 +15,7 @@ from helpers import cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
 from gpuseg import KMeans, Preparer
-from gpuseg.jobs.forecast import MemoryPlan
+from gpuseg.jobs.plan import MemoryPlan
 
 PREPARE = {
     "missing": "median",

@@ -14,9 +14,9 @@ import pytest
 from helpers import customers, cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
-from gpuseg.data.ids import hash_ids
-from gpuseg.data.personal import are_card_numbers, personal
-from gpuseg.data.pseudonyms import Key, pseudonyms
+from gpuseg.io.parquet.ids import hash_ids
+from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 
 SECRET = "not to be found in any file of ours"
 

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from gpuseg.runtime import progress
+from gpuseg import progress
 
 
 def used(shown: progress.Progress) -> None:

@@ -17,10 +17,10 @@ import pytest
 from helpers import in_turn
 from remembered import seen
 
+from gpuseg.algorithms.kmeans.bounds import Remembered
 from gpuseg.backends import registry
 from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, Memory, Partial, SumGrid
-from gpuseg.engine.exact import finer_magic, grid_magic
-from gpuseg.engine.remembered import Remembered
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from gpuseg.data.publish import open_output
-from gpuseg.data.storage import Storage
 from gpuseg.errors import JobError
+from gpuseg.io.output.open import open_output
+from gpuseg.io.storage import Storage
 
 MANIFEST = b'{"gpuseg": "0.1.0", "run_id": "x", "parts": []}'
 

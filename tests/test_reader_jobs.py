@@ -27,15 +27,15 @@ from readers import StandIn, install
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.data.cudf_reader import load_on_gpu
-from gpuseg.data.shards import load_shard
-from gpuseg.engine import columns
-from gpuseg.engine.device_shard import is_on_device
 from gpuseg.errors import JobError, ResourceError
-from gpuseg.jobs.forecast import MemoryPlan
-from gpuseg.runtime import worker
-from gpuseg.runtime.dask_ import OnDask
+from gpuseg.io.parquet.cudf_reader import load_on_gpu
+from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.jobs.plan import MemoryPlan
+from gpuseg.runtime.dask import worker
+from gpuseg.runtime.dask.executor import OnDask
 from gpuseg.runtime.executor import Env
+from gpuseg.sharding import column_passes as columns
+from gpuseg.sharding.device_shard import is_on_device
 
 CITIES = ("Bern", "Gent", "Köln")
 
@@ -249,7 +249,7 @@ def test_cudf_is_asked_for_in_vain(
         pq.write_table(customers(60), file)
     if "memory_limit" in sections.get("runtime", {}):
         plan = MemoryPlan("streamed", "the test wants it", 2**30, 0, 1)
-        monkeypatch.setattr("gpuseg.jobs.forecast.plan_memory", lambda *_: plan)
+        monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
     runtime = {"reader": "cudf", **sections.get("runtime", {})}
     with pytest.raises(error, match=words) as found:
         gpuseg.run(asked(shop, tmp_path / "out", **{**sections, "runtime": runtime}))

@@ -21,14 +21,14 @@ from helpers import customers, cut, opened, write_files
 from readers import StandIn, install
 
 from gpuseg.backends import registry
-from gpuseg.data.cudf_reader import load_on_gpu
-from gpuseg.data.dataset import Dataset
-from gpuseg.data.shards import load_shard
-from gpuseg.encoding import Encoder
-from gpuseg.engine.device_shard import is_on_device
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.jobs.reading import left_to_arrow
+from gpuseg.io.parquet.cudf_reader import load_on_gpu
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.jobs.reader_choice import left_to_arrow
+from gpuseg.preprocessing.encoding import Encoder
 from gpuseg.runtime.executor import Env
+from gpuseg.sharding.device_shard import is_on_device
 
 N = 1000
 GROUPS = 130
@@ -257,7 +257,7 @@ WRONG: dict[str, tuple[Spoil, Callable[[Path], object], str]] = {
 def test_wrong_data_is_refused_alike(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("gpuseg.data.shards._BATCH_ROWS", 50)
+    monkeypatch.setattr("gpuseg.io.parquet.shard_plan._BATCH_ROWS", 50)
     spoil, damage, words = WRONG[name]
     rng = np.random.default_rng(5)
     table = pa.table({

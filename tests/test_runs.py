@@ -16,13 +16,13 @@ import pytest
 from conftest import Place
 from helpers import in_turn
 
+from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans, sweep_kmeans
+from gpuseg.algorithms.kmeans.lloyd import Run, iterate
+from gpuseg.algorithms.kmeans.statistics import measure
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends.base import Backend, Memory
-from gpuseg.engine.kmeans import KMeansFit, fit_kmeans, sweep_kmeans
-from gpuseg.engine.lloyd import Run, iterate
-from gpuseg.engine.measure import measure
-from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.shard import Shard
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.shard import Shard
 
 Array = npt.NDArray[Any]
 R = TypeVar("R")
@@ -32,7 +32,7 @@ PLENTY = 2**20
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuseg.engine.shard.BLOCK_ROWS", 64)
+    monkeypatch.setattr("gpuseg.sharding.shard.BLOCK_ROWS", 64)
 
 
 class Forgetful(InProcess):
@@ -220,8 +220,8 @@ def test_each_model_of_a_sweep_is_the_fit_of_its_own(
     weighted: bool, init: str, n_init: Any,
 ) -> None:  # fmt: skip
     """Whatever the other models are, and where they need samples of several sizes."""
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS", 128)
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS_PER_CENTER", 16)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 128)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS_PER_CENTER", 16)
     rules: dict[str, Any] = {"init": init, "n_init": n_init, "random_state": 5}
     models = [KMeansParams(n_clusters=k, **rules) for k in (8, 2, 12, 3, 1)]
     executor, shards = place(*data(weighted), 3)

@@ -14,14 +14,21 @@ import pytest
 from conftest import Place
 from sklearn.cluster import kmeans_plusplus
 
+from gpuseg.algorithms.kmeans import seeding
+from gpuseg.algorithms.kmeans.fit import fit_kmeans
+from gpuseg.algorithms.kmeans.sampling import (
+    Positions,
+    Sample,
+    draw_sample,
+    merge_equal,
+    rows_at,
+    weigh,
+)
+from gpuseg.algorithms.kmeans.statistics import measure
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends.base import Backend, Centers
-from gpuseg.backends.sums import on_grid
-from gpuseg.engine import seeding
-from gpuseg.engine.exact import grid_magic
-from gpuseg.engine.kmeans import fit_kmeans
-from gpuseg.engine.measure import measure
-from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.sampling import Positions, Sample, draw_sample, merge_equal, rows_at, weigh
+from gpuseg.numerics.reproducible_sums import grid_magic
+from gpuseg.numerics.sum_grid import on_grid
 
 Array = npt.NDArray[Any]
 
@@ -31,9 +38,9 @@ INIT = ("k-means++", "random")
 @pytest.fixture
 def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of 100 rows, drawn from blocks of 64."""
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS", 100)
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS_PER_CENTER", 1)
-    monkeypatch.setattr("gpuseg.engine.shard.BLOCK_ROWS", 64)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 100)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS_PER_CENTER", 1)
+    monkeypatch.setattr("gpuseg.sharding.shard.BLOCK_ROWS", 64)
 
 
 def sampled(
@@ -169,7 +176,7 @@ def test_fewer_centres_are_the_first_of_more(backend: Backend, weighted: bool) -
 SYMMETRIC = """
 import numpy as np
 from gpuseg.backends import registry
-from gpuseg.engine import sampling, seeding
+from gpuseg.algorithms.kmeans import sampling, seeding
 for seed in range(400):
     corner = np.random.default_rng(seed).integers(-9, 10, (12, 2)) / 10
     signs = [[1, 1], [-1, -1], [1, -1], [-1, 1]]

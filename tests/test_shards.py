@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import FEATURES, customers, cut, loaded, opened, write_files
 
-from gpuseg.data.shards import PART_ROWS, ShardPlan
+from gpuseg.io.parquet.shard_plan import PART_ROWS, ShardPlan
 
 
 @pytest.fixture

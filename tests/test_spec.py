@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from helpers import toml
 
-from gpuseg.engine.params import KMeansParams
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.errors import JobError
-from gpuseg.jobs.spec import JobSpec, load_job
+from gpuseg.jobs.job import JobSpec, load_job
 
 MINIMAL = {"input": {"path": "in"}, "output": {"path": "out"}}
 

@@ -32,21 +32,22 @@ from helpers import (
     write_files,
 )
 
-from gpuseg.data.datafile import DataFile
-from gpuseg.data.dataset import Dataset
-from gpuseg.data.shards import load_shard
-from gpuseg.data.storage import Storage
-from gpuseg.data.stream import StreamedShard, open_stream
-from gpuseg.engine import columns, passes
-from gpuseg.engine.kmeans import sweep_kmeans
-from gpuseg.engine.measure import measured_as_prepared
-from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.preparation import Recipe, fit_preparation
+from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.jobs import forecast
-from gpuseg.jobs.forecast import MemoryPlan, plan_memory
+from gpuseg.io.parquet.data_file import DataFile
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
+from gpuseg.io.storage import Storage
+from gpuseg.jobs import plan as forecast
+from gpuseg.jobs.plan import MemoryPlan, plan_memory
+from gpuseg.preprocessing.fit import Recipe, fit_preparation
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.runtime.executor import BLOCK_ROWS, Env, InProcess, ahead
+from gpuseg.sharding import column_passes as columns
+from gpuseg.sharding import row_passes as passes
 
 R = TypeVar("R")
 
@@ -61,7 +62,7 @@ ROWS = sum(map(sum, GROUPS))
 
 @pytest.fixture(autouse=True)
 def quick_seeding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS", 2048)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 2048)
 
 
 def write_groups(path: Path, table: pa.Table, sizes: list[int], **options: Any) -> None:

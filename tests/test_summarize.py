@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from gpuseg.backends.base import KINDS, NO_ROW, Backend, Summary
-from gpuseg.backends.log1p import log1p
+from gpuseg.numerics.log1p import log1p
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator

@@ -36,7 +36,7 @@ Array = npt.NDArray[Any]
 
 @pytest.fixture(autouse=True)
 def quick_seeding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gpuseg.engine.sampling.SAMPLE_ROWS", 512)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 512)
 
 
 @pytest.fixture(scope="module")

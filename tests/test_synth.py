@@ -13,11 +13,11 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from gpuseg.data import synth
-from gpuseg.data.synth import write_customers
-from gpuseg.data.synth_files import _ROW_GROUP_ROWS, BLOCK_ROWS
-from gpuseg.data.synth_lines import write_transactions
 from gpuseg.errors import JobError, ResourceError
+from gpuseg.synthetic import customers as synth
+from gpuseg.synthetic.customers import write_customers
+from gpuseg.synthetic.files import _ROW_GROUP_ROWS, BLOCK_ROWS
+from gpuseg.synthetic.transactions import write_transactions
 
 NAMED = (
     *("recency_days", "orders", "spend", "tenure_days", "products", "items"),

@@ -15,8 +15,8 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers, Memory, Preparation, SumGrid
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.decoded import TYPES
-from gpuseg.backends.preparation import YEO_JOHNSON, Projection
-from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.backends.feature_transform import YEO_JOHNSON, Projection
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 
 Array = npt.NDArray[Any]
 

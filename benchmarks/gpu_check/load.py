@@ -12,7 +12,8 @@ from gpu_check.facts import Attempts
 from gpu_check.loaded import blocks_at_once, form, function
 from gpu_check.passes import Passes
 from gpu_check.place import Place
-from gpuseg.backends.cuda import device, nvrtc, plan
+from gpuseg.backends.cuda import device, nvrtc
+from gpuseg.backends.cuda import launch_plans as plan
 
 _PACKAGES = (
     *("numpy", "scipy", "pandas", "pyarrow", "numba", "llvmlite", "scikit-learn"),

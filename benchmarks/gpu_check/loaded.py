@@ -3,7 +3,7 @@
 from typing import Any
 
 from gpu_check.place import Launched, Place
-from gpuseg.backends.cuda import sources
+from gpuseg.backends.cuda import kernel_cache as sources
 from gpuseg.backends.cuda.launcher import Kernel
 
 

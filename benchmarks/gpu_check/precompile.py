@@ -4,7 +4,8 @@ import argparse
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from gpuseg.backends.cuda import plan, sources
+from gpuseg.backends.cuda import kernel_cache as sources
+from gpuseg.backends.cuda import launch_plans as plan
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import SumGrid
-from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 
 _CHUNK = 2**22
 

@@ -22,9 +22,9 @@ from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.lloyd import Choice
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 from gpuseg.backends.neighbors import Neighbors
-from gpuseg.backends.numpy_neighbors import NumpyNeighbors
-from gpuseg.backends.reach import Reach
-from gpuseg.engine.exact import finer_magic, grid_magic
+from gpuseg.backends.numpy.neighbors import NumpyNeighbors
+from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.runtime.executor import Env
 from machine_code.launcher import MachineCodeLauncher, Profile
 

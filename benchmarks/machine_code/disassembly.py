@@ -10,7 +10,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gpuseg.backends.cuda import nvrtc, sources
+from gpuseg.backends.cuda import kernel_cache as sources
+from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import ResourceError
 from machine_code.listing import Listing, parse

@@ -7,15 +7,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.mix import mix
-from gpuseg.backends.preparation import TRANSFORMS as TRANSFORMS
-from gpuseg.backends.preparation import Preparation as Preparation
-from gpuseg.backends.summary import KINDS as KINDS
-from gpuseg.backends.summary import NO_ROW as NO_ROW
-from gpuseg.backends.summary import Summary as Summary
-from gpuseg.backends.sums import Assigned as Assigned
-from gpuseg.backends.sums import Partial as Partial
-from gpuseg.backends.sums import SumGrid as SumGrid
+from gpuseg.backends.column_summary import KINDS as KINDS
+from gpuseg.backends.column_summary import NO_ROW as NO_ROW
+from gpuseg.backends.column_summary import Summary as Summary
+from gpuseg.backends.feature_transform import TRANSFORMS as TRANSFORMS
+from gpuseg.backends.feature_transform import Preparation as Preparation
+from gpuseg.numerics.splitmix import mix
+from gpuseg.numerics.sum_grid import Assigned as Assigned
+from gpuseg.numerics.sum_grid import Partial as Partial
+from gpuseg.numerics.sum_grid import SumGrid as SumGrid
 
 LARGEST_GAP = np.float32(1e37)
 """The gap where there is no other centre; finite, so that sums with it are numbers."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.reach import Reach
+from gpuseg.numerics.eps_bounds import Reach
 
 NO_CLUSTER = 2**32 - 1
 """Claimed by no core row; above all clusters, uint32. As int32 it is -1, the label of noise."""
@@ -125,8 +125,8 @@ class Neighbors(Protocol):
     ) -> int:
         """Find the k nearest of the other's core rows for the rows asked for.
 
-        Brings `best` and `row`, (n, k), up to date: the exact sizes (`backends.reach`) in rising
-        order, and the rows; of equally near ones the lowest. Nothing that is not smaller than
-        what `best` holds on entry is found.
+        Brings `best` and `row`, (n, k), up to date: the exact sizes (`numerics.eps_bounds`) in
+        rising order, and the rows; of equally near ones the lowest. Nothing that is not smaller
+        than what `best` holds on entry is found.
         """
         ...

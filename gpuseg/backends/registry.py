@@ -13,13 +13,13 @@ from gpuseg.errors import JobError, ResourceError
 BACKENDS = ("auto", "numpy", "numba", "cuda")
 
 _CLASSES = {
-    "numpy": ("gpuseg.backends.numpy_", "NumpyBackend"),
-    "numba": ("gpuseg.backends.numba_.backend", "NumbaBackend"),
+    "numpy": ("gpuseg.backends.numpy.backend", "NumpyBackend"),
+    "numba": ("gpuseg.backends.numba.backend", "NumbaBackend"),
 }
 
 _NEIGHBORS = {
-    "numpy": ("gpuseg.backends.numpy_neighbors", "NumpyNeighbors"),
-    "numba": ("gpuseg.backends.numba_.neighbors", "NumbaNeighbors"),
+    "numpy": ("gpuseg.backends.numpy.neighbors", "NumpyNeighbors"),
+    "numba": ("gpuseg.backends.numba.neighbors", "NumbaNeighbors"),
 }
 
 
@@ -83,7 +83,7 @@ def get(name: str) -> Backend:
 @cache
 def get_customers(name: str) -> Describe:
     """Return what describes customers; with the GPU backend that is done on the CPU, too."""
-    module = f"gpuseg.backends.{'numpy_' if name == 'numpy' else 'numba_.'}customers"
+    module = f"gpuseg.backends.{'numpy' if name == 'numpy' else 'numba'}.customers"
     describe: Describe = import_module(module).describe_customers
     return describe
 

@@ -9,23 +9,23 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
+from gpuseg.algorithms.dbscan.core_samples import CoreRows
+from gpuseg.algorithms.dbscan.fit import again_if_lost, fit_dbscan
+from gpuseg.algorithms.dbscan.partition_state import labels_of
+from gpuseg.algorithms.dbscan.result import DBSCANFit
+from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
-from gpuseg.engine.core_rows import CoreRows
-from gpuseg.engine.dbscan import again_if_lost, fit_dbscan
-from gpuseg.engine.density.fit import DBSCANFit
-from gpuseg.engine.density.region import labels_of
-from gpuseg.engine.params import DBSCANParams
-from gpuseg.engine.shard import Shard
-from gpuseg.estimators import lazily
-from gpuseg.estimators.inputs import (
+from gpuseg.estimators._inputs import dask as lazily
+from gpuseg.estimators._inputs.arrays import (
     as_matrix,
     as_weights,
     checked_threads,
     plain,
     refuse_not_finite,
 )
-from gpuseg.estimators.on_gpu import beside, gpu_matrix, is_on_gpu
+from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.shard import Shard
 from gpuseg.validation import validated
 
 if TYPE_CHECKING:

@@ -19,16 +19,14 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
+from gpuseg.algorithms.kmeans import partial_fit as minibatch
+from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
+from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.backends.base import Centers
-from gpuseg.engine import minibatch
-from gpuseg.engine.kmeans import KMeansFit, sweep_kmeans
-from gpuseg.engine.params import KMeansParams
-from gpuseg.engine.shard import Shard
 from gpuseg.errors import DataError
-from gpuseg.estimators import lazily
-from gpuseg.estimators.fitting import fit_all
-from gpuseg.estimators.inputs import (
+from gpuseg.estimators._inputs import dask as lazily
+from gpuseg.estimators._inputs.arrays import (
     as_matrix,
     as_weights,
     checked_threads,
@@ -36,8 +34,10 @@ from gpuseg.estimators.inputs import (
     refuse_not_finite,
     unit_rows,
 )
-from gpuseg.estimators.on_gpu import beside, gpu_matrix, is_on_gpu, on_host
+from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu, on_host
+from gpuseg.estimators._placing import fit_all
 from gpuseg.runtime.executor import InProcess
+from gpuseg.sharding.shard import Shard
 from gpuseg.validation import validated
 
 if TYPE_CHECKING:

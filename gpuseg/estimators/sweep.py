@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from gpuseg.errors import JobError
-from gpuseg.estimators.fitting import fit_all
+from gpuseg.estimators._placing import fit_all
 from gpuseg.estimators.kmeans import KMeans
 
 

@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.backends import registry
-from gpuseg.data.output import Staging
-from gpuseg.data.storage import Storage, first_line
 from gpuseg.errors import DataError, JobError
+from gpuseg.features.aggregate import features_of
 from gpuseg.features.build import build_features, check_purchases, settle_snapshot
 from gpuseg.features.definitions import available
-from gpuseg.features.describe import features_of
-from gpuseg.features.lines import Roles, as_moment
-from gpuseg.features.source import check_columns, open_source
 from gpuseg.features.spill import as_batch, parsed_whole
+from gpuseg.features.transaction_files import check_columns, open_source
+from gpuseg.features.transactions import Roles, as_moment
+from gpuseg.io.output.base import Staging
+from gpuseg.io.storage import Storage, first_line
 from gpuseg.runtime.executor import InProcess
 
 _PLACE = "the lines given"

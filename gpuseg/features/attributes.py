@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from gpuseg.data.dataset import list_files, read_footer
-from gpuseg.data.personal import are_card_numbers, personal
-from gpuseg.data.storage import Storage, first_line, reaching
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import is_text, plain
-from gpuseg.features.source import csv_head, is_csv
+from gpuseg.features.transaction_files import csv_head, is_csv
+from gpuseg.io.parquet.dataset import list_files, read_footer
+from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.storage import Storage, first_line, reaching
 from gpuseg.validation import nearest_known
 
 _BATCH_ROWS = 2**17

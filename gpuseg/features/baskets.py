@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import NOTHING, PURCHASE
-from gpuseg.engine.shard import Shard
 from gpuseg.features.build import shares
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, parse, plain
-from gpuseg.features.source import Source, Unit
+from gpuseg.features.transaction_files import Source, Unit
 from gpuseg.runtime.executor import Env, Executor
+from gpuseg.sharding.shard import Shard
 
 
 @dataclass(frozen=True)

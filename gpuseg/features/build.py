@@ -17,16 +17,16 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from gpuseg.backends.customers import DAY
-from gpuseg.data.output import Staging
 from gpuseg.errors import DataError
+from gpuseg.features.aggregate import Task, describe_parts
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import available
-from gpuseg.features.describe import Task, describe_parts
 from gpuseg.features.joins import Joined, check_names, spill_join
-from gpuseg.features.lines import Found, Roles
 from gpuseg.features.quality import Quality, Tally
-from gpuseg.features.source import Source, Unit
 from gpuseg.features.spill import SCRATCH, Spilled, spill
+from gpuseg.features.transaction_files import Source, Unit
+from gpuseg.features.transactions import Found, Roles
+from gpuseg.io.output.base import Staging
 from gpuseg.runtime.executor import Env, Executor
 
 _BUCKET_ROWS = 2**17

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.data.output import Staging, cannot_write
-from gpuseg.data.pseudonyms import Key
 from gpuseg.errors import DataError
 from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, plain
-from gpuseg.features.source import place_of
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
+from gpuseg.features.transaction_files import place_of
+from gpuseg.io.output.base import Staging, cannot_write
+from gpuseg.io.privacy.pseudonyms import Key
 
 _ID, _HASH, _FILE, _ROW = "id", "hashed", "file", "row"
 _OWN = "own:"

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
-from gpuseg.data.ids import hash_ids, without_views
-from gpuseg.data.pseudonyms import Key, pseudonyms
-from gpuseg.engine.hashing import mix
 from gpuseg.errors import DataError
-from gpuseg.features.lines import Found, Parsed, Roles, Where
+from gpuseg.features.transactions import Found, Parsed, Roles, Where
+from gpuseg.io.parquet.ids import hash_ids, without_views
+from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
+from gpuseg.numerics.hashing import mix
 
 _FIRST, _LAST = (
     int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1678, 2262)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import COUNTS
-from gpuseg.features.lines import Found
+from gpuseg.features.transactions import Found
 
 
 @dataclass(frozen=True)

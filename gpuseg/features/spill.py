@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gpuseg.data.output import Staging, cannot_write
-from gpuseg.features.lines import Found, Parsed, Roles
 from gpuseg.features.parse import parse
-from gpuseg.features.source import Source, Unit, place_of
+from gpuseg.features.transaction_files import Source, Unit, place_of
+from gpuseg.features.transactions import Found, Parsed, Roles
+from gpuseg.io.output.base import Staging, cannot_write
 
 CHUNK_ROWS = 2**20
 SCRATCH = "_scratch"

@@ -18,41 +18,41 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gpuseg.data.dataset import Dataset
-from gpuseg.data.output import Staging
-from gpuseg.data.publish import open_output
-from gpuseg.data.storage import reaching
-from gpuseg.data.tally import count_columns
-from gpuseg.data.writer import Part
-from gpuseg.encoding import Encoder, Tally
-from gpuseg.engine import columns, passes
-from gpuseg.engine.choice import fit_and_choose
-from gpuseg.engine.confidence import keep_confidence
-from gpuseg.engine.dbscan import SWEEPS, again_if_lost
-from gpuseg.engine.kmeans import sweep_kmeans
-from gpuseg.engine.measure import measured_as_prepared
-from gpuseg.engine.preparation import Prepared, fit_preparation
+from gpuseg.algorithms.dbscan.fit import SWEEPS, again_if_lost
+from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
 from gpuseg.errors import ResourceError
-from gpuseg.insight.report import render_summary
-from gpuseg.jobs import manifest as manifests
-from gpuseg.jobs import transactions
-from gpuseg.jobs.density import run_dbscan
-from gpuseg.jobs.forecast import Forecast, MemoryPlan, forecast, plan_memory
-from gpuseg.jobs.hierarchy import run_hierarchy
-from gpuseg.jobs.noting import noting
-from gpuseg.jobs.outcome import UNCLEAR, AnyModel, Outcome, of_kmeans
-from gpuseg.jobs.place import settle
-from gpuseg.jobs.portrait import EXAMPLES, Seen, alike, look
-from gpuseg.jobs.publishing import publish
-from gpuseg.jobs.reading import Reader, choose_reader, place_rows
-from gpuseg.jobs.repeated import named_like_ids, number_rows, settle_repeated
-from gpuseg.jobs.sections import DBSCANSpec, HierarchicalSpec, SegmentSpec
-from gpuseg.jobs.spec import JobSpec, further_columns, load_job
-from gpuseg.jobs.writing import write
-from gpuseg.replay import Replay
+from gpuseg.io.output.assignments import Part
+from gpuseg.io.output.base import Staging
+from gpuseg.io.output.open import open_output
+from gpuseg.io.parquet.column_counts import count_columns
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.storage import reaching
+from gpuseg.jobs import build_manifest as manifests
+from gpuseg.jobs.duplicates import named_like_ids, number_rows, settle_repeated
+from gpuseg.jobs.job import JobSpec, further_columns, load_job
+from gpuseg.jobs.plan import Forecast, MemoryPlan, forecast, plan_memory
+from gpuseg.jobs.reader_choice import Reader, choose_reader, place_rows
+from gpuseg.jobs.resolve import settle
+from gpuseg.jobs.stages import build_features as transactions
+from gpuseg.jobs.stages.profile import EXAMPLES, Seen, alike, look
+from gpuseg.jobs.stages.publish import publish
+from gpuseg.jobs.stages.write import write
+from gpuseg.model_selection.confidence import keep_confidence
+from gpuseg.model_selection.select_k import fit_and_choose
+from gpuseg.preprocessing.encoding import Encoder, Tally
+from gpuseg.preprocessing.fit import Prepared, fit_preparation
+from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.progress import Progress, iteration_callback
+from gpuseg.reporting.report import render_summary
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
-from gpuseg.runtime.progress import Progress
+from gpuseg.segmentation.base import UNCLEAR, AnyModel, Outcome, of_kmeans
+from gpuseg.segmentation.dbscan import run_dbscan
+from gpuseg.segmentation.hierarchical import run_hierarchy
+from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, SegmentSpec
+from gpuseg.sharding import column_passes as columns
+from gpuseg.sharding import row_passes as passes
 
 
 @dataclass(frozen=True)
@@ -272,7 +272,7 @@ class _Run:
                     executor, rules, backend, replay, measured,
                     staging, plan.target, stage.note, self._warn,
                 )  # fmt: skip
-            how = (noting(stage), self.memory.spare_bytes)
+            how = (iteration_callback(stage), self.memory.spare_bytes)
             if isinstance(rules, HierarchicalSpec):
                 return run_hierarchy(executor, rules, backend, replay, measured, *how)
             if rules.n_clusters == "auto":

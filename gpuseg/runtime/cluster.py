@@ -75,7 +75,7 @@ def open_executor(
     if spec.cluster == "local":
         yield InProcess(spec.threads, report)
         return
-    from gpuseg.runtime.dask_ import OnDask
+    from gpuseg.runtime.dask.executor import OnDask
 
     with _client(spec) as client:
         n_workers = None if spec.cluster in _STARTED else spec.n_workers

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
 from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.distance_sums import distance_sums
+from gpuseg.backends.cuda.launch_plans import plan_assign, plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.lloyd import Choice, LloydPasses, remember, remembered_bytes
-from gpuseg.backends.cuda.plan import plan_assign, plan_simple
 from gpuseg.backends.cuda.shapes import GROUP, alignment
 from gpuseg.backends.cuda.upload import upload
-from gpuseg.backends.numba_.backend import NumbaBackend
-from gpuseg.backends.packed import PackedCenters
-from gpuseg.backends.sums import STEPS
+from gpuseg.backends.numba.backend import NumbaBackend
+from gpuseg.backends.packed_centers import PackedCenters
+from gpuseg.numerics.sum_grid import STEPS
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import KINDS, NO_ROW, Summary, digest_factors
+from gpuseg.backends.cuda.launch_plans import SIMPLE_THREADS, plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import SIMPLE_THREADS, plan_simple
 from gpuseg.backends.cuda.upload import upload
-from gpuseg.backends.keys import values_of
-from gpuseg.backends.moments import N_EXPONENTS, Moments
+from gpuseg.numerics.moments import N_EXPONENTS, Moments
+from gpuseg.numerics.sort_keys import values_of
 
 _N_HALVES = 2**16
 """Values of half a sort key."""

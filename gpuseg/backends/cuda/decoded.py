@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.cuda.launch_plans import plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import plan_simple
 
 TYPES = (
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.cuda import nvrtc, sources
+from gpuseg.backends.cuda import kernel_cache as sources
+from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
 from gpuseg.backends.cuda.pinned import PinnedPair, PinnedPairs
 from gpuseg.errors import DataError, ResourceError

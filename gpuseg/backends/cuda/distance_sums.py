@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.cuda.launch_plans import plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import plan_simple
 from gpuseg.backends.cuda.upload import upload
-from gpuseg.backends.sums import STEPS
+from gpuseg.numerics.sum_grid import STEPS
 
 
 def distance_sums(

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.base import Memory
-from gpuseg.backends.cuda import plan_full
+from gpuseg.backends.cuda import full_pass_plans as plan_full
+from gpuseg.backends.cuda.full_pass_plans import FullLaunch
+from gpuseg.backends.cuda.launch_plans import Launch, plan_lloyd
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import Launch, plan_lloyd
-from gpuseg.backends.cuda.plan_full import FullLaunch
 from gpuseg.backends.cuda.shapes import GROUP, MOST_SHORT, alignment
 from gpuseg.backends.cuda.workspace import Workspace
-from gpuseg.backends.packed import PackedCenters
+from gpuseg.backends.packed_centers import PackedCenters
 
 Choice = Literal["auto", "full", "late"]
 

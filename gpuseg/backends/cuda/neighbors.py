@@ -1,6 +1,6 @@
 """DBSCAN's primitives on a GPU; see `backends.neighbors`.
 
-Tiles and their tree are made on the host, as for the CPU (`numba_.tiles`); all comparing is done
+Tiles and their tree are made on the host, as for the CPU; all comparing is done
 on the device, by a warp for each tile. Rows and results lie in the memory of the host.
 """
 
@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.cuda.launch_plans import plan_tiles
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import plan_tiles
 from gpuseg.backends.neighbors import NO_CLUSTER, Each, claimants, swept
-from gpuseg.backends.numba_.claims import lowest_clusters
-from gpuseg.backends.numba_.layout import Layout
-from gpuseg.backends.numba_.links import MIXED
-from gpuseg.backends.numba_.neighbors import lowest_rows, roots
-from gpuseg.backends.reach import Reach
+from gpuseg.backends.numba.dbscan.border_assignment import lowest_clusters
+from gpuseg.backends.numba.dbscan.connect_core import MIXED
+from gpuseg.backends.numba.dbscan.index import Layout
+from gpuseg.backends.numba.neighbors import lowest_rows, roots
 from gpuseg.errors import ResourceError
+from gpuseg.numerics.eps_bounds import Reach
 
 _MOST_PLACES = 2**31
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.cuda.launch_plans import plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.plan import plan_simple
 from gpuseg.backends.cuda.upload import upload
-from gpuseg.backends.preparation import Preparation, Projection
-from gpuseg.backends.sums import STEPS
+from gpuseg.backends.feature_transform import Preparation, Projection
+from gpuseg.numerics.sum_grid import STEPS
 
 
 def prepare(launcher: Launcher, x: Any, preparation: Preparation) -> Any:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import Memory
 from gpuseg.backends.cuda.launcher import Launcher, Table
 from gpuseg.backends.cuda.shapes import GROUP
-from gpuseg.backends.packed import PackedCenters
+from gpuseg.backends.packed_centers import PackedCenters
 
 _ALIGNMENT = 256
 

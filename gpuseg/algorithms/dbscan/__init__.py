@@ -1,0 +1,1 @@
+"""DBSCAN over shards; `fit` puts the steps in order."""

@@ -1,0 +1,1 @@
+"""k-means by exact Lloyd iteration over shards; `fit` puts the steps in order."""

@@ -1,0 +1,244 @@
+"""Before a launch: how rows, features and centres are laid out in the memory of a block.
+
+Nothing here touches a device; the sizes must agree with what the kernels carve up
+(``kernels/lloyd.cu``, ``kernels/assign.cu``, ``kernels/near.cuh``), which the tests check by
+running them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gpuseg.backends.cuda import full_pass_plans as plan_full
+from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
+from gpuseg.errors import ResourceError
+
+SIMPLE_THREADS = 256
+"""Of a block of a kernel without shared memory."""
+
+_SIMPLE = (
+    *("distances", "summarize", "digest", "histogram", "narrow", "column"),
+    *("prepare", "normalize", "project", "gram", "powers", "distance_sums"),
+)
+_SIMPLE_BLOCKS = 16
+"""Of those, a multiprocessor."""
+
+TILE_THREADS, TILE_ROWS = 64, 64
+"""Of a block of DBSCAN's kernels, and of a tile: TILE in ``kernels/near.cuh``."""
+
+_ON_TILES = ("count", "link_inside", "link", "claim", "nearest")
+
+SCAN_ROWS = THREADS * 8 * 2
+"""Rows whose slack a block reads at once: SCAN in ``kernels/lloyd.cu``."""
+
+MOST_SCANS = 2**10
+"""Of a chunk: rows of a chunk are counted in 32 bits."""
+
+_CHUNKS_A_BLOCK = 8
+"""Into which a late pass cuts the work, so that blocks with many rows to look at do not lag."""
+
+_TILE_BYTES = 40 * 1024
+_PANEL_BYTES = 32 * 1024
+_BLOCKS_PER_MULTIPROCESSOR = 4
+"""BLOCKS in ``kernels/tile.cuh``: with 128 registers a thread, no more of them fit."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a block holds rows and centres.
+
+    Attributes
+    ----------
+    rows : int
+        Rows a thread scores.
+    vector : int
+        Features loaded at once.
+    features : int
+        Features of a row that the tile holds at a time.
+    resident : bool
+        Whether all centres stay in shared memory.
+    bytes : int
+        Shared memory of both.
+    """
+
+    rows: int
+    vector: int
+    features: int
+    resident: bool
+    bytes: int
+
+    @property
+    def tile(self) -> int:
+        """Rows of a tile."""
+        return THREADS * self.rows
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel and how to launch it.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    blocks : int
+    shared_bytes : int
+    tiling : Tiling
+    rows_a_chunk : int
+        Rows a block takes at a time.
+    private : bool
+        Whether a block has sums or counts of its own.
+    """
+
+    kernel: Kernel
+    blocks: int
+    shared_bytes: int
+    tiling: Tiling
+    rows_a_chunk: int
+    private: bool
+
+
+def tile_rows(n_features: int, n_groups: int, aligned: bool, limits: Limits) -> Tiling:
+    """Lay out rows of `n_features` features against `n_groups` groups of centres.
+
+    Parameters
+    ----------
+    aligned : bool
+        Whether x begins at a multiple of 16 bytes.
+    """
+    column = 4 * THREADS  # bytes of a feature, for one row a thread
+    room = min(_TILE_BYTES, limits.shared_bytes // 2)
+    rows = next((r for r in (4, 2) if column * r * n_features <= room), 1)
+    features = n_features
+    if column * rows * features > limits.shared_bytes // 2:
+        features = room // column // 4 * 4
+    vector = 4 if aligned and n_features % 4 == 0 else 1
+    panel = 4 * GROUP * n_features * n_groups
+    resident = panel <= min(_PANEL_BYTES, limits.shared_bytes // 4)
+    if not resident:
+        panel = 4 * GROUP * features
+    return Tiling(rows, vector, features, resident, column * rows * features + panel)
+
+
+@lru_cache(1024)
+def plan_lloyd(
+    n_rows: int,
+    n_features: int,
+    n_groups: int,
+    n_centers: int,
+    label_bytes: int,
+    aligned: bool,
+    limits: Limits,
+) -> Launch:
+    """Plan a Lloyd pass that looks at few rows.
+
+    A block has sums of its own where they take no more room than the tile.
+
+    Parameters
+    ----------
+    n_groups, n_centers : int
+        Of all runs together.
+    """
+    tiling = tile_rows(n_features, n_groups, aligned, limits)
+    needed = tiling.bytes + 4 * (SCAN_ROWS + 4 * tiling.tile)
+    sums = sums_bytes(n_centers, n_features)
+    private = sums <= min(tiling.bytes, limits.shared_bytes - needed)
+    if private:
+        needed += sums
+    shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector, "LABEL_BYTES": label_bytes}
+    fitting = _blocks_that_fit(needed, limits)
+    scans = -(-n_rows // (SCAN_ROWS * fitting * _CHUNKS_A_BLOCK))
+    chunk = min(max(scans, 1), MOST_SCANS) * SCAN_ROWS
+    blocks = min(-(-n_rows // chunk), fitting)
+    return Launch(Kernel("lloyd", THREADS, shape), blocks, needed, tiling, chunk, private)
+
+
+@lru_cache(1024)
+def plan_assign(
+    n_rows: int, n_features: int, n_centers: int, aligned: bool, limits: Limits
+) -> Launch:
+    """Plan an assignment."""
+    tiling = tile_rows(n_features, -(-n_centers // GROUP), aligned, limits)
+    needed = tiling.bytes + 4 * tiling.tile
+    private = needed + 4 * n_centers <= limits.shared_bytes
+    if private:
+        needed += 4 * n_centers
+    shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector}
+    blocks = min(-(-n_rows // tiling.tile), _blocks_that_fit(needed, limits))
+    return Launch(Kernel("assign", THREADS, shape), blocks, needed, tiling, tiling.tile, private)
+
+
+def plan_simple(name: str, n_threads: int, limits: Limits) -> tuple[Kernel, int]:
+    """Return a kernel without shared memory, and how many blocks to launch.
+
+    Parameters
+    ----------
+    n_threads : int
+        So many would each have one thing to do; fewer are started, and do several.
+    """
+    enough = _SIMPLE_BLOCKS * limits.multiprocessors
+    return Kernel(name, SIMPLE_THREADS), min(max(-(-n_threads // SIMPLE_THREADS), 1), enough)
+
+
+@dataclass(frozen=True)
+class TileLaunch:
+    """A kernel of DBSCAN and how to launch it: a warp takes a tile at a time.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    blocks : int
+    shared_bytes : int
+    """
+
+    kernel: Kernel
+    blocks: int
+    shared_bytes: int
+
+
+def plan_tiles(
+    name: str, n_tiles: int, n_features: int, shape: Mapping[str, int], limits: Limits
+) -> TileLaunch:
+    """Plan a kernel of DBSCAN: each warp holds its tile, and a limit a row, in shared memory.
+
+    Raises
+    ------
+    ResourceError
+        For more features than fit.
+    """
+    warps = TILE_THREADS // 32
+    needed = 4 * warps * TILE_ROWS * (n_features + 1)
+    if needed > limits.shared_bytes:
+        most = limits.shared_bytes // (4 * warps * TILE_ROWS) - 1
+        raise ResourceError(
+            f"{n_features} features: DBSCAN on {limits.name} takes up to {most}; select features, "
+            "or use backend = 'numba'"
+        )
+    held = min(limits.shared_bytes_per_multiprocessor // (needed + 1024), _SIMPLE_BLOCKS)
+    blocks = min(-(-n_tiles // warps), limits.multiprocessors * max(held, 1))
+    return TileLaunch(Kernel(name, TILE_THREADS, shape), blocks, needed)
+
+
+def variants() -> list[Kernel]:
+    """Return every kernel that a plan may ask for."""
+    tiles = [
+        Kernel(name, TILE_THREADS, {"POWER": power, "WIDE": wide})
+        for name in _ON_TILES
+        for power in (1, 2)
+        for wide in (0, 1)
+    ]
+    shapes = [{"ROWS": rows, "VECTOR": vector} for rows in (1, 2, 4) for vector in (1, 4)]
+    lloyd = [
+        Kernel("lloyd", THREADS, {**shape, "LABEL_BYTES": label_bytes})
+        for shape in shapes
+        for label_bytes in LABEL_BYTES
+    ]
+    assign = [Kernel("assign", THREADS, shape) for shape in shapes]
+    simple = [Kernel(name, SIMPLE_THREADS) for name in _SIMPLE]
+    return [*plan_full.forms(), *lloyd, *assign, *tiles, *simple]
+
+
+def _blocks_that_fit(shared_bytes: int, limits: Limits) -> int:
+    """Return how many blocks the device runs at once."""
+    held = limits.shared_bytes_per_multiprocessor // (shared_bytes + 1024)
+    return limits.multiprocessors * max(1, min(held, _BLOCKS_PER_MULTIPROCESSOR))

@@ -1,0 +1,1 @@
+"""Kernels of k-means on the CPU."""

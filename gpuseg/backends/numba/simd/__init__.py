@@ -1,0 +1,1 @@
+"""Vector registers as numba types."""

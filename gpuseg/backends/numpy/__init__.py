@@ -1,0 +1,1 @@
+"""The specification of every primitive: short, obvious, the oracle of the tests."""

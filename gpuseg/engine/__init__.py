@@ -1,1 +1,0 @@
-"""The algorithms, written once, over shards, a backend and an executor."""

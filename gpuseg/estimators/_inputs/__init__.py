@@ -1,0 +1,1 @@
+"""Inputs of the estimators: arrays, frames, GPU arrays and Dask collections."""

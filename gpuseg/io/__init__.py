@@ -1,0 +1,1 @@
+"""Parquet in and out, file systems, and privacy of ids and columns."""

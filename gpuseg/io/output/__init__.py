@@ -1,0 +1,1 @@
+"""The output folder: staged where nobody reads, then published in one step."""

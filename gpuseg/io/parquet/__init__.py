@@ -1,0 +1,1 @@
+"""Reading Parquet: schemas, row groups, shards, ids."""

@@ -1,0 +1,51 @@
+"""What must be counted before the features of a column are settled: categories, and gaps."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import Group, ShardPlan, read_batches
+from gpuseg.preprocessing.encoding import Tally
+from gpuseg.runtime.executor import Env, Executor
+
+_BATCH_ROWS = 65_536
+
+
+def count_columns(
+    executor: Executor, dataset: Dataset, categories: Sequence[str], others: Sequence[str]
+) -> dict[str, Tally]:
+    """Count the categories of some columns, and the gaps of others, over all rows.
+
+    Raises
+    ------
+    DataError
+        For columns that cannot be categories, and files that cannot be decoded.
+    """
+    plans = dataset.plan_shards(len(executor.workers()), drop_missing=False)
+    executor.place(_itself, plans)
+    found = executor.run(_count, list(categories), list(others))
+    return reduce(_merged, found)
+
+
+def _itself(plan: ShardPlan, env: Env) -> ShardPlan:
+    return plan
+
+
+def _count(plan: ShardPlan, env: Env, categories: list[str], others: list[str]) -> dict[str, Tally]:
+    """Count the rows of one shard, several row groups at a time."""
+    names = [*categories, *others]
+
+    def on(group: Group) -> dict[str, Tally]:
+        own = {name: Tally() for name in names}
+        for batch in read_batches(plan, group.piece, group.number, names, _BATCH_ROWS):
+            for name in names:
+                own[name].add(batch.column(name), name, name in categories)
+        return own
+
+    return reduce(_merged, env.map(on, plan.groups()))
+
+
+def _merged(one: dict[str, Tally], other: dict[str, Tally]) -> dict[str, Tally]:
+    for name, tally in one.items():
+        tally.merge(other[name], name)
+    return one

@@ -1,0 +1,39 @@
+"""One Parquet file, as its footer describes it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file.
+
+    Attributes
+    ----------
+    path : str
+    size : int
+        Bytes.
+    group_rows : tuple of int
+        Rows of each row group.
+    schema : pyarrow.Schema
+        As stored, Hive partition columns not included.
+    constants : dict
+        Hive partition columns of this file and their values: text until `io.parquet.schema.typed`
+        has settled their types, then pyarrow scalars.
+    largest_group_bytes : int
+        Of the largest row group, before compression.
+    """
+
+    path: str
+    size: int
+    group_rows: tuple[int, ...]
+    schema: pa.Schema
+    constants: dict[str, Any] = field(default_factory=dict)
+    largest_group_bytes: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the file."""
+        return sum(self.group_rows)

@@ -1,0 +1,160 @@
+"""Customer ids: hashed to count the ones that occur twice, never collected."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from gpuseg.io.parquet.shard_plan import Piece, ShardPlan, read_batches
+from gpuseg.numerics.hashing import mix
+from gpuseg.runtime.executor import Env
+from gpuseg.sharding.shard import Shard
+
+_BATCH_ROWS = 65_536
+
+_NULL = np.uint64(0x6E756C6C)
+"""Stands for the hash of a null: all nulls are one id."""
+
+
+def split_ids(
+    shard: Shard, env: Env, n_pieces: int, turn: int = 0, turns: int = 1
+) -> list[NDArray[np.uint64]]:
+    """Hash the ids of the shard's rows, and part the hashes into ranges; each a few sorted runs.
+
+    In each of several turns only one share of all possible hashes is kept, so that they take
+    less memory.
+    """
+    plan: ShardPlan = shard.source
+    low, high = turn * 2**64 // turns, (turn + 1) * 2**64 // turns - 1
+    bounds = np.array(
+        [low + j * (high + 1 - low) // n_pieces for j in range(1, n_pieces)], np.uint64
+    )
+
+    def hashed(task: tuple[Piece, int]) -> list[NDArray[np.uint64]]:
+        own = _hashed(shard, plan, *task)
+        if turns > 1:
+            own = own[(own >= np.uint64(low)) & (own <= np.uint64(high))]
+        own.sort()
+        return np.split(own, np.searchsorted(own, bounds))
+
+    runs = list(env.map(hashed, list(zip(plan.pieces, plan.starts(), strict=True))))
+    return [np.concatenate(pieces) for pieces in zip(*runs, strict=True)]
+
+
+def _hashed(
+    shard: Shard, plan: ShardPlan, piece: Piece, start: int, blanks_are_null: bool = False
+) -> NDArray[np.uint64]:
+    """Hash the ids of a piece's rows, without those that were dropped."""
+    batches = [
+        hash_ids(_without_blanks(batch.column(0)) if blanks_are_null else batch.column(0))
+        for group in piece.row_groups
+        for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
+    ]
+    own = np.concatenate(batches)
+    return own if shard.kept is None else own[shard.kept[start : start + piece.rows]]
+
+
+def _without_blanks(column: pa.Array) -> pa.Array:
+    """Return ids with nulls where there is none: empty text, and what is not a number."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string_view(column.type):
+        column = pc.cast(column, pa.string())
+    if pa.types.is_floating(column.type):
+        blank = pc.is_nan(column)
+    elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+    else:
+        return column
+    return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
+
+
+def split_numbered(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
+    """Part the hashes of the ids into ranges, each with the rows' numbers in the whole data.
+
+    Rows without an id are left out: nothing says that they are of one customer.
+
+    Returns
+    -------
+    list of uint64 (2, m)
+    """
+    plan: ShardPlan = shard.source
+    bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
+
+    def hashed(task: tuple[Piece, int]) -> NDArray[np.uint64]:
+        return _hashed(shard, plan, *task, blanks_are_null=True)
+
+    tasks = list(zip(plan.pieces, plan.starts(), strict=True))
+    hashes = np.concatenate(list(env.map(hashed, tasks)))
+    rows = np.arange(shard.first_row, shard.first_row + len(hashes), dtype=np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    order = order[hashes[order] != _NULL]
+    own = np.stack([hashes[order], rows[order]])
+    return np.split(own, np.searchsorted(own[0], bounds), axis=1)
+
+
+def repeated_rows(pieces: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
+    """Return the rows whose hash one of a lower number has, too."""
+    hashes, rows = np.concatenate(pieces, axis=1)
+    order = np.lexsort((rows, hashes))
+    hashes, rows = hashes[order], rows[order]
+    found: NDArray[np.int64] = rows[1:][hashes[1:] == hashes[:-1]].astype(np.int64)
+    return found
+
+
+def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:
+    """Return how many of the hashes are equal to one before them."""
+    hashes = np.concatenate(pieces)
+    hashes.sort(kind="stable")  # a merge sort: it makes use of the sorted runs
+    return int(np.count_nonzero(hashes[1:] == hashes[:-1]))
+
+
+def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
+    """Return a 64-bit hash of each id; integers of one type never collide."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    column = without_views(column)
+    null = column.is_null().to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(column.type):
+        values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
+        return np.where(null, _NULL, mix(values.view(np.uint64)))
+    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
+        text = column
+        if not pa.types.is_fixed_size_binary(column.type):
+            text = pc.cast(column, pa.large_string())
+        column = pc.cast(text, pa.large_binary())
+    hashes = _hash_bytes(pc.fill_null(pc.cast(column, pa.large_binary()), b""))
+    return np.where(null, _NULL, hashes)
+
+
+def without_views(column: pa.Array) -> pa.Array:
+    """Return a column whose type is no view, for which Arrow has few functions."""
+    if pa.types.is_string_view(column.type):
+        return pc.cast(column, pa.string())
+    return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
+
+
+def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
+    """Chain `mix` over the bytes, eight at a time; all rows at once."""
+    _, offsets_buffer, data = column.buffers()
+    count = len(column) + 1
+    offsets = np.frombuffer(offsets_buffer, np.int64)[column.offset : column.offset + count]
+    lengths = np.diff(offsets)
+    longest = int(lengths.max(initial=0))
+    padded = np.zeros((data.size if data else 0) + 8, np.uint8)
+    padded[:-8] = np.frombuffer(data, np.uint8) if data else 0
+    words = np.lib.stride_tricks.sliding_window_view(padded, 8)
+    hashes = mix(lengths.astype(np.uint64))
+    for start in range(0, longest, 8):
+        rows = np.flatnonzero(lengths > start)
+        chunk: Any = words[offsets[rows] + start].copy().view(np.uint64)[:, 0]
+        unused = (8 - np.minimum(lengths[rows] - start, 8)).astype(np.uint64) * np.uint64(8)
+        hashes[rows] = mix(hashes[rows] ^ (chunk << unused))
+    return hashes

@@ -1,0 +1,251 @@
+"""From Parquet row groups to a shard: the only place where features are decoded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gpuseg.errors import DataError
+from gpuseg.io.privacy.pseudonyms import Key
+from gpuseg.io.storage import Storage, first_line
+from gpuseg.preprocessing.encoding import Encoder, as_numbers
+from gpuseg.runtime.executor import Env
+from gpuseg.sharding.shard import Shard
+
+PART_ROWS = 1_048_576
+"""Rows of an output part at the most, row groups permitting: parts are written in parallel."""
+
+_BATCH_ROWS = 16_384
+"""Rows decoded at a time: 1 MB of C-order rows at 16 features stay in the cache while the
+columns are written into them one by one."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive row groups of one file that make one part of the output.
+
+    Attributes
+    ----------
+    path : str
+    row_groups : tuple of int
+    rows : int
+    part : int
+        Number of the part, in the order of the rows of the whole data.
+    constants : dict
+        Hive partition columns and their values, pyarrow scalars.
+    """
+
+    path: str
+    row_groups: tuple[int, ...]
+    rows: int
+    part: int
+    constants: dict[str, Any]
+
+    def with_group(self, group: int, rows: int) -> "Piece":
+        """Return the piece with the file's next row group added."""
+        return replace(self, row_groups=(*self.row_groups, group), rows=self.rows + rows)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One row group of a shard.
+
+    Attributes
+    ----------
+    piece : Piece
+    number : int
+        In its file.
+    start, rows : int
+        Its first row within the shard as read, and how many there are.
+    """
+
+    piece: Piece
+    number: int
+    start: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some decoded rows; `start` is the first one's place within the shard as read."""
+
+    start: int
+    columns: pa.RecordBatch
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """What one worker reads.
+
+    Attributes
+    ----------
+    storage : Storage
+    pieces : tuple of Piece
+    encoders : tuple of Encoder
+        From columns to features.
+    weight, id : str or None
+    drop_missing : bool
+        Whether rows with a missing feature are dropped.
+    n_parts : int
+        Parts of the whole output.
+    id_key : Key or None
+        Of the hashes that are written in place of ids.
+    """
+
+    storage: Storage
+    pieces: tuple[Piece, ...]
+    encoders: tuple[Encoder, ...]
+    weight: str | None
+    id: str | None
+    drop_missing: bool
+    n_parts: int
+    id_key: Key | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows to read."""
+        return sum(piece.rows for piece in self.pieces)
+
+    @property
+    def width(self) -> int:
+        """Features of all columns."""
+        return sum(len(encoder.names()) for encoder in self.encoders)
+
+    def starts(self) -> list[int]:
+        """Return the first row of each piece within the shard as read."""
+        return list(accumulate((piece.rows for piece in self.pieces), initial=0))[:-1]
+
+    def groups(self) -> list[Group]:
+        """Return the row groups, in the order of their rows."""
+        found = []
+        for piece, start in zip(self.pieces, self.starts(), strict=True):
+            with self.storage.open_parquet(piece.path) as file:
+                for number in piece.row_groups:
+                    rows = file.metadata.row_group(number).num_rows
+                    found.append(Group(piece, number, start, rows))
+                    start += rows
+        return found
+
+    def batches(self, group: Group) -> Iterator[Batch]:
+        """Decode features and weights of a row group, `_BATCH_ROWS` rows at a time."""
+        columns = dict.fromkeys(encoder.column for encoder in self.encoders)
+        wanted = [*columns, *([self.weight] if self.weight else [])]
+        start = group.start
+        for columns in read_batches(self, group.piece, group.number, wanted, _BATCH_ROWS):
+            yield Batch(start, columns)
+            start += columns.num_rows
+
+    def describe_row(self, row: int) -> str:
+        """Say in words where row `row`, of those read, came from; rows are counted from 0."""
+        i = max(i for i, start in enumerate(self.starts()) if start <= row)
+        piece = self.pieces[i]
+        with self.storage.open_parquet(piece.path) as file:
+            groups = range(piece.row_groups[0])
+            before = sum(file.metadata.row_group(g).num_rows for g in groups)
+        name = self.storage.relative(piece.path)
+        return f"row {before + row - self.starts()[i]} of {name} (rows count from 0)"
+
+
+def load_shard(plan: ShardPlan, env: Env) -> Shard:
+    """Read a shard: float32 features, float64 weights, NaN for missing values.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be decoded, a value beyond float32, and a weight that is
+        missing, negative or not finite.
+    """
+    x = np.empty((plan.rows, plan.width), np.float32)
+    weight = None if plan.weight is None else np.empty(plan.rows)
+
+    def read(group: Group) -> None:
+        for batch in plan.batches(group):
+            rows = slice(batch.start, batch.start + batch.columns.num_rows)
+            fill(plan, batch, x[rows], None if weight is None else weight[rows])
+            env.report(batch.columns.num_rows)
+
+    for _ in env.map(read, plan.groups()):
+        pass
+    shard = Shard(x, weight, source=plan)
+    if plan.drop_missing:
+        shard.drop_missing(env)
+    return shard
+
+
+def read_batches(
+    plan: ShardPlan, piece: Piece, group: int, columns: list[str], rows: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield record batches of one row group, partition columns filled in.
+
+    Raises
+    ------
+    DataError
+        When a page cannot be decoded or its checksum does not hold.
+    """
+    try:
+        with plan.storage.open_parquet(piece.path) as file:
+            stored = [name for name in dict.fromkeys(columns) if name not in piece.constants]
+            for batch in file.iter_batches(
+                rows, row_groups=[group], columns=stored, use_threads=False
+            ):
+                arrays = {
+                    name: batch.column(name)
+                    if name in stored
+                    else pa.repeat(piece.constants[name], batch.num_rows)
+                    for name in columns
+                }
+                yield pa.record_batch(arrays)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{plan.storage.relative(piece.path)}: row group {group} cannot be decoded "
+            f"({first_line(error)}); the file is damaged: write it again"
+        ) from None
+
+
+def fill(
+    plan: ShardPlan, batch: Batch, x: NDArray[np.float32], weight: NDArray[np.float64] | None
+) -> None:
+    """Write the features of a batch into x (rows, d), and its weights into weight (rows,)."""
+    f = 0
+    for encoder in plan.encoders:
+        column, width = batch.columns.column(encoder.column), len(encoder.names())
+        if encoder.kind == "number":
+            _narrow(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
+        else:
+            encoder.write(column, x[:, f : f + width])
+        f += width
+    if weight is not None and plan.weight is not None:
+        numbers = as_numbers(batch.columns.column(plan.weight))
+        weight[:] = _checked_weight(plan, batch.start, numbers)
+
+
+def _narrow(
+    plan: ShardPlan, column: NDArray[np.float32], name: str, start: int, values: NDArray[Any]
+) -> None:
+    """Store values as float32, and refuse finite ones that do not fit."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
+        column[:] = values
+    if values.dtype == np.float64 and np.isinf(column).any():
+        beyond = np.flatnonzero(np.isinf(column) & np.isfinite(values))
+        if beyond.size:
+            raise DataError(
+                f"feature '{name}': value {values[beyond[0]]:g} in "
+                f"{plan.describe_row(start + int(beyond[0]))} is beyond float32 "
+                "(largest 3.4e38); rescale the column or leave it out of input.features"
+            )
+
+
+def _checked_weight(plan: ShardPlan, start: int, values: NDArray[Any]) -> NDArray[np.float64]:
+    weight = values.astype(np.float64)
+    bad = np.flatnonzero(~((weight >= 0) & (weight <= np.finfo(np.float32).max)))
+    if bad.size:
+        raise DataError(
+            f"input.weight = '{plan.weight}': value {weight[bad[0]]:g} in "
+            f"{plan.describe_row(start + int(bad[0]))}; weights must be present, finite "
+            "and at least 0"
+        )
+    return weight

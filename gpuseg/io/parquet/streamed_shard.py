@@ -1,0 +1,120 @@
+"""A shard whose rows stay in Parquet: decoded anew in every pass, a block at a time.
+
+For shards that do not fit the memory of their worker. Row groups are decoded in parallel, and
+of each the next block is decoded, and prepared, while the engine is busy with the present one.
+What the engine sees is the same as of a resident shard: the same rows in the same order.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import accumulate, chain
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.io.parquet.shard_plan import Batch, Group, ShardPlan, fill
+from gpuseg.runtime.executor import BLOCK_ROWS, Env, ahead
+from gpuseg.sharding.shard import Block, Shard, kept_of_all
+
+R = TypeVar("R")
+
+Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def open_stream(plan: ShardPlan, env: Env) -> "StreamedShard":
+    """Open a shard for streaming; where rows with missing values are dropped, find them.
+
+    Raises
+    ------
+    DataError
+        As `io.parquet.shard_plan.load_shard`, now or in a later pass.
+    """
+    shard = StreamedShard(plan)
+    if plan.drop_missing:
+        shard.drop_missing(env)
+    return shard
+
+
+class StreamedShard(Shard):
+    """Rows that are read again in each pass; see `sharding.shard.Shard`.
+
+    Parameters
+    ----------
+    plan : ShardPlan
+    """
+
+    def __init__(self, plan: ShardPlan) -> None:
+        super().__init__(np.empty((0, plan.width), np.float32), source=plan)
+        self._plan = plan
+        self._groups = plan.groups()
+        self._starts = [group.start for group in self._groups]
+        self._rows = plan.rows
+        self._changes: list[Change] = []
+
+    @property
+    def n_rows(self) -> int:
+        return self._rows
+
+    @property
+    def weighted(self) -> bool:
+        return self._plan.weight is not None
+
+    def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
+        """Call `function` on blocks that cover the shard; results in the order of the rows."""
+
+        def on(number: int) -> list[R]:
+            return [function(block) for block in ahead(self._blocks(number))]
+
+        yield from chain.from_iterable(env.map(on, range(len(self._groups))))
+
+    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+        """Move nothing: every block is new in every pass."""
+
+    def prepare(self, env: Env, change: Change) -> None:
+        """Change the rows of every later pass."""
+        self._changes.append(change)
+        self.x = change(self.x)
+
+    def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
+        """Leave out the rows that are not kept, bool (n_rows,), from now on."""
+        every = kept_of_all(self.kept, kept)
+        counts = [int(every[g.start : g.start + g.rows].sum()) for g in self._groups]
+        self._starts = list(accumulate(counts, initial=0))[:-1]
+        self._rows, self.kept = sum(counts), every
+
+    def _blocks(self, number: int) -> Iterator[Block]:
+        """Decode and prepare one row group."""
+        group, start = self._groups[number], self._starts[number]
+        for x, weight, kept in self._decoded(group):
+            if kept is not None:
+                x, weight = x[kept], None if weight is None else weight[kept]
+            for change in self._changes:
+                x = change(x)
+            yield Block(x, weight, slice(start, start + len(x)))
+            start += len(x)
+
+    def _decoded(
+        self, group: Group
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64] | None, NDArray[np.bool_] | None]]:
+        """Yield features, weights and which rows are kept, up to `BLOCK_ROWS` rows at a time."""
+        for start, batches in _filling(self._plan.batches(group)):
+            rows = sum(batch.columns.num_rows for batch in batches)
+            x = np.empty((rows, self._plan.width), np.float32)
+            weight = np.empty(rows) if self.weighted else None
+            for batch in batches:
+                own = slice(batch.start - start, batch.start - start + batch.columns.num_rows)
+                fill(self._plan, batch, x[own], None if weight is None else weight[own])
+            kept = None if self.kept is None else self.kept[start : start + rows]
+            yield x, weight, kept
+
+
+def _filling(batches: Iterator[Batch]) -> Iterator[tuple[int, list[Batch]]]:
+    """Yield consecutive batches that together have no more than `BLOCK_ROWS` rows."""
+    waiting: list[Batch] = []
+    for batch in batches:
+        stop = batch.start + batch.columns.num_rows
+        if waiting and stop - waiting[0].start > BLOCK_ROWS:
+            yield waiting[0].start, waiting
+            waiting = []
+        waiting.append(batch)
+    yield waiting[0].start, waiting

@@ -1,0 +1,1 @@
+"""Personal data: columns that are refused, and ids as keyed hashes."""

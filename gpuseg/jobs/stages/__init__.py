@@ -1,0 +1,1 @@
+"""The stages of a job, in the order in which they run."""

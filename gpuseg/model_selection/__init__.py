@@ -1,0 +1,1 @@
+"""Choosing parameters: the number of clusters, eps, and the quality of segmentations."""

@@ -1,0 +1,1 @@
+"""Fitted segmentations as values: saved, loaded, and applied to new rows."""

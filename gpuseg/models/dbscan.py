@@ -1,0 +1,104 @@
+"""A fitted DBSCAN as a value: its core rows tell where a new customer belongs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load
+
+from gpuseg.algorithms.dbscan.core_samples import CoreRows
+from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.backends import registry
+from gpuseg.backends.base import Preparation
+from gpuseg.models.core_sample_files import read_core_rows
+from gpuseg.models.kmeans import FORMAT, as_files
+from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.runtime.executor import InProcess
+
+
+@dataclass(frozen=True)
+class DBSCANModel:
+    """Everything that scoring a new customer needs.
+
+    Attributes
+    ----------
+    replay : Replay
+        From raw rows to those that are clustered.
+    params : DBSCANParams
+    core_files : tuple of str
+        Where the core rows are, beside the model.
+    n_clusters : int
+    read : callable
+        Returns what is in a file of the model.
+    """
+
+    replay: Replay
+    params: DBSCANParams
+    core_files: tuple[str, ...]
+    n_clusters: int
+    read: Callable[[str], bytes]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that are clustered by."""
+        return self.replay.features
+
+    @property
+    def preparation(self) -> Preparation:
+        """From raw features to scaled ones."""
+        return self.replay.preparation
+
+    @cached_property
+    def core_rows(self) -> CoreRows:
+        """The core rows, in scaled units; read when first asked for."""
+        found = read_core_rows(self.read, self.core_files, self.preparation.n_columns)
+        return CoreRows(*found, self.params)
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
+        """Return the segment of the nearest core row within eps, or -1, int32 (n,).
+
+        Parameters
+        ----------
+        X : array-like (n, d) or data frame
+            In the units of the input. Columns of a data frame are taken by their names; those
+            of an array must be in the order of `replay.columns`.
+
+        Raises
+        ------
+        DataError
+            As `Model.predict`; and where files of the model are missing or damaged.
+        """
+        backend = registry.choose("auto").name
+        x = self.replay.rows(X, backend)
+        return self.core_rows.assign(x, backend, InProcess().env)[0]
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the saved model by name, but those of the core rows."""
+        description = {
+            "format": FORMAT,
+            "algorithm": "dbscan",
+            **self.replay.described(),
+            **self.params.model_dump(),
+            "n_clusters": self.n_clusters,
+            "core_files": list(self.core_files),
+            "labels": "that of the nearest core row within eps in scaled units, -1 without one",
+        }
+        return as_files(description, self.replay.tensors())
+
+    @classmethod
+    def from_files(
+        cls, description: Mapping[str, Any], read: Callable[[str], bytes]
+    ) -> "DBSCANModel":
+        """Build the model from its description and a function that reads its files."""
+        t = load(read("model.safetensors"))
+        params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
+        return cls(
+            Replay.read(description, t),
+            params,
+            tuple(description["core_files"]),
+            description["n_clusters"],
+            read,
+        )

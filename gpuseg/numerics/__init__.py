@@ -1,0 +1,1 @@
+"""Portable numerics in NumPy: no shards, no devices, no files."""

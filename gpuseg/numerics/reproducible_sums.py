@@ -1,0 +1,56 @@
+"""Sums that do not depend on the order of their terms.
+
+Two ways, for two situations:
+
+* `grid_magic`: the terms' bound is known. Each term is rounded to a multiple of a power
+  of two q, chosen so that every partial sum is a multiple of q below 2^53·q, hence exact in
+  float64. Any order, thread count or sharding gives the same bits, at two extra additions a
+  term. (Pre-rounding: Demmel and Nguyen, "Fast reproducible floating-point summation",
+  ARITH 2013.)
+* `numerics.moments.Moments`: nothing is known yet, as in the first pass over the data. The
+  significands of float32 values are added as integers, one integer per exponent, so Σx and Σx²
+  are exact.
+"""
+
+import math
+
+_LOWEST_EXPONENT = -900
+
+
+def grid_magic(n_terms: int, largest: float) -> float:
+    """Return M such that ``(v + M) - M`` rounds v to the grid for `n_terms` terms.
+
+    With n·largest < 2^e and q = 2^(e-52), M = 1.5·2^52·q: a term is at most 2^51·q for n >= 2,
+    so v + M stays within M's binade, whose spacing is q; and n terms, each rounded by at
+    most q/2, add up to at most 2^52·q + n·q/2 <= 2^53·q, where all multiples of q are exact.
+
+    Parameters
+    ----------
+    n_terms : int
+        Upper bound of the number of terms, over all shards; at most 2^52.
+    largest : float
+        Upper bound of their magnitude.
+
+    Returns
+    -------
+    float
+        1.5·2^e. The rounding error of a term is at most q/2 = 2^(e-53). Terms below 2^-900 are
+        rounded to zero.
+
+    Raises
+    ------
+    ValueError
+        When n_terms·largest is not finite.
+    """
+    if not math.isfinite(n_terms * largest):
+        raise ValueError(f"n_terms * largest = {n_terms * largest}: must be finite")
+    exponent = math.frexp(max(n_terms, 2) * largest * (1.0 + 2.0**-50))[1]
+    return math.ldexp(1.5, max(exponent, _LOWEST_EXPONENT))
+
+
+def finer_magic(n_terms: int, magic: float) -> float:
+    """Return the M of the second grid, for what the grid of `magic` rounded off.
+
+    The remainders are at most q/2 = magic / (1.5·2^53) each.
+    """
+    return grid_magic(n_terms, magic / 1.5 * 2.0**-53)

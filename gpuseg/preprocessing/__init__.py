@@ -1,0 +1,1 @@
+"""From raw columns to the features that are clustered."""

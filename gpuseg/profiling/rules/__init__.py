@@ -1,0 +1,1 @@
+"""Rules that describe segments, read from a surrogate decision tree."""

@@ -1,0 +1,1 @@
+"""Results for people: a terminal table and a self-contained HTML report."""

@@ -1,0 +1,1 @@
+"""Algorithms as plug-ins of a job."""

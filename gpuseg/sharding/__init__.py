@@ -1,0 +1,1 @@
+"""The distributed table: shards, and passes over their rows and columns."""

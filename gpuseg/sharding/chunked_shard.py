@@ -1,0 +1,61 @@
+"""A shard of several matrices, as a partitioned collection brings them: nothing is joined."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.runtime.executor import Env
+from gpuseg.sharding.shard import Block, Shard
+
+R = TypeVar("R")
+
+Chunk = tuple[NDArray[np.float32], NDArray[np.float64] | None]
+"""Rows and their weights."""
+
+
+class ChunkedShard(Shard):
+    """Consecutive rows in several matrices; see `sharding.shard.Shard`.
+
+    Parameters
+    ----------
+    chunks : sequence of Chunk
+        float32 (n_i, d), C-order, and float64 (n_i,) or None, in the order of the rows.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk]) -> None:
+        x, weight = chunks[0]
+        super().__init__(x[:0], None if weight is None else weight[:0])
+        self._chunks = list(chunks)
+        self._starts = list(accumulate((len(x) for x, _ in chunks), initial=0))
+
+    @property
+    def n_rows(self) -> int:
+        return self._starts[-1]
+
+    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+        """Put rows and weights where `convert` takes them."""
+        super().move(convert)
+        self._chunks = [
+            (convert(x), None if weight is None else convert(weight)) for x, weight in self._chunks
+        ]
+
+    def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
+        """Call `function` on blocks that cover the shard; results in the order of the rows."""
+
+        def on(place: tuple[int, int]) -> R:
+            number, first = place
+            x, weight = self._chunks[number]
+            rows = slice(first, min(first + self.block_rows(x), len(x)))
+            start = self._starts[number]
+            whole = slice(start + rows.start, start + rows.stop)
+            return function(Block(x[rows], None if weight is None else weight[rows], whole))
+
+        places = [
+            (number, first)
+            for number, (x, _) in enumerate(self._chunks)
+            for first in range(0, len(x), self.block_rows(x))
+        ]
+        return env.map(on, places or [(0, 0)])

@@ -1,0 +1,1 @@
+"""Synthetic customers and transactions to try gpuseg on."""
