@@ -21,15 +21,15 @@ from sklearn.cluster import KMeans as Peer
 from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
-from gpuseg import choose_k
+from gpuseg import select_k
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.model_selection.quality import measure_fits
-from gpuseg.runtime.executor import InProcess
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
-REPEATS, FEATURES, CLUSTERS, MOST = 3, 16, 8, 15
+REPEATS, FEATURES, CLUSTERS, MAX = 3, 16, 8, 15
 
 
 def blobs(rows: int) -> NDArray[np.float32]:
@@ -44,14 +44,14 @@ def blobs(rows: int) -> NDArray[np.float32]:
 def against_a_fit(rows: int) -> dict[str, Any]:
     """Time choices and fits in turn, after one of each on few rows."""
     x = blobs(rows)
-    choose_k(x[:5000], [2, 3])
+    select_k(x[:5000], [2, 3])
     Peer(3, n_init=1).fit(x[:5000])
     choices, fits = [], []
     for turn in range(1, REPEATS + 1):
         started = time.perf_counter()
-        choice = choose_k(x, range(2, MOST + 1), random_state=0)
+        choice = select_k(x, range(2, MAX + 1), random_state=0)
         between = time.perf_counter()
-        Peer(MOST, n_init=4, random_state=0).fit(x)
+        Peer(MAX, n_init=4, random_state=0).fit(x)
         choices.append(between - started)
         fits.append(time.perf_counter() - between)
         print(f"{turn}: choice {choices[-1]:.2f} s, fit {fits[-1]:.2f} s", flush=True)
@@ -65,7 +65,7 @@ def against_a_fit(rows: int) -> dict[str, Any]:
 
 def silhouettes(rows: int) -> dict[str, Any]:
     """Time the criteria of one segmentation of many rows, and the memory that they add."""
-    executor = InProcess()
+    executor = LocalExecutor()
     executor.place(lambda shard, env: shard, [Shard(blobs(rows))])
     measured = measure(executor, "numba")
     fits = sweep_kmeans(executor, [KMeansParams(n_clusters=CLUSTERS)], "numba", measured=measured)
@@ -84,7 +84,7 @@ def known_classes() -> list[dict[str, Any]]:
     found = []
     for load in (load_iris, load_wine, load_digits):
         data = load()
-        choice = choose_k(StandardScaler().fit_transform(data.data), range(2, 16), random_state=0)
+        choice = select_k(StandardScaler().fit_transform(data.data), range(2, 16), random_state=0)
         name, classes = load.__name__.removeprefix("load_"), len(data.target_names)
         found.append({"data": name, "classes": classes, "why": choice.why, "elbow": choice.elbow})
         print(f"{name}, {classes} classes: {choice.why}; elbow {choice.elbow}", flush=True)

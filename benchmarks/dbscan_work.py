@@ -29,7 +29,7 @@ from measure import RESULTS, measure, save
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.params import DBSCANParams
-from gpuseg.runtime.executor import InProcess
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
 SHARDS = 4
@@ -79,7 +79,7 @@ DATA = (
 def clustered(data: DataSet, x: Floats, shards: int) -> tuple[DBSCANFit, float]:
     """Cluster, and return what was found and the seconds."""
     bounds = np.linspace(0, len(x), shards + 1).astype(int).tolist()
-    executor = InProcess(THREADS)
+    executor = LocalExecutor(THREADS)
     executor.place(
         lambda shard, env: shard,
         [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)],
@@ -106,8 +106,8 @@ def figures(data: DataSet, rows: int) -> dict[str, Any]:
         "forecast_over_seconds": fit.forecast.seconds / seconds,
         "busiest_over_mean_work": max(parts.seconds) / mean(parts.seconds),
         "busiest_over_mean_pairs": max(parts.looked) / mean(parts.looked),
-        "rows_a_shard": parts.rows,
-        "most_rows_a_shard": parts.most_rows,
+        "rows_per_shard": parts.rows,
+        "peak_rows_per_shard": parts.most_rows,
     }
 
 
@@ -136,8 +136,8 @@ def markdown(entries: list[dict[str, Any]], peak: float) -> str:
             own["title"], f"{own['noise']:.0%}", f"{own['pairs']:.2g}", f"{own['seconds']:.2g}",
             f"{own['forecast_over_pairs']:.2f}", f"{own['forecast_over_seconds']:.2f}",
             f"{own['busiest_over_mean_work']:.2f}",
-            " ".join(f"{n:,}" for n in own["rows_a_shard"]),
-            " ".join(f"{n:,}" for n in own["most_rows_a_shard"]),
+            " ".join(f"{n:,}" for n in own["rows_per_shard"]),
+            " ".join(f"{n:,}" for n in own["peak_rows_per_shard"]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"2M × 8 in one process, with distances: at most {peak:,.0f} MB resident", ""]

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from measure import save
 
-from gpuseg.backends.base import Centers, SumGrid
+from gpuseg.backends.base import Centers
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import SumGrid
 
 BLOCKS, PASSES = 100, 50
 

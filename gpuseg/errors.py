@@ -10,7 +10,7 @@ class GpusegError(Exception):
     exit_code = 1
 
 
-class JobError(GpusegError, ValueError):
+class ConfigError(GpusegError, ValueError):
     """The job, the command line or a parameter is wrong."""
 
     exit_code = 2

@@ -128,7 +128,7 @@ class _Line:
             self.write(f"{self.line()} …")
 
 
-class Lines(Progress):
+class PlainLines(Progress):
     """Plain lines on standard error."""
 
     def _open(self, name: str, total: int | None, unit: str) -> _Line:
@@ -203,4 +203,4 @@ class Bars(Progress):
 
 def for_standard_error() -> Progress:
     """Return bars on a terminal, plain lines elsewhere."""
-    return Bars() if sys.stderr.isatty() else Lines()
+    return Bars() if sys.stderr.isatty() else PlainLines()

@@ -6,7 +6,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -24,13 +24,13 @@ def validated(model: type[M], values: Mapping[str, Any], step: str = "") -> M:
 
     Raises
     ------
-    JobError
+    ConfigError
         With one line for each broken rule.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise JobError("\n".join(_sentences(error, model, values, step))) from None
+        raise ConfigError("\n".join(_sentences(error, model, values, step))) from None
 
 
 def nearest_known(name: str, known: Iterable[str]) -> str:

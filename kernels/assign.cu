@@ -13,12 +13,12 @@
 // 2·k·d + 3·d FLOP a row, the latter in float64.
 #include "settle.cuh"
 
-#define MOST_GRIDS 3
+#define MAX_GRIDS 3
 
 struct Totals {
   const double* magic;
   int grids;
-  long long steps[MOST_GRIDS];  // of this thread
+  long long steps[MAX_GRIDS];  // of this thread
   int* sizes;                   // [k] of this block, shared; null where they do not fit
   unsigned long long* all_sizes;
 };
@@ -27,7 +27,7 @@ struct Totals {
 __device__ inline void count(Totals& totals, double term, int label) {
   double rest = term;
 #pragma unroll
-  for (int level = 0; level < MOST_GRIDS; ++level) {
+  for (int level = 0; level < MAX_GRIDS; ++level) {
     if (level == totals.grids) break;
     totals.steps[level] += on_grid(rest, totals.magic[level], &rest);
   }
@@ -42,7 +42,7 @@ __device__ inline void count(Totals& totals, double term, int label) {
 __device__ inline void flush(const Totals& totals, int k, unsigned long long* sums) {
   const unsigned all = 0xffffffffu;
 #pragma unroll
-  for (int level = 0; level < MOST_GRIDS; ++level) {
+  for (int level = 0; level < MAX_GRIDS; ++level) {
     if (level == totals.grids) break;
     long long steps = totals.steps[level];
     for (int offset = 16; offset > 0; offset >>= 1) steps += __shfl_xor_sync(all, steps, offset);

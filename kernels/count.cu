@@ -80,7 +80,7 @@ count(const float* __restrict__ own_x, const long long* __restrict__ own_order,
                  other_tiles};
   Reach reach = {sure, far, limit};
   float* tile = reinterpret_cast<float*>(shared) + (threadIdx.x / 32) * d * TILE;
-  int first[MOST_LEVELS], last[MOST_LEVELS], leaf;
+  int first[MAX_LEVELS], last[MAX_LEVELS], leaf;
   const int warps = THREADS / 32;
   for (int a = blockIdx.x * warps + threadIdx.x / 32; a < own_tiles; a += gridDim.x * warps) {
     load_tile(own, a, d, tile);

@@ -72,7 +72,7 @@ link(const float* __restrict__ own_x, const long long* __restrict__ own_order,
   Side other = {other_space, other_core, other_group, other_token};
   Reach reach = {sure, far, limit};
   float* tile = reinterpret_cast<float*>(shared) + (threadIdx.x / 32) * d * TILE;
-  int first[MOST_LEVELS], last[MOST_LEVELS], leaf;
+  int first[MAX_LEVELS], last[MAX_LEVELS], leaf;
   const int warps = THREADS / 32;
   for (int a = blockIdx.x * warps + threadIdx.x / 32; a < own_tiles; a += gridDim.x * warps) {
     if (own_core[a] == 0) continue;

@@ -20,7 +20,7 @@ link_inside(const float* __restrict__ x, const long long* __restrict__ order,
   Reach reach = {sure, far, limit};
   Side side = {space, core, group, token};
   float* tile = reinterpret_cast<float*>(shared) + (threadIdx.x / 32) * d * TILE;
-  int first[MOST_LEVELS], last[MOST_LEVELS], leaf;
+  int first[MAX_LEVELS], last[MAX_LEVELS], leaf;
   const int warps = THREADS / 32;
   for (int a = blockIdx.x * warps + threadIdx.x / 32; a < tiles; a += gridDim.x * warps) {
     ways_up(space, a, first, last, &leaf);

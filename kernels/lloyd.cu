@@ -14,7 +14,7 @@
 // A row's slack bounds from below by how much its own centre was nearer than any other when it
 // was last looked at, plus the drift of its label then; while it is above its label's drift, the
 // label holds (Hamerly, "Making k-means even faster", SDM 2010, both bounds in one number). A
-// block takes `rows_a_chunk` consecutive rows at a time:
+// block takes `rows_per_chunk` consecutive rows at a time:
 //   1. it reads their slack, 2 bytes a row, and queues the rows that fail for any run;
 //   2. it fetches a tile of queued rows, and scores and labels them for one run after the other;
 //   3. it moves the rows that changed their centre from the sums of the old to those of the new.
@@ -210,7 +210,7 @@ lloyd(const float* __restrict__ x, const double* __restrict__ weight, long long 
       const float* __restrict__ largest_norm, const float* __restrict__ drift,
       const int* __restrict__ fresh, const double* __restrict__ magic, Label* const* label,
       Slack* const* slack, unsigned long long* all_sums, const float* __restrict__ most_drift,
-      unsigned long long* looked_at, int rows_a_chunk, int features, int resident,
+      unsigned long long* looked_at, int rows_per_chunk, int features, int resident,
       int private_sums) {
   extern __shared__ __align__(16) unsigned char shared[];
   __shared__ int length, n_moved;
@@ -231,9 +231,9 @@ lloyd(const float* __restrict__ x, const double* __restrict__ weight, long long 
   if (resident) load_panel(negated, groups * d * CENTERS, space.panel);
 
   unsigned long long looked = 0;
-  for (long long first = (long long)blockIdx.x * rows_a_chunk; first < n;
-       first += (long long)gridDim.x * rows_a_chunk) {
-    int stop = (int)min((long long)rows_a_chunk, n - first), queued = 0;
+  for (long long first = (long long)blockIdx.x * rows_per_chunk; first < n;
+       first += (long long)gridDim.x * rows_per_chunk) {
+    int stop = (int)min((long long)rows_per_chunk, n - first), queued = 0;
     for (int start = 0; start < stop; start += SCAN) {
       if (threadIdx.x == 0) length = queued;
       __syncthreads();

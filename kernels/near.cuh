@@ -12,7 +12,7 @@
 
 #define TILE 64
 #define ALL 0xffffffffu
-#define MOST_LEVELS 32
+#define MAX_LEVELS 32
 #define TILE_BLOCKS 8  // on a multiprocessor at least: leaves 128 registers a thread
 
 #if WIDE

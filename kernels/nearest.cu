@@ -119,7 +119,7 @@ nearest(const float* __restrict__ own_x, const long long* __restrict__ own_order
   float* tiles = reinterpret_cast<float*>(shared);
   float* tile = tiles + (threadIdx.x / 32) * d * TILE;
   float* limit = tiles + warps * d * TILE + (threadIdx.x / 32) * TILE;
-  int first[MOST_LEVELS], last[MOST_LEVELS], leaf;
+  int first[MAX_LEVELS], last[MAX_LEVELS], leaf;
   for (int a = blockIdx.x * warps + threadIdx.x / 32; a < own_tiles; a += gridDim.x * warps) {
     if (asked[a] == 0) continue;
     load_tile(own, a, d, tile);

@@ -27,7 +27,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
 from gpuseg.io.parquet.cudf_reader import lacking
-from gpuseg.runtime.executor import InProcess
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
 
@@ -50,7 +50,7 @@ class Place(Protocol):
         weight: npt.ArrayLike | None = None,
         shards: int = 1,
         threads: int = 1,
-    ) -> tuple[InProcess, list[Shard]]: ...
+    ) -> tuple[LocalExecutor, list[Shard]]: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -184,7 +184,7 @@ def place() -> Place:
         weight: npt.ArrayLike | None = None,
         shards: int = 1,
         threads: int = 1,
-    ) -> tuple[InProcess, list[Shard]]:
+    ) -> tuple[LocalExecutor, list[Shard]]:
         rows = np.array(x, np.float32, order="C")
         weights = None if weight is None else np.array(weight, np.float64)
         # Quadratic ends: shards of all sizes, most of them no multiple of a tile.
@@ -193,7 +193,7 @@ def place() -> Place:
             Shard(rows[a:b].copy(), None if weights is None else weights[a:b].copy(), a)
             for a, b in pairwise(ends)
         ]
-        executor = InProcess(threads)
+        executor = LocalExecutor(threads)
         executor.place(lambda shard, env: shard, cut)
         return executor, cut
 

@@ -23,7 +23,7 @@ from gpuseg import cli
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.storage import Storage
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 FEATURES = ("recency", "orders", "spend")
@@ -98,14 +98,14 @@ def opened(path: Path | str, *columns: str, **options: Any) -> Dataset:
     return open_dataset(storage, columns or None, **options)
 
 
-def load(data: Dataset, plan: ShardPlan, env: Env) -> Shard:
+def load(data: Dataset, plan: ShardPlan, env: TaskContext) -> Shard:
     """Read a shard; the fixture `reader` puts others in the place of this function."""
     return load_shard(plan, env)
 
 
 def loaded(data: Dataset, n_shards: int = 1, threads: int = 1, drop: bool = False) -> list[Shard]:
     """Read all shards of a dataset."""
-    return [load(data, plan, Env(threads)) for plan in data.plan_shards(n_shards, drop)]
+    return [load(data, plan, TaskContext(threads)) for plan in data.plan_shards(n_shards, drop)]
 
 
 def matrix(table: pa.Table, names: Sequence[str] = FEATURES) -> Array:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 
 from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
-from gpuseg.numerics.eps_bounds import Reach
-from gpuseg.runtime.executor import Env
+from gpuseg.numerics.eps_bounds import EpsBounds
+from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
 
-EACH = Env(2).map
+EACH = TaskContext(2).map
 SPEC = NumpyNeighbors()
 
 
@@ -85,9 +85,9 @@ def rows(kind: str, n: int, d: int) -> Array:
     return rng.normal(size=(n, d)).astype(np.float32)
 
 
-def reach_of(x: Array, eps: float, p: int) -> Reach:
+def reach_of(x: Array, eps: float, p: int) -> EpsBounds:
     """Return the reach of eps for rows."""
-    return Reach.of(x.min(axis=0), x.max(axis=0), eps**p, p)
+    return EpsBounds.of(x.min(axis=0), x.max(axis=0), eps**p, p)
 
 
 def try_near(backend: Neighbors, case: NearCase) -> None:
@@ -103,7 +103,7 @@ def try_near(backend: Neighbors, case: NearCase) -> None:
         assert own.tobytes() == other.tobytes(), name
 
 
-def results_of(b: Neighbors, x: Array, y: Array, reach: Reach) -> Iterator[tuple[str, Array]]:
+def results_of(b: Neighbors, x: Array, y: Array, reach: EpsBounds) -> Iterator[tuple[str, Array]]:
     """Yield what each primitive answers for rows x, and for rows y beside them.
 
     One by one, so that who finds the first to be wrong does not compute, or build, the others.

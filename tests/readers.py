@@ -27,7 +27,7 @@ from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.jobs.reader_choice import left_to_arrow
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 Array = npt.NDArray[Any]
@@ -170,7 +170,7 @@ def install(patch: pytest.MonkeyPatch) -> tuple[ApartLauncher, StandIn]:
     return launcher, cudf
 
 
-def load_on_host(data: Dataset, plan: ShardPlan, env: Env) -> Shard:
+def load_on_host(data: Dataset, plan: ShardPlan, env: TaskContext) -> Shard:
     """Read a shard as a job does where there is cuDF; return it with its rows fetched."""
     categories = {own.column: "" for own in plan.encoders if own.categories}
     by_arrow = left_to_arrow(data, categories)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuseg.backends.base import Backend, Memory
+from gpuseg.backends.base import Backend, RowBounds
 
 
-def seen(backend: Backend, memory: Memory) -> Memory:
+def seen(backend: Backend, memory: RowBounds) -> RowBounds:
     """Return labels as int32 and slack as float32, wherever and however they are kept."""
     label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
     if slack.dtype == np.uint16:  # the upper halves of float32
         slack = (slack.astype(np.uint32) << 16).view(np.float32)
-    return Memory(label.astype(np.int32), slack, memory.drift, memory.fresh)
+    return RowBounds(label.astype(np.int32), slack, memory.drift, memory.fresh)
 
 
-def set_slack(memory: Memory, rows: slice, value: float) -> None:
+def set_slack(memory: RowBounds, rows: slice, value: float) -> None:
     """Let the slack of some rows be a value that has few digits."""
     narrow = memory.slack.dtype == np.uint16
     bits = int(np.float32(value).view(np.uint32)) >> 16

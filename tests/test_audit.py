@@ -12,7 +12,7 @@ import pytest
 from scipy.stats.contingency import association
 
 import gpuseg
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.profiling.audit.audit import audit
 from gpuseg.profiling.audit.suppression import hidden_cells, largest
 
@@ -241,7 +241,7 @@ def test_wrong_audits(change: dict[str, Any], said: str, tmp_path: Path) -> None
         key: {**asked[key], **change[key]} if key in ("input", "prepare") and key in change else own
         for key, own in {**asked, **{k: v for k, v in change.items() if k == "audit"}}.items()
     }
-    with pytest.raises(JobError) as error:
+    with pytest.raises(ConfigError) as error:
         gpuseg.run(asked)
     assert said in str(error.value)
 

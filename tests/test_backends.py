@@ -18,16 +18,12 @@ from helpers import THOROUGH, in_turn
 from remembered import seen
 
 from gpuseg.backends import base
-from gpuseg.backends.base import (
-    Backend,
-    Centers,
-    Partial,
-    Preparation,
-    SumGrid,
-    Summary,
-)  # fmt: skip
+from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator
@@ -253,7 +249,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             assert_same_bits(whole.weight, np.array(weight_sums))
             assert_same_bits(seen(backend, memory).label, labels.astype(np.int32))
             assert whole.looked_at == n
-            parts, cut = Partial.zeros(2, k, d), backend.remember(n, k)
+            parts, cut = LloydSums.zeros(2, k, d), backend.remember(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
                 own = None if weight is None else weight[rows]
                 parts.add(backend.lloyd(x[rows], own, [(packed, cut.of(rows))], grid)[0])
@@ -327,7 +323,7 @@ def test_summary_does_not_depend_on_the_cut(backend: Backend, d: int) -> None:
     parts = [
         backend.summarize(there[a:b], transform, 5 + a) for a, b in ((100, 257), (0, 1), (1, 100))
     ]
-    merged = Summary.empty(d)
+    merged = ColumnSummary.empty(d)
     for part in parts:
         merged = merged.merge(part)
     assert merged.rows == whole.rows
@@ -354,7 +350,7 @@ def test_prepare_fills_clips_transforms_and_scales_in_place(backend: Backend, d:
         logged = values[:, transform == 1].astype(np.float64)
         values[:, transform == 1] = log1p(logged).astype(np.float32)
         there = backend.move(x)
-        backend.prepare(there, Preparation(fill, transform, shift, scale, clip=clip))
+        backend.prepare(there, FeatureTransform(fill, transform, shift, scale, clip=clip))
         expected = ((values.astype(np.float64) - shift) / scale).astype(np.float32)
         prepared = backend.fetch(there)
         assert (np.isnan(prepared) == np.isnan(expected)).all()  # which NaN is not promised
@@ -367,7 +363,7 @@ def test_log1p_of_what_has_none_is_not_finite(backend: Backend, values: tuple[fl
     x = np.array(values, np.float32)[:, None]
     with np.errstate(all="ignore"):
         there = backend.move(x)
-        backend.prepare(there, replace(Preparation.identity(1), transform=np.array([1])))
+        backend.prepare(there, replace(FeatureTransform.identity(1), transform=np.array([1])))
     assert not np.isfinite(backend.fetch(there)).any()
 
 
@@ -375,7 +371,7 @@ def test_prepare_divides(backend: Backend) -> None:
     """Quotients half-way between two float32 numbers; times an inverse some miss the middle."""
     x = np.arange(3, 129, 2, dtype=np.float32)
     shift, scale = 3 * 2.0**-25 * x.astype(np.float64), x.astype(np.float64)
-    row, none = backend.move(x[None, :].copy()), Preparation.identity(len(x))
+    row, none = backend.move(x[None, :].copy()), FeatureTransform.identity(len(x))
     backend.prepare(row, replace(none, shift=shift, scale=scale))
     assert backend.fetch(row)[0].tolist() == [1 - 2.0**-23] * len(x)
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg.profiling.association_rules import LEAST_BASKETS, bought_together
+from gpuseg.profiling.association_rules import MIN_BASKETS, bought_together
 
 
 def lines(n: int = 6000, seed: int = 0) -> pd.DataFrame:
@@ -66,7 +66,7 @@ def test_rules_are_their_definition() -> None:
         expected = rule_by_definition(baskets, {*rule["of"]}, {*rule["also"]})
         said = (rule["support"], rule["confidence"], rule["lift"])
         np.testing.assert_allclose(said, expected)
-        assert rule["support"] * 500 >= LEAST_BASKETS
+        assert rule["support"] * 500 >= MIN_BASKETS
     lifts = [rule["lift"] for rule in found["rules"]]
     assert lifts == sorted(lifts, reverse=True)
 

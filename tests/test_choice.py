@@ -16,11 +16,11 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from sklearn.preprocessing import StandardScaler
 
 import gpuseg
-from gpuseg import KMeans, choose_k
+from gpuseg import KMeans, select_k
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.model_selection.quality import Criteria, measure_fits
+from gpuseg.model_selection.quality import ClusterQuality, measure_fits
 from gpuseg.model_selection.select_k import fit_and_choose
 from gpuseg.sharding import row_passes as passes
 
@@ -61,7 +61,7 @@ def nothing(kind: str, n: int = 6000) -> Array:
 
 def measured(
     place: Place, backend: str, x: Array, ks: list[int], shards: int = 1, points: int = 400
-) -> tuple[list[Criteria], list[Array]]:
+) -> tuple[list[ClusterQuality], list[Array]]:
     executor, placed = place(x, None, shards, threads=shards)
     executor.update(passes.move, backend)
     facts = measure(executor, backend)
@@ -114,7 +114,7 @@ def test_simplified_silhouette_is_that_of_the_centres(place: Place) -> None:
 
 @pytest.mark.parametrize("k", range(3, 13) if THOROUGH else (3, 7, 12))
 def test_planted_numbers_are_found(k: int) -> None:
-    choice = choose_k(planted(k), range(2, 15), random_state=0)
+    choice = select_k(planted(k), range(2, 15), random_state=0)
     assert choice.n_clusters == k, str(choice)
     assert choice.clear, str(choice)
 
@@ -123,7 +123,7 @@ def test_planted_numbers_are_found(k: int) -> None:
     "kind", ["normal", "uniform", "lognormal", "oblong", "exponential", "line"]
 )
 def test_where_there_is_nothing_it_says_so(kind: str) -> None:
-    choice = choose_k(nothing(kind), range(2, 10), random_state=0)
+    choice = select_k(nothing(kind), range(2, 10), random_state=0)
     assert not choice.clear
     assert choice.why.startswith("no clear segments, the customers are a continuum; ")
 
@@ -131,16 +131,16 @@ def test_where_there_is_nothing_it_says_so(kind: str) -> None:
 def test_clusters_in_many_dimensions_are_clear() -> None:
     """Where all distances are alike, so that silhouettes are small."""
     x, _ = make_blobs(8000, 16, centers=6, cluster_std=3.0, random_state=0)
-    choice = choose_k(x.astype(np.float32), range(2, 10), random_state=0)
+    choice = select_k(x.astype(np.float32), range(2, 10), random_state=0)
     assert (choice.n_clusters, choice.clear) == (6, True)
     assert choice.criteria[4].silhouette < 0.5
 
 
 def test_on_iris_and_wine() -> None:
     """Two of iris's three species overlap: two stand apart. Wine's three do not, clearly."""
-    iris = choose_k(StandardScaler().fit_transform(load_iris().data), range(2, 8), random_state=0)
+    iris = select_k(StandardScaler().fit_transform(load_iris().data), range(2, 8), random_state=0)
     assert (iris.n_clusters, iris.clear) == (2, True)
-    wine = choose_k(StandardScaler().fit_transform(load_wine().data), range(2, 8), random_state=0)
+    wine = select_k(StandardScaler().fit_transform(load_wine().data), range(2, 8), random_state=0)
     assert (wine.n_clusters, wine.clear) == (3, False)
     assert "runner-up 2: stability" in wine.why
     text = str(wine)
@@ -160,8 +160,8 @@ def test_few_rows_and_few_distinct_ones(place: Place) -> None:
 
 @pytest.mark.parametrize("n_clusters", [5, [3], [1, 2, 3], []])
 def test_refuses(n_clusters: Any) -> None:
-    with pytest.raises(gpuseg.JobError, match="must be two or more numbers from 2 on, such as"):
-        choose_k(np.zeros((50, 2)), n_clusters)
+    with pytest.raises(gpuseg.ConfigError, match="must be two or more numbers from 2 on, such as"):
+        select_k(np.zeros((50, 2)), n_clusters)
 
 
 def test_auto_in_a_job(
@@ -227,21 +227,21 @@ def test_few_different_rows_and_few_rows(tmp_path: Path) -> None:
     result = gpuseg.run(job_on(tmp_path, six, "six")).manifest["result"]
     assert result["n_clusters"] == 2 and "stability not measured" in result["choice"]["why"]
     with pytest.raises(gpuseg.DataError, match="only 1 distinct rows: no number of clusters"):
-        choose_k(np.ones((50, 2)))
+        select_k(np.ones((50, 2)))
 
 
 def test_stability_of_one_does_not_depend_on_the_others() -> None:
     rng = np.random.default_rng(0)
     x = (np.repeat(np.eye(3) * 20, 9, axis=0) + rng.normal(size=(27, 3))).astype(np.float32)
     for most in (5, 15):
-        choice = choose_k(x, range(2, most), random_state=0)
+        choice = select_k(x, range(2, most), random_state=0)
         assert (choice.n_clusters, choice.clear) == (3, True), str(choice)
 
 
 def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
     x = planted(4, 2000)
-    whole = choose_k(x, range(2, 6), random_state=0)
-    small = choose_k(x, range(2, 6), sample_weight=np.full(2000, 1 / 2000), random_state=0)
+    whole = select_k(x, range(2, 6), random_state=0)
+    small = select_k(x, range(2, 6), sample_weight=np.full(2000, 1 / 2000), random_state=0)
     for one, other in zip(whole.criteria, small.criteria, strict=True):
         assert other.calinski_harabasz == pytest.approx(one.calinski_harabasz, rel=1e-6)
     table = pa.table({"a": x[:, 0], "b": x[:, 1], "w": np.arange(2000.0)})
@@ -257,6 +257,6 @@ def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
 def test_cells_are_summed_a_few_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     x = nothing("normal", 3000)
     expected = measured(place, "numba", x, [2, 5, 9], points=64)[0]
-    for what, few in (("PIECE_ROWS", 100), ("MOST_CELLS", 7)):
+    for what, few in (("PIECE_ROWS", 100), ("MAX_CELLS", 7)):
         monkeypatch.setattr(f"gpuseg.model_selection.quality.{what}", few)
         assert measured(place, "numba", x, [2, 5, 9], points=64)[0] == expected

@@ -17,8 +17,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 from gpuseg import KMeans, kmeans_sweep
-from gpuseg.errors import DataError, JobError, ResourceError
-from gpuseg.runtime.dask.executor import OnDask
+from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.runtime.dask.executor import DaskExecutor
 
 Array = npt.NDArray[Any]
 
@@ -206,16 +206,16 @@ def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.M
     rules = {"n_clusters": 12, "tol": 0.0, "max_iter": 40, "random_state": 0}
     client.wait_for_workers(2)
     collection = da.from_array(rows, chunks=(1000, 8)).persist()
-    run, passes = OnDask.run, []
+    run, passes = DaskExecutor.run, []
 
-    def running(self: OnDask, function: Any, *args: Any, each: Any = None) -> Any:
+    def running(self: DaskExecutor, function: Any, *args: Any, each: Any = None) -> Any:
         passes.append(function.__name__)
         if passes.count("lloyd") == 15:
             passes.append("killed")
             os.kill(sorted(client.run(os.getpid).values())[0], signal.SIGKILL)
         return run(self, function, *args, each=each)
 
-    monkeypatch.setattr(OnDask, "run", running)
+    monkeypatch.setattr(DaskExecutor, "run", running)
     fitted = KMeans(**rules).fit(collection)
     assert passes.count("killed") == 1
     assert fitted.n_iter_ > 15
@@ -281,7 +281,7 @@ def test_other_columns_are_refused(client: Client, x: Array) -> None:
     fitted = model().fit(frame(x))
     with pytest.raises(ValueError, match="feature names should match"):
         fitted.predict(frame(x)[["c", "a", "b"]]).compute()
-    with pytest.raises(JobError, match=r"init has 4 rows of 2 values: .* = \(4, 3\)"):
+    with pytest.raises(ConfigError, match=r"init has 4 rows of 2 values: .* = \(4, 3\)"):
         model(init=x[:4, :2]).fit(frame(x))
 
 

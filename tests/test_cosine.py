@@ -27,7 +27,7 @@ from helpers import (
 from gpuseg import KMeans, load_model
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import unit_rows
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
 
@@ -97,7 +97,7 @@ def test_centres_at_rest_point_where_their_rows_do_on_average(
 def test_is_euclidean_k_means_of_the_unit_rows_after_one_step(x: Array) -> None:
     """But for the length of the centres, which decides from the second step on."""
     start = x[:6].astype(np.float64)
-    units = unit_rows(x, "numba", Env())
+    units = unit_rows(x, "numba", TaskContext())
     one = model(init=start, max_iter=1, tol=0.0).fit(x)
     unit_start = start / np.linalg.norm(start, axis=1)[:, None]
     other = model(init=unit_start, max_iter=1, tol=0.0, metric="euclidean").fit(units)
@@ -135,15 +135,15 @@ def test_length_of_rows_does_not_matter(x: Array) -> None:
 
 def test_extreme_rows_keep_their_direction() -> None:
     rows = np.float32([[3e38, 3e38], [1e-38, -1e-38], [1e-44, 0], [2e38, 1e-44]])
-    units = unit_rows(rows, "numba", Env())
+    units = unit_rows(rows, "numba", TaskContext())
     half = np.sqrt(0.5)
     np.testing.assert_allclose(units, [[half, half], [half, -half], [1, 0], [1, 0]], rtol=1e-7)
-    assert units.tobytes() == unit_rows(rows, "numpy", Env()).tobytes()
+    assert units.tobytes() == unit_rows(rows, "numpy", TaskContext()).tobytes()
 
 
 def test_unit_rows_are_a_copy_of_length_one(x: Array) -> None:
     before = x.copy()
-    units = unit_rows(x, "numba", Env(2))
+    units = unit_rows(x, "numba", TaskContext(2))
     assert units.dtype == np.float32
     assert not np.shares_memory(units, x)
     np.testing.assert_allclose(np.linalg.norm(units.astype(float), axis=1), 1, atol=1e-7)
@@ -211,7 +211,7 @@ def test_shards_do_not_matter(
     from gpuseg.algorithms.params import KMeansParams
 
     monkeypatch.setattr("gpuseg.sharding.shard.BLOCK_ROWS", 100)
-    units = unit_rows(x, "numba", Env())
+    units = unit_rows(x, "numba", TaskContext())
     w = weight if weighted else None
     params = KMeansParams(n_clusters=6, metric="cosine", tol=0.0)
     found = set()

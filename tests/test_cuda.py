@@ -26,14 +26,15 @@ from trial import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, SumGrid
+from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.cuda import device, shapes
 from gpuseg.backends.cuda import full_pass_plans as plan_full
 from gpuseg.backends.cuda import launch_plans as plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
-from gpuseg.errors import DataError, JobError, ResourceError
-from gpuseg.runtime.executor import Env
+from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.numerics.sum_grid import SumGrid
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.chunked_shard import ChunkedShard
 
@@ -146,7 +147,7 @@ def test_plans_fit_the_device(limits: Limits) -> None:
                     assert own.shared_bytes <= limits.shared_bytes
                     assert (own.kernel.name, tuple(own.kernel.macros.items())) in known
                     assert 0 < own.blocks <= 16 * limits.multiprocessors
-                    assert own.rows_a_chunk <= plan.MOST_SCANS * plan.SCAN_ROWS
+                    assert own.rows_per_chunk <= plan.MAX_SCANS * plan.SCAN_ROWS
                     assert own.tiling.features % own.tiling.vector == 0
 
 
@@ -179,7 +180,7 @@ def test_all_rows_are_in_some_block() -> None:
         own = plan.plan_lloyd(n, 16, 1, 8, 1, True, SMALL)
         most = plan._blocks_that_fit(own.shared_bytes, SMALL)
         assert own.blocks <= most
-        assert own.blocks == most or own.blocks * own.rows_a_chunk >= n
+        assert own.blocks == most or own.blocks * own.rows_per_chunk >= n
 
 
 @pytest.fixture
@@ -340,8 +341,8 @@ def test_dbscan_on_a_device_labels_as_on_the_cpu(apart: ApartLauncher, metric: s
     assert isinstance(there.labels_, DeviceArray)
     assert there.labels_.values.tobytes() == on_cpu.labels_.tobytes()
     assert there.predict(apart.to_device(x)).values.tobytes() == on_cpu.predict(x).tobytes()
-    profile = gpuseg.eps_profile(x, metric=metric)
-    assert profile.eps == gpuseg.eps_profile(x, metric=metric, backend="numba").eps
+    profile = gpuseg.estimate_eps(x, metric=metric)
+    assert profile.eps == gpuseg.estimate_eps(x, metric=metric, backend="numba").eps
 
 
 def test_more_features_than_fit_into_shared_memory(apart: ApartLauncher) -> None:
@@ -368,8 +369,8 @@ def test_all_rows_of_a_shard_move_or_none(apart: ApartLauncher) -> None:
     for free, moved in ((300 * (12 + 8 + 48) * 2, True), (200 * (12 + 8 + 48), False)):
         apart.free = free
         shard = ChunkedShard(chunks)
-        passes.move(shard, Env(), "cuda")
-        for block in shard.map_blocks(Env(), lambda block: block):
+        passes.move(shard, TaskContext(), "cuda")
+        for block in shard.map_blocks(TaskContext(), lambda block: block):
             assert isinstance(block.x, DeviceArray) == moved
             assert isinstance(block.weight, DeviceArray) == moved
 
@@ -429,11 +430,15 @@ def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -
 def test_workers_share_a_gpu_only_where_that_is_asked_for(
     apart: ApartLauncher, tmp_path: Path
 ) -> None:
-    choice = registry.choose("auto", "dask")
+    choice = registry.choose_backend("auto", "dask")
     assert choice.name == "numba"
     assert "workers of cluster = 'dask' may have no GPU each" in choice.why
-    assert registry.choose("cuda", "tcp://there:8786").name == "cuda"
-    assert registry.choose("auto", "cuda").name == registry.choose("auto").name == "cuda"
+    assert registry.choose_backend("cuda", "tcp://there:8786").name == "cuda"
+    assert (
+        registry.choose_backend("auto", "cuda").name
+        == registry.choose_backend("auto").name
+        == "cuda"
+    )
     write_files(tmp_path / "in", [customers(60)])
     job = job_on(tmp_path, "out", cluster="dask", n_workers=1)
     assert gpuseg.run(job).manifest["backend"]["name"] == "numba"
@@ -445,7 +450,7 @@ def test_gpus_that_are_not_there(
     write_files(tmp_path / "in", [customers(60)])
     with pytest.raises(ResourceError, match="n_workers = 3, and CUDA finds 2 GPUs"):
         gpuseg.run(job_on(tmp_path, "out", cluster="cuda", n_workers=3))
-    with pytest.raises(JobError, match="'numba' runs on the CPU, and cluster = 'cuda'"):
+    with pytest.raises(ConfigError, match="'numba' runs on the CPU, and cluster = 'cuda'"):
         gpuseg.run(job_on(tmp_path, "out", cluster="cuda", backend="numba"))
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
     with pytest.raises(ResourceError, match="dask-cuda cannot be imported"):

@@ -18,11 +18,12 @@ from helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, SumGrid
+from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.cuda import device
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.errors import DataError
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import SumGrid
 
 EMULATED = not ON_GPU
 pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=str(unavailable()))

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from gpuseg.backends.base import Backend, Preparation, SumGrid
-from gpuseg.backends.feature_transform import Projection
+from gpuseg.backends.base import Backend
+from gpuseg.backends.feature_transform import FeatureTransform, Projection
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.numerics.yeo_johnson import LARGEST, expm1, undone, yeo_johnson
 
 Array = npt.NDArray[Any]
@@ -77,7 +78,7 @@ def test_prepare_applies_the_powers(backend: Backend, n: int, d: int) -> None:
         expected = ((expected - shift) / scale).astype(np.float32)
         there = backend.move(x.copy())
         fill = np.full(d, np.nan, np.float32)
-        how = Preparation(fill, transform, shift, scale, power=power)
+        how = FeatureTransform(fill, transform, shift, scale, power=power)
         assert backend.prepare(there, how) is there
     np.testing.assert_array_equal(backend.fetch(there), expected)
 
@@ -136,7 +137,7 @@ def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
         total = np.zeros((n, p))
         for f in range(8):
             total += (x[:, f] - mean[f])[:, None] * components[:, f]
-        how = replace(Preparation.identity(8), projection=Projection(mean, components))
+        how = replace(FeatureTransform.identity(8), projection=Projection(mean, components))
         found = backend.fetch(backend.prepare(backend.move(x.copy()), how))
         np.testing.assert_array_equal(found, total.astype(np.float32))
         unit = backend.prepare(backend.move(x.copy()), replace(how, unit=True))

@@ -21,13 +21,13 @@ from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from gpuseg import DBSCAN, eps_profile
+from gpuseg import DBSCAN, estimate_eps
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
-from gpuseg.algorithms.dbscan.fixed_point_weights import Counting
+from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
 from gpuseg.algorithms.dbscan.spatial_partition import balanced, home_of
 from gpuseg.algorithms.params import DBSCANParams
-from gpuseg.errors import DataError, JobError
-from gpuseg.runtime.executor import InProcess
+from gpuseg.errors import ConfigError, DataError
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.chunked_shard import ChunkedShard
 from gpuseg.sharding.shard import Shard
 
@@ -60,7 +60,7 @@ def sharded(
         Shard(x[a:b], None if weight is None else weight[a:b], first_row=int(a))
         for a, b in pairwise(bounds)
     ]
-    executor = InProcess(2)
+    executor = LocalExecutor(2)
     executor.place(lambda own, env: own, placed)
     fit = fit_dbscan(executor, params, backend)
     labels = np.concatenate([own.labels for own in placed])
@@ -170,7 +170,7 @@ def test_skewed_data_are_shared_out_by_work() -> None:
     x = blobs(60_000, 6).astype(np.float64)
     x[:30_000] = x[0] + rng.normal(size=(30_000, 6)) / 1000
     x = rng.permutation(x)
-    executor = InProcess(2)
+    executor = LocalExecutor(2)
     parts = np.split(x, 4)
     executor.place(
         lambda own, env: own, [Shard(own, first_row=15_000 * i) for i, own in enumerate(parts)]
@@ -226,7 +226,7 @@ def test_frames_and_other_numbers() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_eps_profile_is_exact(metric: str) -> None:
     x = blobs(5000, 2, metric)
-    profile = eps_profile(x, 8, metric=metric)
+    profile = estimate_eps(x, 8, metric=metric)
     assert 1800 < len(profile.distances) < 2300
     near = NearestNeighbors(
         n_neighbors=8, metric=metric, algorithm="brute" if metric == "cosine" else "auto"
@@ -248,9 +248,9 @@ def test_eps_profile_is_exact(metric: str) -> None:
 
 def test_eps_profile_of_a_few_rows_and_of_one_place() -> None:
     with pytest.raises(DataError, match="3 rows, and min_samples = 5: no row can be core"):
-        eps_profile(blobs(40, 2)[:3])
+        estimate_eps(blobs(40, 2)[:3])
     with pytest.raises(DataError, match="at the very same place"):
-        eps_profile(np.ones((50, 2)))
+        estimate_eps(np.ones((50, 2)))
 
 
 @pytest.mark.parametrize(("params", "message"), [
@@ -265,7 +265,7 @@ def test_eps_profile_of_a_few_rows_and_of_one_place() -> None:
     ({"n_threads": 0}, r"n_threads = 0: must be None or an int >= 1"),
 ], ids=str)  # fmt: skip
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
-    with pytest.raises(JobError, match=message):
+    with pytest.raises(ConfigError, match=message):
         DBSCAN(**params).fit(blobs(50, 2))
 
 
@@ -341,7 +341,7 @@ def test_regions_of_few_or_no_rows(n: int) -> None:
 @pytest.mark.parametrize("d", [2, 3])
 def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) -> None:
     x, told = blobs(1000, d), Counter[str]()
-    executor = InProcess(2, lambda rows: told.update(rows=rows))
+    executor = LocalExecutor(2, lambda rows: told.update(rows=rows))
     bounds = np.linspace(0, len(x), n_shards + 1).astype(int).tolist()
     shards = [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)]
     executor.place(lambda own, env: own, shards)
@@ -355,7 +355,7 @@ def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) 
 @pytest.mark.parametrize("whole_numbers", [True, False])
 @pytest.mark.parametrize("enough", [1, 10, 2**31])
 def test_sums_of_weights_have_room(enough: int, whole_numbers: bool, total: float) -> None:
-    counting = Counting.of(enough, total, whole_numbers)
+    counting = FixedPointWeights.of(enough, total, whole_numbers)
     room = np.iinfo(counting.dtype).max
     assert 2 * total * counting.scale < room and 1 <= counting.least <= room
     if total >= enough:  # some row may be core
@@ -391,7 +391,7 @@ def test_a_shard_without_rows_beside_weighted_ones() -> None:
     x, weight = blobs(300, 2), np.arange(300) % 3 * 1.0
     full, none = (x, weight), (x[:0], weight[:0])
     expected = sharded(x, DBSCANParams(min_samples=4), 1, weight)[0]
-    executor = InProcess(2)
+    executor = LocalExecutor(2)
     placed = [ChunkedShard([none]), ChunkedShard([full])]
     executor.place(lambda own, env: own, placed)
     fit_dbscan(executor, DBSCANParams(min_samples=4), "numba")

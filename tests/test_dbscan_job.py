@@ -15,8 +15,8 @@ from sklearn.datasets import make_blobs
 from sklearn.preprocessing import StandardScaler
 
 import gpuseg
-from gpuseg.errors import DataError, JobError, ResourceError
-from gpuseg.progress import Lines
+from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.progress import PlainLines
 from gpuseg.reporting.terminal_table import segment_table
 
 
@@ -73,11 +73,11 @@ def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: P
     assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "dask"))
     for key in ("segments", "features"):
         assert here.manifest[key] == there.manifest[key]
-    held = there.manifest["result"]["most_rows_a_shard"]
+    held = there.manifest["result"]["peak_rows_per_shard"]
     assert len(held) == 3
-    assert sum(there.manifest["result"]["rows_a_shard"]) == len(rows)
+    assert sum(there.manifest["result"]["rows_per_shard"]) == len(rows)
     assert max(held) < len(rows)
-    assert sum(there.manifest["result"]["pairs_a_shard"]) == there.manifest["result"]["pairs"]
+    assert sum(there.manifest["result"]["distances_per_shard"]) == there.manifest["result"]["pairs"]
 
 
 @pytest.mark.parametrize("cluster", ["local", "two workers"])
@@ -89,7 +89,7 @@ def test_progress_counts_each_row_once_a_sweep(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     runtime = two_workers if cluster == "two workers" else {}
-    gpuseg.run(job(tmp_path, runtime=runtime), progress=Lines())
+    gpuseg.run(job(tmp_path, runtime=runtime), progress=PlainLines())
     lines = [own for own in capsys.readouterr().err.splitlines() if own.startswith("fit ")]
     assert f"{4 * len(rows):,} rows swept" in lines[-1]
 
@@ -161,13 +161,13 @@ def test_far_too_small_or_large_an_eps_is_warned_of(
 
 
 @pytest.mark.parametrize(("change", "error", "message"), [
-    ({"eps": 0}, JobError, r"segment.eps = 0: must be greater than 0"),
-    ({"eps": float("nan")}, JobError, r"segment.eps = nan: must be"),
-    ({"min_samples": 0}, JobError, r"segment.min_samples = 0: must be"),
-    ({"metric": "l7"}, JobError, r"segment.metric = 'l7': must be 'euclidean', "),
-    ({"n_clusters": 3}, JobError, r"segment.n_clusters: unknown key"),
-    ({"algorithm": "optics"}, JobError, r"segment.algorithm = 'optics': must be 'kmeans', 'dbs"),
-    ({"metric": "haversine"}, JobError, r"takes two features, latitude and longitude in radians"),
+    ({"eps": 0}, ConfigError, r"segment.eps = 0: must be greater than 0"),
+    ({"eps": float("nan")}, ConfigError, r"segment.eps = nan: must be"),
+    ({"min_samples": 0}, ConfigError, r"segment.min_samples = 0: must be"),
+    ({"metric": "l7"}, ConfigError, r"segment.metric = 'l7': must be 'euclidean', "),
+    ({"n_clusters": 3}, ConfigError, r"segment.n_clusters: unknown key"),
+    ({"algorithm": "optics"}, ConfigError, r"segment.algorithm = 'optics': must be 'kmeans'"),
+    ({"metric": "haversine"}, ConfigError, r"takes two features, latitude and longitude"),
 ], ids=str)  # fmt: skip
 def test_bad_jobs(
     rows: pa.Table, tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
@@ -205,7 +205,7 @@ def test_haversine_takes_radians_as_they_are(tmp_path: Path) -> None:
     write_files(tmp_path / "in", [places])
     own = job(tmp_path, metric="haversine", eps=0.001, min_samples=2)
     del own["input"]["id"]
-    with pytest.raises(JobError, match=r"set prepare.scale = 'none'"):
+    with pytest.raises(ConfigError, match=r"set prepare.scale = 'none'"):
         gpuseg.run(own)
     own["prepare"] = {"scale": "none"}
     gpuseg.run(own)
@@ -215,5 +215,5 @@ def test_haversine_takes_radians_as_they_are(tmp_path: Path) -> None:
 def test_auto_does_not_look_at_weights(rows: pa.Table, tmp_path: Path) -> None:
     own = job(tmp_path, eps="auto")
     own["input"]["weight"] = "f0"
-    with pytest.raises(JobError, match=r"segment.eps = 'auto' does not look at weights"):
+    with pytest.raises(ConfigError, match=r"segment.eps = 'auto' does not look at weights"):
         gpuseg.run(own)

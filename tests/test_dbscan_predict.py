@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from gpuseg import DBSCAN
 from gpuseg.backends.numba.neighbors import NumbaNeighbors
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -66,7 +66,7 @@ def test_predict_within_an_eps_so_small_that_its_square_is_none() -> None:
 
 def test_predict_checks_its_threads() -> None:
     model = DBSCAN().fit(np.zeros((9, 2))).set_params(n_threads=0)
-    with pytest.raises(JobError, match="n_threads"):
+    with pytest.raises(ConfigError, match="n_threads"):
         model.predict(np.zeros((1, 2)))
 
 

@@ -28,7 +28,7 @@ from gpuseg.backends.cuda.device import CupyLauncher
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.estimators._inputs.gpu import is_on_gpu
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.chunked_shard import ChunkedShard
 from gpuseg.sharding.shard import Shard
@@ -398,10 +398,10 @@ def test_shards_hand_out_what_the_device_wants(
 ) -> None:
     stays(monkeypatch, 150)
     shard = make(rows())
-    whole = [len(own) for own in shard.map_blocks(Env(), lambda block: block.x)]
+    whole = [len(own) for own in shard.map_blocks(TaskContext(), lambda block: block.x)]
     assert max(whole) <= BLOCK_ROWS and len(whole) <= 2
-    passes.move(shard, Env(), "cuda")
-    blocks = list(shard.map_blocks(Env(), lambda block: block))
+    passes.move(shard, TaskContext(), "cuda")
+    blocks = list(shard.map_blocks(TaskContext(), lambda block: block))
     assert max(len(own.x) for own in blocks) == 150
     assert np.concatenate([own.x for own in blocks]).tobytes() == rows().tobytes()
     assert [own.rows.start for own in blocks[1:]] == [own.rows.stop for own in blocks[:-1]]
@@ -423,6 +423,6 @@ def test_criteria_where_memory_runs_out(
     monkeypatch.setattr(CudaBackend, "move", full)
     x = rows(300)
     found, expected = (
-        gpuseg.choose_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")
+        gpuseg.select_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")
     )
     assert found.table == expected.table

@@ -18,7 +18,9 @@ import pytest
 from conftest import Place
 from helpers import in_turn
 
-from gpuseg.backends.base import Backend, Preparation, Summary
+from gpuseg.backends.base import Backend
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.numba.columns import summary as numba_columns
 from gpuseg.numerics import hashing
 from gpuseg.numerics.log1p import log1p
@@ -139,7 +141,7 @@ def test_no_rows_have_no_moments(backend: Backend) -> None:
     empty = backend.summarize(backend.move(np.empty((0, 2), np.float32)), np.zeros(2, np.int64), 0)
     assert (empty.rows, empty.valid().tolist()) == (0, [0, 0])
     assert [empty.moments.totals(f) for f in range(2)] == [(0, 0), (0, 0)]
-    assert Summary.empty(2).merge(empty).minimum.tolist() == [np.inf, np.inf]
+    assert ColumnSummary.empty(2).merge(empty).minimum.tolist() == [np.inf, np.inf]
 
 
 def float32_sample(runs: int, length: int) -> Array:
@@ -173,7 +175,7 @@ def test_log1p_is_right_to_a_few_units_of_float64() -> None:
 def test_log1p_rounded_is_within_one_float32_step_and_monotone(backend: Backend) -> None:
     x = float32_sample(300, 400)
     found = x.copy()
-    logged = Preparation(*(np.full(400, v) for v in (np.float32(np.nan), 1, 0.0, 1.0)))
+    logged = FeatureTransform(*(np.full(400, v) for v in (np.float32(np.nan), 1, 0.0, 1.0)))
     backend.prepare(found, logged)
     reference = np.log1p(x.astype(np.float64)).astype(np.float32)
     steps = found.view(np.int32).astype(np.int64) - reference.view(np.int32)

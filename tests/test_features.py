@@ -19,12 +19,12 @@ import pytest
 from helpers import call, manifest_of, toml
 
 import gpuseg
-from gpuseg.backends.customers import Lines
+from gpuseg.backends.customers import TransactionLines
 from gpuseg.backends.numba import customers as numba_customers
 from gpuseg.backends.numpy import customers as numpy_customers
 from gpuseg.features import from_transactions
 from gpuseg.features.definitions import FEATURES, NAMES
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
 
@@ -124,15 +124,15 @@ def test_backends_describe_customers_alike(n: int, kind: str) -> None:
     hashes = [rng.integers(0, few, n).astype(np.uint64) for _ in range(3)]
     kinds = rng.integers(0, 4, n).astype(np.uint8)
     amount = rng.integers(1, few, n) / 7
-    lines = Lines(
+    lines = TransactionLines(
         rng.integers(0, n_customers, n), kinds,
         rng.integers(-few, few, n) * 86_400_000_000 // 3, *hashes,
         rng.integers(1, few, n).astype(float), np.where(kinds == 1, -amount, amount),
     )  # fmt: skip
     expected = numpy_customers.describe_customers(lines, n_customers, 2**50, map)
     for order in (np.arange(n), rng.permutation(n)):
-        mixed = Lines(*(column[order] for column in lines))
-        found = numba_customers.describe_customers(mixed, n_customers, 2**50, Env(2).map)
+        mixed = TransactionLines(*(column[order] for column in lines))
+        found = numba_customers.describe_customers(mixed, n_customers, 2**50, TaskContext(2).map)
         assert found.values.tobytes() == expected.values.tobytes()
         assert found.counts.tobytes() == expected.counts.tobytes()
 
@@ -449,9 +449,9 @@ def test_times_that_stand_for_none(seconds: int) -> None:
 
 def test_a_snapshot_with_a_time_zone_is_refused(tmp_path: Path) -> None:
     aware = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
-    with pytest.raises(gpuseg.JobError, match="must be without a time zone"):
+    with pytest.raises(gpuseg.ConfigError, match="must be without a time zone"):
         from_transactions(dirty_lines(60), **ROLES, snapshot=aware)
-    with pytest.raises(gpuseg.JobError, match="must be without a time zone"):
+    with pytest.raises(gpuseg.ConfigError, match="must be without a time zone"):
         gpuseg.run(features_job("nowhere", tmp_path / "out", snapshot="2025-01-01T00:00:00Z"))
 
 

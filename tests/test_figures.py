@@ -88,7 +88,7 @@ def test_notebook_shows_the_segments(output: tuple[Path, Any]) -> None:
 def test_choice_is_drawn() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 2)) * 0.1 + rng.integers(0, 3, (600, 1))
-    choice = gpuseg.choose_k(x, range(2, 6))
+    choice = gpuseg.select_k(x, range(2, 6))
     drawn = ET.fromstring(choice.svg())
     circles = drawn.findall(f"{SVG}circle")
     assert len(circles) == 4

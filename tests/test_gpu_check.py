@@ -19,7 +19,7 @@ from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Memory
+from gpuseg.backends.base import RowBounds
 from gpuseg.backends.cuda import device, nvrtc
 from gpuseg.errors import ResourceError
 
@@ -281,7 +281,7 @@ def test_inputs_are_compared(at: Place) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16])
 def test_the_next_pass_is_of_the_kind_that_is_wanted(dtype: Any) -> None:
-    memory = Memory(np.zeros(100, np.int32), np.zeros(100, dtype), np.zeros(3, np.float32))
+    memory = RowBounds(np.zeros(100, np.int32), np.zeros(100, dtype), np.zeros(3, np.float32))
 
     def skipped() -> int:
         slack = memory.slack
@@ -298,7 +298,7 @@ def test_the_next_pass_is_of_the_kind_that_is_wanted(dtype: Any) -> None:
 
 def test_bytes_that_a_pass_moves() -> None:
     x = np.zeros((100, 16), np.float32)
-    memories = [Memory.empty(100, 3)] * 2
+    memories = [RowBounds.empty(100, 3)] * 2
     assert passes.bytes_moved(x, memories, "full") == 100 * (64 + 2 * 8)
     assert passes.bytes_moved(x, memories, "late") == 100 * (2 * 4) + 2 * (64 + 2 * 8)
 
@@ -391,7 +391,7 @@ def test_figures_stand_beside_what_is_wanted(tmp_path: Path) -> None:
     (one, two), full = (case.title for case in problems.CASES), {"runs": 1, "kind": "full"}
     passed = {
         "what": "pass", **full, "call_ms": 2.5, "kernels_ms": 2.4, "bound_ms": 2.1,
-        "bound_by": "memory", "share": 0.84, "kernels_share": 0.875, "bytes_a_row": 67.0,
+        "bound_by": "memory", "share": 0.84, "kernels_share": 0.875, "bytes_per_row": 67.0,
         "share_of_copy": 0.9,
     }  # fmt: skip
     known = [
@@ -479,7 +479,7 @@ def test_a_kit_is_small(
     monkeypatch.setattr(nvrtc, "library", lambda: None)
     for name in ("_project", "_compile", "_download"):
         monkeypatch.setattr(kit, name, lambda *_: "abc1234")
-    monkeypatch.setattr(kit, "MOST_BYTES", 7)
+    monkeypatch.setattr(kit, "MAX_BYTES", 7)
     folder = tmp_path / "kit"
     run = folder / "tree" / "benchmarks" / "gpu_check" / "kit_run"
     monkeypatch.setattr(kit, "_clear", lambda _: run.parent.mkdir(parents=True))

@@ -12,7 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 import gpuseg
 from gpuseg.algorithms.hierarchical.ward import ward
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("d", [1, 2, 7, 33])
@@ -195,7 +195,7 @@ def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_parameters(segment: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(JobError) as error:
+    with pytest.raises(ConfigError) as error:
         gpuseg.run(job(tmp_path, blobs(50), **segment))
     assert said in str(error.value)
 
@@ -208,5 +208,5 @@ def test_more_segments_than_distinct_rows(tmp_path: Path) -> None:
 def test_level_columns_are_reserved(tmp_path: Path) -> None:
     asked = job(tmp_path, blobs(50), levels=[2, 3])
     asked["input"]["id"] = "segment_2"
-    with pytest.raises(JobError, match="has a column of that name itself"):
+    with pytest.raises(ConfigError, match="has a column of that name itself"):
         gpuseg.run(asked)

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pytest
 from helpers import customers, cut, opened, read_parts, run, write_files
 
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.io.parquet.ids import split_ids
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.jobs.plan import MemoryPlan, plan_memory
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 
 
 @pytest.fixture
@@ -116,11 +116,11 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
     recency = pc.if_else(pa.array([i % 7 == 0 for i in NUMBERS]), None, table["recency"])
     source = write_files(tmp_path / "in", cut(table.set_column(1, "recency", recency), 250))
     (plan,) = opened(source, "recency", id="customer").plan_shards(1, drop_missing=drop)
-    shard = load_shard(plan, Env())
+    shard = load_shard(plan, TaskContext())
 
     def pieces(turns: int) -> Iterator[list[int]]:
         for turn in range(turns):
-            for piece in split_ids(shard, Env(2), 3, turn, turns):
+            for piece in split_ids(shard, TaskContext(2), 3, turn, turns):
                 yield sorted(piece.tolist())
 
     together = [hash for piece in pieces(1) for hash in piece]
@@ -172,7 +172,9 @@ def test_the_first_of_rows_with_one_id_is_kept(
 
 def test_repeated_ids_need_ids(tmp_path: Path, table: pa.Table) -> None:
     source = write_files(tmp_path / "in", [table])
-    with pytest.raises(JobError, match="there are no ids to compare; name their column in input"):
+    with pytest.raises(
+        ConfigError, match="there are no ids to compare; name their column in input"
+    ):
         run(source, tmp_path / "out", input={"id": None}, prepare={"duplicates": "first"})
 
 

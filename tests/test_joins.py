@@ -276,7 +276,7 @@ def test_two_tables_with_a_column_of_one_name(folder: Path) -> None:
     twice = [{"path": str(folder / "own"), "id": "number"}] * 2
     with pytest.raises(gpuseg.DataError, match=r"join\[1\]: column 'country' of .* is also among"):
         gpuseg.run(job(folder, join=twice))
-    with pytest.raises(gpuseg.JobError, match="join: adds attributes to the features that are"):
+    with pytest.raises(gpuseg.ConfigError, match="join: adds attributes to the features that are"):
         gpuseg.run({
             "input": {"path": str(folder / "own")}, "join": twice,
             "output": {"path": str(folder / "out")},

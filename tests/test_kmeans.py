@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpuseg import KMeans
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 
 Array = npt.NDArray[Any]
 
@@ -139,28 +139,36 @@ def test_more_runs_are_not_worse(init: str) -> None:
 
 
 REFUSED = [
-    ({"n_clusters": 0}, JobError, "n_clusters = 0: must be greater than or equal to 1"),
-    ({"n_clusters": "8"}, JobError, "n_clusters = '8': must be a valid integer"),
-    ({"n_clusters": 2.5}, JobError, r"n_clusters = 2\.5: must be a valid integer"),
+    ({"n_clusters": 0}, ConfigError, "n_clusters = 0: must be greater than or equal to 1"),
+    ({"n_clusters": "8"}, ConfigError, "n_clusters = '8': must be a valid integer"),
+    ({"n_clusters": 2.5}, ConfigError, r"n_clusters = 2\.5: must be a valid integer"),
     ({"n_clusters": 201}, DataError, "n_clusters = 201, but .* only 200 rows; use .* <= 200"),
-    ({"n_init": 0}, JobError, "n_init = 0: must be 'auto' or greater than or equal to 1"),
-    ({"n_init": "many"}, JobError, "n_init = 'many': must be 'auto' or .* integer"),
-    ({"max_iter": 0}, JobError, "max_iter = 0: must be greater than or equal to 1"),
-    ({"tol": -1}, JobError, "tol = -1: must be greater than or equal to 0"),
-    ({"tol": np.nan}, JobError, "tol = nan: must be "),
-    ({"random_state": -1}, JobError, "random_state = -1: must be greater than or equal to 0"),
-    ({"init": "kmeans"}, JobError, r"init = 'kmeans': must be 'k-means\+\+' or 'random'"),
-    ({"init": np.zeros((4, 2))}, JobError, r"init has 4 rows of 2 values: must be .* = \(4, 3\)"),
-    ({"init": np.zeros((3, 3))}, JobError, r"init has 3 rows of 3 values: must be .* = \(4, 3\)"),
+    ({"n_init": 0}, ConfigError, "n_init = 0: must be 'auto' or greater than or equal to 1"),
+    ({"n_init": "many"}, ConfigError, "n_init = 'many': must be 'auto' or .* integer"),
+    ({"max_iter": 0}, ConfigError, "max_iter = 0: must be greater than or equal to 1"),
+    ({"tol": -1}, ConfigError, "tol = -1: must be greater than or equal to 0"),
+    ({"tol": np.nan}, ConfigError, "tol = nan: must be "),
+    ({"random_state": -1}, ConfigError, "random_state = -1: must be greater than or equal to 0"),
+    ({"init": "kmeans"}, ConfigError, r"init = 'kmeans': must be 'k-means\+\+' or 'random'"),
+    (
+        {"init": np.zeros((4, 2))},
+        ConfigError,
+        r"init has 4 rows of 2 values: must be .* = \(4, 3\)",
+    ),
+    (
+        {"init": np.zeros((3, 3))},
+        ConfigError,
+        r"init has 3 rows of 3 values: must be .* = \(4, 3\)",
+    ),
     (
         {"init": np.full((4, 3), np.nan)},
-        JobError,
+        ConfigError,
         "init has values .* infinite: must be finite centres",
     ),
-    ({"backend": "gpu"}, JobError, "backend = 'gpu': must be one of auto, numpy, numba, cuda"),
+    ({"backend": "gpu"}, ConfigError, "backend = 'gpu': must be one of auto, numpy, numba, cuda"),
     ({"backend": "cuda"}, ResourceError, "backend = 'cuda': CuPy .* use backend = 'auto'"),
-    ({"n_threads": 0}, JobError, "n_threads = 0: must be None or an int >= 1"),
-    ({"n_threads": 1.5}, JobError, r"n_threads = 1\.5: must be None or an int >= 1"),
+    ({"n_threads": 0}, ConfigError, "n_threads = 0: must be None or an int >= 1"),
+    ({"n_threads": 1.5}, ConfigError, r"n_threads = 1\.5: must be None or an int >= 1"),
 ]
 
 

@@ -372,7 +372,7 @@ LOOKS = (*CASES, MANY_ROWS)
 CHOICES: tuple[Choice, ...] = ("auto", "full")
 """With so few rows, only a first pass streams all of them by itself."""
 
-MOST_FEATURES = 64
+MAX_FEATURES = 64
 """Of the cases of which passes stream all rows."""
 
 
@@ -422,7 +422,7 @@ def how_it_is_seen(folder: Path, mutant: Mutant) -> str:
     """Return what gives the kernels in a folder away, of which one file was changed."""
     kernels = kernels_of(folder, mutant.file)
     for schedule, case, choice in product(SCHEDULES, in_order(LOOKS, mutant), CHOICES):
-        if choice == "full" and ("lloyd_full" not in kernels or case.d > MOST_FEATURES):
+        if choice == "full" and ("lloyd_full" not in kernels or case.d > MAX_FEATURES):
             continue  # there is no such pass, or it is as ever
         launcher = Suspicious(mutant.file, schedule, folder, ONE)
         try:
@@ -467,7 +467,7 @@ def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
 def test_nothing_is_seen_where_nothing_is_planted(
     case: Case, schedule: str, choice: Choice
 ) -> None:
-    if choice == "full" and case.d > MOST_FEATURES:
+    if choice == "full" and case.d > MAX_FEATURES:
         pytest.skip("there is no such pass")
     launcher = ApartLauncher(True, schedule, folder=KERNELS, limits=ONE)
     try_out(CudaBackend(launcher, choice), case, {"lloyd_full"} if choice == "full" else ())

@@ -17,7 +17,7 @@ import pytest
 from helpers import customers, cut, job, read_parts, run, write_files
 
 import gpuseg
-from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 
 SIDECARS = [
     "_SUCCESS",
@@ -84,7 +84,7 @@ def test_memory_input_gives_the_same_segments(
 def test_older_output_is_replaced_when_asked(source: Path, memory: Any) -> None:
     run(source, "memory://gpuseg-test/out")
     before = names(memory, "/gpuseg-test/out")
-    with pytest.raises(JobError, match="exists already"):
+    with pytest.raises(ConfigError, match="exists already"):
         run(source, "memory://gpuseg-test/out")
     assert names(memory, "/gpuseg-test/out") == before
     (source / "in-002.parquet").unlink()
@@ -109,7 +109,7 @@ def test_models_of_an_older_sweep_are_removed(source: Path, memory: Any) -> None
 
 def test_what_killed_runs_have_left_is_removed(source: Path, memory: Any) -> None:
     memory.pipe_file("/gpuseg-test/out/_staging/20200101T000000-abc123/part-00000.parquet", b"half")
-    with pytest.raises(JobError, match="exists already"):
+    with pytest.raises(ConfigError, match="exists already"):
         run(source, "memory://gpuseg-test/out")
     run(source, "memory://gpuseg-test/out", output=REPLACE)
     assert stored(memory, "/gpuseg-test/out").num_rows == 600
@@ -137,14 +137,14 @@ def test_failed_run_leaves_the_older_output(tmp_path: Path, source: Path, memory
 def test_foreign_prefix_is_never_replaced(source: Path, memory: Any, name: str) -> None:
     memory.pipe_file(f"/gpuseg-test/out/{name}", b"precious")
     memory.pipe_file("/gpuseg-test/out/part-00000.parquet", b"precious")
-    with pytest.raises(JobError, match="not an output of gpuseg"):
+    with pytest.raises(ConfigError, match="not an output of gpuseg"):
         run(source, "memory://gpuseg-test/out", output=REPLACE)
     assert names(memory, "/gpuseg-test/out") == sorted([name, "part-00000.parquet"])
 
 
 def test_memory_output_may_not_overlap_its_input(source: Path, memory: Any) -> None:
     run(source, "memory://gpuseg-test/out")
-    with pytest.raises(JobError, match="overlaps"):
+    with pytest.raises(ConfigError, match="overlaps"):
         run("memory://gpuseg-test/out", "memory://gpuseg-test/out/x", input={"features": None})
 
 
@@ -155,7 +155,7 @@ def test_memory_output_may_not_overlap_its_input(source: Path, memory: Any) -> N
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_unknown_url_is_the_jobs_fault(source: Path, url: str, words: str, side: str) -> None:
     ends = (url, "memory://gpuseg-test/out") if side == "input" else (source, url)
-    with pytest.raises(JobError, match=rf"{side}\.path = '{url}'.*{words}"):
+    with pytest.raises(ConfigError, match=rf"{side}\.path = '{url}'.*{words}"):
         run(*ends)
 
 
@@ -212,7 +212,7 @@ def test_s3_in_and_out(
     run(source, tmp_path / "out")
     assert stored(fs, f"{url}/out").equals(read_parts(tmp_path / "out"))
     before = parts(fs, f"{url}/out")
-    with pytest.raises(JobError, match="exists already"):
+    with pytest.raises(ConfigError, match="exists already"):
         gpuseg.run(s3_job(url, options))
     second = gpuseg.run(s3_job(url, options, output=REPLACE, segment={"n_clusters": 2}))
     assert set(stored(fs, f"{url}/out")["segment"].to_pylist()) == {0, 1}

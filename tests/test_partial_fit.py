@@ -14,7 +14,7 @@ import pytest
 from sklearn.base import clone
 
 from gpuseg import KMeans
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 
 Array = npt.NDArray[Any]
 
@@ -310,5 +310,5 @@ def test_missing_values_change_nothing(x: Array) -> None:
     ],
 )
 def test_wrong_parameters(x: Array, params: dict[str, Any], words: str) -> None:
-    with pytest.raises(JobError, match=words):
+    with pytest.raises(ConfigError, match=words):
         model(**params).partial_fit(x)

@@ -12,7 +12,7 @@ import pytest
 
 import gpuseg
 from gpuseg.model_selection.confidence import confidence_of
-from gpuseg.preprocessing.encoding import Encoder
+from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.profiling.pca_map import COLUMNS, LINES, plane
 from gpuseg.profiling.rules.rule_language import features_of, number, quoted
 from gpuseg.profiling.rules.rules import rules
@@ -383,5 +383,5 @@ def test_confidence_of_dbscan_is_refused(tmp_path: Path) -> None:
     asked = job(tmp_path, customers(50), {})
     asked["segment"] = {"algorithm": "dbscan", "eps": 1.0}
     asked["output"]["confidence"] = True
-    with pytest.raises(gpuseg.JobError, match="DBSCAN knows no next segment"):
+    with pytest.raises(gpuseg.ConfigError, match="DBSCAN knows no next segment"):
         gpuseg.run(asked)

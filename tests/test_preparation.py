@@ -16,7 +16,8 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
 from gpuseg.errors import DataError
-from gpuseg.preprocessing.fit import Prepared, Recipe, fit_preparation
+from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
+from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding import shard as shard_module
 
@@ -53,14 +54,14 @@ def customers(n: int) -> Array:
 
 
 def prepared(
-    place: Place, backend: str, x: Array, recipe: Recipe, shards: int, threads: int = 1
-) -> tuple[Prepared, Array]:
+    place: Place, backend: str, x: Array, recipe: PreprocessingPlan, shards: int, threads: int = 1
+) -> tuple[PreprocessingFit, Array]:
     executor, placed = place(x, None, shards, threads)
     found = fit_preparation(executor, backend, recipe, lambda s, row: f"shard {s}, row {row}")
     return found, np.concatenate([shard.x for shard in placed])
 
 
-def bits(found: Prepared, x: Array) -> tuple[bytes, ...]:
+def bits(found: PreprocessingFit, x: Array) -> tuple[bytes, ...]:
     p, raw = found.preparation, found.raw
     arrays = (
         p.fill,
@@ -99,7 +100,7 @@ def test_equals_the_scikit_learn_pipeline(
     if missing == "drop":  # rows are dropped where they are read
         x = x[~np.isnan(x).any(axis=1)]
     names = TRANSFORMS[transform]
-    recipe = Recipe(("a", "b", "c", "d"), missing, names, scale, clip=clip)
+    recipe = PreprocessingPlan(("a", "b", "c", "d"), missing, names, scale, clip=clip)
     strategy = {"median": "median", "zero": "constant"}.get(missing, "mean")
     ends = np.nanquantile(x.astype(np.float64), clip or (0, 1), axis=0)
     pipeline = make_pipeline(
@@ -130,7 +131,9 @@ def test_the_saved_preparation_gives_the_same_rows(backend: Backend, place: Plac
     for scale in SCALERS:
         for missing, clip in (("mean", None), ("median", (0.05, 0.8)), ("zero", None)):
             x = customers(257)
-            recipe = Recipe(("a", "b", "c", "d"), missing, TRANSFORMS["mixed"], scale, clip=clip)
+            recipe = PreprocessingPlan(
+                ("a", "b", "c", "d"), missing, TRANSFORMS["mixed"], scale, clip=clip
+            )
             found, z = prepared(place, backend.name, x, recipe, 3)
             backend.prepare(x, found.preparation)
             assert x.tobytes() == z.tobytes()
@@ -138,7 +141,7 @@ def test_the_saved_preparation_gives_the_same_rows(backend: Backend, place: Plac
 
 def test_the_sign_of_zero_depends_on_nothing(place: Place) -> None:
     """Two zeros of other signs may both be the least value; the shift is the one without."""
-    recipe = Recipe(("a",), "error", ("none",), "minmax")
+    recipe = PreprocessingPlan(("a",), "error", ("none",), "minmax")
     for values in ([0.0, 1.0, -0.0], [-0.0, 1.0, 0.0], [-0.0, 1.0, -0.0]):
         x = np.tile(np.float32(values)[:, None], (5, 1))
         for backend in ("numpy", "numba"):
@@ -170,7 +173,7 @@ def test_refuses_with_feature_count_place_and_rule(
     backend: Backend, place: Place, case: str
 ) -> None:
     missing, transform, scale, values, message = REFUSED[case]
-    recipe = Recipe(("a",), missing, (transform,), scale)
+    recipe = PreprocessingPlan(("a",), missing, (transform,), scale)
     with pytest.raises(DataError, match=message):
         prepared(place, backend.name, np.array(values)[:, None], recipe, shards=2)
 
@@ -182,7 +185,7 @@ def test_rows_on_a_device_are_prepared_alike(place: Place, cuda: Backend) -> Non
     x[:, 2], x[::7, 0] = x[:, 1] * 2, np.nan
     how = ("yeo-johnson", "none", "none", "log1p")
     for unit in (False, True):
-        recipe = Recipe(
+        recipe = PreprocessingPlan(
             ("a", "b", "c", "d"), "median", how, "standard", unit,
             drop_correlated=0.99, pca=2,
         )  # fmt: skip
@@ -205,7 +208,7 @@ def test_powers_of_many_rows_are_found_from_a_part(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = np.random.default_rng(0).lognormal(1, 1, (4000, 2)).astype(np.float32)
-    recipe = Recipe(("a", "b"), "error", ("yeo-johnson",) * 2, "standard")
+    recipe = PreprocessingPlan(("a", "b"), "error", ("yeo-johnson",) * 2, "standard")
     whole, _ = prepared(place, "numba", x, recipe, 1)
     monkeypatch.setattr("gpuseg.preprocessing.yeo_johnson_fit.SAMPLE_ROWS", 1000)
     parts = [prepared(place, "numba", x, recipe, shards) for shards in (1, 3)]

@@ -14,7 +14,7 @@ import pytest
 from helpers import cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
-from gpuseg import KMeans, Preparer
+from gpuseg import KMeans, Preprocessor
 from gpuseg.jobs.plan import MemoryPlan
 
 PREPARE = {
@@ -117,7 +117,7 @@ def test_the_estimator_does_the_same(plain: Path) -> None:
     frame = shoppers().drop_columns(["id", "note"]).to_pandas()
     frame["city"] = frame["city"].astype(str)
     own = {("transforms" if name == "transform" else name): how for name, how in PREPARE.items()}
-    preparer = Preparer(**own)
+    preparer = Preprocessor(**own)
     z = preparer.fit_transform(frame)
     model = gpuseg.load_model(plain)
     assert z.tobytes() == model.replay.rows(shoppers(), "numba").tobytes()
@@ -257,7 +257,7 @@ def test_features_of_one_name_are_refused(
 
 def test_ids_are_no_categories(source: Path, tmp_path: Path) -> None:
     prepare = {"categorical": {"id": "frequency"}}
-    with pytest.raises(gpuseg.JobError, match="categorical holds 'id', which is the id"):
+    with pytest.raises(gpuseg.ConfigError, match="categorical holds 'id', which is the id"):
         run(source, tmp_path / "out", input=INPUT, prepare=prepare)
 
 

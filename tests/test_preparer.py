@@ -1,4 +1,4 @@
-"""`Preparer`: scikit-learn's scalers on twenty data sets, and what jobs do, to the bit."""
+"""`Preprocessor`: scikit-learn's scalers on twenty data sets, and what jobs do, to the bit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sklearn.preprocessing import (
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import gpuseg
-from gpuseg import KMeans, Preparer
+from gpuseg import KMeans, Preprocessor
 
 Array = npt.NDArray[Any]
 
@@ -60,7 +60,7 @@ def test_equals_scikit_learns_scalers(name: str, scale: str) -> None:
         low, high = np.quantile(x, [0.25, 0.75], axis=0)
         x = x[:, high > low]
     expected = SCALERS[scale]().fit(x)
-    found = Preparer(scale=scale).fit(x)
+    found = Preprocessor(scale=scale).fit(x)
     z = found.transform(x)
     assert z.dtype == np.float32
     assert z.tobytes() == found.fit_transform(x).tobytes()
@@ -76,7 +76,7 @@ def test_equals_scikit_learns_power_transformer(name: str) -> None:
     """
     x = StandardScaler().fit_transform(DATA[name]).astype(np.float32)
     expected = PowerTransformer().fit(x.astype(np.float64))
-    found = Preparer(transforms="yeo-johnson").fit(x)
+    found = Preprocessor(transforms="yeo-johnson").fit(x)
     z, own = found.transform(x), expected.transform(x.astype(np.float64))
     likelihoods = [
         [yeojohnson_llf(fit.lambdas_[f], column) for f, column in enumerate(x.astype(float).T)]
@@ -96,7 +96,7 @@ def test_powers_where_float64_has_few_digits_left() -> None:
     """A spread of a 1e-5 of the mean: scikit-learn's result is constant here."""
     rng = np.random.default_rng(0)
     x = (1e3 + 0.01 * rng.lognormal(0, 1, (2000, 1))).astype(np.float32)
-    z = Preparer(transforms="yeo-johnson").fit_transform(x)
+    z = Preprocessor(transforms="yeo-johnson").fit_transform(x)
     assert abs(z.std() - 1) < 1e-3
     assert (np.diff(z[np.argsort(x[:, 0]), 0]) >= 0).all()
 
@@ -104,10 +104,10 @@ def test_powers_where_float64_has_few_digits_left() -> None:
 @pytest.mark.parametrize("name", DATA)
 def test_equals_scikit_learns_components(name: str) -> None:
     """Of the same float32 rows, up to sign."""
-    x = Preparer().fit_transform(DATA[name]).astype(np.float64)
+    x = Preprocessor().fit_transform(DATA[name]).astype(np.float64)
     for count in (min(4, x.shape[1]), 0.9):
         expected = PCA(count, svd_solver="full").fit(x)
-        found = Preparer(scale="none", pca=count).fit(x)
+        found = Preprocessor(scale="none", pca=count).fit(x)
         z, own = found.transform(x), expected.transform(x)
         assert z.shape == own.shape
         sign = np.sign((z * own).sum(axis=0))
@@ -124,7 +124,7 @@ def test_prepares_as_a_job_does(tmp_path: Path) -> None:
         write_files(tmp_path / "in", [table]), tmp_path / "out",
         prepare={"clip": [0.05, 0.9], "scale": "robust"},
     )  # fmt: skip
-    preparer = Preparer(clip=(0.05, 0.9), scale="robust").fit(x)
+    preparer = Preprocessor(clip=(0.05, 0.9), scale="robust").fit(x)
     p = result.model.preparation
     assert p.shift.tobytes() == preparer.shift_.tobytes()
     assert p.scale.tobytes() == preparer.scale_.tobytes()
@@ -137,7 +137,7 @@ def test_prepares_as_a_job_does(tmp_path: Path) -> None:
 def test_in_a_pipeline_with_names() -> None:
     frame = customers(300).to_pandas()[list(FEATURES)].abs()
     frame.loc[[3, 77], "spend"] = np.nan
-    preparer = Preparer(missing="median", transforms={"spend": "log1p"}, clip=(0, 0.95))
+    preparer = Preprocessor(missing="median", transforms={"spend": "log1p"}, clip=(0, 0.95))
     pipeline = make_pipeline(preparer, KMeans(3, random_state=0)).fit(frame)
     fitted = pipeline[0]
     assert fitted.get_feature_names_out().tolist() == list(FEATURES)
@@ -169,7 +169,7 @@ CATEGORIES = {"country": "onehot", "region": "frequency", "plan": ["basic", "plu
 
 def test_categories_become_features() -> None:
     frame = shoppers(3000)
-    preparer = Preparer(
+    preparer = Preprocessor(
         missing="median", categorical=CATEGORIES, max_categories=3, missing_indicator=True
     )
     z = pd.DataFrame(preparer.fit_transform(frame), columns=preparer.get_feature_names_out())
@@ -193,7 +193,7 @@ def test_categories_become_features() -> None:
         np.testing.assert_allclose(z[name], own, atol=1e-6)
     table = pa.Table.from_pandas(frame, preserve_index=False)
     assert preparer.transform(table).tobytes() == preparer.transform(frame).tobytes()
-    near = Preparer(missing="zero", scale="minmax", categorical={"country": "onehot"})
+    near = Preprocessor(missing="zero", scale="minmax", categorical={"country": "onehot"})
     apart = near.fit_transform(frame[["spend", "country"]])[:, 1:]
     distinct = np.unique(apart, axis=0)
     assert np.linalg.norm(distinct[0] - distinct[1]) == pytest.approx(1)
@@ -206,11 +206,11 @@ def test_equals_scikit_learns_one_hot_encoder(seed: int) -> None:
     share = rng.dirichlet(np.full(count, 0.7))
     frame = pd.DataFrame({"c": rng.choice([f"v{i:02}" for i in range(count)], n, p=share)})
     expected = OneHotEncoder(sparse_output=False).fit(frame)
-    found = Preparer(scale="none", categorical={"c": "onehot"}).fit(frame)
+    found = Preprocessor(scale="none", categorical={"c": "onehot"}).fit(frame)
     np.testing.assert_array_equal(found.transform(frame), expected.transform(frame))
     names = [name.replace("c_", "c=") for name in expected.get_feature_names_out()]
     assert found.features_ == names
-    capped = Preparer(scale="none", categorical={"c": "onehot"}, max_categories=3).fit(frame)
+    capped = Preprocessor(scale="none", categorical={"c": "onehot"}, max_categories=3).fit(frame)
     counts = frame.c.value_counts()
     if len(counts) > 3:
         z = capped.transform(frame)
@@ -220,7 +220,7 @@ def test_equals_scikit_learns_one_hot_encoder(seed: int) -> None:
 
 def test_new_rows_with_other_categories() -> None:
     frame = shoppers(1000)
-    preparer = Preparer(missing="median", categorical=CATEGORIES, max_categories=9).fit(frame)
+    preparer = Preprocessor(missing="median", categorical=CATEGORIES, max_categories=9).fit(frame)
     new = frame.head(4).copy()
     new["country"] = ["DE", "XX", None, "FR"]
     new["region"] = [0.0, 77.0, np.nan, 1.0]  # pandas makes floats of them, beside a gap
@@ -254,15 +254,15 @@ def test_new_rows_with_other_categories() -> None:
 def test_features_that_say_nothing_new_are_left_out() -> None:
     frame = shoppers(4000)[["spend", "euros", "rare"]]
     params: dict[str, Any] = {"missing": "median", "transforms": {"spend": "log1p"}}
-    kept = Preparer(drop_near_constant=True, drop_correlated=0.7, **params).fit(frame)
+    kept = Preprocessor(drop_near_constant=True, drop_correlated=0.7, **params).fit(frame)
     assert kept.features_ == ["spend"]
     assert kept.dropped_["euros"].startswith("correlated 0.")
     assert kept.dropped_["rare"].endswith("% of the rows have one and the same value")
-    alone = Preparer(**params).fit(frame[["spend"]])
+    alone = Preprocessor(**params).fit(frame[["spend"]])
     assert kept.transform(frame).tobytes() == alone.transform(frame[["spend"]]).tobytes()
-    assert not Preparer(drop_correlated=0.999, **params).fit(frame).dropped_
+    assert not Preprocessor(drop_correlated=0.999, **params).fit(frame).dropped_
     with pytest.raises(ValueError, match="no feature left: all 1 are the same for nearly all"):
-        Preparer(drop_near_constant=True).fit(frame[["rare"]])
+        Preprocessor(drop_near_constant=True).fit(frame[["rare"]])
 
 
 @pytest.mark.parametrize(("params", "x", "message"), [
@@ -281,7 +281,7 @@ def test_features_that_say_nothing_new_are_left_out() -> None:
 ])  # fmt: skip
 def test_refuses(params: dict[str, Any], x: list[list[float]], message: str) -> None:
     with pytest.raises(ValueError) as error:
-        Preparer(**params).fit(np.array(x))
+        Preprocessor(**params).fit(np.array(x))
     assert message in str(error.value)
     assert "prepare." not in str(error.value) and "input." not in str(error.value)
 
@@ -295,19 +295,19 @@ def test_refuses(params: dict[str, Any], x: list[list[float]], message: str) -> 
 ])  # fmt: skip
 def test_refuses_what_is_no_category(how: Any, column: list[Any], message: str) -> None:
     with pytest.raises(ValueError) as error:
-        Preparer(categorical={"c": how}).fit(pd.DataFrame({"c": column}))
+        Preprocessor(categorical={"c": how}).fit(pd.DataFrame({"c": column}))
     assert message in str(error.value)
 
 
 def test_new_rows_that_cannot_be_prepared() -> None:
-    preparer = Preparer(transforms="log1p").fit([[1.0], [2.0]])
+    preparer = Preprocessor(transforms="log1p").fit([[1.0], [2.0]])
     for value in (np.nan, np.inf, -2.0):
         with pytest.raises(gpuseg.DataError, match="first row 1"):
             preparer.transform([[1.0], [value]])
 
 
 @parametrize_with_checks(
-    [Preparer(n_threads=1), Preparer(n_threads=1, missing="mean")],
+    [Preprocessor(n_threads=1), Preprocessor(n_threads=1, missing="mean")],
     expected_failed_checks=lambda _: {
         "check_dtype_object": "object arrays are refused: an object a value is slow, and hides text"
     },
@@ -320,7 +320,7 @@ def test_gaps_that_were_not_there_at_the_fit() -> None:
     """A category that is missing is then as one that was never seen."""
     frame = pd.DataFrame({"x": np.arange(8.0), "c": list("aabbaabb"), "f": list("uuuvuuuv")})
     how: dict[str, Any] = {"c": "onehot", "f": "frequency"}
-    preparer = Preparer(missing="median", categorical=how).fit(frame)
+    preparer = Preprocessor(missing="median", categorical=how).fit(frame)
     for gap in (None, np.nan):
         row = pd.DataFrame({"x": [1.0], "c": [gap], "f": [gap]})
         with pytest.warns(UserWarning, match="1 rows hold a category that was not there") as seen:
@@ -336,7 +336,7 @@ def test_gaps_that_were_not_there_at_the_fit() -> None:
 ])  # fmt: skip
 def test_frames_that_cannot_be_read(X: Any) -> None:
     frame = pd.DataFrame({"x": np.arange(4.0), "c": list("abab")})
-    preparer = Preparer(categorical={"c": "onehot"}).fit(frame)
+    preparer = Preprocessor(categorical={"c": "onehot"}).fit(frame)
     for call in (preparer.fit, preparer.transform):
         with pytest.raises(ValueError, match=r"collect or compute|two columns|as one type"):
             call(X)
@@ -344,24 +344,24 @@ def test_frames_that_cannot_be_read(X: Any) -> None:
 
 def test_record_batches_and_polars_frames_are_frames() -> None:
     frame = pd.DataFrame({"x": np.arange(4.0), "c": list("abab")})
-    preparer = Preparer(categorical={"c": "onehot"}).fit(frame)
+    preparer = Preprocessor(categorical={"c": "onehot"}).fit(frame)
     expected = preparer.transform(frame).tobytes()
     for other in (pl.from_pandas(frame), pa.RecordBatch.from_pandas(frame)):
         assert preparer.transform(other).tobytes() == expected
-        assert Preparer(categorical={"c": "onehot"}).fit_transform(other).tobytes() == expected
+        assert Preprocessor(categorical={"c": "onehot"}).fit_transform(other).tobytes() == expected
 
 
 def test_prepared_values_beyond_float32_are_refused() -> None:
     rng = np.random.default_rng(0)
     x = (1000 - rng.exponential(1, (400, 2))).astype(np.float32)
     with pytest.raises(gpuseg.DataError, match="feature 'x0': beyond float32"):
-        Preparer(transforms="yeo-johnson", scale="none").fit_transform(x)
+        Preprocessor(transforms="yeo-johnson", scale="none").fit_transform(x)
 
 
 def test_orders_of_numbers_and_flags() -> None:
     frame = pd.DataFrame({"n": [3, 1, 2, 1], "b": [True, False, True, True]})
     order = {"n": [1, 2, 3], "b": [False, True]}
-    z = Preparer(scale="none", categorical=order).fit_transform(frame)
+    z = Preprocessor(scale="none", categorical=order).fit_transform(frame)
     assert z.tolist() == [[2, 1], [0, 0], [1, 1], [0, 1]]
-    with pytest.raises(gpuseg.JobError, match="must name each value of the order once"):
-        Preparer(categorical={"n": [1, 2, 1]}).fit(frame)
+    with pytest.raises(gpuseg.ConfigError, match="must name each value of the order once"):
+        Preprocessor(categorical={"n": [1, 2, 1]}).fit(frame)

@@ -133,7 +133,7 @@ def test_keys_that_will_not_do(
         monkeypatch.setenv("GPUSEG_TEST_KEY", secret)
     with pytest.raises(gpuseg.GpusegError, match=message):
         run(source, tmp_path / "out", input={"id_hash_key_env": "GPUSEG_TEST_KEY"})
-    with pytest.raises(gpuseg.JobError, match="there are no ids to hash"):
+    with pytest.raises(gpuseg.ConfigError, match="there are no ids to hash"):
         run(source, tmp_path / "out", input={"id": None, "id_hash_key_env": "GPUSEG_TEST_KEY"})
 
 

@@ -23,7 +23,7 @@ def used(shown: progress.Progress) -> None:
     shown.stop()
 
 
-@pytest.mark.parametrize("make", [progress.Progress, progress.Lines, progress.Bars])
+@pytest.mark.parametrize("make", [progress.Progress, progress.PlainLines, progress.Bars])
 def test_every_stage_is_timed(make: Callable[[], progress.Progress]) -> None:
     shown = make()
     used(shown)
@@ -32,7 +32,7 @@ def test_every_stage_is_timed(make: Callable[[], progress.Progress]) -> None:
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    used(progress.Lines())
+    used(progress.PlainLines())
     out, err = capsys.readouterr()
     assert out == ""
     read, fit, message = err.splitlines()
@@ -50,18 +50,18 @@ def test_bars_show_what_lines_show(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_lines_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    assert type(progress.for_standard_error()) is progress.Lines
+    assert type(progress.for_standard_error()) is progress.PlainLines
 
 
 def test_rows_reported_outside_a_stage_are_nobodys() -> None:
-    shown = progress.Lines()
+    shown = progress.PlainLines()
     shown.report(5)
     assert shown.seconds == {}
 
 
 def test_rows_read_again_are_not_counted_again(capsys: pytest.CaptureFixture[str]) -> None:
     """A shard whose worker was lost is read a second time, in whatever stage that happens."""
-    shown = progress.Lines()
+    shown = progress.PlainLines()
     with shown.stage("read", 100):
         for _ in range(7):
             shown.report(25)
@@ -73,7 +73,7 @@ def test_rows_read_again_are_not_counted_again(capsys: pytest.CaptureFixture[str
     assert fit.endswith("s  3 passes")
 
 
-@pytest.mark.parametrize("make", [progress.Lines, progress.Bars])
+@pytest.mark.parametrize("make", [progress.PlainLines, progress.Bars])
 def test_a_stage_that_failed_does_not_look_done(
     make: Callable[[], progress.Progress], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,10 +17,11 @@ import pytest
 from helpers import in_turn
 from remembered import seen
 
-from gpuseg.algorithms.kmeans.bounds import Remembered
+from gpuseg.algorithms.kmeans.bounds import BoundState
 from gpuseg.backends import registry
-from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, Memory, Partial, SumGrid
+from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, RowBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
 Array = npt.NDArray[Any]
 Rng = np.random.Generator
@@ -145,16 +146,16 @@ def grid_of(x: Array, weight: Array | None, shift: Array) -> SumGrid:
     return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
 
 
-def nothing_known(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> Remembered:
-    return Remembered.nothing(backend.remember(n, centers.k), centers, grid)
+def nothing_known(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> BoundState:
+    return BoundState.nothing(backend.remember(n, centers.k), centers, grid)
 
 
 def look(
     backend: Backend, x: Array, weight: Array | None, centers: Centers, grid: SumGrid,
-    memory: Memory, *cuts: int,
-) -> Partial:  # fmt: skip
+    memory: RowBounds, *cuts: int,
+) -> LloydSums:  # fmt: skip
     """One pass over x, in blocks."""
-    total = Partial.zeros(len(grid.weight), *centers.values.shape)
+    total = LloydSums.zeros(len(grid.weight), *centers.values.shape)
     packed = backend.pack(centers)
     for a, b in pairwise((0, *cuts, len(x))):
         own = None if weight is None else weight[a:b]
@@ -308,11 +309,11 @@ def test_what_is_given_away_of_the_sums_does_not_change_what_is_remembered() -> 
     remembered = nothing_known(
         registry.get("numpy"), 4, centers, SumGrid(np.ones((1, 2)), np.ones(1))
     )
-    change = Partial(np.ones((1, 3, 2)), np.ones((1, 3)), 4)
+    change = LloydSums(np.ones((1, 3, 2)), np.ones((1, 3)), 4)
     given = remembered.changed_by(change)
     given.sums -= 7
     given.weight -= 7
-    again = remembered.changed_by(Partial(np.ones((1, 3, 2)), np.ones((1, 3)), 1))
+    again = remembered.changed_by(LloydSums(np.ones((1, 3, 2)), np.ones((1, 3)), 1))
     assert (again.sums == 2).all()
     assert (again.weight == 2).all()
     assert (given.looked_at, again.looked_at) == (4, 1)

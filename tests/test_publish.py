@@ -25,7 +25,7 @@ from helpers import (
     write_files,
 )
 
-from gpuseg.errors import DataError, GpusegError, JobError
+from gpuseg.errors import ConfigError, DataError, GpusegError
 
 REPLACE = {"overwrite": True}
 
@@ -36,7 +36,9 @@ REPLACE = {"overwrite": True}
 def test_older_output_is_not_replaced_unasked(tmp_path: Path, source: Path) -> None:
     run(source, tmp_path / "out")
     before = listing(tmp_path)
-    with pytest.raises(JobError, match="exists already; name another folder, or replace it with"):
+    with pytest.raises(
+        ConfigError, match="exists already; name another folder, or replace it with"
+    ):
         run(source, tmp_path / "out")
     assert listing(tmp_path) == before
 
@@ -100,7 +102,7 @@ def test_foreign_folder_is_never_replaced(tmp_path: Path, source: Path, names: l
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
     before = listing(tmp_path)
-    with pytest.raises(JobError, match="not an output of gpuseg"):
+    with pytest.raises(ConfigError, match="not an output of gpuseg"):
         run(source, tmp_path / "out", output=REPLACE)
     assert listing(tmp_path) == before
 
@@ -111,7 +113,7 @@ def test_foreign_folder_is_never_replaced(tmp_path: Path, source: Path, names: l
 def test_output_may_not_overlap_the_input(tmp_path: Path, source: Path, target: str) -> None:
     (tmp_path / "link").symlink_to(source)
     before = listing(tmp_path)
-    with pytest.raises(JobError, match=r"output\.path = .*: overlaps input\.path = "):
+    with pytest.raises(ConfigError, match=r"output\.path = .*: overlaps input\.path = "):
         run(source, tmp_path / target, output=REPLACE)
     assert listing(tmp_path) == before
 
@@ -124,7 +126,7 @@ def test_output_beside_an_input_of_the_same_beginning(tmp_path: Path, source: Pa
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_file_is_no_output_folder(tmp_path: Path, source: Path, overwrite: bool) -> None:
     (tmp_path / "out").write_text("precious")
-    with pytest.raises(JobError, match="is a file; name a folder"):
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
         run(source, tmp_path / "out", output={"overwrite": overwrite})
     assert (tmp_path / "out").read_text() == "precious"
 

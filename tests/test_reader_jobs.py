@@ -27,13 +27,13 @@ from readers import StandIn, install
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.jobs.plan import MemoryPlan
 from gpuseg.runtime.dask import worker
-from gpuseg.runtime.dask.executor import OnDask
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.dask.executor import DaskExecutor
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding.device_shard import is_on_device
 
@@ -131,9 +131,11 @@ def test_a_lost_shard_is_read_again_by_the_same_reader(
     cudf: tuple[ApartLauncher, StandIn], shop: Path
 ) -> None:
     plans = opened(shop, "orders", "spend", weight="w").plan_shards(2, False)
-    expected = [columns.digest(load_shard(plan, Env()), Env(), "numba") for plan in plans]
+    expected = [
+        columns.digest(load_shard(plan, TaskContext()), TaskContext(), "numba") for plan in plans
+    ]
     with Client(processes=False, n_workers=2, dashboard_address=ANY_PORT) as client:
-        executor = OnDask(client, "dask", None, lambda rows: None)
+        executor = DaskExecutor(client, "dask", None, lambda rows: None)
         executor.place(partial(load_on_gpu, by_arrow=(), must=True), plans)
         assert executor.run(columns.digest, "cuda") == expected
         read = len(cudf[1].asked)
@@ -231,10 +233,22 @@ def test_rows_that_are_streamed_or_elsewhere_or_too_many(
 @pytest.mark.parametrize(
     ("error", "sections", "words"),
     [
-        (JobError, {"runtime": {"backend": "numba"}}, "reader = 'cudf' reads into the memory of a"),
-        (JobError, REASONS["DBSCAN"][0], "DBSCAN lays out its rows in the memory of the host; use"),
-        (JobError, REASONS["no number"][0], "no column that cuDF would decode.* name columns of"),
-        (JobError, {"input": {"path": "memory://gpuseg-asked"}}, "are not on a disk of this"),
+        (
+            ConfigError,
+            {"runtime": {"backend": "numba"}},
+            "reader = 'cudf' reads into the memory of a",
+        ),
+        (
+            ConfigError,
+            REASONS["DBSCAN"][0],
+            "DBSCAN lays out its rows in the memory of the host; use",
+        ),
+        (
+            ConfigError,
+            REASONS["no number"][0],
+            "no column that cuDF would decode.* name columns of",
+        ),
+        (ConfigError, {"input": {"path": "memory://gpuseg-asked"}}, "are not on a disk of this"),
         (ResourceError, {"runtime": {"memory_limit": "1GiB"}}, "the rows are streamed.* use a hig"),
         (ResourceError, {}, "GPU has no room for the 900 rows of a shard and a row group beside"),
     ],

@@ -26,8 +26,8 @@ from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.jobs.reader_choice import left_to_arrow
-from gpuseg.preprocessing.encoding import Encoder
-from gpuseg.runtime.executor import Env
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.device_shard import is_on_device
 
 N = 1000
@@ -119,7 +119,10 @@ def test_all_kinds_of_columns(
 ) -> None:
     data = everything_of(source, weight)
     for plan in data.plan_shards(shards, drop, ENCODERS):
-        found, expected = helpers.load(data, plan, Env(threads)), load_shard(plan, Env())
+        found, expected = (
+            helpers.load(data, plan, TaskContext(threads)),
+            load_shard(plan, TaskContext()),
+        )
         assert found.x.dtype == np.float32 and found.x.flags.c_contiguous
         assert found.x.tobytes() == expected.x.tobytes()
         assert (0 < found.n_rows < plan.rows) == drop
@@ -156,7 +159,7 @@ def test_only_what_is_needed_is_decoded_on_the_gpu(gpu: Gpu, source: Path) -> No
     }
     (plan,) = data.plan_shards(1, False, ENCODERS)
     told: list[int] = []
-    load_on_gpu(plan, Env(2, told.append), tuple(by_arrow), must=True)
+    load_on_gpu(plan, TaskContext(2, told.append), tuple(by_arrow), must=True)
     asked = gpu.cudf.asked
     assert {tuple(own.names) for own in asked} == {("f64", "f32", "i8", "u64", "i64", "flag", "w")}
     assert [own.groups for own in asked] == [[[i]] for i in (0, 1, 2, 3, 0, 1, 2, 3, 4)]
@@ -274,10 +277,10 @@ def test_wrong_data_is_refused_alike(
     (plan,) = data.plan_shards(1, False)
     damage(folder / "in-000.parquet")
     with pytest.raises(DataError) as expected:
-        load_shard(plan, Env())
+        load_shard(plan, TaskContext())
     for threads in (1, 3):
         with pytest.raises(DataError) as found:
-            helpers.load(data, plan, Env(threads))
+            helpers.load(data, plan, TaskContext(threads))
         assert str(found.value) == str(expected.value)
     assert words in str(expected.value)
 
@@ -288,7 +291,7 @@ def test_wrong_data_is_refused_alike(
 def load(folder: Path, must: bool) -> Any:
     data = opened(folder, "recency", "spend", weight="customer")
     (plan,) = data.plan_shards(1, False)
-    return load_on_gpu(plan, Env(), tuple(left_to_arrow(data, {})), must)
+    return load_on_gpu(plan, TaskContext(), tuple(left_to_arrow(data, {})), must)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bad page"), ValueError("?"), IndexError("far")])
@@ -330,9 +333,9 @@ def test_a_gpu_without_room(gpu: Gpu, tmp_path: Path, short: str) -> None:
         gpu.launcher.free = 300 * 64
     else:
         gpu.cudf.failing = MemoryError("std::bad_alloc: out_of_memory")
-    expected = load_shard(*opened(folder, "recency", "spend").plan_shards(1, False), Env())
+    expected = load_shard(*opened(folder, "recency", "spend").plan_shards(1, False), TaskContext())
     shard = load(folder, must=False)
-    assert not is_on_device(shard, Env())
+    assert not is_on_device(shard, TaskContext())
     assert shard.x.tobytes() == expected.x.tobytes()
     with pytest.raises(ResourceError, match=r"no room for the 300 rows of a shard and a row group"):
         load(folder, must=True)
@@ -349,10 +352,10 @@ def test_rows_are_left_out_where_they_lie(gpu: Gpu, tmp_path: Path) -> None:
     folder = write_files(tmp_path / "in", [customers(300)])
     shard, kept = load(folder, must=True), np.arange(300) % 3 > 0
     b, before = registry.get("cuda"), shard.x.values.copy()
-    shard.keep(Env(), np.ones(300, bool))
+    shard.keep(TaskContext(), np.ones(300, bool))
     assert shard.kept is None
-    shard.keep(Env(), kept)
-    shard.keep(Env(), np.arange(200) >= 50)
+    shard.keep(TaskContext(), kept)
+    shard.keep(TaskContext(), np.arange(200) >= 50)
     left = np.flatnonzero(kept)[50:]
     assert b.fetch(shard.x).tobytes() == before[left].tobytes()
     assert b.fetch(shard.weight).tolist() == left.tolist()

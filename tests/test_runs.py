@@ -20,8 +20,8 @@ from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans, sweep_kmeans
 from gpuseg.algorithms.kmeans.lloyd import Run, iterate
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend, Memory
-from gpuseg.runtime.executor import InProcess
+from gpuseg.backends.base import Backend, RowBounds
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
 Array = npt.NDArray[Any]
@@ -35,7 +35,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpuseg.sharding.shard.BLOCK_ROWS", 64)
 
 
-class Forgetful(InProcess):
+class Forgetful(LocalExecutor):
     """Loses what some of the shards remember before every call, as lost workers would."""
 
     def __init__(self, shards: Sequence[Shard], every: int = 1) -> None:
@@ -84,7 +84,7 @@ def labels_of(shards: Sequence[Shard]) -> bytes:
 
 
 def iterated(
-    executor: InProcess, backend: str, begin: Sequence[Array], spare_bytes: int = 0
+    executor: LocalExecutor, backend: str, begin: Sequence[Array], spare_bytes: int = 0
 ) -> list[Run]:
     measured = measure(executor, backend)
     rules = KMeansParams(max_iter=40, tol=0.0)
@@ -141,7 +141,7 @@ def test_slack_that_is_blurred_is_forgotten(
     forgotten: list[int] = []
     forget_slack = type(backend).forget_slack
 
-    def counting(self: Backend, memory: Memory) -> None:
+    def counting(self: Backend, memory: RowBounds) -> None:
         forgotten.append(len(memory.label))
         forget_slack(self, memory)
 
@@ -194,7 +194,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
             raise ConnectionError
         return step(*args)
 
-    class Stubborn(InProcess):
+    class Stubborn(LocalExecutor):
         def run(
             self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
         ) -> list[R]:

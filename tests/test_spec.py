@@ -11,7 +11,7 @@ import pytest
 from helpers import toml
 
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.jobs.job import JobSpec, load_job
 
 MINIMAL = {"input": {"path": "in"}, "output": {"path": "out"}}
@@ -58,7 +58,7 @@ def at(spec: JobSpec, dotted: str) -> Any:
 
 
 def refusal(job: Any, *overrides: str) -> str:
-    with pytest.raises(JobError) as error:
+    with pytest.raises(ConfigError) as error:
         load_job(job, overrides)
     return str(error.value)
 

@@ -43,9 +43,10 @@ from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
 from gpuseg.io.storage import Storage
 from gpuseg.jobs import plan as forecast
 from gpuseg.jobs.plan import MemoryPlan, plan_memory
-from gpuseg.preprocessing.fit import Recipe, fit_preparation
+from gpuseg.preprocessing.fit import fit_preparation
+from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.cluster import ClusterSpec
-from gpuseg.runtime.executor import BLOCK_ROWS, Env, InProcess, ahead
+from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext, prefetch
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding import row_passes as passes
 
@@ -119,7 +120,7 @@ def outcome(
     features = chosen.pop("features", FEATURES)
     metric = chosen.get("metric", "euclidean")
     data = opened(source, *features, weight=chosen.pop("weight", None))
-    recipe = Recipe(
+    recipe = PreprocessingPlan(
         features,
         chosen.pop("missing", "error"),
         chosen.pop("transform", ("none",) * 3),
@@ -128,7 +129,7 @@ def outcome(
     )
     counts = [5] if isinstance(chosen.get("init"), list) else [3, 5]
     models = [KMeansParams(n_clusters=k, max_iter=12, tol=0.0, **chosen) for k in counts]
-    executor = InProcess(threads)
+    executor = LocalExecutor(threads)
     executor.place(load, data.plan_shards(shards, recipe.missing == "drop"))
     sizes = executor.run(passes.n_rows)
     executor.update(passes.number, each=list(accumulate(sizes, initial=0))[:-1])
@@ -176,8 +177,8 @@ def test_streamed_rows_give_the_bits_of_resident_ones_by_the_specification(sourc
 def test_blocks_cover_the_shard_in_order(source: Path) -> None:
     data = opened(source, *HOLED, weight="w")
     (plan,) = data.plan_shards(1, drop_missing=True)
-    streamed, resident = open_stream(plan, Env(2)), load_shard(plan, Env(2))
-    blocks = list(streamed.map_blocks(Env(2), lambda block: block))
+    streamed, resident = open_stream(plan, TaskContext(2)), load_shard(plan, TaskContext(2))
+    blocks = list(streamed.map_blocks(TaskContext(2), lambda block: block))
     assert [b.rows.start for b in blocks] == [0, *(b.rows.stop for b in blocks[:-1])]
     assert all(len(b.x) == b.rows.stop - b.rows.start <= BLOCK_ROWS for b in blocks)
     assert blocks[-1].rows.stop == streamed.n_rows == resident.n_rows
@@ -193,7 +194,7 @@ def test_blocks_cover_the_shard_in_order(source: Path) -> None:
 
 def test_changes_are_made_anew_in_every_pass(source: Path) -> None:
     (plan,) = opened(source, *FEATURES).plan_shards(1, drop_missing=False)
-    streamed, resident = open_stream(plan, Env()), load_shard(plan, Env())
+    streamed, resident = open_stream(plan, TaskContext()), load_shard(plan, TaskContext())
 
     def double(x: Array) -> Array:
         return x * np.float32(2)
@@ -202,14 +203,14 @@ def test_changes_are_made_anew_in_every_pass(source: Path) -> None:
         x += 1
         return x
 
-    streamed.prepare(Env(), double)
-    streamed.prepare(Env(), add_one)
+    streamed.prepare(TaskContext(), double)
+    streamed.prepare(TaskContext(), add_one)
     for _ in range(2):
-        rows = np.concatenate(list(streamed.map_blocks(Env(2), lambda block: block.x)))
+        rows = np.concatenate(list(streamed.map_blocks(TaskContext(2), lambda block: block.x)))
         assert np.array_equal(rows, resident.x * np.float32(2) + np.float32(1))
 
 
-class Eager(Env):
+class Eager(TaskContext):
     """Threads that are ahead of whoever folds their results: all of them wait for it."""
 
     def map(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
@@ -352,19 +353,19 @@ def test_file_damaged_after_the_first_pass(tmp_path: Path) -> None:
     folder = write_files(tmp_path / "in", [customers(300)])
     write_groups(folder / "in-000.parquet", customers(300), [100] * 3, **CHECKED)
     (plan,) = opened(folder, *FEATURES).plan_shards(1, drop_missing=False)
-    shard = open_stream(plan, Env())
-    assert sum(shard.map_blocks(Env(), lambda block: len(block.x))) == 300
+    shard = open_stream(plan, TaskContext())
+    assert sum(shard.map_blocks(TaskContext(), lambda block: len(block.x))) == 300
     damaged(folder / "in-000.parquet")
     with pytest.raises(DataError, match=r"in-000\.parquet: row group 2 cannot be decoded"):
-        list(shard.map_blocks(Env(2), lambda block: len(block.x)))
+        list(shard.map_blocks(TaskContext(2), lambda block: len(block.x)))
 
 
 # ahead
 
 
 def test_ahead_yields_everything_in_order() -> None:
-    assert list(ahead(iter(range(1000)))) == list(range(1000))
-    assert list(ahead(iter([]))) == []
+    assert list(prefetch(iter(range(1000)))) == list(range(1000))
+    assert list(prefetch(iter([]))) == []
 
 
 def test_ahead_makes_the_next_item_while_one_is_in_use() -> None:
@@ -375,7 +376,7 @@ def test_ahead_makes_the_next_item_while_one_is_in_use() -> None:
             event.set()
             yield i
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert next(coming) == 0
     assert made[1].wait(10)
     assert not made[2].is_set()  # one item ahead, no more
@@ -387,7 +388,7 @@ def test_ahead_hands_on_an_error_after_what_came_before_it() -> None:
         yield from (1, 2)
         raise DataError("the third is damaged")
 
-    coming = ahead(items())
+    coming = prefetch(items())
     assert [next(coming), next(coming)] == [1, 2]
     with pytest.raises(DataError, match="the third is damaged"):
         next(coming)
@@ -402,7 +403,7 @@ def test_ahead_stops_when_its_consumer_does() -> None:
             yield i
 
     before = threading.active_count()
-    for item in ahead(items()):
+    for item in prefetch(items()):
         if item == 3:
             break
     assert threading.active_count() == before
@@ -419,8 +420,8 @@ def test_an_error_in_a_pass_ends_it(source: Path) -> None:
 
     for threads in (1, 2):
         with pytest.raises(ZeroDivisionError):
-            list(shard.map_blocks(Env(threads), fail))
-        assert sum(shard.map_blocks(Env(threads), lambda block: len(block.x))) == ROWS
+            list(shard.map_blocks(TaskContext(threads), fail))
+        assert sum(shard.map_blocks(TaskContext(threads), lambda block: len(block.x))) == ROWS
 
 
 # The decision.

@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gpuseg.backends.base import KINDS, NO_ROW, Backend, Summary
+from gpuseg.backends.base import Backend
+from gpuseg.backends.column_summary import KINDS, NO_ROW, ColumnSummary
 from gpuseg.numerics.log1p import log1p
 
 Array = npt.NDArray[Any]
@@ -129,7 +130,7 @@ def totals_of(values: Array) -> tuple[Fraction, Fraction]:
     return Fraction(sum(units), 2**149), Fraction(sum(u * u for u in units), 2**298)
 
 
-def assert_exact(found: Summary, x: Array, transform: Array, first_row: int) -> None:
+def assert_exact(found: ColumnSummary, x: Array, transform: Array, first_row: int) -> None:
     assert found.rows == len(x)
     for f, code in enumerate(transform.tolist()):
         column = x[:, f]
@@ -202,7 +203,7 @@ def test_summaries_of_parts_merge_to_that_of_all(backend: Backend, d: int) -> No
     x[13, 0], x[500, d - 1] = np.nan, np.inf
     for cuts in ((1, 64), (100, 699), (350, 351)):
         ends = [0, *cuts, len(x)]
-        merged = Summary.empty(d)
+        merged = ColumnSummary.empty(d)
         for a, b in reversed(list(pairwise(ends))):
             merged = merged.merge(backend.summarize(backend.move(x[a:b]), transform, a))
         assert_exact(merged, x, transform, 0)

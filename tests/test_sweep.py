@@ -29,7 +29,7 @@ from helpers import (
 from sklearn.exceptions import ConvergenceWarning
 
 from gpuseg import KMeans, KMeansSweep, kmeans_sweep, load_model
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 
 Array = npt.NDArray[Any]
 
@@ -143,14 +143,19 @@ def test_few_distinct_rows_warn() -> None:
 @pytest.mark.parametrize(
     ("counts", "params", "error", "words"),
     [
-        ([], {}, JobError, r"n_clusters is empty: must be numbers .* such as range\(2, 21\)"),
-        ([2, 3], {"init": np.zeros((2, 3))}, JobError, "init gives centres, which suit one"),
-        ([2, 3], {"init": [[0.0] * 3] * 2}, JobError, "init gives centres, which suit one"),
-        ([0, 2], {}, JobError, "n_clusters = 0: must be greater than or equal to 1"),
-        ([2, 2.5], {}, JobError, r"n_clusters = 2\.5: must be a valid integer"),
+        ([], {}, ConfigError, r"n_clusters is empty: must be numbers .* such as range\(2, 21\)"),
+        ([2, 3], {"init": np.zeros((2, 3))}, ConfigError, "init gives centres, which suit one"),
+        ([2, 3], {"init": [[0.0] * 3] * 2}, ConfigError, "init gives centres, which suit one"),
+        ([0, 2], {}, ConfigError, "n_clusters = 0: must be greater than or equal to 1"),
+        ([2, 2.5], {}, ConfigError, r"n_clusters = 2\.5: must be a valid integer"),
         ([2, 901], {}, DataError, "n_clusters = 901, but there are only 900 rows; use n_clusters"),
-        ([2], {"metric": "l1"}, JobError, "metric = 'l1': must be 'euclidean' or 'cosine'"),
-        ([2], {"random_state": -1}, JobError, "random_state = -1: must be greater than or equal"),
+        ([2], {"metric": "l1"}, ConfigError, "metric = 'l1': must be 'euclidean' or 'cosine'"),
+        (
+            [2],
+            {"random_state": -1},
+            ConfigError,
+            "random_state = -1: must be greater than or equal",
+        ),
         ([2], {"clusters": 3}, TypeError, "unexpected keyword argument 'clusters'"),
     ],
 )

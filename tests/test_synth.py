@@ -13,7 +13,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.synthetic import customers as synth
 from gpuseg.synthetic.customers import write_customers
 from gpuseg.synthetic.files import _ROW_GROUP_ROWS, BLOCK_ROWS
@@ -292,7 +292,7 @@ def test_report_adds_up_to_the_rows(tmp_path: Path) -> None:
     ],
 )
 def test_arguments_out_of_range(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(JobError, match=message):
+    with pytest.raises(ConfigError, match=message):
         write_customers(tmp_path / "new", **{"rows": 10, **options})
     assert not (tmp_path / "new").exists()
 
@@ -301,7 +301,7 @@ def test_directory_that_is_not_empty(tmp_path: Path) -> None:
     (path,) = write_customers(tmp_path, rows=10)
     before = path.read_bytes()
     with pytest.raises(
-        JobError, match=r"not empty.*choose another directory.*--overwrite"
+        ConfigError, match=r"not empty.*choose another directory.*--overwrite"
     ) as error:
         write_customers(tmp_path, rows=20)
     assert str(tmp_path) in str(error.value)
@@ -323,7 +323,7 @@ def test_overwrite_refuses_other_files(tmp_path: Path, name: str) -> None:
     (path,) = write_customers(tmp_path, rows=10)
     before = path.read_bytes()
     (tmp_path / name).write_text("mine")
-    with pytest.raises(JobError, match=f"it holds {name}.*choose another directory"):
+    with pytest.raises(ConfigError, match=f"it holds {name}.*choose another directory"):
         write_customers(tmp_path, rows=20, overwrite=True)
     assert path.read_bytes() == before
     assert (tmp_path / name).read_text() == "mine"
@@ -331,7 +331,7 @@ def test_overwrite_refuses_other_files(tmp_path: Path, name: str) -> None:
 
 def test_overwrite_refuses_folders(tmp_path: Path) -> None:
     (tmp_path / "customers-old.parquet").mkdir()
-    with pytest.raises(JobError, match=r"it holds customers-old\.parquet"):
+    with pytest.raises(ConfigError, match=r"it holds customers-old\.parquet"):
         write_customers(tmp_path, rows=20, overwrite=True)
 
 
@@ -407,5 +407,5 @@ def test_lines_are_a_shops(tmp_path: Path) -> None:
     assert frame.duplicated().any()
     assert 4 < len(frame) / frame.order_id.nunique() < 6
     assert frame.groupby("product").price.nunique().max() == 2  # one, and free
-    with pytest.raises(JobError, match="transactions = 0: must be at least 1"):
+    with pytest.raises(ConfigError, match="transactions = 0: must be at least 1"):
         write_transactions(tmp_path / "none", lines=0, customers=5)

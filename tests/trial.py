@@ -12,11 +12,12 @@ from column_trial import try_decoded
 from remembered import seen
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, Memory, Preparation, SumGrid
+from gpuseg.backends.base import Backend, Centers, RowBounds
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.decoded import TYPES
-from gpuseg.backends.feature_transform import YEO_JOHNSON, Projection
+from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform, Projection
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import SumGrid
 
 Array = npt.NDArray[Any]
 
@@ -72,7 +73,7 @@ to four times 16 features, rows copied 16, 8 and 4 bytes at a time, labels of on
 MANY_ROWS = Case(40_000, 2, (5,), terms=2**17)
 """So many that on a small device a block has several chunks, and a chunk several tiles."""
 
-MOST_COLUMNS = 70
+MAX_COLUMNS = 70
 """Of which products of all pairs are taken."""
 
 EVERY_SIZE = tuple(
@@ -163,7 +164,7 @@ def _try_columns(trial: Trial) -> None:
     fill = np.where(np.arange(d) % 3, 0.5, np.nan).astype(np.float32)
     shift, scale = rng.normal(size=d), rng.uniform(0.5, 2, d)
     clip = np.sort(rng.normal(size=(2, d)), axis=0).astype(np.float32)
-    how = Preparation(fill, transform, shift, scale, unit=True, clip=clip)
+    how = FeatureTransform(fill, transform, shift, scale, unit=True, clip=clip)
     with np.errstate(all="ignore"):
         backend.prepare(there, how)
         spec.prepare(holed, how)
@@ -174,7 +175,7 @@ def _try_columns(trial: Trial) -> None:
 
 def _try_preparing_further(trial: Trial) -> None:
     """Powers, their sums, products of columns, and a projection."""
-    backend, spec, x = trial.backend, trial.spec, np.ascontiguousarray(trial.x[:, :MOST_COLUMNS])
+    backend, spec, x = trial.backend, trial.spec, np.ascontiguousarray(trial.x[:, :MAX_COLUMNS])
     n, d = x.shape
     rng = np.random.default_rng(n * d)
     powers, origin = rng.uniform(-2, 4, 3), rng.normal(size=3)
@@ -198,7 +199,7 @@ def _try_preparing_further(trial: Trial) -> None:
         spec.distance_sums(x, starts, points, grid_magic(n, 1e4)),
     )
     how = replace(
-        Preparation.identity(d),
+        FeatureTransform.identity(d),
         transform=np.full(d, YEO_JOHNSON),
         power=rng.uniform(-1, 3, d),
         projection=Projection(mean, rng.normal(size=(max(d // 2, 1), d))),
@@ -284,7 +285,7 @@ def _passes(
         centers = [Centers(c.values + m, c.shift) for c, m in zip(centers, moves, strict=True)]
 
 
-def _check_promise(backend: Backend, x: Any, centers: Centers, memory: Memory) -> None:
+def _check_promise(backend: Backend, x: Any, centers: Centers, memory: RowBounds) -> None:
     """Slack less drift is no more than the second least distance less the least."""
     known = seen(backend, memory)
     promised = known.slack.astype(np.float64) - memory.drift[known.label]

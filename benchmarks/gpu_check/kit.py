@@ -31,7 +31,7 @@ ALONE = (
 WITH_NEEDS = ("pydantic",)
 """What comes with all that it needs: versions that must fit together."""
 
-MOST_BYTES = 30 * 10**6
+MAX_BYTES = 30 * 10**6
 
 
 class KitError(Exception):
@@ -77,9 +77,9 @@ def make(dest: Path, arch: str) -> None:
     total = sum(sizes.values())
     print(f"{total / 1e6:8.2f} MB  in {dest}, commit {commit}, {arch}")
     print(f"there: bash {dest.name}/run SECONDS [STEP...]")
-    if total > MOST_BYTES:
+    if total > MAX_BYTES:
         raise KitError(
-            f"{dest} has {total / 1e6:.1f} MB, and a kit may have {MOST_BYTES / 1e6:.0f}: leave "
+            f"{dest} has {total / 1e6:.1f} MB, and a kit may have {MAX_BYTES / 1e6:.0f}: leave "
             "out what is largest (ALONE and WITH_NEEDS in benchmarks/gpu_check/kit.py)"
         )
 

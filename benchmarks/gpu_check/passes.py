@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpu_check.place import Launched, Place
 from gpu_check.problems import Problem, grid_of
-from gpuseg.backends.base import Centers, Memory
+from gpuseg.backends.base import Centers, RowBounds
 
 KINDS = ("full", "first", "late")
 """A pass in which no row can be passed over; the first one, which adds up every row; and one that
@@ -24,7 +24,7 @@ _DRIFT, _ENOUGH = 0.5, 1.0
 """What each centre has drifted, and a slack above it."""
 
 
-def set_state(memory: Memory, kind: str) -> None:
+def set_state(memory: RowBounds, kind: str) -> None:
     """Make the next pass one of a kind, whatever the last one was."""
     memory.fresh = kind == "first"
     memory.drift = np.full_like(memory.drift, _DRIFT)
@@ -39,7 +39,7 @@ def _stored(slack: float, dtype: Any) -> Any:
     return value if dtype == np.float32 else np.uint16(value.view(np.uint32) >> 16)
 
 
-def bytes_moved(x: Any, memories: Sequence[Memory], kind: str) -> float:
+def bytes_moved(x: Any, memories: Sequence[RowBounds], kind: str) -> float:
     """Return how many bytes a pass of a kind cannot do without.
 
     Labels are written where they change: in a first pass. Slack is written for the rows that are

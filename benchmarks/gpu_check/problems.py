@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import SumGrid
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.sum_grid import SumGrid
 
 _CHUNK = 2**22
 

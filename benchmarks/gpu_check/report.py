@@ -70,7 +70,7 @@ def _pass(fact: dict[str, Any]) -> tuple[str, ...]:
         *(f"{fact['call_ms']:.2f}", f"{fact['kernels_ms']:.2f}"),
         f"{fact['bound_ms']:.2f}, {fact['bound_by']}" if whole else "–",
         *((f"{fact['share']:.0%}", f"{fact['kernels_share']:.0%}") if whole else ("–", "–")),
-        *(f"{fact['bytes_a_row']:g}", f"{fact['share_of_copy']:.0%}"),
+        *(f"{fact['bytes_per_row']:g}", f"{fact['share_of_copy']:.0%}"),
     )
 
 

@@ -21,7 +21,7 @@ LOG = "log.txt"
 GRACE_SECONDS = 3.0
 """Kept back of all the time, to end a process that does not end by itself."""
 
-LEAST_SECONDS = 3.0
+MIN_SECONDS = 3.0
 """With less left no step is begun."""
 
 _TAIL_LINES, _TAIL_WIDTH = 12, 300
@@ -119,7 +119,7 @@ class Run:
             return Outcome(step.name, State.SKIPPED, 0.0, "the emulator cannot tell")
         if self.lacking and not self.emulator:
             return Outcome(step.name, State.FAILED, 0.0, self.lacking)
-        if self.left < LEAST_SECONDS:
+        if self.left < MIN_SECONDS:
             return Outcome(step.name, State.NO_TIME, 0.0, f"of {self.seconds:g} s")
         limit = self.left if self.emulator else min(step.limit, self.left)  # limits are of a GPU
         return self._run(step, limit)

@@ -13,7 +13,7 @@ from gpu_check import facts, place, tool
 from gpu_check.steps import SANITIZERS
 
 _SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: .*?(\d+)")
-_MOST_REPORTS = 20
+_MAX_REPORTS = 20
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     asked = parser.parse_args()
     place.taken()
     command = [
-        "compute-sanitizer", "--tool", asked.tool, "--print-limit", str(_MOST_REPORTS),
+        "compute-sanitizer", "--tool", asked.tool, "--print-limit", str(_MAX_REPORTS),
         sys.executable, "-m", "gpu_check.few",
     ]  # fmt: skip
     # What the cases come to is this step's affair: facts of theirs are printed only.

@@ -59,7 +59,7 @@ def tell(case: Case, kind: str, passes: Passes, timed: Timed, limits: Ceilings) 
         call_ms=_ms(timed.call), kernels_ms=_ms(timed.kernels),
         best_kernels_ms=_ms(timed.best_kernels), bound_ms=_ms(bound), bound_by=by,
         share=round(bound / timed.call, 3), kernels_share=round(bound / timed.kernels, 3),
-        bytes_a_row=round(moved / case.rows, 1), moved_GB_s=round(moved / timed.kernels / 1e9),
+        bytes_per_row=round(moved / case.rows, 1), moved_GB_s=round(moved / timed.kernels / 1e9),
         share_of_copy=round(moved / timed.kernels / limits.copy, 3),
         kernels=[f"{form(launch.kernel)}, {launch.blocks} blocks" for launch in timed.launches],
     )  # fmt: skip

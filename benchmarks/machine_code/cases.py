@@ -16,16 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers, Memory, Preparation, SumGrid
+from gpuseg.backends.base import Centers, RowBounds
 from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.lloyd import Choice
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.neighbors import Neighbors
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
-from gpuseg.runtime.executor import Env
+from gpuseg.numerics.sum_grid import SumGrid
+from gpuseg.runtime.executor import TaskContext
 from machine_code.launcher import MachineCodeLauncher, Profile
 
 Floats = NDArray[np.float32]
@@ -139,7 +141,7 @@ def _lloyd(features: int, clusters: int, passes: Choice, looked_at: float) -> La
     return launch
 
 
-def _set_slack(memory: Memory, holds: NDArray[np.bool_]) -> None:
+def _set_slack(memory: RowBounds, holds: NDArray[np.bool_]) -> None:
     """Let labels hold, or not, at no drift."""
     slack = np.where(holds, np.float32(1.0), np.float32(0.0))
     memory.slack[:] = (slack.view(np.uint32) >> 16).astype(memory.slack.dtype)
@@ -200,7 +202,7 @@ def _prepare(features: int, unit: bool) -> Launch:
         x, _ = separated(rows, features, 8)
         fill, transform = np.zeros(features, np.float32), np.zeros(features, np.int64)
         shift, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
-        how = Preparation(fill, transform, shift, scale, unit=unit)
+        how = FeatureTransform(fill, transform, shift, scale, unit=unit)
         prepared = prepare.prepare(launcher, launcher.to_device(x), how)
         assert (prepared == _SPEC.prepare(x, how)).all(), "prepared values"
         return rows
@@ -213,8 +215,8 @@ def _count(features: int) -> Launch:
 
     def launch(launcher: MachineCodeLauncher, rows: int) -> int:
         x = np.random.default_rng(rows).standard_normal((rows, features), dtype=np.float32)
-        each, eps = Env(1).map, 0.8 * np.sqrt(2.0 * features)
-        reach = Reach.of(x.min(axis=0), x.max(axis=0), eps**2, 2)
+        each, eps = TaskContext(1).map, 0.8 * np.sqrt(2.0 * features)
+        reach = EpsBounds.of(x.min(axis=0), x.max(axis=0), eps**2, 2)
         answers, looked = [], []
         sides: tuple[Neighbors, ...] = (NumpyNeighbors(), CudaNeighbors(launcher))
         for neighbors in sides:

@@ -15,14 +15,14 @@ from machine_code.listing import Instruction
 from machine_code.operation import Operation, Step, operation, split
 from machine_code.registers import Array, Read, Registers
 
-_LEAST_NORMAL = np.float32(2.0**-126)
+_MIN_NORMAL = np.float32(2.0**-126)
 _SPLITTER = 2.0**27 + 1
 
 
 def _flushed(read: Read) -> Read:
     def flush() -> Array:
         value = read()
-        return np.where(np.abs(value) < _LEAST_NORMAL, np.copysign(np.float32(0), value), value)
+        return np.where(np.abs(value) < _MIN_NORMAL, np.copysign(np.float32(0), value), value)
 
     return flush
 

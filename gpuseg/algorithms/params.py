@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.numerics.distance_metrics import Metric
 
 
@@ -68,24 +68,26 @@ class KMeansParams(BaseModel):
 
         Raises
         ------
-        JobError
+        ConfigError
         """
         if isinstance(self.init, str):
             return
         if self.n_init not in ("auto", 1):
-            raise JobError(
+            raise ConfigError(
                 f"n_init = {self.n_init}: must be 1 or 'auto' where init gives the centres, since "
                 "every run would be the same"
             )
         widths = sorted({len(row) for row in self.init})
         if (len(self.init), widths) != (self.n_clusters, [n_features]):
             seen = f"{len(self.init)} rows of {' or '.join(map(str, widths)) or 'no'} values"
-            raise JobError(
+            raise ConfigError(
                 f"init has {seen}: must be centres of shape (n_clusters, n_features) = "
                 f"({self.n_clusters}, {n_features})"
             )
         if not all(math.isfinite(value) for row in self.init for value in row):
-            raise JobError("init has values that are missing or infinite: must be finite centres")
+            raise ConfigError(
+                "init has values that are missing or infinite: must be finite centres"
+            )
 
 
 class HierarchicalParams(BaseModel):

@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.numerics.sum_grid import SumGrid
-from gpuseg.runtime.executor import CacheLost, Env, Executor
+from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 
 def mean_rows(
-    executor: Executor, backend: str, sizes: NDArray[np.int64], measured: Measured
+    executor: Executor, backend: str, sizes: NDArray[np.int64], measured: DataStatistics
 ) -> NDArray[np.float64]:
     """Return the mean row of each segment, float64 (n, d); the last one is that of noise.
 
@@ -26,13 +26,13 @@ def mean_rows(
     return means
 
 
-def _grids(measured: Measured) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _grids(measured: DataStatistics) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     grid = replace(measured, largest_weight=1.0).sum_grid()
     return grid.sums, grid.weight
 
 
 def _sums(
-    shard: Shard, env: Env, backend: str, n: int, grid: SumGrid, shift: NDArray[np.float32]
+    shard: Shard, env: TaskContext, backend: str, n: int, grid: SumGrid, shift: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Return Σ (x - shift) of the rows of each segment, level by level, (levels, n, d)."""
     if shard.labels is None:

@@ -7,15 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.column_summary import KINDS as KINDS
-from gpuseg.backends.column_summary import NO_ROW as NO_ROW
-from gpuseg.backends.column_summary import Summary as Summary
-from gpuseg.backends.feature_transform import TRANSFORMS as TRANSFORMS
-from gpuseg.backends.feature_transform import Preparation as Preparation
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.numerics.splitmix import mix
-from gpuseg.numerics.sum_grid import Assigned as Assigned
-from gpuseg.numerics.sum_grid import Partial as Partial
-from gpuseg.numerics.sum_grid import SumGrid as SumGrid
+from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid
 
 LARGEST_GAP = np.float32(1e37)
 """The gap where there is no other centre; finite, so that sums with it are numbers."""
@@ -50,7 +45,7 @@ class Centers:
 
 
 @dataclass
-class Memory:
+class RowBounds:
     """What earlier Lloyd passes found out about some rows, so that most need no second look.
 
     Attributes
@@ -74,14 +69,14 @@ class Memory:
     fresh: bool = True
 
     @classmethod
-    def empty(cls, n_rows: int, k: int) -> "Memory":
+    def empty(cls, n_rows: int, k: int) -> "RowBounds":
         """Return the memory of rows never seen."""
         zeros = np.zeros(k, np.float32)
         return cls(np.zeros(n_rows, np.int32), np.zeros(n_rows, np.float32), zeros)
 
-    def of(self, rows: slice) -> "Memory":
+    def of(self, rows: slice) -> "RowBounds":
         """Return the memory of some of the rows, as a view."""
-        return Memory(self.label[rows], self.slack[rows], self.drift, self.fresh)
+        return RowBounds(self.label[rows], self.slack[rows], self.drift, self.fresh)
 
 
 class Backend(Protocol):
@@ -106,7 +101,7 @@ class Backend(Protocol):
 
     def summarize(
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
-    ) -> Summary:
+    ) -> ColumnSummary:
         """Summarise the columns after their transforms, of which there are none and log1p.
 
         Rows are numbered from `first_row`.
@@ -124,7 +119,7 @@ class Backend(Protocol):
         """
         ...
 
-    def prepare(self, x: Any, preparation: Preparation) -> Any:
+    def prepare(self, x: Any, preparation: FeatureTransform) -> Any:
         """Apply `preparation`, in place but where a projection changes the number of columns.
 
         Returns
@@ -237,17 +232,17 @@ class Backend(Protocol):
         """Return how many bytes of memory `remember` takes a row, of a run of k centres."""
         ...
 
-    def remember(self, n_rows: int, k: int) -> Memory:
+    def remember(self, n_rows: int, k: int) -> RowBounds:
         """Return the memory of rows never seen, in the backend's own arrays."""
         ...
 
-    def forget_slack(self, memory: Memory) -> None:
+    def forget_slack(self, memory: RowBounds) -> None:
         """Set all slack to zero: the next pass looks at every row."""
         ...
 
     def lloyd(
-        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
-    ) -> list[Partial]:
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, RowBounds]], grid: SumGrid
+    ) -> list[LloydSums]:
         """Assign each row to its nearest centre, for several runs in one read of x.
 
         A run is its packed centres and its memory, whose labels and slack are brought up to
@@ -262,7 +257,7 @@ class Backend(Protocol):
 
     def assign(
         self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
-    ) -> tuple[Any, Any, Assigned]:
+    ) -> tuple[Any, Any, AssignmentSums]:
         """Return what `nearest` does, and Σ w·d² on the grids with the sizes of the segments."""
         ...
 

@@ -15,7 +15,7 @@ KINDS = ("missing", "infinite", "outside")
 
 
 @dataclass
-class Summary:
+class ColumnSummary:
     """What one pass tells about the columns of some rows; merged in any order, same bits.
 
     Attributes
@@ -40,16 +40,16 @@ class Summary:
     moments: Moments
 
     @classmethod
-    def empty(cls, n_features: int) -> "Summary":
+    def empty(cls, n_features: int) -> "ColumnSummary":
         """Return the summary of no rows."""
         shape = (len(KINDS), n_features)
         lowest, highest = np.full(n_features, np.inf), np.full(n_features, -np.inf)
         counts, firsts = np.zeros(shape, np.int64), np.full(shape, NO_ROW, np.int64)
         return cls(0, counts, firsts, lowest, highest, Moments.zeros(n_features))
 
-    def merge(self, other: "Summary") -> "Summary":
+    def merge(self, other: "ColumnSummary") -> "ColumnSummary":
         """Return the summary of both sets of rows together."""
-        return Summary(
+        return ColumnSummary(
             self.rows + other.rows,
             self.counts + other.counts,
             np.minimum(self.firsts, other.firsts),
@@ -58,9 +58,9 @@ class Summary:
             self.moments.merge(other.moments),
         )
 
-    def of(self, features: NDArray[np.int64]) -> "Summary":
+    def of(self, features: NDArray[np.int64]) -> "ColumnSummary":
         """Return the summary of some of the columns."""
-        return Summary(
+        return ColumnSummary(
             self.rows,
             self.counts[:, features],
             self.firsts[:, features],

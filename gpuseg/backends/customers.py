@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 
 PURCHASE, RETURN, LATER, UNUSABLE = range(4)
 """Kinds of lines: see `features.definitions`; on or after the snapshot; without what it takes."""
@@ -32,7 +32,7 @@ COUNTS = ("purchases", "returns", "later", "unusable", "repeated")
 """Columns of the counts; repeated lines are equal to another one in everything that is read."""
 
 
-class Lines(NamedTuple):
+class TransactionLines(NamedTuple):
     """Lines of customers.
 
     Attributes
@@ -76,6 +76,8 @@ class Customers(NamedTuple):
 class Describe(Protocol):
     """The primitive."""
 
-    def __call__(self, lines: Lines, n_customers: int, snapshot: int, each: Each) -> Customers:
+    def __call__(
+        self, lines: TransactionLines, n_customers: int, snapshot: int, each: ParallelMap
+    ) -> Customers:
         """Describe each customer as of the snapshot, in microseconds since 1970."""
         ...

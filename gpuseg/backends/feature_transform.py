@@ -34,7 +34,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Preparation:
+class FeatureTransform:
     """Fill, clip, transform and scale each feature; then project, and scale the row.
 
     ``z = (transform(clip(fill(x))) - shift) / scale``, evaluated in float64, rounded to float32
@@ -87,7 +87,7 @@ class Preparation:
         """Return λ of every feature, float64 (d,); 1, which changes nothing, by default."""
         return np.ones(len(self.fill)) if self.power is None else self.power
 
-    def of(self, features: NDArray[np.int64]) -> "Preparation":
+    def of(self, features: NDArray[np.int64]) -> "FeatureTransform":
         """Return the preparation of some of the features, before any projection."""
         return replace(
             self,
@@ -100,7 +100,7 @@ class Preparation:
         )
 
     @classmethod
-    def identity(cls, n_features: int) -> "Preparation":
+    def identity(cls, n_features: int) -> "FeatureTransform":
         """Return the preparation that changes nothing."""
         return cls(
             np.full(n_features, np.nan, np.float32),

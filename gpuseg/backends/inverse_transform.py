@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON, Preparation
+from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON, FeatureTransform
 from gpuseg.numerics.yeo_johnson import undone
 
 
@@ -18,7 +18,7 @@ class Scale:
     preparation : Preparation
     """
 
-    preparation: Preparation
+    preparation: FeatureTransform
 
     def to_input_units(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
         """Undo projection, scale and transform; what the projection left out is lost."""

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 
 NO_CLUSTER = 2**32 - 1
 """Claimed by no core row; above all clusters, uint32. As int32 it is -1, the label of noise."""
 
 
-class Each(Protocol):
+class ParallelMap(Protocol):
     """Calls a function on each item, maybe on several threads; results in the items' order.
 
     `rows` is how many rows the items are together, in a sweep over rows that look at each other.
@@ -30,7 +30,7 @@ class Each(Protocol):
     ) -> Iterable[Any]: ...
 
 
-def swept(own: Any, other: Any, rows: int, each: Each) -> None:
+def swept(own: Any, other: Any, rows: int, each: ParallelMap) -> None:
     """Tell that so many rows have looked at each other, where that is done in one piece."""
     if own is other:
         list(each(int, [0], rows))
@@ -49,11 +49,11 @@ class Neighbors(Protocol):
 
     name: str
 
-    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Any:
+    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> Any:
         """Lay out rows, float32 or float64 (n, d), for the calls below; n may be 0."""
         ...
 
-    def in_grid(self, own: Any, each: Each) -> bool:
+    def in_grid(self, own: Any, each: ParallelMap) -> bool:
         """Whether the rows look at each other in a grid, which makes a row cost a tenth."""
         ...
 
@@ -64,7 +64,7 @@ class Neighbors(Protocol):
         weight: NDArray[np.int64] | None,
         least: int,
         found: NDArray[Any],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         """Add to `found`, (n,), the weight of the other rows within eps of each own row.
 
@@ -74,7 +74,9 @@ class Neighbors(Protocol):
         """
         ...
 
-    def link(self, own: Any, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int32], int]:
+    def link(
+        self, own: Any, core: NDArray[np.bool_], each: ParallelMap
+    ) -> tuple[NDArray[np.int32], int]:
         """Return for each core row the lowest row of its cluster, -1 for the others, int32 (n,).
 
         Core rows within eps of each other are in the same cluster.
@@ -88,7 +90,7 @@ class Neighbors(Protocol):
         other: Any,
         other_group: NDArray[np.int64],
         n_groups: int,
-        each: Each,
+        each: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
         """Join the groups that have rows within eps of each other, one own and one of the other.
 
@@ -104,7 +106,7 @@ class Neighbors(Protocol):
         other: Any,
         cluster: NDArray[np.uint32],
         claimed: NDArray[np.uint32],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         """Lower `claimed`, uint32 (n,), of rows asked for to the lowest cluster within eps.
 
@@ -121,7 +123,7 @@ class Neighbors(Protocol):
         core: NDArray[np.bool_],
         best: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         """Find the k nearest of the other's core rows for the rows asked for.
 

@@ -8,7 +8,7 @@ from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
 from gpuseg.backends.customers import Describe
 from gpuseg.backends.neighbors import Neighbors
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 
 BACKENDS = ("auto", "numpy", "numba", "cuda")
 
@@ -24,14 +24,14 @@ _NEIGHBORS = {
 
 
 @dataclass(frozen=True)
-class Choice:
+class BackendChoice:
     """A backend's name, and why it is that one."""
 
     name: str
     why: str
 
 
-def choose(requested: str, cluster: str = "local") -> Choice:
+def choose_backend(requested: str, cluster: str = "local") -> BackendChoice:
     """Resolve a `backend` parameter.
 
     Parameters
@@ -43,29 +43,29 @@ def choose(requested: str, cluster: str = "local") -> Choice:
 
     Raises
     ------
-    JobError
+    ConfigError
         When no backend has that name.
     ResourceError
         When the backend cannot run here; another one is never taken in its place.
     """
     if requested not in BACKENDS:
-        raise JobError(f"backend = {requested!r}: must be one of {', '.join(BACKENDS)}")
+        raise ConfigError(f"backend = {requested!r}: must be one of {', '.join(BACKENDS)}")
     if requested == "cuda" and (lacking := device.missing()):
         raise ResourceError(
             f"backend = 'cuda': {lacking.what}; {lacking.step}, or use backend = 'auto', which "
             "takes the CPU where there is no GPU"
         )
     if requested != "auto":
-        return Choice(requested, "asked for")
+        return BackendChoice(requested, "asked for")
     if cluster not in ("local", "cuda"):
-        return Choice(
+        return BackendChoice(
             "numba",
             f"auto: compiled CPU kernels; the workers of cluster = {cluster!r} may have no GPU "
             "each: ask for backend = 'cuda' where they have",
         )
     if lacking := device.missing():
-        return Choice("numba", f"auto: compiled CPU kernels; {lacking.what}")
-    return Choice("cuda", "auto: CUDA kernels; a GPU was found")
+        return BackendChoice("numba", f"auto: compiled CPU kernels; {lacking.what}")
+    return BackendChoice("cuda", "auto: CUDA kernels; a GPU was found")
 
 
 @cache

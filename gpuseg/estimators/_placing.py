@@ -29,7 +29,7 @@ def fit_all(
     """
     first = estimators[0]
     models = [own._params() for own in estimators]
-    choice = registry.choose(first.backend)
+    choice = registry.choose_backend(first.backend)
     if lazily.is_collection(X):
         fits = lazily.fit(estimators, models, X, sample_weight, client, choice.name)
         labels: list[Any] = []

@@ -24,7 +24,7 @@ from gpuseg.estimators._inputs.arrays import (
     refuse_not_finite,
 )
 from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu
-from gpuseg.runtime.executor import InProcess
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 from gpuseg.validation import validated
 
@@ -110,7 +110,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
 
         Raises
         ------
-        JobError
+        ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
             For columns that are not numbers, values that are missing or infinite, rows that the
@@ -118,7 +118,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         ResourceError
             For a backend that cannot run here, and a Dask collection without a client.
         """
-        params, choice = self._params(), registry.choose(self.backend)
+        params, choice = self._params(), registry.choose_backend(self.backend)
         if lazily.is_collection(X):
             with lazily.shards_of(self, X, sample_weight, client, choice.name) as executor:
                 fit, rows = again_if_lost(
@@ -132,7 +132,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         else:
             x = self._matrix(X, reset=True)
             shard = Shard(x, as_weights(sample_weight, len(x)))
-            executor = InProcess(self.n_threads)
+            executor = LocalExecutor(self.n_threads)
             executor.place(lambda own, env: own, [shard])
             fit = fit_dbscan(executor, params, choice.name, distances=False)
             labels, core = labels_of(shard)
@@ -153,7 +153,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
             return lazy
         checked_threads(self.n_threads)
         x = self._matrix(X, reset=False)
-        labels = self._core_rows.assign(x, self.backend_, InProcess(self.n_threads).env)[0]
+        labels = self._core_rows.assign(x, self.backend_, LocalExecutor(self.n_threads).env)[0]
         found: NDArray[np.int32] = beside(X, labels)
         return found
 

@@ -8,15 +8,15 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from gpuseg.backends import registry
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators.dbscan import DBSCAN
-from gpuseg.model_selection.k_distance import EpsProfile, profile_eps
-from gpuseg.runtime.executor import InProcess
+from gpuseg.model_selection.k_distance import EpsEstimate, profile_eps
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
 
-def eps_profile(
+def estimate_eps(
     X: ArrayLike,
     min_samples: int = 5,
     *,
@@ -25,7 +25,7 @@ def eps_profile(
     backend: str = "auto",
     n_threads: int | None = None,
     client: Any = None,
-) -> EpsProfile:
+) -> EpsEstimate:
     """Return the distances of some rows to their `min_samples`-th nearest row, and a good eps.
 
     The sample, about 2,048 rows, is drawn by a hash of the row numbers; each is compared with
@@ -42,24 +42,24 @@ def eps_profile(
 
     Returns
     -------
-    EpsProfile
+    EpsEstimate
         `eps`, `distances`, and in `choices` what eps and values around it lead to: core rows,
         noise, pairs of rows to compare, and the share of the largest cluster, for which DBSCAN is
         run, unless that would be too much work.
 
     Raises
     ------
-    JobError, DataError, ResourceError
+    ConfigError, DataError, ResourceError
         As `DBSCAN.fit`; and for fewer rows than min_samples.
     """
     model = DBSCAN(min_samples=min_samples, metric=metric, backend=backend, n_threads=n_threads)
-    params, choice = model._params(), registry.choose(backend)
+    params, choice = model._params(), registry.choose_backend(backend)
     if not isinstance(random_state, int) or random_state < 0:
-        raise JobError(f"random_state = {random_state!r}: must be an int >= 0")
+        raise ConfigError(f"random_state = {random_state!r}: must be an int >= 0")
     if lazily.is_collection(X):
         placed: Any = lazily.shards_of(model, X, None, client, choice.name)
     else:
-        executor = InProcess(n_threads)
+        executor = LocalExecutor(n_threads)
         executor.place(lambda own, env: own, [Shard(model._matrix(X, reset=True))])
         placed = nullcontext(executor)
     with placed as executor:

@@ -36,7 +36,7 @@ from gpuseg.estimators._inputs.arrays import (
 )
 from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu, on_host
 from gpuseg.estimators._placing import fit_all
-from gpuseg.runtime.executor import InProcess
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 from gpuseg.validation import validated
 
@@ -137,7 +137,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
         Raises
         ------
-        JobError
+        ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
             For fewer rows than clusters, columns that are not numbers and unusable weights; a
@@ -167,7 +167,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 "give its parts one by one"
             )
         params = self._params()
-        choice = registry.choose(self.backend)
+        choice = registry.choose_backend(self.backend)
         begun = hasattr(self, "cluster_centers_")
         x = self._matrix(X, reset=not begun)
         params.check_init(x.shape[1])
@@ -236,25 +236,25 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         x = self._matrix(X, reset=False)
         refuse_not_finite(x, self.metric)
         rows = registry.get(self.backend_).block_rows(x.shape[1] + 2 * n_found)
-        shard = Shard(x, rows_a_block=rows)
-        return list(shard.map_blocks(InProcess(self.n_threads).env, function))
+        shard = Shard(x, rows_per_block=rows)
+        return list(shard.map_blocks(LocalExecutor(self.n_threads).env, function))
 
     def _matrix(self, X: Any, reset: bool) -> Any:
         """Return X as float32 rows; for the cosine as ones of length one."""
-        backend = registry.choose(self.backend).name
+        backend = registry.choose_backend(self.backend).name
         x = gpu_matrix(X, self, backend, reset) if is_on_gpu(X) else as_matrix(X, self, reset)
         if self.metric != "cosine":
             return x
-        return unit_rows(x, backend, InProcess(self.n_threads).env)
+        return unit_rows(x, backend, LocalExecutor(self.n_threads).env)
 
-    def _placed(self, shard: Shard) -> InProcess:
-        executor = InProcess(self.n_threads)
+    def _placed(self, shard: Shard) -> LocalExecutor:
+        executor = LocalExecutor(self.n_threads)
         executor.place(lambda own, env: own, [shard])
         return executor
 
     def _fit_shard(self, shard: Shard, models: Sequence[KMeansParams]) -> list[KMeansFit]:
         spare = psutil.virtual_memory().available // 4
-        backend = registry.choose(self.backend).name
+        backend = registry.choose_backend(self.backend).name
         return sweep_kmeans(self._placed(shard), models, backend, spare_bytes=spare, keep_all=True)
 
     def _take(self, fit: KMeansFit) -> None:

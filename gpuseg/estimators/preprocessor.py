@@ -17,13 +17,20 @@ from sklearn.utils.validation import (
 
 from gpuseg.backends import registry
 from gpuseg.backends.inverse_transform import Scale
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.estimators._inputs.arrays import as_matrix, checked_threads, plain
-from gpuseg.preprocessing.encoding import Encoder, Tally
+from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
+from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import fit_preparation
 from gpuseg.preprocessing.params import PrepareParams
-from gpuseg.preprocessing.pipeline import Replay, as_arrow, encoded, frame_columns, is_frame
-from gpuseg.runtime.executor import InProcess
+from gpuseg.preprocessing.pipeline import (
+    FeaturePipeline,
+    as_arrow,
+    encoded,
+    frame_columns,
+    is_frame,
+)
+from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 from gpuseg.validation import nearest_known, validated
 
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
-class Preparer(TransformerMixin, BaseEstimator):
+class Preprocessor(TransformerMixin, BaseEstimator):
     """Fill, clip, transform and scale features, as a job's `[prepare]` does, to the bit.
 
     What is found in `fit` is replayed on new rows. Results are float32 and do not depend on the
@@ -123,7 +130,7 @@ class Preparer(TransformerMixin, BaseEstimator):
 
         Raises
         ------
-        JobError
+        ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
             For columns that are not numbers, values that are missing where none may be, infinite or
@@ -184,7 +191,7 @@ class Preparer(TransformerMixin, BaseEstimator):
         return Scale(self._replay.preparation).to_input_units(scaled)
 
     def _fitted(self, X: ArrayLike) -> NDArray[np.float32]:
-        params, backend = self._params(), registry.choose(self.backend).name
+        params, backend = self._params(), registry.choose_backend(self.backend).name
         x, encoders = self._features(X, None, reset=True)
         if len(x) == 1 and params.scale != "none":
             raise DataError(
@@ -192,7 +199,7 @@ class Preparer(TransformerMixin, BaseEstimator):
                 "rows, or set scale = 'none'"
             )
         recipe = params.recipe(encoders, False, "", "X", "transforms")
-        executor, shard = InProcess(self.n_threads), Shard(x)
+        executor, shard = LocalExecutor(self.n_threads), Shard(x)
         executor.place(lambda own, env: own, [shard])
         found = fit_preparation(executor, backend, recipe, lambda _, row: f"row {row}")
         if not np.isfinite(shard.x).all():
@@ -202,7 +209,7 @@ class Preparer(TransformerMixin, BaseEstimator):
             )
         p = found.preparation
         self.backend_, self._kept, self.dropped_ = backend, found.kept, found.dropped
-        self._replay = Replay(encoders, found.features, p)
+        self._replay = FeaturePipeline(encoders, found.features, p)
         self.features_ = list(found.features)
         self.fill_, self.clip_, self.shift_, self.scale_ = p.fill, p.bounds(), p.shift, p.scale
         self.lambdas_ = p.powers()
@@ -221,7 +228,7 @@ class Preparer(TransformerMixin, BaseEstimator):
             return x, tuple(Encoder(name) for name in self._names())
         columns = self._columns(X, params, reset)
         if encoders is None:
-            tallies = {name: Tally() for name in columns}
+            tallies = {name: ColumnCounts() for name in columns}
             for name, column in columns.items():
                 tallies[name].add(column, name, name in params.categorical)
             encoders = params.encoders(list(columns), tallies, "")
@@ -245,7 +252,9 @@ class Preparer(TransformerMixin, BaseEstimator):
         names = self._names()
         for name in params.categorical:
             if name not in names:
-                raise JobError(f"categorical.{name}: no column of X; {nearest_known(name, names)}")
+                raise ConfigError(
+                    f"categorical.{name}: no column of X; {nearest_known(name, names)}"
+                )
         return {name: table[name].combine_chunks() for name in names}
 
     def _names(self) -> list[str]:
@@ -255,7 +264,7 @@ class Preparer(TransformerMixin, BaseEstimator):
     def _params(self) -> PrepareParams:
         checked_threads(self.n_threads)
         if self.missing == "drop":
-            raise JobError(
+            raise ConfigError(
                 "missing = 'drop': a transformer returns every row; drop those rows before, or use "
                 "'mean', 'median' or 'zero'"
             )

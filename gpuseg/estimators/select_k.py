@@ -11,16 +11,16 @@ from numpy.typing import ArrayLike
 
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.backends import registry
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.estimators.kmeans import KMeans
-from gpuseg.model_selection.select_k import Choice, fit_and_choose
+from gpuseg.model_selection.select_k import KSelection, fit_and_choose
 from gpuseg.reporting.svg import alone, choice_curve
 from gpuseg.sharding.shard import Shard
 
 
-class DrawnChoice(Choice):
+class DrawnChoice(KSelection):
     """A choice that can be drawn, and that a notebook shows."""
 
     def svg(self) -> str:
@@ -33,7 +33,7 @@ class DrawnChoice(Choice):
         return f"{self.svg()}<pre>{escape(str(self))}</pre>"
 
 
-def choose_k(
+def select_k(
     X: ArrayLike,
     n_clusters: Iterable[int] = range(2, 16),
     *,
@@ -65,21 +65,21 @@ def choose_k(
 
     Raises
     ------
-    JobError, DataError, ResourceError
+    ConfigError, DataError, ResourceError
         As `KMeans.fit`.
     """
     counts = [n_clusters] if isinstance(n_clusters, int) else sorted(set(n_clusters))
     if len(counts) < 2 or counts[0] < 2:
-        raise JobError(
+        raise ConfigError(
             f"n_clusters = {n_clusters!r}: must be two or more numbers from 2 on, such as "
             "range(2, 16)"
         )
     if not isinstance(params.get("init", ""), str):
-        raise JobError("init gives centres, which suit one n_clusters only; leave it out")
+        raise ConfigError("init gives centres, which suit one n_clusters only; leave it out")
     seed = KMeans(random_state=params.pop("random_state", None))._params().random_state
     estimators = [KMeans(k, random_state=seed, **params) for k in counts]
     first, models = estimators[0], [own._params() for own in estimators]
-    backend = registry.choose(first.backend).name
+    backend = registry.choose_backend(first.backend).name
     if lazily.is_collection(X):
         placed: Any = lazily.shards_of(first, X, sample_weight, client, backend)
     else:

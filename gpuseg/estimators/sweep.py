@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.estimators._placing import fit_all
 from gpuseg.estimators.kmeans import KMeans
 
@@ -64,19 +64,19 @@ def kmeans_sweep(
 
     Raises
     ------
-    JobError, DataError, ResourceError
+    ConfigError, DataError, ResourceError
         As `KMeans.fit`; and for initial centres, which suit one number of clusters only.
     """
     if isinstance(n_clusters, int):
-        raise JobError(
+        raise ConfigError(
             f"n_clusters = {n_clusters}: must be several numbers, such as range(2, 21); for one "
             "number use KMeans"
         )
     counts = sorted(set(n_clusters))
     if not counts:
-        raise JobError("n_clusters is empty: must be numbers of clusters, such as range(2, 21)")
+        raise ConfigError("n_clusters is empty: must be numbers of clusters, such as range(2, 21)")
     if not isinstance(params.get("init", ""), str):
-        raise JobError(
+        raise ConfigError(
             "init gives centres, which suit one n_clusters only; leave it out, or use KMeans"
         )
     one_seed = KMeans(random_state=params.pop("random_state", None))._params().random_state

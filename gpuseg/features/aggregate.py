@@ -10,15 +10,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpuseg.backends import registry
-from gpuseg.backends.customers import VALUES, Lines
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.customers import VALUES, TransactionLines
+from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
 from gpuseg.features.joins import Joined, attach
-from gpuseg.features.quality import Tally, tally_of
+from gpuseg.features.quality import LineCounts, tally_of
 from gpuseg.features.spill import gather
 from gpuseg.io.output.base import Staging, cannot_write
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 
 _GROUP_ROWS = 2**17
 
@@ -43,19 +43,21 @@ class Written:
     name: str
     rows: int
     bytes: int
-    tally: Tally
+    tally: LineCounts
     low: list[float]
     high: list[float]
     joined: list[Joined]
 
 
-def describe_parts(_: Any, env: Env, task: Task, parts: Sequence[int]) -> list[Written]:
+def describe_parts(_: Any, env: TaskContext, task: Task, parts: Sequence[int]) -> list[Written]:
     def describe(part: int) -> Written:
         first, last = (n * task.n_buckets // task.n_parts for n in (part, part + 1))
-        tables, tally, joined = [], Tally(), [Joined()] * len(task.joins)
+        tables, tally, joined = [], LineCounts(), [Joined()] * len(task.joins)
         for bucket in range(first, last):
             lines = gather(task.files, bucket, task.n_buckets, task.staging)
-            table, own = features_of(lines, task.backend, task.snapshot, task.columns, Env().map)
+            table, own = features_of(
+                lines, task.backend, task.snapshot, task.columns, TaskContext().map
+            )
             tally += own
             for i, (join, files) in enumerate(task.joins):
                 table, found = attach(table, join, files, bucket, task.n_buckets, task.staging)
@@ -70,14 +72,14 @@ def describe_parts(_: Any, env: Env, task: Task, parts: Sequence[int]) -> list[W
 
 
 def features_of(
-    lines: pa.Table, backend: str, snapshot: int, columns: Sequence[str], each: Each
-) -> tuple[pa.Table, Tally]:
+    lines: pa.Table, backend: str, snapshot: int, columns: Sequence[str], each: ParallelMap
+) -> tuple[pa.Table, LineCounts]:
     """Return the features of the customers of some lines, in the order of their hashes."""
     ids = lines["customer"].combine_chunks().dictionary_encode()
     hashed = lines["hashed"].to_numpy()
     codes = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    names = [name for name in Lines._fields if name != "customer"]
-    own = Lines(codes, *(lines[name].to_numpy() for name in names))
+    names = [name for name in TransactionLines._fields if name != "customer"]
+    own = TransactionLines(codes, *(lines[name].to_numpy() for name in names))
     found = registry.get_customers(backend)(own, len(ids.dictionary), snapshot, each)
     of_customer = np.zeros(len(ids.dictionary), np.uint64)
     of_customer[codes] = hashed

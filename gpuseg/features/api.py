@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.backends import registry
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.features.aggregate import features_of
 from gpuseg.features.build import build_features, check_purchases, settle_snapshot
 from gpuseg.features.definitions import available
@@ -20,7 +20,7 @@ from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage, first_line
-from gpuseg.runtime.executor import InProcess
+from gpuseg.runtime.executor import LocalExecutor
 
 _PLACE = "the lines given"
 
@@ -71,7 +71,7 @@ def from_transactions(
 
     Raises
     ------
-    JobError
+    ConfigError
         For roles that do not suit each other, and a snapshot that is no time; a ValueError.
     DataError
         For columns that are not there, values that break a rule, and lines without a customer or
@@ -80,17 +80,19 @@ def from_transactions(
     try:
         moment = as_moment(snapshot)
     except ValueError as error:
-        raise JobError(f"snapshot = {snapshot!r}: {error}") from None
+        raise ConfigError(f"snapshot = {snapshot!r}: {error}") from None
     try:
         roles = Roles(customer, time, order, product, category, quantity, price, amount, moment)
     except ValueError as error:
-        raise JobError(f"from_transactions: {error}") from None
-    name = registry.choose(backend).name
+        raise ConfigError(f"from_transactions: {error}") from None
+    name = registry.choose_backend(backend).name
     if n_threads is not None and not (isinstance(n_threads, int) and n_threads >= 1):
-        raise JobError(f"n_threads = {n_threads!r}: must be a whole number >= 1, or None")
-    executor = InProcess(n_threads)
+        raise ConfigError(f"n_threads = {n_threads!r}: must be a whole number >= 1, or None")
+    executor = LocalExecutor(n_threads)
     if storage_options and not isinstance(lines, str | Path):
-        raise JobError("storage_options: are for a path or URL, and lines is a table; leave it out")
+        raise ConfigError(
+            "storage_options: are for a path or URL, and lines is a table; leave it out"
+        )
     if isinstance(lines, str | Path):
         return _from_files(str(lines), storage_options or {}, roles, name, executor)
     is_pandas = type(lines).__module__.startswith("pandas")
@@ -106,7 +108,7 @@ def from_transactions(
 
 
 def _from_files(
-    url: str, options: Mapping[str, Any], roles: Roles, backend: str, executor: InProcess
+    url: str, options: Mapping[str, Any], roles: Roles, backend: str, executor: LocalExecutor
 ) -> pa.Table:
     source = open_source(Storage.at(url, options, "lines"), roles)
     with TemporaryDirectory(prefix="gpuseg-") as folder:

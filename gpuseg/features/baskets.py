@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, parse, plain
-from gpuseg.features.transaction_files import Source, Unit
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.features.transaction_files import ReadSplit, Source
+from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
 
@@ -59,11 +59,15 @@ def read_bought(executor: Executor, source: Source, customers: pa.Array) -> Boug
 
 
 def _read(
-    shard: Shard, env: Env, source: Source, wanted: NDArray[np.uint64], units: Sequence[Unit]
+    shard: Shard,
+    env: TaskContext,
+    source: Source,
+    wanted: NDArray[np.uint64],
+    units: Sequence[ReadSplit],
 ) -> list[pa.Table]:
     """Read what customers have bought, in some of the units."""
 
-    def read(unit: Unit) -> pa.Table:
+    def read(unit: ReadSplit) -> pa.Table:
         held = [_bought(source, wanted, batch) for batch, _ in source.batches(unit)]
         return pa.concat_tables([_EMPTY, *held]).combine_chunks()
 

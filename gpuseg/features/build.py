@@ -22,18 +22,18 @@ from gpuseg.features.aggregate import Task, describe_parts
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import available
 from gpuseg.features.joins import Joined, check_names, spill_join
-from gpuseg.features.quality import Quality, Tally
+from gpuseg.features.quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
-from gpuseg.features.transaction_files import Source, Unit
+from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.features.transactions import Found, Roles
 from gpuseg.io.output.base import Staging
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import Executor, TaskContext
 
 _BUCKET_ROWS = 2**17
 """So few that what is done to them stays in the caches."""
 
-_BUCKETS_A_PART = 8
-_MOST_BUCKETS = 2**15
+_BUCKETS_PER_PART = 8
+_MAX_BUCKETS = 2**15
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Reading:
     """What one worker reads: units and their numbers."""
 
     source: Source
-    units: tuple[tuple[int, Unit], ...]
+    units: tuple[tuple[int, ReadSplit], ...]
 
 
 def build_features(
@@ -89,8 +89,8 @@ def build_features(
     columns = available(source.roles.columns())
     check_names(joins, columns)
     workers = len(executor.workers())
-    n_buckets = min(max(-(-source.rows // _BUCKET_ROWS), 2 * workers), _MOST_BUCKETS)
-    n_parts = max(-(-n_buckets // _BUCKETS_A_PART), min(n_buckets, 2 * workers))
+    n_buckets = min(max(-(-source.rows // _BUCKET_ROWS), 2 * workers), _MAX_BUCKETS)
+    n_parts = max(-(-n_buckets // _BUCKETS_PER_PART), min(n_buckets, 2 * workers))
     staging.make(SCRATCH)
     staging.make(folder)
     executor.place(_take, [Reading(source, units) for units in shares(source.units, workers)])
@@ -109,7 +109,7 @@ def build_features(
         own for part in executor.run(describe_parts, task, each=parts_of) for own in part
     ]  # 3
     staging.remove(SCRATCH)
-    total = sum((own.tally for own in written), Tally())
+    total = sum((own.tally for own in written), LineCounts())
     check_purchases(where, total, snapshot)
     parts = sorted((own.name, own.rows, own.bytes) for own in written if own.rows)
     low = np.fmin.reduce([own.low for own in written])
@@ -136,19 +136,19 @@ def _spilled_join(
 
 
 def _read_join(
-    reading: Reading, env: Env, join: Join, n_buckets: int, staging: Staging, files: range
+    reading: Reading, env: TaskContext, join: Join, n_buckets: int, staging: Staging, files: range
 ) -> list[tuple[str, Joined]]:
     kind, key = reading.source.id_type, reading.source.roles.id_key
     return list(env.map(lambda i: spill_join(join, i, kind, key, n_buckets, staging), files))
 
 
-def _take(reading: Reading, env: Env) -> Reading:
+def _take(reading: Reading, env: TaskContext) -> Reading:
     return reading
 
 
-def shares(units: Sequence[Unit], n: int) -> list[tuple[tuple[int, Unit], ...]]:
+def shares(units: Sequence[ReadSplit], n: int) -> list[tuple[tuple[int, ReadSplit], ...]]:
     """Share the units out, about evenly by rows: each to the worker with the fewest so far."""
-    own: list[list[tuple[int, Unit]]] = [[] for _ in range(n)]
+    own: list[list[tuple[int, ReadSplit]]] = [[] for _ in range(n)]
     rows = [0] * n
     for number, unit in enumerate(units):
         i = rows.index(min(rows))
@@ -157,8 +157,8 @@ def shares(units: Sequence[Unit], n: int) -> list[tuple[tuple[int, Unit], ...]]:
     return [tuple(share) for share in own]
 
 
-def _read(reading: Reading, env: Env, n_buckets: int, staging: Staging) -> list[Spilled]:
-    def read(item: tuple[int, Unit]) -> Spilled:
+def _read(reading: Reading, env: TaskContext, n_buckets: int, staging: Staging) -> list[Spilled]:
+    def read(item: tuple[int, ReadSplit]) -> Spilled:
         number, unit = item
         own = spill(reading.source, unit, number, n_buckets, staging)
         env.report(own.found.lines)
@@ -196,7 +196,7 @@ def _moment(micros: int) -> datetime:
     return datetime.fromtimestamp(0, UTC).replace(tzinfo=None) + timedelta(microseconds=micros)
 
 
-def check_purchases(where: str, total: Tally, snapshot: int) -> None:
+def check_purchases(where: str, total: LineCounts, snapshot: int) -> None:
     """Refuse lines without a purchase before the snapshot.
 
     Raises

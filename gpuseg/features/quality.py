@@ -11,7 +11,7 @@ from gpuseg.features.transactions import Found
 
 
 @dataclass(frozen=True)
-class Tally:
+class LineCounts:
     """Customers, by what they have; numbers add up.
 
     Attributes
@@ -30,11 +30,11 @@ class Tally:
     only_unusable: int = 0
     repeated_lines: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+    def __add__(self, other: "LineCounts") -> "LineCounts":
+        return LineCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def tally_of(counts: NDArray[np.int64]) -> Tally:
+def tally_of(counts: NDArray[np.int64]) -> LineCounts:
     """Tally the counts of `backends.customers.Customers`."""
     column = dict(zip(COUNTS, counts.T, strict=True))
     bought = column["purchases"] > 0
@@ -42,7 +42,7 @@ def tally_of(counts: NDArray[np.int64]) -> Tally:
     later = ~bought & ~returned & (column["later"] > 0)
     rest = ~bought & ~returned & ~later
     a, b, c, d = (int(np.count_nonzero(flags)) for flags in (bought, returned, later, rest))
-    return Tally(a, b, c, d, int(column["repeated"].sum()))
+    return LineCounts(a, b, c, d, int(column["repeated"].sum()))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Quality:
     """The record of the data's quality."""
 
     found: Found
-    tally: Tally
+    tally: LineCounts
 
     def steps(self) -> list[Step]:
         """Return what was found and done, in the order in which it is looked for."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.features.parse import parse
-from gpuseg.features.transaction_files import Source, Unit, place_of
+from gpuseg.features.transaction_files import ReadSplit, Source, place_of
 from gpuseg.features.transactions import Found, Parsed, Roles
 from gpuseg.io.output.base import Staging, cannot_write
 
@@ -32,7 +32,9 @@ class Spilled:
     file: str | None
 
 
-def spill(source: Source, unit: Unit, number: int, n_buckets: int, staging: Staging) -> Spilled:
+def spill(
+    source: Source, unit: ReadSplit, number: int, n_buckets: int, staging: Staging
+) -> Spilled:
     """Read a unit, and write its lines by bucket.
 
     Raises
@@ -94,7 +96,7 @@ def parsed_whole(table: pa.Table, roles: Roles, name: str) -> tuple[Parsed, Foun
     return _together(held), found
 
 
-def _chunks(source: Source, unit: Unit) -> Iterator[tuple[Parsed, Found]]:
+def _chunks(source: Source, unit: ReadSplit) -> Iterator[tuple[Parsed, Found]]:
     """Yield the lines of a unit, about `CHUNK_ROWS` at a time."""
     held: list[Parsed] = []
     found = Found()

@@ -36,7 +36,7 @@ _FOOTERS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class Unit:
+class ReadSplit:
     """Row groups of a Parquet file that follow each other, or a whole CSV file.
 
     Attributes
@@ -73,7 +73,7 @@ class Source:
 
     storage: Storage
     roles: Roles
-    units: tuple[Unit, ...]
+    units: tuple[ReadSplit, ...]
     id_type: pa.DataType
     listed: tuple[tuple[str, int], ...]
 
@@ -95,7 +95,7 @@ class Source:
         """Lines; a guess for CSV."""
         return sum(unit.rows for unit in self.units)
 
-    def batches(self, unit: Unit) -> Iterator[tuple[pa.RecordBatch, Where]]:
+    def batches(self, unit: ReadSplit) -> Iterator[tuple[pa.RecordBatch, Where]]:
         """Read a unit, some lines at a time; each with what names the place of a row.
 
         Raises
@@ -108,7 +108,7 @@ class Source:
             yield batch, partial(place_of, name, first)
             first += batch.num_rows
 
-    def _read(self, unit: Unit, name: str) -> Iterator[pa.RecordBatch]:
+    def _read(self, unit: ReadSplit, name: str) -> Iterator[pa.RecordBatch]:
         columns = list(dict.fromkeys(self.roles.columns().values()))
         try:
             if not unit.groups:
@@ -159,7 +159,7 @@ class _File:
     """Units of a file, and the types of the columns whose values are only told apart."""
 
     path: str
-    units: list[Unit]
+    units: list[ReadSplit]
     kinds: dict[str, str]
     id_type: pa.DataType
 
@@ -196,7 +196,7 @@ def _units(storage: Storage, roles: Roles, path: str, size: int) -> _File:
     if is_csv(name):
         schema = _csv_schema(storage, path, name)
         check_columns(schema, roles, name)
-        units = [Unit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))]
+        units = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))]
         return _File(path, units, _kinds(schema, roles), pa.string())
     file: DataFile = read_footer(storage, path, size)
     check_columns(file.schema, roles, name)
@@ -204,16 +204,16 @@ def _units(storage: Storage, roles: Roles, path: str, size: int) -> _File:
     return _File(path, _together(path, file.group_rows), _kinds(file.schema, roles), id_type)
 
 
-def _together(path: str, group_rows: Sequence[int]) -> list[Unit]:
+def _together(path: str, group_rows: Sequence[int]) -> list[ReadSplit]:
     """Join row groups of a file to units of about `UNIT_ROWS`."""
-    units: list[Unit] = []
+    units: list[ReadSplit] = []
     start = 0
     for group, rows in enumerate(group_rows):
         last = units[-1] if units else None
         if last and last.rows + rows <= UNIT_ROWS:
-            units[-1] = Unit(path, (*last.groups, group), last.first_row, last.rows + rows)
+            units[-1] = ReadSplit(path, (*last.groups, group), last.first_row, last.rows + rows)
         elif rows:
-            units.append(Unit(path, (group,), start, rows))
+            units.append(ReadSplit(path, (group,), start, rows))
         start += rows
     return units
 

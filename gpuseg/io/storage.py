@@ -11,7 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpuseg.errors import DataError, JobError, ResourceError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Storage:
         try:
             fs, root = fsspec.core.url_to_fs(url, **options)
         except (ValueError, ImportError, TypeError) as error:
-            raise JobError(
+            raise ConfigError(
                 f"{key} = {url!r}: {error}; use a path, or a URL whose file system is installed "
                 "(s3:// needs gpuseg[s3]), with the storage_options that it knows"
             ) from None

@@ -10,22 +10,20 @@ from typing import Any
 import numpy as np
 
 from gpuseg import __version__
-from gpuseg.backends.base import TRANSFORMS
 from gpuseg.backends.cuda import device
-from gpuseg.backends.feature_transform import YEO_JOHNSON, Preparation
+from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
 from gpuseg.backends.inverse_transform import Scale
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
-from gpuseg.jobs.plan import Forecast
+from gpuseg.jobs.plan import JobPlan
 from gpuseg.jobs.reader_choice import Reader
 from gpuseg.jobs.stages.profile import Seen, described
-from gpuseg.preprocessing.encoding import Encoder
-from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER
-from gpuseg.preprocessing.fit import Prepared
+from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
+from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.profiling.audit.audit import audit
 from gpuseg.profiling.naming import named
-from gpuseg.segmentation.base import Outcome
+from gpuseg.segmentation.base import SegmentationResult
 
 FORMAT = 1
 
@@ -35,10 +33,10 @@ class Facts:
     """Everything a manifest is made from."""
 
     spec: JobSpec
-    plan: Forecast
+    plan: JobPlan
     reader: Reader
-    prepared: Prepared
-    outcome: Outcome
+    prepared: PreprocessingFit
+    outcome: SegmentationResult
     parts: Sequence[Part]
     digest: int
     executor: Mapping[str, Any]
@@ -227,7 +225,7 @@ def _phrases(encoders: Sequence[Encoder]) -> dict[str, str]:
     return said
 
 
-def _clip(p: Preparation, f: int) -> dict[str, Any]:
+def _clip(p: FeatureTransform, f: int) -> dict[str, Any]:
     """Return the bounds of a feature, where it has any: categories and flags have none."""
     bounded = p.clip is not None and np.isfinite(p.clip[:, f]).all()
     return {"clip": p.bounds()[:, f].tolist()} if bounded else {}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.ids import repeated_rows, split_numbered
 from gpuseg.jobs.schema import InputSpec
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 
@@ -61,7 +61,7 @@ def settle_repeated(executor: Executor, id: str, rule: str, drop_missing: bool) 
     return len(rows)
 
 
-def _leave_out(shard: Shard, env: Env, drop_missing: bool, rows: NDArray[np.int64]) -> None:
+def _leave_out(shard: Shard, env: TaskContext, drop_missing: bool, rows: NDArray[np.int64]) -> None:
     kept = np.ones(shard.n_rows, bool)
     kept[rows] = False
     shard.keep(env, kept)

@@ -45,7 +45,7 @@ def _version_or_absent(name: str) -> str:
 
 def _state(name: str) -> str:
     try:
-        choice = registry.choose(name)
+        choice = registry.choose_backend(name)
     except ResourceError as error:
         return f"unavailable: {error}"
     return "available" if choice.name == name else f"is {choice.name} ({choice.why})"

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.jobs.schema import (
     AuditSpec,
@@ -19,7 +19,7 @@ from gpuseg.jobs.schema import (
     Section,
     TransactionsSpec,
 )
-from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, SegmentSpec, level_columns
+from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, KMeansSpec, level_columns
 from gpuseg.validation import validated
 
 CONFIDENCE = "confidence"
@@ -39,7 +39,7 @@ class JobSpec(Section):
     join: list[JoinSpec] = Field(default_factory=list)
     input: InputSpec
     prepare: PrepareSpec = PrepareSpec()
-    segment: SegmentSpec | DBSCANSpec | HierarchicalSpec = SegmentSpec()
+    segment: KMeansSpec | DBSCANSpec | HierarchicalSpec = KMeansSpec()
     audit: AuditSpec = AuditSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     output: OutputSpec
@@ -69,7 +69,7 @@ def further_columns(spec: JobSpec) -> list[str]:
 
 
 class _KMeansJob(JobSpec):
-    segment: SegmentSpec = SegmentSpec()
+    segment: KMeansSpec = KMeansSpec()
 
 
 class _DBSCANJob(JobSpec):
@@ -100,7 +100,7 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
 
     Raises
     ------
-    JobError
+    ConfigError
         For a file that is not there or not TOML, and for every key or value that breaks a rule.
     """
     values = dict(job) if isinstance(job, Mapping) else _read_toml(Path(job))
@@ -112,17 +112,17 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     spec: JobSpec = validated(model, values, "; change it in the job, or with --set {key}=VALUE")
     reserved = {"segment", "distance", *further_columns(spec)} & {spec.input.id}
     if reserved:
-        raise JobError(
+        raise ConfigError(
             f"input.id = {spec.input.id!r}: the output has a column of that name itself; "
             "rename the id column"
         )
     if spec.input.id_hash_key_env is not None and spec.input.id is None:
-        raise JobError(
+        raise ConfigError(
             f"input.id_hash_key_env = {spec.input.id_hash_key_env!r}: there are no ids to hash; "
             "name their column in input.id, or leave the key out"
         )
     if spec.prepare.duplicates != "keep" and spec.input.id is None:
-        raise JobError(
+        raise ConfigError(
             f"prepare.duplicates = {spec.prepare.duplicates!r}: there are no ids to compare; name "
             "their column in input.id, or leave the key out"
         )
@@ -132,13 +132,13 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
             ("prepare.categorical", spec.prepare.categorical),
         ):
             if name is not None and name in columns:
-                raise JobError(
+                raise ConfigError(
                     f"{key} holds {name!r}, which is the id or the weight: it would be "
                     f"clustered by; leave it out of {key}"
                 )
     _check_audit(spec)
     if spec.output.confidence and isinstance(spec.segment, DBSCANSpec):
-        raise JobError(
+        raise ConfigError(
             "output.confidence: DBSCAN knows no next segment that a customer could be in; leave it "
             "out, and look at distance, which is 0 for core rows"
         )
@@ -149,7 +149,7 @@ def _check_audit(spec: JobSpec) -> None:
     """Refuse columns that serve another purpose too: an audit tells nothing of what it made."""
     columns, given = spec.audit.columns, spec.input
     if columns and spec.transactions:
-        raise JobError(
+        raise ConfigError(
             "audit: stands beside [transactions], whose features are written with all "
             "attributes of a customer: no count could be hidden then; build them with `gpuseg "
             "features`, and cluster those as [input], with the columns to audit beside them"
@@ -163,7 +163,7 @@ def _check_audit(spec: JobSpec) -> None:
     for name in columns:
         for key, names in used.items():
             if name in names:
-                raise JobError(
+                raise ConfigError(
                     f"audit.columns holds {name!r}, and so does {key}: what is audited must not "
                     "decide a segment; leave it out of one of them"
                 )
@@ -173,13 +173,13 @@ def _with_features(values: dict[str, Any]) -> dict[str, Any]:
     """Make the features that are built from transactions the input."""
     if "transactions" not in values:
         if "join" in values:
-            raise JobError(
+            raise ConfigError(
                 "join: adds attributes to the features that are built from [transactions], and "
                 "there is no such section; join them to the rows of [input] beforehand"
             )
         return values
     if "input" in values:
-        raise JobError(
+        raise ConfigError(
             "input: stands beside [transactions], from which the features are built; leave one "
             "of the two out (what to cluster by is transactions.features)"
         )
@@ -190,13 +190,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise JobError(f"{path}: no such job file; give the path of a TOML file") from None
+        raise ConfigError(f"{path}: no such job file; give the path of a TOML file") from None
     except IsADirectoryError:
-        raise JobError(f"{path}: is a folder; give the path of a TOML file") from None
+        raise ConfigError(f"{path}: is a folder; give the path of a TOML file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise JobError(f"{path}: cannot be read as a job file ({error})") from None
+        raise ConfigError(f"{path}: cannot be read as a job file ({error})") from None
     except tomllib.TOMLDecodeError as error:
-        raise JobError(f"{path}: not valid TOML ({error}); see https://toml.io") from None
+        raise ConfigError(f"{path}: not valid TOML ({error}); see https://toml.io") from None
 
 
 def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
@@ -204,7 +204,9 @@ def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
     dotted, sign, value = text.partition("=")
     path = [part.strip() for part in dotted.split(".")]
     if not sign or len(path) < 2 or not all(path):
-        raise JobError(f"--set {text!r}: must be section.key=value, such as segment.n_clusters=12")
+        raise ConfigError(
+            f"--set {text!r}: must be section.key=value, such as segment.n_clusters=12"
+        )
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -213,7 +215,9 @@ def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
     for part in path[:-1]:
         below = inner.get(part, {})
         if not isinstance(below, Mapping):
-            raise JobError(f"--set {text!r}: {part!r} is a value, not a section; name its own key")
+            raise ConfigError(
+                f"--set {text!r}: {part!r} is a value, not a section; name its own key"
+            )
         inner[part] = dict(below)
         inner = inner[part]
     inner[path[-1]] = parsed

@@ -5,15 +5,15 @@ from typing import Any
 
 import psutil
 
-from gpuseg.backends.registry import Choice
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.backends.registry import BackendChoice
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec, further_columns
 from gpuseg.jobs.reader_choice import Reader, choose_reader
-from gpuseg.jobs.resolve import Place
+from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.runtime.cluster import ClusterSpec
-from gpuseg.segmentation.specs import DBSCANSpec, SegmentSpec
+from gpuseg.segmentation.specs import DBSCANSpec, KMeansSpec
 
 _PROCESS_BYTES = 350 * 2**20
 """A worker with NumPy, Numba, Arrow and Dask loaded, and its compiled kernels."""
@@ -30,7 +30,7 @@ _RESULT_BYTES = 8
 _DENSITY_BYTES = 120
 """Of each row while DBSCAN runs: places, counts, sets, clusters, sizes of differences."""
 
-_MOST_ID_TURNS = 16
+_MAX_ID_TURNS = 16
 
 _USABLE = 0.9
 """Share of a limit that a forecast may fill: Dask ends a worker at 95 % of it."""
@@ -61,7 +61,7 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class JobPlan:
     """A resolved job and what it will need.
 
     Attributes
@@ -83,7 +83,7 @@ class Forecast:
     """
 
     dataset: Dataset
-    choice: Choice
+    choice: BackendChoice
     cluster: ClusterSpec
     memory: MemoryPlan | None
     width: int
@@ -111,14 +111,14 @@ class Forecast:
         }
 
 
-def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
+def forecast(spec: JobSpec, place: ResolvedJob, storage: Storage) -> JobPlan:
     """Read the footers below `storage`, forecast what the job needs, refuse what cannot succeed.
 
     Nothing is written.
 
     Raises
     ------
-    JobError, DataError, ResourceError
+    ConfigError, DataError, ResourceError
         All that can be known before the data is read.
     """
     given = spec.input
@@ -130,7 +130,7 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     unit = spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine"
     spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
     width = spec.prepare.most_features(dataset.features)
-    if isinstance(spec.segment, SegmentSpec) and spec.prepare.keeps_columns:
+    if isinstance(spec.segment, KMeansSpec) and spec.prepare.keeps_columns:
         spec.segment.models()[0].check_init(width)
     if isinstance(spec.segment, DBSCANSpec):
         _check_dbscan(spec, spec.segment, len(dataset.features))
@@ -149,13 +149,13 @@ def forecast(spec: JobSpec, place: Place, storage: Storage) -> Forecast:
     )
     mode = memory.mode if memory else "resident"
     reader = choose_reader(spec, dataset, place.choice, mode)
-    return Forecast(dataset, place.choice, cluster, memory, width, unit, place.target, reader)
+    return JobPlan(dataset, place.choice, cluster, memory, width, unit, place.target, reader)
 
 
 def _check_dbscan(spec: JobSpec, rules: DBSCANSpec, n_features: int) -> None:
     """Refuse what a metric, or the choice of eps, does not suit."""
     if rules.metric == "haversine" and n_features != 2:
-        raise JobError(
+        raise ConfigError(
             f"segment.metric = 'haversine' takes two features, latitude and longitude in radians, "
             f"and there are {n_features}: name the two in input.features"
         )
@@ -164,12 +164,12 @@ def _check_dbscan(spec: JobSpec, rules: DBSCANSpec, n_features: int) -> None:
         or spec.prepare.transform != "none"
         or spec.prepare.pca is not None
     ):
-        raise JobError(
+        raise ConfigError(
             "segment.metric = 'haversine' takes latitude and longitude as they are: set "
             "prepare.scale = 'none', and leave prepare.transform and prepare.pca out"
         )
     if rules.eps == "auto" and spec.input.weight:
-        raise JobError(
+        raise ConfigError(
             "segment.eps = 'auto' does not look at weights, and input.weight = "
             f"{spec.input.weight!r}: give an eps, or leave input.weight out"
         )
@@ -223,10 +223,10 @@ def plan_memory(
     groups = cluster.threads * dataset.largest_group_bytes
     streamed = fixed + groups + rows * (result + 1)
     turns = -(-ids // max(limit - streamed, 1)) if ids else 1
-    if streamed <= limit and turns <= _MOST_ID_TURNS:
+    if streamed <= limit and turns <= _MAX_ID_TURNS:
         why = f"in memory they would take {_size(resident + ids)} a worker, beyond {whose}"
         return MemoryPlan("streamed", why, streamed + ids // turns, 0, turns)
-    needed = streamed + ids // _MOST_ID_TURNS
+    needed = streamed + ids // _MAX_ID_TURNS
     if limit > fixed + groups:
         enough = -(-(needed - fixed - groups) * workers // (limit - fixed - groups))
         step = f"use about {enough} workers (runtime.n_workers), or a higher limit"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.backends.registry import Choice
-from gpuseg.errors import GpusegError, JobError, ResourceError
+from gpuseg.backends.registry import BackendChoice
+from gpuseg.errors import ConfigError, GpusegError, ResourceError
 from gpuseg.io.parquet.cudf_reader import lacking, load_on_gpu
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
@@ -52,7 +52,7 @@ class _Obstacle:
     error: type[GpusegError] = ResourceError
 
 
-def choose_reader(spec: JobSpec, dataset: Dataset, choice: Choice, mode: str) -> Reader:
+def choose_reader(spec: JobSpec, dataset: Dataset, choice: BackendChoice, mode: str) -> Reader:
     """Resolve `runtime.reader`.
 
     cuDF is not so much as looked for unless the rows would stay on a GPU.
@@ -66,7 +66,7 @@ def choose_reader(spec: JobSpec, dataset: Dataset, choice: Choice, mode: str) ->
 
     Raises
     ------
-    JobError, ResourceError
+    ConfigError, ResourceError
         Where cuDF is asked for and cannot read; Arrow is never taken in its place.
     """
     asked = spec.runtime.reader
@@ -92,7 +92,7 @@ def choose_reader(spec: JobSpec, dataset: Dataset, choice: Choice, mode: str) ->
 
 
 def _obstacle(
-    spec: JobSpec, dataset: Dataset, choice: Choice, mode: str, by_arrow: Mapping[str, str]
+    spec: JobSpec, dataset: Dataset, choice: BackendChoice, mode: str, by_arrow: Mapping[str, str]
 ) -> _Obstacle | None:
     """Return the first thing that keeps cuDF from reading."""
     if choice.name != "cuda":
@@ -102,7 +102,9 @@ def _obstacle(
         )
     if spec.segment.algorithm == "dbscan":
         return _Obstacle(
-            "DBSCAN lays out its rows in the memory of the host", "use another algorithm", JobError
+            "DBSCAN lays out its rows in the memory of the host",
+            "use another algorithm",
+            ConfigError,
         )
     if mode != "resident":
         return _Obstacle(
@@ -112,14 +114,14 @@ def _obstacle(
         return _Obstacle(
             f"the files are not on a disk of this machine ({dataset.storage.url})",
             "copy them to one",
-            JobError,
+            ConfigError,
         )
     columns = _columns(dataset)
     if all(name in by_arrow for name in columns):
         return _Obstacle(
             f"there is no column that cuDF would decode ('{columns[0]}': {by_arrow[columns[0]]})",
             "name columns of numbers in input.features",
-            JobError,
+            ConfigError,
         )
     missing = lacking()
     return None if missing is None else _Obstacle(missing, "pip install 'gpuseg[cuda13]'")

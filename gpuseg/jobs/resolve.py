@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 
 from gpuseg.backends.cuda import device
-from gpuseg.backends.registry import Choice, choose
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.backends.registry import BackendChoice, choose_backend
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, reaching
@@ -15,7 +15,7 @@ from gpuseg.runtime.cluster import ClusterSpec
 
 
 @dataclass(frozen=True)
-class Place:
+class ResolvedJob:
     """Where a job runs, from where and to where.
 
     Attributes
@@ -29,22 +29,22 @@ class Place:
         Of the hashes that are written in place of ids.
     """
 
-    choice: Choice
+    choice: BackendChoice
     cluster: ClusterSpec
     source: Storage
     target: Storage
     id_key: Key | None
 
 
-def settle(spec: JobSpec) -> Place:
+def settle(spec: JobSpec) -> ResolvedJob:
     """Settle where a job runs; nothing is read or written.
 
     Raises
     ------
-    JobError, ResourceError
+    ConfigError, ResourceError
         For a backend or a cluster that is not there, and an output that may not be written.
     """
-    choice = choose(spec.runtime.backend, spec.runtime.cluster)
+    choice = choose_backend(spec.runtime.backend, spec.runtime.cluster)
     given: InputSpec | TransactionsSpec = spec.transactions or spec.input
     key = "transactions.path" if spec.transactions else "input.path"
     id_key = None
@@ -57,7 +57,7 @@ def settle(spec: JobSpec) -> Place:
     _refuse_overlap(source, target, key)
     with reaching("output.path", target.url):
         check_free(target, spec.output.overwrite)
-    return Place(choice, cluster, source, target, id_key)
+    return ResolvedJob(choice, cluster, source, target, id_key)
 
 
 def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
@@ -90,7 +90,7 @@ def _refuse_overlap(source: Storage, target: Storage, key: str) -> None:
         return
     a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
     if a.startswith(b) or b.startswith(a):
-        raise JobError(
+        raise ConfigError(
             f"output.path = {target.url!r}: overlaps {key} = {source.url!r}; "
             "write to a folder of its own"
         )

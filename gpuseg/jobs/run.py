@@ -31,7 +31,7 @@ from gpuseg.io.storage import reaching
 from gpuseg.jobs import build_manifest as manifests
 from gpuseg.jobs.duplicates import named_like_ids, number_rows, settle_repeated
 from gpuseg.jobs.job import JobSpec, further_columns, load_job
-from gpuseg.jobs.plan import Forecast, MemoryPlan, forecast, plan_memory
+from gpuseg.jobs.plan import JobPlan, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.reader_choice import Reader, choose_reader, place_rows
 from gpuseg.jobs.resolve import settle
 from gpuseg.jobs.stages import build_features as transactions
@@ -40,17 +40,18 @@ from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.write import write
 from gpuseg.model_selection.confidence import keep_confidence
 from gpuseg.model_selection.select_k import fit_and_choose
-from gpuseg.preprocessing.encoding import Encoder, Tally
-from gpuseg.preprocessing.fit import Prepared, fit_preparation
-from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.progress import Progress, iteration_callback
 from gpuseg.reporting.report import render_summary
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import UNCLEAR, AnyModel, Outcome, of_kmeans
+from gpuseg.segmentation.base import UNCLEAR, AnyModel, SegmentationResult, of_kmeans
 from gpuseg.segmentation.dbscan import run_dbscan
 from gpuseg.segmentation.hierarchical import run_hierarchy
-from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, SegmentSpec
+from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, KMeansSpec
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding import row_passes as passes
 
@@ -97,7 +98,7 @@ def run(
 
     Raises
     ------
-    JobError, DataError, ResourceError
+    ConfigError, DataError, ResourceError
         When the job, the data or the machine is at fault; nothing is then published, and an
         older output is as it was.
     """
@@ -178,8 +179,8 @@ class _Run:
         return RunResult(spec.output.path, content, outcome.models[-1], outcome.models)
 
     def _segment(
-        self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging
-    ) -> tuple[Outcome, list[Part], Seen]:
+        self, executor: Executor, plan: JobPlan, prepared: PreprocessingFit, staging: Staging
+    ) -> tuple[SegmentationResult, list[Part], Seen]:
         """Give every customer a segment, write it, and look at some; anew where one is lost."""
         spec, progress = self.spec, self.progress
         outcome = self._fit(executor, plan, prepared, staging)  # 4
@@ -193,7 +194,7 @@ class _Run:
             seen = look(executor, prepared, outcome, spec.audit.columns, lines)
         return outcome, parts, seen
 
-    def _read_and_prepare(self, executor: Executor, plan: Forecast) -> Prepared:
+    def _read_and_prepare(self, executor: Executor, plan: JobPlan) -> PreprocessingFit:
         dataset, prepare = plan.dataset, self.spec.prepare
         workers = len(executor.workers())
         algorithm = self.spec.segment.algorithm
@@ -240,14 +241,14 @@ class _Run:
             self.progress.message(f"note: feature '{name}' was left out: {why}")
         for text in prepared.redundant:
             self.progress.message(f"note: {text}; see prepare.drop_near_constant, drop_correlated")
-        if isinstance(self.spec.segment, SegmentSpec):
+        if isinstance(self.spec.segment, KMeansSpec):
             self.spec.segment.models()[0].check_init(prepared.preparation.n_columns)
         return prepared
 
     def _encoders(self, executor: Executor, dataset: Dataset) -> tuple[Encoder, ...]:
         """Settle what becomes of each column, from what is counted in the data where need be."""
         prepare, columns = self.spec.prepare, dataset.features
-        tallies: dict[str, Tally] = {}
+        tallies: dict[str, ColumnCounts] = {}
         if prepare.counts_first:
             with self.progress.stage("count"):
                 gaps = [name for name in columns if name not in prepare.categorical]
@@ -258,10 +259,10 @@ class _Run:
         return prepare.encoders(columns, tallies, "prepare.")
 
     def _fit(
-        self, executor: Executor, plan: Forecast, prepared: Prepared, staging: Staging
-    ) -> Outcome:
+        self, executor: Executor, plan: JobPlan, prepared: PreprocessingFit, staging: Staging
+    ) -> SegmentationResult:
         rules, backend = self.spec.segment, plan.choice.name
-        replay = Replay(self.encoders, prepared.features, prepared.preparation)
+        replay = FeaturePipeline(self.encoders, prepared.features, prepared.preparation)
         total, unit = None, "passes"
         if isinstance(rules, DBSCANSpec):
             total, unit = SWEEPS * prepared.raw.rows, "rows swept"

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.preprocessing.params import PrepareParams
@@ -96,12 +96,12 @@ class TransactionsSpec(Section):
 
         Raises
         ------
-        JobError
+        ConfigError
         """
         there = [*available(self.roles().columns()), *joined]
         for name in self.features or []:
             if name not in there:
-                raise JobError(
+                raise ConfigError(
                     f"transactions.features: no feature '{name}' for lines with these columns; "
                     f"{nearest_known(name, there)}"
                 )

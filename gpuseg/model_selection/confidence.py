@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 _VALUES_AT_ONCE = 2**22
@@ -61,7 +61,7 @@ def confidences(
 
 def keep_confidence(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     backend: str,
     centers: NDArray[np.float64],
     segment: NDArray[np.int32] | None,

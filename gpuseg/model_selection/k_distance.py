@@ -20,17 +20,17 @@ from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.numerics.distance_metrics import Metric, distance_of, limit_of, points_of, power
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.hashing import drawn
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
 SAMPLE_ROWS = 2048
 
-_MOST_NEIGHBOURS, _LEAST_ROWS = 2**22, 128
+_MAX_NEIGHBOURS, _MIN_ROWS = 2**22, 128
 """k² neighbours' neighbours are looked at for each row: with a large k the sample is smaller."""
 
-_MOST_PAIRS = 2e10
+_MAX_PAIRS = 2e10
 """So many take tens of seconds."""
 
 _FLAT = 0.995
@@ -41,7 +41,7 @@ _AROUND = (0.5, 0.7, 1.0, 1.4, 2.0)
 
 
 @dataclass(frozen=True)
-class EpsChoice:
+class EpsCandidate:
     """What an eps would lead to, as the sample says.
 
     Attributes
@@ -67,7 +67,7 @@ class EpsChoice:
 
 
 @dataclass(frozen=True)
-class EpsProfile:
+class EpsEstimate:
     """Distances to the k-th nearest row, and what they suggest.
 
     Attributes
@@ -87,7 +87,7 @@ class EpsProfile:
     min_samples: int
     metric: Metric
     distances: NDArray[np.float64] = field(repr=False)
-    choices: list[EpsChoice]
+    choices: list[EpsCandidate]
 
     def why(self) -> str:
         """Say in a sentence where eps comes from."""
@@ -106,7 +106,7 @@ def profile_eps(
     backend: str,
     seed: int = 0,
     clusters: bool = False,
-) -> EpsProfile:
+) -> EpsEstimate:
     """Find the distances, the knee, and what some values of eps would lead to.
 
     Parameters
@@ -128,8 +128,8 @@ def profile_eps(
         )
     low = np.min([own.low for own in found], axis=0)
     high = np.max([own.high for own in found], axis=0)
-    reach = Reach.of(low, high, _some_size(low, high, power(metric)), power(metric))
-    wanted = min(SAMPLE_ROWS, max(_LEAST_ROWS, _MOST_NEIGHBOURS // min_samples**2))
+    reach = EpsBounds.of(low, high, _some_size(low, high, power(metric)), power(metric))
+    wanted = min(SAMPLE_ROWS, max(_MIN_ROWS, _MAX_NEIGHBOURS // min_samples**2))
     points = np.concatenate(executor.run(_drawn, metric, n_rows, seed, wanted))
     size, row = _nearest(executor, points, min_samples, metric, reach, backend)
     distance = distance_of(size, metric)
@@ -146,17 +146,17 @@ def profile_eps(
         looked = executor.run(_looked_here, points, rules, low, high, backend)
         pairs = sum(looked) * n_rows / len(points) * WITHOUT_DISTANCES
         choice = _choice(rules.eps, distance, near, pairs)
-        if clusters and pairs <= _MOST_PAIRS:
+        if clusters and pairs <= _MAX_PAIRS:
             fit = fit_dbscan(executor, rules, backend, distances=False)
             largest = fit.sizes.max(initial=0) / n_rows
             choice = replace(choice, largest_share=float(largest))
         choices.append(choice)
-    return EpsProfile(eps, min_samples, metric, np.sort(distance[:, -1]), choices)
+    return EpsEstimate(eps, min_samples, metric, np.sort(distance[:, -1]), choices)
 
 
 def _choice(
     eps: float, distance: NDArray[np.float64], near: NDArray[np.float64], pairs: float
-) -> EpsChoice:
+) -> EpsCandidate:
     """Return what an eps leads to.
 
     Parameters
@@ -168,7 +168,7 @@ def _choice(
     noise = np.logical_not(np.any((distance <= eps) & (near <= eps), axis=1))
     share = float(noise.mean())
     error = float(np.sqrt(max(share * (1 - share), 1 / len(noise)) / len(noise)))
-    return EpsChoice(float(eps), float(core.mean()), share, error, pairs)
+    return EpsCandidate(float(eps), float(core.mean()), share, error, pairs)
 
 
 def _knee(distances: NDArray[np.float64]) -> float:
@@ -199,7 +199,7 @@ def _nearest(
     points: NDArray[Any],
     k: int,
     metric: Metric,
-    reach: Reach,
+    reach: EpsBounds,
     backend: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return sizes and rows of the k nearest of all rows, (m, k) each, the nearest first."""
@@ -211,7 +211,13 @@ def _nearest(
 
 
 def _nearest_here(
-    shard: Shard, env: Env, points: NDArray[Any], k: int, metric: Metric, reach: Reach, backend: str
+    shard: Shard,
+    env: TaskContext,
+    points: NDArray[Any],
+    k: int,
+    metric: Metric,
+    reach: EpsBounds,
+    backend: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
     best, row = np.full((len(points), k), np.inf), np.full((len(points), k), -1)
@@ -225,7 +231,7 @@ def _nearest_here(
 
 def _looked_here(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     points: NDArray[Any],
     rules: DBSCANParams,
     low: NDArray[Any],
@@ -234,14 +240,14 @@ def _looked_here(
 ) -> int:
     """Return how many pairs are compared to find out whether the points are core."""
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
-    reach = Reach.of(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
+    reach = EpsBounds.of(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
     there = b.lay_out(points_of(x, rules.metric), reach, env.map)
     here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
     return b.count_within(here, there, None, rules.min_samples, found, env.map)
 
 
 def _drawn(
-    shard: Shard, env: Env, metric: Metric, n_total: int, seed: int, wanted: int
+    shard: Shard, env: TaskContext, metric: Metric, n_total: int, seed: int, wanted: int
 ) -> NDArray[Any]:
     """Return the points of rows drawn by a hash of their place and the seed."""
     x, _ = rows_of(shard)
@@ -249,7 +255,9 @@ def _drawn(
     return points_of(x[drawn(index, wanted, n_total, seed)], metric)
 
 
-def _fetched(shard: Shard, env: Env, metric: Metric, index: NDArray[np.int64]) -> NDArray[Any]:
+def _fetched(
+    shard: Shard, env: TaskContext, metric: Metric, index: NDArray[np.int64]
+) -> NDArray[Any]:
     """Return the points at some places, those of this shard; the places are rising."""
     x, _ = rows_of(shard)
     own = index[(index >= shard.first_row) & (index < shard.first_row + len(x))]

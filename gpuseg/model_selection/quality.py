@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers
 from gpuseg.model_selection.confidence import simplified_silhouette
 from gpuseg.numerics.reproducible_sums import grid_magic
 from gpuseg.numerics.sum_grid import on_grid
-from gpuseg.runtime.executor import BLOCK_ROWS, Env, Executor
+from gpuseg.runtime.executor import BLOCK_ROWS, Executor, TaskContext
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding.shard import Block, Shard
 
@@ -41,14 +41,14 @@ DOUBTFUL = 0.1
 PIECE_ROWS = 2**18
 """Rows of a device at a time: a shard there is one block. Of the host's, `BLOCK_ROWS`."""
 
-MOST_CELLS = 1024
+MAX_CELLS = 1024
 """Cells at a time, each with a sum for each point; in the worst case every row is a cell."""
 
 _Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Criteria:
+class ClusterQuality:
     """What speaks for a number of clusters, or against it.
 
     Attributes
@@ -84,7 +84,7 @@ class Criteria:
 
 
 @dataclass
-class Tally:
+class QualityCounts:
     """What some rows add to the criteria of one segmentation.
 
     Attributes
@@ -106,9 +106,9 @@ class Tally:
     simplified: float
     doubtful: int
 
-    def merge(self, other: "Tally") -> "Tally":
+    def merge(self, other: "QualityCounts") -> "QualityCounts":
         """Return the tally of both sets of rows together."""
-        return Tally(
+        return QualityCounts(
             self.distances + other.distances, self.sizes + other.sizes,
             self.spread + other.spread, self.simplified + other.simplified,
             self.doubtful + other.doubtful,
@@ -119,9 +119,9 @@ def measure_fits(
     executor: Executor,
     backend: str,
     fits: Sequence[KMeansFit],
-    measured: Measured,
+    measured: DataStatistics,
     points: int = POINTS,
-) -> list[Criteria]:
+) -> list[ClusterQuality]:
     """Measure segmentations of the placed shards, in one pass.
 
     Parameters
@@ -135,31 +135,31 @@ def measure_fits(
     largest = 2 * math.sqrt(math.fsum((measured.reach**2).tolist())) * (1 + 2.0**-10)
     grids = grid_magic(n, largest), grid_magic(n, 1.0)
     shards = executor.run(_tally, backend, models, sample, grids)
-    whole = [reduce(Tally.merge, parts) for parts in zip(*shards, strict=True)]
+    whole = [reduce(QualityCounts.merge, parts) for parts in zip(*shards, strict=True)]
     return [_criteria(fit, own, sample, measured) for fit, own in zip(fits, whole, strict=True)]
 
 
 def _tally(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     backend: str,
     models: Sequence[Centers],
     sample: NDArray[np.float32],
     grids: tuple[float, float],
-) -> list[Tally]:
+) -> list[QualityCounts]:
     """Return what the rows of the shard add to the criteria of each model.
 
     `grids` are those of distances, and of silhouettes.
     """
     b = registry.get(backend)
 
-    def on(block: Block) -> list[Tally]:
+    def on(block: Block) -> list[QualityCounts]:
         step = BLOCK_ROWS if isinstance(block.x, np.ndarray) else PIECE_ROWS
         starts = range(0, max(len(block.x), 1), step)
         parts = [piece(block.x[start : start + step]) for start in starts]
-        return [reduce(Tally.merge, own) for own in zip(*parts, strict=True)]
+        return [reduce(QualityCounts.merge, own) for own in zip(*parts, strict=True)]
 
-    def piece(x: Any) -> list[Tally]:
+    def piece(x: Any) -> list[QualityCounts]:
         labels, tallies = [], []
         for model in models:
             squares = b.fetch(b.squared_distances(x, model.values))
@@ -167,18 +167,18 @@ def _tally(
             labels.append(label)
             sizes = np.bincount(label, minlength=model.k)
             distances = np.zeros((len(sample), model.k))
-            tallies.append(Tally(distances, sizes, spread, simplified, doubtful))
+            tallies.append(QualityCounts(distances, sizes, spread, simplified, doubtful))
         order, starts, cells = _cells(np.array(labels))
         rows = _gathered(b, x, order)
-        for first in range(0, len(starts) - 1, MOST_CELLS):
-            own = starts[first : first + MOST_CELLS + 1]
+        for first in range(0, len(starts) - 1, MAX_CELLS):
+            own = starts[first : first + MAX_CELLS + 1]
             sums = b.distance_sums(rows[own[0] : own[-1]], own - own[0], sample, grids[0])
-            for tally, labels_of in zip(tallies, cells[:, first : first + MOST_CELLS], strict=True):
+            for tally, labels_of in zip(tallies, cells[:, first : first + MAX_CELLS], strict=True):
                 tally.distances += _by_label(sums, labels_of, len(tally.sizes))
         return tallies
 
     blocks = shard.map_blocks(env, on)
-    return [reduce(Tally.merge, parts) for parts in zip(*blocks, strict=True)]
+    return [reduce(QualityCounts.merge, parts) for parts in zip(*blocks, strict=True)]
 
 
 def _gathered(b: Backend, x: Any, order: NDArray[np.int64]) -> Any:
@@ -230,8 +230,8 @@ def _cells(
 
 
 def _criteria(
-    fit: KMeansFit, tally: Tally, sample: NDArray[np.float32], measured: Measured
-) -> Criteria:
+    fit: KMeansFit, tally: QualityCounts, sample: NDArray[np.float32], measured: DataStatistics
+) -> ClusterQuality:
     k, n = len(tally.sizes), measured.n_rows
     squares = registry.get("numpy").squared_distances(sample, fit.centers.values)
     silhouettes = silhouettes_of(tally, squares.argmin(axis=1))
@@ -240,7 +240,7 @@ def _criteria(
     error = _Z_95 * deviation * math.sqrt(max(1 / m - 1 / n, 0.0)) if m else math.nan
     between, within = measured.squares - fit.inertia, fit.inertia
     ratio = math.inf if within == 0 else between / within * (n - k) / max(k - 1, 1)
-    return Criteria(
+    return ClusterQuality(
         k,
         fit.inertia,
         float(silhouettes.mean()) if m else math.nan,
@@ -253,7 +253,7 @@ def _criteria(
     )
 
 
-def silhouettes_of(tally: Tally, label: NDArray[np.int64]) -> NDArray[np.float64]:
+def silhouettes_of(tally: QualityCounts, label: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the silhouettes of the points, float64 (m,); 0 in a cluster of one row."""
     rows, k = np.arange(len(label)), len(tally.sizes)
     if k < 2:

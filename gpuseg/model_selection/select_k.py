@@ -21,27 +21,27 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.algorithms.kmeans.lloyd import OnIteration
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
-from gpuseg.model_selection.quality import POINTS, Criteria, measure_fits
+from gpuseg.model_selection.quality import POINTS, ClusterQuality, measure_fits
 from gpuseg.numerics.hashing import drawn
-from gpuseg.runtime.executor import Executor, InProcess
+from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 
-LEAST_SHARE = 0.01
+MIN_SHARE = 0.01
 STABLE = 0.8
-MOST_DOUBTFUL = 0.02
+MAX_DOUBTFUL = 0.02
 _EQUAL = 0.005
 _HALF_ROWS = 32_768
 _HALVES_SEED = 1
 
 
 @dataclass(frozen=True)
-class Choice:
+class KSelection:
     """A number of clusters, and why.
 
     Attributes
@@ -61,12 +61,12 @@ class Choice:
     n_clusters: int
     clear: bool
     why: str
-    criteria: tuple[Criteria, ...]
+    criteria: tuple[ClusterQuality, ...]
     stability: tuple[float, ...]
 
     @property
     def table(self) -> list[dict[str, float | None]]:
-        """A row for each number of clusters: `Criteria`, and the stability; None: no number."""
+        """A row per number of clusters: `ClusterQuality` and the stability; None: no number."""
         pairs = zip(self.criteria, self.stability, strict=True)
         rows = [{**asdict(own), "stability": steady} for own, steady in pairs]
         return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
@@ -109,7 +109,7 @@ class Choice:
 
 
 def stabilities(
-    executor: Executor, backend: str, models: Sequence[KMeansParams], measured: Measured
+    executor: Executor, backend: str, models: Sequence[KMeansParams], measured: DataStatistics
 ) -> list[float]:
     """Return how well fits to two halves of a sample agree, for each of the models.
 
@@ -141,29 +141,32 @@ def _labels(
     points: NDArray[np.float32],
 ) -> list[NDArray[np.int64]]:
     """Fit the models to some rows here; return the clusters of the points by each."""
-    local = InProcess(executor.local_threads)
+    local = LocalExecutor(executor.local_threads)
     local.place(lambda shard, env: shard, [Shard(np.ascontiguousarray(rows))])
     fits = sweep_kmeans(local, models, backend)
     spec = registry.get("numpy")
     return [spec.squared_distances(points, fit.centers.values).argmin(axis=1) for fit in fits]
 
 
-def choose(criteria: Sequence[Criteria], stability: Sequence[float]) -> Choice:
+def choose(criteria: Sequence[ClusterQuality], stability: Sequence[float]) -> KSelection:
     """Choose by the rule of this module."""
     pairs = list(zip(criteria, stability, strict=True))
-    able = [p for p in pairs if p[0].smallest_share >= LEAST_SHARE and not p[1] < STABLE] or pairs
+    able = [p for p in pairs if p[0].smallest_share >= MIN_SHARE and not p[1] < STABLE] or pairs
     best = max(own.simplified_silhouette for own, _ in able)
     equal = [p for p in able if p[0].simplified_silhouette >= best - _EQUAL]
     winner, steadiness = min(equal, key=lambda pair: pair[0].n_clusters)
-    clear = winner.doubtful_share < MOST_DOUBTFUL and not steadiness < STABLE
-    return Choice(
+    clear = winner.doubtful_share < MAX_DOUBTFUL and not steadiness < STABLE
+    return KSelection(
         winner.n_clusters, clear, _why(winner, steadiness, clear, pairs), tuple(criteria),
         tuple(stability),
     )  # fmt: skip
 
 
 def _why(
-    winner: Criteria, steadiness: float, clear: bool, pairs: Sequence[tuple[Criteria, float]]
+    winner: ClusterQuality,
+    steadiness: float,
+    clear: bool,
+    pairs: Sequence[tuple[ClusterQuality, float]],
 ) -> str:
     own = (
         f"{winner.n_clusters} clusters: silhouette {winner.silhouette:.2f} "
@@ -182,9 +185,9 @@ def _steady(stability: float) -> str:
     return "not measured" if math.isnan(stability) else f"{stability:.2f}"
 
 
-def _lost(second: Criteria, steadiness: float, winner: Criteria) -> str:
+def _lost(second: ClusterQuality, steadiness: float, winner: ClusterQuality) -> str:
     """Say why a number of clusters was not taken."""
-    if second.smallest_share < LEAST_SHARE:
+    if second.smallest_share < MIN_SHARE:
         return f"its smallest has {second.smallest_share:.1%} of the rows"
     if steadiness < STABLE:
         return f"stability {steadiness:.2f}"
@@ -197,10 +200,10 @@ def fit_and_choose(
     executor: Executor,
     backend: str,
     models: Sequence[KMeansParams],
-    measured: Measured,
+    measured: DataStatistics,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
     spare_bytes: int = 0,
-) -> tuple[list[KMeansFit], Choice]:
+) -> tuple[list[KMeansFit], KSelection]:
     """Fit all models, and choose among them; labels and distances of the winner are stored.
 
     Numbers of clusters beyond half the number of rows, or that of distinct ones, are left out.

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.dbscan.partition_state import labels_of, rows_of
 from gpuseg.errors import DataError
 from gpuseg.io.output.base import Staging, cannot_write
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _LABEL = "segment"
 
 
-def write_core_rows(shard: Shard, env: Env, staging: Staging, number: int) -> str:
+def write_core_rows(shard: Shard, env: TaskContext, staging: Staging, number: int) -> str:
     """Write the shard's core rows, as they are clustered, and their segments; return the file."""
     x, _ = rows_of(shard)
     labels, core = labels_of(shard)

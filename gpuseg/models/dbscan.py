@@ -12,11 +12,11 @@ from safetensors.numpy import load
 from gpuseg.algorithms.dbscan.core_samples import CoreRows
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Preparation
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.models.core_sample_files import read_core_rows
 from gpuseg.models.kmeans import FORMAT, as_files
-from gpuseg.preprocessing.pipeline import Replay
-from gpuseg.runtime.executor import InProcess
+from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.runtime.executor import LocalExecutor
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DBSCANModel:
 
     Attributes
     ----------
-    replay : Replay
+    replay : FeaturePipeline
         From raw rows to those that are clustered.
     params : DBSCANParams
     core_files : tuple of str
@@ -35,7 +35,7 @@ class DBSCANModel:
         Returns what is in a file of the model.
     """
 
-    replay: Replay
+    replay: FeaturePipeline
     params: DBSCANParams
     core_files: tuple[str, ...]
     n_clusters: int
@@ -47,7 +47,7 @@ class DBSCANModel:
         return self.replay.features
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> FeatureTransform:
         """From raw features to scaled ones."""
         return self.replay.preparation
 
@@ -71,9 +71,9 @@ class DBSCANModel:
         DataError
             As `Model.predict`; and where files of the model are missing or damaged.
         """
-        backend = registry.choose("auto").name
+        backend = registry.choose_backend("auto").name
         x = self.replay.rows(X, backend)
-        return self.core_rows.assign(x, backend, InProcess().env)[0]
+        return self.core_rows.assign(x, backend, LocalExecutor().env)[0]
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name, but those of the core rows."""
@@ -96,7 +96,7 @@ class DBSCANModel:
         t = load(read("model.safetensors"))
         params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
         return cls(
-            Replay.read(description, t),
+            FeaturePipeline.read(description, t),
             params,
             tuple(description["core_files"]),
             description["n_clusters"],

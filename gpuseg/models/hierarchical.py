@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load
 
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
-from gpuseg.backends.base import Centers, Preparation
+from gpuseg.backends.base import Centers
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.errors import DataError
-from gpuseg.models.kmeans import FORMAT, Model, as_files
-from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.models.kmeans import FORMAT, KMeansModel, as_files
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class HierarchicalModel:
         Numbers of segments that were asked for, rising; the last is that of `predict`.
     """
 
-    micro: Model
+    micro: KMeansModel
     hierarchy: Hierarchy
     levels: tuple[int, ...]
 
@@ -40,12 +41,12 @@ class HierarchicalModel:
         return self.micro.features
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> FeatureTransform:
         """From raw features to scaled ones."""
         return self.micro.preparation
 
     @property
-    def replay(self) -> Replay:
+    def replay(self) -> FeaturePipeline:
         """From raw rows to those that are clustered."""
         return self.micro.replay
 
@@ -77,7 +78,7 @@ class HierarchicalModel:
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the segment of each row of raw features, int32 (n,).
 
-        It is that of the nearest small segment. X, and errors, as those of `Model.predict`.
+        It is that of the nearest small segment. X, and errors, as those of `KMeansModel.predict`.
         """
         found: NDArray[np.int32] = self.labels[self.micro.predict(X)]
         return found
@@ -106,5 +107,7 @@ class HierarchicalModel:
     ) -> "HierarchicalModel":
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
-        micro = Model(Replay.read(description, t), Centers(t["centers"], t["center_shift"]))
+        micro = KMeansModel(
+            FeaturePipeline.read(description, t), Centers(t["centers"], t["center_shift"])
+        )
         return cls(micro, Hierarchy(t["merges"]), tuple(description["levels"]))

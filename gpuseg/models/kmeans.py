@@ -10,26 +10,27 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load, save
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers, Preparation
+from gpuseg.backends.base import Centers
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.inverse_transform import Scale
-from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 FORMAT = 2
 
 
 @dataclass(frozen=True)
-class Model:
+class KMeansModel:
     """Everything that scoring a new customer needs.
 
     Attributes
     ----------
-    replay : Replay
+    replay : FeaturePipeline
         From raw rows to those that are clustered.
     centers : Centers
         In scaled units.
     """
 
-    replay: Replay
+    replay: FeaturePipeline
     centers: Centers
 
     @property
@@ -38,7 +39,7 @@ class Model:
         return self.replay.features
 
     @property
-    def preparation(self) -> Preparation:
+    def preparation(self) -> FeatureTransform:
         """From raw features to scaled ones."""
         return self.replay.preparation
 
@@ -67,7 +68,7 @@ class Model:
             For another number of columns, one of another type, or values that are missing and
             are not filled, infinite, or outside a transform's domain.
         """
-        name = registry.choose("auto").name
+        name = registry.choose_backend("auto").name
         x, backend = self.replay.rows(X, name), registry.get(name)
         labels: NDArray[np.int32] = backend.nearest(x, backend.pack(self.centers))[0]
         return labels
@@ -91,10 +92,12 @@ class Model:
         return as_files(description, tensors)
 
     @classmethod
-    def from_files(cls, description: Mapping[str, Any], read: Callable[[str], bytes]) -> "Model":
+    def from_files(
+        cls, description: Mapping[str, Any], read: Callable[[str], bytes]
+    ) -> "KMeansModel":
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
-        return cls(Replay.read(description, t), Centers(t["centers"], t["center_shift"]))
+        return cls(FeaturePipeline.read(description, t), Centers(t["centers"], t["center_shift"]))
 
 
 def as_files(description: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, bytes]:

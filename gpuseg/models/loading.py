@@ -10,9 +10,9 @@ from safetensors import SafetensorError
 from gpuseg.errors import DataError
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.kmeans import FORMAT, Model
+from gpuseg.models.kmeans import FORMAT, KMeansModel
 
-AnyModel = Model | DBSCANModel | HierarchicalModel
+AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
 
 
 def load_model(path: str | Path) -> AnyModel:
@@ -56,4 +56,4 @@ def _from_files(read: Callable[[str], bytes]) -> AnyModel:
         return DBSCANModel.from_files(description, read)
     if description["algorithm"] == "hierarchical":
         return HierarchicalModel.from_files(description, read)
-    return Model.from_files(description, read)
+    return KMeansModel.from_files(description, read)

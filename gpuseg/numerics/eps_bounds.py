@@ -23,7 +23,7 @@ _U = 2.0**-24
 _TINY = 2.0**-100
 """More than small values lose by being scaled, in units of about eps."""
 
-_MOST_EXPONENT = 100
+_MAX_EXPONENT = 100
 _ROWS_TOGETHER = 256
 """Whose corners NumPy finds at once: it compares rows of many values fast, of few one by one."""
 
@@ -32,7 +32,7 @@ _SMALLEST = 2.0**-100
 
 
 @dataclass(frozen=True)
-class Reach:
+class EpsBounds:
     """How near is near.
 
     Attributes
@@ -57,18 +57,18 @@ class Reach:
     rounding: float
 
     @classmethod
-    def of(cls, low: NDArray[Any], high: NDArray[Any], limit: float, p: int) -> "Reach":
+    def of(cls, low: NDArray[Any], high: NDArray[Any], limit: float, p: int) -> "EpsBounds":
         """Return the reach for rows between two corners, float32 or float64 (d,).
 
         The limit is positive.
         """
         d = len(low)
         exponent = 1 - math.frexp(limit ** (1 / p))[1]
-        scale = 2.0 ** max(-_MOST_EXPONENT, min(exponent, _MOST_EXPONENT))
+        scale = 2.0 ** max(-_MAX_EXPONENT, min(exponent, _MAX_EXPONENT))
         shift = np.zeros(d) if low.dtype == np.float32 else low / 2 + high / 2
         return cls(p, limit, shift, scale, _TINY, 1 + (2 * d + 16) * _U).also(low, high)
 
-    def also(self, low: NDArray[Any], high: NDArray[Any]) -> "Reach":
+    def also(self, low: NDArray[Any], high: NDArray[Any]) -> "EpsBounds":
         """Return the reach for rows between two corners that have the same shift and scale."""
         d, off = len(low), _TINY
         if low.dtype != np.float32:

@@ -60,7 +60,7 @@ class SumGrid:
 
 
 @dataclass
-class Partial:
+class LloydSums:
     """What a block adds to the sums of a Lloyd iteration, or by how much it changes them.
 
     Attributes
@@ -81,11 +81,11 @@ class Partial:
     seconds: float = 0.0
 
     @classmethod
-    def zeros(cls, levels: int, k: int, n_features: int) -> "Partial":
+    def zeros(cls, levels: int, k: int, n_features: int) -> "LloydSums":
         """Return the partial of no rows."""
         return cls(np.zeros((levels, k, n_features)), np.zeros((levels, k)))
 
-    def add(self, other: "Partial") -> None:
+    def add(self, other: "LloydSums") -> None:
         """Add the rows of another block; exact, hence in any order."""
         self.sums += other.sums
         self.weight += other.weight
@@ -94,7 +94,7 @@ class Partial:
 
 
 @dataclass
-class Assigned:
+class AssignmentSums:
     """What an assignment adds up; merged by exact addition.
 
     Attributes
@@ -113,6 +113,6 @@ class Assigned:
         """Σ w·d²."""
         return float(self.parts.sum())
 
-    def merge(self, other: "Assigned") -> "Assigned":
+    def merge(self, other: "AssignmentSums") -> "AssignmentSums":
         """Return the outcome for both sets of rows together."""
-        return Assigned(self.parts + other.parts, self.sizes + other.sizes)
+        return AssignmentSums(self.parts + other.parts, self.sizes + other.sizes)

@@ -16,21 +16,27 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import KINDS, TRANSFORMS, Preparation, Summary
-from gpuseg.backends.feature_transform import YEO_JOHNSON
+from gpuseg.backends.column_summary import KINDS, ColumnSummary
+from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.pca import Components, fit_components
-from gpuseg.preprocessing.plan import NUMBER
-from gpuseg.preprocessing.plan import Recipe as Recipe
+from gpuseg.preprocessing.plan import NUMBER, PreprocessingPlan
 from gpuseg.preprocessing.scaling import Statistics, bounds, fill_values, shift_and_scale
-from gpuseg.preprocessing.screening import CORRELATED, NEAR_CONSTANT, Drawn, Survey, draw, survey
+from gpuseg.preprocessing.screening import (
+    CORRELATED,
+    NEAR_CONSTANT,
+    FeatureScreening,
+    RowSample,
+    draw,
+    survey,
+)
 from gpuseg.preprocessing.yeo_johnson_fit import fit_powers
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreprocessingFit:
     """The preparation found, and the summary of what it was found from.
 
     Attributes
@@ -49,7 +55,7 @@ class Prepared:
     dropped : dict of str to str
         Features that were left out, and why.
     outliers : float64 (d,)
-        The share of each feature's values far from the others, see `screening.Survey`.
+        The share of each feature's values far from the others, see `screening.FeatureScreening`.
     sample : Drawn
         Rows as they came, of the features that were kept.
     redundant : list of str
@@ -57,15 +63,15 @@ class Prepared:
     components : Components or None
     """
 
-    preparation: Preparation
-    raw: Summary
+    preparation: FeatureTransform
+    raw: ColumnSummary
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
     extremes: NDArray[np.float64]
     features: tuple[str, ...]
     kept: list[int]
     outliers: NDArray[np.float64]
-    sample: Drawn
+    sample: RowSample
     dropped: dict[str, str] = field(default_factory=dict)
     redundant: list[str] = field(default_factory=list)
     components: Components | None = None
@@ -75,7 +81,9 @@ Locate = Callable[[int, int], str]
 """Takes the number of a shard and of a row in it; returns words for where the row came from."""
 
 
-def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Locate) -> Prepared:
+def fit_preparation(
+    executor: Executor, backend: str, recipe: PreprocessingPlan, locate: Locate
+) -> PreprocessingFit:
     """Find the preparation and apply it to all shards.
 
     Raises
@@ -90,7 +98,7 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     shards = executor.run(columns.summarize, backend, linear)  # 1
     raw = columns.merged(shards)
     _check_values(shards, recipe, locate)
-    found = Preparation.identity(len(recipe.features))
+    found = FeatureTransform.identity(len(recipe.features))
     found = replace(
         found,
         transform=linear,
@@ -117,7 +125,7 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
     components = _projected(executor, backend, recipe, found, known)  # 5
     if components is not None:
         found = replace(found, projection=components.projection)
-    return Prepared(
+    return PreprocessingFit(
         found, raw, known.mean, np.sqrt(known.variance), extremes, recipe.features, kept,
         seen.outliers[kept], replace(sample, x=sample.x[:, kept]), dropped,
         _redundant(recipe, seen, kept), components,
@@ -127,11 +135,11 @@ def fit_preparation(executor: Executor, backend: str, recipe: Recipe, locate: Lo
 def _transformed(
     executor: Executor,
     backend: str,
-    recipe: Recipe,
-    raw: Summary,
-    found: Preparation,
+    recipe: PreprocessingPlan,
+    raw: ColumnSummary,
+    found: FeatureTransform,
     codes: NDArray[np.int64],
-) -> tuple[Preparation, Preparation, Statistics]:
+) -> tuple[FeatureTransform, FeatureTransform, Statistics]:
     """Fill, clip and transform where the summary does not already say what comes of it.
 
     Yeo-Johnson's values are not rounded before they are scaled: where they differ little, float32
@@ -152,7 +160,7 @@ def _transformed(
     if quick and not powered.size:
         return found, found, Statistics.of_summary(raw)
     executor.update(columns.prepare, backend, found)
-    plain = Preparation.identity(len(codes))
+    plain = FeatureTransform.identity(len(codes))
     summary = columns.merged(executor.run(columns.summarize, backend, plain.transform))
     known = Statistics.of_summary(summary)
     if not powered.size:
@@ -168,7 +176,7 @@ def _transformed(
     return replace(found, transform=codes, power=power), rest, known
 
 
-def _check_reach(recipe: Recipe, ends: NDArray[np.float64]) -> None:
+def _check_reach(recipe: PreprocessingPlan, ends: NDArray[np.float64]) -> None:
     """Refuse features whose prepared values, float64 (2, d), are no float32."""
     beyond = ~(np.abs(ends).max(axis=0) <= np.finfo(np.float32).max)
     for f in np.flatnonzero(beyond & (np.array(recipe.transform) == "yeo-johnson")).tolist():
@@ -180,7 +188,7 @@ def _check_reach(recipe: Recipe, ends: NDArray[np.float64]) -> None:
 
 
 def _kept(
-    recipe: Recipe, seen: Survey, mean: NDArray[np.float64]
+    recipe: PreprocessingPlan, seen: FeatureScreening, mean: NDArray[np.float64]
 ) -> tuple[list[int], dict[str, str]]:
     """Return which features stay, and why the others do not; a category stays or goes whole."""
     names, numbers = recipe.features, recipe.numbers()
@@ -210,7 +218,7 @@ def _kept(
     return kept, dropped
 
 
-def _redundant(recipe: Recipe, seen: Survey, kept: list[int]) -> list[str]:
+def _redundant(recipe: PreprocessingPlan, seen: FeatureScreening, kept: list[int]) -> list[str]:
     """Return in words which of the features kept say little."""
     numbers, names = recipe.numbers(), dict(zip(kept, recipe.features, strict=True))
     own = [f for f, number in zip(kept, numbers, strict=True) if number]
@@ -228,7 +236,11 @@ def _redundant(recipe: Recipe, seen: Survey, kept: list[int]) -> list[str]:
 
 
 def _projected(
-    executor: Executor, backend: str, recipe: Recipe, found: Preparation, known: Statistics
+    executor: Executor,
+    backend: str,
+    recipe: PreprocessingPlan,
+    found: FeatureTransform,
+    known: Statistics,
 ) -> Components | None:
     """Project all shards on their principal components, where that is asked for."""
     if recipe.pca is None:
@@ -243,7 +255,7 @@ def _projected(
     ends = (np.array([known.minimum, known.maximum]) - found.shift) / found.scale
     reach = np.abs(ends - mean).max(axis=0) * (1 + 2.0**-20)
     components = fit_components(executor, backend, known.rows, mean, reach, recipe.pca)
-    plain = Preparation.identity(d)
+    plain = FeatureTransform.identity(d)
     executor.update(
         columns.prepare,
         backend,
@@ -252,7 +264,9 @@ def _projected(
     return components
 
 
-def _check_values(shards: Sequence[Summary], recipe: Recipe, locate: Locate) -> None:
+def _check_values(
+    shards: Sequence[ColumnSummary], recipe: PreprocessingPlan, locate: Locate
+) -> None:
     whole, keys = columns.merged(shards), recipe.keys
     if whole.rows == 0:
         raise DataError(

@@ -5,9 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from gpuseg.errors import JobError
-from gpuseg.preprocessing.encoding import Encoder, Kind, Tally, settle
-from gpuseg.preprocessing.plan import FLAG, NUMBER, Recipe
+from gpuseg.errors import ConfigError
+from gpuseg.preprocessing.encoding.column_counts import ColumnCounts, settle
+from gpuseg.preprocessing.encoding.encoder import Encoder, Kind
+from gpuseg.preprocessing.plan import FLAG, NUMBER, PreprocessingPlan
 from gpuseg.validation import nearest_known
 
 Transform = Literal["none", "log1p", "yeo-johnson"]
@@ -118,7 +119,7 @@ class PrepareParams(BaseModel):
         return bool(self.categorical) or self.missing_indicator
 
     def encoders(
-        self, columns: Sequence[str], tallies: Mapping[str, Tally], prefix: str
+        self, columns: Sequence[str], tallies: Mapping[str, ColumnCounts], prefix: str
     ) -> tuple[Encoder, ...]:
         """Return what becomes of each column, from what was counted in it."""
         stay = self.missing not in ("error", "drop")
@@ -159,19 +160,19 @@ class PrepareParams(BaseModel):
         prefix: str,
         columns: str,
         transforms: str = "transform",
-    ) -> Recipe:
+    ) -> PreprocessingPlan:
         """Return what is asked for, feature by feature.
 
         Parameters
         ----------
         encoders : what becomes of each column
-        unit, columns : see `Recipe`
+        unit, columns : see `PreprocessingPlan`
         prefix : stands before the names of parameters in messages
         transforms : the name of the parameter `transform`, there
 
         Raises
         ------
-        JobError
+        ConfigError
             For a transform of what is no feature.
         """
         each = self.transforms(encoders, f"{prefix}{transforms}")
@@ -179,7 +180,7 @@ class PrepareParams(BaseModel):
         for number, encoder in enumerate(encoders):
             kind = {"onehot": number, "is missing": FLAG}.get(encoder.kind, NUMBER)
             kinds += [kind] * len(encoder.names())
-        return Recipe(
+        return PreprocessingPlan(
             tuple(name for encoder in encoders for name in encoder.names()),
             self.missing,
             tuple(each),
@@ -199,7 +200,7 @@ class PrepareParams(BaseModel):
 
         Raises
         ------
-        JobError
+        ConfigError
             For a transform of what is no number; `key` names the parameter.
         """
         able = [e.column for e in encoders if e.kind in ("number", "frequency", "ordinal")]
@@ -213,5 +214,5 @@ class PrepareParams(BaseModel):
             found += [own if encoder.kind != "is missing" else "none"] * len(encoder.names())
         for name in {} if isinstance(self.transform, str) else self.transform:
             if name not in able:
-                raise JobError(f"{key}.{name}: not a feature; {nearest_known(name, able)}")
+                raise ConfigError(f"{key}.{name}: not a feature; {nearest_known(name, able)}")
         return found

@@ -20,7 +20,7 @@ from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 
-_MOST_SWEEPS = 60
+_MAX_SWEEPS = 60
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def eigen(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
     d = len(matrix)
     a, vectors = matrix.copy(), np.eye(d)
     rounds = _tournament(d)
-    for _ in range(_MOST_SWEEPS):
+    for _ in range(_MAX_SWEEPS):
         turned = False
         for p, q in rounds:
             turned |= _rotate(a, vectors, p, q)

@@ -10,13 +10,14 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.feature_transform import TRANSFORMS, Preparation, Projection
+from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform, Projection
 from gpuseg.errors import DataError
-from gpuseg.preprocessing.encoding import Encoder, as_numbers, is_number
+from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
+from gpuseg.preprocessing.encoding.encoder import Encoder
 
 
 @dataclass(frozen=True)
-class Replay:
+class FeaturePipeline:
     """From rows as they are found to rows as they are clustered.
 
     Attributes
@@ -31,7 +32,7 @@ class Replay:
 
     encoders: tuple[Encoder, ...]
     features: tuple[str, ...]
-    preparation: Preparation
+    preparation: FeatureTransform
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -96,13 +97,13 @@ class Replay:
         return {name: np.ascontiguousarray(a) for name, a in found.items() if a is not None}
 
     @classmethod
-    def read(cls, described: Mapping[str, Any], t: Mapping[str, NDArray[Any]]) -> "Replay":
+    def read(cls, described: Mapping[str, Any], t: Mapping[str, NDArray[Any]]) -> "FeaturePipeline":
         """Return what `described` and `tensors` tell."""
         codes = np.array([TRANSFORMS.index(name) for name in described["transform"]], np.int64)
         projection = None
         if "pca_components" in t:
             projection = Projection(t["pca_mean"], t["pca_components"])
-        preparation = Preparation(
+        preparation = FeatureTransform(
             t["fill"], codes, t["shift"], t["scale"], described["unit_length"], t.get("clip"),
             t.get("power"), projection,
         )  # fmt: skip

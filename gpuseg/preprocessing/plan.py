@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUMBER, FLAG = -1, -2
-"""Kinds of columns that are no part of a category: see `Recipe.kinds`."""
+"""Kinds of columns that are no part of a category: see `PreprocessingPlan.kinds`."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PreprocessingPlan:
     """What the job asks for.
 
     Attributes
@@ -62,7 +62,7 @@ class Recipe:
         numbers: NDArray[np.bool_] = self.kind() == NUMBER
         return numbers
 
-    def of(self, kept: list[int]) -> "Recipe":
+    def of(self, kept: list[int]) -> "PreprocessingPlan":
         """Return the recipe for some of the columns."""
         return replace(
             self,

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Preparation, Summary
-from gpuseg.backends.feature_transform import YEO_JOHNSON
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform
 from gpuseg.errors import DataError
 from gpuseg.numerics.moments import mean_and_variance
 from gpuseg.numerics.yeo_johnson import yeo_johnson
-from gpuseg.preprocessing.plan import NUMBER, Recipe
+from gpuseg.preprocessing.plan import NUMBER, PreprocessingPlan
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding.quantiles import quantiles
 
 
-def column_statistics(summary: Summary) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def column_statistics(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and population variance of each feature, each rounded once, float64 (d,)."""
     pairs = [
         mean_and_variance(*summary.moments.totals(f), count)
@@ -37,7 +37,7 @@ class Statistics:
     maximum: NDArray[np.float64]
 
     @classmethod
-    def of_summary(cls, summary: Summary) -> "Statistics":
+    def of_summary(cls, summary: ColumnSummary) -> "Statistics":
         """Return the statistics that a summary holds."""
         mean, variance = column_statistics(summary)
         return cls(summary.rows, mean, variance, summary.minimum, summary.maximum)
@@ -49,7 +49,7 @@ class Statistics:
 
 
 def fill_values(
-    executor: Executor, backend: str, recipe: Recipe, raw: Summary
+    executor: Executor, backend: str, recipe: PreprocessingPlan, raw: ColumnSummary
 ) -> NDArray[np.float32]:
     """Return what replaces missing values, in raw units; NaN where nothing does.
 
@@ -70,7 +70,9 @@ def fill_values(
     return fill
 
 
-def bounds(executor: Executor, backend: str, recipe: Recipe) -> NDArray[np.float32] | None:
+def bounds(
+    executor: Executor, backend: str, recipe: PreprocessingPlan
+) -> NDArray[np.float32] | None:
     """Return between what numbers are clipped, float32 (2, d)."""
     every = np.flatnonzero(recipe.numbers()).tolist()
     if recipe.clip is None or not every:
@@ -81,7 +83,11 @@ def bounds(executor: Executor, backend: str, recipe: Recipe) -> NDArray[np.float
 
 
 def shift_and_scale(
-    executor: Executor, backend: str, recipe: Recipe, known: Statistics, rest: Preparation
+    executor: Executor,
+    backend: str,
+    recipe: PreprocessingPlan,
+    known: Statistics,
+    rest: FeatureTransform,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what is subtracted from each feature, and what it is then divided by, float64 (d,).
 
@@ -123,9 +129,9 @@ def shift_and_scale(
 def _of_numbers(
     executor: Executor,
     backend: str,
-    recipe: Recipe,
+    recipe: PreprocessingPlan,
     known: Statistics,
-    rest: Preparation,
+    rest: FeatureTransform,
     numbers: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if recipe.scale == "minmax":

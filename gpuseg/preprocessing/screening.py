@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Preparation
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.numerics.hashing import drawn
 from gpuseg.preprocessing.pca import full, product_grids
 from gpuseg.runtime.executor import Executor
@@ -29,7 +29,7 @@ CORRELATED = 0.95
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RowSample:
     """Rows as they came.
 
     Attributes
@@ -48,15 +48,15 @@ class Drawn:
         return self.x[drawn(self.index, wanted, of)].copy()
 
 
-def draw(executor: Executor, backend: str, rows: int) -> Drawn:
+def draw(executor: Executor, backend: str, rows: int) -> RowSample:
     """Draw rows of the placed shards, which have so many together."""
     parts = executor.run(columns.placed_sample, backend, SAMPLE_ROWS, rows)
     places, x = (np.concatenate(own) for own in zip(*parts, strict=True))
-    return Drawn(places, x)
+    return RowSample(places, x)
 
 
 @dataclass(frozen=True)
-class Survey:
+class FeatureScreening:
     """What a sample of the rows tells about the features.
 
     Attributes
@@ -88,10 +88,12 @@ class Survey:
         return found
 
 
-def survey(sample: Drawn, backend: str, rows: int, preparation: Preparation) -> Survey:
+def survey(
+    sample: RowSample, backend: str, rows: int, preparation: FeatureTransform
+) -> FeatureScreening:
     """Look at some rows that were drawn of so many, prepared."""
     x = registry.get(backend).prepare(sample.some(_SURVEY_ROWS, rows), preparation)
-    return Survey(_most_common(x), _correlation(x, backend), _outliers(x))
+    return FeatureScreening(_most_common(x), _correlation(x, backend), _outliers(x))
 
 
 def _most_common(x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Summary
+from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.numerics.log1p import LOG_2, log1p
 from gpuseg.numerics.moments import mean_and_variance
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
@@ -41,7 +41,7 @@ _STEPS = (0.05, 0.005)
 """Between the five points, first and at last."""
 
 SAMPLE_ROWS = 2**20
-_MOST_PASSES = 30
+_MAX_PASSES = 30
 _WIDEST = 1e7
 _FINEST = 2.0**-30
 """A transform whose values differ by less, as shares of themselves, is lost in their rounding."""
@@ -69,7 +69,7 @@ class Powers:
 
 
 def fit_powers(
-    executor: Executor, backend: str, features: Sequence[int], summary: Summary
+    executor: Executor, backend: str, features: Sequence[int], summary: ColumnSummary
 ) -> Powers:
     """Find λ of some features; 1 for constant ones.
 
@@ -79,7 +79,7 @@ def fit_powers(
         Of all features, as they are before the transform.
     """
     every = [_Search.of(f, summary) for f in features]
-    for _ in range(_MOST_PASSES):
+    for _ in range(_MAX_PASSES):
         open_ones = [search for search in every if not search.done]
         if not open_ones:
             break
@@ -139,7 +139,7 @@ class _Search:
     variance: float = 0.0
 
     @classmethod
-    def of(cls, feature: int, summary: Summary) -> "_Search":
+    def of(cls, feature: int, summary: ColumnSummary) -> "_Search":
         low, high = summary.minimum[feature], summary.maximum[feature]
         mean, _ = mean_and_variance(*summary.moments.totals(feature), summary.rows)
         search = cls(feature, summary.rows, np.array([low, mean, high]), done=bool(low == high))

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_SUPPORT, LEAST_BASKETS = 0.01, 20
+MIN_SUPPORT, MIN_BASKETS = 0.01, 20
 """Of the segment's baskets, that a rule must hold in; as a share and as a number."""
 
-LEAST_CONFIDENCE, LEAST_LIFT = 0.2, 1.2
-LEAST_GAIN = 1.2
+MIN_CONFIDENCE, MIN_LIFT = 0.2, 1.2
+MIN_GAIN = 1.2
 """By which factor a second product must raise the confidence that the first gives alone."""
 
-_MOST_PRODUCTS, _MOST_TOGETHER, _MOST_RULES = 300, 3, 8
+_MAX_PRODUCTS, _MAX_TOGETHER, _MAX_RULES = 300, 3, 8
 
 
 def bought_together(
@@ -39,10 +39,10 @@ def bought_together(
         ``confidence`` and ``lift``. None where no two products are bought together often enough.
     """
     n_baskets = len(np.unique(basket))
-    least = max(LEAST_BASKETS, int(np.ceil(LEAST_SUPPORT * n_baskets)))
+    least = max(MIN_BASKETS, int(np.ceil(MIN_SUPPORT * n_baskets)))
     names, code, count = np.unique(product.astype(str), return_inverse=True, return_counts=True)
     frequent = np.flatnonzero(count >= least)
-    frequent = np.sort(frequent[np.argsort(-count[frequent], kind="stable")[:_MOST_PRODUCTS]])
+    frequent = np.sort(frequent[np.argsort(-count[frequent], kind="stable")[:_MAX_PRODUCTS]])
     if len(frequent) < 2:
         return None
     place = np.full(len(names), -1)
@@ -59,10 +59,10 @@ def _rules(bits: NDArray[np.bool_], names: Sequence[str], support: float) -> lis
     import pandas as pd  # two seconds to import with mlxtend, for few runs
     from mlxtend.frequent_patterns import association_rules, fpgrowth
 
-    sets = fpgrowth(pd.DataFrame(bits), min_support=support, max_len=_MOST_TOGETHER)
+    sets = fpgrowth(pd.DataFrame(bits), min_support=support, max_len=_MAX_TOGETHER)
     if sets["itemsets"].map(len).max() < 2:
         return []
-    rules = association_rules(sets, metric="confidence", min_threshold=LEAST_CONFIDENCE)
+    rules = association_rules(sets, metric="confidence", min_threshold=MIN_CONFIDENCE)
     told: list[dict[str, Any]] = [
         {
             "of": sorted(names[i] for i in row.antecedents),
@@ -72,20 +72,20 @@ def _rules(bits: NDArray[np.bool_], names: Sequence[str], support: float) -> lis
             "lift": float(row.lift),
         }
         for row in rules.itertuples()
-        if row.lift >= LEAST_LIFT and len(row.consequents) == 1
+        if row.lift >= MIN_LIFT and len(row.consequents) == 1
     ]
     alone = {
         (own["of"][0], own["also"][0]): own["confidence"] for own in told if len(own["of"]) == 1
     }
     gaining = [own for own in told if _gains(own, alone)]
     order = sorted(gaining, key=lambda own: (-own["lift"], -own["support"], own["of"], own["also"]))
-    return _different(order)[:_MOST_RULES]
+    return _different(order)[:_MAX_RULES]
 
 
 def _gains(rule: dict[str, Any], alone: Mapping[tuple[str, str], float]) -> bool:
     """Whether a rule says more than one of its products alone does."""
     known = [alone.get((name, rule["also"][0]), 0.0) for name in rule["of"]]
-    return len(known) == 1 or rule["confidence"] >= LEAST_GAIN * max(known)
+    return len(known) == 1 or rule["confidence"] >= MIN_GAIN * max(known)
 
 
 def _different(rules: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpuseg.profiling.sample import Sample
 
-MOST = 5
+MAX = 5
 """Customers of each kind, in each segment."""
 
 
@@ -35,11 +35,11 @@ def examples(
         own = np.flatnonzero(sample.label == segment)
         rows = sample.rows[own].astype(np.float64)
         away = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1) if len(own) else np.empty(0)
-        near = own[np.argsort(away, kind="stable")[:MOST]]
+        near = own[np.argsort(away, kind="stable")[:MAX]]
         found += [Example(segment, "typical", i, int(at)) for i, at in enumerate(near)]
         if confidence is None:
             continue
         rest = own[~np.isin(own, near)]
-        doubtful = rest[np.argsort(confidence[rest], kind="stable")[:MOST]]
+        doubtful = rest[np.argsort(confidence[rest], kind="stable")[:MAX]]
         found += [Example(segment, "doubtful", i, int(at)) for i, at in enumerate(doubtful)]
     return found

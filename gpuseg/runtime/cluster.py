@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.executor import Executor, InProcess, available_cpus
+from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -73,13 +73,13 @@ def open_executor(
         When a scheduler cannot be reached or has no workers.
     """
     if spec.cluster == "local":
-        yield InProcess(spec.threads, report)
+        yield LocalExecutor(spec.threads, report)
         return
-    from gpuseg.runtime.dask.executor import OnDask
+    from gpuseg.runtime.dask.executor import DaskExecutor
 
     with _client(spec) as client:
         n_workers = None if spec.cluster in _STARTED else spec.n_workers
-        executor = OnDask(client, spec.cluster, n_workers, report, say)
+        executor = DaskExecutor(client, spec.cluster, n_workers, report, say)
         try:
             yield executor
         finally:

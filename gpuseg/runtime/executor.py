@@ -35,7 +35,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 @dataclass(frozen=True)
-class Env:
+class TaskContext:
     """What a function may use where it runs.
 
     Attributes
@@ -77,7 +77,7 @@ class Env:
             wait(futures)
 
 
-def ahead(items: Iterator[R]) -> Iterator[R]:
+def prefetch(items: Iterator[R]) -> Iterator[R]:
     """Yield the items, the next one being made by another thread while one is in use."""
     with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-ahead") as maker:
         coming = maker.submit(next, items, None)
@@ -151,7 +151,7 @@ class Executor(Protocol):
         ...
 
 
-class InProcess:
+class LocalExecutor:
     """Shards in this process, functions called directly.
 
     Parameters
@@ -163,7 +163,7 @@ class InProcess:
     """
 
     def __init__(self, threads: int | None = None, report: Callable[[int], None] = _silent) -> None:
-        self.env = Env(threads or available_cpus(), report)
+        self.env = TaskContext(threads or available_cpus(), report)
         self.local_threads = self.env.threads
         self.n_shards = 0
         self._shards: list[Any] = []

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit
 from gpuseg.errors import DataError
-from gpuseg.model_selection.select_k import Choice
+from gpuseg.model_selection.select_k import KSelection
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.kmeans import Model
-from gpuseg.preprocessing.pipeline import Replay
-from gpuseg.segmentation.specs import SegmentSpec
+from gpuseg.models.kmeans import KMeansModel
+from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.segmentation.specs import KMeansSpec
 
-AnyModel = Model | DBSCANModel | HierarchicalModel
+AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
 
 Warn = Callable[[str], None]
 
@@ -27,7 +27,7 @@ UNCLEAR = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SegmentationResult:
     """Segments, and how they came about.
 
     Attributes
@@ -67,11 +67,11 @@ class Outcome:
 
 def of_kmeans(
     fits: Sequence[KMeansFit],
-    rules: SegmentSpec,
-    replay: Replay,
+    rules: KMeansSpec,
+    replay: FeaturePipeline,
     warn: Warn,
-    choice: Choice | None = None,
-) -> Outcome:
+    choice: KSelection | None = None,
+) -> SegmentationResult:
     """Return the outcome of k-means; warn of what did not converge.
 
     The segments are those of the fit that was chosen, else of the last.
@@ -108,8 +108,8 @@ def of_kmeans(
             "elbow": choice.elbow,
             "table": choice.table,
         }
-    models = [Model(replay, fit.centers) for fit in fits]
-    return Outcome(
+    models = [KMeansModel(replay, fit.centers) for fit in fits]
+    return SegmentationResult(
         range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(in_order)
     )
 

@@ -7,19 +7,19 @@ import numpy as np
 from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.model_selection.k_distance import profile_eps
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
-from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import Outcome, Warn
+from gpuseg.segmentation.base import SegmentationResult, Warn
 from gpuseg.segmentation.specs import DBSCANSpec
 
-_MOST_NOISE = 0.5
+_MAX_NOISE = 0.5
 _LARGEST_SHARE = 0.95
 
 
@@ -27,13 +27,13 @@ def run_dbscan(
     executor: Executor,
     spec: DBSCANSpec,
     backend: str,
-    replay: Replay,
-    measured: Measured,
+    replay: FeaturePipeline,
+    measured: DataStatistics,
     staging: Staging,
     target: Storage,
     note: Warn,
     warn: Warn,
-) -> Outcome:
+) -> SegmentationResult:
     """Cluster the placed shards, and write the core rows beside the model.
 
     `target` is where the staged files will be once they are published.
@@ -65,19 +65,19 @@ def run_dbscan(
         "noise": fit.n_noise,
         "forecast": asdict(fit.forecast),
         "pairs": sum(fit.looked),
-        "pairs_a_shard": fit.looked,
-        "work_a_shard": fit.seconds,
-        "rows_a_shard": fit.rows,
-        "most_rows_a_shard": fit.most_rows,
+        "distances_per_shard": fit.looked,
+        "seconds_per_shard": fit.seconds,
+        "rows_per_shard": fit.rows,
+        "peak_rows_per_shard": fit.most_rows,
     }
     sizes = np.append(fit.sizes, fit.n_noise)[: len(segments)]
-    return Outcome(segments, sizes, means[segments], result, [model], files=files)
+    return SegmentationResult(segments, sizes, means[segments], result, [model], files=files)
 
 
 def _warn_of(fit: DBSCANFit, eps: float, warn: Warn) -> None:
     """Warn of an eps that is far too small or too large."""
     noise = fit.n_noise / fit.n_rows
-    if noise > _MOST_NOISE:
+    if noise > _MAX_NOISE:
         warn(f"{noise:.0%} of the rows are noise; try a larger segment.eps than {eps:g}")
     elif fit.n_clusters and fit.sizes.max() > _LARGEST_SHARE * fit.n_rows:
         share = fit.sizes.max() / fit.n_rows

@@ -6,12 +6,12 @@ import numpy as np
 
 from gpuseg.algorithms.hierarchical.fit import HierarchicalFit, fit_hierarchy
 from gpuseg.algorithms.kmeans.lloyd import OnIteration
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.kmeans import Model
-from gpuseg.preprocessing.pipeline import Replay
+from gpuseg.models.kmeans import KMeansModel
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import Outcome
+from gpuseg.segmentation.base import SegmentationResult
 from gpuseg.segmentation.specs import HierarchicalSpec
 
 _HEIGHTS = 30
@@ -21,15 +21,15 @@ def run_hierarchy(
     executor: Executor,
     spec: HierarchicalSpec,
     backend: str,
-    replay: Replay,
-    measured: Measured,
+    replay: FeaturePipeline,
+    measured: DataStatistics,
     on_iteration: OnIteration,
     spare_bytes: int,
-) -> Outcome:
+) -> SegmentationResult:
     """Cluster the placed shards."""
     fit = fit_hierarchy(executor, spec.params(), backend, measured, on_iteration, spare_bytes)
-    model = HierarchicalModel(Model(replay, fit.micro), fit.hierarchy, tuple(spec.cuts))
-    return Outcome(
+    model = HierarchicalModel(KMeansModel(replay, fit.micro), fit.hierarchy, tuple(spec.cuts))
+    return SegmentationResult(
         range(spec.finest), fit.sizes, fit.centers, _result(spec, fit), [model],
         groups=fit.label, micro=fit.micro.values,
     )  # fmt: skip

@@ -37,7 +37,7 @@ def _counts(value: Any, parse: Callable[[Any], Any]) -> int | list[int] | str:
 Counts = Annotated[Count | list[int] | Literal["auto"], WrapValidator(_counts)]
 
 
-class SegmentSpec(KMeansParams):
+class KMeansSpec(KMeansParams):
     """The algorithm and its parameters, which are the estimator's own.
 
     Several numbers of clusters make a sweep: two of them are the first and the last of a range,
@@ -49,7 +49,7 @@ class SegmentSpec(KMeansParams):
     max_clusters: Annotated[int, Field(ge=3)] = 15
 
     @model_validator(mode="after")
-    def _init_suits(self) -> "SegmentSpec":
+    def _init_suits(self) -> "KMeansSpec":
         if not isinstance(self.init, str) and not isinstance(self.n_clusters, int):
             raise ValueError("init: centres suit one n_clusters only; give one, or leave init out")
         return self
@@ -96,7 +96,7 @@ class HierarchicalSpec(HierarchicalParams):
         return HierarchicalParams(**self.model_dump(exclude={"algorithm"}))
 
 
-def level_columns(rules: SegmentSpec | DBSCANSpec | HierarchicalSpec) -> list[str]:
+def level_columns(rules: KMeansSpec | DBSCANSpec | HierarchicalSpec) -> list[str]:
     """Return the names of the output's columns for levels, where there are several."""
     if not isinstance(rules, HierarchicalSpec) or len(rules.cuts) == 1:
         return []

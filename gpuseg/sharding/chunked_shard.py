@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 R = TypeVar("R")
@@ -42,7 +42,7 @@ class ChunkedShard(Shard):
             (convert(x), None if weight is None else convert(weight)) for x, weight in self._chunks
         ]
 
-    def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(self, env: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; results in the order of the rows."""
 
         def on(place: tuple[int, int]) -> R:

@@ -11,20 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Preparation, Summary
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.numerics.hashing import drawn
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 
-def summarize(shard: Shard, env: Env, backend: str, transform: NDArray[np.int64]) -> Summary:
+def summarize(
+    shard: Shard, env: TaskContext, backend: str, transform: NDArray[np.int64]
+) -> ColumnSummary:
     """Summarise the columns of the shard; rows are those of the shard, from 0."""
     b = registry.get(backend)
     parts = shard.map_blocks(env, lambda block: b.summarize(block.x, transform, block.rows.start))
-    return reduce(Summary.merge, parts, Summary.empty(shard.n_features))
+    return reduce(ColumnSummary.merge, parts, ColumnSummary.empty(shard.n_features))
 
 
-def digest(shard: Shard, env: Env, backend: str) -> int:
+def digest(shard: Shard, env: TaskContext, backend: str) -> int:
     """Return `Backend.digest` of the rows at their places in the data."""
     b = registry.get(backend)
     first = shard.first_row
@@ -35,7 +38,11 @@ def digest(shard: Shard, env: Env, backend: str) -> int:
 
 
 def key_histogram(
-    shard: Shard, env: Env, backend: str, features: list[int], prefixes: list[list[int]] | None
+    shard: Shard,
+    env: TaskContext,
+    backend: str,
+    features: list[int],
+    prefixes: list[list[int]] | None,
 ) -> list[NDArray[np.int64]]:
     """Return `Backend.key_histogram` for each of the features."""
     b = registry.get(backend)
@@ -52,24 +59,26 @@ def key_histogram(
     return reduce(added, shard.map_blocks(env, count))
 
 
-def prepare(shard: Shard, env: Env, backend: str, preparation: Preparation) -> None:
+def prepare(shard: Shard, env: TaskContext, backend: str, preparation: FeatureTransform) -> None:
     """Apply the preparation to the rows of the shard."""
     b = registry.get(backend)
     shard.prepare(env, lambda x: b.prepare(x, preparation))
 
 
-def select(shard: Shard, env: Env, kept: list[int]) -> None:
+def select(shard: Shard, env: TaskContext, kept: list[int]) -> None:
     """Leave out all columns but some."""
     shard.prepare(env, lambda x: x[:, kept].copy())
 
 
-def sample(shard: Shard, env: Env, backend: str, wanted: int, of: int) -> NDArray[np.float32]:
+def sample(
+    shard: Shard, env: TaskContext, backend: str, wanted: int, of: int
+) -> NDArray[np.float32]:
     """Return about `wanted` of `of` rows, drawn by a hash of their place in the data."""
     return placed_sample(shard, env, backend, wanted, of)[1]
 
 
 def placed_sample(
-    shard: Shard, env: Env, backend: str, wanted: int, of: int
+    shard: Shard, env: TaskContext, backend: str, wanted: int, of: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the rows of `sample` behind their places in the data, int64 (m,) and (m, d)."""
     b = registry.get(backend)
@@ -85,7 +94,11 @@ def placed_sample(
 
 
 def gram(
-    shard: Shard, env: Env, backend: str, mean: NDArray[np.float64], grids: NDArray[np.float64]
+    shard: Shard,
+    env: TaskContext,
+    backend: str,
+    mean: NDArray[np.float64],
+    grids: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return `Backend.gram` of the shard."""
     b = registry.get(backend)
@@ -103,7 +116,7 @@ class PowerRequest:
 
 
 def power_sums(
-    shard: Shard, env: Env, backend: str, requests: list[PowerRequest], wanted: int, of: int
+    shard: Shard, env: TaskContext, backend: str, requests: list[PowerRequest], wanted: int, of: int
 ) -> tuple[int, list[NDArray[np.float64]]]:
     """Return `Backend.power_sums` for each request, and of how many rows.
 
@@ -125,6 +138,6 @@ def power_sums(
     return sum(counts), [reduce(np.add, parts) for parts in zip(*sums, strict=True)]
 
 
-def merged(parts: Sequence[Summary]) -> Summary:
+def merged(parts: Sequence[ColumnSummary]) -> ColumnSummary:
     """Return the summary of several shards together; `first_*` are then meaningless."""
-    return reduce(Summary.merge, parts)
+    return reduce(ColumnSummary.merge, parts)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
 from gpuseg.sharding.shard import Shard, kept_of_all
 
 
@@ -25,7 +25,7 @@ class DeviceShard(Shard):
         super().__init__(x, weight, source=source)
         self._backend = backend
 
-    def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
+    def keep(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
         if kept.all():
             return
@@ -43,7 +43,7 @@ class DeviceShard(Shard):
             self.weight = self.weight[:count]
         self.kept = kept_of_all(self.kept, kept)
 
-    def drop_missing(self, env: Env) -> None:
+    def drop_missing(self, env: TaskContext) -> None:
         """Leave out the rows with a missing feature; before any other pass."""
         b = registry.get(self._backend)
         starts = range(0, max(self.n_rows, 1), BLOCK_ROWS)
@@ -51,6 +51,6 @@ class DeviceShard(Shard):
         self.keep(env, np.concatenate([b.fetch((~np.isnan(x)).all(axis=1)) for x in pieces]))
 
 
-def is_on_device(shard: Shard, env: Env) -> bool:
+def is_on_device(shard: Shard, env: TaskContext) -> bool:
     """Whether the rows are in the memory of a device."""
     return not isinstance(shard.x, np.ndarray)

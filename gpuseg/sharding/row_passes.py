@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Assigned, Centers
-from gpuseg.runtime.executor import BLOCK_ROWS, CacheLost, Env
+from gpuseg.backends.base import Centers
+from gpuseg.numerics.sum_grid import AssignmentSums
+from gpuseg.runtime.executor import BLOCK_ROWS, CacheLost, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 
-def number(shard: Shard, env: Env, first_row: int) -> None:
+def number(shard: Shard, env: TaskContext, first_row: int) -> None:
     """Tell the shard how many rows of the data lie before it."""
     shard.first_row = first_row
 
 
-def move(shard: Shard, env: Env, backend: str) -> None:
+def move(shard: Shard, env: TaskContext, backend: str) -> None:
     """Move the rows to the device of the backend, all of them or none.
 
     Rows that stay are handed over in blocks of the size that the device wants, from now on.
@@ -29,21 +30,21 @@ def move(shard: Shard, env: Env, backend: str) -> None:
     b = registry.get(backend)
     if b.has_room(shard.n_rows, shard.n_features):
         shard.move(b.move)
-    shard.rows_a_block = b.block_rows(shard.n_features)
+    shard.rows_per_block = b.block_rows(shard.n_features)
 
 
-def n_rows(shard: Shard, env: Env) -> int:
+def n_rows(shard: Shard, env: TaskContext) -> int:
     """Return the number of rows."""
     return shard.n_rows
 
 
-def source_row(shard: Shard, env: Env, row: int | None) -> int | None:
+def source_row(shard: Shard, env: TaskContext, row: int | None) -> int | None:
     """Return which of the rows read is row `row` of the shard; None of a shard not asked."""
     return None if row is None else shard.source_row(row)
 
 
 def labels_at(
-    shard: Shard, env: Env, rows: NDArray[np.int64]
+    shard: Shard, env: TaskContext, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return labels and distances of some rows of the shard.
 
@@ -57,12 +58,12 @@ def labels_at(
     return shard.labels[rows], shard.distance[rows]
 
 
-def n_features(shard: Shard, env: Env) -> int:
+def n_features(shard: Shard, env: TaskContext) -> int:
     """Return the number of features."""
     return shard.n_features
 
 
-def largest_weight(shard: Shard, env: Env, backend: str) -> float | None:
+def largest_weight(shard: Shard, env: TaskContext, backend: str) -> float | None:
     """Return max w, or None where every row weighs 1."""
     if not shard.weighted:
         return None
@@ -72,7 +73,9 @@ def largest_weight(shard: Shard, env: Env, backend: str) -> float | None:
     )
 
 
-def weighted_squares(shard: Shard, env: Env, backend: str, center: Centers, magic: float) -> float:
+def weighted_squares(
+    shard: Shard, env: TaskContext, backend: str, center: Centers, magic: float
+) -> float:
     """Return Σ w·|x - c|² over the shard for a single centre, each term rounded to the grid."""
     b = registry.get(backend)
     packed = b.pack(center)
@@ -85,11 +88,11 @@ def weighted_squares(shard: Shard, env: Env, backend: str, center: Centers, magi
 
 def assign(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     backend: str,
     models: Sequence[tuple[Centers, tuple[float, ...]]],
     keep: Sequence[int],
-) -> list[Assigned]:
+) -> list[AssignmentSums]:
     """Assign every row by each model; store labels of models `keep`, and distances of the last.
 
     A model is its centres and the grids of its inertia. The distance is √d², rounded to
@@ -101,7 +104,7 @@ def assign(
     labels = {i: np.empty(n, np.int32) for i in keep}
     distance = np.empty(n, np.float32)
 
-    def on(block: Block) -> list[Assigned]:
+    def on(block: Block) -> list[AssignmentSums]:
         outcome = []
         for i, (_, grids) in enumerate(models):
             found, squares, assigned = b.assign(block.x, block.weight, packed[i], grids)
@@ -113,7 +116,7 @@ def assign(
             outcome.append(assigned)
         return outcome
 
-    def merged(a: list[Assigned], b: list[Assigned]) -> list[Assigned]:
+    def merged(a: list[AssignmentSums], b: list[AssignmentSums]) -> list[AssignmentSums]:
         return [one.merge(other) for one, other in zip(a, b, strict=True)]
 
     total = reduce(merged, shard.map_blocks(env, on))
@@ -165,7 +168,7 @@ class Rows:
         )
 
 
-def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int) -> Rows:
+def farthest(shard: Shard, env: TaskContext, backend: str, centers: Centers, count: int) -> Rows:
     """Return the `count` rows of positive weight farthest from their centres; score is d²."""
     b = registry.get(backend)
     packed = b.pack(centers)
@@ -185,11 +188,11 @@ def farthest(shard: Shard, env: Env, backend: str, centers: Centers, count: int)
     return reduce(merged, shard.map_blocks(env, on))
 
 
-def distinct(shard: Shard, env: Env, backend: str, limit: int) -> NDArray[np.float32]:
+def distinct(shard: Shard, env: TaskContext, backend: str, limit: int) -> NDArray[np.float32]:
     """Return the first `limit` distinct rows of positive weight, in their order."""
     b = registry.get(backend)
     found = np.empty((0, shard.n_features), np.float32)
-    one_at_a_time = Env()
+    one_at_a_time = TaskContext()
     for block in shard.map_blocks(one_at_a_time, lambda block: block):
         for start in range(0, len(block.x), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.runtime.executor import BLOCK_ROWS, Env
+from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
 
 R = TypeVar("R")
 
@@ -70,7 +70,7 @@ class Shard:
         Which rows are core, once found out (DBSCAN).
     confidence : float32 (n,) or None
         From 0, between two segments, to 1, where it was asked for (`model_selection.confidence`).
-    rows_a_block : int or None
+    rows_per_block : int or None
         Rows of the host's memory in a block, where a device takes them (`Backend.block_rows`);
         None where threads of the host do.
     source : object
@@ -89,7 +89,7 @@ class Shard:
     sweep: list[NDArray[np.int32]] = field(default_factory=list)
     core: NDArray[np.bool_] | None = None
     confidence: NDArray[np.float32] | None = None
-    rows_a_block: int | None = None
+    rows_per_block: int | None = None
     source: Any = None
     cache: dict[str, Any] = field(default_factory=dict)
 
@@ -108,7 +108,7 @@ class Shard:
         """Whether the rows have weights."""
         return self.weight is not None
 
-    def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(self, env: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; results in the order of the rows.
 
         Without rows it is called once, on an empty block.
@@ -129,9 +129,9 @@ class Shard:
         """
         if not isinstance(x, np.ndarray):
             return max(len(x), 1)
-        return self.rows_a_block or BLOCK_ROWS
+        return self.rows_per_block or BLOCK_ROWS
 
-    def prepare(self, env: Env, change: Callable[[Any], Any]) -> None:
+    def prepare(self, env: TaskContext, change: Callable[[Any], Any]) -> None:
         """Change all rows, block by block: in place, or into rows of another width."""
         changed: Any = None
         for block, x in self.map_blocks(env, lambda block: (block, change(block.x))):
@@ -145,7 +145,7 @@ class Shard:
             changed[block.rows] = x
         self.x = self.x if changed is None else changed
 
-    def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
+    def keep(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
         if kept.all():
             return
@@ -160,7 +160,7 @@ class Shard:
             self.weight = self.weight[kept]
         self.kept = kept_of_all(self.kept, kept)
 
-    def drop_missing(self, env: Env) -> None:
+    def drop_missing(self, env: TaskContext) -> None:
         """Leave out the rows with a missing feature; before any other pass."""
         complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
         self.keep(env, np.concatenate(list(complete)))

@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.synthetic.files import BLOCK_ROWS, stream, write_blocks
 
 __all__ = ["write_customers"]
@@ -99,7 +99,7 @@ def write_customers(
 
     Raises
     ------
-    JobError
+    ConfigError
         If an argument is out of range, or the folder holds what may not be replaced.
     ResourceError
         If the files cannot be written: no space, no permission.
@@ -124,7 +124,7 @@ def _check(rows: int, features: int, segments: int, seed: int, files: int, noise
         ("noise", noise, 0 <= noise <= 0.5, "the share of noise must be in 0 ... 0.5", "0.02"),
     ):
         if not valid:
-            raise JobError(f"{name} = {value}: {rule}; pass --{name} {step}")
+            raise ConfigError(f"{name} = {value}: {rule}; pass --{name} {step}")
 
 
 class _Population:

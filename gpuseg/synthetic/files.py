@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 
 BLOCK_ROWS = 65_536
 _ROW_GROUP_ROWS = 131_072
@@ -39,7 +39,7 @@ def write_blocks(
 
     Raises
     ------
-    JobError
+    ConfigError
         If the folder holds what may not be replaced.
     ResourceError
         If the files cannot be written: no space, no permission.
@@ -70,7 +70,7 @@ def _replaceable(folder: Path, stem: str, overwrite: bool) -> list[Path]:
     """Return the files of the folder, all of which a new set of them may replace."""
     found = sorted(folder.iterdir())
     if found and not overwrite:
-        raise JobError(
+        raise ConfigError(
             f"{folder}: the directory is not empty (it holds {found[0].name}); "
             f"choose another directory, or pass --overwrite to replace the {stem} in it"
         )
@@ -78,7 +78,7 @@ def _replaceable(folder: Path, stem: str, overwrite: bool) -> list[Path]:
         # A run that was killed could not remove its temporary files: they are ours as well.
         ours = path.match(f"{stem}-*.parquet") or path.match(f".{stem}-*.parquet.tmp")
         if not (ours and path.is_file()):
-            raise JobError(
+            raise ConfigError(
                 f"{folder}: it holds {path.name}, and --overwrite replaces nothing but files "
                 f"{stem}-*.parquet; choose another directory, or move it away"
             )

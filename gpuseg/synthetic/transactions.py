@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gpuseg.errors import JobError
+from gpuseg.errors import ConfigError
 from gpuseg.numerics.hashing import uniform
 from gpuseg.synthetic.files import BLOCK_ROWS, stream, write_blocks
 
@@ -70,7 +70,7 @@ def write_transactions(
 
     Raises
     ------
-    JobError
+    ConfigError
         If an argument is out of range, or the folder holds what may not be replaced.
     ResourceError
         If the files cannot be written: no space, no permission.
@@ -78,9 +78,9 @@ def write_transactions(
     files = -(-max(lines, 1) // _FILE_ROWS) if files is None else files
     for name, value in (("transactions", lines), ("rows", customers), ("files", files)):
         if value < 1:
-            raise JobError(f"{name} = {value}: must be at least 1; pass --{name} 1000")
+            raise ConfigError(f"{name} = {value}: must be at least 1; pass --{name} 1000")
     if seed < 0:
-        raise JobError(f"seed = {seed}: the seed must not be negative; pass --seed 0")
+        raise ConfigError(f"seed = {seed}: the seed must not be negative; pass --seed 0")
     shop = _Shop(seed, customers, lines)
     return write_blocks(
         Path(directory), "lines", shop.block, lines, files, overwrite, _REPEATING, report

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.cost_model import seconds_of
-from gpuseg.algorithms.dbscan.partition_state import Piece, forget, region_of, together
+from gpuseg.algorithms.dbscan.partition_state import RowBatch, forget, region_of, together
 from gpuseg.numerics.distance_metrics import Metric, distance_of
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 
 @dataclass(frozen=True)
-class Tally:
+class PartitionSummary:
     """Rows of a region: of each cluster, int64 (k,), and by kind; and what was done for them."""
 
     sizes: NDArray[np.int64]
@@ -27,18 +27,20 @@ class Tally:
     most_rows: int
 
 
-def first_row(shard: Shard, env: Env) -> int:
+def first_row(shard: Shard, env: TaskContext) -> int:
     """Return the place in the data of the shard's first row."""
     return shard.first_row
 
 
-def keep_labels(shard: Shard, env: Env, metric: Metric) -> None:
+def keep_labels(shard: Shard, env: TaskContext, metric: Metric) -> None:
     """Give the rows of the shard, which are its region, their labels and distances."""
     own = region_of(shard)
     _give(shard, own.label, own.core, own.size if own.measured else None, metric)
 
 
-def send_back(shard: Shard, env: Env, n_pieces: int, starts: Sequence[int]) -> list[Piece]:
+def send_back(
+    shard: Shard, env: TaskContext, n_pieces: int, starts: Sequence[int]
+) -> list[RowBatch]:
     """Send each row's result to its shard: place in the data, label, whether it is core, size."""
     own = region_of(shard)
     bounds = np.searchsorted(own.index, starts[1:])
@@ -48,7 +50,7 @@ def send_back(shard: Shard, env: Env, n_pieces: int, starts: Sequence[int]) -> l
     return list(zip(*pieces, strict=True))
 
 
-def take_labels(shard: Shard, env: Env, pieces: Sequence[Piece], metric: Metric) -> None:
+def take_labels(shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], metric: Metric) -> None:
     """Give the rows of the shard their labels and distances."""
     came = together(pieces)
     if came is None:
@@ -59,7 +61,7 @@ def take_labels(shard: Shard, env: Env, pieces: Sequence[Piece], metric: Metric)
     _give(shard, label, core, size[0] if size else None, metric)
 
 
-def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
+def tally(shard: Shard, env: TaskContext, n_clusters: int) -> PartitionSummary:
     """Return how many rows of the region are what, and what was done; then forget the region."""
     own = forget(shard)
     label = own.label
@@ -71,7 +73,7 @@ def tally(shard: Shard, env: Env, n_clusters: int) -> Tally:
     in_tiles = not own.in_grid or own.measured or own.most_rows > own.n_rows
     seconds = seconds_of(own.looked, own.n_rows, own.points.shape[1], own.in_grid, in_tiles)
     border = len(label) - core - noise
-    return Tally(sizes, core, border, noise, own.looked, float(seconds), own.most_rows)
+    return PartitionSummary(sizes, core, border, noise, own.looked, float(seconds), own.most_rows)
 
 
 def _give(

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
 from gpuseg.numerics.distance_metrics import distance_of, limit_of, points_of, power
-from gpuseg.numerics.eps_bounds import Reach, corners
-from gpuseg.runtime.executor import Env
+from gpuseg.numerics.eps_bounds import EpsBounds, corners
+from gpuseg.runtime.executor import TaskContext
 
 NOISE = -1
 
 _ROUNDING = 1 + 1e-9
 """More than a root of the limit may be off by."""
 
-_LEAST_SIDE = 1e-150
+_MIN_SIDE = 1e-150
 """Of shorter ones the square has lost its bits."""
 
 
@@ -27,7 +27,7 @@ _LEAST_SIDE = 1e-150
 class _Target:
     """Core rows laid out for questions, and the box that rows within eps of one are in."""
 
-    reach: Reach
+    reach: EpsBounds
     layout: Any
     box: NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class CoreRows:
     _targets: dict[tuple[str, Any], _Target] = field(init=False, repr=False, default_factory=dict)
 
     def assign(
-        self, x: NDArray[Any], backend: str, env: Env
+        self, x: NDArray[Any], backend: str, env: TaskContext
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """Return label and distance of rows; -1 and infinity where no core row is within eps.
 
@@ -85,14 +85,14 @@ class CoreRows:
     def _points(self) -> NDArray[Any]:
         return points_of(self.x, self.params.metric)
 
-    def _target(self, backend: str, kind: Any, env: Env) -> _Target:
+    def _target(self, backend: str, kind: Any, env: TaskContext) -> _Target:
         """Return the core rows as float32 or float64, laid out."""
         if (backend, kind) not in self._targets:
             metric, core = self.params.metric, self._points.astype(kind, copy=False)
             limit, p = limit_of(self.params.eps, metric), power(metric)
             low, high = corners(core)
-            reach = Reach.of(low, high, limit, p)
-            side = max(limit ** (1 / p) * _ROUNDING, _LEAST_SIDE)
+            reach = EpsBounds.of(low, high, limit, p)
+            side = max(limit ** (1 / p) * _ROUNDING, _MIN_SIDE)
             with np.errstate(over="ignore"):
                 box = np.array([np.subtract(low, side, dtype=np.float64),
                                 np.add(high, side, dtype=np.float64)])  # fmt: skip

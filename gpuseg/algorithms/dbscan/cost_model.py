@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.partition_state import region_of
 from gpuseg.backends import registry
-from gpuseg.backends.neighbors import Each
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.backends.neighbors import ParallelMap
+from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.hashing import drawn
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 SAMPLE_ROWS = 2**12
@@ -28,13 +28,13 @@ SAMPLE_ROWS = 2**12
 _ALL_SWEEPS, WITHOUT_DISTANCES = 3.6, 2.0
 """Pairs of all sweeps, as multiples of those of the first."""
 
-_SECONDS_A_VALUE = 3.8e-11
+_SECONDS_PER_VALUE = 3.8e-11
 _VALUES_BESIDES = 16
-_SECONDS_A_ROW_VALUE = 2.4e-7
+_SECONDS_PER_ROW_VALUE = 2.4e-7
 """On one thread: for each feature of a pair, with what a pair takes besides, and of a row."""
 
 _GRID_SWEEPS = 1.2
-_SECONDS_A_GRID_PAIR, _SECONDS_A_GRID_ROW = 8e-9, 1.4e-7
+_SECONDS_PER_GRID_PAIR, _SECONDS_PER_GRID_ROW = 8e-9, 1.4e-7
 """The same for rows in a grid. Distances are found in tiles, which have to be laid out, too."""
 
 _WHOLE_ROWS = 2**20
@@ -48,7 +48,7 @@ _REACH_OF_TILES = 2.0
 
 
 @dataclass(frozen=True)
-class Work:
+class CostEstimate:
     """What clustering will take.
 
     Attributes
@@ -83,16 +83,16 @@ class FirstSweep:
     threads: int
     in_grid: bool
 
-    def whole(self, distances: bool) -> Work:
+    def whole(self, distances: bool) -> CostEstimate:
         """Return the work of all sweeps."""
         without = _GRID_SWEEPS if self.in_grid else WITHOUT_DISTANCES
         pairs = self.pairs * (_ALL_SWEEPS if distances else without)
         in_tiles = distances or not self.in_grid
         seconds = seconds_of(pairs, self.n, self.d, self.in_grid, in_tiles)
-        return Work(pairs, float(seconds) / self.threads)
+        return CostEstimate(pairs, float(seconds) / self.threads)
 
 
-def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
+def count_some(shard: Shard, env: TaskContext, backend: str, least: int) -> FirstSweep:
     """Run the first sweep for some rows, or for all where they are few and lie in a grid."""
     own, b = region_of(shard), registry.get_neighbors(backend)
     n, d = own.points.shape
@@ -103,7 +103,7 @@ def count_some(shard: Shard, env: Env, backend: str, least: int) -> FirstSweep:
     some = drawn(own.index, SAMPLE_ROWS, n)
     found = np.full(n, least, own.found.dtype)
     found[some] = 0
-    silent = Env(env.threads).map
+    silent = TaskContext(env.threads).map
     looked = b.count_within(own.layout, own.layout, own.weight, least, found, silent)
     pairs = looked * n / max(int(some.sum()), 1)
     return FirstSweep(pairs, n, d, env.threads, own.in_grid)
@@ -113,15 +113,20 @@ def seconds_of(
     pairs: Any, rows: Any, n_features: int, in_grid: bool = False, in_tiles: bool = True
 ) -> Any:
     """Return the seconds that pairs and rows take on one thread, laid out in one way or both."""
-    a_pair = (n_features + _VALUES_BESIDES) * _SECONDS_A_VALUE
-    a_row = n_features * _SECONDS_A_ROW_VALUE if in_tiles else 0.0
+    a_pair = (n_features + _VALUES_BESIDES) * _SECONDS_PER_VALUE
+    a_row = n_features * _SECONDS_PER_ROW_VALUE if in_tiles else 0.0
     if in_grid:
-        a_pair, a_row = _SECONDS_A_GRID_PAIR, a_row + _SECONDS_A_GRID_ROW
+        a_pair, a_row = _SECONDS_PER_GRID_PAIR, a_row + _SECONDS_PER_GRID_ROW
     return pairs * a_pair + rows * a_row
 
 
 def work_of_rows(
-    sample: NDArray[Any], reach: Reach, min_samples: int, n_total: int, backend: str, each: Each
+    sample: NDArray[Any],
+    reach: EpsBounds,
+    min_samples: int,
+    n_total: int,
+    backend: str,
+    each: ParallelMap,
 ) -> NDArray[np.float64]:
     """Return the seconds that each row of a sample, and those that it stands for, will take.
 
@@ -139,14 +144,16 @@ def work_of_rows(
     return work
 
 
-def _count_all(sample: NDArray[Any], reach: Reach, backend: str, each: Each) -> NDArray[np.int64]:
+def _count_all(
+    sample: NDArray[Any], reach: EpsBounds, backend: str, each: ParallelMap
+) -> NDArray[np.int64]:
     b, found = registry.get_neighbors(backend), np.zeros(len(sample), np.int64)
     layout = b.lay_out(sample, reach, each)
     b.count_within(layout, layout, None, 2**62, found, each)
     return found
 
 
-def forecast_of(regions: Sequence[FirstSweep], distances: bool) -> Work:
+def forecast_of(regions: Sequence[FirstSweep], distances: bool) -> CostEstimate:
     """Return the work of all regions: their pairs, and the seconds of the busiest."""
     works = [region.whole(distances) for region in regions]
-    return Work(sum(work.pairs for work in works), max(work.seconds for work in works))
+    return CostEstimate(sum(work.pairs for work in works), max(work.seconds for work in works))

@@ -34,15 +34,15 @@ from gpuseg.algorithms.dbscan import cost_model as work
 from gpuseg.algorithms.dbscan import halo as visits
 from gpuseg.algorithms.dbscan import nearest_core as nearest
 from gpuseg.algorithms.dbscan import partition as settle
-from gpuseg.algorithms.dbscan.fixed_point_weights import Counting
+from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
 from gpuseg.algorithms.dbscan.halo import Choose, Round
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.dbscan.spatial_partition import balanced, rounds_of
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.numerics.distance_metrics import limit_of, power
-from gpuseg.numerics.eps_bounds import Reach
-from gpuseg.runtime.executor import CacheLost, Env, Executor
+from gpuseg.numerics.eps_bounds import EpsBounds
+from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 
 SWEEPS = 4
 """How often a run with distances reports each row: counted, linked, claimed, nearest found."""
@@ -114,7 +114,7 @@ class _Run:
     def __init__(self, executor: Executor, params: DBSCANParams, backend: str, note: Note) -> None:
         self.executor, self.params, self.backend, self.note = executor, params, backend, note
         self.n = executor.n_shards
-        self.reach: Reach
+        self.reach: EpsBounds
         self.rounds: list[Round] = []
 
     def run(self, distances: bool, max_pairs: float) -> DBSCANFit:
@@ -142,9 +142,9 @@ class _Run:
         low, high = (np.min([own.low for own in found], axis=0),
                      np.max([own.high for own in found], axis=0))  # fmt: skip
         limit = limit_of(self.params.eps, self.params.metric)
-        self.reach = Reach.of(low, high, limit, power(self.params.metric))
+        self.reach = EpsBounds.of(low, high, limit, power(self.params.metric))
         total = sum(own.weight for own in found)
-        self.counting = Counting.of(enough, total, all(own.whole_numbers for own in found))
+        self.counting = FixedPointWeights.of(enough, total, all(own.whole_numbers for own in found))
         self.least = self.counting.least
 
     def _regroup(self) -> None:
@@ -153,7 +153,7 @@ class _Run:
             executor.run(settle.stay, self.backend, metric, self.reach, self.counting)
             return
         sample = np.concatenate(executor.run(settle.sample, metric, self.n_rows))
-        each = Env(executor.local_threads).map
+        each = TaskContext(executor.local_threads).map
         heavy = work.work_of_rows(
             sample, self.reach, self.params.min_samples, self.n_rows, self.backend, each
         )

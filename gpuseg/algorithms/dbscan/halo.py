@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import Piece, Region, region_of, together
+from gpuseg.algorithms.dbscan.partition_state import PartitionState, RowBatch, region_of, together
 from gpuseg.algorithms.dbscan.spatial_partition import within_reach
 from gpuseg.backends import registry
 from gpuseg.backends.neighbors import NO_CLUSTER
-from gpuseg.numerics.eps_bounds import Reach
-from gpuseg.runtime.executor import Env
+from gpuseg.numerics.eps_bounds import EpsBounds
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
-Choose = Callable[[Region], tuple[NDArray[np.bool_] | None, tuple[NDArray[Any], ...]]]
+Choose = Callable[[PartitionState], tuple[NDArray[np.bool_] | None, tuple[NDArray[Any], ...]]]
 """Returns which rows of a region visit, None for all, and what they bring."""
 
 Joined = NDArray[np.int64]
@@ -37,14 +37,16 @@ class Round:
 
     visits: Sequence[Sequence[int]]
     boxes: Sequence[NDArray[np.float64]]
-    reach: Reach
+    reach: EpsBounds
 
 
-def send(shard: Shard, env: Env, n_pieces: int, choose: Choose, turn: Round) -> list[Piece]:
+def send(
+    shard: Shard, env: TaskContext, n_pieces: int, choose: Choose, turn: Round
+) -> list[RowBatch]:
     """Send rows to the regions that they visit, those within reach of their boxes."""
     own = region_of(shard)
     rows, arrays = choose(own)
-    pieces: list[Piece] = []
+    pieces: list[RowBatch] = []
     for j in range(n_pieces):
         if own.number not in turn.visits[j]:
             pieces.append(None)
@@ -55,28 +57,33 @@ def send(shard: Shard, env: Env, n_pieces: int, choose: Choose, turn: Round) -> 
     return pieces
 
 
-def rows_and_weights(own: Region) -> tuple[None, tuple[NDArray[Any], ...]]:
+def rows_and_weights(own: PartitionState) -> tuple[None, tuple[NDArray[Any], ...]]:
     """Choose all rows: point and weight."""
     return None, (own.points,) if own.weight is None else (own.points, own.weight)
 
 
-def core_and_groups(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
+def core_and_groups(own: PartitionState) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
     """Choose core rows: point, and the place in the data of the row that stands for its group."""
     return own.core, (own.points, own.index[own.lowest])
 
 
-def core_and_clusters(own: Region) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
+def core_and_clusters(own: PartitionState) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
     """Choose core rows: point and cluster."""
     return own.core, (own.points, own.cluster)
 
 
-def count_own(shard: Shard, env: Env, backend: str, least: int) -> None:
+def count_own(shard: Shard, env: TaskContext, backend: str, least: int) -> None:
     """Count the weight of the region's own rows within eps."""
     region_of(shard).count(registry.get_neighbors(backend), least, env.map)
 
 
 def count_visitors(
-    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach, least: int
+    shard: Shard,
+    env: TaskContext,
+    pieces: Sequence[RowBatch],
+    backend: str,
+    reach: EpsBounds,
+    least: int,
 ) -> None:
     """Count the weight of visitors within eps."""
     own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
@@ -88,14 +95,14 @@ def count_visitors(
     own.looked += b.count_within(own.layout, visitors, weight, least, own.found, env.map)
 
 
-def decide_core(shard: Shard, env: Env, least: int) -> None:
+def decide_core(shard: Shard, env: TaskContext, least: int) -> None:
     """Note who has found enough."""
     own = region_of(shard)
     own.core = own.found >= least
     del own.found
 
 
-def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
+def link_own(shard: Shard, env: TaskContext, backend: str) -> NDArray[np.int64]:
     """Link core rows inside the region; return the groups by their place in the data, rising."""
     own = region_of(shard)
     own.lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
@@ -108,7 +115,7 @@ def link_own(shard: Shard, env: Env, backend: str) -> NDArray[np.int64]:
 
 
 def link_visitors(
-    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach
+    shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], backend: str, reach: EpsBounds
 ) -> Joined:
     """Return which of the region's groups belong together with which of the visitors'."""
     own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
@@ -130,7 +137,7 @@ def link_visitors(
     return np.column_stack([names[joined], names[lowest[joined]]])
 
 
-def number(shard: Shard, env: Env, told: NDArray[np.int64]) -> None:
+def number(shard: Shard, env: TaskContext, told: NDArray[np.int64]) -> None:
     """Take the clusters of the region's groups; they take the place of `lowest`."""
     own = region_of(shard)
     own.cluster = own.lowest.view(np.uint32)
@@ -138,7 +145,9 @@ def number(shard: Shard, env: Env, told: NDArray[np.int64]) -> None:
     del own.lowest
 
 
-def _of_groups(own: Region, values: NDArray[np.int64], missing: int, out: NDArray[Any]) -> None:
+def _of_groups(
+    own: PartitionState, values: NDArray[np.int64], missing: int, out: NDArray[Any]
+) -> None:
     """Write values of groups as values of rows, `missing` for rows of no group.
 
     Block by block: a fresh array of every row costs more than what is done to it; of `by_row`
@@ -151,7 +160,7 @@ def _of_groups(own: Region, values: NDArray[np.int64], missing: int, out: NDArra
         out[rows] = np.where(lowest < 0, missing, by_row[lowest])
 
 
-def claim_own(shard: Shard, env: Env, backend: str) -> None:
+def claim_own(shard: Shard, env: TaskContext, backend: str) -> None:
     """Let core rows of the region claim the others."""
     own = region_of(shard)
     own.looked += registry.get_neighbors(backend).claim(
@@ -160,7 +169,7 @@ def claim_own(shard: Shard, env: Env, backend: str) -> None:
 
 
 def claim_visited(
-    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach
+    shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], backend: str, reach: EpsBounds
 ) -> None:
     """Let visitors claim rows of the region."""
     own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)

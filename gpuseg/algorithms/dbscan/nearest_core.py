@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import Piece, Region, region_of
+from gpuseg.algorithms.dbscan.partition_state import PartitionState, RowBatch, region_of
 from gpuseg.algorithms.dbscan.spatial_partition import sizes_to
 from gpuseg.backends import registry
-from gpuseg.numerics.eps_bounds import Reach, corners
-from gpuseg.runtime.executor import Env
+from gpuseg.numerics.eps_bounds import EpsBounds, corners
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _ANSWER = "answer"
@@ -39,16 +39,16 @@ class Turn:
 
     step: int
     boxes: Sequence[NDArray[np.float64]]
-    reach: Reach
+    reach: EpsBounds
 
 
-def begin(shard: Shard, env: Env) -> None:
+def begin(shard: Shard, env: TaskContext) -> None:
     """Note that core rows are their own nearest."""
     own = region_of(shard)
     own.size, own.measured = np.where(own.core, 0.0, np.inf), True
 
 
-def nearest_own(shard: Shard, env: Env, backend: str) -> None:
+def nearest_own(shard: Shard, env: TaskContext, backend: str) -> None:
     """Find the nearest core row of the region for all that are not core."""
     own = region_of(shard)
     best = own.size[:, None].copy()
@@ -58,7 +58,7 @@ def nearest_own(shard: Shard, env: Env, backend: str) -> None:
     own.size = best[:, 0]
 
 
-def core_box(shard: Shard, env: Env) -> NDArray[np.float64]:
+def core_box(shard: Shard, env: TaskContext) -> NDArray[np.float64]:
     """Return the corners of the region's core rows, float64 (2, d)."""
     own = region_of(shard)
     return corners(own.points[own.core]).astype(np.float64)
@@ -66,20 +66,22 @@ def core_box(shard: Shard, env: Env) -> NDArray[np.float64]:
 
 def ask(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     n_pieces: int,
     turn: Turn,
-) -> list[Piece]:
+) -> list[RowBatch]:
     """Send rows to the region `step` after this one: point, size of the best found."""
     own = region_of(shard)
-    asked: list[Piece] = [None] * n_pieces
+    asked: list[RowBatch] = [None] * n_pieces
     to = (own.number + turn.step) % n_pieces
     may = _may_be_nearer(own, turn.boxes[to], turn.reach)
     asked[to] = own.points[may], own.size[may]
     return asked
 
 
-def answer(shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach) -> None:
+def answer(
+    shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], backend: str, reach: EpsBounds
+) -> None:
     """Find the nearest core row of the region for the rows that came."""
     own, b = region_of(shard), registry.get_neighbors(backend)
     came = next((own for own in enumerate(pieces) if own[1] is not None), None)
@@ -96,10 +98,10 @@ def answer(shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach:
     shard.cache[_ANSWER] = came[0], best[:, 0]
 
 
-def send_answer(shard: Shard, env: Env, n_pieces: int) -> list[Piece]:
+def send_answer(shard: Shard, env: TaskContext, n_pieces: int) -> list[RowBatch]:
     """Send back what was found."""
     region_of(shard)
-    pieces: list[Piece] = [None] * n_pieces
+    pieces: list[RowBatch] = [None] * n_pieces
     if answered := shard.cache.pop(_ANSWER, None):
         pieces[answered[0]] = (answered[1],)
     return pieces
@@ -107,8 +109,8 @@ def send_answer(shard: Shard, env: Env, n_pieces: int) -> list[Piece]:
 
 def take_answer(
     shard: Shard,
-    env: Env,
-    pieces: Sequence[Piece],
+    env: TaskContext,
+    pieces: Sequence[RowBatch],
     turn: Turn,
 ) -> None:
     """Take the sizes that the region `step` after this one has found."""
@@ -119,6 +121,8 @@ def take_answer(
         own.size[_may_be_nearer(own, turn.boxes[to], turn.reach)] = came[0]
 
 
-def _may_be_nearer(own: Region, box: NDArray[np.float64], reach: Reach) -> NDArray[np.bool_]:
+def _may_be_nearer(
+    own: PartitionState, box: NDArray[np.float64], reach: EpsBounds
+) -> NDArray[np.bool_]:
     near: NDArray[Any] = sizes_to(own.points, box, reach.p) * _ROUNDING < own.size
     return near & ~own.core

@@ -7,28 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.fixed_point_weights import Counting
+from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
 from gpuseg.algorithms.dbscan.partition_state import (
-    Piece,
-    Region,
+    PartitionState,
+    RowBatch,
     keep,
     region_of,
     rows_of,
     together,
 )
-from gpuseg.algorithms.dbscan.spatial_partition import Cut, home_of, within_reach
+from gpuseg.algorithms.dbscan.spatial_partition import KDNode, home_of, within_reach
 from gpuseg.backends import registry
 from gpuseg.errors import ResourceError
 from gpuseg.numerics.distance_metrics import Metric, points_of
-from gpuseg.numerics.eps_bounds import Reach, corners
+from gpuseg.numerics.eps_bounds import EpsBounds, corners
 from gpuseg.numerics.hashing import drawn
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _SAMPLE_ROWS = 2**14
 """For the cuts."""
 
-_MOST_ROWS = 2**31 - 1
+_MAX_ROWS = 2**31 - 1
 """Of a region: rows are numbered in int32."""
 
 
@@ -52,7 +52,7 @@ class Extent:
     whole_numbers: bool
 
 
-def measure(shard: Shard, env: Env, metric: Metric, enough: int = 1) -> Extent:
+def measure(shard: Shard, env: TaskContext, metric: Metric, enough: int = 1) -> Extent:
     """Return how many rows there are, where, and what they weigh, each no more than `enough`."""
     x, weight = rows_of(shard)
     points = points_of(x, metric)
@@ -65,11 +65,11 @@ def measure(shard: Shard, env: Env, metric: Metric, enough: int = 1) -> Extent:
 
 def stay(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     backend: str,
     metric: Metric,
-    reach: Reach,
-    counting: Counting,
+    reach: EpsBounds,
+    counting: FixedPointWeights,
 ) -> None:
     """Make all rows of the shard its region."""
     x, weight = rows_of(shard)
@@ -77,7 +77,7 @@ def stay(
     _settle(shard, env, shard.first_row, points, heavy, backend, reach, counting)
 
 
-def sample(shard: Shard, env: Env, metric: Metric, n_total: int) -> NDArray[Any]:
+def sample(shard: Shard, env: TaskContext, metric: Metric, n_total: int) -> NDArray[Any]:
     """Return some points of the shard, drawn by their place in the data."""
     x, _ = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
@@ -86,12 +86,12 @@ def sample(shard: Shard, env: Env, metric: Metric, n_total: int) -> NDArray[Any]
 
 def send_home(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     n_pieces: int,
     metric: Metric,
-    cuts: Cut | int,
-    counting: Counting,
-) -> list[Piece]:
+    cuts: KDNode | int,
+    counting: FixedPointWeights,
+) -> list[RowBatch]:
     """Send every row to its region: place in the data, point, weight."""
     x, weight = rows_of(shard)
     points, heavy = points_of(x, metric), counting.whole(weight)
@@ -102,7 +102,12 @@ def send_home(
 
 
 def settle(
-    shard: Shard, env: Env, pieces: Sequence[Piece], backend: str, reach: Reach, counting: Counting
+    shard: Shard,
+    env: TaskContext,
+    pieces: Sequence[RowBatch],
+    backend: str,
+    reach: EpsBounds,
+    counting: FixedPointWeights,
 ) -> None:
     """Make the rows that came the region."""
     came = together(pieces) or pieces[0]
@@ -112,23 +117,23 @@ def settle(
     _settle(shard, env, where, points, heavy, backend, reach, counting)
 
 
-def name(shard: Shard, env: Env, number: int) -> None:
+def name(shard: Shard, env: TaskContext, number: int) -> None:
     """Tell the region its number."""
     region_of(shard).number = number
 
 
-def box(shard: Shard, env: Env) -> NDArray[np.float64]:
+def box(shard: Shard, env: TaskContext) -> NDArray[np.float64]:
     """Return the corners of the region, float64 (2, d)."""
     return corners(region_of(shard).points).astype(np.float64)
 
 
-def n_own(shard: Shard, env: Env) -> int:
+def n_own(shard: Shard, env: TaskContext) -> int:
     """Return how many rows the region has."""
     return region_of(shard).n_rows
 
 
 def count_near(
-    shard: Shard, env: Env, boxes: Sequence[NDArray[np.float64]], reach: Reach
+    shard: Shard, env: TaskContext, boxes: Sequence[NDArray[np.float64]], reach: EpsBounds
 ) -> list[int]:
     """Return how many rows are within reach of each region."""
     points = region_of(shard).points
@@ -137,19 +142,22 @@ def count_near(
 
 def _settle(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     where: NDArray[np.int64] | int,
     points: NDArray[Any],
     weight: NDArray[np.int64] | None,
     backend: str,
-    reach: Reach,
-    counting: Counting,
+    reach: EpsBounds,
+    counting: FixedPointWeights,
 ) -> None:
-    if len(points) > _MOST_ROWS:
+    if len(points) > _MAX_ROWS:
         raise ResourceError(
             f"{len(points):,} rows in one shard: DBSCAN takes less than 2^31 rows a shard; use "
             "more workers (runtime.n_workers)"
         )
     layout = registry.get_neighbors(backend).lay_out(points, reach, env.map)
     # np.zeros would cost two page faults each: the counts are read first, and then written
-    keep(shard, Region(where, points, weight, layout, np.full(len(points), 0, counting.dtype)))
+    keep(
+        shard,
+        PartitionState(where, points, weight, layout, np.full(len(points), 0, counting.dtype)),
+    )

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each, Neighbors
-from gpuseg.runtime.executor import CacheLost, Env
+from gpuseg.backends.neighbors import Neighbors, ParallelMap
+from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
 
-Piece = tuple[NDArray[Any], ...] | None
+RowBatch = tuple[NDArray[Any], ...] | None
 """Rows on their way from one shard to another: arrays with an entry a row."""
 
 _REGION = "region"
@@ -19,7 +19,7 @@ _BLOCK = 2**14
 
 
 @dataclass
-class Region:
+class PartitionState:
     """Rows, and what is known of them; arrays have an entry for each row.
 
     Attributes
@@ -102,7 +102,7 @@ class Region:
         for start in range(0, max(self.n_rows, 1), _BLOCK):
             yield slice(start, min(start + _BLOCK, self.n_rows))
 
-    def count(self, b: Neighbors, least: int, each: Each) -> None:
+    def count(self, b: Neighbors, least: int, each: ParallelMap) -> None:
         """Count the weight of the region's own rows within eps, once."""
         if not self.counted:
             self.looked += b.count_within(
@@ -115,12 +115,12 @@ class Region:
         self.most_rows = max(self.most_rows, self.n_rows + visitors)
 
 
-def keep(shard: Shard, region: Region) -> None:
+def keep(shard: Shard, region: PartitionState) -> None:
     """Keep the region with the shard."""
     shard.cache[_REGION] = region
 
 
-def region_of(shard: Shard) -> Region:
+def region_of(shard: Shard) -> PartitionState:
     """Return what the shard knows.
 
     Raises
@@ -129,13 +129,13 @@ def region_of(shard: Shard) -> Region:
         When the shard was built again since.
     """
     try:
-        region: Region = shard.cache[_REGION]
+        region: PartitionState = shard.cache[_REGION]
     except KeyError:
         raise CacheLost from None
     return region
 
 
-def forget(shard: Shard) -> Region:
+def forget(shard: Shard) -> PartitionState:
     """Return what the shard knows, for the last time: its memory is needed elsewhere."""
     region = region_of(shard)
     del shard.cache[_REGION]
@@ -146,7 +146,7 @@ def rows_of(shard: Shard) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
     """Return all rows of a shard, (n, d), and their weights; copied only where they lie apart."""
     if len(shard.x) == shard.n_rows:
         return shard.x, shard.weight
-    blocks = list(shard.map_blocks(Env(), lambda block: (block.x, block.weight)))
+    blocks = list(shard.map_blocks(TaskContext(), lambda block: (block.x, block.weight)))
     weights = [weight for _, weight in blocks if weight is not None]
     return np.concatenate([x for x, _ in blocks]), np.concatenate(weights) if weights else None
 
@@ -164,7 +164,7 @@ def labels_of(shard: Shard) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     return shard.labels, shard.core
 
 
-def together(pieces: Sequence[Piece]) -> tuple[NDArray[Any], ...] | None:
+def together(pieces: Sequence[RowBatch]) -> tuple[NDArray[Any], ...] | None:
     """Return the pieces as one, in their order; None where nobody came."""
     came = [piece for piece in pieces if piece is not None]
     if not sum(len(piece[0]) for piece in came):

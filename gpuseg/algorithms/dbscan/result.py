@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.cost_model import Work
+from gpuseg.algorithms.dbscan.cost_model import CostEstimate
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DBSCANFit:
     n_core: int
     n_border: int
     n_noise: int
-    forecast: Work
+    forecast: CostEstimate
     looked: list[int]
     seconds: list[float]
     rows: list[int]

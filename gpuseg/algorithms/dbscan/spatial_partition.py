@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 
 _ROWS_COUNT = (64.0, 4.0, 1.0, 0.5)
 """How much the number of rows counts beside the work, on trial; with the last one, too, no region
 gets nearly all rows."""
 
-_MOST_WORK = 1.2
+_MAX_WORK = 1.2
 """Of a region, as a multiple of the mean; the sample's word for it may be a fifth off."""
 
 _SLACK = 1 + 1e-9
@@ -26,7 +26,7 @@ _SLACK = 1 + 1e-9
 
 
 @dataclass(frozen=True)
-class Cut:
+class KDNode:
     """A node of the tree of cuts: rows whose feature is below `value` go left.
 
     Attributes
@@ -39,13 +39,13 @@ class Cut:
 
     feature: int
     value: float
-    left: "Cut | int"
-    right: "Cut | int"
+    left: "KDNode | int"
+    right: "KDNode | int"
 
 
 def cut(
     sample: NDArray[Any], work: NDArray[np.float64], n_regions: int, first: int = 0
-) -> Cut | int:
+) -> KDNode | int:
     """Cut the space into regions of about the same work.
 
     Parameters
@@ -66,7 +66,7 @@ def cut(
     at = int(np.searchsorted(until, until[-1] * n_left / n_regions, side="right"))
     value = values[order[min(at, len(order) - 1)]]
     left = values < value
-    return Cut(
+    return KDNode(
         feature,
         float(value),
         cut(sample[left], work[left], n_left, first),
@@ -74,22 +74,22 @@ def cut(
     )
 
 
-def balanced(sample: NDArray[Any], work: NDArray[np.float64], n_regions: int) -> Cut | int:
+def balanced(sample: NDArray[Any], work: NDArray[np.float64], n_regions: int) -> KDNode | int:
     """Cut the space into regions of as many rows each, as far as the work allows.
 
     The more rows count beside the work, the evener is the memory: the first cuts are taken of
     which no region has much more than its share of the work, or else the last.
     """
-    cuts: Cut | int = 0
+    cuts: KDNode | int = 0
     for rows_count in _ROWS_COUNT:
         cuts = cut(sample, work + rows_count * work.mean() if len(work) else work, n_regions)
         share = np.bincount(home_of(sample, cuts), work, n_regions)
-        if share.max() <= _MOST_WORK * share.mean():
+        if share.max() <= _MAX_WORK * share.mean():
             break
     return cuts
 
 
-def home_of(points: NDArray[Any], node: Cut | int) -> NDArray[np.int64]:
+def home_of(points: NDArray[Any], node: KDNode | int) -> NDArray[np.int64]:
     """Return the region of each row, int64 (n,)."""
     regions = np.zeros(len(points), np.int64)
     todo = [(np.arange(len(points)), node)]
@@ -103,7 +103,9 @@ def home_of(points: NDArray[Any], node: Cut | int) -> NDArray[np.int64]:
     return regions
 
 
-def within_reach(points: NDArray[Any], box: NDArray[np.float64], reach: Reach) -> NDArray[np.bool_]:
+def within_reach(
+    points: NDArray[Any], box: NDArray[np.float64], reach: EpsBounds
+) -> NDArray[np.bool_]:
     """Return which rows may be within eps of a row in the box, float64 (2, d): its corners."""
     return sizes_to(points, box, reach.p) <= reach.limit * _SLACK
 

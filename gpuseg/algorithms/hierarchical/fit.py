@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.hierarchical.ward import Hierarchy, ward
 from gpuseg.algorithms.kmeans.fit import KMeansFit, distinct_rows, fit_kmeans
 from gpuseg.algorithms.kmeans.lloyd import OnIteration
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.params import HierarchicalParams, KMeansParams
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.backends.base import Centers
 from gpuseg.errors import DataError
-from gpuseg.runtime.executor import CacheLost, Env, Executor
+from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
 _TOLERANCE = 1e-3
@@ -58,7 +58,7 @@ def fit_hierarchy(
     executor: Executor,
     params: HierarchicalParams,
     backend: str,
-    measured: Measured,
+    measured: DataStatistics,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
     spare_bytes: int = 0,
 ) -> HierarchicalFit:
@@ -96,7 +96,7 @@ def _cut(
     executor: Executor,
     cuts: Sequence[int],
     backend: str,
-    measured: Measured,
+    measured: DataStatistics,
     fit: KMeansFit,
     there: NDArray[np.bool_],
     hierarchy: Hierarchy,
@@ -120,7 +120,7 @@ def _cut(
     return HierarchicalFit(micro, hierarchy, finest[there], sizes, centers)
 
 
-def relabel(shard: Shard, env: Env, tables: Sequence[NDArray[np.int32]]) -> None:
+def relabel(shard: Shard, env: TaskContext, tables: Sequence[NDArray[np.int32]]) -> None:
     """Give rows the segments of their present ones, at each level; the last are `labels`."""
     if shard.labels is None:
         raise CacheLost

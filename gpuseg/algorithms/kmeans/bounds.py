@@ -10,7 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Backend, Centers, Memory, Partial, SumGrid
+from gpuseg.backends.base import Backend, Centers, RowBounds
+from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
 _ROUNDING = 1e-12
 _UP = np.float32(1 + 2.0**-22)
@@ -20,7 +21,7 @@ _MANY = 0.1
 
 
 @dataclass
-class Remembered:
+class BoundState:
     """What one run knows of the rows of a shard.
 
     Attributes
@@ -38,19 +39,19 @@ class Remembered:
         Rows whose distances the last pass computed; 0 where it had to look at all.
     """
 
-    memory: Memory
+    memory: RowBounds
     centers: NDArray[np.float64]
     own: NDArray[np.float64]
     others: NDArray[np.float64]
-    total: Partial
+    total: LloydSums
     step: float = 0.0
     looked_at: int = 0
 
     @classmethod
-    def nothing(cls, memory: Memory, centers: Centers, grid: SumGrid) -> Self:
+    def nothing(cls, memory: RowBounds, centers: Centers, grid: SumGrid) -> Self:
         """Return what is known before the first pass; `memory` is one of rows never seen."""
         k = centers.k
-        total = Partial.zeros(len(grid.weight), *centers.values.shape)
+        total = LloydSums.zeros(len(grid.weight), *centers.values.shape)
         return cls(memory, centers.values, np.zeros(k), np.zeros(k), total)
 
     def follow(self, centers: Centers) -> None:
@@ -84,7 +85,7 @@ class Remembered:
         self.memory.drift = np.zeros_like(self.memory.drift)
         self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
 
-    def changed_by(self, change: Partial, all_looked_at: bool = False) -> Partial:
+    def changed_by(self, change: LloydSums, all_looked_at: bool = False) -> LloydSums:
         """Take the change of a pass into the sums; return them, to be given away.
 
         Parameters
@@ -96,10 +97,10 @@ class Remembered:
         self.looked_at = 0 if all_looked_at else change.looked_at
         self.total.add(change)
         sums, weight = self.total.sums.copy(), self.total.weight.copy()
-        return Partial(sums, weight, change.looked_at, change.seconds)
+        return LloydSums(sums, weight, change.looked_at, change.seconds)
 
 
-def sharpen(runs: Sequence[Remembered], n_rows: int, backend: Backend) -> bool:
+def sharpen(runs: Sequence[BoundState], n_rows: int, backend: Backend) -> bool:
     """Forget slack that is blurred where many rows were looked at; return whether any was.
 
     A pass that reads all rows for one run reads them for all: what is blurred goes together.

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.kmeans import seeding
 from gpuseg.algorithms.kmeans.lloyd import OnIteration, Run, iterate
 from gpuseg.algorithms.kmeans.sampling import draw_sample, sample_size
-from gpuseg.algorithms.kmeans.statistics import Measured, measure
+from gpuseg.algorithms.kmeans.statistics import DataStatistics, measure
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Assigned, Centers
+from gpuseg.backends.base import Centers
 from gpuseg.errors import DataError
-from gpuseg.runtime.executor import Executor, InProcess
+from gpuseg.numerics.sum_grid import AssignmentSums
+from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import row_passes as passes
 
 _AUTO_SEEDINGS = 10
@@ -73,7 +74,7 @@ def fit_kmeans(
     backend: str,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
     spare_bytes: int = 0,
-    measured: Measured | None = None,
+    measured: DataStatistics | None = None,
 ) -> KMeansFit:
     """Fit k-means to the placed shards; see `sweep_kmeans`."""
     return sweep_kmeans(executor, [params], backend, on_iteration, spare_bytes, measured)[0]
@@ -85,7 +86,7 @@ def sweep_kmeans(
     backend: str,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
     spare_bytes: int = 0,
-    measured: Measured | None = None,
+    measured: DataStatistics | None = None,
     keep_all: bool = False,
 ) -> list[KMeansFit]:
     """Fit models that differ in n_clusters alone; each is what it would be by itself.
@@ -134,14 +135,14 @@ def check_enough(n_clusters: int, n_rows: int) -> None:
 
 
 def first_centers(
-    executor: Executor, params: KMeansParams, backend: str, measured: Measured
+    executor: Executor, params: KMeansParams, backend: str, measured: DataStatistics
 ) -> Centers:
     """Return centres to begin with, as a fit would: those given, or a seeding."""
     return Centers(_initial_centers(executor, [params], backend, measured)[0][0], measured.shift)
 
 
 def _fitted(
-    executor: Executor, backend: str, end: Run, assigned: Assigned, seconds: float
+    executor: Executor, backend: str, end: Run, assigned: AssignmentSums, seconds: float
 ) -> KMeansFit:
     # Only where a cluster stayed empty can there be too few distinct rows: then count them.
     k = len(assigned.sizes)
@@ -154,7 +155,7 @@ def _fitted(
 
 
 def _initial_centers(
-    executor: Executor, models: Sequence[KMeansParams], backend: str, measured: Measured
+    executor: Executor, models: Sequence[KMeansParams], backend: str, measured: DataStatistics
 ) -> list[list[NDArray[np.float64]]]:
     """Step 2: return the starts of each model's runs on the whole data, (k, d) each."""
     if not isinstance(models[0].init, str):
@@ -172,13 +173,13 @@ def _seeded(
     rules: KMeansParams,
     counts: Sequence[int],
     backend: str,
-    measured: Measured,
+    measured: DataStatistics,
 ) -> dict[int, list[NDArray[np.float64]]]:
     """Seed each number of clusters from one sample, and refine there."""
     seed, most = rules.random_state, max(counts)
     sample = draw_sample(executor, backend, measured, most, seed)
     distinct = partial(distinct_rows, executor, backend)
-    local = InProcess(executor.local_threads)
+    local = LocalExecutor(executor.local_threads)
     restarts = range(_AUTO_SEEDINGS if rules.n_init == "auto" else rules.n_init)
     if rules.init == "random":
         chosen = [seeding.at_random(sample, most, seed, r) for r in restarts]
@@ -212,7 +213,7 @@ def _grouped(runs: Sequence[Run], sizes: Sequence[int]) -> list[list[Run]]:
 
 
 def _best(
-    executor: Executor, backend: str, measured: Measured, groups: Sequence[Sequence[Run]]
+    executor: Executor, backend: str, measured: DataStatistics, groups: Sequence[Sequence[Run]]
 ) -> list[Run]:
     """Return of each group the run with the least inertia, the first where several have it."""
     compared = [run for group in groups if len(group) > 1 for run in group]
@@ -222,10 +223,10 @@ def _best(
 
 
 def _assign(
-    executor: Executor, backend: str, measured: Measured, runs: Sequence[Run], keep: list[int]
-) -> list[Assigned]:
+    executor: Executor, backend: str, measured: DataStatistics, runs: Sequence[Run], keep: list[int]
+) -> list[AssignmentSums]:
     """Assign all rows by each run; store the labels of runs `keep` in the shards."""
     models = [(run.centers, measured.inertia_grid(run.centers.values)) for run in runs]
     send: Any = executor.update if keep else executor.run
-    shards: list[list[Assigned]] = send(passes.assign, backend, models, keep)
-    return [reduce(Assigned.merge, parts) for parts in zip(*shards, strict=True)]
+    shards: list[list[AssignmentSums]] = send(passes.assign, backend, models, keep)
+    return [reduce(AssignmentSums.merge, parts) for parts in zip(*shards, strict=True)]

@@ -22,12 +22,13 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.bounds import Remembered, sharpen
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.bounds import BoundState, sharpen
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, Partial, SumGrid
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.backends.base import Backend, Centers
+from gpuseg.numerics.sum_grid import LloydSums, SumGrid
+from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Block, Shard
 
@@ -71,7 +72,7 @@ class Run:
 def iterate(
     executor: Executor,
     backend: str,
-    measured: Measured,
+    measured: DataStatistics,
     starts: Sequence[NDArray[np.float64]],
     rules: KMeansParams,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
@@ -112,7 +113,9 @@ def iterate(
     return runs
 
 
-def iterate_once(executor: Executor, backend: str, measured: Measured, centers: Centers) -> Partial:
+def iterate_once(
+    executor: Executor, backend: str, measured: DataStatistics, centers: Centers
+) -> LloydSums:
     """Assign all rows once; return the sums of each centre's rows, from `measured.shift`."""
     seen = Centers(centers.values, measured.shift)
     shards = executor.run(lloyd, backend, uuid4().hex, {0: seen}, measured.sum_grid(), 0)
@@ -120,7 +123,7 @@ def iterate_once(executor: Executor, backend: str, measured: Measured, centers: 
     return _folded([answer for (answer,) in shards])
 
 
-def _folded(answers: Sequence[Partial]) -> Partial:
+def _folded(answers: Sequence[LloydSums]) -> LloydSums:
     """Return the sums over all shards."""
     total = answers[0]
     for answer in answers[1:]:
@@ -130,19 +133,19 @@ def _folded(answers: Sequence[Partial]) -> Partial:
 
 def lloyd(
     shard: Shard,
-    env: Env,
+    env: TaskContext,
     backend: str,
     tag: str,
     sent: dict[int, Centers],
     grid: SumGrid,
     spare_bytes: int,
-) -> list[Partial]:
+) -> list[LloydSums]:
     """Assign every row to the nearest centre of each run, and sum the rows of each centre."""
     b = registry.get(backend)
     old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
     known = {
         number: old.get((tag, number))
-        or Remembered.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
+        or BoundState.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
         for number, centers in _with_room(b, shard.n_rows, sent, old.values(), spare_bytes)
     }
     for number, remembered in known.items():
@@ -151,7 +154,7 @@ def lloyd(
     all_looked_at |= sharpen(list(known.values()), shard.n_rows, b)
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
-    def on(block: Block) -> list[Partial]:
+    def on(block: Block) -> list[LloydSums]:
         together = [(packed[i], known[i].memory.of(block.rows)) for i in known]
         found = b.lloyd(block.x, block.weight, together, grid)
         for number in list(sent)[len(known) :]:  # one by one: there is no memory for all
@@ -159,7 +162,9 @@ def lloyd(
             found += b.lloyd(block.x, block.weight, [alone], grid)
         return found
 
-    changes = [Partial.zeros(len(grid.weight), *centers.values.shape) for centers in sent.values()]
+    changes = [
+        LloydSums.zeros(len(grid.weight), *centers.values.shape) for centers in sent.values()
+    ]
     for answers in shard.map_blocks(env, on):
         for change, answer in zip(changes, answers, strict=True):
             change.add(answer)
@@ -174,7 +179,7 @@ def _with_room(
     b: Backend,
     n_rows: int,
     sent: dict[int, Centers],
-    old: Iterable[Remembered],
+    old: Iterable[BoundState],
     spare_bytes: int,
 ) -> list[tuple[int, Centers]]:
     """Return the first of the runs, as many as there is memory for; one there always is."""
@@ -185,12 +190,12 @@ def _with_room(
     return list(sent.items())[: max(fitting, 1)]
 
 
-def forget(shard: Shard, env: Env) -> None:
+def forget(shard: Shard, env: TaskContext) -> None:
     """Give back the memory that runs took."""
     shard.cache.pop("lloyd", None)
 
 
-def _means(total: Partial, centers: Centers) -> Centers:
+def _means(total: LloydSums, centers: Centers) -> Centers:
     """Return the centres' new places; a centre without rows stays."""
     weight = total.weight.sum(axis=0)[:, None]
     sums = total.sums.sum(axis=0)
@@ -205,7 +210,7 @@ def normalized(centers: Centers, before: Centers) -> Centers:
     return Centers(values, centers.shift)
 
 
-def _estimated_inertia(total: Partial, centers: Centers, measured: Measured) -> float:
+def _estimated_inertia(total: LloydSums, centers: Centers, measured: DataStatistics) -> float:
     """Return Σ w|x - c|² = Σ w|z|² - 2 Σ a·S + Σ W|a|², z and a measured from the shift."""
     a = centers.values - centers.shift
     crossed = float((a * total.sums).sum())
@@ -213,7 +218,7 @@ def _estimated_inertia(total: Partial, centers: Centers, measured: Measured) -> 
 
 
 def _relocate_empty(
-    executor: Executor, backend: str, total: Partial, centers: Centers, grid: SumGrid
+    executor: Executor, backend: str, total: LloydSums, centers: Centers, grid: SumGrid
 ) -> None:
     """Give each empty cluster one of the rows farthest from their centres, as scikit-learn does.
 

@@ -15,7 +15,7 @@ from gpuseg.sharding import row_passes as passes
 
 
 @dataclass(frozen=True)
-class Moved:
+class PartialFitResult:
     """What a batch leaves behind.
 
     Attributes
@@ -37,7 +37,7 @@ def update(
     params: KMeansParams,
     backend: str,
     before: tuple[Centers, NDArray[np.float64]] | None,
-) -> Moved:
+) -> PartialFitResult:
     """Take the placed shards, a batch, into the centres.
 
     With W the weight before, and the batch's rows of weight w and sum S measured from the
@@ -74,4 +74,4 @@ def update(
     model = (moved, measured.inertia_grid(moved.values))
     outcome = [found for (found,) in executor.update(passes.assign, backend, [model], [0])]
     inertia = sum(part.inertia for part in outcome)
-    return Moved(moved, weight + own, inertia)
+    return PartialFitResult(moved, weight + own, inertia)

@@ -16,13 +16,13 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.statistics import Measured
+from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.base import digest_factors
 from gpuseg.numerics.hashing import uniform
 from gpuseg.numerics.splitmix import mix
 from gpuseg.numerics.sum_grid import on_grid
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 SAMPLE_ROWS = 32_768
@@ -54,7 +54,9 @@ def sample_size(k: int) -> int:
     return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_CENTER * k)
 
 
-def draw_sample(executor: Executor, backend: str, measured: Measured, k: int, seed: int) -> Sample:
+def draw_sample(
+    executor: Executor, backend: str, measured: DataStatistics, k: int, seed: int
+) -> Sample:
     """Draw the sample for seeding k centres.
 
     Data of no more rows than the sample is taken whole. Whole numbers as weights count rows: a
@@ -132,7 +134,7 @@ class Positions:
     blocks: tuple[tuple[int, float], ...]
 
 
-def weigh(shard: Shard, env: Env, backend: str, magic: float) -> Weighed:
+def weigh(shard: Shard, env: TaskContext, backend: str, magic: float) -> Weighed:
     """Weigh the shard, block by block."""
     if not shard.weighted:
         return Weighed(((0, float(shard.n_rows)),), True)
@@ -149,7 +151,7 @@ def weigh(shard: Shard, env: Env, backend: str, magic: float) -> Weighed:
 
 
 def rows_at(
-    shard: Shard, env: Env, backend: str, magic: float, share: Positions
+    shard: Shard, env: TaskContext, backend: str, magic: float, share: Positions
 ) -> NDArray[np.float32]:
     """Return the rows that lie at some positions on the axis of cumulated weight."""
     b = registry.get(backend)
@@ -171,7 +173,7 @@ def rows_at(
 
 
 def all_rows(
-    shard: Shard, env: Env, backend: str
+    shard: Shard, env: TaskContext, backend: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return the rows of positive weight and their weights; only where they are few."""
 

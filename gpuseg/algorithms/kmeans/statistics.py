@@ -6,20 +6,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Centers, SumGrid
+from gpuseg.backends.base import Centers
 from gpuseg.errors import DataError
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
-from gpuseg.preprocessing.fit import Prepared
+from gpuseg.numerics.sum_grid import SumGrid
+from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.preprocessing.scaling import column_statistics
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding import row_passes as passes
 
-_LEAST_WEIGHT = 1e-30
+_MIN_WEIGHT = 1e-30
 
 
 @dataclass(frozen=True)
-class Measured:
+class DataStatistics:
     """What the data is like.
 
     Attributes
@@ -64,7 +65,7 @@ class Measured:
         return tuple(grids)
 
 
-def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Measured:
+def measure(executor: Executor, backend: str, metric: str = "euclidean") -> DataStatistics:
     """Measure the placed shards.
 
     Raises
@@ -92,12 +93,14 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Meas
     shift = mean.astype(np.float32)
     reach = np.maximum(summary.maximum - shift, shift - summary.minimum)
     squares = summary.rows * float((variance + (mean - shift) ** 2).sum())
-    return _weighed(executor, backend, Measured(
+    return _weighed(executor, backend, DataStatistics(
         summary.rows, shift, reach, float(variance.mean()), 1.0, squares
     ))  # fmt: skip
 
 
-def measured_as_prepared(executor: Executor, backend: str, prepared: Prepared) -> Measured:
+def measured_as_prepared(
+    executor: Executor, backend: str, prepared: PreprocessingFit
+) -> DataStatistics:
     """Measure shards that have just been prepared, without another pass over the features.
 
     Scaling keeps the order of the values, rounding included, so the extremes of the prepared values
@@ -113,7 +116,7 @@ def measured_as_prepared(executor: Executor, backend: str, prepared: Prepared) -
     variance = (prepared.std / p.scale) ** 2
     reach = np.maximum(high - shift.astype(np.float64), shift - low.astype(np.float64))
     squares = raw.rows * float(variance.sum())
-    return _weighed(executor, backend, Measured(
+    return _weighed(executor, backend, DataStatistics(
         raw.rows, shift, reach, float(variance.mean()), 1.0, squares
     ))  # fmt: skip
 
@@ -124,7 +127,7 @@ def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
         return values.astype(np.float32)
 
 
-def _weighed(executor: Executor, backend: str, measured: Measured) -> Measured:
+def _weighed(executor: Executor, backend: str, measured: DataStatistics) -> DataStatistics:
     """Add what the weights change, where there are any."""
     weights = [w for w in executor.run(passes.largest_weight, backend) if w is not None]
     if not weights:
@@ -132,10 +135,10 @@ def _weighed(executor: Executor, backend: str, measured: Measured) -> Measured:
     largest = max(weights)
     if largest == 0:
         raise DataError("all weights are zero; at least one row needs a positive weight")
-    if not _LEAST_WEIGHT <= largest <= 1 / _LEAST_WEIGHT:
+    if not _MIN_WEIGHT <= largest <= 1 / _MIN_WEIGHT:
         raise DataError(
-            f"the largest weight is {largest:g}: must be between {_LEAST_WEIGHT:g} and "
-            f"{1 / _LEAST_WEIGHT:g}; multiply all weights by one number"
+            f"the largest weight is {largest:g}: must be between {_MIN_WEIGHT:g} and "
+            f"{1 / _MIN_WEIGHT:g}; multiply all weights by one number"
         )
     measured = replace(measured, largest_weight=largest)
     center = Centers(measured.shift.astype(np.float64)[None], measured.shift)

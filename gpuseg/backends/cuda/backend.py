@@ -13,7 +13,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Assigned, Centers, Memory, Partial, Preparation, SumGrid, Summary
+from gpuseg.backends.base import Centers, RowBounds
+from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.distance_sums import distance_sums
 from gpuseg.backends.cuda.launch_plans import plan_assign, plan_simple
@@ -21,9 +22,10 @@ from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.lloyd import Choice, LloydPasses, remember, remembered_bytes
 from gpuseg.backends.cuda.shapes import GROUP, alignment
 from gpuseg.backends.cuda.upload import upload
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.numba.backend import NumbaBackend
 from gpuseg.backends.packed_centers import PackedCenters
-from gpuseg.numerics.sum_grid import STEPS
+from gpuseg.numerics.sum_grid import STEPS, AssignmentSums, LloydSums, SumGrid
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,7 +44,7 @@ _BYTES_FOUND = 12
 _BLOCK_STEP = 1024
 """A block has a multiple of so many rows, so that what is remembered of them begins aligned."""
 
-_BYTES_A_ROW = 48
+_BYTES_PER_ROW = 48
 """What a row takes besides: a label and a slack; in the last pass label, square and distance."""
 
 
@@ -81,7 +83,7 @@ class CudaBackend(NumbaBackend):
         self._passes = LloydPasses(launcher, passes)
 
     @_in_lane
-    def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
+    def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> ColumnSummary:
         if isinstance(x, np.ndarray) or not len(x):
             return super().summarize(self.fetch(x), transform, first_row)
         return columns.summarize(self._launcher, x, transform, first_row)
@@ -93,7 +95,7 @@ class CudaBackend(NumbaBackend):
         return columns.digest(self._launcher, x, self._there(weight), first_row)
 
     @_in_lane
-    def prepare(self, x: Any, preparation: Preparation) -> Any:
+    def prepare(self, x: Any, preparation: FeatureTransform) -> Any:
         if isinstance(x, np.ndarray):
             return super().prepare(x, preparation)
         return prepare.prepare(self._launcher, x, preparation)
@@ -128,7 +130,7 @@ class CudaBackend(NumbaBackend):
         return columns.key_histogram(self._launcher, x, feature, prefixes)
 
     def has_room(self, n_rows: int, n_features: int) -> bool:
-        needed = n_rows * (4 * n_features + 8 + _BYTES_A_ROW)
+        needed = n_rows * (4 * n_features + 8 + _BYTES_PER_ROW)
         return needed <= _SHARE * self._launcher.free_bytes()
 
     def block_rows(self, n_values: int) -> int:
@@ -170,32 +172,32 @@ class CudaBackend(NumbaBackend):
         return remembered_bytes(k)
 
     @_in_lane
-    def remember(self, n_rows: int, k: int) -> Memory:
+    def remember(self, n_rows: int, k: int) -> RowBounds:
         return remember(self._launcher, n_rows, k)
 
     @_in_lane
-    def forget_slack(self, memory: Memory) -> None:
+    def forget_slack(self, memory: RowBounds) -> None:
         super().forget_slack(memory)
 
     @_in_lane
     def lloyd(
-        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
-    ) -> list[Partial]:
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, RowBounds]], grid: SumGrid
+    ) -> list[LloydSums]:
         if not len(x):
-            return [Partial.zeros(len(grid.weight), run.k, x.shape[1]) for run, _ in runs]
+            return [LloydSums.zeros(len(grid.weight), run.k, x.shape[1]) for run, _ in runs]
         x, weight = self._there(x), self._there(weight)
         groups = _with_alike_labels(runs)
         if len(groups) == 1:
             return self._pass(x, weight, runs, grid)
-        partials: dict[int, Partial] = {}
+        partials: dict[int, LloydSums] = {}
         for chosen in groups:
             parts = self._pass(x, weight, [runs[i] for i in chosen], grid)
             partials.update(zip(chosen, parts, strict=True))
         return [partials[i] for i in range(len(runs))]
 
     def _pass(
-        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
-    ) -> list[Partial]:
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, RowBounds]], grid: SumGrid
+    ) -> list[LloydSums]:
         """Make a Lloyd pass for runs whose labels are of one dtype."""
         started = time.perf_counter()
         steps, looked_at = self._passes.run(x, weight, runs, grid.columns)
@@ -206,7 +208,7 @@ class CudaBackend(NumbaBackend):
         for packed, _ in runs:
             part = sums[:, start : start + packed.k]
             start += packed.k
-            partials.append(Partial(part[..., :-1], part[..., -1], looked_at, share * packed.k))
+            partials.append(LloydSums(part[..., :-1], part[..., -1], looked_at, share * packed.k))
         return partials
 
     def nearest(self, x: Any, centers: Any) -> tuple[Any, Any]:
@@ -216,11 +218,11 @@ class CudaBackend(NumbaBackend):
     @_in_lane
     def assign(
         self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
-    ) -> tuple[Any, Any, Assigned]:
+    ) -> tuple[Any, Any, AssignmentSums]:
         launcher, (n, d), k = self._launcher, x.shape, centers.k
         if not n:
             empty = np.empty(0, np.int32), np.empty(0)
-            return *empty, Assigned(np.zeros(len(grids)), np.zeros(k, np.int64))
+            return *empty, AssignmentSums(np.zeros(len(grids)), np.zeros(k, np.int64))
         here, x, weight = isinstance(x, np.ndarray), self._there(x), self._there(weight)
         aligned = alignment(launcher.address(x)) == 16
         plan = plan_assign(n, d, k, aligned, launcher.limits)
@@ -246,7 +248,7 @@ class CudaBackend(NumbaBackend):
         parts = counts[: len(grids)] * (np.array(grids) / STEPS)
         if here:
             labels, squares = launcher.to_host(labels), launcher.to_host(squares)
-        return labels, squares, Assigned(parts, counts[len(grids) :].copy())
+        return labels, squares, AssignmentSums(parts, counts[len(grids) :].copy())
 
     @_in_lane
     def distance_sums(
@@ -273,7 +275,7 @@ class CudaBackend(NumbaBackend):
         return None if array is None else self._launcher.to_device(array)
 
 
-def _with_alike_labels(runs: Sequence[tuple[Any, Memory]]) -> list[list[int]]:
+def _with_alike_labels(runs: Sequence[tuple[Any, RowBounds]]) -> list[list[int]]:
     """Return the numbers of the runs whose labels take the same number of bytes, together."""
     alike: dict[int, list[int]] = {}
     for i, (_, memory) in enumerate(runs):

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import KINDS, NO_ROW, Summary, digest_factors
+from gpuseg.backends.base import digest_factors
+from gpuseg.backends.column_summary import KINDS, NO_ROW, ColumnSummary
 from gpuseg.backends.cuda.launch_plans import SIMPLE_THREADS, plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.upload import upload
@@ -17,7 +18,9 @@ _N_HALVES = 2**16
 """Values of half a sort key."""
 
 
-def summarize(launcher: Launcher, x: Any, transform: NDArray[np.int64], first_row: int) -> Summary:
+def summarize(
+    launcher: Launcher, x: Any, transform: NDArray[np.int64], first_row: int
+) -> ColumnSummary:
     """See `Backend.summarize`."""
     n, d = x.shape
     sums = launcher.xp.zeros((3, d, N_EXPONENTS), np.uint64)
@@ -35,7 +38,7 @@ def summarize(launcher: Launcher, x: Any, transform: NDArray[np.int64], first_ro
     ])  # fmt: skip
     lowest, highest = launcher.to_host(small["lowest"]), launcher.to_host(small["highest"])
     empty = lowest > highest
-    return Summary(
+    return ColumnSummary(
         n,
         launcher.to_host(counts).view(np.int64),
         launcher.to_host(small["firsts"]),

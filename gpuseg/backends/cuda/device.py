@@ -33,7 +33,7 @@ _STREAM_IS_TOLD = 3
 
 
 @dataclass(frozen=True)
-class Missing:
+class Unavailable:
     """What keeps the CUDA backend from running here, and what would help."""
 
     what: str
@@ -43,21 +43,21 @@ class Missing:
 _INSTALL = "pip install 'gpuseg[cuda13]'"
 
 
-def missing() -> Missing | None:
+def missing() -> Unavailable | None:
     """Look for CuPy, a device and NVRTC; return the first that is missing, None if none is."""
     try:
         import cupy
     except ImportError as error:
-        return Missing(f"CuPy cannot be imported ({error})", _INSTALL)
+        return Unavailable(f"CuPy cannot be imported ({error})", _INSTALL)
     try:
         if cupy.cuda.runtime.getDeviceCount() == 0:
-            return Missing("CUDA finds no device", "look at CUDA_VISIBLE_DEVICES")
+            return Unavailable("CUDA finds no device", "look at CUDA_VISIBLE_DEVICES")
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        return Missing(f"CUDA finds no device ({error})", "a GPU and its driver are needed")
+        return Unavailable(f"CUDA finds no device ({error})", "a GPU and its driver are needed")
     try:
         nvrtc.library()
     except ResourceError as error:
-        return Missing(str(error), f"{_INSTALL}, or set CUDA_PATH to a CUDA toolkit")
+        return Unavailable(str(error), f"{_INSTALL}, or set CUDA_PATH to a CUDA toolkit")
     return None
 
 

@@ -23,7 +23,7 @@ _RESERVED_BYTES = 1024
 _TENSOR_CORES = 80
 """The compute capability that multiplies bfloat16 by ``mma.sync``, and copies asynchronously."""
 
-_MOST_STEPS = 4
+_MAX_STEPS = 4
 """Sixteen features each that fit the registers of a lane, see ``kernels/score_mma.cuh``."""
 
 
@@ -123,7 +123,7 @@ def _possible(d: int, groups: int, width: int, limits: Limits) -> list[_Form]:
     cost = groups * (10 * d + 56) + d + 160
     forms = [_Form({"VECTOR": width}, 64, floats, 4, cost)]
     steps = -(-d // 16)
-    if limits.capability >= _TENSOR_CORES and steps <= _MOST_STEPS:
+    if limits.capability >= _TENSOR_CORES and steps <= _MAX_STEPS:
         tiles = _WARPS * _STAGES * 32 * (16 * steps + 8)
         floats = tiles + groups * (128 * steps + 16) + 16 * steps
         cost = groups * (50 + 7 * steps) + 92 * steps + 260

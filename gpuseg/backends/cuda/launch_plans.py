@@ -32,10 +32,10 @@ _ON_TILES = ("count", "link_inside", "link", "claim", "nearest")
 SCAN_ROWS = THREADS * 8 * 2
 """Rows whose slack a block reads at once: SCAN in ``kernels/lloyd.cu``."""
 
-MOST_SCANS = 2**10
+MAX_SCANS = 2**10
 """Of a chunk: rows of a chunk are counted in 32 bits."""
 
-_CHUNKS_A_BLOCK = 8
+_CHUNKS_PER_BLOCK = 8
 """Into which a late pass cuts the work, so that blocks with many rows to look at do not lag."""
 
 _TILE_BYTES = 40 * 1024
@@ -84,7 +84,7 @@ class Launch:
     blocks : int
     shared_bytes : int
     tiling : Tiling
-    rows_a_chunk : int
+    rows_per_chunk : int
         Rows a block takes at a time.
     private : bool
         Whether a block has sums or counts of its own.
@@ -94,7 +94,7 @@ class Launch:
     blocks: int
     shared_bytes: int
     tiling: Tiling
-    rows_a_chunk: int
+    rows_per_chunk: int
     private: bool
 
 
@@ -147,8 +147,8 @@ def plan_lloyd(
         needed += sums
     shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector, "LABEL_BYTES": label_bytes}
     fitting = _blocks_that_fit(needed, limits)
-    scans = -(-n_rows // (SCAN_ROWS * fitting * _CHUNKS_A_BLOCK))
-    chunk = min(max(scans, 1), MOST_SCANS) * SCAN_ROWS
+    scans = -(-n_rows // (SCAN_ROWS * fitting * _CHUNKS_PER_BLOCK))
+    chunk = min(max(scans, 1), MAX_SCANS) * SCAN_ROWS
     blocks = min(-(-n_rows // chunk), fitting)
     return Launch(Kernel("lloyd", THREADS, shape), blocks, needed, tiling, chunk, private)
 

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Memory
+from gpuseg.backends.base import RowBounds
 from gpuseg.backends.cuda import full_pass_plans as plan_full
 from gpuseg.backends.cuda.full_pass_plans import FullLaunch
 from gpuseg.backends.cuda.launch_plans import Launch, plan_lloyd
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.cuda.shapes import GROUP, MOST_SHORT, alignment
+from gpuseg.backends.cuda.shapes import GROUP, MAX_SHORT, alignment
 from gpuseg.backends.cuda.workspace import Workspace
 from gpuseg.backends.packed_centers import PackedCenters
 
@@ -30,7 +30,7 @@ _MANY = 0.4
 """Share of rows to look at from which on a pass over all rows is faster: by reading, not measured.
 A late pass takes about 0.1 of a full one for its scan, and 1.5 to 2 times as long for a row."""
 
-_LEAST_ROWS = 4 * _PROBED
+_MIN_ROWS = 4 * _PROBED
 """With fewer rows a pass takes no longer than the look at a sample: slack is scanned."""
 
 _KEPT_BYTES = 2**26
@@ -42,14 +42,14 @@ def remembered_bytes(k: int) -> int:
     return _label_type(k).itemsize + np.dtype(np.uint16).itemsize
 
 
-def remember(launcher: Launcher, n_rows: int, k: int) -> Memory:
+def remember(launcher: Launcher, n_rows: int, k: int) -> RowBounds:
     """Return the memory of rows never seen: `slack` is the upper halves of float32, uint16."""
     label = launcher.xp.zeros(n_rows, _label_type(k))
-    return Memory(label, launcher.xp.zeros(n_rows, np.uint16), np.zeros(k, np.float32))
+    return RowBounds(label, launcher.xp.zeros(n_rows, np.uint16), np.zeros(k, np.float32))
 
 
 def _label_type(k: int) -> np.dtype[Any]:
-    return np.dtype(np.uint8 if k <= MOST_SHORT else np.int32)
+    return np.dtype(np.uint8 if k <= MAX_SHORT else np.int32)
 
 
 class LloydPasses:
@@ -71,7 +71,7 @@ class LloydPasses:
         self,
         x: Any,
         weight: Any,
-        runs: Sequence[tuple[PackedCenters, Memory]],
+        runs: Sequence[tuple[PackedCenters, RowBounds]],
         magic: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], int]:
         """Make one pass over rows on the device.
@@ -99,7 +99,7 @@ class LloydPasses:
         self,
         x: Any,
         weight: Any,
-        runs: Sequence[tuple[PackedCenters, Memory]],
+        runs: Sequence[tuple[PackedCenters, RowBounds]],
         magic: NDArray[np.float64],
     ) -> tuple[NDArray[np.int64], int]:
         (n, d), ks = x.shape, tuple(packed.k for packed, _ in runs)
@@ -138,13 +138,15 @@ class LloydPasses:
         """Keep nothing: where a pass has failed, the device may not be done with it."""
         self._local.__dict__.pop("spaces", None)
 
-    def _streams(self, space: Workspace, memories: Sequence[Memory], n: int, fresh: bool) -> bool:
+    def _streams(
+        self, space: Workspace, memories: Sequence[RowBounds], n: int, fresh: bool
+    ) -> bool:
         """Whether all rows are to be streamed."""
         if self._choice != "auto":
             return self._choice == "full"
-        return fresh or (n >= _LEAST_ROWS and self._many_fail(space, memories, n))
+        return fresh or (n >= _MIN_ROWS and self._many_fail(space, memories, n))
 
-    def _many_fail(self, space: Workspace, memories: Sequence[Memory], n: int) -> bool:
+    def _many_fail(self, space: Workspace, memories: Sequence[RowBounds], n: int) -> bool:
         """Whether most rows would be looked at, by a sample of them."""
         there, (labels, slacks) = space.there, space.tables(memories)
         kernel = plan_full.probe(memories[0].label.dtype.itemsize)
@@ -161,13 +163,13 @@ class LloydPasses:
     def _launch_late(self, plan: Launch, space: Workspace, common: list[Any]) -> None:
         arguments = [
             *common, space.there["most_drift"], space.there["looked_at"],
-            np.int32(plan.rows_a_chunk), np.int32(plan.tiling.features),
+            np.int32(plan.rows_per_chunk), np.int32(plan.tiling.features),
             np.int32(plan.tiling.resident), np.int32(plan.private),
         ]  # fmt: skip
         self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
 
 
-def _common(space: Workspace, x: Any, weight: Any, memories: Sequence[Memory]) -> list[Any]:
+def _common(space: Workspace, x: Any, weight: Any, memories: Sequence[RowBounds]) -> list[Any]:
     """Return the arguments that both kernels take first."""
     there, (labels, slacks), (n, d) = space.there, space.tables(memories), x.shape
     return [

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launch_plans import plan_tiles
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.neighbors import NO_CLUSTER, Each, claimants, swept
+from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants, swept
 from gpuseg.backends.numba.dbscan.border_assignment import lowest_clusters
 from gpuseg.backends.numba.dbscan.connect_core import MIXED
-from gpuseg.backends.numba.dbscan.index import Layout
+from gpuseg.backends.numba.dbscan.index import TileIndex
 from gpuseg.backends.numba.neighbors import lowest_rows, roots
 from gpuseg.errors import ResourceError
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 
-_MOST_PLACES = 2**31
+_MAX_PLACES = 2**31
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class _OnDevice:
         What kernels take of a space; empty without rows.
     """
 
-    host: Layout
-    reach: Reach
+    host: TileIndex
+    reach: EpsBounds
     arguments: Sequence[Any]
 
     @property
@@ -58,12 +58,12 @@ class CudaNeighbors:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
-    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> _OnDevice:
-        host = Layout.of(points, reach, each)
+    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _OnDevice:
+        host = TileIndex.of(points, reach, each)
         if host.space is None:
             return _OnDevice(host, reach, ())
         tiles, to = host.space.tiles, self._launcher.to_device
-        if len(tiles.order) >= _MOST_PLACES:
+        if len(tiles.order) >= _MAX_PLACES:
             raise ResourceError(
                 f"{len(points):,} rows in one shard: the GPU backend takes less than 2^31 rows "
                 "for DBSCAN; use more workers (runtime.n_workers)"
@@ -76,7 +76,7 @@ class CudaNeighbors:
             ]  # fmt: skip
         return _OnDevice(host, reach, arguments)
 
-    def in_grid(self, own: _OnDevice, each: Each) -> bool:
+    def in_grid(self, own: _OnDevice, each: ParallelMap) -> bool:
         return False
 
     def count_within(
@@ -86,7 +86,7 @@ class CudaNeighbors:
         weight: NDArray[np.int64] | None,
         least: int,
         found: NDArray[Any],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         if not own.n_tiles or not other.n_tiles:
             return 0
@@ -103,7 +103,7 @@ class CudaNeighbors:
         return looked
 
     def link(
-        self, own: _OnDevice, core: NDArray[np.bool_], each: Each
+        self, own: _OnDevice, core: NDArray[np.bool_], each: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
         lowest = np.full(own.host.n, -1, np.int32)
         if not own.n_tiles:
@@ -126,7 +126,7 @@ class CudaNeighbors:
         other: _OnDevice,
         other_group: NDArray[np.int64],
         n_groups: int,
-        each: Each,
+        each: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
         if not own.n_tiles or not other.n_tiles:
             return np.arange(n_groups), 0
@@ -147,7 +147,7 @@ class CudaNeighbors:
         other: _OnDevice,
         cluster: NDArray[np.uint32],
         claimed: NDArray[np.uint32],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         if own.host.space is None or other.host.space is None:
             return 0
@@ -174,7 +174,7 @@ class CudaNeighbors:
         core: NDArray[np.bool_],
         best: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         if not own.n_tiles or not other.n_tiles:
             return 0

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from gpuseg.backends.cuda.launch_plans import plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.upload import upload
-from gpuseg.backends.feature_transform import Preparation, Projection
+from gpuseg.backends.feature_transform import FeatureTransform, Projection
 from gpuseg.numerics.sum_grid import STEPS
 
 
-def prepare(launcher: Launcher, x: Any, preparation: Preparation) -> Any:
+def prepare(launcher: Launcher, x: Any, preparation: FeatureTransform) -> Any:
     """See `Backend.prepare`."""
     n, d = x.shape
     p = preparation

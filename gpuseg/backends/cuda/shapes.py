@@ -11,7 +11,7 @@ GROUP = 8
 LABEL_BYTES = (1, 4)
 """Of the label of a row, see ``kernels/state.cuh``."""
 
-MOST_SHORT = 256
+MAX_SHORT = 256
 """Centres of a run whose labels take one byte."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Memory
+from gpuseg.backends.base import RowBounds
 from gpuseg.backends.cuda.launcher import Launcher, Table
 from gpuseg.backends.cuda.shapes import GROUP
 from gpuseg.backends.packed_centers import PackedCenters
@@ -58,7 +58,7 @@ class Workspace:
         self._places = _places(self._here, ks, groups, n_features)
 
     def upload(
-        self, runs: Sequence[tuple[PackedCenters, Memory]], magic: NDArray[np.float64]
+        self, runs: Sequence[tuple[PackedCenters, RowBounds]], magic: NDArray[np.float64]
     ) -> None:
         """Bring the centres and what is known of the rows to the device, and zeros for counts."""
         here, address = self._here, self._launcher.address
@@ -73,7 +73,7 @@ class Workspace:
         here["magic"][:] = magic
         self._launcher.upload(self._staged, self._block)
 
-    def tables(self, memories: Sequence[Memory]) -> tuple[Table, Table]:
+    def tables(self, memories: Sequence[RowBounds]) -> tuple[Table, Table]:
         """Return the labels and the slack of each run, as kernels take them."""
         labels = Table([memory.label for memory in memories], self.there["label"])
         return labels, Table([memory.slack for memory in memories], self.there["slack"])

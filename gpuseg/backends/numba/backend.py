@@ -5,15 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import (
-    Centers,
-    Memory,
-    Partial,
-    Preparation,
-    SumGrid,
-    Summary,
-    digest_factors,
-)
+from gpuseg.backends.base import Centers, RowBounds, digest_factors
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.numba.columns import prepare
 from gpuseg.backends.numba.columns import summary as columns
 from gpuseg.backends.numba.kmeans import distance_sums, lloyd
@@ -22,6 +16,7 @@ from gpuseg.backends.numba.kmeans import nearest_center as nearest
 from gpuseg.backends.numba.kmeans.centroid_scores import GROUP
 from gpuseg.backends.numpy.backend import NumpyBackend
 from gpuseg.backends.packed_centers import PackedCenters
+from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
 _NO_WEIGHT = np.empty(0)
 
@@ -33,8 +28,8 @@ class NumbaBackend(NumpyBackend):
 
     def summarize(
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
-    ) -> Summary:
-        summary = Summary.empty(x.shape[1])
+    ) -> ColumnSummary:
+        summary = ColumnSummary.empty(x.shape[1])
         summary.rows = x.shape[0]
         moments = summary.moments
         columns.summarize(
@@ -51,7 +46,7 @@ class NumbaBackend(NumpyBackend):
         factors = digest_factors(x.shape[1])
         return int(columns.digest(x.view(np.uint32), weight_bits, factors, first_row))
 
-    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> NDArray[np.float32]:
+    def prepare(self, x: NDArray[np.float32], preparation: FeatureTransform) -> NDArray[np.float32]:
         p = preparation
         prepare.prepare(x, p.fill, p.bounds(), p.transform, p.powers(), p.shift, p.scale)
         if p.projection is not None:
@@ -91,10 +86,10 @@ class NumbaBackend(NumpyBackend):
         weight: NDArray[np.float64] | None,
         centers: PackedCenters,
         grid: SumGrid,
-        memory: Memory,
-    ) -> Partial:
+        memory: RowBounds,
+    ) -> LloydSums:
         c = centers
-        partial = Partial.zeros(len(grid.weight), *c.exact.shape)
+        partial = LloydSums.zeros(len(grid.weight), *c.exact.shape)
         partial.looked_at = lloyd.lloyd(
             x.reshape(-1), _NO_WEIGHT if weight is None else weight,
             c.exact, c.shift, c.negated, c.half_norms, c.largest_norm,

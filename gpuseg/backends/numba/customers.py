@@ -18,27 +18,29 @@ from gpuseg.backends.customers import (
     RETURN,
     VALUES,
     Customers,
-    Lines,
+    TransactionLines,
 )
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 
-_CUSTOMERS_A_TASK = 2**13
+_CUSTOMERS_PER_TASK = 2**13
 _REPEATED = len(COUNTS) - 1
 _SIGN = np.uint64(2**63)
 """Makes unsigned numbers sort as signed ones."""
 
 
-def describe_customers(lines: Lines, n_customers: int, snapshot: int, each: Each) -> Customers:
+def describe_customers(
+    lines: TransactionLines, n_customers: int, snapshot: int, each: ParallelMap
+) -> Customers:
     """Describe each customer as of the snapshot, in microseconds since 1970."""
     found = Customers(
         np.full((n_customers, len(VALUES)), np.nan),
         np.zeros((n_customers, len(COUNTS)), np.int64),
     )
     start, place = _by_customer(lines, n_customers, found.counts)
-    own = Lines._make(column[place] for column in lines)
+    own = TransactionLines._make(column[place] for column in lines)
     runs = [
-        (i, min(i + _CUSTOMERS_A_TASK, n_customers))
-        for i in range(0, n_customers, _CUSTOMERS_A_TASK)
+        (i, min(i + _CUSTOMERS_PER_TASK, n_customers))
+        for i in range(0, n_customers, _CUSTOMERS_PER_TASK)
     ]
     list(each(lambda run: _describe(own, start, snapshot, run[0], run[1], found), runs))
     return found
@@ -54,7 +56,7 @@ class _Scratch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def _by_customer(
-    lines: Lines, n_customers: int, counts: NDArray[np.int64]
+    lines: TransactionLines, n_customers: int, counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return where the purchases and returns of each customer start, and those lines."""
     start = np.zeros(n_customers + 1, np.int64)
@@ -73,7 +75,7 @@ def _by_customer(
 
 @njit(nogil=True, cache=True)
 def _describe(
-    lines: Lines,
+    lines: TransactionLines,
     start: NDArray[np.int64],
     snapshot: int,
     first: int,
@@ -112,7 +114,7 @@ def _describe(
 
 @njit(nogil=True, cache=True)
 def _sums(
-    lines: Lines,
+    lines: TransactionLines,
     rows: NDArray[np.int64],
     returned: float,
     snapshot: int,
@@ -144,7 +146,7 @@ def _sums(
 
 @njit(nogil=True, cache=True)
 def _orders(
-    lines: Lines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+    lines: TransactionLines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
 ) -> None:
     """Write how many orders there are, their mean value, and the time between them."""
     keys, times, n = scratch.keys, scratch.values, 0
@@ -172,7 +174,7 @@ def _orders(
 
 @njit(nogil=True, cache=True)
 def _products(
-    lines: Lines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+    lines: TransactionLines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
 ) -> None:
     """Write how many products there are."""
     keys, n = scratch.keys, 0
@@ -186,7 +188,7 @@ def _products(
 
 @njit(nogil=True, cache=True)
 def _categories(
-    lines: Lines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+    lines: TransactionLines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
 ) -> None:
     """Write the share of the top category."""
     keys, places, most, total = scratch.keys, scratch.values, 0.0, 0.0
@@ -207,7 +209,7 @@ def _categories(
 
 
 @njit(nogil=True, cache=True)
-def _sort(lines: Lines, rows: NDArray[np.int64], n: int) -> None:
+def _sort(lines: TransactionLines, rows: NDArray[np.int64], n: int) -> None:
     """Sort the first n rows (Shell, with Tokuda's gaps)."""
     gap = _first_gap(n)
     while gap > 1:
@@ -245,7 +247,7 @@ def _first_gap(n: int) -> int:
 
 
 @njit(nogil=True, cache=True)
-def _before(lines: Lines, i: int, j: int) -> bool:
+def _before(lines: TransactionLines, i: int, j: int) -> bool:
     """Whether line i comes before line j."""
     if lines.time[i] != lines.time[j]:
         return bool(lines.time[i] < lines.time[j])

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Each, claimants
+from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants
 from gpuseg.backends.numba.dbscan import border_assignment as claims
 from gpuseg.backends.numba.dbscan import connect_core as links
 from gpuseg.backends.numba.dbscan import core_counts as cores
@@ -19,12 +19,12 @@ from gpuseg.backends.numba.dbscan import grid_connect as grid_links
 from gpuseg.backends.numba.dbscan import grid_queries as grid_counts
 from gpuseg.backends.numba.dbscan import knn as nearest_rows
 from gpuseg.backends.numba.dbscan.cell_grid import over_lines
-from gpuseg.backends.numba.dbscan.index import Laid, Layout
+from gpuseg.backends.numba.dbscan.index import LazyIndex, TileIndex
 from gpuseg.backends.numba.dbscan.tile_distances import TILE
 from gpuseg.backends.numba.dbscan.union_find import find
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 
-_TILES_A_TASK = 32
+_TILES_PER_TASK = 32
 
 
 class NumbaNeighbors:
@@ -41,20 +41,20 @@ class NumbaNeighbors:
     def __init__(self, gridded: bool = True) -> None:
         self._gridded = gridded
 
-    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> Laid:
-        return Laid(points, reach, self._gridded)
+    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> LazyIndex:
+        return LazyIndex(points, reach, self._gridded)
 
-    def in_grid(self, own: Laid, each: Each) -> bool:
+    def in_grid(self, own: LazyIndex, each: ParallelMap) -> bool:
         return own.grid(each) is not None
 
     def count_within(
         self,
-        own: Laid,
-        other: Laid,
+        own: LazyIndex,
+        other: LazyIndex,
         weight: NDArray[np.int64] | None,
         least: int,
         found: NDArray[Any],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         if own is other and (grid := own.grid(each)) is not None:
             count = partial(
@@ -78,7 +78,9 @@ class NumbaNeighbors:
         tiles.by_row(placed, found)
         return looked
 
-    def link(self, own: Laid, core: NDArray[np.bool_], each: Each) -> tuple[NDArray[np.int32], int]:
+    def link(
+        self, own: LazyIndex, core: NDArray[np.bool_], each: ParallelMap
+    ) -> tuple[NDArray[np.int32], int]:
         lowest = np.full(own.n, -1, np.int32)
         if (grid := own.grid(each)) is not None:
             return lowest, grid_links.link(grid, core, each, lowest)
@@ -96,12 +98,12 @@ class NumbaNeighbors:
 
     def link_across(
         self,
-        own: Laid,
+        own: LazyIndex,
         group: NDArray[np.int64],
-        other: Laid,
+        other: LazyIndex,
         other_group: NDArray[np.int64],
         n_groups: int,
-        each: Each,
+        each: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
         parent, looked = np.arange(n_groups), 0
         tiles, others = own.tiles(each), other.tiles(each)
@@ -115,12 +117,12 @@ class NumbaNeighbors:
 
     def claim(
         self,
-        own: Laid,
+        own: LazyIndex,
         asked: NDArray[np.bool_],
-        other: Laid,
+        other: LazyIndex,
         cluster: NDArray[np.uint32],
         claimed: NDArray[np.uint32],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         if own is other and (grid := own.grid(each)) is not None:
             ask = partial(grid_counts.claim, grid, asked, cluster)
@@ -143,13 +145,13 @@ class NumbaNeighbors:
 
     def find_nearest(
         self,
-        own: Laid,
+        own: LazyIndex,
         asked: NDArray[np.bool_],
-        other: Laid,
+        other: LazyIndex,
         core: NDArray[np.bool_],
         best: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         tiles, others = own.tiles(each), other.tiles(each)
         a, b, k = tiles.space, others.space, best.shape[1]
@@ -167,21 +169,21 @@ class NumbaNeighbors:
         return looked
 
 
-def _side(layout: Layout, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
+def _side(layout: TileIndex, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
     assert layout.space is not None
     token = np.full(len(layout.space.tiles.skip), links.MIXED, np.int64)
     return links.Side(layout.space, layout.as_bits(core), group, token)
 
 
 def _over_tiles(
-    layout: Layout, each: Each, function: Callable[[int, int], int], sweep: bool = False
+    layout: TileIndex, each: ParallelMap, function: Callable[[int, int], int], sweep: bool = False
 ) -> int:
     """Call a function on runs of tiles; return the sum of its results.
 
     A sweep lets rows look at others of the same layout: rows done are told.
     """
     n_tiles = len(layout.places) // TILE
-    runs = [(i, min(i + _TILES_A_TASK, n_tiles)) for i in range(0, n_tiles, _TILES_A_TASK)]
+    runs = [(i, min(i + _TILES_PER_TASK, n_tiles)) for i in range(0, n_tiles, _TILES_PER_TASK)]
     return sum(each(lambda run: function(*run), runs, layout.n if sweep else 0))
 
 

@@ -8,23 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import (
-    LARGEST_GAP,
-    NO_ROW,
-    Assigned,
-    Centers,
-    Memory,
-    Partial,
-    Preparation,
-    SumGrid,
-    Summary,
-    digest_factors,
-)  # fmt: skip
-from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON, Projection
+from gpuseg.backends.base import LARGEST_GAP, Centers, RowBounds, digest_factors
+from gpuseg.backends.column_summary import NO_ROW, ColumnSummary
+from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON, FeatureTransform, Projection
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.moments import HALF_BITS, Moments
 from gpuseg.numerics.splitmix import mix
-from gpuseg.numerics.sum_grid import on_grid
+from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid, on_grid
 from gpuseg.numerics.yeo_johnson import yeo_johnson
 
 _ROWS_AT_A_TIME = 8192
@@ -38,8 +28,8 @@ class NumpyBackend:
 
     def summarize(
         self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
-    ) -> Summary:
-        summary = Summary.empty(x.shape[1])
+    ) -> ColumnSummary:
+        summary = ColumnSummary.empty(x.shape[1])
         summary.rows = x.shape[0]
         for f, code in enumerate(transform.tolist()):
             column = x[:, f]
@@ -67,7 +57,7 @@ class NumpyBackend:
                 rows = mix(rows ^ weight.view(np.uint64))
             return int(mix(rows ^ place).sum(dtype=np.uint64))
 
-    def prepare(self, x: NDArray[np.float32], preparation: Preparation) -> NDArray[np.float32]:
+    def prepare(self, x: NDArray[np.float32], preparation: FeatureTransform) -> NDArray[np.float32]:
         (low, high), powers = preparation.bounds(), preparation.powers()
         for f, code in enumerate(preparation.transform.tolist()):
             column = np.where(np.isnan(x[:, f]), preparation.fill[f], x[:, f])
@@ -150,15 +140,15 @@ class NumpyBackend:
     def remembered_bytes(self, k: int) -> int:
         return 8
 
-    def remember(self, n_rows: int, k: int) -> Memory:
-        return Memory.empty(n_rows, k)
+    def remember(self, n_rows: int, k: int) -> RowBounds:
+        return RowBounds.empty(n_rows, k)
 
-    def forget_slack(self, memory: Memory) -> None:
+    def forget_slack(self, memory: RowBounds) -> None:
         memory.slack[:] = 0
 
     def lloyd(
-        self, x: Any, weight: Any, runs: Sequence[tuple[Any, Memory]], grid: SumGrid
-    ) -> list[Partial]:
+        self, x: Any, weight: Any, runs: Sequence[tuple[Any, RowBounds]], grid: SumGrid
+    ) -> list[LloydSums]:
         partials = []
         for centers, memory in runs:
             started = time.perf_counter()
@@ -172,8 +162,8 @@ class NumpyBackend:
         weight: NDArray[np.float64] | None,
         centers: Any,
         grid: SumGrid,
-        memory: Memory,
-    ) -> Partial:
+        memory: RowBounds,
+    ) -> LloydSums:
         k = centers.values.shape[0]
         known = (memory.slack > memory.drift[memory.label]) & (not memory.fresh)
         rows = np.flatnonzero(~known)
@@ -190,7 +180,7 @@ class NumpyBackend:
         drift = memory.drift[new].astype(np.float64)
         slack = gap + drift - 2.0**-21 * (np.abs(gap) + drift)
         memory.label[rows], memory.slack[rows] = new, slack
-        partial = Partial.zeros(len(grid.weight), k, x.shape[1])
+        partial = LloydSums.zeros(len(grid.weight), k, x.shape[1])
         partial.looked_at = len(rows)
         moved = memory.fresh | (old != new)
         terms = w[:, None] * (x[rows].astype(np.float64) - centers.shift.astype(np.float64))
@@ -215,7 +205,7 @@ class NumpyBackend:
 
     def assign(
         self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
-    ) -> tuple[Any, Any, Assigned]:
+    ) -> tuple[Any, Any, AssignmentSums]:
         labels, squares = self.nearest(x, centers)
         terms = squares if weight is None else weight * squares
         parts = []
@@ -224,7 +214,7 @@ class NumpyBackend:
             parts.append(part.sum())
             terms = terms - part
         sizes = np.bincount(labels, minlength=centers.k).astype(np.int64)
-        return labels, squares, Assigned(np.array(parts), sizes)
+        return labels, squares, AssignmentSums(np.array(parts), sizes)
 
     def distance_sums(
         self, x: Any, starts: NDArray[np.int64], points: NDArray[np.float32], magic: float

@@ -15,15 +15,17 @@ from gpuseg.backends.customers import (
     RETURN,
     VALUES,
     Customers,
-    Lines,
+    TransactionLines,
 )
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 
 Row = tuple[Any, ...]
 """Time, order, product, category, quantity, amount."""
 
 
-def describe_customers(lines: Lines, n_customers: int, snapshot: int, each: Each) -> Customers:
+def describe_customers(
+    lines: TransactionLines, n_customers: int, snapshot: int, each: ParallelMap
+) -> Customers:
     """Describe each customer as of the snapshot, in microseconds since 1970."""
     found = Customers(
         np.full((n_customers, len(VALUES)), np.nan),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Each, claimants, swept
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants, swept
+from gpuseg.numerics.eps_bounds import EpsBounds
 
 _VALUES = 2**20
 """Distances held at a time."""
@@ -17,7 +17,7 @@ _VALUES = 2**20
 @dataclass(frozen=True)
 class _Layout:
     points: NDArray[Any]
-    reach: Reach
+    reach: EpsBounds
 
     def __len__(self) -> int:
         return len(self.points)
@@ -28,10 +28,10 @@ class NumpyNeighbors:
 
     name = "numpy"
 
-    def lay_out(self, points: NDArray[Any], reach: Reach, each: Each) -> _Layout:
+    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _Layout:
         return _Layout(points, reach)
 
-    def in_grid(self, own: _Layout, each: Each) -> bool:
+    def in_grid(self, own: _Layout, each: ParallelMap) -> bool:
         return False
 
     def count_within(
@@ -41,7 +41,7 @@ class NumpyNeighbors:
         weight: NDArray[np.int64] | None,
         least: int,
         found: NDArray[Any],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         for rows, sizes in _sizes(own, other):
             within = sizes <= own.reach.limit
@@ -50,7 +50,7 @@ class NumpyNeighbors:
         return len(own) * len(other)
 
     def link(
-        self, own: _Layout, core: NDArray[np.bool_], each: Each
+        self, own: _Layout, core: NDArray[np.bool_], each: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
         """Every core row takes the lowest number among those within eps, until none changes."""
         none = len(own)
@@ -72,7 +72,7 @@ class NumpyNeighbors:
         other: _Layout,
         other_group: NDArray[np.int64],
         n_groups: int,
-        each: Each,
+        each: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
         lowest, before = np.arange(n_groups), np.full(n_groups, -1)
         while (lowest != before).any():
@@ -93,7 +93,7 @@ class NumpyNeighbors:
         other: _Layout,
         cluster: NDArray[np.uint32],
         claimed: NDArray[np.uint32],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         cluster = np.where(claimants(own, asked, other, cluster), cluster, NO_CLUSTER)
         for rows, sizes in _sizes(own, other):
@@ -111,7 +111,7 @@ class NumpyNeighbors:
         core: NDArray[np.bool_],
         best: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: Each,
+        each: ParallelMap,
     ) -> int:
         there = np.flatnonzero(core)
         for rows, sizes in _sizes(own, other):

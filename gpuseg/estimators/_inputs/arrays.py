@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import _check_feature_names, _check_n_features, validate_data
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Preparation
-from gpuseg.errors import DataError, JobError
+from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.estimators._inputs.gpu import on_host, refuse_gradient
-from gpuseg.preprocessing.encoding import is_number
-from gpuseg.runtime.executor import Env
+from gpuseg.preprocessing.encoding.arrow_columns import is_number
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 if TYPE_CHECKING:
@@ -36,10 +36,10 @@ def checked_threads(n_threads: Any) -> None:
 
     Raises
     ------
-    JobError
+    ConfigError
     """
     if n_threads is not None and (not isinstance(n_threads, int) or n_threads < 1):
-        raise JobError(f"n_threads = {n_threads!r}: must be None or an int >= 1")
+        raise ConfigError(f"n_threads = {n_threads!r}: must be None or an int >= 1")
 
 
 def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -> NDArray[Any]:
@@ -84,9 +84,9 @@ def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -
     return np.asarray(checked)
 
 
-def unit_rows(x: Any, backend: str, env: Env) -> Any:
+def unit_rows(x: Any, backend: str, env: TaskContext) -> Any:
     """Return a copy with the rows scaled to length one; rows of zeros become NaN."""
-    unit = replace(Preparation.identity(x.shape[1]), unit=True)
+    unit = replace(FeatureTransform.identity(x.shape[1]), unit=True)
     own = Shard(x.copy())
     own.prepare(env, lambda rows: registry.get(backend).prepare(rows, unit))
     return own.x

@@ -20,7 +20,7 @@ from gpuseg.algorithms.params import KMeansParams
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.runtime.dask.collections import is_collection, mapped, on_workers, parts_of
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.chunked_shard import Chunk, ChunkedShard
 from gpuseg.sharding.shard import Shard
@@ -94,7 +94,7 @@ def light(estimator: E) -> E:
     return own
 
 
-def labelled(shard: Shard, env: Env) -> tuple[NDArray[Any], ...]:
+def labelled(shard: Shard, env: TaskContext) -> tuple[NDArray[Any], ...]:
     """Return labels, flags of core rows, and the core rows."""
     x, _ = rows_of(shard)
     labels, core = labels_of(shard)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.io.output.base import Staging, cannot_write
-from gpuseg.io.parquet.shard_plan import Piece, ShardPlan, read_batches
+from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
-from gpuseg.runtime.executor import CacheLost, Env
+from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
 
 _BATCH_ROWS = 131_072
@@ -31,7 +31,7 @@ class Part:
 
 
 def write_parts(
-    shard: Shard, env: Env, staging: Staging, further: Sequence[str] = ()
+    shard: Shard, env: TaskContext, staging: Staging, further: Sequence[str] = ()
 ) -> list[Part]:
     """Write the parts of a shard whose labels are assigned, rows in the order of the input.
 
@@ -46,7 +46,7 @@ def write_parts(
     plan: ShardPlan = shard.source
     kept = np.ones(plan.rows, bool) if shard.kept is None else shard.kept
 
-    def write(task: tuple[Piece, int]) -> Part:
+    def write(task: tuple[PartPlan, int]) -> Part:
         piece, start = task
         first = int(np.count_nonzero(kept[:start]))
         own = kept[start : start + piece.rows]
@@ -58,7 +58,7 @@ def write_parts(
 
 
 def _batches(
-    shard: Shard, plan: ShardPlan, piece: Piece, kept: Any, first: int
+    shard: Shard, plan: ShardPlan, piece: PartPlan, kept: Any, first: int
 ) -> Iterator[list[Any]]:
     """Yield the columns of consecutive rows: ids where there are any, segments, distance."""
     if shard.labels is None or shard.distance is None:
@@ -78,7 +78,7 @@ def _batches(
         yield [*own, *results]
 
 
-def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
+def _ids(plan: ShardPlan, piece: PartPlan) -> Iterator[Any]:
     """Yield the ids of a piece, batch by batch; without an id column, ranges of its rows."""
     if plan.id is None:
         for start in range(0, piece.rows, _BATCH_ROWS):
@@ -92,11 +92,11 @@ def _ids(plan: ShardPlan, piece: Piece) -> Iterator[Any]:
 
 def _write_part(
     staging: Staging,
-    piece: Piece,
+    piece: PartPlan,
     plan: ShardPlan,
     names: list[str],
     batches: Iterator[list[Any]],
-    env: Env,
+    env: TaskContext,
 ) -> Part:
     name = staging.part_name(piece.part, plan.n_parts)
     path = staging.path(name)

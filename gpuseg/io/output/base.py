@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.storage import Storage, first_line
 
 SUCCESS = "_SUCCESS"
@@ -88,25 +88,25 @@ def check_free(storage: Storage, overwrite: bool) -> bool:
 
     Raises
     ------
-    JobError
+    ConfigError
         When a file lies there, or a folder that is not empty and not to be replaced.
     """
     fs, root = storage.fs, storage.root
     where = f"output.path = {storage.url!r}"
     if storage.is_local and os.path.lexists(root) and not Path(root).is_dir():
-        raise JobError(f"{where}: is a file; name a folder")
+        raise ConfigError(f"{where}: is a file; name a folder")
     found = fs.ls(root, detail=False) if fs.exists(root) else []
     names = [path.rstrip("/").rsplit("/", 1)[1] for path in found]
     if not names:
         return False
     if not overwrite:
-        raise JobError(
+        raise ConfigError(
             f"{where}: exists already; name another folder, or replace it with "
             "output.overwrite = true (--overwrite on the command line)"
         )
     left_by_a_killed_run = not storage.is_local and names == [STAGING] and _is_ours(storage)
     if not left_by_a_killed_run and not _has_manifest(storage):
-        raise JobError(
+        raise ConfigError(
             f"{where}: not empty and not an output of gpuseg (it has no {MANIFEST} of ours), so "
             "it is not overwritten; name another folder or empty this one"
         )

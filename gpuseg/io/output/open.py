@@ -18,7 +18,7 @@ def open_output(storage: Storage, overwrite: bool, run_id: str) -> Output:
 
     Raises
     ------
-    JobError
+    ConfigError
         When something lies there, unless `overwrite` is set and it is an output of gpuseg.
     ResourceError
         When the place is not writable or cannot exchange directories.

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from functools import reduce
 
 from gpuseg.io.parquet.dataset import Dataset
-from gpuseg.io.parquet.shard_plan import Group, ShardPlan, read_batches
-from gpuseg.preprocessing.encoding import Tally
-from gpuseg.runtime.executor import Env, Executor
+from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
+from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
+from gpuseg.runtime.executor import Executor, TaskContext
 
 _BATCH_ROWS = 65_536
 
 
 def count_columns(
     executor: Executor, dataset: Dataset, categories: Sequence[str], others: Sequence[str]
-) -> dict[str, Tally]:
+) -> dict[str, ColumnCounts]:
     """Count the categories of some columns, and the gaps of others, over all rows.
 
     Raises
@@ -27,16 +27,18 @@ def count_columns(
     return reduce(_merged, found)
 
 
-def _itself(plan: ShardPlan, env: Env) -> ShardPlan:
+def _itself(plan: ShardPlan, env: TaskContext) -> ShardPlan:
     return plan
 
 
-def _count(plan: ShardPlan, env: Env, categories: list[str], others: list[str]) -> dict[str, Tally]:
+def _count(
+    plan: ShardPlan, env: TaskContext, categories: list[str], others: list[str]
+) -> dict[str, ColumnCounts]:
     """Count the rows of one shard, several row groups at a time."""
     names = [*categories, *others]
 
-    def on(group: Group) -> dict[str, Tally]:
-        own = {name: Tally() for name in names}
+    def on(group: RowGroup) -> dict[str, ColumnCounts]:
+        own = {name: ColumnCounts() for name in names}
         for batch in read_batches(plan, group.piece, group.number, names, _BATCH_ROWS):
             for name in names:
                 own[name].add(batch.column(name), name, name in categories)
@@ -45,7 +47,9 @@ def _count(plan: ShardPlan, env: Env, categories: list[str], others: list[str]) 
     return reduce(_merged, env.map(on, plan.groups()))
 
 
-def _merged(one: dict[str, Tally], other: dict[str, Tally]) -> dict[str, Tally]:
+def _merged(
+    one: dict[str, ColumnCounts], other: dict[str, ColumnCounts]
+) -> dict[str, ColumnCounts]:
     for name, tally in one.items():
         tally.merge(other[name], name)
     return one

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
-from gpuseg.io.parquet.shard_plan import Group, ShardPlan, read_batches
+from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
 from gpuseg.preprocessing.encoding.arrow_columns import as_text
-from gpuseg.runtime.executor import CacheLost, Env, Executor
+from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
-MOST_VALUES = 1000
+MAX_VALUES = 1000
 """A column of more is no group of people, but says who they are."""
 
 _BATCH_ROWS = 65_536
@@ -31,7 +31,7 @@ def cross_tabulate(executor: Executor, columns: Sequence[str]) -> Counts:
     Raises
     ------
     DataError
-        For columns that cannot be categories, and those of more than `MOST_VALUES` values.
+        For columns that cannot be categories, and those of more than `MAX_VALUES` values.
     """
     found = reduce(_merged, executor.run(_count, list(columns)))
     for name, counts in found.items():
@@ -39,7 +39,7 @@ def cross_tabulate(executor: Executor, columns: Sequence[str]) -> Counts:
     return found
 
 
-def _count(shard: Shard, env: Env, columns: list[str]) -> Counts:
+def _count(shard: Shard, env: TaskContext, columns: list[str]) -> Counts:
     if shard.labels is None:
         raise CacheLost
     plan: ShardPlan = shard.source
@@ -48,7 +48,7 @@ def _count(shard: Shard, env: Env, columns: list[str]) -> Counts:
         labels = np.full(plan.rows, _DROPPED, np.int32)
         labels[shard.kept] = shard.labels
 
-    def on(group: Group) -> Counts:
+    def on(group: RowGroup) -> Counts:
         counts: Counts = {name: Counter() for name in columns}
         start = group.start
         for batch in read_batches(plan, group.piece, group.number, columns, _BATCH_ROWS):
@@ -85,9 +85,9 @@ def _pairs(
 
 
 def _refuse_many(name: str, counts: Counter[tuple[int, str | None]]) -> None:
-    if len({value for _, value in counts}) > MOST_VALUES:
+    if len({value for _, value in counts}) > MAX_VALUES:
         raise DataError(
-            f"audit.columns: '{name}' has more than {MOST_VALUES:,} different values: it says who "
+            f"audit.columns: '{name}' has more than {MAX_VALUES:,} different values: it says who "
             "somebody is, and of which group; leave it out, or make groups of it"
         )
 

@@ -17,9 +17,9 @@ from gpuseg.backends.cuda import device
 from gpuseg.backends.cuda.decoded import TYPES, Column, DecodedRows
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.checksums import are_sound
-from gpuseg.io.parquet.shard_plan import Group, ShardPlan, fill, load_shard
+from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, fill, load_shard
 from gpuseg.io.storage import first_line
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.device_shard import DeviceShard
 from gpuseg.sharding.shard import Shard
 
@@ -44,7 +44,7 @@ def lacking() -> str | None:
     return None
 
 
-def load_on_gpu(plan: ShardPlan, env: Env, by_arrow: Sequence[str], must: bool) -> Shard:
+def load_on_gpu(plan: ShardPlan, env: TaskContext, by_arrow: Sequence[str], must: bool) -> Shard:
     """Read a shard into the memory of the GPU: float32 features, float64 weights, NaN for gaps.
 
     Where the GPU has no room, the shard is read by Arrow into that of the host.
@@ -119,7 +119,7 @@ class _Reading:
         self._of_host = replace(plan, encoders=tuple(encoders), weight=weight)
         self._weight = plan.weight if weight is None else None
 
-    def load(self, groups: Sequence[Group], env: Env) -> Shard:
+    def load(self, groups: Sequence[RowGroup], env: TaskContext) -> Shard:
         """Read all row groups: on threads what the host does, then in turn what the GPU does."""
         plan = self._plan
         there = DecodedRows(device.launcher(), plan.rows, plan.width, plan.weight is not None)
@@ -134,7 +134,7 @@ class _Reading:
             shard.drop_missing(env)
         return shard
 
-    def _on_host(self, group: Group) -> _FromHost:
+    def _on_host(self, group: RowGroup) -> _FromHost:
         """Look at the pages that the GPU will decode, and decode what it will not."""
         if not self._is_sound(group):
             self._explain(group)
@@ -151,7 +151,7 @@ class _Reading:
             raise
         return _FromHost(features, weight)
 
-    def _is_sound(self, group: Group) -> bool:
+    def _is_sound(self, group: RowGroup) -> bool:
         names, path = self._names(), group.piece.path
         if path not in self._footers:
             with self._plan.storage.open_parquet(path) as file:
@@ -160,7 +160,7 @@ class _Reading:
         chunks = [footer.column(i) for i in range(footer.num_columns)]
         return are_sound(path, [chunk for chunk in chunks if chunk.path_in_schema in names])
 
-    def _on_gpu(self, group: Group) -> list[Column]:
+    def _on_gpu(self, group: RowGroup) -> list[Column]:
         """Decode a row group; its columns are done when this returns."""
         try:
             return list(self._decoded(group))
@@ -169,7 +169,7 @@ class _Reading:
         self._explain(group)
         raise ResourceError(_differs(self._plan, group, f"cannot decode it ({failed})"))
 
-    def _decoded(self, group: Group) -> Iterator[Column]:
+    def _decoded(self, group: RowGroup) -> Iterator[Column]:
         import pylibcudf as plc
 
         source = plc.io.SourceInfo([group.piece.path])
@@ -200,7 +200,7 @@ class _Reading:
         weight = [] if self._weight is None else [self._weight]
         return list(dict.fromkeys([*self._columns, *weight]))
 
-    def _explain(self, group: Group) -> None:
+    def _explain(self, group: RowGroup) -> None:
         """Let Arrow read the row group as it would without a GPU, and say what is wrong."""
         plan, n = self._plan, group.rows
         weight = None if plan.weight is None else np.empty(n)
@@ -208,7 +208,7 @@ class _Reading:
 
 
 def _fill(
-    plan: ShardPlan, group: Group, x: NDArray[np.float32], weight: NDArray[np.float64] | None
+    plan: ShardPlan, group: RowGroup, x: NDArray[np.float32], weight: NDArray[np.float64] | None
 ) -> None:
     """Decode a row group by Arrow into x (rows, d) and weight (rows,)."""
     for batch in plan.batches(group):
@@ -222,6 +222,6 @@ def _type_id(name: str) -> str:
     return "BOOL8" if name == "bool" else name.upper()
 
 
-def _differs(plan: ShardPlan, group: Group, what: str) -> str:
+def _differs(plan: ShardPlan, group: RowGroup, what: str) -> str:
     path = plan.storage.relative(group.piece.path)
     return f"{path}: row group {group.number}: cuDF {what}, and Arrow can read it: {_STEP}"

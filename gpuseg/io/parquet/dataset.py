@@ -12,11 +12,11 @@ import pyarrow as pa
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.schema import check_columns, check_same, settle_features, typed
-from gpuseg.io.parquet.shard_plan import PART_ROWS, Piece, ShardPlan
+from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, reaching
-from gpuseg.preprocessing.encoding import Encoder
+from gpuseg.preprocessing.encoding.encoder import Encoder
 
 _FOOTERS_AT_ONCE = 16
 _CARDS_LOOKED_AT = 10_000
@@ -80,9 +80,9 @@ class Dataset:
         if encoders is None:
             encoders = [Encoder(name) for name in self.features]
         total, done, part = self.rows, 0, 0
-        pieces: list[list[Piece]] = [[] for _ in range(n_shards)]
+        pieces: list[list[PartPlan]] = [[] for _ in range(n_shards)]
         for file in self.files:
-            current: tuple[int, Piece] | None = None
+            current: tuple[int, PartPlan] | None = None
             for group, rows in enumerate(file.group_rows):
                 if not rows:
                     continue
@@ -92,7 +92,7 @@ class Dataset:
                     piece = current[1].with_group(group, rows)
                     pieces[shard][-1] = piece
                 else:
-                    piece = Piece(file.path, (group,), rows, part, file.constants)
+                    piece = PartPlan(file.path, (group,), rows, part, file.constants)
                     pieces[shard].append(piece)
                     part += 1
                 current = (shard, piece)

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gpuseg.io.parquet.shard_plan import Piece, ShardPlan, read_batches
+from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.numerics.hashing import mix
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _BATCH_ROWS = 65_536
@@ -20,7 +20,7 @@ _NULL = np.uint64(0x6E756C6C)
 
 
 def split_ids(
-    shard: Shard, env: Env, n_pieces: int, turn: int = 0, turns: int = 1
+    shard: Shard, env: TaskContext, n_pieces: int, turn: int = 0, turns: int = 1
 ) -> list[NDArray[np.uint64]]:
     """Hash the ids of the shard's rows, and part the hashes into ranges; each a few sorted runs.
 
@@ -33,7 +33,7 @@ def split_ids(
         [low + j * (high + 1 - low) // n_pieces for j in range(1, n_pieces)], np.uint64
     )
 
-    def hashed(task: tuple[Piece, int]) -> list[NDArray[np.uint64]]:
+    def hashed(task: tuple[PartPlan, int]) -> list[NDArray[np.uint64]]:
         own = _hashed(shard, plan, *task)
         if turns > 1:
             own = own[(own >= np.uint64(low)) & (own <= np.uint64(high))]
@@ -45,7 +45,7 @@ def split_ids(
 
 
 def _hashed(
-    shard: Shard, plan: ShardPlan, piece: Piece, start: int, blanks_are_null: bool = False
+    shard: Shard, plan: ShardPlan, piece: PartPlan, start: int, blanks_are_null: bool = False
 ) -> NDArray[np.uint64]:
     """Hash the ids of a piece's rows, without those that were dropped."""
     batches = [
@@ -74,7 +74,7 @@ def _without_blanks(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
 
 
-def split_numbered(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uint64]]:
+def split_numbered(shard: Shard, env: TaskContext, n_pieces: int) -> list[NDArray[np.uint64]]:
     """Part the hashes of the ids into ranges, each with the rows' numbers in the whole data.
 
     Rows without an id are left out: nothing says that they are of one customer.
@@ -86,7 +86,7 @@ def split_numbered(shard: Shard, env: Env, n_pieces: int) -> list[NDArray[np.uin
     plan: ShardPlan = shard.source
     bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
 
-    def hashed(task: tuple[Piece, int]) -> NDArray[np.uint64]:
+    def hashed(task: tuple[PartPlan, int]) -> NDArray[np.uint64]:
         return _hashed(shard, plan, *task, blanks_are_null=True)
 
     tasks = list(zip(plan.pieces, plan.starts(), strict=True))

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from gpuseg.io.parquet.ids import without_views
 from gpuseg.io.parquet.shard_plan import ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 
-def ids_at(shard: Shard, env: Env, rows: NDArray[np.int64]) -> pa.ChunkedArray | None:
+def ids_at(shard: Shard, env: TaskContext, rows: NDArray[np.int64]) -> pa.ChunkedArray | None:
     """Return the ids of some rows of the shard, rising, as they are written; None without ids."""
     plan: ShardPlan = shard.source
     if plan.id is None:

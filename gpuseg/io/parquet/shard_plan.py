@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from gpuseg.errors import DataError
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, first_line
-from gpuseg.preprocessing.encoding import Encoder, as_numbers
-from gpuseg.runtime.executor import Env
+from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 PART_ROWS = 1_048_576
@@ -25,7 +26,7 @@ columns are written into them one by one."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class PartPlan:
     """Consecutive row groups of one file that make one part of the output.
 
     Attributes
@@ -45,13 +46,13 @@ class Piece:
     part: int
     constants: dict[str, Any]
 
-    def with_group(self, group: int, rows: int) -> "Piece":
+    def with_group(self, group: int, rows: int) -> "PartPlan":
         """Return the piece with the file's next row group added."""
         return replace(self, row_groups=(*self.row_groups, group), rows=self.rows + rows)
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """One row group of a shard.
 
     Attributes
@@ -63,7 +64,7 @@ class Group:
         Its first row within the shard as read, and how many there are.
     """
 
-    piece: Piece
+    piece: PartPlan
     number: int
     start: int
     rows: int
@@ -97,7 +98,7 @@ class ShardPlan:
     """
 
     storage: Storage
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PartPlan, ...]
     encoders: tuple[Encoder, ...]
     weight: str | None
     id: str | None
@@ -119,18 +120,18 @@ class ShardPlan:
         """Return the first row of each piece within the shard as read."""
         return list(accumulate((piece.rows for piece in self.pieces), initial=0))[:-1]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[RowGroup]:
         """Return the row groups, in the order of their rows."""
         found = []
         for piece, start in zip(self.pieces, self.starts(), strict=True):
             with self.storage.open_parquet(piece.path) as file:
                 for number in piece.row_groups:
                     rows = file.metadata.row_group(number).num_rows
-                    found.append(Group(piece, number, start, rows))
+                    found.append(RowGroup(piece, number, start, rows))
                     start += rows
         return found
 
-    def batches(self, group: Group) -> Iterator[Batch]:
+    def batches(self, group: RowGroup) -> Iterator[Batch]:
         """Decode features and weights of a row group, `_BATCH_ROWS` rows at a time."""
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
         wanted = [*columns, *([self.weight] if self.weight else [])]
@@ -150,7 +151,7 @@ class ShardPlan:
         return f"row {before + row - self.starts()[i]} of {name} (rows count from 0)"
 
 
-def load_shard(plan: ShardPlan, env: Env) -> Shard:
+def load_shard(plan: ShardPlan, env: TaskContext) -> Shard:
     """Read a shard: float32 features, float64 weights, NaN for missing values.
 
     Raises
@@ -162,7 +163,7 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
     x = np.empty((plan.rows, plan.width), np.float32)
     weight = None if plan.weight is None else np.empty(plan.rows)
 
-    def read(group: Group) -> None:
+    def read(group: RowGroup) -> None:
         for batch in plan.batches(group):
             rows = slice(batch.start, batch.start + batch.columns.num_rows)
             fill(plan, batch, x[rows], None if weight is None else weight[rows])
@@ -177,7 +178,7 @@ def load_shard(plan: ShardPlan, env: Env) -> Shard:
 
 
 def read_batches(
-    plan: ShardPlan, piece: Piece, group: int, columns: list[str], rows: int
+    plan: ShardPlan, piece: PartPlan, group: int, columns: list[str], rows: int
 ) -> Iterator[pa.RecordBatch]:
     """Yield record batches of one row group, partition columns filled in.
 

@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.io.parquet.shard_plan import Batch, Group, ShardPlan, fill
-from gpuseg.runtime.executor import BLOCK_ROWS, Env, ahead
+from gpuseg.io.parquet.shard_plan import Batch, RowGroup, ShardPlan, fill
+from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext, prefetch
 from gpuseg.sharding.shard import Block, Shard, kept_of_all
 
 R = TypeVar("R")
@@ -21,7 +21,7 @@ R = TypeVar("R")
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def open_stream(plan: ShardPlan, env: Env) -> "StreamedShard":
+def open_stream(plan: ShardPlan, env: TaskContext) -> "StreamedShard":
     """Open a shard for streaming; where rows with missing values are dropped, find them.
 
     Raises
@@ -59,23 +59,23 @@ class StreamedShard(Shard):
     def weighted(self) -> bool:
         return self._plan.weight is not None
 
-    def map_blocks(self, env: Env, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(self, env: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; results in the order of the rows."""
 
         def on(number: int) -> list[R]:
-            return [function(block) for block in ahead(self._blocks(number))]
+            return [function(block) for block in prefetch(self._blocks(number))]
 
         yield from chain.from_iterable(env.map(on, range(len(self._groups))))
 
     def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Move nothing: every block is new in every pass."""
 
-    def prepare(self, env: Env, change: Change) -> None:
+    def prepare(self, env: TaskContext, change: Change) -> None:
         """Change the rows of every later pass."""
         self._changes.append(change)
         self.x = change(self.x)
 
-    def keep(self, env: Env, kept: NDArray[np.bool_]) -> None:
+    def keep(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), from now on."""
         every = kept_of_all(self.kept, kept)
         counts = [int(every[g.start : g.start + g.rows].sum()) for g in self._groups]
@@ -94,7 +94,7 @@ class StreamedShard(Shard):
             start += len(x)
 
     def _decoded(
-        self, group: Group
+        self, group: RowGroup
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64] | None, NDArray[np.bool_] | None]]:
         """Yield features, weights and which rows are kept, up to `BLOCK_ROWS` rows at a time."""
         for start, batches in _filling(self._plan.batches(group)):

@@ -24,7 +24,7 @@ _KINDS = {
 }
 _PATTERNS = {what: re.compile(f"{_WHOSE}({own})", re.I) for what, own in _KINDS.items()}
 
-_LEAST, _MOST_DIGITS = 10**12, 19
+_LEAST, _MAX_DIGITS = 10**12, 19
 _SAMPLE, _SHARE = 10_000, 0.9
 
 
@@ -49,7 +49,7 @@ def are_card_numbers(column: pa.Array) -> bool:
 
 def _luhn(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
     total, rest = np.zeros(len(values), np.uint64), values.copy()
-    for place in range(_MOST_DIGITS):
+    for place in range(_MAX_DIGITS):
         digit = rest % np.uint64(10) * np.uint64(1 + place % 2)
         total += digit // np.uint64(10) + digit % np.uint64(10)
         rest //= np.uint64(10)

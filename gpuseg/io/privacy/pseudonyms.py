@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpuseg.errors import JobError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 
-_LEAST_BYTES = 16
+_MIN_BYTES = 16
 _PROBE = b"gpuseg: do these workers have the same key?"
 
 
@@ -38,7 +38,7 @@ class Key:
 
         Raises
         ------
-        JobError
+        ConfigError
             For a short key, which could be guessed.
         ResourceError
             For a variable that is not set.
@@ -47,13 +47,13 @@ class Key:
         if value is None:
             raise ResourceError(
                 f"{key} = {variable!r}: this environment variable is not set; put a secret of at "
-                f"least {_LEAST_BYTES} characters into it, here and on the workers"
+                f"least {_MIN_BYTES} characters into it, here and on the workers"
             )
         secret = value.encode()
-        if len(secret) < _LEAST_BYTES:
-            raise JobError(
+        if len(secret) < _MIN_BYTES:
+            raise ConfigError(
                 f"{key} = {variable!r}: the secret in this environment variable has {len(secret)} "
-                f"bytes; it must have at least {_LEAST_BYTES}, or it can be guessed"
+                f"bytes; it must have at least {_MIN_BYTES}, or it can be guessed"
             )
         return cls(variable, hmac.digest(secret, _PROBE, "sha256"))
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from gpuseg import __version__
-from gpuseg.errors import DataError, JobError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.features.attributes import Join, open_join
 from gpuseg.features.build import Features, build_features
 from gpuseg.features.definitions import FEATURES, available
@@ -22,7 +22,7 @@ from gpuseg.jobs.build_manifest import rounded
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import FEATURES as FOLDER
 from gpuseg.jobs.job import JobSpec, load_job
-from gpuseg.jobs.resolve import Place, settle
+from gpuseg.jobs.resolve import ResolvedJob, settle
 from gpuseg.progress import Progress
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
@@ -48,12 +48,12 @@ class Opened:
     joins: tuple[Join, ...]
 
 
-def lines_of(spec: JobSpec, place: Place) -> Opened:
+def lines_of(spec: JobSpec, place: ResolvedJob) -> Opened:
     """Return the lines of a job with transactions, and what is joined to its features.
 
     Raises
     ------
-    JobError, DataError
+    ConfigError, DataError
         For columns that are not there or do not serve, and names that occur twice.
     """
     assert spec.transactions is not None
@@ -71,7 +71,7 @@ def lines_of(spec: JobSpec, place: Place) -> Opened:
     there = [*available(source.roles.columns()), *names]
     for name in spec.prepare.categorical:
         if name not in there:
-            raise JobError(
+            raise ConfigError(
                 f"prepare.categorical.{name}: neither built nor joined; "
                 f"{nearest_known(name, there)}"
             )
@@ -79,7 +79,7 @@ def lines_of(spec: JobSpec, place: Place) -> Opened:
 
 
 def build(
-    spec: JobSpec, opened: Opened, place: Place, executor: Executor, staging: Staging,
+    spec: JobSpec, opened: Opened, place: ResolvedJob, executor: Executor, staging: Staging,
     progress: Progress, warn: Callable[[str], None],
 ) -> Built:  # fmt: skip
     """Build the features in the output's folder for them, and make them the job's input."""
@@ -165,14 +165,16 @@ def run_features(
 
     Raises
     ------
-    JobError, DataError, ResourceError
+    ConfigError, DataError, ResourceError
         When the job, the data or the machine is at fault; nothing is then published.
     """
     progress = progress or Progress()
     started = datetime.now(UTC)
     spec = load_job(job, overrides)
     if spec.transactions is None:
-        raise JobError("transactions: missing; features are built from the lines of that section")
+        raise ConfigError(
+            "transactions: missing; features are built from the lines of that section"
+        )
     place = settle(spec)
     opened = lines_of(spec, place)
     source = opened.source

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import KINDS
+from gpuseg.backends.column_summary import KINDS
 from gpuseg.features.baskets import read_bought
 from gpuseg.features.parse import as_id, hash_of
 from gpuseg.features.transaction_files import Source
@@ -18,8 +18,8 @@ from gpuseg.io.parquet.crosstab import Counts, cross_tabulate
 from gpuseg.io.parquet.ids_at import ids_at
 from gpuseg.model_selection.confidence import confidences
 from gpuseg.numerics.hashing import drawn
-from gpuseg.preprocessing.encoding import Encoder
-from gpuseg.preprocessing.fit import Prepared
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.profiling.association_rules import bought_together
 from gpuseg.profiling.examples import Example, examples
 from gpuseg.profiling.pca_map import plane
@@ -27,7 +27,7 @@ from gpuseg.profiling.rules.rules import rules
 from gpuseg.profiling.sample import Sample
 from gpuseg.profiling.statistics import intervals, quantiles
 from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import Outcome
+from gpuseg.segmentation.base import SegmentationResult
 from gpuseg.sharding import row_passes as passes
 
 EXAMPLES = "_examples.json"
@@ -59,8 +59,8 @@ class Seen:
 
 def look(
     executor: Executor,
-    prepared: Prepared,
-    outcome: Outcome,
+    prepared: PreprocessingFit,
+    outcome: SegmentationResult,
     audited: Sequence[str],
     lines: Source | None,
 ) -> Seen:
@@ -94,7 +94,7 @@ def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, di
     return {segment: own for segment, own in found.items() if own is not None}
 
 
-def sample_of(executor: Executor, prepared: Prepared) -> Sample:
+def sample_of(executor: Executor, prepared: PreprocessingFit) -> Sample:
     """Return the rows that were drawn when the data was prepared, with their segments."""
     rows, p, b = prepared.sample, prepared.preparation, registry.get("numpy")
     found = executor.run(passes.labels_at, each=_by_shard(executor, rows.index))
@@ -122,7 +122,7 @@ def _by_shard(executor: Executor, index: NDArray[np.int64]) -> list[NDArray[np.i
 
 def described(
     sample: Sample,
-    prepared: Prepared,
+    prepared: PreprocessingFit,
     encoders: Sequence[Encoder],
     segments: Sequence[Mapping[str, Any]],
     averages_are_customers: bool,
@@ -160,7 +160,7 @@ def described(
     }, added
 
 
-def examples_file(executor: Executor, sample: Sample, outcome: Outcome) -> bytes:
+def examples_file(executor: Executor, sample: Sample, outcome: SegmentationResult) -> bytes:
     """Return typical and doubtful customers as JSON, with ids where there are any.
 
     It is no Parquet file: what reads a folder of Parquet files takes in all that there are.
@@ -202,7 +202,7 @@ def _finite(value: np.float32) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _confidence(sample: Sample, outcome: Outcome) -> NDArray[np.float32] | None:
+def _confidence(sample: Sample, outcome: SegmentationResult) -> NDArray[np.float32] | None:
     """Return how far each customer is from another segment; None of DBSCAN, and of one segment."""
     if outcome.result["algorithm"] == "dbscan" or len(outcome.segments) < 2:
         return None

@@ -6,14 +6,14 @@ from typing import Any
 from gpuseg.io.output.base import MANIFEST, Output, as_json, cannot_write
 from gpuseg.reporting import svg as figures
 from gpuseg.reporting.report import render_report
-from gpuseg.segmentation.base import Outcome
+from gpuseg.segmentation.base import SegmentationResult
 
 
 def publish(
     output: Output,
     content: dict[str, Any],
     plots: bool,
-    outcome: Outcome,
+    outcome: SegmentationResult,
     parts: Sequence[str],
     more: Mapping[str, bytes],
 ) -> None:

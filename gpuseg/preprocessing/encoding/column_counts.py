@@ -14,12 +14,12 @@ from gpuseg.preprocessing.encoding.encoder import Encoder
 Asked = Mapping[str, str | Sequence[str]]
 """Columns of categories, and what becomes of each: "onehot", "frequency", or a list: an order."""
 
-MOST_CATEGORIES = 100_000
+MAX_CATEGORIES = 100_000
 """Different values that a column of categories may have: one with more holds ids."""
 
 
 @dataclass
-class Tally:
+class ColumnCounts:
     """What is counted in some rows of a column before its encoder is settled.
 
     Attributes
@@ -52,17 +52,17 @@ class Tally:
         self.missing += text.null_count
         found = pc.value_counts(text.drop_null())
         pairs = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
-        self.merge(Tally(0, 0, Counter(dict(pairs)), family), name)
+        self.merge(ColumnCounts(0, 0, Counter(dict(pairs)), family), name)
 
-    def merge(self, other: "Tally", name: str) -> None:
+    def merge(self, other: "ColumnCounts", name: str) -> None:
         """Add what was counted in other rows of the column."""
         self.rows += other.rows
         self.missing += other.missing
         self.values.update(other.values)
         self.family = self.family or other.family
-        if len(self.values) > MOST_CATEGORIES:
+        if len(self.values) > MAX_CATEGORIES:
             raise DataError(
-                f"column '{name}' has more than {MOST_CATEGORIES:,} different values: that is an "
+                f"column '{name}' has more than {MAX_CATEGORIES:,} different values: that is an "
                 "id, and says nothing of what customers have in common; leave it out"
             )
 
@@ -70,7 +70,7 @@ class Tally:
 def settle(
     columns: Sequence[str],
     asked: Asked,
-    tallies: Mapping[str, Tally],
+    tallies: Mapping[str, ColumnCounts],
     most: int,
     flags: bool,
     gaps_are_values: bool,
@@ -121,7 +121,7 @@ def _refuse_twice(features: Sequence[str]) -> None:
         )
 
 
-def _one_hot(name: str, tally: Tally, most: int, gaps_are_values: bool) -> Encoder:
+def _one_hot(name: str, tally: ColumnCounts, most: int, gaps_are_values: bool) -> Encoder:
     by_count = sorted(tally.values, key=lambda value: (-tally.values[value], value))
     other = len(by_count) > most
     kept = tuple(sorted(by_count[: most - other]))
@@ -129,7 +129,7 @@ def _one_hot(name: str, tally: Tally, most: int, gaps_are_values: bool) -> Encod
     return Encoder(name, "onehot", tally.family, kept, (), other, missing, gaps_are_values)
 
 
-def _frequency(name: str, tally: Tally, gaps_are_values: bool) -> Encoder:
+def _frequency(name: str, tally: ColumnCounts, gaps_are_values: bool) -> Encoder:
     kept = tuple(sorted(tally.values))
     counts = [*(tally.values[value] for value in kept), tally.missing]
     shares = tuple(count / tally.rows for count in counts)
@@ -137,7 +137,7 @@ def _frequency(name: str, tally: Tally, gaps_are_values: bool) -> Encoder:
     return Encoder(name, "frequency", tally.family, kept, shares, False, missing, gaps_are_values)
 
 
-def _ordinal(name: str, tally: Tally, order: tuple[str, ...], key: str) -> Encoder:
+def _ordinal(name: str, tally: ColumnCounts, order: tuple[str, ...], key: str) -> Encoder:
     beyond = sorted(set(tally.values) - set(order))
     if beyond:
         count = sum(tally.values[value] for value in beyond)

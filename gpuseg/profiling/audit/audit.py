@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuseg.profiling.audit.suppression import hidden_cells
 from gpuseg.profiling.statistics import Z_95
 
-_MOST_GROUPS = 20
+_MAX_GROUPS = 20
 OTHER, MISSING = "(other)", "(missing)"
 
 
@@ -77,7 +77,7 @@ def _table(
     for (_, value), count in counts.items():
         totals[value] = totals.get(value, 0) + count
     order = sorted(totals, key=lambda value: (-totals[value], value is None, value or ""))
-    kept = [value for value in order if totals[value] >= threshold][: _MOST_GROUPS - 1]
+    kept = [value for value in order if totals[value] >= threshold][: _MAX_GROUPS - 1]
     rest = [value for value in order if value not in kept]
     together: list[str | None] = []
     while rest and kept and sum(totals[value] for value in (*rest, *together)) < threshold:

@@ -4,11 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gpuseg.preprocessing.encoding import Encoder
-from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER
+from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
 from gpuseg.profiling.rules.surrogate_tree import Bound
 
-MOST_CATEGORIES = 200
+MAX_CATEGORIES = 200
 """A column of more is not spelled out in SQL."""
 
 
@@ -103,7 +102,7 @@ def _features(e: Encoder, fill: float | None) -> list[Feature]:
         return [Feature(e.column, sql, "number", e.column, fill=fill)]
     if e.kind == "is missing":
         return [_flag(e.names()[0], _gap(e), e.column, "missing")]
-    if len(e.categories) > MOST_CATEGORIES:
+    if len(e.categories) > MAX_CATEGORIES:
         return []
     if e.kind == "onehot":
         return _one_hot(e, column)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.preprocessing.encoding import Encoder
+from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.profiling.rules.rule_language import Feature, features_of
 from gpuseg.profiling.rules.surrogate_tree import Bound, Node, assigned, grow, paths
 from gpuseg.profiling.sample import Sample

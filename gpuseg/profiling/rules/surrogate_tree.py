@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-_MOST_DEPTH = 6
-_LEAVES_A_SEGMENT = 3
-_LEAST_SHARE = 0.002
+_MAX_DEPTH = 6
+_LEAVES_PER_SEGMENT = 3
+_MIN_SHARE = 0.002
 """Of the customers, in a leaf."""
 
-_LEAST_GAIN = 0.003
+_MIN_GAIN = 0.003
 """In Gini's impurity of all: a cut that gains less makes rules longer, and hardly better."""
 
 
@@ -57,10 +57,10 @@ def grow(x: NDArray[np.float32], label: NDArray[np.int32]) -> Node:
 
     n_segments = len(np.unique(label))
     tree = DecisionTreeClassifier(
-        max_depth=_MOST_DEPTH,
-        max_leaf_nodes=max(2, _LEAVES_A_SEGMENT * n_segments),
-        min_samples_leaf=max(1, int(_LEAST_SHARE * len(x))),
-        min_impurity_decrease=_LEAST_GAIN,
+        max_depth=_MAX_DEPTH,
+        max_leaf_nodes=max(2, _LEAVES_PER_SEGMENT * n_segments),
+        min_samples_leaf=max(1, int(_MIN_SHARE * len(x))),
+        min_impurity_decrease=_MIN_GAIN,
         random_state=0,
     ).fit(x, label)
     grown = tree.tree_

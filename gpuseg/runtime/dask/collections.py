@@ -71,10 +71,10 @@ def on_workers(
     from dask.delayed import delayed
     from distributed import wait
 
-    from gpuseg.runtime.dask.executor import OnDask
+    from gpuseg.runtime.dask.executor import DaskExecutor
 
     client = client or _current_client()
-    executor = OnDask(client, client.scheduler.address, None, lambda rows: None)
+    executor = DaskExecutor(client, client.scheduler.address, None, lambda rows: None)
     workers = executor.workers()
     n_shards = min(len(workers), len(parts))
     owned = weights if weights is not None else [None] * len(parts)

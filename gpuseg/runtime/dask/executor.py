@@ -27,13 +27,13 @@ R = TypeVar("R")
 
 _LOOK_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0
-_MOST_LOSSES = 3
+_MAX_LOSSES = 3
 _MORE = (
     "a worker may need more memory (runtime.memory_limit) or a smaller share (runtime.n_workers)"
 )
 
 
-class OnDask:
+class DaskExecutor:
     """Shards on the workers of a Dask cluster.
 
     Parameters
@@ -226,7 +226,7 @@ class OnDask:
         """Give a shard a new home: a worker that has none, or the one that has the fewest."""
         self._losses[i] += 1
         self._known[i] = 0
-        if self._losses[i] > _MOST_LOSSES:
+        if self._losses[i] > _MAX_LOSSES:
             raise ResourceError(f"shard {i}: its worker was lost {self._losses[i]} times; {_MORE}")
         self._say(f"note: the worker of shard {i} was lost; another one reads its rows again")
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from distributed import get_worker
 
-from gpuseg.runtime.executor import Env
+from gpuseg.runtime.executor import TaskContext
 
 R = TypeVar("R")
 
@@ -54,7 +54,7 @@ def work(
     """
     worker = get_worker()
     run = key.split("/")[0]
-    env = Env(worker.state.nthreads, lambda rows: worker.log_event(TOPIC, (run, rows)))
+    env = TaskContext(worker.state.nthreads, lambda rows: worker.log_event(TOPIC, (run, rows)))
     kept = _SHARDS.pop(key, None) or _Kept(0, None, None)
     if kept.steps < known:
         raise ShardMissing(key)

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import NO_ROW
+from gpuseg.backends.column_summary import NO_ROW
 from gpuseg.backends.numba.columns.moments import (
     TILE,
     Lanes,

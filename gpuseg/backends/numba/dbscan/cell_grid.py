@@ -26,22 +26,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.simd.float32 import LANES
-from gpuseg.numerics.eps_bounds import Reach, corners
+from gpuseg.numerics.eps_bounds import EpsBounds, corners
 
 _SHORTER = 1 - 2.0**-20
-_CELLS_A_ROW = 4
-_MOST_ROWS_A_CELL = 2**12
+_CELLS_PER_ROW = 4
+_MAX_ROWS_PER_CELL = 2**12
 """Two cells are compared row by row where nothing else tells whether they touch."""
 
-_MOST_ROWS = 2**26
-_LEAST_LIMIT, _MOST_LIMIT = 2.0**-900, 2.0**900
+_MAX_ROWS = 2**26
+_MIN_LIMIT, _MAX_LIMIT = 2.0**-900, 2.0**900
 """Between them nothing that matters to a comparison is lost by underflow or overflow."""
 
-_ROWS_A_TASK = 2**15
-_ROWS_A_LIGHT_TASK = 2**18
-_MOST_PARTS = 8
+_ROWS_PER_TASK = 2**15
+_ROWS_PER_LIGHT_TASK = 2**18
+_MAX_PARTS = 8
 
 
 class Grid(NamedTuple):
@@ -62,7 +62,7 @@ class Grid(NamedTuple):
         Rows within eps are at most so many cells apart along each axis.
     p : int
     limit : float
-        See `numerics.eps_bounds.Reach`.
+        See `numerics.eps_bounds.EpsBounds`.
     """
 
     x: NDArray[Any]
@@ -76,14 +76,14 @@ class Grid(NamedTuple):
     limit: float
 
 
-def grid_of(points: NDArray[Any], reach: Reach, each: Each) -> Grid | None:
+def grid_of(points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> Grid | None:
     """Lay out rows, float32 or float64 (n, d).
 
     Returns None where a grid does not suit: for more than two features, for rows that lie far
     apart or in heaps, and where float64 would lose what decides.
     """
     n, d = points.shape
-    if not 0 < d <= 2 or not 0 < n < _MOST_ROWS or not _LEAST_LIMIT < reach.limit < _MOST_LIMIT:
+    if not 0 < d <= 2 or not 0 < n < _MAX_ROWS or not _MIN_LIMIT < reach.limit < _MAX_LIMIT:
         return None
     low, high = corners(points).astype(np.float64)
     eps = reach.limit ** (1 / reach.p)
@@ -91,7 +91,7 @@ def grid_of(points: NDArray[Any], reach: Reach, each: Each) -> Grid | None:
     with np.errstate(over="ignore"):
         cells = np.insert((high - low) * (1 / side), 0, [0.0] * (2 - d))  # one: along lines
         n_cells = float(np.prod(cells + 1))
-    if n_cells > _CELLS_A_ROW * n + 1:
+    if n_cells > _CELLS_PER_ROW * n + 1:
         return None
     width, height = int(cells[0]) + 1, int(cells[1]) + 1
     filed = _sorted(points, _Cells(low, 1 / side, width), width * height, each)
@@ -100,7 +100,7 @@ def grid_of(points: NDArray[Any], reach: Reach, each: Each) -> Grid | None:
 
 
 def over_lines(
-    grid: Grid, each: Each, function: Callable[[int, int], int], sweep: bool = True
+    grid: Grid, each: ParallelMap, function: Callable[[int, int], int], sweep: bool = True
 ) -> int:
     """Call a function on runs of lines; return the sum of results.
 
@@ -108,7 +108,7 @@ def over_lines(
     beginning one costs more than it would save.
     """
     before = grid.start[:: grid.width]
-    rows = _ROWS_A_TASK if sweep else _ROWS_A_LIGHT_TASK
+    rows = _ROWS_PER_TASK if sweep else _ROWS_PER_LIGHT_TASK
     wanted = np.arange(rows, len(grid.order), rows)
     bounds = np.unique([0, *np.searchsorted(before, wanted), grid.height])
     runs = list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
@@ -130,17 +130,17 @@ class _Cells(NamedTuple):
 
 
 def _sorted(
-    points: NDArray[Any], cells: _Cells, n_cells: int, each: Each
+    points: NDArray[Any], cells: _Cells, n_cells: int, each: ParallelMap
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.int32], NDArray[np.int32]] | None:
     """Return x, y, order and start of a grid; None where a cell has too many rows."""
     n = len(points)
-    n_parts = min(max(n // n_cells, 1), max(n // _ROWS_A_TASK, 1), _MOST_PARTS)
+    n_parts = min(max(n // n_cells, 1), max(n // _ROWS_PER_TASK, 1), _MAX_PARTS)
     bounds = np.linspace(0, n, n_parts + 1).astype(np.int64)
     parts = list(zip(range(n_parts), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
     place = np.empty((n_parts, n_cells), np.int32)
     list(each(lambda part: _count(points, cells, part[1], part[2], place[part[0]]), parts))  # 1
     start = np.empty(n_cells + 1, np.int32)
-    if _starts(place, start) > _MOST_ROWS_A_CELL:  # 2
+    if _starts(place, start) > _MAX_ROWS_PER_CELL:  # 2
         return None
     x, y = np.empty(n + LANES, points.dtype), np.zeros(n + LANES, points.dtype)
     order = np.empty(n, np.int32)

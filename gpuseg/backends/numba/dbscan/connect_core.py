@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import TILE
 from gpuseg.backends.numba.dbscan.tile_space import (
-    MOST_LEVELS,
+    MAX_LEVELS,
     Space,
     is_dense,
     rows_near,
@@ -82,7 +82,7 @@ def link_inside(own: Side, parent: NDArray[np.int64], first: int, last: int) -> 
 def link_own(own: Side, parent: NDArray[np.int64], first: int, last: int) -> int:
     """Join the core rows of tiles first … last with those of tiles after them."""
     tiles, out, looked = own.space.tiles, np.empty(TILE, np.float32), 0
-    starts, ends = np.empty(MOST_LEVELS, np.int64), np.empty(MOST_LEVELS, np.int64)
+    starts, ends = np.empty(MAX_LEVELS, np.int64), np.empty(MAX_LEVELS, np.int64)
     for a in range(first, last):
         if own.core[a] == 0:
             continue

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import TILE
 from gpuseg.backends.numba.dbscan.tile_space import (
-    MOST_LEVELS,
+    MAX_LEVELS,
     Space,
     is_dense,
     rows_near,
@@ -48,7 +48,7 @@ def count_own(
         Pairs of rows whose distance was computed.
     """
     tiles, out, looked = own.tiles, np.empty(TILE, np.float32), 0
-    starts, ends = np.empty(MOST_LEVELS, np.int64), np.empty(MOST_LEVELS, np.int64)
+    starts, ends = np.empty(MAX_LEVELS, np.int64), np.empty(MAX_LEVELS, np.int64)
     for a in range(first, last):
         rows = _lacking(found, a, tiles.rows[a], least)
         if is_dense(own, a):

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, over_lines, size
 from gpuseg.backends.numba.dbscan.union_find import find, unite
 
@@ -40,7 +40,7 @@ class Cores(NamedTuple):
     parent: NDArray[np.int64]
 
 
-def link(grid: Grid, core: NDArray[np.bool_], each: Each, lowest: NDArray[np.int32]) -> int:
+def link(grid: Grid, core: NDArray[np.bool_], each: ParallelMap, lowest: NDArray[np.int32]) -> int:
     """Write the lowest row of its set for each core row; both arrays are by row.
 
     Returns the pairs of rows whose distance was computed.

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, grid_of
 from gpuseg.backends.numba.dbscan.tile_space import Space, space_of
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 
 
-class Laid:
+class LazyIndex:
     """Rows that are laid out when they are first asked for.
 
     Parameters
@@ -23,20 +23,20 @@ class Laid:
         Whether a grid may be used.
     """
 
-    def __init__(self, points: NDArray[Any], reach: Reach, gridded: bool = True) -> None:
+    def __init__(self, points: NDArray[Any], reach: EpsBounds, gridded: bool = True) -> None:
         self.n = len(points)
         self._points, self._reach = points, reach
-        self._layout: Layout | None = None
+        self._layout: TileIndex | None = None
         self._grid: Grid | None = None
         self._may_be_gridded = gridded
 
-    def tiles(self, each: Each) -> "Layout":
+    def tiles(self, each: ParallelMap) -> "TileIndex":
         """Return the rows in tiles."""
         if self._layout is None:
-            self._layout = Layout.of(self._points, self._reach, each)
+            self._layout = TileIndex.of(self._points, self._reach, each)
         return self._layout
 
-    def grid(self, each: Each) -> Grid | None:
+    def grid(self, each: ParallelMap) -> Grid | None:
         """Return the rows in a grid, None where none suits."""
         if self._may_be_gridded:
             self._grid = grid_of(self._points, self._reach, each)
@@ -45,7 +45,7 @@ class Laid:
 
 
 @dataclass(frozen=True)
-class Layout:
+class TileIndex:
     """Rows in tiles, and the ways between rows and places.
 
     `order[place]` is the row, -1 where there is none.
@@ -62,7 +62,7 @@ class Layout:
     n: int
 
     @classmethod
-    def of(cls, points: NDArray[Any], reach: Reach, each: Each) -> "Layout":
+    def of(cls, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> "TileIndex":
         """Lay out rows, float32 or float64 (n, d)."""
         return cls(space_of(points, reach, each) if len(points) else None, len(points))
 

@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import TILE, gaps, not_beyond, sizes
-from gpuseg.backends.numba.dbscan.tile_space import MOST_LEVELS, Space, size, ways_up
+from gpuseg.backends.numba.dbscan.tile_space import MAX_LEVELS, Space, size, ways_up
 from gpuseg.backends.numba.simd.bitset import bit, without_lowest
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -47,7 +47,7 @@ def find_nearest(
         Pairs of rows whose distance was computed.
     """
     out, limit, looked = np.empty(TILE, np.float32), np.empty(TILE, np.float32), 0
-    starts, ends = np.empty(MOST_LEVELS, np.int64), np.empty(MOST_LEVELS, np.int64)
+    starts, ends = np.empty(MAX_LEVELS, np.int64), np.empty(MAX_LEVELS, np.int64)
     for a in range(first, last):
         if asked[a] == 0:
             continue

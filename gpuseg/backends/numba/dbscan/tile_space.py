@@ -10,14 +10,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.tile_distances import TILE, gaps, not_below, not_beyond, sizes
 from gpuseg.backends.numba.dbscan.tile_tree import Tiles, lay_out
 from gpuseg.backends.numba.simd.bitset import bit, without_lowest
 from gpuseg.backends.numba.simd.float32 import lowest_bit
-from gpuseg.numerics.eps_bounds import Reach
+from gpuseg.numerics.eps_bounds import EpsBounds
 
-MOST_LEVELS = 64
+MAX_LEVELS = 64
 """Of a tree: so many halvings leave one row of any number of them."""
 
 
@@ -32,7 +32,7 @@ class Space(NamedTuple):
         The rows themselves.
     p : int
     limit, scale, off, rounding, sure, far : float
-        See `numerics.eps_bounds.Reach`.
+        See `numerics.eps_bounds.EpsBounds`.
     """
 
     tiles: Tiles
@@ -46,7 +46,7 @@ class Space(NamedTuple):
     far: float
 
 
-def space_of(points: NDArray[Any], reach: Reach, each: Each) -> Space:
+def space_of(points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> Space:
     """Lay out rows, float32 or float64 (n, d), n > 0."""
     r = reach
     tiles = lay_out(r.scaled(points), each)

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Each
+from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.tile_distances import TILE
 
 _SAMPLE = 256
@@ -56,7 +56,7 @@ class Tiles(NamedTuple):
     leaf: NDArray[np.int64]
 
 
-def lay_out(z: NDArray[np.float32], each: Each) -> Tiles:
+def lay_out(z: NDArray[np.float32], each: ParallelMap) -> Tiles:
     """Lay out rows z, float32 (n, d), n > 0, in tiles."""
     n, d = z.shape
     n_tiles = -(-n // TILE)
