@@ -66,7 +66,7 @@ def against_a_fit(rows: int) -> dict[str, Any]:
 def silhouettes(rows: int) -> dict[str, Any]:
     """Time the criteria of one segmentation of many rows, and the memory that they add."""
     executor = LocalExecutor()
-    executor.place(lambda shard, env: shard, [Shard(blobs(rows))])
+    executor.load(lambda shard, env: shard, [Shard(blobs(rows))])
     measured = measure(executor, "numba")
     fits = sweep_kmeans(executor, [KMeansParams(n_clusters=CLUSTERS)], "numba", measured=measured)
     before, started = _peak_mb(), time.perf_counter()

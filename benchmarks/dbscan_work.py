@@ -80,7 +80,7 @@ def clustered(data: DataSet, x: Floats, shards: int) -> tuple[DBSCANFit, float]:
     """Cluster, and return what was found and the seconds."""
     bounds = np.linspace(0, len(x), shards + 1).astype(int).tolist()
     executor = LocalExecutor(THREADS)
-    executor.place(
+    executor.load(
         lambda shard, env: shard,
         [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)],
     )

@@ -36,7 +36,7 @@ class NothingLauncher:
     xp: Any = np
     limits = H100
 
-    def lane(self) -> AbstractContextManager[None]:
+    def stream(self) -> AbstractContextManager[None]:
         """Return a context that does nothing."""
         return nullcontext()
 
@@ -108,7 +108,7 @@ def pass_of(case: Case) -> Callable[[], object]:
     magics = np.array([coarse, [finer_magic(len(x), magic) for magic in coarse]])
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), len(x))
     centers = [Centers(rng.normal(size=(k, case.features)), shift) for k in case.ks]
-    memories = [backend.remember(len(x), k) for k in case.ks]
+    memories = [backend.new_bounds(len(x), k) for k in case.ks]
     for memory in memories:
         memory.fresh = False
 

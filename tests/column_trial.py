@@ -52,7 +52,7 @@ def try_decoded(launcher: Launcher, n: int, d: int) -> None:
     host = np.ascontiguousarray(expected[:, d + 1 :].T)
     found = there.write(rows, [*columns, heavy], host, [d + 1])
     assert found == beyond, "values beyond float32"
-    with launcher.lane():
+    with launcher.stream():
         x, heaviness = launcher.to_host(there.x), launcher.to_host(there.weight)
     assert x.tobytes() == np.concatenate([before, expected]).tobytes(), "columns"
     assert heaviness.tobytes() == np.append(np.ones(n // 2), weight).tobytes(), "weights"
@@ -105,7 +105,7 @@ def _column(
     flag: int | None,
 ) -> Column:
     """Move a column, and what is there of it, to the device."""
-    with launcher.lane():
+    with launcher.stream():
         raw = launcher.to_device(values.view(np.uint8).reshape(-1).copy())
         bits = None if present is None else np.packbits(present, bitorder="little")
         mask = None if bits is None else launcher.to_device(bits)

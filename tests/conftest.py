@@ -127,7 +127,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The backend `cuda`, on the emulator or on the GPU, for all who ask the registry for it."""
     if request.config.getoption("--gpu"):
-        lacking = device.missing()
+        lacking = device.unavailable()
         assert not lacking, lacking
         if os.environ.get("GPUSEG_TEST_POOL") == "no":  # a pool hides overruns from sanitizers
             import cupy
@@ -194,7 +194,7 @@ def place() -> Place:
             for a, b in pairwise(ends)
         ]
         executor = LocalExecutor(threads)
-        executor.place(lambda shard, env: shard, cut)
+        executor.load(lambda shard, env: shard, cut)
         return executor, cut
 
     return placed

@@ -94,7 +94,7 @@ def cut(table: pa.Table, *sizes: int) -> list[pa.Table]:
 
 def opened(path: Path | str, *columns: str, **options: Any) -> Dataset:
     """Open a dataset as a job does; without columns, all that are numeric are features."""
-    storage = Storage.at(str(path), {}, "input.path")
+    storage = Storage.from_url(str(path), {}, "input.path")
     return open_dataset(storage, columns or None, **options)
 
 

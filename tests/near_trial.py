@@ -87,7 +87,7 @@ def rows(kind: str, n: int, d: int) -> Array:
 
 def reach_of(x: Array, eps: float, p: int) -> EpsBounds:
     """Return the reach of eps for rows."""
-    return EpsBounds.of(x.min(axis=0), x.max(axis=0), eps**p, p)
+    return EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**p, p)
 
 
 def try_near(backend: Neighbors, case: NearCase) -> None:

@@ -162,7 +162,7 @@ class StandIn:
 def install(patch: pytest.MonkeyPatch) -> tuple[ApartLauncher, StandIn]:
     """Let this process have a GPU whose arrays NumPy cannot reach, and a cuDF that reads there."""
     launcher, cudf = ApartLauncher(), StandIn()
-    patch.setattr(device, "missing", lambda: None)
+    patch.setattr(device, "unavailable", lambda: None)
     patch.setattr(device, "devices", lambda: ["a GPU"])
     patch.setattr(device, "launcher", lambda: launcher)
     patch.setitem(sys.modules, "pylibcudf", cudf)
@@ -179,5 +179,5 @@ def load_on_host(data: Dataset, plan: ShardPlan, env: TaskContext) -> Shard:
     shard = load_on_gpu(plan, env, tuple(by_arrow), must=True)
     b = registry.get("cuda")
     assert not isinstance(shard.x, np.ndarray)
-    weight = None if shard.weight is None else b.fetch(shard.weight)
-    return Shard(b.fetch(shard.x), weight, kept=shard.kept, source=plan)
+    weight = None if shard.weight is None else b.to_host(shard.weight)
+    return Shard(b.to_host(shard.x), weight, kept=shard.kept, source=plan)

@@ -9,7 +9,7 @@ from gpuseg.backends.base import Backend, RowBounds
 
 def seen(backend: Backend, memory: RowBounds) -> RowBounds:
     """Return labels as int32 and slack as float32, wherever and however they are kept."""
-    label, slack = backend.fetch(memory.label), backend.fetch(memory.slack)
+    label, slack = backend.to_host(memory.label), backend.to_host(memory.slack)
     if slack.dtype == np.uint16:  # the upper halves of float32
         slack = (slack.astype(np.uint32) << 16).view(np.float32)
     return RowBounds(label.astype(np.int32), slack, memory.drift, memory.fresh)

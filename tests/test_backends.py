@@ -17,7 +17,7 @@ import pytest
 from helpers import THOROUGH, in_turn
 from remembered import seen
 
-from gpuseg.backends import base
+from gpuseg.backends import column_summary
 from gpuseg.backends.base import Backend, Centers
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
@@ -243,16 +243,16 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             # Multiples of one quantum: NumPy adds them without rounding, in whatever order.
             sums = [[own[labels == j].sum(axis=0) for j in range(k)] for own in terms]
             weight_sums = [[own[labels == j].sum() for j in range(k)] for own in shares]
-            packed, memory = backend.pack(centers), backend.remember(n, k)
+            packed, memory = backend.pack(centers), backend.new_bounds(n, k)
             (whole,) = backend.lloyd(x, weight, [(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
             assert_same_bits(seen(backend, memory).label, labels.astype(np.int32))
             assert whole.looked_at == n
-            parts, cut = LloydSums.zeros(2, k, d), backend.remember(n, k)
+            parts, cut = LloydSums.zeros(2, k, d), backend.new_bounds(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
                 own = None if weight is None else weight[rows]
-                parts.add(backend.lloyd(x[rows], own, [(packed, cut.of(rows))], grid)[0])
+                parts.add(backend.lloyd(x[rows], own, [(packed, cut.take(rows))], grid)[0])
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
             assert_same_bits(seen(backend, cut).label, labels.astype(np.int32))
@@ -295,16 +295,18 @@ def columns_with_specials(n: int, d: int) -> tuple[Array, Array]:
 def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
     for n in (1, 31, 257):
         x, transform = columns_with_specials(n, d)
-        found = backend.summarize(backend.move(x), transform, first_row)
+        found = backend.summarize(backend.to_device(x), transform, first_row)
         assert found.rows == n
         for f, code in enumerate(transform.tolist()):
             column = x[:, f]
             outside = (column <= -1) & np.isfinite(column) & (code == 1)
             kinds = (np.isnan(column), np.isinf(column), outside)
-            for kind in range(len(base.KINDS)):
+            for kind in range(len(column_summary.KINDS)):
                 rows = np.flatnonzero(kinds[kind])
                 assert found.counts[kind, f] == rows.size
-                assert found.firsts[kind, f] == (first_row + rows[0] if rows.size else base.NO_ROW)
+                assert found.firsts[kind, f] == (
+                    first_row + rows[0] if rows.size else column_summary.NO_ROW
+                )
             values = column[~np.any(kinds, axis=0)].astype(np.float64)
             values = log1p(values).astype(np.float32) if code else values
             assert found.minimum[f] == values.min(initial=np.inf)
@@ -318,7 +320,7 @@ def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
 @pytest.mark.parametrize("d", FEATURES)
 def test_summary_does_not_depend_on_the_cut(backend: Backend, d: int) -> None:
     x, transform = columns_with_specials(257, d)
-    there = backend.move(x)
+    there = backend.to_device(x)
     whole = backend.summarize(there, transform, 5)
     parts = [
         backend.summarize(there[a:b], transform, 5 + a) for a, b in ((100, 257), (0, 1), (1, 100))
@@ -349,10 +351,10 @@ def test_prepare_fills_clips_transforms_and_scales_in_place(backend: Backend, d:
             values = np.where(np.isnan(values), values, np.clip(values, *clip))
         logged = values[:, transform == 1].astype(np.float64)
         values[:, transform == 1] = log1p(logged).astype(np.float32)
-        there = backend.move(x)
+        there = backend.to_device(x)
         backend.prepare(there, FeatureTransform(fill, transform, shift, scale, clip=clip))
         expected = ((values.astype(np.float64) - shift) / scale).astype(np.float32)
-        prepared = backend.fetch(there)
+        prepared = backend.to_host(there)
         assert (np.isnan(prepared) == np.isnan(expected)).all()  # which NaN is not promised
         assert_same_bits(np.nan_to_num(prepared), np.nan_to_num(expected))
 
@@ -362,22 +364,22 @@ def test_log1p_of_what_has_none_is_not_finite(backend: Backend, values: tuple[fl
     """`Model.predict` finds values outside the domain by this."""
     x = np.array(values, np.float32)[:, None]
     with np.errstate(all="ignore"):
-        there = backend.move(x)
+        there = backend.to_device(x)
         backend.prepare(there, replace(FeatureTransform.identity(1), transform=np.array([1])))
-    assert not np.isfinite(backend.fetch(there)).any()
+    assert not np.isfinite(backend.to_host(there)).any()
 
 
 def test_prepare_divides(backend: Backend) -> None:
     """Quotients half-way between two float32 numbers; times an inverse some miss the middle."""
     x = np.arange(3, 129, 2, dtype=np.float32)
     shift, scale = 3 * 2.0**-25 * x.astype(np.float64), x.astype(np.float64)
-    row, none = backend.move(x[None, :].copy()), FeatureTransform.identity(len(x))
+    row, none = backend.to_device(x[None, :].copy()), FeatureTransform.identity(len(x))
     backend.prepare(row, replace(none, shift=shift, scale=scale))
-    assert backend.fetch(row)[0].tolist() == [1 - 2.0**-23] * len(x)
+    assert backend.to_host(row)[0].tolist() == [1 - 2.0**-23] * len(x)
 
 
 def key_of(backend: Backend, value: np.float32) -> int:
-    x = backend.move(np.array([[0, value]], np.float32))
+    x = backend.to_device(np.array([[0, value]], np.float32))
     high = int(np.flatnonzero(backend.key_histogram(x, 1, None)).item())
     return high << 16 | int(np.flatnonzero(backend.key_histogram(x, 1, [high])[0]).item())
 
@@ -391,7 +393,7 @@ def test_keys_sort_as_values_and_are_counted(backend: Backend) -> None:
     column = rng.choice(np.append(distinct, np.float32(np.nan)), 257)
     present = np.searchsorted(distinct, column[~np.isnan(column)])
     expected = np.array(keys)[present]
-    x = backend.move(np.column_stack([np.zeros(257, np.float32), column]))
+    x = backend.to_device(np.column_stack([np.zeros(257, np.float32), column]))
     high = backend.key_histogram(x, 1, None)
     assert_same_bits(high, np.bincount(expected >> 16, minlength=65536))
     prefixes = [int(expected[0] >> 16), int(high.argmax()), 1, int(expected[0] >> 16)]

@@ -63,7 +63,7 @@ def measured(
     place: Place, backend: str, x: Array, ks: list[int], shards: int = 1, points: int = 400
 ) -> tuple[list[ClusterQuality], list[Array]]:
     executor, placed = place(x, None, shards, threads=shards)
-    executor.update(passes.move, backend)
+    executor.apply(passes.move, backend)
     facts = measure(executor, backend)
     models = [KMeansParams(n_clusters=k) for k in ks]
     fits = sweep_kmeans(executor, models, backend, measured=facts, keep_all=True)

@@ -206,16 +206,16 @@ def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.M
     rules = {"n_clusters": 12, "tol": 0.0, "max_iter": 40, "random_state": 0}
     client.wait_for_workers(2)
     collection = da.from_array(rows, chunks=(1000, 8)).persist()
-    run, passes = DaskExecutor.run, []
+    run, passes = DaskExecutor.map, []
 
-    def running(self: DaskExecutor, function: Any, *args: Any, each: Any = None) -> Any:
+    def running(self: DaskExecutor, function: Any, *args: Any, per_shard: Any = None) -> Any:
         passes.append(function.__name__)
         if passes.count("lloyd") == 15:
             passes.append("killed")
             os.kill(sorted(client.run(os.getpid).values())[0], signal.SIGKILL)
-        return run(self, function, *args, each=each)
+        return run(self, function, *args, per_shard=per_shard)
 
-    monkeypatch.setattr(DaskExecutor, "run", running)
+    monkeypatch.setattr(DaskExecutor, "map", running)
     fitted = KMeans(**rules).fit(collection)
     assert passes.count("killed") == 1
     assert fitted.n_iter_ > 15

@@ -97,7 +97,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
         pytest.skip("8 GiB of address space are not to be had")
     x[-3:] = [[1.0], [2.0], [9.0]]
     centers = Centers(np.array([np.zeros(d), np.full(d, 8.0)]), np.zeros(d, np.float32))
-    memory = cuda.remember(n, 2)
+    memory = cuda.new_bounds(n, 2)
     memory.fresh = False
     set_slack(memory, slice(-3), 1.0)
     magics = np.repeat([[1.5 * 2.0**60], [1.5 * 2.0**20]], d + 1, axis=1)
@@ -114,7 +114,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
 def test_a_whole_fit_has_the_bits_of_the_cpu(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, metric: str, weighted: bool
 ) -> None:
-    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "unavailable", lambda: None)
     rng = np.random.default_rng(5)
     x = (rng.normal(size=(3000, 5)) + 4 * rng.integers(0, 2, (3000, 5))).astype(np.float32)
     weight = rng.lognormal(0, 2, 3000) if weighted else None
@@ -187,7 +187,7 @@ def test_all_rows_are_in_some_block() -> None:
 def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApartLauncher]:
     """A device whose arrays NumPy cannot reach."""
     launcher = ApartLauncher()
-    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "unavailable", lambda: None)
     monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
     monkeypatch.setattr(device, "launcher", lambda: launcher)
     registry.get.cache_clear()
@@ -296,7 +296,7 @@ def test_rows_on_the_device_stay_there(apart: ApartLauncher, metric: str) -> Non
 
 def test_float64_rows_on_the_device_are_rounded(apart: ApartLauncher) -> None:
     x = np.random.default_rng(9).normal(size=(300, 3)) * 1e-42  # denormal in float32
-    found = registry.get("cuda").adopt(apart.to_device(x), np.float32)
+    found = registry.get("cuda").from_foreign(apart.to_device(x), np.float32)
     assert found.values.tobytes() == x.astype(np.float32).tobytes()
     on_gpu = gpuseg.KMeans(3, random_state=0).fit(apart.to_device(x))
     on_cpu = gpuseg.KMeans(3, random_state=0, backend="numba").fit(x)

@@ -36,25 +36,25 @@ Put = Callable[[Backend, Array], Any]
 
 
 def _wider(cuda: Backend, x: Array) -> Any:
-    return cuda.move(np.repeat(x, 2, axis=1))[:, ::2]
+    return cuda.to_device(np.repeat(x, 2, axis=1))[:, ::2]
 
 
 def _unaligned(cuda: Backend, x: Array) -> Any:
-    return cuda.move(np.append(np.float32(7), x))[1:].reshape(*x.shape)
+    return cuda.to_device(np.append(np.float32(7), x))[1:].reshape(*x.shape)
 
 
 LAYOUTS: dict[str, Put] = {
-    "C order": lambda cuda, x: cuda.move(x),
-    "Fortran order": lambda cuda, x: cuda.move(x.T.copy()).T,
+    "C order": lambda cuda, x: cuda.to_device(x),
+    "Fortran order": lambda cuda, x: cuda.to_device(x.T.copy()).T,
     "columns of a wider matrix": _wider,
     "not aligned": _unaligned,
-    "float64": lambda cuda, x: cuda.move(x.astype(np.float64)),
+    "float64": lambda cuda, x: cuda.to_device(x.astype(np.float64)),
 }
 
 
 @pytest.fixture(autouse=True)
 def _there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "unavailable", lambda: None)
 
 
 @pytest.fixture(params=["default stream", pytest.param("side stream", marks=on_a_gpu)])
@@ -85,14 +85,14 @@ def models(**options: Any) -> tuple[gpuseg.KMeans, gpuseg.KMeans]:
 def same_fit(cuda: Backend, on_gpu: gpuseg.KMeans, on_cpu: gpuseg.KMeans) -> None:
     assert on_gpu.backend_ == "cuda"
     assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
-    assert cuda.fetch(on_gpu.labels_).tobytes() == on_cpu.labels_.tobytes()
+    assert cuda.to_host(on_gpu.labels_).tobytes() == on_cpu.labels_.tobytes()
     assert (on_gpu.inertia_, on_gpu.n_iter_) == (on_cpu.inertia_, on_cpu.n_iter_)
 
 
 def same_answers(cuda: Backend, fits: tuple[gpuseg.KMeans, ...], there: Any, x: Array) -> None:
     on_gpu, on_cpu = fits
-    assert cuda.fetch(on_gpu.predict(there)).tobytes() == on_cpu.predict(x).tobytes()
-    assert cuda.fetch(on_gpu.transform(there)).tobytes() == on_cpu.transform(x).tobytes()
+    assert cuda.to_host(on_gpu.predict(there)).tobytes() == on_cpu.predict(x).tobytes()
+    assert cuda.to_host(on_gpu.transform(there)).tobytes() == on_cpu.transform(x).tobytes()
     assert on_gpu.score(there) == on_cpu.score(x)
 
 
@@ -118,7 +118,7 @@ def test_rows_of_the_host_in_many_blocks(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     """Lanes side by side, each with copies and kernels of its own."""
-    monkeypatch.setattr(CudaBackend, "has_room", lambda *_: False)
+    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
     monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: ROWS // 12 + 1)
     x, weight = rows(d=4 if EMULATED else 16)  # on a GPU, blocks of more than device._LARGE_BYTES
     on_gpu, on_cpu = models(**options)
@@ -139,11 +139,11 @@ def test_rows_on_the_device(
     on_cpu.fit(x, sample_weight=weight)
     with stream:
         there = LAYOUTS[layout](cuda, x)
-        on_gpu.fit(there, sample_weight=cuda.move(weight))
+        on_gpu.fit(there, sample_weight=cuda.to_device(weight))
         assert type(on_gpu.labels_) is type(there)
         same_fit(cuda, on_gpu, on_cpu)
         same_answers(cuda, (on_gpu, on_cpu), there, x)
-        assert cuda.fetch(there).tobytes() == x.astype(there.dtype).tobytes()
+        assert cuda.to_host(there).tobytes() == x.astype(there.dtype).tobytes()
 
 
 @pytest.mark.parametrize("d", [1, 3, 16])
@@ -167,13 +167,13 @@ def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str)
         there = LAYOUTS["Fortran order"](cuda, x)
         labels = gpuseg.DBSCAN(eps, metric=metric, backend="cuda").fit(there).labels_
         assert type(labels) is type(there)
-        assert cuda.fetch(labels).tobytes() == on_cpu.labels_.tobytes()
+        assert cuda.to_host(labels).tobytes() == on_cpu.labels_.tobytes()
 
 
 def test_threads_beside_each_other(cuda: Backend) -> None:
     """Several models at a time, of rows here and there."""
     x, _ = rows(ROWS // 3)
-    there, (_, on_cpu) = cuda.move(x), models()
+    there, (_, on_cpu) = cuda.to_device(x), models()
     on_cpu.fit(x)
 
     def fit(i: int) -> gpuseg.KMeans:
@@ -192,21 +192,21 @@ def test_more_than_two_billion_values_on_the_device(cuda: Backend) -> None:
     n, d, k = 2**17, 16, 8
     times = 2**31 // (n * d) + 3
     x = rows(n, d)[0]
-    there = cupy.tile(cuda.move(x), (times, 1))
+    there = cupy.tile(cuda.to_device(x), (times, 1))
     assert there.size > 2**31
     spec = registry.get("numba")
     centers = Centers(x[:k].astype(np.float64), x.mean(axis=0))
     labels, squares = cuda.nearest(there, cuda.pack(centers))
     expected = spec.nearest(x, spec.pack(centers))
-    assert (labels.reshape(times, n) == cuda.move(expected[0])).all()
-    assert (squares.reshape(times, n) == cuda.move(expected[1])).all()
+    assert (labels.reshape(times, n) == cuda.to_device(expected[0])).all()
+    assert (squares.reshape(times, n) == cuda.to_device(expected[1])).all()
     terms = n * times
     coarse = [grid_magic(terms, largest) for largest in (*[16.0] * d, 1.0)]
     magics = np.array([coarse, [finer_magic(terms, magic) for magic in coarse]])
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), terms)
-    once = spec.lloyd(x, None, [(spec.pack(centers), spec.remember(n, k))], grid)[0]
+    once = spec.lloyd(x, None, [(spec.pack(centers), spec.new_bounds(n, k))], grid)[0]
     all_times = cuda.lloyd(
-        there, None, [(cuda.pack(centers), cuda.remember(n * times, k))], grid
+        there, None, [(cuda.pack(centers), cuda.new_bounds(n * times, k))], grid
     )[0]  # fmt: skip
     assert (all_times.sums == once.sums * times).all()
     assert (all_times.weight == once.weight * times).all()
@@ -243,6 +243,6 @@ def test_other_libraries(cuda: Backend, monkeypatch: pytest.MonkeyPatch, library
 
 
 def test_the_stand_in_is_not_of_the_host(cuda: Backend) -> None:
-    there = cuda.move(rows()[0])
+    there = cuda.to_device(rows()[0])
     assert isinstance(there, DeviceArray) == EMULATED
     assert not isinstance(there, np.ndarray)

@@ -76,11 +76,11 @@ def test_prepare_applies_the_powers(backend: Backend, n: int, d: int) -> None:
             ones = yeo_johnson(x[:, f].astype(np.float64), 0.0)  # log1p above 0
             expected[:, f] = ones.astype(np.float32)
         expected = ((expected - shift) / scale).astype(np.float32)
-        there = backend.move(x.copy())
+        there = backend.to_device(x.copy())
         fill = np.full(d, np.nan, np.float32)
         how = FeatureTransform(fill, transform, shift, scale, power=power)
         assert backend.prepare(there, how) is there
-    np.testing.assert_array_equal(backend.fetch(there), expected)
+    np.testing.assert_array_equal(backend.to_host(there), expected)
 
 
 @pytest.mark.parametrize(("n", "d"), SIZES)
@@ -90,7 +90,7 @@ def test_gram_is_exact_up_to_its_grids(backend: Backend, n: int, d: int) -> None
     mean = x.astype(np.float64).mean(axis=0)
     reach = np.abs(x - mean).max(axis=0)
     grids = two_grids(n, np.outer(reach, reach))
-    there = backend.move(x)
+    there = backend.to_device(x)
     found = backend.gram(there, mean, grids)
     parts = backend.gram(there[: n // 2], mean, grids) + backend.gram(there[n // 2 :], mean, grids)
     np.testing.assert_array_equal(found, parts)
@@ -115,7 +115,7 @@ def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> N
     logs = np.sign(column) * np.log1p(np.abs(column))
     largest = np.abs(t - origin[:, None]).max(axis=1) + 1
     grids = two_grids(n, np.concatenate([largest, largest**2, [np.abs(logs).max() + 1]]))
-    there = backend.move(x)
+    there = backend.to_device(x)
     found = backend.power_sums(there, feature, powers, origin, grids)
     halves = [backend.power_sums(part, feature, powers, origin, grids)
               for part in (there[: n // 3], there[n // 3 :])]  # fmt: skip
@@ -138,10 +138,10 @@ def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
         for f in range(8):
             total += (x[:, f] - mean[f])[:, None] * components[:, f]
         how = replace(FeatureTransform.identity(8), projection=Projection(mean, components))
-        found = backend.fetch(backend.prepare(backend.move(x.copy()), how))
+        found = backend.to_host(backend.prepare(backend.to_device(x.copy()), how))
         np.testing.assert_array_equal(found, total.astype(np.float32))
-        unit = backend.prepare(backend.move(x.copy()), replace(how, unit=True))
-        lengths = np.linalg.norm(backend.fetch(unit).astype(np.float64), axis=1)
+        unit = backend.prepare(backend.to_device(x.copy()), replace(how, unit=True))
+        lengths = np.linalg.norm(backend.to_host(unit).astype(np.float64), axis=1)
         np.testing.assert_allclose(lengths, 1, rtol=1e-6)
 
 
@@ -157,7 +157,7 @@ def test_distance_sums_are_those_of_the_formula(backend: Backend, n: int, d: int
         square += (x[:, f, None] - points[:, f]) ** 2
     rounded = (np.sqrt(square).astype(np.float64) + magic) - magic
     expected = np.add.reduceat(rounded, starts[:-1], axis=0)
-    there = backend.move(x)
+    there = backend.to_device(x)
     np.testing.assert_array_equal(backend.distance_sums(there, starts, points, magic), expected)
     parts = [backend.distance_sums(there[a:b], np.array([0, b - a]), points, magic)
              for a, b in itertools.pairwise(starts)]  # fmt: skip

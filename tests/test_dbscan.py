@@ -61,7 +61,7 @@ def sharded(
         for a, b in pairwise(bounds)
     ]
     executor = LocalExecutor(2)
-    executor.place(lambda own, env: own, placed)
+    executor.load(lambda own, env: own, placed)
     fit = fit_dbscan(executor, params, backend)
     labels = np.concatenate([own.labels for own in placed])
     assert fit.sizes.tolist() == np.bincount(labels[labels >= 0], minlength=fit.n_clusters).tolist()
@@ -172,7 +172,7 @@ def test_skewed_data_are_shared_out_by_work() -> None:
     x = rng.permutation(x)
     executor = LocalExecutor(2)
     parts = np.split(x, 4)
-    executor.place(
+    executor.load(
         lambda own, env: own, [Shard(own, first_row=15_000 * i) for i, own in enumerate(parts)]
     )
     fit = fit_dbscan(executor, DBSCANParams(eps=1.0, min_samples=10), "numba", distances=False)
@@ -344,7 +344,7 @@ def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) 
     executor = LocalExecutor(2, lambda rows: told.update(rows=rows))
     bounds = np.linspace(0, len(x), n_shards + 1).astype(int).tolist()
     shards = [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)]
-    executor.place(lambda own, env: own, shards)
+    executor.load(lambda own, env: own, shards)
     for distances, sweeps in ((False, 3), (True, 4)):
         told.clear()
         fit_dbscan(executor, DBSCANParams(), backend, distances=distances)
@@ -355,7 +355,7 @@ def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) 
 @pytest.mark.parametrize("whole_numbers", [True, False])
 @pytest.mark.parametrize("enough", [1, 10, 2**31])
 def test_sums_of_weights_have_room(enough: int, whole_numbers: bool, total: float) -> None:
-    counting = FixedPointWeights.of(enough, total, whole_numbers)
+    counting = FixedPointWeights.fit(enough, total, whole_numbers)
     room = np.iinfo(counting.dtype).max
     assert 2 * total * counting.scale < room and 1 <= counting.least <= room
     if total >= enough:  # some row may be core
@@ -393,7 +393,7 @@ def test_a_shard_without_rows_beside_weighted_ones() -> None:
     expected = sharded(x, DBSCANParams(min_samples=4), 1, weight)[0]
     executor = LocalExecutor(2)
     placed = [ChunkedShard([none]), ChunkedShard([full])]
-    executor.place(lambda own, env: own, placed)
+    executor.load(lambda own, env: own, placed)
     fit_dbscan(executor, DBSCANParams(min_samples=4), "numba")
     assert placed[0].labels is not None and len(placed[0].labels) == 0
     np.testing.assert_array_equal(placed[1].labels, expected)

@@ -45,7 +45,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
     monkeypatch.setattr(sources, "cubin", lambda kernel, _: _as_path(kernel))
-    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "unavailable", lambda: None)
     launcher = CupyLauncher()
     monkeypatch.setattr(device, "launcher", lambda: launcher)
     registry.get.cache_clear()
@@ -180,7 +180,7 @@ def test_rows_on_the_device_are_taken_in_c_order(launcher: CupyLauncher) -> None
     x = rows(50, 7)
     for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T):
         for there in (LateArray(array), Tensor(array), Tensor(array, ("interface 3",))):
-            with launcher.lane():
+            with launcher.stream():
                 taken = launcher.adopt(there)
             assert taken.memory.flags.c_contiguous
             assert taken.values.tobytes() == array.tobytes()
@@ -195,7 +195,7 @@ def test_the_emulator_refuses_rows_in_another_order() -> None:
 
 
 def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "unavailable", lambda: None)
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, (600, 2)) * 1.0
     expected = fit(x, "numba", sample_weight=weight[:, 1].copy())
     same(fit(x, sample_weight=weight[:, 1]), expected)
@@ -307,7 +307,7 @@ def test_page_locked_memory_is_read_before_it_is_used_again(
     def bring(i: int) -> list[tuple[Any, Any]]:
         brought = []
         for array in arrays[i::4]:
-            with launcher.lane():
+            with launcher.stream():
                 brought.append((launcher.to_device(array), launcher.to_device(array[::-1])))
                 assert current_stream() in two_gpus.streams
         return brought
@@ -328,7 +328,7 @@ def test_no_more_threads_than_pairs_bring_rows(
 
     def bring(_: int) -> None:
         nonlocal busy, most
-        with launcher.lane():
+        with launcher.stream():
             launcher.to_device(x)
             with lock:
                 busy += 1
@@ -344,12 +344,12 @@ def test_no_more_threads_than_pairs_bring_rows(
     assert len(two_gpus.pinned) == 2 * pinned.PAIRS
 
 
-def test_a_lane_that_fails_leaves_nothing_behind(
+def test_a_stream_that_fails_leaves_nothing_behind(
     launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
 ) -> None:
     x = np.arange(1000)
     for _ in range(3 * pinned.PAIRS):
-        with pytest.raises(ZeroDivisionError), launcher.lane():
+        with pytest.raises(ZeroDivisionError), launcher.stream():
             launcher.to_device(x)
             raise ZeroDivisionError
     assert len(two_gpus.streams) == 1
@@ -368,7 +368,7 @@ def test_blocks_of_the_host_are_large(n_values: int) -> None:
 
 def stays(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
     """Have rows stay on the host, in blocks of so many."""
-    monkeypatch.setattr(CudaBackend, "has_room", lambda *_: False)
+    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
     monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: block_rows)
 
 
@@ -414,13 +414,13 @@ def test_shards_hand_out_what_the_device_wants(
 def test_criteria_where_memory_runs_out(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, room: bool
 ) -> None:
-    monkeypatch.setattr(device, "missing", lambda: None)
-    move = CudaBackend.move
+    monkeypatch.setattr(device, "unavailable", lambda: None)
+    move = CudaBackend.to_device
 
     def full(backend: CudaBackend, array: Array) -> Any:
         return array if array.dtype == np.int64 and not room else move(backend, array)
 
-    monkeypatch.setattr(CudaBackend, "move", full)
+    monkeypatch.setattr(CudaBackend, "to_device", full)
     x = rows(300)
     found, expected = (
         gpuseg.select_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")

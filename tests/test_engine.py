@@ -194,7 +194,7 @@ def test_a_shard_without_rows_changes_nothing(place: Place) -> None:
     executor, shards = place(x)
     alone = bits(fit_kmeans(executor, parameters(init), "numba"), shards[0].labels)
     first, last = place(x)[1][0], place(x[:0])[1][0]
-    executor.place(lambda shard, env: shard, [first, last])
+    executor.load(lambda shard, env: shard, [first, last])
     assert bits(fit_kmeans(executor, parameters(init), "numba"), first.labels) == alone
 
 

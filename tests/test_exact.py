@@ -109,7 +109,9 @@ COLUMNS = {
 
 
 def moments_of(backend: Backend, values: Array) -> Moments:
-    return backend.summarize(backend.move(values[:, None].copy()), np.zeros(1, np.int64), 0).moments
+    return backend.summarize(
+        backend.to_device(values[:, None].copy()), np.zeros(1, np.int64), 0
+    ).moments
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -130,7 +132,7 @@ def test_moments_are_exact(backend: Backend, name: str) -> None:
 def test_moments_of_long_columns_match_two_passes(backend: Backend) -> None:
     """At offset 1e6 the textbook Σx² - (Σx)²/n in float64 has no digit left; this has all."""
     values = (1e6 + np.random.default_rng(0).normal(size=(20_000, 3)) / 4).astype(np.float32)
-    summary = backend.summarize(backend.move(values), np.zeros(3, np.int64), 0)
+    summary = backend.summarize(backend.to_device(values), np.zeros(3, np.int64), 0)
     for f in range(3):
         mean, variance = mean_and_variance(*summary.moments.totals(f), len(values))
         assert mean == math.fsum(values[:, f].tolist()) / len(values)
@@ -138,7 +140,9 @@ def test_moments_of_long_columns_match_two_passes(backend: Backend) -> None:
 
 
 def test_no_rows_have_no_moments(backend: Backend) -> None:
-    empty = backend.summarize(backend.move(np.empty((0, 2), np.float32)), np.zeros(2, np.int64), 0)
+    empty = backend.summarize(
+        backend.to_device(np.empty((0, 2), np.float32)), np.zeros(2, np.int64), 0
+    )
     assert (empty.rows, empty.valid().tolist()) == (0, [0, 0])
     assert [empty.moments.totals(f) for f in range(2)] == [(0, 0), (0, 0)]
     assert ColumnSummary.empty(2).merge(empty).minimum.tolist() == [np.inf, np.inf]

@@ -205,7 +205,7 @@ def test_the_command_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     assert gpu_check(tmp_path, "soon").returncode == 2
 
 
-@pytest.mark.skipif(device.missing() is None, reason="there is a GPU")
+@pytest.mark.skipif(device.unavailable() is None, reason="there is a GPU")
 def test_the_command_without_a_gpu(tmp_path: Path) -> None:
     done = gpu_check(tmp_path, "60", "load", "memcheck", "tests")
     assert done.returncode == 4
@@ -236,7 +236,7 @@ def test_the_command_with_the_emulator(tmp_path: Path) -> None:
 def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """The emulator, for all who ask for a GPU."""
     launcher = ApartLauncher()
-    monkeypatch.setattr(device, "missing", lambda: None)
+    monkeypatch.setattr(device, "unavailable", lambda: None)
     monkeypatch.setattr(device, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
@@ -271,7 +271,7 @@ def test_fits_are_compared_and_timed(at: Place) -> None:
 def test_inputs_are_compared(at: Place) -> None:
     rows = inputs.Rows(300)
     assert rows.check(rows.x) == "numpy"
-    assert rows.check(at.backend.move(rows.x), "cosine") == "emulator.apart"
+    assert rows.check(at.backend.to_device(rows.x), "cosine") == "emulator.apart"
     inputs.staying(rows)
     other = rows.x.copy()
     other[17] += 1
@@ -512,6 +512,6 @@ def test_a_kit_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ["bash", str(made / "run"), "60", "load"], cwd=tmp_path, env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == (0 if device.missing() is None else 4), done.stdout + done.stderr
+    assert done.returncode == (0 if device.unavailable() is None else 4), done.stdout + done.stderr
     (begun,) = (fact for fact in told(tmp_path / "out") if fact["what"] == "run")
     assert begun["commit"] == (made / "COMMIT").read_text().strip()

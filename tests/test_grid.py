@@ -68,7 +68,7 @@ def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int
         size = u * u + v * v if p == 2 else u + v
         some = x if i < 4 else x[[0, i]]  # alone, for others might link them
         for limit in (size, np.nextafter(size, 0)):
-            reach = EpsBounds.of(some.min(axis=0), some.max(axis=0), float(limit), p)
+            reach = EpsBounds.from_ranges(some.min(axis=0), some.max(axis=0), float(limit), p)
             found, expected = (results_of(b, some, some, reach) for b in (NumbaNeighbors(), SPEC))
             for (name, own), (_, other) in zip(found, expected, strict=True):
                 assert (own == other).all(), name

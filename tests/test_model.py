@@ -10,7 +10,7 @@ import pytest
 from helpers import FEATURES, Array, customers, matrix, run, write_files
 from safetensors.numpy import load_file
 
-from gpuseg import Model, load_model
+from gpuseg import KMeansModel, load_model
 from gpuseg.errors import DataError, GpusegError
 
 
@@ -22,7 +22,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def model(output: Path) -> Model:
+def model(output: Path) -> KMeansModel:
     return load_model(output)
 
 
@@ -31,7 +31,7 @@ def raw() -> Array:
     return matrix(customers(600))
 
 
-def test_saved_files_are_plain(output: Path, model: Model) -> None:
+def test_saved_files_are_plain(output: Path, model: KMeansModel) -> None:
     described = json.loads((output / "_model" / "model.json").read_text())
     assert described["features"] == list(FEATURES)
     assert described["n_clusters"] == 3
@@ -44,7 +44,7 @@ def test_saved_files_are_plain(output: Path, model: Model) -> None:
     }  # fmt: skip
 
 
-def test_centres_are_predicted_to_be_their_own(model: Model) -> None:
+def test_centres_are_predicted_to_be_their_own(model: KMeansModel) -> None:
     assert model.predict(model.cluster_centers_).tolist() == [0, 1, 2]
     with pytest.raises(DataError, match=r"X has shape \(3,\): must be rows of features"):
         model.predict(model.cluster_centers_[1])
@@ -52,7 +52,7 @@ def test_centres_are_predicted_to_be_their_own(model: Model) -> None:
         model.predict([["a", "b", "c"]])
 
 
-def test_prediction_leaves_the_rows_alone(model: Model, raw: Array) -> None:
+def test_prediction_leaves_the_rows_alone(model: KMeansModel, raw: Array) -> None:
     before = raw.copy()
     labels = model.predict(raw)
     assert labels.dtype == np.int32
@@ -71,7 +71,7 @@ def test_prediction_leaves_the_rows_alone(model: Model, raw: Array) -> None:
         ),
     ],
 )  # fmt: skip
-def test_wrong_rows(model: Model, rows: list[list[float]], words: str) -> None:
+def test_wrong_rows(model: KMeansModel, rows: list[list[float]], words: str) -> None:
     with pytest.raises(DataError) as error:
         model.predict(rows)
     assert words in str(error.value)
@@ -94,7 +94,9 @@ def test_no_model_there(tmp_path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_damaged_model(tmp_path: Path, model: Model, name: str, content: str, words: str) -> None:
+def test_damaged_model(
+    tmp_path: Path, model: KMeansModel, name: str, content: str, words: str
+) -> None:
     for file, data in model.files().items():
         (tmp_path / file).write_bytes(data)
     (tmp_path / name).write_text(content)

@@ -192,10 +192,10 @@ def test_rows_on_a_device_are_prepared_alike(place: Place, cuda: Backend) -> Non
         results = []
         for backend in ("numpy", "numba", "cuda"):
             executor, placed = place(x, None, 3)
-            executor.update(passes.move, backend)
+            executor.apply(passes.move, backend)
             found = fit_preparation(executor, backend, recipe, lambda s, row: "")
             assert found.features == ("a", "b", "d") and list(found.dropped) == ["c"]
-            z = np.concatenate([registry.get(backend).fetch(shard.x) for shard in placed])
+            z = np.concatenate([registry.get(backend).to_host(shard.x) for shard in placed])
             assert z.shape == (600, 2)
             projection = found.preparation.projection
             assert projection is not None

@@ -163,7 +163,7 @@ def test_a_worker_with_another_key_is_found_out(
     monkeypatch: pytest.MonkeyPatch, secret: str | None
 ) -> None:
     monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
-    key = Key.of("GPUSEG_TEST_KEY", "input.id_hash_key_env")
+    key = Key.from_env("GPUSEG_TEST_KEY", "input.id_hash_key_env")
     assert pseudonyms(pa.array(["a", None]), key).to_pylist() == expected_hashes(["a", None])
     uuids = pa.array([bytes(16)], pa.binary(16))
     expected = hmac.digest(SECRET.encode(), bytes(16), "sha256").hex()

@@ -147,7 +147,7 @@ def grid_of(x: Array, weight: Array | None, shift: Array) -> SumGrid:
 
 
 def nothing_known(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> BoundState:
-    return BoundState.nothing(backend.remember(n, centers.k), centers, grid)
+    return BoundState.nothing(backend.new_bounds(n, centers.k), centers, grid)
 
 
 def look(
@@ -159,7 +159,7 @@ def look(
     packed = backend.pack(centers)
     for a, b in pairwise((0, *cuts, len(x))):
         own = None if weight is None else weight[a:b]
-        total.add(backend.lloyd(x[a:b], own, [(packed, memory.of(slice(a, b)))], grid)[0])
+        total.add(backend.lloyd(x[a:b], own, [(packed, memory.take(slice(a, b)))], grid)[0])
     return total
 
 
@@ -178,7 +178,7 @@ def test_a_pass_that_remembers_finds_what_a_fresh_one_does(
             cuts = sorted(rng.integers(0, n + 1, 2).tolist())
             change = look(backend, x, weight, centers, grid, remembered.memory, *cuts)
             total = remembered.changed_by(change)
-            fresh = backend.remember(n, k)
+            fresh = backend.new_bounds(n, k)
             whole = look(backend, x, weight, centers, grid, fresh)
             for memory in (remembered.memory, fresh):
                 assert seen(backend, memory).label.tobytes() == labels.tobytes()
@@ -267,7 +267,7 @@ def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
         rng = np.random.default_rng(i)
         x, values = structureless(rng, n).astype(np.float32), rng.normal(size=(k, 17))
         centers, squares = Centers(values, x.mean(axis=0)), distances_of(x, values)
-        memory = backend.remember(n, k)
+        memory = backend.new_bounds(n, k)
         look(backend, x, None, centers, grid_of(x, None, centers.shift), memory)
         memory = seen(backend, memory)
         if k == 1:

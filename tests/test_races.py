@@ -12,7 +12,7 @@ MANIFEST = b'{"gpuseg": "0.1.0", "run_id": "x", "parts": []}'
 
 
 def target(path: Path) -> Storage:
-    return Storage.at(str(path), {}, "output.path")
+    return Storage.from_url(str(path), {}, "output.path")
 
 
 @pytest.mark.parametrize("exists", [False, True])

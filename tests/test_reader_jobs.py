@@ -136,14 +136,14 @@ def test_a_lost_shard_is_read_again_by_the_same_reader(
     ]
     with Client(processes=False, n_workers=2, dashboard_address=ANY_PORT) as client:
         executor = DaskExecutor(client, "dask", None, lambda rows: None)
-        executor.place(partial(load_on_gpu, by_arrow=(), must=True), plans)
-        assert executor.run(columns.digest, "cuda") == expected
+        executor.load(partial(load_on_gpu, by_arrow=(), must=True), plans)
+        assert executor.map(columns.digest, "cuda") == expected
         read = len(cudf[1].asked)
         assert read == sum(len(plan.groups()) for plan in plans)
         worker._SHARDS.clear()
-        assert executor.run(is_on_device) == [True, True]
+        assert executor.map(is_on_device) == [True, True]
         assert len(cudf[1].asked) == 2 * read
-        assert executor.run(columns.digest, "cuda") == expected
+        assert executor.map(columns.digest, "cuda") == expected
         executor.close()
 
 

@@ -352,11 +352,11 @@ def test_rows_are_left_out_where_they_lie(gpu: Gpu, tmp_path: Path) -> None:
     folder = write_files(tmp_path / "in", [customers(300)])
     shard, kept = load(folder, must=True), np.arange(300) % 3 > 0
     b, before = registry.get("cuda"), shard.x.values.copy()
-    shard.keep(TaskContext(), np.ones(300, bool))
+    shard.filter_rows(TaskContext(), np.ones(300, bool))
     assert shard.kept is None
-    shard.keep(TaskContext(), kept)
-    shard.keep(TaskContext(), np.arange(200) >= 50)
+    shard.filter_rows(TaskContext(), kept)
+    shard.filter_rows(TaskContext(), np.arange(200) >= 50)
     left = np.flatnonzero(kept)[50:]
-    assert b.fetch(shard.x).tobytes() == before[left].tobytes()
-    assert b.fetch(shard.weight).tolist() == left.tolist()
+    assert b.to_host(shard.x).tobytes() == before[left].tobytes()
+    assert b.to_host(shard.weight).tolist() == left.tolist()
     assert shard.source_rows(np.arange(150)).tolist() == left.tolist()

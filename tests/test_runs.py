@@ -41,16 +41,16 @@ class Forgetful(LocalExecutor):
     def __init__(self, shards: Sequence[Shard], every: int = 1) -> None:
         super().__init__(1)
         self.every, self.calls = every, 0
-        self.place(lambda shard, env: shard, shards)
+        self.load(lambda shard, env: shard, shards)
 
-    def run(
-        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    def map(
+        self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
         self.calls += 1
         for i, shard in enumerate(self._shards):
             if (i + self.calls) % self.every == 0:
                 shard.cache.clear()
-        return super().run(function, *args, each=each)
+        return super().map(function, *args, per_shard=per_shard)
 
 
 def data(weighted: bool, n: int = 300) -> tuple[Array, Array | None]:
@@ -195,16 +195,16 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
         return step(*args)
 
     class Stubborn(LocalExecutor):
-        def run(
-            self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+        def map(
+            self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
         ) -> list[R]:
             try:
-                return super().run(function, *args, each=each)
+                return super().map(function, *args, per_shard=per_shard)
             except ConnectionError:
-                return self.run(function, *args, each=each)
+                return self.map(function, *args, per_shard=per_shard)
 
     stubborn = Stubborn(1)
-    stubborn.place(lambda shard, env: shard, place(x, None, 2)[1])
+    stubborn.load(lambda shard, env: shard, place(x, None, 2)[1])
     monkeypatch.setattr(type(backend), "lloyd", failing)
     found = iterated(stubborn, backend.name, begin, PLENTY)
     assert next(calls) > 50

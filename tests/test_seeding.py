@@ -317,11 +317,11 @@ def test_a_position_where_a_row_ends_is_the_next_rows(place: Place, weighted: bo
     for shards in (1, 2, 5):
         executor, _ = place(x, weight if weighted else None, shards)
         found, before = [], 0.0
-        for own in executor.run(weigh, "numpy", magic):
+        for own in executor.map(weigh, "numpy", magic):
             inside = at[(at >= before) & (at < before + own.total)]
             found.append(Positions(inside, before, own.blocks))
             before += own.total
-        drawn = np.concatenate(executor.run(rows_at, "numpy", magic, each=found))[:, 0]
+        drawn = np.concatenate(executor.map(rows_at, "numpy", magic, per_shard=found))[:, 0]
         assert before == ends[-1]
         assert drawn.tolist() == expected
 
@@ -335,7 +335,7 @@ def test_shards_without_rows_do_not_change_the_sample(place: Place, weighted: bo
     expected = sampled(place, x, weight)
     empty = [place(x[:0], None if weight is None else weight[:0])[1][0] for _ in range(3)]
     mixed = [empty[0], shards[0], empty[1], *shards[1:], empty[2]]
-    executor.place(lambda shard, env: shard, mixed)
+    executor.load(lambda shard, env: shard, mixed)
     assert bits(draw_sample(executor, "numba", measure(executor, "numba"), 3, 9)) == bits(expected)
 
 

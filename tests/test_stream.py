@@ -130,14 +130,14 @@ def outcome(
     counts = [5] if isinstance(chosen.get("init"), list) else [3, 5]
     models = [KMeansParams(n_clusters=k, max_iter=12, tol=0.0, **chosen) for k in counts]
     executor = LocalExecutor(threads)
-    executor.place(load, data.plan_shards(shards, recipe.missing == "drop"))
-    sizes = executor.run(passes.n_rows)
-    executor.update(passes.number, each=list(accumulate(sizes, initial=0))[:-1])
-    digest = sum(executor.run(columns.digest, backend)) % 2**64
+    executor.load(load, data.plan_shards(shards, recipe.missing == "drop"))
+    sizes = executor.map(passes.n_rows)
+    executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
+    digest = sum(executor.map(columns.digest, backend)) % 2**64
     found = fit_preparation(executor, backend, recipe, lambda shard, row: "nowhere")
     measured = measured_as_prepared(executor, backend, found)
     fits = sweep_kmeans(executor, models, backend, measured=measured)
-    placed = executor.run(lambda shard, env: shard)
+    placed = executor.map(lambda shard, env: shard)
     p = found.preparation
     return {
         "rows": sum(sizes),
@@ -203,8 +203,8 @@ def test_changes_are_made_anew_in_every_pass(source: Path) -> None:
         x += 1
         return x
 
-    streamed.prepare(TaskContext(), double)
-    streamed.prepare(TaskContext(), add_one)
+    streamed.transform_rows(TaskContext(), double)
+    streamed.transform_rows(TaskContext(), add_one)
     for _ in range(2):
         rows = np.concatenate(list(streamed.map_blocks(TaskContext(2), lambda block: block.x)))
         assert np.array_equal(rows, resident.x * np.float32(2) + np.float32(1))
@@ -436,7 +436,7 @@ def imagined(
     names = tuple(f"f{f}" for f in range(features))
     schema = pa.schema([(name, pa.float32()) for name in names])
     file = DataFile("/nowhere/a.parquet", 1, (rows,) * groups, schema, {}, 64 * MIB)
-    storage = Storage.at("/nowhere", {}, "input.path")
+    storage = Storage.from_url("/nowhere", {}, "input.path")
     return Dataset(storage, (file,), names, "id" if id else None, "w" if weight else None)
 
 

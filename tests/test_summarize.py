@@ -157,7 +157,7 @@ def test_summary_of_any_columns_is_exact(backend: Backend, name: str) -> None:
         x = columns(name, n, d)
         before = x.tobytes()
         none = np.zeros(d, np.int64)
-        assert_exact(backend.summarize(backend.move(x), none, 10**10), x, none, 10**10)
+        assert_exact(backend.summarize(backend.to_device(x), none, 10**10), x, none, 10**10)
         assert x.tobytes() == before
 
 
@@ -168,7 +168,7 @@ def test_summary_after_log1p_is_exact(backend: Backend, name: str) -> None:
         x = columns(name, n, d)
         before = x.tobytes()
         for transform in (np.ones(d, np.int64), np.arange(d) % 3 // 2):
-            assert_exact(backend.summarize(backend.move(x), transform, 7), x, transform, 7)
+            assert_exact(backend.summarize(backend.to_device(x), transform, 7), x, transform, 7)
         assert x.tobytes() == before
 
 
@@ -180,7 +180,7 @@ def test_a_full_tile_loses_nothing(backend: Backend, gap: int, value: float) -> 
         x = np.full((1024, 16), value * scale)
         x[::512] = np.sign(value) * (2.0**23 + 1) * 2.0**-gap * scale
         x = x.astype(np.float32)
-        found = backend.summarize(backend.move(x), np.zeros(16, np.int64), 0).moments
+        found = backend.summarize(backend.to_device(x), np.zeros(16, np.int64), 0).moments
         expected = totals_of(x[:, 0])
         assert all(found.totals(f) == expected for f in range(16))
 
@@ -190,7 +190,7 @@ def test_a_row_adds_little_to_each_integer(backend: Backend, name: str) -> None:
     """At most 2^25, so that an int64 holds the sums of 2^38 rows, be they merged row by row."""
     for n, d in ((1, 17), (257, 3), (1100, 16)):
         found = backend.summarize(
-            backend.move(columns(name, n, d)), np.zeros(d, np.int64), 0
+            backend.to_device(columns(name, n, d)), np.zeros(d, np.int64), 0
         ).moments
         for table in (found.first, found.second_high, found.second_low):
             assert np.abs(table).max() <= n * 2**25
@@ -205,5 +205,5 @@ def test_summaries_of_parts_merge_to_that_of_all(backend: Backend, d: int) -> No
         ends = [0, *cuts, len(x)]
         merged = ColumnSummary.empty(d)
         for a, b in reversed(list(pairwise(ends))):
-            merged = merged.merge(backend.summarize(backend.move(x[a:b]), transform, a))
+            merged = merged.merge(backend.summarize(backend.to_device(x[a:b]), transform, a))
         assert_exact(merged, x, transform, 0)

@@ -126,7 +126,7 @@ def try_primitives(backend: Backend, case: Case, kernels: Collection[str] = ()) 
     if case.data == "halfway":
         pairs = centers[0].values[rng.integers(centers[0].k, size=(2, case.n))]
         x[:] = pairs.mean(axis=0)
-    there, heavy = backend.move(x), None if weight is None else backend.move(weight)
+    there, heavy = backend.to_device(x), None if weight is None else backend.to_device(weight)
     trial = Trial(case, backend, registry.get("numpy"), x, weight, there, heavy, centers)
     for part, its_kernels in PARTS.items():
         if not kernels or its_kernels & set(kernels):
@@ -141,7 +141,7 @@ def _try_columns(trial: Trial) -> None:
     holed, transform = (x * scales).astype(np.float32), (np.arange(d) + 1) % 2
     holed[rng.random(x.shape) < 0.1] = np.nan
     holed[rng.random(x.shape) < 0.05] = np.inf
-    there = backend.move(holed.copy())
+    there = backend.to_device(holed.copy())
     found, expected = (
         b.summarize(own, transform, 7) for b, own in ((backend, there), (spec, holed))
     )
@@ -149,7 +149,7 @@ def _try_columns(trial: Trial) -> None:
         _same(f"summary's {name}", getattr(found, name), getattr(expected, name))
     for f in range(d):
         assert found.moments.totals(f) == expected.moments.totals(f), "moments"
-    heavy = None if weight is None else backend.move(weight)
+    heavy = None if weight is None else backend.to_device(weight)
     assert backend.digest(there, heavy, 5) == spec.digest(holed, weight, 5), "digest"
     for prefixes in (None, [17530, 50298, 17530]):
         _same(
@@ -160,7 +160,11 @@ def _try_columns(trial: Trial) -> None:
     wide = rng.normal(size=(n, d)) * scales * 10.0 ** rng.integers(-46, 38)
     with np.errstate(over="ignore"):
         narrow = wide.astype(np.float32)
-    _same("rounded values", backend.fetch(backend.adopt(backend.move(wide), np.float32)), narrow)
+    _same(
+        "rounded values",
+        backend.to_host(backend.from_foreign(backend.to_device(wide), np.float32)),
+        narrow,
+    )
     fill = np.where(np.arange(d) % 3, 0.5, np.nan).astype(np.float32)
     shift, scale = rng.normal(size=d), rng.uniform(0.5, 2, d)
     clip = np.sort(rng.normal(size=(2, d)), axis=0).astype(np.float32)
@@ -168,7 +172,7 @@ def _try_columns(trial: Trial) -> None:
     with np.errstate(all="ignore"):
         backend.prepare(there, how)
         spec.prepare(holed, how)
-    prepared = backend.fetch(there)
+    prepared = backend.to_host(there)
     assert (np.isnan(prepared) == np.isnan(holed)).all(), "prepared NaN"
     _same("prepared values", np.nan_to_num(prepared), np.nan_to_num(holed))
 
@@ -179,7 +183,7 @@ def _try_preparing_further(trial: Trial) -> None:
     n, d = x.shape
     rng = np.random.default_rng(n * d)
     powers, origin = rng.uniform(-2, 4, 3), rng.normal(size=3)
-    there = backend.move(x)
+    there = backend.to_device(x)
     coarse = [grid_magic(n, 2.0**b) for b in range(40, 47)]
     grids = np.array([coarse, [finer_magic(n, magic) for magic in coarse]])
     _same(
@@ -205,7 +209,9 @@ def _try_preparing_further(trial: Trial) -> None:
         projection=Projection(mean, rng.normal(size=(max(d // 2, 1), d))),
     )
     expected = spec.prepare(x.copy(), how)
-    _same("components", backend.fetch(backend.prepare(backend.move(x.copy()), how)), expected)
+    _same(
+        "components", backend.to_host(backend.prepare(backend.to_device(x.copy()), how)), expected
+    )
 
 
 def _try_assignment(trial: Trial) -> None:
@@ -216,20 +222,20 @@ def _try_assignment(trial: Trial) -> None:
     grids = (coarse, finer_magic(len(x), coarse), finer_magic(len(x), finer_magic(len(x), coarse)))
     label, square, found = backend.assign(there, heavy, backend.pack(centers), grids)
     expected_label, expected_square, expected = spec.assign(x, weight, spec.pack(centers), grids)
-    _same("labels", backend.fetch(label), expected_label)
-    _same("squared distances", backend.fetch(square), expected_square)
+    _same("labels", backend.to_host(label), expected_label)
+    _same("squared distances", backend.to_host(square), expected_square)
     _same("inertia", found.parts, expected.parts)
     _same("sizes", found.sizes, expected.sizes)
     labels, squares = backend.nearest(there, backend.pack(centers))
-    _same("nearest's labels", backend.fetch(labels), expected_label)
-    _same("nearest's distances", backend.fetch(squares), expected_square)
+    _same("nearest's labels", backend.to_host(labels), expected_label)
+    _same("nearest's distances", backend.to_host(squares), expected_square)
 
 
 def _try_distances(trial: Trial) -> None:
     values = trial.centers[0].values
     _same(
         "squared_distances",
-        trial.backend.fetch(trial.backend.squared_distances(trial.there, values)),
+        trial.backend.to_host(trial.backend.squared_distances(trial.there, values)),
         trial.spec.squared_distances(trial.x, values),
     )
 
@@ -266,7 +272,7 @@ def _passes(
     grid: SumGrid,
 ) -> Iterator[tuple[Array, Array, Array]]:
     """Yield labels, sums and weights of each run, pass by pass, while the centres move."""
-    memories = [backend.remember(len(x), own.k) for own in centers]
+    memories = [backend.new_bounds(len(x), own.k) for own in centers]
     totals = [np.zeros((2, own.k, x.shape[1] + 1)) for own in centers]
     for scale in (0.5, 0.02, 0.0):
         runs = [(backend.pack(c), memory) for c, memory in zip(centers, memories, strict=True)]
@@ -290,7 +296,7 @@ def _check_promise(backend: Backend, x: Any, centers: Centers, memory: RowBounds
     known = seen(backend, memory)
     promised = known.slack.astype(np.float64) - memory.drift[known.label]
     if centers.k > 1:
-        squares = registry.get("numpy").squared_distances(backend.fetch(x), centers.values)
+        squares = registry.get("numpy").squared_distances(backend.to_host(x), centers.values)
         near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
         assert (promised <= far - near).all(), "slack promises too much"
 

@@ -35,8 +35,8 @@ def _model(backend: str = "auto", max_iter: int = _ITERATIONS) -> KMeans:
 
 def same_bits(at: Place, case: Case) -> dict[str, float]:
     """Fit on the GPU and on the CPU, and hold one against the other; return the seconds."""
-    x = registry.get("cuda").fetch(
-        registry.get("cuda").move(problems.made(at.xp, case, OVERLAPPING).x)
+    x = registry.get("cuda").to_host(
+        registry.get("cuda").to_device(problems.made(at.xp, case, OVERLAPPING).x)
     )
     fits, took = {}, {}
     for name in ("cuda", "numba"):
@@ -55,7 +55,7 @@ def same_bits(at: Place, case: Case) -> dict[str, float]:
 def whole_fit(at: Place, case: Case) -> dict[str, Any]:
     """Time a fit of rows on the device, and full passes over them."""
     problem = problems.made(at.xp, case, OVERLAPPING)
-    x = at.backend.move(problem.x)
+    x = at.backend.to_device(problem.x)
     _model(max_iter=2).fit(x[: at.rows(1_000_000, 500)])
     at.clock.wait()
     began = time.perf_counter()

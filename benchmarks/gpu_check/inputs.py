@@ -64,7 +64,7 @@ def _model(metric: str, backend: str) -> gpuseg.KMeans:
 
 def same(result: Any, expected: np.ndarray[Any, Any], what: str) -> None:
     """Hold values, wherever they lie, against NumPy's."""
-    values = registry.get("cuda").fetch(result)
+    values = registry.get("cuda").to_host(result)
     assert values.dtype == expected.dtype, f"{what}: {values.dtype}, not {expected.dtype}"
     assert values.tobytes() == expected.tobytes(), f"other {what}"
 
@@ -78,12 +78,14 @@ def main() -> None:
     attempt("rows that stay on the host", staying, rows)
     attempt("blocks of the host", blocks, at, rows)
     attempt("DBSCAN", dbscan, at, rows)
-    there = registry.get("cuda").move(rows.x)
-    heavy = registry.get("cuda").move(rows.weight)
+    there = registry.get("cuda").to_device(rows.x)
+    heavy = registry.get("cuda").to_device(rows.weight)
     for metric in ("euclidean", "cosine"):
         attempt(f"on the device, {metric}", rows.check, there, metric)
     attempt("on the device, weights too", rows.check, there, "euclidean", heavy)
-    attempt("what was there is unchanged", same, registry.get("cuda").fetch(there), rows.x, "rows")
+    attempt(
+        "what was there is unchanged", same, registry.get("cuda").to_host(there), rows.x, "rows"
+    )
     if not at.emulated:
         for name, check in {**CUPY, **OTHERS}.items():
             if (package := name.partition(",")[0]) and find_spec(package):
@@ -119,11 +121,13 @@ def blocks(at: Place, rows: Rows) -> None:
     """Move a large block there and back, and one in Fortran order; label one in Fortran order."""
     cuda, spec = registry.get("cuda"), registry.get("numpy")
     large = np.tile(rows.x, (at.rows(_LARGE_BYTES // rows.x.nbytes + 1, 2), 1))
-    same(cuda.fetch(cuda.move(large)), large, "large block")
+    same(cuda.to_host(cuda.to_device(large)), large, "large block")
     if at.emulated:
         return  # it refuses what is not in C order, so that the engine never relies on this
     few = np.asfortranarray(rows.x[:1000])
-    same(np.ascontiguousarray(cuda.fetch(cuda.move(few))), np.ascontiguousarray(few), "block")
+    same(
+        np.ascontiguousarray(cuda.to_host(cuda.to_device(few))), np.ascontiguousarray(few), "block"
+    )
     centers = Centers(rows.x[:5].astype(np.float64), rows.x.mean(axis=0))
     labels = cuda.nearest(few, cuda.pack(centers))[0]
     same(labels, spec.nearest(few, spec.pack(centers))[0], "labels of rows in Fortran order")
@@ -136,7 +140,7 @@ def dbscan(at: Place, rows: Rows) -> None:
         gpu, cpu = (gpuseg.DBSCAN(eps, metric=metric, backend=name).fit(x)
                     for name in ("cuda", "numba"))  # fmt: skip
         same(gpu.labels_, cpu.labels_, f"labels, {metric}")
-        there = gpuseg.DBSCAN(eps, metric=metric).fit(registry.get("cuda").move(x))
+        there = gpuseg.DBSCAN(eps, metric=metric).fit(registry.get("cuda").to_device(x))
         same(there.labels_, cpu.labels_, f"labels on the device, {metric}")
 
 

@@ -106,8 +106,8 @@ class Passes:
 
     def __init__(self, at: Place, problem: Problem, starts: Sequence[NDArray[np.float64]]) -> None:
         shift, self._grid = grid_of(problem.x)
-        self._at, self.x = at, at.backend.move(problem.x)
-        self.memories = [at.backend.remember(len(self.x), len(start)) for start in starts]
+        self._at, self.x = at, at.backend.to_device(problem.x)
+        self.memories = [at.backend.new_bounds(len(self.x), len(start)) for start in starts]
         packed = [at.backend.pack(Centers(start, shift)) for start in starts]
         self._runs = list(zip(packed, self.memories, strict=True))
 

@@ -163,7 +163,7 @@ def taken(emulator: bool = False) -> Place:
 
 def lacking() -> str:
     """Return why no step can run on a GPU here, in one sentence; empty where they can."""
-    missing = device.missing()
+    missing = device.unavailable()
     return f"{missing.what}; {missing.step}" if missing else ""
 
 

@@ -129,7 +129,7 @@ def _lloyd(features: int, clusters: int, passes: Choice, looked_at: float) -> La
         backend = CudaBackend(launcher, passes)
         there = launcher.to_device(x)
         labels, _ = _SPEC.nearest(x, _SPEC.pack(centers))
-        memory = backend.remember(rows, clusters)
+        memory = backend.new_bounds(rows, clusters)
         memory.fresh = looked_at == FIRST
         if not memory.fresh:
             memory.label[:] = labels
@@ -216,7 +216,7 @@ def _count(features: int) -> Launch:
     def launch(launcher: MachineCodeLauncher, rows: int) -> int:
         x = np.random.default_rng(rows).standard_normal((rows, features), dtype=np.float32)
         each, eps = TaskContext(1).map, 0.8 * np.sqrt(2.0 * features)
-        reach = EpsBounds.of(x.min(axis=0), x.max(axis=0), eps**2, 2)
+        reach = EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**2, 2)
         answers, looked = [], []
         sides: tuple[Neighbors, ...] = (NumpyNeighbors(), CudaNeighbors(launcher))
         for neighbors in sides:

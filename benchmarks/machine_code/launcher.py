@@ -99,7 +99,7 @@ class MachineCodeLauncher:
         self._base: int = self._memory.ctypes.data
         self._used = -self._base % _ALIGNMENT
 
-    def lane(self) -> AbstractContextManager[None]:
+    def stream(self) -> AbstractContextManager[None]:
         """Return a context that does nothing: all is done when a call returns."""
         return nullcontext()
 

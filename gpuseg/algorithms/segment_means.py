@@ -20,7 +20,7 @@ def mean_rows(
     Weights do not enter. NaN where there are no rows. `sizes` (n,) are the rows of each.
     """
     grid = SumGrid(*_grids(measured), measured.n_rows)
-    sums = sum(executor.run(_sums, backend, len(sizes), grid, measured.shift))
+    sums = sum(executor.map(_sums, backend, len(sizes), grid, measured.shift))
     with np.errstate(invalid="ignore", divide="ignore"):
         means: NDArray[np.float64] = np.sum(sums, axis=0) / sizes[:, None] + measured.shift
     return means
@@ -41,7 +41,7 @@ def _sums(
 
     def on(block: Block) -> NDArray[np.float64]:
         own = np.where(labels[block.rows] < 0, n - 1, labels[block.rows])
-        z = b.fetch(block.x).astype(np.float64) - shift
+        z = b.to_host(block.x).astype(np.float64) - shift
         return np.array([
             np.stack([np.bincount(own, part[:, f], n) for f in range(z.shape[1])], 1)
             for part in SumGrid.split(z, grid.sums[:, None, :])

@@ -74,7 +74,7 @@ class RowBounds:
         zeros = np.zeros(k, np.float32)
         return cls(np.zeros(n_rows, np.int32), np.zeros(n_rows, np.float32), zeros)
 
-    def of(self, rows: slice) -> "RowBounds":
+    def take(self, rows: slice) -> "RowBounds":
         """Return the memory of some of the rows, as a view."""
         return RowBounds(self.label[rows], self.slack[rows], self.drift, self.fresh)
 
@@ -183,7 +183,7 @@ class Backend(Protocol):
         """
         ...
 
-    def has_room(self, n_rows: int, n_features: int) -> bool:
+    def fits(self, n_rows: int, n_features: int) -> bool:
         """Whether rows, their weights and what is remembered of them fit on the device."""
         ...
 
@@ -202,18 +202,18 @@ class Backend(Protocol):
         """
         ...
 
-    def move(self, array: NDArray[Any]) -> Any:
+    def to_device(self, array: NDArray[Any]) -> Any:
         """Return the array on the device of the backend, or as it is where memory runs out."""
         ...
 
-    def adopt(self, array: Any, dtype: Any) -> Any:
+    def from_foreign(self, array: Any, dtype: Any) -> Any:
         """Return another library's array on the device as one of the backend's, C-order.
 
         Of the dtype asked for; without a copy where it is that already.
         """
         ...
 
-    def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
+    def to_host(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
         """Return some rows of an array, wherever it lives, as a NumPy array."""
         ...
 
@@ -221,7 +221,7 @@ class Backend(Protocol):
         """Return centres as `lloyd` and `nearest` want them: done once, used for many blocks."""
         ...
 
-    def spare_bytes(self, asked: int, held: int) -> int:
+    def bounds_budget(self, asked: int, held: int) -> int:
         """Return how much memory `remember` may take in all.
 
         `asked` is what the caller would spend of the host's, `held` what is taken already.
@@ -232,7 +232,7 @@ class Backend(Protocol):
         """Return how many bytes of memory `remember` takes a row, of a run of k centres."""
         ...
 
-    def remember(self, n_rows: int, k: int) -> RowBounds:
+    def new_bounds(self, n_rows: int, k: int) -> RowBounds:
         """Return the memory of rows never seen, in the backend's own arrays."""
         ...
 

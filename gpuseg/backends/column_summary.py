@@ -58,7 +58,7 @@ class ColumnSummary:
             self.moments.merge(other.moments),
         )
 
-    def of(self, features: NDArray[np.int64]) -> "ColumnSummary":
+    def take(self, features: NDArray[np.int64]) -> "ColumnSummary":
         """Return the summary of some of the columns."""
         return ColumnSummary(
             self.rows,
@@ -66,7 +66,7 @@ class ColumnSummary:
             self.firsts[:, features],
             self.minimum[features],
             self.maximum[features],
-            self.moments.of(features),
+            self.moments.take(features),
         )
 
     def valid(self) -> NDArray[np.int64]:

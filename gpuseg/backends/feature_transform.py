@@ -87,7 +87,7 @@ class FeatureTransform:
         """Return λ of every feature, float64 (d,); 1, which changes nothing, by default."""
         return np.ones(len(self.fill)) if self.power is None else self.power
 
-    def of(self, features: NDArray[np.int64]) -> "FeatureTransform":
+    def take(self, features: NDArray[np.int64]) -> "FeatureTransform":
         """Return the preparation of some of the features, before any projection."""
         return replace(
             self,

@@ -50,7 +50,7 @@ def choose_backend(requested: str, cluster: str = "local") -> BackendChoice:
     """
     if requested not in BACKENDS:
         raise ConfigError(f"backend = {requested!r}: must be one of {', '.join(BACKENDS)}")
-    if requested == "cuda" and (lacking := device.missing()):
+    if requested == "cuda" and (lacking := device.unavailable()):
         raise ResourceError(
             f"backend = 'cuda': {lacking.what}; {lacking.step}, or use backend = 'auto', which "
             "takes the CPU where there is no GPU"
@@ -63,7 +63,7 @@ def choose_backend(requested: str, cluster: str = "local") -> BackendChoice:
             f"auto: compiled CPU kernels; the workers of cluster = {cluster!r} may have no GPU "
             "each: ask for backend = 'cuda' where they have",
         )
-    if lacking := device.missing():
+    if lacking := device.unavailable():
         return BackendChoice("numba", f"auto: compiled CPU kernels; {lacking.what}")
     return BackendChoice("cuda", "auto: CUDA kernels; a GPU was found")
 

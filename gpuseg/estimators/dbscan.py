@@ -124,7 +124,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
                 fit, rows = again_if_lost(
                     lambda: (
                         fit_dbscan(executor, params, choice.name, distances=False),
-                        executor.run(lazily.labelled),
+                        executor.map(lazily.labelled),
                     )
                 )
             parts = [np.concatenate(own) for own in zip(*rows, strict=True)]
@@ -133,7 +133,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
             x = self._matrix(X, reset=True)
             shard = Shard(x, as_weights(sample_weight, len(x)))
             executor = LocalExecutor(self.n_threads)
-            executor.place(lambda own, env: own, [shard])
+            executor.load(lambda own, env: own, [shard])
             fit = fit_dbscan(executor, params, choice.name, distances=False)
             labels, core = labels_of(shard)
             self._take(fit, labels, core, np.compress(core, x, axis=0))
@@ -159,7 +159,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
 
     def _matrix(self, X: Any, reset: bool) -> Any:
         if is_on_gpu(X):
-            X = registry.get("cuda").fetch(gpu_matrix(X, self, "cuda", reset))
+            X = registry.get("cuda").to_host(gpu_matrix(X, self, "cuda", reset))
         x = as_matrix(X, self, reset, keep_float64=True)
         refuse_not_finite(x, "euclidean")
         return x

@@ -60,7 +60,7 @@ def estimate_eps(
         placed: Any = lazily.shards_of(model, X, None, client, choice.name)
     else:
         executor = LocalExecutor(n_threads)
-        executor.place(lambda own, env: own, [Shard(model._matrix(X, reset=True))])
+        executor.load(lambda own, env: own, [Shard(model._matrix(X, reset=True))])
         placed = nullcontext(executor)
     with placed as executor:
         return profile_eps(

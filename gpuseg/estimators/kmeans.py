@@ -249,7 +249,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _placed(self, shard: Shard) -> LocalExecutor:
         executor = LocalExecutor(self.n_threads)
-        executor.place(lambda own, env: own, [shard])
+        executor.load(lambda own, env: own, [shard])
         return executor
 
     def _fit_shard(self, shard: Shard, models: Sequence[KMeansParams]) -> list[KMeansFit]:

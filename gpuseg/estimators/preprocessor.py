@@ -200,7 +200,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             )
         recipe = params.recipe(encoders, False, "", "X", "transforms")
         executor, shard = LocalExecutor(self.n_threads), Shard(x)
-        executor.place(lambda own, env: own, [shard])
+        executor.load(lambda own, env: own, [shard])
         found = fit_preparation(executor, backend, recipe, lambda _, row: f"row {row}")
         if not np.isfinite(shard.x).all():
             raise DataError(

@@ -110,9 +110,9 @@ def from_transactions(
 def _from_files(
     url: str, options: Mapping[str, Any], roles: Roles, backend: str, executor: LocalExecutor
 ) -> pa.Table:
-    source = open_source(Storage.at(url, options, "lines"), roles)
+    source = open_source(Storage.from_url(url, options, "lines"), roles)
     with TemporaryDirectory(prefix="gpuseg-") as folder:
-        staging = Staging(Storage.at(folder, {}, "folder"), folder, "")
+        staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
         built = build_features(executor, source, backend, staging)
         files = [staging.path(name) for name, *_ in built.parts]
         from pyarrow import dataset  # it imports pandas, which takes as long as all else here

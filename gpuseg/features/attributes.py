@@ -13,7 +13,7 @@ from gpuseg.features.parse import is_text, plain
 from gpuseg.features.transaction_files import csv_head, is_csv
 from gpuseg.io.parquet.dataset import list_files, read_footer
 from gpuseg.io.privacy.pii import are_card_numbers, personal
-from gpuseg.io.storage import Storage, first_line, reaching
+from gpuseg.io.storage import Storage, first_line, wrap_store_errors
 from gpuseg.validation import nearest_known
 
 _BATCH_ROWS = 2**17
@@ -52,7 +52,7 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
         For files that cannot be read or differ, and columns that are not there, occur twice or
         look like personal data.
     """
-    with reaching(f"{key}.path", storage.url):
+    with wrap_store_errors(f"{key}.path", storage.url):
         listed = list_files(storage, f"{key}.path")
         schemas = [_schema(storage, *item, id) for item in listed]
     first, where = schemas[0], storage.relative(listed[0][0])

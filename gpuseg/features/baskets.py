@@ -50,7 +50,9 @@ def read_bought(executor: Executor, source: Source, customers: pa.Array) -> Boug
         return None
     wanted = np.unique(hash_of(as_id(customers)))
     units = [[unit for _, unit in own] for own in shares(source.units, executor.n_shards)]
-    found = [table for part in executor.run(_read, source, wanted, each=units) for table in part]
+    found = [
+        table for part in executor.map(_read, source, wanted, per_shard=units) for table in part
+    ]
     whole = pa.concat_tables(found).group_by(["customer", "order", "product"]).aggregate([])
     whole = whole.sort_by([(name, "ascending") for name in ("customer", "order", "product")])
     customer, order, product = (column.to_numpy() for column in whole.columns)

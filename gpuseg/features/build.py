@@ -93,8 +93,8 @@ def build_features(
     n_parts = max(-(-n_buckets // _BUCKETS_PER_PART), min(n_buckets, 2 * workers))
     staging.make(SCRATCH)
     staging.make(folder)
-    executor.place(_take, [Reading(source, units) for units in shares(source.units, workers)])
-    spilled = [own for part in executor.run(_read, n_buckets, staging) for own in part]  # 1
+    executor.load(_take, [Reading(source, units) for units in shares(source.units, workers)])
+    spilled = [own for part in executor.map(_read, n_buckets, staging) for own in part]  # 1
     found = sum((own.found for own in spilled), Found())
     where = f"transactions.path = {source.storage.url!r}"
     snapshot = settle_snapshot(where, source.roles, found)  # 2
@@ -106,7 +106,7 @@ def build_features(
         tuple((join, own) for join, (own, _) in zip(joins, attributes, strict=True)),
     )  # fmt: skip
     written = [
-        own for part in executor.run(describe_parts, task, each=parts_of) for own in part
+        own for part in executor.map(describe_parts, task, per_shard=parts_of) for own in part
     ]  # 3
     staging.remove(SCRATCH)
     total = sum((own.tally for own in written), LineCounts())
@@ -130,7 +130,7 @@ def _spilled_join(
     """Part the rows of a table by bucket; return the scratch files, and what there was."""
     workers = len(executor.workers())
     files_of = [range(i, len(join.files), workers) for i in range(workers)]
-    parts = executor.run(_read_join, join, n_buckets, staging, each=files_of)
+    parts = executor.map(_read_join, join, n_buckets, staging, per_shard=files_of)
     found = [own for part in parts for own in part]
     return [name for name, _ in found], sum((own for _, own in found), Joined())
 

@@ -16,7 +16,7 @@ from gpuseg.features.parse import as_id, is_text, plain
 from gpuseg.features.transactions import Roles, Where
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import list_files, read_footer
-from gpuseg.io.storage import Storage, first_line, reaching
+from gpuseg.io.storage import Storage, first_line, wrap_store_errors
 from gpuseg.validation import nearest_known
 
 _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
@@ -143,7 +143,7 @@ def open_source(storage: Storage, roles: Roles) -> Source:
         For a column that is not there, or of a type that its role does not take.
     """
     key = "transactions.path"
-    with reaching(key, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+    with wrap_store_errors(key, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         listed = list_files(storage, key)
         found = list(pool.map(lambda item: _units(storage, roles, *item), listed))
     _check_same(storage, roles, found)

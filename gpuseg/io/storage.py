@@ -32,7 +32,7 @@ class Storage:
     root: str
 
     @classmethod
-    def at(cls, url: str, options: Mapping[str, Any], key: str) -> "Storage":
+    def from_url(cls, url: str, options: Mapping[str, Any], key: str) -> "Storage":
         """Resolve a path or URL; `key` is the job key that it came from, for messages."""
         try:
             fs, root = fsspec.core.url_to_fs(url, **options)
@@ -83,7 +83,7 @@ class Storage:
 
 
 @contextmanager
-def reaching(key: str, url: str) -> Iterator[None]:
+def wrap_store_errors(key: str, url: str) -> Iterator[None]:
     """Turn what a store's own library raises into `ResourceError`; OSErrors pass.
 
     Such libraries (botocore, aiohttp) have errors of their own for missing credentials and

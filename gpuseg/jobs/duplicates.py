@@ -27,9 +27,9 @@ def named_like_ids(asked: InputSpec, features: Sequence[str]) -> list[str]:
 
 def number_rows(executor: Executor) -> int:
     """Tell every shard how many rows lie before it; return how many there are."""
-    sizes = executor.run(passes.n_rows)
+    sizes = executor.map(passes.n_rows)
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
-    executor.update(passes.number, each=starts)
+    executor.apply(passes.number, per_shard=starts)
     return sum(sizes)
 
 
@@ -46,24 +46,24 @@ def settle_repeated(executor: Executor, id: str, rule: str, drop_missing: bool) 
     DataError
         With the rule "error".
     """
-    found = executor.exchange(split_numbered, repeated_rows, _PIECES * executor.n_shards)
+    found = executor.shuffle_reduce(split_numbered, repeated_rows, _PIECES * executor.n_shards)
     rows = np.sort(np.concatenate(found))
     if rows.size and rule == "error":
         raise DataError(
             f"input.id = '{id}': {len(rows):,} rows repeat an id that another row has, and "
             "prepare.duplicates = 'error' allows none; drop them, or set 'first' or 'keep'"
         )
-    ends = np.cumsum(executor.run(passes.n_rows))
+    ends = np.cumsum(executor.map(passes.n_rows))
     starts = np.append(0, ends[:-1])
     cuts = np.searchsorted(rows, ends)[:-1]
     own = [part - start for part, start in zip(np.split(rows, cuts), starts, strict=True)]
-    executor.update(_leave_out, drop_missing, each=own)
+    executor.apply(_leave_out, drop_missing, per_shard=own)
     return len(rows)
 
 
 def _leave_out(shard: Shard, env: TaskContext, drop_missing: bool, rows: NDArray[np.int64]) -> None:
     kept = np.ones(shard.n_rows, bool)
     kept[rows] = False
-    shard.keep(env, kept)
+    shard.filter_rows(env, kept)
     if drop_missing:
         shard.drop_missing(env)

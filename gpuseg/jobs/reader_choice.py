@@ -169,11 +169,11 @@ def place_rows(
         See `io.parquet.shard_plan.load_shard` and `io.parquet.cudf_reader.load_on_gpu`.
     """
     if reader.name == "arrow":
-        executor.place(load_shard if mode == "resident" else open_stream, plans)
+        executor.load(load_shard if mode == "resident" else open_stream, plans)
         return reader
     load = partial(load_on_gpu, by_arrow=tuple(reader.by_arrow), must=reader.asked)
-    executor.place(load, plans)
-    there = executor.run(is_on_device)
+    executor.load(load, plans)
+    there = executor.map(is_on_device)
     if not any(there):
         reader = Reader("arrow", "auto: the GPU has no room for the rows and a row group beside")
     elif not all(there):

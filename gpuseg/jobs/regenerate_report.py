@@ -9,7 +9,7 @@ from jinja2 import UndefinedError
 
 from gpuseg.errors import DataError
 from gpuseg.io.output.base import MANIFEST, cannot_write
-from gpuseg.io.storage import Storage, reaching
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.reporting.report import render_report
 
 REPORT = "_report.html"
@@ -34,8 +34,8 @@ def report_again(output: str, storage_options: Mapping[str, Any] | None = None) 
     ResourceError
         Where the report cannot be written.
     """
-    storage = Storage.at(output, storage_options or {}, "output")
-    with reaching("output", storage.url):
+    storage = Storage.from_url(output, storage_options or {}, "output")
+    with wrap_store_errors("output", storage.url):
         try:
             content = storage.fs.cat_file(f"{storage.root}/{MANIFEST}")
         except (FileNotFoundError, NotADirectoryError):

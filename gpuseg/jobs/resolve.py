@@ -8,7 +8,7 @@ from gpuseg.backends.registry import BackendChoice, choose_backend
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
-from gpuseg.io.storage import Storage, reaching
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.schema import InputSpec, RuntimeSpec, TransactionsSpec
 from gpuseg.runtime.cluster import ClusterSpec
@@ -50,12 +50,12 @@ def settle(spec: JobSpec) -> ResolvedJob:
     id_key = None
     if given.id_hash_key_env is not None:
         section = "transactions" if spec.transactions else "input"
-        id_key = Key.of(given.id_hash_key_env, f"{section}.id_hash_key_env")
-    source = Storage.at(given.path, given.storage_options, key)
+        id_key = Key.from_env(given.id_hash_key_env, f"{section}.id_hash_key_env")
+    source = Storage.from_url(given.path, given.storage_options, key)
     cluster = _cluster(spec.runtime)
-    target = Storage.at(spec.output.path, spec.output.storage_options, "output.path")
+    target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(source, target, key)
-    with reaching("output.path", target.url):
+    with wrap_store_errors("output.path", target.url):
         check_free(target, spec.output.overwrite)
     return ResolvedJob(choice, cluster, source, target, id_key)
 
@@ -64,7 +64,7 @@ def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
     """Return where to run; with one worker a GPU where those are asked for."""
     n_workers = runtime.n_workers
     if runtime.cluster == "cuda":
-        if lacking := device.missing():
+        if lacking := device.unavailable():
             raise ResourceError(
                 f"runtime.cluster = 'cuda': {lacking.what}; {lacking.step}, or use cluster = 'dask'"
             )

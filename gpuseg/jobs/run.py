@@ -27,7 +27,7 @@ from gpuseg.io.output.base import Staging
 from gpuseg.io.output.open import open_output
 from gpuseg.io.parquet.column_counts import count_columns
 from gpuseg.io.parquet.dataset import Dataset
-from gpuseg.io.storage import reaching
+from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs import build_manifest as manifests
 from gpuseg.jobs.duplicates import named_like_ids, number_rows, settle_repeated
 from gpuseg.jobs.job import JobSpec, further_columns, load_job
@@ -124,7 +124,7 @@ class _Run:
         given = self.spec.transactions or self.spec.input
         urls = f"{given.path} → {self.spec.output.path}"
         try:
-            with reaching("input.path, output.path", urls), ExitStack() as stack:
+            with wrap_store_errors("input.path, output.path", urls), ExitStack() as stack:
                 return self._steps(stack)
         except MemoryError:
             raise ResourceError(
@@ -185,7 +185,7 @@ class _Run:
         spec, progress = self.spec, self.progress
         outcome = self._fit(executor, plan, prepared, staging)  # 4
         if spec.output.confidence:
-            executor.update(keep_confidence, plan.choice.name, *outcome.nearest)
+            executor.apply(keep_confidence, plan.choice.name, *outcome.nearest)
         turns = self.memory.id_turns if spec.prepare.duplicates == "keep" else 0
         columns = further_columns(spec)
         parts = write(executor, plan.dataset, staging, columns, turns, progress, self._warn)  # 5
@@ -225,11 +225,11 @@ class _Run:
             if unique:
                 self.repeated = settle_repeated(executor, str(dataset.id), prepare.duplicates, drop)
                 present = number_rows(executor) + self.repeated
-            self.digest = sum(executor.run(columns.digest, plan.choice.name)) % 2**64
+            self.digest = sum(executor.map(columns.digest, plan.choice.name)) % 2**64
 
             def locate(shard: int, row: int) -> str:
                 asked = [row if i == shard else None for i in range(executor.n_shards)]
-                source = executor.run(passes.source_row, each=asked)[shard]
+                source = executor.map(passes.source_row, per_shard=asked)[shard]
                 return shard_plans[shard].describe_row(source or 0)
 
             prepared = fit_preparation(executor, plan.choice.name, recipe, locate)

@@ -55,7 +55,7 @@ def confidences(
     found = np.empty(len(x), np.float32)
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        found[rows] = confidence_of(b.fetch(b.squared_distances(x[rows], centers)), segment)
+        found[rows] = confidence_of(b.to_host(b.squared_distances(x[rows], centers)), segment)
     return found
 
 

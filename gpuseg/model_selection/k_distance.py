@@ -119,7 +119,7 @@ def profile_eps(
     DataError
         For fewer rows than `min_samples`, and where all distances are 0.
     """
-    found = executor.run(settle.measure, metric)
+    found = executor.map(settle.measure, metric)
     n_rows = sum(own.n_rows for own in found)
     if n_rows < min_samples:
         raise DataError(
@@ -128,14 +128,14 @@ def profile_eps(
         )
     low = np.min([own.low for own in found], axis=0)
     high = np.max([own.high for own in found], axis=0)
-    reach = EpsBounds.of(low, high, _some_size(low, high, power(metric)), power(metric))
+    reach = EpsBounds.from_ranges(low, high, _some_size(low, high, power(metric)), power(metric))
     wanted = min(SAMPLE_ROWS, max(_MIN_ROWS, _MAX_NEIGHBOURS // min_samples**2))
-    points = np.concatenate(executor.run(_drawn, metric, n_rows, seed, wanted))
+    points = np.concatenate(executor.map(_drawn, metric, n_rows, seed, wanted))
     size, row = _nearest(executor, points, min_samples, metric, reach, backend)
     distance = distance_of(size, metric)
     eps = _knee(np.sort(distance[:, -1]))
     others = np.unique(row[row >= 0])
-    fetched = np.concatenate(executor.run(_fetched, metric, others))
+    fetched = np.concatenate(executor.map(_fetched, metric, others))
     core_from = distance_of(
         _nearest(executor, fetched, min_samples, metric, reach, backend)[0][:, -1], metric
     )
@@ -143,7 +143,7 @@ def profile_eps(
     choices = []
     for factor in _AROUND:
         rules = DBSCANParams(eps=eps * factor, min_samples=min_samples, metric=metric)
-        looked = executor.run(_looked_here, points, rules, low, high, backend)
+        looked = executor.map(_looked_here, points, rules, low, high, backend)
         pairs = sum(looked) * n_rows / len(points) * WITHOUT_DISTANCES
         choice = _choice(rules.eps, distance, near, pairs)
         if clusters and pairs <= _MAX_PAIRS:
@@ -203,7 +203,7 @@ def _nearest(
     backend: str,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return sizes and rows of the k nearest of all rows, (m, k) each, the nearest first."""
-    found = executor.run(_nearest_here, points, k, metric, reach, backend)
+    found = executor.map(_nearest_here, points, k, metric, reach, backend)
     size = np.concatenate([own for own, _ in found], axis=1)
     row = np.concatenate([own for _, own in found], axis=1)
     order = np.lexsort((row, size), axis=1)[:, :k]
@@ -240,7 +240,7 @@ def _looked_here(
 ) -> int:
     """Return how many pairs are compared to find out whether the points are core."""
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
-    reach = EpsBounds.of(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
+    reach = EpsBounds.from_ranges(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
     there = b.lay_out(points_of(x, rules.metric), reach, env.map)
     here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
     return b.count_within(here, there, None, rules.min_samples, found, env.map)

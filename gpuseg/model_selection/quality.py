@@ -130,11 +130,11 @@ def measure_fits(
         About so many rows' silhouettes are computed.
     """
     n = measured.n_rows
-    sample = np.concatenate(executor.run(columns.sample, backend, points, n))
+    sample = np.concatenate(executor.map(columns.sample, backend, points, n))
     models = [fit.centers for fit in fits]
     largest = 2 * math.sqrt(math.fsum((measured.reach**2).tolist())) * (1 + 2.0**-10)
     grids = grid_magic(n, largest), grid_magic(n, 1.0)
-    shards = executor.run(_tally, backend, models, sample, grids)
+    shards = executor.map(_tally, backend, models, sample, grids)
     whole = [reduce(QualityCounts.merge, parts) for parts in zip(*shards, strict=True)]
     return [_criteria(fit, own, sample, measured) for fit, own in zip(fits, whole, strict=True)]
 
@@ -162,7 +162,7 @@ def _tally(
     def piece(x: Any) -> list[QualityCounts]:
         labels, tallies = [], []
         for model in models:
-            squares = b.fetch(b.squared_distances(x, model.values))
+            squares = b.to_host(b.squared_distances(x, model.values))
             label, spread, simplified, doubtful = _to_centers(squares, grids)
             labels.append(label)
             sizes = np.bincount(label, minlength=model.k)
@@ -183,9 +183,9 @@ def _tally(
 
 def _gathered(b: Backend, x: Any, order: NDArray[np.int64]) -> Any:
     """Return rows in another order, where x lies, or on the host where the device has no room."""
-    there = order if isinstance(x, np.ndarray) else b.move(order)
+    there = order if isinstance(x, np.ndarray) else b.to_device(order)
     if isinstance(there, np.ndarray):
-        return np.ascontiguousarray(b.fetch(x)[order])
+        return np.ascontiguousarray(b.to_host(x)[order])
     return x[there]
 
 

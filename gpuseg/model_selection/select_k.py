@@ -119,7 +119,7 @@ def stabilities(
     from sklearn.metrics import adjusted_rand_score  # a second to import, for few jobs
 
     n, wanted = measured.n_rows, 2 * _HALF_ROWS
-    x = np.concatenate(executor.run(columns.sample, backend, wanted, n))
+    x = np.concatenate(executor.map(columns.sample, backend, wanted, n))
     number = np.arange(len(x), dtype=np.int64)
     first = drawn(number, len(x), 2 * len(x), _HALVES_SEED)
     points = x[drawn(number, POINTS, len(x), _HALVES_SEED + 1)]
@@ -142,7 +142,7 @@ def _labels(
 ) -> list[NDArray[np.int64]]:
     """Fit the models to some rows here; return the clusters of the points by each."""
     local = LocalExecutor(executor.local_threads)
-    local.place(lambda shard, env: shard, [Shard(np.ascontiguousarray(rows))])
+    local.load(lambda shard, env: shard, [Shard(np.ascontiguousarray(rows))])
     fits = sweep_kmeans(local, models, backend)
     spec = registry.get("numpy")
     return [spec.squared_distances(points, fit.centers.values).argmin(axis=1) for fit in fits]
@@ -226,5 +226,5 @@ def fit_and_choose(
     choice = choose(criteria, stabilities(executor, backend, models, measured))
     winner = next(fit for fit in fits if len(fit.sizes) == choice.n_clusters)
     grids = measured.inertia_grid(winner.centers.values)
-    executor.update(passes.assign, backend, [(winner.centers, grids)], [0])
+    executor.apply(passes.assign, backend, [(winner.centers, grids)], [0])
     return fits, choice

@@ -57,7 +57,9 @@ class EpsBounds:
     rounding: float
 
     @classmethod
-    def of(cls, low: NDArray[Any], high: NDArray[Any], limit: float, p: int) -> "EpsBounds":
+    def from_ranges(
+        cls, low: NDArray[Any], high: NDArray[Any], limit: float, p: int
+    ) -> "EpsBounds":
         """Return the reach for rows between two corners, float32 or float64 (d,).
 
         The limit is positive.

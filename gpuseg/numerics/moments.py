@@ -46,7 +46,7 @@ class Moments:
             self.second_low + other.second_low,
         )
 
-    def of(self, features: NDArray[np.int64]) -> "Moments":
+    def take(self, features: NDArray[np.int64]) -> "Moments":
         """Return the moments of some of the columns."""
         return Moments(self.first[features], self.second_high[features], self.second_low[features])
 

@@ -95,7 +95,7 @@ def fit_preparation(
     """
     codes = np.array([TRANSFORMS.index(name) for name in recipe.transform], np.int64)
     linear = np.where(codes == YEO_JOHNSON, 0, codes)
-    shards = executor.run(columns.summarize, backend, linear)  # 1
+    shards = executor.map(columns.summarize, backend, linear)  # 1
     raw = columns.merged(shards)
     _check_values(shards, recipe, locate)
     found = FeatureTransform.identity(len(recipe.features))
@@ -112,14 +112,14 @@ def fit_preparation(
     seen = survey(sample, backend, raw.rows, scaled)  # 3
     kept, dropped = _kept(recipe, seen, known.mean)
     if dropped:
-        executor.update(columns.select, kept)
+        executor.apply(columns.select, kept)
         own = np.array(kept, np.int64)
-        found, rest, known, raw = found.of(own), rest.of(own), known.of(own), raw.of(own)
-    recipe = recipe.of(kept)
+        found, rest, known, raw = found.take(own), rest.take(own), known.take(own), raw.take(own)
+    recipe = recipe.take(kept)
     shift, scale = shift_and_scale(executor, backend, recipe, known, rest)  # 4
     _check_reach(recipe, (np.array([known.minimum, known.maximum]) - shift) / scale)
     last = replace(rest, shift=shift, scale=scale, unit=recipe.unit and recipe.pca is None)
-    executor.update(columns.prepare, backend, last)
+    executor.apply(columns.prepare, backend, last)
     found = replace(found, shift=shift, scale=scale, unit=recipe.unit)
     extremes = np.array([known.minimum, known.maximum])
     components = _projected(executor, backend, recipe, found, known)  # 5
@@ -159,9 +159,9 @@ def _transformed(
     quick = not filling and recipe.scale != "robust" and recipe.clip is None
     if quick and not powered.size:
         return found, found, Statistics.of_summary(raw)
-    executor.update(columns.prepare, backend, found)
+    executor.apply(columns.prepare, backend, found)
     plain = FeatureTransform.identity(len(codes))
-    summary = columns.merged(executor.run(columns.summarize, backend, plain.transform))
+    summary = columns.merged(executor.map(columns.summarize, backend, plain.transform))
     known = Statistics.of_summary(summary)
     if not powered.size:
         return found, plain, known
@@ -256,7 +256,7 @@ def _projected(
     reach = np.abs(ends - mean).max(axis=0) * (1 + 2.0**-20)
     components = fit_components(executor, backend, known.rows, mean, reach, recipe.pca)
     plain = FeatureTransform.identity(d)
-    executor.update(
+    executor.apply(
         columns.prepare,
         backend,
         replace(plain, projection=components.projection, unit=recipe.unit),

@@ -79,7 +79,7 @@ def products(
 ) -> NDArray[np.float64]:
     """Return Σ (x_i - mean_i)·(x_j - mean_j) over all rows, float64 (d, d)."""
     grids = product_grids(rows, reach)
-    parts = executor.run(columns.gram, backend, mean, grids)
+    parts = executor.map(columns.gram, backend, mean, grids)
     return full(np.sum(parts, axis=0))
 
 

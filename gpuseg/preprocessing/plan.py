@@ -62,7 +62,7 @@ class PreprocessingPlan:
         numbers: NDArray[np.bool_] = self.kind() == NUMBER
         return numbers
 
-    def of(self, kept: list[int]) -> "PreprocessingPlan":
+    def take(self, kept: list[int]) -> "PreprocessingPlan":
         """Return the recipe for some of the columns."""
         return replace(
             self,

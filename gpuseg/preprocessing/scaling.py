@@ -42,7 +42,7 @@ class Statistics:
         mean, variance = column_statistics(summary)
         return cls(summary.rows, mean, variance, summary.minimum, summary.maximum)
 
-    def of(self, features: NDArray[np.int64]) -> "Statistics":
+    def take(self, features: NDArray[np.int64]) -> "Statistics":
         """Return those of some of the features."""
         own = (a[features] for a in (self.mean, self.variance, self.minimum, self.maximum))
         return Statistics(self.rows, *own)
@@ -65,7 +65,7 @@ def fill_values(
     elif recipe.missing == "mean":
         untransformed = np.zeros(len(recipe.features), np.int64)
         if any(name != "none" for name in recipe.transform):
-            raw = columns.merged(executor.run(columns.summarize, backend, untransformed))
+            raw = columns.merged(executor.map(columns.summarize, backend, untransformed))
         fill[numbers] = column_statistics(raw)[0][numbers]
     return fill
 

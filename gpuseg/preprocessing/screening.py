@@ -50,7 +50,7 @@ class RowSample:
 
 def draw(executor: Executor, backend: str, rows: int) -> RowSample:
     """Draw rows of the placed shards, which have so many together."""
-    parts = executor.run(columns.placed_sample, backend, SAMPLE_ROWS, rows)
+    parts = executor.map(columns.placed_sample, backend, SAMPLE_ROWS, rows)
     places, x = (np.concatenate(own) for own in zip(*parts, strict=True))
     return RowSample(places, x)
 

@@ -78,7 +78,7 @@ def fit_powers(
     summary : Summary
         Of all features, as they are before the transform.
     """
-    every = [_Search.of(f, summary) for f in features]
+    every = [_Search.start(f, summary) for f in features]
     for _ in range(_MAX_PASSES):
         open_ones = [search for search in every if not search.done]
         if not open_ones:
@@ -98,7 +98,7 @@ def fit_powers(
 def _learn(executor: Executor, backend: str, searches: Sequence["_Search"], wanted: int) -> None:
     """Evaluate the likelihoods at the points of some searches, in one pass."""
     requests = [search.request() for search in searches]
-    found = executor.run(columns.power_sums, backend, requests, wanted, searches[0].all_rows)
+    found = executor.map(columns.power_sums, backend, requests, wanted, searches[0].all_rows)
     rows = sum(count for count, _ in found)
     shards = [sums for _, sums in found]
     for search, request, *parts in zip(searches, requests, *shards, strict=True):
@@ -139,7 +139,7 @@ class _Search:
     variance: float = 0.0
 
     @classmethod
-    def of(cls, feature: int, summary: ColumnSummary) -> "_Search":
+    def start(cls, feature: int, summary: ColumnSummary) -> "_Search":
         low, high = summary.minimum[feature], summary.maximum[feature]
         mean, _ = mean_and_variance(*summary.moments.totals(feature), summary.rows)
         search = cls(feature, summary.rows, np.array([low, mean, high]), done=bool(low == high))

@@ -101,26 +101,26 @@ class Executor(Protocol):
         """Return the names of the workers that shards can be placed on."""
         ...
 
-    def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
+    def load(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
         """Build shard i as ``load(plans[i], env)``, where it will live."""
         ...
 
-    def run(
-        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    def map(
+        self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
         """Call the function on every shard; results in the order of the shards.
 
-        ``each[i]``, where given, follows `args` in the call on shard i.
+        ``per_shard[i]``, where given, follows `args` in the call on shard i.
         """
         ...
 
-    def update(
-        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    def apply(
+        self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
         """Call a function that changes the shard, and remember it."""
         ...
 
-    def exchange(
+    def shuffle_reduce(
         self,
         split: Callable[..., Sequence[Any]],
         join: Callable[[Sequence[Any]], R],
@@ -171,22 +171,22 @@ class LocalExecutor:
     def workers(self) -> list[str]:
         return ["this process"]
 
-    def place(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
+    def load(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
         self._shards = [load(plan, self.env) for plan in plans]
         self.n_shards = len(self._shards)
 
-    def run(
-        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    def map(
+        self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        arguments = with_each(args, each, self.n_shards)
+        arguments = with_per_shard(args, per_shard, self.n_shards)
         return [
             function(shard, self.env, *own)
             for shard, own in zip(self._shards, arguments, strict=True)
         ]
 
-    update = run
+    apply = map
 
-    def exchange(
+    def shuffle_reduce(
         self,
         split: Callable[..., Sequence[Any]],
         join: Callable[[Sequence[Any]], R],
@@ -212,11 +212,11 @@ class LocalExecutor:
         }
 
 
-def with_each(
-    args: tuple[Any, ...], each: Sequence[Any] | None, n_shards: int
+def with_per_shard(
+    args: tuple[Any, ...], per_shard: Sequence[Any] | None, n_shards: int
 ) -> list[tuple[Any, ...]]:
     """Return the arguments of the call on each shard."""
-    return [args] * n_shards if each is None else [(*args, item) for item in each]
+    return [args] * n_shards if per_shard is None else [(*args, item) for item in per_shard]
 
 
 def available_cpus() -> int:

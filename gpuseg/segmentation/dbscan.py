@@ -45,7 +45,7 @@ def run_dbscan(
     params = spec.params(profile.eps if profile else None)
     fit = fit_dbscan(executor, params, backend, note, max_pairs=spec.max_pairs)
     _warn_of(fit, params.eps, warn)
-    files = executor.run(write_core_rows, staging, each=range(executor.n_shards))
+    files = executor.map(write_core_rows, staging, per_shard=range(executor.n_shards))
     means = mean_rows(executor, backend, np.append(fit.sizes, fit.n_noise), measured)
     segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
     model = DBSCANModel(

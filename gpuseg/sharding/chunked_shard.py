@@ -35,9 +35,9 @@ class ChunkedShard(Shard):
     def n_rows(self) -> int:
         return self._starts[-1]
 
-    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+    def convert_rows(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Put rows and weights where `convert` takes them."""
-        super().move(convert)
+        super().convert_rows(convert)
         self._chunks = [
             (convert(x), None if weight is None else convert(weight)) for x, weight in self._chunks
         ]

@@ -62,12 +62,12 @@ def key_histogram(
 def prepare(shard: Shard, env: TaskContext, backend: str, preparation: FeatureTransform) -> None:
     """Apply the preparation to the rows of the shard."""
     b = registry.get(backend)
-    shard.prepare(env, lambda x: b.prepare(x, preparation))
+    shard.transform_rows(env, lambda x: b.prepare(x, preparation))
 
 
 def select(shard: Shard, env: TaskContext, kept: list[int]) -> None:
     """Leave out all columns but some."""
-    shard.prepare(env, lambda x: x[:, kept].copy())
+    shard.transform_rows(env, lambda x: x[:, kept].copy())
 
 
 def sample(
@@ -87,7 +87,7 @@ def placed_sample(
         first = shard.first_row + block.rows.start
         index = np.arange(first, first + len(block.x))
         own = np.flatnonzero(drawn(index, wanted, of))
-        return index[own], b.fetch(block.x, own)
+        return index[own], b.to_host(block.x, own)
 
     places, rows = zip(*shard.map_blocks(env, on), strict=True)
     return np.concatenate(places), np.concatenate(rows)
@@ -129,7 +129,7 @@ def power_sums(
         if wanted < of:
             first = shard.first_row + block.rows.start
             rows = np.flatnonzero(drawn(np.arange(first, first + len(x)), wanted, of))
-            x = b.fetch(x, rows)
+            x = b.to_host(x, rows)
         return len(x), [
             b.power_sums(x, own.feature, own.powers, own.origin, own.grids) for own in requests
         ]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
-from gpuseg.sharding.shard import Shard, kept_of_all
+from gpuseg.sharding.shard import Shard, compose_masks
 
 
 class DeviceShard(Shard):
@@ -25,14 +25,14 @@ class DeviceShard(Shard):
         super().__init__(x, weight, source=source)
         self._backend = backend
 
-    def keep(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
+    def filter_rows(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
         if kept.all():
             return
         b, count = registry.get(self._backend), 0
         for start in range(0, self.n_rows, BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            own = b.move(np.flatnonzero(kept[rows]))
+            own = b.to_device(np.flatnonzero(kept[rows]))
             after = slice(count, count + len(own))
             self.x[after] = self.x[rows][own]
             if self.weight is not None:
@@ -41,14 +41,16 @@ class DeviceShard(Shard):
         self.x = self.x[:count]
         if self.weight is not None:
             self.weight = self.weight[:count]
-        self.kept = kept_of_all(self.kept, kept)
+        self.kept = compose_masks(self.kept, kept)
 
     def drop_missing(self, env: TaskContext) -> None:
         """Leave out the rows with a missing feature; before any other pass."""
         b = registry.get(self._backend)
         starts = range(0, max(self.n_rows, 1), BLOCK_ROWS)
         pieces = (self.x[i : i + BLOCK_ROWS] for i in starts)
-        self.keep(env, np.concatenate([b.fetch((~np.isnan(x)).all(axis=1)) for x in pieces]))
+        self.filter_rows(
+            env, np.concatenate([b.to_host((~np.isnan(x)).all(axis=1)) for x in pieces])
+        )
 
 
 def is_on_device(shard: Shard, env: TaskContext) -> bool:

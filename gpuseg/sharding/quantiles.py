@@ -49,7 +49,7 @@ def quantiles(
 def _counts(
     executor: Executor, backend: str, features: list[int], prefixes: list[list[int]] | None
 ) -> list[NDArray[np.int64]]:
-    shards: list[list[Any]] = executor.run(columns.key_histogram, backend, features, prefixes)
+    shards: list[list[Any]] = executor.map(columns.key_histogram, backend, features, prefixes)
     return [np.sum(parts, axis=0) for parts in zip(*shards, strict=True)]
 
 

@@ -28,8 +28,8 @@ def move(shard: Shard, env: TaskContext, backend: str) -> None:
     Rows that stay are handed over in blocks of the size that the device wants, from now on.
     """
     b = registry.get(backend)
-    if b.has_room(shard.n_rows, shard.n_features):
-        shard.move(b.move)
+    if b.fits(shard.n_rows, shard.n_features):
+        shard.convert_rows(b.to_device)
     shard.rows_per_block = b.block_rows(shard.n_features)
 
 
@@ -69,7 +69,7 @@ def largest_weight(shard: Shard, env: TaskContext, backend: str) -> float | None
         return None
     b = registry.get(backend)
     return max(
-        shard.map_blocks(env, lambda block: float(b.fetch(block.weights()).max(initial=0.0)))
+        shard.map_blocks(env, lambda block: float(b.to_host(block.weights()).max(initial=0.0)))
     )
 
 
@@ -109,10 +109,10 @@ def assign(
         for i, (_, grids) in enumerate(models):
             found, squares, assigned = b.assign(block.x, block.weight, packed[i], grids)
             if i in labels:
-                labels[i][block.rows] = b.fetch(found)
+                labels[i][block.rows] = b.to_host(found)
             if keep and i == keep[-1]:
                 with np.errstate(over="ignore"):  # beyond float32: infinitely far
-                    distance[block.rows] = b.fetch(np.sqrt(squares))
+                    distance[block.rows] = b.to_host(np.sqrt(squares))
             outcome.append(assigned)
         return outcome
 
@@ -174,13 +174,13 @@ def farthest(shard: Shard, env: TaskContext, backend: str, centers: Centers, cou
     packed = b.pack(centers)
 
     def on(block: Block) -> Rows:
-        labels, squares = (b.fetch(own) for own in b.nearest(block.x, packed))
-        weight = b.fetch(block.weights())
+        labels, squares = (b.to_host(own) for own in b.nearest(block.x, packed))
+        weight = b.to_host(block.weights())
         score = np.where(weight > 0, squares, -np.inf)
         own = np.lexsort((np.arange(len(score)), -score))[:count]
         own = own[weight[own] > 0]
         index = own + (block.rows.start + shard.first_row)
-        return Rows(index, b.fetch(block.x, own), weight[own], squares[own], labels[own])
+        return Rows(index, b.to_host(block.x, own), weight[own], squares[own], labels[own])
 
     def merged(a: Rows, b: Rows) -> Rows:
         return Rows.concatenate([a, b]).highest(count)
@@ -196,9 +196,9 @@ def distinct(shard: Shard, env: TaskContext, backend: str, limit: int) -> NDArra
     for block in shard.map_blocks(one_at_a_time, lambda block: block):
         for start in range(0, len(block.x), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            own = b.fetch(block.x, rows)
+            own = b.to_host(block.x, rows)
             if block.weight is not None:
-                own = own[b.fetch(block.weight, rows) > 0]
+                own = own[b.to_host(block.weight, rows) > 0]
             found = first_distinct(np.concatenate([found, own]), limit)
             if len(found) == limit:
                 return found

@@ -12,7 +12,7 @@ from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
 R = TypeVar("R")
 
 
-def kept_of_all(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def compose_masks(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which rows read are still there, when of those there before some are kept."""
     if before is None:
         return kept
@@ -131,7 +131,7 @@ class Shard:
             return max(len(x), 1)
         return self.rows_per_block or BLOCK_ROWS
 
-    def prepare(self, env: TaskContext, change: Callable[[Any], Any]) -> None:
+    def transform_rows(self, env: TaskContext, change: Callable[[Any], Any]) -> None:
         """Change all rows, block by block: in place, or into rows of another width."""
         changed: Any = None
         for block, x in self.map_blocks(env, lambda block: (block, change(block.x))):
@@ -145,7 +145,7 @@ class Shard:
             changed[block.rows] = x
         self.x = self.x if changed is None else changed
 
-    def keep(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
+    def filter_rows(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
         if kept.all():
             return
@@ -158,14 +158,14 @@ class Shard:
         self.x = self.x[:count]
         if self.weight is not None:
             self.weight = self.weight[kept]
-        self.kept = kept_of_all(self.kept, kept)
+        self.kept = compose_masks(self.kept, kept)
 
     def drop_missing(self, env: TaskContext) -> None:
         """Leave out the rows with a missing feature; before any other pass."""
         complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
-        self.keep(env, np.concatenate(list(complete)))
+        self.filter_rows(env, np.concatenate(list(complete)))
 
-    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+    def convert_rows(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Put rows and weights where `convert` takes them."""
         self.x = convert(self.x)
         if self.weight is not None:

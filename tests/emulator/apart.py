@@ -99,20 +99,20 @@ class ApartLauncher(EmulatorLauncher):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._lanes = threading.local()
+        self._streams = threading.local()
 
     @contextmanager
-    def lane(self) -> Iterator[None]:
-        self._lanes.depth = getattr(self._lanes, "depth", 0) + 1
+    def stream(self) -> Iterator[None]:
+        self._streams.depth = getattr(self._streams, "depth", 0) + 1
         try:
             yield
         finally:
-            self._lanes.depth -= 1
+            self._streams.depth -= 1
 
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
-        assert getattr(self._lanes, "depth", 0), "a launch outside of every lane"
+        assert getattr(self._streams, "depth", 0), "a launch outside of every stream"
         super().launch(kernel, blocks, [_as_argument(own) for own in arguments], shared_bytes)
 
     def to_device(self, array: Any) -> Any:

@@ -73,7 +73,7 @@ class EmulatorLauncher:
         self._modules: dict[tuple[str, tuple[tuple[str, int], ...]], EmulatedModule] = {}
         self._lock = threading.Lock()
 
-    def lane(self) -> AbstractContextManager[None]:
+    def stream(self) -> AbstractContextManager[None]:
         """Return a context that does nothing: all is done when a call returns."""
         return nullcontext()
 

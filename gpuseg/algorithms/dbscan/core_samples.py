@@ -91,7 +91,7 @@ class CoreRows:
             metric, core = self.params.metric, self._points.astype(kind, copy=False)
             limit, p = limit_of(self.params.eps, metric), power(metric)
             low, high = corners(core)
-            reach = EpsBounds.of(low, high, limit, p)
+            reach = EpsBounds.from_ranges(low, high, limit, p)
             side = max(limit ** (1 / p) * _ROUNDING, _MIN_SIDE)
             with np.errstate(over="ignore"):
                 box = np.array([np.subtract(low, side, dtype=np.float64),

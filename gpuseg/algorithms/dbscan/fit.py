@@ -124,7 +124,7 @@ class _Run:
         self._forecast(distances, max_pairs)
         self._count()  # 4
         self.note("link")
-        groups = self.executor.run(visits.link_own, self.backend)  # 5
+        groups = self.executor.map(visits.link_own, self.backend)  # 5
         self._number(groups, self._joined())  # 6
         self._claim()  # 7
         if distances:
@@ -135,24 +135,26 @@ class _Run:
     def _measure(self) -> None:
         self.note("measure")
         enough = self.params.min_samples
-        found = self.executor.run(settle.measure, self.params.metric, enough)
+        found = self.executor.map(settle.measure, self.params.metric, enough)
         self.n_rows = sum(own.n_rows for own in found)
         if not any(own.weight for own in found):
             raise DataError("all weights are zero; at least one row needs a positive weight")
         low, high = (np.min([own.low for own in found], axis=0),
                      np.max([own.high for own in found], axis=0))  # fmt: skip
         limit = limit_of(self.params.eps, self.params.metric)
-        self.reach = EpsBounds.of(low, high, limit, power(self.params.metric))
+        self.reach = EpsBounds.from_ranges(low, high, limit, power(self.params.metric))
         total = sum(own.weight for own in found)
-        self.counting = FixedPointWeights.of(enough, total, all(own.whole_numbers for own in found))
+        self.counting = FixedPointWeights.fit(
+            enough, total, all(own.whole_numbers for own in found)
+        )
         self.least = self.counting.least
 
     def _regroup(self) -> None:
         executor, metric = self.executor, self.params.metric
         if self.n == 1:
-            executor.run(settle.stay, self.backend, metric, self.reach, self.counting)
+            executor.map(settle.stay, self.backend, metric, self.reach, self.counting)
             return
-        sample = np.concatenate(executor.run(settle.sample, metric, self.n_rows))
+        sample = np.concatenate(executor.map(settle.sample, metric, self.n_rows))
         each = TaskContext(executor.local_threads).map
         heavy = work.work_of_rows(
             sample, self.reach, self.params.min_samples, self.n_rows, self.backend, each
@@ -162,19 +164,19 @@ class _Run:
             partial(settle.send_home, metric=metric, cuts=cuts, counting=self.counting),
             partial(settle.settle, backend=self.backend, reach=self.reach, counting=self.counting),
         )
-        executor.run(settle.name, each=range(self.n))
+        executor.map(settle.name, per_shard=range(self.n))
 
     def _plan_visits(self) -> None:
         if self.n == 1:
             return
-        boxes = self.executor.run(settle.box)
-        near = np.array(self.executor.run(settle.count_near, boxes, self.reach)).T
+        boxes = self.executor.map(settle.box)
+        near = np.array(self.executor.map(settle.count_near, boxes, self.reach)).T
         np.fill_diagonal(near, 0)
-        plan = rounds_of(near, self.executor.run(settle.n_own))
+        plan = rounds_of(near, self.executor.map(settle.n_own))
         self.rounds = [Round(own, boxes, self.reach) for own in plan]
 
     def _forecast(self, distances: bool, max_pairs: float) -> None:
-        some = self.executor.run(work.count_some, self.backend, self.least)
+        some = self.executor.map(work.count_some, self.backend, self.least)
         self.work = work.forecast_of(some, distances)
         if self.work.pairs > max_pairs:
             raise ResourceError(
@@ -190,11 +192,11 @@ class _Run:
 
     def _count(self) -> None:
         self.note("count")
-        self.executor.run(visits.count_own, self.backend, self.least)
+        self.executor.map(visits.count_own, self.backend, self.least)
         take = partial(visits.count_visitors, least=self.least)
         for turn in self.rounds:
             self._visit(turn, visits.rows_and_weights, take)
-        self.executor.run(visits.decide_core, self.least)
+        self.executor.map(visits.decide_core, self.least)
 
     def _joined(self) -> NDArray[np.int64]:
         """Return pairs of groups of different regions that belong together, int64 (m, 2)."""
@@ -219,21 +221,21 @@ class _Run:
         self.n_clusters = int(n_clusters)
         cluster = rank[part]
         told = [cluster[np.searchsorted(known, own)] for own in groups]
-        self.executor.run(visits.number, each=told)
+        self.executor.map(visits.number, per_shard=told)
 
     def _claim(self) -> None:
         self.note("claim")
-        self.executor.run(visits.claim_own, self.backend)
+        self.executor.map(visits.claim_own, self.backend)
         for turn in self.rounds:
             self._visit(turn, visits.core_and_clusters, visits.claim_visited)
 
     def _find_nearest(self) -> None:
         self.note("nearest")
-        self.executor.run(nearest.begin)
-        self.executor.run(nearest.nearest_own, self.backend)
+        self.executor.map(nearest.begin)
+        self.executor.map(nearest.nearest_own, self.backend)
         if self.n == 1:
             return
-        boxes = self.executor.run(nearest.core_box)
+        boxes = self.executor.map(nearest.core_box)
         for step in range(1, self.n):
             turn = nearest.Turn(step, boxes, self.reach)
             self.executor.shuffle(
@@ -244,15 +246,15 @@ class _Run:
 
     def _send_back(self) -> None:
         if self.n == 1:
-            self.executor.run(labels.keep_labels, self.params.metric)
+            self.executor.map(labels.keep_labels, self.params.metric)
             return
         self.executor.shuffle(
-            partial(labels.send_back, starts=self.executor.run(labels.first_row)),
+            partial(labels.send_back, starts=self.executor.map(labels.first_row)),
             partial(labels.take_labels, metric=self.params.metric),
         )
 
     def _outcome(self) -> DBSCANFit:
-        tallies = self.executor.run(labels.tally, self.n_clusters)
+        tallies = self.executor.map(labels.tally, self.n_clusters)
         return DBSCANFit(
             self.n_clusters,
             np.sum([own.sizes for own in tallies], axis=0),

@@ -36,7 +36,7 @@ class FixedPointWeights:
     dtype: type[Any]
 
     @classmethod
-    def of(cls, enough: int, total: float, whole_numbers: bool) -> "FixedPointWeights":
+    def fit(cls, enough: int, total: float, whole_numbers: bool) -> "FixedPointWeights":
         """Choose, for weights that are no more than `enough` and have a sum of `total`.
 
         Whole numbers stay as they are; others keep 40 bits behind the point, or as many as leave

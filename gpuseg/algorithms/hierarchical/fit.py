@@ -112,7 +112,7 @@ def _cut(
         table = np.full(len(there), -1, np.int32)
         table[there] = hierarchy.cut(k)
         tables.append(table)
-    executor.update(relabel, tables)
+    executor.apply(relabel, tables)
     finest = tables[-1]
     sizes = np.bincount(finest[there], fit.sizes[there], cuts[-1]).astype(np.int64)
     centers = mean_rows(executor, backend, sizes, measured)

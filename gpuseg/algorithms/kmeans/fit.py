@@ -113,7 +113,7 @@ def sweep_kmeans(
     starts = _initial_centers(executor, models, backend, measured)  # 2
     flat = [start for own in starts for start in own]
     rules = models[0]
-    executor.update(passes.move, backend)  # 3
+    executor.apply(passes.move, backend)  # 3
     runs = iterate(executor, backend, measured, flat, rules, on_iteration, spare_bytes)
     groups = _grouped(runs, [len(own) for own in starts])
     ends = _best(executor, backend, measured, groups)  # 4
@@ -187,9 +187,9 @@ def _seeded(
     b = registry.get(backend)
     chosen = list(local.env.map(lambda r: seeding.plus_plus(sample, b, most, seed, r), restarts))
     starts = [seeding.filled(rows, k, distinct) for k in counts for rows in chosen]
-    local.place(lambda shard, env: shard, [sample.shard()])
+    local.load(lambda shard, env: shard, [sample.shard()])
     on_sample = measure(local, backend)
-    local.update(passes.move, backend)
+    local.apply(passes.move, backend)
     quick = rules.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     runs = iterate(local, backend, on_sample, starts, quick, spare_bytes=_REFINING_BYTES)
     groups = _grouped(runs, [len(restarts)] * len(counts))
@@ -202,7 +202,7 @@ def _seeded(
 
 def distinct_rows(executor: Executor, backend: str, limit: int) -> NDArray[np.float32]:
     """Return up to `limit` distinct rows of the whole data."""
-    found = np.concatenate(executor.run(passes.distinct, backend, limit))
+    found = np.concatenate(executor.map(passes.distinct, backend, limit))
     return passes.first_distinct(found, limit)
 
 
@@ -227,6 +227,6 @@ def _assign(
 ) -> list[AssignmentSums]:
     """Assign all rows by each run; store the labels of runs `keep` in the shards."""
     models = [(run.centers, measured.inertia_grid(run.centers.values)) for run in runs]
-    send: Any = executor.update if keep else executor.run
+    send: Any = executor.apply if keep else executor.map
     shards: list[list[AssignmentSums]] = send(passes.assign, backend, models, keep)
     return [reduce(AssignmentSums.merge, parts) for parts in zip(*shards, strict=True)]

@@ -94,7 +94,7 @@ def iterate(
     runs = [Run(i, settle(centers, centers)) for i, centers in enumerate(first)]
     while moving := [run for run in runs if run.n_iter < rules.max_iter and not run.converged]:
         sent = {run.number: run.centers for run in moving}
-        shards = executor.run(lloyd, backend, tag, sent, grid, spare_bytes)  # 1, 2
+        shards = executor.map(lloyd, backend, tag, sent, grid, spare_bytes)  # 1, 2
         for run, *answers in zip(moving, *shards, strict=True):  # 3
             total = _folded(answers)
             run.n_iter += 1
@@ -109,7 +109,7 @@ def iterate(
             run.weight = total.weight.sum(axis=0)
             if run is moving[0]:
                 on_iteration(run.n_iter, estimate, change)
-    executor.run(forget)
+    executor.map(forget)
     return runs
 
 
@@ -118,8 +118,8 @@ def iterate_once(
 ) -> LloydSums:
     """Assign all rows once; return the sums of each centre's rows, from `measured.shift`."""
     seen = Centers(centers.values, measured.shift)
-    shards = executor.run(lloyd, backend, uuid4().hex, {0: seen}, measured.sum_grid(), 0)
-    executor.run(forget)
+    shards = executor.map(lloyd, backend, uuid4().hex, {0: seen}, measured.sum_grid(), 0)
+    executor.map(forget)
     return _folded([answer for (answer,) in shards])
 
 
@@ -145,7 +145,7 @@ def lloyd(
     old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
     known = {
         number: old.get((tag, number))
-        or BoundState.nothing(b.remember(shard.n_rows, centers.k), centers, grid)
+        or BoundState.nothing(b.new_bounds(shard.n_rows, centers.k), centers, grid)
         for number, centers in _with_room(b, shard.n_rows, sent, old.values(), spare_bytes)
     }
     for number, remembered in known.items():
@@ -155,10 +155,10 @@ def lloyd(
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
     def on(block: Block) -> list[LloydSums]:
-        together = [(packed[i], known[i].memory.of(block.rows)) for i in known]
+        together = [(packed[i], known[i].memory.take(block.rows)) for i in known]
         found = b.lloyd(block.x, block.weight, together, grid)
         for number in list(sent)[len(known) :]:  # one by one: there is no memory for all
-            alone = (packed[number], b.remember(len(block.x), sent[number].k))
+            alone = (packed[number], b.new_bounds(len(block.x), sent[number].k))
             found += b.lloyd(block.x, block.weight, [alone], grid)
         return found
 
@@ -184,7 +184,7 @@ def _with_room(
 ) -> list[tuple[int, Centers]]:
     """Return the first of the runs, as many as there is memory for; one there always is."""
     held = sum(n_rows * b.remembered_bytes(len(run.centers)) for run in old)
-    room = b.spare_bytes(spare_bytes, held)
+    room = b.bounds_budget(spare_bytes, held)
     needed = accumulate(n_rows * b.remembered_bytes(centers.k) for centers in sent.values())
     fitting = sum(n_bytes <= room for n_bytes in needed)
     return list(sent.items())[: max(fitting, 1)]
@@ -225,7 +225,7 @@ def _relocate_empty(
     The row leaves its old cluster: its terms are subtracted exactly as they were added.
     """
     empty = np.flatnonzero(total.weight.sum(axis=0) == 0)
-    found = executor.run(passes.farthest, backend, centers, len(empty))
+    found = executor.map(passes.farthest, backend, centers, len(empty))
     rows = passes.Rows.concatenate(found).highest(len(empty))
     terms = rows.weight[:, None] * (rows.x.astype(np.float64) - centers.shift.astype(np.float64))
     parts, weights = grid.split(terms, grid.sums), grid.split(rows.weight, grid.weight)

@@ -58,7 +58,7 @@ def update(
         check_enough(params.n_clusters, measured.n_rows)
         centers = first_centers(executor, params, backend, measured)
         before = centers, np.zeros(params.n_clusters)
-    executor.update(passes.move, backend)
+    executor.apply(passes.move, backend)
     centers, weight = before
     if params.metric == "cosine":
         centers = normalized(centers, centers)
@@ -72,6 +72,6 @@ def update(
     if params.metric == "cosine":
         moved = normalized(moved, centers)
     model = (moved, measured.inertia_grid(moved.values))
-    outcome = [found for (found,) in executor.update(passes.assign, backend, [model], [0])]
+    outcome = [found for (found,) in executor.apply(passes.assign, backend, [model], [0])]
     inertia = sum(part.inertia for part in outcome)
     return PartialFitResult(moved, weight + own, inertia)

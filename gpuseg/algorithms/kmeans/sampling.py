@@ -64,11 +64,11 @@ def draw_sample(
     """
     size = sample_size(k)
     magic = float(measured.sum_grid().weight[0])
-    shards = executor.run(weigh, backend, magic)
+    shards = executor.map(weigh, backend, magic)
     total = sum(own.total for own in shards)
     whole_numbers = all(own.whole_numbers for own in shards)
     if (total if whole_numbers else measured.n_rows) <= size:
-        parts = executor.run(all_rows, backend)
+        parts = executor.map(all_rows, backend)
     else:
         at = (np.arange(size) + uniform(seed, _SAMPLE_STREAM, size)) * (total / size)
         starts = [0.0, *accumulate(own.total for own in shards)]
@@ -76,7 +76,7 @@ def draw_sample(
             Positions(at[(at >= low) & (at < high)], low, own.blocks)
             for low, high, own in zip(starts[:-1], starts[1:], shards, strict=True)
         ]
-        rows = executor.run(rows_at, backend, magic, each=shares)
+        rows = executor.map(rows_at, backend, magic, per_shard=shares)
         parts = [(x, np.ones(len(x))) for x in rows]
     return merge_equal(np.concatenate([x for x, _ in parts]), np.concatenate([w for _, w in parts]))
 
@@ -142,7 +142,7 @@ def weigh(shard: Shard, env: TaskContext, backend: str, magic: float) -> Weighed
     b = registry.get(backend)
 
     def on(block: Block) -> tuple[int, float, bool]:
-        weight = b.fetch(block.weights())
+        weight = b.to_host(block.weights())
         whole = bool((weight == np.floor(weight)).all())
         return block.rows.start, float(on_grid(weight, magic).sum()), whole
 
@@ -161,13 +161,13 @@ def rows_at(
     def on(block: Block) -> NDArray[np.float32]:
         if block.weight is None:
             index = np.floor(share.at - share.before).astype(np.int64) - block.rows.start
-            return b.fetch(block.x, index[(index >= 0) & (index < len(block.x))])
+            return b.to_host(block.x, index[(index >= 0) & (index < len(block.x))])
         if not len(block.x):
-            return b.fetch(block.x)
+            return b.to_host(block.x)
         before = befores[block.rows.start]
-        after = before + np.cumsum(on_grid(b.fetch(block.weight), magic))
+        after = before + np.cumsum(on_grid(b.to_host(block.weight), magic))
         inside = share.at[(share.at >= before) & (share.at < after[-1])]
-        return b.fetch(block.x, np.searchsorted(after, inside, side="right"))
+        return b.to_host(block.x, np.searchsorted(after, inside, side="right"))
 
     return np.concatenate(list(shard.map_blocks(env, on)))
 
@@ -178,8 +178,8 @@ def all_rows(
     """Return the rows of positive weight and their weights; only where they are few."""
 
     def on(block: Block) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        weight = b.fetch(block.weights())
-        return b.fetch(block.x, np.flatnonzero(weight > 0)), weight[weight > 0]
+        weight = b.to_host(block.weights())
+        return b.to_host(block.x, np.flatnonzero(weight > 0)), weight[weight > 0]
 
     b = registry.get(backend)
     parts = list(shard.map_blocks(env, on))

@@ -43,7 +43,7 @@ def plus_plus(
     """
     weight = np.ones(len(sample.x)) if sample.weight is None else sample.weight
     draws = uniform(seed, _FIRST_RESTART_STREAM + restart, k * _CANDIDATES).reshape(k, -1)
-    there = backend.move(sample.x)
+    there = backend.to_device(sample.x)
     chosen = [_positions(weight, draws[0, :1])[0]]
     nearest = _distances(backend, there, sample.x[chosen])[:, 0]
     for step in range(1, k):
@@ -96,4 +96,4 @@ def _positions(mass: NDArray[np.float64], draws: NDArray[np.float64]) -> list[in
 
 
 def _distances(backend: Backend, x: Any, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    return backend.fetch(backend.squared_distances(x, rows.astype(np.float64)))
+    return backend.to_host(backend.squared_distances(x, rows.astype(np.float64)))

@@ -73,9 +73,9 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Data
     DataError
         For values that are not finite, no rows, and weights that are all zero or extreme.
     """
-    n_features = executor.run(passes.n_features)[0]
+    n_features = executor.map(passes.n_features)[0]
     no_transform = np.zeros(n_features, np.int64)
-    summary = columns.merged(executor.run(columns.summarize, backend, no_transform))
+    summary = columns.merged(executor.map(columns.summarize, backend, no_transform))
     missing, infinite = summary.counts[0], summary.counts[1]
     if metric == "cosine" and missing.any():
         raise DataError(
@@ -129,7 +129,7 @@ def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _weighed(executor: Executor, backend: str, measured: DataStatistics) -> DataStatistics:
     """Add what the weights change, where there are any."""
-    weights = [w for w in executor.run(passes.largest_weight, backend) if w is not None]
+    weights = [w for w in executor.map(passes.largest_weight, backend) if w is not None]
     if not weights:
         return measured
     largest = max(weights)
@@ -143,5 +143,5 @@ def _weighed(executor: Executor, backend: str, measured: DataStatistics) -> Data
     measured = replace(measured, largest_weight=largest)
     center = Centers(measured.shift.astype(np.float64)[None], measured.shift)
     magic = measured.inertia_grid(center.values)[0]
-    squares = sum(executor.run(passes.weighted_squares, backend, center, magic))
+    squares = sum(executor.map(passes.weighted_squares, backend, center, magic))
     return replace(measured, squares=squares)

@@ -48,17 +48,17 @@ _BYTES_PER_ROW = 48
 """What a row takes besides: a label and a slack; in the last pass label, square and distance."""
 
 
-def _in_lane(
+def _on_stream(
     method: "Callable[Concatenate[CudaBackend, P], R]",
 ) -> "Callable[Concatenate[CudaBackend, P], R]":
-    """Run a method in a lane of the device, see `Launcher.lane`.
+    """Run a method in a stream of the device, see `Launcher.stream`.
 
     So several threads overlap the copies of their rows with each other's kernels.
     """
 
     @wraps(method)
     def inside(self: "CudaBackend", /, *args: P.args, **kwargs: P.kwargs) -> R:
-        with self._launcher.lane():
+        with self._launcher.stream():
             return method(self, *args, **kwargs)
 
     return inside
@@ -82,25 +82,25 @@ class CudaBackend(NumbaBackend):
         self._launcher = launcher
         self._passes = LloydPasses(launcher, passes)
 
-    @_in_lane
+    @_on_stream
     def summarize(self, x: Any, transform: NDArray[np.int64], first_row: int) -> ColumnSummary:
         if isinstance(x, np.ndarray) or not len(x):
-            return super().summarize(self.fetch(x), transform, first_row)
+            return super().summarize(self.to_host(x), transform, first_row)
         return columns.summarize(self._launcher, x, transform, first_row)
 
-    @_in_lane
+    @_on_stream
     def digest(self, x: Any, weight: Any, first_row: int) -> int:
         if isinstance(x, np.ndarray):
             return super().digest(x, weight, first_row)
         return columns.digest(self._launcher, x, self._there(weight), first_row)
 
-    @_in_lane
+    @_on_stream
     def prepare(self, x: Any, preparation: FeatureTransform) -> Any:
         if isinstance(x, np.ndarray):
             return super().prepare(x, preparation)
         return prepare.prepare(self._launcher, x, preparation)
 
-    @_in_lane
+    @_on_stream
     def gram(
         self, x: Any, mean: NDArray[np.float64], grids: NDArray[np.float64]
     ) -> NDArray[np.float64]:
@@ -108,7 +108,7 @@ class CudaBackend(NumbaBackend):
             return super().gram(x, mean, grids)
         return prepare.gram(self._launcher, x, mean, grids)
 
-    @_in_lane
+    @_on_stream
     def power_sums(
         self,
         x: Any,
@@ -121,7 +121,7 @@ class CudaBackend(NumbaBackend):
             return super().power_sums(x, feature, powers, origin, grids)
         return prepare.power_sums(self._launcher, x, feature, powers, origin, grids)
 
-    @_in_lane
+    @_on_stream
     def key_histogram(
         self, x: Any, feature: int, prefixes: Sequence[int] | None
     ) -> NDArray[np.int64]:
@@ -129,7 +129,7 @@ class CudaBackend(NumbaBackend):
             return super().key_histogram(x, feature, prefixes)
         return columns.key_histogram(self._launcher, x, feature, prefixes)
 
-    def has_room(self, n_rows: int, n_features: int) -> bool:
+    def fits(self, n_rows: int, n_features: int) -> bool:
         needed = n_rows * (4 * n_features + 8 + _BYTES_PER_ROW)
         return needed <= _SHARE * self._launcher.free_bytes()
 
@@ -137,18 +137,18 @@ class CudaBackend(NumbaBackend):
         rows = _BLOCK_BYTES // (4 * n_values + _BYTES_FOUND)
         return max(rows // _BLOCK_STEP, 1) * _BLOCK_STEP
 
-    @_in_lane
-    def move(self, array: Any) -> Any:
+    @_on_stream
+    def to_device(self, array: Any) -> Any:
         try:
             return self._launcher.to_device(array)
         except MemoryError:  # another process was quicker
             return array
 
-    def spare_bytes(self, asked: int, held: int) -> int:
+    def bounds_budget(self, asked: int, held: int) -> int:
         return (self._launcher.free_bytes() + held) // 2
 
-    @_in_lane
-    def adopt(self, array: Any, dtype: Any) -> Any:
+    @_on_stream
+    def from_foreign(self, array: Any, dtype: Any) -> Any:
         launcher, there = self._launcher, self._launcher.adopt(array)
         if there.dtype != np.float64 or dtype != np.float32 or not there.size:
             return there.astype(dtype, copy=False)
@@ -157,10 +157,10 @@ class CudaBackend(NumbaBackend):
         launcher.launch(kernel, blocks, [there, np.int64(there.size), narrowed])
         return narrowed
 
-    @_in_lane
-    def fetch(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
+    @_on_stream
+    def to_host(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
         if isinstance(array, np.ndarray):
-            return super().fetch(array, rows)
+            return super().to_host(array, rows)
         rows = self._launcher.to_device(rows) if isinstance(rows, np.ndarray) else rows
         some: NDArray[Any] = self._launcher.to_host(array[rows])
         return some
@@ -171,15 +171,15 @@ class CudaBackend(NumbaBackend):
     def remembered_bytes(self, k: int) -> int:
         return remembered_bytes(k)
 
-    @_in_lane
-    def remember(self, n_rows: int, k: int) -> RowBounds:
+    @_on_stream
+    def new_bounds(self, n_rows: int, k: int) -> RowBounds:
         return remember(self._launcher, n_rows, k)
 
-    @_in_lane
+    @_on_stream
     def forget_slack(self, memory: RowBounds) -> None:
         super().forget_slack(memory)
 
-    @_in_lane
+    @_on_stream
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[tuple[Any, RowBounds]], grid: SumGrid
     ) -> list[LloydSums]:
@@ -215,7 +215,7 @@ class CudaBackend(NumbaBackend):
         labels, squares, _ = self.assign(x, None, centers, ())
         return labels, squares
 
-    @_in_lane
+    @_on_stream
     def assign(
         self, x: Any, weight: Any, centers: Any, grids: Sequence[float]
     ) -> tuple[Any, Any, AssignmentSums]:
@@ -250,7 +250,7 @@ class CudaBackend(NumbaBackend):
             labels, squares = launcher.to_host(labels), launcher.to_host(squares)
         return labels, squares, AssignmentSums(parts, counts[len(grids) :].copy())
 
-    @_in_lane
+    @_on_stream
     def distance_sums(
         self, x: Any, starts: NDArray[np.int64], points: NDArray[np.float32], magic: float
     ) -> NDArray[np.float64]:
@@ -258,7 +258,7 @@ class CudaBackend(NumbaBackend):
             return super().distance_sums(x, starts, points, magic)
         return distance_sums(self._launcher, x, starts, points, magic)
 
-    @_in_lane
+    @_on_stream
     def squared_distances(self, x: Any, centers: NDArray[np.float64]) -> Any:
         launcher, (n, d), k = self._launcher, x.shape, len(centers)
         if not n:

@@ -67,7 +67,7 @@ class DecodedRows:
 
     def __init__(self, launcher: Launcher, n_rows: int, n_features: int, weighted: bool) -> None:
         self._launcher = launcher
-        with launcher.lane():
+        with launcher.stream():
             self.x = launcher.xp.empty((n_rows, n_features), np.float32)
             self.weight = launcher.xp.empty(n_rows) if weighted else None
 
@@ -97,7 +97,7 @@ class DecodedRows:
         int
             How many values are refused: finite and beyond float32, or no weight.
         """
-        with self._launcher.lane():
+        with self._launcher.stream():
             refused = self._launcher.xp.zeros(1, np.uint64)
             for column in (*columns, *self._from_host(features, at, weight)):
                 self._write(rows, column, refused)

@@ -43,7 +43,7 @@ class Unavailable:
 _INSTALL = "pip install 'gpuseg[cuda13]'"
 
 
-def missing() -> Unavailable | None:
+def unavailable() -> Unavailable | None:
     """Look for CuPy, a device and NVRTC; return the first that is missing, None if none is."""
     try:
         import cupy
@@ -63,7 +63,7 @@ def missing() -> Unavailable | None:
 
 def devices() -> list[str]:
     """Return the devices that CUDA finds, each in words."""
-    if missing():
+    if unavailable():
         return []
     from cupy.cuda import runtime
 
@@ -102,41 +102,41 @@ class CupyLauncher:
         self._functions: dict[tuple[Any, ...], Any] = {}
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._idle: deque[_Lane] = deque()
+        self._idle: deque[_Stream] = deque()
         self._pairs = PinnedPairs(cupy)
 
     @contextmanager
-    def lane(self) -> Iterator[None]:
-        if getattr(self._local, "lane", None):  # lane in lane: the outer one waits
+    def stream(self) -> Iterator[None]:
+        if getattr(self._local, "stream", None):  # stream in stream: the outer one waits
             yield
             return
-        with self._device, self._next_lane() as lane, lane.stream:
-            self._local.lane = lane
+        with self._device, self._next_stream() as stream, stream.handle:
+            self._local.stream = stream
             try:
                 yield
-                lane.stream.synchronize()
+                stream.handle.synchronize()
             finally:
-                self._local.lane = None
+                self._local.stream = None
 
     @contextmanager
-    def _next_lane(self) -> Iterator["_Lane"]:
-        """Give an idle lane, after what was asked of the current stream.
+    def _next_stream(self) -> Iterator["_Stream"]:
+        """Give an idle stream, after what was asked of the current stream.
 
         Lanes are kept, and the last one used is taken first: what CuPy has freed it keeps for
         the stream that it was allocated in.
         """
         self.xp.cuda.get_current_stream().synchronize()
         try:
-            lane = self._idle.pop()
+            stream = self._idle.pop()
         except IndexError:
-            lane = _Lane(self.xp.cuda.Stream(non_blocking=True))
+            stream = _Stream(self.xp.cuda.Stream(non_blocking=True))
         try:
-            yield lane
+            yield stream
         finally:
-            if lane.pair is not None:
-                self._pairs.give_back(lane.pair)
-                lane.pair = None
-            self._idle.append(lane)
+            if stream.pair is not None:
+                self._pairs.give_back(stream.pair)
+                stream.pair = None
+            self._idle.append(stream)
 
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
@@ -154,11 +154,11 @@ class CupyLauncher:
     def to_device(self, array: Any) -> Any:
         if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
             return self.xp.asarray(array, order="C")
-        with self.lane():
-            lane = self._local.lane
-            lane.pair = lane.pair or self._pairs.take()
+        with self.stream():
+            stream = self._local.stream
+            stream.pair = stream.pair or self._pairs.take()
             there = self.xp.empty(array.shape, array.dtype)
-            lane.pair.copy(np.ascontiguousarray(array), there)
+            stream.pair.copy(np.ascontiguousarray(array), there)
             return there
 
     def adopt(self, array: Any) -> Any:
@@ -228,8 +228,8 @@ class CupyLauncher:
 
 
 @dataclass
-class _Lane:
+class _Stream:
     """A stream, and what it brings rows through once it has to bring some."""
 
-    stream: Any
+    handle: Any
     pair: PinnedPair | None = None

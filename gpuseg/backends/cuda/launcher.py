@@ -83,11 +83,11 @@ class Launcher(Protocol):
     xp: Any
     limits: Limits
 
-    def lane(self) -> AbstractContextManager[None]:
+    def stream(self) -> AbstractContextManager[None]:
         """Return a context in which one thread uses the device, beside other threads in theirs.
 
         It begins once the device has done what this thread asked of it before, and ends once it
-        has done what was asked inside; the copies of one lane overlap the kernels of another.
+        has done what was asked inside; the copies of one stream overlap the kernels of another.
         """
         ...
 
@@ -115,7 +115,7 @@ class Launcher(Protocol):
     def adopt(self, array: Any) -> Any:
         """Return another library's array on the device as a C-order one of `xp`.
 
-        The lane uses it once that library has made its values.
+        The stream uses it once that library has made its values.
 
         Raises
         ------
@@ -127,7 +127,7 @@ class Launcher(Protocol):
         ...
 
     def to_host(self, array: Any) -> Any:
-        """Return an array of `xp` as one of NumPy, once all launches of the lane are done."""
+        """Return an array of `xp` as one of NumPy, once all launches of the stream are done."""
         ...
 
     def address(self, array: Any) -> int:
@@ -143,5 +143,5 @@ class Launcher(Protocol):
         ...
 
     def download(self, source: Any, target: NDArray[Any]) -> None:
-        """Copy an array of `xp` to staging memory, once all launches of the lane are done."""
+        """Copy an array of `xp` to staging memory, once all launches of the stream are done."""
         ...

@@ -59,7 +59,7 @@ class CudaNeighbors:
         self._launcher = launcher
 
     def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _OnDevice:
-        host = TileIndex.of(points, reach, each)
+        host = TileIndex.build(points, reach, each)
         if host.space is None:
             return _OnDevice(host, reach, ())
         tiles, to = host.space.tiles, self._launcher.to_device
@@ -69,7 +69,7 @@ class CudaNeighbors:
                 "for DBSCAN; use more workers (runtime.n_workers)"
             )
         tree = np.stack([tiles.skip, tiles.tile], axis=1).astype(np.int32)
-        with self._launcher.lane():
+        with self._launcher.stream():
             arguments = [
                 to(tiles.x), to(tiles.order), to(tiles.rows.view(np.uint64)), to(tiles.boxes),
                 to(tree), to(np.ascontiguousarray(points)), np.int32(len(tiles.rows)),
@@ -90,7 +90,7 @@ class CudaNeighbors:
     ) -> int:
         if not own.n_tiles or not other.n_tiles:
             return 0
-        with self._launcher.lane():
+        with self._launcher.stream():
             placed = self._there(own.host.by_place(found.astype(np.int64), least))
             heavy = None if weight is None else self._there(other.host.by_place(weight, 0))
             looked = self._launch(
@@ -109,7 +109,7 @@ class CudaNeighbors:
         if not own.n_tiles:
             return lowest, 0
         places = own.host.places
-        with self._launcher.lane():
+        with self._launcher.stream():
             parent = self._there(np.arange(len(places), dtype=np.int32))
             side = self._side(own, core, np.arange(len(places), dtype=np.int32))
             looked = self._link_inside(own, side, parent, join=True)
@@ -130,7 +130,7 @@ class CudaNeighbors:
     ) -> tuple[NDArray[np.int64], int]:
         if not own.n_tiles or not other.n_tiles:
             return np.arange(n_groups), 0
-        with self._launcher.lane():
+        with self._launcher.stream():
             parent = self._there(np.arange(n_groups, dtype=np.int32))
             a = self._side(own, group >= 0, _placed(own, group))
             b = self._side(other, other_group >= 0, _placed(other, other_group))
@@ -154,7 +154,7 @@ class CudaNeighbors:
         theirs = other.host.by_place(cluster, NO_CLUSTER)
         bits = other.host.as_bits(claimants(own, asked, other, cluster))
         lowest = lowest_clusters(other.host.space.tiles, bits, theirs)
-        with self._launcher.lane():
+        with self._launcher.stream():
             placed = self._there(own.host.by_place(claimed, NO_CLUSTER))
             looked = self._launch(
                 "claim", own,
@@ -179,7 +179,7 @@ class CudaNeighbors:
         if not own.n_tiles or not other.n_tiles:
             return 0
         reach, k = own.reach, best.shape[1]
-        with self._launcher.lane():
+        with self._launcher.stream():
             sizes = self._there(own.host.by_place(best, np.inf))
             found = self._there(own.host.by_place(row, -1))
             looked = self._launch(

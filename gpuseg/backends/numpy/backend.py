@@ -115,32 +115,32 @@ class NumpyBackend:
         counts = [np.bincount(low[high == prefix], minlength=65536) for prefix in prefixes]
         return np.array(counts, dtype=np.int64)
 
-    def has_room(self, n_rows: int, n_features: int) -> bool:
+    def fits(self, n_rows: int, n_features: int) -> bool:
         return True
 
     def block_rows(self, n_values: int) -> int | None:
         return None
 
-    def move(self, array: NDArray[Any]) -> NDArray[Any]:
+    def to_device(self, array: NDArray[Any]) -> NDArray[Any]:
         return array
 
-    def adopt(self, array: Any, dtype: Any) -> Any:
+    def from_foreign(self, array: Any, dtype: Any) -> Any:
         return np.ascontiguousarray(array, dtype)
 
-    def fetch(self, array: NDArray[Any], rows: Any = slice(None)) -> NDArray[Any]:
+    def to_host(self, array: NDArray[Any], rows: Any = slice(None)) -> NDArray[Any]:
         some: NDArray[Any] = array[rows]
         return some
 
     def pack(self, centers: Centers) -> Any:
         return centers
 
-    def spare_bytes(self, asked: int, held: int) -> int:
+    def bounds_budget(self, asked: int, held: int) -> int:
         return asked
 
     def remembered_bytes(self, k: int) -> int:
         return 8
 
-    def remember(self, n_rows: int, k: int) -> RowBounds:
+    def new_bounds(self, n_rows: int, k: int) -> RowBounds:
         return RowBounds.empty(n_rows, k)
 
     def forget_slack(self, memory: RowBounds) -> None:

@@ -88,7 +88,7 @@ def unit_rows(x: Any, backend: str, env: TaskContext) -> Any:
     """Return a copy with the rows scaled to length one; rows of zeros become NaN."""
     unit = replace(FeatureTransform.identity(x.shape[1]), unit=True)
     own = Shard(x.copy())
-    own.prepare(env, lambda rows: registry.get(backend).prepare(rows, unit))
+    own.transform_rows(env, lambda rows: registry.get(backend).prepare(rows, unit))
     return own.x
 
 

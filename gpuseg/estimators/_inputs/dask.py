@@ -81,8 +81,8 @@ def shards_of(
     like = clone(estimator).set_params(backend=backend, n_threads=1)
     convert = partial(_converted, like=like)
     with on_workers(client, parts, weights, convert, ChunkedShard) as executor:
-        sizes = executor.run(passes.n_rows)
-        executor.update(passes.number, each=list(accumulate(sizes, initial=0))[:-1])
+        sizes = executor.map(passes.n_rows)
+        executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
         yield executor
 
 

@@ -56,7 +56,7 @@ def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool) -> Any:
         raise DataError(f"X has {X.ndim} dimensions: must be 2D, rows of features")
     header = X.iloc[:0].to_pandas() if _is_cudf(X) else np.empty((0, X.shape[1]))
     _check_feature_names(estimator, header, reset=reset)
-    x = registry.get("cuda").adopt(X.to_cupy() if _is_cudf(X) else X, np.float32)
+    x = registry.get("cuda").from_foreign(X.to_cupy() if _is_cudf(X) else X, np.float32)
     if 0 in x.shape:
         raise DataError(
             f"X has {x.shape[0]} rows and {x.shape[1]} columns: must have at least one of each"
@@ -67,7 +67,7 @@ def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool) -> Any:
 
 def beside(X: Any, values: Any) -> Any:
     """Return NumPy's values where X lies: on the GPU, or as they are."""
-    return registry.get("cuda").move(values) if is_on_gpu(X) else values
+    return registry.get("cuda").to_device(values) if is_on_gpu(X) else values
 
 
 def on_host(values: Any) -> Any:
@@ -75,7 +75,9 @@ def on_host(values: Any) -> Any:
     if not is_on_gpu(values):
         return values
     backend = registry.get("cuda")
-    return backend.fetch(backend.adopt(values.values if _is_cudf(values) else values, np.float64))
+    return backend.to_host(
+        backend.from_foreign(values.values if _is_cudf(values) else values, np.float64)
+    )
 
 
 def _is_cudf(X: Any) -> bool:

@@ -10,7 +10,7 @@ copied both lie there, without ``_SUCCESS``; the manifest names the parts that c
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.local import LocalOutput
 from gpuseg.io.output.object_store import ObjectOutput
-from gpuseg.io.storage import Storage, reaching
+from gpuseg.io.storage import Storage, wrap_store_errors
 
 
 def open_output(storage: Storage, overwrite: bool, run_id: str) -> Output:
@@ -24,5 +24,5 @@ def open_output(storage: Storage, overwrite: bool, run_id: str) -> Output:
         When the place is not writable or cannot exchange directories.
     """
     output = LocalOutput if storage.is_local else ObjectOutput
-    with reaching("output.path", storage.url):
+    with wrap_store_errors("output.path", storage.url):
         return output(storage, overwrite, run_id)

@@ -22,8 +22,8 @@ def count_columns(
         For columns that cannot be categories, and files that cannot be decoded.
     """
     plans = dataset.plan_shards(len(executor.workers()), drop_missing=False)
-    executor.place(_itself, plans)
-    found = executor.run(_count, list(categories), list(others))
+    executor.load(_itself, plans)
+    found = executor.map(_count, list(categories), list(others))
     return reduce(_merged, found)
 
 

@@ -33,7 +33,7 @@ def cross_tabulate(executor: Executor, columns: Sequence[str]) -> Counts:
     DataError
         For columns that cannot be categories, and those of more than `MAX_VALUES` values.
     """
-    found = reduce(_merged, executor.run(_count, list(columns)))
+    found = reduce(_merged, executor.map(_count, list(columns)))
     for name, counts in found.items():
         _refuse_many(name, counts)
     return found

@@ -68,7 +68,7 @@ def load_on_gpu(plan: ShardPlan, env: TaskContext, by_arrow: Sequence[str], must
         raise ResourceError(f"a worker has no cuDF: {reason}; install it there, or {_STEP}")
     groups = plan.groups()
     largest = max(group.rows for group in groups)
-    if registry.get(_BACKEND).has_room(plan.rows + _ROWS_BESIDE * largest, plan.width):
+    if registry.get(_BACKEND).fits(plan.rows + _ROWS_BESIDE * largest, plan.width):
         try:
             return _Reading(plan, by_arrow).load(groups, env)
         except MemoryError:  # another process was quicker

@@ -15,7 +15,7 @@ from gpuseg.io.parquet.schema import check_columns, check_same, settle_features,
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
-from gpuseg.io.storage import Storage, reaching
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
 _FOOTERS_AT_ONCE = 16
@@ -134,7 +134,7 @@ def open_dataset(
         When there is no data, a file is not Parquet, the files' schemas differ in a column
         that is used, or a column is absent or not numeric.
     """
-    with reaching("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+    with wrap_store_errors("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         listed = list_files(storage, "input.path")
         files = typed(list(pool.map(lambda item: read_footer(storage, *item), listed)))
     names = settle_features(files[0], features, (id, weight, *audited), categories)

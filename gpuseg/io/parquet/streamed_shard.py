@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gpuseg.io.parquet.shard_plan import Batch, RowGroup, ShardPlan, fill
 from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext, prefetch
-from gpuseg.sharding.shard import Block, Shard, kept_of_all
+from gpuseg.sharding.shard import Block, Shard, compose_masks
 
 R = TypeVar("R")
 
@@ -67,17 +67,17 @@ class StreamedShard(Shard):
 
         yield from chain.from_iterable(env.map(on, range(len(self._groups))))
 
-    def move(self, convert: Callable[[NDArray[Any]], Any]) -> None:
+    def convert_rows(self, convert: Callable[[NDArray[Any]], Any]) -> None:
         """Move nothing: every block is new in every pass."""
 
-    def prepare(self, env: TaskContext, change: Change) -> None:
+    def transform_rows(self, env: TaskContext, change: Change) -> None:
         """Change the rows of every later pass."""
         self._changes.append(change)
         self.x = change(self.x)
 
-    def keep(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
+    def filter_rows(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
         """Leave out the rows that are not kept, bool (n_rows,), from now on."""
-        every = kept_of_all(self.kept, kept)
+        every = compose_masks(self.kept, kept)
         counts = [int(every[g.start : g.start + g.rows].sum()) for g in self._groups]
         self._starts = list(accumulate(counts, initial=0))[:-1]
         self._rows, self.kept = sum(counts), every

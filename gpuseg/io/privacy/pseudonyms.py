@@ -33,7 +33,7 @@ class Key:
     probe: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, variable: str, key: str) -> "Key":
+    def from_env(cls, variable: str, key: str) -> "Key":
         """Look for a usable key in the caller's environment; `key` is the job's key for it.
 
         Raises

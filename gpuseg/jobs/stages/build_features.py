@@ -17,7 +17,7 @@ from gpuseg.features.joins import check_names
 from gpuseg.features.transaction_files import Source, open_source
 from gpuseg.io.output.base import MANIFEST, Staging, as_json, cannot_write
 from gpuseg.io.output.open import open_output
-from gpuseg.io.storage import Storage, reaching
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.build_manifest import rounded
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import FEATURES as FOLDER
@@ -60,7 +60,7 @@ def lines_of(spec: JobSpec, place: ResolvedJob) -> Opened:
     source = open_source(place.source, replace(spec.transactions.roles(), id_key=place.id_key))
     joins = tuple(
         open_join(
-            Storage.at(own.path, own.storage_options, f"join[{i}].path"), own.id, own.columns,
+            Storage.from_url(own.path, own.storage_options, f"join[{i}].path"), own.id, own.columns,
             f"join[{i}]",
         )
         for i, own in enumerate(spec.join)
@@ -180,7 +180,7 @@ def run_features(
     source = opened.source
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     urls = f"{spec.transactions.path} → {spec.output.path}"
-    with reaching("transactions.path, output.path", urls), ExitStack() as stack:
+    with wrap_store_errors("transactions.path, output.path", urls), ExitStack() as stack:
         output = stack.enter_context(open_output(place.target, spec.output.overwrite, run_id))
         executor = stack.enter_context(
             open_executor(place.cluster, progress.report, progress.message)

@@ -97,7 +97,7 @@ def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, di
 def sample_of(executor: Executor, prepared: PreprocessingFit) -> Sample:
     """Return the rows that were drawn when the data was prepared, with their segments."""
     rows, p, b = prepared.sample, prepared.preparation, registry.get("numpy")
-    found = executor.run(passes.labels_at, each=_by_shard(executor, rows.index))
+    found = executor.map(passes.labels_at, per_shard=_by_shard(executor, rows.index))
     labels, distances = zip(*found, strict=True)
     return Sample(
         rows.index,
@@ -113,7 +113,7 @@ def sample_of(executor: Executor, prepared: PreprocessingFit) -> Sample:
 
 def _by_shard(executor: Executor, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Part places in the data, rising, by the shards where they are; return places there."""
-    starts = np.cumsum([0, *executor.run(passes.n_rows)])
+    starts = np.cumsum([0, *executor.map(passes.n_rows)])
     bounds = np.searchsorted(index, starts)
     return [
         index[a:b] - start for a, b, start in zip(bounds[:-1], bounds[1:], starts[:-1], strict=True)
@@ -228,6 +228,6 @@ def _as_json(value: Any) -> int | str | None:
 
 def _ids_of(executor: Executor, places: NDArray[np.int64]) -> pa.ChunkedArray | None:
     """Return the ids at places in the data, rising; None where there are none."""
-    parts = executor.run(ids_at, each=_by_shard(executor, places))
+    parts = executor.map(ids_at, per_shard=_by_shard(executor, places))
     chunks = [chunk for part in parts if part is not None for chunk in part.chunks]
     return pa.chunked_array(chunks) if chunks else None

@@ -36,7 +36,7 @@ def write(
         When a part is not seen from here: the workers have a file system of their own.
     """
     with progress.stage("write", dataset.rows):
-        parts = [part for own in executor.run(write_parts, staging, further) for part in own]
+        parts = [part for own in executor.map(write_parts, staging, further) for part in own]
     for part in parts:
         if staging.size(part.name) != part.bytes:
             raise ResourceError(
@@ -59,7 +59,7 @@ def _repeated_ids(executor: Executor, turns: int) -> int:
     return sum(
         count
         for turn in range(turns)
-        for count in executor.exchange(
+        for count in executor.shuffle_reduce(
             partial(split_ids, turn=turn, turns=turns), count_repeated, n_pieces
         )
     )

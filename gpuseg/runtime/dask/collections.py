@@ -86,7 +86,7 @@ def on_workers(
     with client.as_current():
         wait([future for own in futures for future in own])
     try:
-        executor.place(_built, [build] * n_shards, futures)
+        executor.load(_built, [build] * n_shards, futures)
         yield executor
     finally:
         executor.close()

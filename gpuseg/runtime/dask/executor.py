@@ -21,7 +21,7 @@ from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
 from gpuseg.runtime.dask.worker import TOPIC, ShardMissing, Step, forget, work
-from gpuseg.runtime.executor import CacheLost, available_cpus, with_each
+from gpuseg.runtime.executor import CacheLost, available_cpus, with_per_shard
 
 R = TypeVar("R")
 
@@ -75,7 +75,7 @@ class DaskExecutor:
         """Return the addresses of the workers to use."""
         return sorted(self._client.nthreads())[: self._wanted]
 
-    def place(
+    def load(
         self,
         load: Callable[..., Any],
         plans: Sequence[Any],
@@ -92,19 +92,19 @@ class DaskExecutor:
         self._inputs = [[] for _ in plans] if inputs is None else [list(own) for own in inputs]
         self._on_all(None, [() for _ in plans])
 
-    def run(
-        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    def map(
+        self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        return self._on_all(function, with_each(args, each, self.n_shards))
+        return self._on_all(function, with_per_shard(args, per_shard, self.n_shards))
 
-    def update(
-        self, function: Callable[..., R], *args: Any, each: Sequence[Any] | None = None
+    def apply(
+        self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        steps = [Step(function, own) for own in with_each(args, each, self.n_shards)]
+        steps = [Step(function, own) for own in with_per_shard(args, per_shard, self.n_shards)]
         self._lineages = [(*old, new) for old, new in zip(self._lineages, steps, strict=True)]
         return self._on_all(None, [() for _ in steps])
 
-    def exchange(
+    def shuffle_reduce(
         self,
         split: Callable[..., Sequence[Any]],
         join: Callable[[Sequence[Any]], R],

@@ -33,7 +33,7 @@ class LazyIndex:
     def tiles(self, each: ParallelMap) -> "TileIndex":
         """Return the rows in tiles."""
         if self._layout is None:
-            self._layout = TileIndex.of(self._points, self._reach, each)
+            self._layout = TileIndex.build(self._points, self._reach, each)
         return self._layout
 
     def grid(self, each: ParallelMap) -> Grid | None:
@@ -62,7 +62,7 @@ class TileIndex:
     n: int
 
     @classmethod
-    def of(cls, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> "TileIndex":
+    def build(cls, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> "TileIndex":
         """Lay out rows, float32 or float64 (n, d)."""
         return cls(space_of(points, reach, each) if len(points) else None, len(points))
 
