@@ -10,17 +10,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
-import helpers
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from distributed import LocalCluster
-from emulator.apart import ApartLauncher
 from emulator.build import unavailable
 from emulator.module import DRAWS
-from helpers import ANY_PORT, customers, cut, write_files
-from readers import install, load_on_host
+from emulator.strict_arrays import ApartLauncher
+from support import helpers
+from support.cudf_on_host import install, load_on_host
+from support.helpers import ANY_PORT, customers, cut, write_files
 
 from gpuseg import backends
 from gpuseg.backends import registry
@@ -35,7 +35,7 @@ from gpuseg.sharding.shard import Shard
 def two_workers() -> Iterator[dict[str, Any]]:
     """`runtime` of jobs that are to run on two workers of a cluster, which is started once.
 
-    Workers take seconds to start; jobs that start their own are tried in tests/test_dask.py.
+    Workers take seconds to start; `distributed/test_dask.py` tries jobs that start their own.
     """
     with LocalCluster(2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster:
         yield {"cluster": cluster.scheduler_address}

@@ -2,8 +2,8 @@
 
 import os
 
-from near_trial import NEAR_CASES, try_near
-from trial import CASES, try_out
+from support.kernel_cases import CASES, try_out
+from support.neighbor_cases import NEAR_CASES, try_near
 
 from gpu_check import place
 from gpu_check.facts import Attempts

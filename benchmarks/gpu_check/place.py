@@ -177,8 +177,8 @@ def _gpu() -> Place:
 
 def _emulator() -> Place:
     """Put the emulator in the place of the GPU, for all who ask for one."""
-    from emulator.apart import ApartLauncher
     from emulator.build import unavailable
+    from emulator.strict_arrays import ApartLauncher
 
     if why := unavailable():
         facts.conclude(why)

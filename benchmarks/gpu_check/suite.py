@@ -10,13 +10,21 @@ _PROCESSES = 8
 
 SELECTIONS = {
     "primitives": (
-        *("tests/test_backends.py", "tests/test_pruning.py", "tests/test_summarize.py"),
-        *("tests/test_neighbors.py", "-k", "cuda"),
+        *(
+            "tests/conformance/test_backends.py",
+            "tests/algorithms/kmeans/test_bounds.py",
+            "tests/conformance/test_column_summary.py",
+        ),
+        *("tests/conformance/test_neighbors.py", "-k", "cuda"),
         *("-n", str(min(_PROCESSES, os.cpu_count() or 1))),
     ),
-    "cases": ("tests/test_cuda.py", "-k", "every_case or whole_fit or two_billion"),
-    "fits, inputs, streams": ("tests/test_cuda_fits.py",),
-    "readers": ("tests/test_data.py", "tests/test_shards.py", "tests/test_readers.py"),
+    "cases": ("tests/cuda/test_cuda_kernels.py", "-k", "every_case or whole_fit or two_billion"),
+    "fits, inputs, streams": ("tests/cuda/test_cuda_fits.py",),
+    "readers": (
+        "tests/io/test_dataset.py",
+        "tests/io/test_shard_plans.py",
+        "tests/io/test_cudf_reader.py",
+    ),
 }
 """What of the tests runs on a GPU."""
 

@@ -19,9 +19,9 @@ from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
-from emulator.apart import DeviceArray
 from emulator.arguments import Parameter
 from emulator.launcher import SMALL, EmulatorLauncher
+from emulator.strict_arrays import DeviceArray
 from gpuseg.backends.cuda.launcher import Kernel, Table
 
 Array = np.ndarray[Any, Any]

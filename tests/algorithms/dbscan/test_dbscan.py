@@ -1,0 +1,399 @@
+"""DBSCAN: scikit-learn's labels, row by row, for any backend, sharding and order of rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import polars as pl
+import pytest
+import sklearn.cluster
+from distributed import Client, LocalCluster
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import make_blobs
+from sklearn.neighbors import NearestNeighbors
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from support.helpers import ANY_PORT
+
+from gpuseg import DBSCAN, estimate_eps
+from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
+from gpuseg.algorithms.dbscan.spatial_partition import balanced, home_of
+from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.errors import ConfigError, DataError
+from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.sharding.chunked_shard import ChunkedShard
+from gpuseg.sharding.shard import Shard
+
+Array = npt.NDArray[Any]
+
+METRICS = {"euclidean": 0.5, "manhattan": 0.7, "cosine": 0.001, "haversine": 0.03}
+
+
+def blobs(n: int, d: int, metric: str = "euclidean") -> Array:
+    """Return blobs and some noise, float32."""
+    x, _ = make_blobs(n - n // 20, d, centers=6, random_state=n, cluster_std=0.7)
+    noise = np.random.default_rng(n).uniform(-12, 12, (n // 20, d))
+    x = np.random.default_rng(1).permutation(np.concatenate([x, noise]))
+    return (x / 14 if metric == "haversine" else x).astype(np.float32)
+
+
+def sklearn_labels(x: Array, weight: Array | None = None, **params: Any) -> Array:
+    algorithm = "brute" if params.get("metric") == "cosine" else "ball_tree"
+    model = sklearn.cluster.DBSCAN(**params, algorithm=algorithm)
+    found: Array = model.fit(x.astype(np.float64), sample_weight=weight).labels_
+    return found
+
+
+def sharded(
+    x: Array, params: DBSCANParams, shards: int, weight: Array | None = None, backend: str = "numba"
+) -> tuple[Array, Array, Array]:
+    """Return labels, distances and core flags of a fit over some shards."""
+    bounds = np.linspace(0, len(x), shards + 1).astype(int)
+    placed = [
+        Shard(x[a:b], None if weight is None else weight[a:b], first_row=int(a))
+        for a, b in pairwise(bounds)
+    ]
+    executor = LocalExecutor(2)
+    executor.load(lambda own, env: own, placed)
+    fit = fit_dbscan(executor, params, backend)
+    labels = np.concatenate([own.labels for own in placed])
+    assert fit.sizes.tolist() == np.bincount(labels[labels >= 0], minlength=fit.n_clusters).tolist()
+    assert (fit.n_rows, fit.n_noise) == (len(x), (labels < 0).sum())
+    distances = np.concatenate([own.distance for own in placed])
+    return labels, distances, np.concatenate([own.core for own in placed])
+
+
+@st.composite
+def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
+    """Draw rows, weights and parameters."""
+    n, d = draw(st.sampled_from([1, 2, 5, 31, 63, 64, 65, 130, 300])), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(["normal", "grid", "duplicates", "far away", "one place"]))
+    x = rng.normal(size=(n, d))
+    if kind == "grid":  # many distances are exactly eps
+        x = rng.integers(0, draw(st.integers(2, 6)), (n, d)) * 1.0
+    if kind == "duplicates":
+        x = rng.choice(x[: max(1, n // 5)], n)
+    if kind == "far away":
+        x = 1000 + rng.choice([0.001, 1.0], (n, 1)) * x
+    if kind == "one place":
+        x = np.ones((n, d))
+    x = x.astype(np.float32) if draw(st.booleans()) else x
+    weight = (
+        rng.integers(0, 4, n) * draw(st.sampled_from([0.25, 1.0])) if draw(st.booleans()) else None
+    )
+    if weight is not None:
+        weight[0] = 1  # scikit-learn wants one that is not 0
+    metric = draw(st.sampled_from(["euclidean", "manhattan"]))
+    eps = draw(st.sampled_from([0.01, 0.5, 1.0, float(np.sqrt(2)), 2.0, 3.0, 100.0]))
+    return x, weight, {"eps": eps, "min_samples": draw(st.integers(1, 20)), "metric": metric}
+
+
+@settings(max_examples=500, derandomize=True, deadline=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(cases())
+def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any]]) -> None:
+    x, weight, params = case
+    found = DBSCAN(**params, backend="numba", n_threads=1).fit(x, sample_weight=weight)
+    model = sklearn.cluster.DBSCAN(**params, algorithm="kd_tree")
+    expected = model.fit(x.astype(np.float64), sample_weight=weight)
+    np.testing.assert_array_equal(found.labels_, expected.labels_)
+    np.testing.assert_array_equal(found.core_sample_indices_, expected.core_sample_indices_)
+    assert found.components_.dtype == x.dtype
+    np.testing.assert_array_equal(found.components_, expected.components_)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(cases(), st.sampled_from([2, 3, 5]))
+def test_any_sharding_and_the_specification_agree(
+    case: tuple[Array, Array | None, dict[str, Any]], shards: int
+) -> None:
+    x, weight, options = case
+    params = DBSCANParams(**options)
+    expected = sharded(x, params, 1, weight, "numpy")
+    for own in (sharded(x, params, 1, weight), sharded(x, params, shards, weight)):
+        for array, other in zip(own, expected, strict=True):
+            assert array.tobytes() == other.tobytes()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_metric(metric: str) -> None:
+    x = blobs(3000, 2, metric)
+    params = {"eps": METRICS[metric], "min_samples": 8, "metric": metric}
+    model = DBSCAN(**params).fit(x)
+    np.testing.assert_array_equal(model.labels_, sklearn_labels(x, **params))
+    assert model.n_clusters_ > 1
+    assert 0 < model.noise_share_ == (model.labels_ < 0).mean() < 0.5
+    others = sharded(x, DBSCANParams(**params), 4)
+    np.testing.assert_array_equal(others[0], model.labels_)
+    assert others[1].tobytes() == sharded(x, DBSCANParams(**params), 1)[1].tobytes()
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_distances_are_to_the_nearest_core_row(shards: int) -> None:
+    x = blobs(800, 3)
+    labels, distances, core = sharded(x, DBSCANParams(eps=0.6, min_samples=6), shards)
+    wide = x.astype(np.float64)
+    nearest = np.sqrt(((wide[:, None] - wide[core]) ** 2).sum(axis=2)).min(axis=1)
+    np.testing.assert_allclose(distances, nearest, rtol=1e-6)
+    assert not distances[core].any()
+    assert ((labels >= 0) == (distances <= np.float32(0.6))).all()
+    none = sharded(x, DBSCANParams(eps=1e-6, min_samples=6), shards)
+    assert (none[0] == -1).all()
+    assert np.isinf(none[1]).all()
+
+
+def test_order_of_rows_only_renumbers() -> None:
+    x = blobs(2000, 2)
+    order = np.random.default_rng(3).permutation(len(x))
+    straight, shuffled = DBSCAN(min_samples=8).fit(x), DBSCAN(min_samples=8).fit(x[order])
+    core = straight.core_sample_indices_
+    np.testing.assert_array_equal(np.sort(order[shuffled.core_sample_indices_]), core)
+    back = np.empty(len(x), int)
+    back[order] = shuffled.labels_
+    pairs = np.unique(np.column_stack([straight.labels_[core], back[core]]), axis=0)
+    assert len(pairs) == straight.n_clusters_ == shuffled.n_clusters_
+    np.testing.assert_array_equal(straight.labels_ < 0, back < 0)
+
+
+def test_skewed_data_are_shared_out_by_work() -> None:
+    """Half of all rows lie at a thousandth of the spread of the others."""
+    rng = np.random.default_rng(0)
+    x = blobs(60_000, 6).astype(np.float64)
+    x[:30_000] = x[0] + rng.normal(size=(30_000, 6)) / 1000
+    x = rng.permutation(x)
+    executor = LocalExecutor(2)
+    parts = np.split(x, 4)
+    executor.load(
+        lambda own, env: own, [Shard(own, first_row=15_000 * i) for i, own in enumerate(parts)]
+    )
+    fit = fit_dbscan(executor, DBSCANParams(eps=1.0, min_samples=10), "numba", distances=False)
+    assert max(fit.seconds) <= 1.5 * np.mean(fit.seconds)
+    assert fit.forecast.pairs == pytest.approx(sum(fit.looked), rel=1.0)
+
+
+def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
+    with Client(two_workers["cluster"], set_as_default=False) as client:
+        same_on(client)
+
+
+def test_the_same_on_more_workers() -> None:
+    with (
+        LocalCluster(4, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        same_on(client)
+
+
+def same_on(client: Client) -> None:
+    """Fit rows and rows with weights on workers and here: the same bits."""
+    x = blobs(6000, 3)
+    here = DBSCAN(min_samples=8).fit(x)
+    weights = np.arange(6000) % 3 * 1.0
+    weighed = DBSCAN(min_samples=8).fit(x, sample_weight=weights)
+    rows = da.from_array(x, chunks=(700, 3))
+    there = DBSCAN(min_samples=8).fit(rows, client=client)
+    assert there.labels_.tobytes() == here.labels_.tobytes()
+    np.testing.assert_array_equal(there.components_, here.components_)
+    np.testing.assert_array_equal(client.compute(there.predict(rows)).result(), here.predict(x))
+    heavy = da.from_array(weights, chunks=700)
+    with_weights = DBSCAN(min_samples=8).fit(rows, sample_weight=heavy, client=client)
+    np.testing.assert_array_equal(with_weights.labels_, weighed.labels_)
+
+
+def test_frames_and_other_numbers() -> None:
+    x = blobs(900, 2)
+    labels = DBSCAN(min_samples=6).fit(x).labels_
+    wide = x.astype(np.float64)
+    for same in (
+        wide, pd.DataFrame(wide, columns=["a", "b"]), pl.DataFrame(wide, ["a", "b"]),
+        wide.tolist(), np.asfortranarray(x),
+    ):  # fmt: skip
+        np.testing.assert_array_equal(DBSCAN(min_samples=6).fit(same).labels_, labels)
+    grid = np.argwhere(np.ones((9, 9), int))
+    assert DBSCAN(eps=1, min_samples=np.int64(5)).fit(grid).n_clusters_ == 1
+    assert DBSCAN(eps=1, min_samples=5).fit_predict(grid).sum() == -4  # the corners
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_eps_profile_is_exact(metric: str) -> None:
+    x = blobs(5000, 2, metric)
+    profile = estimate_eps(x, 8, metric=metric)
+    assert 1800 < len(profile.distances) < 2300
+    near = NearestNeighbors(
+        n_neighbors=8, metric=metric, algorithm="brute" if metric == "cosine" else "auto"
+    ).fit(x.astype(np.float64))
+    everyone = np.sort(near.kneighbors(x.astype(np.float64))[0][:, -1])
+    places = np.searchsorted(everyone, profile.distances)
+    for i, distance in zip(places, profile.distances, strict=True):
+        beside = everyone[max(i - 1, 0) : i + 1]
+        assert np.isclose(beside, distance, rtol=1e-6, atol=1e-12).any()
+    for choice in profile.choices:
+        fit = DBSCAN(choice.eps, min_samples=8, metric=metric).fit(x)
+        assert fit.noise_share_ == pytest.approx(choice.noise_share, abs=4 * choice.noise_error)
+        assert choice.largest_share == np.bincount(fit.labels_ + 1)[1:].max(initial=0) / len(x)
+        assert choice.pairs > 0
+        core = len(fit.core_sample_indices_) / len(x)
+        assert core == pytest.approx(choice.core_share, abs=0.05)
+    assert profile.eps in [choice.eps for choice in profile.choices]
+
+
+def test_eps_profile_of_a_few_rows_and_of_one_place() -> None:
+    with pytest.raises(DataError, match="3 rows, and min_samples = 5: no row can be core"):
+        estimate_eps(blobs(40, 2)[:3])
+    with pytest.raises(DataError, match="at the very same place"):
+        estimate_eps(np.ones((50, 2)))
+
+
+@pytest.mark.parametrize(("params", "message"), [
+    ({"eps": 0}, r"eps = 0.0: must be greater than 0"),
+    ({"eps": -1.0}, r"eps = -1.0: must be greater than 0"),
+    ({"eps": float("nan")}, r"eps = nan: must be"),
+    ({"eps": "auto"}, r"eps = 'auto': must be"),
+    ({"min_samples": 0}, r"min_samples = 0: must be greater than or equal to 1"),
+    ({"min_samples": 2.5}, r"min_samples = 2.5: must be"),
+    ({"metric": "chebyshev"}, r"metric = 'chebyshev': must be .*'manhattan'"),
+    ({"backend": "cpu"}, r"backend = 'cpu': must be one of"),
+    ({"n_threads": 0}, r"n_threads = 0: must be None or an int >= 1"),
+], ids=str)  # fmt: skip
+def test_bad_parameters(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DBSCAN(**params).fit(blobs(50, 2))
+
+
+def test_bad_rows() -> None:
+    x = blobs(50, 2)
+    with pytest.raises(DataError, match="takes two columns, latitude and longitude in radians"):
+        DBSCAN(metric="haversine").fit(blobs(50, 3))
+    with pytest.raises(DataError, match=r"row \d+ has l.* must be in radians"):
+        DBSCAN(metric="haversine").fit(x)
+    x[7] = 0
+    with pytest.raises(DataError, match="row 7 is zeros alone, which has no direction"):
+        DBSCAN(metric="cosine").fit(x)
+    x[9, 1] = np.nan
+    with pytest.raises(DataError, match=r"1 rows with NaN.* first row 9"):
+        DBSCAN().fit(x)
+    with pytest.raises(DataError, match=r"sample_weight\[1\] = -1.0"):
+        DBSCAN().fit(blobs(3, 2), sample_weight=[1, -1, 1])
+
+
+EXPECTED_FAILURES = {
+    "check_dtype_object": "object arrays are refused: an object a value is slow, and hides text"
+}
+
+
+@parametrize_with_checks(
+    [DBSCAN(n_threads=1)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
+)
+def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.parametrize("eps", [1e-200, 1e-40, 1e-20, 1e20, 1e200])
+def test_any_scale(eps: float) -> None:
+    x = np.random.default_rng(1).integers(0, 4, (90, 2)) * eps
+    x = x if 1e-38 < eps < 1e38 else x.astype(np.float64)
+    if eps in (1e-200, 1e200):  # eps² is 0 or infinite in float64, for scikit-learn, too
+        assert DBSCAN(eps, min_samples=3).fit(x).labels_.shape == (90,)
+        return
+    np.testing.assert_array_equal(
+        DBSCAN(eps, min_samples=3).fit(x).labels_, sklearn_labels(x, eps=eps, min_samples=3)
+    )
+    if eps == 1e-40:
+        x = x.astype(np.float32)
+        np.testing.assert_array_equal(
+            DBSCAN(eps, min_samples=3).fit(x).labels_, sklearn_labels(x, eps=eps, min_samples=3)
+        )
+
+
+@pytest.mark.parametrize("n_regions", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("times", [1, 2, 1000])
+def test_regions_have_as_many_rows_each_as_the_work_allows(times: int, n_regions: int) -> None:
+    x = np.random.default_rng(0).normal(size=(8000, 3))
+    work = np.where(x[:, 0] < 0, 1.0, times)
+    home = home_of(x, balanced(x, work, n_regions))
+    rows, share = np.bincount(home), np.bincount(home, work)
+    assert len(rows) == n_regions
+    assert share.max() <= 1.5 * share.mean()
+    assert rows.max() <= (1.03 if times == 1 else 2) * rows.mean()
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 4])
+def test_regions_of_few_or_no_rows(n: int) -> None:
+    x = np.arange(n)[:, None] * np.ones(2)
+    cuts = balanced(x, np.ones(n), 4)
+    homes = home_of(np.arange(-100.0, 100.0)[:, None] * np.ones(2), cuts)
+    assert (np.diff(homes) >= 0).all() and homes.min() >= 0 and homes.max() <= 3
+    if n == 4:
+        assert home_of(x, cuts).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("n_shards", [1, 3])
+@pytest.mark.parametrize("d", [2, 3])
+def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) -> None:
+    x, told = blobs(1000, d), Counter[str]()
+    executor = LocalExecutor(2, lambda rows: told.update(rows=rows))
+    bounds = np.linspace(0, len(x), n_shards + 1).astype(int).tolist()
+    shards = [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)]
+    executor.load(lambda own, env: own, shards)
+    for distances, sweeps in ((False, 3), (True, 4)):
+        told.clear()
+        fit_dbscan(executor, DBSCANParams(), backend, distances=distances)
+        assert told["rows"] == sweeps * len(x)
+
+
+@pytest.mark.parametrize("total", [0.0, 1e-9, 5.0, 2.0**29 - 1, 2.0**29, 2.0**40, 2.0**60])
+@pytest.mark.parametrize("whole_numbers", [True, False])
+@pytest.mark.parametrize("enough", [1, 10, 2**31])
+def test_sums_of_weights_have_room(enough: int, whole_numbers: bool, total: float) -> None:
+    counting = FixedPointWeights.fit(enough, total, whole_numbers)
+    room = np.iinfo(counting.dtype).max
+    assert 2 * total * counting.scale < room and 1 <= counting.least <= room
+    if total >= enough:  # some row may be core
+        assert counting.least / counting.scale == pytest.approx(enough, rel=1e-9)
+    else:
+        assert counting.least > total * counting.scale
+
+
+def test_more_is_wanted_than_there_is() -> None:
+    x = np.zeros((40, 2))
+    assert (DBSCAN(min_samples=2**31).fit_predict(x) == -1).all()
+
+
+def test_weights_that_are_no_whole_numbers_or_huge() -> None:
+    third = DBSCAN(min_samples=1).fit(np.zeros((3, 1)), sample_weight=[1 / 3] * 3)
+    assert third.labels_.tolist() == [0, 0, 0]
+    far = np.array([[0.0], [100.0]])
+    for weight in ([3, 1e19], [1e308, 1e308]):
+        labels = DBSCAN(min_samples=3).fit(far, sample_weight=weight).labels_
+        assert labels.tolist() == [0, 1]
+    many = DBSCAN(min_samples=2**23).fit(np.zeros((4, 1)), sample_weight=[0.5] * 4)
+    assert many.labels_.tolist() == [-1] * 4
+
+
+def test_cosine_of_huge_and_tiny_rows_and_of_opposite_ones() -> None:
+    huge = np.array([[1e200, 0], [0, 1e200], [1e-200, 0], [-1, 0]])
+    model = DBSCAN(eps=0.1, min_samples=1, metric="cosine").fit(huge)
+    assert model.labels_.tolist() == [0, 1, 0, 2]
+    assert not DBSCAN(eps=2, min_samples=1, metric="cosine").fit(huge).labels_.any()
+
+
+def test_a_shard_without_rows_beside_weighted_ones() -> None:
+    x, weight = blobs(300, 2), np.arange(300) % 3 * 1.0
+    full, none = (x, weight), (x[:0], weight[:0])
+    expected = sharded(x, DBSCANParams(min_samples=4), 1, weight)[0]
+    executor = LocalExecutor(2)
+    placed = [ChunkedShard([none]), ChunkedShard([full])]
+    executor.load(lambda own, env: own, placed)
+    fit_dbscan(executor, DBSCANParams(min_samples=4), "numba")
+    assert placed[0].labels is not None and len(placed[0].labels) == 0
+    np.testing.assert_array_equal(placed[1].labels, expected)

@@ -1,0 +1,428 @@
+"""How rows come to a device, and how launches, copies and streams are ordered there.
+
+The launcher of CuPy runs here on a stand-in for CuPy that puts everything off (`emulator.late`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from emulator.build import unavailable
+from emulator.late import Device, LateArray, StandIn, Stream, current_stream
+from emulator.strict_arrays import ApartLauncher
+from support.helpers import ON_GPU, Array
+
+import gpuseg
+from gpuseg.backends import registry
+from gpuseg.backends.base import Backend
+from gpuseg.backends.cuda import device, pinned
+from gpuseg.backends.cuda import kernel_cache as sources
+from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.device import CupyLauncher
+from gpuseg.backends.cuda.launcher import Kernel
+from gpuseg.errors import DataError, ResourceError
+from gpuseg.estimators._inputs.gpu import is_on_gpu
+from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
+from gpuseg.sharding import row_passes as passes
+from gpuseg.sharding.chunked_shard import ChunkedShard
+from gpuseg.sharding.shard import Shard
+
+pytestmark = [
+    pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
+    pytest.mark.skipif(ON_GPU, reason="on the emulator alone"),
+]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """CuPy's stand-in; gpuseg uses the first of its GPUs."""
+    stand_in = StandIn()
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
+    monkeypatch.setattr(sources, "cubin", lambda kernel, _: _as_path(kernel))
+    monkeypatch.setattr(device, "unavailable", lambda: None)
+    launcher = CupyLauncher()
+    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    registry.get.cache_clear()
+    registry.get_neighbors.cache_clear()
+    yield stand_in
+    registry.get.cache_clear()
+    registry.get_neighbors.cache_clear()
+
+
+def _as_path(kernel: Kernel) -> str:
+    return json.dumps({"name": kernel.name, "threads": kernel.threads, "shape": {**kernel.shape}})
+
+
+@pytest.fixture
+def launcher(two_gpus: StandIn) -> CupyLauncher:
+    """The launcher that the backend uses."""
+    found = device.launcher()
+    assert isinstance(found, CupyLauncher)
+    return found
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the smallest arrays take many pieces."""
+    monkeypatch.setattr(pinned, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(device, "_LARGE_BYTES", 500)
+
+
+def rows(n: int = 600, d: int = 3) -> Array:
+    rng = np.random.default_rng(n)
+    return (rng.normal(size=(n, d)) + 4 * rng.integers(0, 2, (n, d))).astype(np.float32)
+
+
+def fit(x: Any, backend: str = "auto", **options: Any) -> gpuseg.KMeans:
+    weight = options.pop("sample_weight", None)
+    settings = {"n_clusters": 4, "random_state": 1, "max_iter": 5, **options}
+    return gpuseg.KMeans(backend=backend, **settings).fit(x, sample_weight=weight)
+
+
+def at_once(function: Callable[[int], Any], n_threads: int) -> list[Any]:
+    """Call a function with 0, 1, …, each in a thread; one that never comes back is a failure."""
+    results: dict[int, Any] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: results.update({i: function(i)}), daemon=True)
+        for i in range(n_threads)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(results) == n_threads
+    return [results[i] for i in range(n_threads)]
+
+
+def here(values: Any) -> Array:
+    return values.values if isinstance(values, LateArray) else values
+
+
+def same(found: gpuseg.KMeans, expected: gpuseg.KMeans) -> None:
+    assert found.backend_ == "cuda"
+    assert found.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+    assert here(found.labels_).tobytes() == here(expected.labels_).tobytes()
+    assert found.inertia_ == expected.inertia_
+
+
+class Tensor:
+    """An array of another library, which makes its values late, in a stream of its own.
+
+    Parameters
+    ----------
+    values : array
+    protocols : str
+        Which it knows: "dlpack", "interface 2", "interface 3".
+    """
+
+    def __init__(
+        self, values: Array, protocols: tuple[str, ...] = ("dlpack", "interface 2"), gpu: int = 0
+    ) -> None:
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+        self.requires_grad = False
+        self.told: list[int] = []
+        self._memory, self._gpu, self._protocols = np.zeros_like(values), gpu, protocols
+        self.stream = Stream()
+        self.stream.add(lambda: np.copyto(self._memory, values))
+
+    def __len__(self) -> int:
+        return len(self._memory)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__dlpack_device__" and "dlpack" in self._protocols:
+            return lambda: (2, self._gpu)
+        if name == "__dlpack__" and "dlpack" in self._protocols:
+            return self._dlpack
+        if name == "__cuda_array_interface__" and self._protocols[-1].startswith("interface"):
+            return self._interface()
+        raise AttributeError(name)
+
+    def _dlpack(self, stream: int, **_: Any) -> Array:
+        if self.requires_grad:
+            raise BufferError("Can't export tensors that require gradient")
+        self.told.append(stream)
+        self.stream.synchronize()
+        return self._memory
+
+    def _interface(self) -> dict[str, Any]:
+        if self.requires_grad:
+            raise RuntimeError("requires grad")
+        version = int(self._protocols[-1][-1])
+        return {
+            "version": version, "shape": self.shape, "typestr": self.dtype.str,
+            "strides": self._memory.strides, "data": (self._memory.ctypes.data, False),
+            **({"stream": self.stream.ptr} if version > 2 else {}),
+        }  # fmt: skip
+
+
+# Rows in another order.
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_rows_reach_the_device_in_c_order(
+    launcher: CupyLauncher, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    monkeypatch.setattr(device, "_LARGE_BYTES", 0 if large else 1 << 20)
+    x = rows(50, 7)
+    for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T, x):
+        there = launcher.to_device(array)
+        assert there.memory.flags.c_contiguous
+        assert there.values.tobytes() == array.tobytes()
+
+
+def test_rows_on_the_device_are_taken_in_c_order(launcher: CupyLauncher) -> None:
+    x = rows(50, 7)
+    for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T):
+        for there in (LateArray(array), Tensor(array), Tensor(array, ("interface 3",))):
+            with launcher.stream():
+                taken = launcher.adopt(there)
+            assert taken.memory.flags.c_contiguous
+            assert taken.values.tobytes() == array.tobytes()
+    there = LateArray(x)
+    assert launcher.adopt(there) is there
+
+
+def test_the_emulator_refuses_rows_in_another_order() -> None:
+    for array in (np.asfortranarray(rows()), rows()[:, ::2], np.ones((5, 2))[:, 1]):
+        with pytest.raises(AssertionError, match="not C-contiguous"):
+            ApartLauncher().to_device(array)
+
+
+def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "unavailable", lambda: None)
+    x, weight = rows(), np.random.default_rng(1).integers(0, 4, (600, 2)) * 1.0
+    expected = fit(x, "numba", sample_weight=weight[:, 1].copy())
+    same(fit(x, sample_weight=weight[:, 1]), expected)
+
+
+# Rows of other libraries.
+
+
+@pytest.mark.parametrize("protocols", [
+    ("dlpack", "interface 2"), ("dlpack",), ("interface 3",), ("interface 2",),
+], ids=str)  # fmt: skip
+def test_rows_that_another_library_still_makes(
+    two_gpus: StandIn, protocols: tuple[str, ...]
+) -> None:
+    x = rows()
+    tensor = Tensor(x, protocols)
+    same(fit(tensor), fit(x, "numba"))
+    if "dlpack" in protocols:
+        assert tensor.told
+        assert set(tensor.told) <= {own.ptr for own in two_gpus.streams}
+
+
+def test_rows_made_in_a_stream_of_the_callers(two_gpus: StandIn) -> None:
+    x = rows()
+    with Stream():
+        there = two_gpus.cupy.asarray(x)
+        found = fit(there)
+        assert there.memory.tobytes() == x.tobytes()
+    same(found, fit(x, "numba"))
+
+
+@pytest.mark.parametrize("on_device", [True, False])
+def test_tensors_that_require_a_gradient(two_gpus: StandIn, on_device: bool) -> None:
+    tensor = Tensor(rows(), ("dlpack", "interface 2") if on_device else ("none",))
+    tensor.requires_grad = True
+    assert is_on_gpu(tensor) == on_device
+    message = r"{0} requires a gradient, and clusters have none: give {0}.detach\(\)"
+    with pytest.raises(DataError, match=message.format("X")):
+        fit(tensor)
+    with pytest.raises(DataError, match=message.format("X")):
+        gpuseg.DBSCAN().fit(tensor)
+    with pytest.raises(DataError, match=message.format("sample_weight")):
+        fit(rows(), sample_weight=tensor)
+
+
+def test_arrays_that_are_not_given_away(two_gpus: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BufferError("not of a dense layout")
+
+    monkeypatch.setattr(Tensor, "_dlpack", refuse)
+    with pytest.raises(DataError, match=r"Tensor does not .* \(not of a dense layout\): must be"):
+        fit(Tensor(rows()))
+
+
+# More than one GPU.
+
+
+@pytest.mark.parametrize("kind", ["CuPy", "dlpack", "interface 3"])
+def test_rows_on_another_gpu_are_refused(two_gpus: StandIn, kind: str) -> None:
+    values = two_gpus.place(rows(), gpu=1)
+    there: Any = LateArray(values, gpu=1) if kind == "CuPy" else Tensor(values, (kind,), gpu=1)
+    if kind != "CuPy":
+        two_gpus.place(there._memory, gpu=1)
+    with pytest.raises(ResourceError, match="X lies on GPU 1, and this process uses GPU 0"):
+        fit(there)
+
+
+def test_room_is_that_of_the_gpu_that_is_used(launcher: CupyLauncher, two_gpus: StandIn) -> None:
+    assert launcher.free_bytes() == two_gpus.free[0]
+    with Device(1):
+        assert launcher.free_bytes() == two_gpus.free[0]
+        assert Device().id == 1
+
+
+# Launches.
+
+
+def test_blocks_in_shared_memory_get_all_of_it(two_gpus: StandIn) -> None:
+    fit(two_gpus.cupy.asarray(rows()))
+    parts = {own.kernel.name: own.preferred_shared_memory_carveout for own in two_gpus.functions}
+    assert parts["lloyd"] == parts["lloyd_full"] == parts["assign"] == 100
+    assert parts["summarize"] == -1
+
+
+@pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
+def test_fits_on_late_streams(two_gpus: StandIn, options: dict[str, Any]) -> None:
+    x, weight = rows(), np.random.default_rng(1).integers(0, 4, 600) * 1.0
+    found, expected = (fit(x, name, sample_weight=weight, **options) for name in ("auto", "numba"))
+    same(found, expected)
+    assert found.transform(x).tobytes() == expected.transform(x).tobytes()
+    assert found.score(x) == expected.score(x)
+
+
+def test_dbscan_on_late_streams(two_gpus: StandIn) -> None:
+    x = rows(300, 2)
+    found, expected = (gpuseg.DBSCAN(0.3, backend=name).fit(x) for name in ("cuda", "numba"))
+    assert found.labels_.tobytes() == expected.labels_.tobytes()
+    assert found.predict(x).tobytes() == expected.predict(x).tobytes()
+
+
+# Rows that stay in the memory of the host.
+
+
+def test_page_locked_memory_is_read_before_it_is_used_again(
+    launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
+) -> None:
+    arrays = [np.random.default_rng(i).integers(0, 255, 5000 + i, np.uint8) for i in range(40)]
+
+    def bring(i: int) -> list[tuple[Any, Any]]:
+        brought = []
+        for array in arrays[i::4]:
+            with launcher.stream():
+                brought.append((launcher.to_device(array), launcher.to_device(array[::-1])))
+                assert current_stream() in two_gpus.streams
+        return brought
+
+    for i, brought in enumerate(at_once(bring, 4)):
+        for array, (first, second) in zip(arrays[i::4], brought, strict=True):
+            assert first.memory.tobytes() == array.tobytes()
+            assert second.memory.tobytes() == array[::-1].tobytes()
+    assert 2 <= len(two_gpus.pinned) <= 2 * 4
+
+
+def test_no_more_threads_than_pairs_bring_rows(
+    launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
+) -> None:
+    x = np.arange(1000)
+    busy, most, lock = 0, 0, threading.Lock()
+    full = threading.Event()
+
+    def bring(_: int) -> None:
+        nonlocal busy, most
+        with launcher.stream():
+            launcher.to_device(x)
+            with lock:
+                busy += 1
+                most = max(most, busy)
+                if busy == pinned.PAIRS:
+                    full.set()
+            assert full.wait(20)
+            with lock:
+                busy -= 1
+
+    at_once(bring, 3 * pinned.PAIRS)
+    assert most == pinned.PAIRS
+    assert len(two_gpus.pinned) == 2 * pinned.PAIRS
+
+
+def test_a_stream_that_fails_leaves_nothing_behind(
+    launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
+) -> None:
+    x = np.arange(1000)
+    for _ in range(3 * pinned.PAIRS):
+        with pytest.raises(ZeroDivisionError), launcher.stream():
+            launcher.to_device(x)
+            raise ZeroDivisionError
+    assert len(two_gpus.streams) == 1
+    assert len(two_gpus.pinned) == 2
+    assert launcher.to_device(x[::2]).memory.tobytes() == x[::2].tobytes()
+
+
+@pytest.mark.parametrize("n_values", [1, 2, 16, 17, 64, 5000, 100_000])
+def test_blocks_of_the_host_are_large(n_values: int) -> None:
+    n_rows = CudaBackend(ApartLauncher()).block_rows(n_values)
+    assert n_rows % 1024 == 0
+    n_bytes = n_rows * (4 * n_values + 12)
+    assert 2**24 < n_bytes <= 2**25 or n_rows == 1024
+    assert registry.get("numba").block_rows(n_values) is None
+
+
+def stays(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
+    """Have rows stay on the host, in blocks of so many."""
+    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
+    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: block_rows)
+
+
+@pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
+def test_rows_that_stay_give_the_same_bits(
+    two_gpus: StandIn, small_pieces: None, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    stays(monkeypatch, 128)
+    x, weight = rows(), np.random.default_rng(1).integers(0, 4, 600) * 1.0
+    found = fit(x, sample_weight=weight, n_threads=3, **options)
+    expected = fit(x, "numba", sample_weight=weight, **options)
+    same(found, expected)
+    assert two_gpus.pinned
+    assert found.predict(x).tobytes() == expected.predict(x).tobytes()
+    assert found.transform(x).tobytes() == expected.transform(x).tobytes()
+    assert found.score(x) == expected.score(x)
+    for model in (found, expected):
+        model.partial_fit(x[::-1].copy())
+    same(found, expected)
+
+
+@pytest.mark.parametrize("make", [
+    lambda x: Shard(x), lambda x: ChunkedShard([(x[:200], None), (x[200:], None)]),
+], ids=["one matrix", "chunks"])  # fmt: skip
+def test_shards_hand_out_what_the_device_wants(
+    cuda: Backend, monkeypatch: pytest.MonkeyPatch, make: Callable[[Array], Shard]
+) -> None:
+    stays(monkeypatch, 150)
+    shard = make(rows())
+    whole = [len(own) for own in shard.map_blocks(TaskContext(), lambda block: block.x)]
+    assert max(whole) <= BLOCK_ROWS and len(whole) <= 2
+    passes.move(shard, TaskContext(), "cuda")
+    blocks = list(shard.map_blocks(TaskContext(), lambda block: block))
+    assert max(len(own.x) for own in blocks) == 150
+    assert np.concatenate([own.x for own in blocks]).tobytes() == rows().tobytes()
+    assert [own.rows.start for own in blocks[1:]] == [own.rows.stop for own in blocks[:-1]]
+
+
+# Criteria.
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_criteria_where_memory_runs_out(
+    cuda: Backend, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    monkeypatch.setattr(device, "unavailable", lambda: None)
+    move = CudaBackend.to_device
+
+    def full(backend: CudaBackend, array: Array) -> Any:
+        return array if array.dtype == np.int64 and not room else move(backend, array)
+
+    monkeypatch.setattr(CudaBackend, "to_device", full)
+    x = rows(300)
+    found, expected = (
+        gpuseg.select_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")
+    )
+    assert found.table == expected.table

@@ -1,0 +1,479 @@
+"""Bugs planted in copies of the kernels: each must be seen, by check mode or by a wrong result."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from emulator.build import included, unavailable
+from emulator.launcher import KERNELS, ONE_BLOCK, SMALL
+from emulator.report import EmulatorError
+from emulator.strict_arrays import ApartLauncher
+from support.helpers import in_turn
+from support.kernel_cases import CASES, MANY_ROWS, Case, try_out
+from support.neighbor_cases import NEAR_CASES, NearCase, try_near
+
+from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.backends.cuda.lloyd import Choice
+from gpuseg.backends.cuda.neighbors import CudaNeighbors
+
+pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A change of a kernel's source: the text `old`, once in the file, becomes `new`.
+
+    Attributes
+    ----------
+    case : int
+        Number of the case that is tried first, where the first of all does not see the bug.
+    """
+
+    what: str
+    file: str
+    old: str
+    new: str
+    case: int = 0
+
+
+MUTANTS = (
+    # Barriers left out.
+    Mutant("no barrier before a tile is replaced", "tile.cuh",
+           "__syncthreads();  // all are done with what is replaced now", "", case=10),
+    Mutant("no barrier after a tile is fetched", "tile.cuh",
+           "space.loaded = from;\n        __syncthreads();", "space.loaded = from;"),
+    Mutant("no barrier before rows are queued", "lloyd.cu",
+           "length = queued;\n      __syncthreads();", "length = queued;"),
+    Mutant("no barrier after rows are queued", "lloyd.cu",
+           "&length);  // 1\n      __syncthreads();", "&length);  // 1"),
+    Mutant("no barrier before moved rows are listed", "lloyd.cu",
+           "  __syncthreads();\n  remember(", "  remember("),
+    Mutant("no barrier after moved rows are listed", "lloyd.cu",
+           "moved);\n  __syncthreads();\n  move_rows", "moved);\n  move_rows"),
+    Mutant("no barrier after rows are moved", "lloyd.cu",
+           "moved, sums);\n  __syncthreads();\n}", "moved, sums);\n}"),
+    Mutant("no barrier before sizes are handed over", "assign.cu",
+           "  __syncthreads();\n  for (int j = threadIdx.x; totals.sizes && j < k; j += THREADS) {",
+           "  for (int j = threadIdx.x; totals.sizes && j < k; j += THREADS) {"),
+    # Additions that are not atomic.
+    Mutant("plain addition to a block's sums", "sums.cuh",
+           "unsigned before = atomicAdd(&sums.low[cell], low);",
+           "unsigned before = sums.low[cell]; sums.low[cell] += low;"),
+    Mutant("plain addition to the sums of all blocks", "sums.cuh",
+           "if (steps) atomicAdd(&sums.all[cell], steps);", "if (steps) sums.all[cell] += steps;",
+           case=2),
+    Mutant("plain addition to all sums, row by row", "sums.cuh",
+           "    atomicAdd(&sums.all[cell], (unsigned long long)steps);",
+           "    sums.all[cell] += (unsigned long long)steps;", case=7),
+    Mutant("plain counting of moved rows", "lloyd.cu",
+           "int place = atomicAdd(moved.count, 1);", "int place = (*moved.count)++;"),
+    Mutant("plain counting of a segment's rows", "assign.cu",
+           "atomicAdd(&totals.sizes[label], 1);", "totals.sizes[label] += 1;"),
+    # One too many, one too few.
+    Mutant("a slot too many", "lloyd.cu", "if (slot >= rows.count) break;",
+           "if (slot > rows.count) break;"),
+    Mutant("a row too many is queued", "lloyd.cu", "min(PIECE, stop - from[p])",
+           "min(PIECE, stop + 1 - from[p])"),
+    Mutant("a row too many is assigned", "assign.cu", "if (row >= n) break;",
+           "if (row > n) break;"),
+    Mutant("a distance too many", "distances.cu", "i < n * k;", "i <= n * k;"),
+    Mutant("the last row is never assigned", "assign.cu", "first < n;", "first < n - 1;", case=11),
+    Mutant("a reduction that leaves out half a warp", "assign.cu",
+           "for (int offset = 16; offset", "for (int offset = 8; offset", case=1),
+    Mutant("slots that are not filled read the queue", "tile.cuh",
+           "rows.queue[min(slot, rows.count - 1)]", "rows.queue[slot]"),
+    # Wrong indices.
+    Mutant("a tile stored the other way round", "tile.cuh",
+           "tile[f * TILE + at[i]] =", "tile[at[i] * features + f] ="),
+    Mutant("the shift of another feature", "tile.cuh",
+           "rows.shift[from + f];", "rows.shift[f];", case=12),
+    Mutant("always the first features of the centres", "tile.cuh",
+           "int place = (group * rows.d + from) * CENTERS;",
+           "int place = group * rows.d * CENTERS;", case=12),
+    Mutant("the norms of the first group", "tile.cuh",
+           "score[r][j] = run.half_norms[group * CENTERS + j];",
+           "score[r][j] = run.half_norms[j];", case=3),
+    Mutant("the centres of the first run", "lloyd.cu",
+           "half_norms + group * CENTERS,", "half_norms,"),
+    Mutant("rows are taken from the centre they join", "lloyd.cu",
+           "(first_center + before) * columns;", "(first_center + now) * columns;"),
+    Mutant("the drift of the old label", "lloyd.cu",
+           "pass.drift[first_center + now]);", "pass.drift[first_center + before]);"),
+    Mutant("always the first rows of the queue", "lloyd.cu",
+           "queue + queued - count, count", "queue, count", case=2),
+    Mutant("rows and centres exchanged", "distances.cu", "x + row * d,", "x + center * d,"),
+    # Shared memory that overlaps, or is not set.
+    Mutant("the list of moved rows lies on the queue", "lloyd.cu",
+           "{lists, lists + TILE,", "{queue, lists + TILE,"),
+    Mutant("the block's sums lie beyond its memory", "lloyd.cu",
+           "(lists + 3 * TILE);", "(lists + 3 * TILE + 2);"),
+    Mutant("the block's sums are not cleared", "lloyd.cu", "  clear(sums);\n", ""),
+    Mutant("the block's upper words are not cleared", "sums.cuh", "    sums.high[cell] = 0;\n", ""),
+    # Wrong decisions and wrong arithmetic.
+    Mutant("ties go to the last centre", "exact.cuh",
+           "if (distance < least) {", "if (distance <= least) {", case=4),
+    Mutant("ties between lanes go to the last centre", "exact.cuh",
+           "other_label < label)", "other_label > label)"),
+    Mutant("float32 decides everything", "settle.cuh",
+           "gap[r] == UNCERTAIN;", "gap[r] > 2 * LARGEST_GAP;", case=6),
+    Mutant("the second best is forgotten", "tile.cuh",
+           "fminf(found[r].second, fmaxf(found[r].best, s));",
+           "fmaxf(found[r].best, s);"),
+    Mutant("a row leaves nothing behind", "lloyd.cu", "if (left >= 0) add", "if (false) add"),
+    Mutant("fresh rows leave a centre", "lloyd.cu", "if (left >= 0) add", "if (true) add", case=12),
+    Mutant("a fused multiply-add in exact distances", "exact.cuh",
+           "total = __dadd_rn(total, __dmul_rn(difference, difference));",
+           "total = fma(difference, difference, total);", case=1),
+    Mutant("steps of 32 bits", "sums.cuh", "long long coarse = on_grid(", "int coarse = on_grid("),
+    Mutant("nothing is carried", "sums.cuh", "steps >> 32) + carry;", "steps >> 32);"),
+    Mutant("a carry where there is none", "sums.cuh", "before > 0xffffffffu - low;",
+           "before < 0xffffffffu - low;"),
+    Mutant("weights are left out", "lloyd.cu",
+           "__dmul_rn(heavy, offset)", "offset"),
+    Mutant("any slack holds", "lloyd.cu",
+           "if (slack <= upper_half(drift)) failed", "if (slack == 0) failed"),
+    Mutant("slack is rounded up", "state.cuh",
+           "(Slack)upper_half(slack)", "(Slack)(upper_half(slack) + 1)"),
+    Mutant("negative slack passes for a large one", "state.cuh",
+           "slack > 0.0f ? (Slack)upper_half(slack) : (Slack)0", "(Slack)upper_half(slack)"),
+    Mutant("the halves of a word borrow from each other", "lloyd.cu",
+           "(slacks.word[w] | signs) - both;", "slacks.word[w] - both;"),
+    Mutant("every other row is another one's", "lloyd.cu",
+           "slacks.word[j / 2] >> 16 * (j % 2) & 0xffff;",
+           "slacks.word[j / 2] >> 16 * (1 - j % 2) & 0xffff;", case=1),
+    Mutant("only the largest drift of the first run", "lloyd.cu",
+           "low_slack(slacks, pass.most_drift[i], count)",
+           "low_slack(slacks, pass.most_drift[0], count)", case=2),
+    Mutant("what the first grid rounds off is lost", "exact.cuh",
+           "*rest = __dsub_rn(value, __dsub_rn(shifted, magic));", "*rest = 0.0;"),
+    Mutant("labels are not written", "lloyd.cu", "    pass.label[i][row] = (Label)now;\n", ""),
+    # Passes over all rows.
+    Mutant("copies are not waited for", "lloyd_full.cu", "    wait_for_copies<1>();\n", ""),
+    Mutant("the tile before is waited for", "lloyd_full.cu",
+           "wait_for_copies<1>();", "wait_for_copies<2>();"),
+    Mutant("no barrier after copies have arrived", "lloyd_full.cu",
+           "    __syncwarp();  // what other lanes have copied is there\n", ""),
+    Mutant("no barrier before copies replace a tile", "lloyd_full.cu",
+           "    __syncwarp();  // all lanes are done with the tile before it is replaced\n", "",
+           case=13),
+    Mutant("both tiles are in one place", "stream.cuh",
+           "{tiles + stage * TILE_ROWS * pitch,", "{tiles + 0 * TILE_ROWS * pitch,", case=2),
+    Mutant("no barrier before the centres are used", "lloyd_full.cu",
+           "teams_of(d);\n  __syncthreads();", "teams_of(d);"),
+    Mutant("no barrier before sums are handed over", "lloyd_full.cu",
+           "  __syncthreads();\n  flush(sums);", "  flush(sums);"),
+    Mutant("a row too many is copied", "stream.cuh", "(long long)TILE_ROWS, n - first))",
+           "(long long)TILE_ROWS, n + 1 - first))"),
+    Mutant("the last piece is not copied", "stream.cuh",
+           "- lane + 31) / 32;", "- lane + 30) / 32;"),
+    Mutant("pieces of a row run into the next", "stream.cuh",
+           "to += stream.pitch - stream.pieces * WIDTH;", "to += 0;", case=3),
+    Mutant("tiles overlap", "lloyd_full.cu", "gridDim.x * WARPS * TILE_ROWS;",
+           "gridDim.x * WARPS * (TILE_ROWS - 1);", case=2),
+    Mutant("the shift is forgotten", "score_fma.cuh", "z[r].value[f] -= shift.value[f];", ""),
+    Mutant("the norms of the first run", "score_fma.cuh",
+           "panel.norms + (first + group) * CENTERS", "panel.norms + group * CENTERS"),
+    Mutant("the rows of another lane", "score_fma.cuh",
+           "rows + 32 * r * PITCH(d) + from", "rows + r * PITCH(d) + from"),
+    Mutant("the shift is forgotten, for tensor cores", "score_mma.cuh",
+           "z.value[1] -= shift.value[1];", "", case=3),
+    Mutant("the lower half of the rows is the upper one", "score_mma.cuh",
+           "(16 * m + 8 * h) * PITCH(d)", "(16 * m) * PITCH(d)", case=3),
+    Mutant("what the high parts of the rows leave is lost", "score_mma.cuh",
+           "product < 2 ? tile.high[m][step] : tile.low[m][step]", "tile.high[m][step]", case=3),
+    Mutant("what the high parts of the centres leave is lost", "score_mma.cuh",
+           "product == 1 ? low[i] : high[i]", "high[i]", case=3),
+    Mutant("a product too many", "score_mma.cuh",
+           "step + product == 0 ? norm[i].value : sums[i][m]",
+           "product == 0 ? norm[i].value : sums[i][m]", case=3),
+    Mutant("the label of another column", "score_mma.cuh",
+           "(group + i) * CENTERS + lane % 4 * 2 + c % 2", "(group + i) * CENTERS + lane % 4 * 2",
+           case=3),
+    Mutant("a row's other lanes are not asked", "score_mma.cuh",
+           "bool second_m = lane / 2 % 2,", "bool second_m = lane % 2,", case=3),
+    Mutant("rows of another lane's slot", "score_mma.cuh",
+           "return 16 * (lane / 2 % 2) + 8 * (lane % 2) + lane / 4;",
+           "return 16 * (lane % 2) + 8 * (lane / 2 % 2) + lane / 4;", case=3),
+    Mutant("the margin of float32 for tensor cores", "score_mma.cuh",
+           "37 * (3 * KSTEPS + 1) + d + 8, 3.1f * 256.0f", "d + 8, 0.0f", case=4),
+    Mutant("merged lanes forget the second best", "scored.cuh",
+           "fminf(fmaxf(row.best, other.best), fminf(row.second, other.second))",
+           "fminf(row.second, other.second)", case=3),
+    Mutant("rows in doubt keep their label", "lloyd_full.cu",
+           "if (lane == source) row.label = label;", "", case=4),
+    Mutant("the exact label of another row", "lloyd_full.cu",
+           "tile.first + slot_of(source, r)", "tile.first + slot_of(lane, r)"),
+    Mutant("rows beyond the last are written", "lloyd_full.cu",
+           "bool inside = slot < tile.count, moves", "bool inside = slot <= tile.count, moves"),
+    Mutant("the drift of the first run", "lloyd_full.cu", "drift[run.center + now]", "drift[now]"),
+    Mutant("nobody leaves the old centre", "lloyd_full.cu",
+           "if (!run.fresh) add", "if (false) add"),
+    Mutant("rows of two centres are one", "by_label.cuh",
+           "__ballot_sync(all, cell[r] == common) & rest[r]", "rest[r]"),
+    Mutant("a row for each team", "by_label.cuh", "same[r] & teams.mine", "same[r]"),
+    Mutant("the weight of one row", "by_label.cuh", "sign * rows * steps.coarse",
+           "sign * steps.coarse", case=1),
+    Mutant("weights are left out of streamed sums", "by_label.cuh",
+           "if (weight) term = __dmul_rn", "if (false) term = __dmul_rn"),
+    # Columns.
+    Mutant("squares shifted once", "summarize.cu",
+           "square >> 24 << 2 * shift;", "square >> 24 << shift;"),
+    Mutant("the last window is lost", "summarize.cu",
+           "    flush(sums, tables);\n    if (least", "    if (least"),
+    Mutant("a sign is lost", "summarize.cu", "bits >> 31 ? -shifted : shifted", "shifted"),
+    Mutant("a plain minimum", "summarize.cu", "atomicMin(&firsts[kind * d + f], first_row + row);",
+           "firsts[kind * d + f] = min(firsts[kind * d + f], first_row + row);"),
+    Mutant("idle threads work", "summarize.cu", "if (threadIdx.x >= rows * width) return;", "",
+           case=3),
+    Mutant("the bits below the upper ones are lost", "summarize.cu",
+           "if (lower) atomicAdd", "if (false) atomicAdd"),
+    Mutant("the fill of the first column", "prepare.cu", "fill[f]", "fill[0]"),
+    Mutant("scaling in float32", "prepare.cu",
+           "__ddiv_rn(__dsub_rn(curved, shift[f]), scale[f])",
+           "((float)curved - (float)shift[f]) / (float)scale[f]"),
+    Mutant("clipping by another feature's end", "prepare.cu", "value > bounds[d + f]",
+           "value > bounds[d]"),
+    Mutant("clipping at the wrong end", "prepare.cu", "value = bounds[d + f]", "value = bounds[f]"),
+    Mutant("a value too many is prepared", "prepare.cu", "i < n * d;", "i <= n * d;"),
+    Mutant("another feature's power", "prepare.cu", "power[f]", "power[0]"),
+    Mutant("values below 0 keep their sign", "numbers.cuh",
+           "return negative ? -grown : grown;", "return grown;"),
+    Mutant("one power for both signs", "numbers.cuh",
+           "negative ? __dsub_rn(2.0, power) : power;", "power;"),
+    Mutant("a projection without the mean", "project.cu",
+           "__dsub_rn((double)own[f], mean[f])", "(double)own[f]"),
+    Mutant("a projection in float32", "project.cu", "double total = 0.0;", "float total = 0.0f;"),
+    Mutant("a run too long", "gram.cu", "(int)min((long long)RUN, n - first)", "RUN"),
+    Mutant("sums of pairs added plainly", "gram.cu",
+           "atomicAdd(&steps[pair], (unsigned long long)coarse);", "steps[pair] += coarse;",
+           case=2),
+    Mutant("what is below the diagonal, too", "gram.cu", "if (j < i) continue;", ""),
+    Mutant("a cell too late", "distance_sums.cu", "cell[row + 1] != cell[row]",
+           "cell[row] != cell[first]"),
+    Mutant("the cell of the run's last row", "distance_sums.cu", "(long long)cell[row] * m",
+           "(long long)cell[end - 1] * m"),
+    Mutant("a point of another feature", "distance_sums.cu", "(long long)f * m + j", "j"),
+    Mutant("no origin", "powers.cu", ", origin[own]);", ", 0.0);"),
+    Mutant("the logarithm without its sign", "powers.cu", "value < 0.0 ? -log : log", "log"),
+    Mutant("the squares' own grid is not used", "powers.cu",
+           "Column squares = {magic + m + own", "Column squares = {magic + own"),
+    Mutant("the last value is not rounded", "narrow.cu", "i < n;", "i + 1 < n;"),
+    Mutant("a value too many is rounded", "narrow.cu", "i < n;", "i <= n;"),
+    Mutant("a norm without the first feature", "normalize.cu", "int f = 0; f < d; ++f) squares",
+           "int f = 1; f < d; ++f) squares"),
+    Mutant("the last value is not decoded", "column.cu", "row < n;", "row + 1 < n;"),
+    Mutant("a value too many is decoded", "column.cu", "row < n;", "row <= n;"),
+    Mutant("the first values of a buffer", "column.cu", "long long i = first + row;",
+           "long long i = row;"),
+    Mutant("bits from the highest on", "column.cu", ">> (i & 7)", ">> (7 - (i & 7))"),
+    Mutant("gaps are values", "column.cu", "bool there = !present ||", "bool there = true ||"),
+    Mutant("a NaN without its sign", "column.cu", "((unsigned)(bits >> 32) & 0x80000000u) |", ""),
+    Mutant("a NaN without its bits", "column.cu", " | ((unsigned)(bits >> 29) & 0x3fffffu)", ""),
+    Mutant("NaN of float32 by way of float64", "column.cu", "there && type == F32 ?",
+           "there && type == F32 && !isnan(value) ?"),
+    Mutant("whole numbers straight to float32", "column.cu",
+           "case I64: return at<long long>(values, i);",
+           "case I64: return (float)((const long long*)values)[i];"),
+    Mutant("unsigned numbers with a sign", "column.cu", "at<unsigned long long>(",
+           "at<long long>("),
+    Mutant("infinity is refused", "column.cu", "isinf(rounded) && !isinf(value)",
+           "isinf(rounded)"),
+    Mutant("another feature's place", "column.cu", "x[row * d + feature] = rounded;",
+           "x[row * d + (feature + 1) % d] = rounded;"),
+    Mutant("flags the wrong way round", "column.cu", "? 1.0f : 0.0f;", "? 0.0f : 1.0f;"),
+    Mutant("negative weights", "column.cu", "value >= 0.0 &&", "value >= -1.0 &&"),
+    Mutant("weights beyond float32", "column.cu", "<= 3.4028234663852886e38", "<= 1e300"),
+    Mutant("the largest weight is refused", "column.cu", "<= 3.4028234663852886e38",
+           "< 3.4028234663852886e38"),
+    Mutant("refused values counted plainly", "column.cu",
+           "isinf(value)) atomicAdd(refused, 1ull);", "isinf(value)) *refused += 1;", case=2),
+    Mutant("places counted from nought", "digest.cu",
+           "(unsigned long long)(first_row + row)", "(unsigned long long)row"),
+    Mutant("a digest added plainly", "digest.cu", "atomicAdd(total, own);", "*total += own;"),
+    Mutant("every prefix fits", "histogram.cu", "key >> 16 == prefix[i]", "key >> 16 >= prefix[i]"),
+    Mutant("one table for all prefixes", "histogram.cu", "65536ll * i + (key", "(key", case=13),
+    Mutant("NaN is counted", "histogram.cu", "if (isnan(value)) continue;", ""),
+    Mutant("an exponent off by one", "numbers.cuh", "0x7ff) - 1022", "0x7ff) - 1023"),
+    Mutant("what 1 + x rounds off is lost", "numbers.cuh",
+           "return __dadd_rn(log, __ddiv_rn(lost, u));", "return log;"),
+)  # fmt: skip
+
+NEAR_MUTANTS = (
+    Mutant("no barrier before a tile is fetched", "near.cuh",
+           "__syncwarp();  // all are done with the tile before", ""),
+    Mutant("no barrier after a tile is fetched, of DBSCAN", "near.cuh",
+           "own[i] = space.x[(long long)a * d * TILE + i];\n  __syncwarp();",
+           "own[i] = space.x[(long long)a * d * TILE + i];"),
+    Mutant("float32 decides", "near.cuh", "if (close == 0) return near;", "return near;", case=2),
+    Mutant("eps itself is beyond", "near.cuh", "> reach.limit;", ">= reach.limit;"),
+    Mutant("the exact distance of another row", "near.cuh",
+           "other.order[b * TILE + j] * d, d) > reach",
+           "other.order[b * TILE + i] * d, d) > reach"),
+    Mutant("absolute values forgotten", "near.cuh", "size + fabsf(t)", "size + t", case=3),
+    Mutant("boxes without an upper corner", "near.cuh", "z - low[d + f]", "z - low[f]"),
+    Mutant("the second half of a tile is the first", "near.cuh",
+           "x[f * TILE + 32] - z", "x[f * TILE] - z"),
+    Mutant("rows beyond the last are near", "near.cuh",
+           "!(size[1] > reach.far)) & other.rows[b];", "!(size[1] > reach.far));", case=1),
+    Mutant("a tile of some extent is dense", "near.cuh",
+           "return size < reach.sure;", "return size < 4.0f * reach.sure;", case=2),
+    Mutant("a subtree too short", "near.cuh", "last[count] = is_left ? space.skip(node) : right;",
+           "last[count] = is_left ? space.skip(node) - 1 : right;"),
+    Mutant("the own tile is counted twice", "count.cu",
+           "rows = counter.lacking(rows);\n      while",
+           "counter.look(rows, a);\n      rows = counter.lacking(rows);\n      while", case=1),
+    Mutant("weights of the first half twice", "count.cu",
+           "total += weight[b * TILE + lane() + 32]", "total += weight[b * TILE + lane()]", case=3),
+    Mutant("pairs added plainly", "count.cu",
+           "if (lane() == 0 && counter.looked) atomicAdd(looked, counter.looked);",
+           "if (lane() == 0 && counter.looked) *looked += counter.looked;"),
+    Mutant("a root hung up plainly", "forest.cuh",
+           "int before = atomicCAS(parent + high, high, low);",
+           "int before = parent[high]; if (before == high) parent[high] = low;"),
+    Mutant("paths halved plainly", "forest.cuh",
+           "atomicMin(parent + i, over);", "parent[i] = over;"),
+    Mutant("a mixed tile passes for one set", "link.cuh",
+           "return vote(other[0], other[1]) ? MIXED : group;", "return group;"),
+    Mutant("rows that are not near are joined", "link.cu", "} else if (near && lane() == 0) {",
+           "} else if (lane() == 0) {", case=2),
+    Mutant("joined through rows that are not core", "link.cu",
+           "reach) & other.core[b];\n      if", "reach) & other.space.rows[b];\n      if"),
+    Mutant("rows of a tile are not joined", "link_inside.cu",
+           "unite_all(parent, group[a * TILE + i], side, a, near);", ""),
+    Mutant("the claim of another row", "claim.cu", "by[i / 32] = min(by[i / 32], found);",
+           "by[0] = min(by[0], found);"),
+    Mutant("subtrees of lower clusters are passed over", "claim.cu",
+           "vote(by[0] > least[node], by[1] > least[node])",
+           "vote(by[0] < least[node], by[1] < least[node])"),
+    Mutant("of equally near rows the last", "nearest.cu",
+           "number < numbers[at - 1]", "number > numbers[at - 1]"),
+    Mutant("the limit of another row", "nearest.cu",
+           "!(size[1] > limit[lane() + 32])", "!(size[1] > limit[lane()])", case=3),
+    Mutant("no barrier after a limit has changed", "nearest.cu",
+           "      __syncwarp();\n    }\n  }\n\n  // The sum",
+           "    }\n  }\n\n  // The sum"),
+    Mutant("a limit without the rounding of z", "nearest.cu",
+           "__dmul_rn(__dadd_rn(root, off), rounding)", "__dmul_rn(root, 0.99999)"),
+)  # fmt: skip
+
+ONE = replace(SMALL, multiprocessors=1)
+
+SCHEDULES = ("up", "fuzz")
+
+LOOKS = (*CASES, MANY_ROWS)
+
+CHOICES: tuple[Choice, ...] = ("auto", "full")
+"""With so few rows, only a first pass streams all of them by itself."""
+
+MAX_FEATURES = 64
+"""Of the cases of which passes stream all rows."""
+
+
+class Suspicious(ApartLauncher):
+    """Watches every access of the kernels that a file is part of; the others are as ever.
+
+    Parameters
+    ----------
+    file : str
+        The name of the file that was changed.
+    """
+
+    def __init__(self, file: str, schedule: str, folder: Path, limits: Limits) -> None:
+        super().__init__(True, schedule, folder=folder, limits=limits)
+        self.kernels = kernels_of(folder, file)
+
+    def watches(self, kernel: Kernel) -> bool:
+        return kernel.name in self.kernels
+
+
+def kernels_of(folder: Path, file: str) -> set[str]:
+    """Return the kernels that a file is part of."""
+    changed = folder.resolve() / file
+    return {path.stem for path in folder.resolve().glob("*.cu") if changed in included(path)}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.what)
+def test_mutant_is_caught(
+    mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
+) -> None:
+    """By what it was caught is listed at the end of the run."""
+    record_property(mutant.what, how_it_is_seen(planted(mutant, tmp_path), mutant))
+
+
+def planted(mutant: Mutant, tmp_path: Path) -> Path:
+    """Return a folder of kernels with the mutant among them."""
+    folder = tmp_path / "kernels"
+    shutil.copytree(KERNELS, folder)
+    file = folder / mutant.file
+    source = file.read_text()
+    assert source.count(mutant.old) == 1, f"{source.count(mutant.old)} places to change"
+    file.write_text(source.replace(mutant.old, mutant.new))
+    return folder
+
+
+def how_it_is_seen(folder: Path, mutant: Mutant) -> str:
+    """Return what gives the kernels in a folder away, of which one file was changed."""
+    kernels = kernels_of(folder, mutant.file)
+    for schedule, case, choice in product(SCHEDULES, in_order(LOOKS, mutant), CHOICES):
+        if choice == "full" and ("lloyd_full" not in kernels or case.d > MAX_FEATURES):
+            continue  # there is no such pass, or it is as ever
+        launcher = Suspicious(mutant.file, schedule, folder, ONE)
+        try:
+            try_out(CudaBackend(launcher, choice), case, kernels)
+        except EmulatorError as error:
+            return str(error).splitlines()[1].strip()
+        except AssertionError as error:
+            return f"wrong: {error}".splitlines()[0]
+    pytest.fail("nobody has seen it")
+
+
+@pytest.mark.parametrize("mutant", NEAR_MUTANTS, ids=lambda mutant: mutant.what)
+def test_mutant_of_dbscan_is_caught(
+    mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
+) -> None:
+    record_property(mutant.what, how_it_is_seen_near(planted(mutant, tmp_path), mutant))
+
+
+def how_it_is_seen_near(folder: Path, mutant: Mutant) -> str:
+    """Return what gives the kernels of DBSCAN in a folder away; see `how_it_is_seen`."""
+    for schedule, case in product(SCHEDULES, in_order(NEAR_CASES, mutant)):
+        launcher = Suspicious(mutant.file, schedule, folder, ONE_BLOCK)
+        try:
+            try_near(CudaNeighbors(launcher), case)
+        except EmulatorError as error:
+            return str(error).splitlines()[1].strip()
+        except AssertionError as error:
+            return f"wrong: {error}".splitlines()[0]
+    pytest.fail("nobody has seen it")
+
+
+T = TypeVar("T")
+
+
+def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
+    """Return all cases, a mutant's own first."""
+    return [cases[mutant.case], *(cases[i] for i in range(len(cases)) if i != mutant.case)]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(("case", "schedule"), in_turn(LOOKS, SCHEDULES, step=2))
+def test_nothing_is_seen_where_nothing_is_planted(
+    case: Case, schedule: str, choice: Choice
+) -> None:
+    if choice == "full" and case.d > MAX_FEATURES:
+        pytest.skip("there is no such pass")
+    launcher = ApartLauncher(True, schedule, folder=KERNELS, limits=ONE)
+    try_out(CudaBackend(launcher, choice), case, {"lloyd_full"} if choice == "full" else ())
+
+
+@pytest.mark.parametrize(("case", "schedule"), in_turn(NEAR_CASES, SCHEDULES, step=2))
+def test_nothing_of_dbscan_is_seen(case: NearCase, schedule: str) -> None:
+    launcher = ApartLauncher(True, schedule, folder=KERNELS, limits=ONE_BLOCK)
+    try_near(CudaNeighbors(launcher), case)

@@ -1,0 +1,283 @@
+"""Attributes of customers joined to their features: what comes of it, counted and refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+from support.helpers import call, manifest_of, read_parts, toml
+
+import gpuseg
+
+
+def lines(n: int = 3000) -> pa.Table:
+    rng = np.random.default_rng(0)
+    return pa.table({
+        "who": pa.array(rng.integers(0, 300, n)),
+        "at": np.datetime64("2025-01-01", "us") + rng.integers(0, 3e10, n) * 1000,
+        "each": np.round(rng.lognormal(2, 1, n), 2),
+        "n": rng.integers(1, 5, n),
+    })  # fmt: skip
+
+
+def attributes(seed: int = 1) -> pa.Table:
+    """Of customers 50 to 349, in no order, one of them without an id."""
+    rng = np.random.default_rng(seed)
+    who = rng.permutation(np.arange(50, 350))
+    return pa.table({
+        "number": pa.array(who, mask=who == 349),
+        "country": rng.choice(["DE", "FR", "IT"], 300),
+        "age": pa.array(rng.integers(18, 90, 300), mask=rng.random(300) < 0.1),
+    })  # fmt: skip
+
+
+def job(folder: Path, out: str = "out", **changes: Any) -> dict[str, Any]:
+    return {
+        "transactions": {
+            "path": str(folder / "lines"), "customer": "who", "time": "at", "quantity": "n",
+            "price": "each",
+        },
+        "join": [{"path": str(folder / "own"), "id": "number"}],
+        "prepare": {"missing": "mean", "categorical": {"country": "onehot"}},
+        "segment": {"n_clusters": 4, "random_state": 0},
+        "output": {"path": str(folder / out)},
+        **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "own").mkdir()
+    table, own = lines(), attributes()
+    for i in range(3):
+        pq.write_table(table.slice(i * 1000, 1000), tmp_path / "lines" / f"{i}.parquet")
+    pq.write_table(own.slice(0, 200), tmp_path / "own" / "a.parquet", row_group_size=64)
+    pq.write_table(own.slice(200), tmp_path / "own" / "b.parquet")
+    return tmp_path
+
+
+def features(out: Path) -> pd.DataFrame:
+    return pa.concat_tables(
+        [pq.read_table(path) for path in sorted((out / "_features").glob("*.parquet"))]
+    ).to_pandas()
+
+
+def test_attributes_become_features_and_what_is_lacking_is_told(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+    (folder / "job.toml").write_text(toml(own_job) + (
+        f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    ))  # fmt: skip
+    outcome = call(capfd, "run", folder / "job.toml")
+    assert outcome.code == 0, outcome.err
+    found = features(folder / "out")
+    expected = found[["customer_id"]].merge(
+        attributes().to_pandas(), left_on="customer_id", right_on="number", how="left"
+    )
+    assert found["country"].isna().equals(expected["country"].isna())
+    assert found["country"].fillna("").tolist() == expected["country"].fillna("").tolist()
+    np.testing.assert_array_equal(found["age"], expected["age"])
+    (own,) = manifest_of(folder / "out")["transactions"]["joins"]
+    lacking = int((found["customer_id"] < 50).sum())
+    assert own["customers_without"] == lacking > 0
+    assert own["customers"] + lacking == len(found)
+    assert own["rows"] == 300 and own["rows_without_id"] == 1
+    assert own["rows_of_no_customer"] == 299 - own["customers"]
+    assert "nulls in country, age" in outcome.out + outcome.err
+    model = gpuseg.load_model(folder / "out")
+    assert "country=DE" in model.features and "age" not in model.features
+    labels = read_parts(folder / "out")["segment"].to_pylist()
+    assert model.predict(found).tolist() == labels
+
+
+def test_the_same_bits_however_tables_are_filed(folder: Path, two_workers: dict[str, Any]) -> None:
+    first = gpuseg.run(job(folder))
+    table = attributes().to_pandas()
+    others = folder / "other"
+    others.mkdir()
+    shuffled = table.sample(frac=1, random_state=3)
+    for i in range(3):
+        part = pa.Table.from_pandas(shuffled[i::3], preserve_index=False)
+        pq.write_table(part.cast(attributes().schema), others / f"{i}.parquet")
+    moved = [{"path": str(others), "id": "number"}]
+    second = gpuseg.run(job(folder, "again", join=moved, runtime=two_workers))
+    assert features(folder / "out").equals(features(folder / "again"))
+    assert read_parts(folder / "out").equals(read_parts(folder / "again"))
+    assert first.manifest["segments"] == second.manifest["segments"]
+
+
+def test_csv_and_ids_of_another_type(folder: Path) -> None:
+    gpuseg.run(job(folder))
+    pa.csv.write_csv(attributes(), folder / "own.csv")
+    floats = attributes().set_column(0, "number", attributes()["number"].cast(pa.float64()))
+    pq.write_table(floats, folder / "own.parquet")
+    for name in ("own.csv", "own.parquet"):
+        join = [{"path": str(folder / name), "id": "number"}]
+        gpuseg.run(job(folder, f"out-{name}", join=join))
+        assert features(folder / f"out-{name}").equals(features(folder / "out"))
+
+
+def test_hashed_ids_are_joined_before_they_are_hashed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ID_KEY", "a secret that is long enough")
+    gpuseg.run(job(folder))
+    own = job(folder, "hashed")
+    own["transactions"]["id_hash_key_env"] = "ID_KEY"
+    gpuseg.run(own)
+    plain, hashed = features(folder / "out"), features(folder / "hashed")
+    assert hashed["customer_id"].str.len().eq(64).all()
+    assert sorted(plain["country"].fillna("")) == sorted(hashed["country"].fillna(""))
+    assert np.nansum(plain["age"]) == np.nansum(hashed["age"])
+
+
+def test_ids_in_csv_are_text(folder: Path) -> None:
+    """Ids like 00012 and 7e3 are not read as numbers."""
+    ids = [f"{i:05}" if i % 2 else f"{i}e3" for i in range(300)]
+    table = lines().set_column(0, "who", pa.array([ids[i] for i in lines()["who"].to_pylist()]))
+    own = pa.table({"number": ids, "country": [None, "DE", "FR"] * 100})
+    for at, part in (("lines", table), ("own", own)):
+        for old in (folder / at).iterdir():
+            old.unlink()
+        options = pa.csv.WriteOptions(delimiter=";" if at == "own" else ",")
+        pa.csv.write_csv(part, folder / at / "a.csv", options)
+    gpuseg.run(job(folder))
+    found = features(folder / "out")
+    (facts,) = manifest_of(folder / "out")["transactions"]["joins"]
+    assert facts["customers"] == len(found) and facts["customers_without"] == 0
+    assert found["country"].isna().sum() > 50  # an empty cell is no category
+
+
+@pytest.mark.parametrize("kind", ["no rows", "dictionaries", "views", "NaN ids"])
+def test_unusual_tables(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = attributes()
+    if kind == "no rows":
+        own = own.slice(0, 0)
+    elif kind == "dictionaries":
+        monkeypatch.setattr("gpuseg.features.attributes._BATCH_ROWS", 50)
+        own = own.set_column(1, "country", own["country"].cast(pa.string()).dictionary_encode())
+    elif kind == "views":
+        own = own.set_column(1, "country", own["country"].cast(pa.string_view()))
+    else:
+        floats = own["number"].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        own = own.set_column(0, "number", pa.array(floats))
+    (folder / "x").mkdir()
+    pq.write_table(own, folder / "x" / "a.parquet", row_group_size=50)
+    prepare = {"missing": "mean"}
+    join = [{"path": str(folder / "x"), "id": "number"}]
+    gpuseg.run(job(folder, join=join, prepare=prepare))
+    found = features(folder / "out")
+    if kind == "no rows":
+        assert found["country"].isna().all()
+        return
+    gpuseg.run(job(folder, "plain", prepare=prepare))
+    assert found["country"].fillna("").equals(features(folder / "plain")["country"].fillna(""))
+
+
+def test_dry_run_and_unknown_categories(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+    joined = f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    (folder / "job.toml").write_text(toml(own_job) + joined)
+    outcome = call(capfd, "run", folder / "job.toml", "--dry-run")
+    assert outcome.code == 0 and "[[join]]" in outcome.out
+    outcome = call(
+        capfd, "run", folder / "job.toml", "--dry-run", "--set",
+        'prepare.categorical={nope = "onehot"}',
+    )  # fmt: skip
+    assert outcome.code == 2
+    assert "prepare.categorical.nope: neither built nor joined; known are" in outcome.err
+
+
+def test_rows_of_nobody_are_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+    joined = f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    (folder / "job.toml").write_text(toml(own_job) + joined)
+    outcome = call(capfd, "features", folder / "job.toml")
+    assert outcome.code == 0, outcome.err
+    assert "rows of nobody" in outcome.out + outcome.err
+
+
+def test_a_damaged_table_is_named(folder: Path) -> None:
+    path = folder / "own" / "b.parquet"
+    content = bytearray(path.read_bytes())
+    content[8:400] = bytes(392)
+    path.write_bytes(content)
+    with pytest.raises(gpuseg.DataError, match=r"b\.parquet: cannot be read"):
+        gpuseg.run(job(folder))
+
+
+def renamed(name: str, to: str) -> pa.Table:
+    table = attributes()
+    return table.rename_columns([to if own == name else own for own in table.column_names])
+
+
+@pytest.mark.parametrize(("tables", "join", "message"), [
+    ([renamed("age", "spend")], {}, "join[0]: column 'spend' of "),
+    ([renamed("age", "customer_id")], {}, "is also among the features that are built"),
+    ([renamed("age", "email")], {}, "column 'email' looks like an e-mail address"),
+    ([attributes()], {"id": "numbre"}, "join[0]: no column 'numbre' in 0.parquet; did you mean"),
+    ([attributes()], {"columns": ["number", "age"]}, "join[0]: columns holds 'number', the"),
+    ([attributes().set_column(2, "number2", pa.array([4111111111111111] * 300))], {},
+     "column 'number2' looks like a card or account number"),
+    ([attributes()], {"columns": ["sex"]}, "join[0]: no column 'sex' in 0.parquet"),
+    ([attributes(), attributes().slice(7, 1)], {}, "row 7 of 0.parquet (rows count from 0) and "
+     "row 0 of 1.parquet (rows count from 0) have one and the same id in 'number'"),
+    ([attributes(), renamed("age", "years")], {}, "column 'age' is int64 in 0.parquet, and"),
+    ([attributes().set_column(0, "number", pa.array([f"c{i}" for i in range(300)]))], {},
+     "the ids in column 'number' are string, from row 0 of 0.parquet"),
+])  # fmt: skip
+def test_refuses(folder: Path, tables: list[pa.Table], join: dict[str, Any], message: str) -> None:
+    (folder / "bad").mkdir()
+    for i, table in enumerate(tables):
+        pq.write_table(table, folder / "bad" / f"{i}.parquet")
+    own = [{"path": str(folder / "bad"), "id": "number", **join}]
+    with pytest.raises(ValueError) as error:
+        gpuseg.run(job(folder, join=own))
+    assert message in str(error.value)
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["csv", "text", "second file"])
+def test_card_numbers_are_refused_however_they_are_written(folder: Path, kind: str) -> None:
+    own = attributes().append_column("acct", pa.array([4111111111111111] * 300))
+    as_text = own.set_column(3, "acct", own["acct"].cast(pa.string()))
+    (folder / "bad").mkdir()
+    if kind == "csv":
+        pa.csv.write_csv(own, folder / "bad" / "a.csv")
+    elif kind == "text":
+        pq.write_table(as_text, folder / "bad" / "a.parquet")
+    else:
+        plain = own.set_column(3, "acct", pa.array(range(300)))
+        pq.write_table(plain.slice(0, 100), folder / "bad" / "a.parquet")
+        pq.write_table(own.slice(100), folder / "bad" / "b.parquet")
+    join = [{"path": str(folder / "bad"), "id": "number"}]
+    with pytest.raises(gpuseg.DataError, match="column 'acct' looks like a card or account number"):
+        gpuseg.run(job(folder, join=join))
+    assert not (folder / "out").exists()
+
+
+def test_partitioned_tables_are_refused(folder: Path) -> None:
+    (folder / "own" / "country=de").mkdir()
+    (folder / "own" / "a.parquet").rename(folder / "own" / "country=de" / "a.parquet")
+    (folder / "own" / "b.parquet").unlink()
+    with pytest.raises(gpuseg.DataError, match="is partitioned by 'country', which is in no file"):
+        gpuseg.run(job(folder))
+
+
+def test_two_tables_with_a_column_of_one_name(folder: Path) -> None:
+    twice = [{"path": str(folder / "own"), "id": "number"}] * 2
+    with pytest.raises(gpuseg.DataError, match=r"join\[1\]: column 'country' of .* is also among"):
+        gpuseg.run(job(folder, join=twice))
+    with pytest.raises(gpuseg.ConfigError, match="join: adds attributes to the features that are"):
+        gpuseg.run({
+            "input": {"path": str(folder / "own")}, "join": twice,
+            "output": {"path": str(folder / "out")},
+        })  # fmt: skip

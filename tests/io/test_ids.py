@@ -1,0 +1,192 @@
+"""Customer ids: they keep type and value in the output, and the ones that repeat are counted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from support.helpers import customers, cut, opened, read_parts, run, write_files
+
+from gpuseg.errors import ConfigError, DataError
+from gpuseg.io.parquet.ids import split_ids
+from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.jobs.plan import MemoryPlan, plan_memory
+from gpuseg.runtime.executor import TaskContext
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    return customers(600)
+
+
+NUMBERS = range(600)
+IDS = {
+    "int64": pa.array(range(-(2**62), -(2**62) + 600)),
+    "int32": pa.array(NUMBERS, pa.int32()),
+    "uint64": pa.array(range(2**64 - 600, 2**64), pa.uint64()),
+    "string": pa.array([f"Kundin {i} – ü" for i in NUMBERS]),
+    "large_string": pa.array([f"c{i}" for i in NUMBERS], pa.large_string()),
+    "binary": pa.array([b"\xff\x00%d" % i for i in NUMBERS], pa.binary()),
+    "decimal128": pa.array([Decimal(i).scaleb(-2) for i in NUMBERS], pa.decimal128(20, 2)),
+    "uuid bytes": pa.array([i.to_bytes(16, "big") for i in NUMBERS], pa.binary(16)),
+    "uuid": pa.array([i.to_bytes(16, "big") for i in NUMBERS], pa.uuid()),
+    "dictionary": pa.array([f"c{i % 600}" for i in NUMBERS]).dictionary_encode(),
+    "date32": pa.array(NUMBERS, pa.date32()),
+    "timestamp": pa.array(NUMBERS, pa.timestamp("us", "UTC")),
+    "int64 with a null": pa.array([None, *range(1, 600)]),
+}
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_ids_keep_type_and_value(
+    tmp_path: Path, table: pa.Table, ids: pa.Array, missing: str
+) -> None:
+    table = table.set_column(0, "customer", ids)
+    if missing == "drop":
+        gone = pa.array([i % 7 == 0 for i in NUMBERS])
+        table = table.set_column(1, "recency", pc.if_else(gone, None, table["recency"]))
+    source = write_files(tmp_path / "in", cut(table, 250), row_group_size=90)
+    result = run(source, tmp_path / "out", prepare={"missing": missing})
+    written = read_parts(tmp_path / "out")["customer"]
+    expected = table.filter(pc.is_valid(table["recency"]))["customer"]
+    assert written.type == ids.type
+    assert written.to_pylist() == expected.to_pylist()
+    dropped = ["86 rows with a missing feature were dropped"] if missing == "drop" else []
+    assert result.manifest["warnings"] == dropped
+
+
+def test_partition_column_as_id(tmp_path: Path, table: pa.Table) -> None:
+    for name, piece in zip(("a", "b"), cut(table.drop_columns("customer"), 100), strict=True):
+        write_files(tmp_path / "in" / f"customer={name}", [piece])
+    run(tmp_path / "in", tmp_path / "out")
+    assert read_parts(tmp_path / "out")["customer"].to_pylist() == ["a"] * 100 + ["b"] * 500
+
+
+@pytest.fixture(params=[1, 5])
+def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Let jobs check ids in so many turns, as they do where memory is scarce."""
+    count: int = request.param
+    monkeypatch.setattr(
+        "gpuseg.jobs.run.plan_memory", lambda *args: replace(plan_memory(*args), id_turns=count)
+    )
+    return count
+
+
+@pytest.mark.parametrize(
+    ("ids", "repeated"),
+    [
+        (pa.array([*range(597), 0, 1, 1]), 3),
+        (pa.array([i % 300 for i in NUMBERS]), 300),
+        (pa.array([*map(str, range(598)), "0", "597"]), 2),
+        (pa.array([*map(str, range(597)), None, None, None]), 2),
+        (pa.array([*map(str, range(598)), "", None]), 0),
+        pytest.param(pa.array([None, *range(1, 300), *range(300)]), 299),
+    ],
+    ids=["int", "every int", "string", "null", "null and empty", "int, null in one group"],
+)
+def test_repeated_ids_are_counted(
+    tmp_path: Path, table: pa.Table, turns: int, ids: pa.Array, repeated: int
+) -> None:
+    table = table.set_column(0, "customer", ids)
+    source = write_files(tmp_path / "in", cut(table, 250))
+    manifest = run(source, tmp_path / "out").manifest
+    said = (
+        f"input.id = 'customer': {repeated} rows repeat an id that another row has; "
+        "each row has its own line in the output"
+    )
+    assert manifest["warnings"] == ([said] if repeated else [])
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
+    assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()
+
+
+@pytest.mark.parametrize("ids", [IDS["int64 with a null"], IDS["string"]], ids=["int", "string"])
+@pytest.mark.parametrize("drop", [False, True])
+def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, drop: bool) -> None:
+    """And one piece of it; pieces and turns are ranges of the hashes, each about as large."""
+    table = table.set_column(0, "customer", ids)
+    recency = pc.if_else(pa.array([i % 7 == 0 for i in NUMBERS]), None, table["recency"])
+    source = write_files(tmp_path / "in", cut(table.set_column(1, "recency", recency), 250))
+    (plan,) = opened(source, "recency", id="customer").plan_shards(1, drop_missing=drop)
+    shard = load_shard(plan, TaskContext())
+
+    def pieces(turns: int) -> Iterator[list[int]]:
+        for turn in range(turns):
+            for piece in split_ids(shard, TaskContext(2), 3, turn, turns):
+                yield sorted(piece.tolist())
+
+    together = [hash for piece in pieces(1) for hash in piece]
+    assert len(together) == shard.n_rows == (514 if drop else 600)
+    assert together == sorted(together)
+    for turns in (2, 3, 16):
+        found = list(pieces(turns))
+        assert len(found) == 3 * turns
+        assert [hash for piece in found for hash in piece] == together
+        assert max(map(len, found)) < 3 * shard.n_rows / len(found) + 10
+
+
+@pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_the_first_of_rows_with_one_id_is_kept(
+    tmp_path: Path,
+    table: pa.Table,
+    how: str,
+    missing: str,
+    two_workers: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ids = pa.array([*(i % 300 if i >= 400 else i for i in range(597)), None, None, None])
+    table = table.set_column(0, "customer", ids)
+    if missing == "drop":  # after the others that repeat an id
+        gaps = pa.array(np.where(np.arange(600) % 5 == 1, np.nan, table["spend"]))
+        table = table.set_column(table.column_names.index("spend"), "spend", gaps)
+    frame = table.to_pandas()
+    alone = frame[frame.customer.isna() | ~frame.customer.duplicated()]
+    repeated = len(frame) - len(alone)
+    alone = alone.dropna(subset=["spend"])
+    expected = write_files(
+        tmp_path / "alone", [pa.Table.from_pandas(alone, preserve_index=False).cast(table.schema)]
+    )
+    run(expected, tmp_path / "expected")
+    if how == "streamed":
+        streamed = MemoryPlan("streamed", "asked for", 0, 0, 1)
+        monkeypatch.setattr("gpuseg.jobs.run.plan_memory", lambda *_: streamed)
+    runtime = two_workers if how == "two workers" else {}
+    source = write_files(tmp_path / "in", cut(table, 250))
+    prepare = {"missing": missing, "duplicates": "first"}
+    result = run(source, tmp_path / "out", prepare=prepare, runtime=runtime)
+    assert read_parts(tmp_path / "out").equals(read_parts(tmp_path / "expected"))
+    said = f"{repeated:,} rows were dropped that repeat the id of one before them"
+    assert repeated > 20 and said in result.manifest["warnings"]
+    with pytest.raises(DataError, match=f"{repeated} rows repeat an id that another row has, and"):
+        run(source, tmp_path / "no", prepare={**prepare, "duplicates": "error"})
+
+
+def test_repeated_ids_need_ids(tmp_path: Path, table: pa.Table) -> None:
+    source = write_files(tmp_path / "in", [table])
+    with pytest.raises(
+        ConfigError, match="there are no ids to compare; name their column in input"
+    ):
+        run(source, tmp_path / "out", input={"id": None}, prepare={"duplicates": "first"})
+
+
+@pytest.mark.parametrize("ids", [
+    pa.array([""] * 40 + [" "] + [f"c{i % 500}" for i in range(559)]),
+    pa.array([np.nan] * 41 + [float(i % 500) for i in range(559)]),
+    pa.array([None] * 41 + [f"c{i % 500}" for i in range(559)]),
+])  # fmt: skip
+def test_rows_without_an_id_are_not_one_customer(
+    tmp_path: Path, table: pa.Table, ids: pa.Array
+) -> None:
+    source = write_files(tmp_path / "in", [table.set_column(0, "customer", ids)])
+    result = run(source, tmp_path / "out", prepare={"duplicates": "first"})
+    assert read_parts(tmp_path / "out").num_rows == 541
+    assert len(result.manifest["warnings"]) == 1  # no further one of ids that repeat

@@ -1,0 +1,271 @@
+"""Object stores, which cannot rename: memory:// and S3 (moto's server) in and out."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.helpers import customers, cut, job, read_parts, run, write_files
+
+import gpuseg
+from gpuseg.errors import ConfigError, DataError, ResourceError
+
+SIDECARS = [
+    "_SUCCESS",
+    "_examples.json",
+    "_manifest.json",
+    "_model/model.json",
+    "_model/model.safetensors",
+]
+REPLACE = {"overwrite": True}
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """The memory file system; what tests write below /gpuseg-test is removed."""
+    fs = fsspec.filesystem("memory")
+    yield fs
+    if fs.exists("/gpuseg-test"):
+        fs.rm("/gpuseg-test", recursive=True)
+
+
+def names(fs: Any, folder: str) -> list[str]:
+    root = fs._strip_protocol(folder)
+    return sorted(path[len(root) + 1 :] for path in fs.find(root))
+
+
+def parts(fs: Any, folder: str) -> list[str]:
+    return [name for name in names(fs, folder) if name.startswith("part-")]
+
+
+def stored(fs: Any, folder: str) -> pa.Table:
+    """Read the parts that the manifest lists, which must be those that are there."""
+    manifest = json.loads(fs.cat_file(f"{folder}/_manifest.json"))
+    listed = [part["name"] for part in manifest["parts"]]
+    assert listed == parts(fs, folder)
+    tables = [pq.read_table(io.BytesIO(fs.cat_file(f"{folder}/{name}"))) for name in listed]
+    assert [t.num_rows for t in tables] == [part["rows"] for part in manifest["parts"]]
+    return pa.concat_tables(tables)
+
+
+# memory://
+
+
+def test_memory_output(tmp_path: Path, source: Path, memory: Any) -> None:
+    run(source, tmp_path / "out")
+    result = run(source, "memory://gpuseg-test/out")
+    run_id = result.manifest["run_id"]
+    assert names(memory, "/gpuseg-test/out") == [
+        *SIDECARS, "_report.html", *(f"part-{i:05d}-{run_id}.parquet" for i in range(3)),
+    ]  # fmt: skip
+    assert stored(memory, "/gpuseg-test/out").equals(read_parts(tmp_path / "out"))
+
+
+def test_memory_input_gives_the_same_segments(
+    tmp_path: Path, table: pa.Table, source: Path, memory: Any
+) -> None:
+    for i, piece in enumerate(cut(table, 400)):
+        with memory.open(f"/gpuseg-test/in/{i}.parquet", "wb") as file:
+            pq.write_table(piece, file)
+    run("memory://gpuseg-test/in", tmp_path / "from memory")
+    run(source, tmp_path / "from disk")
+    assert read_parts(tmp_path / "from memory").equals(read_parts(tmp_path / "from disk"))
+
+
+def test_older_output_is_replaced_when_asked(source: Path, memory: Any) -> None:
+    run(source, "memory://gpuseg-test/out")
+    before = names(memory, "/gpuseg-test/out")
+    with pytest.raises(ConfigError, match="exists already"):
+        run(source, "memory://gpuseg-test/out")
+    assert names(memory, "/gpuseg-test/out") == before
+    (source / "in-002.parquet").unlink()
+    result = run(source, "memory://gpuseg-test/out", output=REPLACE)
+    assert stored(memory, "/gpuseg-test/out").num_rows == 450
+    assert not set(parts(memory, "/gpuseg-test/out")) & set(before)
+    assert all(result.manifest["run_id"] in name for name in parts(memory, "/gpuseg-test/out"))
+
+
+def test_models_of_an_older_sweep_are_removed(source: Path, memory: Any) -> None:
+    def models() -> list[str]:
+        found = [name for name in names(memory, "/gpuseg-test/out") if name.endswith(".json")]
+        return [name for name in found if name.startswith("_model")]
+
+    run(source, "memory://gpuseg-test/out", segment={"n_clusters": [2, 4]})
+    assert models() == ["_model/model.json", *(f"_models/{k}/model.json" for k in (2, 3, 4))]
+    run(source, "memory://gpuseg-test/out", segment={"n_clusters": [3, 5]}, output=REPLACE)
+    assert models() == ["_model/model.json", *(f"_models/{k}/model.json" for k in (3, 4, 5))]
+    run(source, "memory://gpuseg-test/out", output=REPLACE)
+    assert models() == ["_model/model.json"]
+
+
+def test_what_killed_runs_have_left_is_removed(source: Path, memory: Any) -> None:
+    memory.pipe_file("/gpuseg-test/out/_staging/20200101T000000-abc123/part-00000.parquet", b"half")
+    with pytest.raises(ConfigError, match="exists already"):
+        run(source, "memory://gpuseg-test/out")
+    run(source, "memory://gpuseg-test/out", output=REPLACE)
+    assert stored(memory, "/gpuseg-test/out").num_rows == 600
+    assert not any("_staging" in name for name in names(memory, "/gpuseg-test/out"))
+
+
+def test_failed_run_leaves_the_older_output(tmp_path: Path, source: Path, memory: Any) -> None:
+    run(source, "memory://gpuseg-test/out")
+    before = {path: memory.cat_file(path) for path in memory.find("/gpuseg-test")}
+    bad = write_files(tmp_path / "bad", [customers(600, blobs=1).slice(0, 2)])
+    with pytest.raises(DataError, match="only 2 rows"):
+        run(bad, "memory://gpuseg-test/out", output=REPLACE)
+    assert {path: memory.cat_file(path) for path in memory.find("/gpuseg-test")} == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "precious.txt",
+        pytest.param(
+            "_staging/precious.sql",
+        ),
+    ],
+)
+def test_foreign_prefix_is_never_replaced(source: Path, memory: Any, name: str) -> None:
+    memory.pipe_file(f"/gpuseg-test/out/{name}", b"precious")
+    memory.pipe_file("/gpuseg-test/out/part-00000.parquet", b"precious")
+    with pytest.raises(ConfigError, match="not an output of gpuseg"):
+        run(source, "memory://gpuseg-test/out", output=REPLACE)
+    assert names(memory, "/gpuseg-test/out") == sorted([name, "part-00000.parquet"])
+
+
+def test_memory_output_may_not_overlap_its_input(source: Path, memory: Any) -> None:
+    run(source, "memory://gpuseg-test/out")
+    with pytest.raises(ConfigError, match="overlaps"):
+        run("memory://gpuseg-test/out", "memory://gpuseg-test/out/x", input={"features": None})
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [("foo://bucket/x", "Protocol not known: foo"), ("github://x", "use a path, or a URL")],
+)
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_unknown_url_is_the_jobs_fault(source: Path, url: str, words: str, side: str) -> None:
+    ends = (url, "memory://gpuseg-test/out") if side == "input" else (source, url)
+    with pytest.raises(ConfigError, match=rf"{side}\.path = '{url}'.*{words}"):
+        run(*ends)
+
+
+# S3.
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    pytest.importorskip("s3fs")
+    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def options(endpoint: str) -> dict[str, Any]:
+    return {"key": "somebody", "secret": "SECRET", "endpoint_url": endpoint}
+
+
+@pytest.fixture
+def bucket(options: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+    """A bucket, and another client's file system to look into it."""
+    fs = fsspec.filesystem(
+        "s3", **options, skip_instance_cache=True, use_listings_cache=False
+    )  # fmt: skip
+    name = f"bucket-{uuid4().hex}"
+    fs.mkdir(name)
+    yield fs, f"s3://{name}"
+    with suppress(OSError):
+        fs.rm(name, recursive=True)
+
+
+def put(fs: Any, path: str, table: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=100)
+    fs.pipe_file(path, buffer.getvalue())
+
+
+def s3_job(url: str, options: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
+    both = {"storage_options": options}
+    output = {**both, **sections.pop("output", {})}
+    return job(f"{url}/in", f"{url}/out", input=both, output=output, **sections)
+
+
+def test_s3_in_and_out(
+    tmp_path: Path, table: pa.Table, source: Path, bucket: Any, options: dict[str, Any]
+) -> None:
+    fs, url = bucket
+    for i, piece in enumerate(cut(table, 150, 300)):
+        put(fs, f"{url}/in/country=X/{i}.parquet", piece)
+    first = gpuseg.run(s3_job(url, options))
+    run(source, tmp_path / "out")
+    assert stored(fs, f"{url}/out").equals(read_parts(tmp_path / "out"))
+    before = parts(fs, f"{url}/out")
+    with pytest.raises(ConfigError, match="exists already"):
+        gpuseg.run(s3_job(url, options))
+    second = gpuseg.run(s3_job(url, options, output=REPLACE, segment={"n_clusters": 2}))
+    assert set(stored(fs, f"{url}/out")["segment"].to_pylist()) == {0, 1}
+    assert not set(before) & set(parts(fs, f"{url}/out"))
+    assert names(fs, f"{url}/out")[: len(SIDECARS)] == SIDECARS
+    assert not any("_staging" in name for name in names(fs, f"{url}/out"))
+    for result in (first, second):
+        assert "SECRET" not in json.dumps(result.manifest)
+
+
+def test_s3_from_and_to_dask_workers(
+    table: pa.Table, bucket: Any, options: dict[str, Any], two_workers: dict[str, Any]
+) -> None:
+    fs, url = bucket
+    for i, piece in enumerate(cut(table, 150, 300)):
+        put(fs, f"{url}/in/{i}.parquet", piece)
+    gpuseg.run(s3_job(url, options, runtime=two_workers))
+    assert stored(fs, f"{url}/out")["customer"].to_pylist() == list(range(600))
+
+
+def test_second_run_sees_what_others_have_put(
+    table: pa.Table, bucket: Any, options: dict[str, Any]
+) -> None:
+    fs, url = bucket
+    first, second = cut(table, 300)
+    put(fs, f"{url}/in/a.parquet", first)
+    gpuseg.run(s3_job(url, options))
+    put(fs, f"{url}/in/b.parquet", second)
+    gpuseg.run(s3_job(url, options, output=REPLACE))
+    assert stored(fs, f"{url}/out").num_rows == 600
+
+
+def test_no_such_bucket(tmp_path: Path, options: dict[str, Any]) -> None:
+    both = {"storage_options": options}
+    with pytest.raises(DataError, match=r"s3://no-such-bucket/in.*bucket does not exist"):
+        run("s3://no-such-bucket/in", tmp_path / "out", input=both)
+
+
+def test_no_bucket_is_made_for_an_output(source: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(ResourceError, match=r"s3://no-such-bucket/out.*cannot be written"):
+        run(source, "s3://no-such-bucket/out", output={"storage_options": options})
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_s3_without_credentials_is_a_missing_resource(
+    source: Path, side: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, "/nonexistent")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    url, both = "s3://bucket/x", {"storage_options": {"endpoint_url": endpoint}}
+    ends = (url, "memory://gpuseg-test/out") if side == "input" else (source, url)
+    with pytest.raises(gpuseg.GpusegError, match=rf"{side}\.path = 's3://bucket/x'.*credentials"):
+        run(*ends, **{side: both})

@@ -1,0 +1,176 @@
+"""Personal data: columns that are refused as features, and ids written as keyed hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.helpers import customers, cut, manifest_of, read_parts, run, write_files
+
+import gpuseg
+from gpuseg.io.parquet.ids import hash_ids
+from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
+
+SECRET = "not to be found in any file of ours"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return write_files(tmp_path / "in", cut(customers(600), 250))
+
+
+@pytest.mark.parametrize("name", [
+    "email", "E-Mail", "customer_email", "emailAddress", "phone", "Phone No", "home_phone",
+    "mobile", "CardNumber", "credit_card", "iban", "first_name", "FullName", "surname", "ssn",
+    "passport_no", "tel", "account_number", "national_id",
+])  # fmt: skip
+def test_names_of_personal_columns(name: str) -> None:
+    assert personal(name) is not None
+
+
+@pytest.mark.parametrize("name", [
+    "orders", "emails_opened", "email_clicks", "phone_calls", "mobile_sessions", "share_mobile",
+    "spend_phone", "telemetry", "company", "names", "cards", "pan_orders", "panel", "product_name",
+    "days_since_email", "card_payments", "accounts",
+])  # fmt: skip
+def test_names_of_other_columns(name: str) -> None:
+    assert personal(name) is None
+
+
+def with_check_digit(number: int) -> int:
+    digits = [int(d) for d in str(number)]
+    total = sum(sum(divmod(2 * d, 10)) for d in digits[::-2]) + sum(digits[-2::-2])
+    return number * 10 + -total % 10
+
+
+def test_card_numbers_are_told_by_their_digits() -> None:
+    rng = np.random.default_rng(0)
+    others = rng.integers(4 * 10**15, 5 * 10**15, 500)
+    cards = [with_check_digit(int(n)) for n in others // 10]
+    assert with_check_digit(453201511283036) == 4532015112830366
+    assert are_card_numbers(pa.array(cards))
+    assert are_card_numbers(pa.array([*cards, None]))
+    assert not are_card_numbers(pa.array(others))
+    assert not are_card_numbers(pa.array([0, 18, 26]))
+    assert not are_card_numbers(pa.array([], pa.int64()))
+
+
+@pytest.mark.parametrize("how", ["name", "digits"])
+def test_personal_columns_are_refused(tmp_path: Path, how: str) -> None:
+    table = customers(200)
+    cards = [with_check_digit(400_000_000_000_000 + i) for i in range(200)]
+    name = "mobile" if how == "name" else "reference"
+    source = write_files(tmp_path / "in", [table.append_column(name, pa.array(cards))])
+    with pytest.raises(gpuseg.DataError) as error:
+        run(source, tmp_path / "out", input={"features": None})
+    what = "a telephone number" if how == "name" else "a card or account number"
+    assert f"feature '{name}' looks like {what}" in str(error.value)
+    run(source, tmp_path / "out")  # where it is no feature
+
+
+def expected_hashes(ids: list[Any]) -> list[str | None]:
+    return [
+        None
+        if i is None
+        else hmac.new(SECRET.encode(), str(i).encode(), hashlib.sha256).hexdigest()
+        for i in ids
+    ]
+
+
+@pytest.mark.parametrize("cluster", ["local", "dask"])
+def test_ids_are_written_as_keyed_hashes(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, cluster: str
+) -> None:
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    run(source, tmp_path / "plain")
+    where = {"cluster": cluster, **({"n_workers": 2} if cluster == "dask" else {})}
+    run(source, tmp_path / "out", input={"id_hash_key_env": "GPUSEG_TEST_KEY"}, runtime=where)
+    plain, hashed = read_parts(tmp_path / "plain"), read_parts(tmp_path / "out")
+    assert hashed["customer"].to_pylist() == expected_hashes(plain["customer"].to_pylist())
+    assert hashed["segment"].equals(plain["segment"])
+    written = b"".join(own.read_bytes() for own in (tmp_path / "out").rglob("*") if own.is_file())
+    assert SECRET.encode() not in written
+
+
+def test_features_are_written_with_keyed_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    lines = pa.table({
+        "who": pa.array(["a", "b", "c", "a"] * 20), "paid": np.arange(1.0, 81.0),
+        "at": pa.array(np.datetime64("2025-01-01") + np.arange(80)),
+    })  # fmt: skip
+    pq.write_table(lines, tmp_path / "lines.parquet")
+    gpuseg.run({
+        "transactions": {"path": str(tmp_path / "lines.parquet"), "customer": "who", "time": "at",
+                         "amount": "paid", "id_hash_key_env": "GPUSEG_TEST_KEY"},
+        "segment": {"n_clusters": 2}, "output": {"path": str(tmp_path / "out")},
+    })  # fmt: skip
+    for folder in (tmp_path / "out", tmp_path / "out" / "_features"):
+        table = pa.concat_tables([pq.read_table(own) for own in sorted(folder.glob("part-*"))])
+        assert sorted(table[0].to_pylist()) == sorted(
+            str(h) for h in expected_hashes(["a", "b", "c"])
+        )
+    assert manifest_of(tmp_path / "out")["job"]["transactions"]["id_hash_key_env"]
+
+
+@pytest.mark.parametrize(("secret", "message"), [
+    (None, "is not set; put a secret of at least 16 characters"),
+    ("short", "has 5 bytes; it must have at least 16"),
+])  # fmt: skip
+def test_keys_that_will_not_do(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, secret: str | None, message: str
+) -> None:
+    monkeypatch.delenv("GPUSEG_TEST_KEY", raising=False)
+    if secret is not None:
+        monkeypatch.setenv("GPUSEG_TEST_KEY", secret)
+    with pytest.raises(gpuseg.GpusegError, match=message):
+        run(source, tmp_path / "out", input={"id_hash_key_env": "GPUSEG_TEST_KEY"})
+    with pytest.raises(gpuseg.ConfigError, match="there are no ids to hash"):
+        run(source, tmp_path / "out", input={"id": None, "id_hash_key_env": "GPUSEG_TEST_KEY"})
+
+
+def test_the_order_of_rows_tells_nothing_of_the_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows in the order of a public hash of the ids would undo the keyed one."""
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    ids = [f"customer {i}" for i in range(300)]
+    lines = pa.table({"who": ids, "paid": np.arange(1.0, 301.0),
+                      "at": pa.array(np.datetime64("2025-01-01") + np.arange(300))})  # fmt: skip
+    pq.write_table(lines, tmp_path / "lines.parquet")
+    gpuseg.run({
+        "transactions": {"path": str(tmp_path / "lines.parquet"), "customer": "who", "time": "at",
+                         "amount": "paid", "id_hash_key_env": "GPUSEG_TEST_KEY"},
+        "segment": {"n_clusters": 2}, "output": {"path": str(tmp_path / "out")},
+    })  # fmt: skip
+    files = sorted((tmp_path / "out" / "_features").glob("part-*"))
+    found = pa.concat_tables([pq.read_table(own) for own in files])["customer_id"].to_pylist()
+    guess = expected_hashes([ids[i] for i in np.argsort(hash_ids(pa.array(ids)))])
+    assert sorted(found) == sorted(str(own) for own in guess)
+    assert sum(a == b for a, b in zip(found, guess, strict=True)) < 10
+
+
+@pytest.mark.parametrize("secret", [None, "", "another secret, of good length"])
+def test_a_worker_with_another_key_is_found_out(
+    monkeypatch: pytest.MonkeyPatch, secret: str | None
+) -> None:
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    key = Key.from_env("GPUSEG_TEST_KEY", "input.id_hash_key_env")
+    assert pseudonyms(pa.array(["a", None]), key).to_pylist() == expected_hashes(["a", None])
+    uuids = pa.array([bytes(16)], pa.binary(16))
+    expected = hmac.digest(SECRET.encode(), bytes(16), "sha256").hex()
+    assert pseudonyms(uuids, key).to_pylist() == [expected]
+    if secret is None:
+        monkeypatch.delenv("GPUSEG_TEST_KEY")
+    else:
+        monkeypatch.setenv("GPUSEG_TEST_KEY", secret)
+    with pytest.raises(gpuseg.ResourceError, match="or another than the caller's"):
+        pseudonyms(pa.array(["a"]), key)

@@ -1,0 +1,204 @@
+"""Publishing to a file system: what is replaced, what never is, and what a failed run leaves.
+
+Kills, interrupts and full disks are in `test_faults`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.helpers import (
+    customers,
+    job,
+    leftovers,
+    listing,
+    manifest_of,
+    read_parts,
+    run,
+    shell,
+    toml,
+    write_files,
+)
+
+from gpuseg.errors import ConfigError, DataError, GpusegError
+
+REPLACE = {"overwrite": True}
+
+
+# What is replaced.
+
+
+def test_older_output_is_not_replaced_unasked(tmp_path: Path, source: Path) -> None:
+    run(source, tmp_path / "out")
+    before = listing(tmp_path)
+    with pytest.raises(
+        ConfigError, match="exists already; name another folder, or replace it with"
+    ):
+        run(source, tmp_path / "out")
+    assert listing(tmp_path) == before
+
+
+def test_older_output_is_replaced_whole(tmp_path: Path, source: Path) -> None:
+    run(source, tmp_path / "out")
+    (source / "in-002.parquet").unlink()
+    (tmp_path / "out" / "part-99999.parquet").touch()
+    result = run(source, tmp_path / "out", output=REPLACE, segment={"n_clusters": 2})
+    assert [p.name for p in sorted((tmp_path / "out").glob("part-*"))] == [
+        "part-00000.parquet", "part-00001.parquet",
+    ]  # fmt: skip
+    assert manifest_of(tmp_path / "out")["run_id"] == result.manifest["run_id"]
+    assert sorted(set(read_parts(tmp_path / "out")["segment"].to_pylist())) == [0, 1]
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_empty_folder_is_used(tmp_path: Path, source: Path, overwrite: bool) -> None:
+    (tmp_path / "out").mkdir()
+    run(source, tmp_path / "out", output={"overwrite": overwrite})
+    assert read_parts(tmp_path / "out").num_rows == 600
+
+
+def test_folders_above_are_made(tmp_path: Path, source: Path) -> None:
+    run(source, tmp_path / "a" / "b" / "out")
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["out"]
+
+
+def test_link_to_a_folder_stays_a_link(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    run(source, tmp_path / "out")
+    run(source, tmp_path / "out", output=REPLACE)
+    assert (tmp_path / "out").is_symlink()
+    assert read_parts(tmp_path / "disk").num_rows == 600
+    assert leftovers(tmp_path) == []
+
+
+# What never is.
+
+
+FOREIGN = [
+    pytest.param(["precious.txt"], id="a file"),
+    pytest.param(["part-00000.parquet", "_SUCCESS"], id="output of Spark"),
+    pytest.param(
+        ["precious.txt", "_staging/model.sql"],
+        id="_staging",
+    ),
+    pytest.param(
+        ["precious.txt", "_manifest.json"],
+        id="_manifest.json",
+    ),
+]
+
+
+@pytest.mark.parametrize("names", FOREIGN)
+def test_foreign_folder_is_never_replaced(tmp_path: Path, source: Path, names: list[str]) -> None:
+    for name in names:
+        path = tmp_path / "out" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    before = listing(tmp_path)
+    with pytest.raises(ConfigError, match="not an output of gpuseg"):
+        run(source, tmp_path / "out", output=REPLACE)
+    assert listing(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "target", ["in", "in/out", ".", "link", "in/../in/./x", "in/in-000.parquet"]
+)
+def test_output_may_not_overlap_the_input(tmp_path: Path, source: Path, target: str) -> None:
+    (tmp_path / "link").symlink_to(source)
+    before = listing(tmp_path)
+    with pytest.raises(ConfigError, match=r"output\.path = .*: overlaps input\.path = "):
+        run(source, tmp_path / target, output=REPLACE)
+    assert listing(tmp_path) == before
+
+
+def test_output_beside_an_input_of_the_same_beginning(tmp_path: Path, source: Path) -> None:
+    run(source, tmp_path / "in-segments")
+    assert read_parts(tmp_path / "in-segments").num_rows == 600
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_file_is_no_output_folder(tmp_path: Path, source: Path, overwrite: bool) -> None:
+    (tmp_path / "out").write_text("precious")
+    with pytest.raises(ConfigError, match="is a file; name a folder"):
+        run(source, tmp_path / "out", output={"overwrite": overwrite})
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+# What a failed or killed run leaves.
+
+
+def damage(path: Path, group: int, column: int) -> None:
+    """Flip bits within a page whose checksum is stored: found when that column is decoded."""
+    table = pq.read_table(path)
+    pq.write_table(table, path, 100, write_page_checksum=True, use_dictionary=False)
+    chunk = pq.read_metadata(path).row_group(group).column(column)
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("column", [0, 2], ids=["found while writing", "found while reading"])
+@pytest.mark.parametrize("older", [False, True])
+def test_failed_run_leaves_all_as_it_was(
+    tmp_path: Path, source: Path, column: int, older: bool
+) -> None:
+    if older:
+        run(source, tmp_path / "out")
+    damage(source / "in-001.parquet", 0, column)
+    before = listing(tmp_path)
+    with pytest.raises(DataError, match=r"in-001\.parquet: row group 0 cannot be decoded"):
+        run(source, tmp_path / "out", output=REPLACE)
+    assert listing(tmp_path) == before
+
+
+def test_failed_run_says_one_thing(tmp_path: Path, source: Path) -> None:
+    damage(source / "in-001.parquet", 2, 0)
+    (tmp_path / "job.toml").write_text(toml(job(source, tmp_path / "out")))
+    outcome = shell(tmp_path, "run", "job.toml")
+    assert outcome.code == 3
+    assert "error: in-001.parquet: row group 2 cannot be decoded" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_staging_folder_of_a_killed_run_is_removed(tmp_path: Path, source: Path) -> None:
+    killed, alive, other = (
+        tmp_path / name for name in (".out.staging-1", ".out.staging-2", ".other.staging-3")
+    )
+    for folder in (killed, alive, other):
+        write_files(folder, [customers(5)])
+    handle = os.open(alive, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        run(source, tmp_path / "out")
+        assert leftovers(tmp_path) == [other.name, alive.name]
+        assert [path.name for path in alive.iterdir()] == ["in-000.parquet"]
+    finally:
+        os.close(handle)
+    run(source, tmp_path / "out", output=REPLACE)
+    assert leftovers(tmp_path) == [other.name]
+
+
+def test_staging_folder_of_an_output_with_brackets(tmp_path: Path, source: Path) -> None:
+    write_files(tmp_path / ".out[1].staging-1", [customers(5)])
+    run(source, tmp_path / "out[1]")
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("where", ["in/in-000.parquet/out", "/proc/gpuseg-out", "/dev/null/out"])
+def test_place_that_cannot_be_written(tmp_path: Path, table: pa.Table, where: str) -> None:
+    folder = write_files(tmp_path / "other", [table])
+    blocked = write_files(tmp_path / "in", [table])
+    before = listing(blocked)
+    with pytest.raises(GpusegError) as error:
+        run(folder, tmp_path / where)
+    assert error.value.exit_code == 4
+    assert "cannot be written" in str(error.value)
+    assert "name a folder that you may write to" in str(error.value)
+    assert listing(blocked) == before

@@ -1,0 +1,576 @@
+"""Rows streamed from Parquet give the bits of resident ones; and when a job chooses which."""
+
+from __future__ import annotations
+
+import re
+import threading
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import accumulate
+from math import ceil
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.helpers import (
+    FEATURES,
+    Array,
+    bits,
+    call,
+    customers,
+    cut,
+    job,
+    listing,
+    manifest_of,
+    opened,
+    run,
+    toml,
+    write_files,
+)
+
+from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
+from gpuseg.algorithms.params import KMeansParams
+from gpuseg.errors import DataError, ResourceError
+from gpuseg.io.parquet.data_file import DataFile
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
+from gpuseg.io.storage import Storage
+from gpuseg.jobs import plan as forecast
+from gpuseg.jobs.plan import MemoryPlan, plan_memory
+from gpuseg.preprocessing.fit import fit_preparation
+from gpuseg.preprocessing.plan import PreprocessingPlan
+from gpuseg.runtime.cluster import ClusterSpec
+from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext, prefetch
+from gpuseg.sharding import column_passes as columns
+from gpuseg.sharding import row_passes as passes
+
+R = TypeVar("R")
+
+GROUPS = [[1, 31, 70_000, 5], [977, 2, 4_000]]
+"""Rows of the row groups of two files; one crosses a block of the engine."""
+
+ROWS = sum(map(sum, GROUPS))
+
+
+# Streamed and resident, side by side.
+
+
+@pytest.fixture(autouse=True)
+def quick_seeding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 2048)
+
+
+def write_groups(path: Path, table: pa.Table, sizes: list[int], **options: Any) -> None:
+    with pq.ParquetWriter(path, table.schema, **options) as writer:
+        for piece in cut(table, *sizes[:-1]):
+            writer.write_table(piece, row_group_size=max(piece.num_rows, 1))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Customers with weights, some of them 0, and columns with holes, in odd row groups."""
+    assert BLOCK_ROWS < 70_000
+    folder = tmp_path_factory.mktemp("stream") / "in"
+    folder.mkdir()
+    table = customers(ROWS, blobs=5, seed=8)
+    rng = np.random.default_rng(1)
+    holes = rng.random((ROWS, 2)) < 0.1
+    holes[1:32] = True  # of one row group every row is dropped
+    spend = np.where(holes[:, 0], np.nan, np.exp(rng.normal(size=ROWS)))
+    orders = pa.array(rng.poisson(3, ROWS), mask=holes[:, 1])
+    weight = rng.integers(0, 4, ROWS) * 0.75
+    for name, values in {"holed": spend, "counted": orders, "w": weight}.items():
+        table = table.append_column(name, pa.array(values))
+    table = table.append_column("twice", pa.array(np.arange(ROWS) % (ROWS - 7)))
+    for i, (sizes, piece) in enumerate(zip(GROUPS, cut(table, sum(GROUPS[0])), strict=True)):
+        write_groups(folder / f"in-{i:03d}.parquet", piece, sizes)
+    assert [file.group_rows for file in opened(folder).files] == [tuple(own) for own in GROUPS]
+    return folder
+
+
+HOLED = ("recency", "holed", "counted")
+FAR = [[0.0] * 3, [1.0, 0.0, 0.0], [1e4] * 3, [2e4] * 3, [-3e4] * 3]
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "weights": {"weight": "w"},
+    "dropped": {"features": HOLED, "missing": "drop", "scale": "minmax"},
+    "dropped, weights": {"features": HOLED, "weight": "w", "missing": "drop"},
+    "mean": {"features": HOLED, "missing": "mean", "weight": "w"},
+    "median, robust, log1p": {
+        "features": HOLED, "missing": "median", "scale": "robust",
+        "transform": ("none", "log1p", "log1p"),
+    },
+    "relocated": {"init": FAR, "weight": "w"},
+    "random": {"init": "random", "n_init": 2},
+    "cosine": {"metric": "cosine", "scale": "none"},
+}  # fmt: skip
+
+
+def outcome(
+    source: Path, load: Callable[..., Any], shards: int, threads: int, backend: str, **chosen: Any
+) -> dict[str, Any]:
+    """Read, prepare and fit as a job does, two models in one sweep; return all that it finds."""
+    features = chosen.pop("features", FEATURES)
+    metric = chosen.get("metric", "euclidean")
+    data = opened(source, *features, weight=chosen.pop("weight", None))
+    recipe = PreprocessingPlan(
+        features,
+        chosen.pop("missing", "error"),
+        chosen.pop("transform", ("none",) * 3),
+        chosen.pop("scale", "standard"),
+        metric == "cosine",
+    )
+    counts = [5] if isinstance(chosen.get("init"), list) else [3, 5]
+    models = [KMeansParams(n_clusters=k, max_iter=12, tol=0.0, **chosen) for k in counts]
+    executor = LocalExecutor(threads)
+    executor.load(load, data.plan_shards(shards, recipe.missing == "drop"))
+    sizes = executor.map(passes.n_rows)
+    executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
+    digest = sum(executor.map(columns.digest, backend)) % 2**64
+    found = fit_preparation(executor, backend, recipe, lambda shard, row: "nowhere")
+    measured = measured_as_prepared(executor, backend, found)
+    fits = sweep_kmeans(executor, models, backend, measured=measured)
+    placed = executor.map(lambda shard, env: shard)
+    p = found.preparation
+    return {
+        "rows": sum(sizes),
+        "digest": digest,
+        "preparation": [a.tobytes() for a in (p.fill, p.shift, p.scale, found.mean, found.std)],
+        "centers": [fit.centers.values.tobytes() for fit in fits],
+        "sizes": [fit.sizes.tolist() for fit in fits],
+        "inertia": [fit.inertia.hex() for fit in fits],
+        "n_iter": [fit.n_iter for fit in fits],
+        "labels": np.concatenate([shard.labels for shard in placed]).tobytes(),
+        "sweep": [
+            np.concatenate(own).tobytes() for own in zip(*(s.sweep for s in placed), strict=True)
+        ],
+        "distance": np.concatenate([shard.distance for shard in placed]).tobytes(),
+    }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
+    chosen = VARIANTS[name]
+    resident = outcome(source, load_shard, 1, 2, "numba", **chosen)
+    for shards, threads in ((1, 2), (3, 1)):
+        assert outcome(source, open_stream, shards, threads, "numba", **chosen) == resident
+    dropped = {"dropped", "dropped, weights"} & {name}
+    assert (resident["rows"] < ROWS) == bool(dropped)
+    if name == "relocated":
+        assert min(resident["sizes"][0]) > 0
+
+
+def test_streamed_rows_give_the_bits_of_resident_ones_by_the_specification(source: Path) -> None:
+    chosen = {**VARIANTS["dropped, weights"], "metric": "cosine"}
+    resident = outcome(source, load_shard, 1, 1, "numpy", **chosen)
+    assert outcome(source, open_stream, 1, 2, "numpy", **chosen) == resident
+    assert outcome(source, open_stream, 2, 2, "numba", **chosen)["centers"] == resident["centers"]
+
+
+def test_blocks_cover_the_shard_in_order(source: Path) -> None:
+    data = opened(source, *HOLED, weight="w")
+    (plan,) = data.plan_shards(1, drop_missing=True)
+    streamed, resident = open_stream(plan, TaskContext(2)), load_shard(plan, TaskContext(2))
+    blocks = list(streamed.map_blocks(TaskContext(2), lambda block: block))
+    assert [b.rows.start for b in blocks] == [0, *(b.rows.stop for b in blocks[:-1])]
+    assert all(len(b.x) == b.rows.stop - b.rows.start <= BLOCK_ROWS for b in blocks)
+    assert blocks[-1].rows.stop == streamed.n_rows == resident.n_rows
+    assert all(b.x.flags.c_contiguous and b.x.dtype == np.float32 for b in blocks)
+    assert np.array_equal(np.concatenate([b.x for b in blocks]), resident.x)
+    assert np.array_equal(np.concatenate([b.weights() for b in blocks]), resident.weight)
+    assert streamed.kept is not None and resident.kept is not None
+    assert np.array_equal(streamed.kept, resident.kept)
+    asked = [0, 1, 40_000, streamed.n_rows - 1]
+    assert [streamed.source_row(i) for i in asked] == [resident.source_row(i) for i in asked]
+    assert (streamed.weighted, streamed.n_features) == (True, 3)
+
+
+def test_changes_are_made_anew_in_every_pass(source: Path) -> None:
+    (plan,) = opened(source, *FEATURES).plan_shards(1, drop_missing=False)
+    streamed, resident = open_stream(plan, TaskContext()), load_shard(plan, TaskContext())
+
+    def double(x: Array) -> Array:
+        return x * np.float32(2)
+
+    def add_one(x: Array) -> Array:
+        x += 1
+        return x
+
+    streamed.transform_rows(TaskContext(), double)
+    streamed.transform_rows(TaskContext(), add_one)
+    for _ in range(2):
+        rows = np.concatenate(list(streamed.map_blocks(TaskContext(2), lambda block: block.x)))
+        assert np.array_equal(rows, resident.x * np.float32(2) + np.float32(1))
+
+
+class Eager(TaskContext):
+    """Threads that are ahead of whoever folds their results: all of them wait for it."""
+
+    def map(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
+        yield from list(super().map(function, items))
+
+
+def test_looking_for_missing_values_keeps_no_rows(tmp_path: Path) -> None:
+    """Neither does a pass over the data: the rows are never all in memory."""
+    n, d = 200_000, 16
+    x = np.random.default_rng(0).random((n, d), np.float32)
+    table = pa.table({f"f{f}": x[:, f] for f in range(d)})
+    data = opened(write_files(tmp_path / "in", [table], row_group_size=5_000))
+    (plan,) = data.plan_shards(1, drop_missing=True)
+    tracemalloc.start()
+    try:
+        shard = open_stream(plan, Eager(2))
+        total = sum(shard.map_blocks(Eager(2), lambda block: float(block.x.sum(dtype=np.float64))))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert total == pytest.approx(x.sum(dtype=np.float64))
+    assert peak < x.nbytes / 4
+
+
+# Whole jobs.
+
+JOBS: dict[str, dict[str, dict[str, Any]]] = {
+    "plain": {},
+    "weights, repeated ids": {"input": {"weight": "w", "id": "twice"}},
+    "dropped, no id": {
+        "input": {"features": list(HOLED), "id": None},
+        "prepare": {"missing": "drop"},
+    },
+    "robust, cosine": {
+        "input": {"features": list(HOLED)},
+        "prepare": {"missing": "median", "scale": "robust", "transform": {"holed": "log1p"}},
+        "segment": {"metric": "cosine", "n_clusters": [2, 4], "max_iter": 10},
+    },
+}
+
+
+@pytest.fixture
+def streaming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs stream, and check ids in three turns, as if there were little memory."""
+    plan = MemoryPlan("streamed", "the test wants it", 2**30, 0, 3)
+    monkeypatch.setattr("gpuseg.jobs.run.plan_memory", lambda *_: plan)
+
+
+@pytest.fixture
+def resident_first(request: pytest.FixtureRequest, source: Path, tmp_path: Path) -> str:
+    """Run the job with resident rows, before `streaming`; return its name."""
+    name: str = request.param
+    run(source, tmp_path / "resident", **{"segment": {"n_clusters": 5}, **JOBS[name]})
+    return name
+
+
+@pytest.mark.parametrize("resident_first", JOBS, indirect=True)
+def test_a_streamed_job_writes_the_same(
+    resident_first: str, streaming: None, source: Path, tmp_path: Path
+) -> None:
+    sections = {"segment": {"n_clusters": 5}, **JOBS[resident_first]}
+    streamed = run(source, tmp_path / "streamed", **sections).manifest
+    assert bits(tmp_path / "streamed") == bits(tmp_path / "resident")
+    resident = manifest_of(tmp_path / "resident")
+    for key in ("warnings", "features", "segments", "parts", "result"):
+        assert streamed[key] == resident[key]
+    assert streamed["executor"]["rows_are"] == "streamed"
+    assert streamed["executor"]["why"] == "the test wants it"
+    assert resident["executor"]["rows_are"] == "resident"
+    assert "streamed: the test wants it" in (tmp_path / "streamed" / "_report.html").read_text()
+    if resident_first == "weights, repeated ids":
+        assert streamed["warnings"][0].startswith("input.id = 'twice': 7 rows repeat an id")
+
+
+@pytest.mark.parametrize("resident_first", ["weights, repeated ids"], indirect=True)
+def test_a_streamed_job_on_dask_writes_the_same(
+    resident_first: str,
+    streaming: None,
+    source: Path,
+    two_workers: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    sections = {"segment": {"n_clusters": 5}, **JOBS[resident_first]}
+    manifest = run(source, tmp_path / "streamed", **sections, runtime=two_workers).manifest
+    assert bits(tmp_path / "streamed") == bits(tmp_path / "resident")
+    assert manifest["warnings"] == manifest_of(tmp_path / "resident")["warnings"]
+    executor = manifest["executor"]
+    assert (executor["n_workers"], executor["rows_are"]) == (2, "streamed")
+
+
+CHECKED: dict[str, Any] = {"write_page_checksum": True, "use_dictionary": False}
+
+
+def damaged(path: Path) -> None:
+    """Flip bytes in the middle of the last row group's page of `spend`."""
+    chunk = pq.read_metadata(path).row_group(2).column(3)
+    content = bytearray(path.read_bytes())
+    at = chunk.data_page_offset + chunk.total_compressed_size // 2
+    for i in range(at, at + 4):
+        content[i] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        (None, None, "in-001.parquet: row group 2 cannot be decoded"),
+        ("w", -2.5, "input.weight = 'w': value -2.5 in row 470 of in-001.parquet"),
+        ("w", None, "input.weight = 'w': value nan in row 470 of in-001.parquet"),
+        ("spend", 1e300, "feature 'spend': value 1e+300 in row 470 of in-001.parquet"),
+        ("spend", None, "feature 'spend': 1 value is missing (null or NaN), first in row 470 of"),
+        ("spend", np.inf, "feature 'spend': 1 value is infinite, first in row 470 of in-001"),
+    ],
+)
+def test_wrong_data_in_a_later_row_group_is_refused_alike(
+    tmp_path: Path, request: pytest.FixtureRequest, column: str | None, value: Any, words: str
+) -> None:
+    table = customers(600).append_column("w", pa.array(np.ones(600)))
+    if column is not None:
+        values = table[column].to_pylist()
+        values[570] = value
+        table = table.set_column(table.column_names.index(column), column, pa.array(values))
+    folder = write_files(tmp_path / "in", cut(table, 100))
+    write_groups(folder / "in-001.parquet", table.slice(100), [100, 300, 100], **CHECKED)
+    if column is None:
+        damaged(folder / "in-001.parquet")
+    said = []
+    for _ in range(2):
+        with pytest.raises(DataError) as error:
+            run(folder, tmp_path / "out", input={"weight": "w"})
+        said.append(str(error.value))
+        request.getfixturevalue("streaming")
+    assert said[0] == said[1]
+    assert words in said[0]
+    assert listing(tmp_path).keys() == {"in", "in/in-000.parquet", "in/in-001.parquet"}
+
+
+def test_file_damaged_after_the_first_pass(tmp_path: Path) -> None:
+    """Only a streamed shard can meet this."""
+    folder = write_files(tmp_path / "in", [customers(300)])
+    write_groups(folder / "in-000.parquet", customers(300), [100] * 3, **CHECKED)
+    (plan,) = opened(folder, *FEATURES).plan_shards(1, drop_missing=False)
+    shard = open_stream(plan, TaskContext())
+    assert sum(shard.map_blocks(TaskContext(), lambda block: len(block.x))) == 300
+    damaged(folder / "in-000.parquet")
+    with pytest.raises(DataError, match=r"in-000\.parquet: row group 2 cannot be decoded"):
+        list(shard.map_blocks(TaskContext(2), lambda block: len(block.x)))
+
+
+# ahead
+
+
+def test_ahead_yields_everything_in_order() -> None:
+    assert list(prefetch(iter(range(1000)))) == list(range(1000))
+    assert list(prefetch(iter([]))) == []
+
+
+def test_ahead_makes_the_next_item_while_one_is_in_use() -> None:
+    made = [threading.Event() for _ in range(3)]
+
+    def items() -> Iterator[int]:
+        for i, event in enumerate(made):
+            event.set()
+            yield i
+
+    coming = prefetch(items())
+    assert next(coming) == 0
+    assert made[1].wait(10)
+    assert not made[2].is_set()  # one item ahead, no more
+    assert list(coming) == [1, 2]
+
+
+def test_ahead_hands_on_an_error_after_what_came_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield from (1, 2)
+        raise DataError("the third is damaged")
+
+    coming = prefetch(items())
+    assert [next(coming), next(coming)] == [1, 2]
+    with pytest.raises(DataError, match="the third is damaged"):
+        next(coming)
+
+
+def test_ahead_stops_when_its_consumer_does() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for i in range(1000):
+            made.append(i)
+            yield i
+
+    before = threading.active_count()
+    for item in prefetch(items()):
+        if item == 3:
+            break
+    assert threading.active_count() == before
+    assert made in ([0, 1, 2, 3], [0, 1, 2, 3, 4])
+
+
+def test_an_error_in_a_pass_ends_it(source: Path) -> None:
+    (plan,) = opened(source, *FEATURES).plan_shards(1, drop_missing=False)
+    shard = StreamedShard(plan)
+
+    def fail(block: Any) -> None:
+        if block.rows.start >= BLOCK_ROWS:
+            raise ZeroDivisionError
+
+    for threads in (1, 2):
+        with pytest.raises(ZeroDivisionError):
+            list(shard.map_blocks(TaskContext(threads), fail))
+        assert sum(shard.map_blocks(TaskContext(threads), lambda block: len(block.x))) == ROWS
+
+
+# The decision.
+
+MIB = 2**20
+
+
+def imagined(
+    groups: int = 100, rows: int = 10**6, features: int = 16, id: bool = True, weight: bool = False
+) -> Dataset:
+    """A dataset, of 10⁸ rows, that nobody has written; its row groups take 64 MiB each."""
+    names = tuple(f"f{f}" for f in range(features))
+    schema = pa.schema([(name, pa.float32()) for name in names])
+    file = DataFile("/nowhere/a.parquet", 1, (rows,) * groups, schema, {}, 64 * MIB)
+    storage = Storage.from_url("/nowhere", {}, "input.path")
+    return Dataset(storage, (file,), names, "id" if id else None, "w" if weight else None)
+
+
+def planned(data: Dataset, limit: int, workers: int = 1, threads: int = 2) -> MemoryPlan:
+    """Plan for workers that may fill `limit` bytes; what the job says is a little more."""
+    stated = ceil(limit / forecast._USABLE)
+    plan = plan_memory(data, ClusterSpec("dask", workers, threads, stated), workers)
+    assert plan.bytes <= limit
+    return plan
+
+
+def test_what_fits_is_resident() -> None:
+    features = 10**8 * 16 * 4
+    plan = planned(imagined(id=False), 64 * 2**30)
+    assert (plan.mode, plan.id_turns) == ("resident", 1)
+    assert features < plan.bytes < 1.3 * features
+    assert 0 < plan.spare_bytes <= 64 * 2**30 - plan.bytes
+    assert re.fullmatch(
+        r"7\.\d\d GiB a worker, within 90% of runtime.memory_limit = [\d.]+ GiB", plan.why
+    )
+    assert planned(imagined(id=False), plan.bytes).mode == "resident"
+    assert planned(imagined(id=False), plan.bytes - 1).mode == "streamed"
+    with_ids, weighted = (
+        planned(imagined(id=i, weight=w), 64 * 2**30) for i, w in ((True, False), (False, True))
+    )
+    assert with_ids.bytes - plan.bytes == 24 * 10**8
+    assert weighted.bytes - plan.bytes == 8 * 10**8
+
+
+def test_what_does_not_fit_is_streamed() -> None:
+    resident = planned(imagined(), 64 * 2**30)
+    plan = planned(imagined(), 5 * 2**30)
+    assert (plan.mode, plan.spare_bytes, plan.id_turns) == ("streamed", 0, 1)
+    assert resident.bytes > 5 * 2**30
+    assert plan.why.startswith(
+        f"in memory they would take {resident.bytes / 2**30:.2f} GiB a worker, beyond "
+        "90% of runtime.memory_limit = "
+    )
+
+
+def test_ids_take_more_turns_the_less_memory_there_is() -> None:
+    limits = [5 * 2**30, 3 * 2**30, 2 * 2**30, 1600 * MIB]
+    plans = [planned(imagined(), limit) for limit in limits]
+    turns = [plan.id_turns for plan in plans]
+    assert turns[0] == 1
+    assert turns == sorted(set(turns))
+    assert {planned(imagined(id=False), limit).id_turns for limit in limits} == {1}
+
+
+@pytest.mark.parametrize("limit", [1300 * MIB, 1000 * MIB, 700 * MIB])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
+    limit: int, workers: int
+) -> None:
+    data = imagined(groups=3000, rows=workers * 50_000)
+    with pytest.raises(ResourceError) as error:
+        planned(data, limit, workers)
+    said = re.fullmatch(
+        rf"90% of runtime\.memory_limit = [\d.,]+ .iB a worker: the largest of {workers} "
+        r"shards needs about ([\d.,]+) (.iB), even with its rows streamed from Parquet; use about "
+        r"(\d+) workers "
+        r"\(runtime\.n_workers\), or a higher limit",
+        str(error.value),
+    )
+    assert said is not None, error.value
+    needed = float(said[1].replace(",", "")) * {"MiB": MIB, "GiB": 2**30}[said[2]]
+    enough = int(said[3])
+    assert planned(data, int(needed * 1.01), workers).mode == "streamed"
+    assert planned(data, limit, enough + 1).mode == "streamed"
+    with pytest.raises(ResourceError):
+        planned(data, limit, enough // 2)
+    assert error.value.exit_code == 4
+
+
+def test_a_limit_below_one_worker_is_refused() -> None:
+    with pytest.raises(ResourceError, match=r"a worker alone takes 542 MiB: use a higher limit"):
+        planned(imagined(), 100 * MIB, workers=50)
+
+
+def test_without_a_limit_the_machine_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        available = 12 * 2**30
+
+    monkeypatch.setattr(forecast.psutil, "virtual_memory", Memory)
+    local = ClusterSpec("local", None, 2, None)
+    assert plan_memory(imagined(), local, 1).mode == "resident"
+    two = plan_memory(imagined(groups=200), ClusterSpec("dask", 2, 1, None), 2)
+    assert two.mode == "streamed"
+    assert "beyond the 6.00 GiB that this machine has left for each" in two.why
+    elsewhere = plan_memory(imagined(groups=2000), ClusterSpec("tcp://h:1", None, None, None), 2)
+    assert elsewhere.mode == "resident"
+
+
+def test_weight_of_the_busiest_worker_counts() -> None:
+    """Three row groups on two workers: one of them has two."""
+    one, two = (planned(imagined(groups=n, id=False), 2**40).bytes for n in (1, 2))
+    assert planned(imagined(groups=3, id=False), 2**40, workers=2).bytes == two > one
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker take no memory for itself, so that limits can be those of small data."""
+    monkeypatch.setattr(forecast, "_PROCESS_BYTES", 0)
+    monkeypatch.setattr(forecast, "_WORK_BYTES_PER_THREAD", 0)
+
+
+def test_a_job_streams_by_itself_when_its_rows_do_not_fit(
+    tmp_path: Path, small: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = customers(3000).set_column(0, "customer", pa.array(np.arange(3000) % 2990))
+    source = write_files(tmp_path / "in", [table])
+    run(source, tmp_path / "resident")
+    file = tmp_path / "job.toml"
+
+    def limited(limit: int) -> partial[Any]:
+        values = job(source, tmp_path / "out", runtime={"memory_limit": limit})
+        values["runtime"]["threads_per_worker"] = 1
+        file.write_text(toml(values))
+        return partial(call, capfd, "run", file)
+
+    dry = limited(60_000)("--dry-run")
+    assert dry.code == 0
+    assert "rows are     streamed (in memory they would take 0 MiB a worker, beyond" in dry.out
+    before = listing(tmp_path)
+    plan = limited(60_000)("--dry-run", "--json")
+    assert listing(tmp_path).keys() == before.keys()
+    assert '"rows_are": "streamed"' in plan.out
+    outcome = limited(60_000)()
+    assert outcome.code == 0, outcome.err
+    assert "note: rows are streamed from Parquet in every pass: in memory they" in outcome.err
+    assert "10 rows repeat an id" in outcome.err
+    assert bits(tmp_path / "out") == bits(tmp_path / "resident")
+    resident = limited(10**6)("--dry-run", "--overwrite")
+    assert "rows are     resident (" in resident.out
+    refused = limited(20_000)("--overwrite")
+    assert refused.code == 4
+    assert "even with its rows streamed from Parquet; " in refused.err

@@ -1,0 +1,219 @@
+"""DBSCAN as a job: end to end, the same on workers, model and report, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.cluster import DBSCAN as SklearnDBSCAN
+from sklearn.datasets import make_blobs
+from sklearn.preprocessing import StandardScaler
+from support.helpers import cut, write_files
+
+import gpuseg
+from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.progress import PlainLines
+from gpuseg.reporting.terminal_table import segment_table
+
+
+def table(n: int = 3000) -> pa.Table:
+    """Return blobs and noise with ids, in units far from scaled ones."""
+    x, _ = make_blobs(n - n // 20, 3, centers=5, random_state=4, cluster_std=0.6)
+    noise = np.random.default_rng(0).uniform(-12, 12, (n // 20, 3))
+    x = np.random.default_rng(1).permutation(np.concatenate([x, noise])) * [1, 100, 0.01] + 5
+    columns = {f"f{i}": x[:, i].astype(np.float32) for i in range(3)}
+    return pa.table({"id": np.arange(n), **columns})
+
+
+def job(tmp_path: Path, name: str = "out", runtime: Any = None, **segment: Any) -> dict[str, Any]:
+    return {
+        "input": {"path": str(tmp_path / "in"), "id": "id"},
+        "segment": {"algorithm": "dbscan", "eps": 0.15, "min_samples": 8, **segment},
+        "runtime": {"backend": "numba", **(runtime or {})},
+        "output": {"path": str(tmp_path / name)},
+    }
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> pa.Table:
+    written = table()
+    write_files(tmp_path / "in", cut(written, 700, 1900), 300)
+    return written
+
+
+def test_a_job_labels_as_scikit_learn_does(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path))
+    out = pq.read_table(tmp_path / "out").sort_by("id")
+    x = np.column_stack([rows[f"f{i}"] for i in range(3)]).astype(np.float64)
+    scaled = StandardScaler().fit_transform(x)
+    expected = SklearnDBSCAN(eps=0.15, min_samples=8).fit(scaled)
+    labels = out["segment"].to_numpy()
+    assert (labels == expected.labels_).mean() > 0.999  # float32 after scaling
+    facts = result.manifest["result"]
+    assert facts["n_clusters"] == expected.labels_.max() + 1
+    assert facts["noise"] == (labels == -1).sum() > 0
+    assert facts["core"] + facts["border"] + facts["noise"] == len(rows)
+    for own in result.manifest["segments"]:
+        members = labels == own["segment"]
+        assert own["size"] == members.sum()
+        for f, name in enumerate(("f0", "f1", "f2")):
+            assert own["center"][name] == pytest.approx(x[members, f].mean(), rel=1e-5, abs=1e-6)
+    assert [own["segment"] for own in result.manifest["segments"]][-1] == -1
+    near = out["distance"].to_numpy()
+    assert ((near <= np.float32(0.15)) == (labels >= 0)).all()
+
+
+def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: Path) -> None:
+    here = gpuseg.run(job(tmp_path))
+    there = gpuseg.run(job(tmp_path, "dask", {"cluster": "dask", "n_workers": 3}))
+    assert pq.read_table(tmp_path / "out").equals(pq.read_table(tmp_path / "dask"))
+    for key in ("segments", "features"):
+        assert here.manifest[key] == there.manifest[key]
+    held = there.manifest["result"]["peak_rows_per_shard"]
+    assert len(held) == 3
+    assert sum(there.manifest["result"]["rows_per_shard"]) == len(rows)
+    assert max(held) < len(rows)
+    assert sum(there.manifest["result"]["distances_per_shard"]) == there.manifest["result"]["pairs"]
+
+
+@pytest.mark.parametrize("cluster", ["local", "two workers"])
+def test_progress_counts_each_row_once_a_sweep(
+    rows: pa.Table,
+    tmp_path: Path,
+    cluster: str,
+    two_workers: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runtime = two_workers if cluster == "two workers" else {}
+    gpuseg.run(job(tmp_path, runtime=runtime), progress=PlainLines())
+    lines = [own for own in capsys.readouterr().err.splitlines() if own.startswith("fit ")]
+    assert f"{4 * len(rows):,} rows swept" in lines[-1]
+
+
+def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path))
+    model = gpuseg.load_model(tmp_path / "out")
+    x = np.column_stack([rows[f"f{i}"] for i in range(3)])
+    found = model.predict(x)
+    labels = pq.read_table(tmp_path / "out").sort_by("id")["segment"].to_numpy()
+    assert ((found >= 0) == (labels >= 0)).all()
+    assert (found == labels).mean() > 0.99
+    assert result.model.predict(x).tobytes() == found.tobytes()
+    assert model.predict(x[:1] + np.array([1e6, 0, 0])).tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "cut", "changed", "other columns", "text", "one more"]
+)
+def test_damaged_core_rows_are_told(rows: pa.Table, tmp_path: Path, damage: str) -> None:
+    gpuseg.run(job(tmp_path))
+    core = tmp_path / "out" / "_model" / "core-00000.parquet"
+    content = bytearray(core.read_bytes())
+    if damage == "missing":
+        core.unlink()
+    elif damage == "cut":
+        core.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        content[len(content) // 2] ^= 255
+        core.write_bytes(content)
+    elif damage == "text":
+        found = pq.read_table(core)
+        pq.write_table(found.set_column(1, "x0", found["x0"].cast(pa.string())), core)
+    elif damage == "one more":
+        found = pq.read_table(core)
+        pq.write_table(found.append_column("x3", found["x0"]), core)
+    else:
+        pq.write_table(pa.table({"a": [1]}), core)
+    with pytest.raises(DataError, match=r"core-00000.parquet: core rows .* missing or damaged"):
+        gpuseg.load_model(tmp_path / "out").predict(np.zeros((2, 3)))
+
+
+def test_eps_is_chosen(rows: pa.Table, tmp_path: Path, two_workers: dict[str, Any]) -> None:
+    result = gpuseg.run(job(tmp_path, eps="auto")).manifest["result"]
+    own = next(choice for choice in result["eps_choices"] if choice["eps"] == result["eps"])
+    noise = result["noise"] / len(rows)
+    assert noise == pytest.approx(own["noise_share"], abs=4 * own["noise_error"])
+    assert 0.01 < noise < 0.1
+    assert "the knee of the distances of" in result["eps_why"]
+    there = job(tmp_path, "dask", two_workers, eps="auto")
+    assert gpuseg.run(there).manifest["result"]["eps"] == result["eps"]
+
+
+def test_report_and_table_name_noise(rows: pa.Table, tmp_path: Path) -> None:
+    result = gpuseg.run(job(tmp_path))
+    page = (tmp_path / "out" / "_report.html").read_text()
+    for text in ("DBSCAN", "Noise", "euclidean distance up to 0.15 in scaled units"):
+        assert text in page
+    assert segment_table(result.manifest).row_count == result.manifest["result"]["n_clusters"] + 2
+
+
+@pytest.mark.parametrize("change", [{"eps": 1e-4}, {"eps": 50.0}])
+def test_far_too_small_or_large_an_eps_is_warned_of(
+    rows: pa.Table, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    result = gpuseg.run(job(tmp_path, **change))
+    way = "larger" if change["eps"] < 1 else "smaller"
+    assert any(f"try a {way} segment.eps" in text for text in result.manifest["warnings"])
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    ({"eps": 0}, ConfigError, r"segment.eps = 0: must be greater than 0"),
+    ({"eps": float("nan")}, ConfigError, r"segment.eps = nan: must be"),
+    ({"min_samples": 0}, ConfigError, r"segment.min_samples = 0: must be"),
+    ({"metric": "l7"}, ConfigError, r"segment.metric = 'l7': must be 'euclidean', "),
+    ({"n_clusters": 3}, ConfigError, r"segment.n_clusters: unknown key"),
+    ({"algorithm": "optics"}, ConfigError, r"segment.algorithm = 'optics': must be 'kmeans'"),
+    ({"metric": "haversine"}, ConfigError, r"takes two features, latitude and longitude"),
+], ids=str)  # fmt: skip
+def test_bad_jobs(
+    rows: pa.Table, tmp_path: Path, change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        gpuseg.run(job(tmp_path, **change))
+
+
+def test_work_is_forecast_and_too_much_is_refused(rows: pa.Table, tmp_path: Path) -> None:
+    facts = gpuseg.run(job(tmp_path)).manifest["result"]
+    assert facts["pairs"] / 2 < facts["forecast"]["pairs"] < 2 * facts["pairs"]
+    assert facts["forecast"]["seconds"] > 0
+    with pytest.raises(ResourceError, match=r"pairs of rows would have to be compared.*max_pairs"):
+        gpuseg.run(job(tmp_path, "refused", max_pairs=1000.0))
+    assert not (tmp_path / "refused").exists()
+
+
+def test_rows_must_fit_into_memory(rows: pa.Table, tmp_path: Path) -> None:
+    small = {"cluster": "dask", "n_workers": 1, "memory_limit": "300MiB"}
+    with pytest.raises(ResourceError, match="DBSCAN keeps all rows in memory"):
+        gpuseg.run(job(tmp_path, runtime=small))
+
+
+def test_rows_of_zeros_have_no_direction(tmp_path: Path) -> None:
+    zeros = pa.table({"id": [1, 2], "a": [0.0, 1.0], "b": [0.0, 1.0]})
+    write_files(tmp_path / "in", [zeros])
+    own = job(tmp_path, metric="cosine")
+    own["prepare"] = {"scale": "none"}
+    with pytest.raises(DataError, match="row 0 is zeros alone"):
+        gpuseg.run(own)
+
+
+def test_haversine_takes_radians_as_they_are(tmp_path: Path) -> None:
+    places = pa.table({"lat": [0.5, 0.5001, 1.2], "lon": [0.1, 0.1001, -2.0]})
+    write_files(tmp_path / "in", [places])
+    own = job(tmp_path, metric="haversine", eps=0.001, min_samples=2)
+    del own["input"]["id"]
+    with pytest.raises(ConfigError, match=r"set prepare.scale = 'none'"):
+        gpuseg.run(own)
+    own["prepare"] = {"scale": "none"}
+    gpuseg.run(own)
+    assert pq.read_table(tmp_path / "out")["segment"].to_pylist() == [0, 0, -1]
+
+
+def test_auto_does_not_look_at_weights(rows: pa.Table, tmp_path: Path) -> None:
+    own = job(tmp_path, eps="auto")
+    own["input"]["weight"] = "f0"
+    with pytest.raises(ConfigError, match=r"segment.eps = 'auto' does not look at weights"):
+        gpuseg.run(own)

@@ -1,0 +1,172 @@
+"""Kill it, interrupt it, fill its disk: an older output stays whole until the new one is."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.dataset as ds
+import pytest
+from support.helpers import THOROUGH
+
+import gpuseg
+
+ROWS = 120_000
+OLD, NEW = 3, 5
+"""Number of clusters of the older and of the newer output, to tell them apart."""
+
+
+@pytest.fixture(scope="module")
+def customers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faults") / "customers"
+    gpuseg.write_customers(folder, rows=ROWS, features=8, files=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def old_output(customers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("old") / "segments"
+    gpuseg.run(command(customers, out, OLD)[-1])
+    return out
+
+
+def command(customers: Path, out: Path, k: int, cluster: str = "local") -> list[str]:
+    job = out.parent / "job.toml"
+    job.parent.mkdir(exist_ok=True)
+    job.write_text(
+        f"[input]\npath = '{customers}'\nid = 'customer_id'\n[segment]\nn_clusters = {k}\n"
+        f"[runtime]\ncluster = '{cluster}'\nn_workers = 2\n"
+        f"[output]\npath = '{out}'\noverwrite = true\n"
+    )
+    return [sys.executable, "-m", "gpuseg.cli", "run", str(job)]
+
+
+def whole(out: Path) -> int:
+    """Check that the output is one whole output; return its number of clusters."""
+    assert (out / "_SUCCESS").exists()
+    manifest = json.loads((out / "_manifest.json").read_text())
+    assert {part["name"] for part in manifest["parts"]} == {p.name for p in out.glob("part-*")}
+    table = ds.dataset(out).to_table()
+    assert sorted(table["customer_id"].to_pylist()) == list(range(1, ROWS + 1))
+    k = manifest["result"]["n_clusters"]
+    assert set(table["segment"].to_pylist()) == set(range(k))
+    return int(k)
+
+
+def staging(out: Path) -> list[str]:
+    return [path.name for path in out.parent.iterdir() if ".staging-" in path.name]
+
+
+def gone(pids: list[int], seconds: float = 15) -> bool:
+    """Whether all the processes have ended by themselves within some seconds."""
+    alive = []
+    for _ in range(int(seconds * 10)):
+        alive = [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != "zombie"]
+        if not alive:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("cluster", "kills"), [("local", 12), ("dask", 8)] if THOROUGH else [("local", 4), ("dask", 2)]
+)
+def test_killed_at_random_moments(
+    customers: Path, tmp_path: Path, cluster: str, kills: int
+) -> None:
+    out = tmp_path / "place" / "segments"
+    started = time.monotonic()
+    subprocess.run(command(customers, out, OLD, cluster), check=True, capture_output=True)
+    seconds = time.monotonic() - started
+    assert whole(out) == OLD
+    moments = random.Random(7)
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command(customers, out, NEW, cluster),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(moments.uniform(0.2, seconds))
+        children = [p.pid for p in psutil.Process(process.pid).children(recursive=True)]
+        process.kill()
+        process.wait()
+        assert gone(children)
+        assert whole(out) in (OLD, NEW)
+    subprocess.run(command(customers, out, NEW, cluster), check=True, capture_output=True)
+    assert whole(out) == NEW
+    assert staging(out) == []
+
+
+@pytest.mark.parametrize(("number", "cluster"), [
+    (signal.SIGINT, "local"), (signal.SIGINT, "dask"), (signal.SIGTERM, "dask"),
+    *([(signal.SIGTERM, "local")] if THOROUGH else []),
+])  # fmt: skip
+def test_interrupted(customers: Path, tmp_path: Path, cluster: str, number: signal.Signals) -> None:
+    """As Ctrl-C does, SIGINT goes to the whole process group; SIGTERM to the process alone."""
+    out = tmp_path / "place" / "segments"
+    slow = ["--set", "segment.max_iter=100000", "--set", "segment.tol=0.0"]
+    slow += ["--set", "segment.n_clusters=500"]
+    process = subprocess.Popen(
+        [*command(customers, out, NEW, cluster), *slow],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    before = []
+    for line in process.stderr:
+        before.append(line)
+        if line.startswith("prepare"):
+            break
+    assert before[-1].startswith("prepare"), before
+    children = [p.pid for p in psutil.Process(process.pid).children(recursive=True)]
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert output == ""
+    assert [line for line in errors.splitlines() if not line.startswith("fit ")] == ["interrupted"]
+    assert gone(children)
+    assert not out.exists()
+    assert staging(out) == []
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a small file system; only root may."""
+    place = tmp_path / "small"
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=3m", "tmpfs", str(place)]
+    done = subprocess.run(["mount", *options], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("only root can mount a small file system")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize(("cluster", "room"), [("local", 0), ("local", 400_000), ("dask", 400_000)])
+def test_full_disk(
+    customers: Path, old_output: Path, small_disk: Path, cluster: str, room: int
+) -> None:
+    out = small_disk / "segments"
+    shutil.copytree(old_output, out)
+    asked = command(customers, out, NEW, cluster)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(bytes(free - room))
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 4, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "make room" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert whole(out) == OLD
+    assert staging(out) == []
