@@ -1,13 +1,104 @@
-"""What can go wrong, by whose hand it is mended; each kind has its exit code.
+"""Exceptions, grouped by who can fix the problem; each kind has its exit code.
 
-Every message says what is wrong, the value seen, the rule, and the next step.
+An error carries fields, and a front end renders them last: a job says `segment.n_clusters` where an
+estimator says `n_clusters`.
 """
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any, TypeVar
+
+E = TypeVar("E", bound="GpusegError")
+
+_PARAMETER = re.compile(r"`(\w+)`")
+"""A parameter that a text mentions."""
+
+
+class _NoValue(Enum):
+    """The value of an error that has none; None is a value."""
+
+    NO_VALUE = "no value"
 
 
 class GpusegError(Exception):
-    """Base of all errors that gpuseg raises on purpose."""
+    """Base of all errors that gpuseg raises on purpose.
+
+    Parameters
+    ----------
+    code : str
+        Stable name of the rule that is broken, such as ``"n_clusters.too_many"``: lower case, words
+        joined by underscores, parts by dots; the first part names the subject.
+    problem : str
+        A short sentence or clause, without a full stop. It may mention parameters in backticks,
+        as `rule` and `hint` may: a front end puts its own name for them.
+    value : object, optional
+        The value seen, shown by its `repr`.
+    rule : str, optional
+        The rule, such as "must be at least 1".
+    hint : str, optional
+        The next step.
+    parameter : str, optional
+        The parameter at fault, by the name that the function has for it.
+    """
 
     exit_code = 1
+
+    def __init__(
+        self,
+        code: str,
+        problem: str = "",
+        *,
+        value: Any = _NoValue.NO_VALUE,
+        rule: str = "",
+        hint: str = "",
+        parameter: str | None = None,
+    ) -> None:
+        super().__init__(code, problem)
+        self.code, self.problem, self.value = code, problem, value
+        self.rule, self.hint, self.parameter = rule, hint, parameter
+        self.names: Mapping[str, str] = {}
+
+    @property
+    def has_value(self) -> bool:
+        """Whether a value was given."""
+        return self.value is not _NoValue.NO_VALUE
+
+    def __str__(self) -> str:
+        """Return "parameter = value: problem: rule; hint", of what is there."""
+        if not self.problem and not self.rule:  # not converted to fields yet
+            return self.code
+        subject = self.names.get(self.parameter, self.parameter) if self.parameter else ""
+        if self.has_value:
+            subject = f"{subject} = {self.value!r}" if subject else repr(self.value)
+        texts = [text for text in (self.problem, self.rule) if text]
+        return self._with_names(
+            ": ".join([subject] * bool(subject) + texts) + (f"; {self.hint}" if self.hint else "")
+        )
+
+    def _with_names(self, text: str) -> str:
+        return _PARAMETER.sub(lambda match: self.names.get(match[1], match[0]), text)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Workers send errors to the caller."""
+        return _rebuilt, (type(self), self.code, dict(self.__dict__))
+
+
+def _rebuilt(kind: type[E], code: str, fields: dict[str, Any]) -> E:
+    error = kind(code)
+    error.__dict__.update(fields)
+    return error
+
+
+@contextmanager
+def parameter_names(names: Mapping[str, str]) -> Iterator[None]:
+    """Render the errors raised inside by a front end's names of the parameters."""
+    try:
+        yield
+    except GpusegError as error:
+        error.names = {**names, **error.names}
+        raise
 
 
 class ConfigError(GpusegError, ValueError):
@@ -17,12 +108,12 @@ class ConfigError(GpusegError, ValueError):
 
 
 class DataError(GpusegError, ValueError):
-    """The data is wrong: missing, unreadable, or not what the job says it is."""
+    """The data is wrong: missing, unreadable, or not as the job describes it."""
 
     exit_code = 3
 
 
 class ResourceError(GpusegError, RuntimeError):
-    """Something the run needs is not there: device, memory, disk, scheduler, worker."""
+    """A device, memory, disk, scheduler or worker that the run needs is not available."""
 
     exit_code = 4
