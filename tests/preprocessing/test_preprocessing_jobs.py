@@ -202,15 +202,15 @@ def test_refuses(source: Path, tmp_path: Path, prepare: dict[str, Any], message:
     assert not (tmp_path / "out").exists()
 
 
-def readme_block() -> dict[str, Any]:
-    """The example of [prepare] in the README, as it stands."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+def documented_block() -> dict[str, Any]:
+    """The example of [prepare] in the docs, unchanged."""
+    text = (Path(__file__).parents[2] / "docs" / "guide" / "preprocessing.md").read_text()
     (block,) = re.findall(r"```toml\n(\[prepare\]\nduplicates[^`]*)```", text)
     return tomllib.loads(block)["prepare"]
 
 
-def test_the_readmes_example_runs(source: Path, tmp_path: Path) -> None:
-    prepare = readme_block()
+def test_the_documented_example_runs(source: Path, tmp_path: Path) -> None:
+    prepare = documented_block()
     run(source, tmp_path / "out", input=INPUT, prepare=prepare, segment=SEGMENT)
     features = manifest_of(tmp_path / "out")["features"]
     assert len(features["orders"]["clip"]) == 2 and "clip" not in features["country=DE"]
