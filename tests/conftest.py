@@ -170,7 +170,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
             pytest.skip(unavailable() or "--gpu takes cuDF itself")
         install(monkeypatch)
     if request.param != "arrow":
-        monkeypatch.setattr("helpers.load", load_on_host)
+        monkeypatch.setattr("support.helpers.load", load_on_host)
     yield request.param
     registry.get.cache_clear()
 
