@@ -26,7 +26,7 @@ from gpuseg import backends
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend
 from gpuseg.backends.cuda import device
-from gpuseg.io.parquet.cudf_reader import lacking
+from gpuseg.io.parquet import cudf_reader
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
@@ -163,7 +163,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "cudf":
         if not gpu:
             pytest.skip("cuDF needs a GPU: --gpu")
-        if reason := lacking():
+        if reason := cudf_reader.unavailable():
             pytest.skip(reason)
     elif request.param != "arrow":
         if gpu or unavailable():

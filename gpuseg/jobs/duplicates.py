@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
-from gpuseg.io.parquet.ids import repeated_rows, split_numbered
+from gpuseg.io.parquet.ids import duplicate_rows, split_ids_and_rows
 from gpuseg.jobs.schema import InputSpec
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
@@ -46,7 +46,7 @@ def settle_repeated(executor: Executor, id: str, rule: str, drop_missing: bool) 
     DataError
         With the rule "error".
     """
-    found = executor.shuffle_reduce(split_numbered, repeated_rows, _PIECES * executor.n_shards)
+    found = executor.shuffle_reduce(split_ids_and_rows, duplicate_rows, _PIECES * executor.n_shards)
     rows = np.sort(np.concatenate(found))
     if rows.size and rule == "error":
         raise DataError(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError, GpusegError, ResourceError
-from gpuseg.io.parquet.cudf_reader import lacking, load_on_gpu
+from gpuseg.io.parquet.cudf_reader import load_on_gpu, unavailable
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.parquet.streamed_shard import open_stream
@@ -123,7 +123,7 @@ def _obstacle(
             "name columns of numbers in input.features",
             ConfigError,
         )
-    missing = lacking()
+    missing = unavailable()
     return None if missing is None else _Obstacle(missing, "pip install 'gpuseg[cuda13]'")
 
 

@@ -15,7 +15,7 @@ from gpuseg.features.parse import as_id, hash_of
 from gpuseg.features.transaction_files import Source
 from gpuseg.io.output.base import as_json
 from gpuseg.io.parquet.crosstab import Counts, cross_tabulate
-from gpuseg.io.parquet.ids_at import ids_at
+from gpuseg.io.parquet.ids import ids_at
 from gpuseg.model_selection.confidence import confidences
 from gpuseg.numerics.hashing import drawn
 from gpuseg.preprocessing.encoding.encoder import Encoder

@@ -7,7 +7,7 @@ from gpuseg.errors import ResourceError
 from gpuseg.io.output.assignments import Part, write_parts
 from gpuseg.io.output.base import Staging
 from gpuseg.io.parquet.dataset import Dataset
-from gpuseg.io.parquet.ids import count_repeated, split_ids
+from gpuseg.io.parquet.ids import count_duplicates, split_ids
 from gpuseg.progress import Progress
 from gpuseg.runtime.executor import Executor
 from gpuseg.segmentation.base import Warn
@@ -60,6 +60,6 @@ def _repeated_ids(executor: Executor, turns: int) -> int:
         count
         for turn in range(turns)
         for count in executor.shuffle_reduce(
-            partial(split_ids, turn=turn, turns=turns), count_repeated, n_pieces
+            partial(split_ids, turn=turn, turns=turns), count_duplicates, n_pieces
         )
     )
