@@ -1,4 +1,4 @@
-"""What was found in the lines, what was done, and what that cost in lines and customers."""
+"""Quality of the lines: findings, actions, and the affected lines and customers."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -7,21 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import COUNTS
-from gpuseg.features.transactions import Found
+from gpuseg.features.transactions import ScanCounts
 
 
 @dataclass(frozen=True)
 class LineCounts:
-    """Customers, by what they have; numbers add up.
+    """Counts of customers by their lines; they add up over buckets.
 
     Attributes
     ----------
     customers : int
-        With a purchase before the snapshot: those that have features.
+        Customers with a purchase before the snapshot; they have features.
     only_returns, only_later, only_unusable : int
-        Without one: with returns, else with lines on or after the snapshot, else with neither.
+        Customers without one: with returns, otherwise with later lines, otherwise the rest.
     repeated_lines : int
-        Purchases and returns that equal another one in all that is read.
+        Purchases and returns that equal another line in all columns.
     """
 
     customers: int = 0
@@ -34,23 +34,23 @@ class LineCounts:
         return LineCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def tally_of(counts: NDArray[np.int64]) -> LineCounts:
-    """Tally the counts of `backends.customers.Customers`."""
+def count_lines(counts: NDArray[np.int64]) -> LineCounts:
+    """Sum the counts of `backends.customers.Customers`."""
     column = dict(zip(COUNTS, counts.T, strict=True))
-    bought = column["purchases"] > 0
-    returned = ~bought & (column["returns"] > 0)
-    later = ~bought & ~returned & (column["later"] > 0)
-    rest = ~bought & ~returned & ~later
-    a, b, c, d = (int(np.count_nonzero(flags)) for flags in (bought, returned, later, rest))
+    purchased = column["purchases"] > 0
+    returned = ~purchased & (column["returns"] > 0)
+    later = ~purchased & ~returned & (column["later"] > 0)
+    rest = ~purchased & ~returned & ~later
+    a, b, c, d = (int(np.count_nonzero(flags)) for flags in (purchased, returned, later, rest))
     return LineCounts(a, b, c, d, int(column["repeated"].sum()))
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing that was found, and done."""
+class QualityStep:
+    """One finding and the action taken."""
 
-    what: str
-    done: str
+    finding: str
+    action: str
     lines: int
     customers: int | None = None
 
@@ -59,33 +59,40 @@ class Step:
 class Quality:
     """The record of the data's quality."""
 
-    found: Found
-    tally: LineCounts
+    scanned: ScanCounts
+    counts: LineCounts
 
-    def steps(self) -> list[Step]:
-        """Return what was found and done, in the order in which it is looked for."""
-        f, t = self.found, self.tally
+    def steps(self) -> list[QualityStep]:
+        """Return findings and actions in the order of the checks."""
+        f, t = self.scanned, self.counts
         return [
-            Step("lines without a customer", "left out", f.without_customer),
-            Step("lines without a time", "left out", f.without_time),
-            Step("lines without an amount", "left out", f.without_amount),
-            Step("quantity of zero", "left out", f.zero_quantity),
-            Step("price of zero", "left out", f.zero_price),
-            Step("negative price", "left out", f.negative_price),
-            Step("on or after the snapshot", "left out", f.on_or_after_snapshot, t.only_later),
-            Step("returns", "counted as returns", f.returns, t.only_returns),
-            Step("none of the above, but no purchase", "left out", 0, t.only_unusable),
-            Step("repeated lines", "kept", t.repeated_lines),
-            Step("purchases", "made into features", f.purchases, t.customers),
+            QualityStep("lines without a customer", "dropped", f.without_customer),
+            QualityStep("lines without a time", "dropped", f.without_time),
+            QualityStep("lines without an amount", "dropped", f.without_amount),
+            QualityStep("quantity of zero", "dropped", f.zero_quantity),
+            QualityStep("price of zero", "dropped", f.zero_price),
+            QualityStep("negative price", "dropped", f.negative_price),
+            QualityStep(
+                "on or after the snapshot", "dropped", f.on_or_after_snapshot, t.only_later
+            ),
+            QualityStep("returns", "counted as returns", f.returns, t.only_returns),
+            QualityStep("none of the above, but no purchase", "dropped", 0, t.only_unusable),
+            QualityStep("repeated lines", "kept", t.repeated_lines),
+            QualityStep("purchases", "made into features", f.purchases, t.customers),
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the record for the manifest; `customers` are those lost, or made."""
+        """Return the record for the manifest; `customers` are the affected ones."""
         return {
-            "lines": self.found.lines,
-            "customers": self.tally.customers,
+            "lines": self.scanned.lines,
+            "customers": self.counts.customers,
             "steps": [
-                {"what": s.what, "done": s.done, "lines": s.lines, "customers": s.customers}
+                {
+                    "finding": s.finding,
+                    "action": s.action,
+                    "lines": s.lines,
+                    "customers": s.customers,
+                }
                 for s in self.steps()
                 if s.lines or s.customers
             ],

@@ -21,13 +21,13 @@ def quality_table(transactions: Mapping[str, Any]) -> Table:
     table.add_column("done")
     table.add_column("customers", justify="right")
     for step in quality["steps"]:
-        made = step["what"] == "purchases"
+        made = step["finding"] == "purchases"
         customers = step["customers"]
         sign = "" if made or not customers else "−"
         table.add_row(
-            step["what"],
+            step["finding"],
             f"{step['lines']:,}",
-            step["done"],
+            step["action"],
             "" if customers is None else f"{sign}{customers:,}",
         )
     for join in transactions.get("joins", []):

@@ -107,7 +107,7 @@ def _clustered(spec: JobSpec, features: Features, warn: Callable[[str], None]) -
             warn(f"feature '{name}': the same for all customers, and not clustered by")
     varying = [name for name in own if name not in features.constant]
     if not varying:
-        count = features.quality.tally.customers
+        count = features.quality.counts.customers
         raise DataError(
             f"transactions.path = {spec.transactions.path!r}: the {count:,} customers are all the "
             "same in every feature that is clustered by; take more lines, or name other features "
@@ -133,7 +133,7 @@ def _facts(source: Source, features: Features) -> dict[str, Any]:
                 "rows_without_id": own.without_id,
                 "rows_of_no_customer": own.rows - own.without_id - own.customers,
                 "customers": own.customers,
-                "customers_without": own.lacking,
+                "customers_without": own.without_attributes,
             }
             for join, own in features.joined
         ],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.column_summary import KINDS
-from gpuseg.features.baskets import read_bought
+from gpuseg.features.baskets import read_baskets
 from gpuseg.features.parse import as_id, hash_of
 from gpuseg.features.transaction_files import Source
 from gpuseg.io.output.base import as_json
@@ -81,7 +81,7 @@ def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, di
     """Return by segment what customers of the sample have bought together."""
     some = np.flatnonzero(drawn(sample.index, _BASKET_CUSTOMERS, sample.total))
     ids = _ids_of(executor, sample.index[some])
-    bought = None if ids is None else read_bought(executor, lines, ids.combine_chunks())
+    bought = None if ids is None else read_baskets(executor, lines, ids.combine_chunks())
     if bought is None or ids is None:
         return {}
     hashes = hash_of(as_id(ids.combine_chunks()))
