@@ -27,7 +27,7 @@ def lines(n: int = 6000, seed: int = 0) -> pd.DataFrame:
     other = rng.choice([f"thing {i}" for i in range(12)], n)
     product = np.where(pair & (place == 0), first, np.where(pair & (place == 1), second, other))
     return pd.DataFrame({
-        "customer": [f"c{own:05d}" for own in customer],
+        "customer": [f"c{number:05d}" for number in customer],
         "order": order,
         "time": pd.Timestamp("2026-01-01") + pd.to_timedelta(order * 37 % 8000, unit="h"),
         "product": np.where(rng.random(n) < 0.02, None, product),
@@ -46,28 +46,28 @@ def job(path: Path, **more: Any) -> dict[str, Any]:
 
 
 def rule_by_definition(baskets: list[set[str]], of: set[str], also: set[str]) -> tuple[float, ...]:
-    both = sum(of | also <= own for own in baskets) / len(baskets)
-    first = sum(of <= own for own in baskets) / len(baskets)
-    other = sum(also <= own for own in baskets) / len(baskets)
+    both = sum(of | also <= item for item in baskets) / len(baskets)
+    first = sum(of <= item for item in baskets) / len(baskets)
+    other = sum(also <= item for item in baskets) / len(baskets)
     return both, both / first, both / first / other
 
 
 def test_rules_are_their_definition() -> None:
     rng = np.random.default_rng(0)
     baskets = [{str(v) for v in rng.geometric(0.25, 6)} for _ in range(500)]
-    for own in baskets[::5]:
-        own |= {"a", "b"} | ({"c"} if len(own) % 2 else set())
-    pairs = [(i, name) for i, own in enumerate(baskets) for name in sorted(own)]
+    for item in baskets[::5]:
+        item |= {"a", "b"} | ({"c"} if len(item) % 2 else set())
+    pairs = [(i, name) for i, item in enumerate(baskets) for name in sorted(item)]
     numbers = np.array([i for i, _ in pairs]) * 7 + 3
-    found = bought_together(numbers, np.array([name for _, name in pairs], object))
-    assert found is not None and found["baskets"] == 500
-    assert found["rules"]
-    for rule in found["rules"]:
+    actual = bought_together(numbers, np.array([name for _, name in pairs], object))
+    assert actual is not None and actual["baskets"] == 500
+    assert actual["rules"]
+    for rule in actual["rules"]:
         expected = rule_by_definition(baskets, {*rule["of"]}, {*rule["also"]})
-        said = (rule["support"], rule["confidence"], rule["lift"])
-        np.testing.assert_allclose(said, expected)
+        text = (rule["support"], rule["confidence"], rule["lift"])
+        np.testing.assert_allclose(text, expected)
         assert rule["support"] * 500 >= MIN_BASKETS
-    lifts = [rule["lift"] for rule in found["rules"]]
+    lifts = [rule["lift"] for rule in actual["rules"]]
     assert lifts == sorted(lifts, reverse=True)
 
 
@@ -99,7 +99,7 @@ def test_each_segment_has_its_own(kind: str, tmp_path: Path, monkeypatch: Any) -
     assert top[frozenset(("nails", "hammer"))] > top[frozenset(("tea", "milk"))]
     bought = frame[(frame["quantity"] > 0) & frame["product"].notna()]
     by_order = bought.groupby("order")["product"].agg(set)
-    assert sum(own["together"]["baskets"] for own in manifest["segments"]) == len(by_order)
+    assert sum(item["together"]["baskets"] for item in manifest["segments"]) == len(by_order)
     page = (tmp_path / "out" / "_report.html").read_text()
     assert page.count("Baskets together") == 2
     json.dumps(manifest)
@@ -111,15 +111,15 @@ def test_same_rules_on_any_number_of_workers(tmp_path: Path, two_workers: dict[s
     table = pa.Table.from_pandas(lines())
     for i in range(3):
         pq.write_table(table.slice(i * 2000, 2000), path / f"{i}.parquet", row_group_size=300)
-    found = []
+    actual = []
     for runtime in ({}, two_workers):
         manifest = gpuseg.run(job(path, runtime=runtime)).manifest
-        found.append([segment["together"] for segment in manifest["segments"]])
-    assert found[0] == found[1]
+        actual.append([segment["together"] for segment in manifest["segments"]])
+    assert actual[0] == actual[1]
 
 
 def test_lines_without_products_have_none(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pandas(lines()), tmp_path / "lines.parquet")
     asked = job(tmp_path / "lines.parquet")
     del asked["transactions"]["product"]
-    assert all("together" not in own for own in gpuseg.run(asked).manifest["segments"])
+    assert all("together" not in segment for segment in gpuseg.run(asked).manifest["segments"])

@@ -68,9 +68,9 @@ def test_whole_files_are_sound(tmp_path: Path, way: str, checked: bool) -> None:
     "COMPRESSION snappy", "COMPRESSION uncompressed", "COMPRESSION zstd, PARQUET_VERSION V2",
 ])  # fmt: skip
 def test_files_of_duckdb_are_sound(tmp_path: Path, options: str) -> None:
-    path, own = tmp_path / "in.parquet", duckdb.connect()
-    own.register("rows", table(20_000))
-    own.sql(f"COPY (SELECT * FROM rows) TO '{path}' (FORMAT parquet, {options})")
+    path, item = tmp_path / "in.parquet", duckdb.connect()
+    item.register("rows", table(20_000))
+    item.sql(f"COPY (SELECT * FROM rows) TO '{path}' (FORMAT parquet, {options})")
     assert are_sound(str(path), chunks(path))
 
 

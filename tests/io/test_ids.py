@@ -99,11 +99,11 @@ def test_repeated_ids_are_counted(
     table = table.set_column(0, "customer", ids)
     source = write_files(tmp_path / "in", cut(table, 250))
     manifest = run(source, tmp_path / "out").manifest
-    said = (
+    text = (
         f"input.id = 'customer': {repeated} rows repeat an id that another row has; "
         "each row has its own line in the output"
     )
-    assert manifest["warnings"] == ([said] if repeated else [])
+    assert manifest["warnings"] == ([text] if repeated else [])
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()
 
@@ -127,10 +127,10 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
     assert len(together) == shard.n_rows == (514 if drop else 600)
     assert together == sorted(together)
     for turns in (2, 3, 16):
-        found = list(pieces(turns))
-        assert len(found) == 3 * turns
-        assert [hash for piece in found for hash in piece] == together
-        assert max(map(len, found)) < 3 * shard.n_rows / len(found) + 10
+        actual = list(pieces(turns))
+        assert len(actual) == 3 * turns
+        assert [hash for piece in actual for hash in piece] == together
+        assert max(map(len, actual)) < 3 * shard.n_rows / len(actual) + 10
 
 
 @pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
@@ -164,8 +164,8 @@ def test_the_first_of_rows_with_one_id_is_kept(
     prepare = {"missing": missing, "duplicates": "first"}
     result = run(source, tmp_path / "out", prepare=prepare, runtime=runtime)
     assert read_parts(tmp_path / "out").equals(read_parts(tmp_path / "expected"))
-    said = f"{repeated:,} rows were dropped that repeat the id of one before them"
-    assert repeated > 20 and said in result.manifest["warnings"]
+    text = f"{repeated:,} rows were dropped that repeat the id of one before them"
+    assert repeated > 20 and text in result.manifest["warnings"]
     with pytest.raises(DataError, match=f"{repeated} rows repeat an id that another row has, and"):
         run(source, tmp_path / "no", prepare={**prepare, "duplicates": "error"})
 

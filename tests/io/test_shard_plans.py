@@ -35,11 +35,11 @@ def test_shards_cover_each_row_once_and_evenly(
 ) -> None:
     data = opened(write_files(tmp_path / "in", cut(table, 130, 300, 7), row_group_size=20))
     plans = data.plan_shards(n_shards, drop_missing=False)
-    found = pieces(plans)
-    assert [f[:2] for f in found] == [
+    actual = pieces(plans)
+    assert [f[:2] for f in actual] == [
         (Path(file.path).name, g) for file in data.files for g in range(len(file.group_rows))
     ]
-    parts = [f[2] for f in found]
+    parts = [f[2] for f in actual]
     assert sorted(set(parts)) == list(range(max(parts) + 1))
     assert parts == sorted(parts)
     assert len(plans) == n_shards

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.errors import raises
 from support.helpers import (
     FEATURES,
     Array,
@@ -90,7 +91,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = table.append_column("twice", pa.array(np.arange(ROWS) % (ROWS - 7)))
     for i, (sizes, piece) in enumerate(zip(GROUPS, cut(table, sum(GROUPS[0])), strict=True)):
         write_groups(folder / f"in-{i:03d}.parquet", piece, sizes)
-    assert [file.group_rows for file in opened(folder).files] == [tuple(own) for own in GROUPS]
+    assert [file.group_rows for file in opened(folder).files] == [tuple(item) for item in GROUPS]
     return folder
 
 
@@ -134,22 +135,22 @@ def outcome(
     sizes = executor.map(passes.n_rows)
     executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
     digest = sum(executor.map(columns.digest, backend)) % 2**64
-    found = fit_preparation(executor, backend, recipe, lambda shard, row: "nowhere")
-    measured = measured_as_prepared(executor, backend, found)
+    actual = fit_preparation(executor, backend, recipe, lambda shard, row: "nowhere")
+    measured = measured_as_prepared(executor, backend, actual)
     fits = sweep_kmeans(executor, models, backend, measured=measured)
     placed = executor.map(lambda shard, env: shard)
-    p = found.preparation
+    p = actual.preparation
     return {
         "rows": sum(sizes),
         "digest": digest,
-        "preparation": [a.tobytes() for a in (p.fill, p.shift, p.scale, found.mean, found.std)],
+        "preparation": [a.tobytes() for a in (p.fill, p.shift, p.scale, actual.mean, actual.std)],
         "centers": [fit.centers.values.tobytes() for fit in fits],
         "sizes": [fit.sizes.tolist() for fit in fits],
         "inertia": [fit.inertia.hex() for fit in fits],
         "n_iter": [fit.n_iter for fit in fits],
         "labels": np.concatenate([shard.labels for shard in placed]).tobytes(),
         "sweep": [
-            np.concatenate(own).tobytes() for own in zip(*(s.sweep for s in placed), strict=True)
+            np.concatenate(item).tobytes() for item in zip(*(s.sweep for s in placed), strict=True)
         ],
         "distance": np.concatenate([shard.distance for shard in placed]).tobytes(),
     }
@@ -337,14 +338,14 @@ def test_wrong_data_in_a_later_row_group_is_refused_alike(
     write_groups(folder / "in-001.parquet", table.slice(100), [100, 300, 100], **CHECKED)
     if column is None:
         damaged(folder / "in-001.parquet")
-    said = []
+    text = []
     for _ in range(2):
         with pytest.raises(DataError) as error:
             run(folder, tmp_path / "out", input={"weight": "w"})
-        said.append(str(error.value))
+        text.append(str(error.value))
         request.getfixturevalue("streaming")
-    assert said[0] == said[1]
-    assert words in said[0]
+    assert text[0] == text[1]
+    assert words in text[0]
     assert listing(tmp_path).keys() == {"in", "in/in-000.parquet", "in/in-001.parquet"}
 
 
@@ -356,7 +357,7 @@ def test_file_damaged_after_the_first_pass(tmp_path: Path) -> None:
     shard = open_stream(plan, TaskContext())
     assert sum(shard.map_blocks(TaskContext(), lambda block: len(block.x))) == 300
     damaged(folder / "in-000.parquet")
-    with pytest.raises(DataError, match=r"in-000\.parquet: row group 2 cannot be decoded"):
+    with raises("file.damaged"):
         list(shard.map_blocks(TaskContext(2), lambda block: len(block.x)))
 
 
@@ -494,16 +495,16 @@ def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
     data = imagined(groups=3000, rows=workers * 50_000)
     with pytest.raises(ResourceError) as error:
         planned(data, limit, workers)
-    said = re.fullmatch(
+    text = re.fullmatch(
         rf"90% of runtime\.memory_limit = [\d.,]+ .iB a worker: the largest of {workers} "
         r"shards needs about ([\d.,]+) (.iB), even with its rows streamed from Parquet; use about "
         r"(\d+) workers "
         r"\(runtime\.n_workers\), or a higher limit",
         str(error.value),
     )
-    assert said is not None, error.value
-    needed = float(said[1].replace(",", "")) * {"MiB": MIB, "GiB": 2**30}[said[2]]
-    enough = int(said[3])
+    assert text is not None, error.value
+    needed = float(text[1].replace(",", "")) * {"MiB": MIB, "GiB": 2**30}[text[2]]
+    enough = int(text[3])
     assert planned(data, int(needed * 1.01), workers).mode == "streamed"
     assert planned(data, limit, enough + 1).mode == "streamed"
     with pytest.raises(ResourceError):
