@@ -6,7 +6,8 @@ Commands import heavy packages themselves, so that ``gpuseg --help`` is fast.
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
