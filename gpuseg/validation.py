@@ -1,5 +1,6 @@
 """Errors of pydantic as errors of gpuseg: the key, the value seen, the rule, the next step."""
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -10,6 +11,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from gpuseg.errors import ConfigError, ConfigErrors
 
 M = TypeVar("M", bound=BaseModel)
+
+_SHOULD = re.compile(r"^\w+ should (be|have)\b")
+"""How pydantic's messages begin."""
 
 
 def validated(
@@ -69,7 +73,11 @@ def _config_errors(
     hint: str,
     subject: str,
 ) -> list[ConfigError]:
-    """Return one error for each key; the branches of a union that fail at a key are merged."""
+    """Return one error for each key.
+
+    The branches of a union that fail at a key are merged; a branch that fails further inside is
+    the one that was meant.
+    """
     errors: dict[str, ConfigError] = {}
     rules: dict[str, list[str]] = {}
     for details in error.errors():
@@ -90,7 +98,11 @@ def _config_errors(
             errors.setdefault(key, _invalid(key, details, hint, subject))
     for key, texts in rules.items():
         errors[key].rule = _joined(texts)
-    return list(errors.values())
+    return [
+        error
+        for key, error in errors.items()
+        if not any(other.startswith(f"{key}.") for other in errors)
+    ]
 
 
 def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> ConfigError:
@@ -115,9 +127,7 @@ def _rule(details: ErrorDetails) -> str:
     if details["type"] in ("model_type", "dict_type"):
         return "must be a table"
     message = details["msg"].removeprefix("Value error, ")
-    if message.startswith("Input should be"):
-        return "must be" + message.removeprefix("Input should be")
-    return message
+    return _SHOULD.sub(r"must \1", message).split(" after validation")[0]
 
 
 def _joined(rules: list[str]) -> str:

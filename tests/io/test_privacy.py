@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.errors import raises
 from support.helpers import customers, cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
@@ -133,7 +134,7 @@ def test_keys_that_will_not_do(
         monkeypatch.setenv("GPUSEG_TEST_KEY", secret)
     with pytest.raises(gpuseg.GpusegError, match=message):
         run(source, tmp_path / "out", input={"id_hash_key_env": "GPUSEG_TEST_KEY"})
-    with pytest.raises(gpuseg.ConfigError, match="there are no ids to hash"):
+    with raises("id_hash_key_env.no_id", gpuseg.ConfigError):
         run(source, tmp_path / "out", input={"id": None, "id_hash_key_env": "GPUSEG_TEST_KEY"})
 
 
