@@ -61,10 +61,8 @@ def test_a_job_labels_as_scikit_learn_does(rows: pa.Table, tmp_path: Path) -> No
     for segment in result.manifest["segments"]:
         members = labels == segment["segment"]
         assert segment["size"] == members.sum()
-        for f, name in enumerate(("f0", "f1", "f2")):
-            assert segment["center"][name] == pytest.approx(
-                x[members, f].mean(), rel=1e-5, abs=1e-6
-            )
+        center = [segment["center"][name] for name in ("f0", "f1", "f2")]
+        assert center == pytest.approx(x[members].mean(axis=0), rel=1e-5, abs=1e-6)
     assert result.manifest["segments"][-1]["segment"] == -1
     near = out["distance"].to_numpy()
     assert ((near <= np.float32(0.15)) == (labels >= 0)).all()

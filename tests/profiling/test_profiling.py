@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.errors import raises
 
 import gpuseg
 from gpuseg.model_selection.confidence import confidence_of
