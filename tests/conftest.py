@@ -77,6 +77,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     ``--thorough`` does all of what else is done in part: some ten minutes more on two cores.
     """
     parser.addoption("--gpu", action="store_true", help="run CUDA kernels on the GPU")
+    parser.addoption(
+        "--update-texts", action="store_true", help="write tests/contracts/error_texts.txt again"
+    )
     parser.addoption("--thorough", action="store_true", help="leave nothing out")
 
 

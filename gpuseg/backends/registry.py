@@ -31,15 +31,14 @@ class BackendChoice:
     why: str
 
 
-def choose_backend(requested: str, cluster: str = "local") -> BackendChoice:
+def choose_backend(requested: str, no_gpu_reason: str = "") -> BackendChoice:
     """Resolve a `backend` parameter.
 
     Parameters
     ----------
     requested : str
-    cluster : str
-        Where the workers are, see `runtime.cluster.ClusterSpec`. On clusters that do not give
-        each worker a GPU of its own, "auto" is the CPU.
+    no_gpu_reason : str
+        Why "auto" must not use a GPU; empty if it may.
 
     Raises
     ------
@@ -57,11 +56,9 @@ def choose_backend(requested: str, cluster: str = "local") -> BackendChoice:
         )
     if requested != "auto":
         return BackendChoice(requested, "asked for")
-    if cluster not in ("local", "cuda"):
+    if no_gpu_reason:
         return BackendChoice(
-            "numba",
-            f"auto: compiled CPU kernels; the workers of cluster = {cluster!r} may have no GPU "
-            "each: ask for backend = 'cuda' where they have",
+            "numba", f"auto: compiled CPU kernels; {no_gpu_reason}; set backend = 'cuda' if they do"
         )
     if lacking := device.unavailable():
         return BackendChoice("numba", f"auto: compiled CPU kernels; {lacking.what}")

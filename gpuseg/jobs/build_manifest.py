@@ -16,7 +16,7 @@ from gpuseg.backends.inverse_transform import Scale
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
-from gpuseg.jobs.plan import JobPlan
+from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader
 from gpuseg.jobs.stages.profile import Seen, described
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
@@ -33,7 +33,7 @@ class Facts:
     """Everything a manifest is made from."""
 
     spec: JobSpec
-    plan: JobPlan
+    plan: SegmentationPlan
     reader: Reader
     prepared: PreprocessingFit
     outcome: SegmentationResult
@@ -72,8 +72,8 @@ def build(
     facts: Facts, told: Told, run_id: str, started: datetime, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the manifest; all values are JSON's own."""
-    job = facts.plan.describe(facts.spec)["job"]
-    choice = facts.plan.choice
+    job = facts.spec.redacted(facts.plan.dataset.features)
+    choice = facts.plan.backend
     portrait, segments = told
     return {
         "format": FORMAT,
@@ -84,14 +84,14 @@ def build(
         **({"transactions": dict(facts.transactions)} if facts.transactions else {}),
         "input": _input(facts),
         "backend": {"name": choice.name, "why": choice.why},
-        "reader": facts.reader.described(),
+        "reader": facts.reader.describe(),
         "devices": _devices(facts),
         "executor": dict(facts.executor),
         "versions": {
             "python": platform.python_version(),
             **versions(),
         },
-        "result": dict(facts.outcome.result),
+        "result": dict(facts.outcome.facts),
         "sweep": [dict(line) for line in facts.outcome.sweep],
         "seconds": rounded(seconds),
         "features": _features(facts),
@@ -110,7 +110,7 @@ def _devices(facts: Facts) -> list[str]:
     """Return what the run ran on; GPUs are those of the caller's machine."""
     own = facts.executor
     each = f"{own['n_workers']} workers × {own['threads_per_worker']} threads"
-    gpus = device.devices() if facts.plan.choice.name == "cuda" else []
+    gpus = device.devices() if facts.plan.backend.name == "cuda" else []
     return [
         *(f"cpu: {machine}, {each}" for machine in own["machines"]),
         *(f"gpu: {g}" for g in gpus),

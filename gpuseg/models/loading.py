@@ -8,14 +8,17 @@ from typing import Any
 from safetensors import SafetensorError
 
 from gpuseg.errors import DataError
+from gpuseg.models.base import MODELS, SegmentModel, register_model
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.models.hierarchical import HierarchicalModel
 from gpuseg.models.kmeans import FORMAT, KMeansModel
 
-AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
+register_model("kmeans", KMeansModel)
+register_model("dbscan", DBSCANModel)
+register_model("hierarchical", HierarchicalModel)
 
 
-def load_model(path: str | Path) -> AnyModel:
+def load_model(path: str | Path) -> SegmentModel:
     """Load the model of an output folder, or of its ``_model`` folder, from a local path.
 
     Returns
@@ -44,7 +47,7 @@ def load_model(path: str | Path) -> AnyModel:
         ) from None
 
 
-def _from_files(read: Callable[[str], bytes]) -> AnyModel:
+def _from_files(read: Callable[[str], bytes]) -> SegmentModel:
     """Build the model that is described in model.json, by a function that reads its files."""
     description: Mapping[str, Any] = json.loads(read("model.json"))
     if description.get("format") != FORMAT:
@@ -52,8 +55,4 @@ def _from_files(read: Callable[[str], bytes]) -> AnyModel:
             f"model.json: format {description.get('format')!r}: this version of gpuseg reads "
             f"format {FORMAT}; read it with the version that wrote it"
         )
-    if description["algorithm"] == "dbscan":
-        return DBSCANModel.from_files(description, read)
-    if description["algorithm"] == "hierarchical":
-        return HierarchicalModel.from_files(description, read)
-    return KMeansModel.from_files(description, read)
+    return MODELS[description["algorithm"]].from_files(description, read)

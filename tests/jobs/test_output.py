@@ -103,7 +103,7 @@ def test_segments_and_distances_are_k_means(tmp_path: Path, source: Path, table:
     np.testing.assert_allclose(result.model.cluster_centers_, means(table, segment), rtol=1e-5)
 
 
-def test_manifest_tells_what_was_done(tmp_path: Path, source: Path) -> None:
+def test_manifest_describes_the_run(tmp_path: Path, source: Path) -> None:
     result = run(source, tmp_path / "out", segment={"random_state": 5})
     manifest = json.loads((tmp_path / "out" / "_manifest.json").read_text())
     assert list(manifest) == MANIFEST_KEYS
@@ -117,7 +117,7 @@ def test_manifest_tells_what_was_done(tmp_path: Path, source: Path) -> None:
     assert manifest["backend"]["why"].startswith("auto")
     assert manifest["executor"]["n_workers"] == 1
     assert manifest["executor"]["rows_are"] == "resident"
-    assert " MiB a worker, within " in manifest["executor"]["why"]
+    assert " MiB per worker, within " in manifest["executor"]["why"]
     assert manifest["result"]["metric"] == "euclidean"
     assert manifest["sweep"] == []
     assert manifest["warnings"] == []
@@ -228,10 +228,10 @@ def with_dask(folder: Path) -> Array:
 def test_output_is_one_dataset_to(tmp_path: Path, source: Path, reader: Any) -> None:
     run(source, tmp_path / "out")
     expected = read_parts(tmp_path / "out").to_pandas().to_numpy()
-    found = reader(tmp_path / "out")
-    found = found[found[:, 0].argsort()]
-    assert found[:, 0].tolist() == list(range(600))
-    assert np.array_equal(found, expected)
+    rows = reader(tmp_path / "out")
+    rows = rows[rows[:, 0].argsort()]
+    assert rows[:, 0].tolist() == list(range(600))
+    assert np.array_equal(rows, expected)
 
 
 # The same bits.
@@ -240,13 +240,13 @@ def test_output_is_one_dataset_to(tmp_path: Path, source: Path, reader: Any) -> 
 @pytest.mark.parametrize("scale", ["standard", "robust"])
 def test_same_bits_however_rows_are_filed(tmp_path: Path, scale: str) -> None:
     table = customers(5000, blobs=9, seed=3)
-    found = []
+    outputs = []
     for i, (sizes, group) in enumerate([((), 5000), ((1, 4000), 77), ((2500, 100, 800), 1000)]):
         source = write_files(tmp_path / f"in-{i}", cut(table, *sizes), row_group_size=group)
         sections = {"segment": {"n_clusters": 6}, "prepare": {"scale": scale}}
         run(source, tmp_path / f"out-{i}", **sections)
-        found.append(bits(tmp_path / f"out-{i}"))
-    assert found[0] == found[1] == found[2]
+        outputs.append(bits(tmp_path / f"out-{i}"))
+    assert outputs[0] == outputs[1] == outputs[2]
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from support.errors import raises
 from support.helpers import cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
 from gpuseg import KMeans, Preprocessor
-from gpuseg.jobs.plan import MemoryPlan
+from gpuseg.jobs.memory import MemoryPlan
 
 PREPARE = {
     "missing": "median",
@@ -89,7 +90,7 @@ def test_same_bits(
         runtime["backend"] = how
     else:
         streamed = MemoryPlan("streamed", "asked for", 0, 0, 1)
-        monkeypatch.setattr("gpuseg.jobs.run.plan_memory", lambda *_: streamed)
+        monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: streamed)
     out = tmp_path / "out"
     run(source, out, input=INPUT, prepare=PREPARE, segment=SEGMENT, runtime=runtime)
     for one, other in zip(outcome(out), outcome(plain), strict=True):
@@ -257,7 +258,7 @@ def test_features_of_one_name_are_refused(
 
 def test_ids_are_no_categories(source: Path, tmp_path: Path) -> None:
     prepare = {"categorical": {"id": "frequency"}}
-    with pytest.raises(gpuseg.ConfigError, match="categorical holds 'id', which is the id"):
+    with raises("categorical.has_id", gpuseg.ConfigError, parameter="categorical"):
         run(source, tmp_path / "out", input=INPUT, prepare=prepare)
 
 

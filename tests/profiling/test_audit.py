@@ -225,13 +225,13 @@ def _truth(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"audit": ["a"], "input": {"features": ["a", "b"]}}, "and so does input.features"),
-        ({"audit": ["id"]}, "and so does input.id"),
+        ({"audit": ["a"], "input": {"features": ["a", "b"]}}, "input.features"),
+        ({"audit": ["id"]}, "input.id"),
         ({"audit": ["gender"], "prepare": {"categorical": {"gender": "onehot"}}}, "categorical"),
         ({"audit": {"columns": ["gender"], "threshold": 1}}, "audit.threshold"),
         ({"audit": {"colums": ["gender"]}}, "colums"),
-        ({"audit": ["gender", "gender"]}, "must name each column once; twice: gender"),
-        ({"audit": {"threshold": 20}}, "there is nothing to audit; name columns"),
+        ({"audit": ["gender", "gender"]}, "must name each column once; repeated: gender"),
+        ({"audit": {"threshold": 20}}, "there is nothing to audit"),
         ({"audit": "gender"}, "must be a list of columns, or a section"),
     ],
 )

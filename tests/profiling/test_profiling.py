@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support.errors import raises
 
 import gpuseg
 from gpuseg.model_selection.confidence import confidence_of
@@ -383,5 +384,5 @@ def test_confidence_of_dbscan_is_refused(tmp_path: Path) -> None:
     asked = job(tmp_path, customers(50), {})
     asked["segment"] = {"algorithm": "dbscan", "eps": 1.0}
     asked["output"]["confidence"] = True
-    with pytest.raises(gpuseg.ConfigError, match="DBSCAN knows no next segment"):
+    with raises("confidence.not_available", gpuseg.ConfigError):
         gpuseg.run(asked)

@@ -204,9 +204,11 @@ def _finite(value: np.float32) -> float | None:
 
 def _confidence(sample: Sample, outcome: SegmentationResult) -> NDArray[np.float32] | None:
     """Return how far each customer is from another segment; None of DBSCAN, and of one segment."""
-    if outcome.result["algorithm"] == "dbscan" or len(outcome.segments) < 2:
+    runner_up = outcome.runner_up
+    if runner_up is None or len(outcome.segments) < 2:
         return None
-    return confidences(sample.rows, "numba", *outcome.nearest)  # the same bits as any other
+    # The same bits as any other backend's.
+    return confidences(sample.rows, "numba", runner_up.centers, runner_up.segment)
 
 
 def _ids(executor: Executor, sample: Sample, found: Sequence[Example]) -> list[Any] | None:
