@@ -89,7 +89,7 @@ def test_dry_run_touches_nothing(
     assert (plan["rows"], plan["row_groups"], plan["files"]) == (600, 7, 3)
     assert plan["backend"]["name"] == "numba"
     assert plan["rows_are"] == "resident"
-    assert plan["rows_why"].startswith(f"{plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB a")
+    assert plan["rows_why"].startswith(f"{plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB per")
     assert plan["estimated_bytes_per_worker"] > 2**20
     assert listing(tmp_path) == before
 

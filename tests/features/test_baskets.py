@@ -101,7 +101,7 @@ def test_each_segment_has_its_own(kind: str, tmp_path: Path, monkeypatch: Any) -
     by_order = bought.groupby("order")["product"].agg(set)
     assert sum(item["together"]["baskets"] for item in manifest["segments"]) == len(by_order)
     page = (tmp_path / "out" / "_report.html").read_text()
-    assert page.count("Baskets together") == 2
+    assert page.count("Bought together") == 2
     json.dumps(manifest)
 
 

@@ -75,7 +75,7 @@ def test_attributes_become_features_and_what_is_lacking_is_told(
 ) -> None:
     own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
     (folder / "job.toml").write_text(toml(own_job) + (
-        f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+        f'\n[[join]]\npath = "{folder}/attributes"\nid = "number"\n'
     ))  # fmt: skip
     outcome = call(capfd, "run", folder / "job.toml")
     assert outcome.code == 0, outcome.err
@@ -117,10 +117,10 @@ def test_the_same_bits_however_tables_are_filed(folder: Path, two_workers: dict[
 
 def test_csv_and_ids_of_another_type(folder: Path) -> None:
     gpuseg.run(job(folder))
-    pa.csv.write_csv(attributes(), folder / "own.csv")
+    pa.csv.write_csv(attributes(), folder / "attributes.csv")
     floats = attributes().set_column(0, "number", attributes()["number"].cast(pa.float64()))
-    pq.write_table(floats, folder / "own.parquet")
-    for name in ("own.csv", "own.parquet"):
+    pq.write_table(floats, folder / "attributes.parquet")
+    for name in ("attributes.csv", "attributes.parquet"):
         join = [{"path": str(folder / name), "id": "number"}]
         gpuseg.run(job(folder, f"out-{name}", join=join))
         assert features(folder / f"out-{name}").equals(features(folder / "out"))
@@ -185,7 +185,7 @@ def test_unusual_tables(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 
 def test_dry_run_and_unknown_categories(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
-    joined = f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    joined = f'\n[[join]]\npath = "{folder}/attributes"\nid = "number"\n'
     (folder / "job.toml").write_text(toml(own_job) + joined)
     outcome = call(capfd, "run", folder / "job.toml", "--dry-run")
     assert outcome.code == 0 and "[[join]]" in outcome.out
@@ -199,7 +199,7 @@ def test_dry_run_and_unknown_categories(folder: Path, capfd: pytest.CaptureFixtu
 
 def test_rows_of_nobody_are_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
-    joined = f'\n[[join]]\npath = "{folder}/own"\nid = "number"\n'
+    joined = f'\n[[join]]\npath = "{folder}/attributes"\nid = "number"\n'
     (folder / "job.toml").write_text(toml(own_job) + joined)
     outcome = call(capfd, "features", folder / "job.toml")
     assert outcome.code == 0, outcome.err

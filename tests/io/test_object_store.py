@@ -156,7 +156,7 @@ def test_memory_output_may_not_overlap_its_input(source: Path, memory: Any) -> N
 @pytest.mark.parametrize("side", ["input", "output"])
 def test_unknown_url_is_the_jobs_fault(source: Path, url: str, side: str) -> None:
     ends = (url, "memory://gpuseg-test/out") if side == "input" else (source, url)
-    with raises("path.unknown_file_system", value=url, parameter=f"{side}_path"):
+    with raises("path.unknown_file_system", value=url, parameter=f"{side}.path"):
         run(*ends)
 
 
@@ -268,5 +268,6 @@ def test_s3_without_credentials_is_a_missing_resource(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     url, both = "s3://bucket/x", {"storage_options": {"endpoint_url": endpoint}}
     ends = (url, "memory://gpuseg-test/out") if side == "input" else (source, url)
-    with raises("path.unreachable", value=url, parameter=f"{side}_path"):
+    with raises("path.unreachable", value=url) as caught:
         run(*ends, **{side: both})
+    assert str(caught.value).startswith(f"{side}.path = ")
