@@ -102,7 +102,7 @@ def from_transactions(
     at = settle_snapshot(_PLACE, roles, found)
     columns = available(roles.columns())
     own = pa.Table.from_batches([as_batch(parsed)])
-    result, tally = features_of(own, name, at, columns, executor.env.map)
+    result, tally = features_of(own, name, at, columns, executor.context.map)
     check_purchases(_PLACE, tally, at)
     return result.to_pandas() if is_pandas else result
 

@@ -29,7 +29,7 @@ def number_rows(executor: Executor) -> int:
     """Tell every shard how many rows lie before it; return how many there are."""
     sizes = executor.map(passes.n_rows)
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
-    executor.apply(passes.number, per_shard=starts)
+    executor.apply(passes.set_first_row, per_shard=starts)
     return sum(sizes)
 
 

@@ -103,8 +103,8 @@ class JobPlan:
             "rows": self.dataset.rows,
             "backend": {"name": self.choice.name, "why": self.choice.why},
             "reader": self.reader.described(),
-            "workers": self.cluster.workers if self.cluster.is_ours else None,
-            "threads_per_worker": self.cluster.threads if self.cluster.is_ours else None,
+            "workers": self.cluster.workers if self.cluster.is_managed else None,
+            "threads_per_worker": self.cluster.threads if self.cluster.is_managed else None,
             "rows_are": self.memory and self.memory.mode,
             "rows_why": self.memory and self.memory.why,
             "estimated_bytes_per_worker": self.memory and self.memory.bytes,
@@ -128,8 +128,8 @@ def forecast(spec: JobSpec, place: ResolvedJob, storage: Storage) -> JobPlan:
         tuple(spec.prepare.categorical), tuple(spec.audit.columns),
     )  # fmt: skip
     unit = spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine"
-    spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
-    width = spec.prepare.most_features(dataset.features)
+    spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
+    width = spec.prepare.max_features(dataset.features)
     if isinstance(spec.segment, KMeansSpec) and spec.prepare.keeps_columns:
         spec.segment.models()[0].check_init(width)
     if isinstance(spec.segment, DBSCANSpec):
@@ -144,7 +144,7 @@ def forecast(spec: JobSpec, place: ResolvedJob, storage: Storage) -> JobPlan:
             width,
             len(further_columns(spec)),
         )
-        if cluster.is_ours
+        if cluster.is_managed
         else None
     )
     mode = memory.mode if memory else "resident"
@@ -244,7 +244,7 @@ def _limit(cluster: ClusterSpec, workers: int) -> tuple[int, str]:
         usable = int(cluster.memory_limit * _USABLE)
         asked = _size(cluster.memory_limit)
         return usable, f"{_USABLE:.0%} of runtime.memory_limit = {asked}"
-    if not cluster.is_ours:
+    if not cluster.is_managed:
         return 2**63, "the memory of its machine"
     share = psutil.virtual_memory().available // workers
     return share, f"the {_size(share)} that this machine has left for each"

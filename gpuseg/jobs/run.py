@@ -42,7 +42,7 @@ from gpuseg.model_selection.confidence import keep_confidence
 from gpuseg.model_selection.select_k import fit_and_choose
 from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
+from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.progress import Progress, iteration_callback
 from gpuseg.reporting.report import render_summary
@@ -207,7 +207,7 @@ class _Run:
                 f"note: rows are streamed from Parquet in every pass: {self.memory.why}"
             )
         self.encoders = self._encoders(executor, dataset)
-        recipe = prepare.recipe(self.encoders, plan.unit, "prepare.", "input.features")
+        recipe = prepare.plan(self.encoders, plan.unit)
         drop, unique = prepare.missing == "drop", prepare.duplicates != "keep"
         shard_plans = dataset.plan_shards(workers, drop and not unique, self.encoders)
         if len(shard_plans) < workers:
@@ -232,7 +232,7 @@ class _Run:
                 source = executor.map(passes.source_row, per_shard=asked)[shard]
                 return shard_plans[shard].describe_row(source or 0)
 
-            prepared = fit_preparation(executor, plan.choice.name, recipe, locate)
+            prepared = fit_preprocessing(executor, plan.choice.name, recipe, locate)
         if dropped := dataset.rows - present:
             self._warn(f"{dropped:,} rows with a missing feature were dropped")
         if self.repeated:
@@ -242,27 +242,27 @@ class _Run:
         for text in prepared.redundant:
             self.progress.message(f"note: {text}; see prepare.drop_near_constant, drop_correlated")
         if isinstance(self.spec.segment, KMeansSpec):
-            self.spec.segment.models()[0].check_init(prepared.preparation.n_columns)
+            self.spec.segment.models()[0].check_init(prepared.feature_transform.n_columns)
         return prepared
 
     def _encoders(self, executor: Executor, dataset: Dataset) -> tuple[Encoder, ...]:
         """Settle what becomes of each column, from what is counted in the data where need be."""
         prepare, columns = self.spec.prepare, dataset.features
         tallies: dict[str, ColumnCounts] = {}
-        if prepare.counts_first:
+        if prepare.needs_counts:
             with self.progress.stage("count"):
                 gaps = [name for name in columns if name not in prepare.categorical]
                 tallies = count_columns(
                     executor, dataset, list(prepare.categorical),
                     gaps if prepare.missing_indicator else [],
                 )  # fmt: skip
-        return prepare.encoders(columns, tallies, "prepare.")
+        return prepare.fit_encoders(columns, tallies)
 
     def _fit(
         self, executor: Executor, plan: JobPlan, prepared: PreprocessingFit, staging: Staging
     ) -> SegmentationResult:
         rules, backend = self.spec.segment, plan.choice.name
-        replay = FeaturePipeline(self.encoders, prepared.features, prepared.preparation)
+        replay = FeaturePipeline(self.encoders, prepared.features, prepared.feature_transform)
         total, unit = None, "passes"
         if isinstance(rules, DBSCANSpec):
             total, unit = SWEEPS * prepared.raw.rows, "rows swept"

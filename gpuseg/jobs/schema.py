@@ -19,7 +19,7 @@ from pydantic import (
 from gpuseg.errors import ConfigError
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
-from gpuseg.preprocessing.params import PrepareParams
+from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.validation import nearest_known
 
 Text = Annotated[str, Field(min_length=1)]
@@ -121,7 +121,7 @@ class JoinSpec(Section):
     storage_options: dict[str, Any] = {}
 
 
-class PrepareSpec(PrepareParams):
+class PrepareSpec(PreprocessingParams):
     """What is done to the customers and their features before clustering.
 
     Of rows with one id, all are kept, none is allowed, or the first is kept.

@@ -4,11 +4,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.segment_means import mean_rows
+from gpuseg.formatting import NOISE
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.model_selection.k_distance import profile_eps

@@ -12,6 +12,7 @@ import pytest
 from sklearn.cluster import DBSCAN as SklearnDBSCAN
 from sklearn.datasets import make_blobs
 from sklearn.preprocessing import StandardScaler
+from support.errors import raises
 from support.helpers import cut, write_files
 
 import gpuseg
@@ -196,7 +197,7 @@ def test_rows_of_zeros_have_no_direction(tmp_path: Path) -> None:
     write_files(tmp_path / "in", [zeros])
     own = job(tmp_path, metric="cosine")
     own["prepare"] = {"scale": "none"}
-    with pytest.raises(DataError, match="row 0 is zeros alone"):
+    with raises("metric.row_of_zeros", DataError):
         gpuseg.run(own)
 
 

@@ -35,8 +35,8 @@ def write_parts(
 ) -> list[Part]:
     """Write the parts of a shard whose labels are assigned, rows in the order of the input.
 
-    `further` are the names of columns for the labels in `Shard.sweep`, where there are several,
-    and for `Shard.confidence`, where it is known.
+    `further` are the names of columns for the labels in `Shard.labels_by_model`, where there are
+    several, and for `Shard.confidence`, where it is known.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _batches(
     """Yield the columns of consecutive rows: ids where there are any, segments, distance."""
     if shard.labels is None or shard.distance is None:
         raise CacheLost  # of DBSCAN; those of k-means are in the lineage
-    levels = shard.sweep if len(shard.sweep) > 1 else []
+    levels = shard.labels_by_model if len(shard.labels_by_model) > 1 else []
     confidence = [] if shard.confidence is None else [shard.confidence]
     done = 0
     for ids in _ids(plan, piece):

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
-from gpuseg.numerics.hashing import mix
+from gpuseg.numerics.hashing import splitmix64
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -124,7 +124,7 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
     null = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(column.type):
         values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
-        return np.where(null, _NULL, mix(values.view(np.uint64)))
+        return np.where(null, _NULL, splitmix64(values.view(np.uint64)))
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         text = column
         if not pa.types.is_fixed_size_binary(column.type):
@@ -142,7 +142,7 @@ def without_views(column: pa.Array) -> pa.Array:
 
 
 def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
-    """Chain `mix` over the bytes, eight at a time; all rows at once."""
+    """Chain `splitmix64` over the bytes, eight at a time; all rows at once."""
     _, offsets_buffer, data = column.buffers()
     count = len(column) + 1
     offsets = np.frombuffer(offsets_buffer, np.int64)[column.offset : column.offset + count]
@@ -151,10 +151,10 @@ def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
     padded = np.zeros((data.size if data else 0) + 8, np.uint8)
     padded[:-8] = np.frombuffer(data, np.uint8) if data else 0
     words = np.lib.stride_tricks.sliding_window_view(padded, 8)
-    hashes = mix(lengths.astype(np.uint64))
+    hashes = splitmix64(lengths.astype(np.uint64))
     for start in range(0, longest, 8):
         rows = np.flatnonzero(lengths > start)
         chunk: Any = words[offsets[rows] + start].copy().view(np.uint64)[:, 0]
         unused = (8 - np.minimum(lengths[rows] - start, 8)).astype(np.uint64) * np.uint64(8)
-        hashes[rows] = mix(hashes[rows] ^ (chunk << unused))
+        hashes[rows] = splitmix64(hashes[rows] ^ (chunk << unused))
     return hashes

@@ -114,7 +114,7 @@ class ShardPlan:
     @property
     def width(self) -> int:
         """Features of all columns."""
-        return sum(len(encoder.names()) for encoder in self.encoders)
+        return sum(len(encoder.feature_names()) for encoder in self.encoders)
 
     def starts(self) -> list[int]:
         """Return the first row of each piece within the shard as read."""
@@ -213,11 +213,11 @@ def fill(
     """Write the features of a batch into x (rows, d), and its weights into weight (rows,)."""
     f = 0
     for encoder in plan.encoders:
-        column, width = batch.columns.column(encoder.column), len(encoder.names())
+        column, width = batch.columns.column(encoder.column), len(encoder.feature_names())
         if encoder.kind == "number":
             _narrow(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
         else:
-            encoder.write(column, x[:, f : f + width])
+            encoder.encode_into(column, x[:, f : f + width])
         f += width
     if weight is not None and plan.weight is not None:
         numbers = as_numbers(batch.columns.column(plan.weight))
