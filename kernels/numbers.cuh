@@ -8,7 +8,7 @@ __device__ inline unsigned sort_key(float value) {
 }
 
 // One-to-one scrambling of 64 bits: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA
-// 2014), see gpuseg/numerics/splitmix.py.
+// 2014), see gpuseg/numerics/hashing.py.
 __device__ inline unsigned long long mix(unsigned long long value) {
   unsigned long long z = value + 0x9E3779B97F4A7C15ull;
   z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ull;

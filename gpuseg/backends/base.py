@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.numerics.splitmix import mix
+from gpuseg.numerics.hashing import splitmix64
 from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid
 
 LARGEST_GAP = np.float32(1e37)
@@ -18,7 +18,7 @@ LARGEST_GAP = np.float32(1e37)
 
 def digest_factors(n_features: int) -> NDArray[np.uint64]:
     """Return the odd numbers of `Backend.digest`, uint64 (d,)."""
-    return mix(np.arange(n_features, dtype=np.uint64)) | np.uint64(1)
+    return splitmix64(np.arange(n_features, dtype=np.uint64)) | np.uint64(1)
 
 
 @dataclass(frozen=True)

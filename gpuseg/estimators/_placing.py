@@ -39,7 +39,7 @@ def fit_all(
             own.check_init(x.shape[1])
         shard = Shard(x, as_weights(sample_weight, len(x)))
         fits = first._fit_shard(shard, models)
-        labels = shard.sweep
+        labels = shard.labels_by_model
     for i, (own, fit) in enumerate(zip(estimators, fits, strict=True)):
         own._take(fit)
         own.n_features_in_ = first.n_features_in_

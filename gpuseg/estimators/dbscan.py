@@ -149,11 +149,13 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         """
         check_is_fitted(self)
         if lazily.is_collection(X):
-            lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
+            lazy: NDArray[np.int32] = lazily.map_partitions(
+                X, lazily.light(self).predict, np.int32, None
+            )
             return lazy
         checked_threads(self.n_threads)
         x = self._matrix(X, reset=False)
-        labels = self._core_rows.assign(x, self.backend_, LocalExecutor(self.n_threads).env)[0]
+        labels = self._core_rows.assign(x, self.backend_, LocalExecutor(self.n_threads).context)[0]
         found: NDArray[np.int32] = beside(X, labels)
         return found
 

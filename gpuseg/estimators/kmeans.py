@@ -184,7 +184,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return the nearest centre of each row, int32 (n_samples,); lazy for Dask collections."""
         check_is_fitted(self)
         if lazily.is_collection(X):
-            lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
+            lazy: NDArray[np.int32] = lazily.map_partitions(
+                X, lazily.light(self).predict, np.int32, None
+            )
             return lazy
         backend = registry.get(self.backend_)
         packed = backend.pack(self._centers)
@@ -196,7 +198,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         check_is_fitted(self)
         if lazily.is_collection(X):
             light = lazily.light(self)
-            lazy: NDArray[np.float64] = lazily.mapped(
+            lazy: NDArray[np.float64] = lazily.map_partitions(
                 X, light.transform, np.float64, self._n_features_out
             )
             return lazy
@@ -212,7 +214,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         """Return minus Σ w·|x - nearest centre|², by plain summation."""
         check_is_fitted(self)
         if lazily.is_collection(X):
-            squares = lazily.mapped(X, lazily.light(self)._squares, np.float64, None)
+            squares = lazily.map_partitions(X, lazily.light(self)._squares, np.float64, None)
             weighed = squares if sample_weight is None else squares * sample_weight
             return -float(weighed.sum().compute())
         squares = on_host(self._squares(X))
@@ -237,7 +239,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         refuse_not_finite(x, self.metric)
         rows = registry.get(self.backend_).block_rows(x.shape[1] + 2 * n_found)
         shard = Shard(x, rows_per_block=rows)
-        return list(shard.map_blocks(LocalExecutor(self.n_threads).env, function))
+        return list(shard.map_blocks(LocalExecutor(self.n_threads).context, function))
 
     def _matrix(self, X: Any, reset: bool) -> Any:
         """Return X as float32 rows; for the cosine as ones of length one."""
@@ -245,7 +247,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         x = gpu_matrix(X, self, backend, reset) if is_on_gpu(X) else as_matrix(X, self, reset)
         if self.metric != "cosine":
             return x
-        return unit_rows(x, backend, LocalExecutor(self.n_threads).env)
+        return unit_rows(x, backend, LocalExecutor(self.n_threads).context)
 
     def _placed(self, shard: Shard) -> LocalExecutor:
         executor = LocalExecutor(self.n_threads)

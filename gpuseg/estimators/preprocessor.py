@@ -16,17 +16,16 @@ from sklearn.utils.validation import (
 )
 
 from gpuseg.backends import registry
-from gpuseg.backends.inverse_transform import Scale
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.estimators._inputs.arrays import as_matrix, checked_threads, plain
 from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.preprocessing.fit import fit_preparation
-from gpuseg.preprocessing.params import PrepareParams
+from gpuseg.preprocessing.fit import fit_preprocessing
+from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (
     FeaturePipeline,
     as_arrow,
-    encoded,
+    encode,
     frame_columns,
     is_frame,
 )
@@ -161,7 +160,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         replay = self._replay
         x, _ = self._features(X, replay.encoders, reset=False)
-        return replay.prepared(np.ascontiguousarray(x[:, self._kept]), self.backend_)
+        return replay.transform_features(np.ascontiguousarray(x[:, self._kept]), self.backend_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Return the names of the columns that `transform` returns.
@@ -170,9 +169,9 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         _check_feature_names_in(self, input_features)
-        if self._replay.preparation.projection is None:
+        if self._replay.feature_transform.projection is None:
             return np.array(self.features_, object)
-        count = self._replay.preparation.n_columns
+        count = self._replay.feature_transform.n_columns
         return np.array([f"pca{i}" for i in range(count)], object)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -182,13 +181,13 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         of a category stay shares of it.
         """
         check_is_fitted(self)
-        scaled, width = np.asarray(X, np.float64), self._replay.preparation.n_columns
+        scaled, width = np.asarray(X, np.float64), self._replay.feature_transform.n_columns
         if scaled.ndim != 2 or scaled.shape[1] != width:
             raise DataError(
                 f"X has shape {scaled.shape}: must be (n, {width}), as the rows that transform "
                 "returns"
             )
-        return Scale(self._replay.preparation).to_input_units(scaled)
+        return self._replay.feature_transform.inverse(scaled)
 
     def _fitted(self, X: ArrayLike) -> NDArray[np.float32]:
         params, backend = self._params(), registry.choose_backend(self.backend).name
@@ -198,16 +197,16 @@ class Preprocessor(TransformerMixin, BaseEstimator):
                 f"X has 1 sample: scale = {params.scale!r} needs features that vary; give more "
                 "rows, or set scale = 'none'"
             )
-        recipe = params.recipe(encoders, False, "", "X", "transforms")
+        recipe = params.plan(encoders, False)
         executor, shard = LocalExecutor(self.n_threads), Shard(x)
         executor.load(lambda own, env: own, [shard])
-        found = fit_preparation(executor, backend, recipe, lambda _, row: f"row {row}")
+        found = fit_preprocessing(executor, backend, recipe, lambda _, row: f"row {row}")
         if not np.isfinite(shard.x).all():
             raise DataError(
                 "X, once prepared, has values beyond float32 (3.4e38): scale it, clip it, or leave "
                 "out the features with the largest values"
             )
-        p = found.preparation
+        p = found.feature_transform
         self.backend_, self._kept, self.dropped_ = backend, found.kept, found.dropped
         self._replay = FeaturePipeline(encoders, found.features, p)
         self.features_ = list(found.features)
@@ -223,7 +222,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
     ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
         """Return the features of X, float32 (n, d), and their encoders, settled where None."""
         params = self._params()
-        if not params.counts_first:
+        if not params.needs_counts:
             x = np.array(as_matrix(X, self, reset=reset))
             return x, tuple(Encoder(name) for name in self._names())
         columns = self._columns(X, params, reset)
@@ -231,11 +230,11 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             tallies = {name: ColumnCounts() for name in columns}
             for name, column in columns.items():
                 tallies[name].add(column, name, name in params.categorical)
-            encoders = params.encoders(list(columns), tallies, "")
-        names = [name for encoder in encoders for name in encoder.names()]
-        return encoded(encoders, names, columns), encoders
+            encoders = params.fit_encoders(list(columns), tallies)
+        names = [name for encoder in encoders for name in encoder.feature_names()]
+        return encode(encoders, names, columns), encoders
 
-    def _columns(self, X: Any, params: PrepareParams, reset: bool) -> dict[str, pa.Array]:
+    def _columns(self, X: Any, params: PreprocessingParams, reset: bool) -> dict[str, pa.Array]:
         """Return the columns of X by name, as Arrow's."""
         if not params.categorical:
             x = as_matrix(X, self, reset=reset)
@@ -261,7 +260,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", [f"x{f}" for f in range(self.n_features_in_)])
         return [str(name) for name in names]
 
-    def _params(self) -> PrepareParams:
+    def _params(self) -> PreprocessingParams:
         checked_threads(self.n_threads)
         if self.missing == "drop":
             raise ConfigError(
@@ -280,7 +279,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             "drop_correlated": plain(self.drop_correlated),
             "pca": plain(self.pca),
         }
-        return validated(PrepareParams, values)
+        return validated(PreprocessingParams, values)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -17,7 +17,7 @@ from gpuseg.errors import DataError
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.parquet.ids import hash_ids, without_views
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
-from gpuseg.numerics.hashing import mix
+from gpuseg.numerics.hashing import splitmix64
 
 _FIRST, _LAST = (
     int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1678, 2262)
@@ -76,7 +76,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         hash_of(customer),
         kind[kept],
         time[kept],
-        _hashed(column.get("order"), mix(time.view(np.uint64)))[kept],
+        _hashed(column.get("order"), splitmix64(time.view(np.uint64)))[kept],
         _hashed(column.get("product"), nothing)[kept],
         _hashed(column.get("category"), nothing)[kept],
         quantity[kept],

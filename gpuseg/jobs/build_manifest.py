@@ -12,7 +12,6 @@ import numpy as np
 from gpuseg import __version__
 from gpuseg.backends.cuda import device
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
-from gpuseg.backends.inverse_transform import Scale
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
@@ -48,12 +47,7 @@ class Facts:
     @property
     def averages_are_customers(self) -> bool:
         """Whether the averages of segments are those of customers."""
-        return self.plan.dataset.weight is None and not self.prepared.preparation.unit
-
-    @property
-    def scale(self) -> Scale:
-        """From scaled units to those of the input."""
-        return Scale(self.prepared.preparation)
+        return self.plan.dataset.weight is None and not self.prepared.feature_transform.unit
 
 
 def _audited(facts: Facts) -> dict[str, Any]:
@@ -146,13 +140,13 @@ def _content_hash(facts: Facts) -> str:
 
 
 def _features(facts: Facts) -> dict[str, Any]:
-    prepared, scale = facts.prepared, facts.scale
-    p, raw = prepared.preparation, prepared.raw
-    mean = scale.untransformed(prepared.mean)
+    prepared = facts.prepared
+    p, raw = prepared.feature_transform, prepared.raw
+    mean = p.undo_transform(prepared.mean)
     phrases = _phrases(facts.encoders)
     frequencies = [e.column for e in facts.encoders if e.kind == "frequency"]
     looked_at = np.where(p.transform == YEO_JOHNSON, 0, p.transform)  # those as they were
-    ends = Scale(replace(p, transform=looked_at)).untransformed
+    ends = replace(p, transform=looked_at).undo_transform
     low, high = ends(np.array([raw.minimum, raw.maximum]))
     return {
         name: {
@@ -179,7 +173,12 @@ def _preparation(facts: Facts) -> dict[str, Any]:
     """Return what was done beyond each feature by itself."""
     prepared, found = facts.prepared, facts.prepared.components
     categories = [
-        {"column": e.column, "as": e.kind, "features": e.names(), "categories": len(e.categories)}
+        {
+            "column": e.column,
+            "as": e.kind,
+            "features": e.feature_names(),
+            "categories": len(e.categories),
+        }
         for e in facts.encoders
         if e.kind != "number"
     ]
@@ -217,7 +216,7 @@ def _phrases(encoders: Sequence[Encoder]) -> dict[str, str]:
     said: dict[str, str] = {}
     for e in encoders:
         if e.kind == "is missing":
-            said[e.names()[0]] = f"{e.column} missing"
+            said[e.feature_names()[0]] = f"{e.column} missing"
         elif e.kind == "onehot":
             said.update((f"{e.column}={value}", f"{e.column} {value}") for value in e.categories)
             said.update({f"{e.column}={OTHER}": f"other {e.column}"} if e.other else {})
@@ -232,14 +231,14 @@ def _clip(p: FeatureTransform, f: int) -> dict[str, Any]:
 
 
 def _segments(facts: Facts) -> list[dict[str, Any]]:
-    prepared, scale, outcome = facts.prepared, facts.scale, facts.outcome
-    p, names = prepared.preparation, prepared.features
-    low, high = scale.untransformed(prepared.extremes)
-    scaled = outcome.centers if p.projection is None else p.projection.undone(outcome.centers)
+    prepared, outcome = facts.prepared, facts.outcome
+    p, names = prepared.feature_transform, prepared.features
+    low, high = p.undo_transform(prepared.extremes)
+    scaled = outcome.centers if p.projection is None else p.projection.inverse(outcome.centers)
     transformed = scaled * p.scale + p.shift
     if not p.unit:  # principal components may lead beyond what a bounded transform has values for
         transformed = np.clip(transformed, *prepared.extremes)
-    centers = scale.untransformed(transformed)
+    centers = p.undo_transform(transformed)
     if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
         centers = np.clip(centers, low, high)
     scaled_mean = (prepared.mean - p.shift) / p.scale

@@ -30,7 +30,7 @@ def number_rows(executor: Executor) -> int:
     """Set the number of each shard's first row; return the number of rows."""
     sizes = executor.map(passes.n_rows)
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
-    executor.apply(passes.number, per_shard=starts)
+    executor.apply(passes.set_first_row, per_shard=starts)
     return sum(sizes)
 
 

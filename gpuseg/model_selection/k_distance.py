@@ -19,9 +19,15 @@ from gpuseg.algorithms.dbscan.partition_state import rows_of
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
-from gpuseg.numerics.distance_metrics import Metric, distance_of, limit_of, points_of, power
+from gpuseg.numerics.distance_metrics import (
+    Metric,
+    dist_to_rdist,
+    embed,
+    minkowski_p,
+    rdist_to_dist,
+)
 from gpuseg.numerics.eps_bounds import EpsBounds
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -128,15 +134,17 @@ def profile_eps(
         )
     low = np.min([own.low for own in found], axis=0)
     high = np.max([own.high for own in found], axis=0)
-    reach = EpsBounds.from_ranges(low, high, _some_size(low, high, power(metric)), power(metric))
+    reach = EpsBounds.from_ranges(
+        low, high, _some_size(low, high, minkowski_p(metric)), minkowski_p(metric)
+    )
     wanted = min(SAMPLE_ROWS, max(_MIN_ROWS, _MAX_NEIGHBOURS // min_samples**2))
     points = np.concatenate(executor.map(_drawn, metric, n_rows, seed, wanted))
     size, row = _nearest(executor, points, min_samples, metric, reach, backend)
-    distance = distance_of(size, metric)
+    distance = rdist_to_dist(size, metric)
     eps = _knee(np.sort(distance[:, -1]))
     others = np.unique(row[row >= 0])
     fetched = np.concatenate(executor.map(_fetched, metric, others))
-    core_from = distance_of(
+    core_from = rdist_to_dist(
         _nearest(executor, fetched, min_samples, metric, reach, backend)[0][:, -1], metric
     )
     near = np.where(row >= 0, core_from[np.searchsorted(others, row)], np.inf)
@@ -223,7 +231,7 @@ def _nearest_here(
     best, row = np.full((len(points), k), np.inf), np.full((len(points), k), -1)
     b.find_nearest(
         b.lay_out(points, reach, env.map), np.ones(len(points), bool),
-        b.lay_out(points_of(x, metric), reach, env.map), np.ones(len(x), bool),
+        b.lay_out(embed(x, metric), reach, env.map), np.ones(len(x), bool),
         best, row, env.map,
     )  # fmt: skip
     return best, np.where(row >= 0, row + shard.first_row, -1)
@@ -240,8 +248,10 @@ def _looked_here(
 ) -> int:
     """Return how many pairs are compared to find out whether the points are core."""
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
-    reach = EpsBounds.from_ranges(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
-    there = b.lay_out(points_of(x, rules.metric), reach, env.map)
+    reach = EpsBounds.from_ranges(
+        low, high, dist_to_rdist(rules.eps, rules.metric), minkowski_p(rules.metric)
+    )
+    there = b.lay_out(embed(x, rules.metric), reach, env.map)
     here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
     return b.count_within(here, there, None, rules.min_samples, found, env.map)
 
@@ -252,7 +262,7 @@ def _drawn(
     """Return the points of rows drawn by a hash of their place and the seed."""
     x, _ = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
-    return points_of(x[drawn(index, wanted, n_total, seed)], metric)
+    return embed(x[hash_sample_mask(index, wanted, n_total, seed)], metric)
 
 
 def _fetched(
@@ -261,4 +271,4 @@ def _fetched(
     """Return the points at some places, those of this shard; the places are rising."""
     x, _ = rows_of(shard)
     own = index[(index >= shard.first_row) & (index < shard.first_row + len(x))]
-    return points_of(x[own - shard.first_row], metric)
+    return embed(x[own - shard.first_row], metric)

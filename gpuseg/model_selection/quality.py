@@ -26,6 +26,7 @@ from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.base import Backend, Centers
 from gpuseg.model_selection.confidence import simplified_silhouette
+from gpuseg.numerics.intervals import Z_95
 from gpuseg.numerics.reproducible_sums import grid_magic
 from gpuseg.numerics.sum_grid import on_grid
 from gpuseg.runtime.executor import BLOCK_ROWS, Executor, TaskContext
@@ -43,8 +44,6 @@ PIECE_ROWS = 2**18
 
 MAX_CELLS = 1024
 """Cells at a time, each with a sum for each point; in the worst case every row is a cell."""
-
-_Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -237,7 +236,7 @@ def _criteria(
     silhouettes = silhouettes_of(tally, squares.argmin(axis=1))
     m = len(silhouettes)
     deviation = float(silhouettes.std(ddof=1)) if m > 1 else 0.0
-    error = _Z_95 * deviation * math.sqrt(max(1 / m - 1 / n, 0.0)) if m else math.nan
+    error = Z_95 * deviation * math.sqrt(max(1 / m - 1 / n, 0.0)) if m else math.nan
     between, within = measured.squares - fit.inertia, fit.inertia
     ratio = math.inf if within == 0 else between / within * (n - k) / max(k - 1, 1)
     return ClusterQuality(

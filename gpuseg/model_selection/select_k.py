@@ -26,7 +26,7 @@ from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.model_selection.quality import POINTS, ClusterQuality, measure_fits
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding import row_passes as passes
@@ -121,8 +121,8 @@ def stabilities(
     n, wanted = measured.n_rows, 2 * _HALF_ROWS
     x = np.concatenate(executor.map(columns.sample, backend, wanted, n))
     number = np.arange(len(x), dtype=np.int64)
-    first = drawn(number, len(x), 2 * len(x), _HALVES_SEED)
-    points = x[drawn(number, POINTS, len(x), _HALVES_SEED + 1)]
+    first = hash_sample_mask(number, len(x), 2 * len(x), _HALVES_SEED)
+    points = x[hash_sample_mask(number, POINTS, len(x), _HALVES_SEED + 1)]
     least = min(np.count_nonzero(first == half) for half in (0, 1))
     able = [model for model in models if 2 * model.n_clusters <= least]
     found = [math.nan] * len(models)

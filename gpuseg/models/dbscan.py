@@ -49,7 +49,7 @@ class DBSCANModel:
     @property
     def preparation(self) -> FeatureTransform:
         """From raw features to scaled ones."""
-        return self.replay.preparation
+        return self.replay.feature_transform
 
     @cached_property
     def core_rows(self) -> CoreRows:
@@ -72,15 +72,15 @@ class DBSCANModel:
             As `Model.predict`; and where files of the model are missing or damaged.
         """
         backend = registry.choose_backend("auto").name
-        x = self.replay.rows(X, backend)
-        return self.core_rows.assign(x, backend, LocalExecutor().env)[0]
+        x = self.replay.transform(X, backend)
+        return self.core_rows.assign(x, backend, LocalExecutor().context)[0]
 
     def files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name, but those of the core rows."""
         description = {
             "format": FORMAT,
             "algorithm": "dbscan",
-            **self.replay.described(),
+            **self.replay.to_json(),
             **self.params.model_dump(),
             "n_clusters": self.n_clusters,
             "core_files": list(self.core_files),
@@ -96,7 +96,7 @@ class DBSCANModel:
         t = load(read("model.safetensors"))
         params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
         return cls(
-            FeaturePipeline.read(description, t),
+            FeaturePipeline.from_json(description, t),
             params,
             tuple(description["core_files"]),
             description["n_clusters"],

@@ -89,7 +89,7 @@ class HierarchicalModel:
         description = {
             "format": FORMAT,
             "algorithm": "hierarchical",
-            **self.replay.described(),
+            **self.replay.to_json(),
             "levels": list(self.levels),
             "labels": "that of the nearest small segment in scaled units, ties to the lowest index",
         }
@@ -108,6 +108,6 @@ class HierarchicalModel:
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
         micro = KMeansModel(
-            FeaturePipeline.read(description, t), Centers(t["centers"], t["center_shift"])
+            FeaturePipeline.from_json(description, t), Centers(t["centers"], t["center_shift"])
         )
         return cls(micro, Hierarchy(t["merges"]), tuple(description["levels"]))

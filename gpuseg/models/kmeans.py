@@ -12,7 +12,6 @@ from safetensors.numpy import load, save
 from gpuseg.backends import registry
 from gpuseg.backends.base import Centers
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.inverse_transform import Scale
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 FORMAT = 2
@@ -41,7 +40,7 @@ class KMeansModel:
     @property
     def preparation(self) -> FeatureTransform:
         """From raw features to scaled ones."""
-        return self.replay.preparation
+        return self.replay.feature_transform
 
     @property
     def n_clusters(self) -> int:
@@ -51,7 +50,7 @@ class KMeansModel:
     @property
     def cluster_centers_(self) -> NDArray[np.float64]:
         """Centres in the units of the input, float64 (k, d)."""
-        return Scale(self.preparation).to_input_units(self.centers.values)
+        return self.preparation.inverse(self.centers.values)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the segment of each row of raw features, int32 (n,).
@@ -69,7 +68,7 @@ class KMeansModel:
             are not filled, infinite, or outside a transform's domain.
         """
         name = registry.choose_backend("auto").name
-        x, backend = self.replay.rows(X, name), registry.get(name)
+        x, backend = self.replay.transform(X, name), registry.get(name)
         labels: NDArray[np.int32] = backend.nearest(x, backend.pack(self.centers))[0]
         return labels
 
@@ -79,7 +78,7 @@ class KMeansModel:
         description = {
             "format": FORMAT,
             "algorithm": "kmeans",
-            **self.replay.described(),
+            **self.replay.to_json(),
             "n_clusters": len(c.values),
             "metric": "cosine" if self.preparation.unit else "euclidean",
             "labels": "nearest centre in scaled units, ties to the lowest index",
@@ -97,7 +96,9 @@ class KMeansModel:
     ) -> "KMeansModel":
         """Build the model from its description and a function that reads its files."""
         t = load(read("model.safetensors"))
-        return cls(FeaturePipeline.read(description, t), Centers(t["centers"], t["center_shift"]))
+        return cls(
+            FeaturePipeline.from_json(description, t), Centers(t["centers"], t["center_shift"])
+        )
 
 
 def as_files(description: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, bytes]:

@@ -1,4 +1,4 @@
-"""What was done to the rows of a fit, saved with a model, and done again to new rows."""
+"""Fitted feature pipeline, saved with each model and applied to new rows."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,132 +18,166 @@ from gpuseg.preprocessing.encoding.encoder import Encoder
 
 @dataclass(frozen=True)
 class FeaturePipeline:
-    """From rows as they are found to rows as they are clustered.
+    """From rows of raw columns to rows that are clustered.
 
     Attributes
     ----------
     encoders : tuple of Encoder
         From columns to features.
     features : tuple of str
-        Those of the encoders' features that are used.
-    preparation : Preparation
-        From these features to what is clustered.
+        The features of the encoders that are used.
+    feature_transform : FeatureTransform
+        From these features to the rows that are clustered.
     """
 
     encoders: tuple[Encoder, ...]
     features: tuple[str, ...]
-    preparation: FeatureTransform
+    feature_transform: FeatureTransform
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that are needed, in the order in which an array must have them."""
-        return tuple(dict.fromkeys(encoder.column for encoder in self._used()))
+        return tuple(dict.fromkeys(encoder.column for encoder in self._used_encoders()))
 
-    def rows(self, X: ArrayLike, backend: str) -> NDArray[np.float32]:
-        """Return rows of raw columns as they are clustered, float32 (n, p).
+    def transform(self, X: ArrayLike, backend: str) -> NDArray[np.float32]:
+        """Transform rows of raw columns, float32 (n, p).
 
         Raises
         ------
         DataError
-            For a column that is lacking or holds something else than at the fit, and values that
-            cannot be prepared.
+            For a column that is missing or has another type than at the fit, and for values that
+            cannot be transformed.
 
         Warns
         -----
         UserWarning
-            Of categories that were not there at the fit.
+            For categories that were not in the data of the fit.
         """
-        columns = self._of_frame(X) if is_frame(X) else self._of_array(X)
-        return self.prepared(encoded(self._used(), self.features, columns), backend)
+        columns = self._columns_of_frame(X) if is_frame(X) else self._columns_of_array(X)
+        return self.transform_features(
+            encode(self._used_encoders(), self.features, columns), backend
+        )
 
-    def prepared(self, x: NDArray[np.float32], backend: str) -> NDArray[np.float32]:
-        """Return rows of features as they are clustered, float32 (n, p); x may be overwritten.
+    def transform_features(self, x: NDArray[np.float32], backend: str) -> NDArray[np.float32]:
+        """Transform rows of features, float32 (n, p); x may be overwritten.
 
         Raises
         ------
         DataError
             For values that are missing and not filled, infinite, or outside a transform's domain.
         """
-        infinite = np.isinf(x).any(axis=1)  # clipping would hide it
+        is_infinite = np.isinf(x).any(axis=1)  # clipping would hide it
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            found: NDArray[np.float32] = registry.get(backend).prepare(x, self.preparation)
-        bad = np.flatnonzero(infinite | ~np.isfinite(found).all(axis=1))
+            z: NDArray[np.float32] = registry.get(backend).prepare(x, self.feature_transform)
+        bad = np.flatnonzero(is_infinite | ~np.isfinite(z).all(axis=1))
         if bad.size:
             raise DataError(
-                f"X has {bad.size} rows with values that are missing, infinite or outside the "
-                f"domain of a transform, first row {bad[0]}; mend those rows, or fit with missing "
-                "= 'mean', 'median' or 'zero'"
+                "rows.not_transformable",
+                f"{bad.size} rows have values that are missing, infinite or outside the domain "
+                f"of a transform, first row {bad[0]}",
+                hint="fix those rows, or fit with `missing` = 'mean', 'median' or 'zero'",
+                parameter="X",
             )
-        return found
+        return z
 
-    def described(self) -> dict[str, Any]:
-        """Return as JSON holds it what `tensors` does not."""
-        p = self.preparation
+    def to_json(self) -> dict[str, Any]:
+        """Return everything except `tensors` as values of JSON."""
+        transform = self.feature_transform
         return {
             "features": list(self.features),
-            "encoders": [encoder.described() for encoder in self.encoders],
-            "transform": [TRANSFORMS[code] for code in p.transform.tolist()],
-            "unit_length": p.unit,
+            "encoders": [encoder.to_json() for encoder in self.encoders],
+            "transform": [TRANSFORMS[code] for code in transform.transform.tolist()],
+            "unit_length": transform.unit,
         }
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the preparation by name."""
-        p = self.preparation
-        found = {"fill": p.fill, "shift": p.shift, "scale": p.scale, "clip": p.clip}
-        found["power"] = p.power
-        if p.projection is not None:
-            found["pca_mean"] = p.projection.mean
-            found["pca_components"] = p.projection.components
-        return {name: np.ascontiguousarray(a) for name, a in found.items() if a is not None}
+        """Return the arrays of the feature transform by name."""
+        transform, projection = self.feature_transform, self.feature_transform.projection
+        arrays = {
+            "fill": transform.fill,
+            "shift": transform.shift,
+            "scale": transform.scale,
+            "clip": transform.clip,
+            "power": transform.power,
+            "pca_mean": None if projection is None else projection.mean,
+            "pca_components": None if projection is None else projection.components,
+        }
+        return {name: np.ascontiguousarray(a) for name, a in arrays.items() if a is not None}
 
     @classmethod
-    def read(cls, described: Mapping[str, Any], t: Mapping[str, NDArray[Any]]) -> "FeaturePipeline":
-        """Return what `described` and `tensors` tell."""
-        codes = np.array([TRANSFORMS.index(name) for name in described["transform"]], np.int64)
+    def from_json(
+        cls, description: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
+    ) -> "FeaturePipeline":
+        """Return the pipeline from the results of `to_json` and `tensors`."""
+        codes = [TRANSFORMS.index(name) for name in description["transform"]]
         projection = None
-        if "pca_components" in t:
-            projection = Projection(t["pca_mean"], t["pca_components"])
-        preparation = FeatureTransform(
-            t["fill"], codes, t["shift"], t["scale"], described["unit_length"], t.get("clip"),
-            t.get("power"), projection,
-        )  # fmt: skip
-        encoders = tuple(Encoder.read(own) for own in described["encoders"])
-        return cls(encoders, tuple(described["features"]), preparation)
+        if "pca_components" in tensors:
+            projection = Projection(tensors["pca_mean"], tensors["pca_components"])
+        transform = FeatureTransform(
+            fill=tensors["fill"],
+            transform=np.array(codes, np.int64),
+            shift=tensors["shift"],
+            scale=tensors["scale"],
+            unit=description["unit_length"],
+            clip=tensors.get("clip"),
+            power=tensors.get("power"),
+            projection=projection,
+        )
+        encoders = tuple(Encoder.from_json(encoder) for encoder in description["encoders"])
+        return cls(encoders, tuple(description["features"]), transform)
 
-    def _used(self) -> list[Encoder]:
-        wanted = set(self.features)
-        return [e for e in self.encoders if not wanted.isdisjoint(e.names())]
+    def _used_encoders(self) -> list[Encoder]:
+        used = set(self.features)
+        return [e for e in self.encoders if not used.isdisjoint(e.feature_names())]
 
-    def _of_frame(self, X: Any) -> dict[str, Any]:
-        found = frame_columns(X)
-        lacking = [name for name in self.columns if name not in found]
-        if lacking:
-            raise DataError(f"X has no column {lacking[0]!r}: must have {', '.join(self.columns)}")
-        return {name: as_arrow(found[name], name) for name in self.columns}
+    def _columns_of_frame(self, X: Any) -> dict[str, Any]:
+        columns = frame_columns(X)
+        missing = [name for name in self.columns if name not in columns]
+        if missing:
+            raise DataError(
+                "column.missing",
+                f"there is no column {missing[0]!r}",
+                rule=f"must have {', '.join(self.columns)}",
+                parameter="X",
+            )
+        return {name: as_arrow(columns[name], name) for name in self.columns}
 
-    def _of_array(self, X: Any) -> dict[str, Any]:
-        categories = [e.column for e in self._used() if e.family or e.categories]
+    def _columns_of_array(self, X: Any) -> dict[str, Any]:
+        encoders = self._used_encoders()
+        categories = [e.column for e in encoders if e.value_type or e.categories]
         if categories:
             raise DataError(
-                f"X is an array, and {categories[0]!r} holds categories: must be a data frame or "
-                f"an Arrow table with the columns {', '.join(self.columns)}"
+                "array.has_categories",
+                f"X is an array, but {categories[0]!r} holds categories",
+                rule="must be a data frame or an Arrow table with the columns "
+                f"{', '.join(self.columns)}",
+                parameter="X",
             )
         try:
             with np.errstate(over="ignore"):
                 x = np.array(X, dtype=np.float32, order="C")
         except (ValueError, TypeError) as error:
-            raise DataError(f"X must hold numbers: {error}") from None
+            raise DataError(
+                "array.not_numeric", str(error), rule="must hold numbers", parameter="X"
+            ) from None
         if x.ndim != 2:
-            raise DataError(f"X has shape {x.shape}: must be rows of features, as in [[1.0, 2.0]]")
+            raise DataError(
+                "array.not_two_dimensional",
+                f"the shape is {x.shape}",
+                rule="must be rows of features, as in [[1.0, 2.0]]",
+                parameter="X",
+            )
         if x.shape[1] != len(self.columns):
             raise DataError(
-                f"X has {x.shape[1]} columns: must have {len(self.columns)}, in this order: "
-                f"{', '.join(self.columns)}"
+                "array.wrong_number_of_columns",
+                f"there are {x.shape[1]} columns",
+                rule=f"must be {len(self.columns)}, in this order: {', '.join(self.columns)}",
+                parameter="X",
             )
         return {name: pa.array(x[:, f]) for f, name in enumerate(self.columns)}
 
 
-def encoded(
+def encode(
     encoders: Sequence[Encoder], features: Sequence[str], columns: Mapping[str, pa.Array]
 ) -> NDArray[np.float32]:
     """Return some features of columns, float32 (n, d), C-order.
@@ -151,21 +185,21 @@ def encoded(
     Raises
     ------
     DataError
-        For a column that holds something else than at the fit.
+        For a column that has another type than at the fit.
 
     Warns
     -----
     UserWarning
-        Of categories that were not there at the fit.
+        For categories that were not in the data of the fit.
     """
-    found: dict[str, NDArray[np.float32]] = {}
+    by_name: dict[str, NDArray[np.float32]] = {}
     for encoder in encoders:
-        found |= _features(encoder, columns[encoder.column])
-    return np.stack([found[name] for name in features], axis=1)
+        by_name |= _encode_column(encoder, columns[encoder.column])
+    return np.stack([by_name[name] for name in features], axis=1)
 
 
 def is_frame(X: Any) -> bool:
-    """Whether X has columns with names."""
+    """Return whether X has columns with names."""
     return hasattr(type(X), "columns") or hasattr(X, "__arrow_c_stream__")
 
 
@@ -175,7 +209,7 @@ def frame_columns(X: Any) -> dict[str, Any]:
     Raises
     ------
     DataError
-        For frames that are not in memory, and names that occur twice.
+        For frames that are not in memory, and for duplicate names.
     """
     if type(X).__module__.startswith("pandas"):
         names = [str(name) for name in X.columns]
@@ -184,21 +218,34 @@ def frame_columns(X: Any) -> dict[str, Any]:
         try:
             table = pa.RecordBatchReader.from_stream(X).read_all()
         except pa.ArrowException as error:
-            raise DataError(f"X is no table of rows ({error}): give a frame or a table") from None
+            raise DataError(
+                "frame.not_a_table",
+                f"X is not a table of rows ({error})",
+                hint="pass a frame or a table",
+                parameter="X",
+            ) from None
         names, columns = table.column_names, table.columns
     else:
         raise DataError(
-            f"X is a {type(X).__module__}.{type(X).__name__}: must be in memory, a pandas or "
-            "Polars frame or an Arrow table; collect or compute it first"
+            "frame.not_in_memory",
+            f"X is a {type(X).__module__}.{type(X).__name__}",
+            rule="must be in memory: a pandas or Polars frame or an Arrow table",
+            hint="collect or compute it first",
+            parameter="X",
         )
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise DataError(f"X has two columns called {twice[0]!r}: rename one of them")
+    duplicates = [name for name in names if names.count(name) > 1]
+    if duplicates:
+        raise DataError(
+            "frame.duplicate_column",
+            f"two columns have the name {duplicates[0]!r}",
+            hint="rename one of them",
+            parameter="X",
+        )
     return dict(zip(names, columns, strict=True))
 
 
 def as_arrow(column: Any, name: str) -> pa.Array:
-    """Return a column of a frame or a table as Arrow's.
+    """Return a column of a frame or a table as an Arrow array.
 
     Raises
     ------
@@ -210,29 +257,37 @@ def as_arrow(column: Any, name: str) -> pa.Array:
     if isinstance(column, pa.Array):
         return column
     try:
-        found = pa.array(column, from_pandas=True)
+        array = pa.array(column, from_pandas=True)
     except (pa.ArrowException, TypeError, OverflowError, ValueError) as error:
-        raise DataError(f"column '{name}': cannot be read as one type ({error})") from None
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        raise DataError(
+            "column.mixed_types",
+            f"column '{name}' cannot be read as one type ({error})",
+            hint="convert its values to one type",
+            parameter="X",
+        ) from None
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _features(encoder: Encoder, column: pa.Array) -> dict[str, NDArray[np.float32]]:
+def _encode_column(encoder: Encoder, column: pa.Array) -> dict[str, NDArray[np.float32]]:
     """Return the features of a column by name."""
     if encoder.kind == "number":
         if not is_number(column.type) and not pa.types.is_null(column.type):
             raise DataError(
-                f"column '{encoder.column}' holds {column.type}, and numbers at the fit; convert it"
+                "column.not_numeric",
+                f"column '{encoder.column}' has type {column.type}, but had numbers at the fit",
+                hint="convert the column",
+                parameter="X",
             )
         with np.errstate(over="ignore"):
             return {encoder.column: as_numbers(column).astype(np.float32)}
-    names = encoder.names()
+    names = encoder.feature_names()
     out = np.empty((len(column), len(names)), np.float32)
-    unseen = encoder.write(column, out)
+    unseen = encoder.encode_into(column, out)
     if unseen.size:
         value = column[int(unseen[0])].as_py()
         warnings.warn(
-            f"column '{encoder.column}': {unseen.size:,} rows hold a category that was not there "
-            f"at the fit, first {value!r} in row {unseen[0]}; it is taken for none of the known",
+            f"column '{encoder.column}': {unseen.size:,} rows have a category that was not in the "
+            f"data of the fit, first {value!r} in row {unseen[0]}; it is treated as unknown",
             UserWarning,
             stacklevel=2,
         )

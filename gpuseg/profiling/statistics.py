@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.numerics.intervals import Z_95
 from gpuseg.profiling.sample import Sample
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the quantiles; the third is the median."""
-
-Z_95 = 1.959963984540054
-"""Standard errors on each side of an interval of 95 %."""
 
 
 def quantiles(sample: Sample, rows: NDArray[np.bool_] | None = None) -> dict[str, list[float]]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gpuseg.errors import ConfigError
-from gpuseg.numerics.hashing import uniform
+from gpuseg.numerics.hashing import hash_uniform
 from gpuseg.synthetic.files import BLOCK_ROWS, stream, write_blocks
 
 END = np.datetime64("2026-01-01", "s")
@@ -143,7 +143,7 @@ class _Shop:
         return customer[:orders]
 
     def _prices(self) -> npt.NDArray[np.float64]:
-        exact: npt.NDArray[np.float64] = np.exp(0.5 + 2.5 * uniform(self.seed, 4, _PRODUCTS))
+        exact: npt.NDArray[np.float64] = np.exp(0.5 + 2.5 * hash_uniform(self.seed, 4, _PRODUCTS))
         return exact.round(2)
 
 

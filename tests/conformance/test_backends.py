@@ -248,7 +248,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
             assert_same_bits(seen(backend, memory).label, labels.astype(np.int32))
-            assert whole.looked_at == n
+            assert whole.n_rows_scored == n
             parts, cut = LloydSums.zeros(2, k, d), backend.new_bounds(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
                 own = None if weight is None else weight[rows]
@@ -256,7 +256,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
             assert_same_bits(seen(backend, cut).label, labels.astype(np.int32))
-            assert parts.looked_at == n
+            assert parts.n_rows_scored == n
 
 
 def levels(values: Array, magics: Array) -> list[Array]:

@@ -99,7 +99,9 @@ def test_limits_in_float32_leave_the_rest_to_float64() -> None:
                 z = reach.scaled(x)
                 rough = size_of(z[i], z[j])
                 exact = size_of(x[i].astype(np.float64), x[j].astype(np.float64))
-                assert (exact[rough < np.float32(reach.sure)] <= reach.limit).all()
-                assert (exact[rough > np.float32(reach.far)] > reach.limit).all()
-                undecided = (rough >= np.float32(reach.sure)) & (rough <= np.float32(reach.far))
+                assert (exact[rough < np.float32(reach.rdist_lower)] <= reach.rdist_limit).all()
+                assert (exact[rough > np.float32(reach.rdist_upper)] > reach.rdist_limit).all()
+                undecided = (rough >= np.float32(reach.rdist_lower)) & (
+                    rough <= np.float32(reach.rdist_upper)
+                )
                 assert undecided.mean() < 0.01

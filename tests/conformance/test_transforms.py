@@ -19,7 +19,7 @@ from gpuseg.backends.base import Backend
 from gpuseg.backends.feature_transform import FeatureTransform, Projection
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
-from gpuseg.numerics.yeo_johnson import LARGEST, expm1, undone, yeo_johnson
+from gpuseg.numerics.yeo_johnson import LARGEST, expm1, inverse_yeo_johnson, yeo_johnson
 
 Array = npt.NDArray[Any]
 
@@ -57,7 +57,9 @@ def test_yeo_johnson_is_scipys_and_can_be_undone(power: float) -> None:
     np.testing.assert_allclose(found[kept], stats.yeojohnson(x, power)[kept], rtol=2e-9)
     assert (np.diff(found[np.argsort(x)]) >= 0).all()
     near = np.abs(x) < 20
-    np.testing.assert_allclose(undone(found, power)[near], x[near], rtol=1e-6, atol=1e-15)
+    np.testing.assert_allclose(
+        inverse_yeo_johnson(found, power)[near], x[near], rtol=1e-6, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize(("n", "d"), SIZES)

@@ -400,7 +400,7 @@ def test_shards_hand_out_what_the_device_wants(
     shard = make(rows())
     whole = [len(own) for own in shard.map_blocks(TaskContext(), lambda block: block.x)]
     assert max(whole) <= BLOCK_ROWS and len(whole) <= 2
-    passes.move(shard, TaskContext(), "cuda")
+    passes.to_device(shard, TaskContext(), "cuda")
     blocks = list(shard.map_blocks(TaskContext(), lambda block: block))
     assert max(len(own.x) for own in blocks) == 150
     assert np.concatenate([own.x for own in blocks]).tobytes() == rows().tobytes()

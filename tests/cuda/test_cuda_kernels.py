@@ -103,7 +103,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
     magics = np.repeat([[1.5 * 2.0**60], [1.5 * 2.0**20]], d + 1, axis=1)
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
     (change,) = cuda.lloyd(x, None, [(cuda.pack(centers), memory)], grid)
-    assert change.looked_at == 3
+    assert change.n_rows_scored == 3
     assert seen(cuda, memory).label[-4:].tolist() == [0, 0, 0, 1]
     assert change.weight.sum(axis=0).tolist() == [-1, 1]
     assert change.sums.sum(axis=0)[:, -1].tolist() == [-9, 9]
@@ -369,7 +369,7 @@ def test_all_rows_of_a_shard_move_or_none(apart: ApartLauncher) -> None:
     for free, moved in ((300 * (12 + 8 + 48) * 2, True), (200 * (12 + 8 + 48), False)):
         apart.free = free
         shard = ChunkedShard(chunks)
-        passes.move(shard, TaskContext(), "cuda")
+        passes.to_device(shard, TaskContext(), "cuda")
         for block in shard.map_blocks(TaskContext(), lambda block: block):
             assert isinstance(block.x, DeviceArray) == moved
             assert isinstance(block.weight, DeviceArray) == moved

@@ -1,4 +1,4 @@
-"""The same bits of labels, distances, centres and inertia, however a job is run and filed."""
+"""Labels, distances, centres and inertia have the same bits for any run and any files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ RETAIL = Path(__file__).parents[3] / "shared" / "data" / "retail_customers.parqu
 
 @dataclass(frozen=True)
 class Case:
-    """Some data, the same rows filed otherwise, and the job's other sections."""
+    """Some data, the same rows in other files, and the other sections of the job."""
 
     data: Path
     refiled: Path
@@ -28,7 +28,7 @@ class Case:
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Case:
     folder = tmp_path_factory.mktemp("bits")
-    rows = 140_000 if THOROUGH else 20_000  # many: more than a block, and more than a sample
+    rows = 140_000 if THOROUGH else 20_000  # more than a block, and more than a sample
     write_customers(folder / "data", rows=rows, files=3)
     sizes = [1, rows * 7 // 20, 17, rows // 2 - 17]
     refile(folder / "data", folder / "refiled", [*sizes, rows - sum(sizes)], rows // 40 - 1)
@@ -48,7 +48,7 @@ def retail(tmp_path_factory: pytest.TempPathFactory) -> Case:
 
 
 def refile(source: Path, target: Path, sizes: list[int], group: int) -> None:
-    """Write the rows of `source`, in their order, into files of other sizes and row groups."""
+    """Write the rows of `source`, in order, to files with other sizes and row groups."""
     table, start = ds.dataset(source).to_table(), 0
     target.mkdir()
     for i, size in enumerate(sizes):
@@ -58,23 +58,23 @@ def refile(source: Path, target: Path, sizes: list[int], group: int) -> None:
 
 
 def result(case: Case, out: Path, refiled: bool = False, **runtime: Any) -> dict[str, Any]:
-    """Run the job; return what must be the same, as bytes and exact numbers."""
+    """Run the job; return the results that must be equal, as bytes and exact numbers."""
     job = {
         "input": {"path": str(case.refiled if refiled else case.data), "id": "customer_id"},
         "runtime": runtime,
         "output": {"path": str(out), "overwrite": True},
         **case.sections,
     }
-    facts = run(job).manifest
+    manifest = run(job).manifest
     table = ds.dataset(out).to_table()
     return {
         "ids": table["customer_id"].combine_chunks(),
         "labels": table["segment"].to_numpy().tobytes(),
         "distances": table["distance"].to_numpy().tobytes(),
         "centers": load_model(out).centers.values.tobytes(),
-        "inertia": facts["result"]["inertia"].hex(),
-        "n_iter": facts["result"]["n_iter"],
-        "content": facts["input"]["fingerprint"]["content"],
+        "inertia": manifest["result"]["inertia"].hex(),
+        "n_iter": manifest["result"]["n_iter"],
+        "content": manifest["input"]["fingerprint"]["content"],
     }
 
 
@@ -85,7 +85,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
 
 @pytest.fixture(scope="module")
 def expected(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Run in this process, on one thread, with the specification."""
+    """Run in this process, on one thread, with the reference backend."""
     out = tmp_path_factory.mktemp("expected") / "out"
     return result(case, out, backend="numpy", threads_per_worker=1)
 
@@ -97,8 +97,8 @@ def expected(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_in_process(
     case: Case, expected: dict[str, Any], tmp_path: Path, backend: str, threads: int, refiled: bool
 ) -> None:
-    found = result(case, tmp_path / "out", refiled, backend=backend, threads_per_worker=threads)
-    assert found == expected
+    actual = result(case, tmp_path / "out", refiled, backend=backend, threads_per_worker=threads)
+    assert actual == expected
 
 
 @pytest.mark.parametrize(("workers", "refiled"), [(1, False), (2, False), (2, True)])
@@ -110,17 +110,17 @@ def test_on_dask(
     workers: int,
     refiled: bool,
 ) -> None:
-    found = result(case, tmp_path / "out", refiled, **two_workers, n_workers=workers)
-    assert found == expected
+    actual = result(case, tmp_path / "out", refiled, **two_workers, n_workers=workers)
+    assert actual == expected
 
 
 def test_on_four_workers(case: Case, expected: dict[str, Any], tmp_path: Path) -> None:
-    found = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=4)
-    assert found == expected
+    actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=4)
+    assert actual == expected
 
 
 def test_retail_is_as_good_as_scikit_learn(retail: Case, tmp_path: Path) -> None:
-    """At most 0.5 % above the best of scikit-learn's ten, on the same prepared features."""
+    """The inertia is at most 0.5 % above the best of ten scikit-learn runs on the same features."""
     import numpy as np
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
@@ -128,11 +128,11 @@ def test_retail_is_as_good_as_scikit_learn(retail: Case, tmp_path: Path) -> None
     table = pq.read_table(RETAIL).to_pandas()
     x = StandardScaler().fit_transform(np.log1p(table.drop(columns="customer_id")))
     best = KMeans(6, n_init=10, random_state=0).fit(x).inertia_
-    found = result(retail, tmp_path / "out")
-    assert float.fromhex(found["inertia"]) <= 1.005 * best
+    actual = result(retail, tmp_path / "out")
+    assert float.fromhex(actual["inertia"]) <= 1.005 * best
 
 
-def test_ids_come_back(case: Case, expected: dict[str, Any]) -> None:
+def test_output_has_the_ids_of_the_input(case: Case, expected: dict[str, Any]) -> None:
     ids = ds.dataset(case.data).to_table(columns=["customer_id"])["customer_id"]
     assert expected["ids"] == ids.combine_chunks()
     assert len(pc.unique(expected["ids"])) == len(ids)

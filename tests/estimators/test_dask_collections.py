@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
+from support.errors import raises
 
 from gpuseg import KMeans, kmeans_sweep
 from gpuseg.errors import ConfigError, DataError, ResourceError
@@ -176,7 +177,7 @@ def test_a_client_may_be_given(aside: Client, x: Array) -> None:
 
 
 def test_without_a_client(x: Array) -> None:
-    with pytest.raises(ResourceError, match=r"no Dask client: start one .* or pass client="):
+    with raises("client.missing", ResourceError, parameter="client"):
         model().fit(KINDS["array, by rows"](x))
     fitted = model().fit(x)
     lazy = fitted.predict(KINDS["array, by rows"](x))  # any of Dask's schedulers will do

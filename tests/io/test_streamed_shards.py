@@ -133,13 +133,13 @@ def outcome(
     executor = LocalExecutor(threads)
     executor.load(load, data.plan_shards(shards, recipe.missing == "drop"))
     sizes = executor.map(passes.n_rows)
-    executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
+    executor.apply(passes.set_first_row, per_shard=list(accumulate(sizes, initial=0))[:-1])
     digest = sum(executor.map(columns.digest, backend)) % 2**64
-    found = fit_preparation(executor, backend, recipe, lambda shard, row: "nowhere")
+    found = fit_preprocessing(executor, backend, recipe, lambda shard, row: "nowhere")
     measured = measured_as_prepared(executor, backend, found)
     fits = sweep_kmeans(executor, models, backend, measured=measured)
     placed = executor.map(lambda shard, env: shard)
-    p = found.preparation
+    p = found.feature_transform
     return {
         "rows": sum(sizes),
         "digest": digest,
@@ -150,7 +150,8 @@ def outcome(
         "n_iter": [fit.n_iter for fit in fits],
         "labels": np.concatenate([shard.labels for shard in placed]).tobytes(),
         "sweep": [
-            np.concatenate(own).tobytes() for own in zip(*(s.sweep for s in placed), strict=True)
+            np.concatenate(own).tobytes()
+            for own in zip(*(s.labels_by_model for s in placed), strict=True)
         ],
         "distance": np.concatenate([shard.distance for shard in placed]).tobytes(),
     }

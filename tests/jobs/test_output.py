@@ -164,7 +164,7 @@ def test_missing_values(tmp_path: Path, table: pa.Table, missing: str) -> None:
     fill = {"drop": None, "mean": left.mean(), "median": np.median(left)}
     assert manifest["features"]["spend"]["fill"] == pytest.approx(fill[missing])
     if missing == "drop":
-        with pytest.raises(gpuseg.DataError, match=r"X has 67 rows with values that are missing"):
+        with pytest.raises(gpuseg.DataError, match="67 rows"):
             model.predict(raw)
 
 

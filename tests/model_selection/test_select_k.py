@@ -63,11 +63,13 @@ def measured(
     place: Place, backend: str, x: Array, ks: list[int], shards: int = 1, points: int = 400
 ) -> tuple[list[ClusterQuality], list[Array]]:
     executor, placed = place(x, None, shards, threads=shards)
-    executor.apply(passes.move, backend)
+    executor.apply(passes.to_device, backend)
     facts = measure(executor, backend)
     models = [KMeansParams(n_clusters=k) for k in ks]
     fits = sweep_kmeans(executor, models, backend, measured=facts, keep_all=True)
-    labels = [np.concatenate([shard.sweep[i] for shard in placed]) for i in range(len(ks))]
+    labels = [
+        np.concatenate([shard.labels_by_model[i] for shard in placed]) for i in range(len(ks))
+    ]
     return measure_fits(executor, backend, fits, facts, points), labels
 
 

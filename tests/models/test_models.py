@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from support.errors import raises
 from support.helpers import FEATURES, Array, customers, matrix, run, write_files
 
 from gpuseg import KMeansModel, load_model
@@ -46,9 +47,9 @@ def test_saved_files_are_plain(output: Path, model: KMeansModel) -> None:
 
 def test_centres_are_predicted_to_be_their_own(model: KMeansModel) -> None:
     assert model.predict(model.cluster_centers_).tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match=r"X has shape \(3,\): must be rows of features"):
+    with raises("array.not_two_dimensional", DataError, parameter="X"):
         model.predict(model.cluster_centers_[1])
-    with pytest.raises(DataError, match="X must hold numbers"):
+    with raises("array.not_numeric", DataError, parameter="X"):
         model.predict([["a", "b", "c"]])
 
 
@@ -61,20 +62,18 @@ def test_prediction_leaves_the_rows_alone(model: KMeansModel, raw: Array) -> Non
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("rows", "code", "detail"),
     [
-        ([[1.0, 2.0]], "X has 2 columns: must have 3, in this order: recency, orders, spend"),
-        ([[1.0, 2.0, float("nan")], [0.0] * 3], "X has 1 rows with values that are missing"),
-        ([[0.0] * 3, [1.0, float("inf"), 2.0]], "first row 1"),
-        pytest.param(
-            [[1e300, 0.0, 0.0]], "X has 1 rows with values that are missing, infinite",
-        ),
+        ([[1.0, 2.0]], "array.wrong_number_of_columns", "recency, orders, spend"),
+        ([[1.0, 2.0, float("nan")], [0.0] * 3], "rows.not_transformable", "1 rows"),
+        ([[0.0] * 3, [1.0, float("inf"), 2.0]], "rows.not_transformable", "first row 1"),
+        ([[1e300, 0.0, 0.0]], "rows.not_transformable", "1 rows"),
     ],
-)  # fmt: skip
-def test_wrong_rows(model: KMeansModel, rows: list[list[float]], words: str) -> None:
-    with pytest.raises(DataError) as error:
+)
+def test_wrong_rows(model: KMeansModel, rows: list[list[float]], code: str, detail: str) -> None:
+    with raises(code, DataError, parameter="X") as error:
         model.predict(rows)
-    assert words in str(error.value)
+    assert detail in str(error.value)
 
 
 def test_no_model_there(tmp_path: Path) -> None:

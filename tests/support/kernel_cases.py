@@ -278,7 +278,7 @@ def _passes(
         runs = [(backend.pack(c), memory) for c, memory in zip(centers, memories, strict=True)]
         changes = backend.lloyd(x, weight, runs, grid)
         for i, change in enumerate(changes):
-            assert (change.looked_at == len(x)) if memories[i].fresh else True
+            assert (change.n_rows_scored == len(x)) if memories[i].fresh else True
             totals[i] += np.concatenate([change.sums, change.weight[..., None]], axis=2)
             _check_promise(backend, x, centers[i], memories[i])
             label = seen(backend, memories[i]).label

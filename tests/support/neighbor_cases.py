@@ -134,7 +134,7 @@ def results_of(b: Neighbors, x: Array, y: Array, reach: EpsBounds) -> Iterator[t
     assert (among == claimed_own).all()
     yield "claim of own", among
     best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
-    best[::4] = reach.limit
+    best[::4] = reach.rdist_limit
     b.find_nearest(own, core, other, there, best, row, EACH)
     yield "nearest sizes", best
     yield "nearest rows", row

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.cost_model import seconds_of
 from gpuseg.algorithms.dbscan.partition_state import RowBatch, forget, region_of, together
-from gpuseg.numerics.distance_metrics import Metric, distance_of
+from gpuseg.formatting import NOISE
+from gpuseg.numerics.distance_metrics import Metric, rdist_to_dist
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -86,5 +86,5 @@ def _give(
     shard.distance = None
     if size is not None:
         with np.errstate(over="ignore"):
-            shard.distance = distance_of(size, metric).astype(np.float32)
-    shard.labels, shard.sweep, shard.core = label, [label], core
+            shard.distance = rdist_to_dist(size, metric).astype(np.float32)
+    shard.labels, shard.labels_by_model, shard.core = label, [label], core

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
-from gpuseg.numerics.distance_metrics import distance_of, limit_of, points_of, power
-from gpuseg.numerics.eps_bounds import EpsBounds, corners
+from gpuseg.formatting import NOISE
+from gpuseg.numerics.distance_metrics import dist_to_rdist, embed, minkowski_p, rdist_to_dist
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
 from gpuseg.runtime.executor import TaskContext
-
-NOISE = -1
 
 _ROUNDING = 1 + 1e-9
 """More than a root of the limit may be off by."""
@@ -63,7 +62,7 @@ class CoreRows:
         DataError
             For rows that the metric does not take.
         """
-        b, points = registry.get_neighbors(backend), points_of(x, self.params.metric)
+        b, points = registry.get_neighbors(backend), embed(x, self.params.metric)
         label, distance = np.full(len(x), NOISE, np.int32), np.full(len(x), np.inf)
         if not len(self.x):
             return label, distance
@@ -71,26 +70,26 @@ class CoreRows:
         target = self._target(backend, kind, env)
         near = np.flatnonzero(((points >= target.box[0]) & (points <= target.box[1])).all(axis=1))
         asking = points[near].astype(kind, copy=False)
-        own = b.lay_out(asking, target.reach.also(*corners(asking)), env.map)
-        best = np.full((len(near), 1), np.nextafter(target.reach.limit, np.inf))
+        own = b.lay_out(asking, target.reach.extend(*bounding_box(asking)), env.map)
+        best = np.full((len(near), 1), np.nextafter(target.reach.rdist_limit, np.inf))
         row = np.full((len(near), 1), -1)
         everyone, all_core = np.ones(len(near), bool), np.ones(len(self.x), bool)
         b.find_nearest(own, everyone, target.layout, all_core, best, row, env.map)
         found = row[:, 0] >= 0
         label[near[found]] = self.label[row[found, 0]]
-        distance[near[found]] = distance_of(best[found, 0], self.params.metric)
+        distance[near[found]] = rdist_to_dist(best[found, 0], self.params.metric)
         return label, distance
 
     @cached_property
     def _points(self) -> NDArray[Any]:
-        return points_of(self.x, self.params.metric)
+        return embed(self.x, self.params.metric)
 
     def _target(self, backend: str, kind: Any, env: TaskContext) -> _Target:
         """Return the core rows as float32 or float64, laid out."""
         if (backend, kind) not in self._targets:
             metric, core = self.params.metric, self._points.astype(kind, copy=False)
-            limit, p = limit_of(self.params.eps, metric), power(metric)
-            low, high = corners(core)
+            limit, p = dist_to_rdist(self.params.eps, metric), minkowski_p(metric)
+            low, high = bounding_box(core)
             reach = EpsBounds.from_ranges(low, high, limit, p)
             side = max(limit ** (1 / p) * _ROUNDING, _MIN_SIDE)
             with np.errstate(over="ignore"):

@@ -19,7 +19,7 @@ from gpuseg.algorithms.dbscan.partition_state import region_of
 from gpuseg.backends import registry
 from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -100,7 +100,7 @@ def count_some(shard: Shard, env: TaskContext, backend: str, least: int) -> Firs
     if n <= _WHOLE_ROWS and own.in_grid:
         own.count(b, least, env.map)
         return FirstSweep(own.looked, n, d, env.threads, True)
-    some = drawn(own.index, SAMPLE_ROWS, n)
+    some = hash_sample_mask(own.index, SAMPLE_ROWS, n)
     found = np.full(n, least, own.found.dtype)
     found[some] = 0
     silent = TaskContext(env.threads).map
@@ -135,7 +135,7 @@ def work_of_rows(
     m, d = sample.shape
     if not m:
         return np.empty(0)
-    wider = replace(reach, limit=reach.limit * _REACH_OF_TILES**reach.p)
+    wider = replace(reach, rdist_limit=reach.rdist_limit * _REACH_OF_TILES**reach.p)
     within, near = (_count_all(sample, own, backend, each) for own in (reach, wider))
     share = n_total / m
     is_core = (within - 1) * share + 1 >= min_samples

@@ -40,7 +40,7 @@ from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.dbscan.spatial_partition import balanced, rounds_of
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.numerics.distance_metrics import limit_of, power
+from gpuseg.numerics.distance_metrics import dist_to_rdist, minkowski_p
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 
@@ -141,8 +141,8 @@ class _Run:
             raise DataError("all weights are zero; at least one row needs a positive weight")
         low, high = (np.min([own.low for own in found], axis=0),
                      np.max([own.high for own in found], axis=0))  # fmt: skip
-        limit = limit_of(self.params.eps, self.params.metric)
-        self.reach = EpsBounds.from_ranges(low, high, limit, power(self.params.metric))
+        limit = dist_to_rdist(self.params.eps, self.params.metric)
+        self.reach = EpsBounds.from_ranges(low, high, limit, minkowski_p(self.params.metric))
         total = sum(own.weight for own in found)
         self.counting = FixedPointWeights.fit(
             enough, total, all(own.whole_numbers for own in found)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.dbscan.partition_state import PartitionState, RowBatch, region_of
 from gpuseg.algorithms.dbscan.spatial_partition import sizes_to
 from gpuseg.backends import registry
-from gpuseg.numerics.eps_bounds import EpsBounds, corners
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -61,7 +61,7 @@ def nearest_own(shard: Shard, env: TaskContext, backend: str) -> None:
 def core_box(shard: Shard, env: TaskContext) -> NDArray[np.float64]:
     """Return the corners of the region's core rows, float64 (2, d)."""
     own = region_of(shard)
-    return corners(own.points[own.core]).astype(np.float64)
+    return bounding_box(own.points[own.core]).astype(np.float64)
 
 
 def ask(

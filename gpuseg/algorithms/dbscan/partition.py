@@ -19,9 +19,9 @@ from gpuseg.algorithms.dbscan.partition_state import (
 from gpuseg.algorithms.dbscan.spatial_partition import KDNode, home_of, within_reach
 from gpuseg.backends import registry
 from gpuseg.errors import ResourceError
-from gpuseg.numerics.distance_metrics import Metric, points_of
-from gpuseg.numerics.eps_bounds import EpsBounds, corners
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.distance_metrics import Metric, embed
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -55,8 +55,8 @@ class Extent:
 def measure(shard: Shard, env: TaskContext, metric: Metric, enough: int = 1) -> Extent:
     """Return how many rows there are, where, and what they weigh, each no more than `enough`."""
     x, weight = rows_of(shard)
-    points = points_of(x, metric)
-    low, high = corners(points)
+    points = embed(x, metric)
+    low, high = bounding_box(points)
     if weight is None:
         return Extent(len(x), low, high, float(len(x)), True)
     weight = np.minimum(weight, enough)
@@ -73,7 +73,7 @@ def stay(
 ) -> None:
     """Make all rows of the shard its region."""
     x, weight = rows_of(shard)
-    points, heavy = points_of(x, metric), counting.whole(weight)
+    points, heavy = embed(x, metric), counting.whole(weight)
     _settle(shard, env, shard.first_row, points, heavy, backend, reach, counting)
 
 
@@ -81,7 +81,7 @@ def sample(shard: Shard, env: TaskContext, metric: Metric, n_total: int) -> NDAr
     """Return some points of the shard, drawn by their place in the data."""
     x, _ = rows_of(shard)
     index = np.arange(shard.first_row, shard.first_row + len(x))
-    return points_of(x[drawn(index, _SAMPLE_ROWS, n_total)], metric)
+    return embed(x[hash_sample_mask(index, _SAMPLE_ROWS, n_total)], metric)
 
 
 def send_home(
@@ -94,7 +94,7 @@ def send_home(
 ) -> list[RowBatch]:
     """Send every row to its region: place in the data, point, weight."""
     x, weight = rows_of(shard)
-    points, heavy = points_of(x, metric), counting.whole(weight)
+    points, heavy = embed(x, metric), counting.whole(weight)
     home = home_of(points, cuts)
     index = np.arange(shard.first_row, shard.first_row + len(x))
     arrays = (index, points) if heavy is None else (index, points, heavy)
@@ -124,7 +124,7 @@ def name(shard: Shard, env: TaskContext, number: int) -> None:
 
 def box(shard: Shard, env: TaskContext) -> NDArray[np.float64]:
     """Return the corners of the region, float64 (2, d)."""
-    return corners(region_of(shard).points).astype(np.float64)
+    return bounding_box(region_of(shard).points).astype(np.float64)
 
 
 def n_own(shard: Shard, env: TaskContext) -> int:

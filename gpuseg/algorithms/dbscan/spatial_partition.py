@@ -107,7 +107,7 @@ def within_reach(
     points: NDArray[Any], box: NDArray[np.float64], reach: EpsBounds
 ) -> NDArray[np.bool_]:
     """Return which rows may be within eps of a row in the box, float64 (2, d): its corners."""
-    return sizes_to(points, box, reach.p) <= reach.limit * _SLACK
+    return sizes_to(points, box, reach.p) <= reach.rdist_limit * _SLACK
 
 
 def sizes_to(points: NDArray[Any], box: NDArray[np.float64], p: int) -> NDArray[np.float64]:

@@ -124,5 +124,5 @@ def relabel(shard: Shard, env: TaskContext, tables: Sequence[NDArray[np.int32]])
     """Give rows the segments of their present ones, at each level; the last are `labels`."""
     if shard.labels is None:
         raise CacheLost
-    shard.sweep = [table[shard.labels] for table in tables]
-    shard.labels = shard.sweep[-1]
+    shard.labels_by_model = [table[shard.labels] for table in tables]
+    shard.labels = shard.labels_by_model[-1]

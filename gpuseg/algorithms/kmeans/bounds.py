@@ -94,10 +94,10 @@ class BoundState:
             Whether the pass had to look at every row, which says nothing of the slack.
         """
         self.memory.fresh = False
-        self.looked_at = 0 if all_looked_at else change.looked_at
+        self.looked_at = 0 if all_looked_at else change.n_rows_scored
         self.total.add(change)
         sums, weight = self.total.sums.copy(), self.total.weight.copy()
-        return LloydSums(sums, weight, change.looked_at, change.seconds)
+        return LloydSums(sums, weight, change.n_rows_scored, change.seconds)
 
 
 def sharpen(runs: Sequence[BoundState], n_rows: int, backend: Backend) -> bool:

@@ -92,7 +92,7 @@ def sweep_kmeans(
     """Fit models that differ in n_clusters alone; each is what it would be by itself.
 
     The labels and distances of the last model are stored in the shards; with `keep_all` the
-    labels of the others too (`Shard.sweep`).
+    labels of the others too (`Shard.labels_by_model`).
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def sweep_kmeans(
     starts = _initial_centers(executor, models, backend, measured)  # 2
     flat = [start for own in starts for start in own]
     rules = models[0]
-    executor.apply(passes.move, backend)  # 3
+    executor.apply(passes.to_device, backend)  # 3
     runs = iterate(executor, backend, measured, flat, rules, on_iteration, spare_bytes)
     groups = _grouped(runs, [len(own) for own in starts])
     ends = _best(executor, backend, measured, groups)  # 4
@@ -185,11 +185,13 @@ def _seeded(
         chosen = [seeding.at_random(sample, most, seed, r) for r in restarts]
         return {k: [seeding.filled(rows, k, distinct) for rows in chosen] for k in counts}
     b = registry.get(backend)
-    chosen = list(local.env.map(lambda r: seeding.plus_plus(sample, b, most, seed, r), restarts))
+    chosen = list(
+        local.context.map(lambda r: seeding.plus_plus(sample, b, most, seed, r), restarts)
+    )
     starts = [seeding.filled(rows, k, distinct) for k in counts for rows in chosen]
     local.load(lambda shard, env: shard, [sample.shard()])
     on_sample = measure(local, backend)
-    local.apply(passes.move, backend)
+    local.apply(passes.to_device, backend)
     quick = rules.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     runs = iterate(local, backend, on_sample, starts, quick, spare_bytes=_REFINING_BYTES)
     groups = _grouped(runs, [len(restarts)] * len(counts))

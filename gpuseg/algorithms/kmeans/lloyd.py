@@ -99,7 +99,7 @@ def iterate(
             total = _folded(answers)
             run.n_iter += 1
             run.seconds += total.seconds
-            run.looked_at += total.looked_at
+            run.looked_at += total.n_rows_scored
             estimate = _estimated_inertia(total, run.centers, measured)
             if not total.weight.sum(axis=0).all():
                 _relocate_empty(executor, backend, total, run.centers, grid)

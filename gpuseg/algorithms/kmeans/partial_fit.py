@@ -58,7 +58,7 @@ def update(
         check_enough(params.n_clusters, measured.n_rows)
         centers = first_centers(executor, params, backend, measured)
         before = centers, np.zeros(params.n_clusters)
-    executor.apply(passes.move, backend)
+    executor.apply(passes.to_device, backend)
     centers, weight = before
     if params.metric == "cosine":
         centers = normalized(centers, centers)

@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.base import digest_factors
-from gpuseg.numerics.hashing import uniform
-from gpuseg.numerics.splitmix import mix
+from gpuseg.numerics.hashing import hash_uniform, splitmix64
 from gpuseg.numerics.sum_grid import on_grid
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding.shard import Block, Shard
@@ -70,7 +69,7 @@ def draw_sample(
     if (total if whole_numbers else measured.n_rows) <= size:
         parts = executor.map(all_rows, backend)
     else:
-        at = (np.arange(size) + uniform(seed, _SAMPLE_STREAM, size)) * (total / size)
+        at = (np.arange(size) + hash_uniform(seed, _SAMPLE_STREAM, size)) * (total / size)
         starts = [0.0, *accumulate(own.total for own in shards)]
         shares = [
             Positions(at[(at >= low) & (at < high)], low, own.blocks)
@@ -87,7 +86,7 @@ def merge_equal(x: NDArray[np.float32], weight: NDArray[np.float64]) -> Sample:
     weight = weight[weight > 0]
     bits = x.view(np.uint32).astype(np.uint64)
     with np.errstate(over="ignore"):
-        key = mix((bits * digest_factors(x.shape[1])).sum(axis=1, dtype=np.uint64))
+        key = splitmix64((bits * digest_factors(x.shape[1])).sum(axis=1, dtype=np.uint64))
     order = np.argsort(key, kind="stable")
     x, weight = x[order], weight[order]
     first = np.flatnonzero(np.append(True, (x[1:] != x[:-1]).any(axis=1)))

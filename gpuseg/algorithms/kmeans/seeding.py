@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.sampling import Sample
 from gpuseg.backends.base import Backend
-from gpuseg.numerics.hashing import uniform
+from gpuseg.numerics.hashing import hash_uniform
 from gpuseg.sharding import row_passes as passes
 
 _CANDIDATES = 5
@@ -42,7 +42,7 @@ def plus_plus(
         m is k, or less where the sample has fewer distinct rows.
     """
     weight = np.ones(len(sample.x)) if sample.weight is None else sample.weight
-    draws = uniform(seed, _FIRST_RESTART_STREAM + restart, k * _CANDIDATES).reshape(k, -1)
+    draws = hash_uniform(seed, _FIRST_RESTART_STREAM + restart, k * _CANDIDATES).reshape(k, -1)
     there = backend.to_device(sample.x)
     chosen = [_positions(weight, draws[0, :1])[0]]
     nearest = _distances(backend, there, sample.x[chosen])[:, 0]
@@ -65,7 +65,7 @@ def at_random(sample: Sample, k: int, seed: int, restart: int) -> NDArray[np.flo
     Successive sampling by exponential keys: Efraimidis and Spirakis, "Weighted random sampling
     with a reservoir", Information Processing Letters 97 (2006).
     """
-    draws = uniform(seed, _FIRST_RESTART_STREAM + restart, len(sample.x))
+    draws = hash_uniform(seed, _FIRST_RESTART_STREAM + restart, len(sample.x))
     keys = -np.log1p(-draws)
     if sample.weight is not None:
         keys = keys / sample.weight

@@ -75,7 +75,7 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Data
     """
     n_features = executor.map(passes.n_features)[0]
     no_transform = np.zeros(n_features, np.int64)
-    summary = columns.merged(executor.map(columns.summarize, backend, no_transform))
+    summary = columns.merge_summaries(executor.map(columns.summarize, backend, no_transform))
     missing, infinite = summary.counts[0], summary.counts[1]
     if metric == "cosine" and missing.any():
         raise DataError(
@@ -108,7 +108,7 @@ def measured_as_prepared(
     to rounding, which is all that a shift and a tolerance need. Rows of length one, principal
     components, and values that overflowed are measured as they are.
     """
-    p, raw = prepared.preparation, prepared.raw
+    p, raw = prepared.feature_transform, prepared.raw
     low, high = (as_float32((extreme - p.shift) / p.scale) for extreme in prepared.extremes)
     if p.unit or p.projection is not None or not np.isfinite([low, high]).all():
         return measure(executor, backend, "cosine" if p.unit else "euclidean")
@@ -129,7 +129,7 @@ def as_float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 def _weighed(executor: Executor, backend: str, measured: DataStatistics) -> DataStatistics:
     """Add what the weights change, where there are any."""
-    weights = [w for w in executor.map(passes.largest_weight, backend) if w is not None]
+    weights = [w for w in executor.map(passes.max_weight, backend) if w is not None]
     if not weights:
         return measured
     largest = max(weights)

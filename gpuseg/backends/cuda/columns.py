@@ -12,7 +12,7 @@ from gpuseg.backends.cuda.launch_plans import SIMPLE_THREADS, plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.upload import upload
 from gpuseg.numerics.moments import N_EXPONENTS, Moments
-from gpuseg.numerics.sort_keys import values_of
+from gpuseg.numerics.sort_keys import float32_from_keys
 
 _N_HALVES = 2**16
 """Values of half a sort key."""
@@ -42,8 +42,8 @@ def summarize(
         n,
         launcher.to_host(counts).view(np.int64),
         launcher.to_host(small["firsts"]),
-        np.where(empty, np.inf, values_of(lowest).astype(np.float64) + 0.0),
-        np.where(empty, -np.inf, values_of(highest).astype(np.float64) + 0.0),
+        np.where(empty, np.inf, float32_from_keys(lowest).astype(np.float64) + 0.0),
+        np.where(empty, -np.inf, float32_from_keys(highest).astype(np.float64) + 0.0),
         Moments(*launcher.to_host(sums).view(np.int64)),
     )
 

@@ -185,7 +185,8 @@ class CudaNeighbors:
             looked = self._launch(
                 "nearest", own,
                 [*own.arguments, *other.arguments, np.int32(_width(own)),
-                 np.float64(reach.scale), np.float64(reach.off), np.float64(reach.rounding),
+                 np.float64(reach.scale), np.float64(reach.abs_error),
+                 np.float64(reach.rounding_factor),
                  np.int32(k),
                  self._bits(own, asked), self._bits(other, core), sizes, found],
             )  # fmt: skip
@@ -251,8 +252,8 @@ def _reach_of(own: _OnDevice) -> list[Any]:
     """Return d, and the limits of sizes."""
     reach = own.reach
     return [
-        np.int32(_width(own)), np.float32(reach.sure), np.float32(reach.far),
-        np.float64(reach.limit),
+        np.int32(_width(own)), np.float32(reach.rdist_lower), np.float32(reach.rdist_upper),
+        np.float64(reach.rdist_limit),
     ]  # fmt: skip
 
 

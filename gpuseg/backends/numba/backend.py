@@ -90,7 +90,7 @@ class NumbaBackend(NumpyBackend):
     ) -> LloydSums:
         c = centers
         partial = LloydSums.zeros(len(grid.weight), *c.exact.shape)
-        partial.looked_at = lloyd.lloyd(
+        partial.n_rows_scored = lloyd.lloyd(
             x.reshape(-1), _NO_WEIGHT if weight is None else weight,
             c.exact, c.shift, c.negated, c.half_norms, c.largest_norm,
             grid.sums.reshape(-1), grid.weight,

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from gpuseg.backends.base import LARGEST_GAP, Centers, RowBounds, digest_factors
 from gpuseg.backends.column_summary import NO_ROW, ColumnSummary
 from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON, FeatureTransform, Projection
+from gpuseg.numerics.hashing import splitmix64
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.moments import HALF_BITS, Moments
-from gpuseg.numerics.splitmix import mix
 from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid, on_grid
 from gpuseg.numerics.yeo_johnson import yeo_johnson
 
@@ -49,13 +49,13 @@ class NumpyBackend:
     def digest(
         self, x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int
     ) -> int:
-        place = mix(np.arange(first_row, first_row + len(x), dtype=np.uint64))
+        place = splitmix64(np.arange(first_row, first_row + len(x), dtype=np.uint64))
         with np.errstate(over="ignore"):
             bits = x.view(np.uint32).astype(np.uint64) * digest_factors(x.shape[1])
-            rows = mix(bits.sum(axis=1, dtype=np.uint64))
+            rows = splitmix64(bits.sum(axis=1, dtype=np.uint64))
             if weight is not None:
-                rows = mix(rows ^ weight.view(np.uint64))
-            return int(mix(rows ^ place).sum(dtype=np.uint64))
+                rows = splitmix64(rows ^ weight.view(np.uint64))
+            return int(splitmix64(rows ^ place).sum(dtype=np.uint64))
 
     def prepare(self, x: NDArray[np.float32], preparation: FeatureTransform) -> NDArray[np.float32]:
         (low, high), powers = preparation.bounds(), preparation.powers()
@@ -181,7 +181,7 @@ class NumpyBackend:
         slack = gap + drift - 2.0**-21 * (np.abs(gap) + drift)
         memory.label[rows], memory.slack[rows] = new, slack
         partial = LloydSums.zeros(len(grid.weight), k, x.shape[1])
-        partial.looked_at = len(rows)
+        partial.n_rows_scored = len(rows)
         moved = memory.fresh | (old != new)
         terms = w[:, None] * (x[rows].astype(np.float64) - centers.shift.astype(np.float64))
         for labels, sign in ((new, 1), (old, -1 + memory.fresh)):

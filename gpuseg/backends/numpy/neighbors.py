@@ -44,7 +44,7 @@ class NumpyNeighbors:
         each: ParallelMap,
     ) -> int:
         for rows, sizes in _sizes(own, other):
-            within = sizes <= own.reach.limit
+            within = sizes <= own.reach.rdist_limit
             found[rows] += within.sum(axis=1) if weight is None else within @ weight
         swept(own, other, len(own), each)
         return len(own) * len(other)
@@ -59,7 +59,7 @@ class NumpyNeighbors:
         while (before != lowest).any():
             before = lowest.copy()
             for rows, sizes in _sizes(own, own):
-                near = np.where(sizes <= own.reach.limit, before, none).min(axis=1)
+                near = np.where(sizes <= own.reach.rdist_limit, before, none).min(axis=1)
                 lowest[rows] = np.where(core[rows], near, none)
             looked += none * none
         swept(own, own, len(own), each)
@@ -78,7 +78,7 @@ class NumpyNeighbors:
         while (lowest != before).any():
             before = lowest.copy()
             for rows, sizes in _sizes(own, other):
-                i, j = np.nonzero(sizes <= own.reach.limit)
+                i, j = np.nonzero(sizes <= own.reach.rdist_limit)
                 a, b = group[rows][i], other_group[j]
                 a, b = a[(a >= 0) & (b >= 0)], b[(a >= 0) & (b >= 0)]
                 least = np.minimum(lowest[a], lowest[b])
@@ -97,7 +97,7 @@ class NumpyNeighbors:
     ) -> int:
         cluster = np.where(claimants(own, asked, other, cluster), cluster, NO_CLUSTER)
         for rows, sizes in _sizes(own, other):
-            by = np.where(sizes <= own.reach.limit, cluster, NO_CLUSTER)
+            by = np.where(sizes <= own.reach.rdist_limit, cluster, NO_CLUSTER)
             least = np.minimum(claimed[rows], by.min(axis=1, initial=NO_CLUSTER))
             claimed[rows] = np.where(asked[rows], least, claimed[rows])
         swept(own, other, len(own), each)

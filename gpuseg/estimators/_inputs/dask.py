@@ -19,7 +19,12 @@ from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import as_weights
-from gpuseg.runtime.dask.collections import is_collection, mapped, on_workers, parts_of
+from gpuseg.runtime.dask.collections import (
+    executor_for_partitions,
+    is_collection,
+    map_partitions,
+    partitions_of,
+)
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.chunked_shard import Chunk, ChunkedShard
@@ -28,7 +33,7 @@ from gpuseg.sharding.shard import Shard
 if TYPE_CHECKING:
     from gpuseg.estimators.kmeans import KMeans
 
-__all__ = ["fit", "is_collection", "labelled", "light", "mapped", "shards_of"]
+__all__ = ["fit", "is_collection", "labelled", "light", "map_partitions", "shards_of"]
 
 E = TypeVar("E")
 
@@ -71,8 +76,8 @@ def shards_of(
                 "sample_weight must be a Dask collection partitioned as X is; make it one with "
                 "dask.array.from_array(sample_weight, chunks=(X.chunks[0],))"
             )
-        weights = parts_of(sample_weight)
-    parts = parts_of(X)
+        weights = partitions_of(sample_weight)
+    parts = partitions_of(X)
     if weights is not None and len(weights) != len(parts):
         raise DataError(
             f"sample_weight has {len(weights)} partitions and X has {len(parts)}: must be "
@@ -80,9 +85,9 @@ def shards_of(
         )
     like = clone(estimator).set_params(backend=backend, n_threads=1)
     convert = partial(_converted, like=like)
-    with on_workers(client, parts, weights, convert, ChunkedShard) as executor:
+    with executor_for_partitions(client, parts, weights, convert, ChunkedShard) as executor:
         sizes = executor.map(passes.n_rows)
-        executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
+        executor.apply(passes.set_first_row, per_shard=list(accumulate(sizes, initial=0))[:-1])
         yield executor
 
 

@@ -116,7 +116,7 @@ class _ShardReader:
         self._footers: dict[str, pq.FileMetaData] = {}
         encoders, f = [], 0
         for encoder in plan.encoders:
-            width = len(encoder.names())
+            width = len(encoder.feature_names())
             if encoder.column in by_arrow:
                 encoders.append(encoder)
                 self._host_features += range(f, f + width)

@@ -126,7 +126,7 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
     null = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(column.type):
         values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
-        return np.where(null, _NULL, mix(values.view(np.uint64)))
+        return np.where(null, _NULL, splitmix64(values.view(np.uint64)))
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         text = column
         if not pa.types.is_fixed_size_binary(column.type):
@@ -153,12 +153,12 @@ def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
     padded = np.zeros((data.size if data else 0) + 8, np.uint8)
     padded[:-8] = np.frombuffer(data, np.uint8) if data else 0
     words = np.lib.stride_tricks.sliding_window_view(padded, 8)
-    hashes = mix(lengths.astype(np.uint64))
+    hashes = splitmix64(lengths.astype(np.uint64))
     for start in range(0, longest, 8):
         rows = np.flatnonzero(lengths > start)
         chunk: Any = words[offsets[rows] + start].copy().view(np.uint64)[:, 0]
         unused = (8 - np.minimum(lengths[rows] - start, 8)).astype(np.uint64) * np.uint64(8)
-        hashes[rows] = mix(hashes[rows] ^ (chunk << unused))
+        hashes[rows] = splitmix64(hashes[rows] ^ (chunk << unused))
     return hashes
 
 

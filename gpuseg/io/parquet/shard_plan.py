@@ -215,11 +215,11 @@ def fill(
     """Write the features of a batch into x (rows, d) and its weights into weight (rows,)."""
     f = 0
     for encoder in plan.encoders:
-        column, width = batch.columns.column(encoder.column), len(encoder.names())
+        column, width = batch.columns.column(encoder.column), len(encoder.feature_names())
         if encoder.kind == "number":
             _write_float32(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
         else:
-            encoder.write(column, x[:, f : f + width])
+            encoder.encode_into(column, x[:, f : f + width])
         f += width
     if weight is not None and plan.weight is not None:
         numbers = as_numbers(batch.columns.column(plan.weight))

@@ -17,7 +17,7 @@ from gpuseg.io.output.base import as_json
 from gpuseg.io.parquet.crosstab import Counts, cross_tabulate
 from gpuseg.io.parquet.ids import ids_at
 from gpuseg.model_selection.confidence import confidences
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.profiling.association_rules import bought_together
@@ -79,7 +79,7 @@ def look(
 
 def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, dict[str, Any]]:
     """Return by segment what customers of the sample have bought together."""
-    some = np.flatnonzero(drawn(sample.index, _BASKET_CUSTOMERS, sample.total))
+    some = np.flatnonzero(hash_sample_mask(sample.index, _BASKET_CUSTOMERS, sample.total))
     ids = _ids_of(executor, sample.index[some])
     bought = None if ids is None else read_baskets(executor, lines, ids.combine_chunks())
     if bought is None or ids is None:
@@ -96,7 +96,7 @@ def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, di
 
 def sample_of(executor: Executor, prepared: PreprocessingFit) -> Sample:
     """Return the rows that were drawn when the data was prepared, with their segments."""
-    rows, p, b = prepared.sample, prepared.preparation, registry.get("numpy")
+    rows, p, b = prepared.sample, prepared.feature_transform, registry.get("numpy")
     found = executor.map(passes.labels_at, per_shard=_by_shard(executor, rows.index))
     labels, distances = zip(*found, strict=True)
     return Sample(
@@ -133,7 +133,7 @@ def described(
     Intervals are given only where averages are those of customers: without weights, and not of
     directions.
     """
-    p, sigma = prepared.preparation, np.where(prepared.std > 0, prepared.std, 1.0)
+    p, sigma = prepared.feature_transform, np.where(prepared.std > 0, prepared.std, 1.0)
     gaps = prepared.raw.counts[KINDS.index("missing")] > 0
     told = rules(sample, encoders, np.where(gaps, p.fill, np.float32(np.nan)))
     whole, each = told or (None, {})

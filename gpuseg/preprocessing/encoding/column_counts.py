@@ -1,4 +1,4 @@
-"""What is counted in the columns of the data, and the encoders that are settled from it."""
+"""Count the values of columns, and fit the encoders to these counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,138 +11,147 @@ from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
-Asked = Mapping[str, str | Sequence[str]]
-"""Columns of categories, and what becomes of each: "onehot", "frequency", or a list: an order."""
+Encodings = Mapping[str, str | Sequence[str]]
+"""Encoding of each column of categories: "onehot", "frequency", or the values in their order."""
 
 MAX_CATEGORIES = 100_000
-"""Different values that a column of categories may have: one with more holds ids."""
+"""Maximum number of distinct values of a category; a column with more probably holds ids."""
 
 
 @dataclass
 class ColumnCounts:
-    """What is counted in some rows of a column before its encoder is settled.
+    """Counts of some rows of a column.
 
     Attributes
     ----------
     rows, missing : int
     values : Counter of str
         Of a column of categories.
-    family : str
-        See `Encoder`; "" where every value is missing.
+    value_type : str
+        See `Encoder`; "" if every value is missing.
     """
 
     rows: int = 0
     missing: int = 0
     values: Counter[str] = field(default_factory=Counter)
-    family: str = ""
+    value_type: str = ""
 
-    def add(self, column: pa.Array, name: str, categories: bool) -> None:
-        """Count a column.
+    def add(self, column: pa.Array, name: str, is_category: bool) -> None:
+        """Add the counts of more rows.
 
         Raises
         ------
         DataError
-            For what cannot be a category, and for too many of them.
+            For values that cannot be categories, and for too many distinct ones.
         """
         self.rows += len(column)
-        if not categories:
+        if not is_category:
             self.missing += int(gaps(column).sum())
             return
-        family, text = as_text(column, name)
+        value_type, text = as_text(column, name)
         self.missing += text.null_count
-        found = pc.value_counts(text.drop_null())
-        pairs = zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True)
-        self.merge(ColumnCounts(0, 0, Counter(dict(pairs)), family), name)
+        counts = pc.value_counts(text.drop_null())
+        pairs = zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)
+        self.merge(ColumnCounts(0, 0, Counter(dict(pairs)), value_type), name)
 
     def merge(self, other: "ColumnCounts", name: str) -> None:
-        """Add what was counted in other rows of the column."""
+        """Add the counts of other rows of the column."""
         self.rows += other.rows
         self.missing += other.missing
         self.values.update(other.values)
-        self.family = self.family or other.family
+        self.value_type = self.value_type or other.value_type
         if len(self.values) > MAX_CATEGORIES:
             raise DataError(
-                f"column '{name}' has more than {MAX_CATEGORIES:,} different values: that is an "
-                "id, and says nothing of what customers have in common; leave it out"
+                "category.too_many_values",
+                f"column '{name}' has more than {MAX_CATEGORIES:,} distinct values",
+                hint="it looks like an identifier; remove it from `categorical`",
+                parameter="categorical",
             )
 
 
-def settle(
+def fit_encoders(
     columns: Sequence[str],
-    asked: Asked,
-    tallies: Mapping[str, ColumnCounts],
-    most: int,
-    flags: bool,
-    gaps_are_values: bool,
-    key: str,
+    encodings: Encodings,
+    counts: Mapping[str, ColumnCounts],
+    max_categories: int,
+    missing_indicator: bool,
+    keeps_missing: bool,
 ) -> tuple[Encoder, ...]:
-    """Return the encoders of all columns, in their order; flags of gaps come last.
+    """Return the encoders of all columns, in their order; missing indicators follow at the end.
 
     Parameters
     ----------
-    most : int
-        Columns that a one-hot category takes, "other" included.
-    flags : bool
-        Whether each number with gaps gets a flag that tells where they are.
-    gaps_are_values : bool
-        Whether rows without a category stay: they are then a category of their own.
-    key : str
-        The parameter that holds `asked`, for messages.
+    max_categories : int
+        Maximum number of features of a one-hot category, including "other".
+    missing_indicator : bool
+        Whether each number with missing values gets a feature that marks them.
+    keeps_missing : bool
+        Whether rows without a category are kept; they then get a category of their own.
 
     Raises
     ------
     DataError
-        For values that an order does not hold, and features that would have one name.
+        For values that are not in the given order, and features with the same name.
     """
     encoders = []
     for name in columns:
-        how = asked.get(name)
-        if how is None:
+        encoding = encodings.get(name)
+        if encoding is None:
             encoders.append(Encoder(name))
-        elif how == "onehot":
-            encoders.append(_one_hot(name, tallies[name], most, gaps_are_values))
-        elif how == "frequency":
-            encoders.append(_frequency(name, tallies[name], gaps_are_values))
+        elif encoding == "onehot":
+            encoders.append(_one_hot(name, counts[name], max_categories, keeps_missing))
+        elif encoding == "frequency":
+            encoders.append(_frequency(name, counts[name], keeps_missing))
         else:
-            encoders.append(_ordinal(name, tallies[name], tuple(how), key))
-    numbers = [name for name in columns if name not in asked]
-    with_gaps = [name for name in numbers if flags and tallies[name].missing]
-    settled = (*encoders, *(Encoder(name, "is missing") for name in with_gaps))
-    _refuse_twice([name for encoder in settled for name in encoder.names()])
-    return settled
+            encoders.append(_ordinal(name, counts[name], tuple(encoding)))
+    if missing_indicator:
+        numbers = [name for name in columns if name not in encodings]
+        encoders += [Encoder(name, "is missing") for name in numbers if counts[name].missing]
+    _check_unique([name for encoder in encoders for name in encoder.feature_names()])
+    return tuple(encoders)
 
 
-def _refuse_twice(features: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(features).items() if count > 1]
-    if twice:
+def _check_unique(features: Sequence[str]) -> None:
+    duplicates = [name for name, count in Counter(features).items() if count > 1]
+    if duplicates:
         raise DataError(
-            f"two features would be called '{twice[0]}': a column of that name and what becomes of "
-            "another, or a value that is called as the category of others; rename one"
+            "feature.duplicate_name",
+            f"two features would have the name '{duplicates[0]}'",
+            rule="names of columns and of encoded features must be unique",
+            hint="rename the column or the value",
+            parameter="features",
         )
 
 
-def _one_hot(name: str, tally: ColumnCounts, most: int, gaps_are_values: bool) -> Encoder:
-    by_count = sorted(tally.values, key=lambda value: (-tally.values[value], value))
-    other = len(by_count) > most
-    kept = tuple(sorted(by_count[: most - other]))
-    missing = gaps_are_values and tally.missing > 0
-    return Encoder(name, "onehot", tally.family, kept, (), other, missing, gaps_are_values)
+def _one_hot(name: str, counts: ColumnCounts, max_categories: int, keeps_missing: bool) -> Encoder:
+    by_count = sorted(counts.values, key=lambda value: (-counts.values[value], value))
+    has_other = len(by_count) > max_categories
+    categories = tuple(sorted(by_count[: max_categories - has_other]))
+    missing = keeps_missing and counts.missing > 0
+    return Encoder(
+        name, "onehot", counts.value_type, categories, (), has_other, missing, keeps_missing
+    )
 
 
-def _frequency(name: str, tally: ColumnCounts, gaps_are_values: bool) -> Encoder:
-    kept = tuple(sorted(tally.values))
-    counts = [*(tally.values[value] for value in kept), tally.missing]
-    shares = tuple(count / tally.rows for count in counts)
-    missing = gaps_are_values and tally.missing > 0
-    return Encoder(name, "frequency", tally.family, kept, shares, False, missing, gaps_are_values)
+def _frequency(name: str, counts: ColumnCounts, keeps_missing: bool) -> Encoder:
+    categories = tuple(sorted(counts.values))
+    frequencies = [*(counts.values[value] for value in categories), counts.missing]
+    shares = tuple(frequency / counts.rows for frequency in frequencies)
+    missing = keeps_missing and counts.missing > 0
+    return Encoder(
+        name, "frequency", counts.value_type, categories, shares, False, missing, keeps_missing
+    )
 
 
-def _ordinal(name: str, tally: ColumnCounts, order: tuple[str, ...], key: str) -> Encoder:
-    beyond = sorted(set(tally.values) - set(order))
-    if beyond:
-        count = sum(tally.values[value] for value in beyond)
+def _ordinal(name: str, counts: ColumnCounts, order: tuple[str, ...]) -> Encoder:
+    unknown = sorted(set(counts.values) - set(order))
+    if unknown:
+        n_rows = sum(counts.values[value] for value in unknown)
         raise DataError(
-            f"{key}.{name}: {count:,} rows hold values that the order does not, such as "
-            f"{beyond[0]!r}; add them where they belong, or make them null"
+            "category.not_in_order",
+            f"column '{name}' has {n_rows:,} rows with values that its order does not contain, "
+            f"such as {unknown[0]!r}",
+            hint="add them to the order, or make them null",
+            parameter="categorical",
         )
-    return Encoder(name, "ordinal", tally.family, order)
+    return Encoder(name, "ordinal", counts.value_type, order)

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.numerics.intervals import Z_95
+from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER
 from gpuseg.profiling.audit.suppression import hidden_cells
-from gpuseg.profiling.statistics import Z_95
 
 _MAX_GROUPS = 20
-OTHER, MISSING = "(other)", "(missing)"
 
 
 def audit(

@@ -101,7 +101,7 @@ def _features(e: Encoder, fill: float | None) -> list[Feature]:
             sql = f"CAST({sql} AS REAL)"
         return [Feature(e.column, sql, "number", e.column, fill=fill)]
     if e.kind == "is missing":
-        return [_flag(e.names()[0], _gap(e), e.column, "missing")]
+        return [_flag(e.feature_names()[0], _gap(e), e.column, "missing")]
     if len(e.categories) > MAX_CATEGORIES:
         return []
     if e.kind == "onehot":
@@ -148,14 +148,14 @@ def _gap(e: Encoder) -> str:
     NaN, and conclude that there is none.
     """
     column = quoted(e.column)
-    if e.family in ("text", "booleans"):
+    if e.value_type in ("text", "booleans"):
         return f"{column} IS NULL"
     return f"({column} IS NULL OR LOWER(CAST({column} AS VARCHAR)) = 'nan')"
 
 
 def _literal(value: str, e: Encoder) -> str:
     """Return a category as its column holds it."""
-    if e.family == "text":
+    if e.value_type == "text":
         return "'" + value.replace("'", "''") + "'"
     return value
 

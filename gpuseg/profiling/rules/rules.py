@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.numerics.intervals import Z_95
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.profiling.rules.rule_language import Feature, features_of
 from gpuseg.profiling.rules.surrogate_tree import Bound, Node, assigned, grow, paths
 from gpuseg.profiling.sample import Sample
-from gpuseg.profiling.statistics import Z_95
 
 Told = tuple[Mapping[str, Any], dict[int, dict[str, Any]]]
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from support.errors import raises
 from support.helpers import ANY_PORT
 
 from gpuseg import DBSCAN, estimate_eps
@@ -271,12 +272,12 @@ def test_bad_parameters(params: dict[str, Any], message: str) -> None:
 
 def test_bad_rows() -> None:
     x = blobs(50, 2)
-    with pytest.raises(DataError, match="takes two columns, latitude and longitude in radians"):
+    with raises("metric.not_two_columns", DataError, parameter="metric"):
         DBSCAN(metric="haversine").fit(blobs(50, 3))
-    with pytest.raises(DataError, match=r"row \d+ has l.* must be in radians"):
+    with raises("metric.not_radians", DataError, parameter="metric"):
         DBSCAN(metric="haversine").fit(x)
     x[7] = 0
-    with pytest.raises(DataError, match="row 7 is zeros alone, which has no direction"):
+    with raises("metric.row_of_zeros", DataError, parameter="metric"):
         DBSCAN(metric="cosine").fit(x)
     x[9, 1] = np.nan
     with pytest.raises(DataError, match=r"1 rows with NaN.* first row 9"):

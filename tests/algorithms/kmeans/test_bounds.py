@@ -184,7 +184,7 @@ def test_a_pass_that_remembers_finds_what_a_fresh_one_does(
                 assert seen(backend, memory).label.tobytes() == labels.tobytes()
             assert total.sums.tobytes() == whole.sums.tobytes()
             assert total.weight.tobytes() == whole.weight.tobytes()
-            assert whole.looked_at == n >= total.looked_at == change.looked_at
+            assert whole.n_rows_scored == n >= total.n_rows_scored == change.n_rows_scored
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -232,7 +232,7 @@ def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
             change = look(backend, x, None, Centers(values, shift), grid, remembered.memory)
             remembered.changed_by(change)
             memory = seen(backend, remembered.memory)
-            kept += len(x) - change.looked_at
+            kept += len(x) - change.n_rows_scored
             assert (memory.label == squares.argmin(axis=1)).all()
             near, far = np.sort(np.sqrt(squares), axis=1).T
             promised = memory.slack.astype(np.float64) - memory.drift[memory.label]
@@ -316,7 +316,7 @@ def test_what_is_given_away_of_the_sums_does_not_change_what_is_remembered() -> 
     again = remembered.changed_by(LloydSums(np.ones((1, 3, 2)), np.ones((1, 3)), 1))
     assert (again.sums == 2).all()
     assert (again.weight == 2).all()
-    assert (given.looked_at, again.looked_at) == (4, 1)
+    assert (given.n_rows_scored, again.n_rows_scored) == (4, 1)
     assert not remembered.memory.fresh
 
 
@@ -334,7 +334,7 @@ def test_few_rows_are_looked_at_once_the_centres_settle(backend: Backend) -> Non
             remembered.follow(centers)
             change = look(backend, x, None, centers, grid, remembered.memory, n // 3)
             total = remembered.changed_by(change)
-            looked_at.append(total.looked_at)
+            looked_at.append(total.n_rows_scored)
             values = shift + total.sums[0] / total.weight[0][:, None]
         assert looked_at[0] == n
         assert max(looked_at[1:]) < n / 5

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 from conftest import Place
+from support.errors import raises
 from support.helpers import (
     FEATURES,
     bits,
@@ -297,5 +298,5 @@ def test_a_loaded_model_refuses_zeros(tmp_path: Path, source: Path) -> None:
     rules = {"metric": "cosine"}
     result = run(source, tmp_path / "out", prepare={"scale": "none"}, segment=rules)
     for loaded in (result.model, load_model(tmp_path / "out")):
-        with pytest.raises(DataError, match=r"X has 1 rows with .* first row 1; "):
+        with raises("rows.not_transformable", DataError, parameter="X"):
             loaded.predict([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])

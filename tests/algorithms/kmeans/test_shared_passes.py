@@ -239,7 +239,7 @@ def test_each_model_of_a_sweep_is_the_fit_of_its_own(
         sweep_kmeans(executor, [models[i] for i in chosen], backend.name, keep_all=True)
         assert labels_of(shards) == alone[chosen[-1]][1]
         for place_in_sweep, i in enumerate(chosen):
-            own = np.concatenate([shard.sweep[place_in_sweep] for shard in shards])
+            own = np.concatenate([shard.labels_by_model[place_in_sweep] for shard in shards])
             assert own.tobytes() == alone[i][1]
 
 

@@ -18,7 +18,7 @@ from gpuseg.backends.numba.columns.moments import (
 )  # fmt: skip
 from gpuseg.backends.numba.columns.transforms import log1p
 from gpuseg.backends.numba.simd.float32 import LANES, load, store
-from gpuseg.numerics.splitmix import GOLDEN, MIX_1, MIX_2
+from gpuseg.numerics.hashing import GOLDEN, MIX_1, MIX_2
 
 
 class Summed(NamedTuple):
@@ -180,7 +180,7 @@ def summarize(
 
 @njit(nogil=True, cache=True)
 def mix(value: np.uint64) -> np.uint64:
-    """Scramble one integer, operation for operation as `numerics.splitmix.mix`."""
+    """Scramble one integer, operation for operation as `numerics.hashing.splitmix64`."""
     z = value + GOLDEN
     z = (z ^ (z >> np.uint64(30))) * MIX_1
     z = (z ^ (z >> np.uint64(27))) * MIX_2

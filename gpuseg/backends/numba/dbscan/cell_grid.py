@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.simd.float32 import LANES
-from gpuseg.numerics.eps_bounds import EpsBounds, corners
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
 
 _SHORTER = 1 - 2.0**-20
 _CELLS_PER_ROW = 4
@@ -83,10 +83,10 @@ def grid_of(points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> Grid |
     apart or in heaps, and where float64 would lose what decides.
     """
     n, d = points.shape
-    if not 0 < d <= 2 or not 0 < n < _MAX_ROWS or not _MIN_LIMIT < reach.limit < _MAX_LIMIT:
+    if not 0 < d <= 2 or not 0 < n < _MAX_ROWS or not _MIN_LIMIT < reach.rdist_limit < _MAX_LIMIT:
         return None
-    low, high = corners(points).astype(np.float64)
-    eps = reach.limit ** (1 / reach.p)
+    low, high = bounding_box(points).astype(np.float64)
+    eps = reach.rdist_limit ** (1 / reach.p)
     side = eps / 2 ** (1 / reach.p) * _SHORTER
     with np.errstate(over="ignore"):
         cells = np.insert((high - low) * (1 / side), 0, [0.0] * (2 - d))  # one: along lines
@@ -96,7 +96,7 @@ def grid_of(points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> Grid |
     width, height = int(cells[0]) + 1, int(cells[1]) + 1
     filed = _sorted(points, _Cells(low, 1 / side, width), width * height, each)
     radius = math.floor(eps / side) + 1
-    return filed and Grid(*filed, width, height, radius, reach.p, reach.limit)
+    return filed and Grid(*filed, width, height, radius, reach.p, reach.rdist_limit)
 
 
 def over_lines(

@@ -50,7 +50,17 @@ def space_of(points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> Space
     """Lay out rows, float32 or float64 (n, d), n > 0."""
     r = reach
     tiles = lay_out(r.scaled(points), each)
-    return Space(tiles, points, r.p, r.limit, r.scale, r.off, r.rounding, r.sure, r.far)
+    return Space(
+        tiles,
+        points,
+        r.p,
+        r.rdist_limit,
+        r.scale,
+        r.abs_error,
+        r.rounding_factor,
+        r.rdist_lower,
+        r.rdist_upper,
+    )
 
 
 @njit(nogil=True, cache=True)
