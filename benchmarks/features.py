@@ -30,7 +30,7 @@ SNAPSHOT = "2026-01-01"
 
 def gpuseg(data: str, out: str) -> None:
     """Build the features as a job of gpuseg does."""
-    from gpuseg.jobs.stages.build_features import run_features
+    from gpuseg.jobs.run_features import run_features
 
     roles = {"customer": "customer_id", "time": "time", "order": "order_id"}
     roles |= {name: name for name in ("product", "category", "quantity", "price")}

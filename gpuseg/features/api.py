@@ -110,7 +110,7 @@ def from_transactions(
     snapshot_us = resolve_snapshot(_NAME, roles, counts)
     columns = available(roles.columns())
     batch = pa.Table.from_batches([as_batch(parsed)])
-    result, line_counts = features_of(batch, name, snapshot_us, columns, executor.env.map)
+    result, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
     check_purchases(_NAME, line_counts, snapshot_us)
     return result.to_pandas() if is_pandas else result
 

@@ -124,7 +124,7 @@ def _limit(cluster: ClusterSpec, n_workers: int) -> _Limit:
         usable = int(cluster.memory_limit * _USABLE)
         stated = _size(cluster.memory_limit)
         return _Limit(usable, f"{_USABLE:.0%} of runtime.memory_limit = {stated}")
-    if not cluster.is_ours:
+    if not cluster.is_managed:
         return _Limit(2**63, "the memory of its machine")
     share = psutil.virtual_memory().available // n_workers
     return _Limit(share, f"the {_size(share)} that this machine has left for each worker")

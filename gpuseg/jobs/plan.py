@@ -138,8 +138,8 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
         table.storage, table.features, table.id, table.weight, table.id_key,
         tuple(spec.prepare.categorical), tuple(spec.audit.columns),
     )  # fmt: skip
-    spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
-    n_columns = spec.prepare.most_features(dataset.features)
+    spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
+    n_columns = spec.prepare.max_features(dataset.features)
     known = n_columns if spec.prepare.keeps_columns else None
     columns = ColumnPlan(dataset.features, dataset.weight, spec.prepare, known)
     spec.algorithm.check(spec.segment, columns)
@@ -147,7 +147,7 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
     needs = _needs(spec, dataset, n_columns, cluster.workers)
     reader = choose_reader(spec, dataset, resolved.backend, needs, "resident")
     plan = TablePlan(table, dataset, resolved.backend, cluster, n_columns, reader)
-    return plan_for_workers(spec, plan, cluster.workers) if cluster.is_ours else plan
+    return plan_for_workers(spec, plan, cluster.workers) if cluster.is_managed else plan
 
 
 def plan_for_workers(spec: JobSpec, plan: TablePlan, n_workers: int) -> SegmentationPlan:
@@ -192,8 +192,8 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
         "rows": dataset.rows,
         "backend": {"name": backend.name, "why": backend.why},
         "reader": step.reader.describe(),
-        "workers": cluster.workers if cluster.is_ours else None,
-        "threads_per_worker": cluster.threads if cluster.is_ours else None,
+        "workers": cluster.workers if cluster.is_managed else None,
+        "threads_per_worker": cluster.threads if cluster.is_managed else None,
         "rows_are": memory and memory.mode,
         "rows_why": memory and memory.reason,
         "estimated_bytes_per_worker": memory and memory.peak_bytes,

@@ -19,7 +19,7 @@ from pydantic import (
 from gpuseg.errors import ConfigError
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
-from gpuseg.preprocessing.params import PrepareParams
+from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.validation import broken_rule, nearest_known
 
 Text = Annotated[str, Field(min_length=1)]
@@ -129,7 +129,7 @@ class JoinSpec(Section):
     storage_options: dict[str, Any] = {}
 
 
-class PrepareSpec(PrepareParams):
+class PrepareSpec(PreprocessingParams):
     """Preprocessing of the customers and their features.
 
     `duplicates` says what happens to rows with the same id: all are kept, they are refused, or

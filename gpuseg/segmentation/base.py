@@ -17,7 +17,7 @@ from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.models.base import SegmentModel
-from gpuseg.preprocessing.params import PrepareParams
+from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.progress import Stage
 from gpuseg.runtime.executor import Executor
@@ -47,14 +47,14 @@ class ColumnPlan:
         Columns of the input that features are made of.
     weight : str or None
         Column of the rows' weights.
-    prepare : PrepareParams
+    prepare : PreprocessingParams
     n_columns : int or None
         Columns of a preprocessed row; None if they depend on the data.
     """
 
     features: tuple[str, ...]
     weight: str | None
-    prepare: PrepareParams
+    prepare: PreprocessingParams
     n_columns: int | None
 
 

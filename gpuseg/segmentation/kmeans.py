@@ -109,7 +109,7 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
 
     def fit(self, spec: KMeansSpec, context: FitContext) -> SegmentationResult:
         models, backend = spec.models(), context.backend
-        models[0].check_init(context.pipeline.preparation.n_columns)
+        models[0].check_init(context.pipeline.feature_transform.n_columns)
         callback, selection = iteration_callback(context.stage), None
         if spec.n_clusters == "auto":
             fits, selection = fit_and_choose(

@@ -224,7 +224,7 @@ def test_worker_killed_during_the_fit(
         segment={"n_clusters": 20, "tol": 0.0, "max_iter": 60},
         runtime={"cluster": cluster.scheduler_address} if external else LOCAL,
     )  # fmt: skip
-    assert lost == 1
+    assert n_recovered == 1
     assert sum("was lost; another one reads its rows again" in text for text in at.lines) == 1
     assert bits(tmp_path / "there")[2][0]["n_iter"] > iteration
 
@@ -306,12 +306,16 @@ def test_worker_killed_during_dbscan(
 def test_worker_killed_when_dbscan_has_clustered(
     tmp_path: Path, source: Path, cluster: LocalCluster
 ) -> None:
-    victim = a_worker_of(cluster)
-    at = At("write", 0, lambda: os.kill(victim, signal.SIGKILL))
-    rules = {"algorithm": "dbscan", "eps": 1e-4, "min_samples": 8}  # so small that it is warned of
-    here = gpuseg.run({**job(source, tmp_path / "here"), "segment": rules}).manifest
+    victim = worker_pid(cluster)
+    at = ActAt("write", 0, lambda: os.kill(victim, signal.SIGKILL))
+    segment = {
+        "algorithm": "dbscan",
+        "eps": 1e-4,
+        "min_samples": 8,
+    }  # so small that it is warned of
+    here = gpuseg.run({**job(source, tmp_path / "here"), "segment": segment}).manifest
     where = {"cluster": cluster.scheduler_address}
-    job_there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
+    job_there = {**job(source, tmp_path / "there", runtime=where), "segment": segment}
     there = gpuseg.run(job_there, progress=at).manifest
     assert at.done
     assert any("clustering starts again" in text for text in at.lines)

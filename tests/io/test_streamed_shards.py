@@ -44,7 +44,7 @@ from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
 from gpuseg.io.storage import Storage
 from gpuseg.jobs import memory
 from gpuseg.jobs.memory import MemoryPlan, plan_memory
-from gpuseg.preprocessing.fit import fit_preparation
+from gpuseg.preprocessing.fit import fit_preprocessing
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext, prefetch

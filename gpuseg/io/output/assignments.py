@@ -41,8 +41,8 @@ def write_parts(
 ) -> list[Part]:
     """Write the parts of a labelled shard, with rows in the order of the input.
 
-    `extra_columns` names the columns of the labels in `Shard.sweep`, if there are several, and of
-    `Shard.confidence`, if it is set.
+    `extra_columns` names the columns of the labels in `Shard.labels_by_model`, if there are
+    several, and of `Shard.confidence`, if it is set.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def _batches(
     """Yield the columns of consecutive rows: ids (if any), segments, distances, extra columns."""
     if shard.labels is None or shard.distance is None:
         raise CacheLost  # DBSCAN's labels are in the cache, those of k-means in the lineage
-    levels = shard.sweep if len(shard.sweep) > 1 else []
+    levels = shard.labels_by_model if len(shard.labels_by_model) > 1 else []
     confidence = [] if shard.confidence is None else [shard.confidence]
     done = 0
     for ids in _ids(plan, part_plan):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
-from gpuseg.numerics.hashing import mix
+from gpuseg.numerics.hashing import splitmix64
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -144,7 +144,7 @@ def without_views(column: pa.Array) -> pa.Array:
 
 
 def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
-    """Chain `mix` over the bytes, eight at a time, for all rows at once."""
+    """Chain `splitmix64` over the bytes, eight at a time, for all rows at once."""
     _, offsets_buffer, data = column.buffers()
     count = len(column) + 1
     offsets = np.frombuffer(offsets_buffer, np.int64)[column.offset : column.offset + count]

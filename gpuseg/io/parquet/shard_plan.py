@@ -114,7 +114,7 @@ class ShardPlan:
     @property
     def width(self) -> int:
         """Number of features."""
-        return sum(len(encoder.names()) for encoder in self.encoders)
+        return sum(len(encoder.feature_names()) for encoder in self.encoders)
 
     def starts(self) -> list[int]:
         """Return the first row of each part within the shard as read."""

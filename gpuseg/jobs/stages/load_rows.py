@@ -53,7 +53,7 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedRows:
         reporter.log(f"rows are streamed from Parquet in every pass: {plan.memory.reason}")
     encoders = _fit_encoders(ctx, dataset)
     unit_rows = spec.algorithm.unit_rows(spec.segment)
-    preprocessing = spec.prepare.recipe(encoders, unit_rows, "prepare.", "input.features")
+    preprocessing = spec.prepare.plan(encoders, unit_rows)
     n_workers = len(ctx.executor.workers())
     drop_missing = spec.prepare.missing == "drop" and spec.prepare.duplicates == "keep"
     shards = dataset.plan_shards(n_workers, drop_missing, encoders)
@@ -73,11 +73,11 @@ def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:
     """Return the encoder of each column; its categories are counted in the data if need be."""
     prepare, columns = ctx.spec.prepare, dataset.features
     counts: dict[str, ColumnCounts] = {}
-    if prepare.counts_first:
+    if prepare.needs_counts:
         with ctx.reporter.stage("count"):
             with_gaps = [name for name in columns if name not in prepare.categorical]
             counts = count_columns(
                 ctx.executor, dataset, list(prepare.categorical),
                 with_gaps if prepare.missing_indicator else [],
             )  # fmt: skip
-    return prepare.encoders(columns, counts, "prepare.")
+    return prepare.fit_encoders(columns, counts)

@@ -6,7 +6,7 @@ from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import drop_duplicates, number_rows
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.load_rows import LoadedRows
-from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
+from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
@@ -52,7 +52,7 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedRows) -> Pre
         def locate(shard: int, row: int) -> str:
             return rows.shards[shard].describe_row(_source_row(executor, shard, row))
 
-        fit = fit_preparation(executor, ctx.backend, rows.preprocessing, locate)
+        fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, locate)
     if n_missing := plan.dataset.rows - n_rows - n_duplicates:
         reporter.warn(f"{n_missing:,} rows with a missing feature were dropped")
     if n_duplicates:
@@ -63,7 +63,7 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedRows) -> Pre
         reporter.log(f"feature '{name}' was left out: {reason}")
     for text in fit.redundant:
         reporter.log(f"{text}; see prepare.drop_near_constant, drop_correlated")
-    pipeline = FeaturePipeline(rows.encoders, fit.features, fit.preparation)
+    pipeline = FeaturePipeline(rows.encoders, fit.features, fit.feature_transform)
     return PreprocessedRows(fit, pipeline, digest)
 
 
