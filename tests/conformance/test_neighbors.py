@@ -1,4 +1,4 @@
-"""DBSCAN's primitives: every backend against the specification, and that against scikit-learn."""
+"""DBSCAN's primitives: backends against the specification, the latter against scikit-learn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from emulator.launcher import ONE_BLOCK, SMALL
 from emulator.strict_arrays import ApartLauncher
 from sklearn.neighbors import NearestNeighbors
 from support.helpers import in_turn
-from support.neighbor_cases import EACH, NEAR_CASES, SPEC, NearCase, reach_of, rows, try_near
+from support.neighbor_cases import (
+    NEAR_CASES,
+    PARALLEL_MAP,
+    SPEC,
+    NearCase,
+    eps_bounds_of,
+    rows,
+    try_near,
+)
 
 from gpuseg.backends import registry
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
@@ -47,14 +55,14 @@ def test_every_primitive(backend: Neighbors, kind: str, n: int, p: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_features_without_a_grid(kind: str, n: int) -> None:
     for p in (1, 2):
-        try_near(NumbaNeighbors(gridded=False), NearCase(kind, n, 1 + n % 7, p))
+        try_near(NumbaNeighbors(may_use_grid=False), NearCase(kind, n, 1 + n % 7, p))
 
 
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 @pytest.mark.parametrize(
     ("case", "schedule"), in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], step=2)
 )
-def test_kernels_touch_memory_as_they_may(case: NearCase, schedule: str) -> None:
+def test_kernels_access_memory_correctly(case: NearCase, schedule: str) -> None:
     for limits in (SMALL, ONE_BLOCK):
         launcher = ApartLauncher(check=True, schedule=schedule, limits=limits)
         try_near(CudaNeighbors(launcher), case)
@@ -64,44 +72,46 @@ def test_kernels_touch_memory_as_they_may(case: NearCase, schedule: str) -> None
 @pytest.mark.parametrize(("metric", "p"), [("euclidean", 2), ("manhattan", 1)])
 def test_against_scikit_learn(backend: Neighbors, metric: str, p: int) -> None:
     x = rows("grid", 400, 3)
-    reach = reach_of(x, 1.0, p)
-    own = backend.lay_out(x, reach, EACH)
+    index = backend.lay_out(x, eps_bounds_of(x, 1.0, p), PARALLEL_MAP)
     near = NearestNeighbors(radius=1.0, metric=metric, algorithm="kd_tree").fit(x)
-    found = np.zeros(400, np.int64)
-    backend.count_within(own, own, None, 1000, found, EACH)
-    assert found.tolist() == [len(i) for i in near.radius_neighbors(x, return_distance=False)]
-    everyone = np.ones(400, bool)
-    best, row = np.full((400, 5), np.inf), np.full((400, 5), -1)
-    backend.find_nearest(own, everyone, own, everyone, best, row, EACH)
-    np.testing.assert_allclose(best ** (1 / p), near.kneighbors(x, 5)[0], rtol=1e-12)
+    counts = np.zeros(400, np.int64)
+    backend.count_within(index, index, None, 1000, counts, PARALLEL_MAP)
+    assert counts.tolist() == [len(i) for i in near.radius_neighbors(x, return_distance=False)]
+    all_rows = np.ones(400, bool)
+    rdist, row = np.full((400, 5), np.inf), np.full((400, 5), -1)
+    backend.find_nearest(index, all_rows, index, all_rows, rdist, row, PARALLEL_MAP)
+    np.testing.assert_allclose(rdist ** (1 / p), near.kneighbors(x, 5)[0], rtol=1e-12)
 
 
-def test_nothing_is_near_nothing(backend: Neighbors) -> None:
+def test_an_index_without_rows_has_no_neighbours(backend: Neighbors) -> None:
     x = rows("normal", 5, 2)
-    reach = reach_of(x, 1.0, 2)
-    own, none = backend.lay_out(x, reach, EACH), backend.lay_out(x[:0], reach, EACH)
-    found, nobody = np.zeros(5, np.int64), np.zeros(0, np.int64)
-    assert backend.count_within(own, none, None, 3, found, EACH) == 0
-    assert backend.count_within(none, own, None, 3, nobody, EACH) == 0
-    assert not found.any()
-    assert backend.link(none, nobody.astype(bool), EACH)[0].size == 0
+    bounds = eps_bounds_of(x, 1.0, 2)
+    index, empty = (
+        backend.lay_out(x, bounds, PARALLEL_MAP),
+        backend.lay_out(x[:0], bounds, PARALLEL_MAP),
+    )
+    counts, no_counts = np.zeros(5, np.int64), np.zeros(0, np.int64)
+    assert backend.count_within(index, empty, None, 3, counts, PARALLEL_MAP) == 0
+    assert backend.count_within(empty, index, None, 3, no_counts, PARALLEL_MAP) == 0
+    assert not counts.any()
+    assert backend.link(empty, no_counts.astype(bool), PARALLEL_MAP)[0].size == 0
 
 
-def test_limits_in_float32_leave_the_rest_to_float64() -> None:
+def test_float32_bounds_leave_uncertain_pairs_to_float64() -> None:
     rng = np.random.default_rng(0)
     for p in (1, 2):
         for kind in ("normal", "huge offset"):
             x = rows(kind, 500, 6).astype(np.float64 if kind == "huge offset" else np.float32)
-            size_of = lambda a, b, p=p: (np.abs(a - b) ** p).sum(axis=-1)  # noqa: E731
+            rdist_of = lambda a, b, p=p: (np.abs(a - b) ** p).sum(axis=-1)  # noqa: E731
             i, j = rng.integers(0, 500, (2, 3000))
             for eps in (0.5, 1.7, 3.0):
-                reach = reach_of(x, eps, p)
-                z = reach.scaled(x)
-                rough = size_of(z[i], z[j])
-                exact = size_of(x[i].astype(np.float64), x[j].astype(np.float64))
-                assert (exact[rough < np.float32(reach.rdist_lower)] <= reach.rdist_limit).all()
-                assert (exact[rough > np.float32(reach.rdist_upper)] > reach.rdist_limit).all()
-                undecided = (rough >= np.float32(reach.rdist_lower)) & (
-                    rough <= np.float32(reach.rdist_upper)
+                bounds = eps_bounds_of(x, eps, p)
+                z = bounds.scaled(x)
+                rough = rdist_of(z[i], z[j])
+                exact = rdist_of(x[i].astype(np.float64), x[j].astype(np.float64))
+                assert (exact[rough < np.float32(bounds.rdist_lower)] <= bounds.rdist_limit).all()
+                assert (exact[rough > np.float32(bounds.rdist_upper)] > bounds.rdist_limit).all()
+                undecided = (rough >= np.float32(bounds.rdist_lower)) & (
+                    rough <= np.float32(bounds.rdist_upper)
                 )
                 assert undecided.mean() < 0.01

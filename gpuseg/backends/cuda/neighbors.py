@@ -42,7 +42,7 @@ class _OnDevice:
     @property
     def n_tiles(self) -> int:
         """Number of tiles, int."""
-        return 0 if self.host.space is None else len(self.host.space.tiles.rows)
+        return 0 if self.host.space is None else len(self.host.space.layout.rows)
 
 
 class CudaNeighbors:
@@ -62,17 +62,18 @@ class CudaNeighbors:
         host = TileIndex.build(points, reach, each)
         if host.space is None:
             return _OnDevice(host, reach, ())
-        tiles, to = host.space.tiles, self._launcher.to_device
-        if len(tiles.order) >= _MAX_PLACES:
+        layout, nodes = host.space.layout, host.space.tree
+        to = self._launcher.to_device
+        if len(layout.order) >= _MAX_PLACES:
             raise ResourceError(
                 f"{len(points):,} rows in one shard: the GPU backend takes less than 2^31 rows "
                 "for DBSCAN; use more workers (runtime.n_workers)"
             )
-        tree = np.stack([tiles.skip, tiles.tile], axis=1).astype(np.int32)
+        tree = np.stack([nodes.skip, nodes.tile], axis=1).astype(np.int32)
         with self._launcher.stream():
             arguments = [
-                to(tiles.x), to(tiles.order), to(tiles.rows.view(np.uint64)), to(tiles.boxes),
-                to(tree), to(np.ascontiguousarray(points)), np.int32(len(tiles.rows)),
+                to(layout.x), to(layout.order), to(layout.rows.view(np.uint64)), to(nodes.boxes),
+                to(tree), to(np.ascontiguousarray(points)), np.int32(len(layout.rows)),
             ]  # fmt: skip
         return _OnDevice(host, reach, arguments)
 
@@ -91,14 +92,14 @@ class CudaNeighbors:
         if not own.n_tiles or not other.n_tiles:
             return 0
         with self._launcher.stream():
-            placed = self._there(own.host.by_place(found.astype(np.int64), least))
-            heavy = None if weight is None else self._there(other.host.by_place(weight, 0))
+            placed = self._there(own.host.to_slots(found.astype(np.int64), least))
+            heavy = None if weight is None else self._there(other.host.to_slots(weight, 0))
             looked = self._launch(
                 "count", own,
                 [*own.arguments, *other.arguments, *_reach_of(own), np.int32(own is other), heavy,
                  np.int64(least), placed],
             )  # fmt: skip
-            own.host.by_row(self._here(placed), found)
+            own.host.from_slots(self._here(placed), found)
         swept(own, other, own.host.n, each)
         return looked
 
@@ -108,14 +109,14 @@ class CudaNeighbors:
         lowest = np.full(own.host.n, -1, np.int32)
         if not own.n_tiles:
             return lowest, 0
-        places = own.host.places
+        places = own.host.order
         with self._launcher.stream():
             parent = self._there(np.arange(len(places), dtype=np.int32))
             side = self._side(own, core, np.arange(len(places), dtype=np.int32))
             looked = self._link_inside(own, side, parent, join=True)
             looked += self._link(own, side, own, side, parent)
             sets = self._here(parent).astype(np.int64)
-        lowest_rows(places, own.host.by_place(core, False), sets, lowest)
+        lowest_rows(places, own.host.to_slots(core, False), sets, lowest)
         swept(own, own, own.host.n, each)
         return lowest, looked
 
@@ -151,18 +152,18 @@ class CudaNeighbors:
     ) -> int:
         if own.host.space is None or other.host.space is None:
             return 0
-        theirs = other.host.by_place(cluster, NO_CLUSTER)
-        bits = other.host.as_bits(claimants(own, asked, other, cluster))
-        lowest = lowest_clusters(other.host.space.tiles, bits, theirs)
+        theirs = other.host.to_slots(cluster, NO_CLUSTER)
+        bits = other.host.to_bits(claimants(own, asked, other, cluster))
+        lowest = lowest_clusters(other.host.space.tree, bits, theirs)
         with self._launcher.stream():
-            placed = self._there(own.host.by_place(claimed, NO_CLUSTER))
+            placed = self._there(own.host.to_slots(claimed, NO_CLUSTER))
             looked = self._launch(
                 "claim", own,
                 [*own.arguments, *other.arguments, *_reach_of(own), self._bits(own, asked),
                  self._there(bits.view(np.uint64)), self._there(theirs), self._there(lowest),
                  placed],
             )  # fmt: skip
-            own.host.by_row(self._here(placed), claimed)
+            own.host.from_slots(self._here(placed), claimed)
         swept(own, other, own.host.n, each)
         return looked
 
@@ -180,8 +181,8 @@ class CudaNeighbors:
             return 0
         reach, k = own.reach, best.shape[1]
         with self._launcher.stream():
-            sizes = self._there(own.host.by_place(best, np.inf))
-            found = self._there(own.host.by_place(row, -1))
+            sizes = self._there(own.host.to_slots(best, np.inf))
+            found = self._there(own.host.to_slots(row, -1))
             looked = self._launch(
                 "nearest", own,
                 [*own.arguments, *other.arguments, np.int32(_width(own)),
@@ -190,8 +191,8 @@ class CudaNeighbors:
                  np.int32(k),
                  self._bits(own, asked), self._bits(other, core), sizes, found],
             )  # fmt: skip
-            own.host.by_row(self._here(sizes), best)
-            own.host.by_row(self._here(found), row)
+            own.host.from_slots(self._here(sizes), best)
+            own.host.from_slots(self._here(found), row)
         swept(own, other, own.host.n, each)
         return looked
 
@@ -228,7 +229,7 @@ class CudaNeighbors:
         return int(self._here(looked)[0])
 
     def _bits(self, own: _OnDevice, flags: NDArray[np.bool_]) -> Any:
-        return self._there(own.host.as_bits(flags).view(np.uint64))
+        return self._there(own.host.to_bits(flags).view(np.uint64))
 
     def _there(self, array: NDArray[Any]) -> Any:
         """Return an array that is not used here any more on the device."""
@@ -258,4 +259,4 @@ def _reach_of(own: _OnDevice) -> list[Any]:
 
 
 def _placed(own: _OnDevice, group: NDArray[np.int64]) -> NDArray[np.int32]:
-    return own.host.by_place(group, -1).astype(np.int32)
+    return own.host.to_slots(group, -1).astype(np.int32)
