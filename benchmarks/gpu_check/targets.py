@@ -1,4 +1,4 @@
-"""Where a step runs: on the GPU, or on the tests' emulator of one; and its clock."""
+"""The target of a step: the GPU, or the emulator of the tests; and its clock."""
 
 import argparse
 import sys
@@ -18,16 +18,16 @@ from gpuseg.backends.cuda.launcher import Kernel, Launcher
 
 
 class Clock(Protocol):
-    """Tells when the device got so far."""
+    """Measures times on the device."""
 
     def mark(self) -> Any:
-        """Return a mark behind all that was asked of the device so far."""
+        """Return a mark after all work that the device has so far."""
 
     def seconds(self, begin: Any, end: Any) -> float:
-        """Return the seconds between two marks that the device has passed."""
+        """Return the seconds between two marks that the device has reached."""
 
     def wait(self) -> None:
-        """Return once the device is idle."""
+        """Wait until the device is idle."""
 
 
 class EventClock:
@@ -56,7 +56,7 @@ class EventClock:
 
 
 class WallClock:
-    """For the emulator, which has done what it was asked when a call returns."""
+    """The clock of the emulator, whose work is complete when a call returns."""
 
     def mark(self) -> float:
         """See `Clock`."""
@@ -71,8 +71,8 @@ class WallClock:
 
 
 @dataclass(frozen=True)
-class Launched:
-    """A launch: what, with how many blocks and how much shared memory, between which marks."""
+class LaunchRecord:
+    """A launch: its kernel, blocks and shared memory, and the marks before and after it."""
 
     kernel: Kernel
     blocks: int
@@ -81,8 +81,8 @@ class Launched:
     end: Any
 
 
-class Watched:
-    """A launcher that notes its launches.
+class RecordingLauncher:
+    """A launcher that records its launches.
 
     Parameters
     ----------
@@ -91,14 +91,14 @@ class Watched:
 
     Attributes
     ----------
-    launches : list of Launched
-        To be emptied by those who look at it.
+    launches : list of LaunchRecord
+        Readers clear it.
     """
 
     def __init__(self, launcher: Launcher, clock: Clock) -> None:
         self._launcher = launcher
         self._clock = clock
-        self.launches: list[Launched] = []
+        self.launches: list[LaunchRecord] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._launcher, name)
@@ -109,19 +109,19 @@ class Watched:
         """Launch a kernel between two marks."""
         begin = self._clock.mark()
         self._launcher.launch(kernel, blocks, arguments, shared_bytes)
-        self.launches.append(Launched(kernel, blocks, shared_bytes, begin, self._clock.mark()))
+        self.launches.append(LaunchRecord(kernel, blocks, shared_bytes, begin, self._clock.mark()))
 
 
 @dataclass(frozen=True)
-class Place:
-    """A device.
+class Target:
+    """A device that steps run on.
 
     Attributes
     ----------
     launcher : Launcher
     clock : Clock
     xp : module
-        Makes rows: CuPy, or NumPy for the emulator.
+        The module for rows: CuPy, or NumPy for the emulator.
     emulated : bool
     """
 
@@ -131,65 +131,65 @@ class Place:
     emulated: bool
 
     @cached_property
-    def watched(self) -> Watched:
+    def recording(self) -> RecordingLauncher:
         """The launcher of `backend`."""
-        return Watched(self.launcher, self.clock)
+        return RecordingLauncher(self.launcher, self.clock)
 
     @cached_property
     def backend(self) -> CudaBackend:
-        """A backend whose launches are noted."""
-        return CudaBackend(self.watched)
+        """A backend with recorded launches."""
+        return CudaBackend(self.recording)
 
-    def figures(self, told: str) -> str:
-        """Return what is told of times; of the emulator's there is nothing to tell."""
-        return "" if self.emulated else told
+    def figures(self, text: str) -> str:
+        """Return a text about times; empty for the emulator, where times have no meaning."""
+        return "" if self.emulated else text
 
     def rows(self, full: int, emulated: int) -> int:
-        """Return how many rows to take; the emulator is slow."""
+        """Return the number of rows to use; the emulator is slow."""
         return emulated if self.emulated else full
 
 
-def parser(about: str | None) -> argparse.ArgumentParser:
-    """Return a parser of the arguments of a step that the emulator can run."""
-    made = argparse.ArgumentParser(description=(about or "").split("\n")[0])
-    made.add_argument("--emulator", action="store_true", help="take the tests' emulator of a GPU")
-    return made
+def parser(doc: str | None) -> argparse.ArgumentParser:
+    """Return an argument parser for a step that the emulator can run."""
+    step_parser = argparse.ArgumentParser(description=(doc or "").split("\n")[0])
+    step_parser.add_argument("--emulator", action="store_true", help="use the tests' emulator")
+    return step_parser
 
 
-def taken(emulator: bool = False) -> Place:
-    """Return the place to run at; end the step where there is none."""
+def open_target(emulator: bool = False) -> Target:
+    """Return the target; end the step if there is none."""
     return _emulator() if emulator else _gpu()
 
 
-def lacking() -> str:
-    """Return why no step can run on a GPU here, in one sentence; empty where they can."""
+def no_gpu_reason() -> str:
+    """Return the reason why no step can run on a GPU here; empty if they can."""
     missing = device.unavailable()
     return f"{missing.what}; {missing.step}" if missing else ""
 
 
-def _gpu() -> Place:
-    if why := lacking():
-        facts.conclude(why)
+def _gpu() -> Target:
+    if reason := no_gpu_reason():
+        facts.conclude(reason)
         sys.exit(facts.NO_GPU)
     launcher = device.launcher()
-    return Place(launcher, EventClock(), launcher.xp, emulated=False)
+    return Target(launcher, EventClock(), launcher.xp, emulated=False)
 
 
-def _emulator() -> Place:
-    """Put the emulator in the place of the GPU, for all who ask for one."""
+def _emulator() -> Target:
+    """Replace the GPU by the emulator, for all callers."""
     from emulator.build import unavailable
-    from emulator.strict_arrays import ApartLauncher
+    from emulator.strict_arrays import StrictLauncher
 
-    if why := unavailable():
-        facts.conclude(why)
+    if reason := unavailable():
+        facts.conclude(reason)
         sys.exit(facts.NO_GPU)
-    launcher: Launcher = ApartLauncher()
-    for name, value in (("launcher", launcher), ("missing", None)):
+    launcher: Launcher = StrictLauncher()
+    for name, value in (("launcher", launcher), ("unavailable", None)):
         setattr(device, name, lambda fixed=value: fixed)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
-    return Place(launcher, WallClock(), np, emulated=True)
+    return Target(launcher, WallClock(), np, emulated=True)
 
 
 if __name__ == "__main__":
-    print(lacking())
+    print(no_gpu_reason())
