@@ -17,7 +17,7 @@ import pytest
 from distributed import LocalCluster
 from emulator.build import unavailable
 from emulator.module import DRAWS
-from emulator.strict_arrays import ApartLauncher
+from emulator.strict_arrays import StrictLauncher
 from support import helpers
 from support.cudf_on_host import install, load_on_host
 from support.helpers import ANY_PORT, customers, cut, write_files
@@ -140,7 +140,7 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
         return
     if reason := unavailable():
         pytest.skip(reason)
-    launcher = ApartLauncher()
+    launcher = StrictLauncher()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device, "launcher", lambda: launcher)
         registry.get.cache_clear()

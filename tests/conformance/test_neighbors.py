@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from emulator.build import unavailable
 from emulator.launcher import ONE_BLOCK, SMALL
-from emulator.strict_arrays import ApartLauncher
+from emulator.strict_arrays import StrictLauncher
 from sklearn.neighbors import NearestNeighbors
 from support.helpers import in_turn
 from support.neighbor_cases import (
@@ -64,7 +64,7 @@ def test_few_features_without_a_grid(kind: str, n: int) -> None:
 )
 def test_kernels_access_memory_correctly(case: NearCase, schedule: str) -> None:
     for limits in (SMALL, ONE_BLOCK):
-        launcher = ApartLauncher(check=True, schedule=schedule, limits=limits)
+        launcher = StrictLauncher(check=True, schedule=schedule, limits=limits)
         try_near(CudaNeighbors(launcher), case)
 
 

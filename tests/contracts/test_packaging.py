@@ -33,7 +33,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_ships_kernels_templates_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    kernels = {f"gpuseg/kernels/{path.name}" for path in (ROOT / "kernels").iterdir()}
+    files = [path for path in (ROOT / "kernels").rglob("*") if path.is_file()]
+    kernels = {f"gpuseg/{path.relative_to(ROOT)}" for path in files}
     assert kernels <= names
     assert {"gpuseg/reporting/report.html.j2", "gpuseg/py.typed", "gpuseg/cli.py"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)

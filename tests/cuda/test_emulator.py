@@ -1,4 +1,4 @@
-"""The emulator of the kernel tests: it computes what CUDA defines, and sees what is wrong."""
+"""The emulator of the kernel tests computes what CUDA defines, and reports errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emulator.launcher import EmulatorLauncher
 from emulator.module import SCHEDULES, EmulatedModule, draws
 from emulator.report import BuildError, EmulatorError
 
-from gpuseg.backends.cuda.launcher import Kernel, Launcher, Table
+from gpuseg.backends.cuda.launcher import Kernel, Launcher, Struct, Table
 
 pytestmark = pytest.mark.skipif(build.unavailable() is not None, reason=str(build.unavailable()))
 
@@ -51,15 +51,15 @@ def check(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(params=SCHEDULES)
 def launch(request: pytest.FixtureRequest, folder: Path, check: bool) -> Launch:
-    """A function that launches, in each mode and each schedule."""
+    """A function that launches an example, in each mode and each schedule."""
 
-    def launched(
+    def launch_example(
         name: str, blocks: int, threads: int, *arguments: Any, shared: int = 0, width: int = 32
     ) -> None:
         module = example(folder, name, check, width)
         module.launch(blocks, threads, arguments, shared, request.param, seed=5)
 
-    return launched
+    return launch_example
 
 
 def rng() -> np.random.Generator:
@@ -67,9 +67,9 @@ def rng() -> np.random.Generator:
 
 
 def table(arrays: list[Any]) -> Table:
-    """A table of arrays, with the addresses that it leads to."""
-    places = [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
-    return Table(arrays, np.array(places, np.uint64))
+    """A table of arrays, with their addresses."""
+    addresses = [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
+    return Table(arrays, np.array(addresses, np.uint64))
 
 
 # ---- Intrinsics
@@ -184,8 +184,8 @@ def test_the_source_of_a_copy_is_read_at_either_end(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["wait left out", "wait for one group too few"])
-def test_what_is_not_waited_for_is_garbage(name: str, tmp_path: Path) -> None:
-    module = EmulatedModule(seeded_bugs.COPIES[name].write(tmp_path), "planted", {}, check=False)
+def test_copies_that_are_not_waited_for_are_garbage(name: str, tmp_path: Path) -> None:
+    module = EmulatedModule(seeded_bugs.COPIES[name].write(tmp_path), "seeded", {}, check=False)
     for schedule in SCHEDULES:
         x, y = np.ones(64, np.float32), np.zeros(64, np.float32)
         module.launch(1, 64, (x, y, np.zeros(64, np.int32), np.int32(64)), 256, schedule)
@@ -236,7 +236,7 @@ class Products:
 
     def arguments(self) -> tuple[Array, Array, Array, Array]:
         """Return the registers of all lanes, and those that take D."""
-        rows, columns = definitions.places_of_c()
+        rows, columns = definitions.positions_of_c()
         a, b = definitions.fragments_of_a(self.a), definitions.fragments_of_b(self.b)
         a, b, c = map(np.ascontiguousarray, (a, b, self.c[:, rows, columns]))
         return a, b, c, np.empty_like(c)
@@ -244,13 +244,13 @@ class Products:
     def matrices(self, d: Array) -> Array:
         """Return D of each warp, from registers."""
         result = np.empty_like(self.c)
-        result[:, *definitions.places_of_c()] = d
+        result[:, *definitions.positions_of_c()] = d
         return result
 
 
 @functools.cache
 def products() -> Products:
-    """Matrices of all sizes, and some rows and columns of zeros."""
+    """Matrices of all magnitudes, with some rows and columns of zeros."""
     scales = np.ldexp(1.0, rng().integers(-70, 50, (64, 2)))[:, :, None, None]
     a, b = rng().normal(size=(64, 16, 16)), rng().normal(size=(64, 16, 8))
     a, b = a * scales[:, 0], b * scales[:, 1]
@@ -272,7 +272,7 @@ def test_products_are_within_the_bound(launch: Launch) -> None:
     assert (error < 0.1 * bound).sum() > 100
 
 
-def test_each_lane_holds_its_elements(launch: Launch) -> None:
+def test_lanes_hold_their_elements(launch: Launch) -> None:
     numbers = np.arange(128, dtype=np.float32)
     zeros = np.zeros((16, 8), np.float32)
     one = np.eye(16, dtype=np.float32)
@@ -286,7 +286,7 @@ def test_each_lane_holds_its_elements(launch: Launch) -> None:
     assert np.array_equal(np.rint(all_of_them.matrices(d)), all_of_them.exact)
 
 
-def test_what_is_drawn_differs_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_differ_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, roots = example(folder, "products", False, 1), example(folder, "roots", False)
     inputs = products().arguments()[:3]
     x = np.arange(1, 301, dtype=np.float32)
@@ -302,7 +302,7 @@ def test_what_is_drawn_differs_between_runs(folder: Path, monkeypatch: pytest.Mo
     assert all(one != other for one, other in zip(drawn(1), drawn(2), strict=True))
 
 
-def test_errors_of_many_products_may_add_up(folder: Path) -> None:
+def test_errors_of_many_products_can_add_up(folder: Path) -> None:
     all_of_them = products()
     *inputs, d = all_of_them.arguments()
     example(folder, "products", False, 12).launch(16, 128, (*inputs, d))
@@ -326,7 +326,7 @@ def test_products_that_are_not_finite(launch: Launch) -> None:
     launch("products", 1, 128, *inputs, d, width=1)
     product = all_of_them.matrices(d)
     close = np.isclose(product, all_of_them.exact, rtol=1e-4, equal_nan=True)
-    close[2, 0] = True  # 2^200 - 2^200: anything
+    close[2, 0] = True  # 2^200 - 2^200 is undefined
     assert close.all()
     assert np.isnan(product[1, 5, 6])
     assert np.isinf(product[0, 2, 3])
@@ -345,7 +345,7 @@ def test_roots(launch: Launch) -> None:
     assert definitions.same_bits(ends, np.sqrt(special))
 
 
-# ---- Kernels that are right
+# ---- Correct kernels
 
 
 def test_block_sum(launch: Launch) -> None:
@@ -409,52 +409,50 @@ def test_arrays_may_overlap(launch: Launch) -> None:
     assert np.array_equal(x, expected.ravel())
 
 
-# ---- Kernels that are wrong
+# ---- Wrong kernels
 
 
 @pytest.mark.parametrize("name", seeded_bugs.ALL)
 def test_errors_are_reported(name: str, tmp_path: Path) -> None:
     wrong = seeded_bugs.ALL[name]
-    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=True)
-    places = {f"planted.cu:{line}" for line in wrong.lines}
+    module = EmulatedModule(wrong.write(tmp_path), "seeded", {}, check=True)
+    locations = {f"seeded.cu:{line}" for line in wrong.lines}
     for schedule in SCHEDULES:
         x, y = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
         arguments = (x, y, np.zeros(64, np.int32), np.int32(64))
         with pytest.raises(EmulatorError) as error:
             module.launch(wrong.blocks, 64, arguments, wrong.shared_bytes, schedule)
         assert wrong.kind in {report.kind for report in error.value.reports}
-        assert {report.place for report in error.value.reports} <= places
+        assert {report.location for report in error.value.reports} <= locations
 
 
 @pytest.mark.parametrize("name", seeded_bugs.TOGETHER)
-def test_fast_mode_reports_what_threads_do_together(name: str, tmp_path: Path) -> None:
+def test_fast_mode_reports_collective_operations(name: str, tmp_path: Path) -> None:
     wrong = seeded_bugs.TOGETHER[name]
-    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=False)
+    module = EmulatedModule(wrong.write(tmp_path), "seeded", {}, check=False)
     arguments = (*np.zeros((2, 64), np.float32), np.zeros(64, np.int32), np.int32(64))
     for _ in range(2):
-        with pytest.raises(EmulatorError, match=rf"^planted .*\n  {wrong.kind} at planted.cu:"):
+        with pytest.raises(EmulatorError, match=rf"^seeded .*\n  {wrong.kind} at seeded.cu:"):
             module.launch(wrong.blocks, 64, arguments, wrong.shared_bytes)
 
 
 def test_report_names_argument_element_and_threads(tmp_path: Path) -> None:
     wrong = seeded_bugs.RACES["plain sum of two blocks"]
-    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=True)
+    module = EmulatedModule(wrong.write(tmp_path), "seeded", {}, check=True)
     arguments = (*np.zeros((2, 64), np.float32), np.zeros(64, np.int32), np.int32(64))
     with pytest.raises(EmulatorError) as error:
         module.launch(2, 64, arguments)
     assert str(error.value).split("\n")[:2] == [
-        f"planted (check mode, schedule up, seed 1, GPUSEG_EMULATOR_DRAWS={draws()})",
-        "  race at planted.cu:4: block 1, thread 0: read of argument 1, element 0 of 64; nothing "
-        "orders it after the write to it by block 0, thread 0 in planted.cu:4",
+        f"seeded (check mode, schedule up, seed 1, GPUSEG_EMULATOR_DRAWS={draws()})",
+        "  race at seeded.cu:4: block 1, thread 0: read of argument 1, element 0 of 64; nothing "
+        "orders it after the write to it by block 0, thread 0 in seeded.cu:4",
     ]
 
 
 def test_shared_memory_starts_as_garbage(tmp_path: Path) -> None:
     x, y, z = np.zeros(64, np.float32), np.zeros(64, np.float32), np.zeros(64, np.int32)
     for name in ("shared memory of the block before", "shared memory never written"):
-        module = EmulatedModule(
-            seeded_bugs.MEMORY[name].write(tmp_path), "planted", {}, check=False
-        )
+        module = EmulatedModule(seeded_bugs.MEMORY[name].write(tmp_path), "seeded", {}, check=False)
         module.launch(2, 64, (x, y, z, np.int32(64)), shared_bytes=64)
     assert (z == 0xFF).all()
     assert np.isnan(y[0])
@@ -506,6 +504,36 @@ def test_launches_must_fit(folder: Path, blocks: int, threads: int, shared: int)
         example(folder, "block_sum", False).launch(blocks, threads, arguments, shared)
 
 
+def test_structs_are_passed_by_value(launch: Launch) -> None:
+    x, y = np.arange(32, dtype=np.float32), np.zeros(32, np.float64)
+    scale = Struct([np.float32(2), np.float64(0.5)])
+    launch("structs", 1, 32, np.int8(3), Struct([x, None, scale, np.int32(1)]), y)
+    assert np.array_equal(y, 2 * x + 0.5 + 3 + 1)
+
+
+def test_members_of_structs_must_fit(folder: Path, check: bool) -> None:
+    module = example(folder, "structs", check)
+    x, y = np.zeros(32, np.float32), np.zeros(32)
+    scale, n = Struct([np.float32(2), np.float64(0.5)]), np.int32(1)
+    wrong: list[tuple[str, Any]] = [
+        ("argument 1: the kernel takes a struct of 4 members, not numpy.int32", n),
+        ("argument 1: .* of 4 members, not one of 3", Struct([x, None, scale])),
+        ("argument 1, member 0: .*float32 const\\*, not an array of float64", Struct([y] * 4)),
+        ("argument 1, member 2, member 1: .*float64, not numpy.float32",
+         Struct([x, None, Struct([n.astype("f4")] * 2), n])),
+    ]  # fmt: skip
+    for message, argument in wrong:
+        with pytest.raises(EmulatorError, match=message):
+            module.launch(1, 32, (np.int8(3), argument, y))
+
+
+def test_arrays_in_structs_are_watched(folder: Path) -> None:
+    scale = Struct([np.float32(2), np.float64(0.5)])
+    short = Struct([np.zeros(20, np.float32), None, scale, np.int32(1)])
+    with pytest.raises(EmulatorError, match=r"out of bounds at structs.cu:.*argument 1, member 0"):
+        example(folder, "structs", True).launch(1, 32, (np.int8(3), short, np.zeros(32)))
+
+
 # ---- Builds
 
 
@@ -550,7 +578,7 @@ def test_processes_may_build_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert kept == ["", ".gch", ".h", ".o", ".so"]
 
 
-def test_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert "there is no no-such-compiler" in str(build.unavailable.__wrapped__())
 

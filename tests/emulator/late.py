@@ -1,8 +1,8 @@
-"""A stand-in for CuPy, as far as `backends.cuda.device` uses it, with the emulator behind it.
+"""A stand-in for the parts of CuPy that `backends.cuda.device` uses; the emulator runs its kernels.
 
-Copies to the device and launches are put off until somebody waits for their stream, or reads
-through it. So what is read too early, and what is overwritten before it was read, gives wrong
-answers, as it would on a GPU. There are two GPUs, and a thread begins with the first one.
+Copies to the device and launches are deferred until a thread waits for their stream, or reads
+through it. So values that are read too early, or overwritten before they are read, give wrong
+results, as on a GPU. There are two GPUs, and a thread starts on the first one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
-from emulator.arguments import Parameter
+from emulator.arguments import AnyParameter, StructParameter
 from emulator.launcher import SMALL, EmulatorLauncher
 from emulator.strict_arrays import DeviceArray
-from gpuseg.backends.cuda.launcher import Kernel, Table
+from gpuseg.backends.cuda.launcher import Kernel, Struct, Table
 
 Array = np.ndarray[Any, Any]
 
@@ -30,7 +30,7 @@ _thread = threading.local()
 
 
 class Stream:
-    """Work that is put off.
+    """A queue of deferred work.
 
     Parameters
     ----------
@@ -48,11 +48,11 @@ class Stream:
         self.every.add(self)
 
     def add(self, work: Callable[[], object]) -> None:
-        """Put work off."""
+        """Defer work."""
         self._work.append(work)
 
     def synchronize(self, until: Callable[[], bool] = lambda: False) -> None:
-        """Do what was put off, all of it or until a condition holds."""
+        """Do the deferred work, all of it or until a condition holds."""
         with self._lock:
             while self._work and not until():
                 self._work.popleft()()
@@ -74,30 +74,30 @@ def _streams() -> list[Stream]:
 
 
 def current_stream() -> Stream:
-    """Return the stream that this thread uses."""
+    """Return the current stream of this thread."""
     return _streams()[-1]
 
 
 class Event:
-    """A place in the work of a stream."""
+    """A position in the queue of a stream."""
 
     def __init__(self, disable_timing: bool = False) -> None:
         self._stream, self._reached = NULL, [True]
 
     def record(self) -> None:
-        """Mark the place that the current stream has come to."""
+        """Mark the end of the current stream's queue."""
         self._stream, reached = current_stream(), [False]
         self._reached = reached
         self._stream.add(lambda: reached.__setitem__(0, True))
 
     def synchronize(self) -> None:
-        """Wait until the stream has come there."""
+        """Wait until the stream has reached the mark."""
         reached = self._reached
         self._stream.synchronize(until=lambda: reached[0])
 
 
 class Device:
-    """A GPU; as a context, the one that this thread uses."""
+    """A GPU; as a context manager, the current GPU of this thread."""
 
     compute_capability = "90"
 
@@ -123,8 +123,8 @@ class Pinned(np.ndarray[Any, Any]):
     every: ClassVar[WeakValueDictionary[int, Pinned]] = WeakValueDictionary()
 
     @classmethod
-    def of(cls, n_bytes: int) -> Pinned:
-        """Return so much of it."""
+    def allocate(cls, n_bytes: int) -> Pinned:
+        """Return new memory of that size."""
         memory = np.full(n_bytes, 0xFF, np.uint8).view(cls)
         cls.every[memory.ptr] = memory
         return memory
@@ -135,7 +135,7 @@ class Pinned(np.ndarray[Any, Any]):
 
 
 class Pointer:
-    """A place in the memory of a device."""
+    """An address in the memory of a device."""
 
     def __init__(self, memory: Array, offset: int = 0) -> None:
         self._memory, self._offset = memory, offset
@@ -145,15 +145,16 @@ class Pointer:
         return Pointer(self._memory, self._offset + offset)
 
     def copy_from_host_async(self, source: int, n_bytes: int) -> None:
-        """Copy what is there by then; of memory that is not page-locked, what is there now."""
+        """Copy page-locked memory when the stream gets there, and other memory immediately."""
         assert self._offset + n_bytes <= self._memory.nbytes
-        late = any(own.ptr <= source < own.ptr + own.nbytes for own in list(Pinned.every.values()))
-        read = source if late else ctypes.string_at(source, n_bytes)
-        current_stream().add(lambda: ctypes.memmove(self.ptr, read, n_bytes))
+        pinned = list(Pinned.every.values())
+        is_pinned = any(memory.ptr <= source < memory.ptr + memory.nbytes for memory in pinned)
+        content = source if is_pinned else ctypes.string_at(source, n_bytes)
+        current_stream().add(lambda: ctypes.memmove(self.ptr, content, n_bytes))
 
 
 class LateArray(DeviceArray):
-    """An array of the stand-in: who reads it waits for the current stream, and for no other."""
+    """An array of the stand-in; reading it waits for the current stream, and for no other."""
 
     def __init__(self, values: Array, gpu: int | None = None) -> None:
         super().__init__(values)
@@ -169,10 +170,10 @@ class LateArray(DeviceArray):
     def values(self, values: Array) -> None:
         self.memory = values
 
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice | tuple):
-            return LateArray(self.memory[place], self.gpu)
-        return super().__getitem__(place)
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice | tuple):
+            return LateArray(self.memory[index], self.gpu)
+        return super().__getitem__(index)
 
     def set(self, array: Array) -> None:
         assert (self.shape, self.dtype) == (array.shape, array.dtype)
@@ -197,13 +198,13 @@ class StandIn:
     ----------
     cupy : module
     free : list of int
-        Bytes that are free on each GPU, for tests to set.
+        Free bytes of each GPU, for tests to set.
     functions : list
-        The functions that were loaded.
+        Loaded functions.
     streams : list of Stream
-        Those that were made.
+        Created streams.
     pinned : list of Pinned
-        What page-locked memory was asked for.
+        Allocated page-locked memory.
     """
 
     def __init__(self) -> None:
@@ -212,7 +213,7 @@ class StandIn:
         self.streams: list[Stream] = []
         self.pinned: list[Pinned] = []
         self._emulator = EmulatorLauncher()
-        self._elsewhere: dict[int, int] = {}
+        self._gpu_of_address: dict[int, int] = {}
         pool = SimpleNamespace(free_bytes=lambda: 0)
         runtime = SimpleNamespace(
             getDeviceProperties=lambda _: {
@@ -222,7 +223,7 @@ class StandIn:
                 "sharedMemPerMultiprocessor": SMALL.shared_bytes_per_multiprocessor,
             },
             memGetInfo=lambda: (self.free[Device().id], 1 << 31),
-            pointerGetAttributes=lambda p: SimpleNamespace(device=self._elsewhere.get(p, 0)),
+            pointerGetAttributes=lambda p: SimpleNamespace(device=self._gpu_of_address.get(p, 0)),
         )
         device = type("Device", (Device,), {"synchronize": lambda _: self.wait()})
         self.cupy = SimpleNamespace(
@@ -237,13 +238,13 @@ class StandIn:
         )  # fmt: skip
 
     def wait(self) -> None:
-        """Do all that was put off."""
+        """Do all deferred work."""
         for stream in list(Stream.every):
             stream.synchronize()
 
-    def place(self, values: Array, gpu: int) -> Array:
-        """Note that memory is on a GPU."""
-        self._elsewhere[values.ctypes.data] = gpu
+    def assign_gpu(self, values: Array, gpu: int) -> Array:
+        """Register memory as that of a GPU; return it."""
+        self._gpu_of_address[values.ctypes.data] = gpu
         return values
 
     def _stream(self, non_blocking: bool) -> Stream:
@@ -251,7 +252,7 @@ class StandIn:
         return self.streams[-1]
 
     def _alloc_pinned(self, n_bytes: int) -> Pinned:
-        self.pinned.append(Pinned.of(n_bytes))
+        self.pinned.append(Pinned.allocate(n_bytes))
         return self.pinned[-1]
 
     def _module(self, path: str) -> SimpleNamespace:
@@ -262,11 +263,11 @@ class StandIn:
         return self.functions[-1]
 
     def _asarray(self, array: Any, order: str | None = None) -> LateArray:
-        """Return an array on the current GPU; without an order, in the one that it has."""
+        """Return an array on the current GPU; without an order, in its present order."""
         if isinstance(array, np.ndarray):
-            kept, there = array.copy("K"), _garbage(np.empty_like(array, order=order or "K"))
-            current_stream().add(lambda: np.copyto(there, kept))
-            return LateArray(there)
+            source, target = array.copy("K"), _garbage(np.empty_like(array, order=order or "K"))
+            current_stream().add(lambda: np.copyto(target, source))
+            return LateArray(target)
         if not isinstance(array, LateArray):
             array = LateArray(*self._of_interface(array.__cuda_array_interface__))
         if array.gpu == Device().id and (order is None or array.memory.flags.c_contiguous):
@@ -274,14 +275,14 @@ class StandIn:
         return LateArray(array.values.copy(order or "K"))
 
     def _of_interface(self, described: dict[str, Any]) -> tuple[Array, int]:
-        """Return an array at an address, after the stream of its values if that is told."""
+        """Return an array at an address, after the stream of the interface, if it has one."""
         pointer, strides = described["data"][0], described.get("strides")
         dtype, shape = np.dtype(described["typestr"]), described["shape"]
         if described.get("stream") is not None:
-            next(own for own in Stream.every if own.ptr == described["stream"]).synchronize()
+            next(s for s in Stream.every if s.ptr == described["stream"]).synchronize()
         n_bytes = int(np.prod(shape)) * dtype.itemsize
         memory = (ctypes.c_char * n_bytes).from_address(pointer)
-        return np.ndarray(shape, dtype, memory, 0, strides), self._elsewhere.get(pointer, 0)
+        return np.ndarray(shape, dtype, memory, 0, strides), self._gpu_of_address.get(pointer, 0)
 
 
 class _Function:
@@ -297,20 +298,39 @@ class _Function:
         parameters = self._emulator._module(self.kernel).parameters
 
         def launch() -> None:
-            ready = [_argument(*both) for both in zip(parameters, arguments, strict=True)]
-            self._emulator.launch(self.kernel, grid[0], ready, shared_mem)
+            converted = [_argument(*pair) for pair in zip(parameters, arguments, strict=True)]
+            self._emulator.launch(self.kernel, grid[0], converted, shared_mem)
 
         current_stream().add(launch)
 
 
-def _argument(parameter: Parameter, argument: Any) -> Any:
+def _argument(parameter: AnyParameter, argument: Any) -> Any:
     """Return an argument as the emulator takes it."""
+    if isinstance(parameter, StructParameter):
+        assert argument.dtype == parameter.layout
+        assert argument.size == 1, "CuPy passes only arrays of one element by value"
+        return _struct(parameter, argument)
     if isinstance(argument, LateArray) and len(parameter.constant) == 2:
-        places = argument.memory
-        return Table([_number_at(place, parameter.dtype) for place in places.tolist()], places)
+        pointers = argument.memory
+        arrays = [_number_at(address, parameter.dtype) for address in pointers.tolist()]
+        return Table(arrays, pointers)
     if isinstance(argument, LateArray):
         return argument.memory
     return None if parameter.constant else argument
+
+
+def _struct(parameter: StructParameter, value: Any) -> Struct:
+    """Return a struct, of which the members that are pointers lead to one number each."""
+    members: list[Any] = []
+    for member, name in zip(parameter.members, value.dtype.names, strict=True):
+        if isinstance(member, StructParameter):
+            members.append(_struct(member, value[name]))
+        elif member.constant:
+            address = int(value[name])
+            members.append(_number_at(address, member.dtype) if address else None)
+        else:
+            members.append(value[name][()])
+    return Struct(members)
 
 
 def _number_at(address: int, dtype: np.dtype[Any]) -> Array:
@@ -318,7 +338,7 @@ def _number_at(address: int, dtype: np.dtype[Any]) -> Array:
 
 
 def _garbage(memory: Array) -> Array:
-    """Return memory as it is found: not with what an earlier test has left there."""
+    """Fill memory with garbage, so that no test sees values of an earlier one."""
     memory.ravel("K").view(np.uint8)[:] = 0xFF
     return memory
 
@@ -334,8 +354,8 @@ def _zeros(shape: Any, dtype: Any = float) -> LateArray:
 
 
 def _from_dlpack(array: Any) -> LateArray:
-    """Return another library's array: it is told the stream that will read it."""
-    place = array.__dlpack_device__()[1]
-    with Device(place):
+    """Return another library's array; the library gets the stream that will read it."""
+    gpu = array.__dlpack_device__()[1]
+    with Device(gpu):
         capsule = array.__dlpack__(stream=current_stream().ptr, max_version=(1, 0), copy=None)
-    return LateArray(capsule, place)
+    return LateArray(capsule, gpu)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from emulator.build import unavailable
-from emulator.strict_arrays import ApartLauncher
+from emulator.strict_arrays import StrictLauncher
 from support import helpers
 from support.cudf_on_host import StandIn, install
 from support.errors import raises
@@ -97,7 +97,7 @@ def everything_of(source: Path, weight: str | None) -> Dataset:
 class Gpu:
     """The GPU and the cuDF of the tests."""
 
-    launcher: ApartLauncher
+    launcher: StrictLauncher
     cudf: StandIn
 
 

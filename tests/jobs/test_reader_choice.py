@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 from emulator.build import unavailable
-from emulator.strict_arrays import ApartLauncher
+from emulator.strict_arrays import StrictLauncher
 from support.cudf_on_host import StandIn, install
 from support.errors import raises
 from support.helpers import ANY_PORT, bits, call, customers, cut, job, opened, toml, write_files
@@ -83,7 +83,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ApartLauncher, StandIn]]:
+def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StrictLauncher, StandIn]]:
     """The GPU and the cuDF of the tests."""
     if reason := unavailable():
         pytest.skip(reason)
@@ -129,7 +129,7 @@ def test_a_job_writes_what_it_writes_without_a_gpu(
 
 
 def test_a_lost_shard_is_read_again_by_the_same_reader(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path
+    cudf: tuple[StrictLauncher, StandIn], shop: Path
 ) -> None:
     plans = opened(shop, "orders", "spend", weight="w").plan_shards(2, False)
     expected = [
@@ -181,7 +181,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 
 @pytest.mark.parametrize("name", ["a CPU", "asked for", "no number"])
 def test_reasons_for_arrow(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path, name: str
+    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path, name: str
 ) -> None:
     sections, why = REASONS[name]
     assert reader_of(shop, tmp_path / "out", **sections) == ("arrow", why)
@@ -189,7 +189,7 @@ def test_reasons_for_arrow(
 
 
 def test_reasons_before_a_run(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file = tmp_path / "job.toml"
@@ -205,7 +205,7 @@ def test_reasons_before_a_run(
 
 
 def test_rows_that_are_streamed_or_elsewhere_or_too_many(
-    cudf: tuple[ApartLauncher, StandIn],
+    cudf: tuple[StrictLauncher, StandIn],
     shop: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -243,7 +243,7 @@ def test_rows_that_are_streamed_or_elsewhere_or_too_many(
     ],
 )
 def test_cudf_is_required_and_cannot_read(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, error: type[GpusegError], sections: dict[str, dict[str, Any]],
     code: str,
 ) -> None:  # fmt: skip
@@ -264,7 +264,7 @@ def test_cudf_is_required_and_cannot_read(
 
 
 def test_cudf_is_required(
-    cudf: tuple[ApartLauncher, StandIn],
+    cudf: tuple[StrictLauncher, StandIn],
     shop: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -305,7 +305,7 @@ def test_without_a_gpu_cudf_is_not_imported(
 
 
 def test_a_gpu_without_cudf(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "pylibcudf", None)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from emulator.strict_arrays import ApartLauncher, DeviceArray
+from emulator.strict_arrays import DeviceArray, StrictLauncher
 
 from gpuseg.backends import registry
 from gpuseg.backends.cuda import device
@@ -159,9 +159,9 @@ class StandIn:
         self._under_way.clear()
 
 
-def install(patch: pytest.MonkeyPatch) -> tuple[ApartLauncher, StandIn]:
+def install(patch: pytest.MonkeyPatch) -> tuple[StrictLauncher, StandIn]:
     """Let this process have a GPU whose arrays NumPy cannot reach, and a cuDF that reads there."""
-    launcher, cudf = ApartLauncher(), StandIn()
+    launcher, cudf = StrictLauncher(), StandIn()
     patch.setattr(device, "unavailable", lambda: None)
     patch.setattr(device, "devices", lambda: ["a GPU"])
     patch.setattr(device, "launcher", lambda: launcher)

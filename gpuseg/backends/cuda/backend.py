@@ -153,7 +153,7 @@ class CudaBackend(NumbaBackend):
         if there.dtype != np.float64 or dtype != np.float32 or not there.size:
             return there.astype(dtype, copy=False)
         narrowed = launcher.xp.empty(there.shape, np.float32)
-        kernel, blocks = plan_simple("narrow", there.size, launcher.limits)
+        kernel, blocks = plan_simple("to_float32", there.size, launcher.limits)
         launcher.launch(kernel, blocks, [there, np.int64(there.size), narrowed])
         return narrowed
 

@@ -14,7 +14,7 @@ TYPES = (
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64", "bool"),
 )
-"""What a column may hold, in the order of Type in ``kernels/column.cu``."""
+"""What a column may hold, in the order of Type in ``kernels/columns/decode_column.cu``."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class DecodedRows:
     def _write(self, rows: slice, column: Column, refused: Any) -> None:
         launcher, x = self._launcher, self.x[rows]
         of_weight, (n, d) = column.feature is None, x.shape
-        kernel, blocks = plan_simple("column", n, launcher.limits)
+        kernel, blocks = plan_simple("decode_column", n, launcher.limits)
         launcher.launch(kernel, blocks, [
             launcher.adopt(column.values), np.int64(column.first),
             np.int32(TYPES.index(column.type)),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.cuda import kernel_cache as sources
 from gpuseg.backends.cuda import nvrtc
-from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
+from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Struct, Table
 from gpuseg.backends.cuda.pinned import PinnedPair, PinnedPairs
 from gpuseg.errors import DataError, ResourceError
 
@@ -209,6 +209,8 @@ class CupyLauncher:
     def _ready(self, argument: Any) -> Any:
         if argument is None:
             return _NULL
+        if isinstance(argument, Struct):
+            return argument.to_array(self.address)  # CuPy passes an array of NumPy's by value
         return argument.pointers if isinstance(argument, Table) else argument
 
     def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
@@ -219,7 +221,7 @@ class CupyLauncher:
             return self._functions[key]
 
     def _load(self, kernel: Kernel, shared_bytes: int) -> Any:
-        module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
+        module = self.xp.RawModule(path=str(sources.cubin_path(kernel, self.arch)))
         function = module.get_function(kernel.name)
         function.max_dynamic_shared_size_bytes = self.limits.shared_bytes
         if shared_bytes:  # left alone, the driver may make room for fewer blocks than planned

@@ -1,6 +1,6 @@
 """Before the launch of a Lloyd pass over all rows: by which instructions, in which memory.
 
-The sizes must agree with what ``kernels/lloyd_full.cu`` carves up, which the tests check by
+The sizes must agree with what ``kernels/kmeans/lloyd_full.cu`` carves up, which the tests check by
 running it.
 """
 
@@ -24,7 +24,7 @@ _TENSOR_CORES = 80
 """The compute capability that multiplies bfloat16 by ``mma.sync``, and copies asynchronously."""
 
 _MAX_STEPS = 4
-"""Sixteen features each that fit the registers of a lane, see ``kernels/score_mma.cuh``."""
+"""Sixteen features each that fit the registers of a lane, see ``kernels/kmeans/score_mma.cuh``."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Before a launch: how rows, features and centres are laid out in the memory of a block.
 
 Nothing here touches a device; the sizes must agree with what the kernels carve up
-(``kernels/lloyd.cu``, ``kernels/assign.cu``, ``kernels/near.cuh``), which the tests check by
-running them.
+(``kernels/kmeans/lloyd.cu``, ``kernels/kmeans/assign.cu``, ``kernels/dbscan/tile_query.cuh``),
+which the tests check by running them.
 """
 
 from collections.abc import Mapping
@@ -17,20 +17,20 @@ from gpuseg.errors import ResourceError
 SIMPLE_THREADS = 256
 """Of a block of a kernel without shared memory."""
 
-_SIMPLE = (
-    *("distances", "summarize", "digest", "histogram", "narrow", "column"),
-    *("prepare", "normalize", "project", "gram", "powers", "distance_sums"),
+SIMPLE_KERNELS = (
+    *("distances", "summarize", "digest", "histogram", "to_float32", "decode_column"),
+    *("prepare", "normalize", "project", "gram", "power_sums", "distance_sums"),
 )
 _SIMPLE_BLOCKS = 16
 """Of those, a multiprocessor."""
 
 TILE_THREADS, TILE_ROWS = 64, 64
-"""Of a block of DBSCAN's kernels, and of a tile: TILE in ``kernels/near.cuh``."""
+"""Of a block of DBSCAN's kernels, and of a tile: TILE in ``kernels/dbscan/tile_query.cuh``."""
 
-_ON_TILES = ("count", "link_inside", "link", "claim", "nearest")
+TILE_KERNELS = ("core_counts", "connect_core_in_tiles", "connect_core", "border_assignment", "knn")
 
 SCAN_ROWS = THREADS * 8 * 2
-"""Rows whose slack a block reads at once: SCAN in ``kernels/lloyd.cu``."""
+"""Rows whose slack a block reads at once: SCAN in ``kernels/kmeans/lloyd.cu``."""
 
 MAX_SCANS = 2**10
 """Of a chunk: rows of a chunk are counted in 32 bits."""
@@ -41,7 +41,7 @@ _CHUNKS_PER_BLOCK = 8
 _TILE_BYTES = 40 * 1024
 _PANEL_BYTES = 32 * 1024
 _BLOCKS_PER_MULTIPROCESSOR = 4
-"""BLOCKS in ``kernels/tile.cuh``: with 128 registers a thread, no more of them fit."""
+"""BLOCKS in ``kernels/kmeans/score_tile.cuh``: with 128 registers a thread, no more of them fit."""
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def variants() -> list[Kernel]:
     """Return every kernel that a plan may ask for."""
     tiles = [
         Kernel(name, TILE_THREADS, {"POWER": power, "WIDE": wide})
-        for name in _ON_TILES
+        for name in TILE_KERNELS
         for power in (1, 2)
         for wide in (0, 1)
     ]
@@ -234,7 +234,7 @@ def variants() -> list[Kernel]:
         for label_bytes in LABEL_BYTES
     ]
     assign = [Kernel("assign", THREADS, shape) for shape in shapes]
-    simple = [Kernel(name, SIMPLE_THREADS) for name in _SIMPLE]
+    simple = [Kernel(name, SIMPLE_THREADS) for name in SIMPLE_KERNELS]
     return [*plan_full.forms(), *lloyd, *assign, *tiles, *simple]
 
 

@@ -1,6 +1,6 @@
 """What the backend needs of a device: memory, and kernels launched on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -16,7 +16,7 @@ class Kernel:
     Attributes
     ----------
     name : str
-        The function, and without ``.cu`` its file in ``kernels/``.
+        Name of the function, and of its ``.cu`` file in a folder of ``kernels/``.
     threads : int
         Threads of a block.
     shape : mapping of str to int
@@ -45,6 +45,42 @@ class Table(NamedTuple):
 
     arrays: Sequence[Any]
     pointers: Any
+
+
+class Struct(NamedTuple):
+    """An argument that is a struct, passed by value.
+
+    Attributes
+    ----------
+    members : sequence
+        In the order of their declaration: arrays of the device for pointers, None for a null
+        pointer, NumPy scalars, and `Struct` for a struct inside the struct.
+    """
+
+    members: Sequence[Any]
+
+    def to_array(self, address: Callable[[Any], int]) -> NDArray[Any]:
+        """Return an array of one element in the layout of C, () of a structured dtype.
+
+        Parameters
+        ----------
+        address : callable
+            Returns the address of an array of the device, see `Launcher.address`.
+        """
+        values = [_member(member, address) for member in self.members]
+        layout = np.dtype([(f"member_{i}", v.dtype) for i, v in enumerate(values)], align=True)
+        struct = np.zeros((), layout)
+        for name, value in zip(layout.names or (), values, strict=True):
+            struct[name] = value
+        return struct
+
+
+def _member(member: Any, address: Callable[[Any], int]) -> Any:
+    if isinstance(member, Struct):
+        return member.to_array(address)
+    if isinstance(member, np.generic):
+        return member
+    return np.uint64(0 if member is None else address(member))
 
 
 @dataclass(frozen=True)
@@ -97,7 +133,7 @@ class Launcher(Protocol):
         """Launch `blocks` blocks; does not wait for them.
 
         Arguments are arrays of `xp` for pointers, `Table` for pointers to pointers, None for a
-        null pointer, and NumPy scalars of the width that the kernel declares.
+        null pointer, `Struct` for structs, and NumPy scalars of the width that the kernel declares.
         """
         ...
 

@@ -1,9 +1,9 @@
 """Lloyd passes on a device: which kernel, and what it takes.
 
 A pass over rows of which nothing is known, or of which most may have another nearest centre,
-streams all of them (``kernels/lloyd_full.cu``). Otherwise slack is scanned, and few rows are
-fetched (``kernels/lloyd.cu``). Which one it is to be is found out by looking at the slack of a
-sample of rows; it never changes an answer.
+streams all of them (``kernels/kmeans/lloyd_full.cu``). Otherwise slack is scanned, and few rows
+are fetched (``kernels/kmeans/lloyd.cu``). The slack of a sample of rows decides which; the
+results are the same.
 """
 
 import threading

@@ -67,7 +67,7 @@ def power_sums(
     (n, d), m = x.shape, len(powers)
     steps = launcher.xp.zeros(grids.shape, np.uint64)
     small = upload(launcher, {"power": powers, "origin": origin, "magic": grids})
-    kernel, blocks = plan_simple("powers", n, launcher.limits)
+    kernel, blocks = plan_simple("power_sums", n, launcher.limits)
     blocks = -(-blocks // (m + 1)) * (m + 1)
     launcher.launch(kernel, blocks, [
         x, np.int64(n), np.int32(d), np.int32(feature), small["power"], small["origin"],

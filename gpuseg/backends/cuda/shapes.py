@@ -6,10 +6,10 @@ THREADS = 128
 """Of a block."""
 
 GROUP = 8
-"""Centres scored together: CENTERS in ``kernels/pack.cuh``."""
+"""Centres scored together: CENTERS in ``kernels/kmeans/vector_load.cuh``."""
 
 LABEL_BYTES = (1, 4)
-"""Of the label of a row, see ``kernels/state.cuh``."""
+"""Of the label of a row, see ``kernels/kmeans/row_bounds.cuh``."""
 
 MAX_SHORT = 256
 """Centres of a run whose labels take one byte."""
