@@ -16,7 +16,7 @@ from gpu_check import facts, place
 from gpu_check.facts import Attempts
 from gpu_check.place import Place
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 
 _ROWS, _FEATURES = 20_000, 16
 _BUSY = 200

@@ -12,7 +12,7 @@ from gpu_check.facts import Attempts
 from gpu_check.loaded import blocks_at_once, form, function
 from gpu_check.passes import Passes
 from gpu_check.place import Place
-from gpuseg.backends.cuda import device, nvrtc
+from gpuseg.backends.cuda import gpus, nvrtc
 from gpuseg.backends.cuda import launch_plans as plan
 
 _PACKAGES = (
@@ -64,7 +64,7 @@ def about(at: Place) -> dict[str, Any]:
         smi = (done.stdout or done.stderr).strip()
     runtime = at.xp.cuda.runtime
     return {
-        "devices": device.devices(),
+        "devices": gpus.devices(),
         "nvidia-smi": smi,
         "driver": runtime.driverGetVersion(),
         "runtime": runtime.runtimeGetVersion(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpu_check.place import Launched, Place
 from gpu_check.problems import Problem, grid_of
-from gpuseg.backends.base import Centers, RowBounds
+from gpuseg.backends.types import Centers, PackedRun, RowBounds
 
 KINDS = ("full", "first", "late")
 """A pass in which no row can be passed over; the first one, which adds up every row; and one that
@@ -109,7 +109,7 @@ class Passes:
         self._at, self.x = at, at.backend.to_device(problem.x)
         self.memories = [at.backend.new_bounds(len(self.x), len(start)) for start in starts]
         packed = [at.backend.pack(Centers(start, shift)) for start in starts]
-        self._runs = list(zip(packed, self.memories, strict=True))
+        self._runs = list(map(PackedRun, packed, self.memories))
 
     def prepare(self, kind: str) -> None:
         """Make the next pass one of a kind."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from gpu_check import facts
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Launcher
 
@@ -163,15 +163,15 @@ def taken(emulator: bool = False) -> Place:
 
 def lacking() -> str:
     """Return why no step can run on a GPU here, in one sentence; empty where they can."""
-    missing = device.unavailable()
-    return f"{missing.what}; {missing.step}" if missing else ""
+    missing = gpus.unavailable()
+    return f"{missing.reason}; {missing.hint}" if missing else ""
 
 
 def _gpu() -> Place:
     if why := lacking():
         facts.conclude(why)
         sys.exit(facts.NO_GPU)
-    launcher = device.launcher()
+    launcher = gpus.launcher()
     return Place(launcher, EventClock(), launcher.xp, emulated=False)
 
 
@@ -185,7 +185,7 @@ def _emulator() -> Place:
         sys.exit(facts.NO_GPU)
     launcher: Launcher = ApartLauncher()
     for name, value in (("launcher", launcher), ("missing", None)):
-        setattr(device, name, lambda fixed=value: fixed)
+        setattr(gpus, name, lambda fixed=value: fixed)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     return Place(launcher, WallClock(), np, emulated=True)

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.registry import BackendChoice, choose_backend
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.base import check_free
@@ -64,11 +64,11 @@ def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
     """Return where to run; with one worker a GPU where those are asked for."""
     n_workers = runtime.n_workers
     if runtime.cluster == "cuda":
-        if lacking := device.unavailable():
+        if lacking := gpus.unavailable():
             raise ResourceError(
-                f"runtime.cluster = 'cuda': {lacking.what}; {lacking.step}, or use cluster = 'dask'"
+                f"runtime.cluster = 'cuda': {lacking.reason}; {lacking.hint}, or use cluster = 'dask'"
             )
-        n_gpus = len(device.devices())
+        n_gpus = len(gpus.devices())
         n_workers = n_workers or n_gpus
         if n_workers > n_gpus:
             raise ResourceError(

@@ -222,8 +222,8 @@ def _nearest_here(
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
     best, row = np.full((len(points), k), np.inf), np.full((len(points), k), -1)
     b.find_nearest(
-        b.lay_out(points, reach, env.map), np.ones(len(points), bool),
-        b.lay_out(points_of(x, metric), reach, env.map), np.ones(len(x), bool),
+        b.build_index(points, reach, env.map), np.ones(len(points), bool),
+        b.build_index(points_of(x, metric), reach, env.map), np.ones(len(x), bool),
         best, row, env.map,
     )  # fmt: skip
     return best, np.where(row >= 0, row + shard.first_row, -1)
@@ -241,9 +241,9 @@ def _looked_here(
     """Return how many pairs are compared to find out whether the points are core."""
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
     reach = EpsBounds.from_ranges(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
-    there = b.lay_out(points_of(x, rules.metric), reach, env.map)
-    here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
-    return b.count_within(here, there, None, rules.min_samples, found, env.map)
+    there = b.build_index(points_of(x, rules.metric), reach, env.map)
+    here, found = b.build_index(points, reach, env.map), np.zeros(len(points), np.int64)
+    return b.count_neighbors(here, there, None, rules.min_samples, found, env.map)
 
 
 def _drawn(

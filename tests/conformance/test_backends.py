@@ -18,9 +18,10 @@ from support.helpers import THOROUGH, in_turn
 from support.row_bounds import seen
 
 from gpuseg.backends import column_summary
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
@@ -244,7 +245,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             sums = [[own[labels == j].sum(axis=0) for j in range(k)] for own in terms]
             weight_sums = [[own[labels == j].sum() for j in range(k)] for own in shares]
             packed, memory = backend.pack(centers), backend.new_bounds(n, k)
-            (whole,) = backend.lloyd(x, weight, [(packed, memory)], grid)
+            (whole,) = backend.lloyd(x, weight, [PackedRun(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
             assert_same_bits(seen(backend, memory).label, labels.astype(np.int32))
@@ -252,7 +253,7 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             parts, cut = LloydSums.zeros(2, k, d), backend.new_bounds(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
                 own = None if weight is None else weight[rows]
-                parts.add(backend.lloyd(x[rows], own, [(packed, cut.take(rows))], grid)[0])
+                parts.add(backend.lloyd(x[rows], own, [PackedRun(packed, cut.take(rows))], grid)[0])
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
             assert_same_bits(seen(backend, cut).label, labels.astype(np.int32))

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import KINDS, NO_ROW, ColumnSummary
 from gpuseg.numerics.log1p import log1p
 

@@ -16,14 +16,14 @@ from support.neighbor_cases import EACH, NEAR_CASES, SPEC, NearCase, reach_of, r
 
 from gpuseg.backends import registry
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
-from gpuseg.backends.neighbors import Neighbors
 from gpuseg.backends.numba.neighbors import NumbaNeighbors
+from gpuseg.backends.protocols import NeighborKernels
 
 Array = npt.NDArray[Any]
 
 
 @pytest.fixture(params=["numba", "cuda"])
-def backend(request: pytest.FixtureRequest) -> Neighbors:
+def backend(request: pytest.FixtureRequest) -> NeighborKernels:
     if request.param == "numba":
         return NumbaNeighbors()
     request.getfixturevalue("cuda")
@@ -39,7 +39,7 @@ KINDS = (
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 33, 64, 255, 257, 700])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_primitive(backend: Neighbors, kind: str, n: int, p: int) -> None:
+def test_every_primitive(backend: NeighborKernels, kind: str, n: int, p: int) -> None:
     try_near(backend, NearCase(kind, n, 1 + n % 7, p))
 
 
@@ -47,7 +47,7 @@ def test_every_primitive(backend: Neighbors, kind: str, n: int, p: int) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_features_without_a_grid(kind: str, n: int) -> None:
     for p in (1, 2):
-        try_near(NumbaNeighbors(gridded=False), NearCase(kind, n, 1 + n % 7, p))
+        try_near(NumbaNeighbors(may_use_grid=False), NearCase(kind, n, 1 + n % 7, p))
 
 
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
@@ -62,13 +62,13 @@ def test_kernels_touch_memory_as_they_may(case: NearCase, schedule: str) -> None
 
 @pytest.mark.parametrize("backend", [SPEC, NumbaNeighbors()], ids=["numpy", "numba"])
 @pytest.mark.parametrize(("metric", "p"), [("euclidean", 2), ("manhattan", 1)])
-def test_against_scikit_learn(backend: Neighbors, metric: str, p: int) -> None:
+def test_against_scikit_learn(backend: NeighborKernels, metric: str, p: int) -> None:
     x = rows("grid", 400, 3)
     reach = reach_of(x, 1.0, p)
-    own = backend.lay_out(x, reach, EACH)
+    own = backend.build_index(x, reach, EACH)
     near = NearestNeighbors(radius=1.0, metric=metric, algorithm="kd_tree").fit(x)
     found = np.zeros(400, np.int64)
-    backend.count_within(own, own, None, 1000, found, EACH)
+    backend.count_neighbors(own, own, None, 1000, found, EACH)
     assert found.tolist() == [len(i) for i in near.radius_neighbors(x, return_distance=False)]
     everyone = np.ones(400, bool)
     best, row = np.full((400, 5), np.inf), np.full((400, 5), -1)
@@ -76,15 +76,15 @@ def test_against_scikit_learn(backend: Neighbors, metric: str, p: int) -> None:
     np.testing.assert_allclose(best ** (1 / p), near.kneighbors(x, 5)[0], rtol=1e-12)
 
 
-def test_nothing_is_near_nothing(backend: Neighbors) -> None:
+def test_nothing_is_near_nothing(backend: NeighborKernels) -> None:
     x = rows("normal", 5, 2)
     reach = reach_of(x, 1.0, 2)
-    own, none = backend.lay_out(x, reach, EACH), backend.lay_out(x[:0], reach, EACH)
+    own, none = backend.build_index(x, reach, EACH), backend.build_index(x[:0], reach, EACH)
     found, nobody = np.zeros(5, np.int64), np.zeros(0, np.int64)
-    assert backend.count_within(own, none, None, 3, found, EACH) == 0
-    assert backend.count_within(none, own, None, 3, nobody, EACH) == 0
+    assert backend.count_neighbors(own, none, None, 3, found, EACH) == 0
+    assert backend.count_neighbors(none, own, None, 3, nobody, EACH) == 0
     assert not found.any()
-    assert backend.link(none, nobody.astype(bool), EACH)[0].size == 0
+    assert backend.connect_core(none, nobody.astype(bool), EACH)[0].size == 0
 
 
 def test_limits_in_float32_leave_the_rest_to_float64() -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.feature_transform import FeatureTransform, Projection
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid

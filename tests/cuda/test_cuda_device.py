@@ -20,11 +20,11 @@ from support.helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device, pinned
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import cupy_launcher, gpus, pinned
 from gpuseg.backends.cuda import kernel_cache as sources
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.device import CupyLauncher
+from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.estimators._inputs.gpu import is_on_gpu
@@ -45,9 +45,9 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
     monkeypatch.setattr(sources, "cubin", lambda kernel, _: _as_path(kernel))
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     launcher = CupyLauncher()
-    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    monkeypatch.setattr(gpus, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     yield stand_in
@@ -62,7 +62,7 @@ def _as_path(kernel: Kernel) -> str:
 @pytest.fixture
 def launcher(two_gpus: StandIn) -> CupyLauncher:
     """The launcher that the backend uses."""
-    found = device.launcher()
+    found = gpus.launcher()
     assert isinstance(found, CupyLauncher)
     return found
 
@@ -71,7 +71,7 @@ def launcher(two_gpus: StandIn) -> CupyLauncher:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """All but the smallest arrays take many pieces."""
     monkeypatch.setattr(pinned, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(device, "_LARGE_BYTES", 500)
+    monkeypatch.setattr(cupy_launcher, "_LARGE_BYTES", 500)
 
 
 def rows(n: int = 600, d: int = 3) -> Array:
@@ -168,7 +168,7 @@ class Tensor:
 def test_rows_reach_the_device_in_c_order(
     launcher: CupyLauncher, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
-    monkeypatch.setattr(device, "_LARGE_BYTES", 0 if large else 1 << 20)
+    monkeypatch.setattr(cupy_launcher, "_LARGE_BYTES", 0 if large else 1 << 20)
     x = rows(50, 7)
     for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T, x):
         there = launcher.to_device(array)
@@ -195,7 +195,7 @@ def test_the_emulator_refuses_rows_in_another_order() -> None:
 
 
 def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, (600, 2)) * 1.0
     expected = fit(x, "numba", sample_weight=weight[:, 1].copy())
     same(fit(x, sample_weight=weight[:, 1]), expected)
@@ -333,22 +333,22 @@ def test_no_more_threads_than_pairs_bring_rows(
             with lock:
                 busy += 1
                 most = max(most, busy)
-                if busy == pinned.PAIRS:
+                if busy == pinned.N_PAIRS:
                     full.set()
             assert full.wait(20)
             with lock:
                 busy -= 1
 
-    at_once(bring, 3 * pinned.PAIRS)
-    assert most == pinned.PAIRS
-    assert len(two_gpus.pinned) == 2 * pinned.PAIRS
+    at_once(bring, 3 * pinned.N_PAIRS)
+    assert most == pinned.N_PAIRS
+    assert len(two_gpus.pinned) == 2 * pinned.N_PAIRS
 
 
 def test_a_stream_that_fails_leaves_nothing_behind(
     launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
 ) -> None:
     x = np.arange(1000)
-    for _ in range(3 * pinned.PAIRS):
+    for _ in range(3 * pinned.N_PAIRS):
         with pytest.raises(ZeroDivisionError), launcher.stream():
             launcher.to_device(x)
             raise ZeroDivisionError
@@ -368,8 +368,9 @@ def test_blocks_of_the_host_are_large(n_values: int) -> None:
 
 def stays(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
     """Have rows stay on the host, in blocks of so many."""
-    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
-    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: block_rows)
+    backend = registry.get("cuda")
+    monkeypatch.setattr(backend, "fits", lambda *_: False)
+    monkeypatch.setattr(backend, "block_rows", lambda *_: block_rows)
 
 
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
@@ -414,13 +415,13 @@ def test_shards_hand_out_what_the_device_wants(
 def test_criteria_where_memory_runs_out(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, room: bool
 ) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
-    move = CudaBackend.to_device
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    to_device = cuda.to_device
 
-    def full(backend: CudaBackend, array: Array) -> Any:
-        return array if array.dtype == np.int64 and not room else move(backend, array)
+    def full(array: Array) -> Any:
+        return array if array.dtype == np.int64 and not room else to_device(array)
 
-    monkeypatch.setattr(CudaBackend, "to_device", full)
+    monkeypatch.setattr(cuda, "to_device", full)
     x = rows(300)
     found, expected = (
         gpuseg.select_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")

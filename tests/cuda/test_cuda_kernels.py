@@ -26,12 +26,13 @@ from support.row_bounds import seen, set_slack
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
-from gpuseg.backends.cuda import device, shapes
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda import full_pass_plans as plan_full
+from gpuseg.backends.cuda import gpus, shapes
 from gpuseg.backends.cuda import launch_plans as plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.runtime.executor import TaskContext
@@ -102,7 +103,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
     set_slack(memory, slice(-3), 1.0)
     magics = np.repeat([[1.5 * 2.0**60], [1.5 * 2.0**20]], d + 1, axis=1)
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
-    (change,) = cuda.lloyd(x, None, [(cuda.pack(centers), memory)], grid)
+    (change,) = cuda.lloyd(x, None, [PackedRun(cuda.pack(centers), memory)], grid)
     assert change.looked_at == 3
     assert seen(cuda, memory).label[-4:].tolist() == [0, 0, 0, 1]
     assert change.weight.sum(axis=0).tolist() == [-1, 1]
@@ -114,7 +115,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
 def test_a_whole_fit_has_the_bits_of_the_cpu(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, metric: str, weighted: bool
 ) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     rng = np.random.default_rng(5)
     x = (rng.normal(size=(3000, 5)) + 4 * rng.integers(0, 2, (3000, 5))).astype(np.float32)
     weight = rng.lognormal(0, 2, 3000) if weighted else None
@@ -178,7 +179,7 @@ def test_plans_of_passes_over_all_rows_fit_the_device(limits: Limits) -> None:
 def test_all_rows_are_in_some_block() -> None:
     for n in (1, 31, 512, 513, 10**5, 10**9, 3 * 10**10):
         own = plan.plan_lloyd(n, 16, 1, 8, 1, True, SMALL)
-        most = plan._blocks_that_fit(own.shared_bytes, SMALL)
+        most = plan._max_blocks(own.shared_bytes, SMALL)
         assert own.blocks <= most
         assert own.blocks == most or own.blocks * own.rows_per_chunk >= n
 
@@ -187,9 +188,9 @@ def test_all_rows_are_in_some_block() -> None:
 def apart(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApartLauncher]:
     """A device whose arrays NumPy cannot reach."""
     launcher = ApartLauncher()
-    monkeypatch.setattr(device, "unavailable", lambda: None)
-    monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
-    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "devices", lambda: ["a GPU"])
+    monkeypatch.setattr(gpus, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     yield launcher
@@ -381,9 +382,9 @@ PRELOAD = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from emulator.strict_arrays import ApartLauncher
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 launcher = ApartLauncher()
-device.launcher = lambda: launcher
+gpus.launcher = lambda: launcher
 """
 
 
@@ -401,7 +402,7 @@ def two_gpus(
         preload = str(tmp_path / "preload.py")
         return LocalCluster(**{**options, "memory_limit": limit, "preload": preload})
 
-    monkeypatch.setattr(device, "devices", lambda: ["the first GPU", "the second GPU"])
+    monkeypatch.setattr(gpus, "devices", lambda: ["the first GPU", "the second GPU"])
     monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=start))
     yield asked
 

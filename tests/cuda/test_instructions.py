@@ -28,7 +28,7 @@ from support.kernel_cases import try_primitives
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.lloyd import Choice
+from gpuseg.backends.cuda.lloyd import PassKind
 from gpuseg.errors import ResourceError
 
 NESTED = """
@@ -241,7 +241,9 @@ def tools() -> None:
     ("full", TrialCase(70, 33, (40,), start=1)),  # tensor cores
     ("late", TrialCase(150, 16, (8,), terms=2**18)),
 ])  # fmt: skip
-def test_machine_code_gives_the_bits_of_the_specification(passes: Choice, trial: TrialCase) -> None:
+def test_machine_code_gives_the_bits_of_the_specification(
+    passes: PassKind, trial: TrialCase
+) -> None:
     kernels = {"lloyd_full", "lloyd"}
     try_primitives(CudaBackend(MachineCodeLauncher(), passes), trial, kernels)
 

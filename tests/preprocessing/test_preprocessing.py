@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScale
 from support.helpers import in_turn
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
 from gpuseg.preprocessing.plan import PreprocessingPlan

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, RowBounds
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.decoded import TYPES
 from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform, Projection
+from gpuseg.backends.types import Centers, PackedRun, RowBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 from support.column_cases import try_decoded
@@ -114,7 +115,7 @@ def try_out(backend: CudaBackend, case: Case, kernels: Collection[str] = ()) -> 
         Of which something is to be seen; empty for all.
     """
     if not kernels or "column" in kernels:
-        try_decoded(backend._launcher, case.n, len(TYPES) + case.d % 3)
+        try_decoded(backend.launcher, case.n, len(TYPES) + case.d % 3)
     try_primitives(backend, case, kernels)
 
 
@@ -275,7 +276,9 @@ def _passes(
     memories = [backend.new_bounds(len(x), own.k) for own in centers]
     totals = [np.zeros((2, own.k, x.shape[1] + 1)) for own in centers]
     for scale in (0.5, 0.02, 0.0):
-        runs = [(backend.pack(c), memory) for c, memory in zip(centers, memories, strict=True)]
+        runs = [
+            PackedRun(backend.pack(c), memory) for c, memory in zip(centers, memories, strict=True)
+        ]
         changes = backend.lloyd(x, weight, runs, grid)
         for i, change in enumerate(changes):
             assert (change.looked_at == len(x)) if memories[i].fresh else True

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
+from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
+from gpuseg.backends.protocols import NeighborKernels
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.executor import TaskContext
 
@@ -90,7 +91,7 @@ def reach_of(x: Array, eps: float, p: int) -> EpsBounds:
     return EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**p, p)
 
 
-def try_near(backend: Neighbors, case: NearCase) -> None:
+def try_near(backend: NeighborKernels, case: NearCase) -> None:
     """Hold every primitive against the specification; an AssertionError tells which failed."""
     n, d, p = case.n, case.d, case.p
     x, y = rows(case.kind, n, d), rows(case.kind, n + 100, d)[: max(1, n - 20)]
@@ -103,7 +104,9 @@ def try_near(backend: Neighbors, case: NearCase) -> None:
         assert own.tobytes() == other.tobytes(), name
 
 
-def results_of(b: Neighbors, x: Array, y: Array, reach: EpsBounds) -> Iterator[tuple[str, Array]]:
+def results_of(
+    b: NeighborKernels, x: Array, y: Array, reach: EpsBounds
+) -> Iterator[tuple[str, Array]]:
     """Yield what each primitive answers for rows x, and for rows y beside them.
 
     One by one, so that who finds the first to be wrong does not compute, or build, the others.
@@ -112,25 +115,25 @@ def results_of(b: Neighbors, x: Array, y: Array, reach: EpsBounds) -> Iterator[t
     rng = np.random.default_rng(n)
     core, there = rng.random(n) < 0.6, rng.random(m) < 0.6
     core &= x[:, 0] >= np.quantile(x[:, 0], 0.4)  # whole tiles, and subtrees, without core rows
-    own, other = b.lay_out(x, reach, EACH), b.lay_out(y, reach, EACH)
+    own, other = b.build_index(x, reach, EACH), b.build_index(y, reach, EACH)
     for name, side, weight in (
         ("count", own, None), ("count of others", other, None),
         ("count of weights", other, rng.integers(0, 3, m)),
         ("count of own weights", own, rng.integers(0, 3, n)),
     ):  # fmt: skip
         found = (np.arange(n) % 2).astype(np.int32 if weight is None else np.int64)
-        b.count_within(own, side, weight, 7, found, EACH)
+        b.count_neighbors(own, side, weight, 7, found, EACH)
         yield name, np.minimum(found, 7)
     claimed = np.full(n, NO_CLUSTER, np.uint32)
     claimed[::3] = 5
     cluster = np.where(there, 9 - np.arange(m) % 10, NO_CLUSTER).astype(np.uint32)
-    b.claim(own, ~core, other, cluster, claimed, EACH)
+    b.assign_border(own, ~core, other, cluster, claimed, EACH)
     yield "claim", claimed
     among = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER).astype(np.uint32)
     among[~core & (np.arange(n) % 3 == 0)] = 5
     claimed_own = among.copy()
-    b.claim(own, ~core, own, among, claimed_own, EACH)
-    b.claim(own, ~core, own, among, among, EACH)
+    b.assign_border(own, ~core, own, among, claimed_own, EACH)
+    b.assign_border(own, ~core, own, among, among, EACH)
     assert (among == claimed_own).all()
     yield "claim of own", among
     best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
@@ -140,6 +143,6 @@ def results_of(b: Neighbors, x: Array, y: Array, reach: EpsBounds) -> Iterator[t
     yield "nearest rows", row
     group = np.where(core, rng.integers(0, 30, n), -1)
     theirs = np.where(there, 30 + rng.integers(0, 30, m), -1)
-    yield "link", b.link(own, core, EACH)[0]
-    yield "link of all", b.link(own, np.ones(n, bool), EACH)[0]
-    yield "link across", b.link_across(own, group, other, theirs, 60, EACH)[0]
+    yield "link", b.connect_core(own, core, EACH)[0]
+    yield "link of all", b.connect_core(own, np.ones(n, bool), EACH)[0]
+    yield "link across", b.connect_groups(own, group, other, theirs, 60, EACH)[0]

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launch_plans import plan_tiles
 from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants, swept
+from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows, report_rows
 from gpuseg.backends.numba.dbscan.border_assignment import lowest_clusters
 from gpuseg.backends.numba.dbscan.connect_core import MIXED
 from gpuseg.backends.numba.dbscan.index import TileIndex
 from gpuseg.backends.numba.neighbors import lowest_rows, roots
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.errors import ResourceError
 from gpuseg.numerics.eps_bounds import EpsBounds
 
@@ -58,7 +59,7 @@ class CudaNeighbors:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
-    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _OnDevice:
+    def build_index(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _OnDevice:
         host = TileIndex.build(points, reach, each)
         if host.space is None:
             return _OnDevice(host, reach, ())
@@ -76,10 +77,10 @@ class CudaNeighbors:
             ]  # fmt: skip
         return _OnDevice(host, reach, arguments)
 
-    def in_grid(self, own: _OnDevice, each: ParallelMap) -> bool:
+    def uses_grid(self, own: _OnDevice, each: ParallelMap) -> bool:
         return False
 
-    def count_within(
+    def count_neighbors(
         self,
         own: _OnDevice,
         other: _OnDevice,
@@ -99,10 +100,10 @@ class CudaNeighbors:
                  np.int64(least), placed],
             )  # fmt: skip
             own.host.by_row(self._here(placed), found)
-        swept(own, other, own.host.n, each)
+        report_rows(own, other, own.host.n, each)
         return looked
 
-    def link(
+    def connect_core(
         self, own: _OnDevice, core: NDArray[np.bool_], each: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
         lowest = np.full(own.host.n, -1, np.int32)
@@ -116,10 +117,10 @@ class CudaNeighbors:
             looked += self._link(own, side, own, side, parent)
             sets = self._here(parent).astype(np.int64)
         lowest_rows(places, own.host.by_place(core, False), sets, lowest)
-        swept(own, own, own.host.n, each)
+        report_rows(own, own, own.host.n, each)
         return lowest, looked
 
-    def link_across(
+    def connect_groups(
         self,
         own: _OnDevice,
         group: NDArray[np.int64],
@@ -140,7 +141,7 @@ class CudaNeighbors:
             sets = self._here(parent).astype(np.int64)
         return roots(sets), looked
 
-    def claim(
+    def assign_border(
         self,
         own: _OnDevice,
         asked: NDArray[np.bool_],
@@ -152,7 +153,7 @@ class CudaNeighbors:
         if own.host.space is None or other.host.space is None:
             return 0
         theirs = other.host.by_place(cluster, NO_CLUSTER)
-        bits = other.host.as_bits(claimants(own, asked, other, cluster))
+        bits = other.host.as_bits(assigning_rows(own, asked, other, cluster))
         lowest = lowest_clusters(other.host.space.tiles, bits, theirs)
         with self._launcher.stream():
             placed = self._there(own.host.by_place(claimed, NO_CLUSTER))
@@ -163,7 +164,7 @@ class CudaNeighbors:
                  placed],
             )  # fmt: skip
             own.host.by_row(self._here(placed), claimed)
-        swept(own, other, own.host.n, each)
+        report_rows(own, other, own.host.n, each)
         return looked
 
     def find_nearest(
@@ -191,7 +192,7 @@ class CudaNeighbors:
             )  # fmt: skip
             own.host.by_row(self._here(sizes), best)
             own.host.by_row(self._here(found), row)
-        swept(own, other, own.host.n, each)
+        report_rows(own, other, own.host.n, each)
         return looked
 
     def _link_inside(self, own: _OnDevice, side: Sequence[Any], parent: Any, join: bool) -> int:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.cuda.decoded import TYPES, Column, DecodedRows
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.checksums import are_sound
@@ -122,7 +122,7 @@ class _Reading:
     def load(self, groups: Sequence[RowGroup], env: TaskContext) -> Shard:
         """Read all row groups: on threads what the host does, then in turn what the GPU does."""
         plan = self._plan
-        there = DecodedRows(device.launcher(), plan.rows, plan.width, plan.weight is not None)
+        there = DecodedRows(gpus.launcher(), plan.rows, plan.width, plan.weight is not None)
         for group, host in zip(groups, env.map(self._on_host, groups), strict=True):
             rows = slice(group.start, group.start + group.rows)
             if there.write(rows, self._on_gpu(group), host.features, self._at, host.weight):

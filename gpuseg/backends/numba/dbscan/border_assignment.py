@@ -8,7 +8,7 @@ from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.backends.numba.dbscan.tile_distances import TILE
 from gpuseg.backends.numba.dbscan.tile_space import Space, rows_near, rows_within
 from gpuseg.backends.numba.dbscan.tile_tree import Tiles
-from gpuseg.backends.numba.simd.bitset import count_bits, without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -26,7 +26,7 @@ def lowest_clusters(
         rows = core[a]
         while rows:
             lowest[node] = min(lowest[node], cluster[a * TILE + lowest_bit(rows)])
-            rows = without_lowest(rows)
+            rows = clear_lowest_bit(rows)
     return lowest
 
 
@@ -94,11 +94,11 @@ def _claim(
     """Let core rows of tile b claim rows of tile a; none of their clusters is below `lowest`."""
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         place = a * TILE + i
         if claimed[place] <= lowest:
             continue
         near = rows_within(own, a, i, other, b, out) & core
         while near:
             claimed[place] = min(claimed[place], cluster[b * TILE + lowest_bit(near)])
-            near = without_lowest(near)
+            near = clear_lowest_bit(near)

@@ -24,7 +24,7 @@ from gpuseg.backends.numba.dbscan.tile_space import (
 )
 from gpuseg.backends.numba.dbscan.tile_tree import Tiles
 from gpuseg.backends.numba.dbscan.union_find import find, unite
-from gpuseg.backends.numba.simd.bitset import without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 NONE, MIXED = -1, -2
@@ -70,7 +70,7 @@ def link_inside(own: Side, parent: NDArray[np.int64], first: int, last: int) -> 
         else:
             while rows:
                 i = lowest_bit(rows)
-                rows = without_lowest(rows)
+                rows = clear_lowest_bit(rows)
                 looked += TILE
                 near = rows_within(own.space, a, i, own.space, a, out) & rows
                 _unite_all(own, parent, own.group[a * TILE + i], a, near)
@@ -163,7 +163,7 @@ def _link(
     looked = 0
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         group = own.group[a * TILE + i]
         if _are_one(parent, token, group):
             continue
@@ -198,7 +198,7 @@ def _token_of_tile(side: Side, parent: NDArray[np.int64], a: int) -> int:
     while rows:
         if find(parent, side.group[a * TILE + lowest_bit(rows)]) != root:
             return MIXED
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
     return group
 
 
@@ -212,4 +212,4 @@ def _are_one(parent: NDArray[np.int64], i: int, j: int) -> bool:
 def _unite_all(side: Side, parent: NDArray[np.int64], group: int, b: int, rows: int) -> None:
     while rows:
         unite(parent, group, side.group[b * TILE + lowest_bit(rows)])
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)

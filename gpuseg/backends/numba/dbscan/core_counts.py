@@ -18,7 +18,7 @@ from gpuseg.backends.numba.dbscan.tile_space import (
     rows_within,
     ways_up,
 )
-from gpuseg.backends.numba.simd.bitset import bit, count_bits, without_lowest
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -132,7 +132,7 @@ def _look(
     lacking = rows
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         found[a * TILE + i] += _weight_of(weight, b, rows_within(own, a, i, other, b, out))
         if found[a * TILE + i] >= least:
             lacking ^= bit(i)
@@ -147,7 +147,7 @@ def _weight_of(weight: NDArray[np.int64], b: int, rows: int) -> int:
     total = 0
     while rows:
         total += weight[b * TILE + lowest_bit(rows)]
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
     return total
 
 
@@ -157,7 +157,7 @@ def _lacking(found: NDArray[np.int64], a: int, rows: int, least: int) -> int:
     lacking = rows
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         if found[a * TILE + i] >= least:
             lacking ^= bit(i)
     return lacking

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid
 from gpuseg.backends.numba.dbscan.grid_distances import STEP, within
-from gpuseg.backends.numba.simd.bitset import count_bits, without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -101,7 +101,7 @@ def _weight_within(
         else:
             while rows:
                 total += weight[j + lowest_bit(rows)]
-                rows = without_lowest(rows)
+                rows = clear_lowest_bit(rows)
     return total
 
 
@@ -138,6 +138,6 @@ def claim(
                     while rows:
                         by = grid.order[j + lowest_bit(rows)]
                         lowest = lowest if asked[by] else min(lowest, cluster[by])
-                        rows = without_lowest(rows)
+                        rows = clear_lowest_bit(rows)
             claimed[row] = lowest
     return looked

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, grid_of
 from gpuseg.backends.numba.dbscan.tile_space import Space, space_of
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import TILE, gaps, not_beyond, sizes
 from gpuseg.backends.numba.dbscan.tile_space import MAX_LEVELS, Space, size, ways_up
-from gpuseg.backends.numba.simd.bitset import bit, without_lowest
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -102,13 +102,13 @@ def _look(
     d, looked = own.points.shape[1], 0
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         place, looked = a * TILE + i, looked + TILE
         sizes(own.tiles.x, a * d * TILE + i, other.tiles.x, b * d * TILE, d, own.p, out)
         left = core & not_beyond(out, limit[i])
         while left:
             j = lowest_bit(left)
-            left = without_lowest(left)
+            left = clear_lowest_bit(left)
             other_row = other.tiles.order[b * TILE + j]
             exact = size(own.points, own.tiles.order[place], other.points, other_row, own.p)
             if _insert(best[place], row[place], exact, other_row):

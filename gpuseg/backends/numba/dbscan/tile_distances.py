@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
-    every,
+    broadcast,
     load,
+    load_broadcast,
     multiply_add,
-    not_above,
-    spread,
+    not_gt_mask,
+    select_lt,
     store,
     subtract,
-    where_less,
 )
 
 TILE = 64
@@ -34,7 +34,7 @@ _BATCH = 4 * LANES
 
 @njit(inline="always")
 def _larger(a: Any, b: Any) -> Any:
-    return where_less(a, b, b, a)
+    return select_lt(a, b, b, a)
 
 
 @njit(inline="always")
@@ -42,7 +42,7 @@ def _grown(size: Any, t: Any, p: int) -> Any:
     """Return the size with one more difference in it."""
     if p == 2:
         return multiply_add(t, t, size)
-    return add(size, _larger(t, subtract(every(np.float32(0)), t)))
+    return add(size, _larger(t, subtract(broadcast(np.float32(0)), t)))
 
 
 @njit(nogil=True, cache=True, forceinline=True)
@@ -60,10 +60,10 @@ def sizes(
     `row` is where the first feature of that row is.
     """
     for i in range(0, TILE, _BATCH):
-        s0 = s1 = s2 = s3 = every(np.float32(0))
+        s0 = s1 = s2 = s3 = broadcast(np.float32(0))
         at, own = tile + i, row
         for _ in range(d):
-            z = spread(y, own)
+            z = load_broadcast(y, own)
             s0 = _grown(s0, subtract(load(x, at), z), p)
             s1 = _grown(s1, subtract(load(x, at + LANES), z), p)
             s2 = _grown(s2, subtract(load(x, at + 2 * LANES), z), p)
@@ -87,12 +87,12 @@ def gaps(
     out: NDArray[np.float32],
 ) -> None:
     """Write how far each row of the tile is from a box: d lower corners, then d upper ones."""
-    nothing = every(np.float32(0))
+    nothing = broadcast(np.float32(0))
     for i in range(0, TILE, _BATCH):
         s0 = s1 = s2 = s3 = nothing
         at = tile + i
         for f in range(d):
-            low, high = spread(boxes, box + f), spread(boxes, box + d + f)
+            low, high = load_broadcast(boxes, box + f), load_broadcast(boxes, box + d + f)
             z = load(x, at)
             s0 = _grown(s0, _larger(nothing, _larger(subtract(low, z), subtract(z, high))), p)
             z = load(x, at + LANES)
@@ -112,9 +112,9 @@ def gaps(
 def not_beyond(out: NDArray[np.float32], limit: Any) -> int:
     """Return the rows whose size is not above the limit, or NaN."""
     bits = 0
-    bound = every(np.float32(limit))
+    bound = broadcast(np.float32(limit))
     for i in range(0, TILE, LANES):
-        bits |= not_above(load(out, i), bound) << i
+        bits |= not_gt_mask(load(out, i), bound) << i
     return bits
 
 
@@ -122,7 +122,7 @@ def not_beyond(out: NDArray[np.float32], limit: Any) -> int:
 def not_below(out: NDArray[np.float32], limit: Any) -> int:
     """Return the rows whose size is not below the limit, or NaN."""
     bits = 0
-    bound = every(np.float32(limit))
+    bound = broadcast(np.float32(limit))
     for i in range(0, TILE, LANES):
-        bits |= not_above(bound, load(out, i)) << i
+        bits |= not_gt_mask(bound, load(out, i)) << i
     return bits

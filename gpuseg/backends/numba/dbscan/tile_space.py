@@ -10,11 +10,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.tile_distances import TILE, gaps, not_below, not_beyond, sizes
 from gpuseg.backends.numba.dbscan.tile_tree import Tiles, lay_out
-from gpuseg.backends.numba.simd.bitset import bit, without_lowest
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 MAX_LEVELS = 64
@@ -73,7 +73,7 @@ def rows_within(own: Space, a: int, i: int, other: Space, b: int, out: NDArray[n
     row = own.tiles.order[a * TILE + i]
     while close:
         j = lowest_bit(close)
-        close = without_lowest(close)
+        close = clear_lowest_bit(close)
         other_row = other.tiles.order[b * TILE + j]
         if size(own.points, row, other.points, other_row, own.p) > own.limit:
             near ^= bit(j)

@@ -16,8 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.tile_distances import TILE
+from gpuseg.backends.protocols import ParallelMap
 
 _SAMPLE = 256
 """Rows of a part whose variance is looked at."""
