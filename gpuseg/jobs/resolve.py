@@ -66,7 +66,8 @@ def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
     if runtime.cluster == "cuda":
         if lacking := gpus.unavailable():
             raise ResourceError(
-                f"runtime.cluster = 'cuda': {lacking.reason}; {lacking.hint}, or use cluster = 'dask'"
+                f"runtime.cluster = 'cuda': {lacking.reason}; {lacking.hint}, or use "
+                "cluster = 'dask'"
             )
         n_gpus = len(gpus.devices())
         n_workers = n_workers or n_gpus

@@ -90,12 +90,14 @@ def lloyd(
     sums. Returns the number of scored rows.
     """
     label, slack, drift, fresh = bounds
-    d = centers.shift.size
+    shift, d = centers.shift, centers.shift.size
     scratch = new_scratch(d)
+    offsets, labels, gaps = scratch.offsets, scratch.labels, scratch.gaps
     rows = np.empty(2 * TILE, np.int64)
     moved_offsets, moved_weight = np.empty(TILE, np.int64), np.empty(TILE)
-    left = WeightedRows(moved_offsets, moved_weight, np.empty(TILE, np.int32))
-    joined = WeightedRows(moved_offsets, moved_weight, np.empty(TILE, np.int32))
+    left_label, joined_label = np.empty(TILE, np.int32), np.empty(TILE, np.int32)
+    left = WeightedRows(moved_offsets, moved_weight, left_label)
+    joined = WeightedRows(moved_offsets, moved_weight, joined_label)
     max_drift = drift.max()
     n_waiting = n_scored = 0
     for start in range(0, label.size, TILE):
@@ -107,23 +109,23 @@ def lloyd(
         while n_waiting >= TILE or (n_waiting > 0 and stop == label.size):
             count = min(n_waiting, TILE)
             for i in range(TILE):
-                scratch.offsets[i] = rows[min(i, count - 1)] * d
+                offsets[i] = rows[min(i, count - 1)] * d
             label_tile(x, count, centers, scratch)
             n_moved = 0
             for i in range(count):
-                row, new, gap = rows[i], scratch.labels[i], scratch.gaps[i]
+                row, new, gap = rows[i], labels[i], gaps[i]
                 # Both terms are rounded to nearest, and drift was rounded up before.
                 slack[row] = gap + drift[new] - ROUNDING * (abs(gap) + drift[new])
                 if fresh or label[row] != new:
-                    moved_offsets[n_moved] = scratch.offsets[i]
+                    moved_offsets[n_moved] = offsets[i]
                     moved_weight[n_moved] = weight[row] if weight.size > 0 else 1.0
-                    left.label[n_moved], joined.label[n_moved] = label[row], new
+                    left_label[n_moved], joined_label[n_moved] = label[row], new
                     n_moved += 1
                     label[row] = new
             if n_moved:
-                add_rows(x, joined, n_moved, 1.0, centers.shift, grids, totals)
+                add_rows(x, joined, n_moved, 1.0, shift, grids, totals)
                 if not fresh:
-                    add_rows(x, left, n_moved, -1.0, centers.shift, grids, totals)
+                    add_rows(x, left, n_moved, -1.0, shift, grids, totals)
             n_scored += count
             n_waiting -= count
             for i in range(n_waiting):

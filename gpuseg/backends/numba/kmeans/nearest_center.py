@@ -160,18 +160,13 @@ def nearest(
     squares: NDArray[np.float64],
 ) -> None:
     """Write the nearest centre of every row of x (flat) and its squared distance."""
-    scratch = new_scratch(centers.shift.size)
+    d, exact = centers.shift.size, centers.exact
+    scratch = new_scratch(d)
+    offsets, tile_labels = scratch.offsets, scratch.labels
     for start in range(0, labels.size, TILE):
         n_rows = min(TILE, labels.size - start)
         for i in range(TILE):
-            scratch.offsets[i] = (start + min(i, n_rows - 1)) * centers.shift.size
+            offsets[i] = (start + min(i, n_rows - 1)) * d
         label_tile(x, n_rows, centers, scratch)
-        labels[start : start + n_rows] = scratch.labels[:n_rows]
-        label_distances(
-            x,
-            scratch.offsets,
-            n_rows,
-            centers.exact,
-            scratch.labels,
-            squares[start : start + n_rows],
-        )
+        labels[start : start + n_rows] = tile_labels[:n_rows]
+        label_distances(x, offsets, n_rows, exact, tile_labels, squares[start : start + n_rows])
