@@ -37,7 +37,7 @@ class _OnDevice:
     """
 
     host: TileIndex
-    reach: EpsBounds
+    eps_bounds: EpsBounds
     arguments: Sequence[Any]
 
     @property
@@ -59,10 +59,12 @@ class CudaNeighbors:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
-    def build_index(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _OnDevice:
-        host = TileIndex.build(points, reach, each)
+    def build_index(
+        self, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
+    ) -> _OnDevice:
+        host = TileIndex.build(points, eps_bounds, parallel_map)
         if host.space is None:
-            return _OnDevice(host, reach, ())
+            return _OnDevice(host, eps_bounds, ())
         tiles, to = host.space.tiles, self._launcher.to_device
         if len(tiles.order) >= _MAX_PLACES:
             raise ResourceError(
@@ -72,163 +74,205 @@ class CudaNeighbors:
         tree = np.stack([tiles.skip, tiles.tile], axis=1).astype(np.int32)
         with self._launcher.stream():
             arguments = [
-                to(tiles.x), to(tiles.order), to(tiles.rows.view(np.uint64)), to(tiles.boxes),
-                to(tree), to(np.ascontiguousarray(points)), np.int32(len(tiles.rows)),
-            ]  # fmt: skip
-        return _OnDevice(host, reach, arguments)
+                to(tiles.x),
+                to(tiles.order),
+                to(tiles.rows.view(np.uint64)),
+                to(tiles.boxes),
+                to(tree),
+                to(np.ascontiguousarray(points)),
+                np.int32(len(tiles.rows)),
+            ]
+        return _OnDevice(host, eps_bounds, arguments)
 
-    def uses_grid(self, own: _OnDevice, each: ParallelMap) -> bool:
+    def uses_grid(self, index: _OnDevice, parallel_map: ParallelMap) -> bool:
         return False
 
     def count_neighbors(
         self,
-        own: _OnDevice,
-        other: _OnDevice,
+        query: _OnDevice,
+        target: _OnDevice,
         weight: NDArray[np.int64] | None,
-        least: int,
-        found: NDArray[Any],
-        each: ParallelMap,
+        max_count: int,
+        counts: NDArray[Any],
+        parallel_map: ParallelMap,
     ) -> int:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return 0
         with self._launcher.stream():
-            placed = self._there(own.host.by_place(found.astype(np.int64), least))
-            heavy = None if weight is None else self._there(other.host.by_place(weight, 0))
-            looked = self._launch(
-                "count", own,
-                [*own.arguments, *other.arguments, *_reach_of(own), np.int32(own is other), heavy,
-                 np.int64(least), placed],
-            )  # fmt: skip
-            own.host.by_row(self._here(placed), found)
-        report_rows(own, other, own.host.n, each)
-        return looked
+            placed = self._there(query.host.by_place(counts.astype(np.int64), max_count))
+            heavy = None if weight is None else self._there(target.host.by_place(weight, 0))
+            n_distances = self._launch(
+                "count",
+                query,
+                [
+                    *query.arguments,
+                    *target.arguments,
+                    *_eps_bounds_of(query),
+                    np.int32(query is target),
+                    heavy,
+                    np.int64(max_count),
+                    placed,
+                ],
+            )
+            query.host.by_row(self._here(placed), counts)
+        report_rows(query, target, query.host.n, parallel_map)
+        return n_distances
 
     def connect_core(
-        self, own: _OnDevice, core: NDArray[np.bool_], each: ParallelMap
+        self, index: _OnDevice, core: NDArray[np.bool_], parallel_map: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
-        lowest = np.full(own.host.n, -1, np.int32)
-        if not own.n_tiles:
+        lowest = np.full(index.host.n, -1, np.int32)
+        if not index.n_tiles:
             return lowest, 0
-        places = own.host.places
+        places = index.host.places
         with self._launcher.stream():
             parent = self._there(np.arange(len(places), dtype=np.int32))
-            side = self._side(own, core, np.arange(len(places), dtype=np.int32))
-            looked = self._link_inside(own, side, parent, join=True)
-            looked += self._link(own, side, own, side, parent)
+            side = self._side(index, core, np.arange(len(places), dtype=np.int32))
+            n_distances = self._link_inside(index, side, parent, join=True)
+            n_distances += self._link(index, side, index, side, parent)
             sets = self._here(parent).astype(np.int64)
-        lowest_rows(places, own.host.by_place(core, False), sets, lowest)
-        report_rows(own, own, own.host.n, each)
-        return lowest, looked
+        lowest_rows(places, index.host.by_place(core, False), sets, lowest)
+        report_rows(index, index, index.host.n, parallel_map)
+        return lowest, n_distances
 
     def connect_groups(
         self,
-        own: _OnDevice,
-        group: NDArray[np.int64],
-        other: _OnDevice,
-        other_group: NDArray[np.int64],
+        query: _OnDevice,
+        query_group: NDArray[np.int64],
+        target: _OnDevice,
+        target_group: NDArray[np.int64],
         n_groups: int,
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return np.arange(n_groups), 0
         with self._launcher.stream():
             parent = self._there(np.arange(n_groups, dtype=np.int32))
-            a = self._side(own, group >= 0, _placed(own, group))
-            b = self._side(other, other_group >= 0, _placed(other, other_group))
-            self._link_inside(own, a, parent, join=False)
-            self._link_inside(other, b, parent, join=False)
-            looked = self._link(own, a, other, b, parent)
+            a = self._side(query, query_group >= 0, _placed(query, query_group))
+            b = self._side(target, target_group >= 0, _placed(target, target_group))
+            self._link_inside(query, a, parent, join=False)
+            self._link_inside(target, b, parent, join=False)
+            n_distances = self._link(query, a, target, b, parent)
             sets = self._here(parent).astype(np.int64)
-        return roots(sets), looked
+        return roots(sets), n_distances
 
     def assign_border(
         self,
-        own: _OnDevice,
-        asked: NDArray[np.bool_],
-        other: _OnDevice,
+        query: _OnDevice,
+        border: NDArray[np.bool_],
+        target: _OnDevice,
         cluster: NDArray[np.uint32],
-        claimed: NDArray[np.uint32],
-        each: ParallelMap,
+        lowest: NDArray[np.uint32],
+        parallel_map: ParallelMap,
     ) -> int:
-        if own.host.space is None or other.host.space is None:
+        if query.host.space is None or target.host.space is None:
             return 0
-        theirs = other.host.by_place(cluster, NO_CLUSTER)
-        bits = other.host.as_bits(assigning_rows(own, asked, other, cluster))
-        lowest = lowest_clusters(other.host.space.tiles, bits, theirs)
+        theirs = target.host.by_place(cluster, NO_CLUSTER)
+        bits = target.host.as_bits(assigning_rows(query, border, target, cluster))
+        min_cluster = lowest_clusters(target.host.space.tiles, bits, theirs)
         with self._launcher.stream():
-            placed = self._there(own.host.by_place(claimed, NO_CLUSTER))
-            looked = self._launch(
-                "claim", own,
-                [*own.arguments, *other.arguments, *_reach_of(own), self._bits(own, asked),
-                 self._there(bits.view(np.uint64)), self._there(theirs), self._there(lowest),
-                 placed],
-            )  # fmt: skip
-            own.host.by_row(self._here(placed), claimed)
-        report_rows(own, other, own.host.n, each)
-        return looked
+            placed = self._there(query.host.by_place(lowest, NO_CLUSTER))
+            n_distances = self._launch(
+                "claim",
+                query,
+                [
+                    *query.arguments,
+                    *target.arguments,
+                    *_eps_bounds_of(query),
+                    self._bits(query, border),
+                    self._there(bits.view(np.uint64)),
+                    self._there(theirs),
+                    self._there(min_cluster),
+                    placed,
+                ],
+            )
+            query.host.by_row(self._here(placed), lowest)
+        report_rows(query, target, query.host.n, parallel_map)
+        return n_distances
 
     def find_nearest(
         self,
-        own: _OnDevice,
-        asked: NDArray[np.bool_],
-        other: _OnDevice,
+        query: _OnDevice,
+        requested: NDArray[np.bool_],
+        target: _OnDevice,
         core: NDArray[np.bool_],
-        best: NDArray[np.float64],
+        rdist: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> int:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return 0
-        reach, k = own.reach, best.shape[1]
+        eps_bounds, k = query.eps_bounds, rdist.shape[1]
         with self._launcher.stream():
-            sizes = self._there(own.host.by_place(best, np.inf))
-            found = self._there(own.host.by_place(row, -1))
-            looked = self._launch(
-                "nearest", own,
-                [*own.arguments, *other.arguments, np.int32(_width(own)),
-                 np.float64(reach.scale), np.float64(reach.off), np.float64(reach.rounding),
-                 np.int32(k),
-                 self._bits(own, asked), self._bits(other, core), sizes, found],
-            )  # fmt: skip
-            own.host.by_row(self._here(sizes), best)
-            own.host.by_row(self._here(found), row)
-        report_rows(own, other, own.host.n, each)
-        return looked
+            sizes = self._there(query.host.by_place(rdist, np.inf))
+            found = self._there(query.host.by_place(row, -1))
+            n_distances = self._launch(
+                "nearest",
+                query,
+                [
+                    *query.arguments,
+                    *target.arguments,
+                    np.int32(_width(query)),
+                    np.float64(eps_bounds.scale),
+                    np.float64(eps_bounds.off),
+                    np.float64(eps_bounds.rounding),
+                    np.int32(k),
+                    self._bits(query, requested),
+                    self._bits(target, core),
+                    sizes,
+                    found,
+                ],
+            )
+            query.host.by_row(self._here(sizes), rdist)
+            query.host.by_row(self._here(found), row)
+        report_rows(query, target, query.host.n, parallel_map)
+        return n_distances
 
-    def _link_inside(self, own: _OnDevice, side: Sequence[Any], parent: Any, join: bool) -> int:
+    def _link_inside(self, query: _OnDevice, side: Sequence[Any], parent: Any, join: bool) -> int:
         core, group, token = side
         return self._launch(
-            "link_inside", own,
-            [*own.arguments, *_reach_of(own), core, group, parent, token, np.int32(join)],
-        )  # fmt: skip
+            "link_inside",
+            query,
+            [*query.arguments, *_eps_bounds_of(query), core, group, parent, token, np.int32(join)],
+        )
 
     def _link(
-        self, own: _OnDevice, a: Sequence[Any], other: _OnDevice, b: Sequence[Any], parent: Any
+        self, query: _OnDevice, a: Sequence[Any], target: _OnDevice, b: Sequence[Any], parent: Any
     ) -> int:
         return self._launch(
-            "link", own,
-            [*own.arguments, *other.arguments, *_reach_of(own), np.int32(own is other), *a, *b,
-             parent],
-        )  # fmt: skip
+            "link",
+            query,
+            [
+                *query.arguments,
+                *target.arguments,
+                *_eps_bounds_of(query),
+                np.int32(query is target),
+                *a,
+                *b,
+                parent,
+            ],
+        )
 
     def _side(
-        self, own: _OnDevice, core: NDArray[np.bool_], group: NDArray[np.int32]
+        self, query: _OnDevice, core: NDArray[np.bool_], group: NDArray[np.int32]
     ) -> Sequence[Any]:
         """Return core rows as bits, groups by place, and tokens of nodes."""
-        token = np.full(2 * own.n_tiles - 1, MIXED, np.int32)
-        return self._bits(own, core), self._there(group), self._there(token)
+        token = np.full(2 * query.n_tiles - 1, MIXED, np.int32)
+        return self._bits(query, core), self._there(group), self._there(token)
 
-    def _launch(self, name: str, own: _OnDevice, arguments: list[Any]) -> int:
-        """Launch a kernel for the tiles of a space; return the pairs looked at."""
-        d, wide = _width(own), _points(own).dtype == np.float64
-        shape = {"POWER": own.reach.p, "WIDE": int(wide)}
-        plan = plan_tiles(name, own.n_tiles, d, shape, self._launcher.limits)
-        looked = self._launcher.xp.zeros(1, np.uint64)
-        self._launcher.launch(plan.kernel, plan.blocks, [*arguments, looked], plan.shared_bytes)
-        return int(self._here(looked)[0])
+    def _launch(self, name: str, query: _OnDevice, arguments: list[Any]) -> int:
+        """Launch a kernel for the tiles of a space; return the number of distances."""
+        d, wide = _width(query), _points(query).dtype == np.float64
+        shape = {"POWER": query.eps_bounds.p, "WIDE": int(wide)}
+        plan = plan_tiles(name, query.n_tiles, d, shape, self._launcher.limits)
+        n_distances = self._launcher.xp.zeros(1, np.uint64)
+        self._launcher.launch(
+            plan.kernel, plan.blocks, [*arguments, n_distances], plan.shared_bytes
+        )
+        return int(self._here(n_distances)[0])
 
-    def _bits(self, own: _OnDevice, flags: NDArray[np.bool_]) -> Any:
-        return self._there(own.host.as_bits(flags).view(np.uint64))
+    def _bits(self, query: _OnDevice, flags: NDArray[np.bool_]) -> Any:
+        return self._there(query.host.as_bits(flags).view(np.uint64))
 
     def _there(self, array: NDArray[Any]) -> Any:
         """Return an array that is not used here any more on the device."""
@@ -239,23 +283,25 @@ class CudaNeighbors:
         return found
 
 
-def _points(own: _OnDevice) -> NDArray[Any]:
-    assert own.host.space is not None
-    return own.host.space.points
+def _points(query: _OnDevice) -> NDArray[Any]:
+    assert query.host.space is not None
+    return query.host.space.points
 
 
-def _width(own: _OnDevice) -> int:
-    return int(_points(own).shape[1])
+def _width(query: _OnDevice) -> int:
+    return int(_points(query).shape[1])
 
 
-def _reach_of(own: _OnDevice) -> list[Any]:
+def _eps_bounds_of(query: _OnDevice) -> list[Any]:
     """Return d, and the limits of sizes."""
-    reach = own.reach
+    eps_bounds = query.eps_bounds
     return [
-        np.int32(_width(own)), np.float32(reach.sure), np.float32(reach.far),
-        np.float64(reach.limit),
-    ]  # fmt: skip
+        np.int32(_width(query)),
+        np.float32(eps_bounds.sure),
+        np.float32(eps_bounds.far),
+        np.float64(eps_bounds.limit),
+    ]
 
 
-def _placed(own: _OnDevice, group: NDArray[np.int64]) -> NDArray[np.int32]:
-    return own.host.by_place(group, -1).astype(np.int32)
+def _placed(query: _OnDevice, group: NDArray[np.int64]) -> NDArray[np.int32]:
+    return query.host.by_place(group, -1).astype(np.int32)
