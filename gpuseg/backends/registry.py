@@ -99,7 +99,7 @@ def _part(name: str, part: str, *arguments: Any) -> Any:
     """Import a part of a backend and create it, such as `NumbaNeighbors` of `numba.neighbors`."""
     module = import_module(f"gpuseg.backends.{name}.{part}")
     if name != "numpy":  # CUDA has parts on the CPU
-        from gpuseg.backends.numba.kernel_cache import remove_stale_kernels
+        from gpuseg.backends.numba.stale_kernels import remove_stale_kernels
 
         remove_stale_kernels()
     return getattr(module, name.title() + part.title())(*arguments)

@@ -119,8 +119,10 @@ def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> N
     grids = two_grids(n, np.concatenate([largest, largest**2, [np.abs(logs).max() + 1]]))
     on_device = backend.to_device(x)
     actual = backend.power_sums(on_device, feature, powers, origin, grids)
-    halves = [backend.power_sums(part, feature, powers, origin, grids)
-              for part in (on_device[: n // 3], on_device[n // 3 :])]  # fmt: skip
+    halves = [
+        backend.power_sums(part, feature, powers, origin, grids)
+        for part in (on_device[: n // 3], on_device[n // 3 :])
+    ]
     np.testing.assert_array_equal(actual, halves[0] + halves[1])
     off = t - origin[:, None]
     for level, terms in enumerate(
@@ -161,6 +163,8 @@ def test_distance_sums_are_those_of_the_formula(backend: Backend, n: int, d: int
     expected = np.add.reduceat(rounded, starts[:-1], axis=0)
     on_device = backend.to_device(x)
     np.testing.assert_array_equal(backend.distance_sums(on_device, starts, points, magic), expected)
-    parts = [backend.distance_sums(on_device[a:b], np.array([0, b - a]), points, magic)
-             for a, b in itertools.pairwise(starts)]  # fmt: skip
+    parts = [
+        backend.distance_sums(on_device[a:b], np.array([0, b - a]), points, magic)
+        for a, b in itertools.pairwise(starts)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts), expected)

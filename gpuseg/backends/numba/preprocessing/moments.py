@@ -32,7 +32,7 @@ from gpuseg.backends.numba.simd.float32 import (
     select_lt,
     store,
     subtract,
-)  # fmt: skip
+)
 from gpuseg.backends.numba.simd.float64 import HALF, halves, magnitude, square_plus
 from gpuseg.numerics.moments import HALF_BITS, N_EXPONENTS
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuseg.backends.numba.kernel_cache import remove_stale_kernels
 from gpuseg.backends.numba.kmeans import lloyd
+from gpuseg.backends.numba.stale_kernels import remove_stale_kernels
 from gpuseg.backends.numba.transactions import aggregate
 
 KERNELS = [lloyd.lloyd, aggregate.aggregate]
