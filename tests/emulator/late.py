@@ -1,4 +1,4 @@
-"""A stand-in for CuPy, as far as `backends.cuda.cupy_launcher` uses it, with the emulator behind it.
+"""A stand-in for CuPy as `backends.cuda.cupy_launcher` uses it, with the emulator behind it.
 
 Copies to the device and launches are put off until somebody waits for their stream, or reads
 through it. So what is read too early, and what is overwritten before it was read, gives wrong
