@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from measure import save
 
-from gpuseg.backends.base import Centers
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 
@@ -114,7 +114,7 @@ def pass_of(case: Case) -> Callable[[], object]:
 
     def run() -> object:
         packed = [backend.pack(centers_of_run) for centers_of_run in centers]
-        return backend.lloyd(x, None, list(zip(packed, bounds, strict=True)), grid)
+        return backend.lloyd(x, None, list(map(PackedRun, packed, bounds)), grid)
 
     return run
 

@@ -24,8 +24,8 @@ from support.helpers import ANY_PORT, customers, cut, write_files
 
 from gpuseg import backends
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import gpus
 from gpuseg.io.parquet import cudf_reader
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
@@ -130,7 +130,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The backend `cuda`, on the emulator or on the GPU, for all who ask the registry for it."""
     if request.config.getoption("--gpu"):
-        lacking = device.unavailable()
+        lacking = gpus.unavailable()
         assert not lacking, lacking
         if os.environ.get("GPUSEG_TEST_POOL") == "no":  # a pool hides overruns from sanitizers
             import cupy
@@ -142,7 +142,7 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
         pytest.skip(reason)
     launcher = StrictLauncher()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "launcher", lambda: launcher)
+        patch.setattr(gpus, "launcher", lambda: launcher)
         registry.get.cache_clear()
         registry.get_neighbors.cache_clear()
         yield registry.get("cuda")

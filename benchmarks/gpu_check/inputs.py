@@ -16,7 +16,7 @@ from gpu_check import facts, targets
 from gpu_check.facts import Attempts
 from gpu_check.targets import Target
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 
 _ROWS, _FEATURES = 20_000, 16
 _BUSY = 200

@@ -12,7 +12,7 @@ from gpu_check.facts import Attempts
 from gpu_check.loaded import form, function, resident_blocks
 from gpu_check.passes import Passes
 from gpu_check.targets import Target
-from gpuseg.backends.cuda import device, nvrtc
+from gpuseg.backends.cuda import gpus, nvrtc
 from gpuseg.backends.cuda import launch_plans as plan
 
 _PACKAGES = (
@@ -68,7 +68,7 @@ def device_facts(target: Target) -> dict[str, Any]:
         smi = (done.stdout or done.stderr).strip()
     runtime = target.xp.cuda.runtime
     return {
-        "devices": device.devices(),
+        "devices": gpus.devices(),
         "nvidia-smi": smi,
         "driver": runtime.driverGetVersion(),
         "runtime": runtime.runtimeGetVersion(),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpu_check.problems import Problem, grid_of
 from gpu_check.targets import LaunchRecord, Target
-from gpuseg.backends.base import Centers, RowBounds
+from gpuseg.backends.types import Centers, PackedRun, RowBounds
 
 KINDS = ("full", "first", "late")
 """A pass that scores all rows; the first pass, which also sums all rows; and a late pass, which
@@ -110,7 +110,7 @@ class Passes:
         self._target, self.x = target, target.backend.to_device(problem.x)
         self.bounds = [target.backend.new_bounds(len(self.x), len(start)) for start in starts]
         packed = [target.backend.pack(Centers(start, shift)) for start in starts]
-        self._runs = list(zip(packed, self.bounds, strict=True))
+        self._runs = list(map(PackedRun, packed, self.bounds))
 
     def prepare(self, kind: str) -> None:
         """Prepare a pass of a kind."""

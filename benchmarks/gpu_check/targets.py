@@ -12,7 +12,7 @@ import numpy as np
 
 from gpu_check import facts
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Launcher
 
@@ -163,15 +163,15 @@ def open_target(emulator: bool = False) -> Target:
 
 def no_gpu_reason() -> str:
     """Return the reason why no step can run on a GPU here; empty if they can."""
-    missing = device.unavailable()
-    return f"{missing.what}; {missing.step}" if missing else ""
+    missing = gpus.unavailable()
+    return f"{missing.reason}; {missing.hint}" if missing else ""
 
 
 def _gpu() -> Target:
     if reason := no_gpu_reason():
         facts.conclude(reason)
         sys.exit(facts.NO_GPU)
-    launcher = device.launcher()
+    launcher = gpus.launcher()
     return Target(launcher, EventClock(), launcher.xp, emulated=False)
 
 
@@ -185,7 +185,7 @@ def _emulator() -> Target:
         sys.exit(facts.NO_GPU)
     launcher: Launcher = StrictLauncher()
     for name, value in (("launcher", launcher), ("unavailable", None)):
-        setattr(device, name, lambda fixed=value: fixed)
+        setattr(gpus, name, lambda fixed=value: fixed)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     return Target(launcher, WallClock(), np, emulated=True)

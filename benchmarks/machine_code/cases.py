@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers, RowBounds
-from gpuseg.backends.cuda import columns, prepare
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.lloyd import Choice
+from gpuseg.backends.cuda.lloyd import PassKind
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.neighbors import Neighbors
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
+from gpuseg.backends.protocols import NeighborKernels
+from gpuseg.backends.types import Centers, PackedRun, RowBounds
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
@@ -121,7 +120,7 @@ def grid_of(x: Floats, shift: Floats) -> SumGrid:
     return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), _TERMS)
 
 
-def _lloyd(features: int, clusters: int, passes: Choice, share: float) -> Launch:
+def _lloyd(features: int, clusters: int, passes: PassKind, share: float) -> Launch:
     """Return a Lloyd pass that scores a share of the rows, or the first pass."""
 
     def launch(launcher: MachineCodeLauncher, rows: int) -> int:
@@ -134,7 +133,8 @@ def _lloyd(features: int, clusters: int, passes: Choice, share: float) -> Launch
         if not bounds.fresh:
             bounds.label[:] = labels
             _set_slack(bounds, np.arange(rows) % 1000 >= 1000 * share)
-        backend.lloyd(device_x, None, [(backend.pack(centers), bounds)], grid_of(x, centers.shift))
+        runs = [PackedRun(backend.pack(centers), bounds)]
+        backend.lloyd(device_x, None, runs, grid_of(x, centers.shift))
         assert (bounds.label == labels).all(), "labels"
         return rows
 
@@ -176,7 +176,7 @@ def _summarize(features: int) -> Launch:
     def launch(launcher: MachineCodeLauncher, rows: int) -> int:
         x, _ = separated(rows, features, 8)
         plain = np.zeros(features, np.int64)
-        summary = columns.summarize(launcher, launcher.to_device(x), plain, 0)
+        summary = CudaBackend(launcher).summarize(launcher.to_device(x), plain, 0)
         expected = _SPEC.summarize(x, plain, 0)
         assert (summary.minimum == expected.minimum).all(), "minimum"
         for f in range(features):
@@ -189,7 +189,8 @@ def _summarize(features: int) -> Launch:
 def _digest(features: int) -> Launch:
     def launch(launcher: MachineCodeLauncher, rows: int) -> int:
         x, _ = separated(rows, features, 8)
-        assert columns.digest(launcher, launcher.to_device(x), None, 0) == _SPEC.digest(x, None, 0)
+        digest = CudaBackend(launcher).digest(launcher.to_device(x), None, 0)
+        assert digest == _SPEC.digest(x, None, 0)
         return rows
 
     return launch
@@ -203,7 +204,7 @@ def _prepare(features: int, unit: bool) -> Launch:
         fill, transform = np.zeros(features, np.float32), np.zeros(features, np.int64)
         shift, scale = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
         how = FeatureTransform(fill, transform, shift, scale, unit=unit)
-        prepared = prepare.prepare(launcher, launcher.to_device(x), how)
+        prepared = CudaBackend(launcher).prepare(launcher.to_device(x), how)
         assert (prepared == _SPEC.prepare(x, how)).all(), "prepared values"
         return rows
 
@@ -218,11 +219,14 @@ def _count(features: int) -> Launch:
         parallel_map, eps = TaskContext(1).map, 0.8 * np.sqrt(2.0 * features)
         eps_bounds = EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**2, 2)
         counts, n_distances = [], []
-        sides: tuple[Neighbors, ...] = (NumpyNeighbors(), CudaNeighbors(launcher))
+        sides: tuple[NeighborKernels, ...] = (NumpyNeighbors(), CudaNeighbors(launcher))
         for neighbors in sides:
-            space, within = neighbors.lay_out(x, eps_bounds, parallel_map), np.zeros(rows, np.int32)
+            space, within = (
+                neighbors.build_index(x, eps_bounds, parallel_map),
+                np.zeros(rows, np.int32),
+            )
             n_distances.append(
-                neighbors.count_within(space, space, None, 2**30, within, parallel_map)
+                neighbors.count_neighbors(space, space, None, 2**30, within, parallel_map)
             )
             counts.append(within)
         assert (counts[0] == counts[1]).all(), "rows within eps"

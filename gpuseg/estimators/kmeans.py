@@ -23,7 +23,7 @@ from gpuseg.algorithms.kmeans import partial_fit as minibatch
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators._inputs.arrays import (

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from gpuseg.backends import registry
 from gpuseg.backends.customers import VALUES, TransactionLines
-from gpuseg.backends.neighbors import ParallelMap
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
 from gpuseg.features.joins import JoinCounts, attach
@@ -88,7 +88,7 @@ def features_of(
     codes = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     names = [name for name in TransactionLines._fields if name != "customer"]
     transactions = TransactionLines(codes, *(lines[name].to_numpy() for name in names))
-    customers = registry.get_customers(backend)(
+    customers = registry.get_customers(backend).aggregate(
         transactions, len(ids.dictionary), snapshot, parallel_map
     )
     hashes = np.zeros(len(ids.dictionary), np.uint64)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpuseg import __version__
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.environment import versions
@@ -104,10 +104,10 @@ def _devices(facts: Facts) -> list[str]:
     """Return what the run ran on; GPUs are those of the caller's machine."""
     own = facts.executor
     each = f"{own['n_workers']} workers × {own['threads_per_worker']} threads"
-    gpus = device.devices() if facts.plan.backend.name == "cuda" else []
+    gpu_names = gpus.devices() if facts.plan.backend.name == "cuda" else []
     return [
         *(f"cpu: {machine}, {each}" for machine in own["machines"]),
-        *(f"gpu: {g}" for g in gpus),
+        *(f"gpu: {g}" for g in gpu_names),
     ]
 
 

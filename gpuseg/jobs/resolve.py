@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.registry import BackendChoice, choose_backend
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.base import check_free
@@ -61,12 +61,12 @@ def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
     """Return the cluster; `cuda` has one worker for each GPU by default."""
     n_workers = runtime.n_workers
     if runtime.cluster == "cuda":
-        if missing := device.unavailable():
+        if missing := gpus.unavailable():
             raise ResourceError(
-                "cluster.no_gpu", str(missing.what), value="cuda", parameter="cluster",
-                hint=f"{missing.step}, or use cluster = 'dask'",
+                "cluster.no_gpu", missing.reason, value="cuda", parameter="cluster",
+                hint=f"{missing.hint}, or use cluster = 'dask'",
             )  # fmt: skip
-        n_gpus = len(device.devices())
+        n_gpus = len(gpus.devices())
         n_workers = n_workers or n_gpus
         if n_workers > n_gpus:
             raise ResourceError(

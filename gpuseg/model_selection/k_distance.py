@@ -230,8 +230,8 @@ def _nearest_here(
     b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
     best, row = np.full((len(points), k), np.inf), np.full((len(points), k), -1)
     b.find_nearest(
-        b.lay_out(points, reach, env.map), np.ones(len(points), bool),
-        b.lay_out(embed(x, metric), reach, env.map), np.ones(len(x), bool),
+        b.build_index(points, reach, env.map), np.ones(len(points), bool),
+        b.build_index(embed(x, metric), reach, env.map), np.ones(len(x), bool),
         best, row, env.map,
     )  # fmt: skip
     return best, np.where(row >= 0, row + shard.first_row, -1)
@@ -251,9 +251,9 @@ def _looked_here(
     reach = EpsBounds.from_ranges(
         low, high, dist_to_rdist(rules.eps, rules.metric), minkowski_p(rules.metric)
     )
-    there = b.lay_out(embed(x, rules.metric), reach, env.map)
-    here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
-    return b.count_within(here, there, None, rules.min_samples, found, env.map)
+    there = b.build_index(embed(x, rules.metric), reach, env.map)
+    here, found = b.build_index(points, reach, env.map), np.zeros(len(points), np.int64)
+    return b.count_neighbors(here, there, None, rules.min_samples, found, env.map)
 
 
 def _drawn(

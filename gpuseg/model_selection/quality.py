@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.kmeans.fit import KMeansFit
 from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers
 from gpuseg.model_selection.confidence import simplified_silhouette
 from gpuseg.numerics.intervals import Z_95
 from gpuseg.numerics.reproducible_sums import grid_magic

@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load
 
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
-from gpuseg.backends.base import Centers
 from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
 from gpuseg.models.kmeans import FORMAT, KMeansModel, as_files
 from gpuseg.preprocessing.pipeline import FeaturePipeline

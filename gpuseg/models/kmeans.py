@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load, save
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
 from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.types import Centers
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 FORMAT = 2

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import BLOCK_ROWS, CacheLost, TaskContext
 from gpuseg.sharding.shard import Block, Shard

@@ -24,14 +24,14 @@ from support.neighbor_cases import (
 
 from gpuseg.backends import registry
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
-from gpuseg.backends.neighbors import Neighbors
 from gpuseg.backends.numba.neighbors import NumbaNeighbors
+from gpuseg.backends.protocols import NeighborKernels
 
 Array = npt.NDArray[Any]
 
 
 @pytest.fixture(params=["numba", "cuda"])
-def backend(request: pytest.FixtureRequest) -> Neighbors:
+def backend(request: pytest.FixtureRequest) -> NeighborKernels:
     if request.param == "numba":
         return NumbaNeighbors()
     request.getfixturevalue("cuda")
@@ -47,7 +47,7 @@ KINDS = (
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 33, 64, 255, 257, 700])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_primitive(backend: Neighbors, kind: str, n: int, p: int) -> None:
+def test_every_primitive(backend: NeighborKernels, kind: str, n: int, p: int) -> None:
     try_near(backend, NearCase(kind, n, 1 + n % 7, p))
 
 
@@ -70,12 +70,12 @@ def test_kernels_access_memory_correctly(case: NearCase, schedule: str) -> None:
 
 @pytest.mark.parametrize("backend", [SPEC, NumbaNeighbors()], ids=["numpy", "numba"])
 @pytest.mark.parametrize(("metric", "p"), [("euclidean", 2), ("manhattan", 1)])
-def test_against_scikit_learn(backend: Neighbors, metric: str, p: int) -> None:
+def test_against_scikit_learn(backend: NeighborKernels, metric: str, p: int) -> None:
     x = rows("grid", 400, 3)
-    index = backend.lay_out(x, eps_bounds_of(x, 1.0, p), PARALLEL_MAP)
+    index = backend.build_index(x, eps_bounds_of(x, 1.0, p), PARALLEL_MAP)
     near = NearestNeighbors(radius=1.0, metric=metric, algorithm="kd_tree").fit(x)
     counts = np.zeros(400, np.int64)
-    backend.count_within(index, index, None, 1000, counts, PARALLEL_MAP)
+    backend.count_neighbors(index, index, None, 1000, counts, PARALLEL_MAP)
     assert counts.tolist() == [len(i) for i in near.radius_neighbors(x, return_distance=False)]
     all_rows = np.ones(400, bool)
     rdist, row = np.full((400, 5), np.inf), np.full((400, 5), -1)
@@ -83,18 +83,18 @@ def test_against_scikit_learn(backend: Neighbors, metric: str, p: int) -> None:
     np.testing.assert_allclose(rdist ** (1 / p), near.kneighbors(x, 5)[0], rtol=1e-12)
 
 
-def test_an_index_without_rows_has_no_neighbours(backend: Neighbors) -> None:
+def test_an_index_without_rows_has_no_neighbours(backend: NeighborKernels) -> None:
     x = rows("normal", 5, 2)
     bounds = eps_bounds_of(x, 1.0, 2)
     index, empty = (
-        backend.lay_out(x, bounds, PARALLEL_MAP),
-        backend.lay_out(x[:0], bounds, PARALLEL_MAP),
+        backend.build_index(x, bounds, PARALLEL_MAP),
+        backend.build_index(x[:0], bounds, PARALLEL_MAP),
     )
     counts, no_counts = np.zeros(5, np.int64), np.zeros(0, np.int64)
-    assert backend.count_within(index, empty, None, 3, counts, PARALLEL_MAP) == 0
-    assert backend.count_within(empty, index, None, 3, no_counts, PARALLEL_MAP) == 0
+    assert backend.count_neighbors(index, empty, None, 3, counts, PARALLEL_MAP) == 0
+    assert backend.count_neighbors(empty, index, None, 3, no_counts, PARALLEL_MAP) == 0
     assert not counts.any()
-    assert backend.link(empty, no_counts.astype(bool), PARALLEL_MAP)[0].size == 0
+    assert backend.connect_core(empty, no_counts.astype(bool), PARALLEL_MAP)[0].size == 0
 
 
 def test_float32_bounds_leave_uncertain_pairs_to_float64() -> None:

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "gpuseg"
 HOMES = {
     "dask": {"runtime/cluster.py", "runtime/dask/"},
     "distributed": {"runtime/cluster.py", "runtime/dask/"},
-    "cupy": {"backends/cuda/device.py"},
+    "cupy": {"backends/cuda/cupy_launcher.py", "backends/cuda/gpus.py"},
     "dask_cuda": {"runtime/cluster.py"},
     "cudf": set[str](),
     "pylibcudf": {"io/parquet/cudf_reader.py"},

@@ -16,14 +16,15 @@ import pytest
 from emulator.build import unavailable
 from emulator.late import Device, LateArray, StandIn, Stream, current_stream
 from emulator.strict_arrays import StrictLauncher
+from support.errors import raises
 from support.helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device, kernel_cache, pinned
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import cupy_launcher, gpus, kernel_cache, pinned
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.device import CupyLauncher
+from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.estimators._inputs.gpu import is_on_gpu
@@ -44,9 +45,9 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
     monkeypatch.setattr(kernel_cache, "cubin_path", lambda kernel, _: _as_path(kernel))
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     launcher = CupyLauncher()
-    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    monkeypatch.setattr(gpus, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     yield stand_in
@@ -61,7 +62,7 @@ def _as_path(kernel: Kernel) -> str:
 @pytest.fixture
 def launcher(two_gpus: StandIn) -> CupyLauncher:
     """The launcher that the backend uses."""
-    current = device.launcher()
+    current = gpus.launcher()
     assert isinstance(current, CupyLauncher)
     return current
 
@@ -70,7 +71,7 @@ def launcher(two_gpus: StandIn) -> CupyLauncher:
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make all but the smallest arrays take many pieces."""
     monkeypatch.setattr(pinned, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(device, "_LARGE_BYTES", 500)
+    monkeypatch.setattr(cupy_launcher, "_LARGE_BYTES", 500)
 
 
 def rows(n: int = 600, d: int = 3) -> Array:
@@ -167,7 +168,7 @@ class Tensor:
 def test_rows_reach_the_device_in_c_order(
     launcher: CupyLauncher, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
-    monkeypatch.setattr(device, "_LARGE_BYTES", 0 if large else 1 << 20)
+    monkeypatch.setattr(cupy_launcher, "_LARGE_BYTES", 0 if large else 1 << 20)
     x = rows(50, 7)
     for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T, x):
         on_device = launcher.to_device(array)
@@ -194,7 +195,7 @@ def test_the_emulator_refuses_rows_in_another_order() -> None:
 
 
 def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, (600, 2)) * 1.0
     expected = fit(x, "numba", sample_weight=weight[:, 1].copy())
     same(fit(x, sample_weight=weight[:, 1]), expected)
@@ -245,8 +246,9 @@ def test_arrays_that_are_not_exported(two_gpus: StandIn, monkeypatch: pytest.Mon
         raise BufferError("not of a dense layout")
 
     monkeypatch.setattr(Tensor, "_dlpack", refuse)
-    with pytest.raises(DataError, match=r"Tensor does not .* \(not of a dense layout\): must be"):
+    with raises("array.not_exportable", DataError) as caught:
         fit(Tensor(rows()))
+    assert "not of a dense layout" in caught.value.problem
 
 
 # More than one GPU.
@@ -332,22 +334,22 @@ def test_no_more_threads_than_pairs_copy_rows(
             with lock:
                 busy += 1
                 max_busy = max(max_busy, busy)
-                if busy == pinned.PAIRS:
+                if busy == pinned.N_PAIRS:
                     full.set()
             assert full.wait(20)
             with lock:
                 busy -= 1
 
-    run_in_threads(copy_rows, 3 * pinned.PAIRS)
-    assert max_busy == pinned.PAIRS
-    assert len(two_gpus.pinned) == 2 * pinned.PAIRS
+    run_in_threads(copy_rows, 3 * pinned.N_PAIRS)
+    assert max_busy == pinned.N_PAIRS
+    assert len(two_gpus.pinned) == 2 * pinned.N_PAIRS
 
 
 def test_a_stream_that_fails_returns_its_memory(
     launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
 ) -> None:
     x = np.arange(1000)
-    for _ in range(3 * pinned.PAIRS):
+    for _ in range(3 * pinned.N_PAIRS):
         with pytest.raises(ZeroDivisionError), launcher.stream():
             launcher.to_device(x)
             raise ZeroDivisionError
@@ -367,8 +369,9 @@ def test_blocks_of_the_host_are_large(n_values: int) -> None:
 
 def keep_on_host(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
     """Keep rows on the host, in blocks of that size."""
-    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
-    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: block_rows)
+    backend = registry.get("cuda")
+    monkeypatch.setattr(backend, "fits", lambda *_: False)
+    monkeypatch.setattr(backend, "block_rows", lambda *_: block_rows)
 
 
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
@@ -413,13 +416,13 @@ def test_shards_yield_blocks_of_the_size_for_the_device(
 def test_select_k_without_free_memory(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, has_memory: bool
 ) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
-    move = CudaBackend.to_device
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    to_device = cuda.to_device
 
-    def full(backend: CudaBackend, array: Array) -> Any:
-        return array if array.dtype == np.int64 and not has_memory else move(backend, array)
+    def full(array: Array) -> Any:
+        return array if array.dtype == np.int64 and not has_memory else to_device(array)
 
-    monkeypatch.setattr(CudaBackend, "to_device", full)
+    monkeypatch.setattr(cuda, "to_device", full)
     x = rows(300)
     actual, expected = (
         gpuseg.select_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")

@@ -18,9 +18,9 @@ from support.helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
-from gpuseg.backends.cuda import device
-from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import gpus
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.errors import DataError
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
@@ -54,7 +54,7 @@ LAYOUTS: dict[str, Put] = {
 
 @pytest.fixture(autouse=True)
 def _pretend_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
 
 
 @pytest.fixture(params=["default stream", pytest.param("side stream", marks=on_a_gpu)])
@@ -120,9 +120,9 @@ def test_rows_of_the_host_in_many_blocks(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
     """Several streams work at the same time, each with its copies and kernels."""
-    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
-    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: ROWS // 12 + 1)
-    x, weight = rows(d=4 if EMULATED else 16)  # on a GPU, blocks of more than device._LARGE_BYTES
+    monkeypatch.setattr(cuda, "fits", lambda *_: False)
+    monkeypatch.setattr(cuda, "block_rows", lambda *_: ROWS // 12 + 1)
+    x, weight = rows(d=4 if EMULATED else 16)  # on a GPU, blocks beyond _LARGE_BYTES
     on_gpu, on_cpu = models(**options)
     on_gpu.set_params(n_threads=4 if EMULATED else 16)
     for model in (on_gpu, on_cpu):
@@ -206,9 +206,9 @@ def test_more_than_two_billion_values_on_the_device(cuda: Backend) -> None:
     coarse = [grid_magic(terms, largest) for largest in (*[16.0] * d, 1.0)]
     magics = np.array([coarse, [finer_magic(terms, magic) for magic in coarse]])
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), terms)
-    once = spec.lloyd(x, None, [(spec.pack(centers), spec.new_bounds(n, k))], grid)[0]
+    once = spec.lloyd(x, None, [PackedRun(spec.pack(centers), spec.new_bounds(n, k))], grid)[0]
     all_times = cuda.lloyd(
-        on_device, None, [(cuda.pack(centers), cuda.new_bounds(n * times, k))], grid
+        on_device, None, [PackedRun(cuda.pack(centers), cuda.new_bounds(n * times, k))], grid
     )[0]  # fmt: skip
     assert (all_times.sums == once.sums * times).all()
     assert (all_times.weight == once.weight * times).all()

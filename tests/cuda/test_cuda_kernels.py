@@ -20,18 +20,20 @@ from emulator.build import unavailable
 from emulator.launcher import SMALL
 from emulator.strict_arrays import DeviceArray, StrictLauncher
 from sklearn.exceptions import ConvergenceWarning
+from support.errors import raises
 from support.helpers import ANY_PORT, ON_GPU, THOROUGH, customers, cut, in_turn, write_files
 from support.kernel_cases import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
 from support.row_bounds import seen, set_slack
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
-from gpuseg.backends.cuda import device, shapes
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda import full_pass_plans as plan_full
+from gpuseg.backends.cuda import gpus, shapes
 from gpuseg.backends.cuda import launch_plans as plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.runtime.executor import TaskContext
@@ -102,7 +104,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
     set_slack(memory, slice(-3), 1.0)
     magics = np.repeat([[1.5 * 2.0**60], [1.5 * 2.0**20]], d + 1, axis=1)
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
-    (change,) = cuda.lloyd(x, None, [(cuda.pack(centers), memory)], grid)
+    (change,) = cuda.lloyd(x, None, [PackedRun(cuda.pack(centers), memory)], grid)
     assert change.n_rows_scored == 3
     assert seen(cuda, memory).label[-4:].tolist() == [0, 0, 0, 1]
     assert change.weight.sum(axis=0).tolist() == [-1, 1]
@@ -114,7 +116,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
 def test_a_complete_fit_has_the_bits_of_the_cpu(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, metric: str, weighted: bool
 ) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     rng = np.random.default_rng(5)
     x = (rng.normal(size=(3000, 5)) + 4 * rng.integers(0, 2, (3000, 5))).astype(np.float32)
     weight = rng.lognormal(0, 2, 3000) if weighted else None
@@ -177,7 +179,7 @@ def test_plans_of_passes_over_all_rows_fit_the_device(limits: Limits) -> None:
 def test_all_rows_are_in_some_block() -> None:
     for n in (1, 31, 512, 513, 10**5, 10**9, 3 * 10**10):
         launch = plan.plan_lloyd(n, 16, 1, 8, 1, True, SMALL)
-        max_blocks = plan._blocks_that_fit(launch.shared_bytes, SMALL)
+        max_blocks = plan._max_blocks(launch.shared_bytes, SMALL)
         assert launch.blocks <= max_blocks
         assert launch.blocks == max_blocks or launch.blocks * launch.rows_per_chunk >= n
 
@@ -186,9 +188,9 @@ def test_all_rows_are_in_some_block() -> None:
 def strict_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictLauncher]:
     """A device with strict arrays, which the backend uses."""
     launcher = StrictLauncher()
-    monkeypatch.setattr(device, "unavailable", lambda: None)
-    monkeypatch.setattr(device, "devices", lambda: ["a GPU"])
-    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "devices", lambda: ["a GPU"])
+    monkeypatch.setattr(gpus, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     yield launcher
@@ -347,8 +349,9 @@ def test_dbscan_gives_the_labels_of_the_cpu(strict_device: StrictLauncher, metri
 
 
 def test_more_features_than_fit_into_shared_memory(strict_device: StrictLauncher) -> None:
-    with pytest.raises(ResourceError, match=r"1000 features: DBSCAN on emulator takes up to 453"):
+    with raises("features.too_many_for_gpu", ResourceError, parameter="features") as caught:
         gpuseg.DBSCAN().fit(np.zeros((3, 1000)))
+    assert "453" in caught.value.rule
 
 
 def test_parts_of_a_dask_array_stay_on_the_device(strict_device: StrictLauncher) -> None:
@@ -382,9 +385,9 @@ PRELOAD = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from emulator.strict_arrays import StrictLauncher
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 launcher = StrictLauncher()
-device.launcher = lambda: launcher
+gpus.launcher = lambda: launcher
 """
 
 
@@ -402,7 +405,7 @@ def two_gpus(
         preload = str(tmp_path / "preload.py")
         return LocalCluster(**{**options, "memory_limit": limit, "preload": preload})
 
-    monkeypatch.setattr(device, "devices", lambda: ["the first GPU", "the second GPU"])
+    monkeypatch.setattr(gpus, "devices", lambda: ["the first GPU", "the second GPU"])
     monkeypatch.setitem(sys.modules, "dask_cuda", SimpleNamespace(LocalCUDACluster=start))
     yield requested
 

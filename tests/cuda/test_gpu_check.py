@@ -19,8 +19,8 @@ from emulator.build import unavailable
 from emulator.strict_arrays import StrictLauncher
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import RowBounds
-from gpuseg.backends.cuda import device, nvrtc
+from gpuseg.backends.cuda import gpus, nvrtc
+from gpuseg.backends.types import RowBounds
 from gpuseg.errors import ResourceError
 
 ROOT = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ def test_the_command_refuses_unknown_steps(tmp_path: Path) -> None:
     assert gpu_check(tmp_path, "soon").returncode == 2
 
 
-@pytest.mark.skipif(device.unavailable() is None, reason="there is a GPU")
+@pytest.mark.skipif(gpus.unavailable() is None, reason="there is a GPU")
 def test_the_command_without_a_gpu(tmp_path: Path) -> None:
     done = gpu_check(tmp_path, "60", "load", "memcheck", "tests")
     assert done.returncode == 4
@@ -236,8 +236,8 @@ def test_the_command_with_the_emulator(tmp_path: Path) -> None:
 def target(monkeypatch: pytest.MonkeyPatch) -> Iterator[Target]:
     """The emulator, instead of a GPU."""
     launcher = StrictLauncher()
-    monkeypatch.setattr(device, "unavailable", lambda: None)
-    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     yield Target(launcher, WallClock(), np, emulated=True)
@@ -512,6 +512,6 @@ def test_a_kit_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ["bash", str(make_problem / "run"), "60", "load"], cwd=tmp_path, env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == (0 if device.unavailable() is None else 4), done.stdout + done.stderr
+    assert done.returncode == (0 if gpus.unavailable() is None else 4), done.stdout + done.stderr
     (begun,) = (fact for fact in read_facts(tmp_path / "out") if fact["what"] == "run")
     assert begun["commit"] == (make_problem / "COMMIT").read_text().strip()

@@ -28,7 +28,7 @@ from support.kernel_cases import try_primitives
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.lloyd import Choice
+from gpuseg.backends.cuda.lloyd import PassKind
 from gpuseg.errors import ResourceError
 
 NESTED = """
@@ -248,7 +248,7 @@ def tools() -> None:
     ("late", KernelCase(150, 16, (8,), terms=2**18)),
 ])  # fmt: skip
 def test_machine_code_gives_the_bits_of_the_specification(
-    passes: Choice, kernel_case: KernelCase
+    passes: PassKind, kernel_case: KernelCase
 ) -> None:
     kernels = {"lloyd_full", "lloyd"}
     try_primitives(CudaBackend(MachineCodeLauncher(), passes), kernel_case, kernels)

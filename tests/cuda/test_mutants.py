@@ -20,7 +20,7 @@ from support.neighbor_cases import NEAR_CASES, NearCase, try_near
 
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Limits
-from gpuseg.backends.cuda.lloyd import Choice
+from gpuseg.backends.cuda.lloyd import PassKind
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
@@ -385,7 +385,7 @@ SCHEDULES = ("up", "fuzz")
 
 ALL_CASES = (*CASES, MANY_ROWS)
 
-CHOICES: tuple[Choice, ...] = ("auto", "full")
+CHOICES: tuple[PassKind, ...] = ("auto", "full")
 """With so few rows, only a first pass streams all rows by default."""
 
 MAX_FEATURES = 64
@@ -481,7 +481,7 @@ def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize(("case", "schedule"), in_turn(ALL_CASES, SCHEDULES, step=2))
-def test_original_kernels_pass(case: Case, schedule: str, choice: Choice) -> None:
+def test_original_kernels_pass(case: Case, schedule: str, choice: PassKind) -> None:
     if choice == "full" and case.d > MAX_FEATURES:
         pytest.skip("there is no such pass")
     launcher = StrictLauncher(True, schedule, folder=KERNELS, limits=ONE_MULTIPROCESSOR)

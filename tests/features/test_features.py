@@ -21,8 +21,8 @@ from support.helpers import call, manifest_of, toml
 
 import gpuseg
 from gpuseg.backends.customers import TransactionLines
-from gpuseg.backends.numba import customers as numba_customers
-from gpuseg.backends.numpy import customers as numpy_customers
+from gpuseg.backends.numba.customers import NumbaCustomers
+from gpuseg.backends.numpy.customers import NumpyCustomers
 from gpuseg.features import from_transactions
 from gpuseg.features.definitions import FEATURES
 from gpuseg.runtime.executor import TaskContext
@@ -136,10 +136,10 @@ def test_backends_describe_customers_alike(n: int, kind: str) -> None:
         rng.integers(-few, few, n) * 86_400_000_000 // 3, *hashes,
         rng.integers(1, few, n).astype(float), np.where(kinds == 1, -amount, amount),
     )  # fmt: skip
-    expected = numpy_customers.describe_customers(lines, n_customers, 2**50, map)
+    expected = NumpyCustomers().aggregate(lines, n_customers, 2**50, map)
     for order in (np.arange(n), rng.permutation(n)):
         mixed = TransactionLines(*(column[order] for column in lines))
-        actual = numba_customers.describe_customers(mixed, n_customers, 2**50, TaskContext(2).map)
+        actual = NumbaCustomers().aggregate(mixed, n_customers, 2**50, TaskContext(2).map)
         assert actual.values.tobytes() == expected.values.tobytes()
         assert actual.counts.tobytes() == expected.counts.tobytes()
 

@@ -18,10 +18,10 @@ import pytest
 from conftest import Place
 from support.helpers import in_turn
 
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.numba.columns import summary as numba_columns
+from gpuseg.backends.numba.preprocessing import summary as numba_columns
 from gpuseg.numerics import hashing
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.moments import Moments, mean_and_variance

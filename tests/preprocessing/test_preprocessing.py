@@ -15,7 +15,7 @@ from support.errors import raises
 from support.helpers import in_turn
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing

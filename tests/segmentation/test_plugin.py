@@ -18,7 +18,7 @@ from support.errors import raises
 from support.helpers import call, customers, cut, job, read_parts, toml, write_files
 
 import gpuseg
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError
 from gpuseg.models.base import MODELS, register_model
 from gpuseg.models.kmeans import as_files

@@ -22,7 +22,7 @@ import pytest
 from emulator.strict_arrays import DeviceArray, StrictLauncher
 
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
@@ -162,9 +162,9 @@ class StandIn:
 def install(patch: pytest.MonkeyPatch) -> tuple[StrictLauncher, StandIn]:
     """Let this process have a GPU whose arrays NumPy cannot reach, and a cuDF that reads there."""
     launcher, cudf = StrictLauncher(), StandIn()
-    patch.setattr(device, "unavailable", lambda: None)
-    patch.setattr(device, "devices", lambda: ["a GPU"])
-    patch.setattr(device, "launcher", lambda: launcher)
+    patch.setattr(gpus, "unavailable", lambda: None)
+    patch.setattr(gpus, "devices", lambda: ["a GPU"])
+    patch.setattr(gpus, "launcher", lambda: launcher)
     patch.setitem(sys.modules, "pylibcudf", cudf)
     registry.get.cache_clear()
     return launcher, cudf

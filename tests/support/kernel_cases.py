@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers, RowBounds
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.decoded import TYPES
 from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform, Projection
+from gpuseg.backends.types import Centers, PackedRun, RowBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 from support.column_cases import try_decoded
@@ -117,7 +118,7 @@ def try_out(backend: CudaBackend, case: Case, kernels: Collection[str] = ()) -> 
         Kernels to run; all if empty.
     """
     if not kernels or "decode_column" in kernels:
-        try_decoded(backend._launcher, case.n, len(TYPES) + case.d % 3)
+        try_decoded(backend.launcher, case.n, len(TYPES) + case.d % 3)
     try_primitives(backend, case, kernels)
 
 
@@ -282,7 +283,7 @@ def _passes(
     bounds = [backend.new_bounds(len(x), c.k) for c in centers]
     totals = [np.zeros((2, c.k, x.shape[1] + 1)) for c in centers]
     for scale in (0.5, 0.02, 0.0):
-        runs = [(backend.pack(c), b) for c, b in zip(centers, bounds, strict=True)]
+        runs = [PackedRun(backend.pack(c), b) for c, b in zip(centers, bounds, strict=True)]
         changes = backend.lloyd(x, weight, runs, grid)
         for i, change in enumerate(changes):
             if bounds[i].fresh:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
+from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
+from gpuseg.backends.protocols import NeighborKernels
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.executor import TaskContext
 
@@ -90,7 +91,7 @@ def eps_bounds_of(x: Array, eps: float, p: int) -> EpsBounds:
     return EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**p, p)
 
 
-def try_near(backend: Neighbors, case: NearCase) -> None:
+def try_near(backend: NeighborKernels, case: NearCase) -> None:
     """Compare every primitive with the specification; an AssertionError names the wrong one."""
     n, d, p = case.n, case.d, case.p
     x, y = rows(case.kind, n, d), rows(case.kind, n + 100, d)[: max(1, n - 20)]
@@ -103,7 +104,9 @@ def try_near(backend: Neighbors, case: NearCase) -> None:
         assert result.tobytes() == correct.tobytes(), name
 
 
-def results_of(b: Neighbors, x: Array, y: Array, bounds: EpsBounds) -> Iterator[tuple[str, Array]]:
+def results_of(
+    b: NeighborKernels, x: Array, y: Array, bounds: EpsBounds
+) -> Iterator[tuple[str, Array]]:
     """Yield the result of each primitive for query rows x and target rows y.
 
     They are computed one at a time, so that nothing more is computed or built after an error.
@@ -112,7 +115,7 @@ def results_of(b: Neighbors, x: Array, y: Array, bounds: EpsBounds) -> Iterator[
     rng = np.random.default_rng(n)
     core, target_core = rng.random(n) < 0.6, rng.random(m) < 0.6
     core &= x[:, 0] >= np.quantile(x[:, 0], 0.4)  # whole tiles, and subtrees, without core rows
-    query, target = b.lay_out(x, bounds, PARALLEL_MAP), b.lay_out(y, bounds, PARALLEL_MAP)
+    query, target = b.build_index(x, bounds, PARALLEL_MAP), b.build_index(y, bounds, PARALLEL_MAP)
     ones, target_weight, query_weight = None, rng.integers(0, 3, m), rng.integers(0, 3, n)
     for name, index, weight in (
         ("count within an index", query, ones),
@@ -121,18 +124,18 @@ def results_of(b: Neighbors, x: Array, y: Array, bounds: EpsBounds) -> Iterator[
         ("count weights within an index", query, query_weight),
     ):
         counts = (np.arange(n) % 2).astype(np.int32 if weight is None else np.int64)
-        b.count_within(query, index, weight, 7, counts, PARALLEL_MAP)
+        b.count_neighbors(query, index, weight, 7, counts, PARALLEL_MAP)
         yield name, np.minimum(counts, 7)
     assigned = np.full(n, NO_CLUSTER, np.uint32)
     assigned[::3] = 5
     cluster = np.where(target_core, 9 - np.arange(m) % 10, NO_CLUSTER).astype(np.uint32)
-    b.claim(query, ~core, target, cluster, assigned, PARALLEL_MAP)
+    b.assign_border(query, ~core, target, cluster, assigned, PARALLEL_MAP)
     yield "border across indexes", assigned
     cluster = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER).astype(np.uint32)
     cluster[~core & (np.arange(n) % 3 == 0)] = 5
     assigned = cluster.copy()
-    b.claim(query, ~core, query, cluster, assigned, PARALLEL_MAP)
-    b.claim(query, ~core, query, cluster, cluster, PARALLEL_MAP)
+    b.assign_border(query, ~core, query, cluster, assigned, PARALLEL_MAP)
+    b.assign_border(query, ~core, query, cluster, cluster, PARALLEL_MAP)
     assert (cluster == assigned).all()
     yield "border within an index", cluster
     rdist, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
@@ -142,6 +145,9 @@ def results_of(b: Neighbors, x: Array, y: Array, bounds: EpsBounds) -> Iterator[
     yield "nearest rows", row
     group = np.where(core, rng.integers(0, 30, n), -1)
     target_group = np.where(target_core, 30 + rng.integers(0, 30, m), -1)
-    yield "connect core rows", b.link(query, core, PARALLEL_MAP)[0]
-    yield "connect all rows", b.link(query, np.ones(n, bool), PARALLEL_MAP)[0]
-    yield "connect groups", b.link_across(query, group, target, target_group, 60, PARALLEL_MAP)[0]
+    yield "connect core rows", b.connect_core(query, core, PARALLEL_MAP)[0]
+    yield "connect all rows", b.connect_core(query, np.ones(n, bool), PARALLEL_MAP)[0]
+    yield (
+        "connect groups",
+        b.connect_groups(query, group, target, target_group, 60, PARALLEL_MAP)[0],
+    )

@@ -70,7 +70,7 @@ class CoreRows:
         target = self._target(backend, kind, env)
         near = np.flatnonzero(((points >= target.box[0]) & (points <= target.box[1])).all(axis=1))
         asking = points[near].astype(kind, copy=False)
-        own = b.lay_out(asking, target.reach.extend(*bounding_box(asking)), env.map)
+        own = b.build_index(asking, target.reach.extend(*bounding_box(asking)), env.map)
         best = np.full((len(near), 1), np.nextafter(target.reach.rdist_limit, np.inf))
         row = np.full((len(near), 1), -1)
         everyone, all_core = np.ones(len(near), bool), np.ones(len(self.x), bool)
@@ -95,7 +95,7 @@ class CoreRows:
             with np.errstate(over="ignore"):
                 box = np.array([np.subtract(low, side, dtype=np.float64),
                                 np.add(high, side, dtype=np.float64)])  # fmt: skip
-            layout = registry.get_neighbors(backend).lay_out(core, reach, env.map)
+            layout = registry.get_neighbors(backend).build_index(core, reach, env.map)
             self._targets[backend, kind] = _Target(reach, layout, box)
         return self._targets[backend, kind]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.partition_state import region_of
 from gpuseg.backends import registry
-from gpuseg.backends.neighbors import ParallelMap
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import TaskContext
@@ -96,7 +96,7 @@ def count_some(shard: Shard, env: TaskContext, backend: str, least: int) -> Firs
     """Run the first sweep for some rows, or for all where they are few and lie in a grid."""
     own, b = region_of(shard), registry.get_neighbors(backend)
     n, d = own.points.shape
-    own.in_grid = b.in_grid(own.layout, env.map)
+    own.in_grid = b.uses_grid(own.layout, env.map)
     if n <= _WHOLE_ROWS and own.in_grid:
         own.count(b, least, env.map)
         return FirstSweep(own.looked, n, d, env.threads, True)
@@ -104,7 +104,7 @@ def count_some(shard: Shard, env: TaskContext, backend: str, least: int) -> Firs
     found = np.full(n, least, own.found.dtype)
     found[some] = 0
     silent = TaskContext(env.threads).map
-    looked = b.count_within(own.layout, own.layout, own.weight, least, found, silent)
+    looked = b.count_neighbors(own.layout, own.layout, own.weight, least, found, silent)
     pairs = looked * n / max(int(some.sum()), 1)
     return FirstSweep(pairs, n, d, env.threads, own.in_grid)
 
@@ -148,8 +148,8 @@ def _count_all(
     sample: NDArray[Any], reach: EpsBounds, backend: str, each: ParallelMap
 ) -> NDArray[np.int64]:
     b, found = registry.get_neighbors(backend), np.zeros(len(sample), np.int64)
-    layout = b.lay_out(sample, reach, each)
-    b.count_within(layout, layout, None, 2**62, found, each)
+    layout = b.build_index(sample, reach, each)
+    b.count_neighbors(layout, layout, None, 2**62, found, each)
     return found
 
 

@@ -90,9 +90,9 @@ def count_visitors(
     if came is None:
         return
     own.receive(len(came[0]))
-    visitors = b.lay_out(came[0], reach, env.map)
+    visitors = b.build_index(came[0], reach, env.map)
     weight = came[1] if len(came) > 1 else None
-    own.looked += b.count_within(own.layout, visitors, weight, least, own.found, env.map)
+    own.looked += b.count_neighbors(own.layout, visitors, weight, least, own.found, env.map)
 
 
 def decide_core(shard: Shard, env: TaskContext, least: int) -> None:
@@ -105,7 +105,7 @@ def decide_core(shard: Shard, env: TaskContext, least: int) -> None:
 def link_own(shard: Shard, env: TaskContext, backend: str) -> NDArray[np.int64]:
     """Link core rows inside the region; return the groups by their place in the data, rising."""
     own = region_of(shard)
-    own.lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
+    own.lowest, looked = registry.get_neighbors(backend).connect_core(own.layout, own.core, env.map)
     own.looked += looked
     own.groups = np.concatenate([
         rows.start + np.flatnonzero(own.lowest[rows] == np.arange(rows.start, rows.stop))
@@ -128,8 +128,8 @@ def link_visitors(
     here = np.empty(own.n_rows, np.int64)
     _of_groups(own, np.arange(len(ours)), -1, here)
     names = np.concatenate([ours, theirs])
-    visitors = b.lay_out(points, reach, env.map)
-    lowest, looked = b.link_across(
+    visitors = b.build_index(points, reach, env.map)
+    lowest, looked = b.connect_groups(
         own.layout, here, visitors, visiting + len(ours), len(names), env.map
     )
     own.looked += looked
@@ -163,7 +163,7 @@ def _of_groups(
 def claim_own(shard: Shard, env: TaskContext, backend: str) -> None:
     """Let core rows of the region claim the others."""
     own = region_of(shard)
-    own.looked += registry.get_neighbors(backend).claim(
+    own.looked += registry.get_neighbors(backend).assign_border(
         own.layout, ~own.core, own.layout, own.cluster, own.cluster, env.map
     )
 
@@ -177,5 +177,5 @@ def claim_visited(
         return
     points, cluster = came
     own.receive(len(points))
-    visitors = b.lay_out(points, reach, env.map)
-    own.looked += b.claim(own.layout, ~own.core, visitors, cluster, own.cluster, env.map)
+    visitors = b.build_index(points, reach, env.map)
+    own.looked += b.assign_border(own.layout, ~own.core, visitors, cluster, own.cluster, env.map)

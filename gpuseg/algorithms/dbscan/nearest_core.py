@@ -92,7 +92,7 @@ def answer(
     own.receive(len(points))
     best = size[:, None].copy()
     own.looked += b.find_nearest(
-        b.lay_out(points, reach, env.map), np.ones(len(points), bool), own.layout, own.core,
+        b.build_index(points, reach, env.map), np.ones(len(points), bool), own.layout, own.core,
         best, np.full(best.shape, -1), env.map,
     )  # fmt: skip
     shard.cache[_ANSWER] = came[0], best[:, 0]

@@ -155,7 +155,7 @@ def _settle(
             f"{len(points):,} rows in one shard: DBSCAN takes less than 2^31 rows a shard; use "
             "more workers (runtime.n_workers)"
         )
-    layout = registry.get_neighbors(backend).lay_out(points, reach, env.map)
+    layout = registry.get_neighbors(backend).build_index(points, reach, env.map)
     # np.zeros would cost two page faults each: the counts are read first, and then written
     keep(
         shard,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Neighbors, ParallelMap
+from gpuseg.backends.protocols import NeighborKernels, ParallelMap
 from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -102,10 +102,10 @@ class PartitionState:
         for start in range(0, max(self.n_rows, 1), _BLOCK):
             yield slice(start, min(start + _BLOCK, self.n_rows))
 
-    def count(self, b: Neighbors, least: int, each: ParallelMap) -> None:
+    def count(self, b: NeighborKernels, least: int, each: ParallelMap) -> None:
         """Count the weight of the region's own rows within eps, once."""
         if not self.counted:
-            self.looked += b.count_within(
+            self.looked += b.count_neighbors(
                 self.layout, self.layout, self.weight, least, self.found, each
             )
             self.counted = True

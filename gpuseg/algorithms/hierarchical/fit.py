@@ -20,7 +20,7 @@ from gpuseg.algorithms.kmeans.lloyd import OnIteration
 from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.params import HierarchicalParams, KMeansParams
 from gpuseg.algorithms.segment_means import mean_rows
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
 from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 from gpuseg.sharding.shard import Shard

@@ -10,7 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Backend, Centers, RowBounds
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers, RowBounds
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
 _ROUNDING = 1e-12
@@ -81,7 +82,7 @@ class BoundState:
 
     def begin_again(self, backend: Backend) -> None:
         """Forget the slack, so that the next pass looks at every row; labels and sums hold."""
-        backend.forget_slack(self.memory)
+        backend.reset_slack(self.memory)
         self.memory.drift = np.zeros_like(self.memory.drift)
         self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
 

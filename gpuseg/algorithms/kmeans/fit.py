@@ -25,7 +25,7 @@ from gpuseg.algorithms.kmeans.sampling import draw_sample, sample_size
 from gpuseg.algorithms.kmeans.statistics import DataStatistics, measure
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
 from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import Executor, LocalExecutor

@@ -26,7 +26,8 @@ from gpuseg.algorithms.kmeans.bounds import BoundState, sharpen
 from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
@@ -155,10 +156,10 @@ def lloyd(
     packed = {number: b.pack(centers) for number, centers in sent.items()}
 
     def on(block: Block) -> list[LloydSums]:
-        together = [(packed[i], known[i].memory.take(block.rows)) for i in known]
+        together = [PackedRun(packed[i], known[i].memory.take(block.rows)) for i in known]
         found = b.lloyd(block.x, block.weight, together, grid)
         for number in list(sent)[len(known) :]:  # one by one: there is no memory for all
-            alone = (packed[number], b.new_bounds(len(block.x), sent[number].k))
+            alone = PackedRun(packed[number], b.new_bounds(len(block.x), sent[number].k))
             found += b.lloyd(block.x, block.weight, [alone], grid)
         return found
 
@@ -183,9 +184,9 @@ def _with_room(
     spare_bytes: int,
 ) -> list[tuple[int, Centers]]:
     """Return the first of the runs, as many as there is memory for; one there always is."""
-    held = sum(n_rows * b.remembered_bytes(len(run.centers)) for run in old)
+    held = sum(n_rows * b.bounds_bytes_per_row(len(run.centers)) for run in old)
     room = b.bounds_budget(spare_bytes, held)
-    needed = accumulate(n_rows * b.remembered_bytes(centers.k) for centers in sent.values())
+    needed = accumulate(n_rows * b.bounds_bytes_per_row(centers.k) for centers in sent.values())
     fitting = sum(n_bytes <= room for n_bytes in needed)
     return list(sent.items())[: max(fitting, 1)]
 

@@ -9,7 +9,7 @@ from gpuseg.algorithms.kmeans.fit import check_enough, first_centers
 from gpuseg.algorithms.kmeans.lloyd import iterate_once, normalized
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import row_passes as passes
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
-from gpuseg.backends.base import digest_factors
+from gpuseg.backends.digest import digest_factors
 from gpuseg.numerics.hashing import hash_uniform, splitmix64
 from gpuseg.numerics.sum_grid import on_grid
 from gpuseg.runtime.executor import Executor, TaskContext

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.sampling import Sample
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.numerics.hashing import hash_uniform
 from gpuseg.sharding import row_passes as passes
 

@@ -1,4 +1,4 @@
-"""DBSCAN's primitives on a GPU; see `backends.neighbors`.
+"""DBSCAN's kernels on a GPU.
 
 The host builds the tiles and their tree, as for the CPU. The device computes all distances: a warp
 takes one tile at a time. Rows and results are in the memory of the host.
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launch_plans import plan_tiles
 from gpuseg.backends.cuda.launcher import Launcher, Struct
-from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants, swept
+from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows, report_rows
 from gpuseg.backends.numba.dbscan.border_assignment import lowest_clusters
 from gpuseg.backends.numba.dbscan.connect_core import MIXED
 from gpuseg.backends.numba.dbscan.index import TileIndex
 from gpuseg.backends.numba.neighbors import lowest_rows, roots
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.errors import ResourceError
 from gpuseg.numerics.eps_bounds import EpsBounds
 
@@ -54,7 +55,7 @@ class _DeviceIndex:
 
 
 class CudaNeighbors:
-    """See `backends.neighbors.Neighbors`.
+    """See `backends.protocols.NeighborKernels`.
 
     Parameters
     ----------
@@ -66,10 +67,12 @@ class CudaNeighbors:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
-    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _DeviceIndex:
-        host = TileIndex.build(points, reach, each)
+    def build_index(
+        self, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
+    ) -> _DeviceIndex:
+        host = TileIndex.build(points, eps_bounds, parallel_map)
         if host.space is None:
-            return _DeviceIndex(host, reach, None)
+            return _DeviceIndex(host, eps_bounds, None)
         layout, nodes = host.space.layout, host.space.tree
         to_device = self._launcher.to_device
         if len(layout.order) >= _MAX_SLOTS:
@@ -92,123 +95,123 @@ class CudaNeighbors:
                 np.int32(len(layout.rows)),
                 np.int32(points.shape[1]),
             ])  # fmt: skip
-        return _DeviceIndex(host, reach, space)
+        return _DeviceIndex(host, eps_bounds, space)
 
-    def in_grid(self, own: _DeviceIndex, each: ParallelMap) -> bool:
+    def uses_grid(self, index: _DeviceIndex, parallel_map: ParallelMap) -> bool:
         return False
 
-    def count_within(
+    def count_neighbors(
         self,
-        own: _DeviceIndex,
-        other: _DeviceIndex,
+        query: _DeviceIndex,
+        target: _DeviceIndex,
         weight: NDArray[np.int64] | None,
-        least: int,
-        found: NDArray[Any],
-        each: ParallelMap,
+        max_count: int,
+        counts: NDArray[Any],
+        parallel_map: ParallelMap,
     ) -> int:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return 0
         with self._launcher.stream():
-            counts = self._to_device(own.host.to_slots(found.astype(np.int64), least))
-            weights = None if weight is None else self._to_device(other.host.to_slots(weight, 0))
+            device_counts = self._to_device(query.host.to_slots(counts.astype(np.int64), max_count))
+            weights = None if weight is None else self._to_device(target.host.to_slots(weight, 0))
             arguments = [
-                own.space, other.space, _eps_bounds(own), np.int32(own is other),
-                weights, np.int64(least), counts,
+                query.space, target.space, _eps_bounds(query), np.int32(query is target),
+                weights, np.int64(max_count), device_counts,
             ]  # fmt: skip
-            n_distances = self._launch("core_counts", own, arguments)
-            own.host.from_slots(self._to_host(counts), found)
-        swept(own, other, own.host.n, each)
+            n_distances = self._launch("core_counts", query, arguments)
+            query.host.from_slots(self._to_host(device_counts), counts)
+        report_rows(query, target, query.host.n, parallel_map)
         return n_distances
 
-    def link(
-        self, own: _DeviceIndex, core: NDArray[np.bool_], each: ParallelMap
+    def connect_core(
+        self, index: _DeviceIndex, core: NDArray[np.bool_], parallel_map: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
-        lowest = np.full(own.host.n, -1, np.int32)
-        if not own.n_tiles:
+        lowest = np.full(index.host.n, -1, np.int32)
+        if not index.n_tiles:
             return lowest, 0
-        slots = own.host.order
+        slots = index.host.order
         with self._launcher.stream():
             parent = self._to_device(np.arange(len(slots), dtype=np.int32))
-            rows = self._core_rows(own, core, np.arange(len(slots), dtype=np.int32))
-            n_distances = self._connect_in_tiles(own, rows, parent, connect=True)
-            n_distances += self._connect(own, rows, own, rows, parent)
+            rows = self._core_rows(index, core, np.arange(len(slots), dtype=np.int32))
+            n_distances = self._connect_in_tiles(index, rows, parent, connect=True)
+            n_distances += self._connect(index, rows, index, rows, parent)
             components = self._to_host(parent).astype(np.int64)
-        lowest_rows(slots, own.host.to_slots(core, False), components, lowest)
-        swept(own, own, own.host.n, each)
+        lowest_rows(slots, index.host.to_slots(core, False), components, lowest)
+        report_rows(index, index, index.host.n, parallel_map)
         return lowest, n_distances
 
-    def link_across(
+    def connect_groups(
         self,
-        own: _DeviceIndex,
-        group: NDArray[np.int64],
-        other: _DeviceIndex,
-        other_group: NDArray[np.int64],
+        query: _DeviceIndex,
+        query_group: NDArray[np.int64],
+        target: _DeviceIndex,
+        target_group: NDArray[np.int64],
         n_groups: int,
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return np.arange(n_groups), 0
         with self._launcher.stream():
             parent = self._to_device(np.arange(n_groups, dtype=np.int32))
-            own_rows = self._core_rows(own, group >= 0, _by_slot(own, group))
-            other_rows = self._core_rows(other, other_group >= 0, _by_slot(other, other_group))
-            self._connect_in_tiles(own, own_rows, parent, connect=False)
-            self._connect_in_tiles(other, other_rows, parent, connect=False)
-            n_distances = self._connect(own, own_rows, other, other_rows, parent)
+            query_rows = self._core_rows(query, query_group >= 0, _by_slot(query, query_group))
+            target_rows = self._core_rows(target, target_group >= 0, _by_slot(target, target_group))
+            self._connect_in_tiles(query, query_rows, parent, connect=False)
+            self._connect_in_tiles(target, target_rows, parent, connect=False)
+            n_distances = self._connect(query, query_rows, target, target_rows, parent)
             components = self._to_host(parent).astype(np.int64)
         return roots(components), n_distances
 
-    def claim(
+    def assign_border(
         self,
-        own: _DeviceIndex,
-        asked: NDArray[np.bool_],
-        other: _DeviceIndex,
+        query: _DeviceIndex,
+        border: NDArray[np.bool_],
+        target: _DeviceIndex,
         cluster: NDArray[np.uint32],
-        claimed: NDArray[np.uint32],
-        each: ParallelMap,
+        lowest: NDArray[np.uint32],
+        parallel_map: ParallelMap,
     ) -> int:
-        if own.host.space is None or other.host.space is None:
+        if query.host.space is None or target.host.space is None:
             return 0
-        clusters = other.host.to_slots(cluster, NO_CLUSTER)
-        core = other.host.to_bits(claimants(own, asked, other, cluster))
-        min_cluster = lowest_clusters(other.host.space.tree, core, clusters)
+        clusters = target.host.to_slots(cluster, NO_CLUSTER)
+        core_masks = target.host.to_bits(assigning_rows(query, border, target, cluster))
+        min_cluster = lowest_clusters(target.host.space.tree, core_masks, clusters)
         with self._launcher.stream():
-            assigned = self._to_device(own.host.to_slots(claimed, NO_CLUSTER))
+            assigned = self._to_device(query.host.to_slots(lowest, NO_CLUSTER))
             arguments = [
-                own.space, other.space, _eps_bounds(own), self._masks(own, asked),
-                self._to_device(core.view(np.uint64)), self._to_device(clusters),
+                query.space, target.space, _eps_bounds(query), self._masks(query, border),
+                self._to_device(core_masks.view(np.uint64)), self._to_device(clusters),
                 self._to_device(min_cluster), assigned,
             ]  # fmt: skip
-            n_distances = self._launch("border_assignment", own, arguments)
-            own.host.from_slots(self._to_host(assigned), claimed)
-        swept(own, other, own.host.n, each)
+            n_distances = self._launch("border_assignment", query, arguments)
+            query.host.from_slots(self._to_host(assigned), lowest)
+        report_rows(query, target, query.host.n, parallel_map)
         return n_distances
 
     def find_nearest(
         self,
-        own: _DeviceIndex,
-        asked: NDArray[np.bool_],
-        other: _DeviceIndex,
+        query: _DeviceIndex,
+        requested: NDArray[np.bool_],
+        target: _DeviceIndex,
         core: NDArray[np.bool_],
-        best: NDArray[np.float64],
+        rdist: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> int:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return 0
-        bounds = own.eps_bounds
+        bounds = query.eps_bounds
         error = [np.float64(x) for x in (bounds.scale, bounds.abs_error, bounds.rounding_factor)]
         with self._launcher.stream():
-            best_rdist = self._to_device(own.host.to_slots(best, np.inf))
-            best_row = self._to_device(own.host.to_slots(row, -1))
+            device_rdist = self._to_device(query.host.to_slots(rdist, np.inf))
+            device_row = self._to_device(query.host.to_slots(row, -1))
             arguments = [
-                own.space, other.space, Struct(error), np.int32(best.shape[1]),
-                self._masks(own, asked), self._masks(other, core), best_rdist, best_row,
+                query.space, target.space, Struct(error), np.int32(rdist.shape[1]),
+                self._masks(query, requested), self._masks(target, core), device_rdist, device_row,
             ]  # fmt: skip
-            n_distances = self._launch("knn", own, arguments)
-            own.host.from_slots(self._to_host(best_rdist), best)
-            own.host.from_slots(self._to_host(best_row), row)
-        swept(own, other, own.host.n, each)
+            n_distances = self._launch("knn", query, arguments)
+            query.host.from_slots(self._to_host(device_rdist), rdist)
+            query.host.from_slots(self._to_host(device_row), row)
+        report_rows(query, target, query.host.n, parallel_map)
         return n_distances
 
     def _core_rows(

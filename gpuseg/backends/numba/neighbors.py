@@ -1,4 +1,4 @@
-"""DBSCAN's primitives on the CPU: tiles, a tree of boxes, threads; see `backends.neighbors`.
+"""DBSCAN's kernels on the CPU: tiles, a tree of boxes, threads.
 
 Rows of one or two features may be in a grid of cells, which answers queries within one index.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants
+from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows
 from gpuseg.backends.numba.dbscan import (
     border_assignment,
     connect_core,
@@ -24,13 +24,14 @@ from gpuseg.backends.numba.dbscan.cell_grid import sum_over_lines
 from gpuseg.backends.numba.dbscan.index import LazyIndex, TileIndex
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.union_find import find
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 _TILES_PER_TASK = 32
 
 
 class NumbaNeighbors:
-    """See `backends.neighbors.Neighbors`.
+    """See `backends.protocols.NeighborKernels`.
 
     Parameters
     ----------
@@ -43,15 +44,15 @@ class NumbaNeighbors:
     def __init__(self, may_use_grid: bool = True) -> None:
         self._may_use_grid = may_use_grid
 
-    def lay_out(
+    def build_index(
         self, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
     ) -> LazyIndex:
         return LazyIndex(points, eps_bounds, self._may_use_grid)
 
-    def in_grid(self, index: LazyIndex, parallel_map: ParallelMap) -> bool:
+    def uses_grid(self, index: LazyIndex, parallel_map: ParallelMap) -> bool:
         return index.grid(parallel_map) is not None
 
-    def count_within(
+    def count_neighbors(
         self,
         query: LazyIndex,
         target: LazyIndex,
@@ -83,7 +84,7 @@ class NumbaNeighbors:
         tiles.from_slots(by_slot, counts)
         return n_distances
 
-    def link(
+    def connect_core(
         self, index: LazyIndex, core: NDArray[np.bool_], parallel_map: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
         lowest = np.full(index.n, -1, np.int32)
@@ -104,7 +105,7 @@ class NumbaNeighbors:
         lowest_rows(tiles.order, tiles.to_slots(core, False), parent, lowest)
         return lowest, n_distances
 
-    def link_across(
+    def connect_groups(
         self,
         query: LazyIndex,
         query_group: NDArray[np.int64],
@@ -130,7 +131,7 @@ class NumbaNeighbors:
             )
         return roots(parent), n_distances
 
-    def claim(
+    def assign_border(
         self,
         query: LazyIndex,
         border: NDArray[np.bool_],
@@ -145,7 +146,7 @@ class NumbaNeighbors:
         tiles, target_tiles = query.tiles(parallel_map), target.tiles(parallel_map)
         if tiles.space is None or target_tiles.space is None:
             return 0
-        core = target_tiles.to_bits(claimants(query, border, target, cluster))
+        core = target_tiles.to_bits(assigning_rows(query, border, target, cluster))
         clusters = target_tiles.to_slots(cluster, NO_CLUSTER)
         search = border_assignment.BorderSearch(
             tiles.space,

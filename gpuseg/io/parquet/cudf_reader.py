@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.cuda.decoded import TYPES, Column, DecodedRows
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.checksums import are_sound
@@ -132,7 +132,7 @@ class _ShardReader:
     def load(self, groups: Sequence[RowGroup], context: TaskContext) -> Shard:
         """Read all row groups: host work on threads, GPU work one group after the other."""
         plan = self._plan
-        decoded = DecodedRows(device.launcher(), plan.rows, plan.width, plan.weight is not None)
+        decoded = DecodedRows(gpus.launcher(), plan.rows, plan.width, plan.weight is not None)
         for group, host in zip(groups, context.map(self._on_host, groups), strict=True):
             rows = slice(group.start, group.start + group.rows)
             if decoded.write(

@@ -19,7 +19,8 @@ from support.row_bounds import seen
 
 from gpuseg.algorithms.kmeans.bounds import BoundState
 from gpuseg.backends import registry
-from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, RowBounds
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import MAX_GAP, Centers, PackedRun, RowBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
@@ -159,7 +160,9 @@ def look(
     packed = backend.pack(centers)
     for a, b in pairwise((0, *cuts, len(x))):
         own = None if weight is None else weight[a:b]
-        total.add(backend.lloyd(x[a:b], own, [(packed, memory.take(slice(a, b)))], grid)[0])
+        total.add(
+            backend.lloyd(x[a:b], own, [PackedRun(packed, memory.take(slice(a, b)))], grid)[0]
+        )
     return total
 
 
@@ -205,7 +208,7 @@ def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
                 promised = memory.slack.astype(np.float64) - memory.drift[labels]
                 assert memory.slack.dtype == memory.drift.dtype == np.float32
                 if k == 1:
-                    assert (promised <= LARGEST_GAP).all()
+                    assert (promised <= MAX_GAP).all()
                     continue
                 near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
                 assert (promised <= far - near).all()
@@ -271,7 +274,7 @@ def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
         look(backend, x, None, centers, grid_of(x, None, centers.shift), memory)
         memory = seen(backend, memory)
         if k == 1:
-            assert (memory.slack > (1 - lost) * LARGEST_GAP / 2).all()
+            assert (memory.slack > (1 - lost) * MAX_GAP / 2).all()
             continue
         near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
         certain = far - near > 1e-3

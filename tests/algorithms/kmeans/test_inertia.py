@@ -12,7 +12,7 @@ from conftest import Place
 
 from gpuseg.algorithms.kmeans.fit import fit_kmeans
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 
 Array = npt.NDArray[Any]
 

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans as SklearnKMeans
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.errors import DataError
 
 Array = npt.NDArray[Any]

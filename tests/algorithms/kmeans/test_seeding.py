@@ -26,7 +26,8 @@ from gpuseg.algorithms.kmeans.sampling import (
 )
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers
 from gpuseg.numerics.reproducible_sums import grid_magic
 from gpuseg.numerics.sum_grid import on_grid
 

@@ -20,7 +20,8 @@ from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans, sweep_kmeans
 from gpuseg.algorithms.kmeans.lloyd import Run, iterate
 from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend, RowBounds
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import RowBounds
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
@@ -101,7 +102,7 @@ def test_each_of_several_runs_is_what_it_is_alone(
         executor, shards = place(x, weight, 3, threads)
         alone = [iterated(executor, backend.name, [start])[0] for start in begin]
         assert len({run.n_iter for run in alone}) > 3  # they do not end together
-        for spare_bytes in (0, 2 * backend.remembered_bytes(3) * len(shards[-1].x), PLENTY):
+        for spare_bytes in (0, 2 * backend.bounds_bytes_per_row(3) * len(shards[-1].x), PLENTY):
             together = iterated(executor, backend.name, begin, spare_bytes)
             assert [bits(run) for run in together] == [bits(run) for run in alone]
             assert [run.number for run in together] == list(range(6))
@@ -139,20 +140,20 @@ def test_slack_that_is_blurred_is_forgotten(
 ) -> None:
     """One centre goes far at first: without it, later passes would look at every row."""
     forgotten: list[int] = []
-    forget_slack = type(backend).forget_slack
+    reset_slack = backend.reset_slack
 
-    def counting(self: Backend, memory: RowBounds) -> None:
+    def counting(memory: RowBounds) -> None:
         forgotten.append(len(memory.label))
-        forget_slack(self, memory)
+        reset_slack(memory)
 
-    monkeypatch.setattr(type(backend), "forget_slack", counting)
-    monkeypatch.setattr(type(backend), "slack_rounding", 0.0)
+    monkeypatch.setattr(backend, "reset_slack", counting)
+    monkeypatch.setattr(backend, "slack_rounding", 0.0)
     x, weight = data(weighted)
     begin = starts(x, 4, 7, 5)
     executor, shards = place(x, weight, 3)
     normal = iterated(executor, backend.name, begin, PLENTY)
     assert not forgotten
-    monkeypatch.setattr(type(backend), "slack_rounding", 2.0**-7)
+    monkeypatch.setattr(backend, "slack_rounding", 2.0**-7)
     for chosen in (begin, begin[-1:]):
         forgotten.clear()
         runs = iterated(executor, backend.name, chosen, PLENTY)
@@ -187,7 +188,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
     begin = starts(x, 4, 7)
     executor, _ = place(x, None, 2)
     expected = [bits(run) for run in iterated(executor, backend.name, begin, PLENTY)]
-    step, calls = type(backend).lloyd, iter(range(10**6))
+    step, calls = backend.lloyd, iter(range(10**6))
 
     def failing(*args: Any) -> Any:
         if next(calls) % 20 == 12:
@@ -205,7 +206,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
 
     stubborn = Stubborn(1)
     stubborn.load(lambda shard, env: shard, place(x, None, 2)[1])
-    monkeypatch.setattr(type(backend), "lloyd", failing)
+    monkeypatch.setattr(backend, "lloyd", failing)
     found = iterated(stubborn, backend.name, begin, PLENTY)
     assert next(calls) > 50
     assert [bits(run) for run in found] == expected

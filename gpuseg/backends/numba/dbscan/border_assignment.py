@@ -11,7 +11,7 @@ from gpuseg.backends.numba.dbscan.tile_distances import TileSpace, rows_near, ro
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import TileTree
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
-from gpuseg.backends.numba.simd.bitset import count_bits, without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -59,7 +59,7 @@ def lowest_clusters(
         rows = core[tile]
         while rows:
             lowest[node] = min(lowest[node], cluster[tile * TILE + lowest_bit(rows)])
-            rows = without_lowest(rows)
+            rows = clear_lowest_bit(rows)
     return lowest
 
 
@@ -96,7 +96,7 @@ def _visit(
     n_distances, target_tile = count_bits(rows) * TILE, search.target.tree.tile[node]
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         slot = tile * TILE + i
         if search.assigned[slot] <= search.min_cluster[node]:
             continue
@@ -105,7 +105,7 @@ def _visit(
         while near:
             cluster = search.cluster[target_tile * TILE + lowest_bit(near)]
             search.assigned[slot] = min(search.assigned[slot], cluster)
-            near = without_lowest(near)
+            near = clear_lowest_bit(near)
     return n_distances, 0
 
 

@@ -27,8 +27,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.simd.float32 import LANES
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
 
 _SIDE_FACTOR = 1 - 2.0**-20

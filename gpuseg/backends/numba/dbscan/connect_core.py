@@ -23,7 +23,7 @@ from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS, find_siblings
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
 from gpuseg.backends.numba.dbscan.union_find import find, unite
-from gpuseg.backends.numba.simd.bitset import without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 NO_CORE, MIXED = -1, -2
@@ -85,7 +85,7 @@ def connect_in_tiles(rows: CoreRows, parent: NDArray[np.int64], first: int, last
         else:
             while core:
                 i = lowest_bit(core)
-                core = without_lowest(core)
+                core = clear_lowest_bit(core)
                 n_distances += TILE
                 near = rows_within(rows.space, tile, i, rows.space, tile, rdists) & core
                 _unite_all(rows, parent, rows.component[tile * TILE + i], tile, near)
@@ -154,7 +154,7 @@ def _visit(
     target_tile, hint = target.space.tree.tile[node], target.hint[node]
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         element = query.component[tile * TILE + i]
         if _same_component(parent, hint, element):
             continue
@@ -203,7 +203,7 @@ def _hint_of_tile(rows: CoreRows, parent: NDArray[np.int64], tile: int) -> int:
     while core:
         if find(parent, rows.component[tile * TILE + lowest_bit(core)]) != root:
             return MIXED
-        core = without_lowest(core)
+        core = clear_lowest_bit(core)
     return element
 
 
@@ -220,4 +220,4 @@ def _unite_all(
     """Unite an element with those of some rows of a tile."""
     while mask:
         unite(parent, element, rows.component[tile * TILE + lowest_bit(mask)])
-        mask = without_lowest(mask)
+        mask = clear_lowest_bit(mask)

@@ -21,7 +21,7 @@ from gpuseg.backends.numba.dbscan.tile_distances import (
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse, traverse_outward
-from gpuseg.backends.numba.simd.bitset import bit, count_bits, without_lowest
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -111,7 +111,7 @@ def _count_in_tile(
     done = 0
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         near = rows_within(search.query, tile, i, search.target, target_tile, rdists)
         search.counts[tile * TILE + i] += _weight_of(search.weight, target_tile, near)
         if search.counts[tile * TILE + i] >= search.max_count:
@@ -127,7 +127,7 @@ def _weight_of(weight: NDArray[np.int64], tile: int, rows: int) -> int:
     total = 0
     while rows:
         total += weight[tile * TILE + lowest_bit(rows)]
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
     return total
 
 
@@ -137,7 +137,7 @@ def _unfinished(search: CountSearch, tile: int, rows: int) -> int:
     unfinished = rows
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         if search.counts[tile * TILE + i] >= search.max_count:
             unfinished ^= bit(i)
     return unfinished

@@ -14,9 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, rdist_of, sum_over_lines
 from gpuseg.backends.numba.dbscan.union_find import find, unite
+from gpuseg.backends.protocols import ParallelMap
 
 
 class CoreCells(NamedTuple):

@@ -14,11 +14,11 @@ from gpuseg.backends.numba.simd.bitset import bit
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
-    every,
+    broadcast,
     multiply,
-    not_above,
+    not_gt_mask,
+    select_lt,
     subtract,
-    where_less,
     widen,
 )
 
@@ -28,8 +28,8 @@ STEP = LANES // 2
 
 @njit(inline="always")
 def _absolute(t: Any) -> Any:
-    opposite = subtract(every(np.float64(0)), t)
-    return where_less(t, opposite, opposite, t)
+    opposite = subtract(broadcast(np.float64(0)), t)
+    return select_lt(t, opposite, opposite, t)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
@@ -39,11 +39,11 @@ def step_within(grid: Grid, x: float, y: float, first: int, last: int) -> int:
     At most `STEP` rows are compared. The reduced distances are those of `cell_grid.rdist_of`,
     rounding by rounding.
     """
-    u = subtract(widen(grid.x, first), every(np.float64(x)))
-    v = subtract(widen(grid.y, first), every(np.float64(y)))
+    u = subtract(widen(grid.x, first), broadcast(np.float64(x)))
+    v = subtract(widen(grid.y, first), broadcast(np.float64(y)))
     if grid.p == 2:
         rdists = add(multiply(u, u), multiply(v, v))
     else:
         rdists = add(_absolute(u), _absolute(v))
-    rows: int = not_above(rdists, every(grid.rdist_limit))
+    rows: int = not_gt_mask(rdists, broadcast(grid.rdist_limit))
     return rows if first + STEP <= last else rows & (bit(last - first) - 1)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid
 from gpuseg.backends.numba.dbscan.grid_distances import STEP, step_within
-from gpuseg.backends.numba.simd.bitset import count_bits, without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -135,7 +135,7 @@ def _weight_of(weight: NDArray[np.int64] | None, position: int, rows: int) -> in
     total = 0
     while rows:
         total += weight[position + lowest_bit(rows)]
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
     return total
 
 
@@ -193,7 +193,7 @@ def _lower_cluster(search: BorderSearch, lowest: Any, position: int, rows: int) 
     while rows:
         row = search.grid.order[position + lowest_bit(rows)]
         lowest = lowest if search.border[row] else min(lowest, search.cluster[row])
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
     return lowest
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, build_grid
 from gpuseg.backends.numba.dbscan.tile_distances import TileSpace
 from gpuseg.backends.numba.dbscan.tile_layout import build_layout
 from gpuseg.backends.numba.dbscan.tile_tree import build_tree
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 

@@ -20,7 +20,7 @@ from gpuseg.backends.numba.dbscan.tile_distances import (
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse_outward
-from gpuseg.backends.numba.simd.bitset import bit, without_lowest
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
@@ -133,13 +133,13 @@ def _search_tile(
     query, target, n_distances = search.query, search.target, 0
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
+        rows = clear_lowest_bit(rows)
         slot, n_distances = tile * TILE + i, n_distances + TILE
         rdist_to_row(query, tile, i, target, target_tile, scratch.rdists)
         near = search.core[target_tile] & not_above_limit(scratch.rdists, scratch.limit[i])
         while near:
             j = lowest_bit(near)
-            near = without_lowest(near)
+            near = clear_lowest_bit(near)
             target_row = target.layout.order[target_tile * TILE + j]
             rdist = exact_rdist(
                 query.points, query.layout.order[slot], target.points, target_row, query.p

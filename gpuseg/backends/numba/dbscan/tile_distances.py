@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_layout import TILE, TileLayout
 from gpuseg.backends.numba.dbscan.tile_tree import TileTree
-from gpuseg.backends.numba.simd.bitset import bit, without_lowest
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
-    every,
+    broadcast,
     load,
+    load_broadcast,
     lowest_bit,
     multiply_add,
-    not_above,
-    spread,
+    not_gt_mask,
+    select_lt,
     store,
     subtract,
-    where_less,
 )
 
 _BATCH = 4 * LANES
@@ -75,7 +75,7 @@ def rows_within(
     row = query.layout.order[tile * TILE + i]
     while uncertain:
         j = lowest_bit(uncertain)
-        uncertain = without_lowest(uncertain)
+        uncertain = clear_lowest_bit(uncertain)
         target_row = target.layout.order[other * TILE + j]
         if exact_rdist(query.points, row, target.points, target_row, query.p) > query.rdist_limit:
             near ^= bit(j)
@@ -115,7 +115,7 @@ def exact_rdist(a: NDArray[np.float64], i: int, b: NDArray[np.float64], j: int, 
 
 @njit(inline="always")
 def _larger(a: Any, b: Any) -> Any:
-    return where_less(a, b, b, a)
+    return select_lt(a, b, b, a)
 
 
 @njit(inline="always")
@@ -123,7 +123,7 @@ def _add_term(rdist: Any, t: Any, p: int) -> Any:
     """Add one difference to a reduced distance."""
     if p == 2:
         return multiply_add(t, t, rdist)
-    return add(rdist, _larger(t, subtract(every(np.float32(0)), t)))
+    return add(rdist, _larger(t, subtract(broadcast(np.float32(0)), t)))
 
 
 @njit(nogil=True, cache=True, forceinline=True)
@@ -134,10 +134,10 @@ def rdist_to_row(
     y, x, d, p = query.layout.x, target.layout.x, query.points.shape[1], query.p
     row, start = tile * d * TILE + i, other * d * TILE
     for j in range(0, TILE, _BATCH):
-        s0 = s1 = s2 = s3 = every(np.float32(0))
+        s0 = s1 = s2 = s3 = broadcast(np.float32(0))
         at, feature = start + j, row
         for _ in range(d):
-            z = spread(y, feature)
+            z = load_broadcast(y, feature)
             s0 = _add_term(s0, subtract(load(x, at), z), p)
             s1 = _add_term(s1, subtract(load(x, at + LANES), z), p)
             s2 = _add_term(s2, subtract(load(x, at + 2 * LANES), z), p)
@@ -157,12 +157,12 @@ def rdist_to_box(
     """Write the float32 reduced distances of the rows of a query tile to the box of a node."""
     x, boxes, d, p = query.layout.x, target.tree.boxes, query.points.shape[1], query.p
     start, box = tile * d * TILE, node * 2 * d
-    zero = every(np.float32(0))
+    zero = broadcast(np.float32(0))
     for j in range(0, TILE, _BATCH):
         s0 = s1 = s2 = s3 = zero
         at = start + j
         for f in range(d):
-            low, high = spread(boxes, box + f), spread(boxes, box + d + f)
+            low, high = load_broadcast(boxes, box + f), load_broadcast(boxes, box + d + f)
             z = load(x, at)
             s0 = _add_term(s0, _larger(zero, _larger(subtract(low, z), subtract(z, high))), p)
             z = load(x, at + LANES)
@@ -182,9 +182,9 @@ def rdist_to_box(
 def not_above_limit(rdists: NDArray[np.float32], limit: Any) -> int:
     """Return the rows whose reduced distance is not above the limit, or NaN."""
     bits = 0
-    bound = every(np.float32(limit))
+    bound = broadcast(np.float32(limit))
     for i in range(0, TILE, LANES):
-        bits |= not_above(load(rdists, i), bound) << i
+        bits |= not_gt_mask(load(rdists, i), bound) << i
     return bits
 
 
@@ -192,7 +192,7 @@ def not_above_limit(rdists: NDArray[np.float32], limit: Any) -> int:
 def _not_below_limit(rdists: NDArray[np.float32], limit: Any) -> int:
     """Return the rows whose reduced distance is not below the limit, or NaN."""
     bits = 0
-    bound = every(np.float32(limit))
+    bound = broadcast(np.float32(limit))
     for i in range(0, TILE, LANES):
-        bits |= not_above(bound, load(rdists, i)) << i
+        bits |= not_gt_mask(bound, load(rdists, i)) << i
     return bits

@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
+from gpuseg.backends.protocols import ParallelMap
 
 TILE = 64
 """Rows of a tile: the bits of an int64."""

@@ -1,4 +1,4 @@
-"""log1p and the Yeo-Johnson transform, operation for operation as the specification's."""
+"""log1p and the Yeo-Johnson transform, with the same operations as the specification."""
 
 import math
 
@@ -51,7 +51,7 @@ def expm1(y: float) -> float:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def grown(log: float, t: float) -> float:
+def box_cox(log: float, t: float) -> float:
     """Return (e^(t·log) - 1) / t, and `log` where t is 0."""
     return log if t == 0.0 else expm1(t * log) / t
 
@@ -60,5 +60,5 @@ def grown(log: float, t: float) -> float:
 def yeo_johnson(x: float, power: float) -> float:
     """Return the transform with λ = `power`, see `numerics.yeo_johnson.yeo_johnson`."""
     if x < 0.0:
-        return -grown(log1p(-x), 2.0 - power)
-    return grown(log1p(x), power)
+        return -box_cox(log1p(-x), 2.0 - power)
+    return box_cox(log1p(x), power)

@@ -1,19 +1,19 @@
-"""Kernels of the preparation: of each value, of a row, and of what it is found from."""
+"""Kernels that transform rows, and sums from which transforms are fitted."""
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON
-from gpuseg.backends.numba.columns.transforms import grown, log1p, yeo_johnson
+from gpuseg.backends.numba.preprocessing.yeo_johnson import box_cox, log1p, yeo_johnson
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def prepare(
+def transform(
     x: NDArray[np.float32],
     fill: NDArray[np.float32],
     bounds: NDArray[np.float32],
-    transform: NDArray[np.int64],
+    codes: NDArray[np.int64],
     powers: NDArray[np.float64],
     shift: NDArray[np.float64],
     scale: NDArray[np.float64],
@@ -25,9 +25,9 @@ def prepare(
             v = bounds[0, f] if v < bounds[0, f] else v
             v = bounds[1, f] if v > bounds[1, f] else v
             value = float(v)
-            if transform[f] == LOG1P:
+            if codes[f] == LOG1P:
                 value = float(np.float32(log1p(value)))
-            elif transform[f] == YEO_JOHNSON:
+            elif codes[f] == YEO_JOHNSON:
                 value = yeo_johnson(value, powers[f])
             x[row, f] = (value - shift[f]) / scale[f]
 
@@ -41,7 +41,7 @@ def project(
 ) -> None:
     """Write Σ_f (x_f - mean_f)·columns_fj, the features in order, into `projected` (n, p).
 
-    `columns` (d, p) are the components, transposed: the sums of a row lie side by side.
+    `columns` (d, p) are the components, transposed: the sums of a row are adjacent.
     """
     total = np.empty(columns.shape[1])
     for row in range(x.shape[0]):
@@ -62,22 +62,22 @@ def gram(
     fine: NDArray[np.float64],
     sums: NDArray[np.float64],
 ) -> None:
-    """Add `Backend.gram` on two levels, whose grids are (d, d) each, to `sums` (2, d, d)."""
+    """Add `ColumnKernels.gram` on two levels with grids (d, d) to `sums` (2, d, d)."""
     d = x.shape[1]
     offset = np.empty(d)
     for row in range(x.shape[0]):
         for f in range(d):
             offset[f] = np.float64(x[row, f]) - mean[f]
         for i in range(d):
-            own, rest = offset[i], offset[i:]
-            # Views of one dimension: only so the compiler takes several products at a time.
-            first, second = coarse[i, i:], fine[i, i:]
-            whole, left = sums[0, i, i:], sums[1, i, i:]
-            for j in range(rest.size):
-                term = own * rest[j]
-                part = (term + first[j]) - first[j]
-                whole[j] += part
-                left[j] += ((term - part) + second[j]) - second[j]
+            # With one-dimensional views the compiler vectorises the products.
+            left, right = offset[i], offset[i:]
+            magic, fine_magic = coarse[i, i:], fine[i, i:]
+            total, fine_total = sums[0, i, i:], sums[1, i, i:]
+            for j in range(right.size):
+                term = left * right[j]
+                part = (term + magic[j]) - magic[j]
+                total[j] += part
+                fine_total[j] += ((term - part) + fine_magic[j]) - fine_magic[j]
 
 
 @njit(nogil=True, cache=True)
@@ -98,13 +98,13 @@ def power_sums(
     grids: NDArray[np.float64],
     sums: NDArray[np.float64],
 ) -> None:
-    """Add `Backend.power_sums` to `sums` (levels, 2·m + 1)."""
+    """Add `ColumnKernels.power_sums` to `sums` (levels, 2·m + 1)."""
     m = powers.size
     for row in range(x.shape[0]):
         v = np.float64(x[row, feature])
         log = log1p(abs(v))
         for i in range(m):
-            t = -grown(log, 2.0 - powers[i]) if v < 0.0 else grown(log, powers[i])
+            t = -box_cox(log, 2.0 - powers[i]) if v < 0.0 else box_cox(log, powers[i])
             t -= origin[i]
             _add(t, grids, i, sums)
             _add(t * t, grids, m + i, sums)
