@@ -56,17 +56,17 @@ class ActAt(Progress):
         self.lines.append(text)
 
     def _open(self, name: str, total: int | None, unit: str) -> Any:
-        self._stage, self._noted = name, 0
+        self._stage, self._iteration = name, 0
         self.started.append(name)
-        self._look()
+        self._act_once()
         return self
 
     def advance(self, amount: int) -> None:
         pass
 
     def status(self, text: str) -> None:
-        self._noted += 1
-        self._look()
+        self._iteration += 1
+        self._act_once()
 
     def _act_once(self) -> None:
         if (self._stage, self._iteration) == self._target and not self.done:

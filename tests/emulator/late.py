@@ -1,4 +1,4 @@
-"""A stand-in for the parts of CuPy that `backends.cuda.device` uses; the emulator runs its kernels.
+"""A stand-in for the parts of CuPy that `cuda.cupy_launcher` uses; the emulator runs the kernels.
 
 Copies to the device and launches are deferred until a thread waits for their stream, or reads
 through it. So values that are read too early, or overwritten before they are read, give wrong

@@ -38,7 +38,7 @@ CITIES = ("Bern", "Gent", "Köln")
 
 ENCODERS = (
     Encoder("f64"),
-    Encoder("city", "onehot", "text", CITIES, missing=True, stays=True),
+    Encoder("city", "onehot", "text", CITIES, missing=True, keeps_missing=True),
     *(Encoder(name) for name in ("f32", "i8", "u64", "i64", "flag", "dec", "half", "year")),
     Encoder("code", "ordinal", "whole numbers", ("3", "1", "2")),
     Encoder("f64", "is missing"),
