@@ -446,14 +446,14 @@ def test_missing_gpus(
     two_gpus: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_files(tmp_path / "in", [customers(60)])
-    with pytest.raises(ResourceError, match="n_workers = 3, and CUDA finds 2 GPUs"):
+    with raises("n_workers.more_than_gpus", ResourceError, value=3):
         gpuseg.run(job_on(tmp_path, "out", cluster="cuda", n_workers=3))
-    with pytest.raises(ConfigError, match="'numba' runs on the CPU, and cluster = 'cuda'"):
+    with raises("backend.not_on_gpu", ConfigError):
         gpuseg.run(job_on(tmp_path, "out", cluster="cuda", backend="numba"))
     monkeypatch.setitem(sys.modules, "dask_cuda", None)
-    with pytest.raises(ResourceError, match="dask-cuda cannot be imported"):
+    with raises("cluster.no_dask_cuda", ResourceError):
         gpuseg.run(job_on(tmp_path, "out", cluster="cuda"))
     monkeypatch.undo()
-    with pytest.raises(ResourceError, match=r"runtime.cluster = 'cuda': .*; pip install"):
+    with raises("cluster.no_gpu", ResourceError):
         gpuseg.run(job_on(tmp_path, "out", cluster="cuda"))
     assert not (tmp_path / "out").exists()

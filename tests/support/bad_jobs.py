@@ -395,7 +395,10 @@ CASES: dict[str, Case] = {
         keys("runtime", memory_limit="1MiB", threads_per_worker=1), ResourceError,
         "memory_limit.too_low", ("1 shards", "382 MiB"),
     ),
-    "cuda": Case(keys("runtime", backend="cuda"), ResourceError, "", ("'cuda'",), stable=False),
+    "cuda": Case(
+        keys("runtime", backend="cuda"), ResourceError, "backend.unavailable", ("'cuda'",),
+        stable=False,
+    ),
     "scheduler": Case(
         keys("runtime", cluster="tcp://127.0.0.1:1"), ResourceError, "",
         ("tcp://127.0.0.1:1",), stable=False,
