@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from gpuseg.algorithms.dbscan.fit import SWEEPS, again_if_lost
+from gpuseg.algorithms.dbscan.fit import SWEEPS
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
-from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
+from gpuseg.algorithms.kmeans.statistics import measure_prepared
 from gpuseg.errors import ResourceError
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import Staging
@@ -39,7 +39,7 @@ from gpuseg.jobs.stages.profile import EXAMPLES, Seen, alike, look
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.write import write
 from gpuseg.model_selection.confidence import keep_confidence
-from gpuseg.model_selection.select_k import fit_and_choose
+from gpuseg.model_selection.select_k import fit_and_select
 from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
@@ -48,6 +48,7 @@ from gpuseg.progress import Progress, iteration_callback
 from gpuseg.reporting.report import render_summary
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
+from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.segmentation.base import UNCLEAR, AnyModel, SegmentationResult, of_kmeans
 from gpuseg.segmentation.dbscan import run_dbscan
 from gpuseg.segmentation.hierarchical import run_hierarchy
@@ -159,7 +160,7 @@ class _Run:
             )
         prepared = self._read_and_prepare(executor, plan)  # 2, 3
 
-        outcome, parts, seen = again_if_lost(
+        outcome, parts, seen = retry_if_lost(
             lambda: self._segment(executor, plan, prepared, output.staging), progress.message
         )
         facts = manifests.Facts(
@@ -267,7 +268,7 @@ class _Run:
         if isinstance(rules, DBSCANSpec):
             total, unit = SWEEPS * prepared.raw.rows, "rows swept"
         with self.progress.stage("fit", total, unit) as stage:
-            measured = measured_as_prepared(executor, backend, prepared)
+            measured = measure_prepared(executor, backend, prepared)
             if isinstance(rules, DBSCANSpec):
                 return run_dbscan(
                     executor, rules, backend, replay, measured,
@@ -277,12 +278,12 @@ class _Run:
             if isinstance(rules, HierarchicalSpec):
                 return run_hierarchy(executor, rules, backend, replay, measured, *how)
             if rules.n_clusters == "auto":
-                fits, choice = fit_and_choose(executor, backend, rules.models(), measured, *how)
+                fits, choice = fit_and_select(executor, backend, rules.models(), measured, *how)
             else:
                 fits, choice = sweep_kmeans(executor, rules.models(), backend, *how, measured), None
         if choice is not None:
-            self.progress.message(f"note: {choice.why}")
-            if not choice.clear:
+            self.progress.message(f"note: {choice.reason}")
+            if not choice.well_separated:
                 self._warn(UNCLEAR)
         elif len(fits) > 1:
             self.progress.message(

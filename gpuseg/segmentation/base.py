@@ -103,8 +103,8 @@ def of_kmeans(
     }
     if choice is not None:
         result["choice"] = {
-            "clear": choice.clear,
-            "why": choice.why,
+            "well_separated": choice.well_separated,
+            "reason": choice.reason,
             "elbow": choice.elbow,
             "table": choice.table,
         }

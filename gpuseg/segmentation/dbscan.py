@@ -11,7 +11,7 @@ from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
-from gpuseg.model_selection.k_distance import profile_eps
+from gpuseg.model_selection.k_distance import find_eps
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
@@ -41,7 +41,7 @@ def run_dbscan(
     profile = None
     if spec.eps == "auto":
         note("choose eps")
-        profile = profile_eps(executor, spec.min_samples, spec.metric, backend)
+        profile = find_eps(executor, spec.min_samples, spec.metric, backend)
     params = spec.params(profile.eps if profile else None)
     fit = fit_dbscan(executor, params, backend, note, max_pairs=spec.max_pairs)
     _warn_of(fit, params.eps, warn)
@@ -56,19 +56,19 @@ def run_dbscan(
         "algorithm": "dbscan",
         "metric": params.metric,
         "eps": params.eps,
-        "eps_why": profile.why() if profile else "asked for",
-        "eps_choices": [asdict(choice) for choice in profile.choices] if profile else [],
+        "eps_why": profile.explain() if profile else "asked for",
+        "eps_choices": [asdict(choice) for choice in profile.candidates] if profile else [],
         "min_samples": params.min_samples,
         "n_clusters": fit.n_clusters,
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
-        "forecast": asdict(fit.forecast),
-        "pairs": sum(fit.looked),
-        "distances_per_shard": fit.looked,
-        "seconds_per_shard": fit.seconds,
-        "rows_per_shard": fit.rows,
-        "peak_rows_per_shard": fit.most_rows,
+        "forecast": asdict(fit.estimate),
+        "pairs": sum(fit.distances_per_shard),
+        "distances_per_shard": fit.distances_per_shard,
+        "seconds_per_shard": fit.seconds_per_shard,
+        "rows_per_shard": fit.rows_per_shard,
+        "peak_rows_per_shard": fit.peak_rows_per_shard,
     }
     sizes = np.append(fit.sizes, fit.n_noise)[: len(segments)]
     return SegmentationResult(segments, sizes, means[segments], result, [model], files=files)

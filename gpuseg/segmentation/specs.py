@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator, model_validator
 
-from gpuseg.algorithms.params import DBSCANParams, HierarchicalParams, KMeansParams
+from gpuseg.algorithms.dbscan.params import DBSCANParams
+from gpuseg.algorithms.hierarchical.params import HierarchicalParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 
 Count = Annotated[int, Field(ge=1)]
 

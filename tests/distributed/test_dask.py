@@ -309,7 +309,7 @@ def test_worker_killed_when_dbscan_has_clustered(
     there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
     gpuseg.run(there, progress=at)
     assert at.done
-    assert any("clustering begins anew" in text for text in at.said)
+    assert any("clustering starts again" in text for text in at.said)
     one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
     assert one.equals(other)
 

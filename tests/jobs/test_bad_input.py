@@ -208,10 +208,10 @@ CASES: list[tuple[str, int, Change, list[str]]] = [
         "prepare.transform.spnd: not a feature; did you mean 'spend'?",
     ]),
     ("id of the output", 2, keys("input", id="segment"), ["input.id = 'segment'", "rename"]),
-    ("init, too few", 2, keys("segment", init=[[0.0] * 3]), ["init has 1 rows of 3", "= (3, 3)"]),
+    ("init, too few", 2, keys("segment", init=[[0.0] * 3]), ["has 1 rows of 3", "= (3, 3)"]),
     ("init, narrow", 2, keys("segment", init=[[0.0, 1.0]] * 3), ["3 rows of 2 values", "= (3, 3)"]),
     ("init, ragged", 2, keys("segment", init=[[0.0] * 3] * 2 + [[0.0]]), ["1 or 3 values"]),
-    ("init, NaN", 2, keys("segment", init=[[NO_VALUE] * 3] * 3), ["init has", "must be finite"]),
+    ("init, NaN", 2, keys("segment", init=[[NO_VALUE] * 3] * 3), ["init", "must be finite"]),
     ("threads elsewhere", 2, keys("runtime", cluster="tcp://h:1", threads_per_worker=2), [
         "threads_per_worker", "leave the key out",
     ]),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.helpers import toml
 
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import ConfigError
 from gpuseg.jobs.job import JobSpec, load_job
 
