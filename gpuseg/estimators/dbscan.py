@@ -9,11 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
-from gpuseg.algorithms.dbscan.core_samples import CoreRows
-from gpuseg.algorithms.dbscan.fit import again_if_lost, fit_dbscan
-from gpuseg.algorithms.dbscan.partition_state import labels_of
+from gpuseg.algorithms.dbscan.collect_labels import labels_of
+from gpuseg.algorithms.dbscan.core_samples import CoreSamples
+from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.backends import registry
 from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators._inputs.arrays import (
@@ -25,6 +25,7 @@ from gpuseg.estimators._inputs.arrays import (
 )
 from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu
 from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.sharding.shard import Shard
 from gpuseg.validation import validated
 
@@ -121,7 +122,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         params, choice = self._params(), registry.choose_backend(self.backend)
         if lazily.is_collection(X):
             with lazily.shards_of(self, X, sample_weight, client, choice.name) as executor:
-                fit, rows = again_if_lost(
+                fit, rows = retry_if_lost(
                     lambda: (
                         fit_dbscan(executor, params, choice.name, distances=False),
                         executor.map(lazily.labelled),
@@ -171,7 +172,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         self.labels_ = labels
         self.core_sample_indices_ = np.flatnonzero(core)
         self.components_ = components
-        self._core_rows = CoreRows(components, labels[core], self._params())
+        self._core_rows = CoreSamples(components, labels[core], self._params())
         self.n_clusters_, self.noise_share_ = fit.n_clusters, fit.n_noise / fit.n_rows
 
     def _params(self) -> DBSCANParams:

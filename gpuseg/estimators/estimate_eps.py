@@ -11,7 +11,7 @@ from gpuseg.backends import registry
 from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators.dbscan import DBSCAN
-from gpuseg.model_selection.k_distance import EpsEstimate, profile_eps
+from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
@@ -43,7 +43,7 @@ def estimate_eps(
     Returns
     -------
     EpsEstimate
-        `eps`, `distances`, and in `choices` what eps and values around it lead to: core rows,
+        `eps`, `k_distances`, and in `candidates` what eps and values around it lead to: core rows,
         noise, pairs of rows to compare, and the share of the largest cluster, for which DBSCAN is
         run, unless that would be too much work.
 
@@ -63,6 +63,11 @@ def estimate_eps(
         executor.load(lambda own, env: own, [Shard(model._matrix(X, reset=True))])
         placed = nullcontext(executor)
     with placed as executor:
-        return profile_eps(
-            executor, params.min_samples, params.metric, choice.name, random_state, clusters=True
+        return find_eps(
+            executor,
+            params.min_samples,
+            params.metric,
+            choice.name,
+            random_state,
+            run_candidates=True,
         )

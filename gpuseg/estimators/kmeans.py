@@ -19,9 +19,9 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from gpuseg.algorithms.kmeans import partial_fit as minibatch
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.kmeans.partial_fit import WeightedCenters, partial_fit_kmeans
 from gpuseg.backends import registry
 from gpuseg.backends.base import Centers
 from gpuseg.errors import DataError
@@ -172,8 +172,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         x = self._matrix(X, reset=not begun)
         params.check_init(x.shape[1])
         batch = Shard(x, as_weights(sample_weight, len(x)))
-        before = (self._centers, self._weight) if begun else None
-        moved = minibatch.update(self._placed(batch), params, choice.name, before)
+        before = WeightedCenters(self._centers, self._weight) if begun else None
+        moved = partial_fit_kmeans(self._placed(batch), params, choice.name, before)
         self._centers, self._weight, self.inertia_ = moved.centers, moved.weight, moved.inertia
         self.cluster_centers_, self.labels_ = moved.centers.values, beside(X, batch.labels)
         self.n_steps_ = self.n_steps_ + 1 if begun else 1

@@ -15,7 +15,7 @@ from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.estimators.kmeans import KMeans
-from gpuseg.model_selection.select_k import KSelection, fit_and_choose
+from gpuseg.model_selection.select_k import KSelection, fit_and_select
 from gpuseg.reporting.svg import alone, choice_curve
 from gpuseg.sharding.shard import Shard
 
@@ -58,9 +58,10 @@ def select_k(
     Returns
     -------
     DrawnChoice
-        `n_clusters`, `clear` (whether the segments stand apart at all), `why`, and `table` with
-        silhouettes of about 2,048 rows against all rows and their error, simplified silhouettes of
-        all rows, Calinski-Harabasz, Davies-Bouldin, inertia, stability and the smallest share.
+        `n_clusters`, `well_separated` (whether the segments stand apart at all), `reason`, and
+        `table` with silhouettes of about 2,048 rows against all rows and their error, simplified
+        silhouettes of all rows, Calinski-Harabasz, Davies-Bouldin, inertia, stability and the
+        smallest share.
         Printed, it is a table; `svg()` draws it, and a notebook shows both.
 
     Raises
@@ -87,5 +88,5 @@ def select_k(
         placed = nullcontext(first._placed(Shard(x, as_weights(sample_weight, len(x)))))
     with placed as executor:
         measured = measure(executor, backend, models[0].metric)
-        chosen = fit_and_choose(executor, backend, models, measured)[1]
+        chosen = fit_and_select(executor, backend, models, measured)[1]
     return DrawnChoice(**vars(chosen))

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import labels_of, rows_of
+from gpuseg.algorithms.dbscan.collect_labels import labels_of
+from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
 from gpuseg.io.output.base import Staging, cannot_write
 from gpuseg.runtime.executor import TaskContext

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors.numpy import load
 
-from gpuseg.algorithms.dbscan.core_samples import CoreRows
-from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.algorithms.dbscan.core_samples import CoreSamples
+from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.models.core_sample_files import read_core_rows
@@ -52,10 +52,10 @@ class DBSCANModel:
         return self.replay.feature_transform
 
     @cached_property
-    def core_rows(self) -> CoreRows:
+    def core_rows(self) -> CoreSamples:
         """The core rows, in scaled units; read when first asked for."""
         found = read_core_rows(self.read, self.core_files, self.preparation.n_columns)
-        return CoreRows(*found, self.params)
+        return CoreSamples(*found, self.params)
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the segment of the nearest core row within eps, or -1, int32 (n,).

@@ -123,7 +123,7 @@ def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         kinds = [f"{fmt.count(result[kind])} {kind}" for kind in ("core", "border", "noise")]
         facts.append(("Rows by kind", ", ".join(kinds)))
     if "choice" in result:
-        facts.append(("Choice of n_clusters", result["choice"]["why"]))
+        facts.append(("Choice of n_clusters", result["choice"]["reason"]))
     if manifest.get("sweep"):
         facts.append(("Sweep", _sweep(manifest)))
     weight = manifest["job"].get("input", {}).get("weight")

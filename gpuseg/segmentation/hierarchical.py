@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpuseg.algorithms.hierarchical.fit import HierarchicalFit, fit_hierarchy
-from gpuseg.algorithms.params import HierarchicalParams
+from gpuseg.algorithms.hierarchical.params import HierarchicalParams
 from gpuseg.models.hierarchical import HierarchicalModel
 from gpuseg.models.kmeans import KMeansModel
 from gpuseg.progress import iteration_callback

@@ -282,7 +282,7 @@ def test_other_columns_are_refused(client: Client, x: Array) -> None:
     fitted = model().fit(frame(x))
     with pytest.raises(ValueError, match="feature names should match"):
         fitted.predict(frame(x)[["c", "a", "b"]]).compute()
-    with pytest.raises(ConfigError, match=r"init has 4 rows of 2 values: .* = \(4, 3\)"):
+    with pytest.raises(ConfigError, match=r"init: has 4 rows of 2 values: .* = \(4, 3\)"):
         model(init=x[:4, :2]).fit(frame(x))
 
 

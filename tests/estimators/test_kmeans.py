@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gpuseg import KMeans
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import ConfigError, DataError, ResourceError
 
 Array = npt.NDArray[Any]
@@ -142,7 +142,7 @@ REFUSED = [
     ({"n_clusters": 0}, ConfigError, "n_clusters = 0: must be greater than or equal to 1"),
     ({"n_clusters": "8"}, ConfigError, "n_clusters = '8': must be a valid integer"),
     ({"n_clusters": 2.5}, ConfigError, r"n_clusters = 2\.5: must be a valid integer"),
-    ({"n_clusters": 201}, DataError, "n_clusters = 201, but .* only 200 rows; use .* <= 200"),
+    ({"n_clusters": 201}, DataError, "n_clusters = 201: .* only 200 rows; use .* <= 200"),
     ({"n_init": 0}, ConfigError, "n_init = 0: must be 'auto' or greater than or equal to 1"),
     ({"n_init": "many"}, ConfigError, "n_init = 'many': must be 'auto' or .* integer"),
     ({"max_iter": 0}, ConfigError, "max_iter = 0: must be greater than or equal to 1"),
@@ -153,17 +153,17 @@ REFUSED = [
     (
         {"init": np.zeros((4, 2))},
         ConfigError,
-        r"init has 4 rows of 2 values: must be .* = \(4, 3\)",
+        r"init: has 4 rows of 2 values: must .* = \(4, 3\)",
     ),
     (
         {"init": np.zeros((3, 3))},
         ConfigError,
-        r"init has 3 rows of 3 values: must be .* = \(4, 3\)",
+        r"init: has 3 rows of 3 values: must .* = \(4, 3\)",
     ),
     (
         {"init": np.full((4, 3), np.nan)},
         ConfigError,
-        "init has values .* infinite: must be finite centres",
+        "init: .* infinite values: centers must be finite",
     ),
     ({"backend": "gpu"}, ConfigError, "backend = 'gpu': must be one of auto, numpy, numba, cuda"),
     ({"backend": "cuda"}, ResourceError, "backend = 'cuda': CuPy .* use backend = 'auto'"),
@@ -184,7 +184,7 @@ def test_a_bad_parameter_is_named_with_its_value_and_rule(
     ("weight", "message"),
     [
         (np.ones(199), r"sample_weight has shape \(199,\): must be \(200,\), one for each row"),
-        (np.zeros(200), "all weights are zero; at least one row needs a positive weight"),
+        (np.zeros(200), "all weights are zero: at least one row must"),
         (np.full(200, np.nan), r"sample_weight\[0\] = nan: must be finite and >= 0"),
         (np.r_[np.ones(199), -3.0], r"sample_weight\[199\] = -3.0: must be finite and >= 0"),
     ],

@@ -148,7 +148,7 @@ def test_few_distinct_rows_warn() -> None:
         ([2, 3], {"init": [[0.0] * 3] * 2}, ConfigError, "init gives centres, which suit one"),
         ([0, 2], {}, ConfigError, "n_clusters = 0: must be greater than or equal to 1"),
         ([2, 2.5], {}, ConfigError, r"n_clusters = 2\.5: must be a valid integer"),
-        ([2, 901], {}, DataError, "n_clusters = 901, but there are only 900 rows; use n_clusters"),
+        ([2, 901], {}, DataError, "n_clusters = 901: there are only 900 rows; use .n_clusters"),
         ([2], {"metric": "l1"}, ConfigError, "metric = 'l1': must be 'euclidean' or 'cosine'"),
         (
             [2],

@@ -305,7 +305,7 @@ def test_missing_values_change_nothing(x: Array) -> None:
     ("params", "words"),
     [
         ({"n_clusters": 0}, "n_clusters = 0: must be greater than or equal to 1"),
-        ({"init": np.zeros((4, 2))}, r"init has 4 rows of 2 values: must be .* = \(4, 3\)"),
+        ({"init": np.zeros((4, 2))}, r"init: has 4 rows of 2 values: must .* = \(4, 3\)"),
         ({"metric": "l1"}, "metric = 'l1': must be 'euclidean' or 'cosine'"),
     ],
 )

@@ -34,8 +34,8 @@ from support.helpers import (
 )
 
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
-from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.kmeans.statistics import measure_prepared
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import Dataset
@@ -136,8 +136,8 @@ def outcome(
     executor.apply(passes.set_first_row, per_shard=list(accumulate(sizes, initial=0))[:-1])
     digest = sum(executor.map(columns.digest, backend)) % 2**64
     found = fit_preprocessing(executor, backend, recipe, lambda shard, row: "nowhere")
-    measured = measured_as_prepared(executor, backend, found)
-    fits = sweep_kmeans(executor, models, backend, measured=measured)
+    measured = measure_prepared(executor, backend, found)
+    fits = sweep_kmeans(executor, models, backend, statistics=measured)
     placed = executor.map(lambda shard, env: shard)
     p = found.feature_transform
     return {

@@ -96,7 +96,7 @@ def test_choice_is_drawn() -> None:
     heights = [float(str(own.get("cy"))) for own in circles]
     silhouettes = [own.silhouette for own in choice.criteria]
     assert np.argsort(heights).tolist() == np.argsort(silhouettes)[::-1].tolist()
-    assert choice.why in choice._repr_html_()
+    assert choice.reason in choice._repr_html_()
     assert figures.choice_curve(choice.table[:1], 2) is None
 
 

@@ -353,8 +353,12 @@ CASES: dict[str, Case] = {
         column("spend", numbers([5, 9], -5.0), **LOG1P), "", "'spend'", "2 values",
         "row 5 of in-000.parquet", "'log1p'",
     ),
-    "few rows": data(rows(customers(202).slice(200)), "", "n_clusters", "3", "2 rows"),
-    "few rows, sweep": data(keys("segment", n_clusters=[2, 3, 601]), "", "601", "600 rows"),
+    "few rows": data(
+        rows(customers(202).slice(200)), "n_clusters.too_few_rows", "n_clusters", "3", "2 rows"
+    ),
+    "few rows, sweep": data(
+        keys("segment", n_clusters=[2, 3, 601]), "n_clusters.too_few_rows", "601", "600 rows"
+    ),
     "few distinct rows, sweep": data(
         column("spend", [float(i % 3) for i in range(600)], **ONE, segment={"n_clusters": [2, 4]}),
         "n_clusters.too_few_distinct_rows", "segment.n_clusters = 4", "3 distinct rows",
@@ -368,7 +372,7 @@ CASES: dict[str, Case] = {
             "spend", [float(i != 205) for i in range(600)], **ONE,
             prepare={"scale": "none"}, segment={"metric": "cosine"},
         ),
-        "", "cosine",
+        "features.no_direction", "cosine",
     ),
     "constant": data(column("spend", [4.5] * 600), "", "'spend'", "4.5", "prepare.scale"),
     "no spread": data(
@@ -380,16 +384,22 @@ CASES: dict[str, Case] = {
     ),
     "NaN weight": data(column("w", numbers([0], NAN), **WEIGHT), "", "nan", "row 0 of in-000"),
     "null weight": data(column("w", numbers([1], None), **WEIGHT), "", "nan", "row 1 of in-000"),
-    "zero weights": data(column("w", [0.0] * 600, **WEIGHT), ""),
+    "zero weights": data(column("w", [0.0] * 600, **WEIGHT), "weight.all_zero"),
     "text weight": data(column("w", ["x"] * 600, **WEIGHT), "", "'w'", "string"),
     # The job.
     "transform of no feature": config(
         keys("prepare", transform={"spnd": "log1p"}), "", "prepare.transform", "spnd", "'spend'"
     ),
-    "init, too few": config(keys("segment", init=[[0.0] * 3]), "", "init", "(3, 3)"),
-    "init, narrow": config(keys("segment", init=[[0.0, 1.0]] * 3), "", "init", "(3, 3)"),
-    "init, ragged": config(keys("segment", init=[[0.0] * 3] * 2 + [[0.0]]), "", "init", "(3, 3)"),
-    "init, NaN": config(keys("segment", init=[[NAN] * 3] * 3), "", "init"),
+    "init, too few": config(
+        keys("segment", init=[[0.0] * 3]), "init.wrong_shape", "init", "(3, 3)"
+    ),
+    "init, narrow": config(
+        keys("segment", init=[[0.0, 1.0]] * 3), "init.wrong_shape", "init", "(3, 3)"
+    ),
+    "init, ragged": config(
+        keys("segment", init=[[0.0] * 3] * 2 + [[0.0]]), "init.wrong_shape", "init", "(3, 3)"
+    ),
+    "init, NaN": config(keys("segment", init=[[NAN] * 3] * 3), "init.not_finite", "init"),
     # The machine.
     "memory": Case(
         keys("runtime", memory_limit="1MiB", threads_per_worker=1), ResourceError,

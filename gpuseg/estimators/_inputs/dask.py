@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
 
-from gpuseg.algorithms.dbscan.partition_state import labels_of, rows_of
+from gpuseg.algorithms.dbscan.collect_labels import labels_of
+from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.runtime.dask.collections import (

@@ -42,10 +42,10 @@ def test_rows_of_a_cell_are_neighbours_and_neighbours_are_near(n: int, p: int) -
     cell[grid.order] = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
     difference = np.abs(x[:, None] - x)
     near = (difference**p).sum(axis=2) <= 1
-    place = np.column_stack([cell % grid.width, cell // grid.width])
-    apart = np.abs(place[:, None] - place).max(axis=2)
-    assert near[apart == 0].all() and not near[apart > 0].all()
-    assert apart[near].max() <= grid.radius
+    position = np.column_stack([cell % grid.width, cell // grid.width])
+    cells_apart = np.abs(position[:, None] - position).max(axis=2)
+    assert near[cells_apart == 0].all() and not near[cells_apart > 0].all()
+    assert cells_apart[near].max() <= grid.radius
 
 
 @pytest.mark.parametrize("n", [40_000, 150_001])
@@ -66,12 +66,12 @@ def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int
     for i in range(1, 100):
         u, v = np.abs(x[i].astype(np.float64) - x[0].astype(np.float64))
         size = u * u + v * v if p == 2 else u + v
-        some = x if i < 4 else x[[0, i]]  # alone, for others might link them
+        some = x if i < 4 else x[[0, i]]  # without others, which might connect them
         for limit in (size, np.nextafter(size, 0)):
             reach = EpsBounds.from_ranges(some.min(axis=0), some.max(axis=0), float(limit), p)
-            found, expected = (results_of(b, some, some, reach) for b in (NumbaNeighbors(), SPEC))
-            for (name, own), (_, other) in zip(found, expected, strict=True):
-                assert (own == other).all(), name
+            results, expected = (results_of(b, some, some, reach) for b in (NumbaNeighbors(), SPEC))
+            for (name, result), (_, other) in zip(results, expected, strict=True):
+                assert (result == other).all(), name
 
 
 @pytest.mark.parametrize("p", [1, 2])
@@ -86,12 +86,12 @@ def test_few_rows_a_cell(p: int) -> None:
 def test_labels_are_scikit_learns(d: int, metric: str, dtype: type) -> None:
     x, eps = blobs(40_000, d).astype(dtype), 0.001 if d == 1 else 0.06
     assert grid_of(x, reach_of(x, eps, 2), EACH) is not None
-    found = DBSCAN(eps, min_samples=8, metric=metric, backend="numba", n_threads=2).fit(x)
+    model = DBSCAN(eps, min_samples=8, metric=metric, backend="numba", n_threads=2).fit(x)
     expected = sklearn.cluster.DBSCAN(eps=eps, min_samples=8, metric=metric)
     expected.fit(x.astype(np.float64))
-    assert found.n_clusters_ > 3 and 0 < found.noise_share_ < 1
-    assert found.labels_.tolist() == expected.labels_.tolist()
-    assert found.core_sample_indices_.tolist() == expected.core_sample_indices_.tolist()
+    assert model.n_clusters_ > 3 and 0 < model.noise_share_ < 1
+    assert model.labels_.tolist() == expected.labels_.tolist()
+    assert model.core_sample_indices_.tolist() == expected.core_sample_indices_.tolist()
 
 
 def test_where_a_grid_does_not_suit() -> None:
@@ -110,6 +110,6 @@ def test_where_a_grid_does_not_suit() -> None:
 def test_labels_without_a_grid_are_the_same(kind: str) -> None:
     x = blobs(6000, 2)
     x[0 if kind == "far" else slice(4500)] = 1e6 if kind == "far" else 0.5
-    found = DBSCAN(0.1, min_samples=8, backend="numba").fit(x)
+    model = DBSCAN(0.1, min_samples=8, backend="numba").fit(x)
     expected = sklearn.cluster.DBSCAN(eps=0.1, min_samples=8).fit(x)
-    assert found.labels_.tolist() == expected.labels_.tolist()
+    assert model.labels_.tolist() == expected.labels_.tolist()
