@@ -99,3 +99,19 @@ def _model_at(path: list[str], model: type[BaseModel]) -> type[BaseModel]:
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 model = kind
     return model
+
+
+def check_n_threads(n_threads: Any) -> None:
+    """Refuse a wrong number of threads.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if n_threads is not None and (not isinstance(n_threads, int) or n_threads < 1):
+        raise ConfigError(
+            "n_threads.invalid",
+            value=n_threads,
+            rule="must be None or an int >= 1",
+            parameter="n_threads",
+        )

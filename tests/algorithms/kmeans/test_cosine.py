@@ -26,7 +26,7 @@ from support.helpers import (
 
 from gpuseg import KMeans, load_model
 from gpuseg.errors import DataError
-from gpuseg.estimators._inputs.arrays import unit_rows
+from gpuseg.estimators._inputs.row_format import unit_rows
 from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
