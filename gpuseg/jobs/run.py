@@ -40,6 +40,7 @@ from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.write import write
 from gpuseg.model_selection.confidence import keep_confidence
 from gpuseg.model_selection.select_k import fit_and_choose
+from gpuseg.models.base import SegmentModel
 from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preparation
@@ -48,7 +49,7 @@ from gpuseg.progress import Progress, iteration_callback
 from gpuseg.reporting.report import render_summary
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import UNCLEAR, AnyModel, SegmentationResult, of_kmeans
+from gpuseg.segmentation.base import UNCLEAR, SegmentationResult, of_kmeans
 from gpuseg.segmentation.dbscan import run_dbscan
 from gpuseg.segmentation.hierarchical import run_hierarchy
 from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, KMeansSpec
@@ -74,8 +75,8 @@ class RunResult:
 
     path: str
     manifest: dict[str, Any]
-    model: AnyModel
-    models: Sequence[AnyModel]
+    model: SegmentModel
+    models: Sequence[SegmentModel]
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""

@@ -10,13 +10,10 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.kmeans.fit import KMeansFit
 from gpuseg.errors import DataError
 from gpuseg.model_selection.select_k import KSelection
-from gpuseg.models.dbscan import DBSCANModel
-from gpuseg.models.hierarchical import HierarchicalModel
+from gpuseg.models.base import SegmentModel
 from gpuseg.models.kmeans import KMeansModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.segmentation.specs import KMeansSpec
-
-AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
 
 Warn = Callable[[str], None]
 
@@ -53,7 +50,7 @@ class SegmentationResult:
     sizes: NDArray[np.int64]
     centers: NDArray[np.float64]
     result: Mapping[str, Any]
-    models: Sequence[AnyModel]
+    models: Sequence[SegmentModel]
     sweep: Sequence[Mapping[str, Any]] = ()
     files: Sequence[str] = field(default_factory=tuple)
     groups: NDArray[np.int32] | None = None

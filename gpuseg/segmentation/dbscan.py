@@ -12,6 +12,7 @@ from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.model_selection.k_distance import profile_eps
+from gpuseg.models.base import ModelFolder
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
@@ -48,10 +49,8 @@ def run_dbscan(
     files = executor.map(write_core_rows, staging, per_shard=range(executor.n_shards))
     means = mean_rows(executor, backend, np.append(fit.sizes, fit.n_noise), measured)
     segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
-    model = DBSCANModel(
-        replay, params, tuple(files), fit.n_clusters,
-        lambda name: bytes(target.fs.cat_file(f"{target.root}/_model/{name}")),
-    )  # fmt: skip
+    folder = ModelFolder(target, f"{target.root}/_model")
+    model = DBSCANModel(replay, params, tuple(files), fit.n_clusters, folder)
     result = {
         "algorithm": "dbscan",
         "metric": params.metric,

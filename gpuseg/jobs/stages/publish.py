@@ -22,10 +22,10 @@ def publish(
     With `plots` the report's drawings are files of their own, too.
     """
     models = outcome.models
-    files = {f"_model/{name}": data for name, data in models[-1].files().items()}
+    files = {f"_model/{name}": data for name, data in models[-1].to_files().items()}
     if len(models) > 1:
         for model in models:
-            own = model.files().items()
+            own = model.to_files().items()
             files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
     files |= more
     if plots:
