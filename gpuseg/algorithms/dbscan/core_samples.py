@@ -80,6 +80,28 @@ class CoreRows:
         distance[near[found]] = rdist_to_dist(best[found, 0], self.params.metric)
         return label, distance
 
+    def nearest_distance(
+        self, x: NDArray[Any], backend: str, context: TaskContext
+    ) -> NDArray[np.float64]:
+        """Return the distance to the nearest core row, also beyond eps; infinite without core rows.
+
+        Raises
+        ------
+        DataError
+            For rows that the metric does not take.
+        """
+        b, points = registry.get_neighbors(backend), embed(x, self.params.metric)
+        rdist = np.full((len(x), 1), np.inf)
+        if len(self.x):
+            kind = np.result_type(self._points, points)
+            target = self._target(backend, kind, context)
+            queries = points.astype(kind, copy=False)
+            layout = b.lay_out(queries, target.reach.extend(*bounding_box(queries)), context.map)
+            all_rows, all_core = np.ones(len(x), bool), np.ones(len(self.x), bool)
+            row = np.full(rdist.shape, -1)
+            b.find_nearest(layout, all_rows, target.layout, all_core, rdist, row, context.map)
+        return rdist_to_dist(rdist[:, 0], self.params.metric)
+
     @cached_property
     def _points(self) -> NDArray[Any]:
         return embed(self.x, self.params.metric)
