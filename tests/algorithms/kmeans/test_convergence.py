@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gpuseg import ConfigError, run, write_customers
+from gpuseg import ConfigError, run
+from gpuseg.synthetic.customers import write_customers
 
 
 @pytest.fixture(scope="module")
