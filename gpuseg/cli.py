@@ -64,9 +64,9 @@ def run(
     from gpuseg.reporting.quality_table import quality_table
     from gpuseg.reporting.terminal_table import segment_table
 
-    if "transactions" in result.manifest:
-        _print(quality_table(result.manifest["transactions"]))
-    _print(segment_table(result.manifest))
+    if result.record.transactions is not None:
+        _print(quality_table(result.record.transactions))
+    _print(segment_table(result.record))
     typer.echo(f"segments   {result.path}")
     typer.echo(f"report     {result.path.rstrip('/')}/_report.html")
 
@@ -95,18 +95,20 @@ def features(
         return
     from gpuseg.reporting.quality_table import quality_table
 
-    _print(quality_table(result.manifest["transactions"]))
+    _print(quality_table(result.record.transactions))
     typer.echo(f"features   {result.path}")
 
 
 @app.command()
 def report(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder of a run.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="Path or URL of a run's output folder.")
+    ],
 ) -> None:
     """Render the report of an output again, from its manifest."""
-    from gpuseg.jobs.regenerate_report import report_again
+    from gpuseg.jobs.regenerate_report import regenerate_report
 
-    typer.echo(f"report     {report_again(output)}")
+    typer.echo(f"report     {regenerate_report(output)}")
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:

@@ -85,7 +85,7 @@ class Quality:
             "lines": self.found.lines,
             "customers": self.tally.customers,
             "steps": [
-                {"what": s.what, "done": s.done, "lines": s.lines, "customers": s.customers}
+                {"finding": s.what, "action": s.done, "lines": s.lines, "customers": s.customers}
                 for s in self.steps()
                 if s.lines or s.customers
             ],

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,16 +29,22 @@ from gpuseg.io.output.open import open_output
 from gpuseg.io.parquet.column_counts import count_columns
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.storage import wrap_store_errors
-from gpuseg.jobs import build_manifest as manifests
+from gpuseg.jobs.build_manifest import ManifestInputs, build_manifest, profile_segments
 from gpuseg.jobs.duplicates import named_like_ids, number_rows, settle_repeated
 from gpuseg.jobs.job import JobSpec, further_columns, load_job
 from gpuseg.jobs.plan import JobPlan, MemoryPlan, forecast, plan_memory
 from gpuseg.jobs.reader_choice import Reader, choose_reader, place_rows
 from gpuseg.jobs.resolve import settle
 from gpuseg.jobs.stages import build_features as transactions
-from gpuseg.jobs.stages.profile import EXAMPLES, Seen, alike, look
+from gpuseg.jobs.stages.profile import (
+    EXAMPLES,
+    ProfileInputs,
+    collect_profile_inputs,
+    missing_rule_warning,
+)
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.write import write
+from gpuseg.manifest import Manifest, RowStorage, Transactions
 from gpuseg.model_selection.confidence import keep_confidence
 from gpuseg.model_selection.select_k import fit_and_choose
 from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
@@ -64,8 +71,8 @@ class RunResult:
     ----------
     path : str
         The output folder.
-    manifest : dict
-        As written to ``_manifest.json``.
+    record : Manifest
+        The manifest as a typed object.
     model : Model
         The one whose segments were written.
     models : list of Model
@@ -73,13 +80,18 @@ class RunResult:
     """
 
     path: str
-    manifest: dict[str, Any]
+    record: Manifest
     model: AnyModel
     models: Sequence[AnyModel]
 
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dict, as in ``_manifest.json``."""
+        return self.record.to_json()
+
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        return render_summary(self.manifest)
+        return render_summary(self.record)
 
 
 def run(
@@ -162,16 +174,18 @@ class _Run:
         outcome, parts, seen = again_if_lost(
             lambda: self._segment(executor, plan, prepared, output.staging), progress.message
         )
-        facts = manifests.Facts(
+        inputs = ManifestInputs(
             self.spec, plan, self.reader, prepared, outcome, parts, self.digest,
-            {**executor.describe(), "rows_are": self.memory.mode, "why": self.memory.why},
-            self.warnings, seen, self.built.facts if self.built else None, self.encoders,
+            executor.describe(), RowStorage(mode=self.memory.mode, reason=self.memory.why),
+            self.warnings, seen,
+            Transactions.from_json(self.built.facts) if self.built else None, self.encoders,
         )  # fmt: skip
         with progress.stage("describe"):
-            told = manifests.told(facts)
-            if getattr(spec.segment, "n_clusters", None) == "auto" and (same := alike(*told)):
-                self._warn(same)
-        content = manifests.build(facts, told, self.run_id, self.started, progress.seconds)
+            profiles = profile_segments(inputs)
+            is_auto = getattr(spec.segment, "n_clusters", None) == "auto"
+            if is_auto and (warning := missing_rule_warning(profiles)):
+                self._warn(warning)
+        content = build_manifest(inputs, profiles, self.run_id, self.started, progress.seconds)
         with progress.stage("publish"):  # 7
             own = [name for name, *_ in self.built.features.parts] if self.built else []
             names = [*own, *(part.name for part in parts)]
@@ -180,7 +194,7 @@ class _Run:
 
     def _segment(
         self, executor: Executor, plan: JobPlan, prepared: PreprocessingFit, staging: Staging
-    ) -> tuple[SegmentationResult, list[Part], Seen]:
+    ) -> tuple[SegmentationResult, list[Part], ProfileInputs]:
         """Give every customer a segment, write it, and look at some; anew where one is lost."""
         spec, progress = self.spec, self.progress
         outcome = self._fit(executor, plan, prepared, staging)  # 4
@@ -191,7 +205,7 @@ class _Run:
         parts = write(executor, plan.dataset, staging, columns, turns, progress, self._warn)  # 5
         with progress.stage("examples"):  # 6
             lines = self.built.source if self.built else None
-            seen = look(executor, prepared, outcome, spec.audit.columns, lines)
+            seen = collect_profile_inputs(executor, prepared, outcome, spec.audit.columns, lines)
         return outcome, parts, seen
 
     def _read_and_prepare(self, executor: Executor, plan: JobPlan) -> PreprocessingFit:

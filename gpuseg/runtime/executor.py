@@ -145,7 +145,7 @@ class Executor(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return what the manifest says of it.
 
-        Keys: cluster, n_workers, threads_per_worker, moved_shards (how often a shard was built
+        Keys: cluster, n_workers, threads_per_worker, recovered_shards (how often a shard was built
         again elsewhere), machines (processor architectures).
         """
         ...
@@ -207,7 +207,7 @@ class LocalExecutor:
             "cluster": "local",
             "n_workers": 1,
             "threads_per_worker": self.env.threads,
-            "moved_shards": 0,
+            "recovered_shards": 0,
             "machines": [platform.machine()],
         }
 

@@ -21,7 +21,7 @@ AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
 Warn = Callable[[str], None]
 
 UNCLEAR = (
-    "no clear segments: the customers are a continuum, and the segments cut it; see result.choice "
+    "no clear segments: the customers are a continuum, and the segments cut it; see result.selection "
     "in the manifest"
 )
 
@@ -95,6 +95,7 @@ def of_kmeans(
             )
     result: dict[str, Any] = {
         "algorithm": "kmeans",
+        "title": "k-means",
         "metric": rules.metric,
         "n_clusters": len(last.sizes),
         "n_iter": last.n_iter,
@@ -102,16 +103,20 @@ def of_kmeans(
         "inertia": last.inertia,
     }
     if choice is not None:
-        result["choice"] = {
-            "clear": choice.clear,
-            "why": choice.why,
+        result["selection"] = {
+            "well_separated": choice.clear,
+            "reason": choice.why,
             "elbow": choice.elbow,
-            "table": choice.table,
+            "table": [_selection_row(row) for row in choice.table],
         }
     models = [KMeansModel(replay, fit.centers) for fit in fits]
     return SegmentationResult(
         range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(in_order)
     )
+
+
+def _selection_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ambiguous_share" if k == "doubtful_share" else k: v for k, v in row.items()}
 
 
 def _sweep(fits: Sequence[KMeansFit]) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """DBSCAN as a job: cluster, find out where the clusters lie, keep the core rows as the model."""
 
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -54,17 +55,18 @@ def run_dbscan(
     )  # fmt: skip
     result = {
         "algorithm": "dbscan",
+        "title": "DBSCAN",
         "metric": params.metric,
         "eps": params.eps,
-        "eps_why": profile.why() if profile else "asked for",
-        "eps_choices": [asdict(choice) for choice in profile.choices] if profile else [],
+        "eps_reason": profile.why() if profile else "requested",
+        "eps_candidates": [_with_distances(asdict(c)) for c in profile.choices] if profile else [],
         "min_samples": params.min_samples,
         "n_clusters": fit.n_clusters,
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
-        "forecast": asdict(fit.forecast),
-        "pairs": sum(fit.looked),
+        "cost_estimate": _with_distances(asdict(fit.forecast)),
+        "distances": sum(fit.looked),
         "distances_per_shard": fit.looked,
         "seconds_per_shard": fit.seconds,
         "rows_per_shard": fit.rows,
@@ -72,6 +74,10 @@ def run_dbscan(
     }
     sizes = np.append(fit.sizes, fit.n_noise)[: len(segments)]
     return SegmentationResult(segments, sizes, means[segments], result, [model], files=files)
+
+
+def _with_distances(pairs: dict[str, Any]) -> dict[str, Any]:
+    return {"distances" if key == "pairs" else key: value for key, value in pairs.items()}
 
 
 def _warn_of(fit: DBSCANFit, eps: float, warn: Warn) -> None:

@@ -41,6 +41,7 @@ def _result(spec: HierarchicalSpec, fit: HierarchicalFit) -> dict[str, Any]:
     _, first = np.unique(fit.label, return_index=True)
     return {
         "algorithm": "hierarchical",
+        "title": "Ward's hierarchy of small k-means segments",
         "n_clusters": k,
         "levels": spec.cuts,
         "micro_segments": hierarchy.n_points,

@@ -143,7 +143,7 @@ def both(source: Path, folder: Path, where: dict[str, Any], name: str) -> dict[s
     assert bits(folder / "there") == bits(folder / "here")
     assert there["warnings"] == here["warnings"]
     assert there["executor"]["cluster"] == where["cluster"]
-    assert there["executor"]["moved_shards"] == 0
+    assert there["executor"]["recovered_shards"] == 0
     assert leftovers(folder) == []
     return there
 
@@ -198,7 +198,7 @@ def after_a_kill(source: Path, folder: Path, at: At, **sections: dict[str, Any])
     assert at.done
     assert bits(folder / "there") == bits(folder / "here")
     assert leftovers(folder) == []
-    lost: int = manifest["executor"]["moved_shards"]
+    lost: int = manifest["executor"]["recovered_shards"]
     return lost
 
 
@@ -292,7 +292,7 @@ def test_worker_killed_while_dbscan_clusters(
     there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
     manifest = gpuseg.run(there, progress=at).manifest
     assert at.done
-    assert manifest["executor"]["moved_shards"] >= 1
+    assert manifest["executor"]["recovered_shards"] >= 1
     one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
     assert one.equals(other)
     assert leftovers(tmp_path) == []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,14 +16,15 @@ from gpuseg.features.build import Features, build_features
 from gpuseg.features.definitions import FEATURES, available
 from gpuseg.features.joins import check_names
 from gpuseg.features.transaction_files import Source, open_source
-from gpuseg.io.output.base import MANIFEST, Staging, as_json, cannot_write
+from gpuseg.io.output.base import MANIFEST, Staging, cannot_write
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.jobs.build_manifest import rounded
+from gpuseg.jobs.build_manifest import rounded_seconds
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import FEATURES as FOLDER
 from gpuseg.jobs.job import JobSpec, load_job
 from gpuseg.jobs.resolve import ResolvedJob, settle
+from gpuseg.manifest import FeatureDefinition, FeaturesManifest, Part, Transactions, dump
 from gpuseg.progress import Progress
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
@@ -148,11 +150,17 @@ class FeaturesResult:
     ----------
     path : str
         The output folder.
-    manifest : dict
+    record : FeaturesManifest
+        The manifest as a typed object.
     """
 
     path: str
-    manifest: dict[str, Any]
+    record: FeaturesManifest
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dict, as in ``_manifest.json``."""
+        return self.record.to_json()
 
 
 def run_features(
@@ -189,22 +197,26 @@ def run_features(
             features = build_features(
                 executor, source, place.choice.name, output.staging, joins=opened.joins
             )
-        manifest = {
-            "gpuseg": __version__,
-            "run_id": run_id,
-            "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
-            "job": spec.public(),
-            "transactions": _facts(source, features),
-            "features": [asdict(f) for f in FEATURES if f.name in features.columns],
-            "versions": versions(),
-            "seconds": rounded(progress.seconds),
-            "parts": [
-                {"name": name, "rows": rows, "bytes": size} for name, rows, size in features.parts
-            ],
-        }
+        manifest = FeaturesManifest(
+            gpuseg=__version__,
+            run_id=run_id,
+            started=f"{started:%Y-%m-%dT%H:%M:%SZ}",
+            job=spec.public(),
+            transactions=Transactions.from_json(_facts(source, features)),
+            features=tuple(
+                FeatureDefinition.from_json(asdict(f))
+                for f in FEATURES
+                if f.name in features.columns
+            ),
+            versions=versions(),
+            seconds=rounded_seconds(progress.seconds),
+            parts=tuple(
+                Part(name=name, rows=rows, bytes=size) for name, rows, size in features.parts
+            ),
+        )
         with progress.stage("publish"):
             try:
-                output.write(MANIFEST, as_json(manifest))
+                output.write(MANIFEST, dump(manifest))
                 output.publish([name for name, *_ in features.parts])
             except OSError as error:
                 raise cannot_write(place.target.url, error) from None

@@ -1,17 +1,17 @@
 """The last step of a run: model, report and manifest beside the parts, then all at once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from gpuseg.io.output.base import MANIFEST, Output, as_json, cannot_write
-from gpuseg.reporting import svg as figures
+from gpuseg.io.output.base import MANIFEST, Output, cannot_write
+from gpuseg.manifest import Manifest, dump
+from gpuseg.reporting import svg
 from gpuseg.reporting.report import render_report
 from gpuseg.segmentation.base import SegmentationResult
 
 
 def publish(
     output: Output,
-    content: dict[str, Any],
+    content: Manifest,
     plots: bool,
     outcome: SegmentationResult,
     parts: Sequence[str],
@@ -29,10 +29,10 @@ def publish(
             files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
     files |= more
     if plots:
-        for name, figure in figures.all_of(content).items():
-            files[f"_plots/{name}.svg"] = figures.alone(figure).encode()
+        for name, figure in svg.figures(content).items():
+            files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()
     files["_report.html"] = render_report(content).encode()
-    files[MANIFEST] = as_json(content)
+    files[MANIFEST] = dump(content)
     try:
         for name, data in files.items():
             output.write(name, data)

@@ -156,7 +156,7 @@ class DaskExecutor:
             "cluster": self._cluster,
             "n_workers": len(set(self._homes)),
             "threads_per_worker": max(used, default=1),
-            "moved_shards": sum(self._losses),
+            "recovered_shards": sum(self._losses),
             "machines": sorted(set(self._client.run(platform.machine).values())),
         }
 
