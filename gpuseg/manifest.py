@@ -752,16 +752,18 @@ def read_manifest(folder: Location) -> Manifest:
             hint="give the output folder of a run",
         ) from None
     try:
-        return Manifest.from_json(json.loads(content))
+        values = json.loads(content)
     except ValueError as error:
-        if isinstance(error, DataError):
-            error.problem = f"{folder.url}: {error.problem}"
-            raise
         raise DataError(
             "manifest.not_json",
             f"{folder.url}: its {MANIFEST} is damaged ({error})",
             hint="run the job again",
         ) from None
+    try:
+        return Manifest.from_json(values)
+    except DataError as error:
+        error.problem = f"{folder.url}: {error.problem}"
+        raise
 
 
 # Older formats.

@@ -21,8 +21,8 @@ AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
 Warn = Callable[[str], None]
 
 UNCLEAR = (
-    "no clear segments: the customers are a continuum, and the segments cut it; see result.selection "
-    "in the manifest"
+    "no clear segments: the customers are a continuum, and the segments cut it; see "
+    "result.selection in the manifest"
 )
 
 

@@ -168,7 +168,7 @@ path = "{tmp_path}/out"
     assert call(capfd, "run", job).code == 0
     manifest = manifest_of(tmp_path / "out")
     assert manifest["transactions"]["quality"]["lines"] == 320_705
-    steps = {own["what"]: own["lines"] for own in manifest["transactions"]["quality"]["steps"]}
+    steps = {own["finding"]: own["lines"] for own in manifest["transactions"]["quality"]["steps"]}
     assert steps["lines without a customer"] == 88_652
     assert sum(segment["size"] for segment in manifest["segments"]) == 3317
     found = pq.read_table(tmp_path / "out" / "_features").to_pandas()

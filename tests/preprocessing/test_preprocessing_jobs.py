@@ -129,13 +129,17 @@ def test_the_estimator_does_the_same(plain: Path) -> None:
 def test_the_manifest_tells_what_was_done(plain: Path) -> None:
     facts = manifest_of(plain)
     done = facts["preparation"]
-    assert [(own["column"], own["as"], len(own["features"])) for own in done["encoded"]] == [
+    assert [(own["column"], own["encoding"], len(own["features"])) for own in done["encoded"]] == [
         ("country", "onehot", 4), ("city", "frequency", 1), ("plan", "ordinal", 1),
         ("spend", "is missing", 1),
     ]  # fmt: skip
     assert done["dropped"].keys() == {"twice"}
     assert 0.9 <= done["pca"]["variance_kept"] < 1
-    assert done["pca"]["components"] == len(done["pca"]["shares"]) < len(facts["features"])
+    assert (
+        done["pca"]["n_components"]
+        == len(done["pca"]["explained_variance_ratio"])
+        < len(facts["features"])
+    )
     features = facts["features"]
     table = shoppers().to_pandas()
     share = (table.country == "DE").mean()

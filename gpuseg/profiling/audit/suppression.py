@@ -102,10 +102,8 @@ class _Cell:
     ) -> None:
         self.counts, self.hidden, self.threshold = counts, hidden, threshold
         self.row, self.column = row, column
-        count, limit = (
-            int(counts[row, column]),
-            min(int(counts[row].sum()), int(counts[-1, column])),
-        )
+        count = int(counts[row, column])
+        limit = min(int(counts[row].sum()), int(counts[-1, column]))
         self.required = min(_MARGIN * threshold, limit) - count
         self.room = self._room()
 
