@@ -17,9 +17,6 @@ from gpuseg.reporting import svg
 from gpuseg.reporting.audit_view import audit_views
 from gpuseg.reporting.view_models import segment_views
 
-_MAX_ITEMS = 8
-"""Longer lists among the facts of an algorithm are left to the manifest."""
-
 _FACT_DIGITS = 6
 """Significant digits of the facts of an algorithm."""
 
@@ -130,7 +127,7 @@ def _not_converged(result: AlgorithmResult) -> str:
 def _algorithm_facts(facts: Mapping[str, Any]) -> list[Fact]:
     """Return the facts that only this algorithm reports, by name and value.
 
-    Tables and long lists are left to the manifest.
+    Lists and tables are left to the manifest.
     """
     texts = {name: _fact_value(value) for name, value in facts.items()}
     return [Fact(_label(name), text) for name, text in texts.items() if text is not None]
@@ -142,20 +139,14 @@ def _label(name: str) -> str:
 
 
 def _fact_value(value: Any) -> str | None:
-    """Return a value in words, or None for one that takes too much space."""
+    """Return a single value as text, or None for null, lists and tables."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return fmt.count(value)
     if isinstance(value, float):
         return fmt.number(value, _FACT_DIGITS)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list | tuple) and 0 < len(value) <= _MAX_ITEMS:
-        texts = [_fact_value(item) for item in value if not isinstance(item, list | tuple)]
-        if len(texts) == len(value) and None not in texts:
-            return ", ".join(text for text in texts if text is not None)
-    return None
+    return value if isinstance(value, str) else None
 
 
 def _sweep(manifest: Manifest) -> str:
