@@ -23,6 +23,9 @@ MANIFEST = "_manifest.json"
 NOISE = -1
 """Number of the segment of customers that belong to no segment."""
 
+MAP_COLUMNS, MAP_LINES = 64, 40
+"""Cells of the map of the segments, across and up."""
+
 PURCHASES = "purchases"
 """Finding of the step that counts the transaction lines that became features."""
 
@@ -142,9 +145,9 @@ class QualityStep(Record):
     """One finding in the transaction lines and the action taken."""
 
     finding: str
-    """What was found."""
+    """Description of the finding."""
     action: str
-    """What was done with these lines."""
+    """Action taken on these lines."""
     lines: int
     """Number of lines."""
     customers: int | None
@@ -438,7 +441,7 @@ class SurrogateRules(Record):
 
 
 class SegmentMap(Record):
-    """Customers on the plane of their first two principal components, counted in cells."""
+    """Customers in the plane of the first two principal components, counted in a grid of cells."""
 
     explained_variance_ratio: tuple[float, float]
     """Share of the variance along each axis, from 0 to 1."""
@@ -529,7 +532,7 @@ class Segment(Record):
     deviation_interval: dict[str, Interval] = {}
     """95 % confidence interval of `deviation`; absent as `name` is."""
     rule: SegmentRule | None
-    """Rule that describes the segment; null where no short one was found."""
+    """Rule that describes the segment; null where no short one exists."""
     baskets: Baskets | None = None
     """Products bought together, where the job has transactions with products."""
 

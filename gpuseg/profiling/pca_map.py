@@ -7,11 +7,8 @@ one. Customers beyond the outermost half percent are counted in the cells at the
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.manifest import MapCell, SegmentMap
+from gpuseg.manifest import MAP_COLUMNS, MAP_LINES, MapCell, SegmentMap
 from gpuseg.profiling.sample import Sample
-
-COLUMNS, LINES = 64, 40
-"""Cells of the map, across and up."""
 
 _EDGE = 0.005
 """Share of the customers beyond the edge of the map, on each side of an axis."""
@@ -33,7 +30,9 @@ def segment_map(sample: Sample, segments: list[int]) -> SegmentMap | None:
     largest = np.abs(directions).argmax(axis=0)
     directions = directions * np.sign(directions[largest, [0, 1]])
     scores = x @ directions
-    position = np.column_stack([_to_cells(scores[:, 0], COLUMNS), _to_cells(scores[:, 1], LINES)])
+    position = np.column_stack(
+        [_to_cells(scores[:, 0], MAP_COLUMNS), _to_cells(scores[:, 1], MAP_LINES)]
+    )
     first, second = (variance[[-1, -2]] / variance.clip(0).sum()).tolist()
     return SegmentMap(
         explained_variance_ratio=(first, second),
@@ -58,13 +57,15 @@ def _to_cells(scores: NDArray[np.float64], n_cells: int) -> NDArray[np.float64]:
 
 def _cells(position: NDArray[np.float64], label: NDArray[np.int32]) -> tuple[MapCell, ...]:
     """Count the customers of each cell that has any, and find its largest segment."""
-    cell = np.minimum(position.astype(np.int64), [COLUMNS - 1, LINES - 1])
-    number = cell[:, 1] * COLUMNS + cell[:, 0]
+    cell = np.minimum(position.astype(np.int64), [MAP_COLUMNS - 1, MAP_LINES - 1])
+    number = cell[:, 1] * MAP_COLUMNS + cell[:, 0]
     low = int(label.min())
-    counts = np.zeros((COLUMNS * LINES, int(label.max()) - low + 1), np.int64)
+    counts = np.zeros((MAP_COLUMNS * MAP_LINES, int(label.max()) - low + 1), np.int64)
     np.add.at(counts, (number, label - low), 1)
     return tuple(
-        MapCell(c % COLUMNS, c // COLUMNS, int(counts[c].sum()), int(counts[c].argmax()) + low)
+        MapCell(
+            c % MAP_COLUMNS, c // MAP_COLUMNS, int(counts[c].sum()), int(counts[c].argmax()) + low
+        )
         for c in np.flatnonzero(counts.sum(axis=1)).tolist()
     )
 

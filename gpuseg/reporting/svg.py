@@ -11,13 +11,19 @@ from typing import Protocol
 from markupsafe import Markup, escape
 
 from gpuseg.formatting import number, percent, printable, segment_name
-from gpuseg.manifest import NOISE, Manifest, Merge, Profile, Segment, SegmentMap
+from gpuseg.manifest import (
+    MAP_COLUMNS,
+    MAP_LINES,
+    NOISE,
+    Manifest,
+    Merge,
+    Profile,
+    Segment,
+    SegmentMap,
+)
 
 _CELL = 10
 """Side of a cell of the map, in pixels."""
-
-_MAP = (64, 40)
-"""Cells of the map, across and up; those of `profiling.pca_map`."""
 
 _LEAF = 24
 """Height of a line of the tree, in pixels."""
@@ -79,7 +85,7 @@ class SilhouettePoint(Protocol):
 
 def map_figure(segment_map: SegmentMap) -> Markup:
     """Draw the map: each cell in the color of its segment, darker for more customers."""
-    width, height = _MAP[0] * _CELL, _MAP[1] * _CELL
+    width, height = MAP_COLUMNS * _CELL, MAP_LINES * _CELL
     max_count = max(cell.customers for cell in segment_map.cells)
     parts = [
         f'<rect class="{_color_class(cell.segment)}" x="{cell.column * _CELL}" '

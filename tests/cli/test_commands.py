@@ -179,7 +179,7 @@ def test_report_is_rendered_again(
     manifest = out / "_manifest.json"
     manifest.write_text(json.dumps({"format": 1}))
     outcome = call(capfd, "report", out)
-    assert outcome.code == 3 and "no report can be made of it" in outcome.err
+    assert outcome.code == 3 and f"{out}: the manifest" in outcome.err
     manifest.unlink()
     outcome = call(capfd, "report", out)
-    assert outcome.code == 3 and "has no _manifest.json; give the output folder" in outcome.err
+    assert outcome.code == 3 and f"{out}: has no _manifest.json" in outcome.err

@@ -16,6 +16,7 @@ from support.errors import raises
 
 import gpuseg
 from gpuseg import manifest as schema
+from gpuseg.io.output import base
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.regenerate_report import regenerate_report
 from gpuseg.manifest import FORMAT, Manifest, Record, migrate, read_manifest, write_manifest
@@ -142,6 +143,10 @@ def test_json_that_is_no_manifest_is_refused(content: Any) -> None:
 
 
 # Files.
+
+
+def test_outputs_and_readers_agree_on_the_name_of_the_file() -> None:
+    assert base.MANIFEST == schema.MANIFEST
 
 
 @pytest.fixture

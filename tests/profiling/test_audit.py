@@ -36,7 +36,7 @@ def test_one_small_count_takes_others_with_it() -> None:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_no_small_count_can_be_told_to_be_small(seed: int) -> None:
+def test_no_small_count_is_disclosed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = rng.integers(2, 7, 2)
     cells = rng.poisson(rng.choice([3.0, 15.0, 60.0], shape))
@@ -46,8 +46,8 @@ def test_no_small_count_can_be_told_to_be_small(seed: int) -> None:
     hidden = hidden_cells(table, 10)
     assert hidden[table < 10].all()
     for row, column in np.argwhere(table < 10).tolist():
-        wanted = min(20, table[row].sum(), table[-1, column])
-        assert upper_bound(table, hidden, row, column, 10) >= wanted - 1e-6
+        required = min(20, table[row].sum(), table[-1, column])
+        assert upper_bound(table, hidden, row, column, 10) >= required - 1e-6
 
 
 def test_a_tiny_segment_does_not_hide_the_others() -> None:
@@ -79,7 +79,11 @@ def counted(cells: Any, names: Any) -> dict[tuple[int, str | None], int]:
 def test_ratios_and_cramers_v_are_those_of_the_table() -> None:
     cells = np.array([[300, 100, 50], [100, 300, 60]])
     result = audit_column(counted(cells, ["F", "M", None]), [0, 1], 10)
-    assert result.groups == ("F", "M", "(missing)")  # by name: an order by size would tell
+    assert result.groups == (
+        "F",
+        "M",
+        "(missing)",
+    )  # by name: an order by size would disclose which is larger
     assert result.everyone == (400, 400, 110)
     ratio, low, high = result.segments["0"].ratios[0]
     assert ratio == pytest.approx((300 / 450) / (400 / 910))
@@ -115,7 +119,7 @@ def test_cramers_v_of_what_is_shown_is_no_more_than_the_true_one() -> None:
             assert result.cramers_v <= association(table, "cramer") + 1e-12
 
 
-def test_values_called_missing_and_other_are_told_apart() -> None:
+def test_values_called_missing_and_other_are_distinct() -> None:
     cells = [[90, 80, 70], [60, 50, 90]]
     result = audit_column(counted(cells, ["(missing)", None, "(other)"]), [0, 1], 10)
     assert sorted(result.groups) == ['"(missing)"', '"(other)"', "(missing)"]
@@ -223,7 +227,7 @@ def _truth(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "text"),
     [
         ({"audit": ["a"], "input": {"features": ["a", "b"]}}, "and so does input.features"),
         ({"audit": ["id"]}, "and so does input.id"),
@@ -235,7 +239,7 @@ def _truth(
         ({"audit": "gender"}, "must be a list of columns, or a section"),
     ],
 )
-def test_wrong_audits(change: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_wrong_audits(change: dict[str, Any], text: str, tmp_path: Path) -> None:
     spec, _ = job(tmp_path)
     spec = {
         key: {**spec[key], **change[key]} if key in ("input", "prepare") and key in change else keys
@@ -243,7 +247,7 @@ def test_wrong_audits(change: dict[str, Any], said: str, tmp_path: Path) -> None
     }
     with pytest.raises(ConfigError) as error:
         gpuseg.run(spec)
-    assert said in str(error.value)
+    assert text in str(error.value)
 
 
 def test_column_that_is_not_there_and_one_that_is_no_group(tmp_path: Path) -> None:

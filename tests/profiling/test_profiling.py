@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
+from gpuseg.manifest import MAP_COLUMNS, MAP_LINES
 from gpuseg.model_selection.confidence import confidence_of
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.profiling.pca_map import COLUMNS, LINES, segment_map
+from gpuseg.profiling.pca_map import segment_map
 from gpuseg.profiling.rules.rule_language import rule_features, sql_name, sql_number
 from gpuseg.profiling.rules.rules import segment_rules
 from gpuseg.profiling.rules.surrogate_tree import (
@@ -288,7 +289,8 @@ def test_map_counts_every_customer_of_the_sample() -> None:
     result = segment_map(sample_of(x, label), [0, 1, 2, -1])
     assert result is not None
     assert sum(cell.customers for cell in result.cells) == 2000
-    assert all(0 <= cell.column < COLUMNS and 0 <= cell.line < LINES for cell in result.cells)
+    for cell in result.cells:
+        assert 0 <= cell.column < MAP_COLUMNS and 0 <= cell.line < MAP_LINES
     assert result.axes[0] == ("+f0",)
     across = [result.centers[str(s)][0] for s in (-1, 0, 1, 2)]
     assert across == sorted(across)

@@ -102,13 +102,13 @@ def _baskets(executor: Executor, sample: Sample, lines: Source) -> dict[int, Bas
     hashes = hash_of(as_id(ids.combine_chunks()))
     order = np.argsort(hashes)
     label = sample.label[rows][order][np.searchsorted(hashes[order], bought.customer)]
-    baskets = {
-        segment: association_rules(
-            bought.basket[label == segment], bought.product[label == segment]
-        )
-        for segment in np.unique(sample.label).tolist()
-    }
-    return {segment: found for segment, found in baskets.items() if found is not None}
+    baskets = {}
+    for segment in np.unique(sample.label).tolist():
+        is_here = label == segment
+        rules = association_rules(bought.basket[is_here], bought.product[is_here])
+        if rules is not None:
+            baskets[segment] = rules
+    return baskets
 
 
 def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> Sample:

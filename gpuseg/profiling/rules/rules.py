@@ -95,7 +95,7 @@ def _segment_rule(
     x: NDArray[np.float32],
     members: NDArray[np.bool_],
 ) -> SegmentRule:
-    """Return the rule of a segment: its leaves, in the order given, joined by "or"."""
+    """Return the rule of a segment: its leaves, in their order, joined by "or"."""
     conditions = [_condition(bounds, features) for bounds in leaves]
     matches = [_matches(bounds, x) for bounds in leaves]
     texts = [_sentence(bounds, features) for bounds in leaves]
