@@ -16,7 +16,7 @@ from gpuseg.estimators._inputs import dask as lazily
 from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.estimators.kmeans import KMeans
 from gpuseg.model_selection.select_k import KSelection, fit_and_choose
-from gpuseg.reporting.svg import alone, choice_curve
+from gpuseg.reporting.svg import selection_figure, standalone
 from gpuseg.sharding.shard import Shard
 
 
@@ -25,9 +25,9 @@ class DrawnChoice(KSelection):
 
     def svg(self) -> str:
         """Return the silhouettes by number of clusters, with their errors, as an SVG file."""
-        figure = choice_curve(self.table, self.n_clusters)
+        figure = selection_figure(self.criteria, self.n_clusters)
         assert figure is not None  # there are two numbers or more
-        return alone(figure)
+        return standalone(figure)
 
     def _repr_html_(self) -> str:
         return f"{self.svg()}<pre>{escape(str(self))}</pre>"

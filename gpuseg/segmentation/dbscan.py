@@ -13,8 +13,8 @@ from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
-from gpuseg.formatting import NOISE
 from gpuseg.io.storage import Storage
+from gpuseg.manifest import NOISE
 from gpuseg.model_selection.k_distance import EpsEstimate, profile_eps
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
@@ -146,17 +146,23 @@ def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -
         "algorithm": "dbscan",
         "metric": params.metric,
         "eps": params.eps,
-        "eps_why": estimate.why() if estimate else "asked for",
-        "eps_choices": [asdict(choice) for choice in estimate.choices] if estimate else [],
+        "eps_reason": estimate.why() if estimate else "requested",
+        "eps_candidates": [_with_distances(asdict(c)) for c in estimate.choices]
+        if estimate
+        else [],
         "min_samples": params.min_samples,
         "n_clusters": fit.n_clusters,
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
-        "forecast": asdict(fit.forecast),
-        "pairs": sum(fit.looked),
+        "cost_estimate": _with_distances(asdict(fit.forecast)),
+        "distances": sum(fit.looked),
         "distances_per_shard": fit.looked,
         "seconds_per_shard": fit.seconds,
         "rows_per_shard": fit.rows,
         "peak_rows_per_shard": fit.most_rows,
     }
+
+
+def _with_distances(pairs: dict[str, Any]) -> dict[str, Any]:
+    return {"distances" if key == "pairs" else key: value for key, value in pairs.items()}
