@@ -24,7 +24,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 
 ALONE = (
     *("dask", "distributed", "partd", "locket", "tblib", "zict", "tornado"),
-    *("mlxtend", "flash-kmeans"),
+    "flash-kmeans",
 )
 """What all else that they need is on the machine, or is named here."""
 

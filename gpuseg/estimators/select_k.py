@@ -16,17 +16,17 @@ from gpuseg.estimators._inputs.row_format import KMeansRows
 from gpuseg.estimators._params import kmeans_params, one_seed
 from gpuseg.estimators.kmeans import KMeans
 from gpuseg.model_selection.select_k import KSelection, fit_and_select
-from gpuseg.reporting.svg import alone, choice_curve
+from gpuseg.reporting.svg import selection_figure, standalone
 
 
 class PlottableKSelection(KSelection):
     """A `KSelection` that can be drawn; a notebook shows drawing and table."""
 
     def svg(self) -> str:
-        """Return the silhouette of each number of clusters, with its error, as an SVG file."""
-        figure = choice_curve(self.table, self.n_clusters)
-        assert figure is not None  # there are at least two numbers of clusters
-        return alone(figure)
+        """Return the silhouettes by number of clusters, with their errors, as an SVG file."""
+        figure = selection_figure(self.criteria, self.n_clusters)
+        assert figure is not None  # there are two numbers or more
+        return standalone(figure)
 
     def _repr_html_(self) -> str:
         return f"{self.svg()}<pre>{escape(str(self))}</pre>"

@@ -44,7 +44,7 @@ class Reader:
     def describe(self) -> dict[str, Any]:
         """Return what the manifest and --dry-run say of the reader."""
         by_arrow = {"by_arrow": dict(self.by_arrow)} if self.by_arrow else {}
-        return {"name": self.name, "why": self.reason, **by_arrow}
+        return {"name": self.name, "reason": self.reason, **by_arrow}
 
 
 @dataclass(frozen=True)

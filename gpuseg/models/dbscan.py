@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.core_samples import CoreSamples
 from gpuseg.algorithms.dbscan.params import DBSCANParams
-from gpuseg.formatting import NOISE
+from gpuseg.manifest import NOISE
 from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import read_core_rows
 from gpuseg.preprocessing.pipeline import FeaturePipeline

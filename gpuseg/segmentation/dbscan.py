@@ -12,7 +12,7 @@ from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
-from gpuseg.formatting import NOISE
+from gpuseg.manifest import NOISE
 from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
 from gpuseg.models.base import ModelFolder
 from gpuseg.models.core_sample_files import write_core_rows
@@ -144,17 +144,23 @@ def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -
         "algorithm": "dbscan",
         "metric": params.metric,
         "eps": params.eps,
-        "eps_why": estimate.explain() if estimate else "asked for",
-        "eps_choices": [asdict(candidate) for candidate in estimate.candidates] if estimate else [],
+        "eps_reason": estimate.explain() if estimate else "requested",
+        "eps_candidates": [_with_distances(asdict(c)) for c in estimate.candidates]
+        if estimate
+        else [],
         "min_samples": params.min_samples,
         "n_clusters": fit.n_clusters,
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
-        "forecast": asdict(fit.estimate),
-        "pairs": sum(fit.distances_per_shard),
+        "cost_estimate": _with_distances(asdict(fit.estimate)),
+        "distances": sum(fit.distances_per_shard),
         "distances_per_shard": fit.distances_per_shard,
         "seconds_per_shard": fit.seconds_per_shard,
         "rows_per_shard": fit.rows_per_shard,
         "peak_rows_per_shard": fit.peak_rows_per_shard,
     }
+
+
+def _with_distances(pairs: dict[str, Any]) -> dict[str, Any]:
+    return {"distances" if key == "pairs" else key: value for key, value in pairs.items()}

@@ -35,7 +35,7 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
     """Ward's hierarchy of small segments; see `algorithms.hierarchical`."""
 
     name = "hierarchical"
-    title = "Ward's hierarchy of small segments, found by k-means"
+    title = "Ward's hierarchy of small k-means segments"
     spec = HierarchicalSpec
 
     def extra_columns(self, spec: HierarchicalSpec) -> list[str]:

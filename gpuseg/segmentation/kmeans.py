@@ -1,6 +1,6 @@
 """k-means as an algorithm of a job: one number of clusters, a sweep, or a selection among them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator, model_validator
@@ -27,7 +27,7 @@ _COUNTS_RULE = (
 )
 _NOT_SEPARATED = (
     "the data has no well-separated segments, and their boundaries are arbitrary; see "
-    "result.choice in the manifest"
+    "result.selection in the manifest"
 )
 
 
@@ -185,13 +185,17 @@ def _facts(fit: KMeansFit, spec: KMeansSpec, selection: KSelection | None) -> di
         "inertia": fit.inertia,
     }
     if selection is not None:
-        facts["choice"] = {
+        facts["selection"] = {
             "well_separated": selection.well_separated,
             "reason": selection.reason,
             "elbow": selection.elbow,
-            "table": selection.table,
+            "table": [_selection_row(row) for row in selection.table],
         }
     return facts
+
+
+def _selection_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ambiguous_share" if k == "doubtful_share" else k: v for k, v in row.items()}
 
 
 def _sweep_line(fit: KMeansFit) -> dict[str, Any]:

@@ -503,7 +503,7 @@ def test_a_kit_runs_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     kit.make(tmp_path / "kit", "sm_90")
     made = tmp_path / "kit"
     names = [path.name for path in (made / "wheels").iterdir()]
-    for package in ("dask", "distributed", "mlxtend", "pydantic", "pydantic_core", "flash_kmeans"):
+    for package in ("dask", "distributed", "pydantic", "pydantic_core", "flash_kmeans"):
         assert sum(name.startswith(f"{package}-") for name in names) == 1, package
     assert any("cp312-cp312-manylinux" in name for name in names)
     environment = {**os.environ, "PYTHON": sys.executable, "OUT": str(tmp_path / "out")}

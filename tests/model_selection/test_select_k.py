@@ -186,7 +186,7 @@ def test_auto_in_a_job(
     assert "note: 5 clusters: silhouette 0." in outcome.err
     facts = manifest_of(tmp_path / "out")
     assert facts["result"]["n_clusters"] == len(facts["segments"]) == 5
-    choice = facts["result"]["choice"]
+    choice = facts["result"]["selection"]
     assert choice["well_separated"] and len(choice["table"]) == len(facts["sweep"]) == 8
     labels = read_parts(tmp_path / "out")["segment"].to_numpy()
     assert gpuseg.load_model(tmp_path / "out").predict(x).tolist() == labels.tolist()
@@ -227,10 +227,10 @@ def test_few_different_rows_and_few_rows(tmp_path: Path) -> None:
     gpuseg.run(job_on(tmp_path, five))
     facts = manifest_of(tmp_path / "out")["result"]
     assert facts["n_clusters"] == 5
-    assert facts["choice"]["table"][-1]["calinski_harabasz"] is None
+    assert facts["selection"]["table"][-1]["calinski_harabasz"] is None
     six = pa.table({"a": [0.0, 0.1, 0.2, 9.0, 9.1, 9.2]})
     result = gpuseg.run(job_on(tmp_path, six, "six")).manifest["result"]
-    assert result["n_clusters"] == 2 and "stability not measured" in result["choice"]["reason"]
+    assert result["n_clusters"] == 2 and "stability not measured" in result["selection"]["reason"]
     with raises("n_clusters.too_few_distinct_rows", parameter="n_clusters"):
         select_k(np.ones((50, 2)))
 

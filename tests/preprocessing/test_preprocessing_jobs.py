@@ -132,14 +132,15 @@ def test_the_estimator_does_the_same(plain: Path) -> None:
 def test_the_manifest_describes_the_preprocessing(plain: Path) -> None:
     facts = manifest_of(plain)
     preparation = facts["preparation"]
-    assert [(e["column"], e["as"], len(e["features"])) for e in preparation["encoded"]] == [
+    assert [(e["column"], e["encoding"], len(e["features"])) for e in preparation["encoded"]] == [
         ("country", "onehot", 4), ("city", "frequency", 1), ("plan", "ordinal", 1),
         ("spend", "is missing", 1),
     ]  # fmt: skip
     assert preparation["dropped"].keys() == {"twice"}
     pca = preparation["pca"]
     assert 0.9 <= pca["variance_kept"] < 1
-    assert pca["components"] == len(pca["shares"]) < len(facts["features"])
+    ratios = pca["explained_variance_ratio"]
+    assert pca["n_components"] == len(ratios) < len(facts["features"])
     features = facts["features"]
     table = shoppers().to_pandas()
     share = (table.country == "DE").mean()

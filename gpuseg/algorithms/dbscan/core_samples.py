@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.backends import registry
-from gpuseg.formatting import NOISE
+from gpuseg.manifest import NOISE
 from gpuseg.numerics.distance_metrics import dist_to_rdist, embed, minkowski_p, rdist_to_dist
 from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
 from gpuseg.runtime.executor import TaskContext
