@@ -64,10 +64,10 @@ class BandsModel:
         return len(self.middles)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int32]:
-        return nearest(self.pipeline.rows(X, "numpy")[:, 0], self.middles)
+        return nearest(self.pipeline.transform(X, "numpy")[:, 0], self.middles)
 
     def files(self) -> dict[str, bytes]:
-        description = {"format": 2, "algorithm": "bands", **self.pipeline.described()}
+        description = {"format": 2, "algorithm": "bands", **self.pipeline.to_json()}
         return as_files(description, {"middles": self.middles, **self.pipeline.tensors()})
 
     @classmethod
@@ -75,7 +75,7 @@ class BandsModel:
         from safetensors.numpy import load
 
         tensors = load(read("model.safetensors"))
-        return cls(FeaturePipeline.read(description, tensors), tensors["middles"])
+        return cls(FeaturePipeline.from_json(description, tensors), tensors["middles"])
 
 
 class Bands(SegmentationAlgorithm[BandsSpec]):
