@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -14,8 +13,8 @@ from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
 from gpuseg.formatting import NOISE
-from gpuseg.io.storage import Storage
 from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
+from gpuseg.models.base import ModelFolder
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.segmentation.base import (
@@ -95,9 +94,12 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         means = mean_rows(executor, backend, sizes, context.statistics)
         segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
         model = DBSCANModel(
-            context.pipeline, params, tuple(files), fit.n_clusters,
-            partial(_read_model_file, context.published),
-        )  # fmt: skip
+            context.pipeline,
+            params,
+            tuple(files),
+            fit.n_clusters,
+            ModelFolder(context.published, f"{context.published.root}/_model"),
+        )
         return SegmentationResult(
             segments,
             sizes[: len(segments)],
@@ -135,10 +137,6 @@ def _check_eps(fit: DBSCANFit, eps: float, warn: Callable[[str], None]) -> None:
     elif fit.n_clusters and fit.sizes.max() > _LARGEST_SHARE * fit.n_rows:
         share = fit.sizes.max() / fit.n_rows
         warn(f"one segment has {share:.0%} of the rows; try a smaller segment.eps than {eps:g}")
-
-
-def _read_model_file(published: Storage, name: str) -> bytes:
-    return bytes(published.fs.cat_file(f"{published.root}/_model/{name}"))
 
 
 def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -> dict[str, Any]:

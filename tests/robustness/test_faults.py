@@ -17,6 +17,7 @@ import pytest
 from support.helpers import THOROUGH
 
 import gpuseg
+from gpuseg.synthetic.customers import write_customers
 
 ROWS = 120_000
 OLD, NEW = 3, 5
@@ -26,7 +27,7 @@ OLD, NEW = 3, 5
 @pytest.fixture(scope="module")
 def customers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("faults") / "customers"
-    gpuseg.write_customers(folder, rows=ROWS, features=8, files=4)
+    write_customers(folder, rows=ROWS, features=8, files=4)
     return folder
 
 

@@ -85,6 +85,29 @@ class CoreSamples:
         distance[near[within]] = rdist_to_dist(rdist[within, 0], self.params.metric)
         return label, distance
 
+    def nearest_distance(
+        self, x: NDArray[Any], backend: str, context: TaskContext
+    ) -> NDArray[np.float64]:
+        """Return the distance to the nearest core row, also beyond eps; infinite without core rows.
+
+        Raises
+        ------
+        DataError
+            For rows that the metric does not take.
+        """
+        neighbors, points = registry.get_neighbors(backend), embed(x, self.params.metric)
+        rdist = np.full((len(x), 1), np.inf)
+        if len(self.x):
+            dtype = np.result_type(self._points, points)
+            core = self._core_index(backend, dtype, context)
+            queries = points.astype(dtype, copy=False)
+            bounds = core.eps_bounds.extend(*bounding_box(queries))
+            index = neighbors.lay_out(queries, bounds, context.map)
+            all_rows, all_core = np.ones(len(x), bool), np.ones(len(self.x), bool)
+            row = np.full(rdist.shape, -1)
+            neighbors.find_nearest(index, all_rows, core.index, all_core, rdist, row, context.map)
+        return rdist_to_dist(rdist[:, 0], self.params.metric)
+
     @cached_property
     def _points(self) -> NDArray[Any]:
         return embed(self.x, self.params.metric)

@@ -34,7 +34,7 @@ def publish(
         files = {
             f"{folder}/{name}": content
             for folder, model in models.items()
-            for name, content in model.files().items()
+            for name, content in model.to_files().items()
         }
         files[EXAMPLES] = profile.examples
         if ctx.spec.output.plots:

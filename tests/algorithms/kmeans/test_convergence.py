@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from support.errors import raises
 
-from gpuseg import ConfigError, run, write_customers
+from gpuseg import ConfigError, run
+from gpuseg.synthetic.customers import write_customers
 
 
 @pytest.fixture(scope="module")

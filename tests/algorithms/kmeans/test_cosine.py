@@ -27,7 +27,7 @@ from support.helpers import (
 
 from gpuseg import KMeans, load_model
 from gpuseg.errors import DataError
-from gpuseg.estimators._inputs.arrays import unit_rows
+from gpuseg.estimators._inputs.row_format import unit_rows
 from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
@@ -252,12 +252,12 @@ def test_a_job_and_its_model(tmp_path: Path, prepare: dict[str, Any]) -> None:
     saved = json.loads((tmp_path / "out" / "_model" / "model.json").read_text())
     assert saved["metric"] == "cosine"
     loaded = load_model(tmp_path / "out")
-    assert loaded.preparation.unit
+    assert loaded.feature_transform.unit
     raw = np.stack([table[n].to_numpy(zero_copy_only=False) for n in FEATURES], axis=1)
     segment, distance = written["segment"].to_numpy(), written["distance"].to_numpy()
     assert loaded.predict(raw).tolist() == segment.tolist()
     assert loaded.predict(table.to_pandas()).tolist() == segment.tolist()
-    p = loaded.preparation
+    p = loaded.feature_transform
     filled = np.where(np.isnan(raw), p.fill, raw)
     scaled = (
         np.where(p.transform == 1, np.log1p(filled * p.transform), filled) - p.shift
@@ -279,7 +279,7 @@ def test_a_job_of_plain_rows_is_the_estimator(tmp_path: Path, source: Path, tabl
     assert result.manifest["result"]["inertia"] == fitted.inertia_
     euclidean = run(source, tmp_path / "euclidean", segment={"n_clusters": 4})
     assert euclidean.manifest["result"]["metric"] == "euclidean"
-    assert not load_model(tmp_path / "euclidean").preparation.unit
+    assert not load_model(tmp_path / "euclidean").feature_transform.unit
 
 
 def test_jobs_have_the_same_bits_however_rows_are_filed(tmp_path: Path) -> None:
