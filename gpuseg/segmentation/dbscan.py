@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.fit import SWEEPS, fit_dbscan
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
 from gpuseg.io.storage import Storage
-from gpuseg.manifest import NOISE
 from gpuseg.model_selection.k_distance import EpsEstimate, profile_eps
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel

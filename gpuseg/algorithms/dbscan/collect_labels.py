@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.cost_model import seconds_of
 from gpuseg.algorithms.dbscan.partition_state import RowBatch, forget, region_of, together
-from gpuseg.manifest import NOISE
 from gpuseg.numerics.distance_metrics import Metric, rdist_to_dist
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
