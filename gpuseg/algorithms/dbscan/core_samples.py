@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.backends import registry
-from gpuseg.manifest import NOISE
 from gpuseg.numerics.distance_metrics import dist_to_rdist, embed, minkowski_p, rdist_to_dist
 from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
 from gpuseg.runtime.executor import TaskContext
+
+NOISE = -1
+"""Label of rows in no cluster."""
 
 _ROUNDING = 1 + 1e-9
 """Factor above the rounding error of a root of the limit."""
