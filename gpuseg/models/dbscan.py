@@ -7,9 +7,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.core_samples import CoreSamples
+from gpuseg.algorithms.dbscan.core_samples import NOISE, CoreSamples
 from gpuseg.algorithms.dbscan.params import DBSCANParams
-from gpuseg.manifest import NOISE
 from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import read_core_rows
 from gpuseg.preprocessing.pipeline import FeaturePipeline

@@ -13,7 +13,6 @@ from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
-from gpuseg.manifest import NOISE
 from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
 from gpuseg.models.base import ModelFolder
 from gpuseg.models.core_sample_files import write_core_rows

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.cost_model import estimate_seconds
 from gpuseg.algorithms.dbscan.messages import RowLabels, concatenate
 from gpuseg.algorithms.dbscan.partition_state import LabelState, load_state, pop_state
-from gpuseg.manifest import NOISE
 from gpuseg.numerics.distance_metrics import Metric, rdist_to_dist
 from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
