@@ -200,7 +200,7 @@ def test_reasons_before_a_run(
         file.write_text(toml(job_of(shop, tmp_path / "out", **sections)))
         assert f"reader       arrow ({why})\n" in call(capfd, "run", file, "--dry-run").out
         planned = json.loads(call(capfd, "run", file, "--dry-run", "--json").out)
-        assert planned["reader"] == {"name": "arrow", "why": why}
+        assert planned["reader"] == {"name": "arrow", "reason": why}
     assert not cudf[1].asked
 
 

@@ -94,7 +94,7 @@ def test_selection_is_drawn() -> None:
     heights = [float(str(circle.get("cy"))) for circle in circles]
     silhouettes = [quality.silhouette for quality in choice.criteria]
     assert np.argsort(heights).tolist() == np.argsort(silhouettes)[::-1].tolist()
-    assert choice.why in choice._repr_html_()
+    assert choice.reason in choice._repr_html_()
     assert selection_figure(choice.criteria[:1], 2) is None
 
 
