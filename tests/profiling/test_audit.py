@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats.contingency import association
+from support.errors import raises
 
 import gpuseg
 from gpuseg.errors import ConfigError, DataError

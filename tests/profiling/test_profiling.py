@@ -387,7 +387,7 @@ def test_confidence_of_every_customer(algorithm: str, backend: str, tmp_path: Pa
     model = gpuseg.load_model(str(tmp_path / "out"))
     micro = model.micro if algorithm == "hierarchical" else model
     segment = model.labels if algorithm == "hierarchical" else np.arange(3)
-    rows = micro.replay.transform(table, "numpy").astype(np.float64)
+    rows = micro.pipeline.transform(table, "numpy").astype(np.float64)
     distance = np.sqrt(((rows[:, None] - micro.centers.values) ** 2).sum(axis=2))
     assigned = written["segment"].to_numpy()
     other = np.where(segment == assigned[:, None], np.inf, distance).min(axis=1)
