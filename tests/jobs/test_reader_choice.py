@@ -161,7 +161,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         {"runtime": {"backend": "numba"}},
         "auto: cuDF reads into the memory of a GPU, and the backend is 'numba'",
     ),
-    "asked for": ({"runtime": {"reader": "arrow"}}, "asked for"),
+    "requested": ({"runtime": {"reader": "arrow"}}, "requested"),
     "DBSCAN": (
         {"segment": {"algorithm": "dbscan", "eps": 0.5}},
         "auto: the algorithm needs the rows in the memory of the host",
@@ -179,7 +179,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a CPU", "asked for", "no number"])
+@pytest.mark.parametrize("name", ["a CPU", "requested", "no number"])
 def test_reasons_for_arrow(
     cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path, name: str
 ) -> None:
@@ -272,8 +272,8 @@ def test_cudf_is_required(
     file = tmp_path / "job.toml"
     file.write_text(toml(job_of(shop, tmp_path / "out", runtime={"reader": "cudf"})))
     outcome = call(capfd, "run", file, "--json")
-    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "reason": "asked for"}
-    assert "note: rows were read by cudf: asked for" in outcome.err
+    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "reason": "requested"}
+    assert "note: rows were read by cudf: requested" in outcome.err
     assert cudf[1].asked
 
 
