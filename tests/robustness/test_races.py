@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.errors import raises
 
 from gpuseg.errors import ConfigError
 from gpuseg.io.output.open import open_output
@@ -37,7 +38,7 @@ def test_an_output_that_became_another_folder_stays(tmp_path: Path) -> None:
     with open_output(target(out), True, "run-1") as output:
         (out / "_manifest.json").unlink()
         (out / "precious.txt").write_text("precious")
-        with pytest.raises(ConfigError, match="not an output of gpuseg"):
+        with raises("output.not_gpuseg", ConfigError):
             output.publish([])
     assert [path.name for path in out.iterdir()] == ["precious.txt"]
 
