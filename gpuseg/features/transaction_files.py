@@ -64,7 +64,7 @@ class Source:
     ----------
     storage : Storage
     roles : Roles
-    units : tuple of Unit
+    units : tuple of ReadSplit
     id_type : DataType
         Of the customers' ids.
     listed : tuple of (str, int)

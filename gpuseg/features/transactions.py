@@ -36,7 +36,7 @@ def as_moment(value: Any) -> datetime | None:
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of columns; see the README.
+    """Names of columns; see docs/guide/transactions.md.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Parsed:
     hashed : uint64 (n,)
         Of the customer.
     kind, time, order, product, category, quantity, amount : arrays (n,)
-        See `backends.customers.Lines`.
+        See `backends.customers.TransactionLines`.
     """
 
     customer: pa.Array

@@ -30,7 +30,7 @@ FEATURES = "_features"
 
 
 class JobSpec(Section):
-    """One job: see the README for an example of the file.
+    """One job: see docs/guide/job-file.md for the file.
 
     With transactions, the input are the features that are built from them.
     """

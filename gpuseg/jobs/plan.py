@@ -67,7 +67,7 @@ class JobPlan:
     Attributes
     ----------
     dataset : Dataset
-    choice : Choice
+    choice : BackendChoice
         The backend, and why.
     cluster : ClusterSpec
     memory : MemoryPlan or None

@@ -59,7 +59,7 @@ def choose_reader(spec: JobSpec, dataset: Dataset, choice: BackendChoice, mode: 
 
     Parameters
     ----------
-    choice : Choice
+    choice : BackendChoice
         The backend.
     mode : {"resident", "streamed"}
         How the rows are held.

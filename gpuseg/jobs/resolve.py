@@ -20,7 +20,7 @@ class ResolvedJob:
 
     Attributes
     ----------
-    choice : Choice
+    choice : BackendChoice
         The backend, and why.
     cluster : ClusterSpec
     source, target : Storage

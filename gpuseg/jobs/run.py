@@ -66,9 +66,9 @@ class RunResult:
         The output folder.
     manifest : dict
         As written to ``_manifest.json``.
-    model : Model
+    model : KMeansModel, DBSCANModel or HierarchicalModel
         The one whose segments were written.
-    models : list of Model
+    models : list of models
         One for each number of clusters of a sweep; the last is `model`.
     """
 

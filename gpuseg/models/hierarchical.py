@@ -23,7 +23,7 @@ class HierarchicalModel:
 
     Attributes
     ----------
-    micro : Model
+    micro : KMeansModel
         Of the small segments that are merged.
     hierarchy : Hierarchy
         `hierarchy.merges` is a linkage matrix of them, as SciPy has it.

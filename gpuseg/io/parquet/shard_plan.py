@@ -57,7 +57,7 @@ class RowGroup:
 
     Attributes
     ----------
-    piece : Piece
+    piece : PartPlan
     number : int
         In its file.
     start, rows : int
@@ -85,7 +85,7 @@ class ShardPlan:
     Attributes
     ----------
     storage : Storage
-    pieces : tuple of Piece
+    pieces : tuple of PartPlan
     encoders : tuple of Encoder
         From columns to features.
     weight, id : str or None
