@@ -304,7 +304,9 @@ class StandIn:
         pointer, strides = described["data"][0], described.get("strides")
         dtype, shape = np.dtype(described["typestr"]), described["shape"]
         if described.get("stream") is not None:
-            next(own for own in Stream.living.existing() if own.ptr == described["stream"]).synchronize()
+            next(
+                own for own in Stream.living.existing() if own.ptr == described["stream"]
+            ).synchronize()
         n_bytes = int(np.prod(shape)) * dtype.itemsize
         memory = (ctypes.c_char * n_bytes).from_address(pointer)
         return np.ndarray(shape, dtype, memory, 0, strides), self._elsewhere.get(pointer, 0)
