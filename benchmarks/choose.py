@@ -23,8 +23,8 @@ from sklearn.preprocessing import StandardScaler
 
 from gpuseg import select_k
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.kmeans.statistics import measure
-from gpuseg.algorithms.params import KMeansParams
 from gpuseg.model_selection.quality import measure_fits
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
@@ -68,7 +68,7 @@ def silhouettes(rows: int) -> dict[str, Any]:
     executor = LocalExecutor()
     executor.load(lambda shard, env: shard, [Shard(blobs(rows))])
     measured = measure(executor, "numba")
-    fits = sweep_kmeans(executor, [KMeansParams(n_clusters=CLUSTERS)], "numba", measured=measured)
+    fits = sweep_kmeans(executor, [KMeansParams(n_clusters=CLUSTERS)], "numba", statistics=measured)
     before, started = _peak_mb(), time.perf_counter()
     (found,) = measure_fits(executor, "numba", fits, measured)
     seconds = time.perf_counter() - started
@@ -86,8 +86,10 @@ def known_classes() -> list[dict[str, Any]]:
         data = load()
         choice = select_k(StandardScaler().fit_transform(data.data), range(2, 16), random_state=0)
         name, classes = load.__name__.removeprefix("load_"), len(data.target_names)
-        found.append({"data": name, "classes": classes, "why": choice.why, "elbow": choice.elbow})
-        print(f"{name}, {classes} classes: {choice.why}; elbow {choice.elbow}", flush=True)
+        found.append(
+            {"data": name, "classes": classes, "why": choice.reason, "elbow": choice.elbow}
+        )
+        print(f"{name}, {classes} classes: {choice.reason}; elbow {choice.elbow}", flush=True)
     return found
 
 

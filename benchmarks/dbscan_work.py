@@ -27,8 +27,8 @@ from dbscan import MIN_SAMPLES, QUICK, THREADS, Floats, blobs
 from measure import RESULTS, measure, save
 
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
@@ -100,14 +100,14 @@ def figures(data: DataSet, rows: int) -> dict[str, Any]:
         "title": f"{data.title}, {rows:,} × {data.features}, eps {data.eps:g}"
         + (", distances" if data.distances else ""),
         "noise": fit.n_noise / fit.n_rows,
-        "pairs": sum(fit.looked),
+        "pairs": sum(fit.distances_per_shard),
         "seconds": seconds,
-        "forecast_over_pairs": fit.forecast.pairs / sum(fit.looked),
-        "forecast_over_seconds": fit.forecast.seconds / seconds,
-        "busiest_over_mean_work": max(parts.seconds) / mean(parts.seconds),
-        "busiest_over_mean_pairs": max(parts.looked) / mean(parts.looked),
-        "rows_per_shard": parts.rows,
-        "peak_rows_per_shard": parts.most_rows,
+        "forecast_over_pairs": fit.estimate.pairs / sum(fit.distances_per_shard),
+        "forecast_over_seconds": fit.estimate.seconds / seconds,
+        "busiest_over_mean_work": max(parts.seconds_per_shard) / mean(parts.seconds_per_shard),
+        "busiest_over_mean_pairs": max(parts.distances_per_shard) / mean(parts.distances_per_shard),
+        "rows_per_shard": parts.rows_per_shard,
+        "peak_rows_per_shard": parts.peak_rows_per_shard,
     }
 
 

@@ -116,7 +116,7 @@ def compare(arguments: argparse.Namespace) -> None:
     """Run all engines in turn and write the result."""
     from measure import interleaved, save, summary
 
-    from gpuseg import write_customers
+    from gpuseg.synthetic.customers import write_customers
 
     folder = Path(arguments.folder)
     data = folder / f"customers-{arguments.rows}"

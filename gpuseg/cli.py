@@ -62,9 +62,9 @@ def run(
     from gpuseg.reporting.quality_table import quality_table
     from gpuseg.reporting.terminal_table import segment_table
 
-    if "transactions" in result.manifest:
-        _print(quality_table(result.manifest["transactions"]))
-    _print(segment_table(result.manifest))
+    if result.record.transactions is not None:
+        _print(quality_table(result.record.transactions))
+    _print(segment_table(result.record))
     typer.echo(f"segments   {result.path}")
     typer.echo(f"report     {result.path.rstrip('/')}/_report.html")
 
@@ -89,18 +89,20 @@ def features(
         return
     from gpuseg.reporting.quality_table import quality_table
 
-    _print(quality_table(result.manifest["transactions"]))
+    _print(quality_table(result.record.transactions))
     typer.echo(f"features   {result.path}")
 
 
 @app.command()
 def report(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder of a run.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="Path or URL of a run's output folder.")
+    ],
 ) -> None:
     """Render the report of an output again, from its manifest."""
-    from gpuseg.jobs.regenerate_report import report_again
+    from gpuseg.jobs.regenerate_report import regenerate_report
 
-    typer.echo(f"report     {report_again(output)}")
+    typer.echo(f"report     {regenerate_report(output)}")
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
@@ -122,9 +124,9 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
             f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
             f"{plan['files']:,} files"
         )
-    typer.echo(f"backend      {plan['backend']['name']} ({plan['backend']['why']})")
+    typer.echo(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
     if "reader" in plan:
-        typer.echo(f"reader       {plan['reader']['name']} ({plan['reader']['why']})")
+        typer.echo(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")
         typer.echo(_needs(plan))
     typer.echo("dry run: nothing was written")
 
@@ -141,10 +143,10 @@ def _needs(plan: Mapping[str, Any]) -> str:
     """Return the lines about workers, rows and memory."""
     if plan["workers"] is None:
         return "workers      those of the scheduler; memory is checked once they are known"
-    mib = plan["estimated_bytes_per_worker"] / 2**20
+    rows, mib = plan["row_storage"], plan["estimated_bytes_per_worker"] / 2**20
     return (
         f"workers      {plan['workers']} × {plan['threads_per_worker']} threads\n"
-        f"rows are     {plan['rows_are']} ({plan['rows_why']})\n"
+        f"rows are     {rows['mode']} ({rows['reason']})\n"
         f"memory       about {mib:,.0f} MiB per worker"
     )
 

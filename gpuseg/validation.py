@@ -171,3 +171,19 @@ def _branches(annotation: Any) -> dict[Any, type[BaseModel]]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             branches[tag] = kind
     return branches
+
+
+def check_n_threads(n_threads: Any) -> None:
+    """Refuse a wrong number of threads.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if n_threads is not None and (not isinstance(n_threads, int) or n_threads < 1):
+        raise ConfigError(
+            "n_threads.invalid",
+            value=n_threads,
+            rule="must be None or an int >= 1",
+            parameter="n_threads",
+        )

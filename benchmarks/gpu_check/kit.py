@@ -24,7 +24,7 @@ PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x8
 
 WITHOUT_DEPENDENCIES = (
     *("dask", "distributed", "partd", "locket", "tblib", "zict", "tornado"),
-    *("mlxtend", "flash-kmeans"),
+    "flash-kmeans",
 )
 """Packages whose other dependencies are on the machine, or in this list."""
 

@@ -19,7 +19,7 @@ _PACKAGES = (
     *("numpy", "scipy", "pandas", "pyarrow", "numba", "llvmlite", "scikit-learn"),
     *("cupy-cuda13x", "cupy-cuda12x", "nvidia-cuda-nvrtc", "cuda-pathfinder", "numba-cuda"),
     *("torch", "triton", "jax", "flash-kmeans", "cuml-cu13", "cudf-cu13"),
-    *("dask", "distributed", "pydantic", "typing-extensions", "mlxtend", "pytest"),
+    *("dask", "distributed", "pydantic", "typing-extensions", "pytest"),
 )
 
 _ROWS = 4_000_000

@@ -20,6 +20,7 @@ from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage, first_line
+from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
 
 _NAME = "the lines"
@@ -103,8 +104,7 @@ def from_transactions(
         )
     if isinstance(lines, str | Path):
         return _from_files(str(lines), storage_options or {}, roles, name, executor)
-    is_pandas = type(lines).__module__.startswith("pandas")
-    table = _from_pandas(lines, roles) if is_pandas else _table(lines)
+    table = _from_pandas(lines, roles) if is_pandas(lines) else _table(lines)
     check_columns(table.schema, roles, _NAME)
     parsed, counts = parse_table(table, roles, _NAME)
     snapshot_us = resolve_snapshot(_NAME, roles, counts)
@@ -112,7 +112,7 @@ def from_transactions(
     batch = pa.Table.from_batches([as_batch(parsed)])
     result, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
     check_purchases(_NAME, line_counts, snapshot_us)
-    return result.to_pandas() if is_pandas else result
+    return result.to_pandas() if is_pandas(lines) else result
 
 
 def _from_files(
@@ -147,7 +147,7 @@ def _from_pandas(lines: Any, roles: Roles) -> pa.Table:
 def _table(lines: Any) -> pa.Table:
     if isinstance(lines, pa.Table):
         return lines
-    if hasattr(lines, "__arrow_c_stream__"):
+    if is_arrow(lines):
         return pa.table(lines)
     raise DataError(
         "transactions.unknown_type",

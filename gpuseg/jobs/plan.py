@@ -181,7 +181,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
             "job": spec.redacted(),
             "files": step.source.files,
             "lines": step.source.rows,
-            "backend": {"name": backend.name, "why": backend.why},
+            "backend": {"name": backend.name, "reason": backend.why},
         }
     dataset, cluster = step.dataset, step.cluster
     memory = step.memory if isinstance(step, SegmentationPlan) else None
@@ -190,12 +190,11 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
         "files": len(dataset.files),
         "row_groups": dataset.row_groups,
         "rows": dataset.rows,
-        "backend": {"name": backend.name, "why": backend.why},
+        "backend": {"name": backend.name, "reason": backend.why},
         "reader": step.reader.describe(),
         "workers": cluster.workers if cluster.is_managed else None,
         "threads_per_worker": cluster.threads if cluster.is_managed else None,
-        "rows_are": memory and memory.mode,
-        "rows_why": memory and memory.reason,
+        "row_storage": memory and {"mode": memory.mode, "reason": memory.reason},
         "estimated_bytes_per_worker": memory and memory.peak_bytes,
     }
 

@@ -44,7 +44,7 @@ class Reader:
     def describe(self) -> dict[str, Any]:
         """Return what the manifest and --dry-run say of the reader."""
         by_arrow = {"by_arrow": dict(self.by_arrow)} if self.by_arrow else {}
-        return {"name": self.name, "why": self.reason, **by_arrow}
+        return {"name": self.name, "reason": self.reason, **by_arrow}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def choose_reader(
     """
     requested = spec.runtime.reader
     if requested == "arrow":
-        return Reader("arrow", "asked for", required=True)
+        return Reader("arrow", "requested", required=True)
     by_arrow = left_to_arrow(dataset, spec.prepare.categorical)
     obstacle = _obstacle(dataset, backend, needs, mode, by_arrow)
     if requested == "cudf":
@@ -86,7 +86,7 @@ def choose_reader(
                 obstacle.code, obstacle.problem, value="cudf", parameter="reader",
                 hint=f"{obstacle.hint}, or leave `reader` out",
             )  # fmt: skip
-        return Reader("cudf", "asked for", by_arrow, required=True)
+        return Reader("cudf", "requested", by_arrow, required=True)
     if obstacle is None and spec.runtime.no_gpu_reason:
         obstacle = _Obstacle(
             "reader.workers_without_gpu",

@@ -92,6 +92,6 @@ def _refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
     a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
     if a.startswith(b) or b.startswith(a):
         raise ConfigError(
-            "output_path.overlaps_input", f"overlaps `{parameter}` = {source.url!r}",
+            "output.overlaps_input", f"overlaps `{parameter}` = {source.url!r}",
             value=target.url, parameter="output_path", hint="write to another folder",
         )  # fmt: skip

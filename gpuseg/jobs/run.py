@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from gpuseg.jobs.stages.build_features import build_features
 from gpuseg.jobs.stages.describe import collect_profile, describe
 from gpuseg.jobs.stages.load_rows import load_rows
 from gpuseg.jobs.stages.preprocess import preprocess
-from gpuseg.jobs.stages.profile import Seen
+from gpuseg.jobs.stages.profile import ProfileInputs
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.segment import segment
 from gpuseg.jobs.stages.write import write_assignments
+from gpuseg.manifest import Manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.progress import Progress
 from gpuseg.reporting.report import render_summary
@@ -31,8 +33,8 @@ class RunResult:
     ----------
     path : str
         The output folder.
-    manifest : dict
-        The content of ``_manifest.json``.
+    record : Manifest
+        The manifest as a typed object.
     model : SegmentModel
         The model of the segments that were written.
     models : mapping of int to SegmentModel
@@ -40,13 +42,18 @@ class RunResult:
     """
 
     path: str
-    manifest: dict[str, Any]
+    record: Manifest
     model: SegmentModel
     models: Mapping[int, SegmentModel]
 
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dict, as in ``_manifest.json``."""
+        return self.record.to_json()
+
     def _repr_html_(self) -> str:
         """Return the segments as a notebook shows them."""
-        return render_summary(self.manifest)
+        return render_summary(self.record)
 
 
 def run(
@@ -79,7 +86,7 @@ def run(
         rows = load_rows(ctx, plan)
         prepared = preprocess(ctx, plan, rows)
 
-        def attempt() -> tuple[SegmentationResult, list[Part], Seen]:
+        def attempt() -> tuple[SegmentationResult, list[Part], ProfileInputs]:
             result = segment(ctx, plan, prepared)
             parts = write_assignments(ctx, plan)
             return result, parts, collect_profile(ctx, prepared, result, built)

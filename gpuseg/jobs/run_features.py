@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from gpuseg.jobs.load import load_job
 from gpuseg.jobs.plan import LinesPlan
 from gpuseg.jobs.stages.build_features import build_features_only
 from gpuseg.jobs.stages.publish import stage_and_publish
+from gpuseg.manifest import FeaturesManifest
 from gpuseg.progress import Progress
 
 
@@ -22,12 +24,17 @@ class FeaturesResult:
     ----------
     path : str
         The output folder.
-    manifest : dict
-        The content of ``_manifest.json``.
+    record : FeaturesManifest
+        The manifest as a typed object.
     """
 
     path: str
-    manifest: dict[str, Any]
+    record: FeaturesManifest
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dict, as in ``_manifest.json``."""
+        return self.record.to_json()
 
 
 def run_features(

@@ -295,7 +295,7 @@ def _project(
         raise DataError(
             "pca.too_many_components",
             "",
-            value=n_components,
+            value=int(n_components),
             rule=f"must be at most the number of features that are left, {d}",
             parameter="pca",
         )

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform, Projection
 from gpuseg.errors import DataError
+from gpuseg.numerics.to_float32 import to_float32
+from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.runtime.executor import TaskContext
+
+_ROWS_PER_BLOCK = 16_384
+"""Rows transformed at a time by a thread; their features stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +59,21 @@ class FeaturePipeline:
         UserWarning
             For categories that were not in the data of the fit.
         """
+        raw = self.open(X)
+        z = raw.transform(slice(0, raw.n_rows), backend, TaskContext())
+        raw.check()
+        return z
+
+    def open(self, X: ArrayLike) -> "RawRows":
+        """Return the rows of X, to transform some of them at a time.
+
+        Raises
+        ------
+        DataError
+            For X that does not have the columns of the fit.
+        """
         columns = self._columns_of_frame(X) if is_frame(X) else self._columns_of_array(X)
-        return self.transform_features(
-            encode(self._used_encoders(), self.features, columns), backend
-        )
+        return RawRows(self, columns)
 
     def transform_features(self, x: NDArray[np.float32], backend: str) -> NDArray[np.float32]:
         """Transform rows of features, float32 (n, p); x may be overwritten.
@@ -66,19 +83,29 @@ class FeaturePipeline:
         DataError
             For values that are missing and not filled, infinite, or outside a transform's domain.
         """
+        z, bad = self._transform_features(x, backend)
+        _refuse_bad_rows(bad)
+        return z
+
+    def transform_block(
+        self, columns: "RawColumns", rows: slice, backend: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], list["UnseenCategory"]]:
+        """Return transformed rows, those that cannot be transformed, and unseen categories.
+
+        Both number the rows from the first one of `columns`.
+        """
+        x, unseen = _encode(self._used_encoders(), self.features, columns.read(rows))
+        z, bad = self._transform_features(x, backend)
+        return z, bad + rows.start, [item.after(rows.start) for item in unseen]
+
+    def _transform_features(
+        self, x: NDArray[np.float32], backend: str
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return transformed rows, and which of them are not finite."""
         is_infinite = np.isinf(x).any(axis=1)  # clipping would hide it
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             z: NDArray[np.float32] = registry.get(backend).prepare(x, self.feature_transform)
-        bad = np.flatnonzero(is_infinite | ~np.isfinite(z).all(axis=1))
-        if bad.size:
-            raise DataError(
-                "rows.not_transformable",
-                f"{bad.size} rows have values that are missing, infinite or outside the domain "
-                f"of a transform, first row {bad[0]}",
-                hint="fix those rows, or fit with `missing` = 'mean', 'median' or 'zero'",
-                parameter="X",
-            )
-        return z
+        return z, np.flatnonzero(is_infinite | ~np.isfinite(z).all(axis=1))
 
     def to_json(self) -> dict[str, Any]:
         """Return everything except `tensors` as values of JSON."""
@@ -130,7 +157,7 @@ class FeaturePipeline:
         used = set(self.features)
         return [e for e in self.encoders if not used.isdisjoint(e.feature_names())]
 
-    def _columns_of_frame(self, X: Any) -> dict[str, Any]:
+    def _columns_of_frame(self, X: Any) -> "RawColumns":
         columns = frame_columns(X)
         missing = [name for name in self.columns if name not in columns]
         if missing:
@@ -140,9 +167,9 @@ class FeaturePipeline:
                 rule=f"must have {', '.join(self.columns)}",
                 parameter="X",
             )
-        return {name: as_arrow(columns[name], name) for name in self.columns}
+        return FrameColumns({name: columns[name] for name in self.columns})
 
-    def _columns_of_array(self, X: Any) -> dict[str, Any]:
+    def _columns_of_array(self, X: Any) -> "RawColumns":
         encoders = self._used_encoders()
         categories = [e.column for e in encoders if e.value_type or e.categories]
         if categories:
@@ -154,12 +181,9 @@ class FeaturePipeline:
                 parameter="X",
             )
         try:
-            with np.errstate(over="ignore"):
-                x = np.array(X, dtype=np.float32, order="C")
+            x = np.asarray(X)
         except (ValueError, TypeError) as error:
-            raise DataError(
-                "array.not_numeric", str(error), rule="must hold numbers", parameter="X"
-            ) from None
+            raise _not_numeric(error) from None
         if x.ndim != 2:
             raise DataError(
                 "array.not_two_dimensional",
@@ -174,7 +198,122 @@ class FeaturePipeline:
                 rule=f"must be {len(self.columns)}, in this order: {', '.join(self.columns)}",
                 parameter="X",
             )
-        return {name: pa.array(x[:, f]) for f, name in enumerate(self.columns)}
+        return ArrayColumns(x, self.columns)
+
+
+class RawColumns(Protocol):
+    """The columns of X, of which some rows are read at a time."""
+
+    n_rows: int
+
+    def read(self, rows: slice) -> Mapping[str, pa.Array]:
+        """Return some rows of each column, by name."""
+        ...
+
+
+class FrameColumns:
+    """Columns of a frame or a table.
+
+    Parameters
+    ----------
+    columns : dict of name to pandas Series or Arrow array
+    """
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        # The type of a column of objects depends on all its values.
+        self._columns = {
+            name: as_arrow(column, name) if _has_objects(column) else column
+            for name, column in columns.items()
+        }
+        self.n_rows = max((len(column) for column in columns.values()), default=0)
+
+    def read(self, rows: slice) -> Mapping[str, pa.Array]:
+        """See `RawColumns`."""
+        return {name: as_arrow(_part(column, rows), name) for name, column in self._columns.items()}
+
+
+class ArrayColumns:
+    """Columns of an array of numbers (n, d), and their names."""
+
+    def __init__(self, x: NDArray[Any], names: Sequence[str]) -> None:
+        self._x, self._names, self.n_rows = x, names, len(x)
+
+    def read(self, rows: slice) -> Mapping[str, pa.Array]:
+        """See `RawColumns`."""
+        try:
+            x = to_float32(self._x[rows])
+        except (ValueError, TypeError) as error:
+            raise _not_numeric(error) from None
+        return {name: pa.array(x[:, f]) for f, name in enumerate(self._names)}
+
+
+class RawRows:
+    """Rows of X on their way through a pipeline, some at a time.
+
+    What is wrong with rows is collected, so that one error and one warning a column name the rows
+    by their numbers in X.
+
+    Attributes
+    ----------
+    n_rows : int
+    n_bad : int
+        Rows transformed so far that cannot be clustered.
+    """
+
+    def __init__(self, pipeline: FeaturePipeline, columns: RawColumns) -> None:
+        self.n_rows, self.n_bad = columns.n_rows, 0
+        self._pipeline, self._columns = pipeline, columns
+        self._bad: list[NDArray[np.int64]] = []
+        self._unseen: list[UnseenCategory] = []
+
+    def transform(self, rows: slice, backend: str, context: TaskContext) -> NDArray[np.float32]:
+        """Return rows as they are clustered, float32 (n, p), made on all threads of the context.
+
+        Raises
+        ------
+        DataError
+            For a column of another type than at the fit.
+        """
+
+        width = len(self._pipeline.features)
+        step = registry.get(backend).block_rows(width) or _ROWS_PER_BLOCK
+
+        def transform_block(start: int) -> Any:
+            block = slice(start, min(start + step, rows.stop))
+            return self._pipeline.transform_block(self._columns, block, backend)
+
+        starts = range(rows.start, max(rows.stop, rows.start + 1), step)
+        blocks = []
+        for z, bad, unseen in context.map(transform_block, starts):
+            blocks.append(z)
+            self._bad.append(bad)
+            self._unseen += unseen
+            self.n_bad += len(bad)
+        return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+    def check(self) -> None:
+        """Warn of unseen categories, and refuse rows that cannot be clustered.
+
+        Raises
+        ------
+        DataError
+        """
+        _warn_of_unseen(self._unseen)
+        if self._bad:
+            _refuse_bad_rows(np.concatenate(self._bad))
+
+
+class UnseenCategory(NamedTuple):
+    """Rows of a column with a category that was not in the data of the fit."""
+
+    column: str
+    n_rows: int
+    first_row: int
+    value: Any
+
+    def after(self, n_rows: int) -> "UnseenCategory":
+        """Return the same for rows that follow others."""
+        return self._replace(first_row=self.first_row + n_rows)
 
 
 def encode(
@@ -192,15 +331,14 @@ def encode(
     UserWarning
         For categories that were not in the data of the fit.
     """
-    by_name: dict[str, NDArray[np.float32]] = {}
-    for encoder in encoders:
-        by_name |= _encode_column(encoder, columns[encoder.column])
-    return np.stack([by_name[name] for name in features], axis=1)
+    x, unseen = _encode(encoders, features, columns)
+    _warn_of_unseen(unseen)
+    return x
 
 
 def is_frame(X: Any) -> bool:
     """Return whether X has columns with names."""
-    return hasattr(type(X), "columns") or hasattr(X, "__arrow_c_stream__")
+    return hasattr(type(X), "columns") or is_arrow(X)
 
 
 def frame_columns(X: Any) -> dict[str, Any]:
@@ -211,10 +349,10 @@ def frame_columns(X: Any) -> dict[str, Any]:
     DataError
         For frames that are not in memory, and for duplicate names.
     """
-    if type(X).__module__.startswith("pandas"):
+    if is_pandas(X):
         names = [str(name) for name in X.columns]
         columns = [X.iloc[:, i] for i in range(len(names))]
-    elif hasattr(X, "__arrow_c_stream__"):
+    elif is_arrow(X):
         try:
             table = pa.RecordBatchReader.from_stream(X).read_all()
         except pa.ArrowException as error:
@@ -268,8 +406,25 @@ def as_arrow(column: Any, name: str) -> pa.Array:
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
-def _encode_column(encoder: Encoder, column: pa.Array) -> dict[str, NDArray[np.float32]]:
-    """Return the features of a column by name."""
+def _encode(
+    encoders: Sequence[Encoder], features: Sequence[str], columns: Mapping[str, pa.Array]
+) -> tuple[NDArray[np.float32], list[UnseenCategory]]:
+    by_name: dict[str, NDArray[np.float32]] = {}
+    unseen = []
+    for encoder in encoders:
+        column = columns[encoder.column]
+        values, rows = _encode_column(encoder, column)
+        by_name |= {name: values[:, i] for i, name in enumerate(encoder.feature_names())}
+        if rows.size:
+            first = int(rows[0])
+            unseen.append(UnseenCategory(encoder.column, len(rows), first, column[first].as_py()))
+    return np.stack([by_name[name] for name in features], axis=1), unseen
+
+
+def _encode_column(
+    encoder: Encoder, column: pa.Array
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the features of a column, float32 (n, width), and the rows of unseen categories."""
     if encoder.kind == "number":
         if not is_number(column.type) and not pa.types.is_null(column.type):
             raise DataError(
@@ -279,16 +434,45 @@ def _encode_column(encoder: Encoder, column: pa.Array) -> dict[str, NDArray[np.f
                 parameter="X",
             )
         with np.errstate(over="ignore"):
-            return {encoder.column: as_numbers(column).astype(np.float32)}
-    names = encoder.feature_names()
-    out = np.empty((len(column), len(names)), np.float32)
-    unseen = encoder.encode_into(column, out)
-    if unseen.size:
-        value = column[int(unseen[0])].as_py()
+            return as_numbers(column).astype(np.float32)[:, None], np.empty(0, np.int64)
+    values = np.empty((len(column), len(encoder.feature_names())), np.float32)
+    return values, encoder.encode_into(column, values)
+
+
+def _warn_of_unseen(unseen: Sequence[UnseenCategory]) -> None:
+    """Warn once for each column; the items of a column are in the order of the rows."""
+    for column in dict.fromkeys(item.column for item in unseen):
+        items = [item for item in unseen if item.column == column]
         warnings.warn(
-            f"column '{encoder.column}': {unseen.size:,} rows have a category that was not in the "
-            f"data of the fit, first {value!r} in row {unseen[0]}; it is treated as unknown",
+            f"column '{column}': {sum(item.n_rows for item in items):,} rows have a category that "
+            f"was not in the data of the fit, first {items[0].value!r} in row "
+            f"{items[0].first_row}; it is treated as unknown",
             UserWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
-    return {name: out[:, i] for i, name in enumerate(names)}
+
+
+def _refuse_bad_rows(bad: NDArray[np.int64]) -> None:
+    if bad.size:
+        raise DataError(
+            "rows.not_transformable",
+            f"{bad.size} rows have values that are missing, infinite or outside the domain "
+            f"of a transform, first row {bad[0]}",
+            hint="fix those rows, or fit with `missing` = 'mean', 'median' or 'zero'",
+            parameter="X",
+        )
+
+
+def _not_numeric(error: Exception) -> DataError:
+    return DataError("array.not_numeric", str(error), rule="must hold numbers", parameter="X")
+
+
+def _has_objects(column: Any) -> bool:
+    return bool(getattr(column, "dtype", None) == np.dtype(object))
+
+
+def _part(column: Any, rows: slice) -> Any:
+    """Return some rows of a column of a frame or a table."""
+    if isinstance(column, pa.Array | pa.ChunkedArray):
+        return column.slice(rows.start, rows.stop - rows.start)
+    return column.iloc[rows]

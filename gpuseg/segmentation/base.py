@@ -205,7 +205,7 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         """
 
     def extra_columns(self, spec: S) -> list[str]:
-        """Return the names of output columns that are written from `Shard.sweep`."""
+        """Return the names of output columns that are written from `Shard.labels_by_model`."""
         return []
 
     def unit_rows(self, spec: S) -> bool:

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
+from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.fit import SWEEPS, fit_dbscan
+from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
-from gpuseg.formatting import NOISE
-from gpuseg.io.storage import Storage
-from gpuseg.model_selection.k_distance import EpsEstimate, profile_eps
+from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
+from gpuseg.models.base import ModelFolder
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.segmentation.base import (
@@ -86,7 +85,7 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         executor, backend, estimate = context.executor, context.backend, None
         if spec.eps == "auto":
             context.stage.status("estimate eps")
-            estimate = profile_eps(executor, spec.min_samples, spec.metric, backend)
+            estimate = find_eps(executor, spec.min_samples, spec.metric, backend)
         params = spec.params(estimate.eps if estimate else None)
         fit = fit_dbscan(executor, params, backend, context.stage.status, max_pairs=spec.max_pairs)
         _check_eps(fit, params.eps, context.warn)
@@ -95,9 +94,12 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         means = mean_rows(executor, backend, sizes, context.statistics)
         segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
         model = DBSCANModel(
-            context.pipeline, params, tuple(files), fit.n_clusters,
-            partial(_read_model_file, context.published),
-        )  # fmt: skip
+            context.pipeline,
+            params,
+            tuple(files),
+            fit.n_clusters,
+            ModelFolder(context.published, f"{context.published.root}/_model"),
+        )
         return SegmentationResult(
             segments,
             sizes[: len(segments)],
@@ -137,26 +139,28 @@ def _check_eps(fit: DBSCANFit, eps: float, warn: Callable[[str], None]) -> None:
         warn(f"one segment has {share:.0%} of the rows; try a smaller segment.eps than {eps:g}")
 
 
-def _read_model_file(published: Storage, name: str) -> bytes:
-    return bytes(published.fs.cat_file(f"{published.root}/_model/{name}"))
-
-
 def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -> dict[str, Any]:
     return {
         "algorithm": "dbscan",
         "metric": params.metric,
         "eps": params.eps,
-        "eps_why": estimate.why() if estimate else "asked for",
-        "eps_choices": [asdict(choice) for choice in estimate.choices] if estimate else [],
+        "eps_reason": estimate.explain() if estimate else "requested",
+        "eps_candidates": [_with_distances(asdict(c)) for c in estimate.candidates]
+        if estimate
+        else [],
         "min_samples": params.min_samples,
         "n_clusters": fit.n_clusters,
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
-        "forecast": asdict(fit.forecast),
-        "pairs": sum(fit.looked),
-        "distances_per_shard": fit.looked,
-        "seconds_per_shard": fit.seconds,
-        "rows_per_shard": fit.rows,
-        "peak_rows_per_shard": fit.most_rows,
+        "cost_estimate": _with_distances(asdict(fit.estimate)),
+        "distances": sum(fit.distances_per_shard),
+        "distances_per_shard": fit.distances_per_shard,
+        "seconds_per_shard": fit.seconds_per_shard,
+        "rows_per_shard": fit.rows_per_shard,
+        "peak_rows_per_shard": fit.peak_rows_per_shard,
     }
+
+
+def _with_distances(pairs: dict[str, Any]) -> dict[str, Any]:
+    return {"distances" if key == "pairs" else key: value for key, value in pairs.items()}

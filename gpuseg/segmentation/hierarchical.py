@@ -5,7 +5,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gpuseg.algorithms.hierarchical.fit import HierarchicalFit, fit_hierarchy
-from gpuseg.algorithms.params import HierarchicalParams
+from gpuseg.algorithms.hierarchical.params import HierarchicalParams
 from gpuseg.models.hierarchical import HierarchicalModel
 from gpuseg.models.kmeans import KMeansModel
 from gpuseg.progress import iteration_callback
@@ -35,7 +35,7 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
     """Ward's hierarchy of small segments; see `algorithms.hierarchical`."""
 
     name = "hierarchical"
-    title = "Ward's hierarchy of small segments, found by k-means"
+    title = "Ward's hierarchy of small k-means segments"
     spec = HierarchicalSpec
 
     def extra_columns(self, spec: HierarchicalSpec) -> list[str]:

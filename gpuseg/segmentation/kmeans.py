@@ -1,14 +1,14 @@
 """k-means as an algorithm of a job: one number of clusters, a sweep, or a selection among them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator, model_validator
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import DataError
-from gpuseg.model_selection.select_k import KSelection, fit_and_choose
+from gpuseg.model_selection.select_k import KSelection, fit_and_select
 from gpuseg.models.kmeans import KMeansModel
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
@@ -27,7 +27,7 @@ _COUNTS_RULE = (
 )
 _NOT_SEPARATED = (
     "the data has no well-separated segments, and their boundaries are arbitrary; see "
-    "result.choice in the manifest"
+    "result.selection in the manifest"
 )
 
 
@@ -112,7 +112,7 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         models[0].check_init(context.pipeline.feature_transform.n_columns)
         callback, selection = iteration_callback(context.stage), None
         if spec.n_clusters == "auto":
-            fits, selection = fit_and_choose(
+            fits, selection = fit_and_select(
                 context.executor, backend, models, context.statistics, callback,
                 context.bounds_bytes,
             )  # fmt: skip
@@ -144,8 +144,8 @@ def _log_choice(
 ) -> None:
     """Say which of several numbers of clusters is written."""
     if selection is not None:
-        context.log(selection.why)
-        if not selection.clear:
+        context.log(selection.reason)
+        if not selection.well_separated:
             context.warn(_NOT_SEPARATED)
     elif n_fits > 1:
         context.log(
@@ -185,13 +185,17 @@ def _facts(fit: KMeansFit, spec: KMeansSpec, selection: KSelection | None) -> di
         "inertia": fit.inertia,
     }
     if selection is not None:
-        facts["choice"] = {
-            "clear": selection.clear,
-            "why": selection.why,
+        facts["selection"] = {
+            "well_separated": selection.well_separated,
+            "reason": selection.reason,
             "elbow": selection.elbow,
-            "table": selection.table,
+            "table": [_selection_row(row) for row in selection.table],
         }
     return facts
+
+
+def _selection_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"ambiguous_share" if k == "doubtful_share" else k: v for k, v in row.items()}
 
 
 def _sweep_line(fit: KMeansFit) -> dict[str, Any]:

@@ -88,8 +88,9 @@ def test_dry_run_touches_nothing(
     plan = json.loads(as_json.out)
     assert (plan["rows"], plan["row_groups"], plan["files"]) == (600, 7, 3)
     assert plan["backend"]["name"] == "numba"
-    assert plan["rows_are"] == "resident"
-    assert plan["rows_why"].startswith(f"{plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB per")
+    storage, mib = plan["row_storage"], plan["estimated_bytes_per_worker"] / 2**20
+    assert storage["mode"] == "resident"
+    assert storage["reason"].startswith(f"{mib:,.0f} MiB per")
     assert plan["estimated_bytes_per_worker"] > 2**20
     assert listing(tmp_path) == before
 
@@ -179,7 +180,7 @@ def test_report_is_rendered_again(
     manifest = out / "_manifest.json"
     manifest.write_text(json.dumps({"format": 1}))
     outcome = call(capfd, "report", out)
-    assert outcome.code == 3 and "no report can be made of it" in outcome.err
+    assert outcome.code == 3 and f"{out}: the manifest" in outcome.err
     manifest.unlink()
     outcome = call(capfd, "report", out)
-    assert outcome.code == 3 and "has no _manifest.json; give the output folder" in outcome.err
+    assert outcome.code == 3 and f"{out}: has no _manifest.json" in outcome.err

@@ -503,7 +503,7 @@ def test_a_kit_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kit.make(tmp_path / "kit", "sm_90")
     make_problem = tmp_path / "kit"
     names = [path.name for path in (make_problem / "wheels").iterdir()]
-    for package in ("dask", "distributed", "mlxtend", "pydantic", "pydantic_core", "flash_kmeans"):
+    for package in ("dask", "distributed", "pydantic", "pydantic_core", "flash_kmeans"):
         assert sum(name.startswith(f"{package}-") for name in names) == 1, package
     assert any("cp312-cp312-manylinux" in name for name in names)
     environment = {**os.environ, "PYTHON": sys.executable, "OUT": str(tmp_path / "out")}

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from support.helpers import THOROUGH
 
-from gpuseg import load_model, run, write_customers
+from gpuseg import load_model, run
+from gpuseg.synthetic.customers import write_customers
 
 RETAIL = Path(__file__).parents[3] / "shared" / "data" / "retail_customers.parquet"
 

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from types import SimpleNamespace
-from typing import Any, ClassVar
-from weakref import WeakSet, WeakValueDictionary
+from typing import Any, ClassVar, Generic, TypeVar
+from weakref import ref
 
 import numpy as np
 
@@ -26,7 +26,33 @@ from gpuseg.backends.cuda.launcher import Kernel, Struct, Table
 
 Array = np.ndarray[Any, Any]
 
+T = TypeVar("T")
+
 _thread = threading.local()
+
+
+class Living(Generic[T]):
+    """The objects of a class that still exist; other threads may add some during a listing.
+
+    A `WeakSet` and a `WeakValueDictionary` raise there: they iterate in Python code. One call of
+    a built-in dictionary is never interrupted.
+    """
+
+    def __init__(self) -> None:
+        self._references: dict[int, ref[T]] = {}
+
+    def add(self, item: T) -> None:
+        """Remember an object, for as long as somebody else keeps it."""
+        key = next(_keys)
+        self._references[key] = ref(item, lambda _: self._references.pop(key, None))
+
+    def existing(self) -> list[T]:
+        """Return the objects that exist now."""
+        items = [reference() for reference in list(self._references.values())]
+        return [item for item in items if item is not None]
+
+
+_keys = count()
 
 
 class Stream:
@@ -38,14 +64,14 @@ class Stream:
         As in CuPy; streams here never wait for each other.
     """
 
-    every: ClassVar[WeakSet[Stream]] = WeakSet()
+    living: ClassVar[Living[Stream]] = Living()
     _numbers = count(1000)
 
     def __init__(self, non_blocking: bool = False) -> None:
         self.ptr = next(self._numbers)
         self._work: deque[Callable[[], object]] = deque()
         self._lock = threading.RLock()
-        self.every.add(self)
+        self.living.add(self)
 
     def add(self, work: Callable[[], object]) -> None:
         """Defer work."""
@@ -120,13 +146,13 @@ def _devices() -> list[int]:
 class Pinned(np.ndarray[Any, Any]):
     """Page-locked memory, full of garbage."""
 
-    every: ClassVar[WeakValueDictionary[int, Pinned]] = WeakValueDictionary()
+    living: ClassVar[Living[Pinned]] = Living()
 
     @classmethod
     def allocate(cls, n_bytes: int) -> Pinned:
         """Return new memory of that size."""
         memory = np.full(n_bytes, 0xFF, np.uint8).view(cls)
-        cls.every[memory.ptr] = memory
+        cls.living.add(memory)
         return memory
 
     @property
@@ -147,7 +173,7 @@ class Pointer:
     def copy_from_host_async(self, source: int, n_bytes: int) -> None:
         """Copy page-locked memory when the stream gets there, and other memory immediately."""
         assert self._offset + n_bytes <= self._memory.nbytes
-        pinned = list(Pinned.every.values())
+        pinned = Pinned.living.existing()
         is_pinned = any(memory.ptr <= source < memory.ptr + memory.nbytes for memory in pinned)
         content = source if is_pinned else ctypes.string_at(source, n_bytes)
         current_stream().add(lambda: ctypes.memmove(self.ptr, content, n_bytes))
@@ -239,7 +265,7 @@ class StandIn:
 
     def wait(self) -> None:
         """Do all deferred work."""
-        for stream in list(Stream.every):
+        for stream in Stream.living.existing():
             stream.synchronize()
 
     def assign_gpu(self, values: Array, gpu: int) -> Array:
@@ -279,7 +305,7 @@ class StandIn:
         pointer, strides = described["data"][0], described.get("strides")
         dtype, shape = np.dtype(described["typestr"]), described["shape"]
         if described.get("stream") is not None:
-            next(s for s in Stream.every if s.ptr == described["stream"]).synchronize()
+            next(s for s in Stream.living.existing() if s.ptr == described["stream"]).synchronize()
         n_bytes = int(np.prod(shape)) * dtype.itemsize
         memory = (ctypes.c_char * n_bytes).from_address(pointer)
         return np.ndarray(shape, dtype, memory, 0, strides), self._gpu_of_address.get(pointer, 0)

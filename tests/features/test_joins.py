@@ -203,7 +203,7 @@ def test_rows_of_nobody_are_told(folder: Path, capfd: pytest.CaptureFixture[str]
     (folder / "job.toml").write_text(toml(own_job) + joined)
     outcome = call(capfd, "features", folder / "job.toml")
     assert outcome.code == 0, outcome.err
-    assert "rows of nobody" in outcome.out + outcome.err
+    assert "unmatched rows" in outcome.out + outcome.err
 
 
 def test_a_damaged_table_is_named(folder: Path) -> None:

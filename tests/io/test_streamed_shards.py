@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import tracemalloc
@@ -34,8 +35,8 @@ from support.helpers import (
 )
 
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
-from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.kmeans.statistics import measure_prepared
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import Dataset
@@ -136,8 +137,8 @@ def outcome(
     executor.apply(passes.set_first_row, per_shard=list(accumulate(sizes, initial=0))[:-1])
     digest = sum(executor.map(columns.digest, backend)) % 2**64
     found = fit_preprocessing(executor, backend, recipe, lambda shard, row: "nowhere")
-    measured = measured_as_prepared(executor, backend, found)
-    fits = sweep_kmeans(executor, models, backend, measured=measured)
+    measured = measure_prepared(executor, backend, found)
+    fits = sweep_kmeans(executor, models, backend, statistics=measured)
     placed = executor.map(lambda shard, env: shard)
     p = found.feature_transform
     return {
@@ -279,9 +280,9 @@ def test_a_streamed_job_writes_the_same(
     resident = manifest_of(tmp_path / "resident")
     for key in ("warnings", "features", "segments", "parts", "result"):
         assert streamed[key] == resident[key]
-    assert streamed["executor"]["rows_are"] == "streamed"
-    assert streamed["executor"]["why"] == "the test wants it"
-    assert resident["executor"]["rows_are"] == "resident"
+    assert streamed["executor"]["row_storage"]["mode"] == "streamed"
+    assert streamed["executor"]["row_storage"]["reason"] == "the test wants it"
+    assert resident["executor"]["row_storage"]["mode"] == "resident"
     assert "streamed: the test wants it" in (tmp_path / "streamed" / "_report.html").read_text()
     if resident_first == "weights, repeated ids":
         assert streamed["warnings"][0].startswith("input.id = 'twice': 7 rows ")
@@ -300,7 +301,7 @@ def test_a_streamed_job_on_dask_writes_the_same(
     assert bits(tmp_path / "streamed") == bits(tmp_path / "resident")
     assert manifest["warnings"] == manifest_of(tmp_path / "resident")["warnings"]
     executor = manifest["executor"]
-    assert (executor["n_workers"], executor["rows_are"]) == (2, "streamed")
+    assert (executor["n_workers"], executor["row_storage"]["mode"]) == (2, "streamed")
 
 
 CHECKED: dict[str, Any] = {"write_page_checksum": True, "use_dictionary": False}
@@ -563,7 +564,7 @@ def test_a_job_streams_by_itself_when_its_rows_do_not_fit(
     before = listing(tmp_path)
     plan = limited(60_000)("--dry-run", "--json")
     assert listing(tmp_path).keys() == before.keys()
-    assert '"rows_are": "streamed"' in plan.out
+    assert json.loads(plan.out)["row_storage"]["mode"] == "streamed"
     outcome = limited(60_000)()
     assert outcome.code == 0, outcome.err
     assert "note: rows are streamed from Parquet in every pass: in memory they" in outcome.err

@@ -78,7 +78,10 @@ def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: P
     assert len(held) == 3
     assert sum(there.manifest["result"]["rows_per_shard"]) == len(rows)
     assert max(held) < len(rows)
-    assert sum(there.manifest["result"]["distances_per_shard"]) == there.manifest["result"]["pairs"]
+    assert (
+        sum(there.manifest["result"]["distances_per_shard"])
+        == there.manifest["result"]["distances"]
+    )
 
 
 @pytest.mark.parametrize("cluster", ["local", "two workers"])
@@ -135,11 +138,11 @@ def test_damaged_core_rows_are_refused(rows: pa.Table, tmp_path: Path, damage: s
 
 def test_eps_is_estimated(rows: pa.Table, tmp_path: Path, two_workers: dict[str, Any]) -> None:
     result = gpuseg.run(job(tmp_path, eps="auto")).manifest["result"]
-    chosen = next(choice for choice in result["eps_choices"] if choice["eps"] == result["eps"])
+    chosen = next(choice for choice in result["eps_candidates"] if choice["eps"] == result["eps"])
     noise = result["noise"] / len(rows)
     assert noise == pytest.approx(chosen["noise_share"], abs=4 * chosen["noise_error"])
     assert 0.01 < noise < 0.1
-    assert "the knee of the distances of" in result["eps_why"]
+    assert "the knee of the distances from" in result["eps_reason"]
     there = job(tmp_path, "dask", two_workers, eps="auto")
     assert gpuseg.run(there).manifest["result"]["eps"] == result["eps"]
 
@@ -147,9 +150,9 @@ def test_eps_is_estimated(rows: pa.Table, tmp_path: Path, two_workers: dict[str,
 def test_report_and_table_name_noise(rows: pa.Table, tmp_path: Path) -> None:
     result = gpuseg.run(job(tmp_path))
     page = (tmp_path / "out" / "_report.html").read_text()
-    for text in ("DBSCAN", "Noise", "euclidean distance up to 0.15 in scaled units"):
+    for text in ("DBSCAN", "Noise", "<dt>Eps</dt><dd>0.15</dd>"):
         assert text in page
-    assert segment_table(result.manifest).row_count == result.manifest["result"]["n_clusters"] + 2
+    assert segment_table(result.record).row_count == result.manifest["result"]["n_clusters"] + 2
 
 
 @pytest.mark.parametrize("change", [{"eps": 1e-4}, {"eps": 50.0}])
@@ -183,9 +186,9 @@ def test_bad_jobs(
 
 def test_work_is_forecast_and_too_much_is_refused(rows: pa.Table, tmp_path: Path) -> None:
     facts = gpuseg.run(job(tmp_path)).manifest["result"]
-    assert facts["pairs"] / 2 < facts["forecast"]["pairs"] < 2 * facts["pairs"]
-    assert facts["forecast"]["seconds"] > 0
-    with pytest.raises(ResourceError, match=r"pairs of rows would have to be compared.*max_pairs"):
+    assert facts["distances"] / 2 < facts["cost_estimate"]["distances"] < 2 * facts["distances"]
+    assert facts["cost_estimate"]["seconds"] > 0
+    with raises("max_pairs.exceeded", ResourceError, value=1000.0):
         gpuseg.run(job(tmp_path, "refused", max_pairs=1000.0))
     assert not (tmp_path / "refused").exists()
 
@@ -201,7 +204,7 @@ def test_rows_of_zeros_have_no_direction(tmp_path: Path) -> None:
     write_files(tmp_path / "in", [zeros])
     spec = job(tmp_path, metric="cosine")
     spec["prepare"] = {"scale": "none"}
-    with pytest.raises(DataError, match="row 0 is zeros alone"):
+    with raises("metric.row_of_zeros", DataError):
         gpuseg.run(spec)
 
 

@@ -19,7 +19,7 @@ from support.bad_jobs import (
 from support.errors import raises
 from support.helpers import toml
 
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import ConfigError, ConfigErrors
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.load import load_job

@@ -37,7 +37,7 @@ import gpuseg
 
 MANIFEST_KEYS = [
     "format", "gpuseg", "run_id", "started", "job", "input", "backend", "reader", "devices",
-    "executor", "versions", "result", "sweep", "seconds", "features", "preparation", "portrait",
+    "executor", "versions", "result", "sweep", "seconds", "features", "preparation", "profile",
     "segments", "parts", "warnings",
 ]  # fmt: skip
 
@@ -114,10 +114,10 @@ def test_manifest_describes_the_run(tmp_path: Path, source: Path) -> None:
     assert manifest["input"]["files"] == 3
     assert manifest["input"]["row_groups"] == 7
     assert manifest["backend"]["name"] == "numba"
-    assert manifest["backend"]["why"].startswith("auto")
+    assert manifest["backend"]["reason"].startswith("auto")
     assert manifest["executor"]["n_workers"] == 1
-    assert manifest["executor"]["rows_are"] == "resident"
-    assert " MiB per worker, within " in manifest["executor"]["why"]
+    assert manifest["executor"]["row_storage"]["mode"] == "resident"
+    assert " MiB per worker, within " in manifest["executor"]["row_storage"]["reason"]
     assert manifest["result"]["metric"] == "euclidean"
     assert manifest["sweep"] == []
     assert manifest["warnings"] == []

@@ -115,14 +115,14 @@ def test_a_job_writes_what_it_writes_without_a_gpu(
     assert launched >= {"column", "digest", "summarize", "prepare"}
     assert there["backend"]["name"] == "cuda"
     assert bits(tmp_path / "there") == bits(tmp_path / "plain")
-    for key in ("warnings", "features", "segments", "portrait"):
+    for key in ("warnings", "features", "segments", "profile"):
         assert there[key] == plain[key]
     by_arrow = {
         "dec": "decimal128(9, 2), which cuDF does not round as Arrow does", "city": "a category",
     }  # fmt: skip
     why = "auto: rows are decoded on the GPU, and stay there"
     beside = {"by_arrow": by_arrow} if name == "categories, gaps" else {}
-    assert there["reader"] == {"name": "cudf", "why": why, **beside}
+    assert there["reader"] == {"name": "cudf", "reason": why, **beside}
     report = (tmp_path / "there" / "_report.html").read_text()
     assert why in report
     assert ("city by Arrow: a category" in report) == bool(beside)
@@ -153,7 +153,7 @@ def test_a_lost_shard_is_read_again_by_the_same_reader(
 
 def reader_of(source: Path | str, target: Path, **sections: dict[str, Any]) -> tuple[str, str]:
     reader = gpuseg.run(job_of(source, target, **sections)).manifest["reader"]
-    return reader["name"], reader["why"]
+    return reader["name"], reader["reason"]
 
 
 REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
@@ -161,7 +161,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         {"runtime": {"backend": "numba"}},
         "auto: cuDF reads into the memory of a GPU, and the backend is 'numba'",
     ),
-    "asked for": ({"runtime": {"reader": "arrow"}}, "asked for"),
+    "requested": ({"runtime": {"reader": "arrow"}}, "requested"),
     "DBSCAN": (
         {"segment": {"algorithm": "dbscan", "eps": 0.5}},
         "auto: the algorithm needs the rows in the memory of the host",
@@ -179,7 +179,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a CPU", "asked for", "no number"])
+@pytest.mark.parametrize("name", ["a CPU", "requested", "no number"])
 def test_reasons_for_arrow(
     cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path, name: str
 ) -> None:
@@ -200,7 +200,7 @@ def test_reasons_before_a_run(
         file.write_text(toml(job_of(shop, tmp_path / "out", **sections)))
         assert f"reader       arrow ({why})\n" in call(capfd, "run", file, "--dry-run").out
         planned = json.loads(call(capfd, "run", file, "--dry-run", "--json").out)
-        assert planned["reader"] == {"name": "arrow", "why": why}
+        assert planned["reader"] == {"name": "arrow", "reason": why}
     assert not cudf[1].asked
 
 
@@ -272,8 +272,8 @@ def test_cudf_is_required(
     file = tmp_path / "job.toml"
     file.write_text(toml(job_of(shop, tmp_path / "out", runtime={"reader": "cudf"})))
     outcome = call(capfd, "run", file, "--json")
-    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "why": "asked for"}
-    assert "note: rows were read by cudf: asked for" in outcome.err
+    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "reason": "requested"}
+    assert "note: rows were read by cudf: requested" in outcome.err
     assert cudf[1].asked
 
 

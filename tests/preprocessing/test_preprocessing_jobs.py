@@ -63,7 +63,7 @@ def plain(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results_of(folder: Path) -> tuple[Any, ...]:
     parts, model = read_parts(folder), gpuseg.load_model(folder)
     manifest = manifest_of(folder)
-    tensors = {name: a.tobytes() for name, a in model.replay.tensors().items()}
+    tensors = {name: a.tobytes() for name, a in model.pipeline.tensors().items()}
     return (
         parts["id"].to_pylist(), parts["segment"].to_pylist(), parts["distance"].to_pylist(),
         tensors, model.centers.values.tobytes(), manifest["preparation"], manifest["segments"],
@@ -103,10 +103,10 @@ def test_the_saved_model_gives_training_rows_the_same_labels(plain: Path) -> Non
     model, labels = gpuseg.load_model(plain), read_parts(plain)["segment"].to_pylist()
     table = shoppers()
     assert isinstance(model, gpuseg.KMeansModel)
-    assert model.replay.columns == ("spend", "orders", "country", "city", "plan")
+    assert model.pipeline.columns == ("spend", "orders", "country", "city", "plan")
     for X in (table, table.to_pandas(), table.drop_columns(["note", "twice", "id"])):
         assert model.predict(X).tolist() == labels
-    x = model.replay.transform(table, "numba")
+    x = model.pipeline.transform(table, "numba")
     square = ((x.astype(np.float64) - model.centers.values[labels]) ** 2).sum(axis=1)
     distance = read_parts(plain)["distance"].to_numpy()
     np.testing.assert_allclose(np.sqrt(square), distance, rtol=1e-6)
@@ -123,7 +123,7 @@ def test_the_estimator_does_the_same(plain: Path) -> None:
     preprocessor = Preprocessor(**params)
     z = preprocessor.fit_transform(frame)
     model = gpuseg.load_model(plain)
-    assert z.tobytes() == model.replay.transform(shoppers(), "numba").tobytes()
+    assert z.tobytes() == model.pipeline.transform(shoppers(), "numba").tobytes()
     assert preprocessor.features_ == list(model.features)
     labels = KMeans(4, random_state=0).fit_predict(z)
     assert labels.tolist() == read_parts(plain)["segment"].to_pylist()
@@ -132,14 +132,15 @@ def test_the_estimator_does_the_same(plain: Path) -> None:
 def test_the_manifest_describes_the_preprocessing(plain: Path) -> None:
     facts = manifest_of(plain)
     preparation = facts["preparation"]
-    assert [(e["column"], e["as"], len(e["features"])) for e in preparation["encoded"]] == [
+    assert [(e["column"], e["encoding"], len(e["features"])) for e in preparation["encoded"]] == [
         ("country", "onehot", 4), ("city", "frequency", 1), ("plan", "ordinal", 1),
         ("spend", "is missing", 1),
     ]  # fmt: skip
     assert preparation["dropped"].keys() == {"twice"}
     pca = preparation["pca"]
     assert 0.9 <= pca["variance_kept"] < 1
-    assert pca["components"] == len(pca["shares"]) < len(facts["features"])
+    ratios = pca["explained_variance_ratio"]
+    assert pca["n_components"] == len(ratios) < len(facts["features"])
     features = facts["features"]
     table = shoppers().to_pandas()
     share = (table.country == "DE").mean()

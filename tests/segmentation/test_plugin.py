@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +19,8 @@ from support.helpers import call, customers, cut, job, read_parts, toml, write_f
 import gpuseg
 from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError
-from gpuseg.models.base import MODELS, register_model
-from gpuseg.models.kmeans import as_files
+from gpuseg.models import base
+from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.segmentation import registry
@@ -49,33 +48,32 @@ class BandsSpec(SegmentSpec):
 
 
 @dataclass(frozen=True)
-class BandsModel:
+class BandsModel(SegmentModel):
     """The middle of each band on the first column."""
+
+    name: ClassVar[str] = "bands"
 
     pipeline: FeaturePipeline
     middles: npt.NDArray[np.float64]
 
     @property
-    def features(self) -> tuple[str, ...]:
-        return self.pipeline.features
-
-    @property
     def n_clusters(self) -> int:
         return len(self.middles)
 
-    def predict(self, X: npt.ArrayLike) -> npt.NDArray[np.int32]:
-        return nearest(self.pipeline.rows(X, "numpy")[:, 0], self.middles)
+    def _assign(
+        self, z: npt.NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64] | None]:
+        labels = nearest(z[:, 0], self.middles)
+        return labels, np.abs(z[:, 0] - self.middles[labels]) if with_distance else None
 
-    def files(self) -> dict[str, bytes]:
-        description = {"format": 2, "algorithm": "bands", **self.pipeline.described()}
-        return as_files(description, {"middles": self.middles, **self.pipeline.tensors()})
+    def to_files(self) -> dict[str, bytes]:
+        return model_files(self, {}, {"middles": self.middles})
 
     @classmethod
-    def from_files(cls, description: Mapping[str, Any], read: Callable[[str], bytes]) -> BandsModel:
-        from safetensors.numpy import load
-
-        tensors = load(read("model.safetensors"))
-        return cls(FeaturePipeline.read(description, tensors), tensors["middles"])
+    def from_files(cls, folder: ModelFolder) -> BandsModel:
+        tensors = folder.tensors()
+        pipeline = FeaturePipeline.from_json(folder.description(), tensors)
+        return cls(pipeline, tensors["middles"])
 
 
 class Bands(SegmentationAlgorithm[BandsSpec]):
@@ -132,15 +130,12 @@ def assign_bands(
 
 
 @pytest.fixture
-def bands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Register the plug-in for one test."""
     monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
+    monkeypatch.setattr(base, "_MODEL_CLASSES", dict(base._MODEL_CLASSES))
     registry.register(Bands())
-    before = dict(MODELS)
-    register_model("bands", BandsModel)
-    yield
-    MODELS.clear()
-    MODELS.update(before)
+    register_model(BandsModel)
 
 
 @pytest.fixture

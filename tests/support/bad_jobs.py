@@ -296,112 +296,209 @@ def config(change: Change, code: str, *words: str) -> Case:
 
 CASES: dict[str, Case] = {
     # The data.
-    "no path": data(path("nowhere"), "", "/nowhere'"),
-    "empty folder": data(path("empty"), "", "/empty'"),
-    "hidden names only": data(path("hidden"), "", "/hidden'"),
-    "truncated": data(second_file(truncate), "", "in-001.parquet", stable=False),
+    "no path": data(path("nowhere"), "path.not_found", "/nowhere'"),
+    "empty folder": data(path("empty"), "path.no_data_file", "/empty'"),
+    "hidden names only": data(path("hidden"), "path.no_data_file", "/hidden'"),
+    "truncated": data(second_file(truncate), "file.not_parquet", "in-001.parquet", stable=False),
     "text": data(
-        second_file(lambda file: file.write_text("a,b\n1,2\n")), "", "in-001.parquet", stable=False
+        second_file(lambda file: file.write_text("a,b\n1,2\n")),
+        "file.not_parquet",
+        "in-001.parquet",
+        stable=False,
     ),
     "empty file": data(
-        second_file(lambda file: file.write_bytes(b"")), "", "in-001.parquet", stable=False
+        second_file(lambda file: file.write_bytes(b"")),
+        "file.not_parquet",
+        "in-001.parquet",
+        stable=False,
     ),
     "flipped, checksum": data(
-        second_file(flip(True, False)), "", "in-001.parquet", "row group 0", "CRC", stable=False
+        second_file(flip(True, False)),
+        "file.damaged",
+        "in-001.parquet",
+        "row group 0",
+        "CRC",
+        stable=False,
     ),
     "flipped, no checksum": data(
-        second_file(flip(False, True)), "", "in-001.parquet", "row group 0", stable=False
+        second_file(flip(False, True)),
+        "file.damaged",
+        "in-001.parquet",
+        "row group 0",
+        stable=False,
     ),
     "schemas": data(
-        second_file(change_type), "", "'spend'", "double", "in-000.parquet", "float",
+        second_file(change_type),
+        "input.schemas_differ",
+        "'spend'",
+        "double",
+        "in-000.parquet",
+        "float",
         "in-001.parquet",
     ),
-    "no rows": data(rows(customers(600).slice(0, 0)), "", "2 files"),
+    "no rows": data(rows(customers(600).slice(0, 0)), "input.no_rows", "2 files"),
     "no such feature": data(
-        keys("input", features=["recency", "spent"]), "", "input.features", "'spent'", "'spend'",
+        keys("input", features=["recency", "spent"]),
+        "features.missing_column",
+        "input.features",
+        "'spent'",
+        "'spend'",
     ),
-    "no such id": data(keys("input", id="custmer"), "", "input.id", "'custmer'", "'customer'"),
-    "no such weight": data(keys("input", weight="w"), "", "input.weight", "'w'"),
-    "text feature": data(column("spend", ["x"] * 600), "", "'spend'", "string"),
+    "no such id": data(
+        keys("input", id="custmer"), "id.missing_column", "input.id", "'custmer'", "'customer'"
+    ),
+    "no such weight": data(
+        keys("input", weight="w"), "weight.missing_column", "input.weight", "'w'"
+    ),
+    "text feature": data(column("spend", ["x"] * 600), "features.not_numeric", "'spend'", "string"),
     "date feature": data(
-        column("spend", pa.array(range(600), pa.date32())), "", "'spend'", "date32"
+        column("spend", pa.array(range(600), pa.date32())),
+        "features.not_numeric",
+        "'spend'",
+        "date32",
     ),
-    "list id": data(column("customer", [[i] for i in range(600)]), "", "customer", "list"),
+    "list id": data(column("customer", [[i] for i in range(600)]), "id.nested", "customer", "list"),
     "NaN": data(
-        column("spend", numbers([7, 250, 260], NAN)), "", "'spend'", "3 values",
-        "row 7 of in-000.parquet", "prepare.missing",
+        column("spend", numbers([7, 250, 260], NAN)),
+        "feature.missing",
+        "'spend'",
+        "3 values",
+        "row 7 of in-000.parquet",
+        "prepare.missing",
     ),
     "one null": data(
-        column("orders", numbers([250], None)), "", "'orders'", "1 value",
+        column("orders", numbers([250], None)),
+        "feature.missing",
+        "'orders'",
+        "1 value",
         "row 50 of in-001.parquet",
     ),
     "infinity": data(
-        column("spend", numbers([599], float("-inf"))), "", "'spend'", "row 399 of in-001.parquet"
+        column("spend", numbers([599], float("-inf"))),
+        "feature.infinite",
+        "'spend'",
+        "row 399 of in-001.parquet",
     ),
     "infinity, drop": data(
-        column("spend", numbers([3, 4], np.inf), **DROP), "", "2 values", "row 3 of in-000.parquet"
+        column("spend", numbers([3, 4], np.inf), **DROP),
+        "feature.infinite",
+        "2 values",
+        "row 3 of in-000.parquet",
     ),
     "all missing": data(
-        column("spend", NONE_OF_SPEND, prepare={"missing": "mean"}), "", "'spend'", "600",
+        column("spend", NONE_OF_SPEND, prepare={"missing": "mean"}),
+        "feature.all_missing",
+        "'spend'",
+        "600",
         "input.features",
     ),
-    "all dropped": data(column("spend", NONE_OF_SPEND, **DROP), "", "'drop'"),
+    "all dropped": data(column("spend", NONE_OF_SPEND, **DROP), "rows.none_left", "'drop'"),
     "1e300": data(
-        column("spend", numbers([201], 1e300)), "", "'spend'", "1e+300", "row 1 of in-001.parquet"
+        column("spend", numbers([201], 1e300)),
+        "feature.beyond_float32",
+        "'spend'",
+        "1e+300",
+        "row 1 of in-001.parquet",
     ),
     "log1p": data(
-        column("spend", numbers([5, 9], -5.0), **LOG1P), "", "'spend'", "2 values",
-        "row 5 of in-000.parquet", "'log1p'",
+        column("spend", numbers([5, 9], -5.0), **LOG1P),
+        "feature.outside_log1p",
+        "'spend'",
+        "2 values",
+        "row 5 of in-000.parquet",
+        "'log1p'",
     ),
-    "few rows": data(rows(customers(202).slice(200)), "", "n_clusters", "3", "2 rows"),
-    "few rows, sweep": data(keys("segment", n_clusters=[2, 3, 601]), "", "601", "600 rows"),
+    "few rows": data(
+        rows(customers(202).slice(200)), "n_clusters.too_few_rows", "n_clusters", "3", "2 rows"
+    ),
+    "few rows, sweep": data(
+        keys("segment", n_clusters=[2, 3, 601]), "n_clusters.too_few_rows", "601", "600 rows"
+    ),
     "few distinct rows, sweep": data(
         column("spend", [float(i % 3) for i in range(600)], **ONE, segment={"n_clusters": [2, 4]}),
-        "n_clusters.too_few_distinct_rows", "segment.n_clusters = 4", "3 distinct rows",
+        "n_clusters.too_few_distinct_rows",
+        "segment.n_clusters = 4",
+        "3 distinct rows",
     ),
     "few distinct rows": data(
-        rows(pa.concat_tables([customers(2)] * 300)), "n_clusters.too_few_distinct_rows",
-        "segment.n_clusters = 3", "2 distinct rows",
+        rows(pa.concat_tables([customers(2)] * 300)),
+        "n_clusters.too_few_distinct_rows",
+        "segment.n_clusters = 3",
+        "2 distinct rows",
     ),
     "zeros, cosine": data(
         column(
-            "spend", [float(i != 205) for i in range(600)], **ONE,
-            prepare={"scale": "none"}, segment={"metric": "cosine"},
+            "spend",
+            [float(i != 205) for i in range(600)],
+            **ONE,
+            prepare={"scale": "none"},
+            segment={"metric": "cosine"},
         ),
-        "", "cosine",
+        "features.no_direction",
+        "cosine",
     ),
-    "constant": data(column("spend", [4.5] * 600), "", "'spend'", "4.5", "prepare.scale"),
+    "constant": data(
+        column("spend", [4.5] * 600), "feature.constant", "'spend'", "4.5", "prepare.scale"
+    ),
     "no spread": data(
-        column("spend", numbers([1], 9.0)[:2] + [4.5] * 598, prepare={"scale": "robust"}), "",
-        "'spend'", "'standard'",
+        column("spend", numbers([1], 9.0)[:2] + [4.5] * 598, prepare={"scale": "robust"}),
+        "feature.constant",
+        "'spend'",
+        "'standard'",
     ),
     "negative weight": data(
-        column("w", numbers([210], -2.0), **WEIGHT), "", "'w'", "-2", "row 10 of in-001.parquet"
+        column("w", numbers([210], -2.0), **WEIGHT),
+        "weight.invalid",
+        "'w'",
+        "-2",
+        "row 10 of in-001.parquet",
     ),
-    "NaN weight": data(column("w", numbers([0], NAN), **WEIGHT), "", "nan", "row 0 of in-000"),
-    "null weight": data(column("w", numbers([1], None), **WEIGHT), "", "nan", "row 1 of in-000"),
-    "zero weights": data(column("w", [0.0] * 600, **WEIGHT), ""),
-    "text weight": data(column("w", ["x"] * 600, **WEIGHT), "", "'w'", "string"),
+    "NaN weight": data(
+        column("w", numbers([0], NAN), **WEIGHT), "weight.invalid", "nan", "row 0 of in-000"
+    ),
+    "null weight": data(
+        column("w", numbers([1], None), **WEIGHT), "weight.invalid", "nan", "row 1 of in-000"
+    ),
+    "zero weights": data(column("w", [0.0] * 600, **WEIGHT), "weight.all_zero"),
+    "text weight": data(column("w", ["x"] * 600, **WEIGHT), "weight.not_numeric", "'w'", "string"),
     # The job.
     "transform of no feature": config(
-        keys("prepare", transform={"spnd": "log1p"}), "", "prepare.transform", "spnd", "'spend'"
+        keys("prepare", transform={"spnd": "log1p"}),
+        "transform.unknown_feature",
+        "prepare.transform",
+        "spnd",
+        "'spend'",
     ),
-    "init, too few": config(keys("segment", init=[[0.0] * 3]), "", "init", "(3, 3)"),
-    "init, narrow": config(keys("segment", init=[[0.0, 1.0]] * 3), "", "init", "(3, 3)"),
-    "init, ragged": config(keys("segment", init=[[0.0] * 3] * 2 + [[0.0]]), "", "init", "(3, 3)"),
-    "init, NaN": config(keys("segment", init=[[NAN] * 3] * 3), "", "init"),
+    "init, too few": config(
+        keys("segment", init=[[0.0] * 3]), "init.wrong_shape", "init", "(3, 3)"
+    ),
+    "init, narrow": config(
+        keys("segment", init=[[0.0, 1.0]] * 3), "init.wrong_shape", "init", "(3, 3)"
+    ),
+    "init, ragged": config(
+        keys("segment", init=[[0.0] * 3] * 2 + [[0.0]]), "init.wrong_shape", "init", "(3, 3)"
+    ),
+    "init, NaN": config(keys("segment", init=[[NAN] * 3] * 3), "init.not_finite", "init"),
     # The machine.
     "memory": Case(
-        keys("runtime", memory_limit="1MiB", threads_per_worker=1), ResourceError,
-        "memory_limit.too_low", ("1 shards", "382 MiB"),
+        keys("runtime", memory_limit="1MiB", threads_per_worker=1),
+        ResourceError,
+        "memory_limit.too_low",
+        ("1 shards", "382 MiB"),
     ),
     "cuda": Case(
-        keys("runtime", backend="cuda"), ResourceError, "backend.unavailable", ("'cuda'",),
+        keys("runtime", backend="cuda"),
+        ResourceError,
+        "backend.unavailable",
+        ("'cuda'",),
         stable=False,
     ),
     "scheduler": Case(
-        keys("runtime", cluster="tcp://127.0.0.1:1"), ResourceError, "",
-        ("tcp://127.0.0.1:1",), stable=False,
+        keys("runtime", cluster="tcp://127.0.0.1:1"),
+        ResourceError,
+        "cluster.unreachable",
+        ("tcp://127.0.0.1:1",),
+        stable=False,
     ),
-}  # fmt: skip
+}
 """Runs that fail, by name. A case without a code is of a layer whose errors have none yet."""

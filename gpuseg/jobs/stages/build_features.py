@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from gpuseg import __version__
 from gpuseg.errors import DataError
@@ -11,10 +10,18 @@ from gpuseg.features.build import build_features as build_from_lines
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
 from gpuseg.features.transaction_files import Source
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.build_manifest import rounded
+from gpuseg.jobs.build_manifest import rounded_seconds
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.plan import InputTable, LinesPlan
+from gpuseg.manifest import (
+    FeatureDefinition,
+    FeaturesManifest,
+    JoinSummary,
+    LineQuality,
+    Part,
+    Transactions,
+)
 
 FOLDER = "_features"
 """The folder of the output with the features that are clustered."""
@@ -31,14 +38,14 @@ class BuiltFeatures:
     features : Features
     table : InputTable
         The features that are clustered.
-    facts : dict
-        What the manifest says of the lines.
+    record : Transactions
+        The part of the manifest about the lines.
     """
 
     source: Source
     features: Features
     table: InputTable
-    facts: dict[str, Any]
+    record: Transactions
 
     @property
     def part_names(self) -> list[str]:
@@ -56,10 +63,10 @@ def build_features(ctx: RunContext, lines: LinesPlan) -> BuiltFeatures:
     features = _build(ctx, lines, FOLDER)
     storage = Storage(FOLDER, ctx.plan.resolved.target.fs, ctx.output.staging.path(FOLDER))
     table = InputTable(storage, CUSTOMER_ID, tuple(_clustered(ctx, features)))
-    return BuiltFeatures(lines.source, features, table, _facts(lines.source, features))
+    return BuiltFeatures(lines.source, features, table, _transactions(lines.source, features))
 
 
-def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, dict[str, Any]]:
+def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, FeaturesManifest]:
     """Build the features as the output itself; return them and the manifest.
 
     Raises
@@ -67,19 +74,19 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, di
     DataError, ResourceError
     """
     features = _build(ctx, lines, "")
-    manifest = {
-        "gpuseg": __version__,
-        "run_id": ctx.run_id,
-        "started": f"{ctx.started:%Y-%m-%dT%H:%M:%SZ}",
-        "job": ctx.spec.redacted(),
-        "transactions": _facts(lines.source, features),
-        "features": [asdict(f) for f in FEATURES if f.name in features.columns],
-        "versions": versions(),
-        "seconds": rounded(ctx.reporter.seconds),
-        "parts": [
-            {"name": name, "rows": rows, "bytes": size} for name, rows, size in features.parts
-        ],
-    }
+    manifest = FeaturesManifest(
+        gpuseg=__version__,
+        run_id=ctx.run_id,
+        started=f"{ctx.started:%Y-%m-%dT%H:%M:%SZ}",
+        job=ctx.spec.redacted(),
+        transactions=_transactions(lines.source, features),
+        features=tuple(
+            FeatureDefinition.from_json(asdict(f)) for f in FEATURES if f.name in features.columns
+        ),
+        versions=versions(),
+        seconds=rounded_seconds(ctx.reporter.seconds),
+        parts=tuple(Part(name=name, rows=rows, bytes=size) for name, rows, size in features.parts),
+    )
     return features, manifest
 
 
@@ -114,25 +121,25 @@ def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
     return varying
 
 
-def _facts(source: Source, features: Features) -> dict[str, Any]:
-    """Return what the manifest says of the transactions."""
-    return {
-        "path": source.storage.url,
-        "files": source.files,
-        "fingerprint": source.fingerprint(),
-        "snapshot": features.snapshot.isoformat(),
-        "distinct_counts": "exact, by 64-bit hashes",
-        "quality": features.quality.as_dict(),
-        "joins": [
-            {
-                "path": join.storage.url,
-                "columns": join.schema.names,
-                "rows": joined.rows,
-                "rows_without_id": joined.without_id,
-                "rows_of_no_customer": joined.rows - joined.without_id - joined.customers,
-                "customers": joined.customers,
-                "customers_without": joined.without_attributes,
-            }
+def _transactions(source: Source, features: Features) -> Transactions:
+    """Return the part of the manifest about the lines."""
+    return Transactions(
+        path=source.storage.url,
+        files=source.files,
+        fingerprint=source.fingerprint(),
+        snapshot=features.snapshot.isoformat(),
+        distinct_counts="exact, by 64-bit hashes",
+        quality=LineQuality.from_json(features.quality.as_dict()),
+        joins=tuple(
+            JoinSummary(
+                path=join.storage.url,
+                columns=tuple(join.schema.names),
+                rows=joined.rows,
+                rows_without_id=joined.without_id,
+                rows_of_no_customer=joined.rows - joined.without_id - joined.customers,
+                customers=joined.customers,
+                customers_without=joined.without_attributes,
+            )
             for join, joined in features.joined
-        ],
-    }
+        ),
+    )

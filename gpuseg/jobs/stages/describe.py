@@ -1,16 +1,20 @@
 """Describe the segments: the manifest of the run, with names, rules and quantiles."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from gpuseg.io.output.assignments import Part
-from gpuseg.jobs import build_manifest as manifests
+from gpuseg.jobs.build_manifest import ManifestInputs, build_manifest, profile_segments
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.build_features import BuiltFeatures
 from gpuseg.jobs.stages.load_rows import LoadedRows
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
-from gpuseg.jobs.stages.profile import Seen, alike, look
+from gpuseg.jobs.stages.profile import (
+    ProfileInputs,
+    collect_profile_inputs,
+    missing_rule_warning,
+)
+from gpuseg.manifest import Manifest, RowStorage
 from gpuseg.segmentation.base import SegmentationResult
 
 
@@ -19,7 +23,7 @@ def collect_profile(
     prepared: PreprocessedRows,
     result: SegmentationResult,
     built: BuiltFeatures | None,
-) -> Seen:
+) -> ProfileInputs:
     """Collect what a description needs from the workers.
 
     Raises
@@ -29,7 +33,9 @@ def collect_profile(
     """
     lines = built.source if built else None
     with ctx.reporter.stage("examples"):
-        return look(ctx.executor, prepared.fit, result, ctx.spec.audit.columns, lines)
+        return collect_profile_inputs(
+            ctx.executor, prepared.fit, result, ctx.spec.audit.columns, lines
+        )
 
 
 def describe(
@@ -39,18 +45,17 @@ def describe(
     prepared: PreprocessedRows,
     result: SegmentationResult,
     parts: Sequence[Part],
-    profile: Seen,
+    profile: ProfileInputs,
     built: BuiltFeatures | None,
-) -> dict[str, Any]:
+) -> Manifest:
     """Return the manifest."""
-    memory = {"rows_are": plan.memory.mode, "why": plan.memory.reason}
-    facts = manifests.Facts(
+    inputs = ManifestInputs(
         ctx.spec, plan, rows.reader, prepared.fit, result, parts, prepared.digest,
-        {**ctx.executor.describe(), **memory}, ctx.reporter.warnings, profile,
-        built.facts if built else None, rows.encoders,
+        ctx.executor.describe(), RowStorage(mode=plan.memory.mode, reason=plan.memory.reason),
+        ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
     )  # fmt: skip
     with ctx.reporter.stage("describe"):
-        told = manifests.told(facts)
-        if result.selected_n_clusters and (text := alike(*told)):
-            ctx.reporter.warn(text)
-    return manifests.build(facts, told, ctx.run_id, ctx.started, ctx.reporter.seconds)
+        profiles = profile_segments(inputs)
+        if result.selected_n_clusters and (warning := missing_rule_warning(profiles)):
+            ctx.reporter.warn(warning)
+    return build_manifest(inputs, profiles, ctx.run_id, ctx.started, ctx.reporter.seconds)

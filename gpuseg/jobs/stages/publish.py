@@ -1,24 +1,24 @@
 """Publish: stage model, report and manifest next to the parts, then publish all of them at once."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from gpuseg.io.output.assignments import Part
-from gpuseg.io.output.base import MANIFEST, Output, as_json, cannot_write
+from gpuseg.io.output.base import MANIFEST, Output, cannot_write
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.stages.build_features import BuiltFeatures
-from gpuseg.jobs.stages.profile import EXAMPLES, Seen
-from gpuseg.reporting import svg as figures
+from gpuseg.jobs.stages.profile import EXAMPLES, ProfileInputs
+from gpuseg.manifest import FeaturesManifest, Manifest, dump
+from gpuseg.reporting import svg
 from gpuseg.reporting.report import render_report
 from gpuseg.segmentation.base import SegmentationResult
 
 
 def publish(
     ctx: RunContext,
-    manifest: dict[str, Any],
+    manifest: Manifest,
     result: SegmentationResult,
     parts: Sequence[Part],
-    profile: Seen,
+    profile: ProfileInputs,
     built: BuiltFeatures | None,
 ) -> None:
     """Stage models, examples, drawings, report and manifest, and publish them with the parts.
@@ -34,12 +34,12 @@ def publish(
         files = {
             f"{folder}/{name}": content
             for folder, model in models.items()
-            for name, content in model.files().items()
+            for name, content in model.to_files().items()
         }
         files[EXAMPLES] = profile.examples
         if ctx.spec.output.plots:
-            for name, figure in figures.all_of(manifest).items():
-                files[f"_plots/{name}.svg"] = figures.alone(figure).encode()
+            for name, figure in svg.figures(manifest).items():
+                files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()
         files["_report.html"] = render_report(manifest).encode()
         written = [*(built.part_names if built else []), *(part.name for part in parts)]
         written += [f"_model/{name}" for name in result.files]
@@ -47,7 +47,10 @@ def publish(
 
 
 def stage_and_publish(
-    output: Output, files: dict[str, bytes], manifest: dict[str, Any], written: Sequence[str]
+    output: Output,
+    files: dict[str, bytes],
+    manifest: Manifest | FeaturesManifest,
+    written: Sequence[str],
 ) -> None:
     """Stage some files and the manifest, and publish them with those that workers have written.
 
@@ -59,7 +62,7 @@ def stage_and_publish(
     try:
         for name, content in files.items():
             output.write(name, content)
-        output.write(MANIFEST, as_json(manifest))
+        output.write(MANIFEST, dump(manifest))
         output.publish(written)
     except OSError as error:
         raise cannot_write(output.staging.storage.url, error) from None

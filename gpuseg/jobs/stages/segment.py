@@ -1,6 +1,6 @@
 """Segment the rows with the algorithm of the job; labels stay where the rows are."""
 
-from gpuseg.algorithms.kmeans.statistics import measured_as_prepared
+from gpuseg.algorithms.kmeans.statistics import measure_prepared
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
@@ -27,7 +27,7 @@ def segment(
             executor=executor,
             backend=ctx.backend,
             pipeline=prepared.pipeline,
-            statistics=measured_as_prepared(executor, ctx.backend, prepared.fit),
+            statistics=measure_prepared(executor, ctx.backend, prepared.fit),
             bounds_bytes=plan.memory.bounds_bytes,
             staging=ctx.output.staging,
             published=ctx.plan.resolved.target,

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
+from gpuseg.numerics.to_float32 import as_floats
 
 
 def gaps(column: pa.Array) -> NDArray[np.bool_]:
@@ -27,15 +28,14 @@ def is_number(kind: pa.DataType) -> bool:
 def as_numbers(column: pa.Array) -> NDArray[Any]:
     """Return an Arrow column as float32 or float64, NaN for null.
 
-    Integers are always converted by way of float64, with or without nulls, so that they are
-    rounded to float32 in the same way.
+    Integers go by way of float64, with or without nulls (`numerics.to_float32`).
     """
     if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
-    if not pa.types.is_floating(column.type):
+    has_nulls = column.null_count > 0 and not pa.types.is_floating(column.type)
+    if has_nulls or pa.types.is_decimal(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
-    numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return numbers
+    return as_floats(column.to_numpy(zero_copy_only=False))
 
 
 def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:

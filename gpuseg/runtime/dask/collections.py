@@ -1,6 +1,5 @@
 """Dask arrays and frames: as lists of partitions, and as shards on the workers that hold them."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,11 +8,6 @@ import numpy as np
 
 from gpuseg.errors import ResourceError
 from gpuseg.runtime.executor import Executor
-
-
-def is_collection(X: Any) -> bool:
-    """Return whether X is a Dask array or frame, without importing Dask."""
-    return "dask" in sys.modules and hasattr(X, "__dask_graph__")
 
 
 def partitions_of(X: Any) -> list[Any]:

@@ -283,7 +283,7 @@ class DaskExecutor:
                 f"the worker of shard {number} was lost {shard.n_losses} times",
                 hint=_LOSS_HINT,
             )
-        self._log(f"note: lost the worker of shard {number}; reloading the shard on another worker")
+        self._log(f"lost the worker of shard {number}; reloading the shard on another worker")
         deadline = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
             used = [other.worker for other in self._shards if other is not shard]

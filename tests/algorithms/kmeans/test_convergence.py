@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from support.errors import raises
 
-from gpuseg import ConfigError, run, write_customers
+from gpuseg import ConfigError, run
+from gpuseg.synthetic.customers import write_customers
 
 
 @pytest.fixture(scope="module")
@@ -32,5 +34,5 @@ def test_a_run_cut_short_warns(customers: Path, tmp_path: Path) -> None:
 def test_the_id_is_no_feature(customers: Path, tmp_path: Path) -> None:
     wrong = job(customers, tmp_path / "out")
     wrong["input"] = {**wrong["input"], "features": ["customer_id", "orders"]}  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match=r"input\.features holds 'customer_id'"):
+    with raises("features.has_id", ConfigError, parameter="features"):
         run(wrong)

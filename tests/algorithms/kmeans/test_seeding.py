@@ -16,6 +16,7 @@ from sklearn.cluster import kmeans_plusplus
 
 from gpuseg.algorithms.kmeans import seeding
 from gpuseg.algorithms.kmeans.fit import fit_kmeans
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.kmeans.sampling import (
     Positions,
     Sample,
@@ -25,7 +26,6 @@ from gpuseg.algorithms.kmeans.sampling import (
     weigh,
 )
 from gpuseg.algorithms.kmeans.statistics import measure
-from gpuseg.algorithms.params import KMeansParams
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import Centers
 from gpuseg.numerics.reproducible_sums import grid_magic
@@ -57,9 +57,9 @@ def bits(sample: Sample) -> tuple[bytes, bytes | None]:
 
 def seeds(backend: Backend, sample: Sample, k: int) -> list[bytes]:
     """Return the bits of what both ways of seeding choose, three restarts of each."""
-    chosen = [seeding.plus_plus(sample, backend, k, 4, restart) for restart in range(3)]
-    chosen += [seeding.at_random(sample, k, 4, restart) for restart in range(3)]
-    return [rows.tobytes() for rows in chosen]
+    results = [seeding.plus_plus(sample, backend, k, 4, restart) for restart in range(3)]
+    results += [seeding.at_random(sample, k, 4, restart) for restart in range(3)]
+    return [rows.tobytes() for rows in results]
 
 
 def rows_with_copies(n: int) -> Array:
@@ -73,12 +73,12 @@ def rows_with_copies(n: int) -> Array:
 def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
     """Greedy k-means++ and the best of ten refined seedings: no blob is missed."""
     rng = np.random.default_rng(0)
-    places = 100.0 * rng.permutation(400)[:20, None] + rng.normal(size=(20, 3))
-    x = np.repeat(places, 30, axis=0) + rng.normal(size=(600, 3))
+    centers = 100.0 * rng.permutation(400)[:20, None] + rng.normal(size=(20, 3))
+    x = np.repeat(centers, 30, axis=0) + rng.normal(size=(600, 3))
     for seed in range(5):
         executor, shards = place(rng.permutation(x), None, 2)
-        found = fit_kmeans(executor, KMeansParams(n_clusters=20, random_state=seed), backend.name)
-        assert found.sizes.tolist() == [30] * 20
+        fitted = fit_kmeans(executor, KMeansParams(n_clusters=20, random_state=seed), backend.name)
+        assert fitted.sizes.tolist() == [30] * 20
         assert set(np.concatenate([shard.labels for shard in shards])) == set(range(20))
 
 
@@ -87,7 +87,9 @@ def test_seeds_are_as_good_as_scikit_learns(backend: Backend) -> None:
     x = np.random.default_rng(2).lognormal(size=(500, 2)).astype(np.float32)
     ours = [seeding.plus_plus(Sample(x, None), backend, 10, 0, run) for run in range(100)]
     theirs = [kmeans_plusplus(x, 10, random_state=seed)[0] for seed in range(100)]
-    left = [np.mean([inertia(backend, x, rows) for rows in chosen]) for chosen in (ours, theirs)]
+    left = [
+        np.mean([inertia(backend, x, rows) for rows in seed_rows]) for seed_rows in (ours, theirs)
+    ]
     assert left[0] == pytest.approx(left[1], rel=0.05)  # without the candidates: 0.28
 
 
@@ -97,9 +99,9 @@ def inertia(backend: Backend, x: Array, rows: Array) -> float:
 
 
 def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None:
-    """One heavy row leaves more inertia than a hundred light ones that are as far off."""
-    light = np.stack([np.linspace(-0.05, 0.05, 100), np.ones(100)], axis=1)
-    x = np.concatenate([[[0, 0], [1, 0]], light]).astype(np.float32)
+    """One row of large weight leaves more inertia than a hundred as far of small weight."""
+    others = np.stack([np.linspace(-0.05, 0.05, 100), np.ones(100)], axis=1)
+    x = np.concatenate([[[0, 0], [1, 0]], others]).astype(np.float32)
     sample = merge_equal(x, np.append([1e9, 12.0], np.full(100, 0.1)))
     second = [seeding.plus_plus(sample, backend, 2, 0, restart)[1, 0] for restart in range(200)]
     assert np.mean(np.equal(second, 1)) > 0.9  # not among five candidates: 0.02; else: 0.05
@@ -151,12 +153,12 @@ def test_rows_of_weight_zero_are_no_centres(
         sample = sampled(place, x, weight, shards, seed)
         assert set(map(tuple, sample.x.tolist())) <= usable
         for restart in range(3):
-            for chosen in (
+            for rows in (
                 seeding.plus_plus(sample, backend, 7, seed, restart),
                 seeding.at_random(sample, 7, seed, restart),
             ):
-                assert len(set(map(tuple, chosen.tolist()))) == 7
-                assert set(map(tuple, chosen.tolist())) <= usable
+                assert len(set(map(tuple, rows.tolist()))) == 7
+                assert set(map(tuple, rows.tolist())) <= usable
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -181,7 +183,7 @@ from gpuseg.algorithms.kmeans import sampling, seeding
 for seed in range(400):
     corner = np.random.default_rng(seed).integers(-9, 10, (12, 2)) / 10
     signs = [[1, 1], [-1, -1], [1, -1], [-1, 1]]
-    x = np.concatenate([own * sign for own in (corner, corner[:, ::-1]) for sign in signs])
+    x = np.concatenate([c * sign for c in (corner, corner[:, ::-1]) for sign in signs])
     sample = sampling.merge_equal(x.astype(np.float32), np.ones(len(x)))
     print(seeding.plus_plus(sample, registry.get("numpy"), 5, seed, 0).tolist())
 """
@@ -189,14 +191,14 @@ for seed in range(400):
 
 def test_seeds_do_not_depend_on_the_processor() -> None:
     """Candidates that are as good as each other: a last bit of a sum would choose another."""
-    found = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", SYMMETRIC], capture_output=True, text=True, check=True,
             env={**os.environ, "OPENBLAS_CORETYPE": processor},
         ).stdout
         for processor in ("", "Prescott", "Nehalem")
     }  # fmt: skip
-    assert len(found) == 1
+    assert len(outputs) == 1
 
 
 def test_no_more_centres_than_distinct_rows(backend: Backend) -> None:
@@ -208,21 +210,21 @@ def test_no_more_centres_than_distinct_rows(backend: Backend) -> None:
         assert sorted(seeding.at_random(sample, 5, 0, restart).tolist()) == expected
 
 
-def test_filled_takes_rows_of_the_data_and_then_repeats_the_first() -> None:
-    chosen = np.float32([[3], [1]])
-    asked = []
+def test_fill_up_takes_rows_of_the_data_and_then_repeats_the_first() -> None:
+    seed_rows = np.float32([[3], [1]])
+    limits = []
 
     def distinct(limit: int) -> Array:
-        asked.append(limit)
+        limits.append(limit)
         return np.float32([[0], [1], [2], [3]])[:limit]
 
-    assert seeding.filled(chosen, 1, distinct).tolist() == [[3]]
-    assert seeding.filled(chosen, 2, distinct).tolist() == [[3], [1]]
-    assert asked == []
-    assert seeding.filled(chosen, 3, distinct).tolist() == [[3], [1], [0]]
-    assert seeding.filled(chosen, 6, distinct).tolist() == [[3], [1], [0], [2], [3], [3]]
-    assert asked == [3, 6]
-    assert seeding.filled(chosen, 3, distinct).dtype == np.float64
+    assert seeding.fill_up(seed_rows, 1, distinct).tolist() == [[3]]
+    assert seeding.fill_up(seed_rows, 2, distinct).tolist() == [[3], [1]]
+    assert limits == []
+    assert seeding.fill_up(seed_rows, 3, distinct).tolist() == [[3], [1], [0]]
+    assert seeding.fill_up(seed_rows, 6, distinct).tolist() == [[3], [1], [0], [2], [3], [3]]
+    assert limits == [3, 6]
+    assert seeding.fill_up(seed_rows, 3, distinct).dtype == np.float64
 
 
 @pytest.mark.parametrize("shards", [1, 2, 7])
@@ -298,10 +300,10 @@ def test_the_sample_does_not_depend_on_the_sharding(place: Place, n: int, kind: 
         "six orders": 10.0 ** rng.uniform(-6, 0, n),
     }[kind]
     for seed in range(3):
-        found = {bits(sampled(place, x, weight, shards, seed)) for shards in (1, 2, 5, 11)}
-        assert len(found) == 1
-    assert bits(sampled(place, x, weight, 1, 2)) in found
-    assert (bits(sampled(place, x, weight, 1, 3)) in found) == (n == 70)
+        samples = {bits(sampled(place, x, weight, shards, seed)) for shards in (1, 2, 5, 11)}
+        assert len(samples) == 1
+    assert bits(sampled(place, x, weight, 1, 2)) in samples
+    assert (bits(sampled(place, x, weight, 1, 3)) in samples) == (n == 70)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -313,16 +315,16 @@ def test_a_position_where_a_row_ends_is_the_next_rows(place: Place, weighted: bo
     weight[::4] = 0
     magic = grid_magic(300, 1.0)
     ends = np.cumsum(on_grid(weight, magic)) if weighted else np.arange(1, 301.0)
-    at = np.append(0.0, ends[:-1])
+    positions = np.append(0.0, ends[:-1])
     expected = [i + (weighted and i % 4 == 0) for i in range(300)]
     for shards in (1, 2, 5):
         executor, _ = place(x, weight if weighted else None, shards)
-        found, before = [], 0.0
-        for own in executor.map(weigh, "numpy", magic):
-            inside = at[(at >= before) & (at < before + own.total)]
-            found.append(Positions(inside, before, own.blocks))
-            before += own.total
-        drawn = np.concatenate(executor.map(rows_at, "numpy", magic, per_shard=found))[:, 0]
+        shares, before = [], 0.0
+        for shard_weight in executor.map(weigh, "numpy", magic):
+            inside = positions[(positions >= before) & (positions < before + shard_weight.total)]
+            shares.append(Positions(inside, before, shard_weight.blocks))
+            before += shard_weight.total
+        drawn = np.concatenate(executor.map(rows_at, "numpy", magic, per_shard=shares))[:, 0]
         assert before == ends[-1]
         assert drawn.tolist() == expected
 
@@ -344,7 +346,7 @@ def test_equal_rows_are_merged() -> None:
     x = np.float32([[0.0, 1], [2, 2], [-0.0, 1], [3, 3], [2, 2], [4, 4]])
     merged = merge_equal(x, np.array([1.0, 0.25, 2.0, 0.0, 0.5, 1.0]))
     assert merged.weight is not None
-    found = dict(zip(map(tuple, merged.x.tolist()), merged.weight.tolist(), strict=True))
-    assert found == {(0, 1): 3, (2, 2): 0.75, (4, 4): 1}
+    weights = dict(zip(map(tuple, merged.x.tolist()), merged.weight.tolist(), strict=True))
+    assert weights == {(0, 1): 3, (2, 2): 0.75, (4, 4): 1}
     assert not np.signbit(merged.x).any()
     assert merge_equal(x[[0, 1, 3]], np.ones(3)).weight is None
