@@ -70,27 +70,27 @@ def silhouettes(rows: int) -> dict[str, Any]:
     measured = measure(executor, "numba")
     fits = sweep_kmeans(executor, [KMeansParams(n_clusters=CLUSTERS)], "numba", statistics=measured)
     before, started = _peak_mb(), time.perf_counter()
-    (found,) = measure_fits(executor, "numba", fits, measured)
+    (quality,) = measure_fits(executor, "numba", fits, measured)
     seconds = time.perf_counter() - started
     print(f"silhouettes of {rows:,} rows {seconds:.2f} s", flush=True)
     return {
         "rows": rows, "seconds": round(seconds, 3), "more_mb": round(_peak_mb() - before),
-        "silhouette": found.silhouette, "error": found.silhouette_error,
+        "silhouette": quality.silhouette, "error": quality.silhouette_error,
     }  # fmt: skip
 
 
 def known_classes() -> list[dict[str, Any]]:
     """Tell what is chosen for scikit-learn's data of known classes, standardised."""
-    found = []
+    answers = []
     for load in (load_iris, load_wine, load_digits):
         data = load()
         choice = select_k(StandardScaler().fit_transform(data.data), range(2, 16), random_state=0)
         name, classes = load.__name__.removeprefix("load_"), len(data.target_names)
-        found.append(
+        answers.append(
             {"data": name, "classes": classes, "why": choice.reason, "elbow": choice.elbow}
         )
         print(f"{name}, {classes} classes: {choice.reason}; elbow {choice.elbow}", flush=True)
-    return found
+    return answers
 
 
 def _peak_mb() -> float:

@@ -131,13 +131,14 @@ def markdown(entries: list[dict[str, Any]], peak: float) -> str:
         "busiest ÷ mean work, of four | rows of four shards | with visitors, at most |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for own in entries:
+    for entry in entries:
         cells = [
-            own["title"], f"{own['noise']:.0%}", f"{own['pairs']:.2g}", f"{own['seconds']:.2g}",
-            f"{own['forecast_over_pairs']:.2f}", f"{own['forecast_over_seconds']:.2f}",
-            f"{own['busiest_over_mean_work']:.2f}",
-            " ".join(f"{n:,}" for n in own["rows_per_shard"]),
-            " ".join(f"{n:,}" for n in own["peak_rows_per_shard"]),
+            entry["title"], f"{entry['noise']:.0%}", f"{entry['pairs']:.2g}",
+            f"{entry['seconds']:.2g}",
+            f"{entry['forecast_over_pairs']:.2f}", f"{entry['forecast_over_seconds']:.2f}",
+            f"{entry['busiest_over_mean_work']:.2f}",
+            " ".join(f"{n:,}" for n in entry["rows_per_shard"]),
+            " ".join(f"{n:,}" for n in entry["peak_rows_per_shard"]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"2M × 8 in one process, with distances: at most {peak:,.0f} MB resident", ""]

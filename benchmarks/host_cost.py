@@ -79,7 +79,7 @@ class EmptyLauncher:
 
 
 @dataclass(frozen=True)
-class Case:
+class LaunchCase:
     """Features, centres of each run, and the kind of the passes."""
 
     features: int
@@ -94,12 +94,12 @@ class Case:
 
 
 CASES = (
-    Case(16, (8,), "full"), Case(16, (8,), "late"), Case(64, (50,), "full"),
-    Case(64, (50,), "late"), Case(16, (8,) * 8, "full"),
+    LaunchCase(16, (8,), "full"), LaunchCase(16, (8,), "late"), LaunchCase(64, (50,), "full"),
+    LaunchCase(64, (50,), "late"), LaunchCase(16, (8,) * 8, "full"),
 )  # fmt: skip
 
 
-def pass_of(case: Case) -> Callable[[], object]:
+def pass_of(case: LaunchCase) -> Callable[[], object]:
     """Return a function that runs a pass of the case."""
     rng = np.random.default_rng(0)
     backend = CudaBackend(EmptyLauncher(), case.passes)

@@ -36,9 +36,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from machine_code.cases import CASES, Case, Difference, difference_of
+from machine_code.cases import CASES, Difference, ProfiledCase, difference_of
 from machine_code.counts import Counts, HotBlock, counts_of, hot_blocks
-from machine_code.launcher import Profile
+from machine_code.launcher import LaunchProfile
 from machine_code.model import DEVICES, Prediction, predict
 from machine_code.registers import WARP
 from measure import RESULTS, save
@@ -53,7 +53,7 @@ HEAD = (
 
 
 def row_of(
-    case: Case, counts: Sequence[Counts], predictions: Sequence[Prediction]
+    case: ProfiledCase, counts: Sequence[Counts], predictions: Sequence[Prediction]
 ) -> tuple[str, ...]:
     """Return a case as cells of the table, without measured times."""
     return (
@@ -108,7 +108,7 @@ def describe_block(block: HotBlock) -> str:
     )
 
 
-def print_code(profile: Profile, units: int) -> None:
+def print_code(profile: LaunchProfile, units: int) -> None:
     """Print every executed instruction, with its executions per thread and row."""
     for instruction in profile.code.listing.instructions:
         times = WARP * float(profile.issued[instruction.index]) / units
@@ -117,7 +117,7 @@ def print_code(profile: Profile, units: int) -> None:
             print(f"{times:9.4f}  {instruction!s:<70} {source}")
 
 
-def report(case: Case, difference: Difference, blocks: bool, code: bool) -> dict[str, Any]:
+def report(case: ProfiledCase, difference: Difference, blocks: bool, code: bool) -> dict[str, Any]:
     """Print the results of a case; return them."""
     counts = [counts_of(profile, difference.units) for profile in difference.profiles]
     predictions = [predict(counts, case.units, device) for device in DEVICES]

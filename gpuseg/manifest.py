@@ -211,7 +211,7 @@ class Transactions(Record):
 # How the run was computed.
 
 
-class Backend(Record):
+class BackendSummary(Record):
     """The implementation of the numeric primitives."""
 
     name: str
@@ -220,7 +220,7 @@ class Backend(Record):
     """Why this backend was used."""
 
 
-class Reader(Record):
+class ReaderSummary(Record):
     """The library that decoded the Parquet files."""
 
     name: str
@@ -348,7 +348,7 @@ class SweepRow(Record):
 # What was done to the features.
 
 
-class Feature(Record):
+class FeatureSummary(Record):
     """One feature: its statistics over all customers and how it was prepared."""
 
     mean: float
@@ -406,7 +406,7 @@ class PrincipalComponents(Record):
 
 
 class Preparation(Record):
-    """How the features were prepared, beyond what `Feature` says of each."""
+    """How the features were prepared, beyond what `FeatureSummary` says of each."""
 
     missing: str
     """What was done with missing values."""
@@ -453,7 +453,7 @@ class SegmentMap(Record):
     """Mean of each segment, in cells from the lower left corner."""
 
 
-class Profile(Record):
+class ProfileSummary(Record):
     """What is known of all customers together."""
 
     sample: str
@@ -501,7 +501,7 @@ class AssociationRule(Record):
     """`confidence` divided by the share of all orders with the consequents."""
 
 
-class Baskets(Record):
+class BasketSummary(Record):
     """What the customers of a segment buy together."""
 
     n_baskets: int
@@ -533,7 +533,7 @@ class Segment(Record):
     """95 % confidence interval of `deviation`; absent as `name` is."""
     rule: SegmentRule | None
     """Rule that describes the segment; null where no short one exists."""
-    baskets: Baskets | None = None
+    baskets: BasketSummary | None = None
     """Products bought together, where the job has transactions with products."""
 
     @property
@@ -570,7 +570,7 @@ class Audit(Record):
     """Counts below this number are hidden."""
 
 
-class Part(Record):
+class PartSummary(Record):
     """One Parquet file of the output."""
 
     name: str
@@ -621,7 +621,7 @@ class FeaturesManifest(Record):
     """Versions of the libraries that a result depends on."""
     seconds: dict[str, float]
     """Seconds of each stage up to publishing, and of all together ("total")."""
-    parts: tuple[Part, ...]
+    parts: tuple[PartSummary, ...]
     """Files of the output, in the order of the rows."""
 
     def to_json(self) -> dict[str, Any]:
@@ -646,9 +646,9 @@ class Manifest(Record):
     """The transaction lines, where the features were built from some."""
     input: Input
     """The rows that were clustered."""
-    backend: Backend
+    backend: BackendSummary
     """The implementation of the numeric primitives."""
-    reader: Reader | None = None
+    reader: ReaderSummary | None = None
     """The library that decoded the Parquet files."""
     devices: tuple[str, ...]
     """Processors that computed the result."""
@@ -662,17 +662,17 @@ class Manifest(Record):
     """A row for each number of clusters, where there were several."""
     seconds: dict[str, float]
     """Seconds of each stage up to publishing, and of all together ("total")."""
-    features: dict[str, Feature]
+    features: dict[str, FeatureSummary]
     """Features in their order."""
     preparation: Preparation
     """How the features were prepared."""
-    profile: Profile | None = None
+    profile: ProfileSummary | None = None
     """What is known of all customers together."""
     audit: dict[str, Audit] = {}
     """Audited columns."""
     segments: tuple[Segment, ...]
     """Segments by number; noise is last."""
-    parts: tuple[Part, ...]
+    parts: tuple[PartSummary, ...]
     """Files of the output, in the order of the rows."""
     warnings: tuple[str, ...]
     """Warnings of the run, as it printed them."""

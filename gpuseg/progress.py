@@ -105,7 +105,7 @@ def counted(number: int, unit: str) -> str:
     return f"{number:,} {singular if number == 1 else unit}"
 
 
-class _Line:
+class _PlainLines:
     """A stage as plain lines: one every few seconds, and one at its end."""
 
     def __init__(self, name: str, unit: str, write: Callable[[str], None]) -> None:
@@ -141,10 +141,10 @@ class PlainLines(Progress):
     def log(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    def _open(self, name: str, total: int | None, unit: str) -> _Line:
-        return _Line(name, unit, self.log)
+    def _open(self, name: str, total: int | None, unit: str) -> _PlainLines:
+        return _PlainLines(name, unit, self.log)
 
-    def _close(self, stage: _Line, finished: bool) -> None:
+    def _close(self, stage: _PlainLines, finished: bool) -> None:
         self.log(stage.line() + ("" if finished else "  not finished"))
 
 

@@ -118,8 +118,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             f"What the emulator drew is repeated by {DRAWS}={os.environ[DRAWS]}"
         )
     passed = terminalreporter.stats.get("passed", [])
-    seen = [own for report in passed if "test_mutants" in report.nodeid
-            for own in report.user_properties]  # fmt: skip
+    seen = [value for report in passed if "test_mutants" in report.nodeid
+            for value in report.user_properties]  # fmt: skip
     if seen:
         terminalreporter.section(f"{len(seen)} bugs planted in the kernels, all seen")
         for what, how in sorted(seen):
@@ -130,8 +130,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The backend `cuda`, on the emulator or on the GPU, for all who ask the registry for it."""
     if request.config.getoption("--gpu"):
-        lacking = gpus.unavailable()
-        assert not lacking, lacking
+        reason = gpus.unavailable()
+        assert not reason, reason
         if os.environ.get("GPUSEG_TEST_POOL") == "no":  # a pool hides overruns from sanitizers
             import cupy
 
@@ -154,8 +154,8 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each backend in turn; `numpy` is the specification."""
     if request.param == "cuda":
-        found: Backend = request.getfixturevalue("cuda")
-        return found
+        backend: Backend = request.getfixturevalue("cuda")
+        return backend
     return registry.get(request.param)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu_check.problems import Case
+from gpu_check.problems import ProblemSize
 from gpu_check.targets import Target
 from gpuseg.backends.cuda import nvrtc
 
@@ -30,7 +30,7 @@ class Ceilings:
     read: float
     flops: float
 
-    def bound(self, case: Case, runs: int = 1) -> tuple[float, str]:
+    def bound(self, case: ProblemSize, runs: int = 1) -> tuple[float, str]:
         """Return the lower bound of a full pass in seconds, with x read once, and its limit."""
         memory = 4 * case.rows * case.features / self.copy
         compute = 2 * case.rows * case.features * case.clusters * runs / self.flops

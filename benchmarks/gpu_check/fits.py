@@ -7,12 +7,12 @@ from gpu_check import facts, problems, targets
 from gpu_check.facts import Attempts
 from gpu_check.inputs import same
 from gpu_check.passes import Passes
-from gpu_check.problems import OVERLAPPING, Case
+from gpu_check.problems import OVERLAPPING, ProblemSize
 from gpu_check.targets import Target
 from gpuseg import KMeans
 from gpuseg.backends import registry
 
-_BITS = Case(10_000_000, 16, 8, 0, 0)
+_BITS = ProblemSize(10_000_000, 16, 8, 0, 0)
 _WHOLE = problems.CASES[0]
 _ITERATIONS = 20
 
@@ -33,7 +33,7 @@ def _model(backend: str = "auto", max_iter: int = _ITERATIONS) -> KMeans:
     return KMeans(8, random_state=0, max_iter=max_iter, tol=0.0, backend=backend)
 
 
-def same_bits(target: Target, case: Case) -> dict[str, float]:
+def same_bits(target: Target, case: ProblemSize) -> dict[str, float]:
     """Fit on the GPU and on the CPU, and compare the results; return the seconds."""
     x = registry.get("cuda").to_host(
         registry.get("cuda").to_device(problems.make_problem(target.xp, case, OVERLAPPING).x)
@@ -52,7 +52,7 @@ def same_bits(target: Target, case: Case) -> dict[str, float]:
     return took
 
 
-def whole_fit(target: Target, case: Case) -> dict[str, Any]:
+def whole_fit(target: Target, case: ProblemSize) -> dict[str, Any]:
     """Time a fit of rows on the device, and full passes over them."""
     problem = problems.make_problem(target.xp, case, OVERLAPPING)
     x = target.backend.to_device(problem.x)

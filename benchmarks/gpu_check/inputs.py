@@ -26,7 +26,7 @@ _LARGE_BYTES = 90 * 2**20
 """Larger blocks are copied by another path."""
 
 
-class Rows:
+class CheckRows:
     """Rows, weights, and their fits on the CPU.
 
     Parameters
@@ -46,7 +46,7 @@ class Rows:
         """Fit, predict and transform rows; return the library of the labels."""
         model, cpu = _model(metric, "auto"), self._cpu[metric]
         model.fit(x, sample_weight=self.weight if weight is None else weight)
-        assert model.backend_ == "cuda", model.backend_why_
+        assert model.backend_ == "cuda", model.backend_reason_
         same(model.cluster_centers_, cpu.cluster_centers_, "centres")
         assert model.inertia_ == cpu.inertia_, "inertia"
         for name, result, expected in (
@@ -72,7 +72,7 @@ def same(result: Any, expected: np.ndarray[Any, Any], what: str) -> None:
 def main() -> None:
     """Check all sources whose packages are installed."""
     target, attempt = targets.open_target(targets.parser(__doc__).parse_args().emulator), Attempts()
-    rows = Rows(target.rows(_ROWS, 900))
+    rows = CheckRows(target.rows(_ROWS, 900))
     attempt("NumPy", rows.check, rows.x)
     attempt("NumPy, in Fortran order", rows.check, np.asfortranarray(rows.x))
     attempt("rows that stay on the host", rows_on_host, rows)
@@ -104,18 +104,18 @@ def _no_device_memory() -> Any:
         del backend.fits
 
 
-def rows_on_host(rows: Rows) -> None:
+def rows_on_host(rows: CheckRows) -> None:
     """Fit rows that stay on the host: in blocks, by several threads with a stream each."""
     x = np.concatenate([rows.x] * 20)  # several blocks
     cpu = gpuseg.KMeans(6, random_state=1, backend="numba", max_iter=3).fit(x)
     with _no_device_memory():
         model = gpuseg.KMeans(6, random_state=1, n_threads=8, max_iter=3).fit(x)
-    assert model.backend_ == "cuda", model.backend_why_
+    assert model.backend_ == "cuda", model.backend_reason_
     same(model.cluster_centers_, cpu.cluster_centers_, "centres")
     same(model.labels_, cpu.labels_, "labels")
 
 
-def blocks(target: Target, rows: Rows) -> None:
+def blocks(target: Target, rows: CheckRows) -> None:
     """Copy a large block and one in Fortran order both ways; label one in Fortran order."""
     cuda, spec = registry.get("cuda"), registry.get("numpy")
     large = np.tile(rows.x, (target.rows(_LARGE_BYTES // rows.x.nbytes + 1, 2), 1))
@@ -131,7 +131,7 @@ def blocks(target: Target, rows: Rows) -> None:
     same(labels, spec.nearest(few, spec.pack(centers))[0], "labels of rows in Fortran order")
 
 
-def dbscan(target: Target, rows: Rows) -> None:
+def dbscan(target: Target, rows: CheckRows) -> None:
     """Run DBSCAN on rows of the host and of the device."""
     x = np.ascontiguousarray(rows.x[: target.rows(8000, 500), :3]) / 4
     for metric, eps in (("euclidean", 0.3), ("manhattan", 0.4)):
@@ -142,25 +142,25 @@ def dbscan(target: Target, rows: Rows) -> None:
         same(on_device.labels_, cpu.labels_, f"labels on the device, {metric}")
 
 
-def _fortran(target: Target, rows: Rows) -> str:
+def _fortran(target: Target, rows: CheckRows) -> str:
     return rows.check(target.xp.asfortranarray(target.xp.asarray(rows.x)))
 
 
-def _every_second_column(target: Target, rows: Rows) -> str:
+def _every_second_column(target: Target, rows: CheckRows) -> str:
     return rows.check(target.xp.repeat(target.xp.asarray(rows.x), 2, axis=1)[:, ::2])
 
 
-def _wide(target: Target, rows: Rows) -> str:
+def _wide(target: Target, rows: CheckRows) -> str:
     return rows.check(target.xp.asarray(rows.x).astype(np.float64))
 
 
-def _unaligned(target: Target, rows: Rows) -> str:
+def _unaligned(target: Target, rows: CheckRows) -> str:
     memory = target.xp.zeros(rows.x.size + 1, np.float32)
     memory[1:] = target.xp.asarray(rows.x).ravel()
     return rows.check(memory[1:].reshape(rows.x.shape))
 
 
-def _on_a_stream(target: Target, rows: Rows) -> str:
+def _on_a_stream(target: Target, rows: CheckRows) -> str:
     x = target.xp.asarray(rows.x)
     with target.xp.cuda.Stream(non_blocking=True):
         late = target.xp.zeros_like(x)
@@ -170,13 +170,13 @@ def _on_a_stream(target: Target, rows: Rows) -> str:
         return rows.check(late)
 
 
-def _torch(target: Target, rows: Rows) -> str:
+def _torch(target: Target, rows: CheckRows) -> str:
     import torch
 
     return rows.check(torch.from_numpy(rows.x).cuda())
 
 
-def _torch_on_a_stream(target: Target, rows: Rows) -> str:
+def _torch_on_a_stream(target: Target, rows: CheckRows) -> str:
     import torch
 
     x, side = torch.from_numpy(rows.x).cuda(), torch.cuda.Stream()
@@ -189,7 +189,7 @@ def _torch_on_a_stream(target: Target, rows: Rows) -> str:
         return rows.check(late)
 
 
-def _torch_with_gradients(target: Target, rows: Rows) -> str:
+def _torch_with_gradients(target: Target, rows: CheckRows) -> str:
     """Fit the tensor, or refuse it with an error of gpuseg."""
     import torch
 
@@ -200,27 +200,27 @@ def _torch_with_gradients(target: Target, rows: Rows) -> str:
         return f"refused: {error}"
 
 
-def _numba(target: Target, rows: Rows) -> str:
+def _numba(target: Target, rows: CheckRows) -> str:
     from numba import cuda
 
     return rows.check(cuda.to_device(rows.x))
 
 
-def _jax(target: Target, rows: Rows) -> str:
+def _jax(target: Target, rows: CheckRows) -> str:
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # by default it takes most of the memory
     import jax
 
     return rows.check(jax.device_put(rows.x))
 
 
-CUPY: dict[str, Callable[[Target, Rows], str]] = {
+CUPY: dict[str, Callable[[Target, CheckRows], str]] = {
     "cupy, in Fortran order": _fortran,
     "cupy, every other column of a wider array": _every_second_column,
     "cupy, float64": _wide,
     "cupy, not aligned to 16 bytes": _unaligned,
     "cupy, on a stream of the caller's": _on_a_stream,
 }
-OTHERS: dict[str, Callable[[Target, Rows], str]] = {
+OTHERS: dict[str, Callable[[Target, CheckRows], str]] = {
     "torch": _torch,
     "torch, on a stream of the caller's": _torch_on_a_stream,
     "torch, with gradients": _torch_with_gradients,

@@ -98,7 +98,7 @@ def _cubins() -> set[str]:
     return {path.name for path in Path(home).glob("*.cubin")}
 
 
-def blocks(target: Target, case: problems.Case) -> list[dict[str, Any]]:
+def blocks(target: Target, case: problems.ProblemSize) -> list[dict[str, Any]]:
     """Run a pass of each kind; return its planned blocks, and how many of them fit."""
     problem = problems.make_problem(target.xp, case.with_rows(_ROWS))
     passes, values = Passes(target, problem, [problem.start]), []

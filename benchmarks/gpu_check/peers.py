@@ -18,7 +18,7 @@ import numpy as np
 
 from gpu_check import facts, problems, targets
 from gpu_check.facts import Attempts
-from gpu_check.problems import Case
+from gpu_check.problems import ProblemSize
 from gpu_check.targets import Target
 
 FEW, MANY = 2, 12
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def measure(
-    target: Target, case: Case, peer: str, make: Callable[[Any, Any], Fit]
+    target: Target, case: ProblemSize, peer: str, make: Callable[[Any, Any], Fit]
 ) -> dict[str, Any]:
     """Time an iteration of an engine, and check its centres."""
     problem = problems.make_problem(target.xp, case)

@@ -18,7 +18,7 @@ agree about the nearest mean, and so small that a fit takes 20 iterations."""
 
 
 @dataclass(frozen=True)
-class Case:
+class ProblemSize:
     """Rows, features, clusters, and the required and intended shares of the bound."""
 
     rows: int
@@ -32,12 +32,12 @@ class Case:
         """The case in words."""
         return f"{self.rows / 1e6:g}M × {self.features}, k = {self.clusters}"
 
-    def with_rows(self, rows: int) -> "Case":
+    def with_rows(self, rows: int) -> "ProblemSize":
         """Return the case with another number of rows."""
         return replace(self, rows=rows)
 
 
-CASES = (Case(100_000_000, 16, 8, 0.70, 0.85), Case(50_000_000, 64, 50, 0.50, 0.90))
+CASES = (ProblemSize(100_000_000, 16, 8, 0.70, 0.85), ProblemSize(50_000_000, 64, 50, 0.50, 0.90))
 FEW_ROWS = 3000
 """For the emulator."""
 
@@ -48,7 +48,7 @@ class Problem:
 
     Attributes
     ----------
-    case : Case
+    case : ProblemSize
     x : float32 (n, d), of `xp`
     means : float64 (k, d)
         The means of the blobs.
@@ -56,13 +56,13 @@ class Problem:
         Start centres near the means.
     """
 
-    case: Case
+    case: ProblemSize
     x: Any
     means: NDArray[np.float64]
     start: NDArray[np.float64]
 
 
-def make_problem(xp: Any, case: Case, spread: float = SEPARATED) -> Problem:
+def make_problem(xp: Any, case: ProblemSize, spread: float = SEPARATED) -> Problem:
     """Draw rows in blobs.
 
     Parameters

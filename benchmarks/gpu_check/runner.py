@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu_check import facts
-from gpu_check.steps import Step
+from gpu_check.steps import CheckStep
 
 ROOT = Path(__file__).parents[2]
 LOG = "log.txt"
@@ -38,7 +38,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """How a step ended, its seconds, and its result in one line."""
 
     step: str
@@ -53,7 +53,7 @@ class Run:
 
     Attributes
     ----------
-    steps : sequence of Step
+    steps : sequence of CheckStep
     seconds : float
         Time limit of all steps together.
     folder : Path
@@ -62,16 +62,16 @@ class Run:
         Whether steps run on the emulator of a GPU; those that cannot are skipped.
     no_gpu_reason : str
         Why no step can run on a GPU here; empty if they can.
-    outcomes : list of Outcome
+    outcomes : list of StepResult
         Grows while steps run.
     """
 
-    steps: Sequence[Step]
+    steps: Sequence[CheckStep]
     seconds: float
     folder: Path
     emulator: bool = False
     no_gpu_reason: str = ""
-    outcomes: list[Outcome] = field(default_factory=list)
+    outcomes: list[StepResult] = field(default_factory=list)
     started: float = field(default_factory=time.time)
 
     @property
@@ -112,21 +112,21 @@ class Run:
     def _record(self, step: str, what: str, **values: Any) -> None:
         facts.append(self.folder, facts.line(step, self.started, what, values))
 
-    def _outcome(self, step: Step) -> Outcome:
+    def _outcome(self, step: CheckStep) -> StepResult:
         elapsed = time.time() - self.started
         print(f"== {step.name}, at {elapsed:.0f} s: {step.question}", flush=True)
         if self.emulator and not step.emulated:
-            return Outcome(step.name, State.SKIPPED, 0.0, "needs a GPU")
+            return StepResult(step.name, State.SKIPPED, 0.0, "needs a GPU")
         if self.no_gpu_reason and not self.emulator:
-            return Outcome(step.name, State.FAILED, 0.0, self.no_gpu_reason)
+            return StepResult(step.name, State.FAILED, 0.0, self.no_gpu_reason)
         if self.seconds_left < MIN_SECONDS:
-            return Outcome(step.name, State.NO_TIME, 0.0, f"of {self.seconds:g} s")
+            return StepResult(step.name, State.NO_TIME, 0.0, f"of {self.seconds:g} s")
         limit = (
             self.seconds_left if self.emulator else min(step.limit, self.seconds_left)
         )  # limits are for a GPU
         return self._run_step(step, limit)
 
-    def _run_step(self, step: Step, limit: float) -> Outcome:
+    def _run_step(self, step: CheckStep, limit: float) -> StepResult:
         log, start = self.folder / LOG, self.facts_size
         with log.open("a") as file:
             file.write(f"== {step.name}\n")
@@ -141,15 +141,15 @@ class Run:
         result = (results or output or [f"ended with {code} and no output"])[-1]
         if code is None:
             note = "" if limit == step.limit else ", the time left"
-            return Outcome(step.name, State.TIMED_OUT, took, f"ended after {limit:.0f} s{note}")
+            return StepResult(step.name, State.TIMED_OUT, took, f"ended after {limit:.0f} s{note}")
         if code == facts.SKIPPED:
-            return Outcome(step.name, State.SKIPPED, took, result)
+            return StepResult(step.name, State.SKIPPED, took, result)
         if code:
             shown = [line[:_TAIL_WIDTH] for line in output[-_TAIL_LINES:]]
             print("\n".join(f"   | {line}" for line in shown), flush=True)
-        return Outcome(step.name, State.FAILED if code else State.OK, took, result)
+        return StepResult(step.name, State.FAILED if code else State.OK, took, result)
 
-    def _process(self, step: Step, limit: float, log: Path) -> int | None:
+    def _process(self, step: CheckStep, limit: float, log: Path) -> int | None:
         """Run a step; return its exit code, or None if it was ended."""
         command = [*step.command, *(["--emulator"] if self.emulator else [])]
         with log.open("ab") as file:
@@ -174,7 +174,7 @@ class Run:
         return {**os.environ, **added}
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[StepResult]) -> str:
     """Return the outcomes as a table."""
     rows = [("step", "state", "seconds", "result")]
     rows += [(end.step, end.state.value, f"{end.seconds:.1f}", end.result) for end in outcomes]

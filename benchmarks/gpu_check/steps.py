@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
+class CheckStep:
     """One check of a GPU.
 
     Attributes
@@ -39,27 +39,27 @@ SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 PEERS = ("flash_kmeans", "torch_one_hot", "torch_index_add", "cuml")
 
 STEPS = (
-    Step("load", 60, "whether every form of every kernel loads; registers, resident blocks",
+    CheckStep("load", 60, "whether every form of every kernel loads; registers, resident blocks",
          _module("load")),
-    Step("few", 60, "whether few cases are right: every path through every kernel",
+    CheckStep("few", 60, "whether few cases are right: every path through every kernel",
          _module("few"), emulated=True),
-    Step("times", 150, "the times of passes at full size, and the limits of the device",
+    CheckStep("times", 150, "the times of passes at full size, and the limits of the device",
          _module("times"), emulated=True),
-    Step("quick", 60, "the same with a twentieth of the rows",
+    CheckStep("quick", 60, "the same with a twentieth of the rows",
          _module("times", "--share", "0.05"), emulated=True, on_request=True),
-    Step("inputs", 120, "whether rows of all libraries are accepted",
+    CheckStep("inputs", 120, "whether rows of all libraries are accepted",
          _module("inputs"), emulated=True),
-    Step("profile", 90, "counters of NVIDIA's profiler, to explain the times of passes",
+    CheckStep("profile", 90, "counters of NVIDIA's profiler, to explain the times of passes",
          _module("profile")),
-    *(Step(tool, 75, f"whether compute-sanitizer's {tool} reports errors in few cases",
+    *(CheckStep(tool, 75, f"whether compute-sanitizer's {tool} reports errors in few cases",
            _module("sanitize", tool)) for tool in SANITIZERS),
-    Step("tests", 180, "whether the kernels' tests pass on the device", _module("suite")),
-    Step("fits", 120, "whether complete fits have the bits of the CPU, and their times",
+    CheckStep("tests", 180, "whether the kernels' tests pass on the device", _module("suite")),
+    CheckStep("fits", 120, "whether complete fits have the bits of the CPU, and their times",
          _module("fits"), emulated=True),
-    *(Step(peer, 75, f"the time of an iteration of {peer}", _module("peers", peer))
+    *(CheckStep(peer, 75, f"the time of an iteration of {peer}", _module("peers", peer))
       for peer in PEERS),
-    Step("dbscan", 100, "DBSCAN against the CPU", _module("dbscan"), emulated=True),
-    Step("cuml_dbscan", 60, "the time of cuML's DBSCAN", _module("dbscan", "--cuml")),
+    CheckStep("dbscan", 100, "DBSCAN against the CPU", _module("dbscan"), emulated=True),
+    CheckStep("cuml_dbscan", 60, "the time of cuML's DBSCAN", _module("dbscan", "--cuml")),
 )  # fmt: skip
 
 GROUPS = {
@@ -70,7 +70,7 @@ GROUPS = {
 """Names of several steps."""
 
 
-def select_steps(names: list[str]) -> list[Step]:
+def select_steps(names: list[str]) -> list[CheckStep]:
     """Return the steps of these names, in this order; by default, all that run without a request.
 
     Raises

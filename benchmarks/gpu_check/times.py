@@ -10,7 +10,7 @@ from gpu_check.ceilings import Ceilings
 from gpu_check.facts import Attempts, record
 from gpu_check.loaded import form, function
 from gpu_check.passes import KINDS, Passes, Timed
-from gpu_check.problems import Case, Problem
+from gpu_check.problems import Problem, ProblemSize
 from gpu_check.targets import Target
 
 RESTARTS = 8
@@ -37,7 +37,7 @@ def main() -> None:
     attempt.finish(target.figures("; ".join(shares)))
 
 
-def measure(target: Target, case: Case, limits: Ceilings, attempt: Attempts) -> float:
+def measure(target: Target, case: ProblemSize, limits: Ceilings, attempt: Attempts) -> float:
     """Measure one case; return the share of the bound that its full pass reaches."""
     problem = problems.make_problem(target.xp, case)
     passes = Passes(target, problem, [problem.start])
@@ -50,7 +50,9 @@ def measure(target: Target, case: Case, limits: Ceilings, attempt: Attempts) -> 
     return limits.bound(case)[0] / one["full"].call
 
 
-def record_pass(case: Case, kind: str, passes: Passes, timed: Timed, limits: Ceilings) -> None:
+def record_pass(
+    case: ProblemSize, kind: str, passes: Passes, timed: Timed, limits: Ceilings
+) -> None:
     """Record the time of a pass, the bound of a full pass, and the bytes that it moves."""
     bound, by = limits.bound(case, len(passes.bounds))
     moved = passes.bytes_moved(kind)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from machine_code.block import SHARED_WINDOW, Block
+from machine_code.block import SHARED_WINDOW, ThreadBlock
 from machine_code.listing import Instruction
 from machine_code.memory import MemorySpace
 from machine_code.operation import Operation, Step, access
@@ -24,10 +24,10 @@ _CACHING = (
 _WIDTHS = " ".join(_SIZES)
 _WINDOW = SHARED_WINDOW << 32
 
-Build = Callable[[Instruction, Block], Step]
+Build = Callable[[Instruction, ThreadBlock], Step]
 
 
-def address_of(block: Block, text: str, long: bool = False) -> Read:
+def address_of(block: ThreadBlock, text: str, long: bool = False) -> Read:
     """Return a function that reads an address, int64: registers, shifted or not, and an offset.
 
     Parameters
@@ -57,7 +57,7 @@ def address_of(block: Block, text: str, long: bool = False) -> Read:
     return read
 
 
-def _term(block: Block, text: str, long: bool) -> Read:
+def _term(block: ThreadBlock, text: str, long: bool) -> Read:
     name, _, how = text.partition(".")
     if not name.startswith(("R", "UR")):  # an offset has a sign
         offset = np.full(block.registers.threads, int(name, 0))
@@ -85,7 +85,7 @@ def _width(instruction: Instruction) -> int:
 def _load(space: str) -> Build:
     """Return a builder of loads from global ("device"), shared, local or any memory."""
 
-    def build(instruction: Instruction, block: Block) -> Step:
+    def build(instruction: Instruction, block: ThreadBlock) -> Step:
         result, source = instruction.operands
         width, address = _width(instruction), address_of(block, source, _is_long(space))
         writes = [block.registers.to_word(result, i) for i in range(max(width // 4, 1))]
@@ -107,7 +107,7 @@ def _load(space: str) -> Build:
 def _store(space: str) -> Build:
     """Return a builder of stores."""
 
-    def build(instruction: Instruction, block: Block) -> Step:
+    def build(instruction: Instruction, block: ThreadBlock) -> Step:
         target, source = instruction.operands
         width, address = _width(instruction), address_of(block, target, _is_long(space))
         zero = source.endswith("RZ")
@@ -132,7 +132,7 @@ def _following(name: str, count: int) -> list[str]:
 
 
 def _reached(
-    block: Block, space: str, addresses: Array, width: int, where: Array | None
+    block: ThreadBlock, space: str, addresses: Array, width: int, where: Array | None
 ) -> list[tuple[Array | None, MemorySpace, Array]]:
     """Return the threads that access each memory, and their offsets in it."""
     if space == "any":
@@ -151,7 +151,7 @@ def _reached(
 
 
 def _count(
-    block: Block,
+    block: ThreadBlock,
     instruction: Instruction,
     memory: MemorySpace,
     offsets: Array,
@@ -166,7 +166,7 @@ def _count(
         block.traffic.device(instruction.index, offsets, width, where, kind)
 
 
-def _copy(instruction: Instruction, block: Block) -> Step:
+def _copy(instruction: Instruction, block: ThreadBlock) -> Step:
     """LDGSTS: from global to shared memory."""
     width = _width(instruction)
     to = address_of(block, instruction.operands[0])
@@ -201,7 +201,7 @@ _CHANGES: Mapping[str, Callable[[Any, Any], Any]] = {
 def _atomic(space: str) -> Build:
     """Return a builder of atomic operations; threads execute them in their order."""
 
-    def build(instruction: Instruction, block: Block) -> Step:
+    def build(instruction: Instruction, block: ThreadBlock) -> Step:
         operands, mods = list(instruction.operands), instruction.modifiers
         if instruction.opcode in ("ATOMG", "ATOM"):
             operands.pop(0)  # an unused predicate
@@ -249,7 +249,7 @@ def _changed(old: Any, values: list[Any], change: Callable[[Any, Any], Any] | No
     return old + 1  # POPC.INC
 
 
-def _constant(instruction: Instruction, block: Block) -> Step:
+def _constant(instruction: Instruction, block: ThreadBlock) -> Step:
     """LDC, ULDC: from the constant bank."""
     result, source = instruction.operands
     match = re.match(r"^c\[0x0\]\[(0x[0-9a-f]+)\]$", source)

@@ -13,7 +13,7 @@ SHARED_WINDOW = 1
 
 
 @dataclass
-class Block:
+class ThreadBlock:
     """A running block.
 
     Attributes

@@ -27,7 +27,7 @@ from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.runtime.executor import TaskContext
-from machine_code.launcher import MachineCodeLauncher, Profile
+from machine_code.launcher import LaunchProfile, MachineCodeLauncher
 
 Floats = NDArray[np.float32]
 Launch = Callable[[MachineCodeLauncher, int], int]
@@ -43,7 +43,7 @@ _SPEC = registry.get("numpy")
 
 
 @dataclass(frozen=True)
-class Case:
+class ProfiledCase:
     """Work that kernels do for rows.
 
     Attributes
@@ -73,17 +73,17 @@ class Difference:
 
     Attributes
     ----------
-    profiles : list of Profile
+    profiles : list of LaunchProfile
         One for each form of a kernel.
     units : int
         Number of additional units.
     """
 
-    profiles: list[Profile]
+    profiles: list[LaunchProfile]
     units: int
 
 
-def difference_of(case: Case) -> Difference:
+def difference_of(case: ProfiledCase) -> Difference:
     """Run a case twice.
 
     Raises
@@ -235,23 +235,58 @@ def _count(features: int) -> Launch:
     return launch
 
 
-CASES: Sequence[Case] = (
-    Case("k-means, full pass, 16 features, k = 8", 100_000_000, 4096, 8192,
-         _lloyd(16, 8, "full", 1.0), 420),
-    Case("k-means, first pass, 16 features, k = 8", 100_000_000, 4096, 8192,
-         _lloyd(16, 8, "full", FIRST)),
-    Case("k-means, late pass, 16 features, k = 8", 100_000_000, 65536, 131072,
-         _lloyd(16, 8, "late", 0.0), 30),
-    Case("k-means, late pass, 2 % of the rows, 16 features, k = 8", 100_000_000, 65536, 131072,
-         _lloyd(16, 8, "late", 0.02)),
-    Case("k-means, full pass, 64 features, k = 50", 50_000_000, 1024, 2048,
-         _lloyd(64, 50, "full", 1.0), 1200),
-    Case("assign, 16 features, k = 8", 100_000_000, 4096, 8192, _assign(16, 8)),
-    Case("distances, 16 features, k = 8", 100_000_000, 2048, 4096, _distances(16, 8)),
-    Case("summarize, 16 features", 100_000_000, 2048, 4096, _summarize(16)),
-    Case("digest, 16 features", 100_000_000, 4096, 8192, _digest(16)),
-    Case("prepare, 16 features, standardised", 100_000_000, 2048, 4096, _prepare(16, False)),
-    Case("prepare and normalize, 16 features", 100_000_000, 4096, 8192, _prepare(16, True)),
-    Case("DBSCAN's core counts, 16 features, a row and a tile of 64", 1_000_000_000, 128, 256,
-         _count(16)),
-)  # fmt: skip
+CASES: Sequence[ProfiledCase] = (
+    ProfiledCase(
+        "k-means, full pass, 16 features, k = 8",
+        100_000_000,
+        4096,
+        8192,
+        _lloyd(16, 8, "full", 1.0),
+        420,
+    ),
+    ProfiledCase(
+        "k-means, first pass, 16 features, k = 8",
+        100_000_000,
+        4096,
+        8192,
+        _lloyd(16, 8, "full", FIRST),
+    ),
+    ProfiledCase(
+        "k-means, late pass, 16 features, k = 8",
+        100_000_000,
+        65536,
+        131072,
+        _lloyd(16, 8, "late", 0.0),
+        30,
+    ),
+    ProfiledCase(
+        "k-means, late pass, 2 % of the rows, 16 features, k = 8",
+        100_000_000,
+        65536,
+        131072,
+        _lloyd(16, 8, "late", 0.02),
+    ),
+    ProfiledCase(
+        "k-means, full pass, 64 features, k = 50",
+        50_000_000,
+        1024,
+        2048,
+        _lloyd(64, 50, "full", 1.0),
+        1200,
+    ),
+    ProfiledCase("assign, 16 features, k = 8", 100_000_000, 4096, 8192, _assign(16, 8)),
+    ProfiledCase("distances, 16 features, k = 8", 100_000_000, 2048, 4096, _distances(16, 8)),
+    ProfiledCase("summarize, 16 features", 100_000_000, 2048, 4096, _summarize(16)),
+    ProfiledCase("digest, 16 features", 100_000_000, 4096, 8192, _digest(16)),
+    ProfiledCase(
+        "prepare, 16 features, standardised", 100_000_000, 2048, 4096, _prepare(16, False)
+    ),
+    ProfiledCase("prepare and normalize, 16 features", 100_000_000, 4096, 8192, _prepare(16, True)),
+    ProfiledCase(
+        "DBSCAN's core counts, 16 features, a row and a tile of 64",
+        1_000_000_000,
+        128,
+        256,
+        _count(16),
+    ),
+)

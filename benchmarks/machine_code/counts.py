@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from machine_code.flow import Flow
-from machine_code.launcher import Profile
+from machine_code.launcher import LaunchProfile
 from machine_code.listing import Listing
 from machine_code.mix import KINDS, UNITS, kind_of, unit_of
 from machine_code.registers import WARP
@@ -83,7 +83,7 @@ class Counts:
         return sum(self.mix.values())
 
 
-def counts_of(profile: Profile, units: int) -> Counts:
+def counts_of(profile: LaunchProfile, units: int) -> Counts:
     """Return the cost per unit in a profile of that many rows, or other units."""
     code = profile.code
     listing, a_row = code.listing, WARP * profile.issued / units
@@ -116,7 +116,7 @@ def mix_of(listing: Listing, times: NDArray[np.float64]) -> dict[str, float]:
     return {kind: count for kind, count in mix.items() if count}
 
 
-def hot_blocks(profile: Profile, units: int, min_share: float = 0.001) -> list[HotBlock]:
+def hot_blocks(profile: LaunchProfile, units: int, min_share: float = 0.001) -> list[HotBlock]:
     """Return the basic blocks with at least that share of the instructions of a row."""
     listing, times = profile.code.listing, WARP * profile.issued / units
     flow, total = Flow(listing), float(times.sum())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from machine_code.accesses import ACCESSES
 from machine_code.bits import BITS
-from machine_code.block import Block
+from machine_code.block import ThreadBlock
 from machine_code.conversions import CONVERSIONS
 from machine_code.floating import FLOATING
 from machine_code.halves import HALVES
@@ -51,7 +51,7 @@ class Execution:
     Parameters
     ----------
     listing : Listing
-    block : Block
+    block : ThreadBlock
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Execution:
         How often a warp has issued each instruction.
     """
 
-    def __init__(self, listing: Listing, block: Block) -> None:
+    def __init__(self, listing: Listing, block: ThreadBlock) -> None:
         self.issued: NDArray[np.int64] = np.zeros(len(listing.instructions), np.int64)
         self._listing, self._block = listing, block
         self._steps: dict[int, Step] = {}

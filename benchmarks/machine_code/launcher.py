@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launcher import Kernel, Limits, Struct, Table
-from machine_code.block import SHARED_START, Block
+from machine_code.block import SHARED_START, ThreadBlock
 from machine_code.disassembly import Compiled, compiled
 from machine_code.execution import Execution
 from machine_code.memory import SECTOR, MemorySpace, Traffic
@@ -28,7 +28,7 @@ _LOCAL_BYTES = 4096
 
 
 @dataclass
-class Profile:
+class LaunchProfile:
     """Counts of the launches of one form of a kernel.
 
     Attributes
@@ -55,9 +55,9 @@ class Profile:
     bytes_written: int
     shared_bytes: int
 
-    def less(self, other: "Profile") -> "Profile":
+    def less(self, other: "LaunchProfile") -> "LaunchProfile":
         """Return the difference from another profile of the same code."""
-        return Profile(
+        return LaunchProfile(
             self.code, self.launches - other.launches, self.blocks - other.blocks,
             self.issued - other.issued, self.wavefronts - other.wavefronts,
             self.sectors - other.sectors, self.bytes_read - other.bytes_read,
@@ -81,7 +81,7 @@ class MachineCodeLauncher:
 
     Attributes
     ----------
-    profiles : dict of Kernel to Profile
+    profiles : dict of Kernel to LaunchProfile
         One for each launched form, by name and macros.
     """
 
@@ -93,7 +93,7 @@ class MachineCodeLauncher:
     ) -> None:
         self.limits = limits
         self.folder = folder
-        self.profiles: dict[tuple[Any, ...], Profile] = {}
+        self.profiles: dict[tuple[Any, ...], LaunchProfile] = {}
         self.xp: Any = SimpleNamespace(zeros=self._zeros, empty=self._zeros)
         self._memory = np.zeros(memory_bytes + _ALIGNMENT, np.uint8)
         self._base: int = self._memory.ctypes.data
@@ -162,7 +162,7 @@ class MachineCodeLauncher:
         """Copy."""
         target[...] = source
 
-    def profile(self, name: str) -> Profile:
+    def profile(self, name: str) -> LaunchProfile:
         """Return the profile of the only launched form of a kernel.
 
         Raises
@@ -175,17 +175,17 @@ class MachineCodeLauncher:
             raise ValueError(f"{len(profiles)} forms of {name} were launched, one is needed")
         return profiles[0]
 
-    def _profile(self, kernel: Kernel) -> Profile:
+    def _profile(self, kernel: Kernel) -> LaunchProfile:
         key = (kernel.name, *sorted(kernel.macros.items()))
         if key not in self.profiles:
             code = compiled(kernel, self.folder)
             none = np.zeros(len(code.listing.instructions), np.int64)
-            self.profiles[key] = Profile(code, 0, 0, none, none.copy(), none.copy(), 0, 0, 0)
+            self.profiles[key] = LaunchProfile(code, 0, 0, none, none.copy(), none.copy(), 0, 0, 0)
         return self.profiles[key]
 
     def _execution(
         self, code: Compiled, blocks: int, arguments: Sequence[Any], shared_bytes: int
-    ) -> tuple[Execution, Block]:
+    ) -> tuple[Execution, ThreadBlock]:
         """Allocate the memory of a launch."""
         constants = self._constants(code.kernel.threads, blocks, arguments)
         threads = -(-code.kernel.threads // WARP) * WARP
@@ -199,7 +199,7 @@ class MachineCodeLauncher:
             np.zeros(used // SECTOR, bool),
             np.zeros(used // SECTOR, bool),
         )
-        block = Block(
+        block = ThreadBlock(
             Registers(threads, constants),
             MemorySpace(self._memory[:used], self._base, "device"),
             MemorySpace(shared, 0, "shared"),

@@ -17,7 +17,7 @@ if barriers are rare: 2.5 of 4. A guess, to be replaced by a measured figure."""
 
 
 @dataclass(frozen=True)
-class Device:
+class DeviceModel:
     """A GPU.
 
     Attributes
@@ -36,7 +36,7 @@ class Device:
     bandwidth: float
 
 
-DEVICES = (Device("H100", 132, 1.755e9, 3.0e12), Device("H200", 132, 1.755e9, 4.3e12))
+DEVICES = (DeviceModel("H100", 132, 1.755e9, 3.0e12), DeviceModel("H200", 132, 1.755e9, 4.3e12))
 """SXM5; 3.0 and 4.3 TB/s are about 90 % of the peak bandwidth."""
 
 
@@ -65,7 +65,7 @@ class Prediction:
         return self.bounds[self.bound_by]
 
 
-def predict(counts: Sequence[Counts], units: int, device: Device) -> Prediction:
+def predict(counts: Sequence[Counts], units: int, device: DeviceModel) -> Prediction:
     """Predict the time of consecutive kernels for a number of rows, or other units."""
     clocks = {name: sum(kernel.clocks[name] for kernel in counts) for name in UNITS}
     clocks["likely issue"] = clocks["issue"] / LIKELY_SHARE

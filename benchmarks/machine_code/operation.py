@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from machine_code.block import Block
+from machine_code.block import ThreadBlock
 from machine_code.listing import Instruction
 from machine_code.registers import Array, Read, Registers
 
@@ -23,7 +23,7 @@ class Operation:
         Modifiers that it implements, or that have no effect here. Others are refused.
     """
 
-    build: Callable[[Instruction, Block], Step]
+    build: Callable[[Instruction, ThreadBlock], Step]
     modifiers: frozenset[str]
 
 
@@ -36,12 +36,12 @@ def operation(build: Callable[[Instruction, Registers], Step], modifiers: str = 
     return access(lambda instruction, block: build(instruction, block.registers), modifiers)
 
 
-def access(build: Callable[[Instruction, Block], Step], modifiers: str = "") -> Operation:
+def access(build: Callable[[Instruction, ThreadBlock], Step], modifiers: str = "") -> Operation:
     """Return an operation on registers and memory."""
     return Operation(build, frozenset(modifiers.split()))
 
 
-def step_of(instruction: Instruction, block: Block, known: Mapping[str, Operation]) -> Step:
+def step_of(instruction: Instruction, block: ThreadBlock, known: Mapping[str, Operation]) -> Step:
     """Build the step of a computing instruction, without its guard.
 
     Raises

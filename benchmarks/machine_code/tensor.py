@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from machine_code.accesses import address_of
-from machine_code.block import Block
+from machine_code.block import ThreadBlock
 from machine_code.halves import from_bfloat, from_half
 from machine_code.listing import Instruction
 from machine_code.operation import Operation, Step, access
@@ -21,7 +21,7 @@ _ROW_BYTES = 16
 """Bytes of a row of an 8 × 8 matrix of 16-bit numbers."""
 
 
-def _multiply(instruction: Instruction, block: Block) -> Step:
+def _multiply(instruction: Instruction, block: ThreadBlock) -> Step:
     """HMMA: (16 × depth)·(depth × 8) + (16 × 8), sums in float32."""
     result, *sources = instruction.operands
     mods, registers = instruction.modifiers, block.registers
@@ -57,7 +57,7 @@ def _multiply(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _load_matrices(instruction: Instruction, block: Block) -> Step:
+def _load_matrices(instruction: Instruction, block: ThreadBlock) -> Step:
     """LDSM: one, two or four 8 × 8 matrices from shared memory; 8 threads address each one."""
     result, source = instruction.operands
     mods, registers = instruction.modifiers, block.registers

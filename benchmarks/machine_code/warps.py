@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from machine_code.block import SHARED_WINDOW, Block
+from machine_code.block import SHARED_WINDOW, ThreadBlock
 from machine_code.listing import Instruction
 from machine_code.operation import Operation, Step, access
 from machine_code.registers import WARP, Array, of_warps
 
 
-def _special_register(instruction: Instruction, block: Block) -> Step:
+def _special_register(instruction: Instruction, block: ThreadBlock) -> Step:
     """S2R, S2UR: the numbers of thread and block."""
     result, name = instruction.operands
     write = block.registers.to_word(result)
@@ -29,7 +29,7 @@ def _special_register(instruction: Instruction, block: Block) -> Step:
     return lambda where: write(read(), where)
 
 
-def _vote(instruction: Instruction, block: Block) -> Step:
+def _vote(instruction: Instruction, block: ThreadBlock) -> Step:
     """VOTE, VOTEU: the threads for which a predicate holds, and whether for any or all of them."""
     *result, holds, source = instruction.operands
     registers = block.registers
@@ -48,7 +48,7 @@ def _vote(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _shuffle(instruction: Instruction, block: Block) -> Step:
+def _shuffle(instruction: Instruction, block: ThreadBlock) -> Step:
     """SHFL: a register of another thread."""
     holds, result, source, lane, limit = instruction.operands
     registers = block.registers
@@ -76,7 +76,7 @@ def _shuffle(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _to_uniform(instruction: Instruction, block: Block) -> Step:
+def _to_uniform(instruction: Instruction, block: ThreadBlock) -> Step:
     """R2UR: the value of the first active thread."""
     registers = block.registers
     write, read = registers.to_word(instruction.operands[0]), registers.word(
@@ -101,7 +101,7 @@ _REDUCTIONS: Mapping[str, np.ufunc] = {
 }
 
 
-def _reduce(instruction: Instruction, block: Block) -> Step:
+def _reduce(instruction: Instruction, block: ThreadBlock) -> Step:
     """REDUX: reduction of whole numbers over the active threads."""
     registers, mods = block.registers, instruction.modifiers
     write, read = registers.to_word(instruction.operands[0]), registers.word(
@@ -120,7 +120,7 @@ def _reduce(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _match(instruction: Instruction, block: Block) -> Step:
+def _match(instruction: Instruction, block: ThreadBlock) -> Step:
     """MATCH.ANY: the active threads that have the same value."""
     registers = block.registers
     result, source = instruction.operands
@@ -136,7 +136,7 @@ def _match(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _vote_of_block(instruction: Instruction, block: Block) -> Step:
+def _vote_of_block(instruction: Instruction, block: ThreadBlock) -> Step:
     """B2R.RESULT: the result of the last barrier, as a number, a predicate, or both."""
     registers = block.registers
     *results, last = instruction.operands
@@ -152,16 +152,16 @@ def _vote_of_block(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _nothing(instruction: Instruction, block: Block) -> Step:
+def _nothing(instruction: Instruction, block: ThreadBlock) -> Step:
     """Do nothing: hints, and waits for operations that are complete here."""
     return lambda where: None
 
 
-def _mask(block: Block, where: Array | None) -> Array:
+def _mask(block: ThreadBlock, where: Array | None) -> Array:
     return np.ones(block.registers.threads, bool) if where is None else where
 
 
-def _warps(block: Block, where: Array | None) -> int:
+def _warps(block: ThreadBlock, where: Array | None) -> int:
     return int(_mask(block, where).reshape(-1, WARP).any(axis=1).sum())
 
 

@@ -19,7 +19,7 @@ class BackendChoice:
     """A backend's name, and the reason for the choice."""
 
     name: str
-    why: str
+    reason: str
 
 
 def choose_backend(requested: str, no_gpu_reason: str = "") -> BackendChoice:

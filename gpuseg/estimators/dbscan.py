@@ -59,7 +59,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
     noise_share_ : float, noise as a share of all rows
     n_features_in_ : int
     feature_names_in_ : str (n_features,), if X has string column names
-    backend_ : str, the backend used; `backend_why_` is the reason
+    backend_ : str, the backend used; `backend_reason_` is the reason
 
     References
     ----------
@@ -147,7 +147,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         self.components_ = core_rows
         self._core_rows = CoreSamples(core_rows, labels[core], params)
         self.n_clusters_, self.noise_share_ = fit.n_clusters, fit.n_noise / fit.n_rows
-        self.backend_, self.backend_why_ = choice.name, choice.why
+        self.backend_, self.backend_reason_ = choice.name, choice.reason
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:

@@ -69,7 +69,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     n_steps_ : int, number of `partial_fit` batches since the last `fit`
     n_features_in_ : int
     feature_names_in_ : str (n_features,), if X has string column names
-    backend_ : str, the backend used; `backend_why_` is the reason
+    backend_ : str, the backend used; `backend_reason_` is the reason
 
     References
     ----------
@@ -188,7 +188,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self._set_centers(result.centers, result.weight)
         self.inertia_, self.labels_ = result.inertia, labels
         self.n_steps_ = 1 if is_first else self.n_steps_ + 1
-        self.backend_, self.backend_why_ = choice.name, choice.why
+        self.backend_, self.backend_reason_ = choice.name, choice.reason
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
@@ -307,6 +307,6 @@ def fit_together(
         estimator.n_features_in_ = first.n_features_in_
         if hasattr(first, "feature_names_in_"):
             estimator.feature_names_in_ = first.feature_names_in_
-        estimator.backend_, estimator.backend_why_ = choice.name, choice.why
+        estimator.backend_, estimator.backend_reason_ = choice.name, choice.reason
         estimator.labels_ = rows.labels(i, estimator.predict)
     return [fit.seconds for fit in fits]

@@ -46,7 +46,7 @@ def count_lines(counts: NDArray[np.int64]) -> LineCounts:
 
 
 @dataclass(frozen=True)
-class QualityStep:
+class QualityIssue:
     """One finding and the action taken."""
 
     finding: str
@@ -62,23 +62,23 @@ class Quality:
     scanned: ScanCounts
     counts: LineCounts
 
-    def steps(self) -> list[QualityStep]:
+    def steps(self) -> list[QualityIssue]:
         """Return findings and actions in the order of the checks."""
         f, t = self.scanned, self.counts
         return [
-            QualityStep("lines without a customer", "dropped", f.without_customer),
-            QualityStep("lines without a time", "dropped", f.without_time),
-            QualityStep("lines without an amount", "dropped", f.without_amount),
-            QualityStep("quantity of zero", "dropped", f.zero_quantity),
-            QualityStep("price of zero", "dropped", f.zero_price),
-            QualityStep("negative price", "dropped", f.negative_price),
-            QualityStep(
+            QualityIssue("lines without a customer", "dropped", f.without_customer),
+            QualityIssue("lines without a time", "dropped", f.without_time),
+            QualityIssue("lines without an amount", "dropped", f.without_amount),
+            QualityIssue("quantity of zero", "dropped", f.zero_quantity),
+            QualityIssue("price of zero", "dropped", f.zero_price),
+            QualityIssue("negative price", "dropped", f.negative_price),
+            QualityIssue(
                 "on or after the snapshot", "dropped", f.on_or_after_snapshot, t.only_later
             ),
-            QualityStep("returns", "counted as returns", f.returns, t.only_returns),
-            QualityStep("none of the above, but no purchase", "dropped", 0, t.only_unusable),
-            QualityStep("repeated lines", "kept", t.repeated_lines),
-            QualityStep("purchases", "made into features", f.purchases, t.customers),
+            QualityIssue("returns", "counted as returns", f.returns, t.only_returns),
+            QualityIssue("none of the above, but no purchase", "dropped", 0, t.only_unusable),
+            QualityIssue("repeated lines", "kept", t.repeated_lines),
+            QualityIssue("purchases", "made into features", f.purchases, t.customers),
         ]
 
     def as_dict(self) -> dict[str, Any]:

@@ -102,8 +102,8 @@ def build_manifest(
         job=inputs.spec.redacted(inputs.plan.dataset.features),
         transactions=inputs.transactions,
         input=_input(inputs),
-        backend=manifest.Backend(name=backend.name, reason=backend.why),
-        reader=manifest.Reader(
+        backend=manifest.BackendSummary(name=backend.name, reason=backend.reason),
+        reader=manifest.ReaderSummary(
             name=reader.name, reason=reader.reason, by_arrow=dict(reader.by_arrow)
         ),
         devices=_devices(inputs),
@@ -126,7 +126,8 @@ def build_manifest(
         },
         segments=profiles.segments,
         parts=tuple(
-            manifest.Part(name=part.name, rows=part.rows, bytes=part.bytes) for part in inputs.parts
+            manifest.PartSummary(name=part.name, rows=part.rows, bytes=part.bytes)
+            for part in inputs.parts
         ),
         warnings=tuple(inputs.warnings),
     )
@@ -175,7 +176,7 @@ def _content_hash(inputs: ManifestInputs) -> str:
     return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
-def _features(inputs: ManifestInputs) -> dict[str, manifest.Feature]:
+def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
     fit = inputs.preprocessing
     p, raw = fit.feature_transform, fit.raw
     mean = p.undo_transform(fit.mean)
@@ -186,7 +187,7 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.Feature]:
     to_input = replace(p, transform=transform).undo_transform
     low, high = to_input(np.array([raw.minimum, raw.maximum]))
     return {
-        name: manifest.Feature(
+        name: manifest.FeatureSummary(
             mean=float(mean[f]),
             std=float(fit.std[f]),
             min=float(low[f]),

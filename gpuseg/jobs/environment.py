@@ -48,4 +48,4 @@ def _state(name: str) -> str:
         choice = registry.choose_backend(name)
     except ResourceError as error:
         return f"unavailable: {error}"
-    return "available" if choice.name == name else f"is {choice.name} ({choice.why})"
+    return "available" if choice.name == name else f"is {choice.name} ({choice.reason})"

@@ -181,7 +181,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
             "job": spec.redacted(),
             "files": step.source.files,
             "lines": step.source.rows,
-            "backend": {"name": backend.name, "reason": backend.why},
+            "backend": {"name": backend.name, "reason": backend.reason},
         }
     dataset, cluster = step.dataset, step.cluster
     memory = step.memory if isinstance(step, SegmentationPlan) else None
@@ -190,7 +190,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
         "files": len(dataset.files),
         "row_groups": dataset.row_groups,
         "rows": dataset.rows,
-        "backend": {"name": backend.name, "reason": backend.why},
+        "backend": {"name": backend.name, "reason": backend.reason},
         "reader": step.reader.describe(),
         "workers": cluster.workers if cluster.is_managed else None,
         "threads_per_worker": cluster.threads if cluster.is_managed else None,

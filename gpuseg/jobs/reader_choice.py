@@ -109,7 +109,7 @@ def _obstacle(
         return _Obstacle(
             "reader.backend_not_cuda",
             f"cuDF reads into the memory of a GPU, and the backend is '{backend.name}'",
-            f"it was chosen because of '{backend.why}': use `backend` = 'cuda'",
+            f"it was chosen because of '{backend.reason}': use `backend` = 'cuda'",
         )
     if not needs.on_device:
         return _Obstacle(

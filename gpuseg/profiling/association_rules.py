@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.manifest import AssociationRule, Baskets
+from gpuseg.manifest import AssociationRule, BasketSummary
 
 MIN_SUPPORT, MIN_BASKETS = 0.01, 20
 """Baskets of the segment that a rule must hold in: a share of them, and a number."""
@@ -30,7 +30,9 @@ Itemset = tuple[int, ...]
 """Products by number, in rising order."""
 
 
-def association_rules(basket: NDArray[np.int64], product: NDArray[np.object_]) -> Baskets | None:
+def association_rules(
+    basket: NDArray[np.int64], product: NDArray[np.object_]
+) -> BasketSummary | None:
     """Return the number of baskets and the rules of the highest lift.
 
     A rule has one or two antecedents and one consequent. A second antecedent is there only where it
@@ -44,7 +46,7 @@ def association_rules(basket: NDArray[np.int64], product: NDArray[np.object_]) -
 
     Returns
     -------
-    Baskets or None
+    BasketSummary or None
         None where no two products are bought together often enough.
     """
     n_baskets = len(np.unique(basket))
@@ -60,7 +62,7 @@ def association_rules(basket: NDArray[np.int64], product: NDArray[np.object_]) -
     counts = dict(frequent_itemsets(bits, min_count))
     supports = {itemset: count / n_baskets for itemset, count in counts.items()}
     rules = _select(_rules(supports, names[frequent].tolist()))
-    return Baskets(n_baskets=n_baskets, rules=tuple(rules)) if rules else None
+    return BasketSummary(n_baskets=n_baskets, rules=tuple(rules)) if rules else None
 
 
 def _bits(baskets: NDArray[np.int64], n_baskets: int) -> NDArray[np.uint64]:

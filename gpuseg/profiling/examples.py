@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 
 MAX_EXAMPLES = 5
 """Customers of each kind in each segment."""
@@ -33,7 +33,7 @@ class Example:
 
 
 def select_examples(
-    sample: Sample, segments: Sequence[int], confidence: NDArray[np.float32] | None
+    sample: ProfilingSample, segments: Sequence[int], confidence: NDArray[np.float32] | None
 ) -> list[Example]:
     """Return examples of each segment, the best ones first.
 

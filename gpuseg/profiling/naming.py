@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from gpuseg.formatting import number, percent
-from gpuseg.manifest import Feature, Segment
+from gpuseg.manifest import FeatureSummary, Segment
 
 MIN_DEVIATION, STRONG = 0.5, 1.5
 """Deviations from the mean of all customers, in σ, that are mentioned, and that are "very"."""
@@ -53,7 +53,7 @@ class SegmentName(NamedTuple):
 
 
 def name_segments(
-    segments: Sequence[Segment], features: Mapping[str, Feature]
+    segments: Sequence[Segment], features: Mapping[str, FeatureSummary]
 ) -> list[SegmentName]:
     """Return a unique name and a sentence for each segment."""
     names = _unique([_parts(segment, features) for segment in segments])
@@ -70,7 +70,7 @@ def distinctive_features(segment: Segment) -> list[str]:
     return sorted(distinctive, key=lambda name: -abs(deviation[name]))
 
 
-def _parts(segment: Segment, features: Mapping[str, Feature]) -> list[str]:
+def _parts(segment: Segment, features: Mapping[str, FeatureSummary]) -> list[str]:
     """Return all possible parts of a segment's name, the largest deviation first."""
     if segment.is_noise:
         return ["outliers"]
@@ -78,7 +78,7 @@ def _parts(segment: Segment, features: Mapping[str, Feature]) -> list[str]:
     return [part for part in parts if part is not None]
 
 
-def _part(segment: Segment, name: str, feature: Feature) -> str | None:
+def _part(segment: Segment, name: str, feature: FeatureSummary) -> str | None:
     deviation = segment.deviation[name] or 0.0
     if feature.category is not None:
         is_named = (segment.center[name] or 0.0) >= _MIN_CATEGORY_SHARE and deviation > 0
@@ -116,7 +116,7 @@ def _unique(parts: Sequence[list[str]]) -> list[str]:
     return names
 
 
-def _sentence(segment: Segment, features: Mapping[str, Feature]) -> str:
+def _sentence(segment: Segment, features: Mapping[str, FeatureSummary]) -> str:
     """Return the share of a segment, and its averages next to those of all customers."""
     share = f"{percent(segment.share)} of customers"
     averages = ", ".join(

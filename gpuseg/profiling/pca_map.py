@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.manifest import MAP_COLUMNS, MAP_LINES, MapCell, SegmentMap
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 
 _EDGE = 0.005
 """Share of the customers beyond the edge of the map, on each side of an axis."""
@@ -17,7 +17,7 @@ _MIN_CORRELATION = 0.4
 """Smallest |r| for which a feature is named at an axis."""
 
 
-def segment_map(sample: Sample, segments: list[int]) -> SegmentMap | None:
+def segment_map(sample: ProfilingSample, segments: list[int]) -> SegmentMap | None:
     """Return the map, or None for fewer than two dimensions or three customers."""
     x = sample.rows.astype(np.float64)
     if len(x) < 3 or x.shape[1] < 2:
@@ -70,7 +70,7 @@ def _cells(position: NDArray[np.float64], label: NDArray[np.int32]) -> tuple[Map
     )
 
 
-def _axis_features(sample: Sample, scores: NDArray[np.float64]) -> tuple[str, ...]:
+def _axis_features(sample: ProfilingSample, scores: NDArray[np.float64]) -> tuple[str, ...]:
     """Return up to two features that correlate with an axis, with + or - before the name."""
     z = sample.scaled.astype(np.float64)
     z -= z.mean(axis=0)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Sample:
+class ProfilingSample:
     """Customers drawn by a hash of their position in the data; all of them where they are few.
 
     Attributes

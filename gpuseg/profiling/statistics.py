@@ -8,13 +8,15 @@ from numpy.typing import NDArray
 
 from gpuseg.manifest import Interval, Quantiles
 from gpuseg.numerics.intervals import Z_95
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Probabilities of the fields of `manifest.Quantiles`."""
 
 
-def quantiles(sample: Sample, rows: NDArray[np.bool_] | None = None) -> dict[str, Quantiles]:
+def quantiles(
+    sample: ProfilingSample, rows: NDArray[np.bool_] | None = None
+) -> dict[str, Quantiles]:
     """Return the quantiles of each feature as read, by feature.
 
     Missing values are left out; a feature without a value is not in the result.
@@ -34,7 +36,7 @@ def quantiles(sample: Sample, rows: NDArray[np.bool_] | None = None) -> dict[str
 
 
 def deviation_intervals(
-    sample: Sample,
+    sample: ProfilingSample,
     rows: NDArray[np.bool_],
     deviation: Mapping[str, float],
     size: int,
@@ -55,7 +57,7 @@ def deviation_intervals(
     size : int
         Customers of the segment in the data.
     std : float64 (d,)
-        Standard deviations of all customers, in the units of `Sample.scaled`.
+        Standard deviations of all customers, in the units of `ProfilingSample.scaled`.
     """
     values = sample.scaled[rows].astype(np.float64)
     if len(values) < 2:

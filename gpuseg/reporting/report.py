@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from gpuseg import formatting as fmt
-from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, Reader
+from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, ReaderSummary
 from gpuseg.reporting import svg
 from gpuseg.reporting.audit_view import audit_views
 from gpuseg.reporting.view_models import segment_views
@@ -171,7 +171,7 @@ def _preparation(preparation: Preparation) -> str:
     return "; ".join(texts)
 
 
-def _reader(reader: Reader) -> str:
+def _reader(reader: ReaderSummary) -> str:
     """Return which library decoded the rows, and which columns Arrow decoded instead."""
     by_arrow = [f"{name} by Arrow: {reason}" for name, reason in reader.by_arrow.items()]
     return "; ".join([f"{reader.name}: {reader.reason}", *by_arrow])

@@ -17,7 +17,7 @@ from gpuseg.manifest import (
     NOISE,
     Manifest,
     Merge,
-    Profile,
+    ProfileSummary,
     Segment,
     SegmentMap,
 )
@@ -102,7 +102,7 @@ def map_figure(segment_map: SegmentMap) -> Markup:
     return _svg(parts, width, height, "Map of the segments and their customers")
 
 
-def map_axes(profile: Profile) -> list[str]:
+def map_axes(profile: ProfileSummary) -> list[str]:
     """Describe each axis of the map: its features, and the share of the variance along it."""
     if profile.map is None:
         return []

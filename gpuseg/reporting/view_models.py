@@ -8,7 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gpuseg import formatting as fmt
-from gpuseg.manifest import Baskets, Feature, Interval, Manifest, Quantiles, Segment, SegmentRule
+from gpuseg.manifest import (
+    BasketSummary,
+    FeatureSummary,
+    Interval,
+    Manifest,
+    Quantiles,
+    Segment,
+    SegmentRule,
+)
 from gpuseg.reporting.terminal_table import top_features
 
 _N_TOP = 5
@@ -98,7 +106,7 @@ class SegmentView:
         In the order of the features, and by deviation.
     rule : SegmentRule or None
     spread : list of Spread
-    baskets : Baskets or None
+    baskets : BasketSummary or None
     """
 
     name: str
@@ -112,7 +120,7 @@ class SegmentView:
     ranked: list[Trait]
     rule: SegmentRule | None
     spread: list[Spread]
-    baskets: Baskets | None
+    baskets: BasketSummary | None
 
     @property
     def title(self) -> str:
@@ -166,7 +174,7 @@ def segment_views(manifest: Manifest) -> list[SegmentView]:
 
 def _view(
     segment: Segment,
-    features: Mapping[str, Feature],
+    features: Mapping[str, FeatureSummary],
     largest: float,
     everyone: Mapping[str, Quantiles],
 ) -> SegmentView:

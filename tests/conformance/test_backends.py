@@ -242,8 +242,8 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), n_terms)
             terms, shares = levels(w[:, None] * z, grid.sums), levels(w, grid.weight)
             # Multiples of one quantum: NumPy adds them without rounding, in whatever order.
-            sums = [[own[labels == j].sum(axis=0) for j in range(k)] for own in terms]
-            weight_sums = [[own[labels == j].sum() for j in range(k)] for own in shares]
+            sums = [[values[labels == j].sum(axis=0) for j in range(k)] for values in terms]
+            weight_sums = [[values[labels == j].sum() for j in range(k)] for values in shares]
             packed, memory = backend.pack(centers), backend.new_bounds(n, k)
             (whole,) = backend.lloyd(x, weight, [PackedRun(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
@@ -252,8 +252,12 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
             assert whole.n_rows_scored == n
             parts, cut = LloydSums.zeros(2, k, d), backend.new_bounds(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
-                own = None if weight is None else weight[rows]
-                parts.add(backend.lloyd(x[rows], own, [PackedRun(packed, cut.take(rows))], grid)[0])
+                block_weight = None if weight is None else weight[rows]
+                parts.add(
+                    backend.lloyd(x[rows], block_weight, [PackedRun(packed, cut.take(rows))], grid)[
+                        0
+                    ]
+                )
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
             assert_same_bits(seen(backend, cut).label, labels.astype(np.int32))

@@ -70,8 +70,8 @@ def test_a_backend_has_every_method(backend: str, part: str) -> None:
     kind, protocol = load_part(backend, part), PARTS[part]
     assert methods_of(protocol) | attributes_of(protocol) <= {*dir(kind)}
     for name in methods_of(protocol):
-        found, expected = (parameters(getattr(owner, name)) for owner in (kind, protocol))
-        assert found == expected, f"{kind.__name__}.{name}"
+        actual, expected = (parameters(getattr(owner, name)) for owner in (kind, protocol))
+        assert actual == expected, f"{kind.__name__}.{name}"
 
 
 @pytest.mark.parametrize("part", PARTS)

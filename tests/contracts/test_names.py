@@ -1,7 +1,8 @@
-"""Words of a private language stay out of names: each name holds the noun of what it stands for."""
+"""Words of a private language stay out of names, and no two classes share a name."""
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +13,19 @@ ROOT = Path(__file__).parents[2]
 BANNED = {"own", "found", "told", "said", "lacking", "anew", "mend", "settle", "portrait"}
 """Words that no name may contain, also not as a part between underscores."""
 
-OPEN = {"backends"}
-"""Packages whose names still have to change."""
+BUILTIN = {"FileNotFoundError", "ModuleNotFoundError", "PackageNotFoundError"}
+
+SHARED = {"Device"}
+"""Classes of the emulator that have the names of CuPy's, which they replace."""
 
 FILES = [
     path
-    for path in sorted((ROOT / "gpuseg").rglob("*.py"))
-    if path.relative_to(ROOT).parts[1] not in OPEN
+    for folder in ("gpuseg", "tests", "benchmarks", "scripts")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path != Path(__file__)
 ]
 
-BUILTIN = {"FileNotFoundError", "ModuleNotFoundError", "PackageNotFoundError"}
+KERNELS = sorted((ROOT / "kernels").rglob("*.cu*"))
 
 
 def names_of(path: Path) -> Iterator[str]:
@@ -38,12 +42,41 @@ def names_of(path: Path) -> Iterator[str]:
                 yield alias or name.rpartition(".")[2]
 
 
+def kernel_names(path: Path) -> Iterator[str]:
+    """Yield every word of a kernel's source, comments and texts left out."""
+    code = re.sub(r'//[^\n]*|/\*.*?\*/|"[^"\n]*"', " ", path.read_text(), flags=re.DOTALL)
+    yield from re.findall(r"[A-Za-z_]\w*", code)
+
+
 def words_of(name: str) -> set[str]:
     """Split a name at underscores and capitals."""
     return set(re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().split("_"))
 
 
+def banned(names: set[str]) -> list[str]:
+    """Return the names that contain a banned word."""
+    return sorted(name for name in names - BUILTIN if words_of(name) & BANNED)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_names_are_standard_terms(path: Path) -> None:
-    names = {path.stem, *names_of(path)} - BUILTIN
-    assert not sorted(name for name in names if words_of(name) & BANNED)
+    assert not banned({path.stem, *names_of(path)})
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_in_kernels_are_standard_terms(path: Path) -> None:
+    assert not banned({path.stem, *kernel_names(path)})
+
+
+def test_no_two_classes_have_the_same_name() -> None:
+    paths = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name not in SHARED:
+                paths[node.name].append(str(path.relative_to(ROOT)))
+    assert not {name: files for name, files in paths.items() if len(files) > 1}
+
+
+@pytest.mark.parametrize("name", ["own", "what_is_found", "FoundRow", "told_by"])
+def test_banned_words_are_detected_in_names(name: str) -> None:
+    assert banned({name, "owner", "foundation"}) == [name]

@@ -22,7 +22,7 @@ from emulator.strict_arrays import DeviceArray, StrictLauncher
 from sklearn.exceptions import ConvergenceWarning
 from support.errors import raises
 from support.helpers import ANY_PORT, ON_GPU, THOROUGH, customers, cut, in_turn, write_files
-from support.kernel_cases import CASES, EVERY_SIZE, MANY_ROWS, Case, try_out
+from support.kernel_cases import CASES, EVERY_SIZE, MANY_ROWS, KernelCase, try_out
 from support.row_bounds import seen, set_slack
 
 import gpuseg
@@ -47,18 +47,18 @@ pytestmark = pytest.mark.skipif(not ON_GPU and unavailable() is not None, reason
 OLD = Limits("a small GPU", 40, 64 * 1024, 64 * 1024, 75)
 
 
-def scheduled(cases: Sequence[Case]) -> list[Any]:
+def scheduled(cases: Sequence[KernelCase]) -> list[Any]:
     """Return each case with a random schedule, and with one of the others in turn."""
     return [*in_turn(cases, ["fuzz"], step=1), *in_turn(cases, ["up", "down", "random"])]
 
 
 @pytest.mark.parametrize(("case", "schedule"), scheduled(CASES))
-def test_kernels_access_memory_correctly(case: Case, schedule: str) -> None:
+def test_kernels_access_memory_correctly(case: KernelCase, schedule: str) -> None:
     try_out(CudaBackend(StrictLauncher(check=True, schedule=schedule)), case)
 
 
 @pytest.mark.parametrize(("case", "schedule"), scheduled([case for case in CASES if case.d <= 64]))
-def test_passes_over_all_rows_access_memory_correctly(case: Case, schedule: str) -> None:
+def test_passes_over_all_rows_access_memory_correctly(case: KernelCase, schedule: str) -> None:
     """Also passes that would only scan slack by default."""
     backend = CudaBackend(StrictLauncher(check=True, schedule=schedule), "full")
     try_out(backend, case, {"lloyd_full"})
@@ -67,14 +67,14 @@ def test_passes_over_all_rows_access_memory_correctly(case: Case, schedule: str)
 @pytest.mark.parametrize(
     "case", EVERY_SIZE if THOROUGH else EVERY_SIZE[::3], ids=lambda case: f"{case.n}x{case.d}"
 )
-def test_kernels_at_every_size(case: Case) -> None:
+def test_kernels_at_every_size(case: KernelCase) -> None:
     try_out(CudaBackend(StrictLauncher(check=True, limits=OLD)), case)
 
 
 @pytest.mark.parametrize(
     "case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if not ON_GPU and not THOROUGH else 1]), ids=str
 )
-def test_every_case(cuda: Backend, case: Case) -> None:
+def test_every_case(cuda: Backend, case: KernelCase) -> None:
     """With --gpu, compute-sanitizer watches this test."""
     try_out(cuda, case)
 
@@ -87,7 +87,7 @@ def test_blocks_with_several_chunks_of_several_tiles() -> None:
 def test_kernels_on_many_rows(d: int) -> None:
     for schedule in ("down", "random"):
         launcher = StrictLauncher(schedule=schedule)
-        try_out(CudaBackend(launcher), Case(10_000, d, (20, 7), terms=2**18))
+        try_out(CudaBackend(launcher), KernelCase(10_000, d, (20, 7), terms=2**18))
 
 
 def test_more_than_two_billion_values(cuda: Backend) -> None:
@@ -434,7 +434,7 @@ def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -
 def test_workers_share_a_gpu_only_on_request(strict_device: StrictLauncher, tmp_path: Path) -> None:
     choice = registry.choose_backend("auto", "the workers may not have a GPU each")
     assert choice.name == "numba"
-    assert "the workers may not have a GPU each" in choice.why
+    assert "the workers may not have a GPU each" in choice.reason
     assert registry.choose_backend("cuda", "no GPU there").name == "cuda"
     assert registry.choose_backend("auto").name == "cuda"
     write_files(tmp_path / "in", [customers(60)])

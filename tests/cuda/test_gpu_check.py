@@ -41,8 +41,8 @@ from gpu_check import (  # noqa: E402
     suite,
 )
 from gpu_check import steps as all_steps  # noqa: E402
-from gpu_check.runner import Outcome, Run, State, table  # noqa: E402
-from gpu_check.steps import Step  # noqa: E402
+from gpu_check.runner import Run, State, StepResult, table  # noqa: E402
+from gpu_check.steps import CheckStep  # noqa: E402
 from gpu_check.targets import Target, WallClock  # noqa: E402
 
 ON_PATH = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")])
@@ -68,8 +68,8 @@ time.sleep(60)
 """
 
 
-def step(name: str, code: str, limit: int = 30, emulated: bool = False) -> Step:
-    return Step(name, limit, "a try", (sys.executable, "-c", textwrap.dedent(code)), emulated)
+def step(name: str, code: str, limit: int = 30, emulated: bool = False) -> CheckStep:
+    return CheckStep(name, limit, "a try", (sys.executable, "-c", textwrap.dedent(code)), emulated)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_no_step_exceeds_the_time_limit_of_all(folder: Path) -> None:
 
 def test_exit_codes(tmp_path: Path) -> None:
     def code(*states: State, reason: str = "") -> int:
-        outcomes = [Outcome("any", state, 1.0, "") for state in states]
+        outcomes = [StepResult("any", state, 1.0, "") for state in states]
         return Run([], 1, tmp_path, no_gpu_reason=reason, outcomes=outcomes).code
 
     assert code(State.OK, State.SKIPPED) == 0
@@ -163,7 +163,9 @@ def test_the_emulator_runs_what_it_can(folder: Path) -> None:
 
 
 def test_table_has_a_line_for_each_step() -> None:
-    shown = table([Outcome("a", State.OK, 1.25, "well"), Outcome("bcd", State.TIMED_OUT, 60, "x")])
+    shown = table(
+        [StepResult("a", State.OK, 1.25, "well"), StepResult("bcd", State.TIMED_OUT, 60, "x")]
+    )
     assert shown.splitlines() == [
         "step  state      seconds  result",
         "a     ok             1.2  well",
@@ -269,7 +271,7 @@ def test_fits_are_compared_and_timed(target: Target) -> None:
 
 @emulated
 def test_inputs_are_compared(target: Target) -> None:
-    rows = inputs.Rows(300)
+    rows = inputs.CheckRows(300)
     assert rows.check(rows.x) == "numpy"
     assert rows.check(target.backend.to_device(rows.x), "cosine") == "emulator.strict_arrays"
     inputs.rows_on_host(rows)

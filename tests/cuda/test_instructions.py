@@ -10,8 +10,8 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pytest
-from machine_code.block import Block
-from machine_code.cases import CASES, Case, difference_of
+from machine_code.block import ThreadBlock
+from machine_code.cases import CASES, ProfiledCase, difference_of
 from machine_code.counts import counts_of, mix_of
 from machine_code.disassembly import disassembler
 from machine_code.execution import Deadlock, Execution
@@ -23,7 +23,7 @@ from machine_code.memory import Fault, MemorySpace, Traffic, device_wavefronts, 
 from machine_code.model import DEVICES, predict
 from machine_code.operation import UnknownInstruction
 from machine_code.registers import Registers
-from support.kernel_cases import Case as KernelCase
+from support.kernel_cases import ProfiledCase as KernelCase
 from support.kernel_cases import try_primitives
 
 from gpuseg.backends.cuda import nvrtc
@@ -145,11 +145,11 @@ def test_kinds_are_added_up() -> None:
     }
 
 
-def block_of(listing: Listing, memory: npt.NDArray[np.uint8]) -> Block:
+def block_of(listing: Listing, memory: npt.NDArray[np.uint8]) -> ThreadBlock:
     """Return a block of two warps; its only argument is the address of the memory."""
     none = [np.zeros(len(listing.instructions), np.int64) for _ in range(2)]
     touched = [np.zeros(len(memory) // 32, bool) for _ in range(2)]
-    return Block(
+    return ThreadBlock(
         Registers(THREADS, bytes(0x210) + ADDRESS.to_bytes(8, "little")),
         MemorySpace(memory, ADDRESS, "device"),
         MemorySpace(np.zeros(1024, np.uint8), 0, "shared"),
@@ -258,7 +258,7 @@ def test_machine_code_gives_the_bits_of_the_specification(
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.budget], ids=lambda case: case.name
 )
-def test_instructions_per_row_are_within_budget(case: Case) -> None:
+def test_instructions_per_row_are_within_budget(case: ProfiledCase) -> None:
     """The case also checks the results."""
     difference = difference_of(case)
     counts = [counts_of(profile, difference.units) for profile in difference.profiles]

@@ -15,7 +15,7 @@ from emulator.launcher import KERNELS, ONE_BLOCK, SMALL
 from emulator.report import EmulatorError
 from emulator.strict_arrays import StrictLauncher
 from support.helpers import in_turn
-from support.kernel_cases import CASES, MANY_ROWS, Case, try_out
+from support.kernel_cases import CASES, MANY_ROWS, KernelCase, try_out
 from support.neighbor_cases import NEAR_CASES, NearCase, try_near
 
 from gpuseg.backends.cuda.backend import CudaBackend
@@ -481,7 +481,7 @@ def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
 
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize(("case", "schedule"), in_turn(ALL_CASES, SCHEDULES, step=2))
-def test_original_kernels_pass(case: Case, schedule: str, choice: PassKind) -> None:
+def test_original_kernels_pass(case: KernelCase, schedule: str, choice: PassKind) -> None:
     if choice == "full" and case.d > MAX_FEATURES:
         pytest.skip("there is no such pass")
     launcher = StrictLauncher(True, schedule, folder=KERNELS, limits=ONE_MULTIPROCESSOR)

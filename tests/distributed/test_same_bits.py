@@ -18,7 +18,7 @@ RETAIL = Path(__file__).parents[3] / "shared" / "data" / "retail_customers.parqu
 
 
 @dataclass(frozen=True)
-class Case:
+class BitsCase:
     """Some data, the same rows in other files, and the other sections of the job."""
 
     data: Path
@@ -27,25 +27,25 @@ class Case:
 
 
 @pytest.fixture(scope="module")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Case:
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> BitsCase:
     folder = tmp_path_factory.mktemp("bits")
     rows = 140_000 if THOROUGH else 20_000  # more than a block, and more than a sample
     write_customers(folder / "data", rows=rows, files=3)
     sizes = [1, rows * 7 // 20, 17, rows // 2 - 17]
     refile(folder / "data", folder / "refiled", [*sizes, rows - sum(sizes)], rows // 40 - 1)
     segment = {"n_clusters": 12, "max_iter": 20}
-    return Case(folder / "data", folder / "refiled", {"segment": segment})
+    return BitsCase(folder / "data", folder / "refiled", {"segment": segment})
 
 
 @pytest.fixture(scope="module")
-def retail(tmp_path_factory: pytest.TempPathFactory) -> Case:
+def retail(tmp_path_factory: pytest.TempPathFactory) -> BitsCase:
     if not RETAIL.exists():
         pytest.skip("the retail data is not here")
     folder = tmp_path_factory.mktemp("retail")
     rows = pq.read_metadata(RETAIL).num_rows
     refile(RETAIL, folder / "refiled", [1000, 1, rows - 1001], 257)
     sections = {"prepare": {"transform": "log1p"}, "segment": {"n_clusters": 6}}
-    return Case(RETAIL, folder / "refiled", sections)
+    return BitsCase(RETAIL, folder / "refiled", sections)
 
 
 def refile(source: Path, target: Path, sizes: list[int], group: int) -> None:
@@ -58,7 +58,7 @@ def refile(source: Path, target: Path, sizes: list[int], group: int) -> None:
     assert start == table.num_rows
 
 
-def result(case: Case, out: Path, refiled: bool = False, **runtime: Any) -> dict[str, Any]:
+def result(case: BitsCase, out: Path, refiled: bool = False, **runtime: Any) -> dict[str, Any]:
     """Run the job; return the results that must be equal, as bytes and exact numbers."""
     job = {
         "input": {"path": str(case.refiled if refiled else case.data), "id": "customer_id"},
@@ -80,12 +80,12 @@ def result(case: Case, out: Path, refiled: bool = False, **runtime: Any) -> dict
 
 
 @pytest.fixture(scope="module", params=["synthetic", "retail"])
-def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+def case(request: pytest.FixtureRequest) -> Iterator[BitsCase]:
     yield request.getfixturevalue(request.param)
 
 
 @pytest.fixture(scope="module")
-def expected(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def expected(case: BitsCase, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Run in this process, on one thread, with the reference backend."""
     out = tmp_path_factory.mktemp("expected") / "out"
     return result(case, out, backend="numpy", threads_per_worker=1)
@@ -96,7 +96,12 @@ def expected(case: Case, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     [("numpy", 2, True), *(("numba", n, refiled) for n in (1, 2) for refiled in (False, True))],
 )
 def test_in_process(
-    case: Case, expected: dict[str, Any], tmp_path: Path, backend: str, threads: int, refiled: bool
+    case: BitsCase,
+    expected: dict[str, Any],
+    tmp_path: Path,
+    backend: str,
+    threads: int,
+    refiled: bool,
 ) -> None:
     actual = result(case, tmp_path / "out", refiled, backend=backend, threads_per_worker=threads)
     assert actual == expected
@@ -104,7 +109,7 @@ def test_in_process(
 
 @pytest.mark.parametrize(("workers", "refiled"), [(1, False), (2, False), (2, True)])
 def test_on_dask(
-    case: Case,
+    case: BitsCase,
     expected: dict[str, Any],
     tmp_path: Path,
     two_workers: dict[str, Any],
@@ -115,12 +120,12 @@ def test_on_dask(
     assert actual == expected
 
 
-def test_on_four_workers(case: Case, expected: dict[str, Any], tmp_path: Path) -> None:
+def test_on_four_workers(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
     actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=4)
     assert actual == expected
 
 
-def test_retail_is_as_good_as_scikit_learn(retail: Case, tmp_path: Path) -> None:
+def test_retail_is_as_good_as_scikit_learn(retail: BitsCase, tmp_path: Path) -> None:
     """The inertia is at most 0.5 % above the best of ten scikit-learn runs on the same features."""
     import numpy as np
     from sklearn.cluster import KMeans
@@ -133,7 +138,7 @@ def test_retail_is_as_good_as_scikit_learn(retail: Case, tmp_path: Path) -> None
     assert float.fromhex(actual["inertia"]) <= 1.005 * best
 
 
-def test_output_has_the_ids_of_the_input(case: Case, expected: dict[str, Any]) -> None:
+def test_output_has_the_ids_of_the_input(case: BitsCase, expected: dict[str, Any]) -> None:
     ids = ds.dataset(case.data).to_table(columns=["customer_id"])["customer_id"]
     assert expected["ids"] == ids.combine_chunks()
     assert len(pc.unique(expected["ids"])) == len(ids)

@@ -60,7 +60,7 @@ def test_attributes(x: Array, backend: str) -> None:
     assert 1 <= fitted.n_iter_ <= 300
     assert fitted.n_features_in_ == 3
     assert fitted.backend_ == {"auto": "numba"}.get(backend, backend)
-    assert fitted.backend_why_.startswith("auto: " if backend == "auto" else "requested")
+    assert fitted.backend_reason_.startswith("auto: " if backend == "auto" else "requested")
 
 
 def test_methods_agree(x: Array) -> None:

@@ -154,7 +154,7 @@ def test_one_batch(x: Array) -> None:
     assert fitted.labels_.tolist() == fitted.predict(x).tolist()
     assert fitted.inertia_ == pytest.approx(-fitted.score(x), rel=1e-12)
     assert fitted.backend_ == "numba"
-    assert fitted.backend_why_.startswith("auto: ")
+    assert fitted.backend_reason_.startswith("auto: ")
     whole = model().fit(x)
     assert whole.inertia_ <= fitted.inertia_ <= 1.2 * whole.inertia_
 

@@ -184,7 +184,7 @@ def test_a_job_needs_neither_pandas_nor_mlxtend(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "hashed"])
-def test_each_segment_has_its_own(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
+def test_each_segment_has_different_rules(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
     frame = lines()
     path = tmp_path / f"lines.{'csv' if kind == 'csv' else 'parquet'}"
     table = pa.Table.from_pandas(frame)

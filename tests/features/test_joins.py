@@ -70,11 +70,11 @@ def features(out: Path) -> pd.DataFrame:
     ).to_pandas()
 
 
-def test_attributes_become_features_and_what_is_lacking_is_told(
+def test_attributes_become_features_and_missing_ones_are_counted(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
-    (folder / "job.toml").write_text(toml(own_job) + (
+    without_join = {name: keys for name, keys in job(folder).items() if name != "join"}
+    (folder / "job.toml").write_text(toml(without_join) + (
         f'\n[[join]]\npath = "{folder}/attributes"\nid = "number"\n'
     ))  # fmt: skip
     outcome = call(capfd, "run", folder / "job.toml")
@@ -184,9 +184,9 @@ def test_unusual_tables(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_dry_run_and_unknown_categories(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+    without_join = {name: keys for name, keys in job(folder).items() if name != "join"}
     joined = f'\n[[join]]\npath = "{folder}/attributes"\nid = "number"\n'
-    (folder / "job.toml").write_text(toml(own_job) + joined)
+    (folder / "job.toml").write_text(toml(without_join) + joined)
     outcome = call(capfd, "run", folder / "job.toml", "--dry-run")
     assert outcome.code == 0 and "[[join]]" in outcome.out
     outcome = call(
@@ -197,10 +197,12 @@ def test_dry_run_and_unknown_categories(folder: Path, capfd: pytest.CaptureFixtu
     assert "prepare.categorical: 'nope'" in outcome.err
 
 
-def test_rows_of_nobody_are_told(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    own_job = {name: keys for name, keys in job(folder).items() if name != "join"}
+def test_attribute_rows_without_a_customer_are_counted(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    without_join = {name: keys for name, keys in job(folder).items() if name != "join"}
     joined = f'\n[[join]]\npath = "{folder}/attributes"\nid = "number"\n'
-    (folder / "job.toml").write_text(toml(own_job) + joined)
+    (folder / "job.toml").write_text(toml(without_join) + joined)
     outcome = call(capfd, "features", folder / "job.toml")
     assert outcome.code == 0, outcome.err
     assert "unmatched rows" in outcome.out + outcome.err

@@ -17,7 +17,7 @@ import pytest
 from emulator.build import unavailable
 from emulator.strict_arrays import StrictLauncher
 from support import helpers
-from support.cudf_on_host import StandIn, install
+from support.cudf_on_host import CudfStandIn, install
 from support.errors import raises
 from support.helpers import customers, cut, opened, write_files
 
@@ -98,7 +98,7 @@ class Gpu:
     """The GPU and the cuDF of the tests."""
 
     launcher: StrictLauncher
-    cudf: StandIn
+    cudf: CudfStandIn
 
 
 @pytest.fixture

@@ -125,10 +125,10 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
     assert len(together) == shard.n_rows == (514 if drop else 600)
     assert together == sorted(together)
     for turns in (2, 3, 16):
-        found = list(pieces(turns))
-        assert len(found) == 3 * turns
-        assert [hash for piece in found for hash in piece] == together
-        assert max(map(len, found)) < 3 * shard.n_rows / len(found) + 10
+        blocks = list(pieces(turns))
+        assert len(blocks) == 3 * turns
+        assert [hash for piece in blocks for hash in piece] == together
+        assert max(map(len, blocks)) < 3 * shard.n_rows / len(blocks) + 10
 
 
 @pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])

@@ -51,7 +51,7 @@ def with_check_digit(number: int) -> int:
     return number * 10 + -total % 10
 
 
-def test_card_numbers_are_told_by_their_digits() -> None:
+def test_card_numbers_are_detected_by_their_digits() -> None:
     rng = np.random.default_rng(0)
     others = rng.integers(4 * 10**15, 5 * 10**15, 500)
     cards = [with_check_digit(int(n)) for n in others // 10]
@@ -162,7 +162,7 @@ def test_the_order_of_rows_tells_nothing_of_the_ids(
 
 
 @pytest.mark.parametrize("secret", [None, "", "another secret, of good length"])
-def test_a_worker_with_another_key_is_found_out(
+def test_a_worker_with_another_key_is_refused(
     monkeypatch: pytest.MonkeyPatch, secret: str | None
 ) -> None:
     monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)

@@ -92,7 +92,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table = table.append_column("twice", pa.array(np.arange(ROWS) % (ROWS - 7)))
     for i, (sizes, piece) in enumerate(zip(GROUPS, cut(table, sum(GROUPS[0])), strict=True)):
         write_groups(folder / f"in-{i:03d}.parquet", piece, sizes)
-    assert [file.group_rows for file in opened(folder).files] == [tuple(own) for own in GROUPS]
+    assert [file.group_rows for file in opened(folder).files] == [tuple(sizes) for sizes in GROUPS]
     return folder
 
 
@@ -136,23 +136,25 @@ def outcome(
     sizes = executor.map(passes.n_rows)
     executor.apply(passes.set_first_row, per_shard=list(accumulate(sizes, initial=0))[:-1])
     digest = sum(executor.map(columns.digest, backend)) % 2**64
-    found = fit_preprocessing(executor, backend, recipe, lambda shard, row: "nowhere")
-    measured = measure_prepared(executor, backend, found)
+    preprocessing = fit_preprocessing(executor, backend, recipe, lambda shard, row: "nowhere")
+    measured = measure_prepared(executor, backend, preprocessing)
     fits = sweep_kmeans(executor, models, backend, statistics=measured)
     placed = executor.map(lambda shard, env: shard)
-    p = found.feature_transform
+    p = preprocessing.feature_transform
     return {
         "rows": sum(sizes),
         "digest": digest,
-        "preparation": [a.tobytes() for a in (p.fill, p.shift, p.scale, found.mean, found.std)],
+        "preparation": [
+            a.tobytes() for a in (p.fill, p.shift, p.scale, preprocessing.mean, preprocessing.std)
+        ],
         "centers": [fit.centers.values.tobytes() for fit in fits],
         "sizes": [fit.sizes.tolist() for fit in fits],
         "inertia": [fit.inertia.hex() for fit in fits],
         "n_iter": [fit.n_iter for fit in fits],
         "labels": np.concatenate([shard.labels for shard in placed]).tobytes(),
         "sweep": [
-            np.concatenate(own).tobytes()
-            for own in zip(*(s.labels_by_model for s in placed), strict=True)
+            np.concatenate(labels).tobytes()
+            for labels in zip(*(s.labels_by_model for s in placed), strict=True)
         ],
         "distance": np.concatenate([shard.distance for shard in placed]).tobytes(),
     }
@@ -195,7 +197,7 @@ def test_blocks_cover_the_shard_in_order(source: Path) -> None:
     assert (streamed.weighted, streamed.n_features) == (True, 3)
 
 
-def test_changes_are_made_anew_in_every_pass(source: Path) -> None:
+def test_every_pass_converts_the_files_again(source: Path) -> None:
     (plan,) = opened(source, *FEATURES).plan_shards(1, drop_missing=False)
     streamed, resident = open_stream(plan, TaskContext()), load_shard(plan, TaskContext())
 
@@ -340,14 +342,14 @@ def test_wrong_data_in_a_later_row_group_is_refused_alike(
     write_groups(folder / "in-001.parquet", table.slice(100), [100, 300, 100], **CHECKED)
     if column is None:
         damaged(folder / "in-001.parquet")
-    said = []
+    messages = []
     for _ in range(2):
         with pytest.raises(DataError) as error:
             run(folder, tmp_path / "out", input={"weight": "w"})
-        said.append(str(error.value))
+        messages.append(str(error.value))
         request.getfixturevalue("streaming")
-    assert said[0] == said[1]
-    assert words in said[0]
+    assert messages[0] == messages[1]
+    assert words in messages[0]
     assert listing(tmp_path).keys() == {"in", "in/in-000.parquet", "in/in-001.parquet"}
 
 
@@ -518,10 +520,10 @@ def test_a_limit_below_one_worker_is_refused() -> None:
 
 
 def test_without_a_limit_the_machine_sets_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Memory:
+    class SmallMachine:
         available = 12 * 2**30
 
-    monkeypatch.setattr(memory.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", SmallMachine)
     local = ClusterSpec("local", None, 2, None)
     assert plan_memory(imagined(), local, 1).mode == "resident"
     two = plan_memory(imagined(groups=200), ClusterSpec("dask", 2, 1, None), 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.bad_jobs import CASES, Case, Scene
+from support.bad_jobs import CASES, BadJob, Scene
 from support.helpers import Outcome, call, listing, shell
 
 import gpuseg
@@ -18,7 +18,7 @@ EXIT_CODES = {"ConfigError": 2, "DataError": 3, "ResourceError": 4}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_refused(tmp_path: Path, case: Case) -> None:
+def test_refused(tmp_path: Path, case: BadJob) -> None:
     file = case.write(tmp_path)
     before = listing(tmp_path)
     with pytest.raises(GpusegError) as caught:

@@ -181,7 +181,7 @@ def test_several_broken_rules_are_one_error() -> None:
     assert str(error).splitlines() == [str(part) for part in error.parts]
 
 
-def test_a_single_broken_rule_is_its_own_part() -> None:
+def test_a_single_broken_rule_names_its_parameter() -> None:
     error = error_of(changed("segment.n_clusters", 0))
     assert error.parts == (error,)
 

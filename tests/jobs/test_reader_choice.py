@@ -22,7 +22,7 @@ import pytest
 from distributed import Client
 from emulator.build import unavailable
 from emulator.strict_arrays import StrictLauncher
-from support.cudf_on_host import StandIn, install
+from support.cudf_on_host import CudfStandIn, install
 from support.errors import raises
 from support.helpers import ANY_PORT, bits, call, customers, cut, job, opened, toml, write_files
 
@@ -83,7 +83,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StrictLauncher, StandIn]]:
+def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StrictLauncher, CudfStandIn]]:
     """The GPU and the cuDF of the tests."""
     if reason := unavailable():
         pytest.skip(reason)
@@ -120,16 +120,16 @@ def test_a_job_writes_what_it_writes_without_a_gpu(
     by_arrow = {
         "dec": "decimal128(9, 2), which cuDF does not round as Arrow does", "city": "a category",
     }  # fmt: skip
-    why = "auto: rows are decoded on the GPU, and stay there"
+    reason = "auto: rows are decoded on the GPU, and stay there"
     beside = {"by_arrow": by_arrow} if name == "categories, gaps" else {}
-    assert there["reader"] == {"name": "cudf", "reason": why, **beside}
+    assert there["reader"] == {"name": "cudf", "reason": reason, **beside}
     report = (tmp_path / "there" / "_report.html").read_text()
-    assert why in report
+    assert reason in report
     assert ("city by Arrow: a category" in report) == bool(beside)
 
 
 def test_a_lost_shard_is_read_again_by_the_same_reader(
-    cudf: tuple[StrictLauncher, StandIn], shop: Path
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path
 ) -> None:
     plans = opened(shop, "orders", "spend", weight="w").plan_shards(2, False)
     expected = [
@@ -181,31 +181,31 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 
 @pytest.mark.parametrize("name", ["a CPU", "requested", "no number"])
 def test_reasons_for_arrow(
-    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path, name: str
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path, name: str
 ) -> None:
-    sections, why = REASONS[name]
-    assert reader_of(shop, tmp_path / "out", **sections) == ("arrow", why)
+    sections, reason = REASONS[name]
+    assert reader_of(shop, tmp_path / "out", **sections) == ("arrow", reason)
     assert not cudf[1].asked
 
 
 def test_reasons_before_a_run(
-    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file = tmp_path / "job.toml"
     file.write_text(toml(job_of(shop, tmp_path / "out")))
     line = "reader       cudf (auto: rows are decoded on the GPU, and stay there)\n"
     assert line in call(capfd, "run", file, "--dry-run").out
-    for sections, why in REASONS.values():
+    for sections, reason in REASONS.values():
         file.write_text(toml(job_of(shop, tmp_path / "out", **sections)))
-        assert f"reader       arrow ({why})\n" in call(capfd, "run", file, "--dry-run").out
+        assert f"reader       arrow ({reason})\n" in call(capfd, "run", file, "--dry-run").out
         planned = json.loads(call(capfd, "run", file, "--dry-run", "--json").out)
-        assert planned["reader"] == {"name": "arrow", "reason": why}
+        assert planned["reader"] == {"name": "arrow", "reason": reason}
     assert not cudf[1].asked
 
 
 def test_rows_that_are_streamed_or_elsewhere_or_too_many(
-    cudf: tuple[StrictLauncher, StandIn],
+    cudf: tuple[StrictLauncher, CudfStandIn],
     shop: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -218,8 +218,8 @@ def test_rows_that_are_streamed_or_elsewhere_or_too_many(
         chosen = reader_of("memory://gpuseg-readers", tmp_path / "elsewhere")
     finally:
         fs.rm("/gpuseg-readers", recursive=True)
-    why = "auto: the files are not on a disk of this machine (memory://gpuseg-readers)"
-    assert chosen == ("arrow", why)
+    reason = "auto: the files are not on a disk of this machine (memory://gpuseg-readers)"
+    assert chosen == ("arrow", reason)
     with monkeypatch.context() as patch:
         plan = MemoryPlan("streamed", "the test needs it", 2**30, 0, 1)
         patch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
@@ -243,7 +243,7 @@ def test_rows_that_are_streamed_or_elsewhere_or_too_many(
     ],
 )
 def test_cudf_is_required_and_cannot_read(
-    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, error: type[GpusegError], sections: dict[str, dict[str, Any]],
     code: str,
 ) -> None:  # fmt: skip
@@ -264,7 +264,7 @@ def test_cudf_is_required_and_cannot_read(
 
 
 def test_cudf_is_required(
-    cudf: tuple[StrictLauncher, StandIn],
+    cudf: tuple[StrictLauncher, CudfStandIn],
     shop: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -305,7 +305,7 @@ def test_without_a_gpu_cudf_is_not_imported(
 
 
 def test_a_gpu_without_cudf(
-    cudf: tuple[StrictLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "pylibcudf", None)

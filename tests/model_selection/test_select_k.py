@@ -118,7 +118,7 @@ def test_simplified_silhouette_is_that_of_the_centres(place: Place) -> None:
 
 
 @pytest.mark.parametrize("k", range(3, 13) if THOROUGH else (3, 7, 12))
-def test_planted_numbers_are_found(k: int) -> None:
+def test_planted_numbers_are_selected(k: int) -> None:
     choice = select_k(planted(k), range(2, 15), random_state=0)
     assert choice.n_clusters == k, str(choice)
     assert choice.well_separated, str(choice)

@@ -162,7 +162,7 @@ def test_frames_arrays_and_lists_agree(outputs: dict[str, Path], name: str, raw:
     assert loaded.predict(raw[:0]).tolist() == []
 
 
-def test_centres_belong_to_their_own_segments(model: KMeansModel) -> None:
+def test_centers_are_assigned_to_their_segments(model: KMeansModel) -> None:
     assert model.predict(model.cluster_centers_).tolist() == [0, 1, 2]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpuseg.manifest import Feature, Segment
+from gpuseg.manifest import FeatureSummary, Segment
 from gpuseg.profiling.naming import name_segments
 
 FEATURES = (
@@ -21,13 +21,13 @@ FEATURES = (
 )
 
 
-def features(*names: str, **changes: dict[str, Any]) -> dict[str, Feature]:
+def features(*names: str, **changes: dict[str, Any]) -> dict[str, FeatureSummary]:
     """Features with a mean of 10 and changes of some of them."""
     plain: dict[str, Any] = {
         "mean": 10.0, "std": 1.0, "min": 0.0, "max": 20.0, "missing": 0, "fill": None,
         "transform": "none", "shift": 0.0, "scale": 1.0,
     }  # fmt: skip
-    return {name: Feature(**plain | changes.get(name, {})) for name in names}
+    return {name: FeatureSummary(**plain | changes.get(name, {})) for name in names}
 
 
 def segment(number: int, center: dict[str, float] | None = None, **deviation: float) -> Segment:
@@ -37,7 +37,7 @@ def segment(number: int, center: dict[str, float] | None = None, **deviation: fl
     )
 
 
-def names(*segments: Segment, of: dict[str, Feature] | None = None) -> list[str]:
+def names(*segments: Segment, of: dict[str, FeatureSummary] | None = None) -> list[str]:
     return [named.name for named in name_segments(segments, of or features(*FEATURES))]
 
 

@@ -27,7 +27,7 @@ from gpuseg.profiling.rules.surrogate_tree import (
     predict,
     roundest,
 )
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 from gpuseg.profiling.statistics import PROBABILITIES, deviation_intervals, quantiles
 
 duckdb = pytest.importorskip("duckdb")
@@ -144,11 +144,13 @@ def test_tree_is_the_same_in_sql_and_here(seed: int) -> None:
     np.testing.assert_array_equal(sql, predict(tree, doubles.astype(np.float32)))
 
 
-def sample_of(x: np.ndarray, label: np.ndarray, total: int | None = None) -> Sample:
+def sample_of(x: np.ndarray, label: np.ndarray, total: int | None = None) -> ProfilingSample:
     x = x.astype(np.float32)
     names = [f"f{i}" for i in range(x.shape[1])]
     zeros = np.zeros(len(x), np.float32)
-    return Sample(np.arange(len(x)), x, x, x, label.astype(np.int32), zeros, names, total or len(x))
+    return ProfilingSample(
+        np.arange(len(x)), x, x, x, label.astype(np.int32), zeros, names, total or len(x)
+    )
 
 
 @pytest.mark.parametrize("missing", ["zero", "median"])

@@ -183,7 +183,7 @@ Change = Callable[[Scene], object]
 
 
 @dataclass(frozen=True)
-class Case:
+class BadJob:
     """A change that makes a run fail, and its error.
 
     Attributes
@@ -286,15 +286,15 @@ DROP = {"prepare": {"missing": "drop"}}
 NONE_OF_SPEND = pa.nulls(600, pa.float64())
 
 
-def data(change: Change, code: str, *words: str, stable: bool = True) -> Case:
-    return Case(change, DataError, code, words, stable)
+def data(change: Change, code: str, *words: str, stable: bool = True) -> BadJob:
+    return BadJob(change, DataError, code, words, stable)
 
 
-def config(change: Change, code: str, *words: str) -> Case:
-    return Case(change, ConfigError, code, words)
+def config(change: Change, code: str, *words: str) -> BadJob:
+    return BadJob(change, ConfigError, code, words)
 
 
-CASES: dict[str, Case] = {
+CASES: dict[str, BadJob] = {
     # The data.
     "no path": data(path("nowhere"), "path.not_found", "/nowhere'"),
     "empty folder": data(path("empty"), "path.no_data_file", "/empty'"),
@@ -480,20 +480,20 @@ CASES: dict[str, Case] = {
     ),
     "init, NaN": config(keys("segment", init=[[NAN] * 3] * 3), "init.not_finite", "init"),
     # The machine.
-    "memory": Case(
+    "memory": BadJob(
         keys("runtime", memory_limit="1MiB", threads_per_worker=1),
         ResourceError,
         "memory_limit.too_low",
         ("1 shards", "382 MiB"),
     ),
-    "cuda": Case(
+    "cuda": BadJob(
         keys("runtime", backend="cuda"),
         ResourceError,
         "backend.unavailable",
         ("'cuda'",),
         stable=False,
     ),
-    "scheduler": Case(
+    "scheduler": BadJob(
         keys("runtime", cluster="tcp://127.0.0.1:1"),
         ResourceError,
         "cluster.unreachable",

@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Case:
+class KernelCase:
     """A situation that reaches code that no other case reaches.
 
     Attributes
@@ -53,32 +53,34 @@ class Case:
 
 
 CASES = (
-    Case(33, 4, (3, 5), data="grid", weighted=True),
-    Case(150, 16, (8,), terms=2**18),
-    Case(1200, 8, (8, 3), terms=2**17),
-    Case(300, 48, (9,), terms=2**18, weighted=True),
-    Case(64, 16, (130,), data="grid"),
-    Case(65, 8, (4,), start=1),
-    Case(200, 3, (6,), data="halfway"),
-    Case(70, 6, (300, 2), weighted=True),
-    Case(100, 20, (30, 7), data="halfway"),
-    Case(70, 33, (40,), start=1),
-    Case(100, 64, (50, 260), terms=2**17),
-    Case(129, 90, (2,), terms=2**17),
-    Case(40, 500, (17,)),
+    KernelCase(33, 4, (3, 5), data="grid", weighted=True),
+    KernelCase(150, 16, (8,), terms=2**18),
+    KernelCase(1200, 8, (8, 3), terms=2**17),
+    KernelCase(300, 48, (9,), terms=2**18, weighted=True),
+    KernelCase(64, 16, (130,), data="grid"),
+    KernelCase(65, 8, (4,), start=1),
+    KernelCase(200, 3, (6,), data="halfway"),
+    KernelCase(70, 6, (300, 2), weighted=True),
+    KernelCase(100, 20, (30, 7), data="halfway"),
+    KernelCase(70, 33, (40,), start=1),
+    KernelCase(100, 64, (50, 260), terms=2**17),
+    KernelCase(129, 90, (2,), terms=2**17),
+    KernelCase(40, 500, (17,)),
 )
 """Tiles of four, two and one rows a thread; whole rows and parts of rows; all centres in shared
 memory and one group at a time; passes over all rows by multiply-adds and by tensor cores, for one
 to four times 16 features; rows copied 16, 8 and 4 bytes at a time; labels of one and four bytes."""
 
-MANY_ROWS = Case(40_000, 2, (5,), terms=2**17)
+MANY_ROWS = KernelCase(40_000, 2, (5,), terms=2**17)
 """Enough rows that on a small device a block has several chunks, and a chunk several tiles."""
 
 MAX_COLUMNS = 70
 """Maximum number of columns for products of all pairs."""
 
 EVERY_SIZE = tuple(
-    Case(n, d, (min(n, 2 + d % 7), 1), terms=2**17 * (d % 2), data="grid" if d % 3 else "normal")
+    KernelCase(
+        n, d, (min(n, 2 + d % 7), 1), terms=2**17 * (d % 2), data="grid" if d % 3 else "normal"
+    )
     for n in (1, 31, 32, 33, 255, 257)
     for d in (1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64)
 )
@@ -90,7 +92,7 @@ class PreparedCase:
 
     Attributes
     ----------
-    case : Case
+    case : KernelCase
     backend, spec : Backend
         The backend under test, and the specification.
     x, weight : float32 (n, d), float64 (n,) or None
@@ -99,7 +101,7 @@ class PreparedCase:
         Those of each run.
     """
 
-    case: Case
+    case: KernelCase
     backend: Backend
     spec: Backend
     x: Array
@@ -109,7 +111,7 @@ class PreparedCase:
     centers: list[Centers]
 
 
-def try_out(backend: CudaBackend, case: Case, kernels: Collection[str] = ()) -> None:
+def try_out(backend: CudaBackend, case: KernelCase, kernels: Collection[str] = ()) -> None:
     """Compare the columns that a device decodes, and its results, with the specification.
 
     Parameters
@@ -122,7 +124,7 @@ def try_out(backend: CudaBackend, case: Case, kernels: Collection[str] = ()) -> 
     try_primitives(backend, case, kernels)
 
 
-def try_primitives(backend: Backend, case: Case, kernels: Collection[str] = ()) -> None:
+def try_primitives(backend: Backend, case: KernelCase, kernels: Collection[str] = ()) -> None:
     """Compare every primitive with the specification; an AssertionError names a wrong one."""
     rng = np.random.default_rng(case.n * case.d)
     x, weight = _rows(rng, case)
@@ -310,7 +312,7 @@ def _check_slack(backend: Backend, x: Any, centers: Centers, bounds: RowBounds) 
         assert (lower_bound <= far - near).all(), "slack is no lower bound"
 
 
-def _rows(rng: np.random.Generator, case: Case) -> tuple[Array, Array | None]:
+def _rows(rng: np.random.Generator, case: KernelCase) -> tuple[Array, Array | None]:
     memory = np.empty(case.n * case.d + case.start, np.float32)
     x = memory[case.start :].reshape(case.n, case.d)
     size = (case.n, case.d)

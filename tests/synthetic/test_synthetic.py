@@ -188,7 +188,7 @@ def test_noise_is_spread_more_broadly_than_any_segment(data: dict[str, Array]) -
 
 
 @pytest.mark.parametrize("features", [16, 24])
-def test_segments_can_be_found(tmp_path: Path, features: int) -> None:
+def test_clustering_recovers_the_segments(tmp_path: Path, features: int) -> None:
     actual = columns(
         customers(tmp_path, rows=ROWS, segments=SEGMENTS, features=features, truth=True)
     )

@@ -32,7 +32,7 @@ _SAMPLE_STREAM = 0
 
 
 @dataclass(frozen=True)
-class Sample:
+class SeedingSample:
     """Rows that represent the data in seeding.
 
     Attributes
@@ -95,7 +95,7 @@ class Positions:
     blocks: tuple[BlockWeight, ...]
 
 
-class WeightedRows(NamedTuple):
+class WeightedSample(NamedTuple):
     """Rows, float32 (m, d), and their weights, float64 (m,)."""
 
     x: NDArray[np.float32]
@@ -109,7 +109,7 @@ def sample_size(k: int) -> int:
 
 def draw_sample(
     executor: Executor, backend: str, statistics: DataStatistics, k: int, random_state: int
-) -> Sample:
+) -> SeedingSample:
     """Draw the sample for seeding k centers.
 
     Data with no more rows than the sample is taken completely. Weights that are whole numbers
@@ -131,13 +131,13 @@ def draw_sample(
             for low, high, shard in zip(starts[:-1], starts[1:], shards, strict=True)
         ]
         drawn = executor.map(rows_at, backend, magic, per_shard=shares)
-        parts = [WeightedRows(x, np.ones(len(x))) for x in drawn]
+        parts = [WeightedSample(x, np.ones(len(x))) for x in drawn]
     return merge_equal(
         np.concatenate([part.x for part in parts]), np.concatenate([part.weight for part in parts])
     )
 
 
-def merge_equal(x: NDArray[np.float32], weight: NDArray[np.float64]) -> Sample:
+def merge_equal(x: NDArray[np.float32], weight: NDArray[np.float64]) -> SeedingSample:
     """Return the distinct rows of positive weight, each with the weight of all its copies."""
     x = x[weight > 0] + np.float32(0)  # -0.0 equals 0.0
     weight = weight[weight > 0]
@@ -148,7 +148,7 @@ def merge_equal(x: NDArray[np.float32], weight: NDArray[np.float64]) -> Sample:
     x, weight = x[order], weight[order]
     first = np.flatnonzero(np.append(True, (x[1:] != x[:-1]).any(axis=1)))
     merged = np.add.reduceat(weight, first)
-    return Sample(x[first], None if (merged == 1).all() else merged)
+    return SeedingSample(x[first], None if (merged == 1).all() else merged)
 
 
 def weigh(shard: Shard, context: TaskContext, backend: str, magic: float) -> ShardWeight:
@@ -194,15 +194,15 @@ def rows_at(
     return np.concatenate(list(shard.map_blocks(context, rows_in_block)))
 
 
-def all_rows(shard: Shard, context: TaskContext, backend: str) -> WeightedRows:
+def all_rows(shard: Shard, context: TaskContext, backend: str) -> WeightedSample:
     """Return the rows of positive weight; only for few rows."""
     b = registry.get(backend)
 
-    def rows_in_block(block: Block) -> WeightedRows:
+    def rows_in_block(block: Block) -> WeightedSample:
         weight = b.to_host(block.weights())
-        return WeightedRows(b.to_host(block.x, np.flatnonzero(weight > 0)), weight[weight > 0])
+        return WeightedSample(b.to_host(block.x, np.flatnonzero(weight > 0)), weight[weight > 0])
 
     parts = list(shard.map_blocks(context, rows_in_block))
-    return WeightedRows(
+    return WeightedSample(
         np.concatenate([part.x for part in parts]), np.concatenate([part.weight for part in parts])
     )

@@ -14,7 +14,7 @@ from gpuseg.sharding.shard import Shard
 class CenterScorer:
     """Scores rows by their nearest centre, in blocks, on all threads of a context.
 
-    Labels are those of a fit, bit for bit: see `backends.base.Backend.nearest`.
+    Labels are those of a fit, bit for bit: see `backends.protocols.CentroidKernels.nearest`.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.sampling import Sample
+from gpuseg.algorithms.kmeans.sampling import SeedingSample
 from gpuseg.backends.backend import Backend
 from gpuseg.numerics.hashing import hash_uniform
 from gpuseg.sharding import row_passes as passes
@@ -27,7 +27,7 @@ DistinctRows = Callable[[int], NDArray[np.float32]]
 
 
 def plus_plus(
-    sample: Sample, backend: Backend, k: int, random_state: int, restart: int
+    sample: SeedingSample, backend: Backend, k: int, random_state: int, restart: int
 ) -> NDArray[np.float32]:
     """Choose up to k rows of the sample by greedy k-means++, in the order of choice.
 
@@ -61,7 +61,9 @@ def plus_plus(
     return sample.x[seeds]
 
 
-def at_random(sample: Sample, k: int, random_state: int, restart: int) -> NDArray[np.float32]:
+def at_random(
+    sample: SeedingSample, k: int, random_state: int, restart: int
+) -> NDArray[np.float32]:
     """Choose up to k distinct rows of the sample at random, with probabilities by weight.
 
     Successive sampling by exponential keys: Efraimidis and Spirakis, "Weighted random sampling

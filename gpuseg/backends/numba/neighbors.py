@@ -63,7 +63,7 @@ class NumbaNeighbors:
     ) -> int:
         if query is target and (grid := query.grid(parallel_map)) is not None:
             by_cell = None if weight is None else weight[grid.order]
-            in_grid = grid_queries.CountSearch(grid, by_cell, max_count, counts)
+            in_grid = grid_queries.GridCountSearch(grid, by_cell, max_count, counts)
             return sum_over_lines(
                 grid, parallel_map, partial(grid_queries.count_neighbors, in_grid)
             )
@@ -141,7 +141,7 @@ class NumbaNeighbors:
         parallel_map: ParallelMap,
     ) -> int:
         if query is target and (grid := query.grid(parallel_map)) is not None:
-            in_grid = grid_queries.BorderSearch(grid, border, cluster, lowest)
+            in_grid = grid_queries.GridBorderSearch(grid, border, cluster, lowest)
             return sum_over_lines(grid, parallel_map, partial(grid_queries.assign_border, in_grid))
         tiles, target_tiles = query.tiles(parallel_map), target.tiles(parallel_map)
         if tiles.space is None or target_tiles.space is None:

@@ -19,7 +19,7 @@ from gpuseg.manifest import (
     FeaturesManifest,
     JoinSummary,
     LineQuality,
-    Part,
+    PartSummary,
     Transactions,
 )
 
@@ -85,7 +85,9 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
         ),
         versions=versions(),
         seconds=rounded_seconds(ctx.reporter.seconds),
-        parts=tuple(Part(name=name, rows=rows, bytes=size) for name, rows, size in features.parts),
+        parts=tuple(
+            PartSummary(name=name, rows=rows, bytes=size) for name, rows, size in features.parts
+        ),
     )
     return features, manifest
 

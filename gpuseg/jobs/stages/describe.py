@@ -7,7 +7,7 @@ from gpuseg.jobs.build_manifest import ManifestInputs, build_manifest, profile_s
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.build_features import BuiltFeatures
-from gpuseg.jobs.stages.load_rows import LoadedRows
+from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.jobs.stages.profile import (
     ProfileInputs,
@@ -41,7 +41,7 @@ def collect_profile(
 def describe(
     ctx: RunContext,
     plan: SegmentationPlan,
-    rows: LoadedRows,
+    rows: LoadedInput,
     prepared: PreprocessedRows,
     result: SegmentationResult,
     parts: Sequence[Part],

@@ -15,7 +15,7 @@ from gpuseg.preprocessing.plan import PreprocessingPlan
 
 
 @dataclass(frozen=True)
-class LoadedRows:
+class LoadedInput:
     """Rows in the shards of the executor.
 
     Attributes
@@ -36,7 +36,7 @@ class LoadedRows:
     reader: Reader
 
 
-def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedRows:
+def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
     """Read the rows of the table into shards, one for each worker.
 
     Raises
@@ -66,7 +66,7 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedRows:
         reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)
     if ctx.backend == "cuda":
         reporter.log(f"rows were read by {reader.name}: {reader.reason}")
-    return LoadedRows(encoders, preprocessing, shards, reader)
+    return LoadedInput(encoders, preprocessing, shards, reader)
 
 
 def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:

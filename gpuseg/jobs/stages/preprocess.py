@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import drop_duplicates, number_rows
 from gpuseg.jobs.plan import SegmentationPlan
-from gpuseg.jobs.stages.load_rows import LoadedRows
+from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import Executor
@@ -31,7 +31,7 @@ class PreprocessedRows:
     digest: int
 
 
-def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedRows) -> PreprocessedRows:
+def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> PreprocessedRows:
     """Drop duplicates, fit the preprocessing, and apply it to all shards.
 
     Raises

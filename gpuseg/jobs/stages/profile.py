@@ -16,7 +16,7 @@ from gpuseg.features.transaction_files import Source
 from gpuseg.io.output.base import as_json
 from gpuseg.io.parquet.crosstab import Counts, cross_tabulate
 from gpuseg.io.parquet.ids import ids_at
-from gpuseg.manifest import Baskets, Profile, Segment
+from gpuseg.manifest import BasketSummary, ProfileSummary, Segment
 from gpuseg.model_selection.confidence import confidences
 from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -25,7 +25,7 @@ from gpuseg.profiling.association_rules import association_rules
 from gpuseg.profiling.examples import Example, select_examples
 from gpuseg.profiling.pca_map import segment_map
 from gpuseg.profiling.rules.rules import segment_rules
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 from gpuseg.profiling.statistics import deviation_intervals, quantiles
 from gpuseg.runtime.executor import Executor
 from gpuseg.segmentation.base import SegmentationResult
@@ -43,19 +43,19 @@ class ProfileInputs:
 
     Attributes
     ----------
-    sample : Sample
+    sample : ProfilingSample
     examples : bytes
         Content of the file of example customers.
     audit_counts : dict
         Customers by segment and value, for each audited column.
-    baskets : dict of int to Baskets
+    baskets : dict of int to BasketSummary
         Products that are bought together, by segment; empty without transactions.
     """
 
-    sample: Sample
+    sample: ProfilingSample
     examples: bytes
     audit_counts: Counts
-    baskets: Mapping[int, Baskets]
+    baskets: Mapping[int, BasketSummary]
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class SegmentProfiles:
 
     Attributes
     ----------
-    profile : Profile
+    profile : ProfileSummary
     segments : tuple of Segment
     """
 
-    profile: Profile
+    profile: ProfileSummary
     segments: tuple[Segment, ...]
 
 
@@ -92,7 +92,9 @@ def collect_profile_inputs(
     return ProfileInputs(sample, examples_file(executor, sample, result), counts, baskets)
 
 
-def _baskets(executor: Executor, sample: Sample, lines: Source) -> dict[int, Baskets]:
+def _baskets(
+    executor: Executor, sample: ProfilingSample, lines: Source
+) -> dict[int, BasketSummary]:
     """Return by segment what customers of the sample buy together."""
     rows = np.flatnonzero(hash_sample_mask(sample.index, _MAX_BASKET_CUSTOMERS, sample.total))
     ids = _ids_at(executor, sample.index[rows])
@@ -111,7 +113,7 @@ def _baskets(executor: Executor, sample: Sample, lines: Source) -> dict[int, Bas
     return baskets
 
 
-def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> Sample:
+def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> ProfilingSample:
     """Return the rows that were drawn during preprocessing, with their segments."""
     rows, transform, b = (
         preprocessing.sample,
@@ -120,7 +122,7 @@ def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> Sample:
     )
     parts = executor.map(passes.labels_at, per_shard=_by_shard(executor, rows.index))
     labels, distances = zip(*parts, strict=True)
-    return Sample(
+    return ProfilingSample(
         rows.index,
         rows.x,
         b.prepare(rows.x.copy(), replace(transform, projection=None, unit=False)),
@@ -179,7 +181,7 @@ def describe_segments(
             }
         )
 
-    profile = Profile(
+    profile = ProfileSummary(
         sample=sample.describe(),
         quantiles=quantiles(sample),
         rules=rules.surrogate if rules else None,
@@ -188,7 +190,7 @@ def describe_segments(
     return SegmentProfiles(profile, tuple(map(described, segments)))
 
 
-def examples_file(executor: Executor, sample: Sample, result: SegmentationResult) -> bytes:
+def examples_file(executor: Executor, sample: ProfilingSample, result: SegmentationResult) -> bytes:
     """Return typical and ambiguous customers as JSON, with ids where there are any.
 
     It is not a Parquet file, since readers of a folder of Parquet files take all that there are.
@@ -230,7 +232,7 @@ def _or_none(value: np.float32) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _confidence(sample: Sample, result: SegmentationResult) -> NDArray[np.float32] | None:
+def _confidence(sample: ProfilingSample, result: SegmentationResult) -> NDArray[np.float32] | None:
     """Return how far each customer is from a second segment; None where there is no such thing."""
     runner_up = result.runner_up
     if runner_up is None or len(result.segments) < 2:
@@ -240,7 +242,7 @@ def _confidence(sample: Sample, result: SegmentationResult) -> NDArray[np.float3
 
 
 def _example_ids(
-    executor: Executor, sample: Sample, examples: Sequence[Example]
+    executor: Executor, sample: ProfilingSample, examples: Sequence[Example]
 ) -> list[Any] | None:
     """Return the ids of the examples, or None where there are none."""
     index = sample.index[[example.index for example in examples]]

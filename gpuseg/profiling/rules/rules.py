@@ -13,7 +13,7 @@ from gpuseg.numerics.intervals import Z_95
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.profiling.rules.rule_language import RuleFeature, rule_features
 from gpuseg.profiling.rules.surrogate_tree import Bound, Node, fit_tree, paths, predict
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 
 
 class SegmentRules(NamedTuple):
@@ -24,7 +24,7 @@ class SegmentRules(NamedTuple):
 
 
 def segment_rules(
-    sample: Sample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
+    sample: ProfilingSample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
 ) -> SegmentRules | None:
     """Return the rules, or None where there is no tree.
 

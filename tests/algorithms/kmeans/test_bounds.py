@@ -20,7 +20,7 @@ from support.row_bounds import seen
 from gpuseg.algorithms.kmeans.bounds import BoundState
 from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
-from gpuseg.backends.types import MAX_GAP, Centers, RowBounds
+from gpuseg.backends.types import MAX_GAP, Centers, PackedRun, RowBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
@@ -161,7 +161,9 @@ def score(
     for a, b in pairwise((0, *ends, len(x))):
         block_weight = None if weight is None else weight[a:b]
         total.add(
-            backend.lloyd(x[a:b], block_weight, [(packed, bounds.take(slice(a, b)))], grid)[0]
+            backend.lloyd(
+                x[a:b], block_weight, [PackedRun(packed, bounds.take(slice(a, b)))], grid
+            )[0]
         )
     return total
 

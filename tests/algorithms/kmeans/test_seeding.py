@@ -19,7 +19,7 @@ from gpuseg.algorithms.kmeans.fit import fit_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.kmeans.sampling import (
     Positions,
-    Sample,
+    SeedingSample,
     draw_sample,
     merge_equal,
     rows_at,
@@ -46,16 +46,16 @@ def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sampled(
     place: Place, x: Array, weight: Array | None = None, shards: int = 1, seed: int = 9
-) -> Sample:
+) -> SeedingSample:
     executor, _ = place(x, weight, shards)
     return draw_sample(executor, "numba", measure(executor, "numba"), 3, seed)
 
 
-def bits(sample: Sample) -> tuple[bytes, bytes | None]:
+def bits(sample: SeedingSample) -> tuple[bytes, bytes | None]:
     return sample.x.tobytes(), None if sample.weight is None else sample.weight.tobytes()
 
 
-def seeds(backend: Backend, sample: Sample, k: int) -> list[bytes]:
+def seeds(backend: Backend, sample: SeedingSample, k: int) -> list[bytes]:
     """Return the bits of what both ways of seeding choose, three restarts of each."""
     results = [seeding.plus_plus(sample, backend, k, 4, restart) for restart in range(3)]
     results += [seeding.at_random(sample, k, 4, restart) for restart in range(3)]
@@ -85,7 +85,7 @@ def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
 def test_seeds_are_as_good_as_scikit_learns(backend: Backend) -> None:
     """Greedy: of several candidates, each step takes the one that leaves the least inertia."""
     x = np.random.default_rng(2).lognormal(size=(500, 2)).astype(np.float32)
-    ours = [seeding.plus_plus(Sample(x, None), backend, 10, 0, run) for run in range(100)]
+    ours = [seeding.plus_plus(SeedingSample(x, None), backend, 10, 0, run) for run in range(100)]
     theirs = [kmeans_plusplus(x, 10, random_state=seed)[0] for seed in range(100)]
     left = [
         np.mean([inertia(backend, x, rows) for rows in seed_rows]) for seed_rows in (ours, theirs)
@@ -128,7 +128,7 @@ def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, i
 
 def test_at_random_is_drawing_one_after_the_other_by_weight() -> None:
     """The second row is drawn by the weights of those that are left."""
-    sample = Sample(np.arange(3, dtype=np.float32)[:, None], np.array([1.0, 2.0, 5.0]))
+    sample = SeedingSample(np.arange(3, dtype=np.float32)[:, None], np.array([1.0, 2.0, 5.0]))
     drawn = Counter(
         tuple(seeding.at_random(sample, 2, 1, restart)[:, 0].tolist()) for restart in range(4000)
     )

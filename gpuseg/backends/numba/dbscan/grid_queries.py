@@ -68,7 +68,7 @@ def _run_near(grid: Grid, line: int, column: int) -> tuple[int, int]:
     return int(grid.start[cells + left]), int(grid.start[cells + right])
 
 
-class CountSearch(NamedTuple):
+class GridCountSearch(NamedTuple):
     """Count the weight within eps of each row, up to `max_count`.
 
     Attributes
@@ -89,7 +89,7 @@ class CountSearch(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def count_neighbors(search: CountSearch, first: int, last: int) -> int:
+def count_neighbors(search: GridCountSearch, first: int, last: int) -> int:
     """Count for the rows of lines first … last.
 
     Returns
@@ -115,12 +115,12 @@ def count_neighbors(search: CountSearch, first: int, last: int) -> int:
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _add_weight(search: CountSearch, count: int, position: int, rows: int) -> int:
+def _add_weight(search: GridCountSearch, count: int, position: int, rows: int) -> int:
     return count + _weight_of(search.weight, position, rows)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _has_enough(search: CountSearch, count: int) -> bool:
+def _has_enough(search: GridCountSearch, count: int) -> bool:
     return count >= search.max_count
 
 
@@ -147,7 +147,7 @@ def _weight_of_run(weight: NDArray[np.int64] | None, first: int, last: int) -> i
     return total
 
 
-class BorderSearch(NamedTuple):
+class GridBorderSearch(NamedTuple):
     """Find the lowest cluster of the core rows within eps of each border row; all by row.
 
     Attributes
@@ -168,7 +168,7 @@ class BorderSearch(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def assign_border(search: BorderSearch, first: int, last: int) -> int:
+def assign_border(search: GridBorderSearch, first: int, last: int) -> int:
     """Assign the border rows of lines first … last.
 
     Returns
@@ -189,7 +189,7 @@ def assign_border(search: BorderSearch, first: int, last: int) -> int:
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _lower_cluster(search: BorderSearch, lowest: Any, position: int, rows: int) -> Any:
+def _lower_cluster(search: GridBorderSearch, lowest: Any, position: int, rows: int) -> Any:
     while rows:
         row = search.grid.order[position + lowest_bit(rows)]
         lowest = lowest if search.border[row] else min(lowest, search.cluster[row])
@@ -198,7 +198,7 @@ def _lower_cluster(search: BorderSearch, lowest: Any, position: int, rows: int) 
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _never(search: BorderSearch, lowest: Any) -> bool:
+def _never(search: GridBorderSearch, lowest: Any) -> bool:
     return False
 
 

@@ -49,7 +49,7 @@ class NearestSearch(NamedTuple):
     row: NDArray[np.int64]
 
 
-class _Scratch(NamedTuple):
+class _TileScratch(NamedTuple):
     """Work arrays of a thread.
 
     Attributes
@@ -72,7 +72,7 @@ def find_nearest(search: NearestSearch, first: int, last: int) -> int:
     int
         Number of computed distances.
     """
-    scratch = _Scratch(np.empty(TILE, np.float32), np.empty(TILE, np.float32))
+    scratch = _TileScratch(np.empty(TILE, np.float32), np.empty(TILE, np.float32))
     tree, siblings, n_distances = search.target.tree, np.empty((MAX_LEVELS, 2), np.int64), 0
     for tile in range(first, last):
         rows = search.requested[tile]
@@ -103,7 +103,9 @@ def _nearest_tile(search: NearestSearch, rdists: NDArray[np.float32], tile: int)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _candidates(search: NearestSearch, scratch: _Scratch, tile: int, rows: int, node: int) -> int:
+def _candidates(
+    search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, node: int
+) -> int:
     rdist_to_box(search.query, tile, search.target, node, scratch.rdists)
     nearer = 0
     for i in range(TILE):
@@ -114,7 +116,7 @@ def _candidates(search: NearestSearch, scratch: _Scratch, tile: int, rows: int, 
 
 @njit(nogil=True, cache=True, forceinline=True)
 def _visit(
-    search: NearestSearch, scratch: _Scratch, tile: int, rows: int, node: int
+    search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, node: int
 ) -> tuple[int, int]:
     target_tile = search.target.tree.tile[node]
     if search.core[target_tile] == 0:
@@ -127,7 +129,7 @@ _VISITOR = Visitor(_candidates, _visit)
 
 @njit(nogil=True, cache=True, forceinline=True)
 def _search_tile(
-    search: NearestSearch, scratch: _Scratch, tile: int, rows: int, target_tile: int
+    search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, target_tile: int
 ) -> int:
     """Compare rows with the core rows of a target tile; return the number of distances."""
     query, target, n_distances = search.query, search.target, 0

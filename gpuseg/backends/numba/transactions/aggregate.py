@@ -45,7 +45,7 @@ _SIGN = np.uint64(2**63)
 """Exclusive or with it makes unsigned keys sort as the signed numbers that they hold."""
 
 
-class _Scratch(NamedTuple):
+class _CustomerScratch(NamedTuple):
     """Memory for the lines of one customer: row numbers, sort keys, and values of the keys."""
 
     rows: NDArray[np.int64]
@@ -85,7 +85,7 @@ def aggregate(
     max_lines = 0
     for c in range(first, last):
         max_lines = max(max_lines, starts[c + 1] - starts[c])
-    scratch = _Scratch(
+    scratch = _CustomerScratch(
         np.empty(max_lines, np.int64), np.empty(max_lines, np.uint64), np.empty(max_lines, np.int64)
     )
     for c in range(first, last):
@@ -149,7 +149,10 @@ def _sums(
 
 @njit(nogil=True, cache=True)
 def _orders(
-    lines: TransactionLines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+    lines: TransactionLines,
+    rows: NDArray[np.int64],
+    scratch: _CustomerScratch,
+    values: NDArray[np.float64],
 ) -> None:
     """Write the number of orders, their mean value, and the time between them."""
     keys, times, n = scratch.keys, scratch.values, 0
@@ -179,7 +182,10 @@ def _orders(
 
 @njit(nogil=True, cache=True)
 def _products(
-    lines: TransactionLines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+    lines: TransactionLines,
+    rows: NDArray[np.int64],
+    scratch: _CustomerScratch,
+    values: NDArray[np.float64],
 ) -> None:
     """Write the number of distinct products."""
     keys, n = scratch.keys, 0
@@ -193,7 +199,10 @@ def _products(
 
 @njit(nogil=True, cache=True)
 def _categories(
-    lines: TransactionLines, rows: NDArray[np.int64], scratch: _Scratch, values: NDArray[np.float64]
+    lines: TransactionLines,
+    rows: NDArray[np.int64],
+    scratch: _CustomerScratch,
+    values: NDArray[np.float64],
 ) -> None:
     """Write the top category's share of spend."""
     keys, positions, max_total, total = scratch.keys, scratch.values, 0.0, 0.0
