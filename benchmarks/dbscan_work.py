@@ -102,7 +102,7 @@ def figures(data: DataSet, rows: int) -> dict[str, Any]:
         "noise": fit.n_noise / fit.n_rows,
         "pairs": sum(fit.distances_per_shard),
         "seconds": seconds,
-        "forecast_over_pairs": fit.estimate.pairs / sum(fit.distances_per_shard),
+        "forecast_over_pairs": fit.estimate.distances / sum(fit.distances_per_shard),
         "forecast_over_seconds": fit.estimate.seconds / seconds,
         "busiest_over_mean_work": max(parts.seconds_per_shard) / mean(parts.seconds_per_shard),
         "busiest_over_mean_pairs": max(parts.distances_per_shard) / mean(parts.distances_per_shard),

@@ -76,8 +76,6 @@ class GpusegError(Exception):
 
     def rendered(self, names: Mapping[str, str]) -> str:
         """Return the message, with a front end's names of the parameters."""
-        if not self.problem and not self.rule:  # not converted to fields yet
-            return self.code
         subject = names.get(self.parameter, self.parameter) if self.parameter else ""
         if self.has_value:
             subject = f"{subject} = {self.value!r}" if subject else repr(self.value)

@@ -59,8 +59,8 @@ class EpsCandidate:
         Shares of all rows.
     noise_error : float
         Standard error of `noise_share`.
-    pairs : float
-        Approximate number of pairs of rows that DBSCAN compares.
+    distances : float
+        Approximate number of distances that DBSCAN computes.
     largest_share : float or None
         Share of all rows in the largest cluster, exact, from a run of DBSCAN. None where it was
         not requested, or too much work.
@@ -70,7 +70,7 @@ class EpsCandidate:
     core_share: float
     noise_share: float
     noise_error: float
-    pairs: float
+    distances: float
     largest_share: float | None = None
 
 

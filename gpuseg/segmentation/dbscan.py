@@ -145,7 +145,7 @@ def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -
         "metric": params.metric,
         "eps": params.eps,
         "eps_reason": estimate.explain() if estimate else "requested",
-        "eps_candidates": [_with_distances(asdict(c)) for c in estimate.candidates]
+        "eps_candidates": [asdict(candidate) for candidate in estimate.candidates]
         if estimate
         else [],
         "min_samples": params.min_samples,
@@ -153,14 +153,10 @@ def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -
         "core": fit.n_core,
         "border": fit.n_border,
         "noise": fit.n_noise,
-        "cost_estimate": _with_distances(asdict(fit.estimate)),
+        "cost_estimate": asdict(fit.estimate),
         "distances": sum(fit.distances_per_shard),
         "distances_per_shard": fit.distances_per_shard,
         "seconds_per_shard": fit.seconds_per_shard,
         "rows_per_shard": fit.rows_per_shard,
         "peak_rows_per_shard": fit.peak_rows_per_shard,
     }
-
-
-def _with_distances(pairs: dict[str, Any]) -> dict[str, Any]:
-    return {"distances" if key == "pairs" else key: value for key, value in pairs.items()}

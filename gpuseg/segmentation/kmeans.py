@@ -1,6 +1,6 @@
 """k-means as an algorithm of a job: one number of clusters, a sweep, or a selection among them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator, model_validator
@@ -189,13 +189,9 @@ def _facts(fit: KMeansFit, spec: KMeansSpec, selection: KSelection | None) -> di
             "well_separated": selection.well_separated,
             "reason": selection.reason,
             "elbow": selection.elbow,
-            "table": [_selection_row(row) for row in selection.table],
+            "table": selection.table,
         }
     return facts
-
-
-def _selection_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {"ambiguous_share" if k == "doubtful_share" else k: v for k, v in row.items()}
 
 
 def _sweep_line(fit: KMeansFit) -> dict[str, Any]:

@@ -57,13 +57,13 @@ class CostEstimate:
 
     Attributes
     ----------
-    pairs : float
-        Pairs of rows with a computed distance, over all shards.
+    distances : float
+        Distances to compute, over all shards.
     seconds : float
         Time of the busiest shard. Measured on server CPUs; a GPU is faster.
     """
 
-    pairs: float
+    distances: float
     seconds: float
 
 
@@ -74,6 +74,7 @@ class SampledCost:
     Attributes
     ----------
     pairs : float
+        Pairs of rows to compare.
     n_rows, n_features : int
     threads : int
     in_grid : bool
@@ -166,4 +167,4 @@ def _count_within(
 def total_cost(partitions: Sequence[SampledCost], distances: bool) -> CostEstimate:
     """Return the pairs of all partitions, and the seconds of the busiest one."""
     costs = [partition.all_sweeps(distances) for partition in partitions]
-    return CostEstimate(sum(cost.pairs for cost in costs), max(cost.seconds for cost in costs))
+    return CostEstimate(sum(cost.distances for cost in costs), max(cost.seconds for cost in costs))

@@ -104,7 +104,7 @@ def fit_dbscan(
     steps = _Steps(executor, backend, eps_bounds, weights, rounds)
     estimate = steps.estimate_cost(distances)
     _check_cost(estimate, max_pairs)
-    log(f"about {estimate.pairs:.2g} pairs of rows, {estimate.seconds:,.1f} s")
+    log(f"about {estimate.distances:.2g} pairs of rows, {estimate.seconds:,.1f} s")
     log("count neighbors")
     steps.count_neighbors()  # 4
     log("connect core rows")
@@ -175,10 +175,10 @@ def _plan_halo(executor: Executor, eps_bounds: EpsBounds) -> list[HaloRound]:
 
 
 def _check_cost(estimate: CostEstimate, max_pairs: float) -> None:
-    if estimate.pairs > max_pairs:
+    if estimate.distances > max_pairs:
         raise ResourceError(
             "max_pairs.exceeded",
-            f"about {estimate.pairs:.2g} pairs of rows would be compared, which takes "
+            f"about {estimate.distances:.2g} pairs of rows would be compared, which takes "
             f"{estimate.seconds:,.0f} s or more",
             value=max_pairs,
             hint="use a smaller `eps`, fewer features (`features`) or a larger `max_pairs`",

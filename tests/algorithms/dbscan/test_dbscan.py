@@ -179,7 +179,7 @@ def test_skewed_data_is_divided_by_work() -> None:
     )
     fit = fit_dbscan(executor, DBSCANParams(eps=1.0, min_samples=10), "numba", distances=False)
     assert max(fit.seconds_per_shard) <= 1.5 * np.mean(fit.seconds_per_shard)
-    assert fit.estimate.pairs == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
+    assert fit.estimate.distances == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
 
 
 def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
@@ -244,7 +244,7 @@ def test_eps_estimate_is_exact(metric: str) -> None:
             candidate.noise_share, abs=4 * candidate.noise_error
         )
         assert candidate.largest_share == np.bincount(fit.labels_ + 1)[1:].max(initial=0) / len(x)
-        assert candidate.pairs > 0
+        assert candidate.distances > 0
         core = len(fit.core_sample_indices_) / len(x)
         assert core == pytest.approx(candidate.core_share, abs=0.05)
     assert estimate.eps in [candidate.eps for candidate in estimate.candidates]
