@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,12 @@ def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(
+        ".__init__"
+    )
+
+
 def documented_layers() -> list[set[str]]:
     """Return the packages of each layer, lowest first, as CONTRIBUTING.md has them."""
     text = (PACKAGE.parent / "CONTRIBUTING.md").read_text().split("## The layers")[1]
@@ -75,6 +82,20 @@ def test_imports_run_downwards(path: Path) -> None:
     below = set[str]().union(*itertools.takewhile(lambda layer: package not in layer, LAYERS))
     imported = {name.split(".")[1] for name in imports(path) if name.startswith("gpuseg.")}
     assert imported - {package, "__version__"} <= below
+
+
+def test_no_circle_between_files() -> None:
+    by_name = {
+        module_name(path): path
+        for path in MODULES
+        if path.parent != PACKAGE or path.stem != "__init__"
+    }
+    graph = {
+        name: {imported for imported in imports(path) if imported in by_name} - {name}
+        for name, path in by_name.items()
+    }
+    assert sum(map(len, graph.values())) > 500, "imports between files"
+    assert len(list(TopologicalSorter(graph).static_order())) == len(by_name)
 
 
 @pytest.mark.parametrize("package", HOMES)
