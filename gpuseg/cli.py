@@ -59,7 +59,7 @@ def run(
     if as_json:
         _print_json(result.manifest)
         return
-    from gpuseg.reporting.quality_table import quality_table
+    from gpuseg.reporting.line_quality_table import quality_table
     from gpuseg.reporting.terminal_table import segment_table
 
     if result.record.transactions is not None:
@@ -87,7 +87,7 @@ def features(
     if as_json:
         _print_json(result.manifest)
         return
-    from gpuseg.reporting.quality_table import quality_table
+    from gpuseg.reporting.line_quality_table import quality_table
 
     _print(quality_table(result.record.transactions))
     typer.echo(f"features   {result.path}")
@@ -107,7 +107,7 @@ def report(
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
     from gpuseg.jobs.context import job_errors
-    from gpuseg.jobs.load import load_job
+    from gpuseg.jobs.job_file import load_job
     from gpuseg.jobs.plan import describe_plan, plan_run
 
     spec = load_job(job, overrides)

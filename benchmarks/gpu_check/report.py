@@ -15,7 +15,7 @@ from gpu_check.steps import SANITIZERS
 FIGURES = ("ceilings", "pass", "restarts", "profiled", "fit", "peer", "dbscan")
 """Kinds of facts that are figures."""
 
-_CHECKS = ("few", "inputs", "tests", "fits", *SANITIZERS)
+_CHECKS = ("small_cases", "inputs", "tests", "fits", *SANITIZERS)
 """Steps that check results."""
 
 Facts = Sequence[dict[str, Any]]

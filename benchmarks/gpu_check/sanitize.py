@@ -24,7 +24,7 @@ def main() -> None:
     targets.open_target()
     command = [
         "compute-sanitizer", "--tool", arguments.tool, "--print-limit", str(_MAX_REPORTS),
-        sys.executable, "-m", "gpu_check.few",
+        sys.executable, "-m", "gpu_check.small_cases",
     ]  # fmt: skip
     # This step records the results: facts of the cases are only printed.
     environment = {"GPUSEG_TEST_POOL": "no", facts.FOLDER: ""}

@@ -41,8 +41,8 @@ PEERS = ("flash_kmeans", "torch_one_hot", "torch_index_add", "cuml")
 STEPS = (
     CheckStep("load", 60, "whether every form of every kernel loads; registers, resident blocks",
          _module("load")),
-    CheckStep("few", 60, "whether few cases are right: every path through every kernel",
-         _module("few"), emulated=True),
+    CheckStep("small_cases", 60, "whether few cases are right: every path through every kernel",
+         _module("small_cases"), emulated=True),
     CheckStep("times", 150, "the times of passes at full size, and the limits of the device",
          _module("times"), emulated=True),
     CheckStep("quick", 60, "the same with a twentieth of the rows",

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.runtime.executor import CacheLost, Executor, TaskContext

@@ -18,8 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
+from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.algorithms.kmeans.partial_fit import WeightedCenters, partial_fit_kmeans
-from gpuseg.algorithms.kmeans.scorer import CenterScorer
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
 from gpuseg.estimators._inputs.arrays import refuse_not_finite
@@ -232,12 +232,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return int(self.cluster_centers_.shape[0])
 
     def _labels(self, X: Any) -> Any:
-        scorer = CenterScorer(self._centers, self.backend_)
-        return scorer.labels(self._finite_rows(X), self._context())
+        nearest = NearestCenter(self._centers, self.backend_)
+        return nearest.labels(self._finite_rows(X), self._context())
 
     def _squared_distances(self, X: Any) -> Any:
-        scorer = CenterScorer(self._centers, self.backend_)
-        return scorer.squared_distances(self._finite_rows(X), self._context())
+        nearest = NearestCenter(self._centers, self.backend_)
+        return nearest.squared_distances(self._finite_rows(X), self._context())
 
     def _distances(self, X: Any) -> Any:
         x, centers = self._finite_rows(X), self.cluster_centers_

@@ -19,8 +19,8 @@ from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.estimators._inputs.arrays import as_matrix
 from gpuseg.estimators._params import to_python_scalar
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.fit import fit_preprocessing
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (

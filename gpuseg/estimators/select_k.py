@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from gpuseg.algorithms.kmeans.statistics import measure
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.backends import registry
 from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs.load import load_rows

@@ -15,7 +15,7 @@ from gpuseg.backends.protocols import ParallelMap
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
 from gpuseg.features.joins import JoinCounts, attach
-from gpuseg.features.quality import LineCounts, count_lines
+from gpuseg.features.line_quality import LineCounts, count_lines
 from gpuseg.features.spill import gather
 from gpuseg.io.output.base import Staging, cannot_write
 from gpuseg.runtime.executor import TaskContext

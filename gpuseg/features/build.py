@@ -22,7 +22,7 @@ from gpuseg.features.aggregate import Task, aggregate_parts
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import available
 from gpuseg.features.joins import JoinCounts, check_names, spill_join
-from gpuseg.features.quality import LineCounts, Quality
+from gpuseg.features.line_quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.features.transactions import Roles, ScanCounts

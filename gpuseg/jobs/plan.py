@@ -14,7 +14,7 @@ from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec
-from gpuseg.jobs.memory import MemoryPlan, plan_memory, row_values
+from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
 from gpuseg.jobs.resolve import ResolvedJob, resolve_job
 from gpuseg.jobs.schema import TransactionsSpec

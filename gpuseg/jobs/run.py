@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.context import open_run
-from gpuseg.jobs.load import load_job
+from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
 from gpuseg.jobs.stages.build_features import build_features
 from gpuseg.jobs.stages.describe import collect_profile, describe

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpuseg.errors import ConfigError
 from gpuseg.jobs.context import open_run
-from gpuseg.jobs.load import load_job
+from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan
 from gpuseg.jobs.stages.build_features import build_features_only
 from gpuseg.jobs.stages.publish import stage_and_publish

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.algorithms.kmeans.fit import KMeansFit
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import Centers

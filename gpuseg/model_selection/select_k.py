@@ -20,10 +20,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.algorithms.kmeans.lloyd import OnIteration
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.model_selection.quality import SAMPLE_ROWS, ClusterQuality, measure_fits

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.scorer import CenterScorer
+from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
 from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
@@ -53,8 +53,8 @@ class KMeansModel(SegmentModel):
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
     ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
-        scorer, to_host = CenterScorer(self.centers, backend), registry.get(backend).to_host
-        labels, squares = scorer.score(z, context)
+        nearest, to_host = NearestCenter(self.centers, backend), registry.get(backend).to_host
+        labels, squares = nearest.labels_and_squares(z, context)
         return to_host(labels), np.sqrt(to_host(squares)) if with_distance else None
 
     def to_files(self) -> dict[str, bytes]:

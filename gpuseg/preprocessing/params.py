@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gpuseg.errors import ConfigError
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts, fit_encoders
 from gpuseg.preprocessing.encoding.encoder import Encoder, Kind
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoders
 from gpuseg.preprocessing.plan import FLAG, NUMBER, FeatureRole, PreprocessingPlan
 from gpuseg.validation import nearest_known
 

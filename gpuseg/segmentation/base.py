@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.models.base import SegmentModel

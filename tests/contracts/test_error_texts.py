@@ -23,7 +23,7 @@ from support.bad_jobs import (
 
 import gpuseg
 from gpuseg.errors import GpusegError
-from gpuseg.jobs.load import load_job
+from gpuseg.jobs.job_file import load_job
 
 TEXTS = Path(__file__).with_name("error_texts.txt")
 

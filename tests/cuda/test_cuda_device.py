@@ -1,6 +1,6 @@
 """Rows reach a device, and launches, copies and streams are ordered there.
 
-CuPy's launcher runs here on a stand-in for CuPy that defers all work (`emulator.late`).
+CuPy's launcher runs here on a stand-in for CuPy that defers all work (`emulator.deferred_cupy`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from emulator.build import unavailable
-from emulator.late import Device, LateArray, StandIn, Stream, current_stream
+from emulator.deferred_cupy import Device, LateArray, StandIn, Stream, current_stream
 from emulator.strict_arrays import StrictLauncher
 from support.errors import raises
 from support.helpers import ON_GPU, Array

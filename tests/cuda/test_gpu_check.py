@@ -178,9 +178,9 @@ def test_steps_are_chosen_by_name() -> None:
         "dbscan", "memcheck", "racecheck", "initcheck", "synccheck",
     ]  # fmt: skip
     unasked = [step.name for step in all_steps.select_steps([])]
-    assert unasked[:4] == ["load", "few", "times", "inputs"]
+    assert unasked[:4] == ["load", "small_cases", "times", "inputs"]
     assert "quick" not in unasked
-    with pytest.raises(ValueError, match="fast: no such step; there are load, few, "):
+    with pytest.raises(ValueError, match="fast: no such step; there are load, small_cases, "):
         all_steps.select_steps(["load", "fast"])
 
 

@@ -19,7 +19,7 @@ from support.helpers import customers, cut, opened, read_parts, run, write_files
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.io.parquet.ids import split_ids
 from gpuseg.io.parquet.shard_plan import load_shard
-from gpuseg.jobs.memory import MemoryPlan, plan_memory
+from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory
 from gpuseg.runtime.executor import TaskContext
 
 

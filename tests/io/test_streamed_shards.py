@@ -34,17 +34,17 @@ from support.helpers import (
     write_files,
 )
 
+from gpuseg.algorithms.data_statistics import measure_prepared
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import measure_prepared
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
 from gpuseg.io.storage import Storage
-from gpuseg.jobs import memory
-from gpuseg.jobs.memory import MemoryPlan, plan_memory
+from gpuseg.jobs import memory_plan
+from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory
 from gpuseg.preprocessing.fit import fit_preprocessing
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.cluster import ClusterSpec
@@ -447,7 +447,7 @@ def imagined(
 
 def planned(data: Dataset, limit: int, workers: int = 1, threads: int = 2) -> MemoryPlan:
     """Plan for workers that may fill `limit` bytes; what the job says is a little more."""
-    stated = ceil(limit / memory._USABLE)
+    stated = ceil(limit / memory_plan._USABLE)
     plan = plan_memory(data, ClusterSpec("dask", workers, threads, stated), workers)
     assert plan.peak_bytes <= limit
     return plan
@@ -523,7 +523,7 @@ def test_without_a_limit_the_machine_sets_it(monkeypatch: pytest.MonkeyPatch) ->
     class SmallMachine:
         available = 12 * 2**30
 
-    monkeypatch.setattr(memory.psutil, "virtual_memory", SmallMachine)
+    monkeypatch.setattr(memory_plan.psutil, "virtual_memory", SmallMachine)
     local = ClusterSpec("local", None, 2, None)
     assert plan_memory(imagined(), local, 1).mode == "resident"
     two = plan_memory(imagined(groups=200), ClusterSpec("dask", 2, 1, None), 2)
@@ -542,8 +542,8 @@ def test_weight_of_the_busiest_worker_counts() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker take no memory for itself, so that limits can be those of small data."""
-    monkeypatch.setattr(memory, "_PROCESS_BYTES", 0)
-    monkeypatch.setattr(memory, "_WORK_BYTES_PER_THREAD", 0)
+    monkeypatch.setattr(memory_plan, "_PROCESS_BYTES", 0)
+    monkeypatch.setattr(memory_plan, "_WORK_BYTES_PER_THREAD", 0)
 
 
 def test_a_job_streams_by_itself_when_its_rows_do_not_fit(

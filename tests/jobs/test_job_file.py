@@ -22,7 +22,7 @@ from support.helpers import toml
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import ConfigError, ConfigErrors
 from gpuseg.jobs.job import JobSpec, job_names
-from gpuseg.jobs.load import load_job
+from gpuseg.jobs.job_file import load_job
 
 DEFAULTS = {
     "input": {

@@ -31,7 +31,7 @@ from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, GpusegError, ResourceError
 from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.shard_plan import load_shard
-from gpuseg.jobs.memory import MemoryPlan
+from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.runtime.dask import worker
 from gpuseg.runtime.dask.executor import DaskExecutor
 from gpuseg.runtime.executor import TaskContext

@@ -18,9 +18,9 @@ from support.helpers import THOROUGH, call, cut, manifest_of, read_parts, toml, 
 
 import gpuseg
 from gpuseg import KMeans, select_k
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.model_selection.quality import ClusterQuality, measure_fits
 from gpuseg.model_selection.select_k import fit_and_select
 from gpuseg.sharding import row_passes as passes

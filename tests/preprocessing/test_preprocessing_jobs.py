@@ -16,7 +16,7 @@ from support.helpers import cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
 from gpuseg import KMeans, Preprocessor
-from gpuseg.jobs.memory import MemoryPlan
+from gpuseg.jobs.memory_plan import MemoryPlan
 
 PREPARE = {
     "missing": "median",

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.algorithms.hierarchical.params import HierarchicalParams
 from gpuseg.algorithms.hierarchical.ward import Hierarchy, ward
 from gpuseg.algorithms.kmeans.fit import KMeansFit, distinct_rows, fit_kmeans
 from gpuseg.algorithms.kmeans.lloyd import OnIteration
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.data_statistics import DataStatistics, measure
 from gpuseg.algorithms.kmeans import seeding
 from gpuseg.algorithms.kmeans.lloyd import LloydRun, OnIteration, iterate
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.kmeans.sampling import draw_sample, sample_size
-from gpuseg.algorithms.kmeans.statistics import DataStatistics, measure
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError

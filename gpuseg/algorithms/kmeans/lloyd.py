@@ -23,9 +23,9 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.algorithms.kmeans.bounds import BoundState, reset_imprecise_slack
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import Centers, PackedRun

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.backends import registry
 from gpuseg.backends.digest import digest_factors
 from gpuseg.numerics.hashing import hash_uniform, splitmix64

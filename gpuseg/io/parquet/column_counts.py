@@ -5,7 +5,7 @@ from functools import reduce
 
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.runtime.executor import Executor, TaskContext
 
 _BATCH_ROWS = 65_536

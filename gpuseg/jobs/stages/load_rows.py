@@ -9,8 +9,8 @@ from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import named_like_ids
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.plan import PreprocessingPlan
 
 

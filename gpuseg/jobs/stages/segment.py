@@ -1,6 +1,6 @@
 """Segment the rows with the algorithm of the job; labels stay where the rows are."""
 
-from gpuseg.algorithms.kmeans.statistics import measure_prepared
+from gpuseg.algorithms.data_statistics import measure_prepared
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.preprocess import PreprocessedRows

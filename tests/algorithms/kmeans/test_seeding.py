@@ -14,6 +14,7 @@ import pytest
 from conftest import Place
 from sklearn.cluster import kmeans_plusplus
 
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans import seeding
 from gpuseg.algorithms.kmeans.fit import fit_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
@@ -25,7 +26,6 @@ from gpuseg.algorithms.kmeans.sampling import (
     rows_at,
     weigh,
 )
-from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import Centers
 from gpuseg.numerics.reproducible_sums import grid_magic

@@ -15,10 +15,10 @@ import pytest
 from conftest import Place
 from support.helpers import in_turn
 
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans, sweep_kmeans
 from gpuseg.algorithms.kmeans.lloyd import LloydRun, iterate
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import RowBounds
 from gpuseg.runtime.executor import LocalExecutor

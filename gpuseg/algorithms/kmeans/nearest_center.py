@@ -1,4 +1,4 @@
-"""The nearest centres of new rows: one scorer for the estimator and for saved models."""
+"""The nearest centres of new rows: for the estimator and for saved models."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,8 @@ from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 
-class CenterScorer:
-    """Scores rows by their nearest centre, in blocks, on all threads of a context.
+class NearestCenter:
+    """Finds the nearest centre of each row, in blocks, on all threads of a context.
 
     Labels are those of a fit, bit for bit: see `backends.protocols.CentroidKernels.nearest`.
 
@@ -35,7 +35,7 @@ class CenterScorer:
         """Return the squared distance of each row to its nearest centre, float64 (n,)."""
         return np.concatenate(self._map_blocks(x, context, lambda result: result[1]))
 
-    def score(self, x: Any, context: TaskContext) -> tuple[Any, Any]:
+    def labels_and_squares(self, x: Any, context: TaskContext) -> tuple[Any, Any]:
         """Return the labels and the squared distances."""
         labels, squares = zip(*self._map_blocks(x, context, lambda result: result), strict=True)
         return np.concatenate(labels), np.concatenate(squares)

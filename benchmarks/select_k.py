@@ -1,12 +1,12 @@
 """How long a choice of k takes: 2 to 15 with all criteria against one scikit-learn fit at 15.
 
-    python benchmarks/choose.py            1,000,000 × 16; three interleaved repeats
-    python benchmarks/choose.py --quick    a tenth of the rows
+    python benchmarks/select_k.py            1,000,000 × 16; three interleaved repeats
+    python benchmarks/select_k.py --quick    a tenth of the rows
 
 The fit has n_clusters = 15 and n_init = 4, and measures nothing. Silhouettes of 10,000,000 × 16 at
 k = 8, in rows that are there already, are timed alone, with the memory that they add. Both engines
 use every processor. What is chosen for data of known classes is shown beside their number. Writes
-choose.json to benchmarks/results.
+select_k.json to benchmarks/results.
 """
 
 import argparse
@@ -22,9 +22,9 @@ from sklearn.datasets import load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
 from gpuseg import select_k
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans.fit import sweep_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
-from gpuseg.algorithms.kmeans.statistics import measure
 from gpuseg.model_selection.quality import measure_fits
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
@@ -108,7 +108,7 @@ def main() -> None:
         "known_classes": known_classes(),
     }
     if part == 1:
-        print(save("choose", result))
+        print(save("select_k", result))
 
 
 if __name__ == "__main__":
