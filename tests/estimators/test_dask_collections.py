@@ -211,7 +211,7 @@ def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.M
 
     def running(self: DaskExecutor, function: Any, *args: Any, per_shard: Any = None) -> Any:
         passes.append(function.__name__)
-        if passes.count("lloyd") == 15:
+        if passes.count("lloyd_pass") == 15:
             passes.append("killed")
             os.kill(sorted(client.run(os.getpid).values())[0], signal.SIGKILL)
         return run(self, function, *args, per_shard=per_shard)
@@ -267,7 +267,7 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
         r"values are missing \(NaN\).*k-means needs finite values",
     ),
     "no rows": (lambda x: da.zeros((0, 3), chunks=(1, 3)), r"0 rows|0 sample\(s\)|at least one"),
-    "few rows": (lambda x: frame(x[:3], 2), "n_clusters = 4, but there are only 3 rows"),
+    "few rows": (lambda x: frame(x[:3], 2), "n_clusters = 4: there are only 3 rows"),
 }
 
 

@@ -192,7 +192,7 @@ def test_auto_in_a_job(
     assert gpuseg.load_model(tmp_path / "out").predict(x).tolist() == labels.tolist()
     assert gpuseg.load_model(tmp_path / "out" / "_models" / "7").n_clusters == 7
     report = (tmp_path / "out" / "_report.html").read_text()
-    assert "Choice of n_clusters" in report and "<strong>5&nbsp;✓</strong>" in report
+    assert "How many segments" in report and "<strong>5&nbsp;✓</strong>" in report
     again = {**job, "runtime": two_workers, "output": {"path": str(tmp_path / "again")}}
     other = gpuseg.run(again).manifest
     assert other["result"] == facts["result"] and other["segments"] == facts["segments"]
