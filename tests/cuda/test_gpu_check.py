@@ -157,7 +157,7 @@ def test_the_emulator_runs_what_it_can(folder: Path) -> None:
     run = Run([step("other", GOOD), emulated], 60, folder, emulator=True, no_gpu_reason="no GPU")
     run.run()
     assert [(end.state, end.result) for end in run.outcomes] == [
-        (State.SKIPPED, "the emulator cannot tell"), (State.OK, "['--emulator']"),
+        (State.SKIPPED, "needs a GPU"), (State.OK, "['--emulator']"),
     ]  # fmt: skip
     assert run.code == 0
 
@@ -203,7 +203,7 @@ def gpu_check(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 def test_the_command_refuses_unknown_steps(tmp_path: Path) -> None:
     done = gpu_check(tmp_path, "60", "lod")
     assert done.returncode == 2
-    assert "lod: no such step; there are load, few" in done.stderr
+    assert "lod: no such step; there are load, small_cases" in done.stderr
     assert gpu_check(tmp_path, "soon").returncode == 2
 
 
@@ -461,7 +461,7 @@ def test_a_kit_needs_nvrtc(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing() -> None:
-        raise ResourceError("NVRTC, the CUDA compiler, is not found")
+        raise ResourceError("nvrtc.missing", "NVRTC, the CUDA compiler, is not found")
 
     monkeypatch.setattr(nvrtc, "library", missing)
     monkeypatch.setattr(sys, "argv", ["gpu_kit", str(tmp_path / "kit")])

@@ -23,8 +23,7 @@ from machine_code.memory import Fault, MemorySpace, Traffic, device_wavefronts, 
 from machine_code.model import DEVICES, predict
 from machine_code.operation import UnknownInstruction
 from machine_code.registers import Registers
-from support.kernel_cases import ProfiledCase as KernelCase
-from support.kernel_cases import try_primitives
+from support.kernel_cases import KernelCase, try_primitives
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.backend import CudaBackend

@@ -391,7 +391,7 @@ def test_ahead_makes_the_next_item_while_one_is_in_use() -> None:
 def test_ahead_hands_on_an_error_after_what_came_before_it() -> None:
     def items() -> Iterator[int]:
         yield from (1, 2)
-        raise DataError("the third is damaged")
+        raise DataError("file.damaged", "the third is damaged")
 
     coming = prefetch(items())
     assert [next(coming), next(coming)] == [1, 2]

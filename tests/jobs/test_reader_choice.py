@@ -112,7 +112,7 @@ def test_a_job_writes_what_it_writes_without_a_gpu(
     there = gpuseg.run(job_of(shop, tmp_path / "there", **JOBS[name])).manifest
     assert stand_in.asked
     launched = {kernel for kernel, _ in launcher._modules}
-    assert launched >= {"column", "digest", "summarize", "prepare"}
+    assert launched >= {"decode_column", "digest", "summarize", "prepare"}
     assert there["backend"]["name"] == "cuda"
     assert bits(tmp_path / "there") == bits(tmp_path / "plain")
     for key in ("warnings", "features", "segments", "profile"):
