@@ -145,6 +145,7 @@ def test_synthetic_customers_make_a_job(tmp_path: Path, capfd: pytest.CaptureFix
     assert read_parts(tmp_path / "out")["customer_id"].to_pylist() == list(range(1, 901))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "warned"), [
     ("customer_id", True), ("id", True), ("userId", True), ("CUSTOMER ID", True),
     ("paid", False), ("grid", False), ("bids", False),

@@ -154,6 +154,7 @@ def cases(build: Callable[..., tuple[Array, Array]], d: int) -> list[tuple[Array
     return data
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_nearest_is_the_argmin_of_the_float64_distances(
     backend: Backend, data: str, d: int
@@ -179,6 +180,7 @@ def test_one_step_off_a_bisector_is_decided_exactly(backend: Backend) -> None:
         assert labels.tolist() == [row.index(min(row)) for row in exact]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3, 16, 17, 64])
 def test_nearest_of_many_rows_close_to_bisectors(backend: Backend, d: int) -> None:
     """So many rows that some would pass a twentieth of the proven margin."""
@@ -192,6 +194,7 @@ def test_nearest_of_many_rows_close_to_bisectors(backend: Backend, d: int) -> No
             assert_same_bits(actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 16])
 def test_nearest_where_float32_errs_most(backend: Backend, d: int) -> None:
     """Errors of half a unit each, where units are relatively largest: a sixth of the margin.
@@ -225,6 +228,7 @@ def test_nearest_does_not_depend_on_the_rows_around(backend: Backend) -> None:
     assert_same_bits(actual[1], distances[order])
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -> None:
     for i, (x, centers) in enumerate(cases(DATA[data], d)):
@@ -295,6 +299,7 @@ def columns_with_specials(n: int, d: int) -> tuple[Array, Array]:
     return x, rng.integers(0, 2, d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_row", [0, 10**10])
 @pytest.mark.parametrize("d", FEATURES)
 def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
@@ -341,6 +346,7 @@ def test_summary_does_not_depend_on_the_split(backend: Backend, d: int) -> None:
         assert merged.moments.totals(f) == total.moments.totals(f)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", FEATURES)
 def test_prepare_fills_clips_transforms_and_scales_in_place(backend: Backend, d: int) -> None:
     rng = np.random.default_rng(d)

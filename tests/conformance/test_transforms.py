@@ -85,6 +85,7 @@ def test_prepare_applies_the_powers(backend: Backend, n: int, d: int) -> None:
     np.testing.assert_array_equal(backend.to_host(on_device), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), SIZES)
 def test_gram_is_exact_up_to_its_grids(backend: Backend, n: int, d: int) -> None:
     rng = np.random.default_rng(n)
@@ -109,6 +110,7 @@ def test_gram_is_exact_up_to_its_grids(backend: Backend, n: int, d: int) -> None
             assert abs(actual[0, i, j] + actual[1, i, j] - float(exact)) <= bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), SIZES)
 def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> None:
     x = np.stack([np.clip(np.roll(values(n), f), -1e3, 1e3) for f in range(d)], axis=1)
@@ -134,6 +136,7 @@ def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> N
     assert actual[:, -1].sum() == pytest.approx(logs.sum(), rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 3, 8])
 def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
     rng = np.random.default_rng(p)

@@ -56,6 +56,7 @@ def all_texts(folder: Path) -> Iterator[tuple[str, str]]:
         yield name, text
 
 
+@pytest.mark.sample(4)
 def test_texts_of_errors(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     texts = "\n".join(f"{name}\n{text}\n" for name, text in all_texts(tmp_path))
     if request.config.getoption("--update-texts"):

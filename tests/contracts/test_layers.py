@@ -74,6 +74,7 @@ def test_each_package_is_in_one_layer() -> None:
     assert sorted(name for layer in LAYERS for name in layer) == sorted(packages)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_run_downwards(path: Path) -> None:
     package = package_of(path)
@@ -84,6 +85,7 @@ def test_imports_run_downwards(path: Path) -> None:
     assert imported - {package, "__version__"} <= below
 
 
+@pytest.mark.slow
 def test_no_circle_between_files() -> None:
     by_name = {
         module_name(path): path

@@ -58,6 +58,7 @@ def banned(names: set[str]) -> list[str]:
     return sorted(name for name in names - BUILTIN if words_of(name) & BANNED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_names_are_standard_terms(path: Path) -> None:
     assert not banned({path.stem, *names_of(path)})
@@ -68,6 +69,7 @@ def test_names_in_kernels_are_standard_terms(path: Path) -> None:
     assert not banned({path.stem, *kernel_names(path)})
 
 
+@pytest.mark.slow
 def test_no_two_classes_have_the_same_name() -> None:
     paths = defaultdict(list)
     for path in FILES:

@@ -45,6 +45,7 @@ def compiler() -> None:
         pytest.skip(str(error))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_kernels_compile_within_budget(arch: str) -> None:

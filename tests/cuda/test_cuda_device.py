@@ -204,6 +204,7 @@ def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatc
 # Rows of other libraries.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocols", [
     ("dlpack", "interface 2"), ("dlpack",), ("interface 3",), ("interface 2",),
 ], ids=str)  # fmt: skip
@@ -281,6 +282,7 @@ def test_kernels_with_shared_memory_may_use_all_of_it(two_gpus: StandIn) -> None
     assert parts["summarize"] == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
 def test_fits_on_late_streams(two_gpus: StandIn, options: dict[str, Any]) -> None:
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, 600) * 1.0
@@ -374,6 +376,7 @@ def keep_on_host(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
     monkeypatch.setattr(backend, "block_rows", lambda *_: block_rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
 def test_rows_on_the_host_give_the_same_bits(
     two_gpus: StandIn, small_pieces: None, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -412,6 +415,7 @@ def test_shards_yield_blocks_of_the_size_for_the_device(
 # Selection of the number of clusters.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_memory", [True, False])
 def test_select_k_without_free_memory(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, has_memory: bool

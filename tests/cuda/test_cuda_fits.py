@@ -103,6 +103,7 @@ OPTIONS = pytest.mark.parametrize("options", [
 ], ids=str)  # fmt: skip
 
 
+@pytest.mark.slow
 @OPTIONS
 @pytest.mark.parametrize("weighted", [False, True])
 def test_rows_of_the_host(cuda: Backend, options: dict[str, Any], weighted: bool) -> None:
@@ -115,6 +116,7 @@ def test_rows_of_the_host(cuda: Backend, options: dict[str, Any], weighted: bool
     same_predictions(cuda, (on_gpu, on_cpu), x, x)
 
 
+@pytest.mark.slow
 @OPTIONS
 def test_rows_of_the_host_in_many_blocks(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
@@ -131,6 +133,7 @@ def test_rows_of_the_host_in_many_blocks(
     same_predictions(cuda, (on_gpu, on_cpu), x, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_rows_on_the_device(
@@ -148,6 +151,7 @@ def test_rows_on_the_device(
         assert cuda.to_host(on_device).tobytes() == x.astype(on_device.dtype).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 3, 16])
 def test_rows_on_the_device_of_many_widths(cuda: Backend, d: int) -> None:
     x, _ = rows(ROWS // 2, d)
@@ -155,6 +159,7 @@ def test_rows_on_the_device_of_many_widths(cuda: Backend, d: int) -> None:
     same_fit(cuda, on_gpu.fit(_unaligned(cuda, x)), on_cpu.fit(x))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine"])
 def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str) -> None:
     x = rows(ROWS if EMULATED else 20_000, 2)[0]
@@ -172,6 +177,7 @@ def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str)
         assert cuda.to_host(labels).tobytes() == on_cpu.labels_.tobytes()
 
 
+@pytest.mark.slow
 def test_concurrent_fits(cuda: Backend) -> None:
     """Several models at a time, of rows on the device and on the host."""
     x, _ = rows(ROWS // 3)

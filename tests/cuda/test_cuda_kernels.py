@@ -52,11 +52,13 @@ def scheduled(cases: Sequence[KernelCase]) -> list[Any]:
     return [*in_turn(cases, ["fuzz"], step=1), *in_turn(cases, ["up", "down", "random"])]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("case", "schedule"), scheduled(CASES))
 def test_kernels_access_memory_correctly(case: KernelCase, schedule: str) -> None:
     try_out(CudaBackend(StrictLauncher(check=True, schedule=schedule)), case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "schedule"), scheduled([case for case in CASES if case.d <= 64]))
 def test_passes_over_all_rows_access_memory_correctly(case: KernelCase, schedule: str) -> None:
     """Also passes that would only scan slack by default."""
@@ -64,6 +66,7 @@ def test_passes_over_all_rows_access_memory_correctly(case: KernelCase, schedule
     try_out(backend, case, {"lloyd_full"})
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "case", EVERY_SIZE if THOROUGH else EVERY_SIZE[::3], ids=lambda case: f"{case.n}x{case.d}"
 )
@@ -71,6 +74,7 @@ def test_kernels_at_every_size(case: KernelCase) -> None:
     try_out(CudaBackend(StrictLauncher(check=True, limits=OLD)), case)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if not ON_GPU and not THOROUGH else 1]), ids=str
 )
@@ -79,10 +83,12 @@ def test_every_case(cuda: Backend, case: KernelCase) -> None:
     try_out(cuda, case)
 
 
+@pytest.mark.slow
 def test_blocks_with_several_chunks_of_several_tiles() -> None:
     try_out(CudaBackend(StrictLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("d", [1, 7, 16, 64])
 def test_kernels_on_many_rows(d: int) -> None:
     for schedule in ("down", "random"):
@@ -111,6 +117,7 @@ def test_more_than_two_billion_values(cuda: Backend) -> None:
     assert change.sums.sum(axis=0)[:, -1].tolist() == [-9, 9]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_a_complete_fit_has_the_bits_of_the_cpu(
@@ -198,6 +205,7 @@ def strict_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictLauncher]:
     registry.get_neighbors.cache_clear()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("memory", ["resident", "too small"])
 @pytest.mark.parametrize("options", [
     {}, {"metric": "cosine"}, {"n_init": 3}, {"init": "random", "n_clusters": 30},
@@ -236,6 +244,7 @@ def test_empty_clusters_move_on_a_device(strict_device: StrictLauncher) -> None:
         gpuseg.KMeans(5, random_state=0, backend="cuda").fit(few)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [
     {}, {"prepare.missing": "drop"}, {"segment.metric": "cosine"}, {"segment.n_clusters": [2, 5]},
 ], ids=str)  # fmt: skip
@@ -265,6 +274,7 @@ def test_a_job_on_a_device_writes_what_the_cpu_writes(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_rows_on_the_device_stay_there(strict_device: StrictLauncher, metric: str) -> None:
     rng = np.random.default_rng(8)
@@ -296,6 +306,7 @@ def test_rows_on_the_device_stay_there(strict_device: StrictLauncher, metric: st
     )
 
 
+@pytest.mark.slow
 def test_float64_rows_on_the_device_are_rounded(strict_device: StrictLauncher) -> None:
     x = np.random.default_rng(9).normal(size=(300, 3)) * 1e-42  # denormal in float32
     actual = registry.get("cuda").from_foreign(strict_device.to_device(x), np.float32)
@@ -326,6 +337,7 @@ def test_bad_rows_on_the_device_are_refused(strict_device: StrictLauncher) -> No
         model.fit(on_device, sample_weight=strict_device.to_device(np.ones(3)))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
 def test_dbscan_gives_the_labels_of_the_cpu(strict_device: StrictLauncher, metric: str) -> None:
     rng = np.random.default_rng(8)
@@ -354,6 +366,7 @@ def test_more_features_than_fit_into_shared_memory(strict_device: StrictLauncher
     assert "453" in caught.value.rule
 
 
+@pytest.mark.slow
 def test_parts_of_a_dask_array_stay_on_the_device(strict_device: StrictLauncher) -> None:
     x = np.random.default_rng(4).normal(size=(900, 3)).astype(np.float32)
     parts = [
@@ -419,6 +432,7 @@ def job_on(tmp_path: Path, name: str, **runtime: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.sample(4)
 def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -> None:
     write_files(tmp_path / "in", cut(customers(3000, 4), 700, 1500), 500)
     on_gpus = gpuseg.run(job_on(tmp_path, "there", cluster="cuda"))
@@ -431,6 +445,7 @@ def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -
     assert on_gpus.manifest["result"]["inertia"] == on_cpu.manifest["result"]["inertia"]
 
 
+@pytest.mark.sample(4)
 def test_workers_share_a_gpu_only_on_request(strict_device: StrictLauncher, tmp_path: Path) -> None:
     choice = registry.choose_backend("auto", "the workers may not have a GPU each")
     assert choice.name == "numba"

@@ -90,6 +90,7 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+@pytest.mark.slow
 def test_steps_continue_after_a_failure_and_a_timeout(folder: Path) -> None:
     run = Run(
         [step("good", GOOD), step("broken", BROKEN), step("hanging", HANGING, limit=2),
@@ -122,6 +123,7 @@ def test_steps_continue_after_a_failure_and_a_timeout(folder: Path) -> None:
     assert "last line" in log
 
 
+@pytest.mark.slow
 def test_no_step_exceeds_the_time_limit_of_all(folder: Path) -> None:
     began = time.monotonic()
     run = Run([step("long", HANGING), step("next", GOOD)], seconds=7, folder=folder)
@@ -207,6 +209,7 @@ def test_the_command_refuses_unknown_steps(tmp_path: Path) -> None:
     assert gpu_check(tmp_path, "soon").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(gpus.unavailable() is None, reason="there is a GPU")
 def test_the_command_without_a_gpu(tmp_path: Path) -> None:
     done = gpu_check(tmp_path, "60", "load", "memcheck", "tests")
@@ -221,6 +224,7 @@ def test_the_command_without_a_gpu(tmp_path: Path) -> None:
 emulated = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
 
+@pytest.mark.sample(4)
 @emulated
 def test_the_command_with_the_emulator(tmp_path: Path) -> None:
     """Passes of all kinds, with few rows."""
@@ -260,6 +264,7 @@ def test_passes_are_timed_kernel_by_kernel(target: Target) -> None:
         assert 0 < timed.best_kernels <= timed.kernels <= timed.call
 
 
+@pytest.mark.slow
 @emulated
 def test_fits_are_compared_and_timed(target: Target) -> None:
     case = problems.CASES[0].with_rows(600)
@@ -269,6 +274,7 @@ def test_fits_are_compared_and_timed(target: Target) -> None:
     assert values["full_passes"] > 0
 
 
+@pytest.mark.slow
 @emulated
 def test_inputs_are_compared(target: Target) -> None:
     rows = inputs.CheckRows(300)
@@ -469,6 +475,7 @@ def test_a_kit_needs_nvrtc(
     assert "gpu_kit: NVRTC, the CUDA compiler, is not found" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_kit_needs_a_package_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(kit.KitError, match=r"pip cannot download dask, .*index must be reachable"):
@@ -491,6 +498,7 @@ def test_a_kit_is_small(
     assert "commit abc1234, sm_90" in capsys.readouterr().out
 
 
+@pytest.mark.sample(4)
 @pytest.mark.network
 def test_a_kit_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the kernels: compiling all of them is slow, and other tests do it."""

@@ -97,6 +97,7 @@ KINDS: dict[str, Callable[[Array], Any]] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", KINDS)
 def test_collections_have_the_bits_of_numpy(client: Client, x: Array, kind: str) -> None:
     collection = KINDS[kind](x)
@@ -114,6 +115,7 @@ def test_collections_have_the_bits_of_numpy(client: Client, x: Array, kind: str)
     assert np.asarray(fitted.predict(some)).tolist() == expected.predict(x[x[:, 0] > 0]).tolist()
 
 
+@pytest.mark.slow
 def test_lazy_results_have_the_chunks_of_the_rows(client: Client, x: Array) -> None:
     collection = KINDS["array, by rows and columns"](x)
     fitted = model().fit(collection)
@@ -128,6 +130,7 @@ def test_score_is_that_of_numpy(client: Client, x: Array) -> None:
     assert fitted.score(KINDS["array, by rows"](x)) == pytest.approx(fitted.score(x), rel=1e-12)
 
 
+@pytest.mark.sample(4)
 def test_weights(client: Client, x: Array, weight: Array) -> None:
     expected = state(model().fit(x, sample_weight=weight))
     rows = da.from_array(x, chunks=(300, 2))
@@ -137,6 +140,7 @@ def test_weights(client: Client, x: Array, weight: Array) -> None:
     assert state(model().fit(frame(x), sample_weight=series)) == expected
 
 
+@pytest.mark.slow
 def test_other_parameters(client: Client, x: Array) -> None:
     start = x[[0, 1, 2, 7]].astype(float)
     params = {"init": start, "max_iter": 7, "tol": 0.0, "backend": "numpy"}
@@ -144,6 +148,7 @@ def test_other_parameters(client: Client, x: Array) -> None:
     assert state(model(**params).fit(collection)) == state(model(**params).fit(x))
 
 
+@pytest.mark.slow
 def test_sweep(client: Client, x: Array, weight: Array) -> None:
     series = dd.from_pandas(pd.Series(weight), npartitions=5)
     params: dict[str, Any] = {"random_state": 3, "n_init": 2}
@@ -155,6 +160,7 @@ def test_sweep(client: Client, x: Array, weight: Array) -> None:
         assert fitted.feature_names_in_.tolist() == NAMES
 
 
+@pytest.mark.slow
 def test_cosine_does_not_change_the_rows(client: Client, x: Array) -> None:
     persisted = da.from_array(x.copy(), chunks=(300, 3)).persist()
     fitted, expected = model(metric="cosine").fit(persisted), model(metric="cosine").fit(x)
@@ -166,6 +172,7 @@ def test_cosine_does_not_change_the_rows(client: Client, x: Array) -> None:
 # Workers and clients.
 
 
+@pytest.mark.slow
 def test_client_parameter(other_client: Client, x: Array) -> None:
     fitted = model().fit(KINDS["array, by rows"](x), client=other_client)
     with other_client.as_current():
@@ -194,6 +201,7 @@ def shards_kept() -> int:
     return len(_SHARDS)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_on_the_workers(client: Client, x: Array) -> None:
     model().fit(KINDS["frame"](x))
     with pytest.raises(DataError):
@@ -201,6 +209,7 @@ def test_nothing_is_left_on_the_workers(client: Client, x: Array) -> None:
     assert set(client.run(shards_kept).values()) == {0}
 
 
+@pytest.mark.sample(4)
 def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows, persisted ones too, are computed and converted again elsewhere."""
     rows = np.random.default_rng(0).random((8_000, 8), np.float32)
@@ -226,6 +235,7 @@ def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.M
 # Refusals.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("chunks", "code"),
     [
@@ -241,6 +251,7 @@ def test_weights_with_other_partitions_are_refused(
         model().fit(KINDS["array, by rows"](x), sample_weight=other)
 
 
+@pytest.mark.slow
 def test_wrong_weights_are_refused(client: Client, x: Array, weight: Array) -> None:
     rows = KINDS["array, by rows"](x)
     with raises("sample_weight.not_a_collection", parameter="sample_weight"):
@@ -271,6 +282,7 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", REFUSED)
 def test_not_numeric_matrices_are_refused(client: Client, x: Array, kind: str) -> None:
     make, words = REFUSED[kind]
@@ -278,6 +290,7 @@ def test_not_numeric_matrices_are_refused(client: Client, x: Array, kind: str) -
         model().fit(make(x))
 
 
+@pytest.mark.slow
 def test_other_columns_are_refused(client: Client, x: Array) -> None:
     fitted = model().fit(frame(x))
     with pytest.raises(ValueError, match="feature names should match"):
@@ -286,6 +299,7 @@ def test_other_columns_are_refused(client: Client, x: Array) -> None:
         model(init=x[:4, :2]).fit(frame(x))
 
 
+@pytest.mark.slow
 def test_partial_fit_refuses_collections(x: Array) -> None:
     with raises("x.dask_collection"):
         model().partial_fit(da.from_array(x, chunks=(300, 3)))

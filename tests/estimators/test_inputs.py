@@ -95,6 +95,7 @@ ARRAYS: dict[str, Callable[[Array], Any]] = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_arrays_give_the_same_bits(x: Array, kind: str) -> None:
     fitted = model().fit(ARRAYS[kind](x))
@@ -106,6 +107,7 @@ def test_arrays_give_the_same_bits(x: Array, kind: str) -> None:
     assert matrix.tobytes() == x.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int64, np.uint64, np.float16])
 def test_small_numbers_of_any_type_give_the_same_bits(dtype: Any) -> None:
     whole = np.random.default_rng(1).integers(0, 2 if dtype is bool else 100, (300, 3))
@@ -172,6 +174,7 @@ TABLES: dict[str, Callable[[Array], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", TABLES)
 def test_tables_give_the_same_bits(x: Array, kind: str) -> None:
     fitted = model().fit(TABLES[kind](x))
@@ -358,6 +361,7 @@ def refused(expected: str) -> Iterator[None]:
             yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
 def test_inputs_that_are_not_numeric_tables_are_refused(x: Array, kind: str) -> None:
     make, expected = REFUSED[kind]

@@ -29,6 +29,7 @@ EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.sample(4)
 @parametrize_with_checks(
     [KMeans(n_clusters=3, random_state=0), KMeans(n_clusters=3, random_state=0, backend="numpy")],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
@@ -80,6 +81,7 @@ def test_methods_agree(x: Array) -> None:
     assert weighted.score(x, sample_weight=weight) == pytest.approx(-weighted.inertia_, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_predicts_by_the_float64_centres() -> None:
     """Rows on and next to bisectors of centres such as 1/3, which are sensitive to rounding."""
     for seed in range(40):
@@ -99,6 +101,7 @@ def state(fitted: KMeans) -> tuple[bytes, bytes, float, int]:
     return centers, fitted.labels_.tobytes(), fitted.inertia_, fitted.n_iter_
 
 
+@pytest.mark.slow
 def test_random_state(x: Array) -> None:
     noise = np.random.default_rng(1).normal(size=(300, 2))
     again = [state(model(n_clusters=8, random_state=seed).fit(noise)) for seed in (5, 5, 6)]
@@ -247,6 +250,7 @@ def test_other_inputs_give_the_same(x: Array, kind: Any) -> None:
     assert state(model().fit(strided)) == expected
 
 
+@pytest.mark.sample(4)
 def test_arguments_are_not_changed(x: Array) -> None:
     weight, start = np.arange(200) % 5 * 1.0, x[:4].astype(float)
     kept = [a.copy() for a in (x, weight, start)]

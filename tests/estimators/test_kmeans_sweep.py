@@ -56,6 +56,7 @@ def state(fitted: KMeans) -> tuple[bytes, bytes, float, int]:
 # The function.
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "params",
     [
@@ -91,6 +92,7 @@ def test_seconds_are_measured(x: Array) -> None:
     assert sum(swept.seconds.values()) < swept.total_seconds < 60
 
 
+@pytest.mark.slow
 def test_default_numbers(x: Array) -> None:
     assert list(kmeans_sweep(x[:100], random_state=0).models) == list(range(2, 21))
 
@@ -178,6 +180,7 @@ def test_refused(
 PLAIN: dict[str, Any] = {"prepare": {"scale": "none"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("written", "counts"), [([2, 5], [2, 3, 4, 5]), ([2, 3, 7], [2, 3, 7])], ids=["range", "list"]
 )
@@ -242,6 +245,7 @@ def test_models_that_do_not_converge_are_named(tmp_path: Path) -> None:
     assert [text.split(":")[0] for text in warned] == [f"n_clusters = {k}" for k in lines]
 
 
+@pytest.mark.slow
 def test_on_the_command_line(
     tmp_path: Path, source: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +268,7 @@ def test_on_the_command_line(
         assert "the [first, last] of a range, or a list of at least three" in refused.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_a_sweep_has_the_same_bits_however_rows_are_filed(tmp_path: Path, metric: str) -> None:
     table = customers(700, blobs=5, seed=3)

@@ -110,6 +110,7 @@ def test_centres_keep_the_digits_of_rows_far_from_the_origin(x: Array) -> None:
     np.testing.assert_allclose(fitted.cluster_centers_, simulated(start, far, None, mass), 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{}, {"init": "random"}, {"metric": "cosine"}], ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_backends_and_threads_do_not_matter(

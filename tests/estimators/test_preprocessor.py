@@ -52,6 +52,7 @@ def data_sets() -> dict[str, Array]:
 DATA = data_sets()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("scale", SCALERS)
 @pytest.mark.parametrize("name", DATA)
 def test_equals_scikit_learns_scalers(name: str, scale: str) -> None:
@@ -69,6 +70,7 @@ def test_equals_scikit_learns_scalers(name: str, scale: str) -> None:
     np.testing.assert_allclose(back, x[:9], rtol=1e-9, atol=1e-9 * np.abs(x).max())
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", DATA)
 def test_equals_scikit_learns_power_transformer(name: str) -> None:
     """Where scikit-learn keeps the digits (features whose mean is far beyond their spread lose them
@@ -101,6 +103,7 @@ def test_powers_where_float64_has_few_digits_left() -> None:
     assert (np.diff(z[np.argsort(x[:, 0]), 0]) >= 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA)
 def test_equals_scikit_learns_components(name: str) -> None:
     """Of the same float32 rows, up to sign."""
@@ -201,6 +204,7 @@ def test_categories_become_features() -> None:
     assert np.linalg.norm(distinct[0] - distinct[1]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_equals_scikit_learns_one_hot_encoder(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -310,6 +314,7 @@ def test_new_rows_that_cannot_be_prepared() -> None:
             preprocessor.transform([[1.0], [value]])
 
 
+@pytest.mark.slow
 @parametrize_with_checks(
     [Preprocessor(n_threads=1), Preprocessor(n_threads=1, missing="mean")],
     expected_failed_checks=lambda _: {

@@ -109,6 +109,7 @@ def test_distances_are_features_of_a_classifier(x: Array) -> None:
     assert cross_val_score(whole, x, blob, cv=3).min() == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_grid_search_over_the_number_of_clusters(x: Array, metric: str) -> None:
     folds = KFold(3, shuffle=True, random_state=0)

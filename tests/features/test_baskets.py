@@ -118,6 +118,7 @@ def as_rules(result: Any) -> list[Rule]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_rules_are_their_definition(seed: int) -> None:
     baskets = baskets_of(seed)
@@ -176,6 +177,7 @@ assert all(segment["baskets"]["rules"] for segment in result.manifest["segments"
 """
 
 
+@pytest.mark.sample(4)
 def test_a_job_needs_neither_pandas_nor_mlxtend(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pandas(lines()), tmp_path / "lines.parquet")
     code = NEEDS_NEITHER.format(job=job(tmp_path / "lines.parquet"))
@@ -183,6 +185,7 @@ def test_a_job_needs_neither_pandas_nor_mlxtend(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["parquet", "csv", "hashed"])
 def test_each_segment_has_different_rules(kind: str, tmp_path: Path, monkeypatch: Any) -> None:
     frame = lines()
@@ -211,6 +214,7 @@ def test_each_segment_has_different_rules(kind: str, tmp_path: Path, monkeypatch
     json.dumps(manifest)
 
 
+@pytest.mark.slow
 def test_same_rules_on_any_number_of_workers(tmp_path: Path, two_workers: dict[str, Any]) -> None:
     path = tmp_path / "lines"
     path.mkdir()

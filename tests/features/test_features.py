@@ -218,6 +218,7 @@ def everything(folder: Path) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_same_bits_however_lines_are_filed(tmp_path: Path, two_workers: dict[str, Any]) -> None:
     frame = dirty_lines()
     mixed = frame.sample(frac=1, random_state=1).reset_index(drop=True)
@@ -510,6 +511,7 @@ def test_frames_with_views_mixed_columns_and_uuids() -> None:
     assert from_transactions(table.set_column(0, "who", ids), **ROLES).num_rows == 7
 
 
+@pytest.mark.slow
 def test_csv_with_line_breaks_empty_columns_and_no_lines(tmp_path: Path) -> None:
     frame = dirty_lines().assign(note='two\nlines, and a "quote"')
     frame["who"] = frame.who.astype("string")

@@ -99,6 +99,7 @@ def test_attributes_become_features_and_missing_ones_are_counted(
     assert model.predict(actual).tolist() == labels
 
 
+@pytest.mark.slow
 def test_the_same_bits_however_tables_are_filed(folder: Path, two_workers: dict[str, Any]) -> None:
     first = gpuseg.run(job(folder))
     table = attributes().to_pandas()
@@ -115,6 +116,7 @@ def test_the_same_bits_however_tables_are_filed(folder: Path, two_workers: dict[
     assert first.manifest["segments"] == second.manifest["segments"]
 
 
+@pytest.mark.slow
 def test_csv_and_ids_of_another_type(folder: Path) -> None:
     gpuseg.run(job(folder))
     pa.csv.write_csv(attributes(), folder / "attributes.csv")
@@ -157,6 +159,7 @@ def test_ids_in_csv_are_text(folder: Path) -> None:
     assert actual["country"].isna().sum() > 50  # an empty cell is no category
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["no rows", "dictionaries", "views", "NaN ids"])
 def test_unusual_tables(folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     item = attributes()

@@ -83,6 +83,7 @@ def test_files_of_polars_are_sound(tmp_path: Path, compression: Any) -> None:
     assert are_sound(str(path), chunks(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_what_arrow_refuses_is_not_sound(tmp_path: Path, way: str) -> None:
     """A byte is changed in a page, or in its header: some of the first two thousand, in turn."""

@@ -113,6 +113,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
 # The same bits.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [None, "w", "whole", "rough", "fee", "year"])
 @pytest.mark.parametrize(("shards", "threads", "drop"), [(1, 3, False), (2, 1, True)])
 def test_all_kinds_of_columns(
@@ -259,6 +260,7 @@ WRONG: dict[str, tuple[Spoil, Callable[[Path], object], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_data_is_refused_alike(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

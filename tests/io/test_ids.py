@@ -46,6 +46,7 @@ IDS = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
 @pytest.mark.parametrize("missing", ["error", "drop"])
 def test_ids_keep_type_and_value(
@@ -82,6 +83,7 @@ def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ids", "repeated"),
     [
@@ -106,6 +108,7 @@ def test_repeated_ids_are_counted(
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", [IDS["int64 with a null"], IDS["string"]], ids=["int", "string"])
 @pytest.mark.parametrize("drop", [False, True])
 def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, drop: bool) -> None:
@@ -131,6 +134,7 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
         assert max(map(len, blocks)) < 3 * shard.n_rows / len(blocks) + 10
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
 @pytest.mark.parametrize("missing", ["error", "drop"])
 def test_the_first_of_rows_with_one_id_is_kept(
@@ -174,6 +178,7 @@ def test_repeated_ids_need_ids(tmp_path: Path, table: pa.Table) -> None:
         run(source, tmp_path / "out", input={"id": None}, prepare={"duplicates": "first"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", [
     pa.array([""] * 40 + [" "] + [f"c{i % 500}" for i in range(559)]),
     pa.array([np.nan] * 41 + [float(i % 500) for i in range(559)]),

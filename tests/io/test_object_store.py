@@ -95,6 +95,7 @@ def test_older_output_is_replaced_when_asked(source: Path, memory: Any) -> None:
     assert all(result.manifest["run_id"] in name for name in parts(memory, "/gpuseg-test/out"))
 
 
+@pytest.mark.slow
 def test_models_of_an_older_sweep_are_removed(source: Path, memory: Any) -> None:
     def models() -> list[str]:
         actual = [name for name in names(memory, "/gpuseg-test/out") if name.endswith(".json")]
@@ -203,6 +204,7 @@ def s3_job(url: str, options: dict[str, Any], **sections: dict[str, Any]) -> dic
     return job(f"{url}/in", f"{url}/out", input=both, output=output, **sections)
 
 
+@pytest.mark.sample(4)
 def test_s3_in_and_out(
     tmp_path: Path, table: pa.Table, source: Path, bucket: Any, options: dict[str, Any]
 ) -> None:
@@ -224,6 +226,7 @@ def test_s3_in_and_out(
         assert "SECRET" not in json.dumps(result.manifest)
 
 
+@pytest.mark.sample(4)
 def test_s3_from_and_to_dask_workers(
     table: pa.Table, bucket: Any, options: dict[str, Any], two_workers: dict[str, Any]
 ) -> None:
@@ -234,6 +237,7 @@ def test_s3_from_and_to_dask_workers(
     assert stored(fs, f"{url}/out")["customer"].to_pylist() == list(range(600))
 
 
+@pytest.mark.sample(4)
 def test_second_run_sees_what_others_have_put(
     table: pa.Table, bucket: Any, options: dict[str, Any]
 ) -> None:

@@ -160,6 +160,7 @@ def outcome(
     }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
     chosen = VARIANTS[name]
@@ -172,6 +173,7 @@ def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -
         assert min(resident["sizes"][0]) > 0
 
 
+@pytest.mark.sample(4)
 def test_streamed_rows_give_the_bits_of_resident_ones_by_the_specification(source: Path) -> None:
     chosen = {**VARIANTS["dropped, weights"], "metric": "cosine"}
     resident = outcome(source, load_shard, 1, 1, "numpy", **chosen)
@@ -222,6 +224,7 @@ class Eager(TaskContext):
         yield from list(super().map(function, items))
 
 
+@pytest.mark.slow
 def test_looking_for_missing_values_keeps_no_rows(tmp_path: Path) -> None:
     """Neither does a pass over the data: the rows are never all in memory."""
     n, d = 200_000, 16
@@ -272,6 +275,7 @@ def resident_first(request: pytest.FixtureRequest, source: Path, tmp_path: Path)
     return name
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("resident_first", JOBS, indirect=True)
 def test_a_streamed_job_writes_the_same(
     resident_first: str, streaming: None, source: Path, tmp_path: Path
@@ -290,6 +294,7 @@ def test_a_streamed_job_writes_the_same(
         assert streamed["warnings"][0].startswith("input.id = 'twice': 7 rows ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resident_first", ["weights, repeated ids"], indirect=True)
 def test_a_streamed_job_on_dask_writes_the_same(
     resident_first: str,
@@ -491,6 +496,7 @@ def test_ids_take_more_turns_the_less_memory_there_is() -> None:
     assert {planned(imagined(id=False), limit).id_turns for limit in limits} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1300 * MIB, 1000 * MIB, 700 * MIB])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
@@ -546,6 +552,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_plan, "_WORK_BYTES_PER_THREAD", 0)
 
 
+@pytest.mark.slow
 def test_a_job_streams_by_itself_when_its_rows_do_not_fit(
     tmp_path: Path, small: None, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from gpuseg.errors import GpusegError
 EXIT_CODES = {"ConfigError": 2, "DataError": 3, "ResourceError": 4}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_refused(tmp_path: Path, case: BadJob) -> None:
     file = case.write(tmp_path)
@@ -82,6 +83,7 @@ def test_command_line_is_wrong(
     assert listing(tmp_path) == before
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [

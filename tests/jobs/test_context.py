@@ -61,6 +61,7 @@ SEGMENT: dict[str, Any] = {"n_clusters": 6, "max_iter": 1, "tol": 0.0, "init": "
 """A fit that does not converge, and so warns."""
 
 
+@pytest.mark.slow
 def test_a_second_attempt_leaves_no_trace_but_its_seconds(
     source: Path, tmp_path: Path, losses: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_run_logs_stages_notes_and_warnings(
     assert any("n_clusters = 3" in text for level, text in records if level == "INFO")
 
 
+@pytest.mark.sample(4)
 def test_a_library_call_prints_nothing(source: Path, tmp_path: Path) -> None:
     """Without handlers Python prints warnings of the log, unless a library prevents that."""
     content = job(source, tmp_path / "out", segment=SEGMENT)

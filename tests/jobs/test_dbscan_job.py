@@ -68,6 +68,7 @@ def test_a_job_labels_as_scikit_learn_does(rows: pa.Table, tmp_path: Path) -> No
     assert ((near <= np.float32(0.15)) == (labels >= 0)).all()
 
 
+@pytest.mark.sample(4)
 def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: Path) -> None:
     here = gpuseg.run(job(tmp_path))
     there = gpuseg.run(job(tmp_path, "dask", {"cluster": "dask", "n_workers": 3}))
@@ -84,6 +85,7 @@ def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: P
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["local", "two workers"])
 def test_progress_counts_each_row_once_a_sweep(
     rows: pa.Table,
@@ -110,6 +112,7 @@ def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
     assert model.predict(x[:1] + np.array([1e6, 0, 0])).tolist() == [-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["missing", "cut", "changed", "other columns", "text", "one more"]
 )
@@ -136,6 +139,7 @@ def test_damaged_core_rows_are_refused(rows: pa.Table, tmp_path: Path, damage: s
         gpuseg.load_model(tmp_path / "out").predict(np.zeros((2, 3)))
 
 
+@pytest.mark.slow
 def test_eps_is_estimated(rows: pa.Table, tmp_path: Path, two_workers: dict[str, Any]) -> None:
     result = gpuseg.run(job(tmp_path, eps="auto")).manifest["result"]
     chosen = next(choice for choice in result["eps_candidates"] if choice["eps"] == result["eps"])

@@ -168,6 +168,7 @@ def test_missing_values(tmp_path: Path, table: pa.Table, missing: str) -> None:
             model.predict(raw)
 
 
+@pytest.mark.sample(4)
 def test_file_of_which_every_row_is_dropped(tmp_path: Path, table: pa.Table) -> None:
     first, second, third = cut(table, 100, 200)
     second = second.set_column(1, "recency", pa.nulls(200, pa.float64()))
@@ -180,6 +181,7 @@ def test_file_of_which_every_row_is_dropped(tmp_path: Path, table: pa.Table) -> 
     assert ds.dataset(tmp_path / "out").to_table()["customer"].to_pylist() == left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["none", "standard", "robust", "minmax"])
 @pytest.mark.parametrize("transform", ["none", {"spend": "log1p", "orders": "log1p"}])
 def test_model_predicts_the_written_segments(
@@ -224,6 +226,7 @@ def with_dask(folder: Path) -> Array:
         return dd.read_parquet(folder).compute(scheduler="synchronous").to_numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", [with_pyarrow, with_pandas, with_duckdb, with_dask])
 def test_output_is_one_dataset_to(tmp_path: Path, source: Path, reader: Any) -> None:
     run(source, tmp_path / "out")
@@ -237,6 +240,7 @@ def test_output_is_one_dataset_to(tmp_path: Path, source: Path, reader: Any) -> 
 # The same bits.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["standard", "robust"])
 def test_same_bits_however_rows_are_filed(tmp_path: Path, scale: str) -> None:
     table = customers(5000, blobs=9, seed=3)
@@ -249,6 +253,7 @@ def test_same_bits_however_rows_are_filed(tmp_path: Path, scale: str) -> None:
     assert outputs[0] == outputs[1] == outputs[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_same_bits_on_both_backends_and_any_threads(tmp_path: Path, weighted: bool) -> None:
     table = customers(5000, blobs=9).append_column("w", [np.arange(5000) % 3 + 0.1])

@@ -103,6 +103,7 @@ def job_of(source: Path | str, target: Path, **sections: dict[str, Any]) -> dict
 # The same output.
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_writes_what_it_writes_without_a_gpu(
     request: pytest.FixtureRequest, shop: Path, tmp_path: Path, name: str
@@ -179,6 +180,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a CPU", "requested", "no number"])
 def test_reasons_for_arrow(
     cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path, name: str
@@ -204,6 +206,7 @@ def test_reasons_before_a_run(
     assert not cudf[1].asked
 
 
+@pytest.mark.slow
 def test_rows_that_are_streamed_or_elsewhere_or_too_many(
     cudf: tuple[StrictLauncher, CudfStandIn],
     shop: Path,
@@ -287,6 +290,7 @@ class Forbidden(importlib.abc.MetaPathFinder):
         assert name.partition(".")[0] not in ("cudf", "pylibcudf", "rmm"), f"{name} is imported"
 
 
+@pytest.mark.slow
 def test_without_a_gpu_cudf_is_not_imported(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +308,7 @@ def test_without_a_gpu_cudf_is_not_imported(
     assert "CuPy cannot be imported" in error.value.hint
 
 
+@pytest.mark.slow
 def test_a_gpu_without_cudf(
     cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -74,6 +74,7 @@ def measured(
     return measure_fits(executor, backend, fits, facts, points), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20 if THOROUGH else 7))
 def test_criteria_are_scikit_learns(place: Place, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -95,6 +96,7 @@ def test_criteria_are_scikit_learns(place: Place, seed: int) -> None:
         assert quality.smallest_share == np.bincount(label).min() / n
 
 
+@pytest.mark.slow
 def test_criteria_have_the_same_bits_everywhere(place: Place, cuda: Any) -> None:
     x, _ = make_blobs(900, 5, centers=4, random_state=0)
     x = x.astype(np.float32)
@@ -117,6 +119,7 @@ def test_simplified_silhouette_is_that_of_the_centres(place: Place) -> None:
     assert quality.ambiguous_share == (expected < 0.1).mean() > 0
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("k", range(3, 13) if THOROUGH else (3, 7, 12))
 def test_planted_numbers_are_selected(k: int) -> None:
     choice = select_k(planted(k), range(2, 15), random_state=0)
@@ -124,6 +127,7 @@ def test_planted_numbers_are_selected(k: int) -> None:
     assert choice.well_separated, str(choice)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "kind", ["normal", "uniform", "lognormal", "oblong", "exponential", "line"]
 )
@@ -133,6 +137,7 @@ def test_data_without_clusters_is_not_well_separated(kind: str) -> None:
     assert choice.reason.startswith("no well-separated segments")
 
 
+@pytest.mark.slow
 def test_clusters_in_many_dimensions_are_well_separated() -> None:
     """All distances are similar there, so that silhouettes are small."""
     x, _ = make_blobs(8000, 16, centers=6, cluster_std=3.0, random_state=0)
@@ -141,6 +146,7 @@ def test_clusters_in_many_dimensions_are_well_separated() -> None:
     assert choice.criteria[4].silhouette < 0.5
 
 
+@pytest.mark.slow
 def test_on_iris_and_wine() -> None:
     """Two of iris's three species overlap: two clusters are separate. Wine's three are not."""
     iris = select_k(StandardScaler().fit_transform(load_iris().data), range(2, 8), random_state=0)
@@ -169,6 +175,7 @@ def test_refuses(n_clusters: Any) -> None:
         select_k(np.zeros((50, 2)), n_clusters)
 
 
+@pytest.mark.sample(4)
 def test_auto_in_a_job(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], two_workers: dict[str, Any]
 ) -> None:
@@ -201,6 +208,7 @@ def test_auto_in_a_job(
     assert read_parts(tmp_path / "five").equals(read_parts(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_auto_warns_when_segments_are_not_well_separated(tmp_path: Path) -> None:
     x = nothing("normal", 2000)
     table = pa.table({f"f{i}": column for i, column in enumerate(x.T)})
@@ -221,6 +229,7 @@ def job_on(folder: Path, table: pa.Table, name: str = "out", **sections: Any) ->
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_few_different_rows_and_few_rows(tmp_path: Path) -> None:
     """No inertia is left, no stability can be measured, and 15 clusters are too many."""
     five = pa.table({"a": np.tile([1.0, 2, 3, 5, 8], 100)})
@@ -243,6 +252,7 @@ def test_stability_of_one_does_not_depend_on_the_others() -> None:
         assert (choice.n_clusters, choice.well_separated) == (3, True), str(choice)
 
 
+@pytest.mark.sample(4)
 def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
     x = planted(4, 2000)
     whole = select_k(x, range(2, 6), random_state=0)
@@ -259,6 +269,7 @@ def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
         assert all(("name" in segment) == (name == "plain") for segment in facts["segments"])
 
 
+@pytest.mark.slow
 def test_cells_are_summed_a_few_at_a_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     x = nothing("normal", 3000)
     expected = measured(place, "numba", x, [2, 5, 9], points=64)[0]

@@ -85,6 +85,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 # Files.
 
 
+@pytest.mark.slow
 def test_saved_files_are_plain(output: Path, model: KMeansModel) -> None:
     description = json.loads((output / "_model" / "model.json").read_text())
     assert description["features"] == list(FEATURES)
@@ -149,6 +150,7 @@ def test_estimator_and_model_agree(outputs: dict[str, Path], name: str, raw: Arr
     assert fitted.predict(z).tolist() == loaded.predict(raw).tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kmeans", "dbscan"])
 def test_frames_arrays_and_lists_agree(outputs: dict[str, Path], name: str, raw: Array) -> None:
     loaded, table = load_model(outputs[name]), customers(N, blobs=4)
@@ -195,6 +197,7 @@ def test_memory_is_small_besides_rows_and_result(model: KMeansModel) -> None:
 # Rows that cannot be scored.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "code", "words"),
     [
@@ -267,6 +270,7 @@ def test_models_are_pickled(outputs: dict[str, Path], name: str, raw: Array) -> 
     assert fresh.predict(raw).tolist() == used.predict(raw).tolist() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kmeans", "dbscan"])
 def test_models_work_in_spawned_processes(
     outputs: dict[str, Path], name: str, raw: Array, monkeypatch: pytest.MonkeyPatch
@@ -280,6 +284,7 @@ def test_models_work_in_spawned_processes(
         assert pool.apply(fresh.predict, (raw,)).tolist() == expected
 
 
+@pytest.mark.slow
 def test_a_dbscan_model_works_under_joblib(outputs: dict[str, Path], raw: Array) -> None:
     loaded = load_model(outputs["dbscan"])
     calls = [joblib.delayed(loaded.predict)(part, n_threads=1) for part in np.split(raw, 3)]

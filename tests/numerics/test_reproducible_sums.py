@@ -70,6 +70,7 @@ def test_sums_on_the_grid_are_exact_in_any_order(n: int, largest: float) -> None
         assert set(sums_in_several_orders(fine)) == {math.fsum(fine)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", BOUNDS[:-1])
 @pytest.mark.parametrize("n", COUNTS)
 def test_rounding_errors_are_within_the_documented_bound(n: int, largest: float) -> None:
@@ -221,6 +222,7 @@ def test_splitmix64_has_the_published_outputs() -> None:
     assert hashing.splitmix64(states).tolist() == expected
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("n", "shards"), in_turn([1, 2, 5, 8, 256, 257], [1, 4], step=2))
 def test_quantiles_equal_those_of_numpy(
     backend: Backend, place: Place, n: int, shards: int

@@ -76,6 +76,7 @@ def apply_log1p(transform: tuple[str, ...], x: Array) -> Array:
     return np.where([name == "log1p" for name in transform], np.log1p(x), x)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("n", "scale", "transform", "missing_and_clip"),
     in_turn([256, 257], SCALERS, TRANSFORMS, [
@@ -121,6 +122,7 @@ def test_equals_the_scikit_learn_pipeline(
     assert (np.abs(fit.std - unscaled.std(axis=0)) <= rounding).all()
 
 
+@pytest.mark.slow
 def test_the_fitted_transform_gives_the_same_rows(backend: Backend, place: Place) -> None:
     """New rows are transformed in one step, rows of the fit may have been in two."""
     for scale in SCALERS:
@@ -174,6 +176,7 @@ def test_refuses_values(backend: Backend, place: Place, case: str) -> None:
     assert detail in caught.value.problem
 
 
+@pytest.mark.slow
 def test_rows_on_a_device_get_the_same_bits(place: Place, cuda: Backend) -> None:
     """With powers, components, and a dropped feature that repeats another."""
     rng = np.random.default_rng(0)

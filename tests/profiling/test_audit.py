@@ -36,6 +36,7 @@ def test_one_small_count_takes_others_with_it() -> None:
     assert upper_bound(table, hidden, 0, 0, 10) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_no_small_count_is_disclosed(seed: int) -> None:
     rng = np.random.default_rng(seed)

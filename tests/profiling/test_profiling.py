@@ -92,6 +92,7 @@ PREPARATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PREPARATIONS)
 def test_rules_in_duckdb_agree_with_the_tree(name: str, tmp_path: Path) -> None:
     """The share of customers for whom the SQL names the segment written is the fidelity."""
@@ -119,6 +120,7 @@ def test_rules_in_duckdb_agree_with_the_tree(name: str, tmp_path: Path) -> None:
     assert rules["sample"] == "all customers"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_tree_is_the_same_in_sql_and_here(seed: int) -> None:
     """Doubles next to a threshold, and values that float32 rounds, are on the same side."""
@@ -213,6 +215,7 @@ def test_ids_of_any_type_are_in_the_examples(ids: pa.Array, shown: str, tmp_path
     assert {example["kind"] for example in examples} == {"typical"}
 
 
+@pytest.mark.slow
 def test_fidelity_of_a_sample_holds_for_all(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     n = 200_000
@@ -308,6 +311,7 @@ def test_confidence_is_one_at_a_centre_and_zero_between_two() -> None:
     np.testing.assert_array_equal(confidence_of(squares[:, :1]), np.zeros(4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["median", "drop"])
 def test_examples_are_those_of_the_data(name: str, tmp_path: Path) -> None:
     table = customers()
@@ -343,6 +347,7 @@ def test_ids_in_examples_are_hashed_like_all_others(
     assert all(len(example["id"]) == 64 for example in shown)
 
 
+@pytest.mark.slow
 def test_profile_does_not_depend_on_filing_and_workers(tmp_path: Path) -> None:
     """Files, row groups, threads and streaming change neither rules nor map nor examples."""
     table = customers(9000)
@@ -374,6 +379,7 @@ def test_dbscan_has_a_profile(tmp_path: Path) -> None:
     assert {example["kind"] for example in examples} == {"typical"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical"])
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_confidence_of_every_customer(algorithm: str, backend: str, tmp_path: Path) -> None:

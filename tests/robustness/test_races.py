@@ -16,6 +16,7 @@ def target(path: Path) -> Storage:
     return Storage.from_url(str(path), {}, "output.path")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_files_of_others_stay(tmp_path: Path, exists: bool, overwrite: bool) -> None:

@@ -59,6 +59,7 @@ def data(table: pa.Table) -> dict[str, Array]:
 # What the data are a function of.
 
 
+@pytest.mark.slow
 def test_data_do_not_depend_on_files_or_run(tmp_path: Path) -> None:
     rows = 2 * BLOCK_ROWS + 5
     one = customers(tmp_path / "one", rows=rows, truth=True)
@@ -187,6 +188,7 @@ def test_noise_is_spread_more_broadly_than_any_segment(data: dict[str, Array]) -
         assert spread[0] > 1.5 * max(spread[1:]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [16, 24])
 def test_clustering_recovers_the_segments(tmp_path: Path, features: int) -> None:
     actual = columns(
@@ -371,12 +373,14 @@ def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
         write_customers(tmp_path / "file" / "folder", rows=10)
 
 
+@pytest.mark.slow
 def test_directory_is_made_with_its_parents_and_may_be_text(tmp_path: Path) -> None:
     (path,) = write_customers(str(tmp_path / "a" / "b"), rows=1)
     assert path == tmp_path / "a" / "b" / "customers-00000.parquet"
     assert pq.read_metadata(path).num_rows == 1
 
 
+@pytest.mark.slow
 def test_lines_depend_on_nothing_but_what_was_asked(tmp_path: Path) -> None:
     for name, files in (("one", 1), ("three", 3)):
         write_transactions(tmp_path / name, lines=200_000, customers=5000, seed=3, files=files)
@@ -390,6 +394,7 @@ def test_lines_depend_on_nothing_but_what_was_asked(tmp_path: Path) -> None:
     assert not pq.read_table(tmp_path / "four").equals(one)
 
 
+@pytest.mark.slow
 def test_lines_are_a_shops(tmp_path: Path) -> None:
     write_transactions(tmp_path / "lines", lines=300_000, customers=5000)
     frame = pq.read_table(tmp_path / "lines").to_pandas()

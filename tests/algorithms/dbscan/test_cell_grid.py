@@ -32,6 +32,7 @@ def blobs(n: int, d: int) -> Array:
     return rng.normal(size=(n, d)) * 0.5 + rng.choice([-4.0, 0.0, 4.0], (n, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 257, 500, 900])
@@ -67,6 +68,7 @@ def test_rows_of_a_cell_keep_their_order_for_any_number_of_parts(n: int) -> None
     assert (x[grid.order] == np.column_stack([grid.x[:n], grid.y[:n]])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int) -> None:
@@ -84,12 +86,14 @@ def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int
                 assert (result == correct).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 def test_few_rows_per_cell(p: int) -> None:
     for n in range(40, 140):
         try_near(NumbaNeighbors(), NearCase("normal", n, 2, p, eps=0.6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
 @pytest.mark.parametrize("d", [1, 2])
@@ -116,6 +120,7 @@ def test_no_grid_for_unsuitable_data() -> None:
     assert build_grid(blobs(5000, 3), eps_bounds_of(blobs(5000, 3), 0.3, 2), PARALLEL_MAP) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["far", "heap"])
 def test_labels_without_a_grid_are_the_same(kind: str) -> None:
     x = blobs(6000, 2)

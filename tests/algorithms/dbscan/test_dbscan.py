@@ -97,6 +97,7 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
     return x, weight, {"eps": eps, "min_samples": draw(st.integers(1, 20)), "metric": metric}
 
 
+@pytest.mark.sample(4)
 @settings(max_examples=500, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases())
@@ -111,6 +112,7 @@ def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any
     np.testing.assert_array_equal(model.components_, expected.components_)
 
 
+@pytest.mark.sample(4)
 @settings(max_examples=60, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases(), st.sampled_from([2, 3, 5]))
@@ -125,6 +127,7 @@ def test_any_sharding_and_the_specification_agree(
             assert array.tobytes() == other.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric(metric: str) -> None:
     x = blobs(3000, 2, metric)
@@ -182,11 +185,13 @@ def test_skewed_data_is_divided_by_work() -> None:
     assert fit.estimate.distances == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
 
 
+@pytest.mark.sample(4)
 def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
     with Client(two_workers["cluster"], set_as_default=False) as client:
         same_on(client)
 
 
+@pytest.mark.sample(4)
 def test_the_same_on_more_workers() -> None:
     with (
         LocalCluster(4, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
@@ -225,6 +230,7 @@ def test_frames_and_other_numbers() -> None:
     assert DBSCAN(eps=1, min_samples=5).fit_predict(grid).sum() == -4  # the corners
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_eps_estimate_is_exact(metric: str) -> None:
     x = blobs(5000, 2, metric)
@@ -294,6 +300,7 @@ EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.sample(4)
 @parametrize_with_checks(
     [DBSCAN(n_threads=1)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
 )
@@ -340,6 +347,7 @@ def test_partitions_of_few_or_no_rows(n: int) -> None:
         assert find_partition(x, tree).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("n_shards", [1, 3])
 @pytest.mark.parametrize("d", [2, 3])

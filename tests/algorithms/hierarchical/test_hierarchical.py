@@ -16,6 +16,7 @@ from gpuseg.algorithms.hierarchical.ward import ward
 from gpuseg.errors import ConfigError, DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 7, 33])
 @pytest.mark.parametrize("n", [2, 31, 257])
 def test_merges_are_scipys(n: int, d: int) -> None:
@@ -104,6 +105,7 @@ def segments(folder: Path) -> pa.Table:
     return pq.read_table(sorted((folder / "out").glob("part-*"))).sort_by("id")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("n", [400, 20_000])
 def test_levels_are_nested_columns(n: int, tmp_path: Path) -> None:
     """Each of a few rows is a micro segment; for many rows k-means finds them."""
@@ -167,6 +169,7 @@ def test_model_is_cut_at_any_level_without_a_fit(tmp_path: Path) -> None:
         model.cut(51)
 
 
+@pytest.mark.slow
 def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
     x = blobs(5000)
     results = []

@@ -168,6 +168,7 @@ def score(
     return total
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("data", "kind"), in_turn(DATA, ["none", "six orders"], step=2))
 def test_a_pass_with_bounds_finds_what_a_fresh_one_does(
     backend: Backend, data: str, kind: str
@@ -192,6 +193,7 @@ def test_a_pass_with_bounds_finds_what_a_fresh_one_does(
             assert whole.n_rows_scored == n >= total.n_rows_scored == change.n_rows_scored
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("data", DATA)
 def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
     """slack - drift <= distance to any other center - distance to the nearest one, always."""
@@ -216,6 +218,7 @@ def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
                 assert (promised <= far - near).all()
 
 
+@pytest.mark.slow
 def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
     """Drift of millions has few digits left, and here the centers come as close as they can.
 
@@ -246,6 +249,7 @@ def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
     assert kept > 10_000
 
 
+@pytest.mark.slow
 def test_rows_that_float64_can_hardly_separate_are_scored_again(backend: Backend) -> None:
     """Far off, a centre may be nearer and yet, once rounded, as far as another: a tie."""
     x = np.float32([[1e8], [-1e8], [3e8]])

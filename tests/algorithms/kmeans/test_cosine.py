@@ -204,6 +204,7 @@ def test_directions_that_cancel_leave_the_centre_where_it_was() -> None:
 # Shards, as the engine has them.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_shards_do_not_matter(
     x: Array, weight: Array, place: Place, weighted: bool, monkeypatch: pytest.MonkeyPatch

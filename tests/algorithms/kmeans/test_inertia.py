@@ -47,6 +47,7 @@ def weights(kind: str) -> Array | None:
     }[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "kind"),
     [

@@ -77,6 +77,7 @@ DATA = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("init", "weighted"), [("k-means++", False), ("k-means++", True), ("random", True)]
 )
@@ -95,6 +96,7 @@ def test_same_bits_for_all_backends_shardings_and_threads(
     assert len(results) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_sample_does_not_depend_on_the_sharding(
     place: Place, weighted: bool, monkeypatch: pytest.MonkeyPatch
@@ -112,6 +114,7 @@ def test_a_sample_does_not_depend_on_the_sharding(
     assert len(results) == 1
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", DATA)
 def test_labels_and_inertia_are_those_of_the_centres(
@@ -132,6 +135,7 @@ def test_labels_and_inertia_are_those_of_the_centres(
     assert fitted.n_distinct == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("d", "k"), [(1, 3), (2, 7), (16, 20), (65, 2)])
 def test_finds_what_scikit_learn_finds(
@@ -153,6 +157,7 @@ FAR = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("centers", FAR)

@@ -70,6 +70,7 @@ def rows_with_copies(n: int) -> Array:
     return x
 
 
+@pytest.mark.slow
 def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
     """Greedy k-means++ and the best of ten refined seedings: no blob is missed."""
     rng = np.random.default_rng(0)
@@ -82,6 +83,7 @@ def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
         assert set(np.concatenate([shard.labels for shard in shards])) == set(range(20))
 
 
+@pytest.mark.slow
 def test_seeds_are_as_good_as_scikit_learns(backend: Backend) -> None:
     """Greedy: of several candidates, each step takes the one that leaves the least inertia."""
     x = np.random.default_rng(2).lognormal(size=(500, 2)).astype(np.float32)
@@ -107,6 +109,7 @@ def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None
     assert np.mean(np.equal(second, 1)) > 0.9  # not among five candidates: 0.02; else: 0.05
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("init", INIT)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, init: str) -> None:
@@ -126,6 +129,7 @@ def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, i
         assert drawn[value] == pytest.approx(4000 * share, abs=130)  # 4 standard deviations
 
 
+@pytest.mark.slow
 def test_at_random_is_drawing_one_after_the_other_by_weight() -> None:
     """The second row is drawn by the weights of those that are left."""
     sample = SeedingSample(np.arange(3, dtype=np.float32)[:, None], np.array([1.0, 2.0, 5.0]))
@@ -138,6 +142,7 @@ def test_at_random_is_drawing_one_after_the_other_by_weight() -> None:
         assert drawn[first, second] == pytest.approx(4000 * share, abs=130)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("n", [60, 300])
 @pytest.mark.usefixtures("small_sample")
@@ -189,6 +194,7 @@ for seed in range(400):
 """
 
 
+@pytest.mark.slow
 def test_seeds_do_not_depend_on_the_processor() -> None:
     """Candidates that are as good as each other: a last bit of a sum would choose another."""
     outputs = {

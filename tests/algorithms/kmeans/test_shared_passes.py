@@ -91,6 +91,7 @@ def iterated(
     return iterate(executor, backend, statistics, begin, params, spare_bytes=spare_bytes)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_each_of_several_runs_is_what_it_is_by_itself(
     backend: Backend, place: Place, weighted: bool
@@ -110,6 +111,7 @@ def test_each_of_several_runs_is_what_it_is_by_itself(
         assert not any(shard.cache for shard in shards)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_shards_that_forget_return_the_same_bits(
     backend: Backend, place: Place, weighted: bool
@@ -133,6 +135,7 @@ def test_shards_that_forget_return_the_same_bits(
         assert many.n_rows_scored < few.n_rows_scored <= len(x) * few.n_iter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_imprecise_slack_is_reset(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch, weighted: bool
@@ -162,6 +165,7 @@ def test_imprecise_slack_is_reset(
         assert runs[-1].n_rows_scored < len(x) * runs[-1].n_iter
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("weighted", "init", "n_init"),
     in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
@@ -211,6 +215,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
     assert [bits(run) for run in runs] == expected
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("weighted", "init", "n_init"),
     in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
@@ -244,6 +249,7 @@ def test_each_model_of_a_sweep_is_what_it_is_by_itself(
             assert labels.tobytes() == single[i][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["k-means++", "random"])
 def test_a_sweep_beyond_the_distinct_rows(backend: Backend, place: Place, init: str) -> None:
     x = np.float32([[0, 1], [2, 3], [0, 1], [-0.0, 1], [5, 5], [2, 3]])
