@@ -141,27 +141,27 @@ def test_imprecise_slack_is_reset(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch, weighted: bool
 ) -> None:
     """One center moves far at first: without a reset, later passes would score every row."""
-    forgotten: list[int] = []
-    reset_slack = type(backend).reset_slack
+    reset: list[int] = []
+    reset_slack = backend.reset_slack
 
-    def counting(self: Backend, bounds: RowBounds) -> None:
-        forgotten.append(len(bounds.label))
-        reset_slack(self, bounds)
+    def counting(bounds: RowBounds) -> None:
+        reset.append(len(bounds.label))
+        reset_slack(bounds)
 
-    monkeypatch.setattr(type(backend), "reset_slack", counting)
-    monkeypatch.setattr(type(backend), "slack_rounding", 0.0)
+    monkeypatch.setattr(backend, "reset_slack", counting)
+    monkeypatch.setattr(backend, "slack_rounding", 0.0)
     x, weight = data(weighted)
     begin = starts(x, 4, 7, 5)
     executor, shards = place(x, weight, 3)
     normal = iterated(executor, backend.name, begin, PLENTY)
-    assert not forgotten
-    monkeypatch.setattr(type(backend), "slack_rounding", 2.0**-7)
+    assert not reset
+    monkeypatch.setattr(backend, "slack_rounding", 2.0**-7)
     for run_starts in (begin, begin[-1:]):
-        forgotten.clear()
+        reset.clear()
         runs = iterated(executor, backend.name, run_starts, PLENTY)
         assert [bits(run) for run in runs] == [bits(run) for run in normal[-len(runs) :]]
         passes = max(run.n_iter for run in runs)
-        assert len(shards) <= len(forgotten) <= len(runs) * len(shards) * passes / 4
+        assert len(shards) <= len(reset) <= len(runs) * len(shards) * passes / 4
         assert runs[-1].n_rows_scored < len(x) * runs[-1].n_iter
 
 
@@ -191,7 +191,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
     begin = starts(x, 4, 7)
     executor, _ = place(x, None, 2)
     expected = [bits(run) for run in iterated(executor, backend.name, begin, PLENTY)]
-    step, calls = type(backend).lloyd, iter(range(10**6))
+    step, calls = backend.lloyd, iter(range(10**6))
 
     def failing(*args: Any) -> Any:
         if next(calls) % 20 == 12:
@@ -209,7 +209,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
 
     stubborn = Stubborn(1)
     stubborn.load(lambda shard, env: shard, place(x, None, 2)[1])
-    monkeypatch.setattr(type(backend), "lloyd", failing)
+    monkeypatch.setattr(backend, "lloyd", failing)
     runs = iterated(stubborn, backend.name, begin, PLENTY)
     assert next(calls) > 50
     assert [bits(run) for run in runs] == expected
