@@ -44,7 +44,7 @@ Clustering = Callable[[], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Case:
+class DBSCANCase:
     """A problem; floor and aim are times the best peer's speed, or seconds without a peer.
 
     Attributes
@@ -71,14 +71,15 @@ class Case:
 
 
 CASES = (
-    Case(1, 200_000, 2, 0.2, 5, 15),
-    Case(2, 200_000, 8, 1.5, 8, 20),
-    Case(3, 200_000, 16, 3.0, 5, 12),
-    Case(4, 200_000, 32, 6.0, 3, 8, ("scikit-learn", "scikit-learn-intelex")),  # dbscan: up to 20
-    Case(5, 1_000_000, 8, 1.0, 90, 30, ("scikit-learn",)),
-    Case(6, 250_000, 4, 1.0, 0, 0, ("scikit-learn",)),
-    Case(7, 1_000_000, 4, 1.0 / math.sqrt(2), 0, 0, ("scikit-learn",)),
-    Case(8, 4_000_000, 4, 0.5, 0, 0, ()),
+    DBSCANCase(1, 200_000, 2, 0.2, 5, 15),
+    DBSCANCase(2, 200_000, 8, 1.5, 8, 20),
+    DBSCANCase(3, 200_000, 16, 3.0, 5, 12),
+    # The package `dbscan` takes up to 20 features.
+    DBSCANCase(4, 200_000, 32, 6.0, 3, 8, ("scikit-learn", "scikit-learn-intelex")),
+    DBSCANCase(5, 1_000_000, 8, 1.0, 90, 30, ("scikit-learn",)),
+    DBSCANCase(6, 250_000, 4, 1.0, 0, 0, ("scikit-learn",)),
+    DBSCANCase(7, 1_000_000, 4, 1.0 / math.sqrt(2), 0, 0, ("scikit-learn",)),
+    DBSCANCase(8, 4_000_000, 4, 0.5, 0, 0, ()),
 )
 GROWTH = (6, 7, 8)
 """The same density: time should grow as N^1.15, at most as N^1.35."""
@@ -89,8 +90,8 @@ def blobs(rows: int, features: int) -> Floats:
     rng = np.random.default_rng(0)
     centers, spread = rng.uniform(-10, 10, (20, features)), rng.uniform(0.5, 1.5, 20)
     n_blobs = int(rows * 0.95)
-    own = rng.integers(0, 20, n_blobs)
-    clustered = centers[own] + rng.normal(size=(n_blobs, features)) * spread[own, None]
+    blob = rng.integers(0, 20, n_blobs)
+    clustered = centers[blob] + rng.normal(size=(n_blobs, features)) * spread[blob, None]
     noise = rng.uniform(-12, 12, (rows - n_blobs, features))
     return rng.permutation(np.concatenate([clustered, noise])).astype(np.float32)
 
@@ -156,19 +157,19 @@ def timed(engine: str, file: Path, eps: float) -> tuple[float, Labels]:
     return float(done.stdout.strip().splitlines()[-1]), np.load(out)
 
 
-def measured(case: Case) -> dict[str, Any]:
+def measured(case: DBSCANCase) -> dict[str, Any]:
     """Run all engines on a case."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npy"
         np.save(file, blobs(case.rows, case.features))
         seconds: dict[str, list[float]] = {name: [] for name in ("gpuseg", *case.peers)}
-        found: dict[str, Labels] = {}
+        labels_by_engine: dict[str, Labels] = {}
         for _ in range(REPEATS):
-            for name, own in seconds.items():
-                if not own or own[0] < SLOW_SECONDS:
-                    took, found[name] = timed(name, file, case.eps)
-                    own.append(took)
-    labels = found["gpuseg"]
+            for name, engine_seconds in seconds.items():
+                if not engine_seconds or engine_seconds[0] < SLOW_SECONDS:
+                    took, labels_by_engine[name] = timed(name, file, case.eps)
+                    engine_seconds.append(took)
+    labels = labels_by_engine["gpuseg"]
     entry: dict[str, Any] = {
         "title": case.title,
         "floor": case.floor,
@@ -177,9 +178,10 @@ def measured(case: Case) -> dict[str, Any]:
         "noise": float((labels < 0).mean()),
         "seconds": seconds,
     }
-    if "scikit-learn" in found:
+    if "scikit-learn" in labels_by_engine:
         entry["rows_unlike_scikit_learn"] = {
-            name: int((own != found["scikit-learn"]).sum()) for name, own in found.items()
+            name: int((engine_labels != labels_by_engine["scikit-learn"]).sum())
+            for name, engine_labels in labels_by_engine.items()
         }
     if len(case.peers) > 1:
         best = min(median(seconds[name]) for name in case.peers)
@@ -212,8 +214,8 @@ def markdown(entries: dict[str, Any]) -> str:
 
 def exponents(entries: dict[str, Any]) -> str:
     """Return by which power of the rows the time grows."""
-    known = [(own.rows, entries[str(own.number)]["seconds"]["gpuseg"]) for own in CASES
-             if own.number in GROWTH and str(own.number) in entries]  # fmt: skip
+    known = [(case.rows, entries[str(case.number)]["seconds"]["gpuseg"]) for case in CASES
+             if case.number in GROWTH and str(case.number) in entries]  # fmt: skip
     parts = []
     for (n, before), (m, after) in pairwise(known):
         power = math.log(median(after) / median(before)) / math.log(m / n)
@@ -239,7 +241,7 @@ def main() -> None:
         if asked.case and case.number not in asked.case:
             continue
         rows = case.rows // QUICK if asked.quick else case.rows
-        entries[str(case.number)] = measured(Case(
+        entries[str(case.number)] = measured(DBSCANCase(
             case.number, rows, case.features, case.eps, case.floor, case.aim, case.peers
         ))  # fmt: skip
         entries = dict(sorted(entries.items()))

@@ -27,8 +27,8 @@ from dbscan import MIN_SAMPLES, QUICK, THREADS, Floats, blobs
 from measure import RESULTS, measure, save
 
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.params import DBSCANParams
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
@@ -100,14 +100,14 @@ def figures(data: DataSet, rows: int) -> dict[str, Any]:
         "title": f"{data.title}, {rows:,} × {data.features}, eps {data.eps:g}"
         + (", distances" if data.distances else ""),
         "noise": fit.n_noise / fit.n_rows,
-        "pairs": sum(fit.looked),
+        "pairs": sum(fit.distances_per_shard),
         "seconds": seconds,
-        "forecast_over_pairs": fit.forecast.pairs / sum(fit.looked),
-        "forecast_over_seconds": fit.forecast.seconds / seconds,
-        "busiest_over_mean_work": max(parts.seconds) / mean(parts.seconds),
-        "busiest_over_mean_pairs": max(parts.looked) / mean(parts.looked),
-        "rows_per_shard": parts.rows,
-        "peak_rows_per_shard": parts.most_rows,
+        "forecast_over_pairs": fit.estimate.distances / sum(fit.distances_per_shard),
+        "forecast_over_seconds": fit.estimate.seconds / seconds,
+        "busiest_over_mean_work": max(parts.seconds_per_shard) / mean(parts.seconds_per_shard),
+        "busiest_over_mean_pairs": max(parts.distances_per_shard) / mean(parts.distances_per_shard),
+        "rows_per_shard": parts.rows_per_shard,
+        "peak_rows_per_shard": parts.peak_rows_per_shard,
     }
 
 
@@ -131,13 +131,14 @@ def markdown(entries: list[dict[str, Any]], peak: float) -> str:
         "busiest ÷ mean work, of four | rows of four shards | with visitors, at most |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for own in entries:
+    for entry in entries:
         cells = [
-            own["title"], f"{own['noise']:.0%}", f"{own['pairs']:.2g}", f"{own['seconds']:.2g}",
-            f"{own['forecast_over_pairs']:.2f}", f"{own['forecast_over_seconds']:.2f}",
-            f"{own['busiest_over_mean_work']:.2f}",
-            " ".join(f"{n:,}" for n in own["rows_per_shard"]),
-            " ".join(f"{n:,}" for n in own["peak_rows_per_shard"]),
+            entry["title"], f"{entry['noise']:.0%}", f"{entry['pairs']:.2g}",
+            f"{entry['seconds']:.2g}",
+            f"{entry['forecast_over_pairs']:.2f}", f"{entry['forecast_over_seconds']:.2f}",
+            f"{entry['busiest_over_mean_work']:.2f}",
+            " ".join(f"{n:,}" for n in entry["rows_per_shard"]),
+            " ".join(f"{n:,}" for n in entry["peak_rows_per_shard"]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"2M × 8 in one process, with distances: at most {peak:,.0f} MB resident", ""]

@@ -95,7 +95,7 @@ def can_run_spark() -> bool:
         "pyspark (scripts/setup bench,spark)": find_spec("pyspark"),
         "Java 17 or newer": os.environ.get("JAVA_HOME") or shutil.which("java"),
     }
-    missing = [name for name, found in there.items() if not found]
+    missing = [name for name, module in there.items() if not module]
     if missing:
         print(f"spark is left out, for want of {' and of '.join(missing)}")
     return not missing
@@ -116,7 +116,7 @@ def compare(arguments: argparse.Namespace) -> None:
     """Run all engines in turn and write the result."""
     from measure import interleaved, save, summary
 
-    from gpuseg import write_customers
+    from gpuseg.synthetic.customers import write_customers
 
     folder = Path(arguments.folder)
     data = folder / f"customers-{arguments.rows}"
@@ -135,8 +135,8 @@ def compare(arguments: argparse.Namespace) -> None:
         for name in names
     }
     runs = interleaved(commands, arguments.repeats)
-    facts: dict[str, Any] = {name: json.loads(own[-1].output) for name, own in runs.items()}
-    table = {name: {**summary(own), **facts[name]} for name, own in runs.items()}
+    facts: dict[str, Any] = {name: json.loads(repeats[-1].output) for name, repeats in runs.items()}
+    table = {name: {**summary(repeats), **facts[name]} for name, repeats in runs.items()}
     matrix_mb = arguments.rows * 16 * 4 / 1e6
     reference = table["scikit-learn"]
     for name, row in table.items():

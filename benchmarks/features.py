@@ -30,7 +30,7 @@ SNAPSHOT = "2026-01-01"
 
 def gpuseg(data: str, out: str) -> None:
     """Build the features as a job of gpuseg does."""
-    from gpuseg.jobs.stages.build_features import run_features
+    from gpuseg.jobs.run_features import run_features
 
     roles = {"customer": "customer_id", "time": "time", "order": "order_id"}
     roles |= {name: name for name in ("product", "category", "quantity", "price")}
@@ -45,31 +45,31 @@ def with_pandas(data: str, out: str) -> None:
     """Build them as one would in pandas."""
     import pandas as pd
 
-    own = pd.read_parquet(data)
+    lines = pd.read_parquet(data)
     snapshot, day = pd.Timestamp(SNAPSHOT), pd.Timedelta(days=1)
-    own = own[own.customer_id.notna() & (own.price > 0)]
-    own["amount"] = own.quantity * own.price
-    back = own[own.quantity < 0].groupby("customer_id").amount.sum()
-    own = own[own.quantity > 0]
-    age, hour = (snapshot - own.time) / day, own.time.dt.hour
+    lines = lines[lines.customer_id.notna() & (lines.price > 0)]
+    lines["amount"] = lines.quantity * lines.price
+    back = lines[lines.quantity < 0].groupby("customer_id").amount.sum()
+    lines = lines[lines.quantity > 0]
+    age, hour = (snapshot - lines.time) / day, lines.time.dt.hour
     for name, rows in {
         "spend_30d": age <= 30, "spend_90d": age <= 90, "spend_365d": age <= 365,
-        "before": (age > 90) & (age <= 180), "weekend": own.time.dt.day_of_week >= 5,
+        "before": (age > 90) & (age <= 180), "weekend": lines.time.dt.day_of_week >= 5,
         "night": (hour >= 22) | (hour < 6),
     }.items():  # fmt: skip
-        own[name] = own.amount.where(rows, 0.0)
-    groups = own.groupby("customer_id")
+        lines[name] = lines.amount.where(rows, 0.0)
+    groups = lines.groupby("customer_id")
     result = groups[["amount", "quantity", "spend_30d", "spend_90d", "spend_365d", "before",
                      "weekend", "night"]].sum()  # fmt: skip
     result["recency_days"] = (snapshot - groups.time.max()) / day
     result["tenure_days"] = (snapshot - groups.time.min()) / day
     result["products"] = groups["product"].nunique()
-    starts = own.groupby(["customer_id", "order_id"]).time.min().reset_index()
+    starts = lines.groupby(["customer_id", "order_id"]).time.min().reset_index()
     starts = starts.sort_values(["customer_id", "time"])
     result["orders"] = starts.groupby("customer_id").size()
     gaps = (starts.groupby("customer_id").time.diff() / day).groupby(starts.customer_id)
     result["gap_mean_days"], result["gap_std_days"] = gaps.mean(), gaps.std(ddof=0)
-    shelves = own.groupby(["customer_id", "category"], observed=True).amount.sum()
+    shelves = lines.groupby(["customer_id", "category"], observed=True).amount.sum()
     result["top_category_share"] = shelves.groupby("customer_id").max()
     result = result.rename(columns={"amount": "spend", "quantity": "items"})
     result["return_share"] = (-back).reindex(result.index, fill_value=0.0)
@@ -174,9 +174,9 @@ def compare(folder: Path, lines: int, repeats: int, with_spark: bool) -> None:
         for i, (name, (engine, data)) in enumerate(tasks.items())
     }
     runs = interleaved(commands, repeats)
-    table: dict[str, Any] = {name: summary(own) for name, own in runs.items()}
-    for name, own in runs.items():
-        table[name]["totals"] = json.loads(own[-1].output.splitlines()[-1])
+    table: dict[str, Any] = {name: summary(repeats) for name, repeats in runs.items()}
+    for name, repeats in runs.items():
+        table[name]["totals"] = json.loads(repeats[-1].output.splitlines()[-1])
     for name, other in (("gpuseg", "spark"), ("gpuseg, a tenth", "pandas, a tenth")):
         if other in table:
             ours, theirs = table[name]["totals"], table[other]["totals"]

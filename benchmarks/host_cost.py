@@ -1,12 +1,12 @@
-"""What a Lloyd pass costs on the host: all but the kernels, with a launcher that does nothing.
+"""Measure the host time of a Lloyd pass: everything but the kernels, with an empty launcher.
 
     python benchmarks/host_cost.py
 
-A pass begins where new centres are packed and ends where the changes of the sums are float64 again.
-The arrays of the device are NumPy's here, and copies to them and back are made, so what CuPy adds
-for a launch and for two copies is not in it; a GPU shows that (``scripts/gpu_check``, times).
-Results go to benchmarks/results/host_cost.json; the least of many blocks of passes is reported
-beside the median, since the machine does other things, too.
+A pass begins with packing the new centres and ends when the changes of the sums are float64 again.
+The arrays of the device are NumPy arrays here, with copies to them and back. The cost that CuPy
+adds for a launch and two copies is not included; a GPU shows it (``scripts/gpu_check``, times).
+Results go to benchmarks/results/host_cost.json: the median and the minimum of many blocks of
+passes, because other processes disturb the machine.
 """
 
 import time
@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 from measure import save
 
-from gpuseg.backends.base import Centers
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Kernel, Limits
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 
 BLOCKS, PASSES = 100, 50
 
-H100 = Limits("as an H100", 132, 227 * 1024, 228 * 1024, 90)
+H100 = Limits("like an H100", 132, 227 * 1024, 228 * 1024, 90)
 
 
-class NothingLauncher:
+class EmptyLauncher:
     """See `gpuseg.backends.cuda.launcher.Launcher`; launches nothing."""
 
     xp: Any = np
@@ -79,8 +79,8 @@ class NothingLauncher:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Features, centres of each run, and how passes go over the rows."""
+class LaunchCase:
+    """Features, centres of each run, and the kind of the passes."""
 
     features: int
     ks: tuple[int, ...]
@@ -94,33 +94,33 @@ class Case:
 
 
 CASES = (
-    Case(16, (8,), "full"), Case(16, (8,), "late"), Case(64, (50,), "full"),
-    Case(64, (50,), "late"), Case(16, (8,) * 8, "full"),
+    LaunchCase(16, (8,), "full"), LaunchCase(16, (8,), "late"), LaunchCase(64, (50,), "full"),
+    LaunchCase(64, (50,), "late"), LaunchCase(16, (8,) * 8, "full"),
 )  # fmt: skip
 
 
-def pass_of(case: Case) -> Callable[[], object]:
-    """Return a function that makes a pass of the case."""
+def pass_of(case: LaunchCase) -> Callable[[], object]:
+    """Return a function that runs a pass of the case."""
     rng = np.random.default_rng(0)
-    backend = CudaBackend(NothingLauncher(), case.passes)
+    backend = CudaBackend(EmptyLauncher(), case.passes)
     x, shift = np.zeros((100_000, case.features), np.float32), np.zeros(case.features, np.float32)
     coarse = [grid_magic(len(x), 1.0)] * (case.features + 1)
     magics = np.array([coarse, [finer_magic(len(x), magic) for magic in coarse]])
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), len(x))
     centers = [Centers(rng.normal(size=(k, case.features)), shift) for k in case.ks]
-    memories = [backend.new_bounds(len(x), k) for k in case.ks]
-    for memory in memories:
-        memory.fresh = False
+    bounds = [backend.new_bounds(len(x), k) for k in case.ks]
+    for run_bounds in bounds:
+        run_bounds.fresh = False
 
     def run() -> object:
         packed = [backend.pack(centers_of_run) for centers_of_run in centers]
-        return backend.lloyd(x, None, list(zip(packed, memories, strict=True)), grid)
+        return backend.lloyd(x, None, list(map(PackedRun, packed, bounds)), grid)
 
     return run
 
 
 def microseconds(run: Callable[[], object]) -> float:
-    """Return what a pass takes, the mean of a block of passes."""
+    """Return the time of a pass, the mean of a block of passes."""
     started = time.perf_counter()
     for _ in range(PASSES):
         run()
@@ -128,14 +128,14 @@ def microseconds(run: Callable[[], object]) -> float:
 
 
 def main() -> None:
-    """Measure blocks of all cases in turn, print and write."""
+    """Measure blocks of all cases in turn; print and write the results."""
     runs = [pass_of(case) for case in CASES]
     blocks = [[microseconds(run) for run in runs] for _ in range(BLOCKS)]
     cases = []
     for case, took in zip(CASES, zip(*blocks, strict=True), strict=True):
-        entry = {"case": case.title, "median_us": round(median(took)), "least_us": round(min(took))}
+        entry = {"case": case.title, "median_us": round(median(took)), "min_us": round(min(took))}
         cases.append(entry)
-        print(f"{entry['case']}: {entry['median_us']} µs a pass, at least {entry['least_us']} µs")
+        print(f"{entry['case']}: {entry['median_us']} µs a pass, at least {entry['min_us']} µs")
     save("host_cost", {"cases": cases})
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import peers
 from kmeans_report import table, write_markdown, write_picture
 from measure import RESULTS, origin, save, spread
-from peers import Floats, Outcome, Task
+from peers import EngineResult, FitTask, Floats
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 SWEEP = range(2, 13)
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Case:
+class KMeansCase:
     """A problem, and how many times faster than the best peer gpuseg should be.
 
     Attributes
@@ -86,13 +86,13 @@ class Case:
 
 
 CASES = [
-    Case(1, 1_000_000, 16, 8, floor=2.5, aim=4),
-    Case(2, 1_000_000, 16, 64, floor=2, aim=4),
-    Case(3, 4_000_000, 8, 16, floor=2.5, aim=4),
-    Case(4, 1_000_000, 64, 32, floor=1.5, aim=2.5),
-    Case(5, 1_000_000, 16, 64, floor=1.2, aim=2, separated=False),
-    Case(6, 1_000_000, 16, 32, floor=2.5, aim=5, max_iter=300, tol=1e-4),
-    Case(7, 500_000, 16, 12, floor=4, aim=8, sweep=True),
+    KMeansCase(1, 1_000_000, 16, 8, floor=2.5, aim=4),
+    KMeansCase(2, 1_000_000, 16, 64, floor=2, aim=4),
+    KMeansCase(3, 4_000_000, 8, 16, floor=2.5, aim=4),
+    KMeansCase(4, 1_000_000, 64, 32, floor=1.5, aim=2.5),
+    KMeansCase(5, 1_000_000, 16, 64, floor=1.2, aim=2, separated=False),
+    KMeansCase(6, 1_000_000, 16, 32, floor=2.5, aim=5, max_iter=300, tol=1e-4),
+    KMeansCase(7, 500_000, 16, 12, floor=4, aim=8, sweep=True),
 ]
 
 
@@ -104,7 +104,7 @@ class Runs(Generic[T]):
     last: T
 
 
-def rows_of(case: Case) -> Floats:
+def rows_of(case: KMeansCase) -> Floats:
     """Return the rows: blobs of unit spread around centres of N(0, 2²), or one Gaussian.
 
     Fewer rows are the first of more, for every part has a random stream of its own.
@@ -117,11 +117,11 @@ def rows_of(case: Case) -> Floats:
     return x
 
 
-def task_of(case: Case, x: Floats, n_threads: int) -> Task:
+def task_of(case: KMeansCase, x: Floats, n_threads: int) -> FitTask:
     """Return the problem; the initial centres are distinct random rows, whatever their number."""
     rng = np.random.default_rng([_SEED, 3])
     init = x[rng.choice(_START_ROWS, case.clusters, replace=False)]
-    return Task(x, init, case.max_iter, case.tol, n_threads)
+    return FitTask(x, init, case.max_iter, case.tol, n_threads)
 
 
 def in_turn(engines: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, Runs[T]]:
@@ -131,15 +131,15 @@ def in_turn(engines: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, R
         for name, engine in engines.items():
             time.sleep(_PAUSE_SECONDS)
             started = time.perf_counter()
-            found = engine()
+            outcome = engine()
             seconds = time.perf_counter() - started
             print(f"  {turn or 'warm-up'}: {name} {seconds:.3f} s", flush=True)
             before = runs[name].seconds if turn else []
-            runs[name] = Runs([*before, seconds] if turn else [], found)
+            runs[name] = Runs([*before, seconds] if turn else [], outcome)
     return runs
 
 
-def fits(case: Case, repeats: int, n_threads: int) -> tuple[dict[str, Any], dict[str, float]]:
+def fits(case: KMeansCase, repeats: int, n_threads: int) -> tuple[dict[str, Any], dict[str, float]]:
     """Time one fit from given centres.
 
     Returns
@@ -154,21 +154,21 @@ def fits(case: Case, repeats: int, n_threads: int) -> tuple[dict[str, Any], dict
         if name not in peers.absent() and (engine.has_tol or not case.tol)
     }
     runs = in_turn(engines, repeats)
-    inertia = {name: peers.inertia(task.x, own.last) for name, own in runs.items()}
+    inertia = {name: peers.inertia(task.x, engine_runs.last) for name, engine_runs in runs.items()}
     least = min(inertia.values())
     figures = {
         name: {
-            **spread(own.seconds),
-            "n_iter": int(own.last.n_iter),
+            **spread(engine_runs.seconds),
+            "n_iter": int(engine_runs.last.n_iter),
             "inertia": inertia[name],
             "inertia_ratio": inertia[name] / least,
         }
-        for name, own in runs.items()
+        for name, engine_runs in runs.items()
     }
-    return figures, {name: median(own.seconds) for name, own in runs.items()}
+    return figures, {name: median(engine_runs.seconds) for name, engine_runs in runs.items()}
 
 
-def sweeps(case: Case, repeats: int) -> tuple[dict[str, Any], dict[str, float]]:
+def sweeps(case: KMeansCase, repeats: int) -> tuple[dict[str, Any], dict[str, float]]:
     """Time the choice among numbers of clusters; engines seed by themselves.
 
     Returns
@@ -181,20 +181,20 @@ def sweeps(case: Case, repeats: int) -> tuple[dict[str, Any], dict[str, float]]:
     x = rows_of(case)
     engines = {name: partial(sweep, x, SWEEP, SWEEP_STARTS) for name, sweep in peers.SWEEPS.items()}
     runs = in_turn(engines, repeats)
-    inertia = {name: _inertias(x, own.last) for name, own in runs.items()}
+    inertia = {name: _inertias(x, engine_runs.last) for name, engine_runs in runs.items()}
     figures = {}
-    for name, own in runs.items():
+    for name, engine_runs in runs.items():
         ratios = {k: inertia[name][k] / inertia[peers.LLOYD][k] for k in SWEEP}
         figures[name] = {
-            **spread(own.seconds),
-            "n_iter": sum(int(outcome.n_iter) for outcome in own.last.values()),
+            **spread(engine_runs.seconds),
+            "n_iter": sum(int(outcome.n_iter) for outcome in engine_runs.last.values()),
             "inertia_ratio": max(ratios.values()),
             "inertia_ratios": ratios,
         }
-    return figures, {name: median(own.seconds) for name, own in runs.items()}
+    return figures, {name: median(engine_runs.seconds) for name, engine_runs in runs.items()}
 
 
-def measured(case: Case, repeats: int, n_threads: int) -> dict[str, Any]:
+def measured(case: KMeansCase, repeats: int, n_threads: int) -> dict[str, Any]:
     """Run one case and return its entry in the result, with what it depends on."""
     print(f"{case.number}. {case.title}", flush=True)
     if case.sweep:
@@ -223,7 +223,7 @@ def measured(case: Case, repeats: int, n_threads: int) -> dict[str, Any]:
     }
 
 
-def run(cases: list[Case], repeats: int, name: str) -> None:
+def run(cases: list[KMeansCase], repeats: int, name: str) -> None:
     """Measure the cases, writing all results after each."""
     n_threads = len(os.sched_getaffinity(0))
     peers.versions()  # loads the libraries, for the limit reaches only those that are there
@@ -255,7 +255,7 @@ def main() -> None:
     run(cases, repeats, "kmeans-quick" if arguments.quick else "kmeans")
 
 
-def _inertias(x: Floats, outcomes: dict[int, Outcome]) -> dict[int, float]:
+def _inertias(x: Floats, outcomes: dict[int, EngineResult]) -> dict[int, float]:
     return {k: peers.inertia(x, outcome) for k, outcome in outcomes.items()}
 
 

@@ -22,7 +22,7 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
-class Task:
+class FitTask:
     """One run of k-means from given centres.
 
     Attributes
@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class EngineResult:
     """What an engine found.
 
     Attributes
@@ -65,37 +65,37 @@ class Engine:
     Attributes
     ----------
     distribution, module : str, what is installed and what is imported
-    fit : callable (Task) -> Outcome
+    fit : callable (FitTask) -> EngineResult
     has_tol : bool, whether it stops by how far the centres moved
     """
 
     distribution: str
     module: str
-    fit: Callable[[Task], Outcome]
+    fit: Callable[[FitTask], EngineResult]
     has_tol: bool = True
 
 
-def gpuseg_fit(task: Task) -> Outcome:
+def gpuseg_fit(task: FitTask) -> EngineResult:
     """Run gpuseg; by default it uses every processor that this process may use."""
     import gpuseg
 
     model = gpuseg.KMeans(
         len(task.init), init=task.init, n_init=1, max_iter=task.max_iter, tol=task.tol
     ).fit(task.x)
-    return Outcome(model.cluster_centers_, model.labels_, model.n_iter_)
+    return EngineResult(model.cluster_centers_, model.labels_, model.n_iter_)
 
 
-def lloyd(task: Task) -> Outcome:
+def lloyd(task: FitTask) -> EngineResult:
     """Run scikit-learn's Lloyd."""
     return _scikit_learn(task, "lloyd")
 
 
-def elkan(task: Task) -> Outcome:
+def elkan(task: FitTask) -> EngineResult:
     """Run scikit-learn's Elkan, which keeps n_samples × n_clusters bounds."""
     return _scikit_learn(task, "elkan")
 
 
-def intelex(task: Task) -> Outcome:
+def intelex(task: FitTask) -> EngineResult:
     """Run scikit-learn-intelex, that is oneDAL; refuse where it would run scikit-learn instead."""
     model = import_module("sklearnex.cluster").KMeans(
         len(task.init), init=task.init, n_init=1, max_iter=task.max_iter, tol=task.tol,
@@ -105,10 +105,10 @@ def intelex(task: Task) -> Outcome:
     # Its fallback is silent, and would enter scikit-learn twice.
     if not hasattr(model, "_onedal_estimator"):
         raise RuntimeError("scikit-learn-intelex handed the fit to scikit-learn")
-    return Outcome(model.cluster_centers_, model.labels_, model.n_iter_)
+    return EngineResult(model.cluster_centers_, model.labels_, model.n_iter_)
 
 
-def faiss_fit(task: Task) -> Outcome:
+def faiss_fit(task: FitTask) -> EngineResult:
     """Run FAISS over all rows; it returns centres one step on, and no labels.
 
     A user who wants labels pays one more search, which is left out of its time: to its favour.
@@ -124,7 +124,7 @@ def faiss_fit(task: Task) -> Outcome:
     faiss.copy_array_to_vector(task.init.ravel(), clustering.centroids)
     clustering.train(task.x, faiss.IndexFlatL2(n_features))
     centers = faiss.vector_to_array(clustering.centroids).reshape(task.init.shape)
-    return Outcome(centers, None, clustering.iteration_stats.size())
+    return EngineResult(centers, None, clustering.iteration_stats.size())
 
 
 OURS = "gpuseg"
@@ -140,7 +140,7 @@ ENGINES = {
 }
 
 
-def gpuseg_sweep(x: Floats, n_clusters: Iterable[int], n_init: int) -> dict[int, Outcome]:
+def gpuseg_sweep(x: Floats, n_clusters: Iterable[int], n_init: int) -> dict[int, EngineResult]:
     """Fit every number of clusters with gpuseg, in one call."""
     import gpuseg
 
@@ -148,7 +148,9 @@ def gpuseg_sweep(x: Floats, n_clusters: Iterable[int], n_init: int) -> dict[int,
     return {k: _outcome(model) for k, model in sweep.models.items()}
 
 
-def scikit_learn_sweep(x: Floats, n_clusters: Iterable[int], n_init: int) -> dict[int, Outcome]:
+def scikit_learn_sweep(
+    x: Floats, n_clusters: Iterable[int], n_init: int
+) -> dict[int, EngineResult]:
     """Fit every number of clusters with scikit-learn, one after the other."""
     from sklearn.cluster import KMeans
 
@@ -165,15 +167,15 @@ def absent() -> list[str]:
 
 def versions() -> dict[str, str]:
     """Return the version of every installed library, and import it."""
-    found = {}
+    versions = {}
     for engine in ENGINES.values():
         if find_spec(engine.module):
             import_module(engine.module)
-            found[engine.distribution] = version(engine.distribution)
-    return found
+            versions[engine.distribution] = version(engine.distribution)
+    return versions
 
 
-def inertia(x: Floats, outcome: Outcome) -> float:
+def inertia(x: Floats, outcome: EngineResult) -> float:
     """Return Σ|x − centre of x's label|² in float64, whatever the engine itself reports.
 
     Where an engine returns no labels, the nearest of its centres is taken.
@@ -191,7 +193,7 @@ def inertia(x: Floats, outcome: Outcome) -> float:
     return total
 
 
-def _scikit_learn(task: Task, algorithm: str) -> Outcome:
+def _scikit_learn(task: FitTask, algorithm: str) -> EngineResult:
     from sklearn.cluster import KMeans
 
     model = KMeans(
@@ -201,5 +203,5 @@ def _scikit_learn(task: Task, algorithm: str) -> Outcome:
     return _outcome(model.fit(task.x))
 
 
-def _outcome(model: Any) -> Outcome:
-    return Outcome(model.cluster_centers_, model.labels_, model.n_iter_)
+def _outcome(model: Any) -> EngineResult:
+    return EngineResult(model.cluster_centers_, model.labels_, model.n_iter_)

@@ -1,12 +1,20 @@
 """gpuseg: exact, distributed customer segmentation.
 
-``import gpuseg`` loads nothing heavy; each public name is imported on first use.
+``import gpuseg`` loads nothing heavy; each public name is imported at its first use.
+
+Examples
+--------
+>>> import gpuseg
+>>> "KMeans" in dir(gpuseg)
+True
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_names.py compares
+    from gpuseg import features as features
+    from gpuseg import synthetic as synthetic
     from gpuseg.errors import ConfigError as ConfigError
     from gpuseg.errors import DataError as DataError
     from gpuseg.errors import GpusegError as GpusegError
@@ -18,44 +26,54 @@ if TYPE_CHECKING:
     from gpuseg.estimators.select_k import select_k as select_k
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
+    from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
     from gpuseg.model_selection.k_distance import EpsEstimate as EpsEstimate
     from gpuseg.model_selection.select_k import KSelection as KSelection
+    from gpuseg.models.base import SegmentModel as SegmentModel
+    from gpuseg.models.dbscan import DBSCANModel as DBSCANModel
+    from gpuseg.models.hierarchical import HierarchicalModel as HierarchicalModel
     from gpuseg.models.kmeans import KMeansModel as KMeansModel
     from gpuseg.models.loading import load_model as load_model
-    from gpuseg.synthetic.customers import write_customers as write_customers
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "DBSCAN": "gpuseg.estimators.dbscan",
-    "KSelection": "gpuseg.model_selection.select_k",
-    "select_k": "gpuseg.estimators.select_k",
-    "EpsEstimate": "gpuseg.model_selection.k_distance",
-    "estimate_eps": "gpuseg.estimators.estimate_eps",
-    "KMeans": "gpuseg.estimators.kmeans",
-    "KMeansSweep": "gpuseg.estimators.sweep",
-    "kmeans_sweep": "gpuseg.estimators.sweep",
-    "Preprocessor": "gpuseg.estimators.preprocessor",
-    "run": "gpuseg.jobs.run",
-    "KMeansModel": "gpuseg.models.kmeans",
-    "load_model": "gpuseg.models.loading",
-    "write_customers": "gpuseg.synthetic.customers",
-    "GpusegError": "gpuseg.errors",
+_PUBLIC = {
     "ConfigError": "gpuseg.errors",
+    "DBSCAN": "gpuseg.estimators.dbscan",
+    "DBSCANModel": "gpuseg.models.dbscan",
     "DataError": "gpuseg.errors",
+    "EpsEstimate": "gpuseg.model_selection.k_distance",
+    "GpusegError": "gpuseg.errors",
+    "HierarchicalModel": "gpuseg.models.hierarchical",
+    "KMeans": "gpuseg.estimators.kmeans",
+    "KMeansModel": "gpuseg.models.kmeans",
+    "KMeansSweep": "gpuseg.estimators.sweep",
+    "KSelection": "gpuseg.model_selection.select_k",
+    "Preprocessor": "gpuseg.estimators.preprocessor",
     "ResourceError": "gpuseg.errors",
+    "RunResult": "gpuseg.jobs.run",
+    "SegmentModel": "gpuseg.models.base",
+    "estimate_eps": "gpuseg.estimators.estimate_eps",
+    "features": "gpuseg",
+    "kmeans_sweep": "gpuseg.estimators.sweep",
+    "load_model": "gpuseg.models.loading",
+    "run": "gpuseg.jobs.run",
+    "select_k": "gpuseg.estimators.select_k",
+    "synthetic": "gpuseg",
 }
+"""The module of each public name; a name of "gpuseg" itself is a submodule."""
 
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "features":
-        return import_module("gpuseg.features")
-    if name not in _HOME:
+    if name not in _PUBLIC:
         raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    module = _PUBLIC[name]
+    if module == __name__:
+        return import_module(f"{module}.{name}")
+    return getattr(import_module(module), name)
 
 
 def __dir__() -> list[str]:

@@ -1,11 +1,13 @@
 """The commands. Results go to standard output; progress, warnings and errors to standard error.
 
-Heavy imports wait until a command needs them, so that ``gpuseg --help`` is quick.
+Commands import heavy packages themselves, so that ``gpuseg --help`` is fast.
 """
 
 import json
 import signal
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,22 +53,18 @@ def run(
         _dry_run(job, overrides, as_json)
         return
     from gpuseg.jobs.run import run as run_job
-    from gpuseg.progress import for_standard_error
 
-    progress = for_standard_error()
-    try:
+    with _shown_progress() as progress:
         result = run_job(job, overrides=overrides, progress=progress)
-    finally:
-        progress.stop()
     if as_json:
         _print_json(result.manifest)
         return
-    from gpuseg.reporting.quality_table import quality_table
+    from gpuseg.reporting.line_quality_table import quality_table
     from gpuseg.reporting.terminal_table import segment_table
 
-    if "transactions" in result.manifest:
-        _print(quality_table(result.manifest["transactions"]))
-    _print(segment_table(result.manifest))
+    if result.record.transactions is not None:
+        _print(quality_table(result.record.transactions))
+    _print(segment_table(result.record))
     typer.echo(f"segments   {result.path}")
     typer.echo(f"report     {result.path.rstrip('/')}/_report.html")
 
@@ -80,73 +78,57 @@ def features(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build features from the transactions of a job: lines in, one row a customer out."""
-    from gpuseg.jobs.stages.build_features import run_features
-    from gpuseg.progress import for_standard_error
+    """Build features from the transactions of a job: lines in, one row per customer out."""
+    from gpuseg.jobs.run_features import run_features
 
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
-    progress = for_standard_error()
-    try:
+    with _shown_progress() as progress:
         result = run_features(job, overrides=overrides, progress=progress)
-    finally:
-        progress.stop()
     if as_json:
         _print_json(result.manifest)
         return
-    from gpuseg.reporting.quality_table import quality_table
+    from gpuseg.reporting.line_quality_table import quality_table
 
-    _print(quality_table(result.manifest["transactions"]))
+    _print(quality_table(result.record.transactions))
     typer.echo(f"features   {result.path}")
 
 
 @app.command()
 def report(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder of a run.")],
+    output: Annotated[
+        str, typer.Argument(metavar="OUTPUT", help="Path or URL of a run's output folder.")
+    ],
 ) -> None:
     """Render the report of an output again, from its manifest."""
-    from gpuseg.jobs.regenerate_report import report_again
+    from gpuseg.jobs.regenerate_report import regenerate_report
 
-    typer.echo(f"report     {report_again(output)}")
+    typer.echo(f"report     {regenerate_report(output)}")
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
-    from gpuseg.jobs.job import load_job
-    from gpuseg.jobs.plan import forecast
-    from gpuseg.jobs.resolve import settle
+    from gpuseg.jobs.context import job_errors
+    from gpuseg.jobs.job_file import load_job
+    from gpuseg.jobs.plan import describe_plan, plan_run
 
     spec = load_job(job, overrides)
-    place = settle(spec)
-    if spec.transactions:
-        _dry_run_of_lines(spec, place, as_json)
-        return
-    plan = forecast(spec, place, place.source).describe(spec)
+    with job_errors(spec):
+        plan = describe_plan(spec, plan_run(spec))
     if as_json:
         _print_json(plan)
         return
     _print_job(plan["job"])
-    typer.echo(
-        f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
-        f"{plan['files']:,} files\n"
-        f"backend      {plan['backend']['name']} ({plan['backend']['why']})\n"
-        f"reader       {plan['reader']['name']} ({plan['reader']['why']})\n"
-        + _needs(plan)
-        + "dry run: nothing was written"
-    )
-
-
-def _dry_run_of_lines(spec: Any, place: Any, as_json: bool) -> None:
-    from gpuseg.jobs.stages.build_features import lines_of
-
-    source, job = lines_of(spec, place).source, spec.public()
-    if as_json:
-        _print_json({"job": job, "files": source.files, "lines": source.rows})
-        return
-    _print_job(job)
-    typer.echo(
-        f"lines        {source.rows:,} in {source.files:,} files (a guess for CSV)\n"
-        f"backend      {place.choice.name} ({place.choice.why})\n"
-        "dry run: nothing was written"
-    )
+    if "lines" in plan:
+        typer.echo(f"lines        {plan['lines']:,} in {plan['files']:,} files (estimated for CSV)")
+    else:
+        typer.echo(
+            f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
+            f"{plan['files']:,} files"
+        )
+    typer.echo(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
+    if "reader" in plan:
+        typer.echo(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")
+        typer.echo(_needs(plan))
+    typer.echo("dry run: nothing was written")
 
 
 def _print_job(job: dict[str, Any]) -> None:
@@ -157,58 +139,54 @@ def _print_job(job: dict[str, Any]) -> None:
                 typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
 
 
-def _needs(plan: dict[str, Any]) -> str:
+def _needs(plan: Mapping[str, Any]) -> str:
+    """Return the lines about workers, rows and memory."""
     if plan["workers"] is None:
-        return "workers      those of the scheduler; memory is checked once they are known\n"
+        return "workers      those of the scheduler; memory is checked once they are known"
+    rows, mib = plan["row_storage"], plan["estimated_bytes_per_worker"] / 2**20
     return (
         f"workers      {plan['workers']} × {plan['threads_per_worker']} threads\n"
-        f"rows are     {plan['rows_are']} ({plan['rows_why']})\n"
-        f"memory       about {plan['estimated_bytes_per_worker'] / 2**20:,.0f} MiB a worker\n"
+        f"rows are     {rows['mode']} ({rows['reason']})\n"
+        f"memory       about {mib:,.0f} MiB per worker"
     )
 
 
 @app.command()
 def synth(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to write.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to.")],
     rows: Annotated[int, typer.Option(help="Customers.")] = 1_000_000,
     transactions: Annotated[
-        int | None, typer.Option(help="Write so many lines of them instead of their features.")
+        int | None,
+        typer.Option(help="Write this many transaction lines of them instead of features."),
     ] = None,
     features: Annotated[int, typer.Option(help="Numeric columns.")] = 16,
     segments: Annotated[int, typer.Option(help="Latent segments.")] = 8,
     seed: Annotated[int, typer.Option(help="Same seed, same customers.")] = 0,
-    files: Annotated[int | None, typer.Option(help="Parquet files; one a million rows.")] = None,
+    files: Annotated[int | None, typer.Option(help="Parquet files; one per million rows.")] = None,
     truth: Annotated[bool, typer.Option("--truth", help="Add the latent segment.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace older files.")] = False,
 ) -> None:
     """Write synthetic customers that look like customers, or their transactions."""
-    from gpuseg.progress import for_standard_error
     from gpuseg.synthetic.customers import write_customers
     from gpuseg.synthetic.transactions import write_transactions
 
-    progress = for_standard_error()
-    if transactions is not None:
-        try:
-            with progress.stage("synth", transactions) as stage:
-                paths = write_transactions(
-                    directory, lines=transactions, customers=rows, seed=seed, files=files,
-                    overwrite=overwrite, report=stage.advance,
-                )  # fmt: skip
-        finally:
-            progress.stop()
-        typer.echo(
-            f"{transactions:,} lines of {rows:,} customers in {len(paths)} files: {directory}"
-        )
-        return
-    try:
-        with progress.stage("synth", rows) as stage:
+    with _shown_progress() as progress, progress.stage("synth", transactions or rows) as stage:
+        if transactions is None:
             paths = write_customers(
                 directory, rows=rows, features=features, segments=segments, seed=seed,
                 files=files, truth=truth, overwrite=overwrite, report=stage.advance,
             )  # fmt: skip
-    finally:
-        progress.stop()
-    typer.echo(f"{rows:,} customers × {features} features in {len(paths)} files: {directory}")
+        else:
+            paths = write_transactions(
+                directory, lines=transactions, customers=rows, seed=seed, files=files,
+                overwrite=overwrite, report=stage.advance,
+            )  # fmt: skip
+    if transactions is None:
+        typer.echo(f"{rows:,} customers × {features} features in {len(paths)} files: {directory}")
+    else:
+        typer.echo(
+            f"{transactions:,} lines of {rows:,} customers in {len(paths)} files: {directory}"
+        )
 
 
 @app.command()
@@ -223,6 +201,18 @@ def info(as_json: AsJson = False) -> None:
     for key, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
         typer.echo(f"{key:<10} {text}")
+
+
+@contextmanager
+def _shown_progress() -> Iterator[Any]:
+    """Show progress on standard error, and restore the terminal afterwards."""
+    from gpuseg.progress import for_standard_error
+
+    progress = for_standard_error()
+    try:
+        yield progress
+    finally:
+        progress.stop()
 
 
 def _print(table: Any) -> None:
@@ -251,20 +241,20 @@ def _options(
 
 
 class _Interrupted(BaseException):
-    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, which libraries on the way would handle."""
+    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, which libraries in between would handle."""
 
 
 class _Signals:
-    """Turns the first SIGINT or SIGTERM into `_Interrupted`; cleaning up is then not disturbed."""
+    """Turn the first SIGINT or SIGTERM into `_Interrupted`; later ones do not disturb cleanup."""
 
     def __init__(self) -> None:
-        self.seen = False
+        self.received = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if not self.seen:
-            self.seen = True
+        if not self.received:
+            self.received = True
             raise _Interrupted
 
 
@@ -274,17 +264,17 @@ def main() -> None:
     try:
         app()
     except GpusegError as error:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         sys.exit(error.exit_code)
     finally:
-        # Checked here, not caught: an import cut short may raise anything at all.
-        if signals.seen:
-            _say("interrupted")
+        # Checked here, not caught: an interrupted import may raise any exception.
+        if signals.received:
+            _print_error("interrupted")
             sys.exit(INTERRUPTED)
-        signals.seen = True
+        signals.received = True
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -5,7 +5,7 @@ estimator says `n_clusters`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
@@ -65,20 +65,23 @@ class GpusegError(Exception):
         """Whether a value was given."""
         return self.value is not _NoValue.NO_VALUE
 
+    @property
+    def parts(self) -> Sequence["GpusegError"]:
+        """The errors of which this one consists: itself, except for `ConfigErrors`."""
+        return (self,)
+
     def __str__(self) -> str:
-        """Return "parameter = value: problem: rule; hint", of what is there."""
-        if not self.problem and not self.rule:  # not converted to fields yet
-            return self.code
-        subject = self.names.get(self.parameter, self.parameter) if self.parameter else ""
+        """Return "parameter = value: problem: rule; hint", without the parts that are missing."""
+        return self.rendered(self.names)
+
+    def rendered(self, names: Mapping[str, str]) -> str:
+        """Return the message, with a front end's names of the parameters."""
+        subject = names.get(self.parameter, self.parameter) if self.parameter else ""
         if self.has_value:
             subject = f"{subject} = {self.value!r}" if subject else repr(self.value)
-        texts = [text for text in (self.problem, self.rule) if text]
-        return self._with_names(
-            ": ".join([subject] * bool(subject) + texts) + (f"; {self.hint}" if self.hint else "")
-        )
-
-    def _with_names(self, text: str) -> str:
-        return _PARAMETER.sub(lambda match: self.names.get(match[1], match[0]), text)
+        texts = [text for text in (subject, self.problem, self.rule) if text]
+        message = ": ".join(texts) + (f"; {self.hint}" if self.hint else "")
+        return _PARAMETER.sub(lambda match: names.get(match[1], match[0]), message)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send errors to the caller."""
@@ -105,6 +108,29 @@ class ConfigError(GpusegError, ValueError):
     """The job, the command line or a parameter is wrong."""
 
     exit_code = 2
+
+
+class ConfigErrors(ConfigError):
+    """Several broken rules at once: an error for each in `parts`, a line for each in the message.
+
+    Parameters
+    ----------
+    code : str
+    parts : sequence of ConfigError
+    """
+
+    def __init__(self, code: str, parts: Sequence[ConfigError] = ()) -> None:
+        super().__init__(code)
+        self._parts = tuple(parts)
+
+    @property
+    def parts(self) -> Sequence[ConfigError]:
+        """The error of each broken rule."""
+        return self._parts
+
+    def rendered(self, names: Mapping[str, str]) -> str:
+        """Return the message of each part, one a line."""
+        return "\n".join(part.rendered({**names, **part.names}) for part in self._parts)
 
 
 class DataError(GpusegError, ValueError):

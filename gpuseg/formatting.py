@@ -1,4 +1,4 @@
-"""Numbers, names and moments as a reader wants them; shared by the table and the report."""
+"""Format numbers, names and times for readers; shared by the tables and the report."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from decimal import Decimal
 
 MINUS = "−"
 NOTHING = "–"
-NOISE = -1
 
-# Outside this range a plain decimal is longer than its information.
-_SMALLEST, _LARGEST = 1e-4, 1e12
+_MIN_DECIMAL, _MAX_DECIMAL = 1e-4, 1e12
+"""Numbers outside this range are written with an exponent."""
 
 
-def number(x: float | None) -> str:
-    """Write a number with three significant digits, or all the digits before its point.
+def number(x: float | None, digits: int = 3) -> str:
+    """Write a number with `digits` significant digits, or more if its integer part has more.
 
     Parameters
     ----------
     x : float or None
-        ``None`` and NaN stand for "no value".
+        ``None`` and NaN mean that there is no value.
+    digits : int, optional
 
     Returns
     -------
@@ -36,12 +36,12 @@ def number(x: float | None) -> str:
         return f"{sign}∞"
     if size == 0:
         return "0"
-    if not _SMALLEST <= size < _LARGEST:
-        mantissa, exponent = f"{size:.2e}".split("e")
+    if not _MIN_DECIMAL <= size < _MAX_DECIMAL:
+        mantissa, exponent = f"{size:.{digits - 1}e}".split("e")
         return f"{sign}{_trim(mantissa)}e{int(exponent)}".replace("e-", f"e{MINUS}")
-    if size >= 999.5:
+    if size >= 10**digits - 0.5:
         return f"{sign}{size:,.0f}"
-    return sign + _trim(format(Decimal(f"{size:.3g}"), "f"))
+    return sign + _trim(format(Decimal(f"{size:.{digits}g}"), ",f"))
 
 
 def _trim(decimal: str) -> str:
@@ -54,12 +54,12 @@ def percent(share: float | None) -> str:
     Parameters
     ----------
     share : float or None
-        ``None`` and NaN stand for "no value".
+        ``None`` and NaN mean that there is no value.
 
     Returns
     -------
     str
-        A share that is not nothing never reads as 0%, nor one short of everything as 100%.
+        A share above 0 is never written as 0%, and one below 1 never as 100%.
     """
     if share is None or math.isnan(share):
         return NOTHING
@@ -71,14 +71,14 @@ def percent(share: float | None) -> str:
 
 
 def sigma(deviation: float | None, unit: str = "σ") -> str:
-    """Write a deviation in standard deviations, always with its sign.
+    """Write a number of standard deviations, with its sign.
 
     Parameters
     ----------
     deviation : float or None
-        ``None`` and NaN stand for "no value".
+        ``None`` and NaN mean that there is no value.
     unit : str, optional
-        What follows the number.
+        Text after the number.
 
     Returns
     -------
@@ -94,14 +94,13 @@ def sigma(deviation: float | None, unit: str = "σ") -> str:
 
 
 def count(n: int, noun: str = "") -> str:
-    """Write a count with thousands separators and, where given, its noun (plural by an s).
+    """Write a count with thousands separators and its noun, if given (plural with an s).
 
     Parameters
     ----------
     n : int
-        How many.
     noun : str, optional
-        The singular of what is counted.
+        In the singular.
 
     Returns
     -------
@@ -113,12 +112,12 @@ def count(n: int, noun: str = "") -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span in the unit that fits it.
+    """Write a duration in a suitable unit.
 
     Parameters
     ----------
     seconds : float or None
-        ``None`` and NaN stand for "no value".
+        ``None`` and NaN mean that there is no value.
 
     Returns
     -------
@@ -139,17 +138,17 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(iso: str) -> str:
-    """Write an ISO 8601 moment out in words, in UTC.
+    """Write an ISO 8601 time in words, in UTC.
 
     Parameters
     ----------
     iso : str
-        For example ``"2026-11-21T20:15:00Z"``; without an offset it is taken as UTC.
+        For example ``"2026-11-21T20:15:00Z"``; without an offset it is UTC.
 
     Returns
     -------
     str
-        For example ``"21 November 2026, 20:15 UTC"``; what is no ISO moment comes back as it is.
+        For example ``"21 November 2026, 20:15 UTC"``; other texts are returned unchanged.
     """
     try:
         parsed = datetime.fromisoformat(iso)
@@ -160,41 +159,30 @@ def moment(iso: str) -> str:
 
 
 def segment_name(segment: int) -> str:
-    """Name a segment by its number; the number −1 means noise.
+    """Write the number of a segment; −1 is noise.
 
     Parameters
     ----------
     segment : int
-        The segment's number in the manifest.
+        Number of the segment in the manifest.
 
     Returns
     -------
     str
         For example ``"3"`` or ``"noise"``.
     """
-    return "noise" if segment == NOISE else count(segment)
+    return "noise" if segment < 0 else count(segment)
 
 
 def listing(items: Sequence[str]) -> str:
-    """Join items as a sentence does: "a, b and c".
-
-    Parameters
-    ----------
-    items : sequence of str
-        What to list.
-
-    Returns
-    -------
-    str
-        The items in their order.
-    """
+    """Join items as in a sentence: "a, b and c"."""
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal would obey rather than show: control codes, line breaks.
+    """Replace control codes and line breaks, which a terminal would obey.
 
     Parameters
     ----------
@@ -204,6 +192,6 @@ def printable(text: str) -> str:
     Returns
     -------
     str
-        The text on one line, one character for each of the original.
+        The text on one line, with as many characters as the original.
     """
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

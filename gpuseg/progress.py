@@ -1,4 +1,4 @@
-"""What a run shows while it runs: bars on a terminal, plain lines elsewhere, seconds for all."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere, seconds of each stage for all."""
 
 import sys
 import threading
@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-_LINES_APART = 2.0
+_SECONDS_BETWEEN_LINES = 2.0
 
 
 class Stage(Protocol):
-    """A stage under way."""
+    """A stage of a run that has begun."""
 
     def advance(self, amount: int) -> None:
-        """Count `amount` more units as done; callable from any thread."""
+        """Count `amount` more units as done; any thread may call it."""
         ...
 
-    def note(self, text: str) -> None:
-        """Show how things stand."""
+    def status(self, text: str) -> None:
+        """Show the current state of the stage."""
         ...
 
 
@@ -27,79 +27,86 @@ def iteration_callback(stage: Stage) -> Callable[[int, float, float], None]:
 
     def show(n_iter: int, inertia: float, shift: float) -> None:
         stage.advance(1)
-        stage.note(f"inertia {inertia:.6g}  shift {shift:.3g}")
+        stage.status(f"inertia {inertia:.6g}  shift {shift:.3g}")
 
     return show
 
 
 class Progress:
-    """Shows nothing, but measures: the seconds of each stage are in `seconds`.
+    """Measure the seconds of each stage, and show nothing.
 
-    Subclasses override `_open`, `_close` and `_stage`.
+    Subclasses override `_open`, `_close` and `log`.
+
+    Attributes
+    ----------
+    seconds : dict of str to float
+        Seconds of each stage; a stage that ran several times has the sum.
     """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._current: Stage | None = None
-        self._left = 0
+        self._remaining = 0
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
-        """Show and time a stage; `total` is the number of units in it, where that is known."""
+        """Show and time a stage of `total` units; None if their number is not known."""
         started = time.perf_counter()
         stage = self._open(name, total, unit)
-        self._current, self._left = stage, total or 0
+        self._current, self._remaining = stage, total or 0
         finished = False
         try:
             yield stage
             finished = True
         finally:
             self._current = None
-            self.seconds[name] = time.perf_counter() - started
+            elapsed = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
             self._close(stage, finished)
 
-    def report(self, rows: int) -> None:
-        """Count rows in the stage under way; callable from any thread.
+    def advance(self, rows: int) -> None:
+        """Count rows in the current stage; any thread may call it.
 
-        No more than the stage has: a shard whose worker was lost is read a second time, whatever
-        the stage.
+        The count stops at the total of the stage: the rows of a lost worker are read a second
+        time.
         """
-        counted = min(rows, self._left)
+        counted = min(rows, self._remaining)
         if self._current is not None and counted:
-            self._left -= counted
+            self._remaining -= counted
             self._current.advance(counted)
 
-    def message(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a line that stays."""
 
     def stop(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def _open(self, name: str, total: int | None, unit: str) -> "Any":
-        return _Nothing()
+        return _SilentStage()
 
     def _close(self, stage: Any, finished: bool) -> None:
         pass
 
 
-class _Nothing:
+class _SilentStage:
     def advance(self, amount: int) -> None:
         pass
 
-    def note(self, text: str) -> None:
+    def status(self, text: str) -> None:
         pass
 
 
-_ONE = {"passes": "pass", "rows swept": "row swept"}
+_SINGULAR = {"passes": "pass", "rows swept": "row swept"}
 
 
 def counted(number: int, unit: str) -> str:
     """Return "1,000 rows", "1 row"."""
-    return f"{number:,} {_ONE.get(unit, unit.removesuffix('s')) if number == 1 else unit}"
+    singular = _SINGULAR.get(unit, unit.removesuffix("s"))
+    return f"{number:,} {singular if number == 1 else unit}"
 
 
-class _Line:
-    """A stage as plain lines: now and then while it runs, and one at its end."""
+class _PlainLines:
+    """A stage as plain lines: one every few seconds, and one at its end."""
 
     def __init__(self, name: str, unit: str, write: Callable[[str], None]) -> None:
         self.name, self.unit, self.write = name, unit, write
@@ -110,20 +117,20 @@ class _Line:
     def advance(self, amount: int) -> None:
         with self._lock:
             self.done += amount
-        self._now_and_then()
+        self._write_if_due()
 
-    def note(self, text: str) -> None:
+    def status(self, text: str) -> None:
         self.text = text
-        self._now_and_then()
+        self._write_if_due()
 
     def line(self) -> str:
         done = counted(self.done, self.unit) if self.done else ""
         state = "  ".join(part for part in (done, self.text) if part)
         return f"{self.name:<10} {time.perf_counter() - self.started:7.1f} s  {state}".rstrip()
 
-    def _now_and_then(self) -> None:
+    def _write_if_due(self) -> None:
         now = time.perf_counter()
-        if now - self.written >= _LINES_APART:
+        if now - self.written >= _SECONDS_BETWEEN_LINES:
             self.written = now
             self.write(f"{self.line()} …")
 
@@ -131,14 +138,14 @@ class _Line:
 class PlainLines(Progress):
     """Plain lines on standard error."""
 
-    def _open(self, name: str, total: int | None, unit: str) -> _Line:
-        return _Line(name, unit, self.message)
-
-    def _close(self, stage: _Line, finished: bool) -> None:
-        self.message(stage.line() + ("" if finished else "  not finished"))
-
-    def message(self, text: str) -> None:
+    def log(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+    def _open(self, name: str, total: int | None, unit: str) -> _PlainLines:
+        return _PlainLines(name, unit, self.log)
+
+    def _close(self, stage: _PlainLines, finished: bool) -> None:
+        self.log(stage.line() + ("" if finished else "  not finished"))
 
 
 class _Bar:
@@ -155,12 +162,12 @@ class _Bar:
             state = counted(self.done, self.unit)
             self.bars.update(self.task, advance=amount, state=state)
 
-    def note(self, text: str) -> None:
+    def status(self, text: str) -> None:
         self.bars.update(self.task, note=text)
 
 
 class Bars(Progress):
-    """Bars on standard error, one a stage."""
+    """Bars on standard error, one for each stage."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -184,7 +191,7 @@ class Bars(Progress):
         )
         self._bars.start()
 
-    def message(self, text: str) -> None:
+    def log(self, text: str) -> None:
         self._bars.console.print(text, markup=False, highlight=False)
 
     def stop(self) -> None:
@@ -195,7 +202,7 @@ class Bars(Progress):
 
     def _close(self, stage: _Bar, finished: bool) -> None:
         if not finished:
-            stage.note("not finished")
+            stage.status("not finished")
             return
         task = next(task for task in self._bars.tasks if task.id == stage.task)
         self._bars.update(stage.task, total=task.completed or 1, completed=task.completed or 1)

@@ -1,77 +1,133 @@
-"""One sentence for each broken rule: the key, the value seen, the rule, the next step."""
+"""Errors of pydantic as errors of gpuseg: the key, the value seen, the rule, the next step."""
 
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, ConfigErrors
 
 M = TypeVar("M", bound=BaseModel)
 
+_SHOULD = re.compile(r"^\w+ should (be|have)\b")
+"""How pydantic's messages begin."""
 
-def validated(model: type[M], values: Mapping[str, Any], step: str = "") -> M:
-    """Build `model` from `values`, or say what is wrong with them.
+
+def validated(
+    model: type[M], values: Mapping[str, Any], hint: str = "", subject: str = "parameter"
+) -> M:
+    """Build `model` from `values`.
 
     Parameters
     ----------
     model : pydantic model class
     values : mapping
-    step : str
-        The next step, which ends the message on a value that breaks its rule; "{key}" in it
-        stands for the key.
+    hint : str
+        The next step for a value that breaks its rule; "{key}" in it stands for the key.
+    subject : str
+        First part of the errors' codes: `subject.unknown_key`, `subject.missing_key`,
+        `subject.invalid_value`; `subject.several_errors` for more than one broken rule.
 
     Raises
     ------
     ConfigError
-        With one line for each broken rule.
+        With the key as its parameter; `ConfigErrors` for several broken rules.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_sentences(error, model, values, step))) from None
+        parts = _config_errors(error, model, values, hint, subject)
+    raise parts[0] if len(parts) == 1 else ConfigErrors(f"{subject}.several_errors", parts)
+
+
+def broken_rule(code: str, rule: str, field: str = "", hint: str = "") -> PydanticCustomError:
+    """Return what a pydantic validator raises for a rule that has its own code.
+
+    Parameters
+    ----------
+    code : str
+        It has a dot, as all codes of errors do.
+    rule : str
+    field : str
+        The field at fault, in a validator of a whole model.
+    hint : str
+        The next step, if it is not to change the value.
+    """
+    return PydanticCustomError(code, "{rule}", {"rule": rule, "field": field, "hint": hint})
 
 
 def nearest_known(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known name, or all of them."""
     options = list(known)
     close = get_close_matches(name, options, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(options)}"
+    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
 
 
-def _sentences(
-    error: ValidationError, model: type[BaseModel], values: Mapping[str, Any], step: str
-) -> list[str]:
-    """Say each error once: the branches of a union that fail at one key make one sentence."""
+def _config_errors(
+    error: ValidationError,
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    hint: str,
+    subject: str,
+) -> list[ConfigError]:
+    """Return one error for each key.
+
+    The branches of a union that fail at a key are merged; a branch that fails further inside is
+    the one that was meant.
+    """
+    errors: dict[str, ConfigError] = {}
     rules: dict[str, list[str]] = {}
-    seen: dict[str, Any] = {}
-    for one in error.errors():
-        path = _keys(one["loc"], values, one["type"] == "missing")
+    for details in error.errors():
+        path = _path(details, values)
         key = ".".join(path)
-        if one["type"] == "extra_forbidden":
-            parent = _model_at(path[:-1], model)
-            rule = f"unknown key; {nearest_known(path[-1], parent.model_fields)}"
-            rules[key] = [rule]
-        elif one["type"] == "missing":
-            rules[key] = ["missing; this key is required"]
+        if details["type"] == "extra_forbidden":
+            fields = _model_at(details["loc"][:-1], model).model_fields
+            errors[key] = ConfigError(
+                f"{subject}.unknown_key", "unknown key", parameter=key,
+                hint=nearest_known(path[-1], fields),
+            )  # fmt: skip
+        elif details["type"] == "missing":
+            errors[key] = ConfigError(
+                f"{subject}.missing_key", "missing", parameter=key, hint="this key is required"
+            )
         else:
-            rules.setdefault(key, []).append(_rule(one["msg"]))
-            seen.setdefault(key, one["input"])
+            rules.setdefault(key, []).append(_rule(details))
+            errors.setdefault(key, _invalid(key, details, hint, subject))
+    for key, texts in rules.items():
+        errors[key].rule = _joined(texts)
     return [
-        f"{key} = {seen[key]!r}: {_joined(each)}{step.format(key=key)}"
-        if key in seen
-        else f"{key}: {_joined(each)}"
-        for key, each in rules.items()
+        error
+        for key, error in errors.items()
+        if not any(other.startswith(f"{key}.") for other in errors)
     ]
 
 
-def _rule(message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    message = message.replace("a valid dictionary", "a table")
-    if message.startswith("Input should be"):
-        return "must be" + message.removeprefix("Input should be")
-    return message
+def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> ConfigError:
+    """Return the error of a value that breaks a rule; that of a whole section shows no value."""
+    code = details["type"] if "." in details["type"] else f"{subject}.invalid_value"
+    context, value = details.get("ctx", {}), details["input"]
+    if context.get("field") and isinstance(value, Mapping):
+        value = value.get(context["field"])
+    if _is_section(value):
+        return ConfigError(code, parameter=key, hint=context.get("hint", ""))
+    hint = context.get("hint") or hint.format(key=key)
+    return ConfigError(code, parameter=key, value=value, hint=hint)
+
+
+def _is_section(value: Any) -> bool:
+    """Whether a value is a table of the job file, or a list of tables."""
+    rows = value if isinstance(value, list) else [value]
+    return bool(rows) and all(isinstance(row, Mapping) for row in rows)
+
+
+def _rule(details: ErrorDetails) -> str:
+    if details["type"] in ("model_type", "dict_type"):
+        return "must be a table"
+    message = details["msg"].removeprefix("Value error, ")
+    return _SHOULD.sub(r"must \1", message).split(" after validation")[0]
 
 
 def _joined(rules: list[str]) -> str:
@@ -80,22 +136,54 @@ def _joined(rules: list[str]) -> str:
     return " or ".join([first, *(rule.removeprefix("must be ") for rule in others)])
 
 
-def _keys(location: tuple[int | str, ...], values: Any, missing: bool) -> list[str]:
-    """Return the part of an error's location that a user wrote, without the unions' branches."""
-    path: list[str] = []
-    for place, part in enumerate(location):
-        inside = isinstance(values, Mapping) and part in values
-        if inside:
+def _path(details: ErrorDetails, values: Any) -> list[str]:
+    """Return the keys of an error's location that a user wrote, without branches of unions."""
+    location, path = details["loc"], list[str]()
+    for i, part in enumerate(location):
+        exists = isinstance(values, Mapping) and part in values
+        if exists:
             values = values[part]
-        if inside or (missing and place == len(location) - 1):
+        if exists or (details["type"] == "missing" and i == len(location) - 1):
             path.append(str(part))
-    return path
+    field = details.get("ctx", {}).get("field")
+    return [*path, field] if field else path
 
 
-def _model_at(path: list[str], model: type[BaseModel]) -> type[BaseModel]:
-    for part in path:
-        annotation = model.model_fields[part].annotation
-        for kind in get_args(annotation) or (annotation,):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                model = kind
+def _model_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:
+    """Return the model at an error's location, which names the branch of a tagged union."""
+    branches: dict[Any, type[BaseModel]] = {}
+    for part in location:
+        if part in branches:
+            model = branches[part]
+        elif part in model.model_fields:
+            branches = _branches(model.model_fields[str(part)].annotation)
+            model = branches.get(None, model)
     return model
+
+
+def _branches(annotation: Any) -> dict[Any, type[BaseModel]]:
+    """Return the models of an annotation by the tag of their branch, None without a tag."""
+    branches: dict[Any, type[BaseModel]] = {}
+    is_union = get_origin(annotation) not in (None, Annotated)
+    for option in get_args(annotation) if is_union else (annotation,):
+        kind, *metadata = get_args(option) if get_origin(option) is Annotated else (option,)
+        tag = next((item.tag for item in metadata if isinstance(item, Tag)), None)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            branches[tag] = kind
+    return branches
+
+
+def check_n_threads(n_threads: Any) -> None:
+    """Refuse a wrong number of threads.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if n_threads is not None and (not isinstance(n_threads, int) or n_threads < 1):
+        raise ConfigError(
+            "n_threads.invalid",
+            value=n_threads,
+            rule="must be None or an int >= 1",
+            parameter="n_threads",
+        )

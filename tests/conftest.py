@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,18 +17,21 @@ import pytest
 from distributed import LocalCluster
 from emulator.build import unavailable
 from emulator.module import DRAWS
-from emulator.strict_arrays import ApartLauncher
+from emulator.strict_arrays import StrictLauncher
 from support import helpers
 from support.cudf_on_host import install, load_on_host
 from support.helpers import ANY_PORT, customers, cut, write_files
 
 from gpuseg import backends
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device
-from gpuseg.io.parquet.cudf_reader import lacking
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import gpus
+from gpuseg.io.parquet import cudf_reader
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
+
+SAMPLE = "GPUSEG_TEST_SAMPLE"
+"""Environment variable: whether this run has a sample of the cases; xdist processes inherit it."""
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +67,9 @@ def pytest_configure(config: pytest.Config) -> None:
     helpers.THOROUGH = bool(config.getoption("--thorough"))
     helpers.ON_GPU = bool(config.getoption("--gpu"))
     os.environ.setdefault(DRAWS, str(secrets.randbits(32)))
+    is_named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
+    everything = helpers.THOROUGH or config.getoption("--quick") or is_named
+    os.environ.setdefault(SAMPLE, "no" if everything else "yes")
     if config.pluginmanager.has_plugin("cacheprovider"):
         sources = sorted(Path(backends.__file__).parent.rglob("*.py"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
@@ -74,9 +80,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--gpu`` runs the tests of the backend `cuda` on the GPU, not on the emulator.
 
-    ``--thorough`` does all of what else is done in part: some ten minutes more on two cores.
+    ``--quick`` leaves out the tests marked `slow` and `sample`. ``--thorough`` does all of what
+    else is done in part. Otherwise a case of a test marked ``sample(n)`` is in one of n runs; a run
+    of named files or of ``-k`` has all cases.
     """
+    parser.addoption("--quick", action="store_true", help="leave out tests that take over a second")
     parser.addoption("--gpu", action="store_true", help="run CUDA kernels on the GPU")
+    parser.addoption(
+        "--update-texts", action="store_true", help="write tests/contracts/error_texts.txt again"
+    )
     parser.addoption("--thorough", action="store_true", help="leave nothing out")
 
 
@@ -97,15 +109,42 @@ COMPILE_FIRST = (
 """Tests for which numba compiles most: of k-means, and of DBSCAN."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let two processes of xdist, which begin at the start and in the middle, compile apart.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave tests out, and let two processes of xdist compile different functions.
 
-    What one has compiled the others load; else both compile the same at the same time.
+    The two processes begin at the start and in the middle. What one has compiled the others load;
+    else both compile the same at the same time.
     """
+    if config.getoption("--quick"):
+        _keep(config, items, lambda item: not any(map(item.get_closest_marker, ("slow", "sample"))))
+    elif os.environ[SAMPLE] == "yes":
+        _keep(config, items, _in_sample(items))
     for names, place in zip(COMPILE_FIRST, (0, len(items) // 2), strict=True):
         chosen = [item for item in items if item.name in names]
         others = [item for item in items if item.name not in names]
         items[:] = others[:place] + chosen + others[place:]
+
+
+def _in_sample(items: list[pytest.Item]) -> Callable[[pytest.Item], bool]:
+    """Return which items this run has: of every n cases with the mark ``sample(n)``, one.
+
+    The number that the emulator draws from also selects the cases, so n numbers in a row select
+    every case.
+    """
+    turn = int(os.environ[DRAWS])
+    marks = [(item, item.get_closest_marker("sample")) for item in items]
+    sampled = [(item, mark.args[0]) for item, mark in marks if mark is not None]
+    left_out = {item.nodeid for i, (item, n) in enumerate(sampled) if (i + turn) % n}
+    return lambda item: item.nodeid not in left_out
+
+
+def _keep(
+    config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]
+) -> None:
+    """Deselect all other items."""
+    kept = [item for item in items if is_kept(item)]
+    config.hook.pytest_deselected(items=[item for item in items if not is_kept(item)])
+    items[:] = kept
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -115,8 +154,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             f"What the emulator drew is repeated by {DRAWS}={os.environ[DRAWS]}"
         )
     passed = terminalreporter.stats.get("passed", [])
-    seen = [own for report in passed if "test_mutants" in report.nodeid
-            for own in report.user_properties]  # fmt: skip
+    seen = [value for report in passed if "test_mutants" in report.nodeid
+            for value in report.user_properties]  # fmt: skip
     if seen:
         terminalreporter.section(f"{len(seen)} bugs planted in the kernels, all seen")
         for what, how in sorted(seen):
@@ -127,8 +166,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The backend `cuda`, on the emulator or on the GPU, for all who ask the registry for it."""
     if request.config.getoption("--gpu"):
-        lacking = device.unavailable()
-        assert not lacking, lacking
+        reason = gpus.unavailable()
+        assert not reason, reason
         if os.environ.get("GPUSEG_TEST_POOL") == "no":  # a pool hides overruns from sanitizers
             import cupy
 
@@ -137,9 +176,9 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
         return
     if reason := unavailable():
         pytest.skip(reason)
-    launcher = ApartLauncher()
+    launcher = StrictLauncher()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(device, "launcher", lambda: launcher)
+        patch.setattr(gpus, "launcher", lambda: launcher)
         registry.get.cache_clear()
         registry.get_neighbors.cache_clear()
         yield registry.get("cuda")
@@ -151,8 +190,8 @@ def cuda(request: pytest.FixtureRequest) -> Iterator[Backend]:
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each backend in turn; `numpy` is the specification."""
     if request.param == "cuda":
-        found: Backend = request.getfixturevalue("cuda")
-        return found
+        backend: Backend = request.getfixturevalue("cuda")
+        return backend
     return registry.get(request.param)
 
 
@@ -163,7 +202,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     if request.param == "cudf":
         if not gpu:
             pytest.skip("cuDF needs a GPU: --gpu")
-        if reason := lacking():
+        if reason := cudf_reader.unavailable():
             pytest.skip(reason)
     elif request.param != "arrow":
         if gpu or unavailable():

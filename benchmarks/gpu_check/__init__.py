@@ -1,7 +1,7 @@
-"""What is asked of a GPU, step by step: does it work, is it right, how fast is it.
+"""Check a GPU step by step: whether kernels work, whether results are right, how fast they are.
 
-`scripts/gpu_check` runs the steps of `steps.STEPS`, each in a process of its own and within a
-limit of time; `scripts/gpu_kit` packs all that a bare machine with a GPU lacks for that. A step is
-a module with a `main`. The files: `steps` (what there is), `runner` (processes and limits),
-`facts` (what a step says), `place` (the GPU, or the emulator of the tests).
+`scripts/gpu_check` runs the steps of `steps.STEPS`, each in a separate process with a time limit.
+`scripts/gpu_kit` packs everything that a bare machine with a GPU needs for that. A step is a module
+with a `main`. The shared modules are `steps` (the list), `runner` (processes and limits), `facts`
+(results as JSON lines) and `targets` (the GPU, or the emulator of the tests).
 """

@@ -1,4 +1,4 @@
-"""What a step says: facts, a JSON line each, written at once, so that no kill loses one."""
+"""Facts of steps as JSON lines, written immediately, so that no kill loses one."""
 
 import json
 import os
@@ -11,32 +11,32 @@ from typing import Any
 
 FILE = "facts.jsonl"
 FOLDER, STEP, STARTED = "GPU_CHECK_FOLDER", "GPU_CHECK_STEP", "GPU_CHECK_STARTED"
-"""Environment of a step's process: where facts go, the step's name, when all began."""
+"""Environment variables of a step: the folder of facts, its name, the start of the run."""
 
 NO_GPU, SKIPPED = 4, 5
-"""Exit codes of a step besides 0 and 1."""
+"""Exit codes of a step, in addition to 0 and 1."""
 
 _TRACE = 900
-"""Characters of a traceback that are kept: its end tells where."""
+"""Characters kept of a traceback, from its end."""
 
 
-def say(what: str, **told: Any) -> None:
-    """Print a fact, and append it to the file of facts where there is one."""
+def record(what: str, **values: Any) -> None:
+    """Print a fact, and append it to the file of facts, if there is one."""
     began = float(os.environ.get(STARTED, time.time()))
-    written = line(os.environ.get(STEP, ""), began, what, told)
+    written = line(os.environ.get(STEP, ""), began, what, values)
     print(written, flush=True)
     if folder := os.environ.get(FOLDER):
         append(Path(folder), written)
 
 
-def line(step: str, began: float, what: str, told: Mapping[str, Any]) -> str:
-    """Return a fact as it is written; `at` is the seconds since all began."""
-    at = round(time.time() - began, 1)
-    return json.dumps({"step": step, "at": at, "what": what, **told}, default=str)
+def line(step: str, began: float, what: str, values: Mapping[str, Any]) -> str:
+    """Return the line of a fact; `at` is the seconds since the start of the run."""
+    elapsed = round(time.time() - began, 1)
+    return json.dumps({"step": step, "at": elapsed, "what": what, **values}, default=str)
 
 
 def append(folder: Path, written: str) -> None:
-    """Append a line in one write: other processes write here, too."""
+    """Append a line in one write, as other processes write to the file too."""
     file = os.open(folder / FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(file, f"{written}\n".encode())
@@ -45,7 +45,7 @@ def append(folder: Path, written: str) -> None:
 
 
 def read(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Yield the facts of a file from a byte on."""
+    """Yield the facts of a file from a byte offset on."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -54,49 +54,50 @@ def read(path: Path, start: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def conclude(result: str) -> None:
-    """Say what the step comes to, in one line: it goes into the table."""
-    say("result", result=result)
+    """Record the result of the step, one line for the table."""
+    record("result", result=result)
 
 
-def skip(why: str) -> None:
-    """End the step: there is nothing to do here."""
-    conclude(why)
+def skip(reason: str) -> None:
+    """End the step as skipped."""
+    conclude(reason)
     sys.exit(SKIPPED)
 
 
-_NAMED = 3
-"""Of the attempts that failed, in the one line that a step comes to."""
+_MAX_NAMED = 3
+"""Failed attempts that the result of a step names."""
 
 
 class Attempts:
-    """Calls that may each fail without keeping the others from being made."""
+    """Calls that may fail without stopping the following calls."""
 
     def __init__(self) -> None:
-        self.right = 0
-        self.wrong: list[str] = []
+        self.n_passed = 0
+        self.failed: list[str] = []
 
     def __call__(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function and say how that went; return what it returned, None if it failed."""
+        """Call a function and record the outcome; return its result, or None if it fails."""
         began = time.perf_counter()
         try:
             value = function(*arguments)
-        except Exception as error:  # noqa: BLE001 – whatever it is, the others are tried
-            self.wrong.append(what)
-            why = f"{type(error).__name__}: {error}"[:600]
-            say(what, ok=False, error=why, trace=traceback.format_exc()[-_TRACE:])
+        except Exception as error:  # noqa: BLE001 – the other attempts are made after any error
+            self.failed.append(what)
+            message = f"{type(error).__name__}: {error}"[:600]
+            record(what, ok=False, error=message, trace=traceback.format_exc()[-_TRACE:])
             return None
-        self.right += 1
-        told = {} if value is None else {"value": value}
-        say(what, ok=True, seconds=round(time.perf_counter() - began, 2), **told)
+        self.n_passed += 1
+        values = {} if value is None else {"value": value}
+        record(what, ok=True, seconds=round(time.perf_counter() - began, 2), **values)
         return value
 
     def finish(self, result: str = "") -> None:
-        """Conclude; a step with a failed attempt has failed."""
-        counts = f"{self.right} of {self.right + len(self.wrong)} right"
+        """Record the result; a step with a failed attempt fails."""
+        counts = f"{self.n_passed} of {self.n_passed + len(self.failed)} right"
         parts = [counts, *([result] if result else [])]
-        if self.wrong:
-            more = f" and {len(self.wrong) - _NAMED} more" if len(self.wrong) > _NAMED else ""
-            parts.append(f"wrong: {', '.join(self.wrong[:_NAMED])}{more}")
+        if self.failed:
+            n_more = len(self.failed) - _MAX_NAMED
+            more = f" and {n_more} more" if n_more > 0 else ""
+            parts.append(f"wrong: {', '.join(self.failed[:_MAX_NAMED])}{more}")
         conclude("; ".join(parts))
-        if self.wrong:
+        if self.failed:
             sys.exit(1)

@@ -1,8 +1,8 @@
-"""Packs what a bare machine with a GPU lacks: the project, small wheels, compiled kernels.
+"""Pack what a bare machine with a GPU lacks: the project, small wheels, compiled kernels.
 
 The machine has Linux, Python 3.12, CuPy, torch, numba, pyarrow, pandas, scikit-learn, scipy and
-pytest, and no network. In the folder: tree/ (the project at HEAD), wheels/, cubins/ (every form of
-every kernel), COMMIT, and run: bash run SECONDS [STEP...].
+pytest, and no network. The folder contains tree/ (the project at HEAD), wheels/, cubins/ (every
+form of every kernel), COMMIT, and run: bash run SECONDS [STEP...].
 """
 
 import argparse
@@ -22,20 +22,20 @@ ROOT = Path(__file__).parents[2]
 PYTHON = "3.12"
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 
-ALONE = (
+WITHOUT_DEPENDENCIES = (
     *("dask", "distributed", "partd", "locket", "tblib", "zict", "tornado"),
-    *("mlxtend", "flash-kmeans"),
+    "flash-kmeans",
 )
-"""What all else that they need is on the machine, or is named here."""
+"""Packages whose other dependencies are on the machine, or in this list."""
 
-WITH_NEEDS = ("pydantic",)
-"""What comes with all that it needs: versions that must fit together."""
+WITH_DEPENDENCIES = ("pydantic",)
+"""Packages with their dependencies, whose versions must match."""
 
 MAX_BYTES = 30 * 10**6
 
 
 class KitError(Exception):
-    """What keeps a kit from being made, and what to do."""
+    """The kit cannot be made."""
 
 
 def main() -> int:
@@ -43,11 +43,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="gpu_kit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("dest", type=Path, help="a folder, made anew")
-    parser.add_argument("--arch", default="sm_90", help="of the GPU; sm_90 is an H100 or H200")
-    asked = parser.parse_args()
+    parser.add_argument("dest", type=Path, help="the folder of the kit; an old kit is replaced")
+    parser.add_argument(
+        "--arch", default="sm_90", help="architecture of the GPU; sm_90 is an H100 or H200"
+    )
+    arguments = parser.parse_args()
     try:
-        make(asked.dest, asked.arch)
+        make(arguments.dest, arguments.arch)
     except (KitError, ResourceError) as error:
         print(f"gpu_kit: {error}", file=sys.stderr)
         return 1
@@ -60,9 +62,9 @@ def make(dest: Path, arch: str) -> None:
     Raises
     ------
     KitError
-        For a folder with other things in it, and when anything cannot be made or had.
+        If the folder contains other files, or if a part of the kit cannot be made or downloaded.
     ResourceError
-        When NVRTC is missing, or does not know the architecture.
+        If NVRTC is missing, or does not know the architecture.
     """
     nvrtc.library()
     _clear(dest)
@@ -76,32 +78,33 @@ def make(dest: Path, arch: str) -> None:
         print(f"{size / 1e6:8.2f} MB  {name}")
     total = sum(sizes.values())
     print(f"{total / 1e6:8.2f} MB  in {dest}, commit {commit}, {arch}")
-    print(f"there: bash {dest.name}/run SECONDS [STEP...]")
+    print(f"on the machine: bash {dest.name}/run SECONDS [STEP...]")
     if total > MAX_BYTES:
         raise KitError(
-            f"{dest} has {total / 1e6:.1f} MB, and a kit may have {MAX_BYTES / 1e6:.0f}: leave "
-            "out what is largest (ALONE and WITH_NEEDS in benchmarks/gpu_check/kit.py)"
+            f"{dest} has {total / 1e6:.1f} MB, and a kit may have {MAX_BYTES / 1e6:.0f}: remove "
+            "large packages (WITHOUT_DEPENDENCIES and WITH_DEPENDENCIES in "
+            "benchmarks/gpu_check/kit.py)"
         )
 
 
 def _clear(dest: Path) -> None:
-    """Make the folder, or empty it if it holds a kit."""
+    """Make the folder, or empty it if it contains a kit."""
     if dest.exists() and not dest.is_dir():
         raise KitError(f"{dest} is a file: name a folder")
     if dest.is_dir() and any(dest.iterdir()):
         if not (dest / "tree" / "scripts" / "gpu_kit").exists():
-            raise KitError(f"{dest} holds other things than a kit: name a new folder")
+            raise KitError(f"{dest} contains other files than a kit: name a new folder")
         shutil.rmtree(dest)
     dest.mkdir(parents=True, exist_ok=True)
 
 
 def _project(dest: Path) -> str:
-    """Lay out the project at HEAD; return the commit."""
+    """Extract the project at HEAD; return the commit."""
     commit = _git("rev-parse", "--short", "HEAD").decode().strip()
     if changed := _git("status", "--porcelain").decode().splitlines():
         print(
-            f"gpu_kit: {len(changed)} files are changed and not committed: the kit is of commit "
-            f"{commit}, without the changes",
+            f"gpu_kit: {len(changed)} files have uncommitted changes: the kit has commit "
+            f"{commit}, without them",
             file=sys.stderr,
         )
     with tarfile.open(fileobj=BytesIO(_git("archive", "HEAD"))) as archive:
@@ -120,7 +123,7 @@ def _git(*arguments: str) -> bytes:
 
 
 def _compile(dest: Path, arch: str) -> None:
-    """Compile every form of every kernel, from the sources in the kit."""
+    """Compile every form of every kernel from the sources in the kit."""
     tree = dest.resolve() / "tree"
     environment = {
         "GPUSEG_CACHE": str(tree.parent / "cubins"),
@@ -133,14 +136,14 @@ def _compile(dest: Path, arch: str) -> None:
         check=False,
     )  # fmt: skip
     if done.returncode:
-        why = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise KitError(f"the kernels cannot be compiled: {why}; look at --arch")
+        reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise KitError(f"the kernels cannot be compiled: {reason}; check --arch")
 
 
 def _download(folder: Path) -> None:
     """Download the wheels."""
-    _pip(folder, "--no-deps", *ALONE)
-    _pip(folder, *WITH_NEEDS)
+    _pip(folder, "--no-deps", *WITHOUT_DEPENDENCIES)
+    _pip(folder, *WITH_DEPENDENCIES)
 
 
 def _pip(folder: Path, *arguments: str) -> None:
@@ -152,10 +155,10 @@ def _pip(folder: Path, *arguments: str) -> None:
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise KitError(
             f"pip cannot download {', '.join(a for a in arguments if a[0] != '-')}: "
-            f"{(said or [done.stderr.strip()])[-1]}; a package index must be reachable"
+            f"{(errors or [done.stderr.strip()])[-1]}; a package index must be reachable"
         )
 
 

@@ -1,9 +1,9 @@
-"""The kernels as CuPy has loaded them: what the compiler made of them, how many run at once."""
+"""Kernels as loaded by CuPy: their resources, and their resident blocks."""
 
 from typing import Any
 
-from gpu_check.place import Launched, Place
-from gpuseg.backends.cuda import kernel_cache as sources
+from gpu_check.targets import LaunchRecord, Target
+from gpuseg.backends.cuda.kernel_cache import cubin_path
 from gpuseg.backends.cuda.launcher import Kernel
 
 
@@ -12,21 +12,21 @@ def form(kernel: Kernel) -> str:
     return " ".join([kernel.name, *(f"{name}={value}" for name, value in kernel.shape.items())])
 
 
-def function(at: Place, kernel: Kernel) -> Any:
-    """Return a kernel as a function of CuPy's.
+def function(target: Target, kernel: Kernel) -> Any:
+    """Return a kernel as a function of CuPy.
 
-    CuPy loads a file once: this is the function that the launcher launches, and what is set here
-    is set there.
+    CuPy loads a file once: this is the function that the launcher uses, and attributes that are set
+    here apply there.
     """
-    path = sources.cubin(kernel, f"sm_{at.xp.cuda.Device().compute_capability}")
-    return at.xp.RawModule(path=str(path)).get_function(kernel.name)
+    path = cubin_path(kernel, f"sm_{target.xp.cuda.Device().compute_capability}")
+    return target.xp.RawModule(path=str(path)).get_function(kernel.name)
 
 
-def blocks_at_once(at: Place, launch: Launched) -> tuple[float, int]:
-    """Return the blocks of a launch for each multiprocessor, and how many of them it can hold."""
-    loaded = function(at, launch.kernel)
-    loaded.max_dynamic_shared_size_bytes = at.launcher.limits.shared_bytes
-    held = at.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+def resident_blocks(target: Target, launch: LaunchRecord) -> tuple[float, int]:
+    """Return the blocks of a launch per multiprocessor, and how many of them are resident."""
+    loaded = function(target, launch.kernel)
+    loaded.max_dynamic_shared_size_bytes = target.launcher.limits.shared_bytes
+    resident = target.xp.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
         loaded.kernel.ptr, launch.kernel.threads, launch.shared_bytes
     )
-    return launch.blocks / at.launcher.limits.multiprocessors, held
+    return launch.blocks / target.launcher.limits.multiprocessors, resident

@@ -1,10 +1,10 @@
-"""Other engines on a GPU, one a process, asked for the time of one k-means iteration.
+"""Time one k-means iteration of other engines on a GPU, one engine per process.
 
     python -m gpu_check.peers torch_one_hot
 
-An iteration is the difference between a fit of many iterations and one of few, by their number:
-what is spent once (allocation, compilation, set-up) drops out. All get the same rows and centres,
-around places so far apart that every engine must end at them.
+The time of an iteration is the difference between a fit of many iterations and one of few, divided
+by their number, so that allocation, compilation and set-up cancel out. All engines get the same
+rows and centres; the blobs are so far apart that every engine must end at their means.
 """
 
 import argparse
@@ -16,22 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from gpu_check import facts, place, problems
+from gpu_check import facts, problems, targets
 from gpu_check.facts import Attempts
-from gpu_check.place import Place
-from gpu_check.problems import Case
+from gpu_check.problems import ProblemSize
+from gpu_check.targets import Target
 
 FEW, MANY = 2, 12
 REPEATS = 3
 
 _CHUNK = 2**22
-"""Rows of which torch has all distances at once."""
+"""Rows whose distances torch computes at a time."""
 
-_NEAR = 0.1
-"""An engine whose centres are farther from the places has computed something else."""
+_TOLERANCE = 0.1
+"""Maximum distance of an engine's centres from the means of the blobs."""
 
 Fit = Callable[[int], Any]
-"""Runs so many iterations from the given centres; returns the new ones."""
+"""Runs that many iterations from the start centres; returns the new centres."""
 
 
 def main() -> None:
@@ -41,24 +41,26 @@ def main() -> None:
     peer = parser.parse_args().peer
     package, make = ENGINES[peer]
     if not find_spec(package):
-        facts.skip(f"{package} is not installed: there is nothing to compare with")
-    at, attempt, took = place.taken(), Attempts(), []
+        facts.skip(f"{package} is not installed")
+    target, attempt, took = targets.open_target(), Attempts(), []
     for case in problems.CASES:
-        told = attempt(f"{peer}, {case.title}", measure, at, case, peer, make)
-        took.append(f"{case.title}: {told['iteration_ms']} ms" if told else case.title)
+        values = attempt(f"{peer}, {case.title}", measure, target, case, peer, make)
+        took.append(f"{case.title}: {values['iteration_ms']} ms" if values else case.title)
     attempt.finish("; ".join(took))
 
 
-def measure(at: Place, case: Case, peer: str, make: Callable[[Any, Any], Fit]) -> dict[str, Any]:
-    """Time an iteration of an engine, and look at where it ends."""
-    problem = problems.made(at.xp, case)
+def measure(
+    target: Target, case: ProblemSize, peer: str, make: Callable[[Any, Any], Fit]
+) -> dict[str, Any]:
+    """Time an iteration of an engine, and check its centres."""
+    problem = problems.make_problem(target.xp, case)
     fit = make(problem.x, problem.start.astype(np.float32))
-    off = float(np.abs(_numbers(fit(FEW)) - problem.places).max())
-    told = {"peer": peer, "case": case.title, "off": round(off, 4)}
-    told["iteration_ms"] = round(1e3 * _difference(at, fit), 3)
-    facts.say("peer", **told)
-    assert off < _NEAR, f"its centres are {off:.3g} away from where they must be"
-    return told
+    error = float(np.abs(_numbers(fit(FEW)) - problem.means).max())
+    values = {"peer": peer, "case": case.title, "error": round(error, 4)}
+    values["iteration_ms"] = round(1e3 * _difference(target, fit), 3)
+    facts.record("peer", **values)
+    assert error < _TOLERANCE, f"its centres are {error:.3g} away from the means"
+    return values
 
 
 def _numbers(centers: Any) -> np.ndarray[Any, Any]:
@@ -68,15 +70,15 @@ def _numbers(centers: Any) -> np.ndarray[Any, Any]:
     return np.asarray(centers)
 
 
-def _difference(at: Place, fit: Fit) -> float:
+def _difference(target: Target, fit: Fit) -> float:
     times: dict[int, list[float]] = {FEW: [], MANY: []}
     for _ in range(REPEATS):
-        for iterations, taken in times.items():
-            at.clock.wait()
+        for iterations, seconds in times.items():
+            target.clock.wait()
             began = time.perf_counter()
             fit(iterations)
-            at.clock.wait()
-            taken.append(time.perf_counter() - began)
+            target.clock.wait()
+            seconds.append(time.perf_counter() - began)
     return (median(times[MANY]) - median(times[FEW])) / (MANY - FEW)
 
 
@@ -108,7 +110,7 @@ def cuml(x: Any, init: Any) -> Fit:
 
 
 def torch_index_add(x: Any, init: Any) -> Fit:
-    """Return plain torch whose sums are additions at an index: atomics, slow for few centres."""
+    """Return plain torch with sums by index_add_: atomics, slow for few centres."""
     import torch
 
     def sums(label: Any, part: Any, k: int) -> tuple[Any, Any]:
@@ -119,7 +121,7 @@ def torch_index_add(x: Any, init: Any) -> Fit:
 
 
 def torch_one_hot(x: Any, init: Any) -> Fit:
-    """Return plain torch whose sums are a matrix product."""
+    """Return plain torch with sums by a matrix product."""
     import torch
 
     def sums(label: Any, part: Any, k: int) -> tuple[Any, Any]:
@@ -158,7 +160,7 @@ ENGINES: dict[str, tuple[str, Callable[[Any, Any], Fit]]] = {
     "torch_index_add": ("torch", torch_index_add),
     "cuml": ("cuml", cuml),
 }
-"""The package that each needs, and what makes its fit."""
+"""The package of each engine, and the function that makes its fit."""
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Compiles every form of every kernel for an architecture into $GPUSEG_CACHE, without a GPU."""
+"""Compile every form of every kernel for an architecture into $GPUSEG_CACHE, without a GPU."""
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from gpuseg.backends.cuda import kernel_cache as sources
 from gpuseg.backends.cuda import launch_plans as plan
+from gpuseg.backends.cuda.kernel_cache import cubin_path
 
 
 def main() -> None:
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("arch", help="such as sm_90")
     kernels = plan.variants()
     with ProcessPoolExecutor() as pool:
-        list(pool.map(partial(sources.cubin, arch=parser.parse_args().arch), kernels))
+        list(pool.map(partial(cubin_path, arch=parser.parse_args().arch), kernels))
     print(f"{len(kernels)} forms of kernels compiled")
 
 

@@ -1,4 +1,4 @@
-"""The k-means problems that are timed: rows on the device, and all that a pass needs."""
+"""The k-means problems that are timed: rows on the device, and the inputs of a pass."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ from gpuseg.numerics.sum_grid import SumGrid
 
 _CHUNK = 2**22
 
-APART, OVERLAPPING = 4.0, 0.5
-"""How far places are from each other, in standard deviations of the rows around one: so far that
-any engine agrees which row is nearest to which, and so little that a fit takes 20 iterations."""
+SEPARATED, OVERLAPPING = 4.0, 0.5
+"""Distances of the means of blobs, in standard deviations of a blob: so large that all engines
+agree about the nearest mean, and so small that a fit takes 20 iterations."""
 
 
 @dataclass(frozen=True)
-class Case:
-    """Rows, features, clusters, and which shares of the bound are wanted."""
+class ProblemSize:
+    """Rows, features, clusters, and the required and intended shares of the bound."""
 
     rows: int
     features: int
@@ -32,12 +32,12 @@ class Case:
         """The case in words."""
         return f"{self.rows / 1e6:g}M × {self.features}, k = {self.clusters}"
 
-    def of(self, rows: int) -> "Case":
-        """Return the case with so many rows."""
+    def with_rows(self, rows: int) -> "ProblemSize":
+        """Return the case with another number of rows."""
         return replace(self, rows=rows)
 
 
-CASES = (Case(100_000_000, 16, 8, 0.70, 0.85), Case(50_000_000, 64, 50, 0.50, 0.90))
+CASES = (ProblemSize(100_000_000, 16, 8, 0.70, 0.85), ProblemSize(50_000_000, 64, 50, 0.50, 0.90))
 FEW_ROWS = 3000
 """For the emulator."""
 
@@ -48,47 +48,47 @@ class Problem:
 
     Attributes
     ----------
-    case : Case
-    x : float32 (n, d), where `xp` makes arrays
-    places : float64 (k, d)
-        What the rows lie around.
+    case : ProblemSize
+    x : float32 (n, d), of `xp`
+    means : float64 (k, d)
+        The means of the blobs.
     start : float64 (k, d)
-        Near the places.
+        Start centres near the means.
     """
 
-    case: Case
+    case: ProblemSize
     x: Any
-    places: NDArray[np.float64]
+    means: NDArray[np.float64]
     start: NDArray[np.float64]
 
 
-def made(xp: Any, case: Case, spread: float = APART) -> Problem:
-    """Draw rows around places.
+def make_problem(xp: Any, case: ProblemSize, spread: float = SEPARATED) -> Problem:
+    """Draw rows in blobs.
 
     Parameters
     ----------
     xp : module
         CuPy, or NumPy.
     spread : float
-        Of the places.
+        Of the means.
     """
     random, shape = xp.random.default_rng(0), (case.clusters, case.features)
-    places = xp.float32(spread) * random.standard_normal(shape, dtype=xp.float32)
+    means = xp.float32(spread) * random.standard_normal(shape, dtype=xp.float32)
     x = xp.empty((case.rows, case.features), xp.float32)
     for first in range(0, case.rows, _CHUNK):
         part = x[first : first + _CHUNK]
         part[:] = random.standard_normal(part.shape, dtype=xp.float32)
-        part += places[random.integers(0, case.clusters, len(part))]
-    near = places + xp.float32(0.3) * random.standard_normal(shape, dtype=xp.float32)
-    return Problem(case, x, _host(places).astype(np.float64), _host(near).astype(np.float64))
+        part += means[random.integers(0, case.clusters, len(part))]
+    start = means + xp.float32(0.3) * random.standard_normal(shape, dtype=xp.float32)
+    return Problem(case, x, _host(means).astype(np.float64), _host(start).astype(np.float64))
 
 
 def grid_of(x: Any) -> tuple[NDArray[np.float32], SumGrid]:
-    """Return a shift amid the rows, and the grids of their sums, measured from it."""
+    """Return the mean of the rows as shift, and the grids of the shifted sums."""
     low, high, mean = _columns(x)
     shift = mean.astype(np.float32)
-    reach = np.maximum(high - shift, shift - low).astype(np.float64) * 1.001
-    coarse = [grid_magic(len(x), r) for r in (*reach.tolist(), 1.0)]
+    largest = np.maximum(high - shift, shift - low).astype(np.float64) * 1.001
+    coarse = [grid_magic(len(x), r) for r in (*largest.tolist(), 1.0)]
     magics = np.array([coarse, [finer_magic(len(x), magic) for magic in coarse]])
     return shift, SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), len(x))
 

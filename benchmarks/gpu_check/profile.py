@@ -1,7 +1,7 @@
-"""Why passes take as long as they do: counters of NVIDIA's profiler for few of them.
+"""Profile few passes with NVIDIA's profiler, to explain their times.
 
-    python -m gpu_check.profile            runs the profiler on this file; writes ncu.txt
-    python -m gpu_check.profile --passes   makes the passes
+    python -m gpu_check.profile            runs the profiler on this module; writes ncu.txt
+    python -m gpu_check.profile --passes   runs the passes
 
 Both cases, in fewer rows; a first, a full and a late pass of each.
 """
@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gpu_check import facts, place, problems, tool
+from gpu_check import facts, problems, targets, tool
 from gpu_check.passes import Passes
 
 _ROWS = 256_000_000
-"""Values of x, whatever the features: more than caches hold, and soon made."""
+"""Values of x, for any number of features: more than the caches hold, and quickly drawn."""
 
 _KINDS = ("first", "full", "late")
 
@@ -43,12 +43,12 @@ _VALUE = re.compile(r"^\s+(\w+__\w+\.\S+)\s+(?:(\S+)\s+)?([\d.,]+)\s*$")
 
 
 def main() -> None:
-    """Run the profiler, or what it watches."""
+    """Run the profiler, or the passes that it profiles."""
     parser = argparse.ArgumentParser(description="Profile few passes.")
-    parser.add_argument("--passes", action="store_true", help="make the passes")
-    at = place.taken()
+    parser.add_argument("--passes", action="store_true", help="run the passes")
+    target = targets.open_target()
     if parser.parse_args().passes:
-        make(at)
+        run_passes(target)
         return
     text = "\n".join(tool.lines([
         "ncu", "--clock-control", "none", "--kernel-name", "regex:lloyd",
@@ -57,26 +57,26 @@ def main() -> None:
         sys.executable, "-m", "gpu_check.profile", "--passes",
     ]))  # fmt: skip
     Path(os.environ.get(facts.FOLDER, "."), "ncu.txt").write_text(text)
-    launches = counted(text)
+    launches = parse_counters(text)
     for launch in launches:
-        facts.say("profiled", **launch)
+        facts.record("profiled", **launch)
     facts.conclude(f"{len(launches)} launches profiled; see ncu.txt")
     if not launches:
         sys.exit(1)
 
 
-def make(at: place.Place) -> None:
-    """Make a pass of each kind of both cases."""
+def run_passes(target: targets.Target) -> None:
+    """Run a pass of each kind of both cases."""
     for case in problems.CASES:
-        problem = problems.made(at.xp, case.of(_ROWS // case.features))
-        passes = Passes(at, problem, [problem.start])
+        problem = problems.make_problem(target.xp, case.with_rows(_ROWS // case.features))
+        passes = Passes(target, problem, [problem.start])
         for kind in _KINDS:
             passes.prepare(kind)
-            passes.go()
+            passes.run()
 
 
-def counted(text: str) -> list[dict[str, Any]]:
-    """Return, of what the profiler has printed, each launch with its counters in their units."""
+def parse_counters(text: str) -> list[dict[str, Any]]:
+    """Return the launches in the profiler's output, with their counters and units."""
     launches: list[dict[str, Any]] = []
     for line in text.splitlines():
         if head := _LAUNCH.match(line):

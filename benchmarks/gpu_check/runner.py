@@ -1,4 +1,4 @@
-"""Runs steps one after the other, each in a process of its own, and stops in time."""
+"""Run steps one after the other, each in a separate process, within a time limit."""
 
 import os
 import signal
@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from gpu_check import facts
-from gpu_check.steps import Step
+from gpu_check.steps import CheckStep
 
 ROOT = Path(__file__).parents[2]
 LOG = "log.txt"
 
 GRACE_SECONDS = 3.0
-"""Kept back of all the time, to end a process that does not end by itself."""
+"""Time reserved for ending a process that does not end itself."""
 
 MIN_SECONDS = 3.0
-"""With less left no step is begun."""
+"""Minimum time left for starting a step."""
 
 _TAIL_LINES, _TAIL_WIDTH = 12, 300
 
@@ -38,8 +38,8 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a step ended, after how long, and what it came to in one line."""
+class StepResult:
+    """How a step ended, its seconds, and its result in one line."""
 
     step: str
     state: State
@@ -49,34 +49,34 @@ class Outcome:
 
 @dataclass
 class Run:
-    """Some steps, one after the other.
+    """A sequence of steps.
 
     Attributes
     ----------
-    steps : sequence of Step
+    steps : sequence of CheckStep
     seconds : float
-        For all of them together.
+        Time limit of all steps together.
     folder : Path
-        Where facts and the log go.
+        Folder of the facts and the log.
     emulator : bool
         Whether steps run on the emulator of a GPU; those that cannot are skipped.
-    lacking : str
-        Why no step can run on a GPU here; empty where they can.
-    outcomes : list of Outcome
+    no_gpu_reason : str
+        Why no step can run on a GPU here; empty if they can.
+    outcomes : list of StepResult
         Grows while steps run.
     """
 
-    steps: Sequence[Step]
+    steps: Sequence[CheckStep]
     seconds: float
     folder: Path
     emulator: bool = False
-    lacking: str = ""
-    outcomes: list[Outcome] = field(default_factory=list)
+    no_gpu_reason: str = ""
+    outcomes: list[StepResult] = field(default_factory=list)
     started: float = field(default_factory=time.time)
 
     @property
     def facts(self) -> Path:
-        """The file of facts; those of earlier runs are at its beginning."""
+        """The file of facts; it begins with those of earlier runs."""
         return self.folder / facts.FILE
 
     @property
@@ -85,47 +85,49 @@ class Run:
         return self.facts.stat().st_size if self.facts.exists() else 0
 
     @property
-    def left(self) -> float:
-        """Seconds that a step may still take."""
+    def seconds_left(self) -> float:
+        """Seconds left for a step."""
         return self.seconds - (time.time() - self.started) - GRACE_SECONDS
 
     @property
     def code(self) -> int:
-        """The exit code: 0 all went well, 1 not all, 4 there is no GPU and nothing ran."""
+        """The exit code: 0 all steps passed, 1 a step failed, 4 there is no GPU and no step ran."""
         states = {outcome.state for outcome in self.outcomes}
         if states <= {State.OK, State.SKIPPED}:
             return 0
-        return facts.NO_GPU if self.lacking and State.OK not in states else 1
+        return facts.NO_GPU if self.no_gpu_reason and State.OK not in states else 1
 
-    def go(self) -> None:
-        """Run all steps; what is known so far is in the folder at any time."""
-        self._say("", "run", date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+    def run(self) -> None:
+        """Run all steps; the folder always has the results so far."""
+        self._record("", "run", date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
                   commit=os.environ.get("GPUSEG_COMMIT"), seconds=self.seconds,
                   emulator=self.emulator, steps=[step.name for step in self.steps])  # fmt: skip
         for step in self.steps:
             outcome = self._outcome(step)
             self.outcomes.append(outcome)
-            self._say(step.name, "step", state=outcome.state, seconds=outcome.seconds,
+            self._record(step.name, "step", state=outcome.state, seconds=outcome.seconds,
                       result=outcome.result)  # fmt: skip
             print(f"   {outcome.state}, {outcome.seconds:.1f} s: {outcome.result}", flush=True)
 
-    def _say(self, step: str, what: str, **told: Any) -> None:
-        facts.append(self.folder, facts.line(step, self.started, what, told))
+    def _record(self, step: str, what: str, **values: Any) -> None:
+        facts.append(self.folder, facts.line(step, self.started, what, values))
 
-    def _outcome(self, step: Step) -> Outcome:
-        at = time.time() - self.started
-        print(f"== {step.name}, at {at:.0f} s: {step.tells}", flush=True)
+    def _outcome(self, step: CheckStep) -> StepResult:
+        elapsed = time.time() - self.started
+        print(f"== {step.name}, at {elapsed:.0f} s: {step.question}", flush=True)
         if self.emulator and not step.emulated:
-            return Outcome(step.name, State.SKIPPED, 0.0, "the emulator cannot tell")
-        if self.lacking and not self.emulator:
-            return Outcome(step.name, State.FAILED, 0.0, self.lacking)
-        if self.left < MIN_SECONDS:
-            return Outcome(step.name, State.NO_TIME, 0.0, f"of {self.seconds:g} s")
-        limit = self.left if self.emulator else min(step.limit, self.left)  # limits are of a GPU
-        return self._run(step, limit)
+            return StepResult(step.name, State.SKIPPED, 0.0, "needs a GPU")
+        if self.no_gpu_reason and not self.emulator:
+            return StepResult(step.name, State.FAILED, 0.0, self.no_gpu_reason)
+        if self.seconds_left < MIN_SECONDS:
+            return StepResult(step.name, State.NO_TIME, 0.0, f"of {self.seconds:g} s")
+        limit = (
+            self.seconds_left if self.emulator else min(step.limit, self.seconds_left)
+        )  # limits are for a GPU
+        return self._run_step(step, limit)
 
-    def _run(self, step: Step, limit: float) -> Outcome:
-        log, told = self.folder / LOG, self.facts_size
+    def _run_step(self, step: CheckStep, limit: float) -> StepResult:
+        log, start = self.folder / LOG, self.facts_size
         with log.open("a") as file:
             file.write(f"== {step.name}\n")
         before = log.stat().st_size
@@ -134,21 +136,21 @@ class Run:
         took = round(time.monotonic() - began, 1)
         output = _lines(log, before)
         results = [
-            fact["result"] for fact in facts.read(self.facts, told) if fact["what"] == "result"
+            fact["result"] for fact in facts.read(self.facts, start) if fact["what"] == "result"
         ]
-        result = (results or output or [f"ended with {code} and without a word"])[-1]
+        result = (results or output or [f"ended with {code} and no output"])[-1]
         if code is None:
-            cut = "" if limit == step.limit else ", all that was left"
-            return Outcome(step.name, State.TIMED_OUT, took, f"ended after {limit:.0f} s{cut}")
+            note = "" if limit == step.limit else ", the time left"
+            return StepResult(step.name, State.TIMED_OUT, took, f"ended after {limit:.0f} s{note}")
         if code == facts.SKIPPED:
-            return Outcome(step.name, State.SKIPPED, took, result)
+            return StepResult(step.name, State.SKIPPED, took, result)
         if code:
             shown = [line[:_TAIL_WIDTH] for line in output[-_TAIL_LINES:]]
             print("\n".join(f"   | {line}" for line in shown), flush=True)
-        return Outcome(step.name, State.FAILED if code else State.OK, took, result)
+        return StepResult(step.name, State.FAILED if code else State.OK, took, result)
 
-    def _process(self, step: Step, limit: float, log: Path) -> int | None:
-        """Run a step; return its exit code, None if it had to be ended."""
+    def _process(self, step: CheckStep, limit: float, log: Path) -> int | None:
+        """Run a step; return its exit code, or None if it was ended."""
         command = [*step.command, *(["--emulator"] if self.emulator else [])]
         with log.open("ab") as file:
             process = subprocess.Popen(
@@ -159,7 +161,7 @@ class Run:
                 return process.wait(limit)
             except subprocess.TimeoutExpired:
                 return None
-            finally:  # also when this process is to end
+            finally:  # also if this process is terminated
                 _end(process)
 
     def _environment(self, step: str) -> Mapping[str, str]:
@@ -172,7 +174,7 @@ class Run:
         return {**os.environ, **added}
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[StepResult]) -> str:
     """Return the outcomes as a table."""
     rows = [("step", "state", "seconds", "result")]
     rows += [(end.step, end.state.value, f"{end.seconds:.1f}", end.result) for end in outcomes]
@@ -191,7 +193,7 @@ def _lines(log: Path, start: int) -> list[str]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started."""
+    """End a process and its children."""
     for sign in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, sign)

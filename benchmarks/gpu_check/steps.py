@@ -1,34 +1,34 @@
-"""The steps, in the order of what they are worth when time is short."""
+"""The steps, the most important first, in case time is short."""
 
 import sys
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Step:
-    """One thing that is asked of a GPU.
+class CheckStep:
+    """One check of a GPU.
 
     Attributes
     ----------
     name : str
     limit : int
-        Seconds that it may take.
-    tells : str
-        What is known after it.
+        Maximum seconds.
+    question : str
+        What the step finds out.
     command : tuple of str
-        What is run.
+        The command of its process.
     emulated : bool
-        Whether it takes ``--emulator``.
-    asked_only : bool
-        Whether it runs only where it is named.
+        Whether it accepts ``--emulator``.
+    on_request : bool
+        Whether it runs only if it is named.
     """
 
     name: str
     limit: int
-    tells: str
+    question: str
     command: tuple[str, ...]
     emulated: bool = False
-    asked_only: bool = False
+    on_request: bool = False
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
@@ -39,27 +39,27 @@ SANITIZERS = ("memcheck", "racecheck", "initcheck", "synccheck")
 PEERS = ("flash_kmeans", "torch_one_hot", "torch_index_add", "cuml")
 
 STEPS = (
-    Step("load", 60, "whether every form of every kernel loads; registers, blocks at once",
+    CheckStep("load", 60, "whether every form of every kernel loads; registers, resident blocks",
          _module("load")),
-    Step("few", 60, "whether few cases are right: every path through every kernel",
-         _module("few"), emulated=True),
-    Step("times", 150, "the passes' times at full size, beside what the device can do",
+    CheckStep("small_cases", 60, "whether few cases are right: every path through every kernel",
+         _module("small_cases"), emulated=True),
+    CheckStep("times", 150, "the times of passes at full size, and the limits of the device",
          _module("times"), emulated=True),
-    Step("quick", 60, "the same with a twentieth of the rows",
-         _module("times", "--share", "0.05"), emulated=True, asked_only=True),
-    Step("inputs", 120, "whether rows are taken from wherever they lie",
+    CheckStep("quick", 60, "the same with a twentieth of the rows",
+         _module("times", "--share", "0.05"), emulated=True, on_request=True),
+    CheckStep("inputs", 120, "whether rows of all libraries are accepted",
          _module("inputs"), emulated=True),
-    Step("profile", 90, "why passes take as long as they do, by NVIDIA's profiler",
+    CheckStep("profile", 90, "counters of NVIDIA's profiler, to explain the times of passes",
          _module("profile")),
-    *(Step(tool, 75, f"what compute-sanitizer's {tool} says of few cases",
+    *(CheckStep(tool, 75, f"whether compute-sanitizer's {tool} reports errors in few cases",
            _module("sanitize", tool)) for tool in SANITIZERS),
-    Step("tests", 180, "whether the kernels' tests pass on the device", _module("suite")),
-    Step("fits", 120, "whether whole fits have the CPU's bits, and how long they take",
+    CheckStep("tests", 180, "whether the kernels' tests pass on the device", _module("suite")),
+    CheckStep("fits", 120, "whether complete fits have the bits of the CPU, and their times",
          _module("fits"), emulated=True),
-    *(Step(peer, 75, f"how long an iteration of {peer} takes", _module("peers", peer))
+    *(CheckStep(peer, 75, f"the time of an iteration of {peer}", _module("peers", peer))
       for peer in PEERS),
-    Step("dbscan", 100, "DBSCAN against the CPU", _module("dbscan"), emulated=True),
-    Step("cuml_dbscan", 60, "how long cuML's DBSCAN takes", _module("dbscan", "--cuml")),
+    CheckStep("dbscan", 100, "DBSCAN against the CPU", _module("dbscan"), emulated=True),
+    CheckStep("cuml_dbscan", 60, "the time of cuML's DBSCAN", _module("dbscan", "--cuml")),
 )  # fmt: skip
 
 GROUPS = {
@@ -67,23 +67,23 @@ GROUPS = {
     "peers": (*PEERS, "cuml_dbscan"),
     "figures": ("load", "times", "fits", *PEERS, "dbscan", "cuml_dbscan"),
 }
-"""Names that stand for several steps."""
+"""Names of several steps."""
 
 
-def chosen(names: list[str]) -> list[Step]:
-    """Return the steps of these names, in this order; without names, those that run unasked.
+def select_steps(names: list[str]) -> list[CheckStep]:
+    """Return the steps of these names, in this order; by default, all that run without a request.
 
     Raises
     ------
     ValueError
-        For a name that is neither a step's nor a group's.
+        For a name that is neither a step nor a group.
     """
-    known = {step.name: step for step in STEPS}
+    by_name = {step.name: step for step in STEPS}
     if not names:
-        return [step for step in STEPS if not step.asked_only]
+        return [step for step in STEPS if not step.on_request]
     single = [step for name in names for step in GROUPS.get(name, (name,))]
-    if unknown := [name for name in single if name not in known]:
+    if unknown := [name for name in single if name not in by_name]:
         raise ValueError(
-            f"{', '.join(unknown)}: no such step; there are {', '.join([*known, *GROUPS])}"
+            f"{', '.join(unknown)}: no such step; there are {', '.join([*by_name, *GROUPS])}"
         )
-    return [known[name] for name in single]
+    return [by_name[name] for name in single]

@@ -1,10 +1,10 @@
-"""The kernels' tests, on the device."""
+"""Run the tests of the kernels on the device."""
 
 import os
 import re
 import sys
 
-from gpu_check import facts, place, tool
+from gpu_check import facts, targets, tool
 
 _PROCESSES = 8
 
@@ -18,7 +18,7 @@ SELECTIONS = {
         *("tests/conformance/test_neighbors.py", "-k", "cuda"),
         *("-n", str(min(_PROCESSES, os.cpu_count() or 1))),
     ),
-    "cases": ("tests/cuda/test_cuda_kernels.py", "-k", "every_case or whole_fit or two_billion"),
+    "cases": ("tests/cuda/test_cuda_kernels.py", "-k", "every_case or complete_fit or two_billion"),
     "fits, inputs, streams": ("tests/cuda/test_cuda_fits.py",),
     "readers": (
         "tests/io/test_dataset.py",
@@ -26,26 +26,26 @@ SELECTIONS = {
         "tests/io/test_cudf_reader.py",
     ),
 }
-"""What of the tests runs on a GPU."""
+"""The tests that run on a GPU."""
 
 _END = re.compile(r"^=*\s*((?:\d+ \w+(?:, )?)+) in [\d.]+s")
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+)")
 
 
 def main() -> None:
-    """Run all selections; failed tests are named."""
-    place.taken()
+    """Run all selections; record the names of failed tests."""
+    targets.open_target()
     ends, failed = [], []
     for name, selection in SELECTIONS.items():
         command = [
             sys.executable, "-m", "pytest", "-q", "-rfE", "--gpu", "-p", "no:cacheprovider",
-            "-W", "default",  # libraries of other versions warn of other things
+            "-W", "default",  # other versions of libraries have other warnings
             *selection,
         ]  # fmt: skip
-        said = list(tool.lines(command))
-        wrong = [failure.group(1) for line in said if (failure := _FAILED.match(line))]
-        end = next((counts for line in reversed(said) if (counts := end_of(line))), "no end")
-        facts.say("tests", selection=name, end=end, failed=wrong)
+        output = list(tool.lines(command))
+        wrong = [failure.group(1) for line in output if (failure := _FAILED.match(line))]
+        end = next((counts for line in reversed(output) if (counts := end_of(line))), "no summary")
+        facts.record("tests", selection=name, end=end, failed=wrong)
         ends.append(f"{name}: {end}")
         failed += wrong if "passed" in end else [*wrong, end]
     facts.conclude("; ".join(ends))

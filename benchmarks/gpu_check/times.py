@@ -1,61 +1,63 @@
-"""The passes' times at full size, beside what the device can do, measured in the same run."""
+"""Time passes at full size, and compare with limits of the device measured in the same run."""
 
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from gpu_check import ceilings, place, problems
+from gpu_check import ceilings, problems, targets
 from gpu_check.ceilings import Ceilings
-from gpu_check.facts import Attempts, say
+from gpu_check.facts import Attempts, record
 from gpu_check.loaded import form, function
 from gpu_check.passes import KINDS, Passes, Timed
-from gpu_check.place import Place
-from gpu_check.problems import Case, Problem
+from gpu_check.problems import Problem, ProblemSize
+from gpu_check.targets import Target
 
 RESTARTS = 8
 _CARVEOUTS = (-1, 100)
-"""The driver's choice, and all of the L1 cache as shared memory."""
+"""The default of the driver, and all of the L1 cache as shared memory."""
 
 
 def main() -> None:
-    """Measure both cases; `--share` takes a part of the rows."""
-    parser = place.parser(__doc__)
-    parser.add_argument("--share", type=float, default=1.0, help="of the rows")
-    asked = parser.parse_args()
-    at, attempt = place.taken(asked.emulator), Attempts()
-    limits = attempt("measuring", ceilings.measured, at)
+    """Measure both cases; `--share` uses a part of the rows."""
+    parser = targets.parser(__doc__)
+    parser.add_argument("--share", type=float, default=1.0, help="share of the rows")
+    arguments = parser.parse_args()
+    target, attempt = targets.open_target(arguments.emulator), Attempts()
+    limits = attempt("measuring", ceilings.measured, target)
     if limits is None:
         attempt.finish()
         return
-    say("ceilings", emulated=at.emulated, **asdict(limits))
+    record("ceilings", emulated=target.emulated, **asdict(limits))
     shares = []
     for full in problems.CASES:
-        case = full.of(at.rows(int(full.rows * asked.share), problems.FEW_ROWS))
-        share = attempt(f"{case.title} as a whole", measure, at, case, limits, attempt)
+        case = full.with_rows(target.rows(int(full.rows * arguments.share), problems.FEW_ROWS))
+        share = attempt(case.title, measure, target, case, limits, attempt)
         shares.append(f"{case.title}: full pass {share:.0%} of the bound" if share else case.title)
-    attempt.finish(at.figures("; ".join(shares)))
+    attempt.finish(target.figures("; ".join(shares)))
 
 
-def measure(at: Place, case: Case, limits: Ceilings, attempt: Attempts) -> float:
+def measure(target: Target, case: ProblemSize, limits: Ceilings, attempt: Attempts) -> float:
     """Measure one case; return the share of the bound that its full pass reaches."""
-    problem = problems.made(at.xp, case)
-    passes = Passes(at, problem, [problem.start])
+    problem = problems.make_problem(target.xp, case)
+    passes = Passes(target, problem, [problem.start])
     one = {kind: passes.timed(kind) for kind in KINDS}
     for kind, timed in one.items():
-        tell(case, kind, passes, timed, limits)
-    if not at.emulated:
-        attempt(f"{case.title}, L1 cache as shared memory", carveouts, at, passes, one["full"])
-    attempt(f"{case.title}, restarts", restarts, at, problem, one, limits)
+        record_pass(case, kind, passes, timed, limits)
+    if not target.emulated:
+        attempt(f"{case.title}, L1 cache as shared memory", carveouts, target, passes, one["full"])
+    attempt(f"{case.title}, restarts", restarts, target, problem, one, limits)
     return limits.bound(case)[0] / one["full"].call
 
 
-def tell(case: Case, kind: str, passes: Passes, timed: Timed, limits: Ceilings) -> None:
-    """Say what a pass took, beside the bound of a full one and the bytes that it moves."""
-    bound, by = limits.bound(case, len(passes.memories))
+def record_pass(
+    case: ProblemSize, kind: str, passes: Passes, timed: Timed, limits: Ceilings
+) -> None:
+    """Record the time of a pass, the bound of a full pass, and the bytes that it moves."""
+    bound, by = limits.bound(case, len(passes.bounds))
     moved = passes.bytes_moved(kind)
-    say(
-        "pass", case=case.title, kind=kind, runs=len(passes.memories),
+    record(
+        "pass", case=case.title, kind=kind, runs=len(passes.bounds),
         call_ms=_ms(timed.call), kernels_ms=_ms(timed.kernels),
         best_kernels_ms=_ms(timed.best_kernels), bound_ms=_ms(bound), bound_by=by,
         share=round(bound / timed.call, 3), kernels_share=round(bound / timed.kernels, 3),
@@ -65,9 +67,9 @@ def tell(case: Case, kind: str, passes: Passes, timed: Timed, limits: Ceilings) 
     )  # fmt: skip
 
 
-def carveouts(at: Place, passes: Passes, full: Timed) -> dict[str, dict[str, float]]:
-    """Time full passes with the L1 cache shared out by the driver, and all as shared memory."""
-    functions = [function(at, launch.kernel) for launch in full.launches]
+def carveouts(target: Target, passes: Passes, full: Timed) -> dict[str, dict[str, float]]:
+    """Time full passes with the default L1 cache, and with all of it as shared memory."""
+    functions = [function(target, launch.kernel) for launch in full.launches]
     before = [kernel.preferred_shared_memory_carveout for kernel in functions]
     took = {}
     for percent in _CARVEOUTS:
@@ -81,17 +83,17 @@ def carveouts(at: Place, passes: Passes, full: Timed) -> dict[str, dict[str, flo
 
 
 def restarts(
-    at: Place, problem: Problem, one: dict[str, Timed], limits: Ceilings
+    target: Target, problem: Problem, one: dict[str, Timed], limits: Ceilings
 ) -> dict[str, Any]:
-    """Time passes of several runs together; return how many times one run's time they take."""
+    """Time passes of several runs together; return the ratios to the times of one run."""
     random, start = np.random.default_rng(1), problem.start
     starts = [start + 0.1 * random.normal(size=start.shape) for _ in range(RESTARTS)]
-    passes, ratios = Passes(at, problem, starts), {}
+    passes, ratios = Passes(target, problem, starts), {}
     for kind in KINDS:
         timed = passes.timed(kind)
-        tell(problem.case, kind, passes, timed, limits)
+        record_pass(problem.case, kind, passes, timed, limits)
         ratios[kind] = round(timed.call / one[kind].call, 2)
-    say("restarts", case=problem.case.title, runs=RESTARTS, times_one=ratios)
+    record("restarts", case=problem.case.title, runs=RESTARTS, times_one=ratios)
     return ratios
 
 

@@ -1,4 +1,4 @@
-"""Programs that watch others: NVIDIA's profiler and sanitizers, and pytest."""
+"""Run programs that run others: NVIDIA's profiler and sanitizers, and pytest."""
 
 import os
 import shutil
@@ -8,18 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gpu_check import facts
 
-_PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
+_FOLDERS = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer")
 
 
 def lines(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """Run a program; print each line that it writes, and yield it.
+    """Run a program; print and yield each line of its output.
 
-    What the program makes of all that is left to the caller: its exit code is not looked at.
+    Its exit code is ignored; the caller interprets the output.
     """
-    searched = os.pathsep.join([os.environ.get("PATH", ""), *_PLACES])
+    searched = os.pathsep.join([os.environ.get("PATH", ""), *_FOLDERS])
     program = shutil.which(command[0], path=searched)
     if program is None:
-        facts.conclude(f"{command[0]} is not there: it comes with the CUDA toolkit; put it on PATH")
+        facts.conclude(f"{command[0]} is missing: it is in the CUDA toolkit; put it on PATH")
         sys.exit(1)
     with subprocess.Popen(
         [program, *command[1:]], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -1,1 +1,1 @@
-"""The kernels' machine code, read and run without a GPU: see `benchmarks/instructions.py`."""
+"""Interpret the machine code of the kernels without a GPU: see `benchmarks/instructions.py`."""

@@ -1,6 +1,6 @@
-"""Instructions that reach memory: loads, stores, asynchronous copies and atomic operations.
+"""Memory instructions: loads, stores, asynchronous copies and atomic operations.
 
-An asynchronous copy is over at once here.
+An asynchronous copy is complete immediately here.
 """
 
 import re
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from machine_code.block import SHARED_WINDOW, ThreadBlock
 from machine_code.listing import Instruction
-from machine_code.memory import Space
+from machine_code.memory import MemorySpace
 from machine_code.operation import Operation, Step, access
-from machine_code.place import SHARED_WINDOW, Block
 from machine_code.registers import Array, Read
 
 _ADDRESS = re.compile(r"^(?:desc\[UR\d+\])?\[([^\]]+)\]$")
@@ -24,11 +24,11 @@ _CACHING = (
 _WIDTHS = " ".join(_SIZES)
 _WINDOW = SHARED_WINDOW << 32
 
-Build = Callable[[Instruction, Block], Step]
+Build = Callable[[Instruction, ThreadBlock], Step]
 
 
-def address_of(block: Block, text: str, long: bool = False) -> Read:
-    """Return how to read an address, int64: registers, shifted or not, and an offset.
+def address_of(block: ThreadBlock, text: str, long: bool = False) -> Read:
+    """Return a function that reads an address, int64: registers, shifted or not, and an offset.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def address_of(block: Block, text: str, long: bool = False) -> Read:
     return read
 
 
-def _term(block: Block, text: str, long: bool) -> Read:
+def _term(block: ThreadBlock, text: str, long: bool) -> Read:
     name, _, how = text.partition(".")
     if not name.startswith(("R", "UR")):  # an offset has a sign
         offset = np.full(block.registers.threads, int(name, 0))
@@ -83,9 +83,9 @@ def _width(instruction: Instruction) -> int:
 
 
 def _load(space: str) -> Build:
-    """Return how to build a load from global ("device"), shared, local or any memory."""
+    """Return a builder of loads from global ("device"), shared, local or any memory."""
 
-    def build(instruction: Instruction, block: Block) -> Step:
+    def build(instruction: Instruction, block: ThreadBlock) -> Step:
         result, source = instruction.operands
         width, address = _width(instruction), address_of(block, source, _is_long(space))
         writes = [block.registers.to_word(result, i) for i in range(max(width // 4, 1))]
@@ -105,9 +105,9 @@ def _load(space: str) -> Build:
 
 
 def _store(space: str) -> Build:
-    """Return how to build a store."""
+    """Return a builder of stores."""
 
-    def build(instruction: Instruction, block: Block) -> Step:
+    def build(instruction: Instruction, block: ThreadBlock) -> Step:
         target, source = instruction.operands
         width, address = _width(instruction), address_of(block, target, _is_long(space))
         zero = source.endswith("RZ")
@@ -118,8 +118,8 @@ def _store(space: str) -> Build:
             values = [read() for read in reads]
             for part, memory, offsets in _reached(block, space, address(), width, where):
                 _count(block, instruction, memory, offsets, width, part, "write")
-                chosen = slice(None) if part is None else part
-                memory.store(offsets[chosen], [value[chosen] for value in values], width)
+                selected = slice(None) if part is None else part
+                memory.store(offsets[selected], [value[selected] for value in values], width)
 
         return step
 
@@ -132,9 +132,9 @@ def _following(name: str, count: int) -> list[str]:
 
 
 def _reached(
-    block: Block, space: str, addresses: Array, width: int, where: Array | None
-) -> list[tuple[Array | None, Space, Array]]:
-    """Return the threads that reach each memory, and their offsets in it."""
+    block: ThreadBlock, space: str, addresses: Array, width: int, where: Array | None
+) -> list[tuple[Array | None, MemorySpace, Array]]:
+    """Return the threads that access each memory, and their offsets in it."""
     if space == "any":
         in_window = addresses >> 32 == SHARED_WINDOW
         parts = []
@@ -142,18 +142,18 @@ def _reached(
             threads = holds if where is None else holds & where
             if threads.any():
                 relative = addresses - (_WINDOW if memory is block.shared else 0)
-                parts.append((threads, memory, memory.places(relative, width, threads)))
+                parts.append((threads, memory, memory.offsets_of(relative, width, threads)))
         return parts
     if space == "local":
         addresses = addresses + np.arange(len(addresses)) * block.local_bytes
     memory = {"device": block.device, "shared": block.shared, "local": block.local}[space]
-    return [(where, memory, memory.places(addresses, width, where))]
+    return [(where, memory, memory.offsets_of(addresses, width, where))]
 
 
 def _count(
-    block: Block,
+    block: ThreadBlock,
     instruction: Instruction,
-    memory: Space,
+    memory: MemorySpace,
     offsets: Array,
     width: int,
     where: Array | None,
@@ -166,7 +166,7 @@ def _count(
         block.traffic.device(instruction.index, offsets, width, where, kind)
 
 
-def _copy(instruction: Instruction, block: Block) -> Step:
+def _copy(instruction: Instruction, block: ThreadBlock) -> Step:
     """LDGSTS: from global to shared memory."""
     width = _width(instruction)
     to = address_of(block, instruction.operands[0])
@@ -176,13 +176,13 @@ def _copy(instruction: Instruction, block: Block) -> Step:
     def step(where: Array | None) -> None:
         for flag in flags:
             where = flag().copy() if where is None else where & flag()
-        ((_, _, there),) = _reached(block, "device", source(), width, where)
-        ((_, _, here),) = _reached(block, "shared", to(), width, where)
-        _count(block, instruction, block.device, there, width, where, "read")
-        _count(block, instruction, block.shared, here, width, where, "write")
-        chosen = slice(None) if where is None else where
-        words = block.device.load(there, width)
-        block.shared.store(here[chosen], [word[chosen] for word in words], width)
+        ((_, _, source_offsets),) = _reached(block, "device", source(), width, where)
+        ((_, _, target_offsets),) = _reached(block, "shared", to(), width, where)
+        _count(block, instruction, block.device, source_offsets, width, where, "read")
+        _count(block, instruction, block.shared, target_offsets, width, where, "write")
+        selected = slice(None) if where is None else where
+        words = block.device.load(source_offsets, width)
+        block.shared.store(target_offsets[selected], [word[selected] for word in words], width)
 
     return step
 
@@ -199,12 +199,12 @@ _CHANGES: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def _atomic(space: str) -> Build:
-    """Return how to build an atomic operation; threads take turns in their order."""
+    """Return a builder of atomic operations; threads execute them in their order."""
 
-    def build(instruction: Instruction, block: Block) -> Step:
+    def build(instruction: Instruction, block: ThreadBlock) -> Step:
         operands, mods = list(instruction.operands), instruction.modifiers
         if instruction.opcode in ("ATOMG", "ATOM"):
-            operands.pop(0)  # a predicate that is not asked for
+            operands.pop(0)  # an unused predicate
         result = None if instruction.opcode.startswith("RED") else operands.pop(0)
         address = address_of(block, operands[0], _is_long(space))
         width = 8 if {"64", "S64"} & set(mods) else 4
@@ -223,16 +223,16 @@ def _atomic(space: str) -> Build:
             values = [source().view(kind) for source in sources]
             for part, memory, offsets in _reached(block, space, address(), width, where):
                 _count(block, instruction, memory, offsets, width, part, "both", atomic=True)
-                target, places = memory.view(kind), offsets // width
-                threads = np.arange(len(places)) if part is None else np.flatnonzero(part)
+                target, items = memory.view(kind), offsets // width
+                threads = np.arange(len(items)) if part is None else np.flatnonzero(part)
                 if write is None and "ADD" in mods:
-                    np.add.at(target, places[threads], values[0][threads])
+                    np.add.at(target, items[threads], values[0][threads])
                     continue
-                before = np.zeros(len(places), kind)
+                before = np.zeros(len(items), kind)
                 for i in threads:
-                    old = target[places[i]]
+                    old = target[items[i]]
                     before[i] = old
-                    target[places[i]] = _changed(old, [value[i] for value in values], change)
+                    target[items[i]] = _changed(old, [value[i] for value in values], change)
                 if write is not None:
                     write(before, part)
 
@@ -249,12 +249,12 @@ def _changed(old: Any, values: list[Any], change: Callable[[Any, Any], Any] | No
     return old + 1  # POPC.INC
 
 
-def _constant(instruction: Instruction, block: Block) -> Step:
-    """LDC, ULDC: from the constant bank, which nothing changes."""
+def _constant(instruction: Instruction, block: ThreadBlock) -> Step:
+    """LDC, ULDC: from the constant bank."""
     result, source = instruction.operands
     match = re.match(r"^c\[0x0\]\[(0x[0-9a-f]+)\]$", source)
     if match is None:
-        raise ValueError(f"{source}: only fixed places of bank 0 are known")
+        raise ValueError(f"{source}: only fixed offsets in bank 0 are known")
     registers, offset = block.registers, int(match[1], 16)
     wide = "64" in instruction.modifiers
     value = registers.constant(offset, np.uint64 if wide else np.uint32)

@@ -1,4 +1,4 @@
-"""Bits, bytes and predicates: functions of them, counts, places, moves."""
+"""Bits, bytes and predicates: logic, counts, positions, moves."""
 
 from collections.abc import Callable, Mapping
 
@@ -26,7 +26,7 @@ def _select(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _logic(instruction: Instruction, registers: Registers) -> Step:
-    """LOP3: any function of three bits, given as a table; a predicate says whether any is set."""
+    """LOP3: any function of three bits, defined by a table; a predicate is set if any bit is."""
     operands = list(instruction.operands)
     out = registers.to_flag(operands.pop(0)) if registers.is_flag(operands[0]) else None
     write = registers.to_word(operands[0])
@@ -45,9 +45,11 @@ def _logic(instruction: Instruction, registers: Registers) -> Step:
 def _by_table(table: int, a: Array, b: Array, c: Array) -> Array:
     """Return the function of three bits whose value for (1, 1, 1) is the table's highest bit."""
     value: Array = np.zeros_like(a)
-    for place in range(8):
-        if table >> place & 1:
-            value |= (a if place & 4 else ~a) & (b if place & 2 else ~b) & (c if place & 1 else ~c)
+    for position in range(8):
+        if table >> position & 1:
+            row = zip((a, b, c), (4, 2, 1), strict=True)
+            x, y, z = (bits if position & bit else ~bits for bits, bit in row)
+            value |= x & y & z
     return value
 
 
@@ -82,18 +84,18 @@ def _reversed(value: Array) -> Array:
 
 
 def _leading(instruction: Instruction, registers: Registers) -> Step:
-    """FLO: where the highest bit that is set stands; with SH, by how much to shift it there."""
+    """FLO: position of the highest set bit; with SH, the shift that moves it to the top."""
     if "U32" not in instruction.modifiers:
         raise ValueError("of a signed number")
     write = registers.to_word(instruction.operands[0])
     read = registers.word(instruction.operands[1])
-    turned = "SH" in instruction.modifiers
+    from_top = "SH" in instruction.modifiers
 
     def step(where: Array | None) -> None:
         value = read()
-        place = np.frexp(value.astype(np.float64))[1].astype(np.int32) - 1
-        place = np.where(value == 0, -1, 31 - place if turned else place)
-        write(place.astype(np.int32), where)
+        position = np.frexp(value.astype(np.float64))[1].astype(np.int32) - 1
+        position = np.where(value == 0, -1, 31 - position if from_top else position)
+        write(position.astype(np.int32), where)
 
     return step
 
@@ -106,19 +108,19 @@ def _permute(instruction: Instruction, registers: Registers) -> Step:
     def step(where: Array | None) -> None:
         both = a().astype(np.uint64) | b().astype(np.uint64) << _HALF
         choice, value = selector().astype(np.uint64), np.zeros(registers.threads, np.uint64)
-        for place in range(4):
-            field = choice >> np.uint64(4 * place)
+        for position in range(4):
+            field = choice >> np.uint64(4 * position)
             byte = both >> (field & np.uint64(7)) * np.uint64(8) & np.uint64(0xFF)
             sign = np.where(byte >> np.uint64(7), np.uint64(0xFF), np.uint64(0))
             byte = np.where(field & np.uint64(8), sign, byte)
-            value |= byte << np.uint64(8 * place)
+            value |= byte << np.uint64(8 * position)
         write(value.astype(np.uint32), where)
 
     return step
 
 
 def _flags_to_register(instruction: Instruction, registers: Registers) -> Step:
-    """P2R: the predicates as bits, where a mask asks for them."""
+    """P2R: the predicates in a mask, as bits."""
     result, _, kept, mask = instruction.operands
     write, (a, bits) = registers.to_word(result), words(registers, [kept, mask])
 
@@ -130,17 +132,18 @@ def _flags_to_register(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _register_to_flags(instruction: Instruction, registers: Registers) -> Step:
-    """R2P: bits to the predicates, where a mask asks for it."""
+    """R2P: bits to the predicates in a mask."""
     _, source, mask = instruction.operands
     a, bits = words(registers, [source, mask])
     writes = [registers.to_flag(f"P{i}") for i in range(7)]
 
     def step(where: Array | None) -> None:
-        value, asked = a(), bits()
+        value, selected = a(), bits()
         for i, write in enumerate(writes):
-            there = (asked >> np.uint32(i) & 1).astype(bool)
+            is_selected = (selected >> np.uint32(i) & 1).astype(bool)
             write(
-                (value >> np.uint32(i) & 1).astype(bool), there if where is None else there & where
+                (value >> np.uint32(i) & 1).astype(bool),
+                is_selected if where is None else is_selected & where,
             )
 
     return step

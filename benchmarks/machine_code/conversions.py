@@ -1,4 +1,4 @@
-"""Numbers of one type from numbers of another."""
+"""Conversions between types of numbers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def _whole_to_float(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _float_to_whole(instruction: Instruction, registers: Registers) -> Step:
-    """F2I: to 32 or 64 bits; what lies beyond becomes the last number there is."""
+    """F2I: to 32 or 64 bits; values beyond the range saturate."""
     mods, (result, source) = instruction.modifiers, instruction.operands
     read = registers.double(source) if "F64" in mods else registers.real(source)
     long = bool({"U64", "S64"} & set(mods))
@@ -59,7 +59,7 @@ def _float_to_whole(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _between_floats(instruction: Instruction, registers: Registers) -> Step:
-    """F2F: float32 from float64, or the other way."""
+    """F2F: float32 from float64, or the reverse."""
     result, source = instruction.operands
     if instruction.modifiers[:2] == ("F64", "F32"):
         wide, real = registers.to_wide(result), registers.real(source)

@@ -1,4 +1,4 @@
-"""What a kernel does for a row: instructions by kind and block, wavefronts, bytes."""
+"""The cost of a kernel per row: instructions by kind and block, wavefronts, bytes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from machine_code.flow import Flow
-from machine_code.launcher import Profile
+from machine_code.launcher import LaunchProfile
 from machine_code.listing import Listing
 from machine_code.mix import KINDS, UNITS, kind_of, unit_of
 from machine_code.registers import WARP
 
 
 @dataclass(frozen=True)
-class Hot:
-    """A basic block that runs.
+class HotBlock:
+    """A basic block that is executed.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Hot:
     wavefronts : float
         For one row.
     lines : sequence of str
-        The lines of the source that most of it comes from.
+        The most frequent source lines.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Hot:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a kernel does for a row.
+    """The cost of a kernel per row.
 
     Attributes
     ----------
@@ -60,11 +60,11 @@ class Counts:
     mix : mapping of str to float
         Instructions of a thread, by kind.
     clocks : mapping of str to float
-        Clocks of a multiprocessor that each unit needs, if it is always busy.
+        Clocks of a multiprocessor for each unit, if it is always busy.
     wavefronts : mapping of str to float
         Turns in shared memory, in the level-1 cache, and of shuffles.
     bytes_read, bytes_written : float
-        Of device memory, each 32 bytes once.
+        Bytes of device memory, each 32 bytes once.
     """
 
     kernel: str
@@ -83,8 +83,8 @@ class Counts:
         return sum(self.mix.values())
 
 
-def counts_of(profile: Profile, units: int) -> Counts:
-    """Return what a profile of so many rows, or other units, says of one."""
+def counts_of(profile: LaunchProfile, units: int) -> Counts:
+    """Return the cost per unit in a profile of that many rows, or other units."""
     code = profile.code
     listing, a_row = code.listing, WARP * profile.issued / units
     clocks = dict.fromkeys(UNITS, 0.0)
@@ -98,8 +98,8 @@ def counts_of(profile: Profile, units: int) -> Counts:
     for instruction in listing.instructions:
         turns = float(profile.wavefronts[instruction.index]) / units
         kind = kind_of(instruction)
-        place = {"LDG": "global", "STG": "global", "RED": "global", "SHFL": "shuffles"}
-        wavefronts[place.get(kind, "shared")] += turns
+        group = {"LDG": "global", "STG": "global", "RED": "global", "SHFL": "shuffles"}
+        wavefronts[group.get(kind, "shared")] += turns
     macros = ", ".join(f"{key} {value}" for key, value in code.kernel.macros.items())
     return Counts(
         f"{code.kernel.name} ({macros})", code.registers, code.spilled, profile.shared_bytes,
@@ -109,25 +109,25 @@ def counts_of(profile: Profile, units: int) -> Counts:
 
 
 def mix_of(listing: Listing, times: NDArray[np.float64]) -> dict[str, float]:
-    """Add up by kind how often instructions run."""
+    """Return how often instructions are executed, by kind."""
     mix = dict.fromkeys(KINDS, 0.0)
     for instruction in listing.instructions:
         mix[kind_of(instruction)] += float(times[instruction.index])
     return {kind: count for kind, count in mix.items() if count}
 
 
-def hot_blocks(profile: Profile, units: int, least: float = 0.001) -> list[Hot]:
-    """Return the basic blocks that do at least such a share of a row's instructions."""
+def hot_blocks(profile: LaunchProfile, units: int, min_share: float = 0.001) -> list[HotBlock]:
+    """Return the basic blocks with at least that share of the instructions of a row."""
     listing, times = profile.code.listing, WARP * profile.issued / units
     flow, total = Flow(listing), float(times.sum())
     hot = []
     for number, block in enumerate(flow.blocks):
         inside = np.zeros(len(times))
         inside[block.start : block.stop] = times[block.start : block.stop]
-        if inside.sum() < least * total:
+        if inside.sum() < min_share * total:
             continue
         turns = float(profile.wavefronts[block.start : block.stop].sum()) / units
-        hot.append(Hot(
+        hot.append(HotBlock(
             number, listing.instructions[block.start].address,
             listing.instructions[block.stop - 1].address, flow.depth(number),
             float(times[block.start]), mix_of(listing, inside), turns,
@@ -136,12 +136,12 @@ def hot_blocks(profile: Profile, units: int, least: float = 0.001) -> list[Hot]:
     return hot
 
 
-def _lines(listing: Listing, start: int, stop: int, most: int = 3) -> list[str]:
-    """Return the lines that most instructions come from, in the order of the listing."""
+def _lines(listing: Listing, start: int, stop: int, max_lines: int = 3) -> list[str]:
+    """Return the lines with the most instructions, in the order of the listing."""
     count: dict[str, int] = {}
     for instruction in listing.instructions[start:stop]:
-        if instruction.places:
-            line = str(instruction.places[0])
+        if instruction.sources:
+            line = str(instruction.sources[0])
             count[line] = count.get(line, 0) + 1
-    chosen = sorted(count, key=lambda line: -count[line])[:most]
-    return [line for line in count if line in chosen]
+    top = sorted(count, key=lambda line: -count[line])[:max_lines]
+    return [line for line in count if line in top]

@@ -1,4 +1,4 @@
-"""From a form of a kernel to its listing: NVRTC compiles it, NVIDIA's disassembler reads it."""
+"""Get the listing of a form of a kernel: NVRTC compiles it, NVIDIA's disassembler prints it."""
 
 import importlib.util
 import re
@@ -10,14 +10,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from gpuseg.backends.cuda import kernel_cache as sources
-from gpuseg.backends.cuda import nvrtc
+from gpuseg.backends.cuda import kernel_cache, nvrtc
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import ResourceError
 from machine_code.listing import Listing, parse
 
 ARCH = "sm_90"
-"""H100 and H200: what `machine_code` knows the instructions and the parameter space of."""
+"""H100 and H200, the only architecture that `machine_code` can interpret."""
 
 _PACKAGES = ("nvidia.cu13", "nvidia.cuda_nvdisasm")
 
@@ -31,9 +30,9 @@ class Compiled:
     kernel : Kernel
     listing : Listing
     registers : int
-        Of a thread.
+        Registers of a thread.
     spilled : int
-        Bytes a thread stores for want of registers.
+        Bytes that a thread spills.
     shared_bytes : int
         Shared memory that the kernel declares itself.
     """
@@ -46,21 +45,21 @@ class Compiled:
 
 
 def compiled(kernel: Kernel, folder: Path | None = None) -> Compiled:
-    """Compile a kernel with the lines of its source beside the code; they do not change the code.
+    """Compile a kernel with line information, which does not change the code.
 
     Parameters
     ----------
     kernel : Kernel
     folder : Path
-        Where its file is, if not among the project's kernels; the headers are the project's.
+        Folder of its file, by default the project's kernels; the headers are the project's.
 
     Raises
     ------
     ResourceError
-        When NVRTC or nvdisasm is missing, and for what does not compile.
+        If NVRTC or nvdisasm is missing, or the kernel does not compile.
     """
-    headers = sources.folder()
-    path = (folder or headers) / f"{kernel.name}.cu"
+    headers = kernel_cache.kernel_folder()
+    path = kernel_cache.find_source(kernel.name, folder or headers)
     macros = tuple(f"-D{name}={value}" for name, value in kernel.macros.items())
     listing, log = _listing(path, (*macros, f"-I{headers}", "-lineinfo", "-Xptxas=-v"))
     return Compiled(
@@ -74,18 +73,18 @@ def compiled(kernel: Kernel, folder: Path | None = None) -> Compiled:
 
 @cache
 def _listing(path: Path, options: tuple[str, ...]) -> tuple[Listing, str]:
-    """Return the listing of a file's kernel, and what the compiler said of it."""
+    """Return the listing of a file's kernel, and the log of the compiler."""
     cubin, log = nvrtc.compile_cubin(path.read_text(), path.name, ARCH, options)
     return parse(disassemble(cubin)), log
 
 
 def disassemble(cubin: bytes, options: Sequence[str] = ("-gi",)) -> str:
-    """Return what nvdisasm prints of the code of a cubin.
+    """Return the listing of a cubin by nvdisasm.
 
     Raises
     ------
     ResourceError
-        When there is no nvdisasm, or when it fails.
+        If nvdisasm is missing or fails.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
@@ -93,31 +92,35 @@ def disassemble(cubin: bytes, options: Sequence[str] = ("-gi",)) -> str:
         command = [str(disassembler()), "-c", *options, str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ResourceError(f"nvdisasm ended with {done.returncode}: {done.stderr.strip()}")
+        raise ResourceError(
+            "nvdisasm.failed", f"nvdisasm ended with {done.returncode}: {done.stderr.strip()}"
+        )
     return done.stdout
 
 
 def disassembler() -> Path:
-    """Return where nvdisasm is: in a package of NVIDIA's, or on the path.
+    """Return the path of nvdisasm, in a package of NVIDIA or on PATH.
 
     Raises
     ------
     ResourceError
-        When it is not found.
+        If it is not found.
     """
     for package in _PACKAGES:
         try:
             spec = importlib.util.find_spec(package)
-        except ModuleNotFoundError:  # nvidia itself is not there
+        except ModuleNotFoundError:  # there is no package `nvidia`
             continue
-        for place in (spec and spec.submodule_search_locations) or ():
-            path = Path(place) / "bin" / "nvdisasm"
+        for location in (spec and spec.submodule_search_locations) or ():
+            path = Path(location) / "bin" / "nvdisasm"
             if path.exists():
                 return path
     path_or_none = shutil.which("nvdisasm")
     if path_or_none is None:
         raise ResourceError(
-            "nvdisasm, NVIDIA's disassembler, is not found: pip install nvidia-cuda-nvdisasm"
+            "nvdisasm.missing",
+            "nvdisasm, NVIDIA's disassembler, is not found",
+            hint="pip install nvidia-cuda-nvdisasm",
         )
     return Path(path_or_none)
 

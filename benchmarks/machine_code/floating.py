@@ -35,7 +35,7 @@ def _reals(instruction: Instruction, registers: Registers, texts: list[str]) -> 
 def _arithmetic(
     function: Callable[..., Array],
 ) -> Callable[[Instruction, Registers], Step]:
-    """Return how to build an instruction of float32 sources and one such result."""
+    """Return a builder of instructions with float32 sources and one float32 result."""
 
     def build(instruction: Instruction, registers: Registers) -> Step:
         (result,), _, sources, _ = split(instruction, registers)
@@ -69,14 +69,14 @@ def _fused(a: Array, b: Array, c: Array) -> Array:
 
 
 def _extreme(instruction: Instruction, registers: Registers) -> Step:
-    """FMNMX: the lesser where a predicate holds, else the greater; a number beats NaN."""
+    """FMNMX: the minimum where a predicate holds, else the maximum; a number wins over NaN."""
     (result,), _, sources, (flag,) = split(instruction, registers)
     write, (a, b) = registers.to_word(result), _reals(instruction, registers, sources)
-    least = registers.flag(flag)
+    is_minimum = registers.flag(flag)
 
     def step(where: Array | None) -> None:
         one, other = a(), b()
-        write(np.where(least(), np.fmin(one, other), np.fmax(one, other)), where)
+        write(np.where(is_minimum(), np.fmin(one, other), np.fmax(one, other)), where)
 
     return step
 
@@ -89,7 +89,7 @@ def _select(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _compare(instruction: Instruction, registers: Registers) -> Step:
-    """FSETP, DSETP: names that end in U hold for NaN, too."""
+    """FSETP, DSETP: comparisons whose names end in U also hold for NaN."""
     mods, operands = instruction.modifiers, instruction.operands
     write, inverse = registers.to_flag(operands[0]), registers.to_flag(operands[1])
     if instruction.opcode == "DSETP":
@@ -119,7 +119,7 @@ def _compare(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _double(function: Callable[..., Array]) -> Callable[[Instruction, Registers], Step]:
-    """Return how to build an instruction of float64 sources and one such result."""
+    """Return a builder of instructions with float64 sources and one float64 result."""
 
     def build(instruction: Instruction, registers: Registers) -> Step:
         result, *sources = instruction.operands
@@ -181,7 +181,7 @@ def fused_double(a: Array, b: Array, c: Array) -> Array:
 
 
 def _product(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return a product and what was rounded off."""
+    """Return a product and its rounding error."""
     product = a * b
     a_high, b_high = a * _SPLITTER, b * _SPLITTER
     a_high, b_high = a_high - (a_high - a), b_high - (b_high - b)
@@ -191,7 +191,7 @@ def _product(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return a sum and what was rounded off."""
+    """Return a sum and its rounding error."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
@@ -207,7 +207,7 @@ _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = {
 
 
 def _special(instruction: Instruction, registers: Registers) -> Step:
-    """MUFU: reciprocals, roots and powers of two; with 64H of a float64's high word."""
+    """MUFU: reciprocals, roots and powers of two; with 64H of the high word of a float64."""
     write = registers.to_word(instruction.operands[0])
     name = instruction.modifiers[0]
     if name.endswith("64H"):
@@ -224,7 +224,7 @@ def _special(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _check_division(instruction: Instruction, registers: Registers) -> Step:
-    """FCHK: whether a division must take the slow way; said rather too often."""
+    """FCHK: whether a division needs the slow path; conservative here."""
     write = registers.to_flag(instruction.operands[0])
     a, b = (registers.real(text) for text in instruction.operands[1:3])
 

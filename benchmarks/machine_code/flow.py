@@ -1,4 +1,4 @@
-"""How control flows through a listing: basic blocks, what must come before what, and loops."""
+"""The control flow of a listing: basic blocks, dominators, and loops."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ _JUMPS = ("BRA", "CALL", "RET", "EXIT")
 
 
 @dataclass(frozen=True)
-class Block:
-    """Instructions that are entered at the first and left after the last.
+class BasicBlock:
+    """A basic block: instructions that are entered at the first and left after the last.
 
     Attributes
     ----------
     start, stop : int
         The instructions from `start` up to, not including, `stop`.
     next : tuple of int
-        Numbers of the blocks that may come after it. A call goes to its function and, once that
-        is over, to what stands behind the call; both are named.
+        Numbers of the possible successors. The successors of a call are its function and the
+        instruction after the call.
     """
 
     start: int
@@ -34,9 +34,9 @@ class Loop:
     Attributes
     ----------
     header : int
-        The block that every round enters by.
+        The block that each iteration begins with.
     blocks : frozenset of int
-        All blocks of it, the header among them.
+        All its blocks, including the header.
     """
 
     header: int
@@ -70,9 +70,9 @@ class Flow:
 
     @cached_property
     def dominators(self) -> tuple[frozenset[int], ...]:
-        """The blocks that every way to a block leads through, itself among them.
+        """The blocks on all paths to a block, including itself.
 
-        Empty for a block that no way leads to.
+        Empty for an unreachable block.
         """
         order = _reached(self.blocks)
         everything = frozenset(order)
@@ -82,8 +82,8 @@ class Flow:
         while changed:
             changed = False
             for number in order[1:]:
-                ways = [dominators[p] for p in self.before[number] if p in dominators]
-                now = frozenset.intersection(*ways) | {number}
+                paths = [dominators[p] for p in self.before[number] if p in dominators]
+                now = frozenset.intersection(*paths) | {number}
                 changed |= now != dominators[number]
                 dominators[number] = now
         return tuple(dominators.get(number, frozenset()) for number in range(len(self.blocks)))
@@ -100,24 +100,24 @@ class Flow:
         return tuple(sorted(loops, key=lambda loop: (-len(loop.blocks), loop.header)))
 
     def depth(self, block: int) -> int:
-        """Return how many loops a block lies in."""
+        """Return the number of loops that contain a block."""
         return sum(block in loop.blocks for loop in self.loops)
 
     def _body(self, last: int, header: int) -> set[int]:
         """Return the blocks from which `last` is reached without passing `header`."""
-        body, left = {last}, [last]
-        while left:
-            block = left.pop()
+        body, pending = {last}, [last]
+        while pending:
+            block = pending.pop()
             if block != header:
                 new = set(self.before[block]) - body
                 body |= new
-                left += new
+                pending += new
         return body
 
 
-def _blocks(listing: Listing) -> tuple[Block, ...]:
+def _blocks(listing: Listing) -> tuple[BasicBlock, ...]:
     code = listing.instructions
-    starts = {0, *(at for at in listing.labels.values() if at < len(code))}
+    starts = {0, *(index for index in listing.labels.values() if index < len(code))}
     for instruction in code:
         if instruction.opcode in _JUMPS and instruction.index + 1 < len(code):
             starts.add(instruction.index + 1)
@@ -125,31 +125,33 @@ def _blocks(listing: Listing) -> tuple[Block, ...]:
     number = {start: i for i, start in enumerate(ordered)}
     blocks = []
     for start, stop in zip(ordered, [*ordered[1:], len(code)], strict=True):
-        after = [at for at in _after(listing, code[stop - 1]) if at in number]
-        blocks.append(Block(start, stop, tuple(number[at] for at in dict.fromkeys(after))))
+        after = [index for index in _after(listing, code[stop - 1]) if index in number]
+        blocks.append(
+            BasicBlock(start, stop, tuple(number[index] for index in dict.fromkeys(after)))
+        )
     return tuple(blocks)
 
 
 def _after(listing: Listing, last: Instruction) -> list[int]:
-    """Return the indices that control may go to after a block's last instruction."""
-    behind = last.index + 1
+    """Return the indices of the possible successors of a block's last instruction."""
+    following = last.index + 1
     if last.opcode == "BRA":
         target = listing.target(last)
         always = not last.guard and not last.modifiers and len(last.operands) == 1
         jumps = [] if target is None else [target]
-        return jumps if always else [*jumps, behind]
+        return jumps if always else [*jumps, following]
     if last.opcode == "CALL":
         target = listing.target(last)
-        return [behind] if target is None else [target, behind]
+        return [following] if target is None else [target, following]
     if last.opcode in ("EXIT", "RET"):
-        return [behind] if last.guard else []
-    return [behind]
+        return [following] if last.guard else []
+    return [following]
 
 
-def _reached(blocks: Sequence[Block]) -> list[int]:
-    """Return the blocks that the first leads to, each after a predecessor where that is possible.
+def _reached(blocks: Sequence[BasicBlock]) -> list[int]:
+    """Return the blocks that are reachable from the first, in reverse postorder.
 
-    That is reverse postorder, in which dominators are known after few rounds.
+    In this order, dominators converge after few rounds.
     """
     seen, order = {0}, []
     stack = [(0, iter(blocks[0].next))]

@@ -1,4 +1,4 @@
-"""Pairs of half-precision numbers in a word: float16 and bfloat16, the upper one named first."""
+"""Pairs of half-precision numbers in a word: float16 and bfloat16, the upper one first."""
 
 from collections.abc import Mapping
 
@@ -66,7 +66,7 @@ def _fused(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _pair(registers: Registers, texts: list[str]) -> tuple[Read, Read]:
-    """Return how to read the upper and the lower half of a source."""
+    """Return functions that read the upper and the lower half of a source."""
     if len(texts) == 2:
         upper, lower = (registers.real(text) for text in texts)
         return upper, lower

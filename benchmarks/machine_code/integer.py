@@ -31,7 +31,7 @@ _STRICT: Mapping[str, Callable[[Array, Array], Array]] = {
     "GT": np.greater,
     "GE": np.greater,
 }
-"""Of comparisons of the upper words, where equal ones leave it to the lower words."""
+"""Strict forms of comparisons of upper words; equal ones are decided by the lower words."""
 
 
 def _add(instruction: Instruction, registers: Registers) -> Step:
@@ -66,7 +66,7 @@ def _add(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _addend(registers: Registers, text: str) -> Callable[[], Array]:
-    """Return how to read an addend as 64 bits, so that a subtraction carries as it does there."""
+    """Return a function that reads an addend as 64 bits, with the carry of a subtraction."""
     if text.startswith("-") and not text[1:2].isdigit():
         inverse = registers.word(f"~{text[1:]}")
         return lambda: inverse().astype(np.uint64) + np.uint64(1)
@@ -118,7 +118,7 @@ def _imad(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _shift_add(instruction: Instruction, registers: Registers) -> Step:
-    """LEA: a << s added to b; with HI what the shift moves out of the low word."""
+    """LEA: a << s added to b; with HI the bits that the shift moves out of the low word."""
     (result,), out, sources, into = split(instruction, registers)
     write, mods = registers.to_word(result), instruction.modifiers
     a, b = registers.word(sources[0]), _addend(registers, sources[1])
@@ -147,18 +147,19 @@ def _shift_add(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _shift(instruction: Instruction, registers: Registers) -> Step:
-    """SHF: two words side by side, shifted; one of the two words of the result."""
+    """SHF: shift two adjacent words; return one of the two words of the result."""
     (result,), _, sources, _ = split(instruction, registers)
     write, (low, amount, high) = registers.to_word(result), words(registers, sources)
     mods = instruction.modifiers
     left, arithmetic, upper = mods[0] == "L", {"S32", "S64"} & set(mods), "HI" in mods
-    most = 63 if {"U64", "S64"} & set(mods) else 32
+    max_shift = 63 if {"U64", "S64"} & set(mods) else 32
     wraps = "W" in mods
 
     def step(where: Array | None) -> None:
         both = low().astype(np.uint64) | high().astype(np.uint64) << _HALF
         by = amount().astype(np.uint64)
-        by = by & np.uint64(most - 1 if most == 32 else most) if wraps else np.minimum(by, most)
+        mask = np.uint64(max_shift - 1 if max_shift == 32 else max_shift)
+        by = by & mask if wraps else np.minimum(by, max_shift)
         if left:
             both = both << by
         elif arithmetic:
@@ -171,7 +172,7 @@ def _shift(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _compare(instruction: Instruction, registers: Registers) -> Step:
-    """ISETP; with EX the upper words, where the lower ones have been compared before."""
+    """ISETP; with EX the upper words, after a comparison of the lower words."""
     mods, operands = instruction.modifiers, instruction.operands
     write, inverse = registers.to_flag(operands[0]), registers.to_flag(operands[1])
     a, b = words(registers, list(operands[2:4]))
@@ -199,7 +200,7 @@ def _compare(instruction: Instruction, registers: Registers) -> Step:
 
 
 def _extreme(instruction: Instruction, registers: Registers) -> Step:
-    """VIMNMX, VIADDMNMX: the lesser where a predicate holds, else the greater.
+    """VIMNMX, VIADDMNMX: the minimum where a predicate holds, else the maximum.
 
     With RELU, 0 where that is negative.
     """
@@ -214,8 +215,8 @@ def _extreme(instruction: Instruction, registers: Registers) -> Step:
             left = left + reads[1]()
         left, right = left.view(kind), right.view(kind)
         smaller, larger = np.minimum(left, right), np.maximum(left, right)
-        chosen = np.where(least(), smaller, larger)
-        write(chosen if floor is None else np.maximum(chosen, floor), where)
+        extreme = np.where(least(), smaller, larger)
+        write(extreme if floor is None else np.maximum(extreme, floor), where)
 
     return step
 

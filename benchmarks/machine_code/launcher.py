@@ -1,4 +1,4 @@
-"""A device that runs the kernels' machine code: `gpuseg.backends.cuda.launcher.Launcher`."""
+"""A `gpuseg.backends.cuda.launcher.Launcher` that interprets the machine code of the kernels."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,26 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.cuda.launcher import Kernel, Limits, Table
+from gpuseg.backends.cuda.launcher import Kernel, Limits, Struct, Table
+from machine_code.block import SHARED_START, ThreadBlock
 from machine_code.disassembly import Compiled, compiled
 from machine_code.execution import Execution
-from machine_code.memory import SECTOR, Space, Traffic
-from machine_code.place import SHARED_START, Block
+from machine_code.memory import SECTOR, MemorySpace, Traffic
 from machine_code.registers import WARP, Registers
 
 ONE_MULTIPROCESSOR = Limits("machine code", 1, 226 * 1024, 228 * 1024, 90)
-"""An H100 with a single multiprocessor, so that a block has several tiles of a few rows."""
+"""An H100 with one multiprocessor, so that a block has several tiles of few rows."""
 
 _PARAMETERS = 0x210
-"""Where arguments begin in the constant bank of compute capability 9.0."""
+"""Offset of the arguments in the constant bank of compute capability 9.0."""
 
 _ALIGNMENT = 512
 _LOCAL_BYTES = 4096
 
 
 @dataclass
-class Profile:
-    """What the launches of one form of a kernel have done.
+class LaunchProfile:
+    """Counts of the launches of one form of a kernel.
 
     Attributes
     ----------
@@ -40,9 +40,9 @@ class Profile:
     wavefronts, sectors : int64
         For each instruction, see `memory.Traffic`.
     bytes_read, bytes_written : int
-        Of device memory, each 32 bytes once a launch, however often they are touched.
+        Bytes of device memory, each 32 bytes once per launch, regardless of the number of accesses.
     shared_bytes : int
-        Of a block, what the kernel declares included.
+        Shared memory of a block, including the static part.
     """
 
     code: Compiled
@@ -55,9 +55,9 @@ class Profile:
     bytes_written: int
     shared_bytes: int
 
-    def less(self, other: "Profile") -> "Profile":
-        """Return what was done beyond what another profile of the same code has."""
-        return Profile(
+    def less(self, other: "LaunchProfile") -> "LaunchProfile":
+        """Return the difference from another profile of the same code."""
+        return LaunchProfile(
             self.code, self.launches - other.launches, self.blocks - other.blocks,
             self.issued - other.issued, self.wavefronts - other.wavefronts,
             self.sectors - other.sectors, self.bytes_read - other.bytes_read,
@@ -66,23 +66,23 @@ class Profile:
 
 
 class MachineCodeLauncher:
-    """Launches kernels by interpreting their machine code; what it counts is in `profiles`.
+    """Launches kernels by interpreting their machine code; counts are in `profiles`.
 
-    Arrays of the device are NumPy's, in one piece of memory that is never given back.
+    Arrays of the device are NumPy arrays, in one piece of memory that is never freed.
 
     Parameters
     ----------
     limits : Limits
-        What the device says of itself.
+        Properties of the device.
     folder : Path
-        Where the files of the kernels are; None: the project's.
+        Folder of the kernels; None: the project's.
     memory_bytes : int
-        Memory of the device; only what is touched is taken.
+        Memory of the device; only pages that are accessed take memory.
 
     Attributes
     ----------
-    profiles : dict of Kernel to Profile
-        Of each form launched, by what makes it a form.
+    profiles : dict of Kernel to LaunchProfile
+        One for each launched form, by name and macros.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class MachineCodeLauncher:
     ) -> None:
         self.limits = limits
         self.folder = folder
-        self.profiles: dict[tuple[Any, ...], Profile] = {}
+        self.profiles: dict[tuple[Any, ...], LaunchProfile] = {}
         self.xp: Any = SimpleNamespace(zeros=self._zeros, empty=self._zeros)
         self._memory = np.zeros(memory_bytes + _ALIGNMENT, np.uint8)
         self._base: int = self._memory.ctypes.data
         self._used = -self._base % _ALIGNMENT
 
     def stream(self) -> AbstractContextManager[None]:
-        """Return a context that does nothing: all is done when a call returns."""
+        """Return a context that does nothing: work is complete when a call returns."""
         return nullcontext()
 
     def launch(
@@ -113,7 +113,7 @@ class MachineCodeLauncher:
             raise ValueError(f"{kernel.name}: {shared_bytes} bytes of shared memory are too many")
         execution, block = self._execution(code, blocks, arguments, shared_bytes)
         for index in range(blocks):
-            block.shared.view(np.uint8)[:] = 0xFF  # what nobody wrote is no number
+            block.shared.view(np.uint8)[:] = 0xFF  # uninitialised memory is NaN
             execution.run(index)
         profile.launches += 1
         profile.blocks += blocks
@@ -129,13 +129,13 @@ class MachineCodeLauncher:
         return len(self._memory) - self._used
 
     def to_device(self, array: Any) -> Any:
-        """Return the array in the memory of the device; as it is if it is there."""
+        """Return the array in the memory of the device; unchanged if it is there already."""
         array = np.asarray(array, order="C")
         if self._base <= array.ctypes.data < self._base + len(self._memory):
             return array
-        there = self._zeros(array.shape, array.dtype)
-        there[...] = array
-        return there
+        on_device = self._zeros(array.shape, array.dtype)
+        on_device[...] = array
+        return on_device
 
     def adopt(self, array: Any) -> Any:
         """Return the array in C order in the memory of the device."""
@@ -146,9 +146,9 @@ class MachineCodeLauncher:
         return array
 
     def address(self, array: Any) -> int:
-        """Return where the array begins."""
-        place: int = array.ctypes.data
-        return place
+        """Return the address of the array."""
+        address: int = array.ctypes.data
+        return address
 
     def staging(self, n_bytes: int) -> NDArray[np.uint8]:
         """Return memory."""
@@ -162,31 +162,31 @@ class MachineCodeLauncher:
         """Copy."""
         target[...] = source
 
-    def profile(self, name: str) -> Profile:
-        """Return the profile of the only form of a kernel that was launched.
+    def profile(self, name: str) -> LaunchProfile:
+        """Return the profile of the only launched form of a kernel.
 
         Raises
         ------
         ValueError
-            When there is none, or more than one.
+            If there is none, or more than one.
         """
         profiles = [p for p in self.profiles.values() if p.code.kernel.name == name]
         if len(profiles) != 1:
             raise ValueError(f"{len(profiles)} forms of {name} were launched, one is needed")
         return profiles[0]
 
-    def _profile(self, kernel: Kernel) -> Profile:
+    def _profile(self, kernel: Kernel) -> LaunchProfile:
         key = (kernel.name, *sorted(kernel.macros.items()))
         if key not in self.profiles:
             code = compiled(kernel, self.folder)
             none = np.zeros(len(code.listing.instructions), np.int64)
-            self.profiles[key] = Profile(code, 0, 0, none, none.copy(), none.copy(), 0, 0, 0)
+            self.profiles[key] = LaunchProfile(code, 0, 0, none, none.copy(), none.copy(), 0, 0, 0)
         return self.profiles[key]
 
     def _execution(
         self, code: Compiled, blocks: int, arguments: Sequence[Any], shared_bytes: int
-    ) -> tuple[Execution, Block]:
-        """Lay out the memory of a launch."""
+    ) -> tuple[Execution, ThreadBlock]:
+        """Allocate the memory of a launch."""
         constants = self._constants(code.kernel.threads, blocks, arguments)
         threads = -(-code.kernel.threads // WARP) * WARP
         size = SHARED_START + code.shared_bytes + shared_bytes
@@ -199,35 +199,43 @@ class MachineCodeLauncher:
             np.zeros(used // SECTOR, bool),
             np.zeros(used // SECTOR, bool),
         )
-        block = Block(
+        block = ThreadBlock(
             Registers(threads, constants),
-            Space(self._memory[:used], self._base, "device"),
-            Space(shared, 0, "shared"),
-            Space(local, 0, "local"),
+            MemorySpace(self._memory[:used], self._base, "device"),
+            MemorySpace(shared, 0, "shared"),
+            MemorySpace(local, 0, "local"),
             _LOCAL_BYTES,
             traffic,
         )
         return Execution(code.listing, block), block
 
     def _constants(self, threads: int, blocks: int, arguments: Sequence[Any]) -> bytes:
-        """Return the constant bank: the shape of the launch, and the arguments."""
+        """Return the constant bank: the dimensions of the launch, and the arguments."""
         bank = bytearray(_PARAMETERS)
         bank[0:24] = np.array([threads, 1, 1, blocks, 1, 1], np.uint32).tobytes()
         bank[0x28:0x2C] = np.uint32(_LOCAL_BYTES).tobytes()
         for argument in arguments:
-            content = self._argument(argument)
-            bank += bytes(-len(bank) % len(content)) + content
+            content, alignment = self._argument(argument)
+            bank += bytes(-len(bank) % alignment) + content
         return bytes(bank) + bytes(8)
 
-    def _argument(self, argument: Any) -> bytes:
+    def _argument(self, argument: Any) -> tuple[bytes, int]:
+        """Return an argument as bytes, and their alignment."""
+        if isinstance(argument, Struct):
+            value = argument.to_array(self._device_address)
+            return value.tobytes(), value.dtype.alignment
         if isinstance(argument, np.generic):
-            return argument.tobytes()
-        if argument is None:
-            return bytes(8)
-        address = self.address(argument.pointers if isinstance(argument, Table) else argument)
+            return argument.tobytes(), argument.itemsize
+        if isinstance(argument, Table):
+            argument = argument.pointers
+        address = 0 if argument is None else self._device_address(argument)
+        return address.to_bytes(8, "little"), 8
+
+    def _device_address(self, array: Any) -> int:
+        address = self.address(array)
         if not self._base <= address < self._base + self._used:
             raise ValueError("an argument is not in the memory of the device")
-        return address.to_bytes(8, "little")
+        return address
 
     def _zeros(self, shape: Any, dtype: Any = float) -> NDArray[Any]:
         count, dtype = int(np.prod(shape)), np.dtype(dtype)

@@ -1,7 +1,7 @@
-"""Machine code as NVIDIA's disassembler prints it, and what stands in a line of it.
+"""Parse machine code as NVIDIA's disassembler prints it.
 
-A listing may carry the places in the source that an instruction comes from (``-lineinfo``,
-``nvdisasm -gi``): comments before it, the innermost function first.
+A listing may contain the source lines of an instruction (``-lineinfo``, ``nvdisasm -gi``), as
+comments before it, the innermost function first.
 """
 
 import re
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 INSTRUCTION_BYTES = 16
 
 _LABEL = re.compile(r"^\s*([.$\w]+):\s*$")
-_PLACE = re.compile(r'^\s*//## File "([^"]*)", line (\d+)')
+_SOURCE = re.compile(r'^\s*//## File "([^"]*)", line (\d+)')
 _CODE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[T0-9]+)\s+)?([A-Z0-9_.]+)\s*([^;]*);")
 
 
 @dataclass(frozen=True)
-class Place:
+class SourceLine:
     """A line of the source.
 
     Attributes
     ----------
     file : str
-        Without its folder.
+        Name without the folder.
     line : int
     """
 
@@ -42,15 +42,15 @@ class Instruction:
     index : int
         Its number in the listing.
     guard : str
-        The predicate without which it does nothing, such as "!P3"; "": none.
+        The predicate that enables it, such as "!P3"; "": none.
     opcode : str
         Such as "ISETP".
     modifiers : tuple of str
         Such as ("GE", "AND").
     operands : tuple of str
-        As they are printed, but for hints to the register cache.
-    places : tuple of Place
-        Where it comes from: the innermost function first, then where that was inlined.
+        As printed, without hints to the register cache.
+    sources : tuple of SourceLine
+        Its source lines: the innermost function first, then the callers that inline it.
     """
 
     index: int
@@ -58,7 +58,7 @@ class Instruction:
     opcode: str
     modifiers: tuple[str, ...]
     operands: tuple[str, ...]
-    places: tuple[Place, ...] = ()
+    sources: tuple[SourceLine, ...] = ()
 
     @property
     def address(self) -> int:
@@ -79,14 +79,14 @@ class Listing:
     ----------
     instructions : tuple of Instruction
     labels : mapping of str to int
-        The index of the instruction behind each label.
+        The index of the instruction after each label.
     """
 
     instructions: tuple[Instruction, ...]
     labels: Mapping[str, int]
 
     def target(self, instruction: Instruction) -> int | None:
-        """Return the index that an instruction may jump to, None where it names no label."""
+        """Return the index of an instruction's jump target, or None if it names no label."""
         for operand in instruction.operands:
             if operand.startswith("`("):
                 return self.labels[operand[2:-1]]
@@ -94,35 +94,35 @@ class Listing:
 
 
 def parse(text: str) -> Listing:
-    """Read what nvdisasm prints of one kernel.
+    """Parse the listing of one kernel by nvdisasm.
 
     Raises
     ------
     ValueError
-        For a line that begins like an instruction and is none, for one that is not where its
-        predecessors put it, and where there is no instruction at all.
+        For a line that begins like an instruction but is none, for an instruction at an unexpected
+        address, and for a listing without instructions.
     """
     labels: dict[str, int] = {}
     instructions: list[Instruction] = []
-    places: tuple[Place, ...] = ()
-    gathering = False
+    sources: tuple[SourceLine, ...] = ()
+    continues = False
     for line in text.splitlines():
-        if place := _PLACE.match(line):
-            here = Place(place[1].rsplit("/", 1)[-1], int(place[2]))
-            places = (*places, here) if gathering else (here,)
-            gathering = True
+        if match := _SOURCE.match(line):
+            source = SourceLine(match[1].rsplit("/", 1)[-1], int(match[2]))
+            sources = (*sources, source) if continues else (source,)
+            continues = True
             continue
-        gathering = False
+        continues = False
         if label := _LABEL.match(line):
             labels[label[1]] = len(instructions)
         elif re.match(r"^\s*/\*[0-9a-f]{4,}\*/", line):
-            instructions.append(_instruction(line, len(instructions), places))
+            instructions.append(_instruction(line, len(instructions), sources))
     if not instructions:
         raise ValueError("no instruction in the listing: is it what `nvdisasm -c` printed?")
     return Listing(tuple(instructions), labels)
 
 
-def _instruction(line: str, index: int, places: tuple[Place, ...]) -> Instruction:
+def _instruction(line: str, index: int, sources: tuple[SourceLine, ...]) -> Instruction:
     code = _CODE.match(line)
     if code is None:
         raise ValueError(f"{line.strip()!r} begins like an instruction, but does not end like one")
@@ -133,7 +133,7 @@ def _instruction(line: str, index: int, places: tuple[Place, ...]) -> Instructio
         )
     opcode, *modifiers = code[3].split(".")
     return Instruction(
-        index, code[2] or "", opcode, tuple(modifiers), tuple(_operands(code[4])), places
+        index, code[2] or "", opcode, tuple(modifiers), tuple(_operands(code[4])), sources
     )
 
 

@@ -1,4 +1,4 @@
-"""Memory that the threads of a block reach, and what it costs to reach it.
+"""Memory of the threads of a block, and the cost of accesses.
 
 Wavefronts are the turns that a request of a warp takes in the level-1 cache and shared memory,
 which pass 128 bytes a clock. In shared memory there are 32 banks of four bytes: a turn gives each
@@ -24,10 +24,10 @@ BANKS, BANK_BYTES = 32, 4
 
 
 class Fault(Exception):
-    """An access outside of all memory, or not aligned to its width."""
+    """An access out of bounds, or not aligned to its width."""
 
 
-class Space:
+class MemorySpace:
     """Bytes at consecutive addresses.
 
     Parameters
@@ -44,8 +44,8 @@ class Space:
         self._as = {size: content.view(f"u{size}") for size in (1, 2, 4)}
         self._size = len(content)
 
-    def places(self, addresses: Array, width: int, where: Array | None) -> Array:
-        """Return offsets of addresses, 0 for threads that are not in the mask.
+    def offsets_of(self, addresses: Array, width: int, where: Array | None) -> Array:
+        """Return the offsets of addresses, 0 for threads outside the mask.
 
         Raises
         ------
@@ -65,14 +65,14 @@ class Space:
         return offsets
 
     def load(self, offsets: Array, width: int) -> list[Array]:
-        """Return what is there, as words; less than a word as a small number."""
+        """Return the words at offsets; parts of words as small numbers."""
         if width < 4:
             return [self._as[width][offsets // width].astype(np.uint32)]
         words = self._as[4]
         return [words[(offsets >> 2) + i] for i in range(width // 4)]
 
     def store(self, offsets: Array, values: Sequence[Array], width: int) -> None:
-        """Put words there; of two threads at one place the later one wins."""
+        """Store words at offsets; of two threads at one offset the later one wins."""
         if width < 4:
             self._as[width][offsets // width] = values[0].astype(f"u{width}")
             return
@@ -80,13 +80,13 @@ class Space:
             self._as[4][(offsets >> 2) + i] = value
 
     def view(self, dtype: Any) -> Array:
-        """Return all of it as numbers of a type."""
+        """Return the memory as numbers of a type."""
         return self._as[1].view(dtype)
 
 
 @dataclass
 class Traffic:
-    """What accesses to memory cost, one number for each instruction.
+    """The cost of memory accesses, one number for each instruction.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Traffic:
         for pattern in _patterns(offsets, where, BANKS * BANK_BYTES):
             key = ("shared", width, atomic, *pattern)
             if key not in self._seen:
-                self._seen[key] = shared_turns(*_unpacked(pattern), width, atomic), 0
+                self._seen[key] = shared_wavefronts(*_unpacked(pattern), width, atomic), 0
             self.wavefronts[index] += self._seen[key][0]
 
     def device(
@@ -121,7 +121,7 @@ class Traffic:
         for pattern in _patterns(offsets, where, LINE):
             key = ("device", width, *pattern)
             if key not in self._seen:
-                self._seen[key] = device_turns(*_unpacked(pattern), width)
+                self._seen[key] = device_wavefronts(*_unpacked(pattern), width)
             turns, sectors = self._seen[key]
             self.wavefronts[index] += turns
             self.sectors[index] += sectors
@@ -132,8 +132,8 @@ class Traffic:
             self.written[touched] = True
 
 
-def shared_turns(offsets: Array, active: Array, width: int, atomic: bool) -> int:
-    """Return the turns of one warp's request to shared memory.
+def shared_wavefronts(offsets: Array, active: Array, width: int, atomic: bool) -> int:
+    """Return the wavefronts of one warp's request to shared memory.
 
     Parameters
     ----------
@@ -156,17 +156,17 @@ def shared_turns(offsets: Array, active: Array, width: int, atomic: bool) -> int
     return max(sum(phases.values()), width // 8)
 
 
-def device_turns(offsets: Array, active: Array, width: int) -> tuple[int, int]:
-    """Return the turns of one warp's request to global memory, and the sectors it touches."""
-    there = offsets[active]
-    if not len(there):
+def device_wavefronts(offsets: Array, active: Array, width: int) -> tuple[int, int]:
+    """Return the wavefronts of one warp's request to global memory, and its sectors."""
+    accessed = offsets[active]
+    if not len(accessed):
         return 0, 0
-    lines, sectors = len(np.unique(there // LINE)), len(np.unique(there // SECTOR))
-    return max(lines, -(-len(there) * width // LINE)), sectors
+    lines, sectors = len(np.unique(accessed // LINE)), len(np.unique(accessed // SECTOR))
+    return max(lines, -(-len(accessed) * width // LINE)), sectors
 
 
 def _patterns(offsets: Array, where: Array | None, period: int) -> list[tuple[bytes, bytes]]:
-    """Return for each warp what its turns depend on: places up to a multiple of the period."""
+    """Return the key of each warp's wavefronts: its offsets modulo the period."""
     patterns = []
     all_active = np.ones(WARP, bool)
     for first in range(0, len(offsets), WARP):

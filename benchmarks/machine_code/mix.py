@@ -1,4 +1,4 @@
-"""What kinds of instructions there are, and which unit of a multiprocessor does each."""
+"""The kinds of instructions, and the units of a multiprocessor that execute them."""
 
 from collections.abc import Mapping
 
@@ -29,10 +29,10 @@ _KIND_OF: Mapping[str, str] = {
 UNITS: Mapping[str, float] = {
     "issue": 4.0, "fma": 4.0, "alu": 2.0, "fp64": 2.0, "special": 0.5, "tensor": 0.62,
 }  # fmt: skip
-"""Instructions of a warp that a multiprocessor of compute capability 9.0 does in a clock: 128, 64,
+"""Warp instructions per clock on a multiprocessor of compute capability 9.0: 128, 64,
 64 and 16 results (CUDA C++ Programming Guide, "Arithmetic Instructions"). A whole-number product
 goes through half of the units for float32 and is counted as two. Of HMMA.16816, with 2048 products
-and sums, the tensor cores do one a clock; `mma.sync` reaches about 62 % of that."""
+and sums, the tensor cores execute one per clock; `mma.sync` reaches about 62 % of that."""
 
 _FMA = ("FFMA", "FADD", "FMUL")
 _SPECIAL = ("POPC", "FLO", "BREV", "UPOPC", "UFLO", "UBREV")
@@ -46,9 +46,9 @@ def kind_of(instruction: Instruction) -> str:
 
 
 def unit_of(instruction: Instruction) -> tuple[str, float]:
-    """Return which of `UNITS` does an instruction, and how many of its turns that takes.
+    """Return which of `UNITS` executes an instruction, and how many slots it takes.
 
-    Loads, stores and shuffles are counted by their wavefronts elsewhere.
+    Loads, stores and shuffles are counted elsewhere, by their wavefronts.
     """
     opcode, kind = instruction.opcode, kind_of(instruction)
     if opcode in _FMA:

@@ -1,48 +1,48 @@
-"""What an instruction becomes: a function that does it for the threads of a mask."""
+"""Instructions as functions that execute them for the threads of a mask."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from machine_code.block import ThreadBlock
 from machine_code.listing import Instruction
-from machine_code.place import Block
 from machine_code.registers import Array, Read, Registers
 
 Step = Callable[[Array | None], None]
-"""Do an instruction for the threads of a mask; None: for all."""
+"""Executes an instruction for the threads of a mask; None: for all."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """How to do an opcode.
+    """The implementation of an opcode.
 
     Attributes
     ----------
     build : callable
         Makes a step of an instruction.
     modifiers : frozenset of str
-        Those that it takes account of, or that change nothing here. Others are refused.
+        Modifiers that it implements, or that have no effect here. Others are refused.
     """
 
-    build: Callable[[Instruction, Block], Step]
+    build: Callable[[Instruction, ThreadBlock], Step]
     modifiers: frozenset[str]
 
 
 class UnknownInstruction(Exception):
-    """An instruction that this interpreter does not know, or not with this modifier."""
+    """An instruction, or a modifier, that the interpreter does not know."""
 
 
 def operation(build: Callable[[Instruction, Registers], Step], modifiers: str = "") -> Operation:
-    """Return an operation on registers that takes some modifiers, separated by spaces."""
+    """Return an operation on registers, with its modifiers separated by spaces."""
     return access(lambda instruction, block: build(instruction, block.registers), modifiers)
 
 
-def access(build: Callable[[Instruction, Block], Step], modifiers: str = "") -> Operation:
+def access(build: Callable[[Instruction, ThreadBlock], Step], modifiers: str = "") -> Operation:
     """Return an operation on registers and memory."""
     return Operation(build, frozenset(modifiers.split()))
 
 
-def step_of(instruction: Instruction, block: Block, known: Mapping[str, Operation]) -> Step:
-    """Make a step of an instruction that computes; its guard is not looked at.
+def step_of(instruction: Instruction, block: ThreadBlock, known: Mapping[str, Operation]) -> Step:
+    """Build the step of a computing instruction, without its guard.
 
     Raises
     ------
@@ -84,5 +84,5 @@ def split(
 
 
 def words(registers: Registers, texts: list[str]) -> list[Read]:
-    """Return how to read 32-bit operands."""
+    """Return functions that read 32-bit operands."""
     return [registers.word(text) for text in texts]

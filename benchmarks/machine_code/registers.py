@@ -1,4 +1,4 @@
-"""The registers of all threads of a block, and what operands in a listing mean.
+"""The registers of all threads of a block, and the meaning of operands in a listing.
 
 A register is a row with one 32-bit word for each thread; wide values take two rows, the low word
 first. The registers of a warp (UR, UP) are kept once for each of its threads.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Read = Callable[[], Array]
 Write = Callable[[Array, Array | None], None]
-"""Of a value, where a mask says; None: everywhere."""
+"""Writes a value where a mask is set; None: everywhere."""
 
 WARP = 32
 
@@ -39,7 +39,7 @@ class Registers:
     general, uniform : uint32 (256, threads) and (64, threads)
     predicates, uniform_predicates : bool (8, threads)
     barriers : int64 (16, threads)
-        For each thread the threads of its warp that wait for each other, as bits.
+        For each thread, the members of its warp's convergence barriers, as bits.
     """
 
     def __init__(self, threads: int, constants: bytes) -> None:
@@ -53,7 +53,7 @@ class Registers:
         self.clear()
 
     def clear(self) -> None:
-        """Set all registers to what they are where a block begins."""
+        """Reset all registers for a new block."""
         for values in (self.general, self.uniform, self.barriers):
             values[:] = 0
         for flags in (self.predicates, self.uniform_predicates):
@@ -61,12 +61,12 @@ class Registers:
             flags[_TRUE] = True
 
     def row(self, text: str, offset: int = 0) -> Array:
-        """Return the row of a register, or of one so many behind it.
+        """Return the row of a register, or of a later one.
 
         Raises
         ------
         ValueError
-            For what is no register.
+            If the operand is no register.
         """
         match = _REGISTER.match(text)
         if match is None or match[2] != "R":
@@ -76,7 +76,7 @@ class Registers:
         return row
 
     def word(self, text: str) -> Read:
-        """Return how to read 32 bits; a sign before the operand negates a whole number."""
+        """Return a function that reads 32 bits; a sign before the operand negates it."""
         sign, _, name, _ = _parts(text)
         value = self._bits(name)
         if sign == "-":
@@ -86,7 +86,7 @@ class Registers:
         return lambda: value
 
     def wide(self, text: str) -> Read:
-        """Return how to read 64 bits, uint64; a 32-bit immediate is extended by its sign."""
+        """Return a function that reads 64 bits, uint64; a 32-bit immediate is sign-extended."""
         sign, _, name, _ = _parts(text)
         low, high = self._pair(name)
         read = _joined(low, high)
@@ -95,7 +95,7 @@ class Registers:
         return read
 
     def real(self, text: str) -> Read:
-        """Return how to read a float32."""
+        """Return a function that reads a float32."""
         sign, bar, name, _ = _parts(text)
         number = _number(text)
         value = self._bits(name).view(np.float32) if number is None else self._all(
@@ -104,7 +104,7 @@ class Registers:
         return _signed(lambda: value, "" if number is not None else sign, bar)
 
     def double(self, text: str) -> Read:
-        """Return how to read a float64."""
+        """Return a function that reads a float64."""
         sign, bar, name, _ = _parts(text)
         number = _number(text)
         if number is not None:
@@ -114,18 +114,18 @@ class Registers:
         return _signed(lambda: read().view(np.float64), sign, bar)
 
     def flag(self, text: str) -> Read:
-        """Return how to read a predicate.
+        """Return a function that reads a predicate.
 
         Raises
         ------
         ValueError
-            For what is no predicate.
+            If the operand is no predicate.
         """
         row = self._flags(text.removeprefix("!"))
         return (lambda: ~row) if text.startswith("!") else (lambda: row)
 
     def to_word(self, text: str, offset: int = 0) -> Write:
-        """Return how to write 32 bits."""
+        """Return a function that writes 32 bits."""
         row = self.row(text, offset)
         if text.endswith("RZ"):
             return _nowhere
@@ -134,7 +134,7 @@ class Registers:
         return lambda value, where: _store(row, value, where)
 
     def to_wide(self, text: str) -> Write:
-        """Return how to write 64 bits, of any type."""
+        """Return a function that writes 64 bits, of any type."""
         low, high = self.to_word(text), self.to_word(text, 1)
 
         def write(value: Array, where: Array | None) -> None:
@@ -145,7 +145,7 @@ class Registers:
         return write
 
     def to_flag(self, text: str) -> Write:
-        """Return how to write a predicate."""
+        """Return a function that writes a predicate."""
         row = self._flags(text)
         if text.endswith("PT"):
             return _nowhere
@@ -208,7 +208,7 @@ def _parts(text: str) -> tuple[str, str, str, str]:
 
 
 def _number(text: str) -> float | None:
-    """Return what a floating-point immediate says; None for a register or a constant."""
+    """Return the value of a floating-point immediate; None for a register or a constant."""
     if text in _NAMED:
         return float(_NAMED[text])
     try:

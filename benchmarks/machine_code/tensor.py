@@ -1,9 +1,9 @@
-"""Tensor cores: products of small matrices that a warp holds in its registers.
+"""Tensor cores: products of small matrices in the registers of a warp.
 
 Thread t of a warp holds, in groups of four threads, rows t/4 and t/4 + 8 of the 16-row matrices
 and column t/4 of the 8-column ones, two neighbours of 16 bits a register ("Warp-level matrix
-fragments", PTX ISA). Sums are made in float64 here and rounded once; the order in which the
-hardware adds, and what it rounds off on the way, are not known.
+fragments", PTX ISA). Sums are computed in float64 here and rounded once; the order and the
+roundings of the hardware are not known.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from machine_code.accesses import address_of
+from machine_code.block import ThreadBlock
 from machine_code.halves import from_bfloat, from_half
 from machine_code.listing import Instruction
 from machine_code.operation import Operation, Step, access
-from machine_code.place import Block
 from machine_code.registers import WARP, Array
 
 _ROW_BYTES = 16
-"""Of an 8 × 8 matrix of 16-bit numbers."""
+"""Bytes of a row of an 8 × 8 matrix of 16-bit numbers."""
 
 
-def _multiply(instruction: Instruction, block: Block) -> Step:
+def _multiply(instruction: Instruction, block: ThreadBlock) -> Step:
     """HMMA: (16 × depth)·(depth × 8) + (16 × 8), sums in float32."""
     result, *sources = instruction.operands
     mods, registers = instruction.modifiers, block.registers
@@ -57,8 +57,8 @@ def _multiply(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _load_matrices(instruction: Instruction, block: Block) -> Step:
-    """LDSM: one, two or four 8 × 8 matrices from shared memory; 8 threads name rows of each."""
+def _load_matrices(instruction: Instruction, block: ThreadBlock) -> Step:
+    """LDSM: one, two or four 8 × 8 matrices from shared memory; 8 threads address each one."""
     result, source = instruction.operands
     mods, registers = instruction.modifiers, block.registers
     count = int(mods[-1]) if mods[-1] in ("2", "4") else 1
@@ -69,7 +69,7 @@ def _load_matrices(instruction: Instruction, block: Block) -> Step:
     def step(where: Array | None) -> None:
         naming = np.arange(registers.threads) % WARP < 8 * count
         naming = naming if where is None else naming & where
-        rows = block.shared.places(address(), _ROW_BYTES, naming)
+        rows = block.shared.offsets_of(address(), _ROW_BYTES, naming)
         block.traffic.shared(instruction.index, rows, _ROW_BYTES, naming, atomic=False)
         words = np.stack(block.shared.load(rows, _ROW_BYTES), axis=1)  # (threads, 4)
         matrices = words.view(np.uint16).reshape(-1, 4, 8, 8)  # warp, matrix, row, column

@@ -1,16 +1,16 @@
-"""Instructions by which the threads of a warp learn of each other, and of where they are."""
+"""Warp instructions: shuffles, votes, and the indices of threads."""
 
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from machine_code.block import SHARED_WINDOW, ThreadBlock
 from machine_code.listing import Instruction
 from machine_code.operation import Operation, Step, access
-from machine_code.place import SHARED_WINDOW, Block
 from machine_code.registers import WARP, Array, of_warps
 
 
-def _special_register(instruction: Instruction, block: Block) -> Step:
+def _special_register(instruction: Instruction, block: ThreadBlock) -> Step:
     """S2R, S2UR: the numbers of thread and block."""
     result, name = instruction.operands
     write = block.registers.to_word(result)
@@ -29,8 +29,8 @@ def _special_register(instruction: Instruction, block: Block) -> Step:
     return lambda where: write(read(), where)
 
 
-def _vote(instruction: Instruction, block: Block) -> Step:
-    """VOTE, VOTEU: for which threads a predicate holds, and whether for any or all of them."""
+def _vote(instruction: Instruction, block: ThreadBlock) -> Step:
+    """VOTE, VOTEU: the threads for which a predicate holds, and whether for any or all of them."""
     *result, holds, source = instruction.operands
     registers = block.registers
     write = registers.to_word(result[0]) if result else None
@@ -38,9 +38,9 @@ def _vote(instruction: Instruction, block: Block) -> Step:
     every = "ALL" in instruction.modifiers
 
     def step(where: Array | None) -> None:
-        said, asked = read(), _mask(block, where)
-        bits = of_warps(said & asked)
-        answer = bits == of_warps(asked) if every else bits != 0
+        predicates, active = read(), _mask(block, where)
+        bits = of_warps(predicates & active)
+        answer = bits == of_warps(active) if every else bits != 0
         if write is not None:
             write(bits, where)
         to_flag(answer, where)
@@ -48,7 +48,7 @@ def _vote(instruction: Instruction, block: Block) -> Step:
     return step
 
 
-def _shuffle(instruction: Instruction, block: Block) -> Step:
+def _shuffle(instruction: Instruction, block: ThreadBlock) -> Step:
     """SHFL: a register of another thread."""
     holds, result, source, lane, limit = instruction.operands
     registers = block.registers
@@ -56,28 +56,28 @@ def _shuffle(instruction: Instruction, block: Block) -> Step:
     value, by, clamp = (registers.word(text) for text in (source, lane, limit))
     way = instruction.modifiers[0]
     threads = np.arange(registers.threads)
-    here = threads % WARP
+    lane = threads % WARP
 
     def step(where: Array | None) -> None:
         offset, bounds = by().astype(np.int64) & 31, clamp().astype(np.int64)
         segment, last = bounds >> 8 & 31, bounds & 31
-        highest = (here & segment) | (last & ~segment)
-        lowest = here & segment
+        highest = (lane & segment) | (last & ~segment)
+        lowest = lane & segment
         if way == "IDX":
-            there = lowest | (offset & ~segment)
+            source_lane = lowest | (offset & ~segment)
         else:
-            there = {"BFLY": here ^ offset, "UP": here - offset, "DOWN": here + offset}[way]
-        inside = there >= highest if way == "UP" else there <= highest
-        there = np.where(inside, there, here)
-        write(value()[threads - here + there], where)
+            source_lane = {"BFLY": lane ^ offset, "UP": lane - offset, "DOWN": lane + offset}[way]
+        inside = source_lane >= highest if way == "UP" else source_lane <= highest
+        source_lane = np.where(inside, source_lane, lane)
+        write(value()[threads - lane + source_lane], where)
         to_flag(inside, where)
         block.traffic.wavefronts[instruction.index] += _warps(block, where)
 
     return step
 
 
-def _to_uniform(instruction: Instruction, block: Block) -> Step:
-    """R2UR: the value of the first thread that is active."""
+def _to_uniform(instruction: Instruction, block: ThreadBlock) -> Step:
+    """R2UR: the value of the first active thread."""
     registers = block.registers
     write, read = registers.to_word(instruction.operands[0]), registers.word(
         instruction.operands[-1]
@@ -85,8 +85,8 @@ def _to_uniform(instruction: Instruction, block: Block) -> Step:
 
     def step(where: Array | None) -> None:
         first = _mask(block, where).reshape(-1, WARP).argmax(axis=1)
-        chosen = read().reshape(-1, WARP)[np.arange(len(first)), first]
-        write(np.repeat(chosen, WARP), where)
+        values = read().reshape(-1, WARP)[np.arange(len(first)), first]
+        write(np.repeat(values, WARP), where)
 
     return step
 
@@ -101,8 +101,8 @@ _REDUCTIONS: Mapping[str, np.ufunc] = {
 }
 
 
-def _reduce(instruction: Instruction, block: Block) -> Step:
-    """REDUX: a sum or the like over the threads that are active, of whole numbers."""
+def _reduce(instruction: Instruction, block: ThreadBlock) -> Step:
+    """REDUX: reduction of whole numbers over the active threads."""
     registers, mods = block.registers, instruction.modifiers
     write, read = registers.to_word(instruction.operands[0]), registers.word(
         instruction.operands[1]
@@ -112,15 +112,15 @@ def _reduce(instruction: Instruction, block: Block) -> Step:
     neutral = {"MIN": np.iinfo(kind).max, "MAX": np.iinfo(kind).min, "AND": -1}.get(name, 0)
 
     def step(where: Array | None) -> None:
-        asked = _mask(block, where)
-        values = np.where(asked, read().view(kind), np.array(neutral).astype(kind))
+        active = _mask(block, where)
+        values = np.where(active, read().view(kind), np.array(neutral).astype(kind))
         totals = _REDUCTIONS[name].reduce(values.reshape(-1, WARP), axis=1, dtype=kind)
         write(np.repeat(totals, WARP), where)
 
     return step
 
 
-def _match(instruction: Instruction, block: Block) -> Step:
+def _match(instruction: Instruction, block: ThreadBlock) -> Step:
     """MATCH.ANY: the active threads that have the same value."""
     registers = block.registers
     result, source = instruction.operands
@@ -129,39 +129,39 @@ def _match(instruction: Instruction, block: Block) -> Step:
     bits = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
 
     def step(where: Array | None) -> None:
-        values, asked = read().reshape(-1, WARP), _mask(block, where).reshape(-1, WARP)
-        same = (values[:, :, None] == values[:, None, :]) & asked[:, None, :]
+        values, active = read().reshape(-1, WARP), _mask(block, where).reshape(-1, WARP)
+        same = (values[:, :, None] == values[:, None, :]) & active[:, None, :]
         write(np.where(same, bits, np.uint32(0)).sum(axis=2, dtype=np.uint32).ravel(), where)
 
     return step
 
 
-def _vote_of_block(instruction: Instruction, block: Block) -> Step:
-    """B2R.RESULT: what the last barrier told, as a number, a predicate, or both."""
+def _vote_of_block(instruction: Instruction, block: ThreadBlock) -> Step:
+    """B2R.RESULT: the result of the last barrier, as a number, a predicate, or both."""
     registers = block.registers
     *results, last = instruction.operands
     write = registers.to_flag(last) if registers.is_flag(last) else registers.to_word(last)
     also = [registers.to_word(text) for text in results]
 
     def step(where: Array | None) -> None:
-        told = np.full(registers.threads, block.voted, np.uint32)
-        write(told != 0 if registers.is_flag(last) else told, where)
+        result = np.full(registers.threads, block.voted, np.uint32)
+        write(result != 0 if registers.is_flag(last) else result, where)
         for other in also:
-            other(told, where)
+            other(result, where)
 
     return step
 
 
-def _nothing(instruction: Instruction, block: Block) -> Step:
-    """Do nothing: hints, and waiting for what is over at once here."""
+def _nothing(instruction: Instruction, block: ThreadBlock) -> Step:
+    """Do nothing: hints, and waits for operations that are complete here."""
     return lambda where: None
 
 
-def _mask(block: Block, where: Array | None) -> Array:
+def _mask(block: ThreadBlock, where: Array | None) -> Array:
     return np.ones(block.registers.threads, bool) if where is None else where
 
 
-def _warps(block: Block, where: Array | None) -> int:
+def _warps(block: ThreadBlock, where: Array | None) -> int:
     return int(_mask(block, where).reshape(-1, WARP).any(axis=1).sum())
 
 

@@ -1,4 +1,4 @@
-"""What one pass tells about the columns of some rows."""
+"""Summary of the columns of some rows, made in one pass."""
 
 from dataclasses import dataclass
 
@@ -8,26 +8,26 @@ from numpy.typing import NDArray
 from gpuseg.numerics.moments import Moments
 
 NO_ROW = np.iinfo(np.int64).max
-"""Stands for "no such row" where the first of something is asked for."""
+"""The value of `ColumnSummary.firsts` if there is no such row."""
 
 KINDS = ("missing", "infinite", "outside")
-"""Values that no statistic counts: NaN, infinite, outside the domain of the transform."""
+"""Kinds of values that statistics exclude: NaN, infinite, outside the domain of the transform."""
 
 
 @dataclass
 class ColumnSummary:
-    """What one pass tells about the columns of some rows; merged in any order, same bits.
+    """Summary of the columns of some rows; merging in any order gives the same bits.
 
     Attributes
     ----------
     rows : int
-        Number of rows seen.
+        Number of rows.
     counts : int64 (3, d)
-        How many values of each of `KINDS` each feature has.
+        Number of values of each of `KINDS`, for each feature.
     firsts : int64 (3, d)
-        The first row of each kind, `NO_ROW` where there is none.
+        The first row with such a value; `NO_ROW` if there is none.
     minimum, maximum : float64 (d,)
-        Of the remaining values after the transform; +inf and -inf where there is none.
+        Of the remaining values after the transform; +inf and -inf if there are none.
     moments : Moments
         Exact sums of the remaining values after the transform, and of their squares.
     """
@@ -70,6 +70,6 @@ class ColumnSummary:
         )
 
     def valid(self) -> NDArray[np.int64]:
-        """Return how many values of each feature the moments are made of, int64 (d,)."""
+        """Return the number of values of each feature in the moments, int64 (d,)."""
         valid: NDArray[np.int64] = self.rows - self.counts.sum(axis=0)
         return valid

@@ -1,35 +1,48 @@
-"""What is known of customers from their transaction lines: the primitive behind the features.
+"""Values of the customer features that are computed from transaction lines.
 
 Definitions are those of `features.definitions`. The lines of a customer are put in one order (by
 time, order, product, category, quantity and amount), and sums are taken in that order, one after
 the other: so results depend neither on the order of the lines nor on that of files.
 """
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
-
 PURCHASE, RETURN, LATER, UNUSABLE = range(4)
-"""Kinds of lines: see `features.definitions`; on or after the snapshot; without what it takes."""
+"""Kinds of lines: see `features.definitions`; on or after the snapshot; without a value that it
+needs."""
 
 DAY = 86_400_000_000
-"""Microseconds."""
+"""Microseconds per day."""
 
 NOTHING = np.uint64(0)
-"""Stands for the hash of a product or category where there is none."""
+"""The hash of a missing product or category."""
 
 VALUES = (
-    *("recency_days", "orders", "spend", "tenure_days", "products", "items", "avg_order_value"),
-    *("gap_mean_days", "gap_std_days", "return_share", "spend_30d", "spend_90d", "spend_365d"),
-    *("spend_trend", "weekend_share", "night_share", "top_category_share"),
+    "recency_days",
+    "orders",
+    "spend",
+    "tenure_days",
+    "products",
+    "items",
+    "avg_order_value",
+    "gap_mean_days",
+    "gap_std_days",
+    "return_share",
+    "spend_30d",
+    "spend_90d",
+    "spend_365d",
+    "spend_trend",
+    "weekend_share",
+    "night_share",
+    "top_category_share",
 )
 """Columns of the values."""
 
 COUNTS = ("purchases", "returns", "later", "unusable", "repeated")
-"""Columns of the counts; repeated lines are equal to another one in everything that is read."""
+"""Columns of the counts; a repeated line equals another one in every value that is read."""
 
 
 class TransactionLines(NamedTuple):
@@ -43,7 +56,7 @@ class TransactionLines(NamedTuple):
     time : int64 (n,)
         Microseconds since 1970.
     order, product, category : uint64 (n,)
-        Hashed; product and category are `NOTHING` where there is none.
+        Hashes; product and category are `NOTHING` where they are missing.
     quantity, amount : float64 (n,)
         Finite for purchases and returns; amounts of returns are negative.
     """
@@ -58,8 +71,8 @@ class TransactionLines(NamedTuple):
     amount: NDArray[np.float64]
 
 
-class Customers(NamedTuple):
-    """What was found.
+class CustomerFeatures(NamedTuple):
+    """Features of customers, and counts of their lines.
 
     Attributes
     ----------
@@ -72,12 +85,8 @@ class Customers(NamedTuple):
     values: NDArray[np.float64]
     counts: NDArray[np.int64]
 
-
-class Describe(Protocol):
-    """The primitive."""
-
-    def __call__(
-        self, lines: TransactionLines, n_customers: int, snapshot: int, each: ParallelMap
-    ) -> Customers:
-        """Describe each customer as of the snapshot, in microseconds since 1970."""
-        ...
+    @classmethod
+    def empty(cls, n_customers: int) -> "CustomerFeatures":
+        """Return the features of customers without lines."""
+        values = np.full((n_customers, len(VALUES)), np.nan)
+        return cls(values, np.zeros((n_customers, len(COUNTS)), np.int64))

@@ -1,12 +1,14 @@
-"""How a raw feature vector becomes the one that is clustered."""
+"""The transform from raw feature vectors to those that are clustered."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.numerics.yeo_johnson import inverse_yeo_johnson
+
 TRANSFORMS = ("none", "log1p", "yeo-johnson")
-"""Names of the feature transforms; a transform's code is its place in this tuple."""
+"""Names of the transforms of a single feature; the code of a transform is its index here."""
 
 LOG1P, YEO_JOHNSON = 1, 2
 
@@ -19,14 +21,14 @@ class Projection:
     ----------
     mean : float64 (d,)
     components : float64 (p, d)
-        Orthonormal rows, the one along which the data varies most first.
+        Orthonormal rows, in descending order of the variance along them.
     """
 
     mean: NDArray[np.float64]
     components: NDArray[np.float64]
 
-    def undone(self, projected: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the points of the plane that project to these, float64 (n, d)."""
+    def inverse(self, projected: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the points of the hyperplane that have these projections, float64 (n, d)."""
         points = np.repeat(self.mean[None], len(projected), axis=0)
         for j, component in enumerate(self.components):
             points = points + projected[:, j, None] * component
@@ -35,25 +37,25 @@ class Projection:
 
 @dataclass(frozen=True)
 class FeatureTransform:
-    """Fill, clip, transform and scale each feature; then project, and scale the row.
+    """Fill, clip, transform and scale each feature; then project and normalise the row.
 
     ``z = (transform(clip(fill(x))) - shift) / scale``, evaluated in float64, rounded to float32
-    after log1p and at the end; then the projection, where there is one, rounded to
-    float32; where `unit` is set, then ``z / |z|`` likewise, |z|² summed with the features in order.
+    after log1p and at the end. The projection, if there is one, follows and is rounded to float32.
+    With `unit`, ``z / |z|`` follows, rounded likewise; |z|² is summed with the features in order.
 
     Attributes
     ----------
     fill : float32 (d,)
-        Replaces a missing value; NaN where nothing is replaced.
+        Replaces a missing value; NaN leaves it missing.
     transform : int64 (d,)
         Codes of `TRANSFORMS`.
     shift, scale : float64 (d,)
     unit : bool
         Whether rows are scaled to length one; a row of zeros has no direction and becomes NaN.
     clip : float32 (2, d) or None
-        What is below the first row, or above the second, becomes that; None: nothing does.
+        Lower and upper bounds of the values; None if nothing is clipped.
     power : float64 (d,) or None
-        λ of the Yeo-Johnson transform, for the features that have it; None: none has.
+        λ of the features with a Yeo-Johnson transform; None if there are no such features.
     projection : Projection or None
     """
 
@@ -68,27 +70,27 @@ class FeatureTransform:
 
     @property
     def n_features(self) -> int:
-        """Features that come in."""
+        """Number of features of the input."""
         return len(self.fill)
 
     @property
     def n_columns(self) -> int:
-        """Columns of what is clustered."""
+        """Number of columns of the output."""
         return len(self.fill if self.projection is None else self.projection.components)
 
     def bounds(self) -> NDArray[np.float32]:
-        """Return the bounds, float32 (2, d); infinite where nothing is clipped."""
+        """Return the clipping bounds, float32 (2, d); infinite if nothing is clipped."""
         if self.clip is not None:
             return self.clip
-        ends = np.array([[-np.inf], [np.inf]], np.float32)
-        return np.repeat(ends, len(self.fill), axis=1)
+        bounds = np.array([[-np.inf], [np.inf]], np.float32)
+        return np.repeat(bounds, len(self.fill), axis=1)
 
     def powers(self) -> NDArray[np.float64]:
-        """Return λ of every feature, float64 (d,); 1, which changes nothing, by default."""
+        """Return λ of every feature, float64 (d,); by default 1, the identity."""
         return np.ones(len(self.fill)) if self.power is None else self.power
 
     def take(self, features: NDArray[np.int64]) -> "FeatureTransform":
-        """Return the preparation of some of the features, before any projection."""
+        """Return the transform of some of the features; there must be no projection."""
         return replace(
             self,
             fill=self.fill[features],
@@ -99,9 +101,26 @@ class FeatureTransform:
             power=None if self.power is None else self.power[features],
         )
 
+    def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return rows of the output, such as centres, in the units of the input, float64 (n, d).
+
+        What the projection left out is lost; what was filled or clipped stays so.
+        """
+        scaled = z if self.projection is None else self.projection.inverse(z)
+        return self.undo_transform(scaled * self.scale + self.shift)
+
+    def undo_transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Undo log1p and Yeo-Johnson, but not scaling; float64 (n, d) or (d,)."""
+        result = np.array(values, np.float64)
+        for f in np.flatnonzero(self.transform == LOG1P):
+            result[..., f] = np.expm1(result[..., f])
+        for f in np.flatnonzero(self.transform == YEO_JOHNSON):
+            result[..., f] = inverse_yeo_johnson(result[..., f], float(self.powers()[f]))
+        return result
+
     @classmethod
     def identity(cls, n_features: int) -> "FeatureTransform":
-        """Return the preparation that changes nothing."""
+        """Return the transform that changes nothing."""
         return cls(
             np.full(n_features, np.nan, np.float32),
             np.zeros(n_features, np.int64),

@@ -1,100 +1,99 @@
-"""Which backend runs, and why: the choice is recorded, never silent."""
+"""Choose a backend, and import it on first use; the choice is recorded, never silent."""
 
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from typing import Any
 
-from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device
-from gpuseg.backends.customers import Describe
-from gpuseg.backends.neighbors import Neighbors
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import gpus
+from gpuseg.backends.cuda.launcher import Launcher
+from gpuseg.backends.protocols import CustomerKernels, NeighborKernels
 from gpuseg.errors import ConfigError, ResourceError
 
 BACKENDS = ("auto", "numpy", "numba", "cuda")
 
-_CLASSES = {
-    "numpy": ("gpuseg.backends.numpy.backend", "NumpyBackend"),
-    "numba": ("gpuseg.backends.numba.backend", "NumbaBackend"),
-}
-
-_NEIGHBORS = {
-    "numpy": ("gpuseg.backends.numpy.neighbors", "NumpyNeighbors"),
-    "numba": ("gpuseg.backends.numba.neighbors", "NumbaNeighbors"),
-}
-
 
 @dataclass(frozen=True)
 class BackendChoice:
-    """A backend's name, and why it is that one."""
+    """A backend's name, and the reason for the choice."""
 
     name: str
-    why: str
+    reason: str
 
 
-def choose_backend(requested: str, cluster: str = "local") -> BackendChoice:
+def choose_backend(requested: str, no_gpu_reason: str = "") -> BackendChoice:
     """Resolve a `backend` parameter.
 
     Parameters
     ----------
     requested : str
-    cluster : str
-        Where the workers are, see `runtime.cluster.ClusterSpec`. On clusters that do not give
-        each worker a GPU of its own, "auto" is the CPU.
+    no_gpu_reason : str
+        Why "auto" must not use a GPU; empty if it may.
 
     Raises
     ------
     ConfigError
         When no backend has that name.
     ResourceError
-        When the backend cannot run here; another one is never taken in its place.
+        When the backend cannot run here; no other backend replaces it.
     """
     if requested not in BACKENDS:
-        raise ConfigError(f"backend = {requested!r}: must be one of {', '.join(BACKENDS)}")
-    if requested == "cuda" and (lacking := device.unavailable()):
+        raise ConfigError(
+            "backend.unknown",
+            value=requested,
+            rule=f"must be one of {', '.join(BACKENDS)}",
+            parameter="backend",
+        )
+    if requested == "cuda" and (missing := gpus.unavailable()):
         raise ResourceError(
-            f"backend = 'cuda': {lacking.what}; {lacking.step}, or use backend = 'auto', which "
-            "takes the CPU where there is no GPU"
+            "backend.unavailable",
+            missing.reason,
+            value=requested,
+            hint=f"{missing.hint}, or use `backend` = 'auto', which takes the CPU without a GPU",
+            parameter="backend",
         )
     if requested != "auto":
-        return BackendChoice(requested, "asked for")
-    if cluster not in ("local", "cuda"):
+        return BackendChoice(requested, "requested")
+    if no_gpu_reason:
         return BackendChoice(
-            "numba",
-            f"auto: compiled CPU kernels; the workers of cluster = {cluster!r} may have no GPU "
-            "each: ask for backend = 'cuda' where they have",
+            "numba", f"auto: compiled CPU kernels; {no_gpu_reason}; set backend = 'cuda' if they do"
         )
-    if lacking := device.unavailable():
-        return BackendChoice("numba", f"auto: compiled CPU kernels; {lacking.what}")
+    if missing := gpus.unavailable():
+        return BackendChoice("numba", f"auto: compiled CPU kernels; {missing.reason}")
     return BackendChoice("cuda", "auto: CUDA kernels; a GPU was found")
 
 
 @cache
 def get(name: str) -> Backend:
     """Return the backend of that name; it is imported on first use."""
-    if name == "cuda":
-        from gpuseg.backends.cuda.backend import CudaBackend
-
-        return CudaBackend(device.launcher())
-    module, cls = _CLASSES[name]
-    backend: Backend = getattr(import_module(module), cls)()
+    backend: Backend = _part(name, "backend", *_launcher(name))
     return backend
 
 
 @cache
-def get_customers(name: str) -> Describe:
-    """Return what describes customers; with the GPU backend that is done on the CPU, too."""
-    module = f"gpuseg.backends.{'numpy' if name == 'numpy' else 'numba'}.customers"
-    describe: Describe = import_module(module).describe_customers
-    return describe
+def get_neighbors(name: str) -> NeighborKernels:
+    """Return the neighbour kernels of the backend of that name."""
+    kernels: NeighborKernels = _part(name, "neighbors", *_launcher(name))
+    return kernels
 
 
 @cache
-def get_neighbors(name: str) -> Neighbors:
-    """Return the primitives of DBSCAN of the backend of that name."""
-    if name == "cuda":
-        from gpuseg.backends.cuda.neighbors import CudaNeighbors
+def get_customers(name: str) -> CustomerKernels:
+    """Return the customer kernels of the backend of that name."""
+    kernels: CustomerKernels = _part(name, "customers")
+    return kernels
 
-        return CudaNeighbors(device.launcher())
-    module, cls = _NEIGHBORS[name]
-    neighbors: Neighbors = getattr(import_module(module), cls)()
-    return neighbors
+
+def _launcher(name: str) -> tuple[Launcher, ...]:
+    return (gpus.launcher(),) if name == "cuda" else ()
+
+
+def _part(name: str, part: str, *arguments: Any) -> Any:
+    """Import a part of a backend and create it, such as `NumbaNeighbors` of `numba.neighbors`."""
+    module = import_module(f"gpuseg.backends.{name}.{part}")
+    if name != "numpy":  # CUDA has parts on the CPU
+        from gpuseg.backends.numba.stale_kernels import remove_stale_kernels
+
+        remove_stale_kernels()
+    return getattr(module, name.title() + part.title())(*arguments)

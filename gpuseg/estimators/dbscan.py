@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,66 +10,73 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
-from gpuseg.algorithms.dbscan.core_samples import CoreRows
-from gpuseg.algorithms.dbscan.fit import again_if_lost, fit_dbscan
-from gpuseg.algorithms.dbscan.partition_state import labels_of
-from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.algorithms.dbscan.collect_labels import labels_of
+from gpuseg.algorithms.dbscan.core_samples import CoreSamples
+from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.backends import registry
-from gpuseg.estimators._inputs import dask as lazily
-from gpuseg.estimators._inputs.arrays import (
-    as_matrix,
-    as_weights,
-    checked_threads,
-    plain,
-    refuse_not_finite,
-)
-from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu
-from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.estimators._inputs.gpu import to_device_of
+from gpuseg.estimators._inputs.load import load_rows, map_rows
+from gpuseg.estimators._inputs.row_format import DBSCANRows
+from gpuseg.estimators._params import dbscan_params
+from gpuseg.runtime.executor import LocalExecutor, TaskContext
+from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.sharding.shard import Shard
-from gpuseg.validation import validated
+from gpuseg.validation import check_n_threads
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 class DBSCAN(ClusterMixin, BaseEstimator):
-    """Find clusters of any shape, and the rows that belong to none, exactly.
+    """Find clusters of any shape, and noise: rows that belong to no cluster.
 
-    Memory grows with the number of rows, not of neighbours, and labels are scikit-learn's: the
-    same for every backend, number of threads and of workers.
+    The result is exact. Memory grows with the number of rows, not of neighbours. Labels are
+    scikit-learn's, and the same for every backend and any number of threads and workers.
 
     Parameters
     ----------
     eps : float > 0, default 0.5
         Rows no farther apart than this are neighbours.
     min_samples : int >= 1, default 5
-        A row is core when its neighbours, itself included, weigh so much together.
+        A row is core if the weights of its neighbours, itself included, sum to at least this.
     metric : {"euclidean", "manhattan", "cosine", "haversine"}, default "euclidean"
         "cosine" is 1 - cos; "haversine" is the angle, in radians, between two places on a
-        sphere, for X of two columns, latitude and longitude in radians.
+        sphere, for X of two columns: latitude and longitude in radians.
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
-        There is no fallback: a backend that cannot run here is an error.
+        A backend that cannot run here is an error; there is no fallback.
     n_threads : int or None, default None
         None uses every processor this process may use.
 
     Attributes
     ----------
     labels_ : int32 (n_samples,), -1 for noise
-        Clusters are numbered by their lowest core row; a border, a row within eps of core rows
-        that is not core itself, belongs to the lowest-numbered of their clusters.
-    core_sample_indices_ : int64 (n_core,), rising
+        Clusters are numbered by their lowest core row. A border row is not core but within eps
+        of core rows; it belongs to the lowest-numbered of their clusters.
+    core_sample_indices_ : int64 (n_core,), increasing
     components_ : float (n_core, n_features), the core rows
     n_clusters_ : int
     noise_share_ : float, noise as a share of all rows
     n_features_in_ : int
-    feature_names_in_ : str (n_features,), where X has string column names
-    backend_ : str, the backend used; `backend_why_` says why
+    feature_names_in_ : str (n_features,), if X has string column names
+    backend_ : str, the backend used; `backend_reason_` is the reason
 
     References
     ----------
     Ester, Kriegel, Sander and Xu, "A density-based algorithm for discovering clusters in large
     spatial databases with noise", KDD 1996.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> X = [[0.0], [1.0], [2.0], [10.0], [11.0], [12.0], [50.0]]
+    >>> model = gpuseg.DBSCAN(eps=1.5, min_samples=2).fit(X)
+    >>> model.labels_.tolist()
+    [0, 0, 0, 1, 1, 1, -1]
+    >>> model.n_clusters_
+    2
+    >>> model.predict([[2.5], [30.0]]).tolist()
+    [0, -1]
     """
 
     def __init__(
@@ -99,85 +107,82 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like (n_samples, n_features), frame, Arrow table or Dask collection
-            float32 and float64 are taken as they are, other numbers as float64; rows on a GPU
-            are copied to the host as float32, where their tiles are laid out. Rows of Dask
+            float32 and float64 keep their type, other numbers become float64. Rows on a GPU are
+            copied to the host as float32, where they are laid out in tiles. The rows of Dask
             collections stay on the workers; labels and core rows come to the caller.
-        y : ignored, for scikit-learn's sake
+        y : ignored, for compatibility with scikit-learn
         sample_weight : array-like (n_samples,), finite, >= 0, default None (ones)
-            Whole numbers are exact; others are rounded to 40 bits behind the point.
+            Whole numbers are exact; others are rounded to 40 fractional bits.
         client : distributed.Client or None
             For Dask collections; None means the current one.
+
+        Returns
+        -------
+        DBSCAN
+            The estimator itself.
 
         Raises
         ------
         ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
-            For columns that are not numbers, values that are missing or infinite, rows that the
-            metric does not take and unusable weights; a ValueError.
+            For columns that are not numbers, values that are missing or infinite, rows
+            outside the metric's domain and invalid weights; a ValueError.
         ResourceError
             For a backend that cannot run here, and a Dask collection without a client.
         """
-        params, choice = self._params(), registry.choose_backend(self.backend)
-        if lazily.is_collection(X):
-            with lazily.shards_of(self, X, sample_weight, client, choice.name) as executor:
-                fit, rows = again_if_lost(
-                    lambda: (
-                        fit_dbscan(executor, params, choice.name, distances=False),
-                        executor.map(lazily.labelled),
-                    )
+        params = dbscan_params(self.get_params())
+        choice = registry.choose_backend(self.backend)
+        with load_rows(self, X, sample_weight, DBSCANRows(), self.n_threads, client) as rows:
+            executor = rows.executor
+            fit, shards = retry_if_lost(
+                lambda: (
+                    fit_dbscan(executor, params, choice.name, distances=False),
+                    executor.map(_labels_and_core_rows),
                 )
-            parts = [np.concatenate(own) for own in zip(*rows, strict=True)]
-            self._take(fit, *parts)
-        else:
-            x = self._matrix(X, reset=True)
-            shard = Shard(x, as_weights(sample_weight, len(x)))
-            executor = LocalExecutor(self.n_threads)
-            executor.load(lambda own, env: own, [shard])
-            fit = fit_dbscan(executor, params, choice.name, distances=False)
-            labels, core = labels_of(shard)
-            self._take(fit, labels, core, np.compress(core, x, axis=0))
-            self.labels_ = beside(X, labels)
-        self.backend_, self.backend_why_ = choice.name, choice.why
+            )
+            labels, core, core_rows = (_joined(arrays) for arrays in zip(*shards, strict=True))
+            self.labels_ = rows.like(labels)
+        self.core_sample_indices_ = np.flatnonzero(core)
+        self.components_ = core_rows
+        self._core_rows = CoreSamples(core_rows, labels[core], params)
+        self.n_clusters_, self.noise_share_ = fit.n_clusters, fit.n_noise / fit.n_rows
+        self.backend_, self.backend_reason_ = choice.name, choice.reason
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
         """Return the cluster of the nearest core row within eps, or -1; int32 (n_samples,).
 
-        For borders between clusters this may differ from `labels_`, which are by the lowest
-        cluster. Lazy for Dask collections. The core rows are laid out at the first call, for all.
+        Border rows between clusters may get another label than in `labels_`, where the lowest
+        cluster decides. Lazy for Dask collections. The first call lays out the core rows for all
+        later ones.
+
+        Parameters
+        ----------
+        X : as in `fit`
+
+        Raises
+        ------
+        DataError
+            As `fit`.
         """
         check_is_fitted(self)
-        if lazily.is_collection(X):
-            lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
-            return lazy
-        checked_threads(self.n_threads)
-        x = self._matrix(X, reset=False)
-        labels = self._core_rows.assign(x, self.backend_, LocalExecutor(self.n_threads).env)[0]
-        found: NDArray[np.int32] = beside(X, labels)
-        return found
+        labels: NDArray[np.int32] = map_rows(DBSCAN._labels, self, X, np.int32)
+        return labels
 
-    def _matrix(self, X: Any, reset: bool) -> Any:
-        if is_on_gpu(X):
-            X = registry.get("cuda").to_host(gpu_matrix(X, self, "cuda", reset))
-        x = as_matrix(X, self, reset, keep_float64=True)
-        refuse_not_finite(x, "euclidean")
-        return x
+    def _labels(self, X: Any) -> Any:
+        check_n_threads(self.n_threads)
+        x = DBSCANRows().read(X, self, reset=False)
+        context = LocalExecutor(self.n_threads).context
+        return to_device_of(X, self._core_rows.assign(x, self.backend_, context)[0])
 
-    def _take(self, fit: DBSCANFit, labels: Any, core: Any, components: NDArray[Any]) -> None:
-        """Set the fitted attributes."""
-        self.labels_ = labels
-        self.core_sample_indices_ = np.flatnonzero(core)
-        self.components_ = components
-        self._core_rows = CoreRows(components, labels[core], self._params())
-        self.n_clusters_, self.noise_share_ = fit.n_clusters, fit.n_noise / fit.n_rows
 
-    def _params(self) -> DBSCANParams:
-        checked_threads(self.n_threads)
-        eps = plain(self.eps)
-        values = {
-            "eps": float(eps) if isinstance(eps, int) and not isinstance(eps, bool) else eps,
-            "min_samples": plain(self.min_samples),
-            "metric": self.metric,
-        }
-        return validated(DBSCANParams, values)
+def _labels_and_core_rows(shard: Shard, context: TaskContext) -> tuple[NDArray[Any], ...]:
+    """Return the labels of a shard, which rows are core, and the core rows."""
+    x, _ = rows_of(shard)
+    labels, core = labels_of(shard)
+    return labels, core, x[core]
+
+
+def _joined(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

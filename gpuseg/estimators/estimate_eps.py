@@ -1,19 +1,18 @@
-"""How to choose eps of DBSCAN, for rows in memory and for Dask collections."""
+"""Estimate eps of DBSCAN, for rows in memory and for Dask collections."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from gpuseg.backends import registry
 from gpuseg.errors import ConfigError
-from gpuseg.estimators._inputs import dask as lazily
+from gpuseg.estimators._inputs.load import load_rows
+from gpuseg.estimators._inputs.row_format import DBSCANRows
+from gpuseg.estimators._params import dbscan_params
 from gpuseg.estimators.dbscan import DBSCAN
-from gpuseg.model_selection.k_distance import EpsEstimate, profile_eps
-from gpuseg.runtime.executor import LocalExecutor
-from gpuseg.sharding.shard import Shard
+from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
 
 
 def estimate_eps(
@@ -26,43 +25,60 @@ def estimate_eps(
     n_threads: int | None = None,
     client: Any = None,
 ) -> EpsEstimate:
-    """Return the distances of some rows to their `min_samples`-th nearest row, and a good eps.
+    """Estimate eps from the distances of some rows to their `min_samples`-th nearest row.
 
-    The sample, about 2,048 rows, is drawn by a hash of the row numbers; each is compared with
-    all rows. Where the curve of the sorted distances turns up, rows that have neighbours end and
-    outliers begin.
+    The sample has about 2,048 rows, drawn by a hash of the row numbers; each is compared with all
+    rows. The sorted distances form a curve: below its knee are rows with neighbours, above it
+    outliers.
 
     Parameters
     ----------
     X : as in `DBSCAN.fit`
     min_samples, metric, backend, n_threads : as in `DBSCAN`
     random_state : int >= 0
-        Another one draws another sample.
+        The seed of the sample.
     client : as in `DBSCAN.fit`
 
     Returns
     -------
     EpsEstimate
-        `eps`, `distances`, and in `choices` what eps and values around it lead to: core rows,
-        noise, pairs of rows to compare, and the share of the largest cluster, for which DBSCAN is
-        run, unless that would be too much work.
+        With the estimate, the distances, and the consequences of this eps and of values around
+        it: core rows, noise, pairs of rows to compare, and the share of the largest cluster. The
+        last needs a run of DBSCAN, which is left out where it would take too long.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
         As `DBSCAN.fit`; and for fewer rows than min_samples.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(size=(300, 2)), rng.uniform(-20, 20, size=(20, 2))])
+    >>> estimate = gpuseg.estimate_eps(X, min_samples=5)
+    >>> bool(0.2 < estimate.eps < 2)
+    True
+    >>> gpuseg.DBSCAN(estimate.eps, min_samples=5).fit(X).n_clusters_
+    1
     """
-    model = DBSCAN(min_samples=min_samples, metric=metric, backend=backend, n_threads=n_threads)
-    params, choice = model._params(), registry.choose_backend(backend)
     if not isinstance(random_state, int) or random_state < 0:
-        raise ConfigError(f"random_state = {random_state!r}: must be an int >= 0")
-    if lazily.is_collection(X):
-        placed: Any = lazily.shards_of(model, X, None, client, choice.name)
-    else:
-        executor = LocalExecutor(n_threads)
-        executor.load(lambda own, env: own, [Shard(model._matrix(X, reset=True))])
-        placed = nullcontext(executor)
-    with placed as executor:
-        return profile_eps(
-            executor, params.min_samples, params.metric, choice.name, random_state, clusters=True
+        raise ConfigError(
+            "random_state.invalid",
+            value=random_state,
+            rule="must be an int >= 0",
+            parameter="random_state",
+        )
+    estimator = DBSCAN(min_samples=min_samples, metric=metric, backend=backend, n_threads=n_threads)
+    params = dbscan_params(estimator.get_params())
+    name = registry.choose_backend(backend).name
+    with load_rows(estimator, X, None, DBSCANRows(), n_threads, client) as rows:
+        return find_eps(
+            rows.executor,
+            params.min_samples,
+            params.metric,
+            name,
+            random_state,
+            run_candidates=True,
         )

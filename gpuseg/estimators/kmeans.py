@@ -1,14 +1,12 @@
-"""The public k-means estimator: parameters, validation, fitted attributes."""
+"""The public k-means estimator, and fits that share their passes."""
 
 from __future__ import annotations
 
-import secrets
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import psutil
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import (
     BaseEstimator,
@@ -19,26 +17,17 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted
 
-from gpuseg.algorithms.kmeans import partial_fit as minibatch
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
+from gpuseg.algorithms.kmeans.partial_fit import WeightedCenters, partial_fit_kmeans
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
-from gpuseg.errors import DataError
-from gpuseg.estimators._inputs import dask as lazily
-from gpuseg.estimators._inputs.arrays import (
-    as_matrix,
-    as_weights,
-    checked_threads,
-    plain,
-    refuse_not_finite,
-    unit_rows,
-)
-from gpuseg.estimators._inputs.gpu import beside, gpu_matrix, is_on_gpu, on_host
-from gpuseg.estimators._placing import fit_all
-from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.backends.types import Centers
+from gpuseg.estimators._inputs.arrays import refuse_not_finite
+from gpuseg.estimators._inputs.load import load_batch, load_rows, map_rows, weighted_sum
+from gpuseg.estimators._inputs.row_format import KMeansRows
+from gpuseg.estimators._params import kmeans_params
+from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.sharding.shard import Shard
-from gpuseg.validation import validated
 
 if TYPE_CHECKING:
     from typing import Self
@@ -47,26 +36,26 @@ if TYPE_CHECKING:
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
     """Split rows into k segments by exact Lloyd iteration.
 
-    The result is the same, bit for bit, for every backend and number of threads.
+    The result has the same bits for every backend and any number of threads.
 
     Parameters
     ----------
     n_clusters : int >= 1, default 8
     init : {"k-means++", "random"} or array (n_clusters, n_features), default "k-means++"
     n_init : "auto" or int >= 1, default "auto"
-        Runs on the whole data, each from its own seeding; the one with the least inertia is
-        kept. "auto" is ten runs for "random"; for "k-means++", one run from the best of ten
-        seedings on a sample. Given centres make one run.
+        Number of runs on the whole data, each from its own seeding; the run with the least
+        inertia is kept. "auto" is ten runs for "random"; for "k-means++", one run from the best of
+        ten seedings on a sample. Initial centres (`init` is an array) mean one run.
     max_iter : int >= 1, default 300
     tol : float >= 0, default 1e-4
         Stop when Σ|Δcentre|² <= tol × mean feature variance.
     random_state : int, numpy.random.RandomState or None, default None
-        None draws a fresh seed for each fit.
+        None draws a new seed for each fit.
     metric : {"euclidean", "cosine"}, default "euclidean"
         With "cosine", rows and centres are scaled to length one (spherical k-means); distances
-        and inertia are those on the unit sphere.
+        and inertia are measured on the unit sphere.
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
-        There is no fallback: a backend that cannot run here is an error.
+        A backend that cannot run here is an error; there is no fallback.
     n_threads : int or None, default None
         None uses every processor this process may use.
 
@@ -74,18 +63,30 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     ----------
     cluster_centers_ : float64 (n_clusters, n_features), in the units of X
     labels_ : int32 (n_samples,), always equal to ``predict(X)``; ties go to the lowest index.
-        After fitting a Dask collection, a lazy Dask array; on the GPU where X is there
+        A lazy Dask array if X is a Dask collection; on the GPU if X is on the GPU
     inertia_ : float, Σ w·|x - centre|², summed exactly in float64
     n_iter_ : int
-    n_steps_ : int, batches that `partial_fit` has taken since the last `fit`
+    n_steps_ : int, number of `partial_fit` batches since the last `fit`
     n_features_in_ : int
-    feature_names_in_ : str (n_features,), where X has string column names
-    backend_ : str, the backend used; `backend_why_` says why
+    feature_names_in_ : str (n_features,), if X has string column names
+    backend_ : str, the backend used; `backend_reason_` is the reason
 
     References
     ----------
     Lloyd, "Least squares quantization in PCM", IEEE Trans. Inf. Theory 28 (1982);
     Arthur and Vassilvitskii, "k-means++: the advantages of careful seeding", SODA 2007.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> X = [[0.0, 0.0], [0.0, 1.0], [9.0, 9.0], [9.0, 8.0]]
+    >>> model = gpuseg.KMeans(n_clusters=2, random_state=0).fit(X)
+    >>> bool(model.labels_[0] == model.labels_[1]), bool(model.labels_[0] == model.labels_[2])
+    (True, False)
+    >>> model.inertia_
+    1.0
+    >>> bool(model.predict([[8.0, 8.0]])[0] == model.labels_[2])
+    True
     """
 
     _centers: Centers
@@ -128,137 +129,140 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Parameters
         ----------
         X : array-like (n_samples, n_features), frame, Arrow table or Dask collection
-            Read as float32; a C-order float32 array without a copy, also one on a GPU (CuPy,
-            cuDF, torch, …). Dask arrays and frames stay on the workers.
-        y : ignored, for scikit-learn's sake
+            Read as float32; a C-order float32 array is not copied, also one on a GPU (CuPy,
+            cuDF, torch, …). The rows of Dask arrays and frames stay on the workers.
+        y : ignored, for compatibility with scikit-learn
         sample_weight : array-like (n_samples,), finite, >= 0, default None (ones)
         client : distributed.Client or None
             For Dask collections; None means the current one.
+
+        Returns
+        -------
+        KMeans
+            The estimator itself.
 
         Raises
         ------
         ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
-            For fewer rows than clusters, columns that are not numbers and unusable weights; a
+            For fewer rows than clusters, columns that are not numbers and invalid weights; a
             ValueError.
         ResourceError
             For a backend that cannot run here, and a Dask collection without a client.
         """
-        fit_all([self], X, sample_weight, client)
+        fit_together([self], X, sample_weight, client)
         return self
 
     def partial_fit(
         self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Take one more batch of a stream into the centres.
+        """Update the centres with one batch of a stream.
 
-        Each centre stays the mean of all rows that were ever given to it: rows are assigned to
-        the centres as they are, then the centres move (MacQueen, "Some methods for
-        classification and analysis of multivariate observations", 1967, batch by batch). The
-        first batch seeds, and must have at least n_clusters rows; after `fit`, the batches go on
-        from there. `labels_` and `inertia_` are those of the last batch.
+        Each centre stays the mean of all rows that were ever assigned to it: the rows are assigned
+        to the present centres, then the centres move (MacQueen, "Some methods for classification
+        and analysis of multivariate observations", 1967, batch by batch). The first batch seeds,
+        and needs at least n_clusters rows; after `fit`, batches continue from its centres.
+        `labels_` and `inertia_` are those of the last batch.
 
-        Parameters and errors are those of `fit`; Dask collections are not streams.
+        Parameters and errors are those of `fit`; Dask collections are refused.
+
+        Examples
+        --------
+        >>> import gpuseg
+        >>> model = gpuseg.KMeans(n_clusters=2, random_state=0)
+        >>> for batch in ([[0.0], [1.0], [10.0], [11.0]], [[3.5], [12.0]]):
+        ...     model = model.partial_fit(batch)
+        >>> sorted(model.cluster_centers_.ravel().tolist())
+        [1.5, 11.0]
         """
-        if lazily.is_collection(X):
-            raise DataError(
-                "partial_fit takes one batch in memory, and X is a Dask collection: use fit, or "
-                "give its parts one by one"
-            )
-        params = self._params()
+        params = kmeans_params(self.get_params())
         choice = registry.choose_backend(self.backend)
-        begun = hasattr(self, "cluster_centers_")
-        x = self._matrix(X, reset=not begun)
-        params.check_init(x.shape[1])
-        batch = Shard(x, as_weights(sample_weight, len(x)))
-        before = (self._centers, self._weight) if begun else None
-        moved = minibatch.update(self._placed(batch), params, choice.name, before)
-        self._centers, self._weight, self.inertia_ = moved.centers, moved.weight, moved.inertia
-        self.cluster_centers_, self.labels_ = moved.centers.values, beside(X, batch.labels)
-        self.n_steps_ = self.n_steps_ + 1 if begun else 1
-        self.backend_, self.backend_why_ = choice.name, choice.why
+        is_first = not hasattr(self, "cluster_centers_")
+        row_format = KMeansRows(choice.name, self.metric, self.n_threads)
+        with load_batch(self, X, sample_weight, row_format, self.n_threads, is_first) as rows:
+            params.check_init(self.n_features_in_)
+            before = None if is_first else WeightedCenters(self._centers, self._weight)
+            result = partial_fit_kmeans(rows.executor, params, choice.name, before)
+            labels = rows.labels(0, self.predict)
+        self._set_centers(result.centers, result.weight)
+        self.inertia_, self.labels_ = result.inertia, labels
+        self.n_steps_ = 1 if is_first else self.n_steps_ + 1
+        self.backend_, self.backend_reason_ = choice.name, choice.reason
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the nearest centre of each row, int32 (n_samples,); lazy for Dask collections."""
+        """Return the nearest centre of each row, int32 (n_samples,); lazy for Dask collections.
+
+        Parameters
+        ----------
+        X : as in `fit`
+
+        Raises
+        ------
+        DataError
+            For columns that are not numbers, and values that are missing or infinite.
+        """
         check_is_fitted(self)
-        if lazily.is_collection(X):
-            lazy: NDArray[np.int32] = lazily.mapped(X, lazily.light(self).predict, np.int32, None)
-            return lazy
-        backend = registry.get(self.backend_)
-        packed = backend.pack(self._centers)
-        blocks = self._map_blocks(X, lambda block: backend.nearest(block.x, packed)[0])
-        return np.concatenate(blocks)
+        labels: NDArray[np.int32] = map_rows(KMeans._labels, self, X, np.int32)
+        return labels
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the distance of each row to each centre, float64 (n_samples, n_clusters)."""
+        """Return the distance of each row to each centre, float64 (n_samples, n_clusters).
+
+        Parameters and errors are those of `predict`; the result is lazy for Dask collections.
+        """
         check_is_fitted(self)
-        if lazily.is_collection(X):
-            light = lazily.light(self)
-            lazy: NDArray[np.float64] = lazily.mapped(
-                X, light.transform, np.float64, self._n_features_out
-            )
-            return lazy
-        backend = registry.get(self.backend_)
-        centers = self.cluster_centers_
-        squares = self._map_blocks(
-            X, lambda block: backend.squared_distances(block.x, centers), len(centers)
+        distances: NDArray[np.float64] = map_rows(
+            KMeans._distances, self, X, np.float64, self._n_features_out
         )
-        distances: NDArray[np.float64] = np.sqrt(np.concatenate(squares))
         return distances
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return minus Σ w·|x - nearest centre|², by plain summation."""
-        check_is_fitted(self)
-        if lazily.is_collection(X):
-            squares = lazily.mapped(X, lazily.light(self)._squares, np.float64, None)
-            weighed = squares if sample_weight is None else squares * sample_weight
-            return -float(weighed.sum().compute())
-        squares = on_host(self._squares(X))
-        weight = as_weights(sample_weight, len(squares))
-        return -float(squares.sum() if weight is None else weight @ squares)
+        """Return minus Σ w·|x - nearest centre|², by plain summation.
 
-    def _squares(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the squared distance of each row to its nearest centre, float64 (n_samples,)."""
-        backend = registry.get(self.backend_)
-        packed = backend.pack(self._centers)
-        return np.concatenate(
-            self._map_blocks(X, lambda block: backend.nearest(block.x, packed)[1])
-        )
+        Parameters and errors are those of `fit`.
+        """
+        check_is_fitted(self)
+        squares = map_rows(KMeans._squared_distances, self, X, np.float64)
+        return -weighted_sum(squares, sample_weight)
 
     @property
     def _n_features_out(self) -> int:
         return int(self.cluster_centers_.shape[0])
 
-    def _map_blocks(self, X: ArrayLike, function: Any, n_found: int = 0) -> list[Any]:
-        """Call `function` on blocks of rows; from each row come `n_found` distances, or one."""
-        x = self._matrix(X, reset=False)
+    def _labels(self, X: Any) -> Any:
+        nearest = NearestCenter(self._centers, self.backend_)
+        return nearest.labels(self._finite_rows(X), self._context())
+
+    def _squared_distances(self, X: Any) -> Any:
+        nearest = NearestCenter(self._centers, self.backend_)
+        return nearest.squared_distances(self._finite_rows(X), self._context())
+
+    def _distances(self, X: Any) -> Any:
+        x, centers = self._finite_rows(X), self.cluster_centers_
+        backend = registry.get(self.backend_)
+        rows_per_block = backend.block_rows(x.shape[1] + 2 * len(centers))
+        blocks = Shard(x, rows_per_block=rows_per_block).map_blocks(
+            self._context(), lambda block: backend.squared_distances(block.x, centers)
+        )
+        return np.sqrt(np.concatenate(list(blocks)))
+
+    def _finite_rows(self, X: Any) -> Any:
+        """Return X as rows that have a nearest centre."""
+        row_format = KMeansRows(self.backend_, self.metric, self.n_threads)
+        x = row_format.read(X, self, reset=False)
         refuse_not_finite(x, self.metric)
-        rows = registry.get(self.backend_).block_rows(x.shape[1] + 2 * n_found)
-        shard = Shard(x, rows_per_block=rows)
-        return list(shard.map_blocks(LocalExecutor(self.n_threads).env, function))
+        return x
 
-    def _matrix(self, X: Any, reset: bool) -> Any:
-        """Return X as float32 rows; for the cosine as ones of length one."""
-        backend = registry.choose_backend(self.backend).name
-        x = gpu_matrix(X, self, backend, reset) if is_on_gpu(X) else as_matrix(X, self, reset)
-        if self.metric != "cosine":
-            return x
-        return unit_rows(x, backend, LocalExecutor(self.n_threads).env)
+    def _context(self) -> TaskContext:
+        return LocalExecutor(self.n_threads).context
 
-    def _placed(self, shard: Shard) -> LocalExecutor:
-        executor = LocalExecutor(self.n_threads)
-        executor.load(lambda own, env: own, [shard])
-        return executor
+    def _set_centers(self, centers: Centers, weight: NDArray[np.float64]) -> None:
+        self._centers, self._weight = centers, weight
+        self.cluster_centers_ = centers.values
 
-    def _fit_shard(self, shard: Shard, models: Sequence[KMeansParams]) -> list[KMeansFit]:
-        spare = psutil.virtual_memory().available // 4
-        backend = registry.choose_backend(self.backend).name
-        return sweep_kmeans(self._placed(shard), models, backend, spare_bytes=spare, keep_all=True)
-
-    def _take(self, fit: KMeansFit) -> None:
-        """Set the fitted attributes."""
+    def _set_fit(self, fit: KMeansFit) -> None:
         if fit.n_distinct < self.n_clusters:
             warnings.warn(
                 f"n_clusters = {self.n_clusters}, but X has only {fit.n_distinct} distinct rows; "
@@ -266,23 +270,43 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        self.cluster_centers_ = fit.centers.values
-        self._centers, self._weight = fit.centers, fit.weight
-        self.inertia_, self.n_iter_ = fit.inertia, fit.n_iter
-        self.n_steps_ = 0
-
-    def _params(self) -> KMeansParams:
-        values = {name: getattr(self, name) for name in KMeansParams.model_fields}
-        values["random_state"] = _seed(self.random_state)
-        if not isinstance(self.init, str):
-            values["init"] = np.asarray(self.init, dtype=np.float64).tolist()
-        checked_threads(self.n_threads)
-        return validated(KMeansParams, {k: plain(v) for k, v in values.items()})
+        self._set_centers(fit.centers, fit.weight)
+        self.inertia_, self.n_iter_, self.n_steps_ = fit.inertia, fit.n_iter, 0
 
 
-def _seed(random_state: Any) -> Any:
-    if random_state is None:
-        return secrets.randbits(62)
-    if isinstance(random_state, np.random.RandomState):
-        return int(random_state.randint(2**31 - 1))
-    return random_state
+def fit_together(
+    estimators: Sequence[KMeans], X: Any, sample_weight: Any = None, client: Any = None
+) -> list[float]:
+    """Fit estimators that differ only in n_clusters; every pass over X serves all of them.
+
+    Parameters
+    ----------
+    X, sample_weight, client : as in `KMeans.fit`
+
+    Returns
+    -------
+    list of float
+        Seconds that the iterations of each estimator took, on all threads together.
+    """
+    first = estimators[0]
+    params = [kmeans_params(estimator.get_params()) for estimator in estimators]
+    choice = registry.choose_backend(first.backend)
+    row_format = KMeansRows(choice.name, first.metric, first.n_threads)
+    with load_rows(first, X, sample_weight, row_format, first.n_threads, client) as rows:
+        for one in params:
+            one.check_init(first.n_features_in_)
+        fits = sweep_kmeans(
+            rows.executor,
+            params,
+            choice.name,
+            spare_bytes=rows.spare_bytes,
+            keep_all=rows.keeps_labels,
+        )
+    for i, (estimator, fit) in enumerate(zip(estimators, fits, strict=True)):
+        estimator._set_fit(fit)
+        estimator.n_features_in_ = first.n_features_in_
+        if hasattr(first, "feature_names_in_"):
+            estimator.feature_names_in_ = first.feature_names_in_
+        estimator.backend_, estimator.backend_reason_ = choice.name, choice.reason
+        estimator.labels_ = rows.labels(i, estimator.predict)
+    return [fit.seconds for fit in fits]

@@ -1,4 +1,4 @@
-"""The preparation of features as a scikit-learn transformer."""
+"""Preprocessing of features as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -16,78 +16,90 @@ from sklearn.utils.validation import (
 )
 
 from gpuseg.backends import registry
-from gpuseg.backends.inverse_transform import Scale
 from gpuseg.errors import ConfigError, DataError
-from gpuseg.estimators._inputs.arrays import as_matrix, checked_threads, plain
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
+from gpuseg.estimators._inputs.arrays import as_matrix
+from gpuseg.estimators._params import to_python_scalar
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.preprocessing.fit import fit_preparation
-from gpuseg.preprocessing.params import PrepareParams
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
+from gpuseg.preprocessing.fit import fit_preprocessing
+from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (
     FeaturePipeline,
     as_arrow,
-    encoded,
+    encode,
     frame_columns,
     is_frame,
 )
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
-from gpuseg.validation import nearest_known, validated
+from gpuseg.validation import check_n_threads, nearest_known, validated
 
 if TYPE_CHECKING:
     from typing import Self
 
 
 class Preprocessor(TransformerMixin, BaseEstimator):
-    """Fill, clip, transform and scale features, as a job's `[prepare]` does, to the bit.
+    """Fill, clip, transform and scale features, with the same bits as a job's `[prepare]`.
 
-    What is found in `fit` is replayed on new rows. Results are float32 and do not depend on the
-    backend or the number of threads.
+    `fit` learns the parameters from the data, and `transform` applies them to new rows. Results are
+    float32; they do not depend on the backend or the number of threads.
 
     Parameters
     ----------
     missing : {"error", "mean", "median", "zero"}, default "error"
-        Missing values (NaN) are refused, or filled.
+        Refuse missing values (NaN), or fill them.
     clip : (float, float) or None, default None
-        Quantiles of each feature, from 0 to 1; what lies beyond them becomes them.
+        Two quantiles from 0 to 1; values beyond them are replaced by them.
     transforms : {"none", "log1p", "yeo-johnson"} or dict of feature name to one, default "none"
-        Features that the dict does not name stay as they are; a job's `prepare.transform`.
-        Yeo-Johnson's λ is that of the greatest likelihood.
+        Transform of all features, or by feature; features that are not in the dict stay as they
+        are. It is `prepare.transform` of a job. λ of Yeo-Johnson maximizes the likelihood.
     scale : {"none", "standard", "robust", "minmax"}, default "standard"
         By mean and population standard deviation, by median and interquartile range, or by
         minimum and range; a feature that would be divided by 0 is refused.
     categorical : dict of column name to {"onehot", "frequency"} or list of values, or None
-        Columns of categories, which X must then hold as a frame or table: one column for each of
-        the most frequent values; the share of the rows with the same; or the place in the list.
-        With "standard" scale a one-hot column counts as much as one number.
+        Categorical columns; X must be a frame or a table. "onehot" makes one feature for each of
+        the most frequent values, "frequency" is the share of the rows with the same value, and a
+        list gives the order of the values. With "standard" scale, the one-hot features of a
+        column together weigh as much as one number.
     max_categories : int, default 20
-        Columns of a one-hot category at most; the last stands for all others.
+        Maximum features of a one-hot column; the last one stands for all other values.
     missing_indicator : bool, default False
-        Whether each column of numbers with gaps gets one more, 1 where they are.
+        Whether each numeric column with missing values gets a feature that is 1 where they are.
     drop_near_constant : bool, default False
-        Leave out features that are the same for 95 % of the rows or more.
+        Drop features with the same value in at least 95 % of the rows.
     drop_correlated : float or None, default None
-        Leave out a feature whose Pearson |r| with one before it is so large or larger. This and
-        the share above are found in a sample of 20,000 rows.
+        Drop a feature if its Pearson |r| with an earlier feature is at least this. This and the
+        share above are estimated from a sample of 20,000 rows.
     pca : float, int or None, default None
-        Principal components at last: so many, or as few as keep this share of the variance.
+        Principal components, as the last step: a number of them, or the share of the variance
+        that they keep.
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
     n_threads : int or None, default None
         None uses every processor this process may use.
 
     Attributes
     ----------
-    features_ : list of str, those that were kept, categories as their columns
-    dropped_ : dict of str to str, those that were not, and why
-    fill_ : float32 (d,), for each of `features_`; NaN where nothing is filled
+    features_ : list of str, the features that were kept; a category is several features
+    dropped_ : dict of str to str, the features that were dropped, with the reason
+    fill_ : float32 (d,), replacement of missing values by feature; NaN where nothing is filled
     clip_ : float32 (2, d), the bounds; infinite where nothing is clipped
-    lambdas_ : float64 (d,), of Yeo-Johnson; 1 where there is none
+    lambdas_ : float64 (d,), λ of Yeo-Johnson; 1 where there is none
     shift_, scale_ : float64 (d,)
     components_ : float64 (n_components, d), with `pca`
     explained_variance_ratio_ : float64 (n_components,), with `pca`
     n_features_in_ : int
-    feature_names_in_ : str (n_features,), where X has string column names
+    feature_names_in_ : str (n_features,), if X has string column names
     backend_ : str, the backend used
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> X = [[1.0, 10.0], [2.0, 20.0], [3.0, float("nan")]]
+    >>> model = gpuseg.Preprocessor(missing="mean", scale="minmax").fit(X)
+    >>> model.transform(X).tolist()
+    [[0.0, 0.0], [0.5, 1.0], [1.0, 0.5]]
+    >>> model.inverse_transform([[0.5, 0.5]]).tolist()
+    [[2.0, 15.0]]
     """
 
     def __init__(
@@ -120,140 +132,164 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         self.n_threads = n_threads
 
     def fit(self, X: ArrayLike, y: None = None) -> Self:
-        """Find what fills, bounds, shifts and scales.
+        """Learn the parameters of all steps from X.
 
         Parameters
         ----------
         X : array-like (n_samples, n_features), frame or Arrow table
-            Taken as float32.
-        y : ignored, for scikit-learn's sake
+            Read as float32.
+        y : ignored, for compatibility with scikit-learn
+
+        Returns
+        -------
+        Preprocessor
+            The estimator itself.
 
         Raises
         ------
         ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
-            For columns that are not numbers, values that are missing where none may be, infinite or
-            outside a transform's domain, and constant features that would be scaled; a
-            ValueError.
+            For columns that are not numbers, values that are missing (unless they are filled),
+            infinite or outside a transform's domain, and constant features that would be scaled;
+            a ValueError.
         """
-        self._fitted(X)
+        self._fit_rows(X)
         return self
 
     def fit_transform(self, X: ArrayLike, y: None = None) -> NDArray[np.float32]:
-        """Fit to X, and return it prepared, float32 (n_samples, n_features_out)."""
-        return self._fitted(X)
+        """Fit to X, and return its rows transformed, float32 (n_samples, n_features_out).
+
+        Parameters and errors are those of `fit`.
+        """
+        return self._fit_rows(X)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Return rows prepared as those of the fit were, float32 (n_samples, n_features_out).
+        """Return transformed rows, float32 (n_samples, n_features_out).
+
+        Parameters
+        ----------
+        X : as in `fit`
 
         Raises
         ------
         DataError
-            For values that are missing and are not filled, infinite or outside a transform's
-            domain, and columns of another type than at the fit; a ValueError.
+            For values that are missing and not filled, infinite or outside a transform's domain,
+            and columns of another type than in `fit`; a ValueError.
 
         Warns
         -----
         UserWarning
-            Of categories that were not there at the fit.
+            For categories that were not in the data of `fit`.
         """
         check_is_fitted(self)
-        replay = self._replay
-        x, _ = self._features(X, replay.encoders, reset=False)
-        return replay.prepared(np.ascontiguousarray(x[:, self._kept]), self.backend_)
+        pipeline = self._pipeline
+        x, _ = self._read_features(X, self._prepare_params, pipeline.encoders, reset=False)
+        return pipeline.transform_features(np.ascontiguousarray(x[:, self._kept]), self.backend_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Return the names of the columns that `transform` returns.
+        """Return the names of the columns that `transform` returns, object (n_features_out,).
 
-        Those of the features that were kept; for a category "column=value"; "pca0", "pca1", …
+        They are the kept features, "column=value" for a one-hot category, or "pca0", "pca1", …
         """
         check_is_fitted(self)
         _check_feature_names_in(self, input_features)
-        if self._replay.preparation.projection is None:
+        transform = self._pipeline.feature_transform
+        if transform.projection is None:
             return np.array(self.features_, object)
-        count = self._replay.preparation.n_columns
-        return np.array([f"pca{i}" for i in range(count)], object)
+        return np.array([f"pca{i}" for i in range(transform.n_columns)], object)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return prepared rows, such as centres, in the units of `features_`, float64 (n, d).
+        """Return transformed rows, such as centres, in the units of `features_`, float64 (n, d).
 
-        Components, scale and transform are undone; what was filled or clipped stays so. Features
-        of a category stay shares of it.
+        It inverts components, scale and transform. Filled and clipped values stay as they are;
+        the features of a category stay shares of it.
         """
         check_is_fitted(self)
-        scaled, width = np.asarray(X, np.float64), self._replay.preparation.n_columns
+        scaled, width = np.asarray(X, np.float64), self._pipeline.feature_transform.n_columns
         if scaled.ndim != 2 or scaled.shape[1] != width:
             raise DataError(
-                f"X has shape {scaled.shape}: must be (n, {width}), as the rows that transform "
-                "returns"
+                "x.wrong_width",
+                f"X has shape {scaled.shape}",
+                rule=f"must be (n, {width}), as the rows that transform returns",
             )
-        return Scale(self._replay.preparation).to_input_units(scaled)
+        return self._pipeline.feature_transform.inverse(scaled)
 
-    def _fitted(self, X: ArrayLike) -> NDArray[np.float32]:
+    def _fit_rows(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Fit to X, and return its rows transformed."""
         params, backend = self._params(), registry.choose_backend(self.backend).name
-        x, encoders = self._features(X, None, reset=True)
+        x, encoders = self._read_features(X, params, None, reset=True)
         if len(x) == 1 and params.scale != "none":
             raise DataError(
-                f"X has 1 sample: scale = {params.scale!r} needs features that vary; give more "
-                "rows, or set scale = 'none'"
+                "x.one_row",
+                "X has 1 sample",
+                rule=f"scale={params.scale!r} needs features that vary",
+                hint="use more rows, or set scale='none'",
             )
-        recipe = params.recipe(encoders, False, "", "X", "transforms")
+        plan = params.plan(encoders, False)
         executor, shard = LocalExecutor(self.n_threads), Shard(x)
-        executor.load(lambda own, env: own, [shard])
-        found = fit_preparation(executor, backend, recipe, lambda _, row: f"row {row}")
+        executor.load(lambda shard, context: shard, [shard])
+        fit = fit_preprocessing(executor, backend, plan, lambda _, row: f"row {row}")
         if not np.isfinite(shard.x).all():
             raise DataError(
-                "X, once prepared, has values beyond float32 (3.4e38): scale it, clip it, or leave "
-                "out the features with the largest values"
+                "x.beyond_float32",
+                "transformed rows of X have values beyond float32 (3.4e38)",
+                hint="scale or clip the features, or leave out those with the largest values",
             )
-        p = found.preparation
-        self.backend_, self._kept, self.dropped_ = backend, found.kept, found.dropped
-        self._replay = FeaturePipeline(encoders, found.features, p)
-        self.features_ = list(found.features)
+        p = fit.feature_transform
+        self.backend_, self._prepare_params = backend, params
+        self._kept, self.dropped_ = fit.kept, fit.dropped
+        self._pipeline = FeaturePipeline(encoders, fit.features, p)
+        self.features_ = list(fit.features)
         self.fill_, self.clip_, self.shift_, self.scale_ = p.fill, p.bounds(), p.shift, p.scale
         self.lambdas_ = p.powers()
-        if found.components is not None and p.projection is not None:
+        if fit.components is not None and p.projection is not None:
             self.components_ = p.projection.components
-            self.explained_variance_ratio_ = found.components.shares
+            self.explained_variance_ratio_ = fit.components.shares
         return shard.x
 
-    def _features(
-        self, X: Any, encoders: tuple[Encoder, ...] | None, reset: bool
+    def _read_features(
+        self, X: Any, params: PreprocessingParams, encoders: tuple[Encoder, ...] | None, reset: bool
     ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
-        """Return the features of X, float32 (n, d), and their encoders, settled where None."""
-        params = self._params()
-        if not params.counts_first:
+        """Return the features of X, float32 (n, d), and their encoders, fitted where None."""
+        if not params.needs_counts:
             x = np.array(as_matrix(X, self, reset=reset))
             return x, tuple(Encoder(name) for name in self._names())
-        columns = self._columns(X, params, reset)
+        columns = self._read_columns(X, params, reset)
         if encoders is None:
-            tallies = {name: ColumnCounts() for name in columns}
+            counts = {name: ColumnCounts() for name in columns}
             for name, column in columns.items():
-                tallies[name].add(column, name, name in params.categorical)
-            encoders = params.encoders(list(columns), tallies, "")
-        names = [name for encoder in encoders for name in encoder.names()]
-        return encoded(encoders, names, columns), encoders
+                counts[name].add(column, name, name in params.categorical)
+            encoders = params.fit_encoders(list(columns), counts)
+        names = [name for encoder in encoders for name in encoder.feature_names()]
+        return encode(encoders, names, columns), encoders
 
-    def _columns(self, X: Any, params: PrepareParams, reset: bool) -> dict[str, pa.Array]:
-        """Return the columns of X by name, as Arrow's."""
+    def _read_columns(
+        self, X: Any, params: PreprocessingParams, reset: bool
+    ) -> dict[str, pa.Array]:
+        """Return the columns of X by name, as Arrow arrays."""
         if not params.categorical:
             x = as_matrix(X, self, reset=reset)
             return {name: pa.array(x[:, f]) for f, name in enumerate(self._names())}
         if not is_frame(X):
             raise DataError(
-                f"categorical = {sorted(params.categorical)}: X must then be a data frame or an "
-                f"Arrow table with these columns, and is {type(X).__name__}"
+                "categorical.not_a_frame",
+                f"X is {type(X).__name__}",
+                rule="must be a data frame or an Arrow table with the categorical columns "
+                f"{sorted(params.categorical)}",
             )
-        found = frame_columns(X)
-        table = pa.table({name: as_arrow(column, name) for name, column in found.items()})
+        frame = frame_columns(X)
+        table = pa.table({name: as_arrow(column, name) for name, column in frame.items()})
         _check_feature_names(self, table, reset=reset)
-        _check_n_features(self, np.empty((1, len(found))), reset=reset)
+        _check_n_features(self, np.empty((1, len(frame))), reset=reset)
         names = self._names()
         for name in params.categorical:
             if name not in names:
                 raise ConfigError(
-                    f"categorical.{name}: no column of X; {nearest_known(name, names)}"
+                    "categorical.missing_column",
+                    f"X has no column {name!r}",
+                    hint=nearest_known(name, names),
+                    parameter="categorical",
                 )
         return {name: table[name].combine_chunks() for name in names}
 
@@ -261,26 +297,29 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", [f"x{f}" for f in range(self.n_features_in_)])
         return [str(name) for name in names]
 
-    def _params(self) -> PrepareParams:
-        checked_threads(self.n_threads)
+    def _params(self) -> PreprocessingParams:
+        check_n_threads(self.n_threads)
         if self.missing == "drop":
             raise ConfigError(
-                "missing = 'drop': a transformer returns every row; drop those rows before, or use "
-                "'mean', 'median' or 'zero'"
+                "missing.drop",
+                value=self.missing,
+                rule="a transformer returns every row",
+                hint="drop those rows first, or use 'mean', 'median' or 'zero'",
+                parameter="missing",
             )
         values = {
             "missing": self.missing,
             "clip": self.clip,
             "transform": self.transforms,
-            "scale": plain(self.scale),
+            "scale": to_python_scalar(self.scale),
             "categorical": self.categorical or {},
-            "max_categories": plain(self.max_categories),
+            "max_categories": to_python_scalar(self.max_categories),
             "missing_indicator": self.missing_indicator,
             "drop_near_constant": self.drop_near_constant,
-            "drop_correlated": plain(self.drop_correlated),
-            "pca": plain(self.pca),
+            "drop_correlated": to_python_scalar(self.drop_correlated),
+            "pca": to_python_scalar(self.pca),
         }
-        return validated(PrepareParams, values)
+        return validated(PreprocessingParams, values)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

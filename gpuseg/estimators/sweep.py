@@ -10,22 +10,22 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from gpuseg.errors import ConfigError
-from gpuseg.estimators._placing import fit_all
-from gpuseg.estimators.kmeans import KMeans
+from gpuseg.estimators._params import one_seed
+from gpuseg.estimators.kmeans import KMeans, fit_together
 
 
 @dataclass(frozen=True)
 class KMeansSweep:
-    """What `kmeans_sweep` returns.
+    """The models that `kmeans_sweep` returns.
 
     Attributes
     ----------
     models : dict of int to KMeans
         The fitted model of each number of clusters.
     seconds : dict of int to float
-        What the iterations of each took, restarts included, on all threads together.
+        Time of each model's iterations, restarts included, on all threads together.
     total_seconds : float
-        Wall clock of the whole sweep.
+        Wall-clock time of the whole sweep.
     """
 
     models: dict[int, KMeans]
@@ -46,17 +46,17 @@ def kmeans_sweep(
     client: Any = None,
     **params: Any,
 ) -> KMeansSweep:
-    """Fit k-means for several numbers of clusters, restarts and all, in one sweep.
+    """Fit k-means for several numbers of clusters, with all restarts, in one sweep.
 
-    Each model is, bit for bit, what ``KMeans(k, **params).fit(X)`` would be; but a pass over the
-    data, which is what takes time where X is large or streamed, is shared by all of them.
+    Each model has the same bits as ``KMeans(k, **params).fit(X)``; but all models share each pass
+    over the data, which takes most of the time where X is large.
 
     Parameters
     ----------
     X : as in `KMeans.fit`
     n_clusters : iterable of int
     sample_weight, client : as in `KMeans.fit`
-    **params : the other parameters of `KMeans`, such as ``n_init=4, random_state=0``
+    **params : other parameters of `KMeans`, such as ``n_init=4, random_state=0``
 
     Returns
     -------
@@ -65,23 +65,29 @@ def kmeans_sweep(
     Raises
     ------
     ConfigError, DataError, ResourceError
-        As `KMeans.fit`; and for initial centres, which suit one number of clusters only.
+        As `KMeans.fit`; and for initial centres, which suit only one number of clusters.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> X = [[0.0], [1.0], [10.0], [11.0], [50.0]]
+    >>> sweep = gpuseg.kmeans_sweep(X, [2, 3], random_state=0)
+    >>> sweep.inertia
+    {2: 101.0, 3: 1.0}
+    >>> sweep.models[3].cluster_centers_.shape
+    (3, 1)
     """
-    if isinstance(n_clusters, int):
+    if isinstance(n_clusters, int) or not (counts := sorted(set(n_clusters))):
         raise ConfigError(
-            f"n_clusters = {n_clusters}: must be several numbers, such as range(2, 21); for one "
-            "number use KMeans"
+            "n_clusters.not_several",
+            value=n_clusters,
+            rule="must be several numbers of clusters, such as range(2, 21)",
+            hint="for one number use KMeans",
+            parameter="n_clusters",
         )
-    counts = sorted(set(n_clusters))
-    if not counts:
-        raise ConfigError("n_clusters is empty: must be numbers of clusters, such as range(2, 21)")
-    if not isinstance(params.get("init", ""), str):
-        raise ConfigError(
-            "init gives centres, which suit one n_clusters only; leave it out, or use KMeans"
-        )
-    one_seed = KMeans(random_state=params.pop("random_state", None))._params().random_state
     started = time.perf_counter()
-    models = {k: KMeans(k, random_state=one_seed, **params) for k in counts}
-    seconds = fit_all(list(models.values()), X, sample_weight, client)
-    spent = dict(zip(counts, seconds, strict=True))
-    return KMeansSweep(models, spent, time.perf_counter() - started)
+    options = one_seed(params)
+    models = {k: KMeans(k, **options) for k in counts}
+    seconds = fit_together(list(models.values()), X, sample_weight, client)
+    total = time.perf_counter() - started
+    return KMeansSweep(models, dict(zip(counts, seconds, strict=True)), total)

@@ -1,4 +1,4 @@
-"""Step 3 of `features.build`: from the lines of some buckets to a file with their customers."""
+"""Step 3 of `features.build`: aggregate the lines of some buckets to a file of their customers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from gpuseg.backends import registry
 from gpuseg.backends.customers import VALUES, TransactionLines
-from gpuseg.backends.neighbors import ParallelMap
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
-from gpuseg.features.joins import Joined, attach
-from gpuseg.features.quality import LineCounts, tally_of
+from gpuseg.features.joins import JoinCounts, attach
+from gpuseg.features.line_quality import LineCounts, count_lines
 from gpuseg.features.spill import gather
 from gpuseg.io.output.base import Staging, cannot_write
 from gpuseg.runtime.executor import TaskContext
@@ -25,7 +25,7 @@ _GROUP_ROWS = 2**17
 
 @dataclass(frozen=True)
 class Task:
-    """What workers need to describe customers."""
+    """What workers need to aggregate lines to customers."""
 
     backend: str
     snapshot: int
@@ -39,69 +39,80 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Written:
+class FeaturePart:
+    """One written file of features, with counts of its lines and the range of each column."""
+
     name: str
     rows: int
     bytes: int
-    tally: LineCounts
+    counts: LineCounts
     low: list[float]
     high: list[float]
-    joined: list[Joined]
+    joins: list[JoinCounts]
 
 
-def describe_parts(_: Any, env: TaskContext, task: Task, parts: Sequence[int]) -> list[Written]:
-    def describe(part: int) -> Written:
+def aggregate_parts(
+    _: Any, context: TaskContext, task: Task, parts: Sequence[int]
+) -> list[FeaturePart]:
+    """Aggregate the lines of some parts of the output, and write these parts."""
+
+    def aggregate(part: int) -> FeaturePart:
         first, last = (n * task.n_buckets // task.n_parts for n in (part, part + 1))
-        tables, tally, joined = [], LineCounts(), [Joined()] * len(task.joins)
+        tables, counts, joins = [], LineCounts(), [JoinCounts()] * len(task.joins)
         for bucket in range(first, last):
             lines = gather(task.files, bucket, task.n_buckets, task.staging)
-            table, own = features_of(
+            table, bucket_counts = features_of(
                 lines, task.backend, task.snapshot, task.columns, TaskContext().map
             )
-            tally += own
+            counts += bucket_counts
             for i, (join, files) in enumerate(task.joins):
-                table, found = attach(table, join, files, bucket, task.n_buckets, task.staging)
-                joined[i] += found
+                table, join_counts = attach(
+                    table, join, files, bucket, task.n_buckets, task.staging
+                )
+                joins[i] += join_counts
             tables.append(table)
         table = pa.concat_tables(tables)
         name = f"{task.folder}/" * bool(task.folder) + task.staging.part_name(part, task.n_parts)
         size = _write(table, name, task.staging)
-        return Written(name, table.num_rows, size, tally, *_range(table, task.columns), joined)
+        return FeaturePart(name, table.num_rows, size, counts, *_range(table, task.columns), joins)
 
-    return list(env.map(describe, parts))
+    return list(context.map(aggregate, parts))
 
 
 def features_of(
-    lines: pa.Table, backend: str, snapshot: int, columns: Sequence[str], each: ParallelMap
+    lines: pa.Table, backend: str, snapshot: int, columns: Sequence[str], parallel_map: ParallelMap
 ) -> tuple[pa.Table, LineCounts]:
-    """Return the features of the customers of some lines, in the order of their hashes."""
+    """Return the features of the customers of some lines, sorted by the hashes of the ids."""
     ids = lines["customer"].combine_chunks().dictionary_encode()
     hashed = lines["hashed"].to_numpy()
     codes = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     names = [name for name in TransactionLines._fields if name != "customer"]
-    own = TransactionLines(codes, *(lines[name].to_numpy() for name in names))
-    found = registry.get_customers(backend)(own, len(ids.dictionary), snapshot, each)
-    of_customer = np.zeros(len(ids.dictionary), np.uint64)
-    of_customer[codes] = hashed
-    bought = found.counts[:, 0] > 0
-    # Customers whose hashes are equal, which all but never are, are ordered by their ids.
-    by = [("hash", "ascending"), ("id", "ascending")]
-    keys = pa.table({"hash": of_customer, "id": ids.dictionary})
-    rows = pc.sort_indices(keys, by).to_numpy()
-    rows = rows[bought[rows]]
+    transactions = TransactionLines(codes, *(lines[name].to_numpy() for name in names))
+    customers = registry.get_customers(backend).aggregate(
+        transactions, len(ids.dictionary), snapshot, parallel_map
+    )
+    hashes = np.zeros(len(ids.dictionary), np.uint64)
+    hashes[codes] = hashed
+    has_purchase = customers.counts[:, 0] > 0
+    # Customers with equal hashes, which are very rare, are sorted by their ids.
+    order = [("hash", "ascending"), ("id", "ascending")]
+    keys = pa.table({"hash": hashes, "id": ids.dictionary})
+    rows = pc.sort_indices(keys, order).to_numpy()
+    rows = rows[has_purchase[rows]]
     table = pa.table({CUSTOMER_ID: ids.dictionary.take(pa.array(rows))} | {
-        feature.name: _column(found.values[rows, VALUES.index(feature.name)], feature.whole)
+        feature.name: _column(customers.values[rows, VALUES.index(feature.name)], feature.whole)
         for feature in FEATURES
         if feature.name in columns
     })  # fmt: skip
-    return table, tally_of(found.counts)
+    return table, count_lines(customers.counts)
 
 
 def _range(table: pa.Table, columns: Sequence[str]) -> tuple[list[float], list[float]]:
-    """Return the least and the largest value of each column, NaN where there is none."""
-    found = [pc.min_max(table[name]).as_py() for name in columns]
+    """Return the minimum and the maximum of each column, NaN for a column without values."""
+    ranges = [pc.min_max(table[name]).as_py() for name in columns]
     low, high = (
-        [np.nan if own[end] is None else float(own[end]) for own in found] for end in ("min", "max")
+        [np.nan if ends[end] is None else float(ends[end]) for ends in ranges]
+        for end in ("min", "max")
     )
     return low, high
 

@@ -13,16 +13,17 @@ import pyarrow as pa
 from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.features.aggregate import features_of
-from gpuseg.features.build import build_features, check_purchases, settle_snapshot
+from gpuseg.features.build import build_features, check_purchases, resolve_snapshot
 from gpuseg.features.definitions import available
-from gpuseg.features.spill import as_batch, parsed_whole
+from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage, first_line
+from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
 
-_PLACE = "the lines given"
+_NAME = "the lines"
 
 
 def from_transactions(
@@ -43,27 +44,27 @@ def from_transactions(
 ) -> Any:
     """Return one row of features for each customer with a purchase before the snapshot.
 
-    Columns, units and definitions are those of `gpuseg.features.definitions`. The rows are in the
-    order of hashes of the ids, whatever the order of the lines.
+    Columns, units and definitions are those of `gpuseg.features.definitions`. Rows are sorted by
+    hashes of the ids, for any order of the lines.
 
     Parameters
     ----------
     lines : path, URL, pandas frame, or Arrow table
-        Parquet or CSV files are read out of core; a frame or table (or what else speaks the Arrow
-        PyCapsule interface) is taken as it is.
+        Parquet or CSV files are read out of core. A frame, a table or any object with the Arrow
+        PyCapsule interface is used in memory.
     customer, time : str
         Columns of ids, of any type that is not nested, and of times: timestamps, dates or text.
     order, product, category : str or None
     quantity, price, amount : str or None
-        There is a price, which is multiplied with the quantity, or an amount.
+        Name a price, which is multiplied by the quantity, or an amount.
     snapshot : date, datetime, str or None
         None: the midnight after the last line.
     backend : {"auto", "numpy", "numba", "cuda"}
-        "cuda" describes customers on the CPU, too.
+        "cuda" aggregates on the CPU too.
     n_threads : int or None
         None uses every processor this process may use.
     storage_options : mapping or None
-        For a URL.
+        Options of the file system of a URL.
 
     Returns
     -------
@@ -72,39 +73,46 @@ def from_transactions(
     Raises
     ------
     ConfigError
-        For roles that do not suit each other, and a snapshot that is no time; a ValueError.
+        For roles that exclude each other and a snapshot that is not a time; a ValueError.
     DataError
-        For columns that are not there, values that break a rule, and lines without a customer or
-        a purchase; a ValueError.
+        For missing columns, values that break a rule, and lines without a customer or a purchase; a
+        ValueError.
     """
     try:
         moment = as_moment(snapshot)
     except ValueError as error:
-        raise ConfigError(f"snapshot = {snapshot!r}: {error}") from None
+        raise ConfigError(
+            "snapshot.invalid", str(error), value=snapshot, parameter="snapshot"
+        ) from None
     try:
         roles = Roles(customer, time, order, product, category, quantity, price, amount, moment)
     except ValueError as error:
-        raise ConfigError(f"from_transactions: {error}") from None
+        raise ConfigError("transactions.roles", str(error)) from None
     name = registry.choose_backend(backend).name
     if n_threads is not None and not (isinstance(n_threads, int) and n_threads >= 1):
-        raise ConfigError(f"n_threads = {n_threads!r}: must be a whole number >= 1, or None")
+        raise ConfigError(
+            "n_threads.invalid", rule="must be an integer >= 1, or None", value=n_threads,
+            parameter="n_threads",
+        )  # fmt: skip
     executor = LocalExecutor(n_threads)
     if storage_options and not isinstance(lines, str | Path):
         raise ConfigError(
-            "storage_options: are for a path or URL, and lines is a table; leave it out"
+            "storage_options.without_path",
+            "lines is a table, not a path or URL",
+            hint="leave storage_options out",
+            parameter="storage_options",
         )
     if isinstance(lines, str | Path):
         return _from_files(str(lines), storage_options or {}, roles, name, executor)
-    is_pandas = type(lines).__module__.startswith("pandas")
-    table = _from_pandas(lines, roles) if is_pandas else _table(lines)
-    check_columns(table.schema, roles, _PLACE)
-    parsed, found = parsed_whole(table, roles, _PLACE)
-    at = settle_snapshot(_PLACE, roles, found)
+    table = _from_pandas(lines, roles) if is_pandas(lines) else _table(lines)
+    check_columns(table.schema, roles, _NAME)
+    parsed, counts = parse_table(table, roles, _NAME)
+    snapshot_us = resolve_snapshot(_NAME, roles, counts)
     columns = available(roles.columns())
-    own = pa.Table.from_batches([as_batch(parsed)])
-    result, tally = features_of(own, name, at, columns, executor.env.map)
-    check_purchases(_PLACE, tally, at)
-    return result.to_pandas() if is_pandas else result
+    batch = pa.Table.from_batches([as_batch(parsed)])
+    result, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
+    check_purchases(_NAME, line_counts, snapshot_us)
+    return result.to_pandas() if is_pandas(lines) else result
 
 
 def _from_files(
@@ -113,15 +121,15 @@ def _from_files(
     source = open_source(Storage.from_url(url, options, "lines"), roles)
     with TemporaryDirectory(prefix="gpuseg-") as folder:
         staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
-        built = build_features(executor, source, backend, staging)
-        files = [staging.path(name) for name, *_ in built.parts]
-        from pyarrow import dataset  # it imports pandas, which takes as long as all else here
+        features = build_features(executor, source, backend, staging)
+        files = [staging.path(name) for name, *_ in features.parts]
+        from pyarrow import dataset  # it imports pandas, which is slow
 
         return dataset.dataset(files).to_table()
 
 
 def _from_pandas(lines: Any, roles: Roles) -> pa.Table:
-    """Return the columns of a pandas frame that play a role, and those that are not there."""
+    """Return the columns of a pandas frame that have a role."""
     columns = [name for name in lines.columns if name in roles.columns().values()]
     arrays = []
     for i, name in enumerate(columns):
@@ -129,18 +137,21 @@ def _from_pandas(lines: Any, roles: Roles) -> pa.Table:
             arrays.append(pa.Array.from_pandas(lines[columns].iloc[:, i]))
         except pa.ArrowException as error:
             raise DataError(
-                f"column '{name}' of {_PLACE} holds values of several types ({first_line(error)}); "
-                "convert it, for instance with astype(str)"
+                "transactions.mixed_types",
+                f"column '{name}' of {_NAME} has values of several types ({first_line(error)})",
+                hint="convert it, for example with astype(str)",
             ) from None
-    return pa.table(arrays, names=columns) if columns else pa.table({"nothing": []})
+    return pa.table(arrays, names=columns) if columns else pa.table({"empty": []})
 
 
 def _table(lines: Any) -> pa.Table:
     if isinstance(lines, pa.Table):
         return lines
-    if hasattr(lines, "__arrow_c_stream__"):
+    if is_arrow(lines):
         return pa.table(lines)
     raise DataError(
-        f"from_transactions: lines of type {type(lines).__name__}; give a path, a URL, a pandas or "
-        "Polars frame, or an Arrow table"
+        "transactions.unknown_type",
+        f"lines have type {type(lines).__name__}",
+        hint="give a path, a URL, a pandas or Polars frame, or an Arrow table",
+        parameter="lines",
     )

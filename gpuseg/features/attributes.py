@@ -1,4 +1,4 @@
-"""Tables of customers' attributes: opened, checked, and read as batches."""
+"""Tables of customer attributes: open, check, and read them in batches."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from gpuseg.io.storage import Storage, first_line, wrap_store_errors
 from gpuseg.validation import nearest_known
 
 _BATCH_ROWS = 2**17
-_LOOKED_AT = 10_000
+_CARD_SAMPLE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Join:
     Attributes
     ----------
     key : str
-        The job's section, for messages.
+        The parameter that names the table, for messages.
     storage : Storage
     id : str
-        Its column of ids.
+        Column of ids.
     schema : Schema
-        Of the attributes.
+        Schema of the attributes.
     files : tuple of str
     """
 
@@ -44,47 +44,57 @@ class Join:
 
 
 def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str) -> Join:
-    """Read the footers of a table, and see that it has the columns asked for.
+    """Read the footers of a table and check its columns.
 
     Raises
     ------
     DataError
-        For files that cannot be read or differ, and columns that are not there, occur twice or
-        look like personal data.
+        For files that cannot be read or differ, and columns that are missing, occur twice or look
+        like personal data.
     """
     with wrap_store_errors(f"{key}.path", storage.url):
         listed = list_files(storage, f"{key}.path")
         schemas = [_schema(storage, *item, id) for item in listed]
-    first, where = schemas[0], storage.relative(listed[0][0])
-    parts = [part for part in where.split("/")[:-1] if "=" in part]
+    first, path = schemas[0], storage.relative(listed[0][0])
+    parts = [part for part in path.split("/")[:-1] if "=" in part]
     if parts:
         raise DataError(
-            f"{key}: {where} is partitioned by {parts[0].split('=')[0]!r}, which is in no file; "
-            "write the table with that column, or name a single folder"
+            "join.partitioned",
+            f"{path} is partitioned by {parts[0].split('=')[0]!r}, which is in no file",
+            hint="write the table with that column, or name a single folder",
+            parameter=key,
         )
     names = [name for name in first.names if name != id] if columns is None else list(columns)
     for name in (id, *names):
         if first.names.count(name) != 1:
-            known = nearest_known(name, first.names)
-            count = "no column" if name not in first.names else "two columns called"
-            raise DataError(f"{key}: {count} '{name}' in {where}; {known}")
-        for (path, _), other in zip(listed, schemas, strict=True):
+            code, count = "join.duplicate_column", "two columns called"
+            if name not in first.names:
+                code, count = "join.missing_column", "no column"
+            raise DataError(
+                code,
+                f"{count} '{name}' in {path}",
+                hint=nearest_known(name, first.names),
+                parameter=key,
+            )
+        for (other_path, _), other in zip(listed, schemas, strict=True):
             if name not in other.names or other.field(name).type != first.field(name).type:
                 raise DataError(
-                    f"{key}: column '{name}' is {first.field(name).type} in {where}, and another "
-                    f"or absent in {storage.relative(path)}; write all files with one schema"
+                    "join.schemas_differ",
+                    f"column '{name}' is {first.field(name).type} in {path}, but not in "
+                    f"{storage.relative(other_path)}",
+                    hint="write all files with one schema",
+                    parameter=key,
                 )
     if id in names:
         raise DataError(
-            f"{key}: columns holds '{id}', the table's id, which stands in the output as "
-            f"'{CUSTOMER_ID}' already; leave it out"
+            "join.id_as_column",
+            f"columns has '{id}', the id of the table, which is in the output as '{CUSTOMER_ID}'",
+            hint="leave it out",
+            parameter=key,
         )
     for name in names:
-        if what := personal(name):
-            raise DataError(
-                f"{key}: column '{name}' looks like {what}, and would stand in the output; name "
-                "the columns that you need in columns = […]"
-            )
+        if kind := personal(name):
+            raise _personal_data(key, name, kind)
     schema = pa.schema([
         (name, flat(pa.array([], first.field(name).type)).type) for name in names
     ])  # fmt: skip
@@ -98,22 +108,24 @@ def _schema(storage: Storage, path: str, size: int, id: str) -> pa.Schema:
 
 
 def batches(join: Join, path: str) -> Iterator[pa.RecordBatch]:
-    """Read a file, some rows at a time; what is wrong with it is told apart from the writing."""
-    wanted = [join.id, *join.schema.names]
+    """Read a file in batches; an error of reading is a DataError, never one of writing."""
+    columns = [join.id, *join.schema.names]
     try:
         if is_csv(path):
-            yield from _csv(join.storage, path, join.id).select(wanted).to_batches(_BATCH_ROWS)
+            yield from _csv(join.storage, path, join.id).select(columns).to_batches(_BATCH_ROWS)
             return
         with join.storage.open_parquet(path) as file:
-            yield from file.iter_batches(_BATCH_ROWS, columns=wanted, use_threads=False)
+            yield from file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{join.storage.relative(path)}: cannot be read ({first_line(error)}); write it again"
+            "file.unreadable",
+            f"{join.storage.relative(path)} cannot be read ({first_line(error)})",
+            hint="write it again",
         ) from None
 
 
 def _csv(storage: Storage, path: str, id: str) -> pa.Table:
-    """Read a whole CSV file: ids as text, the types of other columns what all their values are."""
+    """Read a CSV file: ids as text; other columns get the type of all their values."""
     try:
         separator, _ = csv_head(storage, path)
         with storage.fs.open(path, "rb", compression="infer") as file:
@@ -128,33 +140,40 @@ def _csv(storage: Storage, path: str, id: str) -> pa.Table:
             )
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{storage.relative(path)}: cannot be read as CSV ({first_line(error)}); write it "
-            "again, or as Parquet"
+            "file.not_csv",
+            f"{storage.relative(path)} cannot be read as CSV ({first_line(error)})",
+            hint="write it again, or as Parquet",
         ) from None
 
 
 def flat(column: pa.Array) -> pa.Array:
-    """Return a column without dictionaries, which must not differ within a scratch file."""
+    """Decode dictionaries, which must not differ within a scratch file."""
     column = plain(column)
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def refuse_card_numbers(join: Join, batch: pa.RecordBatch) -> None:
-    """Refuse columns whose first values are card numbers, whole or written as text.
+    """Refuse columns whose first values are card numbers, as integers or as text.
 
     Raises
     ------
     DataError
     """
     for name in join.schema.names:
-        column = flat(batch.column(name))[:_LOOKED_AT]
+        column = flat(batch.column(name))[:_CARD_SAMPLE_ROWS]
         if is_text(column.type):
             try:
                 column = pc.cast(column, pa.int64())
             except pa.ArrowInvalid:
                 continue
         if are_card_numbers(column):
-            raise DataError(
-                f"{join.key}: column '{name}' looks like a card or account number, and would stand "
-                "in the output; name the columns that you need in columns = […]"
-            )
+            raise _personal_data(join.key, name, "a card or account number")
+
+
+def _personal_data(key: str, name: str, kind: str) -> DataError:
+    return DataError(
+        "join.personal_data",
+        f"column '{name}' looks like {kind} and would be in the output",
+        hint="name the columns that you need in columns = […]",
+        parameter=key,
+    )

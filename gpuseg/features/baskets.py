@@ -1,7 +1,8 @@
-"""What some customers have bought together: the products of their orders, read from the lines."""
+"""Baskets of some customers: the products of their orders, read from the lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +14,18 @@ from gpuseg.features.build import shares
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, parse, plain
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.runtime.executor import Executor, TaskContext
-from gpuseg.sharding.shard import Shard
 
 
 @dataclass(frozen=True)
-class Bought:
-    """Purchases, each once an order, by the hash of the customer, then of the order, then by name.
+class Baskets:
+    """Products of orders, sorted by the hash of the customer, the hash of the order, and name.
 
     Attributes
     ----------
     customer : uint64 (n,)
-        The hash.
+        Hash of the customer.
     basket : int64 (n,)
-        The number of the order, rising.
+        Number of the order, sorted.
     product : str (n,), NumPy objects
     """
 
@@ -34,46 +34,46 @@ class Bought:
     product: NDArray[np.object_]
 
 
-def read_bought(executor: Executor, source: Source, customers: pa.Array) -> Bought | None:
-    """Read the purchases of some customers; None where the lines have no products.
+def read_baskets(executor: Executor, source: Source, customers: pa.Array) -> Baskets | None:
+    """Read the purchases of some customers; None if the lines have no products.
 
     Parameters
     ----------
-    customers : array of ids, as the features have them
+    customers : array of ids, as in the features
 
     Raises
     ------
     DataError
-        For lines that cannot be read any more.
+        For lines that can no longer be read.
     """
     if source.roles.product is None:
         return None
-    wanted = np.unique(hash_of(as_id(customers)))
-    units = [[unit for _, unit in own] for own in shares(source.units, executor.n_shards)]
-    found = [
-        table for part in executor.map(_read, source, wanted, per_shard=units) for table in part
+    hashes = np.unique(hash_of(as_id(customers)))
+    splits = [[split for _, split in share] for share in shares(source.splits, executor.n_shards)]
+    tables = [
+        table for part in executor.map(_read, source, hashes, per_shard=splits) for table in part
     ]
-    whole = pa.concat_tables(found).group_by(["customer", "order", "product"]).aggregate([])
-    whole = whole.sort_by([(name, "ascending") for name in ("customer", "order", "product")])
-    customer, order, product = (column.to_numpy() for column in whole.columns)
-    begins = (customer[1:] != customer[:-1]) | (order[1:] != order[:-1])
-    return Bought(customer, np.append(0, np.cumsum(begins))[: len(customer)], product)
+    products = pa.concat_tables(tables).group_by(["customer", "order", "product"]).aggregate([])
+    products = products.sort_by([(name, "ascending") for name in ("customer", "order", "product")])
+    customer, order, product = (column.to_numpy() for column in products.columns)
+    starts = (customer[1:] != customer[:-1]) | (order[1:] != order[:-1])
+    return Baskets(customer, np.append(0, np.cumsum(starts))[: len(customer)], product)
 
 
 def _read(
-    shard: Shard,
-    env: TaskContext,
+    _: Any,
+    context: TaskContext,
     source: Source,
-    wanted: NDArray[np.uint64],
-    units: Sequence[ReadSplit],
+    hashes: NDArray[np.uint64],
+    splits: Sequence[ReadSplit],
 ) -> list[pa.Table]:
-    """Read what customers have bought, in some of the units."""
+    """Read the purchases of the customers in some splits."""
 
-    def read(unit: ReadSplit) -> pa.Table:
-        held = [_bought(source, wanted, batch) for batch, _ in source.batches(unit)]
-        return pa.concat_tables([_EMPTY, *held]).combine_chunks()
+    def read(split: ReadSplit) -> pa.Table:
+        tables = [_purchases(source, hashes, batch) for batch, _ in source.batches(split)]
+        return pa.concat_tables([_EMPTY, *tables]).combine_chunks()
 
-    return list(env.map(read, units))
+    return list(context.map(read, splits))
 
 
 _EMPTY = pa.table({
@@ -83,23 +83,23 @@ _EMPTY = pa.table({
 })  # fmt: skip
 
 
-def _bought(source: Source, wanted: NDArray[np.uint64], batch: pa.RecordBatch) -> pa.Table:
+def _purchases(source: Source, hashes: NDArray[np.uint64], batch: pa.RecordBatch) -> pa.Table:
     roles = source.roles
     ids = as_id(plain(batch.column(roles.customer)))
     known = has_id(ids)
     customer = ids.filter(pa.array(known))
     customer = customer if roles.id_key is None else keyed(customer, roles.id_key)
-    known[known] = np.isin(hash_of(customer), wanted)
-    some = batch.filter(pa.array(known))
-    if not some.num_rows:
+    known[known] = np.isin(hash_of(customer), hashes)
+    selected = batch.filter(pa.array(known))
+    if not selected.num_rows:
         return _EMPTY
-    lines, _ = parse(some, roles, lambda row: f"line {row}")
-    product = plain(some.column(roles.product))
+    lines, _ = parse(selected, roles, lambda row: f"line {row}")
+    product = plain(selected.column(roles.product))
     if pa.types.is_dictionary(product.type):
         product = product.dictionary_decode()
-    bought = {
+    columns = {
         "customer": lines.hashed,
         "order": lines.order,
         "product": pc.cast(product, pa.string()),
     }
-    return pa.table(bought).filter(pa.array((lines.kind == PURCHASE) & (lines.product != NOTHING)))
+    return pa.table(columns).filter(pa.array((lines.kind == PURCHASE) & (lines.product != NOTHING)))

@@ -1,13 +1,13 @@
-"""From transaction lines to one row of features a customer, out of core.
+"""Build one row of features per customer from transaction lines, out of core.
 
-1. Read: each worker reads its files, a chunk at a time, and writes the lines by bucket of the
-   customer to the scratch folder of the output (`features.spill`).
-2. Settle the snapshot: the midnight after the last line, where none is given.
-3. Describe: each worker takes buckets, a few at a time; all lines of a customer are in one. It
-   sorts them, computes the features, and writes one Parquet file for those few.
+1. Read: each worker reads its files in chunks and writes the lines by bucket of the customer to the
+   scratch folder of the output (`features.spill`).
+2. Resolve the snapshot: by default the midnight after the last line. 3. Aggregate: each worker
+takes a few buckets at a time; all lines of a customer are in one bucket. It
+   sorts them, computes the features and writes one Parquet file.
 
-The rows are in the order of the hashes of the customers' ids. They depend neither on how the lines
-are filed, nor on the number of workers or buckets.
+Rows are sorted by the hashes of the customers' ids. They depend neither on the files of the lines
+nor on the number of workers or buckets.
 """
 
 from collections.abc import Sequence
@@ -18,19 +18,19 @@ import numpy as np
 
 from gpuseg.backends.customers import DAY
 from gpuseg.errors import DataError
-from gpuseg.features.aggregate import Task, describe_parts
+from gpuseg.features.aggregate import Task, aggregate_parts
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import available
-from gpuseg.features.joins import Joined, check_names, spill_join
-from gpuseg.features.quality import LineCounts, Quality
+from gpuseg.features.joins import JoinCounts, check_names, spill_join
+from gpuseg.features.line_quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.features.transaction_files import ReadSplit, Source
-from gpuseg.features.transactions import Found, Roles
+from gpuseg.features.transactions import Roles, ScanCounts
 from gpuseg.io.output.base import Staging
 from gpuseg.runtime.executor import Executor, TaskContext
 
 _BUCKET_ROWS = 2**17
-"""So few that what is done to them stays in the caches."""
+"""Rows per bucket: few enough for the CPU caches."""
 
 _BUCKETS_PER_PART = 8
 _MAX_BUCKETS = 2**15
@@ -38,19 +38,19 @@ _MAX_BUCKETS = 2**15
 
 @dataclass(frozen=True)
 class Features:
-    """What was built.
+    """Features that were built.
 
     Attributes
     ----------
     parts : list of (str, int, int)
         Name, rows and bytes of each file, in the order of the rows.
     columns : tuple of str
-        Of the files, without the customer's id.
+        Columns of the files, without the customer id.
     constant : tuple of str
-        Those of one value for all customers.
+        Columns with one value for all customers.
     snapshot : datetime
     quality : Quality
-    joined : tuple of (Join, Joined)
+    joined : tuple of (Join, JoinCounts)
     """
 
     parts: list[tuple[str, int, int]]
@@ -58,15 +58,15 @@ class Features:
     constant: tuple[str, ...]
     snapshot: datetime
     quality: Quality
-    joined: tuple[tuple[Join, Joined], ...] = ()
+    joined: tuple[tuple[Join, JoinCounts], ...] = ()
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What one worker reads: units and their numbers."""
+class WorkerShare:
+    """The splits that one worker reads, with their numbers."""
 
     source: Source
-    units: tuple[tuple[int, ReadSplit], ...]
+    splits: tuple[tuple[int, ReadSplit], ...]
 
 
 def build_features(
@@ -82,9 +82,10 @@ def build_features(
     Raises
     ------
     DataError
-        For values that break a rule, no customer at all, and no purchase before the snapshot.
+        For values that break a rule, and lines without a customer or a purchase before the
+        snapshot.
     ResourceError
-        Where files cannot be written.
+        If files cannot be written.
     """
     columns = available(source.roles.columns())
     check_names(joins, columns)
@@ -93,110 +94,127 @@ def build_features(
     n_parts = max(-(-n_buckets // _BUCKETS_PER_PART), min(n_buckets, 2 * workers))
     staging.make(SCRATCH)
     staging.make(folder)
-    executor.load(_take, [Reading(source, units) for units in shares(source.units, workers)])
-    spilled = [own for part in executor.map(_read, n_buckets, staging) for own in part]  # 1
-    found = sum((own.found for own in spilled), Found())
-    where = f"transactions.path = {source.storage.url!r}"
-    snapshot = settle_snapshot(where, source.roles, found)  # 2
-    files = [own.file for own in spilled if own.file is not None]
-    attributes = [_spilled_join(executor, source, join, n_buckets, staging) for join in joins]
+    executor.load(
+        _identity, [WorkerShare(source, splits) for splits in shares(source.splits, workers)]
+    )
+    spilled = [split for splits in executor.map(_read, n_buckets, staging) for split in splits]  # 1
+    scanned = sum((split.counts for split in spilled), ScanCounts())
+    snapshot = resolve_snapshot(source.storage.url, source.roles, scanned)  # 2
+    files = [split.file for split in spilled if split.file is not None]
+    attributes = [_spill_join_table(executor, source, join, n_buckets, staging) for join in joins]
     parts_of = [range(i, n_parts, workers) for i in range(workers)]
     task = Task(
         backend, snapshot, files, n_buckets, n_parts, staging, folder, columns,
-        tuple((join, own) for join, (own, _) in zip(joins, attributes, strict=True)),
+        tuple((join, files) for join, (files, _) in zip(joins, attributes, strict=True)),
     )  # fmt: skip
     written = [
-        own for part in executor.map(describe_parts, task, per_shard=parts_of) for own in part
+        part for parts in executor.map(aggregate_parts, task, per_shard=parts_of) for part in parts
     ]  # 3
     staging.remove(SCRATCH)
-    total = sum((own.tally for own in written), LineCounts())
-    check_purchases(where, total, snapshot)
-    parts = sorted((own.name, own.rows, own.bytes) for own in written if own.rows)
-    low = np.fmin.reduce([own.low for own in written])
-    high = np.fmax.reduce([own.high for own in written])
+    total = sum((part.counts for part in written), LineCounts())
+    check_purchases(source.storage.url, total, snapshot)
+    parts = sorted((part.name, part.rows, part.bytes) for part in written if part.rows)
+    low = np.fmin.reduce([part.low for part in written])
+    high = np.fmax.reduce([part.high for part in written])
     constant = tuple(name for name, one in zip(task.columns, low == high, strict=True) if one)
     joined = tuple(
-        (join, sum((own.joined[i] for own in written), attributes[i][1]))
+        (join, sum((part.joins[i] for part in written), attributes[i][1]))
         for i, join in enumerate(joins)
     )
-    every = (*columns, *(name for join in joins for name in join.schema.names))
-    quality = Quality(found, total)
-    return Features(parts, every, constant, _moment(snapshot), quality, joined)
+    all_columns = (*columns, *(name for join in joins for name in join.schema.names))
+    quality = Quality(scanned, total)
+    return Features(parts, all_columns, constant, _moment(snapshot), quality, joined)
 
 
-def _spilled_join(
+def _spill_join_table(
     executor: Executor, source: Source, join: Join, n_buckets: int, staging: Staging
-) -> tuple[list[str], Joined]:
-    """Part the rows of a table by bucket; return the scratch files, and what there was."""
+) -> tuple[list[str], JoinCounts]:
+    """Write the rows of a table by bucket; return the scratch files and counts."""
     workers = len(executor.workers())
     files_of = [range(i, len(join.files), workers) for i in range(workers)]
     parts = executor.map(_read_join, join, n_buckets, staging, per_shard=files_of)
-    found = [own for part in parts for own in part]
-    return [name for name, _ in found], sum((own for _, own in found), Joined())
+    files = [file for part in parts for file in part]
+    return [name for name, _ in files], sum((counts for _, counts in files), JoinCounts())
 
 
 def _read_join(
-    reading: Reading, env: TaskContext, join: Join, n_buckets: int, staging: Staging, files: range
-) -> list[tuple[str, Joined]]:
-    kind, key = reading.source.id_type, reading.source.roles.id_key
-    return list(env.map(lambda i: spill_join(join, i, kind, key, n_buckets, staging), files))
+    share: WorkerShare,
+    context: TaskContext,
+    join: Join,
+    n_buckets: int,
+    staging: Staging,
+    files: range,
+) -> list[tuple[str, JoinCounts]]:
+    kind, key = share.source.id_type, share.source.roles.id_key
+    return list(context.map(lambda i: spill_join(join, i, kind, key, n_buckets, staging), files))
 
 
-def _take(reading: Reading, env: TaskContext) -> Reading:
-    return reading
+def _identity(share: WorkerShare, context: TaskContext) -> WorkerShare:
+    return share
 
 
-def shares(units: Sequence[ReadSplit], n: int) -> list[tuple[tuple[int, ReadSplit], ...]]:
-    """Share the units out, about evenly by rows: each to the worker with the fewest so far."""
-    own: list[list[tuple[int, ReadSplit]]] = [[] for _ in range(n)]
+def shares(splits: Sequence[ReadSplit], n: int) -> list[tuple[tuple[int, ReadSplit], ...]]:
+    """Distribute splits about evenly by rows: each goes to the worker with the fewest rows."""
+    result: list[list[tuple[int, ReadSplit]]] = [[] for _ in range(n)]
     rows = [0] * n
-    for number, unit in enumerate(units):
+    for number, split in enumerate(splits):
         i = rows.index(min(rows))
-        own[i].append((number, unit))
-        rows[i] += unit.rows
-    return [tuple(share) for share in own]
+        result[i].append((number, split))
+        rows[i] += split.rows
+    return [tuple(share) for share in result]
 
 
-def _read(reading: Reading, env: TaskContext, n_buckets: int, staging: Staging) -> list[Spilled]:
+def _read(
+    share: WorkerShare, context: TaskContext, n_buckets: int, staging: Staging
+) -> list[Spilled]:
     def read(item: tuple[int, ReadSplit]) -> Spilled:
-        number, unit = item
-        own = spill(reading.source, unit, number, n_buckets, staging)
-        env.report(own.found.lines)
-        return own
+        number, split = item
+        spilled = spill(share.source, split, number, n_buckets, staging)
+        context.report(spilled.counts.lines)
+        return spilled
 
-    return list(env.map(read, reading.units))
+    return list(context.map(read, share.splits))
 
 
-def settle_snapshot(where: str, roles: Roles, found: Found) -> int:
-    """Return the snapshot, in microseconds since 1970; `where` says what lines these are.
+def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
+    """Return the snapshot in microseconds since 1970; `path` names the lines, for messages.
 
     Raises
     ------
     DataError
-        Where no line has a customer, or a time.
+        If no line has a customer or a time.
     """
-    if not found.lines:
-        raise DataError(f"{where}: the files have no lines")
-    if found.lines == found.without_customer:
-        raise DataError(
-            f"{where}: none of the {found.lines:,} lines has a customer; see that customer = "
-            f"{roles.customer!r} names the column of their ids"
+    if not scanned.lines:
+        raise _error("transactions.no_lines", path, "there are no lines")
+    if scanned.lines == scanned.without_customer:
+        raise _error(
+            "transactions.no_customer",
+            path,
+            f"none of the {scanned.lines:,} lines has a customer",
+            f"check that customer = {roles.customer!r} is the column of their ids",
         )
-    asked = roles.snapshot_us()
-    if asked is not None:
-        return asked
-    if found.latest == Found.latest:
-        raise DataError(
-            f"{where}: no line has a time; see that time = {roles.time!r} names the column of times"
+    snapshot = roles.snapshot_us()
+    if snapshot is not None:
+        return snapshot
+    if scanned.latest == ScanCounts.latest:
+        raise _error(
+            "transactions.no_time",
+            path,
+            "no line has a time",
+            f"check that time = {roles.time!r} is the column of times",
         )
-    return (found.latest // DAY + 1) * DAY
+    return (scanned.latest // DAY + 1) * DAY
+
+
+def _error(code: str, path: str, problem: str, hint: str = "") -> DataError:
+    return DataError(code, problem, value=path, hint=hint, parameter="transactions_path")
 
 
 def _moment(micros: int) -> datetime:
     return datetime.fromtimestamp(0, UTC).replace(tzinfo=None) + timedelta(microseconds=micros)
 
 
-def check_purchases(where: str, total: LineCounts, snapshot: int) -> None:
+def check_purchases(path: str, total: LineCounts, snapshot: int) -> None:
     """Refuse lines without a purchase before the snapshot.
 
     Raises
@@ -206,12 +224,18 @@ def check_purchases(where: str, total: LineCounts, snapshot: int) -> None:
     if total.customers:
         return
     if total.only_later:
-        raise DataError(
-            f"{where}: no purchase before the snapshot, {_moment(snapshot)}: {total.only_later:,} "
-            "customers have lines on or after it alone; set snapshot to a later day"
+        raise _error(
+            "transactions.no_purchase_before_snapshot",
+            path,
+            f"no purchase before the snapshot, {_moment(snapshot)}: {total.only_later:,} customers "
+            "have only lines on or after it",
+            "set `snapshot` to a later day",
         )
-    raise DataError(
-        f"{where}: no purchase: {total.only_returns:,} customers have returns alone, and "
-        f"{total.only_unusable:,} no line with a time, a positive quantity and a positive price; "
-        "see that the roles name the right columns"
+    raise _error(
+        "transactions.no_purchase",
+        path,
+        f"no purchase: {total.only_returns:,} customers have only returns, and "
+        f"{total.only_unusable:,} have no line with a time, a positive quantity and a positive "
+        "price",
+        "check that the roles name the right columns",
     )

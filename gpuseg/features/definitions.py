@@ -1,14 +1,13 @@
 """The features of a customer: names, units and definitions, as data.
 
-A purchase is a line before the snapshot, with a customer, of positive quantity and positive price,
-or of positive amount where the lines have amounts. A return is the same with a negative quantity,
-or amount. Its amount is quantity · price, and counts as positive where returns are summed up.
+A purchase is a line before the snapshot with a customer, a positive quantity and a positive price
+(or, if lines have amounts, a positive amount). A return is the same with a negative quantity or
+amount. The amount of a return is quantity · price; sums of returns count it as positive.
 
-Times are those of the clock on the wall: of a column with a time zone, the local time there. A day
-is 86,400 seconds. Shares of spend are sums of the amounts of purchases divided by `spend`. An order
-is what has one order number; without a column of those, one time of purchase, and so is a line
-that lacks its number. The time of an order is that of its first line. Where lines have amounts, one
-without a quantity adds no items.
+Times are local; a column with a time zone gives the local time in that zone. A day has 86,400
+seconds. Shares of spend are sums of amounts of purchases divided by `spend`. Lines with one order
+number form an order; without an order number, lines with one timestamp do. The time of an order is
+that of its first line. If lines have amounts, a line without a quantity adds no items.
 """
 
 from collections.abc import Collection
@@ -25,13 +24,13 @@ class Feature:
     ----------
     name, unit, meaning : str
     needs : str or None
-        The role of lines without which there is no such column.
+        The role of a column that the feature needs.
     whole : bool
-        Whether values are whole numbers.
+        Whether values are integers.
     always : bool
-        Whether every customer has a value; others are null.
+        Whether every customer has a value; otherwise some are null.
     clustered : bool
-        Whether a job clusters by it where it does not name its features.
+        Whether jobs cluster by it by default.
     """
 
     name: str
@@ -52,26 +51,24 @@ FEATURES = (
             clustered=True),
     Feature("items", "count", "sum of the quantities of purchases", "quantity", clustered=True),
     Feature("avg_order_value", "money", "spend divided by orders", clustered=True),
-    Feature("gap_mean_days", "days", "mean time between an order and the next; null for one order",
+    Feature("gap_mean_days", "days", "mean time between consecutive orders; null for one order",
             always=False),
-    Feature("gap_std_days", "days", "population standard deviation of those times; null for one "
+    Feature("gap_std_days", "days", "population standard deviation of these times; null for one "
             "order", always=False),
-    Feature("return_share", "share", "amount of returns divided by spend; above 1 where more came "
-            "back than was bought"),
+    Feature("return_share", "share", "amount of returns divided by spend; above 1 if returns "
+            "exceed purchases"),
     Feature("spend_30d", "money", "spend in the 30 days before the snapshot"),
     Feature("spend_90d", "money", "spend in the 90 days before the snapshot"),
     Feature("spend_365d", "money", "spend in the 365 days before the snapshot"),
     Feature("spend_trend", "-1 to 1", "(a - b) / (a + b) of the spend a in the 90 days before the "
-            "snapshot and b in the 90 days before those; 0 where both are 0"),
+            "snapshot and b in the 90 days before those; 0 if both are 0"),
     Feature("weekend_share", "share", "of spend, on Saturdays and Sundays"),
     Feature("night_share", "share", "of spend, from 22:00 to 06:00"),
-    Feature("top_category_share", "share", "of spend, in the category with the most of it",
+    Feature("top_category_share", "share", "of spend, in the category with the highest spend",
             "category"),
 )  # fmt: skip
 
-NAMES = tuple(feature.name for feature in FEATURES)
-
 
 def available(roles: Collection[str]) -> tuple[str, ...]:
-    """Return the features that lines with columns of these roles have."""
+    """Return the features of lines that have columns with these roles."""
     return tuple(f.name for f in FEATURES if f.needs is None or f.needs in roles)

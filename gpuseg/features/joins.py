@@ -1,14 +1,13 @@
 """Attributes of customers, joined to their features by id.
 
-A table's rows are parted by the same buckets as the lines (`features.spill`), so each bucket is
-joined by itself. Every customer keeps one row: with nulls where the table has no row for it. Rows
-of the table that belong to nobody are left out, and counted.
+The rows of a table are partitioned by the same buckets as the lines (`features.spill`), so that
+each bucket is joined separately. Every customer keeps one row, with nulls if the table has no row
+for the customer. Rows of the table that match no customer are dropped and counted.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,59 +18,62 @@ from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, plain
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
-from gpuseg.features.transaction_files import place_of
+from gpuseg.features.transaction_files import describe_row
+from gpuseg.features.transactions import DescribeRow
 from gpuseg.io.output.base import Staging, cannot_write
 from gpuseg.io.privacy.pseudonyms import Key
 
 _ID, _HASH, _FILE, _ROW = "id", "hashed", "file", "row"
-_OWN = "own:"
-"""Before the names of attributes in the scratch files, so that they cannot be mistaken."""
+_PREFIX = "attribute:"
+"""Prefix of the names of attributes in scratch files, to avoid collisions."""
 
 
 @dataclass(frozen=True)
-class Joined:
-    """What came of a join, in numbers that add up.
+class JoinCounts:
+    """Counts of a join; they add up over files and buckets.
 
     Attributes
     ----------
     rows : int
-        Of the table.
+        Rows of the table.
     without_id : int
-        Of those, rows that have none.
+        Rows of the table without an id.
     customers : int
-        Those that got attributes.
-    lacking : int
-        Those that did not.
+        Customers with attributes.
+    without_attributes : int
+        Customers without attributes.
     """
 
     rows: int = 0
     without_id: int = 0
     customers: int = 0
-    lacking: int = 0
+    without_attributes: int = 0
 
-    def __add__(self, other: "Joined") -> "Joined":
-        return Joined(
+    def __add__(self, other: "JoinCounts") -> "JoinCounts":
+        return JoinCounts(
             self.rows + other.rows, self.without_id + other.without_id,
-            self.customers + other.customers, self.lacking + other.lacking,
+            self.customers + other.customers, self.without_attributes + other.without_attributes,
         )  # fmt: skip
 
 
 def check_names(joins: Sequence[Join], features: Sequence[str]) -> None:
-    """Refuse attributes with names that are taken.
+    """Refuse attributes with names that are in use.
 
     Raises
     ------
     DataError
     """
-    taken = dict.fromkeys((CUSTOMER_ID, *features), "the features that are built")
+    owners = dict.fromkeys((CUSTOMER_ID, *features), "the built features")
     for join in joins:
         for name in join.schema.names:
-            if name in taken:
+            if name in owners:
                 raise DataError(
-                    f"{join.key}: column '{name}' of {join.storage.url!r} is also among "
-                    f"{taken[name]}; rename it, or name the others in columns = […]"
+                    "join.duplicate_name",
+                    f"column '{name}' of {join.storage.url!r} is also among {owners[name]}",
+                    hint="rename it, or name the others in columns = […]",
+                    parameter=join.key,
                 )
-            taken[name] = f"those of {join.storage.url!r}"
+            owners[name] = f"those of {join.storage.url!r}"
 
 
 def spill_join(
@@ -81,24 +83,24 @@ def spill_join(
     id_key: Key | None,
     n_buckets: int,
     staging: Staging,
-) -> tuple[str, Joined]:
-    """Write the rows of one file by bucket; return the scratch file, and what there was.
+) -> tuple[str, JoinCounts]:
+    """Write the rows of one file by bucket; return the scratch file and counts.
 
     Parameters
     ----------
     number : int
-        Of the file in `join.files`.
+        Number of the file in `join.files`.
     kind : DataType
-        Of the customers' ids in the lines.
+        Type of the customer ids in the lines.
     """
     path = join.files[number]
     name = f"{SCRATCH}/{join.key}-{number:06d}.arrow".replace("[", "-").replace("]", "")
     schema = pa.schema([
         (_ID, pa.string() if id_key else kind), (_HASH, pa.uint64()),
         (_FILE, pa.int32()), (_ROW, pa.int64()),
-        *((f"{_OWN}{field.name}", field.type) for field in join.schema),
+        *((f"{_PREFIX}{field.name}", field.type) for field in join.schema),
     ])  # fmt: skip
-    found, first = Joined(), 0
+    counts, first = JoinCounts(), 0
     try:
         with (
             staging.storage.fs.open(staging.path(name), "wb") as sink,
@@ -107,26 +109,26 @@ def spill_join(
             for batch in batches(join, path):
                 if first == 0:
                     refuse_card_numbers(join, batch)
-                where = partial(place_of, join.storage.relative(path), first)
+                describe = partial(describe_row, join.storage.relative(path), first)
                 ids = as_id(plain(batch.column(join.id)))
                 known = has_id(ids)
-                own = _ids(ids.filter(pa.array(known)), kind, where, join)
-                own = own if id_key is None else keyed(own, id_key)
-                places = pa.array(first + np.flatnonzero(known))
-                file = pa.array(np.full(len(own), number, np.int32))
-                rest = [
+                ids = _convert_ids(ids.filter(pa.array(known)), kind, describe, join)
+                ids = ids if id_key is None else keyed(ids, id_key)
+                rows = pa.array(first + np.flatnonzero(known))
+                file = pa.array(np.full(len(ids), number, np.int32))
+                attributes = [
                     flat(batch.column(name)).filter(pa.array(known)) for name in join.schema.names
                 ]
-                hashed = hash_of(own)
-                columns = [own, pa.array(hashed), file, places, *rest]
+                hashed = hash_of(ids)
+                columns = [ids, pa.array(hashed), file, rows, *attributes]
                 table = pa.record_batch(columns, schema=schema)
                 for part in by_bucket(table, hashed, n_buckets):
                     writer.write_batch(part)
-                found += Joined(batch.num_rows, batch.num_rows - len(own))
+                counts += JoinCounts(batch.num_rows, batch.num_rows - len(ids))
                 first += batch.num_rows
     except OSError as error:
         raise cannot_write(staging.path(name), error) from None
-    return name, found
+    return name, counts
 
 
 def attach(
@@ -136,52 +138,58 @@ def attach(
     bucket: int,
     n_buckets: int,
     staging: Staging,
-) -> tuple[pa.Table, Joined]:
-    """Add a table's attributes to the customers of one bucket.
+) -> tuple[pa.Table, JoinCounts]:
+    """Add the attributes of a table to the customers of one bucket.
 
     Raises
     ------
     DataError
-        Where two rows of the table have one id.
+        If two rows of the table have the same id.
     """
     rows = gather(files, bucket, n_buckets, staging)
     ids = rows[_ID].combine_chunks()
-    _refuse_repeated(ids, rows, join)
-    place = pc.index_in(table[CUSTOMER_ID].combine_chunks(), value_set=ids)
+    _refuse_duplicates(ids, rows, join)
+    matches = pc.index_in(table[CUSTOMER_ID].combine_chunks(), value_set=ids)
     for field in join.schema:
-        column = rows[f"{_OWN}{field.name}"].combine_chunks().take(place)
+        column = rows[f"{_PREFIX}{field.name}"].combine_chunks().take(matches)
         table = table.append_column(field.name, column)
-    lacking = place.null_count
-    return table, Joined(customers=len(place) - lacking, lacking=lacking)
+    missing = matches.null_count
+    return table, JoinCounts(customers=len(matches) - missing, without_attributes=missing)
 
 
-def _refuse_repeated(ids: pa.Array, rows: pa.Table, join: Join) -> None:
+def _refuse_duplicates(ids: pa.Array, rows: pa.Table, join: Join) -> None:
     if len(pc.unique(ids)) == len(ids):
         return
     codes = ids.dictionary_encode().indices.to_numpy()
     order = np.argsort(codes, kind="stable")
     second = order[1:][codes[order][1:] == codes[order][:-1]][0]
-    one = int(np.flatnonzero(codes == codes[second])[0])
-    place, again = (_place(rows, i, join) for i in (one, int(second)))
+    first = int(np.flatnonzero(codes == codes[second])[0])
+    one, other = (_describe_source(rows, i, join) for i in (first, int(second)))
     raise DataError(
-        f"{join.key}: {place} and {again} have one and the same id in "
-        f"'{join.id}'; there must be one row for each customer: drop the others"
+        "join.duplicate_id",
+        f"{one} and {other} have the same id in '{join.id}'",
+        rule="there must be at most one row per customer",
+        hint="drop the others",
+        parameter=join.key,
     )
 
 
-def _place(rows: pa.Table, i: int, join: Join) -> str:
+def _describe_source(rows: pa.Table, i: int, join: Join) -> str:
     path = join.files[rows[_FILE][i].as_py()]
-    return place_of(join.storage.relative(path), 0, rows[_ROW][i].as_py())
+    return describe_row(join.storage.relative(path), 0, rows[_ROW][i].as_py())
 
 
-def _ids(ids: pa.Array, kind: pa.DataType, where: Any, join: Join) -> pa.Array:
-    """Return ids as those of the lines are; other types of the same numbers are converted."""
+def _convert_ids(ids: pa.Array, kind: pa.DataType, describe: DescribeRow, join: Join) -> pa.Array:
+    """Convert ids to the type of the ids of the lines."""
     if ids.type == kind:
         return ids
     try:
         return pc.cast(ids, kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise DataError(
-            f"{join.key}: the ids in column '{join.id}' are {ids.type}, from {where(0)} on, and "
-            f"those of the lines {kind}; not all can be converted: write them alike"
+            "join.id_type",
+            f"ids in column '{join.id}' are {ids.type}, from {describe(0)} on, and those of the "
+            f"lines are {kind}; some cannot be converted",
+            hint="write them with the same type",
+            parameter=join.key,
         ) from None

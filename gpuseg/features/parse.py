@@ -1,6 +1,6 @@
-"""From the columns of a batch of lines to numbers.
+"""Parse the columns of a batch of lines to numbers.
 
-A value that breaks a rule is named with its column, its file, its row and the rule.
+Errors name the column, the file, the row and the rule.
 """
 
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError
-from gpuseg.features.transactions import Found, Parsed, Roles, Where
+from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.parquet.ids import hash_ids, without_views
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
-from gpuseg.numerics.hashing import mix
+from gpuseg.numerics.hashing import splitmix64
 
 _FIRST, _LAST = (
     int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1678, 2262)
 )  # fmt: skip
-"""Seconds since 1970 between which every unit of time has room; others stand for no time."""
+"""Range of times in seconds since 1970 that every unit can hold."""
 
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -30,40 +30,40 @@ _REASONS = (
     *("without_customer", "without_time", "without_amount", "zero_quantity", "zero_price"),
     *("negative_price", "on_or_after_snapshot"),
 )
-"""Why a line is neither a purchase nor a return; the first that holds."""
+"""Reasons why a line is neither a purchase nor a return; the first one counts."""
 
 
-def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Found]:
-    """Read the values of a batch.
+def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[Parsed, ScanCounts]:
+    """Parse the values of a batch.
 
     Raises
     ------
     DataError
-        For a time or a number that is text and cannot be read, and for infinite amounts.
+        For a time or a number that is unreadable text, and for infinite amounts.
     """
     n = batch.num_rows
     column = {role: plain(batch.column(name)) for role, name in roles.columns().items()}
-    time, no_time = times(column["time"], f"time '{roles.time}'", where)
-    quantity, price, amount = _amounts(column, roles, n, where)
+    time, no_time = times(column["time"], f"time '{roles.time}'", describe)
+    quantity, price, amount = _amounts(column, roles, n, describe)
     signed = quantity if roles.amount is None else amount
     column["customer"] = as_id(column["customer"])
     known = has_id(column["customer"])
     snapshot = roles.snapshot_us()
     later = np.zeros(n, bool) if snapshot is None else time >= snapshot
-    nothing_paid = (signed == 0) | (amount == 0)
+    is_free = (signed == 0) | (amount == 0)
     flags = (
-        ~known, no_time, np.isnan(amount), signed == 0, (price == 0) | nothing_paid, price < 0,
+        ~known, no_time, np.isnan(amount), signed == 0, (price == 0) | is_free, price < 0,
         later,
     )  # fmt: skip
     reason = np.select(flags, range(len(_REASONS)), len(_REASONS))
     kind = np.where(signed > 0, PURCHASE, RETURN).astype(np.uint8)
     kind[reason < len(_REASONS)] = UNUSABLE
     kind[reason == _REASONS.index("on_or_after_snapshot")] = LATER
-    found = Found(
+    counts = ScanCounts(
         lines=n,
         purchases=int(np.count_nonzero(kind == PURCHASE)),
         returns=int(np.count_nonzero(kind == RETURN)),
-        latest=int(time[known & ~no_time].max(initial=Found.latest)),
+        latest=int(time[known & ~no_time].max(initial=ScanCounts.latest)),
         **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
     )
     kept = np.flatnonzero(known)
@@ -76,16 +76,18 @@ def parse(batch: pa.RecordBatch, roles: Roles, where: Where) -> tuple[Parsed, Fo
         hash_of(customer),
         kind[kept],
         time[kept],
-        _hashed(column.get("order"), mix(time.view(np.uint64)))[kept],
+        _hashed(column.get("order"), splitmix64(time.view(np.uint64)))[kept],
         _hashed(column.get("product"), nothing)[kept],
         _hashed(column.get("category"), nothing)[kept],
         quantity[kept],
         amount[kept],
-    ), found
+    ), counts
 
 
-def times(column: pa.Array, what: str, where: Where) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return microseconds since 1970 of the clock on the wall, and where there is none.
+def times(
+    column: pa.Array, subject: str, describe: DescribeRow
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return local times in microseconds since 1970, and the mask of missing ones.
 
     Raises
     ------
@@ -93,10 +95,10 @@ def times(column: pa.Array, what: str, where: Where) -> tuple[NDArray[np.int64],
     """
     if is_text(column.type):
         column = _read_text(
-            column, pa.timestamp("us"), what, where,
-            "is not a date or a time as 2011-08-31 or 2011-08-31T10:20:00",
+            column, pa.timestamp("us"), subject, describe,
+            "must be a date or a time such as 2011-08-31 or 2011-08-31T10:20:00",
         )  # fmt: skip
-    none = column.is_null().to_numpy(zero_copy_only=False)
+    is_missing = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = pc.local_timestamp(column)
     if pa.types.is_date(column.type):
@@ -106,16 +108,18 @@ def times(column: pa.Array, what: str, where: Where) -> tuple[NDArray[np.int64],
     if pc.any(beyond).as_py():
         row = pc.index(beyond, True).as_py()
         raise DataError(
-            f"{what}: {count[row]} {column.type.unit} since 1970 in {where(row)}; times must lie "
-            "in the years from 1678 to 2261: mend the line, or make the time null"
+            "transactions.time_out_of_range",
+            f"{subject}: {count[row]} {column.type.unit} since 1970 in {describe(row)}",
+            rule="times must be in the years from 1678 to 2261",
+            hint="fix the line, or make the time null",
         )
-    micros = pc.cast(column, pa.timestamp("us"), safe=False)  # what is finer is cut off
+    micros = pc.cast(column, pa.timestamp("us"), safe=False)  # finer units are truncated
     values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
-    return values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False), none
+    return values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False), is_missing
 
 
-def numbers(column: pa.Array, what: str, where: Where) -> NDArray[np.float64]:
-    """Return float64, NaN where there is no value.
+def numbers(column: pa.Array, subject: str, describe: DescribeRow) -> NDArray[np.float64]:
+    """Return float64 with NaN for missing values.
 
     Raises
     ------
@@ -123,8 +127,8 @@ def numbers(column: pa.Array, what: str, where: Where) -> NDArray[np.float64]:
     """
     if is_text(column.type):
         column = _read_text(
-            column, pa.float64(), what, where,
-            "is not a number: write plain numbers, of one currency, without signs of it",
+            column, pa.float64(), subject, describe,
+            "must be a plain number, without a currency sign",
         )  # fmt: skip
     column = pc.cast(column, pa.float64(), safe=False)
     values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
@@ -132,7 +136,7 @@ def numbers(column: pa.Array, what: str, where: Where) -> NDArray[np.float64]:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds text."""
+    """Return whether a column has text."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     t = pa.types
@@ -140,51 +144,57 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def plain(column: pa.Array) -> pa.Array:
-    """Return a column without extension types and views, for which Arrow has few functions."""
+    """Remove extension types and views, for which Arrow has few functions."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     return without_views(column)
 
 
 def keyed(customer: pa.Array, key: Key) -> pa.Array:
-    """Return the keyed hash of each id; computed once for each that is different."""
+    """Return the keyed hash of each id, computed once per distinct id."""
     encoded = customer.dictionary_encode()
     return pseudonyms(encoded.dictionary, key).take(encoded.indices)
 
 
 def _amounts(
-    column: dict[str, pa.Array], roles: Roles, n: int, where: Where
+    column: dict[str, pa.Array], roles: Roles, n: int, describe: DescribeRow
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return quantities, prices and amounts; ones where the lines have none."""
+    """Return quantities, prices and amounts; missing columns are ones."""
     names, one = roles.columns(), np.ones(n)
-    given = {
-        role: numbers(column[role], f"{role} '{names[role]}'", where)
+    values = {
+        role: numbers(column[role], f"{role} '{names[role]}'", describe)
         for role in ("quantity", "price", "amount")
         if role in column
     }
-    for role, values in given.items():
-        if np.isinf(values).any():
-            row = int(np.flatnonzero(np.isinf(values))[0])
+    for role, numeric in values.items():
+        if np.isinf(numeric).any():
+            row = int(np.flatnonzero(np.isinf(numeric))[0])
             raise DataError(
-                f"{role} '{names[role]}': {values[row]:g} in {where(row)}; amounts must be "
-                "finite: mend the line, or make it null"
+                "transactions.infinite",
+                f"{role} '{names[role]}': {numeric[row]:g} in {describe(row)}",
+                rule="amounts must be finite",
+                hint="fix the line, or make it null",
             )
-    quantity, price = given.get("quantity", one), given.get("price", one)
-    if "amount" in given:
-        return np.nan_to_num(quantity), price, given["amount"]
+    quantity, price = values.get("quantity", one), values.get("price", one)
+    if "amount" in values:
+        return np.nan_to_num(quantity), price, values["amount"]
     with np.errstate(over="ignore"):
         amount = quantity * price
     if np.isinf(amount).any():
         row = int(np.flatnonzero(np.isinf(amount))[0])
         raise DataError(
-            f"quantity times price: {quantity[row]:g} · {price[row]:g} in {where(row)} is beyond "
-            "float64; mend the line, or make it null"
+            "transactions.overflow",
+            f"quantity times price: {quantity[row]:g} · {price[row]:g} in {describe(row)} is "
+            "beyond float64",
+            hint="fix the line, or make it null",
         )
     return quantity, price, amount
 
 
-def _read_text(column: pa.Array, kind: pa.DataType, what: str, where: Where, rule: str) -> pa.Array:
-    """Read text as values of another type; no text, or spaces alone, is no value."""
+def _read_text(
+    column: pa.Array, kind: pa.DataType, subject: str, describe: DescribeRow, rule: str
+) -> pa.Array:
+    """Parse text as values of another type; blank text is a missing value."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     text = pc.utf8_trim_whitespace(column)
@@ -194,12 +204,15 @@ def _read_text(column: pa.Array, kind: pa.DataType, what: str, where: Where, rul
     except pa.ArrowInvalid:
         row = _first_bad(lambda part: pc.cast(part, kind), text)
         raise DataError(
-            f"{what}: {text[row].as_py()!r} in {where(row)} {rule}; mend the line, or leave it out"
+            "transactions.unreadable_value",
+            f"{subject}: {text[row].as_py()!r} in {describe(row)}",
+            rule=rule,
+            hint="fix the line, or leave it out",
         ) from None
 
 
 def _first_bad(read: Callable[[pa.Array], Any], values: pa.Array) -> int:
-    """Return the first value that cannot be read, by halving."""
+    """Return the position of the first unreadable value, by bisection."""
     low, high = 0, len(values)
     while high - low > 1:
         middle = (low + high) // 2
@@ -212,14 +225,14 @@ def _first_bad(read: Callable[[pa.Array], Any], values: pa.Array) -> int:
 
 
 def as_id(column: pa.Array) -> pa.Array:
-    """Return ids as they are written: text is of one type, however the file stores it."""
+    """Return ids as they are written: text has one type for all kinds of files."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     return pc.cast(column, pa.string()) if is_text(column.type) else column
 
 
 def has_id(column: pa.Array) -> NDArray[np.bool_]:
-    """Whether a line has a customer: null, NaN and empty text are none."""
+    """Return whether lines have a customer: null, NaN and blank text are missing."""
     known = column.is_valid()
     if is_text(column.type):
         known = pc.and_(known, pc.not_equal(pc.utf8_trim_whitespace(column), ""))
@@ -230,21 +243,21 @@ def has_id(column: pa.Array) -> NDArray[np.bool_]:
 
 
 def _hashed(column: pa.Array | None, missing: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return a hash of each value, and what stands for one where there is none."""
+    """Return a hash of each value, or `missing` for a missing value."""
     if column is None:
         return missing
-    none = column.is_null()
+    is_missing = column.is_null()
     if is_text(column.type):
         text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        none = pc.or_(none, pc.fill_null(pc.equal(text, ""), False))
+        is_missing = pc.or_(is_missing, pc.fill_null(pc.equal(text, ""), False))
     elif pa.types.is_floating(column.type):
-        none = pc.or_(none, pc.fill_null(pc.is_nan(column), False))
+        is_missing = pc.or_(is_missing, pc.fill_null(pc.is_nan(column), False))
     hashes = np.maximum(hash_of(column), NOTHING + np.uint64(1))
-    return np.where(none.to_numpy(zero_copy_only=False), missing, hashes)
+    return np.where(is_missing.to_numpy(zero_copy_only=False), missing, hashes)
 
 
 def hash_of(column: pa.Array) -> NDArray[np.uint64]:
-    """Hash the values; those of text only once for each that is different."""
+    """Hash the values; text is hashed once per distinct value."""
     if not is_text(column.type):
         return hash_ids(column)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()

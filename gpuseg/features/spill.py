@@ -1,9 +1,8 @@
-"""Lines on their way from the files they are in to the customers they are of.
+"""Partition lines by customer, through files in a scratch folder.
 
-A customer belongs to the bucket that the first bits of the hash of its id name. Lines are read in
-chunks, parted by bucket, and written to a file in the scratch folder with one record batch for
-each chunk and bucket; a bucket is then read from all files. So the order of the buckets' rows is
-that of the hashes, whatever their number.
+The first bits of the hash of a customer's id give the bucket. Lines are read in chunks, partitioned
+by bucket and written to a scratch file with one record batch per chunk and bucket. A bucket is then
+read from all files. For any number of buckets, their rows are in the order of the hashes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,8 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.features.parse import parse
-from gpuseg.features.transaction_files import ReadSplit, Source, place_of
-from gpuseg.features.transactions import Found, Parsed, Roles
+from gpuseg.features.transaction_files import ReadSplit, Source, describe_row
+from gpuseg.features.transactions import Parsed, Roles, ScanCounts
 from gpuseg.io.output.base import Staging, cannot_write
 
 CHUNK_ROWS = 2**20
@@ -26,41 +25,41 @@ SCRATCH = "_scratch"
 
 @dataclass(frozen=True)
 class Spilled:
-    """What one unit was found to hold, and where its lines are: none where there were none."""
+    """Counts of one split, and the scratch file of its lines; None if it has no lines."""
 
-    found: Found
+    counts: ScanCounts
     file: str | None
 
 
 def spill(
-    source: Source, unit: ReadSplit, number: int, n_buckets: int, staging: Staging
+    source: Source, split: ReadSplit, number: int, n_buckets: int, staging: Staging
 ) -> Spilled:
-    """Read a unit, and write its lines by bucket.
+    """Read a split and write its lines by bucket.
 
     Raises
     ------
     DataError
         For values that break a rule.
     ResourceError
-        Where the lines cannot be written.
+        If the lines cannot be written.
     """
     name = f"{SCRATCH}/lines-{number:06d}.arrow"
-    found, chunks = Found(), _chunks(source, unit)
+    counts, chunks = ScanCounts(), _chunks(source, split)
     first = next(chunks, None)
     if first is None:
-        return Spilled(found, None)
+        return Spilled(counts, None)
     try:
         with (
             staging.storage.fs.open(staging.path(name), "wb") as sink,
             pa.ipc.new_file(sink, as_batch(first[0]).schema) as writer,
         ):
-            for lines, own in chain([first], chunks):
-                found += own
+            for lines, chunk_counts in chain([first], chunks):
+                counts += chunk_counts
                 for batch in by_bucket(as_batch(lines), lines.hashed, n_buckets):
                     writer.write_batch(batch)
     except (OSError, pa.ArrowException) as error:
         raise cannot_write(staging.path(name), error) from None
-    return Spilled(found, name)
+    return Spilled(counts, name)
 
 
 def gather(files: Sequence[str], bucket: int, n_buckets: int, staging: Staging) -> pa.Table:
@@ -73,9 +72,9 @@ def gather(files: Sequence[str], bucket: int, n_buckets: int, staging: Staging) 
             numbers = range(bucket, file.num_record_batches, n_buckets)
             batches += [file.get_batch(number) for number in numbers]
             schema = schema or file.schema
-    # A file without a single customer may not even know the type of their ids.
-    held = [own for own in batches if own.num_rows]
-    return pa.Table.from_batches(held, held[0].schema if held else schema)
+    # A file without customers may not know the type of their ids.
+    with_rows = [batch for batch in batches if batch.num_rows]
+    return pa.Table.from_batches(with_rows, with_rows[0].schema if with_rows else schema)
 
 
 def as_batch(lines: Parsed) -> pa.RecordBatch:
@@ -83,37 +82,39 @@ def as_batch(lines: Parsed) -> pa.RecordBatch:
     return pa.record_batch({f.name: pa.array(getattr(lines, f.name)) for f in fields(lines)})
 
 
-def parsed_whole(table: pa.Table, roles: Roles, name: str) -> tuple[Parsed, Found]:
-    """Read the lines of a table in memory; `name` says what table it is."""
+def parse_table(table: pa.Table, roles: Roles, name: str) -> tuple[Parsed, ScanCounts]:
+    """Parse the lines of a table in memory; `name` names the table, for messages."""
     columns = list(dict.fromkeys(roles.columns().values()))
-    held, found, first = [], Found(), 0
+    parsed, counts, first = [], ScanCounts(), 0
     empty = [pa.RecordBatch.from_pylist([], table.select(columns).schema)]
     for batch in table.select(columns).to_batches() or empty:
-        lines, own = parse(batch, roles, partial(place_of, name, first))
-        held.append(lines)
-        found += own
+        lines, batch_counts = parse(batch, roles, partial(describe_row, name, first))
+        parsed.append(lines)
+        counts += batch_counts
         first += batch.num_rows
-    return _together(held), found
+    return _concatenate(parsed), counts
 
 
-def _chunks(source: Source, unit: ReadSplit) -> Iterator[tuple[Parsed, Found]]:
-    """Yield the lines of a unit, about `CHUNK_ROWS` at a time."""
-    held: list[Parsed] = []
-    found = Found()
-    for batch, where in source.batches(unit):
-        lines, own = parse(batch, source.roles, where)
-        held.append(lines)
-        found += own
-        if sum(len(lines.kind) for lines in held) >= CHUNK_ROWS:
-            yield _together(held), found
-            held, found = [], Found()
-    if found.lines:
-        yield _together(held), found
+def _chunks(source: Source, split: ReadSplit) -> Iterator[tuple[Parsed, ScanCounts]]:
+    """Yield the lines of a split, about `CHUNK_ROWS` at a time."""
+    parsed: list[Parsed] = []
+    counts = ScanCounts()
+    for batch, describe in source.batches(split):
+        lines, batch_counts = parse(batch, source.roles, describe)
+        parsed.append(lines)
+        counts += batch_counts
+        if sum(len(lines.kind) for lines in parsed) >= CHUNK_ROWS:
+            yield _concatenate(parsed), counts
+            parsed, counts = [], ScanCounts()
+    if counts.lines:
+        yield _concatenate(parsed), counts
 
 
-def _together(held: Sequence[Parsed]) -> Parsed:
-    arrays = [np.concatenate([getattr(own, f.name) for own in held]) for f in fields(Parsed)[1:]]
-    return Parsed(pa.concat_arrays([own.customer for own in held]), *arrays)
+def _concatenate(parsed: Sequence[Parsed]) -> Parsed:
+    arrays = [
+        np.concatenate([getattr(lines, f.name) for lines in parsed]) for f in fields(Parsed)[1:]
+    ]
+    return Parsed(pa.concat_arrays([lines.customer for lines in parsed]), *arrays)
 
 
 def by_bucket(
@@ -130,6 +131,6 @@ def by_bucket(
 
 
 def bucket_of(hashed: NDArray[np.uint64], n_buckets: int) -> NDArray[np.uint16]:
-    """Return the bucket of each hash: equal ranges of all hashes; rising with the hash."""
+    """Return the bucket of each hash: equal ranges of all hashes, in their order."""
     upper = hashed >> np.uint64(32)
     return (upper * np.uint64(n_buckets) >> np.uint64(32)).astype(np.uint16)

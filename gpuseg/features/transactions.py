@@ -1,4 +1,4 @@
-"""Transaction lines: which columns play which role, and what lines are once they are read."""
+"""Transaction lines: the roles of columns, and parsed lines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from gpuseg.io.privacy.pseudonyms import Key
 
-Where = Callable[[int], str]
-"""Takes the number of a row in a batch; returns words for where it came from."""
+DescribeRow = Callable[[int], str]
+"""Takes the number of a row in a batch and returns a description of its origin."""
 
 
 def as_moment(value: Any) -> datetime | None:
-    """Return a date, a time or the text of one as a time; None for None.
+    """Convert a date, a time or their text to a time; None stays None.
 
     Raises
     ------
@@ -36,18 +36,18 @@ def as_moment(value: Any) -> datetime | None:
 
 @dataclass(frozen=True)
 class Roles:
-    """Names of columns; see docs/guide/transactions.md.
+    """Names of columns by role.
 
     Attributes
     ----------
     customer, time : str
     order, product, category, quantity, price, amount : str or None
-        There is a price or an amount.
+        Exactly one of price and amount is set.
     snapshot : datetime or None
-        By the clock on the wall; None: the midnight after the last line.
+        Local time; None: the midnight after the last line.
     id_key : Key or None
-        Customers are then known by the keyed hashes of their ids alone
-        (`io.privacy.pseudonyms`), from the moment that they are read.
+        With a key, keyed hashes replace ids as soon as they are read
+        (`io.privacy.pseudonyms`).
     """
 
     customer: str
@@ -64,20 +64,20 @@ class Roles:
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:
             raise ValueError(
-                f"snapshot = {self.snapshot.isoformat()}: must be without a time zone, by the "
-                "clock on the wall, as the times of the lines are taken"
+                f"snapshot = {self.snapshot.isoformat()}: must have no time zone, as the times of "
+                "lines are local"
             )
         if (self.price is None) == (self.amount is None):
             raise ValueError("needs a price (times quantity) or an amount: name one of the two")
 
     def columns(self) -> dict[str, str]:
-        """Return the name of the column for each role that is played."""
+        """Return the column of each role that has one."""
         others = ("snapshot", "id_key")
-        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
-        return {role: name for role, name in named.items() if name is not None}
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
+        return {role: name for role, name in columns.items() if name is not None}
 
     def snapshot_us(self) -> int | None:
-        """Return the snapshot in microseconds since 1970, None where it is to be found."""
+        """Return the snapshot in microseconds since 1970, or None if it depends on the lines."""
         if self.snapshot is None:
             return None
         return int(np.datetime64(self.snapshot, "us").astype(np.int64))
@@ -85,13 +85,13 @@ class Roles:
 
 @dataclass(frozen=True)
 class Parsed:
-    """The lines of a batch, those of no customer left out.
+    """Parsed lines of a batch, without lines that have no customer.
 
     Attributes
     ----------
     customer : pyarrow.Array (n,)
     hashed : uint64 (n,)
-        Of the customer.
+        Hash of the customer id.
     kind, time, order, product, category, quantity, amount : arrays (n,)
         See `backends.customers.TransactionLines`.
     """
@@ -108,16 +108,16 @@ class Parsed:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was seen in lines; all but `latest` are counts, and add up.
+class ScanCounts:
+    """Counts of lines by kind, and the latest time; they add up over batches.
 
     Attributes
     ----------
     lines, without_customer, purchases, returns, on_or_after_snapshot : int
     without_time, without_amount, zero_quantity, zero_price, negative_price : int
-        Reasons why a line is none of the kinds before; the first that holds is counted.
+        Reasons why a line has none of the kinds above; the first one counts.
     latest : int
-        The last time, in microseconds since 1970.
+        The latest time, in microseconds since 1970.
     """
 
     lines: int = 0
@@ -132,6 +132,6 @@ class Found:
     negative_price: int = 0
     latest: int = -(2**62)
 
-    def __add__(self, other: "Found") -> "Found":
-        both = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        return Found(**{**both, "latest": max(self.latest, other.latest)})
+    def __add__(self, other: "ScanCounts") -> "ScanCounts":
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return ScanCounts(**{**sums, "latest": max(self.latest, other.latest)})

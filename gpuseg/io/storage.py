@@ -1,4 +1,4 @@
-"""File systems: a local path or any fsspec URL, as one file system and a path in it."""
+"""File systems: a local path or any fsspec URL as a file system and a path in it."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ from gpuseg.errors import ConfigError, DataError, ResourceError
 
 @dataclass(frozen=True)
 class Storage:
-    """A place in a file system.
+    """A path in a file system.
 
     Attributes
     ----------
     url : str
-        As the user wrote it.
+        The path or URL as the user wrote it.
     fs : fsspec file system
     root : str
         The path within `fs`.
@@ -32,36 +32,40 @@ class Storage:
     root: str
 
     @classmethod
-    def from_url(cls, url: str, options: Mapping[str, Any], key: str) -> "Storage":
-        """Resolve a path or URL; `key` is the job key that it came from, for messages."""
+    def from_url(cls, url: str, options: Mapping[str, Any], parameter: str) -> "Storage":
+        """Resolve a path or URL; `parameter` is the parameter that holds it, for messages."""
         try:
             fs, root = fsspec.core.url_to_fs(url, **options)
         except (ValueError, ImportError, TypeError) as error:
             raise ConfigError(
-                f"{key} = {url!r}: {error}; use a path, or a URL whose file system is installed "
-                "(s3:// needs gpuseg[s3]), with the storage_options that it knows"
+                "path.unknown_file_system",
+                str(error),
+                value=url,
+                hint="use a path or a URL of an installed file system (s3:// needs gpuseg[s3]), "
+                "with its own storage_options",
+                parameter=parameter,
             ) from None
         except OSError as error:
-            raise ResourceError(_unreachable(key, url, error)) from None
-        fs.invalidate_cache()  # what was listed earlier may have changed since
+            raise _unreachable(parameter, url, error) from None
+        fs.invalidate_cache()  # a folder may have changed since it was listed
         return cls(url, fs, root.rstrip("/") or "/")
 
     @property
     def is_local(self) -> bool:
-        """Whether this is a file system of this machine."""
+        """Whether this is the file system of this machine."""
         return isinstance(self.fs, fsspec.implementations.local.LocalFileSystem)
 
     def relative(self, path: str) -> str:
-        """Return a path below the root as the user would name it."""
+        """Return a path below the root relative to it."""
         return path[len(self.root) :].lstrip("/") or Path(path).name
 
     def open_parquet(self, path: str) -> pq.ParquetFile:
-        """Open a Parquet file; its footer is read, and its page checksums will be verified.
+        """Open a Parquet file and read its footer; reads will verify page checksums.
 
         Raises
         ------
         DataError
-            When the file is gone or not a whole Parquet file.
+            If the file is missing or not a complete Parquet file.
         """
         try:
             if self.is_local:
@@ -72,39 +76,44 @@ class Storage:
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise DataError(
-                    f"{self.relative(path)}: cannot be read ({first_line(error)}); see that it is "
-                    "still there and that you may read it"
+                    "file.unreadable",
+                    f"{self.relative(path)} cannot be read ({first_line(error)})",
+                    hint="check that the file exists and that you may read it",
                 ) from None
             raise DataError(
-                f"{self.relative(path)}: not a whole Parquet file ({first_line(error)}); "
-                "write it again, or move it out of the folder (names that begin with '_' or '.' "
-                "are passed over)"
+                "file.not_parquet",
+                f"{self.relative(path)} is not a complete Parquet file ({first_line(error)})",
+                hint="write it again, or move it out of the folder (names that begin with '_' or "
+                "'.' are ignored)",
             ) from None
 
 
 @contextmanager
-def wrap_store_errors(key: str, url: str) -> Iterator[None]:
-    """Turn what a store's own library raises into `ResourceError`; OSErrors pass.
+def wrap_store_errors(parameter: str, url: str) -> Iterator[None]:
+    """Turn errors of a store's library into `ResourceError`; an OSError passes.
 
-    Such libraries (botocore, aiohttp) have errors of their own for missing credentials and
+    Such libraries (botocore, aiohttp) have their own errors for missing credentials and for
     servers that do not answer.
     """
     try:
         yield
     except _store_errors() as error:
-        raise ResourceError(_unreachable(key, url, error)) from None
+        raise _unreachable(parameter, url, error) from None
 
 
 def _store_errors() -> tuple[type[Exception], ...]:
-    """Return the error classes of those stores' libraries that are loaded."""
+    """Return the error classes of the loaded libraries of stores."""
     known = (("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError"))
     return tuple(getattr(sys.modules[m], name) for m, name in known if m in sys.modules)
 
 
-def _unreachable(key: str, url: str, error: BaseException) -> str:
-    return (
-        f"{key} = {url!r}: cannot be reached ({type(error).__name__}: {first_line(error)}); check "
-        "address, credentials and network"
+def _unreachable(parameter: str, url: str, error: BaseException) -> ResourceError:
+    return ResourceError(
+        "path.unreachable",
+        f"cannot be reached ({type(error).__name__}: {first_line(error)})",
+        value=url,
+        hint="check address, credentials and network",
+        parameter=parameter,
     )
 
 

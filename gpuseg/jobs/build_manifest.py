@@ -1,4 +1,4 @@
-"""The manifest: what was done, with what, to what, in how many seconds. Report and table use it."""
+"""Build the manifest of a run from what its stages returned."""
 
 import hashlib
 import platform
@@ -9,250 +9,277 @@ from typing import Any
 
 import numpy as np
 
-from gpuseg import __version__
-from gpuseg.backends.cuda import device
+from gpuseg import __version__, manifest
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
-from gpuseg.backends.inverse_transform import Scale
+from gpuseg.formatting import count
 from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
-from gpuseg.jobs.plan import JobPlan
+from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader
-from gpuseg.jobs.stages.profile import Seen, described
+from gpuseg.jobs.stages.profile import ProfileInputs, SegmentProfiles, describe_segments
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit
-from gpuseg.profiling.audit.audit import audit
-from gpuseg.profiling.naming import named
+from gpuseg.profiling.audit.audit import audit_column
+from gpuseg.profiling.naming import name_segments
 from gpuseg.segmentation.base import SegmentationResult
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything a manifest is made from."""
+class ManifestInputs:
+    """Everything that a manifest is built from.
+
+    Attributes
+    ----------
+    spec : JobSpec
+    plan : SegmentationPlan
+    reader : Reader
+    preprocessing : PreprocessingFit
+    result : SegmentationResult
+    parts : sequence of Part
+    digest : int
+        Hash of the rows as read.
+    executor : mapping
+        What `Executor.describe` returns.
+    row_storage : manifest.RowStorage
+    warnings : sequence of str
+    profile_inputs : ProfileInputs
+    transactions : manifest.Transactions or None
+    encoders : sequence of Encoder
+    """
 
     spec: JobSpec
-    plan: JobPlan
+    plan: SegmentationPlan
     reader: Reader
-    prepared: PreprocessingFit
-    outcome: SegmentationResult
+    preprocessing: PreprocessingFit
+    result: SegmentationResult
     parts: Sequence[Part]
     digest: int
     executor: Mapping[str, Any]
+    row_storage: manifest.RowStorage
     warnings: Sequence[str]
-    seen: Seen
-    transactions: Mapping[str, Any] | None = None
+    profile_inputs: ProfileInputs
+    transactions: manifest.Transactions | None = None
     encoders: Sequence[Encoder] = ()
 
     @property
     def averages_are_customers(self) -> bool:
-        """Whether the averages of segments are those of customers."""
-        return self.plan.dataset.weight is None and not self.prepared.preparation.unit
-
-    @property
-    def scale(self) -> Scale:
-        """From scaled units to those of the input."""
-        return Scale(self.prepared.preparation)
+        """Whether averages of segments are averages of customers: not weighted, not directions."""
+        return self.plan.dataset.weight is None and not self.preprocessing.feature_transform.unit
 
 
-def _audited(facts: Facts) -> dict[str, Any]:
-    """Return how the make-up of the segments differs in the columns that are audited."""
-    counts, segments = facts.seen.audited, list(facts.outcome.segments)
-    threshold = facts.spec.audit.threshold
-    found = {name: audit(own, segments, threshold) for name, own in counts.items()}
-    return {"audit": found} if found else {}
+def profile_segments(inputs: ManifestInputs) -> SegmentProfiles:
+    """Return the segments with all that the manifest says of them.
+
+    They have names, sentences and intervals where their averages are those of customers.
+    """
+    segments, with_names = _segments(inputs), inputs.averages_are_customers
+    if with_names:
+        names = name_segments(segments, _features(inputs))
+        segments = [
+            segment.model_copy(update=name._asdict())
+            for segment, name in zip(segments, names, strict=True)
+        ]
+    return describe_segments(
+        inputs.profile_inputs, inputs.preprocessing, inputs.encoders, segments, with_names
+    )
 
 
-Told = tuple[Mapping[str, Any], Sequence[Mapping[str, Any]]]
-"""What is told of the segments together, and of each."""
-
-
-def build(
-    facts: Facts, told: Told, run_id: str, started: datetime, seconds: Mapping[str, float]
-) -> dict[str, Any]:
-    """Return the manifest; all values are JSON's own."""
-    job = facts.plan.describe(facts.spec)["job"]
-    choice = facts.plan.choice
-    portrait, segments = told
-    return {
-        "format": FORMAT,
-        "gpuseg": __version__,
-        "run_id": run_id,
-        "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
-        "job": job,
-        **({"transactions": dict(facts.transactions)} if facts.transactions else {}),
-        "input": _input(facts),
-        "backend": {"name": choice.name, "why": choice.why},
-        "reader": facts.reader.described(),
-        "devices": _devices(facts),
-        "executor": dict(facts.executor),
-        "versions": {
-            "python": platform.python_version(),
-            **versions(),
+def build_manifest(
+    inputs: ManifestInputs,
+    profiles: SegmentProfiles,
+    run_id: str,
+    started: datetime,
+    seconds: Mapping[str, float],
+) -> manifest.Manifest:
+    """Return the manifest."""
+    backend, reader = inputs.plan.backend, inputs.reader
+    return manifest.Manifest(
+        gpuseg=__version__,
+        run_id=run_id,
+        started=f"{started:%Y-%m-%dT%H:%M:%SZ}",
+        job=inputs.spec.redacted(inputs.plan.dataset.features),
+        transactions=inputs.transactions,
+        input=_input(inputs),
+        backend=manifest.BackendSummary(name=backend.name, reason=backend.reason),
+        reader=manifest.ReaderSummary(
+            name=reader.name, reason=reader.reason, by_arrow=dict(reader.by_arrow)
+        ),
+        devices=_devices(inputs),
+        executor=manifest.ExecutorSummary(
+            **{**inputs.executor, "machines": tuple(inputs.executor["machines"])},
+            row_storage=inputs.row_storage,
+        ),
+        versions={"python": platform.python_version(), **versions()},
+        result=manifest.AlgorithmResult.from_json(
+            {"title": inputs.spec.algorithm.title, **inputs.result.facts}
+        ),
+        sweep=tuple(map(manifest.SweepRow.from_json, inputs.result.sweep)),
+        seconds=rounded_seconds(seconds),
+        features=_features(inputs),
+        preparation=_preparation(inputs),
+        profile=profiles.profile,
+        audit={
+            name: audit_column(counts, list(inputs.result.segments), inputs.spec.audit.threshold)
+            for name, counts in inputs.profile_inputs.audit_counts.items()
         },
-        "result": dict(facts.outcome.result),
-        "sweep": [dict(line) for line in facts.outcome.sweep],
-        "seconds": rounded(seconds),
-        "features": _features(facts),
-        "preparation": _preparation(facts),
-        "portrait": dict(portrait),
-        **_audited(facts),
-        "segments": [dict(segment) for segment in segments],
-        "parts": [
-            {"name": part.name, "rows": part.rows, "bytes": part.bytes} for part in facts.parts
-        ],
-        "warnings": list(facts.warnings),
-    }
+        segments=profiles.segments,
+        parts=tuple(
+            manifest.PartSummary(name=part.name, rows=part.rows, bytes=part.bytes)
+            for part in inputs.parts
+        ),
+        warnings=tuple(inputs.warnings),
+    )
 
 
-def _devices(facts: Facts) -> list[str]:
-    """Return what the run ran on; GPUs are those of the caller's machine."""
-    own = facts.executor
-    each = f"{own['n_workers']} workers × {own['threads_per_worker']} threads"
-    gpus = device.devices() if facts.plan.choice.name == "cuda" else []
-    return [
-        *(f"cpu: {machine}, {each}" for machine in own["machines"]),
-        *(f"gpu: {g}" for g in gpus),
-    ]
+def _devices(inputs: ManifestInputs) -> tuple[str, ...]:
+    """Return the processors of the workers; GPUs are those of the caller's machine."""
+    executor = inputs.executor
+    workers = count(executor["n_workers"], "worker")
+    threads = count(executor["threads_per_worker"], "thread")
+    gpu_names = gpus.devices() if inputs.plan.backend.name == "cuda" else []
+    return (
+        *(f"cpu: {machine}, {workers} × {threads}" for machine in executor["machines"]),
+        *(f"gpu: {gpu}" for gpu in gpu_names),
+    )
 
 
-def rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds of each stage and of all so far, to the millisecond.
+def rounded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds of each stage and their total, rounded to milliseconds.
 
-    In the manifest that is up to publishing, which comes after it.
+    In the manifest they end before publishing.
     """
     stages = {name: round(value, 3) for name, value in seconds.items()}
     return {**stages, "total": round(sum(seconds.values()), 3)}
 
 
-def _input(facts: Facts) -> dict[str, Any]:
-    dataset, rows = facts.plan.dataset, facts.prepared.raw.rows
-    return {
-        "path": dataset.storage.url,
-        "files": len(dataset.files),
-        "row_groups": dataset.row_groups,
-        "rows": rows,
-        "rows_dropped": dataset.rows - rows,
-        "fingerprint": {"files": dataset.fingerprint(), "content": _content_hash(facts)},
-    }
+def _input(inputs: ManifestInputs) -> manifest.Input:
+    dataset, rows = inputs.plan.dataset, inputs.preprocessing.raw.rows
+    return manifest.Input(
+        path=dataset.storage.url,
+        files=len(dataset.files),
+        row_groups=dataset.row_groups,
+        rows=rows,
+        rows_dropped=dataset.rows - rows,
+        weight=dataset.weight,
+        fingerprint=manifest.Fingerprint(
+            files=dataset.fingerprint(), content=_content_hash(inputs)
+        ),
+    )
 
 
-def _content_hash(facts: Facts) -> str:
-    """Hash names, features and weights as read; the same however the rows are filed."""
-    dataset = facts.plan.dataset
-    content = repr((dataset.features, dataset.weight, dataset.rows, facts.digest))
+def _content_hash(inputs: ManifestInputs) -> str:
+    """Hash names, features and weights as read; it does not depend on how the rows are filed."""
+    dataset = inputs.plan.dataset
+    content = repr((dataset.features, dataset.weight, dataset.rows, inputs.digest))
     return f"sha256:{hashlib.sha256(content.encode()).hexdigest()}"
 
 
-def _features(facts: Facts) -> dict[str, Any]:
-    prepared, scale = facts.prepared, facts.scale
-    p, raw = prepared.preparation, prepared.raw
-    mean = scale.untransformed(prepared.mean)
-    phrases = _phrases(facts.encoders)
-    frequencies = [e.column for e in facts.encoders if e.kind == "frequency"]
-    looked_at = np.where(p.transform == YEO_JOHNSON, 0, p.transform)  # those as they were
-    ends = Scale(replace(p, transform=looked_at)).untransformed
-    low, high = ends(np.array([raw.minimum, raw.maximum]))
+def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
+    fit = inputs.preprocessing
+    p, raw = fit.feature_transform, fit.raw
+    mean = p.undo_transform(fit.mean)
+    phrases = _category_phrases(inputs.encoders)
+    frequencies = [e.column for e in inputs.encoders if e.kind == "frequency"]
+    # Minimum and maximum are taken before a Yeo-Johnson transform, after any other.
+    transform = np.where(p.transform == YEO_JOHNSON, 0, p.transform)
+    to_input = replace(p, transform=transform).undo_transform
+    low, high = to_input(np.array([raw.minimum, raw.maximum]))
     return {
-        name: {
-            "mean": float(mean[f]),
-            "std": float(prepared.std[f]),
-            "min": float(low[f]),
-            "max": float(high[f]),
-            "missing": int(raw.counts[0, f]),
-            "outliers": float(prepared.outliers[f]),
-            "fill": None if np.isnan(p.fill[f]) else float(p.fill[f]),
-            **(_clip(p, f)),
-            "transform": TRANSFORMS[int(p.transform[f])],
-            **({"power": float(p.powers()[f])} if p.transform[f] == YEO_JOHNSON else {}),
-            "shift": float(p.shift[f]),
-            "scale": float(p.scale[f]),
-            **({"of_category": phrases[name]} if name in phrases else {}),
-            **({"is_frequency": True} if name in frequencies else {}),
-        }
-        for f, name in enumerate(prepared.features)
+        name: manifest.FeatureSummary(
+            mean=float(mean[f]),
+            std=float(fit.std[f]),
+            min=float(low[f]),
+            max=float(high[f]),
+            missing=int(raw.counts[0, f]),
+            outliers=float(fit.outliers[f]),
+            fill=None if np.isnan(p.fill[f]) else float(p.fill[f]),
+            clip=_clip(p, f),
+            transform=TRANSFORMS[int(p.transform[f])],
+            power=float(p.powers()[f]) if p.transform[f] == YEO_JOHNSON else None,
+            shift=float(p.shift[f]),
+            scale=float(p.scale[f]),
+            category=phrases.get(name),
+            is_frequency=name in frequencies,
+        )
+        for f, name in enumerate(fit.features)
     }
 
 
-def _preparation(facts: Facts) -> dict[str, Any]:
-    """Return what was done beyond each feature by itself."""
-    prepared, found = facts.prepared, facts.prepared.components
-    categories = [
-        {"column": e.column, "as": e.kind, "features": e.names(), "categories": len(e.categories)}
-        for e in facts.encoders
-        if e.kind != "number"
-    ]
-    components = {} if found is None else {
-        "components": len(found.shares),
-        "variance_kept": float(found.shares.sum()),
-        "shares": found.shares.tolist(),
-    }  # fmt: skip
-    return {
-        "encoded": categories,
-        "dropped": dict(prepared.dropped),
-        "redundant": list(prepared.redundant),
-        "pca": components or None,
-    }
+def _clip(p: FeatureTransform, f: int) -> manifest.Interval | None:
+    """Return the bounds of a feature; categories and flags have none."""
+    if p.clip is None or not np.isfinite(p.clip[:, f]).all():
+        return None
+    return manifest.Interval(*p.bounds()[:, f].tolist())
 
 
-def told(facts: Facts) -> Told:
-    """Return the segments with all that is told of them, and what is told of them together.
-
-    They have names and sentences where their averages are those of customers: with weights, and of
-    directions, they are not.
-    """
-    segments, customers = _segments(facts), facts.averages_are_customers
-    said: Sequence[Mapping[str, Any]] = [{}] * len(segments)
-    if customers:
-        said = named(segments, _features(facts))
-    whole, added = described(
-        facts.seen.sample, facts.prepared, facts.encoders, segments, customers, facts.seen.together
-    )
-    return whole, [{**a, **b, **c} for a, b, c in zip(segments, said, added, strict=True)]
-
-
-def _phrases(encoders: Sequence[Encoder]) -> dict[str, str]:
-    """Return how to say that a segment is of a category, or lacks a value, feature by feature."""
-    said: dict[str, str] = {}
+def _category_phrases(encoders: Sequence[Encoder]) -> dict[str, str]:
+    """Return a phrase for each feature that is 1 for a category or a missing value."""
+    phrases: dict[str, str] = {}
     for e in encoders:
         if e.kind == "is missing":
-            said[e.names()[0]] = f"{e.column} missing"
+            phrases[e.feature_names()[0]] = f"{e.column} missing"
         elif e.kind == "onehot":
-            said.update((f"{e.column}={value}", f"{e.column} {value}") for value in e.categories)
-            said.update({f"{e.column}={OTHER}": f"other {e.column}"} if e.other else {})
-            said.update({f"{e.column}={MISSING}": f"{e.column} missing"} if e.missing else {})
-    return said
+            phrases.update((f"{e.column}={value}", f"{e.column} {value}") for value in e.categories)
+            phrases.update({f"{e.column}={OTHER}": f"other {e.column}"} if e.other else {})
+            phrases.update({f"{e.column}={MISSING}": f"{e.column} missing"} if e.missing else {})
+    return phrases
 
 
-def _clip(p: FeatureTransform, f: int) -> dict[str, Any]:
-    """Return the bounds of a feature, where it has any: categories and flags have none."""
-    bounded = p.clip is not None and np.isfinite(p.clip[:, f]).all()
-    return {"clip": p.bounds()[:, f].tolist()} if bounded else {}
+def _preparation(inputs: ManifestInputs) -> manifest.Preparation:
+    fit, prepare = inputs.preprocessing, inputs.spec.prepare
+    components = fit.components
+    return manifest.Preparation(
+        missing=prepare.missing,
+        clip_quantiles=None if prepare.clip is None else manifest.Interval(*prepare.clip),
+        scale=prepare.scale,
+        encoded=tuple(
+            manifest.EncodedColumn(
+                column=e.column,
+                encoding=e.kind,
+                features=tuple(e.feature_names()),
+                categories=len(e.categories),
+            )
+            for e in inputs.encoders
+            if e.kind != "number"
+        ),
+        dropped=dict(fit.dropped),
+        redundant=tuple(fit.redundant),
+        pca=None
+        if components is None
+        else manifest.PrincipalComponents(
+            n_components=len(components.shares),
+            variance_kept=float(components.shares.sum()),
+            explained_variance_ratio=tuple(components.shares.tolist()),
+        ),
+    )
 
 
-def _segments(facts: Facts) -> list[dict[str, Any]]:
-    prepared, scale, outcome = facts.prepared, facts.scale, facts.outcome
-    p, names = prepared.preparation, prepared.features
-    low, high = scale.untransformed(prepared.extremes)
-    scaled = outcome.centers if p.projection is None else p.projection.undone(outcome.centers)
+def _segments(inputs: ManifestInputs) -> list[manifest.Segment]:
+    """Return the segments with size, center and deviation."""
+    fit, result = inputs.preprocessing, inputs.result
+    p, names = fit.feature_transform, fit.features
+    low, high = p.undo_transform(fit.extremes)
+    scaled = result.centers if p.projection is None else p.projection.inverse(result.centers)
     transformed = scaled * p.scale + p.shift
-    if not p.unit:  # principal components may lead beyond what a bounded transform has values for
-        transformed = np.clip(transformed, *prepared.extremes)
-    centers = scale.untransformed(transformed)
-    if not p.unit:  # rounded, a mean may lie outside its range: no −1e−8 of money
+    if not p.unit:  # principal components may exceed the range of a bounded transform
+        transformed = np.clip(transformed, *fit.extremes)
+    centers = p.undo_transform(transformed)
+    if not p.unit:  # rounding may put a mean outside its range, such as −1e−8 for an amount
         centers = np.clip(centers, low, high)
-    scaled_mean = (prepared.mean - p.shift) / p.scale
-    scaled_std = np.where(prepared.std > 0, prepared.std, 1.0) / p.scale
+    scaled_mean = (fit.mean - p.shift) / p.scale
+    scaled_std = np.where(fit.std > 0, fit.std, 1.0) / p.scale
     deviation = (scaled - scaled_mean) / scaled_std
-    total = int(outcome.sizes.sum())
+    total = int(result.sizes.sum())
     return [
-        {
-            "segment": segment,
-            "size": int(outcome.sizes[i]),
-            "share": float(outcome.sizes[i] / total),
-            "center": dict(zip(names, centers[i].tolist(), strict=True)),
-            "deviation": dict(zip(names, deviation[i].tolist(), strict=True)),
-        }
-        for i, segment in enumerate(outcome.segments)
+        manifest.Segment(
+            segment=segment,
+            size=int(result.sizes[i]),
+            share=float(result.sizes[i] / total),
+            center=dict(zip(names, centers[i].tolist(), strict=True)),
+            deviation=dict(zip(names, deviation[i].tolist(), strict=True)),
+            rule=None,
+        )
+        for i, segment in enumerate(result.segments)
     ]

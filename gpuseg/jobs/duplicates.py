@@ -1,4 +1,4 @@
-"""Ids: customers that occur more than once, and features that look like ids."""
+"""Ids: rows with the id of an earlier row, and features that look like ids."""
 
 import re
 from collections.abc import Sequence
@@ -7,63 +7,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
-from gpuseg.io.parquet.ids import repeated_rows, split_numbered
-from gpuseg.jobs.schema import InputSpec
+from gpuseg.io.parquet.ids import duplicate_rows, split_ids_and_rows
+from gpuseg.jobs.plan import InputTable
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 
-_PIECES = 4
-"""Ranges a shard into which the hashed ids are parted, so that threads share the sorting."""
+_RANGES_PER_SHARD = 4
+"""Ranges of the hashed ids per shard, so that threads share the sorting."""
 
 _LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
 
 
-def named_like_ids(asked: InputSpec, features: Sequence[str]) -> list[str]:
-    """Return default features that are named like ids: their values mean nothing."""
-    named = asked.features is not None or asked.id is not None
-    return [] if named else [name for name in features if _LIKE_AN_ID.search(name)]
+def named_like_ids(table: InputTable, features: Sequence[str]) -> list[str]:
+    """Return features that are named like ids and were taken by default."""
+    if table.features is not None or table.id is not None:
+        return []
+    return [name for name in features if _LIKE_AN_ID.search(name)]
 
 
 def number_rows(executor: Executor) -> int:
-    """Tell every shard how many rows lie before it; return how many there are."""
+    """Set the number of each shard's first row; return the number of rows."""
     sizes = executor.map(passes.n_rows)
     starts = np.concatenate([[0], np.cumsum(sizes)])[:-1].tolist()
-    executor.apply(passes.number, per_shard=starts)
+    executor.apply(passes.set_first_row, per_shard=starts)
     return sum(sizes)
 
 
-def settle_repeated(executor: Executor, id: str, rule: str, drop_missing: bool) -> int:
-    """Leave out every row whose id one before it has, or refuse them; return how many there are.
+def drop_duplicates(executor: Executor, id: str, rule: str, drop_missing: bool) -> int:
+    """Drop every row with the id of an earlier row; return how many there were.
 
-    Rows with gaps are left out after that, where they are to be dropped.
-
-    Ids are told apart by 64-bit hashes: of ten million that are different, all but surely none
-    is taken for another.
+    Rows with missing values are dropped after that if `drop_missing` is set. Ids are compared by
+    64-bit hashes: among ten million different ids, it is almost certain that no two are equal.
 
     Raises
     ------
     DataError
-        With the rule "error".
+        With the rule "error", if there is such a row.
     """
-    found = executor.shuffle_reduce(split_numbered, repeated_rows, _PIECES * executor.n_shards)
-    rows = np.sort(np.concatenate(found))
+    ranges = _RANGES_PER_SHARD * executor.n_shards
+    duplicates = executor.shuffle_reduce(split_ids_and_rows, duplicate_rows, ranges)
+    rows = np.sort(np.concatenate(duplicates))
     if rows.size and rule == "error":
         raise DataError(
-            f"input.id = '{id}': {len(rows):,} rows repeat an id that another row has, and "
-            "prepare.duplicates = 'error' allows none; drop them, or set 'first' or 'keep'"
+            "id.duplicates",
+            f"{len(rows):,} rows have the id of another row, and `duplicates` = 'error' allows "
+            "none",
+            value=id,
+            parameter="id",
+            hint="remove them, or set `duplicates` to 'first' or 'keep'",
         )
     ends = np.cumsum(executor.map(passes.n_rows))
     starts = np.append(0, ends[:-1])
     cuts = np.searchsorted(rows, ends)[:-1]
-    own = [part - start for part, start in zip(np.split(rows, cuts), starts, strict=True)]
-    executor.apply(_leave_out, drop_missing, per_shard=own)
+    in_shard = [part - start for part, start in zip(np.split(rows, cuts), starts, strict=True)]
+    executor.apply(_drop_rows, drop_missing, per_shard=in_shard)
     return len(rows)
 
 
-def _leave_out(shard: Shard, env: TaskContext, drop_missing: bool, rows: NDArray[np.int64]) -> None:
+def _drop_rows(
+    shard: Shard, context: TaskContext, drop_missing: bool, rows: NDArray[np.int64]
+) -> None:
     kept = np.ones(shard.n_rows, bool)
     kept[rows] = False
-    shard.filter_rows(env, kept)
+    shard.filter_rows(context, kept)
     if drop_missing:
-        shard.drop_missing(env)
+        shard.drop_missing(context)

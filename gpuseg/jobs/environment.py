@@ -8,7 +8,7 @@ import psutil
 
 from gpuseg import __version__
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.errors import ResourceError
 from gpuseg.runtime.executor import available_cpus
 
@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
         "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "libraries": versions(),
         "optional": {name: _version_or_absent(name) for name in _OPTIONAL},
-        "devices": ", ".join(device.devices()) or "no GPU",
+        "devices": ", ".join(gpus.devices()) or "no GPU",
         "backends": {name: _state(name) for name in registry.BACKENDS},
     }
 
@@ -48,4 +48,4 @@ def _state(name: str) -> str:
         choice = registry.choose_backend(name)
     except ResourceError as error:
         return f"unavailable: {error}"
-    return "available" if choice.name == name else f"is {choice.name} ({choice.why})"
+    return "available" if choice.name == name else f"is {choice.name} ({choice.reason})"

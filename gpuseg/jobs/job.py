@@ -1,13 +1,21 @@
-"""The job file: a contract, validated whole before anything is read."""
+"""The schema of a job: its sections, with the parameters of one of the registered algorithms."""
 
-import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from functools import cache
+from typing import Annotated, Any, Union
 
-from pydantic import Field
+from pydantic import (
+    BaseModel,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    create_model,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
-from gpuseg.errors import ConfigError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.jobs.schema import (
     AuditSpec,
@@ -19,206 +27,153 @@ from gpuseg.jobs.schema import (
     Section,
     TransactionsSpec,
 )
-from gpuseg.segmentation.specs import DBSCANSpec, HierarchicalSpec, KMeansSpec, level_columns
-from gpuseg.validation import validated
+from gpuseg.segmentation.base import SegmentationAlgorithm, SegmentSpec
+from gpuseg.segmentation.registry import algorithm_of, registered
+from gpuseg.validation import broken_rule
 
 CONFIDENCE = "confidence"
-"""The column that tells how far a customer is from another segment."""
-
-FEATURES = "_features"
-"""The folder of the output where features built from transactions are."""
+"""The output column of how far a customer is from another segment."""
 
 
 class JobSpec(Section):
-    """One job: see docs/guide/job-file.md for the file.
+    """One job, either with `input` or with `transactions`; the README has an example of the file.
 
-    With transactions, the input are the features that are built from them.
+    `job_model` returns the class that is validated: its `segment` is one of the registered
+    algorithms.
     """
 
     transactions: TransactionsSpec | None = None
     join: list[JoinSpec] = Field(default_factory=list)
-    input: InputSpec
+    input: InputSpec | None = Field(default=None, validate_default=True)
     prepare: PrepareSpec = PrepareSpec()
-    segment: KMeansSpec | DBSCANSpec | HierarchicalSpec = KMeansSpec()
+    segment: SegmentSpec
     audit: AuditSpec = AuditSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     output: OutputSpec
 
-    def public(self) -> dict[str, Any]:
-        """Return the resolved job for manifest and screen; storage options may hold secrets."""
+    @field_validator("join")
+    @classmethod
+    def _joins_need_transactions(cls, join: list[JoinSpec], info: ValidationInfo) -> list[JoinSpec]:
+        if join and _is_missing("transactions", info):
+            raise broken_rule(
+                "join.without_transactions",
+                "needs [transactions], to whose features it adds attributes",
+                hint="join the tables to the rows of [input] beforehand",
+            )
+        return join
+
+    @field_validator("input")
+    @classmethod
+    def _one_source(cls, source: InputSpec | None, info: ValidationInfo) -> InputSpec | None:
+        if source is None and _is_missing("transactions", info):
+            raise PydanticCustomError("missing", "missing")
+        if source is not None and info.data.get("transactions") is not None:
+            raise broken_rule(
+                "input.with_transactions",
+                "cannot be combined with [transactions], from which the features are built",
+                hint="leave one of the two out (transactions.features names the features to "
+                "cluster)",
+            )
+        return source
+
+    @property
+    def source(self) -> InputSpec | TransactionsSpec:
+        """The section of the data that is read."""
+        source = self.transactions or self.input
+        if source is None:
+            raise TypeError("a job without input and transactions was not validated")
+        return source
+
+    @property
+    def id(self) -> str | None:
+        """The id column of the rows that are segmented."""
+        return CUSTOMER_ID if self.input is None else self.input.id
+
+    @property
+    def weight(self) -> str | None:
+        """The weight column of the rows that are segmented."""
+        return None if self.input is None else self.input.weight
+
+    @property
+    def algorithm(self) -> SegmentationAlgorithm[Any]:
+        """The algorithm that `segment` has the parameters of."""
+        return algorithm_of(self.segment)
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Output columns in addition to the id, the segment and the distance."""
+        levels = self.algorithm.extra_columns(self.segment)
+        return levels + [CONFIDENCE] * self.output.confidence
+
+    def redacted(self, features: Sequence[str] | None = None) -> dict[str, Any]:
+        """Return the job for manifest and screen, without the values of storage options.
+
+        `features` are the features that are clustered, in place of the job's.
+        """
         job = self.model_dump(mode="json")
-        if self.transactions is None:
-            del job["transactions"]
-        else:  # what is left can be run again
-            clustered = job.pop("input")["features"]
-            job["transactions"]["features"] = clustered or job["transactions"]["features"]
+        source = "input" if self.transactions is None else "transactions"
+        if features is not None:
+            job[source]["features"] = list(features)
+        del job["transactions" if source == "input" else "input"]
         if not self.audit.columns:
             del job["audit"]
         if not self.join:
             del job["join"]
-        sections = [job[name] for name in ("transactions", "input", "output") if name in job]
-        for section in (*sections, *job.get("join", [])):
+        for section in (job[source], job["output"], *job.get("join", [])):
             hidden = dict.fromkeys(section["storage_options"], "(not shown)")
             section["storage_options"] = hidden
         return job
 
 
-def further_columns(spec: JobSpec) -> list[str]:
-    """Return the names of the output's columns beside the id, the segment and the distance."""
-    return level_columns(spec.segment) + [CONFIDENCE] * spec.output.confidence
+def _is_missing(section: str, info: ValidationInfo) -> bool:
+    """Whether a section validated before is not in the job; a wrong one has its own error."""
+    return section in info.data and info.data[section] is None
 
 
-class _KMeansJob(JobSpec):
-    segment: KMeansSpec = KMeansSpec()
+def job_model() -> type[JobSpec]:
+    """Return the schema of a job with the algorithms that are registered now."""
+    return _job_model(tuple((algorithm.name, algorithm.spec) for algorithm in registered()))
 
 
-class _DBSCANJob(JobSpec):
-    segment: DBSCANSpec
+@cache
+def _job_model(specs: tuple[tuple[str, type[SegmentSpec]], ...]) -> type[JobSpec]:
+    default, default_spec = specs[0]
+
+    def tag(segment: Any) -> str:
+        """Return the algorithm of a `[segment]` section, before it is validated."""
+        if isinstance(segment, SegmentSpec):
+            return segment.algorithm
+        name = segment.get("algorithm", default) if isinstance(segment, Mapping) else default
+        return name if isinstance(name, str) else repr(name)
+
+    names = ", ".join(repr(name) for name, _ in specs)
+    unknown = broken_rule("algorithm.unknown", f"must be one of {names}", "algorithm")
+    branches = [Annotated[spec, Tag(name)] for name, spec in specs]
+    segment: Any = Annotated[
+        Union[tuple(branches)],  # noqa: UP007
+        Discriminator(
+            tag,
+            custom_error_type=unknown.type,
+            custom_error_message=unknown.message_template,
+            custom_error_context=unknown.context,
+        ),
+    ]
+    return create_model(
+        "JobSpec", __base__=JobSpec, segment=(segment, default_spec.model_validate({}))
+    )
 
 
-class _HierarchicalJob(JobSpec):
-    segment: HierarchicalSpec
+def job_names(spec: JobSpec) -> dict[str, str]:
+    """Return the key of the job for each parameter that lower layers name in errors.
 
-
-_JOBS: dict[Any, type[JobSpec]] = {"dbscan": _DBSCANJob, "hierarchical": _HierarchicalJob}
-"""By algorithm; the rules of k-means tell which there are."""
-
-
-def _algorithm(values: Mapping[str, Any]) -> Any:
-    """Return what the job says of its algorithm, before anything is validated."""
-    segment = values.get("segment")
-    return segment.get("algorithm") if isinstance(segment, Mapping) else None
-
-
-def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> JobSpec:
-    """Read and validate a job.
-
-    Parameters
-    ----------
-    job : path of a TOML file, or a mapping of the same shape
-    overrides : of the form ``section.key=value``, the value in TOML's notation or bare text
-
-    Raises
-    ------
-    ConfigError
-        For a file that is not there or not TOML, and for every key or value that breaks a rule.
+    Every key has the name ``section_key``, and ``key`` unless several sections have it.
     """
-    values = dict(job) if isinstance(job, Mapping) else _read_toml(Path(job))
-    for text in overrides:
-        values = _overridden(values, text)
-    values = _with_features(values)
-    algorithm = _algorithm(values)
-    model = _JOBS.get(algorithm, _KMeansJob) if isinstance(algorithm, str) else _KMeansJob
-    spec: JobSpec = validated(model, values, "; change it in the job, or with --set {key}=VALUE")
-    reserved = {"segment", "distance", *further_columns(spec)} & {spec.input.id}
-    if reserved:
-        raise ConfigError(
-            f"input.id = {spec.input.id!r}: the output has a column of that name itself; "
-            "rename the id column"
-        )
-    if spec.input.id_hash_key_env is not None and spec.input.id is None:
-        raise ConfigError(
-            f"input.id_hash_key_env = {spec.input.id_hash_key_env!r}: there are no ids to hash; "
-            "name their column in input.id, or leave the key out"
-        )
-    if spec.prepare.duplicates != "keep" and spec.input.id is None:
-        raise ConfigError(
-            f"prepare.duplicates = {spec.prepare.duplicates!r}: there are no ids to compare; name "
-            "their column in input.id, or leave the key out"
-        )
-    for name in (spec.input.id, spec.input.weight):
-        for key, columns in (
-            ("input.features", spec.input.features or []),
-            ("prepare.categorical", spec.prepare.categorical),
-        ):
-            if name is not None and name in columns:
-                raise ConfigError(
-                    f"{key} holds {name!r}, which is the id or the weight: it would be "
-                    f"clustered by; leave it out of {key}"
-                )
-    _check_audit(spec)
-    if spec.output.confidence and isinstance(spec.segment, DBSCANSpec):
-        raise ConfigError(
-            "output.confidence: DBSCAN knows no next segment that a customer could be in; leave it "
-            "out, and look at distance, which is 0 for core rows"
-        )
-    return spec
-
-
-def _check_audit(spec: JobSpec) -> None:
-    """Refuse columns that serve another purpose too: an audit tells nothing of what it made."""
-    columns, given = spec.audit.columns, spec.input
-    if columns and spec.transactions:
-        raise ConfigError(
-            "audit: stands beside [transactions], whose features are written with all "
-            "attributes of a customer: no count could be hidden then; build them with `gpuseg "
-            "features`, and cluster those as [input], with the columns to audit beside them"
-        )
-    used: dict[str, Sequence[str | None]] = {
-        "input.id": [given.id],
-        "input.weight": [given.weight],
-        "input.features": given.features or [],
-        "prepare.categorical": list(spec.prepare.categorical),
+    sections = {
+        name: type(section).model_fields for name, section in spec if isinstance(section, BaseModel)
     }
-    for name in columns:
-        for key, names in used.items():
-            if name in names:
-                raise ConfigError(
-                    f"audit.columns holds {name!r}, and so does {key}: what is audited must not "
-                    "decide a segment; leave it out of one of them"
-                )
-
-
-def _with_features(values: dict[str, Any]) -> dict[str, Any]:
-    """Make the features that are built from transactions the input."""
-    if "transactions" not in values:
-        if "join" in values:
-            raise ConfigError(
-                "join: adds attributes to the features that are built from [transactions], and "
-                "there is no such section; join them to the rows of [input] beforehand"
-            )
-        return values
-    if "input" in values:
-        raise ConfigError(
-            "input: stands beside [transactions], from which the features are built; leave one "
-            "of the two out (what to cluster by is transactions.features)"
-        )
-    return {**values, "input": {"path": FEATURES, "id": CUSTOMER_ID}}
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such job file; give the path of a TOML file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: is a folder; give the path of a TOML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a job file ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML ({error}); see https://toml.io") from None
-
-
-def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return the job with one ``section.key=value`` put in its place."""
-    dotted, sign, value = text.partition("=")
-    path = [part.strip() for part in dotted.split(".")]
-    if not sign or len(path) < 2 or not all(path):
-        raise ConfigError(
-            f"--set {text!r}: must be section.key=value, such as segment.n_clusters=12"
-        )
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value
-    result = inner = dict(values)
-    for part in path[:-1]:
-        below = inner.get(part, {})
-        if not isinstance(below, Mapping):
-            raise ConfigError(
-                f"--set {text!r}: {part!r} is a value, not a section; name its own key"
-            )
-        inner[part] = dict(below)
-        inner = inner[part]
-    inner[path[-1]] = parsed
-    return result
+    count = Counter(key for keys in sections.values() for key in keys)
+    names = {f"{name}_{key}": f"{name}.{key}" for name, keys in sections.items() for key in keys}
+    names.update(
+        (key, f"{name}.{key}") for name, keys in sections.items() for key in keys if count[key] == 1
+    )
+    return names

@@ -1,254 +1,226 @@
-"""What a job will need, from the footers alone: printed by --dry-run, checked before a run."""
+"""Plan a run from the footers of its input: --dry-run prints the plan, and a run follows it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
-
 from gpuseg.backends.registry import BackendChoice
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError
+from gpuseg.features.attributes import Join, open_join
+from gpuseg.features.definitions import available
+from gpuseg.features.joins import check_names
+from gpuseg.features.transaction_files import Source, open_source
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
+from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.job import JobSpec, further_columns
+from gpuseg.jobs.job import JobSpec
+from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
-from gpuseg.jobs.resolve import ResolvedJob
+from gpuseg.jobs.resolve import ResolvedJob, resolve_job
+from gpuseg.jobs.schema import TransactionsSpec
 from gpuseg.runtime.cluster import ClusterSpec
-from gpuseg.segmentation.specs import DBSCANSpec, KMeansSpec
-
-_PROCESS_BYTES = 350 * 2**20
-"""A worker with NumPy, Numba, Arrow and Dask loaded, and its compiled kernels."""
-
-_WORK_BYTES_PER_THREAD = 32 * 2**20
-"""Batches being decoded, blocks being assigned, parts being written."""
-
-_ID_BYTES = 24
-"""Of each id passing through: its hash, its place among the sorted, and the sorted copy."""
-
-_RESULT_BYTES = 8
-"""Of each row: int32 label and float32 distance; before that, what a run remembers of it."""
-
-_DENSITY_BYTES = 120
-"""Of each row while DBSCAN runs: places, counts, sets, clusters, sizes of differences."""
-
-_MAX_ID_TURNS = 16
-
-_USABLE = 0.9
-"""Share of a limit that a forecast may fill: Dask ends a worker at 95 % of it."""
+from gpuseg.segmentation.base import ColumnPlan, MemoryNeeds
+from gpuseg.validation import nearest_known
 
 
 @dataclass(frozen=True)
-class MemoryPlan:
-    """How workers hold their rows.
+class InputTable:
+    """Parquet files of customers, and the columns that are used.
 
     Attributes
     ----------
-    mode : {"resident", "streamed"}
-        In memory, or decoded from Parquet in every pass.
-    why : str
-    bytes : int
-        Memory that the busiest worker will take at its peak.
-    spare_bytes : int
-        What it may take beyond its rows to remember what saves work.
-    id_turns : int
-        In how many turns the ids are checked, to save memory.
+    storage : Storage
+    id, weight : str or None
+    features : sequence of str or None
+        None: every numeric column but id and weight.
+    id_key : Key or None
+        Key of the hashes that are written in place of ids.
     """
 
-    mode: str
-    why: str
-    bytes: int
-    spare_bytes: int
-    id_turns: int
+    storage: Storage
+    id: str | None
+    features: tuple[str, ...] | None
+    weight: str | None = None
+    id_key: Key | None = None
 
 
 @dataclass(frozen=True)
-class JobPlan:
-    """A resolved job and what it will need.
+class LinesPlan:
+    """Transaction lines, and the tables of attributes that are joined to their features."""
+
+    source: Source
+    joins: tuple[Join, ...]
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """A table that is to be segmented, as its footers describe it.
 
     Attributes
     ----------
+    table : InputTable
     dataset : Dataset
-    choice : BackendChoice
-        The backend, and why.
+    backend : BackendChoice
     cluster : ClusterSpec
-    memory : MemoryPlan or None
-        None where the workers are not known yet.
-    width : int
-        Features at the most.
-    unit : bool
-        Whether rows are scaled to length one.
-    target : Storage
-        Where the output goes.
+    n_columns : int
+        Maximum of the columns of a preprocessed row.
     reader : Reader
-        Who would decode the rows, if they are not streamed where that is not known yet.
+        Who decodes the rows, if they are held in memory.
     """
 
+    table: InputTable
     dataset: Dataset
-    choice: BackendChoice
+    backend: BackendChoice
     cluster: ClusterSpec
-    memory: MemoryPlan | None
-    width: int
-    unit: bool
-    target: Storage
+    n_columns: int
     reader: Reader
 
-    def describe(self, spec: JobSpec) -> dict[str, Any]:
-        """Return what --dry-run prints."""
-        job = spec.public()
-        source = "transactions" if spec.transactions else "input"
-        job[source]["features"] = list(self.dataset.features)
-        return {
-            "job": job,
-            "files": len(self.dataset.files),
-            "row_groups": self.dataset.row_groups,
-            "rows": self.dataset.rows,
-            "backend": {"name": self.choice.name, "why": self.choice.why},
-            "reader": self.reader.described(),
-            "workers": self.cluster.workers if self.cluster.is_ours else None,
-            "threads_per_worker": self.cluster.threads if self.cluster.is_ours else None,
-            "rows_are": self.memory and self.memory.mode,
-            "rows_why": self.memory and self.memory.why,
-            "estimated_bytes_per_worker": self.memory and self.memory.bytes,
-        }
+
+@dataclass(frozen=True)
+class SegmentationPlan(TablePlan):
+    """A table that is to be segmented by workers whose number is known.
+
+    Attributes
+    ----------
+    memory : MemoryPlan
+        How the workers hold the rows.
+    reader : Reader
+        Who decodes the rows.
+    """
+
+    memory: MemoryPlan
 
 
-def forecast(spec: JobSpec, place: ResolvedJob, storage: Storage) -> JobPlan:
-    """Read the footers below `storage`, forecast what the job needs, refuse what cannot succeed.
+@dataclass(frozen=True)
+class RunPlan:
+    """A run, as far as it is known before any data is read.
 
-    Nothing is written.
+    Attributes
+    ----------
+    resolved : ResolvedJob
+    first_step : LinesPlan or TablePlan
+        With transactions, features are built first, and then their table is planned.
+    """
+
+    resolved: ResolvedJob
+    first_step: LinesPlan | TablePlan
+
+
+def plan_run(spec: JobSpec) -> RunPlan:
+    """Resolve a job and read the footers of its input; nothing is written.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
-        All that can be known before the data is read.
+        Everything that can be known before the data is read.
     """
-    given = spec.input
-    id_key = None if spec.transactions else place.id_key  # there the ids are hashed already
-    dataset = open_dataset(
-        storage, given.features, given.id, given.weight, id_key,
-        tuple(spec.prepare.categorical), tuple(spec.audit.columns),
+    resolved = resolve_job(spec)
+    if spec.transactions is not None:
+        return RunPlan(resolved, _plan_lines(spec, spec.transactions, resolved))
+    features = spec.input and spec.input.features
+    table = InputTable(
+        resolved.source, spec.id, tuple(features) if features else None, spec.weight,
+        resolved.id_key,
     )  # fmt: skip
-    unit = spec.segment.algorithm == "kmeans" and spec.segment.metric == "cosine"
-    spec.prepare.transforms(spec.prepare.preview(dataset.features), "prepare.transform")
-    width = spec.prepare.most_features(dataset.features)
-    if isinstance(spec.segment, KMeansSpec) and spec.prepare.keeps_columns:
-        spec.segment.models()[0].check_init(width)
-    if isinstance(spec.segment, DBSCANSpec):
-        _check_dbscan(spec, spec.segment, len(dataset.features))
-    cluster = place.cluster
-    memory = (
-        plan_memory(
-            dataset,
-            cluster,
-            cluster.workers,
-            spec.segment.algorithm,
-            width,
-            len(further_columns(spec)),
-        )
-        if cluster.is_ours
-        else None
-    )
-    mode = memory.mode if memory else "resident"
-    reader = choose_reader(spec, dataset, place.choice, mode)
-    return JobPlan(dataset, place.choice, cluster, memory, width, unit, place.target, reader)
+    return RunPlan(resolved, plan_table(spec, resolved, table))
 
 
-def _check_dbscan(spec: JobSpec, rules: DBSCANSpec, n_features: int) -> None:
-    """Refuse what a metric, or the choice of eps, does not suit."""
-    if rules.metric == "haversine" and n_features != 2:
-        raise ConfigError(
-            f"segment.metric = 'haversine' takes two features, latitude and longitude in radians, "
-            f"and there are {n_features}: name the two in input.features"
-        )
-    if rules.metric == "haversine" and (
-        spec.prepare.scale != "none"
-        or spec.prepare.transform != "none"
-        or spec.prepare.pca is not None
-    ):
-        raise ConfigError(
-            "segment.metric = 'haversine' takes latitude and longitude as they are: set "
-            "prepare.scale = 'none', and leave prepare.transform and prepare.pca out"
-        )
-    if rules.eps == "auto" and spec.input.weight:
-        raise ConfigError(
-            "segment.eps = 'auto' does not look at weights, and input.weight = "
-            f"{spec.input.weight!r}: give an eps, or leave input.weight out"
-        )
+def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> TablePlan:
+    """Read the footers of a table; return a `SegmentationPlan` if the workers are known.
 
-
-def plan_memory(
-    dataset: Dataset,
-    cluster: ClusterSpec,
-    workers: int,
-    algorithm: str = "kmeans",
-    width: int | None = None,
-    further: int = 0,
-) -> MemoryPlan:
-    """Choose how the rows are held: in memory where they fit, otherwise streamed from Parquet.
-
-    DBSCAN keeps all rows in memory, and again in the order of their tiles. `width` is the number of
-    columns of a row; by default that of the features. `further`
-    are results of a row beside label and distance.
+    The number of workers is known if the run starts them; otherwise see `plan_for_workers`.
 
     Raises
     ------
-    ResourceError
-        Where not even streaming fits the limit; with the forecast and what would do.
+    ConfigError, DataError, ResourceError
     """
-    rows = max(plan.rows for plan in dataset.plan_shards(workers, drop_missing=False))
-    limit, whose = _limit(cluster, workers)
-    fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
-    columns = (width or len(dataset.features)) + (2 if dataset.weight else 0)
-    result = _RESULT_BYTES + 4 * further
-    resident = fixed + rows * (4 * columns + result)
-    if algorithm == "dbscan":
-        copies = 1 if workers == 1 else 3  # tiles; with several workers also regions and visitors
-        resident += rows * (4 * columns * copies + _DENSITY_BYTES)
-    ids = rows * _ID_BYTES if dataset.id else 0
-    if resident + ids <= limit:
-        why = f"{_size(resident + ids)} a worker, within {whose}"
-        spare = min(limit - resident, resident)
-        return MemoryPlan("resident", why, resident + ids, spare, 1)
-    if algorithm == "dbscan":
-        step = f"a worker alone takes {_size(fixed)}: use a higher limit"
-        if limit > fixed:
-            enough = -(-2 * (resident + ids - fixed) * workers // (limit - fixed))
-            step = (
-                f"use about {enough} workers (runtime.n_workers) on machines of their own, or a "
-                "higher limit"
-            )
-        raise ResourceError(
-            f"{whose} a worker: DBSCAN keeps all rows in memory, and the largest of {workers} "
-            f"shards needs about {_size(resident + ids)}; {step}"
-        )
-    groups = cluster.threads * dataset.largest_group_bytes
-    streamed = fixed + groups + rows * (result + 1)
-    turns = -(-ids // max(limit - streamed, 1)) if ids else 1
-    if streamed <= limit and turns <= _MAX_ID_TURNS:
-        why = f"in memory they would take {_size(resident + ids)} a worker, beyond {whose}"
-        return MemoryPlan("streamed", why, streamed + ids // turns, 0, turns)
-    needed = streamed + ids // _MAX_ID_TURNS
-    if limit > fixed + groups:
-        enough = -(-(needed - fixed - groups) * workers // (limit - fixed - groups))
-        step = f"use about {enough} workers (runtime.n_workers), or a higher limit"
-    else:
-        step = f"a worker alone takes {_size(fixed + groups)}: use a higher limit"
-    raise ResourceError(
-        f"{whose} a worker: the largest of {workers} shards needs about {_size(needed)}, even "
-        f"with its rows streamed from Parquet; {step}"
+    dataset = open_dataset(
+        table.storage, table.features, table.id, table.weight, table.id_key,
+        tuple(spec.prepare.categorical), tuple(spec.audit.columns),
+    )  # fmt: skip
+    spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
+    n_columns = spec.prepare.max_features(dataset.features)
+    known = n_columns if spec.prepare.keeps_columns else None
+    columns = ColumnPlan(dataset.features, dataset.weight, spec.prepare, known)
+    spec.algorithm.check(spec.segment, columns)
+    cluster = resolved.cluster
+    needs = _needs(spec, dataset, n_columns, cluster.workers)
+    reader = choose_reader(spec, dataset, resolved.backend, needs, "resident")
+    plan = TablePlan(table, dataset, resolved.backend, cluster, n_columns, reader)
+    return plan_for_workers(spec, plan, cluster.workers) if cluster.is_managed else plan
+
+
+def plan_for_workers(spec: JobSpec, plan: TablePlan, n_workers: int) -> SegmentationPlan:
+    """Plan memory and reader for so many workers, unless that has been done.
+
+    Raises
+    ------
+    ConfigError, ResourceError
+    """
+    if isinstance(plan, SegmentationPlan):
+        return plan
+    needs = _needs(spec, plan.dataset, plan.n_columns, n_workers)
+    memory = plan_memory(
+        plan.dataset, plan.cluster, n_workers, needs, plan.n_columns, len(spec.extra_columns)
     )
+    reader = choose_reader(spec, plan.dataset, plan.backend, needs, memory.mode)
+    return SegmentationPlan(**{**vars(plan), "reader": reader}, memory=memory)
 
 
-def _limit(cluster: ClusterSpec, workers: int) -> tuple[int, str]:
-    """Return the memory a worker may take, and in words who says so."""
-    if cluster.memory_limit is not None:
-        usable = int(cluster.memory_limit * _USABLE)
-        asked = _size(cluster.memory_limit)
-        return usable, f"{_USABLE:.0%} of runtime.memory_limit = {asked}"
-    if not cluster.is_ours:
-        return 2**63, "the memory of its machine"
-    share = psutil.virtual_memory().available // workers
-    return share, f"the {_size(share)} that this machine has left for each"
+def _needs(spec: JobSpec, dataset: Dataset, n_columns: int, n_workers: int) -> MemoryNeeds:
+    values = row_values(n_columns, dataset.weight is not None)
+    needs: MemoryNeeds = spec.algorithm.memory(spec.segment, values, n_workers)
+    return needs
 
 
-def _size(count: float) -> str:
-    return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
+def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
+    """Return what --dry-run prints; JSON's own values."""
+    step, backend = plan.first_step, plan.resolved.backend
+    if isinstance(step, LinesPlan):
+        return {
+            "job": spec.redacted(),
+            "files": step.source.files,
+            "lines": step.source.rows,
+            "backend": {"name": backend.name, "reason": backend.reason},
+        }
+    dataset, cluster = step.dataset, step.cluster
+    memory = step.memory if isinstance(step, SegmentationPlan) else None
+    return {
+        "job": spec.redacted(dataset.features),
+        "files": len(dataset.files),
+        "row_groups": dataset.row_groups,
+        "rows": dataset.rows,
+        "backend": {"name": backend.name, "reason": backend.reason},
+        "reader": step.reader.describe(),
+        "workers": cluster.workers if cluster.is_managed else None,
+        "threads_per_worker": cluster.threads if cluster.is_managed else None,
+        "row_storage": memory and {"mode": memory.mode, "reason": memory.reason},
+        "estimated_bytes_per_worker": memory and memory.peak_bytes,
+    }
+
+
+def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: ResolvedJob) -> LinesPlan:
+    """Open the transaction lines of a job, and the tables that are joined to their features.
+
+    Raises
+    ------
+    ConfigError, DataError
+        For columns that do not exist or do not suit their role, and names that occur twice.
+    """
+    roles = replace(transactions.roles(), id_key=resolved.id_key)
+    source = open_source(resolved.source, roles)
+    joins = []
+    for i, join in enumerate(spec.join):
+        storage = Storage.from_url(join.path, join.storage_options, f"join[{i}].path")
+        joins.append(open_join(storage, join.id, join.columns, f"join[{i}]"))
+    built = available(source.roles.columns())
+    check_names(joins, built)
+    joined = [name for join in joins for name in join.schema.names]
+    transactions.check_features(joined)
+    for name in spec.prepare.categorical:
+        if name not in (*built, *joined):
+            raise ConfigError(
+                "categorical.not_built", f"'{name}' is neither built nor joined",
+                parameter="categorical", hint=nearest_known(name, [*built, *joined]),
+            )  # fmt: skip
+    return LinesPlan(source, tuple(joins))

@@ -1,4 +1,7 @@
-"""Who decodes the rows of a job, Arrow or cuDF, and why: the choice is recorded, never silent."""
+"""Choose who decodes the rows of a job, Arrow or cuDF; the manifest has the choice and its reason.
+
+An explicit choice is never replaced by the other reader.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,12 +12,13 @@ import pyarrow as pa
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError, GpusegError, ResourceError
-from gpuseg.io.parquet.cudf_reader import lacking, load_on_gpu
+from gpuseg.io.parquet.cudf_reader import load_on_gpu, unavailable
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.parquet.streamed_shard import open_stream
 from gpuseg.jobs.job import JobSpec
 from gpuseg.runtime.executor import Executor
+from gpuseg.segmentation.base import MemoryNeeds
 from gpuseg.sharding.device_shard import is_on_device
 
 
@@ -25,93 +29,104 @@ class Reader:
     Attributes
     ----------
     name : {"arrow", "cudf"}
-    why : str
+    reason : str
     by_arrow : mapping of str to str
-        Columns that Arrow decodes beside cuDF, and why.
-    asked : bool
-        Whether the job names the reader.
+        Columns that Arrow decodes although cuDF is the reader, and why.
+    required : bool
+        Whether the job names the reader, so that no other may replace it.
     """
 
     name: str
-    why: str
+    reason: str
     by_arrow: Mapping[str, str] = field(default_factory=dict)
-    asked: bool = False
+    required: bool = False
 
-    def described(self) -> dict[str, Any]:
-        """Return what manifest and --dry-run say of it."""
-        beside = {"by_arrow": dict(self.by_arrow)} if self.by_arrow else {}
-        return {"name": self.name, "why": self.why, **beside}
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest and --dry-run say of the reader."""
+        by_arrow = {"by_arrow": dict(self.by_arrow)} if self.by_arrow else {}
+        return {"name": self.name, "reason": self.reason, **by_arrow}
 
 
 @dataclass(frozen=True)
 class _Obstacle:
-    """What keeps cuDF from reading, what would help, and whether the job is at fault."""
+    """A reason why cuDF cannot read, what would help, and whether the job is at fault."""
 
-    what: str
-    step: str
+    code: str
+    problem: str
+    hint: str = ""
     error: type[GpusegError] = ResourceError
 
 
-def choose_reader(spec: JobSpec, dataset: Dataset, choice: BackendChoice, mode: str) -> Reader:
-    """Resolve `runtime.reader`.
-
-    cuDF is not so much as looked for unless the rows would stay on a GPU.
+def choose_reader(
+    spec: JobSpec, dataset: Dataset, backend: BackendChoice, needs: MemoryNeeds, mode: str
+) -> Reader:
+    """Resolve `runtime.reader`; cuDF is imported only if rows would stay on a GPU.
 
     Parameters
     ----------
-    choice : BackendChoice
-        The backend.
+    backend : BackendChoice
+    needs : MemoryNeeds
+        Of the algorithm.
     mode : {"resident", "streamed"}
         How the rows are held.
 
     Raises
     ------
     ConfigError, ResourceError
-        Where cuDF is asked for and cannot read; Arrow is never taken in its place.
+        If the job names cuDF, and it cannot read.
     """
-    asked = spec.runtime.reader
-    if asked == "arrow":
-        return Reader("arrow", "asked for", asked=True)
+    requested = spec.runtime.reader
+    if requested == "arrow":
+        return Reader("arrow", "requested", required=True)
     by_arrow = left_to_arrow(dataset, spec.prepare.categorical)
-    obstacle = _obstacle(spec, dataset, choice, mode, by_arrow)
-    if asked == "cudf":
+    obstacle = _obstacle(dataset, backend, needs, mode, by_arrow)
+    if requested == "cudf":
         if obstacle:
             raise obstacle.error(
-                f"runtime.reader = 'cudf': {obstacle.what}; {obstacle.step}, or leave the key out"
-            )
-        return Reader("cudf", "asked for", by_arrow, asked=True)
-    if obstacle is None and spec.runtime.cluster not in ("local", "cuda"):
+                obstacle.code, obstacle.problem, value="cudf", parameter="reader",
+                hint=f"{obstacle.hint}, or leave `reader` out",
+            )  # fmt: skip
+        return Reader("cudf", "requested", by_arrow, required=True)
+    if obstacle is None and spec.runtime.no_gpu_reason:
         obstacle = _Obstacle(
-            f"the workers of cluster = {spec.runtime.cluster!r} may have no GPU each: ask for "
-            "runtime.reader = 'cudf' where they have",
-            "",
+            "reader.workers_without_gpu",
+            f"{spec.runtime.no_gpu_reason}; set runtime.reader = 'cudf' if they do",
         )
     if obstacle:
-        return Reader("arrow", f"auto: {obstacle.what}")
+        return Reader("arrow", f"auto: {obstacle.problem}")
     return Reader("cudf", "auto: rows are decoded on the GPU, and stay there", by_arrow)
 
 
 def _obstacle(
-    spec: JobSpec, dataset: Dataset, choice: BackendChoice, mode: str, by_arrow: Mapping[str, str]
+    dataset: Dataset,
+    backend: BackendChoice,
+    needs: MemoryNeeds,
+    mode: str,
+    by_arrow: Mapping[str, str],
 ) -> _Obstacle | None:
-    """Return the first thing that keeps cuDF from reading."""
-    if choice.name != "cuda":
+    """Return the first reason why cuDF cannot read."""
+    if backend.name != "cuda":
         return _Obstacle(
-            f"cuDF reads into the memory of a GPU, and the backend is '{choice.name}'",
-            f"that was taken because of '{choice.why}': use runtime.backend = 'cuda'",
+            "reader.backend_not_cuda",
+            f"cuDF reads into the memory of a GPU, and the backend is '{backend.name}'",
+            f"it was chosen because of '{backend.reason}': use `backend` = 'cuda'",
         )
-    if spec.segment.algorithm == "dbscan":
+    if not needs.on_device:
         return _Obstacle(
-            "DBSCAN lays out its rows in the memory of the host",
-            "use another algorithm",
+            "reader.algorithm_on_host",
+            "the algorithm needs the rows in the memory of the host",
+            "use another `algorithm`",
             ConfigError,
         )
     if mode != "resident":
         return _Obstacle(
-            "the rows are streamed, a block at a time", "use a higher runtime.memory_limit"
+            "reader.rows_streamed",
+            "the rows are streamed, a block at a time",
+            "use a higher `memory_limit`",
         )
     if not dataset.storage.is_local:
         return _Obstacle(
+            "reader.files_not_local",
             f"the files are not on a disk of this machine ({dataset.storage.url})",
             "copy them to one",
             ConfigError,
@@ -119,12 +134,15 @@ def _obstacle(
     columns = _columns(dataset)
     if all(name in by_arrow for name in columns):
         return _Obstacle(
+            "reader.no_column",
             f"there is no column that cuDF would decode ('{columns[0]}': {by_arrow[columns[0]]})",
-            "name columns of numbers in input.features",
+            "name columns of numbers in `features`",
             ConfigError,
         )
-    missing = lacking()
-    return None if missing is None else _Obstacle(missing, "pip install 'gpuseg[cuda13]'")
+    missing = unavailable()
+    if missing is None:
+        return None
+    return _Obstacle("reader.no_cudf", missing, "pip install 'gpuseg[cuda13]'")
 
 
 def _columns(dataset: Dataset) -> list[str]:
@@ -135,17 +153,17 @@ def _columns(dataset: Dataset) -> list[str]:
 def left_to_arrow(dataset: Dataset, categories: Mapping[str, Any]) -> dict[str, str]:
     """Return the columns that Arrow decodes in any case, and why.
 
-    cuDF takes those of which both make the same numbers, to the bit.
+    cuDF decodes the columns of which both make the same numbers, to the bit.
     """
-    file, found = dataset.files[0], {}
+    file, reasons = dataset.files[0], dict[str, str]()
     for name in _columns(dataset):
         if name in file.constants:
-            found[name] = "a partition column, which is in no file"
+            reasons[name] = "a partition column, which is in no file"
         elif name in categories:
-            found[name] = "a category"
+            reasons[name] = "a category"
         elif not _is_plain(kind := file.schema.field(name).type):
-            found[name] = f"{kind}, which cuDF does not round as Arrow does"
-    return found
+            reasons[name] = f"{kind}, which cuDF does not round as Arrow does"
+    return reasons
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -155,13 +173,10 @@ def _is_plain(kind: pa.DataType) -> bool:
     return bool(plain)
 
 
-def place_rows(
-    executor: Executor,
-    reader: Reader,
-    mode: str,
-    plans: Sequence[ShardPlan],
+def load_shards(
+    executor: Executor, reader: Reader, mode: str, plans: Sequence[ShardPlan]
 ) -> Reader:
-    """Read the shards where they will live; return who has read them.
+    """Load a shard for each plan; return who has read them.
 
     Raises
     ------
@@ -171,12 +186,13 @@ def place_rows(
     if reader.name == "arrow":
         executor.load(load_shard if mode == "resident" else open_stream, plans)
         return reader
-    load = partial(load_on_gpu, by_arrow=tuple(reader.by_arrow), must=reader.asked)
+    load = partial(load_on_gpu, by_arrow=tuple(reader.by_arrow), must=reader.required)
     executor.load(load, plans)
-    there = executor.map(is_on_device)
-    if not any(there):
-        reader = Reader("arrow", "auto: the GPU has no room for the rows and a row group beside")
-    elif not all(there):
-        left = f"{len(there) - sum(there)} of {len(there)} shards had no room there"
-        reader = replace(reader, why=f"{reader.why}; {left}, and were read by Arrow")
+    on_device = executor.map(is_on_device)
+    if not any(on_device):
+        return Reader("arrow", "auto: the GPU has no room for the rows and one more row group")
+    if not all(on_device):
+        n_others = len(on_device) - sum(on_device)
+        others = f"{n_others} of {len(on_device)} shards had no room there, and Arrow read them"
+        return replace(reader, reason=f"{reader.reason}; {others}")
     return reader

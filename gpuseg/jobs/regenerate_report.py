@@ -1,62 +1,50 @@
-"""The report of an output, rendered again from its manifest, as a newer version would write it."""
+"""Render the report of an output again from its manifest, as this version of gpuseg writes it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import UndefinedError
-
-from gpuseg.errors import DataError
-from gpuseg.io.output.base import MANIFEST, cannot_write
+from gpuseg.io.output.base import cannot_write
 from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.manifest import read_manifest
 from gpuseg.reporting.report import render_report
 
 REPORT = "_report.html"
 
 
-def report_again(output: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Render the report of a run's output again, and put it in the place of the old one.
+def regenerate_report(output: str, storage_options: Mapping[str, Any] | None = None) -> str:
+    """Render the report of a run's output again and replace the old one.
 
     Parameters
     ----------
-    output : path or URL of the output folder
+    output : str
+        Path or fsspec URL of the output folder.
+    storage_options : mapping, optional
+        Options of the file system.
 
     Returns
     -------
     str
-        Where it is.
+        Path or URL of the report.
 
     Raises
     ------
     DataError
-        Where there is no manifest, or one that a report cannot be made of.
+        Where there is no manifest, or one that cannot be understood.
     ResourceError
         Where the report cannot be written.
     """
     storage = Storage.from_url(output, storage_options or {}, "output")
     with wrap_store_errors("output", storage.url):
+        page = render_report(read_manifest(storage)).encode()
+        target = f"{storage.root}/{REPORT}"
         try:
-            content = storage.fs.cat_file(f"{storage.root}/{MANIFEST}")
-        except (FileNotFoundError, NotADirectoryError):
-            raise DataError(
-                f"{storage.url}: has no {MANIFEST}; give the output folder of a run"
-            ) from None
-        try:
-            page = render_report(json.loads(content))
-        except (ValueError, KeyError, TypeError, AttributeError, UndefinedError) as error:
-            raise DataError(
-                f"{storage.url}/{MANIFEST}: no report can be made of it ({error!r}); it is "
-                "damaged, or of a version whose runs cannot be read any more: run the job again"
-            ) from None
-    target = f"{storage.root}/{REPORT}"
-    try:
-        if storage.is_local:  # in one step: a full disk must not cost the old report
-            staged = Path(f"{target}.part")
-            staged.write_bytes(page.encode())
-            staged.replace(target)
-        else:
-            storage.fs.pipe_file(target, page.encode())
-    except OSError as error:
-        raise cannot_write(f"{storage.url}/{REPORT}", error) from None
+            if storage.is_local:  # atomic: a full disk must not cost the old report
+                staged = Path(f"{target}.part")
+                staged.write_bytes(page)
+                staged.replace(target)
+            else:
+                storage.fs.pipe_file(target, page)
+        except OSError as error:
+            raise cannot_write(f"{storage.url}/{REPORT}", error) from None
     return f"{output.rstrip('/')}/{REPORT}"

@@ -1,79 +1,80 @@
-"""Where a job runs, from where and to where: what can be settled without reading anything."""
+"""Resolve backend, cluster, input and output of a job without reading data."""
 
 import os
 from dataclasses import dataclass
 
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.backends.registry import BackendChoice, choose_backend
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.job import JobSpec
-from gpuseg.jobs.schema import InputSpec, RuntimeSpec, TransactionsSpec
+from gpuseg.jobs.schema import RuntimeSpec
 from gpuseg.runtime.cluster import ClusterSpec
 
 
 @dataclass(frozen=True)
 class ResolvedJob:
-    """Where a job runs, from where and to where.
+    """Backend, cluster, input and output of a job.
 
     Attributes
     ----------
-    choice : BackendChoice
-        The backend, and why.
+    backend : BackendChoice
     cluster : ClusterSpec
     source, target : Storage
-        Of the input, or the transactions, and the output.
+        Of the input, or the transactions, and of the output.
     id_key : Key or None
-        Of the hashes that are written in place of ids.
+        Key of the hashes that are written in place of ids.
     """
 
-    choice: BackendChoice
+    backend: BackendChoice
     cluster: ClusterSpec
     source: Storage
     target: Storage
     id_key: Key | None
 
 
-def settle(spec: JobSpec) -> ResolvedJob:
-    """Settle where a job runs; nothing is read or written.
+def resolve_job(spec: JobSpec) -> ResolvedJob:
+    """Resolve backend, cluster, input and output; nothing is read or written.
 
     Raises
     ------
     ConfigError, ResourceError
-        For a backend or a cluster that is not there, and an output that may not be written.
+        For a backend or a cluster that is not available, and an output that must not be written.
     """
-    choice = choose_backend(spec.runtime.backend, spec.runtime.cluster)
-    given: InputSpec | TransactionsSpec = spec.transactions or spec.input
-    key = "transactions.path" if spec.transactions else "input.path"
+    runtime, section = spec.runtime, "input" if spec.transactions is None else "transactions"
+    backend = choose_backend(runtime.backend, runtime.no_gpu_reason)
     id_key = None
-    if given.id_hash_key_env is not None:
-        section = "transactions" if spec.transactions else "input"
-        id_key = Key.from_env(given.id_hash_key_env, f"{section}.id_hash_key_env")
-    source = Storage.from_url(given.path, given.storage_options, key)
-    cluster = _cluster(spec.runtime)
+    if spec.source.id_hash_key_env is not None:
+        id_key = Key.from_env(spec.source.id_hash_key_env, f"{section}.id_hash_key_env")
+    source = Storage.from_url(spec.source.path, spec.source.storage_options, f"{section}.path")
+    cluster = _cluster(runtime)
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
-    _refuse_overlap(source, target, key)
+    _refuse_overlap(source, target, f"{section}_path")
     with wrap_store_errors("output.path", target.url):
         check_free(target, spec.output.overwrite)
-    return ResolvedJob(choice, cluster, source, target, id_key)
+    return ResolvedJob(backend, cluster, source, target, id_key)
 
 
 def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
-    """Return where to run; with one worker a GPU where those are asked for."""
+    """Return the cluster; `cuda` has one worker for each GPU by default."""
     n_workers = runtime.n_workers
     if runtime.cluster == "cuda":
-        if lacking := device.unavailable():
+        if missing := gpus.unavailable():
             raise ResourceError(
-                f"runtime.cluster = 'cuda': {lacking.what}; {lacking.step}, or use cluster = 'dask'"
-            )
-        n_gpus = len(device.devices())
+                "cluster.no_gpu", missing.reason, value="cuda", parameter="cluster",
+                hint=f"{missing.hint}, or use cluster = 'dask'",
+            )  # fmt: skip
+        n_gpus = len(gpus.devices())
         n_workers = n_workers or n_gpus
         if n_workers > n_gpus:
             raise ResourceError(
-                f"runtime.n_workers = {n_workers}, and CUDA finds {n_gpus} GPUs: with cluster = "
-                f"'cuda' each worker has one of its own; use n_workers <= {n_gpus}"
+                "n_workers.more_than_gpus",
+                f"CUDA finds {n_gpus} GPUs, and with cluster = 'cuda' each worker has its own",
+                value=n_workers,
+                parameter="n_workers",
+                hint=f"use `n_workers` <= {n_gpus}",
             )
     limit = runtime.memory_limit
     return ClusterSpec(
@@ -84,13 +85,13 @@ def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
     )
 
 
-def _refuse_overlap(source: Storage, target: Storage, key: str) -> None:
-    """Refuse an output that would replace its input, or lie in it, or hold it."""
+def _refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
+    """Refuse an output that is the input, or contains it, or is inside it."""
     if source.is_local != target.is_local:
         return
     a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
     if a.startswith(b) or b.startswith(a):
         raise ConfigError(
-            f"output.path = {target.url!r}: overlaps {key} = {source.url!r}; "
-            "write to a folder of its own"
-        )
+            "output.overlaps_input", f"overlaps `{parameter}` = {source.url!r}",
+            value=target.url, parameter="output_path", hint="write to another folder",
+        )  # fmt: skip

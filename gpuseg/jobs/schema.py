@@ -1,4 +1,4 @@
-"""The sections of the job file, and the rules of their keys."""
+"""The sections of the job file and the rules of their keys, except `[segment]`."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -19,41 +19,49 @@ from pydantic import (
 from gpuseg.errors import ConfigError
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
-from gpuseg.preprocessing.params import PrepareParams
-from gpuseg.validation import nearest_known
+from gpuseg.preprocessing.params import PreprocessingParams
+from gpuseg.validation import broken_rule, nearest_known
 
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-def _size(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
+def _bytes(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
     try:
         return parse(value)
     except ValueError:
         raise ValueError("must be a size such as '4GiB', or a number of bytes") from None
 
 
-Memory = Annotated[ByteSize, WrapValidator(_size)]
+Memory = Annotated[ByteSize, WrapValidator(_bytes)]
+
+LOCAL_CLUSTERS = ("local", "dask", "cuda")
+"""Clusters that a run starts itself, on this machine."""
+
+_GPU_CLUSTERS = ("local", "cuda")
+"""Clusters in which every worker of a machine with GPUs has one."""
 
 _SCHEMES = ("tcp://", "tls://", "ws://", "wss://")
 
 
 class Section(BaseModel):
+    """Base of the sections of a job."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _once(features: list[str]) -> list[str]:
-    twice = sorted({name for name in features if features.count(name) > 1})
-    if twice:
-        raise ValueError(f"must name each column once; twice: {', '.join(twice)}")
-    return features
+def _unique(names: list[str]) -> list[str]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"must name each column once; repeated: {', '.join(repeated)}")
+    return names
 
 
-Features = Annotated[list[Text], Field(min_length=1), AfterValidator(_once)]
+Features = Annotated[list[Text], Field(min_length=1), AfterValidator(_unique)]
 
 
 class InputSpec(Section):
-    """Where the feature vectors are, and which columns are used."""
+    """Path of the feature vectors, and the columns that are used."""
 
     path: Text
     id: Text | None = None
@@ -67,9 +75,9 @@ Moment = Annotated[datetime, BeforeValidator(as_moment)]
 
 
 class TransactionsSpec(Section):
-    """Where transaction lines are, and which of their columns play which role.
+    """Path of transaction lines, and the roles of their columns.
 
-    `features` are those that are clustered by; all that there are are written.
+    `features` are clustered; all features that can be built are written.
     """
 
     path: Text
@@ -98,22 +106,22 @@ class TransactionsSpec(Section):
         ------
         ConfigError
         """
-        there = [*available(self.roles().columns()), *joined]
+        known = [*available(self.roles().columns()), *joined]
         for name in self.features or []:
-            if name not in there:
+            if name not in known:
                 raise ConfigError(
-                    f"transactions.features: no feature '{name}' for lines with these columns; "
-                    f"{nearest_known(name, there)}"
-                )
+                    "features.not_built", f"no feature '{name}' for lines with these columns",
+                    parameter="features", hint=nearest_known(name, known),
+                )  # fmt: skip
 
     def roles(self) -> Roles:
-        """Return which columns play which role."""
+        """Return the roles of the columns."""
         others = {"path", "features", "storage_options", "id_hash_key_env"}
         return Roles(**self.model_dump(exclude=others))
 
 
 class JoinSpec(Section):
-    """A table with attributes of the customers; all columns but the id by default."""
+    """A table with attributes of the customers; by default all columns but the id are joined."""
 
     path: Text
     id: Text
@@ -121,21 +129,18 @@ class JoinSpec(Section):
     storage_options: dict[str, Any] = {}
 
 
-class PrepareSpec(PrepareParams):
-    """What is done to the customers and their features before clustering.
+class PrepareSpec(PreprocessingParams):
+    """Preprocessing of the customers and their features.
 
-    Of rows with one id, all are kept, none is allowed, or the first is kept.
+    `duplicates` says what happens to rows with the same id: all are kept, they are refused, or
+    the first one is kept.
     """
 
     duplicates: Literal["keep", "error", "first"] = "keep"
 
 
-_OURS = ("local", "dask", "cuda")
-"""Clusters that a run starts by itself."""
-
-
 class RuntimeSpec(Section):
-    """Where the job runs, and on how much."""
+    """Cluster, backend, reader and limits of a run."""
 
     cluster: Text = "local"
     n_workers: Count | None = None
@@ -144,45 +149,59 @@ class RuntimeSpec(Section):
     reader: Literal["auto", "arrow", "cudf"] = "auto"
     memory_limit: Memory | None = None
 
+    @property
+    def no_gpu_reason(self) -> str:
+        """Why "auto" must not use GPUs; empty if it may."""
+        if self.cluster in _GPU_CLUSTERS:
+            return ""
+        return f"the workers of cluster = {self.cluster!r} may not have a GPU each"
+
     @field_validator("cluster")
     @classmethod
-    def _known(cls, cluster: str) -> str:
-        if cluster not in _OURS and not cluster.startswith(_SCHEMES):
+    def _known_cluster(cls, cluster: str) -> str:
+        if cluster not in LOCAL_CLUSTERS and not cluster.startswith(_SCHEMES):
             raise ValueError(
                 "must be 'local', 'dask', 'cuda' or the address of a scheduler such as "
-                "tcp://host:8786" + " ('slurm' is not in this version)" * (cluster == "slurm")
+                "tcp://host:8786"
             )
         return cluster
 
     @model_validator(mode="after")
-    def _suit_each_other(self) -> "RuntimeSpec":
-        if self.cluster == "cuda" and self.backend in ("numpy", "numba"):
-            raise ValueError(
-                f"backend = {self.backend!r} runs on the CPU, and cluster = 'cuda' gives each "
-                "worker a GPU: use backend = 'cuda' or 'auto', or cluster = 'dask'"
+    def _compatible(self) -> "RuntimeSpec":
+        runs_on_cpu = self.backend in ("numpy", "numba")
+        if self.cluster == "cuda" and runs_on_cpu:
+            raise broken_rule(
+                "backend.not_on_gpu",
+                "runs on the CPU, but cluster = 'cuda' gives each worker a GPU",
+                "backend",
+                "use backend = 'cuda' or 'auto', or cluster = 'dask'",
             )
-        if self.reader == "cudf" and self.backend in ("numpy", "numba"):
-            raise ValueError(
-                f"reader = 'cudf' reads into the memory of a GPU, and backend = {self.backend!r} "
-                "runs on the CPU: use backend = 'cuda' or 'auto', or reader = 'auto'"
+        if self.reader == "cudf" and runs_on_cpu:
+            raise broken_rule(
+                "reader.backend_on_cpu",
+                f"reads into the memory of a GPU, but backend = {self.backend!r} runs on the CPU",
+                "reader",
+                "use backend = 'cuda' or 'auto', or reader = 'auto'",
             )
-        if self.threads_per_worker is not None and self.cluster not in _OURS:
-            raise ValueError(
-                f"threads_per_worker: the workers of {self.cluster} have their own number of "
-                "threads; leave the key out"
+        if self.threads_per_worker is not None and self.cluster not in LOCAL_CLUSTERS:
+            raise broken_rule(
+                "threads_per_worker.external_cluster",
+                f"cannot be set for the workers of {self.cluster}, which run already",
+                "threads_per_worker",
+                "leave the key out",
             )
         return self
 
 
 class AuditSpec(Section):
-    """Columns that are never clustered by, in which the make-up of the segments is compared."""
+    """Columns that are not clustered; the segments are compared in them."""
 
-    columns: Annotated[list[Text], AfterValidator(_once)] = []
+    columns: Annotated[list[Text], AfterValidator(_unique)] = []
     threshold: Annotated[int, Field(ge=2)] = 10
 
     @model_validator(mode="before")
     @classmethod
-    def _columns_alone(cls, value: Any) -> Any:
+    def _from_list(cls, value: Any) -> Any:
         if not isinstance(value, list | dict):
             raise ValueError("must be a list of columns, or a section with columns and threshold")
         return {"columns": value} if isinstance(value, list) else value
@@ -190,12 +209,17 @@ class AuditSpec(Section):
     @model_validator(mode="after")
     def _has_columns(self) -> "AuditSpec":
         if "threshold" in self.model_fields_set and not self.columns:
-            raise ValueError("threshold: there is nothing to audit; name columns in audit.columns")
+            raise broken_rule(
+                "threshold.no_columns",
+                "there is nothing to audit",
+                "threshold",
+                "name columns in audit.columns",
+            )
         return self
 
 
 class OutputSpec(Section):
-    """Where the segments are written, and what else is."""
+    """Path of the output, and what it contains in addition to the segments."""
 
     path: Text
     overwrite: bool = False

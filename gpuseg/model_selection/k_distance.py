@@ -1,186 +1,219 @@
-"""How to choose eps: the distances to the k-th nearest row, of a sample of the rows against all.
+"""Choose eps from the k-distance plot: distances from a sample of rows to their k-th nearest row.
 
-Sampling both sides would make distances too long; here each row of the sample is compared with
-every row there is, so its k-distance is exact. With k = min_samples it is the least eps that
-makes the row core. A row that is not core has fewer than k rows within eps, all of them among
-its k nearest; so whether one of those is core, or the row is noise, is exact, too.
+If both sides were sampled, distances would be too long. Here each row of the sample is compared
+with all rows, so its k-distance is exact. With k = min_samples it is the smallest eps that makes
+the row core. A row that is not core has fewer than k rows within eps, all of them among its k
+nearest rows; so whether one of those is core, or the row is noise, is exact as well.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan import partition as settle
+from gpuseg.algorithms.dbscan import partition
 from gpuseg.algorithms.dbscan.cost_model import WITHOUT_DISTANCES
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
-from gpuseg.algorithms.dbscan.partition_state import rows_of
-from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.algorithms.dbscan.params import DBSCANParams
+from gpuseg.algorithms.dbscan.partition import Extent, rows_of
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
-from gpuseg.numerics.distance_metrics import Metric, distance_of, limit_of, points_of, power
+from gpuseg.numerics.distance_metrics import (
+    Metric,
+    dist_to_rdist,
+    embed,
+    minkowski_p,
+    rdist_to_dist,
+)
 from gpuseg.numerics.eps_bounds import EpsBounds
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import Executor, TaskContext
+from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.sharding.shard import Shard
 
 SAMPLE_ROWS = 2048
 
-_MAX_NEIGHBOURS, _MIN_ROWS = 2**22, 128
-"""k² neighbours' neighbours are looked at for each row: with a large k the sample is smaller."""
+_MAX_SECOND_NEIGHBORS, _MIN_ROWS = 2**22, 128
+"""Each row of the sample needs the k nearest rows of its k nearest rows. With a large k the sample
+is smaller, so that there are at most this many of them."""
 
 _MAX_PAIRS = 2e10
-"""So many take tens of seconds."""
+"""Maximum pairs of a DBSCAN run for a candidate; this many take tens of seconds."""
 
-_FLAT = 0.995
-"""Share of the sample whose distances the knee is looked for in: the rest are outliers."""
+_SHARE_WITHOUT_OUTLIERS = 0.995
+"""Share of the sample in which the knee is searched; the largest distances are outliers."""
 
-_AROUND = (0.5, 0.7, 1.0, 1.4, 2.0)
-"""Multiples of the suggested eps that are looked at."""
+_EPS_FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
+"""Candidates, as multiples of the suggested eps."""
 
 
 @dataclass(frozen=True)
 class EpsCandidate:
-    """What an eps would lead to, as the sample says.
+    """Expected result of DBSCAN with an eps, from the sample.
 
     Attributes
     ----------
     eps : float
     core_share, noise_share : float
-        Of all rows.
+        Shares of all rows.
     noise_error : float
         Standard error of `noise_share`.
-    pairs : float
-        Of rows that DBSCAN would compare, about.
+    distances : float
+        Approximate number of distances that DBSCAN computes.
     largest_share : float or None
-        Of the largest cluster among all rows, exactly: DBSCAN was run to know it. None where that
-        was not asked for, or would have been too much work.
+        Share of all rows in the largest cluster, exact, from a run of DBSCAN. None where it was
+        not requested, or too much work.
     """
 
     eps: float
     core_share: float
     noise_share: float
     noise_error: float
-    pairs: float
+    distances: float
     largest_share: float | None = None
 
 
 @dataclass(frozen=True)
 class EpsEstimate:
-    """Distances to the k-th nearest row, and what they suggest.
+    """The k-distances of a sample of rows, and the eps that they suggest.
 
     Attributes
     ----------
     eps : float
-        Where the curve of the distances turns up.
+        The knee of the sorted distances.
     min_samples : int
     metric : str
-    distances : float64 (m,)
-        Of the rows of the sample to their k-th nearest row, rising; k = min_samples, and a row is
-        its own nearest.
-    choices : list of EpsChoice
+    k_distances : float64 (m,)
+        Distances from the rows of the sample to their k-th nearest row, increasing. k is
+        `min_samples`, and a row is its own nearest row.
+    candidates : list of EpsCandidate
         For eps and some values around it.
     """
 
     eps: float
     min_samples: int
     metric: Metric
-    distances: NDArray[np.float64] = field(repr=False)
-    choices: list[EpsCandidate]
+    k_distances: NDArray[np.float64] = field(repr=False)
+    candidates: list[EpsCandidate]
 
-    def why(self) -> str:
-        """Say in a sentence where eps comes from."""
-        own = next(choice for choice in self.choices if choice.eps == self.eps)
+    def explain(self) -> str:
+        """Return a phrase that says where eps comes from."""
+        suggested = next(candidate for candidate in self.candidates if candidate.eps == self.eps)
         return (
-            f"the knee of the distances of {len(self.distances)} rows to the nearest "
-            f"{self.min_samples} of all rows; about {own.noise_share:.1%} "
-            f"± {2 * own.noise_error:.1%} of the rows are noise then"
+            f"the knee of the distances from {len(self.k_distances)} sampled rows to their "
+            f"nearest {self.min_samples} rows of the whole data; about "
+            f"{suggested.noise_share:.1%} ± {2 * suggested.noise_error:.1%} of the rows are noise"
         )
 
 
-def profile_eps(
+class _Neighbors(NamedTuple):
+    """The k nearest of all rows, nearest first: reduced distances and row numbers, (m, k)."""
+
+    rdist: NDArray[np.float64]
+    row: NDArray[np.int64]
+
+
+def find_eps(
     executor: Executor,
     min_samples: int,
     metric: Metric,
     backend: str,
     seed: int = 0,
-    clusters: bool = False,
+    run_candidates: bool = False,
 ) -> EpsEstimate:
-    """Find the distances, the knee, and what some values of eps would lead to.
+    """Return the k-distances, their knee, and the expected results of some values of eps.
 
     Parameters
     ----------
-    clusters : bool
-        Whether to run DBSCAN with those values, too, where it is little work.
+    run_candidates : bool
+        Whether to run DBSCAN with each value as well, where that is not too much work.
 
     Raises
     ------
     DataError
         For fewer rows than `min_samples`, and where all distances are 0.
     """
-    found = executor.map(settle.measure, metric)
-    n_rows = sum(own.n_rows for own in found)
+    extent = Extent.merge(executor.map(partition.measure, metric))
+    n_rows = extent.n_rows
     if n_rows < min_samples:
         raise DataError(
-            f"{n_rows} rows, and min_samples = {min_samples}: no row can be core; use a smaller "
-            "min_samples"
+            "min_samples.more_than_rows",
+            f"no row can be core, since there are only {n_rows} rows",
+            value=min_samples,
+            hint="use a smaller `min_samples`",
+            parameter="min_samples",
         )
-    low = np.min([own.low for own in found], axis=0)
-    high = np.max([own.high for own in found], axis=0)
-    reach = EpsBounds.from_ranges(low, high, _some_size(low, high, power(metric)), power(metric))
-    wanted = min(SAMPLE_ROWS, max(_MIN_ROWS, _MAX_NEIGHBOURS // min_samples**2))
-    points = np.concatenate(executor.map(_drawn, metric, n_rows, seed, wanted))
-    size, row = _nearest(executor, points, min_samples, metric, reach, backend)
-    distance = distance_of(size, metric)
-    eps = _knee(np.sort(distance[:, -1]))
-    others = np.unique(row[row >= 0])
-    fetched = np.concatenate(executor.map(_fetched, metric, others))
-    core_from = distance_of(
-        _nearest(executor, fetched, min_samples, metric, reach, backend)[0][:, -1], metric
+    # Any limit finds the same neighbors; one on the scale of the data is fast.
+    eps_bounds = _eps_bounds(extent, _typical_rdist(extent, minkowski_p(metric)), metric)
+    n_sample = min(SAMPLE_ROWS, max(_MIN_ROWS, _MAX_SECOND_NEIGHBORS // min_samples**2))
+    points = np.concatenate(executor.map(_sample_points, metric, n_rows, seed, n_sample))
+    nearest = _find_nearest(executor, points, min_samples, metric, eps_bounds, backend)
+    distance = rdist_to_dist(nearest.rdist, metric)
+    k_distances = np.sort(distance[:, -1])
+    eps = _find_knee(k_distances)
+    # The smallest eps that makes each neighbor core is its own k-distance.
+    rows = np.unique(nearest.row[nearest.row >= 0])
+    neighbors = np.concatenate(executor.map(_points_at, metric, rows))
+    second = _find_nearest(executor, neighbors, min_samples, metric, eps_bounds, backend)
+    core_eps = rdist_to_dist(second.rdist[:, -1], metric)
+    neighbor_core_eps = np.where(
+        nearest.row >= 0, core_eps[np.searchsorted(rows, nearest.row)], np.inf
     )
-    near = np.where(row >= 0, core_from[np.searchsorted(others, row)], np.inf)
-    choices = []
-    for factor in _AROUND:
-        rules = DBSCANParams(eps=eps * factor, min_samples=min_samples, metric=metric)
-        looked = executor.map(_looked_here, points, rules, low, high, backend)
-        pairs = sum(looked) * n_rows / len(points) * WITHOUT_DISTANCES
-        choice = _choice(rules.eps, distance, near, pairs)
-        if clusters and pairs <= _MAX_PAIRS:
-            fit = fit_dbscan(executor, rules, backend, distances=False)
-            largest = fit.sizes.max(initial=0) / n_rows
-            choice = replace(choice, largest_share=float(largest))
-        choices.append(choice)
-    return EpsEstimate(eps, min_samples, metric, np.sort(distance[:, -1]), choices)
+    candidates = []
+    for factor in _EPS_FACTORS:
+        params = DBSCANParams(eps=eps * factor, min_samples=min_samples, metric=metric)
+        counts = executor.map(_count_pairs, points, params, extent, backend)
+        pairs = sum(counts) * n_rows / len(points) * WITHOUT_DISTANCES
+        candidate = _candidate(params.eps, distance, neighbor_core_eps, pairs)
+        if run_candidates and pairs <= _MAX_PAIRS:
+            largest = _largest_cluster(executor, params, backend) / n_rows
+            candidate = replace(candidate, largest_share=largest)
+        candidates.append(candidate)
+    return EpsEstimate(eps, min_samples, metric, k_distances, candidates)
 
 
-def _choice(
-    eps: float, distance: NDArray[np.float64], near: NDArray[np.float64], pairs: float
+def _largest_cluster(executor: Executor, params: DBSCANParams, backend: str) -> int:
+    """Run DBSCAN, and return the number of rows of its largest cluster."""
+    fit = retry_if_lost(lambda: fit_dbscan(executor, params, backend, distances=False))
+    return int(fit.sizes.max(initial=0))
+
+
+def _candidate(
+    eps: float,
+    distance: NDArray[np.float64],
+    neighbor_core_eps: NDArray[np.float64],
+    pairs: float,
 ) -> EpsCandidate:
-    """Return what an eps leads to.
+    """Return the expected result of an eps.
 
     Parameters
     ----------
-    distance, near : float64 (m, k)
-        To the k nearest rows, and the least eps that makes those core.
+    distance : float64 (m, k)
+        Distances to the k nearest rows.
+    neighbor_core_eps : float64 (m, k)
+        The smallest eps that makes each of those rows core.
     """
     core = distance[:, -1] <= eps
-    noise = np.logical_not(np.any((distance <= eps) & (near <= eps), axis=1))
+    noise = np.logical_not(np.any((distance <= eps) & (neighbor_core_eps <= eps), axis=1))
     share = float(noise.mean())
     error = float(np.sqrt(max(share * (1 - share), 1 / len(noise)) / len(noise)))
     return EpsCandidate(float(eps), float(core.mean()), share, error, pairs)
 
 
-def _knee(distances: NDArray[np.float64]) -> float:
-    """Return where a rising curve turns up: farthest below the chord (Satopää et al., "Finding a
-    'kneedle' in a haystack", ICDCSW 2011).
+def _find_knee(distances: NDArray[np.float64]) -> float:
+    """Return the knee of an increasing curve: the point farthest below the chord (Satopää et al.,
+    "Finding a 'kneedle' in a haystack", ICDCSW 2011).
     """
-    curve = distances[: max(2, int(len(distances) * _FLAT))]
+    curve = distances[: max(2, int(len(distances) * _SHARE_WITHOUT_OUTLIERS))]
     positive = curve[curve > 0]
     if not positive.size:
         raise DataError(
-            "nearly all rows have min_samples rows at the very same place, so no eps can be "
-            "suggested: give one, or a larger min_samples"
+            "eps.no_estimate",
+            "nearly all rows are equal to `min_samples` other rows or more, so that no `eps` can "
+            "be suggested",
+            hint="set `eps`, or use a larger `min_samples`",
+            parameter="eps",
         )
     along = np.linspace(0, 1, len(curve))
     height = (curve - curve[0]) / max(curve[-1] - curve[0], np.finfo(float).tiny)
@@ -188,77 +221,88 @@ def _knee(distances: NDArray[np.float64]) -> float:
     return float(knee if knee > 0 else positive[0])
 
 
-def _some_size(low: NDArray[Any], high: NDArray[Any], p: int) -> float:
-    """Return a size that suits the scale of the data; the search does not depend on it."""
-    reach = float(np.max(high.astype(np.float64) - low)) or 1.0
-    return reach * reach if p == 2 else reach
+def _typical_rdist(extent: Extent, p: int) -> float:
+    """Return a reduced distance on the scale of the data."""
+    side = float(np.max(extent.high.astype(np.float64) - extent.low)) or 1.0
+    return side * side if p == 2 else side
 
 
-def _nearest(
+def _eps_bounds(extent: Extent, rdist_limit: float, metric: Metric) -> EpsBounds:
+    return EpsBounds.from_ranges(extent.low, extent.high, rdist_limit, minkowski_p(metric))
+
+
+def _find_nearest(
     executor: Executor,
     points: NDArray[Any],
     k: int,
     metric: Metric,
-    reach: EpsBounds,
+    eps_bounds: EpsBounds,
     backend: str,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return sizes and rows of the k nearest of all rows, (m, k) each, the nearest first."""
-    found = executor.map(_nearest_here, points, k, metric, reach, backend)
-    size = np.concatenate([own for own, _ in found], axis=1)
-    row = np.concatenate([own for _, own in found], axis=1)
-    order = np.lexsort((row, size), axis=1)[:, :k]
-    return np.take_along_axis(size, order, 1), np.take_along_axis(row, order, 1)
+) -> _Neighbors:
+    """Return the k nearest rows of all shards; of equally near ones the lowest."""
+    by_shard = executor.map(_find_nearest_in_shard, points, k, metric, eps_bounds, backend)
+    rdist = np.concatenate([nearest.rdist for nearest in by_shard], axis=1)
+    row = np.concatenate([nearest.row for nearest in by_shard], axis=1)
+    order = np.lexsort((row, rdist), axis=1)[:, :k]
+    return _Neighbors(np.take_along_axis(rdist, order, 1), np.take_along_axis(row, order, 1))
 
 
-def _nearest_here(
+def _find_nearest_in_shard(
     shard: Shard,
-    env: TaskContext,
+    context: TaskContext,
     points: NDArray[Any],
     k: int,
     metric: Metric,
-    reach: EpsBounds,
+    eps_bounds: EpsBounds,
     backend: str,
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
-    best, row = np.full((len(points), k), np.inf), np.full((len(points), k), -1)
-    b.find_nearest(
-        b.lay_out(points, reach, env.map), np.ones(len(points), bool),
-        b.lay_out(points_of(x, metric), reach, env.map), np.ones(len(x), bool),
-        best, row, env.map,
-    )  # fmt: skip
-    return best, np.where(row >= 0, row + shard.first_row, -1)
+) -> _Neighbors:
+    neighbors, (x, _) = registry.get_neighbors(backend), rows_of(shard)
+    rdist, row = np.full((len(points), k), np.inf), np.full((len(points), k), -1)
+    neighbors.find_nearest(
+        neighbors.build_index(points, eps_bounds, context.map),
+        np.ones(len(points), bool),
+        neighbors.build_index(embed(x, metric), eps_bounds, context.map),
+        np.ones(len(x), bool),
+        rdist,
+        row,
+        context.map,
+    )
+    return _Neighbors(rdist, np.where(row >= 0, row + shard.first_row, -1))
 
 
-def _looked_here(
+def _count_pairs(
     shard: Shard,
-    env: TaskContext,
+    context: TaskContext,
     points: NDArray[Any],
-    rules: DBSCANParams,
-    low: NDArray[Any],
-    high: NDArray[Any],
+    params: DBSCANParams,
+    extent: Extent,
     backend: str,
 ) -> int:
     """Return how many pairs are compared to find out whether the points are core."""
-    b, (x, _) = registry.get_neighbors(backend), rows_of(shard)
-    reach = EpsBounds.from_ranges(low, high, limit_of(rules.eps, rules.metric), power(rules.metric))
-    there = b.lay_out(points_of(x, rules.metric), reach, env.map)
-    here, found = b.lay_out(points, reach, env.map), np.zeros(len(points), np.int64)
-    return b.count_within(here, there, None, rules.min_samples, found, env.map)
+    neighbors, (x, _) = registry.get_neighbors(backend), rows_of(shard)
+    eps_bounds = _eps_bounds(extent, dist_to_rdist(params.eps, params.metric), params.metric)
+    shard_index = neighbors.build_index(embed(x, params.metric), eps_bounds, context.map)
+    sample_index = neighbors.build_index(points, eps_bounds, context.map)
+    counts = np.zeros(len(points), np.int64)
+    return neighbors.count_neighbors(
+        sample_index, shard_index, None, params.min_samples, counts, context.map
+    )
 
 
-def _drawn(
-    shard: Shard, env: TaskContext, metric: Metric, n_total: int, seed: int, wanted: int
+def _sample_points(
+    shard: Shard, context: TaskContext, metric: Metric, n_total: int, seed: int, n_sample: int
 ) -> NDArray[Any]:
-    """Return the points of rows drawn by a hash of their place and the seed."""
+    """Return the points of rows drawn by a hash of their position in the data and the seed."""
     x, _ = rows_of(shard)
-    index = np.arange(shard.first_row, shard.first_row + len(x))
-    return points_of(x[drawn(index, wanted, n_total, seed)], metric)
+    row_numbers = np.arange(shard.first_row, shard.first_row + len(x))
+    return embed(x[hash_sample_mask(row_numbers, n_sample, n_total, seed)], metric)
 
 
-def _fetched(
-    shard: Shard, env: TaskContext, metric: Metric, index: NDArray[np.int64]
+def _points_at(
+    shard: Shard, context: TaskContext, metric: Metric, row_numbers: NDArray[np.int64]
 ) -> NDArray[Any]:
-    """Return the points at some places, those of this shard; the places are rising."""
+    """Return the points at some positions in the data, increasing, as far as they are here."""
     x, _ = rows_of(shard)
-    own = index[(index >= shard.first_row) & (index < shard.first_row + len(x))]
-    return points_of(x[own - shard.first_row], metric)
+    first, last = shard.first_row, shard.first_row + len(x)
+    here = row_numbers[(row_numbers >= first) & (row_numbers < last)]
+    return embed(x[here - first], metric)

@@ -1,40 +1,41 @@
-"""How many segments: which of several segmentations to take, by a stated rule.
+"""Select the number of segments from several segmentations, by a stated rule.
 
-1. Only numbers of clusters count whose smallest cluster has at least a hundredth of the rows, and
-   that are stable: fits to two halves of a sample agree (adjusted Rand index >= 0.8). Where none is
-   like that, all count.
-2. Of those the greatest simplified silhouette wins, which sees all rows and is little moved by a
-   few that lie far out; of equals (within 0.005) the fewest clusters.
-3. The segments are clear where the winner is stable and less than 2 % of the rows are in doubt, the
-   next centre being hardly farther than their own (simplified silhouette below 0.1). Between
-   clusters few rows lie; where the customers are a continuum, which has to be cut somewhere, there
-   are many along every cut: 5 % and more in normal, uniform, lognormal and exponential data of one
-   to sixteen dimensions, whose silhouettes range from 0.04 to 0.6 and tell nothing by themselves.
+1. Candidates are the numbers of clusters with a smallest cluster of at least 1 % of the rows that
+   are stable: fits to two halves of a sample agree (adjusted Rand index >= 0.8). If there are
+   none, all are candidates.
+2. The candidate with the greatest simplified silhouette wins. It uses all rows, and a few outliers
+   hardly change it. Of equal values (within 0.005) the fewest clusters win.
+3. The segments are well separated where the winner is stable and less than 2 % of the rows are
+   ambiguous: the next center is hardly farther than their own (simplified silhouette below 0.1).
+   Few rows are between separate clusters. Where the customers are a continuum, many rows are near
+   every boundary: 5 % and more in normal, uniform, lognormal and exponential data of one to sixteen
+   dimensions. Their silhouettes range from 0.04 to 0.6, so a silhouette alone does not show it.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.algorithms.data_statistics import DataStatistics
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.algorithms.kmeans.lloyd import OnIteration
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
-from gpuseg.model_selection.quality import POINTS, ClusterQuality, measure_fits
-from gpuseg.numerics.hashing import drawn
+from gpuseg.model_selection.quality import SAMPLE_ROWS, ClusterQuality, measure_fits
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 
 MIN_SHARE = 0.01
-STABLE = 0.8
-MAX_DOUBTFUL = 0.02
+MIN_STABILITY = 0.8
+MAX_AMBIGUOUS = 0.02
 _EQUAL = 0.005
 _HALF_ROWS = 32_768
 _HALVES_SEED = 1
@@ -42,50 +43,50 @@ _HALVES_SEED = 1
 
 @dataclass(frozen=True)
 class KSelection:
-    """A number of clusters, and why.
+    """A selected number of clusters, and the reason.
 
     Attributes
     ----------
     n_clusters : int
-    clear : bool
-        Whether the segments stand apart; else the customers are a continuum.
-    why : str
-        In words, with the runner-up and why it lost.
-    criteria : tuple of Criteria
-        Of each number of clusters.
+    well_separated : bool
+        Whether the segments are well separated; otherwise the customers are a continuum.
+    reason : str
+        The criteria of the selection, with the runner-up and why it was not selected.
+    criteria : tuple of ClusterQuality
+        One for each number of clusters.
     stability : tuple of float
-        Likewise: the adjusted Rand index of two halves, from about 0, chance, to 1; NaN where
-        they are too small for so many clusters.
+        For each number of clusters, the adjusted Rand index of two halves: about 0 by chance, 1
+        for the same clusters; NaN where the halves are too small for so many clusters.
     """
 
     n_clusters: int
-    clear: bool
-    why: str
+    well_separated: bool
+    reason: str
     criteria: tuple[ClusterQuality, ...]
     stability: tuple[float, ...]
 
     @property
     def table(self) -> list[dict[str, float | None]]:
-        """A row per number of clusters: `ClusterQuality` and the stability; None: no number."""
+        """One row per number of clusters: its `ClusterQuality` and stability; None for NaN."""
         pairs = zip(self.criteria, self.stability, strict=True)
-        rows = [{**asdict(own), "stability": steady} for own, steady in pairs]
+        rows = [{**asdict(quality), "stability": stability} for quality, stability in pairs]
         return [{k: v if math.isfinite(v) else None for k, v in row.items()} for row in rows]
 
     @property
     def elbow(self) -> int:
         """The number of clusters where the curve of the inertia bends most.
 
-        That is where it lies farthest below the line between its ends (Satopaa et al., "Finding a
-        kneedle in a haystack", ICDCSW 2011). It enters no rule: every curve has one.
+        It is the point farthest below the line between the ends of the curve (Satopää et al.,
+        "Finding a 'kneedle' in a haystack", ICDCSW 2011). No rule uses it: every curve has one.
         """
-        k = np.array([own.n_clusters for own in self.criteria], np.float64)
-        inertia = np.array([own.inertia for own in self.criteria])
+        k = np.array([quality.n_clusters for quality in self.criteria], np.float64)
+        inertia = np.array([quality.inertia for quality in self.criteria])
         fallen = (inertia[0] - inertia) / ((inertia[0] - inertia[-1]) or 1.0)
-        gone = (k - k[0]) / ((k[-1] - k[0]) or 1.0)
-        return int(k[(fallen - gone).argmax()])
+        along = (k - k[0]) / ((k[-1] - k[0]) or 1.0)
+        return int(k[(fallen - along).argmax()])
 
     def __str__(self) -> str:
-        heads = [
+        header = (
             "k",
             "silhouette",
             "±",
@@ -94,137 +95,162 @@ class KSelection:
             "DB",
             "CH",
             "smallest",
-            "doubtful",
-        ]
-        lines = ["".join(f"{head:>12}" for head in heads)]
-        for own, steady in zip(self.criteria, self.stability, strict=True):
-            mark = "*" if own.n_clusters == self.n_clusters else " "
+            "ambiguous",
+        )
+        lines = ["".join(f"{name:>12}" for name in header)]
+        for quality, stability in zip(self.criteria, self.stability, strict=True):
+            mark = "*" if quality.n_clusters == self.n_clusters else " "
             lines.append(
-                f"{mark}{own.n_clusters:>11}{own.silhouette:>12.3f}{own.silhouette_error:>12.3f}"
-                f"{own.simplified_silhouette:>12.3f}{steady:>12.2f}{own.davies_bouldin:>12.3f}"
-                f"{own.calinski_harabasz:>12.4g}{own.smallest_share:>12.1%}"
-                f"{own.doubtful_share:>12.1%}"
+                f"{mark}{quality.n_clusters:>11}{quality.silhouette:>12.3f}"
+                f"{quality.silhouette_error:>12.3f}{quality.simplified_silhouette:>12.3f}"
+                f"{stability:>12.2f}{quality.davies_bouldin:>12.3f}"
+                f"{quality.calinski_harabasz:>12.4g}{quality.smallest_share:>12.1%}"
+                f"{quality.ambiguous_share:>12.1%}"
             )
-        return "\n".join([*lines, self.why])
+        return "\n".join([*lines, self.reason])
 
 
-def stabilities(
-    executor: Executor, backend: str, models: Sequence[KMeansParams], measured: DataStatistics
+class _Candidate(NamedTuple):
+    """A number of clusters with its criteria."""
+
+    quality: ClusterQuality
+    stability: float
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether two halves agree; true where that was not measured."""
+        return not self.stability < MIN_STABILITY
+
+    @property
+    def simplified(self) -> float:
+        """The simplified silhouette."""
+        return self.quality.simplified_silhouette
+
+
+def measure_stability(
+    executor: Executor, backend: str, models: Sequence[KMeansParams], statistics: DataStatistics
 ) -> list[float]:
     """Return how well fits to two halves of a sample agree, for each of the models.
 
-    The halves are drawn by a hash of each row's place, and fitted here, as a seeding is. What
-    they agree on are the clusters of further rows.
+    The halves are drawn by a hash of each row's position, and fitted in the caller's process, as
+    seeding is. They are compared by the clusters of other rows of the sample.
     """
-    from sklearn.metrics import adjusted_rand_score  # a second to import, for few jobs
+    from sklearn.metrics import adjusted_rand_score  # takes a second to import, for few jobs
 
-    n, wanted = measured.n_rows, 2 * _HALF_ROWS
-    x = np.concatenate(executor.map(columns.sample, backend, wanted, n))
-    number = np.arange(len(x), dtype=np.int64)
-    first = drawn(number, len(x), 2 * len(x), _HALVES_SEED)
-    points = x[drawn(number, POINTS, len(x), _HALVES_SEED + 1)]
-    least = min(np.count_nonzero(first == half) for half in (0, 1))
-    able = [model for model in models if 2 * model.n_clusters <= least]
-    found = [math.nan] * len(models)
-    if able and len(points):
-        labels = [_labels(executor, backend, able, x[first == half], points) for half in (0, 1)]
-        for i, pair in enumerate(zip(*labels, strict=True)):
-            found[models.index(able[i])] = float(adjusted_rand_score(*pair))
-    return found
+    x = np.concatenate(executor.map(columns.sample, backend, 2 * _HALF_ROWS, statistics.n_rows))
+    row_numbers = np.arange(len(x), dtype=np.int64)
+    in_first = hash_sample_mask(row_numbers, len(x), 2 * len(x), _HALVES_SEED)
+    points = x[hash_sample_mask(row_numbers, SAMPLE_ROWS, len(x), _HALVES_SEED + 1)]
+    smaller_half = min(np.count_nonzero(in_first == half) for half in (0, 1))
+    feasible = [model for model in models if 2 * model.n_clusters <= smaller_half]
+    stability = [math.nan] * len(models)
+    if feasible and len(points):
+        by_half = [
+            _fit_and_predict(executor, backend, feasible, x[in_first == half], points)
+            for half in (0, 1)
+        ]
+        for model, labels in zip(feasible, zip(*by_half, strict=True), strict=True):
+            stability[models.index(model)] = float(adjusted_rand_score(*labels))
+    return stability
 
 
-def _labels(
+def _fit_and_predict(
     executor: Executor,
     backend: str,
     models: Sequence[KMeansParams],
     rows: NDArray[np.float32],
     points: NDArray[np.float32],
 ) -> list[NDArray[np.int64]]:
-    """Fit the models to some rows here; return the clusters of the points by each."""
+    """Fit the models to some rows in this process; return the clusters of the points by each."""
     local = LocalExecutor(executor.local_threads)
-    local.load(lambda shard, env: shard, [Shard(np.ascontiguousarray(rows))])
+    local.load(lambda shard, context: shard, [Shard(np.ascontiguousarray(rows))])
     fits = sweep_kmeans(local, models, backend)
-    spec = registry.get("numpy")
-    return [spec.squared_distances(points, fit.centers.values).argmin(axis=1) for fit in fits]
+    b = registry.get("numpy")
+    return [b.squared_distances(points, fit.centers.values).argmin(axis=1) for fit in fits]
 
 
-def choose(criteria: Sequence[ClusterQuality], stability: Sequence[float]) -> KSelection:
-    """Choose by the rule of this module."""
-    pairs = list(zip(criteria, stability, strict=True))
-    able = [p for p in pairs if p[0].smallest_share >= MIN_SHARE and not p[1] < STABLE] or pairs
-    best = max(own.simplified_silhouette for own, _ in able)
-    equal = [p for p in able if p[0].simplified_silhouette >= best - _EQUAL]
-    winner, steadiness = min(equal, key=lambda pair: pair[0].n_clusters)
-    clear = winner.doubtful_share < MAX_DOUBTFUL and not steadiness < STABLE
+def select(criteria: Sequence[ClusterQuality], stability: Sequence[float]) -> KSelection:
+    """Select a number of clusters by the rule of this module."""
+    candidates = [_Candidate(*pair) for pair in zip(criteria, stability, strict=True)]
+    eligible = [
+        candidate
+        for candidate in candidates
+        if candidate.quality.smallest_share >= MIN_SHARE and candidate.is_stable
+    ] or candidates
+    best = max(candidate.simplified for candidate in eligible)
+    equal = [candidate for candidate in eligible if candidate.simplified >= best - _EQUAL]
+    winner = min(equal, key=lambda candidate: candidate.quality.n_clusters)
+    well_separated = winner.quality.ambiguous_share < MAX_AMBIGUOUS and winner.is_stable
     return KSelection(
-        winner.n_clusters, clear, _why(winner, steadiness, clear, pairs), tuple(criteria),
-        tuple(stability),
-    )  # fmt: skip
-
-
-def _why(
-    winner: ClusterQuality,
-    steadiness: float,
-    clear: bool,
-    pairs: Sequence[tuple[ClusterQuality, float]],
-) -> str:
-    own = (
-        f"{winner.n_clusters} clusters: silhouette {winner.silhouette:.2f} "
-        f"± {winner.silhouette_error:.2f}, simplified {winner.simplified_silhouette:.2f}, "
-        f"stability {_steady(steadiness)}, {winner.doubtful_share:.1%} of the rows in doubt"
+        n_clusters=winner.quality.n_clusters,
+        well_separated=well_separated,
+        reason=_reason(winner, well_separated, candidates),
+        criteria=tuple(criteria),
+        stability=tuple(stability),
     )
-    verdict = "" if clear else "no clear segments, the customers are a continuum; "
-    others = [pair for pair in pairs if pair[0] is not winner]
+
+
+def _reason(winner: _Candidate, well_separated: bool, candidates: Sequence[_Candidate]) -> str:
+    quality = winner.quality
+    stability = "not measured" if math.isnan(winner.stability) else f"{winner.stability:.2f}"
+    verdict = "" if well_separated else "no well-separated segments: the data is a continuum; "
+    reason = (
+        f"{verdict}{quality.n_clusters} clusters: silhouette {quality.silhouette:.2f} "
+        f"± {quality.silhouette_error:.2f}, simplified {winner.simplified:.2f}, "
+        f"stability {stability}, {quality.ambiguous_share:.1%} of the rows ambiguous"
+    )
+    others = [candidate for candidate in candidates if candidate.quality is not quality]
     if not others:
-        return verdict + own
-    second, steady = max(others, key=lambda pair: pair[0].simplified_silhouette)
-    return f"{verdict}{own}; runner-up {second.n_clusters}: {_lost(second, steady, winner)}"
+        return reason
+    runner_up = max(others, key=lambda candidate: candidate.simplified)
+    return f"{reason}; runner-up {runner_up.quality.n_clusters}: {_disadvantage(runner_up, winner)}"
 
 
-def _steady(stability: float) -> str:
-    return "not measured" if math.isnan(stability) else f"{stability:.2f}"
+def _disadvantage(candidate: _Candidate, winner: _Candidate) -> str:
+    """Say why a number of clusters was not selected."""
+    if candidate.quality.smallest_share < MIN_SHARE:
+        return f"its smallest cluster has {candidate.quality.smallest_share:.1%} of the rows"
+    if not candidate.is_stable:
+        return f"stability {candidate.stability:.2f}"
+    if candidate.simplified >= winner.simplified - _EQUAL:
+        return f"not better (simplified {candidate.simplified:.2f}), with more clusters"
+    return f"simplified {candidate.simplified:.2f}"
 
 
-def _lost(second: ClusterQuality, steadiness: float, winner: ClusterQuality) -> str:
-    """Say why a number of clusters was not taken."""
-    if second.smallest_share < MIN_SHARE:
-        return f"its smallest has {second.smallest_share:.1%} of the rows"
-    if steadiness < STABLE:
-        return f"stability {steadiness:.2f}"
-    if second.simplified_silhouette >= winner.simplified_silhouette - _EQUAL:
-        return f"no better (simplified {second.simplified_silhouette:.2f}), and more clusters"
-    return f"simplified {second.simplified_silhouette:.2f}"
-
-
-def fit_and_choose(
+def fit_and_select(
     executor: Executor,
     backend: str,
     models: Sequence[KMeansParams],
-    measured: DataStatistics,
+    statistics: DataStatistics,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
     spare_bytes: int = 0,
 ) -> tuple[list[KMeansFit], KSelection]:
-    """Fit all models, and choose among them; labels and distances of the winner are stored.
+    """Fit all models and select one; the shards then store the labels and distances of the winner.
 
-    Numbers of clusters beyond half the number of rows, or that of distinct ones, are left out.
+    It is the fit with `in_shards`. Numbers of clusters above half the number of rows, or above the
+    number of distinct rows, are left out.
 
     Raises
     ------
     DataError
         As `algorithms.kmeans.fit.sweep_kmeans`.
     """
-    models = [m for m in models if 2 * m.n_clusters <= measured.n_rows] or models[:1]
-    fits = sweep_kmeans(executor, models, backend, on_iteration, spare_bytes, measured)
-    full = [i for i, fit in enumerate(fits) if fit.n_distinct >= len(fit.sizes)]
-    if not full:
+    models = [m for m in models if 2 * m.n_clusters <= statistics.n_rows] or models[:1]
+    fits = sweep_kmeans(executor, models, backend, on_iteration, spare_bytes, statistics)
+    feasible = [i for i, fit in enumerate(fits) if fit.n_distinct >= len(fit.sizes)]
+    if not feasible:
         raise DataError(
-            f"only {fits[0].n_distinct} distinct rows: no number of clusters from "
-            f"{models[0].n_clusters} on suits; give more rows, or features that vary"
+            "n_clusters.too_few_distinct_rows",
+            f"there are only {fits[0].n_distinct} distinct rows",
+            rule=f"the smallest number of clusters is {models[0].n_clusters}",
+            hint="use more rows, or features that vary",
+            parameter="n_clusters",
         )
-    fits, models = [fits[i] for i in full], [models[i] for i in full]
-    criteria = measure_fits(executor, backend, fits, measured)
-    choice = choose(criteria, stabilities(executor, backend, models, measured))
-    winner = next(fit for fit in fits if len(fit.sizes) == choice.n_clusters)
-    grids = measured.inertia_grid(winner.centers.values)
+    fits, models = [fits[i] for i in feasible], [models[i] for i in feasible]
+    criteria = measure_fits(executor, backend, fits, statistics)
+    selection = select(criteria, measure_stability(executor, backend, models, statistics))
+    fits = [replace(fit, in_shards=len(fit.sizes) == selection.n_clusters) for fit in fits]
+    (winner,) = (fit for fit in fits if fit.in_shards)
+    grids = statistics.inertia_grid(winner.centers.values)
     executor.apply(passes.assign, backend, [(winner.centers, grids)], [0])
-    return fits, choice
+    return fits, selection

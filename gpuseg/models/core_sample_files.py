@@ -1,6 +1,6 @@
-"""The core rows of a DBSCAN model: written by the workers that have them, read for scoring."""
+"""Files with the core rows of a DBSCAN model: written by workers, read for scoring."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -9,17 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import labels_of, rows_of
+from gpuseg.algorithms.dbscan.collect_labels import labels_of
+from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
 from gpuseg.io.output.base import Staging, cannot_write
+from gpuseg.io.storage import first_line
+from gpuseg.models.base import ModelFolder
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _LABEL = "segment"
 
 
-def write_core_rows(shard: Shard, env: TaskContext, staging: Staging, number: int) -> str:
-    """Write the shard's core rows, as they are clustered, and their segments; return the file."""
+def write_core_rows(shard: Shard, context: TaskContext, staging: Staging, number: int) -> str:
+    """Write the core rows of a shard, in scaled units, with their segments; return the name."""
     x, _ = rows_of(shard)
     labels, core = labels_of(shard)
     name = f"core-{number:05d}.parquet"
@@ -35,31 +38,30 @@ def write_core_rows(shard: Shard, env: TaskContext, staging: Staging, number: in
 
 
 def read_core_rows(
-    read: Callable[[str], bytes], names: Sequence[str], n_features: int
+    folder: ModelFolder, names: Sequence[str], n_features: int
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Return the core rows, float32 (m, d), and their segments, int32 (m,), of all files.
 
     Raises
     ------
     DataError
-        Where a file is missing or damaged.
+        For missing and damaged files.
     """
     schema, tables = _schema(n_features), []
     for name in names:
         try:
-            found = pq.read_table(BytesIO(read(name)), page_checksum_verification=True)
-            if not found.schema.equals(schema):
-                raise pa.ArrowInvalid(f"columns {found.schema.names}, not {schema.names}")
-            tables.append(found)
+            table = pq.read_table(BytesIO(folder.read(name)), page_checksum_verification=True)
+            if not table.schema.equals(schema):
+                raise pa.ArrowInvalid(f"columns {table.schema.names}, not {schema.names}")
+            tables.append(table)
         except (OSError, pa.ArrowException) as error:
             raise DataError(
-                f"{name}: core rows of the model are missing or damaged ({error}); run the job "
-                "again, or copy the whole _model folder"
+                "model.damaged_core_rows",
+                f"{name}: core rows of the model are missing or damaged ({first_line(error)})",
+                hint="run the job again, or copy the whole _model folder",
             ) from None
-    table = pa.concat_tables(tables)
-    columns = [column.to_numpy() for column in table.columns]
-    rows = np.ascontiguousarray(np.stack(columns[1:], axis=1), np.float32)
-    return rows, columns[0]
+    label, *features = (column.to_numpy() for column in pa.concat_tables(tables).columns)
+    return np.ascontiguousarray(np.stack(features, axis=1), np.float32), label
 
 
 def _schema(n_features: int) -> pa.Schema:

@@ -1,104 +1,92 @@
-"""A fitted DBSCAN as a value: its core rows tell where a new customer belongs."""
+"""A fitted DBSCAN as a value: its core rows decide the segment of a new customer."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load
+from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.core_samples import CoreRows
-from gpuseg.algorithms.params import DBSCANParams
-from gpuseg.backends import registry
-from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.algorithms.dbscan.core_samples import NOISE, CoreSamples
+from gpuseg.algorithms.dbscan.params import DBSCANParams
+from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import read_core_rows
-from gpuseg.models.kmeans import FORMAT, as_files
 from gpuseg.preprocessing.pipeline import FeaturePipeline
-from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.runtime.executor import TaskContext
 
 
+@register_model
 @dataclass(frozen=True)
-class DBSCANModel:
-    """Everything that scoring a new customer needs.
+class DBSCANModel(SegmentModel):
+    """Everything that scoring a new customer needs; see `SegmentModel`.
+
+    A new row belongs to the segment of its nearest core row within eps; else it is noise, -1. A
+    pickled model has the core rows if it has predicted before; else it reads them from its folder.
 
     Attributes
     ----------
-    replay : FeaturePipeline
-        From raw rows to those that are clustered.
+    pipeline : FeaturePipeline
+        From raw rows to the rows that are clustered.
     params : DBSCANParams
     core_files : tuple of str
-        Where the core rows are, beside the model.
+        Names of the files with the core rows.
     n_clusters : int
-    read : callable
-        Returns what is in a file of the model.
+    folder : ModelFolder
+        The folder of these files.
     """
 
-    replay: FeaturePipeline
+    name: ClassVar[str] = "dbscan"
+
+    pipeline: FeaturePipeline
     params: DBSCANParams
     core_files: tuple[str, ...]
     n_clusters: int
-    read: Callable[[str], bytes]
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The features that are clustered by."""
-        return self.replay.features
-
-    @property
-    def preparation(self) -> FeatureTransform:
-        """From raw features to scaled ones."""
-        return self.replay.preparation
+    folder: ModelFolder
 
     @cached_property
-    def core_rows(self) -> CoreRows:
-        """The core rows, in scaled units; read when first asked for."""
-        found = read_core_rows(self.read, self.core_files, self.preparation.n_columns)
-        return CoreRows(*found, self.params)
-
-    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the segment of the nearest core row within eps, or -1, int32 (n,).
-
-        Parameters
-        ----------
-        X : array-like (n, d) or data frame
-            In the units of the input. Columns of a data frame are taken by their names; those
-            of an array must be in the order of `replay.columns`.
+    def core_rows(self) -> CoreSamples:
+        """The core rows, in scaled units; read from the folder at the first use.
 
         Raises
         ------
         DataError
-            As `Model.predict`; and where files of the model are missing or damaged.
+            For missing and damaged files.
         """
-        backend = registry.choose_backend("auto").name
-        x = self.replay.rows(X, backend)
-        return self.core_rows.assign(x, backend, LocalExecutor().env)[0]
+        width = self.feature_transform.n_columns
+        return CoreSamples(*read_core_rows(self.folder, self.core_files, width), self.params)
 
-    def files(self) -> dict[str, bytes]:
-        """Return the files of the saved model by name, but those of the core rows."""
-        description = {
-            "format": FORMAT,
-            "algorithm": "dbscan",
-            **self.replay.described(),
+    def _rows_per_step(self, backend: str, context: TaskContext) -> int:
+        # Each step touches every core row once: many core rows need large steps.
+        return max(super()._rows_per_step(backend, context), len(self.core_rows.x) // 2)
+
+    def _assign(
+        self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
+        labels, distance = self.core_rows.assign(z, backend, context)
+        if not with_distance:
+            return labels, None
+        noise = np.flatnonzero(labels == NOISE)
+        distance[noise] = self.core_rows.nearest_distance(z[noise], backend, context)
+        return labels, distance
+
+    def to_files(self) -> dict[str, bytes]:
+        """Return the files of the saved model by name, without those of the core rows."""
+        facts = {
             **self.params.model_dump(),
             "n_clusters": self.n_clusters,
             "core_files": list(self.core_files),
             "labels": "that of the nearest core row within eps in scaled units, -1 without one",
         }
-        return as_files(description, self.replay.tensors())
+        return model_files(self, facts, {})
 
     @classmethod
-    def from_files(
-        cls, description: Mapping[str, Any], read: Callable[[str], bytes]
-    ) -> "DBSCANModel":
-        """Build the model from its description and a function that reads its files."""
-        t = load(read("model.safetensors"))
-        params = DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields})
+    def from_files(cls, folder: ModelFolder) -> "DBSCANModel":
+        """Build the model from its files; see `SegmentModel.from_files`."""
+        description = folder.description()
         return cls(
-            FeaturePipeline.read(description, t),
-            params,
+            FeaturePipeline.from_json(description, folder.tensors()),
+            DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields}),
             tuple(description["core_files"]),
             description["n_clusters"],
-            read,
+            folder,
         )

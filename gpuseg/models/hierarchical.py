@@ -1,63 +1,56 @@
-"""A fitted hierarchy as a value: cut at any level without a look at the data."""
+"""A fitted hierarchy as a value: it can be cut at any level without the data."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load
+from numpy.typing import NDArray
 
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
-from gpuseg.backends.base import Centers
-from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.errors import DataError
-from gpuseg.models.kmeans import FORMAT, KMeansModel, as_files
+from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
+from gpuseg.models.kmeans import KMeansModel, center_tensors, centers_of
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.runtime.executor import TaskContext
 
 
+@register_model
 @dataclass(frozen=True)
-class HierarchicalModel:
-    """Everything that scoring a new customer needs, at every level.
+class HierarchicalModel(SegmentModel):
+    """Everything that scoring a new customer needs, at every level; see `SegmentModel`.
+
+    A new row belongs to the segment of its nearest small segment.
 
     Attributes
     ----------
     micro : KMeansModel
-        Of the small segments that are merged.
+        The model of the small segments that are merged.
     hierarchy : Hierarchy
-        `hierarchy.merges` is a linkage matrix of them, as SciPy has it.
+        `hierarchy.merges` is their linkage matrix, in SciPy's format.
     levels : tuple of int
-        Numbers of segments that were asked for, rising; the last is that of `predict`.
+        Numbers of segments, increasing; `predict` uses the last one.
     """
+
+    name: ClassVar[str] = "hierarchical"
 
     micro: KMeansModel
     hierarchy: Hierarchy
     levels: tuple[int, ...]
 
     @property
-    def features(self) -> tuple[str, ...]:
-        """The features that are clustered by."""
-        return self.micro.features
-
-    @property
-    def preparation(self) -> FeatureTransform:
-        """From raw features to scaled ones."""
-        return self.micro.preparation
-
-    @property
-    def replay(self) -> FeaturePipeline:
-        """From raw rows to those that are clustered."""
-        return self.micro.replay
+    def pipeline(self) -> FeaturePipeline:
+        """From raw rows to the rows that are clustered."""
+        return self.micro.pipeline
 
     @property
     def n_clusters(self) -> int:
-        """Number of segments at the finest level that was asked for."""
+        """Number of segments at the finest level."""
         return self.levels[-1]
 
     @cached_property
     def labels(self) -> NDArray[np.int32]:
-        """The segment of each small one, int32 (m,)."""
+        """The segment of each small segment, int32 (m,)."""
         return self.hierarchy.cut(self.n_clusters)
 
     def cut(self, n_clusters: int) -> "HierarchicalModel":
@@ -66,48 +59,36 @@ class HierarchicalModel:
         Raises
         ------
         DataError
-            For fewer than one, or more than there are small segments.
+            For less than one segment, or more than there are small segments.
         """
         if not 1 <= n_clusters <= self.hierarchy.n_points:
             raise DataError(
-                f"n_clusters = {n_clusters}: must be from 1 to {self.hierarchy.n_points}, the "
-                "number of small segments; fit with more micro_segments for more"
+                "n_clusters.more_than_micro_segments",
+                value=n_clusters,
+                rule=f"must be from 1 to {self.hierarchy.n_points}, the number of small segments",
+                hint="for more, fit with a larger `micro_segments`",
+                parameter="n_clusters",
             )
         return replace(self, levels=(n_clusters,))
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the segment of each row of raw features, int32 (n,).
+    def _assign(
+        self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
+        labels, distance = self.micro._assign(z, backend, context, with_distance)
+        return self.labels[labels], distance
 
-        It is that of the nearest small segment. X, and errors, as those of `KMeansModel.predict`.
-        """
-        found: NDArray[np.int32] = self.labels[self.micro.predict(X)]
-        return found
-
-    def files(self) -> dict[str, bytes]:
+    def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""
-        centers = self.micro.centers
-        description = {
-            "format": FORMAT,
-            "algorithm": "hierarchical",
-            **self.replay.described(),
+        facts = {
             "levels": list(self.levels),
             "labels": "that of the nearest small segment in scaled units, ties to the lowest index",
         }
-        tensors = {
-            "centers": centers.values,
-            "center_shift": centers.shift,
-            "merges": self.hierarchy.merges,
-            **self.replay.tensors(),
-        }
-        return as_files(description, tensors)
+        tensors = {**center_tensors(self.micro.centers), "merges": self.hierarchy.merges}
+        return model_files(self, facts, tensors)
 
     @classmethod
-    def from_files(
-        cls, description: Mapping[str, Any], read: Callable[[str], bytes]
-    ) -> "HierarchicalModel":
-        """Build the model from its description and a function that reads its files."""
-        t = load(read("model.safetensors"))
-        micro = KMeansModel(
-            FeaturePipeline.read(description, t), Centers(t["centers"], t["center_shift"])
-        )
-        return cls(micro, Hierarchy(t["merges"]), tuple(description["levels"]))
+    def from_files(cls, folder: ModelFolder) -> "HierarchicalModel":
+        """Build the model from its files; see `SegmentModel.from_files`."""
+        description, tensors = folder.description(), folder.tensors()
+        micro = KMeansModel(FeaturePipeline.from_json(description, tensors), centers_of(tensors))
+        return cls(micro, Hierarchy(tensors["merges"]), tuple(description["levels"]))

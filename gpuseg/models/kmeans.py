@@ -1,47 +1,44 @@
-"""A fitted segmentation as a value: saved as JSON and safetensors, loaded, applied to new rows."""
+"""A fitted k-means as a value."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load, save
+from numpy.typing import NDArray
 
+from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
-from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.inverse_transform import Scale
+from gpuseg.backends.types import Centers
+from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.runtime.executor import TaskContext
 
-FORMAT = 2
 
-
+@register_model
 @dataclass(frozen=True)
-class KMeansModel:
-    """Everything that scoring a new customer needs.
+class KMeansModel(SegmentModel):
+    """Everything that scoring a new customer needs; see `SegmentModel`.
 
     Attributes
     ----------
-    replay : FeaturePipeline
-        From raw rows to those that are clustered.
+    pipeline : FeaturePipeline
+        From raw rows to the rows that are clustered.
     centers : Centers
         In scaled units.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> model = gpuseg.load_model("out/segments")  # doctest: +SKIP
+    >>> model.predict([[12.0, 3, 89.90]], return_distance=True)  # doctest: +SKIP
+    (array([2], dtype=int32), array([0.71], dtype=float32))
     """
 
-    replay: FeaturePipeline
+    name: ClassVar[str] = "kmeans"
+
+    pipeline: FeaturePipeline
     centers: Centers
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The features that are clustered by."""
-        return self.replay.features
-
-    @property
-    def preparation(self) -> FeatureTransform:
-        """From raw features to scaled ones."""
-        return self.replay.preparation
 
     @property
     def n_clusters(self) -> int:
@@ -51,57 +48,37 @@ class KMeansModel:
     @property
     def cluster_centers_(self) -> NDArray[np.float64]:
         """Centres in the units of the input, float64 (k, d)."""
-        return Scale(self.preparation).to_input_units(self.centers.values)
+        return self.feature_transform.inverse(self.centers.values)
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the segment of each row of raw features, int32 (n,).
+    def _assign(
+        self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
+        nearest, to_host = NearestCenter(self.centers, backend), registry.get(backend).to_host
+        labels, squares = nearest.labels_and_squares(z, context)
+        return to_host(labels), np.sqrt(to_host(squares)) if with_distance else None
 
-        Parameters
-        ----------
-        X : array-like (n, d) or data frame
-            In the units of the input. Columns of a data frame are taken by their names; those
-            of an array must be in the order of `replay.columns`.
-
-        Raises
-        ------
-        DataError
-            For another number of columns, one of another type, or values that are missing and
-            are not filled, infinite, or outside a transform's domain.
-        """
-        name = registry.choose_backend("auto").name
-        x, backend = self.replay.rows(X, name), registry.get(name)
-        labels: NDArray[np.int32] = backend.nearest(x, backend.pack(self.centers))[0]
-        return labels
-
-    def files(self) -> dict[str, bytes]:
+    def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""
-        c = self.centers
-        description = {
-            "format": FORMAT,
-            "algorithm": "kmeans",
-            **self.replay.described(),
-            "n_clusters": len(c.values),
-            "metric": "cosine" if self.preparation.unit else "euclidean",
+        facts = {
+            "n_clusters": self.n_clusters,
+            "metric": "cosine" if self.feature_transform.unit else "euclidean",
             "labels": "nearest centre in scaled units, ties to the lowest index",
         }
-        tensors = {
-            "centers": c.values,
-            "center_shift": c.shift,
-            **self.replay.tensors(),
-        }
-        return as_files(description, tensors)
+        return model_files(self, facts, center_tensors(self.centers))
 
     @classmethod
-    def from_files(
-        cls, description: Mapping[str, Any], read: Callable[[str], bytes]
-    ) -> "KMeansModel":
-        """Build the model from its description and a function that reads its files."""
-        t = load(read("model.safetensors"))
-        return cls(FeaturePipeline.read(description, t), Centers(t["centers"], t["center_shift"]))
+    def from_files(cls, folder: ModelFolder) -> "KMeansModel":
+        """Build the model from its files; see `SegmentModel.from_files`."""
+        tensors = folder.tensors()
+        pipeline = FeaturePipeline.from_json(folder.description(), tensors)
+        return cls(pipeline, centers_of(tensors))
 
 
-def as_files(description: Mapping[str, Any], tensors: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the files of a saved model: what JSON holds of it, and its arrays."""
-    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    return {"model.json": text.encode(), "model.safetensors": save(contiguous)}
+def center_tensors(centers: Centers) -> dict[str, NDArray[Any]]:
+    """Return the arrays that save centres."""
+    return {"centers": centers.values, "center_shift": centers.shift}
+
+
+def centers_of(tensors: Mapping[str, NDArray[Any]]) -> Centers:
+    """Return the centres that `center_tensors` saved."""
+    return Centers(tensors["centers"], tensors["center_shift"])

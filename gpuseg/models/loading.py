@@ -1,59 +1,90 @@
-"""Saved models of any algorithm, read again."""
+"""Load a saved model of any algorithm, from a path or a URL."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from gpuseg.errors import DataError
-from gpuseg.models.dbscan import DBSCANModel
-from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.kmeans import FORMAT, KMeansModel
+from gpuseg.io.storage import Storage, first_line, wrap_store_errors
+from gpuseg.models import dbscan, hierarchical, kmeans
+from gpuseg.models.base import DESCRIPTION, FORMAT, ModelFolder, SegmentModel, model_class
 
-AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
+__all__ = ["dbscan", "hierarchical", "kmeans", "load_model"]  # imported to register their classes
 
 
-def load_model(path: str | Path) -> AnyModel:
-    """Load the model of an output folder, or of its ``_model`` folder, from a local path.
+def load_model(
+    path: str | Path, *, storage_options: Mapping[str, Any] | None = None
+) -> SegmentModel:
+    """Load the model of an output folder, or of its ``_model`` folder.
+
+    Parameters
+    ----------
+    path : str or Path
+        A local path, or any fsspec URL, such as ``s3://bucket/segments``.
+    storage_options : mapping, optional
+        Options of the URL's file system, such as credentials.
 
     Returns
     -------
-    Model, DBSCANModel or HierarchicalModel
+    KMeansModel, DBSCANModel or HierarchicalModel
 
     Raises
     ------
+    ConfigError
+        For a URL of an unknown file system.
     DataError
-        When there is no model at `path`, or not one that this version reads.
+        When there is no model at `path`, or none that this version reads.
+    ResourceError
+        When the file system cannot be reached.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> model = gpuseg.load_model("out/segments")  # doctest: +SKIP
+    >>> model = gpuseg.load_model("s3://bucket/segments")  # doctest: +SKIP
     """
-    folder = Path(path)
-    folder = folder / "_model" if (folder / "_model").is_dir() else folder
-    try:
-        return _from_files(lambda name: (folder / name).read_bytes())
-    except OSError as error:
-        raise DataError(
-            f"{path}: no model there ({error.filename}: {error.strerror}); give the output folder "
-            "of a run, as a local path"
-        ) from None
-    except DataError:
-        raise
-    except (ValueError, KeyError, SafetensorError) as error:
-        raise DataError(
-            f"{folder}: model.json or model.safetensors is damaged ({error}); run the job again"
-        ) from None
+    url = str(path)
+    storage = Storage.from_url(url, storage_options or {}, "path")
+    with wrap_store_errors("path", url):
+        folder = _model_folder(storage)
+        try:
+            description = folder.description()
+            _check_format(description)
+            return model_class(description["algorithm"]).from_files(folder)
+        except OSError as error:
+            raise _no_model(url, error) from None
+        except DataError:
+            raise
+        except (ValueError, KeyError, SafetensorError) as error:
+            raise DataError(
+                "model.damaged",
+                f"{url}: model.json or model.safetensors is damaged ({first_line(error)})",
+                hint="run the job again",
+            ) from None
 
 
-def _from_files(read: Callable[[str], bytes]) -> AnyModel:
-    """Build the model that is described in model.json, by a function that reads its files."""
-    description: Mapping[str, Any] = json.loads(read("model.json"))
+def _model_folder(storage: Storage) -> ModelFolder:
+    inner = ModelFolder(storage, f"{storage.root}/_model")
+    exists = storage.fs.exists(f"{inner.path}/{DESCRIPTION}")
+    return inner if exists else ModelFolder(storage, storage.root)
+
+
+def _check_format(description: Mapping[str, Any]) -> None:
     if description.get("format") != FORMAT:
         raise DataError(
-            f"model.json: format {description.get('format')!r}: this version of gpuseg reads "
-            f"format {FORMAT}; read it with the version that wrote it"
+            "model.wrong_format",
+            f"model.json: format {description.get('format')!r}",
+            rule=f"this version of gpuseg reads format {FORMAT}",
+            hint="use the version that wrote it",
         )
-    if description["algorithm"] == "dbscan":
-        return DBSCANModel.from_files(description, read)
-    if description["algorithm"] == "hierarchical":
-        return HierarchicalModel.from_files(description, read)
-    return KMeansModel.from_files(description, read)
+
+
+def _no_model(url: str, error: OSError) -> DataError:
+    return DataError(
+        "model.not_found",
+        f"{url}: no model ({first_line(error)})",
+        hint="give the output folder of a run",
+        parameter="path",
+    )

@@ -1,4 +1,4 @@
-"""Exact sums of float32 columns when nothing about them is known yet."""
+"""Exact sums of float32 columns, before anything is known about the columns."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,20 +12,20 @@ HALF_BITS = 24
 
 @dataclass
 class Moments:
-    """Exact Σx and Σx² of float32 columns, as integers per exponent; merged by adding.
+    """Exact Σx and Σx² of float32 columns, as integers per exponent; merged by addition.
 
     A finite float32 is s·m·2^(e-150) with a significand m < 2^24 and a biased exponent
-    1 <= e <= 254 (subnormal numbers share e = 1). An integer counted at e stands for so many
-    units u = 2^(e-150), or u² where squares are summed; the latter are kept as two parts, 24
-    bits apart. At which exponents a backend counts a sum is its own affair: only the totals are
-    the same for all. A row adds at most 2^25 to an integer, so an int64 holds 2^38 rows.
+    1 <= e <= 254 (subnormal numbers share e = 1). An integer counted at e means that many units
+    u = 2^(e-150), or u² for squares; the latter are kept as two parts, 24 bits apart. A backend
+    may count a sum at any exponents: only the totals are the same for all. A row adds at most
+    2^25 to an integer, so an int64 holds 2^38 rows.
 
     Attributes
     ----------
     first : int64 (d, 256)
-        Of Σx, the multiples of u: Σ s·m of the values of an exponent, for instance.
+        Σx as multiples of u: for example Σ s·m of the values with an exponent.
     second_high, second_low : int64 (d, 256)
-        Of Σx², the multiples of 2^24·u² and of u²: Σ of the upper and lower 24 bits of m².
+        Σx² as multiples of 2^24·u² and of u²: Σ of the upper and lower 24 bits of m².
     """
 
     first: NDArray[np.int64]
@@ -56,11 +56,9 @@ class Moments:
         used = self.first[feature] | self.second_high[feature] | self.second_low[feature]
         for e in np.flatnonzero(used).tolist():
             unit = Fraction(2) ** (e - 150)
-            square = (int(self.second_high[feature, e]) << HALF_BITS) + int(
-                self.second_low[feature, e]
-            )
+            high, low = int(self.second_high[feature, e]), int(self.second_low[feature, e])
             total += int(self.first[feature, e]) * unit
-            squares += square * unit * unit
+            squares += ((high << HALF_BITS) + low) * unit * unit
         return total, squares
 
 

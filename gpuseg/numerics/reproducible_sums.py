@@ -1,13 +1,13 @@
 """Sums that do not depend on the order of their terms.
 
-Two ways, for two situations:
+There are two methods:
 
-* `grid_magic`: the terms' bound is known. Each term is rounded to a multiple of a power
+* `grid_magic`, if a bound of the terms is known. Each term is rounded to a multiple of a power
   of two q, chosen so that every partial sum is a multiple of q below 2^53·q, hence exact in
-  float64. Any order, thread count or sharding gives the same bits, at two extra additions a
+  float64. Any order, thread count or sharding gives the same bits, for two extra additions per
   term. (Pre-rounding: Demmel and Nguyen, "Fast reproducible floating-point summation",
   ARITH 2013.)
-* `numerics.moments.Moments`: nothing is known yet, as in the first pass over the data. The
+* `numerics.moments.Moments`, if nothing is known yet, as in the first pass over the data. The
   significands of float32 values are added as integers, one integer per exponent, so Σx and Σx²
   are exact.
 """
@@ -18,7 +18,7 @@ _LOWEST_EXPONENT = -900
 
 
 def grid_magic(n_terms: int, largest: float) -> float:
-    """Return M such that ``(v + M) - M`` rounds v to the grid for `n_terms` terms.
+    """Return the rounding constant M: ``(v + M) - M`` rounds v to the grid for `n_terms` terms.
 
     With n·largest < 2^e and q = 2^(e-52), M = 1.5·2^52·q: a term is at most 2^51·q for n >= 2,
     so v + M stays within M's binade, whose spacing is q; and n terms, each rounded by at
@@ -40,7 +40,7 @@ def grid_magic(n_terms: int, largest: float) -> float:
     Raises
     ------
     ValueError
-        When n_terms·largest is not finite.
+        If n_terms·largest is not finite.
     """
     if not math.isfinite(n_terms * largest):
         raise ValueError(f"n_terms * largest = {n_terms * largest}: must be finite")
@@ -49,7 +49,7 @@ def grid_magic(n_terms: int, largest: float) -> float:
 
 
 def finer_magic(n_terms: int, magic: float) -> float:
-    """Return the M of the second grid, for what the grid of `magic` rounded off.
+    """Return the M of the second grid, for the remainders of the grid of `magic`.
 
     The remainders are at most q/2 = magic / (1.5·2^53) each.
     """

@@ -1,4 +1,4 @@
-"""Sort keys: whole numbers that order float32 values."""
+"""Sort keys: unsigned integers in the order of float32 values."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def values_of(keys: NDArray[Any]) -> NDArray[np.float32]:
+def float32_from_keys(keys: NDArray[Any]) -> NDArray[np.float32]:
     """Return the float32 values that have these sort keys, see `Backend.key_histogram`."""
     bits = keys.astype(np.uint32)
     positive = bits >> np.uint32(31) == 1

@@ -1,4 +1,4 @@
-"""Sums over rows that come out the same in any order: grids, and what is summed on them."""
+"""Sums over rows that are the same in any order: the grids, and the sums of k-means on them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 STEPS = 1.5 * 2.0**52
-"""A magic number is so many steps of its grid."""
+"""A rounding constant ("magic") divided by the step of its grid."""
 
 
 def on_grid(values: NDArray[np.float64], magic: float) -> NDArray[np.float64]:
@@ -20,17 +20,17 @@ def on_grid(values: NDArray[np.float64], magic: float) -> NDArray[np.float64]:
 class SumGrid:
     """Grids for the sums of a Lloyd pass, see `numerics.reproducible_sums.grid_magic`.
 
-    Two levels: the second takes what the first rounds off, so that light rows keep their digits
-    beside heavy ones, and near rows beside far ones.
+    There are two levels: the second takes the remainders of the first, so that rows of small weight
+    or near the centre keep their digits when others have large weights or are far away.
 
     Attributes
     ----------
     sums : float64 (levels, d)
-        For w·(x - shift), a feature.
+        Rounding constants of w·(x - shift), for each feature.
     weight : float64 (levels,)
-        For w.
+        Rounding constants of w.
     terms : int
-        The grids are made for at least so many rows.
+        Sums of up to this many rows are exact.
     """
 
     sums: NDArray[np.float64]
@@ -39,18 +39,18 @@ class SumGrid:
 
     @cached_property
     def columns(self) -> NDArray[np.float64]:
-        """The grids of the features and, last, that of the weight, float64 (levels, d + 1)."""
+        """The constants of the features and, last, of the weight, float64 (levels, d + 1)."""
         return np.concatenate([self.sums, self.weight[:, None]], axis=1)
 
     @cached_property
     def steps(self) -> NDArray[np.float64]:
-        """The distance of two points of each grid of `columns`, float64 (levels, 1, d + 1)."""
+        """The step of each grid of `columns`, float64 (levels, 1, d + 1)."""
         steps: NDArray[np.float64] = self.columns / STEPS
         return steps[:, None, :]
 
     @staticmethod
     def split(values: NDArray[np.float64], magics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the parts of the values on each level; `magics` is (levels, …)."""
+        """Return the part of the values on each level; `magics` is (levels, …)."""
         parts, rest = [], values
         for magic in magics:
             part = on_grid(rest, magic)
@@ -61,48 +61,48 @@ class SumGrid:
 
 @dataclass
 class LloydSums:
-    """What a block adds to the sums of a Lloyd iteration, or by how much it changes them.
+    """Sums of a Lloyd iteration over some rows, or the changes of these sums.
 
     Attributes
     ----------
     sums : float64 (levels, k, d)
-        Σ w·(x - shift) of the rows of each centre, level by level of the grid.
+        Σ w·(x - shift) of the rows of each centre, for each level of the grid.
     weight : float64 (levels, k)
         Σ w of the rows of each centre.
-    looked_at : int
-        Rows whose distances were computed.
+    n_rows_scored : int
+        Rows for which distances were computed.
     seconds : float
-        Time it took; where several runs are served at once, this one's share.
+        Time spent; if one call serves several runs, the share of this run.
     """
 
     sums: NDArray[np.float64]
     weight: NDArray[np.float64]
-    looked_at: int = 0
+    n_rows_scored: int = 0
     seconds: float = 0.0
 
     @classmethod
     def zeros(cls, levels: int, k: int, n_features: int) -> "LloydSums":
-        """Return the partial of no rows."""
+        """Return the sums of no rows."""
         return cls(np.zeros((levels, k, n_features)), np.zeros((levels, k)))
 
     def add(self, other: "LloydSums") -> None:
-        """Add the rows of another block; exact, hence in any order."""
+        """Add the sums of other rows; exact, so the order does not matter."""
         self.sums += other.sums
         self.weight += other.weight
-        self.looked_at += other.looked_at
+        self.n_rows_scored += other.n_rows_scored
         self.seconds += other.seconds
 
 
 @dataclass
 class AssignmentSums:
-    """What an assignment adds up; merged by exact addition.
+    """Sums of an assignment of rows to centres; merged by exact addition.
 
     Attributes
     ----------
     parts : float64 (levels,)
-        Σ w·d², on a grid and on finer ones for what the coarser round off.
+        Σ w·d² on a grid, and the remainders on finer grids.
     sizes : int64 (k,)
-        Rows of each segment.
+        Number of rows of each segment.
     """
 
     parts: NDArray[np.float64]
@@ -114,5 +114,5 @@ class AssignmentSums:
         return float(self.parts.sum())
 
     def merge(self, other: "AssignmentSums") -> "AssignmentSums":
-        """Return the outcome for both sets of rows together."""
+        """Return the sums of both sets of rows together."""
         return AssignmentSums(self.parts + other.parts, self.sizes + other.sizes)

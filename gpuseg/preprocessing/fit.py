@@ -1,17 +1,18 @@
-"""From raw features to those that are clustered: find the preparation, and apply it.
+"""Fit the preprocessing to the raw features, and apply it to the shards.
 
-The raw data is summarised in one mergeable pass. Further passes follow only for what is asked for:
-values that fill, quantiles, powers, principal components.
+One mergeable pass summarises the raw data. More passes follow only for what the plan needs: fill
+values, quantiles, powers, principal components.
 
-1. Look: summarise the columns, refuse what cannot be prepared.
+1. Summarise the columns; refuse values that cannot be preprocessed.
 2. Fill, clip and transform.
-3. Survey: a sample tells which features say nothing new; leave out those that are to be dropped.
+3. Screen the features on a sample; drop those that the plan does not keep.
 4. Scale.
 5. Project on principal components.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +21,15 @@ from gpuseg.backends.column_summary import KINDS, ColumnSummary
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.pca import Components, fit_components
-from gpuseg.preprocessing.plan import NUMBER, PreprocessingPlan
-from gpuseg.preprocessing.scaling import Statistics, bounds, fill_values, shift_and_scale
+from gpuseg.preprocessing.plan import PreprocessingPlan
+from gpuseg.preprocessing.scaling import Statistics, clip_bounds, fill_values, shift_and_scale
 from gpuseg.preprocessing.screening import (
     CORRELATED,
     NEAR_CONSTANT,
     FeatureScreening,
     RowSample,
-    draw,
-    survey,
+    draw_sample,
+    screen_features,
 )
 from gpuseg.preprocessing.yeo_johnson_fit import fit_powers
 from gpuseg.runtime.executor import Executor
@@ -37,33 +38,34 @@ from gpuseg.sharding import column_passes as columns
 
 @dataclass(frozen=True)
 class PreprocessingFit:
-    """The preparation found, and the summary of what it was found from.
+    """The fitted transform, and statistics from the fit.
 
     Attributes
     ----------
-    preparation : Preparation
-    raw : Summary
-        Of the data as read, after the transform; of Yeo-Johnson's, before it.
+    feature_transform : FeatureTransform
+        From raw features to those that are clustered.
+    raw : ColumnSummary
+        Of the raw data after log1p; for Yeo-Johnson before the transform.
     mean, std : float64 (d,)
         Of the features after filling, clipping and transform, before scaling; population std.
     extremes : float64 (2, d)
-        Least and largest value of the same.
+        Minimum and maximum of the same.
     features : tuple of str
-        Those that were kept.
+        Names of the features that were kept.
     kept : list of int
-        Their places among all.
-    dropped : dict of str to str
-        Features that were left out, and why.
+        Their indices among all features.
     outliers : float64 (d,)
-        The share of each feature's values far from the others, see `screening.FeatureScreening`.
-    sample : Drawn
-        Rows as they came, of the features that were kept.
+        Share of outliers of each feature, see `screening.FeatureScreening`.
+    sample : RowSample
+        Raw rows, with the features that were kept.
+    dropped : dict of str to str
+        Features that were dropped, and the reason.
     redundant : list of str
-        What the survey found and nobody asked to leave out, in words.
+        Descriptions of kept features that add little information.
     components : Components or None
     """
 
-    preparation: FeatureTransform
+    feature_transform: FeatureTransform
     raw: ColumnSummary
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
@@ -78,228 +80,304 @@ class PreprocessingFit:
 
 
 Locate = Callable[[int, int], str]
-"""Takes the number of a shard and of a row in it; returns words for where the row came from."""
+"""Takes the number of a shard and of a row in it; describes where the row was read."""
 
 
-def fit_preparation(
-    executor: Executor, backend: str, recipe: PreprocessingPlan, locate: Locate
+class _Transformed(NamedTuple):
+    """The features after filling, clipping and their transforms, without scaling.
+
+    Attributes
+    ----------
+    transform : FeatureTransform
+        From raw features.
+    pending : FeatureTransform
+        The part of it that has not been applied to the rows of the shards.
+    statistics : Statistics
+        Of the transformed features.
+    """
+
+    transform: FeatureTransform
+    pending: FeatureTransform
+    statistics: Statistics
+
+    def take(self, features: NDArray[np.int64]) -> "_Transformed":
+        return _Transformed(
+            self.transform.take(features),
+            self.pending.take(features),
+            self.statistics.take(features),
+        )
+
+
+def fit_preprocessing(
+    executor: Executor, backend: str, plan: PreprocessingPlan, locate: Locate
 ) -> PreprocessingFit:
-    """Find the preparation and apply it to all shards.
+    """Fit the preprocessing and apply it to all shards.
 
     Raises
     ------
     DataError
-        For missing values under ``missing = "error"``, infinite values, values outside the
-        domain of a transform, features without any value, and constant features that were
-        to be scaled.
+        For missing values with ``missing = "error"``, infinite values, values outside the
+        domain of a transform, features without any value, and constant features that would be
+        scaled.
     """
-    codes = np.array([TRANSFORMS.index(name) for name in recipe.transform], np.int64)
-    linear = np.where(codes == YEO_JOHNSON, 0, codes)
-    shards = executor.map(columns.summarize, backend, linear)  # 1
-    raw = columns.merged(shards)
-    _check_values(shards, recipe, locate)
-    found = FeatureTransform.identity(len(recipe.features))
-    found = replace(
-        found,
-        transform=linear,
-        fill=fill_values(executor, backend, recipe, raw),
-        clip=bounds(executor, backend, recipe),
-    )
-    sample = draw(executor, backend, raw.rows)
-    found, rest, known = _transformed(executor, backend, recipe, raw, found, codes)  # 2
-    deviation = np.sqrt(np.where(known.variance > 0, known.variance, 1.0))
-    scaled = replace(found, shift=known.mean, scale=deviation)
-    seen = survey(sample, backend, raw.rows, scaled)  # 3
-    kept, dropped = _kept(recipe, seen, known.mean)
+    codes = np.array([TRANSFORMS.index(name) for name in plan.transform], np.int64)
+    without_powers = np.where(codes == YEO_JOHNSON, 0, codes)
+    summaries = executor.map(columns.summarize, backend, without_powers)  # 1
+    raw = columns.merge_summaries(summaries)
+    _check_values(summaries, plan, locate)
+    sample = draw_sample(executor, backend, raw.rows)
+
+    transformed = _transform(executor, backend, plan, raw, codes)  # 2
+
+    screening = _screen(sample, backend, raw.rows, transformed)  # 3
+    kept, dropped = _select_features(plan, screening, transformed.statistics.mean)
     if dropped:
-        executor.apply(columns.select, kept)
-        own = np.array(kept, np.int64)
-        found, rest, known, raw = found.take(own), rest.take(own), known.take(own), raw.take(own)
-    recipe = recipe.take(kept)
-    shift, scale = shift_and_scale(executor, backend, recipe, known, rest)  # 4
-    _check_reach(recipe, (np.array([known.minimum, known.maximum]) - shift) / scale)
-    last = replace(rest, shift=shift, scale=scale, unit=recipe.unit and recipe.pca is None)
-    executor.apply(columns.prepare, backend, last)
-    found = replace(found, shift=shift, scale=scale, unit=recipe.unit)
-    extremes = np.array([known.minimum, known.maximum])
-    components = _projected(executor, backend, recipe, found, known)  # 5
-    if components is not None:
-        found = replace(found, projection=components.projection)
+        executor.apply(columns.select_columns, kept)
+        indices = np.array(kept, np.int64)
+        transformed, raw = transformed.take(indices), raw.take(indices)
+    plan = plan.take(kept)
+    transform, pending, statistics = transformed
+
+    shift, scale = shift_and_scale(executor, backend, plan, statistics, pending)  # 4
+    _check_float32_range(plan, (statistics.range - shift) / scale)
+    unit_before_pca = plan.unit and plan.pca is None
+    executor.apply(
+        columns.prepare, backend, replace(pending, shift=shift, scale=scale, unit=unit_before_pca)
+    )
+
+    components = None
+    if plan.pca is not None:  # 5
+        components = _project(executor, backend, plan, plan.pca, statistics, shift, scale)
+
     return PreprocessingFit(
-        found, raw, known.mean, np.sqrt(known.variance), extremes, recipe.features, kept,
-        seen.outliers[kept], replace(sample, x=sample.x[:, kept]), dropped,
-        _redundant(recipe, seen, kept), components,
-    )  # fmt: skip
+        replace(
+            transform,
+            shift=shift,
+            scale=scale,
+            unit=plan.unit,
+            projection=None if components is None else components.projection,
+        ),
+        raw,
+        statistics.mean,
+        np.sqrt(statistics.variance),
+        statistics.range,
+        plan.features,
+        kept,
+        screening.outlier_share[kept],
+        replace(sample, x=sample.x[:, kept]),
+        dropped,
+        _describe_redundant(plan, screening, kept),
+        components,
+    )
 
 
-def _transformed(
+def _transform(
     executor: Executor,
     backend: str,
-    recipe: PreprocessingPlan,
+    plan: PreprocessingPlan,
     raw: ColumnSummary,
-    found: FeatureTransform,
     codes: NDArray[np.int64],
-) -> tuple[FeatureTransform, FeatureTransform, Statistics]:
-    """Fill, clip and transform where the summary does not already say what comes of it.
+) -> _Transformed:
+    """Fill, clip and transform the rows, unless the summary already has the statistics.
 
-    Yeo-Johnson's values are not rounded before they are scaled: where they differ little, float32
-    would lose them. Their rows are transformed and scaled at once, at last.
-
-    Returns
-    -------
-    found : Preparation
-        With the powers.
-    rest : Preparation
-        What is still to be applied.
-    known : Statistics
-        Of the features after their transforms.
+    Yeo-Johnson values are not rounded before they are scaled, since float32 would lose small
+    differences. Their transform and scaling are applied together, later.
     """
-    powered = np.flatnonzero(codes == YEO_JOHNSON)
-    filling = recipe.missing != "error" and raw.counts[KINDS.index("missing")].any()
-    quick = not filling and recipe.scale != "robust" and recipe.clip is None
-    if quick and not powered.size:
-        return found, found, Statistics.of_summary(raw)
-    executor.apply(columns.prepare, backend, found)
-    plain = FeatureTransform.identity(len(codes))
-    summary = columns.merged(executor.map(columns.summarize, backend, plain.transform))
-    known = Statistics.of_summary(summary)
-    if not powered.size:
-        return found, plain, known
-    bent = fit_powers(executor, backend, powered.tolist(), summary)
+    power_features = np.flatnonzero(codes == YEO_JOHNSON)
+    identity = FeatureTransform.identity(len(codes))
+    without_powers = replace(
+        identity,
+        transform=np.where(codes == YEO_JOHNSON, 0, codes),
+        fill=fill_values(executor, backend, plan, raw),
+        clip=clip_bounds(executor, backend, plan),
+    )
+    fills = plan.missing != "error" and raw.counts[KINDS.index("missing")].any()
+    summary_suffices = not fills and plan.scale != "robust" and plan.clip is None
+    if summary_suffices and not power_features.size:
+        return _Transformed(without_powers, without_powers, Statistics.from_summary(raw))
+
+    executor.apply(columns.prepare, backend, without_powers)
+    summary = columns.merge_summaries(executor.map(columns.summarize, backend, identity.transform))
+    statistics = Statistics.from_summary(summary)
+    if not power_features.size:
+        return _Transformed(without_powers, identity, statistics)
+
+    powers = fit_powers(executor, backend, power_features.tolist(), summary)
     power = np.ones(len(codes))
-    power[powered], known.mean[powered], known.variance[powered] = (
-        bent.power, bent.mean, bent.variance,
-    )  # fmt: skip
-    known.minimum[powered], known.maximum[powered] = bent.ends.T
-    only = np.where(codes == YEO_JOHNSON, codes, 0)
-    rest = replace(plain, transform=only, power=power)
-    return replace(found, transform=codes, power=power), rest, known
+    power[power_features] = powers.power
+    only_powers = np.where(codes == YEO_JOHNSON, codes, 0)
+    return _Transformed(
+        replace(without_powers, transform=codes, power=power),
+        replace(identity, transform=only_powers, power=power),
+        statistics.with_features(power_features, powers.statistics),
+    )
 
 
-def _check_reach(recipe: PreprocessingPlan, ends: NDArray[np.float64]) -> None:
-    """Refuse features whose prepared values, float64 (2, d), are no float32."""
-    beyond = ~(np.abs(ends).max(axis=0) <= np.finfo(np.float32).max)
-    for f in np.flatnonzero(beyond & (np.array(recipe.transform) == "yeo-johnson")).tolist():
-        raise DataError(
-            f"feature '{recipe.features[f]}': beyond float32 (3.4e38) after transform "
-            f"'yeo-johnson', which bends it that far; set {recipe.keys}scale = 'standard', "
-            f"{recipe.keys}clip, or another transform"
-        )
+def _screen(
+    sample: RowSample, backend: str, n_rows: int, transformed: _Transformed
+) -> FeatureScreening:
+    """Screen the standardised features, whatever the plan's scale is."""
+    mean, variance = transformed.statistics.mean, transformed.statistics.variance
+    std = np.sqrt(np.where(variance > 0, variance, 1.0))
+    standardised = replace(transformed.transform, shift=mean, scale=std)
+    return screen_features(sample, backend, n_rows, standardised)
 
 
-def _kept(
-    recipe: PreprocessingPlan, seen: FeatureScreening, mean: NDArray[np.float64]
+def _select_features(
+    plan: PreprocessingPlan, screening: FeatureScreening, mean: NDArray[np.float64]
 ) -> tuple[list[int], dict[str, str]]:
-    """Return which features stay, and why the others do not; a category stays or goes whole."""
-    names, numbers = recipe.features, recipe.numbers()
+    """Return the features to keep, and the reasons to drop the others.
+
+    The features of a category are kept or dropped together.
+    """
+    names = plan.features
     dropped: dict[str, str] = {}
-    left = [f for f in range(len(names)) if numbers[f]]
-    if recipe.drop_near_constant:
-        for f in [f for f in left if seen.common[f] >= NEAR_CONSTANT]:
-            dropped[names[f]] = f"{seen.common[f]:.1%} of the rows have one and the same value"
-            left.remove(f)
-        kind = recipe.kind()
-        for block in range(int(kind.max(initial=NUMBER)) + 1):
-            own = np.flatnonzero(kind == block).tolist()
-            most = max((float(mean[f]) for f in own), default=0.0)
-            if most >= NEAR_CONSTANT:
-                why = f"{most:.1%} of the rows are of one category"
-                dropped.update(dict.fromkeys((names[f] for f in own), why))
-    if recipe.drop_correlated is not None:
-        for f, other in seen.repeats(recipe.drop_correlated, left).items():
-            r = seen.correlation[other, f]
-            dropped[names[f]] = f"correlated {r:.3f} with '{names[other]}', which is kept"
+    candidates = np.flatnonzero(plan.is_number()).tolist()
+    if plan.drop_near_constant:
+        for f in [f for f in candidates if screening.mode_share[f] >= NEAR_CONSTANT]:
+            dropped[names[f]] = _describe_near_constant(screening, f)
+            candidates.remove(f)
+        for features in plan.categories():
+            largest = float(mean[features].max())
+            if largest >= NEAR_CONSTANT:
+                reason = f"{largest:.1%} of the rows are in one category"
+                dropped.update((names[f], reason) for f in features.tolist())
+    if plan.drop_correlated is not None:
+        for f, kept_f in screening.repeated_features(plan.drop_correlated, candidates).items():
+            r = screening.correlation[kept_f, f]
+            dropped[names[f]] = f"correlated {r:.3f} with '{names[kept_f]}', which is kept"
     kept = [f for f, name in enumerate(names) if name not in dropped]
     if not kept:
         raise DataError(
-            f"no feature left: all {len(names)} are the same for nearly all rows; set "
-            f"{recipe.keys}drop_near_constant = false, or give others in {recipe.columns}"
+            "feature.none_left",
+            f"no feature is left: all {len(names)} are nearly constant",
+            hint="set `drop_near_constant` = false, or choose other `features`",
+            parameter="drop_near_constant",
         )
     return kept, dropped
 
 
-def _redundant(recipe: PreprocessingPlan, seen: FeatureScreening, kept: list[int]) -> list[str]:
-    """Return in words which of the features kept say little."""
-    numbers, names = recipe.numbers(), dict(zip(kept, recipe.features, strict=True))
-    own = [f for f, number in zip(kept, numbers, strict=True) if number]
-    same = [
-        f"'{names[f]}': {seen.common[f]:.1%} of the rows have one and the same value"
-        for f in own
-        if seen.common[f] >= NEAR_CONSTANT
+def _describe_near_constant(screening: FeatureScreening, f: int) -> str:
+    return f"{screening.mode_share[f]:.1%} of the rows have the same value"
+
+
+def _describe_redundant(
+    plan: PreprocessingPlan, screening: FeatureScreening, kept: list[int]
+) -> list[str]:
+    """Describe the kept numbers that are nearly constant or strongly correlated."""
+    names = dict(zip(kept, plan.features, strict=True))
+    numbers = [f for f, is_number in zip(kept, plan.is_number(), strict=True) if is_number]
+    near_constant = [
+        f"'{names[f]}': {_describe_near_constant(screening, f)}"
+        for f in numbers
+        if screening.mode_share[f] >= NEAR_CONSTANT
     ]
-    alike = [
+    correlated = [
         f"'{names[i]}' and '{names[j]}' are correlated, r = {r:.3f}"
-        for i, j, r in seen.pairs(CORRELATED)
-        if i in own and j in own
+        for i, j, r in screening.correlated_pairs(CORRELATED)
+        if i in numbers and j in numbers
     ]
-    return same + alike
+    return near_constant + correlated
 
 
-def _projected(
+def _project(
     executor: Executor,
     backend: str,
-    recipe: PreprocessingPlan,
-    found: FeatureTransform,
-    known: Statistics,
-) -> Components | None:
-    """Project all shards on their principal components, where that is asked for."""
-    if recipe.pca is None:
-        return None
-    d = len(recipe.features)
-    if recipe.pca > d:
+    plan: PreprocessingPlan,
+    n_components: float,
+    statistics: Statistics,
+    shift: NDArray[np.float64],
+    scale: NDArray[np.float64],
+) -> Components:
+    """Fit principal components to the scaled features, and project all shards on them."""
+    d = len(plan.features)
+    if n_components > d:
         raise DataError(
-            f"{recipe.keys}pca = {recipe.pca:g}: must be at most the number of columns that are "
-            f"left, {d}"
+            "pca.too_many_components",
+            "",
+            value=int(n_components),
+            rule=f"must be at most the number of features that are left, {d}",
+            parameter="pca",
         )
-    mean = (known.mean - found.shift) / found.scale
-    ends = (np.array([known.minimum, known.maximum]) - found.shift) / found.scale
-    reach = np.abs(ends - mean).max(axis=0) * (1 + 2.0**-20)
-    components = fit_components(executor, backend, known.rows, mean, reach, recipe.pca)
-    plain = FeatureTransform.identity(d)
+    mean = (statistics.mean - shift) / scale
+    extremes = (statistics.range - shift) / scale
+    max_deviation = np.abs(extremes - mean).max(axis=0) * (1 + 2.0**-20)
+    components = fit_components(
+        executor, backend, statistics.rows, mean, max_deviation, n_components
+    )
+    identity = FeatureTransform.identity(d)
     executor.apply(
         columns.prepare,
         backend,
-        replace(plain, projection=components.projection, unit=recipe.unit),
+        replace(identity, projection=components.projection, unit=plan.unit),
     )
     return components
 
 
-def _check_values(
-    shards: Sequence[ColumnSummary], recipe: PreprocessingPlan, locate: Locate
-) -> None:
-    whole, keys = columns.merged(shards), recipe.keys
-    if whole.rows == 0:
+def _check_float32_range(plan: PreprocessingPlan, extremes: NDArray[np.float64]) -> None:
+    """Refuse features that Yeo-Johnson stretches beyond float32; extremes are (2, d)."""
+    too_large = ~(np.abs(extremes).max(axis=0) <= np.finfo(np.float32).max)
+    for f in np.flatnonzero(too_large & (np.array(plan.transform) == "yeo-johnson")).tolist():
         raise DataError(
-            f"no rows left: every row has a missing value and {keys}missing = 'drop'; "
-            "use 'mean', 'median' or 'zero', or leave out the features that are empty"
+            "feature.beyond_float32",
+            f"feature '{plan.features[f]}' has values beyond float32 (3.4e38) after 'yeo-johnson'",
+            hint="set `scale` = 'standard', set `clip`, or use another transform",
+            parameter="transform",
         )
-    rules = {
-        "infinite": (
-            "infinite",
-            f"features must be finite; mend the data, or make them null and set {keys}missing",
-        ),
-        "outside": (
-            "at or below -1",
-            "transform 'log1p' needs values above -1; set the feature's transform to "
-            "'yeo-johnson' or 'none'",
-        ),
-    }
-    if recipe.missing == "error":
-        rules["missing"] = (
-            "missing (null or NaN)",
-            f"{keys}missing = 'error' allows none; use 'drop', 'mean', 'median' or 'zero'",
+
+
+def _check_values(
+    summaries: Sequence[ColumnSummary], plan: PreprocessingPlan, locate: Locate
+) -> None:
+    """Refuse data without rows, and values that the plan does not allow."""
+    total = columns.merge_summaries(summaries)
+    if total.rows == 0:
+        raise DataError(
+            "rows.none_left",
+            "no rows are left, since every row has a missing value",
+            value=plan.missing,
+            hint="use 'mean', 'median' or 'zero', or leave out the features without values",
+            parameter="missing",
         )
-    for f, name in enumerate(recipe.features):
-        for kind, (what, rule) in rules.items():
+    for f, name in enumerate(plan.features):
+        for kind in ("infinite", "outside", *(["missing"] if plan.missing == "error" else [])):
             i = KINDS.index(kind)
-            count = int(whole.counts[i, f])
-            if count:
-                shard = next(j for j, summary in enumerate(shards) if summary.counts[i, f])
-                where = locate(shard, int(shards[shard].firsts[i, f]))
-                values = "1 value is" if count == 1 else f"{count:,} values are"
-                raise DataError(f"feature '{name}': {values} {what}, first in {where}; {rule}")
-        if whole.valid()[f] == 0:
+            if count := int(total.counts[i, f]):
+                shard = next(j for j, summary in enumerate(summaries) if summary.counts[i, f])
+                row = locate(shard, int(summaries[shard].firsts[i, f]))
+                raise _refused_values(kind, name, count, row)
+        if total.valid()[f] == 0:
             raise DataError(
-                f"feature '{name}': all {whole.rows} values are missing; "
-                f"leave it out of {recipe.columns}"
+                "feature.all_missing",
+                f"feature '{name}': all {total.rows} values are missing",
+                hint="leave it out of `features`",
+                parameter="features",
             )
+
+
+def _refused_values(kind: str, feature: str, count: int, first: str) -> DataError:
+    """Return the error for values of one of `KINDS`; `first` describes the first row."""
+    values = "1 value is" if count == 1 else f"{count:,} values are"
+    if kind == "infinite":
+        return DataError(
+            "feature.infinite",
+            f"feature '{feature}': {values} infinite, first in {first}",
+            rule="must be finite",
+            hint="fix the data, or make these values null and set `missing`",
+            parameter="features",
+        )
+    if kind == "outside":
+        return DataError(
+            "feature.outside_log1p",
+            f"feature '{feature}': {values} at or below -1, first in {first}",
+            rule="'log1p' needs values above -1",
+            hint="set the transform of this feature to 'yeo-johnson' or 'none'",
+            parameter="transform",
+        )
+    return DataError(
+        "feature.missing",
+        f"feature '{feature}': {values} missing (null or NaN), first in {first}",
+        value="error",
+        hint="use 'drop', 'mean', 'median' or 'zero'",
+        parameter="missing",
+    )

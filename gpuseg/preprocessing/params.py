@@ -1,4 +1,4 @@
-"""Parameters of the preparation, as data: the estimators and the job file share these rules."""
+"""Parameters of preprocessing, with rules that the estimators and the job file share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -6,65 +6,65 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gpuseg.errors import ConfigError
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts, settle
 from gpuseg.preprocessing.encoding.encoder import Encoder, Kind
-from gpuseg.preprocessing.plan import FLAG, NUMBER, PreprocessingPlan
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoders
+from gpuseg.preprocessing.plan import FLAG, NUMBER, FeatureRole, PreprocessingPlan
 from gpuseg.validation import nearest_known
 
 Transform = Literal["none", "log1p", "yeo-johnson"]
 
 
-def _encoding(how: Any) -> Any:
-    if how in ("onehot", "frequency"):
-        return how
-    if not isinstance(how, list | tuple) or len(how) < 2:
-        raise ValueError("must be 'onehot', 'frequency', or the values in their order, two or more")
-    order = [_written(value) for value in how]
+def _validate_encoding(encoding: Any) -> Any:
+    if encoding in ("onehot", "frequency"):
+        return encoding
+    if not isinstance(encoding, list | tuple) or len(encoding) < 2:
+        raise ValueError("must be 'onehot', 'frequency', or a list of at least two ordered values")
+    order = [_as_text(value) for value in encoding]
     if len(set(order)) < len(order):
-        raise ValueError("must name each value of the order once")
+        raise ValueError("must have each value once")
     return order
 
 
-def _written(value: Any) -> str:
-    """Return a value of an order as a column's are written."""
+def _as_text(value: Any) -> str:
+    """Return an ordered value as the text that a column's value has."""
     if not isinstance(value, str | int):
-        raise ValueError("must hold text, whole numbers or booleans, in their order")
+        raise ValueError("must have text, whole numbers or booleans, in their order")
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-Encoding = Annotated[str | list[str], BeforeValidator(_encoding)]
+Encoding = Annotated[str | list[str], BeforeValidator(_validate_encoding)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PrepareParams(BaseModel):
-    """What is done to features before clustering, in this order.
+class PreprocessingParams(BaseModel):
+    """Preprocessing steps before clustering, in this order.
 
     Attributes
     ----------
     missing : {"error", "drop", "mean", "median", "zero"}
-        Missing values are refused, cost their row, or are filled.
+        Refuse missing values, drop their rows, or fill them.
     clip : (float, float) or None
-        Quantiles of the values that are there; what lies beyond them becomes them.
-    transform : {"none", "log1p", "yeo-johnson"} or dict of feature to one
-        Features that the dict does not name stay as they are. Yeo-Johnson bends each feature until
-        it is as near to a normal distribution as can be, by maximum likelihood.
+        Clip values at these quantiles of the values that are not missing.
+    transform : {"none", "log1p", "yeo-johnson"} or dict of feature to one of these
+        Transform each feature; those that the dict does not name are not changed. Yeo-Johnson
+        makes the distribution of a feature as normal as possible, by maximum likelihood.
     scale : {"none", "standard", "robust", "minmax"}
         Shift and scale by mean and population standard deviation, by median and interquartile
         range, or by minimum and range.
     categorical : dict of column to {"onehot", "frequency"} or list of values
-        Columns of categories: one feature for each of the most frequent; the share of the rows
-        that have the same; or the place in an order.
+        Encode columns of categories: one feature for each of the most frequent values; the share
+        of the rows with the same value; or the position in a list of ordered values.
     max_categories : int >= 2
-        Features of a one-hot column at most; the last of them stands for all others.
+        Maximum number of features of a one-hot column; the last represents all other values.
     missing_indicator : bool
-        Whether each column with gaps gets a feature beside it that is 1 where they are.
+        Add a feature that marks missing values for each column that has some.
     drop_near_constant : bool
-        Leave out features that are the same for 95 % of the rows or more.
+        Drop features with the same value in at least 95 % of the rows.
     drop_correlated : float in (0, 1] or None
-        Leave out a feature whose Pearson |r| with one before it is so large or larger.
+        Drop a feature if its Pearson |r| with an earlier one is at least this.
     pca : float in (0, 1), int >= 1 or None
-        Replace the features by principal components: by so many, or by as few as keep this share
-        of the variance.
+        Replace the features by this number of principal components, or by as few as keep this
+        share of the variance.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -82,137 +82,143 @@ class PrepareParams(BaseModel):
 
     @field_validator("pca", mode="before")
     @classmethod
-    def _components(cls, pca: Any) -> Any:
-        whole = isinstance(pca, int) and not isinstance(pca, bool) and pca >= 1
-        if pca is None or whole or (isinstance(pca, float) and 0 < pca < 1):
+    def _validate_pca(cls, pca: Any) -> Any:
+        is_count = isinstance(pca, int) and not isinstance(pca, bool) and pca >= 1
+        if pca is None or is_count or (isinstance(pca, float) and 0 < pca < 1):
             return pca
         raise ValueError(
-            "must be a share of the variance between 0 and 1, such as 0.95, or a whole number of "
+            "must be a share of the variance between 0 and 1, such as 0.95, or a number of "
             "components >= 1"
         )
 
     @field_validator("clip", mode="before")
     @classmethod
-    def _ends(cls, clip: Any) -> Any:
+    def _validate_clip(cls, clip: Any) -> Any:
         if clip is None:
             return None
-        ends = tuple(clip) if isinstance(clip, list | tuple) else ()
-        if len(ends) != 2 or not all(isinstance(end, int | float) for end in ends):
+        bounds = tuple(clip) if isinstance(clip, list | tuple) else ()
+        if len(bounds) != 2 or not all(isinstance(bound, int | float) for bound in bounds):
             raise ValueError("must be two quantiles, such as [0.01, 0.99]")
-        low, high = (float(end) for end in ends)
+        low, high = (float(bound) for bound in bounds)
         if not 0 <= low < high <= 1:
-            raise ValueError("must be two quantiles that rise, from 0 to 1, such as [0.01, 0.99]")
+            raise ValueError("must be two increasing quantiles from 0 to 1, such as [0.01, 0.99]")
         return low, high
 
     @model_validator(mode="after")
-    def _indicates_what_stays(self) -> "PrepareParams":
+    def _validate_missing_indicator(self) -> "PreprocessingParams":
         if self.missing_indicator and self.missing in ("error", "drop"):
             raise ValueError(
-                f"missing_indicator: no row with a gap stays with missing = {self.missing!r}; use "
-                "'mean', 'median' or 'zero'"
+                "missing_indicator: no row with a missing value remains with missing = "
+                f"{self.missing!r}; use 'mean', 'median' or 'zero'"
             )
         return self
 
     @property
-    def counts_first(self) -> bool:
-        """Whether the data must be counted before its features are settled."""
+    def needs_counts(self) -> bool:
+        """Whether the columns must be counted before the encoders are known."""
         return bool(self.categorical) or self.missing_indicator
-
-    def encoders(
-        self, columns: Sequence[str], tallies: Mapping[str, ColumnCounts], prefix: str
-    ) -> tuple[Encoder, ...]:
-        """Return what becomes of each column, from what was counted in it."""
-        stay = self.missing not in ("error", "drop")
-        return settle(
-            columns, self.categorical, tallies, self.max_categories, self.missing_indicator,
-            stay, f"{prefix}categorical",
-        )  # fmt: skip
 
     @property
     def keeps_columns(self) -> bool:
-        """Whether what is clustered has a column for each feature that is asked for."""
+        """Whether the rows that are clustered have one column for each column of the input."""
         drops = self.drop_near_constant or self.drop_correlated is not None
-        return not (self.counts_first or drops or self.pca is not None)
+        return not (self.needs_counts or drops or self.pca is not None)
 
-    def preview(self, columns: Sequence[str]) -> list[Encoder]:
-        """Return what becomes of each column, as far as it is known before they are counted."""
+    def fit_encoders(
+        self, columns: Sequence[str], counts: Mapping[str, ColumnCounts]
+    ) -> tuple[Encoder, ...]:
+        """Return the encoders of the columns, from their counts."""
+        keeps_missing = self.missing not in ("error", "drop")
+        return fit_encoders(
+            columns,
+            self.categorical,
+            counts,
+            self.max_categories,
+            self.missing_indicator,
+            keeps_missing,
+        )
+
+    def preview_encoders(self, columns: Sequence[str]) -> list[Encoder]:
+        """Return the encoders as far as they are known before the columns are counted."""
         named: dict[str, Kind] = {"onehot": "onehot", "frequency": "frequency"}
         kinds: dict[str, Kind] = {
-            name: named[how] if isinstance(how, str) else "ordinal"
-            for name, how in self.categorical.items()
+            name: named[encoding] if isinstance(encoding, str) else "ordinal"
+            for name, encoding in self.categorical.items()
         }
         return [Encoder(name, kinds.get(name, "number")) for name in columns]
 
-    def most_features(self, columns: Sequence[str]) -> int:
-        """Return how many columns are held for each row at the most: features, and components."""
+    def max_features(self, columns: Sequence[str]) -> int:
+        """Return the maximum number of columns held per row: features and components."""
         numbers = [name for name in columns if name not in self.categorical]
         one_hot = [name for name in columns if self.categorical.get(name) == "onehot"]
-        others = len(columns) - len(numbers) - len(one_hot)
-        flags = len(numbers) * self.missing_indicator
-        width = len(numbers) + flags + others + len(one_hot) * (self.max_categories + 1)
-        components = 0 if self.pca is None else self.pca if self.pca >= 1 else width
-        return width + int(components)
+        n_others = len(columns) - len(numbers) - len(one_hot)
+        n_flags = len(numbers) * self.missing_indicator
+        n_features = len(numbers) + n_flags + n_others + len(one_hot) * (self.max_categories + 1)
+        components = 0 if self.pca is None else self.pca if self.pca >= 1 else n_features
+        return n_features + int(components)
 
-    def recipe(
-        self,
-        encoders: Sequence[Encoder],
-        unit: bool,
-        prefix: str,
-        columns: str,
-        transforms: str = "transform",
-    ) -> PreprocessingPlan:
-        """Return what is asked for, feature by feature.
+    def plan(self, encoders: Sequence[Encoder], unit: bool) -> PreprocessingPlan:
+        """Return the plan, feature by feature.
 
         Parameters
         ----------
-        encoders : what becomes of each column
-        unit, columns : see `PreprocessingPlan`
-        prefix : stands before the names of parameters in messages
-        transforms : the name of the parameter `transform`, there
+        encoders : sequence of Encoder
+        unit : bool
+            Whether rows are scaled to length one at the end.
 
         Raises
         ------
         ConfigError
-            For a transform of what is no feature.
+            For a transform of a column that is not a feature.
         """
-        each = self.transforms(encoders, f"{prefix}{transforms}")
-        kinds: list[int] = []
-        for number, encoder in enumerate(encoders):
-            kind = {"onehot": number, "is missing": FLAG}.get(encoder.kind, NUMBER)
-            kinds += [kind] * len(encoder.names())
         return PreprocessingPlan(
-            tuple(name for encoder in encoders for name in encoder.names()),
-            self.missing,
-            tuple(each),
-            self.scale,
-            unit,
-            self.clip,
-            self.drop_near_constant,
-            self.drop_correlated,
-            self.pca,
-            tuple(kinds),
-            keys=prefix,
-            columns=columns,
+            features=tuple(name for encoder in encoders for name in encoder.feature_names()),
+            missing=self.missing,
+            transform=tuple(self.feature_transforms(encoders)),
+            scale=self.scale,
+            unit=unit,
+            clip=self.clip,
+            drop_near_constant=self.drop_near_constant,
+            drop_correlated=self.drop_correlated,
+            pca=self.pca,
+            roles=tuple(role for encoder in encoders for role in _roles(encoder)),
         )
 
-    def transforms(self, encoders: Sequence[Encoder], key: str) -> list[str]:
-        """Return the transform of each feature; one for all is meant for numbers alone.
+    def feature_transforms(self, encoders: Sequence[Encoder]) -> list[str]:
+        """Return the transform of each feature.
+
+        A single name applies only to numbers; a dict may also name ordinal and frequency features.
 
         Raises
         ------
         ConfigError
-            For a transform of what is no number; `key` names the parameter.
+            For a transform of a column that is not a number after encoding.
         """
-        able = [e.column for e in encoders if e.kind in ("number", "frequency", "ordinal")]
-        found: list[str] = []
+        names: list[str] = []
         for encoder in encoders:
-            own = "none"
-            if isinstance(self.transform, str):
-                own = self.transform if encoder.kind == "number" else "none"
-            elif encoder.column in able and len(encoder.names()) == 1:
-                own = self.transform.get(encoder.column, "none")
-            found += [own if encoder.kind != "is missing" else "none"] * len(encoder.names())
-        for name in {} if isinstance(self.transform, str) else self.transform:
-            if name not in able:
-                raise ConfigError(f"{key}.{name}: not a feature; {nearest_known(name, able)}")
-        return found
+            if encoder.kind in ("onehot", "is missing"):
+                name = "none"
+            elif isinstance(self.transform, dict):
+                name = self.transform.get(encoder.column, "none")
+            else:
+                name = self.transform if encoder.kind == "number" else "none"
+            names += [name] * len(encoder.feature_names())
+        if isinstance(self.transform, dict):
+            allowed = [e.column for e in encoders if e.kind in ("number", "frequency", "ordinal")]
+            for column, transform in self.transform.items():
+                if column not in allowed:
+                    raise ConfigError(
+                        "transform.unknown_feature",
+                        f"'{column}' is not a numeric feature",
+                        value={column: transform},
+                        hint=nearest_known(column, allowed),
+                        parameter="transform",
+                    )
+        return names
+
+
+def _roles(encoder: Encoder) -> list[FeatureRole]:
+    """Return the role of each feature of a column."""
+    if encoder.kind == "onehot":
+        return [FeatureRole("one_hot", encoder.column)] * len(encoder.feature_names())
+    return [FLAG if encoder.kind == "is missing" else NUMBER]

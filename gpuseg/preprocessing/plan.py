@@ -1,42 +1,57 @@
-"""What the preparation is asked to be, feature by feature."""
+"""Requested preprocessing, feature by feature."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-NUMBER, FLAG = -1, -2
-"""Kinds of columns that are no part of a category: see `PreprocessingPlan.kinds`."""
+
+@dataclass(frozen=True)
+class FeatureRole:
+    """How preprocessing treats a feature.
+
+    Attributes
+    ----------
+    kind : {"number", "flag", "one_hot"}
+        A number is filled, clipped, transformed and scaled. A flag stays 0 or 1. The one-hot
+        features of a category are scaled together, and are kept or dropped together.
+    category : str
+        Column of the category, for "one_hot".
+    """
+
+    kind: Literal["number", "flag", "one_hot"]
+    category: str = ""
+
+
+NUMBER, FLAG = FeatureRole("number"), FeatureRole("flag")
 
 
 @dataclass(frozen=True)
 class PreprocessingPlan:
-    """What the job asks for.
+    """Requested preprocessing; see `preprocessing.params.PreprocessingParams`.
 
     Attributes
     ----------
-    features : names, in the order of the columns
+    features : tuple of str
+        Names, in the order of the columns.
     missing : {"error", "drop", "mean", "median", "zero"}
-    transform : names of `TRANSFORMS`, one for each feature
+    transform : tuple of str
+        One of `TRANSFORMS` for each feature.
     scale : {"none", "standard", "robust", "minmax"}
     unit : bool
-        Whether rows are scaled to length one at last, as the cosine wants them.
+        Whether rows are scaled to length one at the end, as the cosine metric needs.
     clip : (float, float) or None
-        Quantiles between which values are clipped, before the transform.
+        Quantiles at which values are clipped, before the transform.
     drop_near_constant : bool
-        Whether features are left out that are the same for nearly all rows.
+        Whether to drop features with the same value in nearly all rows.
     drop_correlated : float or None
-        From which |r| on a feature is left out that repeats one before it.
+        Drop a feature if its |r| with an earlier one is at least this.
     pca : int, float or None
-        How many principal components replace the features; below 1 the share of the variance
-        that they keep.
-    kinds : tuple of int, or None
-        What each column holds: `NUMBER`; `FLAG`, 0 or 1, which stays so; from 0 on the number of
-        the category to which a one-hot column belongs. None: all are numbers.
-    keys : str
-        What stands before the names of parameters in messages.
-    columns : str
-        What holds the names of features, in messages.
+        Number of principal components that replace the features; below 1, the share of the
+        variance that they keep.
+    roles : tuple of FeatureRole or None
+        Role of each feature; None if all are numbers.
     """
 
     features: tuple[str, ...]
@@ -48,25 +63,30 @@ class PreprocessingPlan:
     drop_near_constant: bool = False
     drop_correlated: float | None = None
     pca: float | None = None
-    kinds: tuple[int, ...] | None = None
-    keys: str = "prepare."
-    columns: str = "input.features"
+    roles: tuple[FeatureRole, ...] | None = None
 
-    def kind(self) -> NDArray[np.int64]:
-        """Return `kinds`, int64 (d,)."""
-        default = (NUMBER,) * len(self.features)
-        return np.array(default if self.kinds is None else self.kinds, np.int64)
+    def feature_roles(self) -> tuple[FeatureRole, ...]:
+        """Return the role of each feature."""
+        return (NUMBER,) * len(self.features) if self.roles is None else self.roles
 
-    def numbers(self) -> NDArray[np.bool_]:
-        """Return which columns are numbers, bool (d,)."""
-        numbers: NDArray[np.bool_] = self.kind() == NUMBER
-        return numbers
+    def is_number(self) -> NDArray[np.bool_]:
+        """Return which features are numbers, bool (d,)."""
+        return np.array([role.kind == "number" for role in self.feature_roles()], bool)
+
+    def categories(self) -> list[NDArray[np.int64]]:
+        """Return the indices of the one-hot features of each category, int64 (m,)."""
+        features: dict[str, list[int]] = {}
+        for f, role in enumerate(self.feature_roles()):
+            if role.kind == "one_hot":
+                features.setdefault(role.category, []).append(f)
+        return [np.array(indices, np.int64) for indices in features.values()]
 
     def take(self, kept: list[int]) -> "PreprocessingPlan":
-        """Return the recipe for some of the columns."""
+        """Return the plan of some of the features."""
+        roles = self.feature_roles()
         return replace(
             self,
             features=tuple(self.features[f] for f in kept),
             transform=tuple(self.transform[f] for f in kept),
-            kinds=tuple(int(kind) for kind in self.kind()[kept]),
+            roles=tuple(roles[f] for f in kept),
         )

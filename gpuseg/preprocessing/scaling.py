@@ -1,4 +1,4 @@
-"""Which numbers fill, bound, shift and scale each feature."""
+"""Values that fill, clip, shift and scale each feature."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,16 @@ from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform
 from gpuseg.errors import DataError
 from gpuseg.numerics.moments import mean_and_variance
 from gpuseg.numerics.yeo_johnson import yeo_johnson
-from gpuseg.preprocessing.plan import NUMBER, PreprocessingPlan
+from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 from gpuseg.sharding.quantiles import quantiles
+
+_DIVISORS = {
+    "standard": "the standard deviation",
+    "robust": "the interquartile range",
+    "minmax": "max - min",
+}
 
 
 def column_statistics(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -28,7 +34,7 @@ def column_statistics(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDAr
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of each feature after its transform, float64 (d,); population variance."""
+    """Number of rows, and statistics of each feature, float64 (d,); population variance."""
 
     rows: int
     mean: NDArray[np.float64]
@@ -37,124 +43,163 @@ class Statistics:
     maximum: NDArray[np.float64]
 
     @classmethod
-    def of_summary(cls, summary: ColumnSummary) -> "Statistics":
-        """Return the statistics that a summary holds."""
+    def from_summary(cls, summary: ColumnSummary) -> "Statistics":
+        """Return the statistics of a summary."""
         mean, variance = column_statistics(summary)
         return cls(summary.rows, mean, variance, summary.minimum, summary.maximum)
 
+    @property
+    def range(self) -> NDArray[np.float64]:
+        """Minimum and maximum, float64 (2, d)."""
+        return np.array([self.minimum, self.maximum])
+
     def take(self, features: NDArray[np.int64]) -> "Statistics":
-        """Return those of some of the features."""
-        own = (a[features] for a in (self.mean, self.variance, self.minimum, self.maximum))
-        return Statistics(self.rows, *own)
+        """Return the statistics of some of the features."""
+        return Statistics(
+            self.rows,
+            self.mean[features],
+            self.variance[features],
+            self.minimum[features],
+            self.maximum[features],
+        )
+
+    def with_features(self, features: NDArray[np.int64], other: "Statistics") -> "Statistics":
+        """Return a copy with the statistics of some features replaced by those of `other`."""
+
+        def replaced(values: NDArray[np.float64], new: NDArray[np.float64]) -> NDArray[np.float64]:
+            result = values.copy()
+            result[features] = new
+            return result
+
+        return Statistics(
+            self.rows,
+            replaced(self.mean, other.mean),
+            replaced(self.variance, other.variance),
+            replaced(self.minimum, other.minimum),
+            replaced(self.maximum, other.maximum),
+        )
 
 
 def fill_values(
-    executor: Executor, backend: str, recipe: PreprocessingPlan, raw: ColumnSummary
+    executor: Executor, backend: str, plan: PreprocessingPlan, raw: ColumnSummary
 ) -> NDArray[np.float32]:
-    """Return what replaces missing values, in raw units; NaN where nothing does.
+    """Return the values that replace missing ones, in raw units; NaN if they stay missing.
 
-    Every number gets a value, also those that lack none here: customers scored later may.
+    Every number gets a value, even if none is missing here: one may be in rows scored later.
     """
-    fill = np.full(len(recipe.features), np.nan, np.float32)
-    numbers = recipe.numbers()
-    if recipe.missing == "zero":
-        fill[numbers] = 0
-    elif recipe.missing == "median":
-        every = np.flatnonzero(numbers).tolist()
-        fill[numbers] = quantiles(executor, backend, every, (0.5,))[:, 0] if every else []
-    elif recipe.missing == "mean":
-        untransformed = np.zeros(len(recipe.features), np.int64)
-        if any(name != "none" for name in recipe.transform):
-            raw = columns.merged(executor.map(columns.summarize, backend, untransformed))
-        fill[numbers] = column_statistics(raw)[0][numbers]
+    fill = np.full(len(plan.features), np.nan, np.float32)
+    is_number = plan.is_number()
+    numbers = np.flatnonzero(is_number).tolist()
+    if plan.missing == "zero":
+        fill[is_number] = 0
+    elif plan.missing == "median" and numbers:
+        fill[is_number] = quantiles(executor, backend, numbers, (0.5,))[:, 0]
+    elif plan.missing == "mean":
+        if any(name != "none" for name in plan.transform):
+            no_transform = np.zeros(len(plan.features), np.int64)
+            raw = columns.merge_summaries(executor.map(columns.summarize, backend, no_transform))
+        fill[is_number] = column_statistics(raw)[0][is_number]
     return fill
 
 
-def bounds(
-    executor: Executor, backend: str, recipe: PreprocessingPlan
+def clip_bounds(
+    executor: Executor, backend: str, plan: PreprocessingPlan
 ) -> NDArray[np.float32] | None:
-    """Return between what numbers are clipped, float32 (2, d)."""
-    every = np.flatnonzero(recipe.numbers()).tolist()
-    if recipe.clip is None or not every:
+    """Return the bounds at which numbers are clipped, float32 (2, d)."""
+    numbers = np.flatnonzero(plan.is_number()).tolist()
+    if plan.clip is None or not numbers:
         return None
-    ends = np.repeat(np.array([[-np.inf], [np.inf]], np.float32), len(recipe.features), axis=1)
-    ends[:, every] = quantiles(executor, backend, every, recipe.clip).T
-    return ends
+    bounds = np.repeat(np.array([[-np.inf], [np.inf]], np.float32), len(plan.features), axis=1)
+    bounds[:, numbers] = quantiles(executor, backend, numbers, plan.clip).T
+    return bounds
 
 
 def shift_and_scale(
     executor: Executor,
     backend: str,
-    recipe: PreprocessingPlan,
-    known: Statistics,
-    rest: FeatureTransform,
+    plan: PreprocessingPlan,
+    statistics: Statistics,
+    pending: FeatureTransform,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return what is subtracted from each feature, and what it is then divided by, float64 (d,).
 
-    Columns of a category are scaled together, so that it counts as much as one number: by √Σ var
-    of them, or with minmax by √2, which puts two categories at a distance of 1.
+    The one-hot features of a category are scaled together, so that the category counts as much as
+    one number: by the root of the sum of their variances, or with "minmax" by √2, which puts two
+    categories at a distance of 1.
 
     Parameters
     ----------
-    rest : Preparation
-        What is still to be done to the rows as they are placed.
+    statistics : Statistics
+        Of the features after their transforms.
+    pending : FeatureTransform
+        The transform that has not been applied to the rows of the shards yet.
 
     Raises
     ------
     DataError
         For features that would be divided by 0.
     """
-    shift, scale = np.zeros(len(recipe.features)), np.ones(len(recipe.features))
-    if recipe.scale == "none":
+    shift, scale = np.zeros(len(plan.features)), np.ones(len(plan.features))
+    if plan.scale == "none":
         return shift, scale
-    kind = recipe.kind()
-    numbers = np.flatnonzero(kind == NUMBER)
-    shift[numbers], scale[numbers] = _of_numbers(executor, backend, recipe, known, rest, numbers)
-    for block in range(int(kind.max(initial=-1)) + 1):
-        own = np.flatnonzero(kind == block)
-        whole = sum(known.variance[own].tolist())
-        if whole == 0 and own.size:
+    numbers = np.flatnonzero(plan.is_number())
+    shift[numbers], scale[numbers] = _scale_numbers(
+        executor, backend, plan, statistics, pending, numbers
+    )
+    for features in plan.categories():
+        variance = sum(statistics.variance[features].tolist())
+        if variance == 0:
             raise DataError(
-                f"feature '{recipe.features[own[0]]}': the same for all rows, and {recipe.keys}"
-                f"scale = '{recipe.scale}' divides by its spread, which is 0; leave its column out "
-                f"of {recipe.keys}categorical"
+                "feature.constant_category",
+                f"feature '{plan.features[features[0]]}' is the same for all rows",
+                value=plan.scale,
+                rule=f"{plan.scale!r} divides by its spread, which is 0",
+                hint="leave its column out of `categorical`",
+                parameter="scale",
             )
-        if recipe.scale == "minmax":
-            scale[own] = np.sqrt(2.0)
+        if plan.scale == "minmax":
+            scale[features] = np.sqrt(2.0)
         else:
-            shift[own], scale[own] = known.mean[own], np.sqrt(whole)
+            shift[features], scale[features] = statistics.mean[features], np.sqrt(variance)
     return shift, scale
 
 
-def _of_numbers(
+def _scale_numbers(
     executor: Executor,
     backend: str,
-    recipe: PreprocessingPlan,
-    known: Statistics,
-    rest: FeatureTransform,
+    plan: PreprocessingPlan,
+    statistics: Statistics,
+    pending: FeatureTransform,
     numbers: NDArray[np.int64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if recipe.scale == "minmax":
-        shift, scale = known.minimum[numbers], (known.maximum - known.minimum)[numbers]
-        rule = f"{recipe.keys}scale = 'minmax' divides by max - min"
-    elif recipe.scale == "robust" and numbers.size:
-        found = quantiles(executor, backend, numbers.tolist(), (0.25, 0.5, 0.75))
-        for i in np.flatnonzero(rest.transform[numbers] == YEO_JOHNSON).tolist():
-            found[i] = yeo_johnson(found[i], float(rest.powers()[numbers[i]]))
-        low, shift, high = found.T
+    if plan.scale == "minmax":
+        shift = statistics.minimum[numbers]
+        scale = (statistics.maximum - statistics.minimum)[numbers]
+    elif plan.scale == "robust" and numbers.size:
+        quartiles = quantiles(executor, backend, numbers.tolist(), (0.25, 0.5, 0.75))
+        for i in np.flatnonzero(pending.transform[numbers] == YEO_JOHNSON).tolist():
+            quartiles[i] = yeo_johnson(quartiles[i], float(pending.powers()[numbers[i]]))
+        low, shift, high = quartiles.T
         scale = high - low
-        rule = f"{recipe.keys}scale = 'robust' divides by the interquartile range"
     else:
-        shift, scale = known.mean[numbers], np.sqrt(known.variance[numbers])
-        rule = f"{recipe.keys}scale = 'standard' divides by the standard deviation"
+        shift, scale = statistics.mean[numbers], np.sqrt(statistics.variance[numbers])
     for i in np.flatnonzero(scale == 0).tolist():
-        f = numbers.tolist()[i]
-        constant = known.minimum[f] == known.maximum[f]
-        what = "constant" if constant else "constant in its middle half"
-        what += f" once clipped at the quantiles {list(recipe.clip)}" if recipe.clip else ""
-        raise DataError(
-            f"feature '{recipe.features[f]}': {what} (value {shift[i]:g}), and {rule}, "
-            f"which is 0; leave it out of {recipe.columns} or set {recipe.keys}scale = "
-            + ("'none'" if constant else "'standard'")
-        )
+        raise _constant_feature(plan, statistics, int(numbers[i]), float(shift[i]))
     return shift, scale
+
+
+def _constant_feature(
+    plan: PreprocessingPlan, statistics: Statistics, f: int, value: float
+) -> DataError:
+    is_constant = statistics.minimum[f] == statistics.maximum[f]
+    extent = "constant" if is_constant else "constant in its middle half"
+    clipped = f" once clipped at the quantiles {list(plan.clip)}" if plan.clip else ""
+    return DataError(
+        "feature.constant",
+        f"feature '{plan.features[f]}' is {extent}{clipped} (value {value:g})",
+        value=plan.scale,
+        rule=f"{plan.scale!r} divides by {_DIVISORS[plan.scale]}, which is 0",
+        hint="leave it out of `features` or set `scale` = "
+        + ("'none'" if is_constant else "'standard'"),
+        parameter="scale",
+    )

@@ -1,100 +1,153 @@
-"""Products that the customers of a segment buy together: FP-growth, as mlxtend has it.
+"""Association rules: products that the customers of a segment buy together.
 
-Han, Pei and Yin, "Mining frequent patterns without candidate generation", SIGMOD 2000. A rule says
-that of the baskets with some products, a share, its confidence, has another too; its lift is how
-many times as many that are as of all baskets of the segment.
+Agrawal and Srikant, "Fast algorithms for mining association rules", VLDB 1994. An itemset is
+frequent only where all its subsets are, so each longer itemset is tried only if those are. Baskets
+are bits: the baskets with a product are one row of words, and those with several products are the
+bitwise "and" of their rows.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.manifest import AssociationRule, BasketSummary
+
 MIN_SUPPORT, MIN_BASKETS = 0.01, 20
-"""Of the segment's baskets, that a rule must hold in; as a share and as a number."""
+"""Baskets of the segment that a rule must hold in: a share of them, and a number."""
 
 MIN_CONFIDENCE, MIN_LIFT = 0.2, 1.2
+
 MIN_GAIN = 1.2
-"""By which factor a second product must raise the confidence that the first gives alone."""
+"""A second antecedent must raise the confidence by this factor."""
 
-_MAX_PRODUCTS, _MAX_TOGETHER, _MAX_RULES = 300, 3, 8
+MAX_PRODUCTS = 300
+"""The most frequent products, which rules are made of."""
+
+MAX_RULES = 8
+
+Itemset = tuple[int, ...]
+"""Products by number, in rising order."""
 
 
-def bought_together(
+def association_rules(
     basket: NDArray[np.int64], product: NDArray[np.object_]
-) -> dict[str, Any] | None:
-    """Return how many baskets there are, and the rules of the highest lift.
+) -> BasketSummary | None:
+    """Return the number of baskets and the rules of the highest lift.
+
+    A rule has one or two antecedents and one consequent. A second antecedent is there only where it
+    raises the confidence, and each product is in one rule only.
 
     Parameters
     ----------
     basket : int64 (n,)
-        Of each purchase; no product is twice in one.
+        Number of the basket of each purchase; a product is at most once in a basket.
     product : str (n,)
 
     Returns
     -------
-    dict or None
-        ``baskets``: how many; ``rules``: each with ``of`` and ``also`` (products), ``support``,
-        ``confidence`` and ``lift``. None where no two products are bought together often enough.
+    BasketSummary or None
+        None where no two products are bought together often enough.
     """
     n_baskets = len(np.unique(basket))
-    least = max(MIN_BASKETS, int(np.ceil(MIN_SUPPORT * n_baskets)))
+    min_count = max(MIN_BASKETS, int(np.ceil(MIN_SUPPORT * n_baskets)))
     names, code, count = np.unique(product.astype(str), return_inverse=True, return_counts=True)
-    frequent = np.flatnonzero(count >= least)
-    frequent = np.sort(frequent[np.argsort(-count[frequent], kind="stable")[:_MAX_PRODUCTS]])
+    frequent = np.flatnonzero(count >= min_count)
+    frequent = np.sort(frequent[np.argsort(-count[frequent], kind="stable")[:MAX_PRODUCTS]])
     if len(frequent) < 2:
         return None
-    place = np.full(len(names), -1)
-    place[frequent] = np.arange(len(frequent))
-    there = place[code] >= 0
-    rows = np.unique(basket, return_inverse=True)[1]
-    bits = np.zeros((n_baskets, len(frequent)), bool)
-    bits[rows[there], place[code[there]]] = True
-    found = _rules(bits, names[frequent].tolist(), least / n_baskets)
-    return {"baskets": n_baskets, "rules": found} if found else None
+    row, end = np.unique(basket, return_inverse=True)[1], np.cumsum(count)
+    by_product = row[np.argsort(code, kind="stable")]
+    bits = np.stack([_bits(by_product[end[i] - count[i] : end[i]], n_baskets) for i in frequent])
+    counts = dict(frequent_itemsets(bits, min_count))
+    supports = {itemset: count / n_baskets for itemset, count in counts.items()}
+    rules = _select(_rules(supports, names[frequent].tolist()))
+    return BasketSummary(n_baskets=n_baskets, rules=tuple(rules)) if rules else None
 
 
-def _rules(bits: NDArray[np.bool_], names: Sequence[str], support: float) -> list[dict[str, Any]]:
-    import pandas as pd  # two seconds to import with mlxtend, for few runs
-    from mlxtend.frequent_patterns import association_rules, fpgrowth
+def _bits(baskets: NDArray[np.int64], n_baskets: int) -> NDArray[np.uint64]:
+    """Return baskets as bits, padded with zeros to whole words."""
+    flags = np.zeros(-(-n_baskets // 64) * 64, bool)
+    flags[baskets] = True
+    return np.packbits(flags).view(np.uint64)
 
-    sets = fpgrowth(pd.DataFrame(bits), min_support=support, max_len=_MAX_TOGETHER)
-    if sets["itemsets"].map(len).max() < 2:
-        return []
-    rules = association_rules(sets, metric="confidence", min_threshold=MIN_CONFIDENCE)
-    told: list[dict[str, Any]] = [
-        {
-            "of": sorted(names[i] for i in row.antecedents),
-            "also": sorted(names[i] for i in row.consequents),
-            "support": float(row.support),
-            "confidence": float(row.confidence),
-            "lift": float(row.lift),
-        }
-        for row in rules.itertuples()
-        if row.lift >= MIN_LIFT and len(row.consequents) == 1
-    ]
-    alone = {
-        (own["of"][0], own["also"][0]): own["confidence"] for own in told if len(own["of"]) == 1
+
+def frequent_itemsets(bits: NDArray[np.uint64], min_count: int) -> Iterator[tuple[Itemset, int]]:
+    """Yield the sets of up to three products that at least `min_count` baskets have, with counts.
+
+    Parameters
+    ----------
+    bits : uint64 (n_products, n_words)
+        A bit for each basket of each product; each product is in `min_count` baskets.
+    """
+    yield from (((i,), _n_bits(row)) for i, row in enumerate(bits))
+    partners = [_frequent_with(bits[i], bits, np.arange(i + 1, len(bits)), min_count)
+                for i in range(len(bits))]  # fmt: skip
+    for i, with_i in enumerate(partners):
+        yield from (((i, j), count) for j, count in with_i.items())
+        for j in with_i:
+            thirds = np.array([k for k in with_i if k in partners[j]], np.int64)
+            triples = _frequent_with(bits[i] & bits[j], bits, thirds, min_count)
+            yield from (((i, j, k), count) for k, count in triples.items())
+
+
+def _frequent_with(
+    baskets: NDArray[np.uint64],
+    bits: NDArray[np.uint64],
+    candidates: NDArray[np.int64],
+    min_count: int,
+) -> dict[int, int]:
+    """Return the candidates that enough of the baskets have, with their numbers of baskets."""
+    counts = [_n_bits(baskets & bits[item]) for item in candidates]
+    return {
+        int(item): count
+        for item, count in zip(candidates, counts, strict=True)
+        if count >= min_count
     }
-    gaining = [own for own in told if _gains(own, alone)]
-    order = sorted(gaining, key=lambda own: (-own["lift"], -own["support"], own["of"], own["also"]))
-    return _different(order)[:_MAX_RULES]
 
 
-def _gains(rule: dict[str, Any], alone: Mapping[tuple[str, str], float]) -> bool:
-    """Whether a rule says more than one of its products alone does."""
-    known = [alone.get((name, rule["also"][0]), 0.0) for name in rule["of"]]
-    return len(known) == 1 or rule["confidence"] >= MIN_GAIN * max(known)
+def _n_bits(words: NDArray[np.uint64]) -> int:
+    return int(np.bitwise_count(words).sum(dtype=np.int64))
 
 
-def _different(rules: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Leave out rules with a product of a rule before them: they tell of one thing."""
+def _rules(supports: Mapping[Itemset, float], names: Sequence[str]) -> list[AssociationRule]:
+    """Return the rules of sufficient confidence and lift whose antecedents all contribute."""
+    rules: dict[tuple[Itemset, int], AssociationRule] = {}
+    for itemset in sorted(supports, key=len):
+        for consequent in itemset if len(itemset) > 1 else ():
+            antecedents = tuple(item for item in itemset if item != consequent)
+            confidence = supports[itemset] / supports[antecedents]
+            lift = confidence / supports[(consequent,)]
+            if confidence < MIN_CONFIDENCE or lift < MIN_LIFT:
+                continue
+            rules[antecedents, consequent] = AssociationRule(
+                antecedents=tuple(sorted(names[item] for item in antecedents)),
+                consequents=(names[consequent],),
+                support=supports[itemset],
+                confidence=confidence,
+                lift=lift,
+            )
+    return [
+        rule
+        for (antecedents, consequent), rule in rules.items()
+        if len(antecedents) == 1
+        or rule.confidence
+        >= MIN_GAIN
+        * max(
+            single.confidence if (single := rules.get(((item,), consequent))) else 0.0
+            for item in antecedents
+        )
+    ]
+
+
+def _select(rules: Sequence[AssociationRule]) -> list[AssociationRule]:
+    """Return the rules of the highest lift; each product is in the first of its rules only."""
+    order = sorted(rules, key=lambda r: (-r.lift, -r.support, r.antecedents, r.consequents))
     seen: set[str] = set()
-    kept = []
-    for rule in rules:
-        own = {*rule["of"], *rule["also"]}
-        if seen.isdisjoint(own):
-            kept.append(rule)
-            seen |= own
-    return kept
+    selected = []
+    for rule in order:
+        products = {*rule.antecedents, *rule.consequents}
+        if seen.isdisjoint(products):
+            selected.append(rule)
+            seen |= products
+    return selected[:MAX_RULES]

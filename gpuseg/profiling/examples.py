@@ -1,4 +1,4 @@
-"""Customers to look at: the most typical of each segment, and those most in doubt."""
+"""Select example customers: the most typical ones of each segment, and the most ambiguous ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,40 +6,50 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.profiling.sample import Sample
+from gpuseg.profiling.sample import ProfilingSample
 
-MAX = 5
-"""Customers of each kind, in each segment."""
+MAX_EXAMPLES = 5
+"""Customers of each kind in each segment."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One customer: his segment, why he is shown, and his place in the sample."""
+    """One customer.
+
+    Attributes
+    ----------
+    segment : int
+    kind : {"typical", "ambiguous"}
+    rank : int
+        Position among the examples of that segment and kind, from 0.
+    index : int
+        Position in the sample.
+    """
 
     segment: int
     kind: str
     rank: int
-    at: int
+    index: int
 
 
-def examples(
-    sample: Sample, segments: Sequence[int], confidence: NDArray[np.float32] | None
+def select_examples(
+    sample: ProfilingSample, segments: Sequence[int], confidence: NDArray[np.float32] | None
 ) -> list[Example]:
-    """Return customers of each segment, those first that show it best.
+    """Return examples of each segment, the best ones first.
 
-    Typical are those nearest to the mean of the segment. In doubt are those of least confidence,
-    where there is one (m,); a customer is not both.
+    Typical customers are nearest to the mean of the segment. Ambiguous ones have the lowest
+    confidence, if `confidence` (m,) is not None. No customer is both. Noise has no examples.
     """
-    found = []
-    for segment in (own for own in segments if own >= 0):
-        own = np.flatnonzero(sample.label == segment)
-        rows = sample.rows[own].astype(np.float64)
-        away = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1) if len(own) else np.empty(0)
-        near = own[np.argsort(away, kind="stable")[:MAX]]
-        found += [Example(segment, "typical", i, int(at)) for i, at in enumerate(near)]
+    examples = []
+    for segment in (number for number in segments if number >= 0):
+        members = np.flatnonzero(sample.label == segment)
+        rows = sample.rows[members].astype(np.float64)
+        distance = ((rows - rows.mean(axis=0)) ** 2).sum(axis=1) if len(members) else np.empty(0)
+        typical = members[np.argsort(distance, kind="stable")[:MAX_EXAMPLES]]
+        examples += [Example(segment, "typical", i, int(at)) for i, at in enumerate(typical)]
         if confidence is None:
             continue
-        rest = own[~np.isin(own, near)]
-        doubtful = rest[np.argsort(confidence[rest], kind="stable")[:MAX]]
-        found += [Example(segment, "doubtful", i, int(at)) for i, at in enumerate(doubtful)]
-    return found
+        rest = members[~np.isin(members, typical)]
+        ambiguous = rest[np.argsort(confidence[rest], kind="stable")[:MAX_EXAMPLES]]
+        examples += [Example(segment, "ambiguous", i, int(at)) for i, at in enumerate(ambiguous)]
+    return examples

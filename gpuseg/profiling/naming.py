@@ -1,7 +1,7 @@
-"""Names of segments in plain words, from a fixed vocabulary and from numbers alone.
+"""Name segments in plain words, from a fixed vocabulary and from numbers only.
 
-A name has up to three parts, those features first in which the segment differs most from everyone,
-in standard deviations σ of the values that are clustered. A part says that a feature is
+A name has up to three parts. They describe the features in which the segment differs most from all
+customers, in standard deviations σ of the values that are clustered:
 
     =====================  ===============  ===========  =============  ==================
     feature                -1.5σ and below  -0.5σ        +0.5σ          +1.5σ and above
@@ -13,104 +13,100 @@ in standard deviations σ of the values that are clustered. A part says that a f
     any other, say spend   very low spend   low spend    high spend     very high spend
     =====================  ===============  ===========  =============  ==================
 
-and nothing of what lies between. A feature of a category is named where at least half of the
-segment are of it: "country DE"; one that is a frequency is "rare city" or "common city"; a flag of
-gaps is "spend missing". A segment that differs in nothing by half a σ is "like everyone". Where two
-segments would have one name, each says more of its features, until they differ; at last a number
-tells them apart.
+Smaller deviations are not mentioned. A category is named where at least half of the segment belongs
+to it: "country DE". A feature that is a frequency is "rare city" or "common city"; a flag for
+missing values is "spend missing". A segment that differs by half a σ in no feature is "like
+everyone". Where two segments would have the same name, each name gets more parts until they differ;
+if they never do, a number is added.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
-from gpuseg.formatting import NOISE, number, percent
+from gpuseg.formatting import number, percent
+from gpuseg.manifest import FeatureSummary, Segment
 
-TELLING, STRONG = 0.5, 1.5
-"""Deviations from everyone's mean, in σ, from which on something is said, and said strongly."""
+MIN_DEVIATION, STRONG = 0.5, 1.5
+"""Deviations from the mean of all customers, in σ, that are mentioned, and that are "very"."""
 
-_PARTS = 3
-_SPECIAL: dict[str, Sequence[str]] = {
+_MAX_PARTS = 3
+_VOCABULARY: dict[str, Sequence[str]] = {
     "recency_days": ("very recent", "recent", "lapsed", "long lapsed"),
     "recency": ("very recent", "recent", "lapsed", "long lapsed"),
     "tenure_days": ("very new", "new", "long-standing", "very long-standing"),
     "tenure": ("very new", "new", "long-standing", "very long-standing"),
     "frequency": ("very few orders", "few orders", "many orders", "very many orders"),
     **{
-        name: tuple(f"{much} {name}" for much in ("very few", "few", "many", "very many"))
+        name: tuple(f"{amount} {name}" for amount in ("very few", "few", "many", "very many"))
         for name in ("orders", "items", "products")
     },
 }
-_HALF = 0.5
-NO_WORD = "like everyone"
+_MIN_CATEGORY_SHARE = 0.5
+DEFAULT_NAME = "like everyone"
 
 
-def named(
-    segments: Sequence[Mapping[str, Any]], features: Mapping[str, Mapping[str, Any]]
-) -> list[dict[str, str]]:
-    """Return name and sentence of each segment.
+class SegmentName(NamedTuple):
+    """A unique name, and a sentence with the averages behind it."""
 
-    Parameters
-    ----------
-    segments : sequence of mapping
-        As in the manifest: size, share, center, and deviation in σ, feature by feature.
-    features : mapping
-        As in the manifest: of each feature the mean of everyone.
+    name: str
+    sentence: str
 
-    Returns
-    -------
-    list of dict
-        ``name``, unique, and ``sentence``.
-    """
-    parts = [_parts(segment, features) for segment in segments]
-    names = _unique(parts)
+
+def name_segments(
+    segments: Sequence[Segment], features: Mapping[str, FeatureSummary]
+) -> list[SegmentName]:
+    """Return a unique name and a sentence for each segment."""
+    names = _unique([_parts(segment, features) for segment in segments])
     return [
-        {"name": name, "sentence": _sentence(segment, features)}
+        SegmentName(name, _sentence(segment, features))
         for name, segment in zip(names, segments, strict=True)
     ]
 
 
-def _parts(segment: Mapping[str, Any], features: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return all that can be said of a segment, what sets it apart most first."""
-    if segment["segment"] == NOISE:
+def distinctive_features(segment: Segment) -> list[str]:
+    """Return the features that deviate enough to be mentioned, the largest deviation first."""
+    deviation = {name: value for name, value in segment.deviation.items() if value is not None}
+    distinctive = [name for name, value in deviation.items() if abs(value) >= MIN_DEVIATION]
+    return sorted(distinctive, key=lambda name: -abs(deviation[name]))
+
+
+def _parts(segment: Segment, features: Mapping[str, FeatureSummary]) -> list[str]:
+    """Return all possible parts of a segment's name, the largest deviation first."""
+    if segment.is_noise:
         return ["outliers"]
-    return [text for f in telling(segment) if (text := _part(segment, f, features)) is not None]
+    parts = [_part(segment, name, features[name]) for name in distinctive_features(segment)]
+    return [part for part in parts if part is not None]
 
 
-def telling(segment: Mapping[str, Any]) -> list[str]:
-    """Return the features that are worth a word, those that deviate most first."""
-    deviation = segment["deviation"]
-    own = [name for name, value in deviation.items() if value is not None and abs(value) >= TELLING]
-    return sorted(own, key=lambda name: -abs(deviation[name]))
-
-
-def _part(
-    segment: Mapping[str, Any], name: str, features: Mapping[str, Mapping[str, Any]]
-) -> str | None:
-    deviation, about = segment["deviation"][name], features[name]
-    if about.get("of_category"):
-        shown = segment["center"][name] >= _HALF and deviation > 0
-        return str(about["of_category"]) if shown else None
-    strong = abs(deviation) >= STRONG
-    step = 2 + int(strong) if deviation > 0 else 1 - int(strong)
-    if about.get("is_frequency"):
+def _part(segment: Segment, name: str, feature: FeatureSummary) -> str | None:
+    deviation = segment.deviation[name] or 0.0
+    if feature.category is not None:
+        is_named = (segment.center[name] or 0.0) >= _MIN_CATEGORY_SHARE and deviation > 0
+        return feature.category if is_named else None
+    is_strong = abs(deviation) >= STRONG
+    step = 2 + is_strong if deviation > 0 else 1 - is_strong
+    if feature.is_frequency:
         return f"{('very rare', 'rare', 'common', 'very common')[step]} {name.replace('_', ' ')}"
-    if name in _SPECIAL:
-        return _SPECIAL[name][step]
+    if name in _VOCABULARY:
+        return _VOCABULARY[name][step]
     return f"{('very low', 'low', 'high', 'very high')[step]} {name.replace('_', ' ')}"
 
 
 def _unique(parts: Sequence[list[str]]) -> list[str]:
-    """Return names that are all different: longer ones where the short ones are not."""
-    lengths = [_PARTS] * len(parts)
+    """Join the parts to names that are all different, with more parts where they are needed."""
+    lengths = [_MAX_PARTS] * len(parts)
     while True:
-        names = [", ".join(own[:n]) or NO_WORD for own, n in zip(parts, lengths, strict=True)]
-        longer = [
-            i for i, name in enumerate(names)
+        names = [
+            ", ".join(words[:n]) or DEFAULT_NAME for words, n in zip(parts, lengths, strict=True)
+        ]
+        extendable = [
+            i
+            for i, name in enumerate(names)
             if names.count(name) > 1 and lengths[i] < len(parts[i])
-        ]  # fmt: skip
-        if not longer:
+        ]
+        if not extendable:
             break
-        for i in longer:
+        for i in extendable:
             lengths[i] += 1
     seen: dict[str, int] = {}
     for i, name in enumerate(list(names)):
@@ -120,14 +116,14 @@ def _unique(parts: Sequence[list[str]]) -> list[str]:
     return names
 
 
-def _sentence(segment: Mapping[str, Any], features: Mapping[str, Mapping[str, Any]]) -> str:
-    """Say how large a segment is, and what its averages are beside those of everyone."""
-    share = f"{percent(segment['share'])} of customers"
-    said = [
-        f"{name.replace('_', ' ')} {number(segment['center'][name])} "
-        f"(everyone {number(features[name]['mean'])})"
-        for name in telling(segment)[:_PARTS]
-    ]
-    if segment["segment"] == NOISE:
-        return f"{share}, which belong to no segment" + (": " + ", ".join(said) if said else "")
-    return f"{share}: " + (", ".join(said) if said else "near everyone's average in all features")
+def _sentence(segment: Segment, features: Mapping[str, FeatureSummary]) -> str:
+    """Return the share of a segment, and its averages next to those of all customers."""
+    share = f"{percent(segment.share)} of customers"
+    averages = ", ".join(
+        f"{name.replace('_', ' ')} {number(segment.center[name])} "
+        f"(everyone {number(features[name].mean)})"
+        for name in distinctive_features(segment)[:_MAX_PARTS]
+    )
+    if segment.is_noise:
+        return f"{share}, which belong to no segment" + (f": {averages}" if averages else "")
+    return f"{share}: {averages or 'near the average of all customers in every feature'}"

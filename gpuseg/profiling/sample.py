@@ -1,4 +1,4 @@
-"""A hashed sample of the customers, as they came and as they were clustered."""
+"""A hashed sample of the customers, before and after preparation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Customers drawn by a hash of their place in the data, all of them where they are few.
+class ProfilingSample:
+    """Customers drawn by a hash of their position in the data; all of them where they are few.
 
     Attributes
     ----------
     index : int64 (m,)
-        Place in the data, rising.
+        Positions in the data, rising.
     x : float32 (m, d)
-        Features as they came, NaN where one is missing.
+        Features as read, NaN where one is missing.
     scaled : float32 (m, d)
-        The same filled, clipped, transformed and scaled.
+        The same features filled, clipped, transformed and scaled.
     rows : float32 (m, p)
-        What is clustered: `scaled`, or principal components of it, or rows of length one.
+        Rows as clustered: `scaled`, its principal components, or rows of length one.
     label : int32 (m,)
-        -1 for noise.
+        Segment of each customer; -1 for noise.
     distance : float32 (m,)
-        To the centre, or to the nearest core row, in scaled units.
+        Distance to the center, or to the nearest core row, in scaled units.
     features : sequence of str
+        Names of the d features.
     total : int
-        Customers that there are.
+        Number of customers in the data.
     """
 
     index: NDArray[np.int64]
@@ -40,12 +41,12 @@ class Sample:
     total: int
 
     @property
-    def is_whole(self) -> bool:
-        """Whether these are all customers."""
+    def is_complete(self) -> bool:
+        """Whether the sample has all customers."""
         return len(self.index) == self.total
 
-    def said(self) -> str:
-        """Say how many they are."""
-        if self.is_whole:
+    def describe(self) -> str:
+        """Return the number of customers in words."""
+        if self.is_complete:
             return "all customers"
-        return f"{len(self.index):,} of {self.total:,} customers, drawn by a hash of their place"
+        return f"a random sample of {len(self.index):,} of {self.total:,} customers"

@@ -1,59 +1,69 @@
-"""How the values of a segment are spread, and how far its average is from everyone's."""
+"""Quantiles of the features in a segment, and confidence intervals of its means."""
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.profiling.sample import Sample
+from gpuseg.manifest import Interval, Quantiles
+from gpuseg.numerics.intervals import Z_95
+from gpuseg.profiling.sample import ProfilingSample
 
 PROBABILITIES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of the quantiles; the third is the median."""
-
-Z_95 = 1.959963984540054
-"""Standard errors on each side of an interval of 95 %."""
+"""Probabilities of the fields of `manifest.Quantiles`."""
 
 
-def quantiles(sample: Sample, rows: NDArray[np.bool_] | None = None) -> dict[str, list[float]]:
-    """Return the quantiles of each feature as it came, feature by feature.
+def quantiles(
+    sample: ProfilingSample, rows: NDArray[np.bool_] | None = None
+) -> dict[str, Quantiles]:
+    """Return the quantiles of each feature as read, by feature.
 
-    Of some of the customers, or of all that were drawn; missing values are left out. A feature
-    without a value is not there.
+    Missing values are left out; a feature without a value is not in the result.
+
+    Parameters
+    ----------
+    rows : bool (m,), optional
+        The customers to look at; all of the sample by default.
     """
     x = sample.x if rows is None else sample.x[rows]
-    found = {}
+    result = {}
     for f, name in enumerate(sample.features):
-        own = x[:, f][~np.isnan(x[:, f])].astype(np.float64)
-        if own.size:
-            found[name] = np.quantile(own, PROBABILITIES).tolist()
-    return found
+        values = x[:, f][~np.isnan(x[:, f])].astype(np.float64)
+        if values.size:
+            result[name] = Quantiles(*np.quantile(values, PROBABILITIES).tolist())
+    return result
 
 
-def intervals(
-    sample: Sample, rows: NDArray[np.bool_], segment: Mapping[str, Any], unit: NDArray[np.float64]
-) -> dict[str, list[float]]:
-    """Return the 95 % interval of each feature's deviation from everyone, in σ of everyone.
+def deviation_intervals(
+    sample: ProfilingSample,
+    rows: NDArray[np.bool_],
+    deviation: Mapping[str, float],
+    size: int,
+    std: NDArray[np.float64],
+) -> dict[str, Interval]:
+    """Return the 95 % confidence interval of each feature's deviation, in standard deviations.
 
-    The deviation is that of the segment's mean (Glass's Δ against everyone, with the segment
-    compared to all and not to the rest), as if its customers were drawn from many like them. Its
-    standard error is s/√n, with s from the sample and n the size of the segment.
+    The deviation is Glass's Δ of the segment's mean against all customers (not against the other
+    segments), as if the segment were a random sample of many similar customers. Its standard error
+    is s/√n, with s from the sample and n the size of the segment.
 
     Parameters
     ----------
     rows : bool (m,)
-        Those of the segment.
-    segment : mapping
-        With `size`, and `deviation` by feature.
-    unit : float64 (d,)
-        σ of everyone, in the units of `Sample.scaled`.
+        Customers of the segment in the sample.
+    deviation : mapping of str to float
+        Deviation of the segment by feature, in standard deviations of all customers.
+    size : int
+        Customers of the segment in the data.
+    std : float64 (d,)
+        Standard deviations of all customers, in the units of `ProfilingSample.scaled`.
     """
-    own = sample.scaled[rows].astype(np.float64)
-    if len(own) < 2:
+    values = sample.scaled[rows].astype(np.float64)
+    if len(values) < 2:
         return {}
-    reach = Z_95 * own.std(axis=0, ddof=1) / (unit * math.sqrt(segment["size"]))
+    half = Z_95 * values.std(axis=0, ddof=1) / (std * math.sqrt(size))
     return {
-        name: [middle - float(half), middle + float(half)]
-        for (name, middle), half in zip(segment["deviation"].items(), reach, strict=True)
+        name: Interval(middle - float(h), middle + float(h))
+        for (name, middle), h in zip(deviation.items(), half, strict=True)
     }

@@ -1,75 +1,77 @@
-"""The audit as the report shows it: shares of groups in each segment, beside everyone's."""
+"""The audit as the report shows it: shares of groups in each segment and among all customers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gpuseg import formatting as fmt
+from gpuseg.manifest import Audit, Manifest, Ratio
 
 HIDDEN = "hidden"
+
+_WEAK, _STRONG = 0.1, 0.3
+"""Cramér's V up to which groups and segments are hardly related, and somewhat related."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A group in a segment: its share, and how that compares to everyone's, in words."""
+    """A group in a segment: its share, and the comparison with all customers in words."""
 
     share: str
-    compared: str
+    comparison: str
 
 
 @dataclass(frozen=True)
-class Audit:
-    """One column: a row for each segment, a cell for each group."""
+class AuditView:
+    """One audited column: a row for each segment, a cell for each group."""
 
     column: str
-    groups: list[str]
+    groups: tuple[str, ...]
     everyone: list[str]
     rows: list[tuple[str, list[Cell]]]
-    said: str
+    summary: str
 
 
-def audits(manifest: Mapping[str, Any]) -> list[Audit]:
-    """Return the audit of each column; none where there was no audit."""
-    sizes = {str(own["segment"]): own["size"] for own in manifest["segments"]}
-    return [_audit(name, own, sizes) for name, own in manifest.get("audit", {}).items()]
+def audit_views(manifest: Manifest) -> list[AuditView]:
+    """Return the view of each audited column."""
+    sizes = {str(segment.segment): segment.size for segment in manifest.segments}
+    return [_view(name, audit, sizes) for name, audit in manifest.audit.items()]
 
 
-def _audit(column: str, told: Mapping[str, Any], sizes: Mapping[str, int]) -> Audit:
+def _view(column: str, audit: Audit, sizes: Mapping[str, int]) -> AuditView:
     total = sum(sizes.values())
     rows = [
         (
             fmt.segment_name(int(segment)),
             [
                 _cell(count, ratio, sizes[segment])
-                for count, ratio in zip(own["counts"], own["ratios"], strict=True)
+                for count, ratio in zip(counts.counts, counts.ratios, strict=True)
             ],
         )
-        for segment, own in told["segments"].items()
+        for segment, counts in audit.segments.items()
     ]
-    everyone = [HIDDEN if own is None else fmt.percent(own / total) for own in told["everyone"]]
-    return Audit(column, list(told["groups"]), everyone, rows, _said(told))
+    everyone = [HIDDEN if n is None else fmt.percent(n / total) for n in audit.everyone]
+    return AuditView(column, audit.groups, everyone, rows, _summary(audit))
 
 
-def _cell(count: int | None, ratio: list[float] | None, size: int) -> Cell:
+def _cell(count: int | None, ratio: Ratio | None, size: int) -> Cell:
     if count is None:
         return Cell(HIDDEN, "")
-    compared = ""
+    comparison = ""
     if ratio is not None:
-        middle, low, high = (f"{own:.2f}" for own in ratio)
-        compared = f"{middle} × everyone’s ({low} to {high})"
-    return Cell(fmt.percent(count / size), compared)
+        comparison = f"{ratio.ratio:.2f} × everyone ({ratio.low:.2f} to {ratio.high:.2f})"
+    return Cell(fmt.percent(count / size), comparison)
 
 
-def _said(told: Mapping[str, Any]) -> str:
-    v = told["cramers_v"]
+def _summary(audit: Audit) -> str:
+    v = audit.cramers_v
     if v is None:
-        return "Too much is hidden to say how far the segments differ."
-    strength = "hardly" if v < 0.1 else "somewhat" if v < 0.3 else "strongly"
-    least = "at least " if told["at_least"] else ""
+        return "Too many counts are hidden to say how much the segments differ."
+    strength = "hardly" if v < _WEAK else "somewhat" if v < _STRONG else "strongly"
+    bound = "at least " if audit.is_lower_bound else ""
     hidden = (
-        f" {told['hidden']} counts are hidden: those below {told['threshold']}, and others from "
-        "which they could be computed."
-        if told["hidden"]
+        f" Hidden: {fmt.count(audit.n_hidden, 'count')}, those below {audit.threshold} and others "
+        "that would disclose them."
+        if audit.n_hidden
         else ""
     )
-    return f"The segments differ {strength} (Cramér’s V is {least}{v:.2f}).{hidden}"
+    return f"The segments differ {strength} (Cramér’s V is {bound}{v:.2f}).{hidden}"

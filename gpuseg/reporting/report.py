@@ -1,76 +1,67 @@
-"""The report of a run: one self-contained HTML page, made from the manifest alone."""
+"""The report of a run: one self-contained HTML page, made only from the manifest."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from gpuseg import formatting as fmt
-from gpuseg.reporting import svg as figures
-from gpuseg.reporting.audit_view import audits
-from gpuseg.reporting.view_models import segments_of
+from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, ReaderSummary
+from gpuseg.reporting import svg
+from gpuseg.reporting.audit_view import audit_views
+from gpuseg.reporting.view_models import segment_views
 
-_ALGORITHMS = {
-    "kmeans": "k-means",
-    "dbscan": "DBSCAN",
-    "hierarchical": "Ward's hierarchy of small segments, found by k-means",
-}
+_FACT_DIGITS = 6
+"""Significant digits of the facts of an algorithm."""
 
 
-def render_report(manifest: Mapping[str, Any]) -> str:
-    """Render the report of a run as one HTML page that needs nothing from elsewhere.
+class Fact(NamedTuple):
+    """A line of the description list on how the segments were computed."""
 
-    Parameters
-    ----------
-    manifest : mapping
-        The manifest of the run; no row of the data is read.
+    name: str
+    value: str
 
-    Returns
-    -------
-    str
-        The page, with every name and path escaped.
+
+def render_report(manifest: Manifest) -> str:
+    """Render the report of a run as one HTML page that loads no other file.
+
+    Names and paths from the data are escaped. No row of the data is read.
     """
-    segments = segments_of(manifest)
     template = _environment().get_template("report.html.j2")
     page = template.render(
         manifest=manifest,
-        segments=segments,
-        features=manifest["features"],
-        size=sum(segment.size for segment in segments),
-        found=sum(not segment.is_noise for segment in segments),
-        noise=sum(segment.size for segment in segments if segment.is_noise),
-        portrait=(portrait := manifest.get("portrait", {})),
-        figures=figures.all_of(manifest),
-        axes=figures.map_axes(portrait) if portrait.get("map") else [],
-        figure_style=figures.STYLE,
-        audits=audits(manifest),
+        segments=segment_views(manifest),
+        n_noise=sum(segment.size for segment in manifest.segments if segment.is_noise),
+        rules=manifest.profile.rules if manifest.profile else None,
+        figures=svg.figures(manifest),
+        axes=svg.map_axes(manifest.profile) if manifest.profile else [],
+        figure_style=svg.STYLE,
+        audits=audit_views(manifest),
         method=_method(manifest),
-        stages=_stages(manifest["seconds"]),
-        job=json.dumps(manifest["job"], indent=2, ensure_ascii=False, default=str),
+        stages=_stages(manifest.seconds),
+        job=json.dumps(manifest.job, indent=2, ensure_ascii=False, default=str),
     )
     return page.strip() + "\n"
 
 
-def render_summary(manifest: Mapping[str, Any]) -> str:
-    """Render the small version of the report that a notebook shows: who is in which segment."""
+def render_summary(manifest: Manifest) -> str:
+    """Render the table of segments that a notebook shows."""
     template = _environment().get_template("summary.html.j2")
-    segments = segments_of(manifest)
-    return template.render(segments=segments, size=sum(segment.size for segment in segments))
+    return template.render(manifest=manifest, segments=segment_views(manifest))
 
 
 @cache
 def _environment() -> Environment:
-    """Return what templates are rendered in; they are compiled once for all reports."""
-    # Names and paths come from the data: everything is escaped, whatever a file is called.
+    """Return the environment of the templates, which are compiled once for all reports."""
     environment = Environment(
         loader=PackageLoader("gpuseg", "reporting"),
-        autoescape=True,
+        autoescape=True,  # names and paths come from the data
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -82,97 +73,111 @@ def _environment() -> Environment:
 
 
 def _breakable(name: str) -> Markup:
-    """Let a long name break after its separators rather than anywhere."""
+    """Allow line breaks in a long name, after its separators only."""
     return Markup(re.sub(r"([_./-])(?=.)", r"\1<wbr>", str(escape(name))))
 
 
-def _preparation(manifest: Mapping[str, Any]) -> str:
-    prepare, done = manifest["job"]["prepare"], manifest.get("preparation", {})
-    said = [f"missing values: {prepare['missing']}"]
-    if clip := prepare.get("clip"):
-        said.append(f"clipped at the quantiles {clip[0]:g} and {clip[1]:g}")
-    said.append(f"scale: {prepare['scale']}")
-    said += [f"{own['column']}: {own['as']}" for own in done.get("encoded", [])]
-    said += [f"{name} left out, {why}" for name, why in done.get("dropped", {}).items()]
-    if pca := done.get("pca"):
-        kept = fmt.percent(pca["variance_kept"])
-        said.append(f"{pca['components']} principal components, which keep {kept} of the variance")
-    return "; ".join(said)
-
-
-def _method(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """List how the segments were computed as terms and what is said of each."""
-    result, executor, backend = manifest["result"], manifest["executor"], manifest["backend"]
-    facts = [("Algorithm", _ALGORITHMS.get(result["algorithm"], str(result["algorithm"])))]
-    if "n_iter" in result:
-        facts.append(("Iterations", fmt.count(result["n_iter"])))
-    if "converged" in result:
-        facts.append(("Converged", "yes" if result["converged"] else _unconverged(result)))
-    if "inertia" in result:
-        facts.append(("Inertia", fmt.number(result["inertia"])))
-    if "eps" in result:
-        facts.append(
-            (
-                "Neighbours",
-                f"{result['metric']} distance up to {result['eps']:.6g} in "
-                f"scaled units; core rows have at least {result['min_samples']}",
-            )
-        )
-        if result["eps_choices"]:
-            facts.append(("Choice of eps", result["eps_why"]))
-        kinds = [f"{fmt.count(result[kind])} {kind}" for kind in ("core", "border", "noise")]
-        facts.append(("Rows by kind", ", ".join(kinds)))
-    if "choice" in result:
-        facts.append(("Choice of n_clusters", result["choice"]["why"]))
-    if manifest.get("sweep"):
-        facts.append(("Sweep", _sweep(manifest)))
-    weight = manifest["job"].get("input", {}).get("weight")
-    workers = fmt.count(executor["n_workers"], "worker")
-    threads = fmt.count(executor["threads_per_worker"], "thread")
-    return [
-        *facts,
-        ("Weights", "every row counts once" if weight is None else f"the column {weight}"),
-        ("Preparation", _preparation(manifest)),
-        ("Backend", f"{backend['name']}: {backend['why']}"),
-        *([("Reader", _reader(manifest["reader"]))] if "reader" in manifest else []),
-        ("Devices", "; ".join(manifest["devices"])),
-        ("Executor", f"{executor['cluster']}, {workers} of {threads}"),
-        *(
-            [("Rows", f"{executor['rows_are']}: {executor['why']}")]
-            if "rows_are" in executor
-            else []
-        ),
-        ("Versions", _versions(manifest)),
+def _method(manifest: Manifest) -> list[Fact]:
+    """Return how the segments were computed."""
+    executor, backend = manifest.executor, manifest.backend
+    workers = fmt.count(executor.n_workers, "worker")
+    threads = fmt.count(executor.threads_per_worker, "thread")
+    weight = manifest.input.weight
+    facts = [
+        Fact("Algorithm", manifest.result.title),
+        *_iteration_facts(manifest.result),
+        *_algorithm_facts(manifest.result.facts),
     ]
-
-
-def _reader(reader: Mapping[str, Any]) -> str:
-    """Say who decoded the rows, and which columns another did."""
-    beside = [f"{name} by Arrow: {why}" for name, why in reader.get("by_arrow", {}).items()]
-    return "; ".join([f"{reader['name']}: {reader['why']}", *beside])
-
-
-def _sweep(manifest: Mapping[str, Any]) -> str:
-    """Say what each number of segments came to, and which of them the report shows."""
-    tried = [f"{own['n_clusters']}: {fmt.number(own['inertia'])}" for own in manifest["sweep"]]
-    shown = manifest["result"]["n_clusters"]
-    return f"inertia by number of segments: {', '.join(tried)}; shown here: {shown}"
-
-
-def _unconverged(result: Mapping[str, Any]) -> str:
-    where = f" after {fmt.count(result['n_iter'], 'iteration')}" if "n_iter" in result else ""
-    return f"no: it was stopped{where}, and more iterations may move customers between segments"
-
-
-def _versions(manifest: Mapping[str, Any]) -> str:
-    pairs: Sequence[tuple[str, Any]] = [
-        ("gpuseg", manifest["gpuseg"]),
-        *manifest["versions"].items(),
+    if manifest.result.selection is not None:
+        facts.append(Fact("Number of segments", manifest.result.selection.reason))
+    if manifest.sweep:
+        facts.append(Fact("Sweep", _sweep(manifest)))
+    facts += [
+        Fact("Weights", "every row counts once" if weight is None else f"the column {weight}"),
+        Fact("Preparation", _preparation(manifest.preparation)),
+        Fact("Backend", f"{backend.name}: {backend.reason}"),
     ]
-    return ", ".join(f"{name} {version}" for name, version in pairs)
+    if manifest.reader is not None:
+        facts.append(Fact("Reader", _reader(manifest.reader)))
+    facts += [
+        Fact("Devices", "; ".join(manifest.devices)),
+        Fact("Executor", f"{executor.cluster}, {workers} with {threads}"),
+    ]
+    if (storage := executor.row_storage) is not None:
+        facts.append(Fact("Rows", f"{storage.mode}: {storage.reason}"))
+    versions = {"gpuseg": manifest.gpuseg, **manifest.versions}
+    facts.append(Fact("Versions", ", ".join(f"{name} {v}" for name, v in versions.items())))
+    return facts
+
+
+def _iteration_facts(result: AlgorithmResult) -> list[Fact]:
+    facts = []
+    if result.n_iter is not None:
+        facts.append(Fact("Iterations", fmt.count(result.n_iter)))
+    if result.converged is not None:
+        facts.append(Fact("Converged", "yes" if result.converged else _not_converged(result)))
+    return facts
+
+
+def _not_converged(result: AlgorithmResult) -> str:
+    after = f" after {fmt.count(result.n_iter, 'iteration')}" if result.n_iter is not None else ""
+    return f"no: stopped{after}; more iterations may move customers between segments"
+
+
+def _algorithm_facts(facts: Mapping[str, Any]) -> list[Fact]:
+    """Return the facts that only this algorithm reports, by name and value.
+
+    Lists and tables are left to the manifest.
+    """
+    texts = {name: _fact_value(value) for name, value in facts.items()}
+    return [Fact(_label(name), text) for name, text in texts.items() if text is not None]
+
+
+def _label(name: str) -> str:
+    text = name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def _fact_value(value: Any) -> str | None:
+    """Return a single value as text, or None for null, lists and tables."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return fmt.count(value)
+    if isinstance(value, float):
+        return fmt.number(value, _FACT_DIGITS)
+    return value if isinstance(value, str) else None
+
+
+def _sweep(manifest: Manifest) -> str:
+    """Return the inertia of each number of segments, and which of them the report shows."""
+    inertias = [f"{row.n_clusters}: {fmt.number(row.inertia)}" for row in manifest.sweep]
+    return (
+        f"inertia by number of segments: {', '.join(inertias)}; "
+        f"shown here: {manifest.result.n_clusters}"
+    )
+
+
+def _preparation(preparation: Preparation) -> str:
+    texts = [f"missing values: {preparation.missing}"]
+    if (clip := preparation.clip_quantiles) is not None:
+        texts.append(f"clipped at the quantiles {clip.low:g} and {clip.high:g}")
+    texts.append(f"scale: {preparation.scale}")
+    texts += [f"{column.column}: {column.encoding}" for column in preparation.encoded]
+    texts += [f"{name} left out: {reason}" for name, reason in preparation.dropped.items()]
+    if (pca := preparation.pca) is not None:
+        kept = fmt.percent(pca.variance_kept)
+        texts.append(f"{pca.n_components} principal components, which keep {kept} of the variance")
+    return "; ".join(texts)
+
+
+def _reader(reader: ReaderSummary) -> str:
+    """Return which library decoded the rows, and which columns Arrow decoded instead."""
+    by_arrow = [f"{name} by Arrow: {reason}" for name, reason in reader.by_arrow.items()]
+    return "; ".join([f"{reader.name}: {reader.reason}", *by_arrow])
 
 
 def _stages(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
-    """List the seconds per stage in their order, with the total, if known, at the end."""
+    """Return the seconds of each stage in their order, with the total, if known, at the end."""
     stages = [(name, spent) for name, spent in seconds.items() if name != "total"]
     return [*stages, ("total", seconds["total"])] if "total" in seconds else stages

@@ -1,32 +1,49 @@
-"""Drawings of what the manifest says, as SVG: the map, the tree, the choice of a number.
+"""The figures of the report as SVG: the map, the tree, and the selection of a number of segments.
 
-Colours and fonts come from the classes that `STYLE` sets, so that they follow light and dark.
-Everything that comes from the data is escaped.
+Colors and fonts come from the classes that `STYLE` defines, for light and dark screens. All text
+from the data is escaped.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from markupsafe import Markup, escape
 
-from gpuseg.formatting import NOISE, number, percent, printable, segment_name
+from gpuseg.formatting import number, percent, printable, segment_name
+from gpuseg.manifest import (
+    MAP_COLUMNS,
+    MAP_LINES,
+    NOISE,
+    Manifest,
+    Merge,
+    ProfileSummary,
+    Segment,
+    SegmentMap,
+)
 
 _CELL = 10
-_MAP = (64, 40)
+"""Side of a cell of the map, in pixels."""
+
 _LEAF = 24
+"""Height of a line of the tree, in pixels."""
+
 _TREE_WIDTH, _TREE_LEFT = 760, 330
-_N_COLOURS = 10
-_LONGEST = 40
+"""Width of the tree, and where its lines begin, in pixels."""
+
+_MAX_LABEL = 40
+"""Maximum characters of a segment's name in the tree."""
 
 _LIGHT = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00"),
-    *("#56b4e9", "#8c564b", "#7f7f7f", "#6a3d9a", "#7aa83a"),
-)
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00",
+    "#56b4e9", "#8c564b", "#7f7f7f", "#6a3d9a", "#7aa83a",
+)  # fmt: skip
+"""Colors of segments on light screens; segment i has color i modulo their number."""
+
 _DARK = (
-    *("#3a9bd9", "#f0803c", "#2fc79b", "#e29cc3", "#f2b83b"),
-    *("#7cc8f4", "#b98478", "#a5a5a5", "#a07bd0", "#a9d36a"),
-)
+    "#3a9bd9", "#f0803c", "#2fc79b", "#e29cc3", "#f2b83b",
+    "#7cc8f4", "#b98478", "#a5a5a5", "#a07bd0", "#a9d36a",
+)  # fmt: skip
 
 STYLE = Markup(
     "\n".join(
@@ -41,106 +58,128 @@ STYLE = Markup(
             ".figure .rule { stroke: var(--line, #d5dae0); stroke-width: 1; }",
             ".figure .cut { stroke: var(--link, #0b5cad); stroke-dasharray: 4 4; }",
             ".figure .noise { fill: var(--soft, #57606a); }",
-            *(f".figure .c{i} {{ fill: {colour}; }}" for i, colour in enumerate(_LIGHT)),
+            *(f".figure .c{i} {{ fill: {color}; }}" for i, color in enumerate(_LIGHT)),
             "@media screen and (prefers-color-scheme: dark) {",
-            *(f"  .figure .c{i} {{ fill: {colour}; }}" for i, colour in enumerate(_DARK)),
+            *(f"  .figure .c{i} {{ fill: {color}; }}" for i, color in enumerate(_DARK)),
             "}",
         ]
     )
 )
 
 
-def segment_map(portrait: Mapping[str, Any]) -> Markup | None:
-    """Draw the map: cells of customers in the colour of their segment, the more the stronger."""
-    found = portrait.get("map")
-    if not found:
-        return None
-    width, height = _MAP[0] * _CELL, _MAP[1] * _CELL
-    most = max(cell[2] for cell in found["cells"])
+class SilhouettePoint(Protocol):
+    """The silhouette of one number of clusters, with its error."""
+
+    @property
+    def n_clusters(self) -> int:
+        """Number of clusters."""
+
+    @property
+    def silhouette(self) -> float:
+        """Silhouette, from -1 to 1."""
+
+    @property
+    def silhouette_error(self) -> float:
+        """Half width of its 95 % confidence interval."""
+
+
+def map_figure(segment_map: SegmentMap) -> Markup:
+    """Draw the map: each cell in the color of its segment, darker for more customers."""
+    width, height = MAP_COLUMNS * _CELL, MAP_LINES * _CELL
+    max_count = max(cell.customers for cell in segment_map.cells)
     parts = [
-        f'<rect class="{_colour(segment)}" x="{column * _CELL}" y="{height - (line + 1) * _CELL}" '
-        f'width="{_CELL}" height="{_CELL}" opacity="{_strength(count, most):.2f}"/>'
-        for column, line, count, segment in found["cells"]
+        f'<rect class="{_color_class(cell.segment)}" x="{cell.column * _CELL}" '
+        f'y="{height - (cell.line + 1) * _CELL}" width="{_CELL}" height="{_CELL}" '
+        f'opacity="{_opacity(cell.customers, max_count):.2f}"/>'
+        for cell in segment_map.cells
     ]
-    for name, (across, up) in found["centers"].items():
-        shown = segment_name(int(name))
+    for name, (across, up) in segment_map.centers.items():
         parts.append(
             f'<text class="mark" x="{across * _CELL:.0f}" y="{height - up * _CELL:.0f}" '
-            f'text-anchor="middle" dominant-baseline="middle">{escape(shown)}</text>'
+            f'text-anchor="middle" dominant-baseline="middle">'
+            f"{escape(segment_name(int(name)))}</text>"
         )
-    return _svg(parts, width, height, "Map of the segments: where their customers lie")
+    return _svg(parts, width, height, "Map of the segments and their customers")
 
 
-def map_axes(portrait: Mapping[str, Any]) -> list[str]:
-    """Say what goes along each axis of the map, and how much of the variance it keeps."""
-    said = []
-    for way, features, share in zip(
-        ("to the right", "upwards"),
-        portrait["map"]["axes"],
-        portrait["map"]["share"],
-        strict=True,
+def map_axes(profile: ProfileSummary) -> list[str]:
+    """Describe each axis of the map: its features, and the share of the variance along it."""
+    if profile.map is None:
+        return []
+    ratios = profile.map.explained_variance_ratio
+    texts = []
+    for direction, features, ratio in zip(
+        ("to the right", "upwards"), profile.map.axes, ratios, strict=True
     ):
-        named = [f"{'more' if own[0] == '+' else 'less'} {own[1:]}" for own in features]
-        what = ", ".join(named) or "many features, each a little"
-        said.append(f"{way}: {what} ({percent(share)} of the variance)")
-    return said
+        names = [f"{'more' if name[0] == '+' else 'less'} {name[1:]}" for name in features]
+        meaning = ", ".join(names) or "a mixture of many features"
+        texts.append(f"{direction}: {meaning} ({percent(ratio)} of the variance)")
+    return texts
 
 
-def tree(result: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """Draw the merges above the segments, heights to the right, levels as dashed lines."""
-    merges = result.get("merges")
-    if not merges:
-        return None
-    k, highest = len(segments), max(merge[2] for merge in merges) or 1.0
+def tree_figure(
+    merges: Sequence[Merge], levels: Sequence[int], segments: Sequence[Segment]
+) -> Markup:
+    """Draw the merges above the segments: heights to the right, levels as dashed lines."""
+    k, max_height = len(segments), max(merge.height for merge in merges) or 1.0
     height = _LEAF * k + 30
-    own = {segment["segment"]: segment for segment in segments}
-    place = {i: (0.0, _LEAF * (i + 0.5)) for i in range(k)}
-    parts = [_leaf(own[i], place[i][1]) for i in range(k)]
+    by_number = {segment.segment: segment for segment in segments}
+    position = {i: (0.0, _LEAF * (i + 0.5)) for i in range(k)}
+    parts = [_leaf(by_number[i], position[i][1]) for i in range(k)]
 
-    def x(at: float) -> float:
-        return _TREE_LEFT + at / highest * (_TREE_WIDTH - _TREE_LEFT - 10)
+    def x(merge_height: float) -> float:
+        return _TREE_LEFT + merge_height / max_height * (_TREE_WIDTH - _TREE_LEFT - 10)
 
-    for i, (a, b, at, _) in enumerate(merges):
-        (low, first), (high, last) = place[int(a)], place[int(b)]
-        way = f"M{x(low):.1f} {first:.1f}H{x(at):.1f}V{last:.1f}H{x(high):.1f}"
-        parts.append(f'<path class="line" d="{way}"/>')
-        place[k + i] = (at, (first + last) / 2)
-    for level in result["levels"]:
+    for i, merge in enumerate(merges):
+        (first_height, first_y) = position[int(merge.first)]
+        (second_height, second_y) = position[int(merge.second)]
+        path = (
+            f"M{x(first_height):.1f} {first_y:.1f}H{x(merge.height):.1f}"
+            f"V{second_y:.1f}H{x(second_height):.1f}"
+        )
+        parts.append(f'<path class="line" d="{path}"/>')
+        position[k + i] = (merge.height, (first_y + second_y) / 2)
+    for level in levels:
         parts += _level(level, merges, k, height, x)
-    return _svg(parts, _TREE_WIDTH, height, "Tree of the segments: which are alike", "tree")
+    label = "Tree of the segments: similar segments are joined first"
+    return _svg(parts, _TREE_WIDTH, height, label, "tree")
 
 
-def _level(level: int, merges: Sequence[Any], k: int, height: float, x: Any) -> list[str]:
-    """Draw where the tree is cut into so many: between the last merge below and the next one."""
+def _level(
+    level: int, merges: Sequence[Merge], k: int, height: float, x: Callable[[float], float]
+) -> list[str]:
+    """Draw the cut into `level` segments: between the last merge below it and the next one."""
     if level in (1, k):
         return []
-    below, above = merges[k - level - 1][2], merges[k - level][2]
-    at = x((below + above) / 2)
+    below, above = merges[k - level - 1].height, merges[k - level].height
+    cut = x((below + above) / 2)
     return [
-        f'<line class="cut" x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height - 20}"/>',
-        f'<text x="{at:.1f}" y="{height - 5}" text-anchor="middle">{level}</text>',
+        f'<line class="cut" x1="{cut:.1f}" x2="{cut:.1f}" y1="0" y2="{height - 20}"/>',
+        f'<text x="{cut:.1f}" y="{height - 5}" text-anchor="middle">{level}</text>',
     ]
 
 
-def _leaf(segment: Mapping[str, Any], y: float) -> str:
-    text = f"{segment_name(segment['segment'])}  {percent(segment['share'])}"
-    name = segment.get("name", "")
-    name = printable(name)
-    short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+def _leaf(segment: Segment, y: float) -> str:
+    text = f"{segment_name(segment.segment)}  {percent(segment.share)}"
+    name = printable(segment.name or "")
+    short = name if len(name) <= _MAX_LABEL else f"{name[: _MAX_LABEL - 1]}…"
     return (
         f'<text x="0" y="{y:.1f}" dominant-baseline="middle">{escape(text)}'
         f' <tspan class="soft">{escape(short)}</tspan></text>'
     )
 
 
-def choice_curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Markup | None:
-    """Draw the silhouette of each number of segments, with its interval; the one chosen is big."""
-    if len(table) < 2:
+def selection_figure(points: Sequence[SilhouettePoint], n_clusters: int) -> Markup | None:
+    """Draw the silhouette of each number of segments with its interval; mark `n_clusters`.
+
+    None for fewer than two numbers.
+    """
+    if len(points) < 2:
         return None
     width, height, left, base = 640, 240, 46, 205
-    top = float(max(own["silhouette"] + own["silhouette_error"] for own in table))
-    low = float(min(0.0, *(own["silhouette"] - own["silhouette_error"] for own in table)))
-    first, last = int(table[0]["n_clusters"]), int(table[-1]["n_clusters"])
+    top = float(max(point.silhouette + point.silhouette_error for point in points))
+    low = float(min(0.0, *(point.silhouette - point.silhouette_error for point in points)))
+    first, last = int(points[0].n_clusters), int(points[-1].n_clusters)
 
     def x(k: float) -> float:
         return left + 15 + (k - first) / max(last - first, 1) * (width - left - 30)
@@ -154,33 +193,35 @@ def choice_curve(table: Sequence[Mapping[str, Any]], chosen: int) -> Markup | No
             f'<text class="soft" x="{left - 6}" y="{y(value):.1f}" text-anchor="end" '
             f'dominant-baseline="middle">{escape(number(value))}</text>'
         )
-    points = " ".join(f"{x(o['n_clusters']):.1f},{y(o['silhouette']):.1f}" for o in table)
-    parts.append(f'<polyline class="line" points="{points}"/>')
-    for own in table:
-        k, value, error = own["n_clusters"], own["silhouette"], own["silhouette_error"]
-        colour, size = ("c1", 6) if k == chosen else ("c0", 4)
+    line = " ".join(f"{x(point.n_clusters):.1f},{y(point.silhouette):.1f}" for point in points)
+    parts.append(f'<polyline class="line" points="{line}"/>')
+    for point in points:
+        k, value, error = point.n_clusters, point.silhouette, point.silhouette_error
+        color, radius = ("c1", 6) if k == n_clusters else ("c0", 4)
         parts += [
             f'<line class="line" x1="{x(k):.1f}" x2="{x(k):.1f}" '
             f'y1="{y(value - error):.1f}" y2="{y(value + error):.1f}"/>',
-            f'<circle class="{colour}" cx="{x(k):.1f}" cy="{y(value):.1f}" r="{size}"/>',
+            f'<circle class="{color}" cx="{x(k):.1f}" cy="{y(value):.1f}" r="{radius}"/>',
             f'<text class="soft" x="{x(k):.1f}" y="{base + 20}" text-anchor="middle">{k}</text>',
         ]
     return _svg(parts, width, height, "Silhouette for each number of segments")
 
 
-def all_of(manifest: Mapping[str, Any]) -> dict[str, Markup]:
-    """Return the drawings that there are of a run: of "map", "tree" and "choice"."""
-    result = manifest["result"]
-    drawn = {
-        "map": segment_map(manifest.get("portrait", {})),
-        "tree": tree(result, manifest["segments"]),
-        "choice": choice_curve(result.get("choice", {}).get("table", []), result["n_clusters"]),
-    }
+def figures(manifest: Manifest) -> dict[str, Markup]:
+    """Return the figures that the manifest has data for: of "map", "tree" and "selection"."""
+    result, profile = manifest.result, manifest.profile
+    drawn: dict[str, Markup | None] = {}
+    if profile is not None and profile.map is not None:
+        drawn["map"] = map_figure(profile.map)
+    if result.merges:
+        drawn["tree"] = tree_figure(result.merges, result.levels or (), manifest.segments)
+    if result.selection is not None:
+        drawn["selection"] = selection_figure(result.selection.table, result.n_clusters)
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def alone(figure: Markup) -> str:
-    """Return a drawing as a file of its own."""
+def standalone(figure: Markup) -> str:
+    """Return a figure as the content of an SVG file."""
     head, _, rest = str(figure).partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"><style>{STYLE}</style>{rest}\n'
 
@@ -195,10 +236,10 @@ def _svg(
     )
 
 
-def _colour(segment: int) -> str:
-    return "noise" if segment == NOISE else f"c{segment % _N_COLOURS}"
+def _color_class(segment: int) -> str:
+    return "noise" if segment == NOISE else f"c{segment % len(_LIGHT)}"
 
 
-def _strength(count: int, most: int) -> float:
-    """Return how strong a colour is, by the logarithm: one customer in a cell is still seen."""
-    return 0.25 + 0.75 * (math.log1p(count) / math.log1p(most))
+def _opacity(count: int, max_count: int) -> float:
+    """Return the opacity of a cell, logarithmic so that a single customer is visible."""
+    return 0.25 + 0.75 * (math.log1p(count) / math.log1p(max_count))

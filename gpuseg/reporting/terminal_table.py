@@ -1,11 +1,10 @@
-"""The terminal table: one row per segment, with what sets it apart."""
+"""The terminal table: one row per segment, with the features that distinguish it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -14,80 +13,63 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gpuseg.formatting import (
-    NOISE,
-    count,
-    number,
-    percent,
-    printable,
-    segment_name,
-    sigma,
-)
+from gpuseg.formatting import count, number, percent, printable, segment_name, sigma
+from gpuseg.manifest import Manifest, Segment
 
 _GAP = 3
-_NAME_WIDTH = 30
-_SHORTEST_NAME = 8
-# A longer name may be shortened so that the features still stand side by side.
-_LONG_NAME = 28
+"""Columns of the terminal between two features."""
 
+_MAX_LABEL_WIDTH = 30
+"""Maximum width of a segment's name in words."""
 
-def ordered_segments(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Order the segments for reading: largest first, and noise, which is none, last.
+_MIN_NAME_WIDTH = 8
+"""A feature's name that would get less room is put on a line of its own."""
 
-    Parameters
-    ----------
-    manifest : mapping
-        The manifest of a run.
-
-    Returns
-    -------
-    list of mapping
-        The manifest's segments.
-    """
-    return sorted(
-        manifest["segments"], key=lambda s: (s["segment"] == NOISE, -s["size"], s["segment"])
-    )
+_MAX_NAME_WIDTH = 28
+"""Longer names of features are shortened, so that features fit side by side."""
 
 
 def top_features(
-    segment: Mapping[str, Any], features: Sequence[str], n_features: int | None = None
+    segment: Segment, features: Sequence[str], n_features: int | None = None
 ) -> list[str]:
-    """Name the features in which a segment differs most from everyone.
+    """Return the features in which a segment differs most from all customers.
 
     Parameters
     ----------
-    segment : mapping
-        One of the manifest's segments.
+    segment : Segment
     features : sequence of str
         The features in their order, which breaks ties.
     n_features : int, optional
-        How many to name; all that have a deviation when omitted.
+        Maximum number of features; all that have a deviation by default.
 
     Returns
     -------
     list of str
-        The names, largest absolute deviation first; a feature without a deviation is left out.
+        Names, largest absolute deviation first; features without a deviation are left out.
     """
-    deviation = segment["deviation"]
-    known = [f for f in features if deviation.get(f) is not None and not math.isnan(deviation[f])]
-    known.sort(key=lambda f: -abs(deviation[f]))
-    return known if n_features is None else known[: max(n_features, 0)]
+    deviation = {
+        name: value
+        for name in features
+        if (value := segment.deviation.get(name)) is not None and not math.isnan(value)
+    }
+    ordered = sorted(deviation, key=lambda name: -abs(deviation[name]))
+    return ordered if n_features is None else ordered[: max(n_features, 0)]
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A feature and what is said of it, kept together on one line."""
+    """A feature and its value, kept together on one line."""
 
     name: str
     value: str
 
-    def width(self, longest_name: int | None = None) -> int:
+    def width(self, max_name: int | None = None) -> int:
         name = cell_len(self.name)
-        return min(name, longest_name or name) + 1 + cell_len(self.value)
+        return min(name, max_name or name) + 1 + cell_len(self.value)
 
     def text(self, width: int) -> Text:
         room = width - cell_len(self.value) - 1
-        if room < min(cell_len(self.name), _SHORTEST_NAME):
+        if room < min(cell_len(self.name), _MIN_NAME_WIDTH):
             return Text.assemble(_shorten(self.name, width), "\n  ", (self.value, "bold"))
         text = Text.assemble(_shorten(self.name, room), " ", (self.value, "bold"))
         text.truncate(width, pad=True)
@@ -96,25 +78,25 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Items side by side where the column is wide enough, else below each other."""
+    """Items side by side if the column is wide enough, otherwise below each other."""
 
     items: list[_Item]
-    across: int
-    unit: int
+    max_columns: int
+    item_width: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width
-        columns = max(min((width + _GAP) // (self.unit + _GAP), self.across), 1)
+        columns = max(min((width + _GAP) // (self.item_width + _GAP), self.max_columns), 1)
         cell = max((width - _GAP * (columns - 1)) // columns, 1)
         for start in range(0, len(self.items), columns):
             line = [item.text(cell) for item in self.items[start : start + columns]]
             yield Text(" " * _GAP, no_wrap=True).join(line)
 
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        across = max(min(self.across, len(self.items)), 1)
+        n_columns = max(min(self.max_columns, len(self.items)), 1)
         widest = max((item.width() for item in self.items), default=0)
-        most = max(across * (self.unit + _GAP) - _GAP, widest)
-        return Measurement(min(self.unit, options.max_width), min(most, options.max_width))
+        maximum = max(n_columns * (self.item_width + _GAP) - _GAP, widest)
+        return Measurement(min(self.item_width, options.max_width), min(maximum, options.max_width))
 
 
 @dataclass(frozen=True)
@@ -135,49 +117,51 @@ class _Flow:
         yield line
 
 
-def segment_table(manifest: Mapping[str, Any], n_features: int = 3) -> Table:
-    """Build the table that a run prints: its segments and what sets each apart.
+def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
+    """Build the table that a run prints: its segments and the features that distinguish them.
 
     Parameters
     ----------
-    manifest : mapping
-        The manifest of a run.
+    manifest : Manifest
     n_features : int, optional
-        How many features to show for each segment.
+        Maximum number of features of each segment.
 
     Returns
     -------
     rich.table.Table
-        One row per segment, largest first, then one for everyone with the average values.
+        One row per segment, largest first, then one for all customers with the average values.
     """
-    features = manifest["features"]
-    segments = ordered_segments(manifest)
+    features, segments = manifest.features, manifest.ordered_segments
     rows: list[list[_Item]] = []
     shown: set[str] = set()
     for segment in segments:
         top = top_features(segment, list(features), n_features)
         shown.update(top)
-        rows.append([_trait(segment, name) for name in top])
+        rows.append([_item(segment, name) for name in top])
     averages = [
-        _Item(printable(name), number(features[name]["mean"])) for name in features if name in shown
+        _Item(printable(name), number(feature.mean))
+        for name, feature in features.items()
+        if name in shown
     ]
-    unit = max((item.width(_LONG_NAME) for row in rows for item in row), default=1)
-    table = _empty_table(manifest)
+    width = max((item.width(_MAX_NAME_WIDTH) for row in rows for item in row), default=1)
+    has_names = any(segment.name is not None for segment in segments)
+    table = _empty_table(manifest, has_names)
     for segment, row in zip(segments, rows, strict=True):
-        table.add_row(*_head(segment), _Grid(row, n_features, unit))
+        label = [printable(segment.name or "")] if has_names else []
+        table.add_row(
+            segment_name(segment.segment), *label, count(segment.size), percent(segment.share),
+            _Grid(row, n_features, width),
+        )  # fmt: skip
     table.add_section()
-    total = sum(segment["size"] for segment in segments)
-    name = [""] if any("name" in segment for segment in segments) else []
-    table.add_row("everyone", *name, count(total), "100.0%", _Flow(averages))
+    label = [""] if has_names else []
+    table.add_row("everyone", *label, count(manifest.n_customers), "100.0%", _Flow(averages))
     return table
 
 
-def _empty_table(manifest: Mapping[str, Any]) -> Table:
-    segments = manifest["segments"]
-    size = sum(segment["size"] for segment in segments)
-    found = sum(segment["segment"] != NOISE for segment in segments)
+def _empty_table(manifest: Manifest, has_names: bool) -> Table:
+    title = f"{count(manifest.n_customers, 'customer')} in {count(manifest.n_segments, 'segment')}"
     table = Table(
-        title=f"{count(size, 'customer')} in {count(found, 'segment')}",
+        title=title,
         caption=_caption(manifest),
         box=box.SIMPLE_HEAD,
         title_style="bold",
@@ -187,35 +171,30 @@ def _empty_table(manifest: Mapping[str, Any]) -> Table:
         pad_edge=False,
     )
     table.add_column("Segment", no_wrap=True)
-    if any("name" in segment for segment in segments):
-        table.add_column("Name", max_width=_NAME_WIDTH)
+    if has_names:
+        table.add_column("Name", max_width=_MAX_LABEL_WIDTH)
     table.add_column("Size", justify="right", no_wrap=True)
     table.add_column("Share", justify="right", no_wrap=True)
     table.add_column("Differs most in")
     return table
 
 
-def _caption(manifest: Mapping[str, Any]) -> str:
+def _caption(manifest: Manifest) -> str:
     text = "σ: standard deviations above (+) or below (−) the average of everyone"
-    transforms = {feature["transform"] for feature in manifest["features"].values()} - {"none"}
+    transforms = {feature.transform for feature in manifest.features.values()} - {"none"}
     if transforms:
-        text += f"\naverages are taken under {' and '.join(sorted(transforms))} and mapped back"
+        names = " and ".join(sorted(transforms))
+        text += f"\naverages are computed after {names} and converted back"
     return text
 
 
-def _head(segment: Mapping[str, Any]) -> list[str]:
-    name = [printable(segment["name"])] if "name" in segment else []
-    size, share = count(segment["size"]), percent(segment["share"])
-    return [segment_name(segment["segment"]), *name, size, share]
-
-
-def _trait(segment: Mapping[str, Any], name: str) -> _Item:
-    value = number(segment["center"].get(name))
-    return _Item(printable(name), f"{value} ({sigma(segment['deviation'][name])})")
+def _item(segment: Segment, name: str) -> _Item:
+    value = number(segment.center.get(name))
+    return _Item(printable(name), f"{value} ({sigma(segment.deviation[name])})")
 
 
 def _shorten(name: str, width: int) -> str:
-    """Cut the middle out of a long name: related features often share their beginning."""
+    """Cut out the middle of a long name, since related features often begin alike."""
     if cell_len(name) <= width:
         return name
     head, tail = "", ""

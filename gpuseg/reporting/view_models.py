@@ -1,28 +1,52 @@
-"""The segments as the report shows them, from the manifest."""
+"""The segments as the report shows them."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gpuseg import formatting as fmt
-from gpuseg.reporting.terminal_table import ordered_segments, top_features
+from gpuseg.manifest import (
+    BasketSummary,
+    FeatureSummary,
+    Interval,
+    Manifest,
+    Quantiles,
+    Segment,
+    SegmentRule,
+)
+from gpuseg.reporting.terminal_table import top_features
 
-_TOP = 5
-# Deviations worth a word, and those that do not round to zero.
-_TELLING, _VISIBLE = 0.5, 0.05
-# A deviation's colour: level i from the i-th bound on, in standard deviations.
+_N_TOP = 5
+"""Features in the table of a segment's card; the others are folded away."""
+
+_MIN_DEVIATION = 0.5
+"""Smallest deviation that the sentence on a segment mentions, in standard deviations."""
+
+_MIN_VISIBLE = 0.05
+"""Smallest deviation that is not rounded to zero, in standard deviations."""
+
 _LEVELS = (0.25, 0.5, 1.0, 2.0)
-# The bars end here, so that one outlier does not flatten all the others.
+"""Lower bounds of the color levels of a deviation, in standard deviations."""
+
 _BAR_SIGMAS = 3.0
+"""Length of a bar in standard deviations, so that one outlier does not flatten all others."""
 
 
 @dataclass(frozen=True)
 class Trait:
-    """A segment in one feature: its value, everyone's, and how far apart they are (or NaN)."""
+    """A segment in one feature.
+
+    Attributes
+    ----------
+    feature : str
+    value, average : float or None
+        Of the segment and of all customers, in the units of the input.
+    deviation : float
+        Difference in standard deviations, or NaN.
+    """
 
     feature: str
     value: float | None
@@ -31,8 +55,8 @@ class Trait:
 
     @property
     def level(self) -> str:
-        """The CSS class of the deviation's colour: n4 (far below) to z to p4 (far above)."""
-        # Rounded as it is printed, so that equal numbers have equal colours.
+        """The CSS class of the deviation's color: n4 (far below), z (zero) to p4 (far above)."""
+        # Rounded as it is printed, so that equal numbers have equal colors.
         size = round(abs(self.deviation), 1)
         step = 0 if math.isnan(size) else bisect_right(_LEVELS, size)
         return f"{'p' if self.deviation > 0 else 'n'}{step}" if step else "z"
@@ -46,27 +70,44 @@ class Trait:
 
 @dataclass(frozen=True)
 class Spread:
-    """How a feature's values are spread in a segment: median, quartiles, everyone's median."""
+    """Median and quartiles of a feature in a segment, and the median of all customers."""
 
     feature: str
-    low: float
-    median: float
-    high: float
+    quantiles: Quantiles
     everyone: float | None
-    interval: Sequence[float] | None
+    interval: Interval | None
 
     @property
-    def between(self) -> str:
-        """The interval of the difference from everyone, in standard deviations."""
+    def difference(self) -> str:
+        """The interval of the difference from all customers, in standard deviations."""
         if self.interval is None:
             return fmt.NOTHING
-        low, high = (fmt.sigma(end, "") for end in self.interval)
-        return f"{low} to {high}"
+        return f"{fmt.sigma(self.interval.low, '')} to {fmt.sigma(self.interval.high, '')}"
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A segment as the page shows it, its traits in the features' order and ranked."""
+class SegmentView:
+    """A segment as the page shows it.
+
+    Attributes
+    ----------
+    name : str
+        Its number.
+    is_noise : bool
+    size : int
+        Customers.
+    share : float
+        Share of all customers, from 0 to 1.
+    bar : float
+        Length of the bar of its share, in percent.
+    label, description : str
+        Name and sentence in words; empty if the manifest has none.
+    traits, ranked : list of Trait
+        In the order of the features, and by deviation.
+    rule : SegmentRule or None
+    spread : list of Spread
+    baskets : BasketSummary or None
+    """
 
     name: str
     is_noise: bool
@@ -74,16 +115,16 @@ class Segment:
     share: float
     bar: float
     label: str
-    said: str
+    description: str
     traits: list[Trait]
     ranked: list[Trait]
-    rule: Mapping[str, Any] | None
+    rule: SegmentRule | None
     spread: list[Spread]
-    together: Mapping[str, Any] | None
+    baskets: BasketSummary | None
 
     @property
     def title(self) -> str:
-        """The segment's name in a heading."""
+        """The heading of the segment."""
         if self.is_noise:
             return "Noise"
         return f"Segment {self.name}" + (f": {self.label}" if self.label else "")
@@ -94,28 +135,28 @@ class Segment:
         return f"segment-{self.name}"
 
     @property
-    def apart(self) -> list[Trait]:
-        """The features that set the segment apart most."""
-        return self.ranked[:_TOP]
+    def top(self) -> list[Trait]:
+        """The features that distinguish the segment most."""
+        return self.ranked[:_N_TOP]
 
     @property
     def others(self) -> list[Trait]:
         """The remaining features, in their order."""
-        apart = {trait.feature for trait in self.apart}
-        return [trait for trait in self.traits if trait.feature not in apart]
+        top = {trait.feature for trait in self.top}
+        return [trait for trait in self.traits if trait.feature not in top]
 
     @property
-    def telling(self) -> list[Trait]:
-        """The features to name where there is room for few."""
-        return [t for t in self.ranked[:3] if abs(t.deviation) >= _VISIBLE]
+    def highlights(self) -> list[Trait]:
+        """The features to name where there is little room."""
+        return [t for t in self.ranked[:3] if abs(t.deviation) >= _MIN_VISIBLE]
 
     @property
     def sentence(self) -> str:
-        """What sets the segment apart, in words."""
-        if self.said:
-            return f"{self.said}."
-        above = fmt.listing([t.feature for t in self.apart if t.deviation >= _TELLING])
-        below = fmt.listing([t.feature for t in self.apart if t.deviation <= -_TELLING])
+        """What distinguishes the segment, in words."""
+        if self.description:
+            return f"{self.description}."
+        above = fmt.listing([t.feature for t in self.top if t.deviation >= _MIN_DEVIATION])
+        below = fmt.listing([t.feature for t in self.top if t.deviation <= -_MIN_DEVIATION])
         if above and below:
             return f"Above the average in {above}; below it in {below}."
         if above or below:
@@ -123,55 +164,51 @@ class Segment:
         return "Close to the average in every feature."
 
 
-def segments_of(manifest: Mapping[str, Any]) -> list[Segment]:
+def segment_views(manifest: Manifest) -> list[SegmentView]:
     """Return the segments of a manifest, the largest first."""
-    features = manifest["features"]
-    ordered = ordered_segments(manifest)
-    largest = max((segment["share"] for segment in ordered), default=0.0)
-    everyone = manifest.get("portrait", {}).get("quantiles", {})
-    return [_segment(segment, features, largest, everyone) for segment in ordered]
+    segments = manifest.ordered_segments
+    largest = max((segment.share for segment in segments), default=0.0)
+    everyone = manifest.profile.quantiles if manifest.profile else {}
+    return [_view(segment, manifest.features, largest, everyone) for segment in segments]
 
 
-def _segment(
-    segment: Mapping[str, Any],
-    features: Mapping[str, Mapping[str, Any]],
+def _view(
+    segment: Segment,
+    features: Mapping[str, FeatureSummary],
     largest: float,
-    everyone: Mapping[str, Any],
-) -> Segment:
+    everyone: Mapping[str, Quantiles],
+) -> SegmentView:
     traits = {
         name: Trait(
             feature=name,
-            value=segment["center"].get(name),
-            average=about["mean"],
-            deviation=_or_nan(segment["deviation"].get(name)),
+            value=segment.center.get(name),
+            average=feature.mean,
+            deviation=_or_nan(segment.deviation.get(name)),
         )
-        for name, about in features.items()
+        for name, feature in features.items()
     }
-    return Segment(
-        name=fmt.segment_name(segment["segment"]),
-        is_noise=segment["segment"] == fmt.NOISE,
-        size=segment["size"],
-        share=segment["share"],
-        bar=segment["share"] / largest * 100 if largest > 0 else 0.0,
-        label=segment.get("name", ""),
-        said=segment.get("sentence", ""),
+    return SegmentView(
+        name=fmt.segment_name(segment.segment),
+        is_noise=segment.is_noise,
+        size=segment.size,
+        share=segment.share,
+        bar=segment.share / largest * 100 if largest > 0 else 0.0,
+        label=segment.name or "",
+        description=segment.sentence or "",
         traits=list(traits.values()),
         ranked=[traits[name] for name in top_features(segment, list(features))],
-        rule=segment.get("rule"),
-        spread=_spread(segment, everyone),
-        together=segment.get("together"),
+        rule=segment.rule,
+        spread=[
+            Spread(
+                feature=name,
+                quantiles=quantiles,
+                everyone=everyone[name].median if name in everyone else None,
+                interval=segment.deviation_interval.get(name),
+            )
+            for name, quantiles in segment.quantiles.items()
+        ],
+        baskets=segment.baskets,
     )
-
-
-def _spread(segment: Mapping[str, Any], everyone: Mapping[str, Any]) -> list[Spread]:
-    intervals = segment.get("interval", {})
-    return [
-        Spread(
-            name, own[1], own[2], own[3],
-            everyone[name][2] if name in everyone else None, intervals.get(name),
-        )
-        for name, own in segment.get("quantiles", {}).items()
-    ]  # fmt: skip
 
 
 def _or_nan(x: float | None) -> float:

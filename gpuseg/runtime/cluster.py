@@ -1,4 +1,4 @@
-"""From the job's `runtime` section to an executor, and its end."""
+"""Open the executor that the job's `runtime` section asks for, and close it again."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 10
 
-_STARTED = ("dask", "cuda")
-"""Clusters on this machine that are started for a run, and stopped after it."""
+_STARTED_CLUSTERS = ("dask", "cuda")
+"""Clusters on this machine that are started for a run and stopped after it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ClusterSpec:
     n_workers : int or None
     threads_per_worker : int or None
     memory_limit : int or None
-        Bytes a worker.
+        Bytes per worker.
     """
 
     cluster: str
@@ -49,28 +49,36 @@ class ClusterSpec:
 
     @property
     def threads(self) -> int:
-        """Threads of a worker that we start; in this process, those of all workers together."""
+        """Threads of each worker that is started; for "local", those of all workers together."""
         if self.cluster == "local":
-            own = self.threads_per_worker
-            return own * (self.n_workers or 1) if own else available_cpus()
+            per_worker = self.threads_per_worker
+            return per_worker * (self.n_workers or 1) if per_worker else available_cpus()
         return self.threads_per_worker or max(1, available_cpus() // self.workers)
 
     @property
-    def is_ours(self) -> bool:
-        """Whether we start the workers, so that their number is known beforehand."""
-        return self.cluster in ("local", *_STARTED)
+    def is_managed(self) -> bool:
+        """Whether gpuseg starts the workers, so that their number is known before the run."""
+        return self.cluster in ("local", *_STARTED_CLUSTERS)
 
 
 @contextmanager
 def open_executor(
-    spec: ClusterSpec, report: Callable[[int], None], say: Callable[[str], None]
+    spec: ClusterSpec, report: Callable[[int], None], log: Callable[[str], None]
 ) -> Iterator[Executor]:
-    """Start or reach what the spec names; stop what was started.
+    """Start the cluster or connect to it; stop it afterwards if it was started.
+
+    Parameters
+    ----------
+    spec : ClusterSpec
+    report : callable
+        Takes the number of rows just processed.
+    log : callable
+        Takes messages for the user.
 
     Raises
     ------
     ResourceError
-        When a scheduler cannot be reached or has no workers.
+        If a scheduler cannot be reached or has no workers.
     """
     if spec.cluster == "local":
         yield LocalExecutor(spec.threads, report)
@@ -78,12 +86,12 @@ def open_executor(
     from gpuseg.runtime.dask.executor import DaskExecutor
 
     with _client(spec) as client:
-        n_workers = None if spec.cluster in _STARTED else spec.n_workers
-        executor = DaskExecutor(client, spec.cluster, n_workers, report, say)
+        n_workers = None if spec.cluster in _STARTED_CLUSTERS else spec.n_workers
+        executor = DaskExecutor(client, spec.cluster, n_workers, report, log)
         try:
             yield executor
         finally:
-            with suppress(OSError, TimeoutError):  # the cluster may be gone by now
+            with suppress(OSError, TimeoutError):  # the cluster may have ended
                 executor.close()
 
 
@@ -92,8 +100,8 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
     import dask
     from distributed import Client
 
-    # Shards are not Dask's data, so spilling or pausing would not help; a worker that grows
-    # past its limit is ended, and the limit is checked against a forecast before the start.
+    # Shards are not Dask's data, so spilling or pausing would not help. A worker that exceeds
+    # its limit is ended; the memory plan is checked against the limit before the start.
     settings: dict[str, Any] = {
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
@@ -102,36 +110,36 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
     }
     with dask.config.set(settings):
-        if spec.cluster in _STARTED:
-            with _local_cluster(spec) as cluster, Client(cluster) as client:
+        if spec.cluster in _STARTED_CLUSTERS:
+            with _started_cluster(spec) as cluster, Client(cluster) as client:
                 yield client
         else:
-            with _reached(spec.cluster) as client:
+            with _connect(spec.cluster) as client:
                 yield client
 
 
 @contextmanager
-def _local_cluster(spec: ClusterSpec) -> Iterator[Any]:
-    start, unlimited = _kind_of_cluster(spec)
+def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
+    cluster_class, unlimited = _cluster_class(spec)
     scratch = TemporaryDirectory(prefix="gpuseg-", ignore_cleanup_errors=True)
-    with _interrupts_held_back():
-        cluster = start(
+    with _interrupts_blocked():
+        cluster = cluster_class(
             local_directory=scratch.name,
             n_workers=spec.workers,
             threads_per_worker=spec.threads,
             processes=True,
             memory_limit=spec.memory_limit or unlimited,
-            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be another cluster's
+            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be in use
             silence_logs=logging.CRITICAL,
         )
     with scratch, cluster:
         yield cluster
 
 
-def _kind_of_cluster(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
-    """Return what starts the workers, and what it takes for no limit of their memory.
+def _cluster_class(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
+    """Return the class that starts the workers, and its value for "no memory limit".
 
-    dask-cuda shows each worker a GPU of its own; CuPy allocates there from a pool of its own.
+    dask-cuda gives each worker its own GPU; CuPy allocates from its own pool there.
     """
     if spec.cluster == "dask":
         from distributed import LocalCluster
@@ -141,42 +149,50 @@ def _kind_of_cluster(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
         from dask_cuda import LocalCUDACluster
     except ImportError as error:
         raise ResourceError(
-            f"runtime.cluster = 'cuda': dask-cuda cannot be imported ({error}); "
-            "pip install 'gpuseg[cuda13]', or use cluster = 'local', which takes one GPU"
+            "cluster.no_dask_cuda",
+            f"dask-cuda cannot be imported ({error})",
+            value="cuda",
+            hint="pip install 'gpuseg[cuda13]', or use `cluster` = 'local', which uses one GPU",
+            parameter="cluster",
         ) from None
     return LocalCUDACluster, "auto"
 
 
 @contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Hold SIGINT back in this thread, and for good in threads and processes begun meanwhile.
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT in this thread, and permanently in threads and processes started meanwhile.
 
-    Ctrl-C goes to every process of a terminal. The workers, now and those started later in
-    place of lost ones, must leave it to this process, which ends them in good order.
+    Ctrl-C goes to every process of a terminal. The workers, including those that replace lost
+    ones later, must leave it to this process, which stops them in order.
     """
-    resource_tracker.ensure_running()  # else it starts later, and lets SIGINT through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    resource_tracker.ensure_running()  # otherwise it starts later and unblocks SIGINT
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _reached(address: str) -> Client:
+def _connect(address: str) -> Client:
     from distributed import Client
 
     try:
         client = Client(address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ResourceError(
-            f"runtime.cluster = {address!r}: no scheduler answers there within "
-            f"{_CONNECT_SECONDS} s ({type(error).__name__}); start one with 'dask scheduler', "
-            "or use cluster = 'dask'"
+            "cluster.unreachable",
+            f"no scheduler answers within {_CONNECT_SECONDS} s ({type(error).__name__})",
+            value=address,
+            hint="start one with 'dask scheduler', or use `cluster` = 'dask'",
+            parameter="cluster",
         ) from None
     if not client.nthreads():
         client.close()
         raise ResourceError(
-            f"runtime.cluster = {address!r}: the scheduler has no workers; start some with "
-            f"'dask worker {address}'"
+            "cluster.no_workers",
+            "the scheduler has no workers",
+            value=address,
+            hint=f"start some with 'dask worker {address}'",
+            parameter="cluster",
         )
     return client

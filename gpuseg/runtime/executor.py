@@ -1,8 +1,8 @@
-"""Where shards live and functions on them run; the engine sees only this.
+"""Where shards live and functions on them run; the algorithms only see this interface.
 
-A function sent to the shards is called as ``function(shard, env, *args)`` and returns
-something small. Functions that change the shard are remembered: they are its lineage, from
-which a lost shard is built again, bit for bit.
+A function sent to the shards is called as ``function(shard, context, *args)`` and returns a small
+value. Functions that change the shard are recorded: they are its lineage, from which a lost shard
+is rebuilt, bit for bit.
 """
 
 import os
@@ -17,53 +17,53 @@ from typing import Any, Protocol, TypeVar
 R = TypeVar("R")
 
 BLOCK_ROWS = 65_536
-"""Rows handed to a thread at a time: 4 MB at 16 features; a pass has enough blocks to balance."""
+"""Rows given to a thread at a time: 4 MB at 16 features, and enough blocks for an even load."""
+
+_MAX_REPORTS = 50
+"""Maximum progress reports per call; each one is a scheduler message."""
 
 
-_REPORTS = 50
-"""Of a call: a worker's report goes through the scheduler."""
-
-
-def _silent(_: int) -> None:
+def _ignore(_: int) -> None:
     pass
 
 
 @lru_cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return threads that are kept: a pass on a million rows is over in milliseconds."""
+    """Return a pool of threads that stays alive: a pass over a million rows takes milliseconds."""
     return ThreadPoolExecutor(threads, thread_name_prefix="gpuseg")
 
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a function may use where it runs.
+    """Resources of a function where it runs.
 
     Attributes
     ----------
     threads : int
-        Threads it may start.
+        Number of threads it may use.
     report : callable
-        Takes the number of rows just done, for the progress bar.
+        Takes the number of rows just processed, for the progress bar.
     """
 
     threads: int = 1
-    report: Callable[[int], None] = _silent
+    report: Callable[[int], None] = _ignore
 
     def map(self, function: Callable[[Any], R], items: Sequence[Any], rows: int = 0) -> Iterator[R]:
-        """Call `function` on each item, on `threads` threads; results in the items' order.
+        """Call `function` on each item, on `threads` threads; yield results in the items' order.
 
-        Results are given out as they come, so that folding them keeps few of them. `rows` is how
-        many rows the items are together, where that is to be reported.
+        Results are yielded as they arrive, so that folding them keeps few in memory. `rows` is the
+        number of rows of all items together, if progress is to be reported.
         """
-        told = 0
-        for done, result in enumerate(self._spread(function, items), 1):
-            reached = rows * done // len(items)
-            if reached > told and (done == len(items) or reached - told > rows // _REPORTS):
-                self.report(reached - told)
-                told = reached
+        n_reported = 0
+        for n_done, result in enumerate(self._results(function, items), 1):
+            n_rows = rows * n_done // len(items)
+            unreported = n_rows - n_reported
+            if unreported > 0 and (n_done == len(items) or unreported > rows // _MAX_REPORTS):
+                self.report(unreported)
+                n_reported = n_rows
             yield result
 
-    def _spread(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
+    def _results(self, function: Callable[[Any], R], items: Sequence[Any]) -> Iterator[R]:
         if self.threads == 1 or len(items) < 2:
             yield from map(function, items)
             return
@@ -78,46 +78,46 @@ class TaskContext:
 
 
 def prefetch(items: Iterator[R]) -> Iterator[R]:
-    """Yield the items, the next one being made by another thread while one is in use."""
-    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-ahead") as maker:
-        coming = maker.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = maker.submit(next, items, None)
+    """Yield the items; another thread makes the next one while one is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-prefetch") as thread:
+        future = thread.submit(next, items, None)
+        while (item := future.result()) is not None:
+            future = thread.submit(next, items, None)
             yield item
 
 
 class CacheLost(Exception):
-    """What shards kept in their caches is gone with a worker."""
+    """The caches of some shards were lost with a worker."""
 
 
 class Executor(Protocol):
-    """Places shards and runs functions on them."""
+    """Hold shards and run functions on them."""
 
     n_shards: int
     local_threads: int
-    """Threads that the caller's own process may use."""
+    """Number of threads that the caller's own process may use."""
 
     def workers(self) -> list[str]:
-        """Return the names of the workers that shards can be placed on."""
+        """Return the names of the workers that can hold shards."""
         ...
 
     def load(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
-        """Build shard i as ``load(plans[i], env)``, where it will live."""
+        """Build shard i as ``load(plans[i], context)`` on the worker that will hold it."""
         ...
 
     def map(
         self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        """Call the function on every shard; results in the order of the shards.
+        """Call a function that reads every shard; return results in the order of the shards.
 
-        ``per_shard[i]``, where given, follows `args` in the call on shard i.
+        ``per_shard[i]``, if given, follows `args` in the call on shard i.
         """
         ...
 
     def apply(
         self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        """Call a function that changes the shard, and remember it."""
+        """Call a function that changes every shard, and record it in the lineage."""
         ...
 
     def shuffle_reduce(
@@ -126,45 +126,48 @@ class Executor(Protocol):
         join: Callable[[Sequence[Any]], R],
         n_pieces: int,
     ) -> list[R]:
-        """All to all: join piece j of every shard's ``split(shard, env, n_pieces)``, for each j."""
+        """Return for each j the join of piece j of all shards, an all-to-all exchange.
+
+        A shard's pieces are ``split(shard, context, n_pieces)``.
+        """
         ...
 
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
-        """All to all, between shards: ``take(shard, env, pieces)`` on every shard.
+        """Exchange pieces between all shards: ``take(shard, context, pieces)`` on every shard.
 
-        The pieces of shard j are number j of what ``split(shard, env, n_shards)`` returns on each
-        shard. What a shard keeps of them, in its `cache`, is not part of its lineage.
+        The pieces of shard j are number j of what ``split(shard, context, n_shards)`` returns on
+        each shard. Values that a shard keeps of them in its `cache` are not part of its lineage.
 
         Raises
         ------
         CacheLost
-            When a shard has moved to another worker.
+            If a shard has moved to another worker.
         """
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest says of it.
+        """Return the executor's entry in the manifest.
 
-        Keys: cluster, n_workers, threads_per_worker, moved_shards (how often a shard was built
-        again elsewhere), machines (processor architectures).
+        Keys: cluster, n_workers, threads_per_worker, recovered_shards (how often a shard was
+        rebuilt on another worker), machines (processor architectures).
         """
         ...
 
 
 class LocalExecutor:
-    """Shards in this process, functions called directly.
+    """Hold shards in this process and call functions directly.
 
     Parameters
     ----------
     threads : int, optional
-        Threads that a function may start; the processors this process may use by default.
+        Number of threads that a function may use; by default all processors of this process.
     report : callable, optional
-        Takes the number of rows just done.
+        Takes the number of rows just processed.
     """
 
-    def __init__(self, threads: int | None = None, report: Callable[[int], None] = _silent) -> None:
-        self.env = TaskContext(threads or available_cpus(), report)
-        self.local_threads = self.env.threads
+    def __init__(self, threads: int | None = None, report: Callable[[int], None] = _ignore) -> None:
+        self.context = TaskContext(threads or available_cpus(), report)
+        self.local_threads = self.context.threads
         self.n_shards = 0
         self._shards: list[Any] = []
 
@@ -172,17 +175,14 @@ class LocalExecutor:
         return ["this process"]
 
     def load(self, load: Callable[..., Any], plans: Sequence[Any]) -> None:
-        self._shards = [load(plan, self.env) for plan in plans]
+        self._shards = [load(plan, self.context) for plan in plans]
         self.n_shards = len(self._shards)
 
     def map(
         self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        arguments = with_per_shard(args, per_shard, self.n_shards)
-        return [
-            function(shard, self.env, *own)
-            for shard, own in zip(self._shards, arguments, strict=True)
-        ]
+        calls = zip(self._shards, arguments_per_shard(args, per_shard, self.n_shards), strict=True)
+        return [function(shard, self.context, *arguments) for shard, arguments in calls]
 
     apply = map
 
@@ -192,13 +192,15 @@ class LocalExecutor:
         join: Callable[[Sequence[Any]], R],
         n_pieces: int,
     ) -> list[R]:
-        pieces = [split(shard, self.env, n_pieces) for shard in self._shards]
-        return list(self.env.map(lambda j: join([own[j] for own in pieces]), range(n_pieces)))
+        splits = [split(shard, self.context, n_pieces) for shard in self._shards]
+        return list(
+            self.context.map(lambda j: join([pieces[j] for pieces in splits]), range(n_pieces))
+        )
 
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
-        pieces = [split(shard, self.env, self.n_shards) for shard in self._shards]
+        splits = [split(shard, self.context, self.n_shards) for shard in self._shards]
         return [
-            take(shard, self.env, [own[j] for own in pieces])
+            take(shard, self.context, [pieces[j] for pieces in splits])
             for j, shard in enumerate(self._shards)
         ]
 
@@ -206,13 +208,13 @@ class LocalExecutor:
         return {
             "cluster": "local",
             "n_workers": 1,
-            "threads_per_worker": self.env.threads,
-            "moved_shards": 0,
+            "threads_per_worker": self.context.threads,
+            "recovered_shards": 0,
             "machines": [platform.machine()],
         }
 
 
-def with_per_shard(
+def arguments_per_shard(
     args: tuple[Any, ...], per_shard: Sequence[Any] | None, n_shards: int
 ) -> list[tuple[Any, ...]]:
     """Return the arguments of the call on each shard."""

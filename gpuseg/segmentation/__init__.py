@@ -1,1 +1,1 @@
-"""Algorithms as plug-ins of a job."""
+"""Algorithms as plug-ins of a job: one file each, and one line in `registry`."""

@@ -1,140 +1,230 @@
-"""What an algorithm of a job hands over to manifest, report and model."""
+"""The interface between a job and its algorithm: parameters, checks, memory, fit, result.
 
+A new algorithm is a subclass of `SegmentSpec` with its parameters, a subclass of
+`SegmentationAlgorithm`, a model (`models.base`), and a call of `segmentation.registry.register`.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from gpuseg.algorithms.kmeans.fit import KMeansFit
-from gpuseg.errors import DataError
-from gpuseg.model_selection.select_k import KSelection
-from gpuseg.models.dbscan import DBSCANModel
-from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.kmeans import KMeansModel
+from gpuseg.algorithms.data_statistics import DataStatistics
+from gpuseg.io.output.base import Staging
+from gpuseg.io.storage import Storage
+from gpuseg.models.base import SegmentModel
+from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import FeaturePipeline
-from gpuseg.segmentation.specs import KMeansSpec
+from gpuseg.progress import Stage
+from gpuseg.runtime.executor import Executor
 
-AnyModel = KMeansModel | DBSCANModel | HierarchicalModel
 
-Warn = Callable[[str], None]
+class SegmentSpec(BaseModel):
+    """Parameters of an algorithm: the `[segment]` section of a job.
 
-UNCLEAR = (
-    "no clear segments: the customers are a continuum, and the segments cut it; see result.choice "
-    "in the manifest"
-)
+    A subclass sets ``algorithm: Literal["name"] = "name"``, and adds its parameters.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    algorithm: str
+
+
+S = TypeVar("S", bound=SegmentSpec)
+
+
+@dataclass(frozen=True)
+class ColumnPlan:
+    """Columns of a job, as far as they are known before the data is read.
+
+    Attributes
+    ----------
+    features : tuple of str
+        Columns of the input that features are made of.
+    weight : str or None
+        Column of the rows' weights.
+    prepare : PreprocessingParams
+    n_columns : int or None
+        Columns of a preprocessed row; None if they depend on the data.
+    """
+
+    features: tuple[str, ...]
+    weight: str | None
+    prepare: PreprocessingParams
+    n_columns: int | None
+
+
+@dataclass(frozen=True)
+class MemoryNeeds:
+    """Memory of an algorithm, in addition to the rows and their results.
+
+    Attributes
+    ----------
+    bytes_per_row : int
+    can_stream : bool
+        Whether rows may be decoded from Parquet in every pass.
+    on_device : bool
+        Whether rows may be in the memory of a GPU only.
+    """
+
+    bytes_per_row: int = 0
+    can_stream: bool = True
+    on_device: bool = True
+
+
+@dataclass(frozen=True)
+class ProgressUnit:
+    """What the progress of a fit counts, and how many there are; None if that is not known."""
+
+    unit: str = "passes"
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """Preprocessed rows, and everything else that a fit may use.
+
+    Attributes
+    ----------
+    executor : Executor
+        Holds the shards.
+    backend : str
+    pipeline : FeaturePipeline
+        From raw rows to the rows of the shards; a part of each model.
+    statistics : DataStatistics
+        Of the rows of the shards.
+    bounds_bytes : int
+        Memory that each shard may take for bounds that save distances.
+    staging : Staging
+        Takes files of the model that workers write, in its folder ``_model``.
+    published : Storage
+        Where the staged files are after the run.
+    stage : Stage
+        The progress display of the fit.
+    log, warn : callable
+        Take a line of text; warnings are also in the manifest.
+    """
+
+    executor: Executor
+    backend: str
+    pipeline: FeaturePipeline
+    statistics: DataStatistics
+    bounds_bytes: int
+    staging: Staging
+    published: Storage
+    stage: Stage
+    log: Callable[[str], None]
+    warn: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RunnerUp:
+    """Centres that tell how close each row is to another segment: its confidence.
+
+    Attributes
+    ----------
+    centers : float64 (m, d)
+        In scaled units.
+    segment : int32 (m,) or None
+        Segment of each centre; None if centre i is that of segment i.
+    """
+
+    centers: NDArray[np.float64]
+    segment: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)
 class SegmentationResult:
-    """Segments, and how they came about.
+    """A segmentation of the rows; shards have the labels and distances.
 
     Attributes
     ----------
     segments : sequence of int
-        -1 is noise, and the last one where there is any.
+        -1 is noise, and the last one if there is any.
     sizes : int64 (n,)
     centers : float64 (n, d)
         In scaled units; NaN for a segment without rows.
-    result : mapping
-        What the manifest says of the run of the algorithm.
+    model : SegmentModel
+        The model of the segments that are written.
+    facts : mapping
+        What the manifest says of the algorithm's run; values of JSON.
+    alternatives : mapping of int to SegmentModel
+        Models by number of segments, `model` among them; empty if there is only one.
     sweep : sequence of mappings
-        A line for each number of clusters, where there are several.
-    models : sequence
-        The last is that of the segments written.
+        A line of the manifest for each alternative.
+    selected_n_clusters : bool
+        Whether the algorithm selected the number of segments itself.
+    runner_up : RunnerUp or None
+        None if the algorithm has no confidence.
     files : sequence of str
-        Those that workers have written for the model.
-    groups, micro : int32 (m,) and float64 (m, d), or None
-        Of a hierarchy: the segment of each small segment, and its centre.
+        Files of the model that workers have written.
     """
 
     segments: Sequence[int]
     sizes: NDArray[np.int64]
     centers: NDArray[np.float64]
-    result: Mapping[str, Any]
-    models: Sequence[AnyModel]
+    model: SegmentModel
+    facts: Mapping[str, Any]
+    alternatives: Mapping[int, SegmentModel] = field(default_factory=dict)
     sweep: Sequence[Mapping[str, Any]] = ()
-    files: Sequence[str] = field(default_factory=tuple)
-    groups: NDArray[np.int32] | None = None
-    micro: NDArray[np.float64] | None = None
-
-    @property
-    def nearest(self) -> tuple[NDArray[np.float64], NDArray[np.int32] | None]:
-        """The centres of which the nearest tells the segment, and the segment of each."""
-        return (self.centers if self.micro is None else self.micro), self.groups
+    selected_n_clusters: bool = False
+    runner_up: RunnerUp | None = None
+    files: Sequence[str] = ()
 
 
-def of_kmeans(
-    fits: Sequence[KMeansFit],
-    rules: KMeansSpec,
-    replay: FeaturePipeline,
-    warn: Warn,
-    choice: KSelection | None = None,
-) -> SegmentationResult:
-    """Return the outcome of k-means; warn of what did not converge.
+class SegmentationAlgorithm(ABC, Generic[S]):
+    """An algorithm of a job.
 
-    The segments are those of the fit that was chosen, else of the last.
-
-    Raises
-    ------
-    DataError
-        For fewer distinct rows than clusters.
+    Attributes
+    ----------
+    name : str
+        The value of `algorithm` in `[segment]`, in the manifest, and in the saved model.
+    title : str
+        Its name in texts.
+    spec : type of SegmentSpec
+        Its parameters.
+    has_confidence : bool
+        Whether its results have a `runner_up`.
     """
-    last = fits[-1]
-    if choice is not None:
-        last = next(fit for fit in fits if len(fit.sizes) == choice.n_clusters)
-    in_order, fits = fits, [*(fit for fit in fits if fit is not last), last]
-    for fit in in_order:
-        _refuse_few_distinct(fit)
-        if not fit.converged:
-            whose = f"n_clusters = {len(fit.sizes)}: " if len(fits) > 1 else ""
-            warn(
-                f"{whose}not converged after {fit.n_iter} iterations; raise "
-                f"segment.max_iter = {rules.max_iter}, or segment.tol = {rules.tol:g}"
-            )
-    result: dict[str, Any] = {
-        "algorithm": "kmeans",
-        "metric": rules.metric,
-        "n_clusters": len(last.sizes),
-        "n_iter": last.n_iter,
-        "converged": last.converged,
-        "inertia": last.inertia,
-    }
-    if choice is not None:
-        result["choice"] = {
-            "clear": choice.clear,
-            "why": choice.why,
-            "elbow": choice.elbow,
-            "table": choice.table,
-        }
-    models = [KMeansModel(replay, fit.centers) for fit in fits]
-    return SegmentationResult(
-        range(len(last.sizes)), last.sizes, last.centers.values, result, models, _sweep(in_order)
-    )
 
+    name: ClassVar[str]
+    title: ClassVar[str]
+    spec: type[S]
+    has_confidence: ClassVar[bool] = True
 
-def _sweep(fits: Sequence[KMeansFit]) -> list[dict[str, Any]]:
-    if len(fits) == 1:
+    def check(self, spec: S, columns: ColumnPlan) -> None:
+        """Refuse parameters that do not suit the columns; no data is read.
+
+        Raises
+        ------
+        ConfigError
+        """
+
+    def extra_columns(self, spec: S) -> list[str]:
+        """Return the names of output columns that are written from `Shard.labels_by_model`."""
         return []
-    return [
-        {
-            "n_clusters": len(fit.sizes),
-            "inertia": fit.inertia,
-            "n_iter": fit.n_iter,
-            "converged": fit.converged,
-            "smallest": int(fit.sizes.min()),
-            "thread_seconds": round(fit.seconds, 3),
-        }
-        for fit in fits
-    ]
 
+    def unit_rows(self, spec: S) -> bool:
+        """Return whether preprocessing scales each row to length one."""
+        return False
 
-def _refuse_few_distinct(fit: KMeansFit) -> None:
-    n_clusters = len(fit.sizes)
-    if fit.n_distinct < n_clusters:
-        raise DataError(
-            f"segment.n_clusters = {n_clusters}, but the data has only {fit.n_distinct} distinct "
-            "rows (of positive weight, after preparation); use n_clusters <= "
-            f"{fit.n_distinct}"
-        )
+    def memory(self, spec: S, n_columns: int, n_workers: int) -> MemoryNeeds:
+        """Return the memory of a fit to rows of `n_columns` float32 values."""
+        return MemoryNeeds()
+
+    def progress(self, spec: S, n_rows: int) -> ProgressUnit:
+        """Return what the fit reports to `FitContext.stage`."""
+        return ProgressUnit()
+
+    @abstractmethod
+    def fit(self, spec: S, context: FitContext) -> SegmentationResult:
+        """Segment the rows of all shards; each shard then has `labels` and `distance`.
+
+        Raises
+        ------
+        DataError, ResourceError
+        """

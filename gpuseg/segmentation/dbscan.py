@@ -1,80 +1,135 @@
-"""DBSCAN as a job: cluster, find out where the clusters lie, keep the core rows as the model."""
+"""DBSCAN as an algorithm of a job: cluster, and keep the core rows as the model."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from gpuseg.algorithms.dbscan.core_samples import NOISE
-from gpuseg.algorithms.dbscan.fit import fit_dbscan
+from gpuseg.algorithms.dbscan.fit import SWEEPS, fit_dbscan
+from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
 from gpuseg.algorithms.segment_means import mean_rows
-from gpuseg.io.output.base import Staging
-from gpuseg.io.storage import Storage
-from gpuseg.model_selection.k_distance import profile_eps
+from gpuseg.errors import ConfigError
+from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
+from gpuseg.models.base import ModelFolder
 from gpuseg.models.core_sample_files import write_core_rows
 from gpuseg.models.dbscan import DBSCANModel
-from gpuseg.preprocessing.pipeline import FeaturePipeline
-from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import SegmentationResult, Warn
-from gpuseg.segmentation.specs import DBSCANSpec
+from gpuseg.segmentation.base import (
+    ColumnPlan,
+    FitContext,
+    MemoryNeeds,
+    ProgressUnit,
+    SegmentationAlgorithm,
+    SegmentationResult,
+    SegmentSpec,
+)
 
 _MAX_NOISE = 0.5
+"""Share of noise from which on eps is probably too small."""
+
 _LARGEST_SHARE = 0.95
+"""Share of one segment from which on eps is probably too large."""
+
+_BYTES_PER_ROW = 120
+"""Positions, counts, bit sets, clusters and reduced distances."""
 
 
-def run_dbscan(
-    executor: Executor,
-    spec: DBSCANSpec,
-    backend: str,
-    replay: FeaturePipeline,
-    measured: DataStatistics,
-    staging: Staging,
-    target: Storage,
-    note: Warn,
-    warn: Warn,
-) -> SegmentationResult:
-    """Cluster the placed shards, and write the core rows beside the model.
+class DBSCANSpec(SegmentSpec, DBSCANParams):
+    """Parameters of DBSCAN: those of the estimator, and a limit of its work.
 
-    `target` is where the staged files will be once they are published.
+    A job of more than `max_pairs` pairs of rows whose distance is computed is refused.
     """
-    profile = None
-    if spec.eps == "auto":
-        note("choose eps")
-        profile = profile_eps(executor, spec.min_samples, spec.metric, backend)
-    params = spec.params(profile.eps if profile else None)
-    fit = fit_dbscan(executor, params, backend, note, max_pairs=spec.max_pairs)
-    _warn_of(fit, params.eps, warn)
-    files = executor.map(write_core_rows, staging, per_shard=range(executor.n_shards))
-    means = mean_rows(executor, backend, np.append(fit.sizes, fit.n_noise), measured)
-    segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
-    model = DBSCANModel(
-        replay, params, tuple(files), fit.n_clusters,
-        lambda name: bytes(target.fs.cat_file(f"{target.root}/_model/{name}")),
-    )  # fmt: skip
-    result = {
-        "algorithm": "dbscan",
-        "metric": params.metric,
-        "eps": params.eps,
-        "eps_why": profile.why() if profile else "asked for",
-        "eps_choices": [asdict(choice) for choice in profile.choices] if profile else [],
-        "min_samples": params.min_samples,
-        "n_clusters": fit.n_clusters,
-        "core": fit.n_core,
-        "border": fit.n_border,
-        "noise": fit.n_noise,
-        "forecast": asdict(fit.forecast),
-        "pairs": sum(fit.looked),
-        "distances_per_shard": fit.looked,
-        "seconds_per_shard": fit.seconds,
-        "rows_per_shard": fit.rows,
-        "peak_rows_per_shard": fit.most_rows,
-    }
-    sizes = np.append(fit.sizes, fit.n_noise)[: len(segments)]
-    return SegmentationResult(segments, sizes, means[segments], result, [model], files=files)
+
+    algorithm: Literal["dbscan"] = "dbscan"
+    eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["auto"]  # type: ignore[assignment]
+    max_pairs: Annotated[float, Field(gt=0)] = 1e13
+
+    def params(self, eps: float | None = None) -> DBSCANParams:
+        """Return the algorithm's parameters, with `eps` in place of "auto"."""
+        values = self.model_dump(exclude={"algorithm", "max_pairs"})
+        return DBSCANParams(**{**values, "eps": eps or values["eps"]})
 
 
-def _warn_of(fit: DBSCANFit, eps: float, warn: Warn) -> None:
+class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
+    """DBSCAN; see `algorithms.dbscan`."""
+
+    name = "dbscan"
+    title = "DBSCAN"
+    spec = DBSCANSpec
+    has_confidence = False
+
+    def check(self, spec: DBSCANSpec, columns: ColumnPlan) -> None:
+        if spec.metric == "haversine":
+            _check_haversine(columns)
+        if spec.eps == "auto" and columns.weight is not None:
+            raise ConfigError(
+                "eps.auto_with_weights", "eps cannot be estimated for weighted rows", value="auto",
+                parameter="eps", hint="set a number, or leave `weight` out",
+            )  # fmt: skip
+
+    def memory(self, spec: DBSCANSpec, n_columns: int, n_workers: int) -> MemoryNeeds:
+        """Return room for the rows in the order of their tiles.
+
+        With several workers there are also the rows of a partition and of its halo.
+        """
+        copies = 1 if n_workers == 1 else 3
+        return MemoryNeeds(4 * n_columns * copies + _BYTES_PER_ROW, False, False)
+
+    def progress(self, spec: DBSCANSpec, n_rows: int) -> ProgressUnit:
+        return ProgressUnit("rows swept", SWEEPS * n_rows)
+
+    def fit(self, spec: DBSCANSpec, context: FitContext) -> SegmentationResult:
+        executor, backend, estimate = context.executor, context.backend, None
+        if spec.eps == "auto":
+            context.stage.status("estimate eps")
+            estimate = find_eps(executor, spec.min_samples, spec.metric, backend)
+        params = spec.params(estimate.eps if estimate else None)
+        fit = fit_dbscan(executor, params, backend, context.stage.status, max_pairs=spec.max_pairs)
+        _check_eps(fit, params.eps, context.warn)
+        files = executor.map(write_core_rows, context.staging, per_shard=range(executor.n_shards))
+        sizes = np.append(fit.sizes, fit.n_noise)
+        means = mean_rows(executor, backend, sizes, context.statistics)
+        segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
+        model = DBSCANModel(
+            context.pipeline,
+            params,
+            tuple(files),
+            fit.n_clusters,
+            ModelFolder(context.published, f"{context.published.root}/_model"),
+        )
+        return SegmentationResult(
+            segments,
+            sizes[: len(segments)],
+            means[segments],
+            model,
+            _facts(fit, params, estimate),
+            files=files,
+        )
+
+
+def _check_haversine(columns: ColumnPlan) -> None:
+    """Refuse other columns than a latitude and a longitude in radians."""
+    if len(columns.features) != 2:
+        raise ConfigError(
+            "metric.haversine_features",
+            f"takes two features, latitude and longitude in radians, not {len(columns.features)}",
+            value="haversine",
+            parameter="metric",
+            hint="name the two in `features`",
+        )
+    prepare = columns.prepare
+    if prepare.scale != "none" or prepare.transform != "none" or prepare.pca is not None:
+        raise ConfigError(
+            "metric.haversine_prepared", "takes latitude and longitude as they are",
+            value="haversine", parameter="metric",
+            hint="set `scale` = 'none', and leave `transform` and `pca` out",
+        )  # fmt: skip
+
+
+def _check_eps(fit: DBSCANFit, eps: float, warn: Callable[[str], None]) -> None:
     """Warn of an eps that is far too small or too large."""
     noise = fit.n_noise / fit.n_rows
     if noise > _MAX_NOISE:
@@ -82,3 +137,26 @@ def _warn_of(fit: DBSCANFit, eps: float, warn: Warn) -> None:
     elif fit.n_clusters and fit.sizes.max() > _LARGEST_SHARE * fit.n_rows:
         share = fit.sizes.max() / fit.n_rows
         warn(f"one segment has {share:.0%} of the rows; try a smaller segment.eps than {eps:g}")
+
+
+def _facts(fit: DBSCANFit, params: DBSCANParams, estimate: EpsEstimate | None) -> dict[str, Any]:
+    return {
+        "algorithm": "dbscan",
+        "metric": params.metric,
+        "eps": params.eps,
+        "eps_reason": estimate.explain() if estimate else "requested",
+        "eps_candidates": [asdict(candidate) for candidate in estimate.candidates]
+        if estimate
+        else [],
+        "min_samples": params.min_samples,
+        "n_clusters": fit.n_clusters,
+        "core": fit.n_core,
+        "border": fit.n_border,
+        "noise": fit.n_noise,
+        "cost_estimate": asdict(fit.estimate),
+        "distances": sum(fit.distances_per_shard),
+        "distances_per_shard": fit.distances_per_shard,
+        "seconds_per_shard": fit.seconds_per_shard,
+        "rows_per_shard": fit.rows_per_shard,
+        "peak_rows_per_shard": fit.peak_rows_per_shard,
+    }

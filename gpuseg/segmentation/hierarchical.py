@@ -1,46 +1,69 @@
-"""A hierarchy as a job: fit, cut at the levels asked for, keep what any other cut needs."""
+"""A hierarchy as an algorithm of a job: fit, cut at each level, keep what other cuts need."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from gpuseg.algorithms.hierarchical.fit import HierarchicalFit, fit_hierarchy
-from gpuseg.algorithms.kmeans.lloyd import OnIteration
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
+from gpuseg.algorithms.hierarchical.params import HierarchicalParams
 from gpuseg.models.hierarchical import HierarchicalModel
 from gpuseg.models.kmeans import KMeansModel
-from gpuseg.preprocessing.pipeline import FeaturePipeline
-from gpuseg.runtime.executor import Executor
-from gpuseg.segmentation.base import SegmentationResult
-from gpuseg.segmentation.specs import HierarchicalSpec
+from gpuseg.progress import iteration_callback
+from gpuseg.segmentation.base import (
+    FitContext,
+    RunnerUp,
+    SegmentationAlgorithm,
+    SegmentationResult,
+    SegmentSpec,
+)
 
 _HEIGHTS = 30
+"""Heights of the last merges in the manifest."""
 
 
-def run_hierarchy(
-    executor: Executor,
-    spec: HierarchicalSpec,
-    backend: str,
-    replay: FeaturePipeline,
-    measured: DataStatistics,
-    on_iteration: OnIteration,
-    spare_bytes: int,
-) -> SegmentationResult:
-    """Cluster the placed shards."""
-    fit = fit_hierarchy(executor, spec.params(), backend, measured, on_iteration, spare_bytes)
-    model = HierarchicalModel(KMeansModel(replay, fit.micro), fit.hierarchy, tuple(spec.cuts))
-    return SegmentationResult(
-        range(spec.finest), fit.sizes, fit.centers, _result(spec, fit), [model],
-        groups=fit.label, micro=fit.micro.values,
-    )  # fmt: skip
+class HierarchicalSpec(SegmentSpec, HierarchicalParams):
+    """Parameters of a hierarchy."""
+
+    algorithm: Literal["hierarchical"] = "hierarchical"
+
+    def params(self) -> HierarchicalParams:
+        """Return the algorithm's parameters."""
+        return HierarchicalParams(**self.model_dump(exclude={"algorithm"}))
 
 
-def _result(spec: HierarchicalSpec, fit: HierarchicalFit) -> dict[str, Any]:
-    """Return what the manifest says: the merges above the cut, and who is inside whom."""
+class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
+    """Ward's hierarchy of small segments; see `algorithms.hierarchical`."""
+
+    name = "hierarchical"
+    title = "Ward's hierarchy of small k-means segments"
+    spec = HierarchicalSpec
+
+    def extra_columns(self, spec: HierarchicalSpec) -> list[str]:
+        """Return a column for each level, if there are several."""
+        return [f"segment_{k}" for k in spec.cuts] if len(spec.cuts) > 1 else []
+
+    def fit(self, spec: HierarchicalSpec, context: FitContext) -> SegmentationResult:
+        fit = fit_hierarchy(
+            context.executor, spec.params(), context.backend, context.statistics,
+            iteration_callback(context.stage), context.bounds_bytes,
+        )  # fmt: skip
+        micro = KMeansModel(context.pipeline, fit.micro)
+        return SegmentationResult(
+            range(spec.finest),
+            fit.sizes,
+            fit.centers,
+            HierarchicalModel(micro, fit.hierarchy, tuple(spec.cuts)),
+            _facts(spec, fit),
+            runner_up=RunnerUp(fit.micro.values, fit.label),
+        )
+
+
+def _facts(spec: HierarchicalSpec, fit: HierarchicalFit) -> dict[str, Any]:
+    """Return the merges above the cut, and the segment of each coarser level around each."""
     hierarchy, k = fit.hierarchy, spec.finest
     _, first = np.unique(fit.label, return_index=True)
     return {
-        "algorithm": "hierarchical",
+        "algorithm": spec.algorithm,
         "n_clusters": k,
         "levels": spec.cuts,
         "micro_segments": hierarchy.n_points,

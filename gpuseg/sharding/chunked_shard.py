@@ -1,4 +1,4 @@
-"""A shard of several matrices, as a partitioned collection brings them: nothing is joined."""
+"""A shard of several matrices, such as the partitions of a collection, without copying them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -36,26 +36,26 @@ class ChunkedShard(Shard):
         return self._starts[-1]
 
     def convert_rows(self, convert: Callable[[NDArray[Any]], Any]) -> None:
-        """Put rows and weights where `convert` takes them."""
+        """Replace rows and weights by ``convert`` of them."""
         super().convert_rows(convert)
         self._chunks = [
             (convert(x), None if weight is None else convert(weight)) for x, weight in self._chunks
         ]
 
-    def map_blocks(self, env: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
-        """Call `function` on blocks that cover the shard; results in the order of the rows."""
+    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
+        """Call `function` on blocks that cover the shard; yield results in row order."""
 
-        def on(place: tuple[int, int]) -> R:
-            number, first = place
-            x, weight = self._chunks[number]
+        def call(block_start: tuple[int, int]) -> R:
+            chunk, first = block_start
+            x, weight = self._chunks[chunk]
             rows = slice(first, min(first + self.block_rows(x), len(x)))
-            start = self._starts[number]
-            whole = slice(start + rows.start, start + rows.stop)
-            return function(Block(x[rows], None if weight is None else weight[rows], whole))
+            offset = self._starts[chunk]
+            shard_rows = slice(offset + rows.start, offset + rows.stop)
+            return function(Block(x[rows], None if weight is None else weight[rows], shard_rows))
 
-        places = [
-            (number, first)
-            for number, (x, _) in enumerate(self._chunks)
+        block_starts = [
+            (chunk, first)
+            for chunk, (x, _) in enumerate(self._chunks)
             for first in range(0, len(x), self.block_rows(x))
         ]
-        return env.map(on, places or [(0, 0)])
+        return context.map(call, block_starts or [(0, 0)])

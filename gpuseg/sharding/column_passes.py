@@ -1,6 +1,6 @@
-"""Passes over the columns that run where a shard lives.
+"""Passes over the columns of a shard.
 
-Each is called as ``function(shard, env, backend, ...)``, see `runtime.executor`.
+Each is called as ``function(shard, context, ...)``, see `runtime.executor`.
 """
 
 from collections.abc import Sequence
@@ -13,33 +13,40 @@ from numpy.typing import NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 
 def summarize(
-    shard: Shard, env: TaskContext, backend: str, transform: NDArray[np.int64]
+    shard: Shard, context: TaskContext, backend: str, transform: NDArray[np.int64]
 ) -> ColumnSummary:
-    """Summarise the columns of the shard; rows are those of the shard, from 0."""
+    """Summarise the columns of the shard; rows are numbered from 0 in the shard."""
     b = registry.get(backend)
-    parts = shard.map_blocks(env, lambda block: b.summarize(block.x, transform, block.rows.start))
-    return reduce(ColumnSummary.merge, parts, ColumnSummary.empty(shard.n_features))
+    summaries = shard.map_blocks(
+        context, lambda block: b.summarize(block.x, transform, block.rows.start)
+    )
+    return reduce(ColumnSummary.merge, summaries, ColumnSummary.empty(shard.n_features))
 
 
-def digest(shard: Shard, env: TaskContext, backend: str) -> int:
-    """Return `Backend.digest` of the rows at their places in the data."""
+def merge_summaries(summaries: Sequence[ColumnSummary]) -> ColumnSummary:
+    """Return the summary of several shards together; its `firsts` have no meaning."""
+    return reduce(ColumnSummary.merge, summaries)
+
+
+def digest(shard: Shard, context: TaskContext, backend: str) -> int:
+    """Return `Backend.digest` of the rows, numbered as in the whole data."""
     b = registry.get(backend)
     first = shard.first_row
-    parts = shard.map_blocks(
-        env, lambda block: b.digest(block.x, block.weight, first + block.rows.start)
+    digests = shard.map_blocks(
+        context, lambda block: b.digest(block.x, block.weight, first + block.rows.start)
     )
-    return sum(parts) % 2**64
+    return sum(digests) % 2**64
 
 
 def key_histogram(
     shard: Shard,
-    env: TaskContext,
+    context: TaskContext,
     backend: str,
     features: list[int],
     prefixes: list[list[int]] | None,
@@ -53,61 +60,63 @@ def key_histogram(
             for i, f in enumerate(features)
         ]
 
-    def added(a: list[NDArray[np.int64]], b: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        return [one + other for one, other in zip(a, b, strict=True)]
+    def add(
+        total: list[NDArray[np.int64]], counts: list[NDArray[np.int64]]
+    ) -> list[NDArray[np.int64]]:
+        return [one + other for one, other in zip(total, counts, strict=True)]
 
-    return reduce(added, shard.map_blocks(env, count))
+    return reduce(add, shard.map_blocks(context, count))
 
 
-def prepare(shard: Shard, env: TaskContext, backend: str, preparation: FeatureTransform) -> None:
-    """Apply the preparation to the rows of the shard."""
+def prepare(shard: Shard, context: TaskContext, backend: str, transform: FeatureTransform) -> None:
+    """Apply a transform to the rows of the shard."""
     b = registry.get(backend)
-    shard.transform_rows(env, lambda x: b.prepare(x, preparation))
+    shard.transform_rows(context, lambda x: b.prepare(x, transform))
 
 
-def select(shard: Shard, env: TaskContext, kept: list[int]) -> None:
-    """Leave out all columns but some."""
-    shard.transform_rows(env, lambda x: x[:, kept].copy())
+def select_columns(shard: Shard, context: TaskContext, kept: list[int]) -> None:
+    """Drop all columns except those at the indices `kept`."""
+    shard.transform_rows(context, lambda x: x[:, kept].copy())
 
 
 def sample(
-    shard: Shard, env: TaskContext, backend: str, wanted: int, of: int
+    shard: Shard, context: TaskContext, backend: str, n_samples: int, n_total: int
 ) -> NDArray[np.float32]:
-    """Return about `wanted` of `of` rows, drawn by a hash of their place in the data."""
-    return placed_sample(shard, env, backend, wanted, of)[1]
+    """Sample about `n_samples` of `n_total` rows, by a hash of their index in the data."""
+    return sample_with_index(shard, context, backend, n_samples, n_total)[1]
 
 
-def placed_sample(
-    shard: Shard, env: TaskContext, backend: str, wanted: int, of: int
+def sample_with_index(
+    shard: Shard, context: TaskContext, backend: str, n_samples: int, n_total: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the rows of `sample` behind their places in the data, int64 (m,) and (m, d)."""
+    """Return the indices in the data and the rows of `sample`, int64 (m,) and float32 (m, d)."""
     b = registry.get(backend)
 
-    def on(block: Block) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def sample_block(block: Block) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         first = shard.first_row + block.rows.start
         index = np.arange(first, first + len(block.x))
-        own = np.flatnonzero(drawn(index, wanted, of))
-        return index[own], b.to_host(block.x, own)
+        sampled = np.flatnonzero(hash_sample_mask(index, n_samples, n_total))
+        return index[sampled], b.to_host(block.x, sampled)
 
-    places, rows = zip(*shard.map_blocks(env, on), strict=True)
-    return np.concatenate(places), np.concatenate(rows)
+    indices, rows = zip(*shard.map_blocks(context, sample_block), strict=True)
+    return np.concatenate(indices), np.concatenate(rows)
 
 
 def gram(
     shard: Shard,
-    env: TaskContext,
+    context: TaskContext,
     backend: str,
     mean: NDArray[np.float64],
     grids: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return `Backend.gram` of the shard."""
     b = registry.get(backend)
-    return reduce(np.add, shard.map_blocks(env, lambda block: b.gram(block.x, mean, grids)))
+    return reduce(np.add, shard.map_blocks(context, lambda block: b.gram(block.x, mean, grids)))
 
 
 @dataclass(frozen=True)
 class PowerRequest:
-    """The arguments of `Backend.power_sums`, which see."""
+    """Arguments of `Backend.power_sums`."""
 
     feature: int
     powers: NDArray[np.float64]
@@ -116,28 +125,26 @@ class PowerRequest:
 
 
 def power_sums(
-    shard: Shard, env: TaskContext, backend: str, requests: list[PowerRequest], wanted: int, of: int
+    shard: Shard,
+    context: TaskContext,
+    backend: str,
+    requests: list[PowerRequest],
+    n_samples: int,
+    n_total: int,
 ) -> tuple[int, list[NDArray[np.float64]]]:
-    """Return `Backend.power_sums` for each request, and of how many rows.
+    """Return the number of rows used and `Backend.power_sums` of them for each request.
 
-    About `wanted` of all `of` rows are taken, drawn as those of `sample`.
+    About `n_samples` of `n_total` rows are used, the same ones as by `sample`.
     """
     b = registry.get(backend)
 
-    def on(block: Block) -> tuple[int, list[NDArray[np.float64]]]:
+    def sum_block(block: Block) -> tuple[int, list[NDArray[np.float64]]]:
         x = block.x
-        if wanted < of:
+        if n_samples < n_total:
             first = shard.first_row + block.rows.start
-            rows = np.flatnonzero(drawn(np.arange(first, first + len(x)), wanted, of))
-            x = b.to_host(x, rows)
-        return len(x), [
-            b.power_sums(x, own.feature, own.powers, own.origin, own.grids) for own in requests
-        ]
+            index = np.arange(first, first + len(x))
+            x = b.to_host(x, np.flatnonzero(hash_sample_mask(index, n_samples, n_total)))
+        return len(x), [b.power_sums(x, r.feature, r.powers, r.origin, r.grids) for r in requests]
 
-    counts, sums = zip(*shard.map_blocks(env, on), strict=True)
+    counts, sums = zip(*shard.map_blocks(context, sum_block), strict=True)
     return sum(counts), [reduce(np.add, parts) for parts in zip(*sums, strict=True)]
-
-
-def merged(parts: Sequence[ColumnSummary]) -> ColumnSummary:
-    """Return the summary of several shards together; `first_*` are then meaningless."""
-    return reduce(ColumnSummary.merge, parts)

@@ -1,4 +1,4 @@
-"""A shard whose rows are on the device of a backend from the start."""
+"""A shard with rows that were read into the memory of a device."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from gpuseg.sharding.shard import Shard, compose_masks
 
 
 class DeviceShard(Shard):
-    """See `sharding.shard.Shard`; rows are left out where they lie.
+    """See `sharding.shard.Shard`; rows are filtered on the device.
 
     Parameters
     ----------
@@ -25,34 +25,33 @@ class DeviceShard(Shard):
         super().__init__(x, weight, source=source)
         self._backend = backend
 
-    def filter_rows(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
-        """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
+    def filter_rows(self, context: TaskContext, kept: NDArray[np.bool_]) -> None:
+        """Drop the rows that are not kept, bool (n_rows,), in place; before any other pass."""
         if kept.all():
             return
         b, count = registry.get(self._backend), 0
         for start in range(0, self.n_rows, BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            own = b.to_device(np.flatnonzero(kept[rows]))
-            after = slice(count, count + len(own))
-            self.x[after] = self.x[rows][own]
+            index = b.to_device(np.flatnonzero(kept[rows]))
+            target = slice(count, count + len(index))
+            self.x[target] = self.x[rows][index]
             if self.weight is not None:
-                self.weight[after] = self.weight[rows][own]
-            count += len(own)
+                self.weight[target] = self.weight[rows][index]
+            count += len(index)
         self.x = self.x[:count]
         if self.weight is not None:
             self.weight = self.weight[:count]
         self.kept = compose_masks(self.kept, kept)
 
-    def drop_missing(self, env: TaskContext) -> None:
-        """Leave out the rows with a missing feature; before any other pass."""
+    def drop_missing(self, context: TaskContext) -> None:
+        """Drop the rows with a missing feature; before any other pass."""
         b = registry.get(self._backend)
         starts = range(0, max(self.n_rows, 1), BLOCK_ROWS)
-        pieces = (self.x[i : i + BLOCK_ROWS] for i in starts)
-        self.filter_rows(
-            env, np.concatenate([b.to_host((~np.isnan(x)).all(axis=1)) for x in pieces])
-        )
+        blocks = (self.x[i : i + BLOCK_ROWS] for i in starts)
+        complete = [b.to_host((~np.isnan(x)).all(axis=1)) for x in blocks]
+        self.filter_rows(context, np.concatenate(complete))
 
 
-def is_on_device(shard: Shard, env: TaskContext) -> bool:
-    """Whether the rows are in the memory of a device."""
+def is_on_device(shard: Shard, context: TaskContext) -> bool:
+    """Return whether the rows are in the memory of a device."""
     return not isinstance(shard.x, np.ndarray)

@@ -1,6 +1,6 @@
-"""The passes of k-means that run where a shard lives: cut into blocks, fold the answers.
+"""Passes over the rows of a shard: map the blocks, then fold their results.
 
-Each is called as ``function(shard, env, ...)``, see `runtime.executor`.
+Each is called as ``function(shard, context, ...)``, see `runtime.executor`.
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.base import Centers
+from gpuseg.backends.types import Centers
 from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import BLOCK_ROWS, CacheLost, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
 
-def number(shard: Shard, env: TaskContext, first_row: int) -> None:
-    """Tell the shard how many rows of the data lie before it."""
+def set_first_row(shard: Shard, context: TaskContext, first_row: int) -> None:
+    """Set the number of rows of the data before this shard."""
     shard.first_row = first_row
 
 
-def move(shard: Shard, env: TaskContext, backend: str) -> None:
-    """Move the rows to the device of the backend, all of them or none.
+def to_device(shard: Shard, context: TaskContext, backend: str) -> None:
+    """Move all rows to the device of the backend if they fit.
 
-    Rows that stay are handed over in blocks of the size that the device wants, from now on.
+    Rows that stay on the host get blocks of the size that suits the device.
     """
     b = registry.get(backend)
     if b.fits(shard.n_rows, shard.n_features):
@@ -33,70 +33,77 @@ def move(shard: Shard, env: TaskContext, backend: str) -> None:
     shard.rows_per_block = b.block_rows(shard.n_features)
 
 
-def n_rows(shard: Shard, env: TaskContext) -> int:
+def n_rows(shard: Shard, context: TaskContext) -> int:
     """Return the number of rows."""
     return shard.n_rows
 
 
-def source_row(shard: Shard, env: TaskContext, row: int | None) -> int | None:
-    """Return which of the rows read is row `row` of the shard; None of a shard not asked."""
+def source_row(shard: Shard, context: TaskContext, row: int | None) -> int | None:
+    """Return the index of row `row` among the rows read; None if `row` is None."""
     return None if row is None else shard.source_row(row)
 
 
 def labels_at(
-    shard: Shard, env: TaskContext, rows: NDArray[np.int64]
+    shard: Shard, context: TaskContext, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Return labels and distances of some rows of the shard.
 
     Raises
     ------
     CacheLost
-        Where the shard was built again since, and nobody knows them.
+        If the shard was rebuilt since they were computed.
     """
     if shard.labels is None or shard.distance is None:
         raise CacheLost
     return shard.labels[rows], shard.distance[rows]
 
 
-def n_features(shard: Shard, env: TaskContext) -> int:
+def n_features(shard: Shard, context: TaskContext) -> int:
     """Return the number of features."""
     return shard.n_features
 
 
-def largest_weight(shard: Shard, env: TaskContext, backend: str) -> float | None:
-    """Return max w, or None where every row weighs 1."""
+def max_weight(shard: Shard, context: TaskContext, backend: str) -> float | None:
+    """Return the largest weight, or None if the rows have no weights."""
     if not shard.weighted:
         return None
     b = registry.get(backend)
     return max(
-        shard.map_blocks(env, lambda block: float(b.to_host(block.weights()).max(initial=0.0)))
+        shard.map_blocks(context, lambda block: float(b.to_host(block.weights()).max(initial=0.0)))
     )
 
 
 def weighted_squares(
-    shard: Shard, env: TaskContext, backend: str, center: Centers, magic: float
+    shard: Shard, context: TaskContext, backend: str, center: Centers, magic: float
 ) -> float:
     """Return Σ w·|x - c|² over the shard for a single centre, each term rounded to the grid."""
     b = registry.get(backend)
     packed = b.pack(center)
 
-    def on(block: Block) -> float:
+    def sum_block(block: Block) -> float:
         return b.assign(block.x, block.weight, packed, (magic,))[2].inertia
 
-    return sum(shard.map_blocks(env, on))
+    return sum(shard.map_blocks(context, sum_block))
 
 
 def assign(
     shard: Shard,
-    env: TaskContext,
+    context: TaskContext,
     backend: str,
     models: Sequence[tuple[Centers, tuple[float, ...]]],
     keep: Sequence[int],
 ) -> list[AssignmentSums]:
-    """Assign every row by each model; store labels of models `keep`, and distances of the last.
+    """Assign every row by each model; return the sums of each model.
 
-    A model is its centres and the grids of its inertia. The distance is √d², rounded to
-    float32; inertia is the sum of w·d² in float64.
+    The distance is √d², rounded to float32; inertia is the sum of w·d² in float64.
+
+    Parameters
+    ----------
+    models : sequence of (Centers, tuple of float)
+        Centres, and the rounding constants of the inertia.
+    keep : sequence of int
+        Indices of the models that store their labels in the shard; the last of them also stores
+        its distances.
     """
     b = registry.get(backend)
     packed = [b.pack(centers) for centers, _ in models]
@@ -104,36 +111,36 @@ def assign(
     labels = {i: np.empty(n, np.int32) for i in keep}
     distance = np.empty(n, np.float32)
 
-    def on(block: Block) -> list[AssignmentSums]:
-        outcome = []
+    def assign_block(block: Block) -> list[AssignmentSums]:
+        sums_by_model = []
         for i, (_, grids) in enumerate(models):
-            found, squares, assigned = b.assign(block.x, block.weight, packed[i], grids)
+            label, squares, sums = b.assign(block.x, block.weight, packed[i], grids)
             if i in labels:
-                labels[i][block.rows] = b.to_host(found)
+                labels[i][block.rows] = b.to_host(label)
             if keep and i == keep[-1]:
-                with np.errstate(over="ignore"):  # beyond float32: infinitely far
+                with np.errstate(over="ignore"):  # beyond float32 the distance is infinite
                     distance[block.rows] = b.to_host(np.sqrt(squares))
-            outcome.append(assigned)
-        return outcome
+            sums_by_model.append(sums)
+        return sums_by_model
 
-    def merged(a: list[AssignmentSums], b: list[AssignmentSums]) -> list[AssignmentSums]:
+    def merge(a: list[AssignmentSums], b: list[AssignmentSums]) -> list[AssignmentSums]:
         return [one.merge(other) for one, other in zip(a, b, strict=True)]
 
-    total = reduce(merged, shard.map_blocks(env, on))
+    total = reduce(merge, shard.map_blocks(context, assign_block))
     if keep:
-        shard.sweep = list(labels.values())
+        shard.labels_by_model = list(labels.values())
         shard.labels, shard.distance = labels[keep[-1]], distance
     return total
 
 
 @dataclass
 class Rows:
-    """Some rows, with what is needed to order and to weigh them; all arrays (m, …).
+    """Some rows with their weights, scores and labels; all arrays are (m, …).
 
     Attributes
     ----------
     index : int64
-        Place in the data.
+        Index in the data.
     x : float32 (m, d)
     weight, score : float64
     label : int32
@@ -146,19 +153,22 @@ class Rows:
     label: NDArray[np.int32]
 
     def take(self, order: NDArray[np.int64]) -> "Rows":
-        """Return the rows at these places."""
+        """Return the rows at these positions."""
         return Rows(
-            self.index[order], self.x[order], self.weight[order],
-            self.score[order], self.label[order],
-        )  # fmt: skip
+            self.index[order],
+            self.x[order],
+            self.weight[order],
+            self.score[order],
+            self.label[order],
+        )
 
     def highest(self, count: int) -> "Rows":
-        """Return the rows with the highest scores, highest first, ties by place in the data."""
+        """Return the rows with the highest scores, in descending order; ties by index."""
         return self.take(np.lexsort((self.index, -self.score))[:count])
 
     @classmethod
     def concatenate(cls, parts: "Sequence[Rows]") -> "Rows":
-        """Return all the rows, in the order given."""
+        """Return all rows, in the order of the parts."""
         return cls(
             np.concatenate([p.index for p in parts]),
             np.concatenate([p.x for p in parts]),
@@ -168,45 +178,47 @@ class Rows:
         )
 
 
-def farthest(shard: Shard, env: TaskContext, backend: str, centers: Centers, count: int) -> Rows:
-    """Return the `count` rows of positive weight farthest from their centres; score is d²."""
+def farthest(
+    shard: Shard, context: TaskContext, backend: str, centers: Centers, count: int
+) -> Rows:
+    """Return the `count` rows of positive weight farthest from their centres; the score is d²."""
     b = registry.get(backend)
     packed = b.pack(centers)
 
-    def on(block: Block) -> Rows:
-        labels, squares = (b.to_host(own) for own in b.nearest(block.x, packed))
+    def farthest_of_block(block: Block) -> Rows:
+        labels, squares = (b.to_host(values) for values in b.nearest(block.x, packed))
         weight = b.to_host(block.weights())
         score = np.where(weight > 0, squares, -np.inf)
-        own = np.lexsort((np.arange(len(score)), -score))[:count]
-        own = own[weight[own] > 0]
-        index = own + (block.rows.start + shard.first_row)
-        return Rows(index, b.to_host(block.x, own), weight[own], squares[own], labels[own])
+        rows = np.lexsort((np.arange(len(score)), -score))[:count]
+        rows = rows[weight[rows] > 0]
+        index = rows + (block.rows.start + shard.first_row)
+        return Rows(index, b.to_host(block.x, rows), weight[rows], squares[rows], labels[rows])
 
-    def merged(a: Rows, b: Rows) -> Rows:
+    def merge(a: Rows, b: Rows) -> Rows:
         return Rows.concatenate([a, b]).highest(count)
 
-    return reduce(merged, shard.map_blocks(env, on))
+    return reduce(merge, shard.map_blocks(context, farthest_of_block))
 
 
-def distinct(shard: Shard, env: TaskContext, backend: str, limit: int) -> NDArray[np.float32]:
-    """Return the first `limit` distinct rows of positive weight, in their order."""
+def distinct(shard: Shard, context: TaskContext, backend: str, limit: int) -> NDArray[np.float32]:
+    """Return the first `limit` distinct rows of positive weight, in row order."""
     b = registry.get(backend)
-    found = np.empty((0, shard.n_features), np.float32)
-    one_at_a_time = TaskContext()
-    for block in shard.map_blocks(one_at_a_time, lambda block: block):
+    rows = np.empty((0, shard.n_features), np.float32)
+    one_thread = TaskContext()
+    for block in shard.map_blocks(one_thread, lambda block: block):
         for start in range(0, len(block.x), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
-            own = b.to_host(block.x, rows)
+            chunk = slice(start, start + BLOCK_ROWS)
+            x = b.to_host(block.x, chunk)
             if block.weight is not None:
-                own = own[b.to_host(block.weight, rows) > 0]
-            found = first_distinct(np.concatenate([found, own]), limit)
-            if len(found) == limit:
-                return found
-    return found
+                x = x[b.to_host(block.weight, chunk) > 0]
+            rows = first_distinct(np.concatenate([rows, x]), limit)
+            if len(rows) == limit:
+                return rows
+    return rows
 
 
 def first_distinct(x: NDArray[np.float32], limit: int) -> NDArray[np.float32]:
-    """Return the first `limit` distinct rows of x, in their order; -0.0 equals 0.0."""
+    """Return the first `limit` distinct rows of x, in row order; -0.0 equals 0.0."""
     _, first = np.unique(x + np.float32(0), axis=0, return_index=True)
     kept: NDArray[np.float32] = x[np.sort(first)[:limit]]
     return kept

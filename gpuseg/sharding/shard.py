@@ -1,4 +1,4 @@
-"""A shard: the rows that one worker owns, and what it remembers about them."""
+"""A shard: the rows of one worker, and the results for them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def compose_masks(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which rows read are still there, when of those there before some are kept."""
+    """Return the mask over all rows, if `kept` is a mask over the rows that `before` kept."""
     if before is None:
         return kept
     both = before.copy()
@@ -30,7 +30,7 @@ class Block:
     x : float32 (m, d), C-order
     weight : float64 (m,) or None
     rows : slice
-        Their place in the shard.
+        Their indices in the shard.
     """
 
     x: NDArray[np.float32]
@@ -38,46 +38,46 @@ class Block:
     rows: slice
 
     def weights(self) -> NDArray[np.float64]:
-        """Return the weights, ones where every row weighs 1."""
+        """Return the weights; ones if the rows have none."""
         return np.ones(len(self.x)) if self.weight is None else self.weight
 
 
 @dataclass
 class Shard:
-    """A run of consecutive rows of the data, resident in the memory of one worker.
+    """Consecutive rows of the data, in the memory of one worker.
 
-    The engine reads rows through `map_blocks` alone, so that a shard may also be one whose
-    rows are not in memory (`io.parquet.streamed_shard`).
+    Algorithms read rows only through `map_blocks`, so the rows of a shard may also be streamed
+    from files (`io.parquet.streamed_shard`).
 
     Attributes
     ----------
     x : float32 (n, d), C-order
-        Feature vectors; a missing value is NaN until `prepare` has filled it. A NumPy array, or
-        one on the device of a backend.
+        Feature vectors; a missing value is NaN until it is filled. A NumPy array, or an array on
+        the device of a backend.
     weight : float64 (n,) or None
-        Sample weights; None where every row weighs 1.
+        Sample weights; None if every row weighs 1.
     first_row : int
-        Number of rows of the data before this shard, dropped rows not counted.
+        Number of rows of the data before this shard, without dropped rows.
     kept : bool (n_read,) or None
-        Which of the rows read are in `x`; None where all are.
+        Which of the rows read are in `x`; None if all are.
     labels : int32 (n,) or None
         Segment of each row, once assigned.
     distance : float32 (n,) or None
         Distance of each row to its centre, in scaled units, once assigned.
-    sweep : list of int32 (n,)
-        The labels of every model that was to be kept; the last are `labels`.
+    labels_by_model : list of int32 (n,)
+        Labels of every model of a sweep; the last are `labels`.
     core : bool (n,) or None
-        Which rows are core, once found out (DBSCAN).
+        Which rows are core rows (DBSCAN), once known.
     confidence : float32 (n,) or None
-        From 0, between two segments, to 1, where it was asked for (`model_selection.confidence`).
+        0 between two segments, up to 1 (`model_selection.confidence`), once computed.
     rows_per_block : int or None
-        Rows of the host's memory in a block, where a device takes them (`Backend.block_rows`);
-        None where threads of the host do.
+        Rows per block if a device processes rows of the host's memory (`Backend.block_rows`);
+        None if threads of the host do.
     source : object
-        Where the rows were read from; the engine does not look at it.
+        Where the rows were read from; algorithms do not use it.
     cache : dict
-        What may be forgotten at any time without changing an answer; who misses it there makes
-        it again, or begins anew.
+        Values that may be lost at any time without changing a result: a function that misses one
+        computes it again, or the algorithm restarts.
     """
 
     x: NDArray[np.float32]
@@ -86,7 +86,7 @@ class Shard:
     kept: NDArray[np.bool_] | None = None
     labels: NDArray[np.int32] | None = None
     distance: NDArray[np.float32] | None = None
-    sweep: list[NDArray[np.int32]] = field(default_factory=list)
+    labels_by_model: list[NDArray[np.int32]] = field(default_factory=list)
     core: NDArray[np.bool_] | None = None
     confidence: NDArray[np.float32] | None = None
     rows_per_block: int | None = None
@@ -108,33 +108,33 @@ class Shard:
         """Whether the rows have weights."""
         return self.weight is not None
 
-    def map_blocks(self, env: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
-        """Call `function` on blocks that cover the shard; results in the order of the rows.
+    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
+        """Call `function` on blocks that cover the shard; yield results in row order.
 
-        Without rows it is called once, on an empty block.
+        If there are no rows, it is called once, on an empty block.
         """
 
-        def on(rows: slice) -> R:
+        def call(rows: slice) -> R:
             weight = None if self.weight is None else self.weight[rows]
             return function(Block(self.x[rows], weight, rows))
 
         step = self.block_rows(self.x)
         starts = range(0, max(self.n_rows, 1), step)
-        return env.map(on, [slice(i, min(i + step, self.n_rows)) for i in starts])
+        return context.map(call, [slice(i, min(i + step, self.n_rows)) for i in starts])
 
     def block_rows(self, x: Any) -> int:
-        """Return how many rows of a matrix of the shard to hand out at a time.
+        """Return the number of rows of a block of a matrix.
 
-        A device shares out the work in a way of its own, and gets all rows that lie there.
+        Rows in the memory of a device are one block, as the device divides the work itself.
         """
         if not isinstance(x, np.ndarray):
             return max(len(x), 1)
         return self.rows_per_block or BLOCK_ROWS
 
-    def transform_rows(self, env: TaskContext, change: Callable[[Any], Any]) -> None:
-        """Change all rows, block by block: in place, or into rows of another width."""
+    def transform_rows(self, context: TaskContext, change: Callable[[Any], Any]) -> None:
+        """Replace all rows, block by block: in place, or by rows with other columns."""
         changed: Any = None
-        for block, x in self.map_blocks(env, lambda block: (block, change(block.x))):
+        for block, x in self.map_blocks(context, lambda block: (block, change(block.x))):
             if x is block.x:
                 continue
             if len(x) == self.n_rows:
@@ -145,8 +145,8 @@ class Shard:
             changed[block.rows] = x
         self.x = self.x if changed is None else changed
 
-    def filter_rows(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
-        """Leave out the rows that are not kept, bool (n_rows,), in place; before any other pass."""
+    def filter_rows(self, context: TaskContext, kept: NDArray[np.bool_]) -> None:
+        """Drop the rows that are not kept, bool (n_rows,), in place; before any other pass."""
         if kept.all():
             return
         count = 0
@@ -160,21 +160,21 @@ class Shard:
             self.weight = self.weight[kept]
         self.kept = compose_masks(self.kept, kept)
 
-    def drop_missing(self, env: TaskContext) -> None:
-        """Leave out the rows with a missing feature; before any other pass."""
-        complete = self.map_blocks(env, lambda block: ~np.isnan(block.x).any(axis=1))
-        self.filter_rows(env, np.concatenate(list(complete)))
+    def drop_missing(self, context: TaskContext) -> None:
+        """Drop the rows with a missing feature; before any other pass."""
+        complete = self.map_blocks(context, lambda block: ~np.isnan(block.x).any(axis=1))
+        self.filter_rows(context, np.concatenate(list(complete)))
 
     def convert_rows(self, convert: Callable[[NDArray[Any]], Any]) -> None:
-        """Put rows and weights where `convert` takes them."""
+        """Replace rows and weights by ``convert`` of them."""
         self.x = convert(self.x)
         if self.weight is not None:
             self.weight = convert(self.weight)
 
     def source_row(self, row: int) -> int:
-        """Return which row read is row `row` of the shard; they differ where rows were dropped."""
+        """Return the index of row `row` among the rows read; it differs if rows were dropped."""
         return int(self.source_rows(np.array([row]))[0])
 
     def source_rows(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return which rows read are some rows of the shard, as `source_row` does."""
+        """Return the indices of some rows among the rows read, as `source_row` does."""
         return rows if self.kept is None else np.flatnonzero(self.kept)[rows]

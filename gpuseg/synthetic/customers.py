@@ -1,4 +1,4 @@
-"""Synthetic customers: folders of Parquet files to try the engine on, of any size, from one seed.
+"""Write synthetic customers of any size to folders of Parquet files, from one seed.
 
 Every customer has a latent segment s, and a trait z for each kind of behaviour t::
 
@@ -21,8 +21,8 @@ even spacing puts it, at tenure / (n + 1); w has a period of half a year and dra
 towards the solstices: Christmas and summer.  x is the part of the time from registration to the
 last order that lies in the last d days.
 
-Row r is row r mod 65,536 of block ⌊r / 65,536⌋, and each block has a random stream of its own: rows
-depend on neither the number of rows nor that of files, columns not on how many follow them.
+Row r is row r mod 65,536 of block ⌊r / 65,536⌋, and each block has its own random stream: rows
+depend neither on the number of rows nor on that of files; columns do not depend on later columns.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ __all__ = ["write_customers"]
 
 FILE_ROWS = 1_000_000
 
-TRAITS = 11  # that the sixteen named columns are made of; every further column has one of its own
+TRAITS = 11  # of the sixteen named columns; every other column has its own trait
 NAMED = 16
-SEASON = 365 / (2 * 2 * np.pi)  # days a radian, of two seasons a year
+SEASON = 365 / (2 * 2 * np.pi)  # days per radian, for two seasons per year
 REPEATING = ("orders", "products", "items", "truth")
 
 Floats = npt.NDArray[np.float64]
@@ -65,16 +65,16 @@ def write_customers(
     noise: float = 0.02,
     report: Callable[[int], None] | None = None,
 ) -> list[Path]:
-    """Write a folder of Parquet files of synthetic customers.
+    """Write a folder of Parquet files with synthetic customers.
 
-    The data depend on ``rows``, ``features``, ``segments``, ``seed`` and ``noise`` alone; fewer
-    rows or features give the first rows or columns of the same table.  The files get their names
-    together, once all of them are whole: a run that fails leaves the folder as it was.
+    The data depend only on ``rows``, ``features``, ``segments``, ``seed`` and ``noise``; fewer rows
+    or features give the first rows or columns of the same table.  The files get their names
+    together when all are complete: a run that fails leaves the folder unchanged.
 
     Parameters
     ----------
     directory
-        The folder; it is made where it is missing.
+        The folder; it is created if it is missing.
     rows, segments
         Number of customers, and of latent segments.
     features
@@ -82,11 +82,11 @@ def write_customers(
     seed
         Start of all random streams.
     files
-        Number of files, which share the rows out evenly; one per million rows if ``None``.
+        Number of files of nearly equal rows; one per million rows if ``None``.
     truth
         Whether to add the column ``truth``: the latent segment, −1 for noise.
     overwrite
-        Whether to replace the customer files that the folder holds.
+        Whether to replace the customer files in the folder.
     noise
         Share of customers who belong to no segment.
     report
@@ -100,7 +100,7 @@ def write_customers(
     Raises
     ------
     ConfigError
-        If an argument is out of range, or the folder holds what may not be replaced.
+        If an argument is out of range, or the folder has files that may not be replaced.
     ResourceError
         If the files cannot be written: no space, no permission.
     """
@@ -114,7 +114,7 @@ def write_customers(
 
 def _check(rows: int, features: int, segments: int, seed: int, files: int, noise: float) -> None:
     """Refuse arguments that are out of range."""
-    for name, value, valid, rule, step in (
+    for name, value, valid, rule, example in (
         ("rows", rows, rows >= 1, "the number of rows must be at least 1", "1000000"),
         ("features", features, features >= 1, "the number of features must be at least 1", "16"),
         ("segments", segments, segments >= 1, "the number of segments must be at least 1", "8"),
@@ -124,19 +124,22 @@ def _check(rows: int, features: int, segments: int, seed: int, files: int, noise
         ("noise", noise, 0 <= noise <= 0.5, "the share of noise must be in 0 ... 0.5", "0.02"),
     ):
         if not valid:
-            raise ConfigError(f"{name} = {value}: {rule}; pass --{name} {step}")
+            raise ConfigError(
+                f"{name}.out_of_range", value=value, rule=rule, hint=f"pass --{name} {example}",
+                parameter=name,
+            )  # fmt: skip
 
 
 class _Population:
-    """All the customers there could be: the segments, and the blocks of rows drawn from them."""
+    """The population: segments, and blocks of rows that are drawn from them."""
 
     def __init__(self, seed: int, segments: int, features: int, noise: float, truth: bool) -> None:
         shares = np.cumsum((1.0 + np.arange(segments)) ** -0.7)
         ordered = np.tile(np.arange(segments), (TRAITS + max(features - NAMED, 0), 1))
         draws = (stream(seed, 0, i).permuted(ordered, axis=1) for i in range(8))
-        ranks = max(draws, key=_least_distance)
+        ranks = max(draws, key=_min_distance)
         self.seed, self.features, self.truth = seed, features, truth
-        self.edges = shares / shares[-1] * (1 - noise)  # noise lies between the last one and 1
+        self.edges = shares / shares[-1] * (1 - noise)  # noise is between the last edge and 1
         self.centres = np.sqrt(3) * ((2 * ranks + 1) / segments - 1)
         self.spreads = stream(seed, 2).uniform(0.3, 0.6, segments)
 
@@ -146,7 +149,7 @@ class _Population:
         segment = np.searchsorted(self.edges, rng.random(BLOCK_ROWS), side="right")
         segment[segment == len(self.edges)] = -1
         tail = rng.standard_exponential(BLOCK_ROWS)
-        z = self._traits(rng, segment)  # one after the other: the named columns take theirs first
+        z = self._traits(rng, segment)  # an iterator: the named columns take the first ones
         columns: Columns = {
             "customer_id": np.arange(1, 1 + BLOCK_ROWS, dtype=np.int64) + index * BLOCK_ROWS,
             **_behaviour(z, tail),
@@ -159,7 +162,7 @@ class _Population:
         return pa.table(columns)
 
     def _traits(self, rng: np.random.Generator, segment: npt.NDArray[np.intp]) -> Iterator[Floats]:
-        """Yield trait after trait of the customers of the segments."""
+        """Yield the traits of the customers, one after the other."""
         noise = segment < 0
         spread = self.spreads[segment]
         for centre in self.centres:
@@ -167,8 +170,8 @@ class _Population:
             yield np.where(noise, 3 * np.tanh(0.8 * epsilon), centre[segment] + spread * epsilon)
 
 
-def _least_distance(ranks: npt.NDArray[np.int64]) -> int:
-    """Return the least squared distance between two segments, of the 32 largest."""
+def _min_distance(ranks: npt.NDArray[np.int64]) -> int:
+    """Return the minimum squared distance between the 32 largest segments."""
     large = ranks[:TRAITS, :32]
     gaps = large[:, :, np.newaxis] - large[:, np.newaxis, :]
     pairs = np.triu_indices(gaps.shape[1], 1)
@@ -176,9 +179,9 @@ def _least_distance(ranks: npt.NDArray[np.int64]) -> int:
 
 
 def _behaviour(z: Iterator[Floats], tail: Floats) -> Columns:
-    """Return the sixteen named columns, each made of the next trait where it needs one."""
-    # Rounding looks like cents and days, and all but hides that exp may differ in the last bit
-    # from one processor to the next.  It is monotone: no inequality between columns is lost.
+    """Return the sixteen named columns; each uses the next traits that it needs."""
+    # Values are rounded to cents and days, which also hides most differences of exp in the last bit
+    # between processors.  Rounding is monotone: inequalities between columns remain true.
     tenure = np.round(30 + 2900 * _logistic(next(z)), 2)
     orders = np.ceil(np.exp(1.8 + next(z)) * tenure / 365)
     recency = tenure / (1 + orders * np.exp(-next(z)))
@@ -212,7 +215,7 @@ def _behaviour(z: Iterator[Floats], tail: Floats) -> Columns:
 def _recent(
     days: int, spend: Floats, orders: Floats, recency: Floats, tenure: Floats, momentum: Floats
 ) -> Floats:
-    """Return what was spent in the last days: the last order at least, if it lies in them."""
+    """Return the spend of the last days, at least the last order if it is in them."""
     before = np.clip((tenure - days) / np.maximum(tenure - recency, 1), 0, 1)  # 1 − x
     share = 1 - (1 - 1 / orders) * before**momentum
     recent: Floats = np.where(recency <= days, spend * share, 0)

@@ -1,4 +1,4 @@
-"""Folders of synthetic data: blocks of rows, each from a random stream of its own, as Parquet."""
+"""Write folders of synthetic data: blocks of rows, each from its own random stream, as Parquet."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def write_blocks(
 ) -> list[Path]:
     """Write the first rows of the blocks to files ``stem-00000.parquet``, ... of nearly equal size.
 
-    The files get their names together, once all of them are whole: a run that fails leaves the
-    folder as it was.
+    The files get their names together when all are complete: a run that fails leaves the folder
+    unchanged.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def write_blocks(
     Raises
     ------
     ConfigError
-        If the folder holds what may not be replaced.
+        If the folder has files that may not be replaced.
     ResourceError
         If the files cannot be written: no space, no permission.
     """
@@ -60,29 +60,32 @@ def write_blocks(
                 path.unlink(missing_ok=True)
     except OSError as error:
         raise ResourceError(
-            f"{folder}: the {stem} could not be written: {error}; free some space there, "
-            "or choose a directory that you may write to"
+            "synthetic.not_writable",
+            f"{folder}: the {stem} could not be written: {error}",
+            hint="free some space there, or choose a directory that you may write to",
         ) from error
     return finished
 
 
 def _replaceable(folder: Path, stem: str, overwrite: bool) -> list[Path]:
-    """Return the files of the folder, all of which a new set of them may replace."""
-    found = sorted(folder.iterdir())
-    if found and not overwrite:
+    """Return the files of the folder; all of them may be replaced."""
+    existing = sorted(folder.iterdir())
+    if existing and not overwrite:
         raise ConfigError(
-            f"{folder}: the directory is not empty (it holds {found[0].name}); "
-            f"choose another directory, or pass --overwrite to replace the {stem} in it"
+            "synthetic.exists",
+            f"{folder}: the directory is not empty (it has {existing[0].name})",
+            hint=f"choose another directory, or pass --overwrite to replace the {stem} in it",
         )
-    for path in found:
-        # A run that was killed could not remove its temporary files: they are ours as well.
-        ours = path.match(f"{stem}-*.parquet") or path.match(f".{stem}-*.parquet.tmp")
-        if not (ours and path.is_file()):
+    for path in existing:
+        # A killed run leaves its temporary files.
+        replaceable = path.match(f"{stem}-*.parquet") or path.match(f".{stem}-*.parquet.tmp")
+        if not (replaceable and path.is_file()):
             raise ConfigError(
-                f"{folder}: it holds {path.name}, and --overwrite replaces nothing but files "
-                f"{stem}-*.parquet; choose another directory, or move it away"
+                "synthetic.other_file",
+                f"{folder} has {path.name}, and --overwrite replaces only files {stem}-*.parquet",
+                hint="choose another directory, or move the file away",
             )
-    return found
+    return existing
 
 
 def _write(

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gpuseg.errors import ConfigError
-from gpuseg.numerics.hashing import uniform
+from gpuseg.numerics.hashing import hash_uniform
 from gpuseg.synthetic.files import BLOCK_ROWS, stream, write_blocks
 
 END = np.datetime64("2026-01-01", "s")
@@ -57,9 +57,9 @@ def write_transactions(
     seed
         Start of all random streams.
     files
-        Number of files, which share the lines out evenly; one per five million lines if ``None``.
+        Number of files of nearly equal lines; one per five million lines if ``None``.
     overwrite
-        Whether to replace the files of lines that the folder holds.
+        Whether to replace the files of lines in the folder.
     report
         Called with the number of lines just written.
 
@@ -71,16 +71,22 @@ def write_transactions(
     Raises
     ------
     ConfigError
-        If an argument is out of range, or the folder holds what may not be replaced.
+        If an argument is out of range, or the folder has files that may not be replaced.
     ResourceError
         If the files cannot be written: no space, no permission.
     """
     files = -(-max(lines, 1) // _FILE_ROWS) if files is None else files
     for name, value in (("transactions", lines), ("rows", customers), ("files", files)):
         if value < 1:
-            raise ConfigError(f"{name} = {value}: must be at least 1; pass --{name} 1000")
+            raise ConfigError(
+                f"{name}.out_of_range", value=value, rule="must be at least 1",
+                hint=f"pass --{name} 1000", parameter=name,
+            )  # fmt: skip
     if seed < 0:
-        raise ConfigError(f"seed = {seed}: the seed must not be negative; pass --seed 0")
+        raise ConfigError(
+            "seed.out_of_range", value=seed, rule="the seed must not be negative",
+            hint="pass --seed 0", parameter="seed",
+        )  # fmt: skip
     shop = _Shop(seed, customers, lines)
     return write_blocks(
         Path(directory), "lines", shop.block, lines, files, overwrite, _REPEATING, report
@@ -89,7 +95,7 @@ def write_transactions(
 
 @dataclass(frozen=True)
 class _Shop:
-    """All that is sold, and to whom."""
+    """A shop: its customers and the lines that it sells."""
 
     seed: int
     customers: int
@@ -104,21 +110,21 @@ class _Shop:
         orders = int(np.searchsorted(np.cumsum(counts), BLOCK_ROWS)) + 1
         customer = self._buyers(rng, orders, (low + high) / 2 / _DAY / DAYS)
         second = np.sort(rng.integers(low, max(high, low + 1), orders))
-        own = np.repeat(np.arange(orders), counts[:orders])[:BLOCK_ROWS]
-        product = (_PRODUCTS * rng.random(len(own)) ** 3).astype(np.int64)
-        quantity = rng.geometric(0.35, len(own)).astype(np.int32)
-        quantity[rng.random(len(own)) < _RETURNED] *= -1
+        line_order = np.repeat(np.arange(orders), counts[:orders])[:BLOCK_ROWS]
+        product = (_PRODUCTS * rng.random(len(line_order)) ** 3).astype(np.int64)
+        quantity = rng.geometric(0.35, len(line_order)).astype(np.int32)
+        quantity[rng.random(len(line_order)) < _RETURNED] *= -1
         price = self._prices()[product]
-        price[rng.random(len(own)) < _FREE] = 0.0
-        order = index * BLOCK_ROWS + own
-        again = np.flatnonzero(rng.random(len(own) - 1) < _TWICE)
-        for column in (own, product, quantity, price, order):
+        price[rng.random(len(line_order)) < _FREE] = 0.0
+        order = index * BLOCK_ROWS + line_order
+        again = np.flatnonzero(rng.random(len(line_order) - 1) < _TWICE)
+        for column in (line_order, product, quantity, price, order):
             column[again + 1] = column[again]
-        unknown = (rng.random(len(customer)) < _NO_CUSTOMER)[own]
+        unknown = (rng.random(len(customer)) < _NO_CUSTOMER)[line_order]
         start = END - np.timedelta64(DAYS * _DAY, "s")
         return pa.table({
-            "customer_id": pa.array(customer[own], mask=unknown),
-            "time": pa.array(start + second[own].astype("timedelta64[s]")),
+            "customer_id": pa.array(customer[line_order], mask=unknown),
+            "time": pa.array(start + second[line_order].astype("timedelta64[s]")),
             "order_id": order,
             "product": _named("P", product, _PRODUCTS),
             "category": _named("C", product % _CATEGORIES, _CATEGORIES),
@@ -137,7 +143,7 @@ class _Shop:
         return customer[:orders]
 
     def _prices(self) -> npt.NDArray[np.float64]:
-        exact: npt.NDArray[np.float64] = np.exp(0.5 + 2.5 * uniform(self.seed, 4, _PRODUCTS))
+        exact: npt.NDArray[np.float64] = np.exp(0.5 + 2.5 * hash_uniform(self.seed, 4, _PRODUCTS))
         return exact.round(2)
 
 

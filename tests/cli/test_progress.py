@@ -9,30 +9,30 @@ import pytest
 from gpuseg import progress
 
 
-def used(shown: progress.Progress) -> None:
+def use(shown: progress.Progress) -> None:
     with shown.stage("read", 100) as stage:
-        threads = [Thread(target=shown.report, args=(25,)) for _ in range(4)]
+        threads = [Thread(target=shown.advance, args=(25,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
     with shown.stage("fit", None, "iterations") as stage:
         stage.advance(1)
-        stage.note("inertia 5")
-    shown.message("warning: [bold] is printed as it is")
+        stage.status("inertia 5")
+    shown.log("warning: [bold] is printed as it is")
     shown.stop()
 
 
 @pytest.mark.parametrize("make", [progress.Progress, progress.PlainLines, progress.Bars])
 def test_every_stage_is_timed(make: Callable[[], progress.Progress]) -> None:
     shown = make()
-    used(shown)
+    use(shown)
     assert list(shown.seconds) == ["read", "fit"]
     assert all(seconds >= 0 for seconds in shown.seconds.values())
 
 
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    used(progress.PlainLines())
+    use(progress.PlainLines())
     out, err = capsys.readouterr()
     assert out == ""
     read, fit, message = err.splitlines()
@@ -42,7 +42,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bars_show_what_lines_show(capsys: pytest.CaptureFixture[str]) -> None:
-    used(progress.Bars())
+    use(progress.Bars())
     err = capsys.readouterr().err
     for text in ("read", "100 rows", "1 iteration", "inertia 5", "[bold] is printed"):
         assert text in err
@@ -53,9 +53,9 @@ def test_lines_off_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(progress.for_standard_error()) is progress.PlainLines
 
 
-def test_rows_reported_outside_a_stage_are_nobodys() -> None:
+def test_rows_outside_a_stage_are_not_counted() -> None:
     shown = progress.PlainLines()
-    shown.report(5)
+    shown.advance(5)
     assert shown.seconds == {}
 
 
@@ -64,10 +64,10 @@ def test_rows_read_again_are_not_counted_again(capsys: pytest.CaptureFixture[str
     shown = progress.PlainLines()
     with shown.stage("read", 100):
         for _ in range(7):
-            shown.report(25)
+            shown.advance(25)
     with shown.stage("fit", None, "passes") as stage:
         stage.advance(3)
-        shown.report(50)
+        shown.advance(50)
     read, fit = capsys.readouterr().err.splitlines()
     assert read.endswith("s  100 rows")
     assert fit.endswith("s  3 passes")
@@ -79,7 +79,7 @@ def test_a_stage_that_failed_does_not_look_done(
 ) -> None:
     shown = make()
     with pytest.raises(KeyboardInterrupt), shown.stage("read", 100):
-        shown.report(25)
+        shown.advance(25)
         raise KeyboardInterrupt
     shown.stop()
     err = capsys.readouterr().err

@@ -1,7 +1,7 @@
-"""Each primitive of each backend does what the protocol says, bit for bit.
+"""Each primitive of each backend returns the results of the protocol, bit for bit.
 
-One body for all backends, and an oracle that shares no code with any of them: the formula of
-`backends.base.Backend` written as one NumPy expression, exact integers, or rationals.
+One test body for all backends, and an oracle that shares no code with any of them: the formula of
+`backends.protocols` as one NumPy expression, exact integers, or rationals.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from support.helpers import THOROUGH, in_turn
 from support.row_bounds import seen
 
 from gpuseg.backends import column_summary
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
@@ -30,8 +31,8 @@ Rng = np.random.Generator
 
 FEATURES = (1, 2, 3, 4, 5, 16, 17, 64, 65)
 SIZES = ((1, 1), (1, 7), (31, 2), (33, 20), (64, 4), (65, 66), (255, 7), (257, 2), (257, 20))
-"""Rows and centres; a tile of the numba kernels has 64 rows, and four features or centres go
-together."""
+"""Rows and centres; a tile of the numba kernels has 64 rows, and four features or centres are
+processed together."""
 
 
 def normal(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
@@ -61,7 +62,7 @@ def bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def far_bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Rows as far from one centre as from another, and a long way off both."""
+    """Rows as far from one centre as from another, and far from both."""
     centers = rng.normal(size=(k, d))
     a, b = centers[rng.integers(k, size=(2, n))]
     away, apart = rng.normal(size=(n, d)), a - b
@@ -71,7 +72,7 @@ def far_bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def on_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Every row is a centre, or one float32 step off one; some centres are there twice."""
+    """Every row is a centre, or one float32 step from one; some centres are duplicates."""
     centers = rng.normal(size=(k, d)).astype(np.float32)
     centers[k // 2 + 1 :] = centers[: (k - 1) // 2]
     x = centers[rng.integers(k, size=n)]
@@ -92,20 +93,20 @@ def outliers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def far_rows(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Rows so far off that float64 itself cannot tell close centres apart: ties."""
+    """Rows so far away that close centres tie even in float64."""
     centers = 1 + 1e-5 * rng.normal(size=(k, d))
     return 1e12 * rng.choice([-1.0, 1.0], (n, d)), centers
 
 
 def permuted_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Centres equally far from rows (v, v, …, v): the order of the additions decides."""
+    """Centres equally far from rows (v, v, …, v): the order of the additions matters."""
     return np.repeat(rng.normal(size=(n, 1)), d, axis=1), rng.permuted(
         np.repeat(rng.normal(size=(1, d)), k, axis=0), axis=1
     )
 
 
 def moved(scale: float, offset: float = 0.0) -> Callable[..., tuple[Array, Array]]:
-    """Bisectors where float32 under- or overflows, or has few digits left, or none."""
+    """Bisectors where float32 underflows, overflows, or has few digits left, or none."""
 
     def build(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
         x, centers = bisectors(rng, n, d, k)
@@ -131,9 +132,9 @@ DATA = {
 }
 
 
-def assert_same_bits(found: Array, expected: Array) -> None:
-    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-    assert found.tobytes() == expected.tobytes()
+def assert_same_bits(actual: Array, expected: Array) -> None:
+    assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+    assert actual.tobytes() == expected.tobytes()
 
 
 def distances_of(x: Array, centers: Array) -> Array:
@@ -143,16 +144,17 @@ def distances_of(x: Array, centers: Array) -> Array:
 
 
 def cases(build: Callable[..., tuple[Array, Array]], d: int) -> list[tuple[Array, Centers]]:
-    """Data of all sizes, with the mean as shift and with an unhelpful one."""
-    found = []
+    """Data of all sizes, with the mean as shift and with an unsuitable one."""
+    data = []
     for i, (n, k) in enumerate(SIZES):
         x, centers = build(np.random.default_rng(100 * d + i), n, d, k)
         x, centers = x.astype(np.float32), centers.astype(np.float64)
         for shift in (x.mean(axis=0, dtype=np.float64), np.zeros(d)):
-            found.append((x, Centers(centers, shift.astype(np.float32))))
-    return found
+            data.append((x, Centers(centers, shift.astype(np.float32))))
+    return data
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_nearest_is_the_argmin_of_the_float64_distances(
     backend: Backend, data: str, d: int
@@ -178,22 +180,24 @@ def test_one_step_off_a_bisector_is_decided_exactly(backend: Backend) -> None:
         assert labels.tolist() == [row.index(min(row)) for row in exact]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3, 16, 17, 64])
 def test_nearest_of_many_rows_close_to_bisectors(backend: Backend, d: int) -> None:
-    """So many that some pass a margin of a twentieth of the proven one."""
+    """So many rows that some would pass a twentieth of the proven margin."""
     n = 30_000 if d < 4 else 8_000
     for k in (4, 9):
         x, values = bisectors(np.random.default_rng(d), n, d, k)
         expected = distances_of(x, values).argmin(axis=1).astype(np.int32)
         for shift in (0.7, 3.0):
             centers = Centers(values.astype(float), np.full(d, shift, np.float32))
-            found, _ = backend.nearest(x, backend.pack(centers))
-            assert_same_bits(found, expected)
+            actual, _ = backend.nearest(x, backend.pack(centers))
+            assert_same_bits(actual, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 3, 4, 16])
 def test_nearest_where_float32_errs_most(backend: Backend, d: int) -> None:
-    """Errors of half a unit each, where a unit is largest beside the number: a sixth of the margin.
+    """Errors of half a unit each, where units are relatively largest: a sixth of the margin.
 
     Two centres on either side of the origin, half their squared norms just above 1, and rows
     near the middle: scores and norms are each rounded by up to 2^-24.
@@ -203,27 +207,28 @@ def test_nearest_where_float32_errs_most(backend: Backend, d: int) -> None:
         direction = rng.normal(size=d)
         direction /= np.sqrt((direction**2).sum())
         values = np.sqrt(2) * np.outer([1, -1] * (1 + 0.05 * rng.random(2)), direction)
-        beside = 2.0**-24 * rng.uniform(-1.5, 1.5, (64, 1)) * direction
-        x = (values.mean(axis=0) + beside).astype(np.float32)
-        found, _ = backend.nearest(x, backend.pack(Centers(values, np.zeros(d, np.float32))))
-        assert_same_bits(found, distances_of(x, values).argmin(axis=1).astype(np.int32))
+        offset = 2.0**-24 * rng.uniform(-1.5, 1.5, (64, 1)) * direction
+        x = (values.mean(axis=0) + offset).astype(np.float32)
+        actual, _ = backend.nearest(x, backend.pack(Centers(values, np.zeros(d, np.float32))))
+        assert_same_bits(actual, distances_of(x, values).argmin(axis=1).astype(np.int32))
 
 
 def test_nearest_does_not_depend_on_the_rows_around(backend: Backend) -> None:
-    """Every row at every place in a tile and beside every neighbour is itself."""
+    """A row has the same result at every position of a tile and with any neighbours."""
     x, values = bisectors(np.random.default_rng(0), 200, 5, 6)
     packed = backend.pack(Centers(values.astype(float), np.zeros(5, np.float32)))
     labels, distances = backend.nearest(x, packed)
     for start in range(70):
-        found = backend.nearest(x[start:], packed)
-        assert_same_bits(found[0], labels[start:])
-        assert_same_bits(found[1], distances[start:])
+        actual = backend.nearest(x[start:], packed)
+        assert_same_bits(actual[0], labels[start:])
+        assert_same_bits(actual[1], distances[start:])
     order = np.random.default_rng(1).permutation(200)
-    found = backend.nearest(x[order], packed)
-    assert_same_bits(found[0], labels[order])
-    assert_same_bits(found[1], distances[order])
+    actual = backend.nearest(x[order], packed)
+    assert_same_bits(actual[0], labels[order])
+    assert_same_bits(actual[1], distances[order])
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -> None:
     for i, (x, centers) in enumerate(cases(DATA[data], d)):
@@ -232,35 +237,39 @@ def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -
         weights = (None, rng.lognormal(0, 6, n)), (np.ones(n), rng.integers(0, 4, n) * 1.0)
         z = x.astype(np.float64) - centers.shift
         labels = distances_of(x, centers.values).argmin(axis=1)
-        # With each shift two of four; which, alternates from size to size.
+        # Two of four combinations per shift; they alternate from size to size.
         for weight in weights[(i + i // 2) % 2]:
             w = np.ones(n) if weight is None else weight
-            made_for = n if weight is None else 2**17  # more terms than there will be
-            coarse = [grid_magic(made_for, w.max() * r) for r in (*np.abs(z).max(axis=0), 1.0)]
-            magics = np.array([coarse, [finer_magic(made_for, magic) for magic in coarse]])
-            grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), made_for)
+            n_terms = n if weight is None else 2**17  # more terms than rows
+            coarse = [grid_magic(n_terms, w.max() * r) for r in (*np.abs(z).max(axis=0), 1.0)]
+            magics = np.array([coarse, [finer_magic(n_terms, magic) for magic in coarse]])
+            grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), n_terms)
             terms, shares = levels(w[:, None] * z, grid.sums), levels(w, grid.weight)
             # Multiples of one quantum: NumPy adds them without rounding, in whatever order.
-            sums = [[own[labels == j].sum(axis=0) for j in range(k)] for own in terms]
-            weight_sums = [[own[labels == j].sum() for j in range(k)] for own in shares]
+            sums = [[values[labels == j].sum(axis=0) for j in range(k)] for values in terms]
+            weight_sums = [[values[labels == j].sum() for j in range(k)] for values in shares]
             packed, memory = backend.pack(centers), backend.new_bounds(n, k)
-            (whole,) = backend.lloyd(x, weight, [(packed, memory)], grid)
+            (whole,) = backend.lloyd(x, weight, [PackedRun(packed, memory)], grid)
             assert_same_bits(whole.sums, np.array(sums))
             assert_same_bits(whole.weight, np.array(weight_sums))
             assert_same_bits(seen(backend, memory).label, labels.astype(np.int32))
-            assert whole.looked_at == n
+            assert whole.n_rows_scored == n
             parts, cut = LloydSums.zeros(2, k, d), backend.new_bounds(n, k)
             for rows in (slice(n // 2, n), slice(0, n // 2)):
-                own = None if weight is None else weight[rows]
-                parts.add(backend.lloyd(x[rows], own, [(packed, cut.take(rows))], grid)[0])
+                block_weight = None if weight is None else weight[rows]
+                parts.add(
+                    backend.lloyd(x[rows], block_weight, [PackedRun(packed, cut.take(rows))], grid)[
+                        0
+                    ]
+                )
             assert_same_bits(parts.sums, whole.sums)
             assert_same_bits(parts.weight, whole.weight)
             assert_same_bits(seen(backend, cut).label, labels.astype(np.int32))
-            assert parts.looked_at == n
+            assert parts.n_rows_scored == n
 
 
 def levels(values: Array, magics: Array) -> list[Array]:
-    """Split into a part on each level's grid: what one rounds off goes to the next."""
+    """Split into a part on each level's grid: the rounding error of one goes to the next."""
     parts: list[Array] = []
     for magic in magics:
         parts.append(to_grid(values, magic))
@@ -281,7 +290,7 @@ SPECIAL = np.float32(
 
 
 def columns_with_specials(n: int, d: int) -> tuple[Array, Array]:
-    """Columns of any size and sign, every third with values that need care; transform codes."""
+    """Columns of any magnitude and sign, every third with special values; transform codes."""
     rng = np.random.default_rng(n * d)
     x = (rng.normal(size=(n, d)) * 10.0 ** rng.integers(-30, 30, d)).astype(np.float32)
     some = rng.random((n, d)) < 0.4
@@ -290,51 +299,54 @@ def columns_with_specials(n: int, d: int) -> tuple[Array, Array]:
     return x, rng.integers(0, 2, d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first_row", [0, 10**10])
 @pytest.mark.parametrize("d", FEATURES)
 def test_summary_is_exact(backend: Backend, d: int, first_row: int) -> None:
     for n in (1, 31, 257):
         x, transform = columns_with_specials(n, d)
-        found = backend.summarize(backend.to_device(x), transform, first_row)
-        assert found.rows == n
+        actual = backend.summarize(backend.to_device(x), transform, first_row)
+        assert actual.rows == n
         for f, code in enumerate(transform.tolist()):
             column = x[:, f]
             outside = (column <= -1) & np.isfinite(column) & (code == 1)
             kinds = (np.isnan(column), np.isinf(column), outside)
             for kind in range(len(column_summary.KINDS)):
                 rows = np.flatnonzero(kinds[kind])
-                assert found.counts[kind, f] == rows.size
-                assert found.firsts[kind, f] == (
+                assert actual.counts[kind, f] == rows.size
+                assert actual.firsts[kind, f] == (
                     first_row + rows[0] if rows.size else column_summary.NO_ROW
                 )
             values = column[~np.any(kinds, axis=0)].astype(np.float64)
             values = log1p(values).astype(np.float32) if code else values
-            assert found.minimum[f] == values.min(initial=np.inf)
-            assert found.maximum[f] == values.max(initial=-np.inf)
-            assert found.valid()[f] == values.size
+            assert actual.minimum[f] == values.min(initial=np.inf)
+            assert actual.maximum[f] == values.max(initial=-np.inf)
+            assert actual.valid()[f] == values.size
             units = [int(np.ldexp(v, 149)) for v in values.astype(np.float64)]
             exact = Fraction(sum(units), 2**149), Fraction(sum(u * u for u in units), 2**298)
-            assert found.moments.totals(f) == exact
+            assert actual.moments.totals(f) == exact
 
 
 @pytest.mark.parametrize("d", FEATURES)
-def test_summary_does_not_depend_on_the_cut(backend: Backend, d: int) -> None:
+def test_summary_does_not_depend_on_the_split(backend: Backend, d: int) -> None:
     x, transform = columns_with_specials(257, d)
-    there = backend.to_device(x)
-    whole = backend.summarize(there, transform, 5)
+    on_device = backend.to_device(x)
+    total = backend.summarize(on_device, transform, 5)
     parts = [
-        backend.summarize(there[a:b], transform, 5 + a) for a, b in ((100, 257), (0, 1), (1, 100))
+        backend.summarize(on_device[a:b], transform, 5 + a)
+        for a, b in ((100, 257), (0, 1), (1, 100))
     ]
     merged = ColumnSummary.empty(d)
     for part in parts:
         merged = merged.merge(part)
-    assert merged.rows == whole.rows
+    assert merged.rows == total.rows
     for name in ("counts", "firsts", "minimum", "maximum"):
-        np.testing.assert_array_equal(getattr(merged, name), getattr(whole, name))
+        np.testing.assert_array_equal(getattr(merged, name), getattr(total, name))
     for f in range(d):
-        assert merged.moments.totals(f) == whole.moments.totals(f)
+        assert merged.moments.totals(f) == total.moments.totals(f)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", FEATURES)
 def test_prepare_fills_clips_transforms_and_scales_in_place(backend: Backend, d: int) -> None:
     rng = np.random.default_rng(d)
@@ -351,26 +363,26 @@ def test_prepare_fills_clips_transforms_and_scales_in_place(backend: Backend, d:
             values = np.where(np.isnan(values), values, np.clip(values, *clip))
         logged = values[:, transform == 1].astype(np.float64)
         values[:, transform == 1] = log1p(logged).astype(np.float32)
-        there = backend.to_device(x)
-        backend.prepare(there, FeatureTransform(fill, transform, shift, scale, clip=clip))
+        on_device = backend.to_device(x)
+        backend.prepare(on_device, FeatureTransform(fill, transform, shift, scale, clip=clip))
         expected = ((values.astype(np.float64) - shift) / scale).astype(np.float32)
-        prepared = backend.to_host(there)
-        assert (np.isnan(prepared) == np.isnan(expected)).all()  # which NaN is not promised
+        prepared = backend.to_host(on_device)
+        assert (np.isnan(prepared) == np.isnan(expected)).all()  # the bits of NaN are not specified
         assert_same_bits(np.nan_to_num(prepared), np.nan_to_num(expected))
 
 
 @pytest.mark.parametrize("values", [(np.nan, np.inf), pytest.param((-1.0, -2.0, -4.0, -1e30))])
 def test_log1p_of_what_has_none_is_not_finite(backend: Backend, values: tuple[float, ...]) -> None:
-    """`Model.predict` finds values outside the domain by this."""
+    """`KMeansModel.predict` detects values outside the domain by this."""
     x = np.array(values, np.float32)[:, None]
     with np.errstate(all="ignore"):
-        there = backend.to_device(x)
-        backend.prepare(there, replace(FeatureTransform.identity(1), transform=np.array([1])))
-    assert not np.isfinite(backend.to_host(there)).any()
+        on_device = backend.to_device(x)
+        backend.prepare(on_device, replace(FeatureTransform.identity(1), transform=np.array([1])))
+    assert not np.isfinite(backend.to_host(on_device)).any()
 
 
 def test_prepare_divides(backend: Backend) -> None:
-    """Quotients half-way between two float32 numbers; times an inverse some miss the middle."""
+    """Quotients half-way between two float32 numbers; multiplied by an inverse, some miss it."""
     x = np.arange(3, 129, 2, dtype=np.float32)
     shift, scale = 3 * 2.0**-25 * x.astype(np.float64), x.astype(np.float64)
     row, none = backend.to_device(x[None, :].copy()), FeatureTransform.identity(len(x))

@@ -1,7 +1,7 @@
-"""One pass over the columns is exact, whatever is in them: against rationals, bit for bit.
+"""One pass over the columns is exact for any values: against rationals, bit for bit.
 
-The numba kernel sums tiles of 512 values a lane in float64, window by window of exponents;
-these columns have anything in a window, around its edges, and just too much for one.
+The numba kernel sums tiles of 512 values per lane in float64, window by window of exponents;
+these columns have values inside a window, at its edges, and just beyond it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import KINDS, NO_ROW, ColumnSummary
 from gpuseg.numerics.log1p import log1p
 
@@ -27,7 +27,7 @@ SHAPES = (
     *((n, 16) for n in (511, 512, 513, 1100)),
     (8191, 1), (8192, 1), (8193, 1), (600, 32), (130, 64),
 )  # fmt: skip
-"""A row of the numba kernel's tile is 16 values, so a tile of one column is 8192 rows."""
+"""A row of the numba kernel's tile has 16 values, so a tile of one column has 8192 rows."""
 
 
 def normal(rng: Rng, n: int, d: int) -> Array:
@@ -76,10 +76,10 @@ def two_scales(rng: Rng, n: int, d: int) -> Array:
 
 
 def crowded(rng: Rng, n: int, d: int) -> Array:
-    """The largest sums that a window may have to hold, and one odd value below or at its edge.
+    """The largest sums that a window may contain, and one odd value below or at its edge.
 
-    What float64 must hold of the sums grows with the distance between the two exponents,
-    another one in each column: past that where a second window has to begin. The squares are
+    The digits that float64 needs for the sums grow with the distance between the two exponents,
+    which differs between columns: past the distance where a second window begins. The squares are
     rounded to multiples of 32: that of 2^24 - 7, which is 17 modulo 32, loses -15 each time.
     On a grid twice as coarse 2^24 - 17 would, 33 modulo 64, lose -31.
     """
@@ -90,7 +90,7 @@ def crowded(rng: Rng, n: int, d: int) -> Array:
 
 
 def sprinkled(rng: Rng, n: int, d: int) -> Array:
-    """NaN and infinity here and there, everywhere in column 1, and in column 2 at the end."""
+    """NaN and infinity at random, everywhere in column 1, and at the end of column 2."""
     x = rng.normal(size=(n, d))
     some = rng.random((n, d)) < 0.1
     x[some] = rng.choice([np.nan, np.inf, -np.inf], some.sum())
@@ -130,27 +130,28 @@ def totals_of(values: Array) -> tuple[Fraction, Fraction]:
     return Fraction(sum(units), 2**149), Fraction(sum(u * u for u in units), 2**298)
 
 
-def assert_exact(found: ColumnSummary, x: Array, transform: Array, first_row: int) -> None:
-    assert found.rows == len(x)
+def assert_exact(actual: ColumnSummary, x: Array, transform: Array, first_row: int) -> None:
+    assert actual.rows == len(x)
     for f, code in enumerate(transform.tolist()):
         column = x[:, f]
         outside = (column <= -1) & np.isfinite(column) & (code == 1)
         kinds = (np.isnan(column), np.isinf(column), outside)
         for kind in range(len(KINDS)):
             rows = np.flatnonzero(kinds[kind])
-            assert found.counts[kind, f] == rows.size
-            assert found.firsts[kind, f] == (first_row + rows[0] if rows.size else NO_ROW)
+            assert actual.counts[kind, f] == rows.size
+            assert actual.firsts[kind, f] == (first_row + rows[0] if rows.size else NO_ROW)
         values = column[~np.any(kinds, axis=0)]
         values = log1p(values.astype(np.float64)).astype(np.float32) if code else values
         for bound, exact in (
-            (found.minimum[f], values.min(initial=np.inf)),
-            (found.maximum[f], values.max(initial=-np.inf)),
+            (actual.minimum[f], values.min(initial=np.inf)),
+            (actual.maximum[f], values.max(initial=-np.inf)),
         ):
             assert bound == exact
             assert bound != 0 or not np.signbit(bound)
-        assert found.moments.totals(f) == totals_of(values)
+        assert actual.moments.totals(f) == totals_of(values)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", COLUMNS)
 def test_summary_of_any_columns_is_exact(backend: Backend, name: str) -> None:
     for n, d in SHAPES:
@@ -161,9 +162,10 @@ def test_summary_of_any_columns_is_exact(backend: Backend, name: str) -> None:
         assert x.tobytes() == before
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", ["normal", "mixed somewhat", "subnormal", "edges", "sprinkled"])
 def test_summary_after_log1p_is_exact(backend: Backend, name: str) -> None:
-    """Alone, and with columns beside it that are not transformed."""
+    """As the only column, and together with columns that are not transformed."""
     for n, d in SHAPES:
         x = columns(name, n, d)
         before = x.tobytes()
@@ -172,6 +174,7 @@ def test_summary_after_log1p_is_exact(backend: Backend, name: str) -> None:
         assert x.tobytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", range(12, 30))
 @pytest.mark.parametrize("value", [-(2.0**24) + 7, 2.0**24 - 7, 2.0**24 - 17])
 def test_a_full_tile_loses_nothing(backend: Backend, gap: int, value: float) -> None:
@@ -180,25 +183,25 @@ def test_a_full_tile_loses_nothing(backend: Backend, gap: int, value: float) -> 
         x = np.full((1024, 16), value * scale)
         x[::512] = np.sign(value) * (2.0**23 + 1) * 2.0**-gap * scale
         x = x.astype(np.float32)
-        found = backend.summarize(backend.to_device(x), np.zeros(16, np.int64), 0).moments
+        actual = backend.summarize(backend.to_device(x), np.zeros(16, np.int64), 0).moments
         expected = totals_of(x[:, 0])
-        assert all(found.totals(f) == expected for f in range(16))
+        assert all(actual.totals(f) == expected for f in range(16))
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_row_adds_little_to_each_integer(backend: Backend, name: str) -> None:
     """At most 2^25, so that an int64 holds the sums of 2^38 rows, be they merged row by row."""
     for n, d in ((1, 17), (257, 3), (1100, 16)):
-        found = backend.summarize(
+        actual = backend.summarize(
             backend.to_device(columns(name, n, d)), np.zeros(d, np.int64), 0
         ).moments
-        for table in (found.first, found.second_high, found.second_low):
+        for table in (actual.first, actual.second_high, actual.second_low):
             assert np.abs(table).max() <= n * 2**25
 
 
 @pytest.mark.parametrize("d", [1, 3, 16, 17])
 def test_summaries_of_parts_merge_to_that_of_all(backend: Backend, d: int) -> None:
-    """Cut anywhere, so that rows begin at any address."""
+    """Split anywhere, so that rows begin at any address."""
     x, transform = columns("two scales", 700, d), np.zeros(d, np.int64)
     x[13, 0], x[500, d - 1] = np.nan, np.inf
     for cuts in ((1, 64), (100, 699), (350, 351)):

@@ -1,6 +1,6 @@
-"""What the preparation is made of beyond scaling: Yeo-Johnson, its likelihood, and projection.
+"""Transforms beyond scaling: Yeo-Johnson, its likelihood, and projection.
 
-One body for all backends, against scipy, exact rationals, or the formula of the protocol.
+One test body for all backends, against scipy, exact rationals, or the formula of the protocol.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.feature_transform import FeatureTransform, Projection
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
-from gpuseg.numerics.yeo_johnson import LARGEST, expm1, undone, yeo_johnson
+from gpuseg.numerics.yeo_johnson import LARGEST, expm1, inverse_yeo_johnson, yeo_johnson
 
 Array = npt.NDArray[Any]
 
@@ -28,7 +28,7 @@ SIZES = ((1, 1), (31, 3), (33, 2), (255, 1), (257, 17))
 
 
 def values(n: int) -> Array:
-    """Of either sign and of every size from tiny to beyond float32's whole numbers."""
+    """Values of both signs and of all magnitudes, from tiny to beyond float32's integers."""
     rng = np.random.default_rng(n)
     x = rng.normal(size=n) * 10.0 ** rng.uniform(-12, 8, n)
     x[: min(n, 3)] = [0.0, -0.0, -1.0][: min(n, 3)]
@@ -52,12 +52,14 @@ def test_expm1_is_that_of_the_library_to_a_few_units() -> None:
 def test_yeo_johnson_is_scipys_and_can_be_undone(power: float) -> None:
     x = values(4000).astype(np.float64)
     x = x[np.abs(x) < 1e6]
-    found = yeo_johnson(x, power)
-    kept = np.isfinite(found)
-    np.testing.assert_allclose(found[kept], stats.yeojohnson(x, power)[kept], rtol=2e-9)
-    assert (np.diff(found[np.argsort(x)]) >= 0).all()
+    actual = yeo_johnson(x, power)
+    kept = np.isfinite(actual)
+    np.testing.assert_allclose(actual[kept], stats.yeojohnson(x, power)[kept], rtol=2e-9)
+    assert (np.diff(actual[np.argsort(x)]) >= 0).all()
     near = np.abs(x) < 20
-    np.testing.assert_allclose(undone(found, power)[near], x[near], rtol=1e-6, atol=1e-15)
+    np.testing.assert_allclose(
+        inverse_yeo_johnson(actual, power)[near], x[near], rtol=1e-6, atol=1e-15
+    )
 
 
 @pytest.mark.parametrize(("n", "d"), SIZES)
@@ -76,35 +78,39 @@ def test_prepare_applies_the_powers(backend: Backend, n: int, d: int) -> None:
             ones = yeo_johnson(x[:, f].astype(np.float64), 0.0)  # log1p above 0
             expected[:, f] = ones.astype(np.float32)
         expected = ((expected - shift) / scale).astype(np.float32)
-        there = backend.to_device(x.copy())
+        on_device = backend.to_device(x.copy())
         fill = np.full(d, np.nan, np.float32)
         how = FeatureTransform(fill, transform, shift, scale, power=power)
-        assert backend.prepare(there, how) is there
-    np.testing.assert_array_equal(backend.to_host(there), expected)
+        assert backend.prepare(on_device, how) is on_device
+    np.testing.assert_array_equal(backend.to_host(on_device), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), SIZES)
 def test_gram_is_exact_up_to_its_grids(backend: Backend, n: int, d: int) -> None:
     rng = np.random.default_rng(n)
     x = (rng.normal(size=(n, d)) * 10.0 ** np.arange(d) + 1e3).astype(np.float32)
     mean = x.astype(np.float64).mean(axis=0)
-    reach = np.abs(x - mean).max(axis=0)
-    grids = two_grids(n, np.outer(reach, reach))
-    there = backend.to_device(x)
-    found = backend.gram(there, mean, grids)
-    parts = backend.gram(there[: n // 2], mean, grids) + backend.gram(there[n // 2 :], mean, grids)
-    np.testing.assert_array_equal(found, parts)
-    assert not np.tril(found, -1).any()
+    largest = np.abs(x - mean).max(axis=0)
+    grids = two_grids(n, np.outer(largest, largest))
+    on_device = backend.to_device(x)
+    actual = backend.gram(on_device, mean, grids)
+    parts = backend.gram(on_device[: n // 2], mean, grids) + backend.gram(
+        on_device[n // 2 :], mean, grids
+    )
+    np.testing.assert_array_equal(actual, parts)
+    assert not np.tril(actual, -1).any()
     offset = x - mean
     for i in range(d):
         for j in range(i, d):
             terms = SumGrid.split(offset[:, i] * offset[:, j], grids[:, i, j])
-            assert found[:, i, j].tolist() == terms.sum(axis=1).tolist()
+            assert actual[:, i, j].tolist() == terms.sum(axis=1).tolist()
             exact = sum(Fraction(a * b) for a, b in zip(offset[:, i], offset[:, j], strict=True))
-            bound = 2.0**-50 * n * reach[i] * reach[j]
-            assert abs(found[0, i, j] + found[1, i, j] - float(exact)) <= bound
+            bound = 2.0**-50 * n * largest[i] * largest[j]
+            assert abs(actual[0, i, j] + actual[1, i, j] - float(exact)) <= bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d"), SIZES)
 def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> None:
     x = np.stack([np.clip(np.roll(values(n), f), -1e3, 1e3) for f in range(d)], axis=1)
@@ -115,19 +121,22 @@ def test_power_sums_add_up_the_transforms(backend: Backend, n: int, d: int) -> N
     logs = np.sign(column) * np.log1p(np.abs(column))
     largest = np.abs(t - origin[:, None]).max(axis=1) + 1
     grids = two_grids(n, np.concatenate([largest, largest**2, [np.abs(logs).max() + 1]]))
-    there = backend.to_device(x)
-    found = backend.power_sums(there, feature, powers, origin, grids)
-    halves = [backend.power_sums(part, feature, powers, origin, grids)
-              for part in (there[: n // 3], there[n // 3 :])]  # fmt: skip
-    np.testing.assert_array_equal(found, halves[0] + halves[1])
+    on_device = backend.to_device(x)
+    actual = backend.power_sums(on_device, feature, powers, origin, grids)
+    halves = [
+        backend.power_sums(part, feature, powers, origin, grids)
+        for part in (on_device[: n // 3], on_device[n // 3 :])
+    ]
+    np.testing.assert_array_equal(actual, halves[0] + halves[1])
     off = t - origin[:, None]
     for level, terms in enumerate(
         SumGrid.split(np.concatenate([off, off * off]), grids[:, :-1, None])
     ):
-        np.testing.assert_array_equal(found[level, :-1], terms.sum(axis=1))
-    assert found[:, -1].sum() == pytest.approx(logs.sum(), rel=1e-12, abs=1e-12)
+        np.testing.assert_array_equal(actual[level, :-1], terms.sum(axis=1))
+    assert actual[:, -1].sum() == pytest.approx(logs.sum(), rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 3, 8])
 def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
     rng = np.random.default_rng(p)
@@ -138,8 +147,8 @@ def test_projection_is_the_sum_in_order(backend: Backend, p: int) -> None:
         for f in range(8):
             total += (x[:, f] - mean[f])[:, None] * components[:, f]
         how = replace(FeatureTransform.identity(8), projection=Projection(mean, components))
-        found = backend.to_host(backend.prepare(backend.to_device(x.copy()), how))
-        np.testing.assert_array_equal(found, total.astype(np.float32))
+        actual = backend.to_host(backend.prepare(backend.to_device(x.copy()), how))
+        np.testing.assert_array_equal(actual, total.astype(np.float32))
         unit = backend.prepare(backend.to_device(x.copy()), replace(how, unit=True))
         lengths = np.linalg.norm(backend.to_host(unit).astype(np.float64), axis=1)
         np.testing.assert_allclose(lengths, 1, rtol=1e-6)
@@ -157,8 +166,10 @@ def test_distance_sums_are_those_of_the_formula(backend: Backend, n: int, d: int
         square += (x[:, f, None] - points[:, f]) ** 2
     rounded = (np.sqrt(square).astype(np.float64) + magic) - magic
     expected = np.add.reduceat(rounded, starts[:-1], axis=0)
-    there = backend.to_device(x)
-    np.testing.assert_array_equal(backend.distance_sums(there, starts, points, magic), expected)
-    parts = [backend.distance_sums(there[a:b], np.array([0, b - a]), points, magic)
-             for a, b in itertools.pairwise(starts)]  # fmt: skip
+    on_device = backend.to_device(x)
+    np.testing.assert_array_equal(backend.distance_sums(on_device, starts, points, magic), expected)
+    parts = [
+        backend.distance_sums(on_device[a:b], np.array([0, b - a]), points, magic)
+        for a, b in itertools.pairwise(starts)
+    ]
     np.testing.assert_array_equal(np.concatenate(parts), expected)

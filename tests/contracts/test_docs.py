@@ -23,3 +23,22 @@ def test_every_page_can_be_reached() -> None:
     index = ROOT / "docs" / "README.md"
     linked = {(index.parent / target).resolve() for target in LINK.findall(index.read_text())}
     assert {page.resolve() for page in ROOT.glob("docs/**/*.md")} - {index} <= linked
+
+
+def hops() -> list[tuple[str, str]]:
+    """Return the files and functions of CONTRIBUTING's tables from estimators to kernels."""
+    named: list[tuple[str, str]] = []
+    for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines():
+        folder = re.search(r"\| `(backends/\w+/)` \|", line)
+        for file, function in re.findall(r"`([\w/]+\.py)`: `(\w+)`", line):
+            named.append(((folder[1] if folder else "") + file, function))
+    return named
+
+
+def test_contributing_has_the_hops_of_both_algorithms() -> None:
+    assert len(hops()) == 12
+
+
+@pytest.mark.parametrize(("file", "function"), hops())
+def test_functions_of_the_hops_exist(file: str, function: str) -> None:
+    assert re.search(rf"^ *def {function}\(", (ROOT / "gpuseg" / file).read_text(), re.MULTILINE)

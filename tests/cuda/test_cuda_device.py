@@ -1,6 +1,6 @@
-"""How rows come to a device, and how launches, copies and streams are ordered there.
+"""Rows reach a device, and launches, copies and streams are ordered there.
 
-The launcher of CuPy runs here on a stand-in for CuPy that puts everything off (`emulator.late`).
+CuPy's launcher runs here on a stand-in for CuPy that defers all work (`emulator.deferred_cupy`).
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from emulator.build import unavailable
-from emulator.late import Device, LateArray, StandIn, Stream, current_stream
-from emulator.strict_arrays import ApartLauncher
+from emulator.deferred_cupy import Device, LateArray, StandIn, Stream, current_stream
+from emulator.strict_arrays import StrictLauncher
+from support.errors import raises
 from support.helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend
-from gpuseg.backends.cuda import device, pinned
-from gpuseg.backends.cuda import kernel_cache as sources
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import cupy_launcher, gpus, kernel_cache, pinned
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.device import CupyLauncher
+from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
 from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.estimators._inputs.gpu import is_on_gpu
@@ -35,7 +35,7 @@ from gpuseg.sharding.shard import Shard
 
 pytestmark = [
     pytest.mark.skipif(unavailable() is not None, reason=str(unavailable())),
-    pytest.mark.skipif(ON_GPU, reason="on the emulator alone"),
+    pytest.mark.skipif(ON_GPU, reason="only on the emulator"),
 ]
 
 
@@ -44,10 +44,10 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """CuPy's stand-in; gpuseg uses the first of its GPUs."""
     stand_in = StandIn()
     monkeypatch.setitem(sys.modules, "cupy", stand_in.cupy)
-    monkeypatch.setattr(sources, "cubin", lambda kernel, _: _as_path(kernel))
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(kernel_cache, "cubin_path", lambda kernel, _: _as_path(kernel))
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     launcher = CupyLauncher()
-    monkeypatch.setattr(device, "launcher", lambda: launcher)
+    monkeypatch.setattr(gpus, "launcher", lambda: launcher)
     registry.get.cache_clear()
     registry.get_neighbors.cache_clear()
     yield stand_in
@@ -62,16 +62,16 @@ def _as_path(kernel: Kernel) -> str:
 @pytest.fixture
 def launcher(two_gpus: StandIn) -> CupyLauncher:
     """The launcher that the backend uses."""
-    found = device.launcher()
-    assert isinstance(found, CupyLauncher)
-    return found
+    current = gpus.launcher()
+    assert isinstance(current, CupyLauncher)
+    return current
 
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the smallest arrays take many pieces."""
+    """Make all but the smallest arrays take many pieces."""
     monkeypatch.setattr(pinned, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(device, "_LARGE_BYTES", 500)
+    monkeypatch.setattr(cupy_launcher, "_LARGE_BYTES", 500)
 
 
 def rows(n: int = 600, d: int = 3) -> Array:
@@ -85,8 +85,8 @@ def fit(x: Any, backend: str = "auto", **options: Any) -> gpuseg.KMeans:
     return gpuseg.KMeans(backend=backend, **settings).fit(x, sample_weight=weight)
 
 
-def at_once(function: Callable[[int], Any], n_threads: int) -> list[Any]:
-    """Call a function with 0, 1, …, each in a thread; one that never comes back is a failure."""
+def run_in_threads(function: Callable[[int], Any], n_threads: int) -> list[Any]:
+    """Call a function with 0, 1, …, each in a thread; fail if a call never returns."""
     results: dict[int, Any] = {}
     threads = [
         threading.Thread(target=lambda i=i: results.update({i: function(i)}), daemon=True)
@@ -100,25 +100,25 @@ def at_once(function: Callable[[int], Any], n_threads: int) -> list[Any]:
     return [results[i] for i in range(n_threads)]
 
 
-def here(values: Any) -> Array:
+def on_host(values: Any) -> Array:
     return values.values if isinstance(values, LateArray) else values
 
 
-def same(found: gpuseg.KMeans, expected: gpuseg.KMeans) -> None:
-    assert found.backend_ == "cuda"
-    assert found.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
-    assert here(found.labels_).tobytes() == here(expected.labels_).tobytes()
-    assert found.inertia_ == expected.inertia_
+def same(actual: gpuseg.KMeans, expected: gpuseg.KMeans) -> None:
+    assert actual.backend_ == "cuda"
+    assert actual.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+    assert on_host(actual.labels_).tobytes() == on_host(expected.labels_).tobytes()
+    assert actual.inertia_ == expected.inertia_
 
 
 class Tensor:
-    """An array of another library, which makes its values late, in a stream of its own.
+    """An array of another library, which computes its values late, in another stream.
 
     Parameters
     ----------
     values : array
     protocols : str
-        Which it knows: "dlpack", "interface 2", "interface 3".
+        Supported protocols: "dlpack", "interface 2", "interface 3".
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Tensor:
     ) -> None:
         self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
         self.requires_grad = False
-        self.told: list[int] = []
+        self.streams_seen: list[int] = []
         self._memory, self._gpu, self._protocols = np.zeros_like(values), gpu, protocols
         self.stream = Stream()
         self.stream.add(lambda: np.copyto(self._memory, values))
@@ -146,7 +146,7 @@ class Tensor:
     def _dlpack(self, stream: int, **_: Any) -> Array:
         if self.requires_grad:
             raise BufferError("Can't export tensors that require gradient")
-        self.told.append(stream)
+        self.streams_seen.append(stream)
         self.stream.synchronize()
         return self._memory
 
@@ -168,34 +168,34 @@ class Tensor:
 def test_rows_reach_the_device_in_c_order(
     launcher: CupyLauncher, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
-    monkeypatch.setattr(device, "_LARGE_BYTES", 0 if large else 1 << 20)
+    monkeypatch.setattr(cupy_launcher, "_LARGE_BYTES", 0 if large else 1 << 20)
     x = rows(50, 7)
     for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T, x):
-        there = launcher.to_device(array)
-        assert there.memory.flags.c_contiguous
-        assert there.values.tobytes() == array.tobytes()
+        on_device = launcher.to_device(array)
+        assert on_device.memory.flags.c_contiguous
+        assert on_device.values.tobytes() == array.tobytes()
 
 
-def test_rows_on_the_device_are_taken_in_c_order(launcher: CupyLauncher) -> None:
+def test_rows_on_the_device_are_adopted_in_c_order(launcher: CupyLauncher) -> None:
     x = rows(50, 7)
     for array in (np.asfortranarray(x), x[:, ::2], x[::-3], x.T):
-        for there in (LateArray(array), Tensor(array), Tensor(array, ("interface 3",))):
+        for on_device in (LateArray(array), Tensor(array), Tensor(array, ("interface 3",))):
             with launcher.stream():
-                taken = launcher.adopt(there)
-            assert taken.memory.flags.c_contiguous
-            assert taken.values.tobytes() == array.tobytes()
-    there = LateArray(x)
-    assert launcher.adopt(there) is there
+                adopted = launcher.adopt(on_device)
+            assert adopted.memory.flags.c_contiguous
+            assert adopted.values.tobytes() == array.tobytes()
+    on_device = LateArray(x)
+    assert launcher.adopt(on_device) is on_device
 
 
 def test_the_emulator_refuses_rows_in_another_order() -> None:
     for array in (np.asfortranarray(rows()), rows()[:, ::2], np.ones((5, 2))[:, 1]):
         with pytest.raises(AssertionError, match="not C-contiguous"):
-            ApartLauncher().to_device(array)
+            StrictLauncher().to_device(array)
 
 
 def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, (600, 2)) * 1.0
     expected = fit(x, "numba", sample_weight=weight[:, 1].copy())
     same(fit(x, sample_weight=weight[:, 1]), expected)
@@ -204,27 +204,28 @@ def test_weights_that_are_a_column(cuda: Backend, monkeypatch: pytest.MonkeyPatc
 # Rows of other libraries.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocols", [
     ("dlpack", "interface 2"), ("dlpack",), ("interface 3",), ("interface 2",),
 ], ids=str)  # fmt: skip
-def test_rows_that_another_library_still_makes(
+def test_rows_that_another_library_is_still_computing(
     two_gpus: StandIn, protocols: tuple[str, ...]
 ) -> None:
     x = rows()
     tensor = Tensor(x, protocols)
     same(fit(tensor), fit(x, "numba"))
     if "dlpack" in protocols:
-        assert tensor.told
-        assert set(tensor.told) <= {own.ptr for own in two_gpus.streams}
+        assert tensor.streams_seen
+        assert set(tensor.streams_seen) <= {stream.ptr for stream in two_gpus.streams}
 
 
-def test_rows_made_in_a_stream_of_the_callers(two_gpus: StandIn) -> None:
+def test_rows_computed_in_the_callers_stream(two_gpus: StandIn) -> None:
     x = rows()
     with Stream():
-        there = two_gpus.cupy.asarray(x)
-        found = fit(there)
-        assert there.memory.tobytes() == x.tobytes()
-    same(found, fit(x, "numba"))
+        on_device = two_gpus.cupy.asarray(x)
+        actual = fit(on_device)
+        assert on_device.memory.tobytes() == x.tobytes()
+    same(actual, fit(x, "numba"))
 
 
 @pytest.mark.parametrize("on_device", [True, False])
@@ -232,22 +233,22 @@ def test_tensors_that_require_a_gradient(two_gpus: StandIn, on_device: bool) -> 
     tensor = Tensor(rows(), ("dlpack", "interface 2") if on_device else ("none",))
     tensor.requires_grad = True
     assert is_on_gpu(tensor) == on_device
-    message = r"{0} requires a gradient, and clusters have none: give {0}.detach\(\)"
-    with pytest.raises(DataError, match=message.format("X")):
+    with raises("x.requires_gradient", DataError):
         fit(tensor)
-    with pytest.raises(DataError, match=message.format("X")):
+    with raises("x.requires_gradient", DataError):
         gpuseg.DBSCAN().fit(tensor)
-    with pytest.raises(DataError, match=message.format("sample_weight")):
+    with raises("sample_weight.requires_gradient", DataError):
         fit(rows(), sample_weight=tensor)
 
 
-def test_arrays_that_are_not_given_away(two_gpus: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_that_are_not_exported(two_gpus: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise BufferError("not of a dense layout")
 
     monkeypatch.setattr(Tensor, "_dlpack", refuse)
-    with pytest.raises(DataError, match=r"Tensor does not .* \(not of a dense layout\): must be"):
+    with raises("array.not_exportable", DataError) as caught:
         fit(Tensor(rows()))
+    assert "not of a dense layout" in caught.value.problem
 
 
 # More than one GPU.
@@ -255,15 +256,16 @@ def test_arrays_that_are_not_given_away(two_gpus: StandIn, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("kind", ["CuPy", "dlpack", "interface 3"])
 def test_rows_on_another_gpu_are_refused(two_gpus: StandIn, kind: str) -> None:
-    values = two_gpus.place(rows(), gpu=1)
-    there: Any = LateArray(values, gpu=1) if kind == "CuPy" else Tensor(values, (kind,), gpu=1)
+    values = two_gpus.assign_gpu(rows(), gpu=1)
+    on_device: Any = LateArray(values, gpu=1) if kind == "CuPy" else Tensor(values, (kind,), gpu=1)
     if kind != "CuPy":
-        two_gpus.place(there._memory, gpu=1)
-    with pytest.raises(ResourceError, match="X lies on GPU 1, and this process uses GPU 0"):
-        fit(there)
+        two_gpus.assign_gpu(on_device._memory, gpu=1)
+    with raises("array.on_other_gpu", ResourceError) as caught:
+        fit(on_device)
+    assert "GPU 1" in caught.value.problem and "GPU 0" in caught.value.problem
 
 
-def test_room_is_that_of_the_gpu_that_is_used(launcher: CupyLauncher, two_gpus: StandIn) -> None:
+def test_free_memory_is_that_of_the_gpu_in_use(launcher: CupyLauncher, two_gpus: StandIn) -> None:
     assert launcher.free_bytes() == two_gpus.free[0]
     with Device(1):
         assert launcher.free_bytes() == two_gpus.free[0]
@@ -273,82 +275,83 @@ def test_room_is_that_of_the_gpu_that_is_used(launcher: CupyLauncher, two_gpus: 
 # Launches.
 
 
-def test_blocks_in_shared_memory_get_all_of_it(two_gpus: StandIn) -> None:
+def test_kernels_with_shared_memory_may_use_all_of_it(two_gpus: StandIn) -> None:
     fit(two_gpus.cupy.asarray(rows()))
-    parts = {own.kernel.name: own.preferred_shared_memory_carveout for own in two_gpus.functions}
+    parts = {f.kernel.name: f.preferred_shared_memory_carveout for f in two_gpus.functions}
     assert parts["lloyd"] == parts["lloyd_full"] == parts["assign"] == 100
     assert parts["summarize"] == -1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
 def test_fits_on_late_streams(two_gpus: StandIn, options: dict[str, Any]) -> None:
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, 600) * 1.0
-    found, expected = (fit(x, name, sample_weight=weight, **options) for name in ("auto", "numba"))
-    same(found, expected)
-    assert found.transform(x).tobytes() == expected.transform(x).tobytes()
-    assert found.score(x) == expected.score(x)
+    actual, expected = (fit(x, name, sample_weight=weight, **options) for name in ("auto", "numba"))
+    same(actual, expected)
+    assert actual.transform(x).tobytes() == expected.transform(x).tobytes()
+    assert actual.score(x) == expected.score(x)
 
 
 def test_dbscan_on_late_streams(two_gpus: StandIn) -> None:
     x = rows(300, 2)
-    found, expected = (gpuseg.DBSCAN(0.3, backend=name).fit(x) for name in ("cuda", "numba"))
-    assert found.labels_.tobytes() == expected.labels_.tobytes()
-    assert found.predict(x).tobytes() == expected.predict(x).tobytes()
+    actual, expected = (gpuseg.DBSCAN(0.3, backend=name).fit(x) for name in ("cuda", "numba"))
+    assert actual.labels_.tobytes() == expected.labels_.tobytes()
+    assert actual.predict(x).tobytes() == expected.predict(x).tobytes()
 
 
 # Rows that stay in the memory of the host.
 
 
-def test_page_locked_memory_is_read_before_it_is_used_again(
+def test_page_locked_memory_is_read_before_it_is_reused(
     launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
 ) -> None:
     arrays = [np.random.default_rng(i).integers(0, 255, 5000 + i, np.uint8) for i in range(40)]
 
-    def bring(i: int) -> list[tuple[Any, Any]]:
-        brought = []
+    def copy_rows(i: int) -> list[tuple[Any, Any]]:
+        copies = []
         for array in arrays[i::4]:
             with launcher.stream():
-                brought.append((launcher.to_device(array), launcher.to_device(array[::-1])))
+                copies.append((launcher.to_device(array), launcher.to_device(array[::-1])))
                 assert current_stream() in two_gpus.streams
-        return brought
+        return copies
 
-    for i, brought in enumerate(at_once(bring, 4)):
-        for array, (first, second) in zip(arrays[i::4], brought, strict=True):
+    for i, copies in enumerate(run_in_threads(copy_rows, 4)):
+        for array, (first, second) in zip(arrays[i::4], copies, strict=True):
             assert first.memory.tobytes() == array.tobytes()
             assert second.memory.tobytes() == array[::-1].tobytes()
     assert 2 <= len(two_gpus.pinned) <= 2 * 4
 
 
-def test_no_more_threads_than_pairs_bring_rows(
+def test_no_more_threads_than_pairs_copy_rows(
     launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
 ) -> None:
     x = np.arange(1000)
-    busy, most, lock = 0, 0, threading.Lock()
+    busy, max_busy, lock = 0, 0, threading.Lock()
     full = threading.Event()
 
-    def bring(_: int) -> None:
-        nonlocal busy, most
+    def copy_rows(_: int) -> None:
+        nonlocal busy, max_busy
         with launcher.stream():
             launcher.to_device(x)
             with lock:
                 busy += 1
-                most = max(most, busy)
-                if busy == pinned.PAIRS:
+                max_busy = max(max_busy, busy)
+                if busy == pinned.N_PAIRS:
                     full.set()
             assert full.wait(20)
             with lock:
                 busy -= 1
 
-    at_once(bring, 3 * pinned.PAIRS)
-    assert most == pinned.PAIRS
-    assert len(two_gpus.pinned) == 2 * pinned.PAIRS
+    run_in_threads(copy_rows, 3 * pinned.N_PAIRS)
+    assert max_busy == pinned.N_PAIRS
+    assert len(two_gpus.pinned) == 2 * pinned.N_PAIRS
 
 
-def test_a_stream_that_fails_leaves_nothing_behind(
+def test_a_stream_that_fails_returns_its_memory(
     launcher: CupyLauncher, small_pieces: None, two_gpus: StandIn
 ) -> None:
     x = np.arange(1000)
-    for _ in range(3 * pinned.PAIRS):
+    for _ in range(3 * pinned.N_PAIRS):
         with pytest.raises(ZeroDivisionError), launcher.stream():
             launcher.to_device(x)
             raise ZeroDivisionError
@@ -359,70 +362,73 @@ def test_a_stream_that_fails_leaves_nothing_behind(
 
 @pytest.mark.parametrize("n_values", [1, 2, 16, 17, 64, 5000, 100_000])
 def test_blocks_of_the_host_are_large(n_values: int) -> None:
-    n_rows = CudaBackend(ApartLauncher()).block_rows(n_values)
+    n_rows = CudaBackend(StrictLauncher()).block_rows(n_values)
     assert n_rows % 1024 == 0
     n_bytes = n_rows * (4 * n_values + 12)
     assert 2**24 < n_bytes <= 2**25 or n_rows == 1024
     assert registry.get("numba").block_rows(n_values) is None
 
 
-def stays(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
-    """Have rows stay on the host, in blocks of so many."""
-    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
-    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: block_rows)
+def keep_on_host(monkeypatch: pytest.MonkeyPatch, block_rows: int) -> None:
+    """Keep rows on the host, in blocks of that size."""
+    backend = registry.get("cuda")
+    monkeypatch.setattr(backend, "fits", lambda *_: False)
+    monkeypatch.setattr(backend, "block_rows", lambda *_: block_rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"metric": "cosine"}, {"n_init": 2}], ids=str)
-def test_rows_that_stay_give_the_same_bits(
+def test_rows_on_the_host_give_the_same_bits(
     two_gpus: StandIn, small_pieces: None, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    stays(monkeypatch, 128)
+    keep_on_host(monkeypatch, 128)
     x, weight = rows(), np.random.default_rng(1).integers(0, 4, 600) * 1.0
-    found = fit(x, sample_weight=weight, n_threads=3, **options)
+    actual = fit(x, sample_weight=weight, n_threads=3, **options)
     expected = fit(x, "numba", sample_weight=weight, **options)
-    same(found, expected)
+    same(actual, expected)
     assert two_gpus.pinned
-    assert found.predict(x).tobytes() == expected.predict(x).tobytes()
-    assert found.transform(x).tobytes() == expected.transform(x).tobytes()
-    assert found.score(x) == expected.score(x)
-    for model in (found, expected):
+    assert actual.predict(x).tobytes() == expected.predict(x).tobytes()
+    assert actual.transform(x).tobytes() == expected.transform(x).tobytes()
+    assert actual.score(x) == expected.score(x)
+    for model in (actual, expected):
         model.partial_fit(x[::-1].copy())
-    same(found, expected)
+    same(actual, expected)
 
 
 @pytest.mark.parametrize("make", [
     lambda x: Shard(x), lambda x: ChunkedShard([(x[:200], None), (x[200:], None)]),
 ], ids=["one matrix", "chunks"])  # fmt: skip
-def test_shards_hand_out_what_the_device_wants(
+def test_shards_yield_blocks_of_the_size_for_the_device(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, make: Callable[[Array], Shard]
 ) -> None:
-    stays(monkeypatch, 150)
+    keep_on_host(monkeypatch, 150)
     shard = make(rows())
-    whole = [len(own) for own in shard.map_blocks(TaskContext(), lambda block: block.x)]
-    assert max(whole) <= BLOCK_ROWS and len(whole) <= 2
-    passes.move(shard, TaskContext(), "cuda")
+    sizes = [len(x) for x in shard.map_blocks(TaskContext(), lambda block: block.x)]
+    assert max(sizes) <= BLOCK_ROWS and len(sizes) <= 2
+    passes.to_device(shard, TaskContext(), "cuda")
     blocks = list(shard.map_blocks(TaskContext(), lambda block: block))
-    assert max(len(own.x) for own in blocks) == 150
-    assert np.concatenate([own.x for own in blocks]).tobytes() == rows().tobytes()
-    assert [own.rows.start for own in blocks[1:]] == [own.rows.stop for own in blocks[:-1]]
+    assert max(len(block.x) for block in blocks) == 150
+    assert np.concatenate([block.x for block in blocks]).tobytes() == rows().tobytes()
+    assert [block.rows.start for block in blocks[1:]] == [block.rows.stop for block in blocks[:-1]]
 
 
-# Criteria.
+# Selection of the number of clusters.
 
 
-@pytest.mark.parametrize("room", [True, False])
-def test_criteria_where_memory_runs_out(
-    cuda: Backend, monkeypatch: pytest.MonkeyPatch, room: bool
+@pytest.mark.slow
+@pytest.mark.parametrize("has_memory", [True, False])
+def test_select_k_without_free_memory(
+    cuda: Backend, monkeypatch: pytest.MonkeyPatch, has_memory: bool
 ) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
-    move = CudaBackend.to_device
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
+    to_device = cuda.to_device
 
-    def full(backend: CudaBackend, array: Array) -> Any:
-        return array if array.dtype == np.int64 and not room else move(backend, array)
+    def full(array: Array) -> Any:
+        return array if array.dtype == np.int64 and not has_memory else to_device(array)
 
-    monkeypatch.setattr(CudaBackend, "to_device", full)
+    monkeypatch.setattr(cuda, "to_device", full)
     x = rows(300)
-    found, expected = (
+    actual, expected = (
         gpuseg.select_k(x, [2, 3], random_state=1, backend=b) for b in ("cuda", "numba")
     )
-    assert found.table == expected.table
+    assert actual.table == expected.table

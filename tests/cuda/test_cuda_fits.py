@@ -1,6 +1,6 @@
-"""Whole fits on a device, however the rows come there: with ``--gpu`` on the GPU.
+"""Complete fits on a device, with rows from all sources: with ``--gpu`` on the GPU.
 
-The emulator's fits are small; a GPU's are large enough that blocks, lanes and streams overlap.
+Fits on the emulator are small; those on a GPU are large enough that blocks and streams overlap.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from support.helpers import ON_GPU, Array
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
-from gpuseg.backends.cuda import device
-from gpuseg.backends.cuda.backend import CudaBackend
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.cuda import gpus
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.errors import DataError
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 
 EMULATED = not ON_GPU
 pytestmark = pytest.mark.skipif(EMULATED and unavailable() is not None, reason=str(unavailable()))
-on_a_gpu = pytest.mark.skipif(EMULATED, reason="a GPU alone can do that")
+on_a_gpu = pytest.mark.skipif(EMULATED, reason="needs a GPU")
 
 ROWS = 700 if EMULATED else 400_000
 
 Put = Callable[[Backend, Array], Any]
-"""Places rows on the device, in some layout."""
+"""Copies rows to the device, in some layout."""
 
 
 def _wider(cuda: Backend, x: Array) -> Any:
@@ -53,13 +53,13 @@ LAYOUTS: dict[str, Put] = {
 
 
 @pytest.fixture(autouse=True)
-def _there_is_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "unavailable", lambda: None)
+def _pretend_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "unavailable", lambda: None)
 
 
 @pytest.fixture(params=["default stream", pytest.param("side stream", marks=on_a_gpu)])
 def stream(request: pytest.FixtureRequest) -> AbstractContextManager[Any]:
-    """What is current in the thread that calls."""
+    """The current stream of the calling thread."""
     if request.param == "default stream":
         return nullcontext()
     import cupy
@@ -69,7 +69,7 @@ def stream(request: pytest.FixtureRequest) -> AbstractContextManager[Any]:
 
 
 def rows(n: int = ROWS, d: int = 4) -> tuple[Array, Array]:
-    """Return rows in blobs, float32, and weights of which some are 0."""
+    """Return rows in blobs, float32, and weights, some of them 0."""
     rng = np.random.default_rng(d)
     x = (rng.normal(size=(n, d)) + 4 * rng.integers(0, 2, (n, d))).astype(np.float32)
     return x, np.floor(rng.lognormal(0, 1, n))
@@ -89,11 +89,13 @@ def same_fit(cuda: Backend, on_gpu: gpuseg.KMeans, on_cpu: gpuseg.KMeans) -> Non
     assert (on_gpu.inertia_, on_gpu.n_iter_) == (on_cpu.inertia_, on_cpu.n_iter_)
 
 
-def same_answers(cuda: Backend, fits: tuple[gpuseg.KMeans, ...], there: Any, x: Array) -> None:
+def same_predictions(
+    cuda: Backend, fits: tuple[gpuseg.KMeans, ...], on_device: Any, x: Array
+) -> None:
     on_gpu, on_cpu = fits
-    assert cuda.to_host(on_gpu.predict(there)).tobytes() == on_cpu.predict(x).tobytes()
-    assert cuda.to_host(on_gpu.transform(there)).tobytes() == on_cpu.transform(x).tobytes()
-    assert on_gpu.score(there) == on_cpu.score(x)
+    assert cuda.to_host(on_gpu.predict(on_device)).tobytes() == on_cpu.predict(x).tobytes()
+    assert cuda.to_host(on_gpu.transform(on_device)).tobytes() == on_cpu.transform(x).tobytes()
+    assert on_gpu.score(on_device) == on_cpu.score(x)
 
 
 OPTIONS = pytest.mark.parametrize("options", [
@@ -101,34 +103,37 @@ OPTIONS = pytest.mark.parametrize("options", [
 ], ids=str)  # fmt: skip
 
 
+@pytest.mark.slow
 @OPTIONS
 @pytest.mark.parametrize("weighted", [False, True])
 def test_rows_of_the_host(cuda: Backend, options: dict[str, Any], weighted: bool) -> None:
     x, weight = rows()
     on_gpu, on_cpu = (
-        own.fit(x, sample_weight=weight if weighted else None) for own in models(**options)
+        model.fit(x, sample_weight=weight if weighted else None) for model in models(**options)
     )
     same_fit(cuda, on_gpu, on_cpu)
     assert isinstance(on_gpu.labels_, np.ndarray)
-    same_answers(cuda, (on_gpu, on_cpu), x, x)
+    same_predictions(cuda, (on_gpu, on_cpu), x, x)
 
 
+@pytest.mark.slow
 @OPTIONS
 def test_rows_of_the_host_in_many_blocks(
     cuda: Backend, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    """Lanes side by side, each with copies and kernels of its own."""
-    monkeypatch.setattr(CudaBackend, "fits", lambda *_: False)
-    monkeypatch.setattr(CudaBackend, "block_rows", lambda *_: ROWS // 12 + 1)
-    x, weight = rows(d=4 if EMULATED else 16)  # on a GPU, blocks of more than device._LARGE_BYTES
+    """Several streams work at the same time, each with its copies and kernels."""
+    monkeypatch.setattr(cuda, "fits", lambda *_: False)
+    monkeypatch.setattr(cuda, "block_rows", lambda *_: ROWS // 12 + 1)
+    x, weight = rows(d=4 if EMULATED else 16)  # on a GPU, blocks beyond _LARGE_BYTES
     on_gpu, on_cpu = models(**options)
     on_gpu.set_params(n_threads=4 if EMULATED else 16)
-    for own in (on_gpu, on_cpu):
-        own.fit(x, sample_weight=weight)
+    for model in (on_gpu, on_cpu):
+        model.fit(x, sample_weight=weight)
     same_fit(cuda, on_gpu, on_cpu)
-    same_answers(cuda, (on_gpu, on_cpu), x, x)
+    same_predictions(cuda, (on_gpu, on_cpu), x, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_rows_on_the_device(
@@ -138,14 +143,15 @@ def test_rows_on_the_device(
     on_gpu, on_cpu = models(metric=metric)
     on_cpu.fit(x, sample_weight=weight)
     with stream:
-        there = LAYOUTS[layout](cuda, x)
-        on_gpu.fit(there, sample_weight=cuda.to_device(weight))
-        assert type(on_gpu.labels_) is type(there)
+        on_device = LAYOUTS[layout](cuda, x)
+        on_gpu.fit(on_device, sample_weight=cuda.to_device(weight))
+        assert type(on_gpu.labels_) is type(on_device)
         same_fit(cuda, on_gpu, on_cpu)
-        same_answers(cuda, (on_gpu, on_cpu), there, x)
-        assert cuda.to_host(there).tobytes() == x.astype(there.dtype).tobytes()
+        same_predictions(cuda, (on_gpu, on_cpu), on_device, x)
+        assert cuda.to_host(on_device).tobytes() == x.astype(on_device.dtype).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 3, 16])
 def test_rows_on_the_device_of_many_widths(cuda: Backend, d: int) -> None:
     x, _ = rows(ROWS // 2, d)
@@ -153,6 +159,7 @@ def test_rows_on_the_device_of_many_widths(cuda: Backend, d: int) -> None:
     same_fit(cuda, on_gpu.fit(_unaligned(cuda, x)), on_cpu.fit(x))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine"])
 def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str) -> None:
     x = rows(ROWS if EMULATED else 20_000, 2)[0]
@@ -164,20 +171,21 @@ def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str)
     assert on_gpu.labels_.tobytes() == on_cpu.labels_.tobytes()
     assert on_gpu.predict(x).tobytes() == on_cpu.predict(x).tobytes()
     with stream:
-        there = LAYOUTS["Fortran order"](cuda, x)
-        labels = gpuseg.DBSCAN(eps, metric=metric, backend="cuda").fit(there).labels_
-        assert type(labels) is type(there)
+        on_device = LAYOUTS["Fortran order"](cuda, x)
+        labels = gpuseg.DBSCAN(eps, metric=metric, backend="cuda").fit(on_device).labels_
+        assert type(labels) is type(on_device)
         assert cuda.to_host(labels).tobytes() == on_cpu.labels_.tobytes()
 
 
-def test_threads_beside_each_other(cuda: Backend) -> None:
-    """Several models at a time, of rows here and there."""
+@pytest.mark.slow
+def test_concurrent_fits(cuda: Backend) -> None:
+    """Several models at a time, of rows on the device and on the host."""
     x, _ = rows(ROWS // 3)
-    there, (_, on_cpu) = cuda.to_device(x), models()
+    on_device, (_, on_cpu) = cuda.to_device(x), models()
     on_cpu.fit(x)
 
     def fit(i: int) -> gpuseg.KMeans:
-        return models(n_threads=1)[0].fit(there if i % 2 else x)
+        return models(n_threads=1)[0].fit(on_device if i % 2 else x)
 
     with ThreadPoolExecutor(6) as pool:
         for on_gpu in pool.map(fit, range(6 if EMULATED else 24)):
@@ -186,17 +194,17 @@ def test_threads_beside_each_other(cuda: Backend) -> None:
 
 @on_a_gpu
 def test_more_than_two_billion_values_on_the_device(cuda: Backend) -> None:
-    """Rows again and again: each time they have the same labels, and add the same sums."""
+    """Repeated rows: each copy has the same labels, and adds the same sums."""
     import cupy
 
     n, d, k = 2**17, 16, 8
     times = 2**31 // (n * d) + 3
     x = rows(n, d)[0]
-    there = cupy.tile(cuda.to_device(x), (times, 1))
-    assert there.size > 2**31
+    on_device = cupy.tile(cuda.to_device(x), (times, 1))
+    assert on_device.size > 2**31
     spec = registry.get("numba")
     centers = Centers(x[:k].astype(np.float64), x.mean(axis=0))
-    labels, squares = cuda.nearest(there, cuda.pack(centers))
+    labels, squares = cuda.nearest(on_device, cuda.pack(centers))
     expected = spec.nearest(x, spec.pack(centers))
     assert (labels.reshape(times, n) == cuda.to_device(expected[0])).all()
     assert (squares.reshape(times, n) == cuda.to_device(expected[1])).all()
@@ -204,9 +212,9 @@ def test_more_than_two_billion_values_on_the_device(cuda: Backend) -> None:
     coarse = [grid_magic(terms, largest) for largest in (*[16.0] * d, 1.0)]
     magics = np.array([coarse, [finer_magic(terms, magic) for magic in coarse]])
     grid = SumGrid(magics[:, :-1].copy(), magics[:, -1].copy(), terms)
-    once = spec.lloyd(x, None, [(spec.pack(centers), spec.new_bounds(n, k))], grid)[0]
+    once = spec.lloyd(x, None, [PackedRun(spec.pack(centers), spec.new_bounds(n, k))], grid)[0]
     all_times = cuda.lloyd(
-        there, None, [(cuda.pack(centers), cuda.new_bounds(n * times, k))], grid
+        on_device, None, [PackedRun(cuda.pack(centers), cuda.new_bounds(n * times, k))], grid
     )[0]  # fmt: skip
     assert (all_times.sums == once.sums * times).all()
     assert (all_times.weight == once.weight * times).all()
@@ -222,7 +230,7 @@ def test_torch(cuda: Backend, busy: bool) -> None:
     tensor = torch.from_numpy(x).cuda()
     with torch.cuda.stream(torch.cuda.Stream() if busy else torch.cuda.default_stream()):
         late = torch.zeros_like(tensor)
-        for _ in range(300 if busy else 1):  # still at work when the fit begins
+        for _ in range(300 if busy else 1):  # not finished when the fit begins
             late += tensor
         late.copy_(tensor)
         on_gpu.fit(late)
@@ -238,11 +246,11 @@ def test_other_libraries(cuda: Backend, monkeypatch: pytest.MonkeyPatch, library
     module = pytest.importorskip(library)
     x, _ = rows()
     on_gpu, on_cpu = models()
-    there = module.to_device(x) if library == "numba.cuda" else module.device_put(x)
-    same_fit(cuda, on_gpu.fit(there), on_cpu.fit(x))
+    on_device = module.to_device(x) if library == "numba.cuda" else module.device_put(x)
+    same_fit(cuda, on_gpu.fit(on_device), on_cpu.fit(x))
 
 
-def test_the_stand_in_is_not_of_the_host(cuda: Backend) -> None:
-    there = cuda.to_device(rows()[0])
-    assert isinstance(there, DeviceArray) == EMULATED
-    assert not isinstance(there, np.ndarray)
+def test_device_arrays_are_not_arrays_of_the_host(cuda: Backend) -> None:
+    on_device = cuda.to_device(rows()[0])
+    assert isinstance(on_device, DeviceArray) == EMULATED
+    assert not isinstance(on_device, np.ndarray)

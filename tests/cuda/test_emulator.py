@@ -1,4 +1,4 @@
-"""The emulator of the kernel tests: it computes what CUDA defines, and sees what is wrong."""
+"""The emulator of the kernel tests computes what CUDA defines, and reports errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from emulator.launcher import EmulatorLauncher
 from emulator.module import SCHEDULES, EmulatedModule, draws
 from emulator.report import BuildError, EmulatorError
 
-from gpuseg.backends.cuda.launcher import Kernel, Launcher, Table
+from gpuseg.backends.cuda.launcher import Kernel, Launcher, Struct, Table
 
 pytestmark = pytest.mark.skipif(build.unavailable() is not None, reason=str(build.unavailable()))
 
@@ -51,15 +51,15 @@ def check(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(params=SCHEDULES)
 def launch(request: pytest.FixtureRequest, folder: Path, check: bool) -> Launch:
-    """A function that launches, in each mode and each schedule."""
+    """A function that launches an example, in each mode and each schedule."""
 
-    def launched(
+    def launch_example(
         name: str, blocks: int, threads: int, *arguments: Any, shared: int = 0, width: int = 32
     ) -> None:
         module = example(folder, name, check, width)
         module.launch(blocks, threads, arguments, shared, request.param, seed=5)
 
-    return launched
+    return launch_example
 
 
 def rng() -> np.random.Generator:
@@ -67,14 +67,15 @@ def rng() -> np.random.Generator:
 
 
 def table(arrays: list[Any]) -> Table:
-    """A table of arrays, with the addresses that it leads to."""
-    places = [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
-    return Table(arrays, np.array(places, np.uint64))
+    """A table of arrays, with their addresses."""
+    addresses = [0 if array is None else array.__array_interface__["data"][0] for array in arrays]
+    return Table(arrays, np.array(addresses, np.uint64))
 
 
 # ---- Intrinsics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 8])
 @pytest.mark.parametrize("by", [0, 1, 3, 7])
 def test_shuffles(launch: Launch, width: int, by: int) -> None:
@@ -86,12 +87,14 @@ def test_shuffles(launch: Launch, width: int, by: int) -> None:
     assert np.array_equal(wide, y[sources[2]])
 
 
+@pytest.mark.slow
 def test_votes(launch: Launch) -> None:
     x, out = rng().integers(0, 100, 70, np.int32), np.empty((70, 12), np.int32)
     launch("votes", 1, 70, x, out)
     assert np.array_equal(out, definitions.votes(x))
 
 
+@pytest.mark.slow
 def test_atomics(launch: Launch) -> None:
     x = rng().integers(1, 1 << 20, 300, np.int32)
     i = np.array([0, 1 << 30, -5, 0, -1, 0], np.int32)
@@ -104,6 +107,7 @@ def test_atomics(launch: Launch) -> None:
     assert d[0] == x.sum()
 
 
+@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_rounding(launch: Launch) -> None:
     a, b = definitions.numbers(np.float32)
@@ -114,6 +118,7 @@ def test_rounding(launch: Launch) -> None:
     assert (out[:, 9] != out[:, 11]).any()  # a × b + a, rounded twice and once
 
 
+@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_doubles(launch: Launch) -> None:
     a, b = definitions.numbers(np.float64)
@@ -133,6 +138,7 @@ def test_doubles(launch: Launch) -> None:
     assert definitions.same_bits(f, a.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_bits(launch: Launch) -> None:
     x = rng().integers(0, 1 << 64, 64, np.uint64) >> rng().integers(0, 64, 64, np.uint64)
     x[:3] = [0, 1, (1 << 64) - 1]
@@ -142,6 +148,7 @@ def test_bits(launch: Launch) -> None:
     assert out.tolist() == list(map(definitions.bits, x.tolist(), y.tolist()))
 
 
+@pytest.mark.slow
 def test_vectors(launch: Launch) -> None:
     x, p = rng().normal(size=(8, 4)).astype(np.float32), rng().normal(size=(8, 2))
     c = rng().integers(0, 256, (8, 4), np.uint8)
@@ -155,6 +162,7 @@ def test_vectors(launch: Launch) -> None:
 # ---- Asynchronous copies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 8, 16])
 @pytest.mark.parametrize("pieces", [1, 2, 7])
 def test_copies_in_stages(launch: Launch, size: int, pieces: int) -> None:
@@ -164,6 +172,7 @@ def test_copies_in_stages(launch: Launch, size: int, pieces: int) -> None:
     assert np.array_equal(out, x[:, ::-1])
 
 
+@pytest.mark.slow
 def test_groups_of_copies(launch: Launch) -> None:
     x, out = rng().normal(size=256).astype(np.float32), np.empty(256, np.float32)
     launch("groups", 1, 32, x, Uninitialised(out))
@@ -173,6 +182,7 @@ def test_groups_of_copies(launch: Launch) -> None:
     assert np.array_equal(out[224:], x[224:])
 
 
+@pytest.mark.slow
 def test_the_source_of_a_copy_is_read_at_either_end(folder: Path) -> None:
     seen = set[float]()
     for seed in range(3):
@@ -183,9 +193,10 @@ def test_the_source_of_a_copy_is_read_at_either_end(folder: Path) -> None:
     assert seen == {False, True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wait left out", "wait for one group too few"])
-def test_what_is_not_waited_for_is_garbage(name: str, tmp_path: Path) -> None:
-    module = EmulatedModule(seeded_bugs.COPIES[name].write(tmp_path), "planted", {}, check=False)
+def test_copies_that_are_not_waited_for_are_garbage(name: str, tmp_path: Path) -> None:
+    module = EmulatedModule(seeded_bugs.COPIES[name].write(tmp_path), "seeded", {}, check=False)
     for schedule in SCHEDULES:
         x, y = np.ones(64, np.float32), np.zeros(64, np.float32)
         module.launch(1, 64, (x, y, np.zeros(64, np.int32), np.int32(64)), 256, schedule)
@@ -195,6 +206,7 @@ def test_what_is_not_waited_for_is_garbage(name: str, tmp_path: Path) -> None:
 # ---- Tensor cores, and roots
 
 
+@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_pairs_of_bf16(launch: Launch) -> None:
     a, b = definitions.numbers(np.float32)
@@ -236,7 +248,7 @@ class Products:
 
     def arguments(self) -> tuple[Array, Array, Array, Array]:
         """Return the registers of all lanes, and those that take D."""
-        rows, columns = definitions.places_of_c()
+        rows, columns = definitions.positions_of_c()
         a, b = definitions.fragments_of_a(self.a), definitions.fragments_of_b(self.b)
         a, b, c = map(np.ascontiguousarray, (a, b, self.c[:, rows, columns]))
         return a, b, c, np.empty_like(c)
@@ -244,13 +256,13 @@ class Products:
     def matrices(self, d: Array) -> Array:
         """Return D of each warp, from registers."""
         result = np.empty_like(self.c)
-        result[:, *definitions.places_of_c()] = d
+        result[:, *definitions.positions_of_c()] = d
         return result
 
 
 @functools.cache
 def products() -> Products:
-    """Matrices of all sizes, and some rows and columns of zeros."""
+    """Matrices of all magnitudes, with some rows and columns of zeros."""
     scales = np.ldexp(1.0, rng().integers(-70, 50, (64, 2)))[:, :, None, None]
     a, b = rng().normal(size=(64, 16, 16)), rng().normal(size=(64, 16, 8))
     a, b = a * scales[:, 0], b * scales[:, 1]
@@ -261,6 +273,7 @@ def products() -> Products:
     return Products(a, b, c.astype(np.float32))
 
 
+@pytest.mark.slow
 def test_products_are_within_the_bound(launch: Launch) -> None:
     all_of_them = products()
     *inputs, d = all_of_them.arguments()
@@ -272,7 +285,7 @@ def test_products_are_within_the_bound(launch: Launch) -> None:
     assert (error < 0.1 * bound).sum() > 100
 
 
-def test_each_lane_holds_its_elements(launch: Launch) -> None:
+def test_lanes_hold_their_elements(launch: Launch) -> None:
     numbers = np.arange(128, dtype=np.float32)
     zeros = np.zeros((16, 8), np.float32)
     one = np.eye(16, dtype=np.float32)
@@ -286,7 +299,8 @@ def test_each_lane_holds_its_elements(launch: Launch) -> None:
     assert np.array_equal(np.rint(all_of_them.matrices(d)), all_of_them.exact)
 
 
-def test_what_is_drawn_differs_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_draws_differ_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, roots = example(folder, "products", False, 1), example(folder, "roots", False)
     inputs = products().arguments()[:3]
     x = np.arange(1, 301, dtype=np.float32)
@@ -302,7 +316,8 @@ def test_what_is_drawn_differs_between_runs(folder: Path, monkeypatch: pytest.Mo
     assert all(one != other for one, other in zip(drawn(1), drawn(2), strict=True))
 
 
-def test_errors_of_many_products_may_add_up(folder: Path) -> None:
+@pytest.mark.slow
+def test_errors_of_many_products_can_add_up(folder: Path) -> None:
     all_of_them = products()
     *inputs, d = all_of_them.arguments()
     example(folder, "products", False, 12).launch(16, 128, (*inputs, d))
@@ -326,12 +341,13 @@ def test_products_that_are_not_finite(launch: Launch) -> None:
     launch("products", 1, 128, *inputs, d, width=1)
     product = all_of_them.matrices(d)
     close = np.isclose(product, all_of_them.exact, rtol=1e-4, equal_nan=True)
-    close[2, 0] = True  # 2^200 - 2^200: anything
+    close[2, 0] = True  # 2^200 - 2^200 is undefined
     assert close.all()
     assert np.isnan(product[1, 5, 6])
     assert np.isinf(product[0, 2, 3])
 
 
+@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_roots(launch: Launch) -> None:
     x = np.abs(np.concatenate(definitions.numbers(np.float32)))
@@ -345,27 +361,31 @@ def test_roots(launch: Launch) -> None:
     assert definitions.same_bits(ends, np.sqrt(special))
 
 
-# ---- Kernels that are right
+# ---- Correct kernels
 
 
+@pytest.mark.slow
 def test_block_sum(launch: Launch) -> None:
     x, out = rng().normal(size=1000).astype(np.float32), np.zeros(1, np.float32)
     launch("block_sum", 3, 96, x, out, np.int32(1000))
     assert np.isclose(out[0], x.sum(dtype=np.float64), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_warp_sum(launch: Launch) -> None:
     x, out = rng().integers(0, 99, 128).astype(np.float32), np.empty(4, np.float32)
     launch("warp_sum", 1, 128, x, out)
     assert np.array_equal(out, x.reshape(4, 32).sum(axis=1))
 
 
+@pytest.mark.slow
 def test_threads_may_end_before_a_barrier(launch: Launch) -> None:
     x, out = np.arange(40, dtype=np.int32), np.empty(40, np.int32)
     launch("leave_early", 1, 64, x, Uninitialised(out), np.int32(40))
     assert np.array_equal(out, x[::-1])
 
 
+@pytest.mark.slow
 def test_compact(launch: Launch) -> None:
     x, out = rng().normal(size=500).astype(np.float32), np.empty(500, np.int32)
     count = np.zeros(1, np.int32)
@@ -373,12 +393,14 @@ def test_compact(launch: Launch) -> None:
     assert np.array_equal(np.sort(out[: count[0]]), np.flatnonzero(x > 0.3))
 
 
+@pytest.mark.slow
 def test_histogram(launch: Launch) -> None:
     keys, counts = rng().integers(0, 9, 301, np.int32), np.zeros(9, np.int32)
     launch("histogram", 3, 128, keys, counts, np.int32(301))
     assert np.array_equal(counts, np.bincount(keys, minlength=9))
 
 
+@pytest.mark.slow
 def test_bytes_in_one_word(launch: Launch) -> None:
     x, out = rng().integers(0, 9, 200, np.uint8), np.empty(200, np.uint8)
     launch("reverse", 2, 100, x, out, Uninitialised(np.empty(200, np.float32)), shared=100)
@@ -386,6 +408,7 @@ def test_bytes_in_one_word(launch: Launch) -> None:
     assert np.array_equal(out.reshape(2, 100), x.reshape(2, 100)[:, ::-1] + last)
 
 
+@pytest.mark.slow
 def test_tables_and_null_pointers(launch: Launch) -> None:
     rows = rng().normal(size=(3, 40)).astype(np.float32)
     targets = [np.empty(32, np.float32) for _ in rows]
@@ -409,52 +432,53 @@ def test_arrays_may_overlap(launch: Launch) -> None:
     assert np.array_equal(x, expected.ravel())
 
 
-# ---- Kernels that are wrong
+# ---- Wrong kernels
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", seeded_bugs.ALL)
 def test_errors_are_reported(name: str, tmp_path: Path) -> None:
     wrong = seeded_bugs.ALL[name]
-    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=True)
-    places = {f"planted.cu:{line}" for line in wrong.lines}
+    module = EmulatedModule(wrong.write(tmp_path), "seeded", {}, check=True)
+    locations = {f"seeded.cu:{line}" for line in wrong.lines}
     for schedule in SCHEDULES:
         x, y = np.arange(64, dtype=np.float32), np.zeros(64, np.float32)
         arguments = (x, y, np.zeros(64, np.int32), np.int32(64))
         with pytest.raises(EmulatorError) as error:
             module.launch(wrong.blocks, 64, arguments, wrong.shared_bytes, schedule)
         assert wrong.kind in {report.kind for report in error.value.reports}
-        assert {report.place for report in error.value.reports} <= places
+        assert {report.location for report in error.value.reports} <= locations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", seeded_bugs.TOGETHER)
-def test_fast_mode_reports_what_threads_do_together(name: str, tmp_path: Path) -> None:
+def test_fast_mode_reports_collective_operations(name: str, tmp_path: Path) -> None:
     wrong = seeded_bugs.TOGETHER[name]
-    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=False)
+    module = EmulatedModule(wrong.write(tmp_path), "seeded", {}, check=False)
     arguments = (*np.zeros((2, 64), np.float32), np.zeros(64, np.int32), np.int32(64))
     for _ in range(2):
-        with pytest.raises(EmulatorError, match=rf"^planted .*\n  {wrong.kind} at planted.cu:"):
+        with pytest.raises(EmulatorError, match=rf"^seeded .*\n  {wrong.kind} at seeded.cu:"):
             module.launch(wrong.blocks, 64, arguments, wrong.shared_bytes)
 
 
 def test_report_names_argument_element_and_threads(tmp_path: Path) -> None:
     wrong = seeded_bugs.RACES["plain sum of two blocks"]
-    module = EmulatedModule(wrong.write(tmp_path), "planted", {}, check=True)
+    module = EmulatedModule(wrong.write(tmp_path), "seeded", {}, check=True)
     arguments = (*np.zeros((2, 64), np.float32), np.zeros(64, np.int32), np.int32(64))
     with pytest.raises(EmulatorError) as error:
         module.launch(2, 64, arguments)
     assert str(error.value).split("\n")[:2] == [
-        f"planted (check mode, schedule up, seed 1, GPUSEG_EMULATOR_DRAWS={draws()})",
-        "  race at planted.cu:4: block 1, thread 0: read of argument 1, element 0 of 64; nothing "
-        "orders it after the write to it by block 0, thread 0 in planted.cu:4",
+        f"seeded (check mode, schedule up, seed 1, GPUSEG_EMULATOR_DRAWS={draws()})",
+        "  race at seeded.cu:4: block 1, thread 0: read of argument 1, element 0 of 64; nothing "
+        "orders it after the write to it by block 0, thread 0 in seeded.cu:4",
     ]
 
 
+@pytest.mark.slow
 def test_shared_memory_starts_as_garbage(tmp_path: Path) -> None:
     x, y, z = np.zeros(64, np.float32), np.zeros(64, np.float32), np.zeros(64, np.int32)
     for name in ("shared memory of the block before", "shared memory never written"):
-        module = EmulatedModule(
-            seeded_bugs.MEMORY[name].write(tmp_path), "planted", {}, check=False
-        )
+        module = EmulatedModule(seeded_bugs.MEMORY[name].write(tmp_path), "seeded", {}, check=False)
         module.launch(2, 64, (x, y, z, np.int32(64)), shared_bytes=64)
     assert (z == 0xFF).all()
     assert np.isnan(y[0])
@@ -506,9 +530,41 @@ def test_launches_must_fit(folder: Path, blocks: int, threads: int, shared: int)
         example(folder, "block_sum", False).launch(blocks, threads, arguments, shared)
 
 
+@pytest.mark.slow
+def test_structs_are_passed_by_value(launch: Launch) -> None:
+    x, y = np.arange(32, dtype=np.float32), np.zeros(32, np.float64)
+    scale = Struct([np.float32(2), np.float64(0.5)])
+    launch("structs", 1, 32, np.int8(3), Struct([x, None, scale, np.int32(1)]), y)
+    assert np.array_equal(y, 2 * x + 0.5 + 3 + 1)
+
+
+def test_members_of_structs_must_fit(folder: Path, check: bool) -> None:
+    module = example(folder, "structs", check)
+    x, y = np.zeros(32, np.float32), np.zeros(32)
+    scale, n = Struct([np.float32(2), np.float64(0.5)]), np.int32(1)
+    wrong: list[tuple[str, Any]] = [
+        ("argument 1: the kernel takes a struct of 4 members, not numpy.int32", n),
+        ("argument 1: .* of 4 members, not one of 3", Struct([x, None, scale])),
+        ("argument 1, member 0: .*float32 const\\*, not an array of float64", Struct([y] * 4)),
+        ("argument 1, member 2, member 1: .*float64, not numpy.float32",
+         Struct([x, None, Struct([n.astype("f4")] * 2), n])),
+    ]  # fmt: skip
+    for message, argument in wrong:
+        with pytest.raises(EmulatorError, match=message):
+            module.launch(1, 32, (np.int8(3), argument, y))
+
+
+def test_arrays_in_structs_are_watched(folder: Path) -> None:
+    scale = Struct([np.float32(2), np.float64(0.5)])
+    short = Struct([np.zeros(20, np.float32), None, scale, np.int32(1)])
+    with pytest.raises(EmulatorError, match=r"out of bounds at structs.cu:.*argument 1, member 0"):
+        example(folder, "structs", True).launch(1, 32, (np.int8(3), short, np.zeros(32)))
+
+
 # ---- Builds
 
 
+@pytest.mark.slow
 def test_a_change_of_header_or_macro_is_a_new_build(tmp_path: Path, check: bool) -> None:
     path = tmp_path / "fill.cu"
     path.write_text(
@@ -538,6 +594,7 @@ assert (x == 3).all()
 """
 
 
+@pytest.mark.sample(4)
 def test_processes_may_build_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "fill.cu"
     path.write_text('extern "C" __global__ void fill(int* x) { x[threadIdx.x] = 3; }')
@@ -550,7 +607,7 @@ def test_processes_may_build_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert kept == ["", ".gch", ".h", ".o", ".so"]
 
 
-def test_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert "there is no no-such-compiler" in str(build.unavailable.__wrapped__())
 
@@ -558,6 +615,7 @@ def test_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- The launcher
 
 
+@pytest.mark.slow
 def test_launcher(folder: Path, check: bool) -> None:
     example(folder, "reverse", check)
     emulator = EmulatorLauncher(check=check, schedule="random", folder=folder)
@@ -576,6 +634,7 @@ def test_launcher(folder: Path, check: bool) -> None:
         launcher.launch(Kernel("reverse", 64), 1, (x, out, scratch), shared_bytes=240000)
 
 
+@pytest.mark.slow
 def test_threads_may_launch_at_once(folder: Path, check: bool) -> None:
     example(folder, "block_sum", check)
     launcher = EmulatorLauncher(check=check, folder=folder)

@@ -1,6 +1,6 @@
-"""Reading and running machine code without a GPU, and what it may cost a row.
+"""Machine code is parsed and run without a GPU, and kernels stay within their budgets.
 
-The listings are written by hand; the counts are those of the kernels as they are.
+The listings are written by hand; the counts are those of the kernels.
 """
 
 from __future__ import annotations
@@ -10,25 +10,24 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 import pytest
-from machine_code.cases import CASES, Case, difference_of
+from machine_code.block import ThreadBlock
+from machine_code.cases import CASES, ProfiledCase, difference_of
 from machine_code.counts import counts_of, mix_of
 from machine_code.disassembly import disassembler
 from machine_code.execution import Deadlock, Execution
 from machine_code.floating import fused_double
 from machine_code.flow import Flow
 from machine_code.launcher import MachineCodeLauncher
-from machine_code.listing import Listing, Place, parse
-from machine_code.memory import Fault, Space, Traffic, device_turns, shared_turns
+from machine_code.listing import Listing, SourceLine, parse
+from machine_code.memory import Fault, MemorySpace, Traffic, device_wavefronts, shared_wavefronts
 from machine_code.model import DEVICES, predict
 from machine_code.operation import UnknownInstruction
-from machine_code.place import Block
 from machine_code.registers import Registers
-from support.kernel_cases import Case as TrialCase
-from support.kernel_cases import try_primitives
+from support.kernel_cases import KernelCase, try_primitives
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.backend import CudaBackend
-from gpuseg.backends.cuda.lloyd import Choice
+from gpuseg.backends.cuda.lloyd import PassKind
 from gpuseg.errors import ResourceError
 
 NESTED = """
@@ -57,8 +56,8 @@ nested:
         /*00a0*/                   BRA `(.L_back) ;
 """
 
-PARTED = """
-parted:
+DIVERGED = """
+diverged:
         /*0000*/                   S2R R0, SR_TID.X ;
         /*0010*/                   IMAD.MOV.U32 R2, RZ, RZ, RZ ;
         /*0020*/                   LDC.64 R4, c[0x0][0x210] ;
@@ -83,14 +82,18 @@ ADDRESS, THREADS = 4096, 64
 def test_a_listing_is_read() -> None:
     listing = parse(NESTED)
     code = listing.instructions
-    assert [each.opcode for each in code[:4]] == ["S2R", "MOV", "FFMA", "IADD3"]
+    assert [instruction.opcode for instruction in code[:4]] == ["S2R", "MOV", "FFMA", "IADD3"]
     assert code[4].modifiers == ("NE", "AND")
     assert code[2].operands == ("R4", "R2", "-R5", "|R6|")
     assert (code[6].guard, code[8].guard) == ("!P1", "")
-    assert [each.address for each in code[-2:]] == [0x90, 0xA0]
-    assert code[0].places == (Place("nested.cu", 3),)
-    assert code[1].places == code[5].places == (Place("inner.cuh", 8), Place("nested.cu", 5))
-    assert code[6].places == (Place("nested.cu", 6),)
+    assert [instruction.address for instruction in code[-2:]] == [0x90, 0xA0]
+    assert code[0].sources == (SourceLine("nested.cu", 3),)
+    assert (
+        code[1].sources
+        == code[5].sources
+        == (SourceLine("inner.cuh", 8), SourceLine("nested.cu", 5))
+    )
+    assert code[6].sources == (SourceLine("nested.cu", 6),)
     assert (listing.target(code[5]), listing.target(code[6]), listing.target(code[0])) == (
         2,
         9,
@@ -104,7 +107,7 @@ def test_a_listing_is_read() -> None:
     ("/*0000*/ EXIT", "does not end like one"),
     ("/*0010*/ EXIT ;", "is not at 0x0"),
 ])  # fmt: skip
-def test_what_is_no_listing_is_told(text: str, words: str) -> None:
+def test_invalid_listings_are_refused(text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse(text)
 
@@ -122,7 +125,7 @@ def test_blocks_dominators_and_loops() -> None:
     assert [flow.depth(number) for number in range(7)] == [0, 1, 2, 1, 1, 0, 1]
 
 
-def test_code_that_nothing_leads_to_is_in_no_loop() -> None:
+def test_unreachable_code_is_in_no_loop() -> None:
     listing = parse("a:\n/*0000*/ EXIT ;\n.L_x:\n/*0010*/ NOP ;\n/*0020*/ BRA `(.L_x) ;\n")
     flow = Flow(listing)
     assert flow.dominators[1] == frozenset()
@@ -141,22 +144,22 @@ def test_kinds_are_added_up() -> None:
     }
 
 
-def block_of(listing: Listing, memory: npt.NDArray[np.uint8]) -> Block:
-    """Return a block of two warps whose one argument is where the memory begins."""
+def block_of(listing: Listing, memory: npt.NDArray[np.uint8]) -> ThreadBlock:
+    """Return a block of two warps; its only argument is the address of the memory."""
     none = [np.zeros(len(listing.instructions), np.int64) for _ in range(2)]
     touched = [np.zeros(len(memory) // 32, bool) for _ in range(2)]
-    return Block(
+    return ThreadBlock(
         Registers(THREADS, bytes(0x210) + ADDRESS.to_bytes(8, "little")),
-        Space(memory, ADDRESS, "device"),
-        Space(np.zeros(1024, np.uint8), 0, "shared"),
-        Space(np.zeros(1024, np.uint8), 0, "local"),
+        MemorySpace(memory, ADDRESS, "device"),
+        MemorySpace(np.zeros(1024, np.uint8), 0, "shared"),
+        MemorySpace(np.zeros(1024, np.uint8), 0, "local"),
         16,
         Traffic(*none, *touched),
     )
 
 
-def test_parted_threads_meet_again_and_are_counted() -> None:
-    listing, memory = parse(PARTED), np.zeros(4 * THREADS, np.uint8)
+def test_diverged_threads_converge_and_are_counted() -> None:
+    listing, memory = parse(DIVERGED), np.zeros(4 * THREADS, np.uint8)
     block = block_of(listing, memory)
     execution = Execution(listing, block)
     execution.run(0)
@@ -177,13 +180,15 @@ def test_parted_threads_meet_again_and_are_counted() -> None:
     ("LDS R1, [RZ+0x400]", Fault, "4 bytes at 1024 of 1024 in shared memory"),
     ("LDS.64 R2, [RZ+0x4]", Fault, "LDS.64"),
 ])  # fmt: skip
-def test_what_cannot_be_run_is_told(line: str, error: type[Exception], words: str) -> None:
+def test_unknown_instructions_and_faults_are_reported(
+    line: str, error: type[Exception], words: str
+) -> None:
     listing = parse(f"broken:\n/*0000*/ {line} ;\n/*0010*/ EXIT ;\n")
     with pytest.raises(error, match=words):
         Execution(listing, block_of(listing, np.zeros(32, np.uint8))).run(0)
 
 
-def test_threads_that_wait_for_ever_are_told() -> None:
+def test_deadlocks_are_reported() -> None:
     text = """
         /*0000*/                   S2R R0, SR_TID.X ;
         /*0010*/                   ISETP.EQ.AND P0, PT, R0, RZ, PT ;
@@ -200,23 +205,23 @@ def test_threads_that_wait_for_ever_are_told() -> None:
         Execution(listing, block_of(listing, np.zeros(32, np.uint8))).run(0)
 
 
-@pytest.mark.parametrize(("stride", "width", "turns"), [
+@pytest.mark.parametrize(("stride", "width", "wavefronts"), [
     (4, 4, 1), (0, 4, 1), (8, 4, 2), (128, 4, 32), (132, 4, 1),
     (8, 8, 2), (0, 8, 1), (16, 16, 4), (0, 16, 2), (64, 16, 16), (80, 16, 4),
 ])  # fmt: skip
-def test_turns_in_shared_memory(stride: int, width: int, turns: int) -> None:
+def test_wavefronts_in_shared_memory(stride: int, width: int, wavefronts: int) -> None:
     every = np.ones(32, bool)
-    assert shared_turns(np.arange(32) * stride, every, width, atomic=False) == turns
+    assert shared_wavefronts(np.arange(32) * stride, every, width, atomic=False) == wavefronts
 
 
-def test_turns_of_few_threads_of_atomics_and_of_lines() -> None:
+def test_wavefronts_of_few_threads_of_atomics_and_of_lines() -> None:
     lanes, first = np.arange(32), np.arange(32) < 1
-    assert shared_turns(lanes * 128, first, 4, atomic=False) == 1
-    assert shared_turns(lanes * 0, np.ones(32, bool), 4, atomic=True) == 32
-    assert shared_turns(lanes * 4, np.ones(32, bool), 4, atomic=True) == 1
-    assert shared_turns(lanes, ~np.ones(32, bool), 4, atomic=False) == 0
-    assert device_turns(lanes * 64, np.ones(32, bool), 4) == (16, 32)
-    assert device_turns(lanes * 16, np.ones(32, bool), 16) == (4, 16)
+    assert shared_wavefronts(lanes * 128, first, 4, atomic=False) == 1
+    assert shared_wavefronts(lanes * 0, np.ones(32, bool), 4, atomic=True) == 32
+    assert shared_wavefronts(lanes * 4, np.ones(32, bool), 4, atomic=True) == 1
+    assert shared_wavefronts(lanes, ~np.ones(32, bool), 4, atomic=False) == 0
+    assert device_wavefronts(lanes * 64, np.ones(32, bool), 4) == (16, 32)
+    assert device_wavefronts(lanes * 16, np.ones(32, bool), 16) == (4, 16)
 
 
 def test_a_fused_product_is_rounded_once() -> None:
@@ -224,7 +229,7 @@ def test_a_fused_product_is_rounded_once() -> None:
     a, b = rng.normal(size=(2, 500)) * 10.0 ** rng.integers(-9, 9, (2, 500))
     c = np.where(rng.random(500) < 0.5, -a * b * (1 + rng.integers(-2, 3, 500) * 2.0**-52), a)
     exact = [Fraction(x) * Fraction(y) + Fraction(z) for x, y, z in zip(a, b, c, strict=True)]
-    assert fused_double(a, b, c).tolist() == [float(each) for each in exact]
+    assert fused_double(a, b, c).tolist() == [float(value) for value in exact]
 
 
 @pytest.fixture(scope="module")
@@ -236,22 +241,26 @@ def tools() -> None:
             pytest.skip(str(error))
 
 
+@pytest.mark.sample(4)
 @pytest.mark.usefixtures("tools")
-@pytest.mark.parametrize(("passes", "trial"), [
-    ("full", TrialCase(70, 33, (40,), start=1)),  # tensor cores
-    ("late", TrialCase(150, 16, (8,), terms=2**18)),
+@pytest.mark.parametrize(("passes", "kernel_case"), [
+    ("full", KernelCase(70, 33, (40,), start=1)),  # tensor cores
+    ("late", KernelCase(150, 16, (8,), terms=2**18)),
 ])  # fmt: skip
-def test_machine_code_gives_the_bits_of_the_specification(passes: Choice, trial: TrialCase) -> None:
+def test_machine_code_gives_the_bits_of_the_specification(
+    passes: PassKind, kernel_case: KernelCase
+) -> None:
     kernels = {"lloyd_full", "lloyd"}
-    try_primitives(CudaBackend(MachineCodeLauncher(), passes), trial, kernels)
+    try_primitives(CudaBackend(MachineCodeLauncher(), passes), kernel_case, kernels)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.budget], ids=lambda case: case.name
 )
-def test_a_row_costs_no_more_instructions_than_it_may(case: Case) -> None:
-    """The answers are right, too: the case says so."""
+def test_instructions_per_row_are_within_budget(case: ProfiledCase) -> None:
+    """The case also checks the results."""
     difference = difference_of(case)
     counts = [counts_of(profile, difference.units) for profile in difference.profiles]
     assert sum(kernel.spilled for kernel in counts) == 0

@@ -1,4 +1,4 @@
-"""On Dask workers: the bits of one process, also when workers are killed; errors arrive as such."""
+"""Runs on Dask workers: same bits as in one process, even if workers are killed; and errors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from distributed import Client, LocalCluster
+from support.errors import raises
 from support.helpers import (
     ANY_PORT,
     THOROUGH,
@@ -36,42 +37,45 @@ from gpuseg.errors import DataError, ResourceError
 from gpuseg.progress import Progress
 
 K = {"n_clusters": 6}
+DBSCAN = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 8}
 LOCAL = {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1}
 
 
-class At(Progress):
-    """Calls a function once: when a stage begins, or at an iteration of the fit."""
+class ActAt(Progress):
+    """Call a function once: at the start of a stage, or at an iteration of the fit."""
 
     def __init__(self, stage: str, iteration: int, action: Callable[[], None]) -> None:
         super().__init__()
-        self._moment, self._action = (stage, iteration), action
-        self._stage, self._noted = "", 0
+        self._target, self._action = (stage, iteration), action
+        self._stage, self._iteration = "", 0
         self.done = False
-        self.said: list[str] = []
+        self.lines: list[str] = []
+        self.started: list[str] = []
 
-    def message(self, text: str) -> None:
-        self.said.append(text)
+    def log(self, text: str) -> None:
+        self.lines.append(text)
 
     def _open(self, name: str, total: int | None, unit: str) -> Any:
-        self._stage, self._noted = name, 0
-        self._look()
+        self._stage, self._iteration = name, 0
+        self.started.append(name)
+        self._act_once()
         return self
 
     def advance(self, amount: int) -> None:
         pass
 
-    def note(self, text: str) -> None:
-        self._noted += 1
-        self._look()
+    def status(self, text: str) -> None:
+        self._iteration += 1
+        self._act_once()
 
-    def _look(self) -> None:
-        if (self._stage, self._noted) == self._moment and not self.done:
+    def _act_once(self) -> None:
+        if (self._stage, self._iteration) == self._target and not self.done:
             self.done = True
             self._action()
 
 
 def local_worker() -> int:
-    """Return the process of the youngest worker, which is one of the run that is under way."""
+    """Return the process id of the newest worker, which belongs to the current run."""
     children = psutil.Process().children(recursive=True)
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
     return max(workers, key=lambda child: child.create_time()).pid
@@ -80,9 +84,9 @@ def local_worker() -> int:
 @pytest.fixture(scope="module")
 def table() -> pa.Table:
     table = customers(5000, blobs=9, seed=4).append_column("w", [np.arange(5000) % 4 + 0.25])
-    holed = [None if i % 11 == 5 else value for i, value in enumerate(table["spend"].to_pylist())]
+    spend = [None if i % 11 == 5 else value for i, value in enumerate(table["spend"].to_pylist())]
     ids = [i % 4990 for i in range(5000)]
-    return table.append_column("holed", [holed]).append_column("twice", [ids])
+    return table.append_column("with_missing", [spend]).append_column("repeated_id", [ids])
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +97,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, table: pa.Table) -> Path:
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Customers without segments, so that the fit takes many iterations."""
+    """Customers without clusters, so that the fit takes many iterations."""
     x = np.random.default_rng(0).random((40_000, 16), np.float32)
     table = pa.table({"customer": np.arange(40_000), **{f"f{f}": x[:, f] for f in range(16)}})
     folder = tmp_path_factory.mktemp("large") / "in"
@@ -102,16 +106,16 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Somebody else's cluster; killed workers come back."""
+    """An external cluster; it restarts killed workers."""
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster:
         yield cluster
 
 
-def a_worker_of(cluster: LocalCluster) -> int:
+def worker_pid(cluster: LocalCluster) -> int:
     with Client(cluster.scheduler_address, set_as_default=False) as client:
         try:
             client.wait_for_workers(2, timeout=30)
-        except TimeoutError:  # now and then a killed worker is not started again
+        except TimeoutError:  # sometimes a killed worker is not restarted
             cluster.scale(0)
             cluster.scale(2)
             client.wait_for_workers(2, timeout=60)
@@ -124,114 +128,124 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {},
     "weights, no id": {"input": {"weight": "w", "id": None}},
     "dropped rows": {
-        "input": {"features": ["orders", "holed"]},
+        "input": {"features": ["orders", "with_missing"]},
         "prepare": {"missing": "drop", "scale": "minmax"},
     },
     "filled, robust": {
-        "input": {"features": ["orders", "holed"], "weight": "w"},
+        "input": {"features": ["orders", "with_missing"], "weight": "w"},
         "prepare": {"missing": "median", "scale": "robust"},
     },
-    "repeated ids": {"input": {"id": "twice"}, "segment": {**K, "init": "random", "n_init": 2}},
+    "repeated ids": {
+        "input": {"id": "repeated_id"},
+        "segment": {**K, "init": "random", "n_init": 2},
+    },
 }
 
 
-def both(source: Path, folder: Path, where: dict[str, Any], name: str) -> dict[str, Any]:
-    """Run a variant in this process and elsewhere, compare, and return the latter's manifest."""
+def compare(source: Path, folder: Path, runtime: dict[str, Any], name: str) -> dict[str, Any]:
+    """Run a variant in this process and on a cluster; return the manifest of the cluster's run."""
     sections = {"segment": K, **VARIANTS[name]}
-    here = run(source, folder / "here", **sections).manifest
-    there = run(source, folder / "there", **sections, runtime=where).manifest
-    assert bits(folder / "there") == bits(folder / "here")
-    assert there["warnings"] == here["warnings"]
-    assert there["executor"]["cluster"] == where["cluster"]
-    assert there["executor"]["moved_shards"] == 0
+    local = run(source, folder / "local", **sections).manifest
+    dask = run(source, folder / "dask", **sections, runtime=runtime).manifest
+    assert bits(folder / "dask") == bits(folder / "local")
+    assert dask["warnings"] == local["warnings"]
+    assert dask["executor"]["cluster"] == runtime["cluster"]
+    assert dask["executor"]["recovered_shards"] == 0
     assert leftovers(folder) == []
-    return there
+    return dask
 
 
+@pytest.mark.sample(4)
 def test_same_bits_on_a_local_cluster(tmp_path: Path, source: Path) -> None:
-    manifest = both(source, tmp_path, LOCAL, "repeated ids")
+    manifest = compare(source, tmp_path, LOCAL, "repeated ids")
     assert manifest["executor"]["n_workers"] == 2
-    assert manifest["warnings"][0].startswith("input.id = 'twice': 10 rows repeat an id")
+    assert manifest["warnings"][0].startswith("input.id = 'repeated_id': 10 rows ")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_same_bits_on_an_external_cluster(
     tmp_path: Path, source: Path, cluster: LocalCluster, name: str
 ) -> None:
-    manifest = both(source, tmp_path, {"cluster": cluster.scheduler_address}, name)
+    manifest = compare(source, tmp_path, {"cluster": cluster.scheduler_address}, name)
     assert manifest["executor"]["n_workers"] == 2
     with Client(cluster.scheduler_address, set_as_default=False) as client:
-        assert set(client.run(shards_kept).values()) == {0}
+        assert set(client.run(n_stored_shards).values()) == {0}
 
 
-def shards_kept() -> int:
+def n_stored_shards() -> int:
     from gpuseg.runtime.dask.worker import _SHARDS
 
     return len(_SHARDS)
 
 
+@pytest.mark.slow
 def test_one_worker_of_an_external_cluster(
     tmp_path: Path, source: Path, cluster: LocalCluster
 ) -> None:
-    where = {"cluster": cluster.scheduler_address, "n_workers": 1}
-    assert both(source, tmp_path, where, "plain")["executor"]["n_workers"] == 1
+    runtime = {"cluster": cluster.scheduler_address, "n_workers": 1}
+    assert compare(source, tmp_path, runtime, "plain")["executor"]["n_workers"] == 1
 
 
-def test_cluster_beside_another(tmp_path: Path, source: Path) -> None:
-    with socket.socket() as other, warnings.catch_warnings(record=True) as said:
+@pytest.mark.sample(4)
+def test_no_warning_if_the_dashboard_port_is_in_use(tmp_path: Path, source: Path) -> None:
+    with socket.socket() as other, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         with suppress(OSError):
             other.bind(("127.0.0.1", 8787))
             other.listen()
         run(source, tmp_path / "out", runtime={**LOCAL, "n_workers": 1})
-    assert [str(warning.message) for warning in said if "Port" in str(warning.message)] == []
+    assert [str(warning.message) for warning in caught if "Port" in str(warning.message)] == []
 
 
 # Killed workers.
 
 
-def after_a_kill(source: Path, folder: Path, at: At, **sections: dict[str, Any]) -> int:
-    """Compare with a run in this process; return how many lost workers the manifest tells of."""
-    here = {name: keys for name, keys in sections.items() if name != "runtime"}
-    run(source, folder / "here", **here)
-    manifest = gpuseg.run(job(source, folder / "there", **sections), progress=at).manifest
+def recovered_shards(source: Path, folder: Path, at: ActAt, **sections: dict[str, Any]) -> int:
+    """Compare with a run in this process; return the number of recovered shards."""
+    without_runtime = {name: keys for name, keys in sections.items() if name != "runtime"}
+    run(source, folder / "local", **without_runtime)
+    manifest = gpuseg.run(job(source, folder / "dask", **sections), progress=at).manifest
     assert at.done
-    assert bits(folder / "there") == bits(folder / "here")
+    assert bits(folder / "dask") == bits(folder / "local")
     assert leftovers(folder) == []
-    lost: int = manifest["executor"]["moved_shards"]
-    return lost
+    n_recovered: int = manifest["executor"]["recovered_shards"]
+    return n_recovered
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("where", "iteration"), [("local", 20), pytest.param("external", 20)])
-def test_worker_killed_while_fitting(
+def test_worker_killed_during_the_fit(
     tmp_path: Path, large: Path, cluster: LocalCluster, where: str, iteration: int
 ) -> None:
     external = where == "external"
-    victim = a_worker_of(cluster) if external else 0
-    at = At("fit", iteration, lambda: os.kill(victim or local_worker(), signal.SIGKILL))
-    lost = after_a_kill(
-        large, tmp_path, at,
+    victim = worker_pid(cluster) if external else 0
+    at = ActAt("fit", iteration, lambda: os.kill(victim or local_worker(), signal.SIGKILL))
+    n_recovered = recovered_shards(
+        large,
+        tmp_path,
+        at,
         input={"features": None},
         segment={"n_clusters": 20, "tol": 0.0, "max_iter": 60},
         runtime={"cluster": cluster.scheduler_address} if external else LOCAL,
     )  # fmt: skip
-    assert lost == 1
-    assert sum("was lost; another one reads its rows again" in text for text in at.said) == 1
-    assert bits(tmp_path / "there")[2][0]["n_iter"] > iteration
+    assert n_recovered == 1
+    assert sum("lost the worker of shard" in text for text in at.lines) == 1
+    assert bits(tmp_path / "dask")[2][0]["n_iter"] > iteration
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "stage",
     ["read", "prepare", "write", "check ids", "examples"] if THOROUGH else ["prepare", "write"],
 )
-def test_worker_killed_at_the_beginning_of(
+def test_worker_killed_at_the_start_of_a_stage(
     tmp_path: Path, source: Path, cluster: LocalCluster, stage: str
 ) -> None:
-    victim = a_worker_of(cluster)
-    at = At(stage, 0, lambda: os.kill(victim, signal.SIGKILL))
+    victim = worker_pid(cluster)
+    at = ActAt(stage, 0, lambda: os.kill(victim, signal.SIGKILL))
     runtime = {"cluster": cluster.scheduler_address}
-    lost = after_a_kill(source, tmp_path, at, segment=K, runtime=runtime)
-    assert lost == 1
+    assert recovered_shards(source, tmp_path, at, segment=K, runtime=runtime) == 1
 
 
 # Errors.
@@ -241,13 +255,13 @@ def test_wrong_data_on_a_worker(
     tmp_path: Path, table: pa.Table, cluster: LocalCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spend = [*table["spend"].to_pylist()[:-1], 1e300]
-    spoiled = table.set_column(table.column_names.index("spend"), "spend", [spend])
-    write_files(tmp_path / "in", cut(spoiled, 2000))
-    here = job(tmp_path / "in", tmp_path / "out")
+    too_large = table.set_column(table.column_names.index("spend"), "spend", [spend])
+    write_files(tmp_path / "in", cut(too_large, 2000))
+    local = job(tmp_path / "in", tmp_path / "out")
     with pytest.raises(DataError) as error:
-        gpuseg.run(here)
+        gpuseg.run(local)
     file = tmp_path / "job.toml"
-    file.write_text(toml({**here, "runtime": {"cluster": cluster.scheduler_address}}))
+    file.write_text(toml({**local, "runtime": {"cluster": cluster.scheduler_address}}))
     outcome = call(capfd, "run", file)
     assert outcome.code == 3
     assert "row 2999 of in-001.parquet" in str(error.value)
@@ -255,65 +269,73 @@ def test_wrong_data_on_a_worker(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "job.toml"]
 
 
-def test_output_that_workers_do_not_share(source: Path) -> None:
-    with pytest.raises(ResourceError, match=r"must share the output's file system"):
+@pytest.mark.sample(4)
+def test_output_must_be_shared_by_the_workers(source: Path) -> None:
+    with raises("output.not_shared", ResourceError):
         run(source, "memory://gpuseg-dask/out", runtime={**LOCAL, "n_workers": 1})
 
 
 def test_scheduler_without_workers(tmp_path: Path, source: Path) -> None:
     with LocalCluster(n_workers=0, dashboard_address=ANY_PORT) as empty:
         address = empty.scheduler_address
-        with pytest.raises(ResourceError) as error:
+        with raises("cluster.no_workers", ResourceError, parameter="cluster", value=address):
             run(source, tmp_path / "out", runtime={"cluster": address})
-    assert f"runtime.cluster = '{address}': the scheduler has no workers" in str(error.value)
-    assert f"'dask worker {address}'" in str(error.value)
 
 
 def test_shards_too_large_for_the_workers(
     tmp_path: Path, source: Path, cluster: LocalCluster
 ) -> None:
-    where = {"cluster": cluster.scheduler_address, "memory_limit": "1KiB"}
-    with pytest.raises(
-        ResourceError, match=r"the largest of [12] shards needs about .* MiB, even with"
-    ):
-        run(source, tmp_path / "out", runtime=where)
+    runtime = {"cluster": cluster.scheduler_address, "memory_limit": "1KiB"}
+    with raises("memory_limit.too_low", ResourceError):
+        run(source, tmp_path / "out", runtime=runtime)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("step", [0, 3, 5] if THOROUGH else [3])
-def test_worker_killed_while_dbscan_clusters(
+def test_worker_killed_during_dbscan(
     tmp_path: Path, source: Path, cluster: LocalCluster, step: int
 ) -> None:
-    victim = a_worker_of(cluster)
-    at = At("fit", step, lambda: os.kill(victim, signal.SIGKILL))
-    rules = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 8}
-    gpuseg.run({**job(source, tmp_path / "here"), "segment": rules})
-    where = {"cluster": cluster.scheduler_address}
-    there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
-    manifest = gpuseg.run(there, progress=at).manifest
+    victim = worker_pid(cluster)
+    at = ActAt("fit", step, lambda: os.kill(victim, signal.SIGKILL))
+    gpuseg.run({**job(source, tmp_path / "local"), "segment": DBSCAN})
+    runtime = {"cluster": cluster.scheduler_address}
+    on_dask = {**job(source, tmp_path / "dask", runtime=runtime), "segment": DBSCAN}
+    manifest = gpuseg.run(on_dask, progress=at).manifest
     assert at.done
-    assert manifest["executor"]["moved_shards"] >= 1
-    one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
-    assert one.equals(other)
+    assert manifest["executor"]["recovered_shards"] >= 1
+    local, dask = (pq.read_table(tmp_path / name) for name in ("local", "dask"))
+    assert local.equals(dask)
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.sample(4)
 def test_worker_killed_when_dbscan_has_clustered(
     tmp_path: Path, source: Path, cluster: LocalCluster
 ) -> None:
-    victim = a_worker_of(cluster)
-    at = At("write", 0, lambda: os.kill(victim, signal.SIGKILL))
-    rules = {"algorithm": "dbscan", "eps": 0.5, "min_samples": 8}
-    gpuseg.run({**job(source, tmp_path / "here"), "segment": rules})
+    victim = worker_pid(cluster)
+    at = ActAt("write", 0, lambda: os.kill(victim, signal.SIGKILL))
+    segment = {
+        "algorithm": "dbscan",
+        "eps": 1e-4,
+        "min_samples": 8,
+    }  # so small that it is warned of
+    here = gpuseg.run({**job(source, tmp_path / "here"), "segment": segment}).manifest
     where = {"cluster": cluster.scheduler_address}
-    there = {**job(source, tmp_path / "there", runtime=where), "segment": rules}
-    gpuseg.run(there, progress=at)
+    job_there = {**job(source, tmp_path / "there", runtime=where), "segment": segment}
+    there = gpuseg.run(job_there, progress=at).manifest
     assert at.done
-    assert any("clustering begins anew" in text for text in at.said)
+    assert any("clustering starts again" in text for text in at.lines)
+    assert len(here["warnings"]) == 1
+    assert there["warnings"] == here["warnings"]
+    assert sum("warning: " in text for text in at.lines) == 2  # one in each attempt
+    assert at.started.count("fit") == 2
+    assert there["seconds"]["fit"] == pytest.approx(at.seconds["fit"], abs=0.001)
     one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
     assert one.equals(other)
 
 
+@pytest.mark.sample(4)
 def test_worker_killed_while_features_are_built(tmp_path: Path, cluster: LocalCluster) -> None:
     rng = np.random.default_rng(0)
     lines = pa.table({
@@ -322,21 +344,21 @@ def test_worker_killed_while_features_are_built(tmp_path: Path, cluster: LocalCl
     })  # fmt: skip
     source = write_files(tmp_path / "in", cut(lines, 10_000, 20_000), row_group_size=2000)
     roles = {"path": str(source), "customer": "who", "time": "at", "amount": "paid"}
-    rules = {"transactions": roles, "segment": K}
-    gpuseg.run({**rules, "output": {"path": str(tmp_path / "here")}})
-    victim = a_worker_of(cluster)
-    at = At("features", 0, lambda: os.kill(victim, signal.SIGKILL))
+    sections = {"transactions": roles, "segment": K}
+    gpuseg.run({**sections, "output": {"path": str(tmp_path / "local")}})
+    victim = worker_pid(cluster)
+    at = ActAt("features", 0, lambda: os.kill(victim, signal.SIGKILL))
     gpuseg.run({
-        **rules, "runtime": {"cluster": cluster.scheduler_address},
-        "output": {"path": str(tmp_path / "there")},
+        **sections, "runtime": {"cluster": cluster.scheduler_address},
+        "output": {"path": str(tmp_path / "dask")},
     }, progress=at)  # fmt: skip
     assert at.done
     for name in ("", "_features"):
-        one, other = (
+        local, dask = (
             pa.concat_tables(
-                [pq.read_table(own) for own in sorted((tmp_path / where / name).glob("part-*"))]
+                [pq.read_table(part) for part in sorted((tmp_path / run / name).glob("part-*"))]
             )
-            for where in ("here", "there")
+            for run in ("local", "dask")
         )
-        assert one.equals(other)
+        assert local.equals(dask)
     assert leftovers(tmp_path) == []

@@ -1,6 +1,6 @@
-// Products of matrices on tensor cores, and roots: what a GPU computes is known within a bound
-// only (kernels/mma.cuh). Here anything within that bound may come out, drawn anew in each run, so
-// that a kernel that relies on more goes wrong.
+// Products of matrices on tensor cores, and roots. Results of a GPU are known only within a bound
+// (kernels/common/mma.cuh). Here they are random within that bound and differ from run to run, so
+// that a kernel that relies on more gives wrong results.
 #include <fenv.h>
 
 #include <algorithm>
@@ -16,14 +16,14 @@ namespace {
 
 constexpr int rows = 16, columns = 8, depth = 16, elements = rows * columns;
 
-// An element of D is off by at most `relative_bound` times the sum of the magnitudes of its terms,
-// plus `absolute_bound` if that sum is not 0. From `overflow` on it may be anything.
+// The error of an element of D is at most `relative_bound` times the sum of the magnitudes of its
+// terms, plus `absolute_bound` if that sum is not 0. From `overflow` on the element is arbitrary.
 constexpr double relative_bound = 18 * 0x1p-23, absolute_bound = 0x1p-126, overflow = 0x1p127;
 
 // Keeps clear of a bound by more than the rounding of these computations in float64.
 constexpr double within = 1 - 0x1p-20;
 
-// What the lanes brought, as matrices.
+// The operands of the lanes, as matrices.
 struct Matrices {
   float a[rows][depth], b[depth][columns], c[rows][columns];
 };
@@ -33,38 +33,38 @@ struct Exact {
   double value[elements], magnitude[elements];
 };
 
-// How the products of a warp are wrong. Errors that change sign at random cancel out in the long
-// run; a kernel adds up many products in one element, so that it must withstand errors that keep
-// their sign, and these are what tells a bound that is too small.
-struct Leaning {
+// How the products of a warp deviate. Errors with random signs cancel out over many products. A
+// kernel adds many products into one element, so that it must tolerate errors that keep their sign,
+// and only these reveal a bound that is too small.
+struct Bias {
   bool drawn;
   enum { drawn_order, steady, wavering } kind;
   bool up[elements];
 };
 
-Leaning leanings[1024 / warp_lanes];
+Bias biases[1024 / warp_lanes];
 
-void draw_signs(Leaning& leaning) {
+void draw_signs(Bias& bias) {
   for (int half = 0; half < 2; half++) {
     const uint64_t bits = drawn_number();
-    for (int i = 0; i < 64; i++) leaning.up[64 * half + i] = bits >> i & 1;
+    for (int i = 0; i < 64; i++) bias.up[64 * half + i] = bits >> i & 1;
   }
 }
 
-// A leaning lasts for some sixty products.
-Leaning& leaning_of(unsigned warp) {
-  Leaning& leaning = leanings[warp];
-  if (!leaning.drawn || drawn_number() % 64 == 0) {
-    leaning.drawn = true;
-    leaning.kind = decltype(leaning.kind)(drawn_number() % 3);
-    draw_signs(leaning);
-  } else if (leaning.kind == Leaning::wavering) {
-    draw_signs(leaning);
+// A bias lasts for about sixty products.
+Bias& bias_of(unsigned warp) {
+  Bias& bias = biases[warp];
+  if (!bias.drawn || drawn_number() % 64 == 0) {
+    bias.drawn = true;
+    bias.kind = decltype(bias.kind)(drawn_number() % 3);
+    draw_signs(bias);
+  } else if (bias.kind == Bias::wavering) {
+    draw_signs(bias);
   }
-  return leaning;
+  return bias;
 }
 
-// ---- Which lane holds what
+// ---- The elements of each lane
 
 float lower(unsigned pair) {
   pair <<= 16;
@@ -78,17 +78,17 @@ float upper(unsigned pair) { return lower(pair >> 16); }
 Matrices matrices_of(Fragments* const (&lanes)[warp_lanes]) {
   Matrices all;
   for (unsigned lane = 0; lane < warp_lanes; lane++) {
-    const Fragments& mine = *lanes[lane];
+    const Fragments& fragments = *lanes[lane];
     const unsigned group = lane / 4, pair = lane % 4 * 2;
     for (unsigned i = 0; i < 4; i++) {
       float* a = &all.a[group + i % 2 * 8][pair + i / 2 * 8];
-      a[0] = lower(mine.a[i]);
-      a[1] = upper(mine.a[i]);
-      all.c[group + i / 2 * 8][pair + i % 2] = mine.c[i];
+      a[0] = lower(fragments.a[i]);
+      a[1] = upper(fragments.a[i]);
+      all.c[group + i / 2 * 8][pair + i % 2] = fragments.c[i];
     }
     for (unsigned i = 0; i < 2; i++) {
-      all.b[pair + i * 8][group] = lower(mine.b[i]);
-      all.b[pair + i * 8 + 1][group] = upper(mine.b[i]);
+      all.b[pair + i * 8][group] = lower(fragments.b[i]);
+      all.b[pair + i * 8 + 1][group] = upper(fragments.b[i]);
     }
   }
   return all;
@@ -126,7 +126,7 @@ void add_in_drawn_order(const Matrices& all, float (&d)[elements]) {
   for (int left = depth + 1; left > 0; left--) {
     const uint64_t number = drawn_number();
     std::swap(terms[left - 1], terms[(number >> 8) % unsigned(left)]);
-    // The compiler knows nothing of rounding modes; it knows that assembly may change memory.
+    // The compiler ignores rounding modes, but assumes that assembly may change memory.
     fesetround(directions[number % 4]);
     asm volatile("" : : "r"(&all), "r"(&d) : "memory");
     for_term(all, terms[left - 1], [&](int i, double term) { d[i] = float(d[i] + term); });
@@ -135,27 +135,27 @@ void add_in_drawn_order(const Matrices& all, float (&d)[elements]) {
   fesetround(FE_TONEAREST);
 }
 
-// ---- The worst that the bound allows
+// ---- The largest errors within the bound
 
 Exact exactly(const Matrices& all) {
   Exact exact{};
   for (int term = 0; term <= depth; term++) {
     for_term(all, term, [&](int i, double next) {
       exact.value[i] += next;
-      // Not of infinite terms and NaN, which come out the same in any order.
+      // Not for infinite terms and NaN, which give the same result in any order.
       exact.magnitude[i] += std::isfinite(next) ? std::fabs(next) : 0;
     });
   }
   return exact;
 }
 
-void push_to_bound(const Exact& exact, const Leaning& leaning, float (&d)[elements]) {
+void push_to_bound(const Exact& exact, const Bias& bias, float (&d)[elements]) {
   fesetround(FE_DOWNWARD);  // what is to come out too large must not come out larger still
   asm volatile("" : : "r"(&exact), "r"(&d) : "memory");
   for (int i = 0; i < elements; i++) {
     const double size = exact.magnitude[i];
     const double error = size == 0 ? 0 : (size * relative_bound + absolute_bound) * within;
-    const double sign = leaning.up[i] ? 1 : -1;
+    const double sign = bias.up[i] ? 1 : -1;
     d[i] = float(sign * float(sign * exact.value[i] + error));
   }
   asm volatile("" : : "r"(&d) : "memory");
@@ -185,17 +185,17 @@ void overflow_somehow(const Exact& exact, float (&d)[elements]) {
 }  // namespace
 
 void begin_approximations() {
-  for (Leaning& leaning : leanings) leaning.drawn = false;
+  for (Bias& bias : biases) bias.drawn = false;
 }
 
 void multiply_fragments(unsigned warp, Fragments* const (&lanes)[warp_lanes]) {
   const Matrices all = matrices_of(lanes);
-  const Leaning& leaning = leaning_of(warp);
+  const Bias& bias = bias_of(warp);
   float d[elements];
-  if (leaning.kind == Leaning::drawn_order) {
+  if (bias.kind == Bias::drawn_order) {
     add_in_drawn_order(all, d);
   } else {
-    push_to_bound(exactly(all), leaning, d);
+    push_to_bound(exactly(all), bias, d);
   }
   if (may_overflow(all)) overflow_somehow(exactly(all), d);
   hand_out(d, lanes);

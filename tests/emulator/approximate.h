@@ -1,5 +1,5 @@
-// Arithmetic of tensor cores and special functions, under the names of PTX: what it computes is
-// known within a bound only, and here is drawn within that bound (approximate.cpp).
+// Arithmetic of tensor cores and special functions, under the names of PTX. Its results are known
+// only within a bound, and the emulator draws them within that bound (approximate.cpp).
 #pragma once
 
 EMULATOR_INTRINSIC void __mma_m16n8k16_bf16(float (&d)[4], const unsigned (&a)[4],

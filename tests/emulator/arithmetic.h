@@ -1,4 +1,4 @@
-// Floating-point operations that round in a stated way and are never fused, and min and max.
+// Floating-point operations with a given rounding that are never fused, and min and max.
 #pragma once
 
 #include <fenv.h>
@@ -14,17 +14,17 @@
 
 namespace emulator {
 
-// Returns `value`, hiding from the compiler where it came from: what made it and what uses it are
-// then not fused into one operation, which would round once instead of twice.
+// Returns `value` and hides its origin from the compiler, so that the operations that produce and
+// use it are not fused into one, which would round once instead of twice.
 template <class T>
 EMULATOR_INTRINSIC T apart(T value) {
   asm("" : EMULATOR_REGISTER(value));
   return value;
 }
 
-// Computes `operation(a, b)` in a direction of rounding. The compiler knows nothing of rounding
-// modes; as volatile assembly keeps its place among the calls of fesetround, an operation between
-// two of them does too, if it takes its operands from the first and gives its result to the second.
+// Computes `operation(a, b)` with a rounding direction. The compiler ignores rounding modes. But
+// volatile assembly keeps its order among the calls of fesetround, and so does an operation that
+// takes its operands from one such statement and gives its result to the next.
 template <class Operation>
 EMULATOR_INTRINSIC float rounded(int direction, float a, float b, Operation operation) {
   fesetround(direction);
@@ -40,7 +40,7 @@ using Common = std::common_type_t<A, B>;
 
 }  // namespace emulator
 
-// ---- Rounded to nearest, as + − × ÷ are, but never fused with a neighbour
+// ---- Rounded to nearest like + − × ÷, but never fused
 
 #define EMULATOR_BINARY(name, T, operator)                                          \
   EMULATOR_INTRINSIC T name(T a, T b) {                                             \
@@ -94,7 +94,7 @@ EMULATOR_INTRINSIC float __fsqrt_ru(float x) {
 EMULATOR_INTRINSIC float __double2float_rn(double x) { return float(x); }
 EMULATOR_INTRINSIC double __ll2double_rn(long long x) { return double(x); }
 
-// A GPU saturates, and takes NaN to the smallest integer; C++ leaves both undefined.
+// A GPU saturates, and converts NaN to the smallest integer; C++ leaves both undefined.
 EMULATOR_INTRINSIC long long __double2ll_rn(double x) {
   constexpr double end = 9223372036854775808.0;
   constexpr long long largest = 0x7fffffffffffffff;
@@ -111,13 +111,12 @@ EMULATOR_INTRINSIC unsigned to_bf16(float x) {
 
 }  // namespace emulator
 
-// Under the name of PTX, and with its order of operands: the first goes to the upper half.
+// The name and the order of operands are those of PTX: the first goes to the upper half.
 EMULATOR_INTRINSIC unsigned __cvt_rn_bf16x2_f32(float high, float low) {
   return emulator::to_bf16(high) << 16 | emulator::to_bf16(low);
 }
 
-// ---- min and max: of mixed types as in CUDA; of two floating-point numbers, the one that is not
-// NaN if there is one
+// ---- min and max: of mixed types as in CUDA; of a number and a NaN, the number
 
 template <class A, class B>
 EMULATOR_INTRINSIC emulator::Common<A, B> min(A a, B b) {

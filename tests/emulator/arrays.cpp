@@ -19,7 +19,7 @@ struct Array {
 std::vector<Array> arguments;  // those of the launch to come, as Python adds them
 std::vector<Array> arrays;     // of the launch, shared ones included
 std::vector<Region> regions;   // in the order of their addresses
-Region* found_last;
+Region* last_region;
 
 struct Free {
   void operator()(Word* words) const { free(words); }
@@ -27,13 +27,13 @@ struct Free {
 using History = std::unique_ptr<Word, Free>;
 std::vector<History> histories;
 
-// Zeros that cost nothing until they are touched, if there are many.
+// Zeros that take no memory until they are accessed, if there are many.
 History new_history(const Range& range) {
   const size_t words = range.bytes() / word_bytes + 2;
   return History(static_cast<Word*>(calloc(words, sizeof(Word))));
 }
 
-// The history of shared memory is never cleared: what earlier blocks left is known by their number.
+// The history of shared memory is never cleared: accesses of earlier blocks have their number.
 Word* shared_history(uintptr_t address) {
   const Range all = {image.arrays_before.begin, image.arrays_after.end};
   static const History history = new_history(all);
@@ -82,7 +82,7 @@ size_t distance(const Range& range, uintptr_t address) {
 void begin_arrays() {
   find_arrays();
   find_regions();
-  found_last = nullptr;
+  last_region = nullptr;
   histories.clear();
   for (Region& region : regions) {
     if (region.shared) {
@@ -101,12 +101,12 @@ void begin_shared_arrays() {
 }
 
 Region* region_of(uintptr_t address) {
-  if (found_last && found_last->range.contains(address)) return found_last;
+  if (last_region && last_region->range.contains(address)) return last_region;
   auto after = std::upper_bound(
       regions.begin(), regions.end(), address,
-      [](uintptr_t wanted, const Region& region) { return wanted < region.range.begin; });
+      [](uintptr_t sought, const Region& region) { return sought < region.range.begin; });
   if (after == regions.begin() || !(after - 1)->range.contains(address)) return nullptr;
-  return found_last = &*(after - 1);
+  return last_region = &*(after - 1);
 }
 
 std::string name_of(uintptr_t address) {
@@ -127,7 +127,7 @@ extern "C" __attribute__((visibility("default"))) void emulator_forget_arrays() 
   emulator::arguments.clear();
 }
 
-// Adds an array for the next launch; `written`: had all of it been written before?
+// Adds an array for the next launch; `written`: whether all of it was written before.
 extern "C" __attribute__((visibility("default"))) void emulator_add_array(
     const char* name, uintptr_t address, size_t bytes, size_t item_bytes, int writable,
     int written) {

@@ -1,4 +1,4 @@
-// The memory that a launch may touch: the arrays among its arguments, and the shared arrays.
+// The memory that a launch may access: the arrays among its arguments, and the shared arrays.
 #pragma once
 
 #include <cstdint>
@@ -10,12 +10,12 @@
 
 namespace emulator {
 
-// Memory that arrays cover without a gap; arrays that overlap share one.
+// Memory that arrays cover without a gap; overlapping arrays are in one region.
 struct Region {
   Range range;
   bool writable, shared;
   Word* words;  // the history, from the word that holds the first byte
-  // For each word the bytes that were written, as bits; empty where the launch found all written.
+  // A bit for each written byte of each word; empty where all was written before the launch.
   std::vector<uint8_t> written;
 
   size_t word_of(uintptr_t address) const {
@@ -26,13 +26,13 @@ struct Region {
 // Finds the arrays of a launch.
 void begin_arrays();
 
-// Shared arrays begin anew with each block.
+// Shared arrays start uninitialised in each block.
 void begin_shared_arrays();
 
-// Returns the region that an address is in, or null.
+// Returns the region of an address, or null.
 Region* region_of(uintptr_t address);
 
-// Names the array and the element at an address, or the nearest.
+// Returns the names of the array and element at an address, or of the nearest.
 std::string name_of(uintptr_t address);
 
 }  // namespace emulator

@@ -1,9 +1,9 @@
-// Atomic operations. Fibers switch at intrinsics only, so that reading, changing and writing is
-// atomic already; check mode learns of it as one operation.
+// Atomic operations. Fibers switch only at intrinsics, so that a read, a change and a write are
+// atomic already; check mode is informed of them as one operation.
 #pragma once
 
 #ifdef EMULATOR_CHECK
-// Not instrumented: to check mode this is an atomic operation, not a read and a write.
+// Not instrumented: check mode must not see a read and a write.
 #define EMULATOR_ATOMIC __attribute__((noinline, no_sanitize("thread"), no_sanitize("undefined")))
 #else
 #define EMULATOR_ATOMIC EMULATOR_INTRINSIC
@@ -21,7 +21,7 @@ EMULATOR_ATOMIC T change(T* target, Change changed) {
   return old;
 }
 
-// Adding wraps around on a GPU; on signed integers C++ leaves it undefined.
+// Additions wrap around on a GPU; for signed integers, C++ leaves that undefined.
 template <class T>
 EMULATOR_INTRINSIC T wrapping_sum(T a, T b) {
   if constexpr (std::is_integral_v<T>) {
@@ -71,7 +71,7 @@ EMULATOR_CHANGE_32(atomicExch, (void(old), value))
 EMULATOR_CHANGE(atomicExch, unsigned long long, (void(old), value))
 EMULATOR_CHANGE(atomicExch, float, (void(old), value))
 
-// A load that is not answered from a cache: whole, and ordered as atomic operations are.
+// A load that bypasses the caches: it is atomic, and ordered like atomic operations.
 template <class T>
 EMULATOR_INTRINSIC T __ldcv(const T* source) {
   return emulator::change(const_cast<T*>(source), [](T old) -> T { return old; });

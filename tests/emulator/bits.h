@@ -1,4 +1,4 @@
-// Bits of integers, and integers made of the bits of floating-point numbers.
+// Bits of integers, and conversions between floating-point numbers and their bits.
 #pragma once
 
 namespace emulator {
@@ -34,7 +34,7 @@ EMULATOR_INTRINSIC int __clz(int x) { return x ? __builtin_clz(unsigned(x)) : 32
 EMULATOR_INTRINSIC int __clzll(long long x) { return x ? __builtin_clzll(x) : 64; }
 
 EMULATOR_INTRINSIC unsigned __brev(unsigned x) {
-  // Halves change places, then quarters within the halves, and so on.
+  // Swap the halves, then the quarters within the halves, and so on.
   x = x >> 16 | x << 16;
   x = (x >> 8 & 0x00ff00ffu) | (x & 0x00ff00ffu) << 8;
   x = (x >> 4 & 0x0f0f0f0fu) | (x & 0x0f0f0f0fu) << 4;

@@ -1,4 +1,4 @@
-"""Compiles kernels for the CPU, with g++; what was built before is kept and used again."""
+"""Compile kernels for the CPU with g++, and cache the builds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COMMON = (
     "-std=c++17",
     "-fPIC",
     "-w",
-    # What a library defines is its own, however many kernels are loaded.
+    # Libraries share no symbols, however many kernels are loaded.
     "-fvisibility=hidden",
     "-fno-gnu-unique",
     # Shared arrays have no constructors to call at each access.
@@ -36,10 +36,10 @@ COMMON = (
     "-fno-strict-aliasing",
     "-fno-math-errno",
 )
-"""Flags of all that is compiled."""
+"""Flags of all compilations."""
 
 LINES = ("-gdwarf-4", "-g1")
-"""Flags of that in which reports find lines; addr2line takes the wrong file from version 5."""
+"""Flags of code in which reports look up lines; addr2line misreads files in DWARF 5."""
 
 FAST = (*LINES, "-O2", "-march=native", "-ffp-contract=fast")
 """Flags of kernels; nvcc fuses multiplications and additions too."""
@@ -61,21 +61,21 @@ RUNTIME = (
 RUNTIME_OF_CHECK = ("check.cpp", "arrays.cpp", "shadow.cpp", "instrumentation.cpp")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
-"""What includes another file of a kernel's folder; the group is its name."""
+"""Includes another file of the kernels; the group is its path in their folder."""
 
 DYNAMIC_ARRAY = re.compile(r"\bextern\s+__shared__\s[^;]*?(\w+)\s*\[\s*\]\s*;")
-"""What declares a dynamic shared array; the group is its name."""
+"""Declares a dynamic shared array; the group is its name."""
 
 
 @functools.lru_cache
 def unavailable() -> str | None:
-    """Return why kernels cannot be emulated on this machine, or None where they can."""
+    """Return the reason why this machine cannot emulate kernels, or None if it can."""
     if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
         return "the emulator needs Linux on x86-64 or aarch64"
     if shutil.which(compiler()) is None:
         return f"the emulator needs a C++ compiler, and there is no {compiler()}"
     if "Free Software Foundation" not in compiler_version():
-        return f"the emulator needs GNU's C++ compiler, which {compiler()} is not"
+        return f"the emulator needs GNU's C++ compiler, and {compiler()} is another one"
     if shutil.which("addr2line") is None:
         return "the emulator needs addr2line, of GNU's binutils"
     return None
@@ -88,63 +88,67 @@ def compiler() -> str:
 
 @functools.lru_cache
 def compiler_version() -> str:
-    """Return what the compiler says of itself."""
+    """Return the version text of the compiler."""
     done = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=False)
     return done.stdout
 
 
 @functools.lru_cache
 def linker() -> tuple[str, ...]:
-    """Return what makes the compiler link quickly.
+    """Return the flags of the fastest linker.
 
-    ld takes as long to read libstdc++ as a small kernel to compile. gold, where it is installed,
-    reads only what is asked for.
+    ld takes as long to read libstdc++ as g++ takes to compile a small kernel. gold, where it is
+    installed, reads only the symbols that are needed.
     """
     return ("-fuse-ld=gold",) if shutil.which("ld.gold") else ()
 
 
 @functools.lru_cache
 def processor() -> str:
-    """Return what the CPU can do: what ``-march=native`` means differs between machines."""
+    """Return the features of the CPU, which ``-march=native`` depends on."""
     facts = Path("/proc/cpuinfo").read_text()
-    found = re.search(r"^(flags|Features)\s*:.*$", facts, re.MULTILINE)
-    return found.group() if found else platform.processor()
+    match = re.search(r"^(flags|Features)\s*:.*$", facts, re.MULTILINE)
+    return match.group() if match else platform.processor()
 
 
 def cache_folder() -> Path:
-    """Return where builds are kept."""
-    chosen = os.environ.get("GPUSEG_EMULATOR_CACHE")
-    if chosen:
-        folder = Path(chosen)
+    """Return the folder of the builds."""
+    configured = os.environ.get("GPUSEG_EMULATOR_CACHE")
+    if configured:
+        folder = Path(configured)
     elif VENV.is_dir():
         folder = VENV / ".emulator"
     else:
         folder = Path(tempfile.gettempdir()) / f"gpuseg-emulator-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise BuildError(f"{folder} belongs to someone else: set GPUSEG_EMULATOR_CACHE")
+        raise BuildError(f"{folder} belongs to another user: set GPUSEG_EMULATOR_CACHE")
     return folder
 
 
-def included(path: Path) -> list[Path]:
-    """Return a file and what it includes of its folder: a change of other files is none of it."""
-    waiting, known = [path], set[Path]()
+def included(path: Path, folder: Path) -> list[Path]:
+    """Return a file and the files below a folder that it includes, directly or not."""
+    waiting, visited = [path], set[Path]()
     while waiting:
         source = waiting.pop()
-        if source in known or not source.is_file():
+        if source in visited or not source.is_file():
             continue
-        known.add(source)
-        waiting += [path.parent / name for name in INCLUDE.findall(source.read_text())]
-    return sorted(known)
+        visited.add(source)
+        waiting += [folder / name for name in INCLUDE.findall(source.read_text())]
+    return sorted(visited)
 
 
-def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) -> Path:
-    """Return a library with one kernel and the runtime, building it if need be.
+def built_kernel(
+    path: Path, folder: Path, name: str, macros: Mapping[str, int], check: bool
+) -> Path:
+    """Return a library with one kernel and the runtime; build it where it is missing.
 
     Parameters
     ----------
     path : Path
-        The kernel's file. It may include files of its folder, and they each other.
+        The kernel's file.
+    folder : Path
+        Where the paths of ``#include`` start.
     name : str
         The kernel's function.
     macros : mapping of str to int
@@ -155,14 +159,14 @@ def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) 
     Raises
     ------
     BuildError
-        If the compiler refuses the file; its messages are the text.
+        If the file does not compile; the text is the compiler's messages.
     """
-    path = path.resolve()
-    sources = included(path)
+    path, folder = path.resolve(), folder.resolve()
+    sources = included(path, folder)
     flags = [*COMMON, *(CHECK if check else FAST)]
     flags += [f"-D{macro}={value}" for macro, value in sorted(macros.items())]
     wrapper = _wrapper(path, name, sources)
-    # Copies of a kernel in other folders are the same kernel.
+    # A copy of a kernel in another folder is the same kernel.
     ingredients = [_toolchain(), wrapper.replace(str(path), path.name), *flags]
     key = _digest([*ingredients, *(part for s in sources for part in (s.name, s.read_text()))])
     target = cache_folder() / f"{name}-{'check' if check else 'fast'}-{key}.so"
@@ -175,8 +179,8 @@ def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) 
     def build(library: Path) -> None:
         file, unit = library.with_suffix(".cpp"), library.with_suffix(".o")
         file.write_text(wrapper)
-        _compile(*flags, "-include", header, "-c", file, "-o", unit)
-        # Linked by itself: with -fsanitize the compiler would add the sanitizers' libraries.
+        _compile(*flags, f"-I{folder}", "-include", header, "-c", file, "-o", unit)
+        # Linked separately: with -fsanitize the compiler would add the sanitizers' libraries.
         link = (*linker(), "-shared", "-Wl,-Bsymbolic", "-Wl,-z,defs")
         _compile(*link, unit, runtime, "-o", library)
 
@@ -184,7 +188,7 @@ def built_kernel(path: Path, name: str, macros: Mapping[str, int], check: bool) 
 
 
 def _forget_old_builds() -> None:
-    """Remove what was not used for a week: every change of a kernel leaves a library behind."""
+    """Remove builds that were not used for a week: every change of a kernel adds a library."""
     for path in (one for end in ("so", "o", "gch") for one in cache_folder().glob(f"*.{end}")):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > 7 * 24 * 3600:
@@ -192,7 +196,7 @@ def _forget_old_builds() -> None:
 
 
 def _built_runtime(check: bool) -> Path:
-    """Return the runtime as one object file, building it if need be."""
+    """Return the runtime as one object file; build it where it is missing."""
     names = RUNTIME + RUNTIME_OF_CHECK if check else RUNTIME
     flags = [*COMMON, "-O2", *(["-DEMULATOR_CHECK"] if check else [])]
     target = cache_folder() / f"runtime-{_digest([_toolchain(), *flags, *names])}.o"
@@ -201,11 +205,11 @@ def _built_runtime(check: bool) -> Path:
 
 
 def _built_header(check: bool) -> Path:
-    """Return the emulator's CUDA to be included first; beside it, it lies precompiled.
+    """Return the header with the emulator's CUDA; its precompiled form is in the same folder.
 
-    To read it, and what it includes of the C++ library, takes longer than to compile a small
-    kernel. The compiler itself tells whether flags and macros are those it was compiled for, and
-    reads the text where they are not.
+    Reading it, with the headers of the C++ library, takes longer than compiling a small kernel.
+    The compiler checks whether flags and macros match those of the precompiled form, and reads the
+    text where they do not.
     """
     flags = [*COMMON, *(CHECK if check else FAST)]
     target = cache_folder() / f"cuda-{_digest([_toolchain(), *flags])}.h.gch"
@@ -222,14 +226,14 @@ def _built_header(check: bool) -> Path:
 
 
 def _built_once(target: Path, build: Callable[[Path], None]) -> Path:
-    """Return a file, building it where it is not there; other processes wait for it meanwhile.
+    """Return a file; build it where it is missing, while other processes wait.
 
     Parameters
     ----------
     target : Path
     build : callable
-        Makes the file, at the path that it is called with, in a folder of its own. It must not
-        build other files: whoever unlocks one of them would unlock this, too.
+        Writes the file to the path that it gets, in a new folder. It must not build other files:
+        releasing the lock of one of them would release this one too.
     """
     if target.exists():
         target.touch()
@@ -239,26 +243,26 @@ def _built_once(target: Path, build: Callable[[Path], None]) -> Path:
         tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder,
     ):
         if not target.exists():
-            made = Path(folder) / f"made{target.suffix}"
-            build(made)
-            made.replace(target)
+            built = Path(folder) / f"built{target.suffix}"
+            build(built)
+            built.replace(target)
     return target
 
 
 @contextlib.contextmanager
 def _lock(target: Path) -> Iterator[None]:
-    """Keep other processes from building the same file: each has a byte of one locked file.
+    """Keep other processes from building the same file: each file has one byte of a lock file.
 
-    Threads of one process are not kept apart; they build twice, which does no harm.
+    The lock does not exclude threads of one process; they build twice, which is harmless.
     """
-    place = int.from_bytes(hashlib.sha256(target.name.encode()).digest()[:6])
+    offset = int.from_bytes(hashlib.sha256(target.name.encode()).digest()[:6])
     with (target.parent / "lock").open("wb") as file:
-        fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, offset)
         yield
 
 
 def _wrapper(path: Path, name: str, sources: Iterable[Path]) -> str:
-    """Return the file that is compiled: the kernel and its exports."""
+    """Return the text of the compilation unit: the kernel and its exports."""
     texts = (source.read_text() for source in sources)
     dynamic = sorted({array for text in texts for array in DYNAMIC_ARRAY.findall(text)})
     alias = 'asm(".globl {0}\\n.hidden {0}\\n.type {0}, %tls_object\\n.set {0}, {1}");'
@@ -278,12 +282,12 @@ def _wrapper(path: Path, name: str, sources: Iterable[Path]) -> str:
 
 @functools.lru_cache
 def _toolchain() -> str:
-    """Return what every build depends on: the compiler, the CPU, the emulator's own files.
+    """Return a digest of what all builds depend on: compiler, CPU, and the emulator's files.
 
-    Where these lie is part of it: `module` knows them in the lines of a build by their folder.
+    It includes the folder of these files: `module` recognises their lines in a build by it.
     """
-    own = sorted(path for path in HERE.iterdir() if path.suffix in (".h", ".cpp"))
-    texts = (file.read_text() for file in own)
+    files = sorted(path for path in HERE.iterdir() if path.suffix in (".h", ".cpp"))
+    texts = (file.read_text() for file in files)
     tools = (compiler(), compiler_version(), *linker(), processor())
     return _digest([*tools, str(HERE), *texts])
 
@@ -297,7 +301,7 @@ def _digest(parts: Iterable[str]) -> str:
 
 def _compile(*arguments: str | Path) -> None:
     command = [compiler(), *map(str, arguments)]
-    plain = {**os.environ, "LC_ALL": "C"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         raise BuildError(f"{shlex.join(command)}\n{done.stderr}")

@@ -1,4 +1,4 @@
-// What the instrumentation of g++ tells check mode.
+// The interface between the instrumentation of g++ and check mode.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +7,7 @@
 
 namespace emulator {
 
-// Judges an access that is about to happen, by the code before `return_address`.
+// Checks an access that is about to happen, by the code before `return_address`.
 void check_access(const void* pointer, size_t bytes, Kind kind, void* return_address);
 
 }  // namespace emulator

@@ -1,4 +1,4 @@
-// Barriers of a block, and what the lanes of a warp do together.
+// Barriers of a block, and collective operations of a warp.
 #include <algorithm>
 #include <cstring>
 #include <deque>
@@ -14,11 +14,11 @@ namespace {
 struct BlockBarrier {
   unsigned arrived = 0;
   int predicates = 0;
-  Place place{};
+  Location location{};
   bool complete = false;
 };
 
-// The one that threads arrive at, and the one before it, which some may not have left yet.
+// The barrier that threads arrive at, and the previous one, which some may not have left yet.
 BlockBarrier barriers[2];
 unsigned turn;
 
@@ -29,13 +29,13 @@ void complete_barrier() {
   check_barrier_passed();
 }
 
-bool same(Place a, Place b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
+bool same(Location a, Location b) { return a.line == b.line && strcmp(a.file, b.file) == 0; }
 
 // ---- Warps
 
 constexpr unsigned all_lanes = 0xffffffffu;
 
-// One meeting of the lanes in `mask`; used again once all who came have left.
+// One meeting of the lanes in `mask`; reused once all lanes have left.
 struct Meeting {
   Together operation;
   unsigned mask = 0, arrived = 0, inside = 0;
@@ -69,7 +69,7 @@ const char* name_of(Together operation) {
   return "a warp intrinsic";
 }
 
-// Returns the meeting that lanes with this mask are arriving at, or opens one.
+// Returns the open meeting of lanes with this mask, or opens one.
 Meeting& meeting_of(Warp& warp, unsigned mask, Together operation) {
   Meeting* unused = nullptr;
   for (Meeting& meeting : warp.meetings) {
@@ -119,13 +119,13 @@ int source_lane(Together operation, int lane, int argument, int width) {
   return source < first + width ? source : lane;
 }
 
-uint64_t shuffled(const Meeting& meeting, int argument, int width, Place place) {
+uint64_t shuffled(const Meeting& meeting, int argument, int width, Location location) {
   if (width < 1 || width > int(warp_lanes) || (width & (width - 1))) {
-    stop("bad width", place, "a shuffle of width %d, which is not a power of 2 up to 32", width);
+    stop("bad width", location, "a shuffle of width %d, which is not a power of 2 up to 32", width);
   }
   const int source = source_lane(meeting.operation, int(current->lane), argument, width);
   if (!(meeting.arrived >> source & 1)) {
-    stop("absent lane", place, "%s reads lane %d, which takes no part in mask 0x%08x",
+    stop("absent lane", location, "%s reads lane %d, which takes no part in mask 0x%08x",
          name_of(meeting.operation), source, meeting.mask);
   }
   return meeting.values[source];
@@ -161,69 +161,70 @@ uint64_t lanes_where(const Meeting& meeting, Condition condition) {
   return result;
 }
 
-uint64_t result_of(const Meeting& meeting, uint64_t mine, int argument, int width, Place place) {
+uint64_t result_of(const Meeting& meeting, uint64_t lane_value, int argument, int width,
+                   Location location) {
   switch (meeting.operation) {
     case Together::synchronise: return 0;
     case Together::shuffle:
     case Together::shuffle_up:
     case Together::shuffle_down:
-    case Together::shuffle_xor: return shuffled(meeting, argument, width, place);
+    case Together::shuffle_xor: return shuffled(meeting, argument, width, location);
     case Together::ballot: return lanes_where(meeting, [](uint64_t value) { return value != 0; });
     case Together::multiply:
       if (meeting.arrived == all_lanes) return 0;
-      stop("absent lane", place, "%s takes all lanes, and only those of mask 0x%08x are there",
+      stop("absent lane", location, "%s takes all lanes, and only those of mask 0x%08x are there",
            name_of(meeting.operation), meeting.arrived);
     case Together::match_any:
-      return lanes_where(meeting, [=](uint64_t value) { return value == mine; });
+      return lanes_where(meeting, [=](uint64_t value) { return value == lane_value; });
     default: return reduced(meeting);
   }
 }
 
 }  // namespace
 
-int barrier(int predicate, Place place) {
+int barrier(int predicate, Location location) {
   BlockBarrier& barrier = barriers[turn];
-  if (!barrier.arrived) barrier.place = place;
-  if (!same(barrier.place, place)) {
-    stop("divergent barrier", place, "others of the block wait at the barrier in line %zu",
-         barrier.place.line);
+  if (!barrier.arrived) barrier.location = location;
+  if (!same(barrier.location, location)) {
+    stop("divergent barrier", location, "others of the block wait at the barrier in line %zu",
+         barrier.location.line);
   }
   barrier.arrived++;
   barrier.predicates += predicate != 0;
   if (barrier.arrived == threads_left) {
     complete_barrier();
   } else {
-    wait(barrier.complete, "__syncthreads", place);
+    wait(barrier.complete, "__syncthreads", location);
   }
   return barrier.predicates;
 }
 
 uint64_t meet(Together operation, unsigned mask, uint64_t value, int argument, int width,
-              Place place) {
+              Location location) {
   const unsigned lane = current->lane, warp = current->warp;
   if (!(mask >> lane & 1)) {
-    stop("not in mask", place, "%s: lane %u is not in its own mask 0x%08x", name_of(operation),
+    stop("not in mask", location, "%s: lane %u is not in its own mask 0x%08x", name_of(operation),
          lane, mask);
   }
   Meeting& meeting = meeting_of(warps[warp], mask, operation);
   if (meeting.operation != operation) {
-    stop("mixed intrinsics", place, "%s: other lanes of mask 0x%08x are at %s",
+    stop("mixed intrinsics", location, "%s: other lanes of mask 0x%08x are at %s",
          name_of(operation), mask, name_of(meeting.operation));
   }
   meeting.values[lane] = value;
   meeting.arrived |= 1u << lane;
   meeting.inside++;
   complete_if_all_are_there(meeting, warp);
-  if (!meeting.complete) wait(meeting.complete, name_of(operation), place);
-  const uint64_t result = result_of(meeting, value, argument, width, place);
+  if (!meeting.complete) wait(meeting.complete, name_of(operation), location);
+  const uint64_t result = result_of(meeting, value, argument, width, location);
   meeting.inside--;
   return result;
 }
 
 void multiply(Fragments& fragments) {
-  const Place place = place_before(__builtin_return_address(0));
+  const Location location = place_before(__builtin_return_address(0));
   const auto address = reinterpret_cast<uint64_t>(&fragments);
-  meet(Together::multiply, all_lanes, address, 0, warp_lanes, place);
+  meet(Together::multiply, all_lanes, address, 0, warp_lanes, location);
 }
 
 void begin_collectives() {

@@ -1,22 +1,22 @@
-// What the threads of a block or the lanes of a warp do together.
+// Collective operations of the threads of a block or the lanes of a warp.
 #pragma once
 
 // ---- Blocks
 
 EMULATOR_INTRINSIC void __syncthreads(EMULATOR_CALLER) {
-  emulator::barrier(0, EMULATOR_PLACE);
+  emulator::barrier(0, EMULATOR_LOCATION);
 }
 
 EMULATOR_INTRINSIC int __syncthreads_count(int predicate, EMULATOR_CALLER) {
-  return emulator::barrier(predicate, EMULATOR_PLACE);
+  return emulator::barrier(predicate, EMULATOR_LOCATION);
 }
 
 EMULATOR_INTRINSIC int __syncthreads_or(int predicate, EMULATOR_CALLER) {
-  return emulator::barrier(predicate, EMULATOR_PLACE) != 0;
+  return emulator::barrier(predicate, EMULATOR_LOCATION) != 0;
 }
 
 EMULATOR_INTRINSIC int __syncthreads_and(int predicate, EMULATOR_CALLER) {
-  return emulator::barrier(!predicate, EMULATOR_PLACE) == 0;
+  return emulator::barrier(!predicate, EMULATOR_LOCATION) == 0;
 }
 
 // ---- Warps
@@ -38,26 +38,26 @@ EMULATOR_INTRINSIC T from_bits(uint64_t bits) {
 
 template <class T>
 EMULATOR_INTRINSIC T exchange(Together operation, unsigned mask, T value, int argument, int width,
-                              Place place) {
-  return from_bits<T>(meet(operation, mask, to_bits(value), argument, width, place));
+                              Location location) {
+  return from_bits<T>(meet(operation, mask, to_bits(value), argument, width, location));
 }
 
 template <class T>
-EMULATOR_INTRINSIC T reduce(Together operation, unsigned mask, T value, Place place) {
-  return exchange(operation, mask, value, 0, warp_lanes, place);
+EMULATOR_INTRINSIC T reduce(Together operation, unsigned mask, T value, Location location) {
+  return exchange(operation, mask, value, 0, warp_lanes, location);
 }
 
 }  // namespace emulator
 
 EMULATOR_INTRINSIC void __syncwarp(unsigned mask = 0xffffffffu, EMULATOR_CALLER) {
-  emulator::reduce(emulator::Together::synchronise, mask, 0, EMULATOR_PLACE);
+  emulator::reduce(emulator::Together::synchronise, mask, 0, EMULATOR_LOCATION);
 }
 
 #define EMULATOR_SHUFFLE(name, operation, Argument)                                        \
   template <class T>                                                                       \
   EMULATOR_INTRINSIC T name(unsigned mask, T value, Argument argument, int width = 32,     \
                             EMULATOR_CALLER) {                                             \
-    return emulator::exchange(operation, mask, value, int(argument), width, EMULATOR_PLACE); \
+    return emulator::exchange(operation, mask, value, int(argument), width, EMULATOR_LOCATION); \
   }
 
 EMULATOR_SHUFFLE(__shfl_sync, emulator::Together::shuffle, int)
@@ -69,7 +69,7 @@ EMULATOR_SHUFFLE(__shfl_xor_sync, emulator::Together::shuffle_xor, int)
 
 EMULATOR_INTRINSIC unsigned __ballot_sync(unsigned mask, int predicate, EMULATOR_CALLER) {
   return emulator::reduce(emulator::Together::ballot, mask, unsigned(predicate != 0),
-                          EMULATOR_PLACE);
+                          EMULATOR_LOCATION);
 }
 
 EMULATOR_INTRINSIC int __any_sync(unsigned mask, int predicate, EMULATOR_CALLER) {
@@ -83,12 +83,12 @@ EMULATOR_INTRINSIC int __all_sync(unsigned mask, int predicate, EMULATOR_CALLER)
 template <class T>
 EMULATOR_INTRINSIC unsigned __match_any_sync(unsigned mask, T value, EMULATOR_CALLER) {
   return unsigned(emulator::meet(emulator::Together::match_any, mask, emulator::to_bits(value), 0,
-                                 emulator::warp_lanes, EMULATOR_PLACE));
+                                 emulator::warp_lanes, EMULATOR_LOCATION));
 }
 
 #define EMULATOR_REDUCE(name, T, operation)                                    \
   EMULATOR_INTRINSIC T name(unsigned mask, T value, EMULATOR_CALLER) {         \
-    return emulator::reduce(emulator::Together::operation, mask, value, EMULATOR_PLACE); \
+    return emulator::reduce(emulator::Together::operation, mask, value, EMULATOR_LOCATION); \
   }
 
 EMULATOR_REDUCE(__reduce_add_sync, int, add)

@@ -1,7 +1,7 @@
-// Switching stacks: what makes a fiber of a thread.
+// Switching stacks, to run threads as fibers.
 //
-// ucontext does the same portably, but calls the operating system twice a switch, which takes more
-// than ten times as long; and a block of 256 threads switches some thousand times.
+// ucontext does the same portably, but each switch calls the operating system twice, which takes
+// more than ten times as long; and a block of 256 threads switches some thousand times.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 namespace emulator {
 
 // Pushes the registers that a function must preserve, stores the stack pointer in `*here`, and
-// goes on where `there` was stored. Rounding modes stay: no intrinsic switches while it has
-// changed them.
+// continues where `there` was stored. Rounding modes are not saved: no intrinsic switches while it
+// has changed them.
 extern "C" void emulator_switch(void** here, void* there);
 
 #if defined(__x86_64__)

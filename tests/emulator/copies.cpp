@@ -1,7 +1,7 @@
 // Asynchronous copies. The hardware may read the source and write the target at any time between
 // issue and wait. Here the target becomes garbage when a copy is issued, and the data arrives when
-// the thread waits for it, so that whoever relies on an earlier arrival goes wrong; which moment's
-// source it is, is drawn. A copy that nobody waits for never arrives.
+// the thread waits for it, so that code that relies on an earlier arrival gives wrong results. The
+// time when the source is read is drawn. A copy that is not waited for never arrives.
 #include "copies.h"
 
 #include <cstring>
@@ -26,12 +26,12 @@ void arrive(const Copy& copy) {
   memcpy(copy.to, drawn_number() & 1 ? copy.data : copy.from, copy.bytes);
 }
 
-// Forgets the oldest groups, and their copies.
-void forget(Copies& mine, size_t groups) {
-  const size_t count = mine.group_ends[groups - 1];
-  mine.pending.erase(mine.pending.begin(), mine.pending.begin() + ptrdiff_t(count));
-  mine.group_ends.erase(mine.group_ends.begin(), mine.group_ends.begin() + ptrdiff_t(groups));
-  for (size_t& end : mine.group_ends) end -= count;
+// Removes the oldest groups and their copies.
+void forget(Copies& queue, size_t groups) {
+  const size_t count = queue.group_ends[groups - 1];
+  queue.pending.erase(queue.pending.begin(), queue.pending.begin() + ptrdiff_t(count));
+  queue.group_ends.erase(queue.group_ends.begin(), queue.group_ends.begin() + ptrdiff_t(groups));
+  for (size_t& end : queue.group_ends) end -= count;
 }
 
 }  // namespace
@@ -45,11 +45,12 @@ void begin_copies() {
 }
 
 void issue_copy(void* to, const void* from, size_t bytes) {
-  const Place place = place_before(__builtin_return_address(0));
+  const Location location = place_before(__builtin_return_address(0));
   if (bytes != 4 && bytes != 8 && bytes != 16) {
-    stop("bad size", place, "an asynchronous copy of %zu bytes, which are not 4, 8 or 16", bytes);
+    stop("bad size", location, "an asynchronous copy of %zu bytes, which are not 4, 8 or 16",
+         bytes);
   }
-  Copy copy = {to, from, bytes, place, {}};
+  Copy copy = {to, from, bytes, location, {}};
   check_copy_issued(copy);
   memcpy(copy.data, from, bytes);
   memset(to, 0xFF, bytes);
@@ -57,16 +58,16 @@ void issue_copy(void* to, const void* from, size_t bytes) {
 }
 
 void close_group() {
-  Copies& mine = copies[current->index];
-  mine.group_ends.push_back(mine.pending.size());
+  Copies& queue = copies[current->index];
+  queue.group_ends.push_back(queue.pending.size());
 }
 
 void wait_for_groups(size_t groups_left) {
-  Copies& mine = copies[current->index];
-  if (mine.group_ends.size() <= groups_left) return;
-  const size_t groups = mine.group_ends.size() - groups_left;
-  for (size_t i = 0; i < mine.group_ends[groups - 1]; i++) arrive(mine.pending[i]);
-  forget(mine, groups);
+  Copies& queue = copies[current->index];
+  if (queue.group_ends.size() <= groups_left) return;
+  const size_t groups = queue.group_ends.size() - groups_left;
+  for (size_t i = 0; i < queue.group_ends[groups - 1]; i++) arrive(queue.pending[i]);
+  forget(queue, groups);
 }
 
 Pending pending_copy_to(uintptr_t address) {

@@ -1,4 +1,4 @@
-// Asynchronous copies that are under way.
+// Asynchronous copies in flight.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@ struct Copy {
   void* to;
   const void* from;
   size_t bytes;
-  Place place;             // where it was issued
+  Location location;             // where it was issued
   unsigned char data[16];  // what was at the source then
 };
 
@@ -21,7 +21,7 @@ struct Pending {
   unsigned thread;
 };
 
-// Returns a copy to this address that has not arrived.
+// Returns a copy to this address that has not arrived yet.
 Pending pending_copy_to(uintptr_t address);
 
 // ---- Check mode (check.cpp)

@@ -1,8 +1,9 @@
-// What CUDA adds to C++, for g++: enough for the kernels of this project to compile unchanged.
+// CUDA's additions to C++, for g++: enough to compile the kernels of this project unchanged.
 #pragma once
 
 #include <math.h>
 
+#include <cstdio>
 #include <cstring>
 #include <type_traits>
 #include <utility>
@@ -20,25 +21,25 @@
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
 
-// A block's shared arrays exist once, since blocks run one after another. `static` would say just
-// that, but cannot stand behind the `extern` of dynamic arrays; `thread_local` can.
+// The shared arrays of a block exist once, because blocks run one after another. `static` would
+// mean that, but is not allowed after the `extern` of dynamic arrays; `thread_local` is.
 #define __shared__ thread_local
 
 // ---- For the definitions below
 
-// Inlined even without optimisation, so that an access to memory belongs to a line of the kernel.
+// Inlined even without optimisation, so that a memory access belongs to a line of the kernel.
 #define EMULATOR_INTRINSIC inline __attribute__((always_inline))
 
-// The last parameters of an intrinsic: the line that calls it.
+// The last parameters of an intrinsic: the calling line.
 #define EMULATOR_CALLER const char *file = __builtin_FILE(), size_t line = __builtin_LINE()
-#define EMULATOR_PLACE (emulator::Place{file, line})
+#define EMULATOR_LOCATION (emulator::Location{file, line})
 
 #include "vectors.h"
 
 // ---- Built-in variables
 
-// The scheduler sets these whenever it switches to another thread. To a thread they are constant,
-// and declaring them so keeps check mode from watching them.
+// The scheduler sets these when it switches to another thread. For a thread they are constant, and
+// declaring them const keeps check mode from watching them.
 extern "C" {
 extern const uint3 threadIdx, blockIdx;
 extern const dim3 blockDim, gridDim;

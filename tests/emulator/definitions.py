@@ -1,4 +1,4 @@
-"""What CUDA's intrinsics are by definition, in NumPy and Python: for the kernels of `examples`."""
+"""Definitions of CUDA's intrinsics in NumPy and Python, for the kernels of `examples`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 
 
-# ---- What lanes do together
+# ---- Collective operations
 
 
 def shuffle_sources(threads: int, by: int, width: int) -> list[Array]:
-    """Return for each thread which one it reads, by each of the four shuffles."""
+    """Return the source thread of each thread, for each of the four shuffles."""
     t = np.arange(threads)
     first = t // width * width
     up = np.where(t - by >= first, t - by, t)
@@ -26,10 +26,10 @@ def shuffle_sources(threads: int, by: int, width: int) -> list[Array]:
 
 
 def votes(x: Array) -> Array:
-    """Return what the threads of a block find out about their numbers."""
+    """Return the votes and reductions of the threads of a block."""
     block = [np.count_nonzero(x & 2), (x > 97).any(), (x >= 0).all()]
     rows = []
-    for t, mine in enumerate(x):
+    for t, value in enumerate(x):
         warp, half = x[t // 32 * 32 :][:32], x[t // 16 * 16 :][:16] - 50
         rows.append(
             [
@@ -37,7 +37,7 @@ def votes(x: Array) -> Array:
                     _mask(warp & 1),
                     (half > 40).any(),
                     (half < 40).all(),
-                    _mask(warp % 5 == mine % 5),
+                    _mask(warp % 5 == value % 5),
                 ),
                 *(warp.sum(), half.min(), half.max()),
                 *(half.view(np.uint32).min(), half.view(np.uint32).max()),
@@ -52,7 +52,7 @@ def _mask(lanes: Iterable[Any]) -> int:
 
 
 def atomics(x: Array) -> tuple[list[int], list[int], list[int]]:
-    """Return what many threads make of zeros, or of the start of a search, with their numbers."""
+    """Return the results of many threads' atomic operations."""
     numbers: list[int] = x.tolist()
     smallest, largest, total = min(numbers), max(numbers), sum(numbers)
     every, common = int(np.bitwise_or.reduce(x)), int(np.bitwise_and.reduce(x))
@@ -63,7 +63,7 @@ def atomics(x: Array) -> tuple[list[int], list[int], list[int]]:
     )
 
 
-# ---- Products of matrices: which lane holds what
+# ---- Products of matrices: the elements of each lane
 
 
 def fragments_of_a(a: Array) -> Array:
@@ -78,21 +78,21 @@ def fragments_of_b(b: Array) -> Array:
     return _pairs(np.swapaxes(b, -1, -2), lane // 4, lane % 4 * 2 + i * 8)
 
 
-def places_of_c() -> tuple[Array, Array]:
+def positions_of_c() -> tuple[Array, Array]:
     """Return row and column of each of the four numbers that a lane holds of C or D [16,8]."""
     lane, i = np.arange(32)[:, None], np.arange(4)[None, :]
     return lane // 4 + i // 2 * 8, lane % 4 * 2 + i % 2
 
 
 def _pairs(matrix: Array, rows: Array, columns: Array) -> Array:
-    """Return each element at these places, and in the upper half the next of its row."""
+    """Return the elements at these positions, with the next of its row in the upper half."""
     bits = bf16(matrix.astype(np.float32))
     pairs: Array = bits[..., rows, columns] | bits[..., rows, columns + 1] << 16
     return pairs
 
 
 def product_bound(magnitude: Array) -> Array:
-    """Return by how much an element may be off whose terms have this sum of magnitudes."""
+    """Return the error bound of an element, from the sum of the magnitudes of its terms."""
     return np.where(magnitude > 0, 18 * 2.0**-23 * magnitude + 2.0**-126, 0)
 
 
@@ -100,7 +100,7 @@ def product_bound(magnitude: Array) -> Array:
 
 
 def numbers(dtype: type[np.floating[Any]]) -> tuple[Array, Array]:
-    """Return pairs of numbers of all sizes, with those where rounding is delicate."""
+    """Return pairs of numbers of all magnitudes, and special pairs that are hard to round."""
     rng = np.random.default_rng(0)
     info = np.finfo(dtype)
     span = 40 if dtype is np.float32 else 300
@@ -122,7 +122,7 @@ def rounding(a: Array, b: Array) -> list[Array]:
     sums = [x + y for x, y in zip(exact_a, exact_b, strict=True)]
     products = [x * y for x, y in zip(exact_a, exact_b, strict=True)]
     roots = np.sqrt(np.abs(a))
-    # Whether a root was rounded up is seen in its square; the difference stands for the exact one.
+    # The square shows whether a root was rounded up; the difference stands for the exact root.
     beyond = [Fraction(r) ** 2 - abs(x) for r, x in zip(roots.tolist(), exact_a, strict=True)]
     exact_roots = [Fraction(r) - d for r, d in zip(roots.tolist(), beyond, strict=True)]
     down = _directed(a + b, sums, False)
@@ -174,13 +174,13 @@ def fused(a: Array, b: Array) -> list[float]:
 
 
 def same_bits(a: Array, b: Array) -> bool:
-    """Are these the same, the signs of zeros included, except for what NaN is made of?"""
+    """Return whether numbers are equal, including signs of zeros; all NaN are equal."""
     signs_a, signs_b = (np.signbit(part) | np.isnan(part) for part in (a, b))
     return np.array_equal(a, b, equal_nan=True) and np.array_equal(signs_a, signs_b)
 
 
 def bits(x: int, y: int) -> list[int]:
-    """Return what is known of the bits of two integers of 64 bits."""
+    """Return the results of the bit intrinsics for two integers of 64 bits."""
     low = x & 0xFFFFFFFF
     return [
         *(low.bit_count(), x.bit_count(), (low & -low).bit_length(), (x & -x).bit_length()),

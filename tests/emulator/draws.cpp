@@ -1,5 +1,5 @@
-// Random numbers of what a GPU leaves open, apart from those of the schedule: which order blocks
-// and threads run in stays the same whatever is drawn here.
+// Random numbers for what a GPU leaves undefined. They are separate from those of the schedule, so
+// that the order of blocks and threads does not depend on them.
 #include "scheduler.h"
 
 namespace emulator {
@@ -7,7 +7,7 @@ namespace {
 
 uint64_t state;
 
-// The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): neighbours become strangers.
+// The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
 uint64_t scrambled(uint64_t number) {
   number = (number ^ number >> 30) * 0xbf58476d1ce4e5b9u;
   number = (number ^ number >> 27) * 0x94d049bb133111ebu;

@@ -1,6 +1,6 @@
-"""Kernels that are right: one for each kind of intrinsic, and the common patterns of kernels.
+"""Correct kernels: one for each kind of intrinsic, and common patterns.
 
-All are functions named as their key, declared ``extern "C" __global__ void``.
+Each is a function with the name of its key, declared ``extern "C" __global__ void``.
 """
 
 import shutil
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from emulator.launcher import KERNELS
 
-HEADERS = ("async_copy.cuh", "mma.cuh")
-"""Of the project's kernels: what gives asynchronous copies and tensor cores their names."""
+HEADERS = ("common/async_copy.cuh", "common/mma.cuh")
+"""Headers of the project's kernels that wrap asynchronous copies and tensor cores."""
 
 INTRINSICS = {
     "shuffles": """(const int* x, const double* y, int by, int* out, double* wide) {
@@ -188,6 +188,11 @@ PATTERNS = {
     __syncthreads();
   }
 }""",
+    "structs": """(char first, const Values values, double* out) {
+  const int t = threadIdx.x;
+  out[t] = values.scale.factor * values.x[t] + values.scale.offset + first + values.last;
+  if (values.none) out[t] = values.none[t];
+}""",
     "gather": """(const float* const* tables, float** targets, const float* none, int* counts,
                int n) {
   struct Pair {
@@ -206,6 +211,21 @@ PATTERNS = {
   if (none) targets[n][t] = none[t];
 }""",
 }
+
+STRUCTS = """struct Scale {
+  float factor;
+  double offset;
+};
+
+struct Values {
+  const float* x;
+  const int* none;
+  Scale scale;
+  int last;
+};
+
+"""
+"""The first lines of the kernel that takes structs."""
 
 WITH_HEADERS = {
     "stages": """(const float* x, float* out, int pieces) {
@@ -283,15 +303,18 @@ WITH_HEADERS = {
 def source(name: str) -> str:
     """Return the file of a kernel."""
     body = {**INTRINSICS, **PATTERNS, **WITH_HEADERS}[name]
-    return f'{includes(name in WITH_HEADERS)}extern "C" __global__ void {name}{body}\n'
+    first = STRUCTS if name == "structs" else includes(name in WITH_HEADERS)
+    return f'{first}extern "C" __global__ void {name}{body}\n'
 
 
-def includes(wanted: bool) -> str:
-    """Return the first lines of a kernel that includes `HEADERS`, or of one that does not."""
-    return "".join(f'#include "{header}"\n' for header in HEADERS if wanted)
+def includes(with_headers: bool) -> str:
+    """Return the first lines of a kernel, which may include `HEADERS`."""
+    return "".join(f'#include "{header}"\n' for header in HEADERS if with_headers)
 
 
 def copy_headers(folder: Path) -> None:
-    """Copy `HEADERS` to where a kernel is that includes them."""
+    """Copy `HEADERS` into the folder of a kernel that includes them."""
     for header in HEADERS:
-        shutil.copy(KERNELS / header, folder)
+        target = folder / header
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(KERNELS / header, target)

@@ -12,7 +12,7 @@
 #include "image.h"
 #include "scheduler.h"
 
-// To kernels these are constants of the types uint3 and dim3 (cuda.h).
+// For kernels these are constants of the types uint3 and dim3 (cuda.h).
 struct Index {
   unsigned x, y, z;
 };
@@ -41,15 +41,15 @@ uint64_t random_state;
 
 std::vector<char*> free_stacks;
 
-// The ends of the stacks lie in different sets of the cache, or the threads of a block would
-// drive each other's few lines of stack out of it.
+// The ends of the stacks are in different sets of the cache. Otherwise the threads of a block would
+// evict each other's few lines of stack.
 constexpr size_t stack_distance = stack_bytes + 5 * 64;
 
 void map_stacks(size_t count) {
   const size_t bytes = count * stack_distance;
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) abort();  // only addresses were asked for
+  if (memory == MAP_FAILED) abort();  // only addresses were reserved
   madvise(memory, bytes, MADV_NOHUGEPAGE);  // most threads touch one page of theirs
   for (size_t i = count; i-- > 0;) {
     free_stacks.push_back(static_cast<char*>(memory) + i * stack_distance);
@@ -63,8 +63,8 @@ char* take_stack() {
   return stack;
 }
 
-// The stack given back last is in the cache, and is the next to be taken: the threads of a kernel
-// that never wait all use the same one.
+// The last stack that was given back is in the cache and is taken next: threads that never wait all
+// use the same stack.
 void give_stack_back(Thread& thread) {
   if (thread.stack) free_stacks.push_back(thread.stack);
   thread.stack = nullptr;
@@ -104,11 +104,11 @@ void run(Thread& thread) {
 
 void report_deadlock() {
   std::map<std::string, unsigned> waiting;
-  Place first{nullptr, 0};
+  Location first{nullptr, 0};
   for (const Thread& thread : threads) {
     if (thread.ended) continue;
-    if (!first.line) first = thread.place;
-    waiting[std::string(thread.intrinsic) + " in " + text_of(thread.place)]++;
+    if (!first.line) first = thread.location;
+    waiting[std::string(thread.intrinsic) + " in " + text_of(thread.location)]++;
   }
   std::string text;
   for (const auto& [where, count] : waiting) {
@@ -131,7 +131,7 @@ void begin_block(unsigned block) {
     threads[i].lane = i % warp_lanes;
     threads[i].warp = i / warp_lanes;
   }
-  // No shared array starts out as a friendly zero.
+  // Shared arrays start as garbage, never as zeros.
   poison({image.dynamic.begin, image.dynamic.begin + shared_bytes});
   poison(image.arrays_before);
   poison(image.arrays_after);
@@ -181,10 +181,10 @@ uint64_t random_number() {
   return random_state;
 }
 
-void wait(const bool& until, const char* intrinsic, Place place) {
+void wait(const bool& until, const char* intrinsic, Location location) {
   current->until = &until;
   current->intrinsic = intrinsic;
-  current->place = place;
+  current->location = location;
   switch_to_scheduler();
 }
 
@@ -198,8 +198,8 @@ void abandon() {
 
 }  // namespace emulator
 
-// Launches the kernel; returns what was reported. The schedule depends on `seed` only; what is
-// drawn for the arithmetic depends on `draws` too.
+// Launches the kernel; returns the reports. The schedule depends on `seed` only; the random draws
+// of the arithmetic depend on `draws` too.
 extern "C" __attribute__((visibility("default"))) const char* emulator_launch(
     unsigned blocks, unsigned block_threads, size_t dynamic_bytes, int schedule, uint64_t seed,
     uint64_t draws, const unsigned char* argument_cells) {

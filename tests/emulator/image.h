@@ -1,4 +1,4 @@
-// Where the library of a kernel lies in memory: its code, its constants, its shared arrays.
+// The addresses of a kernel's library in memory: its code, its constants, its shared arrays.
 #pragma once
 
 #include <cstddef>
@@ -25,11 +25,10 @@ struct Image {
 
 extern Image image;
 
-// Returns the call that returns to this address, as a place without a file.
-Place place_before(void* return_address);
+// Returns the call that returns to this address, as a location without a file.
+Location place_before(void* return_address);
 
-// Fills in `image`. Each thread of the CPU has shared arrays of its own: these are the calling
-// one's.
+// Fills in `image`. Each thread of the CPU has its shared arrays; these are those of the caller.
 void find_image();
 
 }  // namespace emulator

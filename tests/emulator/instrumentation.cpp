@@ -1,6 +1,6 @@
 // g++ -fsanitize=thread puts a call before every access to memory, and -fsanitize=undefined ones
-// where arithmetic goes wrong. Here these calls are answered, in place of the sanitizers'
-// libraries, which know nothing of blocks and barriers.
+// where arithmetic is wrong. These functions replace the sanitizers' libraries, which do not know
+// blocks and barriers.
 #include <cstdint>
 
 #include "arrays.h"
@@ -22,12 +22,12 @@ using emulator::stop;
 
 namespace {
 
-// What g++ passes of the place; more follows it that depends on the kind of error.
+// The location that g++ passes; more data follow that depend on the kind of error.
 struct Source {
   const char* file;
   uint32_t line, column;
 
-  emulator::Place place() const { return {file, line}; }
+  emulator::Location location() const { return {file, line}; }
 };
 
 struct Misalignment {
@@ -54,36 +54,37 @@ void __tsan_read_range(void* at, size_t bytes) { check_access(at, bytes, Kind::r
 void __tsan_write_range(void* at, size_t bytes) { check_access(at, bytes, Kind::write, CALLER); }
 
 void __ubsan_handle_out_of_bounds(Source* source, uint64_t index) {
-  stop("out of bounds", source->place(), "index %lld of an array", static_cast<long long>(index));
+  stop("out of bounds", source->location(), "index %lld of an array",
+       static_cast<long long>(index));
 }
 
 void __ubsan_handle_type_mismatch_v1(Misalignment* error, void* pointer) {
-  stop("misaligned", error->source.place(), "%s is not at a multiple of %u bytes",
+  stop("misaligned", error->source.location(), "%s is not at a multiple of %u bytes",
        name_of(reinterpret_cast<uintptr_t>(pointer)).c_str(), 1u << error->log_alignment);
 }
 
 void __ubsan_handle_shift_out_of_bounds(Source* source, uint64_t, uint64_t distance) {
-  stop("shift", source->place(), "a shift by %lld bits", static_cast<long long>(distance));
+  stop("shift", source->location(), "a shift by %lld bits", static_cast<long long>(distance));
 }
 
 void __ubsan_handle_divrem_overflow(Source* source, uint64_t, uint64_t) {
-  stop("division", source->place(), "division by 0, or of the smallest integer by -1");
+  stop("division", source->location(), "division by 0, or of the smallest integer by -1");
 }
 
 void __ubsan_handle_add_overflow(Source* source, uint64_t, uint64_t) {
-  stop("overflow", source->place(), "a sum of signed integers overflows");
+  stop("overflow", source->location(), "a sum of signed integers overflows");
 }
 
 void __ubsan_handle_sub_overflow(Source* source, uint64_t, uint64_t) {
-  stop("overflow", source->place(), "a difference of signed integers overflows");
+  stop("overflow", source->location(), "a difference of signed integers overflows");
 }
 
 void __ubsan_handle_mul_overflow(Source* source, uint64_t, uint64_t) {
-  stop("overflow", source->place(), "a product of signed integers overflows");
+  stop("overflow", source->location(), "a product of signed integers overflows");
 }
 
 void __ubsan_handle_negate_overflow(Source* source, uint64_t) {
-  stop("overflow", source->place(), "the negative of the smallest integer overflows");
+  stop("overflow", source->location(), "the negative of the smallest integer overflows");
 }
 
 }  // extern "C"

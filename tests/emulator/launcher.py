@@ -1,4 +1,4 @@
-"""The device of the tests: launches kernels on the CPU."""
+"""The device of the tests, which launches kernels on the CPU."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 from emulator.build import HERE
 from emulator.module import EmulatedModule
 from emulator.report import EmulatorError, Report
+from gpuseg.backends.cuda.kernel_cache import find_source
 from gpuseg.backends.cuda.launcher import Kernel, Limits
 
 KERNELS = HERE.parent.parent / "kernels"
@@ -25,17 +26,17 @@ SMALL = Limits(
     shared_bytes_per_multiprocessor=228 * 1024,
     capability=90,
 )
-"""A GPU with a multiprocessor's worth of shared memory as on compute capability 9.0."""
+"""A small GPU with the shared memory of compute capability 9.0."""
 
 ONE_BLOCK = replace(SMALL, multiprocessors=1, shared_bytes_per_multiprocessor=1024)
-"""A GPU with room for one block of DBSCAN's kernels, so that a warp has several tiles."""
+"""A GPU that runs one block of DBSCAN's kernels at a time, so that a warp has several tiles."""
 
 
 class EmulatorLauncher:
     """Launches kernels on the CPU; implements `gpuseg.backends.cuda.launcher.Launcher`.
 
-    Arrays of the device are NumPy's, and those of the host are used as they are. Launches are
-    done when `launch` returns. Several threads may launch; they wait for each other.
+    Arrays of the device are NumPy arrays, and arrays of the host are not copied. A launch is
+    complete when `launch` returns. Several threads may launch; they wait for each other.
 
     Parameters
     ----------
@@ -44,14 +45,14 @@ class EmulatorLauncher:
     schedule, seed : str, int
         The order of execution (`emulator.module.SCHEDULES`).
     folder : Path
-        Where the files of the kernels are.
+        Folder of the kernels.
     limits : Limits
-        What the device says of itself. A launch that wants more shared memory is an error.
+        Properties of the device. A launch with more shared memory is an error.
 
     Attributes
     ----------
     free : int
-        What `free_bytes` returns, for tests to set.
+        Result of `free_bytes`, for tests to set.
     """
 
     xp: Any = np
@@ -74,7 +75,7 @@ class EmulatorLauncher:
         self._lock = threading.Lock()
 
     def stream(self) -> AbstractContextManager[None]:
-        """Return a context that does nothing: all is done when a call returns."""
+        """Return a context that does nothing: work is complete when a call returns."""
         return nullcontext()
 
     def launch(
@@ -98,8 +99,8 @@ class EmulatorLauncher:
         return self.free
 
     def to_device(self, array: Any) -> Any:
-        """Return the array. One in another order is an error: a kernel would misread it."""
-        assert array.flags.c_contiguous, "an array that is not C-contiguous goes to the device"
+        """Return the array. Another order than C is an error: a kernel would misread it."""
+        assert array.flags.c_contiguous, "an array that is not C-contiguous is sent to the device"
         return array
 
     def adopt(self, array: Any) -> Any:
@@ -111,9 +112,9 @@ class EmulatorLauncher:
         return array
 
     def address(self, array: Any) -> int:
-        """Return where the array begins."""
-        place: int = array.ctypes.data
-        return place
+        """Return the address of the array."""
+        address: int = array.ctypes.data
+        return address
 
     def staging(self, n_bytes: int) -> np.ndarray[Any, Any]:
         """Return memory full of garbage."""
@@ -128,14 +129,15 @@ class EmulatorLauncher:
         target[...] = source
 
     def watches(self, kernel: Kernel) -> bool:
-        """Return whether to watch every access of this kernel."""
+        """Return whether to watch every memory access of this kernel."""
         return self.check
 
     def _module(self, kernel: Kernel) -> EmulatedModule:
         key = kernel.name, tuple(sorted(kernel.macros.items()))
         with self._lock:
             if key not in self._modules:
-                path = self.folder / f"{kernel.name}.cu"
-                check = self.watches(kernel)
-                self._modules[key] = EmulatedModule(path, kernel.name, kernel.macros, check)
+                self._modules[key] = EmulatedModule(
+                    find_source(kernel.name, self.folder), kernel.name, kernel.macros,
+                    self.watches(kernel), self.folder,
+                )  # fmt: skip
             return self._modules[key]

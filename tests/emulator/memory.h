@@ -1,5 +1,5 @@
-// Loads and stores with a hint for the caches, and fences. Without caches to speak of, and with
-// one thread running at a time, the hints and the fences have nothing to do.
+// Loads and stores with a hint for the caches, and fences. There are no caches, and one thread runs
+// at a time, so that hints and fences have no effect.
 #pragma once
 
 #define EMULATOR_LOAD(name)                      \

@@ -19,19 +19,19 @@ from emulator.report import EmulatorError, Report
 SCHEDULES = {"up": 0, "down": 1, "random": 2, "fuzz": 3}
 """Orders of execution, and their numbers in fibers.cpp.
 
-``up`` and ``down``: blocks, and threads within a block, in the order of their indices or the
-reverse. ``random``: in an order drawn for each launch and each round. ``fuzz``: like random, and
-in check mode threads are also interrupted at accesses to memory.
+``up`` and ``down``: blocks, and the threads of a block, in ascending or descending order of their
+indices. ``random``: in an order drawn for each launch and each round. ``fuzz``: like random, and in
+check mode threads are also interrupted at memory accesses.
 """
 
 INTRINSIC_HEADERS = ("async_copy.cuh", "mma.cuh")
-"""Headers of the kernels that give intrinsics another name: at fault is the line that calls."""
+"""Headers of the kernels that rename intrinsics; reports name the line that calls them."""
 
 DRAWS = "GPUSEG_EMULATOR_DRAWS"
-"""Environment variable with a number that decides what is drawn; without it, each run has another.
+"""Environment variable with the seed of the random draws; by default, each run has another seed.
 
-Drawn is what a GPU leaves open: how products on tensor cores and approximate roots are rounded,
-and when an asynchronous copy reads its source.
+The emulator draws what a GPU leaves undefined: the rounding of products on tensor cores and of
+approximate roots, and the time when an asynchronous copy reads its source.
 """
 
 _draws = secrets.randbits(32)
@@ -41,7 +41,7 @@ _launching = threading.Lock()
 
 
 def draws() -> int:
-    """Return the number that decides what is drawn, together with a launch's seed."""
+    """Return the number that seeds the random draws, together with the seed of a launch."""
     return int(os.environ.get(DRAWS, _draws))
 
 
@@ -51,13 +51,15 @@ class EmulatedModule:
     Parameters
     ----------
     path : Path
-        The kernel's file, in any folder, which also has the headers that it includes.
+        The kernel's file.
     kernel_name : str
-        The kernel's function, declared ``extern "C" __global__``.
+        Name of the function, declared ``extern "C" __global__``.
     macros : mapping of str to int
-        What the compiler defines.
+        Macros that the compiler defines.
     check : bool
-        Whether to watch every access to memory: some fifty times slower.
+        Whether to watch every access to memory; this is about fifty times slower.
+    folder : Path, optional
+        Where the paths of ``#include`` start; by default in the folder of the file.
 
     Raises
     ------
@@ -66,11 +68,16 @@ class EmulatedModule:
     """
 
     def __init__(
-        self, path: Path, kernel_name: str, macros: Mapping[str, int], check: bool
+        self,
+        path: Path,
+        kernel_name: str,
+        macros: Mapping[str, int],
+        check: bool,
+        folder: Path | None = None,
     ) -> None:
         self.name = kernel_name
         self.check = check
-        self.file = built_kernel(path, kernel_name, macros, check)
+        self.file = built_kernel(path, folder or path.parent, kernel_name, macros, check)
         self._library = ctypes.CDLL(str(self.file))
         self._library.emulator_signature.restype = ctypes.c_char_p
         self.parameters = parse(self._library.emulator_signature().decode())
@@ -95,32 +102,32 @@ class EmulatedModule:
         schedule: str = "up",
         seed: int = 1,
     ) -> None:
-        """Run the kernel to its end.
+        """Run the kernel until it ends.
 
         Parameters
         ----------
         blocks, threads : int
-            Blocks, and threads of each.
+            Number of blocks, and of threads per block.
         arguments : sequence
             C-contiguous arrays, None for a null pointer, `Table` for an array of pointers,
-            `Uninitialised`, and NumPy scalars, all of the types that the kernel declares.
+            `Struct`, `Uninitialised`, and NumPy scalars, of the types that the kernel declares.
         shared_bytes : int
             Dynamic shared memory of a block.
         schedule : str
             A key of `SCHEDULES`.
         seed : int
-            Of what is random in the schedule, and with `draws` of what else is drawn.
+            Seed of the schedule, and together with `draws` of the other random draws.
 
         Raises
         ------
         EmulatorError
-            If an argument is of another type, the threads block each other, or, in check mode,
-            anything is reported. What the arrays then hold is undefined.
+            If an argument has another type, if the threads block each other, or, in check mode,
+            if anything is reported. The contents of the arrays are then undefined.
         """
         number = SCHEDULES[schedule]
         mode = "check" if self.check else "fast"
-        drawn = draws()
-        launch = f"{self.name} ({mode} mode, schedule {schedule}, seed {seed}, {DRAWS}={drawn})"
+        draw_seed = draws()
+        launch = f"{self.name} ({mode} mode, schedule {schedule}, seed {seed}, {DRAWS}={draw_seed})"
         try:
             prepared = prepare(self.parameters, arguments)
         except ArgumentError as error:
@@ -129,12 +136,12 @@ class EmulatedModule:
             if self.check:
                 self._register(prepared.memory)
             cells = prepared.cells
-            text = self._launch(blocks, threads, shared_bytes, number, seed, drawn, cells)
+            text = self._launch(blocks, threads, shared_bytes, number, seed, draw_seed, cells)
         if text:
             raise EmulatorError(launch, self._reports(text.decode()))
 
     def _register(self, memory: Iterable[Memory]) -> None:
-        """Tell check mode what the launch may touch."""
+        """Register the memory that the launch may access, for check mode."""
         self._library.emulator_forget_arrays()
         for part in memory:
             array = part.array
@@ -144,23 +151,23 @@ class EmulatedModule:
             )
 
     def _reports(self, text: str) -> list[Report]:
-        """Return the reports in a text of the runtime, with lines for addresses in the code."""
+        """Return the reports in a text of the runtime; code addresses become lines."""
         addresses = sorted(set(re.findall(r"\{(0x[0-9a-f]+)\}", text)))
         lines = {address: self._line_of(address) for address in addresses}
-        text = re.sub(r"\{(0x[0-9a-f]+)\}", lambda found: lines[found.group(1)], text)
+        text = re.sub(r"\{(0x[0-9a-f]+)\}", lambda match: lines[match.group(1)], text)
         fields = (line.split("\t") for line in text.strip("\n").split("\n"))
-        return [Report(kind, message, place) for kind, place, message in fields]
+        return [Report(kind, message, location) for kind, location, message in fields]
 
     def _line_of(self, address: str) -> str:
-        """Return file and line of an address: the innermost that is neither ours nor a name."""
+        """Return the innermost file and line of an address that is in a kernel's own code."""
         done = subprocess.run(
             ["addr2line", "-i", "-e", str(self.file), address],
             capture_output=True,
             text=True,
             check=True,
         )
-        for place in done.stdout.split("\n"):
-            file, _, line = place.partition(":")
+        for location in done.stdout.split("\n"):
+            file, _, line = location.partition(":")
             path = Path(file)
             if path.parent != HERE and path.name not in INTRINSIC_HEADERS and line:
                 return f"{path.name}:{line.split()[0]}"

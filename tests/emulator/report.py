@@ -1,4 +1,4 @@
-"""What the emulator says when a kernel goes wrong."""
+"""Reports and exceptions of the emulator."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Report:
-    """One thing that went wrong.
+    """One error.
 
     Attributes
     ----------
     kind : str
-        ``argument`` and ``launch``: the call. ``deadlock``, ``divergent barrier``, ``not in
-        mask``, ``absent lane``, ``mixed intrinsics``, ``bad width``: threads that do things
-        together. ``bad size``: an asynchronous copy. In check mode also ``race``, ``out of
+        ``argument`` and ``launch``: errors of the call. ``deadlock``, ``divergent barrier``, ``not
+        in mask``, ``absent lane``, ``mixed intrinsics``, ``bad width``: errors of collective
+        operations. ``bad size``: an asynchronous copy. In check mode also ``race``, ``out of
         bounds``, ``uninitialised``, ``misaligned``, ``write to const``, ``foreign variable``,
         ``wrong memory`` (of an asynchronous copy) and, in arithmetic, ``overflow``, ``shift``,
         ``division``.
     message : str
-        Which block, thread, argument and element.
-    place : str
-        File and line, as in ``norms.cu:12``; empty where no line is to blame.
+        The block, thread, argument and element.
+    location : str
+        File and line, as in ``norms.cu:12``; empty where no line is at fault.
     """
 
     kind: str
     message: str
-    place: str = ""
+    location: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}{f' at {self.place}' if self.place else ''}: {self.message}"
+        return f"{self.kind}{f' at {self.location}' if self.location else ''}: {self.message}"
 
 
 class EmulatorError(Exception):
-    """A kernel did, or a launch asked for, what a GPU would not do or would do wrongly."""
+    """A kernel or a launch did what is an error, or undefined, on a GPU."""
 
     def __init__(self, launch: str, reports: Sequence[Report]) -> None:
         super().__init__("\n  ".join([launch, *map(str, reports)]))

@@ -1,4 +1,4 @@
-// Reports of what went wrong, as text: a line each, its fields separated by tabs.
+// Reports as text: one line each, with fields separated by tabs.
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -11,8 +11,8 @@ namespace {
 
 std::string reports;
 
-void add(const char* kind, Place place, const char* format, va_list values) {
-  const std::string head = std::string("\n") + kind + "\t" + text_of(place) + "\t";
+void add(const char* kind, Location location, const char* format, va_list values) {
+  const std::string head = std::string("\n") + kind + "\t" + text_of(location) + "\t";
   if (reports.find(head) != std::string::npos) return;
   char who[60] = "", message[600];
   if (current) {
@@ -24,30 +24,30 @@ void add(const char* kind, Place place, const char* format, va_list values) {
 
 }  // namespace
 
-std::string text_of(Place place) {
+std::string text_of(Location location) {
   char text[300];
-  if (place.file) {
-    const char* slash = strrchr(place.file, '/');
-    snprintf(text, sizeof text, "%s:%zu", slash ? slash + 1 : place.file, place.line);
-  } else if (place.line) {
-    snprintf(text, sizeof text, "{0x%zx}", place.line);  // module.py puts the line here
+  if (location.file) {
+    const char* slash = strrchr(location.file, '/');
+    snprintf(text, sizeof text, "%s:%zu", slash ? slash + 1 : location.file, location.line);
+  } else if (location.line) {
+    snprintf(text, sizeof text, "{0x%zx}", location.line);  // module.py puts the line here
   } else {
     text[0] = 0;
   }
   return text;
 }
 
-void report(const char* kind, Place place, const char* format, ...) {
+void report(const char* kind, Location location, const char* format, ...) {
   va_list values;
   va_start(values, format);
-  add(kind, place, format, values);
+  add(kind, location, format, values);
   va_end(values);
 }
 
-void stop(const char* kind, Place place, const char* format, ...) {
+void stop(const char* kind, Location location, const char* format, ...) {
   va_list values;
   va_start(values, format);
-  add(kind, place, format, values);
+  add(kind, location, format, values);
   va_end(values);
   abandon();
 }

@@ -1,4 +1,4 @@
-// What a kernel asks of the runtime: the interface between cuda.h and the .cpp files.
+// The runtime's interface to kernels: between cuda.h and the .cpp files.
 #pragma once
 
 #include <cstddef>
@@ -6,32 +6,32 @@
 
 namespace emulator {
 
-// The most shared memory of a block, static and dynamic arrays together (as on compute
+// The maximum shared memory of a block, static and dynamic arrays together (as on compute
 // capability 9.0).
 constexpr size_t largest_shared = 227 * 1024;
 
 constexpr unsigned warp_lanes = 32;
 
-// Every argument of a kernel is passed in a cell of this many bytes.
+// Every argument of a kernel is passed in a cell of this many bytes, a struct in several cells.
 constexpr size_t cell_bytes = 8;
 
 // A line of the kernel. Where only an address in the code is known, `file` is null and `line` is
 // that address, relative to the loaded library; module.py looks up the line.
-struct Place {
+struct Location {
   const char* file;
   size_t line;
 };
 
 // ---- Blocks
 
-// Waits for all threads of the block that have not ended; returns how many of them gave a
-// predicate that is not 0.
-int barrier(int predicate, Place place);
+// Waits for all threads of the block that have not ended; returns the number of those whose
+// predicate is not 0.
+int barrier(int predicate, Location location);
 
 // ---- Warps
 
-// All that the lanes of a warp do together is one rendezvous: each lane brings a value, and when
-// all lanes of the mask are there, each computes its result from all the values.
+// All collective operations of a warp are a rendezvous: each lane brings a value, and when all
+// lanes of the mask have arrived, each computes its result from all values.
 enum class Together {
   synchronise,
   shuffle,
@@ -50,7 +50,7 @@ enum class Together {
 
 // `argument` and `width` are those of the shuffles; other operations ignore them.
 uint64_t meet(Together operation, unsigned mask, uint64_t value, int argument, int width,
-              Place place);
+              Location location);
 
 // ---- Asynchronous copies
 
@@ -60,13 +60,13 @@ void issue_copy(void* to, const void* from, size_t bytes);
 // Closes a group of copies.
 void close_group();
 
-// Lets all copies of the running thread arrive that are in groups, except for those in the
-// `groups_left` groups closed last.
+// Completes the copies of the running thread that are in groups, except for those in the last
+// `groups_left` groups.
 void wait_for_groups(size_t groups_left);
 
-// ---- Arithmetic of which only error bounds are known
+// ---- Arithmetic with known error bounds
 
-// What a lane brings to a product of matrices, and takes from it.
+// A lane's operands and results of a product of matrices.
 struct Fragments {
   unsigned a[4], b[2];
   float c[4], d[4];
@@ -79,7 +79,7 @@ float approximate_root(float x);
 
 // ---- Check mode
 
-// Tells of an atomic operation that is about to happen.
+// Checks an atomic operation that is about to happen.
 void check_atomic(void* target, size_t bytes, void* return_address);
 
 // ---- Supplied by the kernel's side
@@ -90,5 +90,5 @@ void run_kernel(const unsigned char* cells);
 }  // namespace emulator
 
 // All dynamic shared arrays are names for this buffer. It is thread_local because __shared__ is
-// (see cuda.h), not because several threads of the CPU would run one kernel.
+// (see cuda.h); only one thread of the CPU runs a kernel.
 extern "C" thread_local unsigned char emulator_dynamic_shared[emulator::largest_shared];

@@ -1,4 +1,4 @@
-// What the parts of the runtime share: the threads of the running block, and how they wait.
+// The state that the parts of the runtime share: the threads of the running block, and waiting.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct Thread {
   void* stack_pointer;     // where it is to go on, while others run
   const bool* until;       // it waits for this to become true; null if it does not wait
   const char* intrinsic;   // where it waits,
-  Place place;             // and in which line
+  Location location;             // and in which line
   bool ended;
 };
 
@@ -34,9 +34,9 @@ unsigned current_block();
 uint64_t random_number();  // of the schedule
 
 // Lets others run until `until` is true.
-void wait(const bool& until, const char* intrinsic, Place place);
+void wait(const bool& until, const char* intrinsic, Location location);
 
-// Lets others run; this thread may go on at any time.
+// Lets others run; this thread may continue at any time.
 void let_others_run();
 
 // Ends the launch in the middle of a kernel.
@@ -52,25 +52,25 @@ void leave_collectives(const Thread& ended);
 void begin_copies();
 void begin_approximations();
 
-// Computes the product of matrices that the lanes of this warp have brought.
+// Computes the product of the matrices of a warp's lanes.
 void multiply_fragments(unsigned warp, Fragments* const (&lanes)[warp_lanes]);
 
-// ---- What is drawn anew in each run (draws.cpp)
+// ---- Random draws, which differ from run to run (draws.cpp)
 
 void begin_draws(uint64_t seed, uint64_t draws);
 uint64_t drawn_number();
 
 // ---- Reports (reports.cpp)
 
-// Names a line; of an address, in a form that module.py replaces by file and line.
-std::string text_of(Place place);
+// Returns the text of a line; an address gets a form that module.py replaces by file and line.
+std::string text_of(Location location);
 
 // Adds a report. Those after the first of the same kind and line are dropped.
-void report(const char* kind, Place place, const char* format, ...)
+void report(const char* kind, Location location, const char* format, ...)
     __attribute__((format(printf, 3, 4)));
 
-// Adds a report and ends the launch, where a GPU could not go on either.
-[[noreturn]] void stop(const char* kind, Place place, const char* format, ...)
+// Adds a report and ends the launch, where a GPU could not continue either.
+[[noreturn]] void stop(const char* kind, Location location, const char* format, ...)
     __attribute__((format(printf, 3, 4)));
 
 void forget_reports();

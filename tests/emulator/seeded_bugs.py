@@ -1,4 +1,4 @@
-"""Kernels with one error each, and what check mode must say of them."""
+"""Kernels with one error each, and the report that check mode must give."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 
 from emulator.examples import copy_headers, includes
 
-HEAD = """extern "C" __global__ void planted(const float* x, float* y, int* z, int n) {
+HEAD = """extern "C" __global__ void seeded(const float* x, float* y, int* z, int n) {
   extern __shared__ __align__(16) unsigned char shared[];
   const int t = threadIdx.x;
 """
-"""What all begin with. There are 64 threads; x, y and z have 64 elements each; n is 64."""
+"""The first lines of all kernels. There are 64 threads; x, y and z have 64 elements; n is 64."""
 
 
 @dataclass(frozen=True)
-class Planted:
+class SeededBug:
     """A kernel with an error.
 
     Attributes
     ----------
     kind : str
-        Of the report that is due.
+        The kind of the expected report.
     body : str
-        The kernel behind `HEAD`; each line that a report may name has the comment ``HERE``.
+        The kernel after `HEAD`; each line that a report may name has the comment ``HERE``.
     shared_bytes : int
         Dynamic shared memory.
     blocks : int
@@ -36,14 +36,14 @@ class Planted:
 
     @property
     def source(self) -> str:
-        """The file."""
+        """The text of the file."""
         first = includes("copy_async" in self.body or "mma_bf16" in self.body)
         return f"{first}{HEAD}{self.body.strip(chr(10))}\n}}\n"
 
     def write(self, folder: Path) -> Path:
-        """Write the file, and what it may include; return where it is."""
+        """Write the file and the headers that it may include; return its path."""
         copy_headers(folder)
-        path = folder / "planted.cu"
+        path = folder / "seeded.cu"
         path.write_text(self.source)
         return path
 
@@ -55,7 +55,7 @@ class Planted:
 
 
 RACES = {
-    "barrier missing": Planted(
+    "barrier missing": SeededBug(
         "race",
         """
   __shared__ float a[64];
@@ -63,7 +63,7 @@ RACES = {
   y[t] = a[63 - t];  // HERE
 """,
     ),
-    "barrier missing before shared memory is used again": Planted(
+    "barrier missing before shared memory is used again": SeededBug(
         "race",
         """
   __shared__ float a[64];
@@ -74,7 +74,7 @@ RACES = {
   }
 """,
     ),
-    "syncwarp missing": Planted(
+    "syncwarp missing": SeededBug(
         "race",
         """
   __shared__ float a[64];
@@ -88,7 +88,7 @@ RACES = {
   y[t] = a[t];
 """,
     ),
-    "syncwarp where a barrier is due": Planted(
+    "syncwarp where a barrier is due": SeededBug(
         "race",
         """
   __shared__ float a[64];
@@ -97,7 +97,7 @@ RACES = {
   y[t] = a[63 - t];  // HERE
 """,
     ),
-    "syncwarp of one half": Planted(
+    "syncwarp of one half": SeededBug(
         "race",
         """
   __shared__ float a[64];
@@ -106,7 +106,7 @@ RACES = {
   y[t] = a[t ^ 16];  // HERE
 """,
     ),
-    "a shuffle orders nothing": Planted(
+    "a shuffle orders nothing": SeededBug(
         "race",
         """
   __shared__ float a[64];
@@ -115,7 +115,7 @@ RACES = {
   y[t] = a[t ^ 1] + other;  // HERE
 """,
     ),
-    "plain sum in shared memory": Planted(
+    "plain sum in shared memory": SeededBug(
         "race",
         """
   __shared__ int count;
@@ -126,8 +126,8 @@ RACES = {
   z[t] = count;
 """,
     ),
-    "plain sum of two blocks": Planted("race", "  if (t == 0) y[0] += 1;  // HERE", blocks=2),
-    "one block reads what another writes": Planted(
+    "plain sum of two blocks": SeededBug("race", "  if (t == 0) y[0] += 1;  // HERE", blocks=2),
+    "one block reads what another writes": SeededBug(
         "race",
         """
   if (blockIdx.x == 0) y[t] = 1;  // HERE
@@ -135,14 +135,14 @@ RACES = {
 """,
         blocks=2,
     ),
-    "plain read beside atomic operations": Planted(
+    "plain read beside atomic operations": SeededBug(
         "race",
         """
   atomicAdd(&z[0], 1);  // HERE
   y[t] = z[0];  // HERE
 """,
     ),
-    "neighbours in one word": Planted(
+    "neighbours in one word": SeededBug(
         "race",
         """
   unsigned char* bytes = shared;
@@ -153,11 +153,11 @@ RACES = {
 }
 
 MEMORY = {
-    "off by one": Planted("out of bounds", "  y[t] = x[t + 1];  // HERE"),
-    "before the start": Planted("out of bounds", "  y[t - 1] = x[t];  // HERE"),
-    "load by an intrinsic": Planted("out of bounds", "  y[t] = __ldg(&x[t + n]);  // HERE"),
-    "atomic operation": Planted("out of bounds", "  atomicAdd(&y[t + n], 1.0f);  // HERE"),
-    "too little dynamic shared memory": Planted(
+    "off by one": SeededBug("out of bounds", "  y[t] = x[t + 1];  // HERE"),
+    "before the start": SeededBug("out of bounds", "  y[t - 1] = x[t];  // HERE"),
+    "load by an intrinsic": SeededBug("out of bounds", "  y[t] = __ldg(&x[t + n]);  // HERE"),
+    "atomic operation": SeededBug("out of bounds", "  atomicAdd(&y[t + n], 1.0f);  // HERE"),
+    "too little dynamic shared memory": SeededBug(
         "out of bounds",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -165,7 +165,7 @@ MEMORY = {
 """,
         shared_bytes=252,
     ),
-    "into the next shared array": Planted(
+    "into the next shared array": SeededBug(
         "out of bounds",
         """
   __shared__ float a[64];
@@ -176,14 +176,14 @@ MEMORY = {
   y[t] = a[t] + b[t];
 """,
     ),
-    "local array": Planted(
+    "local array": SeededBug(
         "out of bounds",
         """
   float local[4] = {x[t], 1, 2, 3};
   y[t] = local[n / 16];  // HERE
 """,
     ),
-    "shared memory never written": Planted(
+    "shared memory never written": SeededBug(
         "uninitialised",
         """
   __shared__ float a[64];
@@ -192,7 +192,7 @@ MEMORY = {
   y[t] = a[t];  // HERE
 """,
     ),
-    "shared memory of the block before": Planted(
+    "shared memory of the block before": SeededBug(
         "uninitialised",
         """
   if (blockIdx.x == 1) z[t] = shared[t];  // HERE
@@ -200,27 +200,27 @@ MEMORY = {
 """,
         blocks=3,
     ),
-    "atomic sum from nowhere": Planted("uninitialised", "  atomicAdd((int*)shared, 1);  // HERE"),
-    "misaligned load": Planted(
+    "atomic sum from nowhere": SeededBug("uninitialised", "  atomicAdd((int*)shared, 1);  // HERE"),
+    "misaligned load": SeededBug(
         "misaligned",
         """
   if (t < 8) y[t] = reinterpret_cast<const float4*>(x + 1)[t].x;  // HERE
 """,
     ),
-    "misaligned store": Planted(
+    "misaligned store": SeededBug(
         "misaligned",
         """
   if (t == 0) *reinterpret_cast<float2*>(y + 3) = make_float2(1, 2);  // HERE
 """,
     ),
-    "misaligned atomic operation": Planted(
+    "misaligned atomic operation": SeededBug(
         "misaligned", "  atomicAdd(reinterpret_cast<double*>(y + 1), 1.0);  // HERE"
     ),
-    "write to const": Planted("write to const", "  const_cast<float*>(x)[t] = 0;  // HERE"),
-    "atomic operation on const": Planted(
+    "write to const": SeededBug("write to const", "  const_cast<float*>(x)[t] = 0;  // HERE"),
+    "atomic operation on const": SeededBug(
         "write to const", "  atomicAdd(const_cast<float*>(x), 1.0f);  // HERE"
     ),
-    "variable of another thread": Planted(
+    "variable of another thread": SeededBug(
         "foreign variable",
         """
   __shared__ int* address;
@@ -234,7 +234,7 @@ MEMORY = {
 }
 
 TOGETHER = {
-    "divergent shuffle": Planted(
+    "divergent shuffle": SeededBug(
         "deadlock",
         """
   float v = x[t];
@@ -243,14 +243,14 @@ TOGETHER = {
   y[t] = v;
 """,
     ),
-    "barrier and vote": Planted(
+    "barrier and vote": SeededBug(
         "deadlock",
         """
   if (t == 40) __syncthreads();  // HERE
   z[t] = __any_sync(0xffffffff, t == 3);  // HERE
 """,
     ),
-    "divergent barrier": Planted(
+    "divergent barrier": SeededBug(
         "divergent barrier",
         """
   if (t < 40) {
@@ -261,23 +261,23 @@ TOGETHER = {
   y[t] = x[t];
 """,
     ),
-    "lane not in its mask": Planted(
+    "lane not in its mask": SeededBug(
         "not in mask", "  z[t] = __ballot_sync(0x0000ffff, t & 1);  // HERE"
     ),
-    "source takes no part": Planted(
+    "source takes no part": SeededBug(
         "absent lane",
         """
   if (t < 16) y[t] = __shfl_sync(0x0000ffff, x[t], 20);  // HERE
 """,
     ),
-    "source has ended": Planted(
+    "source has ended": SeededBug(
         "absent lane",
         """
   if (t % 32 == 5) return;
   y[t] = __shfl_sync(0xffffffff, x[t], 5);  // HERE
 """,
     ),
-    "vote and shuffle": Planted(
+    "vote and shuffle": SeededBug(
         "mixed intrinsics",
         """
   if (t & 1) {
@@ -287,7 +287,7 @@ TOGETHER = {
   }
 """,
     ),
-    "divergent product": Planted(
+    "divergent product": SeededBug(
         "deadlock",
         """
   const unsigned a[4] = {}, b[2] = {};
@@ -297,7 +297,7 @@ TOGETHER = {
   y[t] = d[0];
 """,
     ),
-    "product without a lane that has ended": Planted(
+    "product without a lane that has ended": SeededBug(
         "absent lane",
         """
   const unsigned a[4] = {}, b[2] = {};
@@ -307,7 +307,7 @@ TOGETHER = {
   y[t] = d[0];
 """,
     ),
-    "product and vote": Planted(
+    "product and vote": SeededBug(
         "mixed intrinsics",
         """
   const unsigned a[4] = {}, b[2] = {};
@@ -320,13 +320,13 @@ TOGETHER = {
   y[t] = d[0];
 """,
     ),
-    "width of a shuffle": Planted(
+    "width of a shuffle": SeededBug(
         "bad width", "  y[t] = __shfl_down_sync(0xffffffff, x[t], 1, 24);  // HERE"
     ),
 }
 
 COPIES = {
-    "wait left out": Planted(
+    "wait left out": SeededBug(
         "uninitialised",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -336,7 +336,7 @@ COPIES = {
   y[t] = a[63 - t];  // HERE
 """,
     ),
-    "a barrier in place of the wait": Planted(
+    "a barrier in place of the wait": SeededBug(
         "uninitialised",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -347,7 +347,7 @@ COPIES = {
   wait_for_copies<0>();
 """,
     ),
-    "wait for one group too few": Planted(
+    "wait for one group too few": SeededBug(
         "uninitialised",
         """
   __shared__ float a[64], b[64];
@@ -361,7 +361,7 @@ COPIES = {
   y[t] += b[63 - t];  // HERE
 """,
     ),
-    "group not closed": Planted(
+    "group not closed": SeededBug(
         "uninitialised",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -370,7 +370,7 @@ COPIES = {
   y[t] = a[t];  // HERE
 """,
     ),
-    "thread that copies has ended": Planted(
+    "thread that copies has ended": SeededBug(
         "uninitialised",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -383,7 +383,7 @@ COPIES = {
   y[t] = a[t - 32];  // HERE
 """,
     ),
-    "no barrier after the wait": Planted(
+    "no barrier after the wait": SeededBug(
         "race",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -393,7 +393,7 @@ COPIES = {
   y[t] = a[63 - t];  // HERE
 """,
     ),
-    "no syncwarp after the wait": Planted(
+    "no syncwarp after the wait": SeededBug(
         "race",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -403,7 +403,7 @@ COPIES = {
   y[t] = a[t ^ 1];  // HERE
 """,
     ),
-    "syncwarp before the wait": Planted(
+    "syncwarp before the wait": SeededBug(
         "race",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -414,7 +414,7 @@ COPIES = {
   y[t] = a[t ^ 1];  // HERE
 """,
     ),
-    "stage overwritten while others read it": Planted(
+    "stage overwritten while others read it": SeededBug(
         "race",
         """
   __shared__ float stage[2][64];
@@ -429,7 +429,7 @@ COPIES = {
   }
 """,
     ),
-    "source changed under way": Planted(
+    "source changed under way": SeededBug(
         "race",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -439,7 +439,7 @@ COPIES = {
   wait_for_copies<0>();
 """,
     ),
-    "target changed under way": Planted(
+    "target changed under way": SeededBug(
         "race",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -449,7 +449,7 @@ COPIES = {
   wait_for_copies<0>();
 """,
     ),
-    "two copies to one target": Planted(
+    "two copies to one target": SeededBug(
         "race",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -459,28 +459,28 @@ COPIES = {
   wait_for_copies<0>();
 """,
     ),
-    "misaligned source": Planted(
+    "misaligned source": SeededBug(
         "misaligned",
         """
   float* a = reinterpret_cast<float*>(shared);
   if (t < 15) copy_async<16>(a + 4 * t, x + 4 * t + 2);  // HERE
 """,
     ),
-    "misaligned target": Planted(
+    "misaligned target": SeededBug(
         "misaligned",
         """
   float* a = reinterpret_cast<float*>(shared);
   if (t < 31) copy_async<8>(a + 2 * t + 1, x + 2 * t);  // HERE
 """,
     ),
-    "source out of bounds": Planted(
+    "source out of bounds": SeededBug(
         "out of bounds",
         """
   float* a = reinterpret_cast<float*>(shared);
   copy_async<4>(a + t, x + t + 1);  // HERE
 """,
     ),
-    "target out of bounds": Planted(
+    "target out of bounds": SeededBug(
         "out of bounds",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -488,7 +488,7 @@ COPIES = {
 """,
         shared_bytes=252,
     ),
-    "source in shared memory": Planted(
+    "source in shared memory": SeededBug(
         "wrong memory",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -497,8 +497,8 @@ COPIES = {
   copy_async<4>(b + t, a + t);  // HERE
 """,
     ),
-    "target in global memory": Planted("wrong memory", "  copy_async<4>(y + t, x + t);  // HERE"),
-    "target a variable": Planted(
+    "target in global memory": SeededBug("wrong memory", "  copy_async<4>(y + t, x + t);  // HERE"),
+    "target a variable": SeededBug(
         "wrong memory",
         """
   float mine[1];
@@ -508,7 +508,7 @@ COPIES = {
   y[t] = mine[0];
 """,
     ),
-    "size": Planted(
+    "size": SeededBug(
         "bad size",
         """
   float* a = reinterpret_cast<float*>(shared);
@@ -519,11 +519,11 @@ COPIES = {
 }
 
 ARITHMETIC = {
-    "sum": Planted("overflow", "  z[t] = n + (0x7fffffff - 64 + t);  // HERE"),
-    "difference": Planted("overflow", "  z[t] = -n - (0x7fffffff - t);  // HERE"),
-    "product": Planted("overflow", "  z[t] = n * (t << 25);  // HERE"),
-    "shift": Planted("shift", "  z[t] = 1 << n;  // HERE"),
-    "division": Planted("division", "  z[t] = n / t;  // HERE"),
+    "sum": SeededBug("overflow", "  z[t] = n + (0x7fffffff - 64 + t);  // HERE"),
+    "difference": SeededBug("overflow", "  z[t] = -n - (0x7fffffff - t);  // HERE"),
+    "product": SeededBug("overflow", "  z[t] = n * (t << 25);  // HERE"),
+    "shift": SeededBug("shift", "  z[t] = 1 << n;  // HERE"),
+    "division": SeededBug("division", "  z[t] = n / t;  // HERE"),
 }
 
 ALL = {**RACES, **MEMORY, **COPIES, **TOGETHER, **ARITHMETIC}

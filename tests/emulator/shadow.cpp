@@ -18,36 +18,36 @@ uint32_t barriers_passed;
 uint32_t known[1024][warp_lanes];
 uint32_t steps[1024];
 
-bool ordered(const Access& earlier, const Access& mine) {
-  if (earlier.block != mine.block) return earlier.block <= blocks_before;
-  if (earlier.thread == mine.thread || earlier.barriers < mine.barriers) return true;
-  return earlier.thread / warp_lanes == mine.thread / warp_lanes &&
-         earlier.steps < known[mine.thread][earlier.thread % warp_lanes];
+bool ordered(const Access& earlier, const Access& access) {
+  if (earlier.block != access.block) return earlier.block <= blocks_before;
+  if (earlier.thread == access.thread || earlier.barriers < access.barriers) return true;
+  return earlier.thread / warp_lanes == access.thread / warp_lanes &&
+         earlier.steps < known[access.thread][earlier.thread % warp_lanes];
 }
 
-// Shared arrays end with their block, and whatever a block does to them after a barrier is
-// ordered after everything before: such accesses can no longer be part of a race.
-bool is_past(const Access& earlier, const Access& mine, bool shared) {
+// Shared arrays end with their block, and accesses after a barrier of the block are ordered after
+// all earlier ones, which can no longer be part of a race.
+bool is_past(const Access& earlier, const Access& access, bool shared) {
   return !earlier.block ||
-         (shared && (earlier.block != mine.block || earlier.barriers < mine.barriers));
+         (shared && (earlier.block != access.block || earlier.barriers < access.barriers));
 }
 
-// Is whatever races with the earlier access bound to race with mine too?
-bool replaces(const Access& mine, const Access& earlier) {
-  return (mine.kind == Kind::write || mine.kind == earlier.kind) &&
-         !(earlier.bytes & ~mine.bytes) && ordered(earlier, mine);
+// Whether everything that races with the earlier access also races with the new one.
+bool replaces(const Access& access, const Access& earlier) {
+  return (access.kind == Kind::write || access.kind == earlier.kind) &&
+         !(earlier.bytes & ~access.bytes) && ordered(earlier, access);
 }
 
-// Returns which access to forget where all have to be remembered: one like mine, so that reads do
-// not push out a write, nor one warp what another did.
-Access& least_telling(Word& word, const Access& mine) {
+// Returns the access to replace when all slots are in use: one like the new one, so that reads do
+// not replace a write, nor one warp the accesses of another.
+Access& least_useful(Word& word, const Access& access) {
   Access* same_kind = nullptr;
   for (Access& earlier : word.recent) {
-    if (earlier.kind != mine.kind) continue;
-    if (earlier.thread / warp_lanes == mine.thread / warp_lanes) return earlier;
+    if (earlier.kind != access.kind) continue;
+    if (earlier.thread / warp_lanes == access.thread / warp_lanes) return earlier;
     same_kind = &earlier;
   }
-  return same_kind ? *same_kind : word.recent[mine.thread % std::size(word.recent)];
+  return same_kind ? *same_kind : word.recent[access.thread % std::size(word.recent)];
 }
 
 }  // namespace
@@ -58,23 +58,23 @@ Access access_now(Kind kind, uint8_t bytes, uint32_t code) {
   return {block, barriers_passed, steps[thread], code, thread, kind, bytes};
 }
 
-const Access* race(const Word& word, const Access& mine, bool shared) {
+const Access* race(const Word& word, const Access& access, bool shared) {
   for (const Access& earlier : word.recent) {
-    const bool harmless = earlier.kind == mine.kind && mine.kind != Kind::write;
-    if (harmless || !(earlier.bytes & mine.bytes)) continue;
-    if (!is_past(earlier, mine, shared) && !ordered(earlier, mine)) return &earlier;
+    const bool harmless = earlier.kind == access.kind && access.kind != Kind::write;
+    if (harmless || !(earlier.bytes & access.bytes)) continue;
+    if (!is_past(earlier, access, shared) && !ordered(earlier, access)) return &earlier;
   }
   return nullptr;
 }
 
-void remember(Word& word, const Access& mine, bool shared) {
-  Access* place = nullptr;
+void store_access(Word& word, const Access& access, bool shared) {
+  Access* slot = nullptr;
   for (Access& earlier : word.recent) {
-    if (!is_past(earlier, mine, shared) && !replaces(mine, earlier)) continue;
+    if (!is_past(earlier, access, shared) && !replaces(access, earlier)) continue;
     earlier = {};
-    if (!place) place = &earlier;
+    if (!slot) slot = &earlier;
   }
-  (place ? *place : least_telling(word, mine)) = mine;
+  (slot ? *slot : least_useful(word, access)) = access;
 }
 
 unsigned block_index(const Access& access) {
@@ -95,7 +95,7 @@ void begin_block_history() {
 
 void check_barrier_passed() { barriers_passed++; }
 
-// Afterwards each of the lanes knows what any of them knew, and what each has done itself.
+// Afterwards each lane knows what any of them knew, and its operations until now.
 void check_lanes_synchronised(unsigned warp, unsigned lanes) {
   uint32_t together[warp_lanes] = {};
   for (unsigned lane = 0; lane < warp_lanes; lane++) {

@@ -1,10 +1,10 @@
-// The history of a word of memory: who touched it lately, and what orders one access before
-// another. Two accesses that nothing orders are a race, unless both read or both are atomic.
+// The history of a word of memory: its recent accesses, and their order. Two unordered accesses are
+// a race, unless both are reads or both are atomic.
 //
-// Ordered are: what one thread does; what was done before a barrier of the block and what is done
-// after it; likewise before and after a __syncwarp, among its lanes. (Shuffles and votes order
-// nothing in memory.) Different blocks of a launch are never ordered, though here they run one
-// after another.
+// The accesses of one thread are ordered, and accesses before a barrier of the block are ordered
+// before those after it; likewise for a __syncwarp, among its lanes. (Shuffles and votes do not
+// order memory accesses.) Different blocks of a launch are never ordered, although here they run
+// one after another.
 #pragma once
 
 #include <cstdint>
@@ -29,13 +29,13 @@ struct Word {
   Access recent[4];
 };
 
-// Returns an access by the thread that runs.
+// Returns an access by the running thread.
 Access access_now(Kind kind, uint8_t bytes, uint32_t code);
 
-// Returns an earlier access that races with `mine`, or null.
-const Access* race(const Word& word, const Access& mine, bool shared);
+// Returns an earlier access that races with `access`, or null.
+const Access* race(const Word& word, const Access& access, bool shared);
 
-void remember(Word& word, const Access& mine, bool shared);
+void store_access(Word& word, const Access& access, bool shared);
 
 // Returns blockIdx.x of a block of this launch.
 unsigned block_index(const Access& access);

@@ -1,8 +1,8 @@
-"""A device whose arrays NumPy cannot reach: stand-ins for CuPy's.
+"""A device with strict arrays, which do not mix with NumPy's.
 
-On a GPU an array that is not where it is expected is an error; NumPy's arrays would hide it. The
-arrays here refuse what CuPy refuses: to become NumPy's unasked, to be mixed with NumPy's, and to
-be indexed by them.
+On a GPU it is an error to pass an array of the host where one of the device is expected; NumPy's
+arrays would hide such an error. The arrays here refuse what CuPy's refuse: implicit conversion to
+NumPy's, operations with NumPy's, and indexing by NumPy's.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from emulator.launcher import EmulatorLauncher
-from gpuseg.backends.cuda.launcher import Kernel, Table
+from gpuseg.backends.cuda.launcher import Kernel, Struct, Table
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -26,7 +26,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     Parameters
     ----------
     values : numpy.ndarray
-        Where it really lies.
+        The memory of the host that holds the values.
     """
 
     def __init__(self, values: np.ndarray[Any, Any]) -> None:
@@ -38,22 +38,22 @@ class DeviceArray(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return int(self.shape[0])
 
-    def __getitem__(self, place: Any) -> Any:
-        return type(self)(np.asarray(self.values[_on_device(place)]))
+    def __getitem__(self, index: Any) -> Any:
+        return type(self)(np.asarray(self.values[_on_device(index)]))
 
-    def __setitem__(self, place: Any, value: Any) -> None:
-        self.values[_on_device(place)] = _on_device(value)
+    def __setitem__(self, index: Any, value: Any) -> None:
+        self.values[_on_device(index)] = _on_device(value)
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError("an array of the device does not become NumPy's unasked")
+        raise TypeError("an array of the device is not converted to NumPy's implicitly")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        plain = [_on_device(own) for own in inputs]
-        return type(self)(np.asarray(getattr(ufunc, method)(*plain, **options)))
+        values = [_on_device(item) for item in inputs]
+        return type(self)(np.asarray(getattr(ufunc, method)(*values, **options)))
 
     def __array_function__(self, function: Any, _: Any, args: Any, options: Any) -> Any:
         assert function is np.concatenate
-        return type(self)(np.concatenate([own.values for own in args[0]]))
+        return type(self)(np.concatenate([item.values for item in args[0]]))
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -81,16 +81,16 @@ class DeviceArray(NDArrayOperatorsMixin):
 
 
 def _on_device(value: Any) -> Any:
-    """Return what an operation on the device may use; refuse NumPy's arrays."""
+    """Return the operand of an operation on the device; refuse NumPy's arrays."""
     if isinstance(value, DeviceArray):
         return value.values
     if isinstance(value, np.ndarray) and value.ndim:
-        raise TypeError("an array of NumPy's is not on the device")
+        raise TypeError("an array of NumPy is not on the device")
     return value
 
 
-class ApartLauncher(EmulatorLauncher):
-    """See `EmulatorLauncher`; arrays of the device are `DeviceArray`."""
+class StrictLauncher(EmulatorLauncher):
+    """An `EmulatorLauncher` with arrays of `DeviceArray`."""
 
     xp = SimpleNamespace(
         zeros=lambda shape, dtype=float: DeviceArray(np.zeros(shape, dtype)),
@@ -112,8 +112,8 @@ class ApartLauncher(EmulatorLauncher):
     def launch(
         self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
     ) -> None:
-        assert getattr(self._streams, "depth", 0), "a launch outside of every stream"
-        super().launch(kernel, blocks, [_as_argument(own) for own in arguments], shared_bytes)
+        assert getattr(self._streams, "depth", 0), "a launch outside of all streams"
+        super().launch(kernel, blocks, [_as_argument(item) for item in arguments], shared_bytes)
 
     def to_device(self, array: Any) -> Any:
         return array if isinstance(array, DeviceArray) else DeviceArray(super().to_device(array))
@@ -139,6 +139,8 @@ class ApartLauncher(EmulatorLauncher):
 
 def _as_argument(argument: Any) -> Any:
     if isinstance(argument, Table):
-        return Table([own.values for own in argument.arrays], argument.pointers.values)
+        return Table([item.values for item in argument.arrays], argument.pointers.values)
+    if isinstance(argument, Struct):
+        return Struct([_as_argument(member) for member in argument.members])
     assert not isinstance(argument, np.ndarray), "a kernel gets an array of the host"
     return argument.values if isinstance(argument, DeviceArray) else argument

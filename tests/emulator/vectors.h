@@ -1,4 +1,4 @@
-// float2, int4 and the like, with the alignment that CUDA gives them.
+// float2, int4 and similar types, with their alignment in CUDA.
 #pragma once
 
 #define EMULATOR_VECTORS(T, name)                                                  \

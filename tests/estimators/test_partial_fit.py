@@ -1,4 +1,4 @@
-"""Batches of a stream: each centre is the mean of all rows that were ever given to it."""
+"""Batches of a stream: each centre is the mean of all rows ever assigned to it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Array = npt.NDArray[Any]
 @pytest.fixture(scope="module")
 def x() -> Array:
     rng = np.random.default_rng(0)
-    places = rng.uniform(-10, 10, (4, 3))
-    return (places[rng.integers(4, size=900)] + 3 * rng.normal(size=(900, 3))).astype(np.float32)
+    centers = rng.uniform(-10, 10, (4, 3))
+    return (centers[rng.integers(4, size=900)] + 3 * rng.normal(size=(900, 3))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def weight() -> Array:
     """Whole numbers, some of them 0, but not all of a batch."""
-    found = np.random.default_rng(1).integers(0, 4, 900).astype(np.float64)
-    found[[300, 899]] = 2, 1
-    return found
+    weights = np.random.default_rng(1).integers(0, 4, 900).astype(np.float64)
+    weights[[300, 899]] = 2, 1
+    return weights
 
 
-CUTS = [slice(0, 300), slice(300, 301), slice(301, 899), slice(899, 900)]
+BATCHES = [slice(0, 300), slice(300, 301), slice(301, 899), slice(899, 900)]
 
 
 def model(**params: Any) -> KMeans:
@@ -42,8 +42,8 @@ def model(**params: Any) -> KMeans:
 
 
 def fed(fitted: KMeans, x: Array, weight: Array | None = None) -> KMeans:
-    for own in CUTS:
-        fitted.partial_fit(x[own], sample_weight=None if weight is None else weight[own])
+    for rows in BATCHES:
+        fitted.partial_fit(x[rows], sample_weight=None if weight is None else weight[rows])
     return fitted
 
 
@@ -75,7 +75,8 @@ def simulated(
 ) -> Array:
     w = np.ones(len(x)) if weight is None else weight
     mass = np.zeros(len(start)) if mass is None else mass
-    return running_means(start, mass, [x[own] for own in CUTS], [w[own] for own in CUTS])[0]
+    batches, weights = ([values[rows] for rows in BATCHES] for values in (x, w))
+    return running_means(start, mass, batches, weights)[0]
 
 
 # Running means.
@@ -84,7 +85,7 @@ def simulated(
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_centres_are_running_means(x: Array, weight: Array, weighted: bool, backend: str) -> None:
-    """From given centres; assigned by the centres as each batch finds them."""
+    """From initial centres; a batch is assigned before the centres move."""
     w = weight if weighted else None
     start = x[[3, 50, 100, 200]].astype(np.float64) + 0.25
     fitted = fed(model(init=start, backend=backend), x, w)
@@ -92,7 +93,7 @@ def test_centres_are_running_means(x: Array, weight: Array, weighted: bool, back
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_centres_go_on_from_a_fit_as_running_means(x: Array, weight: Array, weighted: bool) -> None:
+def test_centres_after_a_fit_are_running_means(x: Array, weight: Array, weighted: bool) -> None:
     w = weight if weighted else None
     fitted = model().fit(x[:500], sample_weight=None if w is None else w[:500])
     mass = np.bincount(fitted.labels_, None if w is None else w[:500], minlength=4)
@@ -109,24 +110,25 @@ def test_centres_keep_the_digits_of_rows_far_from_the_origin(x: Array) -> None:
     np.testing.assert_allclose(fitted.cluster_centers_, simulated(start, far, None, mass), 1e-12)
 
 
-@pytest.mark.parametrize("rules", [{}, {"init": "random"}, {"metric": "cosine"}], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("params", [{}, {"init": "random"}, {"metric": "cosine"}], ids=str)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_backends_and_threads_do_not_matter(
-    x: Array, weight: Array, rules: dict[str, Any], weighted: bool
+    x: Array, weight: Array, params: dict[str, Any], weighted: bool
 ) -> None:
     w = weight if weighted else None
-    expected = state(fed(model(backend="numpy", n_threads=1, **rules), x, w))
+    expected = state(fed(model(backend="numpy", n_threads=1, **params), x, w))
     for threads in (1, 2):
-        assert state(fed(model(backend="numba", n_threads=threads, **rules), x, w)) == expected
+        assert state(fed(model(backend="numba", n_threads=threads, **params), x, w)) == expected
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_weights_are_copies(x: Array, weight: Array, given: bool) -> None:
-    init: Any = x[:4].astype(np.float64) if given else "k-means++"
+@pytest.mark.parametrize("with_init", [False, True])
+def test_weights_are_copies(x: Array, weight: Array, with_init: bool) -> None:
+    init: Any = x[:4].astype(np.float64) if with_init else "k-means++"
     weighted, copied = model(init=init), model(init=init)
-    for own in CUTS:
-        weighted.partial_fit(x[own], sample_weight=weight[own])
-        copied.partial_fit(np.repeat(x[own], weight[own].astype(int), axis=0))
+    for rows in BATCHES:
+        weighted.partial_fit(x[rows], sample_weight=weight[rows])
+        copied.partial_fit(np.repeat(x[rows], weight[rows].astype(int), axis=0))
         np.testing.assert_allclose(
             weighted.cluster_centers_, copied.cluster_centers_, rtol=0, atol=1e-12
         )
@@ -135,10 +137,10 @@ def test_weights_are_copies(x: Array, weight: Array, given: bool) -> None:
 
 def test_rows_of_no_weight_move_nothing(x: Array) -> None:
     fitted = model().partial_fit(x[:300])
-    alone, both = pickle.loads(pickle.dumps(fitted)), fitted
-    alone.partial_fit(x[300:400])
+    single, both = pickle.loads(pickle.dumps(fitted)), fitted
+    single.partial_fit(x[300:400])
     both.partial_fit(x[300:500], sample_weight=np.repeat([1.0, 0.0], 100))
-    np.testing.assert_allclose(both.cluster_centers_, alone.cluster_centers_, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(both.cluster_centers_, single.cluster_centers_, rtol=0, atol=1e-12)
 
 
 # Batches.
@@ -153,18 +155,18 @@ def test_one_batch(x: Array) -> None:
     assert fitted.labels_.tolist() == fitted.predict(x).tolist()
     assert fitted.inertia_ == pytest.approx(-fitted.score(x), rel=1e-12)
     assert fitted.backend_ == "numba"
-    assert fitted.backend_why_.startswith("auto: ")
+    assert fitted.backend_reason_.startswith("auto: ")
     whole = model().fit(x)
     assert whole.inertia_ <= fitted.inertia_ <= 1.2 * whole.inertia_
 
 
 def test_labels_and_inertia_are_those_of_the_last_batch(x: Array) -> None:
     fitted = model()
-    for step, own in enumerate(CUTS, start=1):
-        assert fitted.partial_fit(x[own]) is fitted
+    for step, rows in enumerate(BATCHES, start=1):
+        assert fitted.partial_fit(x[rows]) is fitted
         assert fitted.n_steps_ == step
-        assert fitted.labels_.tolist() == fitted.predict(x[own]).tolist()
-        assert fitted.inertia_ == pytest.approx(-fitted.score(x[own]), rel=1e-12)
+        assert fitted.labels_.tolist() == fitted.predict(x[rows]).tolist()
+        assert fitted.inertia_ == pytest.approx(-fitted.score(x[rows]), rel=1e-12)
     assert fitted.transform(x).argmin(axis=1).tolist() == fitted.predict(x).tolist()
 
 
@@ -177,7 +179,7 @@ def test_many_batches_come_near_a_fit(x: Array) -> None:
     assert -fitted.score(x) < 1.02 * model().fit(x).inertia_
 
 
-def test_earlier_centres_are_not_changed_under_ones_hands(x: Array) -> None:
+def test_earlier_centres_are_not_changed(x: Array) -> None:
     fitted = model().partial_fit(x[:300])
     kept = fitted.cluster_centers_
     before = kept.copy()
@@ -186,7 +188,7 @@ def test_earlier_centres_are_not_changed_under_ones_hands(x: Array) -> None:
     assert not np.array_equal(fitted.cluster_centers_, before)
 
 
-def test_arguments_are_left_alone(x: Array, weight: Array) -> None:
+def test_arguments_are_not_changed(x: Array, weight: Array) -> None:
     start = x[:4].astype(np.float64)
     kept = [a.copy() for a in (x, weight, start)]
     fed(model(init=start), x, weight + 1)
@@ -204,23 +206,23 @@ def test_random_state(x: Array) -> None:
 def test_pickled_in_between(x: Array) -> None:
     expected = state(fed(model(), x))
     fitted = model()
-    for own in CUTS:
-        fitted = pickle.loads(pickle.dumps(fitted)).partial_fit(x[own])
+    for rows in BATCHES:
+        fitted = pickle.loads(pickle.dumps(fitted)).partial_fit(x[rows])
     assert state(fitted) == expected
 
 
-def test_a_fit_and_a_clone_begin_anew(x: Array) -> None:
+def test_fit_and_clone_start_again(x: Array) -> None:
     streamed = fed(model(), x)
     assert not hasattr(clone(streamed), "cluster_centers_")
     streamed.fit(x)
-    alone = model().fit(x)
-    assert streamed.cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
+    single = model().fit(x)
+    assert streamed.cluster_centers_.tobytes() == single.cluster_centers_.tobytes()
     fed(streamed, x)
-    fed(alone, x)
-    assert streamed.cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
+    fed(single, x)
+    assert streamed.cluster_centers_.tobytes() == single.cluster_centers_.tobytes()
 
 
-def test_steps_are_counted_anew_after_a_fit(x: Array) -> None:
+def test_fit_resets_the_number_of_steps(x: Array) -> None:
     fitted = fed(model(), x).fit(x)
     assert getattr(fitted, "n_steps_", 0) == 0
     assert fitted.partial_fit(x).n_steps_ == 1
@@ -228,14 +230,14 @@ def test_steps_are_counted_anew_after_a_fit(x: Array) -> None:
 
 @pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
 def test_batches_may_be_tables(x: Array, kind: str) -> None:
-    def table(own: slice) -> Any:
+    def table(rows: slice) -> Any:
         if kind == "pandas":
-            return pd.DataFrame(x[own], columns=["a", "b", "c"])
-        return pa.table(dict(zip("abc", x[own].T.copy(), strict=True)))
+            return pd.DataFrame(x[rows], columns=["a", "b", "c"])
+        return pa.table(dict(zip("abc", x[rows].T.copy(), strict=True)))
 
     fitted = model()
-    for own in CUTS:
-        fitted.partial_fit(table(own))
+    for rows in BATCHES:
+        fitted.partial_fit(table(rows))
     assert state(fitted) == state(fed(model(), x))
     assert fitted.feature_names_in_.tolist() == ["a", "b", "c"]
     with pytest.raises(ValueError, match="feature names should match"):
@@ -245,12 +247,12 @@ def test_batches_may_be_tables(x: Array, kind: str) -> None:
 
 def test_cosine_centres_keep_length_one(x: Array) -> None:
     fitted = model(metric="cosine")
-    for step, own in enumerate(CUTS, start=1):
-        fitted.partial_fit(x[own])
+    for step, rows in enumerate(BATCHES, start=1):
+        fitted.partial_fit(x[rows])
         norms = np.linalg.norm(fitted.cluster_centers_, axis=1)
         np.testing.assert_allclose(norms, 1, rtol=0, atol=1e-14)
         assert fitted.n_steps_ == step
-    assert fitted.labels_.tolist() == fitted.predict(x[CUTS[-1]]).tolist()
+    assert fitted.labels_.tolist() == fitted.predict(x[BATCHES[-1]]).tolist()
     assert -fitted.score(x) < 1.1 * model(metric="cosine").fit(x).inertia_
 
 
@@ -259,7 +261,7 @@ def test_cosine_centres_keep_length_one(x: Array) -> None:
 
 def test_too_few_rows_to_begin(x: Array) -> None:
     fitted = model()
-    with pytest.raises(DataError, match="n_clusters = 4, but there are only 3 rows; use"):
+    with pytest.raises(DataError, match=r"n_clusters = 4\b.*\b3 rows"):
         fitted.partial_fit(x[:3])
     assert not hasattr(fitted, "cluster_centers_")
     assert not hasattr(fitted, "n_steps_")
@@ -277,8 +279,8 @@ def test_another_width(x: Array, width: int) -> None:
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        (np.ones(899), r"sample_weight has shape \(899,\): must be \(900,\), one for each row"),
-        (np.full(900, -1.0), r"sample_weight\[0\] = -1.0: must be finite and >= 0"),
+        (np.ones(899), r"\(899,\)"),
+        (np.full(900, -1.0), r"row 0 .* -1\.0"),
         (np.zeros(900), "all weights are zero"),
     ],
 )
@@ -304,9 +306,9 @@ def test_missing_values_change_nothing(x: Array) -> None:
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"n_clusters": 0}, "n_clusters = 0: must be greater than or equal to 1"),
-        ({"init": np.zeros((4, 2))}, r"init has 4 rows of 2 values: must be .* = \(4, 3\)"),
-        ({"metric": "l1"}, "metric = 'l1': must be 'euclidean' or 'cosine'"),
+        ({"n_clusters": 0}, "n_clusters = 0: "),
+        ({"init": np.zeros((4, 2))}, r"\(4, 3\)"),
+        ({"metric": "l1"}, "metric = 'l1': "),
     ],
 )
 def test_wrong_parameters(x: Array, params: dict[str, Any], words: str) -> None:

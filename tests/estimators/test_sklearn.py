@@ -1,4 +1,4 @@
-"""Among scikit-learn's own: pipelines, searches, containers for the output, tags."""
+"""With scikit-learn: pipelines, searches, containers for the output, tags."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ NAMES = ["recency", "orders", "spend"]
 def x() -> Array:
     """Four blobs, in features of very different sizes."""
     rng = np.random.default_rng(0)
-    places = rng.uniform(-10, 10, (4, 3))
-    rows = places[np.arange(240) % 4] + 0.5 * rng.normal(size=(240, 3))
+    centers = rng.uniform(-10, 10, (4, 3))
+    rows = centers[np.arange(240) % 4] + 0.5 * rng.normal(size=(240, 3))
     return np.asarray(rows * [1.0, 1e-3, 1e4] + [0.0, 5.0, 1e5])
 
 
@@ -46,12 +46,12 @@ def piped(**params: Any) -> Pipeline:
 
 def test_a_pipeline_is_its_steps(x: Array, frame: pd.DataFrame) -> None:
     scaled = StandardScaler().fit_transform(x)
-    alone, whole = model().fit(scaled), piped().fit(frame)
-    assert whole.fit_predict(frame).tolist() == alone.labels_.tolist()
-    assert whole.predict(frame).tolist() == alone.labels_.tolist()
-    assert whole.transform(frame).tobytes() == alone.transform(scaled).tobytes()
-    assert whole.score(frame) == alone.score(scaled)
-    assert np.bincount(alone.labels_).tolist() == [60] * 4
+    single, whole = model().fit(scaled), piped().fit(frame)
+    assert whole.fit_predict(frame).tolist() == single.labels_.tolist()
+    assert whole.predict(frame).tolist() == single.labels_.tolist()
+    assert whole.transform(frame).tobytes() == single.transform(scaled).tobytes()
+    assert whole.score(frame) == single.score(scaled)
+    assert np.bincount(single.labels_).tolist() == [60] * 4
     names = whole.get_feature_names_out()
     assert names.tolist() == ["kmeans0", "kmeans1", "kmeans2", "kmeans3"]
 
@@ -60,19 +60,21 @@ def test_weights_reach_the_last_step(x: Array) -> None:
     weight = np.arange(240) % 3
     scaled = StandardScaler().fit_transform(x)
     whole = piped().fit(x, kmeans__sample_weight=weight)
-    alone = model().fit(scaled, sample_weight=weight)
-    assert whole[-1].cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
+    single = model().fit(scaled, sample_weight=weight)
+    assert whole[-1].cluster_centers_.tobytes() == single.cluster_centers_.tobytes()
 
 
-def test_weights_are_routed_when_asked_for(x: Array) -> None:
+def test_weights_are_routed(x: Array) -> None:
     weight = np.arange(240) % 3
     scaled = StandardScaler().fit_transform(x)
     with sklearn.config_context(enable_metadata_routing=True):
-        asking = model().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
-        steps = [StandardScaler().set_fit_request(sample_weight=False), asking]
+        requesting = (
+            model().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        )
+        steps = [StandardScaler().set_fit_request(sample_weight=False), requesting]
         whole = make_pipeline(*steps).fit(x, sample_weight=weight)
-    alone = model().fit(scaled, sample_weight=weight)
-    assert whole[-1].cluster_centers_.tobytes() == alone.cluster_centers_.tobytes()
+    single = model().fit(scaled, sample_weight=weight)
+    assert whole[-1].cluster_centers_.tobytes() == single.cluster_centers_.tobytes()
 
 
 @pytest.mark.parametrize("container", ["pandas", "polars"])
@@ -101,12 +103,13 @@ def test_distances_among_other_features(frame: pd.DataFrame) -> None:
     assert union.fit_transform(frame).shape == (240, 6)
 
 
-def test_distances_tell_a_classifier_the_blobs(x: Array) -> None:
+def test_distances_are_features_of_a_classifier(x: Array) -> None:
     blob = np.arange(240) % 4
     whole = make_pipeline(StandardScaler(), model(), LogisticRegression())
     assert cross_val_score(whole, x, blob, cv=3).min() == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
 def test_grid_search_over_the_number_of_clusters(x: Array, metric: str) -> None:
     folds = KFold(3, shuffle=True, random_state=0)
@@ -120,9 +123,9 @@ def test_grid_search_over_the_number_of_clusters(x: Array, metric: str) -> None:
         ]
         for k in counts
     ]
-    found = search.cv_results_["mean_test_score"]
-    np.testing.assert_allclose(found, np.mean(expected, axis=1), rtol=1e-12)
-    assert found.tolist() == sorted(found)
+    scores = search.cv_results_["mean_test_score"]
+    np.testing.assert_allclose(scores, np.mean(expected, axis=1), rtol=1e-12)
+    assert scores.tolist() == sorted(scores)
     assert search.best_params_ == {"kmeans__n_clusters": 4}
     best = search.best_estimator_
     assert best.predict(x).tolist() == piped(metric=metric).fit(x)[-1].labels_.tolist()
@@ -135,12 +138,12 @@ def test_parameters_that_break_a_rule_fail_the_search(x: Array) -> None:
 
 
 def test_parameters(x: Array) -> None:
-    given = model(metric="cosine", n_init=2)
-    assert given.get_params()["metric"] == "cosine"
-    assert given.set_params(metric="euclidean", n_clusters=3) is given
-    assert given.fit(x).cluster_centers_.shape == (3, 3)
+    estimator = model(metric="cosine", n_init=2)
+    assert estimator.get_params()["metric"] == "cosine"
+    assert estimator.set_params(metric="euclidean", n_clusters=3) is estimator
+    assert estimator.fit(x).cluster_centers_.shape == (3, 3)
     with pytest.raises(ValueError, match="Invalid parameter 'distance'"):
-        given.set_params(distance="cosine")
+        estimator.set_params(distance="cosine")
     assert repr(model(metric="cosine")) == "KMeans(metric='cosine', n_clusters=4, random_state=0)"
 
 

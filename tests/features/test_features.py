@@ -16,17 +16,20 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from support.errors import raises
 from support.helpers import call, manifest_of, toml
 
 import gpuseg
 from gpuseg.backends.customers import TransactionLines
-from gpuseg.backends.numba import customers as numba_customers
-from gpuseg.backends.numpy import customers as numpy_customers
+from gpuseg.backends.numba.customers import NumbaCustomers
+from gpuseg.backends.numpy.customers import NumpyCustomers
 from gpuseg.features import from_transactions
-from gpuseg.features.definitions import FEATURES, NAMES
+from gpuseg.features.definitions import FEATURES
 from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
+
+NAMES = tuple(feature.name for feature in FEATURES)
 
 ROLES: dict[str, Any] = {
     "customer": "who", "time": "at", "order": "order", "product": "sku", "category": "shelf",
@@ -59,25 +62,29 @@ def dirty_lines(n: int = 4000, seed: int = 0) -> pd.DataFrame:
 def by_pandas(frame: pd.DataFrame, roles: dict[str, Any], snapshot: pd.Timestamp) -> pd.DataFrame:
     """Compute the features from their documented definitions, in pandas."""
     names = {name: role for role, name in roles.items() if name is not None}
-    own = frame.rename(columns=names)[list(names.values())].copy()
-    own["amount"] = own.quantity * own.price
-    own = own[own.customer.notna() & (own.time < snapshot) & (own.price > 0)]
-    back = own[own.quantity < 0].groupby("customer").amount.sum()
-    own = own[own.quantity > 0].copy()
-    own["order"] = own["order"].astype(object).where(own["order"].notna(), own.time)
-    day, groups = pd.Timedelta(days=1), own.groupby("customer")
+    purchases = frame.rename(columns=names)[list(names.values())].copy()
+    purchases["amount"] = purchases.quantity * purchases.price
+    purchases = purchases[
+        purchases.customer.notna() & (purchases.time < snapshot) & (purchases.price > 0)
+    ]
+    back = purchases[purchases.quantity < 0].groupby("customer").amount.sum()
+    purchases = purchases[purchases.quantity > 0].copy()
+    purchases["order"] = (
+        purchases["order"].astype(object).where(purchases["order"].notna(), purchases.time)
+    )
+    day, groups = pd.Timedelta(days=1), purchases.groupby("customer")
     first, last = groups.time.min(), groups.time.max()
 
     def spend_of(rows: pd.Series) -> pd.Series:
-        return own[rows].groupby("customer").amount.sum().reindex(first.index, fill_value=0.0)
+        return purchases[rows].groupby("customer").amount.sum().reindex(first.index, fill_value=0.0)
 
-    age = snapshot - own.time
+    age = snapshot - purchases.time
     spend = groups.amount.sum()
-    starts = own.groupby(["customer", "order"]).time.min().reset_index()
+    starts = purchases.groupby(["customer", "order"]).time.min().reset_index()
     starts = starts.sort_values(["customer", "time"])
     gaps = (starts.groupby("customer").time.diff() / day).groupby(starts.customer)
     recent, before = spend_of(age <= 90 * day), spend_of((age > 90 * day) & (age <= 180 * day))
-    hours = own.time.dt.hour
+    hours = purchases.time.dt.hour
     result = pd.DataFrame({
         "recency_days": (snapshot - last) / day,
         "orders": groups["order"].nunique(),
@@ -93,24 +100,24 @@ def by_pandas(frame: pd.DataFrame, roles: dict[str, Any], snapshot: pd.Timestamp
         "spend_90d": recent,
         "spend_365d": spend_of(age <= 365 * day),
         "spend_trend": ((recent - before) / (recent + before)).fillna(0.0),
-        "weekend_share": spend_of(own.time.dt.day_of_week >= 5) / spend,
+        "weekend_share": spend_of(purchases.time.dt.day_of_week >= 5) / spend,
         "night_share": spend_of((hours >= 22) | (hours < 6)) / spend,
     })  # fmt: skip
-    if "category" in own:
-        shelves = own.groupby(["customer", "category"]).amount.sum().groupby("customer").max()
+    if "category" in purchases:
+        shelves = purchases.groupby(["customer", "category"]).amount.sum().groupby("customer").max()
         result["top_category_share"] = shelves.reindex(first.index, fill_value=0.0) / spend
     return result
 
 
-def same_within(found: pd.DataFrame, expected: pd.DataFrame) -> None:
+def same_within(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
     """Assert that all features of all customers agree, relatively to 1e-9."""
-    found = found.set_index("customer_id").sort_index()
+    actual = actual.set_index("customer_id").sort_index()
     expected = expected.sort_index()
-    assert found.index.tolist() == expected.index.tolist()
-    assert found.columns.tolist() == expected.columns.tolist()
+    assert actual.index.tolist() == expected.index.tolist()
+    assert actual.columns.tolist() == expected.columns.tolist()
     for name in expected:
         np.testing.assert_allclose(
-            found[name].astype(float), expected[name].astype(float), rtol=1e-9, atol=1e-12,
+            actual[name].astype(float), expected[name].astype(float), rtol=1e-9, atol=1e-12,
             err_msg=name,
         )  # fmt: skip
 
@@ -129,22 +136,22 @@ def test_backends_describe_customers_alike(n: int, kind: str) -> None:
         rng.integers(-few, few, n) * 86_400_000_000 // 3, *hashes,
         rng.integers(1, few, n).astype(float), np.where(kinds == 1, -amount, amount),
     )  # fmt: skip
-    expected = numpy_customers.describe_customers(lines, n_customers, 2**50, map)
+    expected = NumpyCustomers().aggregate(lines, n_customers, 2**50, map)
     for order in (np.arange(n), rng.permutation(n)):
         mixed = TransactionLines(*(column[order] for column in lines))
-        found = numba_customers.describe_customers(mixed, n_customers, 2**50, TaskContext(2).map)
-        assert found.values.tobytes() == expected.values.tobytes()
-        assert found.counts.tobytes() == expected.counts.tobytes()
+        actual = NumbaCustomers().aggregate(mixed, n_customers, 2**50, TaskContext(2).map)
+        assert actual.values.tobytes() == expected.values.tobytes()
+        assert actual.counts.tobytes() == expected.counts.tobytes()
 
 
 @pytest.mark.parametrize("snapshot", [None, "2025-01-15T12:30:00"])
 def test_every_feature_equals_an_independent_computation(snapshot: str | None) -> None:
     frame = dirty_lines()
-    found = from_transactions(frame, **ROLES, snapshot=snapshot)
+    actual = from_transactions(frame, **ROLES, snapshot=snapshot)
     last = frame.loc[frame.who.notna(), "at"].max().normalize() + pd.Timedelta(days=1) \
         if snapshot is None else pd.Timestamp(snapshot)  # fmt: skip
-    assert found.columns.tolist() == ["customer_id", *NAMES]
-    same_within(found, by_pandas(frame.replace({"sku": {"": None}}), ROLES, last))
+    assert actual.columns.tolist() == ["customer_id", *NAMES]
+    same_within(actual, by_pandas(frame.replace({"sku": {"": None}}), ROLES, last))
 
 
 @pytest.mark.skipif(not RETAIL.exists(), reason="the retail data are not here")
@@ -168,15 +175,17 @@ path = "{tmp_path}/out"
     assert call(capfd, "run", job).code == 0
     manifest = manifest_of(tmp_path / "out")
     assert manifest["transactions"]["quality"]["lines"] == 320_705
-    steps = {own["what"]: own["lines"] for own in manifest["transactions"]["quality"]["steps"]}
+    steps = {
+        step["finding"]: step["lines"] for step in manifest["transactions"]["quality"]["steps"]
+    }
     assert steps["lines without a customer"] == 88_652
     assert sum(segment["size"] for segment in manifest["segments"]) == 3317
-    found = pq.read_table(tmp_path / "out" / "_features").to_pandas()
+    actual = pq.read_table(tmp_path / "out" / "_features").to_pandas()
     roles = {
         "customer": "CustomerID", "time": "InvoiceDate", "order": "InvoiceNo",
         "product": "StockCode", "quantity": "Quantity", "price": "UnitPrice",
     }  # fmt: skip
-    same_within(found, by_pandas(pd.read_parquet(RETAIL), roles, pd.Timestamp("2011-09-01")))
+    same_within(actual, by_pandas(pd.read_parquet(RETAIL), roles, pd.Timestamp("2011-09-01")))
 
 
 def filed(folder: Path, frame: pd.DataFrame, *sizes: int, rows: int = 300) -> Path:
@@ -201,14 +210,15 @@ def features_job(source: Path | str, target: Path, **changes: Any) -> dict[str, 
 def everything(folder: Path) -> tuple[Any, ...]:
     """Return all of an output that must not depend on where and how it was computed."""
     manifest = manifest_of(folder)
-    parts = [pq.read_table(own) for own in sorted(folder.glob("part-*"))]
-    built = [pq.read_table(own) for own in sorted((folder / "_features").glob("part-*"))]
+    parts = [pq.read_table(path) for path in sorted(folder.glob("part-*"))]
+    built = [pq.read_table(path) for path in sorted((folder / "_features").glob("part-*"))]
     return (
         pa.concat_tables(built).to_pydict(), pa.concat_tables(parts).to_pydict(),
         manifest["transactions"]["quality"], manifest["segments"],
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_same_bits_however_lines_are_filed(tmp_path: Path, two_workers: dict[str, Any]) -> None:
     frame = dirty_lines()
     mixed = frame.sample(frac=1, random_state=1).reset_index(drop=True)
@@ -217,18 +227,18 @@ def test_the_same_bits_however_lines_are_filed(tmp_path: Path, two_workers: dict
         "five": filed(tmp_path / "five", frame, 100, 1, 2500, 700),
         "mixed": filed(tmp_path / "mixed", mixed, 2000),
     }
-    found = {}
+    actual = {}
     for name, source in sources.items():
         gpuseg.run(features_job(source, tmp_path / f"out-{name}"))
-        found[name] = everything(tmp_path / f"out-{name}")
+        actual[name] = everything(tmp_path / f"out-{name}")
     gpuseg.run({
         **features_job(sources["five"], tmp_path / "out-dask"),
         "runtime": two_workers,
     })  # fmt: skip
-    found["dask"] = everything(tmp_path / "out-dask")
-    assert len(found["one"][0]["spend"]) > 200
+    actual["dask"] = everything(tmp_path / "out-dask")
+    assert len(actual["one"][0]["spend"]) > 200
     for name in ("five", "mixed", "dask"):
-        assert found[name] == found["one"], name
+        assert actual[name] == actual["one"], name
     assert not list(tmp_path.glob("out-*/_scratch"))
 
 
@@ -280,8 +290,8 @@ def test_ids_keep_their_type() -> None:
     frame = dirty_lines(600)
     for kind in (pa.int32(), pa.int64(), pa.string(), pa.float64()):
         table = pa.Table.from_pandas(frame, preserve_index=False)
-        own = table.set_column(0, "who", table["who"].cast(kind))
-        assert from_transactions(own, **ROLES)["customer_id"].type == kind
+        item = table.set_column(0, "who", table["who"].cast(kind))
+        assert from_transactions(item, **ROLES)["customer_id"].type == kind
 
 
 def changed(frame: pd.DataFrame, **columns: Callable[[pd.Series], Any]) -> pd.DataFrame:
@@ -303,40 +313,43 @@ def test_files_must_agree_on_the_type_of_ids(tmp_path: Path) -> None:
     frame = dirty_lines(600)
     folder = filed(tmp_path / "in", frame, 300)
     frame.assign(who=frame.who.astype("string")).to_parquet(folder / "2.parquet")
-    with pytest.raises(gpuseg.DataError, match=r"'who': int64 in 0\.parquet, but text"):
+    with raises("transactions.schemas_differ", parameter="customer"):
         from_transactions(folder, **ROLES)
 
 
-@pytest.mark.parametrize(("spoil", "roles", "message"), [
+@pytest.mark.parametrize(("spoil", "roles", "code", "data"), [
     (lambda f: changed(f.assign(at=f["at"].astype("string")), at=put(41, "31/12/2024")), {},
-     "time 'at': '31/12/2024' in row 41 of lines.parquet (rows count from 0) is not a date"),
+     "transactions.unreadable_value", "time 'at': '31/12/2024' in row 41 of lines.parquet"),
     (lambda f: changed(f.assign(each=f.each.astype("string")), each=put(17, "£3.50")), {},
-     "price 'each': '£3.50' in row 17 of lines.parquet (rows count from 0) is not a number: write "
-     "plain numbers, of one currency"),
+     "transactions.unreadable_value", "price 'each': '£3.50' in row 17 of lines.parquet"),
     (lambda f: changed(f, each=put(5, np.inf)), {},
-     "price 'each': inf in row 5 of lines.parquet (rows count from 0); amounts must be finite"),
-    (lambda f: f.assign(who=None), {}, "none of the 400 lines has a customer; see that customer"),
-    (lambda f: f.assign(at=pd.NaT), {}, "no line has a time; see that time = 'at' names"),
-    (lambda f: f, {"snapshot": "2020-01-01"}, "no purchase before the snapshot, 2020-01-01"),
-    (lambda f: f.assign(n=-1.0), {}, "customers have returns alone, and 0 no line with a time"),
-    (lambda f: f.drop(columns="sku"), {}, "transactions.product: no column 'sku' in lines.parquet"),
-    (lambda f: f.assign(at=7), {}, "transactions.time 'at': column of type int64 in lines.parquet"),
-    (lambda f: f, {"price": None}, "needs a price (times quantity) or an amount"),
-    (lambda f: f, {"features": ["spent"]}, "did you mean 'spend'?"),
-    (lambda f: f, {"snapshot": "soon"}, "must be a date or a time such as 2011-09-01"),
-    (lambda f: f, {"custmer": "who"}, "unknown key; did you mean 'customer'?"),
-    (lambda f: f.iloc[:0], {}, "the 1 files have no lines"),
+     "transactions.infinite", "price 'each': inf in row 5 of lines.parquet"),
+    (lambda f: f.assign(who=None), {}, "transactions.no_customer", "400 lines"),
+    (lambda f: f.assign(at=pd.NaT), {}, "transactions.no_time", ""),
+    (lambda f: f, {"snapshot": "2020-01-01"},
+     "transactions.no_purchase_before_snapshot", "2020-01-01"),
+    (lambda f: f.assign(n=-1.0), {}, "transactions.no_purchase", " 0 "),
+    (lambda f: f.drop(columns="sku"), {},
+     "transactions.missing_column", "'sku' in lines.parquet"),
+    (lambda f: f.assign(at=7), {},
+     "transactions.column_type", "'at' of type int64 in lines.parquet"),
+    (lambda f: f, {"price": None}, "", ""),
+    (lambda f: f, {"features": ["spent"]}, "", "spent"),
+    (lambda f: f, {"snapshot": "soon"}, "", "soon"),
+    (lambda f: f, {"custmer": "who"}, "", "custmer"),
+    (lambda f: f.iloc[:0], {}, "transactions.no_lines", "1 files"),
 ])  # fmt: skip
 def test_bad_lines(
     tmp_path: Path, spoil: Callable[[pd.DataFrame], pd.DataFrame], roles: dict[str, Any],
-    message: str,
+    code: str, data: str,
 ) -> None:  # fmt: skip
     frame = dirty_lines(400).iloc[:400].reset_index(drop=True)
     file = tmp_path / "lines.parquet"
     spoil(frame).to_parquet(file, index=False)
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(gpuseg.GpusegError) as error:
         gpuseg.run(features_job(file, tmp_path / "out", **roles))
-    assert message in str(error.value)
+    assert data in str(error.value)
+    assert not code or error.value.code == code
     assert not (tmp_path / "out").exists()
 
 
@@ -348,10 +361,12 @@ def test_the_features_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     outcome = call(capfd, "features", path)
     assert outcome.code == 0
     assert "lines without a customer" in outcome.out
-    found = pa.concat_tables([pq.read_table(own) for own in sorted((tmp_path / "out").glob("p*"))])
-    assert found.equals(from_transactions(source, **ROLES, snapshot="2025-06-01"))
+    actual = pa.concat_tables(
+        [pq.read_table(file) for file in sorted((tmp_path / "out").glob("p*"))]
+    )
+    assert actual.equals(from_transactions(source, **ROLES, snapshot="2025-06-01"))
     manifest = manifest_of(tmp_path / "out")
-    assert [own["name"] for own in manifest["features"]] == list(NAMES)
+    assert [item["name"] for item in manifest["features"]] == list(NAMES)
     assert manifest["transactions"]["snapshot"] == "2025-06-01T00:00:00"
     planned = call(capfd, "run", path, "--dry-run")
     assert planned.code == 2  # the output is there already
@@ -364,7 +379,9 @@ def test_a_feature_that_is_the_same_for_all_is_not_clustered_by(tmp_path: Path) 
     frame["order"] = frame["who"].astype("string")
     result = gpuseg.run(features_job(filed(tmp_path / "in", frame), tmp_path / "out"))
     assert "orders" not in result.manifest["job"]["transactions"]["features"]
-    assert any("feature 'orders': the same for all" in own for own in result.manifest["warnings"])
+    assert any(
+        "feature 'orders' has the same value" in item for item in result.manifest["warnings"]
+    )
 
 
 def test_the_job_of_the_manifest_runs_again(tmp_path: Path) -> None:
@@ -380,10 +397,10 @@ def test_the_job_of_the_manifest_runs_again(tmp_path: Path) -> None:
 def test_lines_are_scored_like_those_of_the_fit(tmp_path: Path) -> None:
     result = gpuseg.run(features_job(filed(tmp_path / "in", dirty_lines()), tmp_path / "out"))
     built = pa.concat_tables(
-        [pq.read_table(own) for own in sorted((tmp_path / "out" / "_features").glob("part-*"))]
+        [pq.read_table(path) for path in sorted((tmp_path / "out" / "_features").glob("part-*"))]
     )
     parts = pa.concat_tables(
-        [pq.read_table(own) for own in sorted((tmp_path / "out").glob("part-*"))]
+        [pq.read_table(path) for path in sorted((tmp_path / "out").glob("part-*"))]
     )
     features = result.manifest["job"]["transactions"]["features"]
     x = np.stack([built[name].to_numpy() for name in features], axis=1)
@@ -399,9 +416,9 @@ def test_a_full_disk_while_lines_are_parted(
 
     source = filed(tmp_path / "in", dirty_lines())
     monkeypatch.setattr("gpuseg.features.spill.by_bucket", full)
-    with pytest.raises(gpuseg.ResourceError, match="make room there, and run again"):
+    with raises("output.not_writable"):
         gpuseg.run(features_job(source, tmp_path / "out"))
-    assert sorted(own.name for own in tmp_path.iterdir()) == ["in"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
 def test_features_on_an_object_store(tmp_path: Path) -> None:
@@ -410,11 +427,11 @@ def test_features_on_an_object_store(tmp_path: Path) -> None:
     there = gpuseg.run(features_job(source, "memory://gpuseg-features/out"))  # type: ignore[arg-type]
     memory = fsspec.filesystem("memory")
     names = memory.ls("/gpuseg-features/out/_features", detail=False)
-    own = pa.concat_tables([pq.read_table(memory.open(name)) for name in sorted(names)])
+    item = pa.concat_tables([pq.read_table(memory.open(name)) for name in sorted(names)])
     expected = pa.concat_tables(
         [pq.read_table(path) for path in sorted((tmp_path / "out" / "_features").glob("part-*"))]
     )
-    assert own.equals(expected)
+    assert item.equals(expected)
     assert here.manifest["segments"] == there.manifest["segments"]
     assert not [name for name in memory.find("/gpuseg-features") if "_scratch" in name]
 
@@ -422,36 +439,36 @@ def test_features_on_an_object_store(tmp_path: Path) -> None:
 def test_text_without_a_time_is_no_time() -> None:
     lines = pa.table({"who": ["a"] * 4, "paid": [1.0, 2.0, 4.0, 8.0],
                       "at": ["2020-01-01", "", "  ", None]})  # fmt: skip
-    found = from_transactions(lines, customer="who", time="at", amount="paid")
-    assert found["spend"].to_pylist() == [1.0]
-    assert found["tenure_days"].to_pylist() == [1.0]
+    actual = from_transactions(lines, customer="who", time="at", amount="paid")
+    assert actual["spend"].to_pylist() == [1.0]
+    assert actual["tenure_days"].to_pylist() == [1.0]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_times_of_every_unit_and_before_1970(unit: str) -> None:
     at = np.array(["1950-03-01T12:00", "1970-01-01T00:00", "2020-01-01T06:00"], f"M8[{unit}]")
     lines = pa.table({"who": [1, 1, 1], "paid": [1.0, 1.0, 1.0], "at": at})
-    found = from_transactions(lines, customer="who", time="at", amount="paid")
-    assert found["recency_days"].to_pylist() == [0.75]
-    assert found["tenure_days"].to_pylist() == [
+    actual = from_transactions(lines, customer="who", time="at", amount="paid")
+    assert actual["recency_days"].to_pylist() == [0.75]
+    assert actual["tenure_days"].to_pylist() == [
         (dt.date(2020, 1, 2) - dt.date(1950, 3, 1)).days - 0.5
     ]
-    assert found["night_share"].to_pylist() == [1 / 3]
+    assert actual["night_share"].to_pylist() == [1 / 3]
 
 
 @pytest.mark.parametrize("seconds", [2**62, -(2**62), 253402214400])
 def test_times_that_stand_for_none(seconds: int) -> None:
     at = pa.array([0, seconds], pa.int64()).cast(pa.timestamp("s"))
     lines = pa.table({"who": [1, 1], "paid": [1.0, 1.0], "at": at})
-    with pytest.raises(gpuseg.DataError, match=r"in row 1 of the lines given .*; times must lie"):
+    with raises("transactions.time_out_of_range"):
         from_transactions(lines, customer="who", time="at", amount="paid")
 
 
 def test_a_snapshot_with_a_time_zone_is_refused(tmp_path: Path) -> None:
     aware = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
-    with pytest.raises(gpuseg.ConfigError, match="must be without a time zone"):
+    with raises("transactions.roles"):
         from_transactions(dirty_lines(60), **ROLES, snapshot=aware)
-    with pytest.raises(gpuseg.ConfigError, match="must be without a time zone"):
+    with pytest.raises(gpuseg.ConfigError, match="time zone"):
         gpuseg.run(features_job("nowhere", tmp_path / "out", snapshot="2025-01-01T00:00:00Z"))
 
 
@@ -459,7 +476,7 @@ def test_files_must_agree_on_the_time_zone(tmp_path: Path) -> None:
     frame = dirty_lines(600)
     folder = filed(tmp_path / "in", frame, 300)
     frame.assign(at=frame["at"].dt.tz_localize("UTC")).to_parquet(folder / "2.parquet")
-    with pytest.raises(gpuseg.DataError, match=r"'at': without a time zone in 0.*zone UTC in 2"):
+    with raises("transactions.schemas_differ", parameter="time"):
         from_transactions(folder, **ROLES)
 
 
@@ -470,13 +487,13 @@ def test_lines_with_an_amount_but_no_quantity_add_no_items() -> None:
         "n": [1.0, None, 2.0, None, None, 1.0],
     })  # fmt: skip
     roles = {"customer": "who", "time": "at", "amount": "paid", "quantity": "n"}
-    found = [
+    actual = [
         from_transactions(lines.take(pa.array(rng.permutation(6))), **roles, backend=backend)
         for backend in ("numpy", "numba")
         for _ in range(9)
     ]
-    assert all(own.equals(found[0]) for own in found)
-    assert found[0]["items"].to_pylist() == [4.0]
+    assert all(item.equals(actual[0]) for item in actual)
+    assert actual[0]["items"].to_pylist() == [4.0]
 
 
 def test_frames_with_views_mixed_columns_and_uuids() -> None:
@@ -488,12 +505,13 @@ def test_frames_with_views_mixed_columns_and_uuids() -> None:
     junk = frame.assign(junk=[1, "x"] * (len(frame) // 2))
     pd.testing.assert_frame_equal(from_transactions(junk, **ROLES), expected)
     mixed = frame.assign(order=frame.index.to_series().map(lambda i: i if i % 2 else f"C{i}"))
-    with pytest.raises(gpuseg.DataError, match="column 'order' of the lines given holds values of"):
+    with raises("transactions.mixed_types"):
         from_transactions(mixed, **ROLES)
     ids = pa.array([bytes([i % 7]) * 16 for i in range(table.num_rows)], pa.binary(16))
     assert from_transactions(table.set_column(0, "who", ids), **ROLES).num_rows == 7
 
 
+@pytest.mark.slow
 def test_csv_with_line_breaks_empty_columns_and_no_lines(tmp_path: Path) -> None:
     frame = dirty_lines().assign(note='two\nlines, and a "quote"')
     frame["who"] = frame.who.astype("string")
@@ -504,18 +522,18 @@ def test_csv_with_line_breaks_empty_columns_and_no_lines(tmp_path: Path) -> None
     frame.iloc[:9].assign(shelf=None).to_csv(folder / "2.csv", index=False)
     whole = pd.concat([*[frame] * 20, frame.iloc[:9].assign(shelf=None)])
     expected = from_transactions(whole, **ROLES)
-    found = from_transactions(folder, **ROLES).to_pandas()
-    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    actual = from_transactions(folder, **ROLES).to_pandas()
+    pd.testing.assert_frame_equal(actual, expected, check_dtype=False)
     (folder / "0.csv").unlink()
     (folder / "2.csv").unlink()
-    with pytest.raises(gpuseg.DataError, match="the files have no lines"):
+    with raises("transactions.no_lines"):
         from_transactions(folder, **ROLES)
 
 
 def test_one_customer_is_no_segmentation(tmp_path: Path) -> None:
     lines = pa.table({"who": [1, 1], "paid": [1.0, 2.0], "at": [dt.date(2020, 1, 1)] * 2})
     pq.write_table(lines, tmp_path / "lines.parquet")
-    with pytest.raises(gpuseg.DataError, match="the 1 customers are all the same in every feature"):
+    with raises("transactions.constant_features", gpuseg.DataError):
         gpuseg.run({
             "transactions": {"path": str(tmp_path / "lines.parquet"), "customer": "who",
                              "time": "at", "amount": "paid"},
@@ -527,6 +545,6 @@ def test_a_file_without_a_customer_among_others(tmp_path: Path) -> None:
     frame = dirty_lines(600)
     folder = filed(tmp_path / "in", frame, 300)
     frame.iloc[:50].assign(who=None).to_parquet(folder / "2.parquet")
-    own = frame.iloc[:50].assign(who=pd.array([None] * 50, "Int64"))
-    expected = from_transactions(pd.concat([frame, own]), **ROLES)
+    item = frame.iloc[:50].assign(who=pd.array([None] * 50, "Int64"))
+    expected = from_transactions(pd.concat([frame, item]), **ROLES)
     pd.testing.assert_frame_equal(from_transactions(folder, **ROLES).to_pandas(), expected)

@@ -68,9 +68,9 @@ def test_whole_files_are_sound(tmp_path: Path, way: str, checked: bool) -> None:
     "COMPRESSION snappy", "COMPRESSION uncompressed", "COMPRESSION zstd, PARQUET_VERSION V2",
 ])  # fmt: skip
 def test_files_of_duckdb_are_sound(tmp_path: Path, options: str) -> None:
-    path, own = tmp_path / "in.parquet", duckdb.connect()
-    own.register("rows", table(20_000))
-    own.sql(f"COPY (SELECT * FROM rows) TO '{path}' (FORMAT parquet, {options})")
+    path, item = tmp_path / "in.parquet", duckdb.connect()
+    item.register("rows", table(20_000))
+    item.sql(f"COPY (SELECT * FROM rows) TO '{path}' (FORMAT parquet, {options})")
     assert are_sound(str(path), chunks(path))
 
 
@@ -83,6 +83,7 @@ def test_files_of_polars_are_sound(tmp_path: Path, compression: Any) -> None:
     assert are_sound(str(path), chunks(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_what_arrow_refuses_is_not_sound(tmp_path: Path, way: str) -> None:
     """A byte is changed in a page, or in its header: some of the first two thousand, in turn."""

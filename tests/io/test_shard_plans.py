@@ -22,9 +22,9 @@ def table() -> pa.Table:
 def pieces(plans: Sequence[ShardPlan]) -> list[tuple[str, int, int]]:
     """File name, row group and part of all pieces, in the order of the shards."""
     return [
-        (Path(piece.path).name, group, piece.part)
+        (Path(piece.path).name, group, piece.number)
         for plan in plans
-        for piece in plan.pieces
+        for piece in plan.parts
         for group in piece.row_groups
     ]
 
@@ -35,11 +35,11 @@ def test_shards_cover_each_row_once_and_evenly(
 ) -> None:
     data = opened(write_files(tmp_path / "in", cut(table, 130, 300, 7), row_group_size=20))
     plans = data.plan_shards(n_shards, drop_missing=False)
-    found = pieces(plans)
-    assert [f[:2] for f in found] == [
+    actual = pieces(plans)
+    assert [f[:2] for f in actual] == [
         (Path(file.path).name, g) for file in data.files for g in range(len(file.group_rows))
     ]
-    parts = [f[2] for f in found]
+    parts = [f[2] for f in actual]
     assert sorted(set(parts)) == list(range(max(parts) + 1))
     assert parts == sorted(parts)
     assert len(plans) == n_shards
@@ -57,7 +57,7 @@ def test_a_part_holds_one_file_and_at_most_part_rows(tmp_path: Path) -> None:
     table = pa.table({"a": np.zeros(PART_ROWS + 10, np.int8)})
     data = opened(write_files(tmp_path / "in", [table, table.slice(0, 5)], PART_ROWS // 2))
     (plan,) = data.plan_shards(1, drop_missing=False)
-    assert [(p.row_groups, p.rows) for p in plan.pieces] == [
+    assert [(p.row_groups, p.rows) for p in plan.parts] == [
         ((0, 1), PART_ROWS), ((2,), 10), ((0,), 5),
     ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_no_part_without_rows(tmp_path: Path, table: pa.Table) -> None:
             writer.write_table(piece)
     pq.write_table(table.slice(500), tmp_path / "in" / "b.parquet")
     plans = opened(tmp_path / "in").plan_shards(2, drop_missing=False)
-    assert [piece.rows for plan in plans for piece in plan.pieces] == [500, 500]
+    assert [piece.rows for plan in plans for piece in plan.parts] == [500, 500]
 
 
 @pytest.mark.parametrize(

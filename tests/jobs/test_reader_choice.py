@@ -1,6 +1,6 @@
-"""Which reader a job takes, and why; and that it writes the same with either.
+"""The reader of a job, and why it was chosen; the output is the same with either.
 
-cuDF is not even looked for unless rows would stay on a GPU.
+cuDF is not imported unless rows would stay on a GPU.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ import pyarrow.parquet as pq
 import pytest
 from distributed import Client
 from emulator.build import unavailable
-from emulator.strict_arrays import ApartLauncher
-from support.cudf_on_host import StandIn, install
+from emulator.strict_arrays import StrictLauncher
+from support.cudf_on_host import CudfStandIn, install
+from support.errors import raises
 from support.helpers import ANY_PORT, bits, call, customers, cut, job, opened, toml, write_files
 
 import gpuseg
 from gpuseg.backends import registry
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError, GpusegError, ResourceError
 from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.shard_plan import load_shard
-from gpuseg.jobs.plan import MemoryPlan
+from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.runtime.dask import worker
 from gpuseg.runtime.dask.executor import DaskExecutor
 from gpuseg.runtime.executor import TaskContext
@@ -82,7 +83,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ApartLauncher, StandIn]]:
+def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[StrictLauncher, CudfStandIn]]:
     """The GPU and the cuDF of the tests."""
     if reason := unavailable():
         pytest.skip(reason)
@@ -91,44 +92,45 @@ def cudf(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ApartLauncher, Stand
     registry.get_neighbors.cache_clear()
 
 
-def asked(source: Path | str, target: Path, **sections: dict[str, Any]) -> dict[str, Any]:
-    """A job of four segments, or of what another algorithm finds."""
-    made = job(source, target, **{**K, **sections})
-    if "algorithm" in made["segment"]:
-        made["segment"] = sections["segment"]
-    return made
+def job_of(source: Path | str, target: Path, **sections: dict[str, Any]) -> dict[str, Any]:
+    """Return a job of four segments, or of another algorithm."""
+    base = job(source, target, **{**K, **sections})
+    if "algorithm" in base["segment"]:
+        base["segment"] = sections["segment"]
+    return base
 
 
 # The same output.
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_writes_what_it_writes_without_a_gpu(
     request: pytest.FixtureRequest, shop: Path, tmp_path: Path, name: str
 ) -> None:
-    plain = gpuseg.run(asked(shop, tmp_path / "plain", **JOBS[name])).manifest
+    plain = gpuseg.run(job_of(shop, tmp_path / "plain", **JOBS[name])).manifest
     launcher, stand_in = request.getfixturevalue("cudf")
-    there = gpuseg.run(asked(shop, tmp_path / "there", **JOBS[name])).manifest
+    there = gpuseg.run(job_of(shop, tmp_path / "there", **JOBS[name])).manifest
     assert stand_in.asked
     launched = {kernel for kernel, _ in launcher._modules}
-    assert launched >= {"column", "digest", "summarize", "prepare"}
+    assert launched >= {"decode_column", "digest", "summarize", "prepare"}
     assert there["backend"]["name"] == "cuda"
     assert bits(tmp_path / "there") == bits(tmp_path / "plain")
-    for key in ("warnings", "features", "segments", "portrait"):
+    for key in ("warnings", "features", "segments", "profile"):
         assert there[key] == plain[key]
     by_arrow = {
         "dec": "decimal128(9, 2), which cuDF does not round as Arrow does", "city": "a category",
     }  # fmt: skip
-    why = "auto: rows are decoded on the GPU, and stay there"
+    reason = "auto: rows are decoded on the GPU, and stay there"
     beside = {"by_arrow": by_arrow} if name == "categories, gaps" else {}
-    assert there["reader"] == {"name": "cudf", "why": why, **beside}
+    assert there["reader"] == {"name": "cudf", "reason": reason, **beside}
     report = (tmp_path / "there" / "_report.html").read_text()
-    assert why in report
+    assert reason in report
     assert ("city by Arrow: a category" in report) == bool(beside)
 
 
 def test_a_lost_shard_is_read_again_by_the_same_reader(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path
 ) -> None:
     plans = opened(shop, "orders", "spend", weight="w").plan_shards(2, False)
     expected = [
@@ -151,8 +153,8 @@ def test_a_lost_shard_is_read_again_by_the_same_reader(
 
 
 def reader_of(source: Path | str, target: Path, **sections: dict[str, Any]) -> tuple[str, str]:
-    found = gpuseg.run(asked(source, target, **sections)).manifest["reader"]
-    return found["name"], found["why"]
+    reader = gpuseg.run(job_of(source, target, **sections)).manifest["reader"]
+    return reader["name"], reader["reason"]
 
 
 REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
@@ -160,10 +162,10 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
         {"runtime": {"backend": "numba"}},
         "auto: cuDF reads into the memory of a GPU, and the backend is 'numba'",
     ),
-    "asked for": ({"runtime": {"reader": "arrow"}}, "asked for"),
+    "requested": ({"runtime": {"reader": "arrow"}}, "requested"),
     "DBSCAN": (
         {"segment": {"algorithm": "dbscan", "eps": 0.5}},
-        "auto: DBSCAN lays out its rows in the memory of the host",
+        "auto: the algorithm needs the rows in the memory of the host",
     ),
     "no number": (
         {"input": {"features": ["dec"]}, "prepare": {"missing": "mean"}},
@@ -172,39 +174,41 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     ),
     "a cluster": (
         {"runtime": {"backend": "cuda", "cluster": "dask", "n_workers": 1}},
-        "auto: the workers of cluster = 'dask' may have no GPU each: ask for runtime.reader = "
-        "'cudf' where they have",
+        "auto: the workers of cluster = 'dask' may not have a GPU each; set runtime.reader = "
+        "'cudf' if they do",
     ),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a CPU", "asked for", "no number"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["a CPU", "requested", "no number"])
 def test_reasons_for_arrow(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path, name: str
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path, name: str
 ) -> None:
-    sections, why = REASONS[name]
-    assert reader_of(shop, tmp_path / "out", **sections) == ("arrow", why)
+    sections, reason = REASONS[name]
+    assert reader_of(shop, tmp_path / "out", **sections) == ("arrow", reason)
     assert not cudf[1].asked
 
 
 def test_reasons_before_a_run(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file = tmp_path / "job.toml"
-    file.write_text(toml(asked(shop, tmp_path / "out")))
+    file.write_text(toml(job_of(shop, tmp_path / "out")))
     line = "reader       cudf (auto: rows are decoded on the GPU, and stay there)\n"
     assert line in call(capfd, "run", file, "--dry-run").out
-    for sections, why in REASONS.values():
-        file.write_text(toml(asked(shop, tmp_path / "out", **sections)))
-        assert f"reader       arrow ({why})\n" in call(capfd, "run", file, "--dry-run").out
+    for sections, reason in REASONS.values():
+        file.write_text(toml(job_of(shop, tmp_path / "out", **sections)))
+        assert f"reader       arrow ({reason})\n" in call(capfd, "run", file, "--dry-run").out
         planned = json.loads(call(capfd, "run", file, "--dry-run", "--json").out)
-        assert planned["reader"] == {"name": "arrow", "why": why}
+        assert planned["reader"] == {"name": "arrow", "reason": reason}
     assert not cudf[1].asked
 
 
+@pytest.mark.slow
 def test_rows_that_are_streamed_or_elsewhere_or_too_many(
-    cudf: tuple[ApartLauncher, StandIn],
+    cudf: tuple[StrictLauncher, CudfStandIn],
     shop: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -214,76 +218,65 @@ def test_rows_that_are_streamed_or_elsewhere_or_too_many(
     with fs.open("/gpuseg-readers/in.parquet", "wb") as file:
         pq.write_table(customers(60), file)
     try:
-        found = reader_of("memory://gpuseg-readers", tmp_path / "elsewhere")
+        chosen = reader_of("memory://gpuseg-readers", tmp_path / "elsewhere")
     finally:
         fs.rm("/gpuseg-readers", recursive=True)
-    why = "auto: the files are not on a disk of this machine (memory://gpuseg-readers)"
-    assert found == ("arrow", why)
+    reason = "auto: the files are not on a disk of this machine (memory://gpuseg-readers)"
+    assert chosen == ("arrow", reason)
     with monkeypatch.context() as patch:
-        plan = MemoryPlan("streamed", "the test wants it", 2**30, 0, 1)
-        patch.setattr("gpuseg.jobs.run.plan_memory", lambda *_: plan)
-        found = reader_of(shop, tmp_path / "streamed")
-    assert found == ("arrow", "auto: the rows are streamed, a block at a time")
+        plan = MemoryPlan("streamed", "the test needs it", 2**30, 0, 1)
+        patch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
+        chosen = reader_of(shop, tmp_path / "streamed")
+    assert chosen == ("arrow", "auto: the rows are streamed, a block at a time")
     launcher.free = 900 * 60
-    found = reader_of(shop, tmp_path / "many")
-    assert found == ("arrow", "auto: the GPU has no room for the rows and a row group beside")
+    chosen = reader_of(shop, tmp_path / "many")
+    assert chosen == ("arrow", "auto: the GPU has no room for the rows and one more row group")
     assert not stand_in.asked
 
 
 @pytest.mark.parametrize(
-    ("error", "sections", "words"),
+    ("error", "sections", "code"),
     [
-        (
-            ConfigError,
-            {"runtime": {"backend": "numba"}},
-            "reader = 'cudf' reads into the memory of a",
-        ),
-        (
-            ConfigError,
-            REASONS["DBSCAN"][0],
-            "DBSCAN lays out its rows in the memory of the host; use",
-        ),
-        (
-            ConfigError,
-            REASONS["no number"][0],
-            "no column that cuDF would decode.* name columns of",
-        ),
-        (ConfigError, {"input": {"path": "memory://gpuseg-asked"}}, "are not on a disk of this"),
-        (ResourceError, {"runtime": {"memory_limit": "1GiB"}}, "the rows are streamed.* use a hig"),
-        (ResourceError, {}, "GPU has no room for the 900 rows of a shard and a row group beside"),
+        (ConfigError, {"runtime": {"backend": "numba"}}, "reader.backend_on_cpu"),
+        (ConfigError, REASONS["DBSCAN"][0], "reader.algorithm_on_host"),
+        (ConfigError, REASONS["no number"][0], "reader.no_column"),
+        (ConfigError, {"input": {"path": "memory://gpuseg-required"}}, "reader.files_not_local"),
+        (ResourceError, {"runtime": {"memory_limit": "1GiB"}}, "reader.rows_streamed"),
+        (ResourceError, {}, ""),  # the GPU has no room for the rows
     ],
 )
-def test_cudf_is_asked_for_in_vain(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception], sections: dict[str, dict[str, Any]],
-    words: str,
+def test_cudf_is_required_and_cannot_read(
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, error: type[GpusegError], sections: dict[str, dict[str, Any]],
+    code: str,
 ) -> None:  # fmt: skip
     cudf[0].free = 900 * 60
-    with fsspec.filesystem("memory").open("/gpuseg-asked/in.parquet", "wb") as file:
+    with fsspec.filesystem("memory").open("/gpuseg-required/in.parquet", "wb") as file:
         pq.write_table(customers(60), file)
     if "memory_limit" in sections.get("runtime", {}):
-        plan = MemoryPlan("streamed", "the test wants it", 2**30, 0, 1)
+        plan = MemoryPlan("streamed", "the test needs it", 2**30, 0, 1)
         monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
     runtime = {"reader": "cudf", **sections.get("runtime", {})}
-    with pytest.raises(error, match=words) as found:
-        gpuseg.run(asked(shop, tmp_path / "out", **{**sections, "runtime": runtime}))
-    assert "reader = 'cudf'" in str(found.value)
+    with pytest.raises(error) as caught:
+        gpuseg.run(job_of(shop, tmp_path / "out", **{**sections, "runtime": runtime}))
+    assert caught.value.code == code or not code
+    assert "reader = 'cudf'" in str(caught.value)
     assert not (tmp_path / "out").exists()
     assert not cudf[1].asked
-    fsspec.filesystem("memory").rm("/gpuseg-asked", recursive=True)
+    fsspec.filesystem("memory").rm("/gpuseg-required", recursive=True)
 
 
-def test_cudf_asked_for(
-    cudf: tuple[ApartLauncher, StandIn],
+def test_cudf_is_required(
+    cudf: tuple[StrictLauncher, CudfStandIn],
     shop: Path,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "job.toml"
-    file.write_text(toml(asked(shop, tmp_path / "out", runtime={"reader": "cudf"})))
+    file.write_text(toml(job_of(shop, tmp_path / "out", runtime={"reader": "cudf"})))
     outcome = call(capfd, "run", file, "--json")
-    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "why": "asked for"}
-    assert "note: rows were read by cudf: asked for" in outcome.err
+    assert json.loads(outcome.out)["reader"] == {"name": "cudf", "reason": "requested"}
+    assert "note: rows were read by cudf: requested" in outcome.err
     assert cudf[1].asked
 
 
@@ -291,35 +284,39 @@ def test_cudf_asked_for(
 
 
 class Forbidden(importlib.abc.MetaPathFinder):
-    """Finds out who looks for cuDF."""
+    """Fail on every import of cuDF."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> None:
-        assert name.partition(".")[0] not in ("cudf", "pylibcudf", "rmm"), f"{name} is looked for"
+        assert name.partition(".")[0] not in ("cudf", "pylibcudf", "rmm"), f"{name} is imported"
 
 
-def test_without_a_gpu_nobody_looks_for_cudf(
+@pytest.mark.slow
+def test_without_a_gpu_cudf_is_not_imported(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "meta_path", [Forbidden(), *sys.meta_path])
-    with pytest.raises(AssertionError, match="pylibcudf is looked for"):
+    with pytest.raises(AssertionError, match="pylibcudf is imported"):
         import pylibcudf  # noqa: F401
     for backend in ("auto", "numba", "numpy"):
-        found = reader_of(shop, tmp_path / backend, runtime={"backend": backend})
+        chosen = reader_of(shop, tmp_path / backend, runtime={"backend": backend})
         name = "numba" if backend == "auto" else backend
-        assert found == (
+        assert chosen == (
             "arrow", f"auto: cuDF reads into the memory of a GPU, and the backend is '{name}'",
         )  # fmt: skip
-    with pytest.raises(ResourceError, match=r"was taken because of 'auto: .*CuPy cannot be imp"):
-        gpuseg.run(asked(shop, tmp_path / "out", runtime={"reader": "cudf"}))
+    with raises("reader.backend_not_cuda", ResourceError, parameter="reader") as error:
+        gpuseg.run(job_of(shop, tmp_path / "out", runtime={"reader": "cudf"}))
+    assert "CuPy cannot be imported" in error.value.hint
 
 
+@pytest.mark.slow
 def test_a_gpu_without_cudf(
-    cudf: tuple[ApartLauncher, StandIn], shop: Path, tmp_path: Path,
+    cudf: tuple[StrictLauncher, CudfStandIn], shop: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "pylibcudf", None)
-    name, why = reader_of(shop, tmp_path / "out")
+    name, reason = reader_of(shop, tmp_path / "out")
     assert name == "arrow"
-    assert why.startswith("auto: cuDF cannot be imported (import of pylibcudf halted")
-    with pytest.raises(ResourceError, match=r"cuDF cannot be imported .*pip install 'gpuseg\[cuda"):
-        gpuseg.run(asked(shop, tmp_path / "asked", runtime={"reader": "cudf"}))
+    assert reason.startswith("auto: cuDF cannot be imported (import of pylibcudf halted")
+    with raises("reader.no_cudf", ResourceError, parameter="reader") as error:
+        gpuseg.run(job_of(shop, tmp_path / "required", runtime={"reader": "cudf"}))
+    assert "gpuseg[cuda13]" in error.value.hint

@@ -1,104 +1,384 @@
-"""The saved model: what it is made of, what it predicts, and what it refuses."""
+"""Saved models: their files, predictions, loading from any place, and errors."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
+import tracemalloc
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, ClassVar
 
+import fsspec
+import joblib
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from safetensors.numpy import load_file
-from support.helpers import FEATURES, Array, customers, matrix, run, write_files
+from support.errors import raises
+from support.helpers import (
+    FEATURES,
+    Array,
+    customers,
+    job,
+    matrix,
+    read_parts,
+    write_files,
+)
 
-from gpuseg import KMeansModel, load_model
-from gpuseg.errors import DataError, GpusegError
+import gpuseg
+from gpuseg import DBSCANModel, HierarchicalModel, KMeansModel, SegmentModel, load_model
+from gpuseg.errors import DataError
+from gpuseg.io.storage import Storage
+from gpuseg.models import base
+from gpuseg.models.base import ModelFolder, model_class, register_model
+
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "kmeans": {"n_clusters": 3},
+    "cosine": {"n_clusters": 3, "metric": "cosine"},
+    "dbscan": {"algorithm": "dbscan", "eps": 0.03, "min_samples": 8},
+    "manhattan": {"algorithm": "dbscan", "eps": 0.04, "min_samples": 8, "metric": "manhattan"},
+    "hierarchical": {"algorithm": "hierarchical", "levels": [2, 4], "micro_segments": 40},
+}
+
+N = 3000
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model")
-    run(write_files(folder / "in", [customers(600)]), folder / "out")
-    return folder / "out"
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The output folder of a job of each algorithm, on the rows of `raw`."""
+    folder = tmp_path_factory.mktemp("models")
+    source = write_files(folder / "in", [customers(N, blobs=4)], 500)
+    for name, segment in ALGORITHMS.items():
+        content = job(source, folder / name)
+        gpuseg.run({**content, "segment": segment})
+    return {name: folder / name for name in ALGORITHMS}
+
+
+@pytest.fixture
+def output(outputs: dict[str, Path]) -> Path:
+    return outputs["kmeans"]
 
 
 @pytest.fixture
 def model(output: Path) -> KMeansModel:
-    return load_model(output)
+    loaded = load_model(output)
+    assert isinstance(loaded, KMeansModel)
+    return loaded
 
 
 @pytest.fixture
 def raw() -> Array:
-    return matrix(customers(600))
+    return matrix(customers(N, blobs=4))
 
 
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Predictions take many steps, and many blocks in each."""
+    monkeypatch.setattr(base, "BLOCK_ROWS", 500)
+    monkeypatch.setattr("gpuseg.preprocessing.pipeline._ROWS_PER_BLOCK", 90)
+
+
+# Files.
+
+
+@pytest.mark.slow
 def test_saved_files_are_plain(output: Path, model: KMeansModel) -> None:
-    described = json.loads((output / "_model" / "model.json").read_text())
-    assert described["features"] == list(FEATURES)
-    assert described["n_clusters"] == 3
+    description = json.loads((output / "_model" / "model.json").read_text())
+    assert description["features"] == list(FEATURES)
+    assert description["n_clusters"] == 3
     tensors = load_file(output / "_model" / "model.safetensors")
     assert set(tensors) == {"centers", "center_shift", "fill", "shift", "scale"}
     scaled = tensors["centers"] * tensors["scale"] + tensors["shift"]
     assert np.array_equal(model.cluster_centers_, scaled)
-    assert model.files() == {
-        path.name: path.read_bytes() for path in (output / "_model").iterdir()
-    }  # fmt: skip
 
 
-def test_centres_are_predicted_to_be_their_own(model: KMeansModel) -> None:
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_loaded_models_have_the_same_files(outputs: dict[str, Path], name: str) -> None:
+    files = load_model(outputs[name]).to_files()
+    folder = outputs[name] / "_model"
+    saved = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert files == {name: saved[name] for name in files}
+    assert set(saved) - set(files) == {name for name in saved if name.startswith("core-")}
+
+
+# Predictions.
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_predictions_are_what_the_job_wrote(
+    outputs: dict[str, Path], name: str, raw: Array, small_steps: None
+) -> None:
+    parts, loaded = read_parts(outputs[name]), load_model(outputs[name])
+    segments, distances = loaded.predict(raw, return_distance=True)
+    assert (segments.dtype, distances.dtype) == (np.int32, np.float32)
+    assert segments.tobytes() == loaded.predict(raw).tobytes()
+    written, apart = parts["segment"].to_numpy(), parts["distance"].to_numpy()
+    if not isinstance(loaded, DBSCANModel):
+        assert segments.tolist() == written.tolist()
+        assert distances.tobytes() == apart.tobytes()
+        return
+    assert (segments == -1).tolist() == (written == -1).tolist()
+    assert 0 < (segments == -1).sum() < N
+    not_core = apart > 0  # a core row is at distance 0, of itself
+    assert distances[not_core].tobytes() == apart[not_core].tobytes()
+    assert not distances[~not_core].any()
+    assert np.isfinite(distances).all()
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_backends_threads_and_steps_do_not_matter(
+    outputs: dict[str, Path], name: str, raw: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_model(outputs[name])
+    expected = [a.tobytes() for a in loaded.predict(raw, return_distance=True)]
+    for backend, threads, rows in (("numpy", 1, 500), ("numba", 2, 350), ("numba", 3, 10**6)):
+        monkeypatch.setattr(base, "BLOCK_ROWS", rows)
+        options: dict[str, Any] = {"backend": backend, "n_threads": threads}
+        result = loaded.predict(raw, return_distance=True, **options)
+        assert [a.tobytes() for a in result] == expected
+
+
+@pytest.mark.parametrize("name", ["kmeans", "cosine"])
+def test_estimator_and_model_agree(outputs: dict[str, Path], name: str, raw: Array) -> None:
+    loaded = load_model(outputs[name])
+    z = loaded.pipeline.transform(raw, "numba")
+    fitted = gpuseg.KMeans(3, random_state=0, metric="euclidean").fit(z)
+    assert fitted.predict(z).tolist() == loaded.predict(raw).tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kmeans", "dbscan"])
+def test_frames_arrays_and_lists_agree(outputs: dict[str, Path], name: str, raw: Array) -> None:
+    loaded, table = load_model(outputs[name]), customers(N, blobs=4)
+    expected = loaded.predict(raw).tolist()
+    frame = table.to_pandas()
+    for other in (table, frame, frame[["spend", "orders", "recency"]], frame.astype(object)):
+        assert loaded.predict(other).tolist() == expected
+    assert loaded.predict(raw.tolist()).tolist() == expected
+    chunks = pa.concat_tables([table.slice(0, 7), table.slice(7, 900), table.slice(907)])
+    assert loaded.predict(chunks).tolist() == expected
+    assert loaded.predict(raw[:0]).tolist() == []
+
+
+def test_centers_are_assigned_to_their_segments(model: KMeansModel) -> None:
     assert model.predict(model.cluster_centers_).tolist() == [0, 1, 2]
-    with pytest.raises(DataError, match=r"X has shape \(3,\): must be rows of features"):
-        model.predict(model.cluster_centers_[1])
-    with pytest.raises(DataError, match="X must hold numbers"):
-        model.predict([["a", "b", "c"]])
 
 
-def test_prediction_leaves_the_rows_alone(model: KMeansModel, raw: Array) -> None:
+def test_prediction_does_not_change_the_rows(model: KMeansModel, raw: Array) -> None:
     before = raw.copy()
     labels = model.predict(raw)
-    assert labels.dtype == np.int32
     assert np.array_equal(raw, before)
     assert np.array_equal(model.predict(np.asfortranarray(raw)[::-1]), labels[::-1])
 
 
+def test_a_hierarchy_is_cut_again(outputs: dict[str, Path], raw: Array) -> None:
+    loaded = load_model(outputs["hierarchical"])
+    assert isinstance(loaded, HierarchicalModel)
+    fine, coarse = loaded.predict(raw), loaded.cut(2).predict(raw)
+    assert len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == 4
+    with raises("n_clusters.more_than_micro_segments", parameter="n_clusters"):
+        loaded.cut(41)
+
+
+def test_memory_is_small_besides_rows_and_result(model: KMeansModel) -> None:
+    x = np.zeros((1_000_000, 3), np.float32)
+    model.predict(x[:100_000], n_threads=2)
+    tracemalloc.start()
+    model.predict(x, n_threads=2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak - 4 * len(x) < 2 * 65_536 * 3 * 4 * 4  # few copies of a block for each thread
+
+
+# Rows that cannot be scored.
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("rows", "code", "words"),
     [
-        ([[1.0, 2.0]], "X has 2 columns: must have 3, in this order: recency, orders, spend"),
-        ([[1.0, 2.0, float("nan")], [0.0] * 3], "X has 1 rows with values that are missing"),
-        ([[0.0] * 3, [1.0, float("inf"), 2.0]], "first row 1"),
-        pytest.param(
-            [[1e300, 0.0, 0.0]], "X has 1 rows with values that are missing, infinite",
-        ),
+        ([[1.0, 2.0]], "array.wrong_number_of_columns", "recency, orders, spend"),
+        ([1.0, 2.0, 3.0], "array.not_two_dimensional", r"(3,)"),
+        ([["a", "b", "c"]], "array.not_numeric", "a"),
+        ([[1.0, 2.0, float("nan")], [0.0] * 3], "rows.not_transformable", "1 rows"),
+        ([[0.0] * 3, [1.0, float("inf"), 2.0]], "rows.not_transformable", "row 1"),
+        ([[1e300, 0.0, 0.0]], "rows.not_transformable", "1 rows"),
+        (pd.DataFrame({"recency": [1.0]}), "column.missing", "orders"),
+        (customers(3).set_column(3, "spend", pa.array(["a"] * 3)), "column.not_numeric", "spend"),
     ],
-)  # fmt: skip
-def test_wrong_rows(model: KMeansModel, rows: list[list[float]], words: str) -> None:
-    with pytest.raises(DataError) as error:
+)
+def test_wrong_rows(model: KMeansModel, rows: Any, code: str, words: str) -> None:
+    with raises(code, DataError) as caught:
         model.predict(rows)
-    assert words in str(error.value)
+    assert words in str(caught.value)
 
 
-def test_no_model_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no model there.*give the output folder of a run"):
-        load_model(tmp_path)
+def test_bad_rows_are_numbered_through_all_blocks(
+    model: KMeansModel, raw: Array, small_steps: None
+) -> None:
+    raw[[1234, 2999], 1] = np.nan, np.inf
+    with raises("rows.not_transformable") as caught:
+        model.predict(raw)
+    assert "2 rows" in str(caught.value) and "row 1234" in str(caught.value)
+
+
+def test_unseen_categories_are_counted_through_all_blocks(
+    tmp_path: Path, small_steps: None
+) -> None:
+    kinds = np.array(["a", "b"])[np.arange(1000) % 2]
+    table = pa.table({"x": np.arange(1000.0), "kind": kinds})
+    source = write_files(tmp_path / "in", [table])
+    gpuseg.run({
+        "input": {"path": str(source)},
+        "prepare": {"categorical": {"kind": "onehot"}, "missing": "mean"},
+        "segment": {"n_clusters": 2},
+        "output": {"path": str(tmp_path / "out")},
+    })  # fmt: skip
+    frame = table.to_pandas()
+    frame.loc[[600, 601, 990], "kind"] = ["new", "newer", "new"]
+    loaded = load_model(tmp_path / "out")
+    for X in (frame, frame.astype({"kind": object}), pa.Table.from_pandas(frame)):
+        with pytest.warns(UserWarning) as caught:
+            loaded.predict(X)
+        (text,) = [str(warning.message) for warning in caught]
+        assert "'kind'" in text and "3 rows" in text and "first 'new' in row 600" in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded.predict(table)
+
+
+def test_wrong_parameters(model: KMeansModel, raw: Array) -> None:
+    with raises("n_threads.invalid", parameter="n_threads"):
+        model.predict(raw, n_threads=0)
+    with pytest.raises(ValueError, match="gpu"):
+        model.predict(raw, backend="gpu")
+
+
+# Other processes.
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_models_are_pickled(outputs: dict[str, Path], name: str, raw: Array) -> None:
+    loaded = load_model(outputs[name])
+    fresh = pickle.loads(pickle.dumps(loaded))
+    expected = loaded.predict(raw).tolist()
+    used = pickle.loads(pickle.dumps(loaded))
+    assert fresh.predict(raw).tolist() == used.predict(raw).tolist() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["kmeans", "dbscan"])
+def test_models_work_in_spawned_processes(
+    outputs: dict[str, Path], name: str, raw: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(outputs[name].parent)
+    loaded = load_model(name)  # a relative path, and processes with another folder
+    monkeypatch.chdir("/")
+    expected = loaded.predict(raw).tolist()
+    fresh = replace(loaded)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(fresh.predict, (raw,)).tolist() == expected
+
+
+@pytest.mark.slow
+def test_a_dbscan_model_works_under_joblib(outputs: dict[str, Path], raw: Array) -> None:
+    loaded = load_model(outputs["dbscan"])
+    calls = [joblib.delayed(loaded.predict)(part, n_threads=1) for part in np.split(raw, 3)]
+    parts = joblib.Parallel(n_jobs=2)(calls)
+    assert np.concatenate(parts).tolist() == loaded.predict(raw).tolist()
+
+
+def test_the_model_of_a_run_is_pickled(tmp_path: Path, raw: Array) -> None:
+    source = write_files(tmp_path / "in", [customers(N, blobs=4)])
+    content = job(source, tmp_path / "out")
+    result = gpuseg.run({**content, "segment": ALGORITHMS["dbscan"]})
+    copy = pickle.loads(pickle.dumps(result.model))
+    assert copy.predict(raw).tolist() == result.model.predict(raw).tolist()
+
+
+# Loading.
+
+
+@pytest.fixture
+def in_memory(outputs: dict[str, Path]) -> str:
+    """The URL of a folder of fsspec's file system in memory, with all outputs."""
+    fs = fsspec.filesystem("memory")
+    for name, folder in outputs.items():
+        for path in (folder / "_model").iterdir():
+            fs.pipe_file(f"/models/{name}/_model/{path.name}", path.read_bytes())
+    return "memory://models"
+
+
+@pytest.mark.parametrize("name", ["kmeans", "dbscan"])
+def test_models_are_loaded_from_urls(
+    outputs: dict[str, Path], in_memory: str, name: str, raw: Array
+) -> None:
+    expected = load_model(outputs[name]).predict(raw).tolist()
+    for url in (f"{in_memory}/{name}", f"{in_memory}/{name}/_model", f"{in_memory}/{name}/"):
+        assert load_model(url).predict(raw).tolist() == expected
+    local = outputs[name]
+    for path in (local, str(local), local / "_model", f"file://{local}"):
+        assert load_model(path).predict(raw).tolist() == expected
+
+
+def test_no_model_there(tmp_path: Path, in_memory: str) -> None:
+    for path in (tmp_path, tmp_path / "none", f"{in_memory}/none"):
+        with raises("model.not_found", DataError, parameter="path") as caught:
+            load_model(path)
+        assert str(path) in str(caught.value)
+    with pytest.raises(gpuseg.ConfigError, match="nowhere"):
+        load_model("nowhere://x")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "words"),
+    ("name", "content", "code"),
     [
-        ("model.json", '{"format": 99}', "format 99: this version of gpuseg reads format 2"),
-        pytest.param(
-            "model.json", "{", "model.json",
-        ),
-        pytest.param(
-            "model.safetensors", "x", "model.safetensors",
-        ),
+        ("model.json", '{"format": 99}', "model.wrong_format"),
+        ("model.json", '{"format": 2, "algorithm": "optics"}', "model.unknown_algorithm"),
+        ("model.json", "{", "model.damaged"),
+        ("model.json", '{"format": 2, "algorithm": "kmeans"}', "model.damaged"),
+        ("model.safetensors", "x", "model.damaged"),
     ],
-)  # fmt: skip
-def test_damaged_model(
-    tmp_path: Path, model: KMeansModel, name: str, content: str, words: str
+)
+def test_damaged_models(
+    tmp_path: Path, model: KMeansModel, name: str, content: str, code: str
 ) -> None:
-    for file, data in model.files().items():
+    for file, data in model.to_files().items():
         (tmp_path / file).write_bytes(data)
     (tmp_path / name).write_text(content)
-    with pytest.raises(GpusegError, match=words):
+    with raises(code, DataError):
         load_model(tmp_path)
+
+
+def test_the_algorithm_of_a_plug_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: KMeansModel, raw: Array
+) -> None:
+    """A model class needs no more than to be registered."""
+    monkeypatch.setattr(base, "_MODEL_CLASSES", dict(base._MODEL_CLASSES))
+
+    @register_model
+    @dataclass(frozen=True)
+    class ReversedModel(KMeansModel):
+        name: ClassVar[str] = "reversed"
+
+        def _assign(self, *args: Any) -> Any:
+            segments, distance = super()._assign(*args)
+            return self.n_clusters - 1 - segments, distance
+
+    assert model_class("reversed") is ReversedModel
+    plug_in = ReversedModel(model.pipeline, model.centers)
+    for file, data in plug_in.to_files().items():
+        (tmp_path / file).write_bytes(data)
+    loaded: SegmentModel = load_model(tmp_path)
+    assert isinstance(loaded, ReversedModel)
+    assert loaded.predict(raw).tolist() == (2 - model.predict(raw)).tolist()
+
+
+def test_folders_are_values(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    folder = ModelFolder(Storage.from_url(str(tmp_path), {}, "path"), str(tmp_path))
+    assert pickle.loads(pickle.dumps(folder)).read("a") == b"content"

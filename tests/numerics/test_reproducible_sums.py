@@ -1,7 +1,7 @@
-"""What makes results independent of the order of the rows, each against exact arithmetic.
+"""Numerics that do not depend on the order of the rows, against exact arithmetic.
 
-Sums on a grid, sums as integers, the logarithm, the hashed draws and the quantiles; the
-oracles are rationals, `math.fsum`, 40-digit decimals and NumPy's sorting quantile.
+Tests sums on a grid, sums as integers, the logarithm, hashed draws and quantiles; the oracles are
+rationals, `math.fsum`, 120-digit decimals and NumPy's sorting quantile.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pytest
 from conftest import Place
 from support.helpers import in_turn
 
-from gpuseg.backends.base import Backend
+from gpuseg.backends.backend import Backend
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.numba.columns import summary as numba_columns
+from gpuseg.backends.numba.preprocessing import summary as numba_columns
 from gpuseg.numerics import hashing
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.moments import Moments, mean_and_variance
@@ -36,9 +36,9 @@ BOUNDS = (1.0, 0.1, 1 - 2.0**-30, 1 + 2.0**-52, 3e-39, 1e-30, 1e30, 7 * FLOAT32_
 
 
 def terms_up_to(largest: float, n: int, seed: int) -> Array:
-    """The worst for the two grids, and, for contrast, any terms; three times n terms.
+    """Return three rows of n terms: two worst cases for the grids, and arbitrary terms.
 
-    The worst are positive terms near the bound, and terms that all leave a remainder of
+    The worst cases are positive terms near the bound, and terms that all leave a remainder of
     almost half a quantum.
     """
     rng = np.random.default_rng(seed)
@@ -49,12 +49,12 @@ def terms_up_to(largest: float, n: int, seed: int) -> Array:
     return np.stack([near * largest, any_sign * largest, halves * q])
 
 
-def orders(terms: Array) -> list[float]:
-    """Add the terms one after the other, in several orders, and as parts of several sizes."""
+def sums_in_several_orders(terms: Array) -> list[float]:
+    """Add the terms sequentially, in several orders, and as parts of several sizes."""
     rng = np.random.default_rng(0)
-    arranged = [terms, terms[::-1], np.sort(terms), *(rng.permutation(terms) for _ in range(5))]
+    permuted = [terms, terms[::-1], np.sort(terms), *(rng.permutation(terms) for _ in range(5))]
     parts = [[sum(p.tolist(), 0.0) for p in np.array_split(terms, m)] for m in (2, 7, 13)]
-    return [sum(t.tolist(), 0.0) for t in arranged] + [sum(p[::-1], 0.0) for p in parts]
+    return [sum(t.tolist(), 0.0) for t in permuted] + [sum(p[::-1], 0.0) for p in parts]
 
 
 @pytest.mark.parametrize("largest", BOUNDS)
@@ -63,16 +63,17 @@ def test_sums_on_the_grid_are_exact_in_any_order(n: int, largest: float) -> None
     magic = grid_magic(n, largest)
     for terms in terms_up_to(largest, n, n):
         rounded = (terms + magic) - magic
-        assert set(orders(rounded)) == {math.fsum(rounded)}
+        assert set(sums_in_several_orders(rounded)) == {math.fsum(rounded)}
         rest = terms - rounded
         finer = finer_magic(n, magic)
         fine = (rest + finer) - finer
-        assert set(orders(fine)) == {math.fsum(fine)}
+        assert set(sums_in_several_orders(fine)) == {math.fsum(fine)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("largest", BOUNDS[:-1])
 @pytest.mark.parametrize("n", COUNTS)
-def test_the_grid_is_as_fine_as_promised(n: int, largest: float) -> None:
+def test_rounding_errors_are_within_the_documented_bound(n: int, largest: float) -> None:
     """2^e <= 2·n·largest, n >= 2, so q/2 = 2^(e-53) is at most n·largest·2^-52."""
     coarse_error = Fraction(max(n, 2)) * Fraction(largest) * Fraction(1 + 2.0**-40) / 2**52
     fine_error = max(n, 2) * coarse_error * Fraction(1 + 2.0**-40) / 2**52
@@ -86,7 +87,7 @@ def test_the_grid_is_as_fine_as_promised(n: int, largest: float) -> None:
             assert abs(Fraction(term) - Fraction(c) - Fraction(f)) <= fine_error
 
 
-def test_the_grid_of_nothing_but_zeros_keeps_zero() -> None:
+def test_the_grid_of_zeros_keeps_zero() -> None:
     for n in COUNTS:
         assert (0.0 + grid_magic(n, 0.0)) - grid_magic(n, 0.0) == 0.0
 
@@ -121,8 +122,8 @@ def test_moments_are_exact(backend: Backend, name: str) -> None:
     total, squares = sum(exact, Fraction(0)), sum((v * v for v in exact), Fraction(0))
     assert moments_of(backend, values).totals(0) == (total, squares)
     assert float(total) == math.fsum(values.tolist())
-    for cut in (0, 1, len(values) // 2):
-        merged = moments_of(backend, values[cut:]).merge(moments_of(backend, values[:cut]))
+    for split in (0, 1, len(values) // 2):
+        merged = moments_of(backend, values[split:]).merge(moments_of(backend, values[:split]))
         assert merged.totals(0) == (total, squares)
     mean, variance = mean_and_variance(total, squares, len(values))
     assert mean == float(total / len(exact))
@@ -130,7 +131,7 @@ def test_moments_are_exact(backend: Backend, name: str) -> None:
 
 
 def test_moments_of_long_columns_match_two_passes(backend: Backend) -> None:
-    """At offset 1e6 the textbook Σx² - (Σx)²/n in float64 has no digit left; this has all."""
+    """At offset 1e6, Σx² - (Σx)²/n in float64 loses all digits; exact moments lose none."""
     values = (1e6 + np.random.default_rng(0).normal(size=(20_000, 3)) / 4).astype(np.float32)
     summary = backend.summarize(backend.to_device(values), np.zeros(3, np.int64), 0)
     for f in range(3):
@@ -149,7 +150,7 @@ def test_no_rows_have_no_moments(backend: Backend) -> None:
 
 
 def float32_sample(runs: int, length: int) -> Array:
-    """Ascending runs of float32 neighbours, (runs, length), around landmarks and anywhere."""
+    """Return ascending runs of consecutive float32 values, (runs, length)."""
     rng = np.random.default_rng(0)
     landmarks = [0, 1e-45, 1e-38, 2.0**-53, 2.0**-24, 1e-4, 0.41421356, 1, 3, 1e10, 1e38]
     below = -np.array([1e-42, 1e-38, 1e-10, 1e-4, 0.29289323, 0.5, 0.9, 0.9999])
@@ -167,7 +168,7 @@ def exact_log1p(x: float) -> Decimal:
         return (1 + Decimal(x)).ln()
 
 
-def test_log1p_is_right_to_a_few_units_of_float64() -> None:
+def test_log1p_is_accurate_to_a_few_units_of_float64() -> None:
     x = np.concatenate([float32_sample(60, 5).ravel(), np.float32([-0.99999994])])
     x = x[x != 0].astype(np.float64)
     for value, log in zip(x.tolist(), log1p(x).tolist(), strict=True):
@@ -178,18 +179,18 @@ def test_log1p_is_right_to_a_few_units_of_float64() -> None:
 
 def test_log1p_rounded_is_within_one_float32_step_and_monotone(backend: Backend) -> None:
     x = float32_sample(300, 400)
-    found = x.copy()
-    logged = FeatureTransform(*(np.full(400, v) for v in (np.float32(np.nan), 1, 0.0, 1.0)))
-    backend.prepare(found, logged)
+    result = x.copy()
+    transform = FeatureTransform(*(np.full(400, v) for v in (np.float32(np.nan), 1, 0.0, 1.0)))
+    backend.prepare(result, transform)
     reference = np.log1p(x.astype(np.float64)).astype(np.float32)
-    steps = found.view(np.int32).astype(np.int64) - reference.view(np.int32)
+    steps = result.view(np.int32).astype(np.int64) - reference.view(np.int32)
     assert np.abs(steps).max() <= 1
     assert (np.diff(x, axis=1) > 0).all()
-    assert (np.diff(found, axis=1) >= 0).all()
+    assert (np.diff(result, axis=1) >= 0).all()
 
 
-def test_log1p_has_the_same_bits_everywhere_and_always() -> None:
-    """Its bits are part of every saved model: another series or order is another log1p."""
+def test_log1p_keeps_its_bits() -> None:
+    """Its bits are part of every saved model, so its series and order must not change."""
     x = float32_sample(100, 20).ravel().astype(np.float64)
     compiled = np.array([numba_columns.log1p(value) for value in x.tolist()])
     assert compiled.tobytes() == log1p(x).tobytes()
@@ -198,31 +199,34 @@ def test_log1p_has_the_same_bits_everywhere_and_always() -> None:
     assert digest[:16] == "5499c9bbe6f3cff9"
 
 
-def test_draws_are_uniform_and_depend_on_seed_and_stream_alone() -> None:
-    draws = hashing.uniform(7, 3, 20_000)
+def test_draws_are_uniform_and_depend_only_on_seed_and_stream() -> None:
+    draws = hashing.hash_uniform(7, 3, 20_000)
     assert draws.dtype == np.float64
     assert draws.min() >= 0
     assert draws.max() < 1
-    assert (hashing.uniform(7, 3, 20_000) == draws).all()
-    assert (hashing.uniform(7, 3, 31) == draws[:31]).all()
-    for other in (hashing.uniform(8, 3, 20_000), hashing.uniform(7, 4, 20_000)):
+    assert (hashing.hash_uniform(7, 3, 20_000) == draws).all()
+    assert (hashing.hash_uniform(7, 3, 31) == draws[:31]).all()
+    for other in (hashing.hash_uniform(8, 3, 20_000), hashing.hash_uniform(7, 4, 20_000)):
         assert not np.isin(other, draws).any()
         assert abs(np.corrcoef(draws, other)[0, 1]) < 0.03
     assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 0.03
     shares = np.histogram(draws, 50, (0, 1))[0]
     assert ((shares - 400.0) ** 2 / 400).sum() < 100  # χ² of 49 degrees: 1 in 25,000 is above
-    assert len(np.unique(hashing.uniform(2**62, 0, 1000))) == 1000
+    assert len(np.unique(hashing.hash_uniform(2**62, 0, 1000))) == 1000
 
 
-def test_mix_is_splitmix64() -> None:
-    """The first outputs of the generator from state 1234567, as its authors' C code gives them."""
+def test_splitmix64_has_the_published_outputs() -> None:
+    """Compare with the first outputs of the authors' C code from state 1234567."""
     states = np.array([(1234567 + i * 0x9E3779B97F4A7C15) % 2**64 for i in range(3)], np.uint64)
     expected = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    assert hashing.mix(states).tolist() == expected
+    assert hashing.splitmix64(states).tolist() == expected
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("n", "shards"), in_turn([1, 2, 5, 8, 256, 257], [1, 4], step=2))
-def test_quantiles_are_numpys(backend: Backend, place: Place, n: int, shards: int) -> None:
+def test_quantiles_equal_those_of_numpy(
+    backend: Backend, place: Place, n: int, shards: int
+) -> None:
     rng = np.random.default_rng(n)
     x = np.stack(
         [
@@ -238,15 +242,15 @@ def test_quantiles_are_numpys(backend: Backend, place: Place, n: int, shards: in
     ).astype(np.float32)
     missing = rng.random(x.shape) < 0.2
     missing[0] = False
-    holes = np.where(missing, np.float32(np.nan), x)
+    with_missing = np.where(missing, np.float32(np.nan), x)
     probabilities = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
-    for rows in (x, holes):
+    for rows in (x, with_missing):
         executor, _ = place(rows, shards=shards)
         features = [3, 0, 1, 2, 4, 5, 6]
-        found = quantiles(executor, backend.name, features, probabilities)
+        result = quantiles(executor, backend.name, features, probabilities)
         expected = np.nanquantile(rows.astype(np.float64), probabilities, axis=0).T[features]
-        # Between two ranks NumPy may start from the upper one: another last bit.
+        # Between two ranks NumPy may start from the upper one, with another last bit.
         spread = np.nanmax(np.abs(rows), axis=0)[features].astype(np.float64)[:, None]
-        assert (np.abs(found - expected) <= spread * 2.0**-51).all()
-        at_ranks = [0, 5] if n != 257 or rows is holes else [0, 1, 2, 3, 5]
-        np.testing.assert_array_equal(found[:, at_ranks], expected[:, at_ranks])
+        assert (np.abs(result - expected) <= spread * 2.0**-51).all()
+        at_ranks = [0, 5] if n != 257 or rows is with_missing else [0, 1, 2, 3, 5]
+        np.testing.assert_array_equal(result[:, at_ranks], expected[:, at_ranks])

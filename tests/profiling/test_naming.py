@@ -1,4 +1,4 @@
-"""Names of segments: from a fixed vocabulary, all different, and saying only what numbers say."""
+"""Names of segments: from a fixed vocabulary, unique, and true."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpuseg.profiling.naming import named
+from gpuseg.manifest import FeatureSummary, Segment
+from gpuseg.profiling.naming import name_segments
 
 FEATURES = (
     "recency_days",
@@ -20,17 +21,24 @@ FEATURES = (
 )
 
 
-def about(*names: str, **more: dict[str, Any]) -> dict[str, Any]:
-    return {name: {"mean": 10.0, **more.get(name, {})} for name in names}
+def features(*names: str, **changes: dict[str, Any]) -> dict[str, FeatureSummary]:
+    """Features with a mean of 10 and changes of some of them."""
+    plain: dict[str, Any] = {
+        "mean": 10.0, "std": 1.0, "min": 0.0, "max": 20.0, "missing": 0, "fill": None,
+        "transform": "none", "shift": 0.0, "scale": 1.0,
+    }  # fmt: skip
+    return {name: FeatureSummary(**plain | changes.get(name, {})) for name in names}
 
 
-def segment(number: int, center: dict[str, float] | None = None, **deviation: float) -> Any:
+def segment(number: int, center: dict[str, float] | None = None, **deviation: float) -> Segment:
     values = center or {name: 10 + value for name, value in deviation.items()}
-    return {"segment": number, "share": 0.125, "center": values, "deviation": deviation}
+    return Segment(
+        segment=number, size=1, share=0.125, center=values, deviation=deviation, rule=None
+    )
 
 
-def names(*segments: Any, features: dict[str, Any] | None = None) -> list[str]:
-    return [own["name"] for own in named(segments, features or about(*FEATURES))]
+def names(*segments: Segment, of: dict[str, FeatureSummary] | None = None) -> list[str]:
+    return [named.name for named in name_segments(segments, of or features(*FEATURES))]
 
 
 @pytest.mark.parametrize(("deviation", "name"), [
@@ -53,7 +61,7 @@ def test_words(deviation: dict[str, float], name: str) -> None:
 
 def test_names_that_would_be_one_say_more() -> None:
     same = {"spend": 2.0, "orders": 1.8, "recency_days": -1.6}
-    found = names(
+    result = names(
         segment(0, **same, tenure_days=0.7),
         segment(1, **same, tenure_days=-0.7),
         segment(2, **same),
@@ -62,42 +70,39 @@ def test_names_that_would_be_one_say_more() -> None:
         segment(-1),
     )
     short = "very high spend, very many orders, very recent"
-    assert found == [
+    assert result == [
         f"{short}, long-standing", f"{short}, new", short, "like everyone", "like everyone (2)",
         "outliers",
     ]  # fmt: skip
 
 
 def test_categories_are_named_where_half_are_of_them() -> None:
-    features = about(
+    known = features(
         "spend", "country=DE", "age is missing",
-        **{"country=DE": {"of_category": "country DE", "mean": 0.3},
-           "age is missing": {"of_category": "age missing", "mean": 0.1}},
+        **{"country=DE": {"category": "country DE", "mean": 0.3},
+           "age is missing": {"category": "age missing", "mean": 0.1}},
     )  # fmt: skip
     center = {"spend": 10.0, "country=DE": 0.8, "age is missing": 0.4}
     deviation = {"spend": 0.1, "country=DE": 1.1, "age is missing": 0.9}
-    one = {"segment": 0, "share": 0.5, "center": center, "deviation": deviation}
-    few = {**one, "center": {**center, "country=DE": 0.1},
-           "deviation": {**deviation, "country=DE": -0.8}}  # fmt: skip
-    assert names(one, few, features=features) == ["country DE", "like everyone"]
+    many = segment(0, center, **deviation)
+    few = segment(0, {**center, "country=DE": 0.1}, **{**deviation, "country=DE": -0.8})
+    assert names(many, few, of=known) == ["country DE", "like everyone"]
 
 
 def test_frequencies_are_rare_or_common() -> None:
-    features = about("city", city={"is_frequency": True})
-    assert names(segment(0, city=-0.6), segment(1, city=1.6), features=features) == [
+    known = features("city", city={"is_frequency": True})
+    assert names(segment(0, city=-0.6), segment(1, city=1.6), of=known) == [
         "rare city", "very common city",
     ]  # fmt: skip
 
 
 def test_sentences_give_the_numbers() -> None:
-    own = segment(0, {"spend": 830.0, "orders": 2.0, "recency_days": 11.0},
-                  spend=1.9, orders=-0.8, recency_days=0.1)  # fmt: skip
-    (found,) = named([own], about("spend", "orders", "recency_days"))
-    assert found["sentence"] == (
-        "12.5% of customers: spend 830 (everyone 10), orders 2 (everyone 10)"
-    )
-    (plain,) = named([segment(1, spend=0.0)], about("spend"))
-    assert plain["sentence"].endswith("near everyone's average in all features")
+    center = {"spend": 830.0, "orders": 2.0, "recency_days": 11.0}
+    high = segment(0, center, spend=1.9, orders=-0.8, recency_days=0.1)
+    (named,) = name_segments([high], features("spend", "orders", "recency_days"))
+    assert named.sentence == ("12.5% of customers: spend 830 (everyone 10), orders 2 (everyone 10)")
+    (named,) = name_segments([segment(1, spend=0.0)], features("spend"))
+    assert named.sentence.endswith("near the average of all customers in every feature")
 
 
 def test_names_are_true_and_different_whatever_the_numbers() -> None:
@@ -105,15 +110,17 @@ def test_names_are_true_and_different_whatever_the_numbers() -> None:
     for _ in range(200):
         k = int(rng.integers(1, 9))
         rows = np.round(rng.normal(0, 1, (k, len(FEATURES))) * rng.choice([0.2, 1, 3]), 1)
-        segments = [segment(i, **dict(zip(FEATURES, row.tolist(), strict=True)))
-                    for i, row in enumerate(rows)]  # fmt: skip
-        found = names(*segments)
-        assert len(set(found)) == k
-        for name, own in zip(found, segments, strict=True):
+        segments = [
+            segment(i, **dict(zip(FEATURES, row.tolist(), strict=True)))
+            for i, row in enumerate(rows)
+        ]
+        result = names(*segments)
+        assert len(set(result)) == k
+        for name, described in zip(result, segments, strict=True):
             for part in name.split(", "):
                 if part.startswith(("high ", "low ", "very ")) and "recent" not in part:
                     sign = 1 if any(w in part for w in ("high", "many", "long-")) else -1
                     assert any(
                         sign * value >= (1.5 if "very" in part else 0.5)
-                        for value in own["deviation"].values()
+                        for value in described.deviation.values()
                     )

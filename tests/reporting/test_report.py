@@ -1,4 +1,4 @@
-"""The terminal table and the HTML report, both made from a manifest alone."""
+"""The terminal table and the HTML report, made only from a manifest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from gpuseg import formatting as fmt
-from gpuseg.reporting.report import render_report
-from gpuseg.reporting.terminal_table import ordered_segments, segment_table, top_features
+from gpuseg.manifest import Manifest, Segment
+from gpuseg.reporting import report
+from gpuseg.reporting.terminal_table import segment_table, top_features
 
 VOID = {"meta", "link", "wbr", "br", "img", "hr", "input"}
 
@@ -34,12 +35,12 @@ def make_manifest(
         size = 1000 * (s + 1)
         share = 2 * (s + 1) / (n_segments * (n_segments + 1))
         segments.append(
-            {"segment": s, "size": size, "share": share, "weight": float(size)}
-            | {"center": center, "deviation": deviation}
+            {"segment": s, "size": size, "share": share}
+            | {"center": center, "deviation": deviation, "rule": None}
         )
     rows = sum(segment["size"] for segment in segments)
     return {
-        "format": 1,
+        "format": 2,
         "gpuseg": "0.1.0",
         "run_id": "20261121T201500-1a2b3c",
         "started": "2026-11-21T20:15:00Z",
@@ -51,17 +52,30 @@ def make_manifest(
             "output": {},
         },
         "input": {"path": "/data/customers", "files": 2, "row_groups": 4, "rows": rows}
-        | {"rows_dropped": 0, "fingerprint": {"files": "sha256:12ab", "content": "sha256:34cd"}},
-        "backend": {"name": "numba", "why": "no GPU was found"},
+        | {
+            "rows_dropped": 0,
+            "weight": None,
+            "fingerprint": {"files": "sha256:12ab", "content": "sha256:34cd"},
+        },
+        "backend": {"name": "numba", "reason": "no GPU was found"},
         "devices": ["cpu: test, 2 threads"],
-        "executor": {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1},
+        "executor": {"cluster": "dask", "n_workers": 2, "threads_per_worker": 1}
+        | {"recovered_shards": 0, "machines": ["test"]},
         "versions": {"python": "3.11.7", "numpy": "2.3.4"},
-        "result": {"algorithm": "kmeans", "n_clusters": n_segments, "n_iter": 17}
+        "result": {
+            "algorithm": "kmeans",
+            "title": "k-means",
+            "n_clusters": n_segments,
+            "n_iter": 17,
+        }
         | {"converged": True, "inertia": 123.4},
+        "sweep": [],
         "seconds": {"plan": 0.1, "read": 1.2, "total": 1.3},
         "features": features,
+        "preparation": {"missing": "error", "clip_quantiles": None, "scale": "standard"}
+        | {"encoded": [], "dropped": {}, "redundant": [], "pca": None},
         "segments": segments,
-        "parts": [{"name": "part-00000.parquet", "rows": rows}],
+        "parts": [{"name": "part-00000.parquet", "rows": rows, "bytes": 10}],
         "warnings": [],
     }
 
@@ -74,8 +88,12 @@ def rename_last_to_noise(manifest: dict[str, Any]) -> dict[str, Any]:
 def print_table(manifest: dict[str, Any], width: int = 80, n_features: int = 3) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, legacy_windows=False)
-    console.print(segment_table(manifest, n_features))
+    console.print(segment_table(Manifest.from_json(manifest), n_features))
     return out.getvalue().splitlines()
+
+
+def render_report(manifest: dict[str, Any]) -> str:
+    return report.render_report(Manifest.from_json(manifest))
 
 
 class Page(HTMLParser):
@@ -168,7 +186,8 @@ def test_counts_spans_and_moments() -> None:
 
 
 def test_top_features_take_the_largest_deviation_and_keep_the_order_in_ties() -> None:
-    segment = {"deviation": {"d": 1.0, "c": -2.0, "b": 2.0, "a": 0.1, "x": math.nan, "y": None}}
+    deviation = {"d": 1.0, "c": -2.0, "b": 2.0, "a": 0.1, "x": math.nan, "y": None}
+    segment = Segment(segment=0, size=1, share=1.0, center={}, deviation=deviation, rule=None)
     assert top_features(segment, ["a", "b", "c", "d", "x", "y"], 3) == ["b", "c", "d"]
     assert top_features(segment, ["a", "c", "b", "d", "x", "y"], 2) == ["c", "b"]
     assert top_features(segment, ["x", "y", "a", "b"]) == ["b", "a"]
@@ -176,10 +195,10 @@ def test_top_features_take_the_largest_deviation_and_keep_the_order_in_ties() ->
 
 def test_segments_are_ordered_by_size_with_noise_last() -> None:
     manifest = rename_last_to_noise(make_manifest())
-    assert [segment["segment"] for segment in ordered_segments(manifest)] == [2, 1, 0, -1]
+    assert [s.segment for s in Manifest.from_json(manifest).ordered_segments] == [2, 1, 0, -1]
 
 
-def test_table_says_what_sets_a_segment_apart() -> None:
+def test_table_shows_the_features_that_distinguish_a_segment() -> None:
     manifest = make_manifest(2, ("spend", "orders"))
     manifest["segments"][0] |= {"center": {"spend": 412.3, "orders": 1.2}}
     manifest["segments"][0] |= {"deviation": {"spend": 1.84, "orders": -0.9}}
@@ -226,8 +245,8 @@ def test_report_shows_every_segment_and_feature() -> None:
     assert len(ids) == len(set(ids))
     assert {f"segment-{s}" for s in range(5)} <= set(ids)
     assert "15,000 customers from /data/customers were grouped into 5 segments" in page.text
-    for said in ("something to know", "no GPU was found", "sha256:34cd", '"n_clusters": 5', "17"):
-        assert said in page.text
+    for text in ("something to know", "no GPU was found", "sha256:34cd", '"n_clusters": 5', "17"):
+        assert text in page.text
 
 
 def test_report_needs_nothing_from_elsewhere_and_is_accessible() -> None:
@@ -252,7 +271,7 @@ def test_report_escapes_names_paths_and_warnings() -> None:
     manifest = make_manifest(2, (evil, '" onmouseover="x'))
     manifest["input"]["path"] = manifest["job"]["input"]["path"] = evil
     manifest["warnings"] = [evil]
-    manifest["backend"]["why"] = evil
+    manifest["backend"]["reason"] = evil
     html = render_report(manifest)
     assert "<script" not in html
     page = Page(html)
@@ -275,15 +294,21 @@ def test_report_takes_noise_unknown_deviations_and_no_convergence() -> None:
     assert "nan" not in page.text.lower()
 
 
-def test_report_takes_dbscan_which_has_no_iterations() -> None:
+def test_facts_of_any_algorithm_are_listed_by_name_and_value() -> None:
     manifest = make_manifest()
-    manifest["result"] = {"algorithm": "dbscan", "n_clusters": 4}
-    page = Page(render_report(manifest))
-    assert "DBSCAN" in page.text
-    assert "Iterations" not in page.text
+    facts = {"box_size": 0.123456789, "n_boxes": 12345, "is_closed": True, "shape": "<round>"}
+    skipped = {"nothing": None, "boxes": [[1, 2]], "table": {"a": 1}, "few": [1, 2]}
+    manifest["result"] = {"algorithm": "boxes", "title": "Box cutting", "n_clusters": 4}
+    manifest["result"] |= facts | skipped
+    terms = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", render_report(manifest))
+    assert terms[:5] == [
+        ("Algorithm", "Box cutting"), ("Box size", "0.123457"), ("N boxes", "12,345"),
+        ("Is closed", "yes"), ("Shape", "&lt;round&gt;"),
+    ]  # fmt: skip
+    assert not {"Iterations", "Nothing", "Boxes", "Table", "Few"} & {term for term, _ in terms}
 
 
-def test_report_tells_of_a_sweep_and_of_streamed_rows() -> None:
+def test_report_shows_a_sweep_and_streamed_rows() -> None:
     manifest = make_manifest()
     assert "Sweep" not in Page(render_report(manifest)).text
     manifest["sweep"] = [
@@ -291,7 +316,9 @@ def test_report_tells_of_a_sweep_and_of_streamed_rows() -> None:
         | {"smallest": 5, "thread_seconds": 0.5}
         for k, inertia in ((2, 412.3), (3, 256.0), (4, 123.4))
     ]
-    manifest["executor"] |= {"rows_are": "streamed", "why": "they would take <9 GiB>"}
+    manifest["executor"]["row_storage"] = {
+        "mode": "streamed", "reason": "they would take <9 GiB>",
+    }  # fmt: skip
     text = Page(render_report(manifest)).text
     assert "Sweep" in text
     assert "inertia by number of segments: 2: 412, 3: 256, 4: 123; shown here: 4" in text

@@ -1,4 +1,4 @@
-"""Drawings: well-formed, complete, harmless; in the report, in a notebook and as files."""
+"""Figures: well-formed, complete, escaped; in the report, in a notebook and as files."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg.reporting import svg as figures
+from gpuseg.manifest import Manifest
 from gpuseg.reporting.report import render_report, render_summary
+from gpuseg.reporting.svg import selection_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 UGLY = "<script>alert(1)</script>"
@@ -45,17 +46,17 @@ def test_plots_are_files(output: tuple[Path, Any]) -> None:
     folder, result = output
     assert sorted(path.name for path in (folder / "_plots").iterdir()) == ["map.svg", "tree.svg"]
     drawn = ET.fromstring((folder / "_plots" / "map.svg").read_text())
-    cells = result.manifest["portrait"]["map"]["cells"]
+    cells = result.manifest["profile"]["map"]["cells"]
     assert len(drawn.findall(f"{SVG}rect")) == len(cells)
-    assert [own.text for own in drawn.findall(f"{SVG}text")] == list("01234")
+    assert [text.text for text in drawn.findall(f"{SVG}text")] == list("01234")
     tree = ET.fromstring((folder / "_plots" / "tree.svg").read_text())
     assert len(tree.findall(f"{SVG}path")) == 4
     assert len(tree.findall(f"{SVG}line")) == 2  # levels 2 and 3; 5 are the leaves
-    texts = ["".join(own.itertext()) for own in tree.findall(f"{SVG}text")]
+    texts = ["".join(text.itertext()) for text in tree.findall(f"{SVG}text")]
     assert texts[:5] == sorted(texts[:5]) and texts[0].startswith("0  ")
 
 
-def test_report_is_harmless_and_well_formed(output: tuple[Path, Any]) -> None:
+def test_report_is_escaped_and_well_formed(output: tuple[Path, Any]) -> None:
     page = (output[0] / "_report.html").read_text()
     assert "<script" not in page and "<u>x" not in page and "<i>" not in page.split("<main")[1][:0]
     assert "&lt;script&gt;alert(1)" in page
@@ -66,38 +67,35 @@ def test_report_is_harmless_and_well_formed(output: tuple[Path, Any]) -> None:
     assert page.count("<svg") == 2
 
 
-def test_report_without_a_portrait_is_rendered(output: tuple[Path, Any]) -> None:
-    """The manifest of an older version has none."""
+def test_report_without_a_profile_is_rendered(output: tuple[Path, Any]) -> None:
     manifest = dict(output[1].manifest)
-    del manifest["portrait"], manifest["audit"]
-    manifest["segments"] = [
-        {k: v for k, v in own.items() if k not in ("quantiles", "interval", "rule")}
-        for own in manifest["segments"]
-    ]
-    page = render_report(manifest)
-    assert "Where the segments lie" not in page and "Which segments are alike" in page
+    del manifest["profile"], manifest["audit"]
+    added = {"rule": None, "quantiles": {}, "deviation_interval": {}}
+    manifest["segments"] = [segment | added for segment in manifest["segments"]]
+    page = render_report(Manifest.from_json(manifest))
+    assert "Map of the segments" not in page and "Which segments are similar" in page
 
 
 def test_notebook_shows_the_segments(output: tuple[Path, Any]) -> None:
     shown = output[1]._repr_html_()
-    assert shown == render_summary(output[1].manifest)
+    assert shown == render_summary(output[1].record)
     assert "3,000 customers in 5 segments" in shown
     assert shown.count("<tr>") == 6 and "<script" not in shown
 
 
-def test_choice_is_drawn() -> None:
+def test_selection_is_drawn() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 2)) * 0.1 + rng.integers(0, 3, (600, 1))
     choice = gpuseg.select_k(x, range(2, 6))
     drawn = ET.fromstring(choice.svg())
     circles = drawn.findall(f"{SVG}circle")
     assert len(circles) == 4
-    assert [own.get("r") for own in circles] == ["4", "6", "4", "4"]
-    heights = [float(str(own.get("cy"))) for own in circles]
-    silhouettes = [own.silhouette for own in choice.criteria]
+    assert [circle.get("r") for circle in circles] == ["4", "6", "4", "4"]
+    heights = [float(str(circle.get("cy"))) for circle in circles]
+    silhouettes = [quality.silhouette for quality in choice.criteria]
     assert np.argsort(heights).tolist() == np.argsort(silhouettes)[::-1].tolist()
-    assert choice.why in choice._repr_html_()
-    assert figures.choice_curve(choice.table[:1], 2) is None
+    assert choice.reason in choice._repr_html_()
+    assert selection_figure(choice.criteria[:1], 2) is None
 
 
 def test_one_feature_has_no_map(tmp_path: Path) -> None:
@@ -107,6 +105,6 @@ def test_one_feature_has_no_map(tmp_path: Path) -> None:
         "segment": {"n_clusters": 2},
         "output": {"path": str(tmp_path / "out"), "plots": True},
     })  # fmt: skip
-    assert result.manifest["portrait"]["map"] is None
+    assert result.manifest["profile"]["map"] is None
     assert not (tmp_path / "out" / "_plots").exists()
-    assert "Where the segments lie" not in (tmp_path / "out" / "_report.html").read_text()
+    assert "Map of the segments" not in (tmp_path / "out" / "_report.html").read_text()

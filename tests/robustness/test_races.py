@@ -1,8 +1,9 @@
-"""What others do to the output's folder between the start of a run and its end."""
+"""Changes by others in the output's folder between the start of a run and its end."""
 
 from pathlib import Path
 
 import pytest
+from support.errors import raises
 
 from gpuseg.errors import ConfigError
 from gpuseg.io.output.open import open_output
@@ -15,9 +16,10 @@ def target(path: Path) -> Storage:
     return Storage.from_url(str(path), {}, "output.path")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_what_came_meanwhile_stays(tmp_path: Path, exists: bool, overwrite: bool) -> None:
+def test_files_of_others_stay(tmp_path: Path, exists: bool, overwrite: bool) -> None:
     out = tmp_path / "out"
     if exists:
         out.mkdir()
@@ -37,12 +39,12 @@ def test_an_output_that_became_another_folder_stays(tmp_path: Path) -> None:
     with open_output(target(out), True, "run-1") as output:
         (out / "_manifest.json").unlink()
         (out / "precious.txt").write_text("precious")
-        with pytest.raises(ConfigError, match="not an output of gpuseg"):
+        with raises("output.not_gpuseg", ConfigError):
             output.publish([])
     assert [path.name for path in out.iterdir()] == ["precious.txt"]
 
 
-def test_two_runs_stage_side_by_side(tmp_path: Path) -> None:
+def test_two_runs_stage_at_the_same_time(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with open_output(target(out), False, "run-1") as first:
         with open_output(target(out), False, "run-2") as second:

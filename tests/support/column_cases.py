@@ -50,8 +50,8 @@ def try_decoded(launcher: Launcher, n: int, d: int) -> None:
     expected[:, d + 1] = rng.normal(size=m)
     heavy = _column(launcher, "float64", np.append(np.zeros(_BEFORE), weight), None, None, None)
     host = np.ascontiguousarray(expected[:, d + 1 :].T)
-    found = there.write(rows, [*columns, heavy], host, [d + 1])
-    assert found == beyond, "values beyond float32"
+    n_beyond = there.write(rows, [*columns, heavy], host, [d + 1])
+    assert n_beyond == beyond, "values beyond float32"
     with launcher.stream():
         x, heaviness = launcher.to_host(there.x), launcher.to_host(there.weight)
     assert x.tobytes() == np.concatenate([before, expected]).tobytes(), "columns"
@@ -66,8 +66,8 @@ def _try_weights(launcher: Launcher) -> None:
     present = np.arange(8) < 7
     column = _column(launcher, "float64", np.append(np.zeros(_BEFORE), values), np.append(
         np.ones(_BEFORE, bool), present), None, None)  # fmt: skip
-    found = DecodedRows(launcher, 8, 1, weighted=True).write(slice(0, 8), [column])
-    assert found == 5, "refused weights"
+    n_refused = DecodedRows(launcher, 8, 1, weighted=True).write(slice(0, 8), [column])
+    assert n_refused == 5, "refused weights"
 
 
 def _values(rng: np.random.Generator, name: str, m: int) -> Array:

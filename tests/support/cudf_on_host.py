@@ -19,10 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from emulator.strict_arrays import ApartLauncher, DeviceArray
+from emulator.strict_arrays import DeviceArray, StrictLauncher
 
 from gpuseg.backends import registry
-from gpuseg.backends.cuda import device
+from gpuseg.backends.cuda import gpus
 from gpuseg.io.parquet.cudf_reader import load_on_gpu
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
@@ -40,7 +40,7 @@ TypeId = IntEnum(
 
 
 @dataclass
-class Column:
+class HostColumn:
     """A column of cuDF's: its values as bytes, and a bit for each that is there."""
 
     kind: TypeId
@@ -88,7 +88,7 @@ class Options:
         self.groups = groups
 
 
-class StandIn:
+class CudfStandIn:
     """pylibcudf.
 
     Attributes
@@ -132,12 +132,12 @@ class StandIn:
             columns=tuple(self._column(column.combine_chunks()) for column in table.columns),
         )
 
-    def _column(self, column: pa.Array) -> Column:
+    def _column(self, column: pa.Array) -> HostColumn:
         name = "BOOL8" if pa.types.is_boolean(column.type) else str(column.type).upper()
         known = {"FLOAT": "FLOAT32", "DOUBLE": "FLOAT64"}
         kind = TypeId[known.get(name, name)]
         if kind == TypeId.STRING:
-            return Column(kind, len(column), self._later(np.zeros(8, np.uint8)), None)
+            return HostColumn(kind, len(column), self._later(np.zeros(8, np.uint8)), None)
         zero = pa.scalar(False if kind == TypeId.BOOL8 else 0, column.type)
         values = column.fill_null(zero).to_numpy(zero_copy_only=False)
         there = column.is_valid().to_numpy(zero_copy_only=False)
@@ -145,7 +145,7 @@ class StandIn:
         raw[~there] = np.random.default_rng(0).integers(0, 256, raw[~there].shape)
         bits = np.packbits(there, bitorder="little")
         mask = None if there.all() else self._later(np.append(bits, np.zeros(64, np.uint8)))
-        return Column(kind, len(values), self._later(raw.reshape(-1)), mask)
+        return HostColumn(kind, len(values), self._later(raw.reshape(-1)), mask)
 
     def _later(self, values: Array) -> DeviceArray:
         """Return memory that gets its values when the stream is done."""
@@ -159,12 +159,12 @@ class StandIn:
         self._under_way.clear()
 
 
-def install(patch: pytest.MonkeyPatch) -> tuple[ApartLauncher, StandIn]:
+def install(patch: pytest.MonkeyPatch) -> tuple[StrictLauncher, CudfStandIn]:
     """Let this process have a GPU whose arrays NumPy cannot reach, and a cuDF that reads there."""
-    launcher, cudf = ApartLauncher(), StandIn()
-    patch.setattr(device, "unavailable", lambda: None)
-    patch.setattr(device, "devices", lambda: ["a GPU"])
-    patch.setattr(device, "launcher", lambda: launcher)
+    launcher, cudf = StrictLauncher(), CudfStandIn()
+    patch.setattr(gpus, "unavailable", lambda: None)
+    patch.setattr(gpus, "devices", lambda: ["a GPU"])
+    patch.setattr(gpus, "launcher", lambda: launcher)
     patch.setitem(sys.modules, "pylibcudf", cudf)
     registry.get.cache_clear()
     return launcher, cudf
@@ -172,7 +172,7 @@ def install(patch: pytest.MonkeyPatch) -> tuple[ApartLauncher, StandIn]:
 
 def load_on_host(data: Dataset, plan: ShardPlan, env: TaskContext) -> Shard:
     """Read a shard as a job does where there is cuDF; return it with its rows fetched."""
-    categories = {own.column: "" for own in plan.encoders if own.categories}
+    categories = {encoder.column: "" for encoder in plan.encoders if encoder.categories}
     by_arrow = left_to_arrow(data, categories)
     if not data.storage.is_local or by_arrow.keys() >= {*data.features}:
         return load_shard(plan, env)

@@ -1,4 +1,4 @@
-"""One run of DBSCAN's primitives held against the specification; for backends and for mutants."""
+"""Compare DBSCAN's primitives of a backend, or of a mutant, with the specification."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gpuseg.backends.neighbors import NO_CLUSTER, Neighbors
+from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
+from gpuseg.backends.protocols import NeighborKernels
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
 
-EACH = TaskContext(2).map
+PARALLEL_MAP = TaskContext(2).map
 SPEC = NumpyNeighbors()
 
 
 @dataclass(frozen=True)
 class NearCase:
-    """A situation that reaches code which others do not.
+    """Data for one comparison; every case reaches code that the others do not.
 
     Attributes
     ----------
@@ -32,7 +33,7 @@ class NearCase:
     p : int
         2 for the Euclidean metric, 1 for the Manhattan one.
     eps : float
-        0 is one that gives most rows some neighbours.
+        0 chooses a value at which most rows have some neighbours.
     """
 
     kind: str
@@ -53,19 +54,19 @@ NEAR_CASES = (
     NearCase("normal", 700, 2),
     NearCase("normal", 1500, 2, eps=0.05),
 )
-"""Ties, a tile that is nearly empty, distances that float32 takes for eps, sums of absolute values,
-dense tiles, float64, subtrees in one set, many small sets. What is small comes first: most bugs
-are seen by one of these."""
+"""Ties, a nearly empty tile, distances that float32 cannot tell from eps, sums of absolute values,
+dense tiles, float64, subtrees in one component, many small components. Small cases come first:
+they detect most bugs."""
 
 
 def rows(kind: str, n: int, d: int) -> Array:
-    """Return rows that are hard in some way; float64 where float32 would lose them."""
+    """Return rows that are difficult in some way; float64 where float32 would lose bits."""
     rng = np.random.default_rng(n * d)
     if kind == "grid":  # many distances are exactly eps
         return rng.integers(0, 4, (n, d)).astype(np.float32)
     if kind == "just beyond":
         return rng.integers(0, 2, (n, d)) * (1 + 1e-9)
-    if kind == "cell ends":  # of a grid for eps = 1: there, a little before, and a little behind
+    if kind == "cell ends":  # of a grid for eps = 1: at the end, just before and just behind it
         side = 0.5 if n % 2 else 1 / np.sqrt(2.0)
         around = rng.choice([1, 1 - 2.0**-21, 1 + 2.0**-21], (n, d))
         return rng.integers(0, 9, (n, d)) * side * around
@@ -85,61 +86,68 @@ def rows(kind: str, n: int, d: int) -> Array:
     return rng.normal(size=(n, d)).astype(np.float32)
 
 
-def reach_of(x: Array, eps: float, p: int) -> EpsBounds:
-    """Return the reach of eps for rows."""
+def eps_bounds_of(x: Array, eps: float, p: int) -> EpsBounds:
+    """Return the bounds of eps for rows."""
     return EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**p, p)
 
 
-def try_near(backend: Neighbors, case: NearCase) -> None:
-    """Hold every primitive against the specification; an AssertionError tells which failed."""
+def try_near(backend: NeighborKernels, case: NearCase) -> None:
+    """Compare every primitive with the specification; an AssertionError names the wrong one."""
     n, d, p = case.n, case.d, case.p
     x, y = rows(case.kind, n, d), rows(case.kind, n + 100, d)[: max(1, n - 20)]
     eps = {"beyond float32": 1e-3, "two scales": 0.01}.get(case.kind, 0.4 + 0.15 * d * p)
     eps = case.eps or (1.0 if case.kind in ("grid", "just beyond") else eps)
-    reach = reach_of(np.concatenate([x, y]), eps, p)
-    found, expected = (results_of(b, x, y, reach) for b in (backend, SPEC))
-    for (name, own), (_, other) in zip(found, expected, strict=True):
-        assert own.dtype == other.dtype, name
-        assert own.tobytes() == other.tobytes(), name
+    bounds = eps_bounds_of(np.concatenate([x, y]), eps, p)
+    results, expected = (results_of(b, x, y, bounds) for b in (backend, SPEC))
+    for (name, result), (_, correct) in zip(results, expected, strict=True):
+        assert result.dtype == correct.dtype, name
+        assert result.tobytes() == correct.tobytes(), name
 
 
-def results_of(b: Neighbors, x: Array, y: Array, reach: EpsBounds) -> Iterator[tuple[str, Array]]:
-    """Yield what each primitive answers for rows x, and for rows y beside them.
+def results_of(
+    b: NeighborKernels, x: Array, y: Array, bounds: EpsBounds
+) -> Iterator[tuple[str, Array]]:
+    """Yield the result of each primitive for query rows x and target rows y.
 
-    One by one, so that who finds the first to be wrong does not compute, or build, the others.
+    They are computed one at a time, so that nothing more is computed or built after an error.
     """
     n, m = len(x), len(y)
     rng = np.random.default_rng(n)
-    core, there = rng.random(n) < 0.6, rng.random(m) < 0.6
+    core, target_core = rng.random(n) < 0.6, rng.random(m) < 0.6
     core &= x[:, 0] >= np.quantile(x[:, 0], 0.4)  # whole tiles, and subtrees, without core rows
-    own, other = b.lay_out(x, reach, EACH), b.lay_out(y, reach, EACH)
-    for name, side, weight in (
-        ("count", own, None), ("count of others", other, None),
-        ("count of weights", other, rng.integers(0, 3, m)),
-        ("count of own weights", own, rng.integers(0, 3, n)),
-    ):  # fmt: skip
-        found = (np.arange(n) % 2).astype(np.int32 if weight is None else np.int64)
-        b.count_within(own, side, weight, 7, found, EACH)
-        yield name, np.minimum(found, 7)
-    claimed = np.full(n, NO_CLUSTER, np.uint32)
-    claimed[::3] = 5
-    cluster = np.where(there, 9 - np.arange(m) % 10, NO_CLUSTER).astype(np.uint32)
-    b.claim(own, ~core, other, cluster, claimed, EACH)
-    yield "claim", claimed
-    among = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER).astype(np.uint32)
-    among[~core & (np.arange(n) % 3 == 0)] = 5
-    claimed_own = among.copy()
-    b.claim(own, ~core, own, among, claimed_own, EACH)
-    b.claim(own, ~core, own, among, among, EACH)
-    assert (among == claimed_own).all()
-    yield "claim of own", among
-    best, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
-    best[::4] = reach.limit
-    b.find_nearest(own, core, other, there, best, row, EACH)
-    yield "nearest sizes", best
+    query, target = b.build_index(x, bounds, PARALLEL_MAP), b.build_index(y, bounds, PARALLEL_MAP)
+    ones, target_weight, query_weight = None, rng.integers(0, 3, m), rng.integers(0, 3, n)
+    for name, index, weight in (
+        ("count within an index", query, ones),
+        ("count across indexes", target, ones),
+        ("count weights across indexes", target, target_weight),
+        ("count weights within an index", query, query_weight),
+    ):
+        counts = (np.arange(n) % 2).astype(np.int32 if weight is None else np.int64)
+        b.count_neighbors(query, index, weight, 7, counts, PARALLEL_MAP)
+        yield name, np.minimum(counts, 7)
+    assigned = np.full(n, NO_CLUSTER, np.uint32)
+    assigned[::3] = 5
+    cluster = np.where(target_core, 9 - np.arange(m) % 10, NO_CLUSTER).astype(np.uint32)
+    b.assign_border(query, ~core, target, cluster, assigned, PARALLEL_MAP)
+    yield "border across indexes", assigned
+    cluster = np.where(core, 9 - np.arange(n) % 10, NO_CLUSTER).astype(np.uint32)
+    cluster[~core & (np.arange(n) % 3 == 0)] = 5
+    assigned = cluster.copy()
+    b.assign_border(query, ~core, query, cluster, assigned, PARALLEL_MAP)
+    b.assign_border(query, ~core, query, cluster, cluster, PARALLEL_MAP)
+    assert (cluster == assigned).all()
+    yield "border within an index", cluster
+    rdist, row = np.full((n, 3), np.inf), np.full((n, 3), -1)
+    rdist[::4] = bounds.rdist_limit
+    b.find_nearest(query, core, target, target_core, rdist, row, PARALLEL_MAP)
+    yield "nearest distances", rdist
     yield "nearest rows", row
     group = np.where(core, rng.integers(0, 30, n), -1)
-    theirs = np.where(there, 30 + rng.integers(0, 30, m), -1)
-    yield "link", b.link(own, core, EACH)[0]
-    yield "link of all", b.link(own, np.ones(n, bool), EACH)[0]
-    yield "link across", b.link_across(own, group, other, theirs, 60, EACH)[0]
+    target_group = np.where(target_core, 30 + rng.integers(0, 30, m), -1)
+    yield "connect core rows", b.connect_core(query, core, PARALLEL_MAP)[0]
+    yield "connect all rows", b.connect_core(query, np.ones(n, bool), PARALLEL_MAP)[0]
+    yield (
+        "connect groups",
+        b.connect_groups(query, group, target, target_group, 60, PARALLEL_MAP)[0],
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpuseg.backends.base import Backend, RowBounds
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import RowBounds
 
 
 def seen(backend: Backend, memory: RowBounds) -> RowBounds:

@@ -1,4 +1,4 @@
-"""Labels and distances, back to the shards whose rows they are of."""
+"""Step 9 on a shard: send labels and distances back to the shards of the rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,84 +7,137 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.core_samples import NOISE
-from gpuseg.algorithms.dbscan.cost_model import seconds_of
-from gpuseg.algorithms.dbscan.partition_state import RowBatch, forget, region_of, together
-from gpuseg.numerics.distance_metrics import Metric, distance_of
-from gpuseg.runtime.executor import TaskContext
+from gpuseg.algorithms.dbscan.cost_model import estimate_seconds
+from gpuseg.algorithms.dbscan.messages import RowLabels, concatenate
+from gpuseg.algorithms.dbscan.partition_state import LabelState, load_state, pop_state
+from gpuseg.numerics.distance_metrics import Metric, rdist_to_dist
+from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
 
 
 @dataclass(frozen=True)
 class PartitionSummary:
-    """Rows of a region: of each cluster, int64 (k,), and by kind; and what was done for them."""
+    """Result of a partition, and the work it took.
+
+    Attributes
+    ----------
+    sizes : int64 (n_clusters,)
+        Rows of the partition in each cluster.
+    core, border, noise : int
+        Rows of each kind.
+    n_distances : int
+        Pairs of rows with a computed distance.
+    seconds : float
+        What that work takes on one thread, by the cost model.
+    peak_rows : int
+        Maximum number of rows held at once, halo rows included.
+    """
 
     sizes: NDArray[np.int64]
     core: int
     border: int
     noise: int
-    looked: int
+    n_distances: int
     seconds: float
-    most_rows: int
+    peak_rows: int
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, int."""
+        return self.core + self.border + self.noise
 
 
-def first_row(shard: Shard, env: TaskContext) -> int:
-    """Return the place in the data of the shard's first row."""
+def labels_of(shard: Shard) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Return the labels of a clustered shard, and which rows are core.
+
+    Raises
+    ------
+    CacheLost
+        Where the shard was rebuilt since.
+    """
+    if shard.labels is None or shard.core is None:
+        raise CacheLost
+    return shard.labels, shard.core
+
+
+def first_row(shard: Shard, context: TaskContext) -> int:
+    """Return the position of the shard's first row in the data."""
     return shard.first_row
 
 
-def keep_labels(shard: Shard, env: TaskContext, metric: Metric) -> None:
-    """Give the rows of the shard, which are its region, their labels and distances."""
-    own = region_of(shard)
-    _give(shard, own.label, own.core, own.size if own.measured else None, metric)
+def keep_labels(shard: Shard, context: TaskContext, metric: Metric) -> None:
+    """Store labels and distances in the only shard, which is its own partition."""
+    state = load_state(shard, LabelState)
+    _store(shard, state.label, state.core, state.rdist, metric)
 
 
-def send_back(
-    shard: Shard, env: TaskContext, n_pieces: int, starts: Sequence[int]
-) -> list[RowBatch]:
-    """Send each row's result to its shard: place in the data, label, whether it is core, size."""
-    own = region_of(shard)
-    bounds = np.searchsorted(own.index, starts[1:])
-    size = (own.size,) if own.measured else ()
-    arrays = (own.index, own.label, own.core, *size)
-    pieces = [np.split(array, bounds) for array in arrays]
-    return list(zip(*pieces, strict=True))
+def send_labels(
+    shard: Shard, context: TaskContext, n_shards: int, starts: Sequence[int]
+) -> list[RowLabels]:
+    """Send the result of each row to its shard; shard i has the rows from ``starts[i]``."""
+    state = load_state(shard, LabelState)
+    row_numbers = state.partition.row_numbers
+    bounds = [0, *np.searchsorted(row_numbers, starts[1:]).tolist(), len(row_numbers)]
+    slices = [slice(bounds[i], bounds[i + 1]) for i in range(n_shards)]
+    return [
+        RowLabels(
+            row_numbers[rows],
+            state.label[rows],
+            state.core[rows],
+            None if state.rdist is None else state.rdist[rows],
+        )
+        for rows in slices
+    ]
 
 
-def take_labels(shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], metric: Metric) -> None:
-    """Give the rows of the shard their labels and distances."""
-    came = together(pieces)
-    if came is None:
-        _give(shard, np.empty(0, np.int32), np.empty(0, bool), np.empty(0), metric)
+def receive_labels(
+    shard: Shard, context: TaskContext, messages: Sequence[RowLabels], metric: Metric
+) -> None:
+    """Store the received labels and distances in the order of the shard's rows."""
+    results = concatenate(messages)
+    if results is None:
+        _store(shard, np.empty(0, np.int32), np.empty(0, bool), np.empty(0), metric)
         return
-    order = np.argsort(came[0])
-    label, core, *size = (array[order] for array in came[1:])
-    _give(shard, label, core, size[0] if size else None, metric)
+    order = np.argsort(results.row_numbers)
+    rdist = None if results.rdist is None else results.rdist[order]
+    _store(shard, results.label[order], results.core[order], rdist, metric)
 
 
-def tally(shard: Shard, env: TaskContext, n_clusters: int) -> PartitionSummary:
-    """Return how many rows of the region are what, and what was done; then forget the region."""
-    own = forget(shard)
-    label = own.label
-    core = int(np.count_nonzero(own.core))
-    rows = np.zeros(n_clusters + 1, np.int64)
-    for part in own.blocks():
-        rows += np.bincount(label[part] - NOISE, minlength=n_clusters + 1)
-    noise, sizes = int(rows[0]), rows[1:]
-    in_tiles = not own.in_grid or own.measured or own.most_rows > own.n_rows
-    seconds = seconds_of(own.looked, own.n_rows, own.points.shape[1], own.in_grid, in_tiles)
-    border = len(label) - core - noise
-    return PartitionSummary(sizes, core, border, noise, own.looked, float(seconds), own.most_rows)
+def summarize(shard: Shard, context: TaskContext, n_clusters: int) -> PartitionSummary:
+    """Return the summary of the partition, and drop its state."""
+    state = pop_state(shard, LabelState)
+    partition, label = state.partition, state.label
+    counts = np.zeros(n_clusters + 1, np.int64)
+    for rows in partition.blocks():
+        counts += np.bincount(label[rows] - NOISE, minlength=n_clusters + 1)
+    noise, sizes = int(counts[0]), counts[1:]
+    core = int(np.count_nonzero(state.core))
+    has_halo = partition.peak_rows > partition.n_rows
+    in_tiles = not partition.in_grid or state.rdist is not None or has_halo
+    n_rows, n_features = partition.points.shape
+    seconds = estimate_seconds(
+        partition.n_distances, n_rows, n_features, partition.in_grid, in_tiles
+    )
+    return PartitionSummary(
+        sizes,
+        core,
+        n_rows - core - noise,
+        noise,
+        partition.n_distances,
+        float(seconds),
+        partition.peak_rows,
+    )
 
 
-def _give(
+def _store(
     shard: Shard,
     label: NDArray[np.int32],
     core: NDArray[np.bool_],
-    size: NDArray[np.float64] | None,
+    rdist: NDArray[np.float64] | None,
     metric: Metric,
 ) -> None:
     shard.distance = None
-    if size is not None:
+    if rdist is not None:
         with np.errstate(over="ignore"):
-            shard.distance = distance_of(size, metric).astype(np.float32)
-    shard.labels, shard.sweep, shard.core = label, [label], core
+            shard.distance = rdist_to_dist(rdist, metric).astype(np.float32)
+    shard.labels, shard.labels_by_model, shard.core = label, [label], core

@@ -1,10 +1,10 @@
-"""How much work DBSCAN will be, from some of the rows: pairs of rows, and seconds.
+"""Estimate the work of DBSCAN from a sample of rows: pairs of rows, and seconds.
 
-The sweep that counts neighbours is run for a hashed sample of the rows of each region, against
-all rows of the region, and its pairs are multiplied up. What the other sweeps add was found by
-measuring: a row that is not core looks about as far when it is claimed, and farther when it
-searches for its nearest core row; most links need no look. Over twelve data sets of 2 to 32
-features and 3 to 95 % noise the forecast was within a factor of 1.6 of the pairs looked at
+The sweep that counts neighbors is run for a hashed sample of the rows of each partition, against
+all its rows, and its number of pairs is scaled up. The share of the other sweeps was measured: a
+row that is not core needs about as many pairs again to be assigned, and more to find its nearest
+core row; most connections between core rows need none. On twelve data sets of 2 to 32 features
+with 3 to 95 % noise, the estimate was within a factor of 1.6 of the pairs that were compared
 (`benchmarks/dbscan_work.py`).
 """
 
@@ -15,145 +15,156 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import region_of
+from gpuseg.algorithms.dbscan.core_counts import count_local
+from gpuseg.algorithms.dbscan.partition_state import partition_of
 from gpuseg.backends import registry
-from gpuseg.backends.neighbors import ParallelMap
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 SAMPLE_ROWS = 2**12
 
 _ALL_SWEEPS, WITHOUT_DISTANCES = 3.6, 2.0
-"""Pairs of all sweeps, as multiples of those of the first."""
+"""Pairs of all sweeps, as multiples of the pairs of the first sweep."""
 
 _SECONDS_PER_VALUE = 3.8e-11
-_VALUES_BESIDES = 16
+_OVERHEAD_VALUES = 16
 _SECONDS_PER_ROW_VALUE = 2.4e-7
-"""On one thread: for each feature of a pair, with what a pair takes besides, and of a row."""
+"""Costs on one thread. A pair costs its features plus an overhead, in values; a row costs its
+features."""
 
 _GRID_SWEEPS = 1.2
 _SECONDS_PER_GRID_PAIR, _SECONDS_PER_GRID_ROW = 8e-9, 1.4e-7
-"""The same for rows in a grid. Distances are found in tiles, which have to be laid out, too."""
+"""The same costs for rows in a cell grid. Distances are found in tiles, which cost extra."""
 
-_WHOLE_ROWS = 2**20
-"""No more rows in a grid are counted at once: passing over all to look at some takes as long."""
+_MAX_GRID_ROWS = 2**20
+"""Maximum rows in a grid that the estimate counts fully. Fewer rows than this are as fast to count
+as to sample."""
 
 _CORE_PAIRS = 256
-"""That a row in a dense place is compared with, about: its own tile, mostly, and links."""
+"""Typical pairs of a row in a dense region: mostly its own tile, and connections."""
 
-_REACH_OF_TILES = 2.0
-"""A row that is not core looks at tiles of which some row may be within eps: about so far."""
+_TILE_EPS = 2.0
+"""A row that is not core is compared with all tiles that may have a row within eps; this covers
+about such a multiple of eps."""
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What clustering will take.
+    """Estimated work of clustering.
 
     Attributes
     ----------
-    pairs : float
-        Of rows whose distance is computed, by all shards together.
+    distances : float
+        Distances to compute, over all shards.
     seconds : float
-        Of the busiest shard. Measured on processors of a server; a GPU is faster.
+        Time of the busiest shard. Measured on server CPUs; a GPU is faster.
     """
 
-    pairs: float
+    distances: float
     seconds: float
 
 
 @dataclass(frozen=True)
-class FirstSweep:
-    """The sweep that counts neighbours, for one region, as a sample of its rows tells.
+class SampledCost:
+    """Estimated work of the sweep that counts neighbors, for one partition.
 
     Attributes
     ----------
     pairs : float
-    n, d : int
-        Rows and features.
+        Pairs of rows to compare.
+    n_rows, n_features : int
     threads : int
     in_grid : bool
-        Whether rows lie in a grid.
+        Whether the rows are in a cell grid.
     """
 
     pairs: float
-    n: int
-    d: int
+    n_rows: int
+    n_features: int
     threads: int
     in_grid: bool
 
-    def whole(self, distances: bool) -> CostEstimate:
-        """Return the work of all sweeps."""
+    def all_sweeps(self, distances: bool) -> CostEstimate:
+        """Return the work of all sweeps, with or without distances to core rows."""
         without = _GRID_SWEEPS if self.in_grid else WITHOUT_DISTANCES
         pairs = self.pairs * (_ALL_SWEEPS if distances else without)
         in_tiles = distances or not self.in_grid
-        seconds = seconds_of(pairs, self.n, self.d, self.in_grid, in_tiles)
+        seconds = estimate_seconds(pairs, self.n_rows, self.n_features, self.in_grid, in_tiles)
         return CostEstimate(pairs, float(seconds) / self.threads)
 
 
-def count_some(shard: Shard, env: TaskContext, backend: str, least: int) -> FirstSweep:
-    """Run the first sweep for some rows, or for all where they are few and lie in a grid."""
-    own, b = region_of(shard), registry.get_neighbors(backend)
-    n, d = own.points.shape
-    own.in_grid = b.in_grid(own.layout, env.map)
-    if n <= _WHOLE_ROWS and own.in_grid:
-        own.count(b, least, env.map)
-        return FirstSweep(own.looked, n, d, env.threads, True)
-    some = drawn(own.index, SAMPLE_ROWS, n)
-    found = np.full(n, least, own.found.dtype)
-    found[some] = 0
-    silent = TaskContext(env.threads).map
-    looked = b.count_within(own.layout, own.layout, own.weight, least, found, silent)
-    pairs = looked * n / max(int(some.sum()), 1)
-    return FirstSweep(pairs, n, d, env.threads, own.in_grid)
+def sample_cost(
+    shard: Shard, context: TaskContext, backend: str, min_weight: int, dtype: type[Any]
+) -> SampledCost:
+    """Run the counting sweep for a sample of rows, or for all where those are few and in a grid."""
+    partition, neighbors = partition_of(shard), registry.get_neighbors(backend)
+    n_rows, n_features = partition.points.shape
+    partition.in_grid = neighbors.uses_grid(partition.index, context.map)
+    if n_rows <= _MAX_GRID_ROWS and partition.in_grid:
+        count_local(shard, context, backend, min_weight, dtype)
+        return SampledCost(partition.n_distances, n_rows, n_features, context.threads, True)
+    sampled = hash_sample_mask(partition.row_numbers, SAMPLE_ROWS, n_rows)
+    weight_within = np.full(n_rows, min_weight, dtype)
+    weight_within[sampled] = 0
+    without_progress = TaskContext(context.threads).map
+    n_distances = neighbors.count_neighbors(
+        partition.index, partition.index, partition.weight, min_weight, weight_within,
+        without_progress,
+    )  # fmt: skip
+    pairs = n_distances * n_rows / max(int(sampled.sum()), 1)
+    return SampledCost(pairs, n_rows, n_features, context.threads, partition.in_grid)
 
 
-def seconds_of(
-    pairs: Any, rows: Any, n_features: int, in_grid: bool = False, in_tiles: bool = True
+def estimate_seconds(
+    pairs: Any, n_rows: Any, n_features: int, in_grid: bool = False, in_tiles: bool = True
 ) -> Any:
-    """Return the seconds that pairs and rows take on one thread, laid out in one way or both."""
-    a_pair = (n_features + _VALUES_BESIDES) * _SECONDS_PER_VALUE
-    a_row = n_features * _SECONDS_PER_ROW_VALUE if in_tiles else 0.0
+    """Return the seconds that pairs and rows take on one thread, in a grid, in tiles or both."""
+    per_pair = (n_features + _OVERHEAD_VALUES) * _SECONDS_PER_VALUE
+    per_row = n_features * _SECONDS_PER_ROW_VALUE if in_tiles else 0.0
     if in_grid:
-        a_pair, a_row = _SECONDS_PER_GRID_PAIR, a_row + _SECONDS_PER_GRID_ROW
-    return pairs * a_pair + rows * a_row
+        per_pair, per_row = _SECONDS_PER_GRID_PAIR, per_row + _SECONDS_PER_GRID_ROW
+    return pairs * per_pair + n_rows * per_row
 
 
-def work_of_rows(
+def estimate_row_work(
     sample: NDArray[Any],
-    reach: EpsBounds,
+    eps_bounds: EpsBounds,
     min_samples: int,
     n_total: int,
     backend: str,
-    each: ParallelMap,
+    parallel_map: ParallelMap,
 ) -> NDArray[np.float64]:
-    """Return the seconds that each row of a sample, and those that it stands for, will take.
+    """Return the seconds that each row of a sample, and the rows that it represents, will take.
 
-    Rows that will not be core are compared with all that is near; the sample tells how much.
+    Rows that are not core are compared with all rows near them; the sample shows how many.
     """
-    m, d = sample.shape
+    m, n_features = sample.shape
     if not m:
         return np.empty(0)
-    wider = replace(reach, limit=reach.limit * _REACH_OF_TILES**reach.p)
-    within, near = (_count_all(sample, own, backend, each) for own in (reach, wider))
+    rdist_limit = eps_bounds.rdist_limit * _TILE_EPS**eps_bounds.p
+    within = _count_within(sample, eps_bounds, backend, parallel_map)
+    wider = replace(eps_bounds, rdist_limit=rdist_limit)
+    near = _count_within(sample, wider, backend, parallel_map)
     share = n_total / m
     is_core = (within - 1) * share + 1 >= min_samples
     pairs = np.where(is_core, _CORE_PAIRS, near * share * _ALL_SWEEPS)
-    work: NDArray[np.float64] = seconds_of(pairs, 1.0, d)
+    work: NDArray[np.float64] = estimate_seconds(pairs, 1.0, n_features)
     return work
 
 
-def _count_all(
-    sample: NDArray[Any], reach: EpsBounds, backend: str, each: ParallelMap
+def _count_within(
+    sample: NDArray[Any], eps_bounds: EpsBounds, backend: str, parallel_map: ParallelMap
 ) -> NDArray[np.int64]:
-    b, found = registry.get_neighbors(backend), np.zeros(len(sample), np.int64)
-    layout = b.lay_out(sample, reach, each)
-    b.count_within(layout, layout, None, 2**62, found, each)
-    return found
+    neighbors, counts = registry.get_neighbors(backend), np.zeros(len(sample), np.int64)
+    index = neighbors.build_index(sample, eps_bounds, parallel_map)
+    neighbors.count_neighbors(index, index, None, 2**62, counts, parallel_map)
+    return counts
 
 
-def forecast_of(regions: Sequence[FirstSweep], distances: bool) -> CostEstimate:
-    """Return the work of all regions: their pairs, and the seconds of the busiest."""
-    works = [region.whole(distances) for region in regions]
-    return CostEstimate(sum(work.pairs for work in works), max(work.seconds for work in works))
+def total_cost(partitions: Sequence[SampledCost], distances: bool) -> CostEstimate:
+    """Return the pairs of all partitions, and the seconds of the busiest one."""
+    costs = [partition.all_sweeps(distances) for partition in partitions]
+    return CostEstimate(sum(cost.distances for cost in costs), max(cost.seconds for cost in costs))

@@ -1,57 +1,64 @@
 """DBSCAN over shards (Ester, Kriegel, Sander and Xu, "A density-based algorithm for discovering
 clusters in large spatial databases with noise", KDD 1996), exact and the same for any sharding.
 
-1. Measure: weights become whole numbers, and the corners of the data give the reach of eps.
-2. Cut the space into regions, one a shard, and send every row to its region.
-3. Find out how many rows of each region are within eps of each other region's box. Those are its
-   visitors; where there are many, they come in several rounds. Forecast the work from a sample.
-4. Count: weight within eps of each row, first of its own region, then of visitors. Enough: core.
-5. Link core rows within a region.
-6. Link regions: visiting core rows bring the number of their group; pairs of groups that touch
-   go to the caller, who joins them, and numbers the clusters by their lowest core row.
-7. Claim: each other row takes the lowest cluster among the core rows within eps.
-8. Nearest: each other row asks its own region, then those that may have a nearer core row.
-9. Send labels and distances back to the shards that the rows came from.
+1. Measure: weights become whole numbers, and the bounding box of the data gives the float32
+   bounds of eps.
+2. Partition: divide the space into one partition per shard, and send every row to its partition.
+3. Plan the halo: count how many rows of each partition are within eps of each other partition's
+   bounding box. Those rows are its halo; where there are many, they are sent in several rounds.
+   Estimate the work from a sample.
+4. Count: add up the weight within eps of each row, first in its own partition, then in the halo.
+   A row with at least `min_samples` is core.
+5. Connect the core rows within a partition to groups.
+6. Connect partitions: halo core rows bring their groups; pairs of groups that touch go to the
+   caller, which joins them to clusters and numbers the clusters by their lowest core row.
+7. Assign borders: every other row takes the lowest cluster among the core rows within eps.
+8. Find the nearest core row: every other row searches its own partition, then those that may have
+   a nearer core row.
+9. Collect: send labels and distances back to the shards that the rows came from.
 
-With one shard, 2, 3 and 9 move nothing, and no rows visit. Labels follow from the definition, so
-no order of work can change them: clusters are numbered by their lowest core row, and a border
-belongs to the lowest-numbered cluster among its core neighbours.
+With one shard, steps 2, 3 and 9 move nothing, and there is no halo. Labels follow from the
+definition, so the order of work cannot change them: clusters are numbered by their lowest core
+row, and a border row belongs to the lowest-numbered cluster among its core neighbors.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gpuseg.algorithms.dbscan import collect_labels as labels
-from gpuseg.algorithms.dbscan import cost_model as work
-from gpuseg.algorithms.dbscan import halo as visits
-from gpuseg.algorithms.dbscan import nearest_core as nearest
-from gpuseg.algorithms.dbscan import partition as settle
+from gpuseg.algorithms.dbscan import (
+    border_assignment,
+    collect_labels,
+    connect_core,
+    core_counts,
+    cost_model,
+    nearest_core,
+    partition,
+)
+from gpuseg.algorithms.dbscan.collect_labels import PartitionSummary
+from gpuseg.algorithms.dbscan.connect_core import GroupPairs
+from gpuseg.algorithms.dbscan.cost_model import CostEstimate
 from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
-from gpuseg.algorithms.dbscan.halo import Choose, Round
+from gpuseg.algorithms.dbscan.halo import HaloRound, plan_rounds
+from gpuseg.algorithms.dbscan.params import DBSCANParams
+from gpuseg.algorithms.dbscan.partition import Extent
 from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.dbscan.spatial_partition import balanced, rounds_of
-from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.algorithms.dbscan.spatial_partition import build_balanced_tree
 from gpuseg.errors import DataError, ResourceError
-from gpuseg.numerics.distance_metrics import limit_of, power
+from gpuseg.numerics.distance_metrics import dist_to_rdist, minkowski_p
 from gpuseg.numerics.eps_bounds import EpsBounds
-from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
+from gpuseg.runtime.executor import Executor, TaskContext
 
 SWEEPS = 4
-"""How often a run with distances reports each row: counted, linked, claimed, nearest found."""
+"""How often a fit with distances reports each row: counted, connected, assigned, nearest found."""
 
-_TRIES = 3
-
-R = TypeVar("R")
-
-Note = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def _silent(_: str) -> None:
@@ -62,208 +69,243 @@ def fit_dbscan(
     executor: Executor,
     params: DBSCANParams,
     backend: str,
-    note: Note = _silent,
+    log: Log = _silent,
     distances: bool = True,
     max_pairs: float = math.inf,
 ) -> DBSCANFit:
-    """Cluster the rows of all shards; each shard then has `labels`, `distance` and core flags.
+    """Cluster the rows of all shards; each shard then has `labels`, `distance` and `core`.
 
     Parameters
     ----------
+    log : callable
+        Takes the name of each step.
     distances : bool
-        Whether to find the nearest core row of noise, and of borders; otherwise `distance` is
+        Whether to find the nearest core row of noise and border rows; otherwise `distance` is
         None.
     max_pairs : float
-        More pairs of rows than that are refused, before any row is clustered.
-    note : callable
-        Takes what is done now.
+        Maximum pairs of rows to compare, by the estimate; more are refused before clustering.
 
     Raises
     ------
     DataError
-        For rows that the metric does not take.
+        For rows that the metric does not accept, and weights that are all zero.
     ResourceError
-        When workers are lost again and again, and for more work than `max_pairs`.
+        For more work than `max_pairs`, and for too many rows in a partition.
+    CacheLost
+        When a worker was lost; see `runtime.retry.retry_if_lost`.
     """
-    run = _Run(executor, params, backend, note)
-    return again_if_lost(lambda: run.run(distances, max_pairs), note)
-
-
-def again_if_lost(attempt: Callable[[], R], note: Note = _silent) -> R:
-    """Return what a function returns; call it again where a worker, and what it knew, was lost.
-
-    Raises
-    ------
-    ResourceError
-        When that happens again and again.
-    """
-    for _ in range(_TRIES):
-        try:
-            return attempt()
-        except CacheLost:
-            note("a worker was lost: clustering begins anew")
-    raise ResourceError(
-        f"workers were lost in {_TRIES} tries to cluster; a worker may need more memory "
-        "(runtime.memory_limit) or a smaller share (runtime.n_workers)"
+    log("measure")
+    extent = Extent.merge(executor.map(partition.measure, params.metric, params.min_samples))  # 1
+    weights = _fixed_point_weights(params, extent)
+    limit = dist_to_rdist(params.eps, params.metric)
+    eps_bounds = EpsBounds.from_ranges(extent.low, extent.high, limit, minkowski_p(params.metric))
+    _partition_rows(executor, params, backend, extent.n_rows, eps_bounds, weights)  # 2
+    rounds = _plan_halo(executor, eps_bounds)  # 3
+    steps = _Steps(executor, backend, eps_bounds, weights, rounds)
+    estimate = steps.estimate_cost(distances)
+    _check_cost(estimate, max_pairs)
+    log(f"about {estimate.distances:.2g} pairs of rows, {estimate.seconds:,.1f} s")
+    log("count neighbors")
+    steps.count_neighbors()  # 4
+    log("connect core rows")
+    groups = steps.connect_within_partitions()  # 5
+    clusters = _number_clusters(groups, steps.connect_partitions())  # 6
+    executor.map(connect_core.assign_clusters, per_shard=clusters.of_groups)
+    log("assign border rows")
+    steps.assign_borders()  # 7
+    if distances:
+        log("find nearest core rows")
+        steps.find_nearest_core()  # 8
+    _collect_labels(executor, params)  # 9
+    return _result(
+        clusters.n_clusters,
+        estimate,
+        executor.map(collect_labels.summarize, clusters.n_clusters),
     )
 
 
-class _Run:
-    """One try."""
-
-    def __init__(self, executor: Executor, params: DBSCANParams, backend: str, note: Note) -> None:
-        self.executor, self.params, self.backend, self.note = executor, params, backend, note
-        self.n = executor.n_shards
-        self.reach: EpsBounds
-        self.rounds: list[Round] = []
-
-    def run(self, distances: bool, max_pairs: float) -> DBSCANFit:
-        self._measure()  # 1
-        self._regroup()  # 2
-        self._plan_visits()  # 3
-        self._forecast(distances, max_pairs)
-        self._count()  # 4
-        self.note("link")
-        groups = self.executor.map(visits.link_own, self.backend)  # 5
-        self._number(groups, self._joined())  # 6
-        self._claim()  # 7
-        if distances:
-            self._find_nearest()  # 8
-        self._send_back()  # 9
-        return self._outcome()
-
-    def _measure(self) -> None:
-        self.note("measure")
-        enough = self.params.min_samples
-        found = self.executor.map(settle.measure, self.params.metric, enough)
-        self.n_rows = sum(own.n_rows for own in found)
-        if not any(own.weight for own in found):
-            raise DataError("all weights are zero; at least one row needs a positive weight")
-        low, high = (np.min([own.low for own in found], axis=0),
-                     np.max([own.high for own in found], axis=0))  # fmt: skip
-        limit = limit_of(self.params.eps, self.params.metric)
-        self.reach = EpsBounds.from_ranges(low, high, limit, power(self.params.metric))
-        total = sum(own.weight for own in found)
-        self.counting = FixedPointWeights.fit(
-            enough, total, all(own.whole_numbers for own in found)
+def _fixed_point_weights(params: DBSCANParams, extent: Extent) -> FixedPointWeights:
+    """Step 1: choose how weights become whole numbers."""
+    if not extent.weight:
+        raise DataError(
+            "weight.all_zero", "all weights are zero", rule="at least one row must have weight > 0"
         )
-        self.least = self.counting.least
+    return FixedPointWeights.fit(params.min_samples, extent.weight, extent.whole_numbers)
 
-    def _regroup(self) -> None:
-        executor, metric = self.executor, self.params.metric
-        if self.n == 1:
-            executor.map(settle.stay, self.backend, metric, self.reach, self.counting)
-            return
-        sample = np.concatenate(executor.map(settle.sample, metric, self.n_rows))
-        each = TaskContext(executor.local_threads).map
-        heavy = work.work_of_rows(
-            sample, self.reach, self.params.min_samples, self.n_rows, self.backend, each
+
+def _partition_rows(
+    executor: Executor,
+    params: DBSCANParams,
+    backend: str,
+    n_rows: int,
+    eps_bounds: EpsBounds,
+    weights: FixedPointWeights,
+) -> None:
+    """Step 2: send every row to its partition."""
+    metric, n_partitions = params.metric, executor.n_shards
+    if n_partitions == 1:
+        executor.map(partition.keep_rows, backend, metric, eps_bounds, weights)
+        return
+    sample = np.concatenate(executor.map(partition.sample_points, metric, n_rows))
+    work = cost_model.estimate_row_work(
+        sample,
+        eps_bounds,
+        params.min_samples,
+        n_rows,
+        backend,
+        TaskContext(executor.local_threads).map,
+    )
+    tree = build_balanced_tree(sample, work, n_partitions)
+    executor.shuffle(
+        partial(partition.send_rows, metric=metric, tree=tree, weights=weights),
+        partial(partition.receive_rows, backend=backend, eps_bounds=eps_bounds),
+    )
+    executor.map(partition.set_number, per_shard=range(n_partitions))
+
+
+def _plan_halo(executor: Executor, eps_bounds: EpsBounds) -> list[HaloRound]:
+    """Step 3: plan which partitions send rows to which."""
+    if executor.n_shards == 1:
+        return []
+    boxes = executor.map(partition.partition_box)
+    n_near = np.array(executor.map(partition.count_near, boxes, eps_bounds)).T
+    np.fill_diagonal(n_near, 0)
+    rounds = plan_rounds(n_near, executor.map(partition.count_rows))
+    return [HaloRound(sources, boxes, eps_bounds) for sources in rounds]
+
+
+def _check_cost(estimate: CostEstimate, max_pairs: float) -> None:
+    if estimate.distances > max_pairs:
+        raise ResourceError(
+            "max_pairs.exceeded",
+            f"about {estimate.distances:.2g} pairs of rows would be compared, which takes "
+            f"{estimate.seconds:,.0f} s or more",
+            value=max_pairs,
+            hint="use a smaller `eps`, fewer features (`features`) or a larger `max_pairs`",
+            parameter="max_pairs",
         )
-        cuts = balanced(sample, heavy, self.n)
-        executor.shuffle(
-            partial(settle.send_home, metric=metric, cuts=cuts, counting=self.counting),
-            partial(settle.settle, backend=self.backend, reach=self.reach, counting=self.counting),
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps that compare rows: each on the partitions themselves, then with their halo."""
+
+    executor: Executor
+    backend: str
+    eps_bounds: EpsBounds
+    weights: FixedPointWeights
+    rounds: Sequence[HaloRound]
+
+    def estimate_cost(self, distances: bool) -> CostEstimate:
+        """Step 3: estimate the work from a sample."""
+        costs = self.executor.map(
+            cost_model.sample_cost, self.backend, self.weights.min_weight, self.weights.dtype
         )
-        executor.map(settle.name, per_shard=range(self.n))
+        return cost_model.total_cost(costs, distances)
 
-    def _plan_visits(self) -> None:
-        if self.n == 1:
-            return
-        boxes = self.executor.map(settle.box)
-        near = np.array(self.executor.map(settle.count_near, boxes, self.reach)).T
-        np.fill_diagonal(near, 0)
-        plan = rounds_of(near, self.executor.map(settle.n_own))
-        self.rounds = [Round(own, boxes, self.reach) for own in plan]
+    def count_neighbors(self) -> None:
+        """Step 4."""
+        min_weight = self.weights.min_weight
+        self.executor.map(core_counts.count_local, self.backend, min_weight, self.weights.dtype)
+        receive = partial(
+            core_counts.count_halo,
+            backend=self.backend,
+            eps_bounds=self.eps_bounds,
+            min_weight=min_weight,
+        )
+        for halo_round in self.rounds:
+            self.executor.shuffle(partial(core_counts.send_rows, halo_round=halo_round), receive)
 
-    def _forecast(self, distances: bool, max_pairs: float) -> None:
-        some = self.executor.map(work.count_some, self.backend, self.least)
-        self.work = work.forecast_of(some, distances)
-        if self.work.pairs > max_pairs:
-            raise ResourceError(
-                f"about {self.work.pairs:.2g} pairs of rows would have to be compared, in "
-                f"{self.work.seconds:,.0f} s or more, and max_pairs = {max_pairs:.2g}: use a "
-                "smaller eps, fewer features, or a higher max_pairs (segment.max_pairs)"
-            )
-        self.note(f"about {self.work.pairs:.2g} pairs of rows, {self.work.seconds:,.1f} s")
+    def connect_within_partitions(self) -> list[NDArray[np.int64]]:
+        """Step 5: return the groups of each partition, by the row numbers of their roots."""
+        return self.executor.map(connect_core.connect_local, self.backend, self.weights.min_weight)
 
-    def _visit(self, turn: Round, choose: Choose, take: Callable[..., Any]) -> list[Any]:
-        send = partial(visits.send, choose=choose, turn=turn)
-        return self.executor.shuffle(send, partial(take, backend=self.backend, reach=self.reach))
-
-    def _count(self) -> None:
-        self.note("count")
-        self.executor.map(visits.count_own, self.backend, self.least)
-        take = partial(visits.count_visitors, least=self.least)
-        for turn in self.rounds:
-            self._visit(turn, visits.rows_and_weights, take)
-        self.executor.map(visits.decide_core, self.least)
-
-    def _joined(self) -> NDArray[np.int64]:
-        """Return pairs of groups of different regions that belong together, int64 (m, 2)."""
+    def connect_partitions(self) -> GroupPairs:
+        """Step 6: return pairs of connected groups of different partitions."""
         pairs = [np.empty((0, 2), np.int64)]
-        for turn in self.rounds:
-            half = replace(turn, visits=[
-                [j for j in own if ((j - i) % self.n, i) < ((i - j) % self.n, j)]
-                for i, own in enumerate(turn.visits)
-            ])  # fmt: skip
-            pairs += self._visit(half, visits.core_and_groups, visits.link_visitors)
+        receive = partial(
+            connect_core.connect_halo, backend=self.backend, eps_bounds=self.eps_bounds
+        )
+        for halo_round in self.rounds:
+            send = partial(connect_core.send_groups, halo_round=halo_round.one_way())
+            pairs += self.executor.shuffle(send, receive)
         return np.concatenate(pairs)
 
-    def _number(self, groups: list[NDArray[np.int64]], joined: NDArray[np.int64]) -> None:
-        """Join groups to clusters, number them by their lowest core row, and tell the regions."""
-        known = np.unique(np.concatenate(groups))
-        pairs = np.searchsorted(known, joined)
-        graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (len(known),) * 2)
-        n_clusters, found = connected_components(graph, directed=False)
-        _, lowest, part = np.unique(found, return_index=True, return_inverse=True)
-        rank = np.empty(n_clusters, np.int64)
-        rank[np.argsort(lowest)] = np.arange(n_clusters)
-        self.n_clusters = int(n_clusters)
-        cluster = rank[part]
-        told = [cluster[np.searchsorted(known, own)] for own in groups]
-        self.executor.map(visits.number, per_shard=told)
+    def assign_borders(self) -> None:
+        """Step 7."""
+        self.executor.map(border_assignment.assign_local, self.backend)
+        receive = partial(
+            border_assignment.assign_halo, backend=self.backend, eps_bounds=self.eps_bounds
+        )
+        for halo_round in self.rounds:
+            send = partial(border_assignment.send_clusters, halo_round=halo_round)
+            self.executor.shuffle(send, receive)
 
-    def _claim(self) -> None:
-        self.note("claim")
-        self.executor.map(visits.claim_own, self.backend)
-        for turn in self.rounds:
-            self._visit(turn, visits.core_and_clusters, visits.claim_visited)
-
-    def _find_nearest(self) -> None:
-        self.note("nearest")
-        self.executor.map(nearest.begin)
-        self.executor.map(nearest.nearest_own, self.backend)
-        if self.n == 1:
+    def find_nearest_core(self) -> None:
+        """Step 8."""
+        self.executor.map(nearest_core.find_local, self.backend)
+        if self.executor.n_shards == 1:
             return
-        boxes = self.executor.map(nearest.core_box)
-        for step in range(1, self.n):
-            turn = nearest.Turn(step, boxes, self.reach)
-            self.executor.shuffle(
-                partial(nearest.ask, turn=turn),
-                partial(nearest.answer, backend=self.backend, reach=self.reach),
+        boxes = self.executor.map(nearest_core.core_box)
+        for step in range(1, self.executor.n_shards):
+            nearest_round = nearest_core.NearestRound(step, boxes, self.eps_bounds)
+            send = partial(nearest_core.send_query, nearest_round=nearest_round)
+            answer = partial(
+                nearest_core.answer_query, backend=self.backend, nearest_round=nearest_round
             )
-            self.executor.shuffle(nearest.send_answer, partial(nearest.take_answer, turn=turn))
+            reply = partial(nearest_core.send_reply, nearest_round=nearest_round)
+            receive = partial(nearest_core.receive_reply, nearest_round=nearest_round)
+            self.executor.shuffle(send, answer)
+            self.executor.shuffle(reply, receive)
 
-    def _send_back(self) -> None:
-        if self.n == 1:
-            self.executor.map(labels.keep_labels, self.params.metric)
-            return
-        self.executor.shuffle(
-            partial(labels.send_back, starts=self.executor.map(labels.first_row)),
-            partial(labels.take_labels, metric=self.params.metric),
-        )
 
-    def _outcome(self) -> DBSCANFit:
-        tallies = self.executor.map(labels.tally, self.n_clusters)
-        return DBSCANFit(
-            self.n_clusters,
-            np.sum([own.sizes for own in tallies], axis=0),
-            sum(own.core for own in tallies),
-            sum(own.border for own in tallies),
-            sum(own.noise for own in tallies),
-            self.work,
-            [own.looked for own in tallies],
-            [own.seconds for own in tallies],
-            [own.core + own.border + own.noise for own in tallies],
-            [own.most_rows for own in tallies],
-        )
+@dataclass(frozen=True)
+class _Clusters:
+    """Number of clusters, and the cluster of each group of each partition, int64 (n_groups,)."""
+
+    n_clusters: int
+    of_groups: list[NDArray[np.int64]]
+
+
+def _number_clusters(groups: list[NDArray[np.int64]], pairs: GroupPairs) -> _Clusters:
+    """Step 6: join groups to clusters, numbered by their lowest core row."""
+    all_groups = np.unique(np.concatenate(groups))
+    edges = np.searchsorted(all_groups, pairs)
+    n_groups = len(all_groups)
+    graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), (n_groups, n_groups))
+    n_clusters, component = connected_components(graph, directed=False)
+    _, lowest, inverse = np.unique(component, return_index=True, return_inverse=True)
+    number = np.empty(n_clusters, np.int64)
+    number[np.argsort(lowest)] = np.arange(n_clusters)
+    cluster = number[inverse]
+    of_groups = [cluster[np.searchsorted(all_groups, roots)] for roots in groups]
+    return _Clusters(int(n_clusters), of_groups)
+
+
+def _collect_labels(executor: Executor, params: DBSCANParams) -> None:
+    """Step 9: send labels and distances back."""
+    if executor.n_shards == 1:
+        executor.map(collect_labels.keep_labels, params.metric)
+        return
+    starts = executor.map(collect_labels.first_row)
+    executor.shuffle(
+        partial(collect_labels.send_labels, starts=starts),
+        partial(collect_labels.receive_labels, metric=params.metric),
+    )
+
+
+def _result(
+    n_clusters: int, estimate: CostEstimate, summaries: list[PartitionSummary]
+) -> DBSCANFit:
+    return DBSCANFit(
+        n_clusters=n_clusters,
+        sizes=np.sum([summary.sizes for summary in summaries], axis=0),
+        n_core=sum(summary.core for summary in summaries),
+        n_border=sum(summary.border for summary in summaries),
+        n_noise=sum(summary.noise for summary in summaries),
+        estimate=estimate,
+        distances_per_shard=[summary.n_distances for summary in summaries],
+        seconds_per_shard=[summary.seconds for summary in summaries],
+        rows_per_shard=[summary.n_rows for summary in summaries],
+        peak_rows_per_shard=[summary.peak_rows for summary in summaries],
+    )

@@ -1,4 +1,4 @@
-"""Weights as whole numbers, whose sums do not depend on their order."""
+"""Fixed-point weights: whole numbers have sums that do not depend on their order."""
 
 import math
 from dataclasses import dataclass
@@ -7,51 +7,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BITS = 40
-"""Behind the point, of weights that are not whole numbers."""
+_FRACTION_BITS = 40
+"""Bits after the binary point, for weights that are not whole numbers."""
 
 _TOLERANCE = 2.0**-33
-"""By which a sum of weights that were rounded may fall short of `min_samples`."""
+"""Share of `min_samples` by which a sum of rounded weights may be too small."""
 
 
 @dataclass(frozen=True)
 class FixedPointWeights:
-    """How weights are counted.
+    """How weights become whole numbers.
 
     Attributes
     ----------
-    enough : int
-        `min_samples`: a neighbour that is enough alone need not weigh more.
+    min_samples : int
+        A neighbor that makes a row core by itself need not weigh more than this.
     scale : float
-        The power of two that weights are multiplied with, before they are rounded.
-    least : int
-        The scaled weight that makes a row core.
+        Power of two that weights are multiplied by before they are rounded.
+    min_weight : int
+        Scaled weight that makes a row core.
     dtype : type
         int32 or int64, for sums of scaled weights.
     """
 
-    enough: int
+    min_samples: int
     scale: float
-    least: int
+    min_weight: int
     dtype: type[Any]
 
     @classmethod
-    def fit(cls, enough: int, total: float, whole_numbers: bool) -> "FixedPointWeights":
-        """Choose, for weights that are no more than `enough` and have a sum of `total`.
+    def fit(cls, min_samples: int, total: float, whole_numbers: bool) -> "FixedPointWeights":
+        """Choose the scale for weights of at most `min_samples` each and `total` together.
 
-        Whole numbers stay as they are; others keep 40 bits behind the point, or as many as leave
-        room for the sum.
+        Whole numbers stay as they are; other weights keep 40 bits after the binary point, or
+        fewer, so that the sum fits into an int64.
         """
-        room = 61 - math.ceil(math.log2(max(total, 1.0)))
-        scale = 2.0 ** min(room, 0 if whole_numbers else _BITS)
-        weighs = enough * scale
-        least = max(1, round(weighs * (1 - _TOLERANCE) if scale > 1 else weighs))
-        # rounding no more than doubles a weight: the sum stays below 2^30, and so below `least`
+        free_bits = 61 - math.ceil(math.log2(max(total, 1.0)))
+        scale = 2.0 ** min(free_bits, 0 if whole_numbers else _FRACTION_BITS)
+        scaled = min_samples * scale
+        min_weight = max(1, round(scaled * (1 - _TOLERANCE) if scale > 1 else scaled))
+        # Rounding at most doubles a weight: the sum stays below 2^30, and so below `min_weight`.
         dtype = np.int32 if total * scale < 2**29 else np.int64
-        return cls(enough, scale, min(least, np.iinfo(dtype).max), dtype)
+        return cls(min_samples, scale, min(min_weight, np.iinfo(dtype).max), dtype)
 
-    def whole(self, weight: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
+    def quantize(self, weight: NDArray[np.float64] | None) -> NDArray[np.int64] | None:
         """Return weights as whole numbers, int64 (n,)."""
         if weight is None:
             return None
-        return np.rint(np.minimum(weight, self.enough) * self.scale).astype(np.int64)
+        return np.rint(np.minimum(weight, self.min_samples) * self.scale).astype(np.int64)

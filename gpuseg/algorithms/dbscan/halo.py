@@ -1,181 +1,146 @@
-"""Counting, linking and claiming: first inside a region, then with the rows that visit it."""
+"""Halo exchange: partitions send each other the rows within eps of the receiver's bounding box.
+
+Where eps covers few rows of other partitions, one round is enough (a halo). Where it covers nearly
+all of them, as with many features, the rounds become a schedule of block pairs.
+"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import PartitionState, RowBatch, region_of, together
-from gpuseg.algorithms.dbscan.spatial_partition import within_reach
-from gpuseg.backends import registry
-from gpuseg.backends.neighbors import NO_CLUSTER
+from gpuseg.algorithms.dbscan.partition_state import Partition
 from gpuseg.numerics.eps_bounds import EpsBounds
-from gpuseg.runtime.executor import TaskContext
-from gpuseg.sharding.shard import Shard
 
-Choose = Callable[[PartitionState], tuple[NDArray[np.bool_] | None, tuple[NDArray[Any], ...]]]
-"""Returns which rows of a region visit, None for all, and what they bring."""
+M = TypeVar("M")
 
-Joined = NDArray[np.int64]
-"""Pairs of groups that belong together, (m, 2)."""
+_SLACK = 1 + 1e-9
+"""Factor above the rounding error of a reduced distance in float64."""
+
+Box = NDArray[np.float64]
+"""Lower and upper corner of some rows, (2, d)."""
 
 
 @dataclass(frozen=True)
-class Round:
-    """Who visits whom, once.
+class HaloRound:
+    """One round of the exchange.
 
     Attributes
     ----------
-    visits : sequence of sequences of int
-        visits[i] are the regions whose rows visit region i.
+    sources : sequence of sequences of int
+        ``sources[i]`` are the partitions that send rows to partition i.
     boxes : sequence of float64 (2, d)
-        Corners of each region.
-    reach : Reach
+        Bounding box of each partition.
+    eps_bounds : EpsBounds
     """
 
-    visits: Sequence[Sequence[int]]
-    boxes: Sequence[NDArray[np.float64]]
-    reach: EpsBounds
+    sources: Sequence[Sequence[int]]
+    boxes: Sequence[Box]
+    eps_bounds: EpsBounds
+
+    def one_way(self) -> "HaloRound":
+        """Return the round with one direction of each pair of partitions, see `is_sender`."""
+        n = len(self.boxes)
+        return replace(
+            self,
+            sources=[
+                [source for source in sources if is_sender(source, target, n)]
+                for target, sources in enumerate(self.sources)
+            ],
+        )
 
 
-def send(
-    shard: Shard, env: TaskContext, n_pieces: int, choose: Choose, turn: Round
-) -> list[RowBatch]:
-    """Send rows to the regions that they visit, those within reach of their boxes."""
-    own = region_of(shard)
-    rows, arrays = choose(own)
-    pieces: list[RowBatch] = []
-    for j in range(n_pieces):
-        if own.number not in turn.visits[j]:
-            pieces.append(None)
+def is_sender(source: int, target: int, n_partitions: int) -> bool:
+    """Decide which of two partitions sends its rows to the other, where one direction is enough.
+
+    A search for pairs of rows within eps finds the same pairs from either side. So one partition
+    of each pair sends its rows, and the other one does the work. To share the work evenly, think
+    of the partitions as a ring: a partition sends its rows to those behind it and receives rows
+    from those ahead of it, up to half of the ring. So every partition receives rows from about
+    (n - 1) / 2 others. If n is even, a pair can be exactly opposite: then the lower number
+    receives. For each pair exactly one of ``is_sender(a, b, n)`` and ``is_sender(b, a, n)`` is
+    true. (If only one of the two has rows near the other's box, no rows of the pair are within
+    eps, and it does not matter whether a message is sent.)
+    """
+    ahead = (source - target) % n_partitions
+    behind = (target - source) % n_partitions
+    return (ahead, target) < (behind, source)
+
+
+def plan_rounds(n_near: NDArray[np.int64], n_rows: Sequence[int]) -> list[list[list[int]]]:
+    """Plan the rounds: which partitions send rows to which.
+
+    Parameters
+    ----------
+    n_near : int64 (n_partitions, n_partitions)
+        ``n_near[i, j]`` rows of partition j are near partition i.
+    n_rows : sequence of int
+        Rows of each partition. A partition receives at most this many rows in a round, unless a
+        single other partition sends more.
+
+    Returns
+    -------
+    list of rounds
+        ``rounds[r][i]`` are the partitions that send rows to partition i in round r.
+    """
+    n = len(n_rows)
+    batches_by_target = []
+    for i in range(n):
+        batches: list[list[int]] = []
+        room = 0
+        for j in ((i + step) % n for step in range(1, n)):
+            if n_near[i, j] == 0:
+                continue
+            if not batches or n_near[i, j] > room:
+                batches.append([])
+                room = n_rows[i]
+            batches[-1].append(j)
+            room -= int(n_near[i, j])
+        batches_by_target.append(batches)
+    n_rounds = max(map(len, batches_by_target))
+    return [
+        [batches[r] if r < len(batches) else [] for batches in batches_by_target]
+        for r in range(n_rounds)
+    ]
+
+
+def send_halo(
+    partition: Partition,
+    halo_round: HaloRound,
+    pack: Callable[[NDArray[np.bool_]], M],
+    rows: NDArray[np.bool_] | None = None,
+) -> list[M | None]:
+    """Return the message to each partition, None where this partition sends nothing.
+
+    Parameters
+    ----------
+    pack : callable
+        Makes the message with some of the rows, bool (n,).
+    rows : bool (n,), optional
+        Rows that may be sent; all by default.
+    """
+    messages: list[M | None] = []
+    for sources, box in zip(halo_round.sources, halo_round.boxes, strict=True):
+        if partition.number not in sources:
+            messages.append(None)
             continue
-        near = within_reach(own.points, turn.boxes[j], turn.reach)
-        near = near if rows is None else near & rows
-        pieces.append(tuple(array[near] for array in arrays))
-    return pieces
+        near = is_near_box(partition.points, box, halo_round.eps_bounds)
+        messages.append(pack(near if rows is None else near & rows))
+    return messages
 
 
-def rows_and_weights(own: PartitionState) -> tuple[None, tuple[NDArray[Any], ...]]:
-    """Choose all rows: point and weight."""
-    return None, (own.points,) if own.weight is None else (own.points, own.weight)
+def is_near_box(points: NDArray[Any], box: Box, eps_bounds: EpsBounds) -> NDArray[np.bool_]:
+    """Return which rows may be within eps of a row inside the box, bool (n,)."""
+    return rdist_to_box(points, box, eps_bounds.p) <= eps_bounds.rdist_limit * _SLACK
 
 
-def core_and_groups(own: PartitionState) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
-    """Choose core rows: point, and the place in the data of the row that stands for its group."""
-    return own.core, (own.points, own.index[own.lowest])
-
-
-def core_and_clusters(own: PartitionState) -> tuple[NDArray[np.bool_], tuple[NDArray[Any], ...]]:
-    """Choose core rows: point and cluster."""
-    return own.core, (own.points, own.cluster)
-
-
-def count_own(shard: Shard, env: TaskContext, backend: str, least: int) -> None:
-    """Count the weight of the region's own rows within eps."""
-    region_of(shard).count(registry.get_neighbors(backend), least, env.map)
-
-
-def count_visitors(
-    shard: Shard,
-    env: TaskContext,
-    pieces: Sequence[RowBatch],
-    backend: str,
-    reach: EpsBounds,
-    least: int,
-) -> None:
-    """Count the weight of visitors within eps."""
-    own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
-    if came is None:
-        return
-    own.receive(len(came[0]))
-    visitors = b.lay_out(came[0], reach, env.map)
-    weight = came[1] if len(came) > 1 else None
-    own.looked += b.count_within(own.layout, visitors, weight, least, own.found, env.map)
-
-
-def decide_core(shard: Shard, env: TaskContext, least: int) -> None:
-    """Note who has found enough."""
-    own = region_of(shard)
-    own.core = own.found >= least
-    del own.found
-
-
-def link_own(shard: Shard, env: TaskContext, backend: str) -> NDArray[np.int64]:
-    """Link core rows inside the region; return the groups by their place in the data, rising."""
-    own = region_of(shard)
-    own.lowest, looked = registry.get_neighbors(backend).link(own.layout, own.core, env.map)
-    own.looked += looked
-    own.groups = np.concatenate([
-        rows.start + np.flatnonzero(own.lowest[rows] == np.arange(rows.start, rows.stop))
-        for rows in own.blocks()
-    ])  # fmt: skip
-    return own.index_of(own.groups)
-
-
-def link_visitors(
-    shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], backend: str, reach: EpsBounds
-) -> Joined:
-    """Return which of the region's groups belong together with which of the visitors'."""
-    own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
-    if came is None:
-        return np.empty((0, 2), np.int64)
-    points, group = came
-    own.receive(len(points))
-    ours = own.index_of(own.groups)
-    theirs, visiting = np.unique(group, return_inverse=True)
-    here = np.empty(own.n_rows, np.int64)
-    _of_groups(own, np.arange(len(ours)), -1, here)
-    names = np.concatenate([ours, theirs])
-    visitors = b.lay_out(points, reach, env.map)
-    lowest, looked = b.link_across(
-        own.layout, here, visitors, visiting + len(ours), len(names), env.map
-    )
-    own.looked += looked
-    joined = np.flatnonzero(lowest != np.arange(len(names)))
-    return np.column_stack([names[joined], names[lowest[joined]]])
-
-
-def number(shard: Shard, env: TaskContext, told: NDArray[np.int64]) -> None:
-    """Take the clusters of the region's groups; they take the place of `lowest`."""
-    own = region_of(shard)
-    own.cluster = own.lowest.view(np.uint32)
-    _of_groups(own, told, NO_CLUSTER, own.cluster)
-    del own.lowest
-
-
-def _of_groups(
-    own: PartitionState, values: NDArray[np.int64], missing: int, out: NDArray[Any]
-) -> None:
-    """Write values of groups as values of rows, `missing` for rows of no group.
-
-    Block by block: a fresh array of every row costs more than what is done to it; of `by_row`
-    only the pages with groups are touched. `out` may be the memory of `own.lowest`.
-    """
-    by_row = np.empty(own.n_rows, out.dtype)
-    by_row[own.groups] = values
-    for rows in own.blocks():
-        lowest = own.lowest[rows]
-        out[rows] = np.where(lowest < 0, missing, by_row[lowest])
-
-
-def claim_own(shard: Shard, env: TaskContext, backend: str) -> None:
-    """Let core rows of the region claim the others."""
-    own = region_of(shard)
-    own.looked += registry.get_neighbors(backend).claim(
-        own.layout, ~own.core, own.layout, own.cluster, own.cluster, env.map
-    )
-
-
-def claim_visited(
-    shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], backend: str, reach: EpsBounds
-) -> None:
-    """Let visitors claim rows of the region."""
-    own, b, came = region_of(shard), registry.get_neighbors(backend), together(pieces)
-    if came is None:
-        return
-    points, cluster = came
-    own.receive(len(points))
-    visitors = b.lay_out(points, reach, env.map)
-    own.looked += b.claim(own.layout, ~own.core, visitors, cluster, own.cluster, env.map)
+def rdist_to_box(points: NDArray[Any], box: Box, p: int) -> NDArray[np.float64]:
+    """Return the reduced distance of each row to a box, float64 (n,); infinite for an empty box."""
+    total = np.zeros(len(points))
+    for f in range(points.shape[1]):
+        values = points[:, f].astype(np.float64)
+        t = np.maximum(np.maximum(box[0, f] - values, values - box[1, f]), 0.0)
+        total += t * t if p == 2 else t
+    return total

@@ -1,128 +1,145 @@
-"""The nearest core row of rows that are not core: its own region's, then that of others.
+"""Step 8 on a shard: find the nearest core row of each row that is not core.
 
-A region asks one other region at a time, and only for rows that may be nearer to its box than to
-what they have found; so rows that ask never outnumber the region that they come from.
+The own partition is searched first. Then a partition asks one other partition at a time, only
+about rows that may be nearer to the bounding box of its core rows than to the core row found so
+far. So there are never more queries than rows of the partition that asks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.partition_state import PartitionState, RowBatch, region_of
-from gpuseg.algorithms.dbscan.spatial_partition import sizes_to
+from gpuseg.algorithms.dbscan.halo import Box, rdist_to_box
+from gpuseg.algorithms.dbscan.messages import NearestQuery, NearestReply
+from gpuseg.algorithms.dbscan.partition_state import LabelState, load_state
 from gpuseg.backends import registry
-from gpuseg.numerics.eps_bounds import EpsBounds, corners
-from gpuseg.runtime.executor import TaskContext
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
+from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
 
-_ANSWER = "answer"
-
-_ROUNDING = 1 - 1e-9
-"""Less than the rounding of a size in float64."""
+_SLACK = 1 - 1e-9
+"""Factor below the rounding error of a reduced distance in float64."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """Who asks whom.
+class NearestRound:
+    """One round of queries: every partition asks one other, and answers one other.
 
     Attributes
     ----------
     step : int
-        Region i asks region i + step.
+        Partition i asks partition i + step, modulo their number.
     boxes : sequence of float64 (2, d)
-        Corners of each region's core rows.
-    reach : Reach
+        Bounding box of the core rows of each partition.
+    eps_bounds : EpsBounds
     """
 
     step: int
-    boxes: Sequence[NDArray[np.float64]]
-    reach: EpsBounds
+    boxes: Sequence[Box]
+    eps_bounds: EpsBounds
+
+    def target(self, number: int) -> int:
+        """Return the partition that a partition asks."""
+        return (number + self.step) % len(self.boxes)
+
+    def source(self, number: int) -> int:
+        """Return the partition that a partition answers."""
+        return (number - self.step) % len(self.boxes)
 
 
-def begin(shard: Shard, env: TaskContext) -> None:
-    """Note that core rows are their own nearest."""
-    own = region_of(shard)
-    own.size, own.measured = np.where(own.core, 0.0, np.inf), True
-
-
-def nearest_own(shard: Shard, env: TaskContext, backend: str) -> None:
-    """Find the nearest core row of the region for all that are not core."""
-    own = region_of(shard)
-    best = own.size[:, None].copy()
-    own.looked += registry.get_neighbors(backend).find_nearest(
-        own.layout, ~own.core, own.layout, own.core, best, np.full(best.shape, -1), env.map
+def find_local(shard: Shard, context: TaskContext, backend: str) -> None:
+    """Find the nearest core row of the partition for all rows that are not core."""
+    state = load_state(shard, LabelState)
+    partition, core = state.partition, state.core
+    rdist = np.where(core, 0.0, np.inf)[:, None]
+    partition.n_distances += registry.get_neighbors(backend).find_nearest(
+        partition.index, ~core, partition.index, core, rdist, np.full(rdist.shape, -1), context.map
     )
-    own.size = best[:, 0]
+    state.rdist = rdist[:, 0]
 
 
-def core_box(shard: Shard, env: TaskContext) -> NDArray[np.float64]:
-    """Return the corners of the region's core rows, float64 (2, d)."""
-    own = region_of(shard)
-    return corners(own.points[own.core]).astype(np.float64)
+def core_box(shard: Shard, context: TaskContext) -> Box:
+    """Return the bounding box of the partition's core rows."""
+    state = load_state(shard, LabelState)
+    return bounding_box(state.partition.points[state.core]).astype(np.float64)
 
 
-def ask(
+def send_query(
+    shard: Shard, context: TaskContext, n_partitions: int, nearest_round: NearestRound
+) -> list[NearestQuery | None]:
+    """Send rows that may have a nearer core row in the partition that is asked."""
+    state = load_state(shard, LabelState)
+    target = nearest_round.target(state.partition.number)
+    rdist, rows = _candidates(state, target, nearest_round)
+    messages: list[NearestQuery | None] = [None] * n_partitions
+    messages[target] = NearestQuery(state.partition.points[rows], rdist[rows])
+    return messages
+
+
+def answer_query(
     shard: Shard,
-    env: TaskContext,
-    n_pieces: int,
-    turn: Turn,
-) -> list[RowBatch]:
-    """Send rows to the region `step` after this one: point, size of the best found."""
-    own = region_of(shard)
-    asked: list[RowBatch] = [None] * n_pieces
-    to = (own.number + turn.step) % n_pieces
-    may = _may_be_nearer(own, turn.boxes[to], turn.reach)
-    asked[to] = own.points[may], own.size[may]
-    return asked
-
-
-def answer(
-    shard: Shard, env: TaskContext, pieces: Sequence[RowBatch], backend: str, reach: EpsBounds
+    context: TaskContext,
+    messages: Sequence[NearestQuery | None],
+    backend: str,
+    nearest_round: NearestRound,
 ) -> None:
-    """Find the nearest core row of the region for the rows that came."""
-    own, b = region_of(shard), registry.get_neighbors(backend)
-    came = next((own for own in enumerate(pieces) if own[1] is not None), None)
-    shard.cache[_ANSWER] = None
-    if came is None or came[1] is None:
-        return
-    points, size = came[1]
-    own.receive(len(points))
-    best = size[:, None].copy()
-    own.looked += b.find_nearest(
-        b.lay_out(points, reach, env.map), np.ones(len(points), bool), own.layout, own.core,
-        best, np.full(best.shape, -1), env.map,
-    )  # fmt: skip
-    shard.cache[_ANSWER] = came[0], best[:, 0]
+    """Find the nearest core row of the partition for the received rows; keep the reply."""
+    state, neighbors = load_state(shard, LabelState), registry.get_neighbors(backend)
+    partition = state.partition
+    query = messages[nearest_round.source(partition.number)]
+    assert query is not None  # every partition asks one other
+    partition.record_halo(len(query.points))
+    rdist = query.rdist[:, None].copy()
+    partition.n_distances += neighbors.find_nearest(
+        neighbors.build_index(query.points, nearest_round.eps_bounds, context.map),
+        np.ones(len(query.points), bool),
+        partition.index,
+        state.core,
+        rdist,
+        np.full(rdist.shape, -1),
+        context.map,
+    )
+    state.reply = NearestReply(rdist[:, 0])
 
 
-def send_answer(shard: Shard, env: TaskContext, n_pieces: int) -> list[RowBatch]:
-    """Send back what was found."""
-    region_of(shard)
-    pieces: list[RowBatch] = [None] * n_pieces
-    if answered := shard.cache.pop(_ANSWER, None):
-        pieces[answered[0]] = (answered[1],)
-    return pieces
+def send_reply(
+    shard: Shard, context: TaskContext, n_partitions: int, nearest_round: NearestRound
+) -> list[NearestReply | None]:
+    """Send the reply to the partition that asked."""
+    state = load_state(shard, LabelState)
+    messages: list[NearestReply | None] = [None] * n_partitions
+    messages[nearest_round.source(state.partition.number)] = state.reply
+    state.reply = None
+    return messages
 
 
-def take_answer(
+def receive_reply(
     shard: Shard,
-    env: TaskContext,
-    pieces: Sequence[RowBatch],
-    turn: Turn,
+    context: TaskContext,
+    messages: Sequence[NearestReply | None],
+    nearest_round: NearestRound,
 ) -> None:
-    """Take the sizes that the region `step` after this one has found."""
-    own = region_of(shard)
-    to = (own.number + turn.step) % len(turn.boxes)
-    came = pieces[to]
-    if came is not None:
-        own.size[_may_be_nearer(own, turn.boxes[to], turn.reach)] = came[0]
+    """Update the distances of the rows that were sent in this round."""
+    state = load_state(shard, LabelState)
+    target = nearest_round.target(state.partition.number)
+    reply = messages[target]
+    assert reply is not None  # every partition answers one other
+    rdist, rows = _candidates(state, target, nearest_round)
+    rdist[rows] = reply.rdist
 
 
-def _may_be_nearer(
-    own: PartitionState, box: NDArray[np.float64], reach: EpsBounds
-) -> NDArray[np.bool_]:
-    near: NDArray[Any] = sizes_to(own.points, box, reach.p) * _ROUNDING < own.size
-    return near & ~own.core
+def _candidates(
+    state: LabelState, target: int, nearest_round: NearestRound
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the distances found so far, and the rows that `target` may have a nearer core row for.
+
+    Both calls of a round give the same rows, since no distance changes in between.
+    """
+    if state.rdist is None:
+        raise CacheLost
+    lower_bound = rdist_to_box(
+        state.partition.points, nearest_round.boxes[target], nearest_round.eps_bounds.p
+    )
+    return state.rdist, (lower_bound * _SLACK < state.rdist) & ~state.core

@@ -1,80 +1,66 @@
-"""A region: rows near each other that one shard answers for, and what is known of them."""
+"""State of a partition: rows near each other that one shard clusters.
 
-from collections.abc import Iterator, Sequence
+An algorithm goes through phases, and each phase has a subclass of `PartitionState` with exactly
+the arrays that it needs. DBSCAN's phases are, by the steps of `algorithms.dbscan.fit`:
+
+- `PartitionState` (steps 2 and 3): rows only;
+- `CountState` (step 4): the weight of the neighbors of each row;
+- `GroupState` (steps 5 and 6): core rows and their groups;
+- `LabelState` (steps 7 to 9): clusters and distances.
+
+A shard holds one state in its cache, and the state of the next phase replaces it.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import Neighbors, ParallelMap
-from gpuseg.runtime.executor import CacheLost, TaskContext
+from gpuseg.algorithms.dbscan.messages import NearestReply
+from gpuseg.runtime.executor import CacheLost
 from gpuseg.sharding.shard import Shard
 
-RowBatch = tuple[NDArray[Any], ...] | None
-"""Rows on their way from one shard to another: arrays with an entry a row."""
-
-_REGION = "region"
-_BLOCK = 2**14
+_KEY = "partition"
+_BLOCK_ROWS = 2**14
 
 
 @dataclass
-class PartitionState:
-    """Rows, and what is known of them; arrays have an entry for each row.
+class Partition:
+    """Rows of a partition, indexed for neighbor searches; arrays have one entry per row.
 
     Attributes
     ----------
-    where : int64 (n,) or int
-        Place in the data, rising; an int is that of the first row, and the others follow it.
+    rows : int64 (n,) or int
+        Positions in the data, increasing; an int is the first of n consecutive ones.
     points : float32 or float64 (n, d)
     weight : int64 (n,) or None
-    layout : object
-        The rows laid out by the backend.
-    found : int32 or int64 (n,)
-        Weight found within eps, until it is enough. Gone once that is settled.
-    core : bool (n,)
-    lowest : int32 (n,)
-        The lowest core row of this region that the row is linked with inside the region, by its
-        place in the region; it stands for the group. -1 for rows that are not core. Gone once the
-        clusters are known.
-    cluster : uint32 (n,)
-        `backends.neighbors.NO_CLUSTER` for noise.
-    groups : int64 (n_groups,)
-        The rows that stand for a group, rising.
-    measured : bool
-        Whether `size` is known.
-    size : float64 (n,)
-        Of the difference to the nearest core row; 0 for core rows, infinite where there is none.
-    in_grid : bool
-        Whether the rows look at each other in a grid; visitors do, and distances are found, in
-        tiles.
-    counted : bool
-        Whether `found` has the weight of the region's own rows.
+        None where every row counts once.
+    index : object
+        The rows in the layout of the backend.
     number : int
-        Of the region, and of its shard.
-    looked, most_rows : int
-        Pairs of rows whose distance was computed; rows held at once, visitors included.
+        Number of the partition, and of its shard.
+    in_grid : bool
+        Whether searches within the partition use a cell grid. Halo rows and nearest core rows
+        are searched in tiles. Known from the cost estimate on.
+    n_distances : int
+        Pairs of rows with a computed distance, so far.
+    peak_rows : int
+        Maximum number of rows held at once, halo rows included.
     """
 
-    where: NDArray[np.int64] | int
+    rows: NDArray[np.int64] | int
     points: NDArray[Any]
     weight: NDArray[np.int64] | None
-    layout: Any
-    found: NDArray[Any]
-    core: NDArray[np.bool_] = field(init=False)
-    lowest: NDArray[np.int32] = field(init=False)
-    groups: NDArray[np.int64] = field(init=False)
-    cluster: NDArray[np.uint32] = field(init=False)
-    size: NDArray[np.float64] = field(init=False)
-    measured: bool = False
-    in_grid: bool = False
-    counted: bool = False
+    index: Any
     number: int = 0
-    looked: int = 0
-    most_rows: int = 0
+    in_grid: bool = False
+    n_distances: int = 0
+    peak_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.most_rows = self.n_rows
+        self.peak_rows = self.n_rows
 
     @property
     def n_rows(self) -> int:
@@ -82,91 +68,137 @@ class PartitionState:
         return len(self.points)
 
     @property
-    def index(self) -> NDArray[np.int64]:
-        """Place in the data of every row, int64 (n,)."""
-        if isinstance(self.where, np.ndarray):
-            return self.where
-        return np.arange(self.where, self.where + self.n_rows)
+    def row_numbers(self) -> NDArray[np.int64]:
+        """Position of every row in the data, int64 (n,)."""
+        if isinstance(self.rows, np.ndarray):
+            return self.rows
+        return np.arange(self.rows, self.rows + self.n_rows)
 
-    def index_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the place in the data of some rows."""
-        return self.where[rows] if isinstance(self.where, np.ndarray) else self.where + rows
+    def row_numbers_at(self, positions: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the positions in the data of rows at some positions in the partition."""
+        if isinstance(self.rows, np.ndarray):
+            row_numbers: NDArray[np.int64] = self.rows[positions]
+            return row_numbers
+        return self.rows + positions.astype(np.int64)
+
+    def blocks(self) -> Iterator[slice]:
+        """Yield blocks of rows that stay in the CPU caches."""
+        for start in range(0, max(self.n_rows, 1), _BLOCK_ROWS):
+            yield slice(start, min(start + _BLOCK_ROWS, self.n_rows))
+
+    def record_halo(self, n_rows: int) -> None:
+        """Record that the shard holds so many halo rows beside its own."""
+        self.peak_rows = max(self.peak_rows, self.n_rows + n_rows)
+
+
+@dataclass
+class PartitionState:
+    """Steps 2 and 3: the rows of a partition."""
+
+    partition: Partition
+
+
+@dataclass
+class CountState(PartitionState):
+    """Step 4: neighbors are counted.
+
+    Attributes
+    ----------
+    weight_within : int32 or int64 (n,)
+        Weight of the rows within eps found so far; exact only below `min_weight`.
+    """
+
+    weight_within: NDArray[Any]
+
+
+@dataclass
+class GroupState(PartitionState):
+    """Steps 5 and 6: core rows are connected.
+
+    Attributes
+    ----------
+    core : bool (n,)
+    root : int32 (n,)
+        The lowest row of the group of each core row, as a position in the partition; -1 for rows
+        that are not core. A group is connected inside this partition.
+    roots : int64 (n_groups,)
+        Positions of the roots, increasing.
+    """
+
+    core: NDArray[np.bool_]
+    root: NDArray[np.int32]
+    roots: NDArray[np.int64]
+
+    def spread(self, values: NDArray[np.int64], missing: int, out: NDArray[Any]) -> None:
+        """Write values of groups, (n_groups,), to the rows of each; `missing` to other rows.
+
+        Work is done in blocks: allocating an array of all rows costs more than filling it, and of
+        `at_root` only the memory pages with roots are touched. `out` may share the memory of
+        `root`.
+        """
+        at_root = np.empty(self.partition.n_rows, out.dtype)
+        at_root[self.roots] = values
+        for rows in self.partition.blocks():
+            root = self.root[rows]
+            out[rows] = np.where(root < 0, missing, at_root[root])
+
+
+@dataclass
+class LabelState(PartitionState):
+    """Steps 7 to 9: rows get their clusters and, where requested, distances.
+
+    Attributes
+    ----------
+    core : bool (n,)
+    cluster : uint32 (n,)
+        `backends.neighbors.NO_CLUSTER` for noise.
+    rdist : float64 (n,) or None
+        Reduced distance to the nearest core row found so far: 0 for core rows, infinite where
+        there is none. None until step 8.
+    reply : NearestReply or None
+        Answer to another partition, between finding and sending it in step 8.
+    """
+
+    core: NDArray[np.bool_]
+    cluster: NDArray[np.uint32]
+    rdist: NDArray[np.float64] | None = None
+    reply: NearestReply | None = None
 
     @property
     def label(self) -> NDArray[np.int32]:
         """The cluster of every row, -1 for noise, int32 (n,)."""
         return self.cluster.view(np.int32)
 
-    def blocks(self) -> Iterator[slice]:
-        """Yield the rows, some at a time that stay in the caches."""
-        for start in range(0, max(self.n_rows, 1), _BLOCK):
-            yield slice(start, min(start + _BLOCK, self.n_rows))
 
-    def count(self, b: Neighbors, least: int, each: ParallelMap) -> None:
-        """Count the weight of the region's own rows within eps, once."""
-        if not self.counted:
-            self.looked += b.count_within(
-                self.layout, self.layout, self.weight, least, self.found, each
-            )
-            self.counted = True
-
-    def receive(self, visitors: int) -> None:
-        """Note how many rows of other regions are here."""
-        self.most_rows = max(self.most_rows, self.n_rows + visitors)
+S = TypeVar("S", bound=PartitionState)
 
 
-def keep(shard: Shard, region: PartitionState) -> None:
-    """Keep the region with the shard."""
-    shard.cache[_REGION] = region
+def store_state(shard: Shard, state: PartitionState) -> None:
+    """Keep a state with the shard, in place of the one before."""
+    shard.cache[_KEY] = state
 
 
-def region_of(shard: Shard) -> PartitionState:
-    """Return what the shard knows.
+def load_state(shard: Shard, phase: type[S]) -> S:
+    """Return the state of the shard's partition, which must be in a phase.
 
     Raises
     ------
     CacheLost
-        When the shard was built again since.
+        Where the shard was rebuilt since.
     """
-    try:
-        region: PartitionState = shard.cache[_REGION]
-    except KeyError:
-        raise CacheLost from None
-    return region
-
-
-def forget(shard: Shard) -> PartitionState:
-    """Return what the shard knows, for the last time: its memory is needed elsewhere."""
-    region = region_of(shard)
-    del shard.cache[_REGION]
-    return region
-
-
-def rows_of(shard: Shard) -> tuple[NDArray[Any], NDArray[np.float64] | None]:
-    """Return all rows of a shard, (n, d), and their weights; copied only where they lie apart."""
-    if len(shard.x) == shard.n_rows:
-        return shard.x, shard.weight
-    blocks = list(shard.map_blocks(TaskContext(), lambda block: (block.x, block.weight)))
-    weights = [weight for _, weight in blocks if weight is not None]
-    return np.concatenate([x for x, _ in blocks]), np.concatenate(weights) if weights else None
-
-
-def labels_of(shard: Shard) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Return the labels of a clustered shard, and which rows are core.
-
-    Raises
-    ------
-    CacheLost
-        When the shard was built again since.
-    """
-    if shard.labels is None or shard.core is None:
+    state = shard.cache.get(_KEY)
+    if not isinstance(state, phase):
         raise CacheLost
-    return shard.labels, shard.core
+    return state
 
 
-def together(pieces: Sequence[RowBatch]) -> tuple[NDArray[Any], ...] | None:
-    """Return the pieces as one, in their order; None where nobody came."""
-    came = [piece for piece in pieces if piece is not None]
-    if not sum(len(piece[0]) for piece in came):
-        return None
-    return tuple(np.concatenate(arrays) for arrays in zip(*came, strict=True))
+def partition_of(shard: Shard) -> Partition:
+    """Return the partition of the shard, in any phase; raise `CacheLost` as `load_state` does."""
+    return load_state(shard, PartitionState).partition
+
+
+def pop_state(shard: Shard, phase: type[S]) -> S:
+    """Return the state as `load_state` does, and free its place in the cache."""
+    state = load_state(shard, phase)
+    del shard.cache[_KEY]
+    return state

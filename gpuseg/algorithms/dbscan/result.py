@@ -1,4 +1,4 @@
-"""What a run of DBSCAN found."""
+"""Result of a DBSCAN fit."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from gpuseg.algorithms.dbscan.cost_model import CostEstimate
 
 @dataclass(frozen=True)
 class DBSCANFit:
-    """What a run of DBSCAN found; labels and distances are where the rows are.
+    """Result of a DBSCAN fit; labels and distances stay in the shards.
 
     Attributes
     ----------
@@ -18,17 +18,17 @@ class DBSCANFit:
     sizes : int64 (n_clusters,)
         Rows of each cluster.
     n_core, n_border, n_noise : int
-        Rows.
-    forecast : Work
-        What was thought of the pairs and the seconds beforehand.
-    looked : list of int
-        Pairs of rows whose distance each shard computed.
-    seconds : list of float
-        What that and its rows take each shard on one thread, as forecasts reckon.
-    rows : list of int
-        Rows of each shard's region.
-    most_rows : list of int
-        Rows that each shard held at most, visitors included.
+        Rows of each kind.
+    estimate : CostEstimate
+        The work as estimated before clustering.
+    distances_per_shard : list of int
+        Pairs of rows with a computed distance.
+    seconds_per_shard : list of float
+        What that work takes on one thread, by the cost model.
+    rows_per_shard : list of int
+        Rows of each shard's partition.
+    peak_rows_per_shard : list of int
+        Maximum number of rows that each shard held at once, halo rows included.
     """
 
     n_clusters: int
@@ -36,11 +36,11 @@ class DBSCANFit:
     n_core: int
     n_border: int
     n_noise: int
-    forecast: CostEstimate
-    looked: list[int]
-    seconds: list[float]
-    rows: list[int]
-    most_rows: list[int]
+    estimate: CostEstimate
+    distances_per_shard: list[int]
+    seconds_per_shard: list[float]
+    rows_per_shard: list[int]
+    peak_rows_per_shard: list[int]
 
     @property
     def n_rows(self) -> int:

@@ -1,40 +1,34 @@
-"""The space cut into regions, one a shard, and who has to visit whom.
+"""Spatial partitioning: a k-d tree divides the space into one partition per shard.
 
-The cuts are those of a kd-tree over a hashed sample of the rows, each at the quantile that gives
-both sides their share of rows and work. A region's box is that of its own rows; the rows of another
-region within eps of the box are its visitors.
+The tree is built from a hashed sample of the rows. Each node splits at the quantile that gives
+both sides their share of rows and work.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.numerics.eps_bounds import EpsBounds
-
-_ROWS_COUNT = (64.0, 4.0, 1.0, 0.5)
-"""How much the number of rows counts beside the work, on trial; with the last one, too, no region
-gets nearly all rows."""
+_ROW_WEIGHTS = (64.0, 4.0, 1.0, 0.5)
+"""Weights of the number of rows relative to the work, tried in this order. The last one still
+prevents that one partition gets nearly all rows."""
 
 _MAX_WORK = 1.2
-"""Of a region, as a multiple of the mean; the sample's word for it may be a fifth off."""
-
-_SLACK = 1 + 1e-9
-"""More than the rounding of a size in float64."""
+"""Maximum work of a partition, as a multiple of the mean; the sample's estimate can be off by a
+fifth."""
 
 
 @dataclass(frozen=True)
 class KDNode:
-    """A node of the tree of cuts: rows whose feature is below `value` go left.
+    """A node of the k-d tree: rows with a feature below `value` go left.
 
     Attributes
     ----------
     feature : int
     value : float
-    left, right : Cut or int
-        A number is that of a region.
+    left, right : KDNode or int
+        An int is the number of a partition.
     """
 
     feature: int
@@ -43,112 +37,67 @@ class KDNode:
     right: "KDNode | int"
 
 
-def cut(
-    sample: NDArray[Any], work: NDArray[np.float64], n_regions: int, first: int = 0
+def build_tree(
+    sample: NDArray[Any], work: NDArray[np.float64], n_partitions: int, first: int = 0
 ) -> KDNode | int:
-    """Cut the space into regions of about the same work.
+    """Divide the space into partitions of about the same work.
 
     Parameters
     ----------
     sample : float (m, d)
     work : float64 (m,)
-        What each row of the sample stands for.
+        Work of each row of the sample.
+    first : int
+        Number of the leftmost partition.
     """
-    if n_regions == 1:
+    if n_partitions == 1:
         return first
-    n_left = n_regions // 2
+    n_left = n_partitions // 2
     if not len(sample):
         sample, work = np.zeros((1, 1)), np.ones(1)
     feature = int(sample.astype(np.float64).var(axis=0).argmax())
     values = sample[:, feature]
     order = np.argsort(values, kind="stable")
-    until = np.cumsum(work[order])
-    at = int(np.searchsorted(until, until[-1] * n_left / n_regions, side="right"))
-    value = values[order[min(at, len(order) - 1)]]
+    cumulative = np.cumsum(work[order])
+    split = int(np.searchsorted(cumulative, cumulative[-1] * n_left / n_partitions, side="right"))
+    value = values[order[min(split, len(order) - 1)]]
     left = values < value
     return KDNode(
         feature,
         float(value),
-        cut(sample[left], work[left], n_left, first),
-        cut(sample[~left], work[~left], n_regions - n_left, first + n_left),
+        build_tree(sample[left], work[left], n_left, first),
+        build_tree(sample[~left], work[~left], n_partitions - n_left, first + n_left),
     )
 
 
-def balanced(sample: NDArray[Any], work: NDArray[np.float64], n_regions: int) -> KDNode | int:
-    """Cut the space into regions of as many rows each, as far as the work allows.
+def build_balanced_tree(
+    sample: NDArray[Any], work: NDArray[np.float64], n_partitions: int
+) -> KDNode | int:
+    """Divide the space into partitions of about the same number of rows, as far as work allows.
 
-    The more rows count beside the work, the evener is the memory: the first cuts are taken of
-    which no region has much more than its share of the work, or else the last.
+    The more the number of rows counts relative to the work, the more even is the memory. The
+    first tree is taken in which no partition has much more than its share of the work; if there
+    is none, the last tree.
     """
-    cuts: KDNode | int = 0
-    for rows_count in _ROWS_COUNT:
-        cuts = cut(sample, work + rows_count * work.mean() if len(work) else work, n_regions)
-        share = np.bincount(home_of(sample, cuts), work, n_regions)
+    tree: KDNode | int = 0
+    for row_weight in _ROW_WEIGHTS:
+        cost = work + row_weight * work.mean() if len(work) else work
+        tree = build_tree(sample, cost, n_partitions)
+        share = np.bincount(find_partition(sample, tree), work, n_partitions)
         if share.max() <= _MAX_WORK * share.mean():
             break
-    return cuts
+    return tree
 
 
-def home_of(points: NDArray[Any], node: KDNode | int) -> NDArray[np.int64]:
-    """Return the region of each row, int64 (n,)."""
-    regions = np.zeros(len(points), np.int64)
-    todo = [(np.arange(len(points)), node)]
-    while todo:
-        rows, own = todo.pop()
-        if isinstance(own, int):
-            regions[rows] = own
+def find_partition(points: NDArray[Any], tree: KDNode | int) -> NDArray[np.int64]:
+    """Return the partition of each row, int64 (n,)."""
+    partition = np.zeros(len(points), np.int64)
+    pending = [(np.arange(len(points)), tree)]
+    while pending:
+        rows, node = pending.pop()
+        if isinstance(node, int):
+            partition[rows] = node
             continue
-        left = points[rows, own.feature] < own.value
-        todo += [(rows[left], own.left), (rows[~left], own.right)]
-    return regions
-
-
-def within_reach(
-    points: NDArray[Any], box: NDArray[np.float64], reach: EpsBounds
-) -> NDArray[np.bool_]:
-    """Return which rows may be within eps of a row in the box, float64 (2, d): its corners."""
-    return sizes_to(points, box, reach.p) <= reach.limit * _SLACK
-
-
-def sizes_to(points: NDArray[Any], box: NDArray[np.float64], p: int) -> NDArray[np.float64]:
-    """Return how far each row is from a box, at least; infinite for an empty one."""
-    total = np.zeros(len(points))
-    for f in range(points.shape[1]):
-        own = points[:, f].astype(np.float64)
-        t = np.maximum(np.maximum(box[0, f] - own, own - box[1, f]), 0.0)
-        total += t * t if p == 2 else t
-    return total
-
-
-def rounds_of(near: NDArray[np.int64], held: Sequence[int]) -> list[list[list[int]]]:
-    """Plan the visits: in which round which regions send rows to which.
-
-    Parameters
-    ----------
-    near : int64 (n_regions, n_regions)
-        near[i, j] rows of region j are within reach of region i.
-    held : sequence of int
-        Rows of each region. It takes no more visitors at a time than that, unless one other
-        region alone sends more.
-
-    Returns
-    -------
-    list of rounds
-        round[i] are the regions whose rows visit region i.
-    """
-    n = len(held)
-    queues = []
-    for i in range(n):
-        batches: list[list[int]] = []
-        room = 0
-        for j in ((i + step) % n for step in range(1, n)):
-            if near[i, j] == 0:
-                continue
-            if not batches or near[i, j] > room:
-                batches.append([])
-                room = held[i]
-            batches[-1].append(j)
-            room -= int(near[i, j])
-        queues.append(batches)
-    longest = max(map(len, queues))
-    return [[own[r] if r < len(own) else [] for own in queues] for r in range(longest)]
+        left = points[rows, node.feature] < node.value
+        pending += [(rows[left], node.left), (rows[~left], node.right)]
+    return partition

@@ -1,113 +1,121 @@
-"""What a shard remembers of its rows between the Lloyd passes of a run.
+"""What a shard keeps about its rows between the Lloyd passes of a run: bounds, and sums.
 
-It is a cache: a shard without it looks at every row and returns the same bits.
+Bounds (after Hamerly, "Making k-means even faster", SDM 2010) prove that most rows keep their
+nearest center, so that a pass computes distances only for the others. They are a cache: a shard
+without them scores every row and returns the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import Backend, Centers, RowBounds
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers, RowBounds
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
 _ROUNDING = 1e-12
-_UP = np.float32(1 + 2.0**-22)
+_ROUND_UP = np.float32(1 + 2.0**-22)
 
-_MANY = 0.1
-"""Share of rows looked at in a pass from which on it may pay to forget their slack."""
+_MANY_ROWS = 0.1
+"""Share of rows scored in a pass above which it can pay to reset their slack."""
 
 
 @dataclass
 class BoundState:
-    """What one run knows of the rows of a shard.
+    """What one run knows about the rows of a shard after a pass.
 
     Attributes
     ----------
-    memory : Memory
+    bounds : RowBounds
     centers : float64 (k, d)
-        The centres of the last pass.
-    own, others : float64 (k,)
-        How far each centre has moved in all, and the others at most.
-    total : Partial
+        The centers of the last pass.
+    moved : float64 (k,)
+        Total distance that each center has moved.
+    others_moved : float64 (k,)
+        Upper bound of the total distance that any other center has moved.
+    sums : LloydSums
         The sums of the last pass.
-    step : float
-        How far the centre that moved most has moved since the last pass.
-    looked_at : int
-        Rows whose distances the last pass computed; 0 where it had to look at all.
+    last_step : float
+        The largest distance that a center has moved since the last pass.
+    n_rows_scored : int
+        Rows with computed distances in the last pass; 0 where it had to score all rows.
     """
 
-    memory: RowBounds
+    bounds: RowBounds
     centers: NDArray[np.float64]
-    own: NDArray[np.float64]
-    others: NDArray[np.float64]
-    total: LloydSums
-    step: float = 0.0
-    looked_at: int = 0
+    moved: NDArray[np.float64]
+    others_moved: NDArray[np.float64]
+    sums: LloydSums
+    last_step: float = 0.0
+    n_rows_scored: int = 0
 
     @classmethod
-    def nothing(cls, memory: RowBounds, centers: Centers, grid: SumGrid) -> Self:
-        """Return what is known before the first pass; `memory` is one of rows never seen."""
+    def empty(cls, bounds: RowBounds, centers: Centers, grid: SumGrid) -> Self:
+        """Return the state before the first pass; `bounds` are those of rows never seen."""
         k = centers.k
-        total = LloydSums.zeros(len(grid.weight), *centers.values.shape)
-        return cls(memory, centers.values, np.zeros(k), np.zeros(k), total)
+        sums = LloydSums.zeros(len(grid.weight), *centers.values.shape)
+        return cls(bounds, centers.values, np.zeros(k), np.zeros(k), sums)
 
-    def follow(self, centers: Centers) -> None:
-        """Add to the drift how far the centres have moved since the last pass.
+    def move_to(self, centers: Centers) -> None:
+        """Add the movement of the centers since the last pass to the drift.
 
-        A row's own centre has come no farther from it than the centre moved, and another
-        centre no nearer than the one of them that moved most.
+        The nearest center of a row has moved away from it by at most its own step, and any other
+        center has come nearer by at most the largest step of the others.
         """
         squares = ((centers.values - self.centers) ** 2).sum(axis=1)
-        moved = np.sqrt(squares) * (1 + _ROUNDING)
-        most = np.full(len(moved), moved.max())
-        most[moved.argmax()] = np.partition(moved, -2)[-2] if len(moved) > 1 else 0.0
-        self.own += moved
-        self.others += most
-        self.step = float(moved.max())
-        self.memory.drift = (self.own + self.others).astype(np.float32) * _UP
+        steps = np.sqrt(squares) * (1 + _ROUNDING)
+        largest_other = np.full(len(steps), steps.max())
+        largest_other[steps.argmax()] = np.partition(steps, -2)[-2] if len(steps) > 1 else 0.0
+        self.moved += steps
+        self.others_moved += largest_other
+        self.last_step = float(steps.max())
+        self.bounds.drift = (self.moved + self.others_moved).astype(np.float32) * _ROUND_UP
         self.centers = centers.values
 
-    def is_blurred(self, slack_rounding: float) -> bool:
-        """Whether rounding takes more from the slack than the centres move now.
+    def is_imprecise(self, slack_rounding: float) -> bool:
+        """Return whether rounding takes more from the slack than the centers move now.
 
-        Slack holds the drift of all passes, which one centre that goes far makes large for good;
-        then rows fail that need not. Once slack is forgotten there is no drift; while steps stay
-        the same, slack is blurred again after 1 / slack_rounding passes at the earliest.
+        Slack includes the drift of all passes, which stays large after one center has moved far;
+        then the bounds of rows fail without need. A reset of the slack sets the drift to zero.
+        While the steps stay the same, slack is imprecise again after 1 / slack_rounding passes at
+        the earliest.
         """
-        return slack_rounding * float(self.memory.drift.max()) > 2 * self.step
+        return slack_rounding * float(self.bounds.drift.max()) > 2 * self.last_step
 
-    def begin_again(self, backend: Backend) -> None:
-        """Forget the slack, so that the next pass looks at every row; labels and sums hold."""
-        backend.forget_slack(self.memory)
-        self.memory.drift = np.zeros_like(self.memory.drift)
-        self.own, self.others = np.zeros_like(self.own), np.zeros_like(self.others)
+    def reset_slack(self, backend: Backend) -> None:
+        """Forget the slack, so that the next pass scores every row; labels and sums stay."""
+        backend.reset_slack(self.bounds)
+        self.bounds.drift = np.zeros_like(self.bounds.drift)
+        self.moved = np.zeros_like(self.moved)
+        self.others_moved = np.zeros_like(self.others_moved)
 
-    def changed_by(self, change: LloydSums, all_looked_at: bool = False) -> LloydSums:
-        """Take the change of a pass into the sums; return them, to be given away.
+    def add_change(self, change: LloydSums, all_rows_scored: bool = False) -> LloydSums:
+        """Add the change of a pass to the sums; return a copy of them that the caller may change.
 
         Parameters
         ----------
-        all_looked_at : bool
-            Whether the pass had to look at every row, which says nothing of the slack.
+        all_rows_scored : bool
+            Whether the pass had to score every row, so that its count says nothing about slack.
         """
-        self.memory.fresh = False
-        self.looked_at = 0 if all_looked_at else change.looked_at
-        self.total.add(change)
-        sums, weight = self.total.sums.copy(), self.total.weight.copy()
-        return LloydSums(sums, weight, change.looked_at, change.seconds)
+        self.bounds.fresh = False
+        self.n_rows_scored = 0 if all_rows_scored else change.n_rows_scored
+        self.sums.add(change)
+        sums, weight = self.sums.sums.copy(), self.sums.weight.copy()
+        return LloydSums(sums, weight, change.n_rows_scored, change.seconds)
 
 
-def sharpen(runs: Sequence[BoundState], n_rows: int, backend: Backend) -> bool:
-    """Forget slack that is blurred where many rows were looked at; return whether any was.
+def reset_imprecise_slack(states: Iterable[BoundState], n_rows: int, backend: Backend) -> bool:
+    """Reset imprecise slack where many rows were scored; return whether any was reset.
 
-    A pass that reads all rows for one run reads them for all: what is blurred goes together.
+    A pass that reads all rows for one run reads them for all runs, so all imprecise slack is
+    reset together.
     """
-    blurred = [run for run in runs if run.is_blurred(backend.slack_rounding)]
-    if not any(run.looked_at > _MANY * n_rows for run in blurred):
+    imprecise = [state for state in states if state.is_imprecise(backend.slack_rounding)]
+    if not any(state.n_rows_scored > _MANY_ROWS * n_rows for state in imprecise):
         return False
-    for run in blurred:
-        run.begin_again(backend)
+    for state in imprecise:
+        state.reset_slack(backend)
     return True

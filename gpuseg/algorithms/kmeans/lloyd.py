@@ -1,50 +1,51 @@
 """Lloyd iterations of many runs at once: every pass over the data serves all of them.
 
-A run is a set of centres on its way to rest: a restart, or another number of clusters. In each
-pass
+A run is a set of centers that moves until it converges: a restart, or another number of clusters.
+In each pass
 
-1. the centres of all runs that still move go to every shard;
-2. a block of rows, once read, is assigned for one run after the other; each run remembers on
-   the shard what it knows of the rows (`Memory`), so that later passes look at few of them;
+1. the centers of all runs that still move go to every shard;
+2. each block of rows, once read, is assigned for one run after the other; the shard keeps bounds
+   of its rows for each run (`BoundState`), so that later passes score few of them;
 3. the sums come back, exact on a grid (`numerics.reproducible_sums`), and give each run its new
-   centres. Empty clusters move to the rows farthest from their centres, as in scikit-learn.
+   centers. Empty clusters move to the rows farthest from their centers, as in scikit-learn.
 
-What a shard remembers is a cache: a shard without it, built anew after its worker was lost,
-looks at every row and returns the same bits.
+What a shard keeps is a cache: a shard without it, rebuilt after its worker was lost, scores every
+row and returns the same bits.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.bounds import BoundState, sharpen
-from gpuseg.algorithms.kmeans.statistics import DataStatistics
-from gpuseg.algorithms.params import KMeansParams
+from gpuseg.algorithms.data_statistics import DataStatistics
+from gpuseg.algorithms.kmeans.bounds import BoundState, reset_imprecise_slack
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.backends import registry
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers, PackedRun
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Block, Shard
 
 OnIteration = Callable[[int, float, float], None]
-"""Takes the iteration's number, an estimate of its inertia, and Σ|Δcentre|².
+"""Takes the number of the iteration, an estimate of its inertia, and Σ|Δcenter|².
 
-Of each pass, for the first of the runs that still move.
+It is called once per pass, for the first of the runs that still move.
 """
 
-Settle = Callable[[Centers, Centers], Centers]
-"""Takes the means and the centres before; returns where the centres come to lie."""
+_CACHE_KEY = "lloyd"
 
 
 @dataclass
-class Run:
-    """A run: where its centres are, and how they got there.
+class LloydRun:
+    """A run: its centers, and how they came about.
 
     Attributes
     ----------
@@ -53,11 +54,11 @@ class Run:
     n_iter : int
     converged : bool
     seconds : float
-        Spent on it by all threads of all workers.
-    looked_at : int
-        Rows whose distances were computed, over all iterations.
+        Thread time of this run on all workers.
+    n_rows_scored : int
+        Rows with computed distances, over all iterations.
     weight : float64 (k,)
-        Of the rows that each centre is the mean of.
+        Weight of the rows that each center is the mean of.
     """
 
     number: int
@@ -65,168 +66,242 @@ class Run:
     n_iter: int = 0
     converged: bool = False
     seconds: float = 0.0
-    looked_at: int = 0
+    n_rows_scored: int = 0
     weight: NDArray[np.float64] | None = None
+
+
+class RunCenters(NamedTuple):
+    """The present centers of a run, as sent to the shards."""
+
+    number: int
+    centers: Centers
+
+
+@dataclass
+class _BoundCache:
+    """The states that a shard keeps between passes, by run number, for one call of `iterate`."""
+
+    iteration_id: str
+    states: dict[int, BoundState] = field(default_factory=dict)
+
+    def n_bytes(self, backend: Backend, n_rows: int) -> int:
+        """Return the memory of the bounds."""
+        states = self.states.values()
+        return sum(n_rows * backend.bounds_bytes_per_row(len(state.centers)) for state in states)
+
+
+@dataclass
+class _RunPass:
+    """One pass of one run over a shard.
+
+    Attributes
+    ----------
+    number : int
+    centers : Centers
+    packed : object
+        The centers in the layout of the backend.
+    state : BoundState or None
+        None where there is no memory for bounds: every row is then scored.
+    change : LloydSums
+        By how much the pass changes the sums; the sums themselves without a state.
+    """
+
+    number: int
+    centers: Centers
+    packed: Any
+    state: BoundState | None
+    change: LloydSums
 
 
 def iterate(
     executor: Executor,
     backend: str,
-    measured: DataStatistics,
+    statistics: DataStatistics,
     starts: Sequence[NDArray[np.float64]],
-    rules: KMeansParams,
+    params: KMeansParams,
     on_iteration: OnIteration = lambda n_iter, inertia, change: None,
     spare_bytes: int = 0,
-) -> list[Run]:
-    """Iterate from each of `starts` until its centres rest.
+) -> list[LloydRun]:
+    """Iterate from each of `starts` until its centers converge.
 
     Parameters
     ----------
     starts : float64 (k, d) each; k may differ
-    rules : KMeansParams
-        `max_iter`, `tol` and `metric` hold for all runs, whatever their number of clusters.
+    params : KMeansParams
+        `max_iter`, `tol` and `metric` hold for all runs; `n_clusters` does not matter.
     spare_bytes : int
-        Memory that each shard may take to remember things; the first run always may.
+        Memory that each shard may use for bounds; the first run always gets them.
     """
-    grid, tag = measured.sum_grid(), uuid4().hex
-    settle: Settle = normalized if rules.metric == "cosine" else lambda centers, before: centers
-    first = [Centers(start, measured.shift) for start in starts]
-    runs = [Run(i, settle(centers, centers)) for i, centers in enumerate(first)]
-    while moving := [run for run in runs if run.n_iter < rules.max_iter and not run.converged]:
-        sent = {run.number: run.centers for run in moving}
-        shards = executor.map(lloyd, backend, tag, sent, grid, spare_bytes)  # 1, 2
-        for run, *answers in zip(moving, *shards, strict=True):  # 3
-            total = _folded(answers)
+    grid, iteration_id = statistics.sum_grid(), uuid4().hex
+    project = normalize if params.metric == "cosine" else _keep
+    first = [Centers(start, statistics.shift) for start in starts]
+    runs = [LloydRun(i, project(centers, centers)) for i, centers in enumerate(first)]
+    while moving := [run for run in runs if run.n_iter < params.max_iter and not run.converged]:
+        sent = [RunCenters(run.number, run.centers) for run in moving]
+        by_shard = executor.map(lloyd_pass, backend, iteration_id, sent, grid, spare_bytes)  # 1, 2
+        for run, *shard_sums in zip(moving, *by_shard, strict=True):  # 3
+            total = _add_up(shard_sums)
             run.n_iter += 1
             run.seconds += total.seconds
-            run.looked_at += total.looked_at
-            estimate = _estimated_inertia(total, run.centers, measured)
+            run.n_rows_scored += total.n_rows_scored
+            inertia = _estimate_inertia(total, run.centers, statistics)
             if not total.weight.sum(axis=0).all():
                 _relocate_empty(executor, backend, total, run.centers, grid)
-            moved = settle(_means(total, run.centers), run.centers)
-            change = float(((moved.values - run.centers.values) ** 2).sum())
-            run.centers, run.converged = moved, change <= rules.tol * measured.mean_variance
+            centers = project(_means(total, run.centers), run.centers)
+            change = float(((centers.values - run.centers.values) ** 2).sum())
+            run.centers = centers
+            run.converged = change <= params.tol * statistics.mean_variance
             run.weight = total.weight.sum(axis=0)
             if run is moving[0]:
-                on_iteration(run.n_iter, estimate, change)
-    executor.map(forget)
+                on_iteration(run.n_iter, inertia, change)
+    executor.map(drop_bounds)
     return runs
 
 
 def iterate_once(
-    executor: Executor, backend: str, measured: DataStatistics, centers: Centers
+    executor: Executor, backend: str, statistics: DataStatistics, centers: Centers
 ) -> LloydSums:
-    """Assign all rows once; return the sums of each centre's rows, from `measured.shift`."""
-    seen = Centers(centers.values, measured.shift)
-    shards = executor.map(lloyd, backend, uuid4().hex, {0: seen}, measured.sum_grid(), 0)
-    executor.map(forget)
-    return _folded([answer for (answer,) in shards])
+    """Assign all rows once; return the sums of each center's rows, from `statistics.shift`."""
+    sent = [RunCenters(0, Centers(centers.values, statistics.shift))]
+    by_shard = executor.map(lloyd_pass, backend, uuid4().hex, sent, statistics.sum_grid(), 0)
+    executor.map(drop_bounds)
+    return _add_up([sums for (sums,) in by_shard])
 
 
-def _folded(answers: Sequence[LloydSums]) -> LloydSums:
+def _add_up(parts: Sequence[LloydSums]) -> LloydSums:
     """Return the sums over all shards."""
-    total = answers[0]
-    for answer in answers[1:]:
-        total.add(answer)
+    total = parts[0]
+    for part in parts[1:]:
+        total.add(part)
     return total
 
 
-def lloyd(
+def lloyd_pass(
     shard: Shard,
-    env: TaskContext,
+    context: TaskContext,
     backend: str,
-    tag: str,
-    sent: dict[int, Centers],
+    iteration_id: str,
+    runs: Sequence[RunCenters],
     grid: SumGrid,
     spare_bytes: int,
 ) -> list[LloydSums]:
-    """Assign every row to the nearest centre of each run, and sum the rows of each centre."""
+    """Assign every row to the nearest center of each run; return the sums of each run, in order.
+
+    Parameters
+    ----------
+    iteration_id : str
+        Bounds kept under another one are not used.
+    """
     b = registry.get(backend)
-    old = shard.cache.pop("lloyd", {})  # what a pass that fails has half changed is gone
-    known = {
-        number: old.get((tag, number))
-        or BoundState.nothing(b.new_bounds(shard.n_rows, centers.k), centers, grid)
-        for number, centers in _with_room(b, shard.n_rows, sent, old.values(), spare_bytes)
+    # The pass takes the cache away: if it fails, half-changed bounds are gone with it.
+    cache: _BoundCache = shard.cache.pop(_CACHE_KEY, None) or _BoundCache(iteration_id)
+    held_bytes = cache.n_bytes(b, shard.n_rows)
+    n_bounded = _count_fitting(b, shard.n_rows, runs, held_bytes, spare_bytes)
+    known = cache.states if cache.iteration_id == iteration_id else {}
+    states = {
+        number: known.get(number)
+        or BoundState.empty(b.new_bounds(shard.n_rows, centers.k), centers, grid)
+        for number, centers in runs[:n_bounded]
     }
-    for number, remembered in known.items():
-        remembered.follow(sent[number])
-    all_looked_at = any(remembered.memory.fresh for remembered in known.values())
-    all_looked_at |= sharpen(list(known.values()), shard.n_rows, b)
-    packed = {number: b.pack(centers) for number, centers in sent.items()}
-
-    def on(block: Block) -> list[LloydSums]:
-        together = [(packed[i], known[i].memory.take(block.rows)) for i in known]
-        found = b.lloyd(block.x, block.weight, together, grid)
-        for number in list(sent)[len(known) :]:  # one by one: there is no memory for all
-            alone = (packed[number], b.new_bounds(len(block.x), sent[number].k))
-            found += b.lloyd(block.x, block.weight, [alone], grid)
-        return found
-
-    changes = [
-        LloydSums.zeros(len(grid.weight), *centers.values.shape) for centers in sent.values()
+    for number, centers in runs[:n_bounded]:
+        states[number].move_to(centers)
+    all_rows_scored = any(state.bounds.fresh for state in states.values())
+    all_rows_scored |= reset_imprecise_slack(states.values(), shard.n_rows, b)
+    run_passes = [
+        _RunPass(
+            number,
+            centers,
+            b.pack(centers),
+            states.get(number),
+            LloydSums.zeros(len(grid.weight), *centers.values.shape),
+        )
+        for number, centers in runs
     ]
-    for answers in shard.map_blocks(env, on):
-        for change, answer in zip(changes, answers, strict=True):
-            change.add(answer)
-    shard.cache["lloyd"] = {(tag, number): remembered for number, remembered in known.items()}
+    for sums in shard.map_blocks(context, lambda block: _assign_block(b, block, run_passes, grid)):
+        for run_pass in run_passes:
+            run_pass.change.add(sums[run_pass.number])
+    shard.cache[_CACHE_KEY] = _BoundCache(iteration_id, states)
     return [
-        known[number].changed_by(change, all_looked_at) if number in known else change
-        for number, change in zip(sent, changes, strict=True)
+        run_pass.change
+        if run_pass.state is None
+        else run_pass.state.add_change(run_pass.change, all_rows_scored)
+        for run_pass in run_passes
     ]
 
 
-def _with_room(
-    b: Backend,
-    n_rows: int,
-    sent: dict[int, Centers],
-    old: Iterable[BoundState],
-    spare_bytes: int,
-) -> list[tuple[int, Centers]]:
-    """Return the first of the runs, as many as there is memory for; one there always is."""
-    held = sum(n_rows * b.remembered_bytes(len(run.centers)) for run in old)
-    room = b.bounds_budget(spare_bytes, held)
-    needed = accumulate(n_rows * b.remembered_bytes(centers.k) for centers in sent.values())
-    fitting = sum(n_bytes <= room for n_bytes in needed)
-    return list(sent.items())[: max(fitting, 1)]
+def _assign_block(
+    b: Backend, block: Block, run_passes: Sequence[_RunPass], grid: SumGrid
+) -> dict[int, LloydSums]:
+    """Assign the rows of a block for each run; return the change of its sums, by run number.
+
+    Runs with bounds share one call. The others follow one by one, since there is no memory for
+    the labels of all of them.
+    """
+    numbers = [run_pass.number for run_pass in run_passes if run_pass.state is not None]
+    together = [
+        PackedRun(run_pass.packed, run_pass.state.bounds.take(block.rows))
+        for run_pass in run_passes
+        if run_pass.state is not None
+    ]
+    sums = dict(zip(numbers, b.lloyd(block.x, block.weight, together, grid), strict=True))
+    for run_pass in run_passes:
+        if run_pass.state is None:
+            fresh = PackedRun(run_pass.packed, b.new_bounds(len(block.x), run_pass.centers.k))
+            (sums[run_pass.number],) = b.lloyd(block.x, block.weight, [fresh], grid)
+    return sums
 
 
-def forget(shard: Shard, env: TaskContext) -> None:
-    """Give back the memory that runs took."""
-    shard.cache.pop("lloyd", None)
+def _count_fitting(
+    b: Backend, n_rows: int, runs: Sequence[RunCenters], held_bytes: int, spare_bytes: int
+) -> int:
+    """Return how many of the first runs have memory for bounds; at least one."""
+    budget = b.bounds_budget(spare_bytes, held_bytes)
+    needed = accumulate(n_rows * b.bounds_bytes_per_row(run.centers.k) for run in runs)
+    return max(sum(n_bytes <= budget for n_bytes in needed), 1)
+
+
+def drop_bounds(shard: Shard, context: TaskContext) -> None:
+    """Free the memory of all bounds."""
+    shard.cache.pop(_CACHE_KEY, None)
 
 
 def _means(total: LloydSums, centers: Centers) -> Centers:
-    """Return the centres' new places; a centre without rows stays."""
+    """Return the means of the centers' rows; a center without rows stays."""
     weight = total.weight.sum(axis=0)[:, None]
     sums = total.sums.sum(axis=0)
     means = centers.shift.astype(np.float64) + sums / np.where(weight == 0, 1.0, weight)
     return Centers(np.where(weight != 0, means, centers.values), centers.shift)
 
 
-def normalized(centers: Centers, before: Centers) -> Centers:
-    """Scale centres to length one; one at the origin stays where it was before."""
+def normalize(centers: Centers, before: Centers) -> Centers:
+    """Scale centers to length one; a center at the origin stays where it was before."""
     norms = np.array([[math.sqrt(math.fsum(c * c))] for c in centers.values])
     values = np.where(norms > 0, centers.values / np.where(norms > 0, norms, 1.0), before.values)
     return Centers(values, centers.shift)
 
 
-def _estimated_inertia(total: LloydSums, centers: Centers, measured: DataStatistics) -> float:
-    """Return Σ w|x - c|² = Σ w|z|² - 2 Σ a·S + Σ W|a|², z and a measured from the shift."""
+def _keep(centers: Centers, before: Centers) -> Centers:
+    """Return the centers as they are, in place of `normalize`."""
+    return centers
+
+
+def _estimate_inertia(total: LloydSums, centers: Centers, statistics: DataStatistics) -> float:
+    """Return Σ w|x - c|² = Σ w|z|² - 2 Σ a·S + Σ W|a|², with z and a measured from the shift."""
     a = centers.values - centers.shift
     crossed = float((a * total.sums).sum())
-    return measured.squares - 2 * crossed + float((total.weight * (a * a).sum(axis=1)).sum())
+    return statistics.squares - 2 * crossed + float((total.weight * (a * a).sum(axis=1)).sum())
 
 
 def _relocate_empty(
     executor: Executor, backend: str, total: LloydSums, centers: Centers, grid: SumGrid
 ) -> None:
-    """Give each empty cluster one of the rows farthest from their centres, as scikit-learn does.
+    """Give each empty cluster one of the rows farthest from their centers, as scikit-learn does.
 
     The row leaves its old cluster: its terms are subtracted exactly as they were added.
     """
     empty = np.flatnonzero(total.weight.sum(axis=0) == 0)
-    found = executor.map(passes.farthest, backend, centers, len(empty))
-    rows = passes.Rows.concatenate(found).highest(len(empty))
+    by_shard = executor.map(passes.farthest, backend, centers, len(empty))
+    rows = passes.Rows.concatenate(by_shard).highest(len(empty))
     terms = rows.weight[:, None] * (rows.x.astype(np.float64) - centers.shift.astype(np.float64))
     parts, weights = grid.split(terms, grid.sums), grid.split(rows.weight, grid.weight)
     for i in np.flatnonzero(rows.score > 0).tolist():

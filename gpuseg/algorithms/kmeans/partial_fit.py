@@ -1,30 +1,38 @@
-"""k-means on a stream: each centre is the mean of all rows that were ever assigned to it."""
+"""k-means on a stream: each center is the mean of all rows that were ever assigned to it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.kmeans.fit import check_enough, first_centers
-from gpuseg.algorithms.kmeans.lloyd import iterate_once, normalized
-from gpuseg.algorithms.kmeans.statistics import measure
-from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Centers
+from gpuseg.algorithms.data_statistics import measure
+from gpuseg.algorithms.kmeans.fit import check_n_rows, initial_centers
+from gpuseg.algorithms.kmeans.lloyd import iterate_once, normalize
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.backends.types import Centers
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import row_passes as passes
 
 
+class WeightedCenters(NamedTuple):
+    """Centers, and the weight of the rows that each is the mean of, float64 (k,)."""
+
+    centers: Centers
+    weight: NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class PartialFitResult:
-    """What a batch leaves behind.
+    """The model after a batch.
 
     Attributes
     ----------
     centers : Centers
     weight : float64 (k,)
-        Of the rows each centre is the mean of.
+        Weight of the rows that each center is the mean of.
     inertia : float
-        Of the batch, by the new centres; its labels are stored in the shards.
+        Inertia of the batch by the new centers; its labels are stored in the shards.
     """
 
     centers: Centers
@@ -32,46 +40,46 @@ class PartialFitResult:
     inertia: float
 
 
-def update(
+def partial_fit_kmeans(
     executor: Executor,
     params: KMeansParams,
     backend: str,
-    before: tuple[Centers, NDArray[np.float64]] | None,
+    before: WeightedCenters | None,
 ) -> PartialFitResult:
-    """Take the placed shards, a batch, into the centres.
+    """Update the centers with a batch, the rows of all shards.
 
     With W the weight before, and the batch's rows of weight w and sum S measured from the
-    centre itself, the mean of both is c + S / (W + w).
+    center itself, the mean of both is c + S / (W + w).
 
     Parameters
     ----------
-    before : Centers and float64 (k,), or None
-        The centres, and the weight of the rows each is the mean of; None for the first batch.
+    before : WeightedCenters or None
+        The model before; None for the first batch.
 
     Raises
     ------
     DataError
         As `algorithms.kmeans.fit.sweep_kmeans`; the first batch needs n_clusters rows.
     """
-    measured = measure(executor, backend, params.metric)
+    statistics = measure(executor, backend, params.metric)
     if before is None:
-        check_enough(params.n_clusters, measured.n_rows)
-        centers = first_centers(executor, params, backend, measured)
-        before = centers, np.zeros(params.n_clusters)
-    executor.apply(passes.move, backend)
+        check_n_rows(params.n_clusters, statistics.n_rows)
+        start = initial_centers(executor, params, backend, statistics)
+        before = WeightedCenters(start, np.zeros(params.n_clusters))
+    executor.apply(passes.to_device, backend)
     centers, weight = before
     if params.metric == "cosine":
-        centers = normalized(centers, centers)
-    total = iterate_once(executor, backend, measured, centers)
-    own = total.weight.sum(axis=0)
-    both = (weight + own)[:, None]
-    shift = measured.shift.astype(np.float64)
-    sums = total.sums.sum(axis=0) + own[:, None] * (shift - centers.values)
+        centers = normalize(centers, centers)
+    total = iterate_once(executor, backend, statistics, centers)
+    batch_weight = total.weight.sum(axis=0)
+    both = (weight + batch_weight)[:, None]
+    shift = statistics.shift.astype(np.float64)
+    sums = total.sums.sum(axis=0) + batch_weight[:, None] * (shift - centers.values)
     values = centers.values + sums / np.where(both > 0, both, 1.0)
-    moved = Centers(values, measured.shift)
+    updated = Centers(values, statistics.shift)
     if params.metric == "cosine":
-        moved = normalized(moved, centers)
-    model = (moved, measured.inertia_grid(moved.values))
-    outcome = [found for (found,) in executor.apply(passes.assign, backend, [model], [0])]
-    inertia = sum(part.inertia for part in outcome)
-    return PartialFitResult(moved, weight + own, inertia)
+        updated = normalize(updated, centers)
+    model = (updated, statistics.inertia_grid(updated.values))
+    assignments = [sums for (sums,) in executor.apply(passes.assign, backend, [model], [0])]
+    inertia = sum(sums.inertia for sums in assignments)
+    return PartialFitResult(updated, weight + batch_weight, inertia)

@@ -1,4 +1,4 @@
-"""Columns that were decoded on the device, written into the rows that stay there."""
+"""Write columns that were decoded on the device into the rows that stay there."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,30 +11,40 @@ from gpuseg.backends.cuda.launch_plans import plan_simple
 from gpuseg.backends.cuda.launcher import Launcher
 
 TYPES = (
-    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
-    *("float32", "float64", "bool"),
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+    "bool",
 )
-"""What a column may hold, in the order of Type in ``kernels/column.cu``."""
+"""Types of columns, in the order of Type in ``kernels/columns/decode_column.cu``."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """Some values, and where they go.
+    """Values of a column, and the feature that they become.
 
     Attributes
     ----------
     values : uint8 (bytes,)
-        On the device, of any library.
+        On the device, an array of any library.
     type : str
         One of `TYPES`.
     feature : int or None
         None for weights.
     present : uint8 (bytes,) or None
-        Likewise: a bit for each value, the lowest of a byte first; None where all are there.
+        On the device, a validity bit for each value, the lowest bit of a byte first; None where
+        no value is missing.
     first : int
-        The place among the values of the one for the first row.
+        The index of the first row's value.
     flag : int or None
-        The feature that tells where there is no value.
+        The feature that marks missing values.
     """
 
     values: Any
@@ -46,7 +56,7 @@ class Column:
 
 
 class DecodedRows:
-    """Rows on the device whose columns come one by one.
+    """Rows on the device, written column by column.
 
     Parameters
     ----------
@@ -62,7 +72,7 @@ class DecodedRows:
     Raises
     ------
     MemoryError
-        Where the device has no room for them.
+        Where the device has too little memory for them.
     """
 
     def __init__(self, launcher: Launcher, n_rows: int, n_features: int, weighted: bool) -> None:
@@ -79,23 +89,23 @@ class DecodedRows:
         at: Sequence[int] = (),
         weight: NDArray[np.float64] | None = None,
     ) -> int:
-        """Write what is decoded of some rows; the device is done with it on return.
+        """Write decoded columns of some rows; the device has finished on return.
 
-        NaN stands for what is missing.
+        Missing values become NaN.
 
         Parameters
         ----------
         rows : slice
         columns : sequence of Column
         features : float32 (len(at), rows), optional
-            Those of the features `at` that lie on the host.
+            The features `at`, in host memory.
         weight : float64 (rows,), optional
-            On the host.
+            In host memory.
 
         Returns
         -------
         int
-            How many values are refused: finite and beyond float32, or no weight.
+            Number of refused values: finite and beyond float32, or not valid as a weight.
         """
         with self._launcher.stream():
             refused = self._launcher.xp.zeros(1, np.uint64)
@@ -109,11 +119,11 @@ class DecodedRows:
         at: Sequence[int],
         weight: NDArray[np.float64] | None,
     ) -> list[Column]:
-        """Move what lies on the host; return its columns."""
+        """Copy host arrays to the device; return their columns."""
         moved = []
         if features is not None:
-            there, n = self._bytes(features), features.shape[1]
-            moved += [Column(there, "float32", f, first=i * n) for i, f in enumerate(at)]
+            values, n = self._bytes(features), features.shape[1]
+            moved += [Column(values, "float32", f, first=i * n) for i, f in enumerate(at)]
         if weight is not None:
             moved.append(Column(self._bytes(weight), "float64", None))
         return moved
@@ -123,13 +133,19 @@ class DecodedRows:
 
     def _write(self, rows: slice, column: Column, refused: Any) -> None:
         launcher, x = self._launcher, self.x[rows]
-        of_weight, (n, d) = column.feature is None, x.shape
-        kernel, blocks = plan_simple("column", n, launcher.limits)
-        launcher.launch(kernel, blocks, [
-            launcher.adopt(column.values), np.int64(column.first),
+        is_weight, (n, d) = column.feature is None, x.shape
+        kernel, blocks = plan_simple("decode_column", n, launcher.limits)
+        arguments = [
+            launcher.adopt(column.values),
+            np.int64(column.first),
             np.int32(TYPES.index(column.type)),
             None if column.present is None else launcher.adopt(column.present),
-            np.int64(n), x, np.int32(d), np.int32(column.feature or 0),
+            np.int64(n),
+            x,
+            np.int32(d),
+            np.int32(column.feature or 0),
             np.int32(-1 if column.flag is None else column.flag),
-            self.weight[rows] if of_weight and self.weight is not None else None, refused,
-        ])  # fmt: skip
+            self.weight[rows] if is_weight and self.weight is not None else None,
+            refused,
+        ]
+        launcher.launch(kernel, blocks, arguments)

@@ -1,235 +1,75 @@
-"""CuPy's current device: the only place that imports CuPy."""
+"""The memory of a GPU."""
 
-import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.cuda import kernel_cache as sources
-from gpuseg.backends.cuda import nvrtc
-from gpuseg.backends.cuda.launcher import Kernel, Launcher, Limits, Table
-from gpuseg.backends.cuda.pinned import PinnedPair, PinnedPairs
-from gpuseg.errors import DataError, ResourceError
+from gpuseg.backends.cuda.launch_plans import plan_simple
+from gpuseg.backends.cuda.launcher import Launcher
+from gpuseg.backends.cuda.stream import on_stream
 
-_NULL = np.uintp(0)
+_MAX_SHARE = 0.9
+"""Share of the free device memory that rows may take."""
 
-_STATIC_BYTES = 1024
-"""Shared memory left for what kernels declare themselves."""
+_BLOCK_BYTES = 2**25
+"""Bytes of host rows and their results per call: work for all multiprocessors, and longer on the
+bus than the call takes in Python. With `pinned.N_PAIRS` calls at a time, that is 256 MiB of device
+memory, and 64 MiB of page-locked memory."""
 
-_LARGE_BYTES = 2**20
-"""From here on arrays go through page-locked memory of our own: CuPy's is as large as they are."""
+_RESULT_BYTES = 12
+"""Bytes per row of results: a label and a squared distance."""
 
-_ALL_SHARED = 100
-"""Per cent of a multiprocessor's L1 cache that may be shared memory."""
+_BLOCK_STEP = 1024
+"""Blocks have a multiple of this number of rows, so that their bounds begin aligned."""
 
-_STREAM_IS_TOLD = 3
-"""The first version of the array interface that says in which stream values are made."""
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """What keeps the CUDA backend from running here, and what would help."""
-
-    what: str
-    step: str
+_BYTES_PER_ROW = 48
+"""Bytes per row beyond its values: label and slack; in the last pass label, squared distance and
+distance."""
 
 
-_INSTALL = "pip install 'gpuseg[cuda13]'"
+class CudaDevice:
+    """See `backends.protocols.Device`.
 
+    Parameters
+    ----------
+    launcher : Launcher
+    """
 
-def unavailable() -> Unavailable | None:
-    """Look for CuPy, a device and NVRTC; return the first that is missing, None if none is."""
-    try:
-        import cupy
-    except ImportError as error:
-        return Unavailable(f"CuPy cannot be imported ({error})", _INSTALL)
-    try:
-        if cupy.cuda.runtime.getDeviceCount() == 0:
-            return Unavailable("CUDA finds no device", "look at CUDA_VISIBLE_DEVICES")
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        return Unavailable(f"CUDA finds no device ({error})", "a GPU and its driver are needed")
-    try:
-        nvrtc.library()
-    except ResourceError as error:
-        return Unavailable(str(error), f"{_INSTALL}, or set CUDA_PATH to a CUDA toolkit")
-    return None
+    def __init__(self, launcher: Launcher) -> None:
+        self._launcher = launcher
 
+    def fits(self, n_rows: int, n_features: int) -> bool:
+        n_bytes = n_rows * (4 * n_features + 8 + _BYTES_PER_ROW)
+        return n_bytes <= _MAX_SHARE * self._launcher.free_bytes()
 
-def devices() -> list[str]:
-    """Return the devices that CUDA finds, each in words."""
-    if unavailable():
-        return []
-    from cupy.cuda import runtime
+    def block_rows(self, n_values: int) -> int:
+        rows = _BLOCK_BYTES // (4 * n_values + _RESULT_BYTES)
+        return max(rows // _BLOCK_STEP, 1) * _BLOCK_STEP
 
-    found = [runtime.getDeviceProperties(i) for i in range(runtime.getDeviceCount())]
-    return [
-        f"{own['name'].decode()}, {own['totalGlobalMem'] / 2**30:.0f} GiB, "
-        f"compute capability {own['major']}.{own['minor']}"
-        for own in found
-    ]
-
-
-@cache
-def launcher() -> Launcher:
-    """Return the launcher of this process: of the device that is current at the first call."""
-    return CupyLauncher()
-
-
-class CupyLauncher:
-    """See `launcher.Launcher`."""
-
-    def __init__(self) -> None:
-        import cupy
-
-        self.xp = cupy
-        self._device = cupy.cuda.Device()
-        about = cupy.cuda.runtime.getDeviceProperties(self._device.id)
-        capability = self._device.compute_capability
-        self.limits = Limits(
-            about["name"].decode(),
-            about["multiProcessorCount"],
-            about["sharedMemPerBlockOptin"] - _STATIC_BYTES,
-            about["sharedMemPerMultiprocessor"],
-            int(capability),
-        )
-        self.arch = f"sm_{capability}"
-        self._functions: dict[tuple[Any, ...], Any] = {}
-        self._lock = threading.Lock()
-        self._local = threading.local()
-        self._idle: deque[_Stream] = deque()
-        self._pairs = PinnedPairs(cupy)
-
-    @contextmanager
-    def stream(self) -> Iterator[None]:
-        if getattr(self._local, "stream", None):  # stream in stream: the outer one waits
-            yield
-            return
-        with self._device, self._next_stream() as stream, stream.handle:
-            self._local.stream = stream
-            try:
-                yield
-                stream.handle.synchronize()
-            finally:
-                self._local.stream = None
-
-    @contextmanager
-    def _next_stream(self) -> Iterator["_Stream"]:
-        """Give an idle stream, after what was asked of the current stream.
-
-        Lanes are kept, and the last one used is taken first: what CuPy has freed it keeps for
-        the stream that it was allocated in.
-        """
-        self.xp.cuda.get_current_stream().synchronize()
-        try:
-            stream = self._idle.pop()
-        except IndexError:
-            stream = _Stream(self.xp.cuda.Stream(non_blocking=True))
-        try:
-            yield stream
-        finally:
-            if stream.pair is not None:
-                self._pairs.give_back(stream.pair)
-                stream.pair = None
-            self._idle.append(stream)
-
-    def launch(
-        self, kernel: Kernel, blocks: int, arguments: Sequence[Any], shared_bytes: int = 0
-    ) -> None:
-        ready = tuple(self._ready(argument) for argument in arguments)
-        function = self._function(kernel, shared_bytes)
-        function((blocks,), (kernel.threads,), ready, shared_mem=shared_bytes)
-
-    def free_bytes(self) -> int:
-        with self._device:
-            free: int = self.xp.cuda.runtime.memGetInfo()[0]
-            kept: int = self.xp.get_default_memory_pool().free_bytes()
-        return free + kept
-
+    @on_stream
     def to_device(self, array: Any) -> Any:
-        if not isinstance(array, np.ndarray) or array.nbytes < _LARGE_BYTES:
-            return self.xp.asarray(array, order="C")
-        with self.stream():
-            stream = self._local.stream
-            stream.pair = stream.pair or self._pairs.take()
-            there = self.xp.empty(array.shape, array.dtype)
-            stream.pair.copy(np.ascontiguousarray(array), there)
-            return there
+        try:
+            return self._launcher.to_device(array)
+        except MemoryError:  # another process has taken the memory since `fits`
+            return array
 
-    def adopt(self, array: Any) -> Any:
-        if not isinstance(array, self.xp.ndarray):
-            array = self._shared(array)
-        # CuPy would copy rows from another GPU to the current one, unasked.
-        pointer = array.__cuda_array_interface__["data"][0]
-        place = self.xp.cuda.runtime.pointerGetAttributes(pointer).device if pointer else -1
-        if place >= 0 and place != self._device.id:
-            raise ResourceError(
-                f"X lies on GPU {place}, and this process uses GPU {self._device.id}, "
-                "the current one when gpuseg first needed it: copy X there, or give each GPU a "
-                "process of its own, as cluster = 'cuda' does"
-            )
-        return self.xp.asarray(array, order="C")
+    @on_stream
+    def from_foreign(self, array: Any, dtype: Any) -> Any:
+        launcher, adopted = self._launcher, self._launcher.adopt(array)
+        if adopted.dtype != np.float64 or dtype != np.float32 or not adopted.size:
+            return adopted.astype(dtype, copy=False)
+        narrowed = launcher.xp.empty(adopted.shape, np.float32)
+        kernel, blocks = plan_simple("to_float32", adopted.size, launcher.limits)
+        launcher.launch(kernel, blocks, [adopted, np.int64(adopted.size), narrowed])
+        return narrowed
 
-    def _shared(self, array: Any) -> Any:
-        """Return another library's array, once the current stream may read it."""
-        if hasattr(array, "__dlpack__"):
-            try:
-                return self.xp.from_dlpack(array)  # the library has our stream wait for its own
-            except BufferError as error:
-                kind = f"{type(array).__module__}.{type(array).__name__}"
-                raise DataError(
-                    f"an array of type {kind} does not give its values away ({error}): must be "
-                    "dense and of numbers; convert it, or copy it to the host"
-                ) from None
-        if array.__cuda_array_interface__.get("version", 0) < _STREAM_IS_TOLD:
-            self._device.synchronize()
-        return array
-
-    def to_host(self, array: Any) -> Any:
-        return self.xp.asnumpy(array)
-
-    def address(self, array: Any) -> int:
-        pointer: int = array.data.ptr
-        return pointer
-
-    def staging(self, n_bytes: int) -> NDArray[np.uint8]:
-        return np.frombuffer(self.xp.cuda.alloc_pinned_memory(n_bytes), np.uint8, n_bytes)
-
-    def upload(self, source: NDArray[Any], target: Any) -> None:
-        target.set(source)
-
-    def download(self, source: Any, target: NDArray[Any]) -> None:
-        source.get(out=target, blocking=True)
-
-    def _ready(self, argument: Any) -> Any:
-        if argument is None:
-            return _NULL
-        return argument.pointers if isinstance(argument, Table) else argument
-
-    def _function(self, kernel: Kernel, shared_bytes: int) -> Any:
-        key = (kernel.name, *sorted(kernel.macros.items()))
-        with self._lock:
-            if key not in self._functions:
-                self._functions[key] = self._load(kernel, shared_bytes)
-            return self._functions[key]
-
-    def _load(self, kernel: Kernel, shared_bytes: int) -> Any:
-        module = self.xp.RawModule(path=str(sources.cubin(kernel, self.arch)))
-        function = module.get_function(kernel.name)
-        function.max_dynamic_shared_size_bytes = self.limits.shared_bytes
-        if shared_bytes:  # left alone, the driver may make room for fewer blocks than planned
-            function.preferred_shared_memory_carveout = _ALL_SHARED
-        return function
-
-
-@dataclass
-class _Stream:
-    """A stream, and what it brings rows through once it has to bring some."""
-
-    handle: Any
-    pair: PinnedPair | None = None
+    @on_stream
+    def to_host(self, array: Any, rows: Any = slice(None)) -> NDArray[Any]:
+        part: NDArray[Any]
+        if isinstance(array, np.ndarray):
+            part = array[rows]
+            return part
+        rows = self._launcher.to_device(rows) if isinstance(rows, np.ndarray) else rows
+        part = self._launcher.to_host(array[rows])
+        return part

@@ -1,6 +1,6 @@
-"""Before the launch of a Lloyd pass over all rows: by which instructions, in which memory.
+"""Plan a Lloyd pass over all rows: its instructions, and the shared memory of a block.
 
-The sizes must agree with what ``kernels/lloyd_full.cu`` carves up, which the tests check by
+The sizes must agree with the layout of ``kernels/kmeans/lloyd_full.cu``, which the tests check by
 running it.
 """
 
@@ -12,24 +12,24 @@ from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 
 PROBE_BLOCKS, PROBE_THREADS = 256, 256
-"""The sample of slack: each block looks at so many consecutive rows."""
+"""The sample of slack: each block reads as many consecutive rows as it has threads."""
 
 _WARPS = THREADS // 32
 _STAGES = 2
 _RUN_BYTES = 64
 _RESERVED_BYTES = 1024
-"""Of shared memory, for each block, by the device."""
+"""Shared memory per block that the device reserves."""
 
 _TENSOR_CORES = 80
-"""The compute capability that multiplies bfloat16 by ``mma.sync``, and copies asynchronously."""
+"""The first compute capability with ``mma.sync`` for bfloat16 and asynchronous copies."""
 
 _MAX_STEPS = 4
-"""Sixteen features each that fit the registers of a lane, see ``kernels/score_mma.cuh``."""
+"""Maximum steps of 16 features: the registers of a lane, see ``kernels/kmeans/score_mma.cuh``."""
 
 
 @dataclass(frozen=True)
 class FullLaunch:
-    """How to launch a pass over all rows.
+    """The launch of a pass over all rows.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class FullLaunch:
     width : int
         Floats copied at once.
     private : bool
-        Whether a block has sums of its own.
+        Whether each block has its sums in shared memory.
     """
 
     kernel: Kernel
@@ -50,19 +50,19 @@ class FullLaunch:
 
 @dataclass(frozen=True)
 class _Form:
-    """One way to score: macros of the kernel, what it takes, and what it costs a row.
+    """One way to score: macros of the kernel, its resources, and its cost per row.
 
     Attributes
     ----------
     macros : dict
     rows : int
-        Of a warp's tile.
+        Rows of a warp's tile.
     floats : int
-        Of shared memory.
+        float32 values of shared memory.
     blocks : int
-        On a multiprocessor at once, by their registers.
+        Blocks per multiprocessor that the registers allow.
     instructions : int
-        A thread, a row, about (``benchmarks/instructions.py`` counts them).
+        Approximate instructions per thread and row (``benchmarks/instructions.py`` counts them).
     """
 
     macros: dict[str, int]
@@ -84,31 +84,31 @@ def plan_full(
 ) -> FullLaunch | None:
     """Plan a Lloyd pass over all rows; None where tiles or centres do not fit a block.
 
-    Blocks have sums of their own where as many of them run at once, or two of them; in a first
-    pass, when every row is added, wherever they fit at all.
+    Each block has its sums in shared memory where as many blocks run at once as without, or two
+    of them; in a first pass, when every row is added, wherever they fit.
 
     Parameters
     ----------
     ks : tuple of int
         Centres of each run.
     alignment : int
-        Bytes of which the address of x is a multiple: 16, 8 or 4.
+        Alignment of x in bytes: 16, 8 or 4.
     """
     width = next(w for w in (4, 2, 1) if n_features % w == 0 and 4 * w <= alignment)
     best: tuple[int, FullLaunch] | None = None
     for form in _possible(n_features, sum(-(-k // GROUP) for k in ks), width, limits):
-        needed = 4 * (form.floats + sum(ks)) + _RUN_BYTES * len(ks)
-        held = _held(needed, form, limits)
-        if not held:
+        n_bytes = 4 * (form.floats + sum(ks)) + _RUN_BYTES * len(ks)
+        n_fitting = _fitting(n_bytes, form, limits)
+        if not n_fitting:
             continue
-        with_sums = needed + sums_bytes(sum(ks), n_features)
-        held_with = _held(with_sums, form, limits)
-        private = held_with >= (1 if fresh else min(held, 2))
+        with_sums = n_bytes + sums_bytes(sum(ks), n_features)
+        n_fitting_with = _fitting(with_sums, form, limits)
+        private = n_fitting_with >= (1 if fresh else min(n_fitting, 2))
         kernel = Kernel("lloyd_full", THREADS, {**form.macros, "LABEL_BYTES": label_bytes})
         tiles = -(-n_rows // (form.rows * _WARPS))
-        fitting = limits.multiprocessors * (held_with if private else held)
+        max_blocks = limits.multiprocessors * (n_fitting_with if private else n_fitting)
         launch = FullLaunch(
-            kernel, min(tiles, fitting), with_sums if private else needed, width, private
+            kernel, min(tiles, max_blocks), with_sums if private else n_bytes, width, private
         )
         if best is None or form.instructions < best[0]:
             best = form.instructions, launch
@@ -131,8 +131,8 @@ def _possible(d: int, groups: int, width: int, limits: Limits) -> list[_Form]:
     return forms
 
 
-def _held(shared_bytes: int, form: _Form, limits: Limits) -> int:
-    """Return how many blocks a multiprocessor runs at once."""
+def _fitting(shared_bytes: int, form: _Form, limits: Limits) -> int:
+    """Return the number of blocks that a multiprocessor runs at once."""
     if shared_bytes > limits.shared_bytes:
         return 0
     fitting = limits.shared_bytes_per_multiprocessor // (shared_bytes + _RESERVED_BYTES)
@@ -140,7 +140,7 @@ def _held(shared_bytes: int, form: _Form, limits: Limits) -> int:
 
 
 def forms() -> list[Kernel]:
-    """Return every kernel that a plan of this module may ask for, and the probe before it."""
+    """Return every kernel that a plan of this module may launch, and the probe before it."""
     scores = [*({"VECTOR": v} for v in (4, 2, 1)), *({"KSTEPS": s} for s in (1, 2, 3, 4))]
     full = [
         Kernel("lloyd_full", THREADS, {**score, "LABEL_BYTES": label_bytes})
@@ -151,5 +151,5 @@ def forms() -> list[Kernel]:
 
 
 def probe(label_bytes: int) -> Kernel:
-    """Return the kernel that looks at a sample of slack."""
+    """Return the kernel that reads a sample of slack."""
     return Kernel("lloyd_probe", PROBE_THREADS, {"LABEL_BYTES": label_bytes})

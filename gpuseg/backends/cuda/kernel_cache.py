@@ -1,4 +1,4 @@
-"""The kernels' sources, compiled for a device and kept on disk."""
+"""Find the sources of the kernels, compile them for a device, and keep the results on disk."""
 
 import hashlib
 import os
@@ -11,35 +11,50 @@ from gpuseg.backends.cuda.launcher import Kernel
 _PACKAGE = Path(__file__).parents[2]
 
 
-def folder() -> Path:
-    """Return where the kernels are: in the package where it is installed, else beside it."""
+def kernel_folder() -> Path:
+    """Return the folder of the kernels: inside the installed package, or next to it."""
     installed = _PACKAGE / "kernels"
     return installed if installed.is_dir() else _PACKAGE.parent / "kernels"
 
 
-def compiled(kernel: Kernel, arch: str) -> tuple[bytes, str]:
+def find_source(name: str, folder: Path) -> Path:
+    """Return the source file of a kernel, below a folder; its ``#include`` paths start there.
+
+    Parameters
+    ----------
+    name : str
+        `Kernel.name`; one file below the folder has this name.
+    folder : Path
+        Such as `kernel_folder()`.
+    """
+    (path,) = folder.rglob(f"{name}.cu")
+    return path
+
+
+def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:
     """Compile a kernel; see `nvrtc.compile_cubin`."""
-    path = folder() / f"{kernel.name}.cu"
+    folder = kernel_folder()
+    path = find_source(kernel.name, folder)
     macros = [f"-D{name}={value}" for name, value in kernel.macros.items()]
-    options = [*macros, f"-I{folder()}", "-Xptxas=-v"]
+    options = [*macros, f"-I{folder}", "-Xptxas=-v"]
     return nvrtc.compile_cubin(path.read_text(), path.name, arch, options)
 
 
-def cubin(kernel: Kernel, arch: str) -> Path:
-    """Return the file of a compiled kernel; compile it unless it is there.
+def cubin_path(kernel: Kernel, arch: str) -> Path:
+    """Return the file of a compiled kernel; compile it where the file is missing.
 
-    It is kept below ``$GPUSEG_CACHE``, or ``~/.cache/gpuseg``, under a name made of everything
-    that it was made from.
+    Files are kept in ``$GPUSEG_CACHE``, or ``~/.cache/gpuseg``. Their names contain a digest of
+    everything that they depend on.
     """
     ingredients = [arch, nvrtc.version(), repr(sorted(kernel.macros.items())), kernel.name]
-    ingredients += [path.read_text() for path in sorted(folder().glob("*.cu*"))]
+    ingredients += [path.read_text() for path in sorted(kernel_folder().rglob("*.cu*"))]
     digest = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:16]
-    home = Path(os.environ.get("GPUSEG_CACHE") or Path.home() / ".cache" / "gpuseg")
-    path = home / f"{kernel.name}-{arch}-{digest}.cubin"
+    cache = Path(os.environ.get("GPUSEG_CACHE") or Path.home() / ".cache" / "gpuseg")
+    path = cache / f"{kernel.name}-{arch}-{digest}.cubin"
     if not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        content = compiled(kernel, arch)[0]
-        with NamedTemporaryFile(dir=home, delete=False) as own:  # others may be at it, too
-            own.write(content)
-        Path(own.name).replace(path)
+        cache.mkdir(parents=True, exist_ok=True)
+        content = compile_kernel(kernel, arch)[0]
+        with NamedTemporaryFile(dir=cache, delete=False) as file:  # other processes may write too
+            file.write(content)
+        Path(file.name).replace(path)
     return path

@@ -1,8 +1,8 @@
-"""Before a launch: how rows, features and centres are laid out in the memory of a block.
+"""Plan launches: the layout of rows, features and centres in the shared memory of a block.
 
-Nothing here touches a device; the sizes must agree with what the kernels carve up
-(``kernels/lloyd.cu``, ``kernels/assign.cu``, ``kernels/near.cuh``), which the tests check by
-running them.
+Nothing here touches a device; the sizes must agree with the layouts of the kernels
+(``kernels/kmeans/lloyd.cu``, ``kernels/kmeans/assign.cu``, ``kernels/dbscan/tile_query.cuh``),
+which the tests check by running them.
 """
 
 from collections.abc import Mapping
@@ -15,51 +15,62 @@ from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 from gpuseg.errors import ResourceError
 
 SIMPLE_THREADS = 256
-"""Of a block of a kernel without shared memory."""
+"""Threads per block of a kernel without shared memory."""
 
-_SIMPLE = (
-    *("distances", "summarize", "digest", "histogram", "narrow", "column"),
-    *("prepare", "normalize", "project", "gram", "powers", "distance_sums"),
+SIMPLE_KERNELS = (
+    "distances",
+    "summarize",
+    "digest",
+    "histogram",
+    "to_float32",
+    "decode_column",
+    "prepare",
+    "normalize",
+    "project",
+    "gram",
+    "power_sums",
+    "distance_sums",
 )
 _SIMPLE_BLOCKS = 16
-"""Of those, a multiprocessor."""
+"""Blocks of those kernels per multiprocessor."""
 
 TILE_THREADS, TILE_ROWS = 64, 64
-"""Of a block of DBSCAN's kernels, and of a tile: TILE in ``kernels/near.cuh``."""
+"""Threads per block of DBSCAN's kernels, and rows per tile: TILE in
+``kernels/dbscan/tile_query.cuh``."""
 
-_ON_TILES = ("count", "link_inside", "link", "claim", "nearest")
+TILE_KERNELS = ("core_counts", "connect_core_in_tiles", "connect_core", "border_assignment", "knn")
 
 SCAN_ROWS = THREADS * 8 * 2
-"""Rows whose slack a block reads at once: SCAN in ``kernels/lloyd.cu``."""
+"""Rows of slack that a block reads at once: SCAN in ``kernels/kmeans/lloyd.cu``."""
 
 MAX_SCANS = 2**10
-"""Of a chunk: rows of a chunk are counted in 32 bits."""
+"""Maximum scans per chunk: rows of a chunk are counted in 32 bits."""
 
 _CHUNKS_PER_BLOCK = 8
-"""Into which a late pass cuts the work, so that blocks with many rows to look at do not lag."""
+"""Chunks per block of a late pass, so that blocks with many rows to score do not lag."""
 
 _TILE_BYTES = 40 * 1024
 _PANEL_BYTES = 32 * 1024
 _BLOCKS_PER_MULTIPROCESSOR = 4
-"""BLOCKS in ``kernels/tile.cuh``: with 128 registers a thread, no more of them fit."""
+"""BLOCKS in ``kernels/kmeans/score_tile.cuh``: with 128 registers a thread, no more of them fit."""
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a block holds rows and centres.
+    """The layout of rows and centres in a block.
 
     Attributes
     ----------
     rows : int
-        Rows a thread scores.
+        Rows per thread.
     vector : int
-        Features loaded at once.
+        Features per load.
     features : int
-        Features of a row that the tile holds at a time.
+        Features per row that the tile holds at a time.
     resident : bool
         Whether all centres stay in shared memory.
     bytes : int
-        Shared memory of both.
+        Shared memory of rows and centres.
     """
 
     rows: int
@@ -70,13 +81,13 @@ class Tiling:
 
     @property
     def tile(self) -> int:
-        """Rows of a tile."""
+        """Rows per tile."""
         return THREADS * self.rows
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel and how to launch it.
+    """The launch of a kernel on tiles of rows.
 
     Attributes
     ----------
@@ -85,9 +96,9 @@ class Launch:
     shared_bytes : int
     tiling : Tiling
     rows_per_chunk : int
-        Rows a block takes at a time.
+        Rows that a block takes at a time.
     private : bool
-        Whether a block has sums or counts of its own.
+        Whether each block has its sums or counts in shared memory.
     """
 
     kernel: Kernel
@@ -104,14 +115,14 @@ def tile_rows(n_features: int, n_groups: int, aligned: bool, limits: Limits) -> 
     Parameters
     ----------
     aligned : bool
-        Whether x begins at a multiple of 16 bytes.
+        Whether the address of x is a multiple of 16 bytes.
     """
-    column = 4 * THREADS  # bytes of a feature, for one row a thread
-    room = min(_TILE_BYTES, limits.shared_bytes // 2)
-    rows = next((r for r in (4, 2) if column * r * n_features <= room), 1)
+    column = 4 * THREADS  # bytes of a feature, for one row per thread
+    max_bytes = min(_TILE_BYTES, limits.shared_bytes // 2)
+    rows = next((r for r in (4, 2) if column * r * n_features <= max_bytes), 1)
     features = n_features
     if column * rows * features > limits.shared_bytes // 2:
-        features = room // column // 4 * 4
+        features = max_bytes // column // 4 * 4
     vector = 4 if aligned and n_features % 4 == 0 else 1
     panel = 4 * GROUP * n_features * n_groups
     resident = panel <= min(_PANEL_BYTES, limits.shared_bytes // 4)
@@ -130,27 +141,27 @@ def plan_lloyd(
     aligned: bool,
     limits: Limits,
 ) -> Launch:
-    """Plan a Lloyd pass that looks at few rows.
+    """Plan a Lloyd pass that scores few rows.
 
-    A block has sums of its own where they take no more room than the tile.
+    Each block has its sums in shared memory where they take no more of it than the tile.
 
     Parameters
     ----------
     n_groups, n_centers : int
-        Of all runs together.
+        Totals of all runs.
     """
     tiling = tile_rows(n_features, n_groups, aligned, limits)
-    needed = tiling.bytes + 4 * (SCAN_ROWS + 4 * tiling.tile)
+    n_bytes = tiling.bytes + 4 * (SCAN_ROWS + 4 * tiling.tile)
     sums = sums_bytes(n_centers, n_features)
-    private = sums <= min(tiling.bytes, limits.shared_bytes - needed)
+    private = sums <= min(tiling.bytes, limits.shared_bytes - n_bytes)
     if private:
-        needed += sums
+        n_bytes += sums
     shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector, "LABEL_BYTES": label_bytes}
-    fitting = _blocks_that_fit(needed, limits)
-    scans = -(-n_rows // (SCAN_ROWS * fitting * _CHUNKS_PER_BLOCK))
+    max_blocks = _max_blocks(n_bytes, limits)
+    scans = -(-n_rows // (SCAN_ROWS * max_blocks * _CHUNKS_PER_BLOCK))
     chunk = min(max(scans, 1), MAX_SCANS) * SCAN_ROWS
-    blocks = min(-(-n_rows // chunk), fitting)
-    return Launch(Kernel("lloyd", THREADS, shape), blocks, needed, tiling, chunk, private)
+    blocks = min(-(-n_rows // chunk), max_blocks)
+    return Launch(Kernel("lloyd", THREADS, shape), blocks, n_bytes, tiling, chunk, private)
 
 
 @lru_cache(1024)
@@ -159,13 +170,13 @@ def plan_assign(
 ) -> Launch:
     """Plan an assignment."""
     tiling = tile_rows(n_features, -(-n_centers // GROUP), aligned, limits)
-    needed = tiling.bytes + 4 * tiling.tile
-    private = needed + 4 * n_centers <= limits.shared_bytes
+    n_bytes = tiling.bytes + 4 * tiling.tile
+    private = n_bytes + 4 * n_centers <= limits.shared_bytes
     if private:
-        needed += 4 * n_centers
+        n_bytes += 4 * n_centers
     shape = {"ROWS": tiling.rows, "VECTOR": tiling.vector}
-    blocks = min(-(-n_rows // tiling.tile), _blocks_that_fit(needed, limits))
-    return Launch(Kernel("assign", THREADS, shape), blocks, needed, tiling, tiling.tile, private)
+    blocks = min(-(-n_rows // tiling.tile), _max_blocks(n_bytes, limits))
+    return Launch(Kernel("assign", THREADS, shape), blocks, n_bytes, tiling, tiling.tile, private)
 
 
 def plan_simple(name: str, n_threads: int, limits: Limits) -> tuple[Kernel, int]:
@@ -174,15 +185,15 @@ def plan_simple(name: str, n_threads: int, limits: Limits) -> tuple[Kernel, int]
     Parameters
     ----------
     n_threads : int
-        So many would each have one thing to do; fewer are started, and do several.
+        Threads for one item per thread; fewer are started, and take several items.
     """
-    enough = _SIMPLE_BLOCKS * limits.multiprocessors
-    return Kernel(name, SIMPLE_THREADS), min(max(-(-n_threads // SIMPLE_THREADS), 1), enough)
+    max_blocks = _SIMPLE_BLOCKS * limits.multiprocessors
+    return Kernel(name, SIMPLE_THREADS), min(max(-(-n_threads // SIMPLE_THREADS), 1), max_blocks)
 
 
 @dataclass(frozen=True)
 class TileLaunch:
-    """A kernel of DBSCAN and how to launch it: a warp takes a tile at a time.
+    """The launch of a kernel of DBSCAN; a warp takes a tile at a time.
 
     Attributes
     ----------
@@ -199,7 +210,7 @@ class TileLaunch:
 def plan_tiles(
     name: str, n_tiles: int, n_features: int, shape: Mapping[str, int], limits: Limits
 ) -> TileLaunch:
-    """Plan a kernel of DBSCAN: each warp holds its tile, and a limit a row, in shared memory.
+    """Plan a kernel of DBSCAN; each warp has its tile, and a limit per row, in shared memory.
 
     Raises
     ------
@@ -207,23 +218,26 @@ def plan_tiles(
         For more features than fit.
     """
     warps = TILE_THREADS // 32
-    needed = 4 * warps * TILE_ROWS * (n_features + 1)
-    if needed > limits.shared_bytes:
-        most = limits.shared_bytes // (4 * warps * TILE_ROWS) - 1
+    n_bytes = 4 * warps * TILE_ROWS * (n_features + 1)
+    if n_bytes > limits.shared_bytes:
+        max_features = limits.shared_bytes // (4 * warps * TILE_ROWS) - 1
         raise ResourceError(
-            f"{n_features} features: DBSCAN on {limits.name} takes up to {most}; select features, "
-            "or use backend = 'numba'"
+            "features.too_many_for_gpu",
+            f"DBSCAN on {limits.name} cannot use {n_features} features",
+            rule=f"must be at most {max_features}",
+            hint="select fewer features (`features`), or use `backend` = 'numba'",
+            parameter="features",
         )
-    held = min(limits.shared_bytes_per_multiprocessor // (needed + 1024), _SIMPLE_BLOCKS)
-    blocks = min(-(-n_tiles // warps), limits.multiprocessors * max(held, 1))
-    return TileLaunch(Kernel(name, TILE_THREADS, shape), blocks, needed)
+    fitting = min(limits.shared_bytes_per_multiprocessor // (n_bytes + 1024), _SIMPLE_BLOCKS)
+    blocks = min(-(-n_tiles // warps), limits.multiprocessors * max(fitting, 1))
+    return TileLaunch(Kernel(name, TILE_THREADS, shape), blocks, n_bytes)
 
 
 def variants() -> list[Kernel]:
-    """Return every kernel that a plan may ask for."""
+    """Return every kernel that a plan may launch."""
     tiles = [
         Kernel(name, TILE_THREADS, {"POWER": power, "WIDE": wide})
-        for name in _ON_TILES
+        for name in TILE_KERNELS
         for power in (1, 2)
         for wide in (0, 1)
     ]
@@ -234,11 +248,11 @@ def variants() -> list[Kernel]:
         for label_bytes in LABEL_BYTES
     ]
     assign = [Kernel("assign", THREADS, shape) for shape in shapes]
-    simple = [Kernel(name, SIMPLE_THREADS) for name in _SIMPLE]
+    simple = [Kernel(name, SIMPLE_THREADS) for name in SIMPLE_KERNELS]
     return [*plan_full.forms(), *lloyd, *assign, *tiles, *simple]
 
 
-def _blocks_that_fit(shared_bytes: int, limits: Limits) -> int:
-    """Return how many blocks the device runs at once."""
-    held = limits.shared_bytes_per_multiprocessor // (shared_bytes + 1024)
-    return limits.multiprocessors * max(1, min(held, _BLOCKS_PER_MULTIPROCESSOR))
+def _max_blocks(shared_bytes: int, limits: Limits) -> int:
+    """Return the number of blocks that the device runs at once."""
+    fitting = limits.shared_bytes_per_multiprocessor // (shared_bytes + 1024)
+    return limits.multiprocessors * max(1, min(fitting, _BLOCKS_PER_MULTIPROCESSOR))

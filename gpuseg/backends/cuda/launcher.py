@@ -1,6 +1,6 @@
-"""What the backend needs of a device: memory, and kernels launched on it."""
+"""The interface of a device: its memory, and launches of kernels on it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
@@ -16,11 +16,11 @@ class Kernel:
     Attributes
     ----------
     name : str
-        The function, and without ``.cu`` its file in ``kernels/``.
+        Name of the function, and of its ``.cu`` file in a folder of ``kernels/``.
     threads : int
-        Threads of a block.
+        Threads per block.
     shape : mapping of str to int
-        Macros of the file: the shape of its tiles, and which of its code is wanted.
+        Macros of the file: the shape of its tiles, and the selected variant.
     """
 
     name: str
@@ -29,36 +29,72 @@ class Kernel:
 
     @property
     def macros(self) -> dict[str, int]:
-        """What the compiler defines."""
+        """All macros that the compiler defines."""
         return {"THREADS": self.threads, **self.shape}
 
 
 class Table(NamedTuple):
-    """An argument that is an array of pointers, one to each of some arrays.
+    """An argument that is an array of pointers, one to each array.
 
     Attributes
     ----------
     arrays : sequence of arrays of the device
     pointers : uint64 (len(arrays),) of the device
-        Their addresses, `Launcher.address` of each.
+        `Launcher.address` of each array.
     """
 
     arrays: Sequence[Any]
     pointers: Any
 
 
+class Struct(NamedTuple):
+    """An argument that is a struct, passed by value.
+
+    Attributes
+    ----------
+    members : sequence
+        In the order of their declaration: arrays of the device for pointers, None for a null
+        pointer, NumPy scalars, and `Struct` for a struct inside the struct.
+    """
+
+    members: Sequence[Any]
+
+    def to_array(self, address: Callable[[Any], int]) -> NDArray[Any]:
+        """Return an array of one element in the layout of C, () of a structured dtype.
+
+        Parameters
+        ----------
+        address : callable
+            Returns the address of an array of the device, see `Launcher.address`.
+        """
+        values = [_member(member, address) for member in self.members]
+        layout = np.dtype([(f"member_{i}", v.dtype) for i, v in enumerate(values)], align=True)
+        struct = np.zeros((), layout)
+        for name, value in zip(layout.names or (), values, strict=True):
+            struct[name] = value
+        return struct
+
+
+def _member(member: Any, address: Callable[[Any], int]) -> Any:
+    if isinstance(member, Struct):
+        return member.to_array(address)
+    if isinstance(member, np.generic):
+        return member
+    return np.uint64(0 if member is None else address(member))
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What planning needs to know of a device.
+    """The properties of a device that launch plans depend on.
 
     Attributes
     ----------
     name : str
     multiprocessors : int
     shared_bytes : int
-        Shared memory that a block may ask for.
+        Shared memory that a block may use.
     shared_bytes_per_multiprocessor : int
-        What all blocks on a multiprocessor have together.
+        Shared memory of all blocks on a multiprocessor together.
     capability : int
         Compute capability, such as 90 for 9.0.
     """
@@ -84,10 +120,10 @@ class Launcher(Protocol):
     limits: Limits
 
     def stream(self) -> AbstractContextManager[None]:
-        """Return a context in which one thread uses the device, beside other threads in theirs.
+        """Return a context in which one thread uses the device, concurrently with other threads.
 
-        It begins once the device has done what this thread asked of it before, and ends once it
-        has done what was asked inside; the copies of one stream overlap the kernels of another.
+        It begins once the device has finished the thread's earlier work, and ends once the work
+        inside is finished; the copies of one stream overlap the kernels of another.
         """
         ...
 
@@ -97,32 +133,32 @@ class Launcher(Protocol):
         """Launch `blocks` blocks; does not wait for them.
 
         Arguments are arrays of `xp` for pointers, `Table` for pointers to pointers, None for a
-        null pointer, and NumPy scalars of the width that the kernel declares.
+        null pointer, `Struct` for structs, and NumPy scalars of the width that the kernel declares.
         """
         ...
 
     def free_bytes(self) -> int:
-        """Return how much memory of the device is free."""
+        """Return the free memory of the device."""
         ...
 
     def to_device(self, array: Any) -> Any:
-        """Return a NumPy array, C-order, as one of `xp`; one of `xp` as it is.
+        """Return a NumPy array, C-order, as one of `xp`; one of `xp` is returned itself.
 
-        It has been read when the call returns, if not been copied.
+        The NumPy array may change once the call returns, even before the copy is complete.
         """
         ...
 
     def adopt(self, array: Any) -> Any:
         """Return another library's array on the device as a C-order one of `xp`.
 
-        The stream uses it once that library has made its values.
+        The stream uses it once that library has computed its values.
 
         Raises
         ------
         DataError
-            For an array that its library does not give away.
+            For an array that its library cannot share.
         ResourceError
-            For one on another GPU.
+            For an array on another GPU.
         """
         ...
 
@@ -131,15 +167,15 @@ class Launcher(Protocol):
         ...
 
     def address(self, array: Any) -> int:
-        """Return where an array of `xp` begins."""
+        """Return the address of an array of `xp`."""
         ...
 
     def staging(self, n_bytes: int) -> NDArray[np.uint8]:
-        """Return memory of the host, uint8 (n_bytes,), that `upload` and `download` are fast on."""
+        """Return host memory, uint8 (n_bytes,), that `upload` and `download` copy fast."""
         ...
 
     def upload(self, source: NDArray[Any], target: Any) -> None:
-        """Copy staging memory to an array of `xp` of its shape and dtype; may not wait for it."""
+        """Copy staging memory to an array of `xp` of the same shape and dtype, asynchronously."""
         ...
 
     def download(self, source: Any, target: NDArray[Any]) -> None:

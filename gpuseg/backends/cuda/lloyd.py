@@ -1,9 +1,9 @@
-"""Lloyd passes on a device: which kernel, and what it takes.
+"""Lloyd passes on a device: choose the kernel, and launch it.
 
-A pass over rows of which nothing is known, or of which most may have another nearest centre,
-streams all of them (``kernels/lloyd_full.cu``). Otherwise slack is scanned, and few rows are
-fetched (``kernels/lloyd.cu``). Which one it is to be is found out by looking at the slack of a
-sample of rows; it never changes an answer.
+A pass over rows without bounds, or over rows of which most may have another nearest centre,
+streams all of them (``kernels/kmeans/lloyd_full.cu``). Otherwise slack is scanned, and few rows are
+fetched (``kernels/kmeans/lloyd.cu``). The choice depends on the slack of a sample of rows; it never
+changes a result.
 """
 
 import threading
@@ -13,37 +13,36 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import RowBounds
 from gpuseg.backends.cuda import full_pass_plans as plan_full
 from gpuseg.backends.cuda.full_pass_plans import FullLaunch
 from gpuseg.backends.cuda.launch_plans import Launch, plan_lloyd
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.shapes import GROUP, MAX_SHORT, alignment
 from gpuseg.backends.cuda.workspace import Workspace
-from gpuseg.backends.packed_centers import PackedCenters
+from gpuseg.backends.types import PackedRun, RowBounds
 
-Choice = Literal["auto", "full", "late"]
+PassKind = Literal["auto", "full", "late"]
 
-_PROBED = plan_full.PROBE_BLOCKS * plan_full.PROBE_THREADS
+_PROBED_ROWS = plan_full.PROBE_BLOCKS * plan_full.PROBE_THREADS
 
-_MANY = 0.4
-"""Share of rows to look at from which on a pass over all rows is faster: by reading, not measured.
-A late pass takes about 0.1 of a full one for its scan, and 1.5 to 2 times as long for a row."""
+_MAX_FAILING = 0.4
+"""Share of rows to score above which a pass over all rows is faster; estimated, not measured.
+A late pass takes about 0.1 of a full one for its scan, and 1.5 to 2 times as long per row."""
 
-_MIN_ROWS = 4 * _PROBED
-"""With fewer rows a pass takes no longer than the look at a sample: slack is scanned."""
+_MIN_PROBED_ROWS = 4 * _PROBED_ROWS
+"""With fewer rows a pass takes no longer than the probe: slack is scanned."""
 
-_KEPT_BYTES = 2**26
-"""Of workspaces that a thread keeps, besides the one in use."""
+_MAX_KEPT_BYTES = 2**26
+"""Maximum bytes of workspaces that a thread keeps, in addition to the one in use."""
 
 
-def remembered_bytes(k: int) -> int:
+def bounds_bytes_per_row(k: int) -> int:
     """Return the bytes of a row's label and slack."""
     return _label_type(k).itemsize + np.dtype(np.uint16).itemsize
 
 
-def remember(launcher: Launcher, n_rows: int, k: int) -> RowBounds:
-    """Return the memory of rows never seen: `slack` is the upper halves of float32, uint16."""
+def new_bounds(launcher: Launcher, n_rows: int, k: int) -> RowBounds:
+    """Return bounds of rows that no pass has seen; slack is the upper half of a float32, uint16."""
     label = launcher.xp.zeros(n_rows, _label_type(k))
     return RowBounds(label, launcher.xp.zeros(n_rows, np.uint16), np.zeros(k, np.float32))
 
@@ -58,123 +57,139 @@ class LloydPasses:
     Parameters
     ----------
     launcher : Launcher
-    choice : {"auto", "full", "late"}
-        Whether passes stream all rows: where that is faster, always where they can, or never.
+    kind : {"auto", "full", "late"}
+        Whether passes stream all rows: where that is faster, always where possible, or never.
     """
 
-    def __init__(self, launcher: Launcher, choice: Choice = "auto") -> None:
+    def __init__(self, launcher: Launcher, kind: PassKind = "auto") -> None:
         self._launcher = launcher
-        self._choice = choice
+        self._kind = kind
         self._local = threading.local()
 
     def run(
-        self,
-        x: Any,
-        weight: Any,
-        runs: Sequence[tuple[PackedCenters, RowBounds]],
-        magic: NDArray[np.float64],
+        self, x: Any, weight: Any, runs: Sequence[PackedRun], magic: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], int]:
         """Make one pass over rows on the device.
 
         Parameters
         ----------
-        runs : sequence
+        runs : sequence of PackedRun
             Labels of all take the same number of bytes.
         magic : float64 (2, d + 1)
 
         Returns
         -------
         int64 (2, K, d + 1)
-            By how many steps of the grids the sums of all centres change.
+            The change of the sums of all centres, in steps of the grids.
         int
-            Rows looked at.
+            Number of scored rows.
         """
         try:
             return self._run(x, weight, runs, magic)
         except BaseException:
-            self._forget()
+            self._drop_workspaces()
             raise
 
     def _run(
-        self,
-        x: Any,
-        weight: Any,
-        runs: Sequence[tuple[PackedCenters, RowBounds]],
-        magic: NDArray[np.float64],
+        self, x: Any, weight: Any, runs: Sequence[PackedRun], magic: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], int]:
-        (n, d), ks = x.shape, tuple(packed.k for packed, _ in runs)
+        (n, d), ks = x.shape, tuple(run.centers.k for run in runs)
         space = self._workspace(ks, d)
         space.upload(runs, magic)
-        memories = [memory for _, memory in runs]
-        label_bytes = memories[0].label.dtype.itemsize
+        bounds = [run.bounds for run in runs]
+        label_bytes = bounds[0].label.dtype.itemsize
         aligned, limits = alignment(self._launcher.address(x)), self._launcher.limits
-        common = _common(space, x, weight, memories)
-        fresh = any(memory.fresh for memory in memories)
+        arguments = _arguments(space, x, weight, bounds)
+        fresh = any(run.fresh for run in bounds)
         full = None
-        if self._streams(space, memories, n, fresh):
+        if self._streams_all(space, bounds, n, fresh):
             full = plan_full.plan_full(n, d, ks, label_bytes, fresh, aligned, limits)
         if full is not None:
-            self._launch_full(full, common)
+            self._launch_full(full, arguments)
         else:
             groups = sum(-(-k // GROUP) for k in ks)
             late = plan_lloyd(n, d, groups, sum(ks), label_bytes, aligned == 16, limits)
-            self._launch_late(late, space, common)
-        counts, looked_at = space.counts()
-        return counts.reshape(2, sum(ks), d + 1), n if full is not None else looked_at
+            self._launch_late(late, space, arguments)
+        counts, n_scored = space.counts()
+        return counts.reshape(2, sum(ks), d + 1), n if full is not None else n_scored
 
     def _workspace(self, ks: tuple[int, ...], d: int) -> Workspace:
-        """Return memory that this thread has used for the like, if it has, else new."""
+        """Return a workspace that this thread has used for the same shapes, or a new one."""
         kept: dict[tuple[tuple[int, ...], int], Workspace] = self._local.__dict__.setdefault(
             "spaces", {}
         )
         space = kept.pop((ks, d), None)
-        while sum(other.n_bytes for other in kept.values()) > _KEPT_BYTES:
-            del kept[next(iter(kept))]  # the one that was not used for longest
+        while sum(other.n_bytes for other in kept.values()) > _MAX_KEPT_BYTES:
+            del kept[next(iter(kept))]  # the least recently used one
         space = space or Workspace(self._launcher, ks, d)
         kept[ks, d] = space
         return space
 
-    def _forget(self) -> None:
-        """Keep nothing: where a pass has failed, the device may not be done with it."""
+    def _drop_workspaces(self) -> None:
+        """Drop all workspaces: after a failed pass the device may still use them."""
         self._local.__dict__.pop("spaces", None)
 
-    def _streams(
-        self, space: Workspace, memories: Sequence[RowBounds], n: int, fresh: bool
+    def _streams_all(
+        self, space: Workspace, bounds: Sequence[RowBounds], n: int, fresh: bool
     ) -> bool:
-        """Whether all rows are to be streamed."""
-        if self._choice != "auto":
-            return self._choice == "full"
-        return fresh or (n >= _MIN_ROWS and self._many_fail(space, memories, n))
+        """Whether the pass streams all rows."""
+        if self._kind != "auto":
+            return self._kind == "full"
+        return fresh or (n >= _MIN_PROBED_ROWS and self._many_fail(space, bounds, n))
 
-    def _many_fail(self, space: Workspace, memories: Sequence[RowBounds], n: int) -> bool:
-        """Whether most rows would be looked at, by a sample of them."""
-        there, (labels, slacks) = space.there, space.tables(memories)
-        kernel = plan_full.probe(memories[0].label.dtype.itemsize)
-        self._launcher.launch(kernel, plan_full.PROBE_BLOCKS, [
-            np.int64(n), np.int32(len(memories)), there["first_center"], there["drift"],
-            labels, slacks, there["failing"],
-        ])  # fmt: skip
-        return space.failing() > _MANY * _PROBED
-
-    def _launch_full(self, plan: FullLaunch, common: list[Any]) -> None:
-        arguments = [*common, np.int32(plan.width), np.int32(plan.private)]
-        self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
-
-    def _launch_late(self, plan: Launch, space: Workspace, common: list[Any]) -> None:
+    def _many_fail(self, space: Workspace, bounds: Sequence[RowBounds], n: int) -> bool:
+        """Whether many rows would be scored, estimated from a sample of them."""
+        arrays, (labels, slacks) = space.on_device, space.tables(bounds)
+        kernel = plan_full.probe(bounds[0].label.dtype.itemsize)
         arguments = [
-            *common, space.there["most_drift"], space.there["looked_at"],
-            np.int32(plan.rows_per_chunk), np.int32(plan.tiling.features),
-            np.int32(plan.tiling.resident), np.int32(plan.private),
-        ]  # fmt: skip
+            np.int64(n),
+            np.int32(len(bounds)),
+            arrays["first_center"],
+            arrays["drift"],
+            labels,
+            slacks,
+            arrays["failing"],
+        ]
+        self._launcher.launch(kernel, plan_full.PROBE_BLOCKS, arguments)
+        return space.failing() > _MAX_FAILING * _PROBED_ROWS
+
+    def _launch_full(self, plan: FullLaunch, arguments: list[Any]) -> None:
+        arguments = [*arguments, np.int32(plan.width), np.int32(plan.private)]
+        self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
+
+    def _launch_late(self, plan: Launch, space: Workspace, arguments: list[Any]) -> None:
+        arguments = [
+            *arguments,
+            space.on_device["max_drift"],
+            space.on_device["n_scored"],
+            np.int32(plan.rows_per_chunk),
+            np.int32(plan.tiling.features),
+            np.int32(plan.tiling.resident),
+            np.int32(plan.private),
+        ]
         self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
 
 
-def _common(space: Workspace, x: Any, weight: Any, memories: Sequence[RowBounds]) -> list[Any]:
-    """Return the arguments that both kernels take first."""
-    there, (labels, slacks), (n, d) = space.there, space.tables(memories), x.shape
+def _arguments(space: Workspace, x: Any, weight: Any, bounds: Sequence[RowBounds]) -> list[Any]:
+    """Return the first arguments of both kernels."""
+    arrays, (labels, slacks), (n, d) = space.on_device, space.tables(bounds), x.shape
     return [
-        x, weight, np.int64(n), np.int32(d), np.int32(len(memories)),
-        there["first_center"], there["first_group"], there["exact"], there["shift"],
-        there["negated"], there["half_norms"], there["largest_norm"], there["drift"],
-        there["fresh"], there["magic"], labels, slacks, there["sums"],
-    ]  # fmt: skip
+        x,
+        weight,
+        np.int64(n),
+        np.int32(d),
+        np.int32(len(bounds)),
+        arrays["first_center"],
+        arrays["first_group"],
+        arrays["exact"],
+        arrays["shift"],
+        arrays["negated"],
+        arrays["half_norms"],
+        arrays["max_norm"],
+        arrays["drift"],
+        arrays["fresh"],
+        arrays["magic"],
+        labels,
+        slacks,
+        arrays["sums"],
+    ]

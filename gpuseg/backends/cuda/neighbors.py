@@ -1,7 +1,7 @@
-"""DBSCAN's primitives on a GPU; see `backends.neighbors`.
+"""DBSCAN's kernels on a GPU.
 
-Tiles and their tree are made on the host, as for the CPU; all comparing is done
-on the device, by a warp for each tile. Rows and results lie in the memory of the host.
+The host builds the tiles and their tree, as for the CPU. The device computes all distances: a warp
+takes one tile at a time. Rows and results are in the memory of the host.
 """
 
 from collections.abc import Sequence
@@ -12,41 +12,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.cuda.launch_plans import plan_tiles
-from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants, swept
+from gpuseg.backends.cuda.launcher import Launcher, Struct
+from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows, report_rows
 from gpuseg.backends.numba.dbscan.border_assignment import lowest_clusters
 from gpuseg.backends.numba.dbscan.connect_core import MIXED
 from gpuseg.backends.numba.dbscan.index import TileIndex
 from gpuseg.backends.numba.neighbors import lowest_rows, roots
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.errors import ResourceError
 from gpuseg.numerics.eps_bounds import EpsBounds
 
-_MAX_PLACES = 2**31
+_MAX_SLOTS = 2**31
+"""Slots of a shard's tiles are counted in 32 bits."""
 
 
 @dataclass(frozen=True)
-class _OnDevice:
-    """Rows in tiles, there and here.
+class _DeviceIndex:
+    """Rows in tiles, on the device and on the host.
 
     Attributes
     ----------
-    host : Layout
-    arguments : sequence
-        What kernels take of a space; empty without rows.
+    host : TileIndex
+    eps_bounds : EpsBounds
+    space : Struct or None
+        `TileSpace` of ``kernels/dbscan/tile_query.cuh``; None without rows.
     """
 
     host: TileIndex
-    reach: EpsBounds
-    arguments: Sequence[Any]
+    eps_bounds: EpsBounds
+    space: Struct | None
 
     @property
     def n_tiles(self) -> int:
         """Number of tiles, int."""
-        return 0 if self.host.space is None else len(self.host.space.tiles.rows)
+        return 0 if self.host.space is None else len(self.host.space.layout.rows)
+
+    @property
+    def points(self) -> NDArray[Any]:
+        """The rows on the host, float32 or float64 (n, d); n > 0."""
+        assert self.host.space is not None
+        return self.host.space.points
 
 
 class CudaNeighbors:
-    """See `backends.neighbors.Neighbors`.
+    """See `backends.protocols.NeighborKernels`.
 
     Parameters
     ----------
@@ -58,203 +67,208 @@ class CudaNeighbors:
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
-    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _OnDevice:
-        host = TileIndex.build(points, reach, each)
+    def build_index(
+        self, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
+    ) -> _DeviceIndex:
+        host = TileIndex.build(points, eps_bounds, parallel_map)
         if host.space is None:
-            return _OnDevice(host, reach, ())
-        tiles, to = host.space.tiles, self._launcher.to_device
-        if len(tiles.order) >= _MAX_PLACES:
+            return _DeviceIndex(host, eps_bounds, None)
+        layout, nodes = host.space.layout, host.space.tree
+        to_device = self._launcher.to_device
+        if len(layout.order) >= _MAX_SLOTS:
             raise ResourceError(
-                f"{len(points):,} rows in one shard: the GPU backend takes less than 2^31 rows "
-                "for DBSCAN; use more workers (runtime.n_workers)"
+                "dbscan.too_many_rows_per_shard",
+                f"a shard has {len(points):,} rows",
+                rule="the GPU backend clusters fewer than 2^31 rows per shard by DBSCAN",
+                hint="use more workers (`n_workers`)",
+                parameter="n_workers",
             )
-        tree = np.stack([tiles.skip, tiles.tile], axis=1).astype(np.int32)
+        tree = np.stack([nodes.skip, nodes.tile], axis=1).astype(np.int32)
         with self._launcher.stream():
-            arguments = [
-                to(tiles.x), to(tiles.order), to(tiles.rows.view(np.uint64)), to(tiles.boxes),
-                to(tree), to(np.ascontiguousarray(points)), np.int32(len(tiles.rows)),
-            ]  # fmt: skip
-        return _OnDevice(host, reach, arguments)
+            space = Struct([
+                to_device(layout.x),
+                to_device(layout.order),
+                to_device(layout.rows.view(np.uint64)),
+                to_device(nodes.boxes),
+                to_device(tree),
+                to_device(np.ascontiguousarray(points)),
+                np.int32(len(layout.rows)),
+                np.int32(points.shape[1]),
+            ])  # fmt: skip
+        return _DeviceIndex(host, eps_bounds, space)
 
-    def in_grid(self, own: _OnDevice, each: ParallelMap) -> bool:
+    def uses_grid(self, index: _DeviceIndex, parallel_map: ParallelMap) -> bool:
         return False
 
-    def count_within(
+    def count_neighbors(
         self,
-        own: _OnDevice,
-        other: _OnDevice,
+        query: _DeviceIndex,
+        target: _DeviceIndex,
         weight: NDArray[np.int64] | None,
-        least: int,
-        found: NDArray[Any],
-        each: ParallelMap,
+        max_count: int,
+        counts: NDArray[Any],
+        parallel_map: ParallelMap,
     ) -> int:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return 0
         with self._launcher.stream():
-            placed = self._there(own.host.by_place(found.astype(np.int64), least))
-            heavy = None if weight is None else self._there(other.host.by_place(weight, 0))
-            looked = self._launch(
-                "count", own,
-                [*own.arguments, *other.arguments, *_reach_of(own), np.int32(own is other), heavy,
-                 np.int64(least), placed],
-            )  # fmt: skip
-            own.host.by_row(self._here(placed), found)
-        swept(own, other, own.host.n, each)
-        return looked
+            device_counts = self._to_device(query.host.to_slots(counts.astype(np.int64), max_count))
+            weights = None if weight is None else self._to_device(target.host.to_slots(weight, 0))
+            arguments = [
+                query.space, target.space, _eps_bounds(query), np.int32(query is target),
+                weights, np.int64(max_count), device_counts,
+            ]  # fmt: skip
+            n_distances = self._launch("core_counts", query, arguments)
+            query.host.from_slots(self._to_host(device_counts), counts)
+        report_rows(query, target, query.host.n, parallel_map)
+        return n_distances
 
-    def link(
-        self, own: _OnDevice, core: NDArray[np.bool_], each: ParallelMap
+    def connect_core(
+        self, index: _DeviceIndex, core: NDArray[np.bool_], parallel_map: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
-        lowest = np.full(own.host.n, -1, np.int32)
-        if not own.n_tiles:
+        lowest = np.full(index.host.n, -1, np.int32)
+        if not index.n_tiles:
             return lowest, 0
-        places = own.host.places
+        slots = index.host.order
         with self._launcher.stream():
-            parent = self._there(np.arange(len(places), dtype=np.int32))
-            side = self._side(own, core, np.arange(len(places), dtype=np.int32))
-            looked = self._link_inside(own, side, parent, join=True)
-            looked += self._link(own, side, own, side, parent)
-            sets = self._here(parent).astype(np.int64)
-        lowest_rows(places, own.host.by_place(core, False), sets, lowest)
-        swept(own, own, own.host.n, each)
-        return lowest, looked
+            parent = self._to_device(np.arange(len(slots), dtype=np.int32))
+            rows = self._core_rows(index, core, np.arange(len(slots), dtype=np.int32))
+            n_distances = self._connect_in_tiles(index, rows, parent, connect=True)
+            n_distances += self._connect(index, rows, index, rows, parent)
+            components = self._to_host(parent).astype(np.int64)
+        lowest_rows(slots, index.host.to_slots(core, False), components, lowest)
+        report_rows(index, index, index.host.n, parallel_map)
+        return lowest, n_distances
 
-    def link_across(
+    def connect_groups(
         self,
-        own: _OnDevice,
-        group: NDArray[np.int64],
-        other: _OnDevice,
-        other_group: NDArray[np.int64],
+        query: _DeviceIndex,
+        query_group: NDArray[np.int64],
+        target: _DeviceIndex,
+        target_group: NDArray[np.int64],
         n_groups: int,
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return np.arange(n_groups), 0
         with self._launcher.stream():
-            parent = self._there(np.arange(n_groups, dtype=np.int32))
-            a = self._side(own, group >= 0, _placed(own, group))
-            b = self._side(other, other_group >= 0, _placed(other, other_group))
-            self._link_inside(own, a, parent, join=False)
-            self._link_inside(other, b, parent, join=False)
-            looked = self._link(own, a, other, b, parent)
-            sets = self._here(parent).astype(np.int64)
-        return roots(sets), looked
+            parent = self._to_device(np.arange(n_groups, dtype=np.int32))
+            query_rows = self._core_rows(query, query_group >= 0, _by_slot(query, query_group))
+            target_rows = self._core_rows(target, target_group >= 0, _by_slot(target, target_group))
+            self._connect_in_tiles(query, query_rows, parent, connect=False)
+            self._connect_in_tiles(target, target_rows, parent, connect=False)
+            n_distances = self._connect(query, query_rows, target, target_rows, parent)
+            components = self._to_host(parent).astype(np.int64)
+        return roots(components), n_distances
 
-    def claim(
+    def assign_border(
         self,
-        own: _OnDevice,
-        asked: NDArray[np.bool_],
-        other: _OnDevice,
+        query: _DeviceIndex,
+        border: NDArray[np.bool_],
+        target: _DeviceIndex,
         cluster: NDArray[np.uint32],
-        claimed: NDArray[np.uint32],
-        each: ParallelMap,
+        lowest: NDArray[np.uint32],
+        parallel_map: ParallelMap,
     ) -> int:
-        if own.host.space is None or other.host.space is None:
+        if query.host.space is None or target.host.space is None:
             return 0
-        theirs = other.host.by_place(cluster, NO_CLUSTER)
-        bits = other.host.as_bits(claimants(own, asked, other, cluster))
-        lowest = lowest_clusters(other.host.space.tiles, bits, theirs)
+        clusters = target.host.to_slots(cluster, NO_CLUSTER)
+        core_masks = target.host.to_bits(assigning_rows(query, border, target, cluster))
+        min_cluster = lowest_clusters(target.host.space.tree, core_masks, clusters)
         with self._launcher.stream():
-            placed = self._there(own.host.by_place(claimed, NO_CLUSTER))
-            looked = self._launch(
-                "claim", own,
-                [*own.arguments, *other.arguments, *_reach_of(own), self._bits(own, asked),
-                 self._there(bits.view(np.uint64)), self._there(theirs), self._there(lowest),
-                 placed],
-            )  # fmt: skip
-            own.host.by_row(self._here(placed), claimed)
-        swept(own, other, own.host.n, each)
-        return looked
+            assigned = self._to_device(query.host.to_slots(lowest, NO_CLUSTER))
+            arguments = [
+                query.space, target.space, _eps_bounds(query), self._masks(query, border),
+                self._to_device(core_masks.view(np.uint64)), self._to_device(clusters),
+                self._to_device(min_cluster), assigned,
+            ]  # fmt: skip
+            n_distances = self._launch("border_assignment", query, arguments)
+            query.host.from_slots(self._to_host(assigned), lowest)
+        report_rows(query, target, query.host.n, parallel_map)
+        return n_distances
 
     def find_nearest(
         self,
-        own: _OnDevice,
-        asked: NDArray[np.bool_],
-        other: _OnDevice,
+        query: _DeviceIndex,
+        requested: NDArray[np.bool_],
+        target: _DeviceIndex,
         core: NDArray[np.bool_],
-        best: NDArray[np.float64],
+        rdist: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> int:
-        if not own.n_tiles or not other.n_tiles:
+        if not query.n_tiles or not target.n_tiles:
             return 0
-        reach, k = own.reach, best.shape[1]
+        bounds = query.eps_bounds
+        error = [np.float64(x) for x in (bounds.scale, bounds.abs_error, bounds.rounding_factor)]
         with self._launcher.stream():
-            sizes = self._there(own.host.by_place(best, np.inf))
-            found = self._there(own.host.by_place(row, -1))
-            looked = self._launch(
-                "nearest", own,
-                [*own.arguments, *other.arguments, np.int32(_width(own)),
-                 np.float64(reach.scale), np.float64(reach.off), np.float64(reach.rounding),
-                 np.int32(k),
-                 self._bits(own, asked), self._bits(other, core), sizes, found],
-            )  # fmt: skip
-            own.host.by_row(self._here(sizes), best)
-            own.host.by_row(self._here(found), row)
-        swept(own, other, own.host.n, each)
-        return looked
+            device_rdist = self._to_device(query.host.to_slots(rdist, np.inf))
+            device_row = self._to_device(query.host.to_slots(row, -1))
+            arguments = [
+                query.space, target.space, Struct(error), np.int32(rdist.shape[1]),
+                self._masks(query, requested), self._masks(target, core), device_rdist, device_row,
+            ]  # fmt: skip
+            n_distances = self._launch("knn", query, arguments)
+            query.host.from_slots(self._to_host(device_rdist), rdist)
+            query.host.from_slots(self._to_host(device_row), row)
+        report_rows(query, target, query.host.n, parallel_map)
+        return n_distances
 
-    def _link_inside(self, own: _OnDevice, side: Sequence[Any], parent: Any, join: bool) -> int:
-        core, group, token = side
-        return self._launch(
-            "link_inside", own,
-            [*own.arguments, *_reach_of(own), core, group, parent, token, np.int32(join)],
-        )  # fmt: skip
+    def _core_rows(
+        self, index: _DeviceIndex, core: NDArray[np.bool_], component: NDArray[np.int32]
+    ) -> Struct:
+        """Return `CoreRows` of ``kernels/dbscan/component_hints.cuh``; `component` is by slot."""
+        hint = np.full(2 * index.n_tiles - 1, MIXED, np.int32)
+        members = [self._masks(index, core), self._to_device(component), self._to_device(hint)]
+        return Struct([index.space, *members])
 
-    def _link(
-        self, own: _OnDevice, a: Sequence[Any], other: _OnDevice, b: Sequence[Any], parent: Any
+    def _connect_in_tiles(
+        self, index: _DeviceIndex, rows: Struct, parent: Any, connect: bool
     ) -> int:
-        return self._launch(
-            "link", own,
-            [*own.arguments, *other.arguments, *_reach_of(own), np.int32(own is other), *a, *b,
-             parent],
-        )  # fmt: skip
+        arguments = [rows, _eps_bounds(index), np.int32(connect), parent]
+        return self._launch("connect_core_in_tiles", index, arguments)
 
-    def _side(
-        self, own: _OnDevice, core: NDArray[np.bool_], group: NDArray[np.int32]
-    ) -> Sequence[Any]:
-        """Return core rows as bits, groups by place, and tokens of nodes."""
-        token = np.full(2 * own.n_tiles - 1, MIXED, np.int32)
-        return self._bits(own, core), self._there(group), self._there(token)
+    def _connect(
+        self, query: _DeviceIndex, rows: Struct, target: _DeviceIndex, others: Struct, parent: Any
+    ) -> int:
+        arguments = [rows, others, _eps_bounds(query), np.int32(query is target), parent]
+        return self._launch("connect_core", query, arguments)
 
-    def _launch(self, name: str, own: _OnDevice, arguments: list[Any]) -> int:
-        """Launch a kernel for the tiles of a space; return the pairs looked at."""
-        d, wide = _width(own), _points(own).dtype == np.float64
-        shape = {"POWER": own.reach.p, "WIDE": int(wide)}
-        plan = plan_tiles(name, own.n_tiles, d, shape, self._launcher.limits)
-        looked = self._launcher.xp.zeros(1, np.uint64)
-        self._launcher.launch(plan.kernel, plan.blocks, [*arguments, looked], plan.shared_bytes)
-        return int(self._here(looked)[0])
+    def _launch(self, name: str, query: _DeviceIndex, arguments: Sequence[Any]) -> int:
+        """Launch a kernel for the tiles of an index; return the number of distances."""
+        wide = query.points.dtype == np.float64
+        macros = {"POWER": query.eps_bounds.p, "WIDE": int(wide)}
+        d = query.points.shape[1]
+        plan = plan_tiles(name, query.n_tiles, d, macros, self._launcher.limits)
+        n_distances = self._launcher.xp.zeros(1, np.uint64)
+        arguments = [*arguments, n_distances]
+        self._launcher.launch(plan.kernel, plan.blocks, arguments, plan.shared_bytes)
+        return int(self._to_host(n_distances)[0])
 
-    def _bits(self, own: _OnDevice, flags: NDArray[np.bool_]) -> Any:
-        return self._there(own.host.as_bits(flags).view(np.uint64))
+    def _masks(self, index: _DeviceIndex, flags: NDArray[np.bool_]) -> Any:
+        """Return flags of rows on the device, as one mask per tile."""
+        return self._to_device(index.host.to_bits(flags).view(np.uint64))
 
-    def _there(self, array: NDArray[Any]) -> Any:
-        """Return an array that is not used here any more on the device."""
+    def _to_device(self, array: NDArray[Any]) -> Any:
+        """Return an array on the device; the host must not use it any more."""
         return self._launcher.to_device(array)
 
-    def _here(self, array: Any) -> NDArray[Any]:
-        found: NDArray[Any] = self._launcher.to_host(array)
-        return found
+    def _to_host(self, array: Any) -> NDArray[Any]:
+        values: NDArray[Any] = self._launcher.to_host(array)
+        return values
 
 
-def _points(own: _OnDevice) -> NDArray[Any]:
-    assert own.host.space is not None
-    return own.host.space.points
+def _eps_bounds(index: _DeviceIndex) -> Struct:
+    """Return `EpsBounds` of ``kernels/dbscan/tile_query.cuh``."""
+    bounds = index.eps_bounds
+    return Struct(
+        [
+            np.float32(bounds.rdist_lower),
+            np.float32(bounds.rdist_upper),
+            np.float64(bounds.rdist_limit),
+        ]
+    )
 
 
-def _width(own: _OnDevice) -> int:
-    return int(_points(own).shape[1])
-
-
-def _reach_of(own: _OnDevice) -> list[Any]:
-    """Return d, and the limits of sizes."""
-    reach = own.reach
-    return [
-        np.int32(_width(own)), np.float32(reach.sure), np.float32(reach.far),
-        np.float64(reach.limit),
-    ]  # fmt: skip
-
-
-def _placed(own: _OnDevice, group: NDArray[np.int64]) -> NDArray[np.int32]:
-    return own.host.by_place(group, -1).astype(np.int32)
+def _by_slot(index: _DeviceIndex, group: NDArray[np.int64]) -> NDArray[np.int32]:
+    return index.host.to_slots(group, -1).astype(np.int32)

@@ -1,7 +1,8 @@
-"""NVIDIA's run-time compiler, bound by ctypes: it needs neither a GPU, nor a driver, nor CuPy.
+"""Bindings of NVRTC, NVIDIA's run-time compiler, by ctypes.
 
-CuPy would compile, too, but with denormal numbers flushed to zero, which loses the last bits of
-small distances; and tests could not compile with the very same options where there is no GPU.
+They need neither a GPU, nor a driver, nor CuPy. CuPy could compile too, but it flushes denormal
+numbers to zero, which loses the last bits of small distances. And tests could not compile with the
+same options on a machine without a GPU.
 """
 
 import ctypes
@@ -17,10 +18,10 @@ from typing import Any
 from gpuseg.errors import ResourceError
 
 _PACKAGES = ("nvidia.cu13", "nvidia.cuda_nvrtc")
-"""Where the wheels of CUDA 13 and of CUDA 12 put it."""
+"""Packages that contain NVRTC in the wheels of CUDA 13 and of CUDA 12."""
 
 _CUPY_12 = "cupy-cuda12x"
-"""Where this is installed, drivers may be of CUDA 12 and cannot load what CUDA 13 compiles."""
+"""With this distribution, the driver may be of CUDA 12 and unable to load code of CUDA 13."""
 
 
 def compile_cubin(source: str, name: str, arch: str, options: Sequence[str]) -> tuple[bytes, str]:
@@ -30,20 +31,21 @@ def compile_cubin(source: str, name: str, arch: str, options: Sequence[str]) -> 
     ----------
     source : str
     name : str
-        What messages call the source.
+        Name of the source in messages.
     arch : str
-        Such as "sm_90".
-    options : of NVRTC
+        Architecture, such as "sm_90".
+    options : sequence of str
+        Options of NVRTC.
 
     Returns
     -------
     (bytes, str)
-        The cubin, and what the compiler had to say.
+        The cubin, and the compiler's log.
 
     Raises
     ------
     ResourceError
-        When NVRTC is not found, and for what it cannot compile.
+        If NVRTC is not found, or the source does not compile.
     """
     nvrtc = library()
     program = ctypes.c_void_p()
@@ -51,12 +53,14 @@ def compile_cubin(source: str, name: str, arch: str, options: Sequence[str]) -> 
         ctypes.byref(program), source.encode(), name.encode(), 0, None, None
     ))  # fmt: skip
     try:
-        asked = [option.encode() for option in (f"-arch={arch}", "-std=c++17", *options)]
-        flags = (ctypes.c_char_p * len(asked))(*asked)
-        failed = nvrtc.nvrtcCompileProgram(program, len(asked), flags)
+        encoded = [option.encode() for option in (f"-arch={arch}", "-std=c++17", *options)]
+        flags = (ctypes.c_char_p * len(encoded))(*encoded)
+        failed = nvrtc.nvrtcCompileProgram(program, len(encoded), flags)
         log = _text(nvrtc, program, "ProgramLog").rstrip(b"\0").decode()
         if failed:
-            raise ResourceError(f"{name} does not compile for {arch}: {log.strip()}")
+            raise ResourceError(
+                "kernel.compile_failed", f"{name} does not compile for {arch}", rule=log.strip()
+            )
         return _text(nvrtc, program, "CUBIN"), log
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
@@ -76,28 +80,28 @@ def library() -> ctypes.CDLL:
     Raises
     ------
     ResourceError
-        When it is not found.
+        If it is not found.
     """
-    for folder in _folders():
-        for found in sorted(folder.glob("libnvrtc.so*")):
-            for builtins in folder.glob("libnvrtc-builtins.so*"):  # else it does not find them
+    for folder in _library_folders():
+        for path in sorted(folder.glob("libnvrtc.so*")):
+            for builtins in folder.glob("libnvrtc-builtins.so*"):  # NVRTC would not find them
                 ctypes.CDLL(str(builtins))
-            return ctypes.CDLL(str(found))
+            return ctypes.CDLL(str(path))
     name = find_library("nvrtc")
     if name is None:
-        looked = ", ".join([*_PACKAGES, "CUDA_PATH", "the system's libraries"])
-        raise ResourceError(f"NVRTC, the CUDA compiler, is not found in {looked}")
+        searched = ", ".join([*_PACKAGES, "CUDA_PATH", "the system's libraries"])
+        raise ResourceError("nvrtc.missing", f"NVRTC, the CUDA compiler, is not in {searched}")
     return ctypes.CDLL(name)
 
 
-def _folders() -> Iterator[Path]:
+def _library_folders() -> Iterator[Path]:
     for package in _packages():
         try:
-            found = importlib.util.find_spec(package)
-        except ModuleNotFoundError:  # nvidia itself is not there
+            spec = importlib.util.find_spec(package)
+        except ModuleNotFoundError:  # there is no package `nvidia`
             continue
-        for place in (found and found.submodule_search_locations) or ():
-            yield Path(place) / "lib"
+        for location in (spec and spec.submodule_search_locations) or ():
+            yield Path(location) / "lib"
     toolkit = os.environ.get("CUDA_PATH") or "/usr/local/cuda"
     yield from (Path(toolkit) / "lib64", Path(toolkit) / "lib")
 
@@ -110,15 +114,16 @@ def _packages() -> tuple[str, ...]:
     return _PACKAGES[::-1]
 
 
-def _text(nvrtc: ctypes.CDLL, program: Any, what: str) -> bytes:
+def _text(nvrtc: ctypes.CDLL, program: Any, kind: str) -> bytes:
     size = ctypes.c_size_t()
-    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{kind}Size")(program, ctypes.byref(size)))
     text = ctypes.create_string_buffer(size.value)
-    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{what}")(program, text))
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{kind}")(program, text))
     return text.raw
 
 
-def _check(nvrtc: ctypes.CDLL, failed: int) -> None:
-    if failed:
+def _check(nvrtc: ctypes.CDLL, status: int) -> None:
+    if status:
         nvrtc.nvrtcGetErrorString.restype = ctypes.c_char_p
-        raise ResourceError(f"NVRTC: {nvrtc.nvrtcGetErrorString(failed).decode()}")
+        message = nvrtc.nvrtcGetErrorString(status).decode()
+        raise ResourceError("nvrtc.failed", f"NVRTC failed: {message}")

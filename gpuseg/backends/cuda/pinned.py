@@ -1,8 +1,8 @@
-"""Rows from the memory of the host to the device, through page-locked memory.
+"""Copy rows from host memory to the device, through page-locked memory.
 
-The device copies from page-locked memory only, at the speed of the bus and while kernels run. So
-rows are first copied there, a piece at a time, into two buffers in turn: one is filled while the
-other is on its way.
+Only from page-locked memory does the device copy at the speed of the bus and while kernels run. So
+rows are first copied there, a piece at a time, into two buffers alternately: one is filled while
+the other is transferred.
 """
 
 from queue import LifoQueue
@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 PIECE_BYTES = 2**22
-"""Of a buffer: large enough for the bus to be busy with, and little beside a block of rows."""
+"""Bytes per buffer: enough to keep the bus busy, and small compared to a block of rows."""
 
-PAIRS = 8
-"""Pairs of buffers of a process, and so threads that bring rows at a time: together they fill
-their buffers faster than the bus empties them, and each also holds a block on the device."""
+N_PAIRS = 8
+"""Pairs of buffers per process, and so threads that copy rows at a time: together they fill their
+buffers faster than the bus empties them, and each also has a block on the device."""
 
 
 class _Buffer:
-    """Page-locked memory, and whether the device has read it."""
+    """Page-locked memory, and an event that tells when the device has read it."""
 
     def __init__(self, xp: Any) -> None:
         self.memory = xp.cuda.alloc_pinned_memory(PIECE_BYTES)
@@ -29,7 +29,7 @@ class _Buffer:
 
 
 class PinnedPair:
-    """Two buffers that take turns; made at the first use, and kept.
+    """Two buffers that are used alternately; created at the first use, and kept.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ class PinnedPair:
         self._xp = xp
         self._buffers: list[_Buffer] = []
 
-    def copy(self, array: NDArray[Any], there: Any) -> None:
+    def copy(self, array: NDArray[Any], target: Any) -> None:
         """Copy a C-order array to one on the device, in the current stream.
 
-        What is in `array` may change afterwards: it has been read, if not been copied.
+        `array` may change on return, even before the copy is complete.
         """
         if not self._buffers:
             self._buffers = [_Buffer(self._xp), _Buffer(self._xp)]
@@ -54,22 +54,22 @@ class PinnedPair:
             buffer = self._buffers[start // PIECE_BYTES % 2]
             buffer.read.synchronize()
             buffer.bytes[: len(piece)] = piece
-            (there.data + start).copy_from_host_async(buffer.memory.ptr, len(piece))
+            (target.data + start).copy_from_host_async(buffer.memory.ptr, len(piece))
             buffer.read.record()
 
 
 class PinnedPairs:
-    """The pairs of a process; who finds none free waits for one."""
+    """The pairs of a process; a thread that finds none free waits for one."""
 
     def __init__(self, xp: Any) -> None:
         self._free: LifoQueue[PinnedPair] = LifoQueue()
-        for _ in range(PAIRS):
+        for _ in range(N_PAIRS):
             self._free.put(PinnedPair(xp))
 
     def take(self) -> PinnedPair:
-        """Return a pair for the caller alone, until it is given back."""
+        """Return a pair for exclusive use, until it is given back."""
         return self._free.get()
 
     def give_back(self, pair: PinnedPair) -> None:
-        """Let others have the pair."""
+        """Return the pair for use by other threads."""
         self._free.put(pair)

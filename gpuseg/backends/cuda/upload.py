@@ -1,4 +1,4 @@
-"""Small arrays to the device, in one transfer."""
+"""Copy small arrays to the device in one transfer."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ def upload(launcher: Launcher, arrays: dict[str, NDArray[Any]]) -> dict[str, Any
     for array in arrays.values():
         starts.append(end)
         end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-    together = np.zeros(max(end, 1), np.uint8)
+    packed = np.zeros(max(end, 1), np.uint8)
     for start, array in zip(starts, arrays.values(), strict=True):
-        together[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view("u1")
-    there = launcher.to_device(together)
+        packed[start : start + array.nbytes] = np.ascontiguousarray(array).reshape(-1).view("u1")
+    on_device = launcher.to_device(packed)
     return {
-        name: there[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+        name: on_device[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
         for start, (name, array) in zip(starts, arrays.items(), strict=True)
     }

@@ -1,24 +1,23 @@
-"""The small arrays of a Lloyd pass: one upload, one download, in memory that is kept."""
+"""The small arrays of a Lloyd pass: one upload, one download, in memory that is reused."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.base import RowBounds
 from gpuseg.backends.cuda.launcher import Launcher, Table
 from gpuseg.backends.cuda.shapes import GROUP
-from gpuseg.backends.packed_centers import PackedCenters
+from gpuseg.backends.types import PackedRun, RowBounds
 
 _ALIGNMENT = 256
 
-_COUNTS = 2
-"""Behind the sums: rows looked at, and rows of the probe that fail."""
+_N_COUNTS = 2
+"""Counts after the sums: scored rows, and rows of the probe that fail."""
 
 
 class Workspace:
-    """Memory for the passes of runs with certain numbers of centres, of the host and the device.
+    """Host and device memory for passes of runs with given numbers of centres.
 
     Parameters
     ----------
@@ -30,64 +29,63 @@ class Workspace:
     Attributes
     ----------
     n_bytes : int
-        Of the device; of the host at most twice as many.
-    there : dict of arrays of the device
-        What kernels take, by the names of their parameters.
+        Bytes of device memory; host memory is at most twice as large.
+    on_device : dict of arrays of the device
+        Arguments of kernels, by the names of their parameters.
     """
 
     def __init__(self, launcher: Launcher, ks: Sequence[int], n_features: int) -> None:
         self._launcher = launcher
         self._cells = 2 * sum(ks) * (n_features + 1)
         groups = [-(-k // GROUP) for k in ks]
-        fields = _fields(ks, groups, n_features, self._cells + _COUNTS)
+        fields = _fields(ks, groups, n_features, self._cells + _N_COUNTS)
         ends = np.cumsum([_padded(dtype, shape) for dtype, shape in fields.values()]).tolist()
         starts = dict(zip(fields, [0, *ends], strict=False))
         self.n_bytes: int = ends[-1]
         self._staged = launcher.staging(ends[-1])
         self._staged[:] = 0
         self._block = launcher.xp.empty(ends[-1], np.uint8)
-        self._here = {name: _view(self._staged, starts[name], *fields[name]) for name in fields}
-        self.there = {name: _view(self._block, starts[name], *fields[name]) for name in fields}
-        counts = self.there["counts"]
+        self._on_host = {name: _view(self._staged, starts[name], *fields[name]) for name in fields}
+        self.on_device = {name: _view(self._block, starts[name], *fields[name]) for name in fields}
+        counts = self.on_device["counts"]
         self._counts = launcher.staging(counts.nbytes).view(np.uint64)
-        self.there["sums"] = counts[: self._cells]
-        self.there["looked_at"] = counts[self._cells : self._cells + 1]
-        self.there["failing"] = counts[self._cells + 1 :]
-        self._here["first_center"][1:] = np.cumsum(ks)
-        self._here["first_group"][1:] = np.cumsum(groups)
-        self._places = _places(self._here, ks, groups, n_features)
+        self.on_device["sums"] = counts[: self._cells]
+        self.on_device["n_scored"] = counts[self._cells : self._cells + 1]
+        self.on_device["failing"] = counts[self._cells + 1 :]
+        self._on_host["first_center"][1:] = np.cumsum(ks)
+        self._on_host["first_group"][1:] = np.cumsum(groups)
+        self._slots = _run_slots(self._on_host, ks, groups, n_features)
 
-    def upload(
-        self, runs: Sequence[tuple[PackedCenters, RowBounds]], magic: NDArray[np.float64]
-    ) -> None:
-        """Bring the centres and what is known of the rows to the device, and zeros for counts."""
-        here, address = self._here, self._launcher.address
-        for i, ((packed, memory), place) in enumerate(zip(runs, self._places, strict=True)):
-            exact, negated, half_norms, drift = place
-            exact[:], negated[:], half_norms[:] = packed.exact, packed.negated, packed.half_norms
-            drift[:] = memory.drift
-            here["largest_norm"][i], here["fresh"][i] = packed.largest_norm, memory.fresh
-            here["most_drift"][i] = np.maximum.reduce(memory.drift)
-            here["label"][i], here["slack"][i] = address(memory.label), address(memory.slack)
-        here["shift"][:] = runs[0][0].shift
-        here["magic"][:] = magic
+    def upload(self, runs: Sequence[PackedRun], magic: NDArray[np.float64]) -> None:
+        """Copy the centres and the bounds to the device, and zeros for counts."""
+        arrays, address = self._on_host, self._launcher.address
+        for i, ((centers, bounds), slot) in enumerate(zip(runs, self._slots, strict=True)):
+            slot.exact[:] = centers.exact
+            slot.negated[:] = centers.negated
+            slot.half_norms[:] = centers.half_norms
+            slot.drift[:] = bounds.drift
+            arrays["max_norm"][i], arrays["fresh"][i] = centers.max_norm, bounds.fresh
+            arrays["max_drift"][i] = np.maximum.reduce(bounds.drift)
+            arrays["label"][i], arrays["slack"][i] = address(bounds.label), address(bounds.slack)
+        arrays["shift"][:] = runs[0].centers.shift
+        arrays["magic"][:] = magic
         self._launcher.upload(self._staged, self._block)
 
-    def tables(self, memories: Sequence[RowBounds]) -> tuple[Table, Table]:
+    def tables(self, bounds: Sequence[RowBounds]) -> tuple[Table, Table]:
         """Return the labels and the slack of each run, as kernels take them."""
-        labels = Table([memory.label for memory in memories], self.there["label"])
-        return labels, Table([memory.slack for memory in memories], self.there["slack"])
+        labels = Table([run.label for run in bounds], self.on_device["label"])
+        return labels, Table([run.slack for run in bounds], self.on_device["slack"])
 
     def failing(self) -> int:
-        """Wait for the probe; return how many rows of its sample fail."""
+        """Wait for the probe; return the number of rows of its sample that fail."""
         count = self._counts[self._cells + 1 :]
-        self._launcher.download(self.there["failing"], count)
+        self._launcher.download(self.on_device["failing"], count)
         return int(count[0])
 
     def counts(self) -> tuple[NDArray[np.int64], int]:
-        """Wait for a pass; return by how many steps the sums change, and rows looked at."""
+        """Wait for a pass; return the change of the sums in grid steps, and the scored rows."""
         counts = self._counts
-        self._launcher.download(self.there["counts"], counts)
+        self._launcher.download(self.on_device["counts"], counts)
         return counts[: self._cells].view(np.int64), int(counts[self._cells])
 
 
@@ -104,9 +102,9 @@ def _fields(ks: Sequence[int], groups: Sequence[int], d: int, counts: int) -> di
         "shift": (np.float32, (d,)),
         "negated": (np.float32, (scored * d,)),
         "half_norms": (np.float32, (scored,)),
-        "largest_norm": (np.float32, (runs,)),
+        "max_norm": (np.float32, (runs,)),
         "drift": (np.float32, (centers,)),
-        "most_drift": (np.float32, (runs,)),
+        "max_drift": (np.float32, (runs,)),
         "fresh": (np.int32, (runs,)),
         "magic": (np.float64, (2, d + 1)),
         "label": (np.uint64, (runs,)),
@@ -115,26 +113,37 @@ def _fields(ks: Sequence[int], groups: Sequence[int], d: int, counts: int) -> di
     }
 
 
-def _places(
-    here: dict[str, NDArray[Any]], ks: Sequence[int], groups: Sequence[int], d: int
-) -> list[tuple[NDArray[Any], ...]]:
-    """Return where each run's centres, negated centres, half norms and drift go."""
-    places: list[tuple[NDArray[Any], ...]] = []
+class _RunSlot(NamedTuple):
+    """The arrays of one run in the staging memory."""
+
+    exact: NDArray[Any]
+    negated: NDArray[Any]
+    half_norms: NDArray[Any]
+    drift: NDArray[Any]
+
+
+def _run_slots(
+    arrays: dict[str, NDArray[Any]], ks: Sequence[int], groups: Sequence[int], d: int
+) -> list[_RunSlot]:
+    """Return the slot of each run."""
+    slots = []
     center = group = 0
     for k, m in zip(ks, groups, strict=True):
         scored = slice(GROUP * group, GROUP * (group + m))
-        places.append((
-            here["exact"][center : center + k],
-            here["negated"][scored.start * d : scored.stop * d],
-            here["half_norms"][scored],
-            here["drift"][center : center + k],
-        ))  # fmt: skip
+        slots.append(
+            _RunSlot(
+                arrays["exact"][center : center + k],
+                arrays["negated"][scored.start * d : scored.stop * d],
+                arrays["half_norms"][scored],
+                arrays["drift"][center : center + k],
+            )
+        )
         center, group = center + k, group + m
-    return places
+    return slots
 
 
 def _padded(dtype: type[np.generic], shape: tuple[int, ...]) -> int:
-    """Return the bytes of an array up to the next multiple of 256."""
+    """Return the bytes of an array, rounded up to a multiple of 256."""
     n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
     return -(-n_bytes // _ALIGNMENT) * _ALIGNMENT
 

@@ -1,6 +1,6 @@
-"""DBSCAN's primitives on the CPU: tiles, a tree of boxes, threads; see `backends.neighbors`.
+"""DBSCAN's kernels on the CPU: tiles, a tree of boxes, threads.
 
-Rows of one or two features answer questions among themselves in a grid, where one suits them.
+Rows of one or two features may be in a grid of cells, which answers queries within one index.
 """
 
 from collections.abc import Callable
@@ -11,203 +11,230 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants
-from gpuseg.backends.numba.dbscan import border_assignment as claims
-from gpuseg.backends.numba.dbscan import connect_core as links
-from gpuseg.backends.numba.dbscan import core_counts as cores
-from gpuseg.backends.numba.dbscan import grid_connect as grid_links
-from gpuseg.backends.numba.dbscan import grid_queries as grid_counts
-from gpuseg.backends.numba.dbscan import knn as nearest_rows
-from gpuseg.backends.numba.dbscan.cell_grid import over_lines
+from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows
+from gpuseg.backends.numba.dbscan import (
+    border_assignment,
+    connect_core,
+    core_counts,
+    grid_connect,
+    grid_queries,
+    knn,
+)
+from gpuseg.backends.numba.dbscan.cell_grid import sum_over_lines
 from gpuseg.backends.numba.dbscan.index import LazyIndex, TileIndex
-from gpuseg.backends.numba.dbscan.tile_distances import TILE
+from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.union_find import find
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 _TILES_PER_TASK = 32
 
 
 class NumbaNeighbors:
-    """See `backends.neighbors.Neighbors`.
+    """See `backends.protocols.NeighborKernels`.
 
     Parameters
     ----------
-    gridded : bool
-        Whether rows of one or two features may lie in a grid, for questions among themselves.
+    may_use_grid : bool
+        Whether rows of one or two features may be in a grid of cells.
     """
 
     name = "numba"
 
-    def __init__(self, gridded: bool = True) -> None:
-        self._gridded = gridded
+    def __init__(self, may_use_grid: bool = True) -> None:
+        self._may_use_grid = may_use_grid
 
-    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> LazyIndex:
-        return LazyIndex(points, reach, self._gridded)
+    def build_index(
+        self, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
+    ) -> LazyIndex:
+        return LazyIndex(points, eps_bounds, self._may_use_grid)
 
-    def in_grid(self, own: LazyIndex, each: ParallelMap) -> bool:
-        return own.grid(each) is not None
+    def uses_grid(self, index: LazyIndex, parallel_map: ParallelMap) -> bool:
+        return index.grid(parallel_map) is not None
 
-    def count_within(
+    def count_neighbors(
         self,
-        own: LazyIndex,
-        other: LazyIndex,
+        query: LazyIndex,
+        target: LazyIndex,
         weight: NDArray[np.int64] | None,
-        least: int,
-        found: NDArray[Any],
-        each: ParallelMap,
+        max_count: int,
+        counts: NDArray[Any],
+        parallel_map: ParallelMap,
     ) -> int:
-        if own is other and (grid := own.grid(each)) is not None:
-            count = partial(
-                grid_counts.count, grid, None if weight is None else weight[grid.order], least
+        if query is target and (grid := query.grid(parallel_map)) is not None:
+            by_cell = None if weight is None else weight[grid.order]
+            in_grid = grid_queries.GridCountSearch(grid, by_cell, max_count, counts)
+            return sum_over_lines(
+                grid, parallel_map, partial(grid_queries.count_neighbors, in_grid)
             )
-            return over_lines(grid, each, lambda i, j: count(i, j, found))
-        tiles, others = own.tiles(each), other.tiles(each)
-        a, b = tiles.space, others.space
-        if a is None or b is None:
+        tiles, target_tiles = query.tiles(parallel_map), target.tiles(parallel_map)
+        if tiles.space is None or target_tiles.space is None:
             return 0
-        heavy = np.empty(0, np.int64) if weight is None else others.by_place(weight, 0)
-        placed = tiles.by_place(found.astype(np.int64), least)
-        if own is other:
-            looked = _over_tiles(
-                tiles, each, lambda i, j: cores.count_own(a, heavy, least, i, j, placed), sweep=True
-            )
-        else:
-            looked = _over_tiles(
-                tiles, each, lambda i, j: cores.count_other(a, b, heavy, least, i, j, placed)
-            )
-        tiles.by_row(placed, found)
-        return looked
+        weights = np.empty(0, np.int64) if weight is None else target_tiles.to_slots(weight, 0)
+        by_slot = tiles.to_slots(counts.astype(np.int64), max_count)
+        search = core_counts.CountSearch(
+            tiles.space, target_tiles.space, weights, max_count, by_slot
+        )
+        count = core_counts.count_across_spaces
+        if query is target:
+            count = core_counts.count_within_space
+        n_distances = _sum_over_tiles(
+            tiles, parallel_map, partial(count, search), report=query is target
+        )
+        tiles.from_slots(by_slot, counts)
+        return n_distances
 
-    def link(
-        self, own: LazyIndex, core: NDArray[np.bool_], each: ParallelMap
+    def connect_core(
+        self, index: LazyIndex, core: NDArray[np.bool_], parallel_map: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
-        lowest = np.full(own.n, -1, np.int32)
-        if (grid := own.grid(each)) is not None:
-            return lowest, grid_links.link(grid, core, each, lowest)
-        tiles = own.tiles(each)
+        lowest = np.full(index.n, -1, np.int32)
+        if (grid := index.grid(parallel_map)) is not None:
+            return lowest, grid_connect.connect_core(grid, core, parallel_map, lowest)
+        tiles = index.tiles(parallel_map)
         if tiles.space is None:
             return lowest, 0
-        group = np.arange(len(tiles.places))
-        side, parent = _side(tiles, core, group), group.copy()
-        looked = _over_tiles(tiles, each, lambda i, j: links.link_inside(side, parent, i, j))
-        looked += _over_tiles(
-            tiles, each, lambda i, j: links.link_own(side, parent, i, j), sweep=True
+        element = np.arange(len(tiles.order))
+        rows, parent = _core_rows(tiles, core, element), element.copy()
+        search = connect_core.ConnectSearch(rows, rows, parent)
+        n_distances = _sum_over_tiles(
+            tiles, parallel_map, partial(connect_core.connect_in_tiles, rows, parent)
         )
-        lowest_rows(tiles.places, tiles.by_place(core, False), parent, lowest)
-        return lowest, looked
+        n_distances += _sum_over_tiles(
+            tiles, parallel_map, partial(connect_core.connect_within_space, search), report=True
+        )
+        lowest_rows(tiles.order, tiles.to_slots(core, False), parent, lowest)
+        return lowest, n_distances
 
-    def link_across(
+    def connect_groups(
         self,
-        own: LazyIndex,
-        group: NDArray[np.int64],
-        other: LazyIndex,
-        other_group: NDArray[np.int64],
+        query: LazyIndex,
+        query_group: NDArray[np.int64],
+        target: LazyIndex,
+        target_group: NDArray[np.int64],
         n_groups: int,
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
-        parent, looked = np.arange(n_groups), 0
-        tiles, others = own.tiles(each), other.tiles(each)
-        if own.n and other.n:
-            a = _side(tiles, group >= 0, tiles.by_place(group, -1))
-            b = _side(others, other_group >= 0, others.by_place(other_group, -1))
-            links.note_tokens(a, parent)
-            links.note_tokens(b, parent)
-            looked = _over_tiles(tiles, each, lambda i, j: links.link_other(a, b, parent, i, j))
-        return roots(parent), looked
+        parent, n_distances = np.arange(n_groups), 0
+        tiles, target_tiles = query.tiles(parallel_map), target.tiles(parallel_map)
+        if query.n and target.n:
+            search = connect_core.ConnectSearch(
+                _core_rows(tiles, query_group >= 0, tiles.to_slots(query_group, -1)),
+                _core_rows(
+                    target_tiles, target_group >= 0, target_tiles.to_slots(target_group, -1)
+                ),
+                parent,
+            )
+            connect_core.write_hints(search.query, parent)
+            connect_core.write_hints(search.target, parent)
+            n_distances = _sum_over_tiles(
+                tiles, parallel_map, partial(connect_core.connect_across_spaces, search)
+            )
+        return roots(parent), n_distances
 
-    def claim(
+    def assign_border(
         self,
-        own: LazyIndex,
-        asked: NDArray[np.bool_],
-        other: LazyIndex,
+        query: LazyIndex,
+        border: NDArray[np.bool_],
+        target: LazyIndex,
         cluster: NDArray[np.uint32],
-        claimed: NDArray[np.uint32],
-        each: ParallelMap,
+        lowest: NDArray[np.uint32],
+        parallel_map: ParallelMap,
     ) -> int:
-        if own is other and (grid := own.grid(each)) is not None:
-            ask = partial(grid_counts.claim, grid, asked, cluster)
-            return over_lines(grid, each, lambda i, j: ask(i, j, claimed))
-        tiles, others = own.tiles(each), other.tiles(each)
-        a, b = tiles.space, others.space
-        if a is None or b is None:
+        if query is target and (grid := query.grid(parallel_map)) is not None:
+            in_grid = grid_queries.GridBorderSearch(grid, border, cluster, lowest)
+            return sum_over_lines(grid, parallel_map, partial(grid_queries.assign_border, in_grid))
+        tiles, target_tiles = query.tiles(parallel_map), target.tiles(parallel_map)
+        if tiles.space is None or target_tiles.space is None:
             return 0
-        rows, core = tiles.as_bits(asked), others.as_bits(claimants(own, asked, other, cluster))
-        theirs, placed = others.by_place(cluster, NO_CLUSTER), tiles.by_place(claimed, NO_CLUSTER)
-        lowest = claims.lowest_clusters(b.tiles, core, theirs)
-        looked = _over_tiles(
-            tiles,
-            each,
-            lambda i, j: claims.claim(a, rows, b, core, theirs, lowest, i, j, placed),
-            sweep=own is other,
+        core = target_tiles.to_bits(assigning_rows(query, border, target, cluster))
+        clusters = target_tiles.to_slots(cluster, NO_CLUSTER)
+        search = border_assignment.BorderSearch(
+            tiles.space,
+            tiles.to_bits(border),
+            target_tiles.space,
+            core,
+            clusters,
+            border_assignment.lowest_clusters(target_tiles.space.tree, core, clusters),
+            tiles.to_slots(lowest, NO_CLUSTER),
         )
-        tiles.by_row(placed, claimed)
-        return looked
+        assign = partial(border_assignment.assign_border, search)
+        n_distances = _sum_over_tiles(tiles, parallel_map, assign, report=query is target)
+        tiles.from_slots(search.assigned, lowest)
+        return n_distances
 
     def find_nearest(
         self,
-        own: LazyIndex,
-        asked: NDArray[np.bool_],
-        other: LazyIndex,
+        query: LazyIndex,
+        requested: NDArray[np.bool_],
+        target: LazyIndex,
         core: NDArray[np.bool_],
-        best: NDArray[np.float64],
+        rdist: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> int:
-        tiles, others = own.tiles(each), other.tiles(each)
-        a, b, k = tiles.space, others.space, best.shape[1]
-        if a is None or b is None:
+        tiles, target_tiles = query.tiles(parallel_map), target.tiles(parallel_map)
+        if tiles.space is None or target_tiles.space is None:
             return 0
-        rows, there = tiles.as_bits(asked), others.as_bits(core)
-        sizes, found = tiles.by_place(best, np.inf), tiles.by_place(row, -1)
-        looked = _over_tiles(
-            tiles, each,
-            lambda i, j: nearest_rows.find_nearest(a, rows, b, there, k, i, j, sizes, found),
-            sweep=own is other,
-        )  # fmt: skip
-        tiles.by_row(sizes, best)
-        tiles.by_row(found, row)
-        return looked
+        search = knn.NearestSearch(
+            tiles.space,
+            tiles.to_bits(requested),
+            target_tiles.space,
+            target_tiles.to_bits(core),
+            tiles.to_slots(rdist, np.inf),
+            tiles.to_slots(row, -1),
+        )
+        find_nearest = partial(knn.find_nearest, search)
+        n_distances = _sum_over_tiles(tiles, parallel_map, find_nearest, report=query is target)
+        tiles.from_slots(search.rdist, rdist)
+        tiles.from_slots(search.row, row)
+        return n_distances
 
 
-def _side(layout: TileIndex, core: NDArray[np.bool_], group: NDArray[np.int64]) -> links.Side:
-    assert layout.space is not None
-    token = np.full(len(layout.space.tiles.skip), links.MIXED, np.int64)
-    return links.Side(layout.space, layout.as_bits(core), group, token)
+def _core_rows(
+    index: TileIndex, core: NDArray[np.bool_], element: NDArray[np.int64]
+) -> connect_core.CoreRows:
+    """Return core rows; `element`, by slot, is that of the union-find."""
+    assert index.space is not None
+    hint = np.full(len(index.space.tree.skip), connect_core.MIXED, np.int64)
+    return connect_core.CoreRows(index.space, index.to_bits(core), element, hint)
 
 
-def _over_tiles(
-    layout: TileIndex, each: ParallelMap, function: Callable[[int, int], int], sweep: bool = False
+def _sum_over_tiles(
+    index: TileIndex,
+    parallel_map: ParallelMap,
+    function: Callable[[int, int], int],
+    report: bool = False,
 ) -> int:
     """Call a function on runs of tiles; return the sum of its results.
 
-    A sweep lets rows look at others of the same layout: rows done are told.
+    `report` reports rows as progress: for queries within one index.
     """
-    n_tiles = len(layout.places) // TILE
+    n_tiles = len(index.order) // TILE
     runs = [(i, min(i + _TILES_PER_TASK, n_tiles)) for i in range(0, n_tiles, _TILES_PER_TASK)]
-    return sum(each(lambda run: function(*run), runs, layout.n if sweep else 0))
+    return sum(parallel_map(lambda run: function(*run), runs, index.n if report else 0))
 
 
 @njit(nogil=True, cache=True)
 def lowest_rows(
-    places: NDArray[np.int64],
+    order: NDArray[np.int64],
     core: NDArray[np.bool_],
     parent: NDArray[np.int64],
     lowest: NDArray[np.int32],
 ) -> None:
-    """Write the lowest row of the set of each core row."""
-    of_root = np.full(len(places), len(places))
-    for place in range(len(places)):
-        if core[place]:
-            root = find(parent, place)
-            of_root[root] = min(of_root[root], places[place])
-    for place in range(len(places)):
-        if core[place]:
-            lowest[places[place]] = of_root[find(parent, place)]
+    """Write the lowest row of each core row's component; all arrays but `lowest` are by slot."""
+    lowest_of_root = np.full(len(order), len(order))
+    for slot in range(len(order)):
+        if core[slot]:
+            root = find(parent, slot)
+            lowest_of_root[root] = min(lowest_of_root[root], order[slot])
+    for slot in range(len(order)):
+        if core[slot]:
+            lowest[order[slot]] = lowest_of_root[find(parent, slot)]
 
 
 @njit(nogil=True, cache=True)
 def roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the root of every member."""
+    """Return the root of every element."""
     roots = np.empty_like(parent)
     for i in range(len(parent)):
         roots[i] = find(parent, i)

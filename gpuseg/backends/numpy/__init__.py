@@ -1,1 +1,1 @@
-"""The specification of every primitive: short, obvious, the oracle of the tests."""
+"""The specification of every primitive: short and obvious, the oracle of the tests."""

@@ -1,4 +1,4 @@
-"""The specification of DBSCAN's primitives: all distances, in float64; see `backends.neighbors`."""
+"""The specification of DBSCAN's kernels: all distances, in float64."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,131 +7,134 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import NO_CLUSTER, ParallelMap, claimants, swept
+from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows, report_rows
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
-_VALUES = 2**20
-"""Distances held at a time."""
+_N_DISTANCES = 2**20
+"""Distances in memory at a time."""
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _Index:
     points: NDArray[Any]
-    reach: EpsBounds
+    eps_bounds: EpsBounds
 
     def __len__(self) -> int:
         return len(self.points)
 
 
 class NumpyNeighbors:
-    """See `backends.neighbors.Neighbors`."""
+    """See `backends.protocols.NeighborKernels`."""
 
     name = "numpy"
 
-    def lay_out(self, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> _Layout:
-        return _Layout(points, reach)
+    def build_index(
+        self, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
+    ) -> _Index:
+        return _Index(points, eps_bounds)
 
-    def in_grid(self, own: _Layout, each: ParallelMap) -> bool:
+    def uses_grid(self, index: _Index, parallel_map: ParallelMap) -> bool:
         return False
 
-    def count_within(
+    def count_neighbors(
         self,
-        own: _Layout,
-        other: _Layout,
+        query: _Index,
+        target: _Index,
         weight: NDArray[np.int64] | None,
-        least: int,
-        found: NDArray[Any],
-        each: ParallelMap,
+        max_count: int,
+        counts: NDArray[Any],
+        parallel_map: ParallelMap,
     ) -> int:
-        for rows, sizes in _sizes(own, other):
-            within = sizes <= own.reach.limit
-            found[rows] += within.sum(axis=1) if weight is None else within @ weight
-        swept(own, other, len(own), each)
-        return len(own) * len(other)
+        for rows, rdist in _blocks(query, target):
+            within = rdist <= query.eps_bounds.rdist_limit
+            counts[rows] += within.sum(axis=1) if weight is None else within @ weight
+        report_rows(query, target, len(query), parallel_map)
+        return len(query) * len(target)
 
-    def link(
-        self, own: _Layout, core: NDArray[np.bool_], each: ParallelMap
+    def connect_core(
+        self, index: _Index, core: NDArray[np.bool_], parallel_map: ParallelMap
     ) -> tuple[NDArray[np.int32], int]:
         """Every core row takes the lowest number among those within eps, until none changes."""
-        none = len(own)
-        lowest = np.where(core, np.arange(none), none)
-        looked, before = 0, np.full(none, -1)
+        n = len(index)
+        lowest = np.where(core, np.arange(n), n)
+        n_distances, before = 0, np.full(n, -1)
         while (before != lowest).any():
             before = lowest.copy()
-            for rows, sizes in _sizes(own, own):
-                near = np.where(sizes <= own.reach.limit, before, none).min(axis=1)
-                lowest[rows] = np.where(core[rows], near, none)
-            looked += none * none
-        swept(own, own, len(own), each)
-        return np.where(core, lowest, -1).astype(np.int32), looked
+            for rows, rdist in _blocks(index, index):
+                near = np.where(rdist <= index.eps_bounds.rdist_limit, before, n).min(axis=1)
+                lowest[rows] = np.where(core[rows], near, n)
+            n_distances += n * n
+        report_rows(index, index, n, parallel_map)
+        return np.where(core, lowest, -1).astype(np.int32), n_distances
 
-    def link_across(
+    def connect_groups(
         self,
-        own: _Layout,
-        group: NDArray[np.int64],
-        other: _Layout,
-        other_group: NDArray[np.int64],
+        query: _Index,
+        query_group: NDArray[np.int64],
+        target: _Index,
+        target_group: NDArray[np.int64],
         n_groups: int,
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> tuple[NDArray[np.int64], int]:
         lowest, before = np.arange(n_groups), np.full(n_groups, -1)
         while (lowest != before).any():
             before = lowest.copy()
-            for rows, sizes in _sizes(own, other):
-                i, j = np.nonzero(sizes <= own.reach.limit)
-                a, b = group[rows][i], other_group[j]
+            for rows, rdist in _blocks(query, target):
+                i, j = np.nonzero(rdist <= query.eps_bounds.rdist_limit)
+                a, b = query_group[rows][i], target_group[j]
                 a, b = a[(a >= 0) & (b >= 0)], b[(a >= 0) & (b >= 0)]
-                least = np.minimum(lowest[a], lowest[b])
-                np.minimum.at(lowest, a, least)
-                np.minimum.at(lowest, b, least)
-        return lowest, len(own) * len(other)
+                joined = np.minimum(lowest[a], lowest[b])
+                np.minimum.at(lowest, a, joined)
+                np.minimum.at(lowest, b, joined)
+        return lowest, len(query) * len(target)
 
-    def claim(
+    def assign_border(
         self,
-        own: _Layout,
-        asked: NDArray[np.bool_],
-        other: _Layout,
+        query: _Index,
+        border: NDArray[np.bool_],
+        target: _Index,
         cluster: NDArray[np.uint32],
-        claimed: NDArray[np.uint32],
-        each: ParallelMap,
+        lowest: NDArray[np.uint32],
+        parallel_map: ParallelMap,
     ) -> int:
-        cluster = np.where(claimants(own, asked, other, cluster), cluster, NO_CLUSTER)
-        for rows, sizes in _sizes(own, other):
-            by = np.where(sizes <= own.reach.limit, cluster, NO_CLUSTER)
-            least = np.minimum(claimed[rows], by.min(axis=1, initial=NO_CLUSTER))
-            claimed[rows] = np.where(asked[rows], least, claimed[rows])
-        swept(own, other, len(own), each)
-        return len(own) * len(other)
+        cluster = np.where(assigning_rows(query, border, target, cluster), cluster, NO_CLUSTER)
+        for rows, rdist in _blocks(query, target):
+            near = np.where(rdist <= query.eps_bounds.rdist_limit, cluster, NO_CLUSTER)
+            assigned = np.minimum(lowest[rows], near.min(axis=1, initial=NO_CLUSTER))
+            lowest[rows] = np.where(border[rows], assigned, lowest[rows])
+        report_rows(query, target, len(query), parallel_map)
+        return len(query) * len(target)
 
     def find_nearest(
         self,
-        own: _Layout,
-        asked: NDArray[np.bool_],
-        other: _Layout,
+        query: _Index,
+        requested: NDArray[np.bool_],
+        target: _Index,
         core: NDArray[np.bool_],
-        best: NDArray[np.float64],
+        rdist: NDArray[np.float64],
         row: NDArray[np.int64],
-        each: ParallelMap,
+        parallel_map: ParallelMap,
     ) -> int:
-        there = np.flatnonzero(core)
-        for rows, sizes in _sizes(own, other):
-            for i in np.flatnonzero(asked[rows]) + rows.start:
-                all_sizes = np.concatenate([best[i], sizes[i - rows.start, there]])
-                all_rows = np.concatenate([row[i], there])
-                order = np.lexsort((all_rows, all_sizes))[: best.shape[1]]
-                best[i], row[i] = all_sizes[order], all_rows[order]
-        swept(own, other, len(own), each)
-        return len(own) * len(there)
+        core_rows = np.flatnonzero(core)
+        for rows, block in _blocks(query, target):
+            for i in np.flatnonzero(requested[rows]) + rows.start:
+                all_rdist = np.concatenate([rdist[i], block[i - rows.start, core_rows]])
+                all_rows = np.concatenate([row[i], core_rows])
+                order = np.lexsort((all_rows, all_rdist))[: rdist.shape[1]]
+                rdist[i], row[i] = all_rdist[order], all_rows[order]
+        report_rows(query, target, len(query), parallel_map)
+        return len(query) * len(core_rows)
 
 
-def _sizes(own: _Layout, other: _Layout) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """Yield the sizes of all differences, (m, n_other) for some own rows at a time."""
-    step = max(1, _VALUES // max(len(other), 1))
-    for start in range(0, len(own), step):
+def _blocks(query: _Index, target: _Index) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Yield the reduced distances of some query rows at a time to all target rows."""
+    step = max(1, _N_DISTANCES // max(len(target), 1))
+    for start in range(0, len(query), step):
         rows = slice(start, start + step)
-        total = np.zeros((len(own.points[rows]), len(other)))
-        for f in range(own.points.shape[1]):
-            a, b = own.points[rows, f].astype(np.float64), other.points[:, f].astype(np.float64)
+        total = np.zeros((len(query.points[rows]), len(target)))
+        for f in range(query.points.shape[1]):
+            a, b = query.points[rows, f].astype(np.float64), target.points[:, f].astype(np.float64)
             t = a[:, None] - b
-            total += t * t if own.reach.p == 2 else np.abs(t)
+            total += t * t if query.eps_bounds.p == 2 else np.abs(t)
         yield rows, total

@@ -1,110 +1,112 @@
-"""Fitting and scoring Dask collections: rows stay on the workers, results stay lazy."""
+"""Dask arrays and frames: rows stay on the workers, results per row are lazy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
 
-from gpuseg.algorithms.dbscan.partition_state import labels_of, rows_of
-from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
-from gpuseg.algorithms.params import KMeansParams
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import as_weights
-from gpuseg.runtime.dask.collections import is_collection, mapped, on_workers, parts_of
-from gpuseg.runtime.executor import Executor, TaskContext
+from gpuseg.estimators._inputs.loaded_rows import LoadedRows
+from gpuseg.estimators._inputs.row_format import RowFormat
+from gpuseg.optional import is_dask
+from gpuseg.runtime.dask.collections import executor_for_partitions, map_partitions, partitions_of
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.chunked_shard import Chunk, ChunkedShard
-from gpuseg.sharding.shard import Shard
-
-if TYPE_CHECKING:
-    from gpuseg.estimators.kmeans import KMeans
-
-__all__ = ["fit", "is_collection", "labelled", "light", "mapped", "shards_of"]
 
 E = TypeVar("E")
 
+_ROW_ATTRIBUTES = ("labels_", "core_sample_indices_")
+"""Attributes of estimators with an entry per row of X; workers do not need them."""
 
-def fit(
-    estimators: Sequence[KMeans],
-    models: Sequence[KMeansParams],
-    X: Any,
-    sample_weight: Any,
-    client: Any,
-    backend: str,
-) -> list[KMeansFit]:
-    """Fit models to a Dask array or frame; see `estimators.kmeans.fit_all`."""
-    with shards_of(estimators[0], X, sample_weight, client, backend) as executor:
-        for own in models:
-            own.check_init(estimators[0].n_features_in_)
-        return sweep_kmeans(executor, models, backend)
+
+@dataclass(frozen=True)
+class CollectionRows(LoadedRows):
+    """See `LoadedRows`; labels stay lazy."""
+
+    @property
+    def spare_bytes(self) -> int:
+        return 0
+
+    def like(self, values: NDArray[Any]) -> Any:
+        return values
+
+    def labels(self, model: int, predict: Callable[[Any], Any]) -> Any:
+        return predict(self.X)
 
 
 @contextmanager
-def shards_of(
-    estimator: Any, X: Any, sample_weight: Any, client: Any, backend: str
-) -> Iterator[Executor]:
-    """Note the width and the names of a Dask array or frame, and place its rows as shards.
-
-    Raises
-    ------
-    DataError
-        For X that is not rows of features, and weights that are not partitioned as X is.
-    """
+def load_collection(
+    estimator: Any, X: Any, sample_weight: Any, row_format: RowFormat, client: Any
+) -> Iterator[CollectionRows]:
+    """Load consecutive partitions as shards, one per worker; see `_inputs.load.load_rows`."""
     if getattr(X, "ndim", 2) != 2:
-        raise DataError(f"X has {X.ndim} dimensions: must be rows of features, (n, d)")
+        raise DataError(
+            "x.wrong_dimensions",
+            f"X has {X.ndim} dimensions",
+            rule="must be rows of features, (n, d)",
+        )
     if hasattr(X, "columns"):
         _check_feature_names(estimator, X._meta, reset=True)
     estimator.n_features_in_ = len(X.columns) if hasattr(X, "columns") else int(X.shape[1])
-    weights = None
-    if sample_weight is not None:
-        if not is_collection(sample_weight):
-            raise DataError(
-                "sample_weight must be a Dask collection partitioned as X is; make it one with "
-                "dask.array.from_array(sample_weight, chunks=(X.chunks[0],))"
-            )
-        weights = parts_of(sample_weight)
-    parts = parts_of(X)
-    if weights is not None and len(weights) != len(parts):
+    parts = partitions_of(X)
+    weights = None if sample_weight is None else _weight_parts(sample_weight, len(parts))
+    read = partial(_read_part, row_format=row_format, estimator=clone(estimator))
+    with executor_for_partitions(client, parts, weights, read, ChunkedShard) as executor:
+        n_rows = executor.map(passes.n_rows)
+        executor.apply(passes.set_first_row, per_shard=list(accumulate(n_rows, initial=0))[:-1])
+        yield CollectionRows(X, executor, False)
+
+
+def map_collection(
+    method: Callable[[Any, Any], Any], estimator: Any, X: Any, dtype: Any, width: int | None
+) -> Any:
+    """Return ``method(estimator, part)`` of each partition, lazily; see `_inputs.load.map_rows`."""
+    return map_partitions(X, partial(method, without_row_attributes(estimator)), dtype, width)
+
+
+def without_row_attributes(estimator: E) -> E:
+    """Return a copy without the attributes that have an entry per row, to send to workers."""
+    reduced = copy(estimator)
+    for name in _ROW_ATTRIBUTES:
+        reduced.__dict__.pop(name, None)
+    return reduced
+
+
+def _weight_parts(sample_weight: Any, n_parts: int) -> list[Any]:
+    if not is_dask(sample_weight):
         raise DataError(
-            f"sample_weight has {len(weights)} partitions and X has {len(parts)}: must be "
-            "partitioned alike"
+            "sample_weight.not_a_collection",
+            f"a {type(sample_weight).__name__}, but X is a Dask collection",
+            rule="must be a Dask collection with the same partitions",
+            hint="use dask.array.from_array(sample_weight, chunks=(X.chunks[0],))",
+            parameter="sample_weight",
         )
-    like = clone(estimator).set_params(backend=backend, n_threads=1)
-    convert = partial(_converted, like=like)
-    with on_workers(client, parts, weights, convert, ChunkedShard) as executor:
-        sizes = executor.map(passes.n_rows)
-        executor.apply(passes.number, per_shard=list(accumulate(sizes, initial=0))[:-1])
-        yield executor
+    parts = partitions_of(sample_weight)
+    if len(parts) != n_parts:
+        raise DataError(
+            "sample_weight.other_partitions",
+            f"{len(parts)} partitions, but X has {n_parts}",
+            rule="must have the same partitions as X",
+            parameter="sample_weight",
+        )
+    return parts
 
 
-def light(estimator: E) -> E:
-    """Return a copy without what has an entry for each row fitted, to send to workers."""
-    own = copy(estimator)
-    for name in ("labels_", "core_sample_indices_"):
-        own.__dict__.pop(name, None)
-    return own
-
-
-def labelled(shard: Shard, env: TaskContext) -> tuple[NDArray[Any], ...]:
-    """Return labels, flags of core rows, and the core rows."""
-    x, _ = rows_of(shard)
-    labels, core = labels_of(shard)
-    return labels, core, x[core]
-
-
-def _converted(part: Any, weight: Any, like: Any) -> Chunk:
-    """Return a part as the rows that the estimator takes, and its weights."""
+def _read_part(part: Any, weight: Any, row_format: RowFormat, estimator: Any) -> Chunk:
+    """Return the rows and the weights of a partition, on a worker."""
     if len(part):
-        x = clone(like)._matrix(part, reset=True)
-    else:  # as filtering may leave them
+        x = row_format.on_one_thread().read(part, clone(estimator), reset=True)
+    else:  # filters leave empty partitions
         x = np.empty((0, part.shape[1]), np.float32)
     return x, as_weights(weight, len(x))

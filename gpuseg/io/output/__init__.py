@@ -1,1 +1,1 @@
-"""The output folder: staged where nobody reads, then published in one step."""
+"""The output folder: staged out of sight of readers, then published in one step."""

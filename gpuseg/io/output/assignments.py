@@ -1,4 +1,4 @@
-"""From a shard's labels to parts of the output; ids are read again and keep their type."""
+"""Write the labels of a shard as parts of the output; ids are read again and keep their type."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,13 @@ SEGMENT, DISTANCE = "segment", "distance"
 
 @dataclass(frozen=True)
 class Part:
-    """A written part: its name, its rows, its bytes."""
+    """A written part.
+
+    Attributes
+    ----------
+    name : str
+    rows, bytes : int
+    """
 
     name: str
     rows: int
@@ -31,74 +37,75 @@ class Part:
 
 
 def write_parts(
-    shard: Shard, env: TaskContext, staging: Staging, further: Sequence[str] = ()
+    shard: Shard, context: TaskContext, staging: Staging, extra_columns: Sequence[str] = ()
 ) -> list[Part]:
-    """Write the parts of a shard whose labels are assigned, rows in the order of the input.
+    """Write the parts of a labelled shard, with rows in the order of the input.
 
-    `further` are the names of columns for the labels in `Shard.sweep`, where there are several,
-    and for `Shard.confidence`, where it is known.
+    `extra_columns` names the columns of the labels in `Shard.labels_by_model`, if there are
+    several, and of `Shard.confidence`, if it is set.
 
     Raises
     ------
     ResourceError
-        When a part cannot be written, the disk being full for instance.
+        If a part cannot be written, for example because the disk is full.
     """
     plan: ShardPlan = shard.source
     kept = np.ones(plan.rows, bool) if shard.kept is None else shard.kept
 
     def write(task: tuple[PartPlan, int]) -> Part:
-        piece, start = task
+        part_plan, start = task
         first = int(np.count_nonzero(kept[:start]))
-        own = kept[start : start + piece.rows]
-        batches = _batches(shard, plan, piece, own, first)
-        names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE, *further]
-        return _write_part(staging, piece, plan, names, batches, env)
+        mask = kept[start : start + part_plan.rows]
+        batches = _batches(shard, plan, part_plan, mask, first)
+        names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE, *extra_columns]
+        return _write_part(staging, part_plan, plan, names, batches, context)
 
-    return list(env.map(write, list(zip(plan.pieces, plan.starts(), strict=True))))
+    return list(context.map(write, list(zip(plan.parts, plan.starts(), strict=True))))
 
 
 def _batches(
-    shard: Shard, plan: ShardPlan, piece: PartPlan, kept: Any, first: int
+    shard: Shard, plan: ShardPlan, part_plan: PartPlan, kept: Any, first: int
 ) -> Iterator[list[Any]]:
-    """Yield the columns of consecutive rows: ids where there are any, segments, distance."""
+    """Yield the columns of consecutive rows: ids (if any), segments, distances, extra columns."""
     if shard.labels is None or shard.distance is None:
-        raise CacheLost  # of DBSCAN; those of k-means are in the lineage
-    levels = shard.sweep if len(shard.sweep) > 1 else []
+        raise CacheLost  # DBSCAN's labels are in the cache, those of k-means in the lineage
+    levels = shard.labels_by_model if len(shard.labels_by_model) > 1 else []
     confidence = [] if shard.confidence is None else [shard.confidence]
     done = 0
-    for ids in _ids(plan, piece):
+    for ids in _ids(plan, part_plan):
         mask = kept[done : done + len(ids)]
         done += len(ids)
         count = int(mask.sum())
         rows = slice(first, first + count)
         first += count
-        known = [shard.labels, shard.distance, *levels, *confidence]
-        results = [pa.array(column[rows]) for column in known]
-        own = [] if plan.id is None else [ids if count == len(ids) else ids.filter(pa.array(mask))]
-        yield [*own, *results]
+        columns = [shard.labels, shard.distance, *levels, *confidence]
+        results = [pa.array(column[rows]) for column in columns]
+        if plan.id is not None:
+            results.insert(0, ids if count == len(ids) else ids.filter(pa.array(mask)))
+        yield results
 
 
-def _ids(plan: ShardPlan, piece: PartPlan) -> Iterator[Any]:
-    """Yield the ids of a piece, batch by batch; without an id column, ranges of its rows."""
+def _ids(plan: ShardPlan, part_plan: PartPlan) -> Iterator[Any]:
+    """Yield the ids of a part in batches; without an id column, ranges of rows."""
     if plan.id is None:
-        for start in range(0, piece.rows, _BATCH_ROWS):
-            yield range(min(_BATCH_ROWS, piece.rows - start))
+        for start in range(0, part_plan.rows, _BATCH_ROWS):
+            yield range(min(_BATCH_ROWS, part_plan.rows - start))
     else:
-        for group in piece.row_groups:
-            for batch in read_batches(plan, piece, group, [plan.id], _BATCH_ROWS):
+        for group in part_plan.row_groups:
+            for batch in read_batches(plan, part_plan, group, [plan.id], _BATCH_ROWS):
                 ids = batch.column(0)
                 yield ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
 
 
 def _write_part(
     staging: Staging,
-    piece: PartPlan,
+    part_plan: PartPlan,
     plan: ShardPlan,
     names: list[str],
     batches: Iterator[list[Any]],
-    env: TaskContext,
+    context: TaskContext,
 ) -> Part:
-    name = staging.part_name(piece.part, plan.n_parts)
+    name = staging.part_name(part_plan.number, plan.n_parts)
     path = staging.path(name)
     rows = 0
     try:
@@ -109,7 +116,7 @@ def _write_part(
                     if len(batch):
                         writer.write_batch(batch, row_group_size=len(batch))
                     rows += len(batch)
-                    env.report(len(batch))
+                    context.report(len(batch))
             if staging.storage.is_local:
                 sink.flush()
                 os.fsync(sink.fileno())

@@ -1,4 +1,4 @@
-"""Exchange two directories in one step, so that a path is never without its directory."""
+"""Exchange two directories in one step, so that a path always has a directory."""
 
 import ctypes
 import errno
@@ -11,14 +11,14 @@ _RENAME_SWAP = 2
 
 
 def exchange(first: str, second: str) -> None:
-    """Let two existing paths change places, atomically.
+    """Exchange two existing paths atomically.
 
     Linux: renameat2(2) with RENAME_EXCHANGE; macOS: renamex_np(2) with RENAME_SWAP.
 
     Raises
     ------
     OSError
-        ENOTSUP where the system or the file system cannot do this.
+        ENOTSUP if the system or the file system cannot do this.
     """
     library = ctypes.CDLL(None, use_errno=True)
     a, b = os.fsencode(first), os.fsencode(second)

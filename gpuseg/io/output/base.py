@@ -1,4 +1,4 @@
-"""What the outputs on file systems and on object stores have in common."""
+"""The base of outputs on file systems and on object stores."""
 
 import errno
 import json
@@ -16,12 +16,15 @@ from gpuseg.io.storage import Storage, first_line
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
 STAGING = "_staging"
+OUTPUT_PATH = "output_path"
+"""The parameter that names the output, in messages."""
+
 RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True)
 class Staging:
-    """Where workers write parts.
+    """The folder in which workers write parts.
 
     Attributes
     ----------
@@ -29,7 +32,7 @@ class Staging:
     folder : str
         Path within the storage's file system.
     run_id : str
-        Stands in the names of the parts, where they must be unique to the run; else empty.
+        A part of the names of parts if these must be unique to the run; otherwise empty.
     """
 
     storage: Storage
@@ -37,7 +40,7 @@ class Staging:
     run_id: str
 
     def part_name(self, number: int, count: int) -> str:
-        """Return the name of part `number` of `count`; names sort as the rows do."""
+        """Return the name of part `number` of `count`; names sort in the order of the rows."""
         digits = max(5, len(str(count - 1)))
         return f"part-{number:0{digits}d}{self.run_id and '-'}{self.run_id}.parquet"
 
@@ -46,21 +49,21 @@ class Staging:
         return f"{self.folder}/{name}"
 
     def make(self, folder: str) -> None:
-        """Make a folder of the output, where file systems have folders."""
+        """Create a folder of the output, if the file system has folders."""
         self.storage.fs.makedirs(self.path(folder), exist_ok=True)
 
     def remove(self, folder: str) -> None:
-        """Remove a folder that was staged and is not part of the output."""
+        """Remove a staged folder that is not part of the output."""
         self.storage.fs.rm(self.path(folder), recursive=True)
 
     def size(self, name: str) -> int | None:
-        """Return the bytes of a staged file, None where there is none."""
+        """Return the bytes of a staged file, or None if it does not exist."""
         path = self.path(name)
         return int(self.storage.fs.size(path)) if self.storage.fs.exists(path) else None
 
 
 class Output(ABC):
-    """One run's output. Use as a context: what was not published is removed on leaving."""
+    """The output of one run. As a context manager, it removes unpublished files on exit."""
 
     staging: Staging
 
@@ -70,11 +73,11 @@ class Output(ABC):
 
     @abstractmethod
     def publish(self, parts: Sequence[str]) -> None:
-        """Put all that was staged into place; the parts and `_SUCCESS` with the manifest last."""
+        """Move all staged files into place; `_SUCCESS` and the manifest come last."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Remove what is left of the staging folder."""
+        """Remove the staging folder, if it still exists."""
 
     def __enter__(self) -> "Output":
         return self
@@ -84,31 +87,41 @@ class Output(ABC):
 
 
 def check_free(storage: Storage, overwrite: bool) -> bool:
-    """Return whether something may and must be replaced at `storage`; nothing is written.
+    """Return whether an existing output must be replaced; nothing is written.
 
     Raises
     ------
     ConfigError
-        When a file lies there, or a folder that is not empty and not to be replaced.
+        If `storage` is a file, or a folder that is not empty and may not be replaced.
     """
     fs, root = storage.fs, storage.root
-    where = f"output.path = {storage.url!r}"
     if storage.is_local and os.path.lexists(root) and not Path(root).is_dir():
-        raise ConfigError(f"{where}: is a file; name a folder")
-    found = fs.ls(root, detail=False) if fs.exists(root) else []
-    names = [path.rstrip("/").rsplit("/", 1)[1] for path in found]
+        raise ConfigError(
+            "output.is_file", "is a file", value=storage.url, hint="name a folder",
+            parameter=OUTPUT_PATH,
+        )  # fmt: skip
+    paths = fs.ls(root, detail=False) if fs.exists(root) else []
+    names = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
     if not names:
         return False
     if not overwrite:
         raise ConfigError(
-            f"{where}: exists already; name another folder, or replace it with "
-            "output.overwrite = true (--overwrite on the command line)"
+            "output.exists",
+            "exists already",
+            value=storage.url,
+            hint="name another folder, or replace it with `overwrite` = true (--overwrite on the "
+            "command line)",
+            parameter=OUTPUT_PATH,
         )
     left_by_a_killed_run = not storage.is_local and names == [STAGING] and _is_ours(storage)
     if not left_by_a_killed_run and not _has_manifest(storage):
         raise ConfigError(
-            f"{where}: not empty and not an output of gpuseg (it has no {MANIFEST} of ours), so "
-            "it is not overwritten; name another folder or empty this one"
+            "output.not_gpuseg",
+            f"is not empty and not an output of gpuseg (no {MANIFEST} of gpuseg), so it is not "
+            "overwritten",
+            value=storage.url,
+            hint="name another folder, or empty this one",
+            parameter=OUTPUT_PATH,
         )
     return True
 
@@ -122,29 +135,34 @@ def _has_manifest(storage: Storage) -> bool:
 
 
 def _is_ours(storage: Storage) -> bool:
-    """Whether everything under the staging prefix bears a run's id."""
+    """Return whether all names under the staging prefix are ids of runs."""
     runs = storage.fs.ls(f"{storage.root}/{STAGING}", detail=False)
     return all(RUN_ID.fullmatch(path.rstrip("/").rsplit("/", 1)[1]) for path in runs)
 
 
 def as_json(content: Any) -> bytes:
-    """Return JSON as it is stored beside the parts, with sorted keys left as they are."""
+    """Encode JSON as it is stored in the output; keys keep their order."""
     return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def cannot_write(place: str, error: BaseException) -> ResourceError:
-    """Say why the output, or a file of it, cannot be written."""
+def cannot_write(path: str, error: BaseException) -> ResourceError:
+    """Return the error for an output, or a file of it, that cannot be written."""
     number = getattr(error, "errno", None)
     if number == errno.ENOTSUP:
         return ResourceError(
-            f"{place}: the file system cannot exchange two folders in one step, so the older "
-            "output cannot be replaced safely; remove it, or name another path"
+            "output.no_exchange",
+            f"{path}: the file system cannot exchange two folders in one step, so the older output "
+            "cannot be replaced safely",
+            hint="remove it, or name another path",
         )
-    steps = {
-        errno.ENOSPC: "make room there, and run again",
-        errno.EDQUOT: "make room there, and run again",
-        errno.ENOTEMPTY: "something was written there meanwhile; name another folder",
-        errno.EIO: "the device has a fault; name a folder on another one",
+    hints = {
+        errno.ENOSPC: "free some space there, and run again",
+        errno.EDQUOT: "free some space there, and run again",
+        errno.ENOTEMPTY: "another process wrote to it; name another folder",
+        errno.EIO: "the device has a fault; name a folder on another device",
     }
-    step = steps.get(number or 0, "name a folder that you may write to")
-    return ResourceError(f"{place}: cannot be written ({first_line(error)}); {step}")
+    return ResourceError(
+        "output.not_writable",
+        f"{path} cannot be written ({first_line(error)})",
+        hint=hints.get(number or 0, "name a folder that you may write to"),
+    )

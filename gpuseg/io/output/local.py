@@ -14,8 +14,8 @@ from gpuseg.io.storage import Storage
 class LocalOutput(Output):
     """A directory of a file system, published by one rename.
 
-    The staging folder is locked while the run lives. A folder that a killed run has left is
-    not locked, and the next run for the same target removes it.
+    The staging folder is locked while the run lives. The folder of a killed run is not locked, and
+    the next run with the same target removes it.
     """
 
     def __init__(self, storage: Storage, overwrite: bool, run_id: str) -> None:
@@ -30,7 +30,7 @@ class LocalOutput(Output):
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
-            self._unlocked.mkdir()  # bears a staging folder's name only once it is locked
+            self._unlocked.mkdir()  # it gets the name of a staging folder when it is locked
             self._lock = os.open(self._unlocked, os.O_RDONLY)
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             self._unlocked.rename(self._folder)
@@ -38,9 +38,9 @@ class LocalOutput(Output):
                 self._try_exchange()
             staged = True
         except OSError as error:
-            raise cannot_write(f"output.path = {storage.url!r}", error) from None
+            raise cannot_write(storage.url, error) from None
         finally:
-            if not staged:  # for whatever reason: an interrupt too
+            if not staged:  # for any reason, also an interrupt
                 self.discard()
         self.staging = Staging(self._storage, str(self._folder), "")
 
@@ -57,10 +57,10 @@ class LocalOutput(Output):
         for folder in (*filter(Path.is_dir, self._folder.rglob("*")), self._folder):
             _sync(folder)
         if self._replaces:
-            check_free(self._storage, overwrite=True)  # it may be another one by now
+            check_free(self._storage, overwrite=True)  # it may have changed since the start
             exchange(str(self._folder), str(self._target))
         else:
-            self._folder.rename(self._target)  # fails where a folder that is not empty lies
+            self._folder.rename(self._target)  # fails if the target is a folder that is not empty
         _sync(self._target.parent)
 
     def discard(self) -> None:
@@ -79,12 +79,12 @@ class LocalOutput(Output):
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
             except BlockingIOError:
-                pass  # the run it belongs to is alive
+                pass  # its run is alive
             finally:
                 os.close(handle)
 
     def _try_exchange(self) -> None:
-        """Find out before the work whether the file system can exchange directories."""
+        """Check before the work that the file system can exchange directories."""
         probes = [self._folder / name for name in ("probe-a", "probe-b")]
         for probe in probes:
             probe.mkdir()
@@ -94,7 +94,7 @@ class LocalOutput(Output):
 
 
 def _sync(folder: Path) -> None:
-    """See that the names in a folder reach the disk."""
+    """Flush the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)

@@ -1,4 +1,4 @@
-"""The output on an object store: copied into place, the manifest and `_SUCCESS` last."""
+"""The output on an object store: copied into place, with the manifest and `_SUCCESS` last."""
 
 import re
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ from gpuseg.io.output.base import (
 )  # fmt: skip
 from gpuseg.io.storage import Storage
 
-_OURS = re.compile(r"/(part-[^/]*|_models/.*|_features/.*)$")
-"""What another run may have left that this one does not write again under the same name."""
+_REPLACED = re.compile(r"/(part-[^/]*|_models/.*|_features/.*)$")
+"""Files of an older run that this run does not overwrite under the same name."""
 
 
 class ObjectOutput(Output):
@@ -33,7 +33,7 @@ class ObjectOutput(Output):
             self.write("_writable", b"")
             storage.fs.rm(self.staging.path("_writable"))
         except OSError as error:
-            raise cannot_write(f"output.path = {storage.url!r}", error) from None
+            raise cannot_write(storage.url, error) from None
         self._written.clear()
 
     def write(self, name: str, content: bytes) -> None:
@@ -42,7 +42,7 @@ class ObjectOutput(Output):
 
     def publish(self, parts: Sequence[str]) -> None:
         fs, root = self._storage.fs, self._storage.root
-        older = [path for path in fs.find(root) if _OURS.match(path[len(root) :])]
+        older = [path for path in fs.find(root) if _REPLACED.match(path[len(root) :])]
         sidecars = [name for name in self._written if name != MANIFEST]
         if fs.exists(f"{root}/{SUCCESS}"):
             fs.rm(f"{root}/{SUCCESS}")
@@ -58,7 +58,7 @@ class ObjectOutput(Output):
         self._remove(self.staging.folder)
 
     def _remove_abandoned(self) -> None:
-        """Remove what runs killed at least a day ago have left; younger ones may be alive."""
+        """Remove the staging of runs that started over a day ago; younger ones may be alive."""
         day_ago = f"{datetime.now(UTC) - timedelta(days=1):%Y%m%dT%H%M%S}"
         staging = f"{self._storage.root}/{STAGING}"
         runs = (

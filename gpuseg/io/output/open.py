@@ -1,28 +1,28 @@
-"""The output: staged out of readers' sight, then published so that no reader sees a mixture.
+"""Stage an output out of sight of readers, then publish it so that no reader sees a mixture.
 
-A directory of a file system is written beside its target and takes the target's place in one
-rename. An object store has no rename: parts bear the run's id in their names, are staged
-under ``_staging/``, then ``_SUCCESS`` goes, the parts are copied into place, the manifest and
-``_SUCCESS`` last, and only then are the parts of the older output removed. While they are
-copied both lie there, without ``_SUCCESS``; the manifest names the parts that count.
+On a file system, the output is written next to its target and replaces the target in one rename.
+An object store has no rename. There, the names of parts contain the id of the run and parts are
+staged under ``_staging/``. To publish, gpuseg deletes ``_SUCCESS``, copies the parts, then the
+manifest and ``_SUCCESS``, and finally deletes the parts of the older output. During the copy both
+sets of parts exist, without ``_SUCCESS``; the manifest names the parts that are valid.
 """
 
-from gpuseg.io.output.base import Output
+from gpuseg.io.output.base import OUTPUT_PATH, Output
 from gpuseg.io.output.local import LocalOutput
 from gpuseg.io.output.object_store import ObjectOutput
 from gpuseg.io.storage import Storage, wrap_store_errors
 
 
 def open_output(storage: Storage, overwrite: bool, run_id: str) -> Output:
-    """Check that an output may be written at `storage`, and stage it.
+    """Check that an output may be written to `storage`, and stage it.
 
     Raises
     ------
     ConfigError
-        When something lies there, unless `overwrite` is set and it is an output of gpuseg.
+        If `storage` is not empty, unless `overwrite` is set and it is an output of gpuseg.
     ResourceError
-        When the place is not writable or cannot exchange directories.
+        If `storage` is not writable or cannot exchange directories.
     """
     output = LocalOutput if storage.is_local else ObjectOutput
-    with wrap_store_errors("output.path", storage.url):
+    with wrap_store_errors(OUTPUT_PATH, storage.url):
         return output(storage, overwrite, run_id)

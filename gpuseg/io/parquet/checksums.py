@@ -1,9 +1,8 @@
-"""Whether the pages of a Parquet file are as they were written, as far as they tell.
+"""Verify the pages of a Parquet file on the host, before cuDF decodes them.
 
-cuDF does not look at the checksums of pages, which Arrow does, and it trusts their headers. So the
-pages are gone through before, on the host: checksums must hold, and the headers must say the same
-as the footer. A header is a struct in Thrift's compact protocol, see
-https://parquet.apache.org/docs/file-format/data-pages.
+Arrow verifies the checksums of pages; cuDF does not, and it trusts page headers. Here, checksums
+must match, and headers must agree with the footer. A header is a struct in Thrift's compact
+protocol, see https://parquet.apache.org/docs/file-format/data-pages.
 """
 
 import mmap
@@ -14,19 +13,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 _HEADER_BYTES = 1024
-"""More than the header of a page of numbers has."""
+"""Upper bound of the header of a page of numbers."""
 
 _TYPE, _SIZE, _COMPRESSED_SIZE, _CHECKSUM = 1, 2, 3, 4
-"""Fields of a page's header, by their numbers."""
+"""Field numbers of a page header."""
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
-"""Types of pages."""
+"""Page types."""
 
 _COUNTS = {_DATA: (501,), _DICTIONARY: (701,), _DATA_V2: (801, 802, 803, 805, 806)}
 _ENCODED = {_DATA: 502, _DICTIONARY: 702, _DATA_V2: 804}
 _LEVELS_ENCODED = {_DATA: (503, 504), _DICTIONARY: (), _DATA_V2: ()}
-"""Where a header says how many there are, of values first, and how they and levels are encoded:
-501 is the first field of the struct in field 5."""
+"""Fields of the counts (values first), the encoding of values and the encodings of levels; 501 is
+the first field of the struct in field 5."""
 
 _ENCODINGS = {
     0: "PLAIN",
@@ -38,19 +37,19 @@ _ENCODINGS = {
     9: "BYTE_STREAM_SPLIT",
 }
 
-_BY_DICTIONARY = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
-_OF_DICTIONARIES = {"PLAIN", "PLAIN_DICTIONARY"}
-_OF_LEVELS = {"RLE", "BIT_PACKED"}
-"""Names that stand for one encoding, and encodings that footers need not name."""
+_INDEX_ENCODINGS = {"PLAIN_DICTIONARY", "RLE_DICTIONARY"}
+_DICTIONARY_ENCODINGS = {"PLAIN", "PLAIN_DICTIONARY"}
+_LEVEL_ENCODINGS = {"RLE", "BIT_PACKED"}
+"""Two names of one encoding, and encodings that a footer may leave out."""
 
 _BOOLS, _BYTE, _SHORT, _INTEGER, _LONG, _DOUBLE, _BINARY, _STRUCT = (1, 2), 3, 4, 5, 6, 7, 8, 12
-"""Types of Thrift."""
+"""Thrift types."""
 
 
 def are_sound(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
-    """Whether nothing speaks against the pages of some columns of a file.
+    """Return whether the pages of some columns are consistent.
 
-    Where something does, the pages need not be damaged: a footer may be wrong.
+    If not, the pages may still be valid and the footer may be wrong.
     """
     with (
         Path(path).open("rb") as file,
@@ -59,7 +58,7 @@ def are_sound(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
     ):
         try:
             return all(_is_sound(view, chunk) for chunk in chunks)
-        except (LookupError, RecursionError):  # what is no header may lead anywhere
+        except (LookupError, RecursionError):  # bytes that are not a header
             return False
 
 
@@ -77,7 +76,7 @@ def _is_sound(content: memoryview, chunk: pq.ColumnChunkMetaData) -> bool:
             return False
         size += length + header[_SIZE]
         values += counts[0] if kind != _DICTIONARY else 0
-        if not _is_encoded_as_said(header, chunk.encodings):
+        if not _has_listed_encoding(header, chunk.encodings):
             return False
         checksum = header.get(_CHECKSUM)
         if checksum is not None and zlib.crc32(content[start:at]) != checksum % 2**32:
@@ -85,20 +84,20 @@ def _is_sound(content: memoryview, chunk: pq.ColumnChunkMetaData) -> bool:
     return bool(size == chunk.total_uncompressed_size and values == chunk.num_values)
 
 
-def _is_encoded_as_said(header: dict[int, int], said: Iterable[str]) -> bool:
-    """Whether a page is encoded in a way that the footer names."""
+def _has_listed_encoding(header: dict[int, int], encodings: Iterable[str]) -> bool:
+    """Return whether the footer lists the encoding of a page."""
     kind = header[_TYPE]
-    allowed = _OF_DICTIONARIES if kind == _DICTIONARY else set(said)
-    if allowed & _BY_DICTIONARY and kind != _DICTIONARY:
-        allowed |= _BY_DICTIONARY
+    allowed = _DICTIONARY_ENCODINGS if kind == _DICTIONARY else set(encodings)
+    if allowed & _INDEX_ENCODINGS and kind != _DICTIONARY:
+        allowed |= _INDEX_ENCODINGS
     levels = {_ENCODINGS[header[field]] for field in _LEVELS_ENCODED[kind]}
-    return _ENCODINGS[header[_ENCODED[kind]]] in allowed and levels <= _OF_LEVELS
+    return _ENCODINGS[header[_ENCODED[kind]]] in allowed and levels <= _LEVEL_ENCODINGS
 
 
 def _read_struct(data: bytes, at: int, numbers: dict[int, int], within: int = 0) -> int:
-    """Take down a struct's numbers of 32 bits by their fields; return where it ends.
+    """Store the 32-bit numbers of a struct by field number; return the end of the struct.
 
-    A field of a struct in field `within` has the number 100·within + its own.
+    A field f of a struct in field `within` has the number 100·within + f.
     """
     field = 100 * within
     while data[at]:
@@ -107,8 +106,8 @@ def _read_struct(data: bytes, at: int, numbers: dict[int, int], within: int = 0)
         if delta:
             field += delta
         else:
-            own, at = _signed(data, at)
-            field = 100 * within + own
+            number, at = _signed(data, at)
+            field = 100 * within + number
         if kind == _INTEGER:
             numbers[field], at = _signed(data, at)
         elif kind == _STRUCT:
@@ -119,7 +118,7 @@ def _read_struct(data: bytes, at: int, numbers: dict[int, int], within: int = 0)
 
 
 def _signed(data: bytes, at: int) -> tuple[int, int]:
-    """Return a whole number, zigzag in groups of seven bits, and where it ends."""
+    """Return a zigzag integer in groups of seven bits, and its end."""
     value, at = _unsigned(data, at)
     return value >> 1 ^ -(value & 1), at
 
@@ -134,7 +133,7 @@ def _unsigned(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _after(data: bytes, at: int, kind: int) -> int:
-    """Return where a value of another kind ends; lists and maps are in no header."""
+    """Return the end of a value of another type; headers have no lists or maps."""
     if kind in (_SHORT, _LONG):
         return _unsigned(data, at)[1]
     if kind == _BINARY:

@@ -1,11 +1,11 @@
-"""What must be counted before the features of a column are settled: categories, and gaps."""
+"""Count categories and missing values before encoders are fitted."""
 
 from collections.abc import Sequence
 from functools import reduce
 
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
-from gpuseg.preprocessing.encoding.column_counts import ColumnCounts
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.runtime.executor import Executor, TaskContext
 
 _BATCH_ROWS = 65_536
@@ -14,42 +14,42 @@ _BATCH_ROWS = 65_536
 def count_columns(
     executor: Executor, dataset: Dataset, categories: Sequence[str], others: Sequence[str]
 ) -> dict[str, ColumnCounts]:
-    """Count the categories of some columns, and the gaps of others, over all rows.
+    """Count the categories of some columns and the missing values of others, over all rows.
 
     Raises
     ------
     DataError
-        For columns that cannot be categories, and files that cannot be decoded.
+        For columns that cannot be categories and files that cannot be decoded.
     """
     plans = dataset.plan_shards(len(executor.workers()), drop_missing=False)
-    executor.load(_itself, plans)
-    found = executor.map(_count, list(categories), list(others))
-    return reduce(_merged, found)
+    executor.load(_identity, plans)
+    counts = executor.map(_count, list(categories), list(others))
+    return reduce(_merged, counts)
 
 
-def _itself(plan: ShardPlan, env: TaskContext) -> ShardPlan:
+def _identity(plan: ShardPlan, context: TaskContext) -> ShardPlan:
     return plan
 
 
 def _count(
-    plan: ShardPlan, env: TaskContext, categories: list[str], others: list[str]
+    plan: ShardPlan, context: TaskContext, categories: list[str], others: list[str]
 ) -> dict[str, ColumnCounts]:
-    """Count the rows of one shard, several row groups at a time."""
+    """Count the rows of one shard, with several row groups at a time."""
     names = [*categories, *others]
 
     def on(group: RowGroup) -> dict[str, ColumnCounts]:
-        own = {name: ColumnCounts() for name in names}
-        for batch in read_batches(plan, group.piece, group.number, names, _BATCH_ROWS):
+        counts = {name: ColumnCounts() for name in names}
+        for batch in read_batches(plan, group.part, group.number, names, _BATCH_ROWS):
             for name in names:
-                own[name].add(batch.column(name), name, name in categories)
-        return own
+                counts[name].add(batch.column(name), name, name in categories)
+        return counts
 
-    return reduce(_merged, env.map(on, plan.groups()))
+    return reduce(_merged, context.map(on, plan.groups()))
 
 
 def _merged(
     one: dict[str, ColumnCounts], other: dict[str, ColumnCounts]
 ) -> dict[str, ColumnCounts]:
-    for name, tally in one.items():
-        tally.merge(other[name], name)
+    for name, counts in one.items():
+        counts.merge(other[name], name)
     return one

@@ -1,4 +1,4 @@
-"""How many customers of each segment have which value in columns that are not clustered by."""
+"""Count the customers of each segment by the values of columns that are not clustered."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
 MAX_VALUES = 1000
-"""A column of more is no group of people, but says who they are."""
+"""Maximum values of an audited column; a column with more identifies people."""
 
 _BATCH_ROWS = 65_536
 _DROPPED = -(2**31)
 
 Counts = dict[str, Counter[tuple[int, str | None]]]
-"""By column: customers by segment and value; None is a missing one."""
+"""By column: number of customers by (segment, value); None is a missing value."""
 
 
 def cross_tabulate(executor: Executor, columns: Sequence[str]) -> Counts:
-    """Count the placed shards, whose labels are assigned.
+    """Count the customers of the loaded and labelled shards.
 
     Raises
     ------
     DataError
-        For columns that cannot be categories, and those of more than `MAX_VALUES` values.
+        For columns that cannot be categories or have more than `MAX_VALUES` values.
     """
-    found = reduce(_merged, executor.map(_count, list(columns)))
-    for name, counts in found.items():
+    totals = reduce(_merged, executor.map(_count, list(columns)))
+    for name, counts in totals.items():
         _refuse_many(name, counts)
-    return found
+    return totals
 
 
-def _count(shard: Shard, env: TaskContext, columns: list[str]) -> Counts:
+def _count(shard: Shard, context: TaskContext, columns: list[str]) -> Counts:
     if shard.labels is None:
         raise CacheLost
     plan: ShardPlan = shard.source
@@ -51,27 +51,30 @@ def _count(shard: Shard, env: TaskContext, columns: list[str]) -> Counts:
     def on(group: RowGroup) -> Counts:
         counts: Counts = {name: Counter() for name in columns}
         start = group.start
-        for batch in read_batches(plan, group.piece, group.number, columns, _BATCH_ROWS):
-            own = labels[start : start + batch.num_rows]
+        for batch in read_batches(plan, group.part, group.number, columns, _BATCH_ROWS):
+            segments = labels[start : start + batch.num_rows]
             start += batch.num_rows
             for name in columns:
-                counts[name].update(_pairs(own, batch.column(name), name))
+                counts[name].update(_pairs(segments, batch.column(name), name))
                 _refuse_many(name, counts[name])
         return counts
 
-    return reduce(_merged, env.map(on, plan.groups()), {name: Counter() for name in columns})
+    return reduce(_merged, context.map(on, plan.groups()), {name: Counter() for name in columns})
 
 
 def _pairs(
     labels: NDArray[np.int32], column: pa.Array, name: str
 ) -> Counter[tuple[int, str | None]]:
-    """Count segments and values of some rows; rows that were dropped are in no segment."""
+    """Count (segment, value) pairs of some rows, without dropped rows."""
     try:
         _, text = as_text(column, name)
     except DataError:
         raise DataError(
-            f"audit.columns: '{name}' holds {column.type}, and an audit compares groups: text, "
-            "whole numbers or booleans; make groups of it, such as 'under 30', or leave it out"
+            "audit.not_a_category",
+            f"'{name}' has type {column.type}",
+            rule="an audited column must hold text, integers or booleans",
+            hint="make groups of it, such as 'under 30', or leave it out",
+            parameter="audit_columns",
         ) from None
     encoded = pc.dictionary_encode(text)
     values = [*encoded.dictionary.to_pylist(), None]
@@ -87,8 +90,10 @@ def _pairs(
 def _refuse_many(name: str, counts: Counter[tuple[int, str | None]]) -> None:
     if len({value for _, value in counts}) > MAX_VALUES:
         raise DataError(
-            f"audit.columns: '{name}' has more than {MAX_VALUES:,} different values: it says who "
-            "somebody is, and of which group; leave it out, or make groups of it"
+            "audit.too_many_values",
+            f"'{name}' has more than {MAX_VALUES:,} different values and may identify people",
+            hint="make groups of it, or leave it out",
+            parameter="audit_columns",
         )
 
 

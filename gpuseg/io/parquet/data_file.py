@@ -1,4 +1,4 @@
-"""One Parquet file, as its footer describes it."""
+"""One Parquet file, as described by its footer."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,12 +18,12 @@ class DataFile:
     group_rows : tuple of int
         Rows of each row group.
     schema : pyarrow.Schema
-        As stored, Hive partition columns not included.
+        As stored, without Hive partition columns.
     constants : dict
-        Hive partition columns of this file and their values: text until `io.parquet.schema.typed`
-        has settled their types, then pyarrow scalars.
+        Hive partition columns of this file and their values: text until
+        `io.parquet.schema.with_partition_types` gives them a type, then pyarrow scalars.
     largest_group_bytes : int
-        Of the largest row group, before compression.
+        Bytes of the largest row group before compression.
     """
 
     path: str

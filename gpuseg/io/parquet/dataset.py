@@ -1,4 +1,4 @@
-"""The input, as its Parquet footers describe it: schema, row groups, row counts. No data yet."""
+"""The input as described by its Parquet footers: schema, row groups, row counts; no data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +11,12 @@ import pyarrow as pa
 
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
-from gpuseg.io.parquet.schema import check_columns, check_same, settle_features, typed
+from gpuseg.io.parquet.schema import (
+    check_columns,
+    check_same,
+    select_features,
+    with_partition_types,
+)
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
@@ -19,23 +24,23 @@ from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
 _FOOTERS_AT_ONCE = 16
-_CARDS_LOOKED_AT = 10_000
+_CARD_SAMPLE_ROWS = 10_000
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder of Parquet files, in the order of their names.
+    """A folder of Parquet files in the order of their names.
 
     Attributes
     ----------
     storage : Storage
     files : tuple of DataFile
-        Those with rows.
+        The files that have rows.
     features : tuple of str
-        The columns that features are made of.
+        The columns from which features are made.
     id, weight : str or None
     id_key : Key or None
-        Of the hashes that are written in place of ids.
+        The key of the hashes that replace ids in the output.
     """
 
     storage: Storage
@@ -57,7 +62,7 @@ class Dataset:
 
     @property
     def largest_group_bytes(self) -> int:
-        """Bytes that decoding the largest row group takes: its pages, as stored."""
+        """Bytes for decoding the largest row group: its pages, as stored."""
         return max(file.largest_group_bytes for file in self.files)
 
     def fingerprint(self) -> str:
@@ -71,16 +76,16 @@ class Dataset:
     def plan_shards(
         self, n_shards: int, drop_missing: bool, encoders: Sequence[Encoder] | None = None
     ) -> list[ShardPlan]:
-        """Cut the rows into at most `n_shards` runs of row groups with about equal rows.
+        """Cut the rows into at most `n_shards` ranges of row groups with about equal rows.
 
-        A part file of the output holds rows of one file and one shard, `PART_ROWS` at the most,
-        or one row group; parts are numbered in the order of the rows. `encoders` make features of
-        the columns; without them all are numbers.
+        A part of the output has rows of one file and one shard: at most `PART_ROWS` rows, or one
+        row group. Parts are numbered in the order of the rows. `encoders` turn columns into
+        features; by default all columns are numbers.
         """
         if encoders is None:
             encoders = [Encoder(name) for name in self.features]
-        total, done, part = self.rows, 0, 0
-        pieces: list[list[PartPlan]] = [[] for _ in range(n_shards)]
+        total, done, n_parts = self.rows, 0, 0
+        parts: list[list[PartPlan]] = [[] for _ in range(n_shards)]
         for file in self.files:
             current: tuple[int, PartPlan] | None = None
             for group, rows in enumerate(file.group_rows):
@@ -89,19 +94,19 @@ class Dataset:
                 shard = min((done + rows // 2) * n_shards // total, n_shards - 1)
                 done += rows
                 if current and current[0] == shard and current[1].rows + rows <= PART_ROWS:
-                    piece = current[1].with_group(group, rows)
-                    pieces[shard][-1] = piece
+                    plan = current[1].with_group(group, rows)
+                    parts[shard][-1] = plan
                 else:
-                    piece = PartPlan(file.path, (group,), rows, part, file.constants)
-                    pieces[shard].append(piece)
-                    part += 1
-                current = (shard, piece)
+                    plan = PartPlan(file.path, (group,), rows, n_parts, file.constants)
+                    parts[shard].append(plan)
+                    n_parts += 1
+                current = (shard, plan)
         return [
             ShardPlan(
-                self.storage, tuple(own), tuple(encoders), self.weight, self.id, drop_missing, part,
-                self.id_key,
+                self.storage, tuple(plans), tuple(encoders), self.weight, self.id, drop_missing,
+                n_parts, self.id_key,
             )
-            for own in filter(None, pieces)
+            for plans in filter(None, parts)
         ]  # fmt: skip
 
 
@@ -114,30 +119,32 @@ def open_dataset(
     categories: Sequence[str] = (),
     audited: Sequence[str] = (),
 ) -> Dataset:
-    """Read the footers below `storage` and settle which columns are used.
+    """Read the footers below `storage` and select the columns.
 
     Parameters
     ----------
     storage : Storage
-        A Parquet file, or a folder of them, Hive-partitioned or not. Names that begin with
-        '_' or '.' are passed over, as Spark does.
+        A Parquet file or a folder of them, also Hive-partitioned. Names that begin with '_' or '.'
+        are ignored, as in Spark.
     features : names, optional
-        Every numeric column of the files but id and weight by default.
+        By default all numeric columns except id and weight.
     categories : names
-        Columns of categories, which are features, too.
+        Columns of categories, which are features too.
     audited : names
-        Columns that are no features.
+        Columns that are not features.
 
     Raises
     ------
     DataError
-        When there is no data, a file is not Parquet, the files' schemas differ in a column
-        that is used, or a column is absent or not numeric.
+        If there is no data, a file is not Parquet, the files differ in the type of a used column,
+        or a column is missing or not numeric.
     """
-    with wrap_store_errors("input.path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        listed = list_files(storage, "input.path")
-        files = typed(list(pool.map(lambda item: read_footer(storage, *item), listed)))
-    names = settle_features(files[0], features, (id, weight, *audited), categories)
+    with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+        listed = list_files(storage, "input_path")
+        files = with_partition_types(
+            list(pool.map(lambda item: read_footer(storage, *item), listed))
+        )
+    names = select_features(files[0], features, (id, weight, *audited), categories)
     used = [*names, *(name for name in (id, weight, *audited) if name is not None)]
     for first, other in pairwise([files[0], *files]):
         check_same(storage, first, other, used if features is not None else None)
@@ -145,79 +152,97 @@ def open_dataset(
     _refuse_personal(storage, files[0], names)
     with_rows = tuple(file for file in files if file.rows)
     if not with_rows:
-        raise DataError(f"input.path = {storage.url!r}: the {len(files)} files have no rows")
+        raise DataError(
+            "input.no_rows",
+            f"the {len(files)} files have no rows",
+            value=storage.url,
+            parameter="input_path",
+        )
     return Dataset(storage, with_rows, names, id, weight, id_key)
 
 
 def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) -> None:
-    """Refuse features that look like personal data, by their names or their digits."""
-    looks = {name: personal(name) for name in features}
-    whole = [
+    """Refuse features that look like personal data, by name or by digits."""
+    kinds = {name: personal(name) for name in features}
+    integers = [
         name
         for name in features
         if name in file.schema.names and pa.types.is_int64(file.schema.field(name).type)
     ]
-    if whole and file.rows:
+    if integers and file.rows:
         with storage.open_parquet(file.path) as opened:
-            first = next(opened.iter_batches(_CARDS_LOOKED_AT, columns=whole))
-        for name in whole:
-            if looks[name] is None and are_card_numbers(first.column(name)):
-                looks[name] = "a card or account number"
-    for name, what in looks.items():
-        if what:
+            first = next(opened.iter_batches(_CARD_SAMPLE_ROWS, columns=integers))
+        for name in integers:
+            if kinds[name] is None and are_card_numbers(first.column(name)):
+                kinds[name] = "a card or account number"
+    for name, kind in kinds.items():
+        if kind:
             raise DataError(
-                f"feature '{name}' looks like {what}: personal data say nothing of behaviour and "
-                "must not decide a segment; leave it out of input.features, or rename the column"
+                "feature.personal_data",
+                f"feature '{name}' looks like {kind}",
+                rule="personal data must not be used for clustering",
+                hint="leave it out of `features`, or rename the column",
+                parameter="features",
             )
 
 
-def list_files(storage: Storage, key: str) -> list[tuple[str, int]]:
-    """Return path and size of each data file, by name; `key` is the job key, for messages.
+def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
+    """Return path and size of each data file, by name; `parameter` holds the path, for messages.
 
     Raises
     ------
     DataError
-        Where there is none.
+        If there is none.
     """
     try:
-        found = storage.fs.find(storage.root, detail=True)
-        exists = bool(found) or storage.fs.exists(storage.root)
+        entries = storage.fs.find(storage.root, detail=True)
+        exists = bool(entries) or storage.fs.exists(storage.root)
     except OSError as error:
-        raise DataError(f"{key} = {storage.url!r}: cannot be listed ({error})") from None
+        raise DataError(
+            "path.unlistable", f"cannot be listed ({error})", value=storage.url, parameter=parameter
+        ) from None
     if not exists:
         raise DataError(
-            f"{key} = {storage.url!r}: no such file or folder ({storage.root}); give a "
-            "Parquet file, a folder of them, or a URL"
+            "path.not_found",
+            f"no such file or folder ({storage.root})",
+            value=storage.url,
+            hint="give a Parquet file, a folder of them, or a URL",
+            parameter=parameter,
         )
     visible = [
         (path, int(info["size"] or 0))
-        for path, info in sorted(found.items(), key=lambda item: item[0].split("/"))
+        for path, info in sorted(entries.items(), key=lambda item: item[0].split("/"))
         if not any(part[:1] in "_." for part in storage.relative(path).split("/"))
         or path == storage.root
     ]
     if not visible:
         raise DataError(
-            f"{key} = {storage.url!r}: the folder has no data file (names that begin with "
-            "'_' or '.' are passed over); put Parquet files into it"
+            "path.no_data_file",
+            "the folder has no data file (names that begin with '_' or '.' are ignored)",
+            value=storage.url,
+            hint="put Parquet files into it",
+            parameter=parameter,
         )
     return visible
 
 
 def read_footer(storage: Storage, path: str, size: int) -> DataFile:
-    """Read what a Parquet file says of itself.
+    """Read the footer of a Parquet file.
 
     Raises
     ------
     DataError
-        For a file that is not Parquet, or has two columns of one name.
+        For a file that is not Parquet or has two columns with the same name.
     """
     with storage.open_parquet(path) as file:
         metadata, schema = file.metadata, file.schema_arrow.remove_metadata()
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
+    duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if duplicates:
         raise DataError(
-            f"{storage.relative(path)}: two columns are called '{twice[0]}'; names of columns must "
-            "be unique: rename one of them"
+            "file.duplicate_column",
+            f"{storage.relative(path)}: two columns are called '{duplicates[0]}'",
+            rule="column names must be unique",
+            hint="rename one of them",
         )
     groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     rows = tuple(group.num_rows for group in groups)

@@ -1,4 +1,4 @@
-"""Customer ids: hashed to count the ones that occur twice, never collected."""
+"""Customer ids: hashed to count duplicates, read again for a few rows, never collected."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,23 +9,23 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
-from gpuseg.numerics.hashing import mix
+from gpuseg.io.privacy.pseudonyms import pseudonyms
+from gpuseg.numerics.hashing import splitmix64
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _BATCH_ROWS = 65_536
 
 _NULL = np.uint64(0x6E756C6C)
-"""Stands for the hash of a null: all nulls are one id."""
+"""The hash of a null: all nulls are one id."""
 
 
 def split_ids(
-    shard: Shard, env: TaskContext, n_pieces: int, turn: int = 0, turns: int = 1
+    shard: Shard, context: TaskContext, n_pieces: int, turn: int = 0, turns: int = 1
 ) -> list[NDArray[np.uint64]]:
-    """Hash the ids of the shard's rows, and part the hashes into ranges; each a few sorted runs.
+    """Hash the ids of a shard and split the hashes into ranges; each range has few sorted runs.
 
-    In each of several turns only one share of all possible hashes is kept, so that they take
-    less memory.
+    With several turns, each turn keeps only one share of all possible hashes, to save memory.
     """
     plan: ShardPlan = shard.source
     low, high = turn * 2**64 // turns, (turn + 1) * 2**64 // turns - 1
@@ -34,31 +34,31 @@ def split_ids(
     )
 
     def hashed(task: tuple[PartPlan, int]) -> list[NDArray[np.uint64]]:
-        own = _hashed(shard, plan, *task)
+        hashes = _hashed(shard, plan, *task)
         if turns > 1:
-            own = own[(own >= np.uint64(low)) & (own <= np.uint64(high))]
-        own.sort()
-        return np.split(own, np.searchsorted(own, bounds))
+            hashes = hashes[(hashes >= np.uint64(low)) & (hashes <= np.uint64(high))]
+        hashes.sort()
+        return np.split(hashes, np.searchsorted(hashes, bounds))
 
-    runs = list(env.map(hashed, list(zip(plan.pieces, plan.starts(), strict=True))))
+    runs = list(context.map(hashed, list(zip(plan.parts, plan.starts(), strict=True))))
     return [np.concatenate(pieces) for pieces in zip(*runs, strict=True)]
 
 
 def _hashed(
-    shard: Shard, plan: ShardPlan, piece: PartPlan, start: int, blanks_are_null: bool = False
+    shard: Shard, plan: ShardPlan, part: PartPlan, start: int, blanks_are_null: bool = False
 ) -> NDArray[np.uint64]:
-    """Hash the ids of a piece's rows, without those that were dropped."""
+    """Hash the ids of a part, without those of dropped rows."""
     batches = [
         hash_ids(_without_blanks(batch.column(0)) if blanks_are_null else batch.column(0))
-        for group in piece.row_groups
-        for batch in read_batches(plan, piece, group, [str(plan.id)], _BATCH_ROWS)
+        for group in part.row_groups
+        for batch in read_batches(plan, part, group, [str(plan.id)], _BATCH_ROWS)
     ]
-    own = np.concatenate(batches)
-    return own if shard.kept is None else own[shard.kept[start : start + piece.rows]]
+    hashes = np.concatenate(batches)
+    return hashes if shard.kept is None else hashes[shard.kept[start : start + part.rows]]
 
 
 def _without_blanks(column: pa.Array) -> pa.Array:
-    """Return ids with nulls where there is none: empty text, and what is not a number."""
+    """Replace blank ids by null: blank text and NaN."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
@@ -74,10 +74,12 @@ def _without_blanks(column: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
 
 
-def split_numbered(shard: Shard, env: TaskContext, n_pieces: int) -> list[NDArray[np.uint64]]:
-    """Part the hashes of the ids into ranges, each with the rows' numbers in the whole data.
+def split_ids_and_rows(
+    shard: Shard, context: TaskContext, n_pieces: int
+) -> list[NDArray[np.uint64]]:
+    """Split the hashes of the ids into ranges, with the row numbers in the whole data.
 
-    Rows without an id are left out: nothing says that they are of one customer.
+    Rows without an id are left out: they may belong to different customers.
 
     Returns
     -------
@@ -89,28 +91,28 @@ def split_numbered(shard: Shard, env: TaskContext, n_pieces: int) -> list[NDArra
     def hashed(task: tuple[PartPlan, int]) -> NDArray[np.uint64]:
         return _hashed(shard, plan, *task, blanks_are_null=True)
 
-    tasks = list(zip(plan.pieces, plan.starts(), strict=True))
-    hashes = np.concatenate(list(env.map(hashed, tasks)))
+    tasks = list(zip(plan.parts, plan.starts(), strict=True))
+    hashes = np.concatenate(list(context.map(hashed, tasks)))
     rows = np.arange(shard.first_row, shard.first_row + len(hashes), dtype=np.uint64)
     order = np.argsort(hashes, kind="stable")
     order = order[hashes[order] != _NULL]
-    own = np.stack([hashes[order], rows[order]])
-    return np.split(own, np.searchsorted(own[0], bounds), axis=1)
+    pairs = np.stack([hashes[order], rows[order]])
+    return np.split(pairs, np.searchsorted(pairs[0], bounds), axis=1)
 
 
-def repeated_rows(pieces: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
-    """Return the rows whose hash one of a lower number has, too."""
+def duplicate_rows(pieces: Sequence[NDArray[np.uint64]]) -> NDArray[np.int64]:
+    """Return the rows whose hash a row with a lower number has too."""
     hashes, rows = np.concatenate(pieces, axis=1)
     order = np.lexsort((rows, hashes))
     hashes, rows = hashes[order], rows[order]
-    found: NDArray[np.int64] = rows[1:][hashes[1:] == hashes[:-1]].astype(np.int64)
-    return found
+    duplicates: NDArray[np.int64] = rows[1:][hashes[1:] == hashes[:-1]].astype(np.int64)
+    return duplicates
 
 
-def count_repeated(pieces: Sequence[NDArray[np.uint64]]) -> int:
-    """Return how many of the hashes are equal to one before them."""
+def count_duplicates(pieces: Sequence[NDArray[np.uint64]]) -> int:
+    """Count the hashes that equal an earlier one."""
     hashes = np.concatenate(pieces)
-    hashes.sort(kind="stable")  # a merge sort: it makes use of the sorted runs
+    hashes.sort(kind="stable")  # merge sort uses the sorted runs
     return int(np.count_nonzero(hashes[1:] == hashes[:-1]))
 
 
@@ -124,7 +126,7 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
     null = column.is_null().to_numpy(zero_copy_only=False)
     if pa.types.is_integer(column.type):
         values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
-        return np.where(null, _NULL, mix(values.view(np.uint64)))
+        return np.where(null, _NULL, splitmix64(values.view(np.uint64)))
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         text = column
         if not pa.types.is_fixed_size_binary(column.type):
@@ -135,14 +137,14 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
 
 
 def without_views(column: pa.Array) -> pa.Array:
-    """Return a column whose type is no view, for which Arrow has few functions."""
+    """Cast view types, for which Arrow has few functions, to plain types."""
     if pa.types.is_string_view(column.type):
         return pc.cast(column, pa.string())
     return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
 
 
 def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
-    """Chain `mix` over the bytes, eight at a time; all rows at once."""
+    """Chain `splitmix64` over the bytes, eight at a time, for all rows at once."""
     _, offsets_buffer, data = column.buffers()
     count = len(column) + 1
     offsets = np.frombuffer(offsets_buffer, np.int64)[column.offset : column.offset + count]
@@ -151,10 +153,31 @@ def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
     padded = np.zeros((data.size if data else 0) + 8, np.uint8)
     padded[:-8] = np.frombuffer(data, np.uint8) if data else 0
     words = np.lib.stride_tricks.sliding_window_view(padded, 8)
-    hashes = mix(lengths.astype(np.uint64))
+    hashes = splitmix64(lengths.astype(np.uint64))
     for start in range(0, longest, 8):
         rows = np.flatnonzero(lengths > start)
         chunk: Any = words[offsets[rows] + start].copy().view(np.uint64)[:, 0]
         unused = (8 - np.minimum(lengths[rows] - start, 8)).astype(np.uint64) * np.uint64(8)
-        hashes[rows] = mix(hashes[rows] ^ (chunk << unused))
+        hashes[rows] = splitmix64(hashes[rows] ^ (chunk << unused))
     return hashes
+
+
+def ids_at(shard: Shard, context: TaskContext, rows: NDArray[np.int64]) -> pa.ChunkedArray | None:
+    """Return the ids of some rows of a shard as they are written; None without an id column.
+
+    `rows` are sorted.
+    """
+    plan: ShardPlan = shard.source
+    if plan.id is None:
+        return None
+    source_rows = shard.source_rows(rows)
+    chunks = []
+    for group in plan.groups():
+        stop = group.start + group.rows
+        group_rows = source_rows[(source_rows >= group.start) & (source_rows < stop)]
+        if group_rows.size:
+            batches = read_batches(plan, group.part, group.number, [plan.id], group.rows)
+            ids = without_views(pa.concat_arrays([batch.column(0) for batch in batches]))
+            ids = ids.take(pa.array(group_rows - group.start))
+            chunks.append(ids if plan.id_key is None else pseudonyms(ids, plan.id_key))
+    return pa.chunked_array(chunks) if chunks else None

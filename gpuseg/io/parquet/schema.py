@@ -1,4 +1,4 @@
-"""Which columns the files have, of what types, and which of them serve as what."""
+"""Columns of the files: their types, and the checks of the role that each one has."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,15 +14,15 @@ from gpuseg.validation import nearest_known
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
-def typed(files: list[DataFile]) -> list[DataFile]:
+def with_partition_types(files: list[DataFile]) -> list[DataFile]:
     """Give each partition column one type for all files: int64, float64 or string."""
     names = dict.fromkeys(name for file in files for name in file.constants)
     for name in names:
         texts = [file.constants.get(name, _NO_VALUE) for file in files]
-        kind, read = _partition_type([text for text in texts if text != _NO_VALUE])
+        kind, convert = _partition_type([text for text in texts if text != _NO_VALUE])
         for file, text in zip(files, texts, strict=True):
             if name in file.constants:
-                value = None if text == _NO_VALUE else read(text)
+                value = None if text == _NO_VALUE else convert(text)
                 file.constants[name] = pa.scalar(value, kind)
     return files
 
@@ -39,15 +39,15 @@ def _is_number(text: str | None) -> bool:
     return text is None or bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text))
 
 
-def settle_features(
+def select_features(
     file: DataFile,
     features: Sequence[str] | None,
     others: Sequence[str | None],
     categories: Sequence[str],
 ) -> tuple[str, ...]:
-    """Return the columns that features are made of: those named, and those of categories.
+    """Return the columns from which features are made: the named ones and the categories.
 
-    Where none are named, all numbers but `others`.
+    If none are named, all numeric columns except `others`.
     """
     if features is not None:
         return tuple(dict.fromkeys([*features, *categories]))
@@ -59,7 +59,10 @@ def settle_features(
     names = tuple(dict.fromkeys([*numeric, *categories]))
     if not names:
         raise DataError(
-            "no numeric column besides id and weight; name the columns in input.features"
+            "features.none_numeric",
+            "no numeric column except id and weight",
+            hint="name the columns in `features`",
+            parameter="features",
         )
     return names
 
@@ -67,7 +70,7 @@ def settle_features(
 def check_same(
     storage: Storage, first: DataFile, other: DataFile, used: Sequence[str] | None
 ) -> None:
-    """Refuse files that differ in a used column; `used` None means in any column."""
+    """Refuse files that differ in a used column; `used` is None for all columns."""
     names = (
         used if used is not None else list(dict.fromkeys(first.schema.names + other.schema.names))
     )
@@ -76,9 +79,10 @@ def check_same(
         if types[0] != types[1]:
             a, b = (storage.relative(file.path) for file in (first, other))
             raise DataError(
-                f"files with different schemas: column '{name}' is {types[0]} in {a}, but "
-                f"{types[1]} in {b}; write them with one schema, or name in input.features "
-                "columns that agree"
+                "input.schemas_differ",
+                f"files have different schemas: column '{name}' is {types[0]} in {a}, but "
+                f"{types[1]} in {b}",
+                hint="write them with one schema, or name only columns that agree in `features`",
             )
 
 
@@ -97,54 +101,68 @@ def check_columns(
     categories: Sequence[str] = (),
     audited: Sequence[str] = (),
 ) -> None:
-    """Refuse columns that are absent or of a type that does not serve."""
+    """Refuse columns that are missing or have an unsuitable type."""
     file = files[0]
-    where, known = storage.relative(file.path), [*file.schema.names, *file.constants]
-    own = [f for f in features if f not in categories]
-    numbers = [*(("feature", f) for f in own), *([("input.weight", weight)] if weight else [])]
-    for key, name in [
-        ("input.id", id),
-        ("input.weight", weight),
-        *(("input.features", f) for f in own),
-        *(("prepare.categorical", f) for f in categories),
-        *(("audit.columns", f) for f in audited),
+    path, columns = storage.relative(file.path), [*file.schema.names, *file.constants]
+    numeric = [f for f in features if f not in categories]
+    for parameter, name in [
+        ("id", id),
+        ("weight", weight),
+        *(("features", f) for f in numeric),
+        *(("categorical", f) for f in categories),
+        *(("audit_columns", f) for f in audited),
     ]:
-        if name is not None and name not in known:
-            raise DataError(f"{key}: no column '{name}' in {where}; {nearest_known(name, known)}")
+        if name is not None and name not in columns:
+            raise DataError(
+                f"{parameter}.missing_column",
+                f"no column '{name}' in {path}",
+                hint=nearest_known(name, columns),
+                parameter=parameter,
+            )
     if (
         id is not None
         and id in file.schema.names
         and pa.types.is_nested(file.schema.field(id).type)
     ):
         raise DataError(
-            f"input.id = '{id}': column of type {file.schema.field(id).type} in {where}; an id "
-            "must be a number, a string, bytes or a date"
+            "id.nested",
+            f"column of type {file.schema.field(id).type} in {path}",
+            value=id,
+            rule="an id must be a number, a string, bytes or a date",
+            parameter="id",
         )
-    for key, name in numbers:
+    for parameter, name in [*(("features", f) for f in numeric), ("weight", weight)]:
+        if name is None:
+            continue
         if name in file.constants:
-            _check_partition_values(storage, files, key, name)
+            _check_partition_values(storage, files, parameter, name)
             continue
         kind = file.schema.field(name).type
         if not (is_numeric(kind) or pa.types.is_boolean(kind)):
             raise DataError(
-                f"{key} '{name}': column of type {kind} in {where} is not numeric; leave it out "
-                "or convert it to a number"
+                f"{parameter}.not_numeric",
+                f"column '{name}' of type {kind} in {path} is not numeric",
+                hint="leave it out or convert it to a number",
+                parameter=parameter,
             )
 
 
 def _check_partition_values(
-    storage: Storage, files: Sequence[DataFile], key: str, name: str
+    storage: Storage, files: Sequence[DataFile], parameter: str, name: str
 ) -> None:
     for file in files:
         value = file.constants[name]
         if pa.types.is_string(value.type) and not _is_number(value.as_py()):
             raise DataError(
-                f"{key} '{name}': the partition value {value.as_py()!r} of "
-                f"{storage.relative(file.path)} is not a number; leave it out"
+                f"{parameter}.partition_not_numeric",
+                f"column '{name}': the partition value {value.as_py()!r} of "
+                f"{storage.relative(file.path)} is not a number",
+                hint="leave the column out",
+                parameter=parameter,
             )
 
 
 def is_numeric(kind: pa.DataType) -> bool:
-    """Whether a column of this type can be a feature by default."""
+    """Return whether a column of this type is a feature by default."""
     t = pa.types
     return bool(t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind))

@@ -1,4 +1,4 @@
-"""From Parquet row groups to a shard: the only place where features are decoded."""
+"""Plans of shards, and the decoding of Parquet row groups into features."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,11 +18,11 @@ from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 PART_ROWS = 1_048_576
-"""Rows of an output part at the most, row groups permitting: parts are written in parallel."""
+"""Maximum rows of an output part, if row groups permit; parts are written in parallel."""
 
 _BATCH_ROWS = 16_384
-"""Rows decoded at a time: 1 MB of C-order rows at 16 features stay in the cache while the
-columns are written into them one by one."""
+"""Rows decoded at a time: 1 MB of C-order rows with 16 features stays in the cache while columns
+are written into it one by one."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class PartPlan:
     path : str
     row_groups : tuple of int
     rows : int
-    part : int
-        Number of the part, in the order of the rows of the whole data.
+    number : int
+        Number of the part in the order of the rows of the whole data.
     constants : dict
         Hive partition columns and their values, pyarrow scalars.
     """
@@ -43,11 +43,11 @@ class PartPlan:
     path: str
     row_groups: tuple[int, ...]
     rows: int
-    part: int
+    number: int
     constants: dict[str, Any]
 
     def with_group(self, group: int, rows: int) -> "PartPlan":
-        """Return the piece with the file's next row group added."""
+        """Return the plan with the next row group of the file added."""
         return replace(self, row_groups=(*self.row_groups, group), rows=self.rows + rows)
 
 
@@ -57,14 +57,14 @@ class RowGroup:
 
     Attributes
     ----------
-    piece : PartPlan
+    part : PartPlan
     number : int
-        In its file.
+        Number of the row group in its file.
     start, rows : int
-        Its first row within the shard as read, and how many there are.
+        First row within the shard as read, and number of rows.
     """
 
-    piece: PartPlan
+    part: PartPlan
     number: int
     start: int
     rows: int
@@ -72,7 +72,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some decoded rows; `start` is the first one's place within the shard as read."""
+    """Decoded rows; `start` is the position of the first one within the shard as read."""
 
     start: int
     columns: pa.RecordBatch
@@ -80,25 +80,25 @@ class Batch:
 
 @dataclass(frozen=True)
 class ShardPlan:
-    """What one worker reads.
+    """The row groups and columns that one worker reads.
 
     Attributes
     ----------
     storage : Storage
-    pieces : tuple of PartPlan
+    parts : tuple of PartPlan
     encoders : tuple of Encoder
-        From columns to features.
+        They turn columns into features.
     weight, id : str or None
     drop_missing : bool
         Whether rows with a missing feature are dropped.
     n_parts : int
-        Parts of the whole output.
+        Number of parts of the whole output.
     id_key : Key or None
-        Of the hashes that are written in place of ids.
+        The key of the hashes that replace ids in the output.
     """
 
     storage: Storage
-    pieces: tuple[PartPlan, ...]
+    parts: tuple[PartPlan, ...]
     encoders: tuple[Encoder, ...]
     weight: str | None
     id: str | None
@@ -109,49 +109,49 @@ class ShardPlan:
     @property
     def rows(self) -> int:
         """Rows to read."""
-        return sum(piece.rows for piece in self.pieces)
+        return sum(part.rows for part in self.parts)
 
     @property
     def width(self) -> int:
-        """Features of all columns."""
-        return sum(len(encoder.names()) for encoder in self.encoders)
+        """Number of features."""
+        return sum(len(encoder.feature_names()) for encoder in self.encoders)
 
     def starts(self) -> list[int]:
-        """Return the first row of each piece within the shard as read."""
-        return list(accumulate((piece.rows for piece in self.pieces), initial=0))[:-1]
+        """Return the first row of each part within the shard as read."""
+        return list(accumulate((part.rows for part in self.parts), initial=0))[:-1]
 
     def groups(self) -> list[RowGroup]:
-        """Return the row groups, in the order of their rows."""
-        found = []
-        for piece, start in zip(self.pieces, self.starts(), strict=True):
-            with self.storage.open_parquet(piece.path) as file:
-                for number in piece.row_groups:
+        """Return the row groups in the order of their rows."""
+        groups = []
+        for part, start in zip(self.parts, self.starts(), strict=True):
+            with self.storage.open_parquet(part.path) as file:
+                for number in part.row_groups:
                     rows = file.metadata.row_group(number).num_rows
-                    found.append(RowGroup(piece, number, start, rows))
+                    groups.append(RowGroup(part, number, start, rows))
                     start += rows
-        return found
+        return groups
 
     def batches(self, group: RowGroup) -> Iterator[Batch]:
         """Decode features and weights of a row group, `_BATCH_ROWS` rows at a time."""
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
-        wanted = [*columns, *([self.weight] if self.weight else [])]
+        names = [*columns, *([self.weight] if self.weight else [])]
         start = group.start
-        for columns in read_batches(self, group.piece, group.number, wanted, _BATCH_ROWS):
+        for columns in read_batches(self, group.part, group.number, names, _BATCH_ROWS):
             yield Batch(start, columns)
             start += columns.num_rows
 
     def describe_row(self, row: int) -> str:
-        """Say in words where row `row`, of those read, came from; rows are counted from 0."""
+        """Describe the origin of a row as read; rows count from 0."""
         i = max(i for i, start in enumerate(self.starts()) if start <= row)
-        piece = self.pieces[i]
-        with self.storage.open_parquet(piece.path) as file:
-            groups = range(piece.row_groups[0])
+        part = self.parts[i]
+        with self.storage.open_parquet(part.path) as file:
+            groups = range(part.row_groups[0])
             before = sum(file.metadata.row_group(g).num_rows for g in groups)
-        name = self.storage.relative(piece.path)
+        name = self.storage.relative(part.path)
         return f"row {before + row - self.starts()[i]} of {name} (rows count from 0)"
 
 
-def load_shard(plan: ShardPlan, env: TaskContext) -> Shard:
+def load_shard(plan: ShardPlan, context: TaskContext) -> Shard:
     """Read a shard: float32 features, float64 weights, NaN for missing values.
 
     Raises
@@ -167,86 +167,92 @@ def load_shard(plan: ShardPlan, env: TaskContext) -> Shard:
         for batch in plan.batches(group):
             rows = slice(batch.start, batch.start + batch.columns.num_rows)
             fill(plan, batch, x[rows], None if weight is None else weight[rows])
-            env.report(batch.columns.num_rows)
+            context.report(batch.columns.num_rows)
 
-    for _ in env.map(read, plan.groups()):
+    for _ in context.map(read, plan.groups()):
         pass
     shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
-        shard.drop_missing(env)
+        shard.drop_missing(context)
     return shard
 
 
 def read_batches(
-    plan: ShardPlan, piece: PartPlan, group: int, columns: list[str], rows: int
+    plan: ShardPlan, part: PartPlan, group: int, columns: list[str], rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield record batches of one row group, partition columns filled in.
+    """Yield record batches of one row group, with its partition columns.
 
     Raises
     ------
     DataError
-        When a page cannot be decoded or its checksum does not hold.
+        If a page cannot be decoded or its checksum does not match.
     """
     try:
-        with plan.storage.open_parquet(piece.path) as file:
-            stored = [name for name in dict.fromkeys(columns) if name not in piece.constants]
+        with plan.storage.open_parquet(part.path) as file:
+            stored = [name for name in dict.fromkeys(columns) if name not in part.constants]
             for batch in file.iter_batches(
                 rows, row_groups=[group], columns=stored, use_threads=False
             ):
                 arrays = {
                     name: batch.column(name)
                     if name in stored
-                    else pa.repeat(piece.constants[name], batch.num_rows)
+                    else pa.repeat(part.constants[name], batch.num_rows)
                     for name in columns
                 }
                 yield pa.record_batch(arrays)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{plan.storage.relative(piece.path)}: row group {group} cannot be decoded "
-            f"({first_line(error)}); the file is damaged: write it again"
+            "file.damaged",
+            f"{plan.storage.relative(part.path)}: row group {group} cannot be decoded "
+            f"({first_line(error)})",
+            hint="the file is damaged: write it again",
         ) from None
 
 
 def fill(
     plan: ShardPlan, batch: Batch, x: NDArray[np.float32], weight: NDArray[np.float64] | None
 ) -> None:
-    """Write the features of a batch into x (rows, d), and its weights into weight (rows,)."""
+    """Write the features of a batch into x (rows, d) and its weights into weight (rows,)."""
     f = 0
     for encoder in plan.encoders:
-        column, width = batch.columns.column(encoder.column), len(encoder.names())
+        column, width = batch.columns.column(encoder.column), len(encoder.feature_names())
         if encoder.kind == "number":
-            _narrow(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
+            _write_float32(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
         else:
-            encoder.write(column, x[:, f : f + width])
+            encoder.encode_into(column, x[:, f : f + width])
         f += width
     if weight is not None and plan.weight is not None:
         numbers = as_numbers(batch.columns.column(plan.weight))
         weight[:] = _checked_weight(plan, batch.start, numbers)
 
 
-def _narrow(
+def _write_float32(
     plan: ShardPlan, column: NDArray[np.float32], name: str, start: int, values: NDArray[Any]
 ) -> None:
-    """Store values as float32, and refuse finite ones that do not fit."""
+    """Store values as float32; refuse finite values that are out of range."""
     with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
         column[:] = values
     if values.dtype == np.float64 and np.isinf(column).any():
         beyond = np.flatnonzero(np.isinf(column) & np.isfinite(values))
         if beyond.size:
             raise DataError(
+                "feature.beyond_float32",
                 f"feature '{name}': value {values[beyond[0]]:g} in "
-                f"{plan.describe_row(start + int(beyond[0]))} is beyond float32 "
-                "(largest 3.4e38); rescale the column or leave it out of input.features"
+                f"{plan.describe_row(start + int(beyond[0]))} is beyond float32 (maximum 3.4e38)",
+                hint="rescale the column or leave it out of `features`",
+                parameter="features",
             )
 
 
 def _checked_weight(plan: ShardPlan, start: int, values: NDArray[Any]) -> NDArray[np.float64]:
     weight = values.astype(np.float64)
-    bad = np.flatnonzero(~((weight >= 0) & (weight <= np.finfo(np.float32).max)))
-    if bad.size:
+    wrong = np.flatnonzero(~((weight >= 0) & (weight <= np.finfo(np.float32).max)))
+    if wrong.size:
         raise DataError(
-            f"input.weight = '{plan.weight}': value {weight[bad[0]]:g} in "
-            f"{plan.describe_row(start + int(bad[0]))}; weights must be present, finite "
-            "and at least 0"
+            "weight.invalid",
+            f"value {weight[wrong[0]]:g} in {plan.describe_row(start + int(wrong[0]))}",
+            value=plan.weight,
+            rule="weights must be present, finite and at least 0",
+            parameter="weight",
         )
     return weight

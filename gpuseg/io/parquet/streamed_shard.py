@@ -1,8 +1,8 @@
-"""A shard whose rows stay in Parquet: decoded anew in every pass, a block at a time.
+"""A shard whose rows stay in Parquet and are decoded in every pass, block by block.
 
-For shards that do not fit the memory of their worker. Row groups are decoded in parallel, and
-of each the next block is decoded, and prepared, while the engine is busy with the present one.
-What the engine sees is the same as of a resident shard: the same rows in the same order.
+It serves shards that do not fit in the memory of their worker. Row groups are decoded in parallel.
+In each group, the next block is decoded and transformed while the algorithm uses the current one.
+Algorithms see the same rows in the same order as in a resident shard.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,8 +21,8 @@ R = TypeVar("R")
 Change = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def open_stream(plan: ShardPlan, env: TaskContext) -> "StreamedShard":
-    """Open a shard for streaming; where rows with missing values are dropped, find them.
+def open_stream(plan: ShardPlan, context: TaskContext) -> "StreamedShard":
+    """Open a shard for streaming; find rows with missing values if these are dropped.
 
     Raises
     ------
@@ -31,12 +31,12 @@ def open_stream(plan: ShardPlan, env: TaskContext) -> "StreamedShard":
     """
     shard = StreamedShard(plan)
     if plan.drop_missing:
-        shard.drop_missing(env)
+        shard.drop_missing(context)
     return shard
 
 
 class StreamedShard(Shard):
-    """Rows that are read again in each pass; see `sharding.shard.Shard`.
+    """Rows that are read in each pass; see `sharding.shard.Shard`.
 
     Parameters
     ----------
@@ -59,31 +59,31 @@ class StreamedShard(Shard):
     def weighted(self) -> bool:
         return self._plan.weight is not None
 
-    def map_blocks(self, env: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; results in the order of the rows."""
 
         def on(number: int) -> list[R]:
             return [function(block) for block in prefetch(self._blocks(number))]
 
-        yield from chain.from_iterable(env.map(on, range(len(self._groups))))
+        yield from chain.from_iterable(context.map(on, range(len(self._groups))))
 
     def convert_rows(self, convert: Callable[[NDArray[Any]], Any]) -> None:
-        """Move nothing: every block is new in every pass."""
+        """Do nothing: every block is new in every pass."""
 
-    def transform_rows(self, env: TaskContext, change: Change) -> None:
-        """Change the rows of every later pass."""
+    def transform_rows(self, context: TaskContext, change: Change) -> None:
+        """Transform the rows of every later pass."""
         self._changes.append(change)
         self.x = change(self.x)
 
-    def filter_rows(self, env: TaskContext, kept: NDArray[np.bool_]) -> None:
-        """Leave out the rows that are not kept, bool (n_rows,), from now on."""
-        every = compose_masks(self.kept, kept)
-        counts = [int(every[g.start : g.start + g.rows].sum()) for g in self._groups]
+    def filter_rows(self, context: TaskContext, kept: NDArray[np.bool_]) -> None:
+        """Drop the rows where `kept`, bool (n_rows,), is false."""
+        mask = compose_masks(self.kept, kept)
+        counts = [int(mask[g.start : g.start + g.rows].sum()) for g in self._groups]
         self._starts = list(accumulate(counts, initial=0))[:-1]
-        self._rows, self.kept = sum(counts), every
+        self._rows, self.kept = sum(counts), mask
 
     def _blocks(self, number: int) -> Iterator[Block]:
-        """Decode and prepare one row group."""
+        """Decode and transform one row group."""
         group, start = self._groups[number], self._starts[number]
         for x, weight, kept in self._decoded(group):
             if kept is not None:
@@ -96,20 +96,21 @@ class StreamedShard(Shard):
     def _decoded(
         self, group: RowGroup
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64] | None, NDArray[np.bool_] | None]]:
-        """Yield features, weights and which rows are kept, up to `BLOCK_ROWS` rows at a time."""
-        for start, batches in _filling(self._plan.batches(group)):
+        """Yield features, weights and the mask of kept rows, up to `BLOCK_ROWS` rows at a time."""
+        for start, batches in _grouped(self._plan.batches(group)):
             rows = sum(batch.columns.num_rows for batch in batches)
             x = np.empty((rows, self._plan.width), np.float32)
             weight = np.empty(rows) if self.weighted else None
             for batch in batches:
-                own = slice(batch.start - start, batch.start - start + batch.columns.num_rows)
-                fill(self._plan, batch, x[own], None if weight is None else weight[own])
+                first = batch.start - start
+                part = slice(first, first + batch.columns.num_rows)
+                fill(self._plan, batch, x[part], None if weight is None else weight[part])
             kept = None if self.kept is None else self.kept[start : start + rows]
             yield x, weight, kept
 
 
-def _filling(batches: Iterator[Batch]) -> Iterator[tuple[int, list[Batch]]]:
-    """Yield consecutive batches that together have no more than `BLOCK_ROWS` rows."""
+def _grouped(batches: Iterator[Batch]) -> Iterator[tuple[int, list[Batch]]]:
+    """Yield groups of consecutive batches with at most `BLOCK_ROWS` rows together."""
     waiting: list[Batch] = []
     for batch in batches:
         stop = batch.start + batch.columns.num_rows

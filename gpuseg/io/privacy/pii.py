@@ -1,7 +1,7 @@
 """Columns that look like personal data: names, e-mail addresses, telephone and card numbers.
 
-They are told by the names of columns, and card numbers also by their digits: thirteen to nineteen
-of them, with a check digit by Luhn's rule (ISO/IEC 7812-1).
+They are recognised by column names, and card numbers also by their digits: thirteen to nineteen,
+with a check digit by Luhn's rule (ISO/IEC 7812-1).
 """
 
 import re
@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 _NO = r"([-_ ]?(no|nr|num|number))?"
-_WHOSE = (
+_OWNER = (
     r"(?:(customer|client|user|contact|person|holder|home|work|billing|shipping|primary)[-_ ])?"
 )
 _KINDS = {
@@ -22,35 +22,37 @@ _KINDS = {
     "a person's name": r"((first|last|full|sur|family|given|middle|maiden)[-_ ]?)name",
     "an identity number": rf"(ssn|social[-_ ]?security|passport){_NO}|(national|tax)[-_ ]?id",
 }
-_PATTERNS = {what: re.compile(f"{_WHOSE}({own})", re.I) for what, own in _KINDS.items()}
+_PATTERNS = {kind: re.compile(f"{_OWNER}({pattern})", re.I) for kind, pattern in _KINDS.items()}
 
-_LEAST, _MAX_DIGITS = 10**12, 19
+_MIN_VALUE, _MAX_DIGITS = 10**12, 19
 _SAMPLE, _SHARE = 10_000, 0.9
 
 
 def personal(name: str) -> str | None:
-    """Return what a column of this name looks like, None where it is no personal data."""
+    """Return the kind of personal data that a column name suggests, or None."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
-    return next((what for what, own in _PATTERNS.items() if own.fullmatch(snake)), None)
+    return next((kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(snake)), None)
 
 
 def are_card_numbers(column: pa.Array) -> bool:
-    """Whether whole numbers are card numbers.
+    """Return whether integers are card numbers.
 
-    Of those nearly all obey Luhn's rule; of other numbers one in ten does.
+    Almost all card numbers obey Luhn's rule; one in ten other numbers does.
     """
     if not pa.types.is_integer(column.type):
         return False
     values = column.drop_null()[:_SAMPLE].to_numpy()
     return bool(
-        len(values) and (values >= _LEAST).all() and _luhn(values.astype(np.uint64)).mean() > _SHARE
+        len(values)
+        and (values >= _MIN_VALUE).all()
+        and _luhn(values.astype(np.uint64)).mean() > _SHARE
     )
 
 
 def _luhn(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
     total, rest = np.zeros(len(values), np.uint64), values.copy()
-    for place in range(_MAX_DIGITS):
-        digit = rest % np.uint64(10) * np.uint64(1 + place % 2)
+    for position in range(_MAX_DIGITS):
+        digit = rest % np.uint64(10) * np.uint64(1 + position % 2)
         total += digit // np.uint64(10) + digit % np.uint64(10)
         rest //= np.uint64(10)
     valid: NDArray[np.bool_] = total % np.uint64(10) == 0

@@ -1,7 +1,7 @@
 """Ids as keyed hashes: HMAC-SHA-256 (RFC 2104) of their text, in hexadecimal digits.
 
-The key is read from an environment variable, on each worker from its own: it is in no job, no
-message, no manifest and no file. The text of a number is decimal, that of a date ISO 8601.
+Each worker reads the key from its own environment variable. The key is in no job, message, manifest
+or file. The text of a number is decimal; the text of a date is ISO 8601.
 """
 
 import hmac
@@ -14,46 +14,53 @@ import pyarrow.compute as pc
 from gpuseg.errors import ConfigError, ResourceError
 
 _MIN_BYTES = 16
-_PROBE = b"gpuseg: do these workers have the same key?"
+_PROBE = b"gpuseg: do these workers have the same key?"  # part of no result
 
 
 @dataclass(frozen=True)
 class Key:
-    """Where the key is, and what tells whether a worker has the same one.
+    """The environment variable of a key, and a probe that compares keys.
 
     Attributes
     ----------
     variable : str
-        Of the environment.
+        Name of the environment variable.
     probe : bytes
-        A keyed hash of nothing in particular; it goes to workers, and into no file.
+        A keyed hash of a constant. It goes to workers and into no file.
     """
 
     variable: str
     probe: bytes = field(repr=False)
 
     @classmethod
-    def from_env(cls, variable: str, key: str) -> "Key":
-        """Look for a usable key in the caller's environment; `key` is the job's key for it.
+    def from_env(cls, variable: str, parameter: str = "id_hash_key_env") -> "Key":
+        """Check the key in the caller's environment; `parameter` holds the variable's name.
 
         Raises
         ------
         ConfigError
-            For a short key, which could be guessed.
+            For a short key, which can be guessed.
         ResourceError
-            For a variable that is not set.
+            If the variable is not set.
         """
         value = os.environ.get(variable)
         if value is None:
             raise ResourceError(
-                f"{key} = {variable!r}: this environment variable is not set; put a secret of at "
-                f"least {_MIN_BYTES} characters into it, here and on the workers"
+                "id_hash_key.not_set",
+                "this environment variable is not set",
+                value=variable,
+                hint=f"set it to a secret of at least {_MIN_BYTES} characters, here and on the "
+                "workers",
+                parameter=parameter,
             )
         secret = value.encode()
         if len(secret) < _MIN_BYTES:
             raise ConfigError(
-                f"{key} = {variable!r}: the secret in this environment variable has {len(secret)} "
-                f"bytes; it must have at least {_MIN_BYTES}, or it can be guessed"
+                "id_hash_key.too_short",
+                f"the secret in this environment variable has {len(secret)} bytes",
+                value=variable,
+                rule=f"it must have at least {_MIN_BYTES}, or it can be guessed",
+                parameter=parameter,
             )
         return cls(variable, hmac.digest(secret, _PROBE, "sha256"))
 
@@ -63,25 +70,26 @@ class Key:
         Raises
         ------
         ResourceError
-            Where there is none, or another than the caller's.
+            If there is none, or it differs from the caller's.
         """
         secret = os.environ.get(self.variable, "").encode()
         if not hmac.compare_digest(hmac.digest(secret, _PROBE, "sha256"), self.probe):
             raise ResourceError(
-                f"a worker has no secret in the environment variable {self.variable!r}, or another "
-                "than the caller's: ids would get other hashes there; set it where the worker is "
-                "started"
+                "id_hash_key.differs_on_worker",
+                f"the environment variable {self.variable!r} of a worker is not set, or it differs "
+                "from the caller's, so that ids would have other hashes there",
+                hint="set it where the worker starts",
             )
         return secret
 
 
 def pseudonyms(ids: pa.Array, key: Key) -> pa.Array:
-    """Return the keyed hash of each id, null for null.
+    """Return the keyed hash of each id; a null stays null.
 
     Raises
     ------
     ResourceError
-        Where this worker's environment has not the caller's key.
+        If the environment of this worker does not have the caller's key.
     """
     secret = key.secret()
     if isinstance(ids, pa.ExtensionArray):
@@ -90,8 +98,8 @@ def pseudonyms(ids: pa.Array, key: Key) -> pa.Array:
         ids = ids.dictionary_decode()
     t = pa.types
     binary = any(
-        own(ids.type)
-        for own in (t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary)
+        is_type(ids.type)
+        for is_type in (t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary)
     )
     texts = ids if binary else pc.cast(ids, pa.string())
     return pa.array([

@@ -1,211 +1,147 @@
-"""Features from transactions: before a run that clusters by them, or by themselves."""
+"""Build the features of customers from transaction lines; they become the input of the run."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
-from uuid import uuid4
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 from gpuseg import __version__
-from gpuseg.errors import ConfigError, DataError
-from gpuseg.features.attributes import Join, open_join
-from gpuseg.features.build import Features, build_features
-from gpuseg.features.definitions import FEATURES, available
-from gpuseg.features.joins import check_names
-from gpuseg.features.transaction_files import Source, open_source
-from gpuseg.io.output.base import MANIFEST, Staging, as_json, cannot_write
-from gpuseg.io.output.open import open_output
-from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.jobs.build_manifest import rounded
+from gpuseg.errors import DataError
+from gpuseg.features.build import Features
+from gpuseg.features.build import build_features as build_from_lines
+from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
+from gpuseg.features.transaction_files import Source
+from gpuseg.io.storage import Storage
+from gpuseg.jobs.build_manifest import rounded_seconds
+from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.environment import versions
-from gpuseg.jobs.job import FEATURES as FOLDER
-from gpuseg.jobs.job import JobSpec, load_job
-from gpuseg.jobs.resolve import ResolvedJob, settle
-from gpuseg.progress import Progress
-from gpuseg.runtime.cluster import open_executor
-from gpuseg.runtime.executor import Executor
-from gpuseg.validation import nearest_known
+from gpuseg.jobs.plan import InputTable, LinesPlan
+from gpuseg.manifest import (
+    FeatureDefinition,
+    FeaturesManifest,
+    JoinSummary,
+    LineQuality,
+    PartSummary,
+    Transactions,
+)
+
+FOLDER = "_features"
+"""The folder of the output with the features that are clustered."""
 
 
 @dataclass(frozen=True)
-class Built:
-    """A job's lines, their customers' features, the job that clusters by them, what is known."""
+class BuiltFeatures:
+    """Features of customers, staged as Parquet files.
+
+    Attributes
+    ----------
+    source : Source
+        The lines that they were built from.
+    features : Features
+    table : InputTable
+        The features that are clustered.
+    record : Transactions
+        The part of the manifest about the lines.
+    """
 
     source: Source
     features: Features
-    spec: JobSpec
-    storage: Storage
-    facts: dict[str, Any]
+    table: InputTable
+    record: Transactions
+
+    @property
+    def part_names(self) -> list[str]:
+        """Names of the files in the output."""
+        return [name for name, *_ in self.features.parts]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Lines of a job, and tables of attributes, of which the footers were read."""
-
-    source: Source
-    joins: tuple[Join, ...]
-
-
-def lines_of(spec: JobSpec, place: ResolvedJob) -> Opened:
-    """Return the lines of a job with transactions, and what is joined to its features.
+def build_features(ctx: RunContext, lines: LinesPlan) -> BuiltFeatures:
+    """Build the features in a folder of the output.
 
     Raises
     ------
-    ConfigError, DataError
-        For columns that are not there or do not serve, and names that occur twice.
+    DataError, ResourceError
     """
-    assert spec.transactions is not None
-    source = open_source(place.source, replace(spec.transactions.roles(), id_key=place.id_key))
-    joins = tuple(
-        open_join(
-            Storage.from_url(own.path, own.storage_options, f"join[{i}].path"), own.id, own.columns,
-            f"join[{i}]",
-        )
-        for i, own in enumerate(spec.join)
-    )  # fmt: skip
-    check_names(joins, available(source.roles.columns()))
-    names = [name for join in joins for name in join.schema.names]
-    spec.transactions.check_features(names)
-    there = [*available(source.roles.columns()), *names]
-    for name in spec.prepare.categorical:
-        if name not in there:
-            raise ConfigError(
-                f"prepare.categorical.{name}: neither built nor joined; "
-                f"{nearest_known(name, there)}"
-            )
-    return Opened(source, joins)
+    features = _build(ctx, lines, FOLDER)
+    storage = Storage(FOLDER, ctx.plan.resolved.target.fs, ctx.output.staging.path(FOLDER))
+    table = InputTable(storage, CUSTOMER_ID, tuple(_clustered(ctx, features)))
+    return BuiltFeatures(lines.source, features, table, _transactions(lines.source, features))
 
 
-def build(
-    spec: JobSpec, opened: Opened, place: ResolvedJob, executor: Executor, staging: Staging,
-    progress: Progress, warn: Callable[[str], None],
-) -> Built:  # fmt: skip
-    """Build the features in the output's folder for them, and make them the job's input."""
-    source = opened.source
-    with progress.stage("features", source.rows):
-        features = build_features(
-            executor, source, place.choice.name, staging, FOLDER, opened.joins
-        )
-    clustered = _clustered(spec, features, warn)
-    own = spec.model_copy(
-        update={"input": spec.input.model_copy(update={"features": list(clustered)})}
+def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, FeaturesManifest]:
+    """Build the features as the output itself; return them and the manifest.
+
+    Raises
+    ------
+    DataError, ResourceError
+    """
+    features = _build(ctx, lines, "")
+    manifest = FeaturesManifest(
+        gpuseg=__version__,
+        run_id=ctx.run_id,
+        started=f"{ctx.started:%Y-%m-%dT%H:%M:%SZ}",
+        job=ctx.spec.redacted(),
+        transactions=_transactions(lines.source, features),
+        features=tuple(
+            FeatureDefinition.from_json(asdict(f)) for f in FEATURES if f.name in features.columns
+        ),
+        versions=versions(),
+        seconds=rounded_seconds(ctx.reporter.seconds),
+        parts=tuple(
+            PartSummary(name=name, rows=rows, bytes=size) for name, rows, size in features.parts
+        ),
     )
-    storage = Storage(FOLDER, place.target.fs, staging.path(FOLDER))
-    return Built(source, features, own, storage, _facts(source, features))
+    return features, manifest
 
 
-def _clustered(spec: JobSpec, features: Features, warn: Callable[[str], None]) -> Sequence[str]:
-    """Return the features to cluster by; by default such that vary."""
-    assert spec.transactions is not None
-    if spec.transactions.features is not None:
-        return spec.transactions.features
-    own = [f.name for f in FEATURES if f.clustered and f.name in features.columns]
-    for name in own:
+def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
+    with ctx.reporter.stage("features", lines.source.rows):
+        return build_from_lines(
+            ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins
+        )
+
+
+def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
+    """Return the features to cluster: those of the job, by default all that vary."""
+    transactions = ctx.spec.transactions
+    if transactions is not None and transactions.features is not None:
+        return transactions.features
+    defaults = [f.name for f in FEATURES if f.clustered and f.name in features.columns]
+    for name in defaults:
         if name in features.constant:
-            warn(f"feature '{name}': the same for all customers, and not clustered by")
-    varying = [name for name in own if name not in features.constant]
+            ctx.reporter.warn(
+                f"feature '{name}' has the same value for all customers and is not clustered"
+            )
+    varying = [name for name in defaults if name not in features.constant]
     if not varying:
-        count = features.quality.tally.customers
+        count = features.quality.counts.customers
         raise DataError(
-            f"transactions.path = {spec.transactions.path!r}: the {count:,} customers are all the "
-            "same in every feature that is clustered by; take more lines, or name other features "
-            "in transactions.features"
+            "transactions.constant_features",
+            f"the {count:,} customers are equal in every feature that is clustered",
+            value=ctx.spec.source.path,
+            parameter="transactions_path",
+            hint="take more lines, or name other `features`",
         )
     return varying
 
 
-def _facts(source: Source, features: Features) -> dict[str, Any]:
-    """Return what the manifest says of the transactions."""
-    return {
-        "path": source.storage.url,
-        "files": source.files,
-        "fingerprint": source.fingerprint(),
-        "snapshot": features.snapshot.isoformat(),
-        "distinct_counts": "exact, by 64-bit hashes",
-        "quality": features.quality.as_dict(),
-        "joins": [
-            {
-                "path": join.storage.url,
-                "columns": join.schema.names,
-                "rows": own.rows,
-                "rows_without_id": own.without_id,
-                "rows_of_no_customer": own.rows - own.without_id - own.customers,
-                "customers": own.customers,
-                "customers_without": own.lacking,
-            }
-            for join, own in features.joined
-        ],
-    }
-
-
-@dataclass(frozen=True)
-class FeaturesResult:
-    """What `gpuseg features` leaves behind.
-
-    Attributes
-    ----------
-    path : str
-        The output folder.
-    manifest : dict
-    """
-
-    path: str
-    manifest: dict[str, Any]
-
-
-def run_features(
-    job: str | Path | Mapping[str, Any],
-    *,
-    overrides: Sequence[str] = (),
-    progress: Progress | None = None,
-) -> FeaturesResult:
-    """Build the features of a job with transactions, and publish them instead of segments.
-
-    Raises
-    ------
-    ConfigError, DataError, ResourceError
-        When the job, the data or the machine is at fault; nothing is then published.
-    """
-    progress = progress or Progress()
-    started = datetime.now(UTC)
-    spec = load_job(job, overrides)
-    if spec.transactions is None:
-        raise ConfigError(
-            "transactions: missing; features are built from the lines of that section"
-        )
-    place = settle(spec)
-    opened = lines_of(spec, place)
-    source = opened.source
-    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-    urls = f"{spec.transactions.path} → {spec.output.path}"
-    with wrap_store_errors("transactions.path, output.path", urls), ExitStack() as stack:
-        output = stack.enter_context(open_output(place.target, spec.output.overwrite, run_id))
-        executor = stack.enter_context(
-            open_executor(place.cluster, progress.report, progress.message)
-        )
-        with progress.stage("features", source.rows):
-            features = build_features(
-                executor, source, place.choice.name, output.staging, joins=opened.joins
+def _transactions(source: Source, features: Features) -> Transactions:
+    """Return the part of the manifest about the lines."""
+    return Transactions(
+        path=source.storage.url,
+        files=source.files,
+        fingerprint=source.fingerprint(),
+        snapshot=features.snapshot.isoformat(),
+        distinct_counts="exact, by 64-bit hashes",
+        quality=LineQuality.from_json(features.quality.as_dict()),
+        joins=tuple(
+            JoinSummary(
+                path=join.storage.url,
+                columns=tuple(join.schema.names),
+                rows=joined.rows,
+                rows_without_id=joined.without_id,
+                rows_of_no_customer=joined.rows - joined.without_id - joined.customers,
+                customers=joined.customers,
+                customers_without=joined.without_attributes,
             )
-        manifest = {
-            "gpuseg": __version__,
-            "run_id": run_id,
-            "started": f"{started:%Y-%m-%dT%H:%M:%SZ}",
-            "job": spec.public(),
-            "transactions": _facts(source, features),
-            "features": [asdict(f) for f in FEATURES if f.name in features.columns],
-            "versions": versions(),
-            "seconds": rounded(progress.seconds),
-            "parts": [
-                {"name": name, "rows": rows, "bytes": size} for name, rows, size in features.parts
-            ],
-        }
-        with progress.stage("publish"):
-            try:
-                output.write(MANIFEST, as_json(manifest))
-                output.publish([name for name, *_ in features.parts])
-            except OSError as error:
-                raise cannot_write(place.target.url, error) from None
-    return FeaturesResult(spec.output.path, manifest)
+            for join, joined in features.joined
+        ),
+    )

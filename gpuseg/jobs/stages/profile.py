@@ -1,4 +1,4 @@
-"""What the segments are, for manifest and report, and customers to look at."""
+"""Profile the segments: what the manifest says of them, and the file of example customers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,109 +10,132 @@ from numpy.typing import NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.column_summary import KINDS
-from gpuseg.features.baskets import read_bought
+from gpuseg.features.baskets import read_baskets
 from gpuseg.features.parse import as_id, hash_of
 from gpuseg.features.transaction_files import Source
 from gpuseg.io.output.base import as_json
 from gpuseg.io.parquet.crosstab import Counts, cross_tabulate
-from gpuseg.io.parquet.ids_at import ids_at
+from gpuseg.io.parquet.ids import ids_at
+from gpuseg.manifest import BasketSummary, ProfileSummary, Segment
 from gpuseg.model_selection.confidence import confidences
-from gpuseg.numerics.hashing import drawn
+from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit
-from gpuseg.profiling.association_rules import bought_together
-from gpuseg.profiling.examples import Example, examples
-from gpuseg.profiling.pca_map import plane
-from gpuseg.profiling.rules.rules import rules
-from gpuseg.profiling.sample import Sample
-from gpuseg.profiling.statistics import intervals, quantiles
+from gpuseg.profiling.association_rules import association_rules
+from gpuseg.profiling.examples import Example, select_examples
+from gpuseg.profiling.pca_map import segment_map
+from gpuseg.profiling.rules.rules import segment_rules
+from gpuseg.profiling.sample import ProfilingSample
+from gpuseg.profiling.statistics import deviation_intervals, quantiles
 from gpuseg.runtime.executor import Executor
 from gpuseg.segmentation.base import SegmentationResult
 from gpuseg.sharding import row_passes as passes
 
 EXAMPLES = "_examples.json"
 
-_BASKET_CUSTOMERS = 20_000
-"""Customers whose orders are looked at."""
+_MAX_BASKET_CUSTOMERS = 20_000
+"""Maximum number of customers whose orders are read."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What was looked up once every customer had a segment.
+class ProfileInputs:
+    """What is collected from the shards once every customer has a segment.
 
     Attributes
     ----------
-    sample : Sample
+    sample : ProfilingSample
     examples : bytes
-        The file of customers to look at.
-    audited : dict
-        By column: customers by segment and value.
-    together : dict
-        By segment: products that are bought together, where there are lines.
+        Content of the file of example customers.
+    audit_counts : dict
+        Customers by segment and value, for each audited column.
+    baskets : dict of int to BasketSummary
+        Products that are bought together, by segment; empty without transactions.
     """
 
-    sample: Sample
+    sample: ProfilingSample
     examples: bytes
-    audited: Counts
-    together: dict[int, dict[str, Any]]
+    audit_counts: Counts
+    baskets: Mapping[int, BasketSummary]
 
 
-def look(
+@dataclass(frozen=True)
+class SegmentProfiles:
+    """The profile of all customers together, and the segments with theirs.
+
+    Attributes
+    ----------
+    profile : ProfileSummary
+    segments : tuple of Segment
+    """
+
+    profile: ProfileSummary
+    segments: tuple[Segment, ...]
+
+
+def collect_profile_inputs(
     executor: Executor,
-    prepared: PreprocessingFit,
-    outcome: SegmentationResult,
-    audited: Sequence[str],
+    preprocessing: PreprocessingFit,
+    result: SegmentationResult,
+    audit_columns: Sequence[str],
     lines: Source | None,
-) -> Seen:
-    """Look up the sample, the examples, who is in which group, and what is bought together.
+) -> ProfileInputs:
+    """Collect the inputs of the segment profiles.
 
     Raises
     ------
     DataError
-        For columns that are no groups.
+        For audited columns that are not groups.
     """
-    sample = sample_of(executor, prepared)
-    counts = cross_tabulate(executor, audited) if audited else {}
-    together = {} if lines is None else _together(executor, sample, lines)
-    return Seen(sample, examples_file(executor, sample, outcome), counts, together)
+    sample = sample_of(executor, preprocessing)
+    counts = cross_tabulate(executor, audit_columns) if audit_columns else {}
+    baskets = {} if lines is None else _baskets(executor, sample, lines)
+    return ProfileInputs(sample, examples_file(executor, sample, result), counts, baskets)
 
 
-def _together(executor: Executor, sample: Sample, lines: Source) -> dict[int, dict[str, Any]]:
-    """Return by segment what customers of the sample have bought together."""
-    some = np.flatnonzero(drawn(sample.index, _BASKET_CUSTOMERS, sample.total))
-    ids = _ids_of(executor, sample.index[some])
-    bought = None if ids is None else read_bought(executor, lines, ids.combine_chunks())
+def _baskets(
+    executor: Executor, sample: ProfilingSample, lines: Source
+) -> dict[int, BasketSummary]:
+    """Return by segment what customers of the sample buy together."""
+    rows = np.flatnonzero(hash_sample_mask(sample.index, _MAX_BASKET_CUSTOMERS, sample.total))
+    ids = _ids_at(executor, sample.index[rows])
+    bought = None if ids is None else read_baskets(executor, lines, ids.combine_chunks())
     if bought is None or ids is None:
         return {}
     hashes = hash_of(as_id(ids.combine_chunks()))
     order = np.argsort(hashes)
-    label = sample.label[some][order][np.searchsorted(hashes[order], bought.customer)]
-    found = {
-        segment: bought_together(bought.basket[label == segment], bought.product[label == segment])
-        for segment in np.unique(sample.label).tolist()
-    }
-    return {segment: own for segment, own in found.items() if own is not None}
+    label = sample.label[rows][order][np.searchsorted(hashes[order], bought.customer)]
+    baskets = {}
+    for segment in np.unique(sample.label).tolist():
+        is_here = label == segment
+        rules = association_rules(bought.basket[is_here], bought.product[is_here])
+        if rules is not None:
+            baskets[segment] = rules
+    return baskets
 
 
-def sample_of(executor: Executor, prepared: PreprocessingFit) -> Sample:
-    """Return the rows that were drawn when the data was prepared, with their segments."""
-    rows, p, b = prepared.sample, prepared.preparation, registry.get("numpy")
-    found = executor.map(passes.labels_at, per_shard=_by_shard(executor, rows.index))
-    labels, distances = zip(*found, strict=True)
-    return Sample(
+def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> ProfilingSample:
+    """Return the rows that were drawn during preprocessing, with their segments."""
+    rows, transform, b = (
+        preprocessing.sample,
+        preprocessing.feature_transform,
+        registry.get("numpy"),
+    )
+    parts = executor.map(passes.labels_at, per_shard=_by_shard(executor, rows.index))
+    labels, distances = zip(*parts, strict=True)
+    return ProfilingSample(
         rows.index,
         rows.x,
-        b.prepare(rows.x.copy(), replace(p, projection=None, unit=False)),
-        b.prepare(rows.x.copy(), p),
+        b.prepare(rows.x.copy(), replace(transform, projection=None, unit=False)),
+        b.prepare(rows.x.copy(), transform),
         np.concatenate(labels),
         np.concatenate(distances),
-        prepared.features,
-        prepared.raw.rows,
+        preprocessing.features,
+        preprocessing.raw.rows,
     )
 
 
 def _by_shard(executor: Executor, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Part places in the data, rising, by the shards where they are; return places there."""
+    """Split rising positions in the data by shard; return positions in the shards."""
     starts = np.cumsum([0, *executor.map(passes.n_rows)])
     bounds = np.searchsorted(index, starts)
     return [
@@ -120,114 +143,126 @@ def _by_shard(executor: Executor, index: NDArray[np.int64]) -> list[NDArray[np.i
     ]
 
 
-def described(
-    sample: Sample,
-    prepared: PreprocessingFit,
+def describe_segments(
+    inputs: ProfileInputs,
+    preprocessing: PreprocessingFit,
     encoders: Sequence[Encoder],
-    segments: Sequence[Mapping[str, Any]],
-    averages_are_customers: bool,
-    together: Mapping[int, Mapping[str, Any]],
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return what is known of everyone, and what is added to each segment.
+    segments: Sequence[Segment],
+    with_intervals: bool,
+) -> SegmentProfiles:
+    """Add quantiles, intervals, rules and baskets to the segments.
 
-    Intervals are given only where averages are those of customers: without weights, and not of
-    directions.
+    Parameters
+    ----------
+    with_intervals : bool
+        Whether the averages of the segments are those of customers, so that their confidence
+        intervals have a meaning.
     """
-    p, sigma = prepared.preparation, np.where(prepared.std > 0, prepared.std, 1.0)
-    gaps = prepared.raw.counts[KINDS.index("missing")] > 0
-    told = rules(sample, encoders, np.where(gaps, p.fill, np.float32(np.nan)))
-    whole, each = told or (None, {})
-    added = []
-    for segment in segments:
-        number = segment["segment"]
-        rows = sample.label == number
-        added.append(
-            {
+    sample, transform = inputs.sample, preprocessing.feature_transform
+    std = np.where(preprocessing.std > 0, preprocessing.std, 1.0) / transform.scale
+    has_missing = preprocessing.raw.counts[KINDS.index("missing")] > 0
+    rules = segment_rules(
+        sample, encoders, np.where(has_missing, transform.fill, np.float32(np.nan))
+    )
+
+    def described(segment: Segment) -> Segment:
+        rows = sample.label == segment.segment
+        deviation = {name: float(value or 0.0) for name, value in segment.deviation.items()}
+        return segment.model_copy(
+            update={
                 "quantiles": quantiles(sample, rows),
-                "interval": intervals(sample, rows, segment, sigma / p.scale)
-                if averages_are_customers
+                "deviation_interval": deviation_intervals(
+                    sample, rows, deviation, segment.size, std
+                )
+                if with_intervals
                 else {},
-                "rule": each.get(number),
-                **({"together": together[number]} if number in together else {}),
+                "rule": rules.by_segment.get(segment.segment) if rules else None,
+                "baskets": inputs.baskets.get(segment.segment),
             }
         )
-    numbers = [segment["segment"] for segment in segments]
-    return {
-        "sample": sample.said(),
-        "quantiles": quantiles(sample),
-        "rules": whole,
-        "map": plane(sample, numbers),
-    }, added
+
+    profile = ProfileSummary(
+        sample=sample.describe(),
+        quantiles=quantiles(sample),
+        rules=rules.surrogate if rules else None,
+        map=segment_map(sample, [segment.segment for segment in segments]),
+    )
+    return SegmentProfiles(profile, tuple(map(described, segments)))
 
 
-def examples_file(executor: Executor, sample: Sample, outcome: SegmentationResult) -> bytes:
-    """Return typical and doubtful customers as JSON, with ids where there are any.
+def examples_file(executor: Executor, sample: ProfilingSample, result: SegmentationResult) -> bytes:
+    """Return typical and ambiguous customers as JSON, with ids where there are any.
 
-    It is no Parquet file: what reads a folder of Parquet files takes in all that there are.
+    It is not a Parquet file, since readers of a folder of Parquet files take all that there are.
     """
-    confidence = _confidence(sample, outcome)
-    found = examples(sample, outcome.segments, confidence)
-    ids = _ids(executor, sample, found)
-    shown = []
-    for i, own in enumerate(found):
-        values = map(_finite, sample.x[own.at])
-        shown.append(
+    confidence = _confidence(sample, result)
+    examples = select_examples(sample, result.segments, confidence)
+    ids = _example_ids(executor, sample, examples)
+    content = []
+    for i, example in enumerate(examples):
+        values = map(_or_none, sample.x[example.index])
+        content.append(
             {
-                "segment": own.segment,
-                "kind": own.kind,
-                "rank": own.rank,
-                "row": int(sample.index[own.at]),
+                "segment": example.segment,
+                "kind": example.kind,
+                "rank": example.rank,
+                "row": int(sample.index[example.index]),
                 **({} if ids is None else {"id": ids[i]}),
-                "distance": _finite(sample.distance[own.at]),
-                **({} if confidence is None else {"confidence": float(confidence[own.at])}),
+                "distance": _or_none(sample.distance[example.index]),
+                **({} if confidence is None else {"confidence": float(confidence[example.index])}),
                 "features": dict(zip(sample.features, values, strict=True)),
             }
         )
-    return as_json(shown)
+    return as_json(content)
 
 
-def alike(whole: Mapping[str, Any], segments: Sequence[Mapping[str, Any]]) -> str:
-    """Say of which segments no rule could be found while others have one; else nothing."""
-    own = [str(segment["segment"]) for segment in segments if not segment["rule"]]
-    if not own or not whole["rules"]:
+def missing_rule_warning(profiles: SegmentProfiles) -> str:
+    """Return a warning on segments without a rule, where others have one; else an empty text."""
+    segments = [str(s.segment) for s in profiles.segments if s.rule is None]
+    if not segments or profiles.profile.rules is None:
         return ""
     return (
-        f"no short rule tells segment {', '.join(own)} from the others: fewer segments may say as "
-        "much; see segment.max_clusters"
+        f"no simple rule separates segment {', '.join(segments)} from the others; fewer segments "
+        "may be enough (segment.max_clusters)"
     )
 
 
-def _finite(value: np.float32) -> float | None:
-    """Return a number as JSON has it, which knows neither NaN nor infinity."""
+def _or_none(value: np.float32) -> float | None:
+    """Return a number for JSON, which has neither NaN nor infinity."""
     return float(value) if np.isfinite(value) else None
 
 
-def _confidence(sample: Sample, outcome: SegmentationResult) -> NDArray[np.float32] | None:
-    """Return how far each customer is from another segment; None of DBSCAN, and of one segment."""
-    if outcome.result["algorithm"] == "dbscan" or len(outcome.segments) < 2:
+def _confidence(sample: ProfilingSample, result: SegmentationResult) -> NDArray[np.float32] | None:
+    """Return how far each customer is from a second segment; None where there is no such thing."""
+    runner_up = result.runner_up
+    if runner_up is None or len(result.segments) < 2:
         return None
-    return confidences(sample.rows, "numba", *outcome.nearest)  # the same bits as any other
+    # Any backend gives the same bits.
+    return confidences(sample.rows, "numba", runner_up.centers, runner_up.segment)
 
 
-def _ids(executor: Executor, sample: Sample, found: Sequence[Example]) -> list[Any] | None:
-    """Return the ids of some customers."""
-    places, back = np.unique(sample.index[[own.at for own in found]], return_inverse=True)
-    ids = _ids_of(executor, places)
+def _example_ids(
+    executor: Executor, sample: ProfilingSample, examples: Sequence[Example]
+) -> list[Any] | None:
+    """Return the ids of the examples, or None where there are none."""
+    index = sample.index[[example.index for example in examples]]
+    unique, inverse = np.unique(index, return_inverse=True)
+    ids = _ids_at(executor, unique)
     if ids is None:
         return None
-    plain = [_as_json(own) for own in ids.to_pylist()]
-    return [plain[i] for i in back]
+    values = [_id_as_json(value) for value in ids.to_pylist()]
+    return [values[i] for i in inverse]
 
 
-def _as_json(value: Any) -> int | str | None:
-    """Return an id as JSON has it: bytes by their digits, what JSON has no type for as text."""
+def _id_as_json(value: Any) -> int | str | None:
+    """Return an id as JSON: bytes as hexadecimal digits, types unknown to JSON as text."""
     if value is None or isinstance(value, int | str):
         return value
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _ids_of(executor: Executor, places: NDArray[np.int64]) -> pa.ChunkedArray | None:
-    """Return the ids at places in the data, rising; None where there are none."""
-    parts = executor.map(ids_at, per_shard=_by_shard(executor, places))
+def _ids_at(executor: Executor, index: NDArray[np.int64]) -> pa.ChunkedArray | None:
+    """Return the ids at rising positions in the data; None where there are none."""
+    parts = executor.map(ids_at, per_shard=_by_shard(executor, index))
     chunks = [chunk for part in parts if part is not None for chunk in part.chunks]
     return pa.chunked_array(chunks) if chunks else None

@@ -1,41 +1,68 @@
-"""The last step of a run: model, report and manifest beside the parts, then all at once."""
+"""Publish: stage model, report and manifest next to the parts, then publish all of them at once."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from gpuseg.io.output.base import MANIFEST, Output, as_json, cannot_write
-from gpuseg.reporting import svg as figures
+from gpuseg.io.output.assignments import Part
+from gpuseg.io.output.base import MANIFEST, Output, cannot_write
+from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.stages.build_features import BuiltFeatures
+from gpuseg.jobs.stages.profile import EXAMPLES, ProfileInputs
+from gpuseg.manifest import FeaturesManifest, Manifest, dump
+from gpuseg.reporting import svg
 from gpuseg.reporting.report import render_report
 from gpuseg.segmentation.base import SegmentationResult
 
 
 def publish(
-    output: Output,
-    content: dict[str, Any],
-    plots: bool,
-    outcome: SegmentationResult,
-    parts: Sequence[str],
-    more: Mapping[str, bytes],
+    ctx: RunContext,
+    manifest: Manifest,
+    result: SegmentationResult,
+    parts: Sequence[Part],
+    profile: ProfileInputs,
+    built: BuiltFeatures | None,
 ) -> None:
-    """Stage model, report and manifest, and `more` files, and publish them with the parts.
+    """Stage models, examples, drawings, report and manifest, and publish them with the parts.
 
-    With `plots` the report's drawings are files of their own, too.
+    Raises
+    ------
+    ResourceError
+        When a file cannot be written.
     """
-    models = outcome.models
-    files = {f"_model/{name}": data for name, data in models[-1].files().items()}
-    if len(models) > 1:
-        for model in models:
-            own = model.files().items()
-            files.update({f"_models/{model.n_clusters}/{name}": data for name, data in own})
-    files |= more
-    if plots:
-        for name, figure in figures.all_of(content).items():
-            files[f"_plots/{name}.svg"] = figures.alone(figure).encode()
-    files["_report.html"] = render_report(content).encode()
-    files[MANIFEST] = as_json(content)
+    with ctx.reporter.stage("publish"):
+        models = {"_model": result.model}
+        models.update((f"_models/{k}", model) for k, model in result.alternatives.items())
+        files = {
+            f"{folder}/{name}": content
+            for folder, model in models.items()
+            for name, content in model.to_files().items()
+        }
+        files[EXAMPLES] = profile.examples
+        if ctx.spec.output.plots:
+            for name, figure in svg.figures(manifest).items():
+                files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()
+        files["_report.html"] = render_report(manifest).encode()
+        written = [*(built.part_names if built else []), *(part.name for part in parts)]
+        written += [f"_model/{name}" for name in result.files]
+        stage_and_publish(ctx.output, files, manifest, written)
+
+
+def stage_and_publish(
+    output: Output,
+    files: dict[str, bytes],
+    manifest: Manifest | FeaturesManifest,
+    written: Sequence[str],
+) -> None:
+    """Stage some files and the manifest, and publish them with those that workers have written.
+
+    Raises
+    ------
+    ResourceError
+        When a file cannot be written.
+    """
     try:
-        for name, data in files.items():
-            output.write(name, data)
-        output.publish([*parts, *(f"_model/{name}" for name in outcome.files)])
+        for name, content in files.items():
+            output.write(name, content)
+        output.write(MANIFEST, dump(manifest))
+        output.publish(written)
     except OSError as error:
         raise cannot_write(output.staging.storage.url, error) from None

@@ -1,1 +1,1 @@
-"""Columns as features: numbers as they are, categories and missing values as numbers."""
+"""Encode columns as features: numbers as they are, categories and missing values as numbers."""

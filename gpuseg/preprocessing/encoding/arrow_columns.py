@@ -1,4 +1,4 @@
-"""Columns of Arrow as numbers, as text, and where they have gaps."""
+"""Arrow columns as numbers, as text, and their missing values."""
 
 from typing import Any
 
@@ -8,16 +8,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
+from gpuseg.numerics.to_float32 import as_floats
 
 
 def gaps(column: pa.Array) -> NDArray[np.bool_]:
-    """Return where a column has no value: null, or not a number; bool (rows,)."""
+    """Return where a column has no value (null or NaN), bool (rows,)."""
     missing: NDArray[np.bool_] = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
     return missing
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether values of a type can be a feature as they are."""
+    """Return whether values of a type can be a feature without encoding."""
     t = pa.types
     return bool(
         t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind) or t.is_boolean(kind)
@@ -27,21 +28,26 @@ def is_number(kind: pa.DataType) -> bool:
 def as_numbers(column: pa.Array) -> NDArray[Any]:
     """Return an Arrow column as float32 or float64, NaN for null.
 
-    Integers always go by way of float64, with nulls beside them or without, so that they are
-    rounded to float32 alike.
+    Integers go by way of float64, with or without nulls (`numerics.to_float32`).
     """
     if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
-    if not pa.types.is_floating(column.type):
+    has_nulls = column.null_count > 0 and not pa.types.is_floating(column.type)
+    if has_nulls or pa.types.is_decimal(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
-    numbers: NDArray[Any] = column.to_numpy(zero_copy_only=False)
-    return numbers
+    return as_floats(column.to_numpy(zero_copy_only=False))
 
 
 def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:
-    """Return what a column of categories holds, and its values as they are written.
+    """Return the value type of a column of categories, and its values as text.
 
-    Whole numbers that are stored as floats, as pandas does beside gaps, count as whole numbers.
+    Integers that are stored as floats, as pandas does if values are missing, count as integers.
+
+    Returns
+    -------
+    value_type : {"text", "whole numbers", "booleans", ""}
+        Empty if every value is missing.
+    values : Arrow array of strings
 
     Raises
     ------
@@ -66,6 +72,9 @@ def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:
         except pa.ArrowInvalid:
             pass
     raise DataError(
-        f"column '{name}' holds {kind}: categories must be text, whole numbers or booleans; "
-        "convert it, or use it as a number"
+        "category.unsupported_type",
+        f"column '{name}' has type {kind}",
+        rule="categories must be text, whole numbers or booleans",
+        hint="convert the column, or use it as a number",
+        parameter="categorical",
     )

@@ -1,11 +1,11 @@
-"""How one column becomes features.
+"""Encode one column as features.
 
-What becomes of it is settled once, from what was counted in the data (`tally`), and is then the
-same for every row that comes later. The rules for a category that was not there at the fit:
+An encoder is fitted once, to the counts of the data (`column_counts`), and then treats every later
+row in the same way. A category that was not in the data of the fit is encoded as follows:
 
-* one-hot: it falls under "other" where there is such a column; else it is none of the known ones;
-* frequency: its share is 0;
-* ordinal: it has no place in the order, and is a missing value.
+* one-hot: as "other" if there is such a feature, otherwise as none of the known categories;
+* frequency: as share 0;
+* ordinal: as a missing value, since it has no position in the order.
 """
 
 from collections.abc import Mapping
@@ -23,80 +23,83 @@ from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
 Kind = Literal["number", "is missing", "onehot", "frequency", "ordinal"]
 
 OTHER, MISSING = "(other)", "(missing)"
+"""Labels of the rare and of the missing values of a column."""
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """How one column becomes one or several features.
+    """Encoder of one column as one or more features.
 
     Attributes
     ----------
     column : str
     kind : {"number", "is missing", "onehot", "frequency", "ordinal"}
-    family : str
-        What the column held at the fit: "text", "whole numbers" or "booleans"; "" of a number.
+    value_type : str
+        Type of the column's values at the fit: "text", "whole numbers" or "booleans"; "" for a
+        number.
     categories : tuple of str
-        Those with a code of their own.
+        Categories with a code of their own.
     shares : tuple of float
-        Of the rows, for "frequency"; last that of rows without a category.
+        For "frequency": shares of the rows; the last is the share of rows without a category.
     other : bool
-        Whether a one-hot column stands for the remaining categories.
+        Whether a one-hot feature represents the remaining categories.
     missing : bool
-        Whether a missing category is one of its own.
-    stays : bool
-        Whether a row without a category stays: where it is none of its own, it is as one that was
-        not there at the fit; else it is a missing value.
+        Whether a missing category is a category of its own.
+    keeps_missing : bool
+        Whether rows without a category are kept. If missing is not a category of its own, such a
+        row is encoded as one with a category that was not in the data of the fit. Rows that are
+        not kept get a missing value.
     """
 
     column: str
     kind: Kind = "number"
-    family: str = ""
+    value_type: str = ""
     categories: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
     other: bool = False
     missing: bool = False
-    stays: bool = False
+    keeps_missing: bool = False
 
-    def names(self) -> list[str]:
+    def feature_names(self) -> list[str]:
         """Return the names of the features."""
         if self.kind == "is missing":
             return [f"{self.column} is missing"]
         if self.kind != "onehot":
             return [self.column]
-        more = [OTHER] * self.other + [MISSING] * self.missing
-        return [f"{self.column}={name}" for name in (*self.categories, *more)]
+        extra = [OTHER] * self.other + [MISSING] * self.missing
+        return [f"{self.column}={name}" for name in (*self.categories, *extra)]
 
-    def write(self, column: pa.Array, out: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Write the features of a column that is no number into out (rows, width).
+    def encode_into(self, column: pa.Array, out: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Write the features of a column that is not a number into out (rows, n_features).
 
         Returns
         -------
         int64 (m,)
-            The rows with a category that was not there at the fit.
+            The rows with a category that was not in the data of the fit.
 
         Raises
         ------
         DataError
-            For a column that holds something else than at the fit.
+            If the type of the values differs from the fit.
         """
         if self.kind == "is missing":
             out[:, 0] = gaps(column)
             return np.empty(0, np.int64)
         code, gap = self._codes(column)
         unseen = (code < 0) & ~gap
-        if self.stays and not self.missing:  # a gap, too, is new
+        if self.keeps_missing and not self.missing:  # the fit had no missing value
             unseen, gap = code < 0, np.zeros_like(gap)
         if self.kind == "onehot":
-            self._write_one_hot(out, code, gap, unseen)
+            self._encode_one_hot(out, code, gap, unseen)
         elif self.kind == "frequency":
-            values = np.append(self.shares, [0.0])  # code -1 is the last
+            values = np.append(self.shares, [0.0])  # code -1 selects the last
             out[:, 0] = values[code]
             out[gap, 0] = self.shares[-1] if self.missing else np.nan
         else:
             out[:, 0] = np.where(code < 0, np.nan, code)
         return np.flatnonzero(unseen & (not self.other))
 
-    def _write_one_hot(
+    def _encode_one_hot(
         self,
         out: NDArray[np.float32],
         code: NDArray[np.int64],
@@ -114,24 +117,26 @@ class Encoder:
             out[gap] = np.nan
 
     def _codes(self, column: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Return the place of each value among the categories, -1 of others, and the gaps."""
-        family, text = as_text(column, self.column)
-        if family not in (self.family, ""):
+        """Return the index of each value in the categories (-1 if absent), and the gaps."""
+        value_type, text = as_text(column, self.column)
+        if value_type not in (self.value_type, ""):
             raise DataError(
-                f"column '{self.column}' holds {family}, and {self.family} at the fit: categories "
-                "are compared as they are written; convert the column"
+                "category.changed_type",
+                f"column '{self.column}' has {value_type}, but had {self.value_type} at the fit",
+                rule="categories are compared as text",
+                hint="convert the column",
             )
-        found = pc.index_in(text, value_set=pa.array(self.categories, pa.string()))
-        code = pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        index = pc.index_in(text, value_set=pa.array(self.categories, pa.string()))
+        code = pc.fill_null(index, -1).to_numpy(zero_copy_only=False).astype(np.int64)
         return code, pc.is_null(text).to_numpy(zero_copy_only=False)
 
-    def described(self) -> dict[str, Any]:
-        """Return the encoder as JSON holds it."""
+    def to_json(self) -> dict[str, Any]:
+        """Return the encoder as values of JSON."""
         lists = {"categories": list(self.categories), "shares": list(self.shares)}
         return {**vars(self), **lists}
 
     @classmethod
-    def read(cls, described: Mapping[str, Any]) -> "Encoder":
-        """Return the encoder that `described` describes."""
-        lists = {name: tuple(described[name]) for name in ("categories", "shares")}
-        return cls(**{**described, **lists})
+    def from_json(cls, description: Mapping[str, Any]) -> "Encoder":
+        """Return the encoder from the result of `to_json`."""
+        tuples = {name: tuple(description[name]) for name in ("categories", "shares")}
+        return cls(**{**description, **tuples})

@@ -1,1 +1,1 @@
-"""Counts of segments by attributes that are not clustered by, with small counts suppressed."""
+"""Counts of segments by columns that were not used for clustering, with small counts hidden."""

@@ -1,4 +1,4 @@
-"""What a feature is in SQL, and how a bound on it is said."""
+"""Features in SQL, and conditions on them in SQL and in words."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,165 +8,166 @@ from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
 from gpuseg.profiling.rules.surrogate_tree import Bound
 
 MAX_CATEGORIES = 200
-"""A column of more is not spelled out in SQL."""
+"""Columns with more categories are not written in SQL."""
 
 
 @dataclass(frozen=True)
-class Feature:
-    """A feature as rules speak of it.
+class RuleFeature:
+    """A feature as rules write it.
 
     Attributes
     ----------
     name : str
     sql : str
-        Its value from the columns of the input.
+        Its value, as an expression over the columns of the input.
     kind : {"number", "flag", "ordinal"}
-        A flag is 0 or 1: of a category, or of a gap.
-    said : str
-        The same in words.
+        A flag is 0 or 1: for a category, or for a missing value.
+    phrase : str
+        Its name in words; for a flag the statement that it is 1.
     steps : sequence of str
-        The values of an ordinal feature, in their order.
-    whole : bool
-        Whether all values seen are whole numbers.
-    unsaid : str
-        Of a flag: the opposite, in words.
+        The categories of an ordinal feature, in their order.
+    is_integer : bool
+        Whether all its values are whole numbers.
+    negated_phrase : str
+        For a flag: the statement that it is 0.
     fill : float or None
-        What stands in for a missing value, where there are some.
+        Value that replaces a missing one, where some are missing.
     """
 
     name: str
     sql: str
     kind: str
-    said: str
+    phrase: str
     steps: Sequence[str] = ()
-    whole: bool = False
-    unsaid: str = ""
+    is_integer: bool = False
+    negated_phrase: str = ""
     fill: float | None = None
 
     def in_sql(self, bound: Bound) -> str:
         """Return a bound as a condition in SQL."""
         parts = []
         if bound.low > -math.inf:
-            parts.append(f"{self.sql} > {number(bound.low)}")
+            parts.append(f"{self.sql} > {sql_number(bound.low)}")
         if bound.high < math.inf:
-            parts.append(f"{self.sql} <= {number(bound.high)}")
+            parts.append(f"{self.sql} <= {sql_number(bound.high)}")
         return " AND ".join(parts)
 
     def in_words(self, bound: Bound) -> str:
         """Return a bound in words."""
         low, high = bound.low, bound.high
         if self.kind == "flag":
-            return self.said if low >= 0 else self.unsaid
-        gap = self.fill is not None and low < self.fill <= high
+            return self.phrase if low >= 0 else self.negated_phrase
+        has_missing = self.fill is not None and low < self.fill <= high
         if self.kind == "ordinal":
-            within = [s for i, s in enumerate(self.steps) if low < i <= high] + ["missing"] * gap
-            return f"{self.said} is {' or '.join(within)}"
-        return self._number_in_words(low, high) + " or missing" * gap
+            steps = [step for i, step in enumerate(self.steps) if low < i <= high]
+            return f"{self.phrase} is {' or '.join(steps + ['missing'] * has_missing)}"
+        return self._number_in_words(low, high) + " or missing" * has_missing
 
     def _number_in_words(self, low: float, high: float) -> str:
-        if self.whole:
+        if self.is_integer:
             low, high = math.floor(low) + 1 if low > -math.inf else low, _floor(high)
             if low == high:
-                return f"{self.said} is {high:,.0f}"
-        above = f"{'at least' if self.whole else 'above'} {_shown(low)}"
-        most = f"at most {_shown(high)}"
-        parts = [above] * (low > -math.inf) + [most] * (high < math.inf)
-        return f"{self.said} {' and '.join(parts)}"
+                return f"{self.phrase} is {high:,.0f}"
+        minimum = f"{'at least' if self.is_integer else 'above'} {_number_in_text(low)}"
+        maximum = f"at most {_number_in_text(high)}"
+        parts = [minimum] * (low > -math.inf) + [maximum] * (high < math.inf)
+        return f"{self.phrase} {' and '.join(parts)}"
 
 
-def features_of(encoders: Sequence[Encoder], fill: Mapping[str, float]) -> dict[str, Feature]:
-    """Return the features that can be said in SQL, by name.
+def rule_features(encoders: Sequence[Encoder], fill: Mapping[str, float]) -> dict[str, RuleFeature]:
+    """Return the features that can be written in SQL, by name.
 
-    Those of columns whose names differ in case alone cannot: to SQL they are one.
+    Columns whose names differ only in case are left out: SQL cannot tell them apart.
 
     Parameters
     ----------
     fill : mapping
-        What stands in for a missing value, by feature, where some are missing.
+        Values that replace missing ones, by feature, where some are missing.
     """
     columns = [name.casefold() for name in dict.fromkeys(e.column for e in encoders)]
-    found: dict[str, Feature] = {}
-    for encoder in encoders:
-        if columns.count(encoder.column.casefold()) == 1:
-            found |= {own.name: own for own in _features(encoder, fill.get(encoder.column))}
-    return found
+    return {
+        feature.name: feature
+        for encoder in encoders
+        if columns.count(encoder.column.casefold()) == 1
+        for feature in _features(encoder, fill.get(encoder.column))
+    }
 
 
-def _features(e: Encoder, fill: float | None) -> list[Feature]:
-    column = quoted(e.column)
+def _features(e: Encoder, fill: float | None) -> list[RuleFeature]:
+    column = sql_name(e.column)
     if e.kind == "number":
         sql = f"CAST({column} AS REAL)"
         if fill is not None:
-            sql = f"CASE WHEN {_gap(e)} THEN {number(fill)} ELSE {sql} END"
+            sql = f"CASE WHEN {_is_missing(e)} THEN {sql_number(fill)} ELSE {sql} END"
             sql = f"CAST({sql} AS REAL)"
-        return [Feature(e.column, sql, "number", e.column, fill=fill)]
+        return [RuleFeature(e.column, sql, "number", e.column, fill=fill)]
     if e.kind == "is missing":
-        return [_flag(e.names()[0], _gap(e), e.column, "missing")]
+        return [_flag(e.feature_names()[0], _is_missing(e), e.column, "missing")]
     if len(e.categories) > MAX_CATEGORIES:
         return []
     if e.kind == "onehot":
         return _one_hot(e, column)
     values = e.shares if e.kind == "frequency" else range(len(e.categories))
-    none = e.shares[-1] if e.kind == "frequency" and e.missing else fill
-    cases = [] if none is None else [f"WHEN {_gap(e)} THEN {number(none)}"]
+    missing = e.shares[-1] if e.kind == "frequency" and e.missing else fill
+    cases = [] if missing is None else [f"WHEN {_is_missing(e)} THEN {sql_number(missing)}"]
     cases += [
-        f"WHEN {column} = {_literal(category, e)} THEN {number(value)}"
+        f"WHEN {column} = {_literal(category, e)} THEN {sql_number(value)}"
         for category, value in zip(e.categories, values, strict=False)
     ]
-    rest = 0.0 if e.kind == "frequency" else fill
-    cases += [] if rest is None else [f"ELSE {number(rest)}"]
+    other = 0.0 if e.kind == "frequency" else fill
+    cases += [] if other is None else [f"ELSE {sql_number(other)}"]
     sql = f"CAST(CASE {' '.join(cases)} END AS REAL)"
     if e.kind == "frequency":
-        return [Feature(e.column, sql, "number", f"share of {e.column}", fill=fill)]
-    return [Feature(e.column, sql, "ordinal", e.column, e.categories, fill=fill)]
+        return [RuleFeature(e.column, sql, "number", f"share of {e.column}", fill=fill)]
+    return [RuleFeature(e.column, sql, "ordinal", e.column, e.categories, fill=fill)]
 
 
-def _one_hot(e: Encoder, column: str) -> list[Feature]:
-    known = ", ".join(_literal(value, e) for value in e.categories)
+def _one_hot(e: Encoder, column: str) -> list[RuleFeature]:
+    categories = ", ".join(_literal(value, e) for value in e.categories)
     flags = [
         _flag(f"{e.column}={value}", f"{column} = {_literal(value, e)}", e.column, value)
         for value in e.categories
     ]
     if e.other:
-        other = f"NOT ({_gap(e)}) AND {column} NOT IN ({known})"
-        flags.append(_flag(f"{e.column}={OTHER}", other, e.column, "another"))
+        condition = f"NOT ({_is_missing(e)}) AND {column} NOT IN ({categories})"
+        flags.append(_flag(f"{e.column}={OTHER}", condition, e.column, "another"))
     if e.missing:
-        flags.append(_flag(f"{e.column}={MISSING}", _gap(e), e.column, "missing"))
+        flags.append(_flag(f"{e.column}={MISSING}", _is_missing(e), e.column, "missing"))
     return flags
 
 
-def _flag(name: str, condition: str, column: str, value: str) -> Feature:
+def _flag(name: str, condition: str, column: str, value: str) -> RuleFeature:
     sql = f"(CASE WHEN {condition} THEN 1 ELSE 0 END)"
-    said, unsaid = f"{column} is {value}", f"{column} is not {value}"
-    return Feature(name, sql, "flag", said, unsaid=unsaid)
+    negated = f"{column} is not {value}"
+    return RuleFeature(name, sql, "flag", f"{column} is {value}", negated_phrase=negated)
 
 
-def _gap(e: Encoder) -> str:
-    """Return the condition that a column has no value: null, or not a number.
+def _is_missing(e: Encoder) -> str:
+    """Return the condition that a column has no value: it is null or NaN.
 
-    The latter as text, since databases look at the statistics of a Parquet file, which know of no
+    NaN is compared as text, since databases trust the statistics of a Parquet file, which ignore
     NaN, and conclude that there is none.
     """
-    column = quoted(e.column)
-    if e.family in ("text", "booleans"):
+    column = sql_name(e.column)
+    if e.value_type in ("text", "booleans"):
         return f"{column} IS NULL"
     return f"({column} IS NULL OR LOWER(CAST({column} AS VARCHAR)) = 'nan')"
 
 
 def _literal(value: str, e: Encoder) -> str:
-    """Return a category as its column holds it."""
-    if e.family == "text":
+    """Return a category as an SQL literal of the column's type."""
+    if e.value_type == "text":
         return "'" + value.replace("'", "''") + "'"
     return value
 
 
-def quoted(name: str) -> str:
-    """Return a column's name as SQL wants it, whatever is in it."""
+def sql_name(name: str) -> str:
+    """Return a column's name as a quoted SQL identifier; any character may be in it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def number(value: float) -> str:
-    """Return a number as SQL takes it for a double, in as few digits as it has."""
+def sql_number(value: float) -> str:
+    """Return a number as an SQL literal of type double, in as few digits as it has."""
     text = repr(float(value)).removesuffix(".0")
     return text if "e" in text else f"{text}e0"
 
@@ -175,5 +176,5 @@ def _floor(value: float) -> float:
     return math.floor(value) if math.isfinite(value) else value
 
 
-def _shown(value: float) -> str:
+def _number_in_text(value: float) -> str:
     return f"{value:,.12g}" if abs(value) < 1e12 else f"{value:g}"

@@ -1,85 +1,87 @@
-"""Each segment's rule, in words and in SQL, from a tree that tells the segments apart."""
+"""The rule of each segment, in words and in SQL, from a surrogate tree."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.manifest import RuleQuality, SegmentRule, SurrogateRules
+from gpuseg.numerics.intervals import Z_95
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.profiling.rules.rule_language import Feature, features_of
-from gpuseg.profiling.rules.surrogate_tree import Bound, Node, assigned, grow, paths
-from gpuseg.profiling.sample import Sample
-from gpuseg.profiling.statistics import Z_95
-
-Told = tuple[Mapping[str, Any], dict[int, dict[str, Any]]]
+from gpuseg.profiling.rules.rule_language import RuleFeature, rule_features
+from gpuseg.profiling.rules.surrogate_tree import Bound, Node, fit_tree, paths, predict
+from gpuseg.profiling.sample import ProfilingSample
 
 
-def rules(sample: Sample, encoders: Sequence[Encoder], fill: NDArray[np.float32]) -> Told | None:
-    """Return what the tree says as a whole, and of each segment; None where there is no tree.
+class SegmentRules(NamedTuple):
+    """The rules for all segments as one expression, and the rule of each segment that has one."""
+
+    surrogate: SurrogateRules
+    by_segment: dict[int, SegmentRule]
+
+
+def segment_rules(
+    sample: ProfilingSample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
+) -> SegmentRules | None:
+    """Return the rules, or None where there is no tree.
 
     Parameters
     ----------
     fill : float32 (d,)
-        What stands in for missing values, NaN where none is missing.
-
-    Returns
-    -------
-    dict
-        ``sql``: an expression for the segment of a row of the input; ``fidelity``: the share of
-        the sample for whom it is right, ``fidelity_error`` half its 95 % interval; ``of`` whom.
-    dict of int to dict
-        For each segment that has a rule: ``text``; ``sql``, a condition; ``precision``: the share
-        of those who meet it that are of the segment; ``coverage``: of the segment, that meets it;
-        ``main``: the same of the condition that most customers meet.
+        Values that replace missing ones, NaN for features in which none is missing.
     """
     filled = np.where(np.isnan(sample.x), fill, sample.x)
     names = list(sample.features)
-    there = {name: float(v) for name, v in zip(names, fill, strict=True) if not np.isnan(v)}
-    sayable = features_of(encoders, there)
-    kept = [f for f, name in enumerate(names) if name in sayable]
+    fill_by_name = {
+        name: float(value) for name, value in zip(names, fill, strict=True) if not np.isnan(value)
+    }
+    expressible = rule_features(encoders, fill_by_name)
+    kept = [f for f, name in enumerate(names) if name in expressible]
     x = filled[:, kept]
     complete = np.isfinite(x).all(axis=1)
     x, label = x[complete], sample.label[complete]
     if not kept or len(np.unique(label)) < 2:
         return None
-    features = [_seen(sayable[names[f]], x[:, i]) for i, f in enumerate(kept)]
-    tree = grow(x, label)
-    found = assigned(tree, x)
-    fidelity = float((found == label).mean())
-    spread = math.sqrt(fidelity * (1 - fidelity) / len(label))
-    whole: dict[str, Any] = {
-        "fidelity": fidelity,
-        "fidelity_error": 0.0 if sample.is_whole else Z_95 * spread,
-        "of": sample.said(),
-        "sql": _case(tree, features),
-    }
-    leaves = sorted(paths(tree), key=lambda leaf: -int(_meet(leaf[1], x).sum()))
-    return whole, {
-        segment: _of_segment(
-            [bounds for leaf, bounds in leaves if leaf == segment], features, x, label == segment
+    features = [_with_values(expressible[names[f]], x[:, i]) for i, f in enumerate(kept)]
+    tree = fit_tree(x, label)
+    fidelity = float((predict(tree, x) == label).mean())
+    error = math.sqrt(fidelity * (1 - fidelity) / len(label))
+    surrogate = SurrogateRules(
+        fidelity=fidelity,
+        fidelity_error=0.0 if sample.is_complete else Z_95 * error,
+        sample=sample.describe(),
+        sql=_case(tree, features),
+    )
+    leaves = sorted(paths(tree), key=lambda leaf: -int(_matches(leaf[1], x).sum()))
+    by_segment = {
+        number: _segment_rule(
+            [bounds for segment, bounds in leaves if segment == number],
+            features, x, label == number,
         )
-        for segment in sorted({segment for segment, _ in leaves})
-    }
+        for number in sorted({segment for segment, _ in leaves})
+    }  # fmt: skip
+    return SegmentRules(surrogate, by_segment)
 
 
-def _meet(bounds: Sequence[Bound], x: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which rows are within bounds."""
-    met = np.ones(len(x), bool)
-    for own in bounds:
-        values = x[:, own.feature].astype(np.float64)
-        met &= (values > own.low) & (values <= own.high)
-    return met
+def _matches(bounds: Sequence[Bound], x: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return which rows are within all bounds."""
+    match = np.ones(len(x), bool)
+    for bound in bounds:
+        values = x[:, bound.feature].astype(np.float64)
+        match &= (values > bound.low) & (values <= bound.high)
+    return match
 
 
-def _seen(feature: Feature, values: NDArray[np.float32]) -> Feature:
-    return replace(feature, whole=bool((values == np.rint(values)).all()))
+def _with_values(feature: RuleFeature, values: NDArray[np.float32]) -> RuleFeature:
+    """Return the feature, marked as an integer where all its values are whole numbers."""
+    return replace(feature, is_integer=bool((values == np.rint(values)).all()))
 
 
-def _case(tree: Node, features: Sequence[Feature]) -> str:
-    """Return the tree as one expression."""
+def _case(tree: Node, features: Sequence[RuleFeature]) -> str:
+    """Return the tree as one SQL expression."""
     leaves = [(segment, _condition(bounds, features)) for segment, bounds in paths(tree)]
     if len(leaves) == 1:
         return str(leaves[0][0])
@@ -87,36 +89,40 @@ def _case(tree: Node, features: Sequence[Feature]) -> str:
     return "\n".join(["CASE", *cases, f"  ELSE {leaves[-1][0]}", "END"])
 
 
-def _of_segment(
+def _segment_rule(
     leaves: Sequence[Sequence[Bound]],
-    features: Sequence[Feature],
+    features: Sequence[RuleFeature],
     x: NDArray[np.float32],
     members: NDArray[np.bool_],
-) -> dict[str, Any]:
-    """Return the rule of a segment, those conditions first that most customers meet."""
+) -> SegmentRule:
+    """Return the rule of a segment: its leaves, in their order, joined by "or"."""
     conditions = [_condition(bounds, features) for bounds in leaves]
-    met = [_meet(bounds, x) for bounds in leaves]
-    said = [_sentence(bounds, features) for bounds in leaves]
-    return {
-        "text": "; or ".join(said),
-        "sql": conditions[0] if len(leaves) == 1 else " OR ".join(f"({c})" for c in conditions),
-        **_right(np.any(met, axis=0), members),
-        "main": {"text": said[0], **_right(met[0], members)},
-    }
+    matches = [_matches(bounds, x) for bounds in leaves]
+    texts = [_sentence(bounds, features) for bounds in leaves]
+    whole = _quality("; or ".join(texts), np.any(matches, axis=0), members)
+    sql = conditions[0] if len(leaves) == 1 else " OR ".join(f"({c})" for c in conditions)
+    return SegmentRule(
+        text=whole.text,
+        precision=whole.precision,
+        coverage=whole.coverage,
+        sql=sql,
+        main=_quality(texts[0], matches[0], members),
+    )
 
 
-def _right(met: NDArray[np.bool_], members: NDArray[np.bool_]) -> dict[str, float]:
-    """Return how many who meet a condition are members, and how many members meet it."""
-    both = int((met & members).sum())
-    return {
-        "precision": both / max(int(met.sum()), 1),
-        "coverage": both / max(int(members.sum()), 1),
-    }
+def _quality(text: str, match: NDArray[np.bool_], members: NDArray[np.bool_]) -> RuleQuality:
+    """Return a condition with its precision and coverage."""
+    both = int((match & members).sum())
+    return RuleQuality(
+        text=text,
+        precision=both / max(int(match.sum()), 1),
+        coverage=both / max(int(members.sum()), 1),
+    )
 
 
-def _condition(bounds: Sequence[Bound], features: Sequence[Feature]) -> str:
-    return " AND ".join(features[own.feature].in_sql(own) for own in bounds) or "1 = 1"
+def _condition(bounds: Sequence[Bound], features: Sequence[RuleFeature]) -> str:
+    return " AND ".join(features[bound.feature].in_sql(bound) for bound in bounds) or "1 = 1"
 
 
-def _sentence(bounds: Sequence[Bound], features: Sequence[Feature]) -> str:
-    return ", ".join(features[own.feature].in_words(own) for own in bounds) or "everyone"
+def _sentence(bounds: Sequence[Bound], features: Sequence[RuleFeature]) -> str:
+    return ", ".join(features[bound.feature].in_words(bound) for bound in bounds) or "everyone"

@@ -1,6 +1,5 @@
-"""Dask arrays and frames: seen as a list of parts, computed where the workers are."""
+"""Dask arrays and frames: as lists of partitions, and as shards on the workers that hold them."""
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,62 +10,62 @@ from gpuseg.errors import ResourceError
 from gpuseg.runtime.executor import Executor
 
 
-def is_collection(X: Any) -> bool:
-    """Whether X is a Dask array or frame; Dask is not imported to find out."""
-    return "dask" in sys.modules and hasattr(X, "__dask_graph__")
-
-
-def parts_of(X: Any) -> list[Any]:
-    """Return the row parts of a Dask array or frame, as delayed objects."""
+def partitions_of(X: Any) -> list[Any]:
+    """Return the row partitions of a Dask array or frame, as delayed objects."""
     if hasattr(X, "rechunk"):
         X = X.rechunk({1: -1}) if X.ndim == 2 else X
         return list(X.to_delayed().ravel())
     return list(X.to_delayed())
 
 
-def mapped(X: Any, function: Callable[[Any], Any], dtype: Any, width: int | None) -> Any:
-    """Return function(part) of each part as a lazy Dask array, (n,) or (n, width)."""
+def map_partitions(
+    X: Any, function: Callable[[Any], Any], dtype: Any, n_columns: int | None
+) -> Any:
+    """Return function(partition) of each partition as a lazy Dask array, (n,) or (n, n_columns)."""
     import dask.array as da
     from dask.delayed import delayed
 
-    def of_part(part: Any) -> Any:
-        if len(part):
-            return function(part)
-        return np.empty((0,) if width is None else (0, width), dtype)
+    def call(partition: Any) -> Any:
+        if len(partition):
+            return function(partition)
+        return np.empty((0,) if n_columns is None else (0, n_columns), dtype)
 
-    shapes = X.chunks[0] if hasattr(X, "chunks") else [float("nan")] * X.npartitions
-    pieces = [
+    sizes = X.chunks[0] if hasattr(X, "chunks") else [float("nan")] * X.npartitions
+    arrays = [
         da.from_delayed(
-            delayed(of_part)(part), (rows,) if width is None else (rows, width), dtype=dtype
+            delayed(call)(partition),
+            (rows,) if n_columns is None else (rows, n_columns),
+            dtype=dtype,
         )
-        for part, rows in zip(parts_of(X), shapes, strict=True)
+        for partition, rows in zip(partitions_of(X), sizes, strict=True)
     ]
-    return da.concatenate(pieces)
+    return da.concatenate(arrays)
 
 
 @contextmanager
-def on_workers(
+def executor_for_partitions(
     client: Any,
-    parts: Sequence[Any],
+    partitions: Sequence[Any],
     weights: Sequence[Any] | None,
     convert: Callable[[Any, Any], Any],
     build: Callable[[Sequence[Any]], Any],
 ) -> Iterator[Executor]:
-    """Place shards made of the parts: consecutive ones on the same worker, one shard each.
+    """Build one shard per worker from consecutive partitions; yield the executor.
 
     Parameters
     ----------
     client : distributed.Client or None
         None means the current one.
+    partitions, weights : sequence of delayed object
     convert : callable
-        Takes a part and its weights; called on the worker.
+        Takes a partition and its weights; called on the worker.
     build : callable
-        Makes a shard of what `convert` returned for several parts.
+        Makes a shard from the results of `convert` for several partitions.
 
     Raises
     ------
     ResourceError
-        Without a client.
+        If there is no client.
     """
     from dask.delayed import delayed
     from distributed import wait
@@ -76,25 +75,31 @@ def on_workers(
     client = client or _current_client()
     executor = DaskExecutor(client, client.scheduler.address, None, lambda rows: None)
     workers = executor.workers()
-    n_shards = min(len(workers), len(parts))
-    owned = weights if weights is not None else [None] * len(parts)
-    converted = [delayed(convert)(part, own) for part, own in zip(parts, owned, strict=True)]
-    futures = []
-    for i in range(n_shards):
-        own = converted[i * len(parts) // n_shards : (i + 1) * len(parts) // n_shards]
-        futures.append(client.compute(own, workers=[workers[i]], allow_other_workers=True))
+    n_parts, n_shards = len(partitions), min(len(workers), len(partitions))
+    converted = [
+        delayed(convert)(partition, weight)
+        for partition, weight in zip(partitions, weights or [None] * n_parts, strict=True)
+    ]
+    bounds = [i * n_parts // n_shards for i in range(n_shards + 1)]
+    futures = [
+        client.compute(
+            converted[bounds[i] : bounds[i + 1]], workers=[workers[i]], allow_other_workers=True
+        )
+        for i in range(n_shards)
+    ]
     with client.as_current():
-        wait([future for own in futures for future in own])
+        wait([future for shard_futures in futures for future in shard_futures])
     try:
-        executor.load(_built, [build] * n_shards, futures)
+        executor.load(_build_shard, [build] * n_shards, futures)
         yield executor
     finally:
         executor.close()
 
 
-def _built(build: Callable[..., Any], *parts: Any) -> Any:
-    """Build a shard of parts that are, but for a lost worker, on this very worker."""
-    return build(parts[:-1])  # the last is the Env, which none of this needs
+def _build_shard(build: Callable[..., Any], *inputs: Any) -> Any:
+    """Build a shard from partitions that are on this worker, unless a worker was lost."""
+    *partitions, _context = inputs
+    return build(partitions)
 
 
 def _current_client() -> Any:
@@ -104,6 +109,8 @@ def _current_client() -> Any:
         return get_client()
     except ValueError:
         raise ResourceError(
-            "X is a Dask collection, but there is no Dask client: start one with "
-            "distributed.Client(), or pass client="
+            "client.missing",
+            "X is a Dask collection, but there is no Dask client",
+            hint="start one with distributed.Client(), or pass `client`",
+            parameter="client",
         ) from None

@@ -1,9 +1,9 @@
-"""Shards on Dask workers: one task a shard and pass, and nothing that Dask has to keep.
+"""Shards on Dask workers: one task per shard and pass, and no state in Dask.
 
-A shard lives in its worker's process (`runtime.dask.worker`); Dask sees only small tasks on it.
-Each task carries what is new of the shard's lineage: the functions, in order, that made it what it
-is. A worker that lacks the shard (a new one, after the old one was lost) asks for the whole
-lineage, builds the shard from it, bit for bit, and goes on.
+A shard lives in the process of its worker (`runtime.dask.worker`); Dask sees only small tasks on
+it. Each task carries the new steps of the shard's lineage: the functions, in order, that made the
+shard. A worker that does not have the shard (a new one, after the old one was lost) asks for the
+complete lineage, rebuilds the shard from it, bit for bit, and continues.
 """
 
 import operator
@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from distributed import Client, wait
@@ -20,33 +21,58 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
-from gpuseg.runtime.dask.worker import TOPIC, ShardMissing, Step, forget, work
-from gpuseg.runtime.executor import CacheLost, available_cpus, with_per_shard
+from gpuseg.runtime.dask.worker import TOPIC, ShardMissing, Step, forget, run_task
+from gpuseg.runtime.executor import CacheLost, arguments_per_shard, available_cpus
 
 R = TypeVar("R")
 
-_LOOK_SECONDS = 0.5
-_PATIENCE_SECONDS = 30.0
+_POLL_SECONDS = 0.5
+_MAX_WAIT_SECONDS = 30.0
 _MAX_LOSSES = 3
-_MORE = (
-    "a worker may need more memory (runtime.memory_limit) or a smaller share (runtime.n_workers)"
-)
+_LOSS_HINT = "give workers more memory (`memory_limit`) or fewer rows each (`n_workers`)"
+
+
+@dataclass(eq=False)
+class _ShardHandle:
+    """The driver's view of one shard.
+
+    Attributes
+    ----------
+    key : str
+        Run, load and number of the shard.
+    worker : str
+        Address of the worker that holds it.
+    lineage : tuple of Step
+    inputs : list of future
+        Further arguments of the first step.
+    n_applied : int
+        Number of steps of the lineage that its worker is known to have applied.
+    n_losses : int
+        How often its worker was lost.
+    """
+
+    key: str
+    worker: str
+    lineage: tuple[Step, ...]
+    inputs: list[Any]
+    n_applied: int = 0
+    n_losses: int = 0
 
 
 class DaskExecutor:
-    """Shards on the workers of a Dask cluster.
+    """Hold shards on the workers of a Dask cluster.
 
     Parameters
     ----------
     client : distributed.Client
     cluster : str
-        How the job names the cluster, for the manifest.
+        The job's name of the cluster, for the manifest.
     n_workers : int, optional
-        Use so many workers at the most; all by default.
+        Maximum number of workers to use; by default all.
     report : callable
-        Takes the number of rows that a worker has just done.
-    say : callable
-        Takes what a user should know.
+        Takes the number of rows that a worker has just processed.
+    log : callable
+        Takes messages for the user.
     """
 
     def __init__(
@@ -55,25 +81,21 @@ class DaskExecutor:
         cluster: str,
         n_workers: int | None,
         report: Callable[[int], None],
-        say: Callable[[str], None] = lambda text: None,
+        log: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._client, self._cluster = client, cluster
-        self._report, self._say = report, say
+        self._report, self._log = report, log
         self._id = uuid.uuid4().hex
-        self._wanted = n_workers
-        self._placed = 0
+        self._max_workers = n_workers
+        self._n_loads = 0
+        self._shards: list[_ShardHandle] = []
         self.n_shards = 0
         self.local_threads = available_cpus()
-        self._lineages: list[tuple[Step, ...]] = []
-        self._inputs: list[list[Any]] = []
-        self._homes: list[str] = []
-        self._losses: list[int] = []
-        self._known: list[int] = []
         client.subscribe_topic(TOPIC, self._on_event)
 
     def workers(self) -> list[str]:
         """Return the addresses of the workers to use."""
-        return sorted(self._client.nthreads())[: self._wanted]
+        return sorted(self._client.nthreads())[: self._max_workers]
 
     def load(
         self,
@@ -81,28 +103,33 @@ class DaskExecutor:
         plans: Sequence[Any],
         inputs: Sequence[Sequence[Any]] | None = None,
     ) -> None:
-        """Build shard i as ``load(plans[i], *inputs[i], env)``; inputs are futures."""
+        """Build shard i as ``load(plans[i], *inputs[i], context)``; inputs are futures."""
         workers = self.workers()
-        self._placed += 1  # other shards than those placed before
+        self._n_loads += 1  # keys must differ from those of earlier shards
         self.n_shards = len(plans)
-        self._homes = [workers[i % len(workers)] for i in range(self.n_shards)]
-        self._losses = [0] * self.n_shards
-        self._known = [0] * self.n_shards
-        self._lineages = [(Step(load, (plan,)),) for plan in plans]
-        self._inputs = [[] for _ in plans] if inputs is None else [list(own) for own in inputs]
-        self._on_all(None, [() for _ in plans])
+        self._shards = [
+            _ShardHandle(
+                f"{self._id}/{self._n_loads}/{i}",
+                workers[i % len(workers)],
+                (Step(load, (plan,)),),
+                [] if inputs is None else list(inputs[i]),
+            )
+            for i, plan in enumerate(plans)
+        ]
+        self._run_lineages()
 
     def map(
         self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        return self._on_all(function, with_per_shard(args, per_shard, self.n_shards))
+        return self._run(function, arguments_per_shard(args, per_shard, self.n_shards))
 
     def apply(
         self, function: Callable[..., R], *args: Any, per_shard: Sequence[Any] | None = None
     ) -> list[R]:
-        steps = [Step(function, own) for own in with_per_shard(args, per_shard, self.n_shards)]
-        self._lineages = [(*old, new) for old, new in zip(self._lineages, steps, strict=True)]
-        return self._on_all(None, [() for _ in steps])
+        calls = zip(self._shards, arguments_per_shard(args, per_shard, self.n_shards), strict=True)
+        for shard, arguments in calls:
+            shard.lineage = (*shard.lineage, Step(function, arguments))
+        return self._run_lineages()
 
     def shuffle_reduce(
         self,
@@ -112,93 +139,107 @@ class DaskExecutor:
     ) -> list[R]:
         submit = self._client.submit
         splits = [
-            submit(work, self._key(i), self._lineages[i], 0, split, (n_pieces,), self._inputs[i],
-                   workers=[self._homes[i]], allow_other_workers=True, pure=False)
-            for i in range(self.n_shards)
-        ]  # fmt: skip
+            submit(
+                run_task,
+                shard.key,
+                shard.lineage,
+                0,
+                split,
+                (n_pieces,),
+                shard.inputs,
+                workers=[shard.worker],
+                allow_other_workers=True,
+                pure=False,
+            )
+            for shard in self._shards
+        ]
         joined = [
-            submit(join, [submit(operator.getitem, own, j) for own in splits], pure=False)
+            submit(join, [submit(operator.getitem, pieces, j) for pieces in splits], pure=False)
             for j in range(n_pieces)
         ]
         try:
             results: list[R] = self._client.gather(joined)
         except KilledWorker as error:
-            raise ResourceError(f"workers were lost again and again ({error}); {_MORE}") from None
+            raise ResourceError(
+                "worker.lost_repeatedly",
+                f"workers were lost repeatedly ({error})",
+                hint=_LOSS_HINT,
+            ) from None
         except (FuturesCancelledError, CommClosedError):
-            raise self._scheduler_gone() from None
+            raise self._scheduler_lost() from None
         return results
 
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
-        submit, shards = self._client.submit, range(self.n_shards)
-        splits = [self._submit(i, split, (self.n_shards,)) for i in shards]
-        pieces = [[submit(operator.getitem, own, j, pure=False) for own in splits] for j in shards]
-        taken = [self._submit(j, take, (pieces[j],)) for j in shards]
+        submit, numbers = self._client.submit, range(self.n_shards)
+        splits = [self._submit(shard, split, (self.n_shards,)) for shard in self._shards]
+        pieces = [
+            [submit(operator.getitem, future, j, pure=False) for future in splits] for j in numbers
+        ]
+        taken = [self._submit(self._shards[j], take, (pieces[j],)) for j in numbers]
         try:
-            while len(done := self._first_done(taken, "ALL_COMPLETED")) < self.n_shards:
+            while len(done := self._wait(taken, "ALL_COMPLETED")) < self.n_shards:
                 alive = self._client.nthreads()
-                if lost := [i for i in shards if self._homes[i] not in alive]:
+                if lost := [shard for shard in self._shards if shard.worker not in alive]:
                     self._client.cancel([*splits, *taken], force=True)
-                    for i in lost:
-                        self._move(i)
+                    for shard in lost:
+                        self._move(shard)
                     raise CacheLost
             for future in done:
                 if isinstance(error := future.exception(), ShardMissing | KilledWorker):
                     raise CacheLost from error
             results: list[R] = self._client.gather(taken)
         except (FuturesCancelledError, CommClosedError):
-            raise self._scheduler_gone() from None
+            raise self._scheduler_lost() from None
         return results
 
     def describe(self) -> dict[str, Any]:
         threads = self._client.nthreads()
-        used = [threads[home] for home in self._homes if home in threads]
+        workers = {shard.worker for shard in self._shards}
         return {
             "cluster": self._cluster,
-            "n_workers": len(set(self._homes)),
-            "threads_per_worker": max(used, default=1),
-            "moved_shards": sum(self._losses),
+            "n_workers": len(workers),
+            "threads_per_worker": max((threads[w] for w in workers if w in threads), default=1),
+            "recovered_shards": sum(shard.n_losses for shard in self._shards),
             "machines": sorted(set(self._client.run(platform.machine).values())),
         }
 
     def close(self) -> None:
-        """Let the workers forget the shards, also those that tasks under way will finish."""
+        """Make the workers drop the shards, including those of tasks that are still running."""
         self._client.unsubscribe_topic(TOPIC)
         self._client.run(forget, self._id)
 
-    def _key(self, shard: int) -> str:
-        return f"{self._id}/{self._placed}/{shard}"
+    def _run_lineages(self) -> list[Any]:
+        """Bring every shard up to date; return the results of the last steps."""
+        return self._run(None, [()] * self.n_shards)
 
-    def _on_all(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
-        """Call on every shard where it lives; shards of lost workers move and are called again."""
+    def _run(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
+        """Call a function on every shard; shards of lost workers move and are called again."""
         try:
-            return self._collected(function, args)
+            return self._collect(function, args)
         except (FuturesCancelledError, CommClosedError):
-            raise self._scheduler_gone() from None
+            raise self._scheduler_lost() from None
 
-    def _scheduler_gone(self) -> ResourceError:
-        return ResourceError(
-            f"runtime.cluster = {self._cluster!r}: the scheduler is gone; start it again, and "
-            "run again"
-        )
-
-    def _collected(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
+    def _collect(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         results: dict[int, R] = {}
-        pending = {self._submit(i, function, args[i]): i for i in range(self.n_shards)}
+        pending = {
+            self._submit(shard, function, args[i]): i for i, shard in enumerate(self._shards)
+        }
         while pending:
-            done = self._first_done(list(pending))
+            done = self._wait(list(pending))
             alive = self._client.nthreads()
             for future, i in list(pending.items()):
+                shard = self._shards[i]
                 error = future.exception() if future in done else None
                 if future in done and error is None:
                     results[i] = future.result()
-                    self._known[i] = len(self._lineages[i])
+                    shard.n_applied = len(shard.lineage)
                 elif isinstance(error, ShardMissing):
-                    self._known[i] = 0
-                    pending[self._submit(i, function, args[i])] = i
-                elif isinstance(error, KilledWorker) or self._homes[i] not in alive:
-                    self._move(i)
+                    shard.n_applied = 0
+                    pending[self._submit(shard, function, args[i])] = i
+                elif isinstance(error, KilledWorker) or shard.worker not in alive:
+                    self._move(shard)
                     future.cancel(force=True)
-                    pending[self._submit(i, function, args[i])] = i
+                    pending[self._submit(shard, function, args[i])] = i
                 elif error is not None:
                     self._client.cancel(list(pending), force=True)
                     raise error
@@ -207,38 +248,65 @@ class DaskExecutor:
                 del pending[future]
         return [results[i] for i in range(self.n_shards)]
 
-    def _first_done(self, futures: list[Any], which: str = "FIRST_COMPLETED") -> set[Any]:
-        """Wait for a future to be done, for a while; return those that are."""
+    def _wait(self, futures: list[Any], return_when: str = "FIRST_COMPLETED") -> set[Any]:
+        """Wait for futures, for a limited time; return those that are done."""
         done: set[Any] = set()
         with self._client.as_current(), suppress(TimeoutError):
-            done = wait(futures, _LOOK_SECONDS, which).done
+            done = wait(futures, _POLL_SECONDS, return_when).done
         return done
 
-    def _submit(self, i: int, function: Callable[..., R] | None, args: tuple[Any, ...]) -> Any:
-        known = self._known[i]
-        inputs = [] if known else self._inputs[i]  # Dask hands over what the futures hold
+    def _submit(
+        self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
+    ) -> Any:
+        inputs = [] if shard.n_applied else shard.inputs  # Dask replaces futures by their values
         return self._client.submit(
-            work, self._key(i), self._lineages[i][known:], known, function, args, inputs,
-            workers=[self._homes[i]], allow_other_workers=False, pure=False,
-        )  # fmt: skip
+            run_task,
+            shard.key,
+            shard.lineage[shard.n_applied :],
+            shard.n_applied,
+            function,
+            args,
+            inputs,
+            workers=[shard.worker],
+            allow_other_workers=False,
+            pure=False,
+        )
 
-    def _move(self, i: int) -> None:
-        """Give a shard a new home: a worker that has none, or the one that has the fewest."""
-        self._losses[i] += 1
-        self._known[i] = 0
-        if self._losses[i] > _MAX_LOSSES:
-            raise ResourceError(f"shard {i}: its worker was lost {self._losses[i]} times; {_MORE}")
-        self._say(f"note: the worker of shard {i} was lost; another one reads its rows again")
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+    def _move(self, shard: _ShardHandle) -> None:
+        """Assign a shard to another worker: one without shards, or the one with the fewest."""
+        number = self._shards.index(shard)
+        shard.n_losses += 1
+        shard.n_applied = 0
+        if shard.n_losses > _MAX_LOSSES:
+            raise ResourceError(
+                "worker.lost_repeatedly",
+                f"the worker of shard {number} was lost {shard.n_losses} times",
+                hint=_LOSS_HINT,
+            )
+        self._log(f"lost the worker of shard {number}; reloading the shard on another worker")
+        deadline = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
-            others = [home for j, home in enumerate(self._homes) if j != i]
-            workers = sorted(self._client.nthreads(), key=lambda w: (others.count(w), w))
-            if workers and (others.count(workers[0]) == 0 or time.monotonic() > deadline):
-                self._homes[i] = workers[0]
+            used = [other.worker for other in self._shards if other is not shard]
+            workers = sorted(self._client.nthreads(), key=lambda w: (used.count(w), w))
+            if workers and (used.count(workers[0]) == 0 or time.monotonic() > deadline):
+                shard.worker = workers[0]
                 return
             if time.monotonic() > deadline:
-                raise ResourceError("all Dask workers are gone; start workers and run again")
-            time.sleep(_LOOK_SECONDS)
+                raise ResourceError(
+                    "worker.none_left",
+                    "all Dask workers were lost",
+                    hint="start workers, then run again",
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _scheduler_lost(self) -> ResourceError:
+        return ResourceError(
+            "cluster.scheduler_lost",
+            "the connection to the scheduler was lost",
+            value=self._cluster,
+            hint="start the scheduler, then run again",
+            parameter="cluster",
+        )
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         run, rows = event[1]

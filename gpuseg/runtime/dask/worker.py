@@ -1,4 +1,4 @@
-"""What runs on a Dask worker: it keeps shards, and brings them up to their lineage."""
+"""Code that runs on a Dask worker: it keeps shards and applies the steps of their lineage."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,68 +11,87 @@ from gpuseg.runtime.executor import TaskContext
 R = TypeVar("R")
 
 TOPIC = "gpuseg-rows"
-"""Under which workers tell how many rows they have done."""
+"""Dask event topic under which workers report the number of rows processed."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A function of a shard's lineage, and its arguments."""
+    """One function of a shard's lineage and its arguments."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
 
 
 @dataclass
-class _Kept:
-    """A shard on its worker: how many steps of its lineage it has been through."""
+class _StoredShard:
+    """A shard on its worker.
 
-    steps: int
+    Attributes
+    ----------
+    n_steps : int
+        Number of steps of the lineage that were applied.
+    shard : object
+    result : object
+        Return value of the last step.
+    """
+
+    n_steps: int
     shard: Any
-    answer: Any
+    result: Any
 
 
-_SHARDS: dict[str, _Kept] = {}
-_CLOSED: set[str] = set()
+_SHARDS: dict[str, _StoredShard] = {}
+_CLOSED_RUNS: set[str] = set()
 
 
 class ShardMissing(Exception):
-    """The worker has no such shard, or one that has been through fewer steps than thought."""
+    """The worker does not have the shard, or has it with fewer steps applied than assumed."""
 
 
-def work(
+def run_task(
     key: str,
     steps: tuple[Step, ...],
-    known: int,
+    n_applied: int,
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
     inputs: Sequence[Any],
 ) -> R:
-    """Bring the shard up to its lineage, then call the function on it.
+    """Bring the shard up to date with its lineage, then call the function on it.
 
-    `steps` are those of the lineage from number `known` on. Without a function, return what
-    the last step of the lineage answered.
+    Parameters
+    ----------
+    key : str
+        Run and shard.
+    steps : tuple of Step
+        The lineage without its first `n_applied` steps.
+    n_applied : int
+        Number of steps that this worker is assumed to have applied.
+    function, args : callable and its arguments
+        If the function is None, the result of the last step is returned.
+    inputs : sequence
+        Further arguments of the first step, which builds the shard.
     """
     worker = get_worker()
     run = key.split("/")[0]
-    env = TaskContext(worker.state.nthreads, lambda rows: worker.log_event(TOPIC, (run, rows)))
-    kept = _SHARDS.pop(key, None) or _Kept(0, None, None)
-    if kept.steps < known:
+    context = TaskContext(worker.state.nthreads, lambda rows: worker.log_event(TOPIC, (run, rows)))
+    stored = _SHARDS.pop(key, None) or _StoredShard(0, None, None)
+    if stored.n_steps < n_applied:
         raise ShardMissing(key)
-    for step in steps[kept.steps - known :]:
-        if kept.steps == 0:
-            kept.shard = step.function(*step.args, *inputs, env)
+    for step in steps[stored.n_steps - n_applied :]:
+        if stored.n_steps == 0:
+            stored.shard = step.function(*step.args, *inputs, context)
         else:
-            kept.answer = step.function(kept.shard, env, *step.args)
-        kept.steps += 1
-    if run not in _CLOSED:
-        _SHARDS[key] = kept
-    answer: R = kept.answer if function is None else function(kept.shard, env, *args)
-    return answer
+            stored.result = step.function(stored.shard, context, *step.args)
+        stored.n_steps += 1
+    if run not in _CLOSED_RUNS:
+        _SHARDS[key] = stored
+    result: R = stored.result if function is None else function(stored.shard, context, *args)
+    return result
 
 
 def forget(run: str) -> None:
-    """Forget the shards of a run, also those that tasks under way will finish."""
-    _CLOSED.add(run)
+    """Drop the shards of a run, including those of tasks that are still running."""
+    _CLOSED_RUNS.add(run)
     for key in list(_SHARDS):
         if key.startswith(run):
             _SHARDS.pop(key, None)

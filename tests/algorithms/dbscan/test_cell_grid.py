@@ -1,4 +1,4 @@
-"""DBSCAN of one and two features in a grid: when it is used, at its cells' ends, and its labels."""
+"""DBSCAN of one and two features in a grid of cells: its use, the ends of cells, and labels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.cluster
-from support.neighbor_cases import EACH, SPEC, NearCase, reach_of, results_of, rows, try_near
+from support.neighbor_cases import (
+    PARALLEL_MAP,
+    SPEC,
+    NearCase,
+    eps_bounds_of,
+    results_of,
+    rows,
+    try_near,
+)
 
 from gpuseg import DBSCAN
-from gpuseg.backends.numba.dbscan.cell_grid import grid_of
+from gpuseg.backends.numba.dbscan.cell_grid import build_grid
 from gpuseg.backends.numba.neighbors import NumbaNeighbors
 from gpuseg.numerics.eps_bounds import EpsBounds
 
@@ -24,6 +32,7 @@ def blobs(n: int, d: int) -> Array:
     return rng.normal(size=(n, d)) * 0.5 + rng.choice([-4.0, 0.0, 4.0], (n, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 257, 500, 900])
@@ -36,22 +45,22 @@ def test_rows_at_the_ends_of_cells(n: int, d: int, p: int) -> None:
 def test_rows_of_a_cell_are_neighbours_and_neighbours_are_near(n: int, p: int) -> None:
     x = rows("cell ends", n, 2)
     x[np.abs(x) > 2] = 0.0
-    grid = grid_of(x, reach_of(x, 1.0, p), EACH)
+    grid = build_grid(x, eps_bounds_of(x, 1.0, p), PARALLEL_MAP)
     assert grid is not None
     cell = np.empty(n, int)
     cell[grid.order] = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
     difference = np.abs(x[:, None] - x)
     near = (difference**p).sum(axis=2) <= 1
-    place = np.column_stack([cell % grid.width, cell // grid.width])
-    apart = np.abs(place[:, None] - place).max(axis=2)
-    assert near[apart == 0].all() and not near[apart > 0].all()
-    assert apart[near].max() <= grid.radius
+    position = np.column_stack([cell % grid.width, cell // grid.width])
+    n_cells = np.abs(position[:, None] - position).max(axis=2)
+    assert near[n_cells == 0].all() and not near[n_cells > 0].all()
+    assert n_cells[near].max() <= grid.radius
 
 
 @pytest.mark.parametrize("n", [40_000, 150_001])
-def test_rows_of_a_cell_are_in_their_order_however_many_parts_file_them(n: int) -> None:
+def test_rows_of_a_cell_keep_their_order_for_any_number_of_parts(n: int) -> None:
     x = blobs(n, 2).astype(np.float32)
-    grid = grid_of(x, reach_of(x, 0.2, 2), EACH)
+    grid = build_grid(x, eps_bounds_of(x, 0.2, 2), PARALLEL_MAP)
     assert grid is not None and n > 2 * len(grid.start)
     cell = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
     assert (np.diff(grid.order)[np.diff(cell) == 0] > 0).all()
@@ -59,57 +68,63 @@ def test_rows_of_a_cell_are_in_their_order_however_many_parts_file_them(n: int) 
     assert (x[grid.order] == np.column_stack([grid.x[:n], grid.y[:n]])).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int) -> None:
     x = np.random.default_rng(p).normal(size=(257, 2)).astype(dtype)
     for i in range(1, 100):
         u, v = np.abs(x[i].astype(np.float64) - x[0].astype(np.float64))
-        size = u * u + v * v if p == 2 else u + v
-        some = x if i < 4 else x[[0, i]]  # alone, for others might link them
-        for limit in (size, np.nextafter(size, 0)):
-            reach = EpsBounds.from_ranges(some.min(axis=0), some.max(axis=0), float(limit), p)
-            found, expected = (results_of(b, some, some, reach) for b in (NumbaNeighbors(), SPEC))
-            for (name, own), (_, other) in zip(found, expected, strict=True):
-                assert (own == other).all(), name
+        rdist = u * u + v * v if p == 2 else u + v
+        some = x if i < 4 else x[[0, i]]  # without other rows, which might connect them
+        for limit in (rdist, np.nextafter(rdist, 0)):
+            bounds = EpsBounds.from_ranges(some.min(axis=0), some.max(axis=0), float(limit), p)
+            results, expected = (
+                results_of(b, some, some, bounds) for b in (NumbaNeighbors(), SPEC)
+            )
+            for (name, result), (_, correct) in zip(results, expected, strict=True):
+                assert (result == correct).all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
-def test_few_rows_a_cell(p: int) -> None:
+def test_few_rows_per_cell(p: int) -> None:
     for n in range(40, 140):
         try_near(NumbaNeighbors(), NearCase("normal", n, 2, p, eps=0.6))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
 @pytest.mark.parametrize("d", [1, 2])
 def test_labels_are_scikit_learns(d: int, metric: str, dtype: type) -> None:
     x, eps = blobs(40_000, d).astype(dtype), 0.001 if d == 1 else 0.06
-    assert grid_of(x, reach_of(x, eps, 2), EACH) is not None
-    found = DBSCAN(eps, min_samples=8, metric=metric, backend="numba", n_threads=2).fit(x)
+    assert build_grid(x, eps_bounds_of(x, eps, 2), PARALLEL_MAP) is not None
+    model = DBSCAN(eps, min_samples=8, metric=metric, backend="numba", n_threads=2).fit(x)
     expected = sklearn.cluster.DBSCAN(eps=eps, min_samples=8, metric=metric)
     expected.fit(x.astype(np.float64))
-    assert found.n_clusters_ > 3 and 0 < found.noise_share_ < 1
-    assert found.labels_.tolist() == expected.labels_.tolist()
-    assert found.core_sample_indices_.tolist() == expected.core_sample_indices_.tolist()
+    assert model.n_clusters_ > 3 and 0 < model.noise_share_ < 1
+    assert model.labels_.tolist() == expected.labels_.tolist()
+    assert model.core_sample_indices_.tolist() == expected.core_sample_indices_.tolist()
 
 
-def test_where_a_grid_does_not_suit() -> None:
+def test_no_grid_for_unsuitable_data() -> None:
     x = blobs(5000, 2)
     far, heap = x.copy(), x.copy()
     far[0], heap[:4500] = 1e9, 0.5
-    assert grid_of(x, reach_of(x, 0.3, 2), EACH) is not None
-    assert grid_of(far, reach_of(far, 0.3, 2), EACH) is None
-    assert grid_of(heap, reach_of(heap, 0.3, 2), EACH) is None
-    assert grid_of(x, reach_of(x, 1e-160, 1), EACH) is None
-    assert grid_of(x * 1e300, reach_of(x * 1e300, 1e200, 1), EACH) is None
-    assert grid_of(blobs(5000, 3), reach_of(blobs(5000, 3), 0.3, 2), EACH) is None
+    assert build_grid(x, eps_bounds_of(x, 0.3, 2), PARALLEL_MAP) is not None
+    assert build_grid(far, eps_bounds_of(far, 0.3, 2), PARALLEL_MAP) is None
+    assert build_grid(heap, eps_bounds_of(heap, 0.3, 2), PARALLEL_MAP) is None
+    assert build_grid(x, eps_bounds_of(x, 1e-160, 1), PARALLEL_MAP) is None
+    assert build_grid(x * 1e300, eps_bounds_of(x * 1e300, 1e200, 1), PARALLEL_MAP) is None
+    assert build_grid(blobs(5000, 3), eps_bounds_of(blobs(5000, 3), 0.3, 2), PARALLEL_MAP) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["far", "heap"])
 def test_labels_without_a_grid_are_the_same(kind: str) -> None:
     x = blobs(6000, 2)
     x[0 if kind == "far" else slice(4500)] = 1e6 if kind == "far" else 0.5
-    found = DBSCAN(0.1, min_samples=8, backend="numba").fit(x)
+    model = DBSCAN(0.1, min_samples=8, backend="numba").fit(x)
     expected = sklearn.cluster.DBSCAN(eps=0.1, min_samples=8).fit(x)
-    assert found.labels_.tolist() == expected.labels_.tolist()
+    assert model.labels_.tolist() == expected.labels_.tolist()

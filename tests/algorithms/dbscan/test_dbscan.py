@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from support.errors import raises
 from support.helpers import ANY_PORT
 
 from gpuseg import DBSCAN, estimate_eps
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
 from gpuseg.algorithms.dbscan.fixed_point_weights import FixedPointWeights
-from gpuseg.algorithms.dbscan.spatial_partition import balanced, home_of
-from gpuseg.algorithms.params import DBSCANParams
+from gpuseg.algorithms.dbscan.params import DBSCANParams
+from gpuseg.algorithms.dbscan.spatial_partition import build_balanced_tree, find_partition
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.chunked_shard import ChunkedShard
@@ -47,8 +48,8 @@ def blobs(n: int, d: int, metric: str = "euclidean") -> Array:
 def sklearn_labels(x: Array, weight: Array | None = None, **params: Any) -> Array:
     algorithm = "brute" if params.get("metric") == "cosine" else "ball_tree"
     model = sklearn.cluster.DBSCAN(**params, algorithm=algorithm)
-    found: Array = model.fit(x.astype(np.float64), sample_weight=weight).labels_
-    return found
+    labels: Array = model.fit(x.astype(np.float64), sample_weight=weight).labels_
+    return labels
 
 
 def sharded(
@@ -56,18 +57,18 @@ def sharded(
 ) -> tuple[Array, Array, Array]:
     """Return labels, distances and core flags of a fit over some shards."""
     bounds = np.linspace(0, len(x), shards + 1).astype(int)
-    placed = [
+    loaded = [
         Shard(x[a:b], None if weight is None else weight[a:b], first_row=int(a))
         for a, b in pairwise(bounds)
     ]
     executor = LocalExecutor(2)
-    executor.load(lambda own, env: own, placed)
+    executor.load(lambda shard, env: shard, loaded)
     fit = fit_dbscan(executor, params, backend)
-    labels = np.concatenate([own.labels for own in placed])
+    labels = np.concatenate([shard.labels for shard in loaded])
     assert fit.sizes.tolist() == np.bincount(labels[labels >= 0], minlength=fit.n_clusters).tolist()
     assert (fit.n_rows, fit.n_noise) == (len(x), (labels < 0).sum())
-    distances = np.concatenate([own.distance for own in placed])
-    return labels, distances, np.concatenate([own.core for own in placed])
+    distances = np.concatenate([shard.distance for shard in loaded])
+    return labels, distances, np.concatenate([shard.core for shard in loaded])
 
 
 @st.composite
@@ -75,7 +76,7 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
     """Draw rows, weights and parameters."""
     n, d = draw(st.sampled_from([1, 2, 5, 31, 63, 64, 65, 130, 300])), draw(st.integers(1, 12))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["normal", "grid", "duplicates", "far away", "one place"]))
+    kind = draw(st.sampled_from(["normal", "grid", "duplicates", "far away", "one point"]))
     x = rng.normal(size=(n, d))
     if kind == "grid":  # many distances are exactly eps
         x = rng.integers(0, draw(st.integers(2, 6)), (n, d)) * 1.0
@@ -83,7 +84,7 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
         x = rng.choice(x[: max(1, n // 5)], n)
     if kind == "far away":
         x = 1000 + rng.choice([0.001, 1.0], (n, 1)) * x
-    if kind == "one place":
+    if kind == "one point":
         x = np.ones((n, d))
     x = x.astype(np.float32) if draw(st.booleans()) else x
     weight = (
@@ -96,20 +97,22 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
     return x, weight, {"eps": eps, "min_samples": draw(st.integers(1, 20)), "metric": metric}
 
 
+@pytest.mark.sample(4)
 @settings(max_examples=500, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases())
 def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any]]) -> None:
     x, weight, params = case
-    found = DBSCAN(**params, backend="numba", n_threads=1).fit(x, sample_weight=weight)
-    model = sklearn.cluster.DBSCAN(**params, algorithm="kd_tree")
-    expected = model.fit(x.astype(np.float64), sample_weight=weight)
-    np.testing.assert_array_equal(found.labels_, expected.labels_)
-    np.testing.assert_array_equal(found.core_sample_indices_, expected.core_sample_indices_)
-    assert found.components_.dtype == x.dtype
-    np.testing.assert_array_equal(found.components_, expected.components_)
+    model = DBSCAN(**params, backend="numba", n_threads=1).fit(x, sample_weight=weight)
+    reference = sklearn.cluster.DBSCAN(**params, algorithm="kd_tree")
+    expected = reference.fit(x.astype(np.float64), sample_weight=weight)
+    np.testing.assert_array_equal(model.labels_, expected.labels_)
+    np.testing.assert_array_equal(model.core_sample_indices_, expected.core_sample_indices_)
+    assert model.components_.dtype == x.dtype
+    np.testing.assert_array_equal(model.components_, expected.components_)
 
 
+@pytest.mark.sample(4)
 @settings(max_examples=60, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases(), st.sampled_from([2, 3, 5]))
@@ -119,11 +122,12 @@ def test_any_sharding_and_the_specification_agree(
     x, weight, options = case
     params = DBSCANParams(**options)
     expected = sharded(x, params, 1, weight, "numpy")
-    for own in (sharded(x, params, 1, weight), sharded(x, params, shards, weight)):
-        for array, other in zip(own, expected, strict=True):
+    for result in (sharded(x, params, 1, weight), sharded(x, params, shards, weight)):
+        for array, other in zip(result, expected, strict=True):
             assert array.tobytes() == other.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_every_metric(metric: str) -> None:
     x = blobs(3000, 2, metric)
@@ -164,8 +168,8 @@ def test_order_of_rows_only_renumbers() -> None:
     np.testing.assert_array_equal(straight.labels_ < 0, back < 0)
 
 
-def test_skewed_data_are_shared_out_by_work() -> None:
-    """Half of all rows lie at a thousandth of the spread of the others."""
+def test_skewed_data_is_divided_by_work() -> None:
+    """Half of the rows have a thousandth of the spread of the others."""
     rng = np.random.default_rng(0)
     x = blobs(60_000, 6).astype(np.float64)
     x[:30_000] = x[0] + rng.normal(size=(30_000, 6)) / 1000
@@ -173,18 +177,21 @@ def test_skewed_data_are_shared_out_by_work() -> None:
     executor = LocalExecutor(2)
     parts = np.split(x, 4)
     executor.load(
-        lambda own, env: own, [Shard(own, first_row=15_000 * i) for i, own in enumerate(parts)]
+        lambda shard, env: shard,
+        [Shard(shard, first_row=15_000 * i) for i, shard in enumerate(parts)],
     )
     fit = fit_dbscan(executor, DBSCANParams(eps=1.0, min_samples=10), "numba", distances=False)
-    assert max(fit.seconds) <= 1.5 * np.mean(fit.seconds)
-    assert fit.forecast.pairs == pytest.approx(sum(fit.looked), rel=1.0)
+    assert max(fit.seconds_per_shard) <= 1.5 * np.mean(fit.seconds_per_shard)
+    assert fit.estimate.distances == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
 
 
+@pytest.mark.sample(4)
 def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
     with Client(two_workers["cluster"], set_as_default=False) as client:
         same_on(client)
 
 
+@pytest.mark.sample(4)
 def test_the_same_on_more_workers() -> None:
     with (
         LocalCluster(4, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
@@ -204,8 +211,8 @@ def same_on(client: Client) -> None:
     assert there.labels_.tobytes() == here.labels_.tobytes()
     np.testing.assert_array_equal(there.components_, here.components_)
     np.testing.assert_array_equal(client.compute(there.predict(rows)).result(), here.predict(x))
-    heavy = da.from_array(weights, chunks=700)
-    with_weights = DBSCAN(min_samples=8).fit(rows, sample_weight=heavy, client=client)
+    dask_weights = da.from_array(weights, chunks=700)
+    with_weights = DBSCAN(min_samples=8).fit(rows, sample_weight=dask_weights, client=client)
     np.testing.assert_array_equal(with_weights.labels_, weighed.labels_)
 
 
@@ -223,33 +230,36 @@ def test_frames_and_other_numbers() -> None:
     assert DBSCAN(eps=1, min_samples=5).fit_predict(grid).sum() == -4  # the corners
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
-def test_eps_profile_is_exact(metric: str) -> None:
+def test_eps_estimate_is_exact(metric: str) -> None:
     x = blobs(5000, 2, metric)
-    profile = estimate_eps(x, 8, metric=metric)
-    assert 1800 < len(profile.distances) < 2300
+    estimate = estimate_eps(x, 8, metric=metric)
+    assert 1800 < len(estimate.k_distances) < 2300
     near = NearestNeighbors(
         n_neighbors=8, metric=metric, algorithm="brute" if metric == "cosine" else "auto"
     ).fit(x.astype(np.float64))
     everyone = np.sort(near.kneighbors(x.astype(np.float64))[0][:, -1])
-    places = np.searchsorted(everyone, profile.distances)
-    for i, distance in zip(places, profile.distances, strict=True):
-        beside = everyone[max(i - 1, 0) : i + 1]
-        assert np.isclose(beside, distance, rtol=1e-6, atol=1e-12).any()
-    for choice in profile.choices:
-        fit = DBSCAN(choice.eps, min_samples=8, metric=metric).fit(x)
-        assert fit.noise_share_ == pytest.approx(choice.noise_share, abs=4 * choice.noise_error)
-        assert choice.largest_share == np.bincount(fit.labels_ + 1)[1:].max(initial=0) / len(x)
-        assert choice.pairs > 0
+    positions = np.searchsorted(everyone, estimate.k_distances)
+    for i, distance in zip(positions, estimate.k_distances, strict=True):
+        neighbors = everyone[max(i - 1, 0) : i + 1]
+        assert np.isclose(neighbors, distance, rtol=1e-6, atol=1e-12).any()
+    for candidate in estimate.candidates:
+        fit = DBSCAN(candidate.eps, min_samples=8, metric=metric).fit(x)
+        assert fit.noise_share_ == pytest.approx(
+            candidate.noise_share, abs=4 * candidate.noise_error
+        )
+        assert candidate.largest_share == np.bincount(fit.labels_ + 1)[1:].max(initial=0) / len(x)
+        assert candidate.distances > 0
         core = len(fit.core_sample_indices_) / len(x)
-        assert core == pytest.approx(choice.core_share, abs=0.05)
-    assert profile.eps in [choice.eps for choice in profile.choices]
+        assert core == pytest.approx(candidate.core_share, abs=0.05)
+    assert estimate.eps in [candidate.eps for candidate in estimate.candidates]
 
 
-def test_eps_profile_of_a_few_rows_and_of_one_place() -> None:
-    with pytest.raises(DataError, match="3 rows, and min_samples = 5: no row can be core"):
+def test_eps_estimate_of_a_few_rows_and_of_one_point() -> None:
+    with raises("min_samples.more_than_rows", value=5, parameter="min_samples"):
         estimate_eps(blobs(40, 2)[:3])
-    with pytest.raises(DataError, match="at the very same place"):
+    with raises("eps.no_estimate"):
         estimate_eps(np.ones((50, 2)))
 
 
@@ -271,17 +281,17 @@ def test_bad_parameters(params: dict[str, Any], message: str) -> None:
 
 def test_bad_rows() -> None:
     x = blobs(50, 2)
-    with pytest.raises(DataError, match="takes two columns, latitude and longitude in radians"):
+    with raises("metric.not_two_columns", DataError, parameter="metric"):
         DBSCAN(metric="haversine").fit(blobs(50, 3))
-    with pytest.raises(DataError, match=r"row \d+ has l.* must be in radians"):
+    with raises("metric.not_radians", DataError, parameter="metric"):
         DBSCAN(metric="haversine").fit(x)
     x[7] = 0
-    with pytest.raises(DataError, match="row 7 is zeros alone, which has no direction"):
+    with raises("metric.row_of_zeros", DataError, parameter="metric"):
         DBSCAN(metric="cosine").fit(x)
     x[9, 1] = np.nan
-    with pytest.raises(DataError, match=r"1 rows with NaN.* first row 9"):
+    with raises("x.not_finite", DataError):
         DBSCAN().fit(x)
-    with pytest.raises(DataError, match=r"sample_weight\[1\] = -1.0"):
+    with raises("sample_weight.invalid", DataError, parameter="sample_weight"):
         DBSCAN().fit(blobs(3, 2), sample_weight=[1, -1, 1])
 
 
@@ -290,6 +300,7 @@ EXPECTED_FAILURES = {
 }
 
 
+@pytest.mark.sample(4)
 @parametrize_with_checks(
     [DBSCAN(n_threads=1)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
 )
@@ -314,57 +325,58 @@ def test_any_scale(eps: float) -> None:
         )
 
 
-@pytest.mark.parametrize("n_regions", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("n_partitions", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("times", [1, 2, 1000])
-def test_regions_have_as_many_rows_each_as_the_work_allows(times: int, n_regions: int) -> None:
+def test_partitions_are_balanced_by_rows_and_work(times: int, n_partitions: int) -> None:
     x = np.random.default_rng(0).normal(size=(8000, 3))
     work = np.where(x[:, 0] < 0, 1.0, times)
-    home = home_of(x, balanced(x, work, n_regions))
-    rows, share = np.bincount(home), np.bincount(home, work)
-    assert len(rows) == n_regions
+    partition = find_partition(x, build_balanced_tree(x, work, n_partitions))
+    rows, share = np.bincount(partition), np.bincount(partition, work)
+    assert len(rows) == n_partitions
     assert share.max() <= 1.5 * share.mean()
     assert rows.max() <= (1.03 if times == 1 else 2) * rows.mean()
 
 
 @pytest.mark.parametrize("n", [0, 1, 3, 4])
-def test_regions_of_few_or_no_rows(n: int) -> None:
+def test_partitions_of_few_or_no_rows(n: int) -> None:
     x = np.arange(n)[:, None] * np.ones(2)
-    cuts = balanced(x, np.ones(n), 4)
-    homes = home_of(np.arange(-100.0, 100.0)[:, None] * np.ones(2), cuts)
-    assert (np.diff(homes) >= 0).all() and homes.min() >= 0 and homes.max() <= 3
+    tree = build_balanced_tree(x, np.ones(n), 4)
+    partition = find_partition(np.arange(-100.0, 100.0)[:, None] * np.ones(2), tree)
+    assert (np.diff(partition) >= 0).all() and partition.min() >= 0 and partition.max() <= 3
     if n == 4:
-        assert home_of(x, cuts).tolist() == [0, 1, 2, 3]
+        assert find_partition(x, tree).tolist() == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 @pytest.mark.parametrize("n_shards", [1, 3])
 @pytest.mark.parametrize("d", [2, 3])
 def test_each_row_is_reported_once_a_sweep(d: int, n_shards: int, backend: str) -> None:
-    x, told = blobs(1000, d), Counter[str]()
-    executor = LocalExecutor(2, lambda rows: told.update(rows=rows))
+    x, reported = blobs(1000, d), Counter[str]()
+    executor = LocalExecutor(2, lambda rows: reported.update(rows=rows))
     bounds = np.linspace(0, len(x), n_shards + 1).astype(int).tolist()
     shards = [Shard(x[i:j], first_row=i) for i, j in pairwise(bounds)]
-    executor.load(lambda own, env: own, shards)
+    executor.load(lambda shard, env: shard, shards)
     for distances, sweeps in ((False, 3), (True, 4)):
-        told.clear()
+        reported.clear()
         fit_dbscan(executor, DBSCANParams(), backend, distances=distances)
-        assert told["rows"] == sweeps * len(x)
+        assert reported["rows"] == sweeps * len(x)
 
 
 @pytest.mark.parametrize("total", [0.0, 1e-9, 5.0, 2.0**29 - 1, 2.0**29, 2.0**40, 2.0**60])
 @pytest.mark.parametrize("whole_numbers", [True, False])
-@pytest.mark.parametrize("enough", [1, 10, 2**31])
-def test_sums_of_weights_have_room(enough: int, whole_numbers: bool, total: float) -> None:
-    counting = FixedPointWeights.fit(enough, total, whole_numbers)
-    room = np.iinfo(counting.dtype).max
-    assert 2 * total * counting.scale < room and 1 <= counting.least <= room
-    if total >= enough:  # some row may be core
-        assert counting.least / counting.scale == pytest.approx(enough, rel=1e-9)
+@pytest.mark.parametrize("min_samples", [1, 10, 2**31])
+def test_sums_of_weights_have_room(min_samples: int, whole_numbers: bool, total: float) -> None:
+    weights = FixedPointWeights.fit(min_samples, total, whole_numbers)
+    room = np.iinfo(weights.dtype).max
+    assert 2 * total * weights.scale < room and 1 <= weights.min_weight <= room
+    if total >= min_samples:  # some row may be core
+        assert weights.min_weight / weights.scale == pytest.approx(min_samples, rel=1e-9)
     else:
-        assert counting.least > total * counting.scale
+        assert weights.min_weight > total * weights.scale
 
 
-def test_more_is_wanted_than_there_is() -> None:
+def test_min_samples_above_all_weights() -> None:
     x = np.zeros((40, 2))
     assert (DBSCAN(min_samples=2**31).fit_predict(x) == -1).all()
 
@@ -387,13 +399,13 @@ def test_cosine_of_huge_and_tiny_rows_and_of_opposite_ones() -> None:
     assert not DBSCAN(eps=2, min_samples=1, metric="cosine").fit(huge).labels_.any()
 
 
-def test_a_shard_without_rows_beside_weighted_ones() -> None:
+def test_a_shard_without_rows_among_weighted_ones() -> None:
     x, weight = blobs(300, 2), np.arange(300) % 3 * 1.0
     full, none = (x, weight), (x[:0], weight[:0])
     expected = sharded(x, DBSCANParams(min_samples=4), 1, weight)[0]
     executor = LocalExecutor(2)
-    placed = [ChunkedShard([none]), ChunkedShard([full])]
-    executor.load(lambda own, env: own, placed)
+    loaded = [ChunkedShard([none]), ChunkedShard([full])]
+    executor.load(lambda shard, env: shard, loaded)
     fit_dbscan(executor, DBSCANParams(min_samples=4), "numba")
-    assert placed[0].labels is not None and len(placed[0].labels) == 0
-    np.testing.assert_array_equal(placed[1].labels, expected)
+    assert loaded[0].labels is not None and len(loaded[0].labels) == 0
+    np.testing.assert_array_equal(loaded[1].labels, expected)

@@ -1,4 +1,4 @@
-"""DBSCAN's predict: the nearest core row within eps, whoever asks together, for any eps."""
+"""DBSCAN's predict: the nearest core row within eps, for any eps and any batch of rows."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from gpuseg.backends.numba.neighbors import NumbaNeighbors
 from gpuseg.errors import ConfigError
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
-def test_predict_looks_at_all_core_rows_whoever_asks_together(metric: str, dtype: type) -> None:
+def test_predict_uses_all_core_rows_whatever_rows_are_together(metric: str, dtype: type) -> None:
     rng = np.random.default_rng(3)
     x = (rng.integers(-8, 9, (400, 2)) / 8).astype(dtype)  # many rows are exactly eps apart
     x = x[np.abs(x).max(axis=1) > 0]
@@ -24,39 +25,39 @@ def test_predict_looks_at_all_core_rows_whoever_asks_together(metric: str, dtype
     new = (rng.integers(-12, 13, (300, 2)) / 8).astype(dtype)
     new = new[(np.abs(new).max(axis=1) > 0) & (np.abs(new[:, 0]) <= np.pi / 2)]
     near = NearestNeighbors(n_neighbors=1, metric=metric, algorithm="brute")
-    apart, _ = near.fit(model.components_.astype(float)).kneighbors(new.astype(float))
-    found = model.predict(new)
-    clear = np.abs(apart[:, 0] - eps) > 1e-12
-    clear |= metric in ("euclidean", "manhattan")  # no rounding in eighths
-    expected = np.where(apart[:, 0] <= eps, 0, -1)
-    assert 0 < (found >= 0).mean() < 1 and clear.mean() > 0.5
-    assert (np.minimum(found, 0) == expected)[clear].all()
-    assert [int(model.predict(one[None])[0]) for one in new] == found.tolist()
-    assert pickle.loads(pickle.dumps(model)).predict(new).tolist() == found.tolist()
+    nearest, _ = near.fit(model.components_.astype(float)).kneighbors(new.astype(float))
+    labels = model.predict(new)
+    is_certain = np.abs(nearest[:, 0] - eps) > 1e-12
+    is_certain |= metric in ("euclidean", "manhattan")  # no rounding in eighths
+    expected = np.where(nearest[:, 0] <= eps, 0, -1)
+    assert 0 < (labels >= 0).mean() < 1 and is_certain.mean() > 0.5
+    assert (np.minimum(labels, 0) == expected)[is_certain].all()
+    assert [int(model.predict(one[None])[0]) for one in new] == labels.tolist()
+    assert pickle.loads(pickle.dumps(model)).predict(new).tolist() == labels.tolist()
     plain = DBSCAN(eps, min_samples=3, metric=metric, backend="numpy").fit(x)
-    assert plain.predict(new).tolist() == found.tolist()
+    assert plain.predict(new).tolist() == labels.tolist()
 
 
-def test_predict_within_an_eps_without_end() -> None:
+def test_predict_within_an_infinite_eps() -> None:
     x = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])
     for model in (DBSCAN(1e200, min_samples=1), DBSCAN(3, min_samples=1, metric="cosine")):
         assert model.fit(x).predict([[0.0, -5.0], [1e30, 2.0], [-1.0, 1e-30]]).tolist() == [0] * 3
 
 
 @pytest.mark.parametrize(("metric", "eps"), [("cosine", 2.0), ("euclidean", 1e7)])
-def test_predict_looks_at_few_core_rows_however_large_eps_is(
+def test_predict_computes_few_distances_however_large_eps_is(
     metric: str, eps: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x, looked = np.random.default_rng(0).normal(size=(3000, 3)), []
+    x, n_distances = np.random.default_rng(0).normal(size=(3000, 3)), []
     find = NumbaNeighbors.find_nearest
-    record = lambda *args: looked.append(find(*args)) or looked[-1]  # noqa: E731
+    record = lambda *args: n_distances.append(find(*args)) or n_distances[-1]  # noqa: E731
     monkeypatch.setattr(NumbaNeighbors, "find_nearest", record)
     model = DBSCAN(eps, min_samples=2, metric=metric, backend="numba").fit(x)
     assert not model.predict(x).any()
-    assert sum(looked) < 0.2 * len(x) ** 2
+    assert sum(n_distances) < 0.2 * len(x) ** 2
 
 
-def test_predict_within_an_eps_so_small_that_its_square_is_none() -> None:
+def test_predict_within_an_eps_with_a_square_of_zero() -> None:
     for eps in (1e-163, 1e-160, 1e-158):
         core = DBSCAN(eps, min_samples=1).fit(np.zeros((1, 2)))
         new = np.column_stack([eps * np.linspace(0, 4, 801), np.zeros(801)])

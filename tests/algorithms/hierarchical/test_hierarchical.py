@@ -9,24 +9,26 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.cluster.hierarchy import fcluster, is_valid_linkage, leaves_list, linkage
 from sklearn.metrics import adjusted_rand_score
+from support.errors import raises
 
 import gpuseg
 from gpuseg.algorithms.hierarchical.ward import ward
 from gpuseg.errors import ConfigError, DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2, 7, 33])
 @pytest.mark.parametrize("n", [2, 31, 257])
 def test_merges_are_scipys(n: int, d: int) -> None:
     x = np.random.default_rng(n + d).normal(size=(n, d)) * np.linspace(1, 3, d)
     expected = linkage(x, "ward")
-    found = ward(x, np.ones(n))
-    np.testing.assert_array_equal(found.merges[:, [0, 1, 3]], expected[:, [0, 1, 3]])
-    np.testing.assert_allclose(found.merges[:, 2], expected[:, 2], rtol=1e-11)
-    np.testing.assert_array_equal(found.leaves(), leaves_list(expected))
+    hierarchy = ward(x, np.ones(n))
+    np.testing.assert_array_equal(hierarchy.merges[:, [0, 1, 3]], expected[:, [0, 1, 3]])
+    np.testing.assert_allclose(hierarchy.merges[:, 2], expected[:, 2], rtol=1e-11)
+    np.testing.assert_array_equal(hierarchy.leaves(), leaves_list(expected))
     for k in {1, 2, n // 2, n} - {0}:
         flat = fcluster(expected, k, "maxclust")
-        assert adjusted_rand_score(found.cut(k), flat) == 1
+        assert adjusted_rand_score(hierarchy.cut(k), flat) == 1
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -34,11 +36,11 @@ def test_a_weight_is_a_repeated_row(seed: int) -> None:
     rng = np.random.default_rng(seed)
     x, weight = rng.normal(size=(90, 3)), rng.integers(1, 6, 90)
     hierarchy = ward(x, weight.astype(float))
-    found = hierarchy.merges
+    merges = hierarchy.merges
     expected = linkage(np.repeat(x, weight, axis=0), "ward")
     assert np.abs(expected[:-89, 2]).max(initial=0) < 1e-7
-    np.testing.assert_allclose(found[:, 2], expected[-89:, 2], rtol=1e-11)
-    assert is_valid_linkage(found)
+    np.testing.assert_allclose(merges[:, 2], expected[-89:, 2], rtol=1e-11)
+    assert is_valid_linkage(merges)
     for k in (2, 9, 40):
         flat = fcluster(expected, k, "maxclust")
         assert adjusted_rand_score(np.repeat(hierarchy.cut(k), weight), flat) == 1
@@ -46,28 +48,29 @@ def test_a_weight_is_a_repeated_row(seed: int) -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 def test_ties_and_offsets_make_a_valid_hierarchy(offset: float) -> None:
-    """On a grid many merges have the same height: their heights are SciPy's all the same."""
+    """On a grid many merges have the same height; heights are those of SciPy."""
     x = np.stack(np.meshgrid(np.arange(6.0), np.arange(5.0)), -1).reshape(-1, 2) + offset
-    found = ward(x, np.ones(len(x)))
-    assert is_valid_linkage(found.merges)
-    assert (np.diff(found.merges[:, 2]) >= 0).all()
-    assert found.merges[-1, 3] == len(x)
-    assert [len(np.unique(found.cut(k))) for k in range(1, 31)] == list(range(1, 31))
+    hierarchy = ward(x, np.ones(len(x)))
+    assert is_valid_linkage(hierarchy.merges)
+    assert (np.diff(hierarchy.merges[:, 2]) >= 0).all()
+    assert hierarchy.merges[-1, 3] == len(x)
+    assert [len(np.unique(hierarchy.cut(k))) for k in range(1, 31)] == list(range(1, 31))
 
 
 def test_cuts_are_nested_and_numbered_from_the_left() -> None:
     x = np.random.default_rng(0).normal(size=(200, 4))
-    found = ward(x, np.ones(200))
-    coarse, fine = found.cut(4), found.cut(15)
+    hierarchy = ward(x, np.ones(200))
+    coarse, fine = hierarchy.cut(4), hierarchy.cut(15)
     parent = [np.unique(coarse[fine == k]) for k in range(15)]
-    assert all(len(own) == 1 for own in parent)
-    assert [own[0] for own in parent] == sorted(own[0] for own in parent)
-    above = found.above(15)
+    assert all(len(labels) == 1 for labels in parent)
+    groups = [labels[0] for labels in parent]
+    assert groups == sorted(groups)
+    above = hierarchy.above(15)
     assert is_valid_linkage(above)
-    np.testing.assert_array_equal(above[:, 2], found.merges[-14:, 2])
+    np.testing.assert_array_equal(above[:, 2], hierarchy.merges[-14:, 2])
     assert above[-1, 3] == 15
     four = fcluster(above, 4, "maxclust")
-    assert adjusted_rand_score(four, [own[0] for own in parent]) == 1
+    assert adjusted_rand_score(four, groups) == 1
 
 
 def test_one_point_and_equal_points() -> None:
@@ -102,32 +105,33 @@ def segments(folder: Path) -> pa.Table:
     return pq.read_table(sorted((folder / "out").glob("part-*"))).sort_by("id")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("n", [400, 20_000])
 def test_levels_are_nested_columns(n: int, tmp_path: Path) -> None:
-    """Of few rows each is a small segment of its own; of many k-means makes them."""
+    """Each of a few rows is a micro segment; for many rows k-means finds them."""
     x = blobs(n)
     manifest = gpuseg.run(job(tmp_path, x, levels=[1, 3, 6])).manifest
-    found = segments(tmp_path).to_pandas()
-    assert list(found) == ["id", "segment", "distance", "segment_1", "segment_3", "segment_6"]
-    assert (found["segment"] == found["segment_6"]).all()
-    assert (found.groupby("segment_6")["segment_3"].nunique() == 1).all()
-    assert found["segment_6"].nunique() == 6
+    output = segments(tmp_path).to_pandas()
+    assert list(output) == ["id", "segment", "distance", "segment_1", "segment_3", "segment_6"]
+    assert (output["segment"] == output["segment_6"]).all()
+    assert (output.groupby("segment_6")["segment_3"].nunique() == 1).all()
+    assert output["segment_6"].nunique() == 6
     expected = linkage(x.astype(np.float32), "ward") if n == 400 else None
     if expected is not None:
         for k in (3, 6):
             flat = fcluster(expected, k, "maxclust")
-            assert adjusted_rand_score(found[f"segment_{k}"], flat) == 1
+            assert adjusted_rand_score(output[f"segment_{k}"], flat) == 1
     by_three = np.array([0, 0, 1, 1, 1, 2])
-    assert adjusted_rand_score(found["segment_3"], _truth(n, by_three)) == 1
+    assert adjusted_rand_score(output["segment_3"], _truth(n, by_three)) == 1
     assert manifest["result"]["levels"] == [1, 3, 6]
     parents = manifest["result"]["parents"]["3"]
-    assert parents == found.groupby("segment_6")["segment_3"].first().tolist()
-    means = found.assign(a=x[:, 0]).groupby("segment")["a"].mean()
+    assert parents == output.groupby("segment_6")["segment_3"].first().tolist()
+    means = output.assign(a=x[:, 0]).groupby("segment")["a"].mean()
     for segment in manifest["segments"]:
         assert segment["center"]["a"] == pytest.approx(
             means[segment["segment"]], rel=1e-6, abs=1e-6
         )
-        assert segment["size"] == (found["segment"] == segment["segment"]).sum()
+        assert segment["size"] == (output["segment"] == segment["segment"]).sum()
 
 
 def _truth(n: int, groups: np.ndarray) -> np.ndarray:
@@ -143,12 +147,12 @@ def test_weights_are_repeated_rows(tmp_path: Path) -> None:
     for name, rows, weights in (("w", x, weight), ("r", np.repeat(x, weight, axis=0), None)):
         folder = tmp_path / name
         folder.mkdir()
-        asked = job(folder, rows, n_clusters=9)
+        config = job(folder, rows, n_clusters=9)
         if weights is not None:
             table = pq.read_table(folder / "in.parquet").append_column("w", [weights])
             pq.write_table(table, folder / "in.parquet")
-            asked["input"]["weight"] = "w"
-        outcomes.append(gpuseg.run(asked).manifest["result"]["merges"])
+            config["input"]["weight"] = "w"
+        outcomes.append(gpuseg.run(config).manifest["result"]["merges"])
     np.testing.assert_allclose(outcomes[0], outcomes[1], rtol=1e-9)
 
 
@@ -156,18 +160,19 @@ def test_model_is_cut_at_any_level_without_a_fit(tmp_path: Path) -> None:
     x = blobs(3000)
     gpuseg.run(job(tmp_path, x, levels=[3, 6], micro_segments=50))
     model = gpuseg.load_model(str(tmp_path / "out"))
-    found = segments(tmp_path)
-    np.testing.assert_array_equal(model.predict(x), found["segment"])
-    np.testing.assert_array_equal(model.cut(3).predict(x), found["segment_3"])
+    output = segments(tmp_path)
+    np.testing.assert_array_equal(model.predict(x), output["segment"])
+    np.testing.assert_array_equal(model.cut(3).predict(x), output["segment_3"])
     assert len(np.unique(model.cut(4).predict(x))) == 4
     assert is_valid_linkage(model.hierarchy.merges)
     with pytest.raises(DataError, match="must be from 1 to 50"):
         model.cut(51)
 
 
+@pytest.mark.slow
 def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
     x = blobs(5000)
-    found = []
+    results = []
     for name, rows, runtime in (
         ("a", 5000, {}),
         ("b", 300, {"n_workers": 3, "threads_per_worker": 1}),
@@ -175,38 +180,38 @@ def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
     ):
         folder = tmp_path / name
         folder.mkdir()
-        asked = job(folder, x, rows, levels=[2, 5], micro_segments=40)
-        manifest = gpuseg.run({**asked, "runtime": runtime}).manifest
+        config = job(folder, x, rows, levels=[2, 5], micro_segments=40)
+        manifest = gpuseg.run({**config, "runtime": runtime}).manifest
         files = [(folder / "out" / "_model" / "model.safetensors").read_bytes()]
-        found.append((segments(folder), manifest["segments"], manifest["result"], files))
-    for other in found[1:]:
-        assert other[0].equals(found[0][0])
-        assert other[1:] == found[0][1:]
+        results.append((segments(folder), manifest["segments"], manifest["result"], files))
+    for other in results[1:]:
+        assert other[0].equals(results[0][0])
+        assert other[1:] == results[0][1:]
 
 
 @pytest.mark.parametrize(
-    ("segment", "said"),
+    ("segment", "message"),
     [
-        ({"levels": [8, 3]}, "levels = [8, 3]: must be numbers that rise"),
-        ({"levels": [3, 8], "n_clusters": 8}, "n_clusters: stands beside levels"),
+        ({"levels": [8, 3]}, "levels = [8, 3]: must be increasing numbers"),
+        ({"levels": [3, 8], "n_clusters": 8}, "n_clusters: cannot be combined with levels"),
         ({"n_clusters": 30, "micro_segments": 20}, "micro_segments = 20: must be at least"),
         ({"n_cluster": 3}, "n_cluster"),
         ({"metric": "cosine"}, "metric"),
     ],
 )
-def test_wrong_parameters(segment: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_wrong_parameters(segment: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         gpuseg.run(job(tmp_path, blobs(50), **segment))
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_more_segments_than_distinct_rows(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="only 2 distinct rows"):
+    with raises("n_clusters.too_few_distinct_rows", value=3):
         gpuseg.run(job(tmp_path, np.repeat([[0.0, 1.0], [5.0, 2.0]], 20, axis=0), n_clusters=3))
 
 
 def test_level_columns_are_reserved(tmp_path: Path) -> None:
-    asked = job(tmp_path, blobs(50), levels=[2, 3])
-    asked["input"]["id"] = "segment_2"
+    config = job(tmp_path, blobs(50), levels=[2, 3])
+    config["input"]["id"] = "segment_2"
     with pytest.raises(ConfigError, match="has a column of that name itself"):
-        gpuseg.run(asked)
+        gpuseg.run(config)

@@ -1,8 +1,8 @@
-"""What a Lloyd pass remembers decides which rows it looks at, and never what it finds.
+"""Bounds decide which rows a Lloyd pass scores, and never what it finds.
 
-The centres are moved in every way that a bound may mishandle: to the means of their rows, one
-alone, all a little, hardly, far. After each step the pass with a memory is held against one
-without, and against float64 distances that share no code with any backend.
+The centers are moved in every way that a bound may mishandle: to the means of their rows, only
+one, all a little, hardly, far. After each step the pass with bounds is compared with one without,
+and with float64 distances that share no code with any backend.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from support.row_bounds import seen
 
 from gpuseg.algorithms.kmeans.bounds import BoundState
 from gpuseg.backends import registry
-from gpuseg.backends.base import LARGEST_GAP, Backend, Centers, RowBounds
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import MAX_GAP, Centers, PackedRun, RowBounds
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 
@@ -115,7 +116,7 @@ def passes(rng: Rng, x: Array, k: int, far_shift: bool = False) -> Iterator[Pass
         labels = squares.argmin(axis=1).astype(np.int32)
         yield Pass(Centers(values.copy(), shift), squares, labels)
         kind = step % 2 and rng.integers(6)
-        if kind == 1:  # one alone, the others rest
+        if kind == 1:  # only one
             values[rng.integers(k)] += spread * rng.normal(size=x.shape[1])
         elif kind == 2:  # all a little, by very different amounts
             values += spread * 10.0 ** rng.uniform(-7, -1, (k, 1)) * rng.normal(size=values.shape)
@@ -146,75 +147,82 @@ def grid_of(x: Array, weight: Array | None, shift: Array) -> SumGrid:
     return SumGrid(magics[:, :-1].copy(), magics[:, -1].copy())
 
 
-def nothing_known(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> BoundState:
-    return BoundState.nothing(backend.new_bounds(n, centers.k), centers, grid)
+def empty_state(backend: Backend, n: int, centers: Centers, grid: SumGrid) -> BoundState:
+    return BoundState.empty(backend.new_bounds(n, centers.k), centers, grid)
 
 
-def look(
+def score(
     backend: Backend, x: Array, weight: Array | None, centers: Centers, grid: SumGrid,
-    memory: RowBounds, *cuts: int,
+    bounds: RowBounds, *ends: int,
 ) -> LloydSums:  # fmt: skip
     """One pass over x, in blocks."""
     total = LloydSums.zeros(len(grid.weight), *centers.values.shape)
     packed = backend.pack(centers)
-    for a, b in pairwise((0, *cuts, len(x))):
-        own = None if weight is None else weight[a:b]
-        total.add(backend.lloyd(x[a:b], own, [(packed, memory.take(slice(a, b)))], grid)[0])
+    for a, b in pairwise((0, *ends, len(x))):
+        block_weight = None if weight is None else weight[a:b]
+        total.add(
+            backend.lloyd(
+                x[a:b], block_weight, [PackedRun(packed, bounds.take(slice(a, b)))], grid
+            )[0]
+        )
     return total
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(("data", "kind"), in_turn(DATA, ["none", "six orders"], step=2))
-def test_a_pass_that_remembers_finds_what_a_fresh_one_does(
+def test_a_pass_with_bounds_finds_what_a_fresh_one_does(
     backend: Backend, data: str, kind: str
 ) -> None:
     for i, (n, k) in enumerate(SIZES):
         rng = np.random.default_rng(100 * len(data) + i)
         x, weight = DATA[data](rng, n).astype(np.float32), weights_of(rng, n, kind)
-        remembered, grid = None, None
+        state, grid = None, None
         for centers, _, labels in passes(rng, x, k, far_shift=i % 3 == 2):
             grid = grid or grid_of(x, weight, centers.shift)
-            remembered = remembered or nothing_known(backend, n, centers, grid)
-            remembered.follow(centers)
-            cuts = sorted(rng.integers(0, n + 1, 2).tolist())
-            change = look(backend, x, weight, centers, grid, remembered.memory, *cuts)
-            total = remembered.changed_by(change)
+            state = state or empty_state(backend, n, centers, grid)
+            state.move_to(centers)
+            ends = sorted(rng.integers(0, n + 1, 2).tolist())
+            change = score(backend, x, weight, centers, grid, state.bounds, *ends)
+            total = state.add_change(change)
             fresh = backend.new_bounds(n, k)
-            whole = look(backend, x, weight, centers, grid, fresh)
-            for memory in (remembered.memory, fresh):
-                assert seen(backend, memory).label.tobytes() == labels.tobytes()
+            whole = score(backend, x, weight, centers, grid, fresh)
+            for bounds in (state.bounds, fresh):
+                assert seen(backend, bounds).label.tobytes() == labels.tobytes()
             assert total.sums.tobytes() == whole.sums.tobytes()
             assert total.weight.tobytes() == whole.weight.tobytes()
-            assert whole.looked_at == n >= total.looked_at == change.looked_at
+            assert whole.n_rows_scored == n >= total.n_rows_scored == change.n_rows_scored
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("data", DATA)
 def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
-    """slack - drift <= distance to any other centre - distance to the own one, at all times."""
+    """slack - drift <= distance to any other center - distance to the nearest one, always."""
     for i, (n, k) in enumerate(SIZES):
         for far_shift in (False, True):
             rng = np.random.default_rng(100 * len(data) + i)
             x = DATA[data](rng, n).astype(np.float32)
-            remembered = None
+            state = None
             for centers, squares, labels in passes(rng, x, k, far_shift):
                 grid = grid_of(x, None, centers.shift)
-                remembered = remembered or nothing_known(backend, n, centers, grid)
-                remembered.follow(centers)
-                change = look(backend, x, None, centers, grid, remembered.memory)
-                remembered.changed_by(change)
-                memory = seen(backend, remembered.memory)
-                promised = memory.slack.astype(np.float64) - memory.drift[labels]
-                assert memory.slack.dtype == memory.drift.dtype == np.float32
+                state = state or empty_state(backend, n, centers, grid)
+                state.move_to(centers)
+                change = score(backend, x, None, centers, grid, state.bounds)
+                state.add_change(change)
+                bounds = seen(backend, state.bounds)
+                promised = bounds.slack.astype(np.float64) - bounds.drift[labels]
+                assert bounds.slack.dtype == bounds.drift.dtype == np.float32
                 if k == 1:
-                    assert (promised <= LARGEST_GAP).all()
+                    assert (promised <= MAX_GAP).all()
                     continue
                 near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
                 assert (promised <= far - near).all()
 
 
+@pytest.mark.slow
 def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
-    """Drift of millions has few digits left, and here the centres come together all they can.
+    """Drift of millions has few digits left, and here the centers come as close as they can.
 
-    Of slack with few digits nothing is left beside a drift of hundreds.
+    A drift of hundreds leaves nothing of a slack with few digits.
     """
     x = np.linspace(0.1, 4.9, 400, dtype=np.float32)[:, None]
     shift = np.zeros(1, np.float32)
@@ -224,24 +232,25 @@ def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
     for seed in range(150):
         rng = np.random.default_rng(seed)
         values = np.array([[0.0], [10.0]])
-        remembered = nothing_known(backend, len(x), Centers(values, shift), grid)
-        remembered.own += 10.0 ** rng.uniform(farthest - 5, farthest)
+        state = empty_state(backend, len(x), Centers(values, shift), grid)
+        state.moved += 10.0 ** rng.uniform(farthest - 5, farthest)
         for _ in range(4):
-            remembered.follow(Centers(values, shift))
+            state.move_to(Centers(values, shift))
             squares = distances_of(x, values)
-            change = look(backend, x, None, Centers(values, shift), grid, remembered.memory)
-            remembered.changed_by(change)
-            memory = seen(backend, remembered.memory)
-            kept += len(x) - change.looked_at
-            assert (memory.label == squares.argmin(axis=1)).all()
+            change = score(backend, x, None, Centers(values, shift), grid, state.bounds)
+            state.add_change(change)
+            bounds = seen(backend, state.bounds)
+            kept += len(x) - change.n_rows_scored
+            assert (bounds.label == squares.argmin(axis=1)).all()
             near, far = np.sort(np.sqrt(squares), axis=1).T
-            promised = memory.slack.astype(np.float64) - memory.drift[memory.label]
+            promised = bounds.slack.astype(np.float64) - bounds.drift[bounds.label]
             assert (promised <= far - near).all()
             values = values - rng.uniform(0, 0.8, (2, 1))
     assert kept > 10_000
 
 
-def test_rows_that_float64_can_hardly_tell_are_looked_at_again(backend: Backend) -> None:
+@pytest.mark.slow
+def test_rows_that_float64_can_hardly_separate_are_scored_again(backend: Backend) -> None:
     """Far off, a centre may be nearer and yet, once rounded, as far as another: a tie."""
     x = np.float32([[1e8], [-1e8], [3e8]])
     shift = np.zeros(1, np.float32)
@@ -249,43 +258,43 @@ def test_rows_that_float64_can_hardly_tell_are_looked_at_again(backend: Backend)
     for seed in range(100):
         rng = np.random.default_rng(seed)
         values = 3e-8 * rng.normal(size=(3, 1))
-        remembered = nothing_known(backend, 3, Centers(values, shift), grid)
+        state = empty_state(backend, 3, Centers(values, shift), grid)
         for _ in range(6):
-            remembered.follow(Centers(values, shift))
-            memory = remembered.memory
-            remembered.changed_by(look(backend, x, None, Centers(values, shift), grid, memory))
-            memory = seen(backend, memory)
-            assert memory.label.tolist() == distances_of(x, values).argmin(axis=1).tolist()
+            state.move_to(Centers(values, shift))
+            bounds = state.bounds
+            state.add_change(score(backend, x, None, Centers(values, shift), grid, bounds))
+            bounds = seen(backend, bounds)
+            assert bounds.label.tolist() == distances_of(x, values).argmin(axis=1).tolist()
             values = values + 5e-9 * rng.normal(size=(3, 1))
 
 
 def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
     """A bound that gives away much would be true, and slow."""
     lost = backend.slack_rounding
-    apart = max(lost / 4, 1e-4)
+    margin = max(lost / 4, 1e-4)
     for i, (n, k) in enumerate(SIZES):
         rng = np.random.default_rng(i)
         x, values = structureless(rng, n).astype(np.float32), rng.normal(size=(k, 17))
         centers, squares = Centers(values, x.mean(axis=0)), distances_of(x, values)
-        memory = backend.new_bounds(n, k)
-        look(backend, x, None, centers, grid_of(x, None, centers.shift), memory)
-        memory = seen(backend, memory)
+        bounds = backend.new_bounds(n, k)
+        score(backend, x, None, centers, grid_of(x, None, centers.shift), bounds)
+        bounds = seen(backend, bounds)
         if k == 1:
-            assert (memory.slack > (1 - lost) * LARGEST_GAP / 2).all()
+            assert (bounds.slack > (1 - lost) * MAX_GAP / 2).all()
             continue
         near, far = np.sqrt(np.partition(squares, 1, axis=1)[:, :2]).T
         certain = far - near > 1e-3
-        least = (1 - lost) * (far - near) - apart
-        assert (memory.slack[certain] >= least[certain]).all()
+        min_slack = (1 - lost) * (far - near) - margin
+        assert (bounds.slack[certain] >= min_slack[certain]).all()
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 8])
 def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
-    """The own way and, step by step, the longest way of any other; hardly more."""
+    """The distance moved plus, step by step, the largest distance of any other; hardly more."""
     rng = np.random.default_rng(k)
     values, shift = rng.normal(size=(k, 3)), np.zeros(3, np.float32)
     grid = SumGrid(np.ones((1, 3)), np.ones(1))
-    remembered = nothing_known(registry.get("numpy"), 5, Centers(values, shift), grid)
+    state = empty_state(registry.get("numpy"), 5, Centers(values, shift), grid)
     expected = np.zeros(k)
     for step in range(30):
         scale = 10.0 ** rng.integers(-9, 3, (k, 1)) if step % 3 else np.full((k, 1), 0.1)
@@ -293,49 +302,47 @@ def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
         if step % 5 == 4:
             moves[:] = moves[0]  # several have moved most
         before, values = values, values + moves
-        remembered.follow(Centers(values, shift))
+        state.move_to(Centers(values, shift))
         moved = np.sqrt(((values - before) ** 2).sum(axis=1))
-        for own in range(k):
-            expected[own] += moved[own] + max(moved[np.arange(k) != own], default=0.0)
-        drift = remembered.memory.drift.astype(np.float64)
-        assert remembered.memory.drift.dtype == np.float32
+        for j in range(k):
+            expected[j] += moved[j] + max(moved[np.arange(k) != j], default=0.0)
+        drift = state.bounds.drift.astype(np.float64)
+        assert state.bounds.drift.dtype == np.float32
         assert (drift >= expected).all()
         assert (drift <= expected * (1 + 1e-6)).all()
 
 
-def test_what_is_given_away_of_the_sums_does_not_change_what_is_remembered() -> None:
-    """The engine subtracts rows that move to empty clusters from the sums it gets."""
+def test_changing_the_returned_sums_does_not_change_the_state() -> None:
+    """The engine subtracts rows that move to empty clusters from the sums that it gets."""
     centers = Centers(np.ones((3, 2)), np.zeros(2, np.float32))
-    remembered = nothing_known(
-        registry.get("numpy"), 4, centers, SumGrid(np.ones((1, 2)), np.ones(1))
-    )
+    state = empty_state(registry.get("numpy"), 4, centers, SumGrid(np.ones((1, 2)), np.ones(1)))
     change = LloydSums(np.ones((1, 3, 2)), np.ones((1, 3)), 4)
-    given = remembered.changed_by(change)
-    given.sums -= 7
-    given.weight -= 7
-    again = remembered.changed_by(LloydSums(np.ones((1, 3, 2)), np.ones((1, 3)), 1))
+    returned = state.add_change(change)
+    returned.sums -= 7
+    returned.weight -= 7
+    again = state.add_change(LloydSums(np.ones((1, 3, 2)), np.ones((1, 3)), 1))
     assert (again.sums == 2).all()
     assert (again.weight == 2).all()
-    assert (given.looked_at, again.looked_at) == (4, 1)
-    assert not remembered.memory.fresh
+    assert (returned.n_rows_scored, again.n_rows_scored) == (4, 1)
+    assert not state.bounds.fresh
 
 
-def test_few_rows_are_looked_at_once_the_centres_settle(backend: Backend) -> None:
+def test_few_rows_are_scored_once_the_centers_converge(backend: Backend) -> None:
     for seed, (n, k) in enumerate(((1000, 9), (1000, 27), (4000, 3))):
         rng = np.random.default_rng(seed)
-        places = 40.0 * rng.permutation(81)[:k, None] + rng.normal(size=(k, 4))
-        x = (places[np.arange(n) % k] + rng.normal(size=(n, 4))).astype(np.float32)
-        values, shift = places + rng.normal(size=(k, 4)), x.mean(axis=0)
+        blobs = 40.0 * rng.permutation(81)[:k, None] + rng.normal(size=(k, 4))
+        x = (blobs[np.arange(n) % k] + rng.normal(size=(n, 4))).astype(np.float32)
+        values, shift = blobs + rng.normal(size=(k, 4)), x.mean(axis=0)
         grid = grid_of(x, None, shift)
-        remembered = nothing_known(backend, n, Centers(values, shift), grid)
-        looked_at = []
+        state = empty_state(backend, n, Centers(values, shift), grid)
+        n_scored = []
         for _ in range(4):
             centers = Centers(values, shift)
-            remembered.follow(centers)
-            change = look(backend, x, None, centers, grid, remembered.memory, n // 3)
-            total = remembered.changed_by(change)
-            looked_at.append(total.looked_at)
+            state.move_to(centers)
+            change = score(backend, x, None, centers, grid, state.bounds, n // 3)
+            total = state.add_change(change)
+            n_scored.append(total.n_rows_scored)
             values = shift + total.sums[0] / total.weight[0][:, None]
-        assert looked_at[0] == n
-        assert max(looked_at[1:]) < n / 5
-        assert looked_at[-1] == 0
+        assert n_scored[0] == n
+        assert max(n_scored[1:]) < n / 5
+        assert n_scored[-1] == 0

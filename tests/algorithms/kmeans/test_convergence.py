@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from support.errors import raises
 
-from gpuseg import ConfigError, run, write_customers
+from gpuseg import ConfigError, run
+from gpuseg.synthetic.customers import write_customers
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,8 @@ def job(customers: Path, out: Path, **segment: object) -> dict[str, object]:
 def test_a_run_cut_short_warns(customers: Path, tmp_path: Path) -> None:
     short = run(job(customers, tmp_path / "a", max_iter=1, tol=0.0, init="random")).manifest
     assert short["result"]["converged"] is False
-    assert short["warnings"] == [
-        "not converged after 1 iterations; raise segment.max_iter = 1, or segment.tol = 0"
+    assert [text.split(";")[0] for text in short["warnings"]] == [
+        "not converged after 1 iterations"
     ]
     whole = run(job(customers, tmp_path / "b")).manifest
     assert (whole["result"]["converged"], whole["warnings"]) == (True, [])
@@ -32,5 +34,5 @@ def test_a_run_cut_short_warns(customers: Path, tmp_path: Path) -> None:
 def test_the_id_is_no_feature(customers: Path, tmp_path: Path) -> None:
     wrong = job(customers, tmp_path / "out")
     wrong["input"] = {**wrong["input"], "features": ["customer_id", "orders"]}  # type: ignore[dict-item]
-    with pytest.raises(ConfigError, match=r"input\.features holds 'customer_id'"):
+    with raises("features.has_id", ConfigError, parameter="features"):
         run(wrong)

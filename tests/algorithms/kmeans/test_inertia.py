@@ -11,8 +11,8 @@ import pytest
 from conftest import Place
 
 from gpuseg.algorithms.kmeans.fit import fit_kmeans
-from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.backends.backend import Backend
 
 Array = npt.NDArray[Any]
 
@@ -47,6 +47,7 @@ def weights(kind: str) -> Array | None:
     }[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
@@ -59,22 +60,22 @@ def test_inertia_is_right_to_twelve_digits(
 ) -> None:
     """Against the float64 terms of the same labels, added without rounding.
 
-    Given centres: the outlier has one of its own and adds next to nothing.
+    The outlier has a center of its own and adds next to nothing.
     """
     x = DATA[data](np.random.default_rng(3)).astype(np.float32)
     weight = weights(kind)
     init = x[[0, 1, 2, 3, N // 2]].astype(np.float64).tolist()
     executor, shards = place(x, weight, 3)
     params = KMeansParams(n_clusters=5, init=init, max_iter=3)
-    found = fit_kmeans(executor, params, backend.name)
+    fitted = fit_kmeans(executor, params, backend.name)
     labels = np.concatenate([shard.labels for shard in shards if shard.labels is not None])
-    own = found.centers.values[labels]
+    nearest = fitted.centers.values[labels]
     squares = np.zeros(N)
     for f in range(x.shape[1]):
-        squares += (x[:, f].astype(np.float64) - own[:, f]) ** 2
+        squares += (x[:, f].astype(np.float64) - nearest[:, f]) ** 2
     exact = math.fsum(squares if weight is None else weight * squares)
-    assert found.inertia == pytest.approx(exact, rel=1e-12, abs=0)
-    assert (found.sizes > 0).all()
+    assert fitted.inertia == pytest.approx(exact, rel=1e-12, abs=0)
+    assert (fitted.sizes > 0).all()
 
 
 @pytest.mark.parametrize("kind", ["none", "six orders"])
@@ -87,11 +88,11 @@ def test_centres_keep_their_digits_beside_an_outlier(
     init = x[[0, 1, 2, 3, N // 2]].astype(np.float64)
     executor, _ = place(x, weight, 3)
     params = KMeansParams(n_clusters=5, init=init.tolist(), max_iter=1)
-    found = fit_kmeans(executor, params, backend.name)
+    fitted = fit_kmeans(executor, params, backend.name)
     squares = sum((x[:, f].astype(np.float64)[:, None] - init[:, f]) ** 2 for f in range(3))
     labels = np.argmin(squares, axis=1)
-    for j, center in enumerate(found.centers.values):
-        own = labels == j
-        terms = w[own, None] * x[own].astype(np.float64)
-        mean = [math.fsum(column) / math.fsum(w[own]) for column in terms.T]
+    for j, center in enumerate(fitted.centers.values):
+        members = labels == j
+        terms = w[members, None] * x[members].astype(np.float64)
+        mean = [math.fsum(column) / math.fsum(w[members]) for column in terms.T]
         np.testing.assert_allclose(center, mean, rtol=1e-10, atol=1e-10)

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import pytest
 from conftest import Place
 from sklearn.cluster import KMeans as SklearnKMeans
+from support.errors import raises
 
 from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans
-from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend
-from gpuseg.errors import DataError
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.backends.backend import Backend
 
 Array = npt.NDArray[Any]
 
@@ -30,10 +30,10 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def blobs(n: int, d: int, k: int, spread: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
-    """Rows around k places, float32, and one row near each place to begin from."""
+    """Return rows of k blobs, float32, and one row of each blob to start from."""
     rng = np.random.default_rng(seed)
-    places = rng.uniform(-20, 20, (k, d))
-    x = (places[np.arange(n) % k] + spread * rng.normal(size=(n, d))).astype(np.float32)
+    centers = rng.uniform(-20, 20, (k, d))
+    x = (centers[np.arange(n) % k] + spread * rng.normal(size=(n, d))).astype(np.float32)
     return x, x[:k].astype(np.float64)
 
 
@@ -44,15 +44,15 @@ def fit(
     """Fit, and return the fit with the labels of all rows."""
     if isinstance(init := params.get("init"), np.ndarray):
         params.update(init=init.tolist(), n_clusters=len(init))
-    executor, placed = place(x, weight, shards, threads)
-    found = fit_kmeans(executor, KMeansParams(**params), backend)
-    return found, np.concatenate([shard.labels for shard in placed])
+    executor, loaded = place(x, weight, shards, threads)
+    result = fit_kmeans(executor, KMeansParams(**params), backend)
+    return result, np.concatenate([shard.labels for shard in loaded])
 
 
-def bits(found: KMeansFit, labels: Array) -> tuple[object, ...]:
-    centers = found.centers.values.tobytes(), found.centers.shift.tobytes()
-    sizes = tuple(found.sizes.tolist())
-    return *centers, labels.tobytes(), found.inertia.hex(), found.n_iter, found.converged, sizes
+def bits(fitted: KMeansFit, labels: Array) -> tuple[object, ...]:
+    centers = fitted.centers.values.tobytes(), fitted.centers.shift.tobytes()
+    sizes = tuple(fitted.sizes.tolist())
+    return *centers, labels.tobytes(), fitted.inertia.hex(), fitted.n_iter, fitted.converged, sizes
 
 
 def distances_of(x: Array, centers: Array) -> Array:
@@ -77,6 +77,7 @@ DATA = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("init", "weighted"), [("k-means++", False), ("k-means++", True), ("random", True)]
 )
@@ -86,15 +87,16 @@ def test_same_bits_for_all_backends_shardings_and_threads(
 ) -> None:
     x = DATA[data]
     weight = weights(len(x)) if weighted else None
-    found = {
+    results = {
         bits(*fit(place, backend, x, weight, shards, threads, n_clusters=5, init=init, n_init=2))
         for backend in ("numpy", "numba")
         for shards in (1, 2, 3, 7)
         for threads in (1, 2)
     }
-    assert len(found) == 1
+    assert len(results) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_sample_does_not_depend_on_the_sharding(
     place: Place, weighted: bool, monkeypatch: pytest.MonkeyPatch
@@ -104,14 +106,15 @@ def test_a_sample_does_not_depend_on_the_sharding(
     monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS_PER_CENTER", 8)
     x = blobs(1001, 2, 4, spread=6.0)[0]
     weight = weights(len(x)) if weighted else None
-    found = {
+    results = {
         bits(*fit(place, backend, x, weight, shards, n_clusters=4, random_state=3))
         for backend in ("numpy", "numba")
         for shards in (1, 2, 3, 7)
     }
-    assert len(found) == 1
+    assert len(results) == 1
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", DATA)
 def test_labels_and_inertia_are_those_of_the_centres(
@@ -120,18 +123,19 @@ def test_labels_and_inertia_are_those_of_the_centres(
     x = DATA[data]
     weight = weights(len(x)) if weighted else None
     executor, shards = place(x, weight, 3)
-    found = fit_kmeans(executor, KMeansParams(n_clusters=5), backend.name)
+    fitted = fit_kmeans(executor, KMeansParams(n_clusters=5), backend.name)
     labels = np.concatenate([shard.labels for shard in shards])
     kept = np.concatenate([shard.distance for shard in shards])
-    distances = distances_of(x, found.centers.values)
+    distances = distances_of(x, fitted.centers.values)
     assert labels.tolist() == distances.argmin(axis=1).tolist()
     assert kept.tobytes() == np.sqrt(distances.min(axis=1)).astype(np.float32).tobytes()
-    assert found.sizes.tolist() == np.bincount(labels, minlength=5).tolist()
+    assert fitted.sizes.tolist() == np.bincount(labels, minlength=5).tolist()
     terms = distances.min(axis=1) * (1.0 if weight is None else weight)
-    assert found.inertia == pytest.approx(math.fsum(terms), rel=1e-12, abs=0)
-    assert found.n_distinct == 5
+    assert fitted.inertia == pytest.approx(math.fsum(terms), rel=1e-12, abs=0)
+    assert fitted.n_distinct == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("d", "k"), [(1, 3), (2, 7), (16, 20), (65, 2)])
 def test_finds_what_scikit_learn_finds(
@@ -153,6 +157,7 @@ FAR = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_iter", [1, 2, 100])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("centers", FAR)
@@ -167,13 +172,13 @@ def test_empty_clusters_move_as_in_scikit_learn(
     settings = {"max_iter": max_iter, "tol": 0.0, "init": init}
     theirs = SklearnKMeans(len(init), n_init=1, **settings)
     theirs.fit(x.astype(float), sample_weight=weight)
-    found = [
+    results = [
         fit(place, backend, x, weight, shards, **settings)
         for backend in ("numpy", "numba")
         for shards in (1, 2, 7)
     ]
-    assert len({bits(*one) for one in found}) == 1
-    ours, labels = found[0]
+    assert len({bits(*one) for one in results}) == 1
+    ours, labels = results[0]
     np.testing.assert_allclose(ours.centers.values, theirs.cluster_centers_, rtol=1e-9, atol=1e-9)
     assert labels.tolist() == theirs.labels_.tolist()
     assert (ours.sizes > 0).all()
@@ -192,10 +197,10 @@ def test_a_shard_without_rows_changes_nothing(place: Place) -> None:
     """A shard loses all its rows where each has a missing value and they are dropped."""
     x, init = DATA["one feature"], np.array([[0.0], [1.0], [1e4]])
     executor, shards = place(x)
-    alone = bits(fit_kmeans(executor, parameters(init), "numba"), shards[0].labels)
+    expected = bits(fit_kmeans(executor, parameters(init), "numba"), shards[0].labels)
     first, last = place(x)[1][0], place(x[:0])[1][0]
     executor.load(lambda shard, env: shard, [first, last])
-    assert bits(fit_kmeans(executor, parameters(init), "numba"), first.labels) == alone
+    assert bits(fit_kmeans(executor, parameters(init), "numba"), first.labels) == expected
 
 
 def parameters(init: Array) -> KMeansParams:
@@ -204,9 +209,9 @@ def parameters(init: Array) -> KMeansParams:
 
 def test_a_centre_that_no_row_can_fill_stays(backend: Backend, place: Place) -> None:
     init = np.array([[0.0], [50.0], [1.0], [-60.0]])
-    found, _ = fit(place, backend.name, np.float32([[0], [1], [1], [0]]), None, 2, init=init)
-    assert found.centers.values.tolist() == init.tolist()
-    assert found.n_distinct == 2
+    fitted, _ = fit(place, backend.name, np.float32([[0], [1], [1], [0]]), None, 2, init=init)
+    assert fitted.centers.values.tolist() == init.tolist()
+    assert fitted.n_distinct == 2
 
 
 @pytest.mark.parametrize("init", ["k-means++", "random"])
@@ -214,16 +219,16 @@ def test_fewer_distinct_rows_than_clusters_are_reported(
     backend: Backend, place: Place, init: str
 ) -> None:
     x = np.float32([[0, 1], [2, 3], [0, 1], [-0.0, 1], [5, 5], [2, 3]])
-    found, labels = fit(place, backend.name, x, None, 2, n_clusters=5, init=init)
-    assert found.n_distinct == 3
-    assert found.inertia == 0
+    fitted, labels = fit(place, backend.name, x, None, 2, n_clusters=5, init=init)
+    assert fitted.n_distinct == 3
+    assert fitted.inertia == 0
     assert len(set(labels.tolist())) == 3
-    assert found.centers.values[labels].tolist() == x.tolist()
+    assert fitted.centers.values[labels].tolist() == x.tolist()
 
 
 def test_weights_that_are_all_zero_are_refused(backend: Backend, place: Place) -> None:
     x, _ = blobs(31, 2, 2)
-    with pytest.raises(DataError, match="all weights are zero; at least one row needs a positive"):
+    with raises("weight.all_zero"):
         fit(place, backend.name, x, np.zeros(31), 2, n_clusters=2)
 
 
@@ -233,12 +238,12 @@ def test_values_that_are_not_finite_are_refused(
 ) -> None:
     x, _ = blobs(31, 2, 2)
     x[30, 1] = value
-    with pytest.raises(DataError, match="k-means needs finite values"):
+    with raises("features.not_finite"):
         fit(place, backend.name, x, None, 2, n_clusters=2)
 
 
 def test_fewer_rows_than_clusters_are_refused(backend: Backend, place: Place) -> None:
-    with pytest.raises(DataError, match="n_clusters = 8, but there are only 7 rows"):
+    with raises("n_clusters.too_few_rows", value=8, parameter="n_clusters"):
         fit(place, backend.name, blobs(7, 2, 2)[0], None, 2)
 
 
@@ -248,13 +253,15 @@ def test_rows_of_weight_zero_move_nothing(backend: Backend, place: Place) -> Non
     ghosts = np.concatenate([x, 100 * x[:50]])
     weight = np.repeat([1.0, 0.0], [257, 50])
     order = np.random.default_rng(0).permutation(len(ghosts))
-    alone, labels = fit(place, backend.name, x, init=init, tol=0.0)
-    among, all_labels = fit(
+    without, labels = fit(place, backend.name, x, init=init, tol=0.0)
+    with_ghosts, all_labels = fit(
         place, backend.name, ghosts[order], weight[order], 3, init=init, tol=0.0
     )
-    np.testing.assert_allclose(among.centers.values, alone.centers.values, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(
+        with_ghosts.centers.values, without.centers.values, rtol=1e-9, atol=1e-9
+    )
     assert all_labels[np.argsort(order)][:257].tolist() == labels.tolist()
-    assert among.inertia == pytest.approx(alone.inertia, rel=1e-9)
+    assert with_ghosts.inertia == pytest.approx(without.inertia, rel=1e-9)
 
 
 @pytest.mark.parametrize("data", DATA)
@@ -277,12 +284,12 @@ def test_max_iter_and_tol(backend: Backend, place: Place) -> None:
     seen: list[tuple[int, float, float]] = []
     executor, _ = place(x, None, 2)
     strict = parameters(init).model_copy(update={"tol": 0.0})
-    found = fit_kmeans(executor, strict, backend.name, lambda *facts: seen.append(facts))
-    assert found.converged
-    assert [n for n, _, _ in seen] == list(range(1, found.n_iter + 1))
+    fitted = fit_kmeans(executor, strict, backend.name, lambda *facts: seen.append(facts))
+    assert fitted.converged
+    assert [n for n, _, _ in seen] == list(range(1, fitted.n_iter + 1))
     assert seen[-1][2] == 0
     assert all(change > 0 for _, _, change in seen[:-1])
-    assert seen[-1][1] == pytest.approx(found.inertia, rel=1e-9)
+    assert seen[-1][1] == pytest.approx(fitted.inertia, rel=1e-9)
     inertias = [inertia for _, inertia, _ in seen]
     assert inertias == sorted(inertias, reverse=True)
     once, _ = fit(place, backend.name, x, init=init, max_iter=1)

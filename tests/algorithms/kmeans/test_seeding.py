@@ -14,19 +14,20 @@ import pytest
 from conftest import Place
 from sklearn.cluster import kmeans_plusplus
 
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans import seeding
 from gpuseg.algorithms.kmeans.fit import fit_kmeans
+from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.kmeans.sampling import (
     Positions,
-    Sample,
+    SeedingSample,
     draw_sample,
     merge_equal,
     rows_at,
     weigh,
 )
-from gpuseg.algorithms.kmeans.statistics import measure
-from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend, Centers
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import Centers
 from gpuseg.numerics.reproducible_sums import grid_magic
 from gpuseg.numerics.sum_grid import on_grid
 
@@ -45,20 +46,20 @@ def small_sample(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sampled(
     place: Place, x: Array, weight: Array | None = None, shards: int = 1, seed: int = 9
-) -> Sample:
+) -> SeedingSample:
     executor, _ = place(x, weight, shards)
     return draw_sample(executor, "numba", measure(executor, "numba"), 3, seed)
 
 
-def bits(sample: Sample) -> tuple[bytes, bytes | None]:
+def bits(sample: SeedingSample) -> tuple[bytes, bytes | None]:
     return sample.x.tobytes(), None if sample.weight is None else sample.weight.tobytes()
 
 
-def seeds(backend: Backend, sample: Sample, k: int) -> list[bytes]:
+def seeds(backend: Backend, sample: SeedingSample, k: int) -> list[bytes]:
     """Return the bits of what both ways of seeding choose, three restarts of each."""
-    chosen = [seeding.plus_plus(sample, backend, k, 4, restart) for restart in range(3)]
-    chosen += [seeding.at_random(sample, k, 4, restart) for restart in range(3)]
-    return [rows.tobytes() for rows in chosen]
+    results = [seeding.plus_plus(sample, backend, k, 4, restart) for restart in range(3)]
+    results += [seeding.at_random(sample, k, 4, restart) for restart in range(3)]
+    return [rows.tobytes() for rows in results]
 
 
 def rows_with_copies(n: int) -> Array:
@@ -69,24 +70,28 @@ def rows_with_copies(n: int) -> Array:
     return x
 
 
+@pytest.mark.slow
 def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
     """Greedy k-means++ and the best of ten refined seedings: no blob is missed."""
     rng = np.random.default_rng(0)
-    places = 100.0 * rng.permutation(400)[:20, None] + rng.normal(size=(20, 3))
-    x = np.repeat(places, 30, axis=0) + rng.normal(size=(600, 3))
+    centers = 100.0 * rng.permutation(400)[:20, None] + rng.normal(size=(20, 3))
+    x = np.repeat(centers, 30, axis=0) + rng.normal(size=(600, 3))
     for seed in range(5):
         executor, shards = place(rng.permutation(x), None, 2)
-        found = fit_kmeans(executor, KMeansParams(n_clusters=20, random_state=seed), backend.name)
-        assert found.sizes.tolist() == [30] * 20
+        fitted = fit_kmeans(executor, KMeansParams(n_clusters=20, random_state=seed), backend.name)
+        assert fitted.sizes.tolist() == [30] * 20
         assert set(np.concatenate([shard.labels for shard in shards])) == set(range(20))
 
 
+@pytest.mark.slow
 def test_seeds_are_as_good_as_scikit_learns(backend: Backend) -> None:
     """Greedy: of several candidates, each step takes the one that leaves the least inertia."""
     x = np.random.default_rng(2).lognormal(size=(500, 2)).astype(np.float32)
-    ours = [seeding.plus_plus(Sample(x, None), backend, 10, 0, run) for run in range(100)]
+    ours = [seeding.plus_plus(SeedingSample(x, None), backend, 10, 0, run) for run in range(100)]
     theirs = [kmeans_plusplus(x, 10, random_state=seed)[0] for seed in range(100)]
-    left = [np.mean([inertia(backend, x, rows) for rows in chosen]) for chosen in (ours, theirs)]
+    left = [
+        np.mean([inertia(backend, x, rows) for rows in seed_rows]) for seed_rows in (ours, theirs)
+    ]
     assert left[0] == pytest.approx(left[1], rel=0.05)  # without the candidates: 0.28
 
 
@@ -96,14 +101,15 @@ def inertia(backend: Backend, x: Array, rows: Array) -> float:
 
 
 def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None:
-    """One heavy row leaves more inertia than a hundred light ones that are as far off."""
-    light = np.stack([np.linspace(-0.05, 0.05, 100), np.ones(100)], axis=1)
-    x = np.concatenate([[[0, 0], [1, 0]], light]).astype(np.float32)
+    """One row of large weight leaves more inertia than a hundred as far of small weight."""
+    others = np.stack([np.linspace(-0.05, 0.05, 100), np.ones(100)], axis=1)
+    x = np.concatenate([[[0, 0], [1, 0]], others]).astype(np.float32)
     sample = merge_equal(x, np.append([1e9, 12.0], np.full(100, 0.1)))
     second = [seeding.plus_plus(sample, backend, 2, 0, restart)[1, 0] for restart in range(200)]
     assert np.mean(np.equal(second, 1)) > 0.9  # not among five candidates: 0.02; else: 0.05
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("init", INIT)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, init: str) -> None:
@@ -123,9 +129,10 @@ def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, i
         assert drawn[value] == pytest.approx(4000 * share, abs=130)  # 4 standard deviations
 
 
+@pytest.mark.slow
 def test_at_random_is_drawing_one_after_the_other_by_weight() -> None:
     """The second row is drawn by the weights of those that are left."""
-    sample = Sample(np.arange(3, dtype=np.float32)[:, None], np.array([1.0, 2.0, 5.0]))
+    sample = SeedingSample(np.arange(3, dtype=np.float32)[:, None], np.array([1.0, 2.0, 5.0]))
     drawn = Counter(
         tuple(seeding.at_random(sample, 2, 1, restart)[:, 0].tolist()) for restart in range(4000)
     )
@@ -135,6 +142,7 @@ def test_at_random_is_drawing_one_after_the_other_by_weight() -> None:
         assert drawn[first, second] == pytest.approx(4000 * share, abs=130)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("n", [60, 300])
 @pytest.mark.usefixtures("small_sample")
@@ -150,12 +158,12 @@ def test_rows_of_weight_zero_are_no_centres(
         sample = sampled(place, x, weight, shards, seed)
         assert set(map(tuple, sample.x.tolist())) <= usable
         for restart in range(3):
-            for chosen in (
+            for rows in (
                 seeding.plus_plus(sample, backend, 7, seed, restart),
                 seeding.at_random(sample, 7, seed, restart),
             ):
-                assert len(set(map(tuple, chosen.tolist()))) == 7
-                assert set(map(tuple, chosen.tolist())) <= usable
+                assert len(set(map(tuple, rows.tolist()))) == 7
+                assert set(map(tuple, rows.tolist())) <= usable
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -180,22 +188,23 @@ from gpuseg.algorithms.kmeans import sampling, seeding
 for seed in range(400):
     corner = np.random.default_rng(seed).integers(-9, 10, (12, 2)) / 10
     signs = [[1, 1], [-1, -1], [1, -1], [-1, 1]]
-    x = np.concatenate([own * sign for own in (corner, corner[:, ::-1]) for sign in signs])
+    x = np.concatenate([c * sign for c in (corner, corner[:, ::-1]) for sign in signs])
     sample = sampling.merge_equal(x.astype(np.float32), np.ones(len(x)))
     print(seeding.plus_plus(sample, registry.get("numpy"), 5, seed, 0).tolist())
 """
 
 
+@pytest.mark.slow
 def test_seeds_do_not_depend_on_the_processor() -> None:
     """Candidates that are as good as each other: a last bit of a sum would choose another."""
-    found = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", SYMMETRIC], capture_output=True, text=True, check=True,
             env={**os.environ, "OPENBLAS_CORETYPE": processor},
         ).stdout
         for processor in ("", "Prescott", "Nehalem")
     }  # fmt: skip
-    assert len(found) == 1
+    assert len(outputs) == 1
 
 
 def test_no_more_centres_than_distinct_rows(backend: Backend) -> None:
@@ -207,21 +216,21 @@ def test_no_more_centres_than_distinct_rows(backend: Backend) -> None:
         assert sorted(seeding.at_random(sample, 5, 0, restart).tolist()) == expected
 
 
-def test_filled_takes_rows_of_the_data_and_then_repeats_the_first() -> None:
-    chosen = np.float32([[3], [1]])
-    asked = []
+def test_fill_up_takes_rows_of_the_data_and_then_repeats_the_first() -> None:
+    seed_rows = np.float32([[3], [1]])
+    limits = []
 
     def distinct(limit: int) -> Array:
-        asked.append(limit)
+        limits.append(limit)
         return np.float32([[0], [1], [2], [3]])[:limit]
 
-    assert seeding.filled(chosen, 1, distinct).tolist() == [[3]]
-    assert seeding.filled(chosen, 2, distinct).tolist() == [[3], [1]]
-    assert asked == []
-    assert seeding.filled(chosen, 3, distinct).tolist() == [[3], [1], [0]]
-    assert seeding.filled(chosen, 6, distinct).tolist() == [[3], [1], [0], [2], [3], [3]]
-    assert asked == [3, 6]
-    assert seeding.filled(chosen, 3, distinct).dtype == np.float64
+    assert seeding.fill_up(seed_rows, 1, distinct).tolist() == [[3]]
+    assert seeding.fill_up(seed_rows, 2, distinct).tolist() == [[3], [1]]
+    assert limits == []
+    assert seeding.fill_up(seed_rows, 3, distinct).tolist() == [[3], [1], [0]]
+    assert seeding.fill_up(seed_rows, 6, distinct).tolist() == [[3], [1], [0], [2], [3], [3]]
+    assert limits == [3, 6]
+    assert seeding.fill_up(seed_rows, 3, distinct).dtype == np.float64
 
 
 @pytest.mark.parametrize("shards", [1, 2, 7])
@@ -297,10 +306,10 @@ def test_the_sample_does_not_depend_on_the_sharding(place: Place, n: int, kind: 
         "six orders": 10.0 ** rng.uniform(-6, 0, n),
     }[kind]
     for seed in range(3):
-        found = {bits(sampled(place, x, weight, shards, seed)) for shards in (1, 2, 5, 11)}
-        assert len(found) == 1
-    assert bits(sampled(place, x, weight, 1, 2)) in found
-    assert (bits(sampled(place, x, weight, 1, 3)) in found) == (n == 70)
+        samples = {bits(sampled(place, x, weight, shards, seed)) for shards in (1, 2, 5, 11)}
+        assert len(samples) == 1
+    assert bits(sampled(place, x, weight, 1, 2)) in samples
+    assert (bits(sampled(place, x, weight, 1, 3)) in samples) == (n == 70)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -312,16 +321,16 @@ def test_a_position_where_a_row_ends_is_the_next_rows(place: Place, weighted: bo
     weight[::4] = 0
     magic = grid_magic(300, 1.0)
     ends = np.cumsum(on_grid(weight, magic)) if weighted else np.arange(1, 301.0)
-    at = np.append(0.0, ends[:-1])
+    positions = np.append(0.0, ends[:-1])
     expected = [i + (weighted and i % 4 == 0) for i in range(300)]
     for shards in (1, 2, 5):
         executor, _ = place(x, weight if weighted else None, shards)
-        found, before = [], 0.0
-        for own in executor.map(weigh, "numpy", magic):
-            inside = at[(at >= before) & (at < before + own.total)]
-            found.append(Positions(inside, before, own.blocks))
-            before += own.total
-        drawn = np.concatenate(executor.map(rows_at, "numpy", magic, per_shard=found))[:, 0]
+        shares, before = [], 0.0
+        for shard_weight in executor.map(weigh, "numpy", magic):
+            inside = positions[(positions >= before) & (positions < before + shard_weight.total)]
+            shares.append(Positions(inside, before, shard_weight.blocks))
+            before += shard_weight.total
+        drawn = np.concatenate(executor.map(rows_at, "numpy", magic, per_shard=shares))[:, 0]
         assert before == ends[-1]
         assert drawn.tolist() == expected
 
@@ -343,7 +352,7 @@ def test_equal_rows_are_merged() -> None:
     x = np.float32([[0.0, 1], [2, 2], [-0.0, 1], [3, 3], [2, 2], [4, 4]])
     merged = merge_equal(x, np.array([1.0, 0.25, 2.0, 0.0, 0.5, 1.0]))
     assert merged.weight is not None
-    found = dict(zip(map(tuple, merged.x.tolist()), merged.weight.tolist(), strict=True))
-    assert found == {(0, 1): 3, (2, 2): 0.75, (4, 4): 1}
+    weights = dict(zip(map(tuple, merged.x.tolist()), merged.weight.tolist(), strict=True))
+    assert weights == {(0, 1): 3, (2, 2): 0.75, (4, 4): 1}
     assert not np.signbit(merged.x).any()
     assert merge_equal(x[[0, 1, 3]], np.ones(3)).weight is None

@@ -1,8 +1,7 @@
-"""Runs that share a pass, and what shards remember between passes, change nothing but the work.
+"""Sharing passes between runs, and the bounds that shards keep, change only the work.
 
-A restart, or another number of clusters, is what it would be by itself, whatever goes beside
-it; and a shard that has forgotten everything, as one does that is built anew on another worker,
-returns the same bits.
+A restart, or another number of clusters, is what it would be by itself, whatever other runs share
+the pass; and a shard without bounds, such as one rebuilt on another worker, returns the same bits.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import pytest
 from conftest import Place
 from support.helpers import in_turn
 
+from gpuseg.algorithms.data_statistics import measure
 from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans, sweep_kmeans
-from gpuseg.algorithms.kmeans.lloyd import Run, iterate
-from gpuseg.algorithms.kmeans.statistics import measure
-from gpuseg.algorithms.params import KMeansParams
-from gpuseg.backends.base import Backend, RowBounds
+from gpuseg.algorithms.kmeans.lloyd import LloydRun, iterate
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.backends.backend import Backend
+from gpuseg.backends.types import RowBounds
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.sharding.shard import Shard
 
@@ -36,7 +36,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Forgetful(LocalExecutor):
-    """Loses what some of the shards remember before every call, as lost workers would."""
+    """Loses the caches of some shards before every call, as lost workers would."""
 
     def __init__(self, shards: Sequence[Shard], every: int = 1) -> None:
         super().__init__(1)
@@ -54,7 +54,7 @@ class Forgetful(LocalExecutor):
 
 
 def data(weighted: bool, n: int = 300) -> tuple[Array, Array | None]:
-    """Blobs that overlap, so that runs take many iterations and end in different places."""
+    """Blobs that overlap, so that runs take many iterations and end at different centers."""
     rng = np.random.default_rng(0)
     x = rng.uniform(-9, 9, (6, 2))[np.arange(n) % 6] + 2 * rng.normal(size=(n, 2))
     weight = 10.0 ** rng.uniform(-6, 0, n)
@@ -65,18 +65,18 @@ def data(weighted: bool, n: int = 300) -> tuple[Array, Array | None]:
 def starts(x: Array, *counts: int) -> list[Array]:
     """Rows to begin from, and for the last run a centre that no row is near."""
     rng = np.random.default_rng(1)
-    found = [x[rng.choice(len(x), k, replace=False)].astype(np.float64) for k in counts]
-    found[-1][-1] = 1e4
-    return found
+    centers = [x[rng.choice(len(x), k, replace=False)].astype(np.float64) for k in counts]
+    centers[-1][-1] = 1e4
+    return centers
 
 
-def bits(run: Run) -> tuple[object, ...]:
+def bits(run: LloydRun) -> tuple[object, ...]:
     return run.centers.values.tobytes(), run.n_iter, run.converged
 
 
-def outcome(found: KMeansFit) -> tuple[object, ...]:
-    sizes = tuple(found.sizes.tolist())
-    return found.centers.values.tobytes(), found.inertia.hex(), found.n_iter, sizes, found.converged
+def outcome(fit: KMeansFit) -> tuple[object, ...]:
+    sizes = tuple(fit.sizes.tolist())
+    return fit.centers.values.tobytes(), fit.inertia.hex(), fit.n_iter, sizes, fit.converged
 
 
 def labels_of(shards: Sequence[Shard]) -> bytes:
@@ -85,31 +85,33 @@ def labels_of(shards: Sequence[Shard]) -> bytes:
 
 def iterated(
     executor: LocalExecutor, backend: str, begin: Sequence[Array], spare_bytes: int = 0
-) -> list[Run]:
-    measured = measure(executor, backend)
-    rules = KMeansParams(max_iter=40, tol=0.0)
-    return iterate(executor, backend, measured, begin, rules, spare_bytes=spare_bytes)
+) -> list[LloydRun]:
+    statistics = measure(executor, backend)
+    params = KMeansParams(max_iter=40, tol=0.0)
+    return iterate(executor, backend, statistics, begin, params, spare_bytes=spare_bytes)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_each_of_several_runs_is_what_it_is_alone(
+def test_each_of_several_runs_is_what_it_is_by_itself(
     backend: Backend, place: Place, weighted: bool
 ) -> None:
     x, weight = data(weighted)
     begin = starts(x, 3, 7, 1, 3, 12, 5)
     for threads in (1, 2):
         executor, shards = place(x, weight, 3, threads)
-        alone = [iterated(executor, backend.name, [start])[0] for start in begin]
-        assert len({run.n_iter for run in alone}) > 3  # they do not end together
-        for spare_bytes in (0, 2 * backend.remembered_bytes(3) * len(shards[-1].x), PLENTY):
+        single = [iterated(executor, backend.name, [start])[0] for start in begin]
+        assert len({run.n_iter for run in single}) > 3  # they do not end together
+        for spare_bytes in (0, 2 * backend.bounds_bytes_per_row(3) * len(shards[-1].x), PLENTY):
             together = iterated(executor, backend.name, begin, spare_bytes)
-            assert [bits(run) for run in together] == [bits(run) for run in alone]
+            assert [bits(run) for run in together] == [bits(run) for run in single]
             assert [run.number for run in together] == list(range(6))
         again = iterated(executor, backend.name, begin[::-1], PLENTY)
-        assert [bits(run) for run in again[::-1]] == [bits(run) for run in alone]
+        assert [bits(run) for run in again[::-1]] == [bits(run) for run in single]
         assert not any(shard.cache for shard in shards)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_shards_that_forget_return_the_same_bits(
     backend: Backend, place: Place, weighted: bool
@@ -120,74 +122,76 @@ def test_shards_that_forget_return_the_same_bits(
     normal = iterated(executor, backend.name, begin, PLENTY)
     first_only = iterated(executor, backend.name, begin)
     for every in (1, 2, 3):
-        found = iterated(Forgetful(shards, every), backend.name, begin, PLENTY)
-        assert [bits(run) for run in found] == [bits(run) for run in normal]
+        runs = iterated(Forgetful(shards, every), backend.name, begin, PLENTY)
+        assert [bits(run) for run in runs] == [bits(run) for run in normal]
         if every == 1:
-            assert [run.looked_at for run in found] == [len(x) * run.n_iter for run in found]
+            assert [run.n_rows_scored for run in runs] == [len(x) * run.n_iter for run in runs]
     assert [bits(run) for run in first_only] == [bits(run) for run in normal]
-    assert normal[0].looked_at < len(x) * normal[0].n_iter
+    assert normal[0].n_rows_scored < len(x) * normal[0].n_iter
     if backend.name == "cuda":
-        return  # it remembers by the room on its device, and for all runs or none
-    assert first_only[0].looked_at == normal[0].looked_at
+        return  # it keeps bounds by the memory of its device, for all runs or none
+    assert first_only[0].n_rows_scored == normal[0].n_rows_scored
     for few, many in zip(first_only[1:], normal[1:], strict=True):
-        assert many.looked_at < few.looked_at <= len(x) * few.n_iter
+        assert many.n_rows_scored < few.n_rows_scored <= len(x) * few.n_iter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
-def test_slack_that_is_blurred_is_forgotten(
+def test_imprecise_slack_is_reset(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch, weighted: bool
 ) -> None:
-    """One centre goes far at first: without it, later passes would look at every row."""
-    forgotten: list[int] = []
-    forget_slack = type(backend).forget_slack
+    """One center moves far at first: without a reset, later passes would score every row."""
+    reset: list[int] = []
+    reset_slack = backend.reset_slack
 
-    def counting(self: Backend, memory: RowBounds) -> None:
-        forgotten.append(len(memory.label))
-        forget_slack(self, memory)
+    def counting(bounds: RowBounds) -> None:
+        reset.append(len(bounds.label))
+        reset_slack(bounds)
 
-    monkeypatch.setattr(type(backend), "forget_slack", counting)
-    monkeypatch.setattr(type(backend), "slack_rounding", 0.0)
+    monkeypatch.setattr(backend, "reset_slack", counting)
+    monkeypatch.setattr(backend, "slack_rounding", 0.0)
     x, weight = data(weighted)
     begin = starts(x, 4, 7, 5)
     executor, shards = place(x, weight, 3)
     normal = iterated(executor, backend.name, begin, PLENTY)
-    assert not forgotten
-    monkeypatch.setattr(type(backend), "slack_rounding", 2.0**-7)
-    for chosen in (begin, begin[-1:]):
-        forgotten.clear()
-        runs = iterated(executor, backend.name, chosen, PLENTY)
+    assert not reset
+    monkeypatch.setattr(backend, "slack_rounding", 2.0**-7)
+    for run_starts in (begin, begin[-1:]):
+        reset.clear()
+        runs = iterated(executor, backend.name, run_starts, PLENTY)
         assert [bits(run) for run in runs] == [bits(run) for run in normal[-len(runs) :]]
         passes = max(run.n_iter for run in runs)
-        assert len(shards) <= len(forgotten) <= len(runs) * len(shards) * passes / 4
-        assert runs[-1].looked_at < len(x) * runs[-1].n_iter
+        assert len(shards) <= len(reset) <= len(runs) * len(shards) * passes / 4
+        assert runs[-1].n_rows_scored < len(x) * runs[-1].n_iter
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("weighted", "init", "n_init"),
     in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
 )
-def test_a_fit_does_not_depend_on_what_is_remembered(
+def test_a_fit_does_not_depend_on_bounds(
     backend: Backend, place: Place, weighted: bool, init: str, n_init: Any
 ) -> None:
     params = KMeansParams(n_clusters=6, init=init, n_init=n_init, tol=0.0)
-    found = set()
+    outcomes = set()
     for spare_bytes in (0, PLENTY):
         executor, shards = place(*data(weighted), 3)
         for runner in (executor, Forgetful(shards), Forgetful(shards, 2)):
             fit = fit_kmeans(runner, params, backend.name, spare_bytes=spare_bytes)
-            found.add((*outcome(fit), labels_of(shards)))
-    assert len(found) == 1
+            outcomes.add((*outcome(fit), labels_of(shards)))
+    assert len(outcomes) == 1
 
 
 def test_a_pass_that_fails_leaves_nothing_half_changed(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The executor calls it again: what the first blocks have written must not count."""
+    """The executor calls it again: changes by the first blocks must not count."""
     x, _ = data(False)
     begin = starts(x, 4, 7)
     executor, _ = place(x, None, 2)
     expected = [bits(run) for run in iterated(executor, backend.name, begin, PLENTY)]
-    step, calls = type(backend).lloyd, iter(range(10**6))
+    step, calls = backend.lloyd, iter(range(10**6))
 
     def failing(*args: Any) -> Any:
         if next(calls) % 20 == 12:
@@ -205,66 +209,69 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
 
     stubborn = Stubborn(1)
     stubborn.load(lambda shard, env: shard, place(x, None, 2)[1])
-    monkeypatch.setattr(type(backend), "lloyd", failing)
-    found = iterated(stubborn, backend.name, begin, PLENTY)
+    monkeypatch.setattr(backend, "lloyd", failing)
+    runs = iterated(stubborn, backend.name, begin, PLENTY)
     assert next(calls) > 50
-    assert [bits(run) for run in found] == expected
+    assert [bits(run) for run in runs] == expected
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("weighted", "init", "n_init"),
     in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
 )
-def test_each_model_of_a_sweep_is_the_fit_of_its_own(
+def test_each_model_of_a_sweep_is_what_it_is_by_itself(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch,
     weighted: bool, init: str, n_init: Any,
 ) -> None:  # fmt: skip
     """Whatever the other models are, and where they need samples of several sizes."""
     monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 128)
     monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS_PER_CENTER", 16)
-    rules: dict[str, Any] = {"init": init, "n_init": n_init, "random_state": 5}
-    models = [KMeansParams(n_clusters=k, **rules) for k in (8, 2, 12, 3, 1)]
+    options: dict[str, Any] = {"init": init, "n_init": n_init, "random_state": 5}
+    models = [KMeansParams(n_clusters=k, **options) for k in (8, 2, 12, 3, 1)]
     executor, shards = place(*data(weighted), 3)
-    alone = []
+    single = []
     for params in models:
         fit = fit_kmeans(executor, params, backend.name)
-        alone.append((outcome(fit), labels_of(shards)))
-    for chosen in ([0, 1, 2, 3, 4], [2, 0], [3, 4, 1]):
+        single.append((outcome(fit), labels_of(shards)))
+    for selected in ([0, 1, 2, 3, 4], [2, 0], [3, 4, 1]):
         for spare_bytes in (0, PLENTY):
             swept = sweep_kmeans(
-                executor, [models[i] for i in chosen], backend.name, spare_bytes=spare_bytes
+                executor, [models[i] for i in selected], backend.name, spare_bytes=spare_bytes
             )
-            assert [outcome(fit) for fit in swept] == [alone[i][0] for i in chosen]
-            assert labels_of(shards) == alone[chosen[-1]][1]
-        sweep_kmeans(executor, [models[i] for i in chosen], backend.name, keep_all=True)
-        assert labels_of(shards) == alone[chosen[-1]][1]
-        for place_in_sweep, i in enumerate(chosen):
-            own = np.concatenate([shard.sweep[place_in_sweep] for shard in shards])
-            assert own.tobytes() == alone[i][1]
+            assert [outcome(fit) for fit in swept] == [single[i][0] for i in selected]
+            assert [fit.in_shards for fit in swept] == [i == selected[-1] for i in selected]
+            assert labels_of(shards) == single[selected[-1]][1]
+        sweep_kmeans(executor, [models[i] for i in selected], backend.name, keep_all=True)
+        assert labels_of(shards) == single[selected[-1]][1]
+        for model, i in enumerate(selected):
+            labels = np.concatenate([shard.labels_by_model[model] for shard in shards])
+            assert labels.tobytes() == single[i][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["k-means++", "random"])
 def test_a_sweep_beyond_the_distinct_rows(backend: Backend, place: Place, init: str) -> None:
     x = np.float32([[0, 1], [2, 3], [0, 1], [-0.0, 1], [5, 5], [2, 3]])
     executor, _ = place(x, None, 2)
     models = [KMeansParams(n_clusters=k, init=init) for k in (2, 3, 5)]
     swept = sweep_kmeans(executor, models, backend.name)
-    alone = [fit_kmeans(executor, params, backend.name) for params in models]
-    assert [outcome(fit) for fit in swept] == [outcome(fit) for fit in alone]
+    single = [fit_kmeans(executor, params, backend.name) for params in models]
+    assert [outcome(fit) for fit in swept] == [outcome(fit) for fit in single]
     assert [fit.n_distinct for fit in swept] == [2, 3, 3]
     assert [fit.inertia for fit in swept[1:]] == [0, 0]
 
 
-def test_every_pass_is_told(place: Place) -> None:
-    """Also those after the first run has come to rest."""
+def test_every_pass_is_reported(place: Place) -> None:
+    """Also those after the first run has converged."""
     x, _ = data(False)
     executor, _ = place(x, None, 2)
-    told: list[int] = []
+    reported: list[int] = []
     begin = starts(x, 2, 9, 4)
-    measured = measure(executor, "numba")
-    rules = KMeansParams(n_clusters=2, tol=0.0)
+    statistics = measure(executor, "numba")
+    params = KMeansParams(n_clusters=2, tol=0.0)
     runs = iterate(
-        executor, "numba", measured, begin, rules, lambda n_iter, *_: told.append(n_iter)
+        executor, "numba", statistics, begin, params, lambda n_iter, *_: reported.append(n_iter)
     )
     assert runs[0].n_iter < max(run.n_iter for run in runs)
-    assert told == list(range(1, max(run.n_iter for run in runs) + 1))
+    assert reported == list(range(1, max(run.n_iter for run in runs) + 1))

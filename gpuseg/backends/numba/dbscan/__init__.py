@@ -1,1 +1,1 @@
-"""Kernels of DBSCAN on the CPU: tiles, a tree of boxes, and a grid of cells."""
+"""CPU kernels of DBSCAN: rows in tiles, a tree of boxes over the tiles, and a grid of cells."""

@@ -1,104 +1,112 @@
-"""Borders: the lowest cluster among the core rows within eps of a row that is not core."""
+"""Assign border rows to clusters: each takes the lowest one among the core rows within eps."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER
-from gpuseg.backends.numba.dbscan.tile_distances import TILE
-from gpuseg.backends.numba.dbscan.tile_space import Space, rows_near, rows_within
-from gpuseg.backends.numba.dbscan.tile_tree import Tiles
-from gpuseg.backends.numba.simd.bitset import count_bits, without_lowest
+from gpuseg.backends.numba.dbscan.tile_distances import TileSpace, rows_near, rows_within
+from gpuseg.backends.numba.dbscan.tile_layout import TILE
+from gpuseg.backends.numba.dbscan.tile_tree import TileTree
+from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
+
+
+class BorderSearch(NamedTuple):
+    """Find the lowest cluster of the target's core rows within eps of each border row.
+
+    Attributes
+    ----------
+    query : TileSpace
+    border : int64 (n_query_tiles,)
+        Border rows of each tile, as bits.
+    target : TileSpace
+    core : int64 (n_target_tiles,)
+        Core rows of each tile, as bits.
+    cluster : uint32 (n_target_slots,)
+    min_cluster : uint32 (n_target_nodes,)
+        As `lowest_clusters` returns it.
+    assigned : uint32 (n_query_slots,)
+        Lowered to the cluster found; `NO_CLUSTER` for rows without one so far.
+    """
+
+    query: TileSpace
+    border: NDArray[np.int64]
+    target: TileSpace
+    core: NDArray[np.int64]
+    cluster: NDArray[np.uint32]
+    min_cluster: NDArray[np.uint32]
+    assigned: NDArray[np.uint32]
 
 
 @njit(nogil=True, cache=True)
 def lowest_clusters(
-    tiles: Tiles, core: NDArray[np.int64], cluster: NDArray[np.uint32]
+    tree: TileTree, core: NDArray[np.int64], cluster: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
-    """Return the lowest cluster of a core row under each node, uint32 (n_nodes,)."""
-    lowest = np.full(len(tiles.skip), NO_CLUSTER, np.uint32)
+    """Return the lowest cluster of a core row below each node, uint32 (n_nodes,).
+
+    `core` and `cluster` are those of a `BorderSearch`.
+    """
+    lowest = np.full(len(tree.skip), NO_CLUSTER, np.uint32)
     for node in range(len(lowest) - 1, -1, -1):
-        a = tiles.tile[node]
-        if a < 0:
-            lowest[node] = min(lowest[node + 1], lowest[tiles.skip[node + 1]])
+        tile = tree.tile[node]
+        if tile < 0:
+            lowest[node] = min(lowest[node + 1], lowest[tree.skip[node + 1]])
             continue
-        rows = core[a]
+        rows = core[tile]
         while rows:
-            lowest[node] = min(lowest[node], cluster[a * TILE + lowest_bit(rows)])
-            rows = without_lowest(rows)
+            lowest[node] = min(lowest[node], cluster[tile * TILE + lowest_bit(rows)])
+            rows = clear_lowest_bit(rows)
     return lowest
 
 
 @njit(nogil=True, cache=True)
-def claim(
-    own: Space,
-    asked: NDArray[np.int64],
-    other: Space,
-    core: NDArray[np.int64],
-    cluster: NDArray[np.uint32],
-    lowest: NDArray[np.uint32],
-    first: int,
-    last: int,
-    claimed: NDArray[np.uint32],
-) -> int:
-    """Lower what the rows asked for in tiles first … last are claimed by.
-
-    Parameters
-    ----------
-    asked : int64 (n_tiles,)
-        Rows as bits.
-    core, cluster : int64 (n_other_tiles,), uint32 (n_other_tiles·TILE,)
-        Core rows of the other space as bits, and their clusters by place.
-    lowest : uint32 (n_other_nodes,)
-        As `lowest_clusters` returns it.
-    claimed : uint32 (n_tiles·TILE,)
-        By place; `NO_CLUSTER` where no row has claimed it.
+def assign_border(search: BorderSearch, first: int, last: int) -> int:
+    """Assign the border rows of query tiles first … last.
 
     Returns
     -------
     int
-        Pairs of rows whose distance was computed.
+        Number of computed distances.
     """
-    tiles, out, looked = other.tiles, np.empty(TILE, np.float32), 0
-    for a in range(first, last):
-        node, end = 0, len(lowest) if asked[a] else 0
-        while node < end:
-            near = 0
-            if lowest[node] != NO_CLUSTER:
-                near = rows_near(own, a, other, node, out) & asked[a]
-            if near == 0:
-                node = tiles.skip[node]
-                continue
-            b = tiles.tile[node]
-            if b >= 0:
-                looked += TILE * count_bits(near)
-                _claim(own, a, near, other, b, core[b], cluster, lowest[node], claimed, out)
-            node += 1
-    return looked
+    rdists, n_distances, tree = np.empty(TILE, np.float32), 0, search.target.tree
+    for tile in range(first, last):
+        n_distances += traverse(
+            tree, 0, len(tree.skip), _VISITOR, search, rdists, tile, search.border[tile]
+        )[0]
+    return n_distances
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _claim(
-    own: Space,
-    a: int,
-    rows: int,
-    other: Space,
-    b: int,
-    core: int,
-    cluster: NDArray[np.uint32],
-    lowest: int,
-    claimed: NDArray[np.uint32],
-    out: NDArray[np.float32],
-) -> None:
-    """Let core rows of tile b claim rows of tile a; none of their clusters is below `lowest`."""
+def _candidates(
+    search: BorderSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
+) -> int:
+    if search.min_cluster[node] == NO_CLUSTER:
+        return 0
+    return rows_near(search.query, tile, search.target, node, rdists) & rows
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _visit(
+    search: BorderSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
+) -> tuple[int, int]:
+    n_distances, target_tile = count_bits(rows) * TILE, search.target.tree.tile[node]
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
-        place = a * TILE + i
-        if claimed[place] <= lowest:
+        rows = clear_lowest_bit(rows)
+        slot = tile * TILE + i
+        if search.assigned[slot] <= search.min_cluster[node]:
             continue
-        near = rows_within(own, a, i, other, b, out) & core
+        near = rows_within(search.query, tile, i, search.target, target_tile, rdists)
+        near &= search.core[target_tile]
         while near:
-            claimed[place] = min(claimed[place], cluster[b * TILE + lowest_bit(near)])
-            near = without_lowest(near)
+            cluster = search.cluster[target_tile * TILE + lowest_bit(near)]
+            search.assigned[slot] = min(search.assigned[slot], cluster)
+            near = clear_lowest_bit(near)
+    return n_distances, 0
+
+
+_VISITOR = Visitor(_candidates, _visit)

@@ -1,10 +1,10 @@
-"""Clusters: core rows within eps of each other belong together, and so on from row to row.
+"""Connect core rows that are within eps of each other, and so the components they are in.
 
-No list of neighbours is kept: each pair found is joined at once (`union_find`). `group[place]`
-is the member of the forest that stands for a row. Most pairs need no look, because the rows
-belong together already: `token[node]` is the group of a core row under the node where all core
-rows under it are in one set, and a subtree whose token is in the set of those who look is passed
-over. Sets only grow, so a token stays true whichever thread reads it.
+No list of neighbours is kept: each pair is united at once (`union_find`). Most pairs need no
+distance, because their rows are in one component already. `hint[node]` is an element of the
+component that holds all core rows below a node, where they are known to be in one; subtrees with
+a hint in the component of the query rows are skipped. Components only grow, so a hint stays true
+whichever thread reads it.
 """
 
 from typing import NamedTuple
@@ -13,203 +13,211 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.numba.dbscan.tile_distances import TILE
-from gpuseg.backends.numba.dbscan.tile_space import (
-    MAX_LEVELS,
-    Space,
+from gpuseg.backends.numba.dbscan.tile_distances import (
+    TileSpace,
     is_dense,
     rows_near,
     rows_within,
-    ways_up,
 )
-from gpuseg.backends.numba.dbscan.tile_tree import Tiles
+from gpuseg.backends.numba.dbscan.tile_layout import TILE
+from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS, find_siblings
+from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
 from gpuseg.backends.numba.dbscan.union_find import find, unite
-from gpuseg.backends.numba.simd.bitset import without_lowest
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
-NONE, MIXED = -1, -2
-"""Tokens of nodes without core rows, and of nodes whose core rows are not known to be one set."""
+NO_CORE, MIXED = -1, -2
+"""Hints of nodes without core rows, and of nodes with core rows of several components so far."""
 
 
-class Side(NamedTuple):
-    """Core rows of a space, as what they stand for in the forest.
+class CoreRows(NamedTuple):
+    """The core rows of a space as elements of the union-find.
 
     Attributes
     ----------
-    space : Space
+    space : TileSpace
     core : int64 (n_tiles,)
         Core rows of each tile, as bits.
-    group : int64 (n_tiles·TILE,)
-        By place.
-    token : int64 (n_nodes,)
+    component : int64 (n_slots,)
+        The element of the row in each slot.
+    hint : int64 (n_nodes,)
     """
 
-    space: Space
+    space: TileSpace
     core: NDArray[np.int64]
-    group: NDArray[np.int64]
-    token: NDArray[np.int64]
+    component: NDArray[np.int64]
+    hint: NDArray[np.int64]
+
+
+class ConnectSearch(NamedTuple):
+    """Connect the core rows of two spaces, or of one with itself.
+
+    Attributes
+    ----------
+    query, target : CoreRows
+    parent : int64 (n_elements,)
+        See `union_find`.
+    """
+
+    query: CoreRows
+    target: CoreRows
+    parent: NDArray[np.int64]
 
 
 @njit(nogil=True, cache=True)
-def link_inside(own: Side, parent: NDArray[np.int64], first: int, last: int) -> int:
-    """Join the core rows inside each of tiles first … last, and note the tokens of the tiles.
+def connect_in_tiles(rows: CoreRows, parent: NDArray[np.int64], first: int, last: int) -> int:
+    """Connect the core rows in each of tiles first … last, and write the hints of the tiles.
 
     Returns
     -------
     int
-        Pairs of rows whose distance was computed.
+        Number of computed distances.
     """
-    out, looked = np.empty(TILE, np.float32), 0
-    for a in range(first, last):
-        rows, leaf = own.core[a], own.space.tiles.leaf[a]
-        own.token[leaf] = NONE
-        if rows == 0:
+    rdists, n_distances = np.empty(TILE, np.float32), 0
+    for tile in range(first, last):
+        core, leaf = rows.core[tile], rows.space.tree.leaf[tile]
+        rows.hint[leaf] = NO_CORE
+        if core == 0:
             continue
-        if is_dense(own.space, a):
-            _unite_all(own, parent, own.group[a * TILE + lowest_bit(rows)], a, rows)
+        if is_dense(rows.space, tile):
+            element = rows.component[tile * TILE + lowest_bit(core)]
+            _unite_all(rows, parent, element, tile, core)
         else:
-            while rows:
-                i = lowest_bit(rows)
-                rows = without_lowest(rows)
-                looked += TILE
-                near = rows_within(own.space, a, i, own.space, a, out) & rows
-                _unite_all(own, parent, own.group[a * TILE + i], a, near)
-        own.token[leaf] = _token_of_tile(own, parent, a)
-    return looked
+            while core:
+                i = lowest_bit(core)
+                core = clear_lowest_bit(core)
+                n_distances += TILE
+                near = rows_within(rows.space, tile, i, rows.space, tile, rdists) & core
+                _unite_all(rows, parent, rows.component[tile * TILE + i], tile, near)
+        rows.hint[leaf] = _hint_of_tile(rows, parent, tile)
+    return n_distances
 
 
 @njit(nogil=True, cache=True)
-def link_own(own: Side, parent: NDArray[np.int64], first: int, last: int) -> int:
-    """Join the core rows of tiles first … last with those of tiles after them."""
-    tiles, out, looked = own.space.tiles, np.empty(TILE, np.float32), 0
-    starts, ends = np.empty(MAX_LEVELS, np.int64), np.empty(MAX_LEVELS, np.int64)
-    for a in range(first, last):
-        if own.core[a] == 0:
+def connect_within_space(search: ConnectSearch, first: int, last: int) -> int:
+    """Connect the core rows of tiles first … last with those of later tiles of the same space."""
+    rows, tree, n_distances = search.query, search.query.space.tree, 0
+    rdists, siblings = np.empty(TILE, np.float32), np.empty((MAX_LEVELS, 2), np.int64)
+    for tile in range(first, last):
+        if rows.core[tile] == 0:
             continue
-        leaf = tiles.leaf[a]
-        level = ways_up(tiles, a, starts, ends)
-        while level > 0:
-            level -= 1
-            if starts[level] > leaf:
-                looked += _link_under(own, a, own, starts[level], ends[level], parent, out)
-            if own.token[leaf] == MIXED:
-                own.token[leaf] = _token_of_tile(own, parent, a)
-    return looked
+        leaf = tree.leaf[tile]
+        for i in range(find_siblings(tree, tile, siblings), MAX_LEVELS):
+            if siblings[i, 0] > leaf:
+                n_distances += _connect_below(search, tile, siblings[i, 0], siblings[i, 1], rdists)
+            if rows.hint[leaf] == MIXED:
+                rows.hint[leaf] = _hint_of_tile(rows, search.parent, tile)
+    return n_distances
 
 
 @njit(nogil=True, cache=True)
-def link_other(own: Side, other: Side, parent: NDArray[np.int64], first: int, last: int) -> int:
-    """Join the core rows of tiles first … last with those of another space."""
-    out, looked = np.empty(TILE, np.float32), 0
-    for a in range(first, last):
-        if own.core[a]:
-            end = len(other.space.tiles.skip)
-            looked += _link_under(own, a, other, 0, end, parent, out)
-    return looked
+def connect_across_spaces(search: ConnectSearch, first: int, last: int) -> int:
+    """Connect the core rows of query tiles first … last with those of another space."""
+    rdists, n_distances = np.empty(TILE, np.float32), 0
+    n_nodes = len(search.target.hint)
+    for tile in range(first, last):
+        n_distances += _connect_below(search, tile, 0, n_nodes, rdists)
+    return n_distances
 
 
 @njit(nogil=True, cache=True)
-def note_tokens(side: Side, parent: NDArray[np.int64]) -> None:
-    """Write the tokens of all nodes, children before their parents."""
-    tiles = side.space.tiles
-    for node in range(len(side.token) - 1, -1, -1):
-        if tiles.tile[node] >= 0:
-            side.token[node] = NONE
-            if side.core[tiles.tile[node]]:
-                side.token[node] = _token_of_tile(side, parent, tiles.tile[node])
+def write_hints(rows: CoreRows, parent: NDArray[np.int64]) -> None:
+    """Write the hints of all nodes, children before their parents."""
+    tree = rows.space.tree
+    for node in range(len(rows.hint) - 1, -1, -1):
+        tile = tree.tile[node]
+        if tile >= 0:
+            rows.hint[node] = _hint_of_tile(rows, parent, tile) if rows.core[tile] else NO_CORE
         else:
-            side.token[node] = MIXED
-            _token_of(tiles, side.token, parent, node)
+            rows.hint[node] = MIXED
+            _hint_of_node(rows, parent, node)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _link_under(
-    own: Side,
-    a: int,
-    other: Side,
-    node: int,
-    end: int,
-    parent: NDArray[np.int64],
-    out: NDArray[np.float32],
+def _candidates(
+    search: ConnectSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> int:
-    """Join the core rows of tile a with those under nodes node … end; return pairs looked at."""
-    looked, tiles, leaf = 0, other.space.tiles, own.space.tiles.leaf[a]
-    while node < end:
-        token = _token_of(tiles, other.token, parent, node)
-        near = 0
-        if token != NONE and not _are_one(parent, token, own.token[leaf]):
-            near = rows_near(own.space, a, other.space, node, out) & own.core[a]
-        if near == 0:
-            node = tiles.skip[node]
-            continue
-        if tiles.tile[node] >= 0:
-            looked += _link(own, a, near, other, tiles.tile[node], parent, token, out)
-        node += 1
-    return looked
+    query = search.query
+    hint = _hint_of_node(search.target, search.parent, node)
+    if hint == NO_CORE:
+        return 0
+    if _same_component(search.parent, hint, query.hint[query.space.tree.leaf[tile]]):
+        return 0
+    return rows_near(query.space, tile, search.target.space, node, rdists) & rows
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _link(
-    own: Side,
-    a: int,
-    rows: int,
-    other: Side,
-    b: int,
-    parent: NDArray[np.int64],
-    token: int,
-    out: NDArray[np.float32],
-) -> int:
-    """Join rows of tile a with the core rows of tile b; return pairs looked at."""
-    looked = 0
+def _visit(
+    search: ConnectSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
+) -> tuple[int, int]:
+    query, target, parent, n_distances = search.query, search.target, search.parent, 0
+    target_tile, hint = target.space.tree.tile[node], target.hint[node]
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
-        group = own.group[a * TILE + i]
-        if _are_one(parent, token, group):
+        rows = clear_lowest_bit(rows)
+        element = query.component[tile * TILE + i]
+        if _same_component(parent, hint, element):
             continue
-        looked += TILE
-        near = rows_within(own.space, a, i, other.space, b, out) & other.core[b]
-        if token == MIXED:
-            _unite_all(other, parent, group, b, near)
+        n_distances += TILE
+        near = rows_within(query.space, tile, i, target.space, target_tile, rdists)
+        near &= target.core[target_tile]
+        if hint == MIXED:
+            _unite_all(target, parent, element, target_tile, near)
         elif near:
-            unite(parent, group, token)
-    return looked
+            unite(parent, element, hint)
+    return n_distances, 0
+
+
+_VISITOR = Visitor(_candidates, _visit)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _token_of(tiles: Tiles, token: NDArray[np.int64], parent: NDArray[np.int64], node: int) -> int:
-    """Return the token of a node; where it is mixed, its children may have become one set."""
-    if token[node] == MIXED and tiles.tile[node] < 0:
-        left, right = token[node + 1], token[tiles.skip[node + 1]]
-        if left == NONE:
-            token[node] = right
-        elif right == NONE or _are_one(parent, left, right):
-            token[node] = left
-    own: int = token[node]
-    return own
+def _connect_below(
+    search: ConnectSearch, tile: int, node: int, last: int, rdists: NDArray[np.float32]
+) -> int:
+    """Connect the core rows of a query tile with those below the nodes `node` … `last`."""
+    tree, rows = search.target.space.tree, search.query.core[tile]
+    return traverse(tree, node, last, _VISITOR, search, rdists, tile, rows)[0]
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _token_of_tile(side: Side, parent: NDArray[np.int64], a: int) -> int:
-    """Return the group of a core row of a tile, or MIXED where they are in several sets."""
-    rows = side.core[a]
-    group: int = side.group[a * TILE + lowest_bit(rows)]
-    root = find(parent, group)
-    while rows:
-        if find(parent, side.group[a * TILE + lowest_bit(rows)]) != root:
+def _hint_of_node(rows: CoreRows, parent: NDArray[np.int64], node: int) -> int:
+    """Return the hint of a node. Where it was mixed, its children may be in one component now."""
+    hint, tree = rows.hint, rows.space.tree
+    if hint[node] == MIXED and tree.tile[node] < 0:
+        left, right = hint[node + 1], hint[tree.skip[node + 1]]
+        if left == NO_CORE:
+            hint[node] = right
+        elif right == NO_CORE or _same_component(parent, left, right):
+            hint[node] = left
+    element: int = hint[node]
+    return element
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _hint_of_tile(rows: CoreRows, parent: NDArray[np.int64], tile: int) -> int:
+    """Return the element of a core row of a tile, or MIXED if there are several components."""
+    core = rows.core[tile]
+    element: int = rows.component[tile * TILE + lowest_bit(core)]
+    root = find(parent, element)
+    while core:
+        if find(parent, rows.component[tile * TILE + lowest_bit(core)]) != root:
             return MIXED
-        rows = without_lowest(rows)
-    return group
+        core = clear_lowest_bit(core)
+    return element
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _are_one(parent: NDArray[np.int64], i: int, j: int) -> bool:
-    """Whether two groups, or tokens of nodes, are known to be in one set."""
+def _same_component(parent: NDArray[np.int64], i: int, j: int) -> bool:
+    """Whether two elements, or hints, are known to be in one component."""
     return i >= 0 and j >= 0 and find(parent, i) == find(parent, j)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _unite_all(side: Side, parent: NDArray[np.int64], group: int, b: int, rows: int) -> None:
-    while rows:
-        unite(parent, group, side.group[b * TILE + lowest_bit(rows)])
-        rows = without_lowest(rows)
+def _unite_all(
+    rows: CoreRows, parent: NDArray[np.int64], element: int, tile: int, mask: int
+) -> None:
+    """Unite an element with those of some rows of a tile."""
+    while mask:
+        unite(parent, element, rows.component[tile * TILE + lowest_bit(mask)])
+        mask = clear_lowest_bit(mask)

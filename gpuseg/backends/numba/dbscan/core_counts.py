@@ -1,163 +1,143 @@
-"""Core rows: those with enough weight within eps, themselves included.
+"""Core rows: rows with enough weight within eps, their own included.
 
-A row is looked at until it has enough, its own tile first, then tiles ever farther up the tree.
-So a row in a dense place is done with at once, and only rows that are not core look at all that
-is near them. Of a tile that is smaller than eps all rows find all others without a look.
+A row is compared until its count is high enough, first with its own tile, then with tiles ever
+farther up the tree. So a row in a dense area is finished at once, and only rows that are not core
+are compared with everything near them. In a tile smaller than eps all rows are neighbours, and no
+distance is computed.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.numba.dbscan.tile_distances import TILE
-from gpuseg.backends.numba.dbscan.tile_space import (
-    MAX_LEVELS,
-    Space,
+from gpuseg.backends.numba.dbscan.tile_distances import (
+    TileSpace,
     is_dense,
     rows_near,
     rows_within,
-    ways_up,
 )
-from gpuseg.backends.numba.simd.bitset import bit, count_bits, without_lowest
+from gpuseg.backends.numba.dbscan.tile_layout import TILE
+from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
+from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse, traverse_outward
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
-@njit(nogil=True, cache=True)
-def count_own(
-    own: Space,
-    weight: NDArray[np.int64],
-    least: int,
-    first: int,
-    last: int,
-    found: NDArray[np.int64],
-) -> int:
-    """Add to `found` the weight within eps of the rows of tiles first … last, up to `least`.
+class CountSearch(NamedTuple):
+    """Count the weight within eps of each query row, up to `max_count`.
 
-    Parameters
+    Attributes
     ----------
-    weight : int64 (n_tiles·TILE,)
-        By place, >= 0; of no entries where every row weighs 1.
-    least : int
-        Weight that is enough: more need not be found.
-    found : int64 (n_tiles·TILE,)
-        By place.
+    query, target : TileSpace
+    weight : int64 (n_target_slots,)
+        At least 0; without entries if every row weighs 1.
+    max_count : int
+        Counting may stop here.
+    counts : int64 (n_query_slots,)
+        The weight is added to it.
+    """
+
+    query: TileSpace
+    target: TileSpace
+    weight: NDArray[np.int64]
+    max_count: int
+    counts: NDArray[np.int64]
+
+
+@njit(nogil=True, cache=True)
+def count_within_space(search: CountSearch, first: int, last: int) -> int:
+    """Count for the rows of query tiles first … last; query and target are the same space.
 
     Returns
     -------
     int
-        Pairs of rows whose distance was computed.
+        Number of computed distances.
     """
-    tiles, out, looked = own.tiles, np.empty(TILE, np.float32), 0
-    starts, ends = np.empty(MAX_LEVELS, np.int64), np.empty(MAX_LEVELS, np.int64)
-    for a in range(first, last):
-        rows = _lacking(found, a, tiles.rows[a], least)
-        if is_dense(own, a):
-            within = _weight_of(weight, a, tiles.rows[a])
+    space, rdists, n_distances = search.query, np.empty(TILE, np.float32), 0
+    siblings = np.empty((MAX_LEVELS, 2), np.int64)
+    for tile in range(first, last):
+        rows = _unfinished(search, tile, space.layout.rows[tile])
+        if is_dense(space, tile):
+            weight = _weight_of(search.weight, tile, space.layout.rows[tile])
             for i in range(TILE):
-                found[a * TILE + i] += within
-            rows = _lacking(found, a, rows, least)
+                search.counts[tile * TILE + i] += weight
+            rows = _unfinished(search, tile, rows)
         else:
-            looked += count_bits(rows) * TILE
-            rows = _look(own, a, rows, own, a, weight, least, found, out)
-        level = ways_up(tiles, a, starts, ends)
-        while rows and level > 0:
-            level -= 1
-            more, rows = _look_under(
-                own, a, rows, own, starts[level], ends[level], weight, least, found, out
+            n_distances += count_bits(rows) * TILE
+            rows ^= _count_in_tile(search, rdists, tile, rows, tile)
+        if rows:
+            n, _ = traverse_outward(
+                space.tree, tile, siblings, _VISITOR, search, rdists, tile, rows
             )
-            looked += more
-    return looked
+            n_distances += n
+    return n_distances
 
 
 @njit(nogil=True, cache=True)
-def count_other(
-    own: Space,
-    other: Space,
-    weight: NDArray[np.int64],
-    least: int,
-    first: int,
-    last: int,
-    found: NDArray[np.int64],
-) -> int:
-    """As `count_own`, of the weight of another space's rows."""
-    out, looked = np.empty(TILE, np.float32), 0
-    for a in range(first, last):
-        rows = _lacking(found, a, own.tiles.rows[a], least)
-        end = len(other.tiles.skip)
-        looked += _look_under(own, a, rows, other, 0, end, weight, least, found, out)[0]
-    return looked
+def count_across_spaces(search: CountSearch, first: int, last: int) -> int:
+    """As `count_within_space`, for two different spaces."""
+    rdists, n_distances, tree = np.empty(TILE, np.float32), 0, search.target.tree
+    for tile in range(first, last):
+        rows = _unfinished(search, tile, search.query.layout.rows[tile])
+        n_distances += traverse(tree, 0, len(tree.skip), _VISITOR, search, rdists, tile, rows)[0]
+    return n_distances
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _look_under(
-    own: Space,
-    a: int,
-    rows: int,
-    other: Space,
-    node: int,
-    end: int,
-    weight: NDArray[np.int64],
-    least: int,
-    found: NDArray[np.int64],
-    out: NDArray[np.float32],
+def _candidates(
+    search: CountSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
+) -> int:
+    return rows_near(search.query, tile, search.target, node, rdists) & rows
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _visit(
+    search: CountSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> tuple[int, int]:
-    """Let rows of tile a look at all under nodes node … end; return pairs and who lacks some."""
-    looked = 0
-    while rows and node < end:
-        near = rows_near(own, a, other, node, out) & rows
-        if near == 0:
-            node = other.tiles.skip[node]
-            continue
-        if other.tiles.tile[node] >= 0:
-            looked += count_bits(near) * TILE
-            b = other.tiles.tile[node]
-            rows ^= near ^ _look(own, a, near, other, b, weight, least, found, out)
-        node += 1
-    return looked, rows
+    done = _count_in_tile(search, rdists, tile, rows, search.target.tree.tile[node])
+    return count_bits(rows) * TILE, done
+
+
+_VISITOR = Visitor(_candidates, _visit)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _look(
-    own: Space,
-    a: int,
-    rows: int,
-    other: Space,
-    b: int,
-    weight: NDArray[np.int64],
-    least: int,
-    found: NDArray[np.int64],
-    out: NDArray[np.float32],
+def _count_in_tile(
+    search: CountSearch, rdists: NDArray[np.float32], tile: int, rows: int, target_tile: int
 ) -> int:
-    """Add the weight in tile b to what rows of tile a have found; return who lacks some still."""
-    lacking = rows
+    """Add the weight in a target tile to the counts of rows; return those that have enough."""
+    done = 0
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
-        found[a * TILE + i] += _weight_of(weight, b, rows_within(own, a, i, other, b, out))
-        if found[a * TILE + i] >= least:
-            lacking ^= bit(i)
-    return lacking
+        rows = clear_lowest_bit(rows)
+        near = rows_within(search.query, tile, i, search.target, target_tile, rdists)
+        search.counts[tile * TILE + i] += _weight_of(search.weight, target_tile, near)
+        if search.counts[tile * TILE + i] >= search.max_count:
+            done |= bit(i)
+    return done
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _weight_of(weight: NDArray[np.int64], b: int, rows: int) -> int:
+def _weight_of(weight: NDArray[np.int64], tile: int, rows: int) -> int:
     if len(weight) == 0:
         count: int = count_bits(rows)
         return count
     total = 0
     while rows:
-        total += weight[b * TILE + lowest_bit(rows)]
-        rows = without_lowest(rows)
+        total += weight[tile * TILE + lowest_bit(rows)]
+        rows = clear_lowest_bit(rows)
     return total
 
 
-@njit(nogil=True, cache=True)
-def _lacking(found: NDArray[np.int64], a: int, rows: int, least: int) -> int:
-    """Return which of the rows of tile a have not found enough."""
-    lacking = rows
+@njit(nogil=True, cache=True, forceinline=True)
+def _unfinished(search: CountSearch, tile: int, rows: int) -> int:
+    """Return the rows of a query tile with counts below `max_count`."""
+    unfinished = rows
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
-        if found[a * TILE + i] >= least:
-            lacking ^= bit(i)
-    return lacking
+        rows = clear_lowest_bit(rows)
+        if search.counts[tile * TILE + i] >= search.max_count:
+            unfinished ^= bit(i)
+    return unfinished

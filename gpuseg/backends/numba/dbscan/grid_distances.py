@@ -1,7 +1,7 @@
-"""Which rows of a grid are within eps of a point: `STEP` answers at a time, in registers.
+"""Rows of a grid within eps of a point: `STEP` at a time, in registers.
 
-The runs of rows about a cell are short, so they are read to the end of a register, and what lies
-behind them is left out of the answer: a grid's x and y have room for that.
+The runs of rows around a cell are short. So they are read up to the end of a register, and rows
+behind the run are removed from the result; the grid's x and y have room for that.
 """
 
 from typing import Any
@@ -14,35 +14,36 @@ from gpuseg.backends.numba.simd.bitset import bit
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
-    every,
+    broadcast,
     multiply,
-    not_above,
+    not_gt_mask,
+    select_lt,
     subtract,
-    where_less,
     widen,
 )
 
 STEP = LANES // 2
-"""float64 values in a register."""
+"""float64 values of a register."""
 
 
 @njit(inline="always")
 def _absolute(t: Any) -> Any:
-    opposite = subtract(every(np.float64(0)), t)
-    return where_less(t, opposite, opposite, t)
+    opposite = subtract(broadcast(np.float64(0)), t)
+    return select_lt(t, opposite, opposite, t)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def within(grid: Grid, x: float, y: float, first: int, last: int) -> int:
-    """Return which of the rows from `first` on, before `last`, are within eps, as bits.
+def step_within(grid: Grid, x: float, y: float, first: int, last: int) -> int:
+    """Return the rows from `first` on, before `last`, that are within eps, as bits.
 
-    No more than `STEP` rows are looked at. Sizes are those of `grid.size`, rounding by rounding.
+    At most `STEP` rows are compared. The reduced distances are those of `cell_grid.rdist_of`,
+    rounding by rounding.
     """
-    u = subtract(widen(grid.x, first), every(np.float64(x)))
-    v = subtract(widen(grid.y, first), every(np.float64(y)))
+    u = subtract(widen(grid.x, first), broadcast(np.float64(x)))
+    v = subtract(widen(grid.y, first), broadcast(np.float64(y)))
     if grid.p == 2:
-        sizes = add(multiply(u, u), multiply(v, v))
+        rdists = add(multiply(u, u), multiply(v, v))
     else:
-        sizes = add(_absolute(u), _absolute(v))
-    rows: int = not_above(sizes, every(grid.limit))
+        rdists = add(_absolute(u), _absolute(v))
+    rows: int = not_gt_mask(rdists, broadcast(grid.rdist_limit))
     return rows if first + STEP <= last else rows & (bit(last - first) - 1)

@@ -1,143 +1,205 @@
 """Weight within eps, and the lowest cluster within eps, for rows in the cells of a grid.
 
-A cell with enough weight needs no look: its rows are neighbours of each other. Any other row
-looks at the lines about it, its own first, and stops when it has found enough.
+A cell with enough weight needs no distance: its rows are neighbours of each other. Any other row
+is compared with the lines around it, its own first, until its query is finished.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid
-from gpuseg.backends.numba.dbscan.grid_distances import STEP, within
-from gpuseg.backends.numba.simd.bitset import count_bits, without_lowest
+from gpuseg.backends.numba.dbscan.grid_distances import STEP, step_within
+from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
-@njit(nogil=True, cache=True)
-def count(
-    grid: Grid,
-    weight: NDArray[np.int64] | None,
-    least: int,
-    first: int,
-    last: int,
-    found: NDArray[Any],
-) -> int:
-    """Add to `found` the weight within eps of the rows of lines first … last, up to `least`.
+class _Query(NamedTuple):
+    """Two compiled functions (`forceinline`) that `_fold_neighbors` calls.
 
-    Parameters
+    Attributes
     ----------
+    add : function (search, value, position, rows) → value
+        Add neighbours of a row to its value; bit i of `rows` is the one at position + i.
+    is_done : function (search, value) → bool
+        Whether no more neighbours are needed.
+    """
+
+    add: Callable[[Any, Any, int, int], Any]
+    is_done: Callable[[Any, Any], bool]
+
+
+# numba does not keep this function in its cache, as it takes functions; the kernels are kept.
+@njit(nogil=True, forceinline=True)
+def _fold_neighbors(
+    grid: Grid, cell: int, i: int, query: _Query, search: Any, value: Any
+) -> tuple[Any, int]:
+    """Fold a query over the neighbours of row i in a cell, those of the nearest lines first.
+
+    Returns
+    -------
+    value
+    n_distances : int
+        Number of computed distances.
+    """
+    n_distances, line, column = 0, cell // grid.width, cell % grid.width
+    x, y = np.float64(grid.x[i]), np.float64(grid.y[i])
+    for step in range(2 * grid.radius + 1):
+        other = line + ((step + 1) // 2 if step % 2 else -(step // 2))
+        if 0 <= other < grid.height:
+            first, last = _run_near(grid, other, column)
+            for j in range(first, last, STEP):
+                value = query.add(search, value, j, step_within(grid, x, y, j, last))
+            n_distances += last - first
+            if query.is_done(search, value):
+                break
+    return value, n_distances
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _run_near(grid: Grid, line: int, column: int) -> tuple[int, int]:
+    """Return the first and last position of a line's rows that may be within eps of a cell."""
+    left, right = max(column - grid.radius, 0), min(column + grid.radius + 1, grid.width)
+    cells = line * grid.width
+    # int64: a loop over int32 would check for negative numbers at every row
+    return int(grid.start[cells + left]), int(grid.start[cells + right])
+
+
+class GridCountSearch(NamedTuple):
+    """Count the weight within eps of each row, up to `max_count`.
+
+    Attributes
+    ----------
+    grid : Grid
     weight : int64 (n,) or None
-        Of the rows in the grid's order, >= 0; None where every row weighs 1.
-    least : int
-        Weight that is enough: more need not be found.
-    found : int32 or int64 (n,)
-        By row.
+        By position, at least 0; None if every row weighs 1.
+    max_count : int
+        Counting may stop here.
+    counts : int32 or int64 (n,)
+        By row; the weight is added to it.
+    """
+
+    grid: Grid
+    weight: NDArray[np.int64] | None
+    max_count: int
+    counts: NDArray[Any]
+
+
+@njit(nogil=True, cache=True)
+def count_neighbors(search: GridCountSearch, first: int, last: int) -> int:
+    """Count for the rows of lines first … last.
 
     Returns
     -------
     int
-        Pairs of rows whose distance was computed.
+        Number of computed distances.
     """
-    looked = 0
-    for c in range(first * grid.width, last * grid.width):
-        a, b = grid.start[c], grid.start[c + 1]
-        here = b - a if weight is None else weight[a:b].sum()
+    grid, counts, n_distances = search.grid, search.counts, 0
+    for cell in range(first * grid.width, last * grid.width):
+        a, b = grid.start[cell], grid.start[cell + 1]
+        in_cell = _weight_of_run(search.weight, a, b)
         for i in range(a, b):
             row = grid.order[i]
-            wanted = least - found[row]
-            if wanted > here:
-                total, pairs = _count_row(grid, weight, c, i, wanted)
-                found[row] += total
-                looked += pairs
-            elif wanted > 0:
-                found[row] += here
-    return looked
+            count = np.int64(counts[row])
+            if count >= search.max_count:
+                continue
+            if count + in_cell >= search.max_count:
+                counts[row] += in_cell
+            else:
+                counts[row], n = _fold_neighbors(grid, cell, i, _COUNT, search, count)
+                n_distances += n
+    return n_distances
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _count_row(
-    grid: Grid, weight: NDArray[np.int64] | None, cell: int, i: int, wanted: int
-) -> tuple[int, int]:
-    """Return weight within eps of the i-th row of the grid, at least what is wanted if there is.
-
-    And the pairs looked at.
-    """
-    looked, total, line, column = 0, 0, cell // grid.width, cell % grid.width
-    for step in range(2 * grid.radius + 1):
-        other = line + ((step + 1) // 2 if step % 2 else -(step // 2))
-        if 0 <= other < grid.height:
-            a, b = run_of(grid, other, column)
-            total += _weight_within(
-                grid, weight, np.float64(grid.x[i]), np.float64(grid.y[i]), a, b
-            )
-            looked += b - a
-            if total >= wanted:
-                break
-    return total, looked
+def _add_weight(search: GridCountSearch, count: int, position: int, rows: int) -> int:
+    return count + _weight_of(search.weight, position, rows)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def run_of(grid: Grid, line: int, column: int) -> tuple[int, int]:
-    """Return where the rows of a line start and stop that may be within eps of a cell's."""
-    left, right = max(column - grid.radius, 0), min(column + grid.radius + 1, grid.width)
-    cells = line * grid.width
-    # int64: a loop over int32 would look out for numbers below zero at every row
-    return int(grid.start[cells + left]), int(grid.start[cells + right])
+def _has_enough(search: GridCountSearch, count: int) -> bool:
+    return count >= search.max_count
+
+
+_COUNT = _Query(_add_weight, _has_enough)
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _weight_within(
-    grid: Grid, weight: NDArray[np.int64] | None, x: float, y: float, a: int, b: int
-) -> int:
-    """Return the weight of the rows from a to b that are within eps of a point."""
+def _weight_of(weight: NDArray[np.int64] | None, position: int, rows: int) -> int:
+    if weight is None:  # decided by the compiler, here and below
+        count: int = count_bits(rows)
+        return count
     total = 0
-    for j in range(a, b, STEP):
-        rows = within(grid, x, y, j, b)
-        if weight is None:  # the compiler makes a function for each case
-            total += count_bits(rows)
-        else:
-            while rows:
-                total += weight[j + lowest_bit(rows)]
-                rows = without_lowest(rows)
+    while rows:
+        total += weight[position + lowest_bit(rows)]
+        rows = clear_lowest_bit(rows)
     return total
 
 
-@njit(nogil=True, cache=True)
-def claim(
-    grid: Grid,
-    asked: NDArray[np.bool_],
-    cluster: NDArray[np.uint32],
-    first: int,
-    last: int,
-    claimed: NDArray[np.uint32],
-) -> int:
-    """Lower `claimed` of asked rows of lines first … last to the lowest cluster within eps.
+@njit(nogil=True, cache=True, forceinline=True)
+def _weight_of_run(weight: NDArray[np.int64] | None, first: int, last: int) -> int:
+    if weight is None:
+        return last - first
+    total: int = weight[first:last].sum()
+    return total
 
-    All arrays are by row; `cluster` is `backends.neighbors.NO_CLUSTER` for rows that do not
-    claim. Asked rows never do, whatever it holds for them: so `claimed` may be the same array.
-    Returns the pairs of rows whose distance was computed.
+
+class GridBorderSearch(NamedTuple):
+    """Find the lowest cluster of the core rows within eps of each border row; all by row.
+
+    Attributes
+    ----------
+    grid : Grid
+    border : bool (n,)
+    cluster : uint32 (n,)
+        `backends.neighbors.NO_CLUSTER` for rows that are not core. That of border rows is not
+        used, so it may be the same array as `assigned`.
+    assigned : uint32 (n,)
+        Lowered to the cluster found, for border rows.
     """
-    looked = 0
-    for c in range(first * grid.width, last * grid.width):
-        line, column = c // grid.width, c % grid.width
-        for i in range(grid.start[c], grid.start[c + 1]):
+
+    grid: Grid
+    border: NDArray[np.bool_]
+    cluster: NDArray[np.uint32]
+    assigned: NDArray[np.uint32]
+
+
+@njit(nogil=True, cache=True)
+def assign_border(search: GridBorderSearch, first: int, last: int) -> int:
+    """Assign the border rows of lines first … last.
+
+    Returns
+    -------
+    int
+        Number of computed distances.
+    """
+    grid, n_distances = search.grid, 0
+    for cell in range(first * grid.width, last * grid.width):
+        for i in range(grid.start[cell], grid.start[cell + 1]):
             row = grid.order[i]
-            if not asked[row]:
-                continue
-            x, y, lowest = np.float64(grid.x[i]), np.float64(grid.y[i]), claimed[row]
-            for other in range(
-                max(line - grid.radius, 0), min(line + grid.radius + 1, grid.height)
-            ):
-                a, b = run_of(grid, other, column)
-                looked += b - a
-                for j in range(a, b, STEP):
-                    rows = within(grid, x, y, j, b)
-                    while rows:
-                        by = grid.order[j + lowest_bit(rows)]
-                        lowest = lowest if asked[by] else min(lowest, cluster[by])
-                        rows = without_lowest(rows)
-            claimed[row] = lowest
-    return looked
+            if search.border[row]:
+                lowest = search.assigned[row]
+                lowest, n = _fold_neighbors(grid, cell, i, _ASSIGN, search, lowest)
+                search.assigned[row] = lowest
+                n_distances += n
+    return n_distances
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _lower_cluster(search: GridBorderSearch, lowest: Any, position: int, rows: int) -> Any:
+    while rows:
+        row = search.grid.order[position + lowest_bit(rows)]
+        lowest = lowest if search.border[row] else min(lowest, search.cluster[row])
+        rows = clear_lowest_bit(rows)
+    return lowest
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _never(search: GridBorderSearch, lowest: Any) -> bool:
+    return False
+
+
+_ASSIGN = _Query(_lower_cluster, _never)

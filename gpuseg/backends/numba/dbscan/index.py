@@ -1,4 +1,4 @@
-"""Rows for the CPU kernels of DBSCAN: in tiles, and where it suits in a grid of cells."""
+"""Indexes of rows for the CPU kernels of DBSCAN: tiles, and where possible a grid of cells."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,84 +6,102 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.neighbors import ParallelMap
-from gpuseg.backends.numba.dbscan.cell_grid import Grid, grid_of
-from gpuseg.backends.numba.dbscan.tile_space import Space, space_of
+from gpuseg.backends.numba.dbscan.cell_grid import Grid, build_grid
+from gpuseg.backends.numba.dbscan.tile_distances import TileSpace
+from gpuseg.backends.numba.dbscan.tile_layout import build_layout
+from gpuseg.backends.numba.dbscan.tile_tree import build_tree
+from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 
 class LazyIndex:
-    """Rows that are laid out when they are first asked for.
+    """Rows with indexes that are built when they are first needed.
 
     Parameters
     ----------
     points : float32 or float64 (n, d)
-    reach : Reach
-    gridded : bool
-        Whether a grid may be used.
+    eps_bounds : EpsBounds
+    may_use_grid : bool
     """
 
-    def __init__(self, points: NDArray[Any], reach: EpsBounds, gridded: bool = True) -> None:
+    def __init__(
+        self, points: NDArray[Any], eps_bounds: EpsBounds, may_use_grid: bool = True
+    ) -> None:
         self.n = len(points)
-        self._points, self._reach = points, reach
-        self._layout: TileIndex | None = None
+        self._points, self._eps_bounds = points, eps_bounds
+        self._tiles: TileIndex | None = None
         self._grid: Grid | None = None
-        self._may_be_gridded = gridded
+        self._may_build_grid = may_use_grid
 
-    def tiles(self, each: ParallelMap) -> "TileIndex":
+    def tiles(self, parallel_map: ParallelMap) -> "TileIndex":
         """Return the rows in tiles."""
-        if self._layout is None:
-            self._layout = TileIndex.build(self._points, self._reach, each)
-        return self._layout
+        if self._tiles is None:
+            self._tiles = TileIndex.build(self._points, self._eps_bounds, parallel_map)
+        return self._tiles
 
-    def grid(self, each: ParallelMap) -> Grid | None:
-        """Return the rows in a grid, None where none suits."""
-        if self._may_be_gridded:
-            self._grid = grid_of(self._points, self._reach, each)
-            self._may_be_gridded = False
+    def grid(self, parallel_map: ParallelMap) -> Grid | None:
+        """Return the rows in a grid; None if a grid is not possible or not allowed."""
+        if self._may_build_grid:
+            self._grid = build_grid(self._points, self._eps_bounds, parallel_map)
+            self._may_build_grid = False
         return self._grid
 
 
 @dataclass(frozen=True)
 class TileIndex:
-    """Rows in tiles, and the ways between rows and places.
-
-    `order[place]` is the row, -1 where there is none.
+    """Rows in tiles, and conversions between values of rows and of slots.
 
     Attributes
     ----------
-    space : Space or None
+    space : TileSpace or None
         None without rows.
     n : int
         Number of rows.
     """
 
-    space: Space | None
+    space: TileSpace | None
     n: int
 
     @classmethod
-    def build(cls, points: NDArray[Any], reach: EpsBounds, each: ParallelMap) -> "TileIndex":
-        """Lay out rows, float32 or float64 (n, d)."""
-        return cls(space_of(points, reach, each) if len(points) else None, len(points))
+    def build(
+        cls, points: NDArray[Any], eps_bounds: EpsBounds, parallel_map: ParallelMap
+    ) -> "TileIndex":
+        """Index rows, float32 or float64 (n, d)."""
+        if not len(points):
+            return cls(None, 0)
+        b, layout = eps_bounds, build_layout(eps_bounds.scaled(points), parallel_map)
+        space = TileSpace(
+            layout,
+            build_tree(layout),
+            points,
+            b.p,
+            b.rdist_limit,
+            b.rdist_lower,
+            b.rdist_upper,
+            b.scale,
+            b.abs_error,
+            b.rounding_factor,
+        )
+        return cls(space, len(points))
 
     @property
-    def places(self) -> NDArray[np.int64]:
-        """The row at each place, int64 (n_tiles·TILE,)."""
+    def order(self) -> NDArray[np.int64]:
+        """The row in each slot, -1 in empty slots, int64 (n_slots,)."""
         assert self.space is not None
-        return self.space.tiles.order
+        return self.space.layout.order
 
-    def by_place(self, values: NDArray[Any], missing: Any) -> NDArray[Any]:
-        """Return values of rows as values of places."""
-        placed: NDArray[Any] = values[self.places]  # -1 is the last row: mended below
-        placed[self.places < 0] = missing
-        return placed
+    def to_slots(self, values: NDArray[Any], empty: Any) -> NDArray[Any]:
+        """Return values of rows as values of slots; `empty` is that of empty slots."""
+        by_slot: NDArray[Any] = values[self.order]  # -1 takes the last row: corrected below
+        by_slot[self.order < 0] = empty
+        return by_slot
 
-    def as_bits(self, flags: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return flags of rows as bits of tiles."""
-        packed = np.packbits(self.by_place(flags, False), bitorder="little")
+    def to_bits(self, flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return flags of rows as one set of bits per tile, int64 (n_tiles,)."""
+        packed = np.packbits(self.to_slots(flags, False), bitorder="little")
         return packed.view(np.int64)
 
-    def by_row(self, placed: NDArray[Any], values: NDArray[Any]) -> None:
-        """Write values of places to those of rows."""
-        there = self.places >= 0
-        values[self.places[there]] = placed[there]
+    def from_slots(self, by_slot: NDArray[Any], values: NDArray[Any]) -> None:
+        """Write values of slots to those of rows."""
+        filled = self.order >= 0
+        values[self.order[filled]] = by_slot[filled]

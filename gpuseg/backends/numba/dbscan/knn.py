@@ -1,157 +1,176 @@
-"""The nearest core row of a row, and the k nearest: branch and bound down the tree.
+"""The k nearest core rows of each row: branch and bound down the tree.
 
-A row goes to the tile that seems nearest first, then to tiles ever farther up the tree from it,
-and passes over boxes that are farther than the best it has.
+A row is compared with the tile that seems nearest first, then with tiles ever farther up the tree
+from it. Boxes farther than the k-th nearest row so far are skipped.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuseg.backends.numba.dbscan.tile_distances import TILE, gaps, not_beyond, sizes
-from gpuseg.backends.numba.dbscan.tile_space import MAX_LEVELS, Space, size, ways_up
-from gpuseg.backends.numba.simd.bitset import bit, without_lowest
+from gpuseg.backends.numba.dbscan.tile_distances import (
+    TileSpace,
+    exact_rdist,
+    not_above_limit,
+    rdist_to_box,
+    rdist_to_row,
+)
+from gpuseg.backends.numba.dbscan.tile_layout import TILE
+from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
+from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse_outward
+from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
-@njit(nogil=True, cache=True)
-def find_nearest(
-    own: Space,
-    asked: NDArray[np.int64],
-    other: Space,
-    core: NDArray[np.int64],
-    k: int,
-    first: int,
-    last: int,
-    best: NDArray[np.float64],
-    row: NDArray[np.int64],
-) -> int:
-    """Find the k nearest of the other space's core rows, for rows of tiles first … last.
+class NearestSearch(NamedTuple):
+    """Find the k nearest core rows of the target for the requested rows of the query.
 
-    Parameters
+    Attributes
     ----------
-    asked : int64 (n_tiles,)
-        Rows that look, as bits.
-    core : int64 (n_other_tiles,)
-        Rows that may be found, as bits.
-    best : float64 (n_tiles·TILE, k)
-        By place, in rising order: sizes of differences; on entry the least that is not wanted.
-    row : int64 (n_tiles·TILE, k)
-        Which rows of the other space they are, of equally near ones the lowest; -1: none.
+    query : TileSpace
+    requested : int64 (n_query_tiles,)
+        The rows of each tile to find neighbours for, as bits.
+    target : TileSpace
+    core : int64 (n_target_tiles,)
+        Core rows of each tile, as bits.
+    rdist : float64 (n_query_slots, k)
+        Reduced distances in rising order; on entry the bounds that neighbours must be below.
+    row : int64 (n_query_slots, k)
+        The neighbours, rows of the target, of equally near ones the lowest; -1 means none.
+    """
+
+    query: TileSpace
+    requested: NDArray[np.int64]
+    target: TileSpace
+    core: NDArray[np.int64]
+    rdist: NDArray[np.float64]
+    row: NDArray[np.int64]
+
+
+class _TileScratch(NamedTuple):
+    """Work arrays of a thread.
+
+    Attributes
+    ----------
+    rdists : float32 (TILE,)
+    limit : float32 (TILE,)
+        For each row of the query tile: rows with a float32 rdist above it are no neighbours.
+    """
+
+    rdists: NDArray[np.float32]
+    limit: NDArray[np.float32]
+
+
+@njit(nogil=True, cache=True)
+def find_nearest(search: NearestSearch, first: int, last: int) -> int:
+    """Find the nearest core rows for the requested rows of query tiles first … last.
 
     Returns
     -------
     int
-        Pairs of rows whose distance was computed.
+        Number of computed distances.
     """
-    out, limit, looked = np.empty(TILE, np.float32), np.empty(TILE, np.float32), 0
-    starts, ends = np.empty(MAX_LEVELS, np.int64), np.empty(MAX_LEVELS, np.int64)
-    for a in range(first, last):
-        if asked[a] == 0:
+    scratch = _TileScratch(np.empty(TILE, np.float32), np.empty(TILE, np.float32))
+    tree, siblings, n_distances = search.target.tree, np.empty((MAX_LEVELS, 2), np.int64), 0
+    for tile in range(first, last):
+        rows = search.requested[tile]
+        if rows == 0:
             continue
         for i in range(TILE):
-            limit[i] = _beyond(own, best[a * TILE + i, k - 1])
-        b = _tile_nearby(own, a, other, out)
-        looked += _look(own, a, asked[a], other, b, core[b], best, row, limit, out)
-        level = ways_up(other.tiles, b, starts, ends)
-        while level > 0:
-            level -= 1
-            node = starts[level]
-            while node < ends[level]:
-                near = _nearer(own, a, other, node, limit, out) & asked[a]
-                if near == 0:
-                    node = other.tiles.skip[node]
-                    continue
-                b = other.tiles.tile[node]
-                if b >= 0 and core[b]:
-                    looked += _look(own, a, near, other, b, core[b], best, row, limit, out)
-                node += 1
-    return looked
+            scratch.limit[i] = _float32_limit(search.query, search.rdist[tile * TILE + i, -1])
+        nearest = _nearest_tile(search, scratch.rdists, tile)
+        n_distances += _search_tile(search, scratch, tile, rows, nearest)
+        n, _ = traverse_outward(tree, nearest, siblings, _VISITOR, search, scratch, tile, rows)
+        n_distances += n
+    return n_distances
 
 
 @njit(nogil=True, cache=True)
-def _tile_nearby(own: Space, a: int, other: Space, out: NDArray[np.float32]) -> int:
-    """Return the tile met by always going to the box that is nearer to most rows of tile a."""
-    tiles, d, node = other.tiles, own.points.shape[1], 0
-    while tiles.tile[node] < 0:
-        left, right = node + 1, tiles.skip[node + 1]
-        gaps(own.tiles.x, a * d * TILE, tiles.boxes, left * 2 * d, d, own.p, out)
-        to_left = out.sum()
-        gaps(own.tiles.x, a * d * TILE, tiles.boxes, right * 2 * d, d, own.p, out)
-        node = left if to_left <= out.sum() else right
-    found: int = tiles.tile[node]
-    return found
+def _nearest_tile(search: NearestSearch, rdists: NDArray[np.float32], tile: int) -> int:
+    """Return the leaf below the boxes that are nearer to most rows of a query tile."""
+    target, node = search.target, 0
+    tree = target.tree
+    while tree.tile[node] < 0:
+        left, right = node + 1, tree.skip[node + 1]
+        rdist_to_box(search.query, tile, target, left, rdists)
+        sum_left = rdists.sum()
+        rdist_to_box(search.query, tile, target, right, rdists)
+        node = left if sum_left <= rdists.sum() else right
+    nearest: int = tree.tile[node]
+    return nearest
 
 
 @njit(nogil=True, cache=True, forceinline=True)
-def _look(
-    own: Space,
-    a: int,
-    rows: int,
-    other: Space,
-    b: int,
-    core: int,
-    best: NDArray[np.float64],
-    row: NDArray[np.int64],
-    limit: NDArray[np.float32],
-    out: NDArray[np.float32],
+def _candidates(
+    search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, node: int
 ) -> int:
-    """Let rows of tile a look at core rows of tile b; return pairs looked at."""
-    d, looked = own.points.shape[1], 0
+    rdist_to_box(search.query, tile, search.target, node, scratch.rdists)
+    nearer = 0
+    for i in range(TILE):
+        if not scratch.rdists[i] > scratch.limit[i]:
+            nearer |= bit(i)
+    return nearer & rows
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _visit(
+    search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, node: int
+) -> tuple[int, int]:
+    target_tile = search.target.tree.tile[node]
+    if search.core[target_tile] == 0:
+        return 0, 0
+    return _search_tile(search, scratch, tile, rows, target_tile), 0
+
+
+_VISITOR = Visitor(_candidates, _visit)
+
+
+@njit(nogil=True, cache=True, forceinline=True)
+def _search_tile(
+    search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, target_tile: int
+) -> int:
+    """Compare rows with the core rows of a target tile; return the number of distances."""
+    query, target, n_distances = search.query, search.target, 0
     while rows:
         i = lowest_bit(rows)
-        rows = without_lowest(rows)
-        place, looked = a * TILE + i, looked + TILE
-        sizes(own.tiles.x, a * d * TILE + i, other.tiles.x, b * d * TILE, d, own.p, out)
-        left = core & not_beyond(out, limit[i])
-        while left:
-            j = lowest_bit(left)
-            left = without_lowest(left)
-            other_row = other.tiles.order[b * TILE + j]
-            exact = size(own.points, own.tiles.order[place], other.points, other_row, own.p)
-            if _insert(best[place], row[place], exact, other_row):
-                limit[i] = _beyond(own, best[place, -1])
-    return looked
+        rows = clear_lowest_bit(rows)
+        slot, n_distances = tile * TILE + i, n_distances + TILE
+        rdist_to_row(query, tile, i, target, target_tile, scratch.rdists)
+        near = search.core[target_tile] & not_above_limit(scratch.rdists, scratch.limit[i])
+        while near:
+            j = lowest_bit(near)
+            near = clear_lowest_bit(near)
+            target_row = target.layout.order[target_tile * TILE + j]
+            rdist = exact_rdist(
+                query.points, query.layout.order[slot], target.points, target_row, query.p
+            )
+            if _insert(search.rdist[slot], search.row[slot], rdist, target_row):
+                scratch.limit[i] = _float32_limit(query, search.rdist[slot, -1])
+    return n_distances
 
 
 @njit(nogil=True, cache=True)
-def _insert(best: NDArray[np.float64], row: NDArray[np.int64], size: float, new: int) -> bool:
-    """Put a row among the best, if it is one of them: by size, then by number."""
-    at = len(best)
-    while at > 0 and (size < best[at - 1] or (size == best[at - 1] and new < row[at - 1])):
-        at -= 1
-    if at == len(best):
+def _insert(rdists: NDArray[np.float64], rows: NDArray[np.int64], rdist: float, row: int) -> bool:
+    """Insert a row if it is one of the nearest: by reduced distance, then by row."""
+    position = len(rdists)
+    while position > 0 and (
+        rdist < rdists[position - 1] or (rdist == rdists[position - 1] and row < rows[position - 1])
+    ):
+        position -= 1
+    if position == len(rdists):
         return False
-    for i in range(len(best) - 1, at, -1):
-        best[i], row[i] = best[i - 1], row[i - 1]
-    best[at], row[at] = size, new
+    for i in range(len(rdists) - 1, position, -1):
+        rdists[i], rows[i] = rdists[i - 1], rows[i - 1]
+    rdists[position], rows[position] = rdist, row
     return True
 
 
-@njit(nogil=True, cache=True, forceinline=True)
-def _nearer(
-    own: Space,
-    a: int,
-    other: Space,
-    node: int,
-    limit: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> int:
-    """Return which rows of tile a may be nearer to some row under a node than their limit."""
-    d, rows = own.points.shape[1], 0
-    gaps(own.tiles.x, a * d * TILE, other.tiles.boxes, node * 2 * d, d, own.p, out)
-    for i in range(TILE):
-        if not out[i] > limit[i]:
-            rows |= bit(i)
-    near: int = rows & own.tiles.rows[a]
-    return near
-
-
 @njit(nogil=True, cache=True)
-def _beyond(space: Space, exact: float) -> Any:
-    """Return a size in float32 above which no size can be as small as an exact one."""
-    root = (exact if space.p == 1 else np.sqrt(exact)) * space.scale
-    most = (root + space.off) * space.rounding
-    return np.float32((most if space.p == 1 else most * most) * space.rounding * (1 + 2.0**-23))
+def _float32_limit(space: TileSpace, rdist: float) -> Any:
+    """Return a bound of the float32 rdist of two rows that are not farther apart than `rdist`."""
+    root = (rdist if space.p == 1 else np.sqrt(rdist)) * space.scale
+    upper = (root + space.abs_error) * space.rounding_factor
+    squared = upper if space.p == 1 else upper * upper
+    return np.float32(squared * space.rounding_factor * (1 + 2.0**-23))

@@ -1,11 +1,12 @@
-"""Disjoint sets that several threads join at once, without locks.
+"""Disjoint sets that several threads unite at the same time, without locks.
 
-parent[i] is i for the root of a set, and smaller than i otherwise; so there are no circles, and
-the root is the lowest member. A root is hung under a smaller one by compare-and-swap, and paths
+parent[i] is i for the root of a set, and smaller than i otherwise. So there are no cycles, and
+the root is the lowest element. A root is attached to a smaller one by compare-and-swap, and paths
 are halved on the way up (Jaiganesh and Burtscher, "A high-performance connected components
 implementation for GPUs", HPDC 2018). The sets do not depend on the order of the calls.
 
-Both are inlined: a call that is not counts references to the array, which all threads write.
+Both functions are inlined: a call that is not inlined counts references to the array, and all
+threads would write that count.
 """
 
 import numpy as np
@@ -20,16 +21,16 @@ def find(parent: NDArray[np.int64], i: int) -> int:
     """Return the root of i."""
     above = parent[i]
     while above != i:
-        over = parent[above]
-        if over != above:
-            parent[i] = over  # another thread may have set a smaller one: also an ancestor
-        i, above = above, over
+        next_above = parent[above]
+        if next_above != above:
+            parent[i] = next_above  # another thread may have set a smaller one: also an ancestor
+        i, above = above, next_above
     return i
 
 
 @njit(nogil=True, cache=True, forceinline=True)
 def unite(parent: NDArray[np.int64], i: int, j: int) -> None:
-    """Join the sets of i and j."""
+    """Unite the sets of i and j."""
     i, j = find(parent, i), find(parent, j)
     while i != j:
         low, high = min(i, j), max(i, j)

@@ -1,4 +1,4 @@
-"""Sums of distances from many rows to a few points, cell by cell: what a silhouette is made of."""
+"""Sum distances from many rows to a few points, cell by cell, for silhouettes."""
 
 import numpy as np
 from numba import njit
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
-    every,
+    broadcast,
     load,
+    load_broadcast,
     multiply,
-    spread,
     square_root,
     store,
     subtract,
@@ -18,7 +18,7 @@ from gpuseg.backends.numba.simd.float32 import (
 from gpuseg.backends.numba.simd.float64 import HALF, halves
 
 STEP = 2 * LANES
-"""Points at a time: their squares fill two registers, their sums four of float64."""
+"""Points per step: their squares fill two registers, their sums four of float64."""
 
 
 @njit(nogil=True, cache=True)
@@ -35,25 +35,25 @@ def distance_sums(
     Parameters
     ----------
     x : float32 (n·d,)
-        Rows, those of a cell one after the other.
+        Rows; those of a cell are adjacent.
     starts : int64 (cells + 1,)
         The first row of each cell, and last n.
     points : float32 (d·m,)
         Feature by feature; m is a multiple of `STEP`.
     magic : float
-        Of the grid that each distance is rounded to.
+        The grid that each distance is rounded to.
     """
-    m, grid = points.size // d, every(magic)
-    nothing = every(np.float32(0.0))
+    m, grid = points.size // d, broadcast(magic)
+    zero = broadcast(np.float32(0.0))
     for j in range(0, m, STEP):
         for cell in range(starts.size - 1):
             at = cell * m + j
             a, b = load(sums, at), load(sums, at + HALF)
             p, q = load(sums, at + LANES), load(sums, at + LANES + HALF)
             for row in range(starts[cell], starts[cell + 1]):
-                s, t = nothing, nothing
+                s, t = zero, zero
                 for f in range(d):
-                    value = spread(x, row * d + f)
+                    value = load_broadcast(x, row * d + f)
                     u = subtract(value, load(points, f * m + j))
                     v = subtract(value, load(points, f * m + j + LANES))
                     s, t = add(s, multiply(u, u)), add(t, multiply(v, v))

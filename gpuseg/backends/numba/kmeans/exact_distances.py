@@ -1,18 +1,18 @@
-"""Squared distances in float64, by the specification's own formula and order."""
+"""Squared distances in float64, by the formula and the order of the specification."""
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 _ROWS = 64
-"""Rows computed side by side: their distances stay in registers and in the L1 cache."""
+"""Rows computed together: their distances stay in registers and in the L1 cache."""
 
 
 @njit(nogil=True, cache=True)
 def squared_distance(
     x: NDArray[np.float32], first: int, centers: NDArray[np.float64], k: int
 ) -> float:
-    """Return |x - c_k|², features in order, of the row whose features begin at x[first]."""
+    """Return |x - c_k|², features in order, of the row that begins at x[first]."""
     total = 0.0
     for f in range(centers.shape[1]):
         difference = np.float64(x[first + f]) - centers[k, f]
@@ -21,7 +21,7 @@ def squared_distance(
 
 
 @njit(nogil=True, cache=True)
-def nearest_exactly(x: NDArray[np.float32], first: int, centers: NDArray[np.float64]) -> int:
+def exact_nearest(x: NDArray[np.float32], first: int, centers: NDArray[np.float64]) -> int:
     """Return the nearest centre of one row, ties to the lowest index."""
     label, least = 0, squared_distance(x, first, centers, 0)
     for k in range(1, centers.shape[0]):
@@ -32,21 +32,22 @@ def nearest_exactly(x: NDArray[np.float32], first: int, centers: NDArray[np.floa
 
 
 @njit(nogil=True, cache=True)
-def own_distances(
+def label_distances(
     x: NDArray[np.float32],
-    places: NDArray[np.int64],
-    rows: int,
+    offsets: NDArray[np.int64],
+    n_rows: int,
     centers: NDArray[np.float64],
     labels: NDArray[np.int32],
     distances: NDArray[np.float64],
 ) -> None:
-    """Write the squared distances of some rows to the centres of their labels, (rows,).
+    """Write the squared distances of rows to the centres of their labels, (n_rows,).
 
-    Four rows at a time: the additions of one have to wait for each other.
+    Four rows at a time, since each addition of one row waits for the one before.
     """
-    for i in range(0, rows, 4):
-        r0, r1, r2, r3 = i, min(i + 1, rows - 1), min(i + 2, rows - 1), min(i + 3, rows - 1)
-        x0, x1, x2, x3 = places[r0], places[r1], places[r2], places[r3]
+    last = n_rows - 1
+    for i in range(0, n_rows, 4):
+        r0, r1, r2, r3 = i, min(i + 1, last), min(i + 2, last), min(i + 3, last)
+        x0, x1, x2, x3 = offsets[r0], offsets[r1], offsets[r2], offsets[r3]
         k0, k1, k2, k3 = labels[r0], labels[r1], labels[r2], labels[r3]
         t0 = t1 = t2 = t3 = 0.0
         for f in range(centers.shape[1]):
@@ -67,7 +68,7 @@ def squared_distances(
 ) -> None:
     """Write the squared distance of every row to every centre into distances (n, k).
 
-    Rows side by side, so that the features of each can be taken in order and the additions
+    Several rows together, so that the features of each are taken in order and the additions
     still fill the processor.
     """
     n_features = x.shape[1]

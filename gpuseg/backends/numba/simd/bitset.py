@@ -1,6 +1,6 @@
-"""Sets of up to 64 rows of a tile as the bits of an int64, and a whole number changed by many.
+"""Sets of up to 64 rows of a tile as the bits of an int64, and an atomic compare-and-swap.
 
-numba's own arithmetic would do for the former but for the sign bit, and has no population count.
+numba's arithmetic cannot handle the sign bit of such sets, and it has no population count.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ _LONG = ir.IntType(64)
 
 @intrinsic
 def count_bits(typing: Any, bits: Any) -> tuple[Any, Build]:
-    """Return how many bits are set, int64."""
+    """Return the number of set bits, int64."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.ctpop(args[0])
@@ -24,8 +24,8 @@ def count_bits(typing: Any, bits: Any) -> tuple[Any, Build]:
 
 
 @intrinsic
-def without_lowest(typing: Any, bits: Any) -> tuple[Any, Build]:
-    """Return the bits without the lowest one that is set."""
+def clear_lowest_bit(typing: Any, bits: Any) -> tuple[Any, Build]:
+    """Return the bits without the lowest set one."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.and_(args[0], builder.sub(args[0], ir.Constant(_LONG, 1)))
@@ -34,8 +34,8 @@ def without_lowest(typing: Any, bits: Any) -> tuple[Any, Build]:
 
 
 @intrinsic
-def bit(typing: Any, place: Any) -> tuple[Any, Build]:
-    """Return the set of one row, int64; `place` is 0 … 63."""
+def bit(typing: Any, position: Any) -> tuple[Any, Build]:
+    """Return the set of one row, int64; `position` is 0 … 63."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.shl(ir.Constant(_LONG, 1), args[0])
@@ -45,7 +45,7 @@ def bit(typing: Any, place: Any) -> tuple[Any, Build]:
 
 @intrinsic
 def compare_and_swap(typing: Any, array: Any, offset: Any, old: Any, new: Any) -> tuple[Any, Build]:
-    """Set array[offset] to `new` if it is `old`, in one step; return what it was, int64."""
+    """Set array[offset] to `new` if it is `old`, atomically; return the value before, int64."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = pointer(context, builder, signature.args[0], *args[:2])

@@ -1,11 +1,11 @@
-"""Vector registers as numba types, so that a kernel can say what stays in registers.
+"""Vector registers as numba types, so that a kernel controls what stays in registers.
 
-Left to itself the compiler keeps a score in memory while it runs through the features. Here a
+Without them the compiler keeps a score in memory while it runs through the features. Here a
 value of type `Floats` is a register of `LANES` float32, and a kernel that holds eight of them
-in eight variables keeps them in eight registers. LLVM turns every operation into whatever the
-machine has: AVX-512, AVX2, SSE or NEON.
+in eight variables keeps them in eight registers. LLVM turns every operation into instructions of
+the machine: AVX-512, AVX2, SSE or NEON.
 
-Arrays are C-order, and the offset is that of an element in the flat array; nothing is checked.
+Arrays are C-order, and offsets count elements of the flat array; nothing is checked.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from numba.extending import models, register_model
 _CPU = binding.get_host_cpu_features()
 
 LANES = 16 if _CPU.get("avx512f") else 8 if _CPU.get("avx") else 4
-"""float32 values in a register of this machine; of float64 there are half as many."""
+"""float32 values in a register of this machine; it holds half as many float64 values."""
 
 FLOATS = ir.VectorType(ir.FloatType(), LANES)
 _INTS = ir.VectorType(ir.IntType(32), LANES)
 _DOUBLES = ir.VectorType(ir.DoubleType(), LANES // 2)
 
 intrinsic: Any = untyped_intrinsic
-"""What it decorates is called with other arguments than it is defined with."""
+"""Untyped: a decorated function is called with other arguments than it is defined with."""
 
 Build = Callable[[Any, Any, Any, Any], Any]
 
@@ -63,34 +63,36 @@ class Doubles(types.Type):
 @register_model(Ints)
 @register_model(Doubles)
 class _InRegister(models.PrimitiveModel):
-    def __init__(self, manager: Any, own: Any) -> None:
-        super().__init__(manager, own, own.llvm)  # type: ignore[no-untyped-call]
+    def __init__(self, manager: Any, register: Any) -> None:
+        super().__init__(manager, register, register.llvm)  # type: ignore[no-untyped-call]
 
 
 in_floats, _ints, _doubles = Floats(), Ints(), Doubles()
 
-_HELD_IN: Any = {types.float32: in_floats, types.int32: _ints, types.float64: _doubles}
+_REGISTER_OF: Any = {types.float32: in_floats, types.int32: _ints, types.float64: _doubles}
 
 
 def pointer(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
+    """Return the address of an element of an array."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
 
 
-def _spread(builder: Any, value: Any, register: ir.VectorType) -> Any:
+def _broadcast(builder: Any, value: Any, register: ir.VectorType) -> Any:
     """Return a register that holds the value in every lane."""
-    nothing = ir.Constant(register, ir.Undefined)
-    first = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, nothing, lanes([0] * register.count))
+    undefined = ir.Constant(register, ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, shuffle_mask([0] * register.count))
 
 
-def lanes(places: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
+def shuffle_mask(indices: list[int]) -> ir.Constant:
+    """Return the mask of a shuffle that takes these lanes of two registers."""
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(indices)), indices)
 
 
 @intrinsic
 def load(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
-    """Return the values of the array from `offset` on that fill a register."""
-    register = _HELD_IN[array.dtype]
+    """Return a register with the values of the array from `offset` on."""
+    register = _REGISTER_OF[array.dtype]
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = pointer(context, builder, signature.args[0], *args)
@@ -103,11 +105,11 @@ def load(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
 def widen(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
     """Return float32 or float64 values of the array from `offset` on as a register of float64."""
     is_wide = array.dtype == types.float64
-    held = _DOUBLES if is_wide else ir.VectorType(ir.FloatType(), LANES // 2)
+    stored = _DOUBLES if is_wide else ir.VectorType(ir.FloatType(), LANES // 2)
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = pointer(context, builder, signature.args[0], *args)
-        values = builder.load(builder.bitcast(at, held.as_pointer()), align=4)
+        values = builder.load(builder.bitcast(at, stored.as_pointer()), align=4)
         return values if is_wide else builder.fpext(values, _DOUBLES)
 
     return _doubles(array, types.intp), build
@@ -126,24 +128,24 @@ def store(typing: Any, array: Any, offset: Any, register: Any) -> tuple[Any, Bui
 
 
 @intrinsic
-def spread(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
+def load_broadcast(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
     """Return array[offset] in every lane."""
-    register = _HELD_IN[array.dtype]
+    register = _REGISTER_OF[array.dtype]
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         at = pointer(context, builder, signature.args[0], *args)
-        return _spread(builder, builder.load(at), register.llvm)
+        return _broadcast(builder, builder.load(at), register.llvm)
 
     return register(array, types.intp), build
 
 
 @intrinsic
-def every(typing: Any, value: Any) -> tuple[Any, Build]:
+def broadcast(typing: Any, value: Any) -> tuple[Any, Build]:
     """Return the number in every lane."""
-    register = _HELD_IN[value]
+    register = _REGISTER_OF[value]
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _spread(builder, args[0], register.llvm)
+        return _broadcast(builder, args[0], register.llvm)
 
     return register(value), build
 
@@ -192,8 +194,8 @@ def multiply_add(typing: Any, a: Any, b: Any, c: Any) -> tuple[Any, Build]:
 
 
 @intrinsic
-def where_less(typing: Any, a: Any, b: Any, then: Any, otherwise: Any) -> tuple[Any, Build]:
-    """Return `then` in the lanes where a < b, and `otherwise` where it is not, or NaN."""
+def select_lt(typing: Any, a: Any, b: Any, then: Any, otherwise: Any) -> tuple[Any, Build]:
+    """Return `then` in the lanes where a < b; `otherwise` in the others, also where one is NaN."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
@@ -214,8 +216,8 @@ def square_root(typing: Any, a: Any) -> tuple[Any, Build]:
 
 
 @intrinsic
-def not_above(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
-    """Return an int64 whose bit `lane` says that a > b does not hold there: less, equal or NaN."""
+def not_gt_mask(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
+    """Return an int64 with a bit set for each lane where not a > b: less, equal or NaN."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         bits = builder.bitcast(builder.fcmp_unordered("<=", *args), ir.IntType(a.llvm.count))
@@ -226,7 +228,7 @@ def not_above(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
 
 @intrinsic
 def lowest_bit(typing: Any, bits: Any) -> tuple[Any, Build]:
-    """Return the place of the lowest bit that is set, int64; of zero, anything."""
+    """Return the position of the lowest set bit, int64; undefined for zero."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -236,7 +238,7 @@ def lowest_bit(typing: Any, bits: Any) -> tuple[Any, Build]:
 
 @intrinsic
 def prefetch(typing: Any, array: Any, offset: Any) -> tuple[Any, Build]:
-    """Ask for array[offset] to be in the cache soon."""
+    """Start to load the cache line of array[offset]."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         number = ir.IntType(32)

@@ -1,4 +1,4 @@
-"""From registers of float32 to float64 and exact arithmetic there; adds to `simd.float32`."""
+"""Registers of float64: conversion from float32, and arithmetic that `simd.float32` lacks."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from gpuseg.backends.numba.simd.float32 import (
     Floats,
     in_floats,
     intrinsic,
-    lanes,
+    shuffle_mask,
 )
 
 HALF = LANES // 2
@@ -46,8 +46,8 @@ def halves(typing: Any, value: Any) -> tuple[Any, Build]:
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         both = []
         for first in (0, HALF):
-            places = lanes(list(range(first, first + HALF)))
-            narrow = builder.shuffle_vector(args[0], args[0], places)
+            mask = shuffle_mask(list(range(first, first + HALF)))
+            narrow = builder.shuffle_vector(args[0], args[0], mask)
             both.append(builder.fpext(narrow, Doubles.llvm))
         return context.make_tuple(builder, signature.return_type, both)
 

@@ -1,0 +1,59 @@
+"""Parameters of hierarchical clustering."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from gpuseg.algorithms.params import AlgorithmParams
+
+
+class HierarchicalParams(AlgorithmParams):
+    """Parameters of a hierarchy of segments.
+
+    Attributes
+    ----------
+    n_clusters : int >= 1
+        Number of segments; None where `levels` are used.
+    levels : list of int >= 1, increasing, or None
+        Numbers of segments of several levels; every segment of a finer level is part of one
+        segment of each coarser level.
+    micro_segments : int >= 2
+        Number of small segments that k-means finds first and that are then merged. Data with no
+        more distinct rows than this is merged directly.
+    max_iter : int >= 1
+        Iterations of that k-means over all rows, after those on a sample. It need not converge,
+        since only the means of the small segments are merged.
+    random_state : int >= 0
+    """
+
+    n_clusters: Annotated[int, Field(ge=1)] | None = None
+    levels: list[Annotated[int, Field(ge=1)]] | None = None
+    micro_segments: Annotated[int, Field(ge=2)] = 1000
+    max_iter: Annotated[int, Field(ge=1)] = 2
+    random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> "HierarchicalParams":
+        levels = self.levels
+        if levels is not None and self.n_clusters is not None:
+            raise ValueError(
+                "n_clusters: cannot be combined with levels, whose last one it is; remove one"
+            )
+        if levels is not None and (not levels or levels != sorted(set(levels))):
+            raise ValueError(f"levels = {levels}: must be increasing numbers, such as [3, 8, 20]")
+        if self.micro_segments < self.finest:
+            raise ValueError(
+                f"micro_segments = {self.micro_segments}: must be at least the number of segments, "
+                f"{self.finest}"
+            )
+        return self
+
+    @property
+    def cuts(self) -> list[int]:
+        """Number of segments of each level, increasing."""
+        return self.levels or [self.n_clusters or 8]
+
+    @property
+    def finest(self) -> int:
+        """The largest number of segments."""
+        return self.cuts[-1]

@@ -1,0 +1,76 @@
+"""Parameters of k-means."""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gpuseg.algorithms.params import AlgorithmParams
+from gpuseg.errors import ConfigError
+
+
+class KMeansParams(AlgorithmParams):
+    """Parameters of k-means; scikit-learn's names, meanings and defaults.
+
+    Attributes
+    ----------
+    n_clusters : int >= 1
+    init : {"k-means++", "random"} or centers (n_clusters, n_features)
+        Centers are in the units of the clustered rows: in a job, after `[prepare]`.
+    n_init : "auto" or int >= 1
+        Number of runs on the whole data, each from its own seeding; the run with the least
+        inertia is kept. "auto" is ten runs for "random"; for "k-means++" it is one run from the
+        best of ten seedings. With centers as `init` there is one run.
+    max_iter : int >= 1
+    tol : float >= 0
+        Stop when Σ|Δcenter|² <= tol × mean variance of the features.
+    random_state : int >= 0
+    metric : {"euclidean", "cosine"}
+        With "cosine", rows and centers are scaled to length one (spherical k-means: Dhillon and
+        Modha, "Concept decompositions for large sparse text data using clustering", Machine
+        Learning 42, 2001). Distance and inertia are then measured on the unit sphere, where
+        |x - c|² = 2 - 2·cos(x, c).
+    """
+
+    n_clusters: Annotated[int, Field(ge=1)] = 8
+    init: Literal["k-means++", "random"] | list[list[float]] = "k-means++"
+    n_init: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    max_iter: Annotated[int, Field(ge=1)] = 300
+    tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    metric: Literal["euclidean", "cosine"] = "euclidean"
+
+    def check_init(self, n_features: int) -> None:
+        """Check that initial centers suit the data.
+
+        Raises
+        ------
+        ConfigError
+        """
+        if isinstance(self.init, str):
+            return
+        if self.n_init not in ("auto", 1):
+            raise ConfigError(
+                "n_init.not_one",
+                "every run would start from the same centers (`init`)",
+                value=self.n_init,
+                rule="must be 1 or 'auto'",
+                parameter="n_init",
+            )
+        widths = sorted({len(row) for row in self.init})
+        if (len(self.init), widths) != (self.n_clusters, [n_features]):
+            lengths = " or ".join(map(str, widths)) or "no"
+            raise ConfigError(
+                "init.wrong_shape",
+                f"has {len(self.init)} rows of {lengths} values",
+                rule="must have shape (n_clusters, n_features) = "
+                f"({self.n_clusters}, {n_features})",
+                parameter="init",
+            )
+        if not all(math.isfinite(value) for row in self.init for value in row):
+            raise ConfigError(
+                "init.not_finite",
+                "has missing or infinite values",
+                rule="centers must be finite",
+                parameter="init",
+            )

@@ -1,0 +1,58 @@
+"""Find GPUs, and open a launcher for the current one."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from gpuseg.backends.cuda import nvrtc
+from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
+from gpuseg.backends.cuda.launcher import Launcher
+from gpuseg.errors import ResourceError
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """Why the CUDA backend cannot run here, and the next step."""
+
+    reason: str
+    hint: str
+
+
+_INSTALL = "pip install 'gpuseg[cuda13]'"
+
+
+def unavailable() -> Unavailable | None:
+    """Look for CuPy, a device and NVRTC; return the first that is missing, None if none is."""
+    try:
+        import cupy
+    except ImportError as error:
+        return Unavailable(f"CuPy cannot be imported ({error})", _INSTALL)
+    try:
+        if cupy.cuda.runtime.getDeviceCount() == 0:
+            return Unavailable("CUDA finds no device", "check CUDA_VISIBLE_DEVICES")
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return Unavailable(f"CUDA finds no device ({error})", "install a GPU and its driver")
+    try:
+        nvrtc.library()
+    except ResourceError as error:
+        return Unavailable(str(error), f"{_INSTALL}, or set CUDA_PATH to a CUDA toolkit")
+    return None
+
+
+def devices() -> list[str]:
+    """Return a description of each device that CUDA finds."""
+    if unavailable():
+        return []
+    from cupy.cuda import runtime
+
+    properties = [runtime.getDeviceProperties(i) for i in range(runtime.getDeviceCount())]
+    return [
+        f"{device['name'].decode()}, {device['totalGlobalMem'] / 2**30:.0f} GiB, "
+        f"compute capability {device['major']}.{device['minor']}"
+        for device in properties
+    ]
+
+
+@cache
+def launcher() -> Launcher:
+    """Return the launcher of this process, for the device that is current at the first call."""
+    return CupyLauncher()

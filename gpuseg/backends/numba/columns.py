@@ -1,0 +1,77 @@
+"""Column kernels on the CPU: allocates results and calls the compiled kernels."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.backends.column_summary import ColumnSummary
+from gpuseg.backends.digest import digest_factors
+from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.numba.kmeans import exact_distances
+from gpuseg.backends.numba.preprocessing import summary as summary_kernels
+from gpuseg.backends.numba.preprocessing import transform_rows
+from gpuseg.backends.numpy.columns import NumpyColumns
+
+_NO_WEIGHT = np.empty(0)
+
+
+class NumbaColumns:
+    """See `backends.protocols.ColumnKernels`."""
+
+    key_histogram = staticmethod(NumpyColumns().key_histogram)  # bincount needs no kernel
+
+    def summarize(
+        self, x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int
+    ) -> ColumnSummary:
+        summary = ColumnSummary.empty(x.shape[1])
+        summary.rows = x.shape[0]
+        arrays = summary_kernels.SummaryArrays(
+            summary.counts,
+            summary.firsts,
+            summary.minimum,
+            summary.maximum,
+            summary.moments.first,
+            summary.moments.second_high,
+            summary.moments.second_low,
+        )
+        summary_kernels.summarize(x, transform, first_row, arrays)
+        return summary
+
+    def digest(
+        self, x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int
+    ) -> int:
+        weight_bits = (_NO_WEIGHT if weight is None else weight).view(np.uint64)
+        factors = digest_factors(x.shape[1])
+        return int(summary_kernels.digest(x.view(np.uint32), weight_bits, factors, first_row))
+
+    def prepare(self, x: NDArray[np.float32], transform: FeatureTransform) -> NDArray[np.float32]:
+        t = transform
+        transform_rows.transform(x, t.fill, t.bounds(), t.transform, t.powers(), t.shift, t.scale)
+        if t.projection is not None:
+            projected = np.empty((len(x), t.n_columns), np.float32)
+            by_feature = np.ascontiguousarray(t.projection.components.T)
+            transform_rows.project(x, t.projection.mean, by_feature, projected)
+            x = projected
+        if t.unit:
+            exact_distances.normalize(x)
+        return x
+
+    def gram(
+        self, x: Any, mean: NDArray[np.float64], grids: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        sums = np.zeros(grids.shape)
+        transform_rows.gram(x, mean, grids[0], grids[1], sums)
+        return sums
+
+    def power_sums(
+        self,
+        x: Any,
+        feature: int,
+        powers: NDArray[np.float64],
+        origin: NDArray[np.float64],
+        grids: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        sums = np.zeros(grids.shape)
+        transform_rows.power_sums(x, feature, powers, origin, grids, sums)
+        return sums

@@ -1,1 +1,0 @@
-"""Kernels that read columns: summaries, exact moments, transforms."""

@@ -1,0 +1,1 @@
+"""Kernels on columns: summaries with exact moments, transforms, and sums that fit transforms."""

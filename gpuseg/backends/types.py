@@ -1,0 +1,131 @@
+"""Values that callers and backends exchange: centres, packed centres, and bounds of rows."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_GAP = np.float32(1e37)
+"""The gap where there is no other centre; finite, so that sums with it are numbers."""
+
+
+@dataclass(frozen=True)
+class Centers:
+    """Cluster centres, and the point that fast paths measure from.
+
+    Distances in the expanded form, |c|² - 2x·c, lose digits when the data is far from the
+    origin; measured from a point amid the data they do not. The point is float32 so that
+    ``x - shift`` is rounded at most once.
+
+    Attributes
+    ----------
+    values : float64 (k, d)
+    shift : float32 (d,)
+    """
+
+    values: NDArray[np.float64]
+    shift: NDArray[np.float32]
+
+    @property
+    def k(self) -> int:
+        """Number of centres."""
+        return len(self.values)
+
+
+class PackedCenters(NamedTuple):
+    """Centres in groups, feature by feature, with the norms that the certificate needs.
+
+    Attributes
+    ----------
+    exact : float64 (k, d)
+        The centres themselves.
+    shift : float32 (d,)
+    negated : float32 (groups·d·group,)
+        -(c - shift), group by group and then feature by feature; zeros where the last group is
+        not full.
+    half_norms : float32 (groups·group,)
+        ½|c - shift|²; infinite where the last group is not full, so that those never win.
+    max_norm : float32
+        max |c - shift|, rounded up.
+    """
+
+    exact: NDArray[np.float64]
+    shift: NDArray[np.float32]
+    negated: NDArray[np.float32]
+    half_norms: NDArray[np.float32]
+    max_norm: np.float32
+
+    @property
+    def k(self) -> int:
+        """Number of centres."""
+        return len(self.exact)
+
+    @classmethod
+    def pack(cls, centers: Centers, group: int) -> Self:
+        """Pack centres for a kernel that scores `group` of them together."""
+        k, d = centers.values.shape
+        n_full, rest = divmod(k, group)
+        n_groups = -(-k // group)
+        negative = centers.shift - centers.values
+        negated = np.zeros((n_groups, d, group), np.float32)
+        half_norms = np.empty(n_groups * group, np.float32)
+        half_norms[k:] = np.inf
+        with np.errstate(over="ignore"):
+            negated[:n_full] = negative[: k - rest].reshape(n_full, group, d).transpose(0, 2, 1)
+            if rest:
+                negated[n_full, :, :rest] = negative[k - rest :].T
+            squares = np.vecdot(negative, negative)
+            half_norms[:k] = 0.5 * squares
+            max_norm = np.float32(math.sqrt(np.maximum.reduce(squares)) * (1 + 2.0**-20))
+        return cls(centers.values, centers.shift, negated.reshape(-1), half_norms, max_norm)
+
+
+@dataclass
+class RowBounds:
+    """Bounds that earlier Lloyd passes have left for some rows, so that most are skipped.
+
+    Attributes
+    ----------
+    label : int32 (n,)
+        The nearest centre at the last pass.
+    slack : float32 (n,)
+        A lower bound of the gap when the row was last scored, plus the drift of its label then.
+        The gap is how much farther any other centre is than the nearest one. A backend may keep
+        labels and slack in fewer bytes, slack rounded down.
+    drift : float32 (k,)
+        An upper bound of how far each centre and any other have come together since slack was
+        first kept. A row keeps its label while its slack is above its label's drift.
+    fresh : bool
+        Whether there are no bounds yet.
+    """
+
+    label: NDArray[np.int32]
+    slack: NDArray[np.float32]
+    drift: NDArray[np.float32]
+    fresh: bool = True
+
+    @classmethod
+    def empty(cls, n_rows: int, k: int) -> "RowBounds":
+        """Return the bounds of rows that no pass has seen."""
+        zeros = np.zeros(k, np.float32)
+        return cls(np.zeros(n_rows, np.int32), np.zeros(n_rows, np.float32), zeros)
+
+    def take(self, rows: slice) -> "RowBounds":
+        """Return the bounds of some of the rows, as a view."""
+        return RowBounds(self.label[rows], self.slack[rows], self.drift, self.fresh)
+
+
+class PackedRun(NamedTuple):
+    """One of several runs that a Lloyd pass serves together.
+
+    Attributes
+    ----------
+    centers : object
+        From `CentroidKernels.pack`.
+    bounds : RowBounds
+    """
+
+    centers: Any
+    bounds: RowBounds

@@ -1,0 +1,157 @@
+"""What the stages of a run share: its identity, plan, workers, output, and what it reports."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+from uuid import uuid4
+
+from gpuseg.errors import ResourceError, parameter_names
+from gpuseg.io.output.base import Output
+from gpuseg.io.output.open import open_output
+from gpuseg.io.storage import wrap_store_errors
+from gpuseg.jobs.job import JobSpec, job_names
+from gpuseg.jobs.plan import RunPlan, plan_run
+from gpuseg.progress import Progress, Stage
+from gpuseg.runtime.cluster import open_executor
+from gpuseg.runtime.executor import Executor
+from gpuseg.runtime.retry import retry_if_lost
+
+LOGGER = logging.getLogger("gpuseg")
+LOGGER.addHandler(logging.NullHandler())
+
+R = TypeVar("R")
+
+
+class Reporter:
+    """Stages, notes and warnings of a run, for the progress display and the log `gpuseg`.
+
+    Parameters
+    ----------
+    progress : Progress
+
+    Attributes
+    ----------
+    warnings : list of str
+        All warnings so far, for the manifest.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.warnings: list[str] = []
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds of each stage so far."""
+        return self.progress.seconds
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
+        """Show, time and log a stage of `total` units."""
+        LOGGER.info("%s: started", name)
+        with self.progress.stage(name, total, unit) as stage:
+            yield stage
+        LOGGER.info("%s: finished, %.3f s in all", name, self.seconds[name])
+
+    def log(self, text: str) -> None:
+        """Show and log a note."""
+        LOGGER.info(text)
+        self.progress.log(f"note: {text}")
+
+    def warn(self, text: str) -> None:
+        """Show and log a warning, and keep it for the manifest."""
+        self.warnings.append(text)
+        LOGGER.warning(text)
+        self.progress.log(f"warning: {text}")
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run whose output is staged and whose workers are there.
+
+    Attributes
+    ----------
+    spec : JobSpec
+    plan : RunPlan
+    run_id : str
+    started : datetime
+    reporter : Reporter
+    output : Output
+    executor : Executor
+    """
+
+    spec: JobSpec
+    plan: RunPlan
+    run_id: str
+    started: datetime
+    reporter: Reporter
+    output: Output
+    executor: Executor
+
+    @property
+    def backend(self) -> str:
+        """The name of the backend."""
+        return self.plan.resolved.backend.name
+
+    def retry(self, attempt: Callable[[], R]) -> R:
+        """Return the result of an attempt; repeat it if a worker is lost with its caches.
+
+        Warnings of a failed attempt are dropped. Its seconds count: those of each stage are
+        added up.
+
+        Raises
+        ------
+        ResourceError
+            When workers are lost repeatedly.
+        """
+        n_warnings = len(self.reporter.warnings)
+
+        def attempt_without_old_warnings() -> R:
+            del self.reporter.warnings[n_warnings:]
+            return attempt()
+
+        return retry_if_lost(attempt_without_old_warnings, self.reporter.log)
+
+
+@contextmanager
+def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunContext]:
+    """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
+
+    Errors inside get the job's names of the parameters.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    reporter, started = Reporter(progress or Progress()), datetime.now(UTC)
+    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    with job_errors(spec), ExitStack() as stack:
+        with reporter.stage("plan"):
+            plan = plan_run(spec)
+            resolved = plan.resolved
+            output = stack.enter_context(
+                open_output(resolved.target, spec.output.overwrite, run_id)
+            )
+        with reporter.stage("start"):
+            executor = stack.enter_context(
+                open_executor(resolved.cluster, reporter.progress.advance, reporter.log)
+            )
+        yield RunContext(spec, plan, run_id, started, reporter, output, executor)
+
+
+@contextmanager
+def job_errors(spec: JobSpec) -> Iterator[None]:
+    """Give the errors raised inside the job's names of the parameters."""
+    section = "input" if spec.transactions is None else "transactions"
+    urls = f"{spec.source.path} → {spec.output.path}"
+    with parameter_names(job_names(spec)):
+        try:
+            with wrap_store_errors(f"{section}.path, output.path", urls):
+                yield
+        except MemoryError:
+            raise ResourceError(
+                "memory.exhausted", "out of memory",
+                hint="use more workers (`n_workers`) on other machines, or fewer `features`",
+            ) from None  # fmt: skip

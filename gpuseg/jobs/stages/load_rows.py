@@ -1,0 +1,83 @@
+"""Load the rows: each worker decodes its row groups into a float32 shard."""
+
+from dataclasses import dataclass
+
+from gpuseg.io.parquet.column_counts import count_columns
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import ShardPlan
+from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.duplicates import named_like_ids
+from gpuseg.jobs.plan import SegmentationPlan
+from gpuseg.jobs.reader_choice import Reader, load_shards
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
+from gpuseg.preprocessing.plan import PreprocessingPlan
+
+
+@dataclass(frozen=True)
+class LoadedInput:
+    """Rows in the shards of the executor.
+
+    Attributes
+    ----------
+    encoders : tuple of Encoder
+        From the columns of the files to features.
+    preprocessing : PreprocessingPlan
+        From these features to the columns that are clustered.
+    shards : list of ShardPlan
+        The part of the files that each shard was read from.
+    reader : Reader
+        Who decoded the rows.
+    """
+
+    encoders: tuple[Encoder, ...]
+    preprocessing: PreprocessingPlan
+    shards: list[ShardPlan]
+    reader: Reader
+
+
+def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
+    """Read the rows of the table into shards, one for each worker.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    spec, dataset, reporter = ctx.spec, plan.dataset, ctx.reporter
+    for name in named_like_ids(plan.table, dataset.features):
+        reporter.warn(
+            f"feature '{name}' looks like an id column but is used for clustering; set input.id = "
+            f"'{name}', or name the features in input.features"
+        )
+    if plan.memory.mode == "streamed":
+        reporter.log(f"rows are streamed from Parquet in every pass: {plan.memory.reason}")
+    encoders = _fit_encoders(ctx, dataset)
+    unit_rows = spec.algorithm.unit_rows(spec.segment)
+    preprocessing = spec.prepare.plan(encoders, unit_rows)
+    n_workers = len(ctx.executor.workers())
+    drop_missing = spec.prepare.missing == "drop" and spec.prepare.duplicates == "keep"
+    shards = dataset.plan_shards(n_workers, drop_missing, encoders)
+    if len(shards) < n_workers:
+        reporter.log(
+            f"{n_workers} workers, but only {dataset.row_groups} row groups in the data: "
+            f"{len(shards)} workers have rows"
+        )
+    with reporter.stage("read", dataset.rows):
+        reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)
+    if ctx.backend == "cuda":
+        reporter.log(f"rows were read by {reader.name}: {reader.reason}")
+    return LoadedInput(encoders, preprocessing, shards, reader)
+
+
+def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:
+    """Return the encoder of each column; its categories are counted in the data if need be."""
+    prepare, columns = ctx.spec.prepare, dataset.features
+    counts: dict[str, ColumnCounts] = {}
+    if prepare.needs_counts:
+        with ctx.reporter.stage("count"):
+            with_gaps = [name for name in columns if name not in prepare.categorical]
+            counts = count_columns(
+                ctx.executor, dataset, list(prepare.categorical),
+                with_gaps if prepare.missing_indicator else [],
+            )  # fmt: skip
+    return prepare.fit_encoders(columns, counts)

@@ -1,0 +1,907 @@
+"""The manifest of an output: a typed record of a run, its JSON form, and older formats of it.
+
+Jobs build a `Manifest` and store it as ``_manifest.json``. The report, the tables and other readers
+take the typed object. In JSON a field that has a default is left out where it has that value; all
+other fields are always there. Values are JSON's own: a number that does not exist is null.
+"""
+
+import copy
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gpuseg.errors import DataError
+
+FORMAT = 2
+"""Number of the JSON form; it rises when a key is renamed, moved or removed."""
+
+MANIFEST = "_manifest.json"
+"""Name of the file in the output folder."""
+
+NOISE = -1
+"""Number of the segment of customers that belong to no segment."""
+
+MAP_COLUMNS, MAP_LINES = 64, 40
+"""Cells of the map of the segments, across and up."""
+
+PURCHASES = "purchases"
+"""Finding of the step that counts the transaction lines that became features."""
+
+
+class Record(BaseModel):
+    """Base of all parts: frozen, without unknown keys, documented field by field."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True
+    )
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build the part from its JSON form.
+
+        Raises
+        ------
+        DataError
+            For keys that are missing or unknown, and for values of another type.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            raise DataError(
+                "manifest.invalid",
+                f"the manifest does not follow its schema at '{key}'",
+                rule=first["msg"],
+                hint="run the job again",
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form: dicts, lists, strings, numbers, booleans and None."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class Quantiles(NamedTuple):
+    """Quantiles of a feature in the units of the input: 5 %, 25 %, 50 %, 75 % and 95 %."""
+
+    p05: float
+    p25: float
+    median: float
+    p75: float
+    p95: float
+
+
+class Interval(NamedTuple):
+    """A 95 % confidence interval."""
+
+    low: float
+    high: float
+
+
+class Ratio(NamedTuple):
+    """A ratio of two shares with its 95 % confidence interval."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+class Merge(NamedTuple):
+    """One merge of a hierarchy, as a row of SciPy's linkage matrix.
+
+    `first` and `second` are clusters: below k, the number of segments, the segments; k + i is what
+    merge i made. `height` is Ward's distance in scaled units; `size` counts the segments inside.
+    """
+
+    first: float
+    second: float
+    height: float
+    size: float
+
+
+class MapCell(NamedTuple):
+    """A cell of the map: its column and line, its customers, and the largest segment in it."""
+
+    column: int
+    line: int
+    customers: int
+    segment: int
+
+
+# Where the data came from.
+
+
+class Fingerprint(Record):
+    """Hashes of the input: a run on the same input has the same."""
+
+    files: str
+    """Hash of the files' names, sizes and footers."""
+    content: str
+    """Hash of the features and weights as read; it does not depend on how the rows are filed."""
+
+
+class Input(Record):
+    """The rows that were read."""
+
+    path: str
+    """Path or URL, as the job names it."""
+    files: int
+    """Number of Parquet files."""
+    row_groups: int
+    """Number of Parquet row groups."""
+    rows: int
+    """Rows that were clustered; a row is a customer."""
+    rows_dropped: int
+    """Rows that were left out because a feature is missing or the id is repeated."""
+    weight: str | None
+    """Column of the weights; null where every row counts once."""
+    fingerprint: Fingerprint
+    """Hashes of the input."""
+
+
+class QualityStep(Record):
+    """One finding in the transaction lines and the action taken."""
+
+    finding: str
+    """Description of the finding."""
+    action: str
+    """Action taken on these lines."""
+    lines: int
+    """Number of lines."""
+    customers: int | None
+    """Customers left out because of it; for purchases the customers that have features."""
+
+    @property
+    def is_purchases(self) -> bool:
+        """Whether this step counts the lines that became features, and not a fault."""
+        return self.finding == PURCHASES
+
+
+class LineQuality(Record):
+    """The quality of the transaction lines."""
+
+    lines: int
+    """Lines that were read."""
+    customers: int
+    """Customers with at least one purchase; they have features."""
+    steps: tuple[QualityStep, ...]
+    """Findings and actions, in the order in which lines are checked."""
+
+
+class JoinSummary(Record):
+    """One table of customer attributes that was joined to the features."""
+
+    path: str
+    """Path or URL of the table."""
+    columns: tuple[str, ...]
+    """Columns that were joined."""
+    rows: int
+    """Rows of the table."""
+    rows_without_id: int
+    """Rows without an id."""
+    rows_of_no_customer: int
+    """Rows with an id that no customer has."""
+    customers: int
+    """Customers with a row in the table."""
+    customers_without: int
+    """Customers without a row in the table."""
+
+
+class Transactions(Record):
+    """The transaction lines that the features were built from."""
+
+    path: str
+    """Path or URL of the lines."""
+    files: int
+    """Number of files."""
+    fingerprint: str
+    """Hash of the files' names and sizes."""
+    snapshot: str
+    """Moment for which the features hold, ISO 8601, local time."""
+    distinct_counts: str
+    """How distinct values were counted."""
+    quality: LineQuality
+    """Findings in the lines."""
+    joins: tuple[JoinSummary, ...]
+    """Tables that were joined."""
+
+
+# How the run was computed.
+
+
+class BackendSummary(Record):
+    """The implementation of the numeric primitives."""
+
+    name: str
+    """"numpy", "numba" or "cuda"."""
+    reason: str
+    """Why this backend was used."""
+
+
+class ReaderSummary(Record):
+    """The library that decoded the Parquet files."""
+
+    name: str
+    """"arrow" or "cudf"."""
+    reason: str
+    """Why this reader was used."""
+    by_arrow: dict[str, str] = {}
+    """Columns that Arrow decoded although cuDF was the reader, each with the reason."""
+
+
+class RowStorage(Record):
+    """How the workers held the rows."""
+
+    mode: str
+    """"resident" (in memory) or "streamed" (decoded again in every pass)."""
+    reason: str
+    """Why, with the memory needed and the limit."""
+
+
+class ExecutorSummary(Record):
+    """The processes that computed the result."""
+
+    cluster: str
+    """The cluster, as the job names it."""
+    n_workers: int
+    """Workers with rows."""
+    threads_per_worker: int
+    """Threads of each worker."""
+    recovered_shards: int
+    """How often a shard was built again because its worker was lost."""
+    machines: tuple[str, ...]
+    """Processor architectures."""
+    row_storage: RowStorage | None = None
+    """How the workers held the rows."""
+
+
+class SelectionRow(Record):
+    """Quality of the segmentation into one number of clusters."""
+
+    n_clusters: int
+    """Number of clusters."""
+    inertia: float
+    """Sum of squared distances to the centers, in squared scaled units."""
+    silhouette: float
+    """Silhouette of a sample of the customers, from -1 to 1."""
+    silhouette_error: float
+    """Half width of the 95 % confidence interval of `silhouette`."""
+    simplified_silhouette: float
+    """Silhouette of all customers, computed from the centers, from -1 to 1."""
+    calinski_harabasz: float | None
+    """Calinski-Harabasz index; null where it is not finite."""
+    davies_bouldin: float | None
+    """Davies-Bouldin index; null where it is not finite."""
+    smallest_share: float
+    """Share of the customers in the smallest cluster, from 0 to 1."""
+    ambiguous_share: float
+    """Share of the customers that are almost as close to a second center, from 0 to 1."""
+    stability: float | None
+    """Adjusted Rand index of two halves of a sample, at most 1; null where not measured."""
+
+
+class Selection(Record):
+    """How the number of clusters was selected."""
+
+    well_separated: bool
+    """Whether the segments are well separated; otherwise their boundaries are arbitrary."""
+    reason: str
+    """Why this number of clusters was selected."""
+    elbow: int | None = None
+    """Number of clusters where the curve of the inertia bends most; no rule uses it."""
+    table: tuple[SelectionRow, ...]
+    """Quality of each number of clusters, in rising order."""
+
+
+class AlgorithmResult(Record):
+    """The outcome of the algorithm, as its plug-in reports it.
+
+    The fields are those that the report shows in a way of their own; all but the first three are
+    optional. A plug-in adds any other facts under names of its own (`facts`); the report lists them
+    by name and value.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    algorithm: str
+    """Name of the algorithm, as the job has it."""
+    title: str
+    """Name of the algorithm for readers of the report."""
+    n_clusters: int
+    """Number of segments, without noise."""
+    n_iter: int | None = None
+    """Iterations of an iterative algorithm."""
+    converged: bool | None = None
+    """Whether an iterative algorithm converged."""
+    selection: Selection | None = None
+    """How the number of clusters was selected, where it was."""
+    levels: tuple[int, ...] | None = None
+    """Numbers of segments at which a hierarchy is cut, in rising order."""
+    merges: tuple[Merge, ...] | None = None
+    """Merges of a hierarchy above the finest level, by rising height."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The facts that only this algorithm reports, by name."""
+        return dict(self.model_extra or {})
+
+
+class SweepRow(Record):
+    """One number of clusters of a sweep."""
+
+    n_clusters: int
+    """Number of clusters."""
+    inertia: float
+    """Sum of squared distances to the centers, in squared scaled units."""
+    n_iter: int
+    """Iterations."""
+    converged: bool
+    """Whether the fit converged."""
+    smallest: int
+    """Rows in the smallest cluster."""
+    thread_seconds: float
+    """Computing time, in seconds of one thread."""
+
+
+# What was done to the features.
+
+
+class FeatureSummary(Record):
+    """One feature: its statistics over all customers and how it was prepared."""
+
+    mean: float
+    """Mean on the transformed scale, mapped back to the units of the input."""
+    std: float
+    """Standard deviation on the transformed scale."""
+    min: float
+    """Minimum, in the units of the input."""
+    max: float
+    """Maximum, in the units of the input."""
+    missing: int
+    """Rows in which the feature is missing."""
+    outliers: float | None = None
+    """Share of the values beyond three interquartile ranges from the quartiles, from 0 to 1."""
+    fill: float | None
+    """Value that replaces a missing one, in the units of the input; null where there is none."""
+    clip: Interval | None = None
+    """Bounds to which values are clipped, in the units of the input."""
+    transform: str
+    """"none", "log1p" or "yeo-johnson"."""
+    power: float | None = None
+    """Exponent of the Yeo-Johnson transform."""
+    shift: float
+    """Subtracted on the transformed scale."""
+    scale: float
+    """Divisor on the transformed scale, after the shift."""
+    category: str | None = None
+    """Phrase for a customer of the category, where the feature is 1 for it and 0 for others."""
+    is_frequency: bool = False
+    """Whether the feature is the share of rows that have the same category."""
+
+
+class EncodedColumn(Record):
+    """One column that was encoded as features."""
+
+    column: str
+    """Column of the input."""
+    encoding: str
+    """"onehot", "frequency", "ordinal" or "is missing"."""
+    features: tuple[str, ...]
+    """Features made from the column."""
+    categories: int
+    """Categories with a code of their own."""
+
+
+class PrincipalComponents(Record):
+    """The principal components that were clustered in place of the features."""
+
+    n_components: int
+    """Number of components."""
+    variance_kept: float
+    """Share of the variance that the components keep, from 0 to 1."""
+    explained_variance_ratio: tuple[float, ...]
+    """Share of the variance of each component, from 0 to 1."""
+
+
+class Preparation(Record):
+    """How the features were prepared, beyond what `FeatureSummary` says of each."""
+
+    missing: str
+    """What was done with missing values."""
+    clip_quantiles: Interval | None
+    """Quantiles at which values were clipped, from 0 to 1; null where they were not."""
+    scale: str
+    """How features were scaled."""
+    encoded: tuple[EncodedColumn, ...]
+    """Columns that were encoded."""
+    dropped: dict[str, str]
+    """Features that were left out, each with the reason."""
+    redundant: tuple[str, ...]
+    """Notes on features that are near-constant or correlated."""
+    pca: PrincipalComponents | None
+    """Principal components, where they were used."""
+
+
+# What the segments are.
+
+
+class SurrogateRules(Record):
+    """A decision tree that imitates the segmentation."""
+
+    fidelity: float
+    """Share of the customers in the sample that get their segment from the tree, from 0 to 1."""
+    fidelity_error: float
+    """Half width of the 95 % confidence interval of `fidelity`."""
+    sample: str
+    """The customers that the tree was grown on."""
+    sql: str
+    """SQL expression of the segment over the columns of the input."""
+
+
+class SegmentMap(Record):
+    """Customers in the plane of the first two principal components, counted in a grid of cells."""
+
+    explained_variance_ratio: tuple[float, float]
+    """Share of the variance along each axis, from 0 to 1."""
+    axes: tuple[tuple[str, ...], tuple[str, ...]]
+    """Features that correlate most with each axis, with + or - before the name."""
+    cells: tuple[MapCell, ...]
+    """Cells with customers."""
+    centers: dict[str, tuple[float, float]]
+    """Mean of each segment, in cells from the lower left corner."""
+
+
+class ProfileSummary(Record):
+    """What is known of all customers together."""
+
+    sample: str
+    """The customers that quantiles, rules and map are based on."""
+    quantiles: dict[str, Quantiles]
+    """Quantiles of each feature."""
+    rules: SurrogateRules | None
+    """Rules for all segments; null where no tree could be grown."""
+    map: SegmentMap | None
+    """Map of the segments; null for fewer than two dimensions."""
+
+
+class RuleQuality(Record):
+    """A rule for one segment in words, and how well it fits."""
+
+    text: str
+    """The rule in words."""
+    precision: float
+    """Share of the customers that match the rule who are in the segment, from 0 to 1."""
+    coverage: float
+    """Share of the segment that matches the rule, from 0 to 1."""
+
+
+class SegmentRule(RuleQuality):
+    """The rule for one segment."""
+
+    sql: str
+    """The rule as an SQL condition over the columns of the input."""
+    main: RuleQuality
+    """The condition that most customers match."""
+
+
+class AssociationRule(Record):
+    """Orders with some products often have another one too."""
+
+    antecedents: tuple[str, ...]
+    """Products in the order."""
+    consequents: tuple[str, ...]
+    """The product that is often there too."""
+    support: float
+    """Share of the orders with all these products, from 0 to 1."""
+    confidence: float
+    """Share of the orders with the antecedents that have the consequents, from 0 to 1."""
+    lift: float
+    """`confidence` divided by the share of all orders with the consequents."""
+
+
+class BasketSummary(Record):
+    """What the customers of a segment buy together."""
+
+    n_baskets: int
+    """Orders of a sample of the segment's customers."""
+    rules: tuple[AssociationRule, ...]
+    """Rules of the highest lift."""
+
+
+class Segment(Record):
+    """One segment."""
+
+    segment: int
+    """Number of the segment in the output; -1 is noise."""
+    size: int
+    """Customers."""
+    share: float
+    """Share of all customers, from 0 to 1."""
+    center: dict[str, float | None]
+    """Center by feature, in the units of the input; null where there is none."""
+    deviation: dict[str, float | None]
+    """Center minus the mean of all customers by feature, in standard deviations."""
+    name: str | None = None
+    """Unique name in words; absent with weights or the cosine metric."""
+    sentence: str | None = None
+    """The averages of the segment next to those of all customers; absent as `name` is."""
+    quantiles: dict[str, Quantiles] = {}
+    """Quantiles of each feature."""
+    deviation_interval: dict[str, Interval] = {}
+    """95 % confidence interval of `deviation`; absent as `name` is."""
+    rule: SegmentRule | None
+    """Rule that describes the segment; null where no short one exists."""
+    baskets: BasketSummary | None = None
+    """Products bought together, where the job has transactions with products."""
+
+    @property
+    def is_noise(self) -> bool:
+        """Whether these are the customers that belong to no segment."""
+        return self.segment == NOISE
+
+
+class AuditedSegment(Record):
+    """One segment in an audited column."""
+
+    counts: tuple[int | None, ...]
+    """Customers of each group; null where the count is hidden."""
+    ratios: tuple[Ratio | None, ...]
+    """Share of each group divided by its share of all customers; null where one is hidden."""
+
+
+class Audit(Record):
+    """How the groups of one column are spread over the segments."""
+
+    groups: tuple[str, ...]
+    """Names of the groups."""
+    everyone: tuple[int | None, ...]
+    """Customers of each group; null where the count is hidden."""
+    segments: dict[str, AuditedSegment]
+    """Counts by segment."""
+    cramers_v: float | None
+    """Cramér's V of segments and groups, from 0 to 1; null where too much is hidden."""
+    is_lower_bound: bool
+    """Whether the true Cramér's V may be larger, because counts are hidden."""
+    n_hidden: int
+    """Number of hidden counts."""
+    threshold: int
+    """Counts below this number are hidden."""
+
+
+class PartSummary(Record):
+    """One Parquet file of the output."""
+
+    name: str
+    """Path below the output folder."""
+    rows: int
+    """Number of rows."""
+    bytes: int
+    """Size in bytes."""
+
+
+class FeatureDefinition(Record):
+    """One feature that was built from transactions."""
+
+    name: str
+    """Name of the column."""
+    unit: str
+    """Unit of the values."""
+    meaning: str
+    """Definition in words."""
+    needs: str | None
+    """Role of a column of the lines without which the feature does not exist."""
+    whole: bool
+    """Whether values are whole numbers."""
+    always: bool
+    """Whether every customer has a value."""
+    clustered: bool
+    """Whether jobs cluster by the feature by default."""
+
+
+class FeaturesManifest(Record):
+    """The manifest of features that were built from transactions and not clustered."""
+
+    format: int = FORMAT
+    """Number of this format."""
+    gpuseg: str
+    """Version of gpuseg."""
+    run_id: str
+    """Identifier of the run."""
+    started: str
+    """Start of the run, ISO 8601, UTC."""
+    job: dict[str, Any]
+    """The job with all defaults filled in, without secrets."""
+    transactions: Transactions
+    """The transaction lines."""
+    features: tuple[FeatureDefinition, ...]
+    """Features in the order of the columns."""
+    versions: dict[str, str]
+    """Versions of the libraries that a result depends on."""
+    seconds: dict[str, float]
+    """Seconds of each stage up to publishing, and of all together ("total")."""
+    parts: tuple[PartSummary, ...]
+    """Files of the output, in the order of the rows."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form: dicts, lists, strings, numbers, booleans and None."""
+        return {"format": self.format, **super().to_json()}
+
+
+class Manifest(Record):
+    """The manifest of a run."""
+
+    format: int = FORMAT
+    """Number of this format."""
+    gpuseg: str
+    """Version of gpuseg."""
+    run_id: str
+    """Identifier of the run."""
+    started: str
+    """Start of the run, ISO 8601, UTC."""
+    job: dict[str, Any]
+    """The job with all defaults filled in, without secrets."""
+    transactions: Transactions | None = None
+    """The transaction lines, where the features were built from some."""
+    input: Input
+    """The rows that were clustered."""
+    backend: BackendSummary
+    """The implementation of the numeric primitives."""
+    reader: ReaderSummary | None = None
+    """The library that decoded the Parquet files."""
+    devices: tuple[str, ...]
+    """Processors that computed the result."""
+    executor: ExecutorSummary
+    """Processes that computed the result."""
+    versions: dict[str, str]
+    """Versions of Python and of the libraries that a result depends on."""
+    result: AlgorithmResult
+    """Outcome of the algorithm."""
+    sweep: tuple[SweepRow, ...]
+    """A row for each number of clusters, where there were several."""
+    seconds: dict[str, float]
+    """Seconds of each stage up to publishing, and of all together ("total")."""
+    features: dict[str, FeatureSummary]
+    """Features in their order."""
+    preparation: Preparation
+    """How the features were prepared."""
+    profile: ProfileSummary | None = None
+    """What is known of all customers together."""
+    audit: dict[str, Audit] = {}
+    """Audited columns."""
+    segments: tuple[Segment, ...]
+    """Segments by number; noise is last."""
+    parts: tuple[PartSummary, ...]
+    """Files of the output, in the order of the rows."""
+    warnings: tuple[str, ...]
+    """Warnings of the run, as it printed them."""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """Build a manifest from its JSON form, in this format or an older one.
+
+        Raises
+        ------
+        DataError
+            For a format that is not known, and for content that does not follow the schema.
+        """
+        return super().from_json(migrate(content))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form: dicts, lists, strings, numbers, booleans and None."""
+        return {"format": self.format, **super().to_json()}
+
+    @property
+    def n_customers(self) -> int:
+        """Customers in all segments, noise included."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def n_segments(self) -> int:
+        """Number of segments, without noise."""
+        return sum(not segment.is_noise for segment in self.segments)
+
+    @property
+    def ordered_segments(self) -> list[Segment]:
+        """Segments for reading: largest first, noise last."""
+        return sorted(self.segments, key=lambda s: (s.is_noise, -s.size, s.segment))
+
+
+# Files.
+
+
+class Location(Protocol):
+    """A folder in a file system; `gpuseg.io.storage.Storage` is one."""
+
+    @property
+    def url(self) -> str:
+        """Path or URL, as the user wrote it."""
+
+    @property
+    def fs(self) -> Any:
+        """The fsspec file system."""
+
+    @property
+    def root(self) -> str:
+        """Path of the folder in `fs`."""
+
+
+def dump(manifest: Manifest | FeaturesManifest) -> bytes:
+    """Return the content of the manifest's file."""
+    text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode()
+
+
+def write_manifest(manifest: Manifest, folder: Location) -> None:
+    """Write the manifest into an output folder, which must exist."""
+    folder.fs.pipe_file(f"{folder.root}/{MANIFEST}", dump(manifest))
+
+
+def read_manifest(folder: Location) -> Manifest:
+    """Read the manifest of an output folder.
+
+    Raises
+    ------
+    DataError
+        Where there is none, and where it cannot be understood.
+    """
+    try:
+        content = folder.fs.cat_file(f"{folder.root}/{MANIFEST}")
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            "manifest.missing",
+            f"{folder.url}: has no {MANIFEST}",
+            hint="give the output folder of a run",
+        ) from None
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        raise DataError(
+            "manifest.not_json",
+            f"{folder.url}: its {MANIFEST} is damaged ({error})",
+            hint="run the job again",
+        ) from None
+    try:
+        return Manifest.from_json(values)
+    except DataError as error:
+        error.problem = f"{folder.url}: {error.problem}"
+        raise
+
+
+# Older formats.
+
+
+def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON form of a manifest in the current format.
+
+    Raises
+    ------
+    DataError
+        For content that is no manifest, or of a format that is not known.
+    """
+    number = content.get("format") if isinstance(content, Mapping) else None
+    if number == FORMAT:
+        return dict(content)
+    if number == 1:
+        try:
+            return _from_format_1(copy.deepcopy(dict(content)))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                "manifest.invalid",
+                f"the manifest of format 1 cannot be converted ({error!r})",
+                hint="run the job again",
+            ) from None
+    raise DataError(
+        "manifest.unknown_format",
+        "the format of the manifest is not known",
+        value=number,
+        rule=f"must be 1 or {FORMAT}",
+        hint="read it with the version of gpuseg that wrote it, or a newer one",
+    )
+
+
+_TITLES = {
+    "kmeans": "k-means",
+    "dbscan": "DBSCAN",
+    "hierarchical": "Ward's hierarchy of small k-means segments",
+}
+
+_RESULT_KEYS = {
+    "eps_why": "eps_reason",
+    "eps_choices": "eps_candidates",
+    "pairs": "distances",
+    "forecast": "cost_estimate",
+    "choice": "selection",
+    "pairs_a_shard": "distances_per_shard",
+    "work_a_shard": "seconds_per_shard",
+    "rows_a_shard": "rows_per_shard",
+    "most_rows_a_shard": "peak_rows_per_shard",
+}
+
+
+def _rename(part: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the part with other keys, in the same order."""
+    return {names.get(key, key): value for key, value in part.items()}
+
+
+def _from_format_1(old: dict[str, Any]) -> dict[str, Any]:
+    new = _rename(old, {"portrait": "profile"}) | {"format": FORMAT}
+    why = {"why": "reason"}
+    for part in ("backend", "reader"):
+        if part in new:
+            new[part] = _rename(new[part], why)
+    if "transactions" in new:
+        quality = new["transactions"]["quality"]
+        names = {"what": "finding", "done": "action"}
+        quality["steps"] = [_rename(step, names) for step in quality["steps"]]
+    new["input"]["weight"] = new["job"].get("input", {}).get("weight")
+    new["executor"] = _executor_of_1(new["executor"])
+    new["result"] = _result_of_1(new["result"])
+    new["features"] = {
+        name: _rename(feature, {"of_category": "category"})
+        for name, feature in new["features"].items()
+    }
+    new["preparation"] = _preparation_of_1(new.get("preparation", {}), new["job"]["prepare"])
+    if "profile" in new:
+        new["profile"] = _profile_of_1(new["profile"])
+    for audit in new.get("audit", {}).values():
+        audit["is_lower_bound"], audit["n_hidden"] = audit.pop("at_least"), audit.pop("hidden")
+    new["segments"] = [_segment_of_1(segment) for segment in new["segments"]]
+    new.setdefault("sweep", [])
+    return new
+
+
+def _executor_of_1(old: dict[str, Any]) -> dict[str, Any]:
+    new = _rename(old, {"moved_shards": "recovered_shards"})
+    if "rows_are" in new:
+        new["row_storage"] = {"mode": new.pop("rows_are"), "reason": new.pop("why")}
+    return {"recovered_shards": 0, "machines": [], **new}
+
+
+def _result_of_1(old: dict[str, Any]) -> dict[str, Any]:
+    new = _rename(old, _RESULT_KEYS)
+    pairs = {"pairs": "distances"}
+    if "cost_estimate" in new:
+        new["cost_estimate"] = _rename(new["cost_estimate"], pairs)
+        new["eps_candidates"] = [_rename(row, pairs) for row in new["eps_candidates"]]
+    if "selection" in new:
+        selection = _rename(new["selection"], {"clear": "well_separated", "why": "reason"})
+        share = {"doubtful_share": "ambiguous_share"}
+        selection["table"] = [_rename(row, share) for row in selection["table"]]
+        new["selection"] = selection
+    algorithm = new.pop("algorithm")
+    return {"algorithm": algorithm, "title": _TITLES.get(algorithm, algorithm), **new}
+
+
+def _preparation_of_1(old: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
+    pca = old.get("pca")
+    names = {"components": "n_components", "shares": "explained_variance_ratio"}
+    return {
+        "missing": job["missing"],
+        "clip_quantiles": job.get("clip"),
+        "scale": job["scale"],
+        "encoded": [_rename(column, {"as": "encoding"}) for column in old.get("encoded", [])],
+        "dropped": old.get("dropped", {}),
+        "redundant": old.get("redundant", []),
+        "pca": _rename(pca, names) if pca else None,
+    }
+
+
+def _profile_of_1(old: dict[str, Any]) -> dict[str, Any]:
+    rules, plane = old["rules"], old["map"]
+    return old | {
+        "rules": _rename(rules, {"of": "sample"}) if rules else None,
+        "map": _rename(plane, {"share": "explained_variance_ratio"}) if plane else None,
+    }
+
+
+def _segment_of_1(old: dict[str, Any]) -> dict[str, Any]:
+    new = _rename(old, {"interval": "deviation_interval", "together": "baskets"})
+    new.setdefault("rule", None)
+    if "baskets" in new:
+        baskets = _rename(new["baskets"], {"baskets": "n_baskets"})
+        names = {"of": "antecedents", "also": "consequents"}
+        baskets["rules"] = [_rename(rule, names) for rule in baskets["rules"]]
+        new["baskets"] = baskets
+    return new

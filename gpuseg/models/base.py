@@ -1,0 +1,262 @@
+"""The interface of saved models, their files, and the registry of model classes."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from safetensors.numpy import load, save
+
+from gpuseg.backends import registry
+from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.errors import DataError
+from gpuseg.io.storage import Storage
+from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext
+from gpuseg.validation import check_n_threads
+
+FORMAT = 2
+"""Version of the files of a model; other versions are refused."""
+
+DESCRIPTION, TENSORS = "model.json", "model.safetensors"
+
+M = TypeVar("M", bound="type[SegmentModel]")
+
+_MODEL_CLASSES: dict[str, "type[SegmentModel]"] = {}
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """The folder of a saved model; a value that can be pickled.
+
+    A pickle has the options of the file system, so possibly credentials of an object store.
+
+    Attributes
+    ----------
+    storage : Storage
+    path : str
+        Path of the folder within the storage's file system.
+    """
+
+    storage: Storage
+    path: str
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file.
+
+        Raises
+        ------
+        OSError
+        """
+        return bytes(self.storage.fs.cat_file(f"{self.path}/{name}"))
+
+    def description(self) -> dict[str, Any]:
+        """Return what model.json holds."""
+        content: dict[str, Any] = json.loads(self.read(DESCRIPTION))
+        return content
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays of model.safetensors by name."""
+        arrays: dict[str, NDArray[Any]] = load(self.read(TENSORS))
+        return arrays
+
+
+class SegmentModel(ABC):
+    """A fitted segmentation: it assigns new rows to segments, and is saved as files.
+
+    A subclass is a frozen dataclass with `name`, `pipeline`, `n_clusters`, `_assign`, `to_files`
+    and `from_files`, and registers itself by `register_model`.
+
+    Attributes
+    ----------
+    name : str
+        The algorithm, as `segment.algorithm` of a job has it.
+    pipeline : FeaturePipeline
+        From raw rows to the rows that are clustered.
+    n_clusters : int
+        Number of segments, without noise.
+    """
+
+    name: ClassVar[str]
+
+    if TYPE_CHECKING:  # subclasses have a field or a property of each
+
+        @property
+        def pipeline(self) -> FeaturePipeline: ...
+
+        @property
+        def n_clusters(self) -> int: ...
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The features that are clustered."""
+        return self.pipeline.features
+
+    @property
+    def feature_transform(self) -> FeatureTransform:
+        """From raw features to scaled ones."""
+        return self.pipeline.feature_transform
+
+    @overload
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        return_distance: Literal[False] = False,
+        backend: str = "auto",
+        n_threads: int | None = None,
+    ) -> NDArray[np.int32]: ...
+
+    @overload
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        return_distance: Literal[True],
+        backend: str = "auto",
+        n_threads: int | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]: ...
+
+    def predict(
+        self,
+        X: ArrayLike,
+        *,
+        return_distance: bool = False,
+        backend: str = "auto",
+        n_threads: int | None = None,
+    ) -> NDArray[np.int32] | tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the segment of each row, as a job would write it.
+
+        Rows are scored in blocks: besides X and the result, a call needs memory for about one
+        block per thread.
+
+        Parameters
+        ----------
+        X : array-like (n, d), data frame or Arrow table
+            Raw rows, in the units of the job's input. Columns of a frame are found by name; those
+            of an array must be in the order of `pipeline.columns`.
+        return_distance : bool, default False
+            Whether to return the distances, too.
+        backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
+            The result has the same bits with every backend.
+        n_threads : int or None, default None
+            None uses every processor this process may use.
+
+        Returns
+        -------
+        segments : int32 (n,)
+            -1 is noise (DBSCAN).
+        distances : float32 (n,), with `return_distance`
+            The distance that a job writes: in scaled units, to the centre (k-means), to the centre
+            of the small segment (hierarchical), or to the nearest core row (DBSCAN).
+
+        Raises
+        ------
+        ConfigError
+            For a wrong `backend` or `n_threads`.
+        DataError
+            For a missing column, a column of another type than at the fit, and values that are
+            missing and not filled, infinite, or outside a transform's domain.
+        ResourceError
+            For a backend that cannot run here.
+
+        Warns
+        -----
+        UserWarning
+            For categories that were not in the data of the fit.
+        """
+        check_n_threads(n_threads)
+        name = registry.choose_backend(backend).name
+        context = LocalExecutor(n_threads).context
+        raw = self.pipeline.open(X)
+        segments = np.empty(raw.n_rows, np.int32)
+        distances = np.empty(raw.n_rows if return_distance else 0, np.float32)
+        step = self._rows_per_step(name, context)
+        for start in range(0, max(raw.n_rows, 1), step):
+            rows = slice(start, min(start + step, raw.n_rows))
+            z = raw.transform(rows, name, context)
+            if raw.n_bad:  # they are only counted from here on
+                continue
+            segments[rows], distance = self._assign(z, name, context, return_distance)
+            if distance is not None:
+                with np.errstate(over="ignore"):  # beyond float32 is infinite
+                    distances[rows] = distance
+        raw.check()
+        return (segments, distances) if return_distance else segments
+
+    def _rows_per_step(self, backend: str, context: TaskContext) -> int:
+        """Return how many rows to transform and score at a time, on all threads together."""
+        rows = registry.get(backend).block_rows(len(self.features)) or BLOCK_ROWS
+        return rows * context.threads
+
+    @abstractmethod
+    def _assign(
+        self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
+        """Return the segments, and the distances if requested, of rows that are transformed."""
+
+    @abstractmethod
+    def to_files(self) -> dict[str, bytes]:
+        """Return the files of the saved model by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_files(cls, folder: ModelFolder) -> "SegmentModel":
+        """Build the model from its files.
+
+        Raises
+        ------
+        OSError, ValueError, KeyError
+            For missing and damaged files.
+        """
+
+
+def register_model(model_class: M) -> M:
+    """Register a model class by its `name`; use it as a decorator."""
+    _MODEL_CLASSES[model_class.name] = model_class
+    return model_class
+
+
+def model_class(name: str) -> type[SegmentModel]:
+    """Return the model class of an algorithm.
+
+    Raises
+    ------
+    DataError
+        When no class has that name.
+    """
+    if name not in _MODEL_CLASSES:
+        raise DataError(
+            "model.unknown_algorithm",
+            f"model.json: algorithm {name!r} is not known",
+            rule=f"must be one of {', '.join(sorted(_MODEL_CLASSES))}",
+            hint="import the package that registers it, or use another version of gpuseg",
+        )
+    return _MODEL_CLASSES[name]
+
+
+def model_files(
+    model: SegmentModel, facts: Mapping[str, Any], tensors: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return the files of a model: what every model has, and what is its own.
+
+    Parameters
+    ----------
+    facts : mapping
+        Further keys of model.json.
+    tensors : mapping of name to array
+        Further arrays of model.safetensors.
+    """
+    description = {
+        "format": FORMAT,
+        "algorithm": model.name,
+        **model.pipeline.to_json(),
+        **facts,
+    }
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    arrays = {**tensors, **model.pipeline.tensors()}
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {DESCRIPTION: text.encode(), TENSORS: save(contiguous)}

@@ -1,0 +1,205 @@
+"""k-means as an algorithm of a job: one number of clusters, a sweep, or a selection among them."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, WrapValidator, model_validator
+
+from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
+from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.errors import DataError
+from gpuseg.model_selection.select_k import KSelection, fit_and_select
+from gpuseg.models.kmeans import KMeansModel
+from gpuseg.progress import iteration_callback
+from gpuseg.segmentation.base import (
+    ColumnPlan,
+    FitContext,
+    RunnerUp,
+    SegmentationAlgorithm,
+    SegmentationResult,
+    SegmentSpec,
+)
+from gpuseg.validation import broken_rule
+
+_COUNTS_RULE = (
+    "must be a whole number >= 1, 'auto', the [first, last] of a range, or a list of at least "
+    "three increasing numbers"
+)
+_NOT_SEPARATED = (
+    "the data has no well-separated segments, and their boundaries are arbitrary; see "
+    "result.selection in the manifest"
+)
+
+
+def _counts(value: Any, parse: Callable[[Any], Any]) -> int | list[int] | str:
+    if value == "auto":
+        return "auto"
+    try:
+        counts = parse(value)
+    except ValueError:
+        raise ValueError(_COUNTS_RULE) from None
+    if isinstance(counts, int):
+        return counts
+    if (
+        not isinstance(counts, list)
+        or len(counts) < 2
+        or counts != sorted(set(counts))
+        or counts[0] < 1
+    ):
+        raise ValueError(_COUNTS_RULE)
+    return counts
+
+
+Counts = Annotated[
+    Annotated[int, Field(ge=1)] | list[int] | Literal["auto"], WrapValidator(_counts)
+]
+
+
+class KMeansSpec(SegmentSpec, KMeansParams):
+    """Parameters of k-means: those of the estimator, and several numbers of clusters.
+
+    Several numbers of clusters make a sweep: two numbers are the first and the last of a range,
+    more are a list. "auto" selects among the numbers from 2 to `max_clusters`.
+    """
+
+    algorithm: Literal["kmeans"] = "kmeans"
+    n_clusters: Counts = 8  # type: ignore[assignment]
+    max_clusters: Annotated[int, Field(ge=3)] = 15
+
+    @model_validator(mode="after")
+    def _centers_for_one_count(self) -> "KMeansSpec":
+        if not isinstance(self.init, str) and not isinstance(self.n_clusters, int):
+            raise broken_rule(
+                "init.several_n_clusters",
+                "initial centres are for one n_clusters only",
+                "init",
+                "set one, or leave init out",
+            )
+        return self
+
+    def counts(self) -> list[int]:
+        """Return the numbers of clusters, in increasing order."""
+        if isinstance(self.n_clusters, int):
+            return [self.n_clusters]
+        if self.n_clusters == "auto":
+            return list(range(2, self.max_clusters + 1))
+        if len(self.n_clusters) == 2:
+            return list(range(self.n_clusters[0], self.n_clusters[1] + 1))
+        return self.n_clusters
+
+    def models(self) -> list[KMeansParams]:
+        """Return the algorithm's parameters for each number of clusters."""
+        values = self.model_dump(exclude={"algorithm", "n_clusters", "max_clusters"})
+        return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
+
+
+class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
+    """k-means; see `algorithms.kmeans`."""
+
+    name = "kmeans"
+    title = "k-means"
+    spec = KMeansSpec
+
+    def check(self, spec: KMeansSpec, columns: ColumnPlan) -> None:
+        if columns.n_columns is not None:
+            spec.models()[0].check_init(columns.n_columns)
+
+    def unit_rows(self, spec: KMeansSpec) -> bool:
+        return spec.metric == "cosine"
+
+    def fit(self, spec: KMeansSpec, context: FitContext) -> SegmentationResult:
+        models, backend = spec.models(), context.backend
+        models[0].check_init(context.pipeline.feature_transform.n_columns)
+        callback, selection = iteration_callback(context.stage), None
+        if spec.n_clusters == "auto":
+            fits, selection = fit_and_select(
+                context.executor, backend, models, context.statistics, callback,
+                context.bounds_bytes,
+            )  # fmt: skip
+        else:
+            fits = sweep_kmeans(
+                context.executor, models, backend, callback, context.bounds_bytes,
+                context.statistics,
+            )  # fmt: skip
+        by_k = {len(fit.sizes): fit for fit in fits}
+        fit = fits[-1] if selection is None else by_k[selection.n_clusters]
+        _log_choice(fit, len(fits), selection, context)
+        _check_fits(fits, spec, context.warn)
+        all_models = {k: KMeansModel(context.pipeline, one.centers) for k, one in by_k.items()}
+        return SegmentationResult(
+            range(len(fit.sizes)),
+            fit.sizes,
+            fit.centers.values,
+            all_models[len(fit.sizes)],
+            _facts(fit, spec, selection),
+            alternatives=all_models if len(fits) > 1 else {},
+            sweep=[_sweep_line(one) for one in fits] if len(fits) > 1 else [],
+            selected_n_clusters=selection is not None,
+            runner_up=RunnerUp(fit.centers.values),
+        )
+
+
+def _log_choice(
+    fit: KMeansFit, n_fits: int, selection: KSelection | None, context: FitContext
+) -> None:
+    """Say which of several numbers of clusters is written."""
+    if selection is not None:
+        context.log(selection.reason)
+        if not selection.well_separated:
+            context.warn(_NOT_SEPARATED)
+    elif n_fits > 1:
+        context.log(
+            f"the segments of n_clusters = {len(fit.sizes)}, the largest, are written; all models "
+            "are in _models, their inertia in the manifest"
+        )
+
+
+def _check_fits(fits: Sequence[KMeansFit], spec: KMeansSpec, warn: Callable[[str], None]) -> None:
+    """Refuse data of too few distinct rows, and warn of fits that have not converged."""
+    for fit in fits:
+        k = len(fit.sizes)
+        if fit.n_distinct < k:
+            raise DataError(
+                "n_clusters.too_few_distinct_rows",
+                f"the data has only {fit.n_distinct} distinct rows (of positive weight, after "
+                "preprocessing)",
+                value=k,
+                parameter="n_clusters",
+                hint=f"use `n_clusters` <= {fit.n_distinct}",
+            )
+        if not fit.converged:
+            subject = f"n_clusters = {k}: " if len(fits) > 1 else ""
+            warn(
+                f"{subject}not converged after {fit.n_iter} iterations; use a higher "
+                f"segment.max_iter than {spec.max_iter}, or a higher segment.tol than {spec.tol:g}"
+            )
+
+
+def _facts(fit: KMeansFit, spec: KMeansSpec, selection: KSelection | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "algorithm": spec.algorithm,
+        "metric": spec.metric,
+        "n_clusters": len(fit.sizes),
+        "n_iter": fit.n_iter,
+        "converged": fit.converged,
+        "inertia": fit.inertia,
+    }
+    if selection is not None:
+        facts["selection"] = {
+            "well_separated": selection.well_separated,
+            "reason": selection.reason,
+            "elbow": selection.elbow,
+            "table": selection.table,
+        }
+    return facts
+
+
+def _sweep_line(fit: KMeansFit) -> dict[str, Any]:
+    return {
+        "n_clusters": len(fit.sizes),
+        "inertia": fit.inertia,
+        "n_iter": fit.n_iter,
+        "converged": fit.converged,
+        "smallest": int(fit.sizes.min()),
+        "thread_seconds": round(fit.seconds, 3),
+    }

@@ -1,0 +1,199 @@
+"""The manifest: its schema is documented, its JSON is stable, and older formats can be read."""
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from support.errors import raises
+
+import gpuseg
+from gpuseg import manifest as schema
+from gpuseg.io.output import base
+from gpuseg.io.storage import Storage
+from gpuseg.jobs.regenerate_report import regenerate_report
+from gpuseg.manifest import FORMAT, Manifest, Record, migrate, read_manifest, write_manifest
+from gpuseg.reporting.report import render_report
+from gpuseg.reporting.terminal_table import segment_table
+
+OLD = sorted((Path(__file__).parent / "manifests").glob("format-1-*.json"))
+
+OLD_KEYS = {
+    "portrait", "rows_are", "why", "moved_shards", "eps_why", "eps_choices", "pairs", "forecast",
+    "pairs_a_shard", "work_a_shard", "rows_a_shard", "most_rows_a_shard", "clear", "doubtful_share",
+    "of_category", "at_least", "interval", "together", "of", "also", "what", "done", "as",
+}  # fmt: skip
+"""Keys of format 1 that format 2 does not have."""
+
+
+def records(kind: type[Record] = Record) -> Iterator[type[Record]]:
+    for child in kind.__subclasses__():
+        if child.__module__ == schema.__name__:
+            yield child
+            yield from records(child)
+
+
+def keys(content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from keys(value)
+    elif isinstance(content, list):
+        for item in content:
+            yield from keys(item)
+
+
+def old_manifest(path: Path = OLD[0]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+@pytest.mark.parametrize("record", list(records()), ids=lambda record: record.__name__)
+def test_every_field_is_documented(record: type[Record]) -> None:
+    assert record.__doc__
+    for name, field in record.model_fields.items():
+        assert field.description, name
+        assert re.match(r"[A-Z\"`]|9", field.description) and field.description.endswith("."), name
+        is_share = name.endswith(("share", "ratio")) or name in ("precision", "coverage")
+        assert not is_share or "from 0 to 1" in field.description.lower(), name
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_format_1_is_migrated(path: Path) -> None:
+    old = old_manifest(path)
+    assert old["format"] == 1
+    manifest = Manifest.from_json(old)
+    assert old == old_manifest(path)  # the argument is not changed
+    content = manifest.to_json()
+    assert content["format"] == FORMAT
+    assert not OLD_KEYS & set(keys({k: v for k, v in content.items() if k != "job"}))
+    assert [s["size"] for s in old["segments"]] == [s.size for s in manifest.segments]
+    page = render_report(manifest)
+    assert manifest.result.title in html.unescape(page)
+    assert segment_table(manifest).row_count == len(manifest.segments) + 1
+
+
+def test_values_of_format_1_are_kept() -> None:
+    by_name = {path.stem.removeprefix("format-1-"): old_manifest(path) for path in OLD}
+    kmeans, old = Manifest.from_json(by_name["kmeans"]), by_name["kmeans"]
+    assert kmeans.executor.row_storage.mode == old["executor"]["rows_are"]
+    assert kmeans.result.selection.reason == old["result"]["choice"]["why"]
+    shares = [row.ambiguous_share for row in kmeans.result.selection.table]
+    assert shares == [row["doubtful_share"] for row in old["result"]["choice"]["table"]]
+    rule, old_rule = kmeans.segments[0].baskets.rules[0], old["segments"][0]["together"]["rules"][0]
+    assert (rule.antecedents, rule.consequents) == (tuple(old_rule["of"]), tuple(old_rule["also"]))
+    steps = [(s.finding, s.action, s.lines) for s in kmeans.transactions.quality.steps]
+    old_steps = old["transactions"]["quality"]["steps"]
+    assert steps == [(s["what"], s["done"], s["lines"]) for s in old_steps]
+    dbscan, old = Manifest.from_json(by_name["dbscan"]), by_name["dbscan"]
+    assert dbscan.result.facts["eps_reason"] == old["result"]["eps_why"]
+    assert dbscan.result.facts["distances"] == old["result"]["pairs"]
+    assert dbscan.audit["group"].n_hidden == old["audit"]["group"]["hidden"]
+    tree, old = Manifest.from_json(by_name["hierarchical"]), by_name["hierarchical"]
+    assert [list(merge) for merge in tree.result.merges] == old["result"]["merges"]
+    assert tree.preparation.clip_quantiles == tuple(old["job"]["prepare"]["clip"])
+    assert tree.preparation.pca.n_components == old["preparation"]["pca"]["components"]
+    ends = tree.segments[0].deviation_interval["a"]
+    assert [ends.low, ends.high] == old["segments"][0]["interval"]["a"]
+
+
+def test_json_and_type_are_equivalent() -> None:
+    manifest = Manifest.from_json(old_manifest())
+    content = manifest.to_json()
+    assert Manifest.from_json(content) == manifest
+    assert Manifest.from_json(json.loads(json.dumps(content, allow_nan=False))) == manifest
+    assert migrate(content) == content
+
+
+def test_optional_parts_are_left_out_and_required_nulls_are_not() -> None:
+    content = Manifest.from_json(old_manifest(OLD[0])).to_json()
+    assert OLD[0].stem == "format-1-dbscan"
+    assert "transactions" not in content and "selection" not in content["result"]
+    assert all("baskets" not in segment for segment in content["segments"])
+    assert content["preparation"]["pca"] is None and content["sweep"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"format": FORMAT + 1}, "manifest.unknown_format"),
+        ({"format": None}, "manifest.unknown_format"),
+        ({"format": FORMAT}, "manifest.invalid"),
+        ({"segments": [{}]}, "manifest.invalid"),
+        ({"segments": 5}, "manifest.invalid"),
+        ({"executor": None}, "manifest.invalid"),
+    ],
+)
+def test_other_content_is_refused(change: dict[str, Any], code: str) -> None:
+    with raises(code, gpuseg.DataError):
+        Manifest.from_json(old_manifest() | change)
+
+
+@pytest.mark.parametrize("content", [[], "text", None, {}])
+def test_json_that_is_no_manifest_is_refused(content: Any) -> None:
+    with raises("manifest.unknown_format", gpuseg.DataError):
+        Manifest.from_json(content)
+
+
+# Files.
+
+
+def test_outputs_and_readers_agree_on_the_name_of_the_file() -> None:
+    assert base.MANIFEST == schema.MANIFEST
+
+
+@pytest.fixture
+def folder() -> Iterator[Storage]:
+    storage = Storage.from_url("memory://manifests", {}, "output")
+    storage.fs.makedirs(storage.root, exist_ok=True)
+    yield storage
+    fsspec.filesystem("memory").rm("/manifests", recursive=True)
+
+
+def test_manifest_is_written_and_read_by_url(folder: Storage) -> None:
+    manifest = Manifest.from_json(old_manifest())
+    write_manifest(manifest, folder)
+    assert read_manifest(folder) == manifest
+
+
+def test_missing_and_damaged_files_are_refused(folder: Storage) -> None:
+    with raises("manifest.missing", gpuseg.DataError):
+        read_manifest(folder)
+    for content, code in ((b"{", "manifest.not_json"), (b"{}", "manifest.unknown_format")):
+        folder.fs.pipe_file(f"{folder.root}/_manifest.json", content)
+        with raises(code, gpuseg.DataError) as caught:
+            read_manifest(folder)
+        assert "memory://manifests" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["memory://manifests", "memory://manifests/"])
+def test_report_of_a_url_is_rendered_again(folder: Storage, url: str) -> None:
+    write_manifest(Manifest.from_json(old_manifest()), folder)
+    assert regenerate_report(url) == "memory://manifests/_report.html"
+    page = folder.fs.cat_file(f"{folder.root}/_report.html").decode()
+    assert page == render_report(read_manifest(folder))
+
+
+# Runs.
+
+
+@pytest.mark.sample(4)
+def test_a_run_has_the_manifest_as_dict_and_typed(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    pq.write_table(pa.table({"a": x[:, 0], "b": x[:, 1]}), tmp_path / "in.parquet")
+    result = gpuseg.run({
+        "input": {"path": str(tmp_path / "in.parquet")},
+        "segment": {"n_clusters": 2},
+        "output": {"path": str(tmp_path / "out")},
+    })  # fmt: skip
+    stored = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert stored == result.manifest
+    assert Manifest.from_json(stored) == result.record
+    assert result.record.segments[0].size == result.manifest["segments"][0]["size"]

@@ -1,0 +1,84 @@
+"""Words of a private language stay out of names, and no two classes share a name."""
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+BANNED = {"own", "found", "told", "said", "lacking", "anew", "mend", "settle", "portrait"}
+"""Words that no name may contain, also not as a part between underscores."""
+
+BUILTIN = {"FileNotFoundError", "ModuleNotFoundError", "PackageNotFoundError"}
+
+SHARED = {"Device"}
+"""Classes of the emulator that have the names of CuPy's, which they replace."""
+
+FILES = [
+    path
+    for folder in ("gpuseg", "tests", "benchmarks", "scripts")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if path != Path(__file__)
+]
+
+KERNELS = sorted((ROOT / "kernels").rglob("*.cu*"))
+
+
+def names_of(path: Path) -> Iterator[str]:
+    """Yield every name that a file binds or uses."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
+                yield name
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                yield name
+            case ast.keyword(arg=str(name)):
+                yield name
+            case ast.alias(name=name, asname=alias):
+                yield alias or name.rpartition(".")[2]
+
+
+def kernel_names(path: Path) -> Iterator[str]:
+    """Yield every word of a kernel's source, comments and texts left out."""
+    code = re.sub(r'//[^\n]*|/\*.*?\*/|"[^"\n]*"', " ", path.read_text(), flags=re.DOTALL)
+    yield from re.findall(r"[A-Za-z_]\w*", code)
+
+
+def words_of(name: str) -> set[str]:
+    """Split a name at underscores and capitals."""
+    return set(re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name).lower().split("_"))
+
+
+def banned(names: set[str]) -> list[str]:
+    """Return the names that contain a banned word."""
+    return sorted(name for name in names - BUILTIN if words_of(name) & BANNED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_are_standard_terms(path: Path) -> None:
+    assert not banned({path.stem, *names_of(path)})
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_names_in_kernels_are_standard_terms(path: Path) -> None:
+    assert not banned({path.stem, *kernel_names(path)})
+
+
+@pytest.mark.slow
+def test_no_two_classes_have_the_same_name() -> None:
+    paths = defaultdict(list)
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name not in SHARED:
+                paths[node.name].append(str(path.relative_to(ROOT)))
+    assert not {name: files for name, files in paths.items() if len(files) > 1}
+
+
+@pytest.mark.parametrize("name", ["own", "what_is_found", "FoundRow", "told_by"])
+def test_banned_words_are_detected_in_names(name: str) -> None:
+    assert banned({name, "owner", "foundation"}) == [name]

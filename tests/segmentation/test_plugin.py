@@ -1,0 +1,233 @@
+"""An algorithm of another package: one file with parameters, algorithm and model, and no edit."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+from support.errors import raises
+from support.helpers import call, customers, cut, job, read_parts, toml, write_files
+
+import gpuseg
+from gpuseg.backends.types import Centers
+from gpuseg.errors import ConfigError
+from gpuseg.models import base
+from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
+from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.runtime.executor import TaskContext
+from gpuseg.segmentation import registry
+from gpuseg.segmentation.base import (
+    ColumnPlan,
+    FitContext,
+    RunnerUp,
+    SegmentationAlgorithm,
+    SegmentationResult,
+    SegmentSpec,
+)
+from gpuseg.sharding import column_passes as columns
+from gpuseg.sharding.shard import Shard
+
+# The plug-in: bands of the first column, cut at its quantiles.
+
+BANDS = 4
+
+
+class BandsSpec(SegmentSpec):
+    """Parameters of the bands."""
+
+    algorithm: Literal["bands"] = "bands"
+    n_bands: int = BANDS
+
+
+@dataclass(frozen=True)
+class BandsModel(SegmentModel):
+    """The middle of each band on the first column."""
+
+    name: ClassVar[str] = "bands"
+
+    pipeline: FeaturePipeline
+    middles: npt.NDArray[np.float64]
+
+    @property
+    def n_clusters(self) -> int:
+        return len(self.middles)
+
+    def _assign(
+        self, z: npt.NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float64] | None]:
+        labels = nearest(z[:, 0], self.middles)
+        return labels, np.abs(z[:, 0] - self.middles[labels]) if with_distance else None
+
+    def to_files(self) -> dict[str, bytes]:
+        return model_files(self, {}, {"middles": self.middles})
+
+    @classmethod
+    def from_files(cls, folder: ModelFolder) -> BandsModel:
+        tensors = folder.tensors()
+        pipeline = FeaturePipeline.from_json(folder.description(), tensors)
+        return cls(pipeline, tensors["middles"])
+
+
+class Bands(SegmentationAlgorithm[BandsSpec]):
+    """Bands of equal numbers of customers."""
+
+    name = "bands"
+    title = "Bands of the first feature"
+    spec = BandsSpec
+
+    def check(self, spec: BandsSpec, columns: ColumnPlan) -> None:
+        if spec.n_bands < 2:
+            raise ConfigError(
+                "n_bands.too_few", "one band is no segmentation", value=spec.n_bands,
+                parameter="n_bands",
+            )  # fmt: skip
+
+    def fit(self, spec: BandsSpec, context: FitContext) -> SegmentationResult:
+        n_rows = context.statistics.n_rows
+        sample = np.concatenate(
+            context.executor.map(columns.sample, context.backend, n_rows, n_rows)
+        )
+        middles = np.quantile(sample[:, 0], (np.arange(spec.n_bands) + 0.5) / spec.n_bands)
+        counts = context.executor.apply(assign_bands, middles)
+        means = np.zeros((spec.n_bands, sample.shape[1]))
+        means[:, 0] = middles
+        context.warn("bands use one feature only")
+        return SegmentationResult(
+            range(spec.n_bands),
+            np.sum(counts, axis=0),
+            Centers(means, np.zeros(sample.shape[1], np.float32)).values,
+            BandsModel(context.pipeline, middles),
+            {"algorithm": "bands", "n_clusters": spec.n_bands, "middles": middles.tolist()},
+            runner_up=RunnerUp(means),
+        )
+
+
+def nearest(
+    values: npt.NDArray[np.float32], middles: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int32]:
+    labels: npt.NDArray[np.int32] = np.abs(values[:, None] - middles).argmin(axis=1)
+    return labels.astype(np.int32)
+
+
+def assign_bands(
+    shard: Shard, context: TaskContext, middles: npt.NDArray[np.float64]
+) -> npt.NDArray[np.int64]:
+    x = np.concatenate([block.x for block in shard.map_blocks(context, lambda block: block)])
+    shard.labels = nearest(x[:, 0], middles)
+    shard.distance = np.abs(x[:, 0] - middles[shard.labels]).astype(np.float32)
+    return np.bincount(shard.labels, minlength=len(middles))
+
+
+# Its use.
+
+
+@pytest.fixture
+def bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register the plug-in for one test."""
+    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
+    monkeypatch.setattr(base, "_MODEL_CLASSES", dict(base._MODEL_CLASSES))
+    registry.register(Bands())
+    register_model(BandsModel)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A job with the plug-in."""
+    source = write_files(tmp_path / "in", cut(customers(600), 200))
+    content = job(source, tmp_path / "out")
+    content["segment"] = {"algorithm": "bands", "n_bands": BANDS}
+    path = tmp_path / "job.toml"
+    path.write_text(toml(content))
+    return path
+
+
+def test_a_job_of_the_plugin(bands: None, file: Path, tmp_path: Path) -> None:
+    result = gpuseg.run(file, overrides=["output.confidence=true"])
+    written = read_parts(tmp_path / "out")
+    segment = written["segment"].to_numpy()
+    recency = pa.concat_tables([customers(600)])["recency"].to_numpy()
+    edges = np.sort(recency)[[0, 150, 300, 450, 599]]
+    for band in range(BANDS):
+        assert edges[band] - 5 < recency[segment == band].mean() < edges[band + 1] + 5
+    assert written.column_names == ["customer", "segment", "distance", "confidence"]
+    assert result.manifest["result"]["algorithm"] == "bands"
+    assert result.manifest["job"]["segment"] == {"algorithm": "bands", "n_bands": BANDS}
+    assert result.manifest["warnings"] == ["bands use one feature only"]
+    assert [s["size"] for s in result.manifest["segments"]] == np.bincount(segment).tolist()
+    assert list(result.models) == [BANDS]
+    x = np.column_stack([customers(600)[name] for name in ("recency", "orders", "spend")])
+    for model in (result.model, gpuseg.load_model(tmp_path / "out")):
+        assert isinstance(model, BandsModel)
+        assert np.array_equal(model.predict(x), segment)
+
+
+def test_the_report_of_the_plugin(
+    bands: None, file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    outcome = call(capfd, "run", file)
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.startswith("600 customers in 4 segments")
+    assert "warning: bands use one feature only" in outcome.err
+    page = (tmp_path / "out" / "_report.html").read_text()
+    assert "bands" in page.lower()
+
+
+def test_the_plugin_is_part_of_the_schema(bands: None, file: Path) -> None:
+    with raises("job.unknown_key", ConfigError, parameter="segment.n_band") as error:
+        gpuseg.run(file, overrides=["segment.n_band=3"])
+    assert error.value.hint == "did you mean 'n_bands'?"
+    with raises("n_bands.too_few", ConfigError, parameter="n_bands") as error:
+        gpuseg.run(file, overrides=["segment.n_bands=1"])
+    assert str(error.value).startswith("segment.n_bands = 1: ")
+    with raises("algorithm.unknown", ConfigError) as error:
+        gpuseg.run(file, overrides=["segment.algorithm=optics"])
+    assert "'bands'" in error.value.rule
+
+
+def test_without_the_plugin_its_name_is_unknown(file: Path) -> None:
+    with raises("algorithm.unknown", ConfigError, value="bands"):
+        gpuseg.run(file)
+
+
+def test_a_name_is_taken_once(bands: None) -> None:
+    with raises("algorithm.name_taken", ConfigError, value="bands"):
+        registry.register(Bands())
+
+
+def test_an_entry_point_registers_an_algorithm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a package does that is installed beside gpuseg."""
+    info = tmp_path / "other_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gpuseg.algorithms]\nother = other_package:OTHER\n")
+    (tmp_path / "other_package.py").write_text(
+        "from typing import Literal\n"
+        "from gpuseg.segmentation.kmeans import KMeansSegmentation, KMeansSpec\n"
+        "class OtherSpec(KMeansSpec):\n    algorithm: Literal['other'] = 'other'\n"
+        "class Other(KMeansSegmentation):\n    name, spec = 'other', OtherSpec\n"
+        "OTHER = Other()\n"
+    )
+    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    registry._register_entry_points.cache_clear()
+    try:
+        assert "other" in [algorithm.name for algorithm in registry.registered()]
+    finally:
+        registry._register_entry_points.cache_clear()
+        sys.modules.pop("other_package", None)
+
+
+def test_manifest_is_json(bands: None, file: Path, tmp_path: Path) -> None:
+    manifest = gpuseg.run(file).manifest
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
