@@ -1,4 +1,4 @@
-"""Progress of a run: bars on a terminal, plain lines elsewhere, seconds of each stage for all."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere."""
 
 import sys
 import threading
@@ -33,25 +33,18 @@ def iteration_callback(stage: Stage) -> Callable[[int, float, float], None]:
 
 
 class Progress:
-    """Measure the seconds of each stage, and show nothing.
+    """Show nothing; subclasses override `_open`, `_close` and `log`.
 
-    Subclasses override `_open`, `_close` and `log`.
-
-    Attributes
-    ----------
-    seconds : dict of str to float
-        Seconds of each stage; a stage that ran several times has the sum.
+    Several runs may use one display, one after the other.
     """
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
         self._current: Stage | None = None
         self._remaining = 0
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
-        """Show and time a stage of `total` units; None if their number is not known."""
-        started = time.perf_counter()
+        """Show a stage of `total` units; None if their number is not known."""
         stage = self._open(name, total, unit)
         self._current, self._remaining = stage, total or 0
         finished = False
@@ -60,8 +53,6 @@ class Progress:
             finished = True
         finally:
             self._current = None
-            elapsed = time.perf_counter() - started
-            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
             self._close(stage, finished)
 
     def advance(self, rows: int) -> None:

@@ -1,7 +1,8 @@
 """What the stages of a run share: its identity, plan, workers, output, and what it reports."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,23 +37,26 @@ class Reporter:
     ----------
     warnings : list of str
         All warnings so far, for the manifest.
+    seconds : dict of str to float
+        Seconds of each stage of this run so far; a stage that ran several times has the sum.
     """
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.warnings: list[str] = []
-
-    @property
-    def seconds(self) -> Mapping[str, float]:
-        """Seconds of each stage so far."""
-        return self.progress.seconds
+        self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
         """Show, time and log a stage of `total` units."""
         LOGGER.info("%s: started", name)
-        with self.progress.stage(name, total, unit) as stage:
-            yield stage
+        started = time.perf_counter()
+        try:
+            with self.progress.stage(name, total, unit) as stage:
+                yield stage
+        finally:
+            elapsed = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
         LOGGER.info("%s: finished, %.3f s in all", name, self.seconds[name])
 
     def log(self, text: str) -> None:

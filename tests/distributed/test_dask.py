@@ -330,7 +330,6 @@ def test_worker_killed_when_dbscan_has_clustered(
     assert there["warnings"] == here["warnings"]
     assert sum("warning: " in text for text in at.lines) == 2  # one in each attempt
     assert at.started.count("fit") == 2
-    assert there["seconds"]["fit"] == pytest.approx(at.seconds["fit"], abs=0.001)
     one, other = (pq.read_table(tmp_path / name) for name in ("here", "there"))
     assert one.equals(other)
 

@@ -68,7 +68,7 @@ def test_a_second_attempt_leaves_no_trace_but_its_seconds(
     plain = run(source, tmp_path / "plain", segment=SEGMENT).manifest
     clock = itertools.count()
     ticking = SimpleNamespace(perf_counter=lambda: float(next(clock)))
-    monkeypatch.setattr("gpuseg.progress.time", ticking)
+    monkeypatch.setattr("gpuseg.jobs.context.time", ticking)
     once = run(source, tmp_path / "once", segment=SEGMENT).manifest
     losses[0] = 2
     lines = Lines()
@@ -83,6 +83,20 @@ def test_a_second_attempt_leaves_no_trace_but_its_seconds(
     assert once["seconds"]["fit"] == 1
     assert recovered["seconds"]["fit"] == 3  # each attempt counts
     assert recovered["seconds"]["write"] == 1
+
+
+def test_runs_with_one_display_have_seconds_of_their_own(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count()
+    ticking = SimpleNamespace(perf_counter=lambda: float(next(clock)))
+    monkeypatch.setattr("gpuseg.jobs.context.time", ticking)
+    shown = Progress()
+    runs = [
+        gpuseg.run(job(source, tmp_path / name, segment=SEGMENT), progress=shown).manifest
+        for name in ("first", "second")
+    ]
+    assert runs[0]["seconds"]["fit"] == runs[1]["seconds"]["fit"] == 1
 
 
 def test_a_run_gives_up_after_three_attempts(
