@@ -7,10 +7,11 @@ other fields are always there. Values are JSON's own: a number that does not exi
 
 import copy
 import json
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Annotated, Any, NamedTuple, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gpuseg.errors import DataError
 
@@ -28,6 +29,14 @@ MAP_COLUMNS, MAP_LINES = 64, 40
 
 PURCHASES = "purchases"
 """Finding of the step that counts the transaction lines that became features."""
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+"""A number that may not exist: NaN and infinity are None."""
 
 
 class Record(BaseModel):
@@ -270,15 +279,15 @@ class SelectionRow(Record):
     """Half width of the 95 % confidence interval of `silhouette`."""
     simplified_silhouette: float
     """Silhouette of all customers, computed from the centers, from -1 to 1."""
-    calinski_harabasz: float | None
+    calinski_harabasz: Number
     """Calinski-Harabasz index; null where it is not finite."""
-    davies_bouldin: float | None
+    davies_bouldin: Number
     """Davies-Bouldin index; null where it is not finite."""
     smallest_share: float
     """Share of the customers in the smallest cluster, from 0 to 1."""
     ambiguous_share: float
     """Share of the customers that are almost as close to a second center, from 0 to 1."""
-    stability: float | None
+    stability: Number
     """Adjusted Rand index of two halves of a sample, at most 1; null where not measured."""
 
 
@@ -519,9 +528,9 @@ class Segment(Record):
     """Customers."""
     share: float
     """Share of all customers, from 0 to 1."""
-    center: dict[str, float | None]
+    center: dict[str, Number]
     """Center by feature, in the units of the input; null where there is none."""
-    deviation: dict[str, float | None]
+    deviation: dict[str, Number]
     """Center minus the mean of all customers by feature, in standard deviations."""
     name: str | None = None
     """Unique name in words; absent with weights or the cosine metric."""
@@ -560,7 +569,7 @@ class Audit(Record):
     """Customers of each group; null where the count is hidden."""
     segments: dict[str, AuditedSegment]
     """Counts by segment."""
-    cramers_v: float | None
+    cramers_v: Number
     """Cramér's V of segments and groups, from 0 to 1; null where too much is hidden."""
     is_lower_bound: bool
     """Whether the true Cramér's V may be larger, because counts are hidden."""

@@ -151,7 +151,8 @@ class SegmentationResult:
     model : SegmentModel
         The model of the segments that are written.
     facts : mapping
-        What the manifest says of the algorithm's run; values of JSON.
+        What the manifest says of the algorithm's run: values of JSON or NumPy. `algorithm` and
+        `n_clusters` are required; NaN and infinity become null.
     alternatives : mapping of int to SegmentModel
         Models by number of segments, `model` among them; empty if there is only one.
     sweep : sequence of mappings
@@ -188,13 +189,13 @@ class SegmentationAlgorithm(ABC, Generic[S]):
     spec : type of SegmentSpec
         Its parameters.
     has_confidence : bool
-        Whether its results have a `runner_up`.
+        Whether its results have a `runner_up`; a job with `output.confidence` needs it.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     spec: type[S]
-    has_confidence: ClassVar[bool] = True
+    has_confidence: ClassVar[bool] = False
 
     def check(self, spec: S, columns: ColumnPlan) -> None:
         """Refuse parameters that do not suit the columns; no data is read.

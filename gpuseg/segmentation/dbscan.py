@@ -59,7 +59,6 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
     name = "dbscan"
     title = "DBSCAN"
     spec = DBSCANSpec
-    has_confidence = False
 
     def check(self, spec: DBSCANSpec, columns: ColumnPlan) -> None:
         if spec.metric == "haversine":

@@ -37,6 +37,7 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
     name = "hierarchical"
     title = "Ward's hierarchy of small k-means segments"
     spec = HierarchicalSpec
+    has_confidence = True
 
     def extra_columns(self, spec: HierarchicalSpec) -> list[str]:
         """Return a column for each level, if there are several."""

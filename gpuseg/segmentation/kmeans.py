@@ -99,6 +99,7 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
     name = "kmeans"
     title = "k-means"
     spec = KMeansSpec
+    has_confidence = True
 
     def check(self, spec: KMeansSpec, columns: ColumnPlan) -> None:
         if columns.n_columns is not None:

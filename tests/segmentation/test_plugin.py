@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from support.helpers import call, customers, cut, job, read_parts, toml, write_f
 
 import gpuseg
 from gpuseg.backends.types import Centers
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, GpusegError
 from gpuseg.models import base
 from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.preprocessing.pipeline import FeaturePipeline
@@ -82,6 +82,7 @@ class Bands(SegmentationAlgorithm[BandsSpec]):
     name = "bands"
     title = "Bands of the first feature"
     spec = BandsSpec
+    has_confidence = True
 
     def check(self, spec: BandsSpec, columns: ColumnPlan) -> None:
         if spec.n_bands < 2:
@@ -226,6 +227,83 @@ def test_an_entry_point_registers_an_algorithm(
     finally:
         registry._register_entry_points.cache_clear()
         sys.modules.pop("other_package", None)
+
+
+def changed(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
+    """Let the plug-in return a result with other fields."""
+    fit = Bands.fit
+
+    def fit_otherwise(algorithm: Bands, spec: BandsSpec, context: FitContext) -> SegmentationResult:
+        result = fit(algorithm, spec, context)
+        facts = {**result.facts, **fields.get("facts", {})}
+        return replace(result, **{**fields, "facts": facts})
+
+    monkeypatch.setattr(Bands, "fit", fit_otherwise)
+
+
+def test_a_plugin_has_no_confidence_unless_it_says_so(
+    bands: None, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not SegmentationAlgorithm.has_confidence
+    changed(monkeypatch, runner_up=None)
+    with raises("confidence.no_runner_up", ConfigError, parameter="confidence") as error:
+        gpuseg.run(file, overrides=["output.confidence=true"])
+    assert str(error.value).startswith("output.confidence: ")
+    monkeypatch.setattr(Bands, "has_confidence", False)
+    with raises("confidence.not_available", ConfigError, parameter="confidence"):
+        gpuseg.run(file, overrides=["output.confidence=true"])
+
+
+def test_facts_of_numpy_become_values_of_json(
+    bands: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {
+        "n_iter": np.int64(3), "edges": np.array([1.5, np.nan]), "pair": (np.float32(0.5), True),
+        "by_band": {np.int32(2): float("inf")},
+    }  # fmt: skip
+    changed(monkeypatch, facts=facts)
+    result = gpuseg.run(file).manifest["result"]
+    assert result["n_iter"] == 3
+    assert result["edges"] == [1.5, None]
+    assert result["pair"] == [0.5, True]
+    assert result["by_band"] == {"2": None}
+    written = json.loads((tmp_path / "out" / "_manifest.json").read_text())
+    assert written["result"] == result
+
+
+@pytest.mark.parametrize(
+    ("code", "fields"),
+    [
+        ("facts.not_json", {"facts": {"bands": {1, 2}}}),
+        ("facts.not_json", {"facts": {"bands": {(1, 2): 3}}}),
+        ("facts.not_json", {"sweep": [{"n_clusters": object()}]}),
+        ("facts.invalid", {"facts": {"n_clusters": "four"}}),
+        ("facts.invalid", {"sweep": [{"n_clusters": 4}]}),
+    ],
+)
+def test_facts_that_the_manifest_cannot_have_are_refused(
+    bands: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str,
+    fields: dict[str, Any],
+) -> None:  # fmt: skip
+    changed(monkeypatch, **fields)
+    with raises(code, GpusegError) as error:
+        gpuseg.run(file)
+    assert Bands.title in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_segment_without_rows_has_no_center(
+    bands: None, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centers = np.zeros((BANDS + 1, 3))
+    centers[-1] = np.nan
+    sizes = np.array([150] * BANDS + [0])
+    changed(monkeypatch, segments=range(BANDS + 1), sizes=sizes, centers=centers)
+    result = gpuseg.run(file)
+    empty = result.manifest["segments"][-1]
+    assert set(empty["center"].values()) == set(empty["deviation"].values()) == {None}
+    assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == result.manifest
+    assert (tmp_path / "out" / "_report.html").exists()
 
 
 def test_manifest_is_json(bands: None, file: Path, tmp_path: Path) -> None:

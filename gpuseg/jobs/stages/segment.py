@@ -1,11 +1,13 @@
 """Segment the rows with the algorithm of the job; labels stay where the rows are."""
 
 from gpuseg.algorithms.data_statistics import measure_prepared
+from gpuseg.errors import ConfigError
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.model_selection.confidence import keep_confidence
 from gpuseg.segmentation.base import FitContext, SegmentationResult
+from gpuseg.segmentation.facts import checked_facts
 
 
 def segment(
@@ -15,6 +17,10 @@ def segment(
 
     Raises
     ------
+    ConfigError
+        If the output has the confidence, and the algorithm has not said how to measure it.
+    GpusegError
+        If the algorithm reports facts that are not values of JSON.
     DataError, ResourceError
     CacheLost
         When a worker was lost with what the algorithm had in its cache.
@@ -35,8 +41,13 @@ def segment(
             log=reporter.log,
             warn=reporter.warn,
         )
-        result: SegmentationResult = algorithm.fit(spec.segment, context)
-    runner_up = result.runner_up
-    if spec.output.confidence and runner_up is not None:
+        result = checked_facts(algorithm, algorithm.fit(spec.segment, context))
+    if spec.output.confidence:
+        runner_up = result.runner_up
+        if runner_up is None:
+            raise ConfigError(
+                "confidence.no_runner_up", f"{algorithm.title} has returned no `runner_up`",
+                parameter="confidence", hint="leave it out, or tell the author of the algorithm",
+            )  # fmt: skip
         executor.apply(keep_confidence, ctx.backend, runner_up.centers, runner_up.segment)
     return result
