@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 E = TypeVar("E", bound="GpusegError")
 
-_PARAMETER = re.compile(r"`(\w+)`")
-"""A parameter that a text mentions."""
+_PARAMETER = re.compile(r"``|`(\w+)`")
+"""A backtick of data, which is written twice, or a parameter that a text mentions."""
 
 
 class _NoValue(Enum):
@@ -31,12 +31,13 @@ class GpusegError(Exception):
         Stable name of the rule that is broken, such as ``"n_clusters.too_many"``: lower case, words
         joined by underscores, parts by dots; the first part names the subject.
     problem : str
-        A short sentence or clause, without a full stop. It may mention parameters in backticks,
-        as `rule` and `hint` may: a front end puts its own name for them.
+        A short sentence or clause, without a full stop. It is shown as it is, since it may have
+        any data: paths, names of columns.
     value : object, optional
         The value seen, shown by its `repr`.
     rule : str, optional
-        The rule, such as "must be at least 1".
+        The rule, such as "must be at least 1". It may mention parameters in backticks, as `hint`
+        may: a front end puts its own name for them. Data in these two goes through `literal`.
     hint : str, optional
         The next step.
     parameter : str, optional
@@ -79,13 +80,27 @@ class GpusegError(Exception):
         subject = names.get(self.parameter, self.parameter) if self.parameter else ""
         if self.has_value:
             subject = f"{subject} = {self.value!r}" if subject else repr(self.value)
-        texts = [text for text in (subject, self.problem, self.rule) if text]
-        message = ": ".join(texts) + (f"; {self.hint}" if self.hint else "")
-        return _PARAMETER.sub(lambda match: names.get(match[1], match[0]), message)
+        rule, hint = _with_names(self.rule, names), _with_names(self.hint, names)
+        texts = [text for text in (subject, self.problem, rule) if text]
+        return ": ".join(texts) + (f"; {hint}" if hint else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send errors to the caller."""
         return _rebuilt, (type(self), self.code, dict(self.__dict__))
+
+
+def literal(text: str) -> str:
+    """Return data for a rule or a hint, where backticks enclose a parameter."""
+    return text.replace("`", "``")
+
+
+def _with_names(text: str, names: Mapping[str, str]) -> str:
+    """Return a rule or a hint with a front end's names of the parameters."""
+
+    def shown(match: re.Match[str]) -> str:
+        return "`" if match[1] is None else names.get(match[1], match[0])
+
+    return _PARAMETER.sub(shown, text)
 
 
 def _rebuilt(kind: type[E], code: str, fields: dict[str, Any]) -> E:

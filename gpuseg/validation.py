@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from gpuseg.errors import ConfigError, ConfigErrors
+from gpuseg.errors import ConfigError, ConfigErrors, literal
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -63,7 +63,8 @@ def nearest_known(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known name, or all of them."""
     options = list(known)
     close = get_close_matches(name, options, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
+    text = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
+    return literal(text)
 
 
 def _config_errors(
@@ -113,7 +114,7 @@ def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> Config
         value = value.get(context["field"])
     if _is_section(value):
         return ConfigError(code, parameter=key, hint=context.get("hint", ""))
-    hint = context.get("hint") or hint.format(key=key)
+    hint = context.get("hint") or hint.format(key=literal(key))
     return ConfigError(code, parameter=key, value=value, hint=hint)
 
 

@@ -65,8 +65,8 @@ def one_seed(options: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(options.get("init", ""), str):
         raise ConfigError(
             "init.several_n_clusters",
-            "initial centres suit only one `n_clusters`",
             parameter="init",
+            rule="initial centres suit only one `n_clusters`",
             hint="leave `init` out, or use KMeans",
         )
     return {**options, "random_state": resolve_seed(options.get("random_state"))}

@@ -16,7 +16,7 @@ from sklearn.utils.validation import (
 )
 
 from gpuseg.backends import registry
-from gpuseg.errors import ConfigError, DataError
+from gpuseg.errors import ConfigError, DataError, literal
 from gpuseg.estimators._inputs.arrays import as_matrix
 from gpuseg.estimators._params import to_python_scalar
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -276,7 +276,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
                 "categorical.not_a_frame",
                 f"X is {type(X).__name__}",
                 rule="must be a data frame or an Arrow table with the categorical columns "
-                f"{sorted(params.categorical)}",
+                f"{literal(str(sorted(params.categorical)))}",
             )
         frame = frame_columns(X)
         table = pa.table({name: as_arrow(column, name) for name, column in frame.items()})

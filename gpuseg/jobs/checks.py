@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, literal
 from gpuseg.io.output.assignments import DISTANCE, SEGMENT
 from gpuseg.jobs.job import JobSpec
 
@@ -79,9 +79,9 @@ def _check_audit(spec: JobSpec) -> None:
             if name in columns:
                 raise ConfigError(
                     "audit.column_in_use",
-                    f"{name!r} is also in `{parameter}`: an audited column must not influence the "
-                    "segments",
                     parameter="audit_columns",
+                    rule=f"{literal(repr(name))} is also in `{parameter}`: an audited column must "
+                    "not influence the segments",
                     hint="leave it out of one of the two",
                 )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gpuseg.backends.cuda import gpus
 from gpuseg.backends.registry import BackendChoice, choose_backend
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError, literal
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
@@ -92,6 +92,7 @@ def _refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
     a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
     if a.startswith(b) or b.startswith(a):
         raise ConfigError(
-            "output.overlaps_input", f"overlaps `{parameter}` = {source.url!r}",
-            value=target.url, parameter="output_path", hint="write to another folder",
+            "output.overlaps_input", value=target.url, parameter="output_path",
+            rule=f"must not overlap `{parameter}` = {literal(repr(source.url))}",
+            hint="write to another folder",
         )  # fmt: skip

@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.preprocessing.params import PreprocessingParams
@@ -53,7 +53,8 @@ class Section(BaseModel):
 def _unique(names: list[str]) -> list[str]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise ValueError(f"must name each column once; repeated: {', '.join(repeated)}")
+        listed = literal(", ".join(repeated))
+        raise ValueError(f"must name each column once; repeated: {listed}")
     return names
 
 
@@ -186,7 +187,7 @@ class RuntimeSpec(Section):
         if self.threads_per_worker is not None and self.cluster not in LOCAL_CLUSTERS:
             raise broken_rule(
                 "threads_per_worker.external_cluster",
-                f"cannot be set for the workers of {self.cluster}, which run already",
+                f"cannot be set for the workers of {literal(self.cluster)}, which run already",
                 "threads_per_worker",
                 "leave the key out",
             )

@@ -210,8 +210,8 @@ def _find_knee(distances: NDArray[np.float64]) -> float:
     if not positive.size:
         raise DataError(
             "eps.no_estimate",
-            "nearly all rows are equal to `min_samples` other rows or more, so that no `eps` can "
-            "be suggested",
+            "nearly all rows are equal to min_samples other rows or more, so that no eps can be "
+            "suggested",
             hint="set `eps`, or use a larger `min_samples`",
             parameter="eps",
         )

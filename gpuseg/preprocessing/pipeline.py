@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform, Projection
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, literal
 from gpuseg.numerics.to_float32 import to_float32
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
@@ -164,7 +164,7 @@ class FeaturePipeline:
             raise DataError(
                 "column.missing",
                 f"there is no column {missing[0]!r}",
-                rule=f"must have {', '.join(self.columns)}",
+                rule=f"must have {literal(', '.join(self.columns))}",
                 parameter="X",
             )
         return FrameColumns({name: columns[name] for name in self.columns})
@@ -177,7 +177,7 @@ class FeaturePipeline:
                 "array.has_categories",
                 f"X is an array, but {categories[0]!r} holds categories",
                 rule="must be a data frame or an Arrow table with the columns "
-                f"{', '.join(self.columns)}",
+                f"{literal(', '.join(self.columns))}",
                 parameter="X",
             )
         try:
@@ -195,7 +195,8 @@ class FeaturePipeline:
             raise DataError(
                 "array.wrong_number_of_columns",
                 f"there are {x.shape[1]} columns",
-                rule=f"must be {len(self.columns)}, in this order: {', '.join(self.columns)}",
+                rule=f"must be {len(self.columns)}, in this order: "
+                f"{literal(', '.join(self.columns))}",
                 parameter="X",
             )
         return ArrayColumns(x, self.columns)

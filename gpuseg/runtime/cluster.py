@@ -11,7 +11,7 @@ from multiprocessing import resource_tracker
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _connect(address: str) -> Client:
             "cluster.no_workers",
             "the scheduler has no workers",
             value=address,
-            hint=f"start some with 'dask worker {address}'",
+            hint=f"start some with 'dask worker {literal(address)}'",
             parameter="cluster",
         )
     return client

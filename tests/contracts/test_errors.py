@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from gpuseg.errors import ConfigError, DataError, GpusegError, parameter_names
+from gpuseg.errors import ConfigError, DataError, GpusegError, literal, parameter_names
+from gpuseg.validation import nearest_known
 
 
 def too_many() -> ConfigError:
@@ -31,6 +32,18 @@ def test_front_ends_put_their_names() -> None:
     assert str(caught.value).startswith("segment.n_clusters = 9: ")
     assert str(caught.value).endswith("; lower segment.n_clusters, or see `n_init`")
     assert caught.value.parameter == "n_clusters"
+
+
+def test_backticks_of_data_are_shown_as_they_are() -> None:
+    error = DataError(
+        "column.wrong", "no column '`weight`' in a`id`.parquet", value="`weight`",
+        rule=f"must be {literal('`weight`')}, or change `weight`",
+        hint=nearest_known("x", ["`weight`"]),
+    )  # fmt: skip
+    assert error.rendered({"weight": "input.weight", "id": "input.id"}) == (
+        "'`weight`': no column '`weight`' in a`id`.parquet: "
+        "must be `weight`, or change input.weight; choose one of `weight`"
+    )
 
 
 def test_errors_travel_between_processes() -> None:

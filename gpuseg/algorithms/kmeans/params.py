@@ -52,7 +52,7 @@ class KMeansParams(AlgorithmParams):
         if self.n_init not in ("auto", 1):
             raise ConfigError(
                 "n_init.not_one",
-                "every run would start from the same centers (`init`)",
+                "every run would start from the same centers (init)",
                 value=self.n_init,
                 rule="must be 1 or 'auto'",
                 parameter="n_init",

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ResourceError, literal
 
 _PACKAGES = ("nvidia.cu13", "nvidia.cuda_nvrtc")
 """Packages that contain NVRTC in the wheels of CUDA 13 and of CUDA 12."""
@@ -59,8 +59,9 @@ def compile_cubin(source: str, name: str, arch: str, options: Sequence[str]) -> 
         log = _text(nvrtc, program, "ProgramLog").rstrip(b"\0").decode()
         if failed:
             raise ResourceError(
-                "kernel.compile_failed", f"{name} does not compile for {arch}", rule=log.strip()
-            )
+                "kernel.compile_failed", f"{name} does not compile for {arch}",
+                rule=literal(log.strip()),
+            )  # fmt: skip
         return _text(nvrtc, program, "CUBIN"), log
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))

@@ -46,7 +46,7 @@ def segment(
         runner_up = result.runner_up
         if runner_up is None:
             raise ConfigError(
-                "confidence.no_runner_up", f"{algorithm.title} has returned no `runner_up`",
+                "confidence.no_runner_up", f"{algorithm.title} has returned no runner_up",
                 parameter="confidence", hint="leave it out, or tell the author of the algorithm",
             )  # fmt: skip
         executor.apply(keep_confidence, ctx.backend, runner_up.centers, runner_up.segment)
