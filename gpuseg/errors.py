@@ -86,7 +86,7 @@ class GpusegError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send errors to the caller."""
-        return _rebuilt, (type(self), self.code, dict(self.__dict__))
+        return _rebuilt, (type(self), self.code, self.args, dict(self.__dict__))
 
 
 def literal(text: str) -> str:
@@ -103,8 +103,9 @@ def _with_names(text: str, names: Mapping[str, str]) -> str:
     return _PARAMETER.sub(shown, text)
 
 
-def _rebuilt(kind: type[E], code: str, fields: dict[str, Any]) -> E:
+def _rebuilt(kind: type[E], code: str, args: tuple[Any, ...], fields: dict[str, Any]) -> E:
     error = kind(code)
+    error.args = args
     error.__dict__.update(fields)
     return error
 

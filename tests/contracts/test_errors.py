@@ -53,4 +53,5 @@ def test_errors_travel_between_processes() -> None:
     assert (type(copy), copy.code, copy.value, str(copy)) == (
         ConfigError, error.code, 9, str(error),
     )  # fmt: skip
+    assert copy.args == error.args == (error.code, error.problem)
     assert not pickle.loads(pickle.dumps(DataError("rows.none", "no rows"))).has_value
