@@ -77,7 +77,7 @@ class GpusegError(Exception):
 
     def rendered(self, names: Mapping[str, str]) -> str:
         """Return the message, with a front end's names of the parameters."""
-        subject = names.get(self.parameter, self.parameter) if self.parameter else ""
+        subject = _named(self.parameter, names) if self.parameter else ""
         if self.has_value:
             subject = f"{subject} = {self.value!r}" if subject else repr(self.value)
         rule, hint = _with_names(self.rule, names), _with_names(self.hint, names)
@@ -87,6 +87,14 @@ class GpusegError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send errors to the caller."""
         return _rebuilt, (type(self), self.code, self.args, dict(self.__dict__))
+
+
+def _named(parameter: str, names: Mapping[str, str]) -> str:
+    """Return a front end's name of a parameter, or of the first part of a dotted one."""
+    if parameter in names:
+        return names[parameter]
+    first, dot, rest = parameter.partition(".")
+    return f"{names.get(first, first)}{dot}{rest}"
 
 
 def literal(text: str) -> str:

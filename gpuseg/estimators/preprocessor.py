@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.utils.validation import (
 )
 
 from gpuseg.backends import registry
-from gpuseg.errors import ConfigError, DataError, literal
+from gpuseg.errors import ConfigError, DataError, literal, parameter_names
 from gpuseg.estimators._inputs.arrays import as_matrix
 from gpuseg.estimators._params import to_python_scalar
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -35,7 +36,16 @@ from gpuseg.sharding.shard import Shard
 from gpuseg.validation import check_n_threads, nearest_known, validated
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
+
+_NAMES = {"transform": "transforms", "features": "X"}
+"""Names of parameters here, by their names in `PreprocessingParams` and in errors."""
+
+_MISSING = ("error", "mean", "median", "zero")
+"""Values of `missing`; a transformer cannot drop rows."""
+
+_MISSING_HINT = "drop those rows first, or use 'mean', 'median' or 'zero'"
 
 
 class Preprocessor(TransformerMixin, BaseEstimator):
@@ -154,7 +164,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             infinite or outside a transform's domain, and constant features that would be scaled;
             a ValueError.
         """
-        self._fit_rows(X)
+        with _own_names():
+            self._fit_rows(X)
         return self
 
     def fit_transform(self, X: ArrayLike, y: None = None) -> NDArray[np.float32]:
@@ -162,7 +173,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
         Parameters and errors are those of `fit`.
         """
-        return self._fit_rows(X)
+        with _own_names():
+            return self._fit_rows(X)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
         """Return transformed rows, float32 (n_samples, n_features_out).
@@ -184,8 +196,10 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         pipeline = self._pipeline
-        x, _ = self._read_features(X, self._prepare_params, pipeline.encoders, reset=False)
-        return pipeline.transform_features(np.ascontiguousarray(x[:, self._kept]), self.backend_)
+        with _own_names():
+            x, _ = self._read_features(X, self._prepare_params, pipeline.encoders, reset=False)
+            kept = np.ascontiguousarray(x[:, self._kept])
+            return pipeline.transform_features(kept, self.backend_)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
         """Return the names of the columns that `transform` returns, object (n_features_out,).
@@ -304,7 +318,14 @@ class Preprocessor(TransformerMixin, BaseEstimator):
                 "missing.drop",
                 value=self.missing,
                 rule="a transformer returns every row",
-                hint="drop those rows first, or use 'mean', 'median' or 'zero'",
+                hint=_MISSING_HINT,
+                parameter="missing",
+            )
+        if self.missing not in _MISSING:
+            raise ConfigError(
+                "parameter.invalid_value",
+                value=self.missing,
+                rule="must be 'error', 'mean', 'median' or 'zero'",
                 parameter="missing",
             )
         values = {
@@ -326,3 +347,15 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.missing != "error"
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+@contextmanager
+def _own_names() -> Iterator[None]:
+    """Give the errors raised inside the names and the values of this transformer's parameters."""
+    with parameter_names(_NAMES):
+        try:
+            yield
+        except DataError as error:
+            if error.code == "feature.missing":
+                error.hint = _MISSING_HINT
+            raise

@@ -24,6 +24,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from support.errors import raises
 from support.helpers import FEATURES, customers, matrix, read_parts, run, write_files
 
 import gpuseg
@@ -292,6 +293,26 @@ def test_refuses(params: dict[str, Any], x: list[list[float]], message: str) -> 
         Preprocessor(**params).fit(np.array(x))
     assert message in str(error.value)
     assert "prepare." not in str(error.value) and "input." not in str(error.value)
+
+
+@pytest.mark.parametrize(("params", "column", "code", "start"), [
+    ({"transforms": "log"}, [1.0, 2.0], "parameter.invalid_value", "transforms = 'log': "),
+    ({"transforms": {"x0": "log"}}, [1.0, 2.0], "parameter.invalid_value",
+     "transforms.x0 = 'log': "),
+    ({"transforms": {"y": "log1p"}}, [1.0, 2.0], "transform.unknown_feature", "transforms = "),
+    ({"transforms": "log1p"}, [1.0, -2.0], "feature.outside_log1p", "transforms: "),
+    ({}, [1.0, np.nan], "feature.missing", "missing = 'error': "),
+    ({}, [1.0, np.inf], "feature.infinite", "X: "),
+    ({"missing": "ignore"}, [1.0, 2.0], "parameter.invalid_value", "missing = 'ignore': "),
+])  # fmt: skip
+def test_errors_have_the_names_of_its_own_parameters(
+    params: dict[str, Any], column: list[float], code: str, start: str
+) -> None:
+    with raises(code) as error:
+        Preprocessor(**params).fit(np.array(column)[:, None])
+    text = str(error.value)
+    assert text.startswith(start)
+    assert "'drop'" not in text and "`" not in text.replace("`missing`", "")
 
 
 @pytest.mark.parametrize(("how", "column", "message"), [
