@@ -46,7 +46,7 @@ class Storage:
                 parameter=parameter,
             ) from None
         except OSError as error:
-            raise _unreachable(parameter, url, error) from None
+            raise unreachable(parameter, url, error) from None
         fs.invalidate_cache()  # a folder may have changed since it was listed
         return cls(url, fs, root.rstrip("/") or "/")
 
@@ -98,7 +98,7 @@ def wrap_store_errors(parameter: str, url: str) -> Iterator[None]:
     try:
         yield
     except _store_errors() as error:
-        raise _unreachable(parameter, url, error) from None
+        raise unreachable(parameter, url, error) from None
 
 
 def _store_errors() -> tuple[type[Exception], ...]:
@@ -107,7 +107,8 @@ def _store_errors() -> tuple[type[Exception], ...]:
     return tuple(getattr(sys.modules[m], name) for m, name in known if m in sys.modules)
 
 
-def _unreachable(parameter: str, url: str, error: BaseException) -> ResourceError:
+def unreachable(parameter: str, url: str, error: BaseException) -> ResourceError:
+    """Return the error of a path or URL that exists or not, but cannot be read."""
     return ResourceError(
         "path.unreachable",
         f"cannot be reached ({type(error).__name__}: {first_line(error)})",

@@ -13,7 +13,7 @@ from gpuseg.algorithms.dbscan.collect_labels import labels_of
 from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
 from gpuseg.io.output.base import Staging, cannot_write
-from gpuseg.io.storage import first_line
+from gpuseg.io.storage import first_line, unreachable, wrap_store_errors
 from gpuseg.models.base import ModelFolder
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
@@ -46,11 +46,14 @@ def read_core_rows(
     ------
     DataError
         For missing and damaged files.
+    ResourceError
+        When the file system cannot be reached, or a file may not be read.
     """
     schema, tables = _schema(n_features), []
     for name in names:
         try:
-            table = pq.read_table(BytesIO(folder.read(name)), page_checksum_verification=True)
+            content = BytesIO(_read(folder, name))
+            table = pq.read_table(content, page_checksum_verification=True)
             if not table.schema.equals(schema):
                 raise pa.ArrowInvalid(f"columns {table.schema.names}, not {schema.names}")
             tables.append(table)
@@ -62,6 +65,18 @@ def read_core_rows(
             ) from None
     label, *features = (column.to_numpy() for column in pa.concat_tables(tables).columns)
     return np.ascontiguousarray(np.stack(features, axis=1), np.float32), label
+
+
+def _read(folder: ModelFolder, name: str) -> bytes:
+    """Return the content of a file; only a missing one is an OSError."""
+    url = folder.storage.url
+    with wrap_store_errors("path", url):
+        try:
+            return folder.read(name)
+        except (FileNotFoundError, NotADirectoryError):
+            raise
+        except OSError as error:
+            raise unreachable("path", url, error) from None
 
 
 def _schema(n_features: int) -> pa.Schema:

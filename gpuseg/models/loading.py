@@ -7,9 +7,9 @@ from typing import Any
 from safetensors import SafetensorError
 
 from gpuseg.errors import DataError
-from gpuseg.io.storage import Storage, first_line, wrap_store_errors
+from gpuseg.io.storage import Storage, first_line, unreachable, wrap_store_errors
 from gpuseg.models import dbscan, hierarchical, kmeans
-from gpuseg.models.base import DESCRIPTION, FORMAT, ModelFolder, SegmentModel, model_class
+from gpuseg.models.base import FORMAT, ModelFolder, SegmentModel, model_class
 
 __all__ = ["dbscan", "hierarchical", "kmeans", "load_model"]  # imported to register their classes
 
@@ -37,7 +37,8 @@ def load_model(
     DataError
         When there is no model at `path`, or none that this version reads.
     ResourceError
-        When the file system cannot be reached.
+        When the file system cannot be reached, a file may not be read, or the package of the
+        model's algorithm cannot be loaded.
 
     Examples
     --------
@@ -48,13 +49,14 @@ def load_model(
     url = str(path)
     storage = Storage.from_url(url, storage_options or {}, "path")
     with wrap_store_errors("path", url):
-        folder = _model_folder(storage)
         try:
-            description = folder.description()
+            folder, description = _described_folder(storage)
             _check_format(description)
             return model_class(description["algorithm"]).from_files(folder)
-        except OSError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise _no_model(url, error) from None
+        except OSError as error:
+            raise unreachable("path", url, error) from None
         except DataError:
             raise
         except (ValueError, KeyError, SafetensorError) as error:
@@ -65,10 +67,14 @@ def load_model(
             ) from None
 
 
-def _model_folder(storage: Storage) -> ModelFolder:
+def _described_folder(storage: Storage) -> tuple[ModelFolder, dict[str, Any]]:
+    """Return the folder of the model, and what its model.json holds."""
     inner = ModelFolder(storage, f"{storage.root}/_model")
-    exists = storage.fs.exists(f"{inner.path}/{DESCRIPTION}")
-    return inner if exists else ModelFolder(storage, storage.root)
+    try:
+        return inner, inner.description()
+    except (FileNotFoundError, NotADirectoryError):
+        folder = ModelFolder(storage, storage.root)
+        return folder, folder.description()
 
 
 def _check_format(description: Mapping[str, Any]) -> None:

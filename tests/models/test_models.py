@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from safetensors.numpy import load_file
 from support.errors import raises
 from support.helpers import (
@@ -31,7 +32,7 @@ from support.helpers import (
 
 import gpuseg
 from gpuseg import DBSCANModel, HierarchicalModel, KMeansModel, SegmentModel, load_model
-from gpuseg.errors import DataError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.storage import Storage
 from gpuseg.models import base
 from gpuseg.models.base import ModelFolder, model_class, register_model
@@ -352,6 +353,42 @@ def test_damaged_models(
     (tmp_path / name).write_text(content)
     with raises(code, DataError):
         load_model(tmp_path)
+
+
+def test_files_that_may_not_be_read_are_not_missing(
+    tmp_path: Path, outputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, raw: Array
+) -> None:
+    read, refused = LocalFileSystem.cat_file, list[str]()
+
+    def refuse(fs: LocalFileSystem, path: str, *args: Any, **kwargs: Any) -> bytes:
+        if refused and refused[-1] in path:
+            raise PermissionError(13, "Permission denied", path)
+        return bytes(read(fs, path, *args, **kwargs))
+
+    monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+    url = str(outputs["dbscan"])
+    for name in ("model.json", "model.safetensors"):
+        refused.append(name)
+        with raises("path.unreachable", ResourceError, parameter="path", value=url):
+            load_model(url)
+    refused.append("core-")
+    model = load_model(url)
+    with raises("path.unreachable", ResourceError, parameter="path", value=url):
+        model.predict(raw)
+    refused.clear()
+    assert model.predict(raw).shape == (N,)
+
+
+def test_a_name_has_one_class_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_MODEL_CLASSES", dict(base._MODEL_CLASSES))
+    assert register_model(KMeansModel) is KMeansModel
+
+    class OtherModel(KMeansModel):
+        pass
+
+    with raises("model.name_taken", ConfigError, value="kmeans"):
+        register_model(OtherModel)
+    assert model_class("kmeans") is KMeansModel
 
 
 def test_the_algorithm_of_a_plug_in(
