@@ -8,6 +8,7 @@ from typing import Any
 from gpuseg.errors import ConfigError, parameter_names
 from gpuseg.jobs.checks import check_job
 from gpuseg.jobs.job import JobSpec, job_model, job_names
+from gpuseg.segmentation.registry import require_loaded
 from gpuseg.validation import validated
 
 _HINT = "change it in the job, or with --set {key}=VALUE"
@@ -26,14 +27,24 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     ConfigError
         For a file that does not exist or is not TOML; `ConfigErrors` for several keys or values
         that break a rule.
+    ResourceError
+        For an algorithm whose package cannot be loaded.
     """
     values = dict(job) if isinstance(job, Mapping) else _read_toml(Path(job))
     for text in overrides:
         values = _overridden(values, text)
+    _require_algorithm(values.get("segment"))
     spec: JobSpec = validated(job_model(), values, _HINT, "job")
     with parameter_names(job_names(spec)):
         check_job(spec)
     return spec
+
+
+def _require_algorithm(segment: Any) -> None:
+    """Refuse an algorithm whose package cannot be loaded; all other rules are the schema's."""
+    if isinstance(segment, Mapping):
+        with parameter_names({"algorithm": "segment.algorithm"}):
+            require_loaded(segment.get("algorithm"))
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from safetensors.numpy import load, save
 
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.errors import DataError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.io.storage import Storage
+from gpuseg.models.plugins import load_plugins, same_class
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext
 from gpuseg.validation import check_n_threads
@@ -215,19 +216,37 @@ class SegmentModel(ABC):
 
 
 def register_model(model_class: M) -> M:
-    """Register a model class by its `name`; use it as a decorator."""
+    """Register a model class by its `name`; use it as a decorator.
+
+    Raises
+    ------
+    ConfigError
+        If another class has its name.
+    """
+    other = _MODEL_CLASSES.get(model_class.name, model_class)
+    if not same_class(other, model_class):
+        raise ConfigError(
+            "model.name_taken", f"the name of {other.__qualname__}", value=model_class.name,
+            rule="each class of models needs a name of its own",
+        )  # fmt: skip
     _MODEL_CLASSES[model_class.name] = model_class
     return model_class
 
 
 def model_class(name: str) -> type[SegmentModel]:
-    """Return the model class of an algorithm.
+    """Return the model class of an algorithm; packages with plug-ins are loaded if need be.
 
     Raises
     ------
     DataError
         When no class has that name.
+    ResourceError
+        When the package that has the algorithm cannot be loaded.
     """
+    if name not in _MODEL_CLASSES:
+        failed = [plugin for plugin in load_plugins() if plugin.problem and plugin.name == name]
+        if failed:
+            raise failed[0].error()
     if name not in _MODEL_CLASSES:
         raise DataError(
             "model.unknown_algorithm",

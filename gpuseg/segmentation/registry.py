@@ -1,35 +1,36 @@
 """Algorithms that a job can name: those of gpuseg, and those that other packages register."""
 
-from functools import cache
-from importlib.metadata import entry_points
+from dataclasses import replace
+from threading import RLock
 from typing import Any
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, GpusegError
+from gpuseg.models.plugins import Plugin, load_plugins, same_class
 from gpuseg.segmentation.base import SegmentationAlgorithm, SegmentSpec
 from gpuseg.segmentation.dbscan import DBSCANSegmentation
 from gpuseg.segmentation.hierarchical import HierarchicalSegmentation
 from gpuseg.segmentation.kmeans import KMeansSegmentation
 
-ENTRY_POINTS = "gpuseg.algorithms"
-"""Group of entry points; each one is an instance of `SegmentationAlgorithm`."""
-
 _ALGORITHMS: dict[str, SegmentationAlgorithm[Any]] = {}
+_LOCK = RLock()
 
 
 def register(algorithm: SegmentationAlgorithm[Any]) -> None:
-    """Add an algorithm to those that a job can name.
+    """Add an algorithm to those that a job can name; an object of the same class is replaced.
 
     Raises
     ------
     ConfigError
         If another algorithm has its name.
     """
-    if algorithm.name in _ALGORITHMS:
-        raise ConfigError(
-            "algorithm.name_taken", "another algorithm has this name", value=algorithm.name,
-            parameter="algorithm", hint="register it under another name",
-        )  # fmt: skip
-    _ALGORITHMS[algorithm.name] = algorithm
+    with _LOCK:
+        other = _ALGORITHMS.get(algorithm.name, algorithm)
+        if not same_class(type(other), type(algorithm)):
+            raise ConfigError(
+                "algorithm.name_taken", "another algorithm has this name", value=algorithm.name,
+                parameter="algorithm", hint="register it under another name",
+            )  # fmt: skip
+        _ALGORITHMS[algorithm.name] = algorithm
 
 
 register(KMeansSegmentation())  # the first one is the default
@@ -38,9 +39,25 @@ register(HierarchicalSegmentation())
 
 
 def registered() -> tuple[SegmentationAlgorithm[Any], ...]:
-    """Return all algorithms; the first one is the default of a job."""
-    _register_entry_points()
-    return tuple(_ALGORITHMS.values())
+    """Return all algorithms that can be used; the first one is the default of a job."""
+    with _LOCK:
+        for plugin in load_plugins():
+            _registered(plugin)
+        return tuple(_ALGORITHMS.values())
+
+
+def require_loaded(name: Any) -> None:
+    """Refuse the name of an algorithm whose package cannot be loaded.
+
+    Raises
+    ------
+    ResourceError
+    """
+    if name in [algorithm.name for algorithm in registered()]:
+        return
+    for plugin in map(_registered, load_plugins()):
+        if plugin.problem and plugin.name == name:
+            raise plugin.error()
 
 
 def algorithm_of(spec: SegmentSpec) -> SegmentationAlgorithm[Any]:
@@ -48,7 +65,16 @@ def algorithm_of(spec: SegmentSpec) -> SegmentationAlgorithm[Any]:
     return _ALGORITHMS[spec.algorithm]
 
 
-@cache
-def _register_entry_points() -> None:
-    for entry in entry_points(group=ENTRY_POINTS):
-        register(entry.load())
+def _registered(plugin: Plugin) -> Plugin:
+    """Register what a plug-in is; return the plug-in, with the problem if there is one."""
+    if plugin.problem:
+        return plugin
+    if not isinstance(plugin.value, SegmentationAlgorithm):
+        return replace(plugin, problem=f"{plugin.value!r} is no SegmentationAlgorithm")
+    if _ALGORITHMS.get(plugin.value.name) is plugin.value:
+        return plugin
+    try:
+        register(plugin.value)
+    except GpusegError as error:
+        return replace(plugin, problem=str(error))
+    return plugin

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,8 +20,8 @@ from support.helpers import call, customers, cut, job, read_parts, toml, write_f
 
 import gpuseg
 from gpuseg.backends.types import Centers
-from gpuseg.errors import ConfigError, GpusegError
-from gpuseg.models import base
+from gpuseg.errors import ConfigError, GpusegError, ResourceError
+from gpuseg.models import base, plugins
 from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import TaskContext
@@ -199,34 +201,75 @@ def test_without_the_plugin_its_name_is_unknown(file: Path) -> None:
 
 
 def test_a_name_is_taken_once(bands: None) -> None:
+    class OtherBands(Bands):
+        pass
+
+    registry.register(again := Bands())
+    assert registry.algorithm_of(BandsSpec()) is again
     with raises("algorithm.name_taken", ConfigError, value="bands"):
-        registry.register(Bands())
+        registry.register(OtherBands())
+    assert registry.algorithm_of(BandsSpec()) is again
 
 
-def test_an_entry_point_registers_an_algorithm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a package does that is installed beside gpuseg."""
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a package beside gpuseg, `other_package`; a test writes its module."""
     info = tmp_path / "other_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[gpuseg.algorithms]\nother = other_package:OTHER\n")
-    (tmp_path / "other_package.py").write_text(
+    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
+    monkeypatch.setattr(base, "_MODEL_CLASSES", dict(base._MODEL_CLASSES))
+    monkeypatch.setattr(plugins, "_LOADED", {})
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    yield tmp_path
+    sys.modules.pop("other_package", None)
+
+
+def test_an_entry_point_registers_an_algorithm(installed: Path) -> None:
+    """As a package does that is installed beside gpuseg."""
+    (installed / "other_package.py").write_text(
         "from typing import Literal\n"
+        "from gpuseg.models.base import register_model\n"
+        "from gpuseg.models.kmeans import KMeansModel\n"
         "from gpuseg.segmentation.kmeans import KMeansSegmentation, KMeansSpec\n"
         "class OtherSpec(KMeansSpec):\n    algorithm: Literal['other'] = 'other'\n"
         "class Other(KMeansSegmentation):\n    name, spec = 'other', OtherSpec\n"
         "OTHER = Other()\n"
+        "@register_model\nclass OtherModel(KMeansModel):\n    name = 'other'\n"
     )
-    monkeypatch.setattr(registry, "_ALGORITHMS", dict(registry._ALGORITHMS))
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    registry._register_entry_points.cache_clear()
-    try:
-        assert "other" in [algorithm.name for algorithm in registry.registered()]
-    finally:
-        registry._register_entry_points.cache_clear()
-        sys.modules.pop("other_package", None)
+    with ThreadPoolExecutor(4) as threads:
+        for algorithms in threads.map(lambda _: registry.registered(), range(8)):
+            assert [algorithm.name for algorithm in algorithms].count("other") == 1
+    assert base.model_class("other").__name__ == "OtherModel"
+
+
+def test_a_saved_model_finds_its_package(installed: Path) -> None:
+    (installed / "other_package.py").write_text(
+        "from gpuseg.models.base import register_model\n"
+        "from gpuseg.models.kmeans import KMeansModel\n"
+        "@register_model\nclass OtherModel(KMeansModel):\n    name = 'other'\n"
+        "OTHER = None\n"
+    )
+    assert base.model_class("other").__module__ == "other_package"
+
+
+@pytest.mark.parametrize("module", ["import no_such_module\n", "OTHER = 3\n", ""])
+def test_a_package_that_fails_is_told_to_those_who_ask_for_it(
+    installed: Path, bands: None, file: Path, module: str
+) -> None:
+    (installed / "other_package.py").write_text(module)
+    gpuseg.run(file)
+    with raises("algorithm.not_loaded", ResourceError, value="other") as error:
+        gpuseg.run(file, overrides=["segment.algorithm=other"])
+    assert str(error.value).startswith("segment.algorithm = 'other': ")
+    assert "other-package" in str(error.value)
+    with raises("algorithm.unknown", ConfigError):
+        gpuseg.run(file, overrides=["segment.algorithm=optics"])
+    if "no_such" in module:
+        with raises("algorithm.not_loaded", ResourceError):
+            base.model_class("other")
 
 
 def changed(monkeypatch: pytest.MonkeyPatch, **fields: Any) -> None:
