@@ -138,9 +138,16 @@ def _joined(rules: list[str]) -> str:
 
 
 def _path(details: ErrorDetails, values: Any) -> list[str]:
-    """Return the keys of an error's location that a user wrote, without branches of unions."""
+    """Return the keys of an error's location that a user wrote, without branches of unions.
+
+    A table of a list has its number, as in "join[0]".
+    """
     location, path = details["loc"], list[str]()
     for i, part in enumerate(location):
+        if isinstance(part, int) and _is_table_of_list(values, part):
+            path[-1] += f"[{part}]"
+            values = values[part]
+            continue
         exists = isinstance(values, Mapping) and part in values
         if exists:
             values = values[part]
@@ -148,6 +155,10 @@ def _path(details: ErrorDetails, values: Any) -> list[str]:
             path.append(str(part))
     field = details.get("ctx", {}).get("field")
     return [*path, field] if field else path
+
+
+def _is_table_of_list(values: Any, index: int) -> bool:
+    return isinstance(values, list | tuple) and isinstance(values[index], Mapping)
 
 
 def _model_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:

@@ -56,8 +56,11 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except IsADirectoryError:
         code, problem = "job_file.is_folder", "is a folder"
         hint = "give the path of a TOML file"
-    except (OSError, UnicodeDecodeError) as error:
-        code, problem = "job_file.unreadable", f"cannot be read as a job file ({error})"
+    except OSError as error:
+        code, problem = "job_file.unreadable", f"cannot be read ({error.strerror or error})"
+        hint = "check the path, and that you may read the file"
+    except UnicodeDecodeError as error:
+        code, problem = "job_file.not_utf8", f"cannot be read as a job file ({error})"
         hint = "save it as UTF-8 text"
     except tomllib.TOMLDecodeError as error:
         code, problem = "job_file.not_toml", f"not valid TOML ({error})"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.bad_jobs import (
     BROKEN_RULES,
+    LINES,
     MALFORMED_OVERRIDES,
     MINIMAL,
     UNKNOWN_KEYS,
@@ -135,6 +136,25 @@ def test_unknown_key(dotted: str) -> None:
         load_job(changed(dotted, {}))
 
 
+@pytest.mark.parametrize(
+    ("join", "code", "parameter"),
+    [
+        ([{"path": "a", "id": "b", "colums": ["c"]}], "job.unknown_key", "join[0].colums"),
+        ([{"path": "a", "id": "b"}, {"path": "a"}], "job.missing_key", "join[1].id"),
+        ([{"path": "a", "id": "b"}, {"path": 3, "id": "b"}], "job.invalid_value", "join[1].path"),
+        ([{"path": "a", "id": "b", "columns": []}], "job.invalid_value", "join[0].columns"),
+    ],
+)
+def test_errors_of_a_list_of_tables_have_the_number(
+    join: list[dict[str, Any]], code: str, parameter: str
+) -> None:
+    job = {"transactions": LINES, "output": {"path": "out"}, "join": join}
+    with raises(code, ConfigError, parameter=parameter) as error:
+        load_job(job)
+    if code == "job.unknown_key":
+        assert error.value.hint == "did you mean 'columns'?"
+
+
 def test_unknown_key_has_a_hint() -> None:
     assert error_of(changed("segment.n_cluster", 3)).hint == "did you mean 'n_clusters'?"
     assert error_of(changed("output.zzz", 3)).hint.endswith(
@@ -217,7 +237,7 @@ def test_errors_have_the_names_of_the_job() -> None:
         (b"[input\npath = 'x'", "job_file.not_toml", ""),
         (b"[input]\npath = 'x'\npath = 'y'", "job_file.not_toml", ""),
         (b"n_clusters: 8", "job_file.not_toml", "line 1"),
-        (b"[input]\npath = '\xff\xfe'", "job_file.unreadable", ""),
+        (b"[input]\npath = '\xff\xfe'", "job_file.not_utf8", ""),
     ],
 )
 def test_file_that_is_no_job(tmp_path: Path, content: bytes | None, code: str, word: str) -> None:
@@ -227,6 +247,16 @@ def test_file_that_is_no_job(tmp_path: Path, content: bytes | None, code: str, w
     error = error_of(path)
     assert error.code == code
     assert str(path) in str(error) and word in str(error)
+
+
+def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, encoding: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    error = error_of(tmp_path / "job.toml")
+    assert error.code == "job_file.unreadable"
+    assert "may read" in error.hint and "UTF-8" not in error.hint
 
 
 def test_folder_is_no_job_file(tmp_path: Path) -> None:
