@@ -742,11 +742,6 @@ def dump(manifest: Manifest | FeaturesManifest) -> bytes:
     return f"{text}\n".encode()
 
 
-def write_manifest(manifest: Manifest, folder: Location) -> None:
-    """Write the manifest into an output folder, which must exist."""
-    folder.fs.pipe_file(f"{folder.root}/{MANIFEST}", dump(manifest))
-
-
 def read_manifest(folder: Location) -> Manifest:
     """Read the manifest of an output folder.
 
@@ -787,9 +782,15 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     DataError
-        For content that is no manifest, or of a format that is not known.
+        For content that is no manifest of a run, or of a format that is not known.
     """
     number = content.get("format") if isinstance(content, Mapping) else None
+    if number in (1, FORMAT) and _is_of_features(content):
+        raise DataError(
+            "manifest.of_features",
+            "the manifest is of features that were not clustered: it has no segments",
+            hint="give the output folder of gpuseg run, not of gpuseg features",
+        )
     if number == FORMAT:
         return dict(content)
     if number == 1:
@@ -805,9 +806,15 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
         "manifest.unknown_format",
         "the format of the manifest is not known",
         value=number,
+        parameter="format",
         rule=f"must be 1 or {FORMAT}",
         hint="read it with the version of gpuseg that wrote it, or a newer one",
     )
+
+
+def _is_of_features(content: Mapping[str, Any]) -> bool:
+    """Whether this is a `FeaturesManifest`, whose features are a list of definitions."""
+    return "segments" not in content and isinstance(content.get("features"), list)
 
 
 _TITLES = {

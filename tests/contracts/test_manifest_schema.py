@@ -19,7 +19,7 @@ from gpuseg import manifest as schema
 from gpuseg.io.output import base
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.regenerate_report import regenerate_report
-from gpuseg.manifest import FORMAT, Manifest, Record, migrate, read_manifest, write_manifest
+from gpuseg.manifest import FORMAT, MANIFEST, Manifest, Record, dump, migrate, read_manifest
 from gpuseg.reporting.report import render_report
 from gpuseg.reporting.terminal_table import segment_table
 
@@ -138,8 +138,16 @@ def test_other_content_is_refused(change: dict[str, Any], code: str) -> None:
 
 @pytest.mark.parametrize("content", [[], "text", None, {}])
 def test_json_that_is_no_manifest_is_refused(content: Any) -> None:
-    with raises("manifest.unknown_format", gpuseg.DataError):
+    with raises("manifest.unknown_format", gpuseg.DataError, parameter="format"):
         Manifest.from_json(content)
+
+
+def test_the_manifest_of_features_is_told(folder: Storage) -> None:
+    content = {"format": FORMAT, "transactions": {}, "features": [{"name": "orders"}]}
+    folder.fs.pipe_file(f"{folder.root}/{MANIFEST}", json.dumps(content).encode())
+    with raises("manifest.of_features", gpuseg.DataError) as error:
+        regenerate_report("memory://manifests")
+    assert "memory://manifests" in str(error.value)
 
 
 # Files.
@@ -159,7 +167,7 @@ def folder() -> Iterator[Storage]:
 
 def test_manifest_is_written_and_read_by_url(folder: Storage) -> None:
     manifest = Manifest.from_json(old_manifest())
-    write_manifest(manifest, folder)
+    folder.fs.pipe_file(f"{folder.root}/{MANIFEST}", dump(manifest))
     assert read_manifest(folder) == manifest
 
 
@@ -175,7 +183,7 @@ def test_missing_and_damaged_files_are_refused(folder: Storage) -> None:
 
 @pytest.mark.parametrize("url", ["memory://manifests", "memory://manifests/"])
 def test_report_of_a_url_is_rendered_again(folder: Storage, url: str) -> None:
-    write_manifest(Manifest.from_json(old_manifest()), folder)
+    folder.fs.pipe_file(f"{folder.root}/{MANIFEST}", dump(Manifest.from_json(old_manifest())))
     assert regenerate_report(url) == "memory://manifests/_report.html"
     page = folder.fs.cat_file(f"{folder.root}/_report.html").decode()
     assert page == render_report(read_manifest(folder))
