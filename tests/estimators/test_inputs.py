@@ -107,6 +107,26 @@ def test_arrays_give_the_same_bits(x: Array, kind: str) -> None:
     assert matrix.tobytes() == x.tobytes()
 
 
+@dataclass
+class HasArray:
+    """An object that NumPy can read, and that is no array."""
+
+    rows: Array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.rows, dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64, np.float32])
+def test_objects_that_numpy_can_read_follow_the_rule_of_arrays(dtype: Any) -> None:
+    """Directly from int64 some values would be rounded to another float32."""
+    rows = np.array([[2**60 + 2**36 + 1, 3], [2**24 + 1, -(2**24) - 3]]).astype(dtype)
+    if dtype == np.int64:
+        assert (rows.astype(np.float32) != rows.astype(np.float64).astype(np.float32)).any()
+    expected = as_matrix(rows, model(), reset=True)
+    assert as_matrix(HasArray(rows), model(), reset=True).tobytes() == expected.tobytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int64, np.uint64, np.float16])
 def test_small_numbers_of_any_type_give_the_same_bits(dtype: Any) -> None:

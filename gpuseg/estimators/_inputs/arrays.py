@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array
 
 from gpuseg.errors import DataError
@@ -130,6 +131,8 @@ def _checked(X: Any, estimator: Any, keep_float64: bool) -> NDArray[Any]:
 
 def _without_integers(X: Any) -> Any:
     """Return X as float32 where it has integers; what is no array of numbers as it is."""
+    if hasattr(X, "__array__") and not is_pandas(X) and not issparse(X):
+        X = np.asarray(X)
     if isinstance(X, np.ndarray):
         return to_float32(X) if X.dtype.kind in "biu" else X
     if _is_plain_pandas(X) and X.ndim == 2:
