@@ -25,6 +25,12 @@ LOGGER.addHandler(logging.NullHandler())
 
 R = TypeVar("R")
 
+_HINTS_WITH_KEYS = {
+    "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "
+    "(`n_workers`)"
+}
+"""Hints of lower layers, with the keys that a job has for them."""
+
 
 class Reporter:
     """Stages, notes and warnings of a run, for the progress display and the log `gpuseg`.
@@ -45,6 +51,7 @@ class Reporter:
         self.progress = progress
         self.warnings: list[str] = []
         self.seconds: dict[str, float] = {}
+        self._shown: list[str] = []
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
@@ -67,8 +74,16 @@ class Reporter:
     def warn(self, text: str) -> None:
         """Show and log a warning, and keep it for the manifest."""
         self.warnings.append(text)
+        if text in self._shown:
+            self._shown.remove(text)
+            return
         LOGGER.warning(text)
         self.progress.log(f"warning: {text}")
+
+    def drop_warnings(self, start: int) -> None:
+        """Drop the warnings from number `start` on; those that come again are not shown again."""
+        self._shown += self.warnings[start:]
+        del self.warnings[start:]
 
 
 @dataclass(frozen=True)
@@ -102,8 +117,8 @@ class RunContext:
     def retry(self, attempt: Callable[[], R]) -> R:
         """Return the result of an attempt; repeat it if a worker is lost with its caches.
 
-        Warnings of a failed attempt are dropped. Its seconds count: those of each stage are
-        added up.
+        Warnings of a failed attempt are dropped, and not shown again. Its seconds count: those of
+        each stage are added up.
 
         Raises
         ------
@@ -113,7 +128,7 @@ class RunContext:
         n_warnings = len(self.reporter.warnings)
 
         def attempt_without_old_warnings() -> R:
-            del self.reporter.warnings[n_warnings:]
+            self.reporter.drop_warnings(n_warnings)
             return attempt()
 
         return retry_if_lost(attempt_without_old_warnings, self.reporter.log)
@@ -154,6 +169,9 @@ def job_errors(spec: JobSpec) -> Iterator[None]:
         try:
             with wrap_store_errors(f"{section}.path, output.path", urls):
                 yield
+        except ResourceError as error:
+            error.hint = _HINTS_WITH_KEYS.get(error.code, error.hint)
+            raise
         except MemoryError:
             raise ResourceError(
                 "memory.exhausted", "out of memory",

@@ -10,6 +10,8 @@ R = TypeVar("R")
 
 MAX_ATTEMPTS = 3
 
+LOSS_HINT = "give each worker more memory, or use more workers"
+
 
 def _silent(_: str) -> None:
     pass
@@ -42,5 +44,5 @@ def retry_if_lost(function: Callable[[], R], log: Callable[[str], None] = _silen
     raise ResourceError(
         "worker.lost_repeatedly",
         f"clustering lost a worker in each of {MAX_ATTEMPTS} attempts",
-        hint="give each worker more memory (`memory_limit`) or use more workers (`n_workers`)",
+        hint=LOSS_HINT,
     )

@@ -80,6 +80,9 @@ def test_a_second_attempt_leaves_no_trace_but_its_seconds(
     assert len(plain["warnings"]) == 1
     assert recovered["warnings"] == plain["warnings"]
     assert sum("starts again" in line for line in lines.lines) == 2
+    assert [line for line in lines.lines if line.startswith("warning: ")] == [
+        f"warning: {text}" for text in plain["warnings"]
+    ]
     assert once["seconds"]["fit"] == 1
     assert recovered["seconds"]["fit"] == 3  # each attempt counts
     assert recovered["seconds"]["write"] == 1

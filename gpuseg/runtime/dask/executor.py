@@ -23,13 +23,13 @@ from distributed.scheduler import KilledWorker
 from gpuseg.errors import ResourceError
 from gpuseg.runtime.dask.worker import TOPIC, ShardMissing, Step, forget, run_task
 from gpuseg.runtime.executor import CacheLost, arguments_per_shard, available_cpus
+from gpuseg.runtime.retry import LOSS_HINT
 
 R = TypeVar("R")
 
 _POLL_SECONDS = 0.5
 _MAX_WAIT_SECONDS = 30.0
 _MAX_LOSSES = 3
-_LOSS_HINT = "give workers more memory (`memory_limit`) or fewer rows each (`n_workers`)"
 
 
 @dataclass(eq=False)
@@ -163,7 +163,7 @@ class DaskExecutor:
             raise ResourceError(
                 "worker.lost_repeatedly",
                 f"workers were lost repeatedly ({error})",
-                hint=_LOSS_HINT,
+                hint=LOSS_HINT,
             ) from None
         except (FuturesCancelledError, CommClosedError):
             raise self._scheduler_lost() from None
@@ -281,7 +281,7 @@ class DaskExecutor:
             raise ResourceError(
                 "worker.lost_repeatedly",
                 f"the worker of shard {number} was lost {shard.n_losses} times",
-                hint=_LOSS_HINT,
+                hint=LOSS_HINT,
             )
         self._log(f"lost the worker of shard {number}; reloading the shard on another worker")
         deadline = time.monotonic() + _MAX_WAIT_SECONDS
