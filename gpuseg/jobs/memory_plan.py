@@ -77,6 +77,7 @@ def plan_memory(
     needs: MemoryNeeds | None = None,
     n_columns: int | None = None,
     n_extra_columns: int = 0,
+    title: str = "the algorithm",
 ) -> MemoryPlan:
     """Choose whether rows are held in memory or streamed.
 
@@ -88,6 +89,8 @@ def plan_memory(
         Columns of a preprocessed row; by default those of the dataset.
     n_extra_columns : int
         Output columns in addition to label and distance.
+    title : str
+        Name of the algorithm in texts.
 
     Raises
     ------
@@ -107,7 +110,7 @@ def plan_memory(
         spare = min(limit.usable - resident, resident)
         return MemoryPlan("resident", reason, resident + ids, spare, 1)
     if not needs.can_stream:
-        raise _resident_rows_do_not_fit(resident + ids, fixed, limit, n_workers)
+        raise _resident_rows_do_not_fit(resident + ids, fixed, limit, n_workers, title)
     fixed += cluster.threads * dataset.largest_group_bytes
     streamed = fixed + rows * (result + _KEPT_FLAG_BYTES)
     turns = -(-ids // max(limit.usable - streamed, 1)) if ids else 1
@@ -131,14 +134,15 @@ def _limit(cluster: ClusterSpec, n_workers: int) -> _Limit:
 
 
 def _resident_rows_do_not_fit(
-    needed: int, fixed: int, limit: _Limit, n_workers: int
+    needed: int, fixed: int, limit: _Limit, n_workers: int, title: str
 ) -> ResourceError:
     hint = _more_workers(2 * (needed - fixed), fixed, limit, n_workers, " on other machines")
     return ResourceError(
         "memory_limit.rows_must_be_resident",
-        f"the algorithm keeps all rows in memory, and the largest of {n_workers} shards needs "
+        f"{title} keeps all rows in memory, and the largest of {n_workers} shards needs "
         f"about {_size(needed)}, more than {limit.text}",
         hint=hint,
+        parameter="memory_limit",
     )
 
 
@@ -150,6 +154,7 @@ def _streamed_rows_do_not_fit(
         f"the largest of {n_workers} shards needs about {_size(needed)}, even if its rows are "
         f"streamed from Parquet, more than {limit.text}",
         hint=_more_workers(needed - fixed, fixed, limit, n_workers),
+        parameter="memory_limit",
     )
 
 

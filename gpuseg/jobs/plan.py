@@ -161,8 +161,9 @@ def plan_for_workers(spec: JobSpec, plan: TablePlan, n_workers: int) -> Segmenta
         return plan
     needs = _needs(spec, plan.dataset, plan.n_columns, n_workers)
     memory = plan_memory(
-        plan.dataset, plan.cluster, n_workers, needs, plan.n_columns, len(spec.extra_columns)
-    )
+        plan.dataset, plan.cluster, n_workers, needs, plan.n_columns, len(spec.extra_columns),
+        spec.algorithm.title,
+    )  # fmt: skip
     reader = choose_reader(spec, plan.dataset, plan.backend, needs, memory.mode)
     return SegmentationPlan(**{**vars(plan), "reader": reader}, memory=memory)
 

@@ -79,7 +79,7 @@ def choose_reader(
     if requested == "arrow":
         return Reader("arrow", "requested", required=True)
     by_arrow = left_to_arrow(dataset, spec.prepare.categorical)
-    obstacle = _obstacle(dataset, backend, needs, mode, by_arrow)
+    obstacle = _obstacle(dataset, backend, needs, mode, by_arrow, spec.algorithm.title)
     if requested == "cudf":
         if obstacle:
             raise obstacle.error(
@@ -103,6 +103,7 @@ def _obstacle(
     needs: MemoryNeeds,
     mode: str,
     by_arrow: Mapping[str, str],
+    title: str,
 ) -> _Obstacle | None:
     """Return the first reason why cuDF cannot read."""
     if backend.name != "cuda":
@@ -114,7 +115,7 @@ def _obstacle(
     if not needs.on_device:
         return _Obstacle(
             "reader.algorithm_on_host",
-            "the algorithm needs the rows in the memory of the host",
+            f"{title} needs the rows in the memory of the host",
             "use another `algorithm`",
             ConfigError,
         )

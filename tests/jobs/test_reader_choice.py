@@ -165,7 +165,7 @@ REASONS: dict[str, tuple[dict[str, dict[str, Any]], str]] = {
     "requested": ({"runtime": {"reader": "arrow"}}, "requested"),
     "DBSCAN": (
         {"segment": {"algorithm": "dbscan", "eps": 0.5}},
-        "auto: the algorithm needs the rows in the memory of the host",
+        "auto: DBSCAN needs the rows in the memory of the host",
     ),
     "no number": (
         {"input": {"features": ["dec"]}, "prepare": {"missing": "mean"}},
