@@ -12,6 +12,8 @@ from gpuseg.errors import ConfigError, ConfigErrors, literal
 
 M = TypeVar("M", bound=BaseModel)
 
+_FROM_INPUT = object()
+
 _SHOULD = re.compile(r"^\w+ should (be|have)\b")
 """How pydantic's messages begin."""
 
@@ -43,7 +45,9 @@ def validated(
     raise parts[0] if len(parts) == 1 else ConfigErrors(f"{subject}.several_errors", parts)
 
 
-def broken_rule(code: str, rule: str, field: str = "", hint: str = "") -> PydanticCustomError:
+def broken_rule(
+    code: str, rule: str, field: str = "", hint: str = "", value: Any = _FROM_INPUT
+) -> PydanticCustomError:
     """Return what a pydantic validator raises for a rule that has its own code.
 
     Parameters
@@ -55,8 +59,23 @@ def broken_rule(code: str, rule: str, field: str = "", hint: str = "") -> Pydant
         The field at fault, in a validator of a whole model.
     hint : str
         The next step, if it is not to change the value.
+    value : object, optional
+        The value seen; by default that of the field in the input, where it may be missing.
     """
-    return PydanticCustomError(code, "{rule}", {"rule": rule, "field": field, "hint": hint})
+    context = {"rule": rule, "field": field, "hint": hint}
+    if value is not _FROM_INPUT:
+        context["value"] = value
+    return PydanticCustomError(code, "{rule}", context)
+
+
+def as_config_error(error: PydanticCustomError) -> ConfigError:
+    """Return the error of `broken_rule` where no model of pydantic is validated."""
+    context = dict(error.context or {})
+    value = {"value": context["value"]} if "value" in context else {}
+    return ConfigError(
+        error.type, rule=context["rule"], hint=context["hint"],
+        parameter=context["field"] or None, **value,
+    )  # fmt: skip
 
 
 def nearest_known(name: str, known: Iterable[str]) -> str:
@@ -110,7 +129,9 @@ def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> Config
     """Return the error of a value that breaks a rule; that of a whole section shows no value."""
     code = details["type"] if "." in details["type"] else f"{subject}.invalid_value"
     context, value = details.get("ctx", {}), details["input"]
-    if context.get("field") and isinstance(value, Mapping):
+    if "value" in context:
+        value = context["value"]
+    elif context.get("field") and isinstance(value, Mapping):
         value = value.get(context["field"])
     if _is_section(value):
         return ConfigError(code, parameter=key, hint=context.get("hint", ""))

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+from pydantic_core import PydanticCustomError
 
 from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, DataError
@@ -22,6 +23,7 @@ from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage, first_line
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.validation import as_config_error
 
 _NAME = "the lines"
 
@@ -86,8 +88,8 @@ def from_transactions(
         ) from None
     try:
         roles = Roles(customer, time, order, product, category, quantity, price, amount, moment)
-    except ValueError as error:
-        raise ConfigError("transactions.roles", str(error)) from None
+    except PydanticCustomError as error:
+        raise as_config_error(error) from None
     name = registry.choose_backend(backend).name
     if n_threads is not None and not (isinstance(n_threads, int) and n_threads >= 1):
         raise ConfigError(

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.io.privacy.pseudonyms import Key
+from gpuseg.validation import broken_rule
 
 DescribeRow = Callable[[int], str]
 """Takes the number of a row in a batch and returns a description of its origin."""
@@ -63,12 +64,18 @@ class Roles:
 
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:
-            raise ValueError(
-                f"snapshot = {self.snapshot.isoformat()}: must have no time zone, as the times of "
-                "lines are local"
+            raise broken_rule(
+                "snapshot.has_time_zone",
+                "must have no time zone, as the times of lines are local",
+                "snapshot",
+                value=self.snapshot.isoformat(),
             )
         if (self.price is None) == (self.amount is None):
-            raise ValueError("needs a price (times quantity) or an amount: name one of the two")
+            raise broken_rule(
+                "transactions.price_or_amount",
+                "needs a price (times quantity) or an amount, not both",
+                hint="name one of the two",
+            )
 
     def columns(self) -> dict[str, str]:
         """Return the column of each role that has one."""

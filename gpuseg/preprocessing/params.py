@@ -9,7 +9,7 @@ from gpuseg.errors import ConfigError
 from gpuseg.preprocessing.encoding.encoder import Encoder, Kind
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoders
 from gpuseg.preprocessing.plan import FLAG, NUMBER, FeatureRole, PreprocessingPlan
-from gpuseg.validation import nearest_known
+from gpuseg.validation import broken_rule, nearest_known
 
 Transform = Literal["none", "log1p", "yeo-johnson"]
 
@@ -107,9 +107,12 @@ class PreprocessingParams(BaseModel):
     @model_validator(mode="after")
     def _validate_missing_indicator(self) -> "PreprocessingParams":
         if self.missing_indicator and self.missing in ("error", "drop"):
-            raise ValueError(
-                "missing_indicator: no row with a missing value remains with missing = "
-                f"{self.missing!r}; use 'mean', 'median' or 'zero'"
+            raise broken_rule(
+                "missing_indicator.no_missing",
+                f"no row with a missing value remains with missing = {self.missing!r}",
+                "missing_indicator",
+                "set missing to 'mean', 'median' or 'zero'",
+                value=self.missing_indicator,
             )
         return self
 

@@ -466,10 +466,17 @@ def test_times_that_stand_for_none(seconds: int) -> None:
 
 def test_a_snapshot_with_a_time_zone_is_refused(tmp_path: Path) -> None:
     aware = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
-    with raises("transactions.roles"):
+    with raises("snapshot.has_time_zone", gpuseg.ConfigError, parameter="snapshot"):
         from_transactions(dirty_lines(60), **ROLES, snapshot=aware)
-    with pytest.raises(gpuseg.ConfigError, match="time zone"):
+    with raises("snapshot.has_time_zone", gpuseg.ConfigError, parameter="transactions.snapshot"):
         gpuseg.run(features_job("nowhere", tmp_path / "out", snapshot="2025-01-01T00:00:00Z"))
+
+
+def test_a_price_or_an_amount_is_needed() -> None:
+    lines = pa.table({"who": [1], "at": ["2025-01-01"], "paid": [1.0]})
+    for roles in ({}, {"price": "paid", "amount": "paid"}):
+        with raises("transactions.price_or_amount", gpuseg.ConfigError, parameter=None):
+            from_transactions(lines, customer="who", time="at", **roles)
 
 
 def test_files_must_agree_on_the_time_zone(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,29 @@ def test_errors_of_a_list_of_tables_have_the_number(
         load_job(job)
     if code == "job.unknown_key":
         assert error.value.hint == "did you mean 'columns'?"
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "parameter"),
+    [
+        ({"price": "p"}, "transactions.price_or_amount", "transactions"),
+        (
+            {"snapshot": datetime(2026, 1, 2, tzinfo=UTC)}, "snapshot.has_time_zone",
+            "transactions.snapshot",
+        ),
+    ],
+)  # fmt: skip
+def test_broken_rules_of_lines(lines: dict[str, Any], code: str, parameter: str) -> None:
+    with raises(code, ConfigError, parameter=parameter):
+        load_job({"transactions": {**LINES, **lines}, "output": {"path": "out"}})
+
+
+def test_the_indicator_of_missing_values_needs_some() -> None:
+    with raises(
+        "missing_indicator.no_missing", ConfigError, parameter="prepare.missing_indicator",
+        value=True,
+    ):  # fmt: skip
+        load_job(changed("prepare.missing_indicator", True))
 
 
 def test_unknown_key_has_a_hint() -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from gpuseg.algorithms.params import AlgorithmParams
+from gpuseg.validation import broken_rule
 
 
 class HierarchicalParams(AlgorithmParams):
@@ -36,15 +37,26 @@ class HierarchicalParams(AlgorithmParams):
     def _check_levels(self) -> "HierarchicalParams":
         levels = self.levels
         if levels is not None and self.n_clusters is not None:
-            raise ValueError(
-                "n_clusters: cannot be combined with levels, whose last one it is; remove one"
+            raise broken_rule(
+                "n_clusters.with_levels",
+                "cannot be combined with levels, whose last one it is",
+                "n_clusters",
+                "leave one of the two out",
+                value=self.n_clusters,
             )
         if levels is not None and (not levels or levels != sorted(set(levels))):
-            raise ValueError(f"levels = {levels}: must be increasing numbers, such as [3, 8, 20]")
+            raise broken_rule(
+                "levels.not_increasing",
+                "must be increasing numbers, such as [3, 8, 20]",
+                "levels",
+                value=levels,
+            )
         if self.micro_segments < self.finest:
-            raise ValueError(
-                f"micro_segments = {self.micro_segments}: must be at least the number of segments, "
-                f"{self.finest}"
+            raise broken_rule(
+                "micro_segments.too_few",
+                f"must be at least the number of segments, {self.finest}",
+                "micro_segments",
+                value=self.micro_segments,
             )
         return self
 

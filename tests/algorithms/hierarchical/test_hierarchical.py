@@ -190,19 +190,26 @@ def test_same_bits_however_filed_and_on_any_backend(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("segment", "message"),
+    ("segment", "code", "key", "value"),
     [
-        ({"levels": [8, 3]}, "levels = [8, 3]: must be increasing numbers"),
-        ({"levels": [3, 8], "n_clusters": 8}, "n_clusters: cannot be combined with levels"),
-        ({"n_clusters": 30, "micro_segments": 20}, "micro_segments = 20: must be at least"),
-        ({"n_cluster": 3}, "n_cluster"),
-        ({"metric": "cosine"}, "metric"),
+        ({"levels": [8, 3]}, "levels.not_increasing", "levels", [8, 3]),
+        ({"levels": []}, "levels.not_increasing", "levels", []),
+        ({"levels": [3, 8], "n_clusters": 8}, "n_clusters.with_levels", "n_clusters", 8),
+        ({"n_clusters": 30, "micro_segments": 20}, "micro_segments.too_few", "micro_segments", 20),
+        ({"n_clusters": 2000}, "micro_segments.too_few", "micro_segments", 1000),
     ],
 )
-def test_wrong_parameters(segment: dict[str, Any], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError) as error:
+def test_broken_rules(
+    segment: dict[str, Any], code: str, key: str, value: Any, tmp_path: Path
+) -> None:
+    with raises(code, ConfigError, parameter=f"segment.{key}", value=value):
         gpuseg.run(job(tmp_path, blobs(50), **segment))
-    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["n_cluster", "metric"])
+def test_unknown_parameters(key: str, tmp_path: Path) -> None:
+    with raises("job.unknown_key", ConfigError, parameter=f"segment.{key}"):
+        gpuseg.run(job(tmp_path, blobs(50), **{key: 3}))
 
 
 def test_more_segments_than_distinct_rows(tmp_path: Path) -> None:
