@@ -89,6 +89,13 @@ class Interval(NamedTuple):
     high: float
 
 
+class Bounds(NamedTuple):
+    """The lower and the upper end of a range."""
+
+    low: float
+    high: float
+
+
 class Ratio(NamedTuple):
     """A ratio of two shares with its 95 % confidence interval."""
 
@@ -374,7 +381,7 @@ class FeatureSummary(Record):
     """Share of the values beyond three interquartile ranges from the quartiles, from 0 to 1."""
     fill: float | None
     """Value that replaces a missing one, in the units of the input; null where there is none."""
-    clip: Interval | None = None
+    clip: Bounds | None = None
     """Bounds to which values are clipped, in the units of the input."""
     transform: str
     """"none", "log1p" or "yeo-johnson"."""
@@ -419,7 +426,7 @@ class Preparation(Record):
 
     missing: str
     """What was done with missing values."""
-    clip_quantiles: Interval | None
+    clip_quantiles: Bounds | None
     """Quantiles at which values were clipped, from 0 to 1; null where they were not."""
     scale: str
     """How features were scaled."""

@@ -207,11 +207,11 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
     }
 
 
-def _clip(p: FeatureTransform, f: int) -> manifest.Interval | None:
+def _clip(p: FeatureTransform, f: int) -> manifest.Bounds | None:
     """Return the bounds of a feature; categories and flags have none."""
     if p.clip is None or not np.isfinite(p.clip[:, f]).all():
         return None
-    return manifest.Interval(*p.bounds()[:, f].tolist())
+    return manifest.Bounds(*p.bounds()[:, f].tolist())
 
 
 def _category_phrases(encoders: Sequence[Encoder]) -> dict[str, str]:
@@ -232,7 +232,7 @@ def _preparation(inputs: ManifestInputs) -> manifest.Preparation:
     components = fit.components
     return manifest.Preparation(
         missing=prepare.missing,
-        clip_quantiles=None if prepare.clip is None else manifest.Interval(*prepare.clip),
+        clip_quantiles=None if prepare.clip is None else manifest.Bounds(*prepare.clip),
         scale=prepare.scale,
         encoded=tuple(
             manifest.EncodedColumn(

@@ -62,11 +62,12 @@ class HierarchicalModel(SegmentModel):
             For less than one segment, or more than there are small segments.
         """
         if not 1 <= n_clusters <= self.hierarchy.n_points:
+            more = n_clusters > self.hierarchy.n_points
             raise DataError(
-                "n_clusters.more_than_micro_segments",
+                "n_clusters.out_of_range",
                 value=n_clusters,
                 rule=f"must be from 1 to {self.hierarchy.n_points}, the number of small segments",
-                hint="for more, fit with a larger `micro_segments`",
+                hint="fit with a larger `micro_segments`" if more else "",
                 parameter="n_clusters",
             )
         return replace(self, levels=(n_clusters,))

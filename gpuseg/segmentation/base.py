@@ -213,8 +213,8 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         """Return whether preprocessing scales each row to length one."""
         return False
 
-    def memory(self, spec: S, n_columns: int, n_workers: int) -> MemoryNeeds:
-        """Return the memory of a fit to rows of `n_columns` float32 values."""
+    def memory(self, spec: S, n_values: int, n_workers: int) -> MemoryNeeds:
+        """Return the memory of a fit to rows of `n_values` float32 values, weights included."""
         return MemoryNeeds()
 
     def progress(self, spec: S, n_rows: int) -> ProgressUnit:

@@ -69,13 +69,13 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
                 parameter="eps", hint="set a number, or leave `weight` out",
             )  # fmt: skip
 
-    def memory(self, spec: DBSCANSpec, n_columns: int, n_workers: int) -> MemoryNeeds:
+    def memory(self, spec: DBSCANSpec, n_values: int, n_workers: int) -> MemoryNeeds:
         """Return room for the rows in the order of their tiles.
 
         With several workers there are also the rows of a partition and of its halo.
         """
         copies = 1 if n_workers == 1 else 3
-        return MemoryNeeds(4 * n_columns * copies + _BYTES_PER_ROW, False, False)
+        return MemoryNeeds(4 * n_values * copies + _BYTES_PER_ROW, False, False)
 
     def progress(self, spec: DBSCANSpec, n_rows: int) -> ProgressUnit:
         return ProgressUnit("rows swept", SWEEPS * n_rows)

@@ -181,8 +181,9 @@ def test_a_hierarchy_is_cut_again(outputs: dict[str, Path], raw: Array) -> None:
     assert isinstance(loaded, HierarchicalModel)
     fine, coarse = loaded.predict(raw), loaded.cut(2).predict(raw)
     assert len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == 4
-    with raises("n_clusters.more_than_micro_segments", parameter="n_clusters"):
-        loaded.cut(41)
+    for n_clusters in (41, 0, -1):
+        with raises("n_clusters.out_of_range", parameter="n_clusters", value=n_clusters):
+            loaded.cut(n_clusters)
 
 
 def test_memory_is_small_besides_rows_and_result(model: KMeansModel) -> None:
