@@ -164,7 +164,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             infinite or outside a transform's domain, and constant features that would be scaled;
             a ValueError.
         """
-        with _own_names():
+        with _parameter_names():
             self._fit_rows(X)
         return self
 
@@ -173,7 +173,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
         Parameters and errors are those of `fit`.
         """
-        with _own_names():
+        with _parameter_names():
             return self._fit_rows(X)
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
@@ -196,7 +196,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         pipeline = self._pipeline
-        with _own_names():
+        with _parameter_names():
             x, _ = self._read_features(X, self._prepare_params, pipeline.encoders, reset=False)
             kept = np.ascontiguousarray(x[:, self._kept])
             return pipeline.transform_features(kept, self.backend_)
@@ -350,7 +350,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
 
 @contextmanager
-def _own_names() -> Iterator[None]:
+def _parameter_names() -> Iterator[None]:
     """Give the errors raised inside the names and the values of this transformer's parameters."""
     with parameter_names(_NAMES):
         try:

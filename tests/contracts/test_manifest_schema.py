@@ -142,7 +142,7 @@ def test_json_that_is_no_manifest_is_refused(content: Any) -> None:
         Manifest.from_json(content)
 
 
-def test_the_manifest_of_features_is_told(folder: Storage) -> None:
+def test_the_manifest_of_features_is_refused(folder: Storage) -> None:
     content = {"format": FORMAT, "transactions": {}, "features": [{"name": "orders"}]}
     folder.fs.pipe_file(f"{folder.root}/{MANIFEST}", json.dumps(content).encode())
     with raises("manifest.of_features", gpuseg.DataError) as error:

@@ -305,7 +305,7 @@ def test_refuses(params: dict[str, Any], x: list[list[float]], message: str) -> 
     ({}, [1.0, np.inf], "feature.infinite", "X: "),
     ({"missing": "ignore"}, [1.0, 2.0], "parameter.invalid_value", "missing = 'ignore': "),
 ])  # fmt: skip
-def test_errors_have_the_names_of_its_own_parameters(
+def test_errors_have_the_names_of_the_constructor(
     params: dict[str, Any], column: list[float], code: str, start: str
 ) -> None:
     with raises(code) as error:

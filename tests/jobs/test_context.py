@@ -88,7 +88,7 @@ def test_a_second_attempt_leaves_no_trace_but_its_seconds(
     assert recovered["seconds"]["write"] == 1
 
 
-def test_runs_with_one_display_have_seconds_of_their_own(
+def test_each_run_with_one_display_has_separate_seconds(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = itertools.count()
