@@ -102,6 +102,33 @@ BROKEN_RULES: dict[str, tuple[dict[str, Any], str, str]] = {
     "join without lines": (
         {**MINIMAL, "join": [{"path": "a", "id": "b"}]}, "join.without_transactions", "join",
     ),
+    "key of a second join": (
+        {
+            "transactions": LINES, "output": {"path": "out"},
+            "join": [{"path": "a", "id": "b"}, {"path": "a", "id": "b", "colums": ["c"]}],
+        },
+        "job.unknown_key", "join[1].colums",
+    ),
+    "amount and price": (
+        {"transactions": {**LINES, "price": "p"}, "output": {"path": "out"}},
+        "transactions.price_or_amount", "transactions",
+    ),
+    "levels that decrease": (
+        {**MINIMAL, "segment": {"algorithm": "hierarchical", "levels": [8, 3]}},
+        "levels.not_increasing", "segment.levels",
+    ),
+    "levels and their last one": (
+        {**MINIMAL, "segment": {"algorithm": "hierarchical", "levels": [3, 8], "n_clusters": 8}},
+        "n_clusters.with_levels", "segment.n_clusters",
+    ),
+    "few small segments": (
+        {**MINIMAL, "segment": {"algorithm": "hierarchical", "n_clusters": 2000}},
+        "micro_segments.too_few", "segment.micro_segments",
+    ),
+    "indicator of nothing": (
+        changed("prepare.missing_indicator", True), "missing_indicator.no_missing",
+        "prepare.missing_indicator",
+    ),
     "backend on the CPU": (
         {**MINIMAL, "runtime": {"cluster": "cuda", "backend": "numba"}}, "backend.not_on_gpu",
         "runtime.backend",
