@@ -51,10 +51,10 @@ def drop_duplicates(executor: Executor, id: str, rule: str, drop_missing: bool) 
     if rows.size and rule == "error":
         raise DataError(
             "id.duplicates",
-            f"{len(rows):,} rows have the id of another row",
             value=id,
             parameter="id",
-            rule="`duplicates` = 'error' allows none",
+            rule=f"{len(rows):,} rows have the id of another row, and `duplicates` = 'error' "
+            "allows none",
             hint="remove them, or set `duplicates` to 'first' or 'keep'",
         )
     ends = np.cumsum(executor.map(passes.n_rows))

@@ -93,6 +93,6 @@ def _refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
     if a.startswith(b) or b.startswith(a):
         raise ConfigError(
             "output.overlaps_input", value=target.url, parameter="output_path",
-            rule=f"must not overlap `{parameter}` = {literal(repr(source.url))}",
+            rule=f"overlaps `{parameter}` = {literal(repr(source.url))}",
             hint="write to another folder",
         )  # fmt: skip
