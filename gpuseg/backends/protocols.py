@@ -106,8 +106,8 @@ class ColumnKernels(Protocol):
         ----------
         mean : float64 (d,)
         grids : float64 (levels, d, d)
-            Magic numbers of `sum_grid.on_grid`; a finer level takes what the one before rounds
-            off.
+            Magic numbers of `numerics.sum_grid.on_grid`; a finer level takes what the one before
+            rounds off.
 
         Returns
         -------

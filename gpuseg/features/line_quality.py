@@ -35,7 +35,7 @@ class LineCounts:
 
 
 def count_lines(counts: NDArray[np.int64]) -> LineCounts:
-    """Sum the counts of `backends.customers.Customers`."""
+    """Sum the counts of `backends.customers.CustomerFeatures`."""
     column = dict(zip(COUNTS, counts.T, strict=True))
     purchased = column["purchases"] > 0
     returned = ~purchased & (column["returns"] > 0)

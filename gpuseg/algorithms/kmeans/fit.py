@@ -2,7 +2,7 @@
 
 Steps, numbered in `sweep_kmeans`:
 
-1. Measure: exact mean, variance and range of each feature (`algorithms.kmeans.statistics`).
+1. Measure: exact mean, variance and range of each feature (`algorithms.data_statistics`).
 2. Seed on a sample (`algorithms.kmeans.sampling`, `algorithms.kmeans.seeding`), and refine there.
 3. Move the rows to the device of the backend, where it has one and they fit, and iterate all
    runs together, for all numbers of clusters (`algorithms.kmeans.lloyd`).

@@ -250,7 +250,7 @@ class CudaNeighbors:
         return self._to_device(index.host.to_bits(flags).view(np.uint64))
 
     def _to_device(self, array: NDArray[Any]) -> Any:
-        """Return an array on the device; the host must not use it any more."""
+        """Return an array on the device."""
         return self._launcher.to_device(array)
 
     def _to_host(self, array: Any) -> NDArray[Any]:

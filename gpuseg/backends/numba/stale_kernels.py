@@ -40,11 +40,13 @@ def _sources(folders: Iterable[str]) -> Iterator[Path]:
 
 def _cache_folders() -> set[Path]:
     """Return the folders with the cached kernels of the imported modules."""
-    modules = [module for name, module in sys.modules.items() if name.startswith(f"{_PACKAGE}.")]
+    # Lists, because another thread may import a module meanwhile.
+    loaded = list(sys.modules.items())
+    modules = [module for name, module in loaded if name.startswith(f"{_PACKAGE}.")]
     kernels = [
         value
         for module in modules
-        for value in vars(module).values()
+        for value in list(vars(module).values())
         if isinstance(value, Dispatcher)
     ]
     return {Path(kernel.stats.cache_path) for kernel in kernels if kernel.stats.cache_path}

@@ -11,6 +11,7 @@ from gpuseg.backends.numba.dbscan.tile_distances import TileSpace, rows_near, ro
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import TileTree
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -80,7 +81,7 @@ def assign_border(search: BorderSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _candidates(
     search: BorderSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> int:
@@ -89,7 +90,7 @@ def _candidates(
     return rows_near(search.query, tile, search.target, node, rdists) & rows
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _visit(
     search: BorderSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> tuple[int, int]:

@@ -27,6 +27,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.float32 import LANES
 from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
@@ -121,7 +122,7 @@ def sum_over_lines(
     return sum(parallel_map(lambda run: function(*run), runs, len(grid.order) if compares else 0))
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def rdist_of(p: int, u: float, v: float) -> float:
     """Return the reduced distance of rows that differ by u and v, float64."""
     return u * u + v * v if p == 2 else abs(u) + abs(v)
@@ -158,7 +159,7 @@ def _sort_by_cell(
     return x, y, order, start
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _cell_of(points: NDArray[Any], index: _CellIndex, i: int) -> int:
     cell = 0
     for f in range(points.shape[1] - 1, -1, -1):

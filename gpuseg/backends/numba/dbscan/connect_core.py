@@ -23,6 +23,7 @@ from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS, find_siblings
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
 from gpuseg.backends.numba.dbscan.union_find import find, unite
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -133,7 +134,7 @@ def write_hints(rows: CoreRows, parent: NDArray[np.int64]) -> None:
             _hint_of_node(rows, parent, node)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _candidates(
     search: ConnectSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> int:
@@ -146,7 +147,7 @@ def _candidates(
     return rows_near(query.space, tile, search.target.space, node, rdists) & rows
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _visit(
     search: ConnectSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> tuple[int, int]:
@@ -171,7 +172,7 @@ def _visit(
 _VISITOR = Visitor(_candidates, _visit)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _connect_below(
     search: ConnectSearch, tile: int, node: int, last: int, rdists: NDArray[np.float32]
 ) -> int:
@@ -180,7 +181,7 @@ def _connect_below(
     return traverse(tree, node, last, _VISITOR, search, rdists, tile, rows)[0]
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _hint_of_node(rows: CoreRows, parent: NDArray[np.int64], node: int) -> int:
     """Return the hint of a node. Where it was mixed, its children may be in one component now."""
     hint, tree = rows.hint, rows.space.tree
@@ -194,7 +195,7 @@ def _hint_of_node(rows: CoreRows, parent: NDArray[np.int64], node: int) -> int:
     return element
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _hint_of_tile(rows: CoreRows, parent: NDArray[np.int64], tile: int) -> int:
     """Return the element of a core row of a tile, or MIXED if there are several components."""
     core = rows.core[tile]
@@ -207,13 +208,13 @@ def _hint_of_tile(rows: CoreRows, parent: NDArray[np.int64], tile: int) -> int:
     return element
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _same_component(parent: NDArray[np.int64], i: int, j: int) -> bool:
     """Whether two elements, or hints, are known to be in one component."""
     return i >= 0 and j >= 0 and find(parent, i) == find(parent, j)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _unite_all(
     rows: CoreRows, parent: NDArray[np.int64], element: int, tile: int, mask: int
 ) -> None:

@@ -21,6 +21,7 @@ from gpuseg.backends.numba.dbscan.tile_distances import (
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse, traverse_outward
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -85,14 +86,14 @@ def count_across_spaces(search: CountSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _candidates(
     search: CountSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> int:
     return rows_near(search.query, tile, search.target, node, rdists) & rows
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _visit(
     search: CountSearch, rdists: NDArray[np.float32], tile: int, rows: int, node: int
 ) -> tuple[int, int]:
@@ -103,7 +104,7 @@ def _visit(
 _VISITOR = Visitor(_candidates, _visit)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _count_in_tile(
     search: CountSearch, rdists: NDArray[np.float32], tile: int, rows: int, target_tile: int
 ) -> int:
@@ -119,7 +120,7 @@ def _count_in_tile(
     return done
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _weight_of(weight: NDArray[np.int64], tile: int, rows: int) -> int:
     if len(weight) == 0:
         count: int = count_bits(rows)
@@ -131,7 +132,7 @@ def _weight_of(weight: NDArray[np.int64], tile: int, rows: int) -> int:
     return total
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _unfinished(search: CountSearch, tile: int, rows: int) -> int:
     """Return the rows of a query tile with counts below `max_count`."""
     unfinished = rows

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, rdist_of, sum_over_lines
 from gpuseg.backends.numba.dbscan.union_find import find, unite
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.protocols import ParallelMap
 
 
@@ -119,7 +120,7 @@ def _connect_cells(
     return n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _are_near(grid: Grid, cells: CoreCells, a: int, b: int) -> tuple[bool, int]:
     """Return whether core rows of two cells are within eps, and the number of distances."""
     n_distances, box = 0, cells.box[a]
@@ -140,7 +141,7 @@ def _are_near(grid: Grid, cells: CoreCells, a: int, b: int) -> tuple[bool, int]:
     return False, n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _rdist_to_box(
     grid: Grid, cells: CoreCells, cell: int, left: float, right: float, lower: float, upper: float
 ) -> float:

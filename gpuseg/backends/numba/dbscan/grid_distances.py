@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import bit
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
@@ -32,7 +33,7 @@ def _absolute(t: Any) -> Any:
     return select_lt(t, opposite, opposite, t)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def step_within(grid: Grid, x: float, y: float, first: int, last: int) -> int:
     """Return the rows from `first` on, before `last`, that are within eps, as bits.
 

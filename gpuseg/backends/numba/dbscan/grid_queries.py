@@ -5,6 +5,7 @@ is compared with the lines around it, its own first, until its query is finished
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid
 from gpuseg.backends.numba.dbscan.grid_distances import STEP, step_within
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
 
 class _Query(NamedTuple):
-    """Two compiled functions (`forceinline`) that `_fold_neighbors` calls.
+    """Two compiled functions (`inlined`) that `_fold_neighbors` calls.
 
     Attributes
     ----------
@@ -33,7 +35,7 @@ class _Query(NamedTuple):
 
 
 # numba does not keep this function in its cache, as it takes functions; the kernels are kept.
-@njit(nogil=True, forceinline=True)
+@partial(inlined, cache=False)
 def _fold_neighbors(
     grid: Grid, cell: int, i: int, query: _Query, search: Any, value: Any
 ) -> tuple[Any, int]:
@@ -59,7 +61,7 @@ def _fold_neighbors(
     return value, n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _run_near(grid: Grid, line: int, column: int) -> tuple[int, int]:
     """Return the first and last position of a line's rows that may be within eps of a cell."""
     left, right = max(column - grid.radius, 0), min(column + grid.radius + 1, grid.width)
@@ -114,12 +116,12 @@ def count_neighbors(search: GridCountSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _add_weight(search: GridCountSearch, count: int, position: int, rows: int) -> int:
     return count + _weight_of(search.weight, position, rows)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _has_enough(search: GridCountSearch, count: int) -> bool:
     return count >= search.max_count
 
@@ -127,7 +129,7 @@ def _has_enough(search: GridCountSearch, count: int) -> bool:
 _COUNT = _Query(_add_weight, _has_enough)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _weight_of(weight: NDArray[np.int64] | None, position: int, rows: int) -> int:
     if weight is None:  # decided by the compiler, here and below
         count: int = count_bits(rows)
@@ -139,7 +141,7 @@ def _weight_of(weight: NDArray[np.int64] | None, position: int, rows: int) -> in
     return total
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _weight_of_run(weight: NDArray[np.int64] | None, first: int, last: int) -> int:
     if weight is None:
         return last - first
@@ -188,7 +190,7 @@ def assign_border(search: GridBorderSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _lower_cluster(search: GridBorderSearch, lowest: Any, position: int, rows: int) -> Any:
     while rows:
         row = search.grid.order[position + lowest_bit(rows)]
@@ -197,7 +199,7 @@ def _lower_cluster(search: GridBorderSearch, lowest: Any, position: int, rows: i
     return lowest
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _never(search: GridBorderSearch, lowest: Any) -> bool:
     return False
 

@@ -20,6 +20,7 @@ from gpuseg.backends.numba.dbscan.tile_distances import (
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse_outward
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -102,7 +103,7 @@ def _nearest_tile(search: NearestSearch, rdists: NDArray[np.float32], tile: int)
     return nearest
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _candidates(
     search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, node: int
 ) -> int:
@@ -114,7 +115,7 @@ def _candidates(
     return nearer & rows
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _visit(
     search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, node: int
 ) -> tuple[int, int]:
@@ -127,7 +128,7 @@ def _visit(
 _VISITOR = Visitor(_candidates, _visit)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _search_tile(
     search: NearestSearch, scratch: _TileScratch, tile: int, rows: int, target_tile: int
 ) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_layout import TILE, TileLayout
 from gpuseg.backends.numba.dbscan.tile_tree import TileTree
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
@@ -61,7 +62,7 @@ class TileSpace(NamedTuple):
     rounding_factor: float
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def rows_within(
     query: TileSpace, tile: int, i: int, target: TileSpace, other: int, rdists: NDArray[np.float32]
 ) -> int:
@@ -82,7 +83,7 @@ def rows_within(
     return near
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def rows_near(
     query: TileSpace, tile: int, target: TileSpace, node: int, rdists: NDArray[np.float32]
 ) -> int:
@@ -126,7 +127,7 @@ def _add_term(rdist: Any, t: Any, p: int) -> Any:
     return add(rdist, _larger(t, subtract(broadcast(np.float32(0)), t)))
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def rdist_to_row(
     query: TileSpace, tile: int, i: int, target: TileSpace, other: int, rdists: NDArray[np.float32]
 ) -> None:
@@ -150,7 +151,7 @@ def rdist_to_row(
         store(rdists, j + 3 * LANES, s3)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def rdist_to_box(
     query: TileSpace, tile: int, target: TileSpace, node: int, rdists: NDArray[np.float32]
 ) -> None:
@@ -178,7 +179,7 @@ def rdist_to_box(
         store(rdists, j + 3 * LANES, s3)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def not_above_limit(rdists: NDArray[np.float32], limit: Any) -> int:
     """Return the rows whose reduced distance is not above the limit, or NaN."""
     bits = 0
@@ -188,7 +189,7 @@ def not_above_limit(rdists: NDArray[np.float32], limit: Any) -> int:
     return bits
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def _not_below_limit(rdists: NDArray[np.float32], limit: Any) -> int:
     """Return the rows whose reduced distance is not below the limit, or NaN."""
     bits = 0

@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.protocols import ParallelMap
 
 TILE = 64
@@ -63,7 +64,7 @@ def build_layout(z: NDArray[np.float32], parallel_map: ParallelMap) -> TileLayou
     return TileLayout(x, order, rows)
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def split(a: int, b: int) -> int:
     """Return the first tile of the second half of tiles a … b."""
     return (a + b + 1) // 2

@@ -15,7 +15,7 @@ from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS, TileTree, find_si
 
 
 class Visitor(NamedTuple):
-    """Two compiled functions (`forceinline`); `rows` are rows of the query tile, as bits.
+    """Two compiled functions (`inlined`); `rows` are rows of the query tile, as bits.
 
     Attributes
     ----------

@@ -5,18 +5,17 @@ the root is the lowest element. A root is attached to a smaller one by compare-a
 are halved on the way up (Jaiganesh and Burtscher, "A high-performance connected components
 implementation for GPUs", HPDC 2018). The sets do not depend on the order of the calls.
 
-Both functions are inlined: a call that is not inlined counts references to the array, and all
-threads would write that count.
+Both functions are `inlined`: kernels call them in their innermost loops.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.simd.bitset import compare_and_swap
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def find(parent: NDArray[np.int64], i: int) -> int:
     """Return the root of i."""
     above = parent[i]
@@ -28,7 +27,7 @@ def find(parent: NDArray[np.int64], i: int) -> int:
     return i
 
 
-@njit(nogil=True, cache=True, forceinline=True)
+@inlined
 def unite(parent: NDArray[np.int64], i: int, j: int) -> None:
     """Unite the sets of i and j."""
     i, j = find(parent, i), find(parent, j)
