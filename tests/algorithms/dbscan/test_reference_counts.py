@@ -1,4 +1,4 @@
-"""numba's kernels of DBSCAN count no references in their loops: the counts cost more than the work."""
+"""numba's kernels of DBSCAN count no references in their loops: counts cost more than the work."""
 
 import re
 
