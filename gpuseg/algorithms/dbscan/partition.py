@@ -171,5 +171,5 @@ def _check_n_rows(points: NDArray[Any]) -> None:
             "partition.too_many_rows",
             f"one partition has {len(points):,} rows",
             rule="must be fewer than 2^31 for each worker",
-            hint="use more workers (`n_workers`)",
+            hint="use more workers",
         )
