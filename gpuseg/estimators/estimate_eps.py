@@ -13,6 +13,7 @@ from gpuseg.estimators._inputs.row_format import DBSCANRows
 from gpuseg.estimators._params import dbscan_params
 from gpuseg.estimators.dbscan import DBSCAN
 from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
+from gpuseg.runtime.retry import retry_if_lost
 
 
 def estimate_eps(
@@ -74,11 +75,13 @@ def estimate_eps(
     params = dbscan_params(estimator.get_params())
     name = registry.choose_backend(backend).name
     with load_rows(estimator, X, None, DBSCANRows(), n_threads, client) as rows:
-        return find_eps(
-            rows.executor,
-            params.min_samples,
-            params.metric,
-            name,
-            random_state,
-            run_candidates=True,
+        return retry_if_lost(
+            lambda: find_eps(
+                rows.executor,
+                params.min_samples,
+                params.metric,
+                name,
+                random_state,
+                run_candidates=True,
+            )
         )

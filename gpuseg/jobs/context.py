@@ -27,7 +27,9 @@ R = TypeVar("R")
 
 _HINTS_WITH_KEYS = {
     "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "
-    "(`n_workers`)"
+    "(`n_workers`)",
+    "partition.too_many_rows": "use more workers (`n_workers`)",
+    "dbscan.too_many_rows_per_shard": "use more workers (`n_workers`)",
 }
 """Hints of lower layers, with the keys that a job has for them."""
 

@@ -29,7 +29,6 @@ from gpuseg.numerics.distance_metrics import (
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import Executor, TaskContext
-from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.sharding.shard import Shard
 
 SAMPLE_ROWS = 2048
@@ -133,6 +132,8 @@ def find_eps(
     ------
     DataError
         For fewer rows than `min_samples`, and where all distances are 0.
+    CacheLost
+        When a worker was lost during a run of DBSCAN; see `runtime.retry.retry_if_lost`.
     """
     extent = Extent.merge(executor.map(partition.measure, metric))
     n_rows = extent.n_rows
@@ -175,7 +176,7 @@ def find_eps(
 
 def _largest_cluster(executor: Executor, params: DBSCANParams, backend: str) -> int:
     """Run DBSCAN, and return the number of rows of its largest cluster."""
-    fit = retry_if_lost(lambda: fit_dbscan(executor, params, backend, distances=False))
+    fit = fit_dbscan(executor, params, backend, distances=False)
     return int(fit.sizes.max(initial=0))
 
 

@@ -28,8 +28,7 @@ from support.row_bounds import seen, set_slack
 import gpuseg
 from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
-from gpuseg.backends.cuda import full_pass_plans as plan_full
-from gpuseg.backends.cuda import gpus, shapes
+from gpuseg.backends.cuda import full_pass_plans, gpus, shapes
 from gpuseg.backends.cuda import launch_plans as plan
 from gpuseg.backends.cuda.backend import CudaBackend
 from gpuseg.backends.cuda.launcher import Limits
@@ -161,12 +160,14 @@ def test_plans_fit_the_device(limits: Limits) -> None:
 
 @pytest.mark.parametrize("limits", [SMALL, OLD], ids=lambda limits: limits.name)
 def test_plans_of_passes_over_all_rows_fit_the_device(limits: Limits) -> None:
-    forms = {(kernel.name, tuple(kernel.macros.items())) for kernel in plan_full.forms()}
+    forms = {(kernel.name, tuple(kernel.macros.items())) for kernel in full_pass_plans.forms()}
     for d in (*range(1, 70), 128):
         for ks in ((1,), (8,), (50,), (256,), (1000,), (2, 3, 4, 5), (8,) * 8, (20_000,)):
             for alignment in (16, 8, 4):
                 for label_bytes in shapes.LABEL_BYTES:
-                    launch = plan_full.plan_full(10**8, d, ks, label_bytes, True, alignment, limits)
+                    launch = full_pass_plans.plan_full(
+                        10**8, d, ks, label_bytes, True, alignment, limits
+                    )
                     if launch is None:
                         assert d > 64 or sum(ks) > 250 or limits is OLD
                         continue
@@ -176,11 +177,11 @@ def test_plans_of_passes_over_all_rows_fit_the_device(limits: Limits) -> None:
                     assert d % launch.width == 0 == alignment % (4 * launch.width)
                     assert limits.capability >= 80 or "VECTOR" in launch.kernel.macros
     for d, k, form in ((16, 8, "VECTOR"), (64, 50, "KSTEPS"), (2, 2, "VECTOR"), (32, 32, "KSTEPS")):
-        launch = plan_full.plan_full(10**8, d, (k,), 1, True, 16, SMALL)
+        launch = full_pass_plans.plan_full(10**8, d, (k,), 1, True, 16, SMALL)
         assert launch is not None
         assert form in launch.kernel.macros
         assert launch.private
-    assert plan_full.plan_full(10**8, 200, (8,), 1, True, 16, SMALL) is None
+    assert full_pass_plans.plan_full(10**8, 200, (8,), 1, True, 16, SMALL) is None
 
 
 def test_all_rows_are_in_some_block() -> None:

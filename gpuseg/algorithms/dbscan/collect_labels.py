@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.dbscan.core_samples import NOISE
 from gpuseg.algorithms.dbscan.cost_model import estimate_seconds
 from gpuseg.algorithms.dbscan.messages import RowLabels, concatenate
-from gpuseg.algorithms.dbscan.partition_state import LabelState, load_state, pop_state
+from gpuseg.algorithms.dbscan.partition_state import LabelState, current_attempt, load_state
 from gpuseg.numerics.distance_metrics import Metric, rdist_to_dist
 from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
@@ -105,7 +105,7 @@ def receive_labels(
 
 def summarize(shard: Shard, context: TaskContext, n_clusters: int) -> PartitionSummary:
     """Return the summary of the partition, and drop its state."""
-    state = pop_state(shard, LabelState)
+    state = current_attempt(shard).pop(LabelState)
     partition, label = state.partition, state.label
     counts = np.zeros(n_clusters + 1, np.int64)
     for rows in partition.blocks():

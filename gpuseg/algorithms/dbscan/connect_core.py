@@ -11,9 +11,8 @@ from gpuseg.algorithms.dbscan.partition_state import (
     CountState,
     GroupState,
     LabelState,
+    current_attempt,
     load_state,
-    pop_state,
-    store_state,
 )
 from gpuseg.backends import registry
 from gpuseg.backends.neighbors import NO_CLUSTER
@@ -29,7 +28,8 @@ def connect_local(
     shard: Shard, context: TaskContext, backend: str, min_weight: int
 ) -> NDArray[np.int64]:
     """Mark the core rows and connect those of the partition; return the groups, increasing."""
-    state = pop_state(shard, CountState)
+    attempt = current_attempt(shard)
+    state = attempt.pop(CountState)
     partition, core = state.partition, state.weight_within >= min_weight
     del state  # frees the counts
     root, n_distances = registry.get_neighbors(backend).connect_core(
@@ -42,7 +42,7 @@ def connect_local(
             for rows in partition.blocks()
         ]
     )
-    store_state(shard, GroupState(partition, core, root, roots))
+    attempt.store(GroupState(partition, core, root, roots))
     return partition.row_numbers_at(roots)
 
 
@@ -89,7 +89,8 @@ def connect_halo(
 
 def assign_clusters(shard: Shard, context: TaskContext, clusters: NDArray[np.int64]) -> None:
     """Give core rows the clusters of their groups, (n_groups,), and all others none."""
-    state = pop_state(shard, GroupState)
+    attempt = current_attempt(shard)
+    state = attempt.pop(GroupState)
     cluster = state.root.view(np.uint32)  # reuses the memory of the roots
     state.spread(clusters, NO_CLUSTER, cluster)
-    store_state(shard, LabelState(state.partition, state.core, cluster))
+    attempt.store(LabelState(state.partition, state.core, cluster))

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.dbscan.halo import HaloRound, send_halo
 from gpuseg.algorithms.dbscan.messages import HaloRows, concatenate
 from gpuseg.algorithms.dbscan.partition_state import (
+    Attempt,
     CountState,
     PartitionState,
+    current_attempt,
     load_state,
     partition_of,
-    store_state,
 )
 from gpuseg.backends import registry
 from gpuseg.numerics.eps_bounds import EpsBounds
@@ -28,15 +29,23 @@ def count_local(
 
     `dtype` is that of the counts, see `FixedPointWeights`.
     """
-    if isinstance(load_state(shard, PartitionState), CountState):
+    count_within(current_attempt(shard), context, backend, min_weight, dtype)
+
+
+def count_within(
+    attempt: Attempt, context: TaskContext, backend: str, min_weight: int, dtype: type[Any]
+) -> None:
+    """Count as `count_local` does, in an attempt."""
+    state = attempt.load(PartitionState)
+    if isinstance(state, CountState):
         return
-    partition = partition_of(shard)
+    partition = state.partition
     # np.zeros would cost two page faults per page: the counts are read first, and then written
     weight_within = np.full(partition.n_rows, 0, dtype)
     partition.n_distances += registry.get_neighbors(backend).count_neighbors(
         partition.index, partition.index, partition.weight, min_weight, weight_within, context.map
     )
-    store_state(shard, CountState(partition, weight_within))
+    attempt.store(CountState(partition, weight_within))
 
 
 def send_rows(

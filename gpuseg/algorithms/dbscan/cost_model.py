@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.algorithms.dbscan.core_counts import count_local
-from gpuseg.algorithms.dbscan.partition_state import partition_of
+from gpuseg.algorithms.dbscan.core_counts import count_within
+from gpuseg.algorithms.dbscan.partition_state import PartitionState, current_attempt
 from gpuseg.backends import registry
 from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
@@ -100,11 +100,12 @@ def sample_cost(
     shard: Shard, context: TaskContext, backend: str, min_weight: int, dtype: type[Any]
 ) -> SampledCost:
     """Run the counting sweep for a sample of rows, or for all where those are few and in a grid."""
-    partition, neighbors = partition_of(shard), registry.get_neighbors(backend)
+    attempt, neighbors = current_attempt(shard), registry.get_neighbors(backend)
+    partition = attempt.load(PartitionState).partition
     n_rows, n_features = partition.points.shape
     partition.in_grid = neighbors.uses_grid(partition.index, context.map)
     if n_rows <= _MAX_GRID_ROWS and partition.in_grid:
-        count_local(shard, context, backend, min_weight, dtype)
+        count_within(attempt, context, backend, min_weight, dtype)
         return SampledCost(partition.n_distances, n_rows, n_features, context.threads, True)
     sampled = hash_sample_mask(partition.row_numbers, SAMPLE_ROWS, n_rows)
     weight_within = np.full(n_rows, min_weight, dtype)

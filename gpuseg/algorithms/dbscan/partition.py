@@ -13,8 +13,8 @@ from gpuseg.algorithms.dbscan.messages import PartitionRows, concatenate
 from gpuseg.algorithms.dbscan.partition_state import (
     Partition,
     PartitionState,
+    begin_attempt,
     partition_of,
-    store_state,
 )
 from gpuseg.algorithms.dbscan.spatial_partition import KDNode, find_partition
 from gpuseg.backends import registry
@@ -92,12 +92,13 @@ def keep_rows(
     weights: FixedPointWeights,
 ) -> None:
     """Make all rows of the only shard its partition."""
+    attempt = begin_attempt(shard)
     x, weight = rows_of(shard)
     points = embed(x, metric)
     _check_n_rows(points)
     index = registry.get_neighbors(backend).build_index(points, eps_bounds, context.map)
     partition = Partition(shard.first_row, points, weights.quantize(weight), index)
-    store_state(shard, PartitionState(partition))
+    attempt.store(PartitionState(partition))
 
 
 def sample_points(shard: Shard, context: TaskContext, metric: Metric, n_total: int) -> NDArray[Any]:
@@ -136,10 +137,11 @@ def receive_rows(
     eps_bounds: EpsBounds,
 ) -> None:
     """Make the received rows the shard's partition."""
+    attempt = begin_attempt(shard)
     row_numbers, points, weight = concatenate(messages) or messages[0]
     _check_n_rows(points)
     index = registry.get_neighbors(backend).build_index(points, eps_bounds, context.map)
-    store_state(shard, PartitionState(Partition(row_numbers, points, weight, index)))
+    attempt.store(PartitionState(Partition(row_numbers, points, weight, index)))
 
 
 def set_number(shard: Shard, context: TaskContext, number: int) -> None:
@@ -171,5 +173,5 @@ def _check_n_rows(points: NDArray[Any]) -> None:
             "partition.too_many_rows",
             f"one partition has {len(points):,} rows",
             rule="must be fewer than 2^31 for each worker",
-            hint="use more workers (`n_workers`)",
+            hint="use more workers",
         )

@@ -8,7 +8,8 @@ the arrays that it needs. DBSCAN's phases are, by the steps of `algorithms.dbsca
 - `GroupState` (steps 5 and 6): core rows and their groups;
 - `LabelState` (steps 7 to 9): clusters and distances.
 
-A shard holds one state in its cache, and the state of the next phase replaces it.
+A shard holds its current attempt in its cache, and the attempt holds one state, which the state of
+the next phase replaces.
 """
 
 from collections.abc import Iterator
@@ -173,9 +174,52 @@ class LabelState(PartitionState):
 S = TypeVar("S", bound=PartitionState)
 
 
-def store_state(shard: Shard, state: PartitionState) -> None:
-    """Keep a state with the shard, in place of the one before."""
-    shard.cache[_KEY] = state
+class Attempt:
+    """One attempt to cluster a shard, and its state.
+
+    A task of a cancelled attempt may still be running when the next attempt begins on the same
+    shard. It keeps its own attempt, so it cannot change the state of the next one. So a task that
+    replaces the state gets the attempt from the shard only once, before its work.
+    """
+
+    def __init__(self) -> None:
+        self._state: PartitionState | None = None
+
+    def store(self, state: PartitionState) -> None:
+        """Keep a state, in place of the one before."""
+        self._state = state
+
+    def load(self, phase: type[S]) -> S:
+        """Return the state, which must be in a phase; raise `CacheLost` otherwise."""
+        if not isinstance(self._state, phase):
+            raise CacheLost
+        return self._state
+
+    def pop(self, phase: type[S]) -> S:
+        """Return the state as `load` does, and forget it, so that its memory can be reused."""
+        state = self.load(phase)
+        self._state = None
+        return state
+
+
+def begin_attempt(shard: Shard) -> Attempt:
+    """Begin an attempt in place of the one before, and free the state of that one."""
+    attempt = shard.cache[_KEY] = Attempt()
+    return attempt
+
+
+def current_attempt(shard: Shard) -> Attempt:
+    """Return the attempt that began last.
+
+    Raises
+    ------
+    CacheLost
+        Where the shard was rebuilt since.
+    """
+    attempt: Attempt | None = shard.cache.get(_KEY)
+    if attempt is None:
+        raise CacheLost
+    return attempt
 
 
 def load_state(shard: Shard, phase: type[S]) -> S:
@@ -186,19 +230,9 @@ def load_state(shard: Shard, phase: type[S]) -> S:
     CacheLost
         Where the shard was rebuilt since.
     """
-    state = shard.cache.get(_KEY)
-    if not isinstance(state, phase):
-        raise CacheLost
-    return state
+    return current_attempt(shard).load(phase)
 
 
 def partition_of(shard: Shard) -> Partition:
     """Return the partition of the shard, in any phase; raise `CacheLost` as `load_state` does."""
     return load_state(shard, PartitionState).partition
-
-
-def pop_state(shard: Shard, phase: type[S]) -> S:
-    """Return the state as `load_state` does, and free its place in the cache."""
-    state = load_state(shard, phase)
-    del shard.cache[_KEY]
-    return state

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from gpuseg.backends.cuda import full_pass_plans as plan_full
+from gpuseg.backends.cuda.full_pass_plans import forms
 from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 from gpuseg.errors import ResourceError
@@ -249,7 +249,7 @@ def variants() -> list[Kernel]:
     ]
     assign = [Kernel("assign", THREADS, shape) for shape in shapes]
     simple = [Kernel(name, SIMPLE_THREADS) for name in SIMPLE_KERNELS]
-    return [*plan_full.forms(), *lloyd, *assign, *tiles, *simple]
+    return [*forms(), *lloyd, *assign, *tiles, *simple]
 
 
 def _max_blocks(shared_bytes: int, limits: Limits) -> int:

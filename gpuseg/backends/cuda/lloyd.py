@@ -13,8 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.backends.cuda import full_pass_plans as plan_full
-from gpuseg.backends.cuda.full_pass_plans import FullLaunch
+from gpuseg.backends.cuda.full_pass_plans import (
+    PROBE_BLOCKS,
+    PROBE_THREADS,
+    FullLaunch,
+    plan_full,
+    probe,
+)
 from gpuseg.backends.cuda.launch_plans import Launch, plan_lloyd
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.shapes import GROUP, MAX_SHORT, alignment
@@ -23,7 +28,7 @@ from gpuseg.backends.types import PackedRun, RowBounds
 
 PassKind = Literal["auto", "full", "late"]
 
-_PROBED_ROWS = plan_full.PROBE_BLOCKS * plan_full.PROBE_THREADS
+_PROBED_ROWS = PROBE_BLOCKS * PROBE_THREADS
 
 _MAX_FAILING = 0.4
 """Share of rows to score above which a pass over all rows is faster; estimated, not measured.
@@ -103,7 +108,7 @@ class LloydPasses:
         fresh = any(run.fresh for run in bounds)
         full = None
         if self._streams_all(space, bounds, n, fresh):
-            full = plan_full.plan_full(n, d, ks, label_bytes, fresh, aligned, limits)
+            full = plan_full(n, d, ks, label_bytes, fresh, aligned, limits)
         if full is not None:
             self._launch_full(full, arguments)
         else:
@@ -140,7 +145,7 @@ class LloydPasses:
     def _many_fail(self, space: Workspace, bounds: Sequence[RowBounds], n: int) -> bool:
         """Whether many rows would be scored, estimated from a sample of them."""
         arrays, (labels, slacks) = space.on_device, space.tables(bounds)
-        kernel = plan_full.probe(bounds[0].label.dtype.itemsize)
+        kernel = probe(bounds[0].label.dtype.itemsize)
         arguments = [
             np.int64(n),
             np.int32(len(bounds)),
@@ -150,7 +155,7 @@ class LloydPasses:
             slacks,
             arrays["failing"],
         ]
-        self._launcher.launch(kernel, plan_full.PROBE_BLOCKS, arguments)
+        self._launcher.launch(kernel, PROBE_BLOCKS, arguments)
         return space.failing() > _MAX_FAILING * _PROBED_ROWS
 
     def _launch_full(self, plan: FullLaunch, arguments: list[Any]) -> None:

@@ -80,8 +80,7 @@ class CudaNeighbors:
                 "dbscan.too_many_rows_per_shard",
                 f"a shard has {len(points):,} rows",
                 rule="the GPU backend clusters fewer than 2^31 rows per shard by DBSCAN",
-                hint="use more workers (`n_workers`)",
-                parameter="n_workers",
+                hint="use more workers",
             )
         tree = np.stack([nodes.skip, nodes.tile], axis=1).astype(np.int32)
         with self._launcher.stream():

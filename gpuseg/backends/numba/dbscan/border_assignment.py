@@ -66,7 +66,7 @@ def lowest_clusters(
 
 @njit(nogil=True, cache=True)
 def assign_border(search: BorderSearch, first: int, last: int) -> int:
-    """Assign the border rows of query tiles first … last.
+    """Assign the border rows of query tiles from `first` up to, but not including, `last`.
 
     Returns
     -------

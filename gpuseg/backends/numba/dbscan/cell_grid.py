@@ -171,7 +171,7 @@ def _cell_of(points: NDArray[Any], index: _CellIndex, i: int) -> int:
 def _count_by_cell(
     points: NDArray[Any], index: _CellIndex, first: int, last: int, counts: NDArray[np.int32]
 ) -> None:
-    """Count the rows first … last in each cell."""
+    """Count the rows from `first` up to, but not including, `last`, in each cell."""
     counts.fill(0)
     for i in range(first, last):
         counts[_cell_of(points, index, i)] += 1
@@ -203,7 +203,7 @@ def _write_by_cell(
     y: NDArray[Any],
     order: NDArray[np.int32],
 ) -> None:
-    """Write the rows first … last in the order of their cells."""
+    """Write the rows from `first` up to, but not including, `last`, in the order of their cells."""
     for i in range(first, last):
         cell = _cell_of(points, index, i)
         j = position[cell]

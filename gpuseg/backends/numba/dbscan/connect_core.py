@@ -67,7 +67,9 @@ class ConnectSearch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def connect_in_tiles(rows: CoreRows, parent: NDArray[np.int64], first: int, last: int) -> int:
-    """Connect the core rows in each of tiles first … last, and write the hints of the tiles.
+    """Connect the core rows in each of some tiles, and write the hints of the tiles.
+
+    The tiles are those from `first` up to, but not including, `last`.
 
     Returns
     -------
@@ -96,7 +98,10 @@ def connect_in_tiles(rows: CoreRows, parent: NDArray[np.int64], first: int, last
 
 @njit(nogil=True, cache=True)
 def connect_within_space(search: ConnectSearch, first: int, last: int) -> int:
-    """Connect the core rows of tiles first … last with those of later tiles of the same space."""
+    """Connect the core rows of some tiles with those of later tiles of the same space.
+
+    The tiles are those from `first` up to, but not including, `last`.
+    """
     rows, tree, n_distances = search.query, search.query.space.tree, 0
     rdists, siblings = np.empty(TILE, np.float32), np.empty((MAX_LEVELS, 2), np.int64)
     for tile in range(first, last):
@@ -113,7 +118,10 @@ def connect_within_space(search: ConnectSearch, first: int, last: int) -> int:
 
 @njit(nogil=True, cache=True)
 def connect_across_spaces(search: ConnectSearch, first: int, last: int) -> int:
-    """Connect the core rows of query tiles first … last with those of another space."""
+    """Connect the core rows of some query tiles with those of another space.
+
+    The tiles are those from `first` up to, but not including, `last`.
+    """
     rdists, n_distances = np.empty(TILE, np.float32), 0
     n_nodes = len(search.target.hint)
     for tile in range(first, last):
@@ -176,7 +184,10 @@ _VISITOR = Visitor(_candidates, _visit)
 def _connect_below(
     search: ConnectSearch, tile: int, node: int, last: int, rdists: NDArray[np.float32]
 ) -> int:
-    """Connect the core rows of a query tile with those below the nodes `node` … `last`."""
+    """Connect the core rows of a query tile with those below some nodes.
+
+    The nodes are those from `node` up to, but not including, `last`.
+    """
     tree, rows = search.target.space.tree, search.query.core[tile]
     return traverse(tree, node, last, _VISITOR, search, rdists, tile, rows)[0]
 

@@ -49,7 +49,9 @@ class CountSearch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def count_within_space(search: CountSearch, first: int, last: int) -> int:
-    """Count for the rows of query tiles first … last; query and target are the same space.
+    """Count for the rows of query tiles from `first` up to, but not including, `last`.
+
+    Query and target are the same space.
 
     Returns
     -------

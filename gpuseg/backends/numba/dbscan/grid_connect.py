@@ -85,7 +85,10 @@ def _neighbor_offsets(radius: int) -> NDArray[np.int64]:
 
 @njit(nogil=True, cache=True)
 def _find_core_cells(grid: Grid, cells: CoreCells, first: int, last: int) -> int:
-    """Write the first core row and the box of each cell of lines first … last; return 0."""
+    """Write the first core row and the box of each cell of some lines; return 0.
+
+    The lines are those from `first` up to, but not including, `last`.
+    """
     for c in range(first * grid.width, last * grid.width):
         left, right, lower, upper = np.inf, -np.inf, np.inf, -np.inf
         for i in range(grid.start[c + 1] - 1, grid.start[c] - 1, -1):
@@ -102,7 +105,10 @@ def _find_core_cells(grid: Grid, cells: CoreCells, first: int, last: int) -> int
 def _connect_cells(
     grid: Grid, cells: CoreCells, offsets: NDArray[np.int64], first: int, last: int
 ) -> int:
-    """Connect each cell of lines first … last with its neighbours; return n_distances."""
+    """Connect each cell of some lines with its neighbours; return n_distances.
+
+    The lines are those from `first` up to, but not including, `last`.
+    """
     n_distances, width = 0, grid.width
     for offset in range(len(offsets)):
         up, right = offsets[offset]
@@ -173,7 +179,10 @@ def _write_lowest(
     last: int,
     lowest: NDArray[np.int32],
 ) -> int:
-    """Write the lowest row of its component for each core row of lines first … last; return 0."""
+    """Write the lowest row of its component for each core row of some lines; return 0.
+
+    The lines are those from `first` up to, but not including, `last`.
+    """
     for c in range(first * grid.width, last * grid.width):
         if cells.first[c] < 0:
             continue

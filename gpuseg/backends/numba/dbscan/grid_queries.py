@@ -92,7 +92,7 @@ class GridCountSearch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def count_neighbors(search: GridCountSearch, first: int, last: int) -> int:
-    """Count for the rows of lines first … last.
+    """Count for the rows of lines from `first` up to, but not including, `last`.
 
     Returns
     -------
@@ -171,7 +171,7 @@ class GridBorderSearch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def assign_border(search: GridBorderSearch, first: int, last: int) -> int:
-    """Assign the border rows of lines first … last.
+    """Assign the border rows of lines from `first` up to, but not including, `last`.
 
     Returns
     -------

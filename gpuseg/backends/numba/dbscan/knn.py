@@ -66,7 +66,9 @@ class _TileScratch(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def find_nearest(search: NearestSearch, first: int, last: int) -> int:
-    """Find the nearest core rows for the requested rows of query tiles first … last.
+    """Find the nearest core rows for the requested rows of some query tiles.
+
+    The tiles are those from `first` up to, but not including, `last`.
 
     Returns
     -------

@@ -1,9 +1,9 @@
 """A tree of boxes over tiles.
 
-A node of the tree covers consecutive tiles a … b, and its children those before and from
-`tile_layout.split(a, b)` on. Nodes are numbered in depth-first order, a parent before its
-children: so the left child of node i is i + 1, the right one is skip[i + 1], and the descendants
-of i end before skip[i].
+A node of the tree covers consecutive tiles a … b − 1, and its children the tiles a … m − 1 and
+m … b − 1, with m = `tile_layout.split(a, b)`. Nodes are numbered in depth-first order, a parent
+before its children: so the left child of node i is i + 1, the right one is skip[i + 1], and the
+descendants of i end before skip[i].
 """
 
 from typing import NamedTuple
@@ -58,7 +58,8 @@ def find_siblings(tree: TileTree, tile: int, siblings: NDArray[np.int64]) -> int
     Parameters
     ----------
     siblings : int64 (MAX_LEVELS, 2)
-        Written from its end: the subtree of a sibling is the nodes siblings[i, 0] … siblings[i, 1].
+        Written from its end: the subtree of a sibling is the nodes from siblings[i, 0] up to, but
+        not including, siblings[i, 1].
 
     Returns
     -------

@@ -43,7 +43,7 @@ def traverse(
     tile: int,
     rows: int,
 ) -> tuple[int, int]:
-    """Visit the tiles below the nodes `node` … `last`, in depth-first order.
+    """Visit the tiles below the nodes from `node` up to, but not including, `last`, depth first.
 
     Parameters
     ----------
