@@ -68,5 +68,5 @@ def _load(entry: EntryPoint) -> Plugin:
     distribution = entry.value.partition(":")[0] if entry.dist is None else entry.dist.name
     try:
         return Plugin(entry.name, distribution, entry.load())
-    except Exception as error:  # noqa: BLE001 – whatever a package raises, other jobs work
+    except (ImportError, AttributeError, SyntaxError) as error:
         return Plugin(entry.name, distribution, problem=f"{type(error).__name__}: {error}")
