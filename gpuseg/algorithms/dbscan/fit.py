@@ -29,8 +29,6 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from gpuseg.algorithms.dbscan import (
     border_assignment,
@@ -269,6 +267,9 @@ class _Clusters:
 
 def _number_clusters(groups: list[NDArray[np.int64]], pairs: GroupPairs) -> _Clusters:
     """Step 6: join groups to clusters, numbered by their lowest core row."""
+    from scipy.sparse import coo_array  # takes 0.2 s to import, also for jobs without DBSCAN
+    from scipy.sparse.csgraph import connected_components
+
     all_groups = np.unique(np.concatenate(groups))
     edges = np.searchsorted(all_groups, pairs)
     n_groups = len(all_groups)
