@@ -1,4 +1,12 @@
-"""How the small functions of kernels are compiled: inlined, and without reference counts."""
+"""How the functions that kernels call are compiled: without reference counts.
+
+numba counts the references to the arrays of every argument by atomic operations. Threads that
+share the centres wait for each other at each count. LLVM removes the counts from an inlined
+function only if it has one path: a walk down a tree would count dozens of references at each
+node, which takes longer than the distances. Without numba's runtime (``_nrt=False``, an option
+that numba uses for functions of its own) there are no counts. The caller holds the arrays during
+the call, so these functions must not create or return arrays.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,17 +16,16 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-_OPTIONS: Any = {"nogil": True, "forceinline": True, "_nrt": False}
+_OPTIONS: Any = {"nogil": True, "_nrt": False}
+
+
+def uncounted(function: Function, cache: bool = True) -> Function:
+    """Compile a function that kernels call for each tile of rows, without reference counts."""
+    compiled: Function = njit(cache=cache, **_OPTIONS)(function)
+    return compiled
 
 
 def inlined(function: Function, cache: bool = True) -> Function:
-    """Compile a function that kernels call in their loops; it must not create or return arrays.
-
-    numba counts the references to the arrays of every argument by atomic operations. LLVM removes
-    these counts from an inlined function only if it has one path. A walk down a tree would count
-    dozens of references at each node, which takes longer than the distances. Without numba's
-    runtime (``_nrt=False``, an option that numba uses for functions of its own) there are no
-    counts. The caller holds the arrays during the call.
-    """
-    compiled: Function = njit(cache=cache, **_OPTIONS)(function)
+    """Compile a small function that kernels call in their innermost loops, and inline it."""
+    compiled: Function = njit(cache=cache, forceinline=True, **_OPTIONS)(function)
     return compiled

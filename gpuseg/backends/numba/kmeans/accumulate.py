@@ -9,9 +9,9 @@ subtracted exactly as it was added.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
@@ -55,7 +55,7 @@ class WeightedRows(NamedTuple):
     label: NDArray[np.int32]
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def add_rows(
     x: NDArray[np.float32],
     rows: WeightedRows,

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     broadcast,
@@ -39,7 +40,7 @@ N_WORK = 3 * TILE
 """float32 values of scratch memory; one flat array, since views of arrays cost time."""
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def load_tile(
     x: NDArray[np.float32],
     offsets: NDArray[np.int64],
@@ -87,7 +88,7 @@ def _update(score: Any, k: int, least: Any, second: Any, label: Any) -> Any:
     )
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def score_tile(
     tile: NDArray[np.float32],
     negated: NDArray[np.float32],

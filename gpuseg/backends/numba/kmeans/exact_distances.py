@@ -4,11 +4,13 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import uncounted
+
 _ROWS = 64
 """Rows computed together: their distances stay in registers and in the L1 cache."""
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def squared_distance(
     x: NDArray[np.float32], first: int, centers: NDArray[np.float64], k: int
 ) -> float:
@@ -20,7 +22,7 @@ def squared_distance(
     return total
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def exact_nearest(x: NDArray[np.float32], first: int, centers: NDArray[np.float64]) -> int:
     """Return the nearest centre of one row, ties to the lowest index."""
     label, least = 0, squared_distance(x, first, centers, 0)
@@ -31,7 +33,7 @@ def exact_nearest(x: NDArray[np.float32], first: int, centers: NDArray[np.float6
     return label
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def label_distances(
     x: NDArray[np.float32],
     offsets: NDArray[np.int64],

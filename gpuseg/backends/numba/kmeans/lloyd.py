@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.kmeans.accumulate import GridSums, WeightedRows, add_rows
 from gpuseg.backends.numba.kmeans.centroid_scores import TILE
 from gpuseg.backends.numba.kmeans.nearest_center import label_tile, new_scratch
@@ -45,7 +46,7 @@ class BoundArrays(NamedTuple):
     fresh: bool
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def failing_rows(
     bounds: BoundArrays,
     start: int,

@@ -31,6 +31,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.kmeans.centroid_scores import (
     BEST,
     N_WORK,
@@ -98,7 +99,7 @@ def new_scratch(n_features: int) -> TileScratch:
     )
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def certify_tile(
     work: NDArray[np.float32],
     max_norm: np.float32,
@@ -136,7 +137,7 @@ def certify_tile(
     return uncertain != 0
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def label_tile(
     x: NDArray[np.float32], n_rows: int, centers: PackedCenters, scratch: TileScratch
 ) -> None:
