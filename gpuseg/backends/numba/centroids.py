@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.arguments import read_only
 from gpuseg.backends.numba.kmeans import distance_sums, exact_distances, lloyd, nearest_center
 from gpuseg.backends.numba.kmeans.accumulate import GridSums
 from gpuseg.backends.numba.kmeans.centroid_scores import GROUP
@@ -14,7 +15,7 @@ from gpuseg.backends.numpy.centroids import NumpyCentroids, assignment_sums
 from gpuseg.backends.types import Centers, PackedCenters, PackedRun
 from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid
 
-_NO_WEIGHT = np.empty(0)
+_NO_WEIGHT = read_only(np.empty(0))
 
 _SPEC = NumpyCentroids()
 
@@ -35,7 +36,8 @@ class NumbaCentroids:
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[PackedRun], grid: SumGrid
     ) -> list[LloydSums]:
-        flat, weights = x.reshape(-1), _NO_WEIGHT if weight is None else weight
+        flat = read_only(x.reshape(-1))
+        weights = _NO_WEIGHT if weight is None else read_only(weight)
         grids = GridSums(grid.sums.reshape(-1), grid.weight)
         changes = []
         for centers, bounds in runs:
@@ -57,7 +59,7 @@ class NumbaCentroids:
         self, x: NDArray[np.float32], centers: PackedCenters
     ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         labels, squares = np.empty(x.shape[0], np.int32), np.empty(x.shape[0])
-        nearest_center.nearest(x.reshape(-1), centers, labels, squares)
+        nearest_center.nearest(read_only(x.reshape(-1)), centers, labels, squares)
         return labels, squares
 
     def assign(
@@ -74,7 +76,7 @@ class NumbaCentroids:
         padded[:, :m] = points.T
         sums = np.zeros((n_cells, padded.shape[1]))
         distance_sums.distance_sums(
-            x.reshape(-1), d, starts, padded.reshape(-1), magic, sums.reshape(-1)
+            read_only(x.reshape(-1)), d, starts, padded.reshape(-1), magic, sums.reshape(-1)
         )
         return sums[:, :m]
 
@@ -82,5 +84,5 @@ class NumbaCentroids:
         self, x: NDArray[np.float32], centers: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         distances = np.empty((x.shape[0], centers.shape[0]))
-        exact_distances.squared_distances(x, centers, distances)
+        exact_distances.squared_distances(read_only(x), centers, distances)
         return distances

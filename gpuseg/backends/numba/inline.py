@@ -5,23 +5,29 @@ share the centres wait for each other at each count. LLVM removes the counts fro
 function only if it has one path: a walk down a tree would count dozens of references at each
 node, which takes longer than the distances. Without numba's runtime (``_nrt=False``, an option
 that numba uses for functions of its own) there are no counts. The caller holds the arrays during
-the call, so these functions must not create or return arrays.
+the call, so these functions must not create or return arrays. Python cannot call them.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from numba import njit
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-_OPTIONS: Any = {"nogil": True, "_nrt": False}
+_OPTIONS: Any = {
+    "nogil": True,
+    "_nrt": False,
+    # Only kernels call these functions: wrappers for Python and C would take time to compile.
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 
-def uncounted(function: Function, cache: bool = True) -> Function:
+def uncounted(function: Function, error_model: Literal["python", "numpy"] = "python") -> Function:
     """Compile a function that kernels call for each tile of rows, without reference counts."""
-    compiled: Function = njit(cache=cache, **_OPTIONS)(function)
+    compiled: Function = njit(cache=True, error_model=error_model, **_OPTIONS)(function)
     return compiled
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.arguments import read_only
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, build_grid
 from gpuseg.backends.numba.dbscan.tile_distances import TileSpace
 from gpuseg.backends.numba.dbscan.tile_layout import build_layout
@@ -28,7 +29,7 @@ class LazyIndex:
         self, points: NDArray[Any], eps_bounds: EpsBounds, may_use_grid: bool = True
     ) -> None:
         self.n = len(points)
-        self._points, self._eps_bounds = points, eps_bounds
+        self._points, self._eps_bounds = read_only(points), eps_bounds
         self._tiles: TileIndex | None = None
         self._grid: Grid | None = None
         self._may_build_grid = may_use_grid

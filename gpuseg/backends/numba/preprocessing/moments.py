@@ -17,12 +17,14 @@ The sums go into the tables of `Moments` as integers: multiples of u and u² at 
 at E - R. That is up to 2^24 per row, and only the exponent R + 1 may belong to two windows.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
@@ -145,7 +147,7 @@ def _max(a: Any, b: Any) -> Any:
     return select_lt(b, a, a, b)
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def find_bounds(tile: Tile, lanes: Lanes) -> None:
     """Compute minimum, maximum, numbers and finite."""
     zero, minus_one = broadcast(np.float32(0)), broadcast(np.float32(-1))
@@ -168,7 +170,7 @@ def find_bounds(tile: Tile, lanes: Lanes) -> None:
     store(lanes.finite, 0, finite)
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _set_window(lanes: Lanes) -> bool:
     """Set top, low, exponent and magic from rest; return whether any lane has a rest."""
     has_rest = False
@@ -191,7 +193,7 @@ def _add_square(x: Any, squares: Any, lost: Any) -> tuple[Any, Any]:
     return rounded, add(lost, square_plus(x, subtract(squares, rounded)))
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _sum_window(tile: Tile, lanes: Lanes) -> None:
     """Compute total, squares and lost of the window, and the rest below it."""
     top, low = load(lanes.top, 0), load(lanes.low, 0)
@@ -220,7 +222,7 @@ def _sum_window(tile: Tile, lanes: Lanes) -> None:
     store(lanes.lost, HALF, lost_1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(uncounted, error_model="numpy")
 def add_moments(
     tile: Tile,
     lanes: Lanes,

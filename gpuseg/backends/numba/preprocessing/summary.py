@@ -1,6 +1,7 @@
 """Kernels that read the columns once: digest and summary."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import NO_ROW
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.preprocessing.moments import (
     TILE,
     Lanes,
@@ -33,7 +35,7 @@ class SummaryArrays(NamedTuple):
     second_low: NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _row_of(tile: Tile, lane: int, missing: bool) -> int:
     """Return the row of the lane's first NaN, or else of its first infinite value."""
     row = tile.first_row + int(tile.row[lane])
@@ -44,7 +46,7 @@ def _row_of(tile: Tile, lane: int, missing: bool) -> int:
     return NO_ROW
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _count(tile: Tile, lane: int, lanes: Lanes, summary: SummaryArrays) -> None:
     """Count missing and infinite values of one lane."""
     f = tile.feature[lane]
@@ -56,7 +58,7 @@ def _count(tile: Tile, lane: int, lanes: Lanes, summary: SummaryArrays) -> None:
             summary.firsts[kind, f] = min(summary.firsts[kind, f], row)
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _add_tile(
     tile: Tile, transform: NDArray[np.int64], lanes: Lanes, summary: SummaryArrays
 ) -> None:
@@ -75,7 +77,7 @@ def _add_tile(
     add_moments(tile, lanes, summary.first, summary.second_high, summary.second_low)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(uncounted, error_model="numpy")
 def _log_lane(tile: Tile, lane: int, summary: SummaryArrays) -> None:
     """Transform one lane in place; count values without a logarithm, and write NaN for them."""
     f = tile.feature[lane]
@@ -92,7 +94,7 @@ def _log_lane(tile: Tile, lane: int, summary: SummaryArrays) -> None:
             tile.x[at] = np.nan
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _has_logs(tile: Tile, transform: NDArray[np.int64]) -> bool:
     """Return whether any feature of the tile is to be transformed."""
     has_logs = False
@@ -176,7 +178,7 @@ def summarize(
         _add_rows(last, rest, width, first_row + n_full // d, transform, summary)
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def splitmix64(value: np.uint64) -> np.uint64:
     """Scramble one integer, operation for operation as `numerics.hashing.splitmix64`."""
     z = value + GOLDEN

@@ -5,6 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.preprocessing.yeo_johnson import box_cox, log1p, yeo_johnson
 
 
@@ -80,7 +81,7 @@ def gram(
                 fine_total[j] += ((term - part) + fine_magic[j]) - fine_magic[j]
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def _add(value: float, grids: NDArray[np.float64], column: int, sums: NDArray[np.float64]) -> None:
     """Add a value to a column of the sums, level by level."""
     for level in range(grids.shape[0]):

@@ -1,10 +1,11 @@
 """log1p and the Yeo-Johnson transform, with the same operations as the specification."""
 
 import math
+from functools import partial
 
 import numpy as np
-from numba import njit
 
+from gpuseg.backends.numba.inline import uncounted
 from gpuseg.numerics.log1p import LOG_2, SERIES, SQRT_HALF
 from gpuseg.numerics.yeo_johnson import (
     FACTORIALS,
@@ -15,7 +16,7 @@ from gpuseg.numerics.yeo_johnson import (
 )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(uncounted, error_model="numpy")
 def log1p(x: float) -> float:
     """Return log(1 + x), see `numerics.log1p.log1p`."""
     if not x > -1.0:
@@ -34,7 +35,7 @@ def log1p(x: float) -> float:
     return (power * LOG_2 + 2.0 * s * series) + (x - (u - 1.0)) / u
 
 
-@njit(nogil=True, cache=True)
+@uncounted
 def expm1(y: float) -> float:
     """Return e^y - 1, see `numerics.yeo_johnson.expm1`."""
     if np.isnan(y):
@@ -50,13 +51,13 @@ def expm1(y: float) -> float:
     return result
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(uncounted, error_model="numpy")
 def box_cox(log: float, t: float) -> float:
     """Return (e^(t·log) - 1) / t, and `log` where t is 0."""
     return log if t == 0.0 else expm1(t * log) / t
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(uncounted, error_model="numpy")
 def yeo_johnson(x: float, power: float) -> float:
     """Return the transform with λ = `power`, see `numerics.yeo_johnson.yeo_johnson`."""
     if x < 0.0:
