@@ -19,6 +19,7 @@ from emulator.build import unavailable
 from emulator.module import DRAWS
 from emulator.strict_arrays import StrictLauncher
 from support import helpers
+from support.compile_first import compile_part
 from support.cudf_on_host import install, load_on_host
 from support.helpers import ANY_PORT, customers, cut, write_files
 
@@ -32,6 +33,9 @@ from gpuseg.sharding.shard import Shard
 
 SAMPLE = "GPUSEG_TEST_SAMPLE"
 """Environment variable: whether this run has a sample of the cases; xdist processes inherit it."""
+
+COMPILE = "GPUSEG_TEST_COMPILE"
+"""Environment variable: whether the processes of xdist compile kernels before the tests."""
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     is_named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
     everything = helpers.THOROUGH or config.getoption("--quick") or is_named
     os.environ.setdefault(SAMPLE, "no" if everything else "yes")
+    os.environ.setdefault(COMPILE, "no" if is_named else "yes")
     if config.pluginmanager.has_plugin("cacheprovider"):
         sources = sorted(Path(backends.__file__).parent.rglob("*.py"))
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
@@ -92,37 +97,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--thorough", action="store_true", help="leave nothing out")
 
 
-COMPILE_FIRST = (
-    (
-        "test_summary_is_exact[numba-1-0]",
-        "test_nearest_is_the_argmin_of_the_float64_distances[numba-normal-1]",
-        "test_lloyd_sums_the_terms_on_the_grid[numba-normal-1]",
-        "test_arrays_give_the_same_bits[read-only]",
-    ),
-    (
-        "test_every_primitive[numba-normal-1-1]",
-        "test_every_primitive[numba-huge offset-1-1]",
-        "test_labels_are_scikit_learns",
-        "test_each_row_is_reported_once_a_sweep[2-1-numba]",
-    ),
-)
-"""Tests for which numba compiles most: of k-means, and of DBSCAN."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let each process of xdist compile a part of numba's kernels."""
+    process = getattr(session.config, "workerinput", None)
+    if process is not None and os.environ[COMPILE] == "yes":
+        compile_part(int(process["workerid"].removeprefix("gw")), process["workercount"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave tests out, and let two processes of xdist compile different functions.
-
-    The two processes begin at the start and in the middle. What one has compiled the others load;
-    else both compile the same at the same time.
-    """
+    """Leave out the tests that this kind of run does not have."""
     if config.getoption("--quick"):
         _keep(config, items, lambda item: not any(map(item.get_closest_marker, ("slow", "sample"))))
     elif os.environ[SAMPLE] == "yes":
         _keep(config, items, _in_sample(items))
-    for names, place in zip(COMPILE_FIRST, (0, len(items) // 2), strict=True):
-        chosen = [item for item in items if item.name in names]
-        others = [item for item in items if item.name not in names]
-        items[:] = others[:place] + chosen + others[place:]
 
 
 def _in_sample(items: list[pytest.Item]) -> Callable[[pytest.Item], bool]:
