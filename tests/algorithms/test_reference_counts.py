@@ -22,7 +22,7 @@ DBSCAN_KERNELS = {
 
 @pytest.mark.sample(4)
 @pytest.mark.parametrize("name", DBSCAN_KERNELS)
-def test_dbscan_counts_no_references_in_loops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbscan_counts_no_references_in_loops(name: str) -> None:
     kernel, n_features = DBSCAN_KERNELS[name]
     x = np.random.default_rng(0).normal(size=(500, n_features)).astype(np.float32)
     gpuseg.DBSCAN(0.3, backend="numba").fit(x)
