@@ -32,17 +32,27 @@ def test_dbscan_counts_no_references_in_loops(name: str) -> None:
     assert len(counted) <= 1, "references are counted before the loops"
 
 
-TILE_FUNCTIONS = ("label_tile", "certify_tile", "exact_nearest", "failing_rows", "add_rows")
+TILE_FUNCTIONS = (
+    "load_tile",
+    "score_tile",
+    "label_tile",
+    "certify_tile",
+    "exact_nearest",
+    "failing_rows",
+    "add_rows",
+)
 """Functions that the k-means kernel calls for each tile of rows."""
 
 
 @pytest.mark.sample(4)
-def test_kmeans_counts_no_references_for_a_tile() -> None:
+def test_functions_of_a_tile_count_no_references() -> None:
     x = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
     gpuseg.KMeans(4, backend="numba", random_state=0).fit(x)
     functions = llvm_code(lloyd.lloyd).split("\ndefine ")[1:]
     for name in TILE_FUNCTIONS:
-        compiled = [function for function in functions if name in function.split("\n")[0]]
+        compiled = [
+            function for function in functions if f"{len(name)}{name}B" in function.split("\n")[0]
+        ]
         assert compiled
         assert not any("NRT_incref" in function for function in compiled)
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.digest import digest_factors
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.numba.arguments import read_only
 from gpuseg.backends.numba.kmeans import exact_distances
 from gpuseg.backends.numba.preprocessing import summary as summary_kernels
 from gpuseg.backends.numba.preprocessing import transform_rows
@@ -36,7 +35,7 @@ class NumbaColumns:
             summary.moments.second_high,
             summary.moments.second_low,
         )
-        summary_kernels.summarize(read_only(x), transform, first_row, arrays)
+        summary_kernels.summarize(x, transform, first_row, arrays)
         return summary
 
     def digest(

@@ -5,7 +5,8 @@ share the centres wait for each other at each count. LLVM removes the counts fro
 function only if it has one path: a walk down a tree would count dozens of references at each
 node, which takes longer than the distances. Without numba's runtime (``_nrt=False``, an option
 that numba uses for functions of its own) there are no counts. The caller holds the arrays during
-the call, so these functions must not create or return arrays. Python cannot call them.
+the call, so these functions must not create, slice or return arrays. They may call only functions
+of their own kind, and those that numba inlines itself. Python cannot call them.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ _OPTIONS: Any = {
 
 
 def uncounted(function: Function, error_model: Literal["python", "numpy"] = "python") -> Function:
-    """Compile a function that kernels call for each tile of rows, without reference counts."""
+    """Compile a function that kernels call often, without reference counts."""
     compiled: Function = njit(cache=True, error_model=error_model, **_OPTIONS)(function)
     return compiled
 
