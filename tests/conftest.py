@@ -101,7 +101,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Let each process of xdist compile a part of numba's kernels."""
     process = getattr(session.config, "workerinput", None)
     if process is not None and os.environ[COMPILE] == "yes":
-        compile_part(int(process["workerid"].removeprefix("gw")), process["workercount"])
+        number = int(process["workerid"].removeprefix("gw"))
+        compile_part(number, process["workercount"], session.config.getoption("--quick"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -251,6 +251,7 @@ def test_worker_killed_at_the_start_of_a_stage(
 # Errors.
 
 
+@pytest.mark.slow
 def test_wrong_data_on_a_worker(
     tmp_path: Path, table: pa.Table, cluster: LocalCluster, capfd: pytest.CaptureFixture[str]
 ) -> None:

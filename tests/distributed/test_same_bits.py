@@ -141,6 +141,7 @@ def test_retail_is_as_good_as_scikit_learn(retail: BitsCase, tmp_path: Path) -> 
     assert float.fromhex(actual["inertia"]) <= 1.005 * best
 
 
+@pytest.mark.slow
 def test_output_has_the_ids_of_the_input(case: BitsCase, expected: dict[str, Any]) -> None:
     ids = ds.dataset(case.data).to_table(columns=["customer_id"])["customer_id"]
     assert expected["ids"] == ids.combine_chunks()

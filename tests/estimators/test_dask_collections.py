@@ -125,6 +125,7 @@ def test_lazy_results_have_the_chunks_of_the_rows(client: Client, x: Array) -> N
     assert fitted.predict(x).tolist() == np.asarray(fitted.labels_).tolist()
 
 
+@pytest.mark.slow
 def test_score_is_that_of_numpy(client: Client, x: Array) -> None:
     fitted = model().fit(x)
     assert fitted.score(KINDS["array, by rows"](x)) == pytest.approx(fitted.score(x), rel=1e-12)
@@ -191,6 +192,7 @@ def test_without_a_client(x: Array) -> None:
     assert lazy.compute(scheduler="sync").tolist() == fitted.labels_.tolist()
 
 
+@pytest.mark.slow
 def test_numpy_needs_no_client(x: Array) -> None:
     assert isinstance(model().fit(x).labels_, np.ndarray)
 

@@ -228,6 +228,7 @@ def test_same_rules_on_any_number_of_workers(tmp_path: Path, two_workers: dict[s
     assert baskets[0] == baskets[1]
 
 
+@pytest.mark.slow
 def test_lines_without_products_have_none(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pandas(lines()), tmp_path / "lines.parquet")
     spec = job(tmp_path / "lines.parquet")

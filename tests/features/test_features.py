@@ -154,6 +154,7 @@ def test_every_feature_equals_an_independent_computation(snapshot: str | None) -
     same_within(actual, by_pandas(frame.replace({"sku": {"": None}}), ROLES, last))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not RETAIL.exists(), reason="the retail data are not here")
 def test_retail_lines_to_segments(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     job = tmp_path / "job.toml"

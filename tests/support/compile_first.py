@@ -6,7 +6,6 @@ parts are ready then, and each process loads what the others have compiled.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,18 @@ import gpuseg
 ROWS = np.random.default_rng(0).normal(size=(300, 3))
 
 
-def compile_part(process: int, n_processes: int) -> None:
-    """Compile every n-th group of kernels, if this cache of numba's does not have them."""
+def compile_part(process: int, n_processes: int, quick: bool) -> None:
+    """Compile every n-th group of kernels, if this cache of numba's does not have them.
+
+    Few of the tests of a quick run need kernels for float64.
+    """
     cache = os.environ.get("NUMBA_CACHE_DIR")
     if cache is None:
         return
+    # The groups have no kernels in common: numba does not lock the files of its cache.
     newest = max(path.stat().st_mtime for path in Path(gpuseg.__file__).parent.rglob("*.py"))
-    for group in GROUPS[process::n_processes]:
+    groups = (_kmeans_and_preprocessing, _dbscan if quick else _dbscan_of_all_dtypes)
+    for group in groups[process::n_processes]:
         done = Path(cache, f"{group.__name__}.done")
         if not done.exists() or done.stat().st_mtime < newest:  # then old kernels are removed
             group()
@@ -34,11 +38,11 @@ def _kmeans_and_preprocessing() -> None:
     gpuseg.Preprocessor(transforms="yeo-johnson", pca=2).fit_transform(abs(ROWS))
 
 
-def _dbscan() -> None:
+def _dbscan(dtype: type = np.float32) -> None:
     for n_features in (3, 2):  # tiles, and cells of a grid
-        for dtype in (np.float32, np.float64):
-            gpuseg.DBSCAN(0.5, backend="numba").fit(ROWS[:, :n_features].astype(dtype))
+        gpuseg.DBSCAN(0.5, backend="numba").fit(ROWS[:, :n_features].astype(dtype))
 
 
-# The groups have no kernels in common: numba does not lock the files of its cache.
-GROUPS: tuple[Callable[[], None], ...] = (_kmeans_and_preprocessing, _dbscan)
+def _dbscan_of_all_dtypes() -> None:
+    for dtype in (np.float32, np.float64):
+        _dbscan(dtype)

@@ -141,6 +141,7 @@ def test_every_metric(metric: str) -> None:
     assert others[1].tobytes() == sharded(x, DBSCANParams(**params), 1)[1].tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 3])
 def test_distances_are_to_the_nearest_core_row(shards: int) -> None:
     x = blobs(800, 3)
@@ -168,6 +169,7 @@ def test_order_of_rows_only_renumbers() -> None:
     np.testing.assert_array_equal(straight.labels_ < 0, back < 0)
 
 
+@pytest.mark.slow
 def test_skewed_data_is_divided_by_work() -> None:
     """Half of the rows have a thousandth of the spread of the others."""
     rng = np.random.default_rng(0)
@@ -256,6 +258,7 @@ def test_eps_estimate_is_exact(metric: str) -> None:
     assert estimate.eps in [candidate.eps for candidate in estimate.candidates]
 
 
+@pytest.mark.slow
 def test_eps_estimate_of_a_few_rows_and_of_one_point() -> None:
     with raises("min_samples.more_than_rows", value=5, parameter="min_samples"):
         estimate_eps(blobs(40, 2)[:3])
