@@ -212,6 +212,7 @@ def test_rows_of_zeros_have_no_direction(tmp_path: Path) -> None:
         gpuseg.run(spec)
 
 
+@pytest.mark.slow
 def test_haversine_takes_radians_as_they_are(tmp_path: Path) -> None:
     places = pa.table({"lat": [0.5, 0.5001, 1.2], "lon": [0.1, 0.1001, -2.0]})
     write_files(tmp_path / "in", [places])

@@ -218,6 +218,7 @@ def same_on(client: Client) -> None:
     np.testing.assert_array_equal(with_weights.labels_, weighed.labels_)
 
 
+@pytest.mark.slow
 def test_frames_and_other_numbers() -> None:
     x = blobs(900, 2)
     labels = DBSCAN(min_samples=6).fit(x).labels_
@@ -402,6 +403,7 @@ def test_cosine_of_huge_and_tiny_rows_and_of_opposite_ones() -> None:
     assert not DBSCAN(eps=2, min_samples=1, metric="cosine").fit(huge).labels_.any()
 
 
+@pytest.mark.slow
 def test_a_shard_without_rows_among_weighted_ones() -> None:
     x, weight = blobs(300, 2), np.arange(300) % 3 * 1.0
     full, none = (x, weight), (x[:0], weight[:0])
