@@ -23,8 +23,8 @@ def compile_part(process: int, n_processes: int, quick: bool) -> None:
     cache = os.environ.get("NUMBA_CACHE_DIR")
     if cache is None:
         return
-    # The groups have no kernels in common: numba does not lock the files of its cache.
     newest = max(path.stat().st_mtime for path in Path(gpuseg.__file__).parent.rglob("*.py"))
+    # The groups have no kernels in common: numba does not lock the files of its cache.
     groups = (_kmeans_and_preprocessing, _dbscan if quick else _dbscan_of_all_dtypes)
     for group in groups[process::n_processes]:
         done = Path(cache, f"{group.__name__}.done")
