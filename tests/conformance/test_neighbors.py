@@ -71,6 +71,7 @@ def test_kernels_access_memory_correctly(case: NearCase, schedule: str) -> None:
         try_near(CudaNeighbors(launcher), case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [SPEC, NumbaNeighbors()], ids=["numpy", "numba"])
 @pytest.mark.parametrize(("metric", "p"), [("euclidean", 2), ("manhattan", 1)])
 def test_against_scikit_learn(backend: NeighborKernels, metric: str, p: int) -> None:

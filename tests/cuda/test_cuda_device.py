@@ -292,6 +292,7 @@ def test_fits_on_late_streams(two_gpus: StandIn, options: dict[str, Any]) -> Non
     assert actual.score(x) == expected.score(x)
 
 
+@pytest.mark.slow
 def test_dbscan_on_late_streams(two_gpus: StandIn) -> None:
     x = rows(300, 2)
     actual, expected = (gpuseg.DBSCAN(0.3, backend=name).fit(x) for name in ("cuda", "numba"))

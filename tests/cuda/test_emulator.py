@@ -22,7 +22,10 @@ from emulator.report import BuildError, EmulatorError
 
 from gpuseg.backends.cuda.launcher import Kernel, Launcher, Struct, Table
 
-pytestmark = pytest.mark.skipif(build.unavailable() is not None, reason=str(build.unavailable()))
+pytestmark = [
+    pytest.mark.slow,  # a quick run does not prove the tool that proves the kernels
+    pytest.mark.skipif(build.unavailable() is not None, reason=str(build.unavailable())),
+]
 
 Array = npt.NDArray[Any]
 
@@ -75,7 +78,6 @@ def table(arrays: list[Any]) -> Table:
 # ---- Intrinsics
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 8])
 @pytest.mark.parametrize("by", [0, 1, 3, 7])
 def test_shuffles(launch: Launch, width: int, by: int) -> None:
@@ -87,14 +89,12 @@ def test_shuffles(launch: Launch, width: int, by: int) -> None:
     assert np.array_equal(wide, y[sources[2]])
 
 
-@pytest.mark.slow
 def test_votes(launch: Launch) -> None:
     x, out = rng().integers(0, 100, 70, np.int32), np.empty((70, 12), np.int32)
     launch("votes", 1, 70, x, out)
     assert np.array_equal(out, definitions.votes(x))
 
 
-@pytest.mark.slow
 def test_atomics(launch: Launch) -> None:
     x = rng().integers(1, 1 << 20, 300, np.int32)
     i = np.array([0, 1 << 30, -5, 0, -1, 0], np.int32)
@@ -107,7 +107,6 @@ def test_atomics(launch: Launch) -> None:
     assert d[0] == x.sum()
 
 
-@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_rounding(launch: Launch) -> None:
     a, b = definitions.numbers(np.float32)
@@ -118,7 +117,6 @@ def test_rounding(launch: Launch) -> None:
     assert (out[:, 9] != out[:, 11]).any()  # a × b + a, rounded twice and once
 
 
-@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_doubles(launch: Launch) -> None:
     a, b = definitions.numbers(np.float64)
@@ -138,7 +136,6 @@ def test_doubles(launch: Launch) -> None:
     assert definitions.same_bits(f, a.astype(np.float32))
 
 
-@pytest.mark.slow
 def test_bits(launch: Launch) -> None:
     x = rng().integers(0, 1 << 64, 64, np.uint64) >> rng().integers(0, 64, 64, np.uint64)
     x[:3] = [0, 1, (1 << 64) - 1]
@@ -148,7 +145,6 @@ def test_bits(launch: Launch) -> None:
     assert out.tolist() == list(map(definitions.bits, x.tolist(), y.tolist()))
 
 
-@pytest.mark.slow
 def test_vectors(launch: Launch) -> None:
     x, p = rng().normal(size=(8, 4)).astype(np.float32), rng().normal(size=(8, 2))
     c = rng().integers(0, 256, (8, 4), np.uint8)
@@ -162,7 +158,6 @@ def test_vectors(launch: Launch) -> None:
 # ---- Asynchronous copies
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 8, 16])
 @pytest.mark.parametrize("pieces", [1, 2, 7])
 def test_copies_in_stages(launch: Launch, size: int, pieces: int) -> None:
@@ -172,7 +167,6 @@ def test_copies_in_stages(launch: Launch, size: int, pieces: int) -> None:
     assert np.array_equal(out, x[:, ::-1])
 
 
-@pytest.mark.slow
 def test_groups_of_copies(launch: Launch) -> None:
     x, out = rng().normal(size=256).astype(np.float32), np.empty(256, np.float32)
     launch("groups", 1, 32, x, Uninitialised(out))
@@ -182,7 +176,6 @@ def test_groups_of_copies(launch: Launch) -> None:
     assert np.array_equal(out[224:], x[224:])
 
 
-@pytest.mark.slow
 def test_the_source_of_a_copy_is_read_at_either_end(folder: Path) -> None:
     seen = set[float]()
     for seed in range(3):
@@ -193,7 +186,6 @@ def test_the_source_of_a_copy_is_read_at_either_end(folder: Path) -> None:
     assert seen == {False, True}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wait left out", "wait for one group too few"])
 def test_copies_that_are_not_waited_for_are_garbage(name: str, tmp_path: Path) -> None:
     module = EmulatedModule(seeded_bugs.COPIES[name].write(tmp_path), "seeded", {}, check=False)
@@ -206,7 +198,6 @@ def test_copies_that_are_not_waited_for_are_garbage(name: str, tmp_path: Path) -
 # ---- Tensor cores, and roots
 
 
-@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_pairs_of_bf16(launch: Launch) -> None:
     a, b = definitions.numbers(np.float32)
@@ -273,7 +264,6 @@ def products() -> Products:
     return Products(a, b, c.astype(np.float32))
 
 
-@pytest.mark.slow
 def test_products_are_within_the_bound(launch: Launch) -> None:
     all_of_them = products()
     *inputs, d = all_of_them.arguments()
@@ -299,7 +289,6 @@ def test_lanes_hold_their_elements(launch: Launch) -> None:
     assert np.array_equal(np.rint(all_of_them.matrices(d)), all_of_them.exact)
 
 
-@pytest.mark.slow
 def test_draws_differ_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, roots = example(folder, "products", False, 1), example(folder, "roots", False)
     inputs = products().arguments()[:3]
@@ -316,7 +305,6 @@ def test_draws_differ_between_runs(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert all(one != other for one, other in zip(drawn(1), drawn(2), strict=True))
 
 
-@pytest.mark.slow
 def test_errors_of_many_products_can_add_up(folder: Path) -> None:
     all_of_them = products()
     *inputs, d = all_of_them.arguments()
@@ -347,7 +335,6 @@ def test_products_that_are_not_finite(launch: Launch) -> None:
     assert np.isinf(product[0, 2, 3])
 
 
-@pytest.mark.slow
 @np.errstate(all="ignore")
 def test_roots(launch: Launch) -> None:
     x = np.abs(np.concatenate(definitions.numbers(np.float32)))
@@ -364,28 +351,24 @@ def test_roots(launch: Launch) -> None:
 # ---- Correct kernels
 
 
-@pytest.mark.slow
 def test_block_sum(launch: Launch) -> None:
     x, out = rng().normal(size=1000).astype(np.float32), np.zeros(1, np.float32)
     launch("block_sum", 3, 96, x, out, np.int32(1000))
     assert np.isclose(out[0], x.sum(dtype=np.float64), atol=1e-3)
 
 
-@pytest.mark.slow
 def test_warp_sum(launch: Launch) -> None:
     x, out = rng().integers(0, 99, 128).astype(np.float32), np.empty(4, np.float32)
     launch("warp_sum", 1, 128, x, out)
     assert np.array_equal(out, x.reshape(4, 32).sum(axis=1))
 
 
-@pytest.mark.slow
 def test_threads_may_end_before_a_barrier(launch: Launch) -> None:
     x, out = np.arange(40, dtype=np.int32), np.empty(40, np.int32)
     launch("leave_early", 1, 64, x, Uninitialised(out), np.int32(40))
     assert np.array_equal(out, x[::-1])
 
 
-@pytest.mark.slow
 def test_compact(launch: Launch) -> None:
     x, out = rng().normal(size=500).astype(np.float32), np.empty(500, np.int32)
     count = np.zeros(1, np.int32)
@@ -393,14 +376,12 @@ def test_compact(launch: Launch) -> None:
     assert np.array_equal(np.sort(out[: count[0]]), np.flatnonzero(x > 0.3))
 
 
-@pytest.mark.slow
 def test_histogram(launch: Launch) -> None:
     keys, counts = rng().integers(0, 9, 301, np.int32), np.zeros(9, np.int32)
     launch("histogram", 3, 128, keys, counts, np.int32(301))
     assert np.array_equal(counts, np.bincount(keys, minlength=9))
 
 
-@pytest.mark.slow
 def test_bytes_in_one_word(launch: Launch) -> None:
     x, out = rng().integers(0, 9, 200, np.uint8), np.empty(200, np.uint8)
     launch("reverse", 2, 100, x, out, Uninitialised(np.empty(200, np.float32)), shared=100)
@@ -408,7 +389,6 @@ def test_bytes_in_one_word(launch: Launch) -> None:
     assert np.array_equal(out.reshape(2, 100), x.reshape(2, 100)[:, ::-1] + last)
 
 
-@pytest.mark.slow
 def test_tables_and_null_pointers(launch: Launch) -> None:
     rows = rng().normal(size=(3, 40)).astype(np.float32)
     targets = [np.empty(32, np.float32) for _ in rows]
@@ -450,7 +430,6 @@ def test_errors_are_reported(name: str, tmp_path: Path) -> None:
         assert {report.location for report in error.value.reports} <= locations
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", seeded_bugs.TOGETHER)
 def test_fast_mode_reports_collective_operations(name: str, tmp_path: Path) -> None:
     wrong = seeded_bugs.TOGETHER[name]
@@ -474,7 +453,6 @@ def test_report_names_argument_element_and_threads(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.slow
 def test_shared_memory_starts_as_garbage(tmp_path: Path) -> None:
     x, y, z = np.zeros(64, np.float32), np.zeros(64, np.float32), np.zeros(64, np.int32)
     for name in ("shared memory of the block before", "shared memory never written"):
@@ -530,7 +508,6 @@ def test_launches_must_fit(folder: Path, blocks: int, threads: int, shared: int)
         example(folder, "block_sum", False).launch(blocks, threads, arguments, shared)
 
 
-@pytest.mark.slow
 def test_structs_are_passed_by_value(launch: Launch) -> None:
     x, y = np.arange(32, dtype=np.float32), np.zeros(32, np.float64)
     scale = Struct([np.float32(2), np.float64(0.5)])
@@ -564,7 +541,6 @@ def test_arrays_in_structs_are_watched(folder: Path) -> None:
 # ---- Builds
 
 
-@pytest.mark.slow
 def test_a_change_of_header_or_macro_is_a_new_build(tmp_path: Path, check: bool) -> None:
     path = tmp_path / "fill.cu"
     path.write_text(
@@ -615,7 +591,6 @@ def test_missing_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- The launcher
 
 
-@pytest.mark.slow
 def test_launcher(folder: Path, check: bool) -> None:
     example(folder, "reverse", check)
     emulator = EmulatorLauncher(check=check, schedule="random", folder=folder)
@@ -634,7 +609,6 @@ def test_launcher(folder: Path, check: bool) -> None:
         launcher.launch(Kernel("reverse", 64), 1, (x, out, scratch), shared_bytes=240000)
 
 
-@pytest.mark.slow
 def test_threads_may_launch_at_once(folder: Path, check: bool) -> None:
     example(folder, "block_sum", check)
     launcher = EmulatorLauncher(check=check, folder=folder)

@@ -228,6 +228,7 @@ def test_fit_resets_the_number_of_steps(x: Array) -> None:
     assert fitted.partial_fit(x).n_steps_ == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
 def test_batches_may_be_tables(x: Array, kind: str) -> None:
     def table(rows: slice) -> Any:

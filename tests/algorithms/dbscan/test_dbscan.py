@@ -312,6 +312,7 @@ def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eps", [1e-200, 1e-40, 1e-20, 1e20, 1e200])
 def test_any_scale(eps: float) -> None:
     x = np.random.default_rng(1).integers(0, 4, (90, 2)) * eps
@@ -380,11 +381,13 @@ def test_sums_of_weights_have_room(min_samples: int, whole_numbers: bool, total:
         assert weights.min_weight > total * weights.scale
 
 
+@pytest.mark.slow
 def test_min_samples_above_all_weights() -> None:
     x = np.zeros((40, 2))
     assert (DBSCAN(min_samples=2**31).fit_predict(x) == -1).all()
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_whole_numbers_or_huge() -> None:
     third = DBSCAN(min_samples=1).fit(np.zeros((3, 1)), sample_weight=[1 / 3] * 3)
     assert third.labels_.tolist() == [0, 0, 0]
@@ -396,6 +399,7 @@ def test_weights_that_are_no_whole_numbers_or_huge() -> None:
     assert many.labels_.tolist() == [-1] * 4
 
 
+@pytest.mark.slow
 def test_cosine_of_huge_and_tiny_rows_and_of_opposite_ones() -> None:
     huge = np.array([[1e200, 0], [0, 1e200], [1e-200, 0], [-1, 0]])
     model = DBSCAN(eps=0.1, min_samples=1, metric="cosine").fit(huge)

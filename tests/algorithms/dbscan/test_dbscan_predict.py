@@ -38,12 +38,14 @@ def test_predict_uses_all_core_rows_whatever_rows_are_together(metric: str, dtyp
     assert plain.predict(new).tolist() == labels.tolist()
 
 
+@pytest.mark.slow
 def test_predict_within_an_infinite_eps() -> None:
     x = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.5]])
     for model in (DBSCAN(1e200, min_samples=1), DBSCAN(3, min_samples=1, metric="cosine")):
         assert model.fit(x).predict([[0.0, -5.0], [1e30, 2.0], [-1.0, 1e-30]]).tolist() == [0] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "eps"), [("cosine", 2.0), ("euclidean", 1e7)])
 def test_predict_computes_few_distances_however_large_eps_is(
     metric: str, eps: float, monkeypatch: pytest.MonkeyPatch
@@ -57,6 +59,7 @@ def test_predict_computes_few_distances_however_large_eps_is(
     assert sum(n_distances) < 0.2 * len(x) ** 2
 
 
+@pytest.mark.slow
 def test_predict_within_an_eps_with_a_square_of_zero() -> None:
     for eps in (1e-163, 1e-160, 1e-158):
         core = DBSCAN(eps, min_samples=1).fit(np.zeros((1, 2)))
@@ -65,12 +68,14 @@ def test_predict_within_an_eps_with_a_square_of_zero() -> None:
         assert (core.predict(new) == np.where(within, 0, -1)).all()
 
 
+@pytest.mark.slow
 def test_predict_checks_its_threads() -> None:
     model = DBSCAN().fit(np.zeros((9, 2))).set_params(n_threads=0)
     with pytest.raises(ConfigError, match="n_threads"):
         model.predict(np.zeros((1, 2)))
 
 
+@pytest.mark.slow
 def test_predict_takes_the_nearest_core_row() -> None:
     x = np.array([[0], [1], [2], [10], [11], [12], [50]], np.float32)
     model = DBSCAN(eps=1.0, min_samples=2).fit(x)
