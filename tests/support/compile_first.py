@@ -5,10 +5,13 @@ compile all of them. xdist gives out tests only after all processes have collect
 parts are ready then, and each process loads what the others have compiled.
 """
 
+import datetime
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 import gpuseg
 
@@ -25,7 +28,9 @@ def compile_part(process: int, n_processes: int, quick: bool) -> None:
         return
     newest = max(path.stat().st_mtime for path in Path(gpuseg.__file__).parent.rglob("*.py"))
     # The groups have no kernels in common: numba does not lock the files of its cache.
-    groups = (_kmeans_and_preprocessing, _dbscan if quick else _dbscan_of_all_dtypes)
+    groups: tuple[Callable[[], None], ...] = (_kmeans_and_preprocessing, _dbscan)
+    if not quick:
+        groups = (_kmeans_and_preprocessing, _dbscan_of_all_dtypes, _transactions)
     for group in groups[process::n_processes]:
         done = Path(cache, f"{group.__name__}.done")
         if not done.exists() or done.stat().st_mtime < newest:  # then old kernels are removed
@@ -46,3 +51,8 @@ def _dbscan(dtype: type = np.float32) -> None:
 def _dbscan_of_all_dtypes() -> None:
     for dtype in (np.float32, np.float64):
         _dbscan(dtype)
+
+
+def _transactions() -> None:
+    lines = pa.table({"who": [1], "paid": [1.0], "at": [datetime.date(2025, 1, 1)]})
+    gpuseg.features.from_transactions(lines, customer="who", time="at", amount="paid")
