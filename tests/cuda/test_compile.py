@@ -1,8 +1,8 @@
 """Every form of every kernel that a plan may use compiles for GPUs, within its budget.
 
-A default run compiles an eighth of the forms for each architecture, as drawn, and a run with
-``--thorough`` all of them. NVRTC needs no GPU. Its numbers of registers and spilled bytes are
-compared with a budget: with 128 registers a thread, four blocks of 128 threads fit on a
+A default run draws an eighth of the forms and compiles these for each architecture; a run with
+``--thorough`` compiles all of them. NVRTC needs no GPU. Its numbers of registers and spilled bytes
+are compared with a budget: with 128 registers a thread, four blocks of 128 threads fit on a
 multiprocessor.
 """
 
@@ -21,6 +21,9 @@ from gpuseg.backends.cuda.launcher import Kernel
 from gpuseg.errors import ResourceError
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_90", "sm_100", "sm_120")
+
+N_PARTS = 8
+"""Parts of the forms; a default run has one part for each architecture."""
 
 BUDGET = {
     "lloyd": (128, 96),
@@ -45,12 +48,12 @@ def compiler() -> None:
         pytest.skip(str(error))
 
 
-@pytest.mark.sample(8)
+@pytest.mark.sample(N_PARTS)
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", range(N_PARTS))
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_kernels_compile_within_budget(arch: str, part: int) -> None:
-    forms = plan.variants()[part::8]
+    forms = plan.variants()[part::N_PARTS]
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(lambda kernel: kernel_cache.compile_kernel(kernel, arch), forms))
     over_budget = []

@@ -82,7 +82,7 @@ def test_every_case(cuda: Backend, case: KernelCase) -> None:
     try_out(cuda, case)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_blocks_with_several_chunks_of_several_tiles() -> None:
     try_out(CudaBackend(StrictLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
 

@@ -21,7 +21,8 @@ ROWS = np.random.default_rng(0).normal(size=(300, 3))
 def compile_part(process: int, n_processes: int, quick: bool) -> None:
     """Compile every n-th group of kernels, if this cache of numba's does not have them.
 
-    Few of the tests of a quick run need kernels for float64.
+    Few of the tests of a quick run need kernels for float64. Without those, both processes have as
+    much to compile, so the kernels of transactions are left to the test that needs them first.
     """
     cache = os.environ.get("NUMBA_CACHE_DIR")
     if cache is None:
