@@ -6,6 +6,7 @@ Inputs that are not tables of numbers are refused.
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,9 +22,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.sparse
+from numba.core.dispatcher import Dispatcher
 from support.errors import raises
 
-from gpuseg import KMeans
+from gpuseg import KMeans, Preprocessor
 from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import as_matrix
@@ -105,6 +107,33 @@ def test_arrays_give_the_same_bits(x: Array, kind: str) -> None:
     matrix = as_matrix(ARRAYS[kind](x), KMeans(), reset=True)
     assert (matrix.dtype, matrix.flags.c_contiguous) == (np.float32, True)
     assert matrix.tobytes() == x.tobytes()
+
+
+@pytest.mark.sample(4)
+def test_no_kernel_is_compiled_again_for_read_only_arrays(x: Array) -> None:
+    """Compiling takes seconds; so kernels get views of one type, whatever the user has."""
+
+    def fit(convert: Callable[[Array], Any]) -> None:
+        fitted = model(backend="numba", init=convert(x)[:4]).fit(convert(x), convert(x)[:, 0] ** 2)
+        fitted.predict(convert(x))
+        model(backend="numba", metric="cosine").fit(convert(x))
+        Preprocessor(transforms="log1p", backend="numba").fit_transform(convert(abs(x)))
+
+    fit(np.copy)
+    before = n_compiled()
+    fit(ARRAYS["read-only"])
+    assert n_compiled() == before
+
+
+def n_compiled() -> dict[str, int]:
+    """Return for how many types each of numba's kernels is compiled in this process."""
+    modules = [m for name, m in sys.modules.items() if name.startswith("gpuseg.backends.numba.")]
+    return {
+        f"{module.__name__}.{name}": len(kernel.signatures)
+        for module in modules
+        for name, kernel in vars(module).items()
+        if isinstance(kernel, Dispatcher)
+    }
 
 
 @dataclass

@@ -9,7 +9,8 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
     """Return a view of an array that a kernel does not write.
 
     numba compiles a kernel once for arrays that may be written and once for arrays that may not.
-    Users pass both; so the kernels of k-means and DBSCAN get rows as read-only views.
+    Users pass both, and what comes from a Dask worker or a file may be read-only. So kernels get
+    rows, weights and centres as read-only views.
     """
     view = array.view()
     view.flags.writeable = False

@@ -31,7 +31,8 @@ class NumbaCentroids:
     reset_slack = staticmethod(_SPEC.reset_slack)
 
     def pack(self, centers: Centers) -> PackedCenters:
-        return PackedCenters.pack(centers, GROUP)
+        packed = PackedCenters.pack(centers, GROUP)
+        return packed._replace(exact=read_only(packed.exact), shift=read_only(packed.shift))
 
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[PackedRun], grid: SumGrid
@@ -84,5 +85,5 @@ class NumbaCentroids:
         self, x: NDArray[np.float32], centers: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         distances = np.empty((x.shape[0], centers.shape[0]))
-        exact_distances.squared_distances(read_only(x), centers, distances)
+        exact_distances.squared_distances(read_only(x), read_only(centers), distances)
         return distances

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.digest import digest_factors
 from gpuseg.backends.feature_transform import FeatureTransform
+from gpuseg.backends.numba.arguments import read_only
 from gpuseg.backends.numba.kmeans import exact_distances
 from gpuseg.backends.numba.preprocessing import summary as summary_kernels
 from gpuseg.backends.numba.preprocessing import transform_rows
@@ -43,7 +44,11 @@ class NumbaColumns:
     ) -> int:
         weight_bits = (_NO_WEIGHT if weight is None else weight).view(np.uint64)
         factors = digest_factors(x.shape[1])
-        return int(summary_kernels.digest(x.view(np.uint32), weight_bits, factors, first_row))
+        return int(
+            summary_kernels.digest(
+                read_only(x.view(np.uint32)), read_only(weight_bits), factors, first_row
+            )
+        )
 
     def prepare(self, x: NDArray[np.float32], transform: FeatureTransform) -> NDArray[np.float32]:
         t = transform

@@ -9,6 +9,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import NO_ROW
+from gpuseg.backends.numba.arguments import read_only
 from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.preprocessing.moments import (
     TILE,
@@ -78,20 +79,23 @@ def _add_tile(
 
 
 @partial(uncounted, error_model="numpy")
-def _log_lane(tile: Tile, lane: int, summary: SummaryArrays) -> None:
-    """Transform one lane in place; count values without a logarithm, and write NaN for them."""
+def _log_lane(tile: Tile, lane: int, values: NDArray[np.float32], summary: SummaryArrays) -> None:
+    """Transform one lane of a tile, whose copy in `values` is written.
+
+    Values without a logarithm are counted, and become NaN.
+    """
     f = tile.feature[lane]
     for i in range(tile.rows):
-        at = tile.start + i * tile.stride + lane
-        x = tile.x[at]
+        at = i * LANES + lane
+        x = values[at]
         kind = 0 if np.isnan(x) else 1 if np.isinf(x) else 2
         if kind == 2 and x > -1:
-            tile.x[at] = log1p(np.float64(x))
+            values[at] = log1p(np.float64(x))
         else:
             row = tile.first_row + tile.row[lane] + i * tile.period
             summary.counts[kind, f] += 1
             summary.firsts[kind, f] = min(summary.firsts[kind, f], row)
-            tile.x[at] = np.nan
+            values[at] = np.nan
 
 
 @uncounted
@@ -103,18 +107,25 @@ def _has_logs(tile: Tile, transform: NDArray[np.int64]) -> bool:
     return has_logs
 
 
+class _Buffer(NamedTuple):
+    """Memory for a tile, twice: `view` is read-only, as rows are, so its tiles have their type."""
+
+    values: NDArray[np.float32]
+    view: NDArray[np.float32]
+
+
 @njit(nogil=True, cache=True)
 def _logged(
-    tile: Tile, transform: NDArray[np.int64], buffer: NDArray[np.float32], summary: SummaryArrays
+    tile: Tile, transform: NDArray[np.int64], buffer: _Buffer, summary: SummaryArrays
 ) -> Tile:
-    """Return the tile after its transforms, in `buffer`, (TILE·LANES,)."""
+    """Return the tile after its transforms, in the buffer."""
+    x, view = buffer
     for i in range(tile.rows):
-        store(buffer, i * LANES, load(tile.x, tile.start + i * tile.stride))
-    copy = Tile(buffer, 0, LANES, tile.rows, tile.feature, tile.first_row, tile.row, tile.period)
+        store(x, i * LANES, load(tile.x, tile.start + i * tile.stride))
     for lane in range(LANES):
         if tile.feature[lane] >= 0 and transform[tile.feature[lane]] != 0:
-            _log_lane(copy, lane, summary)
-    return copy
+            _log_lane(tile, lane, x, summary)
+    return Tile(view, 0, LANES, tile.rows, tile.feature, tile.first_row, tile.row, tile.period)
 
 
 @njit(nogil=True, cache=True)
@@ -124,6 +135,7 @@ def _add_rows(
     width: int,
     first_row: int,
     transform: NDArray[np.int64],
+    buffer: _Buffer,
     summary: SummaryArrays,
 ) -> None:
     """Add rows of `width` values, flat in x, that hold the d features again and again.
@@ -134,7 +146,7 @@ def _add_rows(
     feature, row = np.full(width, -1), np.zeros(width, np.int64)
     for column in range(columns):
         feature[column], row[column] = column % d, column // d
-    lanes, buffer = empty_lanes(), np.empty(TILE * LANES, np.float32)
+    lanes = empty_lanes()
     for start in range(0, x.size, TILE * width):
         rows = min(TILE, (x.size - start) // width)
         for at in range(0, columns, LANES):
@@ -154,7 +166,6 @@ def _add_rows(
                 _add_tile(tile, transform, lanes, summary)
 
 
-@njit(nogil=True, cache=True)
 def summarize(
     x: NDArray[np.float32], transform: NDArray[np.int64], first_row: int, summary: SummaryArrays
 ) -> None:
@@ -166,16 +177,18 @@ def summarize(
     """
     if x.size == 0:
         return
-    flat, d = x.reshape(-1), x.shape[1]
+    flat, d = read_only(x.reshape(-1)), x.shape[1]
     width = LANES // math.gcd(d, LANES) * d
     rest = flat.size % width
     n_full = flat.size - rest
-    _add_rows(flat[:n_full], width, width, first_row, transform, summary)
+    values = np.empty(TILE * LANES, np.float32)
+    buffer = _Buffer(values, read_only(values))
+    _add_rows(flat[:n_full], width, width, first_row, transform, buffer, summary)
     if rest > 0:
         last = np.zeros(width, np.float32)
-        for i in range(rest):
-            last[i] = flat[n_full + i]
-        _add_rows(last, rest, width, first_row + n_full // d, transform, summary)
+        last[:rest] = flat[n_full:]
+        first_of_rest = first_row + n_full // d
+        _add_rows(read_only(last), rest, width, first_of_rest, transform, buffer, summary)
 
 
 @uncounted
