@@ -107,7 +107,7 @@ def _has_logs(tile: Tile, transform: NDArray[np.int64]) -> bool:
     return has_logs
 
 
-class _Buffer(NamedTuple):
+class _TileCopy(NamedTuple):
     """Memory for a tile, twice: `view` is read-only, as rows are, so its tiles have their type."""
 
     values: NDArray[np.float32]
@@ -116,7 +116,7 @@ class _Buffer(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def _logged(
-    tile: Tile, transform: NDArray[np.int64], buffer: _Buffer, summary: SummaryArrays
+    tile: Tile, transform: NDArray[np.int64], buffer: _TileCopy, summary: SummaryArrays
 ) -> Tile:
     """Return the tile after its transforms, in the buffer."""
     x, view = buffer
@@ -135,7 +135,7 @@ def _add_rows(
     width: int,
     first_row: int,
     transform: NDArray[np.int64],
-    buffer: _Buffer,
+    buffer: _TileCopy,
     summary: SummaryArrays,
 ) -> None:
     """Add rows of `width` values, flat in x, that hold the d features again and again.
@@ -182,7 +182,7 @@ def summarize(
     rest = flat.size % width
     n_full = flat.size - rest
     values = np.empty(TILE * LANES, np.float32)
-    buffer = _Buffer(values, read_only(values))
+    buffer = _TileCopy(values, read_only(values))
     _add_rows(flat[:n_full], width, width, first_row, transform, buffer, summary)
     if rest > 0:
         last = np.zeros(width, np.float32)
