@@ -34,12 +34,14 @@ def compile_part(process: int, n_processes: int, quick: bool) -> None:
     if not quick:
         groups = (_kmeans_and_preprocessing, _dbscan_of_all_dtypes, _transactions)
     gc.disable()  # an eighth of the time: compilers make many objects, and hardly any cycles
-    for group in groups[process::n_processes]:
-        done = Path(cache, f"{group.__name__}.done")
-        if not done.exists() or done.stat().st_mtime < newest:  # then old kernels are removed
-            group()
-            done.touch()
-    gc.enable()
+    try:
+        for group in groups[process::n_processes]:
+            done = Path(cache, f"{group.__name__}.done")
+            if not done.exists() or done.stat().st_mtime < newest:  # then old kernels are removed
+                group()
+                done.touch()
+    finally:
+        gc.enable()
 
 
 def _kmeans_and_preprocessing() -> None:

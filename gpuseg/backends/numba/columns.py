@@ -42,13 +42,10 @@ class NumbaColumns:
     def digest(
         self, x: NDArray[np.float32], weight: NDArray[np.float64] | None, first_row: int
     ) -> int:
-        weight_bits = (_NO_WEIGHT if weight is None else weight).view(np.uint64)
+        bits = read_only(x.view(np.uint32))
+        weight_bits = read_only((_NO_WEIGHT if weight is None else weight).view(np.uint64))
         factors = digest_factors(x.shape[1])
-        return int(
-            summary_kernels.digest(
-                read_only(x.view(np.uint32)), read_only(weight_bits), factors, first_row
-            )
-        )
+        return int(summary_kernels.digest(bits, weight_bits, factors, first_row))
 
     def prepare(self, x: NDArray[np.float32], transform: FeatureTransform) -> NDArray[np.float32]:
         t = transform

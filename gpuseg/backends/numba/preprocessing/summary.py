@@ -108,7 +108,11 @@ def _has_logs(tile: Tile, transform: NDArray[np.int64]) -> bool:
 
 
 class _TileCopy(NamedTuple):
-    """Memory for a tile, twice: `view` is read-only, as rows are, so its tiles have their type."""
+    """Memory for a copy of a tile, float32 (TILE·LANES,), under two types.
+
+    `values` is written. `view` is the same memory, read-only as rows are: so numba compiles the
+    sums over a tile once, for rows and for copies.
+    """
 
     values: NDArray[np.float32]
     view: NDArray[np.float32]
@@ -116,10 +120,10 @@ class _TileCopy(NamedTuple):
 
 @njit(nogil=True, cache=True)
 def _logged(
-    tile: Tile, transform: NDArray[np.int64], buffer: _TileCopy, summary: SummaryArrays
+    tile: Tile, transform: NDArray[np.int64], copy: _TileCopy, summary: SummaryArrays
 ) -> Tile:
-    """Return the tile after its transforms, in the buffer."""
-    x, view = buffer
+    """Return the tile after its transforms, as a tile of the copy."""
+    x, view = copy
     for i in range(tile.rows):
         store(x, i * LANES, load(tile.x, tile.start + i * tile.stride))
     for lane in range(LANES):
@@ -135,7 +139,7 @@ def _add_rows(
     width: int,
     first_row: int,
     transform: NDArray[np.int64],
-    buffer: _TileCopy,
+    copy: _TileCopy,
     summary: SummaryArrays,
 ) -> None:
     """Add rows of `width` values, flat in x, that hold the d features again and again.
@@ -161,7 +165,7 @@ def _add_rows(
                 period=width // d,
             )
             if _has_logs(tile, transform):
-                _add_tile(_logged(tile, transform, buffer, summary), transform, lanes, summary)
+                _add_tile(_logged(tile, transform, copy, summary), transform, lanes, summary)
             else:
                 _add_tile(tile, transform, lanes, summary)
 
@@ -182,13 +186,13 @@ def summarize(
     rest = flat.size % width
     n_full = flat.size - rest
     values = np.empty(TILE * LANES, np.float32)
-    buffer = _TileCopy(values, read_only(values))
-    _add_rows(flat[:n_full], width, width, first_row, transform, buffer, summary)
+    copy = _TileCopy(values, read_only(values))
+    _add_rows(flat[:n_full], width, width, first_row, transform, copy, summary)
     if rest > 0:
         last = np.zeros(width, np.float32)
         last[:rest] = flat[n_full:]
         first_of_rest = first_row + n_full // d
-        _add_rows(read_only(last), rest, width, first_of_rest, transform, buffer, summary)
+        _add_rows(read_only(last), rest, width, first_of_rest, transform, copy, summary)
 
 
 @uncounted
