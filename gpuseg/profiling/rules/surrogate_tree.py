@@ -1,4 +1,4 @@
-"""A small decision tree that imitates the segmentation: scikit-learn's, pruned and made readable.
+"""A small decision tree that imitates the segmentation, pruned and made readable.
 
 The tree is a surrogate: it does not decide which segment a customer is in, it approximates that
 decision with few conditions. Its fidelity is the share of customers that it gets right. Thresholds
@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gpuseg.profiling.rules.tree_growth import TreeLimits, TreeNode, grow_tree
 
 _MAX_DEPTH = 6
 _LEAVES_PER_SEGMENT = 3
@@ -55,30 +57,23 @@ class Bound:
 
 def fit_tree(x: NDArray[np.float32], label: NDArray[np.int32]) -> Node:
     """Return a tree for rows (m, d) without missing values and their segments (m,)."""
-    from sklearn.tree import DecisionTreeClassifier  # takes a second to import; few runs need it
+    limits = TreeLimits(
+        depth=_MAX_DEPTH,
+        leaves=max(2, _LEAVES_PER_SEGMENT * len(np.unique(label))),
+        rows=max(1, int(_MIN_SHARE * len(x))),
+        gain=_MIN_GAIN,
+    )
+    return _readable(grow_tree(x, label, limits))
 
-    n_segments = len(np.unique(label))
-    classifier = DecisionTreeClassifier(
-        max_depth=_MAX_DEPTH,
-        max_leaf_nodes=max(2, _LEAVES_PER_SEGMENT * n_segments),
-        min_samples_leaf=max(1, int(_MIN_SHARE * len(x))),
-        min_impurity_decrease=_MIN_GAIN,
-        random_state=0,
-    ).fit(x, label)
-    fitted = classifier.tree_
 
-    def node(number: int, rows: NDArray[np.int64]) -> Node:
-        f = int(fitted.feature[number])
-        if f < 0:
-            return Leaf(int(classifier.classes_[fitted.value[number][0].argmax()]))
-        is_low = x[rows, f] <= fitted.threshold[number]
-        threshold = roundest(float(x[rows[is_low], f].max()), float(x[rows[~is_low], f].min()))
-        below = node(int(fitted.children_left[number]), rows[is_low])
-        above = node(int(fitted.children_right[number]), rows[~is_low])
-        is_same = below == above and isinstance(below, Leaf)
-        return below if is_same else Split(f, threshold, below, above)
-
-    return node(0, np.arange(len(x)))
+def _readable(node: TreeNode) -> Node:
+    """Return a grown tree with round thresholds, and without splits into one segment."""
+    if node.cut is None:
+        return Leaf(node.label)
+    below, above = map(_readable, node.children)
+    if below == above and isinstance(below, Leaf):
+        return below
+    return Split(node.cut.feature, roundest(node.cut.low, node.cut.high), below, above)
 
 
 def roundest(low: float, high: float) -> float:
