@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
+import dask
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -28,7 +29,9 @@ from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda import gpus
 from gpuseg.io.parquet import cudf_reader
+from gpuseg.jobs.context import WORKER_MODULES
 from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.runtime.fork_server import CAN_FORK, start_fork_server
 from gpuseg.sharding.shard import Shard
 
 SAMPLE = "GPUSEG_TEST_SAMPLE"
@@ -98,8 +101,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Let each process of xdist compile a part of numba's kernels."""
+    """Let each process of xdist compile a part of numba's kernels; start Dask's workers faster."""
     process = getattr(session.config, "workerinput", None)
+    if CAN_FORK and (process is not None or not session.config.getoption("numprocesses", None)):
+        start_fork_server(WORKER_MODULES)
+        dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     if process is not None and os.environ[COMPILE] == "yes":
         number = int(process["workerid"].removeprefix("gw"))
         compile_part(number, process["workercount"], session.config.getoption("--quick"))

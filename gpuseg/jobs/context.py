@@ -16,7 +16,7 @@ from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
 from gpuseg.progress import Progress, Stage
-from gpuseg.runtime.cluster import open_executor
+from gpuseg.runtime.cluster import open_executor, prepare_workers
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.retry import retry_if_lost
 
@@ -24,6 +24,14 @@ LOGGER = logging.getLogger("gpuseg")
 LOGGER.addHandler(logging.NullHandler())
 
 R = TypeVar("R")
+
+WORKER_MODULES = (
+    "distributed.nanny",
+    "gpuseg.backends.numba.type_registries",
+    "gpuseg.jobs.run",
+    "gpuseg.runtime.dask.worker",
+)
+"""What workers import, with the modules that these import."""
 
 _HINTS_WITH_KEYS = {
     "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "
@@ -152,6 +160,7 @@ def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunCon
         with reporter.stage("plan"):
             plan = plan_run(spec)
             resolved = plan.resolved
+            prepare_workers(resolved.cluster, WORKER_MODULES)
             output = stack.enter_context(
                 open_output(resolved.target, spec.output.overwrite, run_id)
             )

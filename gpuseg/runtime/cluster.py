@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus
+from gpuseg.runtime.fork_server import CAN_FORK, start_fork_server
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -59,6 +61,20 @@ class ClusterSpec:
     def is_managed(self) -> bool:
         """Whether gpuseg starts the workers, so that their number is known before the run."""
         return self.cluster in ("local", *_STARTED_CLUSTERS)
+
+
+def prepare_workers(spec: ClusterSpec, modules: Sequence[str]) -> None:
+    """Begin to import what workers need, where `open_executor` starts them; do not wait for it.
+
+    Parameters
+    ----------
+    spec : ClusterSpec
+    modules : sequence of str
+        Modules that workers use.
+    """
+    if _is_forked(spec):
+        with _interrupts_blocked():
+            start_fork_server(modules)
 
 
 @contextmanager
@@ -109,6 +125,8 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
     }
+    if _is_forked(spec):
+        settings["distributed.worker.multiprocessing-method"] = "forkserver"
     with dask.config.set(settings):
         if spec.cluster in _STARTED_CLUSTERS:
             with _started_cluster(spec) as cluster, Client(cluster) as client:
@@ -116,6 +134,11 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
         else:
             with _connect(spec.cluster) as client:
                 yield client
+
+
+def _is_forked(spec: ClusterSpec) -> bool:
+    """Whether workers are forked. dask-cuda's are not: each must see its own GPU from the start."""
+    return CAN_FORK and spec.cluster == "dask"
 
 
 @contextmanager
@@ -129,6 +152,7 @@ def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
             threads_per_worker=spec.threads,
             processes=True,
             memory_limit=spec.memory_limit or unlimited,
+            **({"env": dict(os.environ)} if _is_forked(spec) else {}),  # not that of the server
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be in use
             silence_logs=logging.CRITICAL,
         )

@@ -76,9 +76,10 @@ class ActAt(Progress):
 
 def local_worker() -> int:
     """Return the process id of the newest worker, which belongs to the current run."""
-    children = psutil.Process().children(recursive=True)
-    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    return max(workers, key=lambda child: child.create_time()).pid
+    children = psutil.Process().children()
+    servers = [child for child in children if "forkserver" in " ".join(child.cmdline())]
+    workers = [worker for server in servers for worker in server.children()]
+    return max(workers, key=lambda worker: worker.create_time()).pid
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from distributed import Client, LocalCluster
 from support.errors import raises
+from support.helpers import ANY_PORT
 
 from gpuseg import KMeans, kmeans_sweep
 from gpuseg.errors import ConfigError, DataError, ResourceError
@@ -29,10 +30,11 @@ N = 2000
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Two workers; killed ones are restarted."""
-    with LocalCluster(
-        processes=True, n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
-    ) as cluster:
+    """Two workers as a user starts them, not forked; killed ones are restarted."""
+    with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
+    ):
         yield cluster
 
 

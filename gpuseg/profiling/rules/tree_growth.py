@@ -115,8 +115,8 @@ class _Growth:
         self._limits = limits
         self._splittable: list[_SplittableLeaf] = []
         self._n_nodes = 0
-        order = np.argsort(self._columns, axis=1, kind="stable").astype(np.int32)
-        self.root = self._leaf(order, 0)
+        orders = [np.argsort(c, kind="stable").astype(np.int32) for c in self._columns]
+        self.root = self._leaf(np.stack(orders), 0)
         for _ in range(limits.leaves - 1):
             if self._splittable:
                 self._split(heapq.heappop(self._splittable))
