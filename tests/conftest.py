@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,9 +33,6 @@ from gpuseg.jobs.context import WORKER_MODULES
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.runtime.fork_server import CAN_FORK, start_fork_server
 from gpuseg.sharding.shard import Shard
-
-SAMPLE = "GPUSEG_TEST_SAMPLE"
-"""Environment variable: whether this run has a sample of the cases; xdist processes inherit it."""
 
 COMPILE = "GPUSEG_TEST_COMPILE"
 """Environment variable: whether the processes of xdist compile kernels before the tests."""
@@ -75,8 +72,6 @@ def pytest_configure(config: pytest.Config) -> None:
     helpers.ON_GPU = bool(config.getoption("--gpu"))
     os.environ.setdefault(DRAWS, str(secrets.randbits(32)))
     is_named = config.args_source is pytest.Config.ArgsSource.ARGS or config.option.keyword
-    everything = helpers.THOROUGH or config.getoption("--quick") or is_named
-    os.environ.setdefault(SAMPLE, "no" if everything else "yes")
     os.environ.setdefault(COMPILE, "no" if is_named else "yes")
     if config.pluginmanager.has_plugin("cacheprovider"):
         sources = sorted(Path(backends.__file__).parent.rglob("*.py"))
@@ -88,16 +83,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--gpu`` runs the tests of the backend `cuda` on the GPU, not on the emulator.
 
-    ``--quick`` leaves out the tests marked `slow` and `sample`. ``--thorough`` does all of what
-    else is done in part. Otherwise a case of a test marked ``sample(n)`` is in one of n runs; a run
-    of named files or of ``-k`` has all cases.
+    ``--quick`` leaves out the tests marked `slow`. ``--thorough`` has more cases of some tests.
     """
     parser.addoption("--quick", action="store_true", help="leave out tests that take over a second")
     parser.addoption("--gpu", action="store_true", help="run CUDA kernels on the GPU")
     parser.addoption(
         "--update-texts", action="store_true", help="write tests/contracts/error_texts.txt again"
     )
-    parser.addoption("--thorough", action="store_true", help="leave nothing out")
+    parser.addoption("--thorough", action="store_true", help="more cases of some tests")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -112,33 +105,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests that this kind of run does not have."""
+    """Leave out the slow tests of a quick run."""
     if config.getoption("--quick"):
-        _keep(config, items, lambda item: not any(map(item.get_closest_marker, ("slow", "sample"))))
-    elif os.environ[SAMPLE] == "yes":
-        _keep(config, items, _in_sample(items))
-
-
-def _in_sample(items: list[pytest.Item]) -> Callable[[pytest.Item], bool]:
-    """Return which items this run has: of every n cases with the mark ``sample(n)``, one.
-
-    The number that the emulator draws from also selects the cases, so n numbers in a row select
-    every case.
-    """
-    turn = int(os.environ[DRAWS])
-    marks = [(item, item.get_closest_marker("sample")) for item in items]
-    sampled = [(item, mark.args[0]) for item, mark in marks if mark is not None]
-    left_out = {item.nodeid for i, (item, n) in enumerate(sampled) if (i + turn) % n}
-    return lambda item: item.nodeid not in left_out
-
-
-def _keep(
-    config: pytest.Config, items: list[pytest.Item], is_kept: Callable[[pytest.Item], bool]
-) -> None:
-    """Deselect all other items."""
-    kept = [item for item in items if is_kept(item)]
-    config.hook.pytest_deselected(items=[item for item in items if not is_kept(item)])
-    items[:] = kept
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -20,7 +20,7 @@ DBSCAN_KERNELS = {
 """Kernels, and a number of features for which they run."""
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DBSCAN_KERNELS)
 def test_dbscan_counts_no_references_in_loops(name: str) -> None:
     kernel, n_features = DBSCAN_KERNELS[name]
@@ -44,7 +44,7 @@ TILE_FUNCTIONS = (
 """Functions that the k-means kernel calls for each tile of rows."""
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_functions_of_a_tile_count_no_references() -> None:
     """A function that LLVM has put into its caller counts its references there."""
     x = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)

@@ -154,7 +154,7 @@ def cases(build: Callable[..., tuple[Array, Array]], d: int) -> list[tuple[Array
     return data
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_nearest_is_the_argmin_of_the_float64_distances(
     backend: Backend, data: str, d: int
@@ -228,7 +228,7 @@ def test_nearest_does_not_depend_on_the_rows_around(backend: Backend) -> None:
     assert_same_bits(actual[1], distances[order])
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "d"), in_turn(DATA, FEATURES))
 def test_lloyd_sums_the_terms_on_the_grid(backend: Backend, data: str, d: int) -> None:
     for i, (x, centers) in enumerate(cases(DATA[data], d)):

@@ -151,7 +151,7 @@ def assert_exact(actual: ColumnSummary, x: Array, transform: Array, first_row: i
         assert actual.moments.totals(f) == totals_of(values)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COLUMNS)
 def test_summary_of_any_columns_is_exact(backend: Backend, name: str) -> None:
     for n, d in SHAPES:
@@ -162,7 +162,7 @@ def test_summary_of_any_columns_is_exact(backend: Backend, name: str) -> None:
         assert x.tobytes() == before
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["normal", "mixed somewhat", "subnormal", "edges", "sprinkled"])
 def test_summary_after_log1p_is_exact(backend: Backend, name: str) -> None:
     """As the only column, and together with columns that are not transformed."""

@@ -44,7 +44,7 @@ KINDS = (
 )  # fmt: skip
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 33, 64, 255, 257, 700])
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,7 +52,7 @@ def test_every_primitive(backend: NeighborKernels, kind: str, n: int, p: int) ->
     try_near(backend, NearCase(kind, n, 1 + n % 7, p))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 64, 700])
 @pytest.mark.parametrize("kind", KINDS)
 def test_few_features_without_a_grid(kind: str, n: int) -> None:
@@ -60,7 +60,7 @@ def test_few_features_without_a_grid(kind: str, n: int) -> None:
         try_near(NumbaNeighbors(may_use_grid=False), NearCase(kind, n, 1 + n % 7, p))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 @pytest.mark.parametrize(
     ("case", "schedule"), in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], step=2)

@@ -24,6 +24,7 @@ from support.bad_jobs import (
 import gpuseg
 from gpuseg.errors import GpusegError
 from gpuseg.jobs.job_file import load_job
+from gpuseg.runtime import cluster
 
 TEXTS = Path(__file__).with_name("error_texts.txt")
 
@@ -56,8 +57,11 @@ def all_texts(folder: Path) -> Iterator[tuple[str, str]]:
         yield name, text
 
 
-@pytest.mark.sample(4)
-def test_texts_of_errors(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+@pytest.mark.slow
+def test_texts_of_errors(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
     texts = "\n".join(f"{name}\n{text}\n" for name, text in all_texts(tmp_path))
     if request.config.getoption("--update-texts"):
         TEXTS.write_text(texts)

@@ -26,7 +26,7 @@ WITH_EXAMPLES = [
 ]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_run(name: str) -> None:
     results = doctest.testmod(importlib.import_module(name), report=True)

@@ -85,7 +85,7 @@ def test_estimators(kind: str) -> None:
     assert matrix[: len(x)].tobytes() == expected(x).tobytes()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_dask_collections_of_estimators(two_workers: dict[str, Any]) -> None:
     from distributed import Client
 

@@ -192,7 +192,7 @@ def test_report_of_a_url_is_rendered_again(folder: Storage, url: str) -> None:
 # Runs.
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_a_run_has_the_manifest_as_dict_and_typed(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(60, 2))
     pq.write_table(pa.table({"a": x[:, 0], "b": x[:, 1]}), tmp_path / "in.parquet")

@@ -60,7 +60,7 @@ def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith(str(tmp_path / "site"))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("python", ["3.11", "3.13"] if THOROUGH else ["3.13"])
 def test_cuda13_extra_resolves(python: str, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_rows_on_the_device_of_many_widths(cuda: Backend, d: int) -> None:
     same_fit(cuda, on_gpu.fit(_unaligned(cuda, x)), on_cpu.fit(x))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine"])
 def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str) -> None:
     x = rows(ROWS if EMULATED else 20_000, 2)[0]

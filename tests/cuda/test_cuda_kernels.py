@@ -51,7 +51,7 @@ def scheduled(cases: Sequence[KernelCase]) -> list[Any]:
     return [*in_turn(cases, ["fuzz"], step=1), *in_turn(cases, ["up", "down", "random"])]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "schedule"), scheduled(CASES))
 def test_kernels_access_memory_correctly(case: KernelCase, schedule: str) -> None:
     try_out(CudaBackend(StrictLauncher(check=True, schedule=schedule)), case)
@@ -65,7 +65,7 @@ def test_passes_over_all_rows_access_memory_correctly(case: KernelCase, schedule
     try_out(backend, case, {"lloyd_full"})
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", EVERY_SIZE if THOROUGH else EVERY_SIZE[::3], ids=lambda case: f"{case.n}x{case.d}"
 )
@@ -73,7 +73,7 @@ def test_kernels_at_every_size(case: KernelCase) -> None:
     try_out(CudaBackend(StrictLauncher(check=True, limits=OLD)), case)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", (*CASES, MANY_ROWS, *EVERY_SIZE[:: 5 if not ON_GPU and not THOROUGH else 1]), ids=str
 )
@@ -87,7 +87,7 @@ def test_blocks_with_several_chunks_of_several_tiles() -> None:
     try_out(CudaBackend(StrictLauncher(True, limits=replace(OLD, multiprocessors=1))), MANY_ROWS)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 7, 16, 64])
 def test_kernels_on_many_rows(d: int) -> None:
     for schedule in ("down", "random"):
@@ -206,7 +206,7 @@ def strict_device(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictLauncher]:
     registry.get_neighbors.cache_clear()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["resident", "too small"])
 @pytest.mark.parametrize("options", [
     {}, {"metric": "cosine"}, {"n_init": 3}, {"init": "random", "n_clusters": 30},
@@ -338,7 +338,7 @@ def test_bad_rows_on_the_device_are_refused(strict_device: StrictLauncher) -> No
         model.fit(on_device, sample_weight=strict_device.to_device(np.ones(3)))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
 def test_dbscan_gives_the_labels_of_the_cpu(strict_device: StrictLauncher, metric: str) -> None:
     rng = np.random.default_rng(8)
@@ -433,7 +433,7 @@ def job_on(tmp_path: Path, name: str, **runtime: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -> None:
     write_files(tmp_path / "in", cut(customers(3000, 4), 700, 1500), 500)
     on_gpus = gpuseg.run(job_on(tmp_path, "there", cluster="cuda"))
@@ -446,7 +446,7 @@ def test_a_worker_for_each_gpu(two_gpus: list[dict[str, Any]], tmp_path: Path) -
     assert on_gpus.manifest["result"]["inertia"] == on_cpu.manifest["result"]["inertia"]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_workers_share_a_gpu_only_on_request(strict_device: StrictLauncher, tmp_path: Path) -> None:
     choice = registry.choose_backend("auto", "the workers may not have a GPU each")
     assert choice.name == "numba"

@@ -415,7 +415,7 @@ def test_arrays_may_overlap(launch: Launch) -> None:
 # ---- Wrong kernels
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", seeded_bugs.ALL)
 def test_errors_are_reported(name: str, tmp_path: Path) -> None:
     wrong = seeded_bugs.ALL[name]
@@ -570,7 +570,7 @@ assert (x == 3).all()
 """
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_processes_may_build_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "fill.cu"
     path.write_text('extern "C" __global__ void fill(int* x) { x[threadIdx.x] = 3; }')

@@ -224,7 +224,7 @@ def test_the_command_without_a_gpu(tmp_path: Path) -> None:
 emulated = pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @emulated
 def test_the_command_with_the_emulator(tmp_path: Path) -> None:
     """Passes of all kinds, with few rows."""
@@ -498,7 +498,7 @@ def test_a_kit_is_small(
     assert "commit abc1234, sm_90" in capsys.readouterr().out
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.network
 def test_a_kit_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the kernels: compiling all of them is slow, and other tests do it."""

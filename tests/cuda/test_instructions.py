@@ -241,7 +241,7 @@ def tools() -> None:
             pytest.skip(str(error))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(("passes", "kernel_case"), [
     ("full", KernelCase(70, 33, (40,), start=1)),  # tensor cores
@@ -254,7 +254,7 @@ def test_machine_code_gives_the_bits_of_the_specification(
     try_primitives(CudaBackend(MachineCodeLauncher(), passes), kernel_case, kernels)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.usefixtures("tools")
 @pytest.mark.parametrize(
     "case", [case for case in CASES if case.budget], ids=lambda case: case.name

@@ -416,7 +416,7 @@ def kernels_with(folder: Path, file: str) -> set[str]:
     return {path.stem for path in folder.rglob("*.cu") if changed in included(path, folder)}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
 def test_mutant_is_caught(
     mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
@@ -452,7 +452,7 @@ def detect(folder: Path, mutant: Mutant) -> str:
     pytest.fail("the bug was not detected")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", NEAR_MUTANTS, ids=lambda mutant: mutant.bug)
 def test_mutant_of_dbscan_is_caught(
     mutant: Mutant, tmp_path: Path, record_property: Callable[[str, str], None]
@@ -481,7 +481,7 @@ def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
     return [cases[mutant.case], *(cases[i] for i in range(len(cases)) if i != mutant.case)]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize(("case", "schedule"), in_turn(ALL_CASES, SCHEDULES, step=2))
 def test_original_kernels_pass(case: KernelCase, schedule: str, choice: PassKind) -> None:

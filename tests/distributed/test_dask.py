@@ -156,14 +156,14 @@ def compare(source: Path, folder: Path, runtime: dict[str, Any], name: str) -> d
     return dask
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_same_bits_on_a_local_cluster(tmp_path: Path, source: Path) -> None:
     manifest = compare(source, tmp_path, LOCAL, "repeated ids")
     assert manifest["executor"]["n_workers"] == 2
     assert manifest["warnings"][0].startswith("input.id = 'repeated_id': 10 rows ")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_same_bits_on_an_external_cluster(
     tmp_path: Path, source: Path, cluster: LocalCluster, name: str
@@ -188,7 +188,7 @@ def test_one_worker_of_an_external_cluster(
     assert compare(source, tmp_path, runtime, "plain")["executor"]["n_workers"] == 1
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_no_warning_if_the_dashboard_port_is_in_use(tmp_path: Path, source: Path) -> None:
     with socket.socket() as other, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -214,7 +214,7 @@ def recovered_shards(source: Path, folder: Path, at: ActAt, **sections: dict[str
     return n_recovered
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "iteration"), [("local", 20), pytest.param("external", 20)])
 def test_worker_killed_during_the_fit(
     tmp_path: Path, large: Path, cluster: LocalCluster, where: str, iteration: int
@@ -235,7 +235,7 @@ def test_worker_killed_during_the_fit(
     assert bits(tmp_path / "dask")[2][0]["n_iter"] > iteration
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     ["read", "prepare", "write", "check ids", "examples"] if THOROUGH else ["prepare", "write"],
@@ -271,7 +271,7 @@ def test_wrong_data_on_a_worker(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "job.toml"]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_output_must_be_shared_by_the_workers(source: Path) -> None:
     with raises("output.not_shared", ResourceError):
         run(source, "memory://gpuseg-dask/out", runtime={**LOCAL, "n_workers": 1})
@@ -293,7 +293,7 @@ def test_shards_too_large_for_the_workers(
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 3, 5] if THOROUGH else [3])
 def test_worker_killed_during_dbscan(
     tmp_path: Path, source: Path, cluster: LocalCluster, step: int
@@ -311,7 +311,7 @@ def test_worker_killed_during_dbscan(
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_worker_killed_when_dbscan_has_clustered(
     tmp_path: Path, source: Path, cluster: LocalCluster
 ) -> None:
@@ -336,7 +336,7 @@ def test_worker_killed_when_dbscan_has_clustered(
     assert one.equals(other)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_worker_killed_while_features_are_built(tmp_path: Path, cluster: LocalCluster) -> None:
     rng = np.random.default_rng(0)
     lines = pa.table({

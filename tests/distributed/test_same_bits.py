@@ -91,7 +91,7 @@ def expected(case: BitsCase, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     return result(case, out, backend="numpy", threads_per_worker=1)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "threads", "refiled"),
     [("numpy", 2, True), *(("numba", n, refiled) for n in (1, 2) for refiled in (False, True))],
@@ -108,7 +108,7 @@ def test_in_process(
     assert actual == expected
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "refiled"), [(1, False), (2, False), (2, True)])
 def test_on_dask(
     case: BitsCase,
@@ -122,7 +122,7 @@ def test_on_dask(
     assert actual == expected
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_on_four_workers(case: BitsCase, expected: dict[str, Any], tmp_path: Path) -> None:
     actual = result(case, tmp_path / "out", refiled=True, cluster="dask", n_workers=4)
     assert actual == expected

@@ -99,7 +99,7 @@ KINDS: dict[str, Callable[[Array], Any]] = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_collections_have_the_bits_of_numpy(client: Client, x: Array, kind: str) -> None:
     collection = KINDS[kind](x)
@@ -133,7 +133,7 @@ def test_score_is_that_of_numpy(client: Client, x: Array) -> None:
     assert fitted.score(KINDS["array, by rows"](x)) == pytest.approx(fitted.score(x), rel=1e-12)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_weights(client: Client, x: Array, weight: Array) -> None:
     expected = state(model().fit(x, sample_weight=weight))
     rows = da.from_array(x, chunks=(300, 2))
@@ -213,7 +213,7 @@ def test_nothing_is_left_on_the_workers(client: Client, x: Array) -> None:
     assert set(client.run(shards_kept).values()) == {0}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows, persisted ones too, are computed and converted again elsewhere."""
     rows = np.random.default_rng(0).random((8_000, 8), np.float32)
@@ -286,7 +286,7 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", REFUSED)
 def test_not_numeric_matrices_are_refused(client: Client, x: Array, kind: str) -> None:
     make, words = REFUSED[kind]

@@ -97,7 +97,7 @@ ARRAYS: dict[str, Callable[[Array], Any]] = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ARRAYS)
 def test_arrays_give_the_same_bits(x: Array, kind: str) -> None:
     fitted = model().fit(ARRAYS[kind](x))
@@ -109,7 +109,7 @@ def test_arrays_give_the_same_bits(x: Array, kind: str) -> None:
     assert matrix.tobytes() == x.tobytes()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_no_kernel_is_compiled_again_for_read_only_arrays(x: Array) -> None:
     """Compiling takes seconds; so kernels get views of one type, whatever the user has."""
 

@@ -29,7 +29,7 @@ EXPECTED_FAILURES = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @parametrize_with_checks(
     [KMeans(n_clusters=3, random_state=0), KMeans(n_clusters=3, random_state=0, backend="numpy")],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
@@ -250,7 +250,7 @@ def test_other_inputs_give_the_same(x: Array, kind: Any) -> None:
     assert state(model().fit(strided)) == expected
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_arguments_are_not_changed(x: Array) -> None:
     weight, start = np.arange(200) % 5 * 1.0, x[:4].astype(float)
     kept = [a.copy() for a in (x, weight, start)]

@@ -56,7 +56,7 @@ def state(fitted: KMeans) -> tuple[bytes, bytes, float, int]:
 # The function.
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [

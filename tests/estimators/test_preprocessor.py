@@ -53,7 +53,7 @@ def data_sets() -> dict[str, Array]:
 DATA = data_sets()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALERS)
 @pytest.mark.parametrize("name", DATA)
 def test_equals_scikit_learns_scalers(name: str, scale: str) -> None:
@@ -71,7 +71,7 @@ def test_equals_scikit_learns_scalers(name: str, scale: str) -> None:
     np.testing.assert_allclose(back, x[:9], rtol=1e-9, atol=1e-9 * np.abs(x).max())
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DATA)
 def test_equals_scikit_learns_power_transformer(name: str) -> None:
     """Where scikit-learn keeps the digits (features whose mean is far beyond their spread lose them

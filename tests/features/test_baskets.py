@@ -177,7 +177,7 @@ assert all(segment["baskets"]["rules"] for segment in result.manifest["segments"
 """
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_a_job_needs_neither_pandas_nor_mlxtend(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pandas(lines()), tmp_path / "lines.parquet")
     code = NEEDS_NEITHER.format(job=job(tmp_path / "lines.parquet"))

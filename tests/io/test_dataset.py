@@ -106,7 +106,7 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "n_shards"), in_turn(LAYOUTS, [1, 3], step=2))
 def test_layout_is_read_whole_and_in_order(
     tmp_path: Path, table: pa.Table, layout: Any, n_shards: int
@@ -117,7 +117,7 @@ def test_layout_is_read_whole_and_in_order(
     assert np.array_equal(rows(data, n_shards), matrix(table))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_threads_do_not_change_what_is_read(tmp_path: Path, table: pa.Table) -> None:
     data = opened(as_many_row_groups(tmp_path / "in", table), *FEATURES)
     assert np.array_equal(loaded(data, 1, threads=4)[0].x, matrix(table))

@@ -46,7 +46,7 @@ IDS = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", IDS.values(), ids=IDS.keys())
 @pytest.mark.parametrize("missing", ["error", "drop"])
 def test_ids_keep_type_and_value(
@@ -134,7 +134,7 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
         assert max(map(len, blocks)) < 3 * shard.n_rows / len(blocks) + 10
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
 @pytest.mark.parametrize("missing", ["error", "drop"])
 def test_the_first_of_rows_with_one_id_is_kept(

@@ -204,7 +204,7 @@ def s3_job(url: str, options: dict[str, Any], **sections: dict[str, Any]) -> dic
     return job(f"{url}/in", f"{url}/out", input=both, output=output, **sections)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_s3_in_and_out(
     tmp_path: Path, table: pa.Table, source: Path, bucket: Any, options: dict[str, Any]
 ) -> None:
@@ -226,7 +226,7 @@ def test_s3_in_and_out(
         assert "SECRET" not in json.dumps(result.manifest)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_s3_from_and_to_dask_workers(
     table: pa.Table, bucket: Any, options: dict[str, Any], two_workers: dict[str, Any]
 ) -> None:
@@ -237,7 +237,7 @@ def test_s3_from_and_to_dask_workers(
     assert stored(fs, f"{url}/out")["customer"].to_pylist() == list(range(600))
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_second_run_sees_what_others_have_put(
     table: pa.Table, bucket: Any, options: dict[str, Any]
 ) -> None:

@@ -85,7 +85,7 @@ def expected_hashes(ids: list[Any]) -> list[str | None]:
     ]
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["local", "dask"])
 def test_ids_are_written_as_keyed_hashes(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch, cluster: str

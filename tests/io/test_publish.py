@@ -157,7 +157,7 @@ def test_failed_run_leaves_all_as_it_was(
     assert listing(tmp_path) == before
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_failed_run_says_one_thing(tmp_path: Path, source: Path) -> None:
     damage(source / "in-001.parquet", 2, 0)
     (tmp_path / "job.toml").write_text(toml(job(source, tmp_path / "out")))

@@ -160,7 +160,7 @@ def outcome(
     }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
     chosen = VARIANTS[name]
@@ -173,7 +173,7 @@ def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -
         assert min(resident["sizes"][0]) > 0
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_streamed_rows_give_the_bits_of_resident_ones_by_the_specification(source: Path) -> None:
     chosen = {**VARIANTS["dropped, weights"], "metric": "cosine"}
     resident = outcome(source, load_shard, 1, 1, "numpy", **chosen)
@@ -275,7 +275,7 @@ def resident_first(request: pytest.FixtureRequest, source: Path, tmp_path: Path)
     return name
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("resident_first", JOBS, indirect=True)
 def test_a_streamed_job_writes_the_same(
     resident_first: str, streaming: None, source: Path, tmp_path: Path

@@ -13,13 +13,15 @@ from support.helpers import Outcome, call, listing, shell
 
 import gpuseg
 from gpuseg.errors import GpusegError
+from gpuseg.runtime import cluster
 
 EXIT_CODES = {"ConfigError": 2, "DataError": 3, "ResourceError": 4}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_refused(tmp_path: Path, case: BadJob) -> None:
+def test_refused(tmp_path: Path, case: BadJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 1)
     file = case.write(tmp_path)
     before = listing(tmp_path)
     with pytest.raises(GpusegError) as caught:
@@ -83,7 +85,7 @@ def test_command_line_is_wrong(
     assert listing(tmp_path) == before
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "code", "word"),
     [

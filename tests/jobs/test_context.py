@@ -126,7 +126,7 @@ def test_a_run_logs_stages_notes_and_warnings(
     assert any("n_clusters = 3" in text for level, text in records if level == "INFO")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_a_library_call_prints_nothing(source: Path, tmp_path: Path) -> None:
     """Without handlers Python prints warnings of the log, unless a library prevents that."""
     content = job(source, tmp_path / "out", segment=SEGMENT)

@@ -68,7 +68,7 @@ def test_a_job_labels_as_scikit_learn_does(rows: pa.Table, tmp_path: Path) -> No
     assert ((near <= np.float32(0.15)) == (labels >= 0)).all()
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_the_same_on_workers_and_from_another_filing(rows: pa.Table, tmp_path: Path) -> None:
     here = gpuseg.run(job(tmp_path))
     there = gpuseg.run(job(tmp_path, "dask", {"cluster": "dask", "n_workers": 3}))

@@ -168,7 +168,7 @@ def test_missing_values(tmp_path: Path, table: pa.Table, missing: str) -> None:
             model.predict(raw)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_file_of_which_every_row_is_dropped(tmp_path: Path, table: pa.Table) -> None:
     first, second, third = cut(table, 100, 200)
     second = second.set_column(1, "recency", pa.nulls(200, pa.float64()))

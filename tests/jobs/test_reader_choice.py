@@ -103,7 +103,7 @@ def job_of(source: Path | str, target: Path, **sections: dict[str, Any]) -> dict
 # The same output.
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_writes_what_it_writes_without_a_gpu(
     request: pytest.FixtureRequest, shop: Path, tmp_path: Path, name: str

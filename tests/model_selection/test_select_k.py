@@ -119,7 +119,7 @@ def test_simplified_silhouette_is_that_of_the_centres(place: Place) -> None:
     assert quality.ambiguous_share == (expected < 0.1).mean() > 0
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("k", range(3, 13) if THOROUGH else (3, 7, 12))
 def test_planted_numbers_are_selected(k: int) -> None:
     choice = select_k(planted(k), range(2, 15), random_state=0)
@@ -127,7 +127,7 @@ def test_planted_numbers_are_selected(k: int) -> None:
     assert choice.well_separated, str(choice)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["normal", "uniform", "lognormal", "oblong", "exponential", "line"]
 )
@@ -175,7 +175,7 @@ def test_refuses(n_clusters: Any) -> None:
         select_k(np.zeros((50, 2)), n_clusters)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_auto_in_a_job(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], two_workers: dict[str, Any]
 ) -> None:
@@ -252,7 +252,7 @@ def test_stability_of_one_does_not_depend_on_the_others() -> None:
         assert (choice.n_clusters, choice.well_separated) == (3, True), str(choice)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_weights_of_any_size_and_no_names_with_them(tmp_path: Path) -> None:
     x = planted(4, 2000)
     whole = select_k(x, range(2, 6), random_state=0)

@@ -231,7 +231,7 @@ def test_splitmix64_has_the_published_outputs() -> None:
     assert hashing.splitmix64(states).tolist() == expected
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "shards"), in_turn([1, 2, 5, 8, 256, 257], [1, 4], step=2))
 def test_quantiles_equal_those_of_numpy(
     backend: Backend, place: Place, n: int, shards: int

@@ -76,7 +76,7 @@ def apply_log1p(transform: tuple[str, ...], x: Array) -> Array:
     return np.where([name == "log1p" for name in transform], np.log1p(x), x)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "scale", "transform", "missing_and_clip"),
     in_turn([256, 257], SCALERS, TRANSFORMS, [

@@ -70,7 +70,7 @@ def results_of(folder: Path) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "variant", ["refiled", "two workers", "three threads", "numpy", "streamed"]
 )

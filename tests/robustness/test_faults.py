@@ -76,7 +76,7 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
     return False
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cluster", "kills"), [("local", 12), ("dask", 8)] if THOROUGH else [("local", 4), ("dask", 2)]
 )
@@ -106,7 +106,7 @@ def test_killed_at_random_moments(
     assert staging(out) == []
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "cluster"), [
     (signal.SIGINT, "local"), (signal.SIGINT, "dask"), (signal.SIGTERM, "dask"),
     *([(signal.SIGTERM, "local")] if THOROUGH else []),
@@ -157,7 +157,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("cluster", "room"), [("local", 0), ("local", 400_000), ("dask", 400_000)])
 def test_full_disk(
     customers: Path, old_output: Path, small_disk: Path, cluster: str, room: int

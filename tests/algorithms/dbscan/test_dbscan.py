@@ -97,7 +97,7 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
     return x, weight, {"eps": eps, "min_samples": draw(st.integers(1, 20)), "metric": metric}
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @settings(max_examples=500, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases())
@@ -112,7 +112,7 @@ def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any
     np.testing.assert_array_equal(model.components_, expected.components_)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @settings(max_examples=60, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases(), st.sampled_from([2, 3, 5]))
@@ -187,13 +187,13 @@ def test_skewed_data_is_divided_by_work() -> None:
     assert fit.estimate.distances == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
     with Client(two_workers["cluster"], set_as_default=False) as client:
         same_on(client)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 def test_the_same_on_more_workers() -> None:
     with (
         LocalCluster(4, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
@@ -304,7 +304,7 @@ EXPECTED_FAILURES = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @parametrize_with_checks(
     [DBSCAN(n_threads=1)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES
 )

@@ -13,7 +13,7 @@ from gpuseg.backends.numba.neighbors import NumbaNeighbors
 from gpuseg.errors import ConfigError
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
 def test_predict_uses_all_core_rows_whatever_rows_are_together(metric: str, dtype: type) -> None:

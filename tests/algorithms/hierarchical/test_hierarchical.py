@@ -105,7 +105,7 @@ def segments(folder: Path) -> pa.Table:
     return pq.read_table(sorted((folder / "out").glob("part-*"))).sort_by("id")
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [400, 20_000])
 def test_levels_are_nested_columns(n: int, tmp_path: Path) -> None:
     """Each of a few rows is a micro segment; for many rows k-means finds them."""

@@ -168,7 +168,7 @@ def score(
     return total
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "kind"), in_turn(DATA, ["none", "six orders"], step=2))
 def test_a_pass_with_bounds_finds_what_a_fresh_one_does(
     backend: Backend, data: str, kind: str
@@ -193,7 +193,7 @@ def test_a_pass_with_bounds_finds_what_a_fresh_one_does(
             assert whole.n_rows_scored == n >= total.n_rows_scored == change.n_rows_scored
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("data", DATA)
 def test_slack_never_promises_too_much(backend: Backend, data: str) -> None:
     """slack - drift <= distance to any other center - distance to the nearest one, always."""

@@ -77,7 +77,7 @@ DATA = {
 }
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "weighted"), [("k-means++", False), ("k-means++", True), ("random", True)]
 )
@@ -114,7 +114,7 @@ def test_a_sample_does_not_depend_on_the_sharding(
     assert len(results) == 1
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", DATA)
 def test_labels_and_inertia_are_those_of_the_centres(

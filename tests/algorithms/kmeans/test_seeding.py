@@ -109,7 +109,7 @@ def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None
     assert np.mean(np.equal(second, 1)) > 0.9  # not among five candidates: 0.02; else: 0.05
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("init", INIT)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, init: str) -> None:

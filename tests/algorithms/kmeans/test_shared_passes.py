@@ -91,7 +91,7 @@ def iterated(
     return iterate(executor, backend, statistics, begin, params, spare_bytes=spare_bytes)
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 def test_each_of_several_runs_is_what_it_is_by_itself(
     backend: Backend, place: Place, weighted: bool
@@ -165,7 +165,7 @@ def test_imprecise_slack_is_reset(
         assert runs[-1].n_rows_scored < len(x) * runs[-1].n_iter
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weighted", "init", "n_init"),
     in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
@@ -215,7 +215,7 @@ def test_a_pass_that_fails_leaves_nothing_half_changed(
     assert [bits(run) for run in runs] == expected
 
 
-@pytest.mark.sample(4)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weighted", "init", "n_init"),
     in_turn([False, True], ["k-means++", "random"], ["auto", 3], step=2),
