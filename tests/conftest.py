@@ -31,7 +31,7 @@ from gpuseg.backends.cuda import gpus
 from gpuseg.io.parquet import cudf_reader
 from gpuseg.jobs.context import WORKER_MODULES
 from gpuseg.runtime.executor import LocalExecutor
-from gpuseg.runtime.fork_server import CAN_FORK, start_fork_server
+from gpuseg.runtime.fork_server import start_fork_server
 from gpuseg.sharding.shard import Shard
 
 COMPILE = "GPUSEG_TEST_COMPILE"
@@ -94,10 +94,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Let each process of xdist compile a part of numba's kernels; start Dask's workers faster."""
+    """Let each process of xdist compile a part of numba's kernels, and fork its Dask workers."""
     process = getattr(session.config, "workerinput", None)
-    if CAN_FORK and (process is not None or not session.config.getoption("numprocesses", None)):
-        start_fork_server(WORKER_MODULES)
+    runs_tests = process is not None or not session.config.getoption("numprocesses", None)
+    if runs_tests and start_fork_server(WORKER_MODULES):
         dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"})
     if process is not None and os.environ[COMPILE] == "yes":
         number = int(process["workerid"].removeprefix("gw"))

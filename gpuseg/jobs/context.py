@@ -16,7 +16,7 @@ from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
 from gpuseg.progress import Progress, Stage
-from gpuseg.runtime.cluster import open_executor, prepare_workers
+from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
 from gpuseg.runtime.retry import retry_if_lost
 
@@ -27,11 +27,14 @@ R = TypeVar("R")
 
 WORKER_MODULES = (
     "distributed.nanny",
+    "pandas",  # pyarrow imports it where it is installed
+    "gpuseg.backends.numba.backend",
     "gpuseg.backends.numba.type_registries",
-    "gpuseg.jobs.run",
+    "gpuseg.jobs.stages.segment",
+    "gpuseg.jobs.stages.write",
     "gpuseg.runtime.dask.worker",
 )
-"""What workers import, with the modules that these import."""
+"""Modules of the functions that workers call, and what these import at their first call."""
 
 _HINTS_WITH_KEYS = {
     "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "
@@ -160,13 +163,14 @@ def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunCon
         with reporter.stage("plan"):
             plan = plan_run(spec)
             resolved = plan.resolved
-            prepare_workers(resolved.cluster, WORKER_MODULES)
             output = stack.enter_context(
                 open_output(resolved.target, spec.output.overwrite, run_id)
             )
         with reporter.stage("start"):
             executor = stack.enter_context(
-                open_executor(resolved.cluster, reporter.progress.advance, reporter.log)
+                open_executor(
+                    resolved.cluster, reporter.progress.advance, reporter.log, WORKER_MODULES
+                )
             )
         yield RunContext(spec, plan, run_id, started, reporter, output, executor)
 

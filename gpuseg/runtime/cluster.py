@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus
-from gpuseg.runtime.fork_server import CAN_FORK, start_fork_server
+from gpuseg.runtime.fork_server import start_fork_server
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _CONNECT_SECONDS = 10
+
+_METHOD = "distributed.worker.multiprocessing-method"
 
 _STARTED_CLUSTERS = ("dask", "cuda")
 """Clusters on this machine that are started for a run and stopped after it."""
@@ -63,23 +65,12 @@ class ClusterSpec:
         return self.cluster in ("local", *_STARTED_CLUSTERS)
 
 
-def prepare_workers(spec: ClusterSpec, modules: Sequence[str]) -> None:
-    """Begin to import what workers need, where `open_executor` starts them; do not wait for it.
-
-    Parameters
-    ----------
-    spec : ClusterSpec
-    modules : sequence of str
-        Modules that workers use.
-    """
-    if _is_forked(spec):
-        with _interrupts_blocked():
-            start_fork_server(modules)
-
-
 @contextmanager
 def open_executor(
-    spec: ClusterSpec, report: Callable[[int], None], log: Callable[[str], None]
+    spec: ClusterSpec,
+    report: Callable[[int], None],
+    log: Callable[[str], None],
+    worker_modules: Sequence[str] = (),
 ) -> Iterator[Executor]:
     """Start the cluster or connect to it; stop it afterwards if it was started.
 
@@ -90,6 +81,8 @@ def open_executor(
         Takes the number of rows just processed.
     log : callable
         Takes messages for the user.
+    worker_modules : sequence of str
+        Modules that workers use. Those that are forked have imported them.
 
     Raises
     ------
@@ -99,9 +92,10 @@ def open_executor(
     if spec.cluster == "local":
         yield LocalExecutor(spec.threads, report)
         return
+    is_forked = _prepare_fork(spec, worker_modules)  # first: it imports while this process does
     from gpuseg.runtime.dask.executor import DaskExecutor
 
-    with _client(spec) as client:
+    with _client(spec, is_forked) as client:
         n_workers = None if spec.cluster in _STARTED_CLUSTERS else spec.n_workers
         executor = DaskExecutor(client, spec.cluster, n_workers, report, log)
         try:
@@ -111,10 +105,24 @@ def open_executor(
                 executor.close()
 
 
-@contextmanager
-def _client(spec: ClusterSpec) -> Iterator[Client]:
+def _prepare_fork(spec: ClusterSpec, worker_modules: Sequence[str]) -> bool:
+    """Return whether workers are to be forked; start the process that they are forked from.
+
+    dask-cuda's workers are not: each sees its own GPU by a variable of its environment, which must
+    be set before imports. Nor are they if the configuration of Dask names another method.
+    """
     import dask
-    from distributed import Client
+
+    if spec.cluster != "dask" or dask.config.get(_METHOD, "spawn") != "spawn":
+        return False
+    with _interrupts_blocked():
+        return start_fork_server(worker_modules)
+
+
+@contextmanager
+def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
+    import dask
+    from distributed import Client, utils
 
     # Shards are not Dask's data, so spilling or pausing would not help. A worker that exceeds
     # its limit is ended; the memory plan is checked against the limit before the start.
@@ -125,25 +133,23 @@ def _client(spec: ClusterSpec) -> Iterator[Client]:
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
     }
-    if _is_forked(spec):
-        settings["distributed.worker.multiprocessing-method"] = "forkserver"
+    if is_forked:
+        settings[_METHOD] = "forkserver"
+        utils._forkserver_preload_set = True  # otherwise Dask replaces the list of modules
     with dask.config.set(settings):
         if spec.cluster in _STARTED_CLUSTERS:
-            with _started_cluster(spec) as cluster, Client(cluster) as client:
+            with _started_cluster(spec, is_forked) as cluster, Client(cluster) as client:
                 yield client
         else:
             with _connect(spec.cluster) as client:
                 yield client
 
 
-def _is_forked(spec: ClusterSpec) -> bool:
-    """Whether workers are forked. dask-cuda's are not: each must see its own GPU from the start."""
-    return CAN_FORK and spec.cluster == "dask"
-
-
 @contextmanager
-def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
+def _started_cluster(spec: ClusterSpec, is_forked: bool) -> Iterator[Any]:
     cluster_class, unlimited = _cluster_class(spec)
+    # Forked workers have the variables that the fork server got when it started.
+    options = {"env": dict(os.environ)} if is_forked else {}
     scratch = TemporaryDirectory(prefix="gpuseg-", ignore_cleanup_errors=True)
     with _interrupts_blocked():
         cluster = cluster_class(
@@ -152,9 +158,9 @@ def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
             threads_per_worker=spec.threads,
             processes=True,
             memory_limit=spec.memory_limit or unlimited,
-            **({"env": dict(os.environ)} if _is_forked(spec) else {}),  # not that of the server
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be in use
             silence_logs=logging.CRITICAL,
+            **options,
         )
     with scratch, cluster:
         yield cluster

@@ -53,7 +53,7 @@ def all_texts(folder: Path) -> Iterator[tuple[str, str]]:
         where.mkdir()
         text = text_of(gpuseg.run, case.write(where)).replace(str(where), "<folder>")
         if not case.stable:  # what a library or this machine says
-            text = re.sub(r"\(.*?\)", "(…)", text)
+            text = re.sub(r"within \d+ s", "within … s", re.sub(r"\(.*?\)", "(…)", text))
         yield name, text
 
 

@@ -76,9 +76,10 @@ class ActAt(Progress):
 
 def local_worker() -> int:
     """Return the process id of the newest worker, which belongs to the current run."""
-    children = psutil.Process().children()
-    servers = [child for child in children if "forkserver" in " ".join(child.cmdline())]
-    workers = [worker for server in servers for worker in server.children()]
+    processes = psutil.Process().children(recursive=True)
+    servers = [one.pid for one in processes if "forkserver" in " ".join(one.cmdline())]
+    workers = [one for one in processes if one.ppid() in servers]
+    workers += [one for one in processes if "spawn_main" in " ".join(one.cmdline())]
     return max(workers, key=lambda worker: worker.create_time()).pid
 
 

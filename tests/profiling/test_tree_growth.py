@@ -7,7 +7,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from gpuseg.profiling.rules.tree_growth import TreeLimits, TreeNode, grow_tree
 
-LIMITS = TreeLimits(depth=6, leaves=12, rows=5, gain=0.003)
+LIMITS = TreeLimits(max_depth=6, max_leaves=12, min_rows=5, min_gain=0.003)
 
 
 def scikit_learns(
@@ -15,10 +15,10 @@ def scikit_learns(
 ) -> object:
     """Return scikit-learn's tree as nested tuples; among equal splits it draws by the seed."""
     classifier = DecisionTreeClassifier(
-        max_depth=limits.depth,
-        max_leaf_nodes=limits.leaves,
-        min_samples_leaf=limits.rows,
-        min_impurity_decrease=limits.gain,
+        max_depth=limits.max_depth,
+        max_leaf_nodes=limits.max_leaves,
+        min_samples_leaf=limits.min_rows,
+        min_impurity_decrease=limits.min_gain,
         random_state=seed,
     ).fit(x, label)
     tree = classifier.tree_
@@ -33,10 +33,10 @@ def scikit_learns(
 
 
 def as_tuples(node: TreeNode) -> object:
-    if node.cut is None:
+    if node.split is None:
         return node.label
-    middle = node.cut.low / 2 + node.cut.high / 2
-    return node.cut.feature, middle, *map(as_tuples, node.children)
+    middle = node.split.low / 2 + node.split.high / 2
+    return node.split.feature, middle, *map(as_tuples, node.children)
 
 
 def clusters(seed: int, n: int, d: int, k: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -86,3 +86,13 @@ def test_rows_that_no_split_separates_are_a_leaf() -> None:
     label[:25] = 2  # as many rows of each: the smaller class
     label[25:] = 4
     assert grow_tree(x, label, few) == TreeNode(2)
+
+
+def test_small_values_are_as_good_as_large_ones() -> None:
+    """scikit-learn takes values that differ by less than 1e-7 for equal."""
+    x, label = clusters(3, 1000, 3, 4)
+    large, small = (grow_tree(np.ldexp(x, e).astype(np.float32), label, LIMITS) for e in (0, -40))
+    assert large.split is not None
+    assert small.split is not None
+    assert small.split.low == large.split.low * 2.0**-40
+    assert small.children[0].label == large.children[0].label

@@ -1,63 +1,106 @@
 """Workers that gpuseg starts are forked from a process that has imported what they need."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked on this system"),
+]
+
+WORKERS = """
+import json, os, sys
+from threadpoolctl import threadpool_info
 from gpuseg.jobs.context import WORKER_MODULES
-from gpuseg.runtime.cluster import ClusterSpec, open_executor, prepare_workers
-from gpuseg.runtime.executor import TaskContext
-from gpuseg.runtime.fork_server import CAN_FORK
+from gpuseg.runtime.cluster import ClusterSpec, open_executor
 
-pytestmark = pytest.mark.skipif(not CAN_FORK, reason="workers are not forked on this system")
+def process_of(shard, context):
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    return {
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "command_of_parent": open(f"/proc/{os.getppid()}/cmdline").read(),
+        "missing": [m for m in WORKER_MODULES if m not in sys.modules],
+        "blocks_sigint": bool(int(status["SigBlk"], 16) & 2),
+        "blas_threads": [pool["num_threads"] for pool in threadpool_info()],
+        "variable": os.environ.get("GPUSEG_TEST_VARIABLE"),
+    }
 
-
-class Process(NamedTuple):
-    """A worker's process."""
-
-    pid: int
-    parent: int
-    modules: frozenset[str]
-    environment: dict[str, str]
-
-
-def process_of(shard: Any, context: TaskContext) -> Process:
-    return Process(os.getpid(), os.getppid(), frozenset(sys.modules), dict(os.environ))
-
-
-def load(plan: int, context: TaskContext) -> int:
+def load(plan, context):
     return plan
 
-
-def workers() -> list[Process]:
-    """Start two workers; return their processes."""
+def workers():
     spec = ClusterSpec("dask", 2, 1, None)
-    prepare_workers(spec, WORKER_MODULES)
-    with open_executor(spec, lambda rows: None, lambda text: None) as executor:
+    with open_executor(spec, lambda rows: None, lambda text: None, WORKER_MODULES) as executor:
         executor.load(load, [0, 1])
         return executor.map(process_of)
 
-
-def test_workers_are_forked_from_a_process_with_their_modules(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+if __name__ == "__main__":
     first = workers()
-    monkeypatch.setenv("GPUSEG_TEST_VARIABLE", "set after the start of the server")
-    second = workers()
-    processes = first + second
-    assert len({process.pid for process in processes}) == 4
-    (server,) = {process.parent for process in processes}
-    assert server != os.getpid()
-    assert all(process.modules.issuperset(WORKER_MODULES) for process in processes)
-    assert all("GPUSEG_TEST_VARIABLE" in process.environment for process in second)
-    assert not any("GPUSEG_TEST_VARIABLE" in process.environment for process in first)
+    os.environ["GPUSEG_TEST_VARIABLE"] = "set after the start of the server"
+    print(json.dumps([os.getpid(), first, workers()]))
+"""
 
 
-SCRIPT = """
+def output_of(folder: Path, script: str, **environment: str) -> str:
+    """Run a script in a new process, in a folder of its own; return what it prints."""
+    file = folder / "script.py"
+    file.write_text(script)
+    (folder / "work").mkdir(exist_ok=True)
+    done = subprocess.run(
+        [sys.executable, file],
+        cwd=folder / "work",
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_workers_are_forked_from_a_process_with_their_modules(tmp_path: Path) -> None:
+    main, first, second = json.loads(output_of(tmp_path, WORKERS))
+    workers: list[dict[str, Any]] = first + second
+    assert len({worker["pid"] for worker in workers}) == 4
+    (server,) = {worker["parent"] for worker in workers}
+    assert server != main
+    assert all("forkserver" in worker["command_of_parent"] for worker in workers)
+    assert all(worker["missing"] == [] for worker in workers)
+    assert all(worker["blocks_sigint"] for worker in workers)
+    assert all(set(worker["blas_threads"]) <= {1} for worker in workers)
+    assert [worker["variable"] is None for worker in workers] == [True, True, False, False]
+
+
+SERVER_OF_THE_PROGRAM = """
+    from multiprocessing import get_context
+    process = get_context("forkserver").Process(target=print)
+    process.start()
+    process.join()
+"""
+
+
+@pytest.mark.parametrize("reason", ["no socket", "a server of the program"])
+def test_workers_are_spawned_where_they_cannot_be_forked(tmp_path: Path, reason: str) -> None:
+    if reason == "no socket":
+        long = tmp_path / ("long" * 40)
+        long.mkdir()
+        text = output_of(tmp_path, WORKERS, TMPDIR=str(long))
+    else:
+        main = 'if __name__ == "__main__":'
+        text = output_of(tmp_path, WORKERS.replace(main, main + SERVER_OF_THE_PROGRAM))
+    pid, first, second = json.loads(text.strip())
+    assert {worker["parent"] for worker in first + second} == {pid}
+    assert all(worker["blocks_sigint"] for worker in first + second)
+
+
+FORK = """
 from multiprocessing import get_context
 from gpuseg.runtime.fork_server import start_fork_server
 
@@ -76,9 +119,4 @@ if __name__ == "__main__":
 def test_files_of_the_working_folder_are_not_imported(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work" / "colorsys.py").write_text("print('imported by mistake')")
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path / "work", capture_output=True, text=True, check=True
-    )
-    assert (done.stdout, done.stderr) == ("(0.0, 0.0, 0)\n", "")
+    assert output_of(tmp_path, FORK) == "(0.0, 0.0, 0)\n"

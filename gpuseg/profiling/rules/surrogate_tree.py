@@ -58,22 +58,22 @@ class Bound:
 def fit_tree(x: NDArray[np.float32], label: NDArray[np.int32]) -> Node:
     """Return a tree for rows (m, d) without missing values and their segments (m,)."""
     limits = TreeLimits(
-        depth=_MAX_DEPTH,
-        leaves=max(2, _LEAVES_PER_SEGMENT * len(np.unique(label))),
-        rows=max(1, int(_MIN_SHARE * len(x))),
-        gain=_MIN_GAIN,
+        max_depth=_MAX_DEPTH,
+        max_leaves=max(2, _LEAVES_PER_SEGMENT * len(np.unique(label))),
+        min_rows=max(1, int(_MIN_SHARE * len(x))),
+        min_gain=_MIN_GAIN,
     )
     return _readable(grow_tree(x, label, limits))
 
 
 def _readable(node: TreeNode) -> Node:
     """Return a grown tree with round thresholds, and without splits into one segment."""
-    if node.cut is None:
+    if node.split is None:
         return Leaf(node.label)
     below, above = map(_readable, node.children)
     if below == above and isinstance(below, Leaf):
         return below
-    return Split(node.cut.feature, roundest(node.cut.low, node.cut.high), below, above)
+    return Split(node.split.feature, roundest(node.split.low, node.split.high), below, above)
 
 
 def roundest(low: float, high: float) -> float:

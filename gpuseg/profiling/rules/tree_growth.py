@@ -1,7 +1,7 @@
 """Grow a decision tree for classes, the best split first (CART; Breiman et al. 1984).
 
-Why not scikit-learn's: a job would need a second to import it, longer than all its other imports,
-and it sorts the rows again at each node. Here they are sorted once. A test compares both.
+scikit-learn's tree is not used, because its import takes longer than all other imports of a job
+together, and it sorts the rows at each node. Here they are sorted once. Tests compare the two.
 
 With n_c rows of class c among n rows, the Gini impurity is 1 − Σ (n_c / n)². A split into l rows
 below and r rows above decreases the impurity of all N rows by
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,21 +28,20 @@ class TreeLimits(NamedTuple):
 
     Attributes
     ----------
-    depth, leaves : int
-        Maximum depth, and maximum number of leaves.
-    rows : int
+    max_depth, max_leaves : int
+    min_rows : int
         Minimum number of rows in a leaf.
-    gain : float
+    min_gain : float
         Minimum gain of a split, above 0.
     """
 
-    depth: int
-    leaves: int
-    rows: int
-    gain: float
+    max_depth: int
+    max_leaves: int
+    min_rows: int
+    min_gain: float
 
 
-class Cut(NamedTuple):
+class BestSplit(NamedTuple):
     """A split of the rows of a node.
 
     Attributes
@@ -71,14 +70,14 @@ class TreeNode:
     ----------
     label : int
         The most frequent class, the first one of equally frequent ones.
-    cut : Cut or None
+    split : BestSplit or None
         None in a leaf.
     children : tuple of TreeNode
-        The nodes below and above the cut; empty in a leaf.
+        The nodes below and above the split; empty in a leaf.
     """
 
     label: int
-    cut: Cut | None = None
+    split: BestSplit | None = None
     children: tuple[TreeNode, ...] = ()
 
 
@@ -87,7 +86,7 @@ class _SplittableLeaf(NamedTuple):
 
     negative_gain: float
     number: int  # the older one of equally good leaves is smaller
-    cut: Cut
+    split: BestSplit
     node: TreeNode
     order: NDArray[np.int32]
     depth: int
@@ -99,11 +98,11 @@ def grow_tree(x: NDArray[np.float32], label: NDArray[np.int32], limits: TreeLimi
     The leaf with the largest gain is split first. Of equal splits of a leaf, the one by the first
     feature is taken, at its smallest value.
     """
-    return _Growth(x, label, limits).root
+    return _TreeBuilder(x, label, limits).build()
 
 
-class _Growth:
-    """A growing tree. The `order` of a node, int32 (d, n), has its rows sorted by each feature."""
+class _TreeBuilder:
+    """Grows a tree. The `order` of a node, int32 (d, n), has its rows sorted by each feature."""
 
     def __init__(
         self, x: NDArray[np.float32], label: NDArray[np.int32], limits: TreeLimits
@@ -115,37 +114,41 @@ class _Growth:
         self._limits = limits
         self._splittable: list[_SplittableLeaf] = []
         self._n_nodes = 0
+
+    def build(self) -> TreeNode:
+        """Return the root of the grown tree."""
         orders = [np.argsort(c, kind="stable").astype(np.int32) for c in self._columns]
-        self.root = self._leaf(np.stack(orders), 0)
-        for _ in range(limits.leaves - 1):
+        root = self._leaf(np.stack(orders), 0)
+        for _ in range(self._limits.max_leaves - 1):
             if self._splittable:
                 self._split(heapq.heappop(self._splittable))
+        return root
 
     def _leaf(self, order: NDArray[np.int32], depth: int) -> TreeNode:
-        """Return a new leaf; it can be split where a cut is good enough."""
+        """Return a new leaf; it can be split where a split is good enough."""
         counts = np.bincount(self._classes[order[0]], minlength=len(self._labels))
         node = TreeNode(int(self._labels[counts.argmax()]))
         self._n_nodes += 1
-        cut = self._best_cut(order, counts) if depth < self._limits.depth else None
-        if cut is not None and cut.gain >= self._limits.gain:
-            leaf = _SplittableLeaf(-cut.gain, self._n_nodes, cut, node, order, depth)
+        split = self._best_split(order, counts) if depth < self._limits.max_depth else None
+        if split is not None and split.gain >= self._limits.min_gain:
+            leaf = _SplittableLeaf(-split.gain, self._n_nodes, split, node, order, depth)
             heapq.heappush(self._splittable, leaf)
         return node
 
     def _split(self, leaf: _SplittableLeaf) -> None:
         is_below = np.zeros(len(self._classes), bool)
-        is_below[leaf.order[leaf.cut.feature, : leaf.cut.n_below]] = True
+        is_below[leaf.order[leaf.split.feature, : leaf.split.n_below]] = True
         goes_below = is_below[leaf.order]
-        leaf.node.cut = leaf.cut
+        leaf.node.split = leaf.split
         leaf.node.children = tuple(
             self._leaf(leaf.order[goes].reshape(len(leaf.order), -1), leaf.depth + 1)
             for goes in (goes_below, ~goes_below)
         )
 
-    def _best_cut(self, order: NDArray[np.int32], counts: NDArray[np.int64]) -> Cut | None:
-        """Return the cut with the largest gain, or None where no cut leaves enough rows."""
+    def _best_split(self, order: NDArray[np.int32], counts: NDArray[np.int64]) -> BestSplit | None:
+        """Return the split with the largest gain, or None where no split leaves enough rows."""
         n = order.shape[1]
-        sizes = np.arange(self._limits.rows, n - self._limits.rows + 1)
+        sizes = np.arange(self._limits.min_rows, n - self._limits.min_rows + 1)
         best, best_score = None, 0.0
         for feature, rows in enumerate(order):
             values = self._columns[feature, rows]
@@ -161,11 +164,11 @@ class _Growth:
             return None
         feature, n_below, values = best
         gain = (best_score - float((counts * counts).sum()) / n) / len(self._classes)
-        return Cut(gain, feature, n_below, float(values[n_below - 1]), float(values[n_below]))
+        return BestSplit(gain, feature, n_below, float(values[n_below - 1]), float(values[n_below]))
 
 
 def _sums_of_squares(
-    classes: NDArray[np.uint8], counts: NDArray[np.int64]
+    classes: NDArray[np.unsignedinteger[Any]], counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return Σ l_c² and Σ r_c² of the split behind each row, int64 (n,) each.
 
