@@ -144,6 +144,30 @@ def test_interrupted(customers: Path, tmp_path: Path, cluster: str, number: sign
     assert staging(out) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked on this system")
+@pytest.mark.parametrize("stage", ["read", "prepare"] if THOROUGH else ["prepare"])
+def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None:
+    """Its workers are lost with it; others take their place."""
+    out = tmp_path / "outputs" / "segments"
+    process = subprocess.Popen(
+        [*command(customers, out, NEW, "dask"), "--set", "segment.tol=0.0"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith(stage):
+        assert process.poll() is None
+    children = psutil.Process(process.pid).children()
+    (server,) = (child for child in children if "forkserver" in " ".join(child.cmdline()))
+    server.kill()
+    errors = process.communicate(timeout=100)[1]
+    assert process.returncode == 0, errors
+    assert "lost the worker of shard" in errors
+    assert check_complete(out) == NEW
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a small file system; only root may."""

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from distributed import Client, wait
 from distributed.client import FuturesCancelledError
@@ -57,6 +57,13 @@ class _ShardHandle:
     inputs: list[Any]
     n_applied: int = 0
     n_losses: int = 0
+
+
+class _Outcome(NamedTuple):
+    """What a task ended with: its error, or its result."""
+
+    error: BaseException | None
+    result: Any
 
 
 class DaskExecutor:
@@ -177,17 +184,20 @@ class DaskExecutor:
         ]
         taken = [self._submit(self._shards[j], take, (pieces[j],)) for j in numbers]
         try:
-            while len(done := self._wait(taken, "ALL_COMPLETED")) < self.n_shards:
+            while len(self._wait(taken, "ALL_COMPLETED")) < self.n_shards:
                 alive = self._client.nthreads()
                 if lost := [shard for shard in self._shards if shard.worker not in alive]:
                     self._client.cancel([*splits, *taken], force=True)
                     for shard in lost:
                         self._move(shard)
                     raise CacheLost
-            for future in done:
-                if isinstance(error := future.exception(), ShardMissing | KilledWorker):
-                    raise CacheLost from error
-            results: list[R] = self._client.gather(taken)
+            results: list[R] = []
+            for outcome in map(self._outcome, taken, self._shards):
+                if outcome is None or isinstance(outcome.error, ShardMissing | KilledWorker):
+                    raise CacheLost
+                if outcome.error is not None:
+                    raise outcome.error
+                results.append(outcome.result)
         except (FuturesCancelledError, CommClosedError):
             raise self._scheduler_lost() from None
         return results
@@ -229,9 +239,10 @@ class DaskExecutor:
             alive = self._client.nthreads()
             for future, i in list(pending.items()):
                 shard = self._shards[i]
-                error = future.exception() if future in done else None
-                if future in done and error is None:
-                    results[i] = future.result()
+                outcome = self._outcome(future, shard) if future in done else None
+                error = None if outcome is None else outcome.error
+                if outcome is not None and error is None:
+                    results[i] = outcome.result
                     shard.n_applied = len(shard.lineage)
                 elif isinstance(error, ShardMissing):
                     shard.n_applied = 0
@@ -254,6 +265,19 @@ class DaskExecutor:
         with self._client.as_current(), suppress(TimeoutError):
             done = wait(futures, _POLL_SECONDS, return_when).done
         return done
+
+    def _outcome(self, future: Any, shard: _ShardHandle) -> _Outcome | None:
+        """Return the outcome of a task that is done, or None if its worker was lost meanwhile.
+
+        Dask would run the task again, but on the lost worker only: this would wait forever.
+        """
+        seconds = _POLL_SECONDS
+        while shard.worker in self._client.nthreads():
+            with suppress(TimeoutError):
+                error = future.exception(timeout=seconds)
+                return _Outcome(error, None if error else future.result(timeout=seconds))
+            seconds *= 2  # large results take longer
+        return None
 
     def _submit(
         self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
