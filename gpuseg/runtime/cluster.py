@@ -138,7 +138,7 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
         utils._forkserver_preload_set = True  # otherwise Dask replaces the list of modules
     with dask.config.set(settings):
         if spec.cluster in _STARTED_CLUSTERS:
-            with _started_cluster(spec, is_forked) as cluster, Client(cluster) as client:
+            with _started_cluster(spec) as cluster, Client(cluster) as client:
                 yield client
         else:
             with _connect(spec.cluster) as client:
@@ -146,10 +146,11 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
 
 
 @contextmanager
-def _started_cluster(spec: ClusterSpec, is_forked: bool) -> Iterator[Any]:
+def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
     cluster_class, unlimited = _cluster_class(spec)
-    # Forked workers have the variables that the fork server got when it started.
-    options = {"env": dict(os.environ)} if is_forked else {}
+    # Forked workers have the variables that the fork server got when it started. dask-cuda sets
+    # those of its workers itself.
+    options = {"env": dict(os.environ)} if spec.cluster == "dask" else {}
     scratch = TemporaryDirectory(prefix="gpuseg-", ignore_cleanup_errors=True)
     with _interrupts_blocked():
         cluster = cluster_class(
