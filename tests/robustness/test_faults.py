@@ -152,6 +152,7 @@ def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None
     out = tmp_path / "outputs" / "segments"
     process = subprocess.Popen(
         [*command(customers, out, NEW, "dask"), "--set", "segment.tol=0.0"],
+        env={**os.environ, "TMPDIR": "/tmp"},  # the path of the server's socket has a limit
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

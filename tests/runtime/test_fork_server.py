@@ -56,7 +56,7 @@ def output_of(folder: Path, script: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, file],
         cwd=folder / "work",
-        env={**os.environ, **environment},
+        env={**os.environ, "TMPDIR": "/tmp", **environment},  # the path of a socket has a limit
         capture_output=True,
         text=True,
         check=False,

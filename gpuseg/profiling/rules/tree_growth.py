@@ -152,7 +152,7 @@ class _TreeBuilder:
         best, best_score = None, 0.0
         for feature, rows in enumerate(order):
             values = self._columns[feature, rows]
-            if len(sizes) == 0 or values[0] == values[-1]:
+            if sizes.size == 0 or values[0] == values[-1]:
                 continue
             below, above = _sums_of_squares(self._classes[rows], counts)
             scores = below[sizes - 1] / sizes + above[sizes - 1] / (n - sizes)
