@@ -29,7 +29,6 @@ WORKER_MODULES = (
     "distributed.nanny",
     "pandas",  # pyarrow imports it where it is installed
     "gpuseg.backends.numba.backend",
-    "gpuseg.backends.numba.type_registries",
     "gpuseg.jobs.stages.segment",
     "gpuseg.jobs.stages.write",
     "gpuseg.runtime.dask.worker",

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows
@@ -24,6 +23,7 @@ from gpuseg.backends.numba.dbscan.cell_grid import sum_over_lines
 from gpuseg.backends.numba.dbscan.index import LazyIndex, TileIndex
 from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.union_find import find
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds
 
@@ -214,7 +214,7 @@ def _sum_over_tiles(
     return sum(parallel_map(lambda run: function(*run), runs, index.n if report else 0))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def lowest_rows(
     order: NDArray[np.int64],
     core: NDArray[np.bool_],
@@ -232,7 +232,7 @@ def lowest_rows(
             lowest[order[slot]] = lowest_of_root[find(parent, slot)]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the root of every element."""
     roots = np.empty_like(parent)

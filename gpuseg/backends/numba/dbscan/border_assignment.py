@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER
@@ -12,6 +11,7 @@ from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import TileTree
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -43,7 +43,7 @@ class BorderSearch(NamedTuple):
     assigned: NDArray[np.uint32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def lowest_clusters(
     tree: TileTree, core: NDArray[np.int64], cluster: NDArray[np.uint32]
 ) -> NDArray[np.uint32]:
@@ -64,7 +64,7 @@ def lowest_clusters(
     return lowest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def assign_border(search: BorderSearch, first: int, last: int) -> int:
     """Assign the border rows of query tiles from `first` up to, but not including, `last`.
 

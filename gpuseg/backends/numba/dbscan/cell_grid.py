@@ -24,10 +24,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.float32 import LANES
 from gpuseg.backends.protocols import ParallelMap
 from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
@@ -167,7 +167,7 @@ def _cell_of(points: NDArray[Any], index: _CellIndex, i: int) -> int:
     return cell
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _count_by_cell(
     points: NDArray[Any], index: _CellIndex, first: int, last: int, counts: NDArray[np.int32]
 ) -> None:
@@ -177,7 +177,7 @@ def _count_by_cell(
         counts[_cell_of(points, index, i)] += 1
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _counts_to_positions(position: NDArray[np.int32], start: NDArray[np.int32]) -> int:
     """Replace counts, (n_parts, n_cells), by first positions; return the maximum of a cell."""
     total, max_rows = 0, 0
@@ -192,7 +192,7 @@ def _counts_to_positions(position: NDArray[np.int32], start: NDArray[np.int32]) 
     return max_rows
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_by_cell(
     points: NDArray[Any],
     index: _CellIndex,

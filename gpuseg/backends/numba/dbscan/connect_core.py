@@ -10,7 +10,6 @@ whichever thread reads it.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import (
@@ -24,6 +23,7 @@ from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS, find_siblings
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse
 from gpuseg.backends.numba.dbscan.union_find import find, unite
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.bitset import clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -65,7 +65,7 @@ class ConnectSearch(NamedTuple):
     parent: NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def connect_in_tiles(rows: CoreRows, parent: NDArray[np.int64], first: int, last: int) -> int:
     """Connect the core rows in each of some tiles, and write the hints of the tiles.
 
@@ -96,7 +96,7 @@ def connect_in_tiles(rows: CoreRows, parent: NDArray[np.int64], first: int, last
     return n_distances
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def connect_within_space(search: ConnectSearch, first: int, last: int) -> int:
     """Connect the core rows of some tiles with those of later tiles of the same space.
 
@@ -116,7 +116,7 @@ def connect_within_space(search: ConnectSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def connect_across_spaces(search: ConnectSearch, first: int, last: int) -> int:
     """Connect the core rows of some query tiles with those of another space.
 
@@ -129,7 +129,7 @@ def connect_across_spaces(search: ConnectSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def write_hints(rows: CoreRows, parent: NDArray[np.int64]) -> None:
     """Write the hints of all nodes, children before their parents."""
     tree = rows.space.tree

@@ -9,7 +9,6 @@ distance is computed.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import (
@@ -22,6 +21,7 @@ from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse, traverse_outward
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -47,7 +47,7 @@ class CountSearch(NamedTuple):
     counts: NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_within_space(search: CountSearch, first: int, last: int) -> int:
     """Count for the rows of query tiles from `first` up to, but not including, `last`.
 
@@ -78,7 +78,7 @@ def count_within_space(search: CountSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_across_spaces(search: CountSearch, first: int, last: int) -> int:
     """As `count_within_space`, for two different spaces."""
     rdists, n_distances, tree = np.empty(TILE, np.float32), 0, search.target.tree

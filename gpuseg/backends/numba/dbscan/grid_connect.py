@@ -11,12 +11,12 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid, rdist_of, sum_over_lines
 from gpuseg.backends.numba.dbscan.union_find import find, unite
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.protocols import ParallelMap
 
 
@@ -83,7 +83,7 @@ def _neighbor_offsets(radius: int) -> NDArray[np.int64]:
     return np.array(sorted(ahead, key=lambda offset: math.hypot(*offset)), np.int64)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find_core_cells(grid: Grid, cells: CoreCells, first: int, last: int) -> int:
     """Write the first core row and the box of each cell of some lines; return 0.
 
@@ -101,7 +101,7 @@ def _find_core_cells(grid: Grid, cells: CoreCells, first: int, last: int) -> int
     return 0
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _connect_cells(
     grid: Grid, cells: CoreCells, offsets: NDArray[np.int64], first: int, last: int
 ) -> int:
@@ -161,7 +161,7 @@ def _rdist_to_box(
     return rdist_of(grid.p, across, along)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _find_lowest(grid: Grid, cells: CoreCells, lowest_of_root: NDArray[np.int32]) -> None:
     """Lower `lowest_of_root` to the lowest core row of each component, by root."""
     for c in range(len(cells.first)):
@@ -170,7 +170,7 @@ def _find_lowest(grid: Grid, cells: CoreCells, lowest_of_root: NDArray[np.int32]
             lowest_of_root[root] = min(lowest_of_root[root], grid.order[cells.first[c]])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_lowest(
     grid: Grid,
     cells: CoreCells,

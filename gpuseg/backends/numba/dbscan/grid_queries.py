@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.cell_grid import Grid
 from gpuseg.backends.numba.dbscan.grid_distances import STEP, step_within
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.bitset import clear_lowest_bit, count_bits
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -90,7 +90,7 @@ class GridCountSearch(NamedTuple):
     counts: NDArray[Any]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def count_neighbors(search: GridCountSearch, first: int, last: int) -> int:
     """Count for the rows of lines from `first` up to, but not including, `last`.
 
@@ -169,7 +169,7 @@ class GridBorderSearch(NamedTuple):
     assigned: NDArray[np.uint32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def assign_border(search: GridBorderSearch, first: int, last: int) -> int:
     """Assign the border rows of lines from `first` up to, but not including, `last`.
 

@@ -7,7 +7,6 @@ from it. Boxes farther than the k-th nearest row so far are skipped.
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_distances import (
@@ -21,6 +20,7 @@ from gpuseg.backends.numba.dbscan.tile_layout import TILE
 from gpuseg.backends.numba.dbscan.tile_tree import MAX_LEVELS
 from gpuseg.backends.numba.dbscan.traversal import Visitor, traverse_outward
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import lowest_bit
 
@@ -64,7 +64,7 @@ class _TileScratch(NamedTuple):
     limit: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_nearest(search: NearestSearch, first: int, last: int) -> int:
     """Find the nearest core rows for the requested rows of some query tiles.
 
@@ -90,7 +90,7 @@ def find_nearest(search: NearestSearch, first: int, last: int) -> int:
     return n_distances
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _nearest_tile(search: NearestSearch, rdists: NDArray[np.float32], tile: int) -> int:
     """Return the leaf below the boxes that are nearer to most rows of a query tile."""
     target, node = search.target, 0
@@ -154,7 +154,7 @@ def _search_tile(
     return n_distances
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _insert(rdists: NDArray[np.float64], rows: NDArray[np.int64], rdist: float, row: int) -> bool:
     """Insert a row if it is one of the nearest: by reduced distance, then by row."""
     position = len(rdists)
@@ -170,7 +170,7 @@ def _insert(rdists: NDArray[np.float64], rows: NDArray[np.int64], rdist: float, 
     return True
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _float32_limit(space: TileSpace, rdist: float) -> Any:
     """Return a bound of the float32 rdist of two rows that are not farther apart than `rdist`."""
     root = (rdist if space.p == 1 else np.sqrt(rdist)) * space.scale

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.numba.dbscan.tile_layout import TILE, TileLayout
 from gpuseg.backends.numba.dbscan.tile_tree import TileTree
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.bitset import bit, clear_lowest_bit
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
@@ -93,7 +94,7 @@ def rows_near(
     return near
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def is_dense(space: TileSpace, tile: int) -> bool:
     """Whether all rows of a tile are certainly within eps of each other."""
     tree, d = space.tree, space.points.shape[1]
@@ -104,7 +105,7 @@ def is_dense(space: TileSpace, tile: int) -> bool:
     return bool(rdist < space.rdist_lower)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def exact_rdist(a: NDArray[np.float64], i: int, b: NDArray[np.float64], j: int, p: int) -> float:
     """Return the reduced distance of row i of a and row j of b in float64."""
     total = 0.0

@@ -12,10 +12,10 @@ An order by k-means cell, and by the first principal axis within a cell, needed 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import inlined
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.protocols import ParallelMap
 
 TILE = 64
@@ -71,7 +71,7 @@ def split(a: int, b: int) -> int:
     return (a + b + 1) // 2
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _halve(
     z: NDArray[np.float32], order: NDArray[np.int64], a: int, b: int
 ) -> tuple[int, int, int]:
@@ -88,7 +88,7 @@ def _halve(
     return a, m, b
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sort(z: NDArray[np.float32], order: NDArray[np.int64], a: int, b: int) -> None:
     """Halve tiles a … b − 1 until every part is one tile."""
     stack = [(a, b)]
@@ -100,7 +100,7 @@ def _sort(z: NDArray[np.float32], order: NDArray[np.int64], a: int, b: int) -> N
             stack.append((m, b))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _widest(z: NDArray[np.float32], order: NDArray[np.int64]) -> int:
     """Return the feature with the largest variance in a sample of the rows."""
     step = max(1, len(order) // _MAX_SAMPLE)
@@ -117,7 +117,7 @@ def _widest(z: NDArray[np.float32], order: NDArray[np.int64]) -> int:
     return widest
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _select(keys: NDArray[np.float32], order: NDArray[np.int64], middle: int) -> None:
     """Partition both arrays: no key before `middle` is larger than one from there on (Hoare)."""
     low, high = 0, len(keys) - 1
@@ -143,7 +143,7 @@ def _select(keys: NDArray[np.float32], order: NDArray[np.int64], middle: int) ->
             return
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _fill(
     z: NDArray[np.float32], order: NDArray[np.int64], x: NDArray[np.float32], a: int, b: int
 ) -> None:

@@ -9,10 +9,10 @@ descendants of i end before skip[i].
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.dbscan.tile_layout import TILE, TileLayout, split
+from gpuseg.backends.numba.kernel import kernel
 
 MAX_LEVELS = 64
 """Maximum levels of a tree: 64 halvings leave one tile of any int64 number of tiles."""
@@ -49,7 +49,7 @@ def build_tree(layout: TileLayout) -> TileTree:
     return TileTree(boxes, skip, tile, leaf)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def find_siblings(tree: TileTree, tile: int, siblings: NDArray[np.int64]) -> int:
     """List the siblings of the nodes on the path from a tile to the root, the nearest first.
 
@@ -80,7 +80,7 @@ def find_siblings(tree: TileTree, tile: int, siblings: NDArray[np.int64]) -> int
     return i
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _number_nodes(n_tiles: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Number the nodes; return skip, tile and leaf."""
     n_nodes = 2 * n_tiles - 1
@@ -99,7 +99,7 @@ def _number_nodes(n_tiles: int) -> tuple[NDArray[np.int64], NDArray[np.int64], N
     return skip, tile, leaf
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _write_boxes(
     layout: TileLayout,
     skip: NDArray[np.int64],

@@ -1,9 +1,9 @@
 """Sum distances from many rows to a few points, cell by cell, for silhouettes."""
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
@@ -21,7 +21,7 @@ STEP = 2 * LANES
 """Points per step: their squares fill two registers, their sums four of float64."""
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def distance_sums(
     x: NDArray[np.float32],
     d: int,

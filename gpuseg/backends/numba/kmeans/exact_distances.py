@@ -1,10 +1,12 @@
 """Squared distances in float64, by the formula and the order of the specification."""
 
+from functools import partial
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import uncounted
+from gpuseg.backends.numba.kernel import kernel
 
 _ROWS = 64
 """Rows computed together: their distances stay in registers and in the L1 cache."""
@@ -64,7 +66,7 @@ def label_distances(
         distances[r0], distances[r1], distances[r2], distances[r3] = t0, t1, t2, t3
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def squared_distances(
     x: NDArray[np.float32], centers: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> None:
@@ -92,7 +94,7 @@ def squared_distances(
                 distances[start + i, k] = total[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(kernel, error_model="numpy")
 def normalize(x: NDArray[np.float32]) -> None:
     """Scale each row to length one, in place; a row of zeros becomes NaN."""
     for row in range(x.shape[0]):

@@ -14,10 +14,10 @@ grid are exact, the changed sums are the sums computed again, bit for bit.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import uncounted
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.kmeans.accumulate import GridSums, WeightedRows, add_rows
 from gpuseg.backends.numba.kmeans.centroid_scores import TILE
 from gpuseg.backends.numba.kmeans.nearest_center import label_tile, new_scratch
@@ -76,7 +76,7 @@ def failing_rows(
     return n_waiting
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def lloyd(
     x: NDArray[np.float32],
     weight: NDArray[np.float64],

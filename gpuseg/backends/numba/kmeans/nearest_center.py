@@ -28,10 +28,10 @@ one, is at least √(|z|² + 2·second - e) - √(|z|² + 2·best + e), e the su
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import uncounted
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.kmeans.centroid_scores import (
     BEST,
     N_WORK,
@@ -87,7 +87,7 @@ class TileScratch(NamedTuple):
     gaps: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def new_scratch(n_features: int) -> TileScratch:
     """Return memory for a tile."""
     return TileScratch(
@@ -153,7 +153,7 @@ def label_tile(
                 scratch.labels[i] = exact_nearest(x, scratch.offsets[i], centers.exact)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def nearest(
     x: NDArray[np.float32],
     centers: PackedCenters,

@@ -25,6 +25,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.inline import uncounted
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
@@ -114,7 +115,7 @@ class Lanes(NamedTuple):
     rest_bits: NDArray[np.int32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def empty_lanes() -> Lanes:
     """Return memory for the statistics of a tile."""
     rest = np.empty(LANES, np.float32)

@@ -5,12 +5,12 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import NO_ROW
 from gpuseg.backends.numba.arguments import read_only
 from gpuseg.backends.numba.inline import uncounted
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.preprocessing.moments import (
     TILE,
     Lanes,
@@ -118,7 +118,7 @@ class _TileCopy(NamedTuple):
     view: NDArray[np.float32]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _logged(
     tile: Tile, transform: NDArray[np.int64], copy: _TileCopy, summary: SummaryArrays
 ) -> Tile:
@@ -132,7 +132,7 @@ def _logged(
     return Tile(view, 0, LANES, tile.rows, tile.feature, tile.first_row, tile.row, tile.period)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _add_rows(
     x: NDArray[np.float32],
     columns: int,
@@ -204,7 +204,7 @@ def splitmix64(value: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def digest(
     bits: NDArray[np.uint32],
     weight_bits: NDArray[np.uint64],

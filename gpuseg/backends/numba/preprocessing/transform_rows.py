@@ -1,15 +1,17 @@
 """Kernels that transform rows, and sums from which transforms are fitted."""
 
+from functools import partial
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON
 from gpuseg.backends.numba.inline import uncounted
+from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.preprocessing.yeo_johnson import box_cox, log1p, yeo_johnson
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(kernel, error_model="numpy")
 def transform(
     x: NDArray[np.float32],
     fill: NDArray[np.float32],
@@ -33,7 +35,7 @@ def transform(
             x[row, f] = (value - shift[f]) / scale[f]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def project(
     x: NDArray[np.float32],
     mean: NDArray[np.float64],
@@ -55,7 +57,7 @@ def project(
             projected[row, j] = total[j]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def gram(
     x: NDArray[np.float32],
     mean: NDArray[np.float64],
@@ -90,7 +92,7 @@ def _add(value: float, grids: NDArray[np.float64], column: int, sums: NDArray[np
         value -= part
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@partial(kernel, error_model="numpy")
 def power_sums(
     x: NDArray[np.float32],
     feature: int,

@@ -64,7 +64,7 @@ class Doubles(types.Type):
 @register_model(Doubles)
 class _InRegister(models.PrimitiveModel):
     def __init__(self, manager: Any, register: Any) -> None:
-        super().__init__(manager, register, register.llvm)  # type: ignore[no-untyped-call]
+        super().__init__(manager, register, register.llvm)
 
 
 in_floats, _ints, _doubles = Floats(), Ints(), Doubles()

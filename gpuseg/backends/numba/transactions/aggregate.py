@@ -7,7 +7,6 @@ sorted and read, in memory that a thread uses again and again.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import (
@@ -20,6 +19,7 @@ from gpuseg.backends.customers import (
     CustomerFeatures,
     TransactionLines,
 )
+from gpuseg.backends.numba.kernel import kernel
 
 _REPEATED = COUNTS.index("repeated")
 
@@ -53,7 +53,7 @@ class _CustomerScratch(NamedTuple):
     values: NDArray[np.int64]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def group_by_customer(
     lines: TransactionLines, n_customers: int, counts: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -72,7 +72,7 @@ def group_by_customer(
     return starts, order
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def aggregate(
     lines: TransactionLines,
     starts: NDArray[np.int64],
@@ -112,7 +112,7 @@ def aggregate(
             _categories(lines, rows, scratch, features.values[c])
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sums(
     lines: TransactionLines,
     rows: NDArray[np.int64],
@@ -147,7 +147,7 @@ def _sums(
     values[_NIGHT_SHARE] = night / spend
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _orders(
     lines: TransactionLines,
     rows: NDArray[np.int64],
@@ -180,7 +180,7 @@ def _orders(
         values[_GAP_STD_DAYS] = np.sqrt(squares / (n - 1))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _products(
     lines: TransactionLines,
     rows: NDArray[np.int64],
@@ -197,7 +197,7 @@ def _products(
     values[_PRODUCTS] = n
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _categories(
     lines: TransactionLines,
     rows: NDArray[np.int64],
@@ -222,7 +222,7 @@ def _categories(
     values[_TOP_CATEGORY_SHARE] = max_total / values[_SPEND]
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sort(lines: TransactionLines, rows: NDArray[np.int64], n: int) -> None:
     """Sort the first n rows (Shell, with Tokuda's gaps)."""
     gap = _first_gap(n)
@@ -236,7 +236,7 @@ def _sort(lines: TransactionLines, rows: NDArray[np.int64], n: int) -> None:
             rows[at] = row
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _sort_pairs(keys: NDArray[np.uint64], values: NDArray[np.int64], n: int) -> None:
     """Sort the first n pairs."""
     gap = _first_gap(n)
@@ -252,7 +252,7 @@ def _sort_pairs(keys: NDArray[np.uint64], values: NDArray[np.int64], n: int) -> 
             keys[at], values[at] = key, value
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _first_gap(n: int) -> int:
     gap = 1
     while gap < n:
@@ -260,7 +260,7 @@ def _first_gap(n: int) -> int:
     return gap
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _before(lines: TransactionLines, i: int, j: int) -> bool:
     """Whether line i comes before line j."""
     if lines.time[i] != lines.time[j]:
