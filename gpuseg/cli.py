@@ -3,6 +3,7 @@
 Commands import heavy packages themselves, so that ``gpuseg --help`` is fast.
 """
 
+import gc
 import json
 import signal
 import sys
@@ -208,6 +209,7 @@ def _shown_progress() -> Iterator[Any]:
     """Show progress on standard error, and restore the terminal afterwards."""
     from gpuseg.progress import for_standard_error
 
+    _end_start()
     progress = for_standard_error()
     try:
         yield progress
@@ -258,8 +260,15 @@ class _Signals:
             raise _Interrupted
 
 
+def _end_start() -> None:
+    """Collect garbage from now on, but not what the imports have made."""
+    gc.freeze()
+    gc.enable()
+
+
 def main() -> None:
     """Run the command line; every outcome has its exit code."""
+    gc.disable()  # imports make many objects, and no garbage
     signals = _Signals()
     try:
         app()
@@ -267,6 +276,7 @@ def main() -> None:
         _print_error(f"error: {error}")
         sys.exit(error.exit_code)
     finally:
+        gc.freeze()  # Python looks for garbage as it ends: 0.4 s after a job
         # Checked here, not caught: an interrupted import may raise any exception.
         if signals.received:
             _print_error("interrupted")

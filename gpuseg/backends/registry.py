@@ -1,15 +1,19 @@
 """Choose a backend, and import it on first use; the choice is recorded, never silent."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda import gpus
-from gpuseg.backends.cuda.launcher import Launcher
-from gpuseg.backends.protocols import CustomerKernels, NeighborKernels
 from gpuseg.errors import ConfigError, ResourceError
+
+if TYPE_CHECKING:
+    from gpuseg.backends.backend import Backend
+    from gpuseg.backends.cuda.launcher import Launcher
+    from gpuseg.backends.protocols import CustomerKernels, NeighborKernels
 
 BACKENDS = ("auto", "numpy", "numba", "cuda")
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.arrow import from_numpy
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares
 from gpuseg.features.parse import as_id, has_id, hash_of, keyed, parse, plain
@@ -71,28 +72,24 @@ def _read(
 
     def read(split: ReadSplit) -> pa.Table:
         tables = [_purchases(source, hashes, batch) for batch, _ in source.batches(split)]
-        return pa.concat_tables([_EMPTY, *tables]).combine_chunks()
+        return pa.concat_tables([_SCHEMA.empty_table(), *tables]).combine_chunks()
 
     return list(context.map(read, splits))
 
 
-_EMPTY = pa.table({
-    "customer": pa.array([], pa.uint64()),
-    "order": pa.array([], pa.uint64()),
-    "product": pa.array([], pa.string()),
-})  # fmt: skip
+_SCHEMA = pa.schema({"customer": pa.uint64(), "order": pa.uint64(), "product": pa.string()})
 
 
 def _purchases(source: Source, hashes: NDArray[np.uint64], batch: pa.RecordBatch) -> pa.Table:
     roles = source.roles
     ids = as_id(plain(batch.column(roles.customer)))
     known = has_id(ids)
-    customer = ids.filter(pa.array(known))
+    customer = ids.filter(from_numpy(known))
     customer = customer if roles.id_key is None else keyed(customer, roles.id_key)
     known[known] = np.isin(hash_of(customer), hashes)
-    selected = batch.filter(pa.array(known))
+    selected = batch.filter(from_numpy(known))
     if not selected.num_rows:
-        return _EMPTY
+        return _SCHEMA.empty_table()
     lines, _ = parse(selected, roles, lambda row: f"line {row}")
     product = plain(selected.column(roles.product))
     if pa.types.is_dictionary(product.type):
@@ -102,4 +99,5 @@ def _purchases(source: Source, hashes: NDArray[np.uint64], batch: pa.RecordBatch
         "order": lines.order,
         "product": pc.cast(product, pa.string()),
     }
-    return pa.table(columns).filter(pa.array((lines.kind == PURCHASE) & (lines.product != NOTHING)))
+    is_purchase = (lines.kind == PURCHASE) & (lines.product != NOTHING)
+    return pa.table(columns).filter(from_numpy(is_purchase))

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
 from gpuseg.features.definitions import CUSTOMER_ID
@@ -112,15 +113,15 @@ def spill_join(
                 describe = partial(describe_row, join.storage.relative(path), first)
                 ids = as_id(plain(batch.column(join.id)))
                 known = has_id(ids)
-                ids = _convert_ids(ids.filter(pa.array(known)), kind, describe, join)
+                ids = _convert_ids(ids.filter(from_numpy(known)), kind, describe, join)
                 ids = ids if id_key is None else keyed(ids, id_key)
-                rows = pa.array(first + np.flatnonzero(known))
-                file = pa.array(np.full(len(ids), number, np.int32))
+                rows = from_numpy(first + np.flatnonzero(known))
+                file = from_numpy(np.full(len(ids), number, np.int32))
                 attributes = [
-                    flat(batch.column(name)).filter(pa.array(known)) for name in join.schema.names
+                    flat(batch.column(name)).filter(from_numpy(known)) for name in join.schema.names
                 ]
                 hashed = hash_of(ids)
-                columns = [ids, pa.array(hashed), file, rows, *attributes]
+                columns = [ids, from_numpy(hashed), file, rows, *attributes]
                 table = pa.record_batch(columns, schema=schema)
                 for part in by_bucket(table, hashed, n_buckets):
                     writer.write_batch(part)
@@ -160,7 +161,7 @@ def attach(
 def _refuse_duplicates(ids: pa.Array, rows: pa.Table, join: Join) -> None:
     if len(pc.unique(ids)) == len(ids):
         return
-    codes = ids.dictionary_encode().indices.to_numpy()
+    codes = to_numpy(ids.dictionary_encode().indices)
     order = np.argsort(codes, kind="stable")
     second = order[1:][codes[order][1:] == codes[order][:-1]][0]
     first = int(np.flatnonzero(codes == codes[second])[0])

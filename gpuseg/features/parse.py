@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
@@ -67,7 +68,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
     )
     kept = np.flatnonzero(known)
-    customer = column["customer"].filter(pa.array(known))
+    customer = column["customer"].filter(from_numpy(known))
     if roles.id_key is not None:
         customer = keyed(customer, roles.id_key)
     nothing = np.full(n, NOTHING)
@@ -98,7 +99,7 @@ def times(
             column, pa.timestamp("us"), subject, describe,
             "must be a date or a time such as 2011-08-31 or 2011-08-31T10:20:00",
         )  # fmt: skip
-    is_missing = column.is_null().to_numpy(zero_copy_only=False)
+    is_missing = to_numpy(column.is_null())
     if pa.types.is_timestamp(column.type) and column.type.tz:
         column = pc.local_timestamp(column)
     if pa.types.is_date(column.type):
@@ -115,7 +116,7 @@ def times(
         )
     micros = pc.cast(column, pa.timestamp("us"), safe=False)  # finer units are truncated
     values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
-    return values.to_numpy(zero_copy_only=False).astype(np.int64, copy=False), is_missing
+    return to_numpy(values).astype(np.int64, copy=False), is_missing
 
 
 def numbers(column: pa.Array, subject: str, describe: DescribeRow) -> NDArray[np.float64]:
@@ -131,7 +132,7 @@ def numbers(column: pa.Array, subject: str, describe: DescribeRow) -> NDArray[np
             "must be a plain number, without a currency sign",
         )  # fmt: skip
     column = pc.cast(column, pa.float64(), safe=False)
-    values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
+    values: NDArray[np.float64] = to_numpy(column)
     return values
 
 
@@ -238,7 +239,7 @@ def has_id(column: pa.Array) -> NDArray[np.bool_]:
         known = pc.and_(known, pc.not_equal(pc.utf8_trim_whitespace(column), ""))
     elif pa.types.is_floating(column.type):
         known = pc.and_(known, pc.invert(pc.is_nan(column)))
-    flags: NDArray[np.bool_] = pc.fill_null(known, False).to_numpy(zero_copy_only=False)
+    flags: NDArray[np.bool_] = to_numpy(pc.fill_null(known, False))
     return flags
 
 
@@ -253,7 +254,7 @@ def _hashed(column: pa.Array | None, missing: NDArray[np.uint64]) -> NDArray[np.
     elif pa.types.is_floating(column.type):
         is_missing = pc.or_(is_missing, pc.fill_null(pc.is_nan(column), False))
     hashes = np.maximum(hash_of(column), NOTHING + np.uint64(1))
-    return np.where(is_missing.to_numpy(zero_copy_only=False), missing, hashes)
+    return np.where(to_numpy(is_missing), missing, hashes)
 
 
 def hash_of(column: pa.Array) -> NDArray[np.uint64]:
@@ -262,5 +263,5 @@ def hash_of(column: pa.Array) -> NDArray[np.uint64]:
         return hash_ids(column)
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     hashes = hash_ids(encoded.dictionary)
-    codes = pc.fill_null(encoded.indices, 0).to_numpy(zero_copy_only=False)
+    codes = to_numpy(pc.fill_null(encoded.indices, 0))
     return hashes[codes] if len(hashes) else np.zeros(len(column), np.uint64)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg.arrow import from_numpy
 from gpuseg.features.parse import parse
 from gpuseg.features.transaction_files import ReadSplit, Source, describe_row
 from gpuseg.features.transactions import Parsed, Roles, ScanCounts
@@ -124,7 +125,7 @@ def by_bucket(
     bucket = bucket_of(hashed, n_buckets)
     order = np.argsort(bucket, kind="stable")
     ends = np.cumsum(np.bincount(bucket, minlength=n_buckets))
-    sorted_batch, start = batch.take(pa.array(order)), 0
+    sorted_batch, start = batch.take(from_numpy(order)), 0
     for end in ends.tolist():
         yield sorted_batch.slice(start, end - start)
         start = end

@@ -1,12 +1,16 @@
 """Find GPUs, and open a launcher for the current one."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 from gpuseg.backends.cuda import nvrtc
-from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
-from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.errors import ResourceError
+
+if TYPE_CHECKING:
+    from gpuseg.backends.cuda.launcher import Launcher
 
 
 @dataclass(frozen=True)
@@ -55,4 +59,6 @@ def devices() -> list[str]:
 @cache
 def launcher() -> Launcher:
     """Return the launcher of this process, for the device that is current at the first call."""
+    from gpuseg.backends.cuda.cupy_launcher import CupyLauncher
+
     return CupyLauncher()

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gpuseg.arrow import from_numpy
 from gpuseg.io.output.base import Staging, cannot_write
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
@@ -79,9 +80,9 @@ def _batches(
         rows = slice(first, first + count)
         first += count
         columns = [shard.labels, shard.distance, *levels, *confidence]
-        results = [pa.array(column[rows]) for column in columns]
+        results = [from_numpy(column[rows]) for column in columns]
         if plan.id is not None:
-            results.insert(0, ids if count == len(ids) else ids.filter(pa.array(mask)))
+            results.insert(0, ids if count == len(ids) else ids.filter(from_numpy(mask)))
         yield results
 
 

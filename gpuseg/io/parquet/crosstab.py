@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.arrow import to_numpy
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
 from gpuseg.preprocessing.encoding.arrow_columns import as_text
@@ -78,7 +79,7 @@ def _pairs(
         ) from None
     encoded = pc.dictionary_encode(text)
     values = [*encoded.dictionary.to_pylist(), None]
-    code = pc.fill_null(encoded.indices, len(values) - 1).to_numpy(zero_copy_only=False)
+    code = to_numpy(pc.fill_null(encoded.indices, len(values) - 1))
     kept = labels != _DROPPED
     pairs, counts = np.unique(np.stack([labels[kept], code[kept]]), axis=1, return_counts=True)
     return Counter({

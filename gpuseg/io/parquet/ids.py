@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.numerics.hashing import splitmix64
@@ -123,10 +124,11 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     column = without_views(column)
-    null = column.is_null().to_numpy(zero_copy_only=False)
+    null = to_numpy(column.is_null())
     if pa.types.is_integer(column.type):
-        values = pc.fill_null(column, 0).to_numpy().astype(np.int64)
-        return np.where(null, _NULL, splitmix64(values.view(np.uint64)))
+        values = to_numpy(pc.fill_null(column, 0) if column.null_count else column)
+        hashes = splitmix64(values.astype(np.int64, copy=False).view(np.uint64))
+        return np.where(null, _NULL, hashes)
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         text = column
         if not pa.types.is_fixed_size_binary(column.type):
@@ -178,6 +180,6 @@ def ids_at(shard: Shard, context: TaskContext, rows: NDArray[np.int64]) -> pa.Ch
         if group_rows.size:
             batches = read_batches(plan, group.part, group.number, [plan.id], group.rows)
             ids = without_views(pa.concat_arrays([batch.column(0) for batch in batches]))
-            ids = ids.take(pa.array(group_rows - group.start))
+            ids = ids.take(from_numpy(group_rows - group.start))
             chunks.append(ids if plan.id_key is None else pseudonyms(ids, plan.id_key))
     return pa.chunked_array(chunks) if chunks else None

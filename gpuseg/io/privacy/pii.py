@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg.arrow import to_numpy
+
 _NO = r"([-_ ]?(no|nr|num|number))?"
 _OWNER = (
     r"(?:(customer|client|user|contact|person|holder|home|work|billing|shipping|primary)[-_ ])?"
@@ -41,7 +43,7 @@ def are_card_numbers(column: pa.Array) -> bool:
     """
     if not pa.types.is_integer(column.type):
         return False
-    values = column.drop_null()[:_SAMPLE].to_numpy()
+    values = to_numpy(column.drop_null()[:_SAMPLE])
     return bool(
         len(values)
         and (values >= _MIN_VALUE).all()

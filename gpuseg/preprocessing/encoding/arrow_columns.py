@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.numerics.to_float32 import as_floats
 
 
 def gaps(column: pa.Array) -> NDArray[np.bool_]:
     """Return where a column has no value (null or NaN), bool (rows,)."""
-    missing: NDArray[np.bool_] = pc.is_null(column, nan_is_null=True).to_numpy(zero_copy_only=False)
+    missing: NDArray[np.bool_] = to_numpy(pc.is_null(column, nan_is_null=True))
     return missing
 
 
@@ -35,7 +36,7 @@ def as_numbers(column: pa.Array) -> NDArray[Any]:
     has_nulls = column.null_count > 0 and not pa.types.is_floating(column.type)
     if has_nulls or pa.types.is_decimal(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
-    return as_floats(column.to_numpy(zero_copy_only=False))
+    return as_floats(to_numpy(column))
 
 
 def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:
@@ -66,7 +67,7 @@ def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:
     if t.is_integer(kind):
         return "whole numbers", column.cast(pa.string())
     if t.is_floating(kind):
-        present = pc.if_else(pa.array(gaps(column)), pa.scalar(None, kind), column)
+        present = pc.if_else(from_numpy(gaps(column)), pa.scalar(None, kind), column)
         try:
             return "whole numbers", present.cast(pa.int64()).cast(pa.string())
         except pa.ArrowInvalid:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg.arrow import to_numpy
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
 
@@ -127,8 +128,8 @@ class Encoder:
                 hint="convert the column",
             )
         index = pc.index_in(text, value_set=pa.array(self.categories, pa.string()))
-        code = pc.fill_null(index, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return code, pc.is_null(text).to_numpy(zero_copy_only=False)
+        code = to_numpy(pc.fill_null(index, -1)).astype(np.int64)
+        return code, to_numpy(pc.is_null(text))
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoder as values of JSON."""
