@@ -16,7 +16,8 @@ from gpuseg import KMeans
 
 x = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
 print(KMeans(3, n_init=1, random_state=0, backend="numba").fit(x).inertia_.hex())
-print(*sorted({"numba.np.arraymath", "numba.np.arrayobj", "numba.cpython.unicode"} & set(sys.modules)))
+unused = {"numba.np.arraymath", "numba.np.arrayobj", "numba.cpython.unicode"}
+print(*sorted(unused & set(sys.modules)))
 """
 
 
