@@ -366,3 +366,43 @@ class CustomerKernels(Protocol):
     ) -> CustomerFeatures:
         """Compute the features of each customer at the snapshot, in microseconds since 1970."""
         ...
+
+
+class TreeKernels(Protocol):
+    """Splits of a decision tree for classes, in host memory."""
+
+    def best_splits(
+        self,
+        columns: NDArray[np.float32],
+        order: NDArray[np.int32],
+        classes: NDArray[np.int32],
+        counts: NDArray[np.int64],
+        min_rows: int,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Find the best split of the rows of a node by each feature.
+
+        A split into l rows below and r rows above has the score Σ l_c² / l + Σ r_c² / r, with l_c
+        and r_c rows of class c. The sums are exact.
+
+        Parameters
+        ----------
+        columns : float32 (d, m)
+            Values by feature, without NaN.
+        order : int32 (d, n)
+            The rows of the node, sorted by each feature.
+        classes : int32 (m,)
+            Classes of all rows, from 0 to K - 1.
+        counts : int64 (K,)
+            Rows of the node by class.
+        min_rows : int
+            Minimum number of rows on each side, at least 1.
+
+        Returns
+        -------
+        scores : float64 (d,)
+            The largest score by each feature; 0 where no split leaves enough rows on both sides, or
+            all values are equal. Equal values stay together.
+        n_below : int64 (d,)
+            Number of rows below that split, the smallest of equally good ones; 0 for no split.
+        """
+        ...

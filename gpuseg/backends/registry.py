@@ -13,7 +13,7 @@ from gpuseg.errors import ConfigError, ResourceError
 if TYPE_CHECKING:
     from gpuseg.backends.backend import Backend
     from gpuseg.backends.cuda.launcher import Launcher
-    from gpuseg.backends.protocols import CustomerKernels, NeighborKernels
+    from gpuseg.backends.protocols import CustomerKernels, NeighborKernels, TreeKernels
 
 BACKENDS = ("auto", "numpy", "numba", "cuda")
 
@@ -86,6 +86,13 @@ def get_neighbors(name: str) -> NeighborKernels:
 def get_customers(name: str) -> CustomerKernels:
     """Return the customer kernels of the backend of that name."""
     kernels: CustomerKernels = _part(name, "customers")
+    return kernels
+
+
+@cache
+def get_trees(name: str) -> TreeKernels:
+    """Return the tree kernels of the backend of that name."""
+    kernels: TreeKernels = _part(name, "trees")
     return kernels
 
 

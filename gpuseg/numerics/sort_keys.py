@@ -11,3 +11,17 @@ def float32_from_keys(keys: NDArray[Any]) -> NDArray[np.float32]:
     bits = keys.astype(np.uint32)
     positive = bits >> np.uint32(31) == 1
     return np.where(positive, bits ^ np.uint32(0x80000000), ~bits).view(np.float32)
+
+
+def sorted_rows(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return the rows in the order of their values (m,), those of equal values by their number.
+
+    It is a stable argsort. NumPy sorts numbers faster than it sorts rows by them, so key and row
+    are one number.
+    """
+    bits = (values + np.float32(0)).view(np.uint32)  # −0 + 0 = 0
+    sign = np.uint32(0x80000000)
+    keys = np.where(bits & sign, ~bits, bits | sign).astype(np.uint64)
+    pairs = keys << np.uint64(32) | np.arange(len(values), dtype=np.uint64)
+    pairs.sort()
+    return pairs.astype(np.uint32).astype(np.int32)

@@ -15,6 +15,7 @@ from gpuseg import formatting as fmt
 from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, ReaderSummary
 from gpuseg.reporting import svg
 from gpuseg.reporting.audit_view import audit_views
+from gpuseg.reporting.template_cache import TemplateCache
 from gpuseg.reporting.view_models import segment_views
 
 _FACT_DIGITS = 6
@@ -61,6 +62,7 @@ def _environment() -> Environment:
     """Return the environment of the templates, which are compiled once for all reports."""
     environment = Environment(
         loader=PackageLoader("gpuseg", "reporting"),
+        bytecode_cache=TemplateCache(),
         autoescape=True,  # names and paths come from the data
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -19,6 +19,7 @@ PARTS = {
     "centroids": protocols.CentroidKernels,
     "neighbors": protocols.NeighborKernels,
     "customers": protocols.CustomerKernels,
+    "trees": protocols.TreeKernels,
 }
 """The protocol that each file of a backend implements."""
 
@@ -36,6 +37,7 @@ BORROWED = {
         {"bounds_budget", "bounds_bytes_per_row", "new_bounds", "reset_slack"},
     ),
     ("cuda", "customers"): ("numba", {"aggregate"}),
+    ("cuda", "trees"): ("numba", {"best_splits"}),
 }
 """Methods that a part takes from another backend on purpose; no other method may be."""
 

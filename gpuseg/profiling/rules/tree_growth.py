@@ -8,19 +8,20 @@ below and r rows above decreases the impurity of all N rows by
 
     gain = (Σ l_c² / l + Σ r_c² / r − Σ n_c² / n) / N.
 
-A row of class c that joins the rows below increases Σ l_c² by 2 l_c + 1 and decreases Σ r_c² by
-2 (n_c − l_c) − 1. So cumulative sums over sorted rows give the gains of all splits by a feature.
-The sums are of integers, thus exact.
+All backends give the same bits, since the sums are of integers.
 """
 
 from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gpuseg.backends import registry
+from gpuseg.numerics.sort_keys import sorted_rows
 
 
 class TreeLimits(NamedTuple):
@@ -109,15 +110,15 @@ class _TreeBuilder:
     ) -> None:
         self._columns = np.ascontiguousarray(x.T)
         self._labels, classes = np.unique(label, return_inverse=True)
-        # NumPy sorts integers of up to 16 bits by radix.
-        self._classes = classes.astype(np.min_scalar_type(len(self._labels)))
+        self._classes = classes.astype(np.int32)
+        self._kernels = registry.get_trees("numba")
         self._limits = limits
         self._splittable: list[_SplittableLeaf] = []
         self._n_nodes = 0
 
     def build(self) -> TreeNode:
         """Return the root of the grown tree."""
-        orders = [np.argsort(c, kind="stable").astype(np.int32) for c in self._columns]
+        orders = [sorted_rows(values) for values in self._columns]
         root = self._leaf(np.stack(orders), 0)
         for _ in range(self._limits.max_leaves - 1):
             if self._splittable:
@@ -147,41 +148,14 @@ class _TreeBuilder:
 
     def _best_split(self, order: NDArray[np.int32], counts: NDArray[np.int64]) -> BestSplit | None:
         """Return the split with the largest gain, or None where no split leaves enough rows."""
-        n = order.shape[1]
-        sizes = np.arange(self._limits.min_rows, n - self._limits.min_rows + 1)
-        best, best_score = None, 0.0
-        for feature, rows in enumerate(order):
-            values = self._columns[feature, rows]
-            if sizes.size == 0 or values[0] == values[-1]:
-                continue
-            below, above = _sums_of_squares(self._classes[rows], counts)
-            scores = below[sizes - 1] / sizes + above[sizes - 1] / (n - sizes)
-            scores[values[sizes - 1] == values[sizes]] = 0  # equal values stay together
-            i = int(scores.argmax())
-            if scores[i] > best_score:
-                best, best_score = (feature, int(sizes[i]), values), float(scores[i])
-        if best is None:
+        scores, sizes = self._kernels.best_splits(
+            self._columns, order, self._classes, counts, self._limits.min_rows
+        )
+        f = int(scores.argmax())
+        if scores[f] == 0:
             return None
-        feature, n_below, values = best
-        gain = (best_score - float((counts * counts).sum()) / n) / len(self._classes)
-        return BestSplit(gain, feature, n_below, float(values[n_below - 1]), float(values[n_below]))
-
-
-def _sums_of_squares(
-    classes: NDArray[np.unsignedinteger[Any]], counts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return Σ l_c² and Σ r_c² of the split behind each row, int64 (n,) each.
-
-    Parameters
-    ----------
-    classes : unsigned integers (n,)
-        Classes of the rows in their order.
-    counts : int64 (K,)
-        n_c, the number of rows of each class.
-    """
-    n_before = np.empty(len(classes), np.int64)  # earlier rows of the same class
-    by_class = np.argsort(classes, kind="stable")
-    n_before[by_class] = np.arange(len(classes)) - np.repeat(counts.cumsum() - counts, counts)
-    below = (2 * n_before + 1).cumsum()
-    above = int((counts * counts).sum()) - 2 * counts[classes].cumsum() + below
-    return below, above
+        n_below = int(sizes[f])
+        low, high = self._columns[f, order[f, n_below - 1 : n_below + 1]].tolist()
+        impurity = float((counts * counts).sum()) / order.shape[1]
+        gain = (float(scores[f]) - impurity) / len(self._classes)
+        return BestSplit(gain, f, n_below, low, high)
