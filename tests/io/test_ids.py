@@ -17,7 +17,7 @@ from support.errors import raises
 from support.helpers import customers, cut, opened, read_parts, run, write_files
 
 from gpuseg.errors import ConfigError, DataError
-from gpuseg.io.parquet.ids import split_ids
+from gpuseg.io.parquet.ids import IdRange, WrittenIds, are_distinct, split_ids
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory
 from gpuseg.runtime.executor import TaskContext
@@ -93,8 +93,26 @@ def turns(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
         (pa.array([*map(str, range(597)), None, None, None]), 2),
         (pa.array([*map(str, range(598)), "", None]), 0),
         pytest.param(pa.array([None, *range(1, 300), *range(300)]), 299),
+        (pa.array([*range(250), *range(249, 599)]), 1),
+        (pa.array([*range(350, 600), *range(350)]), 0),
+        (
+            pa.array(
+                [*range(2**63 + 350, 2**63 + 600), *range(2**63 + 1, 2**63 + 351)], pa.uint64()
+            ),
+            1,
+        ),
     ],
-    ids=["int", "every int", "string", "null", "null and empty", "int, null in one group"],
+    ids=[
+        "int",
+        "every int",
+        "string",
+        "null",
+        "null and empty",
+        "int, null in one group",
+        "rising files that meet",
+        "rising files",
+        "rising files of large ints that meet",
+    ],
 )
 def test_repeated_ids_are_counted(
     tmp_path: Path, table: pa.Table, turns: int, ids: pa.Array, repeated: int
@@ -106,6 +124,40 @@ def test_repeated_ids_are_counted(
     assert warnings == ([f"input.id = 'customer': {repeated}"] if repeated else [])
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()
+
+
+INCREASING = pa.array([-5, 0, 7])
+
+
+@pytest.mark.parametrize(
+    ("batches", "expected"),
+    [
+        ([INCREASING], IdRange(-5, 7)),
+        ([INCREASING, pa.array([8, 2**62])], IdRange(-5, 2**62)),
+        ([INCREASING, pa.array([7, 8])], None),
+        ([INCREASING, pa.array([3])], None),
+        ([pa.array([1, 1])], None),
+        ([pa.array([1, None])], None),
+        ([pa.array(["a", "b"])], None),
+        ([pa.array([], pa.int64()), INCREASING], IdRange(-5, 7)),
+        ([pa.array([2**63, 2**64 - 1], pa.uint64())], IdRange(2**63, 2**64 - 1)),
+        ([], None),
+    ],
+)
+def test_written_ids_have_a_range_if_they_rise(
+    batches: list[pa.Array], expected: IdRange | None
+) -> None:
+    written = WrittenIds(keep_hashes=False)
+    for ids in batches:
+        written.add(ids, np.ones(len(ids), bool))
+    assert written.range() == expected
+
+
+def test_ranges_are_distinct_if_none_overlaps() -> None:
+    assert are_distinct([IdRange(5, 9), IdRange(1, 4), IdRange(10, 10)])
+    assert not are_distinct([IdRange(5, 9), IdRange(1, 5)])
+    assert not are_distinct([IdRange(1, 9), IdRange(3, 4)])
+    assert not are_distinct([IdRange(1, 2), None])
 
 
 @pytest.mark.slow

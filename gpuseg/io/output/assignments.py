@@ -2,16 +2,18 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from gpuseg.arrow import from_numpy
 from gpuseg.io.output.base import Staging, cannot_write
+from gpuseg.io.parquet.ids import IdRange, WrittenIds
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.runtime.executor import CacheLost, TaskContext
@@ -30,20 +32,28 @@ class Part:
     ----------
     name : str
     rows, bytes : int
+    ids : IdRange or None
+        Range of its ids, if they rise from row to row.
     """
 
     name: str
     rows: int
     bytes: int
+    ids: IdRange | None = None
 
 
 def write_parts(
-    shard: Shard, context: TaskContext, staging: Staging, extra_columns: Sequence[str] = ()
+    shard: Shard,
+    context: TaskContext,
+    staging: Staging,
+    extra_columns: Sequence[str] = (),
+    keep_hashes: bool = False,
 ) -> list[Part]:
     """Write the parts of a labelled shard, with rows in the order of the input.
 
     `extra_columns` names the columns of the labels in `Shard.labels_by_model`, if there are
-    several, and of `Shard.confidence`, if it is set.
+    several, and of `Shard.confidence`, if it is set. `keep_hashes` is for ids that are compared
+    afterwards.
 
     Raises
     ------
@@ -57,15 +67,23 @@ def write_parts(
         part_plan, start = task
         first = int(np.count_nonzero(kept[:start]))
         mask = kept[start : start + part_plan.rows]
-        batches = _batches(shard, plan, part_plan, mask, first)
+        written = WrittenIds(keep_hashes)
+        batches = _batches(shard, plan, part_plan, mask, first, written)
         names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE, *extra_columns]
-        return _write_part(staging, part_plan, plan, names, batches, context)
+        part = _write_part(staging, part_plan, plan, names, batches, context)
+        written.keep_in(shard, part_plan)
+        return replace(part, ids=written.range())
 
     return list(context.map(write, list(zip(plan.parts, plan.starts(), strict=True))))
 
 
 def _batches(
-    shard: Shard, plan: ShardPlan, part_plan: PartPlan, kept: Any, first: int
+    shard: Shard,
+    plan: ShardPlan,
+    part_plan: PartPlan,
+    kept: NDArray[np.bool_],
+    first: int,
+    written: WrittenIds,
 ) -> Iterator[list[Any]]:
     """Yield the columns of consecutive rows: ids (if any), segments, distances, extra columns."""
     if shard.labels is None or shard.distance is None:
@@ -82,7 +100,9 @@ def _batches(
         columns = [shard.labels, shard.distance, *levels, *confidence]
         results = [from_numpy(column[rows]) for column in columns]
         if plan.id is not None:
-            results.insert(0, ids if count == len(ids) else ids.filter(from_numpy(mask)))
+            written.add(ids, mask)
+            shown = ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
+            results.insert(0, shown if count == len(ids) else shown.filter(from_numpy(mask)))
         yield results
 
 
@@ -94,8 +114,7 @@ def _ids(plan: ShardPlan, part_plan: PartPlan) -> Iterator[Any]:
     else:
         for group in part_plan.row_groups:
             for batch in read_batches(plan, part_plan, group, [plan.id], _BATCH_ROWS):
-                ids = batch.column(0)
-                yield ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
+                yield batch.column(0)
 
 
 def _write_part(

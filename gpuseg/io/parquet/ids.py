@@ -1,6 +1,8 @@
 """Customer ids: hashed to count duplicates, read again for a few rows, never collected."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,65 @@ _BATCH_ROWS = 65_536
 _NULL = np.uint64(0x6E756C6C)
 """The hash of a null: all nulls are one id."""
 
+_HASHES = "hashed ids"
+"""Key of the cache for the hashes that were kept while the ids were written, by part."""
+
+
+@dataclass(frozen=True)
+class IdRange:
+    """The first and the last one of ids that rise from row to row."""
+
+    first: int
+    last: int
+
+
+class WrittenIds:
+    """What is learnt of the ids of a part while they are written, so that none is read again.
+
+    Parameters
+    ----------
+    keep_hashes : bool
+        Whether there is memory for the hashes of all ids.
+    """
+
+    def __init__(self, keep_hashes: bool) -> None:
+        self._keep_hashes = keep_hashes
+        self._hashes: list[NDArray[np.uint64]] = []
+        self._range: IdRange | None = None
+        self._are_rising = True
+
+    def add(self, ids: pa.Array, kept: NDArray[np.bool_]) -> None:
+        """Take the next ids; only `kept` ones are written."""
+        if self._keep_hashes:
+            self._hashes.append(hash_ids(ids)[kept])
+        if not (self._are_rising and len(ids)):
+            return
+        self._are_rising = pa.types.is_integer(ids.type) and not ids.null_count
+        if self._are_rising:
+            values = to_numpy(ids)
+            first, last = int(values[0]), int(values[-1])
+            self._are_rising = bool((values[1:] > values[:-1]).all())
+            if self._range is not None:
+                self._are_rising &= first > self._range.last
+                first = self._range.first
+            self._range = IdRange(first, last)
+
+    def range(self) -> IdRange | None:
+        """Return the range of the ids if they are integers that rise, otherwise None."""
+        return self._range if self._are_rising else None
+
+    def keep_in(self, shard: Shard, part: PartPlan) -> None:
+        """Keep the hashes on the worker of the shard, for `split_ids`."""
+        if self._keep_hashes:
+            kept = shard.cache.setdefault(_HASHES, {})
+            kept[part.number] = np.concatenate(self._hashes)
+
+
+def are_distinct(ranges: Sequence[IdRange | None]) -> bool:
+    """Return whether all ids differ, as far as that follows from the ranges of all parts."""
+    known = sorted((r for r in ranges if r is not None), key=lambda r: r.first)
+    return len(known) == len(ranges) and all(a.last < b.first for a, b in pairwise(known))
+
 
 def split_ids(
     shard: Shard, context: TaskContext, n_pieces: int, turn: int = 0, turns: int = 1
@@ -29,13 +90,17 @@ def split_ids(
     With several turns, each turn keeps only one share of all possible hashes, to save memory.
     """
     plan: ShardPlan = shard.source
+    kept: dict[int, NDArray[np.uint64]] = shard.cache.pop(_HASHES, {})
     low, high = turn * 2**64 // turns, (turn + 1) * 2**64 // turns - 1
     bounds = np.array(
         [low + j * (high + 1 - low) // n_pieces for j in range(1, n_pieces)], np.uint64
     )
 
     def hashed(task: tuple[PartPlan, int]) -> list[NDArray[np.uint64]]:
-        hashes = _hashed(shard, plan, *task)
+        part, start = task
+        hashes = kept.pop(part.number, None)
+        if hashes is None:
+            hashes = _hashed(shard, plan, part, start)
         if turns > 1:
             hashes = hashes[(hashes >= np.uint64(low)) & (hashes <= np.uint64(high))]
         hashes.sort()

@@ -4,7 +4,7 @@ from functools import partial
 
 from gpuseg.errors import ResourceError
 from gpuseg.io.output.assignments import Part, write_parts
-from gpuseg.io.parquet.ids import count_duplicates, split_ids
+from gpuseg.io.parquet.ids import are_distinct, count_duplicates, split_ids
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.runtime.executor import Executor
@@ -24,8 +24,10 @@ def write_assignments(ctx: RunContext, plan: SegmentationPlan) -> list[Part]:
         When a part cannot be written, or is on a worker's own file system.
     """
     executor, staging, dataset = ctx.executor, ctx.output.staging, plan.dataset
+    compares_ids = dataset.id is not None and ctx.spec.prepare.duplicates == "keep"
+    keep_hashes = compares_ids and plan.memory.id_turns == 1
     with ctx.reporter.stage("write", dataset.rows):
-        written = executor.map(write_parts, staging, ctx.spec.extra_columns)
+        written = executor.map(write_parts, staging, ctx.spec.extra_columns, keep_hashes)
         parts = [part for of_shard in written for part in of_shard]
     for part in parts:
         if staging.size(part.name) != part.bytes:
@@ -34,9 +36,11 @@ def write_assignments(ctx: RunContext, plan: SegmentationPlan) -> list[Part]:
                 f"{staging.path(part.name)}: written by a worker, but not visible here",
                 hint="use a file system that the workers and the caller share",
             )
-    if dataset.id is not None and ctx.spec.prepare.duplicates == "keep":
+    if compares_ids:
         with ctx.reporter.stage("check ids"):
-            n_duplicates = _count_duplicates(executor, plan.memory.id_turns)
+            n_duplicates = 0
+            if not are_distinct([part.ids for part in parts]):
+                n_duplicates = _count_duplicates(executor, plan.memory.id_turns)
         if n_duplicates:
             ctx.reporter.warn(
                 f"input.id = '{dataset.id}': {n_duplicates:,} rows have the id of another row; "
