@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,16 +37,17 @@ class ManifestInputs:
     reader : Reader
     preprocessing : PreprocessingFit
     result : SegmentationResult
-    parts : sequence of Part
     digest : int
         Hash of the rows as read.
-    executor : mapping
-        What `Executor.describe` returns.
     row_storage : manifest.RowStorage
     warnings : sequence of str
     profile_inputs : ProfileInputs
     transactions : manifest.Transactions or None
     encoders : sequence of Encoder
+    parts : sequence of Part
+        Empty until they are written.
+    executor : mapping
+        What `Executor.describe` returns after that: it counts the shards of lost workers.
     """
 
     spec: JobSpec
@@ -54,14 +55,14 @@ class ManifestInputs:
     reader: Reader
     preprocessing: PreprocessingFit
     result: SegmentationResult
-    parts: Sequence[Part]
     digest: int
-    executor: Mapping[str, Any]
     row_storage: manifest.RowStorage
     warnings: Sequence[str]
     profile_inputs: ProfileInputs
     transactions: manifest.Transactions | None = None
     encoders: Sequence[Encoder] = ()
+    parts: Sequence[Part] = ()
+    executor: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def averages_are_customers(self) -> bool:

@@ -1,28 +1,27 @@
 """Run a job, from the file to the published output; each stage is in `jobs.stages`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gpuseg.io.output.assignments import Part
+from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
 from gpuseg.jobs.stages.build_features import build_features
-from gpuseg.jobs.stages.describe import collect_profile, describe
+from gpuseg.jobs.stages.describe import collect_profile, describe, profile_meanwhile
 from gpuseg.jobs.stages.load_rows import load_rows
 from gpuseg.jobs.stages.preprocess import preprocess
-from gpuseg.jobs.stages.profile import ProfileInputs
+from gpuseg.jobs.stages.profile import SegmentProfiles
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.segment import segment
 from gpuseg.jobs.stages.write import write_assignments
-from gpuseg.manifest import Manifest
+from gpuseg.manifest import Manifest, RowStorage
 from gpuseg.models.base import SegmentModel
 from gpuseg.progress import Progress
 from gpuseg.reporting.report import render_summary
-from gpuseg.segmentation.base import SegmentationResult
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,20 @@ def run(
         rows = load_rows(ctx, plan)
         prepared = preprocess(ctx, plan, rows)
 
-        def attempt() -> tuple[SegmentationResult, list[Part], ProfileInputs]:
+        def attempt() -> tuple[ManifestInputs, SegmentProfiles]:
             result = segment(ctx, plan, prepared)
-            parts = write_assignments(ctx, plan)
-            return result, parts, collect_profile(ctx, prepared, result, built)
+            profile = collect_profile(ctx, prepared, result, built)
+            inputs = ManifestInputs(
+                spec, plan, rows.reader, prepared.fit, result, prepared.digest,
+                RowStorage(mode=plan.memory.mode, reason=plan.memory.reason),
+                ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
+            )  # fmt: skip
+            parts, profiles = profile_meanwhile(ctx, inputs, lambda: write_assignments(ctx, plan))
+            return replace(inputs, parts=parts, executor=ctx.executor.describe()), profiles
 
-        result, parts, profile = ctx.retry(attempt)
-        manifest = describe(ctx, plan, rows, prepared, result, parts, profile, built)
-        publish(ctx, manifest, result, parts, profile, built)
+        inputs, profiles = ctx.retry(attempt)
+        manifest = describe(ctx, inputs, profiles)
+        publish(ctx, manifest, inputs, built)
+    result = inputs.result
     models = result.alternatives or {result.model.n_clusters: result.model}
     return RunResult(spec.output.path, manifest, result.model, models)

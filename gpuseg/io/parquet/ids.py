@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gpuseg.arrow import from_numpy, to_numpy
-from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
+from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.numerics.hashing import splitmix64
 from gpuseg.runtime.executor import TaskContext
@@ -237,14 +237,21 @@ def ids_at(shard: Shard, context: TaskContext, rows: NDArray[np.int64]) -> pa.Ch
     plan: ShardPlan = shard.source
     if plan.id is None:
         return None
-    source_rows = shard.source_rows(rows)
-    chunks = []
-    for group in plan.groups():
-        stop = group.start + group.rows
-        group_rows = source_rows[(source_rows >= group.start) & (source_rows < stop)]
-        if group_rows.size:
-            batches = read_batches(plan, group.part, group.number, [plan.id], group.rows)
-            ids = without_views(pa.concat_arrays([batch.column(0) for batch in batches]))
-            ids = ids.take(from_numpy(group_rows - group.start))
-            chunks.append(ids if plan.id_key is None else pseudonyms(ids, plan.id_key))
+    source_rows, id = shard.source_rows(rows), plan.id
+    wanted = [
+        (
+            group,
+            source_rows[(source_rows >= group.start) & (source_rows < group.start + group.rows)],
+        )
+        for group in plan.groups()
+    ]
+
+    def read(task: tuple[RowGroup, NDArray[np.int64]]) -> pa.Array:
+        group, group_rows = task
+        batches = read_batches(plan, group.part, group.number, [id], group.rows)
+        ids = without_views(pa.concat_arrays([batch.column(0) for batch in batches]))
+        ids = ids.take(from_numpy(group_rows - group.start))
+        return ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
+
+    chunks = list(context.map(read, [task for task in wanted if task[1].size]))
     return pa.chunked_array(chunks) if chunks else None

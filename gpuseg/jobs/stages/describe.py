@@ -1,21 +1,23 @@
 """Describe the segments: the manifest of the run, with names, rules and quantiles."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from gpuseg.io.output.assignments import Part
 from gpuseg.jobs.build_manifest import ManifestInputs, build_manifest, profile_segments
 from gpuseg.jobs.context import RunContext
-from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.build_features import BuiltFeatures
-from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
 from gpuseg.jobs.stages.profile import (
     ProfileInputs,
+    SegmentProfiles,
     collect_profile_inputs,
     missing_rule_warning,
 )
-from gpuseg.manifest import Manifest, RowStorage
+from gpuseg.manifest import Manifest
 from gpuseg.segmentation.base import SegmentationResult
+
+R = TypeVar("R")
 
 
 def collect_profile(
@@ -38,24 +40,22 @@ def collect_profile(
         )
 
 
-def describe(
-    ctx: RunContext,
-    plan: SegmentationPlan,
-    rows: LoadedInput,
-    prepared: PreprocessedRows,
-    result: SegmentationResult,
-    parts: Sequence[Part],
-    profile: ProfileInputs,
-    built: BuiltFeatures | None,
-) -> Manifest:
+def profile_meanwhile(
+    ctx: RunContext, inputs: ManifestInputs, act: Callable[[], R]
+) -> tuple[R, SegmentProfiles]:
+    """Profile the segments in another thread during `act`; return the result of it, and profiles.
+
+    The stage "describe" has the time after `act`.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-describe") as thread:
+        profiles = thread.submit(profile_segments, inputs)
+        result = act()
+        with ctx.reporter.stage("describe"):
+            return result, profiles.result()
+
+
+def describe(ctx: RunContext, inputs: ManifestInputs, profiles: SegmentProfiles) -> Manifest:
     """Return the manifest."""
-    inputs = ManifestInputs(
-        ctx.spec, plan, rows.reader, prepared.fit, result, parts, prepared.digest,
-        ctx.executor.describe(), RowStorage(mode=plan.memory.mode, reason=plan.memory.reason),
-        ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
-    )  # fmt: skip
-    with ctx.reporter.stage("describe"):
-        profiles = profile_segments(inputs)
-        if result.selected_n_clusters and (warning := missing_rule_warning(profiles)):
-            ctx.reporter.warn(warning)
+    if inputs.result.selected_n_clusters and (warning := missing_rule_warning(profiles)):
+        ctx.reporter.warn(warning)
     return build_manifest(inputs, profiles, ctx.run_id, ctx.started, ctx.reporter.seconds)

@@ -2,24 +2,18 @@
 
 from collections.abc import Sequence
 
-from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import MANIFEST, Output, cannot_write
+from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.stages.build_features import BuiltFeatures
-from gpuseg.jobs.stages.profile import EXAMPLES, ProfileInputs
+from gpuseg.jobs.stages.profile import EXAMPLES
 from gpuseg.manifest import FeaturesManifest, Manifest, dump
 from gpuseg.reporting import svg
 from gpuseg.reporting.report import render_report
-from gpuseg.segmentation.base import SegmentationResult
 
 
 def publish(
-    ctx: RunContext,
-    manifest: Manifest,
-    result: SegmentationResult,
-    parts: Sequence[Part],
-    profile: ProfileInputs,
-    built: BuiltFeatures | None,
+    ctx: RunContext, manifest: Manifest, inputs: ManifestInputs, built: BuiltFeatures | None
 ) -> None:
     """Stage models, examples, drawings, report and manifest, and publish them with the parts.
 
@@ -28,6 +22,7 @@ def publish(
     ResourceError
         When a file cannot be written.
     """
+    result = inputs.result
     with ctx.reporter.stage("publish"):
         models = {"_model": result.model}
         models.update((f"_models/{k}", model) for k, model in result.alternatives.items())
@@ -36,12 +31,12 @@ def publish(
             for folder, model in models.items()
             for name, content in model.to_files().items()
         }
-        files[EXAMPLES] = profile.examples
+        files[EXAMPLES] = inputs.profile_inputs.examples
         if ctx.spec.output.plots:
             for name, figure in svg.figures(manifest).items():
                 files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()
         files["_report.html"] = render_report(manifest).encode()
-        written = [*(built.part_names if built else []), *(part.name for part in parts)]
+        written = [*(built.part_names if built else []), *(part.name for part in inputs.parts)]
         written += [f"_model/{name}" for name in result.files]
         stage_and_publish(ctx.output, files, manifest, written)
 
