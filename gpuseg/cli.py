@@ -16,6 +16,8 @@ import typer
 
 from gpuseg import __version__
 from gpuseg.errors import GpusegError
+from gpuseg.jobs.job_values import read_job
+from gpuseg.jobs.workers import start_importing_for_workers
 
 app = typer.Typer(
     name="gpuseg",
@@ -53,10 +55,12 @@ def run(
     if dry_run:
         _dry_run(job, overrides, as_json)
         return
+    values = read_job(job, overrides)
+    start_importing_for_workers(values)
     from gpuseg.jobs.run import run as run_job
 
     with _shown_progress() as progress:
-        result = run_job(job, overrides=overrides, progress=progress)
+        result = run_job(values, progress=progress)
     if as_json:
         _print_json(result.manifest)
         return

@@ -29,7 +29,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.cuda import gpus
 from gpuseg.io.parquet import cudf_reader
-from gpuseg.jobs.context import WORKER_MODULES
+from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.runtime.fork_server import start_fork_server
 from gpuseg.sharding.shard import Shard

@@ -15,6 +15,7 @@ from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
+from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.progress import Progress, Stage
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor
@@ -24,16 +25,6 @@ LOGGER = logging.getLogger("gpuseg")
 LOGGER.addHandler(logging.NullHandler())
 
 R = TypeVar("R")
-
-WORKER_MODULES = (
-    "distributed.nanny",
-    "pandas",  # pyarrow imports it where it is installed
-    "gpuseg.backends.numba.backend",
-    "gpuseg.jobs.stages.segment",
-    "gpuseg.jobs.stages.write",
-    "gpuseg.runtime.dask.worker",
-)
-"""Modules of the functions that workers call, and what these import at their first call."""
 
 _HINTS_WITH_KEYS = {
     "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "

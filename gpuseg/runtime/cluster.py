@@ -115,8 +115,13 @@ def _prepare_fork(spec: ClusterSpec, worker_modules: Sequence[str]) -> bool:
 
     if spec.cluster != "dask" or dask.config.get(_METHOD, "spawn") != "spawn":
         return False
+    return start_fork_server_for_workers(worker_modules)
+
+
+def start_fork_server_for_workers(modules: Sequence[str]) -> bool:
+    """Start the fork server, or return whether it runs; Ctrl-C is left to this process."""
     with _interrupts_blocked():
-        return start_fork_server(worker_modules)
+        return start_fork_server(modules)
 
 
 @contextmanager

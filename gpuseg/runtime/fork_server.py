@@ -11,17 +11,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, set_forkserver_preload
 
-# The server starts with the working folder on its path, where a file may have a module's name.
-_FIRST_MODULE = "gpuseg.runtime.without_working_folder"
-
 _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "MALLOC_TRIM_THRESHOLD_": "65536",
     "PYTHONHASHSEED": "6640",
+    "PYTHONSAFEPATH": "1",
 }
-"""Variables that Dask sets before it spawns a worker. They take effect as the process starts."""
+"""Variables that take effect as the process starts.
+
+Dask sets all but the last before it spawns a worker. The last one keeps the working folder off the
+path, where a file may have a module's name.
+"""
 
 _started_pid: int | None = None
 
@@ -39,7 +41,7 @@ def start_fork_server(modules: Sequence[str]) -> bool:
     global _started_pid
     if sys.platform != "linux" or _running_pid() not in (None, _started_pid):
         return False
-    set_forkserver_preload([_FIRST_MODULE, *modules])
+    set_forkserver_preload(list(modules))
     try:
         with _environment_of_workers():
             forkserver.ensure_running()

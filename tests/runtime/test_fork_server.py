@@ -17,7 +17,7 @@ pytestmark = [
 WORKERS = """
 import json, os, sys
 from threadpoolctl import threadpool_info
-from gpuseg.jobs.context import WORKER_MODULES
+from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.runtime.cluster import ClusterSpec, open_executor
 
 def process_of(shard, context):
@@ -109,7 +109,7 @@ def work():
     print(colorsys.rgb_to_hsv(0, 0, 0))
 
 if __name__ == "__main__":
-    start_fork_server(["colorsys"])
+    start_fork_server(["gpuseg", "colorsys"])
     process = get_context("forkserver").Process(target=work)
     process.start()
     process.join()
@@ -117,6 +117,7 @@ if __name__ == "__main__":
 
 
 def test_files_of_the_working_folder_are_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "work").mkdir()
-    (tmp_path / "work" / "colorsys.py").write_text("print('imported by mistake')")
+    (tmp_path / "work" / "gpuseg").mkdir(parents=True)
+    for name in ("colorsys.py", "gpuseg/__init__.py"):
+        (tmp_path / "work" / name).write_text("print('imported by mistake')")
     assert output_of(tmp_path, FORK) == "(0.0, 0.0, 0)\n"

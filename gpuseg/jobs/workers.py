@@ -1,0 +1,25 @@
+"""What workers import, and their early start."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gpuseg.runtime.cluster import start_fork_server_for_workers
+
+WORKER_MODULES = (
+    "distributed.nanny",
+    "gpuseg.backends.numba.backend",
+    "gpuseg.jobs.stages.segment",
+    "gpuseg.jobs.stages.write",
+    "gpuseg.runtime.dask.worker",
+)
+"""Modules of the functions that workers call, and what these import at their first call."""
+
+
+def start_importing_for_workers(values: Mapping[str, Any]) -> None:
+    """Start the process that imports for workers, if a job will start workers.
+
+    It imports while this process does. The values of the job need not be valid.
+    """
+    runtime = values.get("runtime")
+    if isinstance(runtime, Mapping) and runtime.get("cluster") == "dask":
+        start_fork_server_for_workers(WORKER_MODULES)
