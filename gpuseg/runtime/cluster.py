@@ -97,7 +97,8 @@ def open_executor(
 
     with _client(spec, is_forked) as client:
         n_workers = None if spec.cluster in _STARTED_CLUSTERS else spec.n_workers
-        executor = DaskExecutor(client, spec.cluster, n_workers, report, log)
+        is_started = spec.cluster in _STARTED_CLUSTERS
+        executor = DaskExecutor(client, spec.cluster, n_workers, report, log, is_started)
         try:
             yield executor
         finally:
@@ -137,6 +138,7 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.terminate": 0.95,
         "distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s",
+        "distributed.scheduler.reuse-broadcast-comm": True,
     }
     if is_forked:
         settings[_METHOD] = "forkserver"

@@ -1,11 +1,15 @@
 """Code that runs on a Dask worker: it keeps shards and applies the steps of their lineage."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from functools import partial
+from traceback import format_exc
+from typing import Any, NamedTuple, TypeVar
 
-from distributed import get_worker
+from distributed import Worker, get_worker
 
+from gpuseg.errors import GpusegError
 from gpuseg.runtime.executor import TaskContext
 
 R = TypeVar("R")
@@ -44,6 +48,13 @@ _SHARDS: dict[str, _StoredShard] = {}
 _CLOSED_RUNS: set[str] = set()
 
 
+class Outcome(NamedTuple):
+    """What a call on a shard ended with: its error, or its result."""
+
+    error: BaseException | None
+    result: Any
+
+
 class ShardMissing(Exception):
     """The worker does not have the shard, or has it with fewer steps applied than assumed."""
 
@@ -71,7 +82,37 @@ def run_task(
     inputs : sequence
         Further arguments of the first step, which builds the shard.
     """
-    worker = get_worker()
+    return _run_task(get_worker(), key, steps, n_applied, function, args, inputs)
+
+
+async def call_shard(
+    key: str,
+    steps: tuple[Step, ...],
+    n_applied: int,
+    function: Callable[..., R] | None,
+    args: tuple[Any, ...],
+    dask_worker: Worker,
+) -> Outcome:
+    """Do the same without a task, in the thread that runs tasks: `Client.run` calls this."""
+    task = partial(_run_task, dask_worker, key, steps, n_applied, function, args, ())
+    loop, threads = asyncio.get_running_loop(), dask_worker.executors["default"]
+    try:
+        return Outcome(None, await loop.run_in_executor(threads, task))
+    except Exception as error:  # noqa: BLE001, it is raised by the caller
+        if not isinstance(error, GpusegError | ShardMissing):
+            error.add_note(format_exc())
+        return Outcome(error, None)
+
+
+def _run_task(
+    worker: Worker,
+    key: str,
+    steps: tuple[Step, ...],
+    n_applied: int,
+    function: Callable[..., R] | None,
+    args: tuple[Any, ...],
+    inputs: Sequence[Any],
+) -> R:
     run = key.split("/")[0]
     context = TaskContext(worker.state.nthreads, lambda rows: worker.log_event(TOPIC, (run, rows)))
     stored = _SHARDS.pop(key, None) or _StoredShard(0, None, None)
