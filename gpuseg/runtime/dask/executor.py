@@ -8,13 +8,13 @@ complete lineage, rebuilds the shard from it, bit for bit, and continues.
 
 import asyncio
 import concurrent.futures
-import operator
 import platform
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypeVar
 
 from distributed import Client, wait
@@ -30,6 +30,7 @@ from gpuseg.runtime.dask.worker import (
     Step,
     call_shard,
     forget,
+    piece_of,
     run_task,
 )
 from gpuseg.runtime.executor import CacheLost, arguments_per_shard, available_cpus
@@ -100,6 +101,8 @@ class DaskExecutor:
         self._client, self._cluster = client, cluster
         self._report, self._log, self._is_started = report, log, is_started
         self._id = uuid.uuid4().hex
+        self._reported_rows: dict[str, int] = {}
+        self._report_lock = Lock()
         self._max_workers = n_workers
         self._n_loads = 0
         self._shards: list[_ShardHandle] = []
@@ -156,6 +159,7 @@ class DaskExecutor:
             submit(
                 run_task,
                 shard.key,
+                _new_call(),
                 shard.lineage,
                 0,
                 split,
@@ -168,7 +172,7 @@ class DaskExecutor:
             for shard in self._shards
         ]
         joined = [
-            submit(join, [submit(operator.getitem, pieces, j) for pieces in splits], pure=False)
+            submit(join, [submit(piece_of, pieces, j) for pieces in splits], pure=False)
             for j in range(n_pieces)
         ]
         try:
@@ -186,9 +190,7 @@ class DaskExecutor:
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
         submit, numbers = self._client.submit, range(self.n_shards)
         splits = [self._submit(shard, split, (self.n_shards,)) for shard in self._shards]
-        pieces = [
-            [submit(operator.getitem, future, j, pure=False) for future in splits] for j in numbers
-        ]
+        pieces = [[submit(piece_of, future, j, pure=False) for future in splits] for j in numbers]
         taken = [self._submit(self._shards[j], take, (pieces[j],)) for j in numbers]
         try:
             while len(self._wait(taken, "ALL_COMPLETED")) < self.n_shards:
@@ -307,11 +309,14 @@ class DaskExecutor:
         """Call a function on a shard; return None if its worker cannot be reached."""
         steps = shard.lineage[shard.n_applied :]
         outcomes = await self._client.run(
-            call_shard, shard.key, steps, shard.n_applied, function, args,
+            call_shard, shard.key, _new_call(), steps, shard.n_applied, function, args,
             workers=[shard.worker], on_error="return", asynchronous=True,
         )  # fmt: skip
         outcome = outcomes[shard.worker]
-        return outcome if isinstance(outcome, Outcome) else None
+        if not isinstance(outcome, Outcome):
+            return None
+        self._report_rows(outcome.call, outcome.rows)
+        return outcome
 
     def _wait(self, futures: list[Any], return_when: str = "FIRST_COMPLETED") -> set[Any]:
         """Wait for futures, for a limited time; return those that are done."""
@@ -329,7 +334,11 @@ class DaskExecutor:
         while shard.worker in self._client.nthreads():
             with suppress(TimeoutError):
                 error = future.exception(timeout=seconds)
-                return Outcome(error, None if error else future.result(timeout=seconds))
+                if error is not None:
+                    return Outcome(error)
+                outcome: Outcome = future.result(timeout=seconds)
+                self._report_rows(outcome.call, outcome.rows)
+                return outcome
             seconds *= 2  # large results take longer
         return None
 
@@ -340,6 +349,7 @@ class DaskExecutor:
         return self._client.submit(
             run_task,
             shard.key,
+            _new_call(),
             shard.lineage[shard.n_applied :],
             shard.n_applied,
             function,
@@ -387,6 +397,20 @@ class DaskExecutor:
         )
 
     def _on_event(self, event: tuple[float, Any]) -> None:
-        run, rows = event[1]
+        run, call, rows = event[1]
         if run == self._id:
-            self._report(rows)
+            self._report_rows(call, rows)
+
+    def _report_rows(self, call: str, rows: int) -> None:
+        """Report the rows of a call so far, which arrive with events and the result, in any order.
+
+        Events arrive in the thread of the client's event loop.
+        """
+        with self._report_lock:
+            if (new := rows - self._reported_rows.get(call, 0)) > 0:
+                self._reported_rows[call] = rows
+                self._report(new)
+
+
+def _new_call() -> str:
+    return uuid.uuid4().hex

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import Lock
+from time import monotonic
 from traceback import format_exc
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,8 +16,10 @@ from gpuseg.runtime.executor import TaskContext
 
 R = TypeVar("R")
 
+_SECONDS_BETWEEN_EVENTS = 0.2
+
 TOPIC = "gpuseg-rows"
-"""Dask event topic under which workers report the number of rows processed."""
+"""Dask event topic under which workers report run, call, and its number of rows so far."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,23 @@ _CLOSED_RUNS: set[str] = set()
 
 
 class Outcome(NamedTuple):
-    """What a call on a shard ended with: its error, or its result."""
+    """What a call on a shard ended with.
+
+    Attributes
+    ----------
+    error : exception or None
+    result : object
+        The result of a call without error.
+    call : str
+        Name of the call in the events of its progress.
+    rows : int
+        Rows that it has processed in all, as in the events.
+    """
 
     error: BaseException | None
-    result: Any
+    result: Any = None
+    call: str = ""
+    rows: int = 0
 
 
 class ShardMissing(Exception):
@@ -61,18 +78,21 @@ class ShardMissing(Exception):
 
 def run_task(
     key: str,
+    call: str,
     steps: tuple[Step, ...],
     n_applied: int,
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
     inputs: Sequence[Any],
-) -> R:
+) -> Outcome:
     """Bring the shard up to date with its lineage, then call the function on it.
 
     Parameters
     ----------
     key : str
         Run and shard.
+    call : str
+        Name of the call in the events of its progress.
     steps : tuple of Step
         The lineage without its first `n_applied` steps.
     n_applied : int
@@ -82,11 +102,17 @@ def run_task(
     inputs : sequence
         Further arguments of the first step, which builds the shard.
     """
-    return _run_task(get_worker(), key, steps, n_applied, function, args, inputs)
+    return _run(get_worker(), key, call, steps, n_applied, function, args, inputs)
+
+
+def piece_of(outcome: Outcome, number: int) -> Any:
+    """Return one of the pieces that a task has split a shard into."""
+    return outcome.result[number]
 
 
 async def call_shard(
     key: str,
+    call: str,
     steps: tuple[Step, ...],
     n_applied: int,
     function: Callable[..., R] | None,
@@ -94,27 +120,29 @@ async def call_shard(
     dask_worker: Worker,
 ) -> Outcome:
     """Do the same without a task, in the thread that runs tasks: `Client.run` calls this."""
-    task = partial(_run_task, dask_worker, key, steps, n_applied, function, args, ())
+    task = partial(_run, dask_worker, key, call, steps, n_applied, function, args, ())
     loop, threads = asyncio.get_running_loop(), dask_worker.executors["default"]
     try:
-        return Outcome(None, await loop.run_in_executor(threads, task))
+        return await loop.run_in_executor(threads, task)
     except Exception as error:  # noqa: BLE001, it is raised by the caller
         if not isinstance(error, GpusegError | ShardMissing):
             error.add_note(format_exc())
-        return Outcome(error, None)
+        return Outcome(error)
 
 
-def _run_task(
+def _run(
     worker: Worker,
     key: str,
+    call: str,
     steps: tuple[Step, ...],
     n_applied: int,
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
     inputs: Sequence[Any],
-) -> R:
+) -> Outcome:
     run = key.split("/")[0]
-    context = TaskContext(worker.state.nthreads, lambda rows: worker.log_event(TOPIC, (run, rows)))
+    progress = _Progress(lambda rows: worker.log_event(TOPIC, (run, call, rows)))
+    context = TaskContext(worker.state.nthreads, progress.advance)
     stored = _SHARDS.pop(key, None) or _StoredShard(0, None, None)
     if stored.n_steps < n_applied:
         raise ShardMissing(key)
@@ -126,8 +154,24 @@ def _run_task(
         stored.n_steps += 1
     if run not in _CLOSED_RUNS:
         _SHARDS[key] = stored
-    result: R = stored.result if function is None else function(stored.shard, context, *args)
-    return result
+    result = stored.result if function is None else function(stored.shard, context, *args)
+    return Outcome(None, result, call, progress.rows)
+
+
+class _Progress:
+    """Sends how many rows are done, not too often: scheduler and caller handle each event."""
+
+    def __init__(self, send: Callable[[int], None]) -> None:
+        self.rows = 0
+        self._send, self._sent_at, self._lock = send, monotonic(), Lock()
+
+    def advance(self, rows: int) -> None:
+        """Count rows; any thread may call it."""
+        with self._lock:
+            self.rows += rows
+            if monotonic() - self._sent_at > _SECONDS_BETWEEN_EVENTS:
+                self._send(self.rows)
+                self._sent_at = monotonic()
 
 
 def forget(run: str) -> None:
