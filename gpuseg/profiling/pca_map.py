@@ -36,7 +36,7 @@ def segment_map(sample: ProfilingSample, segments: list[int]) -> SegmentMap | No
     first, second = (variance[[-1, -2]] / variance.clip(0).sum()).tolist()
     return SegmentMap(
         explained_variance_ratio=(first, second),
-        axes=(_axis_features(sample, scores[:, 0]), _axis_features(sample, scores[:, 1])),
+        axes=_axis_features(sample, scores),
         cells=_cells(position, sample.label),
         centers={
             str(segment): tuple(position[sample.label == segment].mean(axis=0).tolist())
@@ -70,15 +70,22 @@ def _cells(position: NDArray[np.float64], label: NDArray[np.int32]) -> tuple[Map
     )
 
 
-def _axis_features(sample: ProfilingSample, scores: NDArray[np.float64]) -> tuple[str, ...]:
-    """Return up to two features that correlate with an axis, with + or - before the name."""
+def _axis_features(
+    sample: ProfilingSample, scores: NDArray[np.float64]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return for both axes up to two features that correlate, with + or - before the name."""
     z = sample.scaled.astype(np.float64)
     z -= z.mean(axis=0)
-    norm = np.sqrt((z * z).sum(axis=0) * (scores @ scores))
-    r = np.divide(z.T @ scores, norm, out=np.zeros(z.shape[1]), where=norm > 0)
-    order = np.argsort(-np.abs(r), kind="stable")[:2]
-    return tuple(
-        ("+" if r[f] > 0 else "-") + sample.features[f]
-        for f in order
-        if abs(r[f]) >= _MIN_CORRELATION
-    )
+    squares = (z * z).sum(axis=0)
+
+    def of(axis: NDArray[np.float64]) -> tuple[str, ...]:
+        norm = np.sqrt(squares * (axis @ axis))
+        r = np.divide(z.T @ axis, norm, out=np.zeros(z.shape[1]), where=norm > 0)
+        order = np.argsort(-np.abs(r), kind="stable")[:2]
+        return tuple(
+            ("+" if r[f] > 0 else "-") + sample.features[f]
+            for f in order
+            if abs(r[f]) >= _MIN_CORRELATION
+        )
+
+    return of(scores[:, 0]), of(scores[:, 1])

@@ -5,6 +5,9 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.numba.kernel import kernel
 
+_ROUNDED_DOWN = 1 - 1e-12
+"""A score times this is below it by more than the rounding of a comparison."""
+
 
 class NumbaTrees:
     """See `backends.protocols.TreeKernels`."""
@@ -40,6 +43,7 @@ def _best_splits(
     rows_below = np.empty(n_classes, np.int64)
     for f in range(order.shape[0]):
         below = above = 0
+        bound = 0.0
         for c in range(n_classes):
             rows_below[c] = 0
             above += counts[c] * counts[c]
@@ -52,6 +56,10 @@ def _best_splits(
             size = i + 1
             if size < min_rows or columns[f, row] == columns[f, order[f, size]]:
                 continue
+            # Multiplied by size · (n - size), to divide only where the score may be the best one.
+            if below * (n - size) + above * size < bound * size * (n - size):
+                continue
             score = below / size + above / (n - size)
             if score > scores[f]:
                 scores[f], n_below[f] = score, size
+                bound = score * _ROUNDED_DOWN
