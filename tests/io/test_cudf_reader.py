@@ -265,7 +265,7 @@ WRONG: dict[str, tuple[Spoil, Callable[[Path], object], str]] = {
 def test_wrong_data_is_refused_alike(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("gpuseg.io.parquet.shard_plan._BATCH_ROWS", 50)
+    monkeypatch.setattr("gpuseg.io.parquet.shard_plan._BATCH_VALUES", 200)
     spoil, damage, words = WRONG[name]
     rng = np.random.default_rng(5)
     table = pa.table({

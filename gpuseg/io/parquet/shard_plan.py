@@ -20,9 +20,12 @@ from gpuseg.sharding.shard import Shard
 PART_ROWS = 1_048_576
 """Maximum rows of an output part, if row groups permit; parts are written in parallel."""
 
-_BATCH_ROWS = 16_384
-"""Rows decoded at a time: 1 MB of C-order rows with 16 features stays in the cache while columns
-are written into it one by one."""
+_BATCH_ROWS = 131_072
+"""Maximum number of rows decoded at a time. More rows are decoded faster, by a third at 16 columns
+if it is the whole row group instead of 16,384 rows."""
+
+_BATCH_VALUES = 2**21
+"""Values decoded at a time, so that wide tables take no more memory: 16 MiB of float64."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +134,13 @@ class ShardPlan:
                     start += rows
         return groups
 
-    def batches(self, group: RowGroup) -> Iterator[Batch]:
-        """Decode features and weights of a row group, `_BATCH_ROWS` rows at a time."""
+    def batches(self, group: RowGroup, max_rows: int = _BATCH_ROWS) -> Iterator[Batch]:
+        """Decode features and weights of a row group, at most `max_rows` rows at a time."""
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
         names = [*columns, *([self.weight] if self.weight else [])]
+        n_rows = min(max_rows, max(_BATCH_VALUES // len(names), 1))
         start = group.start
-        for columns in read_batches(self, group.part, group.number, names, _BATCH_ROWS):
+        for columns in read_batches(self, group.part, group.number, names, n_rows):
             yield Batch(start, columns)
             start += columns.num_rows
 

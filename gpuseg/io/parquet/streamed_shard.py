@@ -97,7 +97,7 @@ class StreamedShard(Shard):
         self, group: RowGroup
     ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64] | None, NDArray[np.bool_] | None]]:
         """Yield features, weights and the mask of kept rows, up to `BLOCK_ROWS` rows at a time."""
-        for start, batches in _grouped(self._plan.batches(group)):
+        for start, batches in _grouped(self._plan.batches(group, BLOCK_ROWS)):
             rows = sum(batch.columns.num_rows for batch in batches)
             x = np.empty((rows, self._plan.width), np.float32)
             weight = np.empty(rows) if self.weighted else None
