@@ -42,9 +42,7 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 class Record(BaseModel):
     """Base of all parts: frozen, without unknown keys, documented field by field."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
