@@ -96,7 +96,7 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
         if kind := personal(name):
             raise _personal_data(key, name, kind)
     schema = pa.schema([
-        (name, flat(pa.array([], first.field(name).type)).type) for name in names
+        (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
     ])  # fmt: skip
     return Join(key, storage, id, schema, tuple(path for path, _ in listed))
 

@@ -209,7 +209,7 @@ def _open_file(storage: Storage, roles: Roles, path: str, size: int) -> _File:
         return _File(path, splits, _kinds(schema, roles), pa.string())
     file: DataFile = read_footer(storage, path, size)
     check_columns(file.schema, roles, name)
-    id_type = as_id(plain(pa.array([], file.schema.field(roles.customer).type))).type
+    id_type = as_id(plain(pa.nulls(0, file.schema.field(roles.customer).type))).type
     return _File(path, _split(path, file.group_rows), _kinds(file.schema, roles), id_type)
 
 

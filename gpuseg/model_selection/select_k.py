@@ -26,6 +26,7 @@ from gpuseg.algorithms.kmeans.lloyd import OnIteration
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
+from gpuseg.model_selection.agreement import adjusted_rand_index
 from gpuseg.model_selection.quality import SAMPLE_ROWS, ClusterQuality, measure_fits
 from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.runtime.executor import Executor, LocalExecutor
@@ -135,8 +136,6 @@ def measure_stability(
     The halves are drawn by a hash of each row's position, and fitted in the caller's process, as
     seeding is. They are compared by the clusters of other rows of the sample.
     """
-    from sklearn.metrics import adjusted_rand_score  # takes a second to import, for few jobs
-
     x = np.concatenate(executor.map(columns.sample, backend, 2 * _HALF_ROWS, statistics.n_rows))
     row_numbers = np.arange(len(x), dtype=np.int64)
     in_first = hash_sample_mask(row_numbers, len(x), 2 * len(x), _HALVES_SEED)
@@ -150,7 +149,7 @@ def measure_stability(
             for half in (0, 1)
         ]
         for model, labels in zip(feasible, zip(*by_half, strict=True), strict=True):
-            stability[models.index(model)] = float(adjusted_rand_score(*labels))
+            stability[models.index(model)] = adjusted_rand_index(*labels)
     return stability
 
 

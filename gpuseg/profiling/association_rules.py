@@ -26,6 +26,9 @@ MAX_PRODUCTS = 300
 
 MAX_RULES = 8
 
+_WORDS = 2**20
+"""Words of bits that are looked at together: 8 MiB."""
+
 Itemset = tuple[int, ...]
 """Products by number, in rising order."""
 
@@ -80,7 +83,7 @@ def frequent_itemsets(bits: NDArray[np.uint64], min_count: int) -> Iterator[tupl
     bits : uint64 (n_products, n_words)
         A bit for each basket of each product; each product is in `min_count` baskets.
     """
-    yield from (((i,), _n_bits(row)) for i, row in enumerate(bits))
+    yield from (((i,), count) for i, count in enumerate(_n_bits(bits).tolist()))
     partners = [_frequent_with(bits[i], bits, np.arange(i + 1, len(bits)), min_count)
                 for i in range(len(bits))]  # fmt: skip
     for i, with_i in enumerate(partners):
@@ -98,16 +101,20 @@ def _frequent_with(
     min_count: int,
 ) -> dict[int, int]:
     """Return the candidates that enough of the baskets have, with their numbers of baskets."""
-    counts = [_n_bits(baskets & bits[item]) for item in candidates]
-    return {
-        int(item): count
-        for item, count in zip(candidates, counts, strict=True)
-        if count >= min_count
-    }
+    if not len(candidates):
+        return {}
+    step = max(_WORDS // len(baskets), 1)
+    counts = np.concatenate([
+        _n_bits(baskets & bits[candidates[i : i + step]]) for i in range(0, len(candidates), step)
+    ])  # fmt: skip
+    enough = counts >= min_count
+    return dict(zip(candidates[enough].tolist(), counts[enough].tolist(), strict=True))
 
 
-def _n_bits(words: NDArray[np.uint64]) -> int:
-    return int(np.bitwise_count(words).sum(dtype=np.int64))
+def _n_bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the number of bits that are set in each row."""
+    n_bits: NDArray[np.int64] = np.bitwise_count(words).sum(axis=-1, dtype=np.int64)
+    return n_bits
 
 
 def _rules(supports: Mapping[Itemset, float], names: Sequence[str]) -> list[AssociationRule]:
