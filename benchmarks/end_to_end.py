@@ -1,12 +1,14 @@
-"""Parquet to Parquet: gpuseg's job against a plain scikit-learn script.
+"""Parquet to Parquet: gpuseg's command against the scripts that people write.
 
-Both read the same files, standardise, run k-means from the same initial centres for the same
-number of iterations, and write id and segment. The inertia of both is compared. Whole
-processes are timed, imports included, in turn, after a warm-up.
+All read the same files, standardise, run k-means from the same initial centres for the same number
+of iterations, and write id and segment. gpuseg also describes the segments and compares the ids.
+Whole processes are timed, imports included, in turn, after a warm-up.
 
     python benchmarks/end_to_end.py                  5,000,000 × 16, k = 8, 20 iterations
     python benchmarks/end_to_end.py --quick          500,000 × 16
     python benchmarks/end_to_end.py --spark          Spark's MLlib, too: scripts/setup bench,spark
+    python benchmarks/end_to_end.py --rows 50_000_000 --memory-limit 1GiB --repeats 1 \\
+        --engines "gpuseg dask"                      more rows than the workers may hold
 """
 
 import argparse
@@ -14,49 +16,94 @@ import json
 import os
 import shutil
 import sys
+import time
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+CLUSTERS = {"gpuseg local": "local", "gpuseg dask": "dask"}
+SCRIPTS = ("scikit-learn", "scikit-learn polars")
+"""Engines; the first script is the reference."""
 
-def scikit_learn(data: str, out: str, init: str, iterations: int, dtype: str) -> None:
-    """Do what most people would write: read, scale, fit, write.
 
-    In float32 it is faster, but scikit-learn then sums in float32 and reports an inertia that
-    is off in the fourth digit.
+def script(read: Callable[[str], Any], data: str, out: str, init: str, iterations: int) -> None:
+    """Do what an experienced user would write: all in float32, without copies, with pyarrow.
+
+    scikit-learn then sums in float32, and its inertia is off in the fourth digit.
     """
+    seconds, started = {}, time.perf_counter()
+
+    def end_stage(name: str) -> None:
+        nonlocal started
+        seconds[name], started = round(time.perf_counter() - started, 3), time.perf_counter()
+
     import numpy as np
-    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
     from sklearn.cluster import KMeans
     from sklearn.preprocessing import StandardScaler
 
-    frame = pd.read_parquet(data)
-    x = frame.drop(columns="customer_id").to_numpy(dtype)
-    x = StandardScaler().fit_transform(x)
-    centers = np.array(json.loads(Path(init).read_text()), dtype)
-    model = KMeans(len(centers), init=centers, n_init=1, max_iter=iterations, tol=0).fit(x)
-    result = pd.DataFrame({"customer_id": frame["customer_id"], "segment": model.labels_})
-    result.to_parquet(out)
-    print(json.dumps({"inertia": float(model.inertia_), "n_iter": int(model.n_iter_)}))
+    end_stage("import")
+    ids, x = read(data)
+    end_stage("read")
+    x = StandardScaler(copy=False).fit_transform(x)
+    end_stage("scale")
+    centers = np.array(json.loads(Path(init).read_text()), np.float32)
+    model = KMeans(
+        len(centers), init=centers, n_init=1, max_iter=iterations, tol=0, copy_x=False
+    ).fit(x)
+    end_stage("fit")
+    pq.write_table(pa.table({"customer_id": ids, "segment": model.labels_}), out)
+    end_stage("write")
+    facts = {"inertia": float(model.inertia_), "n_iter": int(model.n_iter_), "seconds": seconds}
+    print(json.dumps(facts))
 
 
-def gpuseg(data: str, out: str, init: str, iterations: int, cluster: str) -> None:
-    """Do the same as a job of gpuseg."""
-    from gpuseg import run
+def read_by_pyarrow(data: str) -> Any:
+    """Return ids and float32 rows."""
+    import numpy as np
+    import pyarrow.parquet as pq
 
-    centers = json.loads(Path(init).read_text())
-    result = run(
-        {
-            "input": {"path": data, "id": "customer_id"},
-            "segment": {
-                "n_clusters": len(centers), "init": centers, "max_iter": iterations, "tol": 0.0
-            },
-            "runtime": {"cluster": cluster, **({"n_workers": 2} if cluster == "dask" else {})},
-            "output": {"path": out, "overwrite": True},
-        }
-    )  # fmt: skip
-    facts = result.manifest["result"]
-    print(json.dumps({**facts, "seconds": result.manifest["seconds"]}))
+    table = pq.read_table(data)
+    ids = table["customer_id"]
+    table = table.drop_columns("customer_id")
+    return ids, np.column_stack([column.to_numpy().astype(np.float32) for column in table.columns])
+
+
+def read_by_polars(data: str) -> Any:
+    """Return ids and float32 rows."""
+    import polars as pl
+
+    frame = pl.read_parquet(data)
+    x = frame.drop("customer_id").cast(pl.Float32).to_numpy(writable=True)
+    return frame["customer_id"].to_arrow(), x
+
+
+def job(name: str, data: Path, init: Path, out: Path, arguments: argparse.Namespace) -> list[str]:
+    """Write the job file of an engine of gpuseg; return its command."""
+    centers = json.loads(init.read_text())
+    runtime = {"cluster": CLUSTERS[name]}
+    if CLUSTERS[name] == "dask":
+        runtime["n_workers"] = 2
+    if arguments.memory_limit:
+        runtime["memory_limit"] = arguments.memory_limit
+    sections = {
+        "input": {"path": str(data), "id": "customer_id"},
+        "segment": {
+            "n_clusters": len(centers), "init": centers,
+            "max_iter": arguments.iterations, "tol": 0.0,
+        },
+        "runtime": runtime,
+        "output": {"path": str(out), "overwrite": True},
+    }  # fmt: skip
+    text = "".join(
+        f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        for section, keys in sections.items()
+    )
+    file = out.with_suffix(".toml")
+    file.write_text(text)
+    return [sys.executable, "-m", "gpuseg.cli", "run", str(file), "--json"]
 
 
 def spark(data: str, out: str, init: str, iterations: int) -> None:
@@ -112,6 +159,33 @@ def initial_centers(data: Path, k: int) -> list[list[float]]:
     return rows
 
 
+def commands(data: Path, init: Path, arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Return the command of each engine that is compared."""
+    names = arguments.engines or [*SCRIPTS, *CLUSTERS]
+    if arguments.spark and can_run_spark():
+        names.append("spark")
+    folder = Path(arguments.folder)
+    return {
+        name: job(name, data, init, folder / f"segments-{CLUSTERS[name]}", arguments)
+        if name in CLUSTERS
+        else [
+            *(sys.executable, __file__, "--engine", name, "--data", str(data), "--init", str(init)),
+            *("--folder", str(folder), "--iterations", str(arguments.iterations)),
+        ]
+        for name in names
+    }
+
+
+def facts_of(output: str, wall: float) -> dict[str, Any]:
+    """Return inertia, iterations and seconds by stage from an engine's output."""
+    printed = json.loads(output)
+    facts = printed.get("result", printed)  # gpuseg prints its manifest
+    stages = {name: s for name, s in printed.get("seconds", {}).items() if name != "total"}
+    if stages:
+        stages["start and end of the process"] = round(wall - sum(stages.values()), 3)
+    return {"inertia": facts["inertia"], "n_iter": facts["n_iter"], "seconds": stages}
+
+
 def compare(arguments: argparse.Namespace) -> None:
     """Run all engines in turn and write the result."""
     from measure import interleaved, save, summary
@@ -124,33 +198,26 @@ def compare(arguments: argparse.Namespace) -> None:
         write_customers(data, rows=arguments.rows, features=16)
     init = folder / "init.json"
     init.write_text(json.dumps(initial_centers(data, arguments.clusters)))
-    names = ["scikit-learn", "scikit-learn float32", "gpuseg local", "gpuseg dask"]
-    if arguments.spark and can_run_spark():
-        names.append("spark")
-    commands = {
-        name: [
-            *(sys.executable, __file__, "--engine", name, "--data", str(data), "--init", str(init)),
-            *("--folder", str(folder), "--iterations", str(arguments.iterations)),
-        ]
-        for name in names
-    }
-    runs = interleaved(commands, arguments.repeats)
-    facts: dict[str, Any] = {name: json.loads(repeats[-1].output) for name, repeats in runs.items()}
-    table = {name: {**summary(repeats), **facts[name]} for name, repeats in runs.items()}
-    matrix_mb = arguments.rows * 16 * 4 / 1e6
-    reference = table["scikit-learn"]
+    runs = interleaved(commands(data, init, arguments), arguments.repeats)
+    table = {}
+    for name, repeats in runs.items():
+        middle = sorted(repeats, key=lambda run: run.seconds)[len(repeats) // 2]
+        table[name] = {**summary(repeats), **facts_of(middle.output, middle.seconds)}
+    reference = table[next(iter(table))]
+    exact = next((row for name, row in table.items() if name in CLUSTERS), reference)
     for name, row in table.items():
         row["times_faster"] = round(reference["median_s"] / row["median_s"], 2)
-        row["inertia_ratio"] = row["inertia"] / reference["inertia"]
-        row["peak_limit_mb"] = round(3 * matrix_mb + 600)
+        row["inertia_ratio"] = row["inertia"] / exact["inertia"]
+        row["seconds_per_million_rows"] = round(row["median_s"] / arguments.rows * 1e6, 3)
         print(
             f"{name:<20} {row['median_s']:7.2f} s  ×{row['times_faster']:<5} "
-            f"peak {row['peak_mb']:,} MB (limit {row['peak_limit_mb']:,})  "
-            f"{row['n_iter']} iterations  inertia ÷ scikit-learn's {row['inertia_ratio']:.7f}"
+            f"peak {row['peak_mb']:,} MB  {row['n_iter']} iterations  "
+            f"inertia ÷ gpuseg's {row['inertia_ratio']:.7f}  "
+            + "  ".join(f"{stage} {seconds}" for stage, seconds in row["seconds"].items())
         )
     case = {"rows": arguments.rows, "features": 16, "clusters": arguments.clusters,
-            "repeats": arguments.repeats}  # fmt: skip
-    name = "end_to_end_spark" if "spark" in table else "end_to_end"
+            "repeats": arguments.repeats, "memory_limit": arguments.memory_limit}  # fmt: skip
+    name = arguments.result or ("end_to_end_spark" if "spark" in table else "end_to_end")
     print(save(name, {"case": case, "engines": table}))
 
 
@@ -160,9 +227,12 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--clusters", type=int, default=8)
     parser.add_argument("--iterations", type=int, default=20)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="500,000 rows")
     parser.add_argument("--spark", action="store_true", help="Spark's MLlib, too")
+    parser.add_argument("--engines", nargs="+", help="only these; the first is the reference")
+    parser.add_argument("--memory-limit", help="of each worker of gpuseg")
+    parser.add_argument("--result", help="name of the file below results/")
     parser.add_argument("--folder", default="out/benchmarks")
     parser.add_argument("--engine")
     parser.add_argument("--data")
@@ -172,13 +242,11 @@ def main() -> None:
         arguments.rows = 500_000
     Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     common = (arguments.data, f"{arguments.folder}/result", arguments.init, arguments.iterations)
-    if arguments.engine in ("scikit-learn", "scikit-learn float32"):
-        dtype = "float32" if arguments.engine.endswith("float32") else "float64"
-        scikit_learn(*(common[0], f"{common[1]}.parquet", *common[2:]), dtype)
+    if arguments.engine in SCRIPTS:
+        read = read_by_polars if arguments.engine.endswith("polars") else read_by_pyarrow
+        script(read, common[0], f"{common[1]}.parquet", *common[2:])
     elif arguments.engine == "spark":
         spark(*(common[0], f"{common[1]}-spark", *common[2:]))
-    elif arguments.engine:
-        gpuseg(*common, cluster=arguments.engine.split()[1])
     else:
         compare(arguments)
 

@@ -52,14 +52,17 @@ class Moments:
 
     def totals(self, feature: int) -> tuple[Fraction, Fraction]:
         """Return the exact (Σx, Σx²) of one feature."""
-        total, squares = Fraction(0), Fraction(0)
-        used = self.first[feature] | self.second_high[feature] | self.second_low[feature]
-        for e in np.flatnonzero(used).tolist():
-            unit = Fraction(2) ** (e - 150)
-            high, low = int(self.second_high[feature, e]), int(self.second_low[feature, e])
-            total += int(self.first[feature, e]) * unit
-            squares += ((high << HALF_BITS) + low) * unit * unit
-        return total, squares
+        first, high, low = self.first[feature], self.second_high[feature], self.second_low[feature]
+        exponents = np.flatnonzero(first | high | low)
+        if not exponents.size:
+            return Fraction(0), Fraction(0)
+        least, total, squares = int(exponents[0]), 0, 0  # multiples of the smallest unit
+        used = (column[exponents].tolist() for column in (first, high, low))
+        for e, sum_, upper, lower in zip(exponents.tolist(), *used, strict=True):
+            total += sum_ << (e - least)
+            squares += ((upper << HALF_BITS) + lower) << 2 * (e - least)
+        unit = Fraction(2) ** (least - 150)
+        return total * unit, squares * unit * unit
 
 
 def mean_and_variance(total: Fraction, squares: Fraction, count: int) -> tuple[float, float]:

@@ -139,6 +139,8 @@ class _Shop:
             drawn = (self.customers * rng.random(BLOCK_ROWS) ** 1.7).astype(np.int64)
             came, stays = _hashed(drawn, self.seed, 0), 0.1 + 1.5 * _hashed(drawn, self.seed, 1)
             active = (came - 0.2 <= day) & (day < came - 0.2 + stays)
+            if not active.any():  # of few customers, none may be there on some day
+                active[:] = True
             customer = np.concatenate([customer, drawn[active]])
         return customer[:orders]
 

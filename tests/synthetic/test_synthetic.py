@@ -409,3 +409,9 @@ def test_lines_are_a_shops(tmp_path: Path) -> None:
     assert frame.groupby("product").price.nunique().max() == 2  # one, and free
     with raises("transactions.out_of_range", ConfigError, value=0):
         write_transactions(tmp_path / "none", lines=0, customers=5)
+
+
+def test_lines_of_few_customers_end(tmp_path: Path) -> None:
+    """On some days none of them is a customer yet, or still."""
+    paths = write_transactions(tmp_path, lines=300, customers=2)
+    assert sum(pq.read_metadata(path).num_rows for path in paths) == 300

@@ -1,6 +1,7 @@
 """Profile the segments: what the manifest says of them, and the file of example customers."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,33 +162,44 @@ def describe_segments(
     sample, transform = inputs.sample, preprocessing.feature_transform
     std = np.where(preprocessing.std > 0, preprocessing.std, 1.0) / transform.scale
     has_missing = preprocessing.raw.counts[KINDS.index("missing")] > 0
-    rules = segment_rules(
-        sample, encoders, np.where(has_missing, transform.fill, np.float32(np.nan))
-    )
+    fill = np.where(has_missing, transform.fill, np.float32(np.nan))
 
     def described(segment: Segment) -> Segment:
         rows = sample.label == segment.segment
         deviation = {name: float(value or 0.0) for name, value in segment.deviation.items()}
+        intervals = (
+            deviation_intervals(sample, rows, deviation, segment.size, std)
+            if with_intervals
+            else {}
+        )
         return segment.model_copy(
             update={
                 "quantiles": quantiles(sample, rows),
-                "deviation_interval": deviation_intervals(
-                    sample, rows, deviation, segment.size, std
-                )
-                if with_intervals
-                else {},
-                "rule": rules.by_segment.get(segment.segment) if rules else None,
+                "deviation_interval": intervals,
                 "baskets": inputs.baskets.get(segment.segment),
             }
         )
 
+    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-rules") as thread:
+        growing = thread.submit(segment_rules, sample, encoders, fill)
+        everyone = quantiles(sample)
+        map_ = segment_map(sample, [segment.segment for segment in segments])
+        without_rules = list(map(described, segments))
+        rules = growing.result()
     profile = ProfileSummary(
         sample=sample.describe(),
-        quantiles=quantiles(sample),
+        quantiles=everyone,
         rules=rules.surrogate if rules else None,
-        map=segment_map(sample, [segment.segment for segment in segments]),
+        map=map_,
     )
-    return SegmentProfiles(profile, tuple(map(described, segments)))
+    by_segment = rules.by_segment if rules else {}
+    return SegmentProfiles(
+        profile,
+        tuple(
+            segment.model_copy(update={"rule": by_segment.get(segment.segment)})
+            for segment in without_rules
+        ),
+    )
 
 
 def examples_file(executor: Executor, sample: ProfilingSample, result: SegmentationResult) -> bytes:
