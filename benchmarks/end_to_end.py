@@ -80,6 +80,14 @@ def read_by_polars(data: str) -> Any:
     return frame["customer_id"].to_arrow(), x
 
 
+def toml(sections: dict[str, dict[str, Any]]) -> str:
+    """Return a job file."""
+    return "".join(
+        f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
+        for section, keys in sections.items()
+    )
+
+
 def job(name: str, data: Path, init: Path, out: Path, arguments: argparse.Namespace) -> list[str]:
     """Write the job file of an engine of gpuseg; return its command."""
     centers = json.loads(init.read_text())
@@ -97,12 +105,8 @@ def job(name: str, data: Path, init: Path, out: Path, arguments: argparse.Namesp
         "runtime": runtime,
         "output": {"path": str(out), "overwrite": True},
     }  # fmt: skip
-    text = "".join(
-        f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-        for section, keys in sections.items()
-    )
     file = out.with_suffix(".toml")
-    file.write_text(text)
+    file.write_text(toml(sections))
     return [sys.executable, "-m", "gpuseg.cli", "run", str(file), "--json"]
 
 

@@ -132,16 +132,10 @@ def count_kernels(causes: Causes) -> None:
         Dispatcher.compile = counted(causes, "kernels", Dispatcher.compile)
 
 
-def toml(sections: dict[str, dict[str, Any]]) -> str:
-    """Return a job file."""
-    return "".join(
-        f"[{section}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
-        for section, keys in sections.items()
-    )
-
-
 def write_jobs(folder: Path, rows: int, lines: int) -> dict[str, Path]:
     """Write the data and the job files; return the files by name."""
+    from end_to_end import toml
+
     from gpuseg.synthetic.customers import write_customers
     from gpuseg.synthetic.transactions import write_transactions
 
