@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver, set_forkserver_preload
 
+_FIRST_MODULE = "gpuseg.runtime.stop_collecting"
+
 _LAST_MODULE = "gpuseg.runtime.freeze_imports"
 
 _ENVIRONMENT = {
@@ -43,7 +45,7 @@ def start_fork_server(modules: Sequence[str]) -> bool:
     global _started_pid
     if sys.platform != "linux" or _running_pid() not in (None, _started_pid):
         return False
-    set_forkserver_preload([*modules, _LAST_MODULE])
+    set_forkserver_preload([_FIRST_MODULE, *modules, _LAST_MODULE])
     try:
         with _environment_of_workers():
             forkserver.ensure_running()

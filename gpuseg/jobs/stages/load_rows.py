@@ -1,10 +1,6 @@
 """Load the rows: each worker decodes its row groups into a float32 shard."""
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 
 from gpuseg.io.parquet.column_counts import count_columns
 from gpuseg.io.parquet.dataset import Dataset
@@ -16,9 +12,6 @@ from gpuseg.jobs.reader_choice import Reader, load_shards
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.plan import PreprocessingPlan
-
-_NEXT_MODULE = "gpuseg.backends.numba.backend"
-"""What this process needs after reading, on each backend; its import takes 0.2 s."""
 
 
 @dataclass(frozen=True)
@@ -69,19 +62,11 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
             f"{n_workers} workers, but only {dataset.row_groups} row groups in the data: "
             f"{len(shards)} workers have rows"
         )
-    with reporter.stage("read", dataset.rows), _importing(_NEXT_MODULE):
+    with reporter.stage("read", dataset.rows):
         reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)
     if ctx.backend == "cuda":
         reporter.log(f"rows were read by {reader.name}: {reader.reason}")
     return LoadedInput(encoders, preprocessing, shards, reader)
-
-
-@contextmanager
-def _importing(module: str) -> Iterator[None]:
-    """Import a module in another thread meanwhile: decoding leaves the interpreter idle."""
-    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-import") as thread:
-        thread.submit(import_module, module)
-        yield
 
 
 def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:
