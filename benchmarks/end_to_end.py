@@ -186,7 +186,7 @@ def facts_of(output: str, wall: float) -> dict[str, Any]:
     facts = printed.get("result", printed)  # gpuseg prints its manifest
     stages = {name: s for name, s in printed.get("seconds", {}).items() if name != "total"}
     if stages:
-        stages["start and end of the process"] = round(wall - sum(stages.values()), 3)
+        stages["publish, start and end"] = round(wall - sum(stages.values()), 3)
     return {"inertia": facts["inertia"], "n_iter": facts["n_iter"], "seconds": stages}
 
 

@@ -2,10 +2,11 @@
 
 A job of a table and a job of transactions run in processes of their own, in one process and on two
 Dask workers; first with an empty cache of compiled kernels, then again. The causes are measured in
-the caller's process:
+the main thread of the caller's process:
 
-- import: importing modules, in the main thread;
-- kernels: compiling kernels, and loading compiled ones;
+- import: importing modules;
+- kernels: compiling kernels, and loading compiled ones; those that other threads load are waited
+  for, and count as calls on the shards;
 - shards: calls on the shards, by function: decoding, passes over rows, writing;
 - rest: everything else of the stage.
 
@@ -114,7 +115,7 @@ def profile(job: str) -> None:
             between = causes.take()
             stages.setdefault("between stages", Counter()).update(between)  # type: ignore[attr-defined]
             with super().stage(name, total, unit) as stage:
-                if name == "prepare":
+                if "numba" in sys.modules:
                     count_kernels(causes)
                 yield stage
             stages.setdefault(name, Counter()).update(causes.take())  # type: ignore[attr-defined]
@@ -191,9 +192,9 @@ def main() -> None:
                 env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
                 check=True, capture_output=True, text=True,
             )  # fmt: skip
-            results[f"{name}, {state}"] = found = json.loads(done.stdout)
-            print(f"\n{name}, {state}: {found['wall']} s")
-            for stage, seconds in found["stages"].items():
+            result = results[f"{name}, {state}"] = json.loads(done.stdout)
+            print(f"\n{name}, {state}: {result['wall']} s")
+            for stage, seconds in result["stages"].items():
                 causes = ", ".join(f"{cause} {s:.3f}" for cause, s in sorted(seconds.items()))
                 print(f"  {stage:<22} {sum(seconds.values()):7.3f}   {causes}")
     case = {"rows": rows, "features": 16, "lines": lines, "clusters": 8}

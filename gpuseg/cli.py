@@ -265,7 +265,7 @@ class _Signals:
 
 
 def _end_start() -> None:
-    """Collect garbage from now on, but not what the imports have made."""
+    """Collect garbage again, but not what there is now."""
     gc.freeze()
     gc.enable()
 
@@ -280,7 +280,7 @@ def main() -> None:
         _print_error(f"error: {error}")
         sys.exit(error.exit_code)
     finally:
-        gc.freeze()  # Python looks for garbage as it ends: 0.4 s after a job
+        _end_start()  # Python looks for garbage as it ends: 0.4 s after a job
         # Checked here, not caught: an interrupted import may raise any exception.
         if signals.received:
             _print_error("interrupted")

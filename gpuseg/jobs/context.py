@@ -173,7 +173,10 @@ def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunCon
 
 @contextmanager
 def _importing(module: str) -> Iterator[None]:
-    """Import a module in another thread, while workers start and decode."""
+    """Import a module in another thread, while workers start and decode.
+
+    An error of the import is raised where the module is used.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-import") as thread:
         thread.submit(import_module, module)
         yield

@@ -18,7 +18,8 @@ WORKER_MODULES = (
 def start_importing_for_workers(values: Mapping[str, Any]) -> None:
     """Start the process that imports for workers, if a job will start workers.
 
-    It imports while this process does. The values of the job need not be valid.
+    It imports while this process does. The values of the job need not be valid, and a configuration
+    of Dask that names another way to start workers is not read here: then the process is not used.
     """
     runtime = values.get("runtime")
     if isinstance(runtime, Mapping) and runtime.get("cluster") == "dask":

@@ -22,6 +22,13 @@ _FACT_DIGITS = 6
 """Significant digits of the facts of an algorithm."""
 
 
+_OPTIONS: dict[str, Any] = {
+    "autoescape": True,  # names and paths come from the data
+    "trim_blocks": True,
+    "lstrip_blocks": True,
+}
+
+
 class Fact(NamedTuple):
     """A line of the description list on how the segments were computed."""
 
@@ -62,11 +69,9 @@ def _environment() -> Environment:
     """Return the environment of the templates, which are compiled once for all reports."""
     environment = Environment(
         loader=PackageLoader("gpuseg", "reporting"),
-        bytecode_cache=TemplateCache(),
-        autoescape=True,  # names and paths come from the data
+        bytecode_cache=TemplateCache(_OPTIONS),
         undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        **_OPTIONS,
     )
     for helper in (fmt.number, fmt.percent, fmt.sigma, fmt.count, fmt.duration, fmt.moment):
         environment.filters[helper.__name__] = helper

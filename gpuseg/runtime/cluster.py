@@ -96,9 +96,9 @@ def open_executor(
     from gpuseg.runtime.dask.executor import DaskExecutor
 
     with _client(spec, is_forked) as client:
-        n_workers = None if spec.cluster in _STARTED_CLUSTERS else spec.n_workers
-        is_started = spec.cluster in _STARTED_CLUSTERS
-        executor = DaskExecutor(client, spec.cluster, n_workers, report, log, is_started)
+        starts_workers = spec.cluster in _STARTED_CLUSTERS
+        n_workers = None if starts_workers else spec.n_workers
+        executor = DaskExecutor(client, spec.cluster, n_workers, report, log, starts_workers)
         try:
             yield executor
         finally:
@@ -120,7 +120,7 @@ def _prepare_fork(spec: ClusterSpec, worker_modules: Sequence[str]) -> bool:
 
 
 def start_fork_server_for_workers(modules: Sequence[str]) -> bool:
-    """Start the fork server, or return whether it runs; Ctrl-C is left to this process."""
+    """Start the fork server; return whether workers can be forked from it. It ignores Ctrl-C."""
     with _interrupts_blocked():
         return start_fork_server(modules)
 

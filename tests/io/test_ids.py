@@ -153,6 +153,21 @@ def test_written_ids_have_a_range_if_they_rise(
     assert written.range() == expected
 
 
+@pytest.mark.slow
+def test_ids_of_dropped_rows_are_not_counted(tmp_path: Path, table: pa.Table) -> None:
+    """Rows 0 and 400 have the ids of rows that are kept; ids rise in the first file only."""
+    ids = [5, *range(1, 400), 5, *range(401, 598), 1, 2]
+    gone = pa.array([i in (0, 400) for i in NUMBERS])
+    recency = pc.if_else(gone, None, table["recency"])
+    table = table.set_column(0, "customer", pa.array(ids)).set_column(1, "recency", recency)
+    source = write_files(tmp_path / "in", cut(table, 250))
+    manifest = run(source, tmp_path / "out", prepare={"missing": "drop"}).manifest
+    assert [text for text in manifest["warnings"] if "input.id" in text] == [
+        "input.id = 'customer': 2 rows have the id of another row; each row has its own line in "
+        "the output"
+    ]
+
+
 def test_ranges_are_distinct_if_none_overlaps() -> None:
     assert are_distinct([IdRange(5, 9), IdRange(1, 4), IdRange(10, 10)])
     assert not are_distinct([IdRange(5, 9), IdRange(1, 5)])

@@ -1,4 +1,7 @@
-"""Customer ids: hashed to count duplicates, read again for a few rows, never collected."""
+"""Customer ids: hashed to count duplicates, read again for a few rows, never collected.
+
+The caller gets only the first and the last id of each part, to see that the parts do not overlap.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,13 +49,20 @@ class WrittenIds:
     def __init__(self, keep_hashes: bool) -> None:
         self._keep_hashes = keep_hashes
         self._hashes: list[NDArray[np.uint64]] = []
+        self._waiting: list[tuple[pa.Array, NDArray[np.bool_]]] = []
         self._range: IdRange | None = None
         self._are_rising = True
 
     def add(self, ids: pa.Array, kept: NDArray[np.bool_]) -> None:
         """Take the next ids; only `kept` ones are written."""
+        self._extend_range(ids)
         if self._keep_hashes:
-            self._hashes.append(hash_ids(ids)[kept])
+            self._waiting.append((ids, kept))
+            if not self._are_rising:
+                self._hashes += [hash_ids(ids)[kept] for ids, kept in self._waiting]
+                self._waiting.clear()
+
+    def _extend_range(self, ids: pa.Array) -> None:
         if not (self._are_rising and len(ids)):
             return
         self._are_rising = pa.types.is_integer(ids.type) and not ids.null_count
@@ -70,8 +80,8 @@ class WrittenIds:
         return self._range if self._are_rising else None
 
     def keep_in(self, shard: Shard, part: PartPlan) -> None:
-        """Keep the hashes on the worker of the shard, for `split_ids`."""
-        if self._keep_hashes:
+        """Keep the hashes of ids that do not rise on the worker of the shard, for `split_ids`."""
+        if self._hashes:
             kept = shard.cache.setdefault(_HASHES, {})
             kept[part.number] = np.concatenate(self._hashes)
 
@@ -248,9 +258,14 @@ def ids_at(shard: Shard, context: TaskContext, rows: NDArray[np.int64]) -> pa.Ch
 
     def read(task: tuple[RowGroup, NDArray[np.int64]]) -> pa.Array:
         group, group_rows = task
-        batches = read_batches(plan, group.part, group.number, [id], group.rows)
-        ids = without_views(pa.concat_arrays([batch.column(0) for batch in batches]))
-        ids = ids.take(from_numpy(group_rows - group.start))
+        taken, start = [], group.start
+        for batch in read_batches(plan, group.part, group.number, [id], _BATCH_ROWS):
+            first, stop = np.searchsorted(group_rows, [start, start + batch.num_rows])
+            if first < stop:
+                ids = without_views(batch.column(0))
+                taken.append(ids.take(from_numpy(group_rows[first:stop] - start)))
+            start += batch.num_rows
+        ids = pa.concat_arrays(taken)
         return ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
 
     chunks = list(context.map(read, [task for task in wanted if task[1].size]))

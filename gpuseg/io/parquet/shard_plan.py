@@ -24,6 +24,9 @@ _BATCH_ROWS = 131_072
 """Maximum number of rows decoded at a time. More rows are decoded faster, by a third at 16 columns
 if it is the whole row group instead of 16,384 rows."""
 
+_BATCH_ROWS_WITH_TEXT = 16_384
+"""The same where a column has categories: their texts may be long."""
+
 _BATCH_VALUES = 2**21
 """Values decoded at a time, so that wide tables take no more memory: 16 MiB of float64."""
 
@@ -139,6 +142,8 @@ class ShardPlan:
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
         names = [*columns, *([self.weight] if self.weight else [])]
         n_rows = min(max_rows, max(_BATCH_VALUES // len(names), 1))
+        if any(encoder.kind != "number" for encoder in self.encoders):
+            n_rows = min(n_rows, _BATCH_ROWS_WITH_TEXT)
         start = group.start
         for columns in read_batches(self, group.part, group.number, names, n_rows):
             yield Batch(start, columns)

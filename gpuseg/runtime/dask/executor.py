@@ -1,9 +1,10 @@
-"""Shards on Dask workers: one task per shard and pass, and no state in Dask.
+"""Shards on Dask workers: one task or call per shard and pass, and no state in Dask.
 
 A shard lives in the process of its worker (`runtime.dask.worker`); Dask sees only small tasks on
-it. Each task carries the new steps of the shard's lineage: the functions, in order, that made the
-shard. A worker that does not have the shard (a new one, after the old one was lost) asks for the
-complete lineage, rebuilds the shard from it, bit for bit, and continues.
+it. Workers that were started for the run are called without tasks, once they have their shards.
+Each task or call carries the new steps of the shard's lineage: the functions, in order, that made
+the shard. A worker that does not have the shard (a new one, after the old one was lost) asks for
+the complete lineage, rebuilds the shard from it, bit for bit, and continues.
 """
 
 import asyncio
@@ -84,9 +85,9 @@ class DaskExecutor:
         Takes the number of rows that a worker has just processed.
     log : callable
         Takes messages for the user.
-    is_started : bool
-        Whether the workers were started for this run. They are then called directly, which takes a
-        tenth of the time of a task. A scheduler of others needs the tasks: it may end idle workers.
+    calls_directly : bool
+        Whether to call workers without tasks, which takes a seventh of the time. Only for workers
+        that were started for this run: a scheduler of others may end workers without tasks.
     """
 
     def __init__(
@@ -96,10 +97,10 @@ class DaskExecutor:
         n_workers: int | None,
         report: Callable[[int], None],
         log: Callable[[str], None] = lambda text: None,
-        is_started: bool = False,
+        calls_directly: bool = False,
     ) -> None:
         self._client, self._cluster = client, cluster
-        self._report, self._log, self._is_started = report, log, is_started
+        self._report, self._log, self._calls_directly = report, log, calls_directly
         self._id = uuid.uuid4().hex
         self._reported_rows: dict[str, int] = {}
         self._report_lock = Lock()
@@ -239,7 +240,7 @@ class DaskExecutor:
             raise self._scheduler_lost() from None
 
     def _collect(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
-        results = self._call(function, args) if self._is_started else {}
+        results = self._call(function, args) if self._calls_directly else {}
         pending = {
             self._submit(shard, function, args[i]): i
             for i, shard in enumerate(self._shards)
@@ -273,7 +274,8 @@ class DaskExecutor:
     def _call(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> dict[int, R]:
         """Call a function on the shards that workers have; return the results that arrived.
 
-        A task must follow for the others: their workers were lost, with or without having done it.
+        A task must follow for the others: their workers were lost or did not answer, with or
+        without having called the function. So functions may be called twice on a shard.
         """
         loop: Any = self._client.loop
         calls = {

@@ -1,6 +1,7 @@
 """Code that runs on a Dask worker: it keeps shards and applies the steps of their lineage."""
 
 import asyncio
+import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -125,9 +126,20 @@ async def call_shard(
     try:
         return await loop.run_in_executor(threads, task)
     except Exception as error:  # noqa: BLE001, it is raised by the caller
-        if not isinstance(error, GpusegError | ShardMissing):
-            error.add_note(format_exc())
-        return Outcome(error)
+        return Outcome(_sendable(error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error that the caller can load, with the traceback unless it is gpuseg's own."""
+    if isinstance(error, GpusegError | ShardMissing):
+        return error
+    traceback = format_exc()
+    try:
+        sent: Exception = pickle.loads(pickle.dumps(error))
+    except Exception:  # noqa: BLE001, errors of others may raise anything then
+        sent = RuntimeError(repr(error))
+    sent.add_note(traceback)
+    return sent
 
 
 def _run(
