@@ -26,7 +26,7 @@ from distributed.scheduler import KilledWorker
 from gpuseg.errors import ResourceError
 from gpuseg.runtime.dask.worker import (
     TOPIC,
-    Outcome,
+    CallOutcome,
     ShardMissing,
     Step,
     call_shard,
@@ -307,7 +307,7 @@ class DaskExecutor:
 
     async def _request(
         self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
-    ) -> Outcome | None:
+    ) -> CallOutcome | None:
         """Call a function on a shard; return None if its worker cannot be reached."""
         steps = shard.lineage[shard.n_applied :]
         outcomes = await self._client.run(
@@ -315,7 +315,7 @@ class DaskExecutor:
             workers=[shard.worker], on_error="return", asynchronous=True,
         )  # fmt: skip
         outcome = outcomes[shard.worker]
-        if not isinstance(outcome, Outcome):
+        if not isinstance(outcome, CallOutcome):
             return None
         self._report_rows(outcome.call, outcome.rows)
         return outcome
@@ -327,7 +327,7 @@ class DaskExecutor:
             done = wait(futures, _POLL_SECONDS, return_when).done
         return done
 
-    def _outcome(self, future: Any, shard: _ShardHandle) -> Outcome | None:
+    def _outcome(self, future: Any, shard: _ShardHandle) -> CallOutcome | None:
         """Return the outcome of a task that is done, or None if its worker was lost meanwhile.
 
         Dask would run the task again, but on the lost worker only: this would wait forever.
@@ -337,8 +337,8 @@ class DaskExecutor:
             with suppress(TimeoutError):
                 error = future.exception(timeout=seconds)
                 if error is not None:
-                    return Outcome(error)
-                outcome: Outcome = future.result(timeout=seconds)
+                    return CallOutcome(error)
+                outcome: CallOutcome = future.result(timeout=seconds)
                 self._report_rows(outcome.call, outcome.rows)
                 return outcome
             seconds *= 2  # large results take longer

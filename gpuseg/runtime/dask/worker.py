@@ -53,7 +53,7 @@ _SHARDS: dict[str, _StoredShard] = {}
 _CLOSED_RUNS: set[str] = set()
 
 
-class Outcome(NamedTuple):
+class CallOutcome(NamedTuple):
     """What a call on a shard ended with.
 
     Attributes
@@ -85,7 +85,7 @@ def run_task(
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
     inputs: Sequence[Any],
-) -> Outcome:
+) -> CallOutcome:
     """Bring the shard up to date with its lineage, then call the function on it.
 
     Parameters
@@ -106,7 +106,7 @@ def run_task(
     return _run(get_worker(), key, call, steps, n_applied, function, args, inputs)
 
 
-def piece_of(outcome: Outcome, number: int) -> Any:
+def piece_of(outcome: CallOutcome, number: int) -> Any:
     """Return one of the pieces that a task has split a shard into."""
     return outcome.result[number]
 
@@ -119,14 +119,14 @@ async def call_shard(
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
     dask_worker: Worker,
-) -> Outcome:
+) -> CallOutcome:
     """Do the same without a task, in the thread that runs tasks: `Client.run` calls this."""
     task = partial(_run, dask_worker, key, call, steps, n_applied, function, args, ())
     loop, threads = asyncio.get_running_loop(), dask_worker.executors["default"]
     try:
         return await loop.run_in_executor(threads, task)
     except Exception as error:  # noqa: BLE001, it is raised by the caller
-        return Outcome(_sendable(error))
+        return CallOutcome(_sendable(error))
 
 
 def _sendable(error: Exception) -> Exception:
@@ -151,7 +151,7 @@ def _run(
     function: Callable[..., R] | None,
     args: tuple[Any, ...],
     inputs: Sequence[Any],
-) -> Outcome:
+) -> CallOutcome:
     run = key.split("/")[0]
     progress = _Progress(lambda rows: worker.log_event(TOPIC, (run, call, rows)))
     context = TaskContext(worker.state.nthreads, progress.advance)
@@ -167,7 +167,7 @@ def _run(
     if run not in _CLOSED_RUNS:
         _SHARDS[key] = stored
     result = stored.result if function is None else function(stored.shard, context, *args)
-    return Outcome(None, result, call, progress.rows)
+    return CallOutcome(None, result, call, progress.rows)
 
 
 class _Progress:
