@@ -180,6 +180,7 @@ def load_shard(plan: ShardPlan, context: TaskContext) -> Shard:
 
     for _ in context.map(read, plan.groups()):
         pass
+    pa.default_memory_pool().release_unused()  # Arrow would keep it for the next files
     shard = Shard(x, weight, source=plan)
     if plan.drop_missing:
         shard.drop_missing(context)
