@@ -116,11 +116,8 @@ def _baskets(
 
 def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> ProfilingSample:
     """Return the rows that were drawn during preprocessing, with their segments."""
-    rows, transform, b = (
-        preprocessing.sample,
-        preprocessing.feature_transform,
-        registry.get("numpy"),
-    )
+    rows, transform = preprocessing.sample, preprocessing.feature_transform
+    b = registry.get("numba")  # any backend gives the same bits
     parts = executor.map(passes.labels_at, per_shard=_by_shard(executor, rows.index))
     labels, distances = zip(*parts, strict=True)
     return ProfilingSample(
