@@ -146,10 +146,6 @@ def _write_part(
 
 
 def _open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
-    # Compression finds nothing to save in the digits of distances.
-    compression = {
-        column.name: "none" if pa.types.is_floating(column.type) else "snappy" for column in schema
-    }
     return pq.ParquetWriter(
-        sink, schema, compression=compression, use_dictionary=[SEGMENT], write_page_checksum=True
+        sink, schema, compression="snappy", use_dictionary=[SEGMENT], write_page_checksum=True
     )
