@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,7 +28,9 @@ LOGGER.addHandler(logging.NullHandler())
 R = TypeVar("R")
 
 _NEEDED_LATER = "gpuseg.backends.numba.backend"
-"""What this process needs after reading, on each backend; its import takes 0.2 s."""
+"""What this process needs after reading. It imports this while it would wait for workers: the
+process that they are forked from imports for longer. Another thread must not import at that time:
+an import that a signal interrupts leaves the lock of all imports taken."""
 
 _HINTS_WITH_KEYS = {
     "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "
@@ -161,25 +162,15 @@ def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunCon
             output = stack.enter_context(
                 open_output(resolved.target, spec.output.overwrite, run_id)
             )
-        stack.enter_context(_importing(_NEEDED_LATER))
         with reporter.stage("start"):
+            if resolved.cluster.cluster == "dask":
+                import_module(_NEEDED_LATER)
             executor = stack.enter_context(
                 open_executor(
                     resolved.cluster, reporter.progress.advance, reporter.log, WORKER_MODULES
                 )
             )
         yield RunContext(spec, plan, run_id, started, reporter, output, executor)
-
-
-@contextmanager
-def _importing(module: str) -> Iterator[None]:
-    """Import a module in another thread, while workers start and decode.
-
-    An error of the import is raised where the module is used.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-import") as thread:
-        thread.submit(import_module, module)
-        yield
 
 
 @contextmanager
