@@ -249,9 +249,10 @@ class RowStorage(Record):
     """How the workers held the rows."""
 
     mode: str
-    """"resident" (in memory) or "streamed" (decoded again in every pass)."""
+    """"resident" (in memory), "spilled" (decoded once, onto the scratch disk of the worker) or
+    "streamed" (decoded again in every pass)."""
     reason: str
-    """Why, with the memory needed and the limit."""
+    """Why, with the memory or disk space needed and the limit."""
 
 
 class ExecutorSummary(Record):

@@ -1,4 +1,4 @@
-"""Plan the memory of the workers: rows in memory if they fit, otherwise streamed from Parquet."""
+"""Plan the memory of the workers: rows in memory if they fit, otherwise on their disks."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ _VALUE_BYTES = 4
 """A float32 value."""
 
 _KEPT_FLAG_BYTES = 1
-"""Whether a streamed row is kept."""
+"""Whether a row on disk is kept."""
 
 _MAX_ID_TURNS = 16
 
@@ -39,8 +39,9 @@ class MemoryPlan:
 
     Attributes
     ----------
-    mode : {"resident", "streamed"}
-        In memory, or decoded from Parquet in every pass.
+    mode : {"resident", "spilled"}
+        In memory, or on the scratch disk; a worker whose disk has no room decodes them in every
+        pass.
     reason : str
     peak_bytes : int
         Memory of the largest worker at its peak.
@@ -79,7 +80,7 @@ def plan_memory(
     n_extra_columns: int = 0,
     title: str = "the algorithm",
 ) -> MemoryPlan:
-    """Choose whether rows are held in memory or streamed.
+    """Choose whether rows are held in memory or on disk.
 
     Parameters
     ----------
@@ -112,14 +113,14 @@ def plan_memory(
     if not needs.can_stream:
         raise _resident_rows_do_not_fit(resident + ids, fixed, limit, n_workers, title)
     fixed += cluster.threads * dataset.largest_group_bytes
-    streamed = fixed + rows * (result + _KEPT_FLAG_BYTES)
-    turns = -(-ids // max(limit.usable - streamed, 1)) if ids else 1
-    if streamed <= limit.usable and turns <= _MAX_ID_TURNS:
+    spilled = fixed + rows * (result + _KEPT_FLAG_BYTES)
+    turns = -(-ids // max(limit.usable - spilled, 1)) if ids else 1
+    if spilled <= limit.usable and turns <= _MAX_ID_TURNS:
         reason = (
             f"in memory they would take {_size(resident + ids)} per worker, beyond {limit.text}"
         )
-        return MemoryPlan("streamed", reason, streamed + ids // turns, 0, turns)
-    raise _streamed_rows_do_not_fit(streamed + ids // _MAX_ID_TURNS, fixed, limit, n_workers)
+        return MemoryPlan("spilled", reason, spilled + ids // turns, 0, turns)
+    raise _spilled_rows_do_not_fit(spilled + ids // _MAX_ID_TURNS, fixed, limit, n_workers)
 
 
 def _limit(cluster: ClusterSpec, n_workers: int) -> _Limit:
@@ -146,13 +147,13 @@ def _resident_rows_do_not_fit(
     )
 
 
-def _streamed_rows_do_not_fit(
+def _spilled_rows_do_not_fit(
     needed: int, fixed: int, limit: _Limit, n_workers: int
 ) -> ResourceError:
     return ResourceError(
         "memory_limit.too_low",
         f"the largest of {n_workers} shards needs about {_size(needed)}, even if its rows are "
-        f"streamed from Parquet, more than {limit.text}",
+        f"on disk, more than {limit.text}",
         hint=_more_workers(needed - fixed, fixed, limit, n_workers),
         parameter="memory_limit",
     )

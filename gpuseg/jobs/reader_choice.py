@@ -15,7 +15,7 @@ from gpuseg.errors import ConfigError, GpusegError, ResourceError, literal
 from gpuseg.io.parquet.cudf_reader import load_on_gpu, unavailable
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
-from gpuseg.io.parquet.streamed_shard import open_stream
+from gpuseg.io.parquet.spilled_rows import spill_shard
 from gpuseg.jobs.job import JobSpec
 from gpuseg.runtime.executor import Executor
 from gpuseg.segmentation.base import MemoryNeeds
@@ -67,7 +67,7 @@ def choose_reader(
     backend : BackendChoice
     needs : MemoryNeeds
         Of the algorithm.
-    mode : {"resident", "streamed"}
+    mode : {"resident", "spilled"}
         How the rows are held.
 
     Raises
@@ -122,7 +122,7 @@ def _obstacle(
     if mode != "resident":
         return _Obstacle(
             "reader.rows_streamed",
-            "the rows are streamed, a block at a time",
+            "the rows do not fit in memory, and are read from disk a block at a time",
             "use a higher `memory_limit`",
         )
     if not dataset.storage.is_local:
@@ -185,7 +185,7 @@ def load_shards(
         See `io.parquet.shard_plan.load_shard` and `io.parquet.cudf_reader.load_on_gpu`.
     """
     if reader.name == "arrow":
-        executor.load(load_shard if mode == "resident" else open_stream, plans)
+        executor.load(load_shard if mode == "resident" else spill_shard, plans)
         return reader
     load = partial(load_on_gpu, by_arrow=tuple(reader.by_arrow), must=reader.required)
     executor.load(load, plans)

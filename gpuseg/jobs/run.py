@@ -18,7 +18,7 @@ from gpuseg.jobs.stages.profile import SegmentProfiles
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.segment import segment
 from gpuseg.jobs.stages.write import write_assignments
-from gpuseg.manifest import Manifest, RowStorage
+from gpuseg.manifest import Manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.progress import Progress
 from gpuseg.reporting.report import render_summary
@@ -90,7 +90,7 @@ def run(
             profile = collect_profile(ctx, prepared, result, built)
             inputs = ManifestInputs(
                 spec, plan, rows.reader, prepared.fit, result, prepared.digest,
-                RowStorage(mode=plan.memory.mode, reason=plan.memory.reason),
+                rows.storage,
                 ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
             )  # fmt: skip
             parts, profiles = profile_meanwhile(ctx, inputs, lambda: write_assignments(ctx, plan))

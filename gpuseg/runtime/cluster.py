@@ -154,11 +154,14 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
 
 @contextmanager
 def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
+    from gpuseg.runtime.scratch import scratch_folder
+
     cluster_class, unlimited = _cluster_class(spec)
     # Forked workers have the variables that the fork server got when it started. dask-cuda sets
     # those of its workers itself.
     options = {"env": dict(os.environ)} if spec.cluster == "dask" else {}
-    scratch = TemporaryDirectory(prefix="gpuseg-", ignore_cleanup_errors=True)
+    folder = scratch_folder()
+    scratch = TemporaryDirectory(prefix="gpuseg-", dir=folder, ignore_cleanup_errors=True)
     with _interrupts_blocked():
         cluster = cluster_class(
             local_directory=scratch.name,

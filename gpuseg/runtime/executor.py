@@ -43,10 +43,13 @@ class TaskContext:
         Number of threads it may use.
     report : callable
         Takes the number of rows just processed, for the progress bar.
+    scratch_folder : str, optional
+        Folder for large temporary files; by default `runtime.scratch.scratch_folder`.
     """
 
     threads: int = 1
     report: Callable[[int], None] = _ignore
+    scratch_folder: str | None = None
 
     def map(self, function: Callable[[Any], R], items: Sequence[Any], rows: int = 0) -> Iterator[R]:
         """Call `function` on each item, on `threads` threads; yield results in the items' order.

@@ -202,7 +202,7 @@ def test_each_id_has_one_turn(tmp_path: Path, table: pa.Table, ids: pa.Array, dr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["one shard", "two workers", "streamed"])
+@pytest.mark.parametrize("how", ["one shard", "two workers", "spilled"])
 @pytest.mark.parametrize("missing", ["error", "drop"])
 def test_the_first_of_rows_with_one_id_is_kept(
     tmp_path: Path,
@@ -225,9 +225,9 @@ def test_the_first_of_rows_with_one_id_is_kept(
         tmp_path / "alone", [pa.Table.from_pandas(alone, preserve_index=False).cast(table.schema)]
     )
     run(expected, tmp_path / "expected")
-    if how == "streamed":
-        streamed = MemoryPlan("streamed", "asked for", 0, 0, 1)
-        monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: streamed)
+    if how == "spilled":
+        spilled = MemoryPlan("spilled", "asked for", 0, 0, 1)
+        monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: spilled)
     runtime = two_workers if how == "two workers" else {}
     source = write_files(tmp_path / "in", cut(table, 250))
     prepare = {"missing": missing, "duplicates": "first"}

@@ -207,7 +207,7 @@ def test_reasons_before_a_run(
 
 
 @pytest.mark.slow
-def test_rows_that_are_streamed_or_elsewhere_or_too_many(
+def test_rows_that_are_spilled_or_elsewhere_or_too_many(
     cudf: tuple[StrictLauncher, CudfStandIn],
     shop: Path,
     tmp_path: Path,
@@ -224,10 +224,13 @@ def test_rows_that_are_streamed_or_elsewhere_or_too_many(
     reason = "auto: the files are not on a disk of this machine (memory://gpuseg-readers)"
     assert chosen == ("arrow", reason)
     with monkeypatch.context() as patch:
-        plan = MemoryPlan("streamed", "the test needs it", 2**30, 0, 1)
+        plan = MemoryPlan("spilled", "the test needs it", 2**30, 0, 1)
         patch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
-        chosen = reader_of(shop, tmp_path / "streamed")
-    assert chosen == ("arrow", "auto: the rows are streamed, a block at a time")
+        chosen = reader_of(shop, tmp_path / "spilled")
+    assert chosen == (
+        "arrow",
+        "auto: the rows do not fit in memory, and are read from disk a block at a time",
+    )
     launcher.free = 900 * 60
     chosen = reader_of(shop, tmp_path / "many")
     assert chosen == ("arrow", "auto: the GPU has no room for the rows and one more row group")
@@ -254,7 +257,7 @@ def test_cudf_is_required_and_cannot_read(
     with fsspec.filesystem("memory").open("/gpuseg-required/in.parquet", "wb") as file:
         pq.write_table(customers(60), file)
     if "memory_limit" in sections.get("runtime", {}):
-        plan = MemoryPlan("streamed", "the test needs it", 2**30, 0, 1)
+        plan = MemoryPlan("spilled", "the test needs it", 2**30, 0, 1)
         monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
     runtime = {"reader": "cudf", **sections.get("runtime", {})}
     with pytest.raises(error) as caught:

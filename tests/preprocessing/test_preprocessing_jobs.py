@@ -71,9 +71,7 @@ def results_of(folder: Path) -> tuple[Any, ...]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "variant", ["refiled", "two workers", "three threads", "numpy", "streamed"]
-)
+@pytest.mark.parametrize("variant", ["refiled", "two workers", "three threads", "numpy", "spilled"])
 def test_same_bits(
     variant: str,
     source: Path,
@@ -92,8 +90,8 @@ def test_same_bits(
     elif variant == "numpy":
         runtime["backend"] = variant
     else:
-        streamed = MemoryPlan("streamed", "asked for", 0, 0, 1)
-        monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: streamed)
+        spilled = MemoryPlan("spilled", "asked for", 0, 0, 1)
+        monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: spilled)
     out = tmp_path / "out"
     run(source, out, input=INPUT, prepare=PREPARE, segment=SEGMENT, runtime=runtime)
     for result, expected in zip(results_of(out), results_of(plain), strict=True):

@@ -1,6 +1,6 @@
 """Plans of shards, and the decoding of Parquet row groups into features."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -166,25 +166,48 @@ def load_shard(plan: ShardPlan, context: TaskContext) -> Shard:
     Raises
     ------
     DataError
-        For a file that cannot be decoded, a value beyond float32, and a weight that is
-        missing, negative or not finite.
+        As `read_rows`.
     """
     x = np.empty((plan.rows, plan.width), np.float32)
     weight = None if plan.weight is None else np.empty(plan.rows)
+    read_rows(plan, context, x, weight)
+    shard = Shard(x, weight, source=plan)
+    if plan.drop_missing:
+        shard.drop_missing(context)
+    return shard
+
+
+def read_rows(
+    plan: ShardPlan,
+    context: TaskContext,
+    x: NDArray[np.float32],
+    weight: NDArray[np.float64] | None,
+    done: Callable[[slice], None] = lambda rows: None,
+) -> None:
+    """Read the rows of a shard into x (n, d) and their weights into weight (n,).
+
+    Parameters
+    ----------
+    done : callable
+        Called with rows that have been read; it may be called by several threads.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be decoded, a value beyond float32, and a weight that is
+        missing, negative or not finite.
+    """
 
     def read(group: RowGroup) -> None:
         for batch in plan.batches(group):
             rows = slice(batch.start, batch.start + batch.columns.num_rows)
             fill(plan, batch, x[rows], None if weight is None else weight[rows])
+            done(rows)
             context.report(batch.columns.num_rows)
 
     for _ in context.map(read, plan.groups()):
         pass
     pa.default_memory_pool().release_unused()  # Arrow would keep it for the next files
-    shard = Shard(x, weight, source=plan)
-    if plan.drop_missing:
-        shard.drop_missing(context)
-    return shard
 
 
 def read_batches(

@@ -1,8 +1,9 @@
 """A shard whose rows stay in Parquet and are decoded in every pass, block by block.
 
-It serves shards that do not fit in the memory of their worker. Row groups are decoded in parallel.
-In each group, the next block is decoded and transformed while the algorithm uses the current one.
-Algorithms see the same rows in the same order as in a resident shard.
+It serves shards that fit neither in the memory nor on the scratch disk of their worker. Row groups
+are decoded in parallel. In each group, the next block is decoded and transformed while the
+algorithm uses the current one. Algorithms see the same rows in the same order as in a resident
+shard.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +42,14 @@ class StreamedShard(Shard):
     Parameters
     ----------
     plan : ShardPlan
+
+    Attributes
+    ----------
+    reason : str
+        Why the rows are not on the scratch disk.
     """
+
+    reason = ""
 
     def __init__(self, plan: ShardPlan) -> None:
         super().__init__(np.empty((0, plan.width), np.float32), source=plan)

@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from gpuseg.io.parquet.column_counts import count_columns
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan
+from gpuseg.io.parquet.spilled_rows import why_streamed
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import named_like_ids
+from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
+from gpuseg.manifest import RowStorage
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.plan import PreprocessingPlan
+from gpuseg.runtime.executor import Executor
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,15 @@ class LoadedInput:
         The part of the files that each shard was read from.
     reader : Reader
         Who decoded the rows.
+    storage : RowStorage
+        How the workers hold the rows.
     """
 
     encoders: tuple[Encoder, ...]
     preprocessing: PreprocessingPlan
     shards: list[ShardPlan]
     reader: Reader
+    storage: RowStorage
 
 
 def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
@@ -49,8 +56,6 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
             f"feature '{name}' looks like an id column but is used for clustering; set input.id = "
             f"'{name}', or name the features in input.features"
         )
-    if plan.memory.mode == "streamed":
-        reporter.log(f"rows are streamed from Parquet in every pass: {plan.memory.reason}")
     encoders = _fit_encoders(ctx, dataset)
     unit_rows = spec.algorithm.unit_rows(spec.segment)
     preprocessing = spec.prepare.plan(encoders, unit_rows)
@@ -64,9 +69,23 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
         )
     with reporter.stage("read", dataset.rows):
         reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)
+    storage = _row_storage(ctx.executor, plan.memory)
+    if storage.mode == "spilled":
+        reporter.log(f"rows are on the scratch disk: {storage.reason}")
+    elif storage.mode == "streamed":
+        reporter.log(f"rows are decoded from Parquet in every pass: {storage.reason}")
     if ctx.backend == "cuda":
         reporter.log(f"rows were read by {reader.name}: {reader.reason}")
-    return LoadedInput(encoders, preprocessing, shards, reader)
+    return LoadedInput(encoders, preprocessing, shards, reader, storage)
+
+
+def _row_storage(executor: Executor, memory: MemoryPlan) -> RowStorage:
+    """Return how the workers hold the rows, and why."""
+    if memory.mode == "spilled":
+        problems = list(filter(None, executor.map(why_streamed)))
+        if problems:
+            return RowStorage(mode="streamed", reason=f"{memory.reason}, and {problems[0]}")
+    return RowStorage(mode=memory.mode, reason=memory.reason)
 
 
 def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:

@@ -154,7 +154,7 @@ def _run(
 ) -> CallOutcome:
     run = key.split("/")[0]
     progress = _Progress(lambda rows: worker.log_event(TOPIC, (run, call, rows)))
-    context = TaskContext(worker.state.nthreads, progress.advance)
+    context = TaskContext(worker.state.nthreads, progress.advance, worker.local_directory)
     stored = _SHARDS.pop(key, None) or _StoredShard(0, None, None)
     if stored.n_steps < n_applied:
         raise ShardMissing(key)

@@ -1,4 +1,4 @@
-"""Rows streamed from Parquet give the bits of resident ones; and when a job chooses which."""
+"""Rows on disk give the bits of resident ones; and when a job chooses which."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import load_shard
+from gpuseg.io.parquet.spilled_rows import spill_shard
 from gpuseg.io.parquet.streamed_shard import StreamedShard, open_stream
 from gpuseg.io.storage import Storage
 from gpuseg.jobs import memory_plan
@@ -160,13 +161,17 @@ def outcome(
     }
 
 
+ON_DISK: dict[str, Callable[..., Any]] = {"spilled": spill_shard, "streamed": open_stream}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
-def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
+def test_rows_on_disk_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
     chosen = VARIANTS[name]
     resident = outcome(source, load_shard, 1, 2, "numba", **chosen)
-    for shards, threads in ((1, 2), (3, 1)):
-        assert outcome(source, open_stream, shards, threads, "numba", **chosen) == resident
+    for load in ON_DISK.values():
+        for shards, threads in ((1, 2), (3, 1)):
+            assert outcome(source, load, shards, threads, "numba", **chosen) == resident
     dropped = {"dropped", "dropped, weights"} & {name}
     assert (resident["rows"] < ROWS) == bool(dropped)
     if name == "relocated":
@@ -174,17 +179,21 @@ def test_streamed_rows_give_the_bits_of_resident_ones(source: Path, name: str) -
 
 
 @pytest.mark.slow
-def test_streamed_rows_give_the_bits_of_resident_ones_by_the_specification(source: Path) -> None:
+@pytest.mark.parametrize("load", ON_DISK.values(), ids=ON_DISK)
+def test_rows_on_disk_give_the_bits_of_resident_ones_by_the_specification(
+    source: Path, load: Callable[..., Any]
+) -> None:
     chosen = {**VARIANTS["dropped, weights"], "metric": "cosine"}
     resident = outcome(source, load_shard, 1, 1, "numpy", **chosen)
-    assert outcome(source, open_stream, 1, 2, "numpy", **chosen) == resident
-    assert outcome(source, open_stream, 2, 2, "numba", **chosen)["centers"] == resident["centers"]
+    assert outcome(source, load, 1, 2, "numpy", **chosen) == resident
+    assert outcome(source, load, 2, 2, "numba", **chosen)["centers"] == resident["centers"]
 
 
-def test_blocks_cover_the_shard_in_order(source: Path) -> None:
+@pytest.mark.parametrize("load", ON_DISK.values(), ids=ON_DISK)
+def test_blocks_cover_the_shard_in_order(source: Path, load: Callable[..., Any]) -> None:
     data = opened(source, *HOLED, weight="w")
     (plan,) = data.plan_shards(1, drop_missing=True)
-    streamed, resident = open_stream(plan, TaskContext(2)), load_shard(plan, TaskContext(2))
+    streamed, resident = load(plan, TaskContext(2)), load_shard(plan, TaskContext(2))
     blocks = list(streamed.map_blocks(TaskContext(2), lambda block: block))
     assert [b.rows.start for b in blocks] == [0, *(b.rows.stop for b in blocks[:-1])]
     assert all(len(b.x) == b.rows.stop - b.rows.start <= BLOCK_ROWS for b in blocks)
@@ -199,9 +208,10 @@ def test_blocks_cover_the_shard_in_order(source: Path) -> None:
     assert (streamed.weighted, streamed.n_features) == (True, 3)
 
 
-def test_every_pass_converts_the_files_again(source: Path) -> None:
+@pytest.mark.parametrize("load", ON_DISK.values(), ids=ON_DISK)
+def test_transforms_hold_for_every_later_pass(source: Path, load: Callable[..., Any]) -> None:
     (plan,) = opened(source, *FEATURES).plan_shards(1, drop_missing=False)
-    streamed, resident = open_stream(plan, TaskContext()), load_shard(plan, TaskContext())
+    streamed, resident = load(plan, TaskContext()), load_shard(plan, TaskContext())
 
     def double(x: Array) -> Array:
         return x * np.float32(2)
@@ -261,54 +271,76 @@ JOBS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 @pytest.fixture
-def streaming(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let jobs stream, and check ids in three turns, as if there were little memory."""
-    plan = MemoryPlan("streamed", "the test wants it", 2**30, 0, 3)
+def spilling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs hold rows on disk, and check ids in three turns, as if there were little memory."""
+    plan = MemoryPlan("spilled", "the test wants it", 2**30, 0, 3)
     monkeypatch.setattr("gpuseg.jobs.plan.plan_memory", lambda *_: plan)
 
 
 @pytest.fixture
+def disk_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no file be small enough for the scratch disk."""
+    monkeypatch.setattr("gpuseg.runtime.scratch._USABLE", 0.0)
+
+
+@pytest.fixture
 def resident_first(request: pytest.FixtureRequest, source: Path, tmp_path: Path) -> str:
-    """Run the job with resident rows, before `streaming`; return its name."""
+    """Run the job with resident rows, before `spilling`; return its name."""
     name: str = request.param
     run(source, tmp_path / "resident", **{"segment": {"n_clusters": 5}, **JOBS[name]})
     return name
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ON_DISK)
 @pytest.mark.parametrize("resident_first", JOBS, indirect=True)
-def test_a_streamed_job_writes_the_same(
-    resident_first: str, streaming: None, source: Path, tmp_path: Path
+def test_a_job_with_rows_on_disk_writes_the_same(
+    resident_first: str,
+    spilling: None,
+    mode: str,
+    source: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if mode == "streamed":
+        request.getfixturevalue("disk_full")
     sections = {"segment": {"n_clusters": 5}, **JOBS[resident_first]}
-    streamed = run(source, tmp_path / "streamed", **sections).manifest
-    assert bits(tmp_path / "streamed") == bits(tmp_path / "resident")
+    streamed = run(source, tmp_path / "on disk", **sections).manifest
+    assert bits(tmp_path / "on disk") == bits(tmp_path / "resident")
     resident = manifest_of(tmp_path / "resident")
     for key in ("warnings", "features", "segments", "parts", "result"):
         assert streamed[key] == resident[key]
-    assert streamed["executor"]["row_storage"]["mode"] == "streamed"
-    assert streamed["executor"]["row_storage"]["reason"] == "the test wants it"
+    storage = streamed["executor"]["row_storage"]
+    assert storage["mode"] == mode
+    if mode == "spilled":
+        assert storage["reason"] == "the test wants it"
+    else:
+        assert re.fullmatch(
+            r"the test wants it, and the folder \S+ for temporary files has [\d,]+ MiB free, and "
+            r"\d+ MiB would take more than half of it",
+            storage["reason"],
+        )
     assert resident["executor"]["row_storage"]["mode"] == "resident"
-    assert "streamed: the test wants it" in (tmp_path / "streamed" / "_report.html").read_text()
+    assert f"{mode}: the test wants it" in (tmp_path / "on disk" / "_report.html").read_text()
     if resident_first == "weights, repeated ids":
         assert streamed["warnings"][0].startswith("input.id = 'twice': 7 rows ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("resident_first", ["weights, repeated ids"], indirect=True)
-def test_a_streamed_job_on_dask_writes_the_same(
+def test_a_job_with_rows_on_disk_of_dask_workers_writes_the_same(
     resident_first: str,
-    streaming: None,
+    spilling: None,
     source: Path,
     two_workers: dict[str, Any],
     tmp_path: Path,
 ) -> None:
     sections = {"segment": {"n_clusters": 5}, **JOBS[resident_first]}
-    manifest = run(source, tmp_path / "streamed", **sections, runtime=two_workers).manifest
-    assert bits(tmp_path / "streamed") == bits(tmp_path / "resident")
+    manifest = run(source, tmp_path / "on disk", **sections, runtime=two_workers).manifest
+    assert bits(tmp_path / "on disk") == bits(tmp_path / "resident")
     assert manifest["warnings"] == manifest_of(tmp_path / "resident")["warnings"]
     executor = manifest["executor"]
-    assert (executor["n_workers"], executor["row_storage"]["mode"]) == (2, "streamed")
+    assert (executor["n_workers"], executor["row_storage"]["mode"]) == (2, "spilled")
 
 
 CHECKED: dict[str, Any] = {"write_page_checksum": True, "use_dictionary": False}
@@ -348,12 +380,12 @@ def test_wrong_data_in_a_later_row_group_is_refused_alike(
     if column is None:
         damaged(folder / "in-001.parquet")
     messages = []
-    for _ in range(2):
+    for _ in range(3):
         with pytest.raises(DataError) as error:
             run(folder, tmp_path / "out", input={"weight": "w"})
         messages.append(str(error.value))
-        request.getfixturevalue("streaming")
-    assert messages[0] == messages[1]
+        request.getfixturevalue("disk_full" if len(messages) == 2 else "spilling")
+    assert messages[0] == messages[1] == messages[2]
     assert words in messages[0]
     assert listing(tmp_path).keys() == {"in", "in/in-000.parquet", "in/in-001.parquet"}
 
@@ -468,7 +500,7 @@ def test_what_fits_is_resident() -> None:
         r"7\.\d\d GiB per worker, within 90% of runtime.memory_limit = [\d.]+ GiB", plan.reason
     )
     assert planned(imagined(id=False), plan.peak_bytes).mode == "resident"
-    assert planned(imagined(id=False), plan.peak_bytes - 1).mode == "streamed"
+    assert planned(imagined(id=False), plan.peak_bytes - 1).mode == "spilled"
     with_ids, weighted = (
         planned(imagined(id=i, weight=w), 64 * 2**30) for i, w in ((True, False), (False, True))
     )
@@ -476,10 +508,10 @@ def test_what_fits_is_resident() -> None:
     assert weighted.peak_bytes - plan.peak_bytes == 8 * 10**8
 
 
-def test_what_does_not_fit_is_streamed() -> None:
+def test_what_does_not_fit_is_spilled() -> None:
     resident = planned(imagined(), 64 * 2**30)
     plan = planned(imagined(), 5 * 2**30)
-    assert (plan.mode, plan.bounds_bytes, plan.id_turns) == ("streamed", 0, 1)
+    assert (plan.mode, plan.bounds_bytes, plan.id_turns) == ("spilled", 0, 1)
     assert resident.peak_bytes > 5 * 2**30
     assert plan.reason.startswith(
         f"in memory they would take {resident.peak_bytes / 2**30:.2f} GiB per worker, beyond "
@@ -499,7 +531,7 @@ def test_ids_take_more_turns_the_less_memory_there_is() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [1300 * MIB, 1000 * MIB, 700 * MIB])
 @pytest.mark.parametrize("workers", [1, 3])
-def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
+def test_what_cannot_even_be_spilled_is_refused_with_what_would_do(
     limit: int, workers: int
 ) -> None:
     data = imagined(groups=3000, rows=workers * 50_000)
@@ -512,8 +544,8 @@ def test_what_cannot_even_be_streamed_is_refused_with_what_would_do(
     assert text is not None, error.value
     needed = float(text[1].replace(",", "")) * {"MiB": MIB, "GiB": 2**30}[text[2]]
     enough = int(text[3])
-    assert planned(data, int(needed * 1.01), workers).mode == "streamed"
-    assert planned(data, limit, enough + 1).mode == "streamed"
+    assert planned(data, int(needed * 1.01), workers).mode == "spilled"
+    assert planned(data, limit, enough + 1).mode == "spilled"
     with pytest.raises(ResourceError):
         planned(data, limit, enough // 2)
     assert error.value.exit_code == 4
@@ -533,7 +565,7 @@ def test_without_a_limit_the_machine_sets_it(monkeypatch: pytest.MonkeyPatch) ->
     local = ClusterSpec("local", None, 2, None)
     assert plan_memory(imagined(), local, 1).mode == "resident"
     two = plan_memory(imagined(groups=200), ClusterSpec("dask", 2, 1, None), 2)
-    assert two.mode == "streamed"
+    assert two.mode == "spilled"
     assert "beyond the 6.00 GiB that this machine has left for each" in two.reason
     elsewhere = plan_memory(imagined(groups=2000), ClusterSpec("tcp://h:1", None, None, None), 2)
     assert elsewhere.mode == "resident"
@@ -553,7 +585,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_streams_by_itself_when_its_rows_do_not_fit(
+def test_a_job_spills_by_itself_when_its_rows_do_not_fit(
     tmp_path: Path, small: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     table = customers(3000).set_column(0, "customer", pa.array(np.arange(3000) % 2990))
@@ -569,18 +601,18 @@ def test_a_job_streams_by_itself_when_its_rows_do_not_fit(
 
     dry = limited(60_000)("--dry-run")
     assert dry.code == 0
-    assert "rows are     streamed (in memory they would take 0 MiB per worker, beyond" in dry.out
+    assert "rows are     spilled (in memory they would take 0 MiB per worker, beyond" in dry.out
     before = listing(tmp_path)
     plan = limited(60_000)("--dry-run", "--json")
     assert listing(tmp_path).keys() == before.keys()
-    assert json.loads(plan.out)["row_storage"]["mode"] == "streamed"
+    assert json.loads(plan.out)["row_storage"]["mode"] == "spilled"
     outcome = limited(60_000)()
     assert outcome.code == 0, outcome.err
-    assert "note: rows are streamed from Parquet in every pass: in memory they" in outcome.err
+    assert "note: rows are on the scratch disk: in memory they" in outcome.err
     assert "warning: input.id = 'customer': 10 rows" in outcome.err
     assert bits(tmp_path / "out") == bits(tmp_path / "resident")
     resident = limited(10**6)("--dry-run", "--overwrite")
     assert "rows are     resident (" in resident.out
     refused = limited(20_000)("--overwrite")
     assert refused.code == 4
-    assert "even if its rows are streamed" in refused.err
+    assert "even if its rows are on disk" in refused.err
