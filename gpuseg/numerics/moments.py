@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
+from operator import itemgetter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,20 +55,51 @@ class Moments:
 
     def totals(self, feature: int) -> tuple[Fraction, Fraction]:
         """Return the exact (Σx, Σx²) of one feature."""
-        first, high, low = self.first[feature], self.second_high[feature], self.second_low[feature]
-        exponents = np.flatnonzero(first | high | low)
-        if not exponents.size:
-            return Fraction(0), Fraction(0)
-        least, total, squares = int(exponents[0]), 0, 0  # multiples of the smallest unit
-        used = (column[exponents].tolist() for column in (first, high, low))
-        for e, sum_, upper, lower in zip(exponents.tolist(), *used, strict=True):
-            total += sum_ << (e - least)
-            squares += ((upper << HALF_BITS) + lower) << 2 * (e - least)
-        unit = Fraction(2) ** (least - 150)
-        return total * unit, squares * unit * unit
+        (integers,) = self.take(np.array([feature]))._integers()
+        unit = Fraction(2) ** integers.exponent
+        return integers.total * unit, integers.squares * unit * unit
+
+    def means_and_variances(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return mean and population variance of each feature, float64 (2, d).
+
+        Each is rounded once, as Python rounds a quotient of two integers of any size.
+
+        Parameters
+        ----------
+        counts : int64 (d,)
+            Number of values.
+        """
+        pairs = map(_ExactSums.mean_and_variance, self._integers(), counts.tolist())
+        return np.array(list(pairs), np.float64).reshape(-1, 2).T
+
+    def _integers(self) -> "list[_ExactSums]":
+        """Return the sums of each feature."""
+        sums = [_ExactSums(0, 0, 0)] * len(self.first)
+        at = np.nonzero(self.first | self.second_high | self.second_low)
+        parts = (part[at].tolist() for part in (self.first, self.second_high, self.second_low))
+        entries = zip(at[0].tolist(), at[1].tolist(), *parts, strict=True)
+        for feature, group in groupby(entries, key=itemgetter(0)):
+            least, total, squares = -1, 0, 0
+            for _, e, sum_, upper, lower in group:
+                least = e if least < 0 else least
+                total += sum_ << (e - least)
+                squares += ((upper << HALF_BITS) + lower) << 2 * (e - least)
+            sums[feature] = _ExactSums(total, squares, least - 150)
+        return sums
 
 
-def mean_and_variance(total: Fraction, squares: Fraction, count: int) -> tuple[float, float]:
-    """Return the mean and the population variance, each rounded once from the exact value."""
-    mean = total / count
-    return float(mean), float(squares / count - mean * mean)
+class _ExactSums(NamedTuple):
+    """Σx in units u = 2^exponent, and Σx² in units u²."""
+
+    total: int
+    squares: int
+    exponent: int
+
+    def mean_and_variance(self, count: int) -> tuple[float, float]:
+        """Return the mean and the population variance of `count` values."""
+        deviations = self.squares * count - self.total * self.total  # u²·count² is the unit
+        if self.exponent < 0:
+            divisor = count << -self.exponent
+            return self.total / divisor, deviations / (divisor * divisor)
+        multiple = 1 << self.exponent
+        return self.total * multiple / count, deviations * multiple * multiple / (count * count)

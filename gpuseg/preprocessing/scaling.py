@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform
 from gpuseg.errors import DataError
-from gpuseg.numerics.moments import mean_and_variance
 from gpuseg.numerics.yeo_johnson import yeo_johnson
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.executor import Executor
@@ -24,11 +23,7 @@ _DIVISORS = {
 
 def column_statistics(summary: ColumnSummary) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return mean and population variance of each feature, each rounded once, float64 (d,)."""
-    pairs = [
-        mean_and_variance(*summary.moments.totals(f), count)
-        for f, count in enumerate(summary.valid().tolist())
-    ]
-    mean, variance = np.array(pairs, dtype=np.float64).T
+    mean, variance = summary.moments.means_and_variances(summary.valid())
     return mean, variance
 
 

@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.numerics.log1p import LOG_2, log1p
-from gpuseg.numerics.moments import mean_and_variance
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.yeo_johnson import yeo_johnson
 from gpuseg.preprocessing.scaling import Statistics
@@ -156,7 +155,7 @@ class _Search:
     @classmethod
     def start(cls, feature: int, summary: ColumnSummary) -> "_Search":
         low, high = summary.minimum[feature], summary.maximum[feature]
-        mean, _ = mean_and_variance(*summary.moments.totals(feature), summary.rows)
+        mean = float(summary.moments.totals(feature)[0] / summary.rows)
         phase = _Phase.DONE if low == high else _Phase.WIDEN
         search = cls(feature, summary.rows, np.array([low, mean, high]), phase=phase)
         search.points = search.computable(search.points)

@@ -26,7 +26,8 @@ def summarize(
     summaries = shard.map_blocks(
         context, lambda block: b.summarize(block.x, transform, block.rows.start)
     )
-    return reduce(ColumnSummary.merge, summaries, ColumnSummary.empty(shard.n_features))
+    first = next(summaries, None) or ColumnSummary.empty(shard.n_features)
+    return reduce(ColumnSummary.merge, summaries, first)
 
 
 def merge_summaries(summaries: Sequence[ColumnSummary]) -> ColumnSummary:

@@ -25,7 +25,7 @@ from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.backends.numba.preprocessing import yeo_johnson
 from gpuseg.numerics import hashing
 from gpuseg.numerics.log1p import log1p
-from gpuseg.numerics.moments import Moments, mean_and_variance
+from gpuseg.numerics.moments import Moments
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.sharding.quantiles import quantiles
 
@@ -126,7 +126,8 @@ def test_moments_are_exact(backend: Backend, name: str) -> None:
     for split in (0, 1, len(values) // 2):
         merged = moments_of(backend, values[split:]).merge(moments_of(backend, values[:split]))
         assert merged.totals(0) == (total, squares)
-    mean, variance = mean_and_variance(total, squares, len(values))
+    moments = moments_of(backend, values)
+    ((mean,), (variance,)) = moments.means_and_variances(np.array([len(values)]))
     assert mean == float(total / len(exact))
     assert variance == float(sum((v - total / len(exact)) ** 2 for v in exact) / len(exact))
 
@@ -135,8 +136,8 @@ def test_moments_of_long_columns_match_two_passes(backend: Backend) -> None:
     """At offset 1e6, Σx² - (Σx)²/n in float64 loses all digits; exact moments lose none."""
     values = (1e6 + np.random.default_rng(0).normal(size=(20_000, 3)) / 4).astype(np.float32)
     summary = backend.summarize(backend.to_device(values), np.zeros(3, np.int64), 0)
-    for f in range(3):
-        mean, variance = mean_and_variance(*summary.moments.totals(f), len(values))
+    means, variances = summary.moments.means_and_variances(summary.valid())
+    for f, (mean, variance) in enumerate(zip(means, variances, strict=True)):
         assert mean == math.fsum(values[:, f].tolist()) / len(values)
         assert variance == pytest.approx(values[:, f].astype(float).var(), rel=1e-12)
 
