@@ -1,10 +1,10 @@
 """A backend: its device and its kernels as one object."""
 
-from gpuseg.backends.protocols import CentroidKernels, ColumnKernels, Device
+from gpuseg.backends.protocols import CentroidKernels, ColumnKernels, Device, RunKernels
 
 
 class Backend:
-    """The methods of a device, of column kernels and of centroid kernels, composed.
+    """The methods of a device, and of kernels for columns, centroids and runs, composed.
 
     `backends.protocols` documents the methods.
 
@@ -14,13 +14,19 @@ class Backend:
     device : Device
     columns : ColumnKernels
     centroids : CentroidKernels
+    runs : RunKernels
     """
 
     def __init__(
-        self, name: str, device: Device, columns: ColumnKernels, centroids: CentroidKernels
+        self,
+        name: str,
+        device: Device,
+        columns: ColumnKernels,
+        centroids: CentroidKernels,
+        runs: RunKernels,
     ) -> None:
         self.name = name
-        self.device, self.columns, self.centroids = device, columns, centroids
+        self.device, self.columns, self.centroids, self.runs = device, columns, centroids, runs
 
         self.fits = device.fits
         self.block_rows = device.block_rows
@@ -46,3 +52,7 @@ class Backend:
         self.assign = centroids.assign
         self.distance_sums = centroids.distance_sums
         self.squared_distances = centroids.squared_distances
+
+        self.plus_plus = runs.plus_plus
+        self.iterate = runs.iterate
+        self.sum_assignments = runs.sum_assignments

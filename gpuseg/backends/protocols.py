@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.customers import CustomerFeatures, TransactionLines
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.types import Centers, PackedRun, RowBounds
+from gpuseg.backends.types import Centers, IteratedRun, PackedRun, RowBounds, StopRule
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.numerics.sum_grid import AssignmentSums, LloydSums, SumGrid
 
@@ -239,6 +239,64 @@ class CentroidKernels(Protocol):
 
     def squared_distances(self, x: Any, centers: NDArray[np.float64]) -> Any:
         """Return all squared distances, float64 (n, k)."""
+        ...
+
+
+class RunKernels(Protocol):
+    """Seeding, and whole runs of k-means, on one block of rows in host memory."""
+
+    def plus_plus(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64],
+        draws: NDArray[np.float64],
+        parallel_map: ParallelMap,
+    ) -> list[NDArray[np.int64]]:
+        """Choose rows by greedy k-means++, for several runs.
+
+        The first row is drawn by weight. Each further one is, of several candidates drawn by
+        w·d², the one that leaves the least Σ w·d², the first of equally good ones; d is the
+        distance to the nearest row chosen. Sums are added in the order of the rows, in float64.
+
+        Parameters
+        ----------
+        weight : float64 (n,), > 0
+        draws : float64 (runs, k, candidates)
+            In [0, 1); positions on the axis of cumulated weight or w·d². Of the first row, only
+            the first candidate counts.
+
+        Returns
+        -------
+        list of int64 (m,)
+            The rows of each run in the order of choice; m is k, or less where x has fewer distinct
+            rows.
+        """
+        ...
+
+    def iterate(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64] | None,
+        starts: Sequence[Centers],
+        grid: SumGrid,
+        stop: StopRule,
+        parallel_map: ParallelMap,
+    ) -> list[IteratedRun]:
+        """Iterate each run until it ends by the rule, or a centre has no rows.
+
+        An iteration moves each centre to the mean of its rows, as `CentroidKernels.lloyd` finds
+        them.
+        """
+        ...
+
+    def sum_assignments(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64] | None,
+        models: Sequence[tuple[Centers, tuple[float, ...]]],
+        parallel_map: ParallelMap,
+    ) -> list[AssignmentSums]:
+        """Return the sums of `CentroidKernels.assign` for centres and grids of several runs."""
         ...
 
 

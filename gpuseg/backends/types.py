@@ -1,4 +1,4 @@
-"""Values that callers and backends exchange: centres, packed centres, and bounds of rows."""
+"""Values that callers and backends exchange: centres, bounds of rows, and runs of k-means."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gpuseg.numerics.sum_grid import LloydSums
 
 MAX_GAP = np.float32(1e37)
 """The gap where there is no other centre; finite, so that sums with it are numbers."""
@@ -32,6 +34,18 @@ class Centers:
     def k(self) -> int:
         """Number of centres."""
         return len(self.values)
+
+    def move(self, sums: LloydSums) -> "Centers":
+        """Return the means of the centres' rows; a centre without rows stays."""
+        weight = sums.weight.sum(axis=0)[:, None]
+        total = sums.sums.sum(axis=0)
+        means = self.shift.astype(np.float64) + total / np.where(weight == 0, 1.0, weight)
+        return Centers(np.where(weight != 0, means, self.values), self.shift)
+
+    def squared_change(self, before: "Centers") -> float:
+        """Return Σ|Δcentre|², added in the order of centres and features."""
+        squares = (self.values - before.values) ** 2
+        return float(np.add.accumulate(squares.reshape(-1))[-1])
 
 
 class PackedCenters(NamedTuple):
@@ -129,3 +143,43 @@ class PackedRun(NamedTuple):
 
     centers: Any
     bounds: RowBounds
+
+
+class StopRule(NamedTuple):
+    """When a run of k-means ends.
+
+    Attributes
+    ----------
+    max_iter : int
+    max_change : float
+        The run has converged if Σ|Δcentre|² of an iteration is at most this.
+    """
+
+    max_iter: int
+    max_change: float
+
+
+class IteratedRun(NamedTuple):
+    """A run of k-means after its iterations.
+
+    If it has neither converged nor made `max_iter` iterations, the next one would leave a centre
+    without rows.
+
+    Attributes
+    ----------
+    centers : float64 (k, d)
+    weight : float64 (k,)
+        Weight of the rows that each centre is the mean of.
+    n_iter : int
+    converged : bool
+    n_rows_scored : int
+        Rows with computed distances, over all iterations.
+    seconds : float
+    """
+
+    centers: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    n_iter: int
+    converged: bool
+    n_rows_scored: int
+    seconds: float

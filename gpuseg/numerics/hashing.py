@@ -4,6 +4,8 @@ A generator that steps through the rows would give other draws for another parti
 A hash of (seed, stream, counter) does not, and needs no state on any worker.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,8 +48,14 @@ def hash_sample_mask(
 
 def hash_uniform(seed: int, stream: int, count: int) -> NDArray[np.float64]:
     """Draw `count` numbers in [0, 1), float64 (count,), from (seed, stream)."""
-    words = np.array([seed & 0xFFFFFFFFFFFFFFFF, stream], dtype=np.uint64)
+    draws: NDArray[np.float64] = hash_uniform_streams(seed, [stream], count)[0]
+    return draws
+
+
+def hash_uniform_streams(seed: int, streams: Sequence[int], count: int) -> NDArray[np.float64]:
+    """Return `hash_uniform` of several streams, float64 (streams, count)."""
+    words = np.array([seed & 0xFFFFFFFFFFFFFFFF, *streams], dtype=np.uint64)
     key = splitmix64(splitmix64(words[:1]) ^ words[1:])
-    bits = splitmix64(key ^ splitmix64(np.arange(count, dtype=np.uint64)))
+    bits = splitmix64(key[:, None] ^ splitmix64(np.arange(count, dtype=np.uint64)))
     draws: NDArray[np.float64] = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return draws

@@ -80,6 +80,10 @@ class TaskContext:
             wait(futures)
 
 
+ONE_THREAD = TaskContext()
+"""The resources of a caller that has nothing to share out."""
+
+
 def prefetch(items: Iterator[R]) -> Iterator[R]:
     """Yield the items; another thread makes the next one while one is in use."""
     with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-prefetch") as thread:

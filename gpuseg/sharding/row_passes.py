@@ -106,6 +106,8 @@ def assign(
         its distances.
     """
     b = registry.get(backend)
+    if not keep and shard.is_one_block:
+        return b.sum_assignments(shard.x, shard.weight, models, context.map)
     packed = [b.pack(centers) for centers, _ in models]
     n = shard.n_rows if keep else 0
     labels = {i: np.empty(n, np.int32) for i in keep}

@@ -104,6 +104,12 @@ class Shard:
         return int(self.x.shape[1])
 
     @property
+    def is_one_block(self) -> bool:
+        """Whether the rows are one block, in the memory of the host."""
+        is_in_memory = isinstance(self.x, np.ndarray) and len(self.x) == self.n_rows
+        return is_in_memory and self.n_rows <= self.block_rows(self.x)
+
+    @property
     def weighted(self) -> bool:
         """Whether the rows have weights."""
         return self.weight is not None

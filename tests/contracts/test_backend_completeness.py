@@ -17,13 +17,14 @@ PARTS = {
     "device": protocols.Device,
     "columns": protocols.ColumnKernels,
     "centroids": protocols.CentroidKernels,
+    "runs": protocols.RunKernels,
     "neighbors": protocols.NeighborKernels,
     "customers": protocols.CustomerKernels,
     "trees": protocols.TreeKernels,
 }
 """The protocol that each file of a backend implements."""
 
-COMPOSED = ("device", "columns", "centroids")
+COMPOSED = ("device", "columns", "centroids", "runs")
 """Parts that callers see as one `Backend`."""
 
 BORROWED = {
@@ -36,6 +37,7 @@ BORROWED = {
         "numpy",
         {"bounds_budget", "bounds_bytes_per_row", "new_bounds", "reset_slack"},
     ),
+    ("cuda", "runs"): ("numba", {"iterate", "sum_assignments"}),
     ("cuda", "customers"): ("numba", {"aggregate"}),
     ("cuda", "trees"): ("numba", {"best_splits"}),
 }

@@ -76,7 +76,7 @@ def fit_kmeans(
     executor: Executor,
     params: KMeansParams,
     backend: str,
-    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    on_iteration: OnIteration | None = None,
     spare_bytes: int = 0,
     statistics: DataStatistics | None = None,
 ) -> KMeansFit:
@@ -88,7 +88,7 @@ def sweep_kmeans(
     executor: Executor,
     models: Sequence[KMeansParams],
     backend: str,
-    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    on_iteration: OnIteration | None = None,
     spare_bytes: int = 0,
     statistics: DataStatistics | None = None,
     keep_all: bool = False,
@@ -204,13 +204,13 @@ def _seed(
     if params.init == "random":
         seeds = [seeding.at_random(sample, max_k, random_state, r) for r in restarts]
         return {k: [seeding.fill_up(rows, k, distinct) for rows in seeds] for k in counts}
-    b = registry.get(backend)
-    seeds = list(
-        local.context.map(lambda r: seeding.plus_plus(sample, b, max_k, random_state, r), restarts)
+    seeds = seeding.plus_plus(
+        sample, registry.get(backend), max_k, random_state, restarts, local.context
     )
     starts = [seeding.fill_up(rows, k, distinct) for k in counts for rows in seeds]
     local.load(lambda shard, context: shard, [sample.shard()])
-    sample_statistics = measure(local, backend)
+    is_all_rows = sample.weight is None and len(sample.x) == statistics.n_rows
+    sample_statistics = statistics if is_all_rows else measure(local, backend)
     local.apply(passes.to_device, backend)
     refining = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     runs = iterate(local, backend, sample_statistics, starts, refining, spare_bytes=_REFINING_BYTES)
@@ -240,11 +240,27 @@ def _best_runs(
     statistics: DataStatistics,
     groups: Sequence[Sequence[LloydRun]],
 ) -> list[LloydRun]:
-    """Return the run of each group with the least inertia, the first one if several have it."""
-    compared = [run for group in groups if len(group) > 1 for run in group]
+    """Return the run of each group with the least inertia, the first one if several have it.
+
+    Runs often end at the same centers in another order; these have the same inertia.
+    """
+    distinct: dict[tuple[bytes, ...], LloydRun] = {}
+    for run in (run for group in groups if len(group) > 1 for run in group):
+        distinct.setdefault(_centers_in_any_order(run), run)
+    compared = list(distinct.values())
     assignments = _assign(executor, backend, statistics, compared, []) if compared else []
-    inertia = {run.number: sums.inertia for run, sums in zip(compared, assignments, strict=True)}
-    return [min(group, key=lambda run: inertia.get(run.number, 0.0)) for group in groups]
+    inertia = {centers: sums.inertia for centers, sums in zip(distinct, assignments, strict=True)}
+    return [
+        min(group, key=lambda run: inertia[_centers_in_any_order(run)])
+        if len(group) > 1
+        else group[0]
+        for group in groups
+    ]
+
+
+def _centers_in_any_order(run: LloydRun) -> tuple[bytes, ...]:
+    """Return a value that two runs share if they have the same centers in any order."""
+    return tuple(sorted(center.tobytes() for center in run.centers.values))
 
 
 def _assign(

@@ -28,7 +28,7 @@ from gpuseg.algorithms.kmeans.bounds import BoundState, reset_imprecise_slack
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
-from gpuseg.backends.types import Centers, PackedRun
+from gpuseg.backends.types import Centers, IteratedRun, PackedRun, StopRule
 from gpuseg.numerics.sum_grid import LloydSums, SumGrid
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
@@ -119,7 +119,7 @@ def iterate(
     statistics: DataStatistics,
     starts: Sequence[NDArray[np.float64]],
     params: KMeansParams,
-    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    on_iteration: OnIteration | None = None,
     spare_bytes: int = 0,
 ) -> list[LloydRun]:
     """Iterate from each of `starts` until its centers converge.
@@ -136,6 +136,9 @@ def iterate(
     project = normalize if params.metric == "cosine" else _keep
     first = [Centers(start, statistics.shift) for start in starts]
     runs = [LloydRun(i, project(centers, centers)) for i, centers in enumerate(first)]
+    max_change = params.tol * statistics.mean_variance
+    if executor.n_shards == 1 and params.metric == "euclidean" and on_iteration is None:
+        _iterate_in_shard(executor, backend, runs, grid, StopRule(params.max_iter, max_change))
     while moving := [run for run in runs if run.n_iter < params.max_iter and not run.converged]:
         sent = [RunCenters(run.number, run.centers) for run in moving]
         by_shard = executor.map(lloyd_pass, backend, iteration_id, sent, grid, spare_bytes)  # 1, 2
@@ -144,18 +147,47 @@ def iterate(
             run.n_iter += 1
             run.seconds += total.seconds
             run.n_rows_scored += total.n_rows_scored
-            inertia = _estimate_inertia(total, run.centers, statistics)
+            is_reported = on_iteration is not None and run is moving[0]
+            inertia = _estimate_inertia(total, run.centers, statistics) if is_reported else 0.0
             if not total.weight.sum(axis=0).all():
                 _relocate_empty(executor, backend, total, run.centers, grid)
-            centers = project(_means(total, run.centers), run.centers)
-            change = float(((centers.values - run.centers.values) ** 2).sum())
-            run.centers = centers
-            run.converged = change <= params.tol * statistics.mean_variance
+            before, run.centers = run.centers, project(run.centers.move(total), run.centers)
+            change = run.centers.squared_change(before)
+            run.converged = change <= max_change
             run.weight = total.weight.sum(axis=0)
-            if run is moving[0]:
+            if on_iteration is not None and is_reported:
                 on_iteration(run.n_iter, inertia, change)
     executor.map(drop_bounds)
     return runs
+
+
+def _iterate_in_shard(
+    executor: Executor, backend: str, runs: Sequence[LloydRun], grid: SumGrid, stop: StopRule
+) -> None:
+    """Let the worker of the only shard iterate, if its rows are one block in host memory.
+
+    It calls no one between the passes. A run that meets an empty cluster is left before that pass.
+    """
+    starts = [run.centers for run in runs]
+    (iterated,) = executor.map(iterate_block, backend, starts, grid, stop)
+    for run, result in zip(runs, iterated or [], strict=False):
+        run.centers = Centers(result.centers, run.centers.shift)
+        run.n_iter, run.converged, run.weight = result.n_iter, result.converged, result.weight
+        run.n_rows_scored, run.seconds = result.n_rows_scored, result.seconds
+
+
+def iterate_block(
+    shard: Shard,
+    context: TaskContext,
+    backend: str,
+    starts: Sequence[Centers],
+    grid: SumGrid,
+    stop: StopRule,
+) -> list[IteratedRun] | None:
+    """Return the runs after their iterations; None if the rows are not one block in host memory."""
+    if not shard.is_one_block:
+        return None
+    return registry.get(backend).iterate(shard.x, shard.weight, starts, grid, stop, context.map)
 
 
 def iterate_once(
@@ -263,14 +295,6 @@ def _count_fitting(
 def drop_bounds(shard: Shard, context: TaskContext) -> None:
     """Free the memory of all bounds."""
     shard.cache.pop(_CACHE_KEY, None)
-
-
-def _means(total: LloydSums, centers: Centers) -> Centers:
-    """Return the means of the centers' rows; a center without rows stays."""
-    weight = total.weight.sum(axis=0)[:, None]
-    sums = total.sums.sum(axis=0)
-    means = centers.shift.astype(np.float64) + sums / np.where(weight == 0, 1.0, weight)
-    return Centers(np.where(weight != 0, means, centers.values), centers.shift)
 
 
 def normalize(centers: Centers, before: Centers) -> Centers:

@@ -10,6 +10,7 @@ Equal rows are then merged, their weights added, and the sample is ordered by th
 rows: seeding gets the same sample for copies and weights, and for any order of few rows.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
@@ -29,6 +30,9 @@ SAMPLE_ROWS = 32_768
 SAMPLE_ROWS_PER_CENTER = 64
 
 _SAMPLE_STREAM = 0
+
+_VALUES_PER_STEP = 2**14
+"""Values hashed at a time, in the cache."""
 
 
 @dataclass(frozen=True)
@@ -132,23 +136,35 @@ def draw_sample(
         ]
         drawn = executor.map(rows_at, backend, magic, per_shard=shares)
         parts = [WeightedSample(x, np.ones(len(x))) for x in drawn]
-    return merge_equal(
-        np.concatenate([part.x for part in parts]), np.concatenate([part.weight for part in parts])
-    )
+    return merge_equal(*_concatenate(parts))
 
 
 def merge_equal(x: NDArray[np.float32], weight: NDArray[np.float64]) -> SeedingSample:
     """Return the distinct rows of positive weight, each with the weight of all its copies."""
-    x = x[weight > 0] + np.float32(0)  # -0.0 equals 0.0
-    weight = weight[weight > 0]
-    bits = x.view(np.uint32).astype(np.uint64)
-    with np.errstate(over="ignore"):
-        key = splitmix64((bits * digest_factors(x.shape[1])).sum(axis=1, dtype=np.uint64))
-    order = np.argsort(key, kind="stable")
-    x, weight = x[order], weight[order]
-    first = np.flatnonzero(np.append(True, (x[1:] != x[:-1]).any(axis=1)))
-    merged = np.add.reduceat(weight, first)
-    return SeedingSample(x[first], None if (merged == 1).all() else merged)
+    if not weight.all():
+        x, weight = x[weight > 0], weight[weight > 0]
+    x = x + np.float32(0)  # -0.0 equals 0.0
+    keys = _content_keys(x)
+    order = np.argsort(keys, kind="stable")
+    x, weight, keys = x[order], weight[order], keys[order]
+    is_first = np.append(True, keys[1:] != keys[:-1])
+    others = np.flatnonzero(~is_first)
+    is_first[others] = (x[others] != x[others - 1]).any(axis=1)
+    if is_first.all():
+        return SeedingSample(x, None if (weight == 1).all() else weight)
+    merged = np.add.reduceat(weight, np.flatnonzero(is_first))
+    return SeedingSample(x[is_first], None if (merged == 1).all() else merged)
+
+
+def _content_keys(x: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Return a hash of the bits of each row, uint64 (n,)."""
+    factors, sums = digest_factors(x.shape[1]), np.empty(len(x), np.uint64)
+    n_rows = max(_VALUES_PER_STEP // x.shape[1], 1)
+    for start in range(0, len(x), n_rows):
+        rows = slice(start, start + n_rows)
+        bits = x[rows].view(np.uint32).astype(np.uint64)
+        sums[rows] = np.multiply(bits, factors, out=bits).sum(axis=1, dtype=np.uint64)
+    return splitmix64(sums)
 
 
 def weigh(shard: Shard, context: TaskContext, backend: str, magic: float) -> ShardWeight:
@@ -199,10 +215,18 @@ def all_rows(shard: Shard, context: TaskContext, backend: str) -> WeightedSample
     b = registry.get(backend)
 
     def rows_in_block(block: Block) -> WeightedSample:
-        weight = b.to_host(block.weights())
+        if block.weight is None:
+            return WeightedSample(b.to_host(block.x), np.ones(len(block.x)))
+        weight = b.to_host(block.weight)
         return WeightedSample(b.to_host(block.x, np.flatnonzero(weight > 0)), weight[weight > 0])
 
-    parts = list(shard.map_blocks(context, rows_in_block))
+    return _concatenate(list(shard.map_blocks(context, rows_in_block)))
+
+
+def _concatenate(parts: Sequence[WeightedSample]) -> WeightedSample:
+    """Return all rows, in the order of the parts; those of a single part are not copied."""
+    if len(parts) == 1:
+        return parts[0]
     return WeightedSample(
         np.concatenate([part.x for part in parts]), np.concatenate([part.weight for part in parts])
     )

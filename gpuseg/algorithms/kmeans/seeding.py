@@ -6,15 +6,15 @@ in a step do not depend on how many steps follow: the seeds of k centers are the
 longer sequence, so that a sweep over k seeds once.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.kmeans.sampling import SeedingSample
 from gpuseg.backends.backend import Backend
-from gpuseg.numerics.hashing import hash_uniform
+from gpuseg.numerics.hashing import hash_uniform, hash_uniform_streams
+from gpuseg.runtime.executor import ONE_THREAD, TaskContext
 from gpuseg.sharding import row_passes as passes
 
 _CANDIDATES = 5
@@ -27,38 +27,32 @@ DistinctRows = Callable[[int], NDArray[np.float32]]
 
 
 def plus_plus(
-    sample: SeedingSample, backend: Backend, k: int, random_state: int, restart: int
-) -> NDArray[np.float32]:
+    sample: SeedingSample,
+    backend: Backend,
+    k: int,
+    random_state: int,
+    restarts: Sequence[int],
+    context: TaskContext = ONE_THREAD,
+) -> list[NDArray[np.float32]]:
     """Choose up to k rows of the sample by greedy k-means++, in the order of choice.
 
     Parameters
     ----------
-    restart : int
-        Number of the restart; each draws other numbers.
+    restarts : sequence of int
+        Numbers of the restarts; each draws other numbers.
 
     Returns
     -------
-    float32 (m, d)
-        m is k, or less where the sample has fewer distinct rows.
+    list of float32 (m, d)
+        The rows of each restart; m is k, or less where the sample has fewer distinct rows.
     """
     weight = np.ones(len(sample.x)) if sample.weight is None else sample.weight
-    stream = _FIRST_RESTART_STREAM + restart
-    draws = hash_uniform(random_state, stream, k * _CANDIDATES).reshape(k, -1)
-    x = backend.to_device(sample.x)
-    seeds = [_rows_at(weight, draws[0, :1])[0]]
-    nearest = _squared_distances(backend, x, sample.x[seeds])[:, 0]
-    for step in range(1, k):
-        potential = weight * nearest
-        if not potential.any():
-            break
-        candidates = _rows_at(potential, draws[step])
-        squares = _squared_distances(backend, x, sample.x[candidates])
-        closer = np.minimum(nearest[:, None], squares)
-        # Not weight @ closer: the order of a BLAS's additions depends on the processor.
-        best = int((weight[:, None] * closer).sum(axis=0).argmin())
-        seeds.append(candidates[best])
-        nearest = closer[:, best]
-    return sample.x[seeds]
+    streams = [_FIRST_RESTART_STREAM + restart for restart in restarts]
+    draws = hash_uniform_streams(random_state, streams, k * _CANDIDATES)
+    chosen = backend.plus_plus(
+        sample.x, weight, draws.reshape(len(draws), k, _CANDIDATES), context.map
+    )
+    return [sample.x[rows] for rows in chosen]
 
 
 def at_random(
@@ -88,16 +82,3 @@ def fill_up(seeds: NDArray[np.float32], k: int, distinct: DistinctRows) -> NDArr
         centers = passes.first_distinct(np.concatenate([centers, distinct(k)]), k)
     copies = np.repeat(centers[:1], k - len(centers), axis=0)
     return np.concatenate([centers, copies]).astype(np.float64)
-
-
-def _rows_at(mass: NDArray[np.float64], draws: NDArray[np.float64]) -> list[int]:
-    """Return the rows at draws in [0, 1) on the axis of cumulated mass."""
-    ends = np.cumsum(mass)
-    index = np.searchsorted(ends, draws * ends[-1], side="right")
-    last = int(np.flatnonzero(mass)[-1])
-    rows: list[int] = np.minimum(index, last).tolist()
-    return rows
-
-
-def _squared_distances(backend: Backend, x: Any, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-    return backend.to_host(backend.squared_distances(x, rows.astype(np.float64)))

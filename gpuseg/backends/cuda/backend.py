@@ -6,6 +6,7 @@ from gpuseg.backends.cuda.columns import CudaColumns
 from gpuseg.backends.cuda.device import CudaDevice
 from gpuseg.backends.cuda.launcher import Launcher
 from gpuseg.backends.cuda.lloyd import PassKind
+from gpuseg.backends.cuda.runs import CudaRuns
 
 
 class CudaBackend(Backend):
@@ -23,6 +24,7 @@ class CudaBackend(Backend):
 
     def __init__(self, launcher: Launcher, passes: PassKind = "auto") -> None:
         self.launcher = launcher
+        device, centroids = CudaDevice(launcher), CudaCentroids(launcher, passes)
         super().__init__(
-            "cuda", CudaDevice(launcher), CudaColumns(launcher), CudaCentroids(launcher, passes)
+            "cuda", device, CudaColumns(launcher), centroids, CudaRuns(device, centroids)
         )

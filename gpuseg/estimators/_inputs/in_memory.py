@@ -14,8 +14,11 @@ from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.estimators._inputs.gpu import to_device_of
 from gpuseg.estimators._inputs.loaded_rows import LoadedRows
 from gpuseg.estimators._inputs.row_format import RowFormat
-from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor
 from gpuseg.sharding.shard import Shard
+
+_FEW_ROWS_BYTES = 2**28
+"""Spare memory where there are so few rows that looking how much is free would take longer."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class InMemoryRows(LoadedRows):
 
     @property
     def spare_bytes(self) -> int:
+        if self.shard.n_rows <= BLOCK_ROWS:
+            return _FEW_ROWS_BYTES
         return int(psutil.virtual_memory().available // 4)
 
     def like(self, values: NDArray[Any]) -> Any:

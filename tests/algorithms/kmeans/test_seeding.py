@@ -57,7 +57,7 @@ def bits(sample: SeedingSample) -> tuple[bytes, bytes | None]:
 
 def seeds(backend: Backend, sample: SeedingSample, k: int) -> list[bytes]:
     """Return the bits of what both ways of seeding choose, three restarts of each."""
-    results = [seeding.plus_plus(sample, backend, k, 4, restart) for restart in range(3)]
+    results = seeding.plus_plus(sample, backend, k, 4, range(3))
     results += [seeding.at_random(sample, k, 4, restart) for restart in range(3)]
     return [rows.tobytes() for rows in results]
 
@@ -87,7 +87,7 @@ def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
 def test_seeds_are_as_good_as_scikit_learns(backend: Backend) -> None:
     """Greedy: of several candidates, each step takes the one that leaves the least inertia."""
     x = np.random.default_rng(2).lognormal(size=(500, 2)).astype(np.float32)
-    ours = [seeding.plus_plus(SeedingSample(x, None), backend, 10, 0, run) for run in range(100)]
+    ours = seeding.plus_plus(SeedingSample(x, None), backend, 10, 0, range(100))
     theirs = [kmeans_plusplus(x, 10, random_state=seed)[0] for seed in range(100)]
     left = [
         np.mean([inertia(backend, x, rows) for rows in seed_rows]) for seed_rows in (ours, theirs)
@@ -105,7 +105,7 @@ def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None
     others = np.stack([np.linspace(-0.05, 0.05, 100), np.ones(100)], axis=1)
     x = np.concatenate([[[0, 0], [1, 0]], others]).astype(np.float32)
     sample = merge_equal(x, np.append([1e9, 12.0], np.full(100, 0.1)))
-    second = [seeding.plus_plus(sample, backend, 2, 0, restart)[1, 0] for restart in range(200)]
+    second = [rows[1, 0] for rows in seeding.plus_plus(sample, backend, 2, 0, range(200))]
     assert np.mean(np.equal(second, 1)) > 0.9  # not among five candidates: 0.02; else: 0.05
 
 
@@ -119,7 +119,7 @@ def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, i
         x, weight = np.repeat(x, weight.astype(int), axis=0), np.ones(8)
     sample = merge_equal(x, weight)
     drawn = Counter(
-        seeding.plus_plus(sample, backend, 1, 0, restart).item()
+        seeding.plus_plus(sample, backend, 1, 0, [restart])[0].item()
         if init == "k-means++"
         else seeding.at_random(sample, 1, 0, restart).item()
         for restart in range(4000)
@@ -159,7 +159,7 @@ def test_rows_of_weight_zero_are_no_centres(
         assert set(map(tuple, sample.x.tolist())) <= usable
         for restart in range(3):
             for rows in (
-                seeding.plus_plus(sample, backend, 7, seed, restart),
+                *seeding.plus_plus(sample, backend, 7, seed, [restart]),
                 seeding.at_random(sample, 7, seed, restart),
             ):
                 assert len(set(map(tuple, rows.tolist()))) == 7
@@ -172,11 +172,11 @@ def test_fewer_centres_are_the_first_of_more(backend: Backend, weighted: bool) -
     x = rng.normal(size=(200, 3)).astype(np.float32)
     sample = merge_equal(x, rng.lognormal(0, 2, 200) if weighted else np.ones(200))
     for restart in range(5):
-        many = seeding.plus_plus(sample, backend, 12, 7, restart)
+        (many,) = seeding.plus_plus(sample, backend, 12, 7, [restart])
         some = seeding.at_random(sample, 12, 7, restart)
         assert len(np.unique(many, axis=0)) == len(np.unique(some, axis=0)) == 12
         for k in (1, 2, 5, 11):
-            few = seeding.plus_plus(sample, backend, k, 7, restart)
+            (few,) = seeding.plus_plus(sample, backend, k, 7, [restart])
             assert few.tobytes() == many[:k].tobytes()
             assert seeding.at_random(sample, k, 7, restart).tobytes() == some[:k].tobytes()
 
@@ -190,7 +190,7 @@ for seed in range(400):
     signs = [[1, 1], [-1, -1], [1, -1], [-1, 1]]
     x = np.concatenate([c * sign for c in (corner, corner[:, ::-1]) for sign in signs])
     sample = sampling.merge_equal(x.astype(np.float32), np.ones(len(x)))
-    print(seeding.plus_plus(sample, registry.get("numpy"), 5, seed, 0).tolist())
+    print(seeding.plus_plus(sample, registry.get("numpy"), 5, seed, [0])[0].tolist())
 """
 
 
@@ -212,7 +212,7 @@ def test_no_more_centres_than_distinct_rows(backend: Backend) -> None:
     sample = merge_equal(x, np.ones(6))
     expected = [[0, 1], [2, 3], [5, 5]]
     for restart in range(10):
-        assert sorted(seeding.plus_plus(sample, backend, 5, 0, restart).tolist()) == expected
+        assert sorted(seeding.plus_plus(sample, backend, 5, 0, [restart])[0].tolist()) == expected
         assert sorted(seeding.at_random(sample, 5, 0, restart).tolist()) == expected
 
 
