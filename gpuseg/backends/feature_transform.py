@@ -78,6 +78,17 @@ class FeatureTransform:
         """Number of columns of the output."""
         return len(self.fill if self.projection is None else self.projection.components)
 
+    @property
+    def keeps_features(self) -> bool:
+        """Whether the columns of a row are its features, each by itself."""
+        return self.projection is None and not self.unit
+
+    @property
+    def only_scales(self) -> bool:
+        """Whether nothing is filled, clipped or transformed before shift and scale."""
+        keeps_values = self.clip is None and not self.transform.any()
+        return keeps_values and bool(np.isnan(self.fill).all())
+
     def bounds(self) -> NDArray[np.float32]:
         """Return the clipping bounds, float32 (2, d); infinite if nothing is clipped."""
         if self.clip is not None:

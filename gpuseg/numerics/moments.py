@@ -70,7 +70,8 @@ class Moments:
             Number of values.
         """
         pairs = map(_ExactSums.mean_and_variance, self._integers(), counts.tolist())
-        return np.array(list(pairs), np.float64).reshape(-1, 2).T
+        by_feature = np.array(list(pairs), np.float64).reshape(-1, 2)
+        return np.ascontiguousarray(by_feature.T)
 
     def _integers(self) -> "list[_ExactSums]":
         """Return the sums of each feature."""

@@ -93,22 +93,33 @@ def screen_features(
 ) -> FeatureScreening:
     """Screen the features on a part of the sample, after a transform."""
     x = registry.get(backend).prepare(sample.subsample(_SCREENING_ROWS, n_rows), transform)
-    return FeatureScreening(_mode_share(x), _correlation(x, backend), _outlier_share(x))
+    columns = np.sort(x.T, axis=1)
+    return FeatureScreening(_mode_share(columns), _correlation(x, backend), _outlier_share(columns))
 
 
-def _mode_share(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    if not len(x):
-        return np.zeros(x.shape[1])
-    return np.array([np.unique(column, return_counts=True)[1].max() / len(x) for column in x.T])
+def _mode_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of the most frequent value of each column; columns (d, n) are sorted."""
+    n_rows = columns.shape[1]
+    if not n_rows:
+        return np.zeros(len(columns))
+    shares = []
+    for values in columns:
+        ends = np.append(np.flatnonzero(values[1:] != values[:-1]), n_rows - 1)
+        shares.append(np.diff(ends, prepend=-1).max() / n_rows)
+    return np.array(shares)
 
 
-def _outlier_share(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    if not len(x):
-        return np.zeros(x.shape[1])
-    low, high = np.quantile(x.astype(np.float64), [0.25, 0.75], axis=0)
-    distance = 3 * (high - low)
-    is_outlier = (x < low - distance) | (x > high + distance)
-    shares: NDArray[np.float64] = np.where(distance > 0, is_outlier.mean(axis=0), 0.0)
+def _outlier_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the share of values beyond the outer fences; columns (d, n) are sorted."""
+    n_rows = columns.shape[1]
+    if not n_rows:
+        return np.zeros(len(columns))
+    low, high = np.quantile(columns.astype(np.float64), [0.25, 0.75], axis=1)
+    distance, shares = 3 * (high - low), np.zeros(len(columns))
+    for f in np.flatnonzero(distance > 0).tolist():
+        n_below = np.searchsorted(columns[f], low[f] - distance[f], side="left")
+        n_above = n_rows - np.searchsorted(columns[f], high[f] + distance[f], side="right")
+        shares[f] = (n_below + n_above) / n_rows
     return shares
 
 

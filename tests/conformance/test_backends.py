@@ -381,6 +381,38 @@ def test_log1p_of_what_has_none_is_not_finite(backend: Backend, values: tuple[fl
     assert not np.isfinite(backend.to_host(on_device)).any()
 
 
+@pytest.mark.parametrize("d", FEATURES)
+def test_prepare_only_scales_what_is_not_filled_clipped_or_transformed(
+    backend: Backend, d: int
+) -> None:
+    rng = np.random.default_rng(d)
+    for n in (0, 1, 33):
+        x, _ = columns_with_specials(n, d)
+        none = FeatureTransform.identity(d)
+        shift, scale = rng.uniform(1e-3, 1e3, (d, 2)).T  # not contiguous
+        transform = replace(none, shift=shift, scale=scale)
+        assert transform.only_scales
+        on_device = backend.to_device(x.copy())
+        with np.errstate(all="ignore"):
+            backend.prepare(on_device, transform)
+            expected = ((x.astype(np.float64) - transform.shift) / transform.scale).astype("f4")
+        prepared = backend.to_host(on_device)
+        assert (np.isnan(prepared) == np.isnan(expected)).all()
+        assert_same_bits(np.nan_to_num(prepared), np.nan_to_num(expected))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fill": np.array([np.nan, 0.0], np.float32)},
+        {"transform": np.array([0, 1])},
+        {"clip": np.array([[0.0, 0.0], [1.0, 1.0]], np.float32)},
+    ],
+)
+def test_what_fills_clips_or_transforms_does_not_only_scale(change: dict[str, Any]) -> None:
+    assert not replace(FeatureTransform.identity(2), **change).only_scales
+
+
 def test_prepare_divides(backend: Backend) -> None:
     """Quotients half-way between two float32 numbers; multiplied by an inverse, some miss it."""
     x = np.arange(3, 129, 2, dtype=np.float32)

@@ -49,7 +49,14 @@ class NumbaColumns:
 
     def prepare(self, x: NDArray[np.float32], transform: FeatureTransform) -> NDArray[np.float32]:
         t = transform
-        transform_rows.transform(x, t.fill, t.bounds(), t.transform, t.powers(), t.shift, t.scale)
+        shift = read_only(np.ascontiguousarray(t.shift))
+        scale = read_only(np.ascontiguousarray(t.scale))
+        if t.only_scales:
+            transform_rows.scale(x.reshape(-1), shift, scale)
+        else:
+            fill, bounds = read_only(t.fill), read_only(t.bounds())
+            codes, powers = read_only(t.transform), read_only(t.powers())
+            transform_rows.transform(x, fill, bounds, codes, powers, shift, scale)
         if t.projection is not None:
             projected = np.empty((len(x), t.n_columns), np.float32)
             by_feature = np.ascontiguousarray(t.projection.components.T)

@@ -109,8 +109,10 @@ def lloyd(
                 prefetch(x, rows[i] * d + f)
         while n_waiting >= TILE or (n_waiting > 0 and stop == label.size):
             count = min(n_waiting, TILE)
+            for i in range(count, TILE):
+                rows[i] = rows[count - 1]
             for i in range(TILE):
-                offsets[i] = rows[min(i, count - 1)] * d
+                offsets[i] = rows[i] * d
             label_tile(x, count, centers, scratch)
             n_moved = 0
             for i in range(count):

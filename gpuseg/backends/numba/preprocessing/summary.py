@@ -212,13 +212,18 @@ def digest(
     first_row: int,
 ) -> np.uint64:
     """Return `ColumnKernels.digest` of the bits of rows; empty `weight_bits` means no weights."""
-    total = np.uint64(0)
-    for row in range(bits.shape[0]):
-        row_digest = np.uint64(0)
-        for f in range(bits.shape[1]):
-            row_digest += np.uint64(bits[row, f]) * factors[f]
-        row_digest = splitmix64(row_digest)
+    total, digests = np.uint64(0), np.empty(TILE, np.uint64)
+    for start in range(0, bits.shape[0], TILE):
+        n_rows = min(TILE, bits.shape[0] - start)
+        for i in range(n_rows):
+            row_digest = np.uint64(0)
+            for f in range(bits.shape[1]):
+                row_digest += np.uint64(bits[start + i, f]) * factors[f]
+            digests[i] = row_digest
         if weight_bits.size > 0:
-            row_digest = splitmix64(row_digest ^ weight_bits[row])
-        total += splitmix64(row_digest ^ splitmix64(np.uint64(first_row + row)))
+            for i in range(n_rows):
+                digests[i] = splitmix64(digests[i]) ^ weight_bits[start + i]
+        for i in range(n_rows):  # a loop of its own, which the compiler can vectorise
+            position = splitmix64(np.uint64(first_row + start + i))
+            total += splitmix64(splitmix64(digests[i]) ^ position)
     return total

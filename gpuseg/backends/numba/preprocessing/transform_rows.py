@@ -9,6 +9,8 @@ from gpuseg.backends.feature_transform import LOG1P, YEO_JOHNSON
 from gpuseg.backends.numba.inline import uncounted
 from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.preprocessing.yeo_johnson import box_cox, log1p, yeo_johnson
+from gpuseg.backends.numba.simd.float32 import load, subtract, widen
+from gpuseg.backends.numba.simd.float64 import HALF, divide, store_rounded
 
 
 @partial(kernel, error_model="numpy")
@@ -33,6 +35,19 @@ def transform(
             elif codes[f] == YEO_JOHNSON:
                 value = yeo_johnson(value, powers[f])
             x[row, f] = (value - shift[f]) / scale[f]
+
+
+@partial(kernel, error_model="numpy")
+def scale(x: NDArray[np.float32], shift: NDArray[np.float64], divisor: NDArray[np.float64]) -> None:
+    """Replace x, flat, by (x - shift) / divisor, as `transform` does."""
+    d = shift.size
+    n_full = d - d % HALF
+    for start in range(0, x.size, d):
+        for f in range(0, n_full, HALF):
+            value = subtract(widen(x, start + f), load(shift, f))
+            store_rounded(x, start + f, divide(value, load(divisor, f)))
+        for f in range(n_full, d):
+            x[start + f] = (np.float64(x[start + f]) - shift[f]) / divisor[f]
 
 
 @kernel

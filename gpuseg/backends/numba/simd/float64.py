@@ -13,6 +13,7 @@ from gpuseg.backends.numba.simd.float32 import (
     Floats,
     in_floats,
     intrinsic,
+    pointer,
     shuffle_mask,
 )
 
@@ -64,3 +65,27 @@ def square_plus(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
         return _call(builder, name, Doubles.llvm, [args[0], args[0], args[1]])
 
     return _doubles(_doubles, _doubles), build
+
+
+@intrinsic
+def divide(typing: Any, a: Any, b: Any) -> tuple[Any, Build]:
+    """Return a / b, float64."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fdiv(*args)
+
+    return _doubles(_doubles, _doubles), build
+
+
+@intrinsic
+def store_rounded(typing: Any, array: Any, offset: Any, value: Any) -> tuple[Any, Build]:
+    """Write a register of float64 to an array of float32 from `offset` on, rounded."""
+    stored = ir.VectorType(ir.FloatType(), HALF)
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        at = pointer(context, builder, signature.args[0], *args[:2])
+        rounded = builder.fptrunc(args[2], stored)
+        builder.store(rounded, builder.bitcast(at, stored.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, _doubles), build
