@@ -48,7 +48,7 @@ class ChunkedShard(Shard):
         def call(block_start: tuple[int, int]) -> R:
             chunk, first = block_start
             x, weight = self._chunks[chunk]
-            rows = slice(first, min(first + self.block_rows(x), len(x)))
+            rows = slice(first, min(first + self.block_rows(x, context.threads), len(x)))
             offset = self._starts[chunk]
             shard_rows = slice(offset + rows.start, offset + rows.stop)
             return function(Block(x[rows], None if weight is None else weight[rows], shard_rows))
@@ -56,6 +56,6 @@ class ChunkedShard(Shard):
         block_starts = [
             (chunk, first)
             for chunk, (x, _) in enumerate(self._chunks)
-            for first in range(0, len(x), self.block_rows(x))
+            for first in range(0, len(x), self.block_rows(x, context.threads))
         ]
         return context.map(call, block_starts or [(0, 0)])

@@ -11,6 +11,12 @@ from gpuseg.runtime.executor import BLOCK_ROWS, TaskContext
 
 R = TypeVar("R")
 
+_BLOCKS_PER_THREAD = 16
+"""Enough for an even load."""
+
+_MAX_BLOCK_VALUES = 2**21
+"""Values of a block of more than `BLOCK_ROWS` rows: 8 MiB."""
+
 
 def compose_masks(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the mask over all rows, if `kept` is a mask over the rows that `before` kept."""
@@ -107,7 +113,7 @@ class Shard:
     def is_one_block(self) -> bool:
         """Whether the rows are one block, in the memory of the host."""
         is_in_memory = isinstance(self.x, np.ndarray) and len(self.x) == self.n_rows
-        return is_in_memory and self.n_rows <= self.block_rows(self.x)
+        return is_in_memory and self.n_rows <= self.block_rows(self.x, threads=1)
 
     @property
     def weighted(self) -> bool:
@@ -124,18 +130,23 @@ class Shard:
             weight = None if self.weight is None else self.weight[rows]
             return function(Block(self.x[rows], weight, rows))
 
-        step = self.block_rows(self.x)
+        step = self.block_rows(self.x, context.threads)
         starts = range(0, max(self.n_rows, 1), step)
         return context.map(call, [slice(i, min(i + step, self.n_rows)) for i in starts])
 
-    def block_rows(self, x: Any) -> int:
-        """Return the number of rows of a block of a matrix.
+    def block_rows(self, x: Any, threads: int) -> int:
+        """Return the number of rows of a block of a matrix that so many threads share.
 
-        Rows in the memory of a device are one block, as the device divides the work itself.
+        Rows in the memory of a device are one block, as the device divides the work itself. Many
+        rows are divided into larger blocks, since each costs the interpreter 60 microseconds.
         """
         if not isinstance(x, np.ndarray):
             return max(len(x), 1)
-        return self.rows_per_block or BLOCK_ROWS
+        if self.rows_per_block is not None:
+            return self.rows_per_block
+        shared: int = len(x) // (threads * _BLOCKS_PER_THREAD)
+        n_rows: int = min(shared, _MAX_BLOCK_VALUES // max(x.shape[1], 1))
+        return max(n_rows // BLOCK_ROWS, 1) * BLOCK_ROWS
 
     def transform_rows(self, context: TaskContext, change: Callable[[Any], Any]) -> None:
         """Replace all rows, block by block: in place, or by rows with other columns."""
