@@ -3,8 +3,10 @@
 Commands import heavy packages themselves, so that ``gpuseg --help`` is fast.
 """
 
+import atexit
 import gc
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,6 +31,10 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+
+_SWITCH_SECONDS = 0.0001
+"""How long a thread that runs Python code may keep the others waiting; Python's default is ten
+times as long. Threads that decode rows need the interpreter often, and for microseconds."""
 
 Job = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")]
 Set = Annotated[
@@ -273,6 +279,9 @@ def _end_start() -> None:
 def main() -> None:
     """Run the command line; every outcome has its exit code."""
     gc.disable()  # imports make many objects, and no garbage
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # The threads of a job do the work. Those of a BLAS, for the map of the report, would spin.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signals = _Signals()
     try:
         app()
@@ -288,9 +297,25 @@ def main() -> None:
         signals.received = True
 
 
+def command() -> None:
+    """Run the command line, and end the process at once.
+
+    Otherwise Python takes down all that it has imported, piece by piece.
+    """
+    try:
+        main()
+    except SystemExit as ended:
+        if not isinstance(ended.code, int):
+            raise
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)
+
+
 def _print_error(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    command()

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gpuseg import arrow_compute as pc
 from gpuseg.backends import registry
 from gpuseg.backends.customers import VALUES, TransactionLines
 from gpuseg.backends.protocols import ParallelMap

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
+from gpuseg import arrow_compute as pc
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import is_text, plain

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares

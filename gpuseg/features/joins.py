@@ -11,8 +11,8 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers

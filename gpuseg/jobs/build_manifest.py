@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from gpuseg import __version__, manifest
 from gpuseg.backends.cuda import gpus
@@ -46,6 +47,8 @@ class ManifestInputs:
     encoders : sequence of Encoder
     parts : sequence of Part
         Empty until they are written.
+    example_ids : ChunkedArray or None
+        Ids of the examples, once they are written; None if the data has none.
     executor : mapping
         What `Executor.describe` returns after that: it counts the shards of lost workers.
     """
@@ -62,6 +65,7 @@ class ManifestInputs:
     transactions: manifest.Transactions | None = None
     encoders: Sequence[Encoder] = ()
     parts: Sequence[Part] = ()
+    example_ids: pa.ChunkedArray | None = None
     executor: Mapping[str, Any] = field(default_factory=dict)
 
     @property

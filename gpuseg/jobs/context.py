@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import import_module
+from functools import partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from gpuseg.errors import ResourceError, parameter_names
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import wrap_store_errors
+from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
 from gpuseg.jobs.workers import WORKER_MODULES
@@ -26,11 +27,6 @@ LOGGER = logging.getLogger("gpuseg")
 LOGGER.addHandler(logging.NullHandler())
 
 R = TypeVar("R")
-
-_NEEDED_LATER = "gpuseg.backends.numba.backend"
-"""What this process needs after reading. It imports this while it would wait for workers: the
-process that they are forked from imports for longer. Another thread must not import at that time:
-an import that a signal interrupts leaves the lock of all imports taken."""
 
 _HINTS_WITH_KEYS = {
     "worker.lost_repeatedly": "give each worker more memory (`memory_limit`) or use more workers "
@@ -163,13 +159,17 @@ def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunCon
                 open_output(resolved.target, spec.output.overwrite, run_id)
             )
         with reporter.stage("start"):
-            if resolved.cluster.cluster == "dask":
-                import_module(_NEEDED_LATER)
+            progress, cluster = reporter.progress, resolved.cluster
+            algorithm = spec.algorithm
+            if cluster.cluster == "dask":  # the process that workers are forked from takes longer
+                import_later(algorithm.fit_modules, with_kernels=False)
+            runs_kmeans = resolved.backend.name == "numba" and algorithm.name == "kmeans"
             executor = stack.enter_context(
                 open_executor(
-                    resolved.cluster, reporter.progress.advance, reporter.log, WORKER_MODULES
+                    cluster, progress.advance, reporter.log, WORKER_MODULES,
+                    partial(import_later, algorithm.fit_modules, runs_kmeans),
                 )
-            )
+            )  # fmt: skip
         yield RunContext(spec, plan, run_id, started, reporter, output, executor)
 
 

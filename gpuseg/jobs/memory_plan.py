@@ -39,9 +39,8 @@ class MemoryPlan:
 
     Attributes
     ----------
-    mode : {"resident", "spilled"}
-        In memory, or on the scratch disk; a worker whose disk has no room decodes them in every
-        pass.
+    mode : {"resident", "spilled", "streamed"}
+        In memory, on the scratch disk, or, where that has no room, decoded in every pass.
     reason : str
     peak_bytes : int
         Memory of the largest worker at its peak.

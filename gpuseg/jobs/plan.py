@@ -1,15 +1,13 @@
 """Plan a run from the footers of its input: --dry-run prints the plan, and a run follows it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError
-from gpuseg.features.attributes import Join, open_join
-from gpuseg.features.definitions import available
-from gpuseg.features.joins import check_names
-from gpuseg.features.transaction_files import Source, open_source
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
@@ -21,6 +19,10 @@ from gpuseg.jobs.schema import TransactionsSpec
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.segmentation.base import ColumnPlan, MemoryNeeds
 from gpuseg.validation import nearest_known
+
+if TYPE_CHECKING:
+    from gpuseg.features.attributes import Join
+    from gpuseg.features.transaction_files import Source
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,11 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
     ConfigError, DataError
         For columns that do not exist or do not suit their role, and names that occur twice.
     """
+    from gpuseg.features.attributes import open_join
+    from gpuseg.features.definitions import available
+    from gpuseg.features.joins import check_names
+    from gpuseg.features.transaction_files import open_source
+
     roles = replace(transactions.roles(), id_key=resolved.id_key)
     source = open_source(resolved.source, roles)
     joins = []

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError, GpusegError, ResourceError, literal
-from gpuseg.io.parquet.cudf_reader import load_on_gpu, unavailable
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.parquet.spilled_rows import spill_shard
@@ -140,6 +139,8 @@ def _obstacle(
             "name columns of numbers in `features`",
             ConfigError,
         )
+    from gpuseg.io.parquet.cudf_reader import unavailable
+
     missing = unavailable()
     if missing is None:
         return None
@@ -187,6 +188,8 @@ def load_shards(
     if reader.name == "arrow":
         executor.load(load_shard if mode == "resident" else spill_shard, plans)
         return reader
+    from gpuseg.io.parquet.cudf_reader import load_on_gpu
+
     load = partial(load_on_gpu, by_arrow=tuple(reader.by_arrow), must=reader.required)
     executor.load(load, plans)
     on_device = executor.map(is_on_device)

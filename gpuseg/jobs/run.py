@@ -1,27 +1,22 @@
 """Run a job, from the file to the published output; each stage is in `jobs.stages`."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
-from gpuseg.jobs.stages.build_features import build_features
-from gpuseg.jobs.stages.describe import collect_profile, describe, profile_meanwhile
 from gpuseg.jobs.stages.load_rows import load_rows
-from gpuseg.jobs.stages.preprocess import preprocess
-from gpuseg.jobs.stages.profile import SegmentProfiles
-from gpuseg.jobs.stages.publish import publish
-from gpuseg.jobs.stages.segment import segment
-from gpuseg.jobs.stages.write import write_assignments
-from gpuseg.manifest import Manifest
-from gpuseg.models.base import SegmentModel
-from gpuseg.progress import Progress
-from gpuseg.reporting.report import render_summary
+
+if TYPE_CHECKING:
+    from gpuseg.manifest import Manifest
+    from gpuseg.models.base import SegmentModel
+    from gpuseg.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,8 @@ class RunResult:
 
     def _repr_html_(self) -> str:
         """Return the segments as a notebook shows them."""
+        from gpuseg.reporting.report import render_summary
+
         return render_summary(self.record)
 
 
@@ -79,26 +76,14 @@ def run(
     with open_run(spec, progress) as ctx:
         step, built = ctx.plan.first_step, None
         if isinstance(step, LinesPlan):
+            from gpuseg.jobs.stages.build_features import build_features
+
             built = build_features(ctx, step)
             step = plan_table(spec, ctx.plan.resolved, built.table)
         plan = plan_for_workers(spec, step, len(ctx.executor.workers()))
         rows = load_rows(ctx, plan)
-        prepared = preprocess(ctx, plan, rows)
+        from gpuseg.jobs.segment_table import segment_table  # see `jobs.import_later`
 
-        def attempt() -> tuple[ManifestInputs, SegmentProfiles]:
-            result = segment(ctx, plan, prepared)
-            profile = collect_profile(ctx, prepared, result, built)
-            inputs = ManifestInputs(
-                spec, plan, rows.reader, prepared.fit, result, prepared.digest,
-                rows.storage,
-                ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
-            )  # fmt: skip
-            parts, profiles = profile_meanwhile(ctx, inputs, lambda: write_assignments(ctx, plan))
-            return replace(inputs, parts=parts, executor=ctx.executor.describe()), profiles
-
-        inputs, profiles = ctx.retry(attempt)
-        manifest = describe(ctx, inputs, profiles)
-        publish(ctx, manifest, inputs, built)
-    result = inputs.result
+        manifest, result = segment_table(ctx, plan, rows, built)
     models = result.alternatives or {result.model.n_clusters: result.model}
     return RunResult(spec.output.path, manifest, result.model, models)

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
-from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus
+from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
 from gpuseg.runtime.fork_server import start_fork_server
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def open_executor(
     report: Callable[[int], None],
     log: Callable[[str], None],
     worker_modules: Sequence[str] = (),
+    while_waiting: Callable[[], None] = do_nothing,
 ) -> Iterator[Executor]:
     """Start the cluster or connect to it; stop it afterwards if it was started.
 
@@ -83,6 +84,8 @@ def open_executor(
         Takes messages for the user.
     worker_modules : sequence of str
         Modules that workers use. Those that are forked have imported them.
+    while_waiting : callable
+        See `LocalExecutor`; workers of a cluster leave this process no such time.
 
     Raises
     ------
@@ -90,7 +93,7 @@ def open_executor(
         If a scheduler cannot be reached or has no workers.
     """
     if spec.cluster == "local":
-        yield LocalExecutor(spec.threads, report)
+        yield LocalExecutor(spec.threads, report, while_waiting)
         return
     is_forked = _prepare_fork(spec, worker_modules)  # first: it imports while this process does
     from gpuseg.runtime.dask.executor import DaskExecutor

@@ -27,6 +27,10 @@ def _ignore(_: int) -> None:
     pass
 
 
+def do_nothing() -> None:
+    """Do nothing."""
+
+
 @lru_cache
 def _pool(threads: int) -> ThreadPoolExecutor:
     """Return a pool of threads that stays alive: a pass over a million rows takes milliseconds."""
@@ -45,11 +49,14 @@ class TaskContext:
         Takes the number of rows just processed, for the progress bar.
     scratch_folder : str, optional
         Folder for large temporary files; by default `runtime.scratch.scratch_folder`.
+    while_waiting : callable
+        Called in place of waiting idly, whenever threads have got work.
     """
 
     threads: int = 1
     report: Callable[[int], None] = _ignore
     scratch_folder: str | None = None
+    while_waiting: Callable[[], None] = do_nothing
 
     def map(self, function: Callable[[Any], R], items: Sequence[Any], rows: int = 0) -> Iterator[R]:
         """Call `function` on each item, on `threads` threads; yield results in the items' order.
@@ -72,6 +79,7 @@ class TaskContext:
             return
         futures = deque(_pool(self.threads).submit(function, item) for item in items)
         try:
+            self.while_waiting()
             while futures:
                 yield futures.popleft().result()
         finally:
@@ -170,10 +178,17 @@ class LocalExecutor:
         Number of threads that a function may use; by default all processors of this process.
     report : callable, optional
         Takes the number of rows just processed.
+    while_waiting : callable
+        See `TaskContext`.
     """
 
-    def __init__(self, threads: int | None = None, report: Callable[[int], None] = _ignore) -> None:
-        self.context = TaskContext(threads or available_cpus(), report)
+    def __init__(
+        self,
+        threads: int | None = None,
+        report: Callable[[int], None] = _ignore,
+        while_waiting: Callable[[], None] = do_nothing,
+    ) -> None:
+        self.context = TaskContext(threads or available_cpus(), report, while_waiting=while_waiting)
         self.local_threads = self.context.threads
         self.n_shards = 0
         self._shards: list[Any] = []

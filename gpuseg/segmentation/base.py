@@ -2,25 +2,30 @@
 
 A new algorithm is a subclass of `SegmentSpec` with its parameters, a subclass of
 `SegmentationAlgorithm`, a model (`models.base`), and a call of `segmentation.registry.register`.
+Every job imports the modules of all algorithms to read its parameters. So they import the algorithm
+itself, and its model, in `fit`.
 """
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from gpuseg.algorithms.data_statistics import DataStatistics
-from gpuseg.io.output.base import Staging
-from gpuseg.io.storage import Storage
-from gpuseg.models.base import SegmentModel
-from gpuseg.preprocessing.params import PreprocessingParams
-from gpuseg.preprocessing.pipeline import FeaturePipeline
-from gpuseg.progress import Stage
-from gpuseg.runtime.executor import Executor
+if TYPE_CHECKING:
+    from gpuseg.algorithms.data_statistics import DataStatistics
+    from gpuseg.io.output.base import Staging
+    from gpuseg.io.storage import Storage
+    from gpuseg.models.base import SegmentModel
+    from gpuseg.preprocessing.params import PreprocessingParams
+    from gpuseg.preprocessing.pipeline import FeaturePipeline
+    from gpuseg.progress import Stage
+    from gpuseg.runtime.executor import Executor
 
 
 class SegmentSpec(BaseModel):
@@ -190,12 +195,15 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         Its parameters.
     has_confidence : bool
         Whether its results have a `runner_up`; a job with `output.confidence` needs it.
+    fit_modules : tuple of str
+        Modules that `fit` imports; a job imports them while it waits for its rows.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     spec: type[S]
     has_confidence: ClassVar[bool] = False
+    fit_modules: ClassVar[tuple[str, ...]] = ()
 
     def check(self, spec: S, columns: ColumnPlan) -> None:
         """Refuse parameters that do not suit the columns; no data is read.

@@ -1,22 +1,16 @@
 """DBSCAN as an algorithm of a job: cluster, and keep the core rows as the model."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from gpuseg.algorithms.dbscan.core_samples import NOISE
-from gpuseg.algorithms.dbscan.fit import SWEEPS, fit_dbscan
 from gpuseg.algorithms.dbscan.params import DBSCANParams
-from gpuseg.algorithms.dbscan.result import DBSCANFit
-from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.errors import ConfigError
-from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
-from gpuseg.models.base import ModelFolder
-from gpuseg.models.core_sample_files import write_core_rows
-from gpuseg.models.dbscan import DBSCANModel
 from gpuseg.segmentation.base import (
     ColumnPlan,
     FitContext,
@@ -26,6 +20,10 @@ from gpuseg.segmentation.base import (
     SegmentationResult,
     SegmentSpec,
 )
+
+if TYPE_CHECKING:
+    from gpuseg.algorithms.dbscan.result import DBSCANFit
+    from gpuseg.model_selection.k_distance import EpsEstimate
 
 _MAX_NOISE = 0.5
 """Share of noise from which on eps is probably too small."""
@@ -59,6 +57,12 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
     name = "dbscan"
     title = "DBSCAN"
     spec = DBSCANSpec
+    fit_modules = (
+        "gpuseg.algorithms.dbscan.fit",
+        "gpuseg.model_selection.k_distance",
+        "gpuseg.models.dbscan",
+        "gpuseg.models.core_sample_files",
+    )
 
     def check(self, spec: DBSCANSpec, columns: ColumnPlan) -> None:
         if spec.metric == "haversine":
@@ -78,9 +82,19 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         return MemoryNeeds(4 * n_values * copies + _BYTES_PER_ROW, False, False)
 
     def progress(self, spec: DBSCANSpec, n_rows: int) -> ProgressUnit:
+        from gpuseg.algorithms.dbscan.fit import SWEEPS
+
         return ProgressUnit("rows swept", SWEEPS * n_rows)
 
     def fit(self, spec: DBSCANSpec, context: FitContext) -> SegmentationResult:
+        from gpuseg.algorithms.dbscan.core_samples import NOISE
+        from gpuseg.algorithms.dbscan.fit import fit_dbscan
+        from gpuseg.algorithms.segment_means import mean_rows
+        from gpuseg.model_selection.k_distance import find_eps
+        from gpuseg.models.base import ModelFolder
+        from gpuseg.models.core_sample_files import write_core_rows
+        from gpuseg.models.dbscan import DBSCANModel
+
         executor, backend, estimate = context.executor, context.backend, None
         if spec.eps == "auto":
             context.stage.status("estimate eps")

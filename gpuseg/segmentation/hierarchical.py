@@ -1,13 +1,12 @@
 """A hierarchy as an algorithm of a job: fit, cut at each level, keep what other cuts need."""
 
-from typing import Any, Literal
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from gpuseg.algorithms.hierarchical.fit import HierarchicalFit, fit_hierarchy
 from gpuseg.algorithms.hierarchical.params import HierarchicalParams
-from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.kmeans import KMeansModel
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     FitContext,
@@ -16,6 +15,9 @@ from gpuseg.segmentation.base import (
     SegmentationResult,
     SegmentSpec,
 )
+
+if TYPE_CHECKING:
+    from gpuseg.algorithms.hierarchical.fit import HierarchicalFit
 
 _HEIGHTS = 30
 """Heights of the last merges in the manifest."""
@@ -38,12 +40,21 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
     title = "Ward's hierarchy of small k-means segments"
     spec = HierarchicalSpec
     has_confidence = True
+    fit_modules = (
+        "gpuseg.algorithms.hierarchical.fit",
+        "gpuseg.models.hierarchical",
+        "gpuseg.models.kmeans",
+    )
 
     def extra_columns(self, spec: HierarchicalSpec) -> list[str]:
         """Return a column for each level, if there are several."""
         return [f"segment_{k}" for k in spec.cuts] if len(spec.cuts) > 1 else []
 
     def fit(self, spec: HierarchicalSpec, context: FitContext) -> SegmentationResult:
+        from gpuseg.algorithms.hierarchical.fit import fit_hierarchy
+        from gpuseg.models.hierarchical import HierarchicalModel
+        from gpuseg.models.kmeans import KMeansModel
+
         fit = fit_hierarchy(
             context.executor, spec.params(), context.backend, context.statistics,
             iteration_callback(context.stage), context.bounds_bytes,

@@ -1,15 +1,14 @@
 """k-means as an algorithm of a job: one number of clusters, a sweep, or a selection among them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, WrapValidator, model_validator
 
-from gpuseg.algorithms.kmeans.fit import KMeansFit, sweep_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import DataError
-from gpuseg.model_selection.select_k import KSelection, fit_and_select
-from gpuseg.models.kmeans import KMeansModel
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     ColumnPlan,
@@ -20,6 +19,10 @@ from gpuseg.segmentation.base import (
     SegmentSpec,
 )
 from gpuseg.validation import broken_rule
+
+if TYPE_CHECKING:
+    from gpuseg.algorithms.kmeans.fit import KMeansFit
+    from gpuseg.model_selection.select_k import KSelection
 
 _COUNTS_RULE = (
     "must be a whole number >= 1, 'auto', the [first, last] of a range, or a list of at least "
@@ -67,7 +70,7 @@ class KMeansSpec(SegmentSpec, KMeansParams):
     max_clusters: Annotated[int, Field(ge=3)] = 15
 
     @model_validator(mode="after")
-    def _centers_for_one_count(self) -> "KMeansSpec":
+    def _centers_for_one_count(self) -> KMeansSpec:
         if not isinstance(self.init, str) and not isinstance(self.n_clusters, int):
             raise broken_rule(
                 "init.several_n_clusters",
@@ -100,6 +103,11 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
     title = "k-means"
     spec = KMeansSpec
     has_confidence = True
+    fit_modules = (
+        "gpuseg.algorithms.kmeans.fit",
+        "gpuseg.model_selection.select_k",
+        "gpuseg.models.kmeans",
+    )
 
     def check(self, spec: KMeansSpec, columns: ColumnPlan) -> None:
         if columns.n_columns is not None:
@@ -109,6 +117,10 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         return spec.metric == "cosine"
 
     def fit(self, spec: KMeansSpec, context: FitContext) -> SegmentationResult:
+        from gpuseg.algorithms.kmeans.fit import sweep_kmeans
+        from gpuseg.model_selection.select_k import fit_and_select
+        from gpuseg.models.kmeans import KMeansModel
+
         models, backend = spec.models(), context.backend
         models[0].check_init(context.pipeline.feature_transform.n_columns)
         callback, selection = iteration_callback(context.stage), None

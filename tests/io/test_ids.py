@@ -17,7 +17,7 @@ from support.errors import raises
 from support.helpers import customers, cut, opened, read_parts, run, write_files
 
 from gpuseg.errors import ConfigError, DataError
-from gpuseg.io.parquet.ids import IdRange, WrittenIds, are_distinct, split_ids
+from gpuseg.io.parquet.ids import IdRange, PickedIds, WrittenIds, are_distinct, split_ids
 from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory
 from gpuseg.runtime.executor import TaskContext
@@ -151,6 +151,16 @@ def test_written_ids_have_a_range_if_they_rise(
     for ids in batches:
         written.add(ids, np.ones(len(ids), bool))
     assert written.range() == expected
+
+
+def test_ids_are_picked_from_the_batches_that_have_their_rows() -> None:
+    picked = PickedIds(np.array([3, 4, 9]))
+    for first, ids in ((2, ["c", "d"]), (4, ["e", "f", "g"]), (7, ["h"]), (8, ["i", "j"])):
+        picked.add(pa.array(ids), first)
+    values = picked.array()
+    assert values is not None
+    assert values.to_pylist() == ["d", "e", "j"]
+    assert PickedIds(np.array([1])).array() is None
 
 
 @pytest.mark.slow

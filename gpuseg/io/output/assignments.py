@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg.arrow import from_numpy
 from gpuseg.io.output.base import Staging, cannot_write
-from gpuseg.io.parquet.ids import IdRange, WrittenIds
+from gpuseg.io.parquet.ids import IdRange, PickedIds, WrittenIds
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.runtime.executor import CacheLost, TaskContext
@@ -34,26 +34,30 @@ class Part:
     rows, bytes : int
     ids : IdRange or None
         Range of its ids, if they rise from row to row.
+    picked_ids : array or None
+        Ids of the rows that were asked for, as they are written; None if there are none.
     """
 
     name: str
     rows: int
     bytes: int
     ids: IdRange | None = None
+    picked_ids: pa.Array | None = None
 
 
 def write_parts(
     shard: Shard,
     context: TaskContext,
     staging: Staging,
-    extra_columns: Sequence[str] = (),
-    keep_hashes: bool = False,
+    extra_columns: Sequence[str],
+    keep_hashes: bool,
+    rows_with_id: NDArray[np.int64],
 ) -> list[Part]:
     """Write the parts of a labelled shard, with rows in the order of the input.
 
     `extra_columns` names the columns of the labels in `Shard.labels_by_model`, if there are
     several, and of `Shard.confidence`, if it is set. `keep_hashes` is for ids that are compared
-    afterwards.
+    afterwards. `rows_with_id` are rising rows of the shard of which the ids are returned.
 
     Raises
     ------
@@ -67,12 +71,12 @@ def write_parts(
         part_plan, start = task
         first = int(np.count_nonzero(kept[:start]))
         mask = kept[start : start + part_plan.rows]
-        written = WrittenIds(keep_hashes)
-        batches = _batches(shard, plan, part_plan, mask, first, written)
+        written, picked = WrittenIds(keep_hashes), PickedIds(rows_with_id)
+        batches = _batches(shard, plan, part_plan, mask, first, written, picked)
         names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE, *extra_columns]
         part = _write_part(staging, part_plan, plan, names, batches, context)
         written.keep_in(shard, part_plan)
-        return replace(part, ids=written.range())
+        return replace(part, ids=written.range(), picked_ids=picked.array())
 
     return list(context.map(write, list(zip(plan.parts, plan.starts(), strict=True))))
 
@@ -84,6 +88,7 @@ def _batches(
     kept: NDArray[np.bool_],
     first: int,
     written: WrittenIds,
+    picked: PickedIds,
 ) -> Iterator[list[Any]]:
     """Yield the columns of consecutive rows: ids (if any), segments, distances, extra columns."""
     if shard.labels is None or shard.distance is None:
@@ -100,9 +105,11 @@ def _batches(
         columns = [shard.labels, shard.distance, *levels, *confidence]
         results = [from_numpy(column[rows]) for column in columns]
         if plan.id is not None:
-            written.add(ids, mask)
             shown = ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
-            results.insert(0, shown if count == len(ids) else shown.filter(from_numpy(mask)))
+            shown = shown if count == len(ids) else shown.filter(from_numpy(mask))
+            written.add(ids, mask)
+            picked.add(shown, rows.start)
+            results.insert(0, shown)
         yield results
 
 

@@ -6,9 +6,9 @@ from functools import reduce
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
@@ -84,6 +84,31 @@ class WrittenIds:
         if self._hashes:
             kept = shard.cache.setdefault(_HASHES, {})
             kept[part.number] = np.concatenate(self._hashes)
+
+
+class PickedIds:
+    """The ids of some rows, picked while all are written.
+
+    Parameters
+    ----------
+    rows : int64 (n,)
+        Rising rows of the shard.
+    """
+
+    def __init__(self, rows: NDArray[np.int64]) -> None:
+        self._rows = rows
+        self._picked: list[pa.Array] = []
+
+    def add(self, ids: pa.Array, first_row: int) -> None:
+        """Take the next ids, as they are written, from row `first_row` of the shard on."""
+        first, stop = np.searchsorted(self._rows, [first_row, first_row + len(ids)])
+        if first < stop:
+            in_batch = from_numpy(self._rows[first:stop] - first_row)
+            self._picked.append(without_views(ids).take(in_batch))
+
+    def array(self) -> pa.Array | None:
+        """Return the ids that were picked; None if there are none."""
+        return pa.concat_arrays(self._picked) if self._picked else None
 
 
 def are_distinct(ranges: Sequence[IdRange | None]) -> bool:

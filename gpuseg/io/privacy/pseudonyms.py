@@ -9,8 +9,8 @@ import os
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from gpuseg import arrow_compute as pc
 from gpuseg.errors import ConfigError, ResourceError
 
 _MIN_BYTES = 16

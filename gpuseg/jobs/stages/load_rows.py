@@ -1,6 +1,6 @@
 """Load the rows: each worker decodes its row groups into a float32 shard."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gpuseg.io.parquet.column_counts import count_columns
 from gpuseg.io.parquet.dataset import Dataset
@@ -11,7 +11,6 @@ from gpuseg.jobs.duplicates import named_like_ids
 from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
-from gpuseg.manifest import RowStorage
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.plan import PreprocessingPlan
@@ -32,7 +31,7 @@ class LoadedInput:
         The part of the files that each shard was read from.
     reader : Reader
         Who decoded the rows.
-    storage : RowStorage
+    memory : MemoryPlan
         How the workers hold the rows.
     """
 
@@ -40,7 +39,7 @@ class LoadedInput:
     preprocessing: PreprocessingPlan
     shards: list[ShardPlan]
     reader: Reader
-    storage: RowStorage
+    memory: MemoryPlan
 
 
 def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
@@ -69,23 +68,23 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
         )
     with reporter.stage("read", dataset.rows):
         reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)
-    storage = _row_storage(ctx.executor, plan.memory)
-    if storage.mode == "spilled":
-        reporter.log(f"rows are on the scratch disk: {storage.reason}")
-    elif storage.mode == "streamed":
-        reporter.log(f"rows are decoded from Parquet in every pass: {storage.reason}")
+    memory = _memory_used(ctx.executor, plan.memory)
+    if memory.mode == "spilled":
+        reporter.log(f"rows are on the scratch disk: {memory.reason}")
+    elif memory.mode == "streamed":
+        reporter.log(f"rows are decoded from Parquet in every pass: {memory.reason}")
     if ctx.backend == "cuda":
         reporter.log(f"rows were read by {reader.name}: {reader.reason}")
-    return LoadedInput(encoders, preprocessing, shards, reader, storage)
+    return LoadedInput(encoders, preprocessing, shards, reader, memory)
 
 
-def _row_storage(executor: Executor, memory: MemoryPlan) -> RowStorage:
-    """Return how the workers hold the rows, and why."""
+def _memory_used(executor: Executor, memory: MemoryPlan) -> MemoryPlan:
+    """Return the plan as the workers could follow it; rows may have had no room on their disks."""
     if memory.mode == "spilled":
         problems = list(filter(None, executor.map(why_streamed)))
         if problems:
-            return RowStorage(mode="streamed", reason=f"{memory.reason}, and {problems[0]}")
-    return RowStorage(mode=memory.mode, reason=memory.reason)
+            return replace(memory, mode="streamed", reason=f"{memory.reason}, and {problems[0]}")
+    return memory
 
 
 def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:

@@ -1,15 +1,20 @@
 """Publish: stage model, report and manifest next to the parts, then publish all of them at once."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gpuseg.io.output.base import MANIFEST, Output, cannot_write
 from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
-from gpuseg.jobs.stages.build_features import BuiltFeatures
-from gpuseg.jobs.stages.profile import EXAMPLES
+from gpuseg.jobs.stages.examples import EXAMPLES
 from gpuseg.manifest import FeaturesManifest, Manifest, dump
 from gpuseg.reporting import svg
 from gpuseg.reporting.report import render_report
+
+if TYPE_CHECKING:
+    from gpuseg.jobs.stages.build_features import BuiltFeatures
 
 
 def publish(
@@ -31,7 +36,7 @@ def publish(
             for folder, model in models.items()
             for name, content in model.to_files().items()
         }
-        files[EXAMPLES] = inputs.profile_inputs.examples
+        files[EXAMPLES] = inputs.profile_inputs.examples.to_file(inputs.example_ids)
         if ctx.spec.output.plots:
             for name, figure in svg.figures(manifest).items():
                 files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()

@@ -1,22 +1,50 @@
 """Write the assignments: each worker writes its own parts; then ids are compared."""
 
+from dataclasses import dataclass
 from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from gpuseg.errors import ResourceError
 from gpuseg.io.output.assignments import Part, write_parts
 from gpuseg.io.parquet.ids import are_distinct, count_duplicates, split_ids
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import SegmentationPlan
+from gpuseg.jobs.positions import rows_by_shard
 from gpuseg.runtime.executor import Executor
 
 _RANGES_PER_SHARD = 4
 """Ranges of the hashed ids per shard, so that threads share the merging."""
 
 
-def write_assignments(ctx: RunContext, plan: SegmentationPlan) -> list[Part]:
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes
+    ----------
+    parts : list of Part
+    ids : ChunkedArray or None
+        Ids at the positions that were asked for; None if the data has none.
+    """
+
+    parts: list[Part]
+    ids: pa.ChunkedArray | None
+
+
+def write_assignments(
+    ctx: RunContext, plan: SegmentationPlan, positions: NDArray[np.int64]
+) -> Written:
     """Write the segments of all rows, and warn of ids that several rows have.
 
     Ids are not compared again if preprocessing has dropped or refused duplicates.
+
+    Parameters
+    ----------
+    positions : int64 (n,)
+        Rising positions in the data, of which the ids are returned.
 
     Raises
     ------
@@ -27,8 +55,11 @@ def write_assignments(ctx: RunContext, plan: SegmentationPlan) -> list[Part]:
     compares_ids = dataset.id is not None and ctx.spec.prepare.duplicates == "keep"
     keep_hashes = compares_ids and plan.memory.id_turns == 1
     with ctx.reporter.stage("write", dataset.rows):
-        written = executor.map(write_parts, staging, ctx.spec.extra_columns, keep_hashes)
-        parts = [part for of_shard in written for part in of_shard]
+        by_shard = executor.map(
+            write_parts, staging, ctx.spec.extra_columns, keep_hashes,
+            per_shard=rows_by_shard(executor, positions),
+        )  # fmt: skip
+        parts = [part for parts_of_shard in by_shard for part in parts_of_shard]
     for part in parts:
         if staging.size(part.name) != part.bytes:
             raise ResourceError(
@@ -46,7 +77,8 @@ def write_assignments(ctx: RunContext, plan: SegmentationPlan) -> list[Part]:
                 f"input.id = '{dataset.id}': {n_duplicates:,} rows have the id of another row; "
                 "each row has its own line in the output"
             )
-    return parts
+    chunks = [part.picked_ids for part in parts if part.picked_ids is not None]
+    return Written(parts, pa.chunked_array(chunks) if chunks else None)
 
 
 def _count_duplicates(executor: Executor, turns: int) -> int:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.numerics.to_float32 import as_floats

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps

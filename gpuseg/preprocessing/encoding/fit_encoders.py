@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from gpuseg import arrow_compute as pc
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder

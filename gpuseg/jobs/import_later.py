@@ -1,0 +1,32 @@
+"""What a job imports while it waits for workers or rows."""
+
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+
+from gpuseg.runtime.interrupts import interrupts_deferred
+
+_MODULES = ("pyarrow.compute", "gpuseg.backends.numba.backend", "gpuseg.jobs.segment_table")
+"""In the order in which they are needed: threads that decode rows need the first one."""
+
+_KMEANS_KERNELS = "gpuseg.backends.numba.kmeans_kernels"
+
+
+@cache
+def import_later(fit_modules: Sequence[str], with_kernels: bool) -> None:
+    """Import what comes after reading, once.
+
+    Only the main thread may do this while other threads run, and a signal must not interrupt it.
+
+    Parameters
+    ----------
+    fit_modules : sequence of str
+        Modules of the algorithm.
+    with_kernels : bool
+        Whether this process will run k-means on its CPU, so that it loads the kernels.
+    """
+    with interrupts_deferred():
+        for module in (*_MODULES, *fit_modules):
+            import_module(module)
+        if with_kernels:
+            import_module(_KMEANS_KERNELS).load_kernels()

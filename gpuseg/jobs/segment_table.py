@@ -1,0 +1,59 @@
+"""The second half of a run: segment the rows that were read, describe the segments, publish."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gpuseg.jobs.build_manifest import ManifestInputs
+from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.plan import SegmentationPlan
+from gpuseg.jobs.stages.describe import collect_profile, describe, profile_meanwhile
+from gpuseg.jobs.stages.load_rows import LoadedInput
+from gpuseg.jobs.stages.preprocess import preprocess
+from gpuseg.jobs.stages.profile import SegmentProfiles
+from gpuseg.jobs.stages.publish import publish
+from gpuseg.jobs.stages.segment import segment
+from gpuseg.jobs.stages.write import write_assignments
+from gpuseg.manifest import Manifest, RowStorage
+from gpuseg.segmentation.base import SegmentationResult
+
+if TYPE_CHECKING:
+    from gpuseg.jobs.stages.build_features import BuiltFeatures
+
+
+def segment_table(
+    ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput, built: BuiltFeatures | None
+) -> tuple[Manifest, SegmentationResult]:
+    """Preprocess and segment rows, write the segments, and publish the output.
+
+    Parameters
+    ----------
+    built : BuiltFeatures or None
+        What the features of the rows were built from, if they were.
+
+    Raises
+    ------
+    DataError, ResourceError
+    """
+    prepared = preprocess(ctx, plan, rows)
+    storage = RowStorage(mode=rows.memory.mode, reason=rows.memory.reason)
+
+    def attempt() -> tuple[ManifestInputs, SegmentProfiles]:
+        result = segment(ctx, plan, prepared)
+        profile = collect_profile(ctx, prepared, result, built)
+        inputs = ManifestInputs(
+            ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,
+            ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
+        )  # fmt: skip
+        rows_with_id = profile.examples.positions
+        written, profiles = profile_meanwhile(
+            ctx, inputs, lambda: write_assignments(ctx, plan, rows_with_id)
+        )
+        inputs = replace(inputs, parts=written.parts, example_ids=written.ids)
+        return replace(inputs, executor=ctx.executor.describe()), profiles
+
+    inputs, profiles = ctx.retry(attempt)
+    manifest = describe(ctx, inputs, profiles)
+    publish(ctx, manifest, inputs, built)
+    return manifest, inputs.result

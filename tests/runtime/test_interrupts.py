@@ -1,0 +1,65 @@
+"""Signals that wait until an import is complete."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from gpuseg.runtime.interrupts import interrupts_deferred
+
+
+@pytest.fixture
+def arrived() -> Iterator[list[int]]:
+    """The signals that this process has handled."""
+    numbers: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: numbers.append(number))
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_signals_are_handled_at_the_end_in_their_order(arrived: list[int]) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    with interrupts_deferred():
+        for number in (signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        assert arrived == []
+    assert arrived == [signal.SIGTERM, signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_the_handler_may_raise_and_an_error_inside_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), interrupts_deferred():
+        raise ZeroDivisionError
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_signals_that_are_ignored_stay_ignored(arrived: list[int]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert arrived == []
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_other_threads_change_no_handler(arrived: list[int]) -> None:
+    inside: list[object] = []
+
+    def enter() -> None:
+        with interrupts_deferred():
+            inside.append(signal.getsignal(signal.SIGINT))
+
+    handler = signal.getsignal(signal.SIGINT)
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert inside == [handler]
