@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 
+from gpuseg.runtime.executor import do_nothing
 from gpuseg.runtime.interrupts import interrupts_deferred
 
 _MODULES = ("pyarrow.compute", "gpuseg.backends.numba.backend", "gpuseg.jobs.segment_table")
@@ -28,5 +29,5 @@ def import_later(fit_modules: Sequence[str], with_kernels: bool) -> None:
     with interrupts_deferred():
         for module in (*_MODULES, *fit_modules):
             import_module(module)
-        if with_kernels:
-            import_module(_KMEANS_KERNELS).load_kernels()
+        load_kernels = import_module(_KMEANS_KERNELS).load_kernels if with_kernels else do_nothing
+    load_kernels()  # the first time on a machine it compiles for some seconds: Ctrl-C ends that
