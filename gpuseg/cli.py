@@ -33,8 +33,8 @@ app = typer.Typer(
 INTERRUPTED = 130
 
 _SWITCH_SECONDS = 0.0001
-"""How long a thread that runs Python code may keep the others waiting; Python's default is ten
-times as long. Threads that decode rows need the interpreter often, and for microseconds."""
+"""How long a thread that runs Python code may keep the others waiting; Python's default is
+fifty times as long. Threads that decode rows need the interpreter often, and for microseconds."""
 
 Job = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")]
 Set = Annotated[
@@ -308,8 +308,12 @@ def command() -> None:
         if not isinstance(ended.code, int):
             raise
         atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # as where it was closed before the start
+                    stream.flush()
+        except OSError:  # the reader has gone, or the disk is full
+            os._exit(ended.code or 1)
         os._exit(ended.code)
 
 

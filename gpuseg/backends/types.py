@@ -175,6 +175,7 @@ class IteratedRun(NamedTuple):
     n_rows_scored : int
         Rows with computed distances, over all iterations.
     seconds : float
+        Thread time; if one call iterates several runs, the share of this one.
     """
 
     centers: NDArray[np.float64]

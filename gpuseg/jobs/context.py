@@ -17,10 +17,11 @@ from gpuseg.io.storage import wrap_store_errors
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
+from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.progress import Progress, Stage
 from gpuseg.runtime.cluster import open_executor
-from gpuseg.runtime.executor import Executor
+from gpuseg.runtime.executor import Executor, do_nothing
 from gpuseg.runtime.retry import retry_if_lost
 
 LOGGER = logging.getLogger("gpuseg")
@@ -140,10 +141,13 @@ class RunContext:
 
 
 @contextmanager
-def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunContext]:
+def open_run(
+    spec: JobSpec, progress: Progress | None = None, will_segment: bool = True
+) -> Iterator[RunContext]:
     """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
 
-    Errors inside get the job's names of the parameters.
+    Errors inside get the job's names of the parameters. A run that will not segment imports
+    nothing for that while it waits.
 
     Raises
     ------
@@ -158,19 +162,24 @@ def open_run(spec: JobSpec, progress: Progress | None = None) -> Iterator[RunCon
             output = stack.enter_context(
                 open_output(resolved.target, spec.output.overwrite, run_id)
             )
+        while_waiting = _importer(spec, resolved) if will_segment else do_nothing
         with reporter.stage("start"):
-            progress, cluster = reporter.progress, resolved.cluster
-            algorithm = spec.algorithm
-            if cluster.cluster == "dask":  # the process that workers are forked from takes longer
-                import_later(algorithm.fit_modules, with_kernels=False)
-            runs_kmeans = resolved.backend.name == "numba" and algorithm.name == "kmeans"
+            if resolved.cluster.cluster == "dask":
+                while_waiting()  # for the process that workers are forked from, which takes longer
             executor = stack.enter_context(
                 open_executor(
-                    cluster, progress.advance, reporter.log, WORKER_MODULES,
-                    partial(import_later, algorithm.fit_modules, runs_kmeans),
+                    resolved.cluster, reporter.progress.advance, reporter.log, WORKER_MODULES,
+                    while_waiting,
                 )
             )  # fmt: skip
         yield RunContext(spec, plan, run_id, started, reporter, output, executor)
+
+
+def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:
+    """Return a function that imports, once, what the run needs after reading."""
+    algorithm, is_local = spec.algorithm, resolved.cluster.cluster == "local"
+    runs_kmeans = is_local and resolved.backend.name == "numba" and algorithm.name == "kmeans"
+    return partial(import_later, tuple(algorithm.fit_modules), runs_kmeans)
 
 
 @contextmanager

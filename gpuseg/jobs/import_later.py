@@ -1,6 +1,5 @@
 """What a job imports while it waits for workers or rows."""
 
-from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 
@@ -14,14 +13,14 @@ _KMEANS_KERNELS = "gpuseg.backends.numba.kmeans_kernels"
 
 
 @cache
-def import_later(fit_modules: Sequence[str], with_kernels: bool) -> None:
+def import_later(fit_modules: tuple[str, ...], with_kernels: bool) -> None:
     """Import what comes after reading, once.
 
     Only the main thread may do this while other threads run, and a signal must not interrupt it.
 
     Parameters
     ----------
-    fit_modules : sequence of str
+    fit_modules : tuple of str
         Modules of the algorithm.
     with_kernels : bool
         Whether this process will run k-means on its CPU, so that it loads the kernels.

@@ -120,7 +120,7 @@ def _obstacle(
         )
     if mode != "resident":
         return _Obstacle(
-            "reader.rows_streamed",
+            "reader.rows_on_disk",
             "the rows do not fit in memory, and are read from disk a block at a time",
             "use a higher `memory_limit`",
         )

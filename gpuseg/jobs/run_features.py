@@ -60,7 +60,7 @@ def run_features(
             "transactions.missing", "missing", parameter="transactions",
             hint="features are built from the lines of this section",
         )  # fmt: skip
-    with open_run(spec, progress) as ctx:
+    with open_run(spec, progress, will_segment=False) as ctx:
         step = ctx.plan.first_step
         assert isinstance(step, LinesPlan)  # the job has transactions
         features, manifest = build_features_only(ctx, step)

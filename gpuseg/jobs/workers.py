@@ -7,12 +7,15 @@ from gpuseg.runtime.cluster import start_fork_server_for_workers
 
 WORKER_MODULES = (
     "distributed.nanny",
+    "pyarrow.compute",
+    "gpuseg.algorithms.kmeans.fit",
     "gpuseg.backends.numba.backend",
     "gpuseg.jobs.stages.segment",
     "gpuseg.jobs.stages.write",
     "gpuseg.runtime.dask.worker",
 )
-"""Modules of the functions that workers call, and what these import at their first call."""
+"""Modules of the functions that workers of a k-means job call, and what these import at their first
+call. The start waits for these imports; workers of other jobs import the rest themselves."""
 
 
 def start_importing_for_workers(values: Mapping[str, Any]) -> None:

@@ -221,7 +221,7 @@ def fit_and_select(
     backend: str,
     models: Sequence[KMeansParams],
     statistics: DataStatistics,
-    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    on_iteration: OnIteration | None = None,
     spare_bytes: int = 0,
 ) -> tuple[list[KMeansFit], KSelection]:
     """Fit all models and select one; the shards then store the labels and distances of the winner.

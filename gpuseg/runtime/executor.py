@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 R = TypeVar("R")
 
 BLOCK_ROWS = 65_536
-"""Rows given to a thread at a time: 4 MB at 16 features, and enough blocks for an even load."""
+"""Least rows of a block that a thread gets: 4 MB at 16 features; see `Shard.block_rows`."""
+
+_ITEMS_PER_THREAD = 8
+"""Items that are given to a thread, or have results that nobody has taken: they take memory."""
 
 _MAX_REPORTS = 50
 """Maximum progress reports per call; each one is a scheduler message."""
@@ -77,11 +81,15 @@ class TaskContext:
         if self.threads == 1 or len(items) < 2:
             yield from map(function, items)
             return
-        futures = deque(_pool(self.threads).submit(function, item) for item in items)
+        pool, coming = _pool(self.threads), iter(items)
+        few = islice(coming, _ITEMS_PER_THREAD * self.threads)
+        futures = deque(pool.submit(function, item) for item in few)
         try:
             self.while_waiting()
             while futures:
-                yield futures.popleft().result()
+                result = futures.popleft().result()
+                futures.extend(pool.submit(function, item) for item in islice(coming, 1))
+                yield result
         finally:
             for future in futures:
                 future.cancel()

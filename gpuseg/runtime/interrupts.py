@@ -7,7 +7,7 @@ lock taken, and another thread that imports then waits forever.
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -21,16 +21,11 @@ def interrupts_deferred() -> Iterator[None]:
         return
     arrived: list[tuple[int, FrameType | None]] = []
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        if callable(handlers[number]):
+    handled = {number: handler for number, handler in handlers.items() if callable(handler)}
+    with ExitStack() as stack:  # restores all, even if a handler raises meanwhile
+        for number, handler in handled.items():
+            stack.callback(signal.signal, number, handler)
             signal.signal(number, lambda number, frame: arrived.append((number, frame)))
-    try:
         yield
-    finally:
-        for number, handler in handlers.items():
-            if callable(handler):
-                signal.signal(number, handler)
-        for signal_number, frame in arrived:
-            handler = handlers[signal.Signals(signal_number)]
-            if callable(handler):
-                handler(signal_number, frame)
+    for signal_number, frame in arrived:
+        handled[signal.Signals(signal_number)](signal_number, frame)

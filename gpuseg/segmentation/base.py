@@ -71,7 +71,7 @@ class MemoryNeeds:
     ----------
     bytes_per_row : int
     can_stream : bool
-        Whether rows may be decoded from Parquet in every pass.
+        Whether rows may be on disk: the algorithm reads them in passes, block by block.
     on_device : bool
         Whether rows may be in the memory of a GPU only.
     """

@@ -17,6 +17,9 @@ _BLOCKS_PER_THREAD = 16
 _MAX_BLOCK_VALUES = 2**21
 """Values of a block of more than `BLOCK_ROWS` rows: 8 MiB."""
 
+_MIN_WIDTH = 4
+"""Features that a row counts with at least: what is computed for a row takes memory, too."""
+
 
 def compose_masks(before: NDArray[np.bool_] | None, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the mask over all rows, if `kept` is a mask over the rows that `before` kept."""
@@ -52,8 +55,9 @@ class Block:
 class Shard:
     """Consecutive rows of the data, in the memory of one worker.
 
-    Algorithms read rows only through `map_blocks`, so the rows of a shard may also be streamed
-    from files (`io.parquet.streamed_shard`).
+    Algorithms read rows through `map_blocks`, or as they are if they are one block
+    (`is_one_block`). So the rows of a shard may also be in a file (`sharding.spilled_shard`), or
+    streamed from Parquet (`io.parquet.streamed_shard`).
 
     Attributes
     ----------
@@ -111,9 +115,9 @@ class Shard:
 
     @property
     def is_one_block(self) -> bool:
-        """Whether the rows are one block, in the memory of the host."""
+        """Whether the rows are one block, in the memory of the host and for its threads."""
         is_in_memory = isinstance(self.x, np.ndarray) and len(self.x) == self.n_rows
-        return is_in_memory and self.n_rows <= self.block_rows(self.x, threads=1)
+        return is_in_memory and self.rows_per_block is None and self.n_rows <= BLOCK_ROWS
 
     @property
     def weighted(self) -> bool:
@@ -145,7 +149,7 @@ class Shard:
         if self.rows_per_block is not None:
             return self.rows_per_block
         shared: int = len(x) // (threads * _BLOCKS_PER_THREAD)
-        n_rows: int = min(shared, _MAX_BLOCK_VALUES // max(x.shape[1], 1))
+        n_rows: int = min(shared, _MAX_BLOCK_VALUES // max(x.shape[1], _MIN_WIDTH))
         return max(n_rows // BLOCK_ROWS, 1) * BLOCK_ROWS
 
     def transform_rows(self, context: TaskContext, change: Callable[[Any], Any]) -> None:

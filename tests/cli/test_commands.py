@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -185,3 +188,24 @@ def test_report_is_rendered_again(
     manifest.unlink()
     outcome = call(capfd, "report", out)
     assert outcome.code == 3 and f"{out}: has no _manifest.json" in outcome.err
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user does, in a shell."""
+    program = f"{shlex.quote(sys.executable)} -m gpuseg.cli"
+    return subprocess.run(
+        ["bash", "-c", line.replace("gpuseg", program, 1)], capture_output=True, text=True
+    )
+
+
+def test_a_process_ends_with_the_code_of_its_outcome(tmp_path: Path) -> None:
+    """The command ends without taking Python down, so it flushes its streams itself."""
+    for line, code, shown in [
+        ("gpuseg --version", 0, "gpuseg 0."),
+        ("gpuseg --version >&-", 0, ""),
+        (f"gpuseg run {tmp_path}/no.toml", 2, ""),
+        ("gpuseg nonsense", 2, ""),
+    ]:
+        done = shell(line)
+        assert (done.returncode, done.stdout[:9]) == (code, shown), (line, done.stderr)
+        assert "Traceback" not in done.stderr

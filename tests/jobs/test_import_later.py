@@ -36,10 +36,10 @@ def test_a_job_needs_no_other_kernel_and_no_other_module(tmp_path: Path) -> None
     """numba loads a kernel at its first call, and all threads wait."""
     table = customers(600)
     source = write_files(tmp_path / "in", cut(table, 300))
-    values = job(source, tmp_path / "out", segment={"n_clusters": 3, "init": [[0.0] * 3] * 3})
+    values = job(source, tmp_path / "out", segment={"n_clusters": 3})
     file = tmp_path / "job.toml"
     file.write_text(toml(values))
     done = subprocess.run(
         [sys.executable, "-c", _RUN, str(file)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.splitlines() == ["kernels 8 []", "modules []"], done.stdout
+    assert done.stdout.splitlines() == ["kernels 11 []", "modules []"], done.stdout

@@ -244,7 +244,7 @@ def test_rows_that_are_spilled_or_elsewhere_or_too_many(
         (ConfigError, REASONS["DBSCAN"][0], "reader.algorithm_on_host"),
         (ConfigError, REASONS["no number"][0], "reader.no_column"),
         (ConfigError, {"input": {"path": "memory://gpuseg-required"}}, "reader.files_not_local"),
-        (ResourceError, {"runtime": {"memory_limit": "1GiB"}}, "reader.rows_streamed"),
+        (ResourceError, {"runtime": {"memory_limit": "1GiB"}}, "reader.rows_on_disk"),
         (ResourceError, {}, ""),  # the GPU has no room for the rows
     ],
 )

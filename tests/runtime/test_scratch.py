@@ -5,7 +5,9 @@ from __future__ import annotations
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
@@ -18,6 +20,13 @@ from gpuseg.sharding.shard import Shard
 from gpuseg.sharding.spilled_shard import SpilledShard
 
 MIB = 2**20
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder on disk: that of pytest may be in memory."""
+    with TemporaryDirectory(prefix="gpuseg-test-", dir=scratch_folder()) as name:
+        yield Path(name)
 
 
 def file_memory() -> int:
@@ -36,37 +45,37 @@ def spilled(x: np.ndarray, folder: Path, weight: np.ndarray | None = None) -> Sp
     return SpilledShard(rows, weights, None)
 
 
-def test_values_stay_when_their_pages_are_released(tmp_path: Path) -> None:
-    array = ScratchArray((1000, 3), "float32", str(tmp_path))
+def test_values_stay_when_their_pages_are_released(folder: Path) -> None:
+    array = ScratchArray((1000, 3), "float32", str(folder))
     assert not array.values.any()
     expected = np.arange(3000, dtype=np.float32).reshape(1000, 3)
     array.values[:] = expected
     for rows in (slice(0, 1000), slice(7, 9), slice(5, 5), slice(999, 1000)):
         array.release(array.values[rows])
         assert np.array_equal(array.values, expected)
-    assert ScratchArray((0, 3), "float32", str(tmp_path)).values.shape == (0, 3)
+    assert ScratchArray((0, 3), "float32", str(folder)).values.shape == (0, 3)
 
 
-def test_files_have_no_name_and_their_space_is_free_again(tmp_path: Path) -> None:
+def test_files_have_no_name_and_their_space_is_free_again(folder: Path) -> None:
     def maps() -> list[str]:
         return [
             line.split()[0] for line in Path("/proc/self/maps").read_text().splitlines()
-            if str(tmp_path) in line
+            if str(folder) in line
         ]  # fmt: skip
 
-    shard = spilled(np.ones((100, 2), np.float32), tmp_path, np.ones(100))
-    assert list(tmp_path.iterdir()) == []
+    shard = spilled(np.ones((100, 2), np.float32), folder, np.ones(100))
+    assert list(folder.iterdir()) == []
     assert len(maps()) == 2
     del shard
     assert maps() == []
 
 
-def test_passes_keep_no_pages(tmp_path: Path) -> None:
+def test_passes_keep_no_pages(folder: Path) -> None:
     """Neither do passes whose results are the blocks, nor those that change or drop rows."""
     n_rows, width = 24 * BLOCK_ROWS + 5, 8  # 48 MiB
     x = np.zeros((n_rows, width), np.float32)
     x[:, 1] = np.arange(n_rows) % 1000
-    array = ScratchArray(x.shape, "float32", str(tmp_path))
+    array = ScratchArray(x.shape, "float32", str(folder))
     array.values[:] = x
     array.release(array.values)
     shard, context = SpilledShard(array, None, None), TaskContext(2)
@@ -92,13 +101,13 @@ def test_passes_keep_no_pages(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_rows_and_weights_change_as_those_of_a_resident_shard(tmp_path: Path, threads: int) -> None:
+def test_rows_and_weights_change_as_those_of_a_resident_shard(folder: Path, threads: int) -> None:
     rng = np.random.default_rng(0)
     x = rng.random((3 * BLOCK_ROWS + 11, 5)).astype(np.float32)
     x[rng.random(x.shape) < 0.05] = np.nan
     weight = rng.random(len(x))
     context = TaskContext(threads)
-    shards = [Shard(x.copy(), weight.copy()), spilled(x, tmp_path, weight)]
+    shards = [Shard(x.copy(), weight.copy()), spilled(x, folder, weight)]
     for shard in shards:
         shard.drop_missing(context)
         shard.filter_rows(context, np.ones(shard.n_rows, bool))
@@ -124,18 +133,18 @@ def test_a_folder_in_memory_takes_no_rows() -> None:
 
 
 def test_a_folder_that_is_missing_or_too_small_takes_no_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
 ) -> None:
     with pytest.raises(ScratchUnavailable, match=r"cannot take 0 MiB \(No such file"):
-        ScratchArray((10, 2), "float32", str(tmp_path / "missing"))
-    free = psutil.disk_usage(str(tmp_path)).free
+        ScratchArray((10, 2), "float32", str(folder / "missing"))
+    free = psutil.disk_usage(str(folder)).free
     with pytest.raises(ScratchUnavailable, match="would take more than half of it"):
-        ScratchArray((free // 6, 2), "float32", str(tmp_path))
+        ScratchArray((free // 6, 2), "float32", str(folder))
 
 
 _LIMITED = """
 import sys
-from gpuseg.runtime.scratch import ScratchArray, ScratchUnavailable, scratch_folder
+from gpuseg.runtime.scratch import ScratchArray, ScratchUnavailable
 try:
     ScratchArray((2**20, 2), "float32", sys.argv[1])
 except ScratchUnavailable as error:
@@ -143,31 +152,31 @@ except ScratchUnavailable as error:
 """
 
 
-def test_a_disk_that_refuses_the_space_takes_no_rows(tmp_path: Path) -> None:
+def test_a_disk_that_refuses_the_space_takes_no_rows(folder: Path) -> None:
     limit = 2**20
 
     def limited() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     run = subprocess.run(
-        [sys.executable, "-c", _LIMITED, str(tmp_path)],
+        [sys.executable, "-c", _LIMITED, str(folder)],
         capture_output=True, text=True, check=True, preexec_fn=limited,
     )  # fmt: skip
     assert "for temporary files cannot take 8 MiB (File too large)" in run.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_large_files_go_to_disk_unless_the_user_names_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gpuseg.runtime.scratch._LARGE_FILES", str(tmp_path))
+    monkeypatch.setattr("gpuseg.runtime.scratch._LARGE_FILES", str(folder))
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
-    on_disk = str(tmp_path.parent)
+    on_disk = str(folder.parent)
     monkeypatch.setattr("tempfile.tempdir", on_disk)
     assert scratch_folder() == on_disk
     if Path("/dev/shm").exists():
         monkeypatch.setattr("tempfile.tempdir", "/dev/shm")
-        assert scratch_folder() == str(tmp_path)
+        assert scratch_folder() == str(folder)
         monkeypatch.setenv("TMPDIR", "/dev/shm")
         assert scratch_folder() == "/dev/shm"

@@ -61,7 +61,7 @@ def fit_hierarchy(
     params: HierarchicalParams,
     backend: str,
     statistics: DataStatistics,
-    on_iteration: OnIteration = lambda n_iter, inertia, change: None,
+    on_iteration: OnIteration | None = None,
     spare_bytes: int = 0,
 ) -> HierarchicalFit:
     """Fit to the rows of all shards; each then has `labels`, and in `sweep` those of every level.

@@ -100,7 +100,7 @@ def sweep_kmeans(
 
     Parameters
     ----------
-    on_iteration : callable
+    on_iteration : callable, optional
         Called once per pass, see `algorithms.kmeans.lloyd.OnIteration`.
     spare_bytes : int
         Memory that each shard may use for bounds that save work, see `algorithms.kmeans.lloyd`.
@@ -209,7 +209,8 @@ def _seed(
     )
     starts = [seeding.fill_up(rows, k, distinct) for k in counts for rows in seeds]
     local.load(lambda shard, context: shard, [sample.shard()])
-    is_all_rows = sample.weight is None and len(sample.x) == statistics.n_rows
+    has_all_rows = sample.weight is None and len(sample.x) == statistics.n_rows
+    is_all_rows = has_all_rows and statistics.max_weight == 1
     sample_statistics = statistics if is_all_rows else measure(local, backend)
     local.apply(passes.to_device, backend)
     refining = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})

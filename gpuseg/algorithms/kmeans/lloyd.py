@@ -9,6 +9,9 @@ In each pass
 3. the sums come back, exact on a grid (`numerics.reproducible_sums`), and give each run its new
    centers. Empty clusters move to the rows farthest from their centers, as in scikit-learn.
 
+Where the rows are one block, and nobody watches the passes, the shard makes all of them in one
+call, up to a pass that leaves a center without rows.
+
 What a shard keeps is a cache: a shard without it, rebuilt after its worker was lost, scores every
 row and returns the same bits.
 """
@@ -41,6 +44,9 @@ It is called once per pass, for the first of the runs that still move.
 """
 
 _CACHE_KEY = "lloyd"
+
+_MAX_PRODUCTS = 2**35
+"""Products of features that one call may compute: some seconds, if all rows are always scored."""
 
 
 @dataclass
@@ -147,16 +153,16 @@ def iterate(
             run.n_iter += 1
             run.seconds += total.seconds
             run.n_rows_scored += total.n_rows_scored
-            is_reported = on_iteration is not None and run is moving[0]
-            inertia = _estimate_inertia(total, run.centers, statistics) if is_reported else 0.0
+            report = on_iteration if run is moving[0] else None
+            inertia = _estimate_inertia(total, run.centers, statistics) if report else 0.0
             if not total.weight.sum(axis=0).all():
                 _relocate_empty(executor, backend, total, run.centers, grid)
             before, run.centers = run.centers, project(run.centers.move(total), run.centers)
             change = run.centers.squared_change(before)
             run.converged = change <= max_change
             run.weight = total.weight.sum(axis=0)
-            if on_iteration is not None and is_reported:
-                on_iteration(run.n_iter, inertia, change)
+            if report:
+                report(run.n_iter, inertia, change)
     executor.map(drop_bounds)
     return runs
 
@@ -170,7 +176,9 @@ def _iterate_in_shard(
     """
     starts = [run.centers for run in runs]
     (iterated,) = executor.map(iterate_block, backend, starts, grid, stop)
-    for run, result in zip(runs, iterated or [], strict=False):
+    if iterated is None:
+        return
+    for run, result in zip(runs, iterated, strict=True):
         run.centers = Centers(result.centers, run.centers.shift)
         run.n_iter, run.converged, run.weight = result.n_iter, result.converged, result.weight
         run.n_rows_scored, run.seconds = result.n_rows_scored, result.seconds
@@ -184,8 +192,13 @@ def iterate_block(
     grid: SumGrid,
     stop: StopRule,
 ) -> list[IteratedRun] | None:
-    """Return the runs after their iterations; None if the rows are not one block in host memory."""
-    if not shard.is_one_block:
+    """Return the runs after their iterations; None if the rows are not one block in host memory.
+
+    None, too, if that may take long: nobody can interrupt a call, but between passes.
+    """
+    n_centers = sum(centers.k for centers in starts)
+    is_short = shard.x.size * n_centers * stop.max_iter <= _MAX_PRODUCTS
+    if not (shard.is_one_block and is_short):
         return None
     return registry.get(backend).iterate(shard.x, shard.weight, starts, grid, stop, context.map)
 

@@ -90,13 +90,10 @@ class Positions:
         Measured from the start of the data.
     before : float
         Weight of all shards before this one.
-    blocks : tuple of BlockWeight
-        Of this shard.
     """
 
     positions: NDArray[np.float64]
     before: float
-    blocks: tuple[BlockWeight, ...]
 
 
 class WeightedSample(NamedTuple):
@@ -131,7 +128,7 @@ def draw_sample(
         positions = (np.arange(size) + draws) * (total / size)
         starts = [0.0, *accumulate(shard.total for shard in shards)]
         shares = [
-            Positions(positions[(positions >= low) & (positions < high)], low, shard.blocks)
+            Positions(positions[(positions >= low) & (positions < high)], low)
             for low, high, shard in zip(starts[:-1], starts[1:], shards, strict=True)
         ]
         drawn = executor.map(rows_at, backend, magic, per_shard=shares)
@@ -192,9 +189,10 @@ def rows_at(
     """Return the rows at some positions on the axis of cumulated weight."""
     b = registry.get(backend)
     start_by_row, start = {}, share.before
-    for first_row, weight in share.blocks:
-        start_by_row[first_row] = start
-        start += weight
+    if shard.weighted:  # weighed again: a shard that was rebuilt may have other blocks
+        for first_row, weight in weigh(shard, context, backend, magic).blocks:
+            start_by_row[first_row] = start
+            start += weight
 
     def rows_in_block(block: Block) -> NDArray[np.float32]:
         if block.weight is None:

@@ -26,7 +26,7 @@ _INSTALL = "pip install 'gpuseg[cuda13]'"
 
 def unavailable() -> Unavailable | None:
     """Look for CuPy, a device and NVRTC; return the first that is missing, None if none is."""
-    if error := _cupy_error():
+    if (error := _cupy_error()) is not None:
         return Unavailable(f"CuPy cannot be imported ({error})", _INSTALL)
     import cupy
 
@@ -43,13 +43,13 @@ def unavailable() -> Unavailable | None:
 
 
 @cache
-def _cupy_error() -> str:
-    """Return why CuPy cannot be imported; "" if it can. A search takes a fifth of a small fit."""
+def _cupy_error() -> str | None:
+    """Return why CuPy cannot be imported; None if it can. A search takes a fifth of a small fit."""
     try:
         import cupy  # noqa: F401
     except ImportError as error:
         return str(error)
-    return ""
+    return None
 
 
 def devices() -> list[str]:

@@ -52,7 +52,9 @@ class NumbaColumns:
         shift = read_only(np.ascontiguousarray(t.shift))
         scale = read_only(np.ascontiguousarray(t.scale))
         if t.only_scales:
-            transform_rows.scale(x.reshape(-1), shift, scale)
+            flat = x.view()
+            flat.shape = (-1,)  # unlike reshape, refuses rows that it would have to copy
+            transform_rows.scale(flat, shift, scale)
         else:
             fill, bounds = read_only(t.fill), read_only(t.bounds())
             codes, powers = read_only(t.transform), read_only(t.powers())

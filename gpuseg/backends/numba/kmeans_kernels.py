@@ -1,10 +1,13 @@
 """Load the kernels of a k-means job from numba's cache, before the job needs them."""
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
 import numpy as np
 
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
-from gpuseg.backends.types import Centers, PackedRun
+from gpuseg.backends.types import Centers, PackedRun, StopRule
 from gpuseg.numerics.sum_grid import SumGrid
 
 
@@ -24,6 +27,15 @@ def load_kernels() -> None:
     grid = SumGrid(np.ones((2, 1)), np.ones(2))
     b.lloyd(x, None, [PackedRun(packed, b.new_bounds(1, 1))], grid)
     b.nearest(x, packed)
+    b.plus_plus(x, np.ones(1), np.zeros((1, 1, 1)), _one_by_one)
+    b.iterate(x, None, [centers], grid, StopRule(1, 0.0), _one_by_one)
+    b.sum_assignments(x, None, [(centers, (1.0, 1.0, 1.0))], _one_by_one)
     b.squared_distances(x, centers.values)
     order, classes = np.zeros((1, 1), np.int32), np.zeros(1, np.int32)
     trees.best_splits(x, order, classes, np.ones(1, np.int64), 1)
+
+
+def _one_by_one(
+    function: Callable[[Any], Any], items: Sequence[Any], rows: int = 0
+) -> Iterable[Any]:
+    return map(function, items)

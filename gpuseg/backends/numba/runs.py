@@ -63,21 +63,22 @@ class NumbaRuns:
             """Iterate runs of as many centers."""
             shift, values = starts[numbers[0]].shift, np.array([starts[i].values for i in numbers])
             weight_of_runs = np.zeros(values.shape[:2])
-            results = np.empty((len(values), 3), np.int64)
+            results, seconds = np.empty((len(values), 3), np.int64), np.empty(len(values))
 
             def iterate_some(runs: slice) -> None:
+                start_time = time.perf_counter()
                 iterate.iterate(
                     flat, weights, values[runs], read_only(shift), grids, stop,
                     weight_of_runs[runs], results[runs],
                 )  # fmt: skip
+                seconds[runs] = time.perf_counter() - start_time
+                seconds[runs] *= results[runs, 2] / max(results[runs, 2].sum(), 1)
 
-            start_time = time.perf_counter()
             _map_runs(iterate_some, len(values), x.size * values[..., 0].size, parallel_map)
-            seconds = (time.perf_counter() - start_time) / max(int(results[:, 2].sum()), 1)
             return [
-                IteratedRun(centers, center_weight, n_iter, bool(converged), n, n * seconds)
-                for centers, center_weight, (n_iter, converged, n) in zip(
-                    values, weight_of_runs, results.tolist(), strict=True
+                IteratedRun(centers, center_weight, n_iter, bool(converged), n_scored, share)
+                for centers, center_weight, (n_iter, converged, n_scored), share in zip(
+                    values, weight_of_runs, results.tolist(), seconds.tolist(), strict=True
                 )
             ]
 

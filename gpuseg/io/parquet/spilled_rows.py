@@ -17,14 +17,28 @@ def spill_shard(plan: ShardPlan, context: TaskContext) -> Shard:
         As `io.parquet.shard_plan.read_rows`.
     """
     try:
-        x = ScratchArray((plan.rows, plan.width), "float32", context.scratch_folder)
-        weight = (
-            ScratchArray((plan.rows,), "float64", context.scratch_folder) if plan.weight else None
-        )
+        x, weight = _scratch_arrays(plan, context.scratch_folder)
     except ScratchUnavailable as error:
-        shard = open_stream(plan, context)
-        shard.reason = str(error)
-        return shard
+        reason = str(error)
+    else:
+        return _read_into(x, weight, plan, context)
+    shard = open_stream(plan, context)
+    shard.reason = reason
+    return shard
+
+
+def _scratch_arrays(
+    plan: ShardPlan, folder: str | None
+) -> tuple[ScratchArray, ScratchArray | None]:
+    """Return files for the rows and their weights."""
+    x = ScratchArray((plan.rows, plan.width), "float32", folder)
+    return x, None if plan.weight is None else ScratchArray((plan.rows,), "float64", folder)
+
+
+def _read_into(
+    x: ScratchArray, weight: ScratchArray | None, plan: ShardPlan, context: TaskContext
+) -> SpilledShard:
+    """Read the rows into the files."""
 
     def release(rows: slice) -> None:
         x.release(x.values[rows])

@@ -27,6 +27,7 @@ from gpuseg.errors import ResourceError
 from gpuseg.runtime.dask.worker import (
     TOPIC,
     CallOutcome,
+    ShardCall,
     ShardMissing,
     Step,
     call_shard,
@@ -69,6 +70,11 @@ class _ShardHandle:
     inputs: list[Any]
     n_applied: int = 0
     n_losses: int = 0
+
+    def call(self, function: Callable[..., Any] | None) -> ShardCall:
+        """Return a call on the shard, with the steps that its worker has yet to apply."""
+        steps = self.lineage[self.n_applied :]
+        return ShardCall(self.key, _new_name(), steps, self.n_applied, function)
 
 
 class DaskExecutor:
@@ -159,11 +165,7 @@ class DaskExecutor:
         splits = [
             submit(
                 run_task,
-                shard.key,
-                _new_call(),
-                shard.lineage,
-                0,
-                split,
+                ShardCall(shard.key, _new_name(), shard.lineage, 0, split),
                 (n_pieces,),
                 shard.inputs,
                 workers=[shard.worker],
@@ -309,9 +311,8 @@ class DaskExecutor:
         self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
     ) -> CallOutcome | None:
         """Call a function on a shard; return None if its worker cannot be reached."""
-        steps = shard.lineage[shard.n_applied :]
         outcomes = await self._client.run(
-            call_shard, shard.key, _new_call(), steps, shard.n_applied, function, args,
+            call_shard, shard.call(function), args,
             workers=[shard.worker], on_error="return", asynchronous=True,
         )  # fmt: skip
         outcome = outcomes[shard.worker]
@@ -350,11 +351,7 @@ class DaskExecutor:
         inputs = [] if shard.n_applied else shard.inputs  # Dask replaces futures by their values
         return self._client.submit(
             run_task,
-            shard.key,
-            _new_call(),
-            shard.lineage[shard.n_applied :],
-            shard.n_applied,
-            function,
+            shard.call(function),
             args,
             inputs,
             workers=[shard.worker],
@@ -414,5 +411,5 @@ class DaskExecutor:
                 self._report(new)
 
 
-def _new_call() -> str:
+def _new_name() -> str:
     return uuid.uuid4().hex

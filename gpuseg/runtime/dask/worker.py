@@ -77,33 +77,42 @@ class ShardMissing(Exception):
     """The worker does not have the shard, or has it with fewer steps applied than assumed."""
 
 
-def run_task(
-    key: str,
-    call: str,
-    steps: tuple[Step, ...],
-    n_applied: int,
-    function: Callable[..., R] | None,
-    args: tuple[Any, ...],
-    inputs: Sequence[Any],
-) -> CallOutcome:
-    """Bring the shard up to date with its lineage, then call the function on it.
+@dataclass(frozen=True)
+class ShardCall:
+    """A call on a shard, as it is sent to the worker.
 
-    Parameters
+    Attributes
     ----------
     key : str
         Run and shard.
-    call : str
+    name : str
         Name of the call in the events of its progress.
     steps : tuple of Step
         The lineage without its first `n_applied` steps.
     n_applied : int
-        Number of steps that this worker is assumed to have applied.
-    function, args : callable and its arguments
-        If the function is None, the result of the last step is returned.
-    inputs : sequence
-        Further arguments of the first step, which builds the shard.
+        Number of steps that the worker is assumed to have applied.
+    function : callable or None
+        If it is None, the result of the last step is returned.
     """
-    return _run(get_worker(), key, call, steps, n_applied, function, args, inputs)
+
+    key: str
+    name: str
+    steps: tuple[Step, ...]
+    n_applied: int
+    function: Callable[..., Any] | None
+
+
+def run_task(call: ShardCall, args: tuple[Any, ...], inputs: Sequence[Any]) -> CallOutcome:
+    """Bring the shard up to date with its lineage, then call the function on it.
+
+    Parameters
+    ----------
+    args : tuple
+        Arguments of the function. Dask has replaced futures among them by their values.
+    inputs : sequence
+        Further arguments of the first step, which builds the shard; likewise.
+    """
+    return _run(get_worker(), call, args, inputs)
 
 
 def piece_of(outcome: CallOutcome, number: int) -> Any:
@@ -111,17 +120,9 @@ def piece_of(outcome: CallOutcome, number: int) -> Any:
     return outcome.result[number]
 
 
-async def call_shard(
-    key: str,
-    call: str,
-    steps: tuple[Step, ...],
-    n_applied: int,
-    function: Callable[..., R] | None,
-    args: tuple[Any, ...],
-    dask_worker: Worker,
-) -> CallOutcome:
+async def call_shard(call: ShardCall, args: tuple[Any, ...], dask_worker: Worker) -> CallOutcome:
     """Do the same without a task, in the thread that runs tasks: `Client.run` calls this."""
-    task = partial(_run, dask_worker, key, call, steps, n_applied, function, args, ())
+    task = partial(_run, dask_worker, call, args, ())
     loop, threads = asyncio.get_running_loop(), dask_worker.executors["default"]
     try:
         return await loop.run_in_executor(threads, task)
@@ -143,31 +144,26 @@ def _sendable(error: Exception) -> Exception:
 
 
 def _run(
-    worker: Worker,
-    key: str,
-    call: str,
-    steps: tuple[Step, ...],
-    n_applied: int,
-    function: Callable[..., R] | None,
-    args: tuple[Any, ...],
-    inputs: Sequence[Any],
+    worker: Worker, call: ShardCall, args: tuple[Any, ...], inputs: Sequence[Any]
 ) -> CallOutcome:
-    run = key.split("/")[0]
-    progress = _Progress(lambda rows: worker.log_event(TOPIC, (run, call, rows)))
+    run = call.key.split("/")[0]
+    progress = _Progress(lambda rows: worker.log_event(TOPIC, (run, call.name, rows)))
     context = TaskContext(worker.state.nthreads, progress.advance, worker.local_directory)
-    stored = _SHARDS.pop(key, None) or _StoredShard(0, None, None)
-    if stored.n_steps < n_applied:
-        raise ShardMissing(key)
-    for step in steps[stored.n_steps - n_applied :]:
+    stored = _SHARDS.pop(call.key, None) or _StoredShard(0, None, None)
+    if stored.n_steps < call.n_applied:
+        raise ShardMissing(call.key)
+    for step in call.steps[stored.n_steps - call.n_applied :]:
         if stored.n_steps == 0:
             stored.shard = step.function(*step.args, *inputs, context)
         else:
             stored.result = step.function(stored.shard, context, *step.args)
         stored.n_steps += 1
     if run not in _CLOSED_RUNS:
-        _SHARDS[key] = stored
-    result = stored.result if function is None else function(stored.shard, context, *args)
-    return CallOutcome(None, result, call, progress.rows)
+        _SHARDS[call.key] = stored
+    function, result = call.function, stored.result
+    if function is not None:
+        result = function(stored.shard, context, *args)
+    return CallOutcome(None, result, call.name, progress.rows)
 
 
 class _Progress:

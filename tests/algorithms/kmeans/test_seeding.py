@@ -328,7 +328,7 @@ def test_a_position_where_a_row_ends_is_the_next_rows(place: Place, weighted: bo
         shares, before = [], 0.0
         for shard_weight in executor.map(weigh, "numpy", magic):
             inside = positions[(positions >= before) & (positions < before + shard_weight.total)]
-            shares.append(Positions(inside, before, shard_weight.blocks))
+            shares.append(Positions(inside, before))
             before += shard_weight.total
         drawn = np.concatenate(executor.map(rows_at, "numpy", magic, per_shard=shares))[:, 0]
         assert before == ends[-1]
