@@ -34,7 +34,8 @@ def test_signals_are_handled_at_the_end_in_their_order(arrived: list[int]) -> No
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_the_handler_may_raise_and_an_error_inside_is_not_lost() -> None:
+def test_the_handler_may_raise_and_an_error_inside_is_not_lost(arrived: list[int]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), interrupts_deferred():
         os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(ZeroDivisionError), interrupts_deferred():
