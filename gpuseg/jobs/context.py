@@ -177,9 +177,10 @@ def open_run(
 
 def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:
     """Return a function that imports, once, what the run needs after reading."""
-    algorithm, is_local = spec.algorithm, resolved.cluster.cluster == "local"
-    runs_kmeans = is_local and resolved.backend.name == "numba" and algorithm.name == "kmeans"
-    return partial(import_later, tuple(algorithm.fit_modules), runs_kmeans)
+    algorithm, load_kernels = spec.algorithm, do_nothing
+    if resolved.cluster.cluster == "local":
+        load_kernels = partial(algorithm.load_kernels, spec.segment, resolved.backend.name)
+    return partial(import_later, tuple(algorithm.fit_modules), load_kernels)
 
 
 @contextmanager

@@ -1,32 +1,29 @@
-"""What a job imports while it waits for workers or rows."""
+"""What a job imports and loads while it waits for workers or rows."""
 
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 
-from gpuseg.runtime.executor import do_nothing
 from gpuseg.runtime.interrupts import interrupts_deferred
 
 _MODULES = ("pyarrow.compute", "gpuseg.backends.numba.backend", "gpuseg.jobs.segment_table")
 """In the order in which they are needed: threads that decode rows need the first one."""
 
-_KMEANS_KERNELS = "gpuseg.backends.numba.kmeans_kernels"
-
 
 @cache
-def import_later(fit_modules: tuple[str, ...], with_kernels: bool) -> None:
-    """Import what comes after reading, once.
+def import_later(fit_modules: tuple[str, ...], load_kernels: Callable[[], None]) -> None:
+    """Import what comes after reading, and load kernels, once.
 
-    Only the main thread may do this while other threads run, and a signal must not interrupt it.
+    Only the main thread may import while other threads run, and a signal must not interrupt it.
+    Kernels are compiled for some seconds the first time on a machine: Ctrl-C ends that.
 
     Parameters
     ----------
     fit_modules : tuple of str
         Modules of the algorithm.
-    with_kernels : bool
-        Whether this process will run k-means on its CPU, so that it loads the kernels.
+    load_kernels : callable
     """
     with interrupts_deferred():
         for module in (*_MODULES, *fit_modules):
             import_module(module)
-        load_kernels = import_module(_KMEANS_KERNELS).load_kernels if with_kernels else do_nothing
-    load_kernels()  # the first time on a machine it compiles for some seconds: Ctrl-C ends that
+    load_kernels()

@@ -229,6 +229,9 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         """Return what the fit reports to `FitContext.stage`."""
         return ProgressUnit()
 
+    def load_kernels(self, spec: S, backend: str) -> None:
+        """Load the kernels of a fit in this process; a job does so while it waits for its rows."""
+
     @abstractmethod
     def fit(self, spec: S, context: FitContext) -> SegmentationResult:
         """Segment the rows of all shards; each shard then has `labels` and `distance`.

@@ -116,6 +116,12 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
     def unit_rows(self, spec: KMeansSpec) -> bool:
         return spec.metric == "cosine"
 
+    def load_kernels(self, spec: KMeansSpec, backend: str) -> None:
+        if backend == "numba":
+            from gpuseg.backends.numba.kmeans_kernels import load_kernels
+
+            load_kernels(seeds=isinstance(spec.init, str))
+
     def fit(self, spec: KMeansSpec, context: FitContext) -> SegmentationResult:
         from gpuseg.algorithms.kmeans.fit import sweep_kmeans
         from gpuseg.model_selection.select_k import fit_and_select

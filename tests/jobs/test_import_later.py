@@ -11,7 +11,9 @@ from support.helpers import customers, cut, job, toml, write_files
 
 _RUN = """
 import sys
+from functools import partial
 from gpuseg.backends.numba import kernel
+from gpuseg.backends.numba.kmeans_kernels import load_kernels
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.run import run
 from gpuseg.segmentation.kmeans import KMeansSegmentation
@@ -23,7 +25,7 @@ def record(cache, signature, target):
     return load(cache, signature, target)
 
 kernel._KernelCache.load_overload = record
-import_later(KMeansSegmentation.fit_modules, True)
+import_later(KMeansSegmentation.fit_modules, partial(load_kernels, seeds=True))
 n_kernels, modules = len(loaded), set(sys.modules)
 run(sys.argv[1])
 print("kernels", n_kernels, loaded[n_kernels:])

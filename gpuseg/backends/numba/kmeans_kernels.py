@@ -11,8 +11,8 @@ from gpuseg.backends.types import Centers, PackedRun, StopRule
 from gpuseg.numerics.sum_grid import SumGrid
 
 
-def load_kernels() -> None:
-    """Call on one row what a job calls on all.
+def load_kernels(seeds: bool) -> None:
+    """Call on one row what a job calls on all; seeding, too, if the job seeds.
 
     numba loads a kernel at its first call, for up to 25 ms, and lets all threads wait meanwhile.
     """
@@ -27,12 +27,13 @@ def load_kernels() -> None:
     grid = SumGrid(np.ones((2, 1)), np.ones(2))
     b.lloyd(x, None, [PackedRun(packed, b.new_bounds(1, 1))], grid)
     b.nearest(x, packed)
-    b.plus_plus(x, np.ones(1), np.zeros((1, 1, 1)), _one_by_one)
-    b.iterate(x, None, [centers], grid, StopRule(1, 0.0), _one_by_one)
-    b.sum_assignments(x, None, [(centers, (1.0, 1.0, 1.0))], _one_by_one)
     b.squared_distances(x, centers.values)
     order, classes = np.zeros((1, 1), np.int32), np.zeros(1, np.int32)
     trees.best_splits(x, order, classes, np.ones(1, np.int64), 1)
+    if seeds:
+        b.plus_plus(x, np.ones(1), np.zeros((1, 1, 1)), _one_by_one)
+        b.iterate(x, None, [centers], grid, StopRule(1, 0.0), _one_by_one)
+        b.sum_assignments(x, None, [(centers, (1.0, 1.0, 1.0))], _one_by_one)
 
 
 def _one_by_one(

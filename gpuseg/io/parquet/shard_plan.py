@@ -265,7 +265,7 @@ def _write_float32(
     """Store values as float32; refuse finite values that are out of range."""
     with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
         column[:] = values
-    if values.dtype == np.float64 and np.isinf(column).any():
+    if values.dtype == np.float64 and _may_overflow(values) and np.isinf(column).any():
         beyond = np.flatnonzero(np.isinf(column) & np.isfinite(values))
         if beyond.size:
             raise DataError(
@@ -275,6 +275,14 @@ def _write_float32(
                 hint="rescale the column or leave it out of `features`",
                 parameter="features",
             )
+
+
+def _may_overflow(values: NDArray[np.float64]) -> bool:
+    """Whether a value is beyond float32, or missing; this is faster than to look at `column`."""
+    if not len(values):
+        return False
+    largest = np.finfo(np.float32).max
+    return not (values.max() <= largest and values.min() >= -largest)
 
 
 def _checked_weight(plan: ShardPlan, start: int, values: NDArray[Any]) -> NDArray[np.float64]:
