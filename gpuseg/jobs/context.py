@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import TypeVar
 from uuid import uuid4
 
@@ -180,7 +180,8 @@ def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:
     algorithm, load_kernels = spec.algorithm, do_nothing
     if resolved.cluster.cluster == "local":
         load_kernels = partial(algorithm.load_kernels, spec.segment, resolved.backend.name)
-    return partial(import_later, tuple(algorithm.fit_modules), load_kernels)
+    # Kept by the run, not by the module: it holds the job.
+    return cache(partial(import_later, tuple(algorithm.fit_modules), load_kernels))
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What a job imports and loads while it waits for workers or rows."""
 
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 
 from gpuseg.runtime.interrupts import interrupts_deferred
@@ -10,9 +9,8 @@ _MODULES = ("pyarrow.compute", "gpuseg.backends.numba.backend", "gpuseg.jobs.seg
 """In the order in which they are needed: threads that decode rows need the first one."""
 
 
-@cache
 def import_later(fit_modules: tuple[str, ...], load_kernels: Callable[[], None]) -> None:
-    """Import what comes after reading, and load kernels, once.
+    """Import what comes after reading, and load kernels.
 
     Only the main thread may import while other threads run, and a signal must not interrupt it.
     Kernels are compiled for some seconds the first time on a machine: Ctrl-C ends that.
