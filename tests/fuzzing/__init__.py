@@ -1,0 +1,1 @@
+"""Fuzzers: hostile cases drawn from a seed, few of them in the tests, many by `scripts/fuzz`."""

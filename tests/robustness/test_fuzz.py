@@ -1,0 +1,19 @@
+"""A few drawn cases of each fuzzer; `scripts/fuzz` tries many."""
+
+import pytest
+from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
+
+CASES: dict[str, int] = {}
+"""Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", sorted(CASES))
+def test_no_case_ends_with_a_foreign_exception(target: str) -> None:
+    findings = list(run_cases(load_fuzzer(target), seed=1, numbers=range(CASES[target])))
+    assert not findings, "\n".join(finding.trace for finding in findings)
+
+
+def test_each_fuzzer_loads() -> None:
+    for target in TARGETS:
+        assert load_fuzzer(target).seconds > 0
