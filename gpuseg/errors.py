@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
 
+from gpuseg.printable import printable_text, printable_value
+
 E = TypeVar("E", bound="GpusegError")
 
 _PARAMETER = re.compile(r"``|`(\w+)`")
@@ -31,8 +33,8 @@ class GpusegError(Exception):
         Stable name of the rule that is broken, such as ``"n_clusters.too_many"``: lower case, words
         joined by underscores, parts by dots; the first part names the subject.
     problem : str
-        A short sentence or clause, without a full stop. It is shown as it is, since it may have
-        any data: paths, names of columns.
+        A short sentence or clause, without a full stop. Backticks in it have no meaning, since it
+        may have any data: paths, names of columns.
     value : object, optional
         The value seen, shown by its `repr`.
     rule : str, optional
@@ -42,6 +44,10 @@ class GpusegError(Exception):
         The next step.
     parameter : str, optional
         The parameter at fault, by the name that the function has for it.
+
+    Notes
+    -----
+    All fields may have any data. The message has it escaped and shortened; see `printable`.
     """
 
     exit_code = 1
@@ -77,12 +83,13 @@ class GpusegError(Exception):
 
     def rendered(self, names: Mapping[str, str]) -> str:
         """Return the message, with a front end's names of the parameters."""
-        subject = _named(self.parameter, names) if self.parameter else ""
+        subject = printable_text(_named(self.parameter, names)) if self.parameter else ""
         if self.has_value:
-            subject = f"{subject} = {self.value!r}" if subject else repr(self.value)
-        rule, hint = _with_names(self.rule, names), _with_names(self.hint, names)
-        texts = [text for text in (subject, self.problem, rule) if text]
-        return ": ".join(texts) + (f"; {hint}" if hint else "")
+            value = printable_value(self.value)
+            subject = f"{subject} = {value}" if subject else value
+        texts = (self.problem, _with_names(self.rule, names), _with_names(self.hint, names))
+        problem, rule, hint = map(printable_text, texts)
+        return ": ".join(filter(None, (subject, problem, rule))) + (f"; {hint}" if hint else "")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send errors to the caller."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from gpuseg.printable import printable_text
+
 _SECONDS_BETWEEN_LINES = 2.0
 
 
@@ -130,7 +132,7 @@ class PlainLines(Progress):
     """Plain lines on standard error."""
 
     def log(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable_text(text), file=sys.stderr, flush=True)
 
     def _open(self, name: str, total: int | None, unit: str) -> _PlainLines:
         return _PlainLines(name, unit, self.log)
@@ -183,7 +185,7 @@ class Bars(Progress):
         self._bars.start()
 
     def log(self, text: str) -> None:
-        self._bars.console.print(text, markup=False, highlight=False)
+        self._bars.console.print(printable_text(text), markup=False, highlight=False)
 
     def stop(self) -> None:
         self._bars.stop()

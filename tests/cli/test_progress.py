@@ -79,3 +79,14 @@ def test_a_stage_that_failed_does_not_look_done(
     err = capsys.readouterr().err
     assert "25 rows" in err and "not finished" in err
     assert "✓" not in err
+
+
+@pytest.mark.parametrize("display", [progress.PlainLines, progress.Bars])
+def test_lines_cannot_command_the_terminal(
+    display: type[progress.Progress], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = display()
+    shown.log("warning: column '\x1b[31m\u202e' [bold]")
+    shown.stop()
+    err = capsys.readouterr().err
+    assert r"'\x1b[31m\u202e' [bold]" in err
