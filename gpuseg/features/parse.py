@@ -100,23 +100,48 @@ def times(
             "must be a date or a time such as 2011-08-31 or 2011-08-31T10:20:00",
         )  # fmt: skip
     is_missing = to_numpy(column.is_null())
-    if pa.types.is_timestamp(column.type) and column.type.tz:
-        column = pc.local_timestamp(column)
     if pa.types.is_date(column.type):
-        column = pc.cast(column, pa.timestamp("s"))
-    count, unit = pc.cast(column, pa.int64()), _UNITS[column.type.unit]
+        column = _midnights(column)
+    _refuse_beyond_range(column, subject, describe)
+    if column.type.tz:
+        column = _local(column, subject)
+    micros = pc.cast(column, pa.timestamp("us"), safe=False)  # finer units are truncated
+    values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
+    return to_numpy(values).astype(np.int64, copy=False), is_missing
+
+
+def _midnights(dates: pa.Array) -> pa.Array:
+    """Return dates as times; some writers put a time of day into a date in milliseconds."""
+    if pa.types.is_date64(dates.type):
+        return pc.cast(pc.cast(dates, pa.int64()), pa.timestamp("ms"))
+    return pc.cast(dates, pa.timestamp("s"))
+
+
+def _refuse_beyond_range(times: pa.Array, subject: str, describe: DescribeRow) -> None:
+    """Refuse times that some unit of time could not hold, before one is converted."""
+    count, unit = pc.cast(times, pa.int64()), _UNITS[times.type.unit]
     beyond = pc.or_(pc.less(count, _FIRST * unit), pc.greater_equal(count, _LAST * unit))
     if pc.any(beyond).as_py():
         row = pc.index(beyond, True).as_py()
         raise DataError(
             "transactions.time_out_of_range",
-            f"{subject}: {count[row]} {column.type.unit} since 1970 in {describe(row)}",
+            f"{subject}: {count[row]} {times.type.unit} since 1970 in {describe(row)}",
             rule="times must be in the years from 1678 to 2261",
             hint="fix the line, or make the time null",
         )
-    micros = pc.cast(column, pa.timestamp("us"), safe=False)  # finer units are truncated
-    values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
-    return to_numpy(values).astype(np.int64, copy=False), is_missing
+
+
+def _local(times: pa.Array, subject: str) -> pa.Array:
+    """Return times with a time zone as local times without one."""
+    try:
+        return pc.local_timestamp(times)
+    except pa.ArrowInvalid:
+        raise DataError(
+            "transactions.unknown_time_zone",
+            f"{subject} is in the time zone {times.type.tz!r}, which this machine does not know",
+            hint="write the times in UTC or without a time zone, or install the time zones "
+            "(package tzdata)",
+        ) from None
 
 
 def numbers(column: pa.Array, subject: str, describe: DescribeRow) -> NDArray[np.float64]:

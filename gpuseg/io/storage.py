@@ -13,6 +13,11 @@ import pyarrow.parquet as pq
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
 
+_PARQUET_OPTIONS: Mapping[str, Any] = {
+    "page_checksum_verification": True,
+    "coerce_int96_timestamp_unit": "us",
+}
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -62,6 +67,9 @@ class Storage:
     def open_parquet(self, path: str) -> pq.ParquetFile:
         """Open a Parquet file and read its footer; reads will verify page checksums.
 
+        Times of the deprecated type INT96, which Spark, Impala and Hive write, are read to the
+        microsecond: 64 bits of nanoseconds, Arrow's default, end in the year 2262.
+
         Raises
         ------
         DataError
@@ -69,10 +77,8 @@ class Storage:
         """
         try:
             if self.is_local:
-                return pq.ParquetFile(path, page_checksum_verification=True)
-            return pq.ParquetFile(
-                self.fs.open(path, "rb"), pre_buffer=True, page_checksum_verification=True
-            )
+                return pq.ParquetFile(path, **_PARQUET_OPTIONS)
+            return pq.ParquetFile(self.fs.open(path, "rb"), pre_buffer=True, **_PARQUET_OPTIONS)
         except (pa.ArrowException, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise DataError(

@@ -457,6 +457,49 @@ def test_times_of_every_unit_and_before_1970(unit: str) -> None:
     assert actual["night_share"].to_pylist() == [1 / 3]
 
 
+def as_int96(table: pa.Table, path: Path, store_schema: bool = True) -> Path:
+    """Write a table as Spark does by default."""
+    pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=store_schema)
+    return path
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_times_of_int96_are_those_of_other_types(
+    tmp_path: Path, unit: str, store_schema: bool
+) -> None:
+    at = np.array(["1700-03-01T12:00", "1969-12-31T23:59", "2261-12-31T06:00"], f"M8[{unit}]")
+    lines = pa.table({"who": [1, 1, 1], "paid": [1.0, 1.0, 1.0], "at": at})
+    roles = {"customer": "who", "time": "at", "amount": "paid"}
+    path = as_int96(lines, tmp_path / "lines.parquet", store_schema)
+    assert from_transactions(path, **roles).equals(from_transactions(lines, **roles))
+
+
+@pytest.mark.parametrize("kind", ["int96", "s", "ms", "us", "date32", "date64"])
+@pytest.mark.parametrize("year", [1, 1677, 2262, 9999])
+def test_years_that_not_every_unit_holds_are_refused(tmp_path: Path, kind: str, year: int) -> None:
+    last = dt.datetime(year, 12, 31)
+    types = {"int96": pa.timestamp("us"), "date32": pa.date32(), "date64": pa.date64()}
+    at = pa.array([dt.datetime(2020, 1, 1), last]).cast(types.get(kind) or pa.timestamp(kind))
+    lines = pa.table({"who": [1, 1], "paid": [1.0, 1.0], "at": at})
+    source: Any = lines
+    if kind == "int96":
+        source = as_int96(lines, tmp_path / "lines.parquet")
+    with raises("transactions.time_out_of_range"):
+        from_transactions(source, customer="who", time="at", amount="paid")
+
+
+def test_dates_with_a_time_of_day_and_unknown_time_zones() -> None:
+    millis = pa.array([0, 86_400_000 + 7_200_000], pa.int64())
+    dates = pa.Array.from_buffers(pa.date64(), 2, millis.buffers())
+    lines = pa.table({"who": [1, 1], "paid": [1.0, 1.0], "at": dates})
+    roles = {"customer": "who", "time": "at", "amount": "paid"}
+    assert from_transactions(lines, **roles)["tenure_days"].to_pylist() == [2.0]
+    nowhere = lines.set_column(2, "at", millis.cast(pa.timestamp("us", "Mars/Phobos")))
+    with raises("transactions.unknown_time_zone"):
+        from_transactions(nowhere, **roles)
+
+
 @pytest.mark.parametrize("seconds", [2**62, -(2**62), 253402214400])
 def test_times_that_stand_for_none(seconds: int) -> None:
     at = pa.array([0, seconds], pa.int64()).cast(pa.timestamp("s"))

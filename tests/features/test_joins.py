@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,17 @@ def test_csv_and_ids_of_another_type(folder: Path) -> None:
         join = [{"path": str(folder / name), "id": "number"}]
         gpuseg.run(job(folder, f"out-{name}", join=join))
         assert features(folder / f"out-{name}").equals(features(folder / "out"))
+
+
+def test_attributes_of_int96_keep_their_times(folder: Path) -> None:
+    never = pa.array([dt.datetime(9999, 12, 31, 23)] * 350, pa.timestamp("us"))
+    item = pa.table({"number": range(350), "ends": never})
+    path = folder / "attributes.parquet"
+    pq.write_table(item, path, use_deprecated_int96_timestamps=True)
+    gpuseg.run(job(folder, join=[{"path": str(path), "id": "number"}], prepare={}))
+    files = sorted((folder / "out" / "_features").glob("*.parquet"))
+    ends = pa.concat_tables([pq.read_table(file) for file in files])["ends"]
+    assert set(ends.to_pylist()) == {dt.datetime(9999, 12, 31, 23)}
 
 
 def test_hashed_ids_are_joined_before_they_are_hashed(

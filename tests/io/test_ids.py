@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from support.errors import raises
 from support.helpers import customers, cut, opened, read_parts, run, write_files
@@ -64,6 +65,16 @@ def test_ids_keep_type_and_value(
     assert written.to_pylist() == expected.to_pylist()
     dropped = ["86 rows with a missing feature were dropped"] if missing == "drop" else []
     assert result.manifest["warnings"] == dropped
+
+
+def test_ids_of_int96_keep_their_times(tmp_path: Path, table: pa.Table) -> None:
+    seconds = 2**37 + np.arange(600) * 10**8  # the years from 6325 to 8225
+    ids = pa.array(seconds * 10**6).cast(pa.timestamp("us"))
+    (tmp_path / "in").mkdir()
+    changed = table.set_column(0, "customer", ids)
+    pq.write_table(changed, tmp_path / "in" / "0.parquet", use_deprecated_int96_timestamps=True)
+    run(tmp_path / "in", tmp_path / "out")
+    assert read_parts(tmp_path / "out")["customer"].equals(changed["customer"])
 
 
 def test_partition_column_as_id(tmp_path: Path, table: pa.Table) -> None:
