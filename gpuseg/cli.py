@@ -117,6 +117,7 @@ def report(
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
+    from gpuseg.formatting import printable
     from gpuseg.jobs.context import job_errors
     from gpuseg.jobs.job_file import load_job
     from gpuseg.jobs.plan import describe_plan, plan_run
@@ -135,6 +136,8 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
             f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
             f"{plan['files']:,} files"
         )
+    if left_out := plan.get("index_columns_left_out"):
+        typer.echo(f"left out     {', '.join(map(printable, left_out))} (index of a pandas frame)")
     typer.echo(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
     if "reader" in plan:
         typer.echo(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")

@@ -12,6 +12,7 @@ from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import is_text, plain
 from gpuseg.features.transaction_files import csv_head, is_csv
 from gpuseg.io.parquet.dataset import list_files, read_footer
+from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.storage import Storage, first_line, wrap_store_errors
 from gpuseg.validation import nearest_known
@@ -54,7 +55,8 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
     """
     with wrap_store_errors(f"{key}.path", storage.url):
         listed = list_files(storage, f"{key}.path")
-        schemas = [_schema(storage, *item, id) for item in listed]
+        described = [_columns(storage, *item, id) for item in listed]
+    schemas = [schema for schema, _ in described]
     first, path = schemas[0], storage.relative(listed[0][0])
     parts = [part for part in path.split("/")[:-1] if "=" in part]
     if parts:
@@ -64,7 +66,10 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
             hint="write the table with that column, or name a single folder",
             parameter=key,
         )
-    names = [name for name in first.names if name != id] if columns is None else list(columns)
+    names = list(columns or [])
+    if columns is None:
+        index = frozenset().union(*(index for _, index in described))
+        names = [name for name in first.names if name != id and name not in index]
     for name in (id, *names):
         if first.names.count(name) != 1:
             code, count = "join.duplicate_column", "two columns called"
@@ -101,10 +106,13 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
     return Join(key, storage, id, schema, tuple(path for path, _ in listed))
 
 
-def _schema(storage: Storage, path: str, size: int, id: str) -> pa.Schema:
+def _columns(storage: Storage, path: str, size: int, id: str) -> tuple[pa.Schema, frozenset[str]]:
+    """Return the columns of a file, and those that are the index of a frame."""
     if is_csv(path):
-        return _csv(storage, path, id).schema
-    return read_footer(storage, path, size).schema
+        schema = _csv(storage, path, id).schema
+        return schema, index_columns(schema)
+    file = read_footer(storage, path, size)
+    return file.schema, file.index_columns
 
 
 def batches(join: Join, path: str) -> Iterator[pa.RecordBatch]:

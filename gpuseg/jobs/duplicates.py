@@ -1,4 +1,4 @@
-"""Ids: rows with the id of an earlier row, and features that look like ids."""
+"""Ids: rows with the id of an earlier row, and features that look like ids or row numbers."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,24 @@ _RANGES_PER_SHARD = 4
 
 _LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
 
+_LIKE_A_ROW_NUMBER = re.compile(
+    r"(?i)index|level_\d+|row[_ ]?(nr|no|num|number|id|index|names?)|\.\.\.1"
+)
+"""Names that pandas, Polars, R and databases give to numbers of rows, and people to features."""
+
 
 def named_like_ids(table: InputTable, features: Sequence[str]) -> list[str]:
     """Return features that are named like ids and were taken by default."""
     if table.features is not None or table.id is not None:
         return []
     return [name for name in features if _LIKE_AN_ID.search(name)]
+
+
+def named_like_row_numbers(table: InputTable, features: Sequence[str]) -> list[str]:
+    """Return features that are named like numbers of rows and were taken by default."""
+    if table.features is not None:
+        return []
+    return [name for name in features if _LIKE_A_ROW_NUMBER.fullmatch(name)]
 
 
 def number_rows(executor: Executor) -> int:

@@ -34,7 +34,7 @@ class InputTable:
     storage : Storage
     id, weight : str or None
     features : sequence of str or None
-        None: every numeric column but id and weight.
+        None: every numeric column but id, weight and index columns of pandas.
     id_key : Key or None
         Key of the hashes that are written in place of ids.
     """
@@ -193,6 +193,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
         "files": len(dataset.files),
         "row_groups": dataset.row_groups,
         "rows": dataset.rows,
+        "index_columns_left_out": list(dataset.left_out),
         "backend": {"name": backend.name, "reason": backend.reason},
         "reader": step.reader.describe(),
         "workers": cluster.workers if cluster.is_managed else None,

@@ -140,6 +140,17 @@ def test_attributes_of_int96_keep_their_times(folder: Path) -> None:
     assert set(ends.to_pylist()) == {dt.datetime(9999, 12, 31, 23)}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_index_of_a_frame_is_no_attribute(folder: Path, suffix: str) -> None:
+    frame, path = attributes().to_pandas().dropna()[3:], folder / f"attributes.{suffix}"
+    frame = frame.astype({"number": int})
+    frame.to_csv(path) if suffix == "csv" else frame.to_parquet(path)
+    gpuseg.run(job(folder, join=[{"path": str(path), "id": "number"}], prepare={}))
+    assert features(folder / "out").columns[-2:].tolist() == ["country", "age"]
+    (item,) = manifest_of(folder / "out")["transactions"]["joins"]
+    assert item["columns"] == ["country", "age"]
+
+
 def test_hashed_ids_are_joined_before_they_are_hashed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,8 @@ class DataFile:
         `io.parquet.schema.with_partition_types` gives them a type, then pyarrow scalars.
     largest_group_bytes : int
         Bytes of the largest row group before compression.
+    index_columns : frozenset of str
+        Columns that are the index of a frame (`io.parquet.index_columns`).
     """
 
     path: str
@@ -32,6 +34,7 @@ class DataFile:
     schema: pa.Schema
     constants: dict[str, Any] = field(default_factory=dict)
     largest_group_bytes: int = 0
+    index_columns: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> int:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
+from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.schema import (
     check_columns,
     check_same,
@@ -41,6 +42,8 @@ class Dataset:
     id, weight : str or None
     id_key : Key or None
         The key of the hashes that replace ids in the output.
+    left_out : tuple of str
+        Numeric columns that would be features by default, but are the index of a frame.
     """
 
     storage: Storage
@@ -49,6 +52,7 @@ class Dataset:
     id: str | None
     weight: str | None
     id_key: Key | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -127,7 +131,7 @@ def open_dataset(
         A Parquet file or a folder of them, also Hive-partitioned. Names that begin with '_' or '.'
         are ignored, as in Spark.
     features : names, optional
-        By default all numeric columns except id and weight.
+        By default all numeric columns except id, weight and index columns of pandas.
     categories : names
         Columns of categories, which are features too.
     audited : names
@@ -144,10 +148,12 @@ def open_dataset(
         files = with_partition_types(
             list(pool.map(lambda item: read_footer(storage, *item), listed))
         )
-    names = select_features(files[0], features, (id, weight, *audited), categories)
-    used = [*names, *(name for name in (id, weight, *audited) if name is not None)]
+    index = frozenset().union(*(file.index_columns for file in files))
+    others = [name for name in (id, weight, *audited) if name is not None]
+    names, left_out = select_features(files[0], features, others, categories, index)
+    used = [*names, *others]
     for first, other in pairwise([files[0], *files]):
-        check_same(storage, first, other, used if features is not None else None)
+        check_same(storage, first, other, used, index if features is None else None)
     check_columns(storage, files, names, id, weight, categories, audited)
     _refuse_personal(storage, files[0], names)
     with_rows = tuple(file for file in files if file.rows)
@@ -158,7 +164,7 @@ def open_dataset(
             value=storage.url,
             parameter="input_path",
         )
-    return Dataset(storage, with_rows, names, id, weight, id_key)
+    return Dataset(storage, with_rows, names, id, weight, id_key, left_out)
 
 
 def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) -> None:
@@ -235,7 +241,7 @@ def read_footer(storage: Storage, path: str, size: int) -> DataFile:
         For a file that is not Parquet or has two columns with the same name.
     """
     with storage.open_parquet(path) as file:
-        metadata, schema = file.metadata, file.schema_arrow.remove_metadata()
+        metadata, schema = file.metadata, file.schema_arrow
     duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if duplicates:
         raise DataError(
@@ -250,5 +256,6 @@ def read_footer(storage: Storage, path: str, size: int) -> DataFile:
     relative = storage.relative(path).split("/")[:-1]
     constants = dict(part.split("=", 1) for part in relative if "=" in part)
     return DataFile(
-        path, size, rows, schema, {k: unquote(v) for k, v in constants.items()}, largest
-    )
+        path, size, rows, schema.remove_metadata(), {k: unquote(v) for k, v in constants.items()},
+        largest, index_columns(schema),
+    )  # fmt: skip

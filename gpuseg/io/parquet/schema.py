@@ -1,7 +1,7 @@
 """Columns of the files: their types, and the checks of the role that each one has."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -42,38 +42,50 @@ def _is_number(text: str | None) -> bool:
 def select_features(
     file: DataFile,
     features: Sequence[str] | None,
-    others: Sequence[str | None],
+    others: Sequence[str],
     categories: Sequence[str],
-) -> tuple[str, ...]:
+    index: Collection[str],
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns from which features are made: the named ones and the categories.
 
-    If none are named, all numeric columns except `others`.
+    If none are named, all numeric columns except `others` and `index`. The second result is the
+    columns that only `index` leaves out.
     """
     if features is not None:
-        return tuple(dict.fromkeys([*features, *categories]))
+        return tuple(dict.fromkeys([*features, *categories])), ()
     numeric = [
         column.name
         for column in file.schema
         if is_numeric(column.type) and column.name not in others
     ]
-    names = tuple(dict.fromkeys([*numeric, *categories]))
+    left_out = tuple(name for name in numeric if name in index and name not in categories)
+    names = tuple(dict.fromkeys([*(name for name in numeric if name not in left_out), *categories]))
     if not names:
         raise DataError(
             "features.none_numeric",
-            "no numeric column except id and weight",
+            "no numeric column except id, weight and index",
             hint="name the columns in `features`",
             parameter="features",
         )
-    return names
+    return names, left_out
 
 
 def check_same(
-    storage: Storage, first: DataFile, other: DataFile, used: Sequence[str] | None
+    storage: Storage,
+    first: DataFile,
+    other: DataFile,
+    used: Sequence[str],
+    index: Collection[str] | None,
 ) -> None:
-    """Refuse files that differ in a used column; `used` is None for all columns."""
-    names = (
-        used if used is not None else list(dict.fromkeys(first.schema.names + other.schema.names))
-    )
+    """Refuse files that differ in a used column.
+
+    `index` is None where the features are named. Otherwise files must agree in all columns except
+    those of `index` that are not used.
+    """
+    names = list(used)
+    if index is not None:
+        names += [name for name in first.schema.names + other.schema.names if name not in index]
+        names = list(dict.fromkeys(names))
     for name in names:
         types = [_type_of(file, name) for file in (first, other)]
         if types[0] != types[1]:

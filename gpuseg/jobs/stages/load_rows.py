@@ -7,7 +7,7 @@ from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan
 from gpuseg.io.parquet.spilled_rows import why_streamed
 from gpuseg.jobs.context import RunContext
-from gpuseg.jobs.duplicates import named_like_ids
+from gpuseg.jobs.duplicates import named_like_ids, named_like_row_numbers
 from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
@@ -54,6 +54,16 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
         reporter.warn(
             f"feature '{name}' looks like an id column but is used for clustering; set input.id = "
             f"'{name}', or name the features in input.features"
+        )
+    for name in named_like_row_numbers(plan.table, dataset.features):
+        reporter.warn(
+            f"feature '{name}' looks like a row number but is used for clustering; name the "
+            "features in input.features"
+        )
+    for name in dataset.left_out:
+        reporter.warn(
+            f"column '{name}' is the index of a pandas frame and is not used for clustering; name "
+            "it in input.features if it is a feature"
         )
     encoders = _fit_encoders(ctx, dataset)
     unit_rows = spec.algorithm.unit_rows(spec.segment)
