@@ -9,17 +9,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from gpuseg import __version__
-from gpuseg.errors import GpusegError
+from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
+from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_streams
 
 app = typer.Typer(
     name="gpuseg",
@@ -67,17 +68,22 @@ def run(
 
     with _shown_progress() as progress:
         result = run_job(values, progress=progress)
-    if as_json:
-        _print_json(result.manifest)
-        return
-    from gpuseg.reporting.line_quality_table import quality_table
-    from gpuseg.reporting.terminal_table import segment_table
 
-    if result.record.transactions is not None:
-        _print(quality_table(result.record.transactions))
-    _print(segment_table(result.record))
-    typer.echo(f"segments   {result.path}")
-    typer.echo(f"report     {result.path.rstrip('/')}/_report.html")
+    def show() -> None:
+        if as_json:
+            _print_json(result.manifest)
+            return
+        from gpuseg.reporting.line_quality_table import quality_table
+        from gpuseg.reporting.terminal_table import segment_table
+
+        if result.record.transactions is not None:
+            _print_table(quality_table(result.record.transactions))
+        _print_table(segment_table(result.record))
+
+        print(f"segments   {result.path}")
+        print(f"report     {result.path.rstrip('/')}/_report.html")
+
+    _show_published(show, result.path)
 
 
 @app.command()
@@ -95,13 +101,18 @@ def features(
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     with _shown_progress() as progress:
         result = run_features(job, overrides=overrides, progress=progress)
-    if as_json:
-        _print_json(result.manifest)
-        return
-    from gpuseg.reporting.line_quality_table import quality_table
 
-    _print(quality_table(result.record.transactions))
-    typer.echo(f"features   {result.path}")
+    def show() -> None:
+        if as_json:
+            _print_json(result.manifest)
+            return
+        from gpuseg.reporting.line_quality_table import quality_table
+
+        _print_table(quality_table(result.record.transactions))
+
+        print(f"features   {result.path}")
+
+    _show_published(show, result.path)
 
 
 @app.command()
@@ -113,7 +124,8 @@ def report(
     """Render the report of an output again, from its manifest."""
     from gpuseg.jobs.regenerate_report import regenerate_report
 
-    typer.echo(f"report     {regenerate_report(output)}")
+    path = regenerate_report(output)
+    _show_published(lambda: print(f"report     {path}"), path)
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
@@ -130,27 +142,27 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
         return
     _print_job(plan["job"])
     if "lines" in plan:
-        typer.echo(f"lines        {plan['lines']:,} in {plan['files']:,} files (estimated for CSV)")
+        print(f"lines        {plan['lines']:,} in {plan['files']:,} files (estimated for CSV)")
     else:
-        typer.echo(
+        print(
             f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
             f"{plan['files']:,} files"
         )
     if left_out := plan.get("index_columns_left_out"):
-        typer.echo(f"left out     {', '.join(map(printable, left_out))} (index of a pandas frame)")
-    typer.echo(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
+        print(f"left out     {', '.join(map(printable, left_out))} (index of a pandas frame)")
+    print(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
     if "reader" in plan:
-        typer.echo(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")
-        typer.echo(_needs(plan))
-    typer.echo("dry run: nothing was written")
+        print(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")
+        print(_needs(plan))
+    print("dry run: nothing was written")
 
 
 def _print_job(job: dict[str, Any]) -> None:
     for section, content in job.items():
         for keys in content if isinstance(content, list) else [content]:
-            typer.echo(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
+            print(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
             for key, value in keys.items():
-                typer.echo(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
+                print(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
 
 
 def _needs(plan: Mapping[str, Any]) -> str:
@@ -196,11 +208,11 @@ def synth(
                 overwrite=overwrite, report=stage.advance,
             )  # fmt: skip
     if transactions is None:
-        typer.echo(f"{rows:,} customers × {features} features in {len(paths)} files: {directory}")
+        made = f"{rows:,} customers × {features} features"
     else:
-        typer.echo(
-            f"{transactions:,} lines of {rows:,} customers in {len(paths)} files: {directory}"
-        )
+        made = f"{transactions:,} lines of {rows:,} customers"
+    text = f"{made} in {len(paths)} files: {directory}"
+    _show_published(lambda: print(text), directory)
 
 
 @app.command()
@@ -214,7 +226,7 @@ def info(as_json: AsJson = False) -> None:
         return
     for key, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        typer.echo(f"{key:<10} {text}")
+        print(f"{key:<10} {text}")
 
 
 @contextmanager
@@ -230,19 +242,33 @@ def _shown_progress() -> Iterator[Any]:
         progress.stop()
 
 
-def _print(table: Any) -> None:
+def _show_published(show: Callable[[], None], path: object) -> None:
+    """Print what a command has made. The files are there: nothing here can fail the command."""
+    try:
+        show()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the results are published
+        _print_error(f"warning: the results cannot be shown ({error!r}); they are in {path}")
+    if error_of_output := take_output_error():
+        _print_error(f"warning: {_not_written(error_of_output)}; the results are in {path}")
+
+
+def _not_written(error: OSError) -> str:
+    return f"standard output cannot be written ({error.strerror or error})"
+
+
+def _print_table(table: Any) -> None:
     from rich.console import Console
 
-    Console(highlight=False).print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    print(json.dumps(content, indent=1, ensure_ascii=not is_unicode(sys.stdout)))
 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"gpuseg {__version__}")
+        print(f"gpuseg {__version__}")
         raise typer.Exit
 
 
@@ -286,18 +312,38 @@ def main() -> None:
     # The threads of a job do the work. Those of a BLAS, for the map of the report, would spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signals = _Signals()
+    with unfailing_streams():
+        try:
+            _run_app()
+        except GpusegError as error:
+            _print_error(f"error: {error}")
+            sys.exit(error.exit_code)
+        finally:
+            _end_start()  # Python looks for garbage as it ends: 0.4 s after a job
+            # Checked here, not caught: an interrupted import may raise any exception.
+            if signals.received:
+                _print_error("interrupted")
+                sys.exit(INTERRUPTED)
+            signals.received = True
+
+
+def _run_app() -> None:
+    """Run the command; one that only prints has failed where nothing could be printed.
+
+    Raises
+    ------
+    GpusegError
+    """
     try:
         app()
-    except GpusegError as error:
-        _print_error(f"error: {error}")
-        sys.exit(error.exit_code)
-    finally:
-        _end_start()  # Python looks for garbage as it ends: 0.4 s after a job
-        # Checked here, not caught: an interrupted import may raise any exception.
-        if signals.received:
-            _print_error("interrupted")
-            sys.exit(INTERRUPTED)
-        signals.received = True
+    except SystemExit as ended:
+        if not ended.code and (error := take_output_error()):
+            raise ResourceError(
+                "stdout.not_writable",
+                _not_written(error),
+                hint="free some space, or print elsewhere",
+            ) from None
+        raise
 
 
 def command() -> None:
@@ -311,12 +357,10 @@ def command() -> None:
         if not isinstance(ended.code, int):
             raise
         atexit._run_exitfuncs()
-        try:
+        with suppress(OSError, ValueError):  # `main` has written all; others may have left some
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:  # as where it was closed before the start
                     stream.flush()
-        except OSError:  # the reader has gone, or the disk is full
-            os._exit(ended.code or 1)
         os._exit(ended.code)
 
 

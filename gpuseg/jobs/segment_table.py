@@ -55,5 +55,4 @@ def segment_table(
 
     inputs, profiles = ctx.retry(attempt)
     manifest = describe(ctx, inputs, profiles)
-    publish(ctx, manifest, inputs, built)
-    return manifest, inputs.result
+    return publish(ctx, manifest, inputs, built), inputs.result

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from gpuseg.io.output.base import MANIFEST, Output, cannot_write
 from gpuseg.jobs.build_manifest import ManifestInputs
@@ -11,16 +11,25 @@ from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.stages.examples import EXAMPLES
 from gpuseg.manifest import FeaturesManifest, Manifest, dump
 from gpuseg.reporting import svg
-from gpuseg.reporting.report import render_report
+from gpuseg.reporting.report import MISSING_REPORT, render_report
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from gpuseg.jobs.stages.build_features import BuiltFeatures
+
+R = TypeVar("R")
 
 
 def publish(
     ctx: RunContext, manifest: Manifest, inputs: ManifestInputs, built: BuiltFeatures | None
-) -> None:
+) -> Manifest:
     """Stage models, examples, drawings, report and manifest, and publish them with the parts.
+
+    Returns
+    -------
+    Manifest
+        With a warning for each drawing and report that could not be made.
 
     Raises
     ------
@@ -38,12 +47,26 @@ def publish(
         }
         files[EXAMPLES] = inputs.profile_inputs.examples.to_file(inputs.example_ids)
         if ctx.spec.output.plots:
-            for name, figure in svg.figures(manifest).items():
+            none: dict[str, Markup] = {}
+            drawn = _shown(ctx, "the drawings", lambda: svg.figures(manifest), none)
+            for name, figure in drawn.items():
                 files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()
-        files["_report.html"] = render_report(manifest).encode()
+        page = _shown(ctx, "the report", lambda: render_report(manifest), MISSING_REPORT)
+        files["_report.html"] = page.encode()
+        manifest = manifest.model_copy(update={"warnings": tuple(ctx.reporter.warnings)})
         written = [*(built.part_names if built else []), *(part.name for part in inputs.parts)]
         written += [f"_model/{name}" for name in result.files]
         stage_and_publish(ctx.output, files, manifest, written)
+    return manifest
+
+
+def _shown(ctx: RunContext, name: str, make: Callable[[], R], instead: R) -> R:
+    """Return what people look at; where it cannot be made, warn, and return something instead."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001 - no fault of a picture may cost the segments
+        ctx.reporter.warn(f"{name} could not be made ({error!r}); the segments are complete")
+        return instead
 
 
 def stage_and_publish(

@@ -1,0 +1,27 @@
+"""The start of the command: Ctrl-C ends it without a traceback, from its first moment on."""
+
+import os
+import signal
+from contextlib import suppress
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Run the command line, and end the process."""
+    # The imports take most of the start; nothing is there yet that would need cleanup.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # as not after `nohup`
+        signal.signal(signal.SIGINT, _end)
+    from gpuseg.cli import command
+
+    command()
+
+
+def _end(number: int, frame: object) -> None:
+    with suppress(OSError):
+        os.write(2, b"interrupted\n")
+    os._exit(_INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
