@@ -596,6 +596,15 @@ class PartSummary(Record):
     """Size in bytes."""
 
 
+class Sidecar(Record):
+    """Parquet files in the output that are not parts of it, and do not end in ``.parquet``."""
+
+    path: str
+    """Pattern of their paths below the output folder."""
+    contents: str
+    """Meaning of their rows."""
+
+
 class FeatureDefinition(Record):
     """One feature that was built from transactions."""
 
@@ -689,6 +698,8 @@ class Manifest(Record):
     """Segments by number; noise is last."""
     parts: tuple[PartSummary, ...]
     """Files of the output, in the order of the rows."""
+    sidecars: tuple[Sidecar, ...] = ()
+    """Parquet files that are not parts."""
     warnings: tuple[str, ...]
     """Warnings of the run, as it printed them."""
 

@@ -17,7 +17,7 @@ from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
 from gpuseg.features.joins import JoinCounts, attach
 from gpuseg.features.line_quality import LineCounts, count_lines
 from gpuseg.features.spill import gather
-from gpuseg.io.output.base import Staging, cannot_write
+from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write
 from gpuseg.runtime.executor import TaskContext
 
 _GROUP_ROWS = 2**17
@@ -72,11 +72,18 @@ def aggregate_parts(
                 joins[i] += join_counts
             tables.append(table)
         table = pa.concat_tables(tables)
-        name = f"{task.folder}/" * bool(task.folder) + task.staging.part_name(part, task.n_parts)
+        name = _part_name(task, part)
         size = _write(table, name, task.staging)
         return FeaturePart(name, table.num_rows, size, counts, *_range(table, task.columns), joins)
 
     return list(context.map(aggregate, parts))
+
+
+def _part_name(task: Task, part: int) -> str:
+    """Return the name of a file; in a folder of its own it is a sidecar of the output."""
+    if not task.folder:
+        return task.staging.part_name(part, task.n_parts)
+    return f"{task.folder}/{task.staging.part_name(part, task.n_parts, SIDECAR_SUFFIX)}"
 
 
 def features_of(

@@ -77,7 +77,9 @@ def build_features(
     folder: str = "",
     joins: Sequence[Join] = (),
 ) -> Features:
-    """Build the features of all customers; files are staged as ``folder/part-00000.parquet``.
+    """Build the features of all customers, staged as ``part-00000.parquet`` and so on.
+
+    In a `folder` they are sidecars of the output, ``folder/part-00000.sidecar``.
 
     Raises
     ------

@@ -15,6 +15,7 @@ from gpuseg.backends.cuda import gpus
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
 from gpuseg.formatting import count
 from gpuseg.io.output.assignments import Part
+from gpuseg.io.output.base import SIDECAR_SUFFIX
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.plan import SegmentationPlan
@@ -134,7 +135,21 @@ def build_manifest(
             manifest.PartSummary(name=part.name, rows=part.rows, bytes=part.bytes)
             for part in inputs.parts
         ),
+        sidecars=_sidecars(inputs),
         warnings=tuple(inputs.warnings),
+    )
+
+
+def _sidecars(inputs: ManifestInputs) -> tuple[manifest.Sidecar, ...]:
+    """Return the Parquet files of the output that are not parts of it."""
+    contents = {}
+    if inputs.transactions is not None:  # the rows that are clustered are in the output
+        contents[inputs.plan.dataset.storage.url] = "features of the customers"
+    if any(name.endswith(SIDECAR_SUFFIX) for name in inputs.result.files):
+        contents["_model"] = "rows of the model, in scaled units, with their segments"
+    return tuple(
+        manifest.Sidecar(path=f"{folder}/*{SIDECAR_SUFFIX}", contents=text)
+        for folder, text in contents.items()
     )
 
 

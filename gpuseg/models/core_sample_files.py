@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.dbscan.collect_labels import labels_of
 from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
-from gpuseg.io.output.base import Staging, cannot_write
+from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write
 from gpuseg.io.storage import first_line, unreachable, wrap_store_errors
 from gpuseg.models.base import ModelFolder
 from gpuseg.runtime.executor import TaskContext
@@ -25,7 +25,7 @@ def write_core_rows(shard: Shard, context: TaskContext, staging: Staging, number
     """Write the core rows of a shard, in scaled units, with their segments; return the name."""
     x, _ = rows_of(shard)
     labels, core = labels_of(shard)
-    name = f"core-{number:05d}.parquet"
+    name = f"core-{number:05d}{SIDECAR_SUFFIX}"
     columns = [labels[core], *(x[core, f] for f in range(x.shape[1]))]
     table = pa.table(columns, schema=_schema(x.shape[1]))
     try:

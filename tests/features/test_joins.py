@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 def features(out: Path) -> pd.DataFrame:
     return pa.concat_tables(
-        [pq.read_table(path) for path in sorted((out / "_features").glob("*.parquet"))]
+        [pq.read_table(path) for path in sorted((out / "_features").glob("part-*"))]
     ).to_pandas()
 
 

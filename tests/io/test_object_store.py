@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from support.helpers import customers, cut, job, read_parts, run, write_files
 
 import gpuseg
 from gpuseg.errors import ConfigError, DataError
+from gpuseg.io.output.object_store import ObjectOutput
 
 SIDECARS = [
     "_SUCCESS",
@@ -107,6 +108,33 @@ def test_models_of_an_older_sweep_are_removed(source: Path, memory: Any) -> None
     assert models() == ["_model/model.json", *(f"_models/{k}/model.json" for k in (3, 4, 5))]
     run(source, "memory://gpuseg-test/out", output=REPLACE)
     assert models() == ["_model/model.json"]
+
+
+def test_core_rows_of_an_older_model_are_removed(source: Path, memory: Any) -> None:
+    older = ["core-00000.parquet", "core-00007.sidecar"]
+    for name in older:
+        memory.pipe_file(f"/gpuseg-test/out/_model/{name}", b"older")
+    memory.pipe_file(
+        "/gpuseg-test/out/_manifest.json", b'{"gpuseg": "0.1.0", "run_id": "1", "parts": []}'
+    )
+    run(source, "memory://gpuseg-test/out", output=REPLACE)
+    assert not any("core-" in name for name in names(memory, "/gpuseg-test/out"))
+
+
+def test_staged_parts_are_no_parquet_files_to_readers(
+    source: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    publish = ObjectOutput.publish
+
+    def look(output: ObjectOutput, parts: Sequence[str]) -> None:
+        seen.extend(names(memory, "/gpuseg-test/out"))
+        publish(output, parts)
+
+    monkeypatch.setattr(ObjectOutput, "publish", look)
+    run(source, "memory://gpuseg-test/out")
+    assert sum("/part-" in name for name in seen) == 3
+    assert not any(name.endswith(".parquet") for name in seen)
 
 
 def test_what_killed_runs_have_left_is_removed(source: Path, memory: Any) -> None:

@@ -112,13 +112,25 @@ def test_the_model_scores_new_rows(rows: pa.Table, tmp_path: Path) -> None:
     assert model.predict(x[:1] + np.array([1e6, 0, 0])).tolist() == [-1]
 
 
+def test_models_with_core_rows_under_the_older_name_are_read(
+    rows: pa.Table, tmp_path: Path
+) -> None:
+    x = np.column_stack([rows[f"f{i}"] for i in range(3)])
+    expected = gpuseg.run(job(tmp_path)).model.predict(x)
+    folder = tmp_path / "out" / "_model"
+    (folder / "core-00000.sidecar").rename(folder / "core-00000.parquet")
+    description = folder / "model.json"
+    description.write_text(description.read_text().replace(".sidecar", ".parquet"))
+    assert gpuseg.load_model(folder).predict(x).tobytes() == expected.tobytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", ["missing", "cut", "changed", "other columns", "text", "one more"]
 )
 def test_damaged_core_rows_are_refused(rows: pa.Table, tmp_path: Path, damage: str) -> None:
     gpuseg.run(job(tmp_path))
-    core = tmp_path / "out" / "_model" / "core-00000.parquet"
+    core = tmp_path / "out" / "_model" / "core-00000.sidecar"
     content = bytearray(core.read_bytes())
     if damage == "missing":
         core.unlink()
@@ -135,7 +147,7 @@ def test_damaged_core_rows_are_refused(rows: pa.Table, tmp_path: Path, damage: s
         pq.write_table(table.append_column("x3", table["x0"]), core)
     else:
         pq.write_table(pa.table({"a": [1]}), core)
-    with pytest.raises(DataError, match=r"core-00000.parquet: core rows .* missing or damaged"):
+    with pytest.raises(DataError, match=r"core-00000.sidecar: core rows .* missing or damaged"):
         gpuseg.load_model(tmp_path / "out").predict(np.zeros((2, 3)))
 
 

@@ -19,6 +19,14 @@ STAGING = "_staging"
 OUTPUT_PATH = "output_path"
 """The parameter that names the output, in messages."""
 
+PART_SUFFIX = ".parquet"
+
+SIDECAR_SUFFIX = ".sidecar"
+"""Suffix of Parquet files that are not parts: many readers take each ``*.parquet`` in any folder of
+an output, also in ``_model``, for rows of it."""
+
+_STAGED_SUFFIX = ".staged"
+
 RUN_ID = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 
 
@@ -39,14 +47,18 @@ class Staging:
     folder: str
     run_id: str
 
-    def part_name(self, number: int, count: int) -> str:
+    def part_name(self, number: int, count: int, suffix: str = PART_SUFFIX) -> str:
         """Return the name of part `number` of `count`; names sort in the order of the rows."""
         digits = max(5, len(str(count - 1)))
-        return f"part-{number:0{digits}d}{self.run_id and '-'}{self.run_id}.parquet"
+        return f"part-{number:0{digits}d}{self.run_id and '-'}{self.run_id}{suffix}"
 
     def path(self, name: str) -> str:
-        """Return the path of a file of the output."""
-        return f"{self.folder}/{name}"
+        """Return the path of a file of the output while it is staged.
+
+        On an object store, readers see staged files: parts have another suffix there.
+        """
+        is_visible_part = self.run_id and name.endswith(PART_SUFFIX)
+        return f"{self.folder}/{name}{_STAGED_SUFFIX if is_visible_part else ''}"
 
     def make(self, folder: str) -> None:
         """Create a folder of the output, if the file system has folders."""

@@ -16,7 +16,7 @@ from gpuseg.io.output.base import (
 )  # fmt: skip
 from gpuseg.io.storage import Storage
 
-_REPLACED = re.compile(r"/(part-[^/]*|_models/.*|_features/.*)$")
+_REPLACED = re.compile(r"/(part-[^/]*|_model/core-[^/]*|_models/.*|_features/.*)$")
 """Files of an older run that this run does not overwrite under the same name."""
 
 
