@@ -18,6 +18,13 @@ _PARAMETER = re.compile(r"``|`(\w+)`")
 """A backtick of data, which is written twice, or a parameter that a text mentions."""
 
 
+_TABLE_OF_LIST = re.compile(r"(\w+)\[(\d{1,9})\](?:\.(.+))?", re.DOTALL)
+"""A key of one of several tables, as in ``join[0].path``, which TOML writes as ``[[join]]``."""
+
+_LINES = 20
+"""Most lines of a message of several errors."""
+
+
 class _NoValue(Enum):
     """The value of an error that has none; None is a value."""
 
@@ -81,6 +88,10 @@ class GpusegError(Exception):
         """Return "parameter = value: problem: rule; hint", without the parts that are missing."""
         return self.rendered(self.names)
 
+    def __repr__(self) -> str:
+        """Return the code and the message: logs and tracebacks of libraries show it."""
+        return f"{type(self).__name__}({self.code!r}, {str(self)!r})"
+
     def rendered(self, names: Mapping[str, str]) -> str:
         """Return the message, with a front end's names of the parameters."""
         subject = printable_text(_named(self.parameter, names)) if self.parameter else ""
@@ -98,6 +109,9 @@ class GpusegError(Exception):
 
 def _named(parameter: str, names: Mapping[str, str]) -> str:
     """Return a front end's name of a parameter, or of the first part of a dotted one."""
+    if table := _TABLE_OF_LIST.fullmatch(parameter):
+        number = f"[[{table[1]}]] number {int(table[2]) + 1}"
+        return f"{number}, key {table[3]}" if table[3] else number
     if parameter in names:
         return names[parameter]
     first, dot, rest = parameter.partition(".")
@@ -161,7 +175,9 @@ class ConfigErrors(ConfigError):
 
     def rendered(self, names: Mapping[str, str]) -> str:
         """Return the message of each part, one a line."""
-        return "\n".join(part.rendered({**names, **part.names}) for part in self._parts)
+        lines = [part.rendered({**names, **part.names}) for part in self._parts[:_LINES]]
+        others = len(self._parts) - _LINES
+        return "\n".join(lines + [f"and {others:,} more errors"] * (others > 0))
 
 
 class DataError(GpusegError, ValueError):

@@ -4,6 +4,8 @@ import re
 import reprlib
 from typing import Any
 
+from gpuseg.redaction import redacted
+
 _VALUE = 200
 """Most characters of a value."""
 
@@ -57,7 +59,7 @@ def shortened(text: str, limit: int = _VALUE) -> str:
 
 
 def printable_text(text: str) -> str:
-    """Make a sentence with data in it printable, and shorten its words and itself.
+    """Make a sentence with data in it printable, shorten its words and itself, and hide logins.
 
     Parameters
     ----------
@@ -68,6 +70,7 @@ def printable_text(text: str) -> str:
     str
         A single line.
     """
+    text = redacted(text)
     if len(text) > _WORD:
         text = _LONG_WORD.sub(lambda match: shortened(match[0]), text)
         text = shortened(text, _TEXT)
@@ -75,7 +78,7 @@ def printable_text(text: str) -> str:
 
 
 def printable_value(value: Any) -> str:
-    """Write a value as Python would, on one line, and shortened.
+    """Write a value as Python would, on one line, shortened, and without the logins of URLs.
 
     Parameters
     ----------
@@ -104,7 +107,8 @@ class _Repr(reprlib.Repr):
         self.maxother = 2 * _VALUE
 
     def repr_str(self, x: str, level: int) -> str:
-        """Write a text, whose middle is cut out before it is quoted."""
+        """Write a text; the middle of a long one is cut out."""
+        x = redacted(x)
         return repr(x) if len(x) <= _VALUE else shortened(repr(x), _VALUE // 2)
 
     def repr_int(self, x: int, level: int) -> str:

@@ -1,7 +1,7 @@
 """Errors of pydantic as errors of gpuseg: the key, the value seen, the rule, the next step."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -9,17 +9,27 @@ from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gpuseg.errors import ConfigError, ConfigErrors, literal
+from gpuseg.redaction import SECRET_KEY
 
 M = TypeVar("M", bound=BaseModel)
 
+MAX_THREADS = 4096
+"""Threads of a process; also those of all workers together that a run starts on this machine."""
+
 _FROM_INPUT = object()
+
+_KNOWN_NAMES = 20
+"""Most names that a hint lists."""
 
 _SHOULD = re.compile(r"^\w+ should (be|have)\b")
 """How pydantic's messages begin."""
 
 
 def validated(
-    model: type[M], values: Mapping[str, Any], hint: str = "", subject: str = "parameter"
+    model: type[M],
+    values: Mapping[str, Any],
+    hint: Callable[[str], str] = lambda key: "",
+    subject: str = "parameter",
 ) -> M:
     """Build `model` from `values`.
 
@@ -27,8 +37,8 @@ def validated(
     ----------
     model : pydantic model class
     values : mapping
-    hint : str
-        The next step for a value that breaks its rule; "{key}" in it stands for the key.
+    hint : callable
+        Returns the next step for the key of a value that breaks its rule.
     subject : str
         First part of the errors' codes: `subject.unknown_key`, `subject.missing_key`,
         `subject.invalid_value`; `subject.several_errors` for more than one broken rule.
@@ -82,15 +92,18 @@ def nearest_known(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known name, or all of them."""
     options = list(known)
     close = get_close_matches(name, options, n=1, cutoff=0.6)
-    text = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(options)}"
-    return literal(text)
+    if close:
+        return literal(f"did you mean {close[0]!r}?")
+    others = len(options) - _KNOWN_NAMES
+    listed = ", ".join(options[:_KNOWN_NAMES]) + (f" and {others:,} others" if others > 0 else "")
+    return literal(f"choose one of {listed}")
 
 
 def _config_errors(
     error: ValidationError,
     model: type[BaseModel],
     values: Mapping[str, Any],
-    hint: str,
+    hint: Callable[[str], str],
     subject: str,
 ) -> list[ConfigError]:
     """Return one error for each key.
@@ -125,24 +138,32 @@ def _config_errors(
     ]
 
 
-def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> ConfigError:
-    """Return the error of a value that breaks a rule; that of a whole section shows no value."""
+def _invalid(
+    key: str, details: ErrorDetails, hint: Callable[[str], str], subject: str
+) -> ConfigError:
+    """Return the error of a value that breaks a rule.
+
+    A value with tables is not shown: it is a whole section, or it may have secrets.
+    """
     code = details["type"] if "." in details["type"] else f"{subject}.invalid_value"
     context, value = details.get("ctx", {}), details["input"]
     if "value" in context:
         value = context["value"]
     elif context.get("field") and isinstance(value, Mapping):
         value = value.get(context["field"])
-    if _is_section(value):
+    if _has_table(value):
         return ConfigError(code, parameter=key, hint=context.get("hint", ""))
-    hint = context.get("hint") or hint.format(key=literal(key))
-    return ConfigError(code, parameter=key, value=value, hint=hint)
+    next_step = context.get("hint") or hint(key)
+    if SECRET_KEY in key.split("."):
+        return ConfigError(code, parameter=key, hint=next_step)
+    return ConfigError(code, parameter=key, value=value, hint=next_step)
 
 
-def _is_section(value: Any) -> bool:
-    """Whether a value is a table of the job file, or a list of tables."""
-    rows = value if isinstance(value, list) else [value]
-    return bool(rows) and all(isinstance(row, Mapping) for row in rows)
+def _has_table(value: Any) -> bool:
+    """Whether a value is a table of the job file, or a list with tables in it."""
+    if isinstance(value, list | tuple):
+        return any(map(_has_table, value))
+    return isinstance(value, Mapping)
 
 
 def _rule(details: ErrorDetails) -> str:
@@ -173,7 +194,7 @@ def _path(details: ErrorDetails, values: Any) -> list[str]:
         if exists:
             values = values[part]
         if exists or (details["type"] == "missing" and i == len(location) - 1):
-            path.append(str(part))
+            path.append(str(part) or '""')
     field = details.get("ctx", {}).get("field")
     return [*path, field] if field else path
 
@@ -213,10 +234,10 @@ def check_n_threads(n_threads: Any) -> None:
     ------
     ConfigError
     """
-    if n_threads is not None and (not isinstance(n_threads, int) or n_threads < 1):
+    if n_threads is not None and not (isinstance(n_threads, int) and 1 <= n_threads <= MAX_THREADS):
         raise ConfigError(
             "n_threads.invalid",
             value=n_threads,
-            rule="must be None or an int >= 1",
+            rule=f"must be None or an int from 1 to {MAX_THREADS:,}",
             parameter="n_threads",
         )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.params import MAX_SWEEP
 from gpuseg.errors import ConfigError
 from gpuseg.validation import check_n_threads, validated
 
@@ -70,6 +72,35 @@ def one_seed(options: Mapping[str, Any]) -> dict[str, Any]:
             hint="leave `init` out, or use KMeans",
         )
     return {**options, "random_state": resolve_seed(options.get("random_state"))}
+
+
+def several_counts(n_clusters: Any, n_least: int, least: int, rule: str) -> list[int]:
+    """Return several numbers of clusters, each once, in increasing order.
+
+    Parameters
+    ----------
+    n_clusters : iterable of int >= `least`
+        At least `n_least` of them; it may have no end, which is refused.
+    rule : str
+        What it must be.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        counts = sorted(set(islice(n_clusters, MAX_SWEEP + 1)))
+    except TypeError:  # a single number, or values that have no order
+        counts = []
+    if not n_least <= len(counts) <= MAX_SWEEP or counts[0] < least:
+        raise ConfigError(
+            "n_clusters.not_several",
+            value=n_clusters,
+            rule=f"{rule}; at most {MAX_SWEEP:,} numbers in all",
+            hint="for one number use KMeans",
+            parameter="n_clusters",
+        )
+    return counts
 
 
 def to_python_scalar(value: Any) -> Any:

@@ -64,11 +64,11 @@ def estimate_eps(
     >>> gpuseg.DBSCAN(estimate.eps, min_samples=5).fit(X).n_clusters_
     1
     """
-    if not isinstance(random_state, int) or random_state < 0:
+    if not isinstance(random_state, int) or not 0 <= random_state < 2**63:
         raise ConfigError(
             "random_state.invalid",
             value=random_state,
-            rule="must be an int >= 0",
+            rule="must be an int from 0 to 2**63 - 1",
             parameter="random_state",
         )
     estimator = DBSCAN(min_samples=min_samples, metric=metric, backend=backend, n_threads=n_threads)

@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike
 
 from gpuseg.algorithms.data_statistics import measure
 from gpuseg.backends import registry
-from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs.load import load_rows
 from gpuseg.estimators._inputs.row_format import KMeansRows
-from gpuseg.estimators._params import kmeans_params, one_seed
+from gpuseg.estimators._params import kmeans_params, one_seed, several_counts
 from gpuseg.estimators.kmeans import KMeans
 from gpuseg.model_selection.select_k import KSelection, fit_and_select
 from gpuseg.reporting.svg import selection_figure, standalone
@@ -77,14 +76,9 @@ def select_k(
     >>> gpuseg.select_k(X, range(2, 6), random_state=0).n_clusters
     3
     """
-    counts = [n_clusters] if isinstance(n_clusters, int) else sorted(set(n_clusters))
-    if len(counts) < 2 or counts[0] < 2:
-        raise ConfigError(
-            "n_clusters.not_several",
-            value=n_clusters,
-            rule="must be two or more numbers from 2 on, such as range(2, 16)",
-            parameter="n_clusters",
-        )
+    counts = several_counts(
+        n_clusters, 2, 2, "must be two or more numbers from 2 on, such as range(2, 16)"
+    )
     options = one_seed(params)
     estimators = [KMeans(k, **options) for k in counts]
     models = [kmeans_params(estimator.get_params()) for estimator in estimators]

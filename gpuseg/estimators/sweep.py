@@ -9,8 +9,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from gpuseg.errors import ConfigError
-from gpuseg.estimators._params import one_seed
+from gpuseg.estimators._params import one_seed, several_counts
 from gpuseg.estimators.kmeans import KMeans, fit_together
 
 
@@ -77,14 +76,9 @@ def kmeans_sweep(
     >>> sweep.models[3].cluster_centers_.shape
     (3, 1)
     """
-    if isinstance(n_clusters, int) or not (counts := sorted(set(n_clusters))):
-        raise ConfigError(
-            "n_clusters.not_several",
-            value=n_clusters,
-            rule="must be several numbers of clusters, such as range(2, 21)",
-            hint="for one number use KMeans",
-            parameter="n_clusters",
-        )
+    counts = several_counts(
+        n_clusters, 1, 1, "must be several numbers of clusters, such as range(2, 21)"
+    )
     started = time.perf_counter()
     options = one_seed(params)
     models = {k: KMeans(k, **options) for k in counts}

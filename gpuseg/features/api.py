@@ -23,7 +23,7 @@ from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage, first_line
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
-from gpuseg.validation import as_config_error
+from gpuseg.validation import as_config_error, check_n_threads
 
 _NAME = "the lines"
 
@@ -91,11 +91,7 @@ def from_transactions(
     except PydanticCustomError as error:
         raise as_config_error(error) from None
     name = registry.choose_backend(backend).name
-    if n_threads is not None and not (isinstance(n_threads, int) and n_threads >= 1):
-        raise ConfigError(
-            "n_threads.invalid", rule="must be an integer >= 1, or None", value=n_threads,
-            parameter="n_threads",
-        )  # fmt: skip
+    check_n_threads(n_threads)
     executor = LocalExecutor(n_threads)
     if storage_options and not isinstance(lines, str | Path):
         raise ConfigError(

@@ -18,6 +18,9 @@ _PARQUET_OPTIONS: Mapping[str, Any] = {
     "coerce_int96_timestamp_unit": "us",
 }
 
+_DATA_FILES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
+"""Ends of the names of files that have data; a folder may have such a name too."""
+
 
 @dataclass(frozen=True)
 class Storage:
@@ -50,7 +53,7 @@ class Storage:
                 "with its own storage_options",
                 parameter=parameter,
             ) from None
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a file system may raise whatever it likes
             raise unreachable(parameter, url, error) from None
         fs.invalidate_cache()  # a folder may have changed since it was listed
         return cls(url, fs, root.rstrip("/") or "/")
@@ -63,6 +66,35 @@ class Storage:
     def relative(self, path: str) -> str:
         """Return a path below the root relative to it."""
         return path[len(self.root) :].lstrip("/") or Path(path).name
+
+    def find(self, parameter: str) -> dict[str, dict[str, Any]] | None:
+        """Return what the file system knows of each file below the root; None if there is no root.
+
+        A root that is a file is the only one: a web server could not list it.
+
+        Raises
+        ------
+        DataError
+            With `parameter`, which holds the path.
+        """
+        try:
+            path = self.root.partition("?")[0].lower()
+            if not self.is_local and path.endswith(_DATA_FILES):
+                info = self.fs.info(self.root)
+                if info["type"] == "file":
+                    return {self.root: info}
+            entries: dict[str, dict[str, Any]] = self.fs.find(self.root, detail=True)
+            return entries if entries or self.fs.exists(self.root) else None
+        except FileNotFoundError:
+            return None
+        except _store_errors():
+            raise
+        except Exception as error:  # noqa: BLE001 - a file system may raise whatever it likes
+            problem = str(error) if isinstance(error, OSError) else first_line(error)
+            raise DataError(
+                "path.unlistable", f"cannot be listed ({problem})", value=self.url,
+                parameter=parameter, hint="check the path, and the storage_options",
+            ) from None  # fmt: skip
 
     def open_parquet(self, path: str) -> pq.ParquetFile:
         """Open a Parquet file and read its footer; reads will verify page checksums.

@@ -27,6 +27,7 @@ from gpuseg.jobs.schema import (
     Section,
     TransactionsSpec,
 )
+from gpuseg.printable import printable_value
 from gpuseg.segmentation.base import SegmentationAlgorithm, SegmentSpec
 from gpuseg.segmentation.registry import algorithm_of, registered
 from gpuseg.validation import broken_rule
@@ -144,7 +145,7 @@ def _job_model(specs: tuple[tuple[str, type[SegmentSpec]], ...]) -> type[JobSpec
         if isinstance(segment, SegmentSpec):
             return segment.algorithm
         name = segment.get("algorithm", default) if isinstance(segment, Mapping) else default
-        return name if isinstance(name, str) else repr(name)
+        return name if isinstance(name, str) else printable_value(name)
 
     names = ", ".join(repr(name) for name, _ in specs)
     unknown = broken_rule("algorithm.unknown", f"must be one of {names}", "algorithm")

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import parameter_names
+from gpuseg.errors import literal, parameter_names
 from gpuseg.jobs.checks import check_job
 from gpuseg.jobs.job import JobSpec, job_model, job_names
 from gpuseg.jobs.job_values import read_job
 from gpuseg.segmentation.registry import require_loaded
 from gpuseg.validation import validated
-
-_HINT = "change it in the job, or with --set {key}=VALUE"
 
 
 def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> JobSpec:
@@ -32,10 +30,16 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     """
     values = read_job(job, overrides)
     _require_algorithm(values.get("segment"))
-    spec: JobSpec = validated(job_model(), values, _HINT, "job")
+    spec: JobSpec = validated(job_model(), values, _hint, "job")
     with parameter_names(job_names(spec)):
         check_job(spec)
     return spec
+
+
+def _hint(key: str) -> str:
+    """Return the next step for a wrong value; no override reaches into a list of tables."""
+    override = "" if "[" in key else f", or with --set {literal(key)}=VALUE"
+    return f"change it in the job{override}"
 
 
 def _require_algorithm(segment: Any) -> None:

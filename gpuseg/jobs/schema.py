@@ -1,5 +1,6 @@
 """The sections of the job file and the rules of their keys, except `[segment]`."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -20,17 +21,35 @@ from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.preprocessing.params import PreprocessingParams
-from gpuseg.validation import broken_rule, nearest_known
+from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
 
-Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
+_MAX_TEXT = 4096
+"""Characters of a path or a name; those of Linux have fewer bytes."""
+
+_MAX_WORKERS = 10_000
+_MAX_THRESHOLD = 2**31
+_MAX_BYTES = 2**60
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must have no NUL character")
+    return text
+
+
+Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT), AfterValidator(_without_nul)]
 
 
 def _bytes(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
     try:
-        return parse(value)
-    except ValueError:
-        raise ValueError("must be a size such as '4GiB', or a number of bytes") from None
+        if not is_number or 1 <= value <= _MAX_BYTES:  # Python parses no number of 5,000 digits
+            size = parse(value)
+            if 1 <= size <= _MAX_BYTES:
+                return size
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("must be a size such as '4GiB', or a number of bytes; at most 1 EiB")
 
 
 Memory = Annotated[ByteSize, WrapValidator(_bytes)]
@@ -51,7 +70,7 @@ class Section(BaseModel):
 
 
 def _unique(names: list[str]) -> list[str]:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         listed = literal(", ".join(repeated))
         raise ValueError(f"must name each column once; repeated: {listed}")
@@ -144,8 +163,8 @@ class RuntimeSpec(Section):
     """Cluster, backend, reader and limits of a run."""
 
     cluster: Text = "local"
-    n_workers: Count | None = None
-    threads_per_worker: Count | None = None
+    n_workers: Annotated[int, Field(ge=1, le=_MAX_WORKERS)] | None = None
+    threads_per_worker: Annotated[int, Field(ge=1, le=MAX_THREADS)] | None = None
     backend: Literal["auto", "numpy", "numba", "cuda"] = "auto"
     reader: Literal["auto", "arrow", "cudf"] = "auto"
     memory_limit: Memory | None = None
@@ -184,6 +203,14 @@ class RuntimeSpec(Section):
                 "reader",
                 "use backend = 'cuda' or 'auto', or reader = 'auto'",
             )
+        n_threads = (self.n_workers or 1) * (self.threads_per_worker or 1)
+        if self.cluster in LOCAL_CLUSTERS and n_threads > MAX_THREADS:
+            raise broken_rule(
+                "n_workers.too_many_threads",
+                f"would have {n_threads:,} threads on this machine, more than {MAX_THREADS:,}",
+                "n_workers",
+                "use fewer workers or threads_per_worker, or those of a scheduler",
+            )
         if self.threads_per_worker is not None and self.cluster not in LOCAL_CLUSTERS:
             raise broken_rule(
                 "threads_per_worker.external_cluster",
@@ -198,7 +225,7 @@ class AuditSpec(Section):
     """Columns that are not clustered; the segments are compared in them."""
 
     columns: Annotated[list[Text], AfterValidator(_unique)] = []
-    threshold: Annotated[int, Field(ge=2)] = 10
+    threshold: Annotated[int, Field(ge=2, le=_MAX_THRESHOLD)] = 10
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,8 @@ from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoder
 from gpuseg.preprocessing.plan import FLAG, NUMBER, FeatureRole, PreprocessingPlan
 from gpuseg.validation import broken_rule, nearest_known
 
+_MAX_COMPONENTS = 100_000
+
 Transform = Literal["none", "log1p", "yeo-johnson"]
 
 
@@ -62,7 +64,7 @@ class PreprocessingParams(BaseModel):
         Drop features with the same value in at least 95 % of the rows.
     drop_correlated : float in (0, 1] or None
         Drop a feature if its Pearson |r| with an earlier one is at least this.
-    pca : float in (0, 1), int >= 1 or None
+    pca : float in (0, 1), int from 1 to 100,000 or None
         Replace the features by this number of principal components, or by as few as keep this
         share of the variance.
     """
@@ -83,12 +85,14 @@ class PreprocessingParams(BaseModel):
     @field_validator("pca", mode="before")
     @classmethod
     def _validate_pca(cls, pca: Any) -> Any:
-        is_count = isinstance(pca, int) and not isinstance(pca, bool) and pca >= 1
+        is_count = (
+            isinstance(pca, int) and not isinstance(pca, bool) and 1 <= pca <= _MAX_COMPONENTS
+        )
         if pca is None or is_count or (isinstance(pca, float) and 0 < pca < 1):
             return pca
         raise ValueError(
             "must be a share of the variance between 0 and 1, such as 0.95, or a number of "
-            "components >= 1"
+            f"components from 1 to {_MAX_COMPONENTS:,}"
         )
 
     @field_validator("clip", mode="before")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, WrapValidator, model_validator
 
 from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.params import MAX_CLUSTERS, MAX_SWEEP, NClusters
 from gpuseg.errors import DataError
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from gpuseg.model_selection.select_k import KSelection
 
 _COUNTS_RULE = (
-    "must be a whole number >= 1, 'auto', the [first, last] of a range, or a list of at least "
-    "three increasing numbers"
+    f"must be a whole number from 1 to {MAX_CLUSTERS:,}, 'auto', the [first, last] of a range, or "
+    f"a list of at least three increasing numbers; at most {MAX_SWEEP:,} numbers in all"
 )
 _NOT_SEPARATED = (
     "the data has no well-separated segments, and their boundaries are arbitrary; see "
@@ -43,19 +44,15 @@ def _counts(value: Any, parse: Callable[[Any], Any]) -> int | list[int] | str:
         raise ValueError(_COUNTS_RULE) from None
     if isinstance(counts, int):
         return counts
-    if (
-        not isinstance(counts, list)
-        or len(counts) < 2
-        or counts != sorted(set(counts))
-        or counts[0] < 1
-    ):
+    if not isinstance(counts, list) or len(counts) < 2 or counts != sorted(set(counts)):
+        raise ValueError(_COUNTS_RULE)
+    n_counts = counts[1] - counts[0] + 1 if len(counts) == 2 else len(counts)
+    if n_counts > MAX_SWEEP:
         raise ValueError(_COUNTS_RULE)
     return counts
 
 
-Counts = Annotated[
-    Annotated[int, Field(ge=1)] | list[int] | Literal["auto"], WrapValidator(_counts)
-]
+Counts = Annotated[NClusters | list[NClusters] | Literal["auto"], WrapValidator(_counts)]
 
 
 class KMeansSpec(SegmentSpec, KMeansParams):
@@ -67,7 +64,7 @@ class KMeansSpec(SegmentSpec, KMeansParams):
 
     algorithm: Literal["kmeans"] = "kmeans"
     n_clusters: Counts = 8  # type: ignore[assignment]
-    max_clusters: Annotated[int, Field(ge=3)] = 15
+    max_clusters: Annotated[int, Field(ge=3, le=MAX_SWEEP)] = 15
 
     @model_validator(mode="after")
     def _centers_for_one_count(self) -> KMeansSpec:

@@ -24,6 +24,7 @@ from support.bad_jobs import (
 import gpuseg
 from gpuseg.errors import GpusegError
 from gpuseg.jobs.job_file import load_job
+from gpuseg.printable import printable_value
 from gpuseg.runtime import cluster
 
 TEXTS = Path(__file__).with_name("error_texts.txt")
@@ -43,7 +44,7 @@ def all_texts(folder: Path) -> Iterator[tuple[str, str]]:
     for key in UNKNOWN_KEYS:
         yield f"unknown key {key}", text_of(load_job, changed(key, {}))
     for key, value in WRONG_VALUES:
-        yield f"{key} = {value!r}", text_of(load_job, changed(key, value))
+        yield f"{key} = {printable_value(value)}", text_of(load_job, changed(key, value))
     for name, (job, *_) in BROKEN_RULES.items():
         yield name, text_of(load_job, job)
     for override in MALFORMED_OVERRIDES:

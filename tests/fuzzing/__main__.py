@@ -7,6 +7,9 @@ from collections import Counter
 
 from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
 
+_TRACE_LINES = 40
+"""Last lines of a trace that are printed: a recursion has thousands."""
+
 
 def main() -> int:
     """Run the cases asked for; return 1 where one broke a rule."""
@@ -26,7 +29,8 @@ def main() -> int:
         kind = f"{finding.error.split(':')[0]} {place}"
         kinds[kind] += 1
         if kinds[kind] == 1:
-            print(f"case {finding.number}: {finding.error}\n{finding.trace}", flush=True)
+            trace = "\n".join(finding.trace.splitlines()[-_TRACE_LINES:])
+            print(f"case {finding.number}: {finding.error}\n{trace}", flush=True)
     for kind, count in kinds.most_common():
         print(f"{count:6} × {kind}")
     seconds = time.monotonic() - start

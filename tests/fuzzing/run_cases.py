@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from gpuseg.errors import GpusegError
 
-TARGETS: dict[str, str] = {}
+TARGETS: dict[str, str] = {
+    "job-files": "job_files",
+}
 """Name of each fuzzer, and the module of this package whose `fuzzer()` makes it."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import ConfigError, ConfigErrors
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.job_file import load_job
+from gpuseg.printable import printable_value
 
 DEFAULTS = {
     "input": {
@@ -151,6 +154,9 @@ def test_errors_of_a_list_of_tables_have_the_number(
     job = {"transactions": LINES, "output": {"path": "out"}, "join": join}
     with raises(code, ConfigError, parameter=parameter) as error:
         load_job(job)
+    number, key = int(parameter[5]) + 1, parameter.split(".")[1]
+    assert str(error.value).startswith(f"[[join]] number {number}, key {key}")
+    assert "--set" not in str(error.value), "no override reaches into a list of tables"
     if code == "job.unknown_key":
         assert error.value.hint == "did you mean 'columns'?"
 
@@ -185,7 +191,7 @@ def test_unknown_key_has_a_hint() -> None:
     )
 
 
-@pytest.mark.parametrize(("dotted", "value"), WRONG_VALUES)
+@pytest.mark.parametrize(("dotted", "value"), WRONG_VALUES, ids=map(printable_value, WRONG_VALUES))
 def test_wrong_value(dotted: str, value: Any) -> None:
     key = dotted.lstrip(".")
     error = error_of(changed(dotted, value))
@@ -195,8 +201,10 @@ def test_wrong_value(dotted: str, value: Any) -> None:
         return
     assert error.parameter == key
     assert f"--set {key}=VALUE" in error.hint
-    if not isinstance(value, list):
-        assert repr(error.value) == repr(value)
+    assert error.has_value == (key != "input.storage_options")
+    if error.has_value and not isinstance(value, list):
+        assert type(error.value) is type(value)
+        assert error.value == value or value != value
 
 
 @pytest.mark.parametrize(("job", "code", "parameter"), BROKEN_RULES.values(), ids=BROKEN_RULES)
@@ -222,6 +230,27 @@ def test_several_broken_rules_are_one_error() -> None:
         ("job.missing_key", "output"),
     ]
     assert str(error).splitlines() == [str(part) for part in error.parts]
+
+
+def test_many_broken_rules_are_a_short_message() -> None:
+    job = {"transactions": LINES, "join": [{}] * 100, "output": {"path": "out"}}
+    error = error_of(job)
+    assert len(error.parts) == 200
+    assert str(error).splitlines()[20:] == ["and 180 more errors"]
+
+
+def test_a_job_that_contains_itself_is_refused() -> None:
+    options: dict[str, Any] = {}
+    options.update({"a": options, "b": [options, options]})
+    assert error_of(changed("input.storage_options", options)).code == "job.nested_too_deeply"
+
+
+def test_many_features_are_checked_fast() -> None:
+    features = [f"column {i}" for i in range(100_000)]
+    start = time.process_time()
+    assert load_job(changed("input.features", features)).input is not None
+    assert error_of(changed("input.features", [*features, "column 7"])).code == "job.invalid_value"
+    assert time.process_time() - start < 5
 
 
 def test_a_single_broken_rule_names_its_parameter() -> None:
@@ -261,6 +290,9 @@ def test_errors_have_the_names_of_the_job() -> None:
         (b"[input]\npath = 'x'\npath = 'y'", "job_file.not_toml", ""),
         (b"n_clusters: 8", "job_file.not_toml", "line 1"),
         (b"[input]\npath = '\xff\xfe'", "job_file.not_utf8", ""),
+        (b"[segment]\nn_clusters = " + b"9" * 5000, "job_file.not_toml", "4300 digits"),
+        (b"a = " + b"[" * 100_000, "job_file.not_toml", "nested"),
+        (b"#" * 5_000_000, "job_file.too_large", "bytes"),
     ],
 )
 def test_file_that_is_no_job(tmp_path: Path, content: bytes | None, code: str, word: str) -> None:
@@ -273,17 +305,26 @@ def test_file_that_is_no_job(tmp_path: Path, content: bytes | None, code: str, w
 
 
 def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, encoding: str) -> str:
+    def refuse(path: Path, mode: str) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", refuse)
-    error = error_of(tmp_path / "job.toml")
+    path = tmp_path / "job.toml"
+    path.touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    error = error_of(path)
     assert error.code == "job_file.unreadable"
     assert "may read" in error.hint and "UTF-8" not in error.hint
 
 
-def test_folder_is_no_job_file(tmp_path: Path) -> None:
+def test_what_is_no_file_is_no_job_file(tmp_path: Path) -> None:
+    """Reading some of these would wait for ever, or fill the memory."""
     assert error_of(tmp_path).code == "job_file.is_folder"
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        assert error_of(path).code == "job_file.not_a_file"
+    for text in ("a\0b", "\ud800"):
+        assert error_of(text).code == "job_file.not_a_path"
+    assert error_of("a" * 5000).code == "job_file.unreadable"
 
 
 # --set
@@ -341,7 +382,10 @@ def test_malformed_override(text: str) -> None:
         ("segment.n_clusters=[4,2]", "job.invalid_value", "segment.n_clusters", [4, 2]),
         ("segment.n_clusters=[2,4", "job.invalid_value", "segment.n_clusters", "[2,4"),
         ("input.features=[1,", "job.invalid_value", "input.features", "[1,"),
+        ("segment.tol=1\nother=2", "job.invalid_value", "segment.tol", "1\nother=2"),
+        ("segment.tol=" + "9" * 5000, "job.invalid_value", "segment.tol", "9" * 5000),
     ],
+    ids=printable_value,
 )
 def test_override_breaks_a_rule(text: str, code: str, parameter: str, value: Any) -> None:
     with raises(code, ConfigError, parameter=parameter, value=value):
@@ -354,7 +398,9 @@ def test_override_breaks_a_rule(text: str, code: str, parameter: str, value: Any
         ("input.path.deep=1", "override.not_a_section", None),
         ("segment.clusters=3", "job.unknown_key", "segment.clusters"),
         ("sgment.tol=3", "job.unknown_key", "sgment"),
+        ("a." * 5000 + "a=3", "job.nested_too_deeply", "a"),
     ],
+    ids=printable_value,
 )
 def test_override_of_no_key(text: str, code: str, parameter: str | None) -> None:
     with raises(code, ConfigError, parameter=parameter):

@@ -3,7 +3,9 @@
 import pytest
 from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
 
-CASES: dict[str, int] = {}
+CASES: dict[str, int] = {
+    "job-files": 300,
+}
 """Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""
 
 

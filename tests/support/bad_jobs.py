@@ -48,6 +48,11 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("segment.random_state", -1),
     ("segment.random_state", 2**63),
     ("segment.n_init", 0),
+    *(("segment.n_init", value) for value in (10**8, 10**30)),
+    *(("segment.n_clusters", value) for value in (10**7, [2, 10**9], [2, 3, 10**30])),
+    ("segment.n_clusters", list(range(1, 3000))),
+    ("segment.max_clusters", 10**9),
+    ("segment.max_iter", 10**5000),
     ("segment.init", "kmeans"),
     ("input.path", ""),
     ("input.path", 5),
@@ -66,11 +71,18 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("runtime.cluster", "laptop"),
     ("runtime.cluster", "slurm"),
     ("runtime.n_workers", 0),
+    ("runtime.n_workers", 10**9),
+    ("runtime.threads_per_worker", 10**6),
+    ("prepare.pca", 10**400),
     ("runtime.backend", "gpu"),
     ("runtime.reader", "pyarrow"),
     ("runtime.memory_limit", "lots"),
     ("runtime.memory_limit", "-4GiB"),
-    ("runtime.memory_limit", True),
+    *(("runtime.memory_limit", value) for value in (True, 0, 10**5000, "9" * 400 + "GiB")),
+    ("input.path", "a\0b"),
+    ("input.path", "\ud800"),
+    ("output.path", "a" * 5000),
+    ("input.storage_options", "SECRET"),
     ("output.overwrite", "yes"),
     ("output.overwrite", 1),
     (".input", 3),
@@ -78,6 +90,10 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     (".output", 3),
 ]
 """Keys with values that break their rule."""
+
+NESTED: dict[str, Any] = {}
+for _ in range(5000):
+    NESTED = {"a": NESTED}
 
 LINES = {"path": "lines", "customer": "who", "time": "at", "amount": "paid"}
 DBSCAN = {"algorithm": "dbscan", "eps": 1.0}
@@ -136,6 +152,25 @@ BROKEN_RULES: dict[str, tuple[dict[str, Any], str, str]] = {
     "reader on the CPU": (
         {**MINIMAL, "runtime": {"reader": "cudf", "backend": "numba"}}, "reader.backend_on_cpu",
         "runtime.reader",
+    ),
+    "threads of all workers": (
+        {**MINIMAL, "runtime": {"n_workers": 1000, "threads_per_worker": 1000}},
+        "n_workers.too_many_threads", "runtime.n_workers",
+    ),
+    "micro segments": (
+        {**MINIMAL, "segment": {"algorithm": "hierarchical", "micro_segments": 10**7}},
+        "job.invalid_value", "segment.micro_segments",
+    ),
+    "too many levels": (
+        {**MINIMAL, "segment": {"algorithm": "hierarchical", "levels": [*range(1, 500)]}},
+        "job.invalid_value", "segment.levels",
+    ),
+    "nested tables": (
+        changed("input.storage_options", NESTED), "job.nested_too_deeply", "input",
+    ),
+    "table in a list of lists": (
+        changed("input.features", [["a", {"secret": "SECRET"}]]), "job.invalid_value",
+        "input.features",
     ),
     "threads elsewhere": (
         {**MINIMAL, "runtime": {"cluster": "tcp://h:1", "threads_per_worker": 2}},

@@ -167,9 +167,10 @@ def leftovers(folder: Path) -> list[str]:
 def toml(values: dict[str, Any]) -> str:
     """Return a job as TOML, for the few kinds of values that jobs have."""
     lines = []
-    for section, keys in values.items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {_toml_value(value)}" for key, value in keys.items()]
+    for section, content in values.items():
+        for keys in content if isinstance(content, list) else [content]:
+            lines.append(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
+            lines += [f"{key} = {_toml_value(value)}" for key, value in keys.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -4,8 +4,16 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from gpuseg.algorithms.params import AlgorithmParams
+from gpuseg.algorithms.params import AlgorithmParams, MaxIter, RandomState
 from gpuseg.validation import broken_rule
+
+_MAX_POINTS = 100_000
+"""Ward's merges take time that grows with the square of their number."""
+
+_MAX_LEVELS = 100
+"""Each level is a column of the output."""
+
+_Cut = Annotated[int, Field(ge=1, le=_MAX_POINTS)]
 
 
 class HierarchicalParams(AlgorithmParams):
@@ -13,25 +21,25 @@ class HierarchicalParams(AlgorithmParams):
 
     Attributes
     ----------
-    n_clusters : int >= 1
+    n_clusters : int from 1 to 100,000
         Number of segments; None where `levels` are used.
-    levels : list of int >= 1, increasing, or None
+    levels : list of at most 100 such numbers, increasing, or None
         Numbers of segments of several levels; every segment of a finer level is part of one
         segment of each coarser level.
-    micro_segments : int >= 2
+    micro_segments : int from 2 to 100,000
         Number of small segments that k-means finds first and that are then merged. Data with no
         more distinct rows than this is merged directly.
-    max_iter : int >= 1
+    max_iter : int from 1 to 1,000,000
         Iterations of that k-means over all rows, after those on a sample. It need not converge,
         since only the means of the small segments are merged.
     random_state : int >= 0
     """
 
-    n_clusters: Annotated[int, Field(ge=1)] | None = None
-    levels: list[Annotated[int, Field(ge=1)]] | None = None
-    micro_segments: Annotated[int, Field(ge=2)] = 1000
-    max_iter: Annotated[int, Field(ge=1)] = 2
-    random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    n_clusters: _Cut | None = None
+    levels: Annotated[list[_Cut], Field(max_length=_MAX_LEVELS)] | None = None
+    micro_segments: Annotated[int, Field(ge=2, le=_MAX_POINTS)] = 1000
+    max_iter: MaxIter = 2
+    random_state: RandomState = 0
 
     @model_validator(mode="after")
     def _check_levels(self) -> "HierarchicalParams":

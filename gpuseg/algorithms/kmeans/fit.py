@@ -26,7 +26,7 @@ from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.kmeans.sampling import draw_sample, sample_size
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
-from gpuseg.errors import DataError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import row_passes as passes
@@ -34,6 +34,7 @@ from gpuseg.sharding import row_passes as passes
 _AUTO_SEEDINGS = 10
 _REFINING_ITERATIONS = 20
 _REFINING_BYTES = 2**28
+_MAX_CENTER_VALUES = 2**27
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def sweep_kmeans(
     """
     statistics = statistics or measure(executor, backend, models[0].metric)  # 1
     check_n_rows(max(params.n_clusters for params in models), statistics.n_rows)
+    _check_size(models, len(statistics.shift))
     starts = _initial_centers(executor, models, backend, statistics)  # 2
     all_starts = [start for starts_of_model in starts for start in starts_of_model]
     executor.apply(passes.to_device, backend)  # 3
@@ -139,6 +141,25 @@ def check_n_rows(n_clusters: int, n_rows: int) -> None:
             hint=f"use `n_clusters` <= {n_rows}",
             parameter="n_clusters",
         )
+
+
+def _check_size(models: Sequence[KMeansParams], n_features: int) -> None:
+    """Refuse so many runs of so many clusters that their centers alone fill the memory."""
+    n_runs = _n_restarts(models[0]) if isinstance(models[0].init, str) else 1
+    n_values = n_runs * sum(params.n_clusters for params in models) * n_features
+    if n_values > _MAX_CENTER_VALUES:
+        raise ConfigError(
+            "n_clusters.too_many_centers",
+            f"all runs together have centers of {n_values:,} values",
+            rule=f"they must have at most {_MAX_CENTER_VALUES:,}",
+            value=max(params.n_clusters for params in models),
+            hint="lower `n_clusters` or `n_init`",
+            parameter="n_clusters",
+        )
+
+
+def _n_restarts(params: KMeansParams) -> int:
+    return _AUTO_SEEDINGS if params.n_init == "auto" else params.n_init
 
 
 def initial_centers(
@@ -200,7 +221,7 @@ def _seed(
     sample = draw_sample(executor, backend, statistics, max_k, random_state)
     distinct = partial(distinct_rows, executor, backend)
     local = LocalExecutor(executor.local_threads)
-    restarts = range(_AUTO_SEEDINGS if params.n_init == "auto" else params.n_init)
+    restarts = range(_n_restarts(params))
     if params.init == "random":
         seeds = [seeding.at_random(sample, max_k, random_state, r) for r in restarts]
         return {k: [seeding.fill_up(rows, k, distinct) for rows in seeds] for k in counts}

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gpuseg.algorithms.params import AlgorithmParams
+from gpuseg.algorithms.params import AlgorithmParams, MaxIter, NClusters, NInit, RandomState
 from gpuseg.errors import ConfigError
 
 
@@ -14,14 +14,14 @@ class KMeansParams(AlgorithmParams):
 
     Attributes
     ----------
-    n_clusters : int >= 1
+    n_clusters : int from 1 to 1,000,000
     init : {"k-means++", "random"} or centers (n_clusters, n_features)
         Centers are in the units of the clustered rows: in a job, after `[prepare]`.
-    n_init : "auto" or int >= 1
+    n_init : "auto" or int from 1 to 10,000
         Number of runs on the whole data, each from its own seeding; the run with the least
         inertia is kept. "auto" is ten runs for "random"; for "k-means++" it is one run from the
         best of ten seedings. With centers as `init` there is one run.
-    max_iter : int >= 1
+    max_iter : int from 1 to 1,000,000
     tol : float >= 0
         Stop when Σ|Δcenter|² <= tol × mean variance of the features.
     random_state : int >= 0
@@ -32,12 +32,12 @@ class KMeansParams(AlgorithmParams):
         |x - c|² = 2 - 2·cos(x, c).
     """
 
-    n_clusters: Annotated[int, Field(ge=1)] = 8
+    n_clusters: NClusters = 8
     init: Literal["k-means++", "random"] | list[list[float]] = "k-means++"
-    n_init: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    max_iter: Annotated[int, Field(ge=1)] = 300
+    n_init: Literal["auto"] | NInit = "auto"
+    max_iter: MaxIter = 300
     tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
-    random_state: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    random_state: RandomState = 0
     metric: Literal["euclidean", "cosine"] = "euclidean"
 
     def check_init(self, n_features: int) -> None:

@@ -200,14 +200,8 @@ def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
     DataError
         If there is none.
     """
-    try:
-        entries = storage.fs.find(storage.root, detail=True)
-        exists = bool(entries) or storage.fs.exists(storage.root)
-    except OSError as error:
-        raise DataError(
-            "path.unlistable", f"cannot be listed ({error})", value=storage.url, parameter=parameter
-        ) from None
-    if not exists:
+    entries = storage.find(parameter)
+    if entries is None:
         raise DataError(
             "path.not_found",
             f"no such file or folder ({storage.root})",
