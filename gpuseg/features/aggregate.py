@@ -111,7 +111,7 @@ def features_of(
         for feature in FEATURES
         if feature.name in columns
     })  # fmt: skip
-    return table, count_lines(customers.counts)
+    return table, count_lines(customers.counts, ids.dictionary)
 
 
 def _range(table: pa.Table, columns: Sequence[str]) -> tuple[list[float], list[float]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,9 +17,11 @@ from gpuseg.errors import ConfigError, DataError
 from gpuseg.features.aggregate import features_of
 from gpuseg.features.build import build_features, check_purchases, resolve_snapshot
 from gpuseg.features.definitions import available
+from gpuseg.features.line_quality import LineCounts
 from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage, first_line
 from gpuseg.optional import is_arrow, is_pandas
@@ -40,6 +43,7 @@ def from_transactions(
     price: str | None = None,
     amount: str | None = None,
     snapshot: date | datetime | str | None = None,
+    null_values: Sequence[str] = NULL_VALUES,
     backend: str = "auto",
     n_threads: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -61,6 +65,8 @@ def from_transactions(
         Name a price, which is multiplied by the quantity, or an amount.
     snapshot : date, datetime, str or None
         None: the midnight after the last line.
+    null_values : sequence of str
+        Text that is read as missing in every column. Blank text always is.
     backend : {"auto", "numpy", "numba", "cuda"}
         "cuda" aggregates on the CPU too.
     n_threads : int or None
@@ -86,8 +92,16 @@ def from_transactions(
         raise ConfigError(
             "snapshot.invalid", str(error), value=snapshot, parameter="snapshot"
         ) from None
+    if isinstance(null_values, str):
+        raise ConfigError(
+            "null_values.text", rule="must be a list of texts", value=null_values,
+            parameter="null_values",
+        )  # fmt: skip
     try:
-        roles = Roles(customer, time, order, product, category, quantity, price, amount, moment)
+        roles = Roles(
+            customer, time, order, product, category, quantity, price, amount, moment,
+            null_values=tuple(null_values),
+        )  # fmt: skip
     except PydanticCustomError as error:
         raise as_config_error(error) from None
     name = registry.choose_backend(backend).name
@@ -110,6 +124,7 @@ def from_transactions(
     batch = pa.Table.from_batches([as_batch(parsed)])
     result, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
     check_purchases(_NAME, line_counts, snapshot_us)
+    _warn_of_implausible(line_counts)
     return result.to_pandas() if is_pandas(lines) else result
 
 
@@ -120,10 +135,16 @@ def _from_files(
     with TemporaryDirectory(prefix="gpuseg-") as folder:
         staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
         features = build_features(executor, source, backend, staging)
+        _warn_of_implausible(features.quality.counts)
         files = [staging.path(name) for name, *_ in features.parts]
         from pyarrow import dataset  # it imports pandas, which is slow
 
         return dataset.dataset(files).to_table()
+
+
+def _warn_of_implausible(counts: LineCounts) -> None:
+    if implausible := counts.implausible_customer():
+        warnings.warn(implausible, UserWarning, stacklevel=3)
 
 
 def _from_pandas(lines: Any, roles: Roles) -> pa.Table:

@@ -11,6 +11,7 @@ from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import is_text, plain
 from gpuseg.features.transaction_files import csv_head, is_csv
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import list_files, read_footer
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.privacy.pii import are_card_numbers, personal
@@ -35,6 +36,8 @@ class Join:
     schema : Schema
         Schema of the attributes.
     files : tuple of str
+    null_values : tuple of str
+        Text that stands for no id.
     """
 
     key: str
@@ -42,9 +45,16 @@ class Join:
     id: str
     schema: pa.Schema
     files: tuple[str, ...]
+    null_values: tuple[str, ...] = NULL_VALUES
 
 
-def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str) -> Join:
+def open_join(
+    storage: Storage,
+    id: str,
+    columns: Sequence[str] | None,
+    key: str,
+    null_values: Sequence[str] = NULL_VALUES,
+) -> Join:
     """Read the footers of a table and check its columns.
 
     Raises
@@ -103,7 +113,8 @@ def open_join(storage: Storage, id: str, columns: Sequence[str] | None, key: str
     schema = pa.schema([
         (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
     ])  # fmt: skip
-    return Join(key, storage, id, schema, tuple(path for path, _ in listed))
+    files = tuple(path for path, _ in listed)
+    return Join(key, storage, id, schema, files, tuple(null_values))
 
 
 def _columns(storage: Storage, path: str, size: int, id: str) -> tuple[pa.Schema, frozenset[str]]:

@@ -12,7 +12,7 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares
-from gpuseg.features.parse import as_id, has_id, hash_of, keyed, parse, plain
+from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, parse, plain
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.runtime.executor import Executor, TaskContext
 
@@ -82,7 +82,8 @@ _SCHEMA = pa.schema({"customer": pa.uint64(), "order": pa.uint64(), "product": p
 
 def _purchases(source: Source, hashes: NDArray[np.uint64], batch: pa.RecordBatch) -> pa.Table:
     roles = source.roles
-    ids = as_id(plain(batch.column(roles.customer)))
+    nulls = NullValues(roles.null_values, batch.num_rows)
+    ids = nulls.removed(plain(batch.column(roles.customer)))
     known = has_id(ids)
     customer = ids.filter(from_numpy(known))
     customer = customer if roles.id_key is None else keyed(customer, roles.id_key)

@@ -17,7 +17,7 @@ from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.parse import as_id, has_id, hash_of, keyed, plain
+from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, plain
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
 from gpuseg.features.transaction_files import describe_row
 from gpuseg.features.transactions import DescribeRow
@@ -111,8 +111,10 @@ def spill_join(
                 if first == 0:
                     refuse_card_numbers(join, batch)
                 describe = partial(describe_row, join.storage.relative(path), first)
-                ids = as_id(plain(batch.column(join.id)))
+                nulls = NullValues(join.null_values, batch.num_rows)
+                ids = nulls.removed(plain(batch.column(join.id)))
                 known = has_id(ids)
+                ids = as_id(ids)
                 ids = _convert_ids(ids.filter(from_numpy(known)), kind, describe, join)
                 ids = ids if id_key is None else keyed(ids, id_key)
                 rows = from_numpy(first + np.flatnonzero(known))

@@ -4,10 +4,25 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import COUNTS
 from gpuseg.features.transactions import ScanCounts
+
+NULL_TEXT = "text for a missing value, such as NULL"
+"""The finding of lines with one of the null values."""
+
+_LARGE_SHARE = 0.05
+_TIMES_THE_MEAN = 20
+
+
+@dataclass(frozen=True)
+class BusiestCustomer:
+    """The customer with the most lines; of several, the last one in the order of their ids."""
+
+    lines: int = 0
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,9 @@ class LineCounts:
         Customers without one: with returns, otherwise with later lines, otherwise the rest.
     repeated_lines : int
         Purchases and returns that equal another line in all columns.
+    lines : int
+        Lines of customers, of any kind.
+    busiest : BusiestCustomer
     """
 
     customers: int = 0
@@ -29,20 +47,55 @@ class LineCounts:
     only_later: int = 0
     only_unusable: int = 0
     repeated_lines: int = 0
+    lines: int = 0
+    busiest: BusiestCustomer = BusiestCustomer()
 
     def __add__(self, other: "LineCounts") -> "LineCounts":
-        return LineCounts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+        numbers = [f.name for f in fields(self) if f.name != "busiest"]
+        sums = {name: getattr(self, name) + getattr(other, name) for name in numbers}
+        busiest = max(self.busiest, other.busiest, key=lambda one: (one.lines, one.id))
+        return LineCounts(**sums, busiest=busiest)
+
+    def implausible_customer(self) -> str | None:
+        """Describe the customer with the most lines, if that is hardly one customer.
+
+        This is so if the customer has at least 5 % of the lines, and at least 20 times as many as
+        the mean of all customers.
+        """
+        n_customers = self.customers + self.only_returns + self.only_later + self.only_unusable
+        most = self.busiest.lines
+        if not most or most < self.lines * max(_LARGE_SHARE, _TIMES_THE_MEAN / n_customers):
+            return None
+        return (
+            f"customer {self.busiest.id!r} has {most / self.lines:.0%} of all lines; if that id "
+            "stands for no customer or for many, name it in null_values"
+        )
 
 
-def count_lines(counts: NDArray[np.int64]) -> LineCounts:
-    """Sum the counts of `backends.customers.CustomerFeatures`."""
+def count_lines(counts: NDArray[np.int64], ids: pa.Array) -> LineCounts:
+    """Sum the counts of `backends.customers.CustomerFeatures`.
+
+    Parameters
+    ----------
+    ids : array (n_customers,)
+    """
     column = dict(zip(COUNTS, counts.T, strict=True))
     purchased = column["purchases"] > 0
     returned = ~purchased & (column["returns"] > 0)
     later = ~purchased & ~returned & (column["later"] > 0)
     rest = ~purchased & ~returned & ~later
     a, b, c, d = (int(np.count_nonzero(flags)) for flags in (purchased, returned, later, rest))
-    return LineCounts(a, b, c, d, int(column["repeated"].sum()))
+    lines = counts[:, : COUNTS.index("repeated")].sum(axis=1)
+    repeated = int(column["repeated"].sum())
+    return LineCounts(a, b, c, d, repeated, int(lines.sum()), _busiest(lines, ids))
+
+
+def _busiest(lines: NDArray[np.int64], ids: pa.Array) -> BusiestCustomer:
+    """Return the customer with the most lines, with an id if they may be implausibly many."""
+    most = int(lines.max(initial=0))
+    if most < _TIMES_THE_MEAN:
+        return BusiestCustomer(most)
+    return BusiestCustomer(most, max(str(ids[row]) for row in np.flatnonzero(lines == most)))
 
 
 @dataclass(frozen=True)
@@ -66,6 +119,7 @@ class Quality:
         """Return findings and actions in the order of the checks."""
         f, t = self.scanned, self.counts
         return [
+            QualityIssue(NULL_TEXT, "read as missing", f.with_null_values),
             QualityIssue("lines without a customer", "dropped", f.without_customer),
             QualityIssue("lines without a time", "dropped", f.without_time),
             QualityIssue("lines without an amount", "dropped", f.without_amount),

@@ -5,6 +5,7 @@ Errors name the column, the file, the row and the rule.
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
+from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.ids import hash_ids, without_views
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 from gpuseg.numerics.hashing import splitmix64
@@ -43,11 +45,14 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         For a time or a number that is unreadable text, and for infinite amounts.
     """
     n = batch.num_rows
+    nulls = NullValues(roles.null_values, n)
     column = {role: plain(batch.column(name)) for role, name in roles.columns().items()}
-    time, no_time = times(column["time"], f"time '{roles.time}'", describe)
-    quantity, price, amount = _amounts(column, roles, n, describe)
+    for role in ("customer", "order", "product", "category"):
+        if role in column:
+            column[role] = nulls.removed(column[role])
+    time, no_time = times(column["time"], f"time '{roles.time}'", describe, nulls)
+    quantity, price, amount = _amounts(column, roles, n, describe, nulls)
     signed = quantity if roles.amount is None else amount
-    column["customer"] = as_id(column["customer"])
     known = has_id(column["customer"])
     snapshot = roles.snapshot_us()
     later = np.zeros(n, bool) if snapshot is None else time >= snapshot
@@ -64,6 +69,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         lines=n,
         purchases=int(np.count_nonzero(kind == PURCHASE)),
         returns=int(np.count_nonzero(kind == RETURN)),
+        with_null_values=int(np.count_nonzero(nulls.rows)),
         latest=int(time[known & ~no_time].max(initial=ScanCounts.latest)),
         **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
     )
@@ -73,7 +79,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         customer = keyed(customer, roles.id_key)
     nothing = np.full(n, NOTHING)
     return Parsed(
-        customer,
+        as_id(customer),
         hash_of(customer),
         kind[kept],
         time[kept],
@@ -85,8 +91,62 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
     ), counts
 
 
+class NullValues:
+    """Read text that stands for no value as missing; remember the lines that have such text.
+
+    Parameters
+    ----------
+    words : sequence of str
+    n_rows : int
+        Rows of the batch.
+
+    Attributes
+    ----------
+    rows : bool (n_rows,)
+        The lines in which text was read as missing.
+    """
+
+    def __init__(self, words: tuple[str, ...], n_rows: int) -> None:
+        self._words = words
+        self.rows = np.zeros(n_rows, bool)
+
+    def removed(self, column: pa.Array) -> pa.Array:
+        """Return a column of text as a dictionary, where null values and blank text are null.
+
+        A column of another type is returned without a dictionary.
+        """
+        is_encoded = pa.types.is_dictionary(column.type)
+        if not is_text(column.type):
+            return column.dictionary_decode() if is_encoded else column
+        encoded = column if is_encoded else column.dictionary_encode()
+        values = without_views(encoded.dictionary)
+        is_missing = is_null_value(values, ("", *self._words)) | to_numpy(values.is_null())
+        if not is_missing.any():
+            return encoded
+        is_word = is_null_value(values, self._words)
+        codes = to_numpy(pc.fill_null(encoded.indices, 0))
+        present = to_numpy(encoded.indices.is_valid())
+        self.rows |= is_word[codes] & present
+        kept = from_numpy(present & ~is_missing[codes])
+        codes = pc.if_else(kept, encoded.indices, pa.scalar(None, encoded.indices.type))
+        return pa.DictionaryArray.from_arrays(codes, values)
+
+    def may_be(self, kind: pa.DataType) -> bool:
+        """Return whether a null value can be read as a value of another type, such as "-1"."""
+        return any(_can_read(word, kind) for word in self._words)
+
+
+@cache
+def _can_read(word: str, kind: pa.DataType) -> bool:
+    try:
+        value = pc.cast(pa.scalar(word), kind).as_py()
+    except pa.ArrowInvalid:
+        return False
+    return bool(value == value)  # NaN is missing already
+
+
 def times(
-    column: pa.Array, subject: str, describe: DescribeRow
+    column: pa.Array, subject: str, describe: DescribeRow, nulls: NullValues
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return local times in microseconds since 1970, and the mask of missing ones.
 
@@ -96,7 +156,7 @@ def times(
     """
     if is_text(column.type):
         column = _read_text(
-            column, pa.timestamp("us"), subject, describe,
+            column, pa.timestamp("us"), subject, describe, nulls,
             "must be a date or a time such as 2011-08-31 or 2011-08-31T10:20:00",
         )  # fmt: skip
     is_missing = to_numpy(column.is_null())
@@ -144,7 +204,9 @@ def _local(times: pa.Array, subject: str) -> pa.Array:
         ) from None
 
 
-def numbers(column: pa.Array, subject: str, describe: DescribeRow) -> NDArray[np.float64]:
+def numbers(
+    column: pa.Array, subject: str, describe: DescribeRow, nulls: NullValues
+) -> NDArray[np.float64]:
     """Return float64 with NaN for missing values.
 
     Raises
@@ -153,7 +215,7 @@ def numbers(column: pa.Array, subject: str, describe: DescribeRow) -> NDArray[np
     """
     if is_text(column.type):
         column = _read_text(
-            column, pa.float64(), subject, describe,
+            column, pa.float64(), subject, describe, nulls,
             "must be a plain number, without a currency sign",
         )  # fmt: skip
     column = pc.cast(column, pa.float64(), safe=False)
@@ -183,12 +245,12 @@ def keyed(customer: pa.Array, key: Key) -> pa.Array:
 
 
 def _amounts(
-    column: dict[str, pa.Array], roles: Roles, n: int, describe: DescribeRow
+    column: dict[str, pa.Array], roles: Roles, n: int, describe: DescribeRow, nulls: NullValues
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return quantities, prices and amounts; missing columns are ones."""
     names, one = roles.columns(), np.ones(n)
     values = {
-        role: numbers(column[role], f"{role} '{names[role]}'", describe)
+        role: numbers(column[role], f"{role} '{names[role]}'", describe, nulls)
         for role in ("quantity", "price", "amount")
         if role in column
     }
@@ -218,13 +280,28 @@ def _amounts(
 
 
 def _read_text(
-    column: pa.Array, kind: pa.DataType, subject: str, describe: DescribeRow, rule: str
+    column: pa.Array,
+    kind: pa.DataType,
+    subject: str,
+    describe: DescribeRow,
+    nulls: NullValues,
+    rule: str,
 ) -> pa.Array:
-    """Parse text as values of another type; blank text is a missing value."""
+    """Parse text as values of another type; blank text and null values are missing values.
+
+    Null values are looked for only if one could be read as a value, or text is not readable.
+    """
+    if nulls.may_be(kind):
+        column = nulls.removed(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     text = pc.utf8_trim_whitespace(column)
     text = pc.if_else(pc.equal(text, ""), None, text)
+    try:
+        return pc.cast(text, kind)
+    except pa.ArrowInvalid:
+        pass
+    text = nulls.removed(text).dictionary_decode()
     try:
         return pc.cast(text, kind)
     except pa.ArrowInvalid:
@@ -258,11 +335,9 @@ def as_id(column: pa.Array) -> pa.Array:
 
 
 def has_id(column: pa.Array) -> NDArray[np.bool_]:
-    """Return whether lines have a customer: null, NaN and blank text are missing."""
+    """Return whether rows have an id: null and NaN are missing, after `NullValues.removed`."""
     known = column.is_valid()
-    if is_text(column.type):
-        known = pc.and_(known, pc.not_equal(pc.utf8_trim_whitespace(column), ""))
-    elif pa.types.is_floating(column.type):
+    if pa.types.is_floating(column.type):
         known = pc.and_(known, pc.invert(pc.is_nan(column)))
     flags: NDArray[np.bool_] = to_numpy(pc.fill_null(known, False))
     return flags
@@ -273,10 +348,7 @@ def _hashed(column: pa.Array | None, missing: NDArray[np.uint64]) -> NDArray[np.
     if column is None:
         return missing
     is_missing = column.is_null()
-    if is_text(column.type):
-        text = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-        is_missing = pc.or_(is_missing, pc.fill_null(pc.equal(text, ""), False))
-    elif pa.types.is_floating(column.type):
+    if pa.types.is_floating(column.type):
         is_missing = pc.or_(is_missing, pc.fill_null(pc.is_nan(column), False))
     hashes = np.maximum(hash_of(column), NOTHING + np.uint64(1))
     return np.where(to_numpy(is_missing), missing, hashes)

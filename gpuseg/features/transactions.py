@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.validation import broken_rule
 
@@ -49,6 +50,8 @@ class Roles:
     id_key : Key or None
         With a key, keyed hashes replace ids as soon as they are read
         (`io.privacy.pseudonyms`).
+    null_values : tuple of str
+        Text that is read as missing in every column, as blank text is.
     """
 
     customer: str
@@ -61,6 +64,7 @@ class Roles:
     amount: str | None = None
     snapshot: datetime | None = None
     id_key: Key | None = None
+    null_values: tuple[str, ...] = NULL_VALUES
 
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:
@@ -79,7 +83,7 @@ class Roles:
 
     def columns(self) -> dict[str, str]:
         """Return the column of each role that has one."""
-        others = ("snapshot", "id_key")
+        others = ("snapshot", "id_key", "null_values")
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {role: name for role, name in columns.items() if name is not None}
 
@@ -123,6 +127,8 @@ class ScanCounts:
     lines, without_customer, purchases, returns, on_or_after_snapshot : int
     without_time, without_amount, zero_quantity, zero_price, negative_price : int
         Reasons why a line has none of the kinds above; the first one counts.
+    with_null_values : int
+        Lines of any kind in which text was read as missing; blank text does not count.
     latest : int
         The latest time, in microseconds since 1970.
     """
@@ -137,6 +143,7 @@ class ScanCounts:
     zero_quantity: int = 0
     zero_price: int = 0
     negative_price: int = 0
+    with_null_values: int = 0
     latest: int = -(2**62)
 
     def __add__(self, other: "ScanCounts") -> "ScanCounts":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
@@ -37,6 +38,8 @@ class InputTable:
         None: every numeric column but id, weight and index columns of pandas.
     id_key : Key or None
         Key of the hashes that are written in place of ids.
+    null_values : tuple of str
+        Text that stands for no id.
     """
 
     storage: Storage
@@ -44,6 +47,7 @@ class InputTable:
     features: tuple[str, ...] | None
     weight: str | None = None
     id_key: Key | None = None
+    null_values: tuple[str, ...] = NULL_VALUES
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def plan_run(spec: JobSpec) -> RunPlan:
     features = spec.input and spec.input.features
     table = InputTable(
         resolved.source, spec.id, tuple(features) if features else None, spec.weight,
-        resolved.id_key,
+        resolved.id_key, tuple(spec.source.null_values),
     )  # fmt: skip
     return RunPlan(resolved, plan_table(spec, resolved, table))
 
@@ -138,7 +142,7 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
     """
     dataset = open_dataset(
         table.storage, table.features, table.id, table.weight, table.id_key,
-        tuple(spec.prepare.categorical), tuple(spec.audit.columns),
+        tuple(spec.prepare.categorical), tuple(spec.audit.columns), table.null_values,
     )  # fmt: skip
     spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
     n_columns = spec.prepare.max_features(dataset.features)
@@ -221,7 +225,7 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
     joins = []
     for i, join in enumerate(spec.join):
         storage = Storage.from_url(join.path, join.storage_options, f"join[{i}].path")
-        joins.append(open_join(storage, join.id, join.columns, f"join[{i}]"))
+        joins.append(open_join(storage, join.id, join.columns, f"join[{i}]", join.null_values))
     built = available(source.roles.columns())
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]

@@ -20,6 +20,7 @@ from pydantic import (
 from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
 
@@ -80,6 +81,10 @@ def _unique(names: list[str]) -> list[str]:
 Features = Annotated[list[Text], Field(min_length=1), AfterValidator(_unique)]
 
 
+NullValues = list[str]
+"""Text that stands for no value."""
+
+
 class InputSpec(Section):
     """Path of the feature vectors, and the columns that are used."""
 
@@ -88,6 +93,7 @@ class InputSpec(Section):
     features: Features | None = None
     weight: Text | None = None
     id_hash_key_env: Text | None = None
+    null_values: NullValues = list(NULL_VALUES)
     storage_options: dict[str, Any] = {}
 
 
@@ -112,6 +118,7 @@ class TransactionsSpec(Section):
     snapshot: Moment | None = None
     id_hash_key_env: Text | None = None
     features: Features | None = None
+    null_values: NullValues = list(NULL_VALUES)
     storage_options: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -136,8 +143,8 @@ class TransactionsSpec(Section):
 
     def roles(self) -> Roles:
         """Return the roles of the columns."""
-        others = {"path", "features", "storage_options", "id_hash_key_env"}
-        return Roles(**self.model_dump(exclude=others))
+        others = {"path", "features", "storage_options", "id_hash_key_env", "null_values"}
+        return Roles(**self.model_dump(exclude=others), null_values=tuple(self.null_values))
 
 
 class JoinSpec(Section):
@@ -146,6 +153,7 @@ class JoinSpec(Section):
     path: Text
     id: Text
     columns: Features | None = None
+    null_values: NullValues = list(NULL_VALUES)
     storage_options: dict[str, Any] = {}
 
 

@@ -24,6 +24,7 @@ from support.helpers import toml
 
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.errors import ConfigError, ConfigErrors
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.job_file import load_job
 from gpuseg.printable import printable_value
@@ -31,7 +32,7 @@ from gpuseg.printable import printable_value
 DEFAULTS = {
     "input": {
         "path": "in", "id": None, "features": None, "weight": None,
-        "id_hash_key_env": None, "storage_options": {},
+        "id_hash_key_env": None, "null_values": list(NULL_VALUES), "storage_options": {},
     },
     "prepare": {"missing": "error", "clip": None, "transform": "none", "scale": "standard",
         "categorical": {}, "max_categories": 20, "missing_indicator": False,

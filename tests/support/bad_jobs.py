@@ -61,6 +61,8 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("input.features", []),
     ("input.features", ["a", "b", "a"]),
     ("input.features", ["a", 1]),
+    ("input.null_values", "NULL"),
+    ("input.null_values", [0]),
     ("prepare.missing", "ignore"),
     ("prepare.clip", 0.99),
     ("prepare.clip", [0.9, 0.1]),

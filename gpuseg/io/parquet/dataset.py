@@ -10,6 +10,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 
 from gpuseg.errors import DataError
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.schema import (
@@ -44,6 +45,8 @@ class Dataset:
         The key of the hashes that replace ids in the output.
     left_out : tuple of str
         Numeric columns that would be features by default, but are the index of a frame.
+    null_values : tuple of str
+        Text that stands for no id.
     """
 
     storage: Storage
@@ -53,6 +56,7 @@ class Dataset:
     weight: str | None
     id_key: Key | None = None
     left_out: tuple[str, ...] = ()
+    null_values: tuple[str, ...] = NULL_VALUES
 
     @property
     def rows(self) -> int:
@@ -108,7 +112,7 @@ class Dataset:
         return [
             ShardPlan(
                 self.storage, tuple(plans), tuple(encoders), self.weight, self.id, drop_missing,
-                n_parts, self.id_key,
+                n_parts, self.id_key, self.null_values,
             )
             for plans in filter(None, parts)
         ]  # fmt: skip
@@ -122,6 +126,7 @@ def open_dataset(
     id_key: Key | None = None,
     categories: Sequence[str] = (),
     audited: Sequence[str] = (),
+    null_values: Sequence[str] = NULL_VALUES,
 ) -> Dataset:
     """Read the footers below `storage` and select the columns.
 
@@ -136,6 +141,8 @@ def open_dataset(
         Columns of categories, which are features too.
     audited : names
         Columns that are not features.
+    null_values : sequence of str
+        Text that stands for no id.
 
     Raises
     ------
@@ -164,7 +171,9 @@ def open_dataset(
             value=storage.url,
             parameter="input_path",
         )
-    return Dataset(storage, with_rows, names, id, weight, id_key, left_out)
+    return Dataset(
+        storage, with_rows, names, id, weight, id_key, left_out, tuple(null_values)
+    )  # fmt: skip
 
 
 def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) -> None:

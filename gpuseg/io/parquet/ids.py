@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.numerics.hashing import splitmix64
@@ -146,11 +147,11 @@ def split_ids(
 
 
 def _hashed(
-    shard: Shard, plan: ShardPlan, part: PartPlan, start: int, blanks_are_null: bool = False
+    shard: Shard, plan: ShardPlan, part: PartPlan, start: int, null_values: Sequence[str] = ()
 ) -> NDArray[np.uint64]:
     """Hash the ids of a part, without those of dropped rows."""
     batches = [
-        hash_ids(_without_blanks(batch.column(0)) if blanks_are_null else batch.column(0))
+        hash_ids(_without(null_values, batch.column(0)) if null_values else batch.column(0))
         for group in part.row_groups
         for batch in read_batches(plan, part, group, [str(plan.id)], _BATCH_ROWS)
     ]
@@ -158,21 +159,20 @@ def _hashed(
     return hashes if shard.kept is None else hashes[shard.kept[start : start + part.rows]]
 
 
-def _without_blanks(column: pa.Array) -> pa.Array:
-    """Replace blank ids by null: blank text and NaN."""
+def _without(null_values: Sequence[str], column: pa.Array) -> pa.Array:
+    """Replace text that stands for no id, and NaN, by null."""
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_string_view(column.type):
-        column = pc.cast(column, pa.string())
+    column = without_views(column)
     if pa.types.is_floating(column.type):
-        blank = pc.is_nan(column)
+        missing = pc.fill_null(pc.is_nan(column), False)
     elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        blank = pc.equal(pc.utf8_trim_whitespace(column), "")
+        missing = from_numpy(is_null_value(column, null_values))
     else:
         return column
-    return pc.if_else(pc.fill_null(blank, False), pa.scalar(None, column.type), column)
+    return pc.if_else(missing, pa.scalar(None, column.type), column)
 
 
 def split_ids_and_rows(
@@ -190,7 +190,7 @@ def split_ids_and_rows(
     bounds = np.array([j * 2**64 // n_pieces for j in range(1, n_pieces)], np.uint64)
 
     def hashed(task: tuple[PartPlan, int]) -> NDArray[np.uint64]:
-        return _hashed(shard, plan, *task, blanks_are_null=True)
+        return _hashed(shard, plan, *task, null_values=["", *plan.null_values])
 
     tasks = list(zip(plan.parts, plan.starts(), strict=True))
     hashes = np.concatenate(list(context.map(hashed, tasks)))

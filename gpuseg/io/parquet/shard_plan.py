@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
+from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, first_line
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
@@ -101,6 +102,8 @@ class ShardPlan:
         Number of parts of the whole output.
     id_key : Key or None
         The key of the hashes that replace ids in the output.
+    null_values : tuple of str
+        Text that stands for no id.
     """
 
     storage: Storage
@@ -111,6 +114,7 @@ class ShardPlan:
     drop_missing: bool
     n_parts: int
     id_key: Key | None = None
+    null_values: tuple[str, ...] = NULL_VALUES
 
     @property
     def rows(self) -> int:

@@ -94,9 +94,12 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
 
 def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
     with ctx.reporter.stage("features", lines.source.rows):
-        return build_from_lines(
+        features = build_from_lines(
             ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins
         )
+    if implausible := features.quality.counts.implausible_customer():
+        ctx.reporter.warn(implausible)
+    return features
 
 
 def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
