@@ -24,5 +24,10 @@ def is_arrow(X: Any) -> bool:
     return hasattr(X, "__arrow_c_stream__")
 
 
+def is_sparse(X: Any) -> bool:
+    """Whether X is a sparse matrix or array of SciPy."""
+    return type(X).__module__.startswith("scipy.sparse")
+
+
 def _is_from(X: Any, package: str) -> bool:
     return type(X).__module__.partition(".")[0] == package

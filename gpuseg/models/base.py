@@ -3,66 +3,25 @@
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.errors import ConfigError, DataError
-from gpuseg.io.storage import Storage
+from gpuseg.models.folder import DESCRIPTION, TENSORS, ModelFolder
 from gpuseg.models.plugins import load_plugins, same_class
+from gpuseg.models.saved_model import FORMAT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext
 from gpuseg.validation import check_n_threads
 
-FORMAT = 2
-"""Version of the files of a model; other versions are refused."""
-
-DESCRIPTION, TENSORS = "model.json", "model.safetensors"
-
 M = TypeVar("M", bound="type[SegmentModel]")
 
 _MODEL_CLASSES: dict[str, "type[SegmentModel]"] = {}
-
-
-@dataclass(frozen=True)
-class ModelFolder:
-    """The folder of a saved model; a value that can be pickled.
-
-    A pickle has the options of the file system, so possibly credentials of an object store.
-
-    Attributes
-    ----------
-    storage : Storage
-    path : str
-        Path of the folder within the storage's file system.
-    """
-
-    storage: Storage
-    path: str
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a file.
-
-        Raises
-        ------
-        OSError
-        """
-        return bytes(self.storage.fs.cat_file(f"{self.path}/{name}"))
-
-    def description(self) -> dict[str, Any]:
-        """Return what model.json holds."""
-        content: dict[str, Any] = json.loads(self.read(DESCRIPTION))
-        return content
-
-    def tensors(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of model.safetensors by name."""
-        arrays: dict[str, NDArray[Any]] = load(self.read(TENSORS))
-        return arrays
 
 
 class SegmentModel(ABC):
@@ -210,8 +169,8 @@ class SegmentModel(ABC):
 
         Raises
         ------
-        OSError, ValueError, KeyError
-            For missing and damaged files.
+        OSError, DataError
+            For missing and damaged files. ValueError and KeyError become DataError.
         """
 
 

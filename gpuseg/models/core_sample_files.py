@@ -1,20 +1,21 @@
 """Files with the core rows of a DBSCAN model: written by workers, read for scoring."""
 
-from collections.abc import Sequence
-from io import BytesIO
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.algorithms.dbscan.collect_labels import labels_of
 from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
 from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write
 from gpuseg.io.storage import first_line, unreachable, wrap_store_errors
-from gpuseg.models.base import ModelFolder
+from gpuseg.models.folder import ModelFolder, check_memory
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -38,7 +39,7 @@ def write_core_rows(shard: Shard, context: TaskContext, staging: Staging, number
 
 
 def read_core_rows(
-    folder: ModelFolder, names: Sequence[str], n_features: int
+    folder: ModelFolder, names: Sequence[str], n_features: int, n_clusters: int
 ) -> tuple[NDArray[Any], NDArray[np.int32]]:
     """Return the core rows, float32 (m, d), and their segments, int32 (m,), of all files.
 
@@ -49,34 +50,60 @@ def read_core_rows(
     ResourceError
         When the file system cannot be reached, or a file may not be read.
     """
-    schema, tables = _schema(n_features), []
-    for name in names:
-        try:
-            content = BytesIO(_read(folder, name))
-            table = pq.read_table(content, page_checksum_verification=True)
-            if not table.schema.equals(schema):
-                raise pa.ArrowInvalid(f"columns {table.schema.names}, not {schema.names}")
-            tables.append(table)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                "model.damaged_core_rows",
-                f"{name}: core rows of the model are missing or damaged ({first_line(error)})",
-                hint="run the job again, or copy the whole _model folder",
-            ) from None
-    label, *features = (column.to_numpy() for column in pa.concat_tables(tables).columns)
+    table = pa.concat_tables(_read_table(folder, name, n_features, n_clusters) for name in names)
+    label, *features = (column.to_numpy() for column in table.columns)
     return np.ascontiguousarray(np.stack(features, axis=1), np.float32), label
 
 
-def _read(folder: ModelFolder, name: str) -> bytes:
-    """Return the content of a file; only a missing one is an OSError."""
-    url = folder.storage.url
-    with wrap_store_errors("path", url):
-        try:
-            return folder.read(name)
-        except (FileNotFoundError, NotADirectoryError):
+def _read_table(folder: ModelFolder, name: str, n_features: int, n_clusters: int) -> pa.Table:
+    """Return the table of a file, whose values are checked.
+
+    Raises
+    ------
+    DataError, ResourceError
+    """
+    try:
+        with _open(folder, name) as content:
+            file = pq.ParquetFile(content, page_checksum_verification=True)
+            if not file.schema_arrow.equals(_schema(n_features)):
+                raise _damaged(name, f"it has the columns {', '.join(file.schema_arrow.names)}")
+            check_memory(name, file.metadata.num_rows * (n_features + 1) * 4)
+            table = file.read()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if isinstance(error, DataError):
             raise
-        except OSError as error:
-            raise unreachable("path", url, error) from None
+        raise _damaged(name, first_line(error)) from None
+    label, *features = table.columns
+    if any(column.null_count for column in table.columns):
+        raise _damaged(name, "it has missing values")
+    if len(table) and not 0 <= pc.min(label).as_py() <= pc.max(label).as_py() < n_clusters:
+        raise _damaged(name, f"it has segments beyond the {n_clusters} of the model")
+    if not all(np.isfinite(chunk.to_numpy()).all() for f in features for chunk in f.chunks):
+        raise _damaged(name, "it has values that are not finite")
+    return table
+
+
+def _damaged(name: str, problem: str) -> DataError:
+    return DataError(
+        "model.damaged_core_rows",
+        f"{name}: core rows of the model are missing or damaged ({problem})",
+        hint="run the job again, or copy the whole _model folder",
+    )
+
+
+@contextmanager
+def _open(folder: ModelFolder, name: str) -> Iterator[BinaryIO]:
+    """Open a file; of the errors of opening, only a missing file is an OSError."""
+    url = folder.storage.url
+    with ExitStack() as stack:
+        with wrap_store_errors("path", url):
+            try:
+                file = stack.enter_context(folder.open(name))
+            except (FileNotFoundError, NotADirectoryError):
+                raise
+            except OSError as error:
+                raise unreachable("path", url, error) from None
+        yield file
 
 
 def _schema(n_features: int) -> pa.Schema:

@@ -2,17 +2,34 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from gpuseg.algorithms.dbscan.core_samples import NOISE, CoreSamples
 from gpuseg.algorithms.dbscan.params import DBSCANParams
-from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
+from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import read_core_rows
+from gpuseg.models.folder import FILE_NAME, ModelFolder
+from gpuseg.models.saved_model import SavedModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.preprocessing.saved_pipeline import validated_values
 from gpuseg.runtime.executor import TaskContext
+
+
+class SavedDBSCAN(SavedModel, DBSCANParams):
+    """What model.json of DBSCAN holds."""
+
+    n_clusters: Annotated[int, Field(ge=0)]
+    core_files: Annotated[list[Annotated[str, Field(pattern=FILE_NAME)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _files_differ(self) -> "SavedDBSCAN":
+        if len(set(self.core_files)) < len(self.core_files):
+            raise ValueError("core_files must name each file once")
+        return self
 
 
 @register_model
@@ -53,7 +70,8 @@ class DBSCANModel(SegmentModel):
             For missing and damaged files.
         """
         width = self.feature_transform.n_columns
-        return CoreSamples(*read_core_rows(self.folder, self.core_files, width), self.params)
+        x, label = read_core_rows(self.folder, self.core_files, width, self.n_clusters)
+        return CoreSamples(x, label, self.params)
 
     def _rows_per_step(self, backend: str, context: TaskContext) -> int:
         # Each step touches every core row once: many core rows need large steps.
@@ -82,11 +100,11 @@ class DBSCANModel(SegmentModel):
     @classmethod
     def from_files(cls, folder: ModelFolder) -> "DBSCANModel":
         """Build the model from its files; see `SegmentModel.from_files`."""
-        description = folder.description()
+        saved = validated_values(SavedDBSCAN, folder.description())
         return cls(
-            FeaturePipeline.from_json(description, folder.tensors()),
-            DBSCANParams(**{name: description[name] for name in DBSCANParams.model_fields}),
-            tuple(description["core_files"]),
-            description["n_clusters"],
+            FeaturePipeline.from_saved(saved, folder.tensors()),
+            DBSCANParams(**{name: getattr(saved, name) for name in DBSCANParams.model_fields}),
+            tuple(saved.core_files),
+            saved.n_clusters,
             folder,
         )

@@ -2,17 +2,33 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
 from gpuseg.errors import DataError
-from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
-from gpuseg.models.kmeans import KMeansModel, center_tensors, centers_of
+from gpuseg.models.base import SegmentModel, model_files, register_model
+from gpuseg.models.folder import ModelFolder
+from gpuseg.models.kmeans import KMeansModel, center_tensors, saved_centers
+from gpuseg.models.saved_model import SavedModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.preprocessing.saved_pipeline import damaged_array, saved_array, validated_values
 from gpuseg.runtime.executor import TaskContext
+
+
+class SavedHierarchy(SavedModel):
+    """What model.json of a hierarchy holds."""
+
+    levels: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _levels_increase(self) -> "SavedHierarchy":
+        if self.levels != sorted(set(self.levels)):
+            raise ValueError("levels must increase")
+        return self
 
 
 @register_model
@@ -90,6 +106,32 @@ class HierarchicalModel(SegmentModel):
     @classmethod
     def from_files(cls, folder: ModelFolder) -> "HierarchicalModel":
         """Build the model from its files; see `SegmentModel.from_files`."""
-        description, tensors = folder.description(), folder.tensors()
-        micro = KMeansModel(FeaturePipeline.from_json(description, tensors), centers_of(tensors))
-        return cls(micro, Hierarchy(tensors["merges"]), tuple(description["levels"]))
+        saved, tensors = validated_values(SavedHierarchy, folder.description()), folder.tensors()
+        pipeline = FeaturePipeline.from_saved(saved, tensors)
+        centers = saved_centers(tensors, None, pipeline.feature_transform.n_columns)
+        if saved.levels[-1] > centers.k:
+            raise damaged_array("centers", f"must be at least {saved.levels[-1]}, as in levels")
+        merges = saved_array(tensors, "merges", np.float64, (centers.k - 1, 4))
+        _check_merges(merges, centers.k)
+        return cls(KMeansModel(pipeline, centers), Hierarchy(merges), tuple(saved.levels))
+
+
+def _check_merges(merges: NDArray[np.float64], n_points: int) -> None:
+    """Check that merges are one tree of the points: every cluster is merged once, after it is made.
+
+    Raises
+    ------
+    DataError
+    """
+    pairs, made = merges[:, :2], n_points + np.arange(len(merges))
+    if not ((pairs >= 0) & (pairs < made[:, None]) & (pairs == np.floor(pairs))).all():
+        raise damaged_array("merges", "must name points and clusters of earlier merges")
+    children = pairs.astype(np.int64)
+    if len(np.unique(children)) < children.size or not (pairs[:, 0] < pairs[:, 1]).all():
+        raise damaged_array("merges", "must merge each point and cluster once, in order")
+    sizes = np.append(np.ones(n_points), merges[:, 3])
+    if not (sizes[children].sum(axis=1) == merges[:, 3]).all():
+        raise damaged_array("merges", "must count the points of each cluster")
+    heights = np.append(0.0, merges[:, 2])
+    if not (np.diff(heights) >= 0).all():
+        raise damaged_array("merges", "must have increasing heights")

@@ -2,17 +2,34 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
-from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
+from gpuseg.models.base import SegmentModel, model_files, register_model
+from gpuseg.models.folder import ModelFolder
+from gpuseg.models.saved_model import SavedModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.preprocessing.saved_pipeline import saved_array, validated_values
 from gpuseg.runtime.executor import TaskContext
+
+
+class SavedKMeans(SavedModel):
+    """What model.json of k-means holds."""
+
+    n_clusters: Annotated[int, Field(ge=1)]
+    metric: Literal["euclidean", "cosine"]
+
+    @model_validator(mode="after")
+    def _metric_suits_rows(self) -> "SavedKMeans":
+        if (self.metric == "cosine") != self.unit_length:
+            raise ValueError("metric and unit_length contradict each other")
+        return self
 
 
 @register_model
@@ -69,9 +86,10 @@ class KMeansModel(SegmentModel):
     @classmethod
     def from_files(cls, folder: ModelFolder) -> "KMeansModel":
         """Build the model from its files; see `SegmentModel.from_files`."""
-        tensors = folder.tensors()
-        pipeline = FeaturePipeline.from_json(folder.description(), tensors)
-        return cls(pipeline, centers_of(tensors))
+        saved, tensors = validated_values(SavedKMeans, folder.description()), folder.tensors()
+        pipeline = FeaturePipeline.from_saved(saved, tensors)
+        width = pipeline.feature_transform.n_columns
+        return cls(pipeline, saved_centers(tensors, saved.n_clusters, width))
 
 
 def center_tensors(centers: Centers) -> dict[str, NDArray[Any]]:
@@ -79,6 +97,16 @@ def center_tensors(centers: Centers) -> dict[str, NDArray[Any]]:
     return {"centers": centers.values, "center_shift": centers.shift}
 
 
-def centers_of(tensors: Mapping[str, NDArray[Any]]) -> Centers:
-    """Return the centres that `center_tensors` saved."""
-    return Centers(tensors["centers"], tensors["center_shift"])
+def saved_centers(
+    tensors: Mapping[str, NDArray[Any]], n_centers: int | None, n_columns: int
+) -> Centers:
+    """Return the centres that `center_tensors` saved; None is any number of them.
+
+    Raises
+    ------
+    DataError
+    """
+    return Centers(
+        saved_array(tensors, "centers", np.float64, (n_centers, n_columns)),
+        saved_array(tensors, "center_shift", np.float32, (n_columns,)),
+    )

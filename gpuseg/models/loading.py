@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-
 from gpuseg.errors import DataError
 from gpuseg.io.storage import Storage, first_line, unreachable, wrap_store_errors
 from gpuseg.models import dbscan, hierarchical, kmeans
-from gpuseg.models.base import FORMAT, ModelFolder, SegmentModel, model_class
+from gpuseg.models.base import SegmentModel, model_class
+from gpuseg.models.folder import ModelFolder
+from gpuseg.models.saved_model import FORMAT
 
 __all__ = ["dbscan", "hierarchical", "kmeans", "load_model"]  # imported to register their classes
 
@@ -51,15 +51,15 @@ def load_model(
     with wrap_store_errors("path", url):
         try:
             folder, description = _described_folder(storage)
-            _check_format(description)
-            return model_class(description["algorithm"]).from_files(folder)
+            return model_class(_algorithm(description)).from_files(folder)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _no_model(url, error) from None
         except OSError as error:
             raise unreachable("path", url, error) from None
-        except DataError:
+        except DataError as error:
+            error.problem = f"{url}: {error.problem}"
             raise
-        except (ValueError, KeyError, SafetensorError) as error:
+        except (ValueError, KeyError) as error:  # of a plug-in
             raise DataError(
                 "model.damaged",
                 f"{url}: model.json or model.safetensors is damaged ({first_line(error)})",
@@ -77,14 +77,29 @@ def _described_folder(storage: Storage) -> tuple[ModelFolder, dict[str, Any]]:
         return folder, folder.description()
 
 
-def _check_format(description: Mapping[str, Any]) -> None:
-    if description.get("format") != FORMAT:
+def _algorithm(description: Mapping[str, Any]) -> str:
+    """Return the name of the algorithm, if this version reads the files.
+
+    Raises
+    ------
+    DataError
+    """
+    version, algorithm = description.get("format"), description.get("algorithm")
+    if type(version) is not int or version != FORMAT:
         raise DataError(
             "model.wrong_format",
-            f"model.json: format {description.get('format')!r}",
+            f"model.json: format {version!r}",
             rule=f"this version of gpuseg reads format {FORMAT}",
             hint="use the version that wrote it",
         )
+    if not isinstance(algorithm, str):
+        raise DataError(
+            "model.damaged",
+            f"model.json: algorithm {algorithm!r}",
+            rule="must be a name",
+            hint="run the job again",
+        )
+    return algorithm
 
 
 def _no_model(url: str, error: OSError) -> DataError:

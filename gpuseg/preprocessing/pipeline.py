@@ -10,16 +10,27 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from gpuseg.backends import registry
-from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform, Projection
+from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform
 from gpuseg.errors import DataError, literal
 from gpuseg.numerics.to_float32 import to_float32
-from gpuseg.optional import is_arrow, is_pandas
+from gpuseg.optional import is_arrow, is_pandas, is_sparse
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.saved_pipeline import SavedPipeline, validated_values
 from gpuseg.runtime.executor import TaskContext
 
 _ROWS_PER_BLOCK = 16_384
 """Rows transformed at a time by a thread; their features stay in the cache."""
+
+
+_NUMERIC = "biufO"
+"""Kinds of arrays of numbers; objects are converted one by one."""
+
+_CONVERSION_ERRORS = (
+    *(ValueError, TypeError, ArithmeticError, LookupError, AttributeError),
+    RuntimeError,  # of tensors
+)
+"""What libraries raise where their values cannot become an array of numbers."""
 
 
 @dataclass(frozen=True)
@@ -135,23 +146,32 @@ class FeaturePipeline:
     def from_json(
         cls, description: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]
     ) -> "FeaturePipeline":
-        """Return the pipeline from the results of `to_json` and `tensors`."""
-        codes = [TRANSFORMS.index(name) for name in description["transform"]]
-        projection = None
-        if "pca_components" in tensors:
-            projection = Projection(tensors["pca_mean"], tensors["pca_components"])
-        transform = FeatureTransform(
-            fill=tensors["fill"],
-            transform=np.array(codes, np.int64),
-            shift=tensors["shift"],
-            scale=tensors["scale"],
-            unit=description["unit_length"],
-            clip=tensors.get("clip"),
-            power=tensors.get("power"),
-            projection=projection,
-        )
-        encoders = tuple(Encoder.from_json(encoder) for encoder in description["encoders"])
-        return cls(encoders, tuple(description["features"]), transform)
+        """Return the pipeline from the results of `to_json` and `tensors`.
+
+        The two mappings may have more than these.
+
+        Raises
+        ------
+        DataError
+            For values and arrays that no pipeline has.
+        """
+        names = SavedPipeline.model_fields.keys() & description.keys()
+        saved = validated_values(SavedPipeline, {name: description[name] for name in names})
+        return cls.from_saved(saved, tensors)
+
+    @classmethod
+    def from_saved(
+        cls, saved: SavedPipeline, tensors: Mapping[str, NDArray[Any]]
+    ) -> "FeaturePipeline":
+        """Return the pipeline from its values and the result of `tensors`.
+
+        Raises
+        ------
+        DataError
+            For arrays that do not suit the values.
+        """
+        encoders = tuple(encoder.encoder() for encoder in saved.encoders)
+        return cls(encoders, tuple(saved.features), saved.feature_transform(tensors))
 
     def _used_encoders(self) -> list[Encoder]:
         used = set(self.features)
@@ -180,10 +200,7 @@ class FeaturePipeline:
                 f"{literal(', '.join(self.columns))}",
                 parameter="X",
             )
-        try:
-            x = np.asarray(X)
-        except (ValueError, TypeError) as error:
-            raise _not_numeric(error) from None
+        x = _as_array(X)
         if x.ndim != 2:
             raise DataError(
                 "array.not_two_dimensional",
@@ -241,10 +258,13 @@ class ArrayColumns:
 
     def read(self, rows: slice) -> Mapping[str, pa.Array]:
         """See `RawColumns`."""
+        block = self._x[rows]
+        if block.dtype == object and any(isinstance(value, str | bytes) for value in block.flat):
+            raise _not_numeric("it holds text")
         try:
-            x = to_float32(self._x[rows])
-        except (ValueError, TypeError) as error:
-            raise _not_numeric(error) from None
+            x = to_float32(block)
+        except _CONVERSION_ERRORS as error:
+            raise _not_numeric(str(error)) from None
         return {name: pa.array(x[:, f]) for f, name in enumerate(self._names)}
 
 
@@ -338,8 +358,8 @@ def encode(
 
 
 def is_frame(X: Any) -> bool:
-    """Return whether X has columns with names."""
-    return hasattr(type(X), "columns") or is_arrow(X)
+    """Return whether X has columns with names; a single column of pandas is no frame."""
+    return hasattr(type(X), "columns") or (is_arrow(X) and not is_pandas(X))
 
 
 def frame_columns(X: Any) -> dict[str, Any]:
@@ -464,8 +484,35 @@ def _refuse_bad_rows(bad: NDArray[np.int64]) -> None:
         )
 
 
-def _not_numeric(error: Exception) -> DataError:
-    return DataError("array.not_numeric", str(error), rule="must hold numbers", parameter="X")
+def _as_array(X: Any) -> NDArray[Any]:
+    """Return X as an array of numbers or of objects; masked values are NaN.
+
+    Raises
+    ------
+    DataError
+        For sparse matrices, and for other values.
+    """
+    if is_sparse(X):
+        raise DataError(
+            "array.sparse",
+            f"X is a {type(X).__module__}.{type(X).__name__}",
+            rule="must be dense",
+            hint="pass some rows at a time as X.toarray()",
+            parameter="X",
+        )
+    try:
+        x = np.asarray(X)
+        if isinstance(X, np.ma.MaskedArray) and x.dtype.kind in _NUMERIC:
+            x = np.where(np.ma.getmaskarray(X), np.nan, x)
+    except _CONVERSION_ERRORS as error:
+        raise _not_numeric(str(error)) from None
+    if x.ndim == 2 and x.dtype.kind not in _NUMERIC:
+        raise _not_numeric(f"the type of its values is {x.dtype}")
+    return x
+
+
+def _not_numeric(problem: str) -> DataError:
+    return DataError("array.not_numeric", problem, rule="must hold numbers", parameter="X")
 
 
 def _has_objects(column: Any) -> bool:

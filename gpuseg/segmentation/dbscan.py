@@ -91,9 +91,9 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         from gpuseg.algorithms.dbscan.fit import fit_dbscan
         from gpuseg.algorithms.segment_means import mean_rows
         from gpuseg.model_selection.k_distance import find_eps
-        from gpuseg.models.base import ModelFolder
         from gpuseg.models.core_sample_files import write_core_rows
         from gpuseg.models.dbscan import DBSCANModel
+        from gpuseg.models.folder import ModelFolder
 
         executor, backend, estimate = context.executor, context.backend, None
         if spec.eps == "auto":

@@ -15,6 +15,7 @@ from gpuseg.errors import GpusegError
 
 TARGETS: dict[str, str] = {
     "job-files": "job_files",
+    "models": "models",
 }
 """Name of each fuzzer, and the module of this package whose `fuzzer()` makes it."""
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import pickle
+import shutil
 import tracemalloc
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,10 +18,12 @@ import fsspec
 import joblib
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from fsspec.implementations.local import LocalFileSystem
-from safetensors.numpy import load_file
+import scipy.sparse
+from safetensors.numpy import load_file, save_file
 from support.errors import raises
 from support.helpers import (
     FEATURES,
@@ -35,7 +40,8 @@ from gpuseg import DBSCANModel, HierarchicalModel, KMeansModel, SegmentModel, lo
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.storage import Storage
 from gpuseg.models import base
-from gpuseg.models.base import ModelFolder, model_class, register_model
+from gpuseg.models.base import model_class, register_model
+from gpuseg.models.folder import ModelFolder
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "kmeans": {"n_clusters": 3},
@@ -219,6 +225,68 @@ def test_wrong_rows(model: KMeansModel, rows: Any, code: str, words: str) -> Non
     assert words in str(caught.value)
 
 
+class BrokenArray:
+    """Its conversion fails as that of a tensor does."""
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Array:
+        raise RuntimeError("this tensor requires a gradient")
+
+
+SERIES = pd.Series([1.0, 2.0, 3.0], FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        (SERIES, "array.not_two_dimensional"),
+        (SERIES.to_frame().groupby(level=0), "array.not_numeric"),
+        (pl.Series([1.0, 2.0, 3.0]), "frame.not_a_table"),
+        (pa.chunked_array([[1.0, 2.0]]), "frame.not_a_table"),
+        (pl.LazyFrame(dict(SERIES)), "frame.not_in_memory"),
+        ([dict(SERIES)], "array.not_two_dimensional"),
+        (dict(SERIES), "array.not_two_dimensional"),
+        (None, "array.not_two_dimensional"),
+        (3.0, "array.not_two_dimensional"),
+        ([], "array.not_two_dimensional"),
+        (np.zeros((2, 3, 3)), "array.not_two_dimensional"),
+        ([[1.0, 2.0, 3.0], [1.0]], "array.not_numeric"),
+        (np.zeros((2, 0)), "array.wrong_number_of_columns"),
+        (np.zeros((2, 4)), "array.wrong_number_of_columns"),
+        (scipy.sparse.csr_array(np.zeros((2, 3))), "array.sparse"),
+        ([["1", "2", "3"]], "array.not_numeric"),
+        (np.array([["1", 2.0, 3.0]], object), "array.not_numeric"),
+        (np.array([[object(), 2.0, 3.0]], object), "array.not_numeric"),
+        (np.zeros((2, 3), complex), "array.not_numeric"),
+        (np.zeros((2, 3), "M8[D]"), "array.not_numeric"),
+        ([[10**400, 2, 3]], "array.not_numeric"),
+        (BrokenArray(), "array.not_numeric"),
+        (np.ma.masked_less([[1.0, 2.0, 3.0]], 2), "rows.not_transformable"),
+        (pd.DataFrame([[1.0, 2.0, 3.0]]), "column.missing"),
+        (pd.DataFrame([[1.0, 2.0, 3.0]], columns=["spend"] * 3), "frame.duplicate_column"),
+        (pd.DataFrame(), "column.missing"),
+        (pd.DataFrame(dict(SERIES), [0]).assign(spend="a"), "column.not_numeric"),
+        (pd.DataFrame(dict(SERIES), [0]).astype(complex), "column.mixed_types"),
+    ],
+)
+def test_rows_of_other_types(model: KMeansModel, rows: Any, code: str) -> None:
+    with raises(code, DataError, parameter="X"):
+        model.predict(rows)
+
+
+def test_rows_of_many_types(model: KMeansModel, raw: Array) -> None:
+    rows = raw[:20]
+    expected, frame = model.predict(rows).tolist(), pl.DataFrame(rows, list(FEATURES))
+    table = frame.to_arrow()
+    for other in (
+        frame, table.to_batches()[0], table.to_reader(), table.to_struct_array(),
+        frame.to_pandas().assign(other="x"), frame.to_pandas().convert_dtypes(),
+        rows.astype(object), rows.astype(np.longdouble), np.ma.array(rows), np.asfortranarray(rows),
+    ):  # fmt: skip
+        assert model.predict(other).tolist() == expected
+    for empty in (rows[:0], frame[:0], frame[:0].to_pandas().astype(object)):
+        assert model.predict(empty).tolist() == []
+
+
 def test_bad_rows_are_numbered_through_all_blocks(
     model: KMeansModel, raw: Array, small_steps: None
 ) -> None:
@@ -356,17 +424,187 @@ def test_damaged_models(
         load_model(tmp_path)
 
 
+Changes = Mapping[str, Any]
+"""New values by key of model.json or name of an array."""
+
+
+def rewrite(folder: Path, output: Path, description: Changes, tensors: Changes) -> Path:
+    """Copy the model of an output, and change some of its values."""
+    shutil.copytree(output / "_model", folder, dirs_exist_ok=True)
+    values = json.loads((folder / "model.json").read_text()) | description
+    (folder / "model.json").write_text(json.dumps(values))
+    arrays = load_file(folder / "model.safetensors") | tensors
+    save_file(arrays, folder / "model.safetensors")
+    return folder
+
+
+ENCODER = {
+    "column": "recency", "kind": "number", "value_type": "", "categories": [], "shares": [],
+    "other": False, "missing": False, "keeps_missing": False,
+}  # fmt: skip
+
+
+def encoders(**changes: Any) -> dict[str, Any]:
+    """Return the encoders of a model; those of its first column have other values."""
+    others = [{**ENCODER, "column": name} for name in FEATURES[1:]]
+    return {"encoders": [{**ENCODER, **changes}, *others]}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("kmeans", {"algorithm": ["kmeans"]}),
+        ("kmeans", {"n_clusters": 4}),
+        ("kmeans", {"n_clusters": True}),
+        ("kmeans", {"more": 1}),
+        ("kmeans", {"metric": "cosine"}),
+        ("kmeans", {"unit_length": None}),
+        ("kmeans", {"features": []}),
+        ("kmeans", {"features": [*FEATURES[:2], "recency"]}),
+        ("kmeans", {"features": [*FEATURES[:2], "other"]}),
+        ("kmeans", {"transform": ["none"]}),
+        ("kmeans", {"transform": ["none", "none", "sqrt"]}),
+        ("kmeans", {"transform": ["none", "none", "yeo-johnson"]}),
+        ("kmeans", {"encoders": [ENCODER]}),
+        ("kmeans", {"encoders": 3 * [ENCODER]}),
+        ("kmeans", encoders(kind="other")),
+        ("kmeans", encoders(categories=["a"])),
+        ("kmeans", encoders(kind="frequency", categories=["a", "b"], shares=[1.0])),
+        ("kmeans", encoders(kind="frequency", categories=["a"], shares=[0.5, 1.5])),
+        ("kmeans", encoders(kind="ordinal", categories=["a", "a"])),
+        ("dbscan", {"eps": 0}),
+        ("dbscan", {"eps": 10**400}),
+        ("dbscan", {"min_samples": 2.5}),
+        ("dbscan", {"metric": "hamming"}),
+        ("dbscan", {"n_clusters": -1}),
+        ("dbscan", {"core_files": []}),
+        *(("dbscan", {"core_files": [file]}) for file in (
+            "../core-00000.sidecar", "/etc/passwd", "/dev/zero", "a/b", "..", "", "a\0b", 5,
+        )),
+        ("hierarchical", {"levels": []}),
+        ("hierarchical", {"levels": [4, 2]}),
+        ("hierarchical", {"levels": [2, 41]}),
+    ],
+)  # fmt: skip
+def test_values_that_no_model_has(
+    tmp_path: Path, outputs: dict[str, Path], name: str, changes: Changes
+) -> None:
+    with raises("model.damaged", DataError):
+        load_model(rewrite(tmp_path, outputs[name], changes, {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "tensors"),
+    [
+        ("kmeans", {"centers": np.zeros((3, 2))}),
+        ("kmeans", {"centers": np.zeros(9)}),
+        ("kmeans", {"centers": np.zeros((3, 3), np.float32)}),
+        ("kmeans", {"centers": np.full((3, 3), np.nan)}),
+        ("kmeans", {"center_shift": np.zeros(4, np.float32)}),
+        ("kmeans", {"fill": np.full(3, np.inf, np.float32)}),
+        ("kmeans", {"scale": np.array([1.0, 0.0, 1.0])}),
+        ("kmeans", {"clip": np.zeros((3, 2), np.float32)}),
+        ("kmeans", {"clip": np.array([[1] * 3, [0] * 3], np.float32)}),
+        ("kmeans", {"pca_components": np.ones((1, 3))}),
+        ("hierarchical", {"merges": np.zeros((38, 4))}),
+        ("hierarchical", {"merges": np.zeros((39, 4))}),
+    ],
+)
+def test_arrays_that_no_model_has(
+    tmp_path: Path, outputs: dict[str, Path], name: str, tensors: Changes
+) -> None:
+    with raises("model.damaged", DataError):
+        load_model(rewrite(tmp_path, outputs[name], {}, tensors))
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "value"),
+    [
+        (0, 1, 40.0),  # itself
+        (3, 1, 60.0),  # a later one
+        (9, 0, -1.0),
+        (9, 0, 0.5),
+        (9, 1, np.nan),
+        (9, 2, -1.0),
+        (9, 3, 100.0),
+        (38, 0, 76.0),  # twice the same
+    ],
+)
+def test_merges_are_a_tree(
+    tmp_path: Path, outputs: dict[str, Path], row: int, column: int, value: float
+) -> None:
+    merges = load_file(outputs["hierarchical"] / "_model" / "model.safetensors")["merges"].copy()
+    merges[row, column] = value
+    with raises("model.damaged", DataError):
+        load_model(rewrite(tmp_path, outputs["hierarchical"], {}, {"merges": merges}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda table: table.slice(0, 0).drop_columns(["x2"]),
+        lambda table: table.append_column("more", table.column("x2")),
+        lambda table: table.set_column(1, "x0", pa.nulls(len(table), pa.float32())),
+        lambda table: table.set_column(1, "x0", pa.array([np.inf] * len(table), pa.float32())),
+        lambda table: table.set_column(0, "segment", pa.array([99] * len(table), pa.int32())),
+        lambda table: table.set_column(0, "segment", pa.array([-1] * len(table), pa.int32())),
+    ],
+)
+def test_core_rows_that_no_model_has(
+    tmp_path: Path, outputs: dict[str, Path], change: Any, raw: Array
+) -> None:
+    folder = rewrite(tmp_path, outputs["dbscan"], {}, {})
+    (path,) = folder.glob("core-*")
+    pq.write_table(change(pq.read_table(pa.BufferReader(path.read_bytes()))), path)
+    with raises("model.damaged_core_rows", DataError):
+        load_model(folder).predict(raw)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop", "outside", "device", "huge"])
+@pytest.mark.parametrize("pattern", ["model.json", "model.safetensors", "core-*"])
+def test_files_that_are_no_files_of_the_folder(
+    tmp_path: Path, outputs: dict[str, Path], pattern: str, kind: str, raw: Array
+) -> None:
+    folder = rewrite(tmp_path / "model", outputs["dbscan"], {}, {})
+    (path,) = folder.glob(pattern)
+    saved = path.rename(tmp_path / "saved")
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path.name)
+        case "outside":
+            path.symlink_to(saved)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "huge":
+            path.write_bytes(saved.read_bytes())
+            os.truncate(path, 2**40)
+    with pytest.raises(DataError):
+        load_model(folder).predict(raw)
+
+
+def test_links_inside_the_folder_are_followed(tmp_path: Path, output: Path, raw: Array) -> None:
+    folder = rewrite(tmp_path / "model", output, {}, {})
+    (folder / "model.json").rename(folder / "description.json")
+    (folder / "model.json").symlink_to("description.json")
+    (tmp_path / "link").symlink_to(folder)
+    assert load_model(tmp_path / "link").predict(raw).shape == (N,)
+
+
 def test_files_that_may_not_be_read_are_not_missing(
     tmp_path: Path, outputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, raw: Array
 ) -> None:
-    read, refused = LocalFileSystem.cat_file, list[str]()
+    open_file, refused = os.open, list[str]()
 
-    def refuse(fs: LocalFileSystem, path: str, *args: Any, **kwargs: Any) -> bytes:
-        if refused and refused[-1] in path:
+    def refuse(path: str, *args: Any, **kwargs: Any) -> int:
+        if refused and refused[-1] in str(path):
             raise PermissionError(13, "Permission denied", path)
-        return bytes(read(fs, path, *args, **kwargs))
+        return open_file(path, *args, **kwargs)
 
-    monkeypatch.setattr(LocalFileSystem, "cat_file", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     url = str(outputs["dbscan"])
     for name in ("model.json", "model.safetensors"):
         refused.append(name)

@@ -22,7 +22,8 @@ import gpuseg
 from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError, GpusegError, ResourceError
 from gpuseg.models import base, plugins
-from gpuseg.models.base import ModelFolder, SegmentModel, model_files, register_model
+from gpuseg.models.base import SegmentModel, model_files, register_model
+from gpuseg.models.folder import ModelFolder
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.segmentation import registry

@@ -8,7 +8,6 @@ row in the same way. A category that was not in the data of the fit is encoded a
 * ordinal: as a missing value, since it has no position in the order.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -135,9 +134,3 @@ class Encoder:
         """Return the encoder as values of JSON."""
         lists = {"categories": list(self.categories), "shares": list(self.shares)}
         return {**vars(self), **lists}
-
-    @classmethod
-    def from_json(cls, description: Mapping[str, Any]) -> "Encoder":
-        """Return the encoder from the result of `to_json`."""
-        tuples = {name: tuple(description[name]) for name in ("categories", "shares")}
-        return cls(**{**description, **tuples})
