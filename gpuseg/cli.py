@@ -20,6 +20,7 @@ from gpuseg import __version__
 from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
+from gpuseg.printable import printable_lines
 from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_streams
 
 app = typer.Typer(
@@ -80,8 +81,8 @@ def run(
             _print_table(quality_table(result.record.transactions))
         _print_table(segment_table(result.record))
 
-        print(f"segments   {result.path}")
-        print(f"report     {result.path.rstrip('/')}/_report.html")
+        _print(f"segments   {result.path}")
+        _print(f"report     {result.path.rstrip('/')}/_report.html")
 
     _show_published(show, result.path)
 
@@ -110,7 +111,7 @@ def features(
 
         _print_table(quality_table(result.record.transactions))
 
-        print(f"features   {result.path}")
+        _print(f"features   {result.path}")
 
     _show_published(show, result.path)
 
@@ -125,11 +126,10 @@ def report(
     from gpuseg.jobs.regenerate_report import regenerate_report
 
     path = regenerate_report(output)
-    _show_published(lambda: print(f"report     {path}"), path)
+    _show_published(lambda: _print(f"report     {path}"), path)
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
-    from gpuseg.formatting import printable
     from gpuseg.jobs.context import job_errors
     from gpuseg.jobs.job_file import load_job
     from gpuseg.jobs.plan import describe_plan, plan_run
@@ -142,27 +142,27 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
         return
     _print_job(plan["job"])
     if "lines" in plan:
-        print(f"lines        {plan['lines']:,} in {plan['files']:,} files (estimated for CSV)")
+        _print(f"lines        {plan['lines']:,} in {plan['files']:,} files (estimated for CSV)")
     else:
-        print(
+        _print(
             f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
             f"{plan['files']:,} files"
         )
     if left_out := plan.get("index_columns_left_out"):
-        print(f"left out     {', '.join(map(printable, left_out))} (index of a pandas frame)")
-    print(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
+        _print(f"left out     {', '.join(left_out)} (index of a pandas frame)")
+    _print(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
     if "reader" in plan:
-        print(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")
-        print(_needs(plan))
-    print("dry run: nothing was written")
+        _print(f"reader       {plan['reader']['name']} ({plan['reader']['reason']})")
+        _print(_needs(plan))
+    _print("dry run: nothing was written")
 
 
 def _print_job(job: dict[str, Any]) -> None:
     for section, content in job.items():
         for keys in content if isinstance(content, list) else [content]:
-            print(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
+            _print(f"[[{section}]]" if isinstance(content, list) else f"[{section}]")
             for key, value in keys.items():
-                print(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
+                _print(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
 
 
 def _needs(plan: Mapping[str, Any]) -> str:
@@ -212,7 +212,7 @@ def synth(
     else:
         made = f"{transactions:,} lines of {rows:,} customers"
     text = f"{made} in {len(paths)} files: {directory}"
-    _show_published(lambda: print(text), directory)
+    _show_published(lambda: _print(text), directory)
 
 
 @app.command()
@@ -226,7 +226,7 @@ def info(as_json: AsJson = False) -> None:
         return
     for key, value in facts.items():
         text = ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else value
-        print(f"{key:<10} {text}")
+        _print(f"{key:<10} {text}")
 
 
 @contextmanager
@@ -263,12 +263,19 @@ def _print_table(table: Any) -> None:
 
 
 def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=1, ensure_ascii=not is_unicode(sys.stdout)))
+    text = json.dumps(content, indent=1, ensure_ascii=not is_unicode(sys.stdout))
+    if not text.replace("\n", "").isprintable():  # json escapes some control characters only
+        text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    print(text)
+
+
+def _print(text: str) -> None:
+    print(printable_lines(text))
 
 
 def _version(value: bool) -> None:
     if value:
-        print(f"gpuseg {__version__}")
+        _print(f"gpuseg {__version__}")
         raise typer.Exit
 
 
@@ -365,7 +372,7 @@ def command() -> None:
 
 
 def _print_error(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

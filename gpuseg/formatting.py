@@ -152,9 +152,9 @@ def moment(iso: str) -> str:
     """
     try:
         parsed = datetime.fromisoformat(iso)
-    except ValueError:
+        at = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter in the first and the last year
         return iso
-    at = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
@@ -179,19 +179,3 @@ def listing(items: Sequence[str]) -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def printable(text: str) -> str:
-    """Replace control codes and line breaks, which a terminal would obey.
-
-    Parameters
-    ----------
-    text : str
-        Untrusted text, such as a feature's name.
-
-    Returns
-    -------
-    str
-        The text on one line, with as many characters as the original.
-    """
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)

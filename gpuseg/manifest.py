@@ -11,7 +11,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, Protocol, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gpuseg.errors import DataError
 
@@ -39,10 +47,17 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 """A number that may not exist: NaN and infinity are None."""
 
 
+SegmentNumber = Annotated[int, Field(ge=NOISE, lt=2**31)]
+"""The number of a segment in the output; -1 is noise."""
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+"""A number of customers."""
+
+
 class Record(BaseModel):
     """Base of all parts: frozen, without unknown keys, documented field by field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -58,9 +73,10 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
+            place = f" at '{key}'" if key else ""
             raise DataError(
                 "manifest.invalid",
-                f"the manifest does not follow its schema at '{key}'",
+                f"the manifest does not follow its schema{place}",
                 rule=first["msg"],
                 hint="run the job again",
             ) from None
@@ -118,10 +134,10 @@ class Merge(NamedTuple):
 class MapCell(NamedTuple):
     """A cell of the map: its column and line, its customers, and the largest segment in it."""
 
-    column: int
-    line: int
-    customers: int
-    segment: int
+    column: Annotated[int, Field(ge=0, lt=MAP_COLUMNS)]
+    line: Annotated[int, Field(ge=0, lt=MAP_LINES)]
+    customers: Annotated[int, Field(ge=1, lt=2**63)]
+    segment: SegmentNumber
 
 
 # Where the data came from.
@@ -337,6 +353,17 @@ class AlgorithmResult(Record):
     merges: tuple[Merge, ...] | None = None
     """Merges of a hierarchy above the finest level, by rising height."""
 
+    @field_validator("merges")
+    @classmethod
+    def _are_a_tree(cls, merges: tuple[Merge, ...] | None) -> tuple[Merge, ...] | None:
+        known = len(merges or ()) + 1  # the segments, and then what each merge makes
+        for merge in merges or ():
+            joined = (merge.first, merge.second)
+            if merge.height < 0 or not all(int(n) == n and 0 <= n < known for n in joined):
+                raise ValueError("must join segments, or what earlier merges have made")
+            known += 1
+        return merges
+
     @property
     def facts(self) -> dict[str, Any]:
         """The facts that only this algorithm reports, by name."""
@@ -528,9 +555,9 @@ class BasketSummary(Record):
 class Segment(Record):
     """One segment."""
 
-    segment: int
+    segment: SegmentNumber
     """Number of the segment in the output; -1 is noise."""
-    size: int
+    size: Count
     """Customers."""
     share: float
     """Share of all customers, from 0 to 1."""
@@ -560,7 +587,7 @@ class Segment(Record):
 class AuditedSegment(Record):
     """One segment in an audited column."""
 
-    counts: tuple[int | None, ...]
+    counts: tuple[Count | None, ...]
     """Customers of each group; null where the count is hidden."""
     ratios: tuple[Ratio | None, ...]
     """Share of each group divided by its share of all customers; null where one is hidden."""
@@ -571,7 +598,7 @@ class Audit(Record):
 
     groups: tuple[str, ...]
     """Names of the groups."""
-    everyone: tuple[int | None, ...]
+    everyone: tuple[Count | None, ...]
     """Customers of each group; null where the count is hidden."""
     segments: dict[str, AuditedSegment]
     """Counts by segment."""
@@ -583,6 +610,13 @@ class Audit(Record):
     """Number of hidden counts."""
     threshold: int
     """Counts below this number are hidden."""
+
+    @model_validator(mode="after")
+    def _one_value_for_each_group(self) -> Self:
+        rows = [row for part in self.segments.values() for row in (part.counts, part.ratios)]
+        if any(len(row) != len(self.groups) for row in (self.everyone, *rows)):
+            raise ValueError("must have a value for each group")
+        return self
 
 
 class PartSummary(Record):
@@ -703,6 +737,28 @@ class Manifest(Record):
     warnings: tuple[str, ...]
     """Warnings of the run, as it printed them."""
 
+    @model_validator(mode="after")
+    def _segments_agree(self) -> Self:
+        """Refuse parts that speak of segments that do not exist."""
+        numbers = {segment.segment for segment in self.segments}
+        if len(numbers) != len(self.segments):
+            raise ValueError("segments: must have a number each")
+        plane = self.profile.map if self.profile else None
+        named = {
+            *(plane.centers if plane else ()),
+            *(n for a in self.audit.values() for n in a.segments),
+        }
+        if not named <= {str(number) for number in numbers}:
+            raise ValueError("profile.map and audit: must be of the segments")
+        if self.result.merges is None:
+            return self
+        k = len(numbers)
+        if len(self.result.merges) != k - 1 or numbers != set(range(k)):
+            raise ValueError("result.merges: must join all segments")
+        if not all(1 <= level <= k for level in self.result.levels or ()):
+            raise ValueError(f"result.levels: must be from 1 to {k}")
+        return self
+
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
         """Build a manifest from its JSON form, in this format or an older one.
@@ -756,7 +812,8 @@ class Location(Protocol):
 def dump(manifest: Manifest | FeaturesManifest) -> bytes:
     """Return the content of the manifest's file."""
     text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-    return f"{text}\n".encode()
+    # A surrogate, as of a file name that is not UTF-8, becomes the escape sequence that JSON has.
+    return f"{text}\n".encode(errors="backslashreplace")
 
 
 def read_manifest(folder: Location) -> Manifest:
@@ -776,8 +833,8 @@ def read_manifest(folder: Location) -> Manifest:
             hint="give the output folder of a run",
         ) from None
     try:
-        values = json.loads(content)
-    except ValueError as error:
+        values = json.loads(content, parse_int=_parse_int)
+    except (ValueError, RecursionError) as error:
         raise DataError(
             "manifest.not_json",
             f"{folder.url}: its {MANIFEST} is damaged ({error})",
@@ -788,6 +845,14 @@ def read_manifest(folder: Location) -> Manifest:
     except DataError as error:
         error.problem = f"{folder.url}: {error.problem}"
         raise
+
+
+def _parse_int(digits: str) -> int:
+    """Read an integer of 64 bits; a longer one is in no manifest, and no float can hold it."""
+    number = int(digits)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError("an integer of more than 64 bits")
+    return number
 
 
 # Older formats.

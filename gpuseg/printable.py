@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escape(c) for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Escape a text of several lines, as `printable` does, and keep its line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def shortened(text: str, limit: int = _VALUE) -> str:
     """Cut out the middle of a text that has more than `limit` characters, and say so.
 

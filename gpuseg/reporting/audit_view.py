@@ -49,7 +49,7 @@ def _view(column: str, audit: Audit, sizes: Mapping[str, int]) -> AuditView:
         )
         for segment, counts in audit.segments.items()
     ]
-    everyone = [HIDDEN if n is None else fmt.percent(n / total) for n in audit.everyone]
+    everyone = [HIDDEN if n is None else _share(n, total) for n in audit.everyone]
     return AuditView(column, audit.groups, everyone, rows, _summary(audit))
 
 
@@ -59,7 +59,11 @@ def _cell(count: int | None, ratio: Ratio | None, size: int) -> Cell:
     comparison = ""
     if ratio is not None:
         comparison = f"{ratio.ratio:.2f} × everyone ({ratio.low:.2f} to {ratio.high:.2f})"
-    return Cell(fmt.percent(count / size), comparison)
+    return Cell(_share(count, size), comparison)
+
+
+def _share(count: int, total: int) -> str:
+    return fmt.percent(count / total if total else None)
 
 
 def _summary(audit: Audit) -> str:

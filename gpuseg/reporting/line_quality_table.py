@@ -2,16 +2,18 @@
 
 from rich.table import Table
 
-from gpuseg.formatting import printable
 from gpuseg.manifest import Transactions
+from gpuseg.reporting.cells import cell
 
 
 def quality_table(transactions: Transactions) -> Table:
     """Build the table of findings in the lines, actions taken, and customers left out."""
     quality = transactions.quality
     table = Table(
-        title=f"{quality.lines:,} lines, {quality.customers:,} customers, "
-        f"as of {transactions.snapshot}",
+        title=cell(
+            f"{quality.lines:,} lines, {quality.customers:,} customers, "
+            f"as of {transactions.snapshot}"
+        ),
         title_justify="left",
     )
     table.add_column("found")
@@ -21,17 +23,15 @@ def quality_table(transactions: Transactions) -> Table:
     for step in quality.steps:
         sign = "" if step.is_purchases or not step.customers else "−"
         customers = "" if step.customers is None else f"{sign}{step.customers:,}"
-        table.add_row(step.finding, f"{step.lines:,}", step.action, customers)
+        table.add_row(cell(step.finding), f"{step.lines:,}", cell(step.action), customers)
     for join in transactions.joins:
         table.add_row(
-            f"no row in {printable(join.path)}",
+            cell(f"no row in {join.path}"),
             "",
-            "nulls in " + ", ".join(map(printable, join.columns)),
+            cell(f"nulls in {', '.join(join.columns)}"),
             f"{join.customers_without:,}",
         )
         unmatched = join.rows_of_no_customer + join.rows_without_id
         if unmatched:
-            table.add_row(
-                f"unmatched rows in {printable(join.path)}", f"{unmatched:,}", "left out", ""
-            )
+            table.add_row(cell(f"unmatched rows in {join.path}"), f"{unmatched:,}", "left out", "")
     return table

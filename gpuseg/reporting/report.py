@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from gpuseg import formatting as fmt
 from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, ReaderSummary
+from gpuseg.printable import printable, printable_lines
 from gpuseg.reporting import svg
 from gpuseg.reporting.audit_view import audit_views
 from gpuseg.reporting.template_cache import TemplateCache
@@ -77,19 +78,30 @@ def _environment() -> Environment:
     """Return the environment of the templates, which are compiled once for all reports."""
     environment = Environment(
         loader=PackageLoader("gpuseg", "reporting"),
-        bytecode_cache=TemplateCache(_OPTIONS),
+        bytecode_cache=TemplateCache({**_OPTIONS, "finalize": "_printable_text"}),
         undefined=StrictUndefined,
+        finalize=_printable_text,
         **_OPTIONS,
     )
     for helper in (fmt.number, fmt.percent, fmt.sigma, fmt.count, fmt.duration, fmt.moment):
         environment.filters[helper.__name__] = helper
     environment.filters["breakable"] = _breakable
+    environment.tests["printable"] = _is_printable
     return environment
+
+
+def _printable_text(value: Any) -> Any:
+    """Escape what a page hides or a browser obeys in text; markup is made of such text."""
+    return printable_lines(value) if type(value) is str else value
+
+
+def _is_printable(text: str) -> bool:
+    return printable_lines(text) == text
 
 
 def _breakable(name: str) -> Markup:
     """Allow line breaks in a long name, after its separators only."""
-    return Markup(re.sub(r"([_./-])(?=.)", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub(r"([_./-])(?=.)", r"\1<wbr>", str(escape(printable(name)))))
 
 
 def _method(manifest: Manifest) -> list[Fact]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from markupsafe import Markup, escape
 
-from gpuseg.formatting import number, percent, printable, segment_name
+from gpuseg.formatting import number, percent, segment_name
 from gpuseg.manifest import (
     MAP_COLUMNS,
     MAP_LINES,
@@ -21,6 +21,7 @@ from gpuseg.manifest import (
     Segment,
     SegmentMap,
 )
+from gpuseg.printable import printable
 
 _CELL = 10
 """Side of a cell of the map, in pixels."""

@@ -13,8 +13,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gpuseg.formatting import count, number, percent, printable, segment_name, sigma
+from gpuseg.formatting import count, number, percent, segment_name, sigma
 from gpuseg.manifest import Manifest, Segment
+from gpuseg.printable import printable
+from gpuseg.reporting.cells import cell
 
 _GAP = 3
 """Columns of the terminal between two features."""
@@ -147,13 +149,13 @@ def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
     has_names = any(segment.name is not None for segment in segments)
     table = _empty_table(manifest, has_names)
     for segment, row in zip(segments, rows, strict=True):
-        label = [printable(segment.name or "")] if has_names else []
+        label = [cell(segment.name or "")] if has_names else []
         table.add_row(
             segment_name(segment.segment), *label, count(segment.size), percent(segment.share),
             _Grid(row, n_features, width),
         )  # fmt: skip
     table.add_section()
-    label = [""] if has_names else []
+    label = [Text()] if has_names else []
     table.add_row("everyone", *label, count(manifest.n_customers), "100.0%", _Flow(averages))
     return table
 
@@ -162,7 +164,7 @@ def _empty_table(manifest: Manifest, has_names: bool) -> Table:
     title = f"{count(manifest.n_customers, 'customer')} in {count(manifest.n_segments, 'segment')}"
     table = Table(
         title=title,
-        caption=_caption(manifest),
+        caption=Text("\n").join(map(cell, _caption(manifest))),
         box=box.SIMPLE_HEAD,
         title_style="bold",
         title_justify="left",
@@ -179,13 +181,13 @@ def _empty_table(manifest: Manifest, has_names: bool) -> Table:
     return table
 
 
-def _caption(manifest: Manifest) -> str:
-    text = "σ: standard deviations above (+) or below (−) the average of everyone"
+def _caption(manifest: Manifest) -> list[str]:
+    lines = ["σ: standard deviations above (+) or below (−) the average of everyone"]
     transforms = {feature.transform for feature in manifest.features.values()} - {"none"}
     if transforms:
         names = " and ".join(sorted(transforms))
-        text += f"\naverages are computed after {names} and converted back"
-    return text
+        lines.append(f"averages are computed after {names} and converted back")
+    return lines
 
 
 def _item(segment: Segment, name: str) -> _Item:

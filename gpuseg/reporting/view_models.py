@@ -132,7 +132,7 @@ class SegmentView:
     @property
     def anchor(self) -> str:
         """The id of the segment's section."""
-        return f"segment-{self.name}"
+        return f"segment-{self.name.replace(',', '')}"
 
     @property
     def top(self) -> list[Trait]:

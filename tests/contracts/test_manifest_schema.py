@@ -137,6 +137,51 @@ def test_optional_parts_are_left_out_and_required_nulls_are_not() -> None:
     assert content["preparation"]["pca"] is None and content["sweep"] == []
 
 
+@pytest.mark.parametrize(("algorithm", "place", "value"), [
+    ("dbscan", "segments.0.segment", 1),
+    ("dbscan", "segments.0.size", -1),
+    ("dbscan", "segments.0.size", 2**63),
+    ("dbscan", "segments.0.share", float("nan")),
+    ("dbscan", "audit.group.groups", []),
+    ("dbscan", "audit.group.segments.0.counts", [1]),
+    ("dbscan", "audit.group.segments", {"7": {"counts": [], "ratios": []}}),
+    ("dbscan", "profile.map.centers", {"<script>": [1, 2]}),
+    ("dbscan", "profile.map.cells.0.0", "<script>"),
+    ("dbscan", "profile.map.cells.0.0", 64),
+    ("dbscan", "profile.map.cells.0.2", 0),
+    ("hierarchical", "result.merges.0.0", 9.0),
+    ("hierarchical", "result.merges.0.1", 0.5),
+    ("hierarchical", "result.merges.0.2", float("inf")),
+    ("hierarchical", "result.merges", []),
+    ("hierarchical", "result.levels", [0]),
+])  # fmt: skip
+def test_parts_that_disagree_are_refused(algorithm: str, place: str, value: Any) -> None:
+    old = next(path for path in OLD if path.stem.endswith(algorithm))
+    content = json.loads(json.dumps(Manifest.from_json(old_manifest(old)).to_json()))
+    render_report(Manifest.from_json(content))
+    part: Any = content
+    *keys, last = [int(key) if key.isdigit() else key for key in place.split(".")]
+    for key in keys:
+        part = part[str(key)] if isinstance(part, dict) else part[key]
+    part[last] = value
+    with raises("manifest.invalid"):
+        Manifest.from_json(content)
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": 1' + "0" * 30 + "}"])
+def test_files_beyond_the_limits_of_json_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / MANIFEST).write_text(content)
+    with raises("manifest.not_json"):
+        regenerate_report(str(tmp_path))
+
+
+def test_surrogates_survive_the_file() -> None:
+    manifest = Manifest.from_json(old_manifest())
+    names = ("part-\udcff.parquet",)
+    kept = json.loads(dump(manifest.model_copy(update={"warnings": names})))
+    assert tuple(kept["warnings"]) == names
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

@@ -16,6 +16,7 @@ from gpuseg.errors import GpusegError
 TARGETS: dict[str, str] = {
     "job-files": "job_files",
     "models": "models",
+    "manifests": "manifests",
 }
 """Name of each fuzzer, and the module of this package whose `fuzzer()` makes it."""
 

@@ -6,6 +6,7 @@ from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
 CASES: dict[str, int] = {
     "job-files": 300,
     "models": 100,
+    "manifests": 60,
 }
 """Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""
 

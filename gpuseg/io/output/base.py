@@ -154,7 +154,8 @@ def _is_ours(storage: Storage) -> bool:
 
 def as_json(content: Any) -> bytes:
     """Encode JSON as it is stored in the output; keys keep their order."""
-    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode(errors="backslashreplace")  # as `manifest.dump` does
 
 
 def cannot_write(path: str, error: BaseException) -> ResourceError:
