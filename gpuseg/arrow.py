@@ -4,6 +4,7 @@ pyarrow imports pandas, where it is installed, at its first conversion of an arr
 long as a small job, and no job needs it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,31 @@ def from_numpy(values: NDArray[Any]) -> pa.Array:
     else:
         kind, data = pa.from_numpy_dtype(values.dtype), np.ascontiguousarray(values)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
+
+
+def first_invalid(read: Callable[[pa.Array], Any], values: pa.Array) -> int:
+    """Return the first position whose value `read` refuses as ArrowInvalid, by bisection.
+
+    It is the length of the values if none is refused.
+    """
+    if not _refuses(read, values):
+        return len(values)
+    low, high = 0, len(values)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _refuses(read, values[low:middle]):
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _refuses(read: Callable[[pa.Array], Any], values: pa.Array) -> bool:
+    try:
+        read(values)
+    except pa.ArrowInvalid:
+        return True
+    return False
 
 
 def _bits(column: pa.Array, buffer: pa.Buffer) -> NDArray[np.bool_]:

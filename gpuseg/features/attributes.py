@@ -4,13 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.csv
 
 from gpuseg import arrow_compute as pc
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import is_text, plain
-from gpuseg.features.transaction_files import csv_head, is_csv
+from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import list_files, read_footer
 from gpuseg.io.parquet.index_columns import index_columns
@@ -65,7 +64,7 @@ def open_join(
     """
     with wrap_store_errors(f"{key}.path", storage.url):
         listed = list_files(storage, f"{key}.path")
-        described = [_columns(storage, *item, id) for item in listed]
+        described = [_columns(storage, *item, id, columns) for item in listed]
     schemas = [schema for schema, _ in described]
     first, path = schemas[0], storage.relative(listed[0][0])
     parts = [part for part in path.split("/")[:-1] if "=" in part]
@@ -117,22 +116,32 @@ def open_join(
     return Join(key, storage, id, schema, files, tuple(null_values))
 
 
-def _columns(storage: Storage, path: str, size: int, id: str) -> tuple[pa.Schema, frozenset[str]]:
-    """Return the columns of a file, and those that are the index of a frame."""
-    if is_csv(path):
-        schema = _csv(storage, path, id).schema
-        return schema, index_columns(schema)
-    file = read_footer(storage, path, size)
-    return file.schema, file.index_columns
+def _columns(
+    storage: Storage, path: str, size: int, id: str, names: Sequence[str] | None
+) -> tuple[pa.Schema, frozenset[str]]:
+    """Return the columns of a file, and those that are the index of a frame.
+
+    In a CSV file, only columns that are joined are read to learn their type.
+    """
+    if not is_csv(path):
+        footer = read_footer(storage, path, size)
+        return footer.schema, footer.index_columns
+    file = open_csv(storage, path)
+    index = index_columns(pa.schema([(name, pa.null()) for name in file.columns]))
+    wanted = [name for name in file.columns if name not in index] if names is None else names
+    once = [name for name in dict.fromkeys((id, *wanted)) if file.columns.count(name) == 1]
+    types = {field.name: field.type for field in file.table(once, id).schema} if once else {}
+    return pa.schema([(name, types.get(name, pa.null())) for name in file.columns]), index
 
 
 def batches(join: Join, path: str) -> Iterator[pa.RecordBatch]:
     """Read a file in batches; an error of reading is a DataError, never one of writing."""
     columns = [join.id, *join.schema.names]
+    if is_csv(path):
+        table = open_csv(join.storage, path).table(columns, join.id)
+        yield from table.to_batches(_BATCH_ROWS)
+        return
     try:
-        if is_csv(path):
-            yield from _csv(join.storage, path, join.id).select(columns).to_batches(_BATCH_ROWS)
-            return
         with join.storage.open_parquet(path) as file:
             yield from file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
     except (pa.ArrowException, OSError) as error:
@@ -140,28 +149,6 @@ def batches(join: Join, path: str) -> Iterator[pa.RecordBatch]:
             "file.unreadable",
             f"{join.storage.relative(path)} cannot be read ({first_line(error)})",
             hint="write it again",
-        ) from None
-
-
-def _csv(storage: Storage, path: str, id: str) -> pa.Table:
-    """Read a CSV file: ids as text; other columns get the type of all their values."""
-    try:
-        separator, _ = csv_head(storage, path)
-        with storage.fs.open(path, "rb", compression="infer") as file:
-            return pyarrow.csv.read_csv(
-                file,
-                parse_options=pyarrow.csv.ParseOptions(
-                    delimiter=separator, newlines_in_values=True
-                ),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    column_types={id: pa.string()}, strings_can_be_null=True, null_values=[""]
-                ),
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            "file.not_csv",
-            f"{storage.relative(path)} cannot be read as CSV ({first_line(error)})",
-            hint="write it again, or as Parquet",
         ) from None
 
 

@@ -3,17 +3,15 @@
 Errors name the column, the file, the row and the rule.
 """
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.arrow import first_invalid, from_numpy, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
@@ -305,26 +303,13 @@ def _read_text(
     try:
         return pc.cast(text, kind)
     except pa.ArrowInvalid:
-        row = _first_bad(lambda part: pc.cast(part, kind), text)
+        row = first_invalid(lambda part: pc.cast(part, kind), text)
         raise DataError(
             "transactions.unreadable_value",
             f"{subject}: {text[row].as_py()!r} in {describe(row)}",
             rule=rule,
             hint="fix the line, or leave it out",
         ) from None
-
-
-def _first_bad(read: Callable[[pa.Array], Any], values: pa.Array) -> int:
-    """Return the position of the first unreadable value, by bisection."""
-    low, high = 0, len(values)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            read(values[low:middle])
-            low = middle
-        except pa.ArrowInvalid:
-            high = middle
-    return low
 
 
 def as_id(column: pa.Array) -> pa.Array:

@@ -1,37 +1,32 @@
 """Files of transaction lines: Parquet or CSV, in splits that one thread reads at a time."""
 
 import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
-import pyarrow.csv
 from pyarrow import types as t
 
 from gpuseg.errors import DataError
 from gpuseg.features.parse import as_id, is_text, plain
 from gpuseg.features.transactions import DescribeRow, Roles
+from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import list_files, read_footer
 from gpuseg.io.storage import Storage, first_line, wrap_store_errors
 from gpuseg.validation import nearest_known
 
-_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 SPLIT_ROWS = 2**20
 _BATCH_ROWS = 2**17
-_CSV_BLOCK_BYTES = 2**23
 _CSV_ROW_BYTES = 64
-_TRUNCATED = (EOFError, zlib.error)
 _COMPARABLE = (
     *(t.is_integer, t.is_float32, t.is_float64, t.is_decimal, t.is_boolean, t.is_temporal),
     *(t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary, t.is_null),
 )
 """Types whose values can be compared, in addition to text."""
 
-_SEPARATORS = ",;\t|"
 _FOOTERS_AT_ONCE = 16
 
 
@@ -110,25 +105,20 @@ class Source:
 
     def _read(self, split: ReadSplit, name: str) -> Iterator[pa.RecordBatch]:
         columns = list(dict.fromkeys(self.roles.columns().values()))
+        if not split.groups:
+            yield from open_csv(self.storage, split.path).text_batches(columns)
+            return
         try:
-            if not split.groups:
-                yield from _csv_batches(self.storage, split.path, columns)
-                return
             with self.storage.open_parquet(split.path) as file:
                 yield from file.iter_batches(
                     _BATCH_ROWS, row_groups=list(split.groups), columns=columns, use_threads=False
                 )
-        except (pa.ArrowException, OSError, *_TRUNCATED) as error:
+        except (pa.ArrowException, OSError) as error:
             raise DataError(
                 "file.unreadable",
                 f"{name} cannot be read ({first_line(error)})",
-                hint="write it again, with text as UTF-8",
+                hint="write it again",
             ) from None
-
-
-def is_csv(name: str) -> bool:
-    """Return whether the name of a file is that of a CSV file."""
-    return name.lower().endswith(_CSV)
 
 
 def describe_row(name: str, first: int, row: int) -> str:
@@ -203,7 +193,7 @@ def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
 def _open_file(storage: Storage, roles: Roles, path: str, size: int) -> _File:
     name = storage.relative(path)
     if is_csv(name):
-        schema = _csv_schema(storage, path, name)
+        schema = pa.schema([(column, pa.string()) for column in open_csv(storage, path).columns])
         check_columns(schema, roles, name)
         splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))]
         return _File(path, splits, _kinds(schema, roles), pa.string())
@@ -271,43 +261,3 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
                 hint="convert it",
                 parameter=role,
             )
-
-
-def _csv_schema(storage: Storage, path: str, name: str) -> pa.Schema:
-    """Return the columns of a CSV file; all are read as text."""
-    try:
-        separator, names = csv_head(storage, path)
-        names = pyarrow.csv.read_csv(
-            pa.BufferReader(names), parse_options=pyarrow.csv.ParseOptions(delimiter=separator)
-        ).column_names
-    except (pa.ArrowException, OSError, *_TRUNCATED) as error:
-        raise DataError(
-            "file.not_csv",
-            f"{name} is not a CSV file with a header line ({first_line(error)})",
-            hint="write it again, or move it out of the folder",
-        ) from None
-    return pa.schema([(column, pa.string()) for column in names])
-
-
-def csv_head(storage: Storage, path: str) -> tuple[str, bytes]:
-    """Return the separator and the header line."""
-    with storage.fs.open(path, "rb", compression="infer") as file:
-        head: bytes = file.readline()
-    return max(_SEPARATORS, key=lambda separator: head.count(separator.encode())), head
-
-
-def _csv_batches(storage: Storage, path: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Read columns of a CSV file as text; values may contain line breaks."""
-    separator, _ = csv_head(storage, path)
-    with storage.fs.open(path, "rb", compression="infer") as file:
-        yield from pyarrow.csv.open_csv(
-            file,
-            pyarrow.csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
-            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(
-                include_columns=columns,
-                column_types=dict.fromkeys(columns, pa.string()),
-                strings_can_be_null=True,
-                null_values=[""],
-            ),
-        )

@@ -1,0 +1,190 @@
+"""CSV files with a header line, as UTF-8: all values as text, or typed by the values.
+
+Arrow reads a column as bytes where a value is not UTF-8. No such column is let in.
+"""
+
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.csv
+
+from gpuseg import arrow_compute as pc
+from gpuseg.arrow import first_invalid
+from gpuseg.errors import DataError
+from gpuseg.io.storage import Storage, first_line
+
+_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
+_SEPARATORS = ",;\t|"
+_BLOCK_BYTES = 2**23
+_HEADER_BYTES = 2**24
+"""Maximum of the header line: 70,000 names have about one MiB."""
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_FAILURES = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError)
+"""Errors of Arrow, of the file system, of a cut or damaged .gz file, and of names."""
+
+
+def is_csv(name: str) -> bool:
+    """Return whether the name of a file is that of a CSV file."""
+    return name.lower().endswith(_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A CSV file whose header has been read.
+
+    Attributes
+    ----------
+    storage : Storage
+    path : str
+    separator : str
+    columns : tuple of str
+    """
+
+    storage: Storage
+    path: str
+    separator: str
+    columns: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the file, for messages."""
+        return self.storage.relative(self.path)
+
+    def text_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Read columns as text, in batches; an empty value is null.
+
+        Raises
+        ------
+        DataError
+            For a file that cannot be read, and a value that is not UTF-8.
+        """
+        try:
+            yield from self._batches(columns, pa.string())
+        except _FAILURES as error:
+            self._refuse_not_utf8(columns)
+            raise self._unreadable(error) from None
+
+    def table(self, columns: Sequence[str], text: str) -> pa.Table:
+        """Read columns, each with the type of all its values; that of `text` is text.
+
+        Raises
+        ------
+        DataError
+            For a file that cannot be read, and a value that is not UTF-8.
+        """
+        options = pyarrow.csv.ConvertOptions(
+            include_columns=columns, column_types={text: pa.string()}, strings_can_be_null=True,
+            null_values=[""],
+        )  # fmt: skip
+        try:
+            with self.storage.fs.open(self.path, "rb", compression="infer") as file:
+                table = pyarrow.csv.read_csv(
+                    file, parse_options=self._parse_options(), convert_options=options
+                )
+        except _FAILURES as error:
+            self._refuse_not_utf8(columns)
+            raise self._unreadable(error) from None
+        as_bytes = [name for name in columns if pa.types.is_binary(table.schema.field(name).type)]
+        if as_bytes:
+            self._refuse_not_utf8(as_bytes)
+        return table
+
+    def _batches(self, columns: Sequence[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
+        with self.storage.fs.open(self.path, "rb", compression="infer") as file:
+            yield from pyarrow.csv.open_csv(
+                file,
+                pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
+                self._parse_options(),
+                pyarrow.csv.ConvertOptions(
+                    include_columns=columns,
+                    column_types=dict.fromkeys(columns, kind),
+                    strings_can_be_null=True,
+                    null_values=[""],
+                ),
+            )
+
+    def _parse_options(self) -> pyarrow.csv.ParseOptions:
+        return pyarrow.csv.ParseOptions(delimiter=self.separator, newlines_in_values=True)
+
+    def _refuse_not_utf8(self, columns: Sequence[str]) -> None:
+        """Read the file once more, and refuse the first value that is not UTF-8."""
+        first = 0
+        try:
+            for batch in self._batches(columns, pa.binary()):
+                rows = {name: first_invalid(_as_text, batch.column(name)) for name in columns}
+                name = min(rows, key=lambda name: rows[name])
+                if rows[name] < batch.num_rows:
+                    raise DataError(
+                        "file.not_utf8",
+                        f"{self.name}: the text of column '{name}' in row {first + rows[name]} "
+                        "(rows count from 0) is not UTF-8",
+                        hint=_CONVERT,
+                    )
+                first += batch.num_rows
+        except _FAILURES:  # the caller knows of this error
+            return
+
+    def _unreadable(self, error: BaseException) -> DataError:
+        return DataError(
+            "file.unreadable",
+            f"{self.name} cannot be read as CSV ({first_line(error)})",
+            hint="write it again, or as Parquet",
+        )
+
+
+_CONVERT = "convert the file to UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8"
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    return pc.cast(column, pa.string())
+
+
+def open_csv(storage: Storage, path: str) -> CsvFile:
+    """Read the header line of a CSV file.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be read, that has no header line, or whose header is not UTF-8.
+    """
+    name = storage.relative(path)
+    with _csv_errors(name):
+        with storage.fs.open(path, "rb", compression="infer") as file:
+            header: bytes = file.readline(_HEADER_BYTES)
+        _refuse_other_encoding(header, name)
+        separator = max(_SEPARATORS, key=lambda separator: header.count(separator.encode()))
+        options = pyarrow.csv.ParseOptions(delimiter=separator)
+        columns = pyarrow.csv.read_csv(pa.BufferReader(header), parse_options=options).column_names
+    return CsvFile(storage, path, separator, tuple(columns))
+
+
+def _refuse_other_encoding(header: bytes, name: str) -> None:
+    try:
+        is_utf8 = "\0" not in header.decode()
+    except UnicodeDecodeError:
+        is_utf8 = False
+    if not is_utf8:
+        is_utf16 = header.startswith(_UTF16)
+        raise DataError(
+            "file.not_utf8",
+            f"{name}: the header line is {'UTF-16' if is_utf16 else 'not UTF-8'}",
+            rule="CSV files must be UTF-8",
+            hint=_CONVERT.replace("WINDOWS-1252", "UTF-16") if is_utf16 else _CONVERT,
+        )
+
+
+@contextmanager
+def _csv_errors(name: str) -> Iterator[None]:
+    """Turn errors of a file without a readable header into one that names the file."""
+    try:
+        yield
+    except _FAILURES as error:
+        raise DataError(
+            "file.not_csv",
+            f"{name} is not a CSV file with a header line ({first_line(error)})",
+            hint="write it again, or give the path of the CSV files alone",
+        ) from None

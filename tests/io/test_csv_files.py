@@ -1,0 +1,99 @@
+"""CSV files in other encodings, and files that end too early: refused by name, never as bytes."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from support.errors import raises
+
+from gpuseg.errors import DataError
+from gpuseg.features import from_transactions
+from gpuseg.features.attributes import batches, open_join
+from gpuseg.io.storage import Storage
+
+ROLES = {"customer": "who", "time": "at", "amount": "paid", "category": "city"}
+HEADER = "who,at,paid,city,note"
+LINES = [f"c{i % 9},2025-01-{1 + i % 28:02},{i + 1},Köln,{i}" for i in range(300)]
+
+Read = Callable[[Path], pa.Table]
+
+
+def as_lines(path: Path) -> pa.Table:
+    return from_transactions(path, **ROLES)
+
+
+def as_join(path: Path) -> pa.Table:
+    join = open_join(Storage.from_url(str(path), {}, "path"), "who", ["city", "paid"], "join[0]")
+    return pa.Table.from_batches(list(batches(join, str(path))))
+
+
+@pytest.fixture(params=[as_lines, as_join])
+def read(request: pytest.FixtureRequest) -> Read:
+    """Read a CSV file as lines, and as a table that is joined."""
+    function: Read = request.param
+    return function
+
+
+def written(folder: Path, lines: list[str], encoding: str = "utf-8", header: str = HEADER) -> Path:
+    path = folder / "lines.csv"
+    path.write_bytes("\n".join([header, *lines, ""]).encode(encoding))
+    return path
+
+
+def test_utf8_is_read_with_and_without_a_byte_order_mark(tmp_path: Path, read: Read) -> None:
+    expected = read(written(tmp_path, LINES))
+    assert read(written(tmp_path, LINES, "utf-8-sig")).equals(expected)
+
+
+@pytest.mark.parametrize("rows", [300, 400_000])
+def test_a_value_in_another_encoding_is_named(tmp_path: Path, read: Read, rows: int) -> None:
+    plain = [line.replace("Köln", "Bonn") for line in LINES]
+    lines = [plain[i % 300] for i in range(rows - 1)]
+    path = written(tmp_path, [*lines, LINES[-1]], "latin-1")
+    with raises("file.not_utf8", DataError) as caught:
+        read(path)
+    for text in ("lines.csv", "'city'", f"row {rows - 1}"):
+        assert text in caught.value.problem
+
+
+def test_columns_that_are_not_read_may_have_any_bytes(tmp_path: Path, read: Read) -> None:
+    expected = read(written(tmp_path, LINES))
+    path = written(tmp_path, LINES)
+    path.write_bytes(path.read_bytes().replace(b",299\n", b",\xfc\n"))
+    assert read(path).equals(expected)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp037"]
+)
+def test_a_header_in_another_encoding_is_refused(tmp_path: Path, read: Read, encoding: str) -> None:
+    header = HEADER.replace("note", "größe")
+    with raises("file.not_utf8", DataError) as caught:
+        read(written(tmp_path, LINES, encoding, header))
+    assert "lines.csv" in caught.value.problem
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_cut_gzip_file_is_named(tmp_path: Path, read: Read, share: float) -> None:
+    noise = random.Random(0)
+    lines = [line.replace("Köln", f"{noise.random()}") for line in LINES]
+    content = gzip.compress("\n".join([HEADER, *lines]).encode())
+    path = tmp_path / "lines.csv.gz"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert caught.value.code in ("file.unreadable", "file.not_csv")
+    assert "lines.csv.gz" in caught.value.problem
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\0" * 100, b"who" * 2**23])
+def test_a_file_without_a_header_is_refused(tmp_path: Path, read: Read, content: bytes) -> None:
+    path = tmp_path / "lines.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError):
+        read(path)
