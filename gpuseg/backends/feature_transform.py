@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.numerics.yeo_johnson import inverse_yeo_johnson
+from gpuseg.numerics.log1p import log1p
+from gpuseg.numerics.yeo_johnson import inverse_yeo_johnson, yeo_johnson
 
 TRANSFORMS = ("none", "log1p", "yeo-johnson")
 """Names of the transforms of a single feature; the code of a transform is its index here."""
@@ -26,6 +27,14 @@ class Projection:
 
     mean: NDArray[np.float64]
     components: NDArray[np.float64]
+
+    def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the projections of points, float64 (n, p)."""
+        deviations = points - self.mean
+        projected = np.zeros((len(points), len(self.components)))
+        for f, component in enumerate(self.components.T):
+            projected += deviations[:, f, None] * component
+        return projected
 
     def inverse(self, projected: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the points of the hyperplane that have these projections, float64 (n, d)."""
@@ -111,6 +120,27 @@ class FeatureTransform:
             clip=None if self.clip is None else np.ascontiguousarray(self.clip[:, features]),
             power=None if self.power is None else self.power[features],
         )
+
+    def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return points in the units of the input, such as centres, as points of the output.
+
+        This is the reverse of `inverse`, float64 (n, p): unlike rows, points are not filled, and
+        not rounded to float32. Values outside the domain of a transform, and points of zeros that
+        are to have length one, become NaN or infinite.
+        """
+        low, high = self.bounds().astype(np.float64)
+        z = np.clip(points, low, high)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            for f in np.flatnonzero(self.transform == LOG1P):
+                z[:, f] = log1p(z[:, f])
+            for f in np.flatnonzero(self.transform == YEO_JOHNSON):
+                z[:, f] = yeo_johnson(z[:, f], float(self.powers()[f]))
+            z = (z - self.shift) / self.scale
+            if self.projection is not None:
+                z = self.projection.apply(z)
+            if self.unit:
+                z = z / np.sqrt(np.add.accumulate(z * z, axis=1)[:, -1:])
+        return z
 
     def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return rows of the output, such as centres, in the units of the input, float64 (n, d).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, WrapValidator, model_validator
+from pydantic import BeforeValidator, Field, WrapValidator, model_validator
 
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.params import MAX_CLUSTERS, MAX_SWEEP, NClusters
@@ -19,6 +19,7 @@ from gpuseg.segmentation.base import (
     SegmentationResult,
     SegmentSpec,
 )
+from gpuseg.segmentation.initial_centers import SEEDINGS, InitialCenters, parse_init
 from gpuseg.validation import broken_rule
 
 if TYPE_CHECKING:
@@ -55,20 +56,27 @@ def _counts(value: Any, parse: Callable[[Any], Any]) -> int | list[int] | str:
 Counts = Annotated[NClusters | list[NClusters] | Literal["auto"], WrapValidator(_counts)]
 
 
+Init = Annotated[str | list[list[float]] | list[dict[str, float]], BeforeValidator(parse_init)]
+
+
 class KMeansSpec(SegmentSpec, KMeansParams):
     """Parameters of k-means: those of the estimator, and several numbers of clusters.
 
     Several numbers of clusters make a sweep: two numbers are the first and the last of a range,
     more are a list. "auto" selects among the numbers from 2 to `max_clusters`.
+
+    Initial centres are in the units of the input, unlike those of the estimator: as lists with the
+    features in their order, as tables of features, or as the path of an earlier output.
     """
 
     algorithm: Literal["kmeans"] = "kmeans"
     n_clusters: Counts = 8  # type: ignore[assignment]
+    init: Init = "k-means++"  # type: ignore[assignment]
     max_clusters: Annotated[int, Field(ge=3, le=MAX_SWEEP)] = 15
 
     @model_validator(mode="after")
     def _centers_for_one_count(self) -> KMeansSpec:
-        if not isinstance(self.init, str) and not isinstance(self.n_clusters, int):
+        if self.has_initial_centers and not isinstance(self.n_clusters, int):
             raise broken_rule(
                 "init.several_n_clusters",
                 "initial centres are for one n_clusters only",
@@ -76,6 +84,11 @@ class KMeansSpec(SegmentSpec, KMeansParams):
                 "set one, or leave init out",
             )
         return self
+
+    @property
+    def has_initial_centers(self) -> bool:
+        """Whether the centres do not come from the data."""
+        return self.init not in SEEDINGS
 
     def counts(self) -> list[int]:
         """Return the numbers of clusters, in increasing order."""
@@ -87,10 +100,17 @@ class KMeansSpec(SegmentSpec, KMeansParams):
             return list(range(self.n_clusters[0], self.n_clusters[1] + 1))
         return self.n_clusters
 
-    def models(self) -> list[KMeansParams]:
-        """Return the algorithm's parameters for each number of clusters."""
-        values = self.model_dump(exclude={"algorithm", "n_clusters", "max_clusters"})
-        return [KMeansParams(n_clusters=k, **values) for k in self.counts()]
+    def models(self, centers: list[list[float]] | None = None) -> list[KMeansParams]:
+        """Return the algorithm's parameters for each number of clusters.
+
+        Parameters
+        ----------
+        centers : list of lists of float, optional
+            Initial centres as rows that are clustered; required if there are initial centres.
+        """
+        values = self.model_dump(exclude={"algorithm", "n_clusters", "max_clusters", "init"})
+        init: Any = self.init if centers is None else centers
+        return [KMeansParams(n_clusters=k, init=init, **values) for k in self.counts()]
 
 
 class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
@@ -107,8 +127,13 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
     )
 
     def check(self, spec: KMeansSpec, columns: ColumnPlan) -> None:
-        if columns.n_columns is not None:
-            spec.models()[0].check_init(columns.n_columns)
+        if not spec.has_initial_centers:
+            return
+        centers = InitialCenters.read(spec.init)
+        rows, width = centers.rows, len(centers.rows[0])
+        if columns.n_columns is not None:  # otherwise the features are known once they are encoded
+            rows, width = centers.ordered(columns.features), len(columns.features)
+        spec.models(rows)[0].check_init(width)
 
     def unit_rows(self, spec: KMeansSpec) -> bool:
         return spec.metric == "cosine"
@@ -117,15 +142,14 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         if backend == "numba":
             from gpuseg.backends.numba.kmeans_kernels import load_kernels
 
-            load_kernels(seeds=isinstance(spec.init, str))
+            load_kernels(seeds=not spec.has_initial_centers)
 
     def fit(self, spec: KMeansSpec, context: FitContext) -> SegmentationResult:
         from gpuseg.algorithms.kmeans.fit import sweep_kmeans
         from gpuseg.model_selection.select_k import fit_and_select
         from gpuseg.models.kmeans import KMeansModel
 
-        models, backend = spec.models(), context.backend
-        models[0].check_init(context.pipeline.feature_transform.n_columns)
+        models, backend = _models(spec, context), context.backend
         callback, selection = iteration_callback(context.stage), None
         if spec.n_clusters == "auto":
             fits, selection = fit_and_select(
@@ -153,6 +177,15 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
             selected_n_clusters=selection is not None,
             runner_up=RunnerUp(fit.centers.values),
         )
+
+
+def _models(spec: KMeansSpec, context: FitContext) -> list[KMeansParams]:
+    """Return the parameters of the fits, with the initial centres as rows that are clustered."""
+    if not spec.has_initial_centers:
+        return spec.models()
+    centers, features = InitialCenters.read(spec.init), context.pipeline.features
+    spec.models(centers.ordered(features))[0].check_init(len(features))
+    return spec.models(centers.prepared(context.pipeline))
 
 
 def _log_choice(

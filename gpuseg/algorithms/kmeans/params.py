@@ -16,7 +16,7 @@ class KMeansParams(AlgorithmParams):
     ----------
     n_clusters : int from 1 to 1,000,000
     init : {"k-means++", "random"} or centers (n_clusters, n_features)
-        Centers are in the units of the clustered rows: in a job, after `[prepare]`.
+        Centers are in the units of the clustered rows; a job has them in the units of its input.
     n_init : "auto" or int from 1 to 10,000
         Number of runs on the whole data, each from its own seeding; the run with the least
         inertia is kept. "auto" is ten runs for "random"; for "k-means++" it is one run from the
