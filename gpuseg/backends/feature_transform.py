@@ -1,6 +1,7 @@
 """The transform from raw feature vectors to those that are clustered."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,9 @@ class FeatureTransform:
     power : float64 (d,) or None
         λ of the features with a Yeo-Johnson transform; None if there are no such features.
     projection : Projection or None
+    origin : float64 (d,) or None
+        What was subtracted from the values of the columns before they became the input
+        (`numerics.origin`); None if nothing was. Features with a transform have none.
     """
 
     fill: NDArray[np.float32]
@@ -76,6 +80,7 @@ class FeatureTransform:
     clip: NDArray[np.float32] | None = None
     power: NDArray[np.float64] | None = None
     projection: Projection | None = None
+    origin: NDArray[np.float64] | None = None
 
     @property
     def n_features(self) -> int:
@@ -119,6 +124,7 @@ class FeatureTransform:
             scale=self.scale[features],
             clip=None if self.clip is None else np.ascontiguousarray(self.clip[:, features]),
             power=None if self.power is None else self.power[features],
+            origin=None if self.origin is None else self.origin[features],
         )
 
     def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -143,7 +149,7 @@ class FeatureTransform:
         return z
 
     def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return rows of the output, such as centres, in the units of the input, float64 (n, d).
+        """Return rows of the output, such as centres, in the units of the columns, float64 (n, d).
 
         What the projection left out is lost; what was filled or clipped stays so.
         """
@@ -151,13 +157,21 @@ class FeatureTransform:
         return self.undo_transform(scaled * self.scale + self.shift)
 
     def undo_transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Undo log1p and Yeo-Johnson, but not scaling; float64 (n, d) or (d,)."""
-        result = np.array(values, np.float64)
+        """Return transformed values in the units of the columns, float64 (n, d) or (d,).
+
+        Undoes log1p, Yeo-Johnson and the origin, but not scaling.
+        """
+        result = self.add_origin(values)
         for f in np.flatnonzero(self.transform == LOG1P):
             result[..., f] = np.expm1(result[..., f])
         for f in np.flatnonzero(self.transform == YEO_JOHNSON):
             result[..., f] = inverse_yeo_johnson(result[..., f], float(self.powers()[f]))
         return result
+
+    def add_origin(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Return values of the input in the units of the columns, float64, copied."""
+        result = np.array(values, np.float64)
+        return result if self.origin is None else result + self.origin
 
     @classmethod
     def identity(cls, n_features: int) -> "FeatureTransform":

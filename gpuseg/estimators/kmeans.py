@@ -90,6 +90,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     """
 
     _centers: Centers
+    _origin: NDArray[np.float64] | None = None
     _weight: NDArray[np.float64]
     n_steps_: int
 
@@ -179,12 +180,15 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         params = kmeans_params(self.get_params())
         choice = registry.choose_backend(self.backend)
         is_first = not hasattr(self, "cluster_centers_")
-        row_format = KMeansRows(choice.name, self.metric, self.n_threads)
+        origin = None if is_first else self._origin
+        row_format = KMeansRows(choice.name, self.metric, self.n_threads, origin)
         with load_batch(self, X, sample_weight, row_format, self.n_threads, is_first) as rows:
             params.check_init(self.n_features_in_)
+            params = params.with_origin(rows.origin)
             before = None if is_first else WeightedCenters(self._centers, self._weight)
             result = partial_fit_kmeans(rows.executor, params, choice.name, before)
             labels = rows.labels(0, self.predict)
+        self._origin = rows.origin
         self._set_centers(result.centers, result.weight)
         self.inertia_, self.labels_ = result.inertia, labels
         self.n_steps_ = 1 if is_first else self.n_steps_ + 1
@@ -240,7 +244,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return nearest.squared_distances(self._finite_rows(X), self._context())
 
     def _distances(self, X: Any) -> Any:
-        x, centers = self._finite_rows(X), self.cluster_centers_
+        x, centers = self._finite_rows(X), self._centers.values
         backend = registry.get(self.backend_)
         rows_per_block = backend.block_rows(x.shape[1] + 2 * len(centers))
         blocks = Shard(x, rows_per_block=rows_per_block).map_blocks(
@@ -250,7 +254,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _finite_rows(self, X: Any) -> Any:
         """Return X as rows that have a nearest centre."""
-        row_format = KMeansRows(self.backend_, self.metric, self.n_threads)
+        row_format = KMeansRows(self.backend_, self.metric, self.n_threads, self._origin)
         x = row_format.read(X, self, reset=False)
         refuse_not_finite(x, self.metric)
         return x
@@ -260,7 +264,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _set_centers(self, centers: Centers, weight: NDArray[np.float64]) -> None:
         self._centers, self._weight = centers, weight
-        self.cluster_centers_ = centers.values
+        values = centers.values
+        self.cluster_centers_ = values if self._origin is None else values + self._origin
 
     def _set_fit(self, fit: KMeansFit) -> None:
         if fit.n_distinct < self.n_clusters:
@@ -297,12 +302,13 @@ def fit_together(
             one.check_init(first.n_features_in_)
         fits = sweep_kmeans(
             rows.executor,
-            params,
+            [one.with_origin(rows.origin) for one in params],
             choice.name,
             spare_bytes=rows.spare_bytes,
             keep_all=rows.keeps_labels,
         )
     for i, (estimator, fit) in enumerate(zip(estimators, fits, strict=True)):
+        estimator._origin = rows.origin
         estimator._set_fit(fit)
         estimator.n_features_in_ = first.n_features_in_
         if hasattr(first, "feature_names_in_"):

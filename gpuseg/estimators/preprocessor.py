@@ -18,9 +18,13 @@ from sklearn.utils.validation import (
 
 from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, DataError, literal, parameter_names
-from gpuseg.estimators._inputs.arrays import as_matrix
+from gpuseg.estimators._inputs.arrays import as_matrix, read_stream
+from gpuseg.estimators._inputs.origins import find_origin
 from gpuseg.estimators._params import to_python_scalar
-from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.numerics.origin import ColumnRanges, subtract_origin
+from gpuseg.numerics.to_float32 import to_float32
+from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
+from gpuseg.preprocessing.encoding.encoder import Encoder, feature_origins, with_origins
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.fit import fit_preprocessing
 from gpuseg.preprocessing.params import PreprocessingParams
@@ -36,7 +40,7 @@ from gpuseg.sharding.shard import Shard
 from gpuseg.validation import check_n_threads, nearest_known, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from typing import Self
 
 _NAMES = {"transform": "transforms", "features": "X"}
@@ -91,8 +95,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):
     ----------
     features_ : list of str, the features that were kept; a category is several features
     dropped_ : dict of str to str, the features that were dropped, with the reason
-    fill_ : float32 (d,), replacement of missing values by feature; NaN where nothing is filled
-    clip_ : float32 (2, d), the bounds; infinite where nothing is clipped
+    fill_ : float64 (d,), replacement of missing values by feature; NaN where nothing is filled
+    clip_ : float64 (2, d), the bounds; infinite where nothing is clipped
     lambdas_ : float64 (d,), λ of Yeo-Johnson; 1 where there is none
     shift_, scale_ : float64 (d,)
     components_ : float64 (n_components, d), with `pca`
@@ -255,7 +259,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         self._kept, self.dropped_ = fit.kept, fit.dropped
         self._pipeline = FeaturePipeline(encoders, fit.features, p)
         self.features_ = list(fit.features)
-        self.fill_, self.clip_, self.shift_, self.scale_ = p.fill, p.bounds(), p.shift, p.scale
+        self.fill_, self.clip_ = p.add_origin(p.fill), p.add_origin(p.bounds())
+        self.shift_, self.scale_ = p.add_origin(p.shift), p.scale
         self.lambdas_ = p.powers()
         if fit.components is not None and p.projection is not None:
             self.components_ = p.projection.components
@@ -267,23 +272,52 @@ class Preprocessor(TransformerMixin, BaseEstimator):
     ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
         """Return the features of X, float32 (n, d), and their encoders, fitted where None."""
         if not params.needs_counts:
-            x = np.array(as_matrix(X, self, reset=reset))
-            return x, tuple(Encoder(name) for name in self._names())
+            return self._read_numbers(X, params, encoders, reset)
         columns = self._read_columns(X, params, reset)
         if encoders is None:
             counts = {name: ColumnCounts() for name in columns}
             for name, column in columns.items():
                 counts[name].add(column, name, name in params.categorical)
             encoders = params.fit_encoders(list(columns), counts)
+            encoders = tuple(with_origins(encoders, _column_origins(columns, params, encoders)))
         names = [name for encoder in encoders for name in encoder.feature_names()]
         return encode(encoders, names, columns), encoders
+
+    def _read_numbers(
+        self, X: Any, params: PreprocessingParams, encoders: tuple[Encoder, ...] | None, reset: bool
+    ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
+        """Return X, all of whose columns are numbers, as `_read_features` does."""
+        if encoders is None:
+            X = read_stream(X)
+            origin = find_origin(X, self)
+        else:
+            origin = feature_origins(encoders, [encoder.column for encoder in encoders])
+        x = as_matrix(X, self, reset=reset, keep_float64=origin is not None)
+        if encoders is None:
+            encoders = self._encoders_of_numbers(params, origin)
+            origin = feature_origins(encoders, [encoder.column for encoder in encoders])
+        if origin is None:
+            return np.array(to_float32(x)), encoders
+        return subtract_origin(x, origin), encoders
+
+    def _encoders_of_numbers(
+        self, params: PreprocessingParams, origin: NDArray[np.float64] | None
+    ) -> tuple[Encoder, ...]:
+        """Return the encoders of the columns, with the origins of those that may have one."""
+        names = self._names()
+        encoders = tuple(Encoder(name) for name in names)
+        if origin is None:
+            return encoders
+        origins = dict(zip(names, origin.tolist(), strict=True))
+        movable = params.columns_with_origin(encoders, translation_invariant=False)
+        return tuple(with_origins(encoders, {name: origins[name] for name in movable}))
 
     def _read_columns(
         self, X: Any, params: PreprocessingParams, reset: bool
     ) -> dict[str, pa.Array]:
         """Return the columns of X by name, as Arrow arrays."""
         if not params.categorical:
-            x = as_matrix(X, self, reset=reset)
+            x = as_matrix(X, self, reset=reset, keep_float64=True)
             return {name: pa.array(x[:, f]) for f, name in enumerate(self._names())}
         if not is_frame(X):
             raise DataError(
@@ -347,6 +381,18 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = self.missing != "error"
         tags.transformer_tags.preserves_dtype = ["float32"]
         return tags
+
+
+def _column_origins(
+    columns: Mapping[str, pa.Array], params: PreprocessingParams, encoders: Sequence[Encoder]
+) -> dict[str, float]:
+    """Return the origins of those columns of numbers that may have one."""
+    movable = params.columns_with_origin(encoders, translation_invariant=False)
+    numbers = {n: as_numbers(columns[n]) for n in movable if is_number(columns[n].type)}
+    return {
+        name: float(ColumnRanges.of(values.astype(np.float64)[:, None]).origins()[0])
+        for name, values in numbers.items()
+    }
 
 
 @contextmanager

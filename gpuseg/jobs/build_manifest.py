@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gpuseg import __version__, manifest
 from gpuseg.backends.cuda import gpus
-from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
+from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON
 from gpuseg.formatting import count
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import SIDECAR_SUFFIX
@@ -206,6 +206,7 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
     transform = np.where(p.transform == YEO_JOHNSON, 0, p.transform)
     to_input = replace(p, transform=transform).undo_transform
     low, high = to_input(np.array([raw.minimum, raw.maximum]))
+    fill, clip, shift = p.add_origin(p.fill), p.add_origin(p.bounds()), p.add_origin(p.shift)
     return {
         name: manifest.FeatureSummary(
             mean=float(mean[f]),
@@ -214,24 +215,17 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
             max=float(high[f]),
             missing=int(raw.counts[0, f]),
             outliers=float(fit.outliers[f]),
-            fill=None if np.isnan(p.fill[f]) else float(p.fill[f]),
-            clip=_clip(p, f),
+            fill=None if np.isnan(fill[f]) else float(fill[f]),
+            clip=manifest.Bounds(*clip[:, f].tolist()) if np.isfinite(clip[:, f]).all() else None,
             transform=TRANSFORMS[int(p.transform[f])],
             power=float(p.powers()[f]) if p.transform[f] == YEO_JOHNSON else None,
-            shift=float(p.shift[f]),
+            shift=float(shift[f]),
             scale=float(p.scale[f]),
             category=phrases.get(name),
             is_frequency=name in frequencies,
         )
         for f, name in enumerate(fit.features)
     }
-
-
-def _clip(p: FeatureTransform, f: int) -> manifest.Bounds | None:
-    """Return the bounds of a feature; categories and flags have none."""
-    if p.clip is None or not np.isfinite(p.clip[:, f]).all():
-        return None
-    return manifest.Bounds(*p.bounds()[:, f].tolist())
 
 
 def _category_phrases(encoders: Sequence[Encoder]) -> dict[str, str]:

@@ -156,6 +156,7 @@ def fit_preprocessing(
             scale=scale,
             unit=plan.unit,
             projection=None if components is None else components.projection,
+            origin=plan.origin(),
         ),
         raw,
         statistics.mean,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from gpuseg.errors import ConfigError
-from gpuseg.preprocessing.encoding.encoder import Encoder, Kind
+from gpuseg.preprocessing.encoding.encoder import Encoder, Kind, feature_origins
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoders
 from gpuseg.preprocessing.plan import FLAG, NUMBER, FeatureRole, PreprocessingPlan
 from gpuseg.validation import broken_rule, nearest_known
@@ -178,8 +178,10 @@ class PreprocessingParams(BaseModel):
         ConfigError
             For a transform of a column that is not a feature.
         """
+        features = tuple(name for encoder in encoders for name in encoder.feature_names())
+        origin = feature_origins(encoders, features)
         return PreprocessingPlan(
-            features=tuple(name for encoder in encoders for name in encoder.feature_names()),
+            features=features,
             missing=self.missing,
             transform=tuple(self.feature_transforms(encoders)),
             scale=self.scale,
@@ -189,7 +191,26 @@ class PreprocessingParams(BaseModel):
             drop_correlated=self.drop_correlated,
             pca=self.pca,
             roles=tuple(role for encoder in encoders for role in _roles(encoder)),
+            origins=None if origin is None else tuple(origin.tolist()),
         )
+
+    def columns_with_origin(
+        self, encoders: Sequence[Encoder], translation_invariant: bool
+    ) -> list[str]:
+        """Return the numbers that may be measured from an origin other than 0.
+
+        Scaling subtracts something in any case. A transform needs the values as they are.
+
+        Parameters
+        ----------
+        encoders : sequence of Encoder
+        translation_invariant : bool
+            Whether the result stays the same if all rows are moved by the same vector.
+        """
+        if self.scale == "none" and not translation_invariant:
+            return []
+        names = zip(encoders, self._transforms(encoders), strict=True)
+        return [e.column for e, name in names if e.kind == "number" and name == "none"]
 
     def feature_transforms(self, encoders: Sequence[Encoder]) -> list[str]:
         """Return the transform of each feature.
@@ -202,13 +223,7 @@ class PreprocessingParams(BaseModel):
             For a transform of a column that is not a number after encoding.
         """
         names: list[str] = []
-        for encoder in encoders:
-            if encoder.kind in ("onehot", "is missing"):
-                name = "none"
-            elif isinstance(self.transform, dict):
-                name = self.transform.get(encoder.column, "none")
-            else:
-                name = self.transform if encoder.kind == "number" else "none"
+        for encoder, name in zip(encoders, self._transforms(encoders), strict=True):
             names += [name] * len(encoder.feature_names())
         if isinstance(self.transform, dict):
             allowed = [e.column for e in encoders if e.kind in ("number", "frequency", "ordinal")]
@@ -221,6 +236,18 @@ class PreprocessingParams(BaseModel):
                         hint=nearest_known(column, allowed),
                         parameter="transform",
                     )
+        return names
+
+    def _transforms(self, encoders: Sequence[Encoder]) -> list[str]:
+        """Return the transform of each encoder's features."""
+        names = []
+        for encoder in encoders:
+            if encoder.kind in ("onehot", "is missing"):
+                names.append("none")
+            elif isinstance(self.transform, dict):
+                names.append(self.transform.get(encoder.column, "none"))
+            else:
+                names.append(self.transform if encoder.kind == "number" else "none")
         return names
 
 

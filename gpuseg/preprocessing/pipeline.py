@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform
 from gpuseg.errors import DataError, literal
-from gpuseg.numerics.to_float32 import to_float32
 from gpuseg.optional import is_arrow, is_pandas, is_sparse
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -262,7 +261,7 @@ class ArrayColumns:
         if block.dtype == object and any(isinstance(value, str | bytes) for value in block.flat):
             raise _not_numeric("it holds text")
         try:
-            x = to_float32(block)
+            x = block if block.dtype == np.float32 else block.astype(np.float64)
         except _CONVERSION_ERRORS as error:
             raise _not_numeric(str(error)) from None
         return {name: pa.array(x[:, f]) for f, name in enumerate(self._names)}
@@ -455,7 +454,8 @@ def _encode_column(
                 parameter="X",
             )
         with np.errstate(over="ignore"):
-            return as_numbers(column).astype(np.float32)[:, None], np.empty(0, np.int64)
+            values = encoder.subtract_origin(as_numbers(column))
+            return values.astype(np.float32)[:, None], np.empty(0, np.int64)
     values = np.empty((len(column), len(encoder.feature_names())), np.float32)
     return values, encoder.encode_into(column, values)
 

@@ -52,6 +52,8 @@ class PreprocessingPlan:
         variance that they keep.
     roles : tuple of FeatureRole or None
         Role of each feature; None if all are numbers.
+    origins : tuple of float or None
+        What was subtracted from each feature as it was read; None if nothing was.
     """
 
     features: tuple[str, ...]
@@ -64,10 +66,15 @@ class PreprocessingPlan:
     drop_correlated: float | None = None
     pca: float | None = None
     roles: tuple[FeatureRole, ...] | None = None
+    origins: tuple[float, ...] | None = None
 
     def feature_roles(self) -> tuple[FeatureRole, ...]:
         """Return the role of each feature."""
         return (NUMBER,) * len(self.features) if self.roles is None else self.roles
+
+    def origin(self) -> NDArray[np.float64] | None:
+        """Return the origin of each feature, float64 (d,); None if nothing was subtracted."""
+        return None if self.origins is None else np.array(self.origins)
 
     def is_number(self) -> NDArray[np.bool_]:
         """Return which features are numbers, bool (d,)."""
@@ -89,4 +96,5 @@ class PreprocessingPlan:
             features=tuple(self.features[f] for f in kept),
             transform=tuple(self.transform[f] for f in kept),
             roles=tuple(roles[f] for f in kept),
+            origins=None if self.origins is None else tuple(self.origins[f] for f in kept),
         )

@@ -14,7 +14,7 @@ from gpuseg.backends.feature_transform import (
     Projection,
 )
 from gpuseg.errors import DataError
-from gpuseg.preprocessing.encoding.encoder import Encoder, Kind
+from gpuseg.preprocessing.encoding.encoder import Encoder, Kind, feature_origins
 from gpuseg.preprocessing.params import Share, Transform
 
 R = TypeVar("R", bound=BaseModel)
@@ -36,6 +36,7 @@ class SavedEncoder(BaseModel):
     other: bool
     missing: bool
     keeps_missing: bool
+    origin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
 
     @model_validator(mode="after")
     def _suits_its_kind(self) -> "SavedEncoder":
@@ -48,8 +49,11 @@ class SavedEncoder(BaseModel):
                 fits = len(self.shares) == len(self.categories) + 1 and not self.other
             case "ordinal":
                 fits = not (self.shares or self.other or self.missing or self.keeps_missing)
+            case "number":
+                fits = self.encoder() == Encoder(self.column, origin=self.origin)
             case _:
                 fits = self.encoder() == Encoder(self.column, self.kind)
+        fits &= self.kind == "number" or self.origin == 0.0
         if not fits:
             raise ValueError(f"the values do not suit the kind {self.kind!r}")
         return self
@@ -80,6 +84,11 @@ class SavedPipeline(BaseModel):
             raise ValueError("features must be different features of the encoders")
         if len(self.transform) != len(self.features):
             raise ValueError("there must be one transform for each feature")
+        moved = {saved.column for saved in self.encoders if saved.origin}
+        if any(
+            f in moved for f, t in zip(self.features, self.transform, strict=True) if t != "none"
+        ):
+            raise ValueError("a feature with a transform has no origin")
         return self
 
     def feature_transform(self, arrays: Arrays) -> FeatureTransform:
@@ -109,8 +118,9 @@ class SavedPipeline(BaseModel):
         if clip is not None and not (clip[0] <= clip[1]).all():
             raise damaged_array("clip", "must be increasing bounds")
         shift = saved_array(arrays, "shift", np.float64, (d,))
+        origin = feature_origins([saved.encoder() for saved in self.encoders], self.features)
         return FeatureTransform(
-            fill, codes, shift, scale, self.unit_length, clip, power, projection
+            fill, codes, shift, scale, self.unit_length, clip, power, projection, origin
         )
 
 

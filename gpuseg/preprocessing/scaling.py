@@ -86,7 +86,8 @@ def fill_values(
     is_number = plan.is_number()
     numbers = np.flatnonzero(is_number).tolist()
     if plan.missing == "zero":
-        fill[is_number] = 0
+        origin = plan.origin()
+        fill[is_number] = 0 if origin is None else -origin[is_number]
     elif plan.missing == "median" and numbers:
         fill[is_number] = quantiles(executor, backend, numbers, (0.5,))[:, 0]
     elif plan.missing == "mean":
@@ -187,6 +188,8 @@ def _constant_feature(
     plan: PreprocessingPlan, statistics: Statistics, f: int, value: float
 ) -> DataError:
     is_constant = statistics.minimum[f] == statistics.maximum[f]
+    origin = plan.origin()
+    value += 0.0 if origin is None else float(origin[f])
     extent = "constant" if is_constant else "constant in its middle half"
     clipped = f" once clipped at the quantiles {list(plan.clip)}" if plan.clip else ""
     return DataError(

@@ -16,7 +16,7 @@ class ProfilingSample:
     index : int64 (m,)
         Positions in the data, rising.
     x : float32 (m, d)
-        Features as read, NaN where one is missing.
+        Features as read, NaN where one is missing; measured from `origin`.
     scaled : float32 (m, d)
         The same features filled, clipped, transformed and scaled.
     rows : float32 (m, p)
@@ -29,6 +29,8 @@ class ProfilingSample:
         Names of the d features.
     total : int
         Number of customers in the data.
+    origin : float64 (d,) or None
+        See `FeatureTransform`.
     """
 
     index: NDArray[np.int64]
@@ -39,6 +41,12 @@ class ProfilingSample:
     distance: NDArray[np.float32]
     features: Sequence[str]
     total: int
+    origin: NDArray[np.float64] | None = None
+
+    def in_column_units(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return rows of `x` in the units of the columns, float64 (m, d) or (d,)."""
+        values = x.astype(np.float64)
+        return values if self.origin is None else values + self.origin
 
     @property
     def is_complete(self) -> bool:

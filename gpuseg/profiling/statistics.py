@@ -26,10 +26,10 @@ def quantiles(
     rows : bool (m,), optional
         The customers to look at; all of the sample by default.
     """
-    x = sample.x if rows is None else sample.x[rows]
+    x = sample.in_column_units(sample.x if rows is None else sample.x[rows])
     result = {}
     for f, name in enumerate(sample.features):
-        values = x[:, f][~np.isnan(x[:, f])].astype(np.float64)
+        values = x[:, f][~np.isnan(x[:, f])]
         if values.size:
             result[name] = Quantiles(*np.quantile(values, PROBABILITIES).tolist())
     return result

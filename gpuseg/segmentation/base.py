@@ -221,6 +221,10 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         """Return whether preprocessing scales each row to length one."""
         return False
 
+    def is_translation_invariant(self, spec: S) -> bool:
+        """Return whether all rows may be moved by the same vector without another result."""
+        return False
+
     def memory(self, spec: S, n_values: int, n_workers: int) -> MemoryNeeds:
         """Return the memory of a fit to rows of `n_values` float32 values, weights included."""
         return MemoryNeeds()

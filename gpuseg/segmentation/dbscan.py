@@ -73,6 +73,9 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
                 parameter="eps", hint="set a number, or leave `weight` out",
             )  # fmt: skip
 
+    def is_translation_invariant(self, spec: DBSCANSpec) -> bool:
+        return spec.metric in ("euclidean", "manhattan")
+
     def memory(self, spec: DBSCANSpec, n_values: int, n_workers: int) -> MemoryNeeds:
         """Return room for the rows in the order of their tiles.
 

@@ -46,6 +46,9 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
         "gpuseg.models.kmeans",
     )
 
+    def is_translation_invariant(self, spec: HierarchicalSpec) -> bool:
+        return True
+
     def extra_columns(self, spec: HierarchicalSpec) -> list[str]:
         """Return a column for each level, if there are several."""
         return [f"segment_{k}" for k in spec.cuts] if len(spec.cuts) > 1 else []

@@ -138,6 +138,9 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
     def unit_rows(self, spec: KMeansSpec) -> bool:
         return spec.metric == "cosine"
 
+    def is_translation_invariant(self, spec: KMeansSpec) -> bool:
+        return spec.metric == "euclidean"
+
     def load_kernels(self, spec: KMeansSpec, backend: str) -> None:
         if backend == "numba":
             from gpuseg.backends.numba.kmeans_kernels import load_kernels

@@ -132,7 +132,7 @@ def test_prepares_as_a_job_does(tmp_path: Path) -> None:
     p = result.model.feature_transform
     assert p.shift.tobytes() == preprocessor.shift_.tobytes()
     assert p.scale.tobytes() == preprocessor.scale_.tobytes()
-    assert p.bounds().tobytes() == preprocessor.clip_.tobytes()
+    assert p.add_origin(p.bounds()).tobytes() == preprocessor.clip_.tobytes()
     labels = KMeans(3, random_state=0).fit_predict(preprocessor.transform(x))
     assert labels.tolist() == read_parts(tmp_path / "out")["segment"].to_pylist()
     assert gpuseg.load_model(tmp_path / "out" / "_model").predict(x).tolist() == labels.tolist()

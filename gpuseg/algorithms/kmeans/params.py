@@ -1,8 +1,10 @@
 """Parameters of k-means."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from gpuseg.algorithms.params import AlgorithmParams, MaxIter, NClusters, NInit, RandomState
@@ -39,6 +41,12 @@ class KMeansParams(AlgorithmParams):
     tol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     random_state: RandomState = 0
     metric: Literal["euclidean", "cosine"] = "euclidean"
+
+    def with_origin(self, origin: NDArray[np.float64] | None) -> Self:
+        """Return the parameters for rows from which an origin, float64 (d,), was subtracted."""
+        if origin is None or isinstance(self.init, str):
+            return self
+        return self.model_copy(update={"init": (np.array(self.init) - origin).tolist()})
 
     def check_init(self, n_features: int) -> None:
         """Check that initial centers suit the data.

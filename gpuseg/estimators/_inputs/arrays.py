@@ -47,7 +47,7 @@ def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -
     refuse_gradient(X, "X")
     _refuse_objects(X)
     if is_arrow(X) and not _is_plain_pandas(X):
-        table = _as_table(X)
+        table = as_table(X)
         _check_feature_names(estimator, table, reset=reset)
         matrix = _table_to_matrix(table, _dtype_of(table) if keep_float64 else np.float32)
     else:
@@ -177,7 +177,19 @@ def _dtype_of(table: pa.Table) -> Any:
     return np.float32 if all(field.type in small for field in table.schema) else np.float64
 
 
-def _as_table(X: Any) -> pa.Table:
+def read_stream(X: Any) -> Any:
+    """Return X so that it can be read twice: a stream of Arrow as a table, others as they are."""
+    return X if hasattr(X, "slice") or hasattr(X, "iloc") or not is_arrow(X) else as_table(X)
+
+
+def as_table(X: Any) -> pa.Table:
+    """Return a frame or a stream of Arrow as a table of numbers.
+
+    Raises
+    ------
+    DataError
+        For columns that are not numbers, and X without rows.
+    """
     import pyarrow as pa
 
     try:

@@ -18,9 +18,16 @@ from sklearn.utils.validation import _check_feature_names
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.arrays import as_weights
 from gpuseg.estimators._inputs.loaded_rows import LoadedRows
+from gpuseg.estimators._inputs.origins import origin_of
 from gpuseg.estimators._inputs.row_format import RowFormat
+from gpuseg.numerics.origin import ColumnRanges
 from gpuseg.optional import is_dask
-from gpuseg.runtime.dask.collections import executor_for_partitions, map_partitions, partitions_of
+from gpuseg.runtime.dask.collections import (
+    compute_partitions,
+    executor_for_partitions,
+    map_partitions,
+    partitions_of,
+)
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.chunked_shard import Chunk, ChunkedShard
 
@@ -61,11 +68,36 @@ def load_collection(
     estimator.n_features_in_ = len(X.columns) if hasattr(X, "columns") else int(X.shape[1])
     parts = partitions_of(X)
     weights = None if sample_weight is None else _weight_parts(sample_weight, len(parts))
+    ranges = partial(_part_ranges, row_format=row_format, estimator=clone(estimator))
+    row_format = row_format.with_origin(_find_origin(client, X, parts, ranges))
     read = partial(_read_part, row_format=row_format, estimator=clone(estimator))
     with executor_for_partitions(client, parts, weights, read, ChunkedShard) as executor:
         n_rows = executor.map(passes.n_rows)
         executor.apply(passes.set_first_row, per_shard=list(accumulate(n_rows, initial=0))[:-1])
-        yield CollectionRows(X, executor, False)
+        yield CollectionRows(X, executor, False, row_format.origin)
+
+
+def _find_origin(
+    client: Any, X: Any, parts: list[Any], ranges: Callable[[Any], ColumnRanges | None]
+) -> NDArray[np.float64] | None:
+    """Return the origin of each column of X; the first partition rules out nearly every X."""
+    dtypes = list(X.dtypes) if hasattr(X, "dtypes") else [X.dtype]
+    if all(dtype == np.float32 for dtype in dtypes):
+        return None
+    merged: ColumnRanges | None = None
+    for some in (parts[:1], parts[1:]):
+        for one in compute_partitions(client, some, ranges):
+            if one is None:
+                return None
+            merged = one if merged is None else merged.merge(one)
+    return origin_of(merged)
+
+
+def _part_ranges(part: Any, row_format: RowFormat, estimator: Any) -> ColumnRanges | None:
+    """Return the ranges of the columns of a partition, on a worker."""
+    if len(part):
+        return row_format.column_ranges(part, clone(estimator))
+    return ColumnRanges.of(np.empty((0, part.shape[1])))
 
 
 def map_collection(

@@ -42,8 +42,8 @@ def refuse_gradient(values: Any, name: str) -> None:
         )
 
 
-def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool) -> Any:
-    """Return X as float32 (n, d), C-order, on the GPU; set or check its width and names.
+def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool, dtype: Any = np.float32) -> Any:
+    """Return X as float32 or float64 (n, d), C-order, on the GPU; set or check its width and names.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool) -> Any:
         )
     header = X.iloc[:0].to_pandas() if is_cudf(X) else np.empty((0, X.shape[1]))
     _check_feature_names(estimator, header, reset=reset)
-    x = _to_float32(X.to_cupy() if is_cudf(X) else X)
+    x = _converted(X.to_cupy() if is_cudf(X) else X, dtype)
     if 0 in x.shape:
         raise DataError(
             "x.empty",
@@ -93,9 +93,9 @@ def to_host(values: Any) -> Any:
     )
 
 
-def _to_float32(array: Any) -> Any:
-    """Return a GPU array as float32; integers by way of float64 (`numerics.to_float32`)."""
+def _converted(array: Any, dtype: Any) -> Any:
+    """Return a GPU array as `dtype`; integers by way of float64 (`numerics.to_float32`)."""
     backend = registry.get("cuda")
     if "int" in str(getattr(array, "dtype", "")):  # also of torch, whose dtypes are not NumPy's
         array = backend.from_foreign(array, np.float64)
-    return backend.from_foreign(array, np.float32)
+    return backend.from_foreign(array, dtype)

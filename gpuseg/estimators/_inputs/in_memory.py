@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 from numpy.typing import ArrayLike, NDArray
 
-from gpuseg.estimators._inputs.arrays import as_weights
+from gpuseg.estimators._inputs.arrays import as_weights, read_stream
 from gpuseg.estimators._inputs.gpu import to_device_of
 from gpuseg.estimators._inputs.loaded_rows import LoadedRows
+from gpuseg.estimators._inputs.origins import origin_of
 from gpuseg.estimators._inputs.row_format import RowFormat
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor
 from gpuseg.sharding.shard import Shard
@@ -56,8 +57,11 @@ def load_in_memory(
     reset: bool = True,
 ) -> Iterator[InMemoryRows]:
     """Load X as one shard; see `_inputs.load.load_batch`."""
+    if reset:
+        X = read_stream(X)
+        row_format = row_format.with_origin(origin_of(row_format.column_ranges(X, estimator)))
     x = row_format.read(X, estimator, reset=reset)
     shard = Shard(x, as_weights(sample_weight, len(x)))
     executor = LocalExecutor(n_threads)
     executor.load(lambda shard, context: shard, [shard])
-    yield InMemoryRows(X, executor, True, shard)
+    yield InMemoryRows(X, executor, True, row_format.origin, shard)

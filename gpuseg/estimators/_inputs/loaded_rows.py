@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.runtime.executor import Executor
@@ -24,11 +25,14 @@ class LoadedRows(ABC):
         Its shards have the rows, as the estimator's row format reads them.
     keeps_labels : bool
         Whether a fit should keep the labels of every model in the shards.
+    origin : float64 (d,) or None
+        What was subtracted from the rows (`numerics.origin`).
     """
 
     X: Any
     executor: Executor
     keeps_labels: bool
+    origin: NDArray[np.float64] | None
 
     @property
     @abstractmethod

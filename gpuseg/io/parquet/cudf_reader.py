@@ -54,7 +54,7 @@ def load_on_gpu(
     Parameters
     ----------
     by_arrow : sequence of str
-        Columns that Arrow decodes.
+        Columns that Arrow decodes; it also decodes those that are measured from an origin.
     must : bool
         Whether too little GPU memory is an error.
 
@@ -114,10 +114,11 @@ class _ShardReader:
         self._columns: dict[str, tuple[int, int | None]] = {}
         self._host_features: list[int] = []
         self._footers: dict[str, pq.FileMetaData] = {}
+        host_columns = {*by_arrow, *(e.column for e in plan.encoders if e.origin)}
         encoders, f = [], 0
         for encoder in plan.encoders:
             width = len(encoder.feature_names())
-            if encoder.column in by_arrow:
+            if encoder.column in host_columns:
                 encoders.append(encoder)
                 self._host_features += range(f, f + width)
             elif encoder.kind == "is missing":  # these come after the numbers

@@ -254,7 +254,8 @@ def fill(
     for encoder in plan.encoders:
         column, width = batch.columns.column(encoder.column), len(encoder.feature_names())
         if encoder.kind == "number":
-            _write_float32(plan, x[:, f], encoder.column, batch.start, as_numbers(column))
+            values = encoder.subtract_origin(as_numbers(column))
+            _write_float32(plan, x[:, f], encoder.column, batch.start, values)
         else:
             encoder.encode_into(column, x[:, f : f + width])
         f += width

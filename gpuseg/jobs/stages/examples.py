@@ -57,7 +57,7 @@ class ChosenExamples:
             id_at = dict(zip(self.positions.tolist(), values, strict=True))
         for example, row in zip(self.examples, self._positions().tolist(), strict=True):
             at = example.index
-            features = map(_or_none, sample.x[at])
+            features = map(_or_none, sample.in_column_units(sample.x[at]))
             confidence = None if self.confidence is None else float(self.confidence[at])
             content.append(
                 {
@@ -90,7 +90,7 @@ def _confidence(sample: ProfilingSample, result: SegmentationResult) -> NDArray[
     return confidences(sample.rows, "numba", runner_up.centers, runner_up.segment)
 
 
-def _or_none(value: np.float32) -> float | None:
+def _or_none(value: np.floating[Any]) -> float | None:
     """Return a number for JSON, which has neither NaN nor infinity."""
     return float(value) if np.isfinite(value) else None
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from gpuseg.io.parquet.column_counts import count_columns
+from gpuseg.io.parquet.column_ranges import find_origins
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan
 from gpuseg.io.parquet.spilled_rows import why_streamed
@@ -11,7 +12,7 @@ from gpuseg.jobs.duplicates import named_like_ids, named_like_row_numbers
 from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
-from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.encoder import Encoder, with_origins
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.executor import Executor
@@ -65,8 +66,8 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
             f"column '{name}' is the index of a pandas frame and is not used for clustering; name "
             "it in input.features if it is a feature"
         )
-    encoders = _fit_encoders(ctx, dataset)
     unit_rows = spec.algorithm.unit_rows(spec.segment)
+    encoders = _with_origins(ctx, dataset, _fit_encoders(ctx, dataset))
     preprocessing = spec.prepare.plan(encoders, unit_rows)
     n_workers = len(ctx.executor.workers())
     drop_missing = spec.prepare.missing == "drop" and spec.prepare.duplicates == "keep"
@@ -95,6 +96,20 @@ def _memory_used(executor: Executor, memory: MemoryPlan) -> MemoryPlan:
         if problems:
             return replace(memory, mode="streamed", reason=f"{memory.reason}, and {problems[0]}")
     return memory
+
+
+def _with_origins(
+    ctx: RunContext, dataset: Dataset, encoders: tuple[Encoder, ...]
+) -> tuple[Encoder, ...]:
+    """Return the encoders, with the origins of columns that float32 could not hold otherwise."""
+    translation_invariant = ctx.spec.algorithm.is_translation_invariant(ctx.spec.segment)
+    columns = ctx.spec.prepare.columns_with_origin(encoders, translation_invariant)
+    origins = find_origins(ctx.executor, dataset, columns)
+    for name, origin in origins.items():
+        ctx.reporter.log(
+            f"'{name}' is measured from {origin:g}: its values lie far from zero and close together"
+        )
+    return tuple(with_origins(encoders, origins))
 
 
 def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:

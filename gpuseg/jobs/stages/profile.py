@@ -133,6 +133,7 @@ def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> ProfilingS
         np.concatenate(distances),
         preprocessing.features,
         preprocessing.raw.rows,
+        transform.origin,
     )
 
 

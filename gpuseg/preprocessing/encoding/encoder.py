@@ -8,7 +8,8 @@ row in the same way. A category that was not in the data of the fit is encoded a
 * ordinal: as a missing value, since it has no position in the order.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,8 @@ class Encoder:
         Whether rows without a category are kept. If missing is not a category of its own, such a
         row is encoded as one with a category that was not in the data of the fit. Rows that are
         not kept get a missing value.
+    origin : float
+        Subtracted from a number in float64, before it becomes float32 (`numerics.origin`).
     """
 
     column: str
@@ -59,6 +62,7 @@ class Encoder:
     other: bool = False
     missing: bool = False
     keeps_missing: bool = False
+    origin: float = 0.0
 
     def feature_names(self) -> list[str]:
         """Return the names of the features."""
@@ -68,6 +72,10 @@ class Encoder:
             return [self.column]
         extra = [OTHER] * self.other + [MISSING] * self.missing
         return [f"{self.column}={name}" for name in (*self.categories, *extra)]
+
+    def subtract_origin(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return numbers of the column, float32 or float64 (n,), measured from the origin."""
+        return values if self.origin == 0.0 else values.astype(np.float64) - self.origin
 
     def encode_into(self, column: pa.Array, out: NDArray[np.float32]) -> NDArray[np.int64]:
         """Write the features of a column that is not a number into out (rows, n_features).
@@ -134,3 +142,20 @@ class Encoder:
         """Return the encoder as values of JSON."""
         lists = {"categories": list(self.categories), "shares": list(self.shares)}
         return {**vars(self), **lists}
+
+
+def feature_origins(
+    encoders: Sequence[Encoder], features: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """Return the origin of each of the features, float64 (d,); None if all are 0."""
+    by_name = {e.column: e.origin for e in encoders if e.kind == "number"}
+    origins = np.array([by_name.get(name, 0.0) for name in features])
+    return origins if origins.any() else None
+
+
+def with_origins(encoders: Sequence[Encoder], origins: Mapping[str, float]) -> list[Encoder]:
+    """Return the encoders, those of numbers with the origins of their columns."""
+    return [
+        replace(e, origin=origins[e.column]) if e.kind == "number" and e.column in origins else e
+        for e in encoders
+    ]

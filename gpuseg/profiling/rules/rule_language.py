@@ -31,7 +31,9 @@ class RuleFeature:
     negated_phrase : str
         For a flag: the statement that it is 0.
     fill : float or None
-        Value that replaces a missing one, where some are missing.
+        Value that replaces a missing one, where some are missing; measured from the origin.
+    origin : float
+        What `sql` subtracts from the column; words give values of the column.
     """
 
     name: str
@@ -42,6 +44,7 @@ class RuleFeature:
     is_integer: bool = False
     negated_phrase: str = ""
     fill: float | None = None
+    origin: float = 0.0
 
     def in_sql(self, bound: Bound) -> str:
         """Return a bound as a condition in SQL."""
@@ -61,15 +64,17 @@ class RuleFeature:
         if self.kind == "ordinal":
             steps = [step for i, step in enumerate(self.steps) if low < i <= high]
             return f"{self.phrase} is {' or '.join(steps + ['missing'] * has_missing)}"
-        return self._number_in_words(low, high) + " or missing" * has_missing
+        words = self._number_in_words(low + self.origin, high + self.origin)
+        return words + " or missing" * has_missing
 
     def _number_in_words(self, low: float, high: float) -> str:
         if self.is_integer:
             low, high = math.floor(low) + 1 if low > -math.inf else low, _floor(high)
             if low == high:
                 return f"{self.phrase} is {high:,.0f}"
-        minimum = f"{'at least' if self.is_integer else 'above'} {_number_in_text(low)}"
-        maximum = f"at most {_number_in_text(high)}"
+        digits = 15 if self.origin else 12
+        minimum = f"{'at least' if self.is_integer else 'above'} {_number_in_text(low, digits)}"
+        maximum = f"at most {_number_in_text(high, digits)}"
         parts = [minimum] * (low > -math.inf) + [maximum] * (high < math.inf)
         return f"{self.phrase} {' and '.join(parts)}"
 
@@ -96,11 +101,12 @@ def rule_features(encoders: Sequence[Encoder], fill: Mapping[str, float]) -> dic
 def _features(e: Encoder, fill: float | None) -> list[RuleFeature]:
     column = sql_name(e.column)
     if e.kind == "number":
-        sql = f"CAST({column} AS REAL)"
+        value = f"({column} - {sql_number(e.origin)})" if e.origin else column
+        sql = f"CAST({value} AS REAL)"
         if fill is not None:
             sql = f"CASE WHEN {_is_missing(e)} THEN {sql_number(fill)} ELSE {sql} END"
             sql = f"CAST({sql} AS REAL)"
-        return [RuleFeature(e.column, sql, "number", e.column, fill=fill)]
+        return [RuleFeature(e.column, sql, "number", e.column, fill=fill, origin=e.origin)]
     if e.kind == "is missing":
         return [_flag(e.feature_names()[0], _is_missing(e), e.column, "missing")]
     if len(e.categories) > MAX_CATEGORIES:
@@ -176,5 +182,5 @@ def _floor(value: float) -> float:
     return math.floor(value) if math.isfinite(value) else value
 
 
-def _number_in_text(value: float) -> str:
-    return f"{value:,.12g}" if abs(value) < 1e12 else f"{value:g}"
+def _number_in_text(value: float, digits: int) -> str:
+    return f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:g}"

@@ -45,7 +45,9 @@ def segment_rules(
     x, label = x[complete], sample.label[complete]
     if not kept or len(np.unique(label)) < 2:
         return None
-    features = [_with_values(expressible[names[f]], x[:, i]) for i, f in enumerate(kept)]
+    features = [
+        _with_values(expressible[names[f]], x[:, i].astype(np.float64)) for i, f in enumerate(kept)
+    ]
     tree = fit_tree(x, label)
     fidelity = float((predict(tree, x) == label).mean())
     error = math.sqrt(fidelity * (1 - fidelity) / len(label))
@@ -75,9 +77,10 @@ def _matches(bounds: Sequence[Bound], x: NDArray[np.float32]) -> NDArray[np.bool
     return match
 
 
-def _with_values(feature: RuleFeature, values: NDArray[np.float32]) -> RuleFeature:
+def _with_values(feature: RuleFeature, values: NDArray[np.float64]) -> RuleFeature:
     """Return the feature, marked as an integer where all its values are whole numbers."""
-    return replace(feature, is_integer=bool((values == np.rint(values)).all()))
+    in_units = values + feature.origin
+    return replace(feature, is_integer=bool((in_units == np.rint(in_units)).all()))
 
 
 def _case(tree: Node, features: Sequence[RuleFeature]) -> str:

@@ -42,6 +42,30 @@ def map_partitions(
     return da.concatenate(arrays)
 
 
+def compute_partitions(
+    client: Any, partitions: Sequence[Any], function: Callable[[Any], Any]
+) -> list[Any]:
+    """Return function(partition) of each partition, called on the workers.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        None means the current one.
+    partitions : sequence of delayed object
+
+    Raises
+    ------
+    ResourceError
+        If there is no client.
+    """
+    from dask.delayed import delayed
+
+    client = client or _current_client()
+    with client.as_current():
+        futures = client.compute([delayed(function)(partition) for partition in partitions])
+        return list(client.gather(futures))
+
+
 @contextmanager
 def executor_for_partitions(
     client: Any,

@@ -1,0 +1,96 @@
+"""Find the origins of columns before their values become float32 (`numerics.origin`).
+
+A column is far from zero only if each part of its rows is. So the footer of the first file rules
+out nearly every column, and the values of the others alone are read.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
+from gpuseg.numerics.origin import ColumnRanges
+from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
+from gpuseg.runtime.executor import Executor, TaskContext
+
+_BATCH_ROWS = 65_536
+
+
+def find_origins(executor: Executor, dataset: Dataset, columns: Sequence[str]) -> dict[str, float]:
+    """Return the origins of those columns of numbers that have one other than 0.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be decoded.
+    """
+    candidates = _may_be_far(dataset, columns)
+    if not candidates:
+        return {}
+    executor.load(_identity, dataset.plan_shards(len(executor.workers()), drop_missing=False))
+    ranges = reduce(ColumnRanges.merge, executor.map(_ranges, candidates))
+    origins = zip(candidates, ranges.origins().tolist(), strict=True)
+    return {name: origin for name, origin in origins if origin}
+
+
+def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
+    """Return the columns that the first row group does not rule out, by its statistics."""
+    file = dataset.files[0]
+    wide = [
+        name
+        for name in columns
+        if name not in file.constants and _loses_digits(file.schema.field(name).type)
+    ]
+    if not wide:
+        return []
+    with dataset.storage.open_parquet(file.path) as opened:
+        number = next(i for i, rows in enumerate(file.group_rows) if rows)
+        group = opened.metadata.row_group(number)
+        chunks = (group.column(i) for i in range(group.num_columns))
+        wanted = set(wide)
+        ranges = {c.path_in_schema: _range(c) for c in chunks if c.path_in_schema in wanted}
+    low, high = np.array([ranges[name] for name in wide]).T
+    far = ColumnRanges(low, high, np.zeros(len(wide), bool)).are_far()
+    return [name for name, is_far in zip(wide, far.tolist(), strict=True) if is_far]
+
+
+def _loses_digits(kind: pa.DataType) -> bool:
+    """Return whether float32 cannot hold every value of a type of numbers."""
+    t = pa.types
+    small = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.float16(), pa.float32())
+    return not t.is_boolean(kind) and kind not in small
+
+
+def _range(chunk: pq.ColumnChunkMetaData) -> tuple[float, float]:
+    """Return smallest and largest value of a column chunk; (inf, -inf) if they are not known."""
+    statistics = chunk.statistics
+    if statistics is None or not statistics.has_min_max:
+        return np.inf, -np.inf
+    return float(statistics.min), float(statistics.max)
+
+
+def _identity(plan: ShardPlan, context: TaskContext) -> ShardPlan:
+    return plan
+
+
+def _ranges(plan: ShardPlan, context: TaskContext, columns: list[str]) -> ColumnRanges:
+    """Return the ranges of columns in one shard, read with several row groups at a time."""
+
+    def read(group: RowGroup) -> ColumnRanges:
+        batches = read_batches(plan, group.part, group.number, columns, _BATCH_ROWS)
+        return reduce(ColumnRanges.merge, map(_ranges_of_batch, batches), _no_rows(len(columns)))
+
+    return reduce(ColumnRanges.merge, context.map(read, plan.groups()), _no_rows(len(columns)))
+
+
+def _no_rows(n_columns: int) -> ColumnRanges:
+    return ColumnRanges.of(np.empty((0, n_columns)))
+
+
+def _ranges_of_batch(batch: pa.RecordBatch) -> ColumnRanges:
+    numbers = [as_numbers(column).astype(np.float64) for column in batch.columns]
+    return ColumnRanges.of(np.stack(numbers, axis=1))
