@@ -128,14 +128,14 @@ class FeatureTransform:
         )
 
     def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return points in the units of the input, such as centres, as points of the output.
+        """Return points in the units of the columns, such as centres, as points of the output.
 
         This is the reverse of `inverse`, float64 (n, p): unlike rows, points are not filled, and
         not rounded to float32. Values outside the domain of a transform, and points of zeros that
         are to have length one, become NaN or infinite.
         """
         low, high = self.bounds().astype(np.float64)
-        z = np.clip(points, low, high)
+        z = np.clip(points if self.origin is None else points - self.origin, low, high)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             for f in np.flatnonzero(self.transform == LOG1P):
                 z[:, f] = log1p(z[:, f])

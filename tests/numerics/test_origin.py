@@ -166,6 +166,15 @@ def test_jobs_see_blobs_far_from_zero(tmp_path: Path, algorithm: str, statistics
             assert rows["a"].min() <= segment.quantiles["a"].median <= rows["a"].max()
 
 
+def test_centers_of_a_manifest_start_the_next_job(tmp_path: Path) -> None:
+    source = write(tmp_path / "in", blobs()[0] + 1e10, statistics=True)
+    result = run(source, tmp_path / "out", segment={"n_clusters": 4})
+    centers = [segment.center for segment in result.record.segments]
+    run(source, tmp_path / "next", segment={"n_clusters": 4, "init": centers, "max_iter": 1})
+    before, after = (pd.read_parquet(tmp_path / name) for name in ("out", "next"))
+    assert before["segment"].equals(after["segment"])
+
+
 def test_workers_have_the_same_bits(tmp_path: Path, two_workers: dict[str, Any]) -> None:
     x = blobs()[0]
     source = write(tmp_path / "in", x[np.lexsort(x.T)] + 1e10, statistics=True)
