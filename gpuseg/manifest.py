@@ -824,8 +824,15 @@ def read_manifest(folder: Location) -> Manifest:
     DataError
         Where there is none, and where it cannot be understood.
     """
+    path = f"{folder.root}/{MANIFEST}"
     try:
-        content = folder.fs.cat_file(f"{folder.root}/{MANIFEST}")
+        if folder.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
+            raise DataError(
+                "manifest.not_a_file",
+                f"{folder.url}: its {MANIFEST} is not a regular file",
+                hint="give the output folder of a run",
+            )
+        content = folder.fs.cat_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             "manifest.missing",

@@ -139,8 +139,11 @@ def check_free(storage: Storage, overwrite: bool) -> bool:
 
 
 def _has_manifest(storage: Storage) -> bool:
+    path = f"{storage.root}/{MANIFEST}"
     try:
-        manifest = json.loads(storage.fs.cat_file(f"{storage.root}/{MANIFEST}"))
+        if storage.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
+            return False
+        manifest = json.loads(storage.fs.cat_file(path))
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and manifest.keys() >= {"gpuseg", "run_id", "parts"}

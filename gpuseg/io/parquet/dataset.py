@@ -1,10 +1,12 @@
 """The input as described by its Parquet footers: schema, row groups, row counts; no data."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -22,6 +24,7 @@ from gpuseg.io.parquet.schema import (
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
+from gpuseg.io.regular_files import refuse_special_file
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
@@ -218,11 +221,11 @@ def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
             hint="give a Parquet file, a folder of them, or a URL",
             parameter=parameter,
         )
+    _refuse_special_files(storage, entries)
     visible = [
         (path, int(info["size"] or 0))
         for path, info in sorted(entries.items(), key=lambda item: item[0].split("/"))
-        if not any(part[:1] in "_." for part in storage.relative(path).split("/"))
-        or path == storage.root
+        if _is_visible(storage, path)
     ]
     if not visible:
         raise DataError(
@@ -233,6 +236,23 @@ def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
             parameter=parameter,
         )
     return visible
+
+
+def _is_visible(storage: Storage, path: str) -> bool:
+    """Return whether a file is data: no name in its path begins with '_' or '.'."""
+    names = storage.relative(path).split("/")
+    return path == storage.root or not any(name[:1] in "_." for name in names)
+
+
+def _refuse_special_files(storage: Storage, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse FIFOs, devices, and links to them, in a folder or in its place."""
+    if not storage.is_local:
+        return
+    if not entries and not Path(storage.root).is_dir():
+        refuse_special_file(storage.url, Path(storage.root).stat().st_mode)
+    for path, info in entries.items():
+        if info["type"] != "file" and _is_visible(storage, path) and Path(path).exists():
+            refuse_special_file(storage.relative(path), Path(path).stat().st_mode)
 
 
 def read_footer(storage: Storage, path: str, size: int) -> DataFile:
