@@ -1,6 +1,9 @@
 """Changes by others in the output's folder between the start of a run and its end."""
 
+import fcntl
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.errors import raises
@@ -42,6 +45,47 @@ def test_an_output_that_became_another_folder_stays(tmp_path: Path) -> None:
         with raises("output.not_gpuseg", ConfigError):
             output.publish([])
     assert [path.name for path in out.iterdir()] == ["precious.txt"]
+
+
+@pytest.mark.parametrize("moment", ["opened", "locked"])
+def test_a_folder_that_is_not_locked_yet_may_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Another run begins just before the folder of this one is opened, or locked."""
+    folder = tmp_path / ".out.staging-run-1"
+    open_file, lock, removed = os.open, fcntl.flock, list[bool]()
+
+    def remove() -> None:
+        if not removed and folder.exists():
+            removed.append(True)
+            open_output(target(tmp_path / "out"), False, "run-2").discard()
+            assert not folder.exists()
+
+    def open_later(path: Any, *args: Any, **kwargs: Any) -> int:
+        if moment == "opened" and path == folder:
+            remove()
+        return open_file(path, *args, **kwargs)
+
+    def lock_later(handle: int, operation: int) -> None:
+        if moment == "locked" and operation == fcntl.LOCK_EX:
+            remove()
+        lock(handle, operation)
+
+    monkeypatch.setattr(os, "open", open_later)
+    monkeypatch.setattr(fcntl, "flock", lock_later)
+    with open_output(target(tmp_path / "out"), False, "run-1"):
+        assert removed and folder.is_dir()
+        open_output(target(tmp_path / "out"), False, "run-3").discard()
+        assert folder.is_dir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_run_killed_before_its_lock_is_removed(tmp_path: Path) -> None:
+    (tmp_path / ".out.staging-run-1").mkdir()
+    os.mkfifo(tmp_path / ".out.staging-fifo")
+    with open_output(target(tmp_path / "out"), False, "run-2"):
+        names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".out.staging-run-2", ".out.staging-fifo"}
 
 
 def test_two_runs_stage_at_the_same_time(tmp_path: Path) -> None:

@@ -24,16 +24,12 @@ class LocalOutput(Output):
         self._replaces = check_free(self._storage, overwrite)
         self._prefix = f".{self._target.name}.staging-"
         self._folder = self._target.parent / f"{self._prefix}{run_id}"
-        self._unlocked = self._target.parent / f".{self._target.name}.new-{run_id}"
         self._lock = -1
         staged = False
         try:
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
-            self._unlocked.mkdir()  # it gets the name of a staging folder when it is locked
-            self._lock = os.open(self._unlocked, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            self._unlocked.rename(self._folder)
+            self._make_locked_folder()
             if self._replaces:
                 self._try_exchange()
             staged = True
@@ -64,17 +60,38 @@ class LocalOutput(Output):
         _sync(self._target.parent)
 
     def discard(self) -> None:
-        for folder in (self._unlocked, self._folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _make_locked_folder(self) -> None:
+        """Make the staging folder and lock it.
+
+        Until it is locked another run takes it for that of a killed one, and may remove it.
+        """
+        while self._lock < 0:
+            self._folder.mkdir()
+            try:
+                self._lock = os.open(self._folder, os.O_RDONLY)
+                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                is_there = self._folder.stat().st_ino == os.fstat(self._lock).st_ino
+            except FileNotFoundError:
+                is_there = False
+            if not is_there:
+                self._unlock()
 
     def _remove_abandoned(self) -> None:
         for folder in self._target.parent.iterdir():
             if not folder.name.startswith(self._prefix):
                 continue
-            handle = os.open(folder, os.O_RDONLY)
+            try:
+                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            except (FileNotFoundError, NotADirectoryError, PermissionError):
+                continue  # another run has removed it, or it is of somebody else
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)
