@@ -32,6 +32,9 @@ MANIFEST = "_manifest.json"
 NOISE = -1
 """Number of the segment of customers that belong to no segment."""
 
+NOT_DESCRIBED = -2
+"""Number that stands for all segments that are not described, in maps and counts only."""
+
 MAP_COLUMNS, MAP_LINES = 64, 40
 """Cells of the map of the segments, across and up."""
 
@@ -132,12 +135,15 @@ class Merge(NamedTuple):
 
 
 class MapCell(NamedTuple):
-    """A cell of the map: its column and line, its customers, and the largest segment in it."""
+    """A cell of the map: its column and line, its customers, and the largest segment in it.
+
+    The segments that are not described count as one, with the number -2.
+    """
 
     column: Annotated[int, Field(ge=0, lt=MAP_COLUMNS)]
     line: Annotated[int, Field(ge=0, lt=MAP_LINES)]
     customers: Annotated[int, Field(ge=1, lt=2**63)]
-    segment: SegmentNumber
+    segment: Annotated[int, Field(ge=NOT_DESCRIBED, lt=2**31)]
 
 
 # Where the data came from.
@@ -584,6 +590,34 @@ class Segment(Record):
         return self.segment == NOISE
 
 
+class OtherSegments(Record):
+    """The segments that are counted and not described: all but the largest."""
+
+    segments: Annotated[int, Field(ge=1, lt=2**31)]
+    """Number of these segments."""
+    customers: Count
+    """Customers in all of them."""
+    share: float
+    """Share of all customers, from 0 to 1."""
+    smallest: Count
+    """Customers of the smallest of them."""
+    largest: Count
+    """Customers of the largest of them."""
+    sizes: Quantiles
+    """Quantiles of their customers."""
+
+
+class DescriptionFailure(Record):
+    """A part of the description that could not be made; the labels do not depend on it."""
+
+    part: str
+    """"profiles", "examples", "report" or "plots"."""
+    error: str
+    """Type of the error."""
+    reason: str
+    """Message of the error."""
+
+
 class AuditedSegment(Record):
     """One segment in an audited column."""
 
@@ -602,6 +636,8 @@ class Audit(Record):
     """Customers of each group; null where the count is hidden."""
     segments: dict[str, AuditedSegment]
     """Counts by segment."""
+    others: AuditedSegment | None = None
+    """Counts of all segments together that are not in `segments`, where there are some."""
     cramers_v: Number
     """Cramér's V of segments and groups, from 0 to 1; null where too much is hidden."""
     is_lower_bound: bool
@@ -613,7 +649,8 @@ class Audit(Record):
 
     @model_validator(mode="after")
     def _one_value_for_each_group(self) -> Self:
-        rows = [row for part in self.segments.values() for row in (part.counts, part.ratios)]
+        parts = [*self.segments.values(), *([] if self.others is None else [self.others])]
+        rows = [row for part in parts for row in (part.counts, part.ratios)]
         if any(len(row) != len(self.groups) for row in (self.everyone, *rows)):
             raise ValueError("must have a value for each group")
         return self
@@ -721,7 +758,9 @@ class Manifest(Record):
     seconds: dict[str, float]
     """Seconds of each stage up to publishing, and of all together ("total")."""
     features: dict[str, FeatureSummary]
-    """Features in their order."""
+    """Features in their order; of many features those in which the segments differ most."""
+    other_features: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Number of the features that are not in `features`."""
     preparation: Preparation
     """How the features were prepared."""
     profile: ProfileSummary | None = None
@@ -729,7 +768,11 @@ class Manifest(Record):
     audit: dict[str, Audit] = {}
     """Audited columns."""
     segments: tuple[Segment, ...]
-    """Segments by number; noise is last."""
+    """Segments by number; noise is last. Of many segments these are the largest."""
+    other_segments: OtherSegments | None = None
+    """The segments that are not in `segments`, where there are some."""
+    failures: tuple[DescriptionFailure, ...] = ()
+    """Parts of the description that could not be made."""
     parts: tuple[PartSummary, ...]
     """Files of the output, in the order of the rows."""
     sidecars: tuple[Sidecar, ...] = ()
@@ -752,8 +795,8 @@ class Manifest(Record):
             raise ValueError("profile.map and audit: must be of the segments")
         if self.result.merges is None:
             return self
-        k = len(numbers)
-        if len(self.result.merges) != k - 1 or numbers != set(range(k)):
+        k = len(numbers) + (self.other_segments.segments if self.other_segments else 0)
+        if len(self.result.merges) != k - 1 or not numbers <= set(range(k)):
             raise ValueError("result.merges: must join all segments")
         if not all(1 <= level <= k for level in self.result.levels or ()):
             raise ValueError(f"result.levels: must be from 1 to {k}")
@@ -777,12 +820,19 @@ class Manifest(Record):
     @property
     def n_customers(self) -> int:
         """Customers in all segments, noise included."""
-        return sum(segment.size for segment in self.segments)
+        others = 0 if self.other_segments is None else self.other_segments.customers
+        return sum(segment.size for segment in self.segments) + others
 
     @property
     def n_segments(self) -> int:
         """Number of segments, without noise."""
-        return sum(not segment.is_noise for segment in self.segments)
+        others = 0 if self.other_segments is None else self.other_segments.segments
+        return sum(not segment.is_noise for segment in self.segments) + others
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return len(self.features) + self.other_features
 
     @property
     def ordered_segments(self) -> list[Segment]:

@@ -20,10 +20,10 @@ from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader
+from gpuseg.jobs.segment_centers import centers_in_units, deviations, scaled_centers
 from gpuseg.jobs.stages.profile import ProfileInputs, SegmentProfiles, describe_segments
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit
-from gpuseg.profiling.audit.audit import audit_column
 from gpuseg.profiling.naming import name_segments
 from gpuseg.segmentation.base import SegmentationResult
 
@@ -88,8 +88,9 @@ def profile_segments(inputs: ManifestInputs) -> SegmentProfiles:
             for segment, name in zip(segments, names, strict=True)
         ]
     return describe_segments(
-        inputs.profile_inputs, inputs.preprocessing, inputs.encoders, segments, with_names
-    )
+        inputs.profile_inputs, inputs.preprocessing, inputs.encoders, segments, with_names,
+        inputs.spec.audit.threshold,
+    )  # fmt: skip
 
 
 def build_manifest(
@@ -98,9 +99,10 @@ def build_manifest(
     run_id: str,
     started: datetime,
     seconds: Mapping[str, float],
+    failures: Sequence[manifest.DescriptionFailure] = (),
 ) -> manifest.Manifest:
     """Return the manifest."""
-    backend, reader = inputs.plan.backend, inputs.reader
+    backend, reader, scope = inputs.plan.backend, inputs.reader, inputs.profile_inputs.scope
     return manifest.Manifest(
         gpuseg=__version__,
         run_id=run_id,
@@ -124,13 +126,13 @@ def build_manifest(
         sweep=tuple(map(manifest.SweepRow.from_json, inputs.result.sweep)),
         seconds=rounded_seconds(seconds),
         features=_features(inputs),
+        other_features=scope.n_features - len(scope.features),
         preparation=_preparation(inputs),
         profile=profiles.profile,
-        audit={
-            name: audit_column(counts, list(inputs.result.segments), inputs.spec.audit.threshold)
-            for name, counts in inputs.profile_inputs.audit_counts.items()
-        },
+        audit=profiles.audit,
         segments=profiles.segments,
+        other_segments=scope.others,
+        failures=tuple(failures),
         parts=tuple(
             manifest.PartSummary(name=part.name, rows=part.rows, bytes=part.bytes)
             for part in inputs.parts
@@ -197,18 +199,20 @@ def _content_hash(inputs: ManifestInputs) -> str:
 
 
 def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
-    fit = inputs.preprocessing
+    """Return the features that are described."""
+    fit, described = inputs.preprocessing, inputs.profile_inputs.scope.features
     p, raw = fit.feature_transform, fit.raw
     mean = p.undo_transform(fit.mean)
     phrases = _category_phrases(inputs.encoders)
-    frequencies = [e.column for e in inputs.encoders if e.kind == "frequency"]
+    frequencies = {e.column for e in inputs.encoders if e.kind == "frequency"}
     # Minimum and maximum are taken before a Yeo-Johnson transform, after any other.
     transform = np.where(p.transform == YEO_JOHNSON, 0, p.transform)
     to_input = replace(p, transform=transform).undo_transform
     low, high = to_input(np.array([raw.minimum, raw.maximum]))
     fill, clip, shift = p.add_origin(p.fill), p.add_origin(p.bounds()), p.add_origin(p.shift)
+    powers = p.powers()
     return {
-        name: manifest.FeatureSummary(
+        (name := fit.features[f]): manifest.FeatureSummary(
             mean=float(mean[f]),
             std=float(fit.std[f]),
             min=float(low[f]),
@@ -218,13 +222,13 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
             fill=None if np.isnan(fill[f]) else float(fill[f]),
             clip=manifest.Bounds(*clip[:, f].tolist()) if np.isfinite(clip[:, f]).all() else None,
             transform=TRANSFORMS[int(p.transform[f])],
-            power=float(p.powers()[f]) if p.transform[f] == YEO_JOHNSON else None,
+            power=float(powers[f]) if p.transform[f] == YEO_JOHNSON else None,
             shift=float(shift[f]),
             scale=float(p.scale[f]),
             category=phrases.get(name),
             is_frequency=name in frequencies,
         )
-        for f, name in enumerate(fit.features)
+        for f in described.tolist()
     }
 
 
@@ -271,29 +275,39 @@ def _preparation(inputs: ManifestInputs) -> manifest.Preparation:
 
 
 def _segments(inputs: ManifestInputs) -> list[manifest.Segment]:
-    """Return the segments with size, center and deviation."""
-    fit, result = inputs.preprocessing, inputs.result
-    p, names = fit.feature_transform, fit.features
-    low, high = p.undo_transform(fit.extremes)
-    scaled = result.centers if p.projection is None else p.projection.inverse(result.centers)
-    transformed = scaled * p.scale + p.shift
-    if not p.unit:  # principal components may exceed the range of a bounded transform
-        transformed = np.clip(transformed, *fit.extremes)
-    centers = p.undo_transform(transformed)
-    if not p.unit:  # rounding may put a mean outside its range, such as −1e−8 for an amount
-        centers = np.clip(centers, low, high)
-    scaled_mean = (fit.mean - p.shift) / p.scale
-    scaled_std = np.where(fit.std > 0, fit.std, 1.0) / p.scale
-    deviation = (scaled - scaled_mean) / scaled_std
+    """Return the segments that are described, with size, center and deviation."""
+    fit, result, scope = inputs.preprocessing, inputs.result, inputs.profile_inputs.scope
+    names = [fit.features[f] for f in scope.features.tolist()]
+    scaled = scaled_centers(fit, result)[scope.rows]
+    centers = centers_in_units(fit, scaled)[:, scope.features]
+    deviation = deviations(fit, scaled)[:, scope.features]
     total = int(result.sizes.sum())
+    sizes = result.sizes[scope.rows].tolist()
     return [
         manifest.Segment(
             segment=segment,
-            size=int(result.sizes[i]),
-            share=float(result.sizes[i] / total),
-            center=dict(zip(names, centers[i].tolist(), strict=True)),
-            deviation=dict(zip(names, deviation[i].tolist(), strict=True)),
+            size=size,
+            share=float(size / total),
+            center=dict(zip(names, center.tolist(), strict=True)),
+            deviation=dict(zip(names, differences.tolist(), strict=True)),
             rule=None,
         )
-        for i, segment in enumerate(result.segments)
+        for segment, size, center, differences in zip(
+            scope.segments, sizes, centers, deviation, strict=True
+        )
     ]
+
+
+def bare_segments(inputs: ManifestInputs) -> SegmentProfiles:
+    """Return the segments with their sizes only, for a run that could not describe them."""
+    scope, sizes = inputs.profile_inputs.scope, inputs.result.sizes
+    total = int(sizes.sum())
+    return SegmentProfiles(
+        None,
+        tuple(
+            manifest.Segment(
+                segment=segment, size=size, share=size / total, center={}, deviation={}, rule=None
+            )
+            for segment, size in zip(scope.segments, sizes[scope.rows].tolist(), strict=True)
+        ),
+    )

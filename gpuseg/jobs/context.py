@@ -19,6 +19,8 @@ from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.jobs.workers import WORKER_MODULES
+from gpuseg.manifest import DescriptionFailure
+from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress, Stage
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor, do_nothing
@@ -49,6 +51,8 @@ class Reporter:
     ----------
     warnings : list of str
         All warnings so far, for the manifest.
+    failures : list of DescriptionFailure
+        Parts of the description that could not be made, for the manifest.
     seconds : dict of str to float
         Seconds of each stage of this run so far; a stage that ran several times has the sum.
     """
@@ -56,6 +60,7 @@ class Reporter:
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.warnings: list[str] = []
+        self.failures: list[DescriptionFailure] = []
         self.seconds: dict[str, float] = {}
         self._shown: list[str] = []
 
@@ -86,8 +91,28 @@ class Reporter:
         LOGGER.warning(text)
         self.progress.log(f"warning: {text}")
 
+    def describe(self, part: str, make: Callable[[], R], otherwise: Callable[[], R]) -> R:
+        """Return a part of the description of the segments, or what stands for it if it fails.
+
+        The labels are complete when segments are described. A failure is warned of and recorded.
+        """
+        try:
+            return make()
+        except Exception as error:  # whatever it is, it must not cost the labels
+            LOGGER.debug("%s failed", part, exc_info=error)
+            failure = DescriptionFailure(
+                part=part, error=type(error).__name__, reason=shortened(printable(str(error)))
+            )
+            self.failures.append(failure)
+            self.warn(
+                f"the {part} of the segments could not be made ({failure.error}: "
+                f"{failure.reason}); the output has the segment of every row all the same"
+            )
+            return otherwise()
+
     def drop_warnings(self, start: int) -> None:
         """Drop the warnings from number `start` on; those that come again are not shown again."""
+        self.failures.clear()
         self._shown += self.warnings[start:]
         del self.warnings[start:]
 

@@ -20,6 +20,7 @@ everyone". Where two segments would have the same name, each name gets more part
 if they never do, a number is added.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -99,10 +100,9 @@ def _unique(parts: Sequence[list[str]]) -> list[str]:
         names = [
             ", ".join(words[:n]) or DEFAULT_NAME for words, n in zip(parts, lengths, strict=True)
         ]
+        counts = Counter(names)
         extendable = [
-            i
-            for i, name in enumerate(names)
-            if names.count(name) > 1 and lengths[i] < len(parts[i])
+            i for i, name in enumerate(names) if counts[name] > 1 and lengths[i] < len(parts[i])
         ]
         if not extendable:
             break

@@ -16,13 +16,14 @@ class ProfilingSample:
     index : int64 (m,)
         Positions in the data, rising.
     x : float32 (m, d)
-        Features as read, NaN where one is missing; measured from `origin`.
+        Features as read, NaN where one is missing; measured from `origin`. Those that are
+        described.
     scaled : float32 (m, d)
         The same features filled, clipped, transformed and scaled.
     rows : float32 (m, p)
         Rows as clustered: `scaled`, its principal components, or rows of length one.
     label : int32 (m,)
-        Segment of each customer; -1 for noise.
+        Segment of each customer; -1 for noise, `NOT_DESCRIBED` if it is not described.
     distance : float32 (m,)
         Distance to the center, or to the nearest core row, in scaled units.
     features : sequence of str

@@ -8,6 +8,9 @@ from gpuseg.manifest import Audit, Manifest, Ratio
 
 HIDDEN = "hidden"
 
+_OTHERS = "others"
+"""The row of all segments that are not described."""
+
 _WEAK, _STRONG = 0.1, 0.3
 """Cramér's V up to which groups and segments are hardly related, and somewhat related."""
 
@@ -34,22 +37,25 @@ class AuditView:
 def audit_views(manifest: Manifest) -> list[AuditView]:
     """Return the view of each audited column."""
     sizes = {str(segment.segment): segment.size for segment in manifest.segments}
-    return [_view(name, audit, sizes) for name, audit in manifest.audit.items()]
+    n_customers = manifest.n_customers
+    return [_view(name, audit, sizes, n_customers) for name, audit in manifest.audit.items()]
 
 
-def _view(column: str, audit: Audit, sizes: Mapping[str, int]) -> AuditView:
-    total = sum(sizes.values())
+def _view(column: str, audit: Audit, sizes: Mapping[str, int], n_customers: int) -> AuditView:
+    audited = audit.segments | ({} if audit.others is None else {_OTHERS: audit.others})
+    others = n_customers - sum(sizes[segment] for segment in audit.segments)
+    sizes = {**sizes, _OTHERS: others}
     rows = [
         (
-            fmt.segment_name(int(segment)),
+            _OTHERS if segment == _OTHERS else fmt.segment_name(int(segment)),
             [
                 _cell(count, ratio, sizes[segment])
                 for count, ratio in zip(counts.counts, counts.ratios, strict=True)
             ],
         )
-        for segment, counts in audit.segments.items()
+        for segment, counts in audited.items()
     ]
-    everyone = [HIDDEN if n is None else _share(n, total) for n in audit.everyone]
+    everyone = [HIDDEN if n is None else _share(n, n_customers) for n in audit.everyone]
     return AuditView(column, audit.groups, everyone, rows, _summary(audit))
 
 

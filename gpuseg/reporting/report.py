@@ -22,6 +22,8 @@ from gpuseg.reporting.view_models import segment_views
 _FACT_DIGITS = 6
 """Significant digits of the facts of an algorithm."""
 
+_MAX_LISTED = 100
+"""Features that are listed one by one where they are left out."""
 
 _OPTIONS: dict[str, Any] = {
     "autoescape": True,  # names and paths come from the data
@@ -55,6 +57,7 @@ def render_report(manifest: Manifest) -> str:
         manifest=manifest,
         segments=segment_views(manifest),
         n_noise=sum(segment.size for segment in manifest.segments if segment.is_noise),
+        others=manifest.other_segments,
         rules=manifest.profile.rules if manifest.profile else None,
         figures=svg.figures(manifest),
         axes=svg.map_axes(manifest.profile) if manifest.profile else [],
@@ -191,7 +194,10 @@ def _preparation(preparation: Preparation) -> str:
         texts.append(f"clipped at the quantiles {clip.low:g} and {clip.high:g}")
     texts.append(f"scale: {preparation.scale}")
     texts += [f"{column.column}: {column.encoding}" for column in preparation.encoded]
-    texts += [f"{name} left out: {reason}" for name, reason in preparation.dropped.items()]
+    dropped = list(preparation.dropped.items())
+    texts += [f"{name} left out: {reason}" for name, reason in dropped[:_MAX_LISTED]]
+    if len(dropped) > _MAX_LISTED:
+        texts.append(f"{fmt.count(len(dropped) - _MAX_LISTED, 'more feature')} left out")
     if (pca := preparation.pca) is not None:
         kept = fmt.percent(pca.variance_kept)
         texts.append(f"{pca.n_components} principal components, which keep {kept} of the variance")

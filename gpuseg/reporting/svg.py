@@ -14,7 +14,6 @@ from gpuseg.formatting import number, percent, segment_name
 from gpuseg.manifest import (
     MAP_COLUMNS,
     MAP_LINES,
-    NOISE,
     Manifest,
     Merge,
     ProfileSummary,
@@ -209,12 +208,15 @@ def selection_figure(points: Sequence[SilhouettePoint], n_clusters: int) -> Mark
 
 
 def figures(manifest: Manifest) -> dict[str, Markup]:
-    """Return the figures that the manifest has data for: of "map", "tree" and "selection"."""
+    """Return the figures that the manifest has data for: of "map", "tree" and "selection".
+
+    A tree is drawn only where all its segments are described.
+    """
     result, profile = manifest.result, manifest.profile
     drawn: dict[str, Markup | None] = {}
     if profile is not None and profile.map is not None:
         drawn["map"] = map_figure(profile.map)
-    if result.merges:
+    if result.merges and manifest.other_segments is None:
         drawn["tree"] = tree_figure(result.merges, result.levels or (), manifest.segments)
     if result.selection is not None:
         drawn["selection"] = selection_figure(result.selection.table, result.n_clusters)
@@ -238,7 +240,7 @@ def _svg(
 
 
 def _color_class(segment: int) -> str:
-    return "noise" if segment == NOISE else f"c{segment % len(_LIGHT)}"
+    return "noise" if segment < 0 else f"c{segment % len(_LIGHT)}"
 
 
 def _opacity(count: int, max_count: int) -> float:

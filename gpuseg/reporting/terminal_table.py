@@ -27,6 +27,9 @@ _MAX_LABEL_WIDTH = 30
 _MIN_NAME_WIDTH = 8
 """A feature's name that would get less room is put on a line of its own."""
 
+_MAX_ROWS = 50
+"""Segments with a row of their own, the largest ones; noise has one in addition."""
+
 _MAX_NAME_WIDTH = 28
 """Longer names of features are shortened, so that features fit side by side."""
 
@@ -131,9 +134,15 @@ def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
     Returns
     -------
     rich.table.Table
-        One row per segment, largest first, then one for all customers with the average values.
+        One row for each of the largest segments, one for noise and one for the others if there
+        are some, then one for all customers with the average values.
     """
-    features, segments = manifest.features, manifest.ordered_segments
+    features = manifest.features
+    segments = [
+        segment
+        for i, segment in enumerate(manifest.ordered_segments)
+        if i < _MAX_ROWS or segment.is_noise
+    ]
     rows: list[list[_Item]] = []
     shown: set[str] = set()
     for segment in segments:
@@ -154,8 +163,14 @@ def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
             segment_name(segment.segment), *label, count(segment.size), percent(segment.share),
             _Grid(row, n_features, width),
         )  # fmt: skip
-    table.add_section()
     label = [Text()] if has_names else []
+    n_others = manifest.n_segments - sum(not segment.is_noise for segment in segments)
+    if n_others:
+        customers = manifest.n_customers - sum(segment.size for segment in segments)
+        share = percent(customers / manifest.n_customers)
+        text = count(n_others, "smaller segment")
+        table.add_row("others", *label, count(customers), share, text)
+    table.add_section()
     table.add_row("everyone", *label, count(manifest.n_customers), "100.0%", _Flow(averages))
     return table
 

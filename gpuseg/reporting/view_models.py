@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 from gpuseg import formatting as fmt
@@ -21,6 +21,9 @@ from gpuseg.reporting.terminal_table import top_features
 
 _N_TOP = 5
 """Features in the table of a segment's card; the others are folded away."""
+
+_MAX_DETAILS = 2000
+"""Features in all cards together; each card tells of its share of them."""
 
 _MIN_DEVIATION = 0.5
 """Smallest deviation that the sentence on a segment mentions, in standard deviations."""
@@ -106,7 +109,10 @@ class SegmentView:
         In the order of the features, and by deviation.
     rule : SegmentRule or None
     spread : list of Spread
+        Of the features that distinguish the segment most, in the order of the features.
     baskets : BasketSummary or None
+    detailed : set of str
+        The features that the card tells of: all, or those that distinguish the segment most.
     """
 
     name: str
@@ -121,6 +127,7 @@ class SegmentView:
     rule: SegmentRule | None
     spread: list[Spread]
     baskets: BasketSummary | None
+    detailed: Set[str]
 
     @property
     def title(self) -> str:
@@ -141,9 +148,14 @@ class SegmentView:
 
     @property
     def others(self) -> list[Trait]:
-        """The remaining features, in their order."""
-        top = {trait.feature for trait in self.top}
-        return [trait for trait in self.traits if trait.feature not in top]
+        """The remaining features that the card tells of, in their order."""
+        folded = self.detailed - {trait.feature for trait in self.top}
+        return [trait for trait in self.traits if trait.feature in folded]
+
+    @property
+    def n_hidden(self) -> int:
+        """Features that the card does not tell of."""
+        return len(self.traits) - len(self.detailed)
 
     @property
     def highlights(self) -> list[Trait]:
@@ -169,7 +181,8 @@ def segment_views(manifest: Manifest) -> list[SegmentView]:
     segments = manifest.ordered_segments
     largest = max((segment.share for segment in segments), default=0.0)
     everyone = manifest.profile.quantiles if manifest.profile else {}
-    return [_view(segment, manifest.features, largest, everyone) for segment in segments]
+    details = max(_MAX_DETAILS // max(len(segments), 1), _N_TOP)
+    return [_view(segment, manifest.features, largest, everyone, details) for segment in segments]
 
 
 def _view(
@@ -177,6 +190,7 @@ def _view(
     features: Mapping[str, FeatureSummary],
     largest: float,
     everyone: Mapping[str, Quantiles],
+    max_details: int,
 ) -> SegmentView:
     traits = {
         name: Trait(
@@ -187,6 +201,8 @@ def _view(
         )
         for name, feature in features.items()
     }
+    ranked = top_features(segment, list(features))
+    detailed = set(ranked[:max_details]) if len(features) > max_details else set(features)
     return SegmentView(
         name=fmt.segment_name(segment.segment),
         is_noise=segment.is_noise,
@@ -196,7 +212,7 @@ def _view(
         label=segment.name or "",
         description=segment.sentence or "",
         traits=list(traits.values()),
-        ranked=[traits[name] for name in top_features(segment, list(features))],
+        ranked=[traits[name] for name in ranked],
         rule=segment.rule,
         spread=[
             Spread(
@@ -206,8 +222,10 @@ def _view(
                 interval=segment.deviation_interval.get(name),
             )
             for name, quantiles in segment.quantiles.items()
+            if name in detailed
         ],
         baskets=segment.baskets,
+        detailed=detailed,
     )
 
 

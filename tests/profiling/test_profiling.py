@@ -188,7 +188,8 @@ def test_words_say_that_a_value_may_be_missing() -> None:
         Encoder("spend"),
         *(Encoder("A"), Encoder("a")),
     ]
-    features = rule_features(encoders, {"plan": 0.5, "spend": 7.0})
+    names = [name for encoder in encoders for name in encoder.feature_names()]
+    features = rule_features(encoders, {"plan": 0.5, "spend": 7.0}, names)
     flag, plan, spend = (features[name] for name in ("what is it=z", "plan", "spend"))
     assert flag.in_words(Bound(0, high=0.5)) == "what is it is not z"
     assert plan.in_words(Bound(0, low=0.0, high=0.9)) == "plan is missing"

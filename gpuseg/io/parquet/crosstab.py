@@ -1,7 +1,7 @@
 """Count the customers of each segment by the values of columns that are not clustered."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import numpy as np
@@ -22,32 +22,43 @@ MAX_VALUES = 1000
 _BATCH_ROWS = 65_536
 _DROPPED = -(2**31)
 
+Labels = NDArray[np.int32]
+
 Counts = dict[str, Counter[tuple[int, str | None]]]
 """By column: number of customers by (segment, value); None is a missing value."""
 
 
-def cross_tabulate(executor: Executor, columns: Sequence[str]) -> Counts:
+def cross_tabulate(
+    executor: Executor, columns: Sequence[str], merge: Callable[[Labels], Labels]
+) -> Counts:
     """Count the customers of the loaded and labelled shards.
+
+    Parameters
+    ----------
+    merge : callable
+        Takes labels, and returns them with one number for all segments that are counted together.
 
     Raises
     ------
     DataError
         For columns that cannot be categories or have more than `MAX_VALUES` values.
     """
-    totals = reduce(_merged, executor.map(_count, list(columns)))
+    totals = reduce(_merged, executor.map(_count, list(columns), merge))
     for name, counts in totals.items():
         _refuse_many(name, counts)
     return totals
 
 
-def _count(shard: Shard, context: TaskContext, columns: list[str]) -> Counts:
+def _count(
+    shard: Shard, context: TaskContext, columns: list[str], merge: Callable[[Labels], Labels]
+) -> Counts:
     if shard.labels is None:
         raise CacheLost
     plan: ShardPlan = shard.source
-    labels = shard.labels
+    labels = merged = merge(shard.labels)
     if shard.kept is not None:
         labels = np.full(plan.rows, _DROPPED, np.int32)
-        labels[shard.kept] = shard.labels
+        labels[shard.kept] = merged
 
     def on(group: RowGroup) -> Counts:
         counts: Counts = {name: Counter() for name in columns}

@@ -4,7 +4,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from gpuseg.jobs.build_manifest import ManifestInputs, build_manifest, profile_segments
+from gpuseg.jobs.build_manifest import (
+    ManifestInputs,
+    bare_segments,
+    build_manifest,
+    profile_segments,
+)
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.stages.build_features import BuiltFeatures
 from gpuseg.jobs.stages.preprocess import PreprocessedRows
@@ -36,7 +41,7 @@ def collect_profile(
     lines = built.source if built else None
     with ctx.reporter.stage("examples"):
         return collect_profile_inputs(
-            ctx.executor, prepared.fit, result, ctx.spec.audit.columns, lines
+            ctx.executor, prepared.fit, result, ctx.spec.audit.columns, lines, ctx.reporter
         )
 
 
@@ -45,10 +50,16 @@ def profile_meanwhile(
 ) -> tuple[R, SegmentProfiles]:
     """Profile the segments in another thread during `act`; return the result of it, and profiles.
 
-    The stage "describe" has the time after `act`.
+    The stage "describe" has the time after `act`. Profiles that cannot be made are left out.
     """
+
+    def profile() -> SegmentProfiles:
+        return ctx.reporter.describe(
+            "profiles", lambda: profile_segments(inputs), lambda: bare_segments(inputs)
+        )
+
     with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-describe") as thread:
-        profiles = thread.submit(profile_segments, inputs)
+        profiles = thread.submit(profile)
         result = act()
         with ctx.reporter.stage("describe"):
             return result, profiles.result()
@@ -58,4 +69,7 @@ def describe(ctx: RunContext, inputs: ManifestInputs, profiles: SegmentProfiles)
     """Return the manifest."""
     if inputs.result.selected_n_clusters and (warning := missing_rule_warning(profiles)):
         ctx.reporter.warn(warning)
-    return build_manifest(inputs, profiles, ctx.run_id, ctx.started, ctx.reporter.seconds)
+    reporter = ctx.reporter
+    return build_manifest(
+        inputs, profiles, ctx.run_id, ctx.started, reporter.seconds, reporter.failures
+    )

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.io.output.base import as_json
+from gpuseg.manifest import NOT_DESCRIBED
 from gpuseg.model_selection.confidence import confidences
 from gpuseg.profiling.examples import Example, select_examples
 from gpuseg.profiling.sample import ProfilingSample
@@ -74,10 +75,12 @@ class ChosenExamples:
         return as_json(content)
 
 
-def choose_examples(sample: ProfilingSample, result: SegmentationResult) -> ChosenExamples:
-    """Choose typical and ambiguous customers of each segment."""
+def choose_examples(
+    sample: ProfilingSample, segments: Sequence[int], result: SegmentationResult
+) -> ChosenExamples:
+    """Choose typical and ambiguous customers of some segments."""
     confidence = _confidence(sample, result)
-    examples = select_examples(sample, result.segments, confidence)
+    examples = select_examples(sample, segments, confidence)
     return ChosenExamples(sample, examples, confidence)
 
 
@@ -87,7 +90,12 @@ def _confidence(sample: ProfilingSample, result: SegmentationResult) -> NDArray[
     if runner_up is None or len(result.segments) < 2:
         return None
     # Any backend gives the same bits.
-    return confidences(sample.rows, "numba", runner_up.centers, runner_up.segment)
+    of_examples = sample.label > NOT_DESCRIBED
+    confidence = np.full(len(sample.label), np.nan, np.float32)
+    confidence[of_examples] = confidences(
+        sample.rows[of_examples], "numba", runner_up.centers, runner_up.segment
+    )
+    return confidence
 
 
 def _or_none(value: np.floating[Any]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,16 +15,20 @@ from gpuseg.backends import registry
 from gpuseg.backends.column_summary import KINDS
 from gpuseg.io.parquet.crosstab import Counts, cross_tabulate
 from gpuseg.io.parquet.ids import ids_at
+from gpuseg.jobs.context import Reporter
 from gpuseg.jobs.positions import rows_by_shard
+from gpuseg.jobs.segment_centers import deviations, scaled_centers
 from gpuseg.jobs.stages.examples import ChosenExamples, choose_examples
-from gpuseg.manifest import BasketSummary, ProfileSummary, Segment
+from gpuseg.manifest import Audit, BasketSummary, ProfileSummary, Segment
 from gpuseg.numerics.hashing import hash_sample_mask
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.profiling.association_rules import association_rules
+from gpuseg.profiling.audit.audit import audit_column
 from gpuseg.profiling.pca_map import segment_map
 from gpuseg.profiling.rules.rules import segment_rules
 from gpuseg.profiling.sample import ProfilingSample
+from gpuseg.profiling.selection import DescriptionScope, select_scope
 from gpuseg.profiling.statistics import deviation_intervals, quantiles
 from gpuseg.runtime.executor import Executor
 from gpuseg.segmentation.base import SegmentationResult
@@ -43,6 +47,8 @@ class ProfileInputs:
 
     Attributes
     ----------
+    scope : DescriptionScope
+        The segments and features that are described; the other inputs are of these only.
     sample : ProfilingSample
     examples : ChosenExamples
     audit_counts : dict
@@ -51,6 +57,7 @@ class ProfileInputs:
         Products that are bought together, by segment; empty without transactions.
     """
 
+    scope: DescriptionScope
     sample: ProfilingSample
     examples: ChosenExamples
     audit_counts: Counts
@@ -63,12 +70,16 @@ class SegmentProfiles:
 
     Attributes
     ----------
-    profile : ProfileSummary
+    profile : ProfileSummary or None
+        None where the segments could not be described.
     segments : tuple of Segment
+    audit : mapping of str to Audit
+        By audited column.
     """
 
-    profile: ProfileSummary
+    profile: ProfileSummary | None
     segments: tuple[Segment, ...]
+    audit: dict[str, Audit] = field(default_factory=dict)
 
 
 def collect_profile_inputs(
@@ -77,6 +88,7 @@ def collect_profile_inputs(
     result: SegmentationResult,
     audit_columns: Sequence[str],
     lines: Source | None,
+    reporter: Reporter,
 ) -> ProfileInputs:
     """Collect the inputs of the segment profiles.
 
@@ -85,14 +97,21 @@ def collect_profile_inputs(
     DataError
         For audited columns that are not groups.
     """
-    sample = sample_of(executor, preprocessing)
-    counts = cross_tabulate(executor, audit_columns) if audit_columns else {}
-    baskets = {} if lines is None else _baskets(executor, sample, lines)
-    return ProfileInputs(sample, choose_examples(sample, result), counts, baskets)
+    deviation = deviations(preprocessing, scaled_centers(preprocessing, result))
+    scope = select_scope(result.segments, result.sizes, deviation)
+    sample = sample_of(executor, preprocessing, scope)
+    counts = cross_tabulate(executor, audit_columns, scope.merge_others) if audit_columns else {}
+    baskets = {} if lines is None else _baskets(executor, sample, scope.segments, lines)
+    examples = reporter.describe(
+        "examples",
+        lambda: choose_examples(sample, scope.segments, result),
+        lambda: ChosenExamples(sample, (), None),
+    )
+    return ProfileInputs(scope, sample, examples, counts, baskets)
 
 
 def _baskets(
-    executor: Executor, sample: ProfilingSample, lines: Source
+    executor: Executor, sample: ProfilingSample, segments: Sequence[int], lines: Source
 ) -> dict[int, BasketSummary]:
     """Return by segment what customers of the sample buy together."""
     from gpuseg.features.baskets import read_baskets
@@ -107,7 +126,7 @@ def _baskets(
     order = np.argsort(hashes)
     label = sample.label[rows][order][np.searchsorted(hashes[order], bought.customer)]
     baskets = {}
-    for segment in np.unique(sample.label).tolist():
+    for segment in segments:
         is_here = label == segment
         rules = association_rules(bought.basket[is_here], bought.product[is_here])
         if rules is not None:
@@ -115,25 +134,31 @@ def _baskets(
     return baskets
 
 
-def sample_of(executor: Executor, preprocessing: PreprocessingFit) -> ProfilingSample:
+def sample_of(
+    executor: Executor, preprocessing: PreprocessingFit, scope: DescriptionScope
+) -> ProfilingSample:
     """Return the rows that were drawn during preprocessing, with their segments."""
     rows, transform = preprocessing.sample, preprocessing.feature_transform
     b = registry.get("numba")  # any backend gives the same bits
     parts = executor.map(passes.labels_at, per_shard=rows_by_shard(executor, rows.index))
     labels, distances = zip(*parts, strict=True)
     only_features = replace(transform, projection=None, unit=False)
-    scaled = b.prepare(rows.x.copy(), only_features)
-    clustered = scaled if transform.keeps_features else b.prepare(rows.x.copy(), transform)
+    x = rows.x
+    if len(scope.features) < scope.n_features:
+        x, only_features = x[:, scope.features], only_features.take(scope.features)
+    scaled = b.prepare(x.copy(), only_features)
+    keeps_all = transform.keeps_features and x is rows.x
+    clustered = scaled if keeps_all else b.prepare(rows.x.copy(), transform)
     return ProfilingSample(
         rows.index,
-        rows.x,
+        x,
         scaled,
         clustered,
-        np.concatenate(labels),
+        scope.merge_others(np.concatenate(labels)),
         np.concatenate(distances),
-        preprocessing.features,
+        tuple(preprocessing.features[f] for f in scope.features.tolist()),
         preprocessing.raw.rows,
-        transform.origin,
+        only_features.origin,
     )
 
 
@@ -143,19 +168,26 @@ def describe_segments(
     encoders: Sequence[Encoder],
     segments: Sequence[Segment],
     with_intervals: bool,
+    audit_threshold: int,
 ) -> SegmentProfiles:
-    """Add quantiles, intervals, rules and baskets to the segments.
+    """Add quantiles, intervals, rules and baskets to the segments, and audit columns.
 
     Parameters
     ----------
     with_intervals : bool
         Whether the averages of the segments are those of customers, so that their confidence
         intervals have a meaning.
+    audit_threshold : int
+        Smaller counts of audited columns are hidden.
     """
-    sample, transform = inputs.sample, preprocessing.feature_transform
-    std = np.where(preprocessing.std > 0, preprocessing.std, 1.0) / transform.scale
+    sample, transform, features = (
+        inputs.sample,
+        preprocessing.feature_transform,
+        inputs.scope.features,
+    )
+    std = (np.where(preprocessing.std > 0, preprocessing.std, 1.0) / transform.scale)[features]
     has_missing = preprocessing.raw.counts[KINDS.index("missing")] > 0
-    fill = np.where(has_missing, transform.fill, np.float32(np.nan))
+    fill = np.where(has_missing, transform.fill, np.float32(np.nan))[features]
 
     def described(segment: Segment) -> Segment:
         rows = sample.label == segment.segment
@@ -192,13 +224,17 @@ def describe_segments(
             segment.model_copy(update={"rule": by_segment.get(segment.segment)})
             for segment in without_rules
         ),
+        {
+            name: audit_column(counts, inputs.scope.segments, audit_threshold)
+            for name, counts in inputs.audit_counts.items()
+        },
     )
 
 
 def missing_rule_warning(profiles: SegmentProfiles) -> str:
     """Return a warning on segments without a rule, where others have one; else an empty text."""
     segments = [str(s.segment) for s in profiles.segments if s.rule is None]
-    if not segments or profiles.profile.rules is None:
+    if not segments or profiles.profile is None or profiles.profile.rules is None:
         return ""
     return (
         f"no simple rule separates segment {', '.join(segments)} from the others; fewer segments "

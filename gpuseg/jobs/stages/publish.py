@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gpuseg.io.output.base import MANIFEST, Output, cannot_write
+from gpuseg.io.output.base import MANIFEST, Output, as_json, cannot_write
 from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.stages.examples import EXAMPLES
@@ -14,11 +14,7 @@ from gpuseg.reporting import svg
 from gpuseg.reporting.report import MISSING_REPORT, render_report
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from gpuseg.jobs.stages.build_features import BuiltFeatures
-
-R = TypeVar("R")
 
 
 def publish(
@@ -29,7 +25,7 @@ def publish(
     Returns
     -------
     Manifest
-        With a warning for each drawing and report that could not be made.
+        With a warning for each part of the description that could not be made.
 
     Raises
     ------
@@ -45,28 +41,33 @@ def publish(
             for folder, model in models.items()
             for name, content in model.to_files().items()
         }
-        files[EXAMPLES] = inputs.profile_inputs.examples.to_file(inputs.example_ids)
+        describe = ctx.reporter.describe
+        examples = inputs.profile_inputs.examples
+        files[EXAMPLES] = describe(
+            "examples", lambda: examples.to_file(inputs.example_ids), lambda: as_json([])
+        )
         if ctx.spec.output.plots:
-            none: dict[str, Markup] = {}
-            drawn = _shown(ctx, "the drawings", lambda: svg.figures(manifest), none)
-            for name, figure in drawn.items():
-                files[f"_plots/{name}.svg"] = svg.standalone(figure).encode()
-        page = _shown(ctx, "the report", lambda: render_report(manifest), MISSING_REPORT)
+            files |= describe("plots", lambda: _plots(manifest), dict[str, bytes])
+        page = describe("report", lambda: render_report(manifest), lambda: MISSING_REPORT)
         files["_report.html"] = page.encode()
-        manifest = manifest.model_copy(update={"warnings": tuple(ctx.reporter.warnings)})
+        manifest = manifest.model_copy(
+            update={
+                "warnings": tuple(ctx.reporter.warnings),
+                "failures": tuple(ctx.reporter.failures),
+            }
+        )
         written = [*(built.part_names if built else []), *(part.name for part in inputs.parts)]
         written += [f"_model/{name}" for name in result.files]
         stage_and_publish(ctx.output, files, manifest, written)
     return manifest
 
 
-def _shown(ctx: RunContext, name: str, make: Callable[[], R], instead: R) -> R:
-    """Return what people look at; where it cannot be made, warn, and return something instead."""
-    try:
-        return make()
-    except Exception as error:  # noqa: BLE001 - no fault of a picture may cost the segments
-        ctx.reporter.warn(f"{name} could not be made ({error!r}); the segments are complete")
-        return instead
+def _plots(manifest: Manifest) -> dict[str, bytes]:
+    """Return the drawings by the names of their files."""
+    return {
+        f"_plots/{name}.svg": svg.standalone(figure).encode()
+        for name, figure in svg.figures(manifest).items()
+    }
 
 
 def stage_and_publish(

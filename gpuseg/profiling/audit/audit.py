@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.manifest import Audit, AuditedSegment, Ratio
+from gpuseg.manifest import NOT_DESCRIBED, Audit, AuditedSegment, Ratio
 from gpuseg.numerics.intervals import Z_95
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER
 from gpuseg.profiling.audit.suppression import hidden_cells
 
 _MAX_GROUPS = 20
+
+_MAX_SMALL = 300
+"""Small counts that are hidden one by one; hiding takes time with their square."""
 
 
 def audit_column(
@@ -26,29 +29,35 @@ def audit_column(
     Parameters
     ----------
     counts : mapping
-        Customers by segment and value; None is a missing value.
+        Customers by segment and value; None is a missing value. `NOT_DESCRIBED` stands for all
+        segments that are not described.
     segments : sequence of int
+        Segments that are described.
     threshold : int
         Smaller counts are hidden.
     """
-    groups, table = _table(counts, segments, threshold)
+    rows = [*segments, *([NOT_DESCRIBED] if any(s == NOT_DESCRIBED for s, _ in counts) else [])]
+    groups, table = _table(counts, rows, threshold)
+    rows, table = _merge_small(rows, table, threshold)
     hidden = hidden_cells(table, threshold)
     shown = np.where(hidden, -1, table)
     sizes = table.sum(axis=1)
     everyone = shown[-1]
+    audited = {
+        segment: AuditedSegment(
+            counts=_or_none(shown[i]),
+            ratios=tuple(
+                _ratio(int(shown[i, j]), int(sizes[i]), int(everyone[j]), int(sizes[-1]))
+                for j in range(len(groups))
+            ),
+        )
+        for i, segment in enumerate(rows)
+    }
     return Audit(
         groups=tuple(groups),
         everyone=_or_none(everyone),
-        segments={
-            str(segment): AuditedSegment(
-                counts=_or_none(shown[i]),
-                ratios=tuple(
-                    _ratio(int(shown[i, j]), int(sizes[i]), int(everyone[j]), int(sizes[-1]))
-                    for j in range(len(groups))
-                ),
-            )
-            for i, segment in enumerate(segments)
-        },
+        segments={str(segment): audited[segment] for segment in rows if segment != NOT_DESCRIBED},
+        others=audited.get(NOT_DESCRIBED),
         cramers_v=_cramers_v(shown, sizes),
         is_lower_bound=bool(hidden.any()),
         n_hidden=int(hidden.sum()),
@@ -84,6 +93,27 @@ def _table(
     ]
     table = np.array(cells, np.int64).reshape(len(segments), len(columns))
     return names, np.vstack([table, table.sum(axis=0)])
+
+
+def _merge_small(
+    rows: Sequence[int], table: NDArray[np.int64], threshold: int
+) -> tuple[list[int], NDArray[np.int64]]:
+    """Merge the smallest segments into `NOT_DESCRIBED`, so that at most `_MAX_SMALL` are small.
+
+    The last row of the table is all customers; it stays.
+    """
+    cells, numbers = table[:-1], np.array(rows)
+    by_size = np.lexsort((-cells.sum(axis=1), numbers == NOT_DESCRIBED))
+    n_small = np.cumsum((cells[by_size] < threshold).sum(axis=1))
+    is_kept = np.zeros(len(rows), np.bool_)
+    is_kept[by_size[n_small <= _MAX_SMALL]] = True
+    is_kept &= numbers != NOT_DESCRIBED
+    if is_kept.all():
+        return list(rows), table
+    merged = cells[~is_kept].sum(axis=0)
+    return [*numbers[is_kept].tolist(), NOT_DESCRIBED], np.vstack(
+        [cells[is_kept], merged, table[-1]]
+    )
 
 
 def _group_name(value: str | None) -> str:

@@ -1,7 +1,8 @@
 """Features in SQL, and conditions on them in SQL and in words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
@@ -79,8 +80,10 @@ class RuleFeature:
         return f"{self.phrase} {' and '.join(parts)}"
 
 
-def rule_features(encoders: Sequence[Encoder], fill: Mapping[str, float]) -> dict[str, RuleFeature]:
-    """Return the features that can be written in SQL, by name.
+def rule_features(
+    encoders: Sequence[Encoder], fill: Mapping[str, float], names: Collection[str]
+) -> dict[str, RuleFeature]:
+    """Return those of the features `names` that can be written in SQL, by name.
 
     Columns whose names differ only in case are left out: SQL cannot tell them apart.
 
@@ -89,12 +92,15 @@ def rule_features(encoders: Sequence[Encoder], fill: Mapping[str, float]) -> dic
     fill : mapping
         Values that replace missing ones, by feature, where some are missing.
     """
-    columns = [name.casefold() for name in dict.fromkeys(e.column for e in encoders)]
+    columns = Counter(name.casefold() for name in {e.column for e in encoders})
+    wanted = set(names)
     return {
         feature.name: feature
         for encoder in encoders
-        if columns.count(encoder.column.casefold()) == 1
+        if columns[encoder.column.casefold()] == 1
+        and not wanted.isdisjoint(encoder.feature_names())
         for feature in _features(encoder, fill.get(encoder.column))
+        if feature.name in wanted
     }
 
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.manifest import RuleQuality, SegmentRule, SurrogateRules
+from gpuseg.manifest import NOT_DESCRIBED, RuleQuality, SegmentRule, SurrogateRules
 from gpuseg.numerics.intervals import Z_95
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.profiling.rules.rule_language import RuleFeature, rule_features
-from gpuseg.profiling.rules.surrogate_tree import Bound, Node, fit_tree, paths, predict
+from gpuseg.profiling.rules.surrogate_tree import Bound, Leaf, Node, fit_tree, paths, predict
 from gpuseg.profiling.sample import ProfilingSample
 
 
@@ -28,6 +28,9 @@ def segment_rules(
 ) -> SegmentRules | None:
     """Return the rules, or None where there is no tree.
 
+    Customers of segments that are not described are one class of the tree: a rule is as precise
+    as it is among all customers. The expression is NULL for them.
+
     Parameters
     ----------
     fill : float32 (d,)
@@ -38,7 +41,7 @@ def segment_rules(
     fill_by_name = {
         name: float(value) for name, value in zip(names, fill, strict=True) if not np.isnan(value)
     }
-    expressible = rule_features(encoders, fill_by_name)
+    expressible = rule_features(encoders, fill_by_name, names)
     kept = [f for f, name in enumerate(names) if name in expressible]
     x = filled[:, kept]
     complete = np.isfinite(x).all(axis=1)
@@ -49,6 +52,8 @@ def segment_rules(
         _with_values(expressible[names[f]], x[:, i].astype(np.float64)) for i, f in enumerate(kept)
     ]
     tree = fit_tree(x, label)
+    if tree == Leaf(NOT_DESCRIBED):
+        return None
     fidelity = float((predict(tree, x) == label).mean())
     error = math.sqrt(fidelity * (1 - fidelity) / len(label))
     surrogate = SurrogateRules(
@@ -63,7 +68,7 @@ def segment_rules(
             [bounds for segment, bounds in leaves if segment == number],
             features, x, label == number,
         )
-        for number in sorted({segment for segment, _ in leaves})
+        for number in sorted({segment for segment, _ in leaves} - {NOT_DESCRIBED})
     }  # fmt: skip
     return SegmentRules(surrogate, by_segment)
 
@@ -85,7 +90,10 @@ def _with_values(feature: RuleFeature, values: NDArray[np.float64]) -> RuleFeatu
 
 def _case(tree: Node, features: Sequence[RuleFeature]) -> str:
     """Return the tree as one SQL expression."""
-    leaves = [(segment, _condition(bounds, features)) for segment, bounds in paths(tree)]
+    leaves = [
+        ("NULL" if segment == NOT_DESCRIBED else segment, _condition(bounds, features))
+        for segment, bounds in paths(tree)
+    ]
     if len(leaves) == 1:
         return str(leaves[0][0])
     cases = [f"  WHEN {condition} THEN {segment}" for segment, condition in leaves[:-1]]
