@@ -21,6 +21,7 @@ from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
 from gpuseg.printable import printable_lines
+from gpuseg.redaction import redacted
 from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_streams
 
 app = typer.Typer(
@@ -69,6 +70,7 @@ def run(
 
     with _shown_progress() as progress:
         result = run_job(values, progress=progress)
+    path = redacted(result.path)
 
     def show() -> None:
         if as_json:
@@ -81,10 +83,10 @@ def run(
             _print_table(quality_table(result.record.transactions))
         _print_table(segment_table(result.record))
 
-        _print(f"segments   {result.path}")
-        _print(f"report     {result.path.rstrip('/')}/_report.html")
+        _print(f"segments   {path}")
+        _print(f"report     {path.rstrip('/')}/_report.html")
 
-    _show_published(show, result.path)
+    _show_published(show, path)
 
 
 @app.command()
@@ -102,6 +104,7 @@ def features(
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     with _shown_progress() as progress:
         result = run_features(job, overrides=overrides, progress=progress)
+    path = redacted(result.path)
 
     def show() -> None:
         if as_json:
@@ -111,9 +114,9 @@ def features(
 
         _print_table(quality_table(result.record.transactions))
 
-        _print(f"features   {result.path}")
+        _print(f"features   {path}")
 
-    _show_published(show, result.path)
+    _show_published(show, path)
 
 
 @app.command()
@@ -125,7 +128,7 @@ def report(
     """Render the report of an output again, from its manifest."""
     from gpuseg.jobs.regenerate_report import regenerate_report
 
-    path = regenerate_report(output)
+    path = redacted(regenerate_report(output))
     _show_published(lambda: _print(f"report     {path}"), path)
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from gpuseg.printable import printable_text, printable_value
+from gpuseg.redaction import without
 
 E = TypeVar("E", bound="GpusegError")
 
@@ -73,6 +74,7 @@ class GpusegError(Exception):
         self.code, self.problem, self.value = code, problem, value
         self.rule, self.hint, self.parameter = rule, hint, parameter
         self.names: Mapping[str, str] = {}
+        self.secrets: frozenset[str] = frozenset()
 
     @property
     def has_value(self) -> bool:
@@ -99,8 +101,9 @@ class GpusegError(Exception):
             value = printable_value(self.value)
             subject = f"{subject} = {value}" if subject else value
         texts = (self.problem, _with_names(self.rule, names), _with_names(self.hint, names))
-        problem, rule, hint = map(printable_text, texts)
-        return ": ".join(filter(None, (subject, problem, rule))) + (f"; {hint}" if hint else "")
+        problem, rule, hint = (printable_text(without(self.secrets, text)) for text in texts)
+        shown = ": ".join(filter(None, (subject, problem, rule))) + (f"; {hint}" if hint else "")
+        return without(self.secrets, shown)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Workers send errors to the caller."""
@@ -146,6 +149,28 @@ def parameter_names(names: Mapping[str, str]) -> Iterator[None]:
         yield
     except GpusegError as error:
         error.names = {**names, **error.names}
+        raise
+
+
+@contextmanager
+def hidden(secrets: frozenset[str]) -> Iterator[None]:
+    """Hide secrets in the messages of the errors raised inside."""
+    try:
+        yield
+    except GpusegError as error:
+        for part in error.parts:
+            part.secrets |= secrets
+        raise
+
+
+@contextmanager
+def without_value(is_hidden: bool) -> Iterator[None]:
+    """Drop the value of an error raised inside, if it may be personal."""
+    try:
+        yield
+    except GpusegError as error:
+        if is_hidden:
+            error.value = _NoValue.NO_VALUE
         raise
 
 

@@ -23,6 +23,21 @@ _SECRET_NAME = re.compile(
 )
 """Names of options whose values are secrets."""
 
+_VALUES = (
+    (re.compile(r"(Expected \d+ columns, got \d+).*", re.DOTALL), r"\1"),
+    (
+        re.compile(
+            r"(invalid value|could not convert string to float|Failed to parse string"
+            r"|invalid literal for \w+\(\) with base \d+):? .*?( as a scalar of .*)?$",
+            re.DOTALL,
+        ),
+        r"\1\2",
+    ),
+    (re.compile(r"(Could not convert) .* (with type \w+)"), r"\1 a value \2"),
+    (re.compile(r"((?:Integer|Float|Decimal) value) \S+"), r"\1"),
+)
+"""How messages of libraries quote lines and values of the data, and what remains of them."""
+
 _MIN_SECRET = 4
 """Characters of a secret; shorter values occur in other words."""
 
@@ -43,6 +58,13 @@ def redacted(text: str) -> str:
     if "://" not in text:
         return text
     return _LOGIN.sub(f"://{HIDDEN}@", _QUERY.sub(rf"\1?{HIDDEN}", text))
+
+
+def without_values(text: str) -> str:
+    """Leave out the lines and values of the data that a message of a library quotes."""
+    for pattern, rest in _VALUES:
+        text = pattern.sub(rest, text)
+    return text
 
 
 def without(secrets: frozenset[str], text: str) -> str:

@@ -9,13 +9,14 @@ from gpuseg import arrow_compute as pc
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import is_text, plain
+from gpuseg.features.transaction_files import nearest_column
 from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import list_files, read_footer
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, first_line, wrap_store_errors
-from gpuseg.validation import nearest_known
 
 _BATCH_ROWS = 2**17
 _CARD_SAMPLE_ROWS = 10_000
@@ -53,8 +54,16 @@ def open_join(
     columns: Sequence[str] | None,
     key: str,
     null_values: Sequence[str] = NULL_VALUES,
+    id_key: Key | None = None,
 ) -> Join:
     """Read the footers of a table and check its columns.
+
+    Parameters
+    ----------
+    key : str
+        The parameter that names the table, for messages.
+    id_key : Key, optional
+        Key of the hashes that are written in place of ids.
 
     Raises
     ------
@@ -87,7 +96,7 @@ def open_join(
             raise DataError(
                 code,
                 f"{count} '{name}' in {path}",
-                hint=nearest_known(name, first.names),
+                hint=nearest_column(name, first.names, path, id_key),
                 parameter=key,
             )
         for (other_path, _), other in zip(listed, schemas, strict=True):

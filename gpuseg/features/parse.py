@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import first_invalid, from_numpy, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, without_value
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.ids import hash_ids, without_views
@@ -48,8 +48,9 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
     for role in ("customer", "order", "product", "category"):
         if role in column:
             column[role] = nulls.removed(column[role])
-    time, no_time = times(column["time"], f"time '{roles.time}'", describe, nulls)
-    quantity, price, amount = _amounts(column, roles, n, describe, nulls)
+    with without_value(roles.id_key is not None):  # an id may be in the wrong column
+        time, no_time = times(column["time"], f"time '{roles.time}'", describe, nulls)
+        quantity, price, amount = _amounts(column, roles, n, describe, nulls)
     signed = quantity if roles.amount is None else amount
     known = has_id(column["customer"])
     snapshot = roles.snapshot_us()
@@ -257,7 +258,8 @@ def _amounts(
             row = int(np.flatnonzero(np.isinf(numeric))[0])
             raise DataError(
                 "transactions.infinite",
-                f"{role} '{names[role]}': {numeric[row]:g} in {describe(row)}",
+                f"{role} '{names[role]}' in {describe(row)}",
+                value=float(numeric[row]),
                 rule="amounts must be finite",
                 hint="fix the line, or make it null",
             )
@@ -270,8 +272,8 @@ def _amounts(
         row = int(np.flatnonzero(np.isinf(amount))[0])
         raise DataError(
             "transactions.overflow",
-            f"quantity times price: {quantity[row]:g} · {price[row]:g} in {describe(row)} is "
-            "beyond float64",
+            f"quantity times price in {describe(row)} is beyond float64",
+            value=(float(quantity[row]), float(price[row])),
             hint="fix the line, or make it null",
         )
     return quantity, price, amount
@@ -306,7 +308,8 @@ def _read_text(
         row = first_invalid(lambda part: pc.cast(part, kind), text)
         raise DataError(
             "transactions.unreadable_value",
-            f"{subject}: {text[row].as_py()!r} in {describe(row)}",
+            f"{subject} in {describe(row)}",
+            value=text[row].as_py(),
             rule=rule,
             hint="fix the line, or leave it out",
         ) from None

@@ -15,6 +15,7 @@ from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import list_files, read_footer
+from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, first_line, wrap_store_errors
 from gpuseg.validation import nearest_known
 
@@ -237,7 +238,7 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
             raise DataError(
                 "transactions.missing_column",
                 f"no column '{name}' in {file}",
-                hint=nearest_known(name, schema.names),
+                hint=nearest_column(name, schema.names, file, roles.id_key),
                 parameter=role,
             )
         kind = schema.field(name).type
@@ -261,3 +262,13 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
                 hint="convert it",
                 parameter=role,
             )
+
+
+def nearest_column(name: str, columns: Sequence[str], file: str, id_key: Key | None) -> str:
+    """Return a hint for a missing column.
+
+    Where ids are hashed it names no column of a CSV file, whose first line may have ids.
+    """
+    if id_key is not None and is_csv(file):
+        return f"the first line of the file must be a header; it has {len(columns)} fields"
+    return nearest_known(name, columns)

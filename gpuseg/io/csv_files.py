@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -21,6 +22,8 @@ _SEPARATORS = ",;\t|"
 _BLOCK_BYTES = 2**23
 _HEADER_BYTES = 2**24
 """Maximum of the header line: 70,000 names have about one MiB."""
+
+_PIECE_BYTES = 2**16
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FAILURES = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError)
@@ -154,12 +157,21 @@ def open_csv(storage: Storage, path: str) -> CsvFile:
     name = storage.relative(path)
     with _csv_errors(name):
         with storage.fs.open(path, "rb", compression="infer") as file:
-            header: bytes = file.readline(_HEADER_BYTES)
+            header = _first_line_of(file)
         _refuse_other_encoding(header, name)
         separator = max(_SEPARATORS, key=lambda separator: header.count(separator.encode()))
         options = pyarrow.csv.ParseOptions(delimiter=separator)
         columns = pyarrow.csv.read_csv(pa.BufferReader(header), parse_options=options).column_names
     return CsvFile(storage, path, separator, tuple(columns))
+
+
+def _first_line_of(file: BinaryIO) -> bytes:
+    """Read the first line; a file of a web server or a store has no `readline` with a limit."""
+    head = b""
+    while b"\n" not in head and len(head) < _HEADER_BYTES and (piece := file.read(_PIECE_BYTES)):
+        head += piece
+    line, end, _ = head.partition(b"\n")
+    return line + end
 
 
 def _refuse_other_encoding(header: bytes, name: str) -> None:

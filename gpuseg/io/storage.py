@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.redaction import redacted, without_values
 
 _PARQUET_OPTIONS: Mapping[str, Any] = {
     "page_checksum_verification": True,
@@ -58,6 +59,15 @@ class Storage:
         fs.invalidate_cache()  # a folder may have changed since it was listed
         return cls(url, fs, root.rstrip("/") or "/")
 
+    def __repr__(self) -> str:
+        """Return the URL without secrets; logs of workers show it."""
+        return f"Storage({self.shown_url!r})"
+
+    @property
+    def shown_url(self) -> str:
+        """The path or URL without a login or a token, for whatever is shown or written."""
+        return redacted(self.url)
+
     @property
     def is_local(self) -> bool:
         """Whether this is the file system of this machine."""
@@ -65,7 +75,8 @@ class Storage:
 
     def relative(self, path: str) -> str:
         """Return a path below the root relative to it."""
-        return path[len(self.root) :].lstrip("/") or Path(path).name
+        name = path[len(self.root) :].lstrip("/") or Path(path).name
+        return name.partition("?")[0] if "://" in path else name  # a query may have a token
 
     def find(self, parameter: str) -> dict[str, dict[str, Any]] | None:
         """Return what the file system knows of each file below the root; None if there is no root.
@@ -78,15 +89,10 @@ class Storage:
             With `parameter`, which holds the path.
         """
         try:
-            path = self.root.partition("?")[0].lower()
-            if not self.is_local and path.endswith(_DATA_FILES):
-                info = self.fs.info(self.root)
-                if info["type"] == "file":
-                    return {self.root: info}
-            entries: dict[str, dict[str, Any]] = self.fs.find(self.root, detail=True)
+            entries = self._single_file() or self.fs.find(self.root, detail=True)
             return entries if entries or self.fs.exists(self.root) else None
-        except FileNotFoundError:
-            return None
+        except MemoryError:
+            raise
         except _store_errors():
             raise
         except Exception as error:  # noqa: BLE001 - a file system may raise whatever it likes
@@ -95,6 +101,17 @@ class Storage:
                 "path.unlistable", f"cannot be listed ({problem})", value=self.url,
                 parameter=parameter, hint="check the path, and the storage_options",
             ) from None  # fmt: skip
+
+    def _single_file(self) -> dict[str, dict[str, Any]]:
+        """Return the root with its size if it is a file of another machine, by its name too."""
+        path = self.root.partition("?")[0].lower()
+        if self.is_local or not path.endswith(_DATA_FILES):
+            return {}
+        try:
+            info = self.fs.info(self.root)
+        except FileNotFoundError:
+            return {}
+        return {self.root: info} if info["type"] == "file" else {}
 
     def open_parquet(self, path: str) -> pq.ParquetFile:
         """Open a Parquet file and read its footer; reads will verify page checksums.
@@ -157,6 +174,9 @@ def unreachable(parameter: str, url: str, error: BaseException) -> ResourceError
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, without its final full stop."""
+    """Return the first line of an error's message, without its final full stop.
+
+    Lines and values of the data are left out: they may be personal.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].rstrip(".")
+    return without_values(lines[0]).rstrip(".")

@@ -179,7 +179,7 @@ def rounded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
 def _input(inputs: ManifestInputs) -> manifest.Input:
     dataset, rows = inputs.plan.dataset, inputs.preprocessing.raw.rows
     return manifest.Input(
-        path=dataset.storage.url,
+        path=dataset.storage.shown_url,
         files=len(dataset.files),
         row_groups=dataset.row_groups,
         rows=rows,

@@ -10,7 +10,7 @@ from functools import cache, partial
 from typing import TypeVar
 from uuid import uuid4
 
-from gpuseg.errors import ResourceError, parameter_names
+from gpuseg.errors import ResourceError, hidden, parameter_names
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import wrap_store_errors
@@ -22,6 +22,7 @@ from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.manifest import DescriptionFailure
 from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress, Stage
+from gpuseg.redaction import redacted, without
 from gpuseg.runtime.cluster import open_executor
 from gpuseg.runtime.executor import Executor, do_nothing
 from gpuseg.runtime.retry import retry_if_lost
@@ -46,6 +47,8 @@ class Reporter:
     Parameters
     ----------
     progress : Progress
+    secrets : frozenset of str
+        What no note and no warning may show.
 
     Attributes
     ----------
@@ -57,8 +60,9 @@ class Reporter:
         Seconds of each stage of this run so far; a stage that ran several times has the sum.
     """
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, secrets: frozenset[str] = frozenset()) -> None:
         self.progress = progress
+        self._secrets = secrets
         self.warnings: list[str] = []
         self.failures: list[DescriptionFailure] = []
         self.seconds: dict[str, float] = {}
@@ -79,11 +83,13 @@ class Reporter:
 
     def log(self, text: str) -> None:
         """Show and log a note."""
+        text = redacted(without(self._secrets, text))
         LOGGER.info(text)
         self.progress.log(f"note: {text}")
 
     def warn(self, text: str) -> None:
         """Show and log a warning, and keep it for the manifest."""
+        text = redacted(without(self._secrets, text))
         self.warnings.append(text)
         if text in self._shown:
             self._shown.remove(text)
@@ -178,7 +184,7 @@ def open_run(
     ------
     ConfigError, DataError, ResourceError
     """
-    reporter, started = Reporter(progress or Progress()), datetime.now(UTC)
+    reporter, started = Reporter(progress or Progress(), spec.secrets), datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     with job_errors(spec), ExitStack() as stack:
         with reporter.stage("plan"):
@@ -214,7 +220,7 @@ def job_errors(spec: JobSpec) -> Iterator[None]:
     """Give the errors raised inside the job's names of the parameters."""
     section = "input" if spec.transactions is None else "transactions"
     urls = f"{spec.source.path} → {spec.output.path}"
-    with parameter_names(job_names(spec)):
+    with parameter_names(job_names(spec)), hidden(spec.secrets):
         try:
             with wrap_store_errors(f"{section}.path, output.path", urls):
                 yield

@@ -28,6 +28,7 @@ from gpuseg.jobs.schema import (
     TransactionsSpec,
 )
 from gpuseg.printable import printable_value
+from gpuseg.redaction import HIDDEN, redacted, secrets_of
 from gpuseg.segmentation.base import SegmentationAlgorithm, SegmentSpec
 from gpuseg.segmentation.registry import algorithm_of, registered
 from gpuseg.validation import broken_rule
@@ -106,8 +107,16 @@ class JobSpec(Section):
         levels = self.algorithm.extra_columns(self.segment)
         return levels + [CONFIDENCE] * self.output.confidence
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The secrets among the storage options, which no message may show."""
+        sections = (self.source, self.output, *self.join)
+        return frozenset[str]().union(*(secrets_of(each.storage_options) for each in sections))
+
     def redacted(self, features: Sequence[str] | None = None) -> dict[str, Any]:
-        """Return the job for manifest and screen, without the values of storage options.
+        """Return the job for manifest and screen, without its secrets.
+
+        These are the values of storage options, and logins and queries in URLs.
 
         `features` are the features that are clustered, in place of the job's.
         """
@@ -121,8 +130,9 @@ class JobSpec(Section):
         if not self.join:
             del job["join"]
         for section in (job[source], job["output"], *job.get("join", [])):
-            hidden = dict.fromkeys(section["storage_options"], "(not shown)")
+            hidden = dict.fromkeys(section["storage_options"], HIDDEN)
             section["storage_options"] = hidden
+            section["path"] = redacted(section["path"])
         return job
 
 

@@ -225,7 +225,8 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
     joins = []
     for i, join in enumerate(spec.join):
         storage = Storage.from_url(join.path, join.storage_options, f"join[{i}].path")
-        joins.append(open_join(storage, join.id, join.columns, f"join[{i}]", join.null_values))
+        key, words = f"join[{i}]", join.null_values
+        joins.append(open_join(storage, join.id, join.columns, key, words, resolved.id_key))
     built = available(source.roles.columns())
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]

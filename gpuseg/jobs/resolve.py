@@ -49,7 +49,7 @@ def resolve_job(spec: JobSpec) -> ResolvedJob:
     if spec.source.id_hash_key_env is not None:
         id_key = Key.from_env(spec.source.id_hash_key_env, f"{section}.id_hash_key_env")
     source = Storage.from_url(spec.source.path, spec.source.storage_options, f"{section}.path")
-    cluster = _cluster(runtime)
+    cluster = _cluster(runtime, spec.source.id_hash_key_env)
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(source, target, f"{section}_path")
     with wrap_store_errors("output.path", target.url):
@@ -57,7 +57,7 @@ def resolve_job(spec: JobSpec) -> ResolvedJob:
     return ResolvedJob(backend, cluster, source, target, id_key)
 
 
-def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
+def _cluster(runtime: RuntimeSpec, secret: str | None) -> ClusterSpec:
     """Return the cluster; `cuda` has one worker for each GPU by default."""
     n_workers = runtime.n_workers
     if runtime.cluster == "cuda":
@@ -82,6 +82,7 @@ def _cluster(runtime: RuntimeSpec) -> ClusterSpec:
         n_workers,
         runtime.threads_per_worker,
         None if limit is None else int(limit),
+        secret,
     )
 
 

@@ -24,6 +24,9 @@ def start_importing_for_workers(values: Mapping[str, Any]) -> None:
     It imports while this process does. The values of the job need not be valid, and a configuration
     of Dask that names another way to start workers is not read here: then the process is not used.
     """
-    runtime = values.get("runtime")
-    if isinstance(runtime, Mapping) and runtime.get("cluster") == "dask":
-        start_fork_server_for_workers(WORKER_MODULES)
+    sections = [values.get(name) for name in ("runtime", "input", "transactions")]
+    runtime, *sources = [keys if isinstance(keys, Mapping) else {} for keys in sections]
+    if runtime.get("cluster") == "dask":
+        secrets = [keys.get("id_hash_key_env") for keys in sources]
+        secret = next((name for name in secrets if isinstance(name, str) and name.isascii()), None)
+        start_fork_server_for_workers(WORKER_MODULES, secret)

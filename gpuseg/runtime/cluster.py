@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
-from gpuseg.runtime.fork_server import start_fork_server
+from gpuseg.runtime.fork_server import start_fork_server, without_variable
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -39,12 +39,15 @@ class ClusterSpec:
     threads_per_worker : int or None
     memory_limit : int or None
         Bytes per worker.
+    secret : str or None
+        A variable of the environment that only workers need.
     """
 
     cluster: str
     n_workers: int | None
     threads_per_worker: int | None
     memory_limit: int | None
+    secret: str | None = None
 
     @property
     def workers(self) -> int:
@@ -119,12 +122,15 @@ def _prepare_fork(spec: ClusterSpec, worker_modules: Sequence[str]) -> bool:
 
     if spec.cluster != "dask" or dask.config.get(_METHOD, "spawn") != "spawn":
         return False
-    return start_fork_server_for_workers(worker_modules)
+    return start_fork_server_for_workers(worker_modules, spec.secret)
 
 
-def start_fork_server_for_workers(modules: Sequence[str]) -> bool:
-    """Start the fork server; return whether workers can be forked from it. It ignores Ctrl-C."""
-    with _interrupts_blocked():
+def start_fork_server_for_workers(modules: Sequence[str], secret: str | None = None) -> bool:
+    """Start the fork server; return whether workers can be forked from it. It ignores Ctrl-C.
+
+    The server, and the tracker of resources, do not get the variable `secret` of the environment.
+    """
+    with without_variable(secret), _interrupts_blocked():
         return start_fork_server(modules)
 
 

@@ -61,6 +61,17 @@ def _running_pid() -> int | None:
 
 
 @contextmanager
+def without_variable(name: str | None) -> Iterator[None]:
+    """Start the processes inside without a variable of this process."""
+    value = None if name is None else os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if name is not None and value is not None:
+            os.environ[name] = value
+
+
+@contextmanager
 def _environment_of_workers() -> Iterator[None]:
     """Set variables that are not set, and remove them again."""
     added = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}

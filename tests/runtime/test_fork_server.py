@@ -78,6 +78,32 @@ def test_workers_are_forked_from_a_process_with_their_modules(tmp_path: Path) ->
     assert [worker["variable"] is None for worker in workers] == [True, True, False, False]
 
 
+SECRET = """
+import os
+from multiprocessing import forkserver, resource_tracker
+from gpuseg.runtime.cluster import ClusterSpec, open_executor
+
+def secret(shard, context):
+    return os.environ["KEY"]
+
+def load(plan, context):
+    return plan
+
+if __name__ == "__main__":
+    spec = ClusterSpec("dask", 1, 1, None, "KEY")
+    with open_executor(spec, lambda rows: None, lambda text: None) as executor:
+        executor.load(load, [0])
+        print(executor.map(secret), os.environ["KEY"])
+        pids = [forkserver._forkserver._forkserver_pid, resource_tracker._resource_tracker._pid]
+        print([b"SECRET" in open(f"/proc/{pid}/environ", "rb").read() for pid in pids])
+"""
+
+
+def test_only_workers_get_the_secret(tmp_path: Path) -> None:
+    lines = output_of(tmp_path, SECRET, KEY="SECRET").splitlines()
+    assert lines == ["['SECRET'] SECRET", "[False, False]"]
+
+
 SERVER_OF_THE_PROGRAM = """
     from multiprocessing import get_context
     process = get_context("forkserver").Process(target=print)

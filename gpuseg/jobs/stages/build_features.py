@@ -129,7 +129,7 @@ def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
 def _transactions(source: Source, features: Features) -> Transactions:
     """Return the part of the manifest about the lines."""
     return Transactions(
-        path=source.storage.url,
+        path=source.storage.shown_url,
         files=source.files,
         fingerprint=source.fingerprint(),
         snapshot=features.snapshot.isoformat(),
@@ -137,7 +137,7 @@ def _transactions(source: Source, features: Features) -> Transactions:
         quality=LineQuality.from_json(features.quality.as_dict()),
         joins=tuple(
             JoinSummary(
-                path=join.storage.url,
+                path=join.storage.shown_url,
                 columns=tuple(join.schema.names),
                 rows=joined.rows,
                 rows_without_id=joined.without_id,
