@@ -67,6 +67,51 @@ def _refuses(read: Callable[[pa.Array], Any], values: pa.Array) -> bool:
     return False
 
 
+def without_views(column: pa.Array) -> pa.Array:
+    """Return a column whose type Arrow can filter and take: plain text or bytes for view types."""
+    kind = column.type
+    if isinstance(column, pa.ExtensionArray):
+        return without_views(column.storage) if _is_view(kind.storage_type) else column
+    if pa.types.is_dictionary(kind) and _is_view(kind.value_type):
+        values = without_views(column.dictionary)
+        return pa.DictionaryArray.from_arrays(column.indices, values)
+    if pa.types.is_run_end_encoded(kind):
+        return without_views(column.values).take(from_numpy(_run_of_row(column)))
+    if pa.types.is_string_view(kind):
+        return column.cast(pa.string())
+    return column.cast(pa.binary()) if pa.types.is_binary_view(kind) else column
+
+
+def plain(column: pa.Array) -> pa.Array:
+    """Return the values of a column in a type for which Arrow has all functions.
+
+    Extension types become their storage, views plain text or bytes, and short decimals those of
+    128 bits. Dictionaries stay.
+    """
+    if isinstance(column, pa.ExtensionArray):
+        return plain(column.storage)
+    column = without_views(column)
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        values = plain(column.dictionary)
+        if values.type != kind.value_type:
+            column = pa.DictionaryArray.from_arrays(column.indices, values)
+    elif pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
+        column = column.cast(pa.decimal128(kind.precision, kind.scale))
+    return column
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
+
+
+def _run_of_row(column: pa.RunEndEncodedArray) -> NDArray[np.int64]:
+    """Return the number of the run of each row."""
+    ends = np.asarray(column.run_ends)
+    rows: NDArray[np.int64] = np.arange(column.offset, column.offset + len(column))
+    return np.searchsorted(ends, rows, side="right").astype(np.int64)
+
+
 def _bits(column: pa.Array, buffer: pa.Buffer) -> NDArray[np.bool_]:
     stop = column.offset + len(column)
     bits = np.unpackbits(np.frombuffer(buffer, np.uint8), count=stop, bitorder="little")

@@ -21,9 +21,10 @@ from gpuseg.features.line_quality import LineCounts
 from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
+from gpuseg.io.library_errors import first_line
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.output.base import Staging
-from gpuseg.io.storage import Storage, first_line
+from gpuseg.io.storage import Storage
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.validation import as_config_error, check_n_threads

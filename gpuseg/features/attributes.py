@@ -6,17 +6,21 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
+from gpuseg.arrow import plain
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.parse import is_text, plain
+from gpuseg.features.parse import is_text
 from gpuseg.features.transaction_files import nearest_column
 from gpuseg.io.csv_files import is_csv, open_csv
+from gpuseg.io.file_version import FileVersion
+from gpuseg.io.listing import list_files
 from gpuseg.io.null_values import NULL_VALUES
-from gpuseg.io.parquet.dataset import list_files, read_footer
+from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.index_columns import index_columns
+from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
-from gpuseg.io.storage import Storage, first_line, wrap_store_errors
+from gpuseg.io.storage import Storage, wrap_store_errors
 
 _BATCH_ROWS = 2**17
 _CARD_SAMPLE_ROWS = 10_000
@@ -36,6 +40,10 @@ class Join:
     schema : Schema
         Schema of the attributes.
     files : tuple of str
+    versions : tuple of FileVersion
+        Of the files.
+    group_rows : tuple of tuple of int
+        Rows of the row groups of the files; none for CSV.
     null_values : tuple of str
         Text that stands for no id.
     """
@@ -45,6 +53,8 @@ class Join:
     id: str
     schema: pa.Schema
     files: tuple[str, ...]
+    versions: tuple[FileVersion, ...]
+    group_rows: tuple[tuple[int, ...], ...]
     null_values: tuple[str, ...] = NULL_VALUES
 
 
@@ -73,8 +83,8 @@ def open_join(
     """
     with wrap_store_errors(f"{key}.path", storage.url):
         listed = list_files(storage, f"{key}.path")
-        described = [_columns(storage, *item, id, columns) for item in listed]
-    schemas = [schema for schema, _ in described]
+        opened = [_open(storage, *item, id, columns) for item in listed]
+    schemas = [file.schema for file in opened]
     first, path = schemas[0], storage.relative(listed[0][0])
     parts = [part for part in path.split("/")[:-1] if "=" in part]
     if parts:
@@ -86,7 +96,7 @@ def open_join(
         )
     names = list(columns or [])
     if columns is None:
-        index = frozenset().union(*(index for _, index in described))
+        index = frozenset().union(*(index for index in (file.index_columns for file in opened)))
         names = [name for name in first.names if name != id and name not in index]
     for name in (id, *names):
         if first.names.count(name) != 1:
@@ -121,44 +131,56 @@ def open_join(
     schema = pa.schema([
         (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
     ])  # fmt: skip
-    files = tuple(path for path, _ in listed)
-    return Join(key, storage, id, schema, files, tuple(null_values))
+    return Join(
+        key, storage, id, schema, tuple(path for path, _ in listed),
+        tuple(file.version for file in opened), tuple(file.group_rows for file in opened),
+        tuple(null_values),
+    )  # fmt: skip
 
 
-def _columns(
+@dataclass(frozen=True)
+class _JoinFile:
+    """A file of a table, as its footer or header describes it."""
+
+    schema: pa.Schema
+    index_columns: frozenset[str]
+    version: FileVersion
+    group_rows: tuple[int, ...] = ()
+
+
+def _open(
     storage: Storage, path: str, size: int, id: str, names: Sequence[str] | None
-) -> tuple[pa.Schema, frozenset[str]]:
-    """Return the columns of a file, and those that are the index of a frame.
-
-    In a CSV file, only columns that are joined are read to learn their type.
-    """
+) -> _JoinFile:
+    """Describe a file. In a CSV file, only columns that are joined are read to learn their type."""
     if not is_csv(path):
         footer = read_footer(storage, path, size)
-        return footer.schema, footer.index_columns
-    file = open_csv(storage, path)
+        return _JoinFile(footer.schema, footer.index_columns, footer.version, footer.group_rows)
+    version = storage.version(path)
+    file = open_csv(storage, path, version)
     index = index_columns(pa.schema([(name, pa.null()) for name in file.columns]))
     wanted = [name for name in file.columns if name not in index] if names is None else names
     once = [name for name in dict.fromkeys((id, *wanted)) if file.columns.count(name) == 1]
     types = {field.name: field.type for field in file.table(once, id).schema} if once else {}
-    return pa.schema([(name, types.get(name, pa.null())) for name in file.columns]), index
+    schema = pa.schema([(name, types.get(name, pa.null())) for name in file.columns])
+    return _JoinFile(schema, index, version)
 
 
-def batches(join: Join, path: str) -> Iterator[pa.RecordBatch]:
-    """Read a file in batches; an error of reading is a DataError, never one of writing."""
+def batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
+    """Read a file, by its number in `join.files`, in batches.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be read, or has changed.
+    """
+    storage, path, version = join.storage, join.files[number], join.versions[number]
     columns = [join.id, *join.schema.names]
     if is_csv(path):
-        table = open_csv(join.storage, path).table(columns, join.id)
+        table = open_csv(storage, path, version).table(columns, join.id)
         yield from table.to_batches(_BATCH_ROWS)
-        return
-    try:
-        with join.storage.open_parquet(path) as file:
-            yield from file.iter_batches(_BATCH_ROWS, columns=columns, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            "file.unreadable",
-            f"{join.storage.relative(path)} cannot be read ({first_line(error)})",
-            hint="write it again",
-        ) from None
+    elif rows := join.group_rows[number]:
+        groups = range(len(rows))
+        yield from read_row_groups(storage, path, version, groups, sum(rows), columns, _BATCH_ROWS)
 
 
 def flat(column: pa.Array) -> pa.Array:

@@ -9,10 +9,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy
+from gpuseg.arrow import from_numpy, plain
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares
-from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, parse, plain
+from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, parse
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.runtime.executor import Executor, TaskContext
 
@@ -92,13 +92,22 @@ def _purchases(source: Source, hashes: NDArray[np.uint64], batch: pa.RecordBatch
     if not selected.num_rows:
         return _SCHEMA.empty_table()
     lines, _ = parse(selected, roles, lambda row: f"line {row}")
-    product = plain(selected.column(roles.product))
-    if pa.types.is_dictionary(product.type):
-        product = product.dictionary_decode()
     columns = {
         "customer": lines.hashed,
         "order": lines.order,
-        "product": pc.cast(product, pa.string()),
+        "product": _as_text(selected.column(roles.product)),
     }
     is_purchase = (lines.kind == PURCHASE) & (lines.product != NOTHING)
     return pa.table(columns).filter(from_numpy(is_purchase))
+
+
+def _as_text(products: pa.Array) -> pa.Array:
+    """Return products as they are shown; bytes that are not text are escaped."""
+    products = plain(products)
+    if pa.types.is_dictionary(products.type):
+        products = products.dictionary_decode()
+    t, kind = pa.types, products.type
+    if t.is_binary(kind) or t.is_large_binary(kind) or t.is_fixed_size_binary(kind):
+        values = [v and v.decode("utf-8", "backslashreplace") for v in products.to_pylist()]
+        return pa.array(values, pa.string())
+    return pc.cast(products, pa.string())

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.arrow import from_numpy, plain, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, plain
+from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
 from gpuseg.features.transaction_files import describe_row
 from gpuseg.features.transactions import DescribeRow
@@ -107,7 +107,7 @@ def spill_join(
             staging.storage.fs.open(staging.path(name), "wb") as sink,
             pa.ipc.new_file(sink, schema) as writer,
         ):
-            for batch in batches(join, path):
+            for batch in batches(join, number):
                 if first == 0:
                     refuse_card_numbers(join, batch)
                 describe = partial(describe_row, join.storage.relative(path), first)

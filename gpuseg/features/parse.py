@@ -11,12 +11,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import first_invalid, from_numpy, to_numpy
+from gpuseg.arrow import first_invalid, from_numpy, plain, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError, without_value
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.null_values import is_null_value
-from gpuseg.io.parquet.ids import hash_ids, without_views
+from gpuseg.io.parquet.ids import hash_ids
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 from gpuseg.numerics.hashing import splitmix64
 
@@ -118,7 +118,7 @@ class NullValues:
         if not is_text(column.type):
             return column.dictionary_decode() if is_encoded else column
         encoded = column if is_encoded else column.dictionary_encode()
-        values = without_views(encoded.dictionary)
+        values = plain(encoded.dictionary)
         is_missing = is_null_value(values, ("", *self._words)) | to_numpy(values.is_null())
         if not is_missing.any():
             return encoded
@@ -228,13 +228,6 @@ def is_text(kind: pa.DataType) -> bool:
         kind = kind.value_type
     t = pa.types
     return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
-
-
-def plain(column: pa.Array) -> pa.Array:
-    """Remove extension types and views, for which Arrow has few functions."""
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    return without_views(column)
 
 
 def keyed(customer: pa.Array, key: Key) -> pa.Array:

@@ -3,20 +3,24 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 from pyarrow import types as t
 
+from gpuseg.arrow import plain
 from gpuseg.errors import DataError
-from gpuseg.features.parse import as_id, is_text, plain
+from gpuseg.features.parse import as_id, is_text
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.io.csv_files import is_csv, open_csv
+from gpuseg.io.file_version import FileVersion
+from gpuseg.io.listing import list_files
 from gpuseg.io.parquet.data_file import DataFile
-from gpuseg.io.parquet.dataset import list_files, read_footer
+from gpuseg.io.parquet.dataset import read_footer
+from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.privacy.pseudonyms import Key
-from gpuseg.io.storage import Storage, first_line, wrap_store_errors
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.validation import nearest_known
 
 SPLIT_ROWS = 2**20
@@ -44,12 +48,15 @@ class ReadSplit:
         First row in the file.
     rows : int
         For CSV an estimate.
+    version : FileVersion
+        The version of the file that was opened first.
     """
 
     path: str
     groups: tuple[int, ...]
     first_row: int
     rows: int
+    version: FileVersion
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,8 @@ class Source:
         Type of the customer ids.
     listed : tuple of (str, int)
         Path and bytes of each file.
+    versions : tuple of (str, FileVersion)
+        Path and version of each file.
     """
 
     storage: Storage
@@ -72,6 +81,7 @@ class Source:
     splits: tuple[ReadSplit, ...]
     id_type: pa.DataType
     listed: tuple[tuple[str, int], ...]
+    versions: tuple[tuple[str, FileVersion], ...] = ()
 
     def fingerprint(self) -> str:
         """Return a hash of the names and sizes of the files and of the roles."""
@@ -100,26 +110,18 @@ class Source:
             For a file that cannot be read.
         """
         first, name = split.first_row, self.storage.relative(split.path)
-        for batch in self._read(split, name):
+        for batch in self._read(split):
             yield batch, partial(describe_row, name, first)
             first += batch.num_rows
 
-    def _read(self, split: ReadSplit, name: str) -> Iterator[pa.RecordBatch]:
+    def _read(self, split: ReadSplit) -> Iterator[pa.RecordBatch]:
         columns = list(dict.fromkeys(self.roles.columns().values()))
-        if not split.groups:
-            yield from open_csv(self.storage, split.path).text_batches(columns)
-            return
-        try:
-            with self.storage.open_parquet(split.path) as file:
-                yield from file.iter_batches(
-                    _BATCH_ROWS, row_groups=list(split.groups), columns=columns, use_threads=False
-                )
-        except (pa.ArrowException, OSError) as error:
-            raise DataError(
-                "file.unreadable",
-                f"{name} cannot be read ({first_line(error)})",
-                hint="write it again",
-            ) from None
+        if split.groups:
+            return read_row_groups(
+                self.storage, split.path, split.version, split.groups, split.rows, columns,
+                _BATCH_ROWS,
+            )  # fmt: skip
+        return open_csv(self.storage, split.path, split.version).text_batches(columns)
 
 
 def describe_row(name: str, first: int, row: int) -> str:
@@ -150,7 +152,8 @@ def open_source(storage: Storage, roles: Roles) -> Source:
         )
     id_types = [file.id_type for file in files]
     id_type = next((kind for kind in id_types if not t.is_null(kind)), id_types[0])
-    return Source(storage, roles, splits, id_type, tuple(listed))
+    versions = tuple((file.path, file.version) for file in files)
+    return Source(storage, roles, splits, id_type, tuple(listed), versions)
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class _File:
     splits: list[ReadSplit]
     kinds: dict[str, str]
     id_type: pa.DataType
+    version: FileVersion
 
 
 def _check_same(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
@@ -194,26 +198,29 @@ def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
 def _open_file(storage: Storage, roles: Roles, path: str, size: int) -> _File:
     name = storage.relative(path)
     if is_csv(name):
-        schema = pa.schema([(column, pa.string()) for column in open_csv(storage, path).columns])
+        version = storage.version(path)
+        columns = open_csv(storage, path, version).columns
+        schema = pa.schema([(column, pa.string()) for column in columns])
         check_columns(schema, roles, name)
-        splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1))]
-        return _File(path, splits, _kinds(schema, roles), pa.string())
+        splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1), version)]
+        return _File(path, splits, _kinds(schema, roles), pa.string(), version)
     file: DataFile = read_footer(storage, path, size)
     check_columns(file.schema, roles, name)
     id_type = as_id(plain(pa.nulls(0, file.schema.field(roles.customer).type))).type
-    return _File(path, _split(path, file.group_rows), _kinds(file.schema, roles), id_type)
+    return _File(path, _split(file), _kinds(file.schema, roles), id_type, file.version)
 
 
-def _split(path: str, group_rows: Sequence[int]) -> list[ReadSplit]:
+def _split(file: DataFile) -> list[ReadSplit]:
     """Combine row groups of a file into splits of about `SPLIT_ROWS`."""
     splits: list[ReadSplit] = []
     start = 0
-    for group, rows in enumerate(group_rows):
+    for group, rows in enumerate(file.group_rows):
         last = splits[-1] if splits else None
         if last and last.rows + rows <= SPLIT_ROWS:
-            splits[-1] = ReadSplit(path, (*last.groups, group), last.first_row, last.rows + rows)
+            groups = (*last.groups, group)
+            splits[-1] = replace(last, groups=groups, rows=last.rows + rows)
         elif rows:
-            splits.append(ReadSplit(path, (group,), start, rows))
+            splits.append(ReadSplit(file.path, (group,), start, rows, file.version))
         start += rows
     return splits
 

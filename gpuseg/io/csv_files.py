@@ -3,7 +3,6 @@
 Arrow reads a column as bytes where a value is not UTF-8. No such column is let in.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ import pyarrow.csv
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import first_invalid
 from gpuseg.errors import DataError
-from gpuseg.io.storage import Storage, first_line
+from gpuseg.io.file_version import FileVersion
+from gpuseg.io.library_errors import LIBRARY_ERRORS
+from gpuseg.io.storage import Storage
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 _SEPARATORS = ",;\t|"
@@ -26,8 +27,6 @@ _HEADER_BYTES = 2**24
 _PIECE_BYTES = 2**16
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_FAILURES = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError)
-"""Errors of Arrow, of the file system, of a cut or damaged .gz file, and of names."""
 
 
 def is_csv(name: str) -> bool:
@@ -43,12 +42,15 @@ class CsvFile:
     ----------
     storage : Storage
     path : str
+    version : FileVersion
+        The version that the file must have, before and after.
     separator : str
     columns : tuple of str
     """
 
     storage: Storage
     path: str
+    version: FileVersion
     separator: str
     columns: tuple[str, ...]
 
@@ -63,13 +65,17 @@ class CsvFile:
         Raises
         ------
         DataError
-            For a file that cannot be read, and a value that is not UTF-8.
+            For a file that cannot be read or has changed, and a value that is not UTF-8.
         """
-        try:
-            yield from self._batches(columns, pa.string())
-        except _FAILURES as error:
-            self._refuse_not_utf8(columns)
-            raise self._unreadable(error) from None
+        self.storage.refuse_change(self.path, self.version)
+        batches = self._batches(columns, pa.string())
+        while True:
+            with self._reading(columns):
+                batch = next(batches, None)
+            if batch is None:
+                break
+            yield batch
+        self.storage.refuse_change(self.path, self.version)
 
     def table(self, columns: Sequence[str], text: str) -> pa.Table:
         """Read columns, each with the type of all its values; that of `text` is text.
@@ -77,20 +83,21 @@ class CsvFile:
         Raises
         ------
         DataError
-            For a file that cannot be read, and a value that is not UTF-8.
+            For a file that cannot be read or has changed, and a value that is not UTF-8.
         """
+        self.storage.refuse_change(self.path, self.version)
         options = pyarrow.csv.ConvertOptions(
             include_columns=columns, column_types={text: pa.string()}, strings_can_be_null=True,
             null_values=[""],
         )  # fmt: skip
-        try:
-            with self.storage.fs.open(self.path, "rb", compression="infer") as file:
-                table = pyarrow.csv.read_csv(
-                    file, parse_options=self._parse_options(), convert_options=options
-                )
-        except _FAILURES as error:
-            self._refuse_not_utf8(columns)
-            raise self._unreadable(error) from None
+        with (
+            self._reading(columns),
+            self.storage.fs.open(self.path, "rb", compression="infer") as file,
+        ):
+            table = pyarrow.csv.read_csv(
+                file, parse_options=self._parse_options(), convert_options=options
+            )
+        self.storage.refuse_change(self.path, self.version)
         as_bytes = [name for name in columns if pa.types.is_binary(table.schema.field(name).type)]
         if as_bytes:
             self._refuse_not_utf8(as_bytes)
@@ -128,15 +135,23 @@ class CsvFile:
                         hint=_CONVERT,
                     )
                 first += batch.num_rows
-        except _FAILURES:  # the caller knows of this error
+        except DataError:
+            raise
+        except LIBRARY_ERRORS:  # the caller knows of this error
             return
 
-    def _unreadable(self, error: BaseException) -> DataError:
-        return DataError(
-            "file.unreadable",
-            f"{self.name} cannot be read as CSV ({first_line(error)})",
-            hint="write it again, or as Parquet",
-        )
+    @contextmanager
+    def _reading(self, columns: Sequence[str]) -> Iterator[None]:
+        """Turn errors of reading columns into `DataError`."""
+        code, problem = "file.unreadable", " cannot be read as CSV"
+        hint = "write it again, or as Parquet"
+        try:
+            with self.storage.wrap_reading(self.path, self.version, code, problem, hint):
+                yield
+        except DataError as error:
+            if error.code == code:
+                self._refuse_not_utf8(columns)
+            raise
 
 
 _CONVERT = "convert the file to UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8"
@@ -146,23 +161,33 @@ def _as_text(column: pa.Array) -> pa.Array:
     return pc.cast(column, pa.string())
 
 
-def open_csv(storage: Storage, path: str) -> CsvFile:
+def open_csv(storage: Storage, path: str, version: FileVersion) -> CsvFile:
     """Read the header line of a CSV file.
+
+    Parameters
+    ----------
+    version : FileVersion
+        The version that the file must have.
 
     Raises
     ------
     DataError
-        For a file that cannot be read, that has no header line, or whose header is not UTF-8.
+        For a file that cannot be read or has changed, that has no header line, or whose header is
+        not UTF-8.
     """
     name = storage.relative(path)
-    with _csv_errors(name):
+    storage.refuse_change(path, version)
+    with storage.wrap_reading(
+        path, version, "file.not_csv", " is not a CSV file with a header line",
+        "write it again, or give the path of the CSV files alone",
+    ):  # fmt: skip
         with storage.fs.open(path, "rb", compression="infer") as file:
             header = _first_line_of(file)
         _refuse_other_encoding(header, name)
         separator = max(_SEPARATORS, key=lambda separator: header.count(separator.encode()))
         options = pyarrow.csv.ParseOptions(delimiter=separator)
         columns = pyarrow.csv.read_csv(pa.BufferReader(header), parse_options=options).column_names
-    return CsvFile(storage, path, separator, tuple(columns))
+    return CsvFile(storage, path, version, separator, tuple(columns))
 
 
 def _first_line_of(file: BinaryIO) -> bytes:
@@ -187,16 +212,3 @@ def _refuse_other_encoding(header: bytes, name: str) -> None:
             rule="CSV files must be UTF-8",
             hint=_CONVERT.replace("WINDOWS-1252", "UTF-16") if is_utf16 else _CONVERT,
         )
-
-
-@contextmanager
-def _csv_errors(name: str) -> Iterator[None]:
-    """Turn errors of a file without a readable header into one that names the file."""
-    try:
-        yield
-    except _FAILURES as error:
-        raise DataError(
-            "file.not_csv",
-            f"{name} is not a CSV file with a header line ({first_line(error)})",
-            hint="write it again, or give the path of the CSV files alone",
-        ) from None

@@ -1,18 +1,30 @@
 """File systems: a local path or any fsspec URL as a file system and a path in it."""
 
+import inspect
+import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
-from gpuseg.redaction import redacted, without_values
+from gpuseg.io.file_version import (
+    FileVersion,
+    changed,
+    footer_hash,
+    local_version,
+    object_version,
+)
+from gpuseg.io.library_errors import exhausted, first_line, reading
+from gpuseg.redaction import redacted
+
+_FILES_AT_ONCE = 16
 
 _PARQUET_OPTIONS: Mapping[str, Any] = {
     "page_checksum_verification": True,
@@ -21,6 +33,8 @@ _PARQUET_OPTIONS: Mapping[str, Any] = {
 
 _DATA_FILES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 """Ends of the names of files that have data; a folder may have such a name too."""
+
+_CHECK_FILE = "check that the file exists and that you may read it"
 
 
 @dataclass(frozen=True)
@@ -44,7 +58,7 @@ class Storage:
     def from_url(cls, url: str, options: Mapping[str, Any], parameter: str) -> "Storage":
         """Resolve a path or URL; `parameter` is the parameter that holds it, for messages."""
         try:
-            fs, root = fsspec.core.url_to_fs(url, **options)
+            fs, root = _resolved(url, options)
         except (ValueError, ImportError, TypeError) as error:
             raise ConfigError(
                 "path.unknown_file_system",
@@ -89,7 +103,13 @@ class Storage:
             With `parameter`, which holds the path.
         """
         try:
-            entries = self._single_file() or self.fs.find(self.root, detail=True)
+            # A store lists a prefix as a whole, or fails; others leave out what they cannot list.
+            walks = type(self.fs).find.__module__ == "fsspec.spec"
+            leaves_out = walks and not self.fs.async_impl
+            if leaves_out and not self.fs.exists(self.root):
+                return None
+            strict = {"on_error": "raise"} if leaves_out and not self.fs.isfile(self.root) else {}
+            entries = self._single_file() or self.fs.find(self.root, detail=True, **strict)
             return entries if entries or self.fs.exists(self.root) else None
         except MemoryError:
             raise
@@ -97,7 +117,7 @@ class Storage:
             raise
         except Exception as error:  # noqa: BLE001 - a file system may raise whatever it likes
             problem = str(error) if isinstance(error, OSError) else first_line(error)
-            raise DataError(
+            raise exhausted(error, self.url) or DataError(
                 "path.unlistable", f"cannot be listed ({problem})", value=self.url,
                 parameter=parameter, hint="check the path, and the storage_options",
             ) from None  # fmt: skip
@@ -113,34 +133,167 @@ class Storage:
             return {}
         return {self.root: info} if info["type"] == "file" else {}
 
-    def open_parquet(self, path: str) -> pq.ParquetFile:
+    def version(self, path: str) -> FileVersion:
+        """Return the version of a file, without the hash of its footer.
+
+        Raises
+        ------
+        DataError
+            If it cannot be found, or is not a regular file.
+        """
+        name = self.relative(path)
+        with reading(name, "file.unreadable", " cannot be read", _CHECK_FILE):
+            if self.is_local:
+                return local_version(path, name)
+            return object_version(self.fs.info(path))
+
+    def refuse_change(self, path: str, version: FileVersion) -> None:
+        """Refuse a file that is no longer of a version; the footer is not compared.
+
+        Raises
+        ------
+        DataError
+        """
+        name = self.relative(path)
+        try:
+            now = self.version(path)
+        except DataError as error:
+            raise changed(name, error.problem) from None
+        if now.differs(version):
+            how = f"{version.size:,} bytes, now {now.size:,}"
+            raise changed(name, how if now.size != version.size else "the same size, another state")
+
+    def open_parquet(self, path: str, version: FileVersion | None = None) -> pq.ParquetFile:
         """Open a Parquet file and read its footer; reads will verify page checksums.
 
         Times of the deprecated type INT96, which Spark, Impala and Hive write, are read to the
         microsecond: 64 bits of nanoseconds, Arrow's default, end in the year 2262.
 
+        Parameters
+        ----------
+        version : FileVersion, optional
+            The version that the file must have.
+
         Raises
         ------
         DataError
-            If the file is missing or not a complete Parquet file.
+            If the file is missing, not a complete Parquet file, or of another version.
+        """
+        self.refuse_change(path, version) if version else self.version(path)
+        with self.wrap_reading(path, version):
+            if self.is_local:
+                file = pq.ParquetFile(path, **_PARQUET_OPTIONS)
+            else:
+                opened = self.fs.open(path, "rb")
+                file = pq.ParquetFile(opened, pre_buffer=True, **_PARQUET_OPTIONS)
+        if version is not None:
+            self.refuse_change(path, version)  # the file that was opened is the one that was seen
+            if version.footer and version.machine != os.uname().nodename:
+                self.refuse_other_footer(path, version)
+        return file
+
+    @contextmanager
+    def wrap_reading(
+        self,
+        path: str,
+        version: FileVersion | None,
+        code: str = "file.not_parquet",
+        problem: str = " is not a complete Parquet file",
+        hint: str = "write it again, or move it out of the folder (names that begin with '_' or "
+        "'.' are ignored)",
+    ) -> Iterator[None]:
+        """Turn errors of reading a file into `DataError`: one of its change, if it has changed."""
+        name = self.relative(path)
+        try:
+            with reading(name, code, problem, hint):
+                yield
+        except DataError:
+            if version is not None:
+                self.refuse_change(path, version)
+            raise
+
+    def footer_hash(self, path: str) -> str:
+        """Return the hash of the footer of a Parquet file.
+
+        Raises
+        ------
+        DataError
+        """
+        with self.wrap_reading(path, None), self.fs.open(path, "rb") as file:
+            return footer_hash(file)
+
+    def refuse_changes(self, versions: Sequence[tuple[str, FileVersion]]) -> None:
+        """Refuse files that are no longer of their versions, footers included.
+
+        Raises
+        ------
+        DataError
+        """
+
+        def refuse(item: tuple[str, FileVersion]) -> None:
+            self.refuse_change(*item)
+            if item[1].footer:
+                self.refuse_other_footer(*item)
+
+        self.fs.invalidate_cache()
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            for _ in pool.map(refuse, versions):
+                pass
+
+    def refuse_other_footer(self, path: str, version: FileVersion) -> None:
+        """Refuse a Parquet file whose footer is not that of a version.
+
+        Raises
+        ------
+        DataError
         """
         try:
-            if self.is_local:
-                return pq.ParquetFile(path, **_PARQUET_OPTIONS)
-            return pq.ParquetFile(self.fs.open(path, "rb"), pre_buffer=True, **_PARQUET_OPTIONS)
-        except (pa.ArrowException, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise DataError(
-                    "file.unreadable",
-                    f"{self.relative(path)} cannot be read ({first_line(error)})",
-                    hint="check that the file exists and that you may read it",
-                ) from None
-            raise DataError(
-                "file.not_parquet",
-                f"{self.relative(path)} is not a complete Parquet file ({first_line(error)})",
-                hint="write it again, or move it out of the folder (names that begin with '_' or "
-                "'.' are ignored)",
-            ) from None
+            footer = self.footer_hash(path)
+        except DataError as error:
+            raise changed(self.relative(path), error.problem) from None
+        if footer != version.footer:
+            raise changed(self.relative(path), "another footer")
+
+
+def _resolved(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path within it.
+
+    fsspec takes "::" for the sign between two file systems, one inside the other, and forgets what
+    follows it where the first one holds no other. There it is part of a name.
+    """
+    if "::" not in url or _is_chain(url):
+        fs, root = fsspec.core.url_to_fs(url, **options)
+        return fs, str(root)
+    kind = fsspec.get_filesystem_class(fsspec.core.split_protocol(url)[0] or "file")
+    return kind(**{**kind._get_kwargs_from_urls(url), **options}), str(kind._strip_protocol(url))
+
+
+def _is_chain(url: str) -> bool:
+    """Return whether a URL names a file system within another.
+
+    Raises
+    ------
+    ValueError
+        If one within it can hold no other.
+    """
+    *outer, _ = url.split("::")
+    holds_another = [_holds_another(link) for link in outer]
+    if holds_another[0] and not all(holds_another):
+        link = outer[holds_another.index(False)]
+        raise ValueError(f"{link!r} holds no other file system, so '::' must not follow it")
+    return holds_another[0]
+
+
+def _holds_another(link: str) -> bool:
+    """Return whether a part of a URL is a file system inside another, such as an archive."""
+    is_protocol = link in fsspec.available_protocols()
+    protocol = link if is_protocol else fsspec.core.split_protocol(link)[0]
+    if protocol is None:
+        return False
+    kind = fsspec.get_filesystem_class(protocol)
+    return "fo" in inspect.signature(kind.__init__).parameters or any(
+        base.__name__ == "ChainedFileSystem" for base in kind.__mro__
+    )
 
 
 @contextmanager
@@ -171,12 +324,3 @@ def unreachable(parameter: str, url: str, error: BaseException) -> ResourceError
         hint="check address, credentials and network",
         parameter=parameter,
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, without its final full stop.
-
-    Lines and values of the data are left out: they may be personal.
-    """
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_values(lines[0]).rstrip(".")

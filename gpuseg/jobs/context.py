@@ -11,6 +11,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from gpuseg.errors import ResourceError, hidden, parameter_names
+from gpuseg.io.library_errors import exhausted
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import wrap_store_errors
@@ -227,6 +228,8 @@ def job_errors(spec: JobSpec) -> Iterator[None]:
         except ResourceError as error:
             error.hint = _HINTS_WITH_KEYS.get(error.code, error.hint)
             raise
+        except RuntimeError as error:
+            raise exhausted(error, spec.source.path) or error from None
         except MemoryError:
             raise ResourceError(
                 "memory.exhausted", "out of memory",

@@ -180,6 +180,23 @@ def _needs(spec: JobSpec, dataset: Dataset, n_columns: int, n_workers: int) -> M
     return needs
 
 
+def refuse_changed_inputs(plan: RunPlan) -> None:
+    """Refuse to go on if a file of the input has changed since the run was planned.
+
+    Raises
+    ------
+    DataError
+    """
+    step = plan.first_step
+    if isinstance(step, LinesPlan):
+        step.source.storage.refuse_changes(step.source.versions)
+        for join in step.joins:
+            join.storage.refuse_changes(list(zip(join.files, join.versions, strict=True)))
+    else:
+        files = step.dataset.files
+        step.dataset.storage.refuse_changes([(file.path, file.version) for file in files])
+
+
 def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
     """Return what --dry-run prints; JSON's own values."""
     step, backend = plan.first_step, plan.resolved.backend

@@ -66,5 +66,5 @@ def run_features(
         features, manifest = build_features_only(ctx, step)
         with ctx.reporter.stage("publish"):
             names = [name for name, *_ in features.parts]
-            stage_and_publish(ctx.output, {}, manifest, names)
+            stage_and_publish(ctx, {}, manifest, names)
     return FeaturesResult(spec.output.path, manifest)

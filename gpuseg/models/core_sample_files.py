@@ -13,8 +13,9 @@ from gpuseg import arrow_compute as pc
 from gpuseg.algorithms.dbscan.collect_labels import labels_of
 from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
+from gpuseg.io.library_errors import first_line
 from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write
-from gpuseg.io.storage import first_line, unreachable, wrap_store_errors
+from gpuseg.io.storage import unreachable, wrap_store_errors
 from gpuseg.models.folder import ModelFolder, check_memory
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard

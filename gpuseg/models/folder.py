@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from gpuseg.errors import DataError, ResourceError
+from gpuseg.io.library_errors import first_line
 from gpuseg.io.regular_files import open_regular_file
-from gpuseg.io.storage import Storage, first_line
+from gpuseg.io.storage import Storage
 from gpuseg.io.strict_json import parse_json
 
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import DataError
-from gpuseg.io.storage import Storage, first_line, unreachable, wrap_store_errors
+from gpuseg.io.library_errors import first_line
+from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
 from gpuseg.models.folder import ModelFolder

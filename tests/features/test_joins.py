@@ -237,7 +237,7 @@ def test_a_damaged_table_is_named(folder: Path) -> None:
     content = bytearray(path.read_bytes())
     content[8:400] = bytes(392)
     path.write_bytes(content)
-    with raises("file.unreadable"):
+    with raises("file.damaged"):
         gpuseg.run(job(folder))
 
 

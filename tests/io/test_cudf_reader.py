@@ -254,9 +254,9 @@ WRONG: dict[str, tuple[Spoil, Callable[[Path], object], str]] = {
     ),
     "cut short": (
         unchanged, lambda path: path.write_bytes(path.read_bytes()[:-50]),
-        "in-000.parquet is not a complete Parquet file",
+        "in-000.parquet has changed",
     ),
-    "gone": (unchanged, Path.unlink, "in-000.parquet cannot be read"),
+    "gone": (unchanged, Path.unlink, "in-000.parquet has changed"),
 }  # fmt: skip
 
 
@@ -278,9 +278,12 @@ def test_wrong_data_is_refused_alike(
         spoil(table), folder / "in-000.parquet", row_group_size=100, write_page_checksum=True,
         use_dictionary=False,
     )  # fmt: skip
+    if name.startswith("damaged"):
+        damage(folder / "in-000.parquet")
     data = opened(folder, "a", "b", "c", weight="w")
     (plan,) = data.plan_shards(1, False)
-    damage(folder / "in-000.parquet")
+    if not name.startswith("damaged"):
+        damage(folder / "in-000.parquet")
     with pytest.raises(DataError) as expected:
         load_shard(plan, TaskContext())
     for threads in (1, 3):

@@ -13,8 +13,8 @@ from support.helpers import customers, write_files
 
 import gpuseg
 from gpuseg.errors import ConfigError, DataError
+from gpuseg.io.listing import list_files
 from gpuseg.io.output.base import check_free
-from gpuseg.io.parquet.dataset import list_files
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.regenerate_report import regenerate_report
 

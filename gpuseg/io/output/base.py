@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ConfigError, ResourceError
-from gpuseg.io.storage import Storage, first_line
+from gpuseg.io.library_errors import first_line
+from gpuseg.io.storage import Storage
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
@@ -144,7 +145,7 @@ def _has_manifest(storage: Storage) -> bool:
         if storage.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
             return False
         manifest = json.loads(storage.fs.cat_file(path))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(manifest, dict) and manifest.keys() >= {"gpuseg", "run_id", "parts"}
 

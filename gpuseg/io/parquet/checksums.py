@@ -5,10 +5,11 @@ must match, and headers must agree with the footer. A header is a struct in Thri
 protocol, see https://parquet.apache.org/docs/file-format/data-pages.
 """
 
-import mmap
+import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
@@ -51,22 +52,26 @@ def are_sound(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
 
     If not, the pages may still be valid and the footer may be wrong.
     """
-    with (
-        Path(path).open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
-        memoryview(content) as view,
-    ):
+    with Path(path).open("rb") as file:  # not mapped: a file that is cut would end the process
         try:
-            return all(_is_sound(view, chunk) for chunk in chunks)
+            return all(_is_sound(*_read_chunk(file, chunk), chunk) for chunk in chunks)
         except (LookupError, RecursionError):  # bytes that are not a header
             return False
 
 
-def _is_sound(content: memoryview, chunk: pq.ColumnChunkMetaData) -> bool:
-    at = chunk.data_page_offset
+def _read_chunk(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> tuple[memoryview, int]:
+    """Return the pages of a column, and their number of bytes by the footer."""
+    at, length = chunk.data_page_offset, chunk.total_compressed_size
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
         at = chunk.dictionary_page_offset
-    end, size, values = at + chunk.total_compressed_size, 0, 0
+    if at < 0 or not 0 <= length <= os.fstat(file.fileno()).st_size:
+        raise IndexError("outside the file")
+    file.seek(at)
+    return memoryview(file.read(length)), length
+
+
+def _is_sound(content: memoryview, end: int, chunk: pq.ColumnChunkMetaData) -> bool:
+    at = size = values = 0
     while at < end:
         header: dict[int, int] = {}
         length = _read_struct(bytes(content[at : at + _HEADER_BYTES]), 0, header)

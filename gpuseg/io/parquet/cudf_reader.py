@@ -16,9 +16,9 @@ from gpuseg.backends import registry
 from gpuseg.backends.cuda import gpus
 from gpuseg.backends.cuda.decoded import TYPES, Column, DecodedRows
 from gpuseg.errors import DataError, ResourceError
+from gpuseg.io.library_errors import first_line
 from gpuseg.io.parquet.checksums import are_sound
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, fill, load_shard
-from gpuseg.io.storage import first_line
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.device_shard import DeviceShard
 from gpuseg.sharding.shard import Shard
@@ -136,9 +136,9 @@ class _ShardReader:
         decoded = DecodedRows(gpus.launcher(), plan.rows, plan.width, plan.weight is not None)
         for group, host in zip(groups, context.map(self._on_host, groups), strict=True):
             rows = slice(group.start, group.start + group.rows)
-            if decoded.write(
-                rows, self._on_gpu(group), host.features, self._host_features, host.weight
-            ):
+            on_gpu = self._on_gpu(group)
+            plan.storage.refuse_change(group.part.path, group.part.version)
+            if decoded.write(rows, on_gpu, host.features, self._host_features, host.weight):
                 self._explain(group)
                 raise _differs(plan, group, "reads different values")
             context.report(group.rows)
@@ -167,7 +167,7 @@ class _ShardReader:
     def _is_sound(self, group: RowGroup) -> bool:
         names, path = self._names(), group.part.path
         if path not in self._footers:
-            with self._plan.storage.open_parquet(path) as file:
+            with self._plan.storage.open_parquet(path, group.part.version) as file:
                 self._footers[path] = file.metadata
         footer = self._footers[path].row_group(group.number)
         chunks = [footer.column(i) for i in range(footer.num_columns)]

@@ -5,6 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpuseg.io.file_version import FileVersion
+
 
 @dataclass(frozen=True)
 class DataFile:
@@ -19,6 +21,8 @@ class DataFile:
         Rows of each row group.
     schema : pyarrow.Schema
         As stored, without Hive partition columns.
+    version : FileVersion
+        To see whether the file changes during the run.
     constants : dict
         Hive partition columns of this file and their values: text until
         `io.parquet.schema.with_partition_types` gives them a type, then pyarrow scalars.
@@ -32,6 +36,7 @@ class DataFile:
     size: int
     group_rows: tuple[int, ...]
     schema: pa.Schema
+    version: FileVersion
     constants: dict[str, Any] = field(default_factory=dict)
     largest_group_bytes: int = 0
     index_columns: frozenset[str] = frozenset()

@@ -1,20 +1,21 @@
 """The input as described by its Parquet footers: schema, row groups, row counts; no data."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gpuseg.errors import DataError
+from gpuseg.io.listing import list_files
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.index_columns import index_columns
+from gpuseg.io.parquet.read_batches import wrap_decoding
 from gpuseg.io.parquet.schema import (
     check_columns,
     check_same,
@@ -24,12 +25,14 @@ from gpuseg.io.parquet.schema import (
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
-from gpuseg.io.regular_files import refuse_special_file
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
 _FOOTERS_AT_ONCE = 16
 _CARD_SAMPLE_ROWS = 10_000
+
+_MAX_GROUP_ROWS = 2**40
+"""More rows than a row group can have."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ class Dataset:
                     plan = current[1].with_group(group, rows)
                     parts[shard][-1] = plan
                 else:
-                    plan = PartPlan(file.path, (group,), rows, n_parts, file.constants)
+                    plan = PartPlan(
+                        file.path, (group,), (rows,), n_parts, file.constants, file.version
+                    )
                     parts[shard].append(plan)
                     n_parts += 1
                 current = (shard, plan)
@@ -188,10 +193,9 @@ def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) 
         if name in file.schema.names and pa.types.is_int64(file.schema.field(name).type)
     ]
     if integers and file.rows:
-        with storage.open_parquet(file.path) as opened:
-            first = next(opened.iter_batches(_CARD_SAMPLE_ROWS, columns=integers))
+        first = _first_rows(storage, file, integers)
         for name in integers:
-            if kinds[name] is None and are_card_numbers(first.column(name)):
+            if first and kinds[name] is None and are_card_numbers(first.column(name)):
                 kinds[name] = "a card or account number"
     for name, kind in kinds.items():
         if kind:
@@ -204,55 +208,13 @@ def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) 
             )
 
 
-def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
-    """Return path and size of each data file, by name; `parameter` holds the path, for messages.
-
-    Raises
-    ------
-    DataError
-        If there is none.
-    """
-    entries = storage.find(parameter)
-    if entries is None:
-        raise DataError(
-            "path.not_found",
-            f"no such file or folder ({storage.root})",
-            value=storage.url,
-            hint="give a Parquet file, a folder of them, or a URL",
-            parameter=parameter,
-        )
-    _refuse_special_files(storage, entries)
-    visible = [
-        (path, int(info["size"] or 0))
-        for path, info in sorted(entries.items(), key=lambda item: item[0].split("/"))
-        if _is_visible(storage, path)
-    ]
-    if not visible:
-        raise DataError(
-            "path.no_data_file",
-            "the folder has no data file (names that begin with '_' or '.' are ignored)",
-            value=storage.url,
-            hint="put Parquet files into it",
-            parameter=parameter,
-        )
-    return visible
-
-
-def _is_visible(storage: Storage, path: str) -> bool:
-    """Return whether a file is data: no name in its path begins with '_' or '.'."""
-    names = storage.relative(path).split("/")
-    return path == storage.root or not any(name[:1] in "_." for name in names)
-
-
-def _refuse_special_files(storage: Storage, entries: Mapping[str, Mapping[str, Any]]) -> None:
-    """Refuse FIFOs, devices, and links to them, in a folder or in its place."""
-    if not storage.is_local:
-        return
-    if not entries and not Path(storage.root).is_dir():
-        refuse_special_file(storage.url, Path(storage.root).stat().st_mode)
-    for path, info in entries.items():
-        if info["type"] != "file" and _is_visible(storage, path) and Path(path).exists():
-            refuse_special_file(storage.relative(path), Path(path).stat().st_mode)
+def _first_rows(storage: Storage, file: DataFile, columns: Sequence[str]) -> pa.RecordBatch | None:
+    """Return the first rows of some columns; None if a file has none, whatever its footer says."""
+    with (
+        storage.open_parquet(file.path, file.version) as opened,
+        wrap_decoding(storage, file.path, file.version),
+    ):
+        return next(opened.iter_batches(_CARD_SAMPLE_ROWS, columns=list(columns)), None)
 
 
 def read_footer(storage: Storage, path: str, size: int) -> DataFile:
@@ -261,10 +223,23 @@ def read_footer(storage: Storage, path: str, size: int) -> DataFile:
     Raises
     ------
     DataError
-        For a file that is not Parquet or has two columns with the same name.
+        For a file that is not Parquet, has two columns with the same name, or contradicts itself.
     """
-    with storage.open_parquet(path) as file:
+    version = storage.version(path)
+    with storage.open_parquet(path, version) as file, storage.wrap_reading(path, version):
         metadata, schema = file.metadata, file.schema_arrow
+        schema.to_string()  # names that are not UTF-8
+        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+        contradiction = _contradiction(metadata, groups)
+    if contradiction:
+        raise DataError(
+            "file.footer_contradicts_itself",
+            f"{storage.relative(path)}: {contradiction}",
+            hint="the file is damaged: write it again",
+        )
+    if storage.is_local or not version.marks:
+        version = replace(version, footer=storage.footer_hash(path))
+        storage.refuse_change(path, version)
     duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if duplicates:
         raise DataError(
@@ -273,12 +248,35 @@ def read_footer(storage: Storage, path: str, size: int) -> DataFile:
             rule="column names must be unique",
             hint="rename one of them",
         )
-    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
     rows = tuple(group.num_rows for group in groups)
     largest = max((group.total_byte_size for group in groups), default=0)
     relative = storage.relative(path).split("/")[:-1]
     constants = dict(part.split("=", 1) for part in relative if "=" in part)
+    values = {name: unquote(value) for name, value in constants.items()}
     return DataFile(
-        path, size, rows, schema.remove_metadata(), {k: unquote(v) for k, v in constants.items()},
-        largest, index_columns(schema),
-    )  # fmt: skip
+        path,
+        size,
+        rows,
+        schema.remove_metadata(),
+        version,
+        values,
+        largest,
+        index_columns(schema),
+    )
+
+
+def _contradiction(metadata: pq.FileMetaData, groups: Sequence[pq.RowGroupMetaData]) -> str | None:
+    """Return what a footer says of its rows that cannot be true, or None."""
+    counts = [group.num_rows for group in groups]
+    if any(rows < 0 or rows > _MAX_GROUP_ROWS for rows in counts):
+        return f"row groups of {min(counts):,} to {max(counts):,} rows"
+    if sum(counts) != metadata.num_rows:
+        return f"{metadata.num_rows:,} rows, but {sum(counts):,} in its row groups"
+    flat = metadata.num_columns and metadata.schema.column(0).max_repetition_level == 0
+    for number, group in enumerate(groups):
+        if flat and group.num_columns and group.column(0).num_values != group.num_rows:
+            return (
+                f"row group {number} has {group.num_rows:,} rows, but "
+                f"{group.column(0).num_values:,} values in a column"
+            )
+    return None

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.arrow import from_numpy, plain, to_numpy
 from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
@@ -105,7 +105,7 @@ class PickedIds:
         first, stop = np.searchsorted(self._rows, [first_row, first_row + len(ids)])
         if first < stop:
             in_batch = from_numpy(self._rows[first:stop] - first_row)
-            self._picked.append(without_views(ids).take(in_batch))
+            self._picked.append(ids.take(in_batch))
 
     def array(self) -> pa.Array | None:
         """Return the ids that were picked; None if there are none."""
@@ -161,11 +161,9 @@ def _hashed(
 
 def _without(null_values: Sequence[str], column: pa.Array) -> pa.Array:
     """Replace text that stands for no id, and NaN, by null."""
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
+    column = plain(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    column = without_views(column)
     if pa.types.is_floating(column.type):
         missing = pc.fill_null(pc.is_nan(column), False)
     elif pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
@@ -219,11 +217,9 @@ def count_duplicates(pieces: Sequence[NDArray[np.uint64]]) -> int:
 
 def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
     """Return a 64-bit hash of each id; integers of one type never collide."""
-    if isinstance(column, pa.ExtensionArray):
-        column = column.storage
+    column = plain(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    column = without_views(column)
     null = to_numpy(column.is_null())
     if pa.types.is_integer(column.type):
         values = to_numpy(pc.fill_null(column, 0) if column.null_count else column)
@@ -236,13 +232,6 @@ def hash_ids(column: pa.Array) -> NDArray[np.uint64]:
         column = pc.cast(text, pa.large_binary())
     hashes = _hash_bytes(pc.fill_null(pc.cast(column, pa.large_binary()), b""))
     return np.where(null, _NULL, hashes)
-
-
-def without_views(column: pa.Array) -> pa.Array:
-    """Cast view types, for which Arrow has few functions, to plain types."""
-    if pa.types.is_string_view(column.type):
-        return pc.cast(column, pa.string())
-    return pc.cast(column, pa.binary()) if pa.types.is_binary_view(column.type) else column
 
 
 def _hash_bytes(column: pa.LargeBinaryArray) -> NDArray[np.uint64]:
@@ -287,8 +276,7 @@ def ids_at(shard: Shard, context: TaskContext, rows: NDArray[np.int64]) -> pa.Ch
         for batch in read_batches(plan, group.part, group.number, [id], _BATCH_ROWS):
             first, stop = np.searchsorted(group_rows, [start, start + batch.num_rows])
             if first < stop:
-                ids = without_views(batch.column(0))
-                taken.append(ids.take(from_numpy(group_rows[first:stop] - start)))
+                taken.append(batch.column(0).take(from_numpy(group_rows[first:stop] - start)))
             start += batch.num_rows
         ids = pa.concat_arrays(taken)
         return ids if plan.id_key is None else pseudonyms(ids, plan.id_key)

@@ -10,9 +10,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
+from gpuseg.io.file_version import FileVersion
 from gpuseg.io.null_values import NULL_VALUES
+from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.privacy.pseudonyms import Key
-from gpuseg.io.storage import Storage, first_line
+from gpuseg.io.storage import Storage
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.runtime.executor import TaskContext
@@ -40,22 +42,33 @@ class PartPlan:
     ----------
     path : str
     row_groups : tuple of int
-    rows : int
+    group_rows : tuple of int
+        Rows of each row group, by the footer.
     number : int
         Number of the part in the order of the rows of the whole data.
     constants : dict
         Hive partition columns and their values, pyarrow scalars.
+    version : FileVersion
+        The version of the file that the plan is made for.
     """
 
     path: str
     row_groups: tuple[int, ...]
-    rows: int
+    group_rows: tuple[int, ...]
     number: int
     constants: dict[str, Any]
+    version: FileVersion
+
+    @property
+    def rows(self) -> int:
+        """Rows of all row groups."""
+        return sum(self.group_rows)
 
     def with_group(self, group: int, rows: int) -> "PartPlan":
         """Return the plan with the next row group of the file added."""
-        return replace(self, row_groups=(*self.row_groups, group), rows=self.rows + rows)
+        return replace(
+            self, row_groups=(*self.row_groups, group), group_rows=(*self.group_rows, rows)
+        )
 
 
 @dataclass(frozen=True)
@@ -134,11 +147,9 @@ class ShardPlan:
         """Return the row groups in the order of their rows."""
         groups = []
         for part, start in zip(self.parts, self.starts(), strict=True):
-            with self.storage.open_parquet(part.path) as file:
-                for number in part.row_groups:
-                    rows = file.metadata.row_group(number).num_rows
-                    groups.append(RowGroup(part, number, start, rows))
-                    start += rows
+            for number, rows in zip(part.row_groups, part.group_rows, strict=True):
+                groups.append(RowGroup(part, number, start, rows))
+                start += rows
         return groups
 
     def batches(self, group: RowGroup, max_rows: int = _BATCH_ROWS) -> Iterator[Batch]:
@@ -157,7 +168,7 @@ class ShardPlan:
         """Describe the origin of a row as read; rows count from 0."""
         i = max(i for i, start in enumerate(self.starts()) if start <= row)
         part = self.parts[i]
-        with self.storage.open_parquet(part.path) as file:
+        with self.storage.open_parquet(part.path, part.version) as file:
             groups = range(part.row_groups[0])
             before = sum(file.metadata.row_group(g).num_rows for g in groups)
         name = self.storage.relative(part.path)
@@ -222,28 +233,21 @@ def read_batches(
     Raises
     ------
     DataError
-        If a page cannot be decoded or its checksum does not match.
+        If a page cannot be decoded or its checksum does not match, the row group has other rows
+        than its footer says, or the file has changed.
     """
-    try:
-        with plan.storage.open_parquet(part.path) as file:
-            stored = [name for name in dict.fromkeys(columns) if name not in part.constants]
-            for batch in file.iter_batches(
-                rows, row_groups=[group], columns=stored, use_threads=False
-            ):
-                arrays = {
-                    name: batch.column(name)
-                    if name in stored
-                    else pa.repeat(part.constants[name], batch.num_rows)
-                    for name in columns
-                }
-                yield pa.record_batch(arrays)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            "file.damaged",
-            f"{plan.storage.relative(part.path)}: row group {group} cannot be decoded "
-            f"({first_line(error)})",
-            hint="the file is damaged: write it again",
-        ) from None
+    stored = [name for name in dict.fromkeys(columns) if name not in part.constants]
+    n_rows = part.group_rows[part.row_groups.index(group)]
+    for batch in read_row_groups(
+        plan.storage, part.path, part.version, [group], n_rows, stored, rows
+    ):
+        arrays = {
+            name: batch.column(name)
+            if name in stored
+            else pa.repeat(part.constants[name], batch.num_rows)
+            for name in columns
+        }
+        yield pa.record_batch(arrays)
 
 
 def fill(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
+from gpuseg.arrow import plain
 from gpuseg.errors import ConfigError, ResourceError
 
 _MIN_BYTES = 16
@@ -92,14 +93,12 @@ def pseudonyms(ids: pa.Array, key: Key) -> pa.Array:
         If the environment of this worker does not have the caller's key.
     """
     secret = key.secret()
-    if isinstance(ids, pa.ExtensionArray):
-        ids = ids.storage
+    ids = plain(ids)
     if pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
     t = pa.types
     binary = any(
-        is_type(ids.type)
-        for is_type in (t.is_binary, t.is_large_binary, t.is_binary_view, t.is_fixed_size_binary)
+        is_type(ids.type) for is_type in (t.is_binary, t.is_large_binary, t.is_fixed_size_binary)
     )
     texts = ids if binary else pc.cast(ids, pa.string())
     return pa.array([

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gpuseg.io.output.base import MANIFEST, Output, as_json, cannot_write
+from gpuseg.io.output.base import MANIFEST, as_json, cannot_write
 from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.plan import refuse_changed_inputs
 from gpuseg.jobs.stages.examples import EXAMPLES
 from gpuseg.manifest import FeaturesManifest, Manifest, dump
 from gpuseg.reporting import svg
@@ -58,7 +59,7 @@ def publish(
         )
         written = [*(built.part_names if built else []), *(part.name for part in inputs.parts)]
         written += [f"_model/{name}" for name in result.files]
-        stage_and_publish(ctx.output, files, manifest, written)
+        stage_and_publish(ctx, files, manifest, written)
     return manifest
 
 
@@ -71,7 +72,7 @@ def _plots(manifest: Manifest) -> dict[str, bytes]:
 
 
 def stage_and_publish(
-    output: Output,
+    ctx: RunContext,
     files: dict[str, bytes],
     manifest: Manifest | FeaturesManifest,
     written: Sequence[str],
@@ -80,13 +81,17 @@ def stage_and_publish(
 
     Raises
     ------
+    DataError
+        When a file of the input has changed during the run.
     ResourceError
         When a file cannot be written.
     """
+    output = ctx.output
     try:
         for name, content in files.items():
             output.write(name, content)
         output.write(MANIFEST, dump(manifest))
+        refuse_changed_inputs(ctx.plan)
         output.publish(written)
     except OSError as error:
         raise cannot_write(output.staging.storage.url, error) from None

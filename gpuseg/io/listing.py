@@ -1,0 +1,138 @@
+"""The data files below a path: all of them, or an error that names the one that cannot be listed.
+
+Names that begin with '_' or '.' are ignored on purpose, as in Spark. Nothing else is.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpuseg.errors import DataError
+from gpuseg.io.library_errors import first_line
+from gpuseg.io.regular_files import refuse_special_file
+from gpuseg.io.storage import Storage
+
+
+def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
+    """Return path and size of each data file, by name; `parameter` holds the path, for messages.
+
+    Links are followed.
+
+    Raises
+    ------
+    DataError
+        If there is none; for a folder that cannot be listed, a link that leads nowhere or in a
+        circle, and a pipe, a device or a socket.
+    """
+    files = _local_files(storage, parameter) if storage.is_local else _objects(storage, parameter)
+    visible = sorted(files, key=lambda item: item[0].split("/"))
+    if not visible:
+        raise DataError(
+            "path.no_data_file",
+            "the folder has no data file (names that begin with '_' or '.' are ignored)",
+            value=storage.url,
+            hint="put Parquet files into it",
+            parameter=parameter,
+        )
+    return visible
+
+
+def _is_hidden(name: str) -> bool:
+    return name[:1] in ("_", ".")
+
+
+def _missing(storage: Storage, parameter: str) -> DataError:
+    return DataError(
+        "path.not_found",
+        f"no such file or folder ({storage.root})",
+        value=storage.url,
+        hint="give a Parquet file, a folder of them, or a URL",
+        parameter=parameter,
+    )
+
+
+def _unlistable(storage: Storage, parameter: str, path: str, error: BaseException) -> DataError:
+    """Return the error of a path that cannot be listed."""
+    where = "" if path == storage.root else f"{storage.relative(path)} "
+    return DataError(
+        "path.unlistable",
+        f"{where}cannot be listed ({first_line(error)})",
+        value=storage.url,
+        hint="allow this user to read it, or move it out of the folder (names that begin with '_' "
+        "or '.' are ignored)",
+        parameter=parameter,
+    )
+
+
+def _objects(storage: Storage, parameter: str) -> list[tuple[str, int]]:
+    """Return the visible files of a file system that is not this machine's."""
+    entries = storage.find(parameter)
+    if entries is None:
+        raise _missing(storage, parameter)
+    return [
+        (path, int(info.get("size") or 0))
+        for path, info in entries.items()
+        if path == storage.root or not any(map(_is_hidden, storage.relative(path).split("/")))
+    ]
+
+
+def _local_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
+    """Return the visible files of this machine's file system."""
+    root = storage.root
+    try:
+        info = Path(root).stat()
+    except FileNotFoundError:
+        if not Path(root).is_symlink():
+            raise _missing(storage, parameter) from None
+        raise _dangling(storage, parameter, root) from None
+    except (OSError, ValueError) as error:
+        raise _unlistable(storage, parameter, root, error) from None
+    if not stat.S_ISDIR(info.st_mode):
+        refuse_special_file(storage.url, info.st_mode)
+        return [(root, info.st_size)]
+    return list(_below(storage, parameter, root, ((info.st_dev, info.st_ino),)))
+
+
+def _below(
+    storage: Storage, parameter: str, folder: str, above: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[str, int]]:
+    """Yield the visible files below a folder; `above` are the folders that lead to it."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if not _is_hidden(entry.name)]
+    except OSError as error:
+        raise _unlistable(storage, parameter, folder, error) from None
+    for name in names:
+        path = f"{folder.rstrip('/')}/{name}"
+        try:
+            info = Path(path).stat()
+        except FileNotFoundError:
+            raise _dangling(storage, parameter, path) from None
+        except OSError as error:
+            raise _unlistable(storage, parameter, path, error) from None
+        if not stat.S_ISDIR(info.st_mode):
+            refuse_special_file(storage.relative(path), info.st_mode)
+            yield path, info.st_size
+            continue
+        number = (info.st_dev, info.st_ino)
+        if number in above:
+            raise DataError(
+                "path.link_in_a_circle",
+                f"{storage.relative(path)} is a link to a folder above it",
+                value=storage.url,
+                hint="remove the link",
+                parameter=parameter,
+            )
+        yield from _below(storage, parameter, path, (*above, number))
+
+
+def _dangling(storage: Storage, parameter: str, path: str) -> DataError:
+    """Return the error of a name whose file is not there."""
+    return DataError(
+        "path.dangling_link",
+        f"{storage.relative(path)} is a link to a file that is not there, or was just removed",
+        value=storage.url,
+        hint="restore the file, or remove the link",
+        parameter=parameter,
+    )
