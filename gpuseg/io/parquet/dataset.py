@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from urllib.parse import unquote
@@ -238,7 +239,8 @@ def read_footer(storage: Storage, path: str, size: int) -> DataFile:
             hint="the file is damaged: write it again",
         )
     if storage.is_local or not version.marks:
-        version = replace(version, footer=storage.footer_hash(path))
+        with nullcontext() if storage.is_local else suppress(DataError):  # a server may not seek
+            version = replace(version, footer=storage.footer_hash(path))
         storage.refuse_change(path, version)
     duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if duplicates:
