@@ -70,6 +70,8 @@ def _read_table(folder: ModelFolder, name: str, n_features: int, n_clusters: int
                 raise _damaged(name, f"it has the columns {', '.join(file.schema_arrow.names)}")
             check_memory(name, file.metadata.num_rows * (n_features + 1) * 4)
             table = file.read()
+            if len(table) != file.metadata.num_rows:
+                raise _damaged(name, f"it has {len(table)} of {file.metadata.num_rows} rows")
     except (OSError, ValueError, pa.ArrowException) as error:
         if isinstance(error, DataError):
             raise

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
-from gpuseg.errors import DataError
+from gpuseg.errors import ConfigError, DataError
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.kmeans import KMeansModel, center_tensors, saved_centers
@@ -74,9 +74,16 @@ class HierarchicalModel(SegmentModel):
 
         Raises
         ------
+        ConfigError
+            For what is not a whole number.
         DataError
             For less than one segment, or more than there are small segments.
         """
+        if isinstance(n_clusters, bool) or not isinstance(n_clusters, int | np.integer):
+            raise ConfigError(
+                "n_clusters.not_whole", value=n_clusters, rule="must be a whole number",
+                parameter="n_clusters",
+            )  # fmt: skip
         if not 1 <= n_clusters <= self.hierarchy.n_points:
             more = n_clusters > self.hierarchy.n_points
             raise DataError(
@@ -86,7 +93,7 @@ class HierarchicalModel(SegmentModel):
                 hint="fit with a larger `micro_segments`" if more else "",
                 parameter="n_clusters",
             )
-        return replace(self, levels=(n_clusters,))
+        return replace(self, levels=(int(n_clusters),))
 
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool

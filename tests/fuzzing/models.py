@@ -44,6 +44,7 @@ JOBS: dict[str, tuple[list[str], dict[str, Any], dict[str, Any]]] = {
         MIXED, {"missing": "zero", "categorical": {"channel": "frequency", "tier": "onehot"},
                 "max_categories": 2, "pca": 3}, {"n_clusters": 2},
     ),
+    "far": (["spend", "since"], {"missing": "median"}, {"n_clusters": 3}),
     "cosine": (NUMBERS, {"missing": "mean"}, {"n_clusters": 3, "metric": "cosine"}),
     "dbscan": (NUMBERS, {"missing": "mean"}, {"algorithm": "dbscan", "eps": 0.2}),
     "manhattan": (
@@ -158,6 +159,7 @@ def customers() -> pa.Table:
         "customer": np.arange(ROWS),
         "spend": pa.array(place * 5.0 + rng.normal(size=ROWS), mask=gaps),
         "orders": (place % 2) * 7.0 + rng.exponential(size=ROWS),
+        "since": 1e10 + place * 5.0,
         "channel": np.array(["web", "shop", "app", "mail"])[place],
         "tier": np.array(["low", "mid", "high"])[rng.integers(3, size=ROWS)],
     })  # fmt: skip

@@ -190,6 +190,10 @@ def test_a_hierarchy_is_cut_again(outputs: dict[str, Path], raw: Array) -> None:
     for n_clusters in (41, 0, -1):
         with raises("n_clusters.out_of_range", parameter="n_clusters", value=n_clusters):
             loaded.cut(n_clusters)
+    for other in ("2", 2.0, True, None):
+        with raises("n_clusters.not_whole", ConfigError, parameter="n_clusters", value=other):
+            loaded.cut(other)  # type: ignore[arg-type]
+    assert loaded.cut(np.int64(2)).levels == (2,)
 
 
 def test_memory_is_small_besides_rows_and_result(model: KMeansModel) -> None:
@@ -556,6 +560,22 @@ def test_core_rows_that_no_model_has(
     folder = rewrite(tmp_path, outputs["dbscan"], {}, {})
     (path,) = folder.glob("core-*")
     pq.write_table(change(pq.read_table(pa.BufferReader(path.read_bytes()))), path)
+    with raises("model.damaged_core_rows", DataError):
+        load_model(folder).predict(raw)
+
+
+def test_core_rows_of_a_footer_that_lies(
+    tmp_path: Path, outputs: dict[str, Path], raw: Array
+) -> None:
+    folder = rewrite(tmp_path, outputs["dbscan"], {}, {})
+    (path,) = folder.glob("core-*")
+    pq.write_table(pq.read_table(pa.BufferReader(path.read_bytes())).slice(0, 100), path)
+    assert load_model(folder).predict(raw).shape == (N,)
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = content[start:].replace(b"\xc8\x01", b"\xf0\x01")  # 100 in Thrift, and 120
+    path.write_bytes(content[:start] + footer)
+    assert pq.read_metadata(path).num_rows == 120
     with raises("model.damaged_core_rows", DataError):
         load_model(folder).predict(raw)
 
