@@ -57,6 +57,7 @@ class Storage:
     @classmethod
     def from_url(cls, url: str, options: Mapping[str, Any], parameter: str) -> "Storage":
         """Resolve a path or URL; `parameter` is the parameter that holds it, for messages."""
+        _check_characters(url, parameter)
         try:
             fs, root = _resolved(url, options)
         except (ValueError, ImportError, TypeError) as error:
@@ -294,6 +295,24 @@ def _holds_another(link: str) -> bool:
     return "fo" in inspect.signature(kind.__init__).parameters or any(
         base.__name__ == "ChainedFileSystem" for base in kind.__mro__
     )
+
+
+def _check_characters(url: str, parameter: str) -> None:
+    """Refuse a path or URL with characters that no path can have.
+
+    Raises
+    ------
+    ConfigError
+    """
+    try:
+        is_path = b"\0" not in os.fsencode(url)
+    except UnicodeEncodeError:
+        is_path = False
+    if not is_path:
+        raise ConfigError(
+            "path.not_a_path", value=url, parameter=parameter,
+            rule="must have no NUL and no half of a character",
+        )  # fmt: skip
 
 
 @contextmanager

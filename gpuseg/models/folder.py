@@ -17,7 +17,7 @@ from safetensors.numpy import load
 from gpuseg.errors import DataError, ResourceError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.regular_files import open_regular_file
-from gpuseg.io.storage import Storage
+from gpuseg.io.storage import Storage, unreachable
 from gpuseg.io.strict_json import parse_json
 
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
@@ -123,7 +123,14 @@ class ModelFolder:
             with open_regular_file(path, self.storage.root) as file:
                 yield file
         else:
-            yield BytesIO(self.storage.fs.cat_file(path))
+            yield BytesIO(self._fetched(path))
+
+    def _fetched(self, path: str) -> bytes:
+        try:
+            return bytes(self.storage.fs.cat_file(path))
+        except (ValueError, TypeError, LookupError, RuntimeError) as error:
+            # Of the file system, so not of the content.
+            raise unreachable("path", self.storage.url, error) from None
 
 
 def check_memory(name: str, n_bytes: int) -> None:

@@ -406,6 +406,11 @@ def test_no_model_there(tmp_path: Path, in_memory: str) -> None:
         assert str(path) in str(caught.value)
     with pytest.raises(gpuseg.ConfigError, match="nowhere"):
         load_model("nowhere://x")
+    for path in ("a\0b", "\ud800"):
+        with raises("path.not_a_path", ConfigError, parameter="path", value=path):
+            load_model(path)
+    with raises("path.unreachable", ResourceError, parameter="path"):
+        load_model("http://[")
 
 
 @pytest.mark.parametrize(
