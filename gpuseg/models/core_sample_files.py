@@ -13,7 +13,7 @@ from gpuseg import arrow_compute as pc
 from gpuseg.algorithms.dbscan.collect_labels import labels_of
 from gpuseg.algorithms.dbscan.partition import rows_of
 from gpuseg.errors import DataError
-from gpuseg.io.library_errors import first_line
+from gpuseg.io.library_errors import reading
 from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write
 from gpuseg.io.storage import unreachable, wrap_store_errors
 from gpuseg.models.folder import ModelFolder, check_memory
@@ -21,6 +21,8 @@ from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
 _LABEL = "segment"
+_CODE = "model.damaged_core_rows"
+_HINT = "run the job again, or copy the whole _model folder"
 
 
 def write_core_rows(shard: Shard, context: TaskContext, staging: Staging, number: int) -> str:
@@ -63,19 +65,15 @@ def _read_table(folder: ModelFolder, name: str, n_features: int, n_clusters: int
     ------
     DataError, ResourceError
     """
-    try:
-        with _open(folder, name) as content:
-            file = pq.ParquetFile(content, page_checksum_verification=True)
-            if not file.schema_arrow.equals(_schema(n_features)):
-                raise _damaged(name, f"it has the columns {', '.join(file.schema_arrow.names)}")
-            check_memory(name, file.metadata.num_rows * (n_features + 1) * 4)
-            table = file.read()
-            if len(table) != file.metadata.num_rows:
-                raise _damaged(name, f"it has {len(table)} of {file.metadata.num_rows} rows")
-    except (OSError, ValueError, pa.ArrowException) as error:
-        if isinstance(error, DataError):
-            raise
-        raise _damaged(name, first_line(error)) from None
+    problem = ": core rows of the model are missing or damaged"
+    with reading(name, _CODE, problem, _HINT), _open(folder, name) as content:
+        file = pq.ParquetFile(content, page_checksum_verification=True)
+        if not file.schema_arrow.equals(_schema(n_features)):
+            raise _damaged(name, f"it has the columns {', '.join(file.schema_arrow.names)}")
+        check_memory(name, file.metadata.num_rows * (n_features + 1) * 4)
+        table = file.read()
+    if len(table) != file.metadata.num_rows:
+        raise _damaged(name, f"it has {len(table)} of {file.metadata.num_rows} rows")
     label, *features = table.columns
     if any(column.null_count for column in table.columns):
         raise _damaged(name, "it has missing values")
@@ -87,11 +85,7 @@ def _read_table(folder: ModelFolder, name: str, n_features: int, n_clusters: int
 
 
 def _damaged(name: str, problem: str) -> DataError:
-    return DataError(
-        "model.damaged_core_rows",
-        f"{name}: core rows of the model are missing or damaged ({problem})",
-        hint="run the job again, or copy the whole _model folder",
-    )
+    return DataError(_CODE, f"{name}: core rows of the model are damaged ({problem})", hint=_HINT)
 
 
 @contextmanager
