@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ from gpuseg import __version__
 from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
-from gpuseg.printable import printable_lines
+from gpuseg.printable import printable_lines, printable_text
 from gpuseg.redaction import redacted
 from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_streams
 
@@ -322,7 +323,7 @@ def main() -> None:
     # The threads of a job do the work. Those of a BLAS, for the map of the report, would spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signals = _Signals()
-    with unfailing_streams():
+    with unfailing_streams(), _plain_warnings():
         try:
             _run_app()
         except GpusegError as error:
@@ -335,6 +336,17 @@ def main() -> None:
                 _print_error("interrupted")
                 sys.exit(INTERRUPTED)
             signals.received = True
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show Python's warnings without the line of code that they come from."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *place: f"warning: {printable_text(str(message))}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _run_app() -> None:

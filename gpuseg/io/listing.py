@@ -23,7 +23,7 @@ def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
     ------
     DataError
         If there is none; for a folder that cannot be listed, a link that leads nowhere or in a
-        circle, and a pipe, a device or a socket.
+        circle, a pipe, a device or a socket, and a name that is not UTF-8.
     """
     files = _local_files(storage, parameter) if storage.is_local else _objects(storage, parameter)
     visible = sorted(files, key=lambda item: item[0].split("/"))
@@ -35,7 +35,22 @@ def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
             hint="put Parquet files into it",
             parameter=parameter,
         )
+    for path, _ in visible:
+        _check_encoding(storage.relative(path), parameter)
     return visible
+
+
+def _check_encoding(name: str, parameter: str) -> None:
+    """Refuse a name that Arrow cannot open, and that no text file could have."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise DataError(
+            "path.not_utf8",
+            f"the name of the file {name} is not UTF-8",
+            hint="rename it",
+            parameter=parameter,
+        ) from None
 
 
 def _is_hidden(name: str) -> bool:

@@ -87,9 +87,10 @@ def profile_segments(inputs: ManifestInputs) -> SegmentProfiles:
             segment.model_copy(update=name._asdict())
             for segment, name in zip(segments, names, strict=True)
         ]
+    file = inputs.plan.dataset.files[0]
     return describe_segments(
         inputs.profile_inputs, inputs.preprocessing, inputs.encoders, segments, with_names,
-        inputs.spec.audit.threshold,
+        inputs.spec.audit.threshold, [*file.schema.names, *file.constants],
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ TARGETS: dict[str, str] = {
     "job-files": "job_files",
     "models": "models",
     "manifests": "manifests",
+    "names": "names",
 }
 """Name of each fuzzer, and the module of this package whose `fuzzer()` makes it."""
 

@@ -186,17 +186,18 @@ def test_words_say_that_a_value_may_be_missing() -> None:
         Encoder("what is it", "onehot", "text", ("z",)),
         Encoder("plan", "ordinal", "text", ("s", "l")),
         Encoder("spend"),
-        *(Encoder("A"), Encoder("a")),
+        *(Encoder("A"), Encoder("a"), Encoder("ID"), Encoder(""), Encoder("a\0b")),
+        Encoder("city", "onehot", "text", ("x", "y\0")),
     ]
     names = [name for encoder in encoders for name in encoder.feature_names()]
-    features = rule_features(encoders, {"plan": 0.5, "spend": 7.0}, names)
+    features = rule_features(encoders, {"plan": 0.5, "spend": 7.0}, names, ["id", "spend"])
     flag, plan, spend = (features[name] for name in ("what is it=z", "plan", "spend"))
     assert flag.in_words(Bound(0, high=0.5)) == "what is it is not z"
     assert plan.in_words(Bound(0, low=0.0, high=0.9)) == "plan is missing"
     assert plan.in_words(Bound(0, low=0.2)) == "plan is l or missing"
     assert spend.in_words(Bound(0, high=7.0)) == "spend at most 7 or missing"
     assert spend.in_words(Bound(0, low=7.0)) == "spend above 7"
-    assert set(features) == {"what is it=z", "plan", "spend"}  # A and a are the same in SQL
+    assert set(features) == {"what is it=z", "plan", "spend"}  # what SQL can name and tell apart
 
 
 @pytest.mark.parametrize(

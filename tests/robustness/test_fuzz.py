@@ -7,6 +7,7 @@ CASES: dict[str, int] = {
     "job-files": 300,
     "models": 100,
     "manifests": 60,
+    "names": 20,
 }
 """Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""
 

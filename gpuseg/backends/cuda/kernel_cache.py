@@ -1,9 +1,12 @@
 """Find the sources of the kernels, compile them for a device, and keep the results on disk."""
 
+import atexit
 import hashlib
 import os
+import shutil
+from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, mkdtemp
 
 from gpuseg.backends.cuda import nvrtc
 from gpuseg.backends.cuda.launcher import Kernel
@@ -43,18 +46,35 @@ def compile_kernel(kernel: Kernel, arch: str) -> tuple[bytes, str]:
 def cubin_path(kernel: Kernel, arch: str) -> Path:
     """Return the file of a compiled kernel; compile it where the file is missing.
 
-    Files are kept in ``$GPUSEG_CACHE``, or ``~/.cache/gpuseg``. Their names contain a digest of
-    everything that they depend on.
+    Files are kept in ``$GPUSEG_CACHE`` or ``~/.cache/gpuseg``; where that cannot be written, in a
+    folder of this process. Their names contain a digest of everything that they depend on.
     """
     ingredients = [arch, nvrtc.version(), repr(sorted(kernel.macros.items())), kernel.name]
     ingredients += [path.read_text() for path in sorted(kernel_folder().rglob("*.cu*"))]
     digest = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:16]
-    cache = Path(os.environ.get("GPUSEG_CACHE") or Path.home() / ".cache" / "gpuseg")
-    path = cache / f"{kernel.name}-{arch}-{digest}.cubin"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        content = compile_kernel(kernel, arch)[0]
-        with NamedTemporaryFile(dir=cache, delete=False) as file:  # other processes may write too
-            file.write(content)
-        Path(file.name).replace(path)
+    name = f"{kernel.name}-{arch}-{digest}.cubin"
+    folder = Path(os.environ.get("GPUSEG_CACHE") or Path("~/.cache/gpuseg"))
+    try:
+        return _compiled(kernel, arch, folder.expanduser() / name)
+    except (OSError, RuntimeError):  # a full or read-only disk, or no home
+        return _compiled(kernel, arch, _folder_of_process() / name)
+
+
+def _compiled(kernel: Kernel, arch: str, path: Path) -> Path:
+    """Return a path, after writing the compiled kernel there if it is missing or empty."""
+    if path.exists() and path.stat().st_size:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = compile_kernel(kernel, arch)[0]
+    with NamedTemporaryFile(dir=path.parent, delete=False) as file:  # others may write it too
+        file.write(content)
+    Path(file.name).replace(path)
     return path
+
+
+@cache
+def _folder_of_process() -> Path:
+    """Return a folder that is removed when this process ends."""
+    folder = mkdtemp(prefix="gpuseg-kernels-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar
 
 from numba import njit
 
+from gpuseg.backends.numba.disk_cache import compile_cached
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -28,11 +30,12 @@ _OPTIONS: Any = {
 
 def uncounted(function: Function, error_model: Literal["python", "numpy"] = "python") -> Function:
     """Compile a function that kernels call often, without reference counts."""
-    compiled: Function = njit(cache=True, error_model=error_model, **_OPTIONS)(function)
-    return compiled
+    return compile_cached(function, error_model=error_model, **_OPTIONS)
 
 
 def inlined(function: Function, cache: bool = True) -> Function:
     """Compile a small function that kernels call in their innermost loops, and inline it."""
-    compiled: Function = njit(cache=cache, forceinline=True, **_OPTIONS)(function)
+    if cache:
+        return compile_cached(function, forceinline=True, **_OPTIONS)
+    compiled: Function = njit(forceinline=True, **_OPTIONS)(function)
     return compiled

@@ -2,20 +2,20 @@
 
 Before numba loads a function from its cache it imports the modules with the types and functions
 that it knows, and scipy.linalg with them. That takes half a second, and machine code needs none of
-it: they are for the compiler, which imports them itself. A kernel is loaded from the same files in
-some milliseconds.
+it: they are for the compiler, which imports them itself. A kernel is loaded from its files in some
+milliseconds.
 """
 
+import io
 import pickle
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from numba import njit
-from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.environment import Environment, lookup_environment
 from numba.core.runtime.nrt import rtsys
+
+from gpuseg.backends.numba.disk_cache import CheckedFile, DiskCache, with_cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -25,14 +25,11 @@ def kernel(function: Function, error_model: Literal["python", "numpy"] = "python
 
     With the error model "numpy" a division by zero gives infinity or NaN, and needs no check.
     """
-    compiled: Any = njit(nogil=True, cache=True, error_model=error_model)(function)
-    compiled._cache = _KernelCache(function)
-    result: Function = compiled
-    return result
+    return with_cache(function, _KernelCache, nogil=True, error_model=error_model)
 
 
-class _KernelCache(FunctionCache):
-    """numba's cache of a function; its files are the same."""
+class _KernelCache(DiskCache):
+    """The cache of a kernel."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -44,10 +41,9 @@ class _KernelCache(FunctionCache):
         return self._load_overload(signature, target)
 
 
-class _KernelFile(IndexDataCacheFile):
-    def _load_data(self, name: str) -> Any:
-        with Path(self._data_path(name)).open("rb") as file:
-            return _Unpickler(file).load()
+class _KernelFile(CheckedFile):
+    def rebuilt(self, content: bytes) -> Any:
+        return _Unpickler(io.BytesIO(content)).load()
 
 
 class _Unpickler(pickle.Unpickler):

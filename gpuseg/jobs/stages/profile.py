@@ -169,6 +169,7 @@ def describe_segments(
     segments: Sequence[Segment],
     with_intervals: bool,
     audit_threshold: int,
+    columns: Sequence[str],
 ) -> SegmentProfiles:
     """Add quantiles, intervals, rules and baskets to the segments, and audit columns.
 
@@ -179,6 +180,8 @@ def describe_segments(
         intervals have a meaning.
     audit_threshold : int
         Smaller counts of audited columns are hidden.
+    columns : sequence of str
+        All columns of the input.
     """
     sample, transform, features = (
         inputs.sample,
@@ -206,7 +209,7 @@ def describe_segments(
         )
 
     with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-rules") as thread:
-        growing = thread.submit(segment_rules, sample, encoders, fill)
+        growing = thread.submit(segment_rules, sample, encoders, fill, columns)
         everyone = quantiles(sample)
         map_ = segment_map(sample, [segment.segment for segment in segments])
         without_rules = list(map(described, segments))

@@ -81,23 +81,34 @@ class RuleFeature:
 
 
 def rule_features(
-    encoders: Sequence[Encoder], fill: Mapping[str, float], names: Collection[str]
+    encoders: Sequence[Encoder],
+    fill: Mapping[str, float],
+    names: Collection[str],
+    columns: Sequence[str] = (),
 ) -> dict[str, RuleFeature]:
     """Return those of the features `names` that can be written in SQL, by name.
 
-    Columns whose names differ only in case are left out: SQL cannot tell them apart.
+    Columns whose names differ only in case are left out: SQL cannot tell them apart. So are those
+    without a name, and those with a NUL character in the name or a category: databases end a text
+    there, or refuse it.
 
     Parameters
     ----------
     fill : mapping
         Values that replace missing ones, by feature, where some are missing.
+    columns : sequence of str
+        All columns of the input.
     """
-    columns = Counter(name.casefold() for name in {e.column for e in encoders})
+    count = Counter(
+        name.casefold() for name in {*columns, *(encoder.column for encoder in encoders)}
+    )
     wanted = set(names)
     return {
         feature.name: feature
         for encoder in encoders
-        if columns[encoder.column.casefold()] == 1
+        if encoder.column
+        and count[encoder.column.casefold()] == 1
+        and not any("\0" in text for text in (encoder.column, *encoder.categories))
         and not wanted.isdisjoint(encoder.feature_names())
         for feature in _features(encoder, fill.get(encoder.column))
         if feature.name in wanted

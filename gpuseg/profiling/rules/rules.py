@@ -24,7 +24,10 @@ class SegmentRules(NamedTuple):
 
 
 def segment_rules(
-    sample: ProfilingSample, encoders: Sequence[Encoder], fill: NDArray[np.float32]
+    sample: ProfilingSample,
+    encoders: Sequence[Encoder],
+    fill: NDArray[np.float32],
+    columns: Sequence[str] = (),
 ) -> SegmentRules | None:
     """Return the rules, or None where there is no tree.
 
@@ -35,13 +38,15 @@ def segment_rules(
     ----------
     fill : float32 (d,)
         Values that replace missing ones, NaN for features in which none is missing.
+    columns : sequence of str
+        All columns of the input.
     """
     filled = np.where(np.isnan(sample.x), fill, sample.x)
     names = list(sample.features)
     fill_by_name = {
         name: float(value) for name, value in zip(names, fill, strict=True) if not np.isnan(value)
     }
-    expressible = rule_features(encoders, fill_by_name, names)
+    expressible = rule_features(encoders, fill_by_name, names, columns)
     kept = [f for f, name in enumerate(names) if name in expressible]
     x = filled[:, kept]
     complete = np.isfinite(x).all(axis=1)
