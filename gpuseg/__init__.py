@@ -74,6 +74,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'gpuseg' has no attribute {name!r}")
     from importlib import import_module
 
+    from gpuseg import fork_safety  # noqa: F401 - first: another thread may fork meanwhile
+
     module = _PUBLIC[name]
     if module == __name__:
         return import_module(f"{module}.{name}")

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
+from threading import RLock
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from gpuseg.errors import ConfigError, ConfigErrors, literal
+from gpuseg.fork_safety import hold_at_fork
 from gpuseg.redaction import SECRET_KEY
 
 M = TypeVar("M", bound=BaseModel)
@@ -17,6 +19,11 @@ MAX_THREADS = 4096
 """Threads of a process; also those of all workers together that a run starts on this machine."""
 
 _FROM_INPUT = object()
+
+_BUILDING = RLock()
+"""Held while pydantic builds a validator, at its first use: a forked child could not finish it."""
+
+hold_at_fork(_BUILDING)
 
 _KNOWN_NAMES = 20
 """Most names that a hint lists."""
@@ -49,7 +56,8 @@ def validated(
         With the key as its parameter; `ConfigErrors` for several broken rules.
     """
     try:
-        return model.model_validate(values)
+        with _BUILDING:
+            return model.model_validate(values)
     except ValidationError as error:
         parts = _config_errors(error, model, values, hint, subject)
     raise parts[0] if len(parts) == 1 else ConfigErrors(f"{subject}.several_errors", parts)

@@ -1,5 +1,6 @@
 """Load the packages beside gpuseg that have algorithms and models."""
 
+import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from threading import RLock
@@ -13,6 +14,19 @@ ENTRY_POINTS = "gpuseg.algorithms"
 
 _LOCK = RLock()
 _LOADED: dict[str, "list[Plugin]"] = {}
+
+
+def _unlock_in_child() -> None:
+    """Let a forked child load the plug-ins that another thread of its parent was loading."""
+    global _LOCK
+    if _LOCK.acquire(blocking=False):
+        _LOCK.release()
+    else:
+        _LOCK = RLock()
+        _LOADED.clear()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 @dataclass(frozen=True)

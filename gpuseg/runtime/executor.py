@@ -41,6 +41,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="gpuseg")
 
 
+os.register_at_fork(after_in_child=_pool.cache_clear)  # the threads are those of the parent
+
+
 @dataclass(frozen=True)
 class TaskContext:
     """Resources of a function where it runs.

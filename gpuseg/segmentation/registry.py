@@ -1,5 +1,6 @@
 """Algorithms that a job can name: those of gpuseg, and those that other packages register."""
 
+import os
 from dataclasses import replace
 from threading import RLock
 from typing import Any
@@ -13,6 +14,15 @@ from gpuseg.segmentation.kmeans import KMeansSegmentation
 
 _ALGORITHMS: dict[str, SegmentationAlgorithm[Any]] = {}
 _LOCK = RLock()
+
+
+def _unlock_in_child() -> None:
+    """Let a forked child register algorithms, whatever other threads of its parent do."""
+    global _LOCK
+    _LOCK = RLock()
+
+
+os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 def register(algorithm: SegmentationAlgorithm[Any]) -> None:

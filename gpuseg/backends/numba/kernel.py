@@ -12,10 +12,14 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.environment import Environment, lookup_environment
 from numba.core.runtime.nrt import rtsys
 
 from gpuseg.backends.numba.disk_cache import CheckedFile, DiskCache, with_cache
+from gpuseg.fork_safety import hold_at_fork
+
+hold_at_fork(global_compiler_lock)  # a child cannot finish what another thread compiles
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
