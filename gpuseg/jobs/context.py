@@ -220,10 +220,11 @@ def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:
 def job_errors(spec: JobSpec) -> Iterator[None]:
     """Give the errors raised inside the job's names of the parameters."""
     section = "input" if spec.transactions is None else "transactions"
-    urls = f"{spec.source.path} → {spec.output.path}"
+    keys = f"{section}.path{', [[join]] path' if spec.join else ''}, output.path"
+    urls = [each.path for each in (spec.source, *spec.join, spec.output)]
     with parameter_names(job_names(spec)), hidden(spec.secrets):
         try:
-            with wrap_store_errors(f"{section}.path, output.path", urls):
+            with wrap_store_errors(keys, " → ".join(urls)):
                 yield
         except ResourceError as error:
             error.hint = _HINTS_WITH_KEYS.get(error.code, error.hint)

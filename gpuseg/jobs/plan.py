@@ -147,7 +147,7 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
     spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
     n_columns = spec.prepare.max_features(dataset.features)
     known = n_columns if spec.prepare.keeps_columns else None
-    columns = ColumnPlan(dataset.features, dataset.weight, spec.prepare, known)
+    columns = ColumnPlan(dataset.features, dataset.weight, spec.prepare, known, dataset.rows)
     spec.algorithm.check(spec.segment, columns)
     cluster = resolved.cluster
     needs = _needs(spec, dataset, n_columns, cluster.workers)

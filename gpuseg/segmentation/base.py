@@ -55,12 +55,15 @@ class ColumnPlan:
     prepare : PreprocessingParams
     n_columns : int or None
         Columns of a preprocessed row; None if they depend on the data.
+    n_rows : int
+        Rows of the input, of which some may be dropped.
     """
 
     features: tuple[str, ...]
     weight: str | None
     prepare: PreprocessingParams
     n_columns: int | None
+    n_rows: int
 
 
 @dataclass(frozen=True)

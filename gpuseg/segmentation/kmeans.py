@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WrapValidator, model_validator
 
-from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
 from gpuseg.algorithms.params import MAX_CLUSTERS, MAX_SWEEP, NClusters
 from gpuseg.errors import DataError
 from gpuseg.progress import iteration_callback
@@ -128,6 +128,7 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
 
     def check(self, spec: KMeansSpec, columns: ColumnPlan) -> None:
         if not spec.has_initial_centers:
+            check_n_rows(max(spec.counts()), columns.n_rows)
             return
         centers = InitialCenters.read(spec.init)
         rows, width = centers.rows, len(centers.rows[0])

@@ -48,6 +48,14 @@ def test_older_output_is_not_replaced(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert call(capfd, "run", file, "--overwrite").code == 0
 
 
+def test_more_clusters_than_rows_are_refused_before_the_data_is_read(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = Scene(tmp_path).write()
+    outcome = call(capfd, "run", file, "--dry-run", "--set", "segment.n_clusters=[2, 900]")
+    refused(outcome, 3, ["segment.n_clusters = 900", "600 rows"])
+
+
 @pytest.mark.parametrize("name", ["one null", "transform of no feature", "memory"])
 def test_command_prints_one_error(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str

@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.data_statistics import DataStatistics, measure
 from gpuseg.algorithms.kmeans import seeding
 from gpuseg.algorithms.kmeans.lloyd import LloydRun, OnIteration, iterate
-from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
 from gpuseg.algorithms.kmeans.sampling import draw_sample, sample_size
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
-from gpuseg.errors import ConfigError, DataError
+from gpuseg.errors import ConfigError
 from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import row_passes as passes
@@ -129,18 +129,6 @@ def sweep_kmeans(
         _fitted(executor, backend, run, sums, sum(run.seconds for run in group), i == stored)
         for i, (run, sums, group) in enumerate(zip(best_runs, assignments, groups, strict=True))
     ]
-
-
-def check_n_rows(n_clusters: int, n_rows: int) -> None:
-    """Check that there are at least as many rows as clusters."""
-    if n_rows < n_clusters:
-        raise DataError(
-            "n_clusters.too_few_rows",
-            f"there are only {n_rows} rows",
-            value=n_clusters,
-            hint=f"use `n_clusters` <= {n_rows}",
-            parameter="n_clusters",
-        )
 
 
 def _check_size(models: Sequence[KMeansParams], n_features: int) -> None:

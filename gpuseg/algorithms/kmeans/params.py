@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gpuseg.algorithms.params import AlgorithmParams, MaxIter, NClusters, NInit, RandomState
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, DataError
 
 
 class KMeansParams(AlgorithmParams):
@@ -82,3 +82,15 @@ class KMeansParams(AlgorithmParams):
                 rule="centers must be finite",
                 parameter="init",
             )
+
+
+def check_n_rows(n_clusters: int, n_rows: int) -> None:
+    """Check that there are at least as many rows as clusters."""
+    if n_rows < n_clusters:
+        raise DataError(
+            "n_clusters.too_few_rows",
+            f"there are only {n_rows} rows",
+            value=n_clusters,
+            hint=f"use `n_clusters` <= {n_rows}",
+            parameter="n_clusters",
+        )

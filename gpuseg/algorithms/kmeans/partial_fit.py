@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.data_statistics import measure
-from gpuseg.algorithms.kmeans.fit import check_n_rows, initial_centers
+from gpuseg.algorithms.kmeans.fit import initial_centers
 from gpuseg.algorithms.kmeans.lloyd import iterate_once, normalize
-from gpuseg.algorithms.kmeans.params import KMeansParams
+from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
 from gpuseg.backends.types import Centers
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import row_passes as passes
