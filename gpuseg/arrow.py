@@ -101,6 +101,19 @@ def plain(column: pa.Array) -> pa.Array:
     return column
 
 
+def has_known_zone(kind: pa.DataType) -> bool:
+    """Return whether Arrow knows the time zone of a type, if it has one."""
+    kind = getattr(kind, "storage_type", kind)
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_timestamp(kind) and kind.tz):
+        return True
+    try:
+        pa.array([0], kind).cast(pa.string())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 def _is_view(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string_view(kind) or pa.types.is_binary_view(kind))
 

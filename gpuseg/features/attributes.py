@@ -18,6 +18,7 @@ from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import read_row_groups
+from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
@@ -118,6 +119,7 @@ def open_join(
                     hint="write all files with one schema",
                     parameter=key,
                 )
+    refuse_unknown_zones(first, [id, *names], path)
     if id in names:
         raise DataError(
             "join.id_as_column",

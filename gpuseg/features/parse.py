@@ -196,7 +196,7 @@ def _local(times: pa.Array, subject: str) -> pa.Array:
         return pc.local_timestamp(times)
     except pa.ArrowInvalid:
         raise DataError(
-            "transactions.unknown_time_zone",
+            "column.unknown_time_zone",
             f"{subject} is in the time zone {times.type.tz!r}, which this machine does not know",
             hint="write the times in UTC or without a time zone, or install the time zones "
             "(package tzdata)",

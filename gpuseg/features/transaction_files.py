@@ -19,6 +19,7 @@ from gpuseg.io.listing import list_files
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.read_batches import read_row_groups
+from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.validation import nearest_known
@@ -269,6 +270,7 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
                 hint="convert it",
                 parameter=role,
             )
+    refuse_unknown_zones(schema, list(roles.columns().values()), file)
 
 
 def nearest_column(name: str, columns: Sequence[str], file: str, id_key: Key | None) -> str:

@@ -112,8 +112,6 @@ class Storage:
             strict = {"on_error": "raise"} if leaves_out and not self.fs.isfile(self.root) else {}
             entries = self._single_file() or self.fs.find(self.root, detail=True, **strict)
             return entries if entries or self.fs.exists(self.root) else None
-        except MemoryError:
-            raise
         except _store_errors():
             raise
         except Exception as error:  # noqa: BLE001 - a file system may raise whatever it likes

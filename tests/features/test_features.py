@@ -496,7 +496,7 @@ def test_dates_with_a_time_of_day_and_unknown_time_zones() -> None:
     roles = {"customer": "who", "time": "at", "amount": "paid"}
     assert from_transactions(lines, **roles)["tenure_days"].to_pylist() == [2.0]
     nowhere = lines.set_column(2, "at", millis.cast(pa.timestamp("us", "Mars/Phobos")))
-    with raises("transactions.unknown_time_zone"):
+    with raises("column.unknown_time_zone"):
         from_transactions(nowhere, **roles)
 
 

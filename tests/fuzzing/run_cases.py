@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from gpuseg.errors import GpusegError
 
 TARGETS: dict[str, str] = {
+    "data-files": "data_files",
     "job-files": "job_files",
     "models": "models",
     "manifests": "manifests",

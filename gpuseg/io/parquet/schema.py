@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gpuseg.arrow import has_known_zone
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.storage import Storage
@@ -143,6 +144,8 @@ def check_columns(
             rule="an id must be a number, a string, bytes or a date",
             parameter="id",
         )
+    if id is not None and id in file.schema.names:
+        refuse_unknown_zones(file.schema, [id], path)
     for parameter, name in [*(("features", f) for f in numeric), ("weight", weight)]:
         if name is None:
             continue
@@ -171,6 +174,25 @@ def _check_partition_values(
                 f"{storage.relative(file.path)} is not a number",
                 hint="leave the column out",
                 parameter=parameter,
+            )
+
+
+def refuse_unknown_zones(schema: pa.Schema, names: Sequence[str], path: str) -> None:
+    """Refuse columns of times in a time zone that does not exist.
+
+    Raises
+    ------
+    DataError
+    """
+    for name in names:
+        kind = schema.field(name).type
+        if not has_known_zone(kind):
+            raise DataError(
+                "column.unknown_time_zone",
+                f"column '{name}' of type {kind} in {path}: this machine does not know the time "
+                "zone",
+                hint="write the times in UTC or without a time zone, or install the time zones "
+                "(package tzdata)",
             )
 
 
