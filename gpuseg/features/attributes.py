@@ -13,7 +13,7 @@ from gpuseg.features.parse import is_text
 from gpuseg.features.transaction_files import nearest_column
 from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
-from gpuseg.io.listing import list_files
+from gpuseg.io.input_files import input_files
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.index_columns import index_columns
@@ -22,6 +22,7 @@ from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.privacy.pii import are_card_numbers, personal
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.io.table_formats.snapshot import InputFile
 
 _BATCH_ROWS = 2**17
 _CARD_SAMPLE_ROWS = 10_000
@@ -83,15 +84,17 @@ def open_join(
         like personal data.
     """
     with wrap_store_errors(f"{key}.path", storage.url):
-        listed = list_files(storage, f"{key}.path")
-        opened = [_open(storage, *item, id, columns) for item in listed]
+        storage, listed = input_files(storage, f"{key}.path")
+        opened = [_open(storage, item, id, columns) for item in listed]
     schemas = [file.schema for file in opened]
-    first, path = schemas[0], storage.relative(listed[0][0])
-    parts = [part for part in path.split("/")[:-1] if "=" in part]
-    if parts:
+    first, path = schemas[0], storage.relative(listed[0].path)
+    partitions = listed[0].constants
+    if partitions is None:
+        partitions = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+    if partitions:
         raise DataError(
             "join.partitioned",
-            f"{path} is partitioned by {parts[0].split('=')[0]!r}, which is in no file",
+            f"{path} is partitioned by {next(iter(partitions))!r}, which is in no file",
             hint="write the table with that column, or name a single folder",
             parameter=key,
         )
@@ -110,12 +113,12 @@ def open_join(
                 hint=nearest_column(name, first.names, path, id_key),
                 parameter=key,
             )
-        for (other_path, _), other in zip(listed, schemas, strict=True):
+        for other_file, other in zip(listed, schemas, strict=True):
             if name not in other.names or other.field(name).type != first.field(name).type:
                 raise DataError(
                     "join.schemas_differ",
                     f"column '{name}' is {first.field(name).type} in {path}, but not in "
-                    f"{storage.relative(other_path)}",
+                    f"{storage.relative(other_file.path)}",
                     hint="write all files with one schema",
                     parameter=key,
                 )
@@ -134,7 +137,7 @@ def open_join(
         (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
     ])  # fmt: skip
     return Join(
-        key, storage, id, schema, tuple(path for path, _ in listed),
+        key, storage, id, schema, tuple(file.path for file in listed),
         tuple(file.version for file in opened), tuple(file.group_rows for file in opened),
         tuple(null_values),
     )  # fmt: skip
@@ -150,15 +153,13 @@ class _JoinFile:
     group_rows: tuple[int, ...] = ()
 
 
-def _open(
-    storage: Storage, path: str, size: int, id: str, names: Sequence[str] | None
-) -> _JoinFile:
+def _open(storage: Storage, listed: InputFile, id: str, names: Sequence[str] | None) -> _JoinFile:
     """Describe a file. In a CSV file, only columns that are joined are read to learn their type."""
-    if not is_csv(path):
-        footer = read_footer(storage, path, size)
+    if not is_csv(listed.path):
+        footer = read_footer(storage, *listed)
         return _JoinFile(footer.schema, footer.index_columns, footer.version, footer.group_rows)
-    version = storage.version(path)
-    file = open_csv(storage, path, version)
+    version = storage.version(listed.path)
+    file = open_csv(storage, listed.path, version)
     index = index_columns(pa.schema([(name, pa.null()) for name in file.columns]))
     wanted = [name for name in file.columns if name not in index] if names is None else names
     once = [name for name in dict.fromkeys((id, *wanted)) if file.columns.count(name) == 1]

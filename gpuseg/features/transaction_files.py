@@ -15,13 +15,14 @@ from gpuseg.features.parse import as_id, is_text
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
-from gpuseg.io.listing import list_files
+from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.io.table_formats.snapshot import InputFile
 from gpuseg.validation import nearest_known
 
 SPLIT_ROWS = 2**20
@@ -140,8 +141,8 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     """
     parameter = "transactions_path"
     with wrap_store_errors(parameter, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        listed = list_files(storage, parameter)
-        files = list(pool.map(lambda item: _open_file(storage, roles, *item), listed))
+        storage, listed = input_files(storage, parameter)
+        files = list(pool.map(lambda item: _open_file(storage, roles, item), listed))
     _check_same(storage, roles, files)
     splits = tuple(split for file in files for split in file.splits)
     if not any(split.rows for split in splits):
@@ -154,7 +155,8 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     id_types = [file.id_type for file in files]
     id_type = next((kind for kind in id_types if not t.is_null(kind)), id_types[0])
     versions = tuple((file.path, file.version) for file in files)
-    return Source(storage, roles, splits, id_type, tuple(listed), versions)
+    sizes = tuple((file.path, file.size) for file in listed)
+    return Source(storage, roles, splits, id_type, sizes, versions)
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,8 @@ def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
     return {**kinds, "time": f"in the time zone {zone}" if zone else "without a time zone"}
 
 
-def _open_file(storage: Storage, roles: Roles, path: str, size: int) -> _File:
+def _open_file(storage: Storage, roles: Roles, listed: InputFile) -> _File:
+    path, size = listed.path, listed.size
     name = storage.relative(path)
     if is_csv(name):
         version = storage.version(path)
@@ -205,7 +208,7 @@ def _open_file(storage: Storage, roles: Roles, path: str, size: int) -> _File:
         check_columns(schema, roles, name)
         splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1), version)]
         return _File(path, splits, _kinds(schema, roles), pa.string(), version)
-    file: DataFile = read_footer(storage, path, size)
+    file: DataFile = read_footer(storage, *listed)
     check_columns(file.schema, roles, name)
     id_type = as_id(plain(pa.nulls(0, file.schema.field(roles.customer).type))).type
     return _File(path, _split(file), _kinds(file.schema, roles), id_type, file.version)

@@ -12,6 +12,7 @@ from gpuseg.errors import DataError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.regular_files import refuse_special_file
 from gpuseg.io.storage import Storage
+from gpuseg.io.table_formats.detect import refuse_tables_below
 
 
 def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
@@ -85,6 +86,7 @@ def _objects(storage: Storage, parameter: str) -> list[tuple[str, int]]:
     entries = storage.find(parameter)
     if entries is None:
         raise _missing(storage, parameter)
+    refuse_tables_below(storage, entries, parameter)
     return [
         (path, int(info.get("size") or 0))
         for path, info in entries.items()
@@ -115,10 +117,13 @@ def _below(
     """Yield the visible files below a folder; `above` are the folders that lead to it."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if not _is_hidden(entry.name)]
+            names = [entry.name for entry in entries]
     except OSError as error:
         raise _unlistable(storage, parameter, folder, error) from None
+    refuse_tables_below(storage, (f"{folder.rstrip('/')}/{name}" for name in names), parameter)
     for name in names:
+        if _is_hidden(name):
+            continue
         path = f"{folder.rstrip('/')}/{name}"
         try:
             info = Path(path).stat()

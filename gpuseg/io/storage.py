@@ -48,11 +48,20 @@ class Storage:
     fs : fsspec file system
     root : str
         The path within `fs`.
+    scratch : object, optional
+        A temporary folder that is kept as long as this object; it stays with its process.
     """
 
     url: str
     fs: Any = field(repr=False)
     root: str
+    scratch: Any = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "scratch": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
 
     @classmethod
     def from_url(cls, url: str, options: Mapping[str, Any], parameter: str) -> "Storage":
@@ -89,8 +98,9 @@ class Storage:
         return isinstance(self.fs, fsspec.implementations.local.LocalFileSystem)
 
     def relative(self, path: str) -> str:
-        """Return a path below the root relative to it."""
-        name = path[len(self.root) :].lstrip("/") or Path(path).name
+        """Return a path below the root relative to it, and of another path the name."""
+        below = path[len(self.root) :].lstrip("/") if path.startswith(self.root) else ""
+        name = below or Path(path).name
         return name.partition("?")[0] if "://" in path else name  # a query may have a token
 
     def find(self, parameter: str) -> dict[str, dict[str, Any]] | None:

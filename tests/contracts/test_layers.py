@@ -26,6 +26,8 @@ HOMES = {
     "llvmlite": {"backends/numba/simd/"},
     "fsspec": {"io/storage.py"},
     "typer": {"cli.py"},
+    "deltalake": {"io/table_formats/delta.py"},
+    "pyiceberg": {"io/table_formats/iceberg.py"},
     "safetensors": {"models/"},
 }
 """Heavy or optional packages, and the only files and folders that may import them."""

@@ -400,6 +400,14 @@ CASES: dict[str, BadJob] = {
         "float",
         "in-001.parquet",
     ),
+    "Hudi table": data(
+        second_file(lambda file: (file.parent / ".hoodie").mkdir()), "table.unsupported", "Hudi"
+    ),
+    "inside a Delta table": data(
+        second_file(lambda file: (file.parents[1] / "_delta_log").mkdir()),
+        "table.path_inside",
+        "Delta",
+    ),
     "no rows": data(rows(customers(600).slice(0, 0)), "input.no_rows", "2 files"),
     "no such feature": data(
         keys("input", features=["recency", "spent"]),

@@ -1,18 +1,19 @@
 """The input as described by its Parquet footers: schema, row groups, row counts; no data."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import DataError
-from gpuseg.io.listing import list_files
+from gpuseg.io.input_files import input_files
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.index_columns import index_columns
@@ -160,7 +161,7 @@ def open_dataset(
         or a column is missing or not numeric.
     """
     with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        listed = list_files(storage, "input_path")
+        storage, listed = input_files(storage, "input_path")
         files = with_partition_types(
             list(pool.map(lambda item: read_footer(storage, *item), listed))
         )
@@ -218,8 +219,14 @@ def _first_rows(storage: Storage, file: DataFile, columns: Sequence[str]) -> pa.
         return next(opened.iter_batches(_CARD_SAMPLE_ROWS, columns=list(columns)), None)
 
 
-def read_footer(storage: Storage, path: str, size: int) -> DataFile:
+def read_footer(
+    storage: Storage, path: str, size: int, constants: Mapping[str, pa.Scalar] | None = None
+) -> DataFile:
     """Read the footer of a Parquet file.
+
+    Parameters
+    ----------
+    constants : see `io.table_formats.snapshot.InputFile`
 
     Raises
     ------
@@ -252,9 +259,11 @@ def read_footer(storage: Storage, path: str, size: int) -> DataFile:
         )
     rows = tuple(group.num_rows for group in groups)
     largest = max((group.total_byte_size for group in groups), default=0)
-    relative = storage.relative(path).split("/")[:-1]
-    constants = dict(part.split("=", 1) for part in relative if "=" in part)
-    values = {name: unquote(value) for name, value in constants.items()}
+    values: dict[str, Any] = dict(constants or {})
+    if constants is None:
+        folders = storage.relative(path).split("/")[:-1]
+        pairs = dict(part.split("=", 1) for part in folders if "=" in part)
+        values = {name: unquote(value) for name, value in pairs.items()}
     return DataFile(
         path,
         size,

@@ -19,6 +19,8 @@ def with_partition_types(files: list[DataFile]) -> list[DataFile]:
     """Give each partition column one type for all files: int64, float64 or string."""
     names = dict.fromkeys(name for file in files for name in file.constants)
     for name in names:
+        if any(isinstance(file.constants.get(name), pa.Scalar) for file in files):
+            continue  # a table has types of its own
         texts = [file.constants.get(name, _NO_VALUE) for file in files]
         kind, convert = _partition_type([text for text in texts if text != _NO_VALUE])
         for file, text in zip(files, texts, strict=True):

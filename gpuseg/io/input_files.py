@@ -1,0 +1,36 @@
+"""The files that a path stands for: all of a folder, or the current ones of a table."""
+
+from gpuseg.errors import DataError
+from gpuseg.io.listing import list_files
+from gpuseg.io.storage import Storage
+from gpuseg.io.table_formats.detect import DELTA, HUDI, ICEBERG, table_format
+from gpuseg.io.table_formats.snapshot import InputFile
+
+
+def input_files(storage: Storage, parameter: str) -> tuple[Storage, list[InputFile]]:
+    """Return the files of the input, and where these are; `parameter` holds the path, for messages.
+
+    Raises
+    ------
+    DataError, ResourceError
+        See `io.listing.list_files`, and the modules of `io.table_formats`.
+    """
+    kind = table_format(storage, parameter)
+    if kind == DELTA:
+        from gpuseg.io.table_formats.delta import delta_files
+
+        return delta_files(storage, parameter)
+    if kind == ICEBERG:
+        from gpuseg.io.table_formats.iceberg import iceberg_files
+
+        return iceberg_files(storage, parameter)
+    if kind == HUDI:
+        raise DataError(
+            "table.unsupported",
+            "is a Hudi table, whose folder also has files of older versions",
+            value=storage.url,
+            hint="write its current rows as Parquet files to another folder, with Spark or "
+            "another program that reads Hudi, and read these",
+            parameter=parameter,
+        )
+    return storage, [InputFile(*item) for item in list_files(storage, parameter)]
