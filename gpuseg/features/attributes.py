@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from gpuseg import arrow_compute as pc
 from gpuseg.arrow import plain
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.parse import is_text
 from gpuseg.features.transaction_files import nearest_column
 from gpuseg.io.csv_files import is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
@@ -19,7 +17,7 @@ from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
-from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.privacy.pii import kinds, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
@@ -48,6 +46,8 @@ class Join:
         Rows of the row groups of the files; none for CSV.
     null_values : tuple of str
         Text that stands for no id.
+    allow_personal : tuple of str
+        Columns that are not compared with personal data.
     """
 
     key: str
@@ -58,6 +58,7 @@ class Join:
     versions: tuple[FileVersion, ...]
     group_rows: tuple[tuple[int, ...], ...]
     null_values: tuple[str, ...] = NULL_VALUES
+    allow_personal: tuple[str, ...] = ()
 
 
 def open_join(
@@ -67,6 +68,7 @@ def open_join(
     key: str,
     null_values: Sequence[str] = NULL_VALUES,
     id_key: Key | None = None,
+    allow_personal: Sequence[str] = (),
 ) -> Join:
     """Read the footers of a table and check its columns.
 
@@ -76,6 +78,8 @@ def open_join(
         The parameter that names the table, for messages.
     id_key : Key, optional
         Key of the hashes that are written in place of ids.
+    allow_personal : sequence of str
+        Columns that are not compared with personal data.
 
     Raises
     ------
@@ -131,7 +135,7 @@ def open_join(
             parameter=key,
         )
     for name in names:
-        if kind := personal(name):
+        if name not in allow_personal and (kind := personal(name)):
             raise _personal_data(key, name, kind)
     schema = pa.schema([
         (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
@@ -139,7 +143,7 @@ def open_join(
     return Join(
         key, storage, id, schema, tuple(file.path for file in listed),
         tuple(file.version for file in opened), tuple(file.group_rows for file in opened),
-        tuple(null_values),
+        tuple(null_values), tuple(allow_personal),
     )  # fmt: skip
 
 
@@ -192,28 +196,27 @@ def flat(column: pa.Array) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def refuse_card_numbers(join: Join, batch: pa.RecordBatch) -> None:
-    """Refuse columns whose first values are card numbers, as integers or as text.
+def refuse_personal_values(join: Join, batch: pa.RecordBatch) -> None:
+    """Refuse columns whose first values are personal data.
 
     Raises
     ------
     DataError
     """
     for name in join.schema.names:
-        column = flat(batch.column(name))[:_CARD_SAMPLE_ROWS]
-        if is_text(column.type):
-            try:
-                column = pc.cast(column, pa.int64())
-            except pa.ArrowInvalid:
-                continue
-        if are_card_numbers(column):
-            raise _personal_data(join.key, name, "a card or account number")
+        if name not in join.allow_personal:
+            kind = personal_values(flat(batch.column(name))[:_CARD_SAMPLE_ROWS])
+            if kind:
+                raise _personal_data(join.key, name, kind)
 
 
 def _personal_data(key: str, name: str, kind: str) -> DataError:
     return DataError(
         "join.personal_data",
         f"column '{name}' looks like {kind} and would be in the output",
-        hint="name the columns that you need in columns = […]",
+        rule=f"names of columns are compared with those of {', '.join(kinds())}, and first values "
+        "with card numbers, IBANs, e-mail addresses and telephone numbers",
+        hint="name the columns that you need in columns = […], or name it in allow_personal = […] "
+        "if it is none",
         parameter=key,
     )

@@ -15,7 +15,7 @@ import pyarrow as pa
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, plain, to_numpy
 from gpuseg.errors import DataError
-from gpuseg.features.attributes import Join, batches, flat, refuse_card_numbers
+from gpuseg.features.attributes import Join, batches, flat, refuse_personal_values
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
@@ -109,7 +109,7 @@ def spill_join(
         ):
             for batch in batches(join, number):
                 if first == 0:
-                    refuse_card_numbers(join, batch)
+                    refuse_personal_values(join, batch)
                 describe = partial(describe_row, join.storage.relative(path), first)
                 nulls = NullValues(join.null_values, batch.num_rows)
                 ids = nulls.removed(plain(batch.column(join.id)))

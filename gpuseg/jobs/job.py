@@ -97,6 +97,12 @@ class JobSpec(Section):
         return None if self.input is None else self.input.weight
 
     @property
+    def allow_personal(self) -> list[str]:
+        """Columns that are features although they look like personal data."""
+        of_input = [] if self.input is None else self.input.allow_personal
+        return [*of_input, *(name for join in self.join for name in join.allow_personal)]
+
+    @property
     def algorithm(self) -> SegmentationAlgorithm[Any]:
         """The algorithm that `segment` has the parameters of."""
         return algorithm_of(self.segment)

@@ -143,6 +143,7 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
     dataset = open_dataset(
         table.storage, table.features, table.id, table.weight, table.id_key,
         tuple(spec.prepare.categorical), tuple(spec.audit.columns), table.null_values,
+        spec.allow_personal, spec.algorithm.personal_kinds(spec.segment),
     )  # fmt: skip
     spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
     n_columns = spec.prepare.max_features(dataset.features)
@@ -243,7 +244,11 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
     for i, join in enumerate(spec.join):
         storage = Storage.from_url(join.path, join.storage_options, f"join[{i}].path")
         key, words = f"join[{i}]", join.null_values
-        joins.append(open_join(storage, join.id, join.columns, key, words, resolved.id_key))
+        joins.append(
+            open_join(
+                storage, join.id, join.columns, key, words, resolved.id_key, join.allow_personal
+            )
+        )
     built = available(source.roles.columns())
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]

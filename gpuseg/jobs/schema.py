@@ -94,6 +94,7 @@ class InputSpec(Section):
     weight: Text | None = None
     id_hash_key_env: Text | None = None
     null_values: NullValues = list(NULL_VALUES)
+    allow_personal: list[Text] = []
     storage_options: dict[str, Any] = {}
 
 
@@ -154,6 +155,7 @@ class JoinSpec(Section):
     id: Text
     columns: Features | None = None
     null_values: NullValues = list(NULL_VALUES)
+    allow_personal: list[Text] = []
     storage_options: dict[str, Any] = {}
 
 

@@ -220,6 +220,10 @@ class SegmentationAlgorithm(ABC, Generic[S]):
         """Return the names of output columns that are written from `Shard.labels_by_model`."""
         return []
 
+    def personal_kinds(self, spec: S) -> Sequence[str]:
+        """Return the kinds of personal data that may be features (see `io.privacy.pii`)."""
+        return ()
+
     def unit_rows(self, spec: S) -> bool:
         """Return whether preprocessing scales each row to length one."""
         return False

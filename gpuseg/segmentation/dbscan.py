@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -63,6 +63,12 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         "gpuseg.models.dbscan",
         "gpuseg.models.core_sample_files",
     )
+
+    def personal_kinds(self, spec: DBSCANSpec) -> Sequence[str]:
+        """Allow latitudes and longitudes where the distance is between places."""
+        from gpuseg.io.privacy.pii import LOCATION
+
+        return (LOCATION,) if spec.metric == "haversine" else ()
 
     def check(self, spec: DBSCANSpec, columns: ColumnPlan) -> None:
         if spec.metric == "haversine":

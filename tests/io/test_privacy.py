@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from support.helpers import customers, cut, manifest_of, read_parts, run, write_
 
 import gpuseg
 from gpuseg.io.parquet.ids import hash_ids
-from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.privacy.pii import are_card_numbers, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 
 SECRET = "not to be found in any file of ours"
@@ -28,9 +30,31 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", [
-    "email", "E-Mail", "customer_email", "emailAddress", "phone", "Phone No", "home_phone",
-    "mobile", "CardNumber", "credit_card", "iban", "first_name", "FullName", "surname", "ssn",
-    "passport_no", "tel", "account_number", "national_id",
+    "email", "E-Mail", "customer_email", "emailAddress", "cust_email_addr", "user.mail",
+    "Email1", "contactEmail", "customeremail", "courriel", "correo_electronico", "correo",
+    "eposta", "e_posta", "メールアドレス", "邮箱", "email_address_2", "EMAIL_ADDR", "mail_address",
+    "phone", "Phone No", "home_phone", "mobile", "tel", "telephone", "phone_number",
+    "phoneNumber", "mobile_no", "cell", "cellphone", "MSISDN", "fax_no", "telefonnummer",
+    "Telefon", "handynummer", "téléphone", "teléfono", "móvil", "cellulare", "telemovel",
+    "telefoonnummer", "numer_telefonu", "cep_telefonu", "電話番号", "手机号码", "whatsapp_number",
+    "CardNumber", "card_number", "credit_card", "creditCardNo", "cc_num", "pan", "iban",
+    "IBAN_No", "account_number", "bank_account", "acct_no", "kontonummer", "Kreditkartennummer",
+    "carte_bancaire", "tarjeta_de_credito", "rekeningnummer", "numer_konta", "卡号", "cvv",
+    "first_name", "FullName", "surname", "name", "customer_name", "customerName", "LastName",
+    "lname", "fname", "user_name", "username", "vorname", "Nachname", "nom", "prénom",
+    "apellidos", "cognome", "sobrenome", "achternaam", "imię", "nazwisko", "soyad", "氏名", "姓名",
+    "namae", "xingming", "ssn", "SSN_NO", "social_security_number", "passport_no",
+    "passportNumber", "national_id", "tax_id", "nino", "drivers_license", "steuer_id",
+    "personalausweis", "dni", "codice_fiscale", "cpf", "bsn", "pesel", "tckn", "aadhaar",
+    "身份证号", "マイナンバー", "dob", "DOB", "date_of_birth", "birth_date", "birthday",
+    "Geburtsdatum",
+    "date_de_naissance", "fecha_nacimiento", "data_di_nascita", "geboortedatum",
+    "data_urodzenia", "dogum_tarihi", "生年月日", "address", "address1", "address_line_1", "street",
+    "home_address", "billing_address", "shippingAddress", "zip", "zip_code", "postcode",
+    "postal_code", "PLZ", "Straße", "code_postal", "calle", "indirizzo", "endereço", "straat",
+    "ulica", "住所", "地址", "lat", "lon", "latitude", "Longitude", "gps", "ip_addr", "ip",
+    "ip_address", "ipAddress", "client_ip", "mac_address", "imei", "device_id", "cookie_id",
+    "password", "passwort",
 ])  # fmt: skip
 def test_names_of_personal_columns(name: str) -> None:
     assert personal(name) is not None
@@ -38,8 +62,21 @@ def test_names_of_personal_columns(name: str) -> None:
 
 @pytest.mark.parametrize("name", [
     "orders", "emails_opened", "email_clicks", "phone_calls", "mobile_sessions", "share_mobile",
-    "spend_phone", "telemetry", "company", "names", "cards", "pan_orders", "panel", "product_name",
-    "days_since_email", "card_payments", "accounts",
+    "spend_phone", "telemetry", "company", "names", "cards", "pan_orders", "panel",
+    "product_name", "days_since_email", "card_payments", "accounts", "emails_sent",
+    "phone_orders", "address_changes", "avg_email_open_rate", "age", "postcode_density",
+    "recency", "frequency", "monetary", "spend", "tenure_days", "gender", "country", "city",
+    "region", "segment_id", "score", "income", "household_size", "n_children",
+    "last_login_days", "logins", "login_count", "latency", "longest_streak", "ipod_sales",
+    "zipped_files", "card_share", "email_rate", "has_email", "is_mobile", "phone_share",
+    "num_phones", "calls_total", "visits", "street_count", "dob_missing_rate",
+    "birth_month_share", "mailings_received", "telco_spend", "cellular_plan_price",
+    "named_items", "address_count", "max_basket", "avg_price", "items", "products",
+    "discount_rate", "returns_rate", "sessions", "page_views", "clicks", "churn_risk", "nps",
+    "rating", "store_id", "channel", "plan", "tier", "ipo_share", "vintage", "canceled",
+    "cap_rate", "via_app", "ad_clicks", "via_store", "login_days", "basket_value", "f1", "x",
+    "y", "a", "b", "c", "id", "customer_id", "user_id", "account_age", "iban_count",
+    "last_login", "new_phone", "via", "cap", "ad", "sin",
 ])  # fmt: skip
 def test_names_of_other_columns(name: str) -> None:
     assert personal(name) is None
@@ -61,6 +98,58 @@ def test_card_numbers_are_detected_by_their_digits() -> None:
     assert not are_card_numbers(pa.array(others))
     assert not are_card_numbers(pa.array([0, 18, 26]))
     assert not are_card_numbers(pa.array([], pa.int64()))
+
+
+CARDS = [with_check_digit(400_000_000_000_000 + 7919 * i) for i in range(200)]
+
+FORMS: dict[str, pa.Array] = {
+    "int64": pa.array(CARDS),
+    "uint64": pa.array(CARDS, pa.uint64()),
+    "float64": pa.array([float(card) for card in CARDS]),
+    "decimal": pa.array([Decimal(card) for card in CARDS]),
+    "decimal with places": pa.array([Decimal(f"{card}.00") for card in CARDS]),
+    "text": pa.array([str(card) for card in CARDS]),
+    "blanks": pa.array([" ".join(re.findall("....", str(card))) for card in CARDS]),
+    "dashes": pa.array(["-".join(re.findall("....", str(card))) for card in CARDS]),
+    "dots": pa.array([".".join(re.findall("....", str(card))) for card in CARDS]),
+    "dictionary": pa.array([str(card) for card in CARDS]).dictionary_encode(),
+    "large text": pa.array([f" {card} " for card in CARDS], pa.large_string()),
+    "with nulls": pa.array([None, *(str(card) for card in CARDS)]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_card_numbers_in_all_forms(form: str) -> None:
+    assert personal_values(FORMS[form]) == "a card or account number"
+
+
+@pytest.mark.parametrize(("values", "kind"), [
+    (["DE89 3704 0044 0532 0130 00", "GB29NWBK60161331926819"], "a card or account number"),
+    (["DE88 3704 0044 0532 0130 00", "GB28NWBK60161331926819"], None),
+    (["a@example.org", "first.last+tag@sub.example.co.uk"], "an e-mail address"),
+    (["+49 30 1234567", "0044 (20) 7946-0958"], "a telephone number"),
+    (["gold", "silver"], None),
+    (["12", "+5"], None),
+    (["", " "], None),
+    ([], None),
+    ([b"\xff"], None),
+    ([1.5e12, 2e12], None),
+    ([float("nan"), float("inf")], None),
+    ([True, False], None),
+])  # fmt: skip
+def test_values_of_personal_columns(values: list[Any], kind: str | None) -> None:
+    assert personal_values(pa.array(values)) == kind
+
+
+@pytest.mark.parametrize("how", ["name", "values"])
+def test_a_column_is_allowed_by_name(tmp_path: Path, how: str) -> None:
+    table = customers(200)
+    name = "zip" if how == "name" else "reference"
+    source = write_files(tmp_path / "in", [table.append_column(name, pa.array(CARDS))])
+    with raises("feature.personal_data", parameter="features"):
+        run(source, tmp_path / "out", input={"features": None})
+    run(source, tmp_path / "out", input={"features": None, "allow_personal": [name]})
+    assert name in manifest_of(tmp_path / "out")["features"]
 
 
 @pytest.mark.parametrize("how", ["name", "digits"])

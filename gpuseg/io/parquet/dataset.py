@@ -25,13 +25,14 @@ from gpuseg.io.parquet.schema import (
     with_partition_types,
 )
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
-from gpuseg.io.privacy.pii import are_card_numbers, personal
+from gpuseg.io.privacy.pii import MIN_CARD_NUMBER, kinds, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
 _FOOTERS_AT_ONCE = 16
 _CARD_SAMPLE_ROWS = 10_000
+_MIN_CARD_BITS = 64
 
 _MAX_GROUP_ROWS = 2**40
 """More rows than a row group can have."""
@@ -137,6 +138,8 @@ def open_dataset(
     categories: Sequence[str] = (),
     audited: Sequence[str] = (),
     null_values: Sequence[str] = NULL_VALUES,
+    allow_personal: Sequence[str] = (),
+    allowed_kinds: Sequence[str] = (),
 ) -> Dataset:
     """Read the footers below `storage` and select the columns.
 
@@ -149,6 +152,10 @@ def open_dataset(
         By default all numeric columns except id, weight and index columns of pandas.
     categories : names
         Columns of categories, which are features too.
+    allow_personal : names
+        Features that are not compared with personal data.
+    allowed_kinds : sequence of str
+        Kinds of personal data that are allowed.
     audited : names
         Columns that are not features.
     null_values : sequence of str
@@ -172,7 +179,8 @@ def open_dataset(
     for first, other in pairwise([files[0], *files]):
         check_same(storage, first, other, used, index if features is None else None)
     check_columns(storage, files, names, id, weight, categories, audited)
-    _refuse_personal(storage, files[0], names)
+    checked = [name for name in names if name not in allow_personal]
+    _refuse_personal(storage, files[0], checked, allowed_kinds)
     with_rows = tuple(file for file in files if file.rows)
     if not with_rows:
         raise DataError(
@@ -186,28 +194,54 @@ def open_dataset(
     )  # fmt: skip
 
 
-def _refuse_personal(storage: Storage, file: DataFile, features: Sequence[str]) -> None:
-    """Refuse features that look like personal data, by name or by digits."""
-    kinds = {name: personal(name) for name in features}
-    integers = [
-        name
-        for name in features
-        if name in file.schema.names and pa.types.is_int64(file.schema.field(name).type)
-    ]
-    if integers and file.rows:
-        first = _first_rows(storage, file, integers)
-        for name in integers:
-            if first and kinds[name] is None and are_card_numbers(first.column(name)):
-                kinds[name] = "a card or account number"
-    for name, kind in kinds.items():
-        if kind:
+def _refuse_personal(
+    storage: Storage, file: DataFile, features: Sequence[str], allowed_kinds: Sequence[str]
+) -> None:
+    """Refuse features that look like personal data, by name or by their first values."""
+    refused = {name: kind for name in features if (kind := personal(name))}
+    columns = [name for name in features if name not in refused and name in file.schema.names]
+    if file.rows and (columns := _possible_columns(storage, file, columns)):
+        first = _first_rows(storage, file, columns)
+        for name in columns:
+            if first and (kind := personal_values(first.column(name))):
+                refused[name] = kind
+    for name, kind in refused.items():
+        if kind not in allowed_kinds:
             raise DataError(
                 "feature.personal_data",
                 f"feature '{name}' looks like {kind}",
-                rule="personal data must not be used for clustering",
-                hint="leave it out of `features`, or rename the column",
+                rule="personal data must not be used for clustering; names of columns are compared "
+                f"with those of {', '.join(kinds())}, and first values with card numbers, IBANs, "
+                "e-mail addresses and telephone numbers",
+                hint="leave it out of `features`, or name it in `allow_personal` if it is none",
                 parameter="features",
             )
+
+
+def _possible_columns(storage: Storage, file: DataFile, columns: Sequence[str]) -> list[str]:
+    """Return the columns whose values may be personal data: text, and large numbers."""
+    with (
+        storage.open_parquet(file.path, file.version) as opened,
+        wrap_decoding(storage, file.path, file.version),
+    ):
+        group = opened.metadata.row_group(0)
+        statistics = {
+            group.column(i).path_in_schema: group.column(i).statistics
+            for i in range(group.num_columns)
+        }
+    return [
+        name for name in columns if _is_possible(file.schema.field(name).type, statistics.get(name))
+    ]
+
+
+def _is_possible(kind: pa.DataType, statistics: Any) -> bool:
+    t = pa.types
+    if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
+        if kind.bit_width < _MIN_CARD_BITS:
+            return False
+        has_minimum = statistics is not None and statistics.has_min_max
+        return not has_minimum or not statistics.min < MIN_CARD_NUMBER
+    return not (t.is_boolean(kind) or t.is_temporal(kind) or t.is_null(kind))
 
 
 def _first_rows(storage: Storage, file: DataFile, columns: Sequence[str]) -> pa.RecordBatch | None:

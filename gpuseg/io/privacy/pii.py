@@ -1,54 +1,166 @@
-"""Columns that look like personal data: names, e-mail addresses, telephone and card numbers.
+"""Columns that look like personal data, by their names and by their first values.
 
-They are recognised by column names, and card numbers also by their digits: thirteen to nineteen,
-with a check digit by Luhn's rule (ISO/IEC 7812-1).
+The names are in `personal_terms.toml`. The values are card numbers as numbers or text (thirteen to
+nineteen digits with a check digit by Luhn's rule, ISO/IEC 7812-1), IBANs (ISO 13616, with the check
+digits of ISO 7064), e-mail addresses, and telephone numbers in international form (E.164).
 """
 
 import re
+import tomllib
+import unicodedata
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
 
-_NO = r"([-_ ]?(no|nr|num|number))?"
-_OWNER = (
-    r"(?:(customer|client|user|contact|person|holder|home|work|billing|shipping|primary)[-_ ])?"
-)
-_KINDS = {
-    "an e-mail address": r"e[-_ ]?mail([-_ ]?addr(ess)?)?",
-    "a telephone number": rf"((tele|cell[-_ ]?)?phone|mobile|tel|fax|msisdn){_NO}",
-    "a card or account number": rf"(((credit|debit|payment|bank)[-_ ]?)card{_NO}|iban|pan)"
-    r"|(card|account)[-_ ]?(no|nr|num|number)",
-    "a person's name": r"((first|last|full|sur|family|given|middle|maiden)[-_ ]?)name",
-    "an identity number": rf"(ssn|social[-_ ]?security|passport){_NO}|(national|tax)[-_ ]?id",
-}
-_PATTERNS = {kind: re.compile(f"{_OWNER}({pattern})", re.I) for kind, pattern in _KINDS.items()}
+LOCATION = "a location"
+"""The kind of latitudes and longitudes, which some distances are made for."""
 
-_MIN_VALUE, _MAX_DIGITS = 10**12, 19
-_SAMPLE, _SHARE = 10_000, 0.9
+MIN_CARD_NUMBER = 10**12
+"""No card number is smaller."""
+
+_MAX_DIGITS = 19
+_SAMPLE, _TEXT_SAMPLE, _SHARE = 10_000, 1_000, 0.9
+
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_CARD = re.compile(r"\d(?:[ .\-]?\d){12,18}")
+_IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}")
+_PHONE = re.compile(r"(?:\+|00)\d(?:[ ./()\-]{0,2}\d){7,14}")
+
+
+@cache
+def _terms() -> tuple[dict[str, str], frozenset[str], frozenset[str]]:
+    """Return the kind of each term, and the words before and after terms."""
+    content = tomllib.loads(Path(__file__).with_name("personal_terms.toml").read_text("utf-8"))
+    owners = frozenset(content.pop("owner")["words"].split())
+    forms = frozenset(content.pop("form")["words"].split())
+    kinds = {
+        term: kind
+        for kind, languages in content.items()
+        for words in languages.values()
+        for term in words.split()
+    }
+    return kinds, owners, forms
+
+
+def kinds() -> Sequence[str]:
+    """Return the kinds of personal data that names are compared with."""
+    return list(dict.fromkeys(_terms()[0].values()))
 
 
 def personal(name: str) -> str | None:
     """Return the kind of personal data that a column name suggests, or None."""
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip())
-    return next((kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(snake)), None)
+    return _kind_of(tuple(_words(name)))
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name, in lower case and without accents: "E-Mail", "emailAddress1"."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
+    letters = spaced.casefold()
+    if not letters.isascii():
+        plain = unicodedata.normalize("NFKD", letters)
+        letters = "".join(c for c in plain if not unicodedata.combining(c) or ord(c) > 0x3000)
+        letters = unicodedata.normalize("NFC", letters)
+    # Long numbers are alike: a table may have a thousand columns that differ in nothing else.
+    return [
+        word if len(word) == 1 or not word.isdigit() else "0" for word in _WORD.findall(letters)
+    ]
+
+
+@cache
+def _kind_of(words: tuple[str, ...]) -> str | None:
+    """Return the kind of some words, without those before and after that change no meaning."""
+    terms, owners, forms = _terms()
+    for start in range(len(words)):
+        if start and words[start - 1] not in owners:
+            break
+        for end in range(len(words), start, -1):
+            if end < len(words) and words[end] not in forms and not words[end].isdigit():
+                break
+            joined = "".join(words[start:end])
+            if kind := terms.get(joined) or _kind_of_compound(joined):
+                return kind
+    return None
+
+
+def _kind_of_compound(word: str) -> str | None:
+    """Return the kind of a word such as "customeremail" or "phoneno"."""
+    terms, owners, forms = _terms()
+    for start in range(len(word)):
+        if start and word[:start] not in owners:
+            continue
+        for end in range(len(word), start + 2, -1):
+            if end == len(word) or word[end:] in forms:
+                kind = terms.get(word[start:end])
+                if kind and (
+                    start == 0 or end - start > 3
+                ):  # "ip" and "tel" are too short for that
+                    return kind
+    return None
+
+
+def personal_values(column: pa.Array) -> str | None:
+    """Return the kind of personal data that the first values of a column are, or None."""
+    values = column.drop_null()[:_SAMPLE]
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_decimal(values.type):
+        return _kind_of_texts([str(value).partition(".")[0] for value in values.to_pylist()])
+    if pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
+        return "a card or account number" if are_card_numbers(values) else None
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return _kind_of_texts(values[:_TEXT_SAMPLE].to_pylist())
+    if pa.types.is_string_view(values.type):
+        return _kind_of_texts(pc.cast(values[:_TEXT_SAMPLE], pa.string()).to_pylist())
+    return None
 
 
 def are_card_numbers(column: pa.Array) -> bool:
-    """Return whether integers are card numbers.
+    """Return whether numbers are card numbers.
 
     Almost all card numbers obey Luhn's rule; one in ten other numbers does.
     """
-    if not pa.types.is_integer(column.type):
+    if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return False
     values = to_numpy(column.drop_null()[:_SAMPLE])
-    return bool(
-        len(values)
-        and (values >= _MIN_VALUE).all()
-        and _luhn(values.astype(np.uint64)).mean() > _SHARE
-    )
+    if not len(values) or not (values >= MIN_CARD_NUMBER).all() or (values >= 1e19).any():
+        return False
+    whole = values.astype(np.uint64)
+    return bool((whole == values).all() and _luhn(whole).mean() > _SHARE)
+
+
+def _kind_of_texts(texts: Sequence[str]) -> str | None:
+    checks: dict[str, Callable[[str], bool]] = {
+        "a card or account number": lambda text: _is_card(text) or _is_iban(text),
+        "an e-mail address": lambda text: bool(_EMAIL.fullmatch(text)),
+        "a telephone number": lambda text: bool(_PHONE.fullmatch(text)),
+    }
+    filled = [text.strip() for text in texts if text.strip()]
+    for kind, check in checks.items():
+        if filled and sum(map(check, filled)) > _SHARE * len(filled):
+            return kind
+    return None
+
+
+def _is_card(text: str) -> bool:
+    if not text.isascii() or not _CARD.fullmatch(text):
+        return False
+    number = np.array([int(re.sub(r"\D", "", text))], np.uint64)
+    return bool(_luhn(number)[0])
+
+
+def _is_iban(text: str) -> bool:
+    compact = text.replace(" ", "").replace("-", "").upper()
+    if not _IBAN.fullmatch(compact):
+        return False
+    return int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
 
 
 def _luhn(values: NDArray[np.uint64]) -> NDArray[np.bool_]:
