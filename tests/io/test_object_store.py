@@ -303,3 +303,21 @@ def test_s3_without_credentials_is_a_missing_resource(
     with raises("path.unreachable", value=url) as caught:
         run(*ends, **{side: both})
     assert str(caught.value).startswith(f"{side}.path = ")
+
+
+@pytest.mark.slow
+def test_a_delta_table_on_s3(
+    tmp_path: Path, table: pa.Table, bucket: tuple[Any, str], options: dict[str, Any]
+) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    fs, url = bucket
+    deltalake.write_deltalake(tmp_path / "in", table)
+    deltalake.write_deltalake(tmp_path / "in", table.slice(100), mode="overwrite")
+    fs.put(str(tmp_path / "in"), f"{url}/table", recursive=True)
+    run(f"{url}/table", tmp_path / "out", input={"storage_options": options})
+    run(tmp_path / "in", tmp_path / "local")
+    assert read_parts(tmp_path / "out").equals(read_parts(tmp_path / "local"))
+    assert read_parts(tmp_path / "out").num_rows == 500
+    unknown = {**options, "use_ssl": False}
+    with raises("table.unknown_option", ConfigError):
+        run(f"{url}/table", tmp_path / "no", input={"storage_options": unknown})

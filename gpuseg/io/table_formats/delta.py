@@ -71,8 +71,9 @@ def delta_files(storage: Storage, parameter: str) -> tuple[Storage, list[InputFi
     except ImportError:
         raise missing_extra(storage, DELTA, "delta", parameter) from None
     failures: tuple[type[Exception], ...] = (*LIBRARY_ERRORS, DeltaError)
+    options = delta_options(storage)
     try:
-        table = DeltaTable(*delta_options(storage))
+        table = DeltaTable(*options)
         features = set(table.protocol().reader_features or ())
         actions = pa.table(table.get_add_actions(flatten=True))
         partitions = table.metadata().partition_columns

@@ -47,9 +47,10 @@ def iceberg_files(storage: Storage, parameter: str) -> tuple[Storage, list[Input
     except ImportError:
         raise missing_extra(storage, ICEBERG, "iceberg", parameter) from None
     location = _newest_metadata(storage, parameter)
+    url = location if storage.is_local else storage.fs.unstrip_protocol(location)
+    options = iceberg_options(storage)
     try:
-        url = location if storage.is_local else storage.fs.unstrip_protocol(location)
-        table = StaticTable.from_metadata(str(url), iceberg_options(storage))
+        table = StaticTable.from_metadata(str(url), options)
         tasks = sorted(table.scan().plan_files(), key=lambda task: task.file.file_path)
         with_ids = schema_to_pyarrow(table.schema())
     except _failures() as error:
