@@ -32,7 +32,8 @@ from gpuseg.printable import printable_value
 DEFAULTS = {
     "input": {
         "path": "in", "id": None, "features": None, "weight": None,
-        "id_hash_key_env": None, "null_values": list(NULL_VALUES), "storage_options": {},
+        "id_hash_key_env": None, "null_values": list(NULL_VALUES),
+        "allow_personal": [], "storage_options": {},
     },
     "prepare": {"missing": "error", "clip": None, "transform": "none", "scale": "standard",
         "categorical": {}, "max_categories": 20, "missing_indicator": False,
