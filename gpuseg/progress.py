@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 from gpuseg.printable import printable_text
@@ -132,7 +132,9 @@ class PlainLines(Progress):
     """Plain lines on standard error."""
 
     def log(self, text: str) -> None:
-        print(printable_text(text), file=sys.stderr, flush=True)
+        if sys.stderr is not None:  # as in a program without a console
+            with suppress(OSError):  # what is only shown cannot fail a run
+                print(printable_text(text), file=sys.stderr, flush=True)
 
     def _open(self, name: str, total: int | None, unit: str) -> _PlainLines:
         return _PlainLines(name, unit, self.log)
@@ -203,4 +205,5 @@ class Bars(Progress):
 
 def for_standard_error() -> Progress:
     """Return bars on a terminal, plain lines elsewhere."""
-    return Bars() if sys.stderr.isatty() else PlainLines()
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return Bars() if on_terminal else PlainLines()

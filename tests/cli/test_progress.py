@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
 
 import pytest
@@ -90,3 +91,17 @@ def test_lines_cannot_command_the_terminal(
     shown.stop()
     err = capsys.readouterr().err
     assert r"'\x1b[31m\u202e' [bold]" in err
+
+
+def test_without_standard_error_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", None)
+    use(progress.for_standard_error())
+
+
+def test_lines_that_cannot_be_written_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    with suppress(OSError), open("/dev/full", "w", buffering=1) as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stderr", full)
+        shown = progress.for_standard_error()
+        use(shown)
+        monkeypatch.undo()
+    assert type(shown) is progress.PlainLines
