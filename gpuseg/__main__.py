@@ -1,4 +1,4 @@
-"""The start of the command: Ctrl-C ends it without a traceback, from its first moment on."""
+"""The start of the command: Ctrl-C and SIGTERM end it without a traceback from its first moment."""
 
 import os
 import signal
@@ -12,6 +12,8 @@ def main() -> None:
     # The imports take most of the start; nothing is there yet that would need cleanup.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # as not after `nohup`
         signal.signal(signal.SIGINT, _end)
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     from gpuseg.cli import command
 
     command()

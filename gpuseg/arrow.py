@@ -125,6 +125,18 @@ def _run_of_row(column: pa.RunEndEncodedArray) -> NDArray[np.int64]:
     return np.searchsorted(ends, rows, side="right").astype(np.int64)
 
 
+def aligned(table: pa.Table) -> pa.Table:
+    """Return a copy of a table whose buffers begin where Arrow's own would.
+
+    A message of several buffers is received as one piece of memory, so that the buffers in it begin
+    anywhere. Some functions of Arrow then print a warning, or would be slow.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
 def _bits(column: pa.Array, buffer: pa.Buffer) -> NDArray[np.bool_]:
     stop = column.offset + len(column)
     bits = np.unpackbits(np.frombuffer(buffer, np.uint8), count=stop, bitorder="little")

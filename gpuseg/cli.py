@@ -7,7 +7,6 @@ import atexit
 import gc
 import json
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,8 @@ from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
 from gpuseg.printable import printable_lines, printable_text
 from gpuseg.redaction import redacted
+from gpuseg.runtime.forced_end import INTERRUPTED, force_end_after, force_end_after_signals
+from gpuseg.runtime.interrupts import Interrupted, Signals
 from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_streams
 
 app = typer.Typer(
@@ -34,11 +35,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-INTERRUPTED = 130
-
 _SWITCH_SECONDS = 0.0001
 """How long a thread that runs Python code may keep the others waiting; Python's default is
 fifty times as long. Threads that decode rows need the interpreter often, and for microseconds."""
+
+_SECONDS_TO_END = 5.0
+"""How long the end of the process may take, once the run has ended and all is written."""
 
 Job = Annotated[Path, typer.Argument(metavar="JOB.toml", help="The job file.")]
 Set = Annotated[
@@ -292,24 +294,6 @@ def _options(
     pass
 
 
-class _Interrupted(BaseException):
-    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, which libraries in between would handle."""
-
-
-class _Signals:
-    """Turn the first SIGINT or SIGTERM into `_Interrupted`; later ones do not disturb cleanup."""
-
-    def __init__(self) -> None:
-        self.received = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        if not self.received:
-            self.received = True
-            raise _Interrupted
-
-
 def _end_start() -> None:
     """Collect garbage again, but not what there is now."""
     gc.freeze()
@@ -322,7 +306,7 @@ def main() -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     # The threads of a job do the work. Those of a BLAS, for the map of the report, would spin.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    signals = _Signals()
+    signals = Signals()
     with unfailing_streams(), _plain_warnings():
         try:
             _run_app()
@@ -335,7 +319,7 @@ def main() -> None:
             if signals.received:
                 _print_error("interrupted")
                 sys.exit(INTERRUPTED)
-            signals.received = True
+            signals.end()
 
 
 @contextmanager
@@ -373,17 +357,23 @@ def command() -> None:
 
     Otherwise Python takes down all that it has imported, piece by piece.
     """
+    force_end_after_signals()
     try:
         main()
     except SystemExit as ended:
         if not isinstance(ended.code, int):
             raise
-        atexit._run_exitfuncs()
-        with suppress(OSError, ValueError):  # `main` has written all; others may have left some
-            for stream in (sys.stdout, sys.stderr):
-                if stream is not None:  # as where it was closed before the start
-                    stream.flush()
-        os._exit(ended.code)
+        code = ended.code
+    except Interrupted:  # the signal came at the very end
+        _print_error("interrupted")
+        code = INTERRUPTED
+    force_end_after(_SECONDS_TO_END, code)  # what others do at the end may wait for lost processes
+    atexit._run_exitfuncs()
+    with suppress(OSError, ValueError):  # `main` has written all; others may have left some
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # as where it was closed before the start
+                stream.flush()
+    os._exit(code)
 
 
 def _print_error(text: str) -> None:

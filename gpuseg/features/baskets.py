@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, plain
+from gpuseg.arrow import aligned, from_numpy, plain
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares
 from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, parse
@@ -54,7 +54,8 @@ def read_baskets(executor: Executor, source: Source, customers: pa.Array) -> Bas
     tables = [
         table for part in executor.map(_read, source, hashes, per_shard=splits) for table in part
     ]
-    products = pa.concat_tables(tables).group_by(["customer", "order", "product"]).aggregate([])
+    lines = aligned(pa.concat_tables(tables))
+    products = lines.group_by(["customer", "order", "product"]).aggregate([])
     products = products.sort_by([(name, "ascending") for name in ("customer", "order", "product")])
     customer, order, product = (column.to_numpy() for column in products.columns)
     starts = (customer[1:] != customer[:-1]) | (order[1:] != order[:-1])

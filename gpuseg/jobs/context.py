@@ -24,8 +24,9 @@ from gpuseg.manifest import DescriptionFailure
 from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress, Stage
 from gpuseg.redaction import redacted, without
-from gpuseg.runtime.cluster import open_executor
+from gpuseg.runtime.cluster import end_worker_that_runs_the_program, open_executor
 from gpuseg.runtime.executor import Executor, do_nothing
+from gpuseg.runtime.interrupts import raise_if_interrupted
 from gpuseg.runtime.retry import retry_if_lost
 
 LOGGER = logging.getLogger("gpuseg")
@@ -71,7 +72,11 @@ class Reporter:
 
     @contextmanager
     def stage(self, name: str, total: int | None = None, unit: str = "rows") -> Iterator[Stage]:
-        """Show, time and log a stage of `total` units."""
+        """Show, time and log a stage of `total` units.
+
+        An interrupt that was lost in a library ends the run here.
+        """
+        raise_if_interrupted()
         LOGGER.info("%s: started", name)
         started = time.perf_counter()
         try:
@@ -185,6 +190,7 @@ def open_run(
     ------
     ConfigError, DataError, ResourceError
     """
+    end_worker_that_runs_the_program()
     reporter, started = Reporter(progress or Progress(), spec.secrets), datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     with job_errors(spec), ExitStack() as stack:

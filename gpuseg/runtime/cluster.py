@@ -5,21 +5,39 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from concurrent.futures import CancelledError
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
-from tempfile import TemporaryDirectory
+from multiprocessing import process
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
-from gpuseg.runtime.fork_server import start_fork_server, without_variable
+from gpuseg.runtime.forced_end import remove_if_forced
+from gpuseg.runtime.fork_server import FOLDER_PREFIX, start_fork_server, without_variable
+from gpuseg.runtime.interrupts import interrupts_deferred
+from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
+from gpuseg.runtime.resource_tracker import start_resource_tracker
 
 if TYPE_CHECKING:
     from distributed import Client
 
 _CONNECT_SECONDS = 10
+
+_START_SECONDS = 60
+"""How long the start of a worker may take."""
+
+_CLOSE_SECONDS = 10
+"""How long the end of a cluster, or of the connection to it, may take."""
+
+_SILENT_SECONDS = 30
+"""A worker that gpuseg has started and that says nothing for so long is replaced.
+
+Its own thread reports twice a second, whatever it computes; only a process that is stopped or hangs
+does not."""
 
 _METHOD = "distributed.worker.multiprocessing-method"
 
@@ -95,6 +113,11 @@ def open_executor(
     ResourceError
         If a scheduler cannot be reached or has no workers.
     """
+    from gpuseg.runtime.scratch import scratch_folder
+
+    for folder in {gettempdir(), scratch_folder()}:
+        with suppress(OSError):
+            remove_abandoned(folder, FOLDER_PREFIX)
     if spec.cluster == "local":
         yield LocalExecutor(spec.threads, report, while_waiting)
         return
@@ -108,8 +131,18 @@ def open_executor(
         try:
             yield executor
         finally:
-            with suppress(OSError, TimeoutError):  # the cluster may have ended
-                executor.close()
+            executor.close()
+
+
+def end_worker_that_runs_the_program() -> None:
+    """End this process without a word if it is a worker that is just importing the program.
+
+    A program that calls gpuseg at its top level, not below ``if __name__ == "__main__":``, does so
+    again where a worker imports it. The process that started the worker tells the user.
+    """
+    this = process.current_process()
+    if getattr(this, "_inheriting", False) and "Nanny" in this.name:
+        raise SystemExit(1)
 
 
 def _prepare_fork(spec: ClusterSpec, worker_modules: Sequence[str]) -> bool:
@@ -152,38 +185,111 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
     if is_forked:
         settings[_METHOD] = "forkserver"
         utils._forkserver_preload_set = True  # otherwise Dask replaces the list of modules
-    with dask.config.set(settings):
+    with ExitStack() as stack:
+        stack.enter_context(_quiet_logs())
         if spec.cluster in _STARTED_CLUSTERS:
-            with _started_cluster(spec) as cluster, Client(cluster) as client:
-                yield client
+            folder = stack.enter_context(_scratch_of_workers())
+            settings["temporary-directory"] = folder  # of Dask's own files
+            settings["distributed.scheduler.worker-ttl"] = f"{_SILENT_SECONDS}s"
+            stack.enter_context(dask.config.set(settings))
+            cluster = stack.enter_context(_started_cluster(spec, folder))
+            with _start_errors():
+                client = Client(cluster)
         else:
-            with _connect(spec.cluster) as client:
-                yield client
+            stack.enter_context(dask.config.set(settings))
+            client = _connect(spec.cluster)
+        stack.callback(_close, client)
+        yield client
 
 
 @contextmanager
-def _started_cluster(spec: ClusterSpec) -> Iterator[Any]:
+def _quiet_logs() -> Iterator[None]:
+    """Keep what Dask and asyncio log off the terminal: errors of lost processes, with tracebacks.
+
+    The errors are handled. Logs that the program itself has set up get them nevertheless.
+    """
+    logging.getLogger("asyncio").addHandler(logging.NullHandler())  # in place of a last resort
+    handlers = [
+        (handler, handler.level)
+        for handler in logging.getLogger("distributed").handlers
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stderr
+    ]
+    for handler, _ in handlers:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in handlers:
+            handler.setLevel(level)
+
+
+@contextmanager
+def _scratch_of_workers() -> Iterator[str]:
+    """Create the folder of the workers' temporary files; remove it afterwards."""
     from gpuseg.runtime.scratch import scratch_folder
 
+    with OwnedFolder(scratch_folder(), FOLDER_PREFIX) as folder:
+        take_back = remove_if_forced(folder.remove)
+        yield str(folder.path)
+    take_back()
+
+
+@contextmanager
+def _started_cluster(spec: ClusterSpec, folder: str) -> Iterator[Any]:
     cluster_class, unlimited = _cluster_class(spec)
     # Forked workers have the variables that the fork server got when it started. dask-cuda sets
     # those of its workers itself.
     options = {"env": dict(os.environ)} if spec.cluster == "dask" else {}
-    folder = scratch_folder()
-    scratch = TemporaryDirectory(prefix="gpuseg-", dir=folder, ignore_cleanup_errors=True)
-    with _interrupts_blocked():
+    # A signal would leave processes behind that have begun to start.
+    with _interrupts_blocked(), interrupts_deferred(), _start_errors():
         cluster = cluster_class(
-            local_directory=scratch.name,
+            local_directory=folder,
             n_workers=spec.workers,
             threads_per_worker=spec.threads,
             processes=True,
             memory_limit=spec.memory_limit or unlimited,
             dashboard_address="127.0.0.1:0",  # any free port: 8787 may be in use
             silence_logs=logging.CRITICAL,
+            death_timeout=_START_SECONDS,
             **options,
         )
-    with scratch, cluster:
+    try:
         yield cluster
+    except BaseException:
+        _kill_workers(cluster)  # they have nothing to save, and may be stopped or hang
+        raise
+    finally:
+        _close(cluster)
+
+
+@contextmanager
+def _start_errors() -> Iterator[None]:
+    """Turn the errors of workers that do not start into `ResourceError`."""
+    try:
+        yield
+    except (RuntimeError, OSError, EOFError) as error:
+        raise ResourceError(
+            "cluster.not_started",
+            f"the workers could not be started ({type(error).__name__}: {error})",
+            hint="run again; a program that calls gpuseg.run must do so below "
+            "`if __name__ == '__main__':`, since workers import the program",
+            parameter="cluster",
+        ) from None
+
+
+def _kill_workers(cluster: Any) -> None:
+    """End the worker processes of this machine at once; nothing starts them again."""
+    for nanny in cluster.workers.values():
+        nanny.auto_restart = False
+        if pid := getattr(nanny, "pid", None):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _close(connected: Any) -> None:
+    """Close a client or a cluster; go on if this fails, as it does where processes were lost."""
+    with suppress(OSError, RuntimeError, CancelledError, AssertionError):
+        connected.close(timeout=_CLOSE_SECONDS)
 
 
 def _cluster_class(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
@@ -215,7 +321,7 @@ def _interrupts_blocked() -> Iterator[None]:
     Ctrl-C goes to every process of a terminal. The workers, including those that replace lost
     ones later, must leave it to this process, which stops them in order.
     """
-    resource_tracker.ensure_running()  # otherwise it starts later and unblocks SIGINT
+    start_resource_tracker()  # otherwise it starts later and unblocks SIGINT
     previous = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

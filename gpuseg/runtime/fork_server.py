@@ -5,11 +5,25 @@ The fork server of `multiprocessing` imports them once, for all workers that thi
 Its only threads are those of libraries that survive a fork.
 """
 
+import atexit
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing import forkserver, set_forkserver_preload
+from contextlib import contextmanager, suppress
+from multiprocessing import (
+    forkserver,
+    process,
+    resource_tracker,
+    set_forkserver_preload,
+    util,
+)
+from tempfile import gettempdir
+from typing import Any
+
+from gpuseg.runtime.forced_end import remove_if_forced
+from gpuseg.runtime.owned_folder import OwnedFolder
+from gpuseg.runtime.resource_tracker import start_resource_tracker
 
 _FIRST_MODULE = "gpuseg.runtime.stop_collecting"
 
@@ -29,6 +43,9 @@ Dask sets all but the last before it spawns a worker. The last one keeps the wor
 path, where a file may have a module's name.
 """
 
+FOLDER_PREFIX = "gpuseg-"
+"""The start of the names of gpuseg's folders for temporary files."""
+
 _started_pid: int | None = None
 
 
@@ -47,12 +64,36 @@ def start_fork_server(modules: Sequence[str]) -> bool:
         return False
     set_forkserver_preload([_FIRST_MODULE, *modules, _LAST_MODULE])
     try:
+        _set_socket_folder()
         with _environment_of_workers():
+            start_resource_tracker()
             forkserver.ensure_running()
     except OSError:
         return False
+    if _started_pid is None:
+        atexit.register(_let_end)
     _started_pid = _running_pid()
     return True
+
+
+def _set_socket_folder() -> None:
+    """Give `multiprocessing` a folder that the next run removes if this process is killed."""
+    settings = process.current_process()._config  # type: ignore[attr-defined]
+    if settings.get("tempdir") is None:
+        folder = OwnedFolder(gettempdir(), FOLDER_PREFIX)
+        settings["tempdir"] = str(folder.path)
+        remove_if_forced(folder.remove)
+        # As that of `multiprocessing` itself: after all else, at the end of this process.
+        util.Finalize(None, folder.remove, exitpriority=-100)
+
+
+def _let_end() -> None:
+    """Continue server and tracker if they are stopped, so that they see that this process ends."""
+    tracker: Any = resource_tracker._resource_tracker
+    for pid in (_running_pid(), tracker._pid):
+        with suppress(ProcessLookupError, PermissionError):
+            if pid is not None:
+                os.kill(pid, signal.SIGCONT)
 
 
 def _running_pid() -> int | None:

@@ -1,4 +1,4 @@
-"""Defer Ctrl-C and SIGTERM for a moment.
+"""Ctrl-C and SIGTERM: as an exception that is not lost, and deferred for a moment.
 
 Python raises an exception wherever the main thread is. An import that is interrupted may leave a
 lock taken, and another thread that imports then waits forever.
@@ -7,10 +7,54 @@ lock taken, and another thread that imports then waits forever.
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM; not a KeyboardInterrupt, which libraries in between would handle."""
+
+
+class Signals:
+    """Turn the first SIGINT or SIGTERM into `Interrupted`; later ones do not disturb cleanup.
+
+    The exception may be lost in code that catches everything, so `raise_if_interrupted` raises it
+    again.
+
+    Attributes
+    ----------
+    received : bool
+        Whether one of the signals has arrived.
+    """
+
+    def __init__(self) -> None:
+        global _current
+        self.received = False
+        _current = self
+        for number in _SIGNALS:
+            signal.signal(number, self._handle)
+
+    def end(self) -> None:
+        """Ignore signals from now on."""
+        global _current
+        self.received, _current = True, None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if not self.received:
+            self.received = True
+            raise Interrupted
+
+
+_current: Signals | None = None
+
+
+def raise_if_interrupted() -> None:
+    """Raise `Interrupted` again if a signal has arrived and this is the main thread."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_main and _current is not None and _current.received:
+        raise Interrupted
 
 
 @contextmanager
@@ -22,10 +66,12 @@ def interrupts_deferred() -> Iterator[None]:
     arrived: list[tuple[int, FrameType | None]] = []
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     handled = {number: handler for number, handler in handlers.items() if callable(handler)}
-    with ExitStack() as stack:  # restores all, even if a handler raises meanwhile
-        for number, handler in handled.items():
-            stack.callback(signal.signal, number, handler)
+    try:
+        for number in handled:
             signal.signal(number, lambda number, frame: arrived.append((number, frame)))
         yield
-    for signal_number, frame in arrived:
-        handled[signal.Signals(signal_number)](signal_number, frame)
+    finally:  # also after an error inside: the signal would be lost with it
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+        for signal_number, frame in arrived:
+            handled[signal.Signals(signal_number)](signal_number, frame)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from support.errors import raises
 
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, ResourceError
 from gpuseg.runtime.cluster import ClusterSpec, open_executor
 from gpuseg.runtime.dask.executor import DaskExecutor
 from gpuseg.runtime.dask.worker import forget
@@ -121,3 +127,90 @@ def test_shard_of_a_lost_worker_is_built_again(executor: Executor) -> None:
 
 def pid_of(shard: list[int], context: TaskContext) -> int:
     return os.getpid()
+
+
+def test_workers_lost_during_an_exchange(executor: Executor, tmp_path: Path) -> None:
+    for n_lost in (1, 2):
+        split = partial(split_or_die, folder=tmp_path / str(n_lost), n_lost=n_lost)
+        assert executor.shuffle_reduce(split, sum, 3) == [30, 60, 90]
+    assert executor.describe()["machines"] == [platform.machine()]
+
+
+def split_or_die(
+    shard: list[int], context: TaskContext, n_pieces: int, folder: Path, n_lost: int
+) -> list[int]:
+    """Split a shard; the first processes that do so are killed."""
+    folder.mkdir(exist_ok=True)
+    killed = folder / str(shard[0])
+    if len(list(folder.iterdir())) < n_lost and not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [shard[0] * (j + 1) for j in range(n_pieces)]
+
+
+def test_errors_of_an_exchange_arrive(executor: Executor) -> None:
+    with pytest.raises(DataError, match="there are no rows"):
+        executor.shuffle_reduce(fail_split, sum, 2)
+
+
+def fail_split(shard: list[int], context: TaskContext, n_pieces: int) -> list[int]:
+    raise DataError("rows.none", "there are no rows")
+
+
+def test_all_workers_are_lost_at_once(executor: Executor) -> None:
+    for pid in executor.map(pid_of):
+        os.kill(pid, signal.SIGKILL)
+    described = executor.describe()
+    assert described["n_workers"] == 2
+    assert executor.map(total) == [10, 20]
+
+
+@pytest.fixture
+def scheduler() -> Iterator[subprocess.Popen[str]]:
+    """A process with a scheduler and a worker; it prints its address."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent)])
+    with subprocess.Popen(
+        [sys.executable, "-c", SCHEDULER],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
+    ) as process:  # fmt: skip
+        yield process
+        process.kill()
+
+
+def test_a_lost_scheduler_is_an_error_in_every_call(scheduler: subprocess.Popen[str]) -> None:
+    assert scheduler.stdout is not None
+    address = scheduler.stdout.readline().strip()
+    with open_executor(ClusterSpec(address, None, None, None), reported.append, print) as lost:
+        lost.load(load, [10])
+        scheduler.kill()
+        calls: list[Callable[[], object]] = [
+            lambda: lost.map(total),
+            lambda: lost.apply(append, 1),
+            lambda: lost.shuffle_reduce(split_none, sum, 2),
+            lambda: lost.shuffle(split_none, take_none),
+            lambda: lost.load(load, [10]),
+            lost.workers,
+        ]
+        for call in calls:
+            with raises("cluster.scheduler_lost", ResourceError):
+                call()
+        assert lost.describe()["n_workers"] == 1
+
+
+SCHEDULER = """
+import signal
+from distributed import LocalCluster
+cluster = LocalCluster(1, threads_per_worker=1, processes=False, protocol="tcp://",
+                       dashboard_address="127.0.0.1:0")
+print(cluster.scheduler_address, flush=True)
+signal.pause()
+"""
+
+
+def split_none(shard: list[int], context: TaskContext, n_pieces: int) -> list[int]:
+    return [0] * n_pieces
+
+
+def take_none(shard: list[int], context: TaskContext, pieces: list[int]) -> None:
+    pass

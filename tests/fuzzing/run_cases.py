@@ -16,6 +16,7 @@ from gpuseg.errors import GpusegError
 TARGETS: dict[str, str] = {
     "data-files": "data_files",
     "job-files": "job_files",
+    "kills": "kills",
     "models": "models",
     "manifests": "manifests",
     "names": "names",

@@ -27,6 +27,7 @@ from support.helpers import (
 )
 
 from gpuseg.errors import ConfigError
+from gpuseg.runtime.owned_folder import machine_tag
 
 REPLACE = {"overwrite": True}
 
@@ -169,7 +170,8 @@ def test_failed_run_says_one_thing(tmp_path: Path, source: Path) -> None:
 
 def test_staging_folder_of_a_killed_run_is_removed(tmp_path: Path, source: Path) -> None:
     killed, alive, other = (
-        tmp_path / name for name in (".out.staging-1", ".out.staging-2", ".other.staging-3")
+        tmp_path / f"{name}{machine_tag()}-{number}"
+        for number, name in enumerate((".out.staging-", ".out.staging-", ".other.staging-"))
     )
     for folder in (killed, alive, other):
         write_files(folder, [customers(5)])
@@ -186,7 +188,7 @@ def test_staging_folder_of_a_killed_run_is_removed(tmp_path: Path, source: Path)
 
 
 def test_staging_folder_of_an_output_with_brackets(tmp_path: Path, source: Path) -> None:
-    write_files(tmp_path / ".out[1].staging-1", [customers(5)])
+    write_files(tmp_path / f".out[1].staging-{machine_tag()}-1", [customers(5)])
     run(source, tmp_path / "out[1]")
     assert leftovers(tmp_path) == []
 

@@ -89,9 +89,11 @@ def test_killed_at_random_moments(
     seconds = time.monotonic() - started
     assert check_complete(out) == OLD
     moments = random.Random(7)
+    scratch = short_scratch(tmp_path)
     for _ in range(kills):
         process = subprocess.Popen(
             command(customers, out, NEW, cluster),
+            env={**os.environ, "TMPDIR": str(scratch)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -101,8 +103,47 @@ def test_killed_at_random_moments(
         process.wait()
         assert gone(children)
         assert check_complete(out) in (OLD, NEW)
-    subprocess.run(command(customers, out, NEW, cluster), check=True, capture_output=True)
+    subprocess.run(
+        command(customers, out, NEW, cluster),
+        env={**os.environ, "TMPDIR": str(scratch)},
+        check=True,
+        capture_output=True,
+    )
     assert check_complete(out) == NEW
+    assert staging(out) == []
+    assert list(scratch.iterdir()) == []
+
+
+def short_scratch(tmp_path: Path) -> Path:
+    """Make a folder for temporary files; the paths of sockets in it have a limit."""
+    folder = tmp_path / "t"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked on this system")
+def test_interrupted_with_a_stopped_worker(customers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "outputs" / "segments"
+    process = subprocess.Popen(
+        command(customers, out, NEW, "dask"),
+        env={**os.environ, "TMPDIR": "/tmp"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("start"):
+        assert process.poll() is None
+    children = psutil.Process(process.pid).children(recursive=True)
+    (server,) = (child for child in children if "forkserver" in " ".join(child.cmdline()[:3]))
+    for worker in server.children():
+        worker.suspend()
+    process.terminate()
+    errors = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert errors.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in errors
+    assert gone([child.pid for child in children])
     assert staging(out) == []
 
 

@@ -11,6 +11,7 @@ from support.errors import raises
 from gpuseg.errors import ConfigError
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import Storage
+from gpuseg.runtime.owned_folder import machine_tag
 
 MANIFEST = b'{"gpuseg": "0.1.0", "run_id": "x", "parts": []}'
 
@@ -52,7 +53,7 @@ def test_a_folder_that_is_not_locked_yet_may_be_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     """Another run begins just before the folder of this one is opened, or locked."""
-    folder = tmp_path / ".out.staging-run-1"
+    folder = tmp_path / f".out.staging-{machine_tag()}-run-1"
     open_file, lock, removed = os.open, fcntl.flock, list[bool]()
 
     def remove() -> None:
@@ -81,11 +82,12 @@ def test_a_folder_that_is_not_locked_yet_may_be_removed(
 
 
 def test_a_folder_of_a_run_killed_before_its_lock_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".out.staging-run-1").mkdir()
-    os.mkfifo(tmp_path / ".out.staging-fifo")
+    prefix = f".out.staging-{machine_tag()}"
+    (tmp_path / f"{prefix}-run-1").mkdir()
+    os.mkfifo(tmp_path / f"{prefix}-fifo")
     with open_output(target(tmp_path / "out"), False, "run-2"):
         names = {path.name for path in tmp_path.iterdir()}
-    assert names == {".out.staging-run-2", ".out.staging-fifo"}
+    assert names == {f"{prefix}-run-2", f"{prefix}-fifo"}
 
 
 def test_two_runs_stage_at_the_same_time(tmp_path: Path) -> None:

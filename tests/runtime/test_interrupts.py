@@ -6,10 +6,16 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
-from gpuseg.runtime.interrupts import interrupts_deferred
+from gpuseg.runtime.interrupts import (
+    Interrupted,
+    Signals,
+    interrupts_deferred,
+    raise_if_interrupted,
+)
 
 
 @pytest.fixture
@@ -42,6 +48,27 @@ def test_the_handler_may_raise_and_an_error_inside_is_not_lost(arrived: list[int
         raise ZeroDivisionError
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_is_not_lost_with_an_error_inside(arrived: list[int]) -> None:
+    with pytest.raises(ZeroDivisionError), interrupts_deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ZeroDivisionError
+    assert arrived == [signal.SIGTERM]
+
+
+def test_an_interrupt_that_was_swallowed_is_raised_again(arrived: list[int]) -> None:
+    raise_if_interrupted()
+    signals = Signals()
+    raise_if_interrupted()
+    with suppress(Interrupted):
+        os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            raise_if_interrupted()
+    os.kill(os.getpid(), signal.SIGINT)  # does not disturb the cleanup
+    signals.end()
+    raise_if_interrupted()
 
 
 def test_signals_that_are_ignored_stay_ignored(arrived: list[int]) -> None:

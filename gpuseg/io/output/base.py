@@ -13,6 +13,7 @@ from typing import Any
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage
+from gpuseg.runtime.forced_end import remove_if_forced
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "_manifest.json"
@@ -93,10 +94,12 @@ class Output(ABC):
         """Remove the staging folder, if it still exists."""
 
     def __enter__(self) -> "Output":
+        self._stop_watching = remove_if_forced(self.discard)
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.discard()
+        self._stop_watching()
 
 
 def check_free(storage: Storage, overwrite: bool) -> bool:

@@ -1,43 +1,42 @@
 """The output on a file system: a directory, published by one rename."""
 
-import fcntl
+import errno
 import os
-import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from gpuseg.io.output.atomic import exchange
 from gpuseg.io.output.base import SUCCESS, Output, Staging, cannot_write, check_free
 from gpuseg.io.storage import Storage
+from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
 
 
 class LocalOutput(Output):
     """A directory of a file system, published by one rename.
 
-    The staging folder is locked while the run lives. The folder of a killed run is not locked, and
-    the next run with the same target removes it.
+    The staging folder belongs to this process. That of a killed run is removed by the next run with
+    the same target.
     """
 
     def __init__(self, storage: Storage, overwrite: bool, run_id: str) -> None:
         self._target = Path(os.path.realpath(storage.root))
         self._storage = Storage(storage.url, storage.fs, str(self._target))
         self._replaces = check_free(self._storage, overwrite)
-        self._prefix = f".{self._target.name}.staging-"
-        self._folder = self._target.parent / f"{self._prefix}{run_id}"
-        self._lock = -1
-        staged = False
-        try:
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned()
-            self._make_locked_folder()
-            if self._replaces:
-                self._try_exchange()
-            staged = True
-        except OSError as error:
-            raise cannot_write(storage.url, error) from None
-        finally:
-            if not staged:  # for any reason, also an interrupt
-                self.discard()
+        self._is_discarded = False
+        prefix = f".{self._target.name}.staging-"
+        with ExitStack() as on_error:  # for any reason, also an interrupt
+            try:
+                self._target.parent.mkdir(parents=True, exist_ok=True)
+                remove_abandoned(self._target.parent, prefix)
+                self._owned = OwnedFolder(self._target.parent, prefix, f"-{run_id}", mode=0o777)
+                on_error.callback(self.discard)
+                self._folder = self._owned.path
+                if self._replaces:
+                    self._try_exchange()
+            except OSError as error:
+                raise cannot_write(storage.url, error) from None
+            on_error.pop_all()
         self.staging = Staging(self._storage, str(self._folder), "")
 
     def write(self, name: str, content: bytes) -> None:
@@ -52,6 +51,8 @@ class LocalOutput(Output):
         self.write(SUCCESS, b"")
         for folder in (*filter(Path.is_dir, self._folder.rglob("*")), self._folder):
             _sync(folder)
+        if self._is_discarded:  # by a signal; files that were written since may have made a folder
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(self._folder))
         if self._replaces:
             check_free(self._storage, overwrite=True)  # it may have changed since the start
             exchange(str(self._folder), str(self._target))
@@ -60,45 +61,8 @@ class LocalOutput(Output):
         _sync(self._target.parent)
 
     def discard(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _make_locked_folder(self) -> None:
-        """Make the staging folder and lock it.
-
-        Until it is locked another run takes it for that of a killed one, and may remove it.
-        """
-        while self._lock < 0:
-            self._folder.mkdir()
-            try:
-                self._lock = os.open(self._folder, os.O_RDONLY)
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-                is_there = self._folder.stat().st_ino == os.fstat(self._lock).st_ino
-            except FileNotFoundError:
-                is_there = False
-            if not is_there:
-                self._unlock()
-
-    def _remove_abandoned(self) -> None:
-        for folder in self._target.parent.iterdir():
-            if not folder.name.startswith(self._prefix):
-                continue
-            try:
-                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            except (FileNotFoundError, NotADirectoryError, PermissionError):
-                continue  # another run has removed it, or it is of somebody else
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            except BlockingIOError:
-                pass  # its run is alive
-            finally:
-                os.close(handle)
+        self._is_discarded = True
+        self._owned.remove()
 
     def _try_exchange(self) -> None:
         """Check before the work that the file system can exchange directories."""

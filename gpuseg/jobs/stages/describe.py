@@ -51,6 +51,7 @@ def profile_meanwhile(
     """Profile the segments in another thread during `act`; return the result of it, and profiles.
 
     The stage "describe" has the time after `act`. Profiles that cannot be made are left out.
+    Nothing waits for the thread after an error or an interrupt: it only computes.
     """
 
     def profile() -> SegmentProfiles:
@@ -58,11 +59,14 @@ def profile_meanwhile(
             "profiles", lambda: profile_segments(inputs), lambda: bare_segments(inputs)
         )
 
-    with ThreadPoolExecutor(1, thread_name_prefix="gpuseg-describe") as thread:
+    thread = ThreadPoolExecutor(1, thread_name_prefix="gpuseg-describe")
+    try:
         profiles = thread.submit(profile)
         result = act()
         with ctx.reporter.stage("describe"):
             return result, profiles.result()
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)
 
 
 def describe(ctx: RunContext, inputs: ManifestInputs, profiles: SegmentProfiles) -> Manifest:

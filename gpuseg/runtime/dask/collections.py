@@ -92,7 +92,6 @@ def executor_for_partitions(
         If there is no client.
     """
     from dask.delayed import delayed
-    from distributed import wait
 
     from gpuseg.runtime.dask.executor import DaskExecutor
 
@@ -111,9 +110,8 @@ def executor_for_partitions(
         )
         for i in range(n_shards)
     ]
-    with client.as_current():
-        wait([future for shard_futures in futures for future in shard_futures])
     try:
+        executor.wait_for([future for shard_futures in futures for future in shard_futures])
         executor.load(_build_shard, [build] * n_shards, futures)
         yield executor
     finally:

@@ -5,22 +5,24 @@ it. Workers that were started for the run are called without tasks, once they ha
 Each task or call carries the new steps of the shard's lineage: the functions, in order, that made
 the shard. A worker that does not have the shard (a new one, after the old one was lost) asks for
 the complete lineage, rebuilds the shard from it, bit for bit, and continues.
+
+No wait is without an end. The driver waits for workers as long as the scheduler has them, and looks
+twice a second. The scheduler drops a worker whose process has ended, or that has long been silent.
+The scheduler itself must answer within `_ANSWER_SECONDS`.
 """
 
 import asyncio
 import concurrent.futures
-import platform
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, TypeVar
 
+import distributed
 from distributed import Client, wait
-from distributed.client import FuturesCancelledError
-from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
@@ -36,13 +38,25 @@ from gpuseg.runtime.dask.worker import (
     run_task,
 )
 from gpuseg.runtime.executor import CacheLost, arguments_per_shard, available_cpus
+from gpuseg.runtime.interrupts import raise_if_interrupted
 from gpuseg.runtime.retry import LOSS_HINT
 
 R = TypeVar("R")
 
 _POLL_SECONDS = 0.5
 _MAX_WAIT_SECONDS = 30.0
+_ANSWER_SECONDS = 60.0
+_FORGET_SECONDS = 5.0
 _MAX_LOSSES = 3
+
+_LOST: tuple[type[BaseException], ...] = (
+    OSError,
+    concurrent.futures.CancelledError,
+    asyncio.CancelledError,
+    getattr(distributed.client, "ClosedClientError", OSError),  # older versions have none
+)
+"""What Dask raises where a connection is lost, or cannot be made in time: `CommClosedError` and
+`TimeoutError` are kinds of `OSError`."""
 
 
 @dataclass(eq=False)
@@ -112,14 +126,18 @@ class DaskExecutor:
         self._report_lock = Lock()
         self._max_workers = n_workers
         self._n_loads = 0
+        self._threads = 1
+        self._machines: set[str] = set()
         self._shards: list[_ShardHandle] = []
         self.n_shards = 0
         self.local_threads = available_cpus()
         client.subscribe_topic(TOPIC, self._on_event)
 
     def workers(self) -> list[str]:
-        """Return the addresses of the workers to use."""
-        return sorted(self._client.nthreads())[: self._max_workers]
+        """Return the addresses of the workers to use; wait for one if all are being replaced."""
+        alive = self._alive_workers()
+        self._threads = max(alive.values())
+        return sorted(alive)[: self._max_workers]
 
     def load(
         self,
@@ -161,74 +179,69 @@ class DaskExecutor:
         join: Callable[[Sequence[Any]], R],
         n_pieces: int,
     ) -> list[R]:
-        submit = self._client.submit
-        splits = [
-            submit(
-                run_task,
-                ShardCall(shard.key, _new_name(), shard.lineage, 0, split),
-                (n_pieces,),
-                shard.inputs,
-                workers=[shard.worker],
-                allow_other_workers=True,
-                pure=False,
-            )
-            for shard in self._shards
-        ]
-        joined = [
-            submit(join, [submit(piece_of, pieces, j) for pieces in splits], pure=False)
-            for j in range(n_pieces)
-        ]
-        try:
-            results: list[R] = self._client.gather(joined)
-        except KilledWorker as error:
-            raise ResourceError(
-                "worker.lost_repeatedly",
-                f"workers were lost repeatedly ({error})",
-                hint=LOSS_HINT,
-            ) from None
-        except (FuturesCancelledError, CommClosedError):
-            raise self._scheduler_lost() from None
-        return results
+        submit = self._submit_task
+        while True:
+            splits = [self._submit_whole(shard, split, (n_pieces,)) for shard in self._shards]
+            joined = [
+                submit(join, [submit(piece_of, pieces, j) for pieces in splits])
+                for j in range(n_pieces)
+            ]
+            if not self._wait_for_all(joined, splits):
+                continue
+            answers = [self._answer(future, self._shards) for future in joined]
+            for error, _ in filter(None, answers):
+                if isinstance(error, KilledWorker):
+                    raise ResourceError(
+                        "worker.lost_repeatedly",
+                        f"workers were lost repeatedly ({error})",
+                        hint=LOSS_HINT,
+                    )
+                if error is not None:
+                    raise error
+            results = [answer[1] for answer in answers if answer is not None]
+            if len(results) == n_pieces:
+                return results
+            self._move_lost([*splits, *joined])
 
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
-        submit, numbers = self._client.submit, range(self.n_shards)
+        submit, numbers = self._submit_task, range(self.n_shards)
         splits = [self._submit(shard, split, (self.n_shards,)) for shard in self._shards]
-        pieces = [[submit(piece_of, future, j, pure=False) for future in splits] for j in numbers]
+        pieces = [[submit(piece_of, future, j) for future in splits] for j in numbers]
         taken = [self._submit(self._shards[j], take, (pieces[j],)) for j in numbers]
-        try:
-            while len(self._wait(taken, "ALL_COMPLETED")) < self.n_shards:
-                alive = self._client.nthreads()
-                if lost := [shard for shard in self._shards if shard.worker not in alive]:
-                    self._client.cancel([*splits, *taken], force=True)
-                    for shard in lost:
-                        self._move(shard)
-                    raise CacheLost
-            results: list[R] = []
-            for outcome in map(self._outcome, taken, self._shards):
-                if outcome is None or isinstance(outcome.error, ShardMissing | KilledWorker):
-                    raise CacheLost
-                if outcome.error is not None:
-                    raise outcome.error
-                results.append(outcome.result)
-        except (FuturesCancelledError, CommClosedError):
-            raise self._scheduler_lost() from None
+        if not self._wait_for_all(taken, splits):
+            raise CacheLost
+        results: list[R] = []
+        for outcome in map(self._outcome, taken, self._shards):
+            if outcome is None or isinstance(outcome.error, ShardMissing | KilledWorker):
+                raise CacheLost
+            if outcome.error is not None:
+                raise outcome.error
+            results.append(outcome.result)
         return results
 
     def describe(self) -> dict[str, Any]:
-        threads = self._client.nthreads()
-        workers = {shard.worker for shard in self._shards}
         return {
             "cluster": self._cluster,
-            "n_workers": len(workers),
-            "threads_per_worker": max((threads[w] for w in workers if w in threads), default=1),
+            "n_workers": len({shard.worker for shard in self._shards}),
+            "threads_per_worker": self._threads,
             "recovered_shards": sum(shard.n_losses for shard in self._shards),
-            "machines": sorted(set(self._client.run(platform.machine).values())),
+            "machines": sorted(self._machines),
         }
 
     def close(self) -> None:
-        """Make the workers drop the shards, including those of tasks that are still running."""
-        self._client.unsubscribe_topic(TOPIC)
-        self._client.run(forget, self._id)
+        """Make the workers drop the shards, including those of tasks that are still running.
+
+        Workers that were started for this run end anyway.
+        """
+        with suppress(ResourceError, *_LOST):
+            self._client.unsubscribe_topic(TOPIC)
+            if not self._calls_directly:
+                self._ask(
+                    lambda: self._client.run(
+                        forget, self._id, on_error="ignore", asynchronous=True
+                    ),
+                    _FORGET_SECONDS,
+                )
 
     def _run_lineages(self) -> list[Any]:
         """Bring every shard up to date; return the results of the last steps."""
@@ -236,12 +249,6 @@ class DaskExecutor:
 
     def _run(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         """Call a function on every shard; shards of lost workers move and are called again."""
-        try:
-            return self._collect(function, args)
-        except (FuturesCancelledError, CommClosedError):
-            raise self._scheduler_lost() from None
-
-    def _collect(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         results = self._call(function, args) if self._calls_directly else {}
         pending = {
             self._submit(shard, function, args[i]): i
@@ -250,7 +257,7 @@ class DaskExecutor:
         }
         while pending:
             done = self._wait(list(pending))
-            alive = self._client.nthreads()
+            alive = self._nthreads()
             for future, i in list(pending.items()):
                 shard = self._shards[i]
                 outcome = self._outcome(future, shard) if future in done else None
@@ -262,11 +269,11 @@ class DaskExecutor:
                     shard.n_applied = 0
                     pending[self._submit(shard, function, args[i])] = i
                 elif isinstance(error, KilledWorker) or shard.worker not in alive:
+                    self._cancel([future])
                     self._move(shard)
-                    future.cancel(force=True)
                     pending[self._submit(shard, function, args[i])] = i
                 elif error is not None:
-                    self._client.cancel(list(pending), force=True)
+                    self._cancel(list(pending))
                     raise error
                 else:
                     continue
@@ -292,7 +299,9 @@ class DaskExecutor:
         while waiting:
             done, waiting = concurrent.futures.wait(waiting, _POLL_SECONDS, "FIRST_COMPLETED")
             for call in done:
-                outcome, shard = call.result(), self._shards[calls[call]]
+                with self._connection():
+                    outcome = call.result()
+                shard = self._shards[calls[call]]
                 if outcome is None:
                     continue
                 if isinstance(outcome.error, ShardMissing):
@@ -303,8 +312,11 @@ class DaskExecutor:
                     results[calls[call]] = outcome.result
                     shard.n_applied = len(shard.lineage)
             if waiting and not done:
-                alive = self._client.nthreads()
-                waiting = {call for call in waiting if self._shards[calls[call]].worker in alive}
+                alive = self._nthreads()
+                lost = {call for call in waiting if self._shards[calls[call]].worker not in alive}
+                waiting -= lost
+                for call in lost:
+                    call.cancel()
         return results
 
     async def _request(
@@ -318,46 +330,99 @@ class DaskExecutor:
         outcome = outcomes[shard.worker]
         if not isinstance(outcome, CallOutcome):
             return None
-        self._report_rows(outcome.call, outcome.rows)
+        self._record(outcome)
         return outcome
+
+    def _wait_for_all(self, futures: list[Any], others: list[Any]) -> bool:
+        """Wait for futures that need all shards; return False if workers were lost meanwhile.
+
+        Then these futures and the `others`, from which they are made, are cancelled.
+        """
+        while len(self._wait(futures, "ALL_COMPLETED")) < len(futures):
+            if self._move_lost([*others, *futures]):
+                return False
+        return True
+
+    def wait_for(self, futures: list[Any]) -> None:
+        """Wait for futures that any worker may compute, as long as there are workers."""
+        while len(self._wait(futures, "ALL_COMPLETED")) < len(futures):
+            self._alive_workers()
 
     def _wait(self, futures: list[Any], return_when: str = "FIRST_COMPLETED") -> set[Any]:
         """Wait for futures, for a limited time; return those that are done."""
         done: set[Any] = set()
-        with self._client.as_current(), suppress(TimeoutError):
+        with self._client.as_current(), self._connection(), suppress(TimeoutError):
             done = wait(futures, _POLL_SECONDS, return_when).done
         return done
 
     def _outcome(self, future: Any, shard: _ShardHandle) -> CallOutcome | None:
-        """Return the outcome of a task that is done, or None if its worker was lost meanwhile.
+        """Return the outcome of a task that is done, or None if its worker was lost meanwhile."""
+        answer = self._answer(future, [shard])
+        if answer is None:
+            return None
+        error, outcome = answer
+        if error is not None:
+            return CallOutcome(error)
+        self._record(outcome)
+        return outcome  # type: ignore[no-any-return]
 
-        Dask would run the task again, but on the lost worker only: this would wait forever.
+    def _answer(
+        self, future: Any, shards: Sequence[_ShardHandle]
+    ) -> tuple[BaseException | None, Any] | None:
+        """Return error and result of a future that is done; None if a worker was lost meanwhile.
+
+        Dask would compute it again, but on the lost worker only: this would wait forever.
+
+        Parameters
+        ----------
+        shards : sequence of _ShardHandle
+            Those that the future is made from.
         """
         seconds = _POLL_SECONDS
-        while shard.worker in self._client.nthreads():
-            with suppress(TimeoutError):
+        while all(shard.worker in self._nthreads() for shard in shards):
+            with self._connection(), suppress(TimeoutError):
                 error = future.exception(timeout=seconds)
-                if error is not None:
-                    return CallOutcome(error)
-                outcome: CallOutcome = future.result(timeout=seconds)
-                self._report_rows(outcome.call, outcome.rows)
-                return outcome
+                return error, None if error is not None else future.result(timeout=seconds)
             seconds *= 2  # large results take longer
         return None
+
+    def _record(self, outcome: CallOutcome) -> None:
+        """Count the rows of a call, and keep the kind of machine."""
+        self._machines.add(outcome.machine)
+        self._report_rows(outcome.call, outcome.rows)
 
     def _submit(
         self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
     ) -> Any:
         inputs = [] if shard.n_applied else shard.inputs  # Dask replaces futures by their values
-        return self._client.submit(
-            run_task,
-            shard.call(function),
-            args,
-            inputs,
-            workers=[shard.worker],
-            allow_other_workers=False,
-            pure=False,
+        return self._submit_task(
+            run_task, shard.call(function), args, inputs, workers=[shard.worker]
         )
+
+    def _submit_whole(
+        self, shard: _ShardHandle, function: Callable[..., Any], args: tuple[Any, ...]
+    ) -> Any:
+        """Submit a task that builds the shard if its worker does not have it."""
+        call = ShardCall(shard.key, _new_name(), shard.lineage, 0, function)
+        return self._submit_task(run_task, call, args, shard.inputs, workers=[shard.worker])
+
+    def _submit_task(
+        self, function: Callable[..., Any], *args: Any, workers: Sequence[str] | None = None
+    ) -> Any:
+        with self._connection():
+            return self._client.submit(
+                function, *args, workers=workers, allow_other_workers=False, pure=False
+            )
+
+    def _move_lost(self, futures: list[Any]) -> bool:
+        """Move the shards of lost workers, and cancel futures if there are any."""
+        alive = self._nthreads()
+        lost = [shard for shard in self._shards if shard.worker not in alive]
+        if lost:
+            self._cancel(futures)
+        for shard in lost:
+            self._move(shard)
+        return bool(lost)
 
     def _move(self, shard: _ShardHandle) -> None:
         """Assign a shard to another worker: one without shards, or the one with the fewest."""
@@ -374,10 +439,23 @@ class DaskExecutor:
         deadline = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
             used = [other.worker for other in self._shards if other is not shard]
-            workers = sorted(self._client.nthreads(), key=lambda w: (used.count(w), w))
-            if workers and (used.count(workers[0]) == 0 or time.monotonic() > deadline):
+            alive = self._alive_workers()
+            workers = sorted(alive, key=lambda w: (used.count(w), w))
+            if used.count(workers[0]) == 0 or time.monotonic() > deadline:
                 shard.worker = workers[0]
                 return
+            time.sleep(_POLL_SECONDS)
+
+    def _alive_workers(self) -> dict[str, int]:
+        """Return the threads of each worker, by address; wait until there is one.
+
+        Raises
+        ------
+        ResourceError
+            If there is none for long.
+        """
+        deadline = time.monotonic() + _MAX_WAIT_SECONDS
+        while not (alive := self._nthreads()):
             if time.monotonic() > deadline:
                 raise ResourceError(
                     "worker.none_left",
@@ -385,15 +463,45 @@ class DaskExecutor:
                     hint="start workers, then run again",
                 )
             time.sleep(_POLL_SECONDS)
+        return alive
 
-    def _scheduler_lost(self) -> ResourceError:
-        return ResourceError(
-            "cluster.scheduler_lost",
-            "the connection to the scheduler was lost",
-            value=self._cluster,
-            hint="start the scheduler, then run again",
-            parameter="cluster",
-        )
+    def _nthreads(self) -> dict[str, int]:
+        """Return the threads of the workers that the scheduler has now, by address."""
+        raise_if_interrupted()
+        threads: dict[str, int] = self._ask(lambda: self._scheduler().ncores())
+        return threads
+
+    def _cancel(self, futures: list[Any]) -> None:
+        """Cancel futures, including those that others wait for."""
+        self._ask(lambda: self._client.cancel(futures, asynchronous=True, force=True))
+
+    def _ask(self, request: Callable[[], Awaitable[Any]], seconds: float = _ANSWER_SECONDS) -> Any:
+        """Return the answer of the scheduler to a request, within some seconds."""
+        with self._connection():
+            return self._client.sync(request, callback_timeout=seconds)
+
+    def _scheduler(self) -> Any:
+        scheduler = self._client.scheduler
+        if scheduler is None:  # the client has given the connection up
+            raise ConnectionError("closed")
+        return scheduler
+
+    @contextmanager
+    def _connection(self) -> Iterator[None]:
+        """Turn all errors of a lost connection to the scheduler into one, except inside `suppress`.
+
+        Functions on shards raise nothing inside: their errors are part of outcomes.
+        """
+        try:
+            yield
+        except _LOST:
+            raise ResourceError(
+                "cluster.scheduler_lost",
+                "the connection to the scheduler was lost",
+                value=self._cluster,
+                hint="start the scheduler, then run again",
+                parameter="cluster",
+            ) from None
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         run, call, rows = event[1]

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -65,12 +66,15 @@ class CallOutcome(NamedTuple):
         Name of the call in the events of its progress.
     rows : int
         Rows that it has processed in all, as in the events.
+    machine : str
+        Architecture of the worker's processor.
     """
 
     error: BaseException | None
     result: Any = None
     call: str = ""
     rows: int = 0
+    machine: str = ""
 
 
 class ShardMissing(Exception):
@@ -163,7 +167,7 @@ def _run(
     function, result = call.function, stored.result
     if function is not None:
         result = function(stored.shard, context, *args)
-    return CallOutcome(None, result, call.name, progress.rows)
+    return CallOutcome(None, result, call.name, progress.rows, platform.machine())
 
 
 class _Progress:

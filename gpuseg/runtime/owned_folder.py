@@ -1,0 +1,157 @@
+"""A folder that belongs to this process, and is removed by another one if this one is killed.
+
+The folder is locked while its process lives. The system frees the lock of a process that ends, in
+whichever way. Locks may not reach other machines, so the name of the folder tells the machine.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+from base64 import b32encode
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+
+_TAG = 4
+"""Characters for the name of a machine, and for its start: 20 bits each."""
+
+_REMOVED = ".removed"
+"""The end of the name of a folder that is being removed."""
+
+_UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
+"""Errors of file systems without locks of folders."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class OwnedFolder:
+    """Create a folder and lock it; as a context manager, remove it on exit.
+
+    Parameters
+    ----------
+    parent : path
+        An existing folder.
+    prefix, suffix : str
+        Start and end of the name. No other process may use the same ones at the same time.
+    mode : int
+
+    Attributes
+    ----------
+    path : Path
+
+    Raises
+    ------
+    OSError
+    """
+
+    def __init__(
+        self, parent: str | Path, prefix: str, suffix: str | None = None, mode: int = 0o700
+    ) -> None:
+        self._handle = -1
+        end = os.urandom(3).hex() if suffix is None else suffix
+        self.path = Path(parent) / f"{prefix}{machine_tag()}{end}"
+        while self._handle < 0:
+            self.path.mkdir(mode)
+            with suppress(FileNotFoundError):
+                handle = _opened(self.path)
+                try:
+                    with _locks_may_be_unavailable():
+                        fcntl.flock(handle, fcntl.LOCK_EX)
+                    if _is_same(handle, self.path):  # otherwise it was removed as abandoned
+                        self._handle, handle = handle, -1
+                finally:
+                    if handle >= 0:
+                        os.close(handle)
+
+    def remove(self) -> None:
+        """Remove the folder, if it still exists, and free its name.
+
+        It is renamed first, so that another thread cannot publish a part of it.
+        """
+        removed = self.path.with_name(self.path.name + _REMOVED)
+        with suppress(OSError):
+            self.path.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    def __enter__(self) -> "OwnedFolder":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+def remove_abandoned(parent: str | Path, prefix: str) -> None:
+    """Remove the folders with a prefix whose processes on this machine have ended.
+
+    Those of other users and of other machines stay.
+
+    Raises
+    ------
+    OSError
+        If the parent cannot be listed.
+    """
+    with os.scandir(parent) as entries:
+        named = [entry for entry in entries if entry.name.startswith(prefix)]
+    for entry in named:
+        tag = entry.name[len(prefix) : len(prefix) + 2 * _TAG]
+        is_here = tag[:_TAG] == machine_tag()[:_TAG] or tag[_TAG:] == machine_tag()[_TAG:]
+        with suppress(OSError):
+            is_mine = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+            if len(tag) == 2 * _TAG and is_here and is_mine:
+                _remove_if_abandoned(Path(entry.path))
+
+
+def _remove_if_abandoned(folder: Path) -> None:
+    handle = _opened(folder)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its process is alive
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(handle)
+
+
+@cache
+def machine_tag() -> str:
+    """Return letters and digits for the name of this machine and for its start.
+
+    Containers of one machine have other names but the same start. A machine that has started again
+    has the same name.
+    """
+    try:
+        boot = _BOOT_ID.read_text()
+    except OSError:
+        boot = ""
+    texts = (socket.gethostname(), boot or socket.gethostname())
+    return "".join(_tag(text) for text in texts)
+
+
+def _tag(text: str) -> str:
+    return b32encode(hashlib.sha256(text.encode()).digest()).decode()[:_TAG].lower()
+
+
+def _opened(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+
+
+def _is_same(handle: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _locks_may_be_unavailable() -> Iterator[None]:
+    """Go on without a lock where there is none: then nobody removes the folder as abandoned."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNAVAILABLE:
+            raise

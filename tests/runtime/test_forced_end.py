@@ -1,0 +1,60 @@
+"""A signal ends the process even where the main thread never sees it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+SCRIPT = """
+import subprocess, sys, time
+from pathlib import Path
+from gpuseg.runtime.forced_end import force_end_after_signals, remove_if_forced
+from gpuseg.runtime.interrupts import Signals
+
+Signals()
+force_end_after_signals()
+folder = Path(sys.argv[1])
+(folder / "stays").touch()
+(folder / "goes").touch()
+remove_if_forced((folder / "stays").unlink)()
+remove_if_forced((folder / "goes").unlink)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+"""
+
+SWALLOWED = """
+print(child.pid, flush=True)
+while True:
+    try:
+        time.sleep(100)
+    except BaseException:
+        pass
+"""
+
+IN_C = """
+import hashlib
+print(child.pid, flush=True)
+hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("work", [SWALLOWED, IN_C], ids=["swallowed", "in C"])
+def test_the_process_ends_and_leaves_nothing(tmp_path: Path, work: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT + work, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    child = psutil.Process(int(process.stdout.readline()))
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["stays"]
+    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
