@@ -388,7 +388,8 @@ class DaskExecutor:
 
     def _record(self, outcome: CallOutcome) -> None:
         """Count the rows of a call, and keep the kind of machine."""
-        self._machines.add(outcome.machine)
+        if outcome.machine:  # a call that has failed does not tell it
+            self._machines.add(outcome.machine)
         self._report_rows(outcome.call, outcome.rows)
 
     def _submit(
