@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
-from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.reproducible_sums import finer_magic, finer_magics, grid_magic, grid_magics
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.preprocessing.fit import PreprocessingFit
 from gpuseg.preprocessing.scaling import column_statistics
@@ -47,8 +47,8 @@ class DataStatistics:
     def sum_grid(self) -> SumGrid:
         """Return the grids of a Lloyd pass."""
         n, heaviest = self.n_rows, self.max_weight
-        coarse = [grid_magic(n, r * heaviest) for r in (*self.max_deviation.tolist(), 1.0)]
-        magics = np.array([coarse, [finer_magic(n, magic) for magic in coarse]])
+        coarse = grid_magics(n, np.append(self.max_deviation, 1.0) * heaviest)
+        magics = np.array([coarse, finer_magics(n, coarse)])
         return SumGrid(np.ascontiguousarray(magics[:, :-1]), magics[:, -1].copy(), n)
 
     def inertia_grid(self, centers: NDArray[np.float64]) -> tuple[float, ...]:

@@ -21,6 +21,9 @@ from gpuseg.validation import check_n_threads
 
 M = TypeVar("M", bound="type[SegmentModel]")
 
+_MAX_INDENTED = 1000
+"""Columns up to which model.json has lines."""
+
 _MODEL_CLASSES: dict[str, "type[SegmentModel]"] = {}
 
 
@@ -234,7 +237,9 @@ def model_files(
         **model.pipeline.to_json(),
         **facts,
     }
-    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    # Indented JSON takes ten times as long to write, which tells where there are many columns.
+    indent = 1 if len(model.pipeline.encoders) <= _MAX_INDENTED else None
+    text = json.dumps(description, indent=indent, ensure_ascii=False) + "\n"
     arrays = {**tensors, **model.pipeline.tensors()}
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     return {DESCRIPTION: text.encode(), TENSORS: save(contiguous)}

@@ -14,6 +14,9 @@ There are two methods:
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 _LOWEST_EXPONENT = -900
 
 
@@ -54,3 +57,23 @@ def finer_magic(n_terms: int, magic: float) -> float:
     The remainders are at most q/2 = magic / (1.5·2^53) each.
     """
     return grid_magic(n_terms, magic / 1.5 * 2.0**-53)
+
+
+def grid_magics(n_terms: int, largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `grid_magic` of each element, float64.
+
+    Raises
+    ------
+    ValueError
+        If a product n_terms·largest is not finite.
+    """
+    if not math.isfinite(n_terms * float(np.max(largest, initial=0.0))):
+        raise ValueError("n_terms * largest: must be finite")
+    exponents = np.frexp(max(n_terms, 2) * largest * (1.0 + 2.0**-50))[1]
+    magics: NDArray[np.float64] = np.ldexp(1.5, np.maximum(exponents, _LOWEST_EXPONENT))
+    return magics
+
+
+def finer_magics(n_terms: int, magics: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `finer_magic` of each element, float64."""
+    return grid_magics(n_terms, magics / 1.5 * 2.0**-53)

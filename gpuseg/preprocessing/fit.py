@@ -10,8 +10,9 @@ values, quantiles, powers, principal components.
 5. Project on principal components.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,6 @@ from gpuseg.preprocessing.pca import Components, fit_components
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.preprocessing.scaling import Statistics, clip_bounds, fill_values, shift_and_scale
 from gpuseg.preprocessing.screening import (
-    CORRELATED,
     NEAR_CONSTANT,
     FeatureScreening,
     RowSample,
@@ -34,6 +34,15 @@ from gpuseg.preprocessing.screening import (
 from gpuseg.preprocessing.yeo_johnson_fit import fit_powers
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
+
+CORRELATED = 0.95
+"""Two features are reported as correlated from this |r|."""
+
+MAX_COMPARED = 1000
+"""Features whose correlations are looked for, if they are only reported: the pairs take time."""
+
+MAX_NOTES = 100
+"""Features that are near-constant, and pairs that are correlated, that are reported."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def fit_preprocessing(
     summaries = executor.map(columns.summarize, backend, without_powers)  # 1
     raw = columns.merge_summaries(summaries)
     _check_values(summaries, plan, locate)
-    sample = draw_sample(executor, backend, raw.rows)
+    sample = draw_sample(executor, backend, raw.rows, len(plan.features))
 
     transformed = _transform(executor, backend, plan, raw, codes)  # 2
 
@@ -235,17 +244,18 @@ def _select_features(
     dropped: dict[str, str] = {}
     candidates = np.flatnonzero(plan.is_number()).tolist()
     if plan.drop_near_constant:
-        for f in [f for f in candidates if screening.mode_share[f] >= NEAR_CONSTANT]:
-            dropped[names[f]] = _describe_near_constant(screening, f)
-            candidates.remove(f)
+        near_constant = [f for f in candidates if screening.mode_share[f] >= NEAR_CONSTANT]
+        dropped.update((names[f], _describe_near_constant(screening, f)) for f in near_constant)
+        candidates = [f for f in candidates if names[f] not in dropped]
         for features in plan.categories():
             largest = float(mean[features].max())
             if largest >= NEAR_CONSTANT:
                 reason = f"{largest:.1%} of the rows are in one category"
                 dropped.update((names[f], reason) for f in features.tolist())
     if plan.drop_correlated is not None:
-        for f, kept_f in screening.repeated_features(plan.drop_correlated, candidates).items():
-            r = screening.correlation[kept_f, f]
+        correlations = screening.correlations
+        for f, kept_f in correlations.repeated(candidates, plan.drop_correlated).items():
+            r = correlations.exact(kept_f, f)
             dropped[names[f]] = f"correlated {r:.3f} with '{names[kept_f]}', which is kept"
     kept = [f for f, name in enumerate(names) if name not in dropped]
     if not kept:
@@ -268,17 +278,31 @@ def _describe_redundant(
     """Describe the kept numbers that are nearly constant or strongly correlated."""
     names = dict(zip(kept, plan.features, strict=True))
     numbers = [f for f, is_number in zip(kept, plan.is_number(), strict=True) if is_number]
-    near_constant = [
+    near_constant = (
         f"'{names[f]}': {_describe_near_constant(screening, f)}"
         for f in numbers
         if screening.mode_share[f] >= NEAR_CONSTANT
-    ]
-    correlated = [
-        f"'{names[i]}' and '{names[j]}' are correlated, r = {r:.3f}"
-        for i, j, r in screening.correlated_pairs(CORRELATED)
-        if i in numbers and j in numbers
-    ]
-    return near_constant + correlated
+    )
+    notes = _first_notes(near_constant)
+    if len(numbers) > MAX_COMPARED:
+        return [
+            *notes,
+            f"correlations are not looked for among more than {MAX_COMPARED:,} features; there "
+            f"are {len(numbers):,}",
+        ]
+    correlations = screening.correlations
+    correlated = (
+        f"'{names[i]}' and '{names[j]}' are correlated, r = {correlations.exact(i, j):.3f}"
+        for i, j in correlations.pairs(numbers, CORRELATED)
+    )
+    return notes + _first_notes(correlated)
+
+
+def _first_notes(notes: Iterable[str]) -> list[str]:
+    """Return the first notes, and a last one if there are more."""
+    notes = iter(notes)
+    first = list(islice(notes, MAX_NOTES))
+    return first if next(notes, None) is None else [*first, "… and more features like these"]
 
 
 def _project(
@@ -340,8 +364,11 @@ def _check_values(
             hint="use 'mean', 'median' or 'zero', or leave out the features without values",
             parameter="missing",
         )
-    for f, name in enumerate(plan.features):
-        for kind in ("infinite", "outside", *(["missing"] if plan.missing == "error" else [])):
+    refused = ("infinite", "outside", *(["missing"] if plan.missing == "error" else []))
+    has_refused = total.counts[[KINDS.index(kind) for kind in refused]].any(axis=0)
+    for f in np.flatnonzero(has_refused | (total.valid() == 0)).tolist():
+        name = plan.features[f]
+        for kind in refused:
             i = KINDS.index(kind)
             if count := int(total.counts[i, f]):
                 shard = next(j for j, summary in enumerate(summaries) if summary.counts[i, f])

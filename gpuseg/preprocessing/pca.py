@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.feature_transform import Projection
 from gpuseg.numerics.jacobi import symmetric_eigen
-from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
+from gpuseg.numerics.reproducible_sums import finer_magics, grid_magics
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 
@@ -76,9 +76,8 @@ def centered_products(
 def product_grids(rows: int, max_deviation: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the grids of `Backend.gram`, float64 (2, d, d)."""
     bound = np.outer(max_deviation, max_deviation) * (1 + 2.0**-40)
-    coarse = np.vectorize(lambda largest: grid_magic(rows, largest), otypes=[float])(bound)
-    fine = np.vectorize(lambda magic: finer_magic(rows, magic), otypes=[float])(coarse)
-    return np.array([coarse, fine])
+    coarse = grid_magics(rows, bound)
+    return np.array([coarse, finer_magics(rows, coarse)])
 
 
 def symmetric(levels: NDArray[np.float64]) -> NDArray[np.float64]:

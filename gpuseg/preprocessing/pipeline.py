@@ -1,6 +1,7 @@
 """Fitted feature pipeline, saved with each model and applied to new rows."""
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -391,7 +392,7 @@ def frame_columns(X: Any) -> dict[str, Any]:
             hint="collect or compute it first",
             parameter="X",
         )
-    duplicates = [name for name in names if names.count(name) > 1]
+    duplicates = [name for name, n in Counter(names).items() if n > 1]
     if duplicates:
         raise DataError(
             "frame.duplicate_column",

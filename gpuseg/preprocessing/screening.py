@@ -4,7 +4,6 @@ The sample is drawn by a hash of the row index, so it does not depend on the fil
 correlations of 20,000 rows are accurate to about 0.01.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +12,23 @@ from numpy.typing import NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.numerics.hashing import hash_sample_mask
-from gpuseg.preprocessing.pca import product_grids, symmetric
+from gpuseg.preprocessing.correlations import Correlations
 from gpuseg.runtime.executor import Executor
 from gpuseg.sharding import column_passes as columns
 
 SAMPLE_ROWS = 65_536
 """Number of rows in the sample; smaller data is taken completely."""
 
+_SAMPLE_VALUES, _MIN_SAMPLE_ROWS = 2**25, 1000
+"""Values in the sample, 128 MiB, for wide rows; and rows that it has nevertheless."""
+
 _SCREENING_ROWS = 20_000
+
+_BLOCK_VALUES = 2**20
+"""Values that are looked at together."""
+
 NEAR_CONSTANT = 0.95
 """A feature is near-constant if at least this share of the rows has the same value."""
-
-CORRELATED = 0.95
-"""Two features are reported as correlated from this |r|."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,10 @@ class RowSample:
         return self.x[hash_sample_mask(self.index, n_samples, n_total)].copy()
 
 
-def draw_sample(executor: Executor, backend: str, n_rows: int) -> RowSample:
+def draw_sample(executor: Executor, backend: str, n_rows: int, n_features: int) -> RowSample:
     """Draw a sample of the rows of all shards, `n_rows` in total."""
-    parts = executor.map(columns.sample_with_index, backend, SAMPLE_ROWS, n_rows)
+    sample_rows = min(SAMPLE_ROWS, max(_SAMPLE_VALUES // n_features, _MIN_SAMPLE_ROWS))
+    parts = executor.map(columns.sample_with_index, backend, sample_rows, n_rows)
     index, x = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return RowSample(index, x)
 
@@ -63,29 +67,15 @@ class FeatureScreening:
     ----------
     mode_share : float64 (d,)
         Share of each feature's most frequent value.
-    correlation : float64 (d, d)
-        Pearson's r of the features after their transforms; 0 with a constant one.
     outlier_share : float64 (d,)
         Share of values beyond Tukey's outer fences, three interquartile ranges below the first
         or above the third quartile; 0 if that range is 0.
+    correlations : Correlations
     """
 
     mode_share: NDArray[np.float64]
-    correlation: NDArray[np.float64]
     outlier_share: NDArray[np.float64]
-
-    def correlated_pairs(self, threshold: float) -> list[tuple[int, int, float]]:
-        """Return pairs of features i < j with |r| >= threshold, and their r."""
-        pairs = np.argwhere(np.triu(np.abs(self.correlation) >= threshold, 1))
-        return [(int(i), int(j), float(self.correlation[i, j])) for i, j in pairs]
-
-    def repeated_features(self, threshold: float, candidates: Sequence[int]) -> dict[int, int]:
-        """Return candidates that are correlated with an earlier one, and the one that is kept."""
-        kept_by_repeated: dict[int, int] = {}
-        for i, j, _ in self.correlated_pairs(threshold):
-            if i in candidates and j in candidates and i not in kept_by_repeated:
-                kept_by_repeated.setdefault(j, i)
-        return kept_by_repeated
+    correlations: Correlations
 
 
 def screen_features(
@@ -94,7 +84,8 @@ def screen_features(
     """Screen the features on a part of the sample, after a transform."""
     x = registry.get(backend).prepare(sample.subsample(_SCREENING_ROWS, n_rows), transform)
     columns = np.sort(x.T, axis=1)
-    return FeatureScreening(_mode_share(columns), _correlation(x, backend), _outlier_share(columns))
+    correlations = Correlations(x, backend)
+    return FeatureScreening(_mode_share(columns), _outlier_share(columns), correlations)
 
 
 def _mode_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -102,11 +93,16 @@ def _mode_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
     n_rows = columns.shape[1]
     if not n_rows:
         return np.zeros(len(columns))
-    shares = []
-    for values in columns:
-        ends = np.append(np.flatnonzero(values[1:] != values[:-1]), n_rows - 1)
-        shares.append(np.diff(ends, prepend=-1).max() / n_rows)
-    return np.array(shares)
+    position = np.arange(1, n_rows)
+    step = max(_BLOCK_VALUES // n_rows, 1)
+    longest = []
+    for start in range(0, len(columns), step):
+        values = columns[start : start + step]
+        run_start = np.where(values[:, 1:] != values[:, :-1], position, 0)
+        np.maximum.accumulate(run_start, axis=1, out=run_start)
+        longest.append((position - run_start).max(axis=1, initial=0) + 1)
+    shares: NDArray[np.float64] = np.concatenate(longest) / n_rows
+    return shares
 
 
 def _outlier_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -114,30 +110,12 @@ def _outlier_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
     n_rows = columns.shape[1]
     if not n_rows:
         return np.zeros(len(columns))
-    low, high = np.quantile(columns.astype(np.float64), [0.25, 0.75], axis=1)
-    distance, shares = 3 * (high - low), np.zeros(len(columns))
-    for f in np.flatnonzero(distance > 0).tolist():
-        n_below = np.searchsorted(columns[f], low[f] - distance[f], side="left")
-        n_above = n_rows - np.searchsorted(columns[f], high[f] + distance[f], side="right")
-        shares[f] = (n_below + n_above) / n_rows
-    return shares
-
-
-def _correlation(x: NDArray[np.float32], backend: str) -> NDArray[np.float64]:
-    """Return Pearson's r of each pair of columns, from sums with the same bits everywhere."""
-    if not len(x):
-        return np.zeros((x.shape[1], x.shape[1]))
-    rows = len(x)
-    origin = x[0].astype(np.float64)
-    max_deviation = np.abs(x - origin).max(axis=0)
-    with_ones = np.column_stack([x, np.ones((rows, 1), np.float32)])
-    grids = product_grids(rows, np.append(max_deviation, 1.0))
-    sums = symmetric(registry.get(backend).gram(with_ones, np.append(origin, 0.0), grids))
-    means = sums[:-1, -1] / rows
-    covariance = sums[:-1, :-1] / rows - np.outer(means, means)
-    std = np.sqrt(np.maximum(np.diag(covariance), 0.0))
-    scale = np.outer(std, std)
-    result: NDArray[np.float64] = np.divide(
-        covariance, scale, out=np.zeros_like(covariance), where=scale > 0
-    )
-    return result
+    step = max(_BLOCK_VALUES // n_rows, 1)
+    shares = []
+    for start in range(0, len(columns), step):
+        values = columns[start : start + step].astype(np.float64)
+        low, high = np.quantile(values, [0.25, 0.75], axis=1)[:, :, None]
+        distance = 3 * (high - low)
+        is_outlier = (values < low - distance) | (values > high + distance)
+        shares.append((is_outlier & (distance > 0)).sum(axis=1) / n_rows)
+    return np.concatenate(shares)

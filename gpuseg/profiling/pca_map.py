@@ -13,6 +13,15 @@ from gpuseg.profiling.sample import ProfilingSample
 _EDGE = 0.005
 """Share of the customers beyond the edge of the map, on each side of an axis."""
 
+_MAX_EXACT = 256
+"""Columns up to which all components are computed; beyond it only the largest are iterated."""
+
+_SUBSPACE, _ITERATIONS = 6, 20
+"""Vectors that are iterated together, and how often."""
+
+_MAX_VALUES = 2**23
+"""Values of the rows that the iteration takes; the rows are spread over the sample."""
+
 _MIN_CORRELATION = 0.4
 """Smallest |r| for which a feature is named at an axis."""
 
@@ -23,17 +32,16 @@ def segment_map(sample: ProfilingSample, segments: list[int]) -> SegmentMap | No
     if len(x) < 3 or x.shape[1] < 2:
         return None
     x -= x.mean(axis=0)
-    variance, directions = np.linalg.eigh(x.T @ x)
-    if variance[-2] <= variance[-1] * 1e-12:
+    variance, directions, total = _main_components(x)
+    if variance[1] <= variance[0] * 1e-12:
         return None
-    directions = directions[:, [-1, -2]]
     largest = np.abs(directions).argmax(axis=0)
     directions = directions * np.sign(directions[largest, [0, 1]])
     scores = x @ directions
     position = np.column_stack(
         [_to_cells(scores[:, 0], MAP_COLUMNS), _to_cells(scores[:, 1], MAP_LINES)]
     )
-    first, second = (variance[[-1, -2]] / variance.clip(0).sum()).tolist()
+    first, second = (variance / total).tolist()
     return SegmentMap(
         explained_variance_ratio=(first, second),
         axes=_axis_features(sample, scores),
@@ -44,6 +52,32 @@ def segment_map(sample: ProfilingSample, segments: list[int]) -> SegmentMap | No
             if (sample.label == segment).any()
         },
     )
+
+
+def _main_components(
+    x: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Return the two largest principal components of centered rows, and the total variance.
+
+    Returns
+    -------
+    variance : float64 (2,)
+        Sums of squares along the components, the larger one first.
+    directions : float64 (d, 2)
+    total : float
+        Sum of squares of all rows.
+    """
+    if x.shape[1] <= _MAX_EXACT:
+        variance, directions = np.linalg.eigh(x.T @ x)
+        return variance[[-1, -2]], directions[:, [-1, -2]], float(variance.clip(0).sum())
+    few = x[:: -(-x.size // _MAX_VALUES)]
+    basis = np.random.default_rng(0).standard_normal((x.shape[1], _SUBSPACE))
+    for _ in range(_ITERATIONS):
+        basis = np.linalg.qr(few.T @ (few @ basis))[0]
+    scores = x @ basis
+    variance, turn = np.linalg.eigh(scores.T @ scores)
+    total = float(np.einsum("nf,nf->", x, x))
+    return variance[[-1, -2]], basis @ turn[:, [-1, -2]], total
 
 
 def _to_cells(scores: NDArray[np.float64], n_cells: int) -> NDArray[np.float64]:

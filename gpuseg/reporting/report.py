@@ -25,6 +25,9 @@ _FACT_DIGITS = 6
 _MAX_LISTED = 100
 """Features that are listed one by one where they are left out."""
 
+_MAX_JOB_FEATURES = 1000
+"""Features of the job that the report names."""
+
 _OPTIONS: dict[str, Any] = {
     "autoescape": True,  # names and paths come from the data
     "trim_blocks": True,
@@ -65,9 +68,23 @@ def render_report(manifest: Manifest) -> str:
         audits=audit_views(manifest),
         method=_method(manifest),
         stages=_stages(manifest.seconds),
-        job=json.dumps(manifest.job, indent=2, ensure_ascii=False, default=str),
+        job=json.dumps(_shown_job(manifest.job), indent=2, ensure_ascii=False, default=str),
     )
     return page.strip() + "\n"
+
+
+def _shown_job(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job with the first features only, where there are many; the manifest has all."""
+    return {name: _with_first_features(section) for name, section in job.items()}
+
+
+def _with_first_features(section: Any) -> Any:
+    features = section.get("features") if isinstance(section, Mapping) else None
+    if not isinstance(features, list) or len(features) <= _MAX_JOB_FEATURES:
+        return section
+    n_more = len(features) - _MAX_JOB_FEATURES
+    rest = f"… and {fmt.count(n_more, 'more feature')}, which the manifest names"
+    return {**section, "features": [*features[:_MAX_JOB_FEATURES], rest]}
 
 
 def render_summary(manifest: Manifest) -> str:

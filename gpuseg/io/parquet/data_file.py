@@ -1,6 +1,7 @@
 """One Parquet file, as described by its footer."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +41,11 @@ class DataFile:
     constants: dict[str, Any] = field(default_factory=dict)
     largest_group_bytes: int = 0
     index_columns: frozenset[str] = frozenset()
+
+    @cached_property
+    def types(self) -> dict[str, pa.DataType]:
+        """Type of each stored column; the schema itself takes a pass over the names to find one."""
+        return dict(zip(self.schema.names, self.schema.types, strict=True))
 
     @property
     def rows(self) -> int:

@@ -1,6 +1,7 @@
 """The input as described by its Parquet footers: schema, row groups, row counts; no data."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
@@ -199,7 +200,7 @@ def _refuse_personal(
 ) -> None:
     """Refuse features that look like personal data, by name or by their first values."""
     refused = {name: kind for name in features if (kind := personal(name))}
-    columns = [name for name in features if name not in refused and name in file.schema.names]
+    columns = [name for name in features if name not in refused and name in file.types]
     if file.rows and (columns := _possible_columns(storage, file, columns)):
         first = _first_rows(storage, file, columns)
         for name in columns:
@@ -220,6 +221,9 @@ def _refuse_personal(
 
 def _possible_columns(storage: Storage, file: DataFile, columns: Sequence[str]) -> list[str]:
     """Return the columns whose values may be personal data: text, and large numbers."""
+    columns = [name for name in columns if _is_possible(file.types[name], None)]
+    if not columns:
+        return []
     with (
         storage.open_parquet(file.path, file.version) as opened,
         wrap_decoding(storage, file.path, file.version),
@@ -229,9 +233,7 @@ def _possible_columns(storage: Storage, file: DataFile, columns: Sequence[str]) 
             group.column(i).path_in_schema: group.column(i).statistics
             for i in range(group.num_columns)
         }
-    return [
-        name for name in columns if _is_possible(file.schema.field(name).type, statistics.get(name))
-    ]
+    return [name for name in columns if _is_possible(file.types[name], statistics.get(name))]
 
 
 def _is_possible(kind: pa.DataType, statistics: Any) -> bool:
@@ -283,7 +285,7 @@ def read_footer(
         with nullcontext() if storage.is_local else suppress(DataError):  # a server may not seek
             version = replace(version, footer=storage.footer_hash(path))
         storage.refuse_change(path, version)
-    duplicates = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    duplicates = sorted(name for name, n in Counter(schema.names).items() if n > 1)
     if duplicates:
         raise DataError(
             "file.duplicate_column",

@@ -90,8 +90,8 @@ def check_same(
         names += [name for name in first.schema.names + other.schema.names if name not in index]
         names = list(dict.fromkeys(names))
     for name in names:
-        types = [_type_of(file, name) for file in (first, other)]
-        if types[0] != types[1]:
+        if _type_of(first, name) != _type_of(other, name):
+            types = [_type_in_words(file, name) for file in (first, other)]
             a, b = (storage.relative(file.path) for file in (first, other))
             raise DataError(
                 "input.schemas_differ",
@@ -101,10 +101,14 @@ def check_same(
             )
 
 
-def _type_of(file: DataFile, name: str) -> str:
+def _type_of(file: DataFile, name: str) -> pa.DataType | str:
     if name in file.constants:
         return "a partition column"
-    return str(file.schema.field(name).type) if name in file.schema.names else "absent"
+    return file.types.get(name, "absent")
+
+
+def _type_in_words(file: DataFile, name: str) -> str:
+    return str(_type_of(file, name))
 
 
 def check_columns(
@@ -118,7 +122,7 @@ def check_columns(
 ) -> None:
     """Refuse columns that are missing or have an unsuitable type."""
     file = files[0]
-    path, columns = storage.relative(file.path), [*file.schema.names, *file.constants]
+    path, columns = storage.relative(file.path), dict.fromkeys([*file.types, *file.constants])
     numeric = [f for f in features if f not in categories]
     for parameter, name in [
         ("id", id),
@@ -134,14 +138,10 @@ def check_columns(
                 hint=nearest_known(name, columns),
                 parameter=parameter,
             )
-    if (
-        id is not None
-        and id in file.schema.names
-        and pa.types.is_nested(file.schema.field(id).type)
-    ):
+    if id is not None and id in file.types and pa.types.is_nested(file.types[id]):
         raise DataError(
             "id.nested",
-            f"column of type {file.schema.field(id).type} in {path}",
+            f"column of type {file.types[id]} in {path}",
             value=id,
             rule="an id must be a number, a string, bytes or a date",
             parameter="id",
@@ -154,7 +154,7 @@ def check_columns(
         if name in file.constants:
             _check_partition_values(storage, files, parameter, name)
             continue
-        kind = file.schema.field(name).type
+        kind = file.types[name]
         if not (is_numeric(kind) or pa.types.is_boolean(kind)):
             raise DataError(
                 f"{parameter}.not_numeric",

@@ -241,9 +241,10 @@ def read_batches(
     for batch in read_row_groups(
         plan.storage, part.path, part.version, [group], n_rows, stored, rows
     ):
+        decoded = dict(zip(batch.schema.names, batch.columns, strict=True))
         arrays = {
-            name: batch.column(name)
-            if name in stored
+            name: decoded[name]
+            if name in decoded
             else pa.repeat(part.constants[name], batch.num_rows)
             for name in columns
         }
