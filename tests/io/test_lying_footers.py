@@ -34,8 +34,6 @@ def write_lie(path: Path, rows: int, which: str) -> None:
 @pytest.mark.parametrize("rows", [100, 98, 8000, 2**24, 2**50, -1])
 def test_a_lie_is_refused(tmp_path: Path, rows: int, which: str) -> None:
     write_lie(tmp_path / "in.parquet", rows, which)
-    if which == "all" and rows == 98:
-        pytest.skip("a footer that leaves out rows of each page says nothing that is wrong")
     with pytest.raises(DataError) as caught:
         loaded(opened(tmp_path / "in.parquet", *FEATURES))
     assert caught.value.code.startswith("file.") and "in.parquet" in str(caught.value)

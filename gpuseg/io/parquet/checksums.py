@@ -59,11 +59,41 @@ def are_sound(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> bool:
             return False
 
 
-def _read_chunk(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> tuple[memoryview, int]:
-    """Return the pages of a column, and their number of bytes by the footer."""
-    at, length = chunk.data_page_offset, chunk.total_compressed_size
+def count_values(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> list[int | None]:
+    """Return the values of the pages of some columns by their headers; None if one is no header.
+
+    Only the headers are read.
+    """
+    with Path(path).open("rb") as file:
+        return [_values_of(file, chunk) for chunk in chunks]
+
+
+def _values_of(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int | None:
+    at, values = _first_page(chunk), 0
+    end = at + chunk.total_compressed_size
+    try:
+        while 0 <= at < end:
+            header: dict[int, int] = {}
+            file.seek(at)
+            at += _read_struct(file.read(_HEADER_BYTES), 0, header)
+            kind = header[_TYPE]
+            values += header[_COUNTS[kind][0]] if kind != _DICTIONARY else 0
+            at += max(header[_COMPRESSED_SIZE], 0)
+    except (LookupError, RecursionError, OverflowError):
+        return None
+    return values
+
+
+def _first_page(chunk: pq.ColumnChunkMetaData) -> int:
+    at: int = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
         at = chunk.dictionary_page_offset
+    return at
+
+
+def _read_chunk(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> tuple[memoryview, int]:
+    """Return the pages of a column, and their number of bytes by the footer."""
+    at, length = _first_page(chunk), chunk.total_compressed_size
     if at < 0 or not 0 <= length <= os.fstat(file.fileno()).st_size:
         raise IndexError("outside the file")
     file.seek(at)

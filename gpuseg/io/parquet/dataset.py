@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from gpuseg.errors import DataError
 from gpuseg.io.input_files import input_files
 from gpuseg.io.null_values import NULL_VALUES
+from gpuseg.io.parquet.checksums import count_values
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import wrap_decoding
@@ -275,6 +276,8 @@ def read_footer(
         schema.to_string()  # names that are not UTF-8
         groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
         contradiction = _contradiction(metadata, groups)
+        if storage.is_local and contradiction is None:
+            contradiction = _rows_left_out(path, groups)
     if contradiction:
         raise DataError(
             "file.footer_contradicts_itself",
@@ -310,6 +313,21 @@ def read_footer(
         largest,
         index_columns(schema),
     )
+
+
+def _rows_left_out(path: str, groups: Sequence[pq.RowGroupMetaData]) -> str | None:
+    """Return which row group has more rows in its pages than its footer says, or None.
+
+    The first column of each is looked at.
+    """
+    chunks = [group.column(0) for group in groups if group.num_columns]
+    for number, (chunk, values) in enumerate(zip(chunks, count_values(path, chunks), strict=True)):
+        if values is not None and values > chunk.num_values:
+            return (
+                f"row group {number} has {chunk.num_values:,} values in a column by its footer, "
+                f"but {values:,} in its pages"
+            )
+    return None
 
 
 def _contradiction(metadata: pq.FileMetaData, groups: Sequence[pq.RowGroupMetaData]) -> str | None:
