@@ -8,6 +8,7 @@ protocol, see https://parquet.apache.org/docs/file-format/data-pages.
 import os
 import zlib
 from collections.abc import Iterable
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -64,18 +65,18 @@ def count_values(path: str, chunks: Iterable[pq.ColumnChunkMetaData]) -> list[in
 
     Only the headers are read.
     """
-    with Path(path).open("rb") as file:
+    with Path(path).open("rb", buffering=0) as file:
         return [_values_of(file, chunk) for chunk in chunks]
 
 
-def _values_of(file: BinaryIO, chunk: pq.ColumnChunkMetaData) -> int | None:
+def _values_of(file: RawIOBase, chunk: pq.ColumnChunkMetaData) -> int | None:
     at, values = _first_page(chunk), 0
     end = at + chunk.total_compressed_size
     try:
         while 0 <= at < end:
             header: dict[int, int] = {}
             file.seek(at)
-            at += _read_struct(file.read(_HEADER_BYTES), 0, header)
+            at += _read_struct(file.read(_HEADER_BYTES) or b"", 0, header)
             kind = header[_TYPE]
             values += header[_COUNTS[kind][0]] if kind != _DICTIONARY else 0
             at += max(header[_COMPRESSED_SIZE], 0)
