@@ -114,6 +114,13 @@ def test_killed_at_random_moments(
     assert list(scratch.iterdir()) == []
 
 
+def fork_server(driver: int) -> psutil.Process:
+    """Return the process that the workers of a run are forked from."""
+    children = psutil.Process(driver).children()
+    (server,) = (child for child in children if "forkserver" in " ".join(child.cmdline()))
+    return server
+
+
 def short_scratch(tmp_path: Path) -> Path:
     """Make a folder for temporary files; the paths of sockets in it have a limit."""
     folder = tmp_path / "t"
@@ -135,8 +142,7 @@ def test_interrupted_with_a_stopped_worker(customers: Path, tmp_path: Path) -> N
     while not process.stderr.readline().startswith("start"):
         assert process.poll() is None
     children = psutil.Process(process.pid).children(recursive=True)
-    (server,) = (child for child in children if "forkserver" in " ".join(child.cmdline()[:3]))
-    for worker in server.children():
+    for worker in fork_server(process.pid).children():
         worker.suspend()
     process.terminate()
     errors = process.communicate(timeout=30)[1]
@@ -201,9 +207,7 @@ def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None
     assert process.stderr is not None
     while not process.stderr.readline().startswith(stage):
         assert process.poll() is None
-    children = psutil.Process(process.pid).children()
-    (server,) = (child for child in children if "forkserver" in " ".join(child.cmdline()))
-    server.kill()
+    fork_server(process.pid).kill()
     errors = process.communicate(timeout=100)[1]
     assert process.returncode == 0, errors
     assert "lost the worker of shard" in errors
