@@ -191,6 +191,9 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
             folder = stack.enter_context(_scratch_of_workers())
             settings["temporary-directory"] = folder  # of Dask's own files
             settings["distributed.scheduler.worker-ttl"] = f"{_SILENT_SECONDS}s"
+            # Pages over HTTP are open to all users of the machine.
+            settings["distributed.scheduler.http.routes"] = []
+            settings["distributed.worker.http.routes"] = []
             stack.enter_context(dask.config.set(settings))
             cluster = stack.enter_context(_started_cluster(spec, folder))
             with _start_errors():
@@ -236,6 +239,8 @@ def _scratch_of_workers() -> Iterator[str]:
 
 @contextmanager
 def _started_cluster(spec: ClusterSpec, folder: str) -> Iterator[Any]:
+    from gpuseg.runtime.dask.credentials import new_credentials
+
     cluster_class, unlimited = _cluster_class(spec)
     # Forked workers have the variables that the fork server got when it started. dask-cuda sets
     # those of its workers itself.
@@ -248,7 +253,10 @@ def _started_cluster(spec: ClusterSpec, folder: str) -> Iterator[Any]:
             threads_per_worker=spec.threads,
             processes=True,
             memory_limit=spec.memory_limit or unlimited,
-            dashboard_address="127.0.0.1:0",  # any free port: 8787 may be in use
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # any free port
+            security=new_credentials(),
+            protocol="tls",
             silence_logs=logging.CRITICAL,
             death_timeout=_START_SECONDS,
             **options,

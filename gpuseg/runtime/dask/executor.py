@@ -36,6 +36,7 @@ from gpuseg.runtime.dask.worker import (
     forget,
     piece_of,
     run_task,
+    watch_run,
 )
 from gpuseg.runtime.executor import CacheLost, arguments_per_shard, available_cpus
 from gpuseg.runtime.interrupts import raise_if_interrupted
@@ -124,6 +125,7 @@ class DaskExecutor:
         self._id = uuid.uuid4().hex
         self._reported_rows: dict[str, int] = {}
         self._report_lock = Lock()
+        self._watches: dict[str, Any] = {}
         self._max_workers = n_workers
         self._n_loads = 0
         self._threads = 1
@@ -158,6 +160,8 @@ class DaskExecutor:
             )
             for i, plan in enumerate(plans)
         ]
+        for shard in self._shards:
+            self._watch(shard.worker)
         self._run_lineages()
 
     def map(
@@ -234,6 +238,7 @@ class DaskExecutor:
         Workers that were started for this run end anyway.
         """
         with suppress(ResourceError, *_LOST):
+            self._watches.clear()
             self._client.unsubscribe_topic(TOPIC)
             if not self._calls_directly:
                 self._ask(
@@ -242,6 +247,11 @@ class DaskExecutor:
                     ),
                     _FORGET_SECONDS,
                 )
+
+    def _watch(self, worker: str) -> None:
+        """Let a worker drop the shards if this process is killed; one of its own ends then."""
+        if not self._calls_directly and worker not in self._watches:
+            self._watches[worker] = self._submit_task(watch_run, self._id, workers=[worker])
 
     def _run_lineages(self) -> list[Any]:
         """Bring every shard up to date; return the results of the last steps."""
@@ -444,6 +454,7 @@ class DaskExecutor:
             workers = sorted(alive, key=lambda w: (used.count(w), w))
             if used.count(workers[0]) == 0 or time.monotonic() > deadline:
                 shard.worker = workers[0]
+                self._watch(shard.worker)
                 return
             time.sleep(_POLL_SECONDS)
 

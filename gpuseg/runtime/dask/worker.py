@@ -20,6 +20,8 @@ R = TypeVar("R")
 
 _SECONDS_BETWEEN_EVENTS = 0.2
 
+_SECONDS_BETWEEN_LOOKS = 1.0
+
 TOPIC = "gpuseg-rows"
 """Dask event topic under which workers report run, call, and its number of rows so far."""
 
@@ -184,6 +186,21 @@ class _Progress:
             if monotonic() - self._sent_at > _SECONDS_BETWEEN_EVENTS:
                 self._send(self.rows)
                 self._sent_at = monotonic()
+
+
+def watch_run(run: str) -> None:
+    """Forget a run as soon as Dask releases the result of this task.
+
+    Dask does that when the client goes away, also one that was killed and closes nothing.
+    """
+    worker = get_worker()
+    worker.loop.add_callback(_forget_when_released, worker, worker.get_current_task(), run)
+
+
+async def _forget_when_released(worker: Worker, key: str, run: str) -> None:
+    while key in worker.state.tasks:
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+    forget(run)
 
 
 def forget(run: str) -> None:
