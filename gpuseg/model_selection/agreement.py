@@ -16,15 +16,15 @@ def adjusted_rand_index(first: NDArray[np.int64], second: NDArray[np.int64]) -> 
     first, second : int64 (n,), from 0
         Clusters of the rows.
     """
-    table = np.zeros((first.max() + 1, second.max() + 1), np.int64)
-    np.add.at(table, (first, second), 1)
 
-    def ordered_pairs(counts: NDArray[np.int64]) -> int:
+    def ordered_pairs(clusters: NDArray[np.int64]) -> int:
+        counts = np.unique(clusters, return_counts=True)[1]
         return int((counts * counts).sum())
 
-    in_both, n = ordered_pairs(table), len(first)
-    only_first = ordered_pairs(table.sum(axis=1)) - in_both
-    only_second = ordered_pairs(table.sum(axis=0)) - in_both
+    # Not a table of all pairs of clusters, which may be many more than rows.
+    in_both, n = ordered_pairs(first * (int(second.max()) + 1) + second), len(first)
+    only_first = ordered_pairs(first) - in_both
+    only_second = ordered_pairs(second) - in_both
     in_none = n * n - in_both - only_first - only_second
     in_both -= n  # a row with itself is no pair
     if only_first == only_second == 0:

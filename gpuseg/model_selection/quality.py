@@ -43,6 +43,9 @@ AMBIGUOUS_BELOW = 0.1
 DEVICE_ROWS = 2**18
 """Rows at a time on a device, where a shard is one block; on the host it is `BLOCK_ROWS`."""
 
+_MAX_DIFFERENCES = 2**22
+"""Differences of centers in memory at once: 32 MiB."""
+
 MAX_CELLS = 1024
 """Maximum cells at a time, each with a sum for each sampled row; in the worst case every row is a
 cell."""
@@ -333,8 +336,20 @@ def silhouettes_of(counts: QualityCounts, label: NDArray[np.int64]) -> NDArray[n
 def _davies_bouldin(centers: NDArray[np.float64], spread: NDArray[np.float64]) -> float:
     if len(centers) < 2:
         return math.nan
-    distances = np.sqrt(((centers[:, None] - centers) ** 2).sum(axis=2))
-    np.fill_diagonal(distances, np.inf)
+    step = max(_MAX_DIFFERENCES // centers.size, 1)
+    blocks = [slice(start, start + step) for start in range(0, len(centers), step)]
+    worst = [_worst_ratios(centers, spread, clusters) for clusters in blocks]
+    return float(np.concatenate(worst).mean())
+
+
+def _worst_ratios(
+    centers: NDArray[np.float64], spread: NDArray[np.float64], clusters: slice
+) -> NDArray[np.float64]:
+    """Return for some clusters the largest ratio of spreads to the distance of another cluster."""
+    distances = np.sqrt(((centers[clusters, None] - centers) ** 2).sum(axis=2))
+    rows = np.arange(len(distances))
+    distances[rows, rows + clusters.start] = np.inf
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = (spread[:, None] + spread) / distances
-    return float(np.nan_to_num(ratios, nan=0.0).max(axis=1).mean())
+        ratios = (spread[clusters, None] + spread) / distances
+    largest: NDArray[np.float64] = np.nan_to_num(ratios, nan=0.0).max(axis=1)
+    return largest
