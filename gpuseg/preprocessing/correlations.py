@@ -18,8 +18,8 @@ from gpuseg.preprocessing.pca import product_grids, symmetric
 _DOUBTFUL = 1e-6
 """Distance of |r| from the threshold from which on a matrix product decides."""
 
-_MAX_VALUES = 2**23
-"""Correlations in memory at once: 64 MiB."""
+_BLOCK = 128
+"""Features that are compared with all later ones at once."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,8 @@ class Correlations:
     ) -> Iterator[tuple[int, list[int]]]:
         """Yield each feature that is not skipped, and the later ones correlated with it."""
         numbers = np.array(features, np.int64)
-        step = max(_MAX_VALUES // max(len(numbers), 1), 1)
-        for start in range(0, len(numbers) - 1, step):
-            block, later = numbers[start : start + step], numbers[start:]
+        for start in range(0, len(numbers) - 1, _BLOCK):
+            block, later = numbers[start : start + _BLOCK], numbers[start:]
             products = np.abs(self._standardised[:, block].T @ self._standardised[:, later])
             is_pair = np.triu(products >= threshold - _DOUBTFUL, 1)
             is_sure = products >= threshold + _DOUBTFUL

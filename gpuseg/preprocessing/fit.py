@@ -38,7 +38,7 @@ from gpuseg.sharding import column_passes as columns
 CORRELATED = 0.95
 """Two features are reported as correlated from this |r|."""
 
-MAX_COMPARED = 1000
+MAX_COMPARED = 500
 """Features whose correlations are looked for, if they are only reported: the pairs take time."""
 
 MAX_NOTES = 100

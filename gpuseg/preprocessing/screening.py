@@ -93,12 +93,12 @@ def _mode_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
     n_rows = columns.shape[1]
     if not n_rows:
         return np.zeros(len(columns))
-    position = np.arange(1, n_rows)
+    position = np.arange(1, n_rows, dtype=np.int32)
     step = max(_BLOCK_VALUES // n_rows, 1)
     longest = []
     for start in range(0, len(columns), step):
         values = columns[start : start + step]
-        run_start = np.where(values[:, 1:] != values[:, :-1], position, 0)
+        run_start = np.where(values[:, 1:] != values[:, :-1], position, np.int32(0))
         np.maximum.accumulate(run_start, axis=1, out=run_start)
         longest.append((position - run_start).max(axis=1, initial=0) + 1)
     shares: NDArray[np.float64] = np.concatenate(longest) / n_rows
@@ -110,12 +110,12 @@ def _outlier_share(columns: NDArray[np.float32]) -> NDArray[np.float64]:
     n_rows = columns.shape[1]
     if not n_rows:
         return np.zeros(len(columns))
-    step = max(_BLOCK_VALUES // n_rows, 1)
-    shares = []
-    for start in range(0, len(columns), step):
-        values = columns[start : start + step].astype(np.float64)
-        low, high = np.quantile(values, [0.25, 0.75], axis=1)[:, :, None]
-        distance = 3 * (high - low)
-        is_outlier = (values < low - distance) | (values > high + distance)
-        shares.append((is_outlier & (distance > 0)).sum(axis=1) / n_rows)
-    return np.concatenate(shares)
+    low, high = np.quantile(columns.astype(np.float64), [0.25, 0.75], axis=1)
+    distance, shares = 3 * (high - low), np.zeros(len(columns))
+    lower, upper = low - distance, high + distance
+    is_beyond = (columns[:, 0] < lower) | (columns[:, -1] > upper)
+    for f in np.flatnonzero(is_beyond & (distance > 0)).tolist():
+        n_below = np.searchsorted(columns[f], lower[f], side="left")
+        n_above = n_rows - np.searchsorted(columns[f], upper[f], side="right")
+        shares[f] = (n_below + n_above) / n_rows
+    return shares
