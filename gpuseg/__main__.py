@@ -10,10 +10,8 @@ _INTERRUPTED = 130
 def main() -> None:
     """Run the command line, and end the process."""
     # The imports take most of the start; nothing is there yet that would need cleanup.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # as not after `nohup`
-        signal.signal(signal.SIGINT, _end)
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     from gpuseg.cli import command
 
     command()

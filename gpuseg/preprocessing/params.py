@@ -199,7 +199,8 @@ class PreprocessingParams(BaseModel):
     ) -> list[str]:
         """Return the numbers that may be measured from an origin other than 0.
 
-        Scaling subtracts something in any case. A transform needs the values as they are.
+        Scaling subtracts something in any case. A transform needs the values as they are, and a
+        missing value that becomes 0 is in the range of the others.
 
         Parameters
         ----------
@@ -207,7 +208,7 @@ class PreprocessingParams(BaseModel):
         translation_invariant : bool
             Whether the result stays the same if all rows are moved by the same vector.
         """
-        if self.scale == "none" and not translation_invariant:
+        if self.missing == "zero" or (self.scale == "none" and not translation_invariant):
             return []
         names = zip(encoders, self._transforms(encoders), strict=True)
         return [e.column for e, name in names if e.kind == "number" and name == "none"]

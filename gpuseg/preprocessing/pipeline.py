@@ -262,7 +262,7 @@ class ArrayColumns:
         if block.dtype == object and any(isinstance(value, str | bytes) for value in block.flat):
             raise _not_numeric("it holds text")
         try:
-            x = block if block.dtype == np.float32 else block.astype(np.float64)
+            x = block if block.dtype == np.float32 else block.astype(np.float64, copy=False)
         except _CONVERSION_ERRORS as error:
             raise _not_numeric(str(error)) from None
         return {name: pa.array(x[:, f]) for f, name in enumerate(self._names)}

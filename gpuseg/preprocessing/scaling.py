@@ -86,8 +86,7 @@ def fill_values(
     is_number = plan.is_number()
     numbers = np.flatnonzero(is_number).tolist()
     if plan.missing == "zero":
-        origin = plan.origin()
-        fill[is_number] = 0 if origin is None else -origin[is_number]
+        fill[is_number] = 0
     elif plan.missing == "median" and numbers:
         fill[is_number] = quantiles(executor, backend, numbers, (0.5,))[:, 0]
     elif plan.missing == "mean":

@@ -211,7 +211,8 @@ def _quiet_logs() -> Iterator[None]:
 
     The errors are handled. Logs that the program itself has set up get them nevertheless.
     """
-    logging.getLogger("asyncio").addHandler(logging.NullHandler())  # in place of a last resort
+    last_resort = logging.NullHandler()
+    logging.getLogger("asyncio").addHandler(last_resort)
     handlers = [
         (handler, handler.level)
         for handler in logging.getLogger("distributed").handlers
@@ -224,6 +225,7 @@ def _quiet_logs() -> Iterator[None]:
     finally:
         for handler, level in handlers:
             handler.setLevel(level)
+        logging.getLogger("asyncio").removeHandler(last_resort)
 
 
 @contextmanager
@@ -340,9 +342,14 @@ def _interrupts_blocked() -> Iterator[None]:
 def _connect(address: str) -> Client:
     from distributed import Client
 
+    client = None
     try:
         client = Client(address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False)
+        scheduler: Any = client.scheduler
+        n_workers = len(client.sync(scheduler.ncores, callback_timeout=_CONNECT_SECONDS))
     except (OSError, TimeoutError, ValueError) as error:
+        if client is not None:
+            _close(client)
         raise ResourceError(
             "cluster.unreachable",
             f"no scheduler answers within {_CONNECT_SECONDS} s ({type(error).__name__})",
@@ -350,8 +357,8 @@ def _connect(address: str) -> Client:
             hint="start one with 'dask scheduler', or use `cluster` = 'dask'",
             parameter="cluster",
         ) from None
-    if not client.nthreads():
-        client.close()
+    if not n_workers:
+        _close(client)
         raise ResourceError(
             "cluster.no_workers",
             "the scheduler has no workers",

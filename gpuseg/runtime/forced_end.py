@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
+from typing import Any
 
 INTERRUPTED = 130
 """The exit code of a run that was interrupted."""
@@ -84,12 +85,23 @@ def _watch(reader: int) -> None:
 
 
 def _remove() -> None:
-    """End the processes that this one has started, then remove what it has begun."""
+    """End the processes that this one has started, then remove what it has begun.
+
+    The resource tracker of `multiprocessing` ends by itself, once it has removed what is left of
+    the others.
+    """
+    from multiprocessing import resource_tracker
+
     import psutil
 
+    tracker: Any = resource_tracker._resource_tracker
     with suppress(psutil.Error):
         for child in psutil.Process().children(recursive=True):
             with suppress(psutil.Error):
-                child.kill()
+                if child.pid != tracker._pid:
+                    child.kill()
     for remove in reversed(_removals):
-        remove()
+        try:
+            remove()
+        except Exception:  # noqa: BLE001 - the next ones must be called; the process ends anyway
+            continue

@@ -7,8 +7,9 @@ lock taken, and another thread that imports then waits forever.
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -66,12 +67,18 @@ def interrupts_deferred() -> Iterator[None]:
     arrived: list[tuple[int, FrameType | None]] = []
     handlers = {number: signal.getsignal(number) for number in _SIGNALS}
     handled = {number: handler for number, handler in handlers.items() if callable(handler)}
-    try:
-        for number in handled:
+    with ExitStack() as stack:  # calls all, even if a handler raises meanwhile
+        # Also after an error inside: the signal would be lost with it.
+        stack.callback(_handle_arrived, arrived, handled)
+        for number, handler in handled.items():
+            stack.callback(signal.signal, number, handler)
             signal.signal(number, lambda number, frame: arrived.append((number, frame)))
         yield
-    finally:  # also after an error inside: the signal would be lost with it
-        for number, handler in handled.items():
-            signal.signal(number, handler)
-        for signal_number, frame in arrived:
-            handled[signal.Signals(signal_number)](signal_number, frame)
+
+
+def _handle_arrived(
+    arrived: list[tuple[int, FrameType | None]], handled: dict[signal.Signals, Any]
+) -> None:
+    with ExitStack() as stack:
+        for number, frame in reversed(arrived):
+            stack.callback(handled[signal.Signals(number)], number, frame)

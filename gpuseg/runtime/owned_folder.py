@@ -56,16 +56,26 @@ class OwnedFolder:
         self.path = Path(parent) / f"{prefix}{machine_tag()}{end}"
         while self._handle < 0:
             self.path.mkdir(mode)
-            with suppress(FileNotFoundError):
-                handle = _opened(self.path)
-                try:
-                    with _locks_may_be_unavailable():
-                        fcntl.flock(handle, fcntl.LOCK_EX)
-                    if _is_same(handle, self.path):  # otherwise it was removed as abandoned
-                        self._handle, handle = handle, -1
-                finally:
-                    if handle >= 0:
-                        os.close(handle)
+            try:
+                self._handle = self._locked()
+            except FileNotFoundError:  # it was removed as abandoned
+                continue
+            except OSError:
+                with suppress(OSError):
+                    self.path.rmdir()
+                raise
+
+    def _locked(self) -> int:
+        """Return a handle of the folder with its lock; -1 if another process has removed it."""
+        handle = _opened(self.path)
+        try:
+            with _locks_may_be_unavailable():
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            locked, handle = (handle, -1) if _is_same(handle, self.path) else (-1, handle)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+        return locked
 
     def remove(self) -> None:
         """Remove the folder, if it still exists, and free its name.
@@ -112,7 +122,8 @@ def _remove_if_abandoned(folder: Path) -> None:
     handle = _opened(folder)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if its process is alive
-        shutil.rmtree(folder, ignore_errors=True)
+        if _is_same(handle, folder):
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(handle)
 

@@ -6,6 +6,7 @@ traceback for each of them.
 """
 
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from typing import Any
 _Tracker: Any = resource_tracker.ResourceTracker
 _util: Any = util
 _lock: Any = synchronize.SemLock
+
+_environment_lock = threading.Lock()
 
 _WARNINGS = "PYTHONWARNINGS"
 
@@ -62,12 +65,13 @@ def _semaphores() -> list[str]:
 @contextmanager
 def _quiet_process() -> Iterator[None]:
     """Keep a process that is started inside from warning of what it removes."""
-    before = os.environ.get(_WARNINGS)
-    os.environ[_WARNINGS] = f"{before},{_QUIET}" if before else _QUIET
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[_WARNINGS]
-        else:
-            os.environ[_WARNINGS] = before
+    with _environment_lock:
+        before = os.environ.get(_WARNINGS)
+        os.environ[_WARNINGS] = f"{before},{_QUIET}" if before else _QUIET
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_WARNINGS]
+            else:
+                os.environ[_WARNINGS] = before

@@ -48,18 +48,43 @@ def origin_of(ranges: ColumnRanges | None) -> NDArray[np.float64] | None:
 def column_ranges(X: Any, estimator: Any) -> ColumnRanges | None:
     """Return the ranges of the columns of X; None if no column is far from zero.
 
-    Parameters and errors are those of `find_origin`.
+    Those of columns that are not far stand for any such range. Parameters and errors are those of
+    `find_origin`.
     """
     if getattr(X, "dtype", None) == np.float32:
         return None
     first = _as_float64(_first_rows(X), estimator)
-    if first is None or not ColumnRanges.of(first).are_far().any():
+    if first is None:
         return None
-    x = _as_float64(X, estimator)
-    if x is None:
+    far = np.flatnonzero(ColumnRanges.of(first).are_far())
+    if not far.size:
         return None
-    starts = range(0, max(len(x), 1), _ROWS_PER_BLOCK)
-    return reduce(ColumnRanges.merge, (ColumnRanges.of(x[i : i + _ROWS_PER_BLOCK]) for i in starts))
+    of_far = _ranges_of_columns(X, far, first.shape[1], estimator)
+    n_columns = first.shape[1]
+    ranges = ColumnRanges(-np.ones(n_columns), np.ones(n_columns), np.ones(n_columns, bool))
+    ranges.low[far], ranges.high[far] = of_far.low, of_far.high
+    ranges.is_exact[far] = of_far.is_exact
+    return ranges if ranges.are_far().any() else None
+
+
+def _ranges_of_columns(
+    X: Any, columns: NDArray[np.int64], n_columns: int, estimator: Any
+) -> ColumnRanges:
+    """Return the ranges of some columns of X, block by block where X can be sliced."""
+    if len(columns) < n_columns and hasattr(X, "iloc"):
+        X, columns = X.iloc[:, columns], np.arange(len(columns))
+    elif not isinstance(X, np.ndarray):
+        X = _as_float64(X, estimator)
+    n_rows = max(len(X), 1)
+    blocks = (_block(X, slice(i, i + _ROWS_PER_BLOCK)) for i in range(0, n_rows, _ROWS_PER_BLOCK))
+    return reduce(ColumnRanges.merge, (ColumnRanges.of(block[:, columns]) for block in blocks))
+
+
+def _block(X: Any, rows: slice) -> NDArray[np.float64]:
+    """Return some rows of an array or of a pandas frame as float64."""
+    if hasattr(X, "iloc"):
+        return np.asarray(X.iloc[rows].to_numpy(np.float64, na_value=np.nan))
+    return np.asarray(X[rows], np.float64)
 
 
 def _first_rows(X: Any) -> Any:

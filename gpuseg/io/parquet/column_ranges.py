@@ -12,12 +12,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.read_batches import wrap_decoding
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
 from gpuseg.numerics.origin import ColumnRanges
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
 from gpuseg.runtime.executor import Executor, TaskContext
 
 _BATCH_ROWS = 65_536
+_FIRST_ROWS = 64
+
+_UNKNOWN = (np.inf, -np.inf)
+"""The range of no values."""
 
 
 def find_origins(executor: Executor, dataset: Dataset, columns: Sequence[str]) -> dict[str, float]:
@@ -38,7 +43,10 @@ def find_origins(executor: Executor, dataset: Dataset, columns: Sequence[str]) -
 
 
 def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
-    """Return the columns that the first row group does not rule out, by its statistics."""
+    """Return the columns that the first row group does not rule out.
+
+    By its statistics, or by its first rows for columns without any.
+    """
     file = dataset.files[0]
     wide = [
         name
@@ -47,12 +55,19 @@ def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
     ]
     if not wide:
         return []
-    with dataset.storage.open_parquet(file.path) as opened:
-        number = next(i for i, rows in enumerate(file.group_rows) if rows)
-        group = opened.metadata.row_group(number)
+    storage, number = dataset.storage, next(i for i, rows in enumerate(file.group_rows) if rows)
+    with (
+        storage.open_parquet(file.path, file.version) as opened,
+        wrap_decoding(storage, file.path, file.version),
+    ):
+        group, wanted = opened.metadata.row_group(number), set(wide)
         chunks = (group.column(i) for i in range(group.num_columns))
-        wanted = set(wide)
         ranges = {c.path_in_schema: _range(c) for c in chunks if c.path_in_schema in wanted}
+        if unknown := [name for name in wide if ranges[name] == _UNKNOWN]:
+            batches = opened.iter_batches(_FIRST_ROWS, row_groups=[number], columns=unknown)
+            first = _ranges_of_batch(next(batches).select(unknown))
+            bounds = zip(first.low.tolist(), first.high.tolist(), strict=True)
+            ranges |= dict(zip(unknown, bounds, strict=True))
     low, high = np.array([ranges[name] for name in wide]).T
     far = ColumnRanges(low, high, np.zeros(len(wide), bool)).are_far()
     return [name for name, is_far in zip(wide, far.tolist(), strict=True) if is_far]
@@ -66,10 +81,10 @@ def _loses_digits(kind: pa.DataType) -> bool:
 
 
 def _range(chunk: pq.ColumnChunkMetaData) -> tuple[float, float]:
-    """Return smallest and largest value of a column chunk; (inf, -inf) if they are not known."""
+    """Return smallest and largest value of a column chunk, or `_UNKNOWN`."""
     statistics = chunk.statistics
     if statistics is None or not statistics.has_min_max:
-        return np.inf, -np.inf
+        return _UNKNOWN
     return float(statistics.min), float(statistics.max)
 
 

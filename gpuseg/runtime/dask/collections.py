@@ -56,14 +56,19 @@ def compute_partitions(
     Raises
     ------
     ResourceError
-        If there is no client.
+        If there is no client, and if workers or the scheduler are lost.
     """
     from dask.delayed import delayed
 
+    from gpuseg.runtime.dask.executor import DaskExecutor
+
     client = client or _current_client()
-    with client.as_current():
+    executor = DaskExecutor(client, client.scheduler.address, None, lambda rows: None)
+    try:
         futures = client.compute([delayed(function)(partition) for partition in partitions])
-        return list(client.gather(futures))
+        return [executor.result_of(future) for future in futures]
+    finally:
+        executor.close()
 
 
 @contextmanager

@@ -194,14 +194,7 @@ class DaskExecutor:
                 continue
             answers = [self._answer(future, self._shards) for future in joined]
             for error, _ in filter(None, answers):
-                if isinstance(error, KilledWorker):
-                    raise ResourceError(
-                        "worker.lost_repeatedly",
-                        f"workers were lost repeatedly ({error})",
-                        hint=LOSS_HINT,
-                    )
-                if error is not None:
-                    raise error
+                _raise_if_failed(error)
             results = [answer[1] for answer in answers if answer is not None]
             if len(results) == n_pieces:
                 return results
@@ -358,6 +351,16 @@ class DaskExecutor:
         while len(self._wait(futures, "ALL_COMPLETED")) < len(futures):
             self._alive_workers()
 
+    def result_of(self, future: Any) -> Any:
+        """Return the result of a future that any worker may compute; wait as `wait_for` does."""
+        seconds = _POLL_SECONDS
+        while True:
+            self.wait_for([future])
+            with self._connection(), suppress(TimeoutError):
+                _raise_if_failed(future.exception(timeout=seconds))
+                return future.result(timeout=seconds)
+            seconds *= 2  # large results take longer
+
     def _wait(self, futures: list[Any], return_when: str = "FIRST_COMPLETED") -> set[Any]:
         """Wait for futures, for a limited time; return those that are done."""
         done: set[Any] = set()
@@ -388,8 +391,8 @@ class DaskExecutor:
         shards : sequence of _ShardHandle
             Those that the future is made from.
         """
-        seconds = _POLL_SECONDS
-        while all(shard.worker in self._nthreads() for shard in shards):
+        seconds, workers = _POLL_SECONDS, {shard.worker for shard in shards}
+        while workers <= self._nthreads().keys():
             with self._connection(), suppress(TimeoutError):
                 error = future.exception(timeout=seconds)
                 return error, None if error is not None else future.result(timeout=seconds)
@@ -529,6 +532,16 @@ class DaskExecutor:
             if (new := rows - self._reported_rows.get(call, 0)) > 0:
                 self._reported_rows[call] = rows
                 self._report(new)
+
+
+def _raise_if_failed(error: BaseException | None) -> None:
+    """Raise the error of a task; `KilledWorker`, which is Dask's, as that of lost workers."""
+    if isinstance(error, KilledWorker):
+        raise ResourceError(
+            "worker.lost_repeatedly", f"workers were lost repeatedly ({error})", hint=LOSS_HINT
+        )
+    if error is not None:
+        raise error
 
 
 def _new_name() -> str:
