@@ -128,7 +128,9 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
 
     def check(self, spec: KMeansSpec, columns: ColumnPlan) -> None:
         if not spec.has_initial_centers:
-            check_n_rows(max(spec.counts()), columns.n_rows)
+            # "auto" tries fewer where there are fewer rows.
+            counts = [2] if spec.n_clusters == "auto" else spec.counts()
+            check_n_rows(max(counts), columns.n_rows)
             return
         centers = InitialCenters.read(spec.init)
         rows, width = centers.rows, len(centers.rows[0])

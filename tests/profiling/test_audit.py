@@ -146,22 +146,22 @@ def job(
         "b": np.where(rng.random(n) < 0.02, np.nan, rng.normal(kind, 1)),
         "gender": pa.array(gender.tolist(), pa.string()),
         "country": pa.array(rng.choice(["DE", "FR", "US", "NZ"], n, p=[0.6, 0.3, 0.097, 0.003])),
-        "zip": pa.array(rng.integers(0, 10**6, n)),
+        "visits": pa.array(rng.integers(0, 10**6, n)),
     })  # fmt: skip
     pq.write_table(table, folder / "in.parquet", row_group_size=300)
     spec = {
         "input": {"path": str(folder / "in.parquet"), "id": "id"},
         "prepare": {"missing": "drop"},
         "segment": {"n_clusters": 3},
-        "audit": {"columns": ["gender", "country", "zip"]},
+        "audit": {"columns": ["gender", "country", "visits"]},
         "output": {"path": str(folder / "out")},
     }
     return spec | audited, table
 
 
 def test_columns_are_counted_and_not_clustered_by(tmp_path: Path) -> None:
-    spec, table = job(tmp_path, audit=["gender", "country", "zip"])
-    with pytest.raises(DataError, match="'zip' has more than 1,000 different values"):
+    spec, table = job(tmp_path, audit=["gender", "country", "visits"])
+    with pytest.raises(DataError, match="'visits' has more than 1,000 different values"):
         gpuseg.run(spec)
     section = {"columns": ["gender", "country"], "threshold": 3}
     spec, table = job(tmp_path, gaps=0.1, audit=section)
@@ -183,11 +183,11 @@ def test_columns_are_counted_and_not_clustered_by(tmp_path: Path) -> None:
 
 
 def test_features_by_default_leave_audited_columns_out(tmp_path: Path) -> None:
-    spec, _ = job(tmp_path, audit=["zip"])
+    spec, _ = job(tmp_path, audit=["visits"])
     with pytest.raises(DataError, match="1,000 different values"):
         gpuseg.run(spec)
     spec["audit"] = {"columns": ["gender"]}
-    assert list(gpuseg.run(spec).manifest["features"]) == ["a", "b", "zip"]
+    assert list(gpuseg.run(spec).manifest["features"]) == ["a", "b", "visits"]
 
 
 def test_no_small_count_is_in_any_file(tmp_path: Path) -> None:
