@@ -22,6 +22,8 @@ from pydantic import (
 )
 
 from gpuseg.errors import DataError
+from gpuseg.merge_tree import is_tree
+from gpuseg.strict_json import parse_json
 
 FORMAT = 2
 """Number of the JSON form; it rises when a key is renamed, moved or removed."""
@@ -362,12 +364,10 @@ class AlgorithmResult(Record):
     @field_validator("merges")
     @classmethod
     def _are_a_tree(cls, merges: tuple[Merge, ...] | None) -> tuple[Merge, ...] | None:
-        known = len(merges or ()) + 1  # the segments, and then what each merge makes
-        for merge in merges or ():
-            joined = (merge.first, merge.second)
-            if merge.height < 0 or not all(int(n) == n and 0 <= n < known for n in joined):
-                raise ValueError("must join segments, or what earlier merges have made")
-            known += 1
+        if any(merge.height < 0 for merge in merges or ()):
+            raise ValueError("must have heights from 0 on")
+        if not is_tree([(merge.first, merge.second) for merge in merges or ()]):
+            raise ValueError("must join segments and what earlier merges have made, each once")
         return merges
 
     @property
@@ -890,8 +890,8 @@ def read_manifest(folder: Location) -> Manifest:
             hint="give the output folder of a run",
         ) from None
     try:
-        values = json.loads(content, parse_int=_parse_int)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(content, allow_surrogates=True)
+    except ValueError as error:
         raise DataError(
             "manifest.not_json",
             f"{folder.url}: its {MANIFEST} is damaged ({error})",
@@ -902,14 +902,6 @@ def read_manifest(folder: Location) -> Manifest:
     except DataError as error:
         error.problem = f"{folder.url}: {error.problem}"
         raise
-
-
-def _parse_int(digits: str) -> int:
-    """Read an integer of 64 bits; a longer one is in no manifest, and no float can hold it."""
-    number = int(digits)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError("an integer of more than 64 bits")
-    return number
 
 
 # Older formats.

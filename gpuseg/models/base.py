@@ -173,7 +173,8 @@ class SegmentModel(ABC):
         Raises
         ------
         OSError, DataError
-            For missing and damaged files. ValueError and KeyError become DataError.
+            For missing and damaged files. `load_model` also takes ValueError, LookupError,
+            TypeError, AttributeError and ArithmeticError for signs of a damaged file.
         """
 
 

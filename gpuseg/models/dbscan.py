@@ -22,7 +22,7 @@ from gpuseg.runtime.executor import TaskContext
 class SavedDBSCAN(SavedModel, DBSCANParams):
     """What model.json of DBSCAN holds."""
 
-    n_clusters: Annotated[int, Field(ge=0)]
+    n_clusters: Annotated[int, Field(ge=0, lt=2**31)]
     core_files: Annotated[list[Annotated[str, Field(pattern=FILE_NAME)]], Field(min_length=1)]
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ import os
 import re
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from gpuseg.errors import DataError, ResourceError
+from gpuseg.errors import DataError, GpusegError, ResourceError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.regular_files import open_regular_file
 from gpuseg.io.storage import Storage, unreachable
-from gpuseg.io.strict_json import parse_json
+from gpuseg.strict_json import parse_json
 
 DESCRIPTION, TENSORS = "model.json", "model.safetensors"
 
@@ -62,11 +62,9 @@ class ModelFolder:
         ResourceError
             For a file that is larger than the memory that is available.
         """
-        with self.open(name) as file:
+        with self.open(name, max_bytes) as file:
             size = file.seek(0, os.SEEK_END)
-            if max_bytes is not None and size > max_bytes:
-                raise _damaged(name, f"it has {size:,} bytes, and may have {max_bytes:,}")
-            check_memory(name, size)
+            _check_size(name, size, max_bytes)
             file.seek(0)
             return file.read(size)
 
@@ -98,8 +96,10 @@ class ModelFolder:
             For what does not follow the format.
         """
         with self.open(TENSORS) as file:
-            _check_layout(file)
-        content = self.read(TENSORS)
+            size = _check_layout(file)
+            check_memory(TENSORS, size)
+            file.seek(0)
+            content = file.read(size)
         try:
             arrays: dict[str, NDArray[Any]] = load(content)
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
@@ -107,14 +107,22 @@ class ModelFolder:
         return arrays
 
     @contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
+    def open(self, name: str, max_bytes: int | None = None) -> Iterator[BinaryIO]:
         """Open a file for reading; that of a remote file system is read whole.
+
+        Parameters
+        ----------
+        max_bytes : int, optional
+            Largest size of a file that is read whole; by default the memory that is available.
 
         Raises
         ------
         OSError
         DataError
-            For a name that leads out of the folder, for FIFOs and devices.
+            For a name that leads out of the folder, for FIFOs and devices, and for a remote file
+            that is larger than `max_bytes`.
+        ResourceError
+            For a remote file that is larger than the memory that is available.
         """
         if not re.fullmatch(FILE_NAME, name):
             raise _damaged(DESCRIPTION, f"{name!r} is not the name of a file of a model")
@@ -123,11 +131,18 @@ class ModelFolder:
             with open_regular_file(path, self.storage.root) as file:
                 yield file
         else:
-            yield BytesIO(self._fetched(path))
+            yield BytesIO(self._fetched(path, name, max_bytes))
 
-    def _fetched(self, path: str) -> bytes:
+    def _fetched(self, path: str, name: str, max_bytes: int | None) -> bytes:
+        fs = self.storage.fs
         try:
-            return bytes(self.storage.fs.cat_file(path))
+            with suppress(FileNotFoundError):  # HTTP says this of any fault: see what reading says
+                size = fs.info(path).get("size")
+                if size is not None:  # some servers do not tell it
+                    _check_size(name, size, max_bytes)
+            return bytes(fs.cat_file(path))
+        except GpusegError:
+            raise
         except (ValueError, TypeError, LookupError, RuntimeError) as error:
             # Of the file system, so not of the content.
             raise unreachable("path", self.storage.url, error) from None
@@ -148,8 +163,20 @@ def check_memory(name: str, n_bytes: int) -> None:
         )
 
 
-def _check_layout(file: BinaryIO) -> None:
-    """Check that a file has the bytes of which its header speaks, before they are read.
+def _check_size(name: str, n_bytes: int, max_bytes: int | None) -> None:
+    """Refuse to read a file that is too large, for its kind or for the memory.
+
+    Raises
+    ------
+    DataError, ResourceError
+    """
+    if max_bytes is not None and n_bytes > max_bytes:
+        raise _damaged(name, f"it has {n_bytes:,} bytes, and may have {max_bytes:,}")
+    check_memory(name, n_bytes)
+
+
+def _check_layout(file: BinaryIO) -> int:
+    """Return the size of a file, if its header tells of so many bytes; they are not read.
 
     Raises
     ------
@@ -166,8 +193,10 @@ def _check_layout(file: BinaryIO) -> None:
         end = max((_end(entry) for name, entry in header.items() if name != "__metadata__"))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError):
         raise _damaged(TENSORS, "its header does not follow the format") from None
-    if 8 + header_bytes + end != size:
-        raise _damaged(TENSORS, f"it has {size:,} bytes, but its header tells of {end:,}")
+    expected = 8 + header_bytes + end
+    if expected != size:
+        raise _damaged(TENSORS, f"it has {size:,} bytes, but its header tells of {expected:,}")
+    return size
 
 
 def _end(entry: Any) -> int:

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
 from gpuseg.errors import ConfigError, DataError
+from gpuseg.merge_tree import is_tree
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.kmeans import KMeansModel, center_tensors, saved_centers
@@ -130,15 +131,13 @@ def _check_merges(merges: NDArray[np.float64], n_points: int) -> None:
     ------
     DataError
     """
-    pairs, made = merges[:, :2], n_points + np.arange(len(merges))
-    if not ((pairs >= 0) & (pairs < made[:, None]) & (pairs == np.floor(pairs))).all():
-        raise damaged_array("merges", "must name points and clusters of earlier merges")
+    pairs = merges[:, :2]
+    if not is_tree(pairs.tolist()) or not (pairs[:, 0] < pairs[:, 1]).all():
+        raise damaged_array("merges", "must merge points and earlier clusters, each once, in order")
     children = pairs.astype(np.int64)
-    if len(np.unique(children)) < children.size or not (pairs[:, 0] < pairs[:, 1]).all():
-        raise damaged_array("merges", "must merge each point and cluster once, in order")
     sizes = np.append(np.ones(n_points), merges[:, 3])
     if not (sizes[children].sum(axis=1) == merges[:, 3]).all():
         raise damaged_array("merges", "must count the points of each cluster")
     heights = np.append(0.0, merges[:, 2])
     if not (np.diff(heights) >= 0).all():
-        raise damaged_array("merges", "must have increasing heights")
+        raise damaged_array("merges", "must have heights that never fall")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, GpusegError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
 from gpuseg.models import dbscan, hierarchical, kmeans
@@ -57,15 +57,17 @@ def load_model(
             raise _no_model(url, error) from None
         except OSError as error:
             raise unreachable("path", url, error) from None
-        except DataError as error:
-            error.problem = f"{url}: {error.problem}"
+        except GpusegError as error:
+            if error.value != url:
+                error.problem = f"{url}: {error.problem}"
             raise
-        except (ValueError, KeyError) as error:  # of a plug-in
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            # Of a plug-in that does not check what it reads.
             raise DataError(
                 "model.damaged",
                 f"{url}: model.json or model.safetensors is damaged ({first_line(error)})",
                 hint="run the job again",
-            ) from None
+            ) from error
 
 
 def _described_folder(storage: Storage) -> tuple[ModelFolder, dict[str, Any]]:

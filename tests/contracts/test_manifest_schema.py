@@ -151,7 +151,9 @@ def test_optional_parts_are_left_out_and_required_nulls_are_not() -> None:
     ("dbscan", "profile.map.cells.0.2", 0),
     ("hierarchical", "result.merges.0.0", 9.0),
     ("hierarchical", "result.merges.0.1", 0.5),
+    ("hierarchical", "result.merges.1.0", 0.0),
     ("hierarchical", "result.merges.0.2", float("inf")),
+    ("hierarchical", "result.merges.0.2", -1.0),
     ("hierarchical", "result.merges", []),
     ("hierarchical", "result.levels", [0]),
 ])  # fmt: skip
@@ -168,7 +170,9 @@ def test_parts_that_disagree_are_refused(algorithm: str, place: str, value: Any)
         Manifest.from_json(content)
 
 
-@pytest.mark.parametrize("content", ["[" * 100_000, '{"format": 1' + "0" * 30 + "}"])
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"format": 1' + "0" * 30 + "}", '{"a": 1, "a": 1}']
+)
 def test_files_beyond_the_limits_of_json_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / MANIFEST).write_text(content)
     with raises("manifest.not_json"):

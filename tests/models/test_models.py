@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import fsspec
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.sparse
+from fsspec.implementations.memory import MemoryFileSystem
 from safetensors.numpy import load_file, save_file
 from support.errors import raises
 from support.helpers import (
@@ -40,6 +42,7 @@ from gpuseg import DBSCANModel, HierarchicalModel, KMeansModel, SegmentModel, lo
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.io.storage import Storage
 from gpuseg.models import base
+from gpuseg.models import folder as model_folder
 from gpuseg.models.base import model_class, register_model
 from gpuseg.models.folder import ModelFolder
 
@@ -399,6 +402,30 @@ def test_models_are_loaded_from_urls(
         assert load_model(path).predict(raw).tolist() == expected
 
 
+def test_remote_files_are_read_once_and_not_before_their_size_is_known(
+    in_memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched, cat_file = [], MemoryFileSystem.cat_file
+
+    def recorded(fs: MemoryFileSystem, path: str, **options: Any) -> bytes:
+        fetched.append(path.rsplit("/", 1)[1])
+        return cat_file(fs, path, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", recorded)
+    load_model(f"{in_memory}/kmeans")
+    assert fetched.count("model.safetensors") == 1
+    fetched.clear()
+    monkeypatch.setattr(model_folder, "_MAX_DESCRIPTION_BYTES", 10)
+    with raises("model.damaged", DataError):
+        load_model(f"{in_memory}/kmeans")
+    monkeypatch.setattr(model_folder.psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
+    monkeypatch.setattr(model_folder, "_MAX_DESCRIPTION_BYTES", 10**9)
+    with raises("model.no_memory", ResourceError) as caught:
+        load_model(f"{in_memory}/kmeans")
+    assert caught.value.problem.startswith(f"{in_memory}/kmeans: ")
+    assert fetched == []
+
+
 def test_no_model_there(tmp_path: Path, in_memory: str) -> None:
     for path in (tmp_path, tmp_path / "none", f"{in_memory}/none"):
         with raises("model.not_found", DataError, parameter="path") as caught:
@@ -486,6 +513,7 @@ def encoders(**changes: Any) -> dict[str, Any]:
         ("dbscan", {"min_samples": 2.5}),
         ("dbscan", {"metric": "hamming"}),
         ("dbscan", {"n_clusters": -1}),
+        ("dbscan", {"n_clusters": 2**31}),
         ("dbscan", {"core_files": []}),
         *(("dbscan", {"core_files": [file]}) for file in (
             "../core-00000.sidecar", "/etc/passwd", "/dev/zero", "a/b", "..", "", "a\0b", 5,
@@ -677,6 +705,21 @@ def test_the_algorithm_of_a_plug_in(
     loaded: SegmentModel = load_model(tmp_path)
     assert isinstance(loaded, ReversedModel)
     assert loaded.predict(raw).tolist() == (2 - model.predict(raw)).tolist()
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, IndexError, KeyError, ValueError])
+def test_a_plug_in_that_does_not_check_what_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: KMeansModel, error: type[Exception]
+) -> None:
+    for file, data in model.to_files().items():
+        (tmp_path / file).write_bytes(data)
+
+    def fail(folder: ModelFolder) -> KMeansModel:
+        raise error("spoilt")
+
+    monkeypatch.setattr(KMeansModel, "from_files", fail)
+    with raises("model.damaged", DataError):
+        load_model(tmp_path)
 
 
 def test_folders_are_values(tmp_path: Path) -> None:
