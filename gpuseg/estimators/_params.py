@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from itertools import islice
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def one_seed(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**options, "random_state": resolve_seed(options.get("random_state"))}
 
 
-def several_counts(n_clusters: Any, n_least: int, least: int, rule: str) -> list[int]:
+def several_counts(n_clusters: Any, n_least: int, least: int, rule: str, hint: str) -> list[int]:
     """Return several numbers of clusters, each once, in increasing order.
 
     Parameters
@@ -83,21 +84,24 @@ def several_counts(n_clusters: Any, n_least: int, least: int, rule: str) -> list
         At least `n_least` of them; it may have no end, which is refused.
     rule : str
         What it must be.
+    hint : str
+        The next step where it is something else.
 
     Raises
     ------
     ConfigError
     """
     try:
-        counts = sorted(set(islice(n_clusters, MAX_SWEEP + 1)))
-    except TypeError:  # a single number, or values that have no order
-        counts = []
+        values = list(islice(n_clusters, MAX_SWEEP + 1))
+    except TypeError:  # a single number
+        values = []
+    counts = sorted(set(values)) if all(isinstance(value, Real) for value in values) else []
     if not n_least <= len(counts) <= MAX_SWEEP or counts[0] < least:
         raise ConfigError(
             "n_clusters.not_several",
             value=n_clusters,
             rule=f"{rule}; at most {MAX_SWEEP:,} numbers in all",
-            hint="for one number use KMeans",
+            hint=hint,
             parameter="n_clusters",
         )
     return counts

@@ -77,7 +77,11 @@ def select_k(
     3
     """
     counts = several_counts(
-        n_clusters, 2, 2, "must be two or more numbers from 2 on, such as range(2, 16)"
+        n_clusters,
+        2,
+        2,
+        "must be two or more numbers from 2 on, such as range(2, 16)",
+        "give the numbers to select from",
     )
     options = one_seed(params)
     estimators = [KMeans(k, **options) for k in counts]

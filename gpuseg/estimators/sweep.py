@@ -77,7 +77,11 @@ def kmeans_sweep(
     (3, 1)
     """
     counts = several_counts(
-        n_clusters, 1, 1, "must be several numbers of clusters, such as range(2, 21)"
+        n_clusters,
+        1,
+        1,
+        "must be several numbers of clusters, such as range(2, 21)",
+        "for one number use KMeans",
     )
     started = time.perf_counter()
     options = one_seed(params)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from support.errors import raises
 
 import gpuseg
 from gpuseg.algorithms.kmeans import fit
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, ResourceError
 
 X = np.arange(20.0).reshape(10, 2)
 
@@ -37,7 +38,9 @@ def test_absurd_size(parameter: str, call: Callable[[Any], Any], size: int) -> N
 
 
 @pytest.mark.parametrize(
-    "values", [count(2), [2, "a"], 5.0, []], ids=["endless", "text", "5.0", "none"]
+    "values",
+    [count(2), [2, "a"], ["a", "b"], "abc", [None], [[2, 3]], [2j, 3j], 5.0, []],
+    ids=["endless", "text", "texts", "abc", "None", "nested", "complex", "5.0", "none"],
 )
 @pytest.mark.parametrize("function", [gpuseg.kmeans_sweep, gpuseg.select_k])
 def test_numbers_of_clusters_that_are_none(function: Callable[..., Any], values: Any) -> None:
@@ -46,7 +49,9 @@ def test_numbers_of_clusters_that_are_none(function: Callable[..., Any], values:
 
 
 def test_so_many_centers_that_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_MAX_CENTER_VALUES", 2 * 5 * 3)
+    monkeypatch.setattr(fit.psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 30))
     gpuseg.KMeans(5, n_init=3).fit(X)
-    with raises("n_clusters.too_many_centers", ConfigError, value=5):
+    with raises("n_clusters.too_many_centers", ResourceError, value=5):
         gpuseg.KMeans(5, n_init=4).fit(X)
+    with raises("n_clusters.too_many_centers", ResourceError, value=2):
+        gpuseg.KMeans(2).fit(X)  # ten seedings

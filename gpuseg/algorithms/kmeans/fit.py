@@ -10,6 +10,7 @@ Steps, numbered in `sweep_kmeans`:
 5. Assign: always one last pass, so that labels equal predict(X).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
@@ -17,6 +18,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.data_statistics import DataStatistics, measure
@@ -26,7 +28,7 @@ from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
 from gpuseg.algorithms.kmeans.sampling import draw_sample, sample_size
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ResourceError
 from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import row_passes as passes
@@ -34,7 +36,9 @@ from gpuseg.sharding import row_passes as passes
 _AUTO_SEEDINGS = 10
 _REFINING_ITERATIONS = 20
 _REFINING_BYTES = 2**28
-_MAX_CENTER_VALUES = 2**27
+_BYTES_PER_VALUE = 64
+"""Memory of a pass for one value of a center, in float64: start, old, new and packed center, and
+its sums on the grids."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,8 @@ def sweep_kmeans(
     ------
     DataError
         For fewer rows than clusters, values that are not finite, and weights that are all zero.
+    ResourceError
+        For so many centers that they fill the memory.
     """
     statistics = statistics or measure(executor, backend, models[0].metric)  # 1
     check_n_rows(max(params.n_clusters for params in models), statistics.n_rows)
@@ -132,18 +138,36 @@ def sweep_kmeans(
 
 
 def _check_size(models: Sequence[KMeansParams], n_features: int) -> None:
-    """Refuse so many runs of so many clusters that their centers alone fill the memory."""
-    n_runs = _n_restarts(models[0]) if isinstance(models[0].init, str) else 1
-    n_values = n_runs * sum(params.n_clusters for params in models) * n_features
-    if n_values > _MAX_CENTER_VALUES:
-        raise ConfigError(
+    """Refuse so many runs of so many clusters that their centers alone fill the memory.
+
+    Raises
+    ------
+    ResourceError
+    """
+    n_values = _n_centers_at_once(models) * n_features
+    max_values = psutil.virtual_memory().available // _BYTES_PER_VALUE
+    if n_values > max_values:
+        raise ResourceError(
             "n_clusters.too_many_centers",
-            f"all runs together have centers of {n_values:,} values",
-            rule=f"they must have at most {_MAX_CENTER_VALUES:,}",
+            f"runs that are made together have centers of {n_values:,} values",
+            rule=f"the memory that is available holds {max_values:,}",
             value=max(params.n_clusters for params in models),
-            hint="lower `n_clusters` or `n_init`",
+            hint="lower `n_clusters`, or set `n_init` to 1",
             parameter="n_clusters",
         )
+
+
+def _n_centers_at_once(models: Sequence[KMeansParams]) -> int:
+    """Return the number of centers of all runs that are iterated together."""
+    counts, params = [model.n_clusters for model in models], models[0]
+    if not isinstance(params.init, str):
+        return sum(counts)
+    if params.init == "random" or params.n_init != "auto":
+        return _n_restarts(params) * sum(counts)
+    of_sample: Counter[int] = Counter()  # of the seedings of a sample only the best one stays
+    for k in counts:
+        of_sample[sample_size(k)] += k
+    return max(_n_restarts(params) * max(of_sample.values()), sum(counts))
 
 
 def _n_restarts(params: KMeansParams) -> int:
