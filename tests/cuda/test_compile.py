@@ -8,6 +8,7 @@ fit on a multiprocessor.
 
 from __future__ import annotations
 
+import errno
 import re
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
@@ -131,6 +132,39 @@ def test_compiled_kernels_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert paths[0] == paths[1] != paths[2]
     assert len(calls) == 2
     assert sorted(tmp_path.iterdir()) == sorted(set(paths))
+    content = paths[0].read_bytes()
+    paths[0].write_bytes(content[:-100])
+    assert kernel_cache.cubin_path(kernel, "sm_90").read_bytes() == content
+    assert len(calls) == 3
+
+
+def test_kernels_that_cannot_be_kept_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GPUSEG_CACHE", str(tmp_path / "file" / "folder"))
+    monkeypatch.setattr(kernel_cache, "_in_memory", {})
+    kernel_cache._warn_once.cache_clear()
+    contents = [b"\x7fELF"]
+    monkeypatch.setattr(kernel_cache, "compile_kernel", lambda *_: (contents.pop(), ""))
+    kernel = Kernel("distances", 256)
+    with pytest.warns(RuntimeWarning, match="GPUSEG_CACHE"):
+        path = kernel_cache.cubin_path(kernel, "sm_90")
+    assert kernel_cache.cubin_path(kernel, "sm_90") == path
+    assert path.read_bytes() == path.read_bytes() == b"\x7fELF"
+    with pytest.raises(IndexError):  # an error of the compiler is not one of the disk
+        kernel_cache.cubin_path(kernel, "sm_80")
+
+
+def test_a_full_disk_leaves_no_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> int:
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        kernel_cache._write(tmp_path, "kernel", b"content")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("source", "message"), [
