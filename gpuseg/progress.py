@@ -133,7 +133,7 @@ class PlainLines(Progress):
 
     def log(self, text: str) -> None:
         if sys.stderr is not None:  # as in a program without a console
-            with suppress(OSError):  # what is only shown cannot fail a run
+            with suppress(OSError, ValueError):  # full or closed: what is shown fails no run
                 print(printable_text(text), file=sys.stderr, flush=True)
 
     def _open(self, name: str, total: int | None, unit: str) -> _PlainLines:

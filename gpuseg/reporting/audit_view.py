@@ -9,7 +9,7 @@ from gpuseg.manifest import Audit, Manifest, Ratio
 HIDDEN = "hidden"
 
 _OTHERS = "others"
-"""The row of all segments that are not described."""
+"""The row of all segments that have no row of their own."""
 
 _WEAK, _STRONG = 0.1, 0.3
 """Cramér's V up to which groups and segments are hardly related, and somewhat related."""

@@ -1,5 +1,6 @@
 """Progress: plain lines off a terminal, bars on one."""
 
+import io
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -105,3 +106,9 @@ def test_lines_that_cannot_be_written_are_dropped(monkeypatch: pytest.MonkeyPatc
         use(shown)
         monkeypatch.undo()
     assert type(shown) is progress.PlainLines
+
+
+def test_lines_after_standard_error_is_closed_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", closed := io.StringIO())
+    closed.close()
+    use(progress.PlainLines())

@@ -7,6 +7,7 @@ import random
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from fuzzing.run_cases import Fuzzer
 
 ROWS = 120
 _KEY = "GPUSEG_FUZZ_KEY"
+_ENVIRONMENT = {_KEY: "a secret of the fuzzer, long enough"}
 
 _KINDS: tuple[pa.DataType, ...] = (
     *(pa.int8(), pa.uint8(), pa.int16(), pa.uint32(), pa.int64(), pa.uint64()),
@@ -49,8 +51,8 @@ class _DataFiles:
     _lies_only = False
     """Whether the pages of the file of the case are as they were written."""
 
+    @patch.dict(os.environ, _ENVIRONMENT)
     def prepare(self, folder: Path) -> None:
-        os.environ[_KEY] = "a secret of the fuzzer, long enough"
         rng = np.random.default_rng(0)
         ids = rng.permutation(ROWS)
         self._customers = pa.table({
@@ -67,6 +69,7 @@ class _DataFiles:
         })  # fmt: skip
         gpuseg.run(_input_job(random.Random(0), _written(self._customers, folder / "in.parquet")))
 
+    @patch.dict(os.environ, _ENVIRONMENT)
     def try_case(self, draw: random.Random, folder: Path) -> None:
         if draw.random() < 0.5:
             path = self._file(draw, folder, "in", self._customers, ".parquet")

@@ -15,6 +15,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,6 @@ class ModelFuzzer:
     def __init__(self) -> None:
         self._models: dict[str, dict[str, bytes]] = {}
         self._rows: dict[str, pa.Table] = {}
-        self._folder, self._opened = "", list[str]()
 
     def prepare(self, folder: Path) -> None:
         """Fit a model of each kind, and plant files that no case may open."""
@@ -101,7 +101,7 @@ class ModelFuzzer:
                 warnings.simplefilter("error")
                 gpuseg.load_model(output).predict(self._rows[name], n_threads=1)
         self._canaries = folder / CANARY
-        sys.addaudithook(self._watch)
+        _install_hook()
 
     def try_case(self, draw: random.Random, folder: Path) -> None:
         """Change a model, load it, and predict."""
@@ -111,10 +111,10 @@ class ModelFuzzer:
         for _ in range(draw.choice((1, 1, 1, 2))):
             change, weight = zip(*self._changes().items(), strict=True)
             draw.choices(change, weight)[0](draw, folder)
-        self._folder, self._opened = str(folder), []
+        opened: list[str] = []
         options = {"return_distance": draw.random() < 0.5, "backend": draw.choice(BACKENDS)}
         try:
-            with _limited_memory(), warnings.catch_warnings():
+            with _limited_memory(), _watched_files(opened), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model = gpuseg.load_model(folder)
                 result = model.predict(self._rows[name], n_threads=1, **options)
@@ -123,9 +123,7 @@ class ModelFuzzer:
             pass
         except GpusegError as error:
             raise AssertionError(f"{type(error).__name__}: {error}") from error
-        finally:
-            self._folder = ""
-        assert not self._opened, f"opened outside: {self._opened[:3]}"
+        assert not opened, f"opened outside: {opened[:3]}"
 
     def _changes(self) -> dict[Change, int]:
         return {
@@ -140,11 +138,31 @@ class ModelFuzzer:
         other = self._canaries / draw.choice(list(JOBS)) / "_model" / path.name
         path.symlink_to(draw.choice((other, Path("/dev/zero"), Path(path.name), Path("nowhere"))))
 
-    def _watch(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and self._folder:
-            path = os.fsdecode(arguments[0]) if not isinstance(arguments[0], int) else ""
-            if CANARY in path or path.startswith(("/dev/zero", "/etc/passwd")):
-                self._opened.append(path)
+
+_watchers: list[list[str]] = []
+"""Lists to which files outside the folder of a case are added when they are opened."""
+
+
+@cache
+def _install_hook() -> None:
+    """Watch which files are opened; a hook stays for ever, so there is one, idle between cases."""
+    sys.addaudithook(_watch)
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _watchers:
+        path = os.fsdecode(arguments[0]) if not isinstance(arguments[0], int) else ""
+        if CANARY in path or path.startswith(("/dev/zero", "/etc/passwd")):
+            _watchers[-1].append(path)
+
+
+@contextmanager
+def _watched_files(opened: list[str]) -> Iterator[None]:
+    _watchers.append(opened)
+    try:
+        yield
+    finally:
+        _watchers.pop()
 
 
 BACKENDS = ("numpy", "numba", "numba")
