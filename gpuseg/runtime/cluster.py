@@ -297,8 +297,11 @@ def _kill_workers(cluster: Any) -> None:
 
 
 def _close(connected: Any) -> None:
-    """Close a client or a cluster; go on if this fails, as it does where processes were lost."""
-    with suppress(OSError, RuntimeError, CancelledError, AssertionError):
+    """Close a client or a cluster; go on if this fails, as it does where processes were lost.
+
+    Dask would close what a signal has left open at the end of the process, and log it.
+    """
+    with interrupts_deferred(), suppress(OSError, RuntimeError, CancelledError, AssertionError):
         connected.close(timeout=_CLOSE_SECONDS)
 
 
