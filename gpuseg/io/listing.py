@@ -5,7 +5,6 @@ Names that begin with '_' or '.' are ignored on purpose, as in Spark. Nothing el
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 from gpuseg.errors import DataError
@@ -13,6 +12,9 @@ from gpuseg.io.library_errors import first_line
 from gpuseg.io.regular_files import refuse_special_file
 from gpuseg.io.storage import Storage
 from gpuseg.io.table_formats.detect import refuse_tables_below
+
+_Folder = tuple[str, tuple[tuple[int, int], ...]]
+"""The path of a folder; the device and the number of it and of each folder that leads to it."""
 
 
 def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
@@ -108,13 +110,21 @@ def _local_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
     if not stat.S_ISDIR(info.st_mode):
         refuse_special_file(storage.url, info.st_mode)
         return [(root, info.st_size)]
-    return list(_below(storage, parameter, root, ((info.st_dev, info.st_ino),)))
+    files: list[tuple[str, int]] = []
+    waiting: list[_Folder] = [(root, ((info.st_dev, info.st_ino),))]
+    while waiting:
+        files_here, folders = _entries(storage, parameter, *waiting.pop())
+        files += files_here
+        waiting += folders
+    return files
 
 
-def _below(
+def _entries(
     storage: Storage, parameter: str, folder: str, above: tuple[tuple[int, int], ...]
-) -> Iterator[tuple[str, int]]:
-    """Yield the visible files below a folder; `above` are the folders that lead to it."""
+) -> tuple[list[tuple[str, int]], list[_Folder]]:
+    """Return the visible files and folders in a folder; `above` are those that lead to it."""
+    files: list[tuple[str, int]] = []
+    folders: list[_Folder] = []
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for entry in entries]
@@ -133,7 +143,7 @@ def _below(
             raise _unlistable(storage, parameter, path, error) from None
         if not stat.S_ISDIR(info.st_mode):
             refuse_special_file(storage.relative(path), info.st_mode)
-            yield path, info.st_size
+            files.append((path, info.st_size))
             continue
         number = (info.st_dev, info.st_ino)
         if number in above:
@@ -144,7 +154,8 @@ def _below(
                 hint="remove the link",
                 parameter=parameter,
             )
-        yield from _below(storage, parameter, path, (*above, number))
+        folders.append((path, (*above, number)))
+    return files, folders
 
 
 def _dangling(storage: Storage, parameter: str, path: str) -> DataError:

@@ -123,6 +123,21 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
     assert done.stdout.split() == ["path.unlistable", "True"], done.stderr
 
 
+def test_folders_may_be_deep(tmp_path: Path) -> None:
+    handle = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=handle)
+        inner = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = inner
+    os.close(os.open("a.parquet", os.O_CREAT, dir_fd=handle))
+    os.close(handle)
+    try:
+        assert names(tmp_path) == ["d/" * 1200 + "a.parquet"]
+    finally:
+        subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)  # shutil's is recursive
+
+
 # Paths with the sign that fsspec puts between two file systems.
 
 
