@@ -3,6 +3,7 @@
 Arrow reads a column as bytes where a value is not UTF-8. No such column is let in.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,12 +21,18 @@ from gpuseg.io.storage import Storage
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 _SEPARATORS = ",;\t|"
+_QUOTED = rb'(?<![^,;\t|\r])"[^"]*(?:""[^"]*)*(?:"(?!")|\Z)'
+"""A name in quotes, or the start of one, as Arrow reads it; a quote inside is written twice."""
+
+_QUOTED_NAME = re.compile(_QUOTED)
+_QUOTED_NAME_OR_LINE_END = re.compile(_QUOTED + rb"|\n")
 _BLOCK_BYTES = 2**23
 _HEADER_BYTES = 2**24
 """Maximum of the header line: 70,000 names have about one MiB."""
 
 _PIECE_BYTES = 2**16
 
+_UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -100,7 +107,13 @@ class CsvFile:
         self.storage.refuse_change(self.path, self.version)
         as_bytes = [name for name in columns if pa.types.is_binary(table.schema.field(name).type)]
         if as_bytes:
-            self._refuse_not_utf8(as_bytes)
+            with self.storage.wrap_reading(self.path, self.version, *_UNREADABLE):
+                self._refuse_not_utf8(as_bytes)
+            raise DataError(
+                "file.not_utf8",
+                f"{self.name}: the text of column '{as_bytes[0]}' is not UTF-8",
+                hint=_CONVERT,
+            )
         return table
 
     def _batches(self, columns: Sequence[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
@@ -123,37 +136,40 @@ class CsvFile:
     def _refuse_not_utf8(self, columns: Sequence[str]) -> None:
         """Read the file once more, and refuse the first value that is not UTF-8."""
         first = 0
-        try:
-            for batch in self._batches(columns, pa.binary()):
-                rows = {name: first_invalid(_as_text, batch.column(name)) for name in columns}
-                name = min(rows, key=lambda name: rows[name])
-                if rows[name] < batch.num_rows:
-                    raise DataError(
-                        "file.not_utf8",
-                        f"{self.name}: the text of column '{name}' in row {first + rows[name]} "
-                        "(rows count from 0) is not UTF-8",
-                        hint=_CONVERT,
-                    )
-                first += batch.num_rows
-        except DataError:
-            raise
-        except LIBRARY_ERRORS:  # the caller knows of this error
-            return
+        for batch in self._batches(columns, pa.binary()):
+            rows = {name: first_invalid(_as_text, batch.column(name)) for name in columns}
+            name = min(rows, key=lambda name: rows[name])
+            if rows[name] < batch.num_rows:
+                raise DataError(
+                    "file.not_utf8",
+                    f"{self.name}: the text of column '{name}' in row {first + rows[name]} "
+                    "(rows count from 0) is not UTF-8",
+                    hint=_CONVERT,
+                )
+            first += batch.num_rows
 
     @contextmanager
     def _reading(self, columns: Sequence[str]) -> Iterator[None]:
         """Turn errors of reading columns into `DataError`."""
-        code, problem = "file.unreadable", " cannot be read as CSV"
-        hint = "write it again, or as Parquet"
         try:
-            with self.storage.wrap_reading(self.path, self.version, code, problem, hint):
+            with self.storage.wrap_reading(self.path, self.version, *_UNREADABLE):
                 yield
         except DataError as error:
-            if error.code == code:
-                self._refuse_not_utf8(columns)
+            if error.code == _UNREADABLE[0]:
+                self._refuse_not_utf8_if_readable(columns)
             raise
 
+    def _refuse_not_utf8_if_readable(self, columns: Sequence[str]) -> None:
+        """Refuse the first value that is not UTF-8 before the place that cannot be read."""
+        try:
+            self._refuse_not_utf8(columns)
+        except DataError:
+            raise
+        except LIBRARY_ERRORS:  # the caller raises its own error of this place
+            return
 
+
+_UNREADABLE = ("file.unreadable", " cannot be read as CSV", "write it again, or as Parquet")
 _CONVERT = "convert the file to UTF-8, for example with: iconv -f WINDOWS-1252 -t UTF-8"
 
 
@@ -182,21 +198,41 @@ def open_csv(storage: Storage, path: str, version: FileVersion) -> CsvFile:
         "write it again, or give the path of the CSV files alone",
     ):  # fmt: skip
         with storage.fs.open(path, "rb", compression="infer") as file:
-            header = _first_line_of(file)
+            header = _header_of(file, name)
         _refuse_other_encoding(header, name)
-        separator = max(_SEPARATORS, key=lambda separator: header.count(separator.encode()))
-        options = pyarrow.csv.ParseOptions(delimiter=separator)
-        columns = pyarrow.csv.read_csv(pa.BufferReader(header), parse_options=options).column_names
+        unquoted = _QUOTED_NAME.sub(b"", header)
+        separator = max(_SEPARATORS, key=lambda separator: unquoted.count(separator.encode()))
+        columns = pyarrow.csv.read_csv(
+            pa.BufferReader(header),
+            pyarrow.csv.ReadOptions(block_size=len(header) + 1),
+            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        ).column_names
     return CsvFile(storage, path, version, separator, tuple(columns))
 
 
-def _first_line_of(file: BinaryIO) -> bytes:
-    """Read the first line; a file of a web server or a store has no `readline` with a limit."""
+def _header_of(file: BinaryIO, name: str) -> bytes:
+    """Read the header line, without a byte order mark; a line break in quotes does not end it.
+
+    A file of a web server or a store has no `readline` with a limit.
+
+    Raises
+    ------
+    DataError
+        If the header line is too long.
+    """
     head = b""
-    while b"\n" not in head and len(head) < _HEADER_BYTES and (piece := file.read(_PIECE_BYTES)):
-        head += piece
-    line, end, _ = head.partition(b"\n")
-    return line + end
+    while len(head) < _HEADER_BYTES and (piece := file.read(max(len(head), _PIECE_BYTES))):
+        head = (head + piece).removeprefix(_UTF8_MARK)
+        for match in _QUOTED_NAME_OR_LINE_END.finditer(head):
+            if match[0] == b"\n":
+                return head[: match.end()]
+    if len(head) >= _HEADER_BYTES:
+        raise DataError(
+            "file.header_too_long",
+            f"{name}: the header line has more than {_HEADER_BYTES:,} bytes",
+            hint="check that the file has a header line, and that each quote is closed",
+        )
+    return head
 
 
 def _refuse_other_encoding(header: bytes, name: str) -> None:

@@ -14,6 +14,7 @@ from support.errors import raises
 from gpuseg.errors import DataError
 from gpuseg.features import from_transactions
 from gpuseg.features.attributes import batches, open_join
+from gpuseg.io.csv_files import open_csv
 from gpuseg.io.storage import Storage
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid", "category": "city"}
@@ -97,3 +98,30 @@ def test_a_file_without_a_header_is_refused(tmp_path: Path, read: Read, content:
     path.write_bytes(content)
     with pytest.raises(DataError):
         read(path)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ('"x;y;z;w",c,d', ["x;y;z;w", "c", "d"]),
+        ('"a\nb",c', ["a\nb", "c"]),
+        ('c,"a ""b"",\n"', ["c", 'a "b",\n']),
+        ('"a,b";c', ["a,b", "c"]),
+        ('a"b,c"', ['a"b', 'c"']),
+        (",".join(f"{i:0100}" for i in range(20_000)), None),
+    ],
+    ids=["separators", "line break", "quotes", "comma", "no quotes", "two MiB"],
+)
+def test_quotes_in_a_header(
+    tmp_path: Path, mark: str, header: str, columns: list[str] | None
+) -> None:
+    storage = Storage.from_url(str(written(tmp_path, ["1,2"], header=mark + header)), {}, "path")
+    actual = open_csv(storage, storage.root, storage.version(storage.root)).columns
+    assert list(actual) == (columns or header.split(","))
+
+
+@pytest.mark.parametrize("header", ["x" * 2**24, '"' + "\n" * 2**24])
+def test_a_header_that_is_too_long_is_refused(tmp_path: Path, read: Read, header: str) -> None:
+    with raises("file.header_too_long", DataError):
+        read(written(tmp_path, LINES, header=header))
