@@ -22,7 +22,7 @@ from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.library_errors import first_line
-from gpuseg.io.null_values import NULL_VALUES
+from gpuseg.io.null_values import NULL_VALUES, check_null_values
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.optional import is_arrow, is_pandas
@@ -93,15 +93,11 @@ def from_transactions(
         raise ConfigError(
             "snapshot.invalid", str(error), value=snapshot, parameter="snapshot"
         ) from None
-    if isinstance(null_values, str):
-        raise ConfigError(
-            "null_values.text", rule="must be a list of texts", value=null_values,
-            parameter="null_values",
-        )  # fmt: skip
+    words = check_null_values(null_values, "null_values")
     try:
         roles = Roles(
             customer, time, order, product, category, quantity, price, amount, moment,
-            null_values=tuple(null_values),
+            null_values=words,
         )  # fmt: skip
     except PydanticCustomError as error:
         raise as_config_error(error) from None

@@ -14,6 +14,7 @@ from support.errors import raises
 from support.helpers import customers, manifest_of, run
 
 import gpuseg
+from gpuseg.errors import ConfigError
 from gpuseg.features import from_transactions
 from gpuseg.io.null_values import NULL_VALUES
 
@@ -50,8 +51,9 @@ def test_null_values_of_the_user_replace_the_default() -> None:
     assert "NULL" in plain["customer_id"].to_pylist()
     guests = from_transactions(table("guest"), **ROLES, null_values=["guest"])
     assert "guest" not in guests["customer_id"].to_pylist()
-    with raises("null_values.text", parameter="null_values"):
-        from_transactions(table(), **ROLES, null_values="NULL")
+    for wrong in ("NULL", [None], 5, ["\ud800"], None, b"NULL"):
+        with raises("null_values.text", ConfigError, parameter="null_values"):
+            from_transactions(table(), **ROLES, null_values=wrong)
 
 
 @pytest.mark.parametrize(("null_values", "word"), [(NULL_VALUES, "N/A"), (("-1",), "-1")])
