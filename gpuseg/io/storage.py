@@ -56,9 +56,13 @@ class Storage:
     fs: Any = field(repr=False)
     root: str
     scratch: Any = field(default=None, repr=False, compare=False)
+    _compared: set[tuple[str, FileVersion]] = field(
+        default_factory=set, init=False, repr=False, compare=False
+    )
+    """Objects that this process has compared with their versions: each needs a request."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "scratch": None}
+        return {**self.__dict__, "scratch": None, "_compared": set()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -122,7 +126,7 @@ class Storage:
             strict = {"on_error": "raise"} if leaves_out and not self.fs.isfile(self.root) else {}
             entries = self._single_file() or self.fs.find(self.root, detail=True, **strict)
             return entries if entries or self.fs.exists(self.root) else None
-        except _store_errors():
+        except store_errors():
             raise
         except Exception as error:  # noqa: BLE001 - a file system may raise whatever it likes
             problem = str(error) if isinstance(error, OSError) else first_line(error)
@@ -172,6 +176,16 @@ class Storage:
             how = f"{version.size:,} bytes, now {now.size:,}"
             raise changed(name, how if now.size != version.size else "the same size, another state")
 
+    def refuse_local_change(self, path: str, version: FileVersion) -> None:
+        """Refuse a changed file of this machine; objects are compared again at publishing.
+
+        Raises
+        ------
+        DataError
+        """
+        if self.is_local:
+            self.refuse_change(path, version)
+
     def open_parquet(self, path: str, version: FileVersion | None = None) -> pq.ParquetFile:
         """Open a Parquet file and read its footer; reads will verify page checksums.
 
@@ -181,24 +195,29 @@ class Storage:
         Parameters
         ----------
         version : FileVersion, optional
-            The version that the file must have.
+            The version that the file must have. An object is compared with it when it is first
+            opened.
 
         Raises
         ------
         DataError
             If the file is missing, not a complete Parquet file, or of another version.
         """
-        self.refuse_change(path, version) if version else self.version(path)
+        if version is None:
+            self.version(path)
+        elif is_due := self.is_local or (path, version) not in self._compared:
+            self.refuse_change(path, version)
         with self.wrap_reading(path, version):
             if self.is_local:
                 file = pq.ParquetFile(path, **_PARQUET_OPTIONS)
             else:
                 opened = self.fs.open(path, "rb")
                 file = pq.ParquetFile(opened, pre_buffer=True, **_PARQUET_OPTIONS)
-        if version is not None:
-            self.refuse_change(path, version)  # the file that was opened is the one that was seen
+        if version is not None and is_due:
+            self.refuse_local_change(path, version)  # the file that was seen is the one opened
             if version.footer and version.machine != os.uname().nodename:
                 self.refuse_other_footer(path, version)
+            self._compared.add((path, version))
         return file
 
     @contextmanager
@@ -332,11 +351,11 @@ def wrap_store_errors(parameter: str, url: str) -> Iterator[None]:
     """
     try:
         yield
-    except _store_errors() as error:
+    except store_errors() as error:
         raise unreachable(parameter, url, error) from None
 
 
-def _store_errors() -> tuple[type[Exception], ...]:
+def store_errors() -> tuple[type[Exception], ...]:
     """Return the error classes of the loaded libraries of stores."""
     known = (("botocore.exceptions", "BotoCoreError"), ("aiohttp", "ClientError"))
     return tuple(getattr(sys.modules[m], name) for m, name in known if m in sys.modules)

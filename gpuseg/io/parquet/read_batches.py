@@ -47,14 +47,14 @@ def read_row_groups(
         while True:
             with wrap_decoding(storage, path, version, where):
                 batch = next(batches, None)
-                batch = None if batch is None else _checked(batch, columns)
+                batch = None if batch is None else checked(batch, columns)
             n_read += 0 if batch is None else batch.num_rows
             if n_read > n_rows or (batch is None and n_read < n_rows):
                 _refuse_count(storage, path, version, where, n_read, n_rows)
             if batch is None:
                 break
             yield batch
-    storage.refuse_change(path, version)
+    storage.refuse_local_change(path, version)
 
 
 def wrap_decoding(
@@ -67,7 +67,7 @@ def wrap_decoding(
     )  # fmt: skip
 
 
-def _checked(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
+def checked(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:
     """Return the columns without views; refuse text that is not UTF-8, and values out of bounds.
 
     Raises
