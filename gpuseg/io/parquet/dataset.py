@@ -19,7 +19,7 @@ from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.checksums import count_values
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.index_columns import index_columns
-from gpuseg.io.parquet.read_batches import wrap_decoding
+from gpuseg.io.parquet.read_batches import checked, wrap_decoding
 from gpuseg.io.parquet.schema import (
     check_columns,
     check_same,
@@ -234,7 +234,7 @@ def _possible_columns(storage: Storage, file: DataFile, columns: Sequence[str]) 
             group.column(i).path_in_schema: group.column(i).statistics
             for i in range(group.num_columns)
         }
-    return [name for name in columns if _is_possible(file.types[name], statistics.get(name))]
+        return [name for name in columns if _is_possible(file.types[name], statistics.get(name))]
 
 
 def _is_possible(kind: pa.DataType, statistics: Any) -> bool:
@@ -253,7 +253,8 @@ def _first_rows(storage: Storage, file: DataFile, columns: Sequence[str]) -> pa.
         storage.open_parquet(file.path, file.version) as opened,
         wrap_decoding(storage, file.path, file.version),
     ):
-        return next(opened.iter_batches(_CARD_SAMPLE_ROWS, columns=list(columns)), None)
+        first = next(opened.iter_batches(_CARD_SAMPLE_ROWS, columns=list(columns)), None)
+        return None if first is None else checked(first, columns)
 
 
 def read_footer(

@@ -130,6 +130,8 @@ def are_card_numbers(column: pa.Array) -> bool:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return False
     values = to_numpy(column.drop_null()[:_SAMPLE])
+    if values.dtype.kind == "f":
+        values = values.astype(np.float64)  # a smaller type cannot have the bounds
     if not len(values) or not (values >= MIN_CARD_NUMBER).all() or (values >= 1e19).any():
         return False
     whole = values.astype(np.uint64)
