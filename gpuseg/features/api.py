@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +26,7 @@ from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.runtime.temporary_folder import temporary_folder
 from gpuseg.validation import as_config_error, check_n_threads
 
 _NAME = "the lines"
@@ -129,9 +129,10 @@ def _from_files(
     url: str, options: Mapping[str, Any], roles: Roles, backend: str, executor: LocalExecutor
 ) -> pa.Table:
     source = open_source(Storage.from_url(url, options, "lines"), roles)
-    with TemporaryDirectory(prefix="gpuseg-") as folder:
+    with temporary_folder() as folder:
         staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
         features = build_features(executor, source, backend, staging)
+        source.storage.refuse_changes(source.versions)
         _warn_of_implausible(features.quality.counts)
         files = [staging.path(name) for name, *_ in features.parts]
         from pyarrow import dataset  # it imports pandas, which is slow

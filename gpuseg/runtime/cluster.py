@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
-from gpuseg.runtime.forced_end import remove_if_forced
-from gpuseg.runtime.fork_server import FOLDER_PREFIX, start_fork_server, without_variable
+from gpuseg.runtime.fork_server import start_fork_server, without_variable
 from gpuseg.runtime.interrupts import interrupts_deferred
-from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
+from gpuseg.runtime.owned_folder import FOLDER_PREFIX, remove_abandoned
 from gpuseg.runtime.resource_tracker import start_resource_tracker
 
 if TYPE_CHECKING:
@@ -188,7 +187,9 @@ def _client(spec: ClusterSpec, is_forked: bool) -> Iterator[Client]:
     with ExitStack() as stack:
         stack.enter_context(_quiet_logs())
         if spec.cluster in _STARTED_CLUSTERS:
-            folder = stack.enter_context(_scratch_of_workers())
+            from gpuseg.runtime.temporary_folder import temporary_folder
+
+            folder = stack.enter_context(temporary_folder())
             settings["temporary-directory"] = folder  # of Dask's own files
             settings["distributed.scheduler.worker-ttl"] = f"{_SILENT_SECONDS}s"
             # Pages over HTTP are open to all users of the machine.
@@ -226,17 +227,6 @@ def _quiet_logs() -> Iterator[None]:
         for handler, level in handlers:
             handler.setLevel(level)
         logging.getLogger("asyncio").removeHandler(last_resort)
-
-
-@contextmanager
-def _scratch_of_workers() -> Iterator[str]:
-    """Create the folder of the workers' temporary files; remove it afterwards."""
-    from gpuseg.runtime.scratch import scratch_folder
-
-    with OwnedFolder(scratch_folder(), FOLDER_PREFIX) as folder:
-        take_back = remove_if_forced(folder.remove)
-        yield str(folder.path)
-    take_back()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from tempfile import gettempdir
 from typing import Any
 
 from gpuseg.runtime.forced_end import remove_if_forced
-from gpuseg.runtime.owned_folder import OwnedFolder
+from gpuseg.runtime.owned_folder import FOLDER_PREFIX, OwnedFolder
 from gpuseg.runtime.resource_tracker import start_resource_tracker
 
 _FIRST_MODULE = "gpuseg.runtime.stop_collecting"
@@ -42,9 +42,6 @@ _ENVIRONMENT = {
 Dask sets all but the last before it spawns a worker. The last one keeps the working folder off the
 path, where a file may have a module's name.
 """
-
-FOLDER_PREFIX = "gpuseg-"
-"""The start of the names of gpuseg's folders for temporary files."""
 
 _started_pid: int | None = None
 

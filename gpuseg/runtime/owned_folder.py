@@ -16,6 +16,9 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+FOLDER_PREFIX = "gpuseg-"
+"""Start of the names of temporary folders that a job removes if their processes have ended."""
+
 _TAG = 4
 """Characters for the name of a machine, and for its start: 20 bits each."""
 
