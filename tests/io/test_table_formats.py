@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gc
 import json
+import os
 import shutil
 import struct
 import sys
@@ -437,6 +438,69 @@ def test_damaged_tables_are_refused(
                 assert error.code.startswith(("table.", "file."))
         file.write_bytes(content)
     assert opened(whole).rows == N
+
+
+@pytest.mark.parametrize("name", ["_delta_log/_last_checkpoint", "deletion_vector_1.bin"])
+def test_pipes_in_a_delta_table_are_refused(tmp_path: Path, table: pa.Table, name: str) -> None:
+    deleted_by_vector(tmp_path / "table", table)
+    os.mkfifo(tmp_path / "table" / name)
+    with raises("file.not_regular", DataError):
+        opened(tmp_path / "table")
+
+
+@pytest.mark.slow
+def test_pipes_in_an_iceberg_table_are_refused(
+    tmp_path: Path, table: pa.Table, iceberg: Callable[[pa.Table], Any]
+) -> None:
+    created = iceberg(table)
+    delete_positions(created, range(7))
+    files = [file for file in folder_of(created).rglob("*") if file.is_file()]
+    current = [
+        *(path for path in files if path.suffix == ".avro"),
+        *(path for path in files if path.suffix == ".parquet"),
+        Path(created.metadata_location.removeprefix("file://")),
+    ]
+    for file in current:
+        file.rename(tmp_path / "kept")
+        os.mkfifo(file)
+        with raises("file.not_regular", DataError):
+            opened(folder_of(created))
+        (tmp_path / "kept").replace(file)
+    assert opened(folder_of(created)).rows == N - 7
+
+
+def test_a_damaged_page_of_a_table_is_no_lack_of_room(tmp_path: Path, table: pa.Table) -> None:
+    deleted_by_vector(tmp_path / "table", table)
+    for file in (tmp_path / "table").rglob("*.parquet"):
+        chunk = pq.read_metadata(file).row_group(0).column(0)
+        content = bytearray(file.read_bytes())
+        start, stop = chunk.dictionary_page_offset or chunk.data_page_offset, file.stat().st_size
+        content[start + 20 : min(start + 200, stop - 5000)] = b"\xff" * 180
+        file.write_bytes(content)
+    with raises("file.damaged", DataError):
+        opened(tmp_path / "table")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "code", "kind"),
+    [
+        ("zstandard", "table.unreadable", DataError),
+        ("snappy", "table.codec_missing", ResourceError),
+    ],
+)
+def test_manifests_with_other_codecs(
+    table: pa.Table, iceberg: Callable[[pa.Table], Any], error: str, code: str, kind: Any
+) -> None:
+    """The name of the codec is in the header of an Avro file, with its length before it."""
+    created = iceberg(table)
+    for path in (folder_of(created) / "metadata").glob("*.avro"):
+        content = path.read_bytes()
+        assert b"\x14avro.codec\x0edeflate" in content
+        name = bytes([2 * len(error)]) + error.encode()
+        path.write_bytes(content.replace(b"\x0edeflate", name))
+    with raises(code, kind):
+        opened(folder_of(created))
 
 
 def test_plain_files_are_read_where_they_are(tmp_path: Path, table: pa.Table) -> None:

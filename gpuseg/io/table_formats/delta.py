@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy
+from gpuseg.errors import GpusegError
 from gpuseg.io.library_errors import LIBRARY_ERRORS
+from gpuseg.io.parquet.read_batches import wrap_decoding
 from gpuseg.io.storage import Storage
 from gpuseg.io.table_formats.detect import DELTA
+from gpuseg.io.table_formats.metadata_files import refuse_special_files_below
 from gpuseg.io.table_formats.snapshot import (
     InputFile,
     LiveFile,
@@ -72,13 +75,19 @@ def delta_files(storage: Storage, parameter: str) -> tuple[Storage, list[InputFi
         raise missing_extra(storage, DELTA, "delta", parameter) from None
     failures: tuple[type[Exception], ...] = (*LIBRARY_ERRORS, DeltaError)
     options = delta_options(storage)
+    if storage.is_local:
+        refuse_special_files_below(f"{storage.root}/_delta_log")
     try:
         table = DeltaTable(*options)
         features = set(table.protocol().reader_features or ())
         actions = pa.table(table.get_add_actions(flatten=True))
         partitions = table.metadata().partition_columns
         columns = _columns(table, partitions)
+        if storage.is_local and _DELETION_VECTORS in features:
+            refuse_special_files_below(storage.root, ".bin")  # the vectors
         kept = _kept_rows(table, storage) if _DELETION_VECTORS in features else {}
+    except GpusegError:
+        raise
     except failures as error:
         raise unreadable(storage, DELTA, error, parameter) from None
     if unknown := sorted(features - _KNOWN_FEATURES):
@@ -149,10 +158,15 @@ def _read(
     storage: Storage, path: str, columns: _Columns, kept: NDArray[np.bool_] | None
 ) -> Iterator[pa.RecordBatch]:
     """Read a file as the table has its rows; a column that it lacks is null."""
-    start = 0
-    with storage.open_parquet(path) as file:
+    start, version = 0, storage.version(path)
+    with storage.open_parquet(path, version) as file:
         names = [name for name in columns.stored_names if name in file.schema_arrow.names]
-        for batch in file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False):
+        batches = file.iter_batches(_BATCH_ROWS, columns=names, use_threads=False)
+        while True:
+            with wrap_decoding(storage, path, version):
+                batch = next(batches, None)
+            if batch is None:
+                break
             arrays = [
                 pc.cast(batch.column(name), field.type)
                 if name in names

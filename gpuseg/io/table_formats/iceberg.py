@@ -4,18 +4,23 @@ A table is read by its newest metadata file, without a catalog.
 """
 
 import re
-import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.errors import DataError
-from gpuseg.io.library_errors import LIBRARY_ERRORS
-from gpuseg.io.storage import Storage
+from gpuseg.errors import DataError, GpusegError, ResourceError
+from gpuseg.io.library_errors import exhausted, first_line
+from gpuseg.io.storage import Storage, store_errors
 from gpuseg.io.table_formats.detect import ICEBERG, ICEBERG_METADATA, iceberg_metadata
+from gpuseg.io.table_formats.metadata_files import (
+    refuse_special_files,
+    refuse_special_files_below,
+)
 from gpuseg.io.table_formats.snapshot import (
     InputFile,
     LiveFile,
@@ -49,12 +54,16 @@ def iceberg_files(storage: Storage, parameter: str) -> tuple[Storage, list[Input
     location = _newest_metadata(storage, parameter)
     url = location if storage.is_local else storage.fs.unstrip_protocol(location)
     options = iceberg_options(storage)
-    try:
+    if storage.is_local:
+        refuse_special_files_below(str(Path(location).parent))
+    with _library_errors(storage, parameter):
         table = StaticTable.from_metadata(str(url), options)
+        refuse_special_files(_manifests(table))
         tasks = sorted(table.scan().plan_files(), key=lambda task: task.file.file_path)
+        refuse_special_files(
+            file.file_path for task in tasks for file in (task.file, *task.delete_files)
+        )
         with_ids = schema_to_pyarrow(table.schema())
-    except _failures() as error:
-        raise unreadable(storage, ICEBERG, error, parameter) from None
     if not tasks:
         raise empty(storage, ICEBERG, parameter)
     schema = pa.schema([field.remove_metadata() for field in with_ids])
@@ -79,11 +88,33 @@ def iceberg_files(storage: Storage, parameter: str) -> tuple[Storage, list[Input
     return current_files(storage, live, schema)
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    """Return what reading raises where metadata, manifests or data are damaged."""
-    from pyiceberg.exceptions import ResolveError, ValidationError
+def _manifests(table: Any) -> Iterator[str]:
+    """Yield the list of manifests of the current snapshot, and after it the manifests."""
+    if snapshot := table.current_snapshot():
+        yield snapshot.manifest_list
+        yield from (manifest.manifest_path for manifest in snapshot.manifests(table.io))
 
-    return (*LIBRARY_ERRORS, struct.error, ResolveError, ValidationError)
+
+@contextmanager
+def _library_errors(storage: Storage, parameter: str) -> Iterator[None]:
+    """Turn the errors of the library, and of the codecs that it calls, into our own errors."""
+    from pyiceberg.exceptions import NotInstalledError
+
+    try:
+        yield
+    except (GpusegError, *store_errors()):
+        raise
+    except (ImportError, NotInstalledError) as error:
+        raise ResourceError(
+            "table.codec_missing",
+            f"the {ICEBERG} table needs a library that is not installed ({first_line(error)})",
+            value=storage.url,
+            hint="install the library that the message names",
+            parameter=parameter,
+        ) from None
+    except Exception as error:  # noqa: BLE001 - a codec or a store may raise whatever it likes
+        machine = exhausted(error, storage.url)
+        raise machine or unreadable(storage, ICEBERG, error, parameter) from None
 
 
 def _newest_metadata(storage: Storage, parameter: str) -> str:
@@ -124,9 +155,7 @@ def _read(
     from pyiceberg.io.pyarrow import ArrowScan
 
     scan = ArrowScan(table.metadata, table.io, table.schema(), AlwaysTrue())
-    try:
+    with _library_errors(storage, parameter):
         for batch in scan.to_record_batches([task]):
             arrays = [pc.cast(batch.column(field.name), field.type) for field in schema]
             yield pa.record_batch(arrays, schema=schema)
-    except _failures() as error:
-        raise unreadable(storage, ICEBERG, error, parameter) from None

@@ -5,26 +5,34 @@ deleted rows, or columns of an older schema, all files go to a scratch folder: s
 written again, and the others are linked or copied.
 """
 
-import shutil
+import errno
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import DataError, GpusegError, ResourceError
-from gpuseg.io.library_errors import LIBRARY_ERRORS, exhausted, first_line
+from gpuseg.io.library_errors import LIBRARY_ERRORS, exhausted, first_line, reading
 from gpuseg.io.storage import Storage
-from gpuseg.runtime.scratch import scratch_folder
+from gpuseg.runtime.temporary_folder import create_temporary_folder
 
 _FIELD_ID = b"PARQUET:field_id"
 _GROUP_ROWS = 2**17
 _FOOTERS_AT_ONCE = 16
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+"""Errors of writing that no reading has."""
+
+_READ = (
+    "table.file_unreadable",
+    ", a current file of the table, cannot be read",
+    "check the table with the program that writes it",
+)
 
 
 class InputFile(NamedTuple):
@@ -103,49 +111,51 @@ class Scratch:
     """
 
     def __init__(self) -> None:
-        self.path = Path(mkdtemp(prefix="gpuseg-", dir=scratch_folder()))
-        self._remove = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+        path, remove = create_temporary_folder()
+        self.path = Path(path)
+        self._remove = weakref.finalize(self, remove)
 
 
 def _link(storage: Storage, path: str, target: Path) -> None:
     if storage.is_local:
         target.symlink_to(Path(path).absolute())
         return
-    try:
-        storage.fs.get_file(path, str(target))
-    except LIBRARY_ERRORS as error:
-        raise _cannot_copy(storage, path, error) from None
+    name = storage.relative(path)
+    with reading(name, *_READ):
+        try:
+            storage.fs.get_file(path, str(target))
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise _cannot_write(name, error) from None
+            raise
 
 
 def _write(storage: Storage, live: LiveFile, schema: pa.Schema, target: Path) -> None:
-    rows = live.rows
-    if rows is None:
+    if live.rows is None:
         return
+    name = storage.relative(live.file.path)
     try:
         with pq.ParquetWriter(target, schema, write_page_checksum=True) as writer:
-            for batch in rows():
+            for batch in _rows(live.rows, name):
                 writer.write_batch(batch, row_group_size=_GROUP_ROWS)
     except LIBRARY_ERRORS as error:
         if isinstance(error, GpusegError):
             raise
-        raise _cannot_copy(storage, live.file.path, error) from None
+        raise exhausted(error, name) or _cannot_write(name, error) from None
 
 
-def _cannot_copy(storage: Storage, path: str, error: BaseException) -> DataError | ResourceError:
-    name = storage.relative(path)
-    if error_of_machine := exhausted(error, name):
-        return error_of_machine
-    if isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-        return ResourceError(
-            "table.no_scratch",
-            f"the current rows of {name} cannot be written to the folder for temporary files "
-            f"({first_line(error)})",
-            hint="set TMPDIR to a folder with room for the table",
-        )
-    return DataError(
-        "table.file_unreadable",
-        f"{name}, a current file of the table, cannot be read ({first_line(error)})",
-        hint="check the table with the program that writes it",
+def _rows(rows: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[pa.RecordBatch]:
+    """Yield rows; the errors of reading them differ from those of writing them."""
+    with reading(name, *_READ):
+        yield from rows()
+
+
+def _cannot_write(name: str, error: BaseException) -> ResourceError:
+    return ResourceError(
+        "table.no_scratch",
+        f"the current rows of {name} cannot be written to the folder for temporary files "
+        f"({first_line(error)})",
+        hint="set TMPDIR to a folder with room for the table",
     )
 
 
