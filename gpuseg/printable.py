@@ -15,7 +15,7 @@ _WORD = 300
 _TEXT = 1000
 """Most characters of a text."""
 
-_LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}")
+_LONG_WORD = re.compile(rf"(?<!\S)\S{{{_WORD + 1},}}")
 
 
 def printable(text: str) -> str:
