@@ -52,6 +52,8 @@ class GpusegError(Exception):
         The next step.
     parameter : str, optional
         The parameter at fault, by the name that the function has for it.
+    reason : str, optional
+        What a library says, which may quote lines and values of the data.
 
     Notes
     -----
@@ -69,10 +71,11 @@ class GpusegError(Exception):
         rule: str = "",
         hint: str = "",
         parameter: str | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(code, problem)
         self.code, self.problem, self.value = code, problem, value
-        self.rule, self.hint, self.parameter = rule, hint, parameter
+        self.rule, self.hint, self.parameter, self.reason = rule, hint, parameter, reason
         self.names: Mapping[str, str] = {}
         self.secrets: frozenset[str] = frozenset()
 
@@ -100,7 +103,8 @@ class GpusegError(Exception):
         if self.has_value:
             value = printable_value(self.value)
             subject = f"{subject} = {value}" if subject else value
-        texts = (self.problem, _with_names(self.rule, names), _with_names(self.hint, names))
+        problem = f"{self.problem} ({self.reason})" if self.reason else self.problem
+        texts = (problem, _with_names(self.rule, names), _with_names(self.hint, names))
         problem, rule, hint = (printable_text(without(self.secrets, text)) for text in texts)
         shown = ": ".join(filter(None, (subject, problem, rule))) + (f"; {hint}" if hint else "")
         return without(self.secrets, shown)
@@ -165,12 +169,24 @@ def hidden(secrets: frozenset[str]) -> Iterator[None]:
 
 @contextmanager
 def without_value(is_hidden: bool) -> Iterator[None]:
-    """Drop the value of an error raised inside, if it may be personal."""
+    """Drop the value of an error raised inside, if it may be personal, and its reason."""
+    try:
+        with without_reason(is_hidden):
+            yield
+    except GpusegError as error:
+        if is_hidden:
+            error.value = _NoValue.NO_VALUE
+        raise
+
+
+@contextmanager
+def without_reason(is_hidden: bool) -> Iterator[None]:
+    """Drop what a library says of an error raised inside, if that may have personal data."""
     try:
         yield
     except GpusegError as error:
         if is_hidden:
-            error.value = _NoValue.NO_VALUE
+            error.reason = ""
         raise
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, plain, to_numpy
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, without_reason
 from gpuseg.features.attributes import Join, batches, flat, refuse_personal_values
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed
@@ -106,6 +106,7 @@ def spill_join(
         with (
             staging.storage.fs.open(staging.path(name), "wb") as sink,
             pa.ipc.new_file(sink, schema) as writer,
+            without_reason(id_key is not None),
         ):
             for batch in batches(join, number):
                 if first == 0:

@@ -184,7 +184,8 @@ def _refuse_beyond_range(times: pa.Array, subject: str, describe: DescribeRow) -
         row = pc.index(beyond, True).as_py()
         raise DataError(
             "transactions.time_out_of_range",
-            f"{subject}: {count[row]} {times.type.unit} since 1970 in {describe(row)}",
+            f"{subject}, in {times.type.unit} since 1970, in {describe(row)}",
+            value=count[row].as_py(),
             rule="times must be in the years from 1678 to 2261",
             hint="fix the line, or make the time null",
         )

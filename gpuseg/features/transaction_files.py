@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import types as t
 
 from gpuseg.arrow import plain
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, without_reason
 from gpuseg.features.parse import as_id, is_text
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.io.csv_files import is_csv, open_csv
@@ -112,9 +112,10 @@ class Source:
             For a file that cannot be read.
         """
         first, name = split.first_row, self.storage.relative(split.path)
-        for batch in self._read(split):
-            yield batch, partial(describe_row, name, first)
-            first += batch.num_rows
+        with without_reason(self.roles.id_key is not None):
+            for batch in self._read(split):
+                yield batch, partial(describe_row, name, first)
+                first += batch.num_rows
 
     def _read(self, split: ReadSplit) -> Iterator[pa.RecordBatch]:
         columns = list(dict.fromkeys(self.roles.columns().values()))

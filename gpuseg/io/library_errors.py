@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from gpuseg.errors import DataError, GpusegError, ResourceError
-from gpuseg.redaction import without_values
+from gpuseg.redaction import redacted, without_values
 
 LIBRARY_ERRORS: tuple[type[Exception], ...] = (
     pa.ArrowException, OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError,
@@ -21,6 +21,9 @@ LIBRARY_ERRORS: tuple[type[Exception], ...] = (
 )  # fmt: skip
 """What libraries raise for bytes that they cannot read: Arrow raises its own errors, Python's
 built-in ones for some of its C++ exceptions, and what its callbacks raise."""
+
+_LONGEST = 10_000
+"""Characters of a message that are looked at."""
 
 _NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")
 
@@ -49,7 +52,7 @@ def reading(name: str, code: str, problem: str, hint: str) -> Iterator[None]:
         raise
     except LIBRARY_ERRORS as error:
         raise exhausted(error, name) or DataError(
-            code, f"{name}{problem} ({first_line(error)})", hint=hint
+            code, f"{name}{problem}", hint=hint, reason=first_line(error)
         ) from None
 
 
@@ -80,7 +83,7 @@ def exhausted(error: BaseException, name: str) -> ResourceError | None:
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, without its final full stop.
 
-    Lines and values of the data are left out: they may be personal.
+    Lines and values of the data are left out, where the message is a known one, and logins too.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return without_values(lines[0]).rstrip(".")
+    return without_values(redacted(lines[0])[:_LONGEST]).rstrip(".")
