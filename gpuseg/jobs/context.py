@@ -10,8 +10,8 @@ from functools import cache, partial
 from typing import TypeVar
 from uuid import uuid4
 
-from gpuseg.errors import ResourceError, hidden, parameter_names
-from gpuseg.io.library_errors import exhausted
+from gpuseg.errors import ResourceError, hidden, parameter_names, without_reason
+from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import wrap_store_errors
@@ -108,19 +108,30 @@ class Reporter:
 
         The labels are complete when segments are described. A failure is warned of and recorded.
         """
+        result, failure = self.attempt(part, make, otherwise)
+        self.record(failure)
+        return result
+
+    def attempt(
+        self, part: str, make: Callable[[], R], otherwise: Callable[[], R]
+    ) -> tuple[R, DescriptionFailure | None]:
+        """Return a part of the description, or what stands for it, and the failure to record."""
         try:
-            return make()
+            return make(), None
         except Exception as error:  # whatever it is, it must not cost the labels
             LOGGER.debug("%s failed", part, exc_info=error)
-            failure = DescriptionFailure(
-                part=part, error=type(error).__name__, reason=shortened(printable(str(error)))
-            )
+            reason = shortened(printable(redacted(without(self._secrets, first_line(error)))))
+            failure = DescriptionFailure(part=part, error=type(error).__name__, reason=reason)
+            return otherwise(), failure
+
+    def record(self, failure: DescriptionFailure | None) -> None:
+        """Warn of a failure of `attempt`, if there is one, and keep it for the manifest."""
+        if failure is not None:
             self.failures.append(failure)
             self.warn(
-                f"the {part} of the segments could not be made ({failure.error}: "
+                f"the {failure.part} of the segments could not be made ({failure.error}: "
                 f"{failure.reason}); the output has the segment of every row all the same"
             )
-            return otherwise()
 
     def drop_warnings(self, start: int) -> None:
         """Drop the warnings from number `start` on; those that come again are not shown again."""
@@ -228,7 +239,8 @@ def job_errors(spec: JobSpec) -> Iterator[None]:
     section = "input" if spec.transactions is None else "transactions"
     keys = f"{section}.path{', [[join]] path' if spec.join else ''}, output.path"
     urls = [each.path for each in (spec.source, *spec.join, spec.output)]
-    with parameter_names(job_names(spec)), hidden(spec.secrets):
+    hides_ids = spec.source.id_hash_key_env is not None
+    with parameter_names(job_names(spec)), hidden(spec.secrets), without_reason(hides_ids):
         try:
             with wrap_store_errors(keys, " → ".join(urls)):
                 yield

@@ -6,6 +6,8 @@ import itertools
 import logging
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,8 @@ from support.helpers import bits, customers, job, run, write_files
 
 import gpuseg
 from gpuseg.errors import ResourceError
+from gpuseg.jobs.context import Reporter
+from gpuseg.jobs.stages import describe
 from gpuseg.progress import Progress
 from gpuseg.runtime.executor import CacheLost
 from gpuseg.segmentation.base import FitContext, SegmentationResult
@@ -133,3 +137,27 @@ def test_a_library_call_prints_nothing(source: Path, tmp_path: Path) -> None:
     code = f"import gpuseg; assert gpuseg.run({content!r}).manifest['warnings']"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_late_failure_of_profiles_is_no_failure_of_the_next_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    act_has_failed, profiled = threading.Event(), threading.Event()
+
+    def fail_late(inputs: Any) -> None:
+        act_has_failed.wait(60)
+        raise ValueError("no")
+
+    def lose_a_worker() -> None:
+        raise CacheLost
+
+    monkeypatch.setattr(describe, "profile_segments", fail_late)
+    monkeypatch.setattr(describe, "bare_segments", lambda inputs: profiled.set())
+    reporter = Reporter(Progress())
+    context: Any = SimpleNamespace(reporter=reporter)
+    with pytest.raises(CacheLost):
+        describe.profile_meanwhile(context, context, lose_a_worker)
+    act_has_failed.set()
+    assert profiled.wait(60)
+    time.sleep(0.05)  # for what the thread does last
+    assert (reporter.failures, reporter.warnings) == ([], [])

@@ -89,7 +89,9 @@ def test_many_segments_are_counted_and_the_largest_described(
     assert len(result._repr_html_()) < 100_000
 
 
-@pytest.mark.parametrize("error", [MemoryError(), np.linalg.LinAlgError("no"), ValueError("no")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), np.linalg.LinAlgError("no"), ValueError("https://u:SECRET@host/x no")]
+)
 @pytest.mark.parametrize(
     ("module", "name", "part"),
     [
@@ -111,6 +113,7 @@ def test_a_description_that_fails_does_not_cost_the_labels(
     assert read_parts(tmp_path / "out")["segment"].to_pylist()[:4] == [0, 0, 1, 1]
     assert (tmp_path / "out" / "_SUCCESS").exists()
     assert [(f.part, f.error) for f in record.failures] == [(part, type(error).__name__)]
+    assert "SECRET" not in (tmp_path / "out" / "_manifest.json").read_text()
     assert len(record.warnings) == 1
     assert record.n_customers == 800
     monkeypatch.undo()

@@ -19,7 +19,7 @@ from gpuseg.jobs.stages.profile import (
     collect_profile_inputs,
     missing_rule_warning,
 )
-from gpuseg.manifest import Manifest
+from gpuseg.manifest import DescriptionFailure, Manifest
 from gpuseg.segmentation.base import SegmentationResult
 
 R = TypeVar("R")
@@ -51,20 +51,23 @@ def profile_meanwhile(
     """Profile the segments in another thread during `act`; return the result of it, and profiles.
 
     The stage "describe" has the time after `act`. Profiles that cannot be made are left out.
-    Nothing waits for the thread after an error or an interrupt: it only computes.
+    Nothing waits for the thread after an error or an interrupt: it only computes, and does not
+    touch the reporter, which a next attempt may use by then.
     """
 
-    def profile() -> SegmentProfiles:
-        return ctx.reporter.describe(
+    def profile() -> tuple[SegmentProfiles, DescriptionFailure | None]:
+        return ctx.reporter.attempt(
             "profiles", lambda: profile_segments(inputs), lambda: bare_segments(inputs)
         )
 
     thread = ThreadPoolExecutor(1, thread_name_prefix="gpuseg-describe")
     try:
-        profiles = thread.submit(profile)
+        profiling = thread.submit(profile)
         result = act()
         with ctx.reporter.stage("describe"):
-            return result, profiles.result()
+            profiles, failure = profiling.result()
+            ctx.reporter.record(failure)
+            return result, profiles
     finally:
         thread.shutdown(wait=False, cancel_futures=True)
 
