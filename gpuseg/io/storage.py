@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,17 +207,20 @@ class Storage:
             self.version(path)
         elif is_due := self.is_local or (path, version) not in self._compared:
             self.refuse_change(path, version)
-        with self.wrap_reading(path, version):
-            if self.is_local:
-                file = pq.ParquetFile(path, **_PARQUET_OPTIONS)
-            else:
-                opened = self.fs.open(path, "rb")
-                file = pq.ParquetFile(opened, pre_buffer=True, **_PARQUET_OPTIONS)
-        if version is not None and is_due:
-            self.refuse_local_change(path, version)  # the file that was seen is the one opened
-            if version.footer and version.machine != os.uname().nodename:
-                self.refuse_other_footer(path, version)
-            self._compared.add((path, version))
+        with ExitStack() as on_error:
+            with self.wrap_reading(path, version):
+                if self.is_local:
+                    file = pq.ParquetFile(path, **_PARQUET_OPTIONS)
+                else:
+                    opened = on_error.enter_context(self.fs.open(path, "rb"))
+                    file = pq.ParquetFile(opened, pre_buffer=True, **_PARQUET_OPTIONS)
+            on_error.callback(file.close)
+            if version is not None and is_due:
+                self.refuse_local_change(path, version)  # the file that was seen is the one opened
+                if version.footer and version.machine != os.uname().nodename:
+                    self.refuse_other_footer(path, version)
+                self._compared.add((path, version))
+            on_error.pop_all()
         return file
 
     @contextmanager

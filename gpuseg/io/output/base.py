@@ -98,8 +98,10 @@ class Output(ABC):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.discard()
-        self._stop_watching()
+        try:
+            self.discard()
+        finally:
+            self._stop_watching()
 
 
 def check_free(storage: Storage, overwrite: bool) -> bool:
