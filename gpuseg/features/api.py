@@ -21,7 +21,7 @@ from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.transaction_files import check_columns, open_source
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.library_errors import first_line
-from gpuseg.io.null_values import NULL_VALUES, check_null_values
+from gpuseg.io.null_values import NULL_VALUES, null_values_of
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
 from gpuseg.optional import is_arrow, is_pandas
@@ -93,11 +93,16 @@ def from_transactions(
         raise ConfigError(
             "snapshot.invalid", str(error), value=snapshot, parameter="snapshot"
         ) from None
-    words = check_null_values(null_values, "null_values")
+    try:
+        words = null_values_of(null_values)
+    except ValueError as error:
+        raise ConfigError(
+            "null_values.text", rule=str(error), value=null_values, parameter="null_values"
+        ) from None
     try:
         roles = Roles(
             customer, time, order, product, category, quantity, price, amount, moment,
-            null_values=words,
+            null_values=tuple(words),
         )  # fmt: skip
     except PydanticCustomError as error:
         raise as_config_error(error) from None

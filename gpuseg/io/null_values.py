@@ -1,6 +1,6 @@
 """Text that stands for no value, as programs write it where they have no null."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
-from gpuseg.errors import ConfigError
 
 NULL_VALUES = (
     *("#N/A", "#N/A N/A", "#NA", "#NULL!"),  # spreadsheets
@@ -20,28 +19,22 @@ NULL_VALUES = (
 """Texts that are read as missing by default; upper and lower case matter."""
 
 
-def check_null_values(null_values: Any, parameter: str) -> tuple[str, ...]:
-    """Return the null values that a caller gives.
+def null_values_of(value: Any) -> list[str]:
+    """Return null values that a user gives as a list.
 
     Raises
     ------
-    ConfigError
-        For anything but a sequence of texts without halves of characters.
+    ValueError
+        With the rule, for what is no sequence of texts, or has half of a character.
     """
-    is_list = isinstance(null_values, Collection) and not isinstance(null_values, str | bytes)
-    if not is_list or not all(map(_is_text, null_values)):
-        raise ConfigError(
-            "null_values.text", rule="must be a list of texts", value=null_values,
-            parameter=parameter,
-        )  # fmt: skip
-    return tuple(null_values)
-
-
-def _is_text(value: Any) -> bool:
+    is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
+    if not is_list or not all(isinstance(word, str) for word in value):
+        raise ValueError("must be a list of texts")
     try:
-        return isinstance(value, str) and value.encode() is not None
+        "".join(value).encode()
     except UnicodeEncodeError:
-        return False
+        raise ValueError("must have no half of a character") from None
+    return list(value)
 
 
 def is_null_value(text: pa.Array, null_values: Sequence[str]) -> NDArray[np.bool_]:

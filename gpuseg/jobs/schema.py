@@ -20,7 +20,7 @@ from pydantic import (
 from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import available
 from gpuseg.features.transactions import Roles, as_moment
-from gpuseg.io.null_values import NULL_VALUES
+from gpuseg.io.null_values import NULL_VALUES, null_values_of
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
 
@@ -81,7 +81,7 @@ def _unique(names: list[str]) -> list[str]:
 Features = Annotated[list[Text], Field(min_length=1), AfterValidator(_unique)]
 
 
-NullValues = list[str]
+NullValues = Annotated[list[str], BeforeValidator(null_values_of)]
 """Text that stands for no value."""
 
 

@@ -14,9 +14,9 @@ from support.errors import raises
 from support.helpers import customers, manifest_of, run
 
 import gpuseg
-from gpuseg.errors import ConfigError
 from gpuseg.features import from_transactions
 from gpuseg.io.null_values import NULL_VALUES
+from gpuseg.jobs.job_file import load_job
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid"}
 WORDS = ["nan", "NULL", "None", "N/A", "\\N", "#N/A", "", " NULL ", "<NA>", "NA"]
@@ -51,9 +51,20 @@ def test_null_values_of_the_user_replace_the_default() -> None:
     assert "NULL" in plain["customer_id"].to_pylist()
     guests = from_transactions(table("guest"), **ROLES, null_values=["guest"])
     assert "guest" not in guests["customer_id"].to_pylist()
-    for wrong in ("NULL", [None], 5, ["\ud800"], None, b"NULL"):
-        with raises("null_values.text", ConfigError, parameter="null_values"):
-            from_transactions(table(), **ROLES, null_values=wrong)
+
+
+@pytest.mark.parametrize(
+    "value", ["NULL", b"NULL", None, 5, [None], [5], ["a", "\ud800"], {"a": "b"}]
+)
+def test_null_values_are_a_list_of_texts(value: Any) -> None:
+    with raises("null_values.text", parameter="null_values"):
+        from_transactions(table(), **ROLES, null_values=value)
+    with raises("job.invalid_value", parameter="transactions.null_values"):
+        load_job({
+            "transactions": {"path": "in", "customer": "c", "time": "t", "amount": "a",
+                             "null_values": value},
+            "segment": {"n_clusters": 2}, "output": {"path": "out"},
+        })  # fmt: skip
 
 
 @pytest.mark.parametrize(("null_values", "word"), [(NULL_VALUES, "N/A"), (("-1",), "-1")])
