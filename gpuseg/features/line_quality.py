@@ -91,9 +91,12 @@ def count_lines(counts: NDArray[np.int64], ids: pa.Array) -> LineCounts:
 
 
 def _busiest(lines: NDArray[np.int64], ids: pa.Array) -> BusiestCustomer:
-    """Return the customer with the most lines, with an id if they may be implausibly many."""
+    """Return the customer with the most lines, with an id if they may be implausibly many.
+
+    A customer with a large share of the lines of all customers has one of these lines too.
+    """
     most = int(lines.max(initial=0))
-    if most < _TIMES_THE_MEAN:
+    if most < max(_TIMES_THE_MEAN, _LARGE_SHARE * int(lines.sum())):
         return BusiestCustomer(most)
     return BusiestCustomer(most, max(str(ids[row]) for row in np.flatnonzero(lines == most)))
 
