@@ -47,8 +47,8 @@ class FileVersion:
 def local_version(path: str, name: str) -> FileVersion:
     """Return the version of a file on this machine; `name` names it in messages.
 
-    The time at which the state of the file changed cannot be set by programs, unlike the time at
-    which its content changed.
+    Programs can set the time of the last change of the content (mtime), for example when they copy
+    a file. The system sets the time of the last change of the file's state (ctime).
 
     Raises
     ------

@@ -213,7 +213,10 @@ def _is_same_field(stored: pa.Field, field: pa.Field) -> bool:
 
 
 def _is_same(stored: pa.DataType, kind: pa.DataType) -> bool:
-    """Whether two types have the same values; units of time and sizes of offsets do not count."""
+    """Return whether columns of two types hold values of one kind.
+
+    Units of time and widths of offsets may differ.
+    """
     t = pa.types
     groups: Sequence[Sequence[Callable[[pa.DataType], Any]]] = (
         (t.is_string, t.is_large_string, t.is_string_view),

@@ -6,25 +6,19 @@ from typing import Any
 from gpuseg.errors import ConfigError
 from gpuseg.io.storage import Storage
 
-_DELTA_NAMES = {
-    "key": "AWS_ACCESS_KEY_ID",
-    "secret": "AWS_SECRET_ACCESS_KEY",
-    "token": "AWS_SESSION_TOKEN",
-    "endpoint_url": "AWS_ENDPOINT_URL",
-    "region_name": "AWS_REGION",
+_NAMES = {
+    "key": ("AWS_ACCESS_KEY_ID", "s3.access-key-id"),
+    "secret": ("AWS_SECRET_ACCESS_KEY", "s3.secret-access-key"),
+    "token": ("AWS_SESSION_TOKEN", "s3.session-token"),
+    "endpoint_url": ("AWS_ENDPOINT_URL", "s3.endpoint"),
+    "region_name": ("AWS_REGION", "s3.region"),
 }
-_ICEBERG_NAMES = {
-    "key": "s3.access-key-id",
-    "secret": "s3.secret-access-key",
-    "token": "s3.session-token",
-    "endpoint_url": "s3.endpoint",
-    "region_name": "s3.region",
-}
+"""The names that `deltalake` and `pyiceberg` have for the options of s3fs."""
 
 
 def delta_options(storage: Storage) -> tuple[str, None, dict[str, str]]:
     """Return the arguments of `deltalake.DeltaTable`: URL, version and options."""
-    options = _renamed(storage, _DELTA_NAMES)
+    options = _renamed(storage, {key: name for key, (name, _) in _NAMES.items()})
     if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
         options["AWS_ALLOW_HTTP"] = "true"
     return _url(storage), None, options
@@ -32,7 +26,7 @@ def delta_options(storage: Storage) -> tuple[str, None, dict[str, str]]:
 
 def iceberg_options(storage: Storage) -> dict[str, str]:
     """Return the properties of a FileIO of `pyiceberg`."""
-    return _renamed(storage, _ICEBERG_NAMES)
+    return _renamed(storage, {key: name for key, (_, name) in _NAMES.items()})
 
 
 def _url(storage: Storage) -> str:
