@@ -22,7 +22,12 @@ from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
 from gpuseg.printable import printable_lines, printable_text
 from gpuseg.redaction import redacted
-from gpuseg.runtime.forced_end import INTERRUPTED, force_end_after, force_end_after_signals
+from gpuseg.runtime.forced_end import (
+    INTERRUPTED,
+    force_end_after,
+    force_end_after_signals,
+    tell_interrupted,
+)
 from gpuseg.runtime.interrupts import Interrupted, Signals
 from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_streams
 
@@ -317,7 +322,7 @@ def main() -> None:
             _end_start()  # Python looks for garbage as it ends: 0.4 s after a job
             # Checked here, not caught: an interrupted import may raise any exception.
             if signals.received:
-                _print_error("interrupted")
+                tell_interrupted()
                 sys.exit(INTERRUPTED)
             signals.end()
 
@@ -365,7 +370,7 @@ def command() -> None:
             raise
         code = ended.code
     except Interrupted:  # the signal came at the very end
-        _print_error("interrupted")
+        tell_interrupted()
         code = INTERRUPTED
     force_end_after(_SECONDS_TO_END, code)  # what others do at the end may wait for lost processes
     atexit._run_exitfuncs()

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 INTERRUPTED = 130
@@ -26,6 +26,9 @@ _REMOVAL_SECONDS = 1.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 _removals: list[Callable[[], None]] = []
+
+_may_tell = Lock()
+"""Taken by who tells that the run was interrupted, so that it is told once."""
 
 
 def remove_if_forced(remove: Callable[[], None]) -> Callable[[], None]:
@@ -59,6 +62,13 @@ def _above_standard_streams(handle: int) -> int:
     return moved
 
 
+def tell_interrupted() -> None:
+    """Print, once, that the run was interrupted."""
+    if _may_tell.acquire(blocking=False):
+        with suppress(OSError):
+            os.write(2, b"interrupted\n")
+
+
 def force_end_after(seconds: float, code: int) -> None:
     """End this process with an exit code after some seconds, if it has not ended by then."""
 
@@ -79,8 +89,7 @@ def _watch(reader: int) -> None:
     with suppress(RuntimeError):  # there may be no more threads
         removal.start()
         removal.join(_REMOVAL_SECONDS)
-    with suppress(OSError):
-        os.write(2, b"interrupted\n")
+    tell_interrupted()
     os._exit(INTERRUPTED)
 
 

@@ -131,6 +131,7 @@ def pid_of(shard: list[int], context: TaskContext) -> int:
 
 def test_workers_lost_during_an_exchange(executor: Executor, tmp_path: Path) -> None:
     for n_lost in (1, 2):
+        executor.load(load, [10, 20])  # losses of each load are counted, and have a limit
         split = partial(split_or_die, folder=tmp_path / str(n_lost), n_lost=n_lost)
         assert executor.shuffle_reduce(split, sum, 3) == [30, 60, 90]
     assert executor.describe()["machines"] == [platform.machine()]
