@@ -119,14 +119,21 @@ def are_distinct(ranges: Sequence[IdRange | None]) -> bool:
 
 
 def split_ids(
-    shard: Shard, context: TaskContext, n_pieces: int, turn: int = 0, turns: int = 1
+    shard: Shard,
+    context: TaskContext,
+    n_pieces: int,
+    turn: int = 0,
+    turns: int = 1,
+    leave_out_missing: bool = False,
 ) -> list[NDArray[np.uint64]]:
     """Hash the ids of a shard and split the hashes into ranges; each range has few sorted runs.
 
-    With several turns, each turn keeps only one share of all possible hashes, to save memory.
+    With several turns, each turn keeps only one share of all possible hashes, to save memory. Rows
+    without an id can be left out; looking for them takes time, and reads the ids again.
     """
     plan: ShardPlan = shard.source
     kept: dict[int, NDArray[np.uint64]] = shard.cache.pop(_HASHES, {})
+    null_values = ["", *plan.null_values] if leave_out_missing else []
     low, high = turn * 2**64 // turns, (turn + 1) * 2**64 // turns - 1
     bounds = np.array(
         [low + j * (high + 1 - low) // n_pieces for j in range(1, n_pieces)], np.uint64
@@ -134,9 +141,11 @@ def split_ids(
 
     def hashed(task: tuple[PartPlan, int]) -> list[NDArray[np.uint64]]:
         part, start = task
-        hashes = kept.pop(part.number, None)
+        hashes = None if leave_out_missing else kept.pop(part.number, None)
         if hashes is None:
-            hashes = _hashed(shard, plan, part, start)
+            hashes = _hashed(shard, plan, part, start, null_values)
+        if leave_out_missing:
+            hashes = hashes[hashes != _NULL]
         if turns > 1:
             hashes = hashes[(hashes >= np.uint64(low)) & (hashes <= np.uint64(high))]
         hashes.sort()

@@ -72,6 +72,8 @@ def write_assignments(
             n_duplicates = 0
             if not are_distinct([part.ids for part in parts]):
                 n_duplicates = _count_duplicates(executor, plan.memory.id_turns)
+            if n_duplicates:  # only then rows without an id make a difference
+                n_duplicates = _count_duplicates(executor, plan.memory.id_turns, True)
         if n_duplicates:
             ctx.reporter.warn(
                 f"input.id = '{dataset.id}': {n_duplicates:,} rows have the id of another row; "
@@ -81,13 +83,15 @@ def write_assignments(
     return Written(parts, pa.chunked_array(chunks) if chunks else None)
 
 
-def _count_duplicates(executor: Executor, turns: int) -> int:
+def _count_duplicates(executor: Executor, turns: int, leave_out_missing: bool = False) -> int:
     """Compare the ids in several turns, each with a part of the hashes, to save memory."""
     n_ranges = _RANGES_PER_SHARD * executor.n_shards
     return sum(
         count
         for turn in range(turns)
         for count in executor.shuffle_reduce(
-            partial(split_ids, turn=turn, turns=turns), count_duplicates, n_ranges
+            partial(split_ids, turn=turn, turns=turns, leave_out_missing=leave_out_missing),
+            count_duplicates,
+            n_ranges,
         )
     )
