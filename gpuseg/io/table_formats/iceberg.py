@@ -102,7 +102,9 @@ def _library_errors(storage: Storage, parameter: str) -> Iterator[None]:
 
     try:
         yield
-    except (GpusegError, *store_errors()):
+    except GpusegError:
+        raise
+    except store_errors():
         raise
     except (ImportError, NotInstalledError) as error:
         raise ResourceError(
