@@ -83,6 +83,18 @@ def test_memory_input_gives_the_same_segments(
     assert read_parts(tmp_path / "from memory").equals(read_parts(tmp_path / "from disk"))
 
 
+def test_an_object_is_compared_once_however_many_row_groups_it_has(
+    table: pa.Table, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with memory.open("/gpuseg-test/in/a.parquet", "wb") as file:
+        pq.write_table(table, file, row_group_size=20)
+    asked: list[str] = []
+    info = memory.info
+    monkeypatch.setattr(memory, "info", lambda path, **kw: asked.append(path) or info(path, **kw))
+    run("memory://gpuseg-test/in", "memory://gpuseg-test/out")
+    assert table.num_rows / 20 > 20 > len([path for path in asked if path.endswith("a.parquet")])
+
+
 def test_older_output_is_replaced_when_asked(source: Path, memory: Any) -> None:
     run(source, "memory://gpuseg-test/out")
     before = names(memory, "/gpuseg-test/out")

@@ -17,6 +17,7 @@ from support.errors import raises
 from support.helpers import customers, cut, manifest_of, read_parts, run, write_files
 
 import gpuseg
+from gpuseg.errors import DataError
 from gpuseg.io.parquet.ids import hash_ids
 from gpuseg.io.privacy.pii import are_card_numbers, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
@@ -98,6 +99,23 @@ def test_card_numbers_are_detected_by_their_digits() -> None:
     assert not are_card_numbers(pa.array(others))
     assert not are_card_numbers(pa.array([0, 18, 26]))
     assert not are_card_numbers(pa.array([], pa.int64()))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int8, np.uint64])
+def test_extreme_numbers_are_no_card_numbers(kind: Any) -> None:
+    is_float = np.issubdtype(kind, np.floating)
+    largest = np.finfo(kind).max if is_float else np.iinfo(kind).max
+    for value in [largest, *([np.inf, np.nan] if is_float else [])]:
+        assert not are_card_numbers(pa.array(np.full(20, value, kind)))
+
+
+def test_a_sample_that_is_not_utf8_is_a_damaged_file(tmp_path: Path) -> None:
+    stored = pa.array([b"M\xfcller"] * 60, pa.binary())
+    text = pa.Array.from_buffers(pa.string(), 60, stored.buffers())
+    source = write_files(tmp_path / "in", [customers(60).append_column("city", text)])
+    with raises("file.damaged", DataError):
+        run(source, tmp_path / "out", prepare={"categorical": {"city": "onehot"}})
 
 
 CARDS = [with_check_digit(400_000_000_000_000 + 7919 * i) for i in range(200)]
