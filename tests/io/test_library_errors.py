@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from support.errors import raises
 from support.helpers import customers
 
 import gpuseg
@@ -176,3 +178,22 @@ def test_each_class_at_each_boundary(
             raise AssertionError(f"{name} reached the user") from other
         finally:
             Faulty.operation = ""
+
+
+def test_a_remote_file_that_is_no_parquet_file_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"no Parquet file" * 10)
+    folder = DirFileSystem(str(tmp_path), fsspec.filesystem("file"))
+    storage = Storage("dir://", folder, "")
+    opened: list[Any] = []
+    open_file = storage.fs.open
+
+    def open_and_keep(*arguments: Any) -> Any:
+        opened.append(open_file(*arguments))
+        return opened[-1]
+
+    monkeypatch.setattr(storage.fs, "open", open_and_keep)
+    with raises("file.not_parquet"):
+        storage.open_parquet("a.parquet")
+    assert [file.closed for file in opened] == [True]

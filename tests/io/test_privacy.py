@@ -269,6 +269,35 @@ def test_the_order_of_rows_tells_nothing_of_the_ids(
     assert sum(a == b for a, b in zip(actual, guess, strict=True)) < 10
 
 
+@pytest.mark.parametrize("kind", ["time", "damaged"])
+def test_messages_quote_no_value_where_ids_are_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """An id may be in the wrong column, and libraries quote what they cannot read."""
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    source = tmp_path / "in"
+    source.mkdir()
+    if kind == "time":
+        at = pa.array([0, 253370764800], pa.int64()).cast(pa.timestamp("s"))
+        table = pa.table({"who": ["a", "b"], "paid": [1.0, 2.0], "at": at})
+        pq.write_table(table, source / "lines.parquet")
+    else:
+        text = "who,paid,at\na,1,2025-01-01\nb,1,2025-01-01,253370764800\n"
+        (source / "lines.csv").write_text(text)
+    for hashed in (False, True):
+        key = {"id_hash_key_env": "GPUSEG_TEST_KEY"} if hashed else {}
+        with pytest.raises(gpuseg.DataError) as caught:
+            gpuseg.run({
+                "transactions": {"path": str(source), "customer": "who", "time": "at",
+                                 "amount": "paid", **key},
+                "segment": {"n_clusters": 2}, "output": {"path": str(tmp_path / "out")},
+            })  # fmt: skip
+        error = caught.value
+        assert error.has_value == (kind == "time" and not hashed)
+        assert bool(error.reason) == (kind == "damaged" and not hashed)
+        assert not (hashed and "253370764800" in str(error))
+
+
 @pytest.mark.parametrize("secret", [None, "", "another secret, of good length"])
 def test_a_worker_with_another_key_is_refused(
     monkeypatch: pytest.MonkeyPatch, secret: str | None
