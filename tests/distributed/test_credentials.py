@@ -55,11 +55,14 @@ def listening() -> dict[int, str]:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+def started(
+    tmp_path_factory: pytest.TempPathFactory,
+    two_workers: dict[str, Any],  # if they started later, they would use the folder of this run
+) -> Iterator[Started]:
     folder, before = tmp_path_factory.mktemp("scratch"), listening()
     spec = ClusterSpec("dask", 1, 1, None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gpuseg.runtime.scratch.scratch_folder", lambda: str(folder))
+        patch.setattr("gpuseg.runtime.temporary_folder.scratch_folder", lambda: str(folder))
         with open_executor(spec, lambda rows: None, print, WORKER_MODULES) as executor:
             assert isinstance(executor, DaskExecutor)
             executor.load(load, [7])

@@ -276,7 +276,7 @@ def test_eps_estimate_of_a_few_rows_and_of_one_point() -> None:
     ({"min_samples": 2.5}, r"min_samples = 2.5: must be"),
     ({"metric": "chebyshev"}, r"metric = 'chebyshev': must be .*'manhattan'"),
     ({"backend": "cpu"}, r"backend = 'cpu': must be one of"),
-    ({"n_threads": 0}, r"n_threads = 0: must be None or an int >= 1"),
+    ({"n_threads": 0}, r"n_threads = 0: must be None or an int from 1 to 4,096"),
 ], ids=str)  # fmt: skip
 def test_bad_parameters(params: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
