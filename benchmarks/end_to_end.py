@@ -47,9 +47,10 @@ def script(read: Callable[[str], Any], data: str, out: str, init: str, iteration
     end_stage("import")
     ids, x = read(data)
     end_stage("read")
-    x = StandardScaler(copy=False).fit_transform(x)
+    scaler = StandardScaler(copy=False)
+    x = scaler.fit_transform(x)
     end_stage("scale")
-    centers = np.array(json.loads(Path(init).read_text()), np.float32)
+    centers = scaler.transform(np.array(json.loads(Path(init).read_text()), np.float32))
     model = KMeans(
         len(centers), init=centers, n_init=1, max_iter=iterations, tol=0, copy_x=False
     ).fit(x)
@@ -153,13 +154,11 @@ def can_run_spark() -> bool:
 
 
 def initial_centers(data: Path, k: int) -> list[list[float]]:
-    """Return k rows of the first file, standardised by that file: near enough to start from."""
+    """Return k rows of the first file; each engine standardises them as all others."""
     import pyarrow.parquet as pq
-    from sklearn.preprocessing import StandardScaler
 
     frame = pq.read_table(sorted(data.glob("*.parquet"))[0]).drop(["customer_id"]).to_pandas()
-    scaled = StandardScaler().fit_transform(frame.to_numpy("float32"))
-    rows: list[list[float]] = scaled[:: len(scaled) // k][:k].tolist()
+    rows: list[list[float]] = frame.to_numpy("float32")[:: len(frame) // k][:k].tolist()
     return rows
 
 
