@@ -5,6 +5,7 @@ lock taken, and another thread that imports then waits forever.
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +35,7 @@ class Signals:
         global _current
         self.received = False
         _current = self
+        self._show_lost, sys.unraisablehook = sys.unraisablehook, self._show_unraisable
         for number in _SIGNALS:
             signal.signal(number, self._handle)
 
@@ -41,6 +43,15 @@ class Signals:
         """Ignore signals from now on."""
         global _current
         self.received, _current = True, None
+        sys.unraisablehook = self._show_lost
+
+    def _show_unraisable(self, lost: Any) -> None:
+        """Show an exception that Python drops, such as one in a callback of the garbage collector.
+
+        An interrupt is not shown: it will be raised again.
+        """
+        if not issubclass(lost.exc_type, Interrupted):
+            self._show_lost(lost)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if not self.received:

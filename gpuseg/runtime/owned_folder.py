@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import socket
+import time
 from base64 import b32encode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ _TAG = 4
 
 _REMOVED = ".removed"
 """The end of the name of a folder that is being removed."""
+
+_ATTEMPTS, _SECONDS_BETWEEN_ATTEMPTS = 20, 0.02
 
 _UNAVAILABLE = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 """Errors of file systems without locks of folders."""
@@ -83,12 +86,17 @@ class OwnedFolder:
     def remove(self) -> None:
         """Remove the folder, if it still exists, and free its name.
 
-        It is renamed first, so that another thread cannot publish a part of it.
+        It is renamed first, so that another thread cannot publish a part of it. Processes that are
+        just ending may still write to it, so it is tried again for a moment.
         """
         removed = self.path.with_name(self.path.name + _REMOVED)
         with suppress(OSError):
             self.path.rename(removed)
-        shutil.rmtree(removed, ignore_errors=True)
+        for _ in range(_ATTEMPTS):
+            shutil.rmtree(removed, ignore_errors=True)
+            if not removed.exists():
+                break
+            time.sleep(_SECONDS_BETWEEN_ATTEMPTS)
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1

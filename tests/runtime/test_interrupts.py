@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -69,6 +70,24 @@ def test_an_interrupt_that_was_swallowed_is_raised_again(arrived: list[int]) -> 
     os.kill(os.getpid(), signal.SIGINT)  # does not disturb the cleanup
     signals.end()
     raise_if_interrupted()
+
+
+def test_an_interrupt_that_python_drops_is_not_shown_but_raised_again(
+    arrived: list[int], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)
+    signals = Signals()
+
+    class Dropping:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    Dropping()
+    with pytest.raises(Interrupted):
+        raise_if_interrupted()
+    signals.end()
+    assert capfd.readouterr().err == ""
+    assert sys.unraisablehook is sys.__unraisablehook__
 
 
 def test_signals_that_are_ignored_stay_ignored(arrived: list[int]) -> None:
