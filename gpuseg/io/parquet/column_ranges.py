@@ -6,6 +6,7 @@ out nearly every column, and the values of the others alone are read.
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -65,9 +66,10 @@ def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
         ranges = {c.path_in_schema: _range(c) for c in chunks if c.path_in_schema in wanted}
         if unknown := [name for name in wide if ranges[name] == _UNKNOWN]:
             batches = opened.iter_batches(_FIRST_ROWS, row_groups=[number], columns=unknown)
-            first = _ranges_of_batch(next(batches).select(unknown))
-            bounds = zip(first.low.tolist(), first.high.tolist(), strict=True)
-            ranges |= dict(zip(unknown, bounds, strict=True))
+            for batch in islice(batches, 1):  # a footer may tell of rows that are not there
+                first = _ranges_of_batch(batch.select(unknown))
+                bounds = zip(first.low.tolist(), first.high.tolist(), strict=True)
+                ranges |= dict(zip(unknown, bounds, strict=True))
     low, high = np.array([ranges[name] for name in wide]).T
     far = ColumnRanges(low, high, np.zeros(len(wide), bool)).are_far()
     return [name for name, is_far in zip(wide, far.tolist(), strict=True) if is_far]
