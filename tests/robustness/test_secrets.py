@@ -65,6 +65,20 @@ def everything(outcome: Any, folder: Path) -> str:
     return "\n".join(texts)
 
 
+def check_nothing_is_shown(
+    folder: Path, capfd: pytest.CaptureFixture[str], command: str, job: dict[str, Any], code: int,
+    out: str = "out",
+) -> None:  # fmt: skip
+    """Run a job; check that neither raw ids nor the key are in what it prints and writes."""
+    job["output"] = {"path": str(folder / "all" / out)}
+    (folder / "job.toml").write_text(toml(job))
+    (folder / "all").mkdir(exist_ok=True)
+    outcome = call(capfd, command, folder / "job.toml")
+    assert outcome.code == code, outcome.err
+    shown = everything(outcome, folder / "all")
+    assert RAW not in shown and KEY not in shown
+
+
 def segments(path: str, **keys: Any) -> dict[str, Any]:
     source = {"path": path, "id": "customer", **keys}
     return {"input": source, "segment": {"n_clusters": 2}}
@@ -160,13 +174,7 @@ def test_no_raw_id_of_lines(
     lines = tmp_path / f"lines{suffix}"
     lines.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
     job = transactions(str(lines), id_hash_key_env="THE_KEY", snapshot="2026-12-01")
-    job["output"] = {"path": str(tmp_path / "all" / "out")}
-    (tmp_path / "job.toml").write_text(toml(job))
-    (tmp_path / "all").mkdir()
-    outcome = call(capfd, "features", tmp_path / "job.toml")
-    assert outcome.code == code, outcome.err
-    shown = everything(outcome, tmp_path / "all")
-    assert RAW not in shown and KEY not in shown
+    check_nothing_is_shown(tmp_path, capfd, "features", job, code)
 
 
 @pytest.mark.parametrize("damage", ["none", "id as time", "a field too many"])
@@ -177,14 +185,8 @@ def test_no_raw_id_of_workers(
     code, damaged = DAMAGE[damage]
     (tmp_path / "lines.csv").write_text(damaged("".join(_lines(60))))
     job = transactions(str(tmp_path / "lines.csv"), id_hash_key_env="THE_KEY")
-    job["output"] = {"path": str(tmp_path / "all" / "out")}
     job["runtime"] = {"cluster": "dask", "n_workers": 1}
-    (tmp_path / "job.toml").write_text(toml(job))
-    (tmp_path / "all").mkdir()
-    outcome = call(capfd, "run", tmp_path / "job.toml")
-    assert outcome.code == code, outcome.err
-    shown = everything(outcome, tmp_path / "all")
-    assert RAW not in shown and KEY not in shown
+    check_nothing_is_shown(tmp_path, capfd, "run", job, code)
 
 
 def test_no_raw_id_of_a_joined_table(
@@ -192,18 +194,13 @@ def test_no_raw_id_of_a_joined_table(
 ) -> None:
     monkeypatch.setenv("THE_KEY", KEY)
     (tmp_path / "lines.csv").write_text("".join(_lines(60)))
-    (tmp_path / "all").mkdir()
     for i, (code, text) in enumerate(
         [(0, f"who,age\n{RAW}1,5\n"), (3, f"{RAW}1,5\n{RAW}2,6\n"), (3, f"who,age\n{RAW}1,5,6\n")]
     ):
         (tmp_path / "ages.csv").write_text(text)
         job = transactions(str(tmp_path / "lines.csv"), id_hash_key_env="THE_KEY")
         job["join"] = [{"path": str(tmp_path / "ages.csv"), "id": "who"}]
-        job["output"] = {"path": str(tmp_path / "all" / f"out-{i}")}
-        (tmp_path / "job.toml").write_text(toml(job))
-        outcome = call(capfd, "features", tmp_path / "job.toml")
-        assert outcome.code == code, outcome.err
-        assert RAW not in everything(outcome, tmp_path / "all")
+        check_nothing_is_shown(tmp_path, capfd, "features", job, code, f"out-{i}")
 
 
 IDS = [f"{RAW}{i % 50}" for i in range(60)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 from gpuseg.io.parquet.dataset import Dataset
-from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
+from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, plan_itself, read_batches
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.runtime.executor import Executor, TaskContext
 
@@ -22,13 +22,9 @@ def count_columns(
         For columns that cannot be categories and files that cannot be decoded.
     """
     plans = dataset.plan_shards(len(executor.workers()), drop_missing=False)
-    executor.load(_identity, plans)
+    executor.load(plan_itself, plans)
     counts = executor.map(_count, list(categories), list(others))
     return reduce(_merged, counts)
-
-
-def _identity(plan: ShardPlan, context: TaskContext) -> ShardPlan:
-    return plan
 
 
 def _count(

@@ -10,11 +10,10 @@ from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from gpuseg.io.parquet.dataset import Dataset
-from gpuseg.io.parquet.read_batches import wrap_decoding
-from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, read_batches
+from gpuseg.io.parquet.read_batches import minima_and_maxima, wrap_decoding
+from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, plan_itself, read_batches
 from gpuseg.numerics.origin import ColumnRanges
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
 from gpuseg.runtime.executor import Executor, TaskContext
@@ -37,7 +36,7 @@ def find_origins(executor: Executor, dataset: Dataset, columns: Sequence[str]) -
     candidates = _may_be_far(dataset, columns)
     if not candidates:
         return {}
-    executor.load(_identity, dataset.plan_shards(len(executor.workers()), drop_missing=False))
+    executor.load(plan_itself, dataset.plan_shards(len(executor.workers()), drop_missing=False))
     ranges = reduce(ColumnRanges.merge, executor.map(_ranges, candidates))
     origins = zip(candidates, ranges.origins().tolist(), strict=True)
     return {name: origin for name, origin in origins if origin}
@@ -61,16 +60,15 @@ def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
         storage.open_parquet(file.path, file.version) as opened,
         wrap_decoding(storage, file.path, file.version),
     ):
-        group, wanted = opened.metadata.row_group(number), set(wide)
-        chunks = (group.column(i) for i in range(group.num_columns))
-        ranges = {c.path_in_schema: _range(c) for c in chunks if c.path_in_schema in wanted}
-        if unknown := [name for name in wide if ranges[name] == _UNKNOWN]:
+        known = minima_and_maxima(opened, number, wide)
+        ranges = {name: (float(low), float(high)) for name, (low, high) in known.items()}
+        if unknown := [name for name in wide if name not in ranges]:
             batches = opened.iter_batches(_FIRST_ROWS, row_groups=[number], columns=unknown)
             for batch in islice(batches, 1):  # a footer may tell of rows that are not there
                 first = _ranges_of_batch(batch.select(unknown))
                 bounds = zip(first.low.tolist(), first.high.tolist(), strict=True)
                 ranges |= dict(zip(unknown, bounds, strict=True))
-    low, high = np.array([ranges[name] for name in wide]).T
+    low, high = np.array([ranges.get(name, _UNKNOWN) for name in wide]).T
     far = ColumnRanges(low, high, np.zeros(len(wide), bool)).are_far()
     return [name for name, is_far in zip(wide, far.tolist(), strict=True) if is_far]
 
@@ -80,18 +78,6 @@ def _loses_digits(kind: pa.DataType) -> bool:
     t = pa.types
     small = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.float16(), pa.float32())
     return not t.is_boolean(kind) and kind not in small
-
-
-def _range(chunk: pq.ColumnChunkMetaData) -> tuple[float, float]:
-    """Return smallest and largest value of a column chunk, or `_UNKNOWN`."""
-    statistics = chunk.statistics
-    if statistics is None or not statistics.has_min_max:
-        return _UNKNOWN
-    return float(statistics.min), float(statistics.max)
-
-
-def _identity(plan: ShardPlan, context: TaskContext) -> ShardPlan:
-    return plan
 
 
 def _ranges(plan: ShardPlan, context: TaskContext, columns: list[str]) -> ColumnRanges:

@@ -19,7 +19,7 @@ from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.checksums import count_values
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.index_columns import index_columns
-from gpuseg.io.parquet.read_batches import checked, wrap_decoding
+from gpuseg.io.parquet.read_batches import checked, minima_and_maxima, wrap_decoding
 from gpuseg.io.parquet.schema import (
     check_columns,
     check_same,
@@ -30,6 +30,7 @@ from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
 from gpuseg.io.privacy.pii import MIN_CARD_NUMBER, kinds, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.preprocessing.encoding.arrow_columns import is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
 _FOOTERS_AT_ONCE = 16
@@ -222,28 +223,27 @@ def _refuse_personal(
 
 def _possible_columns(storage: Storage, file: DataFile, columns: Sequence[str]) -> list[str]:
     """Return the columns whose values may be personal data: text, and large numbers."""
-    columns = [name for name in columns if _is_possible(file.types[name], None)]
+    types = file.types
+    columns = [name for name in columns if _is_possible(types[name], None)]
     if not columns:
         return []
     with (
         storage.open_parquet(file.path, file.version) as opened,
         wrap_decoding(storage, file.path, file.version),
     ):
-        group = opened.metadata.row_group(0)
-        statistics = {
-            group.column(i).path_in_schema: group.column(i).statistics
-            for i in range(group.num_columns)
-        }
-        return [name for name in columns if _is_possible(file.types[name], statistics.get(name))]
+        numbers = [name for name in columns if is_number(types[name])]
+        bounds = minima_and_maxima(opened, 0, numbers)
+    minima = {name: minimum for name, (minimum, _) in bounds.items()}
+    return [name for name in columns if _is_possible(types[name], minima.get(name))]
 
 
-def _is_possible(kind: pa.DataType, statistics: Any) -> bool:
+def _is_possible(kind: pa.DataType, minimum: Any) -> bool:
+    """Whether values of a type may be personal data; a minimum of None is not known."""
     t = pa.types
     if t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind):
         if kind.bit_width < _MIN_CARD_BITS:
             return False
-        has_minimum = statistics is not None and statistics.has_min_max
-        return not has_minimum or not statistics.min < MIN_CARD_NUMBER
+        return minimum is None or not minimum < MIN_CARD_NUMBER
     return not (t.is_boolean(kind) or t.is_temporal(kind) or t.is_null(kind))
 
 

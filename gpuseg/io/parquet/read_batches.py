@@ -1,9 +1,11 @@
 """Decode row groups of a Parquet file: what it promises, or an error that names the file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from gpuseg.arrow import without_views
 from gpuseg.errors import DataError
@@ -65,6 +67,25 @@ def wrap_decoding(
         path, version, "file.damaged", f": {where} cannot be decoded",
         "the file is damaged: write it again",
     )  # fmt: skip
+
+
+def minima_and_maxima(
+    file: pq.ParquetFile, group: int, columns: Collection[str]
+) -> dict[str, tuple[Any, Any]]:
+    """Return smallest and largest value of columns of numbers in a row group, where it has them.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+    """
+    metadata, wanted = file.metadata.row_group(group), set(columns)
+    chunks = (metadata.column(i) for i in range(metadata.num_columns))
+    statistics = {c.path_in_schema: c.statistics for c in chunks if c.path_in_schema in wanted}
+    return {
+        name: (values.min, values.max)
+        for name, values in statistics.items()
+        if values is not None and values.has_min_max
+    }
 
 
 def checked(batch: pa.RecordBatch, columns: Sequence[str]) -> pa.RecordBatch:

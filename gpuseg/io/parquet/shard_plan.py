@@ -175,6 +175,11 @@ class ShardPlan:
         return f"row {before + row - self.starts()[i]} of {name} (rows count from 0)"
 
 
+def plan_itself(plan: ShardPlan, context: TaskContext) -> ShardPlan:
+    """Return the plan as the shard, for passes over columns before the rows are loaded."""
+    return plan
+
+
 def load_shard(plan: ShardPlan, context: TaskContext) -> Shard:
     """Read a shard: float32 features, float64 weights, NaN for missing values.
 
