@@ -153,9 +153,9 @@ def _rows(rows: Callable[[], Iterator[pa.RecordBatch]], name: str) -> Iterator[p
 def _cannot_write(name: str, error: BaseException) -> ResourceError:
     return ResourceError(
         "table.no_scratch",
-        f"the current rows of {name} cannot be written to the folder for temporary files "
-        f"({first_line(error)})",
+        f"the current rows of {name} cannot be written to the folder for temporary files",
         hint="set TMPDIR to a folder with room for the table",
+        reason=first_line(error),
     )
 
 
@@ -243,10 +243,11 @@ def unreadable(storage: Storage, name: str, error: BaseException, parameter: str
     """Return the error of a table whose metadata cannot be read."""
     return DataError(
         "table.unreadable",
-        f"the {name} table cannot be read ({type(error).__name__}: {first_line(error)})",
+        f"the {name} table cannot be read",
         value=storage.url,
         hint=f"check the table, or {_EXPORT}",
         parameter=parameter,
+        reason=f"{type(error).__name__}: {first_line(error)}",
     )
 
 
