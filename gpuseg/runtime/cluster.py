@@ -7,16 +7,21 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import process
 from tempfile import gettempdir
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import ResourceError, literal
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
-from gpuseg.runtime.fork_server import start_fork_server, without_variable
+from gpuseg.runtime.fork_server import (
+    continue_fork_server,
+    start_fork_server,
+    without_variable,
+)
 from gpuseg.runtime.interrupts import interrupts_deferred
 from gpuseg.runtime.owned_folder import FOLDER_PREFIX, remove_abandoned
 from gpuseg.runtime.resource_tracker import start_resource_tracker
@@ -37,6 +42,9 @@ _SILENT_SECONDS = 30
 
 Its own thread reports twice a second, whatever it computes; only a process that is stopped or hangs
 does not."""
+
+_UNREACHABLE = (OSError, ValueError, TypeError, LookupError, RuntimeError, CancelledError)
+"""What Dask raises where no scheduler answers, or something that is none does."""
 
 _METHOD = "distributed.worker.multiprocessing-method"
 
@@ -259,6 +267,7 @@ def _started_cluster(spec: ClusterSpec, folder: str) -> Iterator[Any]:
         _kill_workers(cluster)  # they have nothing to save, and may be stopped or hang
         raise
     finally:
+        continue_fork_server()
         _close(cluster)
 
 
@@ -333,14 +342,12 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def _connect(address: str) -> Client:
-    from distributed import Client
-
     client = None
     try:
-        client = Client(address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False)
+        client = _new_client(address)
         scheduler: Any = client.scheduler
         n_workers = len(client.sync(scheduler.ncores, callback_timeout=_CONNECT_SECONDS))
-    except (OSError, TimeoutError, ValueError) as error:
+    except _UNREACHABLE as error:
         if client is not None:
             _close(client)
         raise ResourceError(
@@ -360,3 +367,36 @@ def _connect(address: str) -> Client:
             parameter="cluster",
         )
     return client
+
+
+def _new_client(address: str) -> Client:
+    """Connect to a scheduler; do not wait for one that is stopped.
+
+    Dask's own limit is not one of all that it waits for, so another thread waits.
+
+    Raises
+    ------
+    OSError, ValueError
+    """
+    from distributed import Client
+
+    connected: Future[Client] = Future()
+
+    def connect() -> None:
+        try:
+            client = Client(address, timeout=f"{_CONNECT_SECONDS}s", set_as_default=False)
+        except BaseException as error:  # noqa: BLE001 - the other thread raises it
+            connected.set_exception(error)
+        else:
+            connected.set_result(client)
+
+    def close(late: Future[Client]) -> None:
+        if late.exception() is None:
+            _close(late.result())
+
+    Thread(target=connect, name="gpuseg-connect", daemon=True).start()
+    try:
+        return connected.result(_CONNECT_SECONDS + 2)
+    except TimeoutError:
+        connected.add_done_callback(close)
+        raise

@@ -68,7 +68,7 @@ def start_fork_server(modules: Sequence[str]) -> bool:
     except OSError:
         return False
     if _started_pid is None:
-        atexit.register(_let_end)
+        atexit.register(continue_fork_server)
     _started_pid = _running_pid()
     return True
 
@@ -84,8 +84,11 @@ def _set_socket_folder() -> None:
         util.Finalize(None, folder.remove, exitpriority=-100)
 
 
-def _let_end() -> None:
-    """Continue server and tracker if they are stopped, so that they see that this process ends."""
+def continue_fork_server() -> None:
+    """Continue server and tracker if they are stopped, so that they see what has ended.
+
+    A stopped server does not report the end of workers, and does not see that of this process.
+    """
     tracker: Any = resource_tracker._resource_tracker
     for pid in (_running_pid(), tracker._pid):
         with suppress(ProcessLookupError, PermissionError):

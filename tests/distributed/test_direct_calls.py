@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -166,23 +167,8 @@ def test_all_workers_are_lost_at_once(executor: Executor) -> None:
     assert executor.map(total) == [10, 20]
 
 
-@pytest.fixture
-def scheduler() -> Iterator[subprocess.Popen[str]]:
-    """A process with a scheduler and a worker; it prints its address."""
-    here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent)])
-    with subprocess.Popen(
-        [sys.executable, "-c", SCHEDULER],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
-    ) as process:  # fmt: skip
-        yield process
-        process.kill()
-
-
-def test_a_lost_scheduler_is_an_error_in_every_call(scheduler: subprocess.Popen[str]) -> None:
-    assert scheduler.stdout is not None
-    address = scheduler.stdout.readline().strip()
-    with open_executor(ClusterSpec(address, None, None, None), reported.append, print) as lost:
+def test_a_lost_scheduler_is_an_error_in_every_call() -> None:
+    with started_process(SCHEDULER) as (scheduler, address), connected(address) as lost:
         lost.load(load, [10])
         scheduler.kill()
         calls: list[Callable[[], object]] = [
@@ -197,6 +183,42 @@ def test_a_lost_scheduler_is_an_error_in_every_call(scheduler: subprocess.Popen[
             with raises("cluster.scheduler_lost", ResourceError):
                 call()
         assert lost.describe()["n_workers"] == 1
+
+
+def test_a_client_that_dask_has_closed_is_a_lost_scheduler() -> None:
+    with started_process(SCHEDULER) as (_, address), connected(address) as executor:
+        assert isinstance(executor, DaskExecutor)
+        executor._client.sync(executor._client.rpc.close)
+        with raises("cluster.scheduler_lost", ResourceError):
+            executor.workers()
+
+
+def test_a_stopped_scheduler_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuseg.runtime.cluster._CONNECT_SECONDS", 1)
+    with started_process(SCHEDULER) as (scheduler, address):
+        scheduler.send_signal(signal.SIGSTOP)
+        with raises("cluster.unreachable", ResourceError), connected(address):
+            pass
+
+
+def connected(address: str) -> AbstractContextManager[Executor]:
+    return open_executor(ClusterSpec(address, None, None, None), reported.append, print)
+
+
+@contextmanager
+def started_process(program: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a program; return the process and the address that it prints."""
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent)])
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 SCHEDULER = """

@@ -214,6 +214,29 @@ def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None
     assert check_complete(out) == NEW
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked on this system")
+def test_fork_server_stopped(customers: Path, tmp_path: Path) -> None:
+    """It is continued, so that it ends with the run."""
+    out = tmp_path / "outputs" / "segments"
+    process = subprocess.Popen(
+        command(customers, out, NEW, "dask"),
+        env={**os.environ, "TMPDIR": "/tmp"},  # the path of the server's socket has a limit
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("read"):
+        assert process.poll() is None
+    server = fork_server(process.pid)
+    server.suspend()
+    errors = process.communicate(timeout=100)[1]
+    assert process.returncode == 0, errors
+    assert gone([server.pid])
+    assert check_complete(out) == NEW
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Mount a small file system; only root may."""

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import distributed
 from distributed import Client, wait
+from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
@@ -510,13 +511,20 @@ class DaskExecutor:
         try:
             yield
         except _LOST:
-            raise ResourceError(
-                "cluster.scheduler_lost",
-                "the connection to the scheduler was lost",
-                value=self._cluster,
-                hint="start the scheduler, then run again",
-                parameter="cluster",
-            ) from None
+            raise self._scheduler_lost() from None
+        except RuntimeError:
+            if self._client.rpc.status == Status.running:
+                raise
+            raise self._scheduler_lost() from None  # Dask has closed the client by itself
+
+    def _scheduler_lost(self) -> ResourceError:
+        return ResourceError(
+            "cluster.scheduler_lost",
+            "the connection to the scheduler was lost",
+            value=self._cluster,
+            hint="start the scheduler, then run again",
+            parameter="cluster",
+        )
 
     def _on_event(self, event: tuple[float, Any]) -> None:
         run, call, rows = event[1]
