@@ -23,6 +23,7 @@ from pydantic import (
 
 from gpuseg.errors import DataError
 from gpuseg.merge_tree import is_tree
+from gpuseg.output_kind import OutputKind, output_kind
 from gpuseg.strict_json import parse_json
 
 FORMAT = 2
@@ -916,7 +917,7 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
         For content that is no manifest of a run, or of a format that is not known.
     """
     number = content.get("format") if isinstance(content, Mapping) else None
-    if number in (1, FORMAT) and _is_of_features(content):
+    if number in (1, FORMAT) and output_kind(content) is OutputKind.FEATURES:
         raise DataError(
             "manifest.of_features",
             "the manifest is of features that were not clustered: it has no segments",
@@ -941,11 +942,6 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
         rule=f"must be 1 or {FORMAT}",
         hint="read it with the version of gpuseg that wrote it, or a newer one",
     )
-
-
-def _is_of_features(content: Mapping[str, Any]) -> bool:
-    """Whether this is a `FeaturesManifest`, whose features are a list of definitions."""
-    return "segments" not in content and isinstance(content.get("features"), list)
 
 
 _TITLES = {

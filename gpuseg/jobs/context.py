@@ -21,6 +21,7 @@ from gpuseg.jobs.plan import RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.manifest import DescriptionFailure
+from gpuseg.output_kind import OutputKind
 from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress, Stage
 from gpuseg.redaction import redacted, without
@@ -190,12 +191,14 @@ class RunContext:
 
 @contextmanager
 def open_run(
-    spec: JobSpec, progress: Progress | None = None, will_segment: bool = True
+    spec: JobSpec,
+    progress: Progress | None = None,
+    kind: OutputKind = OutputKind.SEGMENTS,
 ) -> Iterator[RunContext]:
     """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
 
-    Errors inside get the job's names of the parameters. A run that will not segment imports
-    nothing for that while it waits.
+    Errors inside get the job's names of the parameters. `kind` is that of the
+    output. A run for features imports nothing for segments while it waits.
 
     Raises
     ------
@@ -206,12 +209,13 @@ def open_run(
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     with job_errors(spec), ExitStack() as stack:
         with reporter.stage("plan"):
-            plan = plan_run(spec)
+            plan = plan_run(spec, kind)
             resolved = plan.resolved
             output = stack.enter_context(
-                open_output(resolved.target, spec.output.overwrite, run_id)
+                open_output(resolved.target, spec.output.overwrite, run_id, kind)
             )
-        while_waiting = _importer(spec, resolved) if will_segment else do_nothing
+        is_segmented = kind is OutputKind.SEGMENTS
+        while_waiting = _importer(spec, resolved) if is_segmented else do_nothing
         with reporter.stage("start"):
             if resolved.cluster.cluster == "dask":
                 while_waiting()  # for the process that workers are forked from, which takes longer

@@ -17,6 +17,7 @@ from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
 from gpuseg.jobs.resolve import ResolvedJob, resolve_job
 from gpuseg.jobs.schema import TransactionsSpec
+from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.segmentation.base import ColumnPlan, MemoryNeeds
 from gpuseg.validation import nearest_known
@@ -112,15 +113,17 @@ class RunPlan:
     first_step: LinesPlan | TablePlan
 
 
-def plan_run(spec: JobSpec) -> RunPlan:
+def plan_run(spec: JobSpec, kind: OutputKind = OutputKind.SEGMENTS) -> RunPlan:
     """Resolve a job and read the footers of its input; nothing is written.
+
+    `kind` is that of the output.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
         Everything that can be known before the data is read.
     """
-    resolved = resolve_job(spec)
+    resolved = resolve_job(spec, kind)
     if spec.transactions is not None:
         return RunPlan(resolved, _plan_lines(spec, spec.transactions, resolved))
     features = spec.input and spec.input.features

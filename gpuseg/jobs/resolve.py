@@ -11,6 +11,7 @@ from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.schema import RuntimeSpec
+from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
 
 
@@ -35,8 +36,8 @@ class ResolvedJob:
     id_key: Key | None
 
 
-def resolve_job(spec: JobSpec) -> ResolvedJob:
-    """Resolve backend, cluster, input and output; nothing is read or written.
+def resolve_job(spec: JobSpec, kind: OutputKind) -> ResolvedJob:
+    """Resolve backend, cluster, input and output, of a kind; nothing is read or written.
 
     Raises
     ------
@@ -53,7 +54,7 @@ def resolve_job(spec: JobSpec) -> ResolvedJob:
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(source, target, f"{section}_path")
     with wrap_store_errors("output.path", target.url):
-        check_free(target, spec.output.overwrite)
+        check_free(target, spec.output.overwrite, kind)
     return ResolvedJob(backend, cluster, source, target, id_key)
 
 

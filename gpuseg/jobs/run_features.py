@@ -13,6 +13,7 @@ from gpuseg.jobs.plan import LinesPlan
 from gpuseg.jobs.stages.build_features import build_features_only
 from gpuseg.jobs.stages.publish import stage_and_publish
 from gpuseg.manifest import FeaturesManifest
+from gpuseg.output_kind import OutputKind
 from gpuseg.progress import Progress
 
 
@@ -60,7 +61,7 @@ def run_features(
             "transactions.missing", "missing", parameter="transactions",
             hint="features are built from the lines of this section",
         )  # fmt: skip
-    with open_run(spec, progress, will_segment=False) as ctx:
+    with open_run(spec, progress, OutputKind.FEATURES) as ctx:
         step = ctx.plan.first_step
         assert isinstance(step, LinesPlan)  # the job has transactions
         features, manifest = build_features_only(ctx, step)

@@ -17,7 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from support.errors import raises
-from support.helpers import call, manifest_of, toml
+from support.helpers import call, listing, manifest_of, toml
 
 import gpuseg
 from gpuseg.backends.customers import TransactionLines
@@ -25,6 +25,7 @@ from gpuseg.backends.numba.customers import NumbaCustomers
 from gpuseg.backends.numpy.customers import NumpyCustomers
 from gpuseg.features import from_transactions
 from gpuseg.features.definitions import FEATURES
+from gpuseg.jobs.run_features import run_features
 from gpuseg.runtime.executor import TaskContext
 
 Array = npt.NDArray[Any]
@@ -371,8 +372,32 @@ def test_the_features_command(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert manifest["transactions"]["snapshot"] == "2025-06-01T00:00:00"
     planned = call(capfd, "run", path, "--dry-run")
     assert planned.code == 2  # the output is there already
-    planned = call(capfd, "run", path, "--dry-run", "--overwrite")
+    planned = call(capfd, "run", path, "--dry-run", "--set", f"output.path={tmp_path}/planned")
     assert planned.code == 0 and "lines        4,200 in 2 files" in planned.out
+
+
+@pytest.mark.parametrize("first, second", [
+    (gpuseg.run, run_features), (run_features, gpuseg.run),
+])  # fmt: skip
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_segments_and_features_do_not_replace_each_other(
+    tmp_path: Path, first: Callable[..., Any], second: Callable[..., Any], overwrite: bool
+) -> None:
+    lines = filed(tmp_path / "in", dirty_lines(), 1000)
+    job = features_job(lines, tmp_path / "out", snapshot="2025-06-01")
+    job["output"]["overwrite"] = overwrite
+    first(job)
+    before = listing(tmp_path / "out")
+    with raises("output.other_kind", gpuseg.ConfigError, parameter="output_path"):
+        second(job)
+    assert listing(tmp_path / "out") == before
+
+
+def test_features_replace_features(tmp_path: Path) -> None:
+    job = features_job(filed(tmp_path / "in", dirty_lines(), 1000), tmp_path / "out")
+    job["output"]["overwrite"] = True
+    runs = {run_features(job).record.run_id for _ in range(2)}
+    assert manifest_of(tmp_path / "out")["run_id"] in runs and len(runs) == 2
 
 
 def test_a_feature_that_is_the_same_for_all_is_not_clustered_by(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -27,9 +28,13 @@ from support.helpers import (
 )
 
 from gpuseg.errors import ConfigError
+from gpuseg.io.output.base import check_free
+from gpuseg.io.storage import Storage
+from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.owned_folder import machine_tag
 
 REPLACE = {"overwrite": True}
+OLD_MANIFESTS = Path(__file__).parents[1] / "contracts" / "manifests"
 
 
 # What is replaced.
@@ -54,6 +59,25 @@ def test_older_output_is_replaced_whole(tmp_path: Path, source: Path) -> None:
     assert manifest_of(tmp_path / "out")["run_id"] == result.manifest["run_id"]
     assert sorted(set(read_parts(tmp_path / "out")["segment"].to_pylist())) == [0, 1]
     assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["dbscan", "hierarchical", "kmeans"])
+def test_segments_of_an_older_version_are_not_replaced_by_features(
+    tmp_path: Path, name: str
+) -> None:
+    manifest = OLD_MANIFESTS / f"format-1-{name}.json"
+    shutil.copy(manifest, tmp_path / "_manifest.json")
+    storage = Storage.from_url(str(tmp_path), {}, "output_path")
+    assert check_free(storage, True, OutputKind.SEGMENTS)
+    with raises("output.other_kind"):
+        check_free(storage, True, OutputKind.FEATURES)
+
+
+def test_an_output_of_unknown_kind_may_be_replaced(tmp_path: Path) -> None:
+    text = '{"gpuseg": "0.1.0", "run_id": "a", "parts": [], "features": {}}'
+    (tmp_path / "_manifest.json").write_text(text)
+    storage = Storage.from_url(str(tmp_path), {}, "output_path")
+    assert all(check_free(storage, True, kind) for kind in OutputKind)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -13,6 +13,7 @@ from typing import Any
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage
+from gpuseg.output_kind import OutputKind, output_kind
 from gpuseg.runtime.forced_end import remove_if_forced
 
 SUCCESS = "_SUCCESS"
@@ -104,8 +105,10 @@ class Output(ABC):
             self._stop_watching()
 
 
-def check_free(storage: Storage, overwrite: bool) -> bool:
+def check_free(storage: Storage, overwrite: bool, kind: OutputKind = OutputKind.SEGMENTS) -> bool:
     """Return whether an existing output must be replaced; nothing is written.
+
+    `kind` is that of the output to write; one of another kind is never replaced.
 
     Raises
     ------
@@ -122,6 +125,17 @@ def check_free(storage: Storage, overwrite: bool) -> bool:
     names = [path.rstrip("/").rsplit("/", 1)[1] for path in paths]
     if not names:
         return False
+    manifest = _manifest_of(storage)
+    if (existing := output_kind(manifest)) not in (None, kind):
+        raise ConfigError(
+            "output.other_kind",
+            f"has {existing}, which would be replaced by {kind}",
+            value=storage.url,
+            rule="an output is replaced only by one of its kind",
+            hint="name another `output_path` (--set output.path=… on the command line), or remove "
+            "the folder if you no longer need it",
+            parameter=OUTPUT_PATH,
+        )
     if not overwrite:
         raise ConfigError(
             "output.exists",
@@ -132,7 +146,7 @@ def check_free(storage: Storage, overwrite: bool) -> bool:
             parameter=OUTPUT_PATH,
         )
     left_by_a_killed_run = not storage.is_local and names == [STAGING] and _is_ours(storage)
-    if not left_by_a_killed_run and not _has_manifest(storage):
+    if not left_by_a_killed_run and not manifest:
         raise ConfigError(
             "output.not_gpuseg",
             f"is not empty and not an output of gpuseg (no {MANIFEST} of gpuseg), so it is not "
@@ -144,15 +158,17 @@ def check_free(storage: Storage, overwrite: bool) -> bool:
     return True
 
 
-def _has_manifest(storage: Storage) -> bool:
+def _manifest_of(storage: Storage) -> dict[str, Any]:
+    """Return the manifest of an output of gpuseg, unchecked; empty if there is none."""
     path = f"{storage.root}/{MANIFEST}"
     try:
         if storage.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
-            return False
+            return {}
         manifest = json.loads(storage.fs.cat_file(path))
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(manifest, dict) and manifest.keys() >= {"gpuseg", "run_id", "parts"}
+        return {}
+    is_ours = isinstance(manifest, dict) and manifest.keys() >= {"gpuseg", "run_id", "parts"}
+    return manifest if is_ours else {}
 
 
 def _is_ours(storage: Storage) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from gpuseg.io.output.atomic import exchange
 from gpuseg.io.output.base import SUCCESS, Output, Staging, cannot_write, check_free
 from gpuseg.io.storage import Storage
+from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.owned_folder import OwnedFolder, remove_abandoned
 
 
@@ -19,10 +20,11 @@ class LocalOutput(Output):
     the same target.
     """
 
-    def __init__(self, storage: Storage, overwrite: bool, run_id: str) -> None:
+    def __init__(self, storage: Storage, overwrite: bool, run_id: str, kind: OutputKind) -> None:
         self._target = Path(os.path.realpath(storage.root))
         self._storage = Storage(storage.url, storage.fs, str(self._target))
-        self._replaces = check_free(self._storage, overwrite)
+        self._kind = kind
+        self._replaces = check_free(self._storage, overwrite, kind)
         self._is_discarded = False
         prefix = f".{self._target.name}.staging-"
         with ExitStack() as on_error:  # for any reason, also an interrupt
@@ -54,7 +56,8 @@ class LocalOutput(Output):
         if self._is_discarded:  # by a signal; files that were written since may have made a folder
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(self._folder))
         if self._replaces:
-            check_free(self._storage, overwrite=True)  # it may have changed since the start
+            # It may have changed since the start.
+            check_free(self._storage, overwrite=True, kind=self._kind)
             exchange(str(self._folder), str(self._target))
         else:
             self._folder.rename(self._target)  # fails if the target is a folder that is not empty

@@ -15,6 +15,7 @@ from gpuseg.io.output.base import (
     check_free,
 )  # fmt: skip
 from gpuseg.io.storage import Storage
+from gpuseg.output_kind import OutputKind
 
 _REPLACED = re.compile(r"/(part-[^/]*|_model/core-[^/]*|_models/.*|_features/.*)$")
 """Files of an older run that this run does not overwrite under the same name."""
@@ -23,8 +24,8 @@ _REPLACED = re.compile(r"/(part-[^/]*|_model/core-[^/]*|_models/.*|_features/.*)
 class ObjectOutput(Output):
     """A prefix of an object store."""
 
-    def __init__(self, storage: Storage, overwrite: bool, run_id: str) -> None:
-        check_free(storage, overwrite)
+    def __init__(self, storage: Storage, overwrite: bool, run_id: str, kind: OutputKind) -> None:
+        check_free(storage, overwrite, kind)
         self._storage = storage
         folder = f"{storage.root}/{STAGING}/{run_id}"
         self.staging = Staging(storage, folder, run_id)

@@ -11,18 +11,22 @@ from gpuseg.io.output.base import OUTPUT_PATH, Output
 from gpuseg.io.output.local import LocalOutput
 from gpuseg.io.output.object_store import ObjectOutput
 from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.output_kind import OutputKind
 
 
-def open_output(storage: Storage, overwrite: bool, run_id: str) -> Output:
+def open_output(
+    storage: Storage, overwrite: bool, run_id: str, kind: OutputKind = OutputKind.SEGMENTS
+) -> Output:
     """Check that an output may be written to `storage`, and stage it.
 
     Raises
     ------
     ConfigError
-        If `storage` is not empty, unless `overwrite` is set and it is an output of gpuseg.
+        If `storage` is not empty, unless `overwrite` is set and it is an output of gpuseg
+        of that kind.
     ResourceError
         If `storage` is not writable or cannot exchange directories.
     """
     output = LocalOutput if storage.is_local else ObjectOutput
     with wrap_store_errors(OUTPUT_PATH, storage.url):
-        return output(storage, overwrite, run_id)
+        return output(storage, overwrite, run_id, kind)

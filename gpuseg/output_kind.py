@@ -1,0 +1,21 @@
+"""Which command an output is of, as its manifest says: the segments of a run, or features only."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+
+class OutputKind(StrEnum):
+    """What an output has; the value says so in messages."""
+
+    SEGMENTS = "segments, with their model and report"
+    FEATURES = "features of customers, without segments"
+
+
+def output_kind(manifest: Mapping[str, Any]) -> OutputKind | None:
+    """Return the kind of an output by its manifest, of any format; None if that does not say."""
+    if "segments" in manifest:
+        return OutputKind.SEGMENTS
+    if isinstance(manifest.get("features"), list):  # of definitions; a run has a table of them
+        return OutputKind.FEATURES
+    return None
