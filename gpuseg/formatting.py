@@ -111,6 +111,22 @@ def count(n: int, noun: str = "") -> str:
     return f"{digits} {noun}{'' if n == 1 else 's'}" if noun else digits
 
 
+def span(low: str, high: str) -> str:
+    """Write a range, or one value where both ends are written alike.
+
+    Parameters
+    ----------
+    low, high : str
+        The ends, already formatted.
+
+    Returns
+    -------
+    str
+        For example ``"2 to 4"`` or ``"2"``.
+    """
+    return low if low == high else f"{low} to {high}"
+
+
 def duration(seconds: float | None) -> str:
     """Write a duration in a suitable unit.
 

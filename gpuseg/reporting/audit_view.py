@@ -64,7 +64,8 @@ def _cell(count: int | None, ratio: Ratio | None, size: int) -> Cell:
         return Cell(HIDDEN, "")
     comparison = ""
     if ratio is not None:
-        comparison = f"{ratio.ratio:.2f} × everyone ({ratio.low:.2f} to {ratio.high:.2f})"
+        interval = fmt.span(f"{ratio.low:.2f}", f"{ratio.high:.2f}")
+        comparison = f"{ratio.ratio:.2f} × everyone ({interval})"
     return Cell(_share(count, size), comparison)
 
 

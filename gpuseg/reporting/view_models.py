@@ -81,11 +81,16 @@ class Spread:
     interval: Interval | None
 
     @property
+    def middle_half(self) -> str:
+        """The range between the quartiles."""
+        return fmt.span(fmt.number(self.quantiles.p25), fmt.number(self.quantiles.p75))
+
+    @property
     def difference(self) -> str:
         """The interval of the difference from all customers, in standard deviations."""
         if self.interval is None:
             return fmt.NOTHING
-        return f"{fmt.sigma(self.interval.low, '')} to {fmt.sigma(self.interval.high, '')}"
+        return fmt.span(fmt.sigma(self.interval.low, ""), fmt.sigma(self.interval.high, ""))
 
 
 @dataclass(frozen=True)

@@ -169,6 +169,7 @@ def test_sigma(deviation: float | None, text: str) -> None:
 
 
 def test_counts_spans_and_moments() -> None:
+    assert [fmt.span(low, high) for low, high in (("2", "4"), ("0.1", "0.1"))] == ["2 to 4", "0.1"]
     assert fmt.count(1234567) == "1,234,567"
     assert [fmt.count(n, "segment") for n in (0, 1, 2)] == ["0 segments", "1 segment", "2 segments"]
     assert [fmt.duration(s) for s in (0.0123, 1.234, 303.0, 7500.0)] == [
@@ -263,6 +264,16 @@ def test_report_needs_nothing_from_elsewhere_and_is_accessible() -> None:
     assert tags.count("h1") == 1
     assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
     assert all(a.get("aria-label") for _, a in page.tags if a.get("role") in ("img", "region"))
+
+
+def test_folded_tables_scroll() -> None:
+    manifest = make_manifest(names=tuple(f"f{i}" for i in range(9)))
+    quantiles = dict.fromkeys(manifest["features"], (0.0, 2.0, 3.0, 4.0, 9.0))
+    for segment in manifest["segments"]:
+        segment["quantiles"] = quantiles
+    page = render_report(manifest)
+    folded = re.findall(r'</summary>\s*<div class="scroll"', page)
+    assert len(folded) == page.count("<details>") == 2 * len(manifest["segments"])
 
 
 def test_report_escapes_names_paths_and_warnings() -> None:
