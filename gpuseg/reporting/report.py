@@ -64,6 +64,7 @@ def render_report(manifest: Manifest) -> str:
         rules=manifest.profile.rules if manifest.profile else None,
         figures=svg.figures(manifest),
         axes=svg.map_axes(manifest.profile) if manifest.profile else [],
+        n_unlabeled=_n_unlabeled(manifest),
         figure_style=svg.STYLE,
         audits=audit_views(manifest),
         method=_method(manifest),
@@ -71,6 +72,15 @@ def render_report(manifest: Manifest) -> str:
         job=json.dumps(_shown_job(manifest.job), indent=2, ensure_ascii=False, default=str),
     )
     return page.strip() + "\n"
+
+
+def _n_unlabeled(manifest: Manifest) -> int:
+    """Return how many described segments have no room for their number on the map."""
+    segment_map = manifest.profile.map if manifest.profile else None
+    if segment_map is None:
+        return 0
+    labels = svg.map_labels(segment_map, manifest.ordered_segments)
+    return len(segment_map.centers) - len(labels)
 
 
 def _shown_job(job: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from the data is escaped.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from markupsafe import Markup, escape
@@ -15,6 +16,7 @@ from gpuseg.manifest import (
     MAP_COLUMNS,
     MAP_LINES,
     Manifest,
+    MapCell,
     Merge,
     ProfileSummary,
     Segment,
@@ -24,6 +26,12 @@ from gpuseg.printable import printable
 
 _CELL = 10
 """Side of a cell of the map, in pixels."""
+
+_MAP_WIDTH, _MAP_HEIGHT = MAP_COLUMNS * _CELL, MAP_LINES * _CELL
+"""Size of the map, in pixels."""
+
+_LABEL_HEIGHT, _DIGIT_WIDTH, _OUTLINE = 20.0, 11.0, 6.0
+"""Room of a number on the map, in pixels: its height, each character, and the outline."""
 
 _LEAF = 24
 """Height of a line of the tree, in pixels."""
@@ -37,12 +45,20 @@ _MAX_LABEL = 40
 _LIGHT = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00",
     "#56b4e9", "#8c564b", "#7f7f7f", "#6a3d9a", "#7aa83a",
+    "#0000ff", "#b44bff", "#3c1e3c", "#000096", "#780f00",
+    "#00e187", "#96d2b4", "#4bd2e1", "#0f2d1e", "#c378ff",
 )  # fmt: skip
-"""Colors of segments on light screens; segment i has color i modulo their number."""
+"""Colors of segments on light screens; segment i has color i modulo their number.
+
+From the eleventh on, each color is the one that is farthest from those before it, also for readers
+with protanopia or deuteranopia.
+"""
 
 _DARK = (
     "#3a9bd9", "#f0803c", "#2fc79b", "#e29cc3", "#f2b83b",
     "#7cc8f4", "#b98478", "#a5a5a5", "#a07bd0", "#a9d36a",
+    "#4b00ff", "#692dc3", "#b4001e", "#a50078", "#963c5a",
+    "#ffe100", "#5a87ff", "#00ffa5", "#00ffff", "#5a783c",
 )  # fmt: skip
 
 STYLE = Markup(
@@ -56,6 +72,7 @@ STYLE = Markup(
             "  stroke-width: 4px; stroke: var(--paper, #fff); stroke-linejoin: round; }",
             ".figure .line { fill: none; stroke: var(--ink, #1b1f24); stroke-width: 1.5; }",
             ".figure .rule { stroke: var(--line, #d5dae0); stroke-width: 1; }",
+            ".figure .border { fill: none; stroke: var(--paper, #fff); stroke-width: 2; }",
             ".figure .cut { stroke: var(--link, #0b5cad); stroke-dasharray: 4 4; }",
             ".figure .noise { fill: var(--soft, #57606a); }",
             *(f".figure .c{i} {{ fill: {color}; }}" for i, color in enumerate(_LIGHT)),
@@ -83,23 +100,96 @@ class SilhouettePoint(Protocol):
         """Half width of its 95 % confidence interval."""
 
 
-def map_figure(segment_map: SegmentMap) -> Markup:
-    """Draw the map: each cell in the color of its segment, darker for more customers."""
-    width, height = MAP_COLUMNS * _CELL, MAP_LINES * _CELL
+@dataclass(frozen=True)
+class MapLabel:
+    """The number of a segment on the map; `x` and `y` are its middle, in pixels."""
+
+    text: str
+    x: float
+    y: float
+
+    @property
+    def width(self) -> float:
+        """Width with the outline, in pixels."""
+        return _OUTLINE + _DIGIT_WIDTH * len(self.text)
+
+    def overlaps(self, other: "MapLabel") -> bool:
+        """Return whether two numbers have less room than they need."""
+        return (
+            abs(self.x - other.x) < (self.width + other.width) / 2
+            and abs(self.y - other.y) < _LABEL_HEIGHT
+        )
+
+
+def map_figure(segment_map: SegmentMap, segments: Sequence[Segment]) -> Markup:
+    """Draw the map: each cell in the color of its segment, darker for more customers.
+
+    Parameters
+    ----------
+    segment_map : SegmentMap
+    segments : sequence of Segment
+        In the order in which their numbers get room.
+    """
     max_count = max(cell.customers for cell in segment_map.cells)
     parts = [
         f'<rect class="{_color_class(cell.segment)}" x="{cell.column * _CELL}" '
-        f'y="{height - (cell.line + 1) * _CELL}" width="{_CELL}" height="{_CELL}" '
+        f'y="{_MAP_HEIGHT - (cell.line + 1) * _CELL}" width="{_CELL}" height="{_CELL}" '
         f'opacity="{_opacity(cell.customers, max_count):.2f}"/>'
         for cell in segment_map.cells
     ]
-    for name, (across, up) in segment_map.centers.items():
-        parts.append(
-            f'<text class="mark" x="{across * _CELL:.0f}" y="{height - up * _CELL:.0f}" '
-            f'text-anchor="middle" dominant-baseline="middle">'
-            f"{escape(segment_name(int(name)))}</text>"
+    if borders := _borders(segment_map.cells):
+        parts.append(f'<path class="border" d="{borders}"/>')
+    parts += [
+        f'<text class="mark" x="{label.x:.0f}" y="{label.y:.0f}" '
+        f'text-anchor="middle" dominant-baseline="middle">{escape(label.text)}</text>'
+        for label in map_labels(segment_map, segments)
+    ]
+    return _svg(parts, _MAP_WIDTH, _MAP_HEIGHT, "Map of the segments and their customers")
+
+
+def map_labels(segment_map: SegmentMap, segments: Sequence[Segment]) -> list[MapLabel]:
+    """Return the numbers that have room on the map, inside it and apart from each other.
+
+    A number without room is left out; the segments that come first get room first.
+    """
+    labels: list[MapLabel] = []
+    for segment in segments:
+        center = segment_map.centers.get(str(segment.segment))
+        if center is None:
+            continue
+        label = MapLabel(segment_name(segment.segment), center[0] * _CELL, center[1] * _CELL)
+        label = replace(
+            label,
+            x=_inside(label.x, label.width / 2, _MAP_WIDTH),
+            y=_inside(_MAP_HEIGHT - label.y, _LABEL_HEIGHT / 2, _MAP_HEIGHT),
         )
-    return _svg(parts, width, height, "Map of the segments and their customers")
+        if not any(label.overlaps(other) for other in labels):
+            labels.append(label)
+    return labels
+
+
+def _inside(middle: float, half: float, size: float) -> float:
+    """Move the middle of a label so far that the label is between 0 and `size`."""
+    return min(max(middle, half), size - half)
+
+
+def _borders(cells: Sequence[MapCell]) -> str:
+    """Return the path between adjacent cells of two segments that have the same color."""
+    segment = {(cell.column, cell.line): cell.segment for cell in cells}
+    path = []
+    for (column, line), number in segment.items():
+        x, y = column * _CELL, _MAP_HEIGHT - line * _CELL
+        if _looks_alike(number, segment.get((column - 1, line), number)):
+            path.append(f"M{x} {y}v-{_CELL}")
+        if _looks_alike(number, segment.get((column, line - 1), number)):
+            path.append(f"M{x} {y}h{_CELL}")
+    return "".join(path)
+
+
+def _looks_alike(segment: int, other: int) -> bool:
+    """Return whether these are two described segments of one color."""
+    is_described = min(segment, other) >= 0
+    return is_described and segment != other and _color_class(segment) == _color_class(other)
 
 
 def map_axes(profile: ProfileSummary) -> list[str]:
@@ -215,7 +305,7 @@ def figures(manifest: Manifest) -> dict[str, Markup]:
     result, profile = manifest.result, manifest.profile
     drawn: dict[str, Markup | None] = {}
     if profile is not None and profile.map is not None:
-        drawn["map"] = map_figure(profile.map)
+        drawn["map"] = map_figure(profile.map, manifest.ordered_segments)
     if result.merges and manifest.other_segments is None:
         drawn["tree"] = tree_figure(result.merges, result.levels or (), manifest.segments)
     if result.selection is not None:

@@ -1,7 +1,9 @@
 """Figures: well-formed, complete, escaped; in the report, in a notebook and as files."""
 
+import itertools
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg.manifest import Manifest
+from gpuseg.manifest import MAP_COLUMNS, MAP_LINES, Manifest, MapCell, Segment, SegmentMap
 from gpuseg.reporting.report import render_report, render_summary
-from gpuseg.reporting.svg import selection_figure
+from gpuseg.reporting.svg import map_figure, map_labels, selection_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 UGLY = "<script>alert(1)</script>"
@@ -48,12 +50,50 @@ def test_plots_are_files(output: tuple[Path, Any]) -> None:
     drawn = ET.fromstring((folder / "_plots" / "map.svg").read_text())
     cells = result.manifest["profile"]["map"]["cells"]
     assert len(drawn.findall(f"{SVG}rect")) == len(cells)
-    assert [text.text for text in drawn.findall(f"{SVG}text")] == list("01234")
+    assert [text.text for text in drawn.findall(f"{SVG}text")] == [
+        str(segment.segment) for segment in result.record.ordered_segments
+    ]
     tree = ET.fromstring((folder / "_plots" / "tree.svg").read_text())
     assert len(tree.findall(f"{SVG}path")) == 4
     assert len(tree.findall(f"{SVG}line")) == 2  # levels 2 and 3; 5 are the leaves
     texts = ["".join(text.itertext()) for text in tree.findall(f"{SVG}text")]
     assert texts[:5] == sorted(texts[:5]) and texts[0].startswith("0  ")
+
+
+def make_segment(number: int, size: int) -> Segment:
+    return Segment(segment=number, size=size, share=0.1, center={}, deviation={}, rule=None)
+
+
+def make_map(
+    centers: dict[str, tuple[float, float]], cells: Sequence[MapCell] = (MapCell(0, 0, 1, 0),)
+) -> SegmentMap:
+    return SegmentMap(
+        explained_variance_ratio=(0.5, 0.5), axes=((), ()), cells=tuple(cells), centers=centers
+    )
+
+
+def test_numbers_on_the_map_are_inside_and_apart() -> None:
+    rng = np.random.default_rng(0)
+    where = rng.uniform(0, [MAP_COLUMNS, MAP_LINES], (100, 2)).tolist()
+    centers = {str(i): (x, y) for i, (x, y) in enumerate(where)}
+    centers |= {"0": (0.0, 0.0), "1": (0.0, float(MAP_LINES)), "2": (float(MAP_COLUMNS), 0.0)}
+    segments = [make_segment(i, 200 - i) for i in range(100)]
+    labels = map_labels(make_map(centers), segments)
+    assert [label.text for label in labels[:3]] == ["0", "1", "2"]
+    assert 20 < len(labels) < 100
+    assert not any(one.overlaps(two) for one, two in itertools.combinations(labels, 2))
+    for label in labels:
+        assert label.width / 2 <= label.x <= 10 * MAP_COLUMNS - label.width / 2
+        assert 10 <= label.y <= 10 * MAP_LINES - 10
+
+
+@pytest.mark.parametrize(
+    ("pair", "has_border"), [((3, 23), True), ((3, 4), False), ((3, 13), False), ((-1, -2), False)]
+)
+def test_segments_of_one_color_have_a_border(pair: tuple[int, int], has_border: bool) -> None:
+    cells = [MapCell(0, 0, 5, pair[0]), MapCell(1, 0, 5, pair[1])]
+    figure = ET.fromstring(map_figure(make_map({}, cells), []))
+    assert [path.get("d") for path in figure.findall("path")] == ["M10 400v-10"] * has_border
 
 
 def test_report_is_escaped_and_well_formed(output: tuple[Path, Any]) -> None:
