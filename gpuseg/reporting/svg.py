@@ -175,13 +175,13 @@ def _inside(middle: float, half: float, size: float) -> float:
 
 def _borders(cells: Sequence[MapCell]) -> str:
     """Return the path between adjacent cells of two segments that have the same color."""
-    segment = {(cell.column, cell.line): cell.segment for cell in cells}
+    segments = {(cell.column, cell.line): cell.segment for cell in cells}
     path = []
-    for (column, line), number in segment.items():
+    for (column, line), segment in segments.items():
         x, y = column * _CELL, _MAP_HEIGHT - line * _CELL
-        if _looks_alike(number, segment.get((column - 1, line), number)):
+        if _looks_alike(segment, segments.get((column - 1, line), segment)):
             path.append(f"M{x} {y}v-{_CELL}")
-        if _looks_alike(number, segment.get((column, line - 1), number)):
+        if _looks_alike(segment, segments.get((column, line - 1), segment)):
             path.append(f"M{x} {y}h{_CELL}")
     return "".join(path)
 
