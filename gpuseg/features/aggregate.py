@@ -14,7 +14,8 @@ from gpuseg.backends.customers import VALUES, TransactionLines
 from gpuseg.backends.protocols import ParallelMap
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
-from gpuseg.features.joins import JoinCounts, attach
+from gpuseg.features.join_matches import JoinCounts
+from gpuseg.features.joins import attach
 from gpuseg.features.line_quality import LineCounts, count_lines
 from gpuseg.features.spill import gather
 from gpuseg.io.output.base import SIDECAR_SUFFIX, Staging, cannot_write

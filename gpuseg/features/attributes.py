@@ -37,6 +37,8 @@ class Join:
     storage : Storage
     id : str
         Column of ids.
+    id_type : DataType
+        Type of the ids in the files.
     schema : Schema
         Schema of the attributes.
     files : tuple of str
@@ -53,6 +55,7 @@ class Join:
     key: str
     storage: Storage
     id: str
+    id_type: pa.DataType
     schema: pa.Schema
     files: tuple[str, ...]
     versions: tuple[FileVersion, ...]
@@ -141,7 +144,7 @@ def open_join(
         (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
     ])  # fmt: skip
     return Join(
-        key, storage, id, schema, tuple(file.path for file in listed),
+        key, storage, id, first.field(id).type, schema, tuple(file.path for file in listed),
         tuple(file.version for file in opened), tuple(file.group_rows for file in opened),
         tuple(null_values), tuple(allow_personal),
     )  # fmt: skip

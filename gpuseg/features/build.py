@@ -21,7 +21,8 @@ from gpuseg.errors import DataError
 from gpuseg.features.aggregate import Task, aggregate_parts
 from gpuseg.features.attributes import Join
 from gpuseg.features.definitions import available
-from gpuseg.features.joins import JoinCounts, check_names, spill_join
+from gpuseg.features.join_matches import JoinCounts, refuse_no_match
+from gpuseg.features.joins import check_names, spill_join
 from gpuseg.features.line_quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.features.transaction_files import ReadSplit, Source
@@ -84,8 +85,8 @@ def build_features(
     Raises
     ------
     DataError
-        For values that break a rule, and lines without a customer or a purchase before the
-        snapshot.
+        For values that break a rule, lines without a customer or a purchase before the snapshot,
+        and a table of attributes in which no customer has a row.
     ResourceError
         If files cannot be written.
     """
@@ -123,6 +124,8 @@ def build_features(
         (join, sum((part.joins[i] for part in written), attributes[i][1]))
         for i, join in enumerate(joins)
     )
+    for join, counts in joined:
+        refuse_no_match(join, counts, source)
     all_columns = (*columns, *(name for join in joins for name in join.schema.names))
     quality = Quality(scanned, total)
     return Features(parts, all_columns, constant, _moment(snapshot), quality, joined)

@@ -6,18 +6,23 @@ for the customer. Rows of the table that match no customer are dropped and count
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, plain, to_numpy
-from gpuseg.errors import DataError, without_reason
+from gpuseg.arrow import first_invalid, from_numpy, plain, to_numpy
+from gpuseg.errors import DataError, literal, without_reason
 from gpuseg.features.attributes import Join, batches, flat, refuse_personal_values
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed
+from gpuseg.features.join_matches import (
+    POINT_ZERO,
+    JoinCounts,
+    unmatched_ids,
+    without_point_zero,
+)
+from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, is_text, keyed
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
 from gpuseg.features.transaction_files import describe_row
 from gpuseg.features.transactions import DescribeRow
@@ -27,34 +32,6 @@ from gpuseg.io.privacy.pseudonyms import Key
 _ID, _HASH, _FILE, _ROW = "id", "hashed", "file", "row"
 _PREFIX = "attribute:"
 """Prefix of the names of attributes in scratch files, to avoid collisions."""
-
-
-@dataclass(frozen=True)
-class JoinCounts:
-    """Counts of a join; they add up over files and buckets.
-
-    Attributes
-    ----------
-    rows : int
-        Rows of the table.
-    without_id : int
-        Rows of the table without an id.
-    customers : int
-        Customers with attributes.
-    without_attributes : int
-        Customers without attributes.
-    """
-
-    rows: int = 0
-    without_id: int = 0
-    customers: int = 0
-    without_attributes: int = 0
-
-    def __add__(self, other: "JoinCounts") -> "JoinCounts":
-        return JoinCounts(
-            self.rows + other.rows, self.without_id + other.without_id,
-            self.customers + other.customers, self.without_attributes + other.without_attributes,
-        )  # fmt: skip
 
 
 def check_names(joins: Sequence[Join], features: Sequence[str]) -> None:
@@ -116,7 +93,9 @@ def spill_join(
                 ids = nulls.removed(plain(batch.column(join.id)))
                 known = has_id(ids)
                 ids = as_id(ids)
-                ids = _convert_ids(ids.filter(from_numpy(known)), kind, describe, join)
+                ids = _convert_ids(
+                    ids.filter(from_numpy(known)), kind, describe, join, id_key is None
+                )
                 ids = ids if id_key is None else keyed(ids, id_key)
                 rows = from_numpy(first + np.flatnonzero(known))
                 file = from_numpy(np.full(len(ids), number, np.int32))
@@ -153,12 +132,21 @@ def attach(
     rows = gather(files, bucket, n_buckets, staging)
     ids = rows[_ID].combine_chunks()
     _refuse_duplicates(ids, rows, join)
-    matches = pc.index_in(table[CUSTOMER_ID].combine_chunks(), value_set=ids)
+    customers = table[CUSTOMER_ID].combine_chunks()
+    matches = pc.index_in(customers, value_set=ids)
     for field in join.schema:
         column = rows[f"{_PREFIX}{field.name}"].combine_chunks().take(matches)
         table = table.append_column(field.name, column)
-    missing = matches.null_count
-    return table, JoinCounts(customers=len(matches) - missing, without_attributes=missing)
+    without_row = customers.filter(matches.is_null())
+    is_unmatched = np.ones(len(ids), bool)
+    is_unmatched[to_numpy(matches.drop_null())] = False
+    return table, JoinCounts(
+        customers=len(matches) - len(without_row),
+        unmatched_customers=unmatched_ids(without_row, hash_of(without_row)),
+        unmatched_rows=unmatched_ids(
+            ids.filter(from_numpy(is_unmatched)), rows[_HASH].to_numpy()[is_unmatched]
+        ),
+    )
 
 
 def _refuse_duplicates(ids: pa.Array, rows: pa.Table, join: Join) -> None:
@@ -183,17 +171,24 @@ def _describe_source(rows: pa.Table, i: int, join: Join) -> str:
     return describe_row(join.storage.relative(path), 0, rows[_ROW][i].as_py())
 
 
-def _convert_ids(ids: pa.Array, kind: pa.DataType, describe: DescribeRow, join: Join) -> pa.Array:
+def _convert_ids(
+    ids: pa.Array, kind: pa.DataType, describe: DescribeRow, join: Join, shows_ids: bool
+) -> pa.Array:
     """Convert ids to the type of the ids of the lines."""
     if ids.type == kind:
         return ids
     try:
         return pc.cast(ids, kind)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        which, hint = "some", "write them with the same type"
+        if shows_ids and isinstance(error, pa.ArrowInvalid):
+            which = repr(ids[first_invalid(lambda part: pc.cast(part, kind), ids)].as_py())
+        if is_text(ids.type) and pc.all(pc.ends_with(ids, POINT_ZERO)).as_py():
+            hint = without_point_zero("the table")
         raise DataError(
             "join.id_type",
             f"ids in column '{join.id}' are {ids.type}, from {describe(0)} on, and those of the "
-            f"lines are {kind}; some cannot be converted",
-            hint="write them with the same type",
+            f"lines are {kind}; {which} cannot be converted",
+            hint=literal(hint),
             parameter=join.key,
         ) from None

@@ -8,6 +8,7 @@ from gpuseg.errors import DataError
 from gpuseg.features.build import Features
 from gpuseg.features.build import build_features as build_from_lines
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
+from gpuseg.features.join_matches import warning_of_few_matches
 from gpuseg.features.transaction_files import Source
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.build_manifest import rounded_seconds
@@ -99,6 +100,9 @@ def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
         )
     if implausible := features.quality.counts.implausible_customer():
         ctx.reporter.warn(implausible)
+    for join, counts in features.joined:
+        if few := warning_of_few_matches(join, counts, lines.source):
+            ctx.reporter.warn(few)
     return features
 
 

@@ -1,0 +1,198 @@
+"""Whether the customers find their rows in a table of attributes: refuse none, warn of few.
+
+Ids that are written in two ways, such as 10250 and "10250.0", match no id of the other table, and
+every customer would get nulls.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gpuseg import arrow_compute as pc
+from gpuseg.arrow import from_numpy
+from gpuseg.errors import DataError, literal
+from gpuseg.features.attributes import Join
+from gpuseg.features.parse import is_text
+from gpuseg.features.transaction_files import Source
+
+_FEW = 0.5
+"""Share of the customers with a row below which a warning is given."""
+
+_EXAMPLES = 2
+POINT_ZERO = ".0"
+"""The end of a whole number that a program wrote as a float."""
+
+
+@dataclass(frozen=True)
+class UnmatchedIds:
+    """Ids of one side of a join that the other side does not have; they add up over buckets.
+
+    Attributes
+    ----------
+    count : int
+    point_zero : int
+        Ids of text that end in ".0".
+    examples : tuple of (int, str)
+        Hash and text of the ids with the lowest hashes: the same ones for any buckets.
+    """
+
+    count: int = 0
+    point_zero: int = 0
+    examples: tuple[tuple[int, str], ...] = ()
+
+    def __add__(self, other: "UnmatchedIds") -> "UnmatchedIds":
+        return UnmatchedIds(
+            self.count + other.count,
+            self.point_zero + other.point_zero,
+            tuple(sorted(self.examples + other.examples)[:_EXAMPLES]),
+        )
+
+    @property
+    def all_end_in_point_zero(self) -> bool:
+        """Whether there are ids, and each is a text that ends in ".0"."""
+        return 0 < self.count == self.point_zero
+
+
+def unmatched_ids(ids: pa.Array, hashed: NDArray[np.uint64]) -> UnmatchedIds:
+    """Describe the ids of one side that the other side does not have.
+
+    Parameters
+    ----------
+    ids : array (n,)
+    hashed : uint64 (n,)
+        Hash of each id.
+    """
+    point_zero = pc.sum(pc.ends_with(ids, POINT_ZERO)).as_py() or 0 if is_text(ids.type) else 0
+    lowest = np.arange(len(ids))
+    if len(ids) > _EXAMPLES:
+        lowest = np.argpartition(hashed, _EXAMPLES - 1)[:_EXAMPLES]
+    texts = [str(value) for value in ids.take(from_numpy(lowest)).to_pylist()]
+    return UnmatchedIds(
+        len(ids), point_zero, tuple(sorted(zip(hashed[lowest].tolist(), texts, strict=True)))
+    )
+
+
+@dataclass(frozen=True)
+class JoinCounts:
+    """Counts of a join; they add up over files and buckets.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the table.
+    without_id : int
+        Rows of the table without an id.
+    customers : int
+        Customers with attributes.
+    unmatched_customers : UnmatchedIds
+        Ids of the customers without attributes.
+    unmatched_rows : UnmatchedIds
+        Ids of the rows that no customer has.
+    """
+
+    rows: int = 0
+    without_id: int = 0
+    customers: int = 0
+    unmatched_customers: UnmatchedIds = UnmatchedIds()
+    unmatched_rows: UnmatchedIds = UnmatchedIds()
+
+    def __add__(self, other: "JoinCounts") -> "JoinCounts":
+        return JoinCounts(
+            self.rows + other.rows, self.without_id + other.without_id,
+            self.customers + other.customers,
+            self.unmatched_customers + other.unmatched_customers,
+            self.unmatched_rows + other.unmatched_rows,
+        )  # fmt: skip
+
+    @property
+    def without_attributes(self) -> int:
+        """Customers without attributes."""
+        return self.unmatched_customers.count
+
+    @property
+    def all_customers(self) -> int:
+        """Customers with and without attributes."""
+        return self.customers + self.without_attributes
+
+
+def refuse_no_match(join: Join, counts: JoinCounts, source: Source) -> None:
+    """Refuse a table with rows, of which none belongs to a customer.
+
+    Raises
+    ------
+    DataError
+    """
+    if counts.customers or not counts.rows:
+        return
+    problem = f"none of the {counts.all_customers:,} customers has a row in {join.storage.url!r}"
+    if counts.without_id == counts.rows:
+        raise DataError(
+            "join.no_match",
+            f"{problem}: none of its {counts.rows:,} rows has an id in column '{join.id}'",
+            hint=literal(f"check that id = {join.id!r} is the column of the customers' ids"),
+            parameter=join.key,
+        )
+    raise DataError(
+        "join.no_match",
+        f"{problem}: {_compared(join, counts, source)}",
+        hint=literal(_next_step(join, counts, source)),
+        parameter=join.key,
+    )
+
+
+def warning_of_few_matches(join: Join, counts: JoinCounts, source: Source) -> str | None:
+    """Describe a table in which less than half of the customers have a row."""
+    if counts.customers >= _FEW * counts.all_customers:
+        return None
+    url, nulls = repr(join.storage.url), f"the others have nulls in {', '.join(join.schema.names)}"
+    if not counts.rows:
+        return f"{url} has no rows, so that all customers have nulls in its columns"
+    share = counts.customers / counts.all_customers
+    few = (
+        f"only {counts.customers:,} of the {counts.all_customers:,} customers ({share:.1%}) have a "
+        f"row in {url}, and {nulls}"
+    )
+    if not counts.unmatched_rows.count:
+        return f"{few}; each row with an id belongs to a customer"
+    rows = counts.unmatched_rows.count + counts.customers
+    return (
+        f"{few}; {counts.unmatched_rows.count:,} of its {rows:,} rows with an id belong to no "
+        f"customer: {_compared(join, counts, source)}; {_next_step(join, counts, source)}"
+    )
+
+
+def _compared(join: Join, counts: JoinCounts, source: Source) -> str:
+    """Return the types of the ids of both sides, and some ids unless they are hashed."""
+    shows_ids = source.roles.id_key is None
+    of_lines = _such_as(counts.unmatched_customers, source.id_type) if shows_ids else ""
+    of_table = _such_as(counts.unmatched_rows, join.id_type) if shows_ids else ""
+    return (
+        f"ids in column '{source.roles.customer}' of the lines are {source.id_type}{of_lines}, "
+        f"those in column '{join.id}' of the table are {join.id_type}{of_table}"
+    )
+
+
+def _such_as(ids: UnmatchedIds, kind: pa.DataType) -> str:
+    texts = [repr(text) if is_text(kind) else text for _, text in ids.examples]
+    return f", such as {' and '.join(texts)}"
+
+
+def _next_step(join: Join, counts: JoinCounts, source: Source) -> str:
+    of_lines = counts.unmatched_customers.all_end_in_point_zero
+    of_table = counts.unmatched_rows.all_end_in_point_zero
+    if of_lines != of_table:
+        return without_point_zero("the lines" if of_lines else "the table")
+    return (
+        f"compare how the ids are written in both, and check that {source.roles.customer!r} and "
+        f"{join.id!r} are columns of the same ids"
+    )
+
+
+def without_point_zero(side: str) -> str:
+    """Return the next step where all ids of one side end in ".0"."""
+    return (
+        f"all these ids of {side} end in '{POINT_ZERO}', as programs write whole numbers of a "
+        "column with gaps: write them without it, in pandas with astype('Int64')"
+    )
