@@ -1,7 +1,7 @@
 """Every form of every kernel that a plan may use compiles for GPUs, within its budget.
 
-A default run compiles every form for sm_90 and for one of the other architectures; a run with
-``--thorough`` compiles every form for all of them. NVRTC needs no GPU. Its numbers of registers and
+A default run compiles every form for sm_90, and an eighth of them for each other architecture; a
+run with ``--thorough`` compiles every form for all of them. NVRTC needs no GPU. Its numbers of registers and
 spilled bytes are compared with a budget: with 128 registers a thread, four blocks of 128 threads
 fit on a multiprocessor.
 """
@@ -57,7 +57,7 @@ def compiler() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("arch", "part"), [
     (arch, part) for arch, part in product(ARCHITECTURES, range(N_PARTS))
-    if THOROUGH or arch in (MAIN, OTHERS[part % len(OTHERS)])
+    if THOROUGH or arch == MAIN or (part < len(OTHERS) and arch == OTHERS[part])
 ])  # fmt: skip
 def test_kernels_compile_within_budget(arch: str, part: int) -> None:
     forms = plan.variants()[part::N_PARTS]

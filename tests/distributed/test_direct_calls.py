@@ -167,7 +167,8 @@ def test_all_workers_are_lost_at_once(executor: Executor) -> None:
     assert executor.map(total) == [10, 20]
 
 
-def test_a_lost_scheduler_is_an_error_in_every_call() -> None:
+def test_a_lost_scheduler_is_an_error_in_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuseg.runtime.cluster._CONNECT_SECONDS", 1)
     with started_process(SCHEDULER) as (scheduler, address), connected(address) as lost:
         lost.load(load, [10])
         scheduler.kill()

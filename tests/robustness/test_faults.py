@@ -78,7 +78,7 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("cluster", "kills"), [("local", 12), ("dask", 8)] if THOROUGH else [("local", 4), ("dask", 2)]
+    ("cluster", "kills"), [("local", 12), ("dask", 8)] if THOROUGH else [("local", 2), ("dask", 1)]
 )
 def test_killed_at_random_moments(
     customers: Path, tmp_path: Path, cluster: str, kills: int
