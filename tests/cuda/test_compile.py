@@ -1,9 +1,9 @@
 """Every form of every kernel that a plan may use compiles for GPUs, within its budget.
 
 A default run compiles every form for sm_90, and an eighth of them for each other architecture; a
-run with ``--thorough`` compiles every form for all of them. NVRTC needs no GPU. Its numbers of registers and
-spilled bytes are compared with a budget: with 128 registers a thread, four blocks of 128 threads
-fit on a multiprocessor.
+run with ``--thorough`` compiles every form for all of them. NVRTC needs no GPU. Its numbers of
+registers and spilled bytes are compared with a budget: with 128 registers a thread, four blocks of
+128 threads fit on a multiprocessor.
 """
 
 from __future__ import annotations
