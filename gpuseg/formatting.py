@@ -70,6 +70,24 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.1f}%".replace("-", MINUS)
 
 
+def average(x: float | None, *, is_share: bool) -> str:
+    """Write the average of a feature.
+
+    Parameters
+    ----------
+    x : float or None
+        ``None`` and NaN mean that there is no value.
+    is_share : bool
+        Whether the feature is 1 for customers of a category and 0 for others.
+
+    Returns
+    -------
+    str
+        A percentage for a share, otherwise a number.
+    """
+    return percent(x) if is_share else number(x)
+
+
 def sigma(deviation: float | None, unit: str = "σ") -> str:
     """Write a number of standard deviations, with its sign.
 

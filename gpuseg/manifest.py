@@ -429,6 +429,11 @@ class FeatureSummary(Record):
     is_frequency: bool = False
     """Whether the feature is the share of rows that have the same category."""
 
+    @property
+    def is_category(self) -> bool:
+        """Whether the feature is 1 for customers of a category and 0 for others."""
+        return self.category is not None
+
 
 class EncodedColumn(Record):
     """One column that was encoded as features."""
@@ -486,7 +491,7 @@ class SurrogateRules(Record):
     sample: str
     """The customers that the tree was grown on."""
     sql: str
-    """SQL expression of the segment over the columns of the input."""
+    """SQL expression of the segment over the columns of the input or the built features."""
 
 
 class SegmentMap(Record):
@@ -530,7 +535,7 @@ class SegmentRule(RuleQuality):
     """The rule for one segment."""
 
     sql: str
-    """The rule as an SQL condition over the columns of the input."""
+    """The rule as an SQL condition over the columns of the input or the built features."""
     main: RuleQuality
     """The condition that most customers match."""
 

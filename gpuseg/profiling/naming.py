@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from gpuseg.formatting import number, percent
+from gpuseg.formatting import average, percent
 from gpuseg.manifest import FeatureSummary, Segment
 
 MIN_DEVIATION, STRONG = 0.5, 1.5
@@ -120,10 +120,17 @@ def _sentence(segment: Segment, features: Mapping[str, FeatureSummary]) -> str:
     """Return the share of a segment, and its averages next to those of all customers."""
     share = f"{percent(segment.share)} of customers"
     averages = ", ".join(
-        f"{name.replace('_', ' ')} {number(segment.center[name])} "
-        f"(everyone {number(features[name].mean)})"
+        _average(segment, name, features[name])
         for name in distinctive_features(segment)[:_MAX_PARTS]
     )
     if segment.is_noise:
         return f"{share}, which belong to no segment" + (f": {averages}" if averages else "")
     return f"{share}: {averages or 'near the average of all customers in every feature'}"
+
+
+def _average(segment: Segment, name: str, feature: FeatureSummary) -> str:
+    """Return the average of a feature next to that of all customers."""
+    phrase = feature.category or name.replace("_", " ")
+    value = average(segment.center[name], is_share=feature.is_category)
+    everyone = average(feature.mean, is_share=feature.is_category)
+    return f"{phrase} {value} (everyone {everyone})"

@@ -77,7 +77,6 @@ def _summary(audit: Audit) -> str:
     v = audit.cramers_v
     if v is None:
         return "Too many counts are hidden to say how much the segments differ."
-    strength = "hardly" if v < _WEAK else "somewhat" if v < _STRONG else "strongly"
     bound = "at least " if audit.is_lower_bound else ""
     hidden = (
         f" Hidden: {fmt.count(audit.n_hidden, 'count')}, those below {audit.threshold} and others "
@@ -85,4 +84,11 @@ def _summary(audit: Audit) -> str:
         if audit.n_hidden
         else ""
     )
-    return f"The segments differ {strength} (Cramér’s V is {bound}{v:.2f}).{hidden}"
+    return f"The segments {_verdict(v)} (Cramér’s V is {bound}{v:.2f}).{hidden}"
+
+
+def _verdict(v: float) -> str:
+    """Say how much segments differ that have this Cramér's V."""
+    if v < _WEAK:
+        return "hardly differ"
+    return "differ somewhat" if v < _STRONG else "differ strongly"

@@ -64,6 +64,8 @@ def render_report(manifest: Manifest) -> str:
         rules=manifest.profile.rules if manifest.profile else None,
         figures=svg.figures(manifest),
         axes=svg.map_axes(manifest.profile) if manifest.profile else [],
+        frequencies=[name for name, feature in manifest.features.items() if feature.is_frequency],
+        has_categories=any(feature.is_category for feature in manifest.features.values()),
         n_unlabeled=_n_unlabeled(manifest),
         figure_style=svg.STYLE,
         audits=audit_views(manifest),
@@ -113,7 +115,15 @@ def _environment() -> Environment:
         finalize=_printable_text,
         **_OPTIONS,
     )
-    for helper in (fmt.number, fmt.percent, fmt.sigma, fmt.count, fmt.duration, fmt.moment):
+    for helper in (
+        fmt.number,
+        fmt.percent,
+        fmt.sigma,
+        fmt.count,
+        fmt.duration,
+        fmt.moment,
+        fmt.listing,
+    ):
         environment.filters[helper.__name__] = helper
     environment.filters["breakable"] = _breakable
     environment.tests["printable"] = _is_printable

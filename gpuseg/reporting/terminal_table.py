@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from rich import box
@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from gpuseg.formatting import count, number, percent, segment_name, sigma
-from gpuseg.manifest import Manifest, Segment
+from gpuseg.formatting import average, count, listing, percent, segment_name, sigma
+from gpuseg.manifest import FeatureSummary, Manifest, Segment
 from gpuseg.printable import printable
 from gpuseg.reporting.cells import cell
 
@@ -29,6 +29,9 @@ _MIN_NAME_WIDTH = 8
 
 _MAX_ROWS = 50
 """Segments with a row of their own, the largest ones; noise has one in addition."""
+
+_MAX_NAMED = 5
+"""Features that the caption names one by one."""
 
 _MAX_NAME_WIDTH = 28
 """Longer names of features are shortened, so that features fit side by side."""
@@ -148,15 +151,15 @@ def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
     for segment in segments:
         top = top_features(segment, list(features), n_features)
         shown.update(top)
-        rows.append([_item(segment, name) for name in top])
+        rows.append([_item(segment, name, features[name]) for name in top])
     averages = [
-        _Item(printable(name), number(feature.mean))
+        _Item(printable(name), average(feature.mean, is_share=feature.is_category))
         for name, feature in features.items()
         if name in shown
     ]
     width = max((item.width(_MAX_NAME_WIDTH) for row in rows for item in row), default=1)
     has_names = any(segment.name is not None for segment in segments)
-    table = _empty_table(manifest, has_names)
+    table = _empty_table(manifest, has_names, shown)
     for segment, row in zip(segments, rows, strict=True):
         label = [cell(segment.name or "")] if has_names else []
         table.add_row(
@@ -168,18 +171,18 @@ def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
     if n_others:
         customers = manifest.n_customers - sum(segment.size for segment in segments)
         share = percent(customers / manifest.n_customers)
-        text = count(n_others, "smaller segment")
+        text = count(n_others, "other segment")
         table.add_row("others", *label, count(customers), share, text)
     table.add_section()
     table.add_row("everyone", *label, count(manifest.n_customers), "100.0%", _Flow(averages))
     return table
 
 
-def _empty_table(manifest: Manifest, has_names: bool) -> Table:
+def _empty_table(manifest: Manifest, has_names: bool, shown: Set[str]) -> Table:
     title = f"{count(manifest.n_customers, 'customer')} in {count(manifest.n_segments, 'segment')}"
     table = Table(
         title=title,
-        caption=Text("\n").join(map(cell, _caption(manifest))),
+        caption=Text("\n").join(map(cell, _caption(manifest.features, shown))),
         box=box.SIMPLE_HEAD,
         title_style="bold",
         title_justify="left",
@@ -196,17 +199,33 @@ def _empty_table(manifest: Manifest, has_names: bool) -> Table:
     return table
 
 
-def _caption(manifest: Manifest) -> list[str]:
+def _caption(features: Mapping[str, FeatureSummary], shown: Set[str]) -> list[str]:
+    """Explain the deviations, and the averages of those features in the table that need it."""
     lines = ["σ: standard deviations above (+) or below (−) the average of everyone"]
-    transforms = {feature.transform for feature in manifest.features.values()} - {"none"}
+    transforms = {
+        name: feature.transform
+        for name, feature in features.items()
+        if name in shown and feature.transform != "none"
+    }
     if transforms:
-        names = " and ".join(sorted(transforms))
-        lines.append(f"averages are computed after {names} and converted back")
+        kinds = listing(sorted(set(transforms.values())))
+        lines.append(
+            f"averages{_subject(transforms, shown)} are computed after {kinds} and converted back"
+        )
     return lines
 
 
-def _item(segment: Segment, name: str) -> _Item:
-    value = number(segment.center.get(name))
+def _subject(transforms: Mapping[str, str], shown: Set[str]) -> str:
+    """Return the features whose averages are transformed; nothing where all are."""
+    if len(transforms) == len(shown):
+        return ""
+    if len(transforms) > _MAX_NAMED:
+        return " of features with a transform"
+    return f" of {listing([printable(name) for name in transforms])}"
+
+
+def _item(segment: Segment, name: str, feature: FeatureSummary) -> _Item:
+    value = average(segment.center.get(name), is_share=feature.is_category)
     return _Item(printable(name), f"{value} ({sigma(segment.deviation[name])})")
 
 

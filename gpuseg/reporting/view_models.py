@@ -49,12 +49,25 @@ class Trait:
         Of the segment and of all customers, in the units of the input.
     deviation : float
         Difference in standard deviations, or NaN.
+    is_share : bool
+        Whether the values are shares of customers with a category.
     """
 
     feature: str
     value: float | None
     average: float | None
     deviation: float
+    is_share: bool
+
+    @property
+    def value_text(self) -> str:
+        """The value as the page shows it."""
+        return fmt.average(self.value, is_share=self.is_share)
+
+    @property
+    def average_text(self) -> str:
+        """The average of all customers as the page shows it."""
+        return fmt.average(self.average, is_share=self.is_share)
 
     @property
     def level(self) -> str:
@@ -114,7 +127,8 @@ class SegmentView:
         In the order of the features, and by deviation.
     rule : SegmentRule or None
     spread : list of Spread
-        Of the features that distinguish the segment most, in the order of the features.
+        Of the features that distinguish the segment most, in the order of the features;
+        categories have no spread.
     baskets : BasketSummary or None
     detailed : set of str
         The features that the card tells of: all, or those that distinguish the segment most.
@@ -203,6 +217,7 @@ def _view(
             value=segment.center.get(name),
             average=feature.mean,
             deviation=_or_nan(segment.deviation.get(name)),
+            is_share=feature.is_category,
         )
         for name, feature in features.items()
     }
@@ -227,7 +242,7 @@ def _view(
                 interval=segment.deviation_interval.get(name),
             )
             for name, quantiles in segment.quantiles.items()
-            if name in detailed
+            if name in detailed and not features[name].is_category
         ],
         baskets=segment.baskets,
         detailed=detailed,

@@ -105,6 +105,14 @@ def test_sentences_give_the_numbers() -> None:
     assert named.sentence.endswith("near the average of all customers in every feature")
 
 
+def test_sentences_give_the_share_of_a_category() -> None:
+    known = features(
+        "country=NEW_X", **{"country=NEW_X": {"mean": 0.5, "category": "country NEW_X"}}
+    )
+    (named,) = name_segments([segment(0, {"country=NEW_X": 1.0}, **{"country=NEW_X": 1.0})], known)
+    assert named.sentence == "12.5% of customers: country NEW_X 100.0% (everyone 50.0%)"
+
+
 def test_names_are_true_and_different_whatever_the_numbers() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):

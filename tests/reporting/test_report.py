@@ -266,6 +266,83 @@ def test_report_needs_nothing_from_elsewhere_and_is_accessible() -> None:
     assert all(a.get("aria-label") for _, a in page.tags if a.get("role") in ("img", "region"))
 
 
+def add_category(manifest: dict[str, Any], name: str) -> None:
+    """Turn a feature into one that is 1 for customers of a category and 0 for others."""
+    manifest["features"][name] |= {"mean": 0.25, "category": f"{name} yes"}
+    for segment in manifest["segments"]:
+        segment["center"][name] = 0.125
+        segment["quantiles"] = dict.fromkeys(manifest["features"], (0.0, 0.0, 0.0, 1.0, 1.0))
+
+
+def test_categories_are_shown_as_shares_and_have_no_spread() -> None:
+    manifest = make_manifest()
+    assert "its mean is their share" not in render_report(manifest)
+    add_category(manifest, "basket")
+    page = render_report(manifest)
+    assert "its mean is their share" in page
+    assert page.count("<td>12.5%</td><td>25.0%</td>") == len(manifest["segments"])
+    spread = re.findall(r'<table class="spread">(.*?)</table>', page, re.DOTALL)
+    assert len(spread) == len(manifest["segments"])
+    assert all(">spend<" in table and ">basket<" not in table for table in spread)
+    lines = print_table(manifest, n_features=4)
+    assert sum("basket 12.5%" in line for line in lines) == 4
+    assert any("basket 25.0%" in line for line in lines)
+
+
+def test_frequencies_and_dropped_rows_are_explained() -> None:
+    manifest = make_manifest()
+    usual = Page(render_report(manifest)).text
+    assert "The value of" not in usual and "were dropped before" not in usual
+    manifest["features"]["basket"]["is_frequency"] = True
+    manifest["preparation"]["missing"] = "drop"
+    text = Page(render_report(manifest)).text
+    assert "The value of basket is the share" in text and "were dropped before" in text
+
+
+@pytest.mark.parametrize(
+    ("transformed", "subject"),
+    [
+        ((), None),
+        (("orders",), " of orders"),
+        (("orders", "spend"), " of spend and orders"),
+        (("spend", "orders", "recency", "basket"), ""),
+    ],
+)
+def test_table_says_which_averages_are_transformed(
+    transformed: tuple[str, ...], subject: str | None
+) -> None:
+    manifest = make_manifest()
+    for name in transformed:
+        manifest["features"][name]["transform"] = "log1p"
+    notes = [line.strip() for line in print_table(manifest) if line.strip().startswith("averages")]
+    expected = f"averages{subject} are computed after log1p and converted back"
+    assert notes == ([] if subject is None else [expected])
+
+
+def test_report_of_transactions_names_the_lines() -> None:
+    manifest = make_manifest()
+    manifest["input"]["path"] = "_features"
+    manifest["transactions"] = {
+        "path": "lines.csv", "files": 1, "fingerprint": "sha256:ab", "snapshot": "2026-11-01",
+        "distinct_counts": "exact", "joins": [],
+        "quality": {"lines": 99, "customers": 10_000, "steps": []},
+    }  # fmt: skip
+    text = Page(render_report(manifest)).text
+    assert "10,000 customers of the lines in lines.csv were grouped" in text
+
+
+@pytest.mark.parametrize(
+    ("smallest", "sizes"), [(12, "12 customers each"), (5, "5 to 12 customers each, half of")]
+)
+def test_sizes_of_other_segments_are_a_range_where_they_differ(smallest: int, sizes: str) -> None:
+    manifest = make_manifest()
+    manifest["other_segments"] = {
+        "segments": 3, "customers": 36, "share": 0.1, "smallest": smallest, "largest": 12,
+        "sizes": (12, 12, 12, 12, 12),
+    }  # fmt: skip
+    assert sizes in Page(render_report(manifest)).text
+
+
 def test_folded_tables_scroll() -> None:
     manifest = make_manifest(names=tuple(f"f{i}" for i in range(9)))
     quantiles = dict.fromkeys(manifest["features"], (0.0, 2.0, 3.0, 4.0, 9.0))
