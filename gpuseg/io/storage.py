@@ -21,7 +21,8 @@ from gpuseg.io.file_version import (
     local_version,
     object_version,
 )
-from gpuseg.io.library_errors import exhausted, first_line, reading
+from gpuseg.io.library_errors import LIBRARY_ERRORS, exhausted, first_line, reading
+from gpuseg.io.other_formats import HEAD_BYTES, other_format
 from gpuseg.redaction import redacted
 
 _FILES_AT_ONCE = 16
@@ -33,6 +34,9 @@ _PARQUET_OPTIONS: Mapping[str, Any] = {
 
 _DATA_FILES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
 """Ends of the names of files that have data; a folder may have such a name too."""
+
+_NOT_PARQUET = "file.not_parquet"
+"""The code of the error of a file that is not, or no longer, a Parquet file."""
 
 _CHECK_FILE = "check that the file exists and that you may read it"
 
@@ -208,7 +212,7 @@ class Storage:
         elif is_due := self.is_local or (path, version) not in self._compared:
             self.refuse_change(path, version)
         with ExitStack() as on_error:
-            with self.wrap_reading(path, version):
+            with self._naming_other_format(path), self.wrap_reading(path, version):
                 if self.is_local:
                     file = pq.ParquetFile(path, **_PARQUET_OPTIONS)
                 else:
@@ -228,7 +232,7 @@ class Storage:
         self,
         path: str,
         version: FileVersion | None,
-        code: str = "file.not_parquet",
+        code: str = _NOT_PARQUET,
         problem: str = " is not a complete Parquet file",
         hint: str = "write it again, or move it out of the folder (names that begin with '_' or "
         "'.' are ignored)",
@@ -242,6 +246,27 @@ class Storage:
             if version is not None:
                 self.refuse_change(path, version)
             raise
+
+    @contextmanager
+    def _naming_other_format(self, path: str) -> Iterator[None]:
+        """Let the error of a file that is no Parquet file say what it is, where that is known."""
+        try:
+            yield
+        except DataError as error:
+            if error.code == _NOT_PARQUET and (other := other_format(self._head(path))):
+                error.problem, error.reason = f"{self.relative(path)} is {other.title}", ""
+                error.rule = "[input] reads Parquet files, and Delta and Iceberg tables; "
+                error.rule += "[transactions] and [[join]] also read text in files named *.csv"
+                error.hint = f"{other.hint}; or move it out of the folder"
+            raise
+
+    def _head(self, path: str) -> bytes:
+        """Return the first bytes of a file, or none if they cannot be read."""
+        try:
+            with self.fs.open(path, "rb") as file:
+                return bytes(file.read(HEAD_BYTES))
+        except LIBRARY_ERRORS:
+            return b""
 
     def footer_hash(self, path: str) -> str:
         """Return the hash of the footer of a Parquet file.

@@ -1,0 +1,74 @@
+"""Formats of files that are no Parquet files, by their first bytes, and what to do about them."""
+
+import codecs
+import re
+from dataclasses import dataclass
+
+HEAD_BYTES = 4096
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_CONTROL = re.compile(r"[^\t\n\f\r -~\x80-\U0010ffff]|\ufffd")
+
+_EXCEL_NAMES = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/")
+"""First names in the archive that a workbook of Excel is."""
+
+_READ_AND_WRITE = "write it as Parquet, for example with pandas: {}.to_parquet(…)"
+_DECOMPRESS = "decompress it; if it is text then, " + _READ_AND_WRITE.format("pandas.read_csv(…)")
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """A format of files.
+
+    Attributes
+    ----------
+    title : str
+    hint : str
+        How its rows become a Parquet file.
+    """
+
+    title: str
+    hint: str
+
+
+_CSV = FileFormat("text, such as CSV", _READ_AND_WRITE.format("pandas.read_csv(…)"))
+_EXCEL = FileFormat("a workbook of Excel", _READ_AND_WRITE.format("pandas.read_excel(…)"))
+_JSON = FileFormat("JSON", _READ_AND_WRITE.format("pandas.read_json(…)"))
+_ZIP = FileFormat("a zip archive", "unpack it; if it has text, " + _CSV.hint)
+
+_BY_START = (
+    (b"\x1f\x8b", FileFormat("compressed by gzip", _DECOMPRESS)),
+    (b"BZh", FileFormat("compressed by bzip2", _DECOMPRESS)),
+    (b"\xfd7zXZ\0", FileFormat("compressed by xz", _DECOMPRESS)),
+    (b"\x28\xb5\x2f\xfd", FileFormat("compressed by zstd", _DECOMPRESS)),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _EXCEL),
+    (b"ARROW1", FileFormat("Arrow (Feather)", _READ_AND_WRITE.format("pandas.read_feather(…)"))),
+    (b"ORC", FileFormat("ORC", _READ_AND_WRITE.format("pandas.read_orc(…)"))),
+)
+
+
+def other_format(head: bytes) -> FileFormat | None:
+    """Return the format of a file by its first `HEAD_BYTES` bytes, or None if it is not known."""
+    text = _text(head).strip()
+    if text.startswith(("{", "[")):
+        return _JSON
+    if "\n" in text or "\r" in text:
+        return _CSV
+    if head.startswith(b"PK\x03\x04"):
+        return _EXCEL if head[30:].startswith(_EXCEL_NAMES) else _ZIP
+    return next((kind for start, kind in _BY_START if head.startswith(start)), None)
+
+
+def _text(head: bytes) -> str:
+    """Return the first bytes as text; empty if they are no text in UTF-8, UTF-16 or Windows-1252.
+
+    The last character may be cut.
+    """
+    if head.startswith(_UTF16):
+        text = head.decode("utf-16", "ignore")
+    else:
+        try:
+            text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+        except UnicodeDecodeError:
+            text = head.decode("cp1252", "replace")
+    return "" if _CONTROL.search(text) else text
