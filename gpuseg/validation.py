@@ -1,7 +1,7 @@
 """Errors of pydantic as errors of gpuseg: the key, the value seen, the rule, the next step."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from threading import RLock
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -17,6 +17,8 @@ M = TypeVar("M", bound=BaseModel)
 
 MAX_THREADS = 4096
 """Threads of a process; also those of all workers together that a run starts on this machine."""
+
+Hint = Callable[[str, list[str] | None], str]
 
 _FROM_INPUT = object()
 
@@ -35,7 +37,7 @@ _SHOULD = re.compile(r"^\w+ should (be|have)\b")
 def validated(
     model: type[M],
     values: Mapping[str, Any],
-    hint: Callable[[str], str] = lambda key: "",
+    hint: Hint = lambda key, texts: "",
     subject: str = "parameter",
 ) -> M:
     """Build `model` from `values`.
@@ -45,7 +47,8 @@ def validated(
     model : pydantic model class
     values : mapping
     hint : callable
-        Returns the next step for the key of a value that breaks its rule.
+        Returns the next step for the key of a value that breaks its rule, and for the list of texts
+        that the value probably means, or None.
     subject : str
         First part of the errors' codes: `subject.unknown_key`, `subject.missing_key`,
         `subject.invalid_value`; `subject.several_errors` for more than one broken rule.
@@ -111,7 +114,7 @@ def _config_errors(
     error: ValidationError,
     model: type[BaseModel],
     values: Mapping[str, Any],
-    hint: Callable[[str], str],
+    hint: Hint,
     subject: str,
 ) -> list[ConfigError]:
     """Return one error for each key.
@@ -136,7 +139,9 @@ def _config_errors(
             )
         else:
             rules.setdefault(key, []).append(_rule(details))
-            errors.setdefault(key, _invalid(key, details, hint, subject))
+            if key not in errors:
+                texts = _meant_texts(key, details, model, values)
+                errors[key] = _invalid(key, details, hint(key, texts), subject)
     for key, texts in rules.items():
         errors[key].rule = _joined(texts)
     return [
@@ -146,10 +151,41 @@ def _config_errors(
     ]
 
 
-def _invalid(
-    key: str, details: ErrorDetails, hint: Callable[[str], str], subject: str
-) -> ConfigError:
-    """Return the error of a value that breaks a rule.
+def _meant_texts(
+    key: str, details: ErrorDetails, model: type[BaseModel], values: Mapping[str, Any]
+) -> list[str] | None:
+    """Return the list of texts that a text means, such as "[a, b]", if the key may have it."""
+    value = details["input"]
+    if not isinstance(value, str) or not (details["type"] == "list_type" or value[:1] == "["):
+        return None
+    items = [item.strip(" \t\n\"'") for item in value.strip("[] \t\n").split(",")]
+    texts = [item for item in items if item]
+    try:
+        model.model_validate(_replaced(values, details["loc"], texts))
+    except ValidationError as error:
+        if any(".".join(_path(other, values)) == key for other in error.errors()):
+            return None
+    return texts
+
+
+def _replaced(values: Any, location: Sequence[int | str], new: Any) -> Any:
+    """Return the values with that at an error's location replaced; it may name branches."""
+    if not location:
+        return new
+    first, *others = location
+    if isinstance(values, Mapping):
+        if first not in values:
+            return _replaced(values, others, new)
+        return {**values, first: _replaced(values[first], others, new)}
+    if isinstance(first, int) and _is_table_of_list(values, first):
+        changed = list(values)
+        changed[first] = _replaced(values[first], others, new)
+        return changed
+    return new
+
+
+def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> ConfigError:
+    """Return the error of a value that breaks a rule; `hint` is for one without its own.
 
     A value with tables is not shown: it is a whole section, or it may have secrets.
     """
@@ -161,7 +197,7 @@ def _invalid(
         value = value.get(context["field"])
     if _has_table(value):
         return ConfigError(code, parameter=key, hint=context.get("hint", ""))
-    next_step = context.get("hint") or hint(key)
+    next_step = context.get("hint") or hint
     if SECRET_KEY in key.split("."):
         return ConfigError(code, parameter=key, hint=next_step)
     return ConfigError(code, parameter=key, value=value, hint=next_step)

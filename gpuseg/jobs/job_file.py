@@ -1,5 +1,7 @@
 """Load a job: read its values, and validate all of them before any work."""
 
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,18 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     return spec
 
 
-def _hint(key: str) -> str:
-    """Return the next step for a wrong value; no override reaches into a list of tables."""
-    override = "" if "[" in key else f", or with --set {literal(key)}=VALUE"
-    return f"change it in the job{override}"
+def _hint(key: str, texts: list[str] | None) -> str:
+    """Return the next step for a wrong value, which may mean a list of texts.
+
+    No override reaches into a list of tables.
+    """
+    if texts is None:
+        override = "" if "[" in key else f", or with --set {literal(key)}=VALUE"
+        return f"change it in the job{override}"
+    value = json.dumps(texts, ensure_ascii=False)
+    override = "" if "[" in key else f", or --set {shlex.quote(f'{key}={value}')}"
+    name = key.rpartition(".")[2]
+    return literal(f"texts in a list need quotes: write {name} = {value} in the job{override}")
 
 
 def _require_algorithm(segment: Any) -> None:

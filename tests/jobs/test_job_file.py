@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_wrong_value(dotted: str, value: Any) -> None:
         assert str(error.parameter).startswith(key)
         return
     assert error.parameter == key
-    assert f"--set {key}=VALUE" in error.hint
+    assert f"{key}=" in error.hint and "--set" in error.hint
     assert error.has_value == (key != "input.storage_options")
     if error.has_value and not isinstance(value, list):
         assert type(error.value) is type(value)
@@ -358,6 +359,29 @@ def test_what_is_no_file_is_no_job_file(tmp_path: Path) -> None:
 )
 def test_override(override: str, dotted: str, value: Any) -> None:
     assert at(load_job(MINIMAL, [override]), dotted) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "dotted", "value"),
+    [
+        ("audit.columns=[country]", "audit.columns", ["country"]),
+        ("audit.columns=country", "audit.columns", ["country"]),
+        ("input.features=[ a, it's ]", "input.features", ["a", "it's"]),
+        ('input.allow_personal=["a", b]', "input.allow_personal", ["a", "b"]),
+        ("input.null_values=[NULL]", "input.null_values", ["NULL"]),
+        ("prepare.categorical.plan=[low,high]", "prepare.categorical", {"plan": ["low", "high"]}),
+    ],
+)
+def test_the_hint_for_a_list_without_quotes_is_right(
+    override: str, dotted: str, value: Any
+) -> None:
+    words = shlex.split(error_of(MINIMAL, override).hint)
+    assert at(load_job(MINIMAL, [words[words.index("--set") + 1]]), dotted) == value
+
+
+@pytest.mark.parametrize("override", ["segment.n_clusters=[a]", "prepare.clip=[a,b]"])
+def test_no_list_of_texts_is_proposed_where_none_may_be(override: str) -> None:
+    assert '["a"' not in error_of(MINIMAL, override).hint
 
 
 def test_overrides_follow_one_another_and_do_not_change_the_mapping() -> None:

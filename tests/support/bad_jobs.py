@@ -58,6 +58,7 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("input.path", 5),
     ("input.id", ["a"]),
     ("input.features", "spend"),
+    ("audit.columns", "[country]"),
     ("input.features", []),
     ("input.features", ["a", "b", "a"]),
     ("input.features", ["a", 1]),
@@ -542,7 +543,7 @@ CASES: dict[str, BadJob] = {
         "'spend'",
     ),
     "init, too few": config(
-        keys("segment", init=[[0.0] * 3]), "init.wrong_shape", "init", "(3, 3)"
+        keys("segment", init=[[0.0] * 3]), "init.wrong_shape", "init", "1 center", "= 3"
     ),
     "init, narrow": config(
         keys("segment", init=[[0.0, 1.0]] * 3), "init.wrong_shape", "init", "(3, 3)"

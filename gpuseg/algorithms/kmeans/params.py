@@ -9,6 +9,7 @@ from pydantic import Field
 
 from gpuseg.algorithms.params import AlgorithmParams, MaxIter, NClusters, NInit, RandomState
 from gpuseg.errors import ConfigError, DataError
+from gpuseg.formatting import count
 
 
 class KMeansParams(AlgorithmParams):
@@ -66,11 +67,22 @@ class KMeansParams(AlgorithmParams):
                 parameter="n_init",
             )
         widths = sorted({len(row) for row in self.init})
-        if (len(self.init), widths) != (self.n_clusters, [n_features]):
+        n_given = len(self.init)
+        if widths == [n_features] and n_given != self.n_clusters:
+            difference = self.n_clusters - n_given
+            other = f"give {difference} more" if difference > 0 else f"leave {-difference} out"
+            raise ConfigError(
+                "init.wrong_shape",
+                f"has {count(n_given, 'center')}",
+                rule=f"must have one for each cluster, and `n_clusters` = {self.n_clusters}",
+                hint=f"use `n_clusters` = {n_given}, or {other}",
+                parameter="init",
+            )
+        if (n_given, widths) != (self.n_clusters, [n_features]):
             lengths = " or ".join(map(str, widths)) or "no"
             raise ConfigError(
                 "init.wrong_shape",
-                f"has {len(self.init)} rows of {lengths} values",
+                f"has {n_given} rows of {lengths} values",
                 rule="must have shape (n_clusters, n_features) = "
                 f"({self.n_clusters}, {n_features})",
                 parameter="init",
