@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from gpuseg.estimators._params import one_seed, several_counts
 from gpuseg.estimators.kmeans import KMeans, fit_together
+from gpuseg.printable import printable_value
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class KMeansSweep:
     models: dict[int, KMeans]
     seconds: dict[int, float]
     total_seconds: float
+
+    def __repr__(self) -> str:
+        counts = printable_value(list(self.models))
+        return f"KMeansSweep(n_clusters={counts}, total_seconds={self.total_seconds:.3f})"
 
     @property
     def inertia(self) -> dict[int, float]:

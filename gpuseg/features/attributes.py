@@ -17,7 +17,7 @@ from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
-from gpuseg.io.privacy.pii import kinds, personal, personal_values
+from gpuseg.io.privacy.pii import PERSONAL_DATA_PAGE, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
@@ -217,9 +217,7 @@ def _personal_data(key: str, name: str, kind: str) -> DataError:
     return DataError(
         "join.personal_data",
         f"column '{name}' looks like {kind} and would be in the output",
-        rule=f"names of columns are compared with those of {', '.join(kinds())}, and first values "
-        "with card numbers, IBANs, e-mail addresses and telephone numbers",
         hint="name the columns that you need in columns = […], or name it in allow_personal = […] "
-        "if it is none",
+        f"if it may be used ({PERSONAL_DATA_PAGE})",
         parameter=key,
     )

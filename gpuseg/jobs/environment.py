@@ -13,7 +13,15 @@ from gpuseg.errors import ResourceError
 from gpuseg.runtime.executor import available_cpus
 
 LIBRARIES = ("numpy", "numba", "pyarrow", "dask", "distributed", "scikit-learn")
-_OPTIONAL = ("cupy-cuda13x", "cudf-cu13", "cuml-cu13", "dask-cuda", "s3fs")
+_OPTIONAL = (
+    "cupy-cuda13x",
+    "cudf-cu13",
+    "cuml-cu13",
+    "dask-cuda",
+    "s3fs",
+    "deltalake",
+    "pyiceberg",
+)
 
 
 def environment() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan, plan_for_workers, plan_table
 from gpuseg.jobs.stages.load_rows import load_rows
+from gpuseg.redaction import redacted
 
 if TYPE_CHECKING:
     from gpuseg.manifest import Manifest
@@ -44,6 +45,12 @@ class RunResult:
     def manifest(self) -> dict[str, Any]:
         """The manifest as a dict, as in ``_manifest.json``."""
         return self.record.to_json()
+
+    def __repr__(self) -> str:
+        return (
+            f"RunResult(path={redacted(self.path)!r}, n_segments={self.record.n_segments}, "
+            f"rows={self.record.input.rows}, run_id={self.record.run_id!r})"
+        )
 
     def _repr_html_(self) -> str:
         """Return the segments as a notebook shows them."""

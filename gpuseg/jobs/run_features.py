@@ -15,6 +15,7 @@ from gpuseg.jobs.stages.publish import stage_and_publish
 from gpuseg.manifest import FeaturesManifest
 from gpuseg.output_kind import OutputKind
 from gpuseg.progress import Progress
+from gpuseg.redaction import redacted
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,13 @@ class FeaturesResult:
 
     path: str
     record: FeaturesManifest
+
+    def __repr__(self) -> str:
+        return (
+            f"FeaturesResult(path={redacted(self.path)!r}, n_features={len(self.record.features)}, "
+            f"rows={sum(part.rows for part in self.record.parts)}, "
+            f"run_id={self.record.run_id!r})"
+        )
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class EpsEstimate:
     min_samples: int
     metric: Metric
     k_distances: NDArray[np.float64] = field(repr=False)
-    candidates: list[EpsCandidate]
+    candidates: list[EpsCandidate] = field(repr=False)
 
     def explain(self) -> str:
         """Return a phrase that says where eps comes from."""

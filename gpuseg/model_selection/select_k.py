@@ -14,7 +14,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -63,8 +63,8 @@ class KSelection:
     n_clusters: int
     well_separated: bool
     reason: str
-    criteria: tuple[ClusterQuality, ...]
-    stability: tuple[float, ...]
+    criteria: tuple[ClusterQuality, ...] = field(repr=False)
+    stability: tuple[float, ...] = field(repr=False)
 
     @property
     def table(self) -> list[dict[str, float | None]]:

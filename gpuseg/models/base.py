@@ -30,8 +30,8 @@ _MODEL_CLASSES: dict[str, "type[SegmentModel]"] = {}
 class SegmentModel(ABC):
     """A fitted segmentation: it assigns new rows to segments, and is saved as files.
 
-    A subclass is a frozen dataclass with `name`, `pipeline`, `n_clusters`, `_assign`, `to_files`
-    and `from_files`, and registers itself by `register_model`.
+    A subclass is a frozen dataclass, with ``repr=False``. It has `name`, `pipeline`, `n_clusters`,
+    `_assign`, `to_files` and `from_files`, and registers itself by `register_model`.
 
     Attributes
     ----------
@@ -52,6 +52,10 @@ class SegmentModel(ABC):
 
         @property
         def n_clusters(self) -> int: ...
+
+    def __repr__(self) -> str:
+        sizes = f"n_clusters={self.n_clusters}, n_features={len(self.features)}"
+        return f"{type(self).__name__}({sizes})"
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class SavedDBSCAN(SavedModel, DBSCANParams):
 
 
 @register_model
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DBSCANModel(SegmentModel):
     """Everything that scoring a new customer needs; see `SegmentModel`.
 

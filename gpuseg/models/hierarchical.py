@@ -33,7 +33,7 @@ class SavedHierarchy(SavedModel):
 
 
 @register_model
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HierarchicalModel(SegmentModel):
     """Everything that scoring a new customer needs, at every level; see `SegmentModel`.
 

@@ -33,7 +33,7 @@ class SavedKMeans(SavedModel):
 
 
 @register_model
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KMeansModel(SegmentModel):
     """Everything that scoring a new customer needs; see `SegmentModel`.
 

@@ -27,7 +27,7 @@ from gpuseg.io.parquet.schema import (
     with_partition_types,
 )
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
-from gpuseg.io.privacy.pii import MIN_CARD_NUMBER, kinds, personal, personal_values
+from gpuseg.io.privacy.pii import MIN_CARD_NUMBER, PERSONAL_DATA_PAGE, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.arrow_columns import is_number
@@ -213,10 +213,8 @@ def _refuse_personal(
             raise DataError(
                 "feature.personal_data",
                 f"feature '{name}' looks like {kind}",
-                rule="personal data must not be used for clustering; names of columns are compared "
-                f"with those of {', '.join(kinds())}, and first values with card numbers, IBANs, "
-                "e-mail addresses and telephone numbers",
-                hint="leave it out of `features`, or name it in `allow_personal` if it is none",
+                hint="leave it out of `features`, or name it in `allow_personal` if it may be used "
+                f"({PERSONAL_DATA_PAGE})",
                 parameter="features",
             )
 

@@ -28,6 +28,9 @@ MIN_CARD_NUMBER = 10**12
 _MAX_DIGITS = 19
 _SAMPLE, _TEXT_SAMPLE, _SHARE = 10_000, 1_000, 0.9
 
+PERSONAL_DATA_PAGE = "what is looked for: docs/guide/audit-and-privacy.md"
+"""For messages: where the names and values are listed."""
+
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _CARD = re.compile(r"\d(?:[ .\-]?\d){12,18}")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
@@ -48,11 +51,6 @@ def _terms() -> tuple[dict[str, str], frozenset[str], frozenset[str]]:
         for term in words.split()
     }
     return kinds, owners, forms
-
-
-def kinds() -> Sequence[str]:
-    """Return the kinds of personal data that names are compared with."""
-    return list(dict.fromkeys(_terms()[0].values()))
 
 
 def personal(name: str) -> str | None:
