@@ -64,17 +64,18 @@ class JobSpec(Section):
             )
         return join
 
-    @field_validator("input")
+    @field_validator("input", mode="before")
     @classmethod
-    def _one_source(cls, source: InputSpec | None, info: ValidationInfo) -> InputSpec | None:
+    def _one_source(cls, source: Any, info: ValidationInfo) -> Any:
+        """Check this before the keys, some of which would be missing in an `input` by mistake."""
         if source is None and _is_missing("transactions", info):
             raise PydanticCustomError("missing", "missing")
-        if source is not None and info.data.get("transactions") is not None:
+        if source is not None and not _is_missing("transactions", info):
             raise broken_rule(
                 "input.with_transactions",
-                "cannot be combined with [transactions], from which the features are built",
-                hint="leave one of the two out (transactions.features names the features to "
-                "cluster)",
+                "cannot be combined with [transactions], from which the features are built: a job "
+                "has one of the two sections",
+                hint=_other_source(source),
             )
         return source
 
@@ -145,6 +146,17 @@ class JobSpec(Section):
 def _is_missing(section: str, info: ValidationInfo) -> bool:
     """Whether a section validated before is not in the job; a wrong one has its own error."""
     return section in info.data and info.data[section] is None
+
+
+def _other_source(source: Any) -> str:
+    """Return the next step for an `input` beside `transactions`."""
+    hint = "leave one of the two out (transactions.features names the features to cluster)"
+    given = source if isinstance(source, Mapping) else {}
+    keys = [key for key in TransactionsSpec.model_fields if key in given and key != "path"]
+    if not keys or "path" in given:
+        return hint
+    rest = ", and leave the rest of [input] out" if len(keys) < len(given) else ""
+    return f"move {' and '.join(keys)} from [input] to [transactions]{rest}"
 
 
 def job_model() -> type[JobSpec]:

@@ -118,6 +118,20 @@ BROKEN_RULES: dict[str, tuple[dict[str, Any], str, str]] = {
         "init.several_n_clusters", "segment.init",
     ),
     "two sources": ({**MINIMAL, "transactions": LINES}, "input.with_transactions", "input"),
+    "key of lines in the input": (
+        {
+            "transactions": LINES, "input": {"id_hash_key_env": "KEY", "features": ["spend"]},
+            "output": {"path": "out"},
+        },
+        "input.with_transactions", "input",
+    ),
+    "key of the input beside lines": (
+        {"transactions": LINES, "input": {"weight": "w"}, "output": {"path": "out"}},
+        "input.with_transactions", "input",
+    ),
+    "two sources, one of them wrong": (
+        {**MINIMAL, "transactions": {"customer": "who"}}, "job.several_errors", "",
+    ),
     "join without lines": (
         {**MINIMAL, "join": [{"path": "a", "id": "b"}]}, "join.without_transactions", "join",
     ),
