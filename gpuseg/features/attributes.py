@@ -9,7 +9,7 @@ from gpuseg.arrow import plain
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.transaction_files import nearest_column
-from gpuseg.io.csv_files import is_csv, open_csv
+from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.input_files import input_files
 from gpuseg.io.null_values import NULL_VALUES
@@ -91,7 +91,7 @@ def open_join(
         like personal data.
     """
     with wrap_store_errors(f"{key}.path", storage.url):
-        storage, listed = input_files(storage, f"{key}.path")
+        storage, listed = input_files(storage, f"{key}.path", PARQUET_OR_CSV)
         opened = [_open(storage, item, id, columns) for item in listed]
     schemas = [file.schema for file in opened]
     first, path = schemas[0], storage.relative(listed[0].path)

@@ -13,7 +13,7 @@ from gpuseg.arrow import plain
 from gpuseg.errors import DataError, without_reason
 from gpuseg.features.parse import as_id, is_text
 from gpuseg.features.transactions import DescribeRow, Roles
-from gpuseg.io.csv_files import is_csv, open_csv
+from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.data_file import DataFile
@@ -142,7 +142,7 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     """
     parameter = "transactions_path"
     with wrap_store_errors(parameter, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        storage, listed = input_files(storage, parameter)
+        storage, listed = input_files(storage, parameter, PARQUET_OR_CSV)
         files = list(pool.map(lambda item: _open_file(storage, roles, item), listed))
     _check_same(storage, roles, files)
     splits = tuple(split for file in files for split in file.splits)

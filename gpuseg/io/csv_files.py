@@ -20,6 +20,9 @@ from gpuseg.io.library_errors import LIBRARY_ERRORS
 from gpuseg.io.storage import Storage
 
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
+PARQUET_OR_CSV = "Parquet or CSV"
+"""The formats of files that lines and attributes may have, for messages."""
+
 _SEPARATORS = ",;\t|"
 _QUOTED = rb'(?<![^,;\t|\r])"[^"]*(?:""[^"]*)*(?:"(?!")|\Z)'
 """A name in quotes, or the start of one, as Arrow reads it; a quote inside is written twice."""

@@ -7,8 +7,15 @@ from gpuseg.io.table_formats.detect import DELTA, HUDI, ICEBERG, table_format
 from gpuseg.io.table_formats.snapshot import InputFile
 
 
-def input_files(storage: Storage, parameter: str) -> tuple[Storage, list[InputFile]]:
-    """Return the files of the input, and where these are; `parameter` holds the path, for messages.
+def input_files(
+    storage: Storage, parameter: str, formats: str = "Parquet"
+) -> tuple[Storage, list[InputFile]]:
+    """Return the files of the input, and where these are.
+
+    Parameters
+    ----------
+    parameter, formats : str
+        For messages: the parameter that holds the path, and the formats of files that it may have.
 
     Raises
     ------
@@ -33,4 +40,4 @@ def input_files(storage: Storage, parameter: str) -> tuple[Storage, list[InputFi
             "another program that reads Hudi, and read these",
             parameter=parameter,
         )
-    return storage, [InputFile(*item) for item in list_files(storage, parameter)]
+    return storage, [InputFile(*item) for item in list_files(storage, parameter, formats)]

@@ -17,10 +17,15 @@ _Folder = tuple[str, tuple[tuple[int, int], ...]]
 """The path of a folder; the device and the number of it and of each folder that leads to it."""
 
 
-def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
-    """Return path and size of each data file, by name; `parameter` holds the path, for messages.
+def list_files(storage: Storage, parameter: str, formats: str = "Parquet") -> list[tuple[str, int]]:
+    """Return path and size of each data file, by name.
 
     Links are followed.
+
+    Parameters
+    ----------
+    parameter, formats : str
+        For messages: the parameter that holds the path, and the formats that it may have.
 
     Raises
     ------
@@ -28,14 +33,15 @@ def list_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
         If there is none; for a folder that cannot be listed, a link that leads nowhere or in a
         circle, a pipe, a device or a socket, and a name that is not UTF-8.
     """
-    files = _local_files(storage, parameter) if storage.is_local else _objects(storage, parameter)
+    find = _local_files if storage.is_local else _objects
+    files = find(storage, parameter, formats)
     visible = sorted(files, key=lambda item: item[0].split("/"))
     if not visible:
         raise DataError(
             "path.no_data_file",
             "the folder has no data file (names that begin with '_' or '.' are ignored)",
             value=storage.url,
-            hint="put Parquet files into it",
+            hint=f"put {formats} files into it",
             parameter=parameter,
         )
     for path, _ in visible:
@@ -60,12 +66,12 @@ def _is_hidden(name: str) -> bool:
     return name[:1] in ("_", ".")
 
 
-def _missing(storage: Storage, parameter: str) -> DataError:
+def _missing(storage: Storage, parameter: str, formats: str) -> DataError:
     return DataError(
         "path.not_found",
         f"no such file or folder ({storage.root})",
         value=storage.url,
-        hint="give a Parquet file, a folder of them, or a URL",
+        hint=f"give a {formats} file, a folder of them, or a URL",
         parameter=parameter,
     )
 
@@ -83,11 +89,11 @@ def _unlistable(storage: Storage, parameter: str, path: str, error: BaseExceptio
     )
 
 
-def _objects(storage: Storage, parameter: str) -> list[tuple[str, int]]:
+def _objects(storage: Storage, parameter: str, formats: str) -> list[tuple[str, int]]:
     """Return the visible files of a file system that is not this machine's."""
     entries = storage.find(parameter)
     if entries is None:
-        raise _missing(storage, parameter)
+        raise _missing(storage, parameter, formats)
     refuse_tables_below(storage, entries, parameter)
     return [
         (path, int(info.get("size") or 0))
@@ -96,14 +102,14 @@ def _objects(storage: Storage, parameter: str) -> list[tuple[str, int]]:
     ]
 
 
-def _local_files(storage: Storage, parameter: str) -> list[tuple[str, int]]:
+def _local_files(storage: Storage, parameter: str, formats: str) -> list[tuple[str, int]]:
     """Return the visible files of this machine's file system."""
     root = storage.root
     try:
         info = Path(root).stat()
     except FileNotFoundError:
         if not Path(root).is_symlink():
-            raise _missing(storage, parameter) from None
+            raise _missing(storage, parameter, formats) from None
         raise _dangling(storage, parameter, root) from None
     except (OSError, ValueError) as error:
         raise _unlistable(storage, parameter, root, error) from None
