@@ -126,7 +126,7 @@ def from_transactions(
     batch = pa.Table.from_batches([as_batch(parsed)])
     result, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
     check_purchases(_NAME, line_counts, snapshot_us)
-    _warn_of_implausible(line_counts)
+    _warn_of_implausible(line_counts, roles, table.schema.field(roles.customer).type)
     return result.to_pandas() if is_pandas(lines) else result
 
 
@@ -138,15 +138,15 @@ def _from_files(
         staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
         features = build_features(executor, source, backend, staging)
         source.storage.refuse_changes(source.versions)
-        _warn_of_implausible(features.quality.counts)
+        _warn_of_implausible(features.quality.counts, roles, source.id_type)
         files = [staging.path(name) for name, *_ in features.parts]
         from pyarrow import dataset  # it imports pandas, which is slow
 
         return dataset.dataset(files).to_table()
 
 
-def _warn_of_implausible(counts: LineCounts) -> None:
-    if implausible := counts.implausible_customer():
+def _warn_of_implausible(counts: LineCounts, roles: Roles, id_type: pa.DataType) -> None:
+    if implausible := counts.implausible_customer(roles, id_type):
         warnings.warn(implausible, UserWarning, stacklevel=3)
 
 

@@ -1,5 +1,6 @@
 """Quality of the lines: findings, actions, and the affected lines and customers."""
 
+import json
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.backends.customers import COUNTS
-from gpuseg.features.transactions import ScanCounts
+from gpuseg.features.parse import is_text
+from gpuseg.features.transactions import Roles, ScanCounts
 
 NULL_TEXT = "text for a missing value, such as NULL"
 """The finding of lines with one of the null values."""
@@ -35,6 +37,8 @@ class LineCounts:
         Customers with a purchase before the snapshot; they have features.
     only_returns, only_later, only_unusable : int
         Customers without one: with returns, otherwise with later lines, otherwise the rest.
+    only_unusable_lines : int
+        Lines of the customers `only_unusable`.
     repeated_lines : int
         Purchases and returns that equal another line in all columns.
     lines : int
@@ -46,6 +50,7 @@ class LineCounts:
     only_returns: int = 0
     only_later: int = 0
     only_unusable: int = 0
+    only_unusable_lines: int = 0
     repeated_lines: int = 0
     lines: int = 0
     busiest: BusiestCustomer = BusiestCustomer()
@@ -56,20 +61,41 @@ class LineCounts:
         busiest = max(self.busiest, other.busiest, key=lambda one: (one.lines, one.id))
         return LineCounts(**sums, busiest=busiest)
 
-    def implausible_customer(self) -> str | None:
+    def implausible_customer(self, roles: Roles, id_type: pa.DataType) -> str | None:
         """Describe the customer with the most lines, if that is hardly one customer.
 
         This is so if the customer has at least 5 % of the lines, and at least 20 times as many as
-        the mean of all customers.
+        the mean of all customers. A hashed id is not shown: it is not in the lines.
+
+        Parameters
+        ----------
+        roles : Roles
+        id_type : DataType
+            Type of the ids in the lines.
         """
         n_customers = self.customers + self.only_returns + self.only_later + self.only_unusable
         most = self.busiest.lines
         if not most or most < self.lines * max(_LARGE_SHARE, _TIMES_THE_MEAN / n_customers):
             return None
+        share, is_hashed = f"{most / self.lines:.0%}", roles.id_key is not None
+        if is_hashed:
+            customer = "a customer"
+            find = f": the most frequent id in column '{roles.customer}', with {most:,} lines"
+        else:
+            customer, find = f"customer {self.busiest.id!r}", ""
+        step = _as_null_value(roles, "<that id>" if is_hashed else self.busiest.id)
+        if not is_text(id_type):
+            step = "make it null in the lines"
         return (
-            f"customer {self.busiest.id!r} has {most / self.lines:.0%} of all lines; if that id "
-            "stands for no customer or for many, name it in null_values"
+            f"{customer} has {share} of all lines{find}; if that id stands for no customer or for "
+            f"many, {step}"
         )
+
+
+def _as_null_value(roles: Roles, id: str) -> str:
+    """Return the next step for an id of text that is no customer."""
+    words = ", ".join(json.dumps(word, ensure_ascii=False) for word in (*roles.null_values, id))
+    return f"add it to null_values, which replaces the list in use: null_values = [{words}]"
 
 
 def count_lines(counts: NDArray[np.int64], ids: pa.Array) -> LineCounts:
@@ -87,7 +113,9 @@ def count_lines(counts: NDArray[np.int64], ids: pa.Array) -> LineCounts:
     a, b, c, d = (int(np.count_nonzero(flags)) for flags in (purchased, returned, later, rest))
     lines = counts[:, : COUNTS.index("repeated")].sum(axis=1)
     repeated = int(column["repeated"].sum())
-    return LineCounts(a, b, c, d, repeated, int(lines.sum()), _busiest(lines, ids))
+    return LineCounts(
+        a, b, c, d, int(lines[rest].sum()), repeated, int(lines.sum()), _busiest(lines, ids)
+    )  # fmt: skip
 
 
 def _busiest(lines: NDArray[np.int64], ids: pa.Array) -> BusiestCustomer:
@@ -119,7 +147,10 @@ class Quality:
     counts: LineCounts
 
     def steps(self) -> list[QualityIssue]:
-        """Return findings and actions in the order of the checks."""
+        """Return findings and actions in the order of the checks.
+
+        The lines of customers who have only unusable ones are also in the findings before.
+        """
         f, t = self.scanned, self.counts
         return [
             QualityIssue(NULL_TEXT, "read as missing", f.with_null_values),
@@ -130,10 +161,15 @@ class Quality:
             QualityIssue("price of zero", "dropped", f.zero_price),
             QualityIssue("negative price", "dropped", f.negative_price),
             QualityIssue(
+                "customers whose lines are all dropped above",
+                "dropped",
+                t.only_unusable_lines,
+                t.only_unusable,
+            ),
+            QualityIssue(
                 "on or after the snapshot", "dropped", f.on_or_after_snapshot, t.only_later
             ),
             QualityIssue("returns", "counted as returns", f.returns, t.only_returns),
-            QualityIssue("none of the above, but no purchase", "dropped", 0, t.only_unusable),
             QualityIssue("repeated lines", "kept", t.repeated_lines),
             QualityIssue("purchases", "made into features", f.purchases, t.customers),
         ]

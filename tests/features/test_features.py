@@ -355,6 +355,43 @@ def test_bad_lines(
     assert not (tmp_path / "out").exists()
 
 
+def test_customers_whose_lines_are_all_dropped_are_counted_after_those(tmp_path: Path) -> None:
+    frame = dirty_lines(400).iloc[:400].reset_index(drop=True)
+    unusable = frame.iloc[:10].assign(who=[900000 + i // 2 for i in range(10)], n=0.0)
+    file = tmp_path / "lines.parquet"
+    frame.to_parquet(file, index=False)
+    before = steps_of(gpuseg.run(features_job(file, tmp_path / "before")))
+    pd.concat([frame, unusable.astype(frame.dtypes)]).to_parquet(file, index=False)
+    after = steps_of(gpuseg.run(features_job(file, tmp_path / "after")))
+    finding = "customers whose lines are all dropped above"
+    lines, customers = before.get(finding, (0, 0))
+    assert after[finding] == (lines + 10, customers + 5)
+    names = list(after)
+    assert names.index("quantity of zero") < names.index(finding)
+    assert "on or after the snapshot" not in names[: names.index(finding)]
+
+
+def steps_of(result: Any) -> dict[str, tuple[int, int]]:
+    """Return lines and customers of each finding in the lines."""
+    steps = result.manifest["transactions"]["quality"]["steps"]
+    return {step["finding"]: (step["lines"], step["customers"]) for step in steps}
+
+
+@pytest.mark.parametrize(("section", "parameter"), [
+    ("transactions", "transactions_path"), ("join", "join[0].path"),
+])  # fmt: skip
+def test_a_missing_file_may_be_csv(tmp_path: Path, section: str, parameter: str) -> None:
+    file = tmp_path / "lines.parquet"
+    dirty_lines(40).to_parquet(file)
+    job = features_job(file, tmp_path / "out")
+    job["join"] = [{"path": str(file), "id": "who", "columns": ["shelf"]}]
+    table = job[section] if section == "transactions" else job[section][0]
+    table["path"] = str(tmp_path / "nofile.csv")
+    with raises("path.not_found", parameter=parameter) as caught:
+        gpuseg.run(job)
+    assert "CSV" in caught.value.hint and "Parquet" in caught.value.hint
+
+
 def test_the_features_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source, path = filed(tmp_path / "in", dirty_lines(), 1000), tmp_path / "job.toml"
     path.write_text(toml(features_job(source, tmp_path / "out", snapshot="2025-06-01")))

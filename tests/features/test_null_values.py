@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,45 @@ def test_a_customer_with_most_of_the_lines_gives_a_warning(
     pq.write_table(data, tmp_path / "lines.parquet")
     warnings = gpuseg.run(job(tmp_path, "lines.parquet")).manifest["warnings"]
     assert any("'0'" in warning for warning in warnings) == is_implausible
+    assert not any("null_values" in warning for warning in warnings)  # they are of text
     if is_implausible:
         with pytest.warns(UserWarning, match="'0'"):
             from_transactions(data, **ROLES)
+
+
+def list_in(text: str) -> tuple[str, ...]:
+    """Return the list of null values that a text has in TOML's notation."""
+    (assignment,) = re.findall(r"^null_values = \[.*?\]$", text, re.MULTILINE | re.DOTALL)
+    return tuple(tomllib.loads(assignment)["null_values"])
+
+
+def guests() -> pa.Table:
+    """200 lines of guests, and 200 lines of customers and "NULL"."""
+    who = ['GU"EST' if i < 200 else name for i, name in enumerate(lines("NULL")["who"])]
+    return table().set_column(0, "who", pa.array(who))
+
+
+@pytest.mark.parametrize("given", [[], ["NULL", "x"]])
+def test_the_list_of_the_warning_can_be_copied(given: list[str]) -> None:
+    keys = {"null_values": given} if given else {}
+    with pytest.warns(UserWarning, match="GU") as caught:
+        from_transactions(guests(), **ROLES, **keys)
+    message = str(caught[0].message)
+    advised = list_in(message[message.index("null_values = ") :])
+    assert advised == (*(given or NULL_VALUES), 'GU"EST')
+    actual = from_transactions(guests(), **ROLES, null_values=advised)
+    assert not {"NULL", 'GU"EST'} & set(actual["customer_id"].to_pylist())
+
+
+def test_the_warning_names_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ID_KEY", "a secret that is long enough")
+    pq.write_table(guests(), tmp_path / "lines.parquet")
+    item = job(tmp_path, "lines.parquet", id_hash_key_env="ID_KEY")
+    (warning,) = [w for w in gpuseg.run(item).manifest["warnings"] if "null_values" in w]
+    assert not re.search("[0-9a-f]{64}", warning) and "GU" not in warning
+    assert "'who'" in warning and "200 lines" in warning
+
+
+def test_the_guide_has_the_list() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide" / "transactions.md"
+    assert list_in(guide.read_text()) == NULL_VALUES

@@ -98,10 +98,11 @@ def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
         features = build_from_lines(
             ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins
         )
-    if implausible := features.quality.counts.implausible_customer():
+    source = lines.source
+    if implausible := features.quality.counts.implausible_customer(source.roles, source.id_type):
         ctx.reporter.warn(implausible)
     for join, counts in features.joined:
-        if few := warning_of_few_matches(join, counts, lines.source):
+        if few := warning_of_few_matches(join, counts, source):
             ctx.reporter.warn(few)
     return features
 
