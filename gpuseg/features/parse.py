@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import first_invalid, from_numpy, plain, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
-from gpuseg.errors import DataError, without_value
+from gpuseg.errors import DataError, literal, without_value
+from gpuseg.features.other_formats import next_step
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.ids import hash_ids
@@ -156,7 +157,7 @@ def times(
     if is_text(column.type):
         column = _read_text(
             column, pa.timestamp("us"), subject, describe, nulls,
-            "must be a date or a time such as 2011-08-31 or 2011-08-31T10:20:00",
+            "must be a date or a time of ISO 8601, such as 2011-08-31 or 2011-08-31T10:20:00",
         )  # fmt: skip
     is_missing = to_numpy(column.is_null())
     if pa.types.is_date(column.type):
@@ -216,7 +217,7 @@ def numbers(
     if is_text(column.type):
         column = _read_text(
             column, pa.float64(), subject, describe, nulls,
-            "must be a plain number, without a currency sign",
+            "must be a plain number such as 2.67, with a decimal point and without a currency sign",
         )  # fmt: skip
     column = pc.cast(column, pa.float64(), safe=False)
     values: NDArray[np.float64] = to_numpy(column)
@@ -305,7 +306,7 @@ def _read_text(
             f"{subject} in {describe(row)}",
             value=text[row].as_py(),
             rule=rule,
-            hint="fix the line, or leave it out",
+            hint=literal(next_step(text, row, kind)),
         ) from None
 
 
