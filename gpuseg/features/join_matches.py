@@ -14,13 +14,15 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy
 from gpuseg.errors import DataError, literal
 from gpuseg.features.attributes import Join
-from gpuseg.features.parse import is_text
+from gpuseg.features.parse import hash_of, is_text
 from gpuseg.features.transaction_files import Source
 
 _FEW = 0.5
 """Share of the customers with a row below which a warning is given."""
 
 _EXAMPLES = 2
+"""Ids that a message shows of each side."""
+
 POINT_ZERO = ".0"
 """The end of a whole number that a program wrote as a float."""
 
@@ -55,23 +57,25 @@ class UnmatchedIds:
         return 0 < self.count == self.point_zero
 
 
-def unmatched_ids(ids: pa.Array, hashed: NDArray[np.uint64]) -> UnmatchedIds:
+def unmatched_ids(ids: pa.Array, lowest: pa.Array) -> UnmatchedIds:
     """Describe the ids of one side that the other side does not have.
 
     Parameters
     ----------
     ids : array (n,)
-    hashed : uint64 (n,)
-        Hash of each id.
+    lowest : array (at least 2, or n,)
+        Those with the lowest hashes.
     """
     point_zero = pc.sum(pc.ends_with(ids, POINT_ZERO)).as_py() or 0 if is_text(ids.type) else 0
-    lowest = np.arange(len(ids))
-    if len(ids) > _EXAMPLES:
-        lowest = np.argpartition(hashed, _EXAMPLES - 1)[:_EXAMPLES]
-    texts = [str(value) for value in ids.take(from_numpy(lowest)).to_pylist()]
-    return UnmatchedIds(
-        len(ids), point_zero, tuple(sorted(zip(hashed[lowest].tolist(), texts, strict=True)))
-    )
+    examples = zip(hash_of(lowest).tolist(), map(str, lowest.to_pylist()), strict=True)
+    return UnmatchedIds(len(ids), point_zero, tuple(sorted(examples)[:_EXAMPLES]))
+
+
+def lowest_of(ids: pa.Array, hashed: NDArray[np.uint64]) -> pa.Array:
+    """Return the few ids with the lowest hashes."""
+    if len(ids) <= _EXAMPLES:
+        return ids
+    return ids.take(from_numpy(np.argpartition(hashed, _EXAMPLES - 1)[:_EXAMPLES]))
 
 
 @dataclass(frozen=True)
@@ -184,9 +188,10 @@ def _next_step(join: Join, counts: JoinCounts, source: Source) -> str:
     of_table = counts.unmatched_rows.all_end_in_point_zero
     if of_lines != of_table:
         return without_point_zero("the lines" if of_lines else "the table")
+    columns = f"{source.roles.customer!r} of the lines and {join.id!r} of the table"
     return (
-        f"compare how the ids are written in both, and check that {source.roles.customer!r} and "
-        f"{join.id!r} are columns of the same ids"
+        "compare how the ids are written in both (1 and 1.0 are different texts), and check that "
+        f"{columns} are columns of the same ids"
     )
 
 

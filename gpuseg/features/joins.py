@@ -19,6 +19,7 @@ from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.join_matches import (
     POINT_ZERO,
     JoinCounts,
+    lowest_of,
     unmatched_ids,
     without_point_zero,
 )
@@ -140,12 +141,12 @@ def attach(
     without_row = customers.filter(matches.is_null())
     is_unmatched = np.ones(len(ids), bool)
     is_unmatched[to_numpy(matches.drop_null())] = False
+    of_no_customer = ids.filter(from_numpy(is_unmatched))
+    lowest = lowest_of(of_no_customer, rows[_HASH].to_numpy()[is_unmatched])
     return table, JoinCounts(
         customers=len(matches) - len(without_row),
-        unmatched_customers=unmatched_ids(without_row, hash_of(without_row)),
-        unmatched_rows=unmatched_ids(
-            ids.filter(from_numpy(is_unmatched)), rows[_HASH].to_numpy()[is_unmatched]
-        ),
+        unmatched_customers=unmatched_ids(without_row, without_row[:2]),  # sorted by their hashes
+        unmatched_rows=unmatched_ids(of_no_customer, lowest),
     )
 
 
