@@ -64,8 +64,8 @@ class LineCounts:
     def implausible_customer(self, roles: Roles, id_type: pa.DataType) -> str | None:
         """Describe the customer with the most lines, if that is hardly one customer.
 
-        This is so if the customer has at least 5 % of the lines, and at least 20 times as many as
-        the mean of all customers. A hashed id is not shown: it is not in the lines.
+        This is so if the customer has at least 5 % of the lines with a customer, and at least 20
+        times as many as the mean of all customers. A hashed id is not shown, as no line has it.
 
         Parameters
         ----------
@@ -87,8 +87,8 @@ class LineCounts:
         if not is_text(id_type):
             step = "make it null in the lines"
         return (
-            f"{customer} has {share} of all lines{find}; if that id stands for no customer or for "
-            f"many, {step}"
+            f"{customer} has {share} of all lines with a customer{find}; if that id stands for no "
+            f"customer or for many, {step}"
         )
 
 

@@ -47,6 +47,8 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
     if len(unreadable) < 2:
         return "fix the line, or leave it out"
     count = f"{len(unreadable):,} of the {len(sample):,} values from that row on cannot be read"
+    if len(unreadable) == len(sample):
+        count = f"none of the {len(sample):,} values from that row on can be read"
     convert = (_time_format if pa.types.is_timestamp(kind) else _number_format)(unreadable)
     if convert:
         return f"{count}, as the column is in another format: {convert}"
