@@ -18,6 +18,7 @@ import typer
 
 from gpuseg import __version__
 from gpuseg.errors import GpusegError, ResourceError
+from gpuseg.formatting import count
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.workers import start_importing_for_workers
 from gpuseg.printable import printable_lines, printable_text
@@ -153,12 +154,11 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
         return
     _print_job(plan["job"])
     if "lines" in plan:
-        _print(f"lines        {plan['lines']:,} in {plan['files']:,} files (estimated for CSV)")
+        files = count(plan["files"], "file")
+        _print(f"lines        {plan['lines']:,} in {files} (estimated for CSV)")
     else:
-        _print(
-            f"rows         {plan['rows']:,} in {plan['row_groups']:,} row groups of "
-            f"{plan['files']:,} files"
-        )
+        row_groups = count(plan["row_groups"], "row group")
+        _print(f"rows         {plan['rows']:,} in {row_groups} of {count(plan['files'], 'file')}")
     if left_out := plan.get("index_columns_left_out"):
         _print(f"left out     {', '.join(left_out)} (index of a pandas frame)")
     _print(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")
@@ -182,7 +182,7 @@ def _needs(plan: Mapping[str, Any]) -> str:
         return "workers      those of the scheduler; memory is checked once they are known"
     rows, mib = plan["row_storage"], plan["estimated_bytes_per_worker"] / 2**20
     return (
-        f"workers      {plan['workers']} × {plan['threads_per_worker']} threads\n"
+        f"workers      {plan['workers']} × {count(plan['threads_per_worker'], 'thread')}\n"
         f"rows are     {rows['mode']} ({rows['reason']})\n"
         f"memory       about {mib:,.0f} MiB per worker"
     )
@@ -219,10 +219,10 @@ def synth(
                 overwrite=overwrite, report=stage.advance,
             )  # fmt: skip
     if transactions is None:
-        made = f"{rows:,} customers × {features} features"
+        made = f"{count(rows, 'customer')} × {count(features, 'feature')}"
     else:
-        made = f"{transactions:,} lines of {rows:,} customers"
-    text = f"{made} in {len(paths)} files: {directory}"
+        made = f"{count(transactions, 'line')} of {count(rows, 'customer')}"
+    text = f"{made} in {count(len(paths), 'file')}: {directory}"
     _show_published(lambda: _print(text), directory)
 
 

@@ -129,6 +129,25 @@ def count(n: int, noun: str = "") -> str:
     return f"{digits} {noun}{'' if n == 1 else 's'}" if noun else digits
 
 
+def count_with(n: int, noun: str, singular: str, plural: str) -> str:
+    """Write a count with its noun and the verb that agrees with it.
+
+    Parameters
+    ----------
+    n : int
+    noun : str
+        In the singular.
+    singular, plural : str
+        The verb for one and for any other number.
+
+    Returns
+    -------
+    str
+        For example ``"1 row has"`` or ``"8 rows have"``.
+    """
+    return f"{count(n, noun)} {singular if n == 1 else plural}"
+
+
 def span(low: str, high: str) -> str:
     """Write a range, or one value where both ends are written alike.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
+from gpuseg.formatting import count, count_with
 from gpuseg.numerics.reproducible_sums import finer_magic, finer_magics, grid_magic, grid_magics
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.preprocessing.fit import PreprocessingFit
@@ -80,7 +81,7 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Data
     if metric == "cosine" and missing.any():
         raise DataError(
             "features.no_direction",
-            f"about {missing.max()} rows have no direction",
+            f"about {count_with(int(missing.max()), 'row', 'has', 'have')} no direction",
             rule="with metric = 'cosine' a row must have a value that is not zero, and all values "
             "must be finite: not missing (NaN), infinite (inf) or beyond float32",
             hint="drop those rows, or use `metric` = 'euclidean'",
@@ -88,8 +89,9 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Data
     if missing.any() or infinite.any():
         raise DataError(
             "features.not_finite",
-            f"{missing.sum()} values are missing (NaN) and {infinite.sum()} are infinite (inf) or "
-            f"beyond float32 in {summary.rows} prepared rows",
+            f"{count_with(int(missing.sum()), 'value', 'is', 'are')} missing (NaN) and "
+            f"{count_with(int(infinite.sum()), 'value', 'is', 'are')} infinite (inf) or beyond "
+            f"float32 in {count(summary.rows, 'prepared row')}",
             rule="k-means needs finite values",
         )
     if summary.rows == 0:

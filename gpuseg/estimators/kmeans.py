@@ -26,6 +26,7 @@ from gpuseg.estimators._inputs.arrays import refuse_not_finite
 from gpuseg.estimators._inputs.load import load_batch, load_rows, map_rows, weighted_sum
 from gpuseg.estimators._inputs.row_format import KMeansRows
 from gpuseg.estimators._params import kmeans_params
+from gpuseg.formatting import count
 from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -270,8 +271,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def _set_fit(self, fit: KMeansFit) -> None:
         if fit.n_distinct < self.n_clusters:
             warnings.warn(
-                f"n_clusters = {self.n_clusters}, but X has only {fit.n_distinct} distinct rows; "
-                f"the other clusters are empty. Use n_clusters <= {fit.n_distinct}",
+                f"n_clusters = {self.n_clusters}, but X has only "
+                f"{count(fit.n_distinct, 'distinct row')}; the other clusters are empty. "
+                f"Use n_clusters <= {fit.n_distinct}",
                 ConvergenceWarning,
                 stacklevel=4,
             )

@@ -27,6 +27,7 @@ from gpuseg.features.line_quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.features.transactions import Roles, ScanCounts
+from gpuseg.formatting import count, count_with
 from gpuseg.io.output.base import Staging
 from gpuseg.runtime.executor import Executor, TaskContext
 
@@ -195,7 +196,7 @@ def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
         raise _error(
             "transactions.no_customer",
             path,
-            f"none of the {scanned.lines:,} lines has a customer",
+            f"none of {count(scanned.lines, 'line')} has a customer",
             f"check that customer = {roles.customer!r} is the column of their ids",
         )
     snapshot = roles.snapshot_us()
@@ -232,15 +233,15 @@ def check_purchases(path: str, total: LineCounts, snapshot: int) -> None:
         raise _error(
             "transactions.no_purchase_before_snapshot",
             path,
-            f"no purchase before the snapshot, {_moment(snapshot)}: {total.only_later:,} customers "
-            "have only lines on or after it",
+            f"no purchase before the snapshot, {_moment(snapshot)}: "
+            f"{count_with(total.only_later, 'customer', 'has', 'have')} only lines on or after it",
             "set `snapshot` to a later day",
         )
     raise _error(
         "transactions.no_purchase",
         path,
-        f"no purchase: {total.only_returns:,} customers have only returns, and "
-        f"{total.only_unusable:,} have no line with a time, a positive quantity and a positive "
-        "price",
+        f"no purchase: {count_with(total.only_returns, 'customer', 'has', 'have')} only returns, "
+        f"and {count_with(total.only_unusable, 'customer', 'has', 'have')} no line with a time, a "
+        "positive quantity and a positive price",
         "check that the roles name the right columns",
     )

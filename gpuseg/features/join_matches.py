@@ -16,6 +16,7 @@ from gpuseg.errors import DataError, literal
 from gpuseg.features.attributes import Join
 from gpuseg.features.parse import hash_of, is_text
 from gpuseg.features.transaction_files import Source
+from gpuseg.formatting import count
 
 _FEW = 0.5
 """Share of the customers with a row below which a warning is given."""
@@ -130,11 +131,12 @@ def refuse_no_match(join: Join, counts: JoinCounts, source: Source) -> None:
     """
     if counts.customers or not counts.rows:
         return
-    problem = f"none of the {counts.all_customers:,} customers has a row in {join.storage.url!r}"
+    customers = count(counts.all_customers, "customer")
+    problem = f"none of {customers} has a row in {join.storage.url!r}"
     if counts.without_id == counts.rows:
         raise DataError(
             "join.no_match",
-            f"{problem}: none of its {counts.rows:,} rows has an id in column '{join.id}'",
+            f"{problem}: none of its {count(counts.rows, 'row')} has an id in column '{join.id}'",
             hint=literal(f"check that id = {join.id!r} is the column of the customers' ids"),
             parameter=join.key,
         )
@@ -155,14 +157,15 @@ def warning_of_few_matches(join: Join, counts: JoinCounts, source: Source) -> st
         return f"{url} has no rows, so that all customers have nulls in its columns"
     share = counts.customers / counts.all_customers
     few = (
-        f"only {counts.customers:,} of the {counts.all_customers:,} customers ({share:.1%}) have a "
-        f"row in {url}, and {nulls}"
+        f"only {counts.customers:,} of {count(counts.all_customers, 'customer')} ({share:.1%}) "
+        f"{'has' if counts.customers == 1 else 'have'} a row in {url}, and {nulls}"
     )
     if not counts.unmatched_rows.count:
         return f"{few}; each row with an id belongs to a customer"
     rows = counts.unmatched_rows.count + counts.customers
+    belong = "belongs" if counts.unmatched_rows.count == 1 else "belong"
     return (
-        f"{few}; {counts.unmatched_rows.count:,} of its {rows:,} rows with an id belong to no "
+        f"{few}; {counts.unmatched_rows.count:,} of its {rows:,} rows with an id {belong} to no "
         f"customer: {_compared(join, counts, source)}; {_next_step(join, counts, source)}"
     )
 

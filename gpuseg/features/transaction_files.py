@@ -13,6 +13,7 @@ from gpuseg.arrow import plain
 from gpuseg.errors import DataError, without_reason
 from gpuseg.features.parse import as_id, is_text
 from gpuseg.features.transactions import DescribeRow, Roles
+from gpuseg.formatting import count_with
 from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.input_files import input_files
@@ -149,7 +150,7 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     if not any(split.rows for split in splits):
         raise DataError(
             "transactions.no_lines",
-            f"the {len(listed)} files have no lines",
+            f"{count_with(len(listed), 'file', 'has', 'have')} no lines",
             value=storage.url,
             parameter=parameter,
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
+from gpuseg.formatting import count_with
 from gpuseg.io.parquet.ids import duplicate_rows, split_ids_and_rows
 from gpuseg.jobs.plan import InputTable
 from gpuseg.runtime.executor import Executor, TaskContext
@@ -65,8 +66,8 @@ def drop_duplicates(executor: Executor, id: str, rule: str, drop_missing: bool) 
             "id.duplicates",
             value=id,
             parameter="id",
-            rule=f"{len(rows):,} rows have the id of another row, and `duplicates` = 'error' "
-            "allows none",
+            rule=f"{count_with(len(rows), 'row', 'has', 'have')} the id of another row, and "
+            "`duplicates` = 'error' allows none",
             hint="remove them, or set `duplicates` to 'first' or 'keep'",
         )
     ends = np.cumsum(executor.map(passes.n_rows))

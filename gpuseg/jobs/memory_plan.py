@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import psutil
 
 from gpuseg.errors import ResourceError
+from gpuseg.formatting import count
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.segmentation.base import MemoryNeeds
@@ -139,8 +140,8 @@ def _resident_rows_do_not_fit(
     hint = _more_workers(2 * (needed - fixed), fixed, limit, n_workers, " on other machines")
     return ResourceError(
         "memory_limit.rows_must_be_resident",
-        f"{title} keeps all rows in memory, and the largest of {n_workers} shards needs "
-        f"about {_size(needed)}, more than {limit.text}",
+        f"{title} keeps all rows in memory, and the largest shard, with "
+        f"{count(n_workers, 'worker')}, needs about {_size(needed)}, more than {limit.text}",
         hint=hint,
         parameter="memory_limit",
     )
@@ -151,8 +152,8 @@ def _spilled_rows_do_not_fit(
 ) -> ResourceError:
     return ResourceError(
         "memory_limit.too_low",
-        f"the largest of {n_workers} shards needs about {_size(needed)}, even if its rows are "
-        f"on disk, more than {limit.text}",
+        f"the largest shard, with {count(n_workers, 'worker')}, needs about {_size(needed)}, "
+        f"even if its rows are on disk, more than {limit.text}",
         hint=_more_workers(needed - fixed, fixed, limit, n_workers),
         parameter="memory_limit",
     )
@@ -165,7 +166,7 @@ def _more_workers(
     if limit.usable <= fixed:
         return f"a worker without rows takes {_size(fixed)}: use a higher `memory_limit`"
     enough = -(-row_bytes * n_workers // (limit.usable - fixed))
-    return f"use about {enough} workers (`n_workers`){where}, or a higher `memory_limit`"
+    return f"use about {count(enough, 'worker')} (`n_workers`){where}, or a higher `memory_limit`"
 
 
 def _size(count: float) -> str:

@@ -197,6 +197,6 @@ def load_shards(
         return Reader("arrow", "auto: the GPU has no room for the rows and one more row group")
     if not all(on_device):
         n_others = len(on_device) - sum(on_device)
-        others = f"{n_others} of {len(on_device)} shards had no room there, and Arrow read them"
+        others = f"Arrow read {n_others} of {len(on_device)} shards, for which no room was left"
         return replace(reader, reason=f"{reader.reason}; {others}")
     return reader

@@ -19,6 +19,7 @@ from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.algorithms.dbscan.partition import Extent, rows_of
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
+from gpuseg.formatting import count
 from gpuseg.numerics.distance_metrics import (
     Metric,
     dist_to_rdist,
@@ -100,8 +101,8 @@ class EpsEstimate:
         """Return a phrase that says where eps comes from."""
         suggested = next(candidate for candidate in self.candidates if candidate.eps == self.eps)
         return (
-            f"the knee of the distances from {len(self.k_distances)} sampled rows to their "
-            f"nearest {self.min_samples} rows of the whole data; about "
+            f"the knee of the distances from {count(len(self.k_distances), 'sampled row')} to the "
+            f"nearest {count(self.min_samples, 'row')} of the whole data; about "
             f"{suggested.noise_share:.1%} ± {2 * suggested.noise_error:.1%} of the rows are noise"
         )
 
@@ -140,7 +141,7 @@ def find_eps(
     if n_rows < min_samples:
         raise DataError(
             "min_samples.more_than_rows",
-            f"no row can be core, since there are only {n_rows} rows",
+            f"no row can be core, since the data has only {count(n_rows, 'row')}",
             value=min_samples,
             hint="use a smaller `min_samples`",
             parameter="min_samples",

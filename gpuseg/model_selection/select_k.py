@@ -26,6 +26,7 @@ from gpuseg.algorithms.kmeans.lloyd import OnIteration
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
+from gpuseg.formatting import count
 from gpuseg.model_selection.agreement import adjusted_rand_index
 from gpuseg.model_selection.quality import SAMPLE_ROWS, ClusterQuality, measure_fits
 from gpuseg.numerics.hashing import hash_sample_mask
@@ -240,7 +241,7 @@ def fit_and_select(
     if not feasible:
         raise DataError(
             "n_clusters.too_few_distinct_rows",
-            f"there are only {fits[0].n_distinct} distinct rows",
+            f"the data has only {count(fits[0].n_distinct, 'distinct row')}",
             rule=f"the smallest number of clusters is {models[0].n_clusters}",
             hint="use more rows, or features that vary",
             parameter="n_clusters",

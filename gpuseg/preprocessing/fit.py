@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from gpuseg.backends.column_summary import KINDS, ColumnSummary
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
 from gpuseg.errors import DataError
+from gpuseg.formatting import count_with
 from gpuseg.preprocessing.pca import Components, fit_components
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.preprocessing.scaling import Statistics, clip_bounds, fill_values, shift_and_scale
@@ -377,7 +378,7 @@ def _check_values(
         if total.valid()[f] == 0:
             raise DataError(
                 "feature.all_missing",
-                f"feature '{name}': all {total.rows} values are missing",
+                f"feature '{name}': every value is missing",
                 hint="leave it out of `features`",
                 parameter="features",
             )
@@ -385,7 +386,7 @@ def _check_values(
 
 def _refused_values(kind: str, feature: str, count: int, first: str) -> DataError:
     """Return the error for values of one of `KINDS`; `first` describes the first row."""
-    values = "1 value is" if count == 1 else f"{count:,} values are"
+    values = count_with(count, "value", "is", "are")
     if kind == "infinite":
         return DataError(
             "feature.infinite",

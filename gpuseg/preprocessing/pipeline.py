@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform
 from gpuseg.errors import DataError, literal
+from gpuseg.formatting import count, count_with
 from gpuseg.optional import is_arrow, is_pandas, is_sparse
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -211,7 +212,7 @@ class FeaturePipeline:
         if x.shape[1] != len(self.columns):
             raise DataError(
                 "array.wrong_number_of_columns",
-                f"there are {x.shape[1]} columns",
+                f"the array has {count(x.shape[1], 'column')}",
                 rule=f"must be {len(self.columns)}, in this order: "
                 f"{literal(', '.join(self.columns))}",
                 parameter="X",
@@ -465,9 +466,10 @@ def _warn_of_unseen(unseen: Sequence[UnseenCategory]) -> None:
     """Warn once for each column; the items of a column are in the order of the rows."""
     for column in dict.fromkeys(item.column for item in unseen):
         items = [item for item in unseen if item.column == column]
+        n_rows = sum(item.n_rows for item in items)
         warnings.warn(
-            f"column '{column}': {sum(item.n_rows for item in items):,} rows have a category that "
-            f"was not in the data of the fit, first {items[0].value!r} in row "
+            f"column '{column}': {count_with(n_rows, 'row', 'has', 'have')} a category that was "
+            f"not in the data of the fit, first {items[0].value!r} in row "
             f"{items[0].first_row}; it is treated as unknown",
             UserWarning,
             stacklevel=4,
@@ -478,8 +480,8 @@ def _refuse_bad_rows(bad: NDArray[np.int64]) -> None:
     if bad.size:
         raise DataError(
             "rows.not_transformable",
-            f"{bad.size} rows have values that are missing, infinite or outside the domain "
-            f"of a transform, first row {bad[0]}",
+            f"{count_with(bad.size, 'row', 'has', 'have')} values that are missing, infinite "
+            f"or outside the domain of a transform, first row {bad[0]}",
             hint="fix those rows, or fit with `missing` = 'mean', 'median' or 'zero'",
             parameter="X",
         )

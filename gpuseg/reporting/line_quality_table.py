@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from gpuseg.formatting import count
 from gpuseg.manifest import Transactions
 from gpuseg.reporting.cells import cell
 
@@ -11,7 +12,7 @@ def quality_table(transactions: Transactions) -> Table:
     quality = transactions.quality
     table = Table(
         title=cell(
-            f"{quality.lines:,} lines, {quality.customers:,} customers, "
+            f"{count(quality.lines, 'line')}, {count(quality.customers, 'customer')}, "
             f"as of {transactions.snapshot}"
         ),
         title_justify="left",

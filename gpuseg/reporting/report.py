@@ -237,7 +237,9 @@ def _preparation(preparation: Preparation) -> str:
         texts.append(f"{fmt.count(len(dropped) - _MAX_LISTED, 'more feature')} left out")
     if (pca := preparation.pca) is not None:
         kept = fmt.percent(pca.variance_kept)
-        texts.append(f"{pca.n_components} principal components, which keep {kept} of the variance")
+        texts.append(
+            f"{fmt.count(pca.n_components, 'principal component')} with {kept} of the variance"
+        )
     return "; ".join(texts)
 
 

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, WrapValidator, model_validator
 from gpuseg.algorithms.kmeans.params import KMeansParams, check_n_rows
 from gpuseg.algorithms.params import MAX_CLUSTERS, MAX_SWEEP, NClusters
 from gpuseg.errors import DataError
+from gpuseg.formatting import count
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     ColumnPlan,
@@ -216,8 +217,8 @@ def _check_fits(fits: Sequence[KMeansFit], spec: KMeansSpec, warn: Callable[[str
         if fit.n_distinct < k:
             raise DataError(
                 "n_clusters.too_few_distinct_rows",
-                f"the data has only {fit.n_distinct} distinct rows (of positive weight, after "
-                "preprocessing)",
+                f"the data has only {count(fit.n_distinct, 'distinct row')} (of positive weight, "
+                "after preprocessing)",
                 value=k,
                 parameter="n_clusters",
                 hint=f"use `n_clusters` <= {fit.n_distinct}",
@@ -225,8 +226,9 @@ def _check_fits(fits: Sequence[KMeansFit], spec: KMeansSpec, warn: Callable[[str
         if not fit.converged:
             subject = f"n_clusters = {k}: " if len(fits) > 1 else ""
             warn(
-                f"{subject}not converged after {fit.n_iter} iterations; use a higher "
-                f"segment.max_iter than {spec.max_iter}, or a higher segment.tol than {spec.tol:g}"
+                f"{subject}not converged after {count(fit.n_iter, 'iteration')}; use a "
+                f"higher segment.max_iter than {spec.max_iter}, or a higher segment.tol "
+                f"than {spec.tol:g}"
             )
 
 

@@ -332,7 +332,7 @@ def test_bad_rows_on_the_device_are_refused(strict_device: StrictLauncher) -> No
     x[17, 1] = np.nan
     with raises("x.not_finite"):
         model.predict(strict_device.to_device(x))
-    with pytest.raises(DataError, match="1 values are missing"):
+    with pytest.raises(DataError, match="1 value is missing"):
         gpuseg.KMeans(3).fit(strict_device.to_device(x))
     with raises("sample_weight.wrong_shape"):
         model.fit(on_device, sample_weight=strict_device.to_device(np.ones(3)))

@@ -282,7 +282,7 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
         r"values are missing \(NaN\).*k-means needs finite values",
     ),
     "no rows": (lambda x: da.zeros((0, 3), chunks=(1, 3)), r"0 rows|0 sample\(s\)|at least one"),
-    "few rows": (lambda x: frame(x[:3], 2), "n_clusters = 4: there are only 3 rows"),
+    "few rows": (lambda x: frame(x[:3], 2), "n_clusters = 4: the data has only 3 rows"),
 }
 
 

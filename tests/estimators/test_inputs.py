@@ -443,7 +443,7 @@ def test_values_that_are_not_finite_are_refused(
             call(spoiled)
         assert words in str(caught.value)
     if metric == "euclidean":
-        with pytest.raises(DataError, match=r"2 values are missing|and 2 are infinite"):
+        with pytest.raises(DataError, match=r"2 values are missing|and 2 values are infinite"):
             model().fit(spoiled)
     fitted = model(metric=metric).fit(x)
     for call in (fitted.predict, fitted.transform, fitted.score):
@@ -464,7 +464,7 @@ def test_nulls_are_refused_as_missing_values(x: Array, kind: str) -> None:
         "pandas, nullable": lambda: holed.to_pandas(types_mapper=pd.ArrowDtype),
         "DuckDB": lambda: duckdb.from_arrow(holed),
     }
-    with pytest.raises(DataError, match=r"2 values are missing \(NaN\) and 0 are infinite"):
+    with pytest.raises(DataError, match=r"2 values are missing \(NaN\) and 0 values are infinite"):
         model().fit(makes[kind]())
     with raises("x.not_finite") as caught:
         model().fit(table).predict(makes[kind]())

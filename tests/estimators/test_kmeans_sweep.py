@@ -241,7 +241,7 @@ def test_models_that_do_not_converge_are_named(tmp_path: Path) -> None:
     manifest = run(source, tmp_path / "out", segment=params).manifest
     lines = [line["n_clusters"] for line in manifest["sweep"] if not line["converged"]]
     assert lines[-2:] == [6, 7]
-    warned = [text for text in manifest["warnings"] if "not converged after 1 iterations" in text]
+    warned = [text for text in manifest["warnings"] if "not converged after 1 iteration;" in text]
     assert [text.split(":")[0] for text in warned] == [f"n_clusters = {k}" for k in lines]
 
 

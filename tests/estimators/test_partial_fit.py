@@ -299,7 +299,7 @@ def test_missing_values_change_nothing(x: Array) -> None:
     before = state(fitted)
     spoiled = x.copy()
     spoiled[5, 1] = np.nan
-    with pytest.raises(DataError, match=r"1 values are missing"):
+    with pytest.raises(DataError, match=r"1 value is missing"):
         fitted.partial_fit(spoiled)
     assert state(fitted) == before
 

@@ -236,7 +236,7 @@ def test_new_rows_with_other_categories() -> None:
     with pytest.warns(UserWarning) as seen:
         z = pd.DataFrame(preprocessor.transform(new), columns=preprocessor.get_feature_names_out())
     texts = sorted(str(warning.message) for warning in seen)
-    assert texts[0].startswith("column 'country': 1 rows ")
+    assert texts[0].startswith("column 'country': 1 row ")
     assert "first 'XX' in row 1" in texts[0] and "first 77.0 in row 1" in texts[1]
     raw = preprocessor.inverse_transform(z.to_numpy(np.float64))
     names = preprocessor.features_
@@ -251,7 +251,7 @@ def test_new_rows_with_other_categories() -> None:
     }.items():
         wrong = frame.head(4).assign(**{change: message[0]})
         if message[1] is None:  # no place in the order: filled like a missing value
-            with pytest.warns(UserWarning, match="'plan': 1 rows have a category"):
+            with pytest.warns(UserWarning, match="'plan': 1 row has a category"):
                 assert np.isfinite(preprocessor.transform(wrong)).all()
             continue
         with pytest.raises(gpuseg.DataError, match=message[1]):
@@ -318,7 +318,7 @@ def test_errors_have_the_names_of_the_constructor(
 @pytest.mark.parametrize(("how", "column", "message"), [
     ("onehot", [1.5, 2.5], "column 'c' has type double: categories must be text, whole numbers"),
     ("onehot", ["a", "a"], "scale = 'standard': feature 'c=a' is the same for all rows"),
-    (["a", "b"], ["a", "z"], "column 'c' has 1 rows with values that its order does not contain"),
+    (["a", "b"], ["a", "z"], "column 'c' has 1 row with values that its order does not contain"),
     ("onehot", ["a", 1], "column 'c' cannot be read as one type"),
     ("binary", ["a", "b"], "categorical.c"),
 ])  # fmt: skip
@@ -353,7 +353,7 @@ def test_gaps_that_were_not_there_at_the_fit() -> None:
     preprocessor = Preprocessor(missing="median", categorical=how).fit(frame)
     for gap in (None, np.nan):
         row = pd.DataFrame({"x": [1.0], "c": [gap], "f": [gap]})
-        with pytest.warns(UserWarning, match="1 rows have a category that was not") as seen:
+        with pytest.warns(UserWarning, match="1 row has a category that was not") as seen:
             z = preprocessor.inverse_transform(preprocessor.transform(row).astype(float))
         assert len(seen) == 2  # of both columns
         assert z[0, 1:3].tolist() == pytest.approx([0, 0], abs=1e-6)

@@ -339,7 +339,7 @@ def test_files_must_agree_on_the_type_of_ids(tmp_path: Path) -> None:
     (lambda f: f, {"features": ["spent"]}, "", "spent"),
     (lambda f: f, {"snapshot": "soon"}, "", "soon"),
     (lambda f: f, {"custmer": "who"}, "", "custmer"),
-    (lambda f: f.iloc[:0], {}, "transactions.no_lines", "1 files"),
+    (lambda f: f.iloc[:0], {}, "transactions.no_lines", "1 file has"),
 ])  # fmt: skip
 def test_bad_lines(
     tmp_path: Path, spoil: Callable[[pd.DataFrame], pd.DataFrame], roles: dict[str, Any],

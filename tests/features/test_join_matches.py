@@ -146,7 +146,7 @@ def test_a_warning_if_less_than_half_of_the_customers_have_a_row(
     warnings = warnings_of(item)
     assert len(warnings) == (n_matched < 20)
     for warning in warnings:
-        assert f"{n_matched} of the {N} customers (47.5%)" in warning
+        assert f"{n_matched} of {N} customers (47.5%)" in warning
         assert (f"{n_others} of its" in warning) == (n_others > 0)
 
 

@@ -541,7 +541,7 @@ def test_what_cannot_even_be_spilled_is_refused_with_what_would_do(
     with raises("memory_limit.too_low", ResourceError) as error:
         planned(data, limit, workers)
     text = re.fullmatch(
-        rf".* {workers} shards needs about ([\d.,]+) (.iB), .* about (\d+) workers .*",
+        rf".* {workers} workers?, needs about ([\d.,]+) (.iB), .* about (\d+) workers .*",
         str(error.value),
     )
     assert text is not None, error.value

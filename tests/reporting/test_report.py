@@ -169,6 +169,7 @@ def test_sigma(deviation: float | None, text: str) -> None:
 
 
 def test_counts_spans_and_moments() -> None:
+    assert [fmt.count_with(n, "row", "has", "have") for n in (1, 2)] == ["1 row has", "2 rows have"]
     assert [fmt.span(low, high) for low, high in (("2", "4"), ("0.1", "0.1"))] == ["2 to 4", "0.1"]
     assert fmt.count(1234567) == "1,234,567"
     assert [fmt.count(n, "segment") for n in (0, 1, 2)] == ["0 segments", "1 segment", "2 segments"]

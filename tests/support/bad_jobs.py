@@ -571,7 +571,7 @@ CASES: dict[str, BadJob] = {
         keys("runtime", memory_limit="1MiB", threads_per_worker=1),
         ResourceError,
         "memory_limit.too_low",
-        ("1 shards", "382 MiB"),
+        ("1 worker", "382 MiB"),
     ),
     "cuda": BadJob(
         keys("runtime", backend="cuda"),

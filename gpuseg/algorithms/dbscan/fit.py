@@ -49,6 +49,7 @@ from gpuseg.algorithms.dbscan.partition import Extent
 from gpuseg.algorithms.dbscan.result import DBSCANFit
 from gpuseg.algorithms.dbscan.spatial_partition import build_balanced_tree
 from gpuseg.errors import DataError, ResourceError
+from gpuseg.formatting import duration
 from gpuseg.numerics.distance_metrics import dist_to_rdist, minkowski_p
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.executor import Executor, TaskContext
@@ -102,7 +103,7 @@ def fit_dbscan(
     steps = _Steps(executor, backend, eps_bounds, weights, rounds)
     estimate = steps.estimate_cost(distances)
     _check_cost(estimate, max_pairs)
-    log(f"about {estimate.distances:.2g} pairs of rows, {estimate.seconds:,.1f} s")
+    log(f"about {estimate.distances:.2g} pairs of rows, {duration(estimate.seconds)}")
     log("count neighbors")
     steps.count_neighbors()  # 4
     log("connect core rows")
@@ -177,7 +178,7 @@ def _check_cost(estimate: CostEstimate, max_pairs: float) -> None:
         raise ResourceError(
             "max_pairs.exceeded",
             f"about {estimate.distances:.2g} pairs of rows would be compared, which takes "
-            f"{estimate.seconds:,.0f} s or more",
+            f"{duration(estimate.seconds)} or more",
             value=max_pairs,
             hint="use a smaller `eps`, fewer features (`features`) or a larger `max_pairs`",
             parameter="max_pairs",

@@ -23,6 +23,7 @@ from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.algorithms.segment_means import mean_rows
 from gpuseg.backends.types import Centers
 from gpuseg.errors import DataError
+from gpuseg.formatting import count, count_with
 from gpuseg.runtime.executor import CacheLost, Executor, TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -77,9 +78,10 @@ def fit_hierarchy(
     if len(rows) < params.finest:
         raise DataError(
             "n_clusters.too_few_distinct_rows",
-            f"there are only {len(rows)} distinct rows of positive weight, after preprocessing",
+            f"the data has only {count(len(rows), 'distinct row')} of positive weight, after "
+            "preprocessing",
             value=params.finest,
-            hint=f"use at most {len(rows)} segments",
+            hint=f"use at most {count(len(rows), 'segment')}",
             parameter="n_clusters" if params.levels is None else "levels",
         )
     micro_params = _micro_params(params, rows)
@@ -126,9 +128,9 @@ def _cut(
     if hierarchy.n_points < cuts[-1]:
         raise DataError(
             "n_clusters.too_few_micro_segments",
-            f"only {hierarchy.n_points} micro segments have rows",
+            f"only {count_with(hierarchy.n_points, 'micro segment', 'has', 'have')} rows",
             value=cuts[-1],
-            hint=f"use at most {hierarchy.n_points} segments",
+            hint=f"use at most {count(hierarchy.n_points, 'segment')}",
             parameter="n_clusters" if len(cuts) == 1 else "levels",
         )
     tables = []

@@ -82,7 +82,7 @@ class KMeansParams(AlgorithmParams):
             lengths = " or ".join(map(str, widths)) or "no"
             raise ConfigError(
                 "init.wrong_shape",
-                f"has {n_given} rows of {lengths} values",
+                f"has {count(n_given, 'row')} of {lengths} values",
                 rule="must have shape (n_clusters, n_features) = "
                 f"({self.n_clusters}, {n_features})",
                 parameter="init",
@@ -101,7 +101,7 @@ def check_n_rows(n_clusters: int, n_rows: int) -> None:
     if n_rows < n_clusters:
         raise DataError(
             "n_clusters.too_few_rows",
-            f"there are only {n_rows} rows",
+            f"the data has only {count(n_rows, 'row')}",
             value=n_clusters,
             hint=f"use `n_clusters` <= {n_rows}",
             parameter="n_clusters",

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.gpu import refuse_gradient, to_host
+from gpuseg.formatting import count
 from gpuseg.numerics.to_float32 import as_floats, to_float32
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
@@ -71,8 +72,8 @@ def refuse_not_finite(x: Any, metric: str = "euclidean") -> None:
         zeros = " or, with metric='cosine', only zeros" if metric == "cosine" else ""
         raise DataError(
             "x.not_finite",
-            f"X has {bad.size} rows with NaN, infinity, values beyond float32{zeros}, first "
-            f"row {bad[0]}",
+            f"X has {count(bad.size, 'row')} with NaN, infinity, values beyond float32{zeros}, "
+            f"first row {bad[0]}",
             rule="features must be finite",
             hint="fix or drop those rows",
         )
@@ -215,7 +216,7 @@ def as_table(X: Any) -> pa.Table:
     if table.num_rows == 0 or table.num_columns == 0:
         raise DataError(
             "x.empty",
-            f"X has {table.num_rows} rows and {table.num_columns} columns",
+            f"X has {count(table.num_rows, 'row')} and {count(table.num_columns, 'column')}",
             rule="must have at least one of each",
         )
     return table

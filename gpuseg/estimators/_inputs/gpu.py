@@ -12,6 +12,7 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features
 
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
+from gpuseg.formatting import count
 from gpuseg.optional import is_cudf
 
 _CUDA_DEVICES = (2, 13)
@@ -71,7 +72,7 @@ def gpu_matrix(X: Any, estimator: Any, backend: str, reset: bool, dtype: Any = n
     if 0 in x.shape:
         raise DataError(
             "x.empty",
-            f"X has {x.shape[0]} rows and {x.shape[1]} columns",
+            f"X has {count(x.shape[0], 'row')} and {count(x.shape[1], 'column')}",
             rule="must have at least one of each",
         )
     _check_n_features(estimator, x, reset=reset)

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import DataError
+from gpuseg.formatting import count_with
 from gpuseg.io.input_files import input_files
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.checksums import count_values
@@ -188,7 +189,7 @@ def open_dataset(
     if not with_rows:
         raise DataError(
             "input.no_rows",
-            f"the {len(files)} files have no rows",
+            f"{count_with(len(files), 'file', 'has', 'have')} no rows",
             value=storage.url,
             parameter="input_path",
         )

@@ -10,6 +10,7 @@ from gpuseg.features.build import build_features as build_from_lines
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
 from gpuseg.features.join_matches import warning_of_few_matches
 from gpuseg.features.transaction_files import Source
+from gpuseg.formatting import count
 from gpuseg.io.storage import Storage
 from gpuseg.jobs.build_manifest import rounded_seconds
 from gpuseg.jobs.context import RunContext
@@ -120,10 +121,10 @@ def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
             )
     varying = [name for name in defaults if name not in features.constant]
     if not varying:
-        count = features.quality.counts.customers
+        customers = count(features.quality.counts.customers, "customer")
         raise DataError(
             "transactions.constant_features",
-            f"the {count:,} customers are equal in every feature that is clustered",
+            f"all {customers} are equal in every feature that is clustered",
             value=ctx.spec.source.path,
             parameter="transactions_path",
             hint="take more lines, or name other `features`",

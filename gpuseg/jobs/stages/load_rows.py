@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from gpuseg.formatting import count, count_with
 from gpuseg.io.parquet.column_counts import count_columns
 from gpuseg.io.parquet.column_ranges import find_origins
 from gpuseg.io.parquet.dataset import Dataset
@@ -74,8 +75,8 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
     shards = dataset.plan_shards(n_workers, drop_missing, encoders)
     if len(shards) < n_workers:
         reporter.log(
-            f"{n_workers} workers, but only {dataset.row_groups} row groups in the data: "
-            f"{len(shards)} workers have rows"
+            f"{count(n_workers, 'worker')}, but only {count(dataset.row_groups, 'row group')} in "
+            f"the data: {count_with(len(shards), 'worker', 'has', 'have')} rows"
         )
     with reporter.stage("read", dataset.rows):
         reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from gpuseg.formatting import count
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import drop_duplicates, number_rows
 from gpuseg.jobs.plan import SegmentationPlan
@@ -54,10 +55,11 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
 
         fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, locate)
     if n_missing := plan.dataset.rows - n_rows - n_duplicates:
-        reporter.warn(f"{n_missing:,} rows with a missing feature were dropped")
+        reporter.warn(f"{count(n_missing, 'row')} with a missing feature {_was(n_missing)} dropped")
     if n_duplicates:
         reporter.warn(
-            f"{n_duplicates:,} rows with a duplicate id were dropped; the first one was kept"
+            f"{count(n_duplicates, 'row')} with a duplicate id {_was(n_duplicates)} dropped; the "
+            "first one was kept"
         )
     for name, reason in fit.dropped.items():
         reporter.log(f"feature '{name}' was left out: {reason}")
@@ -65,6 +67,10 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
         reporter.log(f"{text}; see prepare.drop_near_constant, drop_correlated")
     pipeline = FeaturePipeline(rows.encoders, fit.features, fit.feature_transform)
     return PreprocessedRows(fit, pipeline, digest)
+
+
+def _was(n: int) -> str:
+    return "was" if n == 1 else "were"
 
 
 def _source_row(executor: Executor, shard: int, row: int) -> int:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.errors import ResourceError
+from gpuseg.formatting import count_with
 from gpuseg.io.output.assignments import Part, write_parts
 from gpuseg.io.parquet.ids import are_distinct, count_duplicates, split_ids
 from gpuseg.jobs.context import RunContext
@@ -76,8 +77,9 @@ def write_assignments(
                 n_duplicates = _count_duplicates(executor, plan.memory.id_turns, True)
         if n_duplicates:
             ctx.reporter.warn(
-                f"input.id = '{dataset.id}': {n_duplicates:,} rows have the id of another row; "
-                "each row has its own line in the output"
+                f"input.id = '{dataset.id}': "
+                f"{count_with(n_duplicates, 'row', 'has', 'have')} the id of another row; each row "
+                "has its own line in the output"
             )
     chunks = [part.picked_ids for part in parts if part.picked_ids is not None]
     return Written(parts, pa.chunked_array(chunks) if chunks else None)

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
 from gpuseg.errors import DataError
+from gpuseg.formatting import count
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
@@ -149,8 +150,8 @@ def _ordinal(name: str, counts: ColumnCounts, order: tuple[str, ...]) -> Encoder
         n_rows = sum(counts.values[value] for value in unknown)
         raise DataError(
             "category.not_in_order",
-            f"column '{name}' has {n_rows:,} rows with values that its order does not contain, "
-            f"such as {unknown[0]!r}",
+            f"column '{name}' has {count(n_rows, 'row')} with values that its order does not "
+            f"contain, such as {unknown[0]!r}",
             hint="add them to the order, or make them null",
             parameter="categorical",
         )

@@ -27,6 +27,7 @@ from distributed.core import Status
 from distributed.scheduler import KilledWorker
 
 from gpuseg.errors import ResourceError
+from gpuseg.formatting import count
 from gpuseg.runtime.dask.worker import (
     TOPIC,
     CallOutcome,
@@ -447,7 +448,7 @@ class DaskExecutor:
         if shard.n_losses > _MAX_LOSSES:
             raise ResourceError(
                 "worker.lost_repeatedly",
-                f"the worker of shard {number} was lost {shard.n_losses} times",
+                f"the worker of shard {number} was lost {count(shard.n_losses, 'time')}",
                 hint=LOSS_HINT,
             )
         self._log(f"lost the worker of shard {number}; reloading the shard on another worker")

@@ -24,9 +24,7 @@ def job(customers: Path, out: Path, **segment: object) -> dict[str, object]:
 def test_a_run_cut_short_warns(customers: Path, tmp_path: Path) -> None:
     short = run(job(customers, tmp_path / "a", max_iter=1, tol=0.0, init="random")).manifest
     assert short["result"]["converged"] is False
-    assert [text.split(";")[0] for text in short["warnings"]] == [
-        "not converged after 1 iterations"
-    ]
+    assert [text.split(";")[0] for text in short["warnings"]] == ["not converged after 1 iteration"]
     whole = run(job(customers, tmp_path / "b")).manifest
     assert (whole["result"]["converged"], whole["warnings"]) == (True, [])
 
