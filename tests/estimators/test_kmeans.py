@@ -162,7 +162,7 @@ REFUSED = [
     (
         {"init": np.zeros((3, 3))},
         ConfigError,
-        r"init: has 3 rows of 3 values: must .* = \(4, 3\)",
+        r"init: has 3 centers: must have one for each cluster, and `n_clusters` = 4",
     ),
     (
         {"init": np.full((4, 3), np.nan)},
