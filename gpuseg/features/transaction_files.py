@@ -1,8 +1,9 @@
 """Files of transaction lines: Parquet or CSV, in splits that one thread reads at a time."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +29,7 @@ from gpuseg.validation import nearest_known
 
 SPLIT_ROWS = 2**20
 _BATCH_ROWS = 2**17
+_SAMPLE_ROWS = 1000
 _CSV_ROW_BYTES = 64
 _COMPARABLE = (
     *(t.is_integer, t.is_float32, t.is_float64, t.is_decimal, t.is_boolean, t.is_temporal),
@@ -113,17 +115,34 @@ class Source:
             For a file that cannot be read.
         """
         first, name = split.first_row, self.storage.relative(split.path)
+        columns = list(dict.fromkeys(self.roles.columns().values()))
         with without_reason(self.roles.id_key is not None):
-            for batch in self._read(split):
+            for batch in self._read(split, columns):
                 yield batch, partial(describe_row, name, first)
                 first += batch.num_rows
 
-    def _read(self, split: ReadSplit) -> Iterator[pa.RecordBatch]:
-        columns = list(dict.fromkeys(self.roles.columns().values()))
+    def first_customers(self) -> pa.Array | None:
+        """Return the customers of some first lines if they are text, otherwise None.
+
+        Raises
+        ------
+        DataError
+            For a file that cannot be read.
+        """
+        if not is_text(self.id_type):
+            return None
+        name = self.roles.customer
+        with closing(self._read(self.splits[0], [name], _SAMPLE_ROWS)) as batches:
+            first = next(batches, None)
+        return None if first is None else first.column(name)[:_SAMPLE_ROWS]
+
+    def _read(
+        self, split: ReadSplit, columns: Sequence[str], batch_rows: int = _BATCH_ROWS
+    ) -> Generator[pa.RecordBatch, None, None]:
         if split.groups:
             return read_row_groups(
                 self.storage, split.path, split.version, split.groups, split.rows, columns,
-                _BATCH_ROWS,
+                batch_rows,
             )  # fmt: skip
         return open_csv(self.storage, split.path, split.version).text_batches(columns)
 

@@ -4,7 +4,7 @@ Arrow reads a column as bytes where a value is not UTF-8. No such column is let 
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -69,7 +69,7 @@ class CsvFile:
         """Name of the file, for messages."""
         return self.storage.relative(self.path)
 
-    def text_batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def text_batches(self, columns: Sequence[str]) -> Generator[pa.RecordBatch, None, None]:
         """Read columns as text, in batches; an empty value is null.
 
         Raises

@@ -29,7 +29,12 @@ def named_like_ids(table: InputTable, features: Sequence[str]) -> list[str]:
     """Return features that are named like ids and were taken by default."""
     if table.features is not None or table.id is not None:
         return []
-    return [name for name in features if _LIKE_AN_ID.search(name)]
+    return [name for name in features if is_named_like_an_id(name)]
+
+
+def is_named_like_an_id(name: str) -> bool:
+    """Return whether a column has a name such as "customer_id" or "customerId"."""
+    return bool(_LIKE_AN_ID.search(name))
 
 
 def named_like_row_numbers(table: InputTable, features: Sequence[str]) -> list[str]:

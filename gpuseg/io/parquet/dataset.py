@@ -246,6 +246,15 @@ def _is_possible(kind: pa.DataType, minimum: Any) -> bool:
     return not (t.is_boolean(kind) or t.is_temporal(kind) or t.is_null(kind))
 
 
+def first_values(dataset: Dataset, name: str) -> pa.Array | None:
+    """Return the first values of a stored column that is no number; None of another column."""
+    file = dataset.files[0]
+    if name not in file.types or is_number(file.types[name]):
+        return None
+    first = _first_rows(dataset.storage, file, [name])
+    return None if first is None else first.column(name)
+
+
 def _first_rows(storage: Storage, file: DataFile, columns: Sequence[str]) -> pa.RecordBatch | None:
     """Return the first rows of some columns; None if a file has none, whatever its footer says."""
     with (

@@ -24,8 +24,13 @@ def index_columns(schema: pa.Schema) -> frozenset[str]:
     schema : pyarrow.Schema
         With the metadata of the file.
     """
-    unnamed = {name for name in schema.names if _UNNAMED.fullmatch(name)}
+    unnamed = {name for name in schema.names if is_unnamed_index(name)}
     return frozenset(unnamed | (_declared(schema.metadata or {}) & set(schema.names)))
+
+
+def is_unnamed_index(name: str) -> bool:
+    """Return whether a column has the name that a library gives to an index without one."""
+    return bool(_UNNAMED.fullmatch(name))
 
 
 def _declared(metadata: dict[bytes, bytes]) -> set[str]:

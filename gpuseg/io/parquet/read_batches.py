@@ -1,6 +1,6 @@
 """Decode row groups of a Parquet file: what it promises, or an error that names the file."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,7 +21,7 @@ def read_row_groups(
     n_rows: int,
     columns: Sequence[str],
     batch_rows: int,
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Yield the rows of some row groups, at most `batch_rows` at a time.
 
     Parameters

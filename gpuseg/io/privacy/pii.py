@@ -22,6 +22,9 @@ from gpuseg.arrow import to_numpy
 LOCATION = "a location"
 """The kind of latitudes and longitudes, which some distances are made for."""
 
+CONTACTS = ("an e-mail address", "a telephone number")
+"""Kinds that reach a person."""
+
 MIN_CARD_NUMBER = 10**12
 """No card number is smaller."""
 

@@ -15,6 +15,7 @@ from gpuseg.io.storage import Storage
 from gpuseg.jobs.build_manifest import rounded_seconds
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.environment import versions
+from gpuseg.jobs.id_warnings import warning_of_personal_customers
 from gpuseg.jobs.plan import InputTable, LinesPlan
 from gpuseg.manifest import (
     FeatureDefinition,
@@ -100,6 +101,8 @@ def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
             ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins
         )
     source = lines.source
+    if personal := warning_of_personal_customers(source):
+        ctx.reporter.warn(personal)
     if implausible := features.quality.counts.implausible_customer(source.roles, source.id_type):
         ctx.reporter.warn(implausible)
     for join, counts in features.joined:

@@ -10,6 +10,7 @@ from gpuseg.io.parquet.shard_plan import ShardPlan
 from gpuseg.io.parquet.spilled_rows import why_streamed
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import named_like_ids, named_like_row_numbers
+from gpuseg.jobs.id_warnings import warning_of_no_id, warning_of_personal_ids
 from gpuseg.jobs.memory_plan import MemoryPlan
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader, load_shards
@@ -80,6 +81,9 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
         )
     with reporter.stage("read", dataset.rows):
         reader = load_shards(ctx.executor, plan.reader, plan.memory.mode, shards)
+    for warning in (warning_of_no_id(spec, dataset), warning_of_personal_ids(spec, dataset)):
+        if warning:
+            reporter.warn(warning)
     memory = _memory_used(ctx.executor, plan.memory)
     if memory.mode == "spilled":
         reporter.log(f"rows are on the scratch disk: {memory.reason}")

@@ -1,0 +1,87 @@
+"""Warnings about ids: none are named, or they are e-mail addresses or telephone numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from gpuseg.features.parse import is_text
+from gpuseg.io.parquet.dataset import Dataset, first_values
+from gpuseg.io.parquet.index_columns import is_unnamed_index
+from gpuseg.io.privacy.pii import CONTACTS, personal, personal_values
+from gpuseg.jobs.duplicates import is_named_like_an_id
+from gpuseg.jobs.job import JobSpec
+
+if TYPE_CHECKING:
+    from gpuseg.features.transaction_files import Source
+
+
+def warning_of_no_id(spec: JobSpec, dataset: Dataset) -> str | None:
+    """Return the warning that the output will have no ids, or None.
+
+    There is none where the job sets the id to None on purpose, or clusters a column that is named
+    like an id, of which another warning speaks.
+    """
+    if spec.input is None or "id" in spec.input.model_fields_set:
+        return None
+    if spec.input.features is None and any(map(is_named_like_an_id, dataset.features)):
+        return None
+    missing = "input.id is not set, so the output has no ids"
+    if candidate := likely_id(dataset, spec.audit.columns):
+        return f"{missing}; if '{candidate}' has them, set input.id = '{candidate}'"
+    dropped = ", without those that were dropped" if spec.prepare.missing == "drop" else ""
+    return f"{missing}; its rows are in the order of the input{dropped}"
+
+
+def likely_id(dataset: Dataset, audited: Sequence[str]) -> str | None:
+    """Return the one column that is evidently the id, or None.
+
+    It has text or integers, and is used for nothing else. It is named like an id, or is the named
+    index of a pandas frame, or the only such column, or an index without a name.
+    """
+    file, used = dataset.files[0], {*dataset.features, dataset.weight, *audited}
+    unused = [
+        name
+        for name, kind in file.types.items()
+        if name not in used and (pa.types.is_integer(kind) or is_text(kind)) and not personal(name)
+    ]
+    named = [name for name in unused if not is_unnamed_index(name)]
+    choices = (
+        [name for name in named if is_named_like_an_id(name)],
+        [name for name in named if name in file.index_columns],
+        named,
+        [name for name in unused if name not in named],
+    )
+    return next((names[0] for names in choices if len(names) == 1), None)
+
+
+def warning_of_personal_ids(spec: JobSpec, dataset: Dataset) -> str | None:
+    """Return the warning that the ids of a table are personal data, or None."""
+    if spec.input is None or dataset.id is None or dataset.id_key is not None:
+        return None
+    kind = personal(dataset.id)
+    if kind not in CONTACTS and (values := first_values(dataset, dataset.id)) is not None:
+        kind = personal_values(values)
+    return _written_as_they_are("input", "id", dataset.id, kind)
+
+
+def warning_of_personal_customers(source: Source) -> str | None:
+    """Return the warning that the ids of customers in lines are personal data, or None."""
+    name = source.roles.customer
+    if source.roles.id_key is not None:
+        return None
+    kind = personal(name)
+    if kind not in CONTACTS and (values := source.first_customers()) is not None:
+        kind = personal_values(values)
+    return _written_as_they_are("transactions", "customer", name, kind)
+
+
+def _written_as_they_are(section: str, key: str, name: str, kind: str | None) -> str | None:
+    if kind not in CONTACTS:
+        return None
+    return (
+        f"{section}.{key} = '{name}' looks like {kind}, and the output has its values as they are; "
+        f"set {section}.id_hash_key_env to write hashes in their place"
+    )
