@@ -31,10 +31,16 @@ class FileFormat:
     hint: str
 
 
-_CSV = FileFormat("text, such as CSV", _READ_AND_WRITE.format("pandas.read_csv(…)"))
+_CSV = FileFormat(
+    "text, such as CSV",
+    _READ_AND_WRITE.format("pandas.read_csv(…)")
+    + " (in [transactions] and [[join]], a name such as *.csv is enough)",
+)
 _EXCEL = FileFormat("a workbook of Excel", _READ_AND_WRITE.format("pandas.read_excel(…)"))
 _JSON = FileFormat("JSON", _READ_AND_WRITE.format("pandas.read_json(…)"))
-_ZIP = FileFormat("a zip archive", "unpack it; if it has text, " + _CSV.hint)
+_ZIP = FileFormat(
+    "a zip archive", "unpack it; if it has text, " + _READ_AND_WRITE.format("pandas.read_csv(…)")
+)
 
 _BY_START = (
     (b"\x1f\x8b", FileFormat("compressed by gzip", _DECOMPRESS)),

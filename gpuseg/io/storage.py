@@ -255,9 +255,9 @@ class Storage:
         except DataError as error:
             if error.code == _NOT_PARQUET and (other := other_format(self._head(path))):
                 error.problem, error.reason = f"{self.relative(path)} is {other.title}", ""
-                error.rule = "[input] reads Parquet files, and Delta and Iceberg tables; "
-                error.rule += "[transactions] and [[join]] also read text in files named *.csv"
-                error.hint = f"{other.hint}; or move it out of the folder"
+                error.rule = "must be Parquet, or belong to a table of Delta Lake or Iceberg"
+                others = "" if path == self.root else "; or move it out of the folder"
+                error.hint = f"{other.hint}{others}"
             raise
 
     def _head(self, path: str) -> bytes:
