@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg.errors import DataError
-from gpuseg.formatting import count_with
+from gpuseg.formatting import count_with, span
 from gpuseg.io.input_files import input_files
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.checksums import count_values
@@ -343,7 +343,7 @@ def _contradiction(metadata: pq.FileMetaData, groups: Sequence[pq.RowGroupMetaDa
     """Return what a footer says of its rows that cannot be true, or None."""
     counts = [group.num_rows for group in groups]
     if any(rows < 0 or rows > _MAX_GROUP_ROWS for rows in counts):
-        return f"row groups of {min(counts):,} to {max(counts):,} rows"
+        return f"row groups of {span(f'{min(counts):,}', f'{max(counts):,}')} rows"
     if sum(counts) != metadata.num_rows:
         return f"{metadata.num_rows:,} rows, but {sum(counts):,} in its row groups"
     flat = metadata.num_columns and metadata.schema.column(0).max_repetition_level == 0
