@@ -378,7 +378,7 @@ def _check_values(
         if total.valid()[f] == 0:
             raise DataError(
                 "feature.all_missing",
-                f"feature '{name}': every value is missing",
+                f"feature '{name}': {count_with(total.rows, 'row', 'has', 'have')} no value",
                 hint="leave it out of `features`",
                 parameter="features",
             )

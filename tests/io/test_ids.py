@@ -133,7 +133,7 @@ def test_repeated_ids_are_counted(
     table = table.set_column(0, "customer", ids)
     source = write_files(tmp_path / "in", cut(table, 250))
     manifest = run(source, tmp_path / "out").manifest
-    warnings = [text.split(" rows")[0] for text in manifest["warnings"]]
+    warnings = [text.split(" row")[0] for text in manifest["warnings"]]
     assert warnings == ([f"input.id = 'customer': {repeated}"] if repeated else [])
     assert json.loads((tmp_path / "out" / "_manifest.json").read_text()) == manifest
     assert read_parts(tmp_path / "out")["customer"].to_pylist() == ids.to_pylist()
