@@ -378,7 +378,8 @@ def _check_values(
         if total.valid()[f] == 0:
             raise DataError(
                 "feature.all_missing",
-                f"feature '{name}': {count_with(total.rows, 'row', 'has', 'have')} no value",
+                f"feature '{name}': {count_with(total.rows, 'row', 'was', 'were')} read, "
+                "and none has a value",
                 hint="leave it out of `features`",
                 parameter="features",
             )

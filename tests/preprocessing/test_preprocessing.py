@@ -155,7 +155,7 @@ REFUSED: dict[str, tuple[str, str, str, list[float], str, str, str]] = {
     "outside": ("mean", "log1p", "none", [1, -1, 3, 4],
                 "feature.outside_log1p", "transform", "1 value is at or below -1, first in shard"),
     "empty": ("mean", "none", "none", [np.nan] * 4,
-              "feature.all_missing", "features", "every value is missing"),
+              "feature.all_missing", "features", "4 rows were read, and none has a value"),
     "no rows": ("drop", "none", "none", [], "rows.none_left", "missing", "no rows"),
     "constant": ("mean", "none", "standard", [7, 7, np.nan, 7],
                  "feature.constant", "scale", "is constant (value 7)"),
