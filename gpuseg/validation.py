@@ -159,7 +159,8 @@ def _meant_texts(
     if not isinstance(value, str) or not (details["type"] == "list_type" or value[:1] == "["):
         return None
     items = [item.strip(" \t\n\"'") for item in value.strip("[] \t\n").split(",")]
-    texts = [item for item in items if item]
+    if not (texts := [item for item in items if item]):
+        return None
     try:
         model.model_validate(_replaced(values, details["loc"], texts))
     except ValidationError as error:

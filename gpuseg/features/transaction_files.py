@@ -122,19 +122,20 @@ class Source:
                 first += batch.num_rows
 
     def first_customers(self) -> pa.Array | None:
-        """Return the customers of some first lines if they are text, otherwise None.
+        """Return the customers of some first lines, or None if there are no lines.
 
         Raises
         ------
         DataError
             For a file that cannot be read.
         """
-        if not is_text(self.id_type):
-            return None
         name = self.roles.customer
-        with closing(self._read(self.splits[0], [name], _SAMPLE_ROWS)) as batches:
-            first = next(batches, None)
-        return None if first is None else first.column(name)[:_SAMPLE_ROWS]
+        for split in self.splits:
+            with closing(self._read(split, [name], _SAMPLE_ROWS)) as batches:
+                for batch in batches:
+                    if len(first := batch.column(name)[:_SAMPLE_ROWS].drop_null()):
+                        return first
+        return None
 
     def _read(
         self, split: ReadSplit, columns: Sequence[str], batch_rows: int = _BATCH_ROWS

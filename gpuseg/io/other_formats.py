@@ -9,8 +9,11 @@ HEAD_BYTES = 4096
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _CONTROL = re.compile(r"[^\t\n\f\r -~\x80-\U0010ffff]|\ufffd")
 
-_EXCEL_NAMES = (b"[Content_Types].xml", b"_rels/", b"docProps/", b"xl/")
-"""First names in the archive that a workbook of Excel is."""
+_JSON_START = re.compile(r'[\[{]\s*(["\[{\]}]|-?\d|true|false|null)')
+"""A line such as "[section]" or "[id],name" starts otherwise."""
+
+_EXCEL_FOLDER = b"xl/"
+"""Folder in the archive that a workbook of Excel is; those of other documents have others."""
 
 _READ_AND_WRITE = "write it as Parquet, for example with pandas: {}.to_parquet(…)"
 _DECOMPRESS = "decompress it; if it is text then, " + _READ_AND_WRITE.format("pandas.read_csv(…)")
@@ -37,6 +40,8 @@ _CSV = FileFormat(
     + " (in [transactions] and [[join]], a name such as *.csv is enough)",
 )
 _EXCEL = FileFormat("a workbook of Excel", _READ_AND_WRITE.format("pandas.read_excel(…)"))
+_LFS_POINTER = FileFormat("a pointer of Git LFS, not the file itself", "fetch it: git lfs pull")
+_PDF = FileFormat("a PDF document", "write its table as Parquet")
 _JSON = FileFormat("JSON", _READ_AND_WRITE.format("pandas.read_json(…)"))
 _ZIP = FileFormat(
     "a zip archive", "unpack it; if it has text, " + _READ_AND_WRITE.format("pandas.read_csv(…)")
@@ -56,12 +61,16 @@ _BY_START = (
 def other_format(head: bytes) -> FileFormat | None:
     """Return the format of a file by its first `HEAD_BYTES` bytes, or None if it is not known."""
     text = _text(head).strip()
-    if text.startswith(("{", "[")):
+    if text.startswith("version https://git-lfs"):
+        return _LFS_POINTER
+    if head.startswith(b"%PDF"):
+        return _PDF
+    if _JSON_START.match(text):
         return _JSON
     if "\n" in text or "\r" in text:
         return _CSV
     if head.startswith(b"PK\x03\x04"):
-        return _EXCEL if head[30:].startswith(_EXCEL_NAMES) else _ZIP
+        return _EXCEL if _EXCEL_FOLDER in head else _ZIP
     return next((kind for start, kind in _BY_START if head.startswith(start)), None)
 
 

@@ -197,8 +197,8 @@ def open_run(
 ) -> Iterator[RunContext]:
     """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
 
-    Errors inside get the job's names of the parameters. `kind` is that of the
-    output. A run for features imports nothing for segments while it waits.
+    Errors inside get the job's names of the parameters. `kind` is that of the output. A run for
+    features imports nothing for segments while it waits.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import pyarrow as pa
 from gpuseg.features.parse import is_text
 from gpuseg.io.parquet.dataset import Dataset, first_values
 from gpuseg.io.parquet.index_columns import is_unnamed_index
-from gpuseg.io.privacy.pii import CONTACTS, personal, personal_values
+from gpuseg.io.privacy.pii import contact, personal
 from gpuseg.jobs.duplicates import is_named_like_an_id
 from gpuseg.jobs.job import JobSpec
 
@@ -39,7 +39,8 @@ def likely_id(dataset: Dataset, audited: Sequence[str]) -> str | None:
     """Return the one column that is evidently the id, or None.
 
     It has text or integers, and is used for nothing else. It is named like an id, or is the named
-    index of a pandas frame, or the only such column, or an index without a name.
+    index of a pandas frame, or the only such column, or an index without a name. Its first values
+    differ.
     """
     file, used = dataset.files[0], {*dataset.features, dataset.weight, *audited}
     unused = [
@@ -54,17 +55,22 @@ def likely_id(dataset: Dataset, audited: Sequence[str]) -> str | None:
         named,
         [name for name in unused if name not in named],
     )
-    return next((names[0] for names in choices if len(names) == 1), None)
+    candidate = next((names[0] for names in choices if len(names) == 1), None)
+    return candidate if candidate is not None and _are_distinct(dataset, candidate) else None
+
+
+def _are_distinct(dataset: Dataset, name: str) -> bool:
+    first = first_values(dataset, name)
+    values = [] if first is None else first.to_pylist()
+    return len(set(values)) == len(values)
 
 
 def warning_of_personal_ids(spec: JobSpec, dataset: Dataset) -> str | None:
     """Return the warning that the ids of a table are personal data, or None."""
     if spec.input is None or dataset.id is None or dataset.id_key is not None:
         return None
-    kind = personal(dataset.id)
-    if kind not in CONTACTS and (values := first_values(dataset, dataset.id)) is not None:
-        kind = personal_values(values)
-    return _written_as_they_are("input", "id", dataset.id, kind)
+    values = first_values(dataset, dataset.id)
+    return _written_as_they_are("input", "id", dataset.id, values)
 
 
 def warning_of_personal_customers(source: Source) -> str | None:
@@ -72,14 +78,12 @@ def warning_of_personal_customers(source: Source) -> str | None:
     name = source.roles.customer
     if source.roles.id_key is not None:
         return None
-    kind = personal(name)
-    if kind not in CONTACTS and (values := source.first_customers()) is not None:
-        kind = personal_values(values)
-    return _written_as_they_are("transactions", "customer", name, kind)
+    return _written_as_they_are("transactions", "customer", name, source.first_customers())
 
 
-def _written_as_they_are(section: str, key: str, name: str, kind: str | None) -> str | None:
-    if kind not in CONTACTS:
+def _written_as_they_are(section: str, key: str, name: str, values: pa.Array | None) -> str | None:
+    kind = None if values is None else contact(name, values)
+    if kind is None:
         return None
     return (
         f"{section}.{key} = '{name}' looks like {kind}, and the output has its values as they are; "

@@ -397,6 +397,6 @@ def _new_client(address: str) -> Client:
     Thread(target=connect, name="gpuseg-connect", daemon=True).start()
     try:
         return connected.result(_CONNECT_SECONDS + 2)
-    except TimeoutError:
+    except BaseException:  # the time is over, or Ctrl-C
         connected.add_done_callback(close)
         raise

@@ -29,7 +29,8 @@ class BitsCase:
 @pytest.fixture(scope="module")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> BitsCase:
     folder = tmp_path_factory.mktemp("bits")
-    rows = 140_000 if THOROUGH else 6_000  # more than a block, and more than a sample
+    # Many rows are more than a block, and more than the sample for seeding.
+    rows = 140_000 if THOROUGH else 6_000
     write_customers(folder / "data", rows=rows, files=3)
     sizes = [1, rows * 7 // 20, 17, rows // 2 - 17]
     refile(folder / "data", folder / "refiled", [*sizes, rows - sum(sizes)], rows // 40 - 1)

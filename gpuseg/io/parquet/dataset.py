@@ -247,12 +247,13 @@ def _is_possible(kind: pa.DataType, minimum: Any) -> bool:
 
 
 def first_values(dataset: Dataset, name: str) -> pa.Array | None:
-    """Return the first values of a stored column that is no number; None of another column."""
-    file = dataset.files[0]
-    if name not in file.types or is_number(file.types[name]):
-        return None
-    first = _first_rows(dataset.storage, file, [name])
-    return None if first is None else first.column(name)
+    """Return the first values of a stored column, of the first file that has rows, or None."""
+    for file in dataset.files:
+        if name not in file.types:
+            return None
+        if first := _first_rows(dataset.storage, file, [name]):
+            return first.column(name)
+    return None
 
 
 def _first_rows(storage: Storage, file: DataFile, columns: Sequence[str]) -> pa.RecordBatch | None:

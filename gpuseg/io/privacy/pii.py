@@ -38,7 +38,9 @@ _WORD = re.compile(r"[^\W\d_]+|\d+")
 _CARD = re.compile(r"\d(?:[ .\-]?\d){12,18}")
 _IBAN = re.compile(r"[A-Z]{2}\d{2}[A-Z0-9]{11,30}")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}")
-_PHONE = re.compile(r"(?:\+|00)\d(?:[ ./()\-]{0,2}\d){7,14}")
+_PHONE = re.compile(r"(?:\+|00)[1-9](?:[ ./()\-]{0,2}\d){7,14}")
+
+_LONG_NUMBER = re.compile(r"\d{6,15}")
 
 
 @cache
@@ -121,6 +123,26 @@ def personal_values(column: pa.Array) -> str | None:
     if pa.types.is_string_view(values.type):
         return _kind_of_texts(pc.cast(values[:_TEXT_SAMPLE], pa.string()).to_pylist())
     return None
+
+
+def contact(name: str, column: pa.Array) -> str | None:
+    """Return which of `CONTACTS` the first values of a column are, or None.
+
+    A name counts only for values that can be telephone numbers without a country code: it may be
+    that of a hash, or of a telephone that is not somebody's.
+    """
+    kind = personal_values(column)
+    if kind is None and _are_long_numbers(column):
+        kind = personal(name)
+    return kind if kind in CONTACTS else None
+
+
+def _are_long_numbers(column: pa.Array) -> bool:
+    """Return whether the first values are whole numbers of six to fifteen digits, also as text."""
+    values = column.drop_null()[:_TEXT_SAMPLE].to_pylist()
+    if not all(isinstance(value, int | str) for value in values):
+        return False
+    return bool(values) and all(_LONG_NUMBER.fullmatch(str(value)) for value in values)
 
 
 def are_card_numbers(column: pa.Array) -> bool:
