@@ -62,13 +62,13 @@ def aggregate_parts(
         tables, counts, joins = [], LineCounts(), [JoinCounts()] * len(task.joins)
         for bucket in range(first, last):
             lines = gather(task.files, bucket, task.n_buckets, task.staging)
-            table, bucket_counts = features_of(
+            table, without_purchase, bucket_counts = features_of(
                 lines, task.backend, task.snapshot, task.columns, TaskContext().map
             )
             counts += bucket_counts
             for i, (join, files) in enumerate(task.joins):
                 table, join_counts = attach(
-                    table, join, files, bucket, task.n_buckets, task.staging
+                    table, without_purchase, join, files, bucket, task.n_buckets, task.staging
                 )
                 joins[i] += join_counts
             tables.append(table)
@@ -89,8 +89,11 @@ def _part_name(task: Task, part: int) -> str:
 
 def features_of(
     lines: pa.Table, backend: str, snapshot: int, columns: Sequence[str], parallel_map: ParallelMap
-) -> tuple[pa.Table, LineCounts]:
-    """Return the features of the customers of some lines, sorted by the hashes of the ids."""
+) -> tuple[pa.Table, pa.Array, LineCounts]:
+    """Return the features of the customers of some lines, sorted by the hashes of the ids.
+
+    The second value is the ids of the customers without a purchase, who have no features.
+    """
     ids = lines["customer"].combine_chunks().dictionary_encode()
     hashed = lines["hashed"].to_numpy()
     codes = ids.indices.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -112,7 +115,8 @@ def features_of(
         for feature in FEATURES
         if feature.name in columns
     })  # fmt: skip
-    return table, count_lines(customers.counts, ids.dictionary)
+    without_purchase = ids.dictionary.filter(pa.array(~has_purchase))
+    return table, without_purchase, count_lines(customers.counts, ids.dictionary)
 
 
 def _range(table: pa.Table, columns: Sequence[str]) -> tuple[list[float], list[float]]:

@@ -124,7 +124,7 @@ def from_transactions(
     snapshot_us = resolve_snapshot(_NAME, roles, counts)
     columns = available(roles.columns())
     batch = pa.Table.from_batches([as_batch(parsed)])
-    result, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
+    result, _, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
     check_purchases(_NAME, line_counts, snapshot_us)
     _warn_of_implausible(line_counts, roles, table.schema.field(roles.customer).type)
     return result.to_pandas() if is_pandas(lines) else result

@@ -27,7 +27,7 @@ from gpuseg.features.line_quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.features.transactions import Roles, ScanCounts
-from gpuseg.formatting import count, count_with
+from gpuseg.formatting import count_with
 from gpuseg.io.output.base import Staging
 from gpuseg.runtime.executor import Executor, TaskContext
 
@@ -196,7 +196,7 @@ def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
         raise _error(
             "transactions.no_customer",
             path,
-            f"none of {count(scanned.lines, 'line')} has a customer",
+            f"the {count_with(scanned.lines, 'line', 'has', 'have')} no customer",
             f"check that customer = {roles.customer!r} is the column of their ids",
         )
     snapshot = roles.snapshot_us()

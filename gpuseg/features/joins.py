@@ -2,7 +2,7 @@
 
 The rows of a table are partitioned by the same buckets as the lines (`features.spill`), so that
 each bucket is joined separately. Every customer keeps one row, with nulls if the table has no row
-for the customer. Rows of the table that match no customer are dropped and counted.
+for the customer. Rows of the table that match no customer with features are dropped and counted.
 """
 
 from collections.abc import Sequence
@@ -117,6 +117,7 @@ def spill_join(
 
 def attach(
     table: pa.Table,
+    without_purchase: pa.Array,
     join: Join,
     files: Sequence[str],
     bucket: int,
@@ -124,6 +125,13 @@ def attach(
     staging: Staging,
 ) -> tuple[pa.Table, JoinCounts]:
     """Add the attributes of a table to the customers of one bucket.
+
+    Parameters
+    ----------
+    table : table
+        Features of the customers of the bucket.
+    without_purchase : array
+        Ids of the customers of the bucket without features.
 
     Raises
     ------
@@ -141,10 +149,16 @@ def attach(
     without_row = customers.filter(matches.is_null())
     is_unmatched = np.ones(len(ids), bool)
     is_unmatched[to_numpy(matches.drop_null())] = False
+    n_without_purchase = 0
+    if is_unmatched.any() and len(without_purchase):
+        has_lines = to_numpy(pc.is_in(ids, value_set=without_purchase)) & is_unmatched
+        n_without_purchase = int(np.count_nonzero(has_lines))
+        is_unmatched &= ~has_lines
     of_no_customer = ids.filter(from_numpy(is_unmatched))
     lowest = lowest_of(of_no_customer, rows[_HASH].to_numpy()[is_unmatched])
     return table, JoinCounts(
         customers=len(matches) - len(without_row),
+        without_purchase=n_without_purchase,
         unmatched_customers=unmatched_ids(without_row, without_row[:2]),  # sorted by their hashes
         unmatched_rows=unmatched_ids(of_no_customer, lowest),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -14,6 +16,7 @@ import pytest
 from support.errors import raises
 
 import gpuseg
+from gpuseg.features.join_matches import UnmatchedIds, unmatched_ids
 
 N = 40
 """Customers of the lines."""
@@ -65,6 +68,19 @@ def job(
     }  # fmt: skip
 
 
+def shown_ids(text: str) -> set[str]:
+    """Return the ids in a part of a message, without their quotes."""
+    return set(re.findall(r"(?:such as|and) '?(\d[\d.]*)", text))
+
+
+def assert_is_written_without_point_zero(hint: str) -> None:
+    """Run the expression of the hint, for text and for the floats that pandas reads."""
+    (advised,) = re.findall(r"column\S+", hint)
+    for ids in (["10250.0", None], [10250.0, None]):
+        written = eval(advised, {"column": pd.Series(ids)})
+        assert written.dropna().tolist() == ["10250"]
+
+
 def warnings_of(job: dict[str, Any]) -> list[str]:
     """Run a job; return its warnings about the table of attributes."""
     return [warning for warning in gpuseg.run(job).manifest["warnings"] if "attrs" in warning]
@@ -77,7 +93,7 @@ def warnings_of(job: dict[str, Any]) -> list[str]:
         (point_zero, text, ("lines.csv", "attrs.csv"), ("string",), "the lines"),
         (text, point_zero, ("lines.csv", "attrs.csv"), ("string",), "the table"),
         (plain, elsewhere, ("lines.parquet", "attrs.parquet"), ("int64",), ""),
-        (plain, elsewhere, ("lines.parquet", "attrs.csv"), ("int64", "string"), ""),
+        (plain, elsewhere, ("lines.parquet", "attrs.csv"), ("int64", "string, read as int64"), ""),
     ],
 )
 def test_refuses_a_table_in_which_no_customer_has_a_row(
@@ -89,9 +105,13 @@ def test_refuses_a_table_in_which_no_customer_has_a_row(
         gpuseg.run(job(tmp_path, line_ids, ids, *files))
     problem, hint = caught.value.problem, caught.value.hint
     assert all(kind in problem for kind in (*in_problem, str(N)))
-    assert sum(str(line_ids(i)) in problem for i in range(N)) == 2
-    assert sum(str(value) in problem.split("the table")[1] for value in ids) == 2
+    of_lines, of_table = map(shown_ids, problem.split(" of the table are "))
+    assert len(of_lines) == len(of_table) == 2
+    assert of_lines <= {str(line_ids(i)) for i in range(N)}
+    assert of_table <= set(map(str, ids))
     assert ("'.0'" in hint) == bool(side) and side in hint
+    if side:
+        assert_is_written_without_point_zero(hint)
     assert not (tmp_path / "out").exists()
 
 
@@ -122,7 +142,7 @@ def test_ids_that_cannot_be_converted(
     with raises("join.id_type", parameter="join[0]") as caught:
         gpuseg.run(item)
     assert ("10250.0" in caught.value.problem) == shows
-    assert "'.0'" in caught.value.hint
+    assert_is_written_without_point_zero(caught.value.hint)
 
 
 def test_a_table_without_any_id_is_refused(tmp_path: Path) -> None:
@@ -137,7 +157,7 @@ def test_an_empty_table_gives_a_warning(tmp_path: Path) -> None:
     assert "no rows" in warning
 
 
-@pytest.mark.parametrize(("n_matched", "n_others"), [(19, 30), (19, 0), (20, 30), (40, 500)])
+@pytest.mark.parametrize(("n_matched", "n_others"), [(19, 30), (19, 2), (20, 30), (40, 500)])
 def test_a_warning_if_less_than_half_of_the_customers_have_a_row(
     tmp_path: Path, n_matched: int, n_others: int
 ) -> None:
@@ -147,15 +167,66 @@ def test_a_warning_if_less_than_half_of_the_customers_have_a_row(
     assert len(warnings) == (n_matched < 20)
     for warning in warnings:
         assert f"{n_matched} of {N} customers (47.5%)" in warning
-        assert (f"{n_others} of its" in warning) == (n_others > 0)
+        assert f"{n_others} of its {n_matched + n_others} rows" in warning
 
 
-def test_the_examples_do_not_depend_on_the_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_others", [0, 1])
+def test_a_table_of_a_part_of_the_customers_only_gives_no_warning(
+    tmp_path: Path, n_others: int
+) -> None:
+    ids = [plain(i) for i in range(19)] + [elsewhere(i) for i in range(n_others)]
+    assert not warnings_of(job(tmp_path, plain, ids, "lines.parquet", "attrs.parquet"))
+
+
+def add_returns(item: dict[str, Any]) -> None:
+    """Add 30 customers to the lines of a job, who have returns and no purchase."""
+    path = item["transactions"]["path"]
+    table = pq.read_table(path)
+    returns = pa.table({
+        "who": [elsewhere(i) for i in range(30)], "at": [table["at"][0].as_py()] * 30,
+        "paid": [-1.0] * 30,
+    })  # fmt: skip
+    pq.write_table(pa.concat_tables([table, returns.cast(table.schema)]), path)
+
+
+@pytest.mark.parametrize("n_unknown", [0, 3])
+@pytest.mark.parametrize("n_matched", [0, 1])
+def test_rows_of_customers_without_a_purchase_are_named_as_such(
+    tmp_path: Path, n_matched: int, n_unknown: int
+) -> None:
+    others = [elsewhere(i) for i in range(30 + n_unknown)]
+    ids = [*(plain(i) for i in range(n_matched)), *others]
+    item = job(tmp_path, plain, ids, "lines.parquet", "attrs.parquet")
+    add_returns(item)
+    if n_matched:
+        (message,) = warnings_of(item)
+    else:
+        with raises("join.no_match", parameter="join[0]") as caught:
+            gpuseg.run(item)
+        message = str(caught.value)
+    assert f"30 of its {len(ids)} rows with an id belong to customers without a" in message
+    assert ("compare how the ids are written" in message) == (n_unknown > 0)
+    assert shown_ids(message.split(" of the table are ")[-1]) <= set(
+        map(str, ids[n_matched + 30 :])
+    )
+
+
+def test_the_examples_do_not_depend_on_the_buckets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = [elsewhere(i) for i in range(50)]
     item = job(tmp_path, plain, ids, "lines.parquet", "attrs.parquet")
     problems = set()
-    for n_workers in (1, 3):
+    for rows in (2**17, 30, 4):
+        monkeypatch.setattr("gpuseg.features.build._BUCKET_ROWS", rows)
+        monkeypatch.setattr("gpuseg.features.build._BUCKETS_PER_PART", 2)
         with raises("join.no_match") as caught:
-            gpuseg.run({**item, "runtime": {"cluster": "local", "n_workers": n_workers}})
+            gpuseg.run(item)
         problems.add(caught.value.problem)
     assert len(problems) == 1
+
+
+def test_the_examples_do_not_depend_on_the_order_of_the_parts() -> None:
+    ids = [pa.array([plain(i)]) for i in range(9)]
+    parts = [unmatched_ids(one, one) for one in ids]
+    assert sum(parts, UnmatchedIds()) == sum(reversed(parts), UnmatchedIds())

@@ -127,7 +127,7 @@ def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
         customers = count(features.quality.counts.customers, "customer")
         raise DataError(
             "transactions.constant_features",
-            f"all {customers} are equal in every feature that is clustered",
+            f"no feature that is clustered varies over {customers}",
             value=ctx.spec.source.path,
             parameter="transactions_path",
             hint="take more lines, or name other `features`",
