@@ -5,19 +5,21 @@ no value, since values may be hidden.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
 
 _SAMPLE_ROWS = 1000
-_GROUPS = r"\d{1,3}(?:[.'’ \u00a0\u202f]\d{3})+"
-"""Digits of a number with a mark between thousands, where the decimal mark is a comma."""
+_MARKS = "'’ \u00a0\u202f"
+"""Marks between thousands, besides the comma and the point."""
 
-_DECIMAL_COMMA = re.compile(rf"[+-]?(?:{_GROUPS}|\d*),\d+")
+_DECIMAL_COMMA = re.compile(rf"[+-]?(?:\d{{1,3}}(?:[.{_MARKS}]\d{{3}})+|\d*),\d+")
 _COMMA_OF_THREE = re.compile(r"[+-]?\d{1,3},\d{3}")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,'’ \u00a0\u202f]\d{3})+(?:\.\d+)?")
+_THOUSANDS = re.compile(rf"[+-]?\d{{1,3}}(?:(?:[,{_MARKS}]\d{{3}})+(?:\.\d+)?|(?:\.\d{{3}}){{2,}})")
+_POINT_OF_THREE = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+")
+_MARK = re.compile(rf"(?<=\d)[.{_MARKS}](?=\d{{3}})")
 _CURRENCY = re.compile(
     r"\s*(?:[^\d\s.,+-]{1,3}\s*[+-]?\d[\d.,]*|[+-]?\d[\d.,]*\s*[^\d\s.,+-]{1,3})\s*"
 )
@@ -43,21 +45,35 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
         Of numbers or times.
     """
     sample = text[row : row + _SAMPLE_ROWS].drop_null().to_pylist()
-    unreadable = [value for value in sample if not _can_read(value, kind)]
+    readable, unreadable = _by_readability(sample, kind)
     if len(unreadable) < 2:
         return "fix the line, or leave it out"
     count = f"{len(unreadable):,} of the {len(sample):,} values from that row on cannot be read"
-    if len(unreadable) == len(sample):
+    if not readable:
         count = f"none of the {len(sample):,} values from that row on can be read"
-    convert = (_time_format if pa.types.is_timestamp(kind) else _number_format)(unreadable)
+    is_time, are_few = pa.types.is_timestamp(kind), len(unreadable) < len(readable)
+    convert = "" if is_time else _marks_of_numbers(unreadable, readable, are_few)
     if convert:
         return f"{count}, as the column is in another format: {convert}"
-    if 2 * len(unreadable) < len(sample):
+    if are_few:
         return f"{count}; fix these lines, or leave them out"
-    general = "write its numbers with digits and a decimal point only"
-    if pa.types.is_timestamp(kind):
-        general = "write its times as ISO 8601, for example with pandas.to_datetime(column)"
-    return f"{count}, as the column is in another format: {general}"
+    convert = _time_format(unreadable) if is_time else _unit_of_numbers(unreadable)
+    if readable:
+        return (
+            f"{count}, as they are in another format than the others; convert these values alone: "
+            f"{convert}"
+        )
+    return f"{count}, as the column is in another format: {convert}"
+
+
+def _by_readability(values: Sequence[str], kind: pa.DataType) -> tuple[list[str], list[str]]:
+    """Return the values that can be read, and those that cannot."""
+    can_read = [_can_read(value, kind) for value in values]
+    readable, unreadable = (
+        [value for value, can in zip(values, can_read, strict=True) if can == expected]
+        for expected in (True, False)
+    )
+    return readable, unreadable
 
 
 def _can_read(value: str, kind: pa.DataType) -> bool:
@@ -68,52 +84,101 @@ def _can_read(value: str, kind: pa.DataType) -> bool:
     return True
 
 
-def _number_format(values: Sequence[str]) -> str:
-    """Return how to convert numbers of a format that the first of the values shows, or nothing."""
-    first = values[0]
-    if _COMMA_OF_THREE.fullmatch(first):  # as decimal mark or between thousands, unless others say
-        first = next((v for v in values if not _COMMA_OF_THREE.fullmatch(v)), first)
-    if _COMMA_OF_THREE.fullmatch(first):
-        return (
-            "its numbers have a comma, which is a decimal comma or stands between thousands; write "
-            "them with a decimal point, for example with pandas.read_csv(…, decimal=',') or "
-            "pandas.read_csv(…, thousands=',')"
-        )
-    if _DECIMAL_COMMA.fullmatch(first):
-        thousands = ", thousands='.'" if "." in first else ""
-        return (
-            "its numbers have a decimal comma; write them with a decimal point, for example with "
-            f"pandas.read_csv(…, decimal=','{thousands})"
-        )
-    if _THOUSANDS.fullmatch(first):
-        return (
-            "its numbers have marks between thousands; write them without, for example with "
-            "pandas.read_csv(…, thousands=…)"
-        )
-    if _CURRENCY.fullmatch(first):
-        return "its numbers have a currency sign or a unit; write the numbers alone"
-    return ""
+def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_few: bool) -> str:
+    """Return how to convert a column with a decimal comma or marks between thousands, or nothing.
+
+    All numbers of the column are converted alike. Few numbers with a decimal comma are errors of
+    their own if others have a decimal point.
+    """
+    first = unreadable[0]
+    if not (_DECIMAL_COMMA.fullmatch(first) or _THOUSANDS.fullmatch(first)):
+        return ""
+    with_decimal_comma, with_thousands = (
+        [value for value in unreadable if pattern.fullmatch(value)]
+        for pattern in (_DECIMAL_COMMA, _THOUSANDS)
+    )
+    with_point = [value for value in readable if "." in value]
+    has_decimal_comma = len(with_decimal_comma) > _count_of(_COMMA_OF_THREE, with_decimal_comma)
+    has_decimal_point = len(with_point) > _count_of(_POINT_OF_THREE, with_point)
+    has_comma = any("," in value for value in (*with_decimal_comma, *with_thousands))
+    if not has_comma:
+        has_points = any(value.count(".") > 1 for value in with_thousands)
+        if has_points and (has_decimal_point or are_few):
+            return ""
+        return _without_marks(with_thousands)
+    has_decimal_point |= any(
+        value.count(".") == 1 or ("," in value and not _COMMA_OF_THREE.fullmatch(value))
+        for value in with_thousands
+    )
+    if has_decimal_comma:
+        if has_decimal_point or (are_few and with_point):
+            return ""
+        return _with_decimal_point([*with_decimal_comma, *with_thousands, *with_point])
+    if has_decimal_point:
+        return _without_marks(with_thousands)
+    return (
+        "the numbers have a comma, which is a decimal comma or stands between thousands; write "
+        f"them with a decimal point, for example with {_replaced({',': '.'})} or "
+        f"{_replaced({',': ''})} in pandas"
+    )
+
+
+def _count_of(pattern: re.Pattern[str], values: Sequence[str]) -> int:
+    return sum(1 for value in values if pattern.fullmatch(value))
+
+
+def _with_decimal_point(values: Sequence[str]) -> str:
+    marks = sorted(set(_MARK.findall(" ; ".join(values))))
+    return (
+        "the numbers have a decimal comma; write them with a decimal point, for example with "
+        f"{_replaced(dict.fromkeys(marks, '') | {',': '.'})} in pandas"
+    )
+
+
+def _without_marks(values: Sequence[str]) -> str:
+    """Return how to remove all marks; a point is one if a number has several."""
+    marks = {mark for value in values for mark in value if mark in f",{_MARKS}"}
+    if any(value.count(".") > 1 for value in values):
+        marks.add(".")
+    return (
+        "the numbers have marks between thousands; write them without, for example with "
+        f"{_replaced(dict.fromkeys(sorted(marks), ''))} in pandas"
+    )
+
+
+def _replaced(replacements: Mapping[str, str]) -> str:
+    """Return the expression of pandas that replaces texts in order, and reads the numbers."""
+    calls = (f".str.replace({old!a}, {new!a})" for old, new in replacements.items())
+    return f"pandas.to_numeric(column{''.join(calls)})"
+
+
+def _unit_of_numbers(values: Sequence[str]) -> str:
+    if _CURRENCY.fullmatch(values[0]):
+        return "the numbers have a currency sign or a unit; write the numbers alone"
+    return "write the numbers with digits and a decimal point only"
 
 
 def _time_format(values: Sequence[str]) -> str:
-    """Return how to convert times of a format that the first of the values shows, or nothing."""
+    """Return how to convert times of the format that the first of the values shows."""
     first = values[0]
     if _ISO_WITH_ZONE.fullmatch(first):
         return (
-            "its times have a time zone; write local times without one, for example with "
+            "the times have a time zone; write local times without one, for example with "
             "pandas.to_datetime(column, utc=True).dt.tz_convert(…).dt.tz_localize(None)"
         )
     if _EPOCH.fullmatch(first):
         unit, name = ("s", "seconds") if len(first) == 10 else ("ms", "milliseconds")
-        return f"its times may be {name} since 1970; {_converted(f'unit={unit!r}')}"
+        arguments = f"unit={unit!r}"
+        number = "pandas.to_numeric(column)"
+        return f"the times may be {name} since 1970; {_converted(arguments, number)}"
     if _EIGHT_DIGITS.fullmatch(first):
-        return f"its dates have no hyphens; {_converted(_quoted('%Y%m%d'))}"
+        return f"the dates have no hyphens; {_converted(_quoted('%Y%m%d'))}"
     if match := _YEAR_FIRST.fullmatch(first):
         date = "%Y{0}%m{0}%d".format(match[1])
-        return f"its dates have no hyphens; {_converted(_quoted(date + _time_of_day(match[2])))}"
+        return f"the dates have no hyphens; {_converted(_quoted(date + _time_of_day(match[2])))}"
     if match := _DATE.fullmatch(first):
         return _date_format(match, values)
-    return ""
+    return "write the times as ISO 8601, for example with pandas.to_datetime(column)"
 
 
 def _date_format(date: re.Match[str], values: Sequence[str]) -> str:
@@ -126,13 +191,18 @@ def _date_format(date: re.Match[str], values: Sequence[str]) -> str:
     day_first, month_first = (
         _quoted(date[2].join((*parts, year)) + time) for parts in (("%d", "%m"), ("%m", "%d"))
     )
-    if is_day_first == is_month_first:
+    if is_day_first and is_month_first:
         return (
-            "its dates begin with the day or the month, which their values do not tell; "
+            "some of the dates begin with the day and some with the month, so that others cannot "
+            "be told apart; write all as ISO 8601 (2011-08-31) where they are made"
+        )
+    if not is_day_first and not is_month_first:
+        return (
+            "the dates begin with the day or the month, which their values do not tell; "
             f"{_converted(day_first)} or with {month_first}"
         )
     begin, format = ("day", day_first) if is_day_first else ("month", month_first)
-    return f"its dates begin with the {begin}; {_converted(format)}"
+    return f"the dates begin with the {begin}; {_converted(format)}"
 
 
 def _time_of_day(text: str) -> str:
@@ -149,8 +219,8 @@ def _quoted(format: str) -> str:
     return f"format='{format}'"
 
 
-def _converted(arguments: str) -> str:
+def _converted(arguments: str, column: str = "column") -> str:
     return (
         "write them as ISO 8601 (2011-08-31 or 2011-08-31T10:20:00), for example with "
-        f"pandas.to_datetime(column, {arguments})"
+        f"pandas.to_datetime({column}, {arguments})"
     )

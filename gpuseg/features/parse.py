@@ -28,6 +28,9 @@ _FIRST, _LAST = (
 
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
+_FINER_THAN_MICROSECONDS = r"(:\d\d\.\d{6})\d+$"
+"""End of a time in text with more than six decimals of a second; those after the sixth are cut."""
+
 _REASONS = (
     *("without_customer", "without_time", "without_amount", "zero_quantity", "zero_price"),
     *("negative_price", "on_or_after_snapshot"),
@@ -297,6 +300,8 @@ def _read_text(
     except pa.ArrowInvalid:
         pass
     text = nulls.removed(text).dictionary_decode()
+    if pa.types.is_timestamp(kind):
+        text = pc.replace_substring_regex(text, _FINER_THAN_MICROSECONDS, r"\1")
     try:
         return pc.cast(text, kind)
     except pa.ArrowInvalid:
