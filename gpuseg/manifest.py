@@ -221,7 +221,7 @@ class JoinSummary(Record):
     rows_without_id: int
     """Rows without an id."""
     rows_of_no_customer: int
-    """Rows with an id that no customer has."""
+    """Rows with an id that no customer with a purchase before the snapshot has."""
     customers: int
     """Customers with a row in the table."""
     customers_without: int

@@ -18,6 +18,9 @@ NULL_TEXT = "text for a missing value, such as NULL"
 _LARGE_SHARE = 0.05
 _TIMES_THE_MEAN = 20
 
+_MAX_LIST = 600
+"""Most characters of a list of null values in a message."""
+
 
 @dataclass(frozen=True)
 class BusiestCustomer:
@@ -93,9 +96,20 @@ class LineCounts:
 
 
 def _as_null_value(roles: Roles, id: str) -> str:
-    """Return the next step for an id of text that is no customer."""
-    words = ", ".join(json.dumps(word, ensure_ascii=False) for word in (*roles.null_values, id))
+    """Return the next step for an id of text that is no customer.
+
+    A list that would be shortened in a terminal is not written.
+    """
+    words = ", ".join(map(_toml_string, (*roles.null_values, id)))
+    if len(words) > _MAX_LIST:
+        return f"add {_toml_string(id)} to your list null_values"
     return f"add it to null_values, which replaces the list in use: null_values = [{words}]"
+
+
+def _toml_string(text: str) -> str:
+    """Write text as a string of TOML, in which all that a terminal would hide is escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in quoted)
 
 
 def count_lines(counts: NDArray[np.int64], ids: pa.Array) -> LineCounts:

@@ -119,7 +119,7 @@ def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_fe
     return (
         "the numbers have a comma, which is a decimal comma or stands between thousands; write "
         f"them with a decimal point, for example with {_replaced({',': '.'})} or "
-        f"{_replaced({',': ''})} in pandas"
+        f"{_replaced({',': ''})}"
     )
 
 
@@ -131,7 +131,7 @@ def _with_decimal_point(values: Sequence[str]) -> str:
     marks = sorted(set(_MARK.findall(" ; ".join(values))))
     return (
         "the numbers have a decimal comma; write them with a decimal point, for example with "
-        f"{_replaced(dict.fromkeys(marks, '') | {',': '.'})} in pandas"
+        f"{_replaced(dict.fromkeys(marks, '') | {',': '.'})}"
     )
 
 
@@ -142,7 +142,7 @@ def _without_marks(values: Sequence[str]) -> str:
         marks.add(".")
     return (
         "the numbers have marks between thousands; write them without, for example with "
-        f"{_replaced(dict.fromkeys(sorted(marks), ''))} in pandas"
+        f"{_replaced(dict.fromkeys(sorted(marks), ''))}"
     )
 
 

@@ -19,6 +19,7 @@ import gpuseg
 from gpuseg.features import from_transactions
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.jobs.job_file import load_job
+from gpuseg.printable import printable
 
 ROLES = {"customer": "who", "time": "at", "amount": "paid"}
 WORDS = ["nan", "NULL", "None", "N/A", "\\N", "#N/A", "", " NULL ", "<NA>", "NA"]
@@ -164,22 +165,30 @@ def list_in(text: str) -> tuple[str, ...]:
     return tuple(tomllib.loads(assignment)["null_values"])
 
 
-def guests() -> pa.Table:
+def guests(name_of_guests: str = 'GU"EST') -> pa.Table:
     """200 lines of guests, and 200 lines of customers and "NULL"."""
-    who = ['GU"EST' if i < 200 else name for i, name in enumerate(lines("NULL")["who"])]
+    who = [name_of_guests if i < 200 else name for i, name in enumerate(lines("NULL")["who"])]
     return table().set_column(0, "who", pa.array(who))
 
 
+@pytest.mark.parametrize("guest", ['GU"EST', "GU\x7fEST", "GU\\EST\u200b\U000e0001!"])
 @pytest.mark.parametrize("given", [[], ["NULL", "x"]])
-def test_the_list_of_the_warning_can_be_copied(given: list[str]) -> None:
+def test_the_list_of_the_warning_can_be_copied(given: list[str], guest: str) -> None:
     keys = {"null_values": given} if given else {}
     with pytest.warns(UserWarning, match="GU") as caught:
-        from_transactions(guests(), **ROLES, **keys)
-    message = str(caught[0].message)
+        from_transactions(guests(guest), **ROLES, **keys)
+    message = printable(str(caught[0].message))
     advised = list_in(message[message.index("null_values = ") :])
-    assert advised == (*(given or NULL_VALUES), 'GU"EST')
-    actual = from_transactions(guests(), **ROLES, null_values=advised)
-    assert not {"NULL", 'GU"EST'} & set(actual["customer_id"].to_pylist())
+    assert advised == (*(given or NULL_VALUES), guest)
+    actual = from_transactions(guests(guest), **ROLES, null_values=advised)
+    assert not {"NULL", guest} & set(actual["customer_id"].to_pylist())
+
+
+def test_a_long_list_is_not_in_the_warning() -> None:
+    words = [f"no customer {i}" for i in range(60)]
+    with pytest.warns(UserWarning, match="add .* to your list null_values") as caught:
+        from_transactions(guests(), **ROLES, null_values=words)
+    assert words[0] not in str(caught[0].message)
 
 
 def test_the_warning_names_no_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
