@@ -1,6 +1,6 @@
 """Parquet to Parquet: gpuseg's command against the scripts that people write.
 
-All read the same files, standardise, run k-means from the same initial centres for the same number
+All read the same files, standardize, run k-means from the same initial centers for the same number
 of iterations, and write id and segment. gpuseg also describes the segments and compares the ids.
 Whole processes are timed, imports included, in turn, after a warm-up.
 
@@ -114,8 +114,8 @@ def job(name: str, data: Path, init: Path, out: Path, arguments: argparse.Namesp
 def spark(data: str, out: str, init: str, iterations: int) -> None:
     """Do the same with Spark's MLlib, on two threads of this machine.
 
-    Its KMeans takes no initial centres: it seeds by k-means||, and may end in another optimum.
-    The inertia is its training cost, of the centres before the last step; its scaler divides by
+    Its KMeans takes no initial centers: it seeds by k-means||, and may end in another optimum.
+    The inertia is its training cost, of the centers before the last step; its scaler divides by
     n − 1, which moves that by 2e-6 at 500,000 rows. No ``cache()``: KMeans then keeps the rows
     itself, in the form that its iterations need.
     """
@@ -154,7 +154,7 @@ def can_run_spark() -> bool:
 
 
 def initial_centers(data: Path, k: int) -> list[list[float]]:
-    """Return k rows of the first file; each engine standardises them as all others."""
+    """Return k rows of the first file; each engine standardizes them as all others."""
     import pyarrow.parquet as pq
 
     frame = pq.read_table(sorted(data.glob("*.parquet"))[0]).drop(["customer_id"]).to_pandas()

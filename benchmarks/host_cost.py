@@ -2,7 +2,7 @@
 
     python benchmarks/host_cost.py
 
-A pass begins with packing the new centres and ends when the changes of the sums are float64 again.
+A pass begins with packing the new centers and ends when the changes of the sums are float64 again.
 The arrays of the device are NumPy arrays here, with copies to them and back. The cost that CuPy
 adds for a launch and two copies is not included; a GPU shows it (``scripts/gpu_check``, times).
 Results go to benchmarks/results/host_cost.json: the median and the minimum of many blocks of
@@ -80,7 +80,7 @@ class EmptyLauncher:
 
 @dataclass(frozen=True)
 class LaunchCase:
-    """Features, centres of each run, and the kind of the passes."""
+    """Features, centers of each run, and the kind of the passes."""
 
     features: int
     ks: tuple[int, ...]
@@ -89,8 +89,8 @@ class LaunchCase:
     @property
     def title(self) -> str:
         """The case in words."""
-        centres = f"{len(self.ks)} × {self.ks[0]}" if len(self.ks) > 1 else str(self.ks[0])
-        return f"{self.features} features, k = {centres}, {self.passes} pass"
+        centers = f"{len(self.ks)} × {self.ks[0]}" if len(self.ks) > 1 else str(self.ks[0])
+        return f"{self.features} features, k = {centers}, {self.passes} pass"
 
 
 CASES = (

@@ -1,8 +1,8 @@
 """k-means on an array: gpuseg against scikit-learn, scikit-learn-intelex and FAISS.
 
-Every engine gets the same float32 rows, initial centres and number of threads, in one process;
+Every engine gets the same float32 rows, initial centers and number of threads, in one process;
 they run in turn, after a warm-up. Each engine's inertia is computed anew, in float64, from its
-centres and labels. FAISS's centres are one step on from its last assignment, so inertias may
+centers and labels. FAISS's centers are one step on from its last assignment, so inertias may
 differ by an iteration: that is reported, not evened out.
 
     python benchmarks/kmeans.py                 all cases, 5 repeats
@@ -37,7 +37,7 @@ _SEED = 3
 """With 0, a case converges in 5 iterations; with this one, all cases of 20 run them all."""
 
 _START_ROWS = 10_000
-"""Initial centres are among these first rows, so that --quick starts from the same."""
+"""Initial centers are among these first rows, so that --quick starts from the same."""
 
 _PAUSE_SECONDS = 0.2
 """Between runs: OpenMP's threads spin for a while after their last work."""
@@ -56,7 +56,7 @@ class KMeansCase:
         In a sweep, `clusters` is how many the data has.
     floor, aim : float, times the best peer's speed: below `floor` is a failure
     separated : bool, default True
-        Blobs around `clusters` centres, or else one Gaussian.
+        Blobs around `clusters` centers, or else one Gaussian.
     max_iter : int, default 20
     tol : float, default 0
     sweep : bool, default False
@@ -105,7 +105,7 @@ class Runs(Generic[T]):
 
 
 def rows_of(case: KMeansCase) -> Floats:
-    """Return the rows: blobs of unit spread around centres of N(0, 2²), or one Gaussian.
+    """Return the rows: blobs of unit spread around centers of N(0, 2²), or one Gaussian.
 
     Fewer rows are the first of more, for every part has a random stream of its own.
     """
@@ -118,7 +118,7 @@ def rows_of(case: KMeansCase) -> Floats:
 
 
 def task_of(case: KMeansCase, x: Floats, n_threads: int) -> FitTask:
-    """Return the problem; the initial centres are distinct random rows, whatever their number."""
+    """Return the problem; the initial centers are distinct random rows, whatever their number."""
     rng = np.random.default_rng([_SEED, 3])
     init = x[rng.choice(_START_ROWS, case.clusters, replace=False)]
     return FitTask(x, init, case.max_iter, case.tol, n_threads)
@@ -140,7 +140,7 @@ def in_turn(engines: Mapping[str, Callable[[], T]], repeats: int) -> dict[str, R
 
 
 def fits(case: KMeansCase, repeats: int, n_threads: int) -> tuple[dict[str, Any], dict[str, float]]:
-    """Time one fit from given centres.
+    """Time one fit from given centers.
 
     Returns
     -------

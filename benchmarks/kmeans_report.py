@@ -35,9 +35,9 @@ def write_markdown(cases: list[dict[str, Any]], path: Path) -> None:
     versions = sorted({f"{n} {v}" for case in cases for n, v in case["versions"].items()})
     path.write_text(
         f"# k-means: gpuseg against the best peer\n\n{table(cases)}\n\n"
-        "Medians of interleaved runs on float32 rows, from the same initial centres (a sweep "
+        "Medians of interleaved runs on float32 rows, from the same initial centers (a sweep "
         "seeds by itself). Ratio: the best peer's median ÷ gpuseg's. Inertia: in float64, from "
-        "each engine's own centres and labels, ÷ the least of all engines; in a sweep "
+        "each engine's own centers and labels, ÷ the least of all engines; in a sweep "
         "÷ scikit-learn's, the worst of all k, and iterations are the kept starts', summed over "
         "k. An engine stops early where no label changes any more.\n\n"
         f"{'; '.join(devices)}. {', '.join(versions)}. "

@@ -23,7 +23,7 @@ _CHUNK = 65_536
 
 @dataclass(frozen=True)
 class FitTask:
-    """One run of k-means from given centres.
+    """One run of k-means from given centers.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class FitTask:
     init : float32 (n_clusters, n_features)
     max_iter : int
     tol : float
-        Stop when Σ|Δcentre|² <= tol × mean feature variance.
+        Stop when Σ|Δcenter|² <= tol × mean feature variance.
     n_threads : int
     """
 
@@ -49,7 +49,7 @@ class EngineResult:
     Attributes
     ----------
     centers : float (n_clusters, n_features)
-    labels : int (n_samples,) or None, for an engine that returns centres alone
+    labels : int (n_samples,) or None, for an engine that returns centers alone
     n_iter : int, as the engine reports it
     """
 
@@ -66,7 +66,7 @@ class Engine:
     ----------
     distribution, module : str, what is installed and what is imported
     fit : callable (FitTask) -> EngineResult
-    has_tol : bool, whether it stops by how far the centres moved
+    has_tol : bool, whether it stops by how far the centers moved
     """
 
     distribution: str
@@ -109,16 +109,16 @@ def intelex(task: FitTask) -> EngineResult:
 
 
 def faiss_fit(task: FitTask) -> EngineResult:
-    """Run FAISS over all rows; it returns centres one step on, and no labels.
+    """Run FAISS over all rows; it returns centers one step on, and no labels.
 
-    A user who wants labels pays one more search, which is left out of its time: to its favour.
+    A user who wants labels pays one more search, which is left out of its time: to its favor.
     """
     faiss = import_module("faiss")
     faiss.omp_set_num_threads(task.n_threads)
     n_clusters, n_features = task.init.shape
     clustering = faiss.Clustering(n_features, n_clusters)
     clustering.niter = task.max_iter
-    # FAISS samples 256 rows a centre unless told otherwise.
+    # FAISS samples 256 rows a center unless told otherwise.
     clustering.max_points_per_centroid = len(task.x)
     clustering.min_points_per_centroid = 1
     faiss.copy_array_to_vector(task.init.ravel(), clustering.centroids)
@@ -134,7 +134,7 @@ ENGINES = {
     LLOYD: Engine("scikit-learn", "sklearn", lloyd),
     "scikit-learn elkan": Engine("scikit-learn", "sklearn", elkan),
     "scikit-learn-intelex": Engine("scikit-learn-intelex", "sklearnex", intelex),
-    # FAISS's early_stop_threshold looks at the objective, not at the centres: it cannot be told
+    # FAISS's early_stop_threshold looks at the objective, not at the centers: it cannot be told
     # to stop where the others do.
     "FAISS": Engine("faiss-cpu", "faiss", faiss_fit, has_tol=False),
 }
@@ -176,9 +176,9 @@ def versions() -> dict[str, str]:
 
 
 def inertia(x: Floats, outcome: EngineResult) -> float:
-    """Return Σ|x − centre of x's label|² in float64, whatever the engine itself reports.
+    """Return Σ|x − center of x's label|² in float64, whatever the engine itself reports.
 
-    Where an engine returns no labels, the nearest of its centres is taken.
+    Where an engine returns no labels, the nearest of its centers is taken.
     """
     centers = outcome.centers.astype(np.float64)
     total = 0.0

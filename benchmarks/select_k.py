@@ -80,7 +80,7 @@ def silhouettes(rows: int) -> dict[str, Any]:
 
 
 def known_classes() -> list[dict[str, Any]]:
-    """Tell what is chosen for scikit-learn's data of known classes, standardised."""
+    """Tell what is chosen for scikit-learn's data of known classes, standardized."""
     answers = []
     for load in (load_iris, load_wine, load_digits):
         data = load()

@@ -1,4 +1,4 @@
-"""Recognise objects of optional packages; no package is imported to find out."""
+"""Recognize objects of optional packages; no package is imported to find out."""
 
 import sys
 from typing import Any

@@ -46,7 +46,7 @@ def same_bits(target: Target, case: ProblemSize) -> dict[str, float]:
         took[name] = round(time.perf_counter() - began, 2)
     facts.record("fits", case=case.title, seconds=took)
     gpu, cpu = fits["cuda"], fits["numba"]
-    same(gpu.cluster_centers_, cpu.cluster_centers_, "centres")
+    same(gpu.cluster_centers_, cpu.cluster_centers_, "centers")
     same(gpu.labels_, cpu.labels_, "labels")
     assert (gpu.inertia_, gpu.n_iter_) == (cpu.inertia_, cpu.n_iter_), "inertia or iterations"
     return took

@@ -47,7 +47,7 @@ class CheckRows:
         model, cpu = _model(metric, "auto"), self._cpu[metric]
         model.fit(x, sample_weight=self.weight if weight is None else weight)
         assert model.backend_ == "cuda", model.backend_reason_
-        same(model.cluster_centers_, cpu.cluster_centers_, "centres")
+        same(model.cluster_centers_, cpu.cluster_centers_, "centers")
         assert model.inertia_ == cpu.inertia_, "inertia"
         for name, result, expected in (
             ("labels", model.labels_, cpu.labels_),
@@ -111,7 +111,7 @@ def rows_on_host(rows: CheckRows) -> None:
     with _no_device_memory():
         model = gpuseg.KMeans(6, random_state=1, n_threads=8, max_iter=3).fit(x)
     assert model.backend_ == "cuda", model.backend_reason_
-    same(model.cluster_centers_, cpu.cluster_centers_, "centres")
+    same(model.cluster_centers_, cpu.cluster_centers_, "centers")
     same(model.labels_, cpu.labels_, "labels")
 
 

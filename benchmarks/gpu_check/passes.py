@@ -21,7 +21,7 @@ REPEATS = 7
 _ONE_IN = 50
 
 _DRIFT, _LARGE_SLACK = 0.5, 1.0
-"""The drift of each centre, and a slack above it."""
+"""The drift of each center, and a slack above it."""
 
 
 def set_state(bounds: RowBounds, kind: str) -> None:
@@ -96,7 +96,7 @@ class Passes:
     at : Place
     problem : Problem
     starts : sequence of float64 (k, d)
-        The centres of each run.
+        The centers of each run.
 
     Attributes
     ----------

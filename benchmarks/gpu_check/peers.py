@@ -4,7 +4,7 @@
 
 The time of an iteration is the difference between a fit of many iterations and one of few, divided
 by their number, so that allocation, compilation and set-up cancel out. All engines get the same
-rows and centres; the blobs are so far apart that every engine must end at their means.
+rows and centers; the blobs are so far apart that every engine must end at their means.
 """
 
 import argparse
@@ -28,10 +28,10 @@ _CHUNK = 2**22
 """Rows whose distances torch computes at a time."""
 
 _TOLERANCE = 0.1
-"""Maximum distance of an engine's centres from the means of the blobs."""
+"""Maximum distance of an engine's centers from the means of the blobs."""
 
 Fit = Callable[[int], Any]
-"""Runs that many iterations from the start centres; returns the new centres."""
+"""Runs that many iterations from the start centers; returns the new centers."""
 
 
 def main() -> None:
@@ -52,14 +52,14 @@ def main() -> None:
 def measure(
     target: Target, case: ProblemSize, peer: str, make: Callable[[Any, Any], Fit]
 ) -> dict[str, Any]:
-    """Time an iteration of an engine, and check its centres."""
+    """Time an iteration of an engine, and check its centers."""
     problem = problems.make_problem(target.xp, case)
     fit = make(problem.x, problem.start.astype(np.float32))
     error = float(np.abs(_numbers(fit(FEW)) - problem.means).max())
     values = {"peer": peer, "case": case.title, "error": round(error, 4)}
     values["iteration_ms"] = round(1e3 * _difference(target, fit), 3)
     facts.record("peer", **values)
-    assert error < _TOLERANCE, f"its centres are {error:.3g} away from the means"
+    assert error < _TOLERANCE, f"its centers are {error:.3g} away from the means"
     return values
 
 
@@ -110,7 +110,7 @@ def cuml(x: Any, init: Any) -> Fit:
 
 
 def torch_index_add(x: Any, init: Any) -> Fit:
-    """Return plain torch with sums by index_add_: atomics, slow for few centres."""
+    """Return plain torch with sums by index_add_: atomics, slow for few centers."""
     import torch
 
     def sums(label: Any, part: Any, k: int) -> tuple[Any, Any]:

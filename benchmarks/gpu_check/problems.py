@@ -53,7 +53,7 @@ class Problem:
     means : float64 (k, d)
         The means of the blobs.
     start : float64 (k, d)
-        Start centres near the means.
+        Start centers near the means.
     """
 
     case: ProblemSize

@@ -103,7 +103,7 @@ def difference_of(case: ProfiledCase) -> Difference:
 
 
 def separated(rows: int, features: int, clusters: int) -> tuple[Floats, Centers]:
-    """Return rows in separated blobs, and centres near their means."""
+    """Return rows in separated blobs, and centers near their means."""
     random = np.random.default_rng(features * clusters)
     means = 4 * random.standard_normal((clusters, features), dtype=np.float32)
     x = random.standard_normal((rows, features), dtype=np.float32)
@@ -197,7 +197,7 @@ def _digest(features: int) -> Launch:
 
 
 def _prepare(features: int, unit: bool) -> Launch:
-    """Return a standardisation; with `unit`, rows are normalised after it."""
+    """Return a standardization; with `unit`, rows are normalized after it."""
 
     def launch(launcher: MachineCodeLauncher, rows: int) -> int:
         x, _ = separated(rows, features, 8)
@@ -279,7 +279,7 @@ CASES: Sequence[ProfiledCase] = (
     ProfiledCase("summarize, 16 features", 100_000_000, 2048, 4096, _summarize(16)),
     ProfiledCase("digest, 16 features", 100_000_000, 4096, 8192, _digest(16)),
     ProfiledCase(
-        "prepare, 16 features, standardised", 100_000_000, 2048, 4096, _prepare(16, False)
+        "prepare, 16 features, standardized", 100_000_000, 2048, 4096, _prepare(16, False)
     ),
     ProfiledCase("prepare and normalize, 16 features", 100_000_000, 4096, 8192, _prepare(16, True)),
     ProfiledCase(

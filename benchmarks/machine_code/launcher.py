@@ -113,7 +113,7 @@ class MachineCodeLauncher:
             raise ValueError(f"{kernel.name}: {shared_bytes} bytes of shared memory are too many")
         execution, block = self._execution(code, blocks, arguments, shared_bytes)
         for index in range(blocks):
-            block.shared.view(np.uint8)[:] = 0xFF  # uninitialised memory is NaN
+            block.shared.view(np.uint8)[:] = 0xFF  # uninitialized memory is NaN
             execution.run(index)
         profile.launches += 1
         profile.blocks += blocks

@@ -1,7 +1,7 @@
 """Tensor cores: products of small matrices in the registers of a warp.
 
 Thread t of a warp holds, in groups of four threads, rows t/4 and t/4 + 8 of the 16-row matrices
-and column t/4 of the 8-column ones, two neighbours of 16 bits a register ("Warp-level matrix
+and column t/4 of the 8-column ones, two neighbors of 16 bits a register ("Warp-level matrix
 fragments", PTX ISA). Sums are computed in float64 here and rounded once; the order and the
 roundings of the hardware are not known.
 """

@@ -1,1 +1,1 @@
-"""Algorithms over shards: shards in, labels and centres out; no files, no models, no jobs."""
+"""Algorithms over shards: shards in, labels and centers out; no files, no models, no jobs."""

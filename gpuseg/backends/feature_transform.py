@@ -47,7 +47,7 @@ class Projection:
 
 @dataclass(frozen=True)
 class FeatureTransform:
-    """Fill, clip, transform and scale each feature; then project and normalise the row.
+    """Fill, clip, transform and scale each feature; then project and normalize the row.
 
     ``z = (transform(clip(fill(x))) - shift) / scale``, evaluated in float64, rounded to float32
     after log1p and at the end. The projection, if there is one, follows and is rounded to float32.
@@ -128,7 +128,7 @@ class FeatureTransform:
         )
 
     def apply(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return points in the units of the columns, such as centres, as points of the output.
+        """Return points in the units of the columns, such as centers, as points of the output.
 
         This is the reverse of `inverse`, float64 (n, p): unlike rows, points are not filled, and
         not rounded to float32. Values outside the domain of a transform, and points of zeros that
@@ -149,7 +149,7 @@ class FeatureTransform:
         return z
 
     def inverse(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return rows of the output, such as centres, in the units of the columns, float64 (n, d).
+        """Return rows of the output, such as centers, in the units of the columns, float64 (n, d).
 
         What the projection left out is lost; what was filled or clipped stays so.
         """

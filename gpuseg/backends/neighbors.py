@@ -1,4 +1,4 @@
-"""Rules that the neighbour kernels of all backends share."""
+"""Rules that the neighbor kernels of all backends share."""
 
 from typing import Any
 

@@ -154,9 +154,9 @@ class ColumnKernels(Protocol):
 
 
 class CentroidKernels(Protocol):
-    """Distances between rows and points, and sums over the rows of each centre.
+    """Distances between rows and points, and sums over the rows of each center.
 
-    "Nearest" means: the lowest index among the centres whose squared distance is least. The
+    "Nearest" means: the lowest index among the centers whose squared distance is least. The
     squared distance is evaluated in float64 as Σ (x_f - c_f)² with the features in order and no
     fused multiply-add.
 
@@ -169,7 +169,7 @@ class CentroidKernels(Protocol):
     slack_rounding: float
 
     def pack(self, centers: Centers) -> Any:
-        """Return centres in the layout of `lloyd`, `nearest` and `assign`, for many blocks."""
+        """Return centers in the layout of `lloyd`, `nearest` and `assign`, for many blocks."""
         ...
 
     def bounds_budget(self, requested: int, used: int) -> int:
@@ -185,7 +185,7 @@ class CentroidKernels(Protocol):
         ...
 
     def bounds_bytes_per_row(self, k: int) -> int:
-        """Return how many bytes `new_bounds` takes per row, for a run of k centres."""
+        """Return how many bytes `new_bounds` takes per row, for a run of k centers."""
         ...
 
     def new_bounds(self, n_rows: int, k: int) -> RowBounds:
@@ -199,16 +199,16 @@ class CentroidKernels(Protocol):
     def lloyd(
         self, x: Any, weight: Any, runs: Sequence[PackedRun], grid: SumGrid
     ) -> list[LloydSums]:
-        """Assign each row to its nearest centre, for several runs in one read of x.
+        """Assign each row to its nearest center, for several runs in one read of x.
 
         Labels and slack of each run's bounds are updated. The result is, run by run, the change
-        of the sums: the sums of the rows that joined a centre minus those of the rows that left
+        of the sums: the sums of the rows that joined a center minus those of the rows that left
         it; for fresh bounds, the sums of all rows.
         """
         ...
 
     def nearest(self, x: Any, centers: Any) -> tuple[Any, Any]:
-        """Return the nearest centre, int32 (n,), and its squared distance, float64 (n,)."""
+        """Return the nearest center, int32 (n,), and its squared distance, float64 (n,)."""
         ...
 
     def assign(
@@ -282,9 +282,9 @@ class RunKernels(Protocol):
         stop: StopRule,
         parallel_map: ParallelMap,
     ) -> list[IteratedRun]:
-        """Iterate each run until it ends by the rule, or a centre has no rows.
+        """Iterate each run until it ends by the rule, or a center has no rows.
 
-        An iteration moves each centre to the mean of its rows, as `CentroidKernels.lloyd` finds
+        An iteration moves each center to the mean of its rows, as `CentroidKernels.lloyd` finds
         them.
         """
         ...
@@ -296,12 +296,12 @@ class RunKernels(Protocol):
         models: Sequence[tuple[Centers, tuple[float, ...]]],
         parallel_map: ParallelMap,
     ) -> list[AssignmentSums]:
-        """Return the sums of `CentroidKernels.assign` for centres and grids of several runs."""
+        """Return the sums of `CentroidKernels.assign` for centers and grids of several runs."""
         ...
 
 
 class NeighborKernels(Protocol):
-    """Range queries and nearest neighbours of DBSCAN.
+    """Range queries and nearest neighbors of DBSCAN.
 
     Queries go from the rows of one index, `query`, to those of another, `target`; both may be the
     same object. Arrays have one entry per row, in the row order of `build_index`. Results do not

@@ -77,7 +77,7 @@ def get(name: str) -> Backend:
 
 @cache
 def get_neighbors(name: str) -> NeighborKernels:
-    """Return the neighbour kernels of the backend of that name."""
+    """Return the neighbor kernels of the backend of that name."""
     kernels: NeighborKernels = _part(name, "neighbors", *_launcher(name))
     return kernels
 

@@ -1,4 +1,4 @@
-"""Values that callers and backends exchange: centres, bounds of rows, and runs of k-means."""
+"""Values that callers and backends exchange: centers, bounds of rows, and runs of k-means."""
 
 import math
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from gpuseg.numerics.sum_grid import LloydSums
 
 MAX_GAP = np.float32(1e37)
-"""The gap where there is no other centre; finite, so that sums with it are numbers."""
+"""The gap where there is no other center; finite, so that sums with it are numbers."""
 
 
 @dataclass(frozen=True)
 class Centers:
-    """Cluster centres, and the point that fast paths measure from.
+    """Cluster centers, and the point that fast paths measure from.
 
     Distances in the expanded form, |c|² - 2x·c, lose digits when the data is far from the
     origin; measured from a point amid the data they do not. The point is float32 so that
@@ -32,29 +32,29 @@ class Centers:
 
     @property
     def k(self) -> int:
-        """Number of centres."""
+        """Number of centers."""
         return len(self.values)
 
     def move(self, sums: LloydSums) -> "Centers":
-        """Return the means of the centres' rows; a centre without rows stays."""
+        """Return the means of the centers' rows; a center without rows stays."""
         weight = sums.weight.sum(axis=0)[:, None]
         total = sums.sums.sum(axis=0)
         means = self.shift.astype(np.float64) + total / np.where(weight == 0, 1.0, weight)
         return Centers(np.where(weight != 0, means, self.values), self.shift)
 
     def squared_change(self, before: "Centers") -> float:
-        """Return Σ|Δcentre|², added in the order of centres and features."""
+        """Return Σ|Δcenter|², added in the order of centers and features."""
         squares = (self.values - before.values) ** 2
         return float(np.add.accumulate(squares.reshape(-1))[-1])
 
 
 class PackedCenters(NamedTuple):
-    """Centres in groups, feature by feature, with the norms that the certificate needs.
+    """Centers in groups, feature by feature, with the norms that the certificate needs.
 
     Attributes
     ----------
     exact : float64 (k, d)
-        The centres themselves.
+        The centers themselves.
     shift : float32 (d,)
     negated : float32 (groups·d·group,)
         -(c - shift), group by group and then feature by feature; zeros where the last group is
@@ -73,12 +73,12 @@ class PackedCenters(NamedTuple):
 
     @property
     def k(self) -> int:
-        """Number of centres."""
+        """Number of centers."""
         return len(self.exact)
 
     @classmethod
     def pack(cls, centers: Centers, group: int) -> Self:
-        """Pack centres for a kernel that scores `group` of them together."""
+        """Pack centers for a kernel that scores `group` of them together."""
         k, d = centers.values.shape
         n_full, rest = divmod(k, group)
         n_groups = -(-k // group)
@@ -103,13 +103,13 @@ class RowBounds:
     Attributes
     ----------
     label : int32 (n,)
-        The nearest centre at the last pass.
+        The nearest center at the last pass.
     slack : float32 (n,)
         A lower bound of the gap when the row was last scored, plus the drift of its label then.
-        The gap is how much farther any other centre is than the nearest one. A backend may keep
+        The gap is how much farther any other center is than the nearest one. A backend may keep
         labels and slack in fewer bytes, slack rounded down.
     drift : float32 (k,)
-        An upper bound of how far each centre and any other have come together since slack was
+        An upper bound of how far each center and any other have come together since slack was
         first kept. A row keeps its label while its slack is above its label's drift.
     fresh : bool
         Whether there are no bounds yet.
@@ -152,7 +152,7 @@ class StopRule(NamedTuple):
     ----------
     max_iter : int
     max_change : float
-        The run has converged if Σ|Δcentre|² of an iteration is at most this.
+        The run has converged if Σ|Δcenter|² of an iteration is at most this.
     """
 
     max_iter: int
@@ -162,14 +162,14 @@ class StopRule(NamedTuple):
 class IteratedRun(NamedTuple):
     """A run of k-means after its iterations.
 
-    If it has neither converged nor made `max_iter` iterations, the next one would leave a centre
+    If it has neither converged nor made `max_iter` iterations, the next one would leave a center
     without rows.
 
     Attributes
     ----------
     centers : float64 (k, d)
     weight : float64 (k,)
-        Weight of the rows that each centre is the mean of.
+        Weight of the rows that each center is the mean of.
     n_iter : int
     converged : bool
     n_rows_scored : int

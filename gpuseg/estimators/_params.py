@@ -63,13 +63,13 @@ def one_seed(options: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     ConfigError
-        For initial centres, which suit only one `n_clusters`.
+        For initial centers, which suit only one `n_clusters`.
     """
     if not isinstance(options.get("init", ""), str):
         raise ConfigError(
             "init.several_n_clusters",
             parameter="init",
-            rule="initial centres suit only one `n_clusters`",
+            rule="initial centers suit only one `n_clusters`",
             hint="leave `init` out, or use KMeans",
         )
     return {**options, "random_state": resolve_seed(options.get("random_state"))}

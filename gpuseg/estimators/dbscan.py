@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 class DBSCAN(ClusterMixin, BaseEstimator):
     """Find clusters of any shape, and noise: rows that belong to no cluster.
 
-    The result is exact. Memory grows with the number of rows, not of neighbours. Labels are
+    The result is exact. Memory grows with the number of rows, not of neighbors. Labels are
     scikit-learn's, and the same for every backend and any number of threads and workers.
 
     Parameters
     ----------
     eps : float > 0, default 0.5
-        Rows no farther apart than this are neighbours.
+        Rows no farther apart than this are neighbors.
     min_samples : int >= 1, default 5
-        A row is core if the weights of its neighbours, itself included, sum to at least this.
+        A row is core if the weights of its neighbors, itself included, sum to at least this.
     metric : {"euclidean", "manhattan", "cosine", "haversine"}, default "euclidean"
         "cosine" is 1 - cos; "haversine" is the angle, in radians, between two places on a
         sphere, for X of two columns: latitude and longitude in radians.

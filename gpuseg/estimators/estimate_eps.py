@@ -29,7 +29,7 @@ def estimate_eps(
     """Estimate eps from the distances of some rows to their `min_samples`-th nearest row.
 
     The sample has about 2,048 rows, drawn by a hash of the row numbers; each is compared with all
-    rows. The sorted distances form a curve: below its knee are rows with neighbours, above it
+    rows. The sorted distances form a curve: below its knee are rows with neighbors, above it
     outliers.
 
     Parameters

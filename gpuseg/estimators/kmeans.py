@@ -46,14 +46,14 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     n_init : "auto" or int >= 1, default "auto"
         Number of runs on the whole data, each from its own seeding; the run with the least
         inertia is kept. "auto" is ten runs for "random"; for "k-means++", one run from the best of
-        ten seedings on a sample. Initial centres (`init` is an array) mean one run.
+        ten seedings on a sample. Initial centers (`init` is an array) mean one run.
     max_iter : int >= 1, default 300
     tol : float >= 0, default 1e-4
-        Stop when Σ|Δcentre|² <= tol × mean feature variance.
+        Stop when Σ|Δcenter|² <= tol × mean feature variance.
     random_state : int, numpy.random.RandomState or None, default None
         None draws a new seed for each fit.
     metric : {"euclidean", "cosine"}, default "euclidean"
-        With "cosine", rows and centres are scaled to length one (spherical k-means); distances
+        With "cosine", rows and centers are scaled to length one (spherical k-means); distances
         and inertia are measured on the unit sphere.
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
         A backend that cannot run here is an error; there is no fallback.
@@ -65,7 +65,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     cluster_centers_ : float64 (n_clusters, n_features), in the units of X
     labels_ : int32 (n_samples,), always equal to ``predict(X)``; ties go to the lowest index.
         A lazy Dask array if X is a Dask collection; on the GPU if X is on the GPU
-    inertia_ : float, Σ w·|x - centre|², summed exactly in float64
+    inertia_ : float, Σ w·|x - center|², summed exactly in float64
     n_iter_ : int
     n_steps_ : int, number of `partial_fit` batches since the last `fit`
     n_features_in_ : int
@@ -159,12 +159,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     def partial_fit(
         self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None
     ) -> Self:
-        """Update the centres with one batch of a stream.
+        """Update the centers with one batch of a stream.
 
-        Each centre stays the mean of all rows that were ever assigned to it: the rows are assigned
-        to the present centres, then the centres move (MacQueen, "Some methods for classification
+        Each center stays the mean of all rows that were ever assigned to it: the rows are assigned
+        to the present centers, then the centers move (MacQueen, "Some methods for classification
         and analysis of multivariate observations", 1967, batch by batch). The first batch seeds,
-        and needs at least n_clusters rows; after `fit`, batches continue from its centres.
+        and needs at least n_clusters rows; after `fit`, batches continue from its centers.
         `labels_` and `inertia_` are those of the last batch.
 
         Parameters and errors are those of `fit`; Dask collections are refused.
@@ -197,7 +197,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.int32]:
-        """Return the nearest centre of each row, int32 (n_samples,); lazy for Dask collections.
+        """Return the nearest center of each row, int32 (n_samples,); lazy for Dask collections.
 
         Parameters
         ----------
@@ -213,7 +213,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return labels
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the distance of each row to each centre, float64 (n_samples, n_clusters).
+        """Return the distance of each row to each center, float64 (n_samples, n_clusters).
 
         Parameters and errors are those of `predict`; the result is lazy for Dask collections.
         """
@@ -224,7 +224,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return distances
 
     def score(self, X: ArrayLike, y: None = None, sample_weight: ArrayLike | None = None) -> float:
-        """Return minus Σ w·|x - nearest centre|², by plain summation.
+        """Return minus Σ w·|x - nearest center|², by plain summation.
 
         Parameters and errors are those of `fit`.
         """
@@ -254,7 +254,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         return np.sqrt(np.concatenate(list(blocks)))
 
     def _finite_rows(self, X: Any) -> Any:
-        """Return X as rows that have a nearest centre."""
+        """Return X as rows that have a nearest center."""
         row_format = KMeansRows(self.backend_, self.metric, self.n_threads, self._origin)
         x = row_format.read(X, self, reset=False)
         refuse_not_finite(x, self.metric)

@@ -218,7 +218,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         return np.array([f"pca{i}" for i in range(transform.n_columns)], object)
 
     def inverse_transform(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return transformed rows, such as centres, in the units of `features_`, float64 (n, d).
+        """Return transformed rows, such as centers, in the units of `features_`, float64 (n, d).
 
         It inverts components, scale and transform. Filled and clipped values stay as they are;
         the features of a category stay shares of it.

@@ -69,7 +69,7 @@ def kmeans_sweep(
     Raises
     ------
     ConfigError, DataError, ResourceError
-        As `KMeans.fit`; and for initial centres, which suit only one number of clusters.
+        As `KMeans.fit`; and for initial centers, which suit only one number of clusters.
 
     Examples
     --------

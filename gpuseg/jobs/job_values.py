@@ -10,7 +10,7 @@ from gpuseg.errors import ConfigError
 from gpuseg.redaction import SECRET_KEY
 
 _MAX_BYTES = 4 * 2**20
-"""Size of a job file with many initial centres; a larger one takes seconds to parse."""
+"""Size of a job file with many initial centers; a larger one takes seconds to parse."""
 
 _MAX_DEPTH = 32
 """Levels of tables and lists: a job has five, and options of a file system may have more."""

@@ -117,7 +117,7 @@ class SegmentModel(ABC):
         segments : int32 (n,)
             -1 is noise (DBSCAN).
         distances : float32 (n,), with `return_distance`
-            The distance that a job writes: in scaled units, to the centre (k-means), to the centre
+            The distance that a job writes: in scaled units, to the center (k-means), to the center
             of the small segment (hierarchical), or to the nearest core row (DBSCAN).
 
         Raises

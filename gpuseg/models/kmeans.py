@@ -59,12 +59,12 @@ class KMeansModel(SegmentModel):
 
     @property
     def n_clusters(self) -> int:
-        """Number of centres, int."""
+        """Number of centers, int."""
         return len(self.centers.values)
 
     @property
     def cluster_centers_(self) -> NDArray[np.float64]:
-        """Centres in the units of the input, float64 (k, d)."""
+        """Centers in the units of the input, float64 (k, d)."""
         return self.feature_transform.inverse(self.centers.values)
 
     def _assign(
@@ -79,7 +79,7 @@ class KMeansModel(SegmentModel):
         facts = {
             "n_clusters": self.n_clusters,
             "metric": "cosine" if self.feature_transform.unit else "euclidean",
-            "labels": "nearest centre in scaled units, ties to the lowest index",
+            "labels": "nearest center in scaled units, ties to the lowest index",
         }
         return model_files(self, facts, center_tensors(self.centers))
 
@@ -93,14 +93,14 @@ class KMeansModel(SegmentModel):
 
 
 def center_tensors(centers: Centers) -> dict[str, NDArray[Any]]:
-    """Return the arrays that save centres."""
+    """Return the arrays that save centers."""
     return {"centers": centers.values, "center_shift": centers.shift}
 
 
 def saved_centers(
     tensors: Mapping[str, NDArray[Any]], n_centers: int | None, n_columns: int
 ) -> Centers:
-    """Return the centres that `center_tensors` saved; None is any number of them.
+    """Return the centers that `center_tensors` saved; None is any number of them.
 
     Raises
     ------

@@ -21,7 +21,7 @@ class SumGrid:
     """Grids for the sums of a Lloyd pass, see `numerics.reproducible_sums.grid_magic`.
 
     There are two levels: the second takes the remainders of the first, so that rows of small weight
-    or near the centre keep their digits when others have large weights or are far away.
+    or near the center keep their digits when others have large weights or are far away.
 
     Attributes
     ----------
@@ -66,9 +66,9 @@ class LloydSums:
     Attributes
     ----------
     sums : float64 (levels, k, d)
-        Σ w·(x - shift) of the rows of each centre, for each level of the grid.
+        Σ w·(x - shift) of the rows of each center, for each level of the grid.
     weight : float64 (levels, k)
-        Σ w of the rows of each centre.
+        Σ w of the rows of each center.
     n_rows_scored : int
         Rows for which distances were computed.
     seconds : float
@@ -95,7 +95,7 @@ class LloydSums:
 
 @dataclass
 class AssignmentSums:
-    """Sums of an assignment of rows to centres; merged by exact addition.
+    """Sums of an assignment of rows to centers; merged by exact addition.
 
     Attributes
     ----------

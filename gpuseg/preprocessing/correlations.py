@@ -78,7 +78,7 @@ class Correlations:
         numbers = np.array(features, np.int64)
         for start in range(0, len(numbers) - 1, _BLOCK):
             block, later = numbers[start : start + _BLOCK], numbers[start:]
-            products = np.abs(self._standardised[:, block].T @ self._standardised[:, later])
+            products = np.abs(self._standardized[:, block].T @ self._standardized[:, later])
             is_pair = np.triu(products >= threshold - _DOUBTFUL, 1)
             is_sure = products >= threshold + _DOUBTFUL
             for row in np.flatnonzero(is_pair.any(axis=1)).tolist():
@@ -93,7 +93,7 @@ class Correlations:
                 yield i, others
 
     @cached_property
-    def _standardised(self) -> NDArray[np.float64]:
+    def _standardized(self) -> NDArray[np.float64]:
         """The features minus their means, of length one, float64 (n, d); 0 for constant ones."""
         if not len(self.x):
             return np.zeros(self.x.shape)

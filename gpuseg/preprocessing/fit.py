@@ -227,11 +227,11 @@ def _transform(
 def _screen(
     sample: RowSample, backend: str, n_rows: int, transformed: _Transformed
 ) -> FeatureScreening:
-    """Screen the standardised features, whatever the plan's scale is."""
+    """Screen the standardized features, whatever the plan's scale is."""
     mean, variance = transformed.statistics.mean, transformed.statistics.variance
     std = np.sqrt(np.where(variance > 0, variance, 1.0))
-    standardised = replace(transformed.transform, shift=mean, scale=std)
-    return screen_features(sample, backend, n_rows, standardised)
+    standardized = replace(transformed.transform, shift=mean, scale=std)
+    return screen_features(sample, backend, n_rows, standardized)
 
 
 def _select_features(

@@ -1,1 +1,1 @@
-"""Profiles of segments, from their sizes and centres and a hashed sample of the rows."""
+"""Profiles of segments, from their sizes and centers and a hashed sample of the rows."""

@@ -131,14 +131,14 @@ class FitContext:
 
 @dataclass(frozen=True)
 class RunnerUp:
-    """Centres that tell how close each row is to another segment: its confidence.
+    """Centers that tell how close each row is to another segment: its confidence.
 
     Attributes
     ----------
     centers : float64 (m, d)
         In scaled units.
     segment : int32 (m,) or None
-        Segment of each centre; None if centre i is that of segment i.
+        Segment of each center; None if center i is that of segment i.
     """
 
     centers: NDArray[np.float64]

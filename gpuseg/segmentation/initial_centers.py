@@ -1,7 +1,7 @@
-"""Initial centres of a job, in the units of its input: in the job itself, or of a saved model.
+"""Initial centers of a job, in the units of its input: in the job itself, or of a saved model.
 
 The rows that are clustered have other units: `preprocessing` fills, transforms and scales them. A
-user sees centres in the units of the input only, as in the manifest, so `init` has these too.
+user sees centers in the units of the input only, as in the manifest, so `init` has these too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 SEEDINGS = ("k-means++", "random")
-"""Values of `init` that choose the centres from the data."""
+"""Values of `init` that choose the centers from the data."""
 
 _RULE = (
     "must be 'k-means++', 'random', a list of centers in the units of the input, a list of tables "
@@ -67,7 +67,7 @@ def _number(value: Any) -> float:
 
 @dataclass(frozen=True)
 class InitialCenters:
-    """Centres in the units of the input, one row each.
+    """Centers in the units of the input, one row each.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class InitialCenters:
 
     @classmethod
     def read(cls, init: Any) -> InitialCenters:
-        """Return the centres of a value of `init` that is no seeding.
+        """Return the centers of a value of `init` that is no seeding.
 
         Raises
         ------
@@ -116,7 +116,7 @@ class InitialCenters:
         return [[row[i] for i in order] for row in self.rows]
 
     def prepared(self, pipeline: FeaturePipeline) -> list[list[float]]:
-        """Return the centres as the rows that are clustered, in float64.
+        """Return the centers as the rows that are clustered, in float64.
 
         Raises
         ------

@@ -66,7 +66,7 @@ class KMeansSpec(SegmentSpec, KMeansParams):
     Several numbers of clusters make a sweep: two numbers are the first and the last of a range,
     more are a list. "auto" selects among the numbers from 2 to `max_clusters`.
 
-    Initial centres are in the units of the input, unlike those of the estimator: as lists with the
+    Initial centers are in the units of the input, unlike those of the estimator: as lists with the
     features in their order, as tables of features, or as the path of an earlier output.
     """
 
@@ -80,7 +80,7 @@ class KMeansSpec(SegmentSpec, KMeansParams):
         if self.has_initial_centers and not isinstance(self.n_clusters, int):
             raise broken_rule(
                 "init.several_n_clusters",
-                "initial centres are for one n_clusters only",
+                "initial centers are for one n_clusters only",
                 "init",
                 "set one, or leave init out",
             )
@@ -88,7 +88,7 @@ class KMeansSpec(SegmentSpec, KMeansParams):
 
     @property
     def has_initial_centers(self) -> bool:
-        """Whether the centres do not come from the data."""
+        """Whether the centers do not come from the data."""
         return self.init not in SEEDINGS
 
     def counts(self) -> list[int]:
@@ -107,7 +107,7 @@ class KMeansSpec(SegmentSpec, KMeansParams):
         Parameters
         ----------
         centers : list of lists of float, optional
-            Initial centres as rows that are clustered; required if there are initial centres.
+            Initial centers as rows that are clustered; required if there are initial centers.
         """
         values = self.model_dump(exclude={"algorithm", "n_clusters", "max_clusters", "init"})
         init: Any = self.init if centers is None else centers
@@ -187,7 +187,7 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
 
 
 def _models(spec: KMeansSpec, context: FitContext) -> list[KMeansParams]:
-    """Return the parameters of the fits, with the initial centres as rows that are clustered."""
+    """Return the parameters of the fits, with the initial centers as rows that are clustered."""
     if not spec.has_initial_centers:
         return spec.models()
     centers, features = InitialCenters.read(spec.init), context.pipeline.features

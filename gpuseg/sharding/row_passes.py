@@ -76,7 +76,7 @@ def max_weight(shard: Shard, context: TaskContext, backend: str) -> float | None
 def weighted_squares(
     shard: Shard, context: TaskContext, backend: str, center: Centers, magic: float
 ) -> float:
-    """Return Σ w·|x - c|² over the shard for a single centre, each term rounded to the grid."""
+    """Return Σ w·|x - c|² over the shard for a single center, each term rounded to the grid."""
     b = registry.get(backend)
     packed = b.pack(center)
 
@@ -100,7 +100,7 @@ def assign(
     Parameters
     ----------
     models : sequence of (Centers, tuple of float)
-        Centres, and the rounding constants of the inertia.
+        Centers, and the rounding constants of the inertia.
     keep : sequence of int
         Indices of the models that store their labels in the shard; the last of them also stores
         its distances.
@@ -183,7 +183,7 @@ class Rows:
 def farthest(
     shard: Shard, context: TaskContext, backend: str, centers: Centers, count: int
 ) -> Rows:
-    """Return the `count` rows of positive weight farthest from their centres; the score is d²."""
+    """Return the `count` rows of positive weight farthest from their centers; the score is d²."""
     b = registry.get(backend)
     packed = b.pack(centers)
 

@@ -73,7 +73,7 @@ class Shard:
     labels : int32 (n,) or None
         Segment of each row, once assigned.
     distance : float32 (n,) or None
-        Distance of each row to its centre, in scaled units, once assigned.
+        Distance of each row to its center, in scaled units, once assigned.
     labels_by_model : list of int32 (n,)
         Labels of every model of a sweep; the last are `labels`.
     core : bool (n,) or None

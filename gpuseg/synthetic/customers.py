@@ -1,13 +1,13 @@
 """Write synthetic customers of any size to folders of Parquet files, from one seed.
 
-Every customer has a latent segment s, and a trait z for each kind of behaviour t::
+Every customer has a latent segment s, and a trait z for each kind of behavior t::
 
     P(s = j) ∝ (1 − noise) / (j + 1)^0.7        unequal segments; the rest is noise, s = −1
     z_t = μ_ts + σ_s ε,  ε ~ N(0, 1)            a customer of a segment
     z_t = 3 tanh(0.8 ε)                         noise: nearly uniform over (−3, 3)
 
-The centres μ of a trait are evenly spaced levels in random order, the best separated of eight, so
-no two segments agree in any trait; the spreads σ make neighbours overlap.  The columns follow from
+The centers μ of a trait are evenly spaced levels in random order, the best separated of eight, so
+no two segments agree in any trait; the spreads σ make neighbors overlap.  The columns follow from
 the traits, as seen from a spring equinox, λ being the logistic function::
 
     orders     = ⌈rate · tenure⌉                          rate = exp(1.8 + z) a year
@@ -140,7 +140,7 @@ class _Population:
         ranks = max(draws, key=_min_distance)
         self.seed, self.features, self.truth = seed, features, truth
         self.edges = shares / shares[-1] * (1 - noise)  # noise is between the last edge and 1
-        self.centres = np.sqrt(3) * ((2 * ranks + 1) / segments - 1)
+        self.centers = np.sqrt(3) * ((2 * ranks + 1) / segments - 1)
         self.spreads = stream(seed, 2).uniform(0.3, 0.6, segments)
 
     def block(self, index: int) -> pa.Table:
@@ -152,7 +152,7 @@ class _Population:
         z = self._traits(rng, segment)  # an iterator: the named columns take the first ones
         columns: Columns = {
             "customer_id": np.arange(1, 1 + BLOCK_ROWS, dtype=np.int64) + index * BLOCK_ROWS,
-            **_behaviour(z, tail),
+            **_behavior(z, tail),
         }
         for i, trait in enumerate(z, NAMED + 1):
             columns[f"feature_{i}"] = np.round(10 * np.exp(0.5 * trait), 4)
@@ -165,9 +165,9 @@ class _Population:
         """Yield the traits of the customers, one after the other."""
         noise = segment < 0
         spread = self.spreads[segment]
-        for centre in self.centres:
+        for center in self.centers:
             epsilon = rng.standard_normal(len(segment))
-            yield np.where(noise, 3 * np.tanh(0.8 * epsilon), centre[segment] + spread * epsilon)
+            yield np.where(noise, 3 * np.tanh(0.8 * epsilon), center[segment] + spread * epsilon)
 
 
 def _min_distance(ranks: npt.NDArray[np.int64]) -> int:
@@ -178,7 +178,7 @@ def _min_distance(ranks: npt.NDArray[np.int64]) -> int:
     return int((gaps**2).sum(axis=0)[pairs].min(initial=np.iinfo(np.int64).max))
 
 
-def _behaviour(z: Iterator[Floats], tail: Floats) -> Columns:
+def _behavior(z: Iterator[Floats], tail: Floats) -> Columns:
     """Return the sixteen named columns; each uses the next traits that it needs."""
     # Values are rounded to cents and days, which also hides most differences of exp in the last bit
     # between processors.  Rounding is monotone: inequalities between columns remain true.

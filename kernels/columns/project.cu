@@ -6,7 +6,7 @@
 //   y          [n,p] f32: y_j = Σ_f (x_f - mean_f)·components_jf, in f64    OUT
 //
 // The features are summed in order, and no product is fused with its sum. A thread computes one
-// value at a time. Neighbouring threads compute values of one row, so that its features are fetched
+// value at a time. Neighboring threads compute values of one row, so that its features are fetched
 // once. 4·(d + p) bytes a row.
 extern "C" __global__ void __launch_bounds__(THREADS)
 project(const float* __restrict__ x, long long n, int d, const double* __restrict__ mean,

@@ -6,7 +6,7 @@
 
 // Round a value to the grid of a magic number M = 1.5·2^52·q: (v + M) - M, a multiple of q.
 // Returns the multiple as a whole number; `rest` is the part that was rounded off, exactly. As
-// v + M is in the binade of M, where neighbours are q apart, the difference of the two bit patterns
+// v + M is in the binade of M, where neighbors are q apart, the difference of the two bit patterns
 // counts the steps. Sums of whole numbers do not depend on their order.
 __device__ inline long long grid_steps(double value, double magic, double* rest) {
   double shifted = __dadd_rn(value, magic);

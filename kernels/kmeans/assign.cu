@@ -1,13 +1,13 @@
-// assign: the nearest centre of every row, its squared distance, the inertia and the sizes.
+// assign: the nearest center of every row, its squared distance, the inertia and the sizes.
 //
 //   x       [n,d] f32 C-order                                       IN
 //   weight  [n] f64, or null: ones                                  IN
-//   the centres of one run (score_tile.cuh)                         IN
+//   the centers of one run (score_tile.cuh)                         IN
 //   magic   [grids] f64: grids of the inertia, coarse to fine       IN
 //   label   [n] i32, ties to the lowest index                       OUT
 //   square  [n] f64 = |x - c|², direct form, features in order      OUT
 //   sums    [grids] i64: Σ w·|x - c|², in steps of each grid        OUT, added to
-//   sizes   [k] i64: rows of each centre; only where grids > 0      OUT, added to
+//   sizes   [k] i64: rows of each center; only where grids > 0      OUT, added to
 //
 // 4·d bytes a row are read (again from the L2 cache for the exact distance), 12 written;
 // 2·k·d + 3·d FLOP a row, the latter in float64.

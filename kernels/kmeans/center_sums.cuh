@@ -44,7 +44,7 @@ __device__ inline void add_steps(const CenterSums& sums, int cell, long long ste
   }
 }
 
-// Add to column f of the centre whose first column is `cell`.
+// Add to column f of the center whose first column is `cell`.
 __device__ inline void add_both(const CenterSums& sums, int cell, int f, Steps steps) {
   add_steps(sums, cell + f, steps.coarse);
   add_steps(sums, sums.cells + cell + f, steps.fine);

@@ -1,4 +1,4 @@
-// certificate.cuh: which rows float32 can decide, and by how much the nearest centre is nearer.
+// certificate.cuh: which rows float32 can decide, and by how much the nearest center is nearer.
 //
 // With u = 2^-24, A = max |a| and d features, a score in float32 (score_fma.cuh) is off by at most
 //     E = (d + 8)·u·(½A² + |z|·A),
@@ -33,7 +33,7 @@ __device__ inline Certificate certificate(float largest_norm, int d, float sum, 
   return {constant, relative * (sum + product), exact, 1.1f * (d + 8) * UNIT};
 }
 
-// A lower bound of how much farther any other centre is from a row than the nearest one,
+// A lower bound of how much farther any other center is from a row than the nearest one,
 //     √(|z|² + 2·second - e) - √(|z|² + 2·best + e),    e the error of both radicands,
 // or UNCERTAIN. A score that overflows makes the margin infinite, which is uncertain too. The roots
 // may have a relative error of 2^-23.

@@ -1,10 +1,10 @@
-// distances: the squared distance of every row to every centre.
+// distances: the squared distance of every row to every center.
 //
 //   x       [n,d] f32 C-order                                      IN
 //   c       [k,d] f64                                              IN
 //   square  [n,k] f64 = |x - c|², direct form, features in order   OUT
 //
-// A thread computes one distance at a time. Neighbouring threads compute distances of one row, so
+// A thread computes one distance at a time. Neighboring threads compute distances of one row, so
 // that its features are fetched once. 8·k bytes a row are written, which bounds the speed.
 #include "kmeans/exact_distances.cuh"
 

@@ -1,4 +1,4 @@
-// exact_distances.cuh: distances in float64, and the nearest centre, with the bits of the CPU.
+// exact_distances.cuh: distances in float64, and the nearest center, with the bits of the CPU.
 //
 // The compiler may fuse a product and a sum into one rounding; intrinsics such as __dadd_rn forbid
 // it. Reported distances and uncertain labels are computed here.
@@ -15,8 +15,8 @@ __device__ inline double squared_distance(const float* x, const double* c, int d
   return total;
 }
 
-// The nearest of k centres to one row, ties to the lowest index. The lanes of a warp share the
-// centres, and all of them must call it.
+// The nearest of k centers to one row, ties to the lowest index. The lanes of a warp share the
+// centers, and all of them must call it.
 //   x [d] f32, c [k,d] f64
 __device__ inline int nearest_center(const float* x, const double* c, int k, int d) {
   const unsigned all = 0xffffffffu;

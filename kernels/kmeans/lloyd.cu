@@ -2,7 +2,7 @@
 //
 //   x         [n,d] f32 C-order                                                IN
 //   weight    [n] f64, or null: ones                                           IN
-//   the centres of all runs, K together (score_tile.cuh)                       IN
+//   the centers of all runs, K together (score_tile.cuh)                       IN
 //   drift     [K] f32                                                          IN
 //   fresh     [runs] i32: whether the rows have no bounds yet                  IN
 //   magic     [2,d+1] f64: grids of the sums, the last column of the weight    IN
@@ -11,13 +11,13 @@
 //   max_drift [runs] f32: the largest of each run                              IN
 //   n_scored  [1] i64: rows that were scored                                   OUT, added to
 //
-// The slack of a row is a lower bound of how much nearer its centre was than any other when the row
+// The slack of a row is a lower bound of how much nearer its center was than any other when the row
 // was scored last, plus the drift of its label then. While it is above the drift of the label, the
 // label holds (Hamerly, "Making k-means even faster", SDM 2010, both bounds in one number). A block
 // takes `rows_per_chunk` consecutive rows at a time:
 //   1. it reads their slack, 2 bytes a row, and queues the rows that fail for any run;
 //   2. it fetches a tile of queued rows, and scores and labels them for one run after the other;
-//   3. it moves the rows that changed their centre from the sums of the old to those of the new.
+//   3. it moves the rows that changed their center from the sums of the old to those of the new.
 // A pass moves 2 bytes a row, and 4·d + 5 for the few rows that fail. Where most rows fail,
 // lloyd_full.cu is faster.
 #include "kmeans/center_sums.cuh"
@@ -45,12 +45,12 @@ struct Pass {
   }
 };
 
-// The rows of a tile that changed their centre, in shared memory. A cell is the first column of a
-// centre in the sums.
+// The rows of a tile that changed their center, in shared memory. A cell is the first column of a
+// center in the sums.
 struct MovedRows {
   int* row;    // [TILE] counted from the first row of the chunk
-  int* from;   // [TILE] cell of the old centre; -1: none
-  int* to;     // [TILE] cell of the new centre
+  int* from;   // [TILE] cell of the old center; -1: none
+  int* to;     // [TILE] cell of the new center
   int* count;
 };
 
@@ -137,7 +137,7 @@ __device__ inline void enqueue(const Pass& pass, long long first, int start, int
   }
 }
 
-// End of step 2: store label and slack, and list the rows that changed their centre.
+// End of step 2: store label and slack, and list the rows that changed their center.
 __device__ inline void store_bounds(const Pass& pass, int i, const QueuedRows& rows,
                                     const float (&gap)[ROWS], const BestScores (&scores)[ROWS],
                                     const MovedRows& moved) {
@@ -159,7 +159,7 @@ __device__ inline void store_bounds(const Pass& pass, int i, const QueuedRows& r
   }
 }
 
-// Add a value to column f of the new centre, and subtract it from that of the old centre.
+// Add a value to column f of the new center, and subtract it from that of the old center.
 __device__ inline void move_value(const CenterSums& sums, double value, int f, int from, int to) {
   Steps steps = steps_of(sums, value, f);
   add_both(sums, to, f, steps);

@@ -2,7 +2,7 @@
 //
 //   x         [n,d] f32 C-order                                                IN
 //   weight    [n] f64, or null: ones                                           IN
-//   the centres of all runs, K together in groups of CENTERS                   IN
+//   the centers of all runs, K together in groups of CENTERS                   IN
 //   drift     [K] f32                                                          IN
 //   fresh     [runs] i32: whether the rows have no bounds yet                  IN
 //   magic     [2,d+1] f64: grids of the sums, the last column of the weight    IN
@@ -13,12 +13,12 @@
 // The results are those of lloyd.cu; only slack may differ, as each value is a lower bound. Each
 // warp works on its own, on one tile of consecutive rows after the other. It
 //   1. starts copying the next tile, then waits for the current one (tile_stream.cuh);
-//   2. scores the rows against the centres of one run after the other, by fused multiply-adds
+//   2. scores the rows against the centers of one run after the other, by fused multiply-adds
 //      (score_fma.cuh) or, with KSTEPS > 0, by tensor cores (score_mma.cuh);
-//   3. certifies the nearest centre of each row, or computes it in float64 (certificate.cuh);
-//   4. writes slack, and the labels that changed; rows that changed their centre are moved from
+//   3. certifies the nearest center of each row, or computes it in float64 (certificate.cuh);
+//   4. writes slack, and the labels that changed; rows that changed their center are moved from
 //      the sums of the old one to those of the new one (sum_by_label.cuh).
-// It moves 4·d + 1 bytes a row in and 2 out, for a run with up to 256 centres.
+// It moves 4·d + 1 bytes a row in and 2 out, for a run with up to 256 centers.
 //   THREADS, LABEL_BYTES; VECTOR (floats a lane loads at once: 4, 2 or 1) or KSTEPS (d / 16)
 #if KSTEPS
 #define LANE_ROWS 1
@@ -80,7 +80,7 @@ __device__ inline void update_run(const Run& run, const Tile& tile, const Stream
     if (moves) run.label[tile.first + slot] = (Label)now;
     any |= moved[r] = __ballot_sync(0xffffffffu, moves);
   }
-  if (any == 0) return;  // cold: rows that change their centre
+  if (any == 0) return;  // cold: rows that change their center
   int from[LANE_ROWS], to[LANE_ROWS];
 #pragma unroll
   for (int r = 0; r < LANE_ROWS; ++r) {

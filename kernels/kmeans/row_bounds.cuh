@@ -1,6 +1,6 @@
 // row_bounds.cuh: the label and the slack of a row, kept between passes in 3 or 6 bytes.
 //
-// A label takes one byte where its run has up to 256 centres, else four. Slack is the upper half
+// A label takes one byte where its run has up to 256 centers, else four. Slack is the upper half
 // of a float32: rounded down, so that it is still a lower bound. It is used only where it is above
 // a drift, which is not negative; so values that are not positive are stored as 0.
 #pragma once

@@ -1,9 +1,9 @@
-// score_fma.cuh: rows of a tile against centres, by fused multiply-adds in float32.
+// score_fma.cuh: rows of a tile against centers, by fused multiply-adds in float32.
 //
-// With z = x - s and a = c - s measured from the shift s, the nearest centre has the lowest score
+// With z = x - s and a = c - s measured from the shift s, the nearest center has the lowest score
 //     ½|a|² - z·a  =  ½|x - c|² - ½|z|².
-// A lane owns LANE_ROWS rows, slot = 32·r + lane, and scores them against CENTERS centres at a
-// time. It loads VECTOR features of its rows, which differ from lane to lane, and of the centres,
+// A lane owns LANE_ROWS rows, slot = 32·r + lane, and scores them against CENTERS centers at a
+// time. It loads VECTOR features of its rows, which differ from lane to lane, and of the centers,
 // which are the same for all lanes; running scores stay in registers. Rows are an odd number of
 // VECTOR floats apart, so that lanes that read different rows use different banks.
 #pragma once
@@ -23,10 +23,10 @@ __device__ inline Certificate certificate_of(float largest_norm, int d) {
   return certificate(largest_norm, d, d + 8, 0.0f);
 }
 
-// The centres of all runs, in shared memory.
+// The centers of all runs, in shared memory.
 struct Panel {
   const float* centers;  // [groups,d,CENTERS] = -(c - shift)
-  const float* norms;    // [groups,CENTERS] = ½|c - shift|², infinite beyond the last centre
+  const float* norms;    // [groups,CENTERS] = ½|c - shift|², infinite beyond the last center
   const float* origin;   // [d], the shift
 };
 

@@ -1,4 +1,4 @@
-// score_mma.cuh: rows of a tile against centres, by tensor cores, from pairs of bfloat16.
+// score_mma.cuh: rows of a tile against centers, by tensor cores, from pairs of bfloat16.
 //
 // As score_fma.cuh, with z = h + l + ρ and a = h' + l' + ρ', where h and l are bfloat16: h is
 // nearest to z and l nearest to z - h, which is exact in float32. Then
@@ -12,7 +12,7 @@
 // where d + 8 covers the roundings of z, a and their norms, as in float32. Rows within the margin
 // are resolved in float64. Subnormal values may be flushed to 0: that is less than TINY, than
 // u·A², or than the margin's last term in |z|². Where sums may overflow, at 2^127, the margin is
-// infinite. A row with a single centre has a gap of 1e19, from the padding of its group.
+// infinite. A row with a single center has a gap of 1e19, from the padding of its group.
 //
 // A warp scores 32 rows at a time. A lane holds the fragments of 4 rows and two columns of each
 // product. At the end the four lanes of a row merge their scores, and each lane keeps one row:
@@ -38,10 +38,10 @@ __device__ inline Certificate certificate_of(float largest_norm, int d) {
   return certificate(largest_norm, d, 37 * (3 * KSTEPS + 1) + d + 8, 3.1f * 256.0f);
 }
 
-// The centres of all runs, in shared memory.
+// The centers of all runs, in shared memory.
 struct Panel {
   const float* centers;  // [groups,KSTEPS,32] times h of b[0], b[1], l of b[0], b[1], see mma.cuh
-  const float* norms;    // [groups,4,4]: ½|c - shift|² of a lane's two centres, twice
+  const float* norms;    // [groups,4,4]: ½|c - shift|² of a lane's two centers, twice
   const float* origin;   // [COLUMNS], the shift
 };
 
@@ -149,7 +149,7 @@ __device__ inline BestScores merge_lanes(const BestScores (&part)[2][2]) {
   return row;
 }
 
-// Score the lane's four rows against GROUPS groups of centres, from group `group` of the run on.
+// Score the lane's four rows against GROUPS groups of centers, from group `group` of the run on.
 // Consecutive products belong to different sums, so that none waits for the previous one.
 template <int GROUPS>
 __device__ inline void score_groups(const LaneRows& rows, const Panel& panel, int first, int group,

@@ -1,14 +1,14 @@
-// score_tile.cuh: the two best scores of the rows of a tile against groups of centres.
+// score_tile.cuh: the two best scores of the rows of a tile against groups of centers.
 //
-// With z = x - s and a = c - s measured from the shift s, the nearest centre has the lowest score
+// With z = x - s and a = c - s measured from the shift s, the nearest center has the lowest score
 //     ½|a|² - z·a  =  ½|x - c|² - ½|z|².
 // A tile is TILE rows in shared memory, feature by feature: tile[f·TILE + slot]. A thread owns
-// ROWS adjacent slots and scores them against CENTERS centres at a time. Per feature it loads
+// ROWS adjacent slots and scores them against CENTERS centers at a time. Per feature it loads
 // ROWS + CENTERS values and does ROWS·CENTERS fused multiply-adds; running scores stay in
 // registers, and no score is written to memory.
 //
 // Where a whole row does not fit (`TileMemory.features` < d), the tile holds some features at a
-// time and is fetched again for each group of centres.
+// time and is fetched again for each group of centers.
 #pragma once
 
 #include "kmeans/best_scores.cuh"
@@ -27,7 +27,7 @@ struct QueuedRows {
   int count;
 };
 
-// The centres of one run, in groups of CENTERS.
+// The centers of one run, in groups of CENTERS.
 struct RunCenters {
   const double* exact;      // [k,d]
   const float* negated;     // [groups,d,CENTERS] = -(c - shift)
@@ -116,7 +116,7 @@ __device__ inline void add_products(const float* tile, const float* panel, int f
   }
 }
 
-// Score the tile's rows against all centres of a run. All threads of the block must call it;
+// Score the tile's rows against all centers of a run. All threads of the block must call it;
 // `scores` of a thread without rows is undefined.
 __device__ inline void score_tile(const QueuedRows& rows, const RunCenters& run,
                                   TileMemory& memory, BestScores (&scores)[ROWS]) {

@@ -1,8 +1,8 @@
-// sum_by_label.cuh: rows of a warp's tile into the sums of centres, or out of them.
+// sum_by_label.cuh: rows of a warp's tile into the sums of centers, or out of them.
 //
-// Rows of the same centre are taken together: their terms are added in registers, as whole numbers
+// Rows of the same center are taken together: their terms are added in registers, as whole numbers
 // of grid steps, and each team of lanes adds once per column to the sums (center_sums.cuh). So a
-// first pass adds for each centre of a tile, not for each row.
+// first pass adds for each center of a tile, not for each row.
 #pragma once
 
 #include "kmeans/center_sums.cuh"
@@ -23,7 +23,7 @@ __device__ inline Teams teams_of(int d) {
   return {lanes, lane % lanes, first << lane / lanes};
 }
 
-// Add (sign = 1) or subtract (sign = -1) rows of one centre; bits of `same` are lanes.
+// Add (sign = 1) or subtract (sign = -1) rows of one center; bits of `same` are lanes.
 __device__ inline void add_rows(const Tile& tile, const Stream& stream, const double* weight,
                                 const float* shift, const Teams& teams, const CenterSums& sums,
                                 const unsigned (&same)[LANE_ROWS], int cell, int sign) {
@@ -59,8 +59,8 @@ __device__ inline void add_rows(const Tile& tile, const Stream& stream, const do
   }
 }
 
-// Add or subtract the rows whose bits are set in `rows`, centre by centre; `cell` is the first
-// column of a row's centre. All lanes must call it.
+// Add or subtract the rows whose bits are set in `rows`, center by center; `cell` is the first
+// column of a row's center. All lanes must call it.
 __device__ inline void sum_by_label(const Tile& tile, const Stream& stream, const double* weight,
                                     const float* shift, const Teams& teams, const CenterSums& sums,
                                     const unsigned (&rows)[LANE_ROWS],

@@ -1,7 +1,7 @@
 // vector_load.cuh: several floats loaded at once.
 #pragma once
 
-#define CENTERS 8  // centres of a group, which are scored together
+#define CENTERS 8  // centers of a group, which are scored together
 
 template <int N>
 struct __align__(4 * N) Vector {

@@ -1,4 +1,4 @@
-"""The commands: results on standard output, all else on standard error, no colour in a pipe."""
+"""The commands: results on standard output, all else on standard error, no color in a pipe."""
 
 from __future__ import annotations
 

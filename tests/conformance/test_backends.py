@@ -31,7 +31,7 @@ Rng = np.random.Generator
 
 FEATURES = (1, 2, 3, 4, 5, 16, 17, 64, 65)
 SIZES = ((1, 1), (1, 7), (31, 2), (33, 20), (64, 4), (65, 66), (255, 7), (257, 2), (257, 20))
-"""Rows and centres; a tile of the numba kernels has 64 rows, and four features or centres are
+"""Rows and centers; a tile of the numba kernels has 64 rows, and four features or centers are
 processed together."""
 
 
@@ -40,18 +40,18 @@ def normal(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def integers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Duplicate rows, and centres on the half grid: many exact ties."""
+    """Duplicate rows, and centers on the half grid: many exact ties."""
     return rng.integers(-2, 3, (n, d)), rng.integers(-4, 5, (k, d)) / 2
 
 
 def equal_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Each centre twice, the copies far apart in index."""
+    """Each center twice, the copies far apart in index."""
     half = rng.normal(size=(-(-k // 2), d))
     return rng.normal(size=(n, d)), np.concatenate([half, half])[:k]
 
 
 def bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Rows half-way between two centres, or one float32 step off in one coordinate."""
+    """Rows half-way between two centers, or one float32 step off in one coordinate."""
     centers = rng.normal(size=(k, d)).astype(np.float32)
     pair = rng.integers(k, size=(2, n))
     x = ((centers[pair[0]].astype(float) + centers[pair[1]]) / 2).astype(np.float32)
@@ -62,7 +62,7 @@ def bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def far_bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Rows as far from one centre as from another, and far from both."""
+    """Rows as far from one center as from another, and far from both."""
     centers = rng.normal(size=(k, d))
     a, b = centers[rng.integers(k, size=(2, n))]
     away, apart = rng.normal(size=(n, d)), a - b
@@ -72,7 +72,7 @@ def far_bisectors(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def on_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Every row is a centre, or one float32 step from one; some centres are duplicates."""
+    """Every row is a center, or one float32 step from one; some centers are duplicates."""
     centers = rng.normal(size=(k, d)).astype(np.float32)
     centers[k // 2 + 1 :] = centers[: (k - 1) // 2]
     x = centers[rng.integers(k, size=n)]
@@ -93,13 +93,13 @@ def outliers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
 
 
 def far_rows(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Rows so far away that close centres tie even in float64."""
+    """Rows so far away that close centers tie even in float64."""
     centers = 1 + 1e-5 * rng.normal(size=(k, d))
     return 1e12 * rng.choice([-1.0, 1.0], (n, d)), centers
 
 
 def permuted_centers(rng: Rng, n: int, d: int, k: int) -> tuple[Array, Array]:
-    """Centres equally far from rows (v, v, …, v): the order of the additions matters."""
+    """Centers equally far from rows (v, v, …, v): the order of the additions matters."""
     return np.repeat(rng.normal(size=(n, 1)), d, axis=1), rng.permuted(
         np.repeat(rng.normal(size=(1, d)), k, axis=0), axis=1
     )
@@ -118,14 +118,14 @@ def moved(scale: float, offset: float = 0.0) -> Callable[..., tuple[Array, Array
 DATA = {
     "normal": normal,
     "integers": integers,
-    "equal centres": equal_centers,
+    "equal centers": equal_centers,
     "bisectors": bisectors,
     "far bisectors": far_bisectors,
-    "on centres": on_centers,
+    "on centers": on_centers,
     "constant columns": constant_columns,
     "outliers": outliers,
     "far rows": far_rows,
-    "permuted centres": permuted_centers,
+    "permuted centers": permuted_centers,
     "offset 1e6": moved(20, 1e6),
     "offset 1e8": moved(20, 1e8),
     **{f"scale {s:g}": moved(s) for s in (1e-30, 1e-22, 1e18, 1e30)},
@@ -199,7 +199,7 @@ def test_nearest_of_many_rows_close_to_bisectors(backend: Backend, d: int) -> No
 def test_nearest_where_float32_errs_most(backend: Backend, d: int) -> None:
     """Errors of half a unit each, where units are relatively largest: a sixth of the margin.
 
-    Two centres on either side of the origin, half their squared norms just above 1, and rows
+    Two centers on either side of the origin, half their squared norms just above 1, and rows
     near the middle: scores and norms are each rounded by up to 2^-24.
     """
     rng = np.random.default_rng(d)
@@ -214,7 +214,7 @@ def test_nearest_where_float32_errs_most(backend: Backend, d: int) -> None:
 
 
 def test_nearest_does_not_depend_on_the_rows_around(backend: Backend) -> None:
-    """A row has the same result at every position of a tile and with any neighbours."""
+    """A row has the same result at every position of a tile and with any neighbors."""
     x, values = bisectors(np.random.default_rng(0), 200, 5, 6)
     packed = backend.pack(Centers(values.astype(float), np.zeros(5, np.float32)))
     labels, distances = backend.nearest(x, packed)

@@ -64,7 +64,7 @@ def constant(rng: Rng, n: int, d: int) -> Array:
 
 
 def edges(rng: Rng, n: int, d: int) -> Array:
-    """Powers of two, and their neighbours, down to where a second and a third window begin."""
+    """Powers of two, and their neighbors, down to where a second and a third window begin."""
     powers = np.float32(2.0 ** -rng.integers(0, 64, (n, d)))
     toward = np.float32(rng.choice([0, 1, 2], (n, d))) * powers
     return rng.choice([-1, 1], (n, d)) * np.nextafter(powers, toward)

@@ -87,7 +87,7 @@ def test_against_scikit_learn(backend: NeighborKernels, metric: str, p: int) -> 
     np.testing.assert_allclose(rdist ** (1 / p), near.kneighbors(x, 5)[0], rtol=1e-12)
 
 
-def test_an_index_without_rows_has_no_neighbours(backend: NeighborKernels) -> None:
+def test_an_index_without_rows_has_no_neighbors(backend: NeighborKernels) -> None:
     x = rows("normal", 5, 2)
     bounds = eps_bounds_of(x, 1.0, 2)
     index, empty = (

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from emulator import build, definitions, examples, seeded_bugs
-from emulator.arguments import Uninitialised
+from emulator.arguments import Uninitialized
 from emulator.launcher import EmulatorLauncher
 from emulator.module import SCHEDULES, EmulatedModule, draws
 from emulator.report import BuildError, EmulatorError
@@ -163,13 +163,13 @@ def test_vectors(launch: Launch) -> None:
 def test_copies_in_stages(launch: Launch, size: int, pieces: int) -> None:
     x = rng().normal(size=(pieces, 96 * size // 4)).astype(np.float32)
     out = np.empty_like(x)
-    launch("stages", 1, 96, x, Uninitialised(out), np.int32(pieces), width=size)
+    launch("stages", 1, 96, x, Uninitialized(out), np.int32(pieces), width=size)
     assert np.array_equal(out, x[:, ::-1])
 
 
 def test_groups_of_copies(launch: Launch) -> None:
     x, out = rng().normal(size=256).astype(np.float32), np.empty(256, np.float32)
-    launch("groups", 1, 32, x, Uninitialised(out))
+    launch("groups", 1, 32, x, Uninitialized(out))
     other = np.arange(32) ^ 1
     pairs, fours = x[32:96].reshape(32, 2)[other], x[96:224].reshape(32, 4)[other]
     assert np.array_equal(out[:224], np.concatenate([x[other], pairs.ravel(), fours.ravel()]))
@@ -267,7 +267,7 @@ def products() -> Products:
 def test_products_are_within_the_bound(launch: Launch) -> None:
     all_of_them = products()
     *inputs, d = all_of_them.arguments()
-    launch("products", 16, 128, *inputs, Uninitialised(d), width=1)
+    launch("products", 16, 128, *inputs, Uninitialized(d), width=1)
     error = np.abs(all_of_them.matrices(d).astype(np.float64) - all_of_them.exact)
     bound = definitions.product_bound(all_of_them.magnitude)
     assert (error <= bound).all()
@@ -365,14 +365,14 @@ def test_warp_sum(launch: Launch) -> None:
 
 def test_threads_may_end_before_a_barrier(launch: Launch) -> None:
     x, out = np.arange(40, dtype=np.int32), np.empty(40, np.int32)
-    launch("leave_early", 1, 64, x, Uninitialised(out), np.int32(40))
+    launch("leave_early", 1, 64, x, Uninitialized(out), np.int32(40))
     assert np.array_equal(out, x[::-1])
 
 
 def test_compact(launch: Launch) -> None:
     x, out = rng().normal(size=500).astype(np.float32), np.empty(500, np.int32)
     count = np.zeros(1, np.int32)
-    launch("compact", 4, 128, x, np.float32(0.3), Uninitialised(out), count, np.int32(500))
+    launch("compact", 4, 128, x, np.float32(0.3), Uninitialized(out), count, np.int32(500))
     assert np.array_equal(np.sort(out[: count[0]]), np.flatnonzero(x > 0.3))
 
 
@@ -384,7 +384,7 @@ def test_histogram(launch: Launch) -> None:
 
 def test_bytes_in_one_word(launch: Launch) -> None:
     x, out = rng().integers(0, 9, 200, np.uint8), np.empty(200, np.uint8)
-    launch("reverse", 2, 100, x, out, Uninitialised(np.empty(200, np.float32)), shared=100)
+    launch("reverse", 2, 100, x, out, Uninitialized(np.empty(200, np.float32)), shared=100)
     last = np.arange(100)[::-1]
     assert np.array_equal(out.reshape(2, 100), x.reshape(2, 100)[:, ::-1] + last)
 
@@ -465,8 +465,8 @@ def test_shared_memory_starts_as_garbage(tmp_path: Path) -> None:
 def test_output_read_before_it_is_written(folder: Path) -> None:
     module = example(folder, "block_sum", True)
     x, out = np.ones(64, np.float32), np.zeros(1, np.float32)
-    with pytest.raises(EmulatorError, match=r"uninitialised at block_sum.cu:14: .* argument 1"):
-        module.launch(1, 64, (x, Uninitialised(out), np.int32(64)))
+    with pytest.raises(EmulatorError, match=r"uninitialized at block_sum.cu:14: .* argument 1"):
+        module.launch(1, 64, (x, Uninitialized(out), np.int32(64)))
     assert np.isnan(out).all()
 
 

@@ -283,7 +283,7 @@ def test_inputs_are_compared(target: Target) -> None:
     inputs.rows_on_host(rows)
     other = rows.x.copy()
     other[17] += 1
-    with pytest.raises(AssertionError, match="different centres"):
+    with pytest.raises(AssertionError, match="different centers"):
         rows.check(other)
 
 

@@ -1,4 +1,4 @@
-"""Labels, distances, centres and inertia have the same bits for any run and any files."""
+"""Labels, distances, centers and inertia have the same bits for any run and any files."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

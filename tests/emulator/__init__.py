@@ -2,7 +2,7 @@
 
 g++ compiles a kernel with `cuda.h`, which defines what CUDA adds to C++, and a small runtime
 executes it: each thread of a block is a fiber, and blocks run one after another. In check mode
-every memory access is watched. Data races, accesses out of bounds, reads of uninitialised memory,
+every memory access is watched. Data races, accesses out of bounds, reads of uninitialized memory,
 misaligned vectors, writes through const and integer overflows are reported with the line of the
 kernel.
 
@@ -18,6 +18,6 @@ no test takes. Blocks that pass data by fence and counter are reported as a race
 Lanes that meet for a product of matrices from different lines of the kernel are treated as lanes
 that meet in one line. A pointer that leaves one static __shared__ array for the next is not
 detected (an index is: it is checked against the declaration), nor is a pointer that leaves a slice
-of an array for a neighbouring slice which is also an argument. Subnormal numbers are kept, as on a
+of an array for a neighboring slice which is also an argument. Subnormal numbers are kept, as on a
 GPU without flags that flush them.
 """

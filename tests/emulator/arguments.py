@@ -20,7 +20,7 @@ CELL_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Uninitialised:
+class Uninitialized:
     """An array that the kernel fills; its old values become garbage.
 
     In check mode, reading an element before it is written is an error.
@@ -197,7 +197,7 @@ def _memory(name: str, parameter: Parameter, argument: Any) -> Iterator[Memory]:
 
 def _target(name: str, parameter: Parameter, argument: Any) -> Memory:
     """Return an array as memory, after checking it against the type of the pointer."""
-    written = not isinstance(argument, Uninitialised)
+    written = not isinstance(argument, Uninitialized)
     array = argument if written else argument.array
     constant = parameter.constant[0]
     if not isinstance(array, np.ndarray) or array.dtype != parameter.dtype:

@@ -26,7 +26,7 @@ struct Region {
 // Finds the arrays of a launch.
 void begin_arrays();
 
-// Shared arrays start uninitialised in each block.
+// Shared arrays start uninitialized in each block.
 void begin_shared_arrays();
 
 // Returns the region of an address, or null.

@@ -284,7 +284,7 @@ def _wrapper(path: Path, name: str, sources: Iterable[Path]) -> str:
 def _toolchain() -> str:
     """Return a digest of what all builds depend on: compiler, CPU, and the emulator's files.
 
-    It includes the folder of these files: `module` recognises their lines in a build by it.
+    It includes the folder of these files: `module` recognizes their lines in a build by it.
     """
     files = sorted(path for path in HERE.iterdir() if path.suffix in (".h", ".cpp"))
     texts = (file.read_text() for file in files)

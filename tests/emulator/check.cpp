@@ -72,7 +72,7 @@ void judge_written(Region& region, size_t word, uint8_t bytes, Kind kind, uintpt
                    Location location) {
   uint8_t& written = region.written[word];
   if (kind != Kind::write && (bytes & ~written)) {
-    report("uninitialised", location, "%s %s, %s", verb(kind), name_of(address).c_str(),
+    report("uninitialized", location, "%s %s, %s", verb(kind), name_of(address).c_str(),
            why_unwritten(address).c_str());
   }
   if (kind != Kind::read) written |= bytes;

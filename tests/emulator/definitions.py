@@ -150,7 +150,7 @@ def _directed(nearest: Array, exact: Sequence[Fraction], up: bool) -> Array:
 def bf16(x: Array) -> Array:
     """Return the bits of the bfloat16 nearest to float32 numbers, ties to even.
 
-    Of the two neighbours, the one with the smaller magnitude has the upper half of the number's
+    Of the two neighbors, the one with the smaller magnitude has the upper half of the number's
     bits. Beyond the largest, what would be the next number counts as infinity.
     """
     inner = x.view(np.uint32) >> 16

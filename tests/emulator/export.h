@@ -5,7 +5,7 @@ namespace emulator {
 
 // ---- Members of structs
 
-// Initialises a member of any type, in code that is never run.
+// Initializes a member of any type, in code that is never run.
 struct Anything {
   template <class T>
   operator T() const;

@@ -110,7 +110,7 @@ class EmulatedModule:
             Number of blocks, and of threads per block.
         arguments : sequence
             C-contiguous arrays, None for a null pointer, `Table` for an array of pointers,
-            `Struct`, `Uninitialised`, and NumPy scalars, of the types that the kernel declares.
+            `Struct`, `Uninitialized`, and NumPy scalars, of the types that the kernel declares.
         shared_bytes : int
             Dynamic shared memory of a block.
         schedule : str

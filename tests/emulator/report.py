@@ -16,7 +16,7 @@ class Report:
         ``argument`` and ``launch``: errors of the call. ``deadlock``, ``divergent barrier``, ``not
         in mask``, ``absent lane``, ``mixed intrinsics``, ``bad width``: errors of collective
         operations. ``bad size``: an asynchronous copy. In check mode also ``race``, ``out of
-        bounds``, ``uninitialised``, ``misaligned``, ``write to const``, ``foreign variable``,
+        bounds``, ``uninitialized``, ``misaligned``, ``write to const``, ``foreign variable``,
         ``wrong memory`` (of an asynchronous copy) and, in arithmetic, ``overflow``, ``shift``,
         ``division``.
     message : str

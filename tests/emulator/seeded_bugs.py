@@ -142,7 +142,7 @@ RACES = {
   y[t] = z[0];  // HERE
 """,
     ),
-    "neighbours in one word": SeededBug(
+    "neighbors in one word": SeededBug(
         "race",
         """
   unsigned char* bytes = shared;
@@ -184,7 +184,7 @@ MEMORY = {
 """,
     ),
     "shared memory never written": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   __shared__ float a[64];
   if (t) a[t] = x[t];
@@ -193,14 +193,14 @@ MEMORY = {
 """,
     ),
     "shared memory of the block before": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   if (blockIdx.x == 1) z[t] = shared[t];  // HERE
   shared[t] = 0;
 """,
         blocks=3,
     ),
-    "atomic sum from nowhere": SeededBug("uninitialised", "  atomicAdd((int*)shared, 1);  // HERE"),
+    "atomic sum from nowhere": SeededBug("uninitialized", "  atomicAdd((int*)shared, 1);  // HERE"),
     "misaligned load": SeededBug(
         "misaligned",
         """
@@ -327,7 +327,7 @@ TOGETHER = {
 
 COPIES = {
     "wait left out": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   float* a = reinterpret_cast<float*>(shared);
   copy_async<4>(a + t, x + t);
@@ -337,7 +337,7 @@ COPIES = {
 """,
     ),
     "a barrier in place of the wait": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   float* a = reinterpret_cast<float*>(shared);
   copy_async<4>(a + t, x + t);
@@ -348,7 +348,7 @@ COPIES = {
 """,
     ),
     "wait for one group too few": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   __shared__ float a[64], b[64];
   copy_async<4>(a + t, x + t);
@@ -362,7 +362,7 @@ COPIES = {
 """,
     ),
     "group not closed": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   float* a = reinterpret_cast<float*>(shared);
   copy_async<4>(a + t, x + t);
@@ -371,7 +371,7 @@ COPIES = {
 """,
     ),
     "thread that copies has ended": SeededBug(
-        "uninitialised",
+        "uninitialized",
         """
   float* a = reinterpret_cast<float*>(shared);
   if (t < 32) {

@@ -82,8 +82,8 @@ def test_methods_agree(x: Array) -> None:
 
 
 @pytest.mark.slow
-def test_predicts_by_the_float64_centres() -> None:
-    """Rows on and next to bisectors of centres such as 1/3, which are sensitive to rounding."""
+def test_predicts_by_the_float64_centers() -> None:
+    """Rows on and next to bisectors of centers such as 1/3, which are sensitive to rounding."""
     for seed in range(40):
         grid = np.random.default_rng(seed).integers(0, 9, (60, 1)).astype(np.float32)
         fitted = model(n_clusters=5, random_state=seed).fit(grid)
@@ -123,7 +123,7 @@ def test_threads_and_backends_do_not_matter(x: Array, threads: int | None) -> No
 
 
 @pytest.mark.parametrize("kind", [np.array, lambda a: a.tolist(), pd.DataFrame])
-def test_init_may_be_centres(x: Array, kind: Any) -> None:
+def test_init_may_be_centers(x: Array, kind: Any) -> None:
     start = x[[0, 1, 2, 3]].astype(float) + 0.25
     fitted = model(init=kind(start), max_iter=1, tol=0.0).fit(x)
     nearest = ((x.astype(float)[:, None, :] - start) ** 2).sum(axis=2).argmin(axis=1)

@@ -150,7 +150,7 @@ def test_few_distinct_rows_warn() -> None:
         ([2, 3], {"init": [[0.0] * 3] * 2}, "init.several_n_clusters", "init"),
     ],
 )
-def test_counts_and_centres_that_make_no_sweep(
+def test_counts_and_centers_that_make_no_sweep(
     x: Array, counts: Any, params: dict[str, Any], code: str, parameter: str
 ) -> None:
     with raises(code, ConfigError, parameter=parameter):

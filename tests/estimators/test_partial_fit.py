@@ -1,4 +1,4 @@
-"""Batches of a stream: each centre is the mean of all rows ever assigned to it."""
+"""Batches of a stream: each center is the mean of all rows ever assigned to it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def nearest(x: Array, centers: Array) -> Array:
 def running_means(
     centers: Array, mass: Array, batches: Sequence[Array], weights: Sequence[Array]
 ) -> tuple[Array, Array]:
-    """Move the centres batch by batch, row by row, in float64."""
+    """Move the centers batch by batch, row by row, in float64."""
     centers, mass = centers.astype(np.float64), mass.astype(np.float64)
     for x, weight in zip(batches, weights, strict=True):
         rows = x.astype(np.float64)
@@ -84,8 +84,8 @@ def simulated(
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
-def test_centres_are_running_means(x: Array, weight: Array, weighted: bool, backend: str) -> None:
-    """From initial centres; a batch is assigned before the centres move."""
+def test_centers_are_running_means(x: Array, weight: Array, weighted: bool, backend: str) -> None:
+    """From initial centers; a batch is assigned before the centers move."""
     w = weight if weighted else None
     start = x[[3, 50, 100, 200]].astype(np.float64) + 0.25
     fitted = fed(model(init=start, backend=backend), x, w)
@@ -93,7 +93,7 @@ def test_centres_are_running_means(x: Array, weight: Array, weighted: bool, back
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_centres_after_a_fit_are_running_means(x: Array, weight: Array, weighted: bool) -> None:
+def test_centers_after_a_fit_are_running_means(x: Array, weight: Array, weighted: bool) -> None:
     w = weight if weighted else None
     fitted = model().fit(x[:500], sample_weight=None if w is None else w[:500])
     mass = np.bincount(fitted.labels_, None if w is None else w[:500], minlength=4)
@@ -102,7 +102,7 @@ def test_centres_after_a_fit_are_running_means(x: Array, weight: Array, weighted
     np.testing.assert_allclose(fitted.cluster_centers_, simulated(start, x, w, mass), atol=1e-9)
 
 
-def test_centres_keep_the_digits_of_rows_far_from_the_origin(x: Array) -> None:
+def test_centers_keep_the_digits_of_rows_far_from_the_origin(x: Array) -> None:
     far = (x + np.float32(4096)).astype(np.float32)
     fitted = model().fit(far[:500])
     mass, start = np.bincount(fitted.labels_, minlength=4), fitted.cluster_centers_.copy()
@@ -179,7 +179,7 @@ def test_many_batches_come_near_a_fit(x: Array) -> None:
     assert -fitted.score(x) < 1.02 * model().fit(x).inertia_
 
 
-def test_earlier_centres_are_not_changed(x: Array) -> None:
+def test_earlier_centers_are_not_changed(x: Array) -> None:
     fitted = model().partial_fit(x[:300])
     kept = fitted.cluster_centers_
     before = kept.copy()
@@ -246,7 +246,7 @@ def test_batches_may_be_tables(x: Array, kind: str) -> None:
     assert fitted.n_steps_ == 4
 
 
-def test_cosine_centres_keep_length_one(x: Array) -> None:
+def test_cosine_centers_keep_length_one(x: Array) -> None:
     fitted = model(metric="cosine")
     for step, rows in enumerate(BATCHES, start=1):
         fitted.partial_fit(x[rows])

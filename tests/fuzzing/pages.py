@@ -64,7 +64,7 @@ def check_text(text: str) -> None:
 
 
 def shown_table(table: Table, width: int) -> str:
-    """Return a table as a terminal without colours shows it."""
+    """Return a table as a terminal without colors shows it."""
     stream = io.StringIO()
     Console(file=stream, width=width, color_system=None).print(table)
     return stream.getvalue()

@@ -188,7 +188,7 @@ def test_values_are_rounded_once(tmp_path: Path, array: pa.Array, expected: list
     assert np.array_equal(x, np.array(expected, np.float32), equal_nan=True)
 
 
-def test_large_integer_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
+def test_large_integer_does_not_depend_on_its_neighbors(tmp_path: Path) -> None:
     large = 2**60 + 2**36 + 1
     files = [pa.table({"a": pa.array(values)}) for values in ([large, None], [large, large])]
     x = rows(opened(write_files(tmp_path / "in", files), "a"))[:, 0]

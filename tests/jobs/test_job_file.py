@@ -101,7 +101,7 @@ def test_clusters_of_this_version(cluster: str) -> None:
     assert load_job(changed("runtime.cluster", cluster)).runtime.cluster == cluster
 
 
-def test_initial_centres_can_be_set() -> None:
+def test_initial_centers_can_be_set() -> None:
     assert load_job(changed("segment.init", [[0.0, 1.0], [2, 3]])).segment.init == [[0, 1], [2, 3]]
 
 
@@ -122,7 +122,7 @@ def test_numbers_of_clusters_make_a_sweep(written: int | list[int], counts: list
     }
 
 
-def test_initial_centres_are_not_for_a_sweep() -> None:
+def test_initial_centers_are_not_for_a_sweep() -> None:
     job = changed("segment.init", [[0.0], [1.0]])
     assert load_job(job, ["segment.n_clusters=2"]).segment.counts() == [2]
     assert error_of(job, "segment.n_clusters=[2, 3]").code == "init.several_n_clusters"

@@ -133,7 +133,7 @@ def test_manifest_describes_the_run(tmp_path: Path, source: Path) -> None:
 # Preparation and the saved model.
 
 
-def test_weights_move_the_centres(tmp_path: Path, table: pa.Table) -> None:
+def test_weights_move_the_centers(tmp_path: Path, table: pa.Table) -> None:
     weight = np.arange(600) % 5 + 0.5
     source = write_files(tmp_path / "in", cut(table.append_column("w", [weight]), 200))
     result = run(source, tmp_path / "out", input={"weight": "w"})

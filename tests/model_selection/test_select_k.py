@@ -29,7 +29,7 @@ Array = npt.NDArray[Any]
 
 
 def planted(k: int, n: int = 6000) -> Array:
-    """Clusters of unequal size and spread with heavy tails, and 3 % noise; standardised."""
+    """Clusters of unequal size and spread with heavy tails, and 3 % noise; standardized."""
     rng = np.random.default_rng(k)
     d, centers = int(rng.integers(3, 13)), np.empty((0, 0))
     while len(centers) < k:
@@ -107,7 +107,7 @@ def test_criteria_have_the_same_bits_everywhere(place: Place, cuda: Any) -> None
     assert all(result == results[0] for result in results)
 
 
-def test_simplified_silhouette_is_that_of_the_centres(place: Place) -> None:
+def test_simplified_silhouette_is_that_of_the_centers(place: Place) -> None:
     x, _ = make_blobs(500, 3, centers=3, random_state=1)
     x = x.astype(np.float32)
     (quality,), (label,) = measured(place, "numba", x, [4])

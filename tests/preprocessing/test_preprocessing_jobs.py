@@ -234,7 +234,7 @@ def test_the_documented_example_runs(source: Path, tmp_path: Path) -> None:
 
 
 def test_centers_beyond_the_range_of_a_power_are_finite(tmp_path: Path) -> None:
-    """With few components, a centre may be outside the range of a bounded transform."""
+    """With few components, a center may be outside the range of a bounded transform."""
     rng = np.random.default_rng(0)
     orders = rng.poisson(2, 500).astype(float)
     orders[:5] = 3000

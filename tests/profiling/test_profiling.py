@@ -307,7 +307,7 @@ def test_map_counts_every_customer_of_the_sample() -> None:
     assert segment_map(sample_of(np.ones((9, 2)), np.zeros(9)), [0]) is None
 
 
-def test_confidence_is_one_at_a_centre_and_zero_between_two() -> None:
+def test_confidence_is_one_at_a_center_and_zero_between_two() -> None:
     squares = np.array([[0.0, 4.0, 9.0], [4.0, 4.0, 9.0], [1.0, 16.0, 4.0], [0.0, 0.0, 1.0]])
     np.testing.assert_array_equal(confidence_of(squares), [1.0, 0.0, 0.5, 0.0])
     np.testing.assert_array_equal(confidence_of(squares[:, :1]), np.zeros(4))
@@ -385,7 +385,7 @@ def test_dbscan_has_a_profile(tmp_path: Path) -> None:
 @pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical"])
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_confidence_of_every_customer(algorithm: str, backend: str, tmp_path: Path) -> None:
-    """It is that of the distances: 1 - a/b, with b to the nearest centre of another segment."""
+    """It is that of the distances: 1 - a/b, with b to the nearest center of another segment."""
     table = customers(3000)
     spec = job(tmp_path, table, {"missing": "median"}, algorithm=algorithm)
     spec["input"]["features"] = ["orders", "gappy", UGLY]

@@ -32,12 +32,12 @@ class KernelCase:
     n, d : int
         Rows and features.
     ks : tuple of int
-        Centres of each run.
+        Centers of each run.
     terms : int
         Number of rows that the grids have room for; from 2^17 on, blocks have private sums.
     data : str
         "normal"; "grid": whole numbers, hence many exact ties; "halfway": rows halfway between
-        two centres, up to the rounding of float32.
+        two centers, up to the rounding of float32.
     weighted : bool
     start : int
         Index of the float32 value in memory at which x begins; unless it is 0, x is unaligned.
@@ -67,7 +67,7 @@ CASES = (
     KernelCase(129, 90, (2,), terms=2**17),
     KernelCase(40, 500, (17,)),
 )
-"""Tiles of four, two and one rows a thread; whole rows and parts of rows; all centres in shared
+"""Tiles of four, two and one rows a thread; whole rows and parts of rows; all centers in shared
 memory and one group at a time; passes over all rows by multiply-adds and by tensor cores, for one
 to four times 16 features; rows copied 16, 8 and 4 bytes at a time; labels of one and four bytes."""
 
@@ -281,7 +281,7 @@ def _passes(
     centers: list[Centers],
     grid: SumGrid,
 ) -> Iterator[tuple[Array, Array, Array]]:
-    """Yield labels, sums and weights of each run, pass by pass, while the centres move."""
+    """Yield labels, sums and weights of each run, pass by pass, while the centers move."""
     bounds = [backend.new_bounds(len(x), c.k) for c in centers]
     totals = [np.zeros((2, c.k, x.shape[1] + 1)) for c in centers]
     for scale in (0.5, 0.02, 0.0):

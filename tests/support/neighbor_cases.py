@@ -33,7 +33,7 @@ class NearCase:
     p : int
         2 for the Euclidean metric, 1 for the Manhattan one.
     eps : float
-        0 chooses a value at which most rows have some neighbours.
+        0 chooses a value at which most rows have some neighbors.
     """
 
     kind: str

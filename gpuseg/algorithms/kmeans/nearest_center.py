@@ -1,4 +1,4 @@
-"""The nearest centres of new rows: for the estimator and for saved models."""
+"""The nearest centers of new rows: for the estimator and for saved models."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from gpuseg.sharding.shard import Shard
 
 
 class NearestCenter:
-    """Finds the nearest centre of each row, in blocks, on all threads of a context.
+    """Finds the nearest center of each row, in blocks, on all threads of a context.
 
     Labels are those of a fit, bit for bit: see `backends.protocols.CentroidKernels.nearest`.
 
@@ -28,11 +28,11 @@ class NearestCenter:
         self._packed = self._backend.pack(centers)
 
     def labels(self, x: Any, context: TaskContext) -> Any:
-        """Return the nearest centre of each row of x, int32 (n,), where x is."""
+        """Return the nearest center of each row of x, int32 (n,), where x is."""
         return np.concatenate(self._map_blocks(x, context, lambda result: result[0]))
 
     def squared_distances(self, x: Any, context: TaskContext) -> Any:
-        """Return the squared distance of each row to its nearest centre, float64 (n,)."""
+        """Return the squared distance of each row to its nearest center, float64 (n,)."""
         return np.concatenate(self._map_blocks(x, context, lambda result: result[1]))
 
     def labels_and_squares(self, x: Any, context: TaskContext) -> tuple[Any, Any]:

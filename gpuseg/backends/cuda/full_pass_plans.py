@@ -82,7 +82,7 @@ def plan_full(
     alignment: int,
     limits: Limits,
 ) -> FullLaunch | None:
-    """Plan a Lloyd pass over all rows; None where tiles or centres do not fit a block.
+    """Plan a Lloyd pass over all rows; None where tiles or centers do not fit a block.
 
     Each block has its sums in shared memory where as many blocks run at once as without, or two
     of them; in a first pass, when every row is added, wherever they fit.
@@ -90,7 +90,7 @@ def plan_full(
     Parameters
     ----------
     ks : tuple of int
-        Centres of each run.
+        Centers of each run.
     alignment : int
         Alignment of x in bytes: 16, 8 or 4.
     """
@@ -116,7 +116,7 @@ def plan_full(
 
 
 def _possible(d: int, groups: int, width: int, limits: Limits) -> list[_Form]:
-    """Return the forms that can score `groups` groups of centres."""
+    """Return the forms that can score `groups` groups of centers."""
     pitch = (d // width | 1) * width
     tiles = _WARPS * _STAGES * 64 * pitch
     floats = tiles + GROUP * groups * (d + 1) + -(-d // 4) * 4

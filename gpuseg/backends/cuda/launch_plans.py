@@ -1,4 +1,4 @@
-"""Plan launches: the layout of rows, features and centres in the shared memory of a block.
+"""Plan launches: the layout of rows, features and centers in the shared memory of a block.
 
 Nothing here touches a device; the sizes must agree with the layouts of the kernels
 (``kernels/kmeans/lloyd.cu``, ``kernels/kmeans/assign.cu``, ``kernels/dbscan/tile_query.cuh``),
@@ -57,7 +57,7 @@ _BLOCKS_PER_MULTIPROCESSOR = 4
 
 @dataclass(frozen=True)
 class Tiling:
-    """The layout of rows and centres in a block.
+    """The layout of rows and centers in a block.
 
     Attributes
     ----------
@@ -68,9 +68,9 @@ class Tiling:
     features : int
         Features per row that the tile holds at a time.
     resident : bool
-        Whether all centres stay in shared memory.
+        Whether all centers stay in shared memory.
     bytes : int
-        Shared memory of rows and centres.
+        Shared memory of rows and centers.
     """
 
     rows: int
@@ -110,7 +110,7 @@ class Launch:
 
 
 def tile_rows(n_features: int, n_groups: int, aligned: bool, limits: Limits) -> Tiling:
-    """Lay out rows of `n_features` features against `n_groups` groups of centres.
+    """Lay out rows of `n_features` features against `n_groups` groups of centers.
 
     Parameters
     ----------

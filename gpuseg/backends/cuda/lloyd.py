@@ -1,6 +1,6 @@
 """Lloyd passes on a device: choose the kernel, and launch it.
 
-A pass over rows without bounds, or over rows of which most may have another nearest centre,
+A pass over rows without bounds, or over rows of which most may have another nearest center,
 streams all of them (``kernels/kmeans/lloyd_full.cu``). Otherwise slack is scanned, and few rows are
 fetched (``kernels/kmeans/lloyd.cu``). The choice depends on the slack of a sample of rows; it never
 changes a result.
@@ -85,7 +85,7 @@ class LloydPasses:
         Returns
         -------
         int64 (2, K, d + 1)
-            The change of the sums of all centres, in steps of the grids.
+            The change of the sums of all centers, in steps of the grids.
         int
             Number of scored rows.
         """

@@ -6,13 +6,13 @@ THREADS = 128
 """Threads per block."""
 
 GROUP = 8
-"""Centres scored together: CENTERS in ``kernels/kmeans/vector_load.cuh``."""
+"""Centers scored together: CENTERS in ``kernels/kmeans/vector_load.cuh``."""
 
 LABEL_BYTES = (1, 4)
 """Possible sizes of a row's label, see ``kernels/kmeans/row_bounds.cuh``."""
 
 MAX_SHORT = 256
-"""Maximum centres of a run with labels of one byte."""
+"""Maximum centers of a run with labels of one byte."""
 
 
 def sums_bytes(n_centers: int, n_features: int) -> int:

@@ -17,13 +17,13 @@ _N_COUNTS = 2
 
 
 class Workspace:
-    """Host and device memory for passes of runs with given numbers of centres.
+    """Host and device memory for passes of runs with given numbers of centers.
 
     Parameters
     ----------
     launcher : Launcher
     ks : tuple of int
-        Centres of each run.
+        Centers of each run.
     n_features : int
 
     Attributes
@@ -57,7 +57,7 @@ class Workspace:
         self._slots = _run_slots(self._on_host, ks, groups, n_features)
 
     def upload(self, runs: Sequence[PackedRun], magic: NDArray[np.float64]) -> None:
-        """Copy the centres and the bounds to the device, and zeros for counts."""
+        """Copy the centers and the bounds to the device, and zeros for counts."""
         arrays, address = self._on_host, self._launcher.address
         for i, ((centers, bounds), slot) in enumerate(zip(runs, self._slots, strict=True)):
             slot.exact[:] = centers.exact

@@ -10,7 +10,7 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
     numba compiles a kernel once for arrays that may be written and once for arrays that may not.
     Users pass both, and what comes from a Dask worker or a file may be read-only. So kernels get
-    rows, weights and centres as read-only views.
+    rows, weights and centers as read-only views.
     """
     view = array.view()
     view.flags.writeable = False

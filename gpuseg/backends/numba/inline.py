@@ -1,7 +1,7 @@
 """How the functions that kernels call are compiled: without reference counts.
 
 numba counts the references to the arrays of every argument by atomic operations. Threads that
-share the centres wait for each other at each count. LLVM removes the counts from an inlined
+share the centers wait for each other at each count. LLVM removes the counts from an inlined
 function only if it has one path: a walk down a tree would count dozens of references at each
 node, which takes longer than the distances. Without numba's runtime (``_nrt=False``, an option
 that numba uses for functions of its own) there are no counts. The caller holds the arrays during

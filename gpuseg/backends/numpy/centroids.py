@@ -91,7 +91,7 @@ def assignment_sums(
     k: int,
     grids: Sequence[float],
 ) -> AssignmentSums:
-    """Return Σ w·d² on the grids, and how many rows each centre has."""
+    """Return Σ w·d² on the grids, and how many rows each center has."""
     terms = squares if weight is None else weight * squares
     parts = []
     for magic in grids:

@@ -53,7 +53,7 @@ def write_parts(
     keep_hashes: bool,
     rows_with_id: NDArray[np.int64],
 ) -> list[Part]:
-    """Write the parts of a labelled shard, with rows in the order of the input.
+    """Write the parts of a labeled shard, with rows in the order of the input.
 
     `extra_columns` names the columns of the labels in `Shard.labels_by_model`, if there are
     several, and of `Shard.confidence`, if it is set. `keep_hashes` is for ids that are compared

@@ -31,7 +31,7 @@ Counts = dict[str, Counter[tuple[int, str | None]]]
 def cross_tabulate(
     executor: Executor, columns: Sequence[str], merge: Callable[[Labels], Labels]
 ) -> Counts:
-    """Count the customers of the loaded and labelled shards.
+    """Count the customers of the loaded and labeled shards.
 
     Parameters
     ----------

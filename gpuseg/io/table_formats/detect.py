@@ -1,4 +1,4 @@
-"""Recognise the folder of a table by what its format keeps beside the data.
+"""Recognize the folder of a table by what its format keeps beside the data.
 
 Such a folder also has files of older versions, so that its files are not its rows.
 """

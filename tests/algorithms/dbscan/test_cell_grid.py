@@ -42,7 +42,7 @@ def test_rows_at_the_ends_of_cells(n: int, d: int, p: int) -> None:
 
 @pytest.mark.parametrize("n", [500, 501])
 @pytest.mark.parametrize("p", [1, 2])
-def test_rows_of_a_cell_are_neighbours_and_neighbours_are_near(n: int, p: int) -> None:
+def test_rows_of_a_cell_are_neighbors_and_neighbors_are_near(n: int, p: int) -> None:
     x = rows("cell ends", n, 2)
     x[np.abs(x) > 2] = 0.0
     grid = build_grid(x, eps_bounds_of(x, 1.0, p), PARALLEL_MAP)
@@ -71,7 +71,7 @@ def test_rows_of_a_cell_keep_their_order_for_any_number_of_parts(n: int) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("p", [1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_rows_exactly_eps_apart_are_neighbours_and_no_others(dtype: type, p: int) -> None:
+def test_rows_exactly_eps_apart_are_neighbors_and_no_others(dtype: type, p: int) -> None:
     x = np.random.default_rng(p).normal(size=(257, 2)).astype(dtype)
     for i in range(1, 100):
         u, v = np.abs(x[i].astype(np.float64) - x[0].astype(np.float64))

@@ -31,7 +31,7 @@ SIZES = (
     *((1, 1), (1, 7), (31, 2), (33, 7), (63, 1), (64, 64), (65, 7), (255, 2), (257, 71)),
     *((1000, 7), (1000, 66)),
 )
-"""Rows and centres."""
+"""Rows and centers."""
 
 STEPS = 7
 
@@ -97,7 +97,7 @@ def distances_of(x: Array, centers: Array) -> Array:
 
 
 class Pass(NamedTuple):
-    """Centres, with the float64 distances to them and the labels that follow."""
+    """Centers, with the float64 distances to them and the labels that follow."""
 
     centers: Centers
     squares: Array
@@ -105,7 +105,7 @@ class Pass(NamedTuple):
 
 
 def passes(rng: Rng, x: Array, k: int, far_shift: bool = False) -> Iterator[Pass]:
-    """Yield centres on their way, beginning on rows: every other step goes to the means."""
+    """Yield centers on their way, beginning on rows: every other step goes to the means."""
     spread = float(x.std(axis=0, dtype=np.float64).mean()) or 1.0
     values = x[rng.integers(len(x), size=k)].astype(np.float64)
     shift = (np.zeros(x.shape[1]) if far_shift else x.mean(axis=0, dtype=np.float64)).astype(
@@ -251,7 +251,7 @@ def test_slack_keeps_its_promise_after_a_long_way(backend: Backend) -> None:
 
 @pytest.mark.slow
 def test_rows_that_float64_can_hardly_separate_are_scored_again(backend: Backend) -> None:
-    """Far off, a centre may be nearer and yet, once rounded, as far as another: a tie."""
+    """Far off, a center may be nearer and yet, once rounded, as far as another: a tie."""
     x = np.float32([[1e8], [-1e8], [3e8]])
     shift = np.zeros(1, np.float32)
     grid = grid_of(x, None, shift)
@@ -289,7 +289,7 @@ def test_slack_promises_nearly_all_there_is(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 8])
-def test_drift_is_how_far_centres_may_have_come_together(k: int) -> None:
+def test_drift_is_how_far_centers_may_have_come_together(k: int) -> None:
     """The distance moved plus, step by step, the largest distance of any other; hardly more."""
     rng = np.random.default_rng(k)
     values, shift = rng.normal(size=(k, 3)), np.zeros(3, np.float32)

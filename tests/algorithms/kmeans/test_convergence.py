@@ -1,4 +1,4 @@
-"""A run that stops before its centres rest says so; one that clusters by the id is refused."""
+"""A run that stops before its centers rest says so; one that clusters by the id is refused."""
 
 from pathlib import Path
 

@@ -81,7 +81,7 @@ def test_rows_go_where_the_cosine_is_largest(x: Array, weight: Array, weighted: 
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_centres_at_rest_point_where_their_rows_do_on_average(
+def test_centers_at_rest_point_where_their_rows_do_on_average(
     x: Array, weight: Array, weighted: bool
 ) -> None:
     w = weight if weighted else np.ones(len(x))
@@ -96,7 +96,7 @@ def test_centres_at_rest_point_where_their_rows_do_on_average(
 
 
 def test_is_euclidean_k_means_of_the_unit_rows_after_one_step(x: Array) -> None:
-    """But for the length of the centres, which decides from the second step on."""
+    """But for the length of the centers, which decides from the second step on."""
     start = x[:6].astype(np.float64)
     units = unit_rows(x, "numba", TaskContext())
     one = model(init=start, max_iter=1, tol=0.0).fit(x)
@@ -191,7 +191,7 @@ def test_a_row_of_zeros_is_not_called_missing(x: Array) -> None:
         model().fit(spoiled)
 
 
-def test_directions_that_cancel_leave_the_centre_where_it_was() -> None:
+def test_directions_that_cancel_leave_the_center_where_it_was() -> None:
     """Opposite rows have no mean direction."""
     rows = np.float32([[1, 0], [-1, 0], [0, 1], [0, 1]])
     start = [[1e-3, -1.0], [0.0, 1.0]]

@@ -1,4 +1,4 @@
-"""Inertia and centres keep their digits wherever the data lies, and whatever one row is like."""
+"""Inertia and centers keep their digits wherever the data lies, and whatever one row is like."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_inertia_is_right_to_twelve_digits(
 
 
 @pytest.mark.parametrize("kind", ["none", "six orders"])
-def test_centres_keep_their_digits_beside_an_outlier(
+def test_centers_keep_their_digits_beside_an_outlier(
     backend: Backend, place: Place, kind: str
 ) -> None:
     x = with_outlier(np.random.default_rng(3), 1e9).astype(np.float32)

@@ -1,7 +1,7 @@
 """The engine: the same bits however rows are sharded, and the right numbers.
 
 Right means: labels and inertia as recomputed in float64, and what scikit-learn finds from the
-same initial centres, empty clusters included. Blocks are cut to 64 rows here, so that a shard
+same initial centers, empty clusters included. Blocks are cut to 64 rows here, so that a shard
 of a few hundred rows has several and threads have something to share.
 """
 
@@ -117,7 +117,7 @@ def test_a_sample_does_not_depend_on_the_sharding(
 @pytest.mark.slow
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("data", DATA)
-def test_labels_and_inertia_are_those_of_the_centres(
+def test_labels_and_inertia_are_those_of_the_centers(
     backend: Backend, place: Place, data: str, weighted: bool
 ) -> None:
     x = DATA[data]
@@ -151,9 +151,9 @@ def test_finds_what_scikit_learn_finds(
 
 
 FAR = {
-    "one far centre": [[0, 0], [9, 9], [1e4, 1e4]],
-    "two far centres": [[1e4, -1e4], [0, 0], [1e4, 1e4], [9, 9]],
-    "equal centres": [[0, 0], [9, 9], [9, 9]],
+    "one far center": [[0, 0], [9, 9], [1e4, 1e4]],
+    "two far centers": [[1e4, -1e4], [0, 0], [1e4, 1e4], [9, 9]],
+    "equal centers": [[0, 0], [9, 9], [9, 9]],
 }
 
 
@@ -166,7 +166,7 @@ def test_empty_clusters_move_as_in_scikit_learn(
 ) -> None:
     rng = np.random.default_rng(5)
     x = np.concatenate([rng.normal(size=(60, 2)), 9 + rng.normal(size=(70, 2))]).astype(np.float32)
-    x[[17, 99]] += [[8, -7], [-5, 11]]  # the rows farthest from their centres
+    x[[17, 99]] += [[8, -7], [-5, 11]]  # the rows farthest from their centers
     weight = rng.integers(1, 5, len(x)).astype(float) if weighted else None
     init = np.array(FAR[centers], float)
     settings = {"max_iter": max_iter, "tol": 0.0, "init": init}
@@ -207,7 +207,7 @@ def parameters(init: Array) -> KMeansParams:
     return KMeansParams(n_clusters=len(init), init=init.tolist())
 
 
-def test_a_centre_that_no_row_can_fill_stays(backend: Backend, place: Place) -> None:
+def test_a_center_that_no_row_can_fill_stays(backend: Backend, place: Place) -> None:
     init = np.array([[0.0], [50.0], [1.0], [-60.0]])
     fitted, _ = fit(place, backend.name, np.float32([[0], [1], [1], [0]]), None, 2, init=init)
     assert fitted.centers.values.tolist() == init.tolist()

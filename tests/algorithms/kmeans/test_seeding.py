@@ -1,4 +1,4 @@
-"""Seeding: where the first centres come from, and that weights count as rows do."""
+"""Seeding: where the first centers come from, and that weights count as rows do."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def rows_with_copies(n: int) -> Array:
 
 
 @pytest.mark.slow
-def test_every_far_blob_gets_a_centre(backend: Backend, place: Place) -> None:
+def test_every_far_blob_gets_a_center(backend: Backend, place: Place) -> None:
     """Greedy k-means++ and the best of ten refined seedings: no blob is missed."""
     rng = np.random.default_rng(0)
     centers = 100.0 * rng.permutation(400)[:20, None] + rng.normal(size=(20, 3))
@@ -100,7 +100,7 @@ def inertia(backend: Backend, x: Array, rows: Array) -> float:
     return float(backend.nearest(x, packed)[1].sum())
 
 
-def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None:
+def test_the_next_center_is_drawn_and_judged_by_weight(backend: Backend) -> None:
     """One row of large weight leaves more inertia than a hundred as far of small weight."""
     others = np.stack([np.linspace(-0.05, 0.05, 100), np.ones(100)], axis=1)
     x = np.concatenate([[[0, 0], [1, 0]], others]).astype(np.float32)
@@ -112,7 +112,7 @@ def test_the_next_centre_is_drawn_and_judged_by_weight(backend: Backend) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("init", INIT)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_the_first_centre_is_drawn_by_weight(backend: Backend, weighted: bool, init: str) -> None:
+def test_the_first_center_is_drawn_by_weight(backend: Backend, weighted: bool, init: str) -> None:
     x = np.arange(4, dtype=np.float32)[:, None]
     weight = np.array([1.0, 0.0, 3.0, 4.0])
     if not weighted:
@@ -146,7 +146,7 @@ def test_at_random_is_drawing_one_after_the_other_by_weight() -> None:
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize("n", [60, 300])
 @pytest.mark.usefixtures("small_sample")
-def test_rows_of_weight_zero_are_no_centres(
+def test_rows_of_weight_zero_are_no_centers(
     backend: Backend, place: Place, n: int, shards: int
 ) -> None:
     """Neither of data taken whole nor of data that is sampled, at its ends as little as within."""
@@ -167,7 +167,7 @@ def test_rows_of_weight_zero_are_no_centres(
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_fewer_centres_are_the_first_of_more(backend: Backend, weighted: bool) -> None:
+def test_fewer_centers_are_the_first_of_more(backend: Backend, weighted: bool) -> None:
     rng = np.random.default_rng(3)
     x = rng.normal(size=(200, 3)).astype(np.float32)
     sample = merge_equal(x, rng.lognormal(0, 2, 200) if weighted else np.ones(200))
@@ -207,7 +207,7 @@ def test_seeds_do_not_depend_on_the_processor() -> None:
     assert len(outputs) == 1
 
 
-def test_no_more_centres_than_distinct_rows(backend: Backend) -> None:
+def test_no_more_centers_than_distinct_rows(backend: Backend) -> None:
     x = np.float32([[0, 1], [2, 3], [0, 1], [-0.0, 1], [5, 5], [2, 3]])
     sample = merge_equal(x, np.ones(6))
     expected = [[0, 1], [2, 3], [5, 5]]

@@ -63,7 +63,7 @@ def data(weighted: bool, n: int = 300) -> tuple[Array, Array | None]:
 
 
 def starts(x: Array, *counts: int) -> list[Array]:
-    """Rows to begin from, and for the last run a centre that no row is near."""
+    """Rows to begin from, and for the last run a center that no row is near."""
     rng = np.random.default_rng(1)
     centers = [x[rng.choice(len(x), k, replace=False)].astype(np.float64) for k in counts]
     centers[-1][-1] = 1e4

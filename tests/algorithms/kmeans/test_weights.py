@@ -21,7 +21,7 @@ def test_light_clusters_keep_their_digits(small: float, backend: str) -> None:
 
 
 def test_six_orders_of_magnitude() -> None:
-    """Centres agree with a float64 evaluation of the same labels."""
+    """Centers agree with a float64 evaluation of the same labels."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20_000, 5)).astype(np.float32) + np.float32(1000)
     weight = 10.0 ** rng.uniform(-6, 0, len(x))

@@ -1,7 +1,7 @@
-"""A grid of cells for rows of one or two features; the rows of a cell are neighbours.
+"""A grid of cells for rows of one or two features; the rows of a cell are neighbors.
 
 Gunawan, "A faster algorithm for DBSCAN", TU Eindhoven 2013: cells have a diameter of eps, so the
-rows of a cell are neighbours of each other, and all neighbours of a row are in a few cells around
+rows of a cell are neighbors of each other, and all neighbors of a row are in a few cells around
 its own. The cells of a line are consecutive in memory, so the cells to the left and right of a
 cell are one run of rows. Rows are compared in float64, as `numerics.eps_bounds` defines it.
 

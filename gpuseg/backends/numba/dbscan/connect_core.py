@@ -1,6 +1,6 @@
 """Connect core rows that are within eps of each other, and so the components they are in.
 
-No list of neighbours is kept: each pair is united at once (`union_find`). Most pairs need no
+No list of neighbors is kept: each pair is united at once (`union_find`). Most pairs need no
 distance, because their rows are in one component already. `hint[node]` is an element of the
 component that holds all core rows below a node, where they are known to be in one; subtrees with
 a hint in the component of the query rows are skipped. Components only grow, so a hint stays true

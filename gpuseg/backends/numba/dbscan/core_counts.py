@@ -2,7 +2,7 @@
 
 A row is compared until its count is high enough, first with its own tile, then with tiles ever
 farther up the tree. So a row in a dense area is finished at once, and only rows that are not core
-are compared with everything near them. In a tile smaller than eps all rows are neighbours, and no
+are compared with everything near them. In a tile smaller than eps all rows are neighbors, and no
 distance is computed.
 """
 

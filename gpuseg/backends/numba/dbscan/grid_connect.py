@@ -77,7 +77,7 @@ def connect_core(
 
 
 def _neighbor_offsets(radius: int) -> NDArray[np.int64]:
-    """Return the offsets of half of a cell's neighbours, in lines and cells, nearest first."""
+    """Return the offsets of half of a cell's neighbors, in lines and cells, nearest first."""
     steps = range(-radius, radius + 1)
     ahead = [(line, cell) for line in steps for cell in steps if (line, cell) > (0, 0)]
     return np.array(sorted(ahead, key=lambda offset: math.hypot(*offset)), np.int64)
@@ -105,7 +105,7 @@ def _find_core_cells(grid: Grid, cells: CoreCells, first: int, last: int) -> int
 def _connect_cells(
     grid: Grid, cells: CoreCells, offsets: NDArray[np.int64], first: int, last: int
 ) -> int:
-    """Connect each cell of some lines with its neighbours; return n_distances.
+    """Connect each cell of some lines with its neighbors; return n_distances.
 
     The lines are those from `first` up to, but not including, `last`.
     """

@@ -1,6 +1,6 @@
 """Weight within eps, and the lowest cluster within eps, for rows in the cells of a grid.
 
-A cell with enough weight needs no distance: its rows are neighbours of each other. Any other row
+A cell with enough weight needs no distance: its rows are neighbors of each other. Any other row
 is compared with the lines around it, its own first, until its query is finished.
 """
 
@@ -25,9 +25,9 @@ class _Query(NamedTuple):
     Attributes
     ----------
     add : function (search, value, position, rows) → value
-        Add neighbours of a row to its value; bit i of `rows` is the one at position + i.
+        Add neighbors of a row to its value; bit i of `rows` is the one at position + i.
     is_done : function (search, value) → bool
-        Whether no more neighbours are needed.
+        Whether no more neighbors are needed.
     """
 
     add: Callable[[Any, Any, int, int], Any]
@@ -39,7 +39,7 @@ class _Query(NamedTuple):
 def _fold_neighbors(
     grid: Grid, cell: int, i: int, query: _Query, search: Any, value: Any
 ) -> tuple[Any, int]:
-    """Fold a query over the neighbours of row i in a cell, those of the nearest lines first.
+    """Fold a query over the neighbors of row i in a cell, those of the nearest lines first.
 
     Returns
     -------

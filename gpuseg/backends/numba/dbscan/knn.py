@@ -32,14 +32,14 @@ class NearestSearch(NamedTuple):
     ----------
     query : TileSpace
     requested : int64 (n_query_tiles,)
-        The rows of each tile to find neighbours for, as bits.
+        The rows of each tile to find neighbors for, as bits.
     target : TileSpace
     core : int64 (n_target_tiles,)
         Core rows of each tile, as bits.
     rdist : float64 (n_query_slots, k)
-        Reduced distances in rising order; on entry the bounds that neighbours must be below.
+        Reduced distances in rising order; on entry the bounds that neighbors must be below.
     row : int64 (n_query_slots, k)
-        The neighbours, rows of the target, of equally near ones the lowest; -1 means none.
+        The neighbors, rows of the target, of equally near ones the lowest; -1 means none.
     """
 
     query: TileSpace
@@ -57,7 +57,7 @@ class _TileScratch(NamedTuple):
     ----------
     rdists : float32 (TILE,)
     limit : float32 (TILE,)
-        For each row of the query tile: rows with a float32 rdist above it are no neighbours.
+        For each row of the query tile: rows with a float32 rdist above it are no neighbors.
     """
 
     rdists: NDArray[np.float32]

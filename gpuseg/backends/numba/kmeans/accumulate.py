@@ -1,4 +1,4 @@
-"""Add rows to the sums of their centres, on a grid.
+"""Add rows to the sums of their centers, on a grid.
 
 The term of a row is w·(x - shift), in float64, rounded to the grid: (v + M) - M; the
 rounding error goes to a second, finer grid. No fast-math here: it would cancel M. As M is

@@ -2,8 +2,8 @@
 
 A score is ½|a|² - z·a, with z and a measured from the shift (see `nearest_center`). A tile is
 `TILE` rows, feature by feature: tile[f·TILE + i] is feature f of row i. For 2·LANES rows and
-four centres there are eight running scores, each in a register; a feature costs two loads of
-the tile, four of the centres and eight multiply-adds. No score is ever written to memory.
+four centers there are eight running scores, each in a register; a feature costs two loads of
+the tile, four of the centers and eight multiply-adds. No score is ever written to memory.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ from gpuseg.backends.numba.simd.float32 import (
 from gpuseg.backends.numba.simd.transpose import transpose4
 
 GROUP = 4
-"""Centres scored together."""
+"""Centers scored together."""
 
 TILE = 64
 """Rows scored together: a tile of up to 64 features fits the L1 cache."""
@@ -79,7 +79,7 @@ def load_tile(
 
 @njit(inline="always")
 def _update(score: Any, k: int, least: Any, second: Any, label: Any) -> Any:
-    """Update the least and the second least score, and the label, with centre k."""
+    """Update the least and the second least score, and the label, with center k."""
     larger = select_lt(score, least, least, score)
     return (
         select_lt(score, least, score, least),

@@ -26,7 +26,7 @@ def squared_distance(
 
 @uncounted
 def exact_nearest(x: NDArray[np.float32], first: int, centers: NDArray[np.float64]) -> int:
-    """Return the nearest centre of one row, ties to the lowest index."""
+    """Return the nearest center of one row, ties to the lowest index."""
     label, least = 0, squared_distance(x, first, centers, 0)
     for k in range(1, centers.shape[0]):
         distance = squared_distance(x, first, centers, k)
@@ -44,7 +44,7 @@ def label_distances(
     labels: NDArray[np.int32],
     distances: NDArray[np.float64],
 ) -> None:
-    """Write the squared distances of rows to the centres of their labels, (n_rows,).
+    """Write the squared distances of rows to the centers of their labels, (n_rows,).
 
     Four rows at a time, since each addition of one row waits for the one before.
     """
@@ -70,7 +70,7 @@ def label_distances(
 def squared_distances(
     x: NDArray[np.float32], centers: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> None:
-    """Write the squared distance of every row to every centre into distances (n, k).
+    """Write the squared distance of every row to every center into distances (n, k).
 
     Several rows together, so that the features of each are taken in order and the additions
     still fill the processor.

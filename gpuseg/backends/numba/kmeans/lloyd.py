@@ -1,8 +1,8 @@
-"""One Lloyd iteration on a block; reads only rows that may have another nearest centre.
+"""One Lloyd iteration on a block; reads only rows that may have another nearest center.
 
 A row's slack is a lower bound of its gap when it was last scored, plus the drift of its label
-then; the gap is how much farther any other centre was than the nearest one. Drift grows with
-every iteration by how far the nearest centre and any other may have come together, so a row with
+then; the gap is how much farther any other center was than the nearest one. Drift grows with
+every iteration by how far the nearest center and any other may have come together, so a row with
 slack above its label's drift keeps its label: the triangle inequality (Hamerly, "Making k-means
 even faster", SDM 2010, with both of its bounds in one number).
 
@@ -55,7 +55,7 @@ def failing_rows(
     rows: NDArray[np.int64],
     n_waiting: int,
 ) -> int:
-    """Append the rows from start to stop that may have another nearest centre.
+    """Append the rows from start to stop that may have another nearest center.
 
     Most rows pass by a comparison of their slack, a register at a time, with the largest
     drift of all. Returns how many rows are waiting now.

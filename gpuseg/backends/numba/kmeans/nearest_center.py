@@ -1,10 +1,10 @@
-"""Find nearest centres in float32 with a certificate, in float64 where it fails.
+"""Find nearest centers in float32 with a certificate, in float64 where it fails.
 
 With z = x - s and a = c - s measured from the shift s,
 
     ½|x - c|² = ½|z|² + (½|a|² - z·a),
 
-and ½|z|² is the same for every centre, so the least score ½|a|² - z·a wins. The certificate:
+and ½|z|² is the same for every center, so the least score ½|a|² - z·a wins. The certificate:
 with u = 2^-24 the unit roundoff of float32, A = max |a| and d features,
 
 * z and a are each rounded once: relative error u a component;
@@ -21,7 +21,7 @@ that the winner is also that of the specification, and TINY covers underflow. A 
 overflows makes E infinite, and a comparison with NaN is false: both count as uncertain.
 
 The same margin bounds distances: |x - c|² = |z|² + 2·score, off by at most 2E from the score
-and (d + 8)·u·|z|² from |z|². So the gap, by how much another centre is farther than the nearest
+and (d + 8)·u·|z|² from |z|². So the gap, by how much another center is farther than the nearest
 one, is at least √(|z|² + 2·second - e) - √(|z|² + 2·best + e), e the sum of both.
 """
 
@@ -60,7 +60,7 @@ from gpuseg.backends.types import MAX_GAP, PackedCenters
 TINY = np.float32(1e-36)
 
 UNCERTAIN = np.float32(-1)
-"""In place of a gap: the float32 scores do not decide which centre is nearest."""
+"""In place of a gap: the float32 scores do not decide which center is nearest."""
 
 _UNIT = 2.0**-24
 _DOWN, _UP = np.float32(1 - 2.0**-21), np.float32(1 + 2.0**-21)
@@ -141,7 +141,7 @@ def certify_tile(
 def label_tile(
     x: NDArray[np.float32], n_rows: int, centers: PackedCenters, scratch: TileScratch
 ) -> None:
-    """Write nearest centres and gaps of the first `n_rows` rows at `scratch.offsets`; x is flat.
+    """Write nearest centers and gaps of the first `n_rows` rows at `scratch.offsets`; x is flat.
 
     All offsets of the tile must be those of some row.
     """
@@ -160,7 +160,7 @@ def nearest(
     labels: NDArray[np.int32],
     squares: NDArray[np.float64],
 ) -> None:
-    """Write the nearest centre of every row of x (flat) and its squared distance."""
+    """Write the nearest center of every row of x (flat) and its squared distance."""
     d, exact = centers.shift.size, centers.exact
     scratch = new_scratch(d)
     offsets, tile_labels = scratch.offsets, scratch.labels
