@@ -18,7 +18,7 @@ class _Descriptor(io.RawIOBase):
     """A file descriptor to write to. After its first error it drops what is written."""
 
     def __init__(self, number: int) -> None:
-        self._number = number
+        self.name = self._number = number
         self.error: OSError | None = None
 
     def writable(self) -> bool:
@@ -31,9 +31,10 @@ class _Descriptor(io.RawIOBase):
         return os.isatty(self._number)
 
     def write(self, data: Any) -> int:
-        while self.error is None:
+        rest = memoryview(data)
+        while rest and self.error is None:
             try:
-                return os.write(self._number, data)
+                rest = rest[os.write(self._number, rest) :]
             except BlockingIOError:  # the terminal or pipe was made non-blocking by its other users
                 select.select([], [self._number], [], 1.0)
             except OSError as error:
@@ -42,13 +43,17 @@ class _Descriptor(io.RawIOBase):
 
 
 class _UnfailingText(io.TextIOWrapper):
-    """Text that is written to a descriptor, with escape sequences for what it cannot encode."""
+    """Text that is written to a descriptor, with escape sequences for what it cannot encode.
+
+    There is no buffer of bytes in between: it would keep, and write a second time, what was being
+    written as an interrupt came.
+    """
 
     def __init__(
         self, descriptor: _Descriptor, stream: TextIO | None, line_buffering: bool
     ) -> None:
         super().__init__(
-            io.BufferedWriter(descriptor),
+            descriptor,
             encoding="utf-8" if stream is None else stream.encoding,
             errors="backslashreplace",
             line_buffering=line_buffering,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,48 @@ def test_standard_output_that_is_no_file(
         print("σ")
         assert take_output_error() is None
     assert capsys.readouterr().out == "σ\n"
+
+
+INTERRUPTED = """
+import signal, sys
+from gpuseg.standard_streams import unfailing_streams
+
+class Interrupted(BaseException):
+    pass
+
+def interrupt(signal_number, frame):
+    global is_armed
+    if is_armed:
+        is_armed = False
+        raise Interrupted
+
+is_armed = False
+signal.signal(signal.SIGINT, interrupt)
+number = 0
+with unfailing_streams():
+    while number < 20_000:
+        try:
+            is_armed = True
+            while number < 20_000:
+                number += 1
+                print("line", number, file=sys.stderr, flush=True)
+            is_armed = False
+        except Interrupted:
+            pass
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+"""
+
+
+def test_an_interrupt_writes_no_line_twice() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        lines = [process.stderr.readline()]
+        for line in process.stderr:
+            lines.append(line)
+            if len(lines) % 10 == 0:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 0
+    assert lines[0] == "line 1\n"
+    assert len(set(lines)) == len(lines) > 10_000
