@@ -186,7 +186,7 @@ def test_words_say_that_a_value_may_be_missing() -> None:
         Encoder("what is it", "onehot", "text", ("z",)),
         Encoder("plan", "ordinal", "text", ("s", "l")),
         Encoder("spend"),
-        *(Encoder("A"), Encoder("a"), Encoder("ID"), Encoder(""), Encoder("a\0b")),
+        *(Encoder("A"), Encoder("a"), Encoder("ID"), Encoder(""), Encoder("b"), Encoder("B\0c")),
         Encoder("city", "onehot", "text", ("x", "y\0")),
     ]
     names = [name for encoder in encoders for name in encoder.feature_names()]

@@ -90,7 +90,7 @@ def rule_features(
 
     Columns whose names differ only in case are left out: SQL cannot tell them apart. So are those
     without a name, and those with a NUL character in the name or a category: databases end a text
-    there, or refuse it.
+    there, or refuse it. A name that ends so may be that of another column.
 
     Parameters
     ----------
@@ -100,19 +100,23 @@ def rule_features(
         All columns of the input.
     """
     count = Counter(
-        name.casefold() for name in {*columns, *(encoder.column for encoder in encoders)}
+        _name_in_sql(name) for name in {*columns, *(encoder.column for encoder in encoders)}
     )
     wanted = set(names)
     return {
         feature.name: feature
         for encoder in encoders
         if encoder.column
-        and count[encoder.column.casefold()] == 1
+        and count[_name_in_sql(encoder.column)] == 1
         and not any("\0" in text for text in (encoder.column, *encoder.categories))
         and not wanted.isdisjoint(encoder.feature_names())
         for feature in _features(encoder, fill.get(encoder.column))
         if feature.name in wanted
     }
+
+
+def _name_in_sql(column: str) -> str:
+    return column.partition("\0")[0].casefold()
 
 
 def _features(e: Encoder, fill: float | None) -> list[RuleFeature]:
