@@ -84,6 +84,7 @@ def test_a_feature_that_is_named_like_an_id_gives_one_warning(tmp_path: Path) ->
         ("phone", 49_301_230_000 + np.arange(ROWS), True),
         ("phone", [f"030{i:07d}" for i in range(ROWS)], True),
         ("phone", np.arange(ROWS), False),
+        ("phone", (2**62 + np.arange(ROWS)).astype("datetime64[us]"), False),
         ("email_hashed", KEYS, False),
         ("account", [f"{i:010d}" for i in range(ROWS)], False),
         ("who", KEYS, False),

@@ -41,6 +41,9 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}")
 _PHONE = re.compile(r"(?:\+|00)[1-9](?:[ ./()\-]{0,2}\d){7,14}")
 
 _LONG_NUMBER = re.compile(r"\d{6,15}")
+_NUMBERS_OR_TEXT = (
+    pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+)  # fmt: skip
 
 
 @cache
@@ -139,10 +142,12 @@ def contact(name: str, column: pa.Array) -> str | None:
 
 def _are_long_numbers(column: pa.Array) -> bool:
     """Return whether the first values are whole numbers of six to fifteen digits, also as text."""
-    values = column.drop_null()[:_TEXT_SAMPLE].to_pylist()
-    if not all(isinstance(value, int | str) for value in values):
+    first = column.drop_null()[:_TEXT_SAMPLE]
+    if pa.types.is_dictionary(first.type):
+        first = first.dictionary_decode()
+    if not any(is_kind(first.type) for is_kind in _NUMBERS_OR_TEXT):
         return False
-    return bool(values) and all(_LONG_NUMBER.fullmatch(str(value)) for value in values)
+    return len(first) > 0 and all(_LONG_NUMBER.fullmatch(str(value)) for value in first.to_pylist())
 
 
 def are_card_numbers(column: pa.Array) -> bool:
