@@ -1,4 +1,4 @@
-"""From Arrow to NumPy and back, for numbers and booleans, without pandas.
+"""Types of Arrow, and from Arrow to NumPy and back, for numbers and booleans, without pandas.
 
 pyarrow imports pandas, where it is installed, at its first conversion of an array. That takes as
 long as a small job, and no job needs it.
@@ -141,3 +141,11 @@ def _bits(column: pa.Array, buffer: pa.Buffer) -> NDArray[np.bool_]:
     stop = column.offset + len(column)
     bits = np.unpackbits(np.frombuffer(buffer, np.uint8), count=stop, bitorder="little")
     return bits[column.offset :].view(bool)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether a column has text."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    t = pa.types
+    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy
+from gpuseg.arrow import from_numpy, is_text
 from gpuseg.errors import DataError, literal
 from gpuseg.features.attributes import Join
-from gpuseg.features.parse import hash_of, is_text
+from gpuseg.features.parse import hash_of
 from gpuseg.features.transaction_files import Source
 from gpuseg.formatting import count, count_with
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import first_invalid, from_numpy, plain, to_numpy
+from gpuseg.arrow import first_invalid, from_numpy, is_text, plain, to_numpy
 from gpuseg.errors import DataError, literal, without_reason
 from gpuseg.features.attributes import Join, batches, flat, refuse_personal_values
 from gpuseg.features.definitions import CUSTOMER_ID
@@ -23,7 +23,7 @@ from gpuseg.features.join_matches import (
     unmatched_ids,
     without_point_zero,
 )
-from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, is_text, keyed
+from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
 from gpuseg.features.transaction_files import describe_row
 from gpuseg.features.transactions import DescribeRow

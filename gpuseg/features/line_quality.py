@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gpuseg.arrow import is_text
 from gpuseg.backends.customers import COUNTS
-from gpuseg.features.parse import is_text
 from gpuseg.features.transactions import Roles, ScanCounts
 
 NULL_TEXT = "text for a missing value, such as NULL"

@@ -11,10 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import first_invalid, from_numpy, plain, to_numpy
+from gpuseg.arrow import first_invalid, from_numpy, is_text, plain, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError, literal, without_value
-from gpuseg.features.other_formats import next_step
+from gpuseg.features.text_formats import next_step
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.ids import hash_ids
@@ -225,14 +225,6 @@ def numbers(
     column = pc.cast(column, pa.float64(), safe=False)
     values: NDArray[np.float64] = to_numpy(column)
     return values
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Return whether a column has text."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    t = pa.types
-    return bool(t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind))
 
 
 def keyed(customer: pa.Array, key: Key) -> pa.Array:

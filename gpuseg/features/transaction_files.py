@@ -10,9 +10,9 @@ from functools import partial
 import pyarrow as pa
 from pyarrow import types as t
 
-from gpuseg.arrow import plain
+from gpuseg.arrow import is_text, plain
 from gpuseg.errors import DataError, without_reason
-from gpuseg.features.parse import as_id, is_text
+from gpuseg.features.parse import as_id
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.formatting import count_with
 from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv

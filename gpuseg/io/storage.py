@@ -14,6 +14,7 @@ import fsspec
 import pyarrow.parquet as pq
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.io.file_formats import HEAD_BYTES, other_format
 from gpuseg.io.file_version import (
     FileVersion,
     changed,
@@ -22,7 +23,6 @@ from gpuseg.io.file_version import (
     object_version,
 )
 from gpuseg.io.library_errors import LIBRARY_ERRORS, exhausted, first_line, reading
-from gpuseg.io.other_formats import HEAD_BYTES, other_format
 from gpuseg.redaction import redacted
 
 _FILES_AT_ONCE = 16

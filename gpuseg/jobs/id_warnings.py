@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from gpuseg.features.parse import is_text
+from gpuseg.arrow import is_text
 from gpuseg.io.parquet.dataset import Dataset, first_values
 from gpuseg.io.parquet.index_columns import is_unnamed_index
 from gpuseg.io.privacy.pii import contact, personal
@@ -29,13 +29,13 @@ def warning_of_no_id(spec: JobSpec, dataset: Dataset) -> str | None:
     if spec.input.features is None and any(map(is_named_like_an_id, dataset.features)):
         return None
     missing = "input.id is not set, so the output has no ids"
-    if candidate := likely_id(dataset, spec.audit.columns):
+    if candidate := _likely_id(dataset, spec.audit.columns):
         return f"{missing}; if '{candidate}' has them, set input.id = '{candidate}'"
     dropped = ", without those that were dropped" if spec.prepare.missing == "drop" else ""
     return f"{missing}; its rows are in the order of the input{dropped}"
 
 
-def likely_id(dataset: Dataset, audited: Sequence[str]) -> str | None:
+def _likely_id(dataset: Dataset, audited: Sequence[str]) -> str | None:
     """Return the one column that is evidently the id, or None.
 
     It has text or integers, and is used for nothing else. It is named like an id, or is the named

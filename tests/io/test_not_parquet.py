@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from support.errors import raises
 
-from gpuseg.io.other_formats import HEAD_BYTES, other_format
+from gpuseg.io.file_formats import HEAD_BYTES, other_format
 from gpuseg.io.storage import Storage
 
 CSV = "name;größe\nä;1\n"

@@ -121,6 +121,21 @@ def fork_server(driver: int) -> psutil.Process:
     return server
 
 
+def started_run(customers: Path, out: Path, stage: str, *options: str) -> "subprocess.Popen[str]":
+    """Start a job on Dask workers; return its process once a stage has ended."""
+    process = subprocess.Popen(
+        [*command(customers, out, NEW, "dask"), *options],
+        env={**os.environ, "TMPDIR": "/tmp"},  # the path of the server's socket has a limit
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith(stage):
+        assert process.poll() is None
+    return process
+
+
 def short_scratch(tmp_path: Path) -> Path:
     """Make a folder for temporary files; the paths of sockets in it have a limit."""
     folder = tmp_path / "t"
@@ -132,15 +147,7 @@ def short_scratch(tmp_path: Path) -> Path:
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked on this system")
 def test_interrupted_with_a_stopped_worker(customers: Path, tmp_path: Path) -> None:
     out = tmp_path / "outputs" / "segments"
-    process = subprocess.Popen(
-        command(customers, out, NEW, "dask"),
-        env={**os.environ, "TMPDIR": "/tmp"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith("start"):
-        assert process.poll() is None
+    process = started_run(customers, out, "start")
     children = psutil.Process(process.pid).children(recursive=True)
     for worker in fork_server(process.pid).children():
         worker.suspend()
@@ -197,16 +204,7 @@ def test_interrupted(customers: Path, tmp_path: Path, cluster: str, number: sign
 def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None:
     """Its workers are lost with it; others take their place."""
     out = tmp_path / "outputs" / "segments"
-    process = subprocess.Popen(
-        [*command(customers, out, NEW, "dask"), "--set", "segment.tol=0.0"],
-        env={**os.environ, "TMPDIR": "/tmp"},  # the path of the server's socket has a limit
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith(stage):
-        assert process.poll() is None
+    process = started_run(customers, out, stage, "--set", "segment.tol=0.0")
     fork_server(process.pid).kill()
     errors = process.communicate(timeout=100)[1]
     assert process.returncode == 0, errors
@@ -219,16 +217,7 @@ def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None
 def test_fork_server_stopped(customers: Path, tmp_path: Path) -> None:
     """It is continued, so that it ends with the run."""
     out = tmp_path / "outputs" / "segments"
-    process = subprocess.Popen(
-        command(customers, out, NEW, "dask"),
-        env={**os.environ, "TMPDIR": "/tmp"},  # the path of the server's socket has a limit
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith("read"):
-        assert process.poll() is None
+    process = started_run(customers, out, "read")
     server = fork_server(process.pid)
     server.suspend()
     errors = process.communicate(timeout=100)[1]

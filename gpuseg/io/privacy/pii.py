@@ -17,12 +17,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import to_numpy
+from gpuseg.arrow import is_text, to_numpy
 
 LOCATION = "a location"
 """The kind of latitudes and longitudes, which some distances are made for."""
 
-CONTACTS = ("an e-mail address", "a telephone number")
+_CONTACTS = ("an e-mail address", "a telephone number")
 """Kinds that reach a person."""
 
 MIN_CARD_NUMBER = 10**12
@@ -41,9 +41,6 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s.]{2,}")
 _PHONE = re.compile(r"(?:\+|00)[1-9](?:[ ./()\-]{0,2}\d){7,14}")
 
 _LONG_NUMBER = re.compile(r"\d{6,15}")
-_NUMBERS_OR_TEXT = (
-    pa.types.is_integer, pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
-)  # fmt: skip
 
 
 @cache
@@ -129,7 +126,7 @@ def personal_values(column: pa.Array) -> str | None:
 
 
 def contact(name: str, column: pa.Array) -> str | None:
-    """Return which of `CONTACTS` the first values of a column are, or None.
+    """Return which of `_CONTACTS` the first values of a column are, or None.
 
     A name counts only for values that can be telephone numbers without a country code: it may be
     that of a hash, or of a telephone that is not somebody's.
@@ -137,7 +134,7 @@ def contact(name: str, column: pa.Array) -> str | None:
     kind = personal_values(column)
     if kind is None and _are_long_numbers(column):
         kind = personal(name)
-    return kind if kind in CONTACTS else None
+    return kind if kind in _CONTACTS else None
 
 
 def _are_long_numbers(column: pa.Array) -> bool:
@@ -145,7 +142,7 @@ def _are_long_numbers(column: pa.Array) -> bool:
     first = column.drop_null()[:_TEXT_SAMPLE]
     if pa.types.is_dictionary(first.type):
         first = first.dictionary_decode()
-    if not any(is_kind(first.type) for is_kind in _NUMBERS_OR_TEXT):
+    if not (pa.types.is_integer(first.type) or is_text(first.type)):
         return False
     return len(first) > 0 and all(_LONG_NUMBER.fullmatch(str(value)) for value in first.to_pylist())
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.arrow import from_numpy, is_text, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.numerics.to_float32 import as_floats
 
@@ -60,7 +60,7 @@ def as_text(column: pa.Array, name: str) -> tuple[str, pa.Array]:
         return as_text(column.cast(kind.value_type), name)
     if gaps(column).all():
         return "", pa.nulls(len(column), pa.string())
-    if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
+    if is_text(kind):
         return "text", column.cast(pa.string())
     if t.is_boolean(kind):
         return "booleans", column.cast(pa.string())
