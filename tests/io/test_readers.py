@@ -128,25 +128,12 @@ def test_readers_find_each_row_once(outputs: dict[str, Path], name: str) -> None
 
 
 @pytest.mark.slow
-def test_spark_finds_each_row_once(outputs: dict[str, Path]) -> None:
-    sql = pytest.importorskip("pyspark.sql")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java")
-    settings = {
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",  # starts with less work
-        "spark.ui.enabled": "false",
-    }
-    spark = sql.SparkSession.builder.master("local[1]").config(map=settings).getOrCreate()
-    try:
-        for folder in outputs.values():
-            for recursive in (False, True):
-                reader = spark.read.option("recursiveFileLookup", recursive)
-                rows = reader.parquet(str(folder)).collect()
-                assert sorted(tuple(row)[:2] for row in rows) == pairs(read_parts(folder))
-    finally:
-        spark.stop()
+def test_spark_finds_each_row_once(outputs: dict[str, Path], spark: Any) -> None:
+    for folder in outputs.values():
+        for recursive in (False, True):
+            reader = spark.read.option("recursiveFileLookup", recursive)
+            rows = reader.parquet(str(folder)).collect()
+            assert sorted(tuple(row)[:2] for row in rows) == pairs(read_parts(folder))
 
 
 @pytest.mark.slow
