@@ -11,6 +11,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+_EXACT_WHOLE = 2**53
+"""Each whole number up to it is a float64."""
+
+_EXACT_POWER = 22
+"""Each power of ten up to this one is a float64."""
+
+_EXACT_DIGITS = 15
+"""Each whole number of so many digits is a float64."""
+
 
 def to_numpy(column: pa.Array) -> NDArray[Any]:
     """Return the values of a column without nulls, or of floats, where a null becomes NaN.
@@ -40,6 +49,39 @@ def from_numpy(values: NDArray[Any]) -> pa.Array:
     else:
         kind, data = pa.from_numpy_dtype(values.dtype), np.ascontiguousarray(values)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(data)])
+
+
+def decimals_to_numpy(column: pa.Array) -> NDArray[np.float64]:
+    """Return decimals as the nearest float64, NaN for null.
+
+    Arrow multiplies by a power of ten that is rounded itself, so that its 10.95 is not that of a
+    text or of a database. The quotient of two whole numbers that float64 holds is rounded once.
+    """
+    kind = column.type
+    dtype = np.dtype(np.int32 if kind.bit_width == 32 else np.int64)
+    per_value = kind.bit_width // (8 * dtype.itemsize)
+    validity, data = column.buffers()
+    count, offset = len(column) * per_value, column.offset * kind.bit_width // 8
+    words = np.frombuffer(data, dtype, count, offset).reshape(-1, per_value)  # the lowest first
+    power = 10.0 ** min(abs(kind.scale), _EXACT_POWER)
+    values: NDArray[np.float64] = words[:, 0] / power if kind.scale > 0 else words[:, 0] * power
+    is_valid = _bits(column, validity) if column.null_count else np.ones(1, bool)
+    if column.null_count:
+        values[~is_valid] = np.nan
+    if kind.precision > _EXACT_DIGITS or abs(kind.scale) > _EXACT_POWER:
+        others = np.flatnonzero(is_valid & ~_are_exact(words, kind.scale))
+        text = column.take(from_numpy(others)).cast(pa.string())
+        values[others] = to_numpy(text.cast(pa.float64()))
+    return values
+
+
+def _are_exact(words: NDArray[Any], scale: int) -> NDArray[np.bool_]:
+    """Return which whole numbers (n, words of each) float64 holds, and none if not the power."""
+    whole = words[:, 0]
+    are_exact: NDArray[np.bool_] = (whole >= -_EXACT_WHOLE) & (whole <= _EXACT_WHOLE)
+    for word in words.T[1:]:
+        are_exact &= word == whole >> 63
+    return are_exact & (abs(scale) <= _EXACT_POWER)
 
 
 def first_invalid(read: Callable[[pa.Array], Any], values: pa.Array) -> int:

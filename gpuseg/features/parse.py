@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import first_invalid, from_numpy, is_text, plain, to_numpy
+from gpuseg.arrow import decimals_to_numpy, first_invalid, from_numpy, is_text, plain, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError, literal, without_value
 from gpuseg.features.text_formats import next_step
@@ -222,6 +222,8 @@ def numbers(
             column, pa.float64(), subject, describe, nulls,
             "must be a plain number such as 2.67, with a decimal point and without a currency sign",
         )  # fmt: skip
+    if pa.types.is_decimal(column.type):
+        return decimals_to_numpy(column)
     column = pc.cast(column, pa.float64(), safe=False)
     values: NDArray[np.float64] = to_numpy(column)
     return values

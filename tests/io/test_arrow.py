@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from decimal import Decimal, localcontext
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.arrow import decimals_to_numpy, from_numpy, to_numpy
 from gpuseg.synthetic.customers import write_customers
 
 COLUMNS = [
@@ -44,6 +45,22 @@ def test_array_becomes_the_column_of_pyarrow(dtype: str, size: int) -> None:
     column = from_numpy(values)
     column.validate(full=True)
     assert column.equals(pa.array(values))
+
+
+@pytest.mark.parametrize("kind", [
+    pa.decimal32(9, 2), pa.decimal64(18, 4), pa.decimal128(12, 2), pa.decimal128(38, 30),
+    pa.decimal128(20, 0), pa.decimal128(9, -3), pa.decimal256(76, 20), pa.decimal256(30, 25),
+], ids=str)  # fmt: skip
+def test_decimals_become_the_nearest_floats(kind: pa.DataType) -> None:
+    rng = np.random.default_rng(kind.precision)
+    digits = [int(rng.integers(1, kind.precision + 1)) for _ in range(200)]
+    wholes = [int("".join(map(str, rng.integers(0, 10, n)))) * (-1) ** n for n in digits]
+    with localcontext(prec=100):
+        values = [None, *(Decimal(whole).scaleb(-kind.scale) for whole in wholes), Decimal(0)]
+    column = pa.array(values, kind)
+    for part, expected in ((column, values), (column[3:7], values[3:7]), (column[:0], [])):
+        floats = [float("nan" if value is None else value) for value in expected]
+        np.testing.assert_array_equal(decimals_to_numpy(part), floats)
 
 
 def test_job_of_numbers_imports_neither_pandas_nor_scikit_learn(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import from_numpy, is_text, to_numpy
+from gpuseg.arrow import decimals_to_numpy, from_numpy, is_text, to_numpy
 from gpuseg.errors import DataError
 from gpuseg.numerics.to_float32 import as_floats
 
@@ -33,8 +33,9 @@ def as_numbers(column: pa.Array) -> NDArray[Any]:
     """
     if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
-    has_nulls = column.null_count > 0 and not pa.types.is_floating(column.type)
-    if has_nulls or pa.types.is_decimal(column.type):
+    if pa.types.is_decimal(column.type):
+        return decimals_to_numpy(column)
+    if column.null_count > 0 and not pa.types.is_floating(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
     return as_floats(to_numpy(column))
 
