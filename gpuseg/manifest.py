@@ -441,7 +441,7 @@ class EncodedColumn(Record):
     column: str
     """Column of the input."""
     encoding: str
-    """"onehot", "frequency", "ordinal" or "is missing"."""
+    """"vector", "onehot", "frequency", "ordinal" or "is missing"."""
     features: tuple[str, ...]
     """Features made from the column."""
     categories: int

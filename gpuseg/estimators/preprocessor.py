@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,14 @@ from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, DataError, literal, parameter_names
 from gpuseg.estimators._inputs.arrays import as_matrix, read_stream
 from gpuseg.estimators._inputs.origins import find_origin
+from gpuseg.estimators._inputs.vectors import fixed_shape, has_vectors, with_fixed_sizes
 from gpuseg.estimators._params import to_python_scalar
 from gpuseg.numerics.origin import ColumnRanges, subtract_origin
 from gpuseg.numerics.to_float32 import to_float32
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder, feature_origins, with_origins
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
+from gpuseg.preprocessing.encoding.vectors import as_matrix as as_vectors
 from gpuseg.preprocessing.fit import fit_preprocessing
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (
@@ -48,6 +51,9 @@ _NAMES = {"transform": "transforms", "features": "X"}
 
 _MISSING = ("error", "mean", "median", "zero")
 """Values of `missing`; a transformer cannot drop rows."""
+
+_ELEMENT = re.compile(r"(.*)\[[\d,]+\]", re.DOTALL)
+"""The name of an element of a vector."""
 
 _MISSING_HINT = "drop those rows first, or use 'mean', 'median' or 'zero'"
 
@@ -244,7 +250,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
                 rule=f"scale={params.scale!r} needs features that vary",
                 hint="use more rows, or set scale='none'",
             )
-        plan = params.plan(encoders, False)
+        plan = _by_element(params, encoders).plan(encoders, False)
         executor, shard = LocalExecutor(self.n_threads), Shard(x)
         executor.load(lambda shard, context: shard, [shard])
         fit = fit_preprocessing(executor, backend, plan, lambda _, row: f"row {row}")
@@ -271,14 +277,17 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         self, X: Any, params: PreprocessingParams, encoders: tuple[Encoder, ...] | None, reset: bool
     ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
         """Return the features of X, float32 (n, d), and their encoders, fitted where None."""
+        X = read_stream(X) if reset else X
         if not params.needs_counts:
             return self._read_numbers(X, params, encoders, reset)
         columns = self._read_columns(X, params, reset)
         if encoders is None:
+            fixed = {name: fixed_shape(column.type) for name, column in columns.items()}
+            shapes = {name: shape for name, shape in fixed.items() if shape is not None}
             counts = {name: ColumnCounts() for name in columns}
             for name, column in columns.items():
-                counts[name].add(column, name, name in params.categorical)
-            encoders = params.fit_encoders(list(columns), counts)
+                counts[name].add(column, name, name in params.categorical, shapes.get(name))
+            encoders = params.fit_encoders(list(columns), counts, shapes)
             encoders = tuple(with_origins(encoders, _column_origins(columns, params, encoders)))
         names = [name for encoder in encoders for name in encoder.feature_names()]
         return encode(encoders, names, columns), encoders
@@ -288,7 +297,6 @@ class Preprocessor(TransformerMixin, BaseEstimator):
     ) -> tuple[NDArray[np.float32], tuple[Encoder, ...]]:
         """Return X, all of whose columns are numbers, as `_read_features` does."""
         if encoders is None:
-            X = read_stream(X)
             origin = find_origin(X, self)
         else:
             origin = feature_origins(encoders, [encoder.column for encoder in encoders])
@@ -309,14 +317,15 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         if origin is None:
             return encoders
         origins = dict(zip(names, origin.tolist(), strict=True))
-        movable = params.columns_with_origin(encoders, translation_invariant=False)
+        by_element = _by_element(params, encoders)
+        movable = by_element.columns_with_origin(encoders, translation_invariant=False)
         return tuple(with_origins(encoders, {name: origins[name] for name in movable}))
 
     def _read_columns(
         self, X: Any, params: PreprocessingParams, reset: bool
     ) -> dict[str, pa.Array]:
         """Return the columns of X by name, as Arrow arrays."""
-        if not params.categorical:
+        if not params.categorical and not has_vectors(X):
             x = as_matrix(X, self, reset=reset, keep_float64=True)
             return {name: pa.array(x[:, f]) for f, name in enumerate(self._names())}
         if not is_frame(X):
@@ -328,6 +337,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             )
         frame = frame_columns(X)
         table = pa.table({name: as_arrow(column, name) for name, column in frame.items()})
+        table = with_fixed_sizes(table) if reset else table
         _check_feature_names(self, table, reset=reset)
         _check_n_features(self, np.empty((1, len(frame))), reset=reset)
         names = self._names()
@@ -383,16 +393,37 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         return tags
 
 
+def _by_element(params: PreprocessingParams, encoders: Sequence[Encoder]) -> PreprocessingParams:
+    """Return the parameters with the transform of a vector for each element that is a number."""
+    if not isinstance(params.transform, dict):
+        return params
+    transform = dict(params.transform)
+    for encoder in encoders:
+        vector = _ELEMENT.fullmatch(encoder.column)
+        if vector and vector[1] in params.transform and encoder.column not in transform:
+            transform[encoder.column] = params.transform[vector[1]]
+            transform.pop(vector[1], None)
+    return params.model_copy(update={"transform": transform})
+
+
 def _column_origins(
     columns: Mapping[str, pa.Array], params: PreprocessingParams, encoders: Sequence[Encoder]
 ) -> dict[str, float]:
-    """Return the origins of those columns of numbers that may have one."""
+    """Return the origins of those features of numbers and vectors that may have one."""
     movable = params.columns_with_origin(encoders, translation_invariant=False)
-    numbers = {n: as_numbers(columns[n]) for n in movable if is_number(columns[n].type)}
-    return {
-        name: float(ColumnRanges.of(values.astype(np.float64)[:, None]).origins()[0])
-        for name, values in numbers.items()
-    }
+    by_column = {encoder.column: encoder for encoder in encoders if encoder.column in movable}
+    origins: dict[str, float] = {}
+    for name, encoder in by_column.items():
+        column = columns[name]
+        if encoder.shape:
+            values = as_vectors(column, encoder.shape)
+        elif is_number(column.type):
+            values = as_numbers(column)[:, None]
+        else:
+            continue
+        of_features = ColumnRanges.of(values.astype(np.float64)).origins().tolist()
+        origins |= dict(zip(encoder.feature_names(), of_features, strict=True))
+    return origins
 
 
 @contextmanager

@@ -102,7 +102,7 @@ def plan_memory(
     rows = max(plan.rows for plan in dataset.plan_shards(n_workers, drop_missing=False))
     limit = _limit(cluster, n_workers)
     fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
-    values = row_values(n_columns or len(dataset.features), dataset.weight is not None)
+    values = row_values(n_columns or dataset.width, dataset.weight is not None)
     result = _RESULT_BYTES + _VALUE_BYTES * n_extra_columns
     resident = fixed + rows * (_VALUE_BYTES * values + result + needs.bytes_per_row)
     ids = rows * _ID_BYTES if dataset.id else 0

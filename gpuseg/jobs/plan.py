@@ -148,10 +148,14 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
         tuple(spec.prepare.categorical), tuple(spec.audit.columns), table.null_values,
         spec.allow_personal, spec.algorithm.personal_kinds(spec.segment),
     )  # fmt: skip
-    spec.prepare.feature_transforms(spec.prepare.preview_encoders(dataset.features))
-    n_columns = spec.prepare.max_features(dataset.features)
+    preview = spec.prepare.preview_encoders(dataset.features, dataset.shapes)
+    spec.prepare.feature_transforms(preview)
+    n_columns = spec.prepare.max_features(dataset.features, dataset.shapes)
     known = n_columns if spec.prepare.keeps_columns else None
-    columns = ColumnPlan(dataset.features, dataset.weight, spec.prepare, known, dataset.rows)
+    names = [
+        name for e in preview for name in (e.feature_names() if e.kind == "vector" else [e.column])
+    ]
+    columns = ColumnPlan(tuple(names), dataset.weight, spec.prepare, known, dataset.rows)
     spec.algorithm.check(spec.segment, columns)
     cluster = resolved.cluster
     needs = _needs(spec, dataset, n_columns, cluster.workers)
@@ -219,6 +223,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
         "row_groups": dataset.row_groups,
         "rows": dataset.rows,
         "index_columns_left_out": list(dataset.left_out),
+        "vector_columns_left_out": list(dataset.vectors_left_out),
         "backend": {"name": backend.name, "reason": backend.reason},
         "reader": step.reader.describe(),
         "workers": cluster.workers if cluster.is_managed else None,

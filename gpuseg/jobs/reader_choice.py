@@ -163,6 +163,8 @@ def left_to_arrow(dataset: Dataset, categories: Mapping[str, Any]) -> dict[str, 
             reasons[name] = "a partition column, which is in no file"
         elif name in categories:
             reasons[name] = "a category"
+        elif name in dataset.shapes:
+            reasons[name] = "vectors, which Arrow decodes as one block of rows"
         elif not _is_plain(kind := file.schema.field(name).type):
             reasons[name] = f"{kind}, which cuDF does not round as Arrow does"
     return reasons

@@ -1,5 +1,6 @@
 """Parameters of preprocessing, with rules that the estimators and the job file share."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -7,11 +8,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from gpuseg.errors import ConfigError
 from gpuseg.preprocessing.encoding.encoder import Encoder, Kind, feature_origins
-from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoders
+from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts, fit_encoders, uncoded
+from gpuseg.preprocessing.encoding.vectors import Shape
 from gpuseg.preprocessing.plan import FLAG, NUMBER, FeatureRole, PreprocessingPlan
 from gpuseg.validation import broken_rule, nearest_known
 
 _MAX_COMPONENTS = 100_000
+
+_NUMBERS = ("number", "vector")
+"""Kinds of encoders of columns of numbers."""
 
 Transform = Literal["none", "log1p", "yeo-johnson"]
 
@@ -132,9 +137,12 @@ class PreprocessingParams(BaseModel):
         return not (self.needs_counts or drops or self.pca is not None)
 
     def fit_encoders(
-        self, columns: Sequence[str], counts: Mapping[str, ColumnCounts]
+        self,
+        columns: Sequence[str],
+        counts: Mapping[str, ColumnCounts],
+        shapes: Mapping[str, Shape],
     ) -> tuple[Encoder, ...]:
-        """Return the encoders of the columns, from their counts."""
+        """Return the encoders of the columns, from their counts and the shapes of vectors."""
         keeps_missing = self.missing not in ("error", "drop")
         return fit_encoders(
             columns,
@@ -143,24 +151,31 @@ class PreprocessingParams(BaseModel):
             self.max_categories,
             self.missing_indicator,
             keeps_missing,
+            shapes,
         )
 
-    def preview_encoders(self, columns: Sequence[str]) -> list[Encoder]:
+    def preview_encoders(
+        self, columns: Sequence[str], shapes: Mapping[str, Shape]
+    ) -> list[Encoder]:
         """Return the encoders as far as they are known before the columns are counted."""
         named: dict[str, Kind] = {"onehot": "onehot", "frequency": "frequency"}
         kinds: dict[str, Kind] = {
             name: named[encoding] if isinstance(encoding, str) else "ordinal"
             for name, encoding in self.categorical.items()
         }
-        return [Encoder(name, kinds.get(name, "number")) for name in columns]
+        return [
+            Encoder(name, kinds[name]) if name in kinds else uncoded(name, shapes)
+            for name in columns
+        ]
 
-    def max_features(self, columns: Sequence[str]) -> int:
+    def max_features(self, columns: Sequence[str], shapes: Mapping[str, Shape]) -> int:
         """Return the maximum number of columns held per row: features and components."""
         numbers = [name for name in columns if name not in self.categorical]
         one_hot = [name for name in columns if self.categorical.get(name) == "onehot"]
         n_others = len(columns) - len(numbers) - len(one_hot)
         n_flags = len(numbers) * self.missing_indicator
-        n_features = len(numbers) + n_flags + n_others + len(one_hot) * (self.max_categories + 1)
+        n_numbers = sum(math.prod(shapes.get(name, ())) for name in numbers)
+        n_features = n_numbers + n_flags + n_others + len(one_hot) * (self.max_categories + 1)
         components = 0 if self.pca is None else self.pca if self.pca >= 1 else n_features
         return n_features + int(components)
 
@@ -197,7 +212,7 @@ class PreprocessingParams(BaseModel):
     def columns_with_origin(
         self, encoders: Sequence[Encoder], translation_invariant: bool
     ) -> list[str]:
-        """Return the numbers that may be measured from an origin other than 0.
+        """Return the columns of numbers that may be measured from an origin other than 0.
 
         Scaling subtracts something in any case. A transform needs the values as they are, and a
         missing value that becomes 0 is in the range of the others.
@@ -211,7 +226,7 @@ class PreprocessingParams(BaseModel):
         if self.missing == "zero" or (self.scale == "none" and not translation_invariant):
             return []
         names = zip(encoders, self._transforms(encoders), strict=True)
-        return [e.column for e, name in names if e.kind == "number" and name == "none"]
+        return [e.column for e, name in names if e.kind in _NUMBERS and name == "none"]
 
     def feature_transforms(self, encoders: Sequence[Encoder]) -> list[str]:
         """Return the transform of each feature.
@@ -225,9 +240,10 @@ class PreprocessingParams(BaseModel):
         """
         names: list[str] = []
         for encoder, name in zip(encoders, self._transforms(encoders), strict=True):
-            names += [name] * len(encoder.feature_names())
+            names += [name] * encoder.n_features
         if isinstance(self.transform, dict):
-            allowed = [e.column for e in encoders if e.kind in ("number", "frequency", "ordinal")]
+            with_transform = (*_NUMBERS, "frequency", "ordinal")
+            allowed = [e.column for e in encoders if e.kind in with_transform]
             for column, transform in self.transform.items():
                 if column not in allowed:
                     raise ConfigError(
@@ -248,12 +264,12 @@ class PreprocessingParams(BaseModel):
             elif isinstance(self.transform, dict):
                 names.append(self.transform.get(encoder.column, "none"))
             else:
-                names.append(self.transform if encoder.kind == "number" else "none")
+                names.append(self.transform if encoder.kind in _NUMBERS else "none")
         return names
 
 
 def _roles(encoder: Encoder) -> list[FeatureRole]:
     """Return the role of each feature of a column."""
     if encoder.kind == "onehot":
-        return [FeatureRole("one_hot", encoder.column)] * len(encoder.feature_names())
-    return [FLAG if encoder.kind == "is missing" else NUMBER]
+        return [FeatureRole("one_hot", encoder.column)] * encoder.n_features
+    return [FLAG if encoder.kind == "is missing" else NUMBER] * encoder.n_features

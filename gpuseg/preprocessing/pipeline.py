@@ -1,5 +1,6 @@
 """Fitted feature pipeline, saved with each model and applied to new rows."""
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,13 @@ from gpuseg.formatting import count, count_with
 from gpuseg.optional import is_arrow, is_pandas, is_sparse
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.vectors import (
+    Shape,
+    WrongVector,
+    as_matrix,
+    is_vector,
+    of_matrix,
+)
 from gpuseg.preprocessing.saved_pipeline import SavedPipeline, validated_values
 from gpuseg.runtime.executor import TaskContext
 
@@ -106,7 +114,8 @@ class FeaturePipeline:
 
         Both number the rows from the first one of `columns`.
         """
-        x, unseen = _encode(self._used_encoders(), self.features, columns.read(rows))
+        part = columns.read(rows)
+        x, unseen = _encode(self._used_encoders(), self.features, part, rows.start)
         z, bad = self._transform_features(x, backend)
         return z, bad + rows.start, [item.after(rows.start) for item in unseen]
 
@@ -209,15 +218,20 @@ class FeaturePipeline:
                 rule="must be rows of features, as in [[1.0, 2.0]]",
                 parameter="X",
             )
-        if x.shape[1] != len(self.columns):
+        shapes = {e.column: e.shape for e in encoders if e.kind == "vector"}
+        width = sum(math.prod(shapes.get(name, ())) for name in self.columns)
+        if x.shape[1] != width:
+            order = [
+                f"the {math.prod(shapes[name]):,} elements of {name}" if name in shapes else name
+                for name in self.columns
+            ]
             raise DataError(
                 "array.wrong_number_of_columns",
                 f"the array has {count(x.shape[1], 'column')}",
-                rule=f"must be {len(self.columns)}, in this order: "
-                f"{literal(', '.join(self.columns))}",
+                rule=f"must be {width}, in this order: {literal(', '.join(order))}",
                 parameter="X",
             )
-        return ArrayColumns(x, self.columns)
+        return ArrayColumns(x, self.columns, shapes)
 
 
 class RawColumns(Protocol):
@@ -252,10 +266,10 @@ class FrameColumns:
 
 
 class ArrayColumns:
-    """Columns of an array of numbers (n, d), and their names."""
+    """Columns of an array of numbers (n, d), their names, and the shapes of vectors among them."""
 
-    def __init__(self, x: NDArray[Any], names: Sequence[str]) -> None:
-        self._x, self._names, self.n_rows = x, names, len(x)
+    def __init__(self, x: NDArray[Any], names: Sequence[str], shapes: Mapping[str, Shape]) -> None:
+        self._x, self._names, self.n_rows, self._shapes = x, names, len(x), shapes
 
     def read(self, rows: slice) -> Mapping[str, pa.Array]:
         """See `RawColumns`."""
@@ -266,7 +280,13 @@ class ArrayColumns:
             x = block if block.dtype == np.float32 else block.astype(np.float64, copy=False)
         except _CONVERSION_ERRORS as error:
             raise _not_numeric(str(error)) from None
-        return {name: pa.array(x[:, f]) for f, name in enumerate(self._names)}
+        columns, f = {}, 0
+        for name in self._names:
+            shape = self._shapes.get(name)
+            width = math.prod(shape or ())
+            columns[name] = of_matrix(x[:, f : f + width], shape) if shape else pa.array(x[:, f])
+            f += width
+        return columns
 
 
 class RawRows:
@@ -429,36 +449,57 @@ def as_arrow(column: Any, name: str) -> pa.Array:
 
 
 def _encode(
-    encoders: Sequence[Encoder], features: Sequence[str], columns: Mapping[str, pa.Array]
+    encoders: Sequence[Encoder],
+    features: Sequence[str],
+    columns: Mapping[str, pa.Array],
+    first_row: int = 0,
 ) -> tuple[NDArray[np.float32], list[UnseenCategory]]:
-    by_name: dict[str, NDArray[np.float32]] = {}
-    unseen = []
+    """Return some features of columns, and unseen categories; messages count from `first_row`."""
+    blocks, unseen = [], []
     for encoder in encoders:
         column = columns[encoder.column]
-        values, rows = _encode_column(encoder, column)
-        by_name |= {name: values[:, i] for i, name in enumerate(encoder.feature_names())}
+        try:
+            values, rows = _encode_column(encoder, column)
+        except WrongVector as error:
+            raise error.in_row(encoder.column, f"row {first_row + error.row}", "X") from None
+        blocks.append(values)
         if rows.size:
             first = int(rows[0])
             unseen.append(UnseenCategory(encoder.column, len(rows), first, column[first].as_py()))
-    return np.stack([by_name[name] for name in features], axis=1), unseen
+    names = [name for encoder in encoders for name in encoder.feature_names()]
+    if len(encoders) == 1 and names == list(features):
+        return np.require(blocks[0], requirements=("C", "W")), unseen
+    position = {name: f for f, name in enumerate(names)}
+    x = np.concatenate(blocks, axis=1)
+    if names != list(features):
+        x = np.take(x, [position[name] for name in features], axis=1)
+    return np.ascontiguousarray(x), unseen
 
 
 def _encode_column(
     encoder: Encoder, column: pa.Array
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the features of a column, float32 (n, width), and the rows of unseen categories."""
-    if encoder.kind == "number":
-        if not is_number(column.type) and not pa.types.is_null(column.type):
+    no_rows = np.empty(0, np.int64)
+    if pa.types.is_null(column.type) and encoder.kind == "vector":
+        return np.full((len(column), encoder.n_features), np.nan, np.float32), no_rows
+    if encoder.kind in ("number", "vector"):
+        is_known = is_number if encoder.kind == "number" else is_vector
+        if not is_known(column.type) and not pa.types.is_null(column.type):
             raise DataError(
                 "column.not_numeric",
-                f"column '{encoder.column}' has type {column.type}, but had numbers at the fit",
+                f"column '{encoder.column}' has type {column.type}, but had {encoder.kind}s at the "
+                "fit",
                 hint="convert the column",
                 parameter="X",
             )
         with np.errstate(over="ignore"):
-            values = encoder.subtract_origin(as_numbers(column))
-            return values.astype(np.float32)[:, None], np.empty(0, np.int64)
-    values = np.empty((len(column), len(encoder.feature_names())), np.float32)
+            if encoder.kind == "vector":
+                values = encoder.subtract_origin(as_matrix(column, encoder.shape))
+            else:
+                values = encoder.subtract_origin(as_numbers(column))[:, None]
+            return values.astype(np.float32), no_rows
+    values = np.empty((len(column), encoder.n_features), np.float32)
     return values, encoder.encode_into(column, values)
 
 

@@ -1,5 +1,6 @@
 """The schema of a saved pipeline: its values of JSON, and its arrays."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,12 +16,19 @@ from gpuseg.backends.feature_transform import (
 )
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.encoder import Encoder, Kind, feature_origins
+from gpuseg.preprocessing.encoding.vectors import MAX_ELEMENTS
 from gpuseg.preprocessing.params import Share, Transform
 
 R = TypeVar("R", bound=BaseModel)
 
+_TUPLES = ("categories", "shares", "shape", "origins")
+"""Lists of JSON that are tuples of an encoder."""
+
 Arrays = Mapping[str, NDArray[Any]]
 """Arrays of a saved model by name."""
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class SavedEncoder(BaseModel):
@@ -36,7 +44,9 @@ class SavedEncoder(BaseModel):
     other: bool
     missing: bool
     keeps_missing: bool
-    origin: Annotated[float, Field(allow_inf_nan=False)] = 0.0
+    origin: Finite = 0.0
+    shape: list[Annotated[int, Field(ge=1)]] = []
+    origins: list[Finite] = []
 
     @model_validator(mode="after")
     def _suits_its_kind(self) -> "SavedEncoder":
@@ -51,9 +61,18 @@ class SavedEncoder(BaseModel):
                 fits = not (self.shares or self.other or self.missing or self.keeps_missing)
             case "number":
                 fits = self.encoder() == Encoder(self.column, origin=self.origin)
+            case "vector":
+                n = math.prod(self.shape)
+                only = Encoder(
+                    self.column, "vector", shape=tuple(self.shape), origins=tuple(self.origins)
+                )
+                fits = self.encoder() == only and bool(self.shape) and n <= MAX_ELEMENTS
+                fits &= not self.origins or (len(self.origins) == n and any(self.origins))
             case _:
-                fits = self.encoder() == Encoder(self.column, self.kind)
+                shape = tuple(self.shape)
+                fits = self.encoder() == Encoder(self.column, self.kind, shape=shape)
         fits &= self.kind == "number" or self.origin == 0.0
+        fits &= self.kind in ("vector", "is missing") or not (self.shape or self.origins)
         if not fits:
             raise ValueError(f"the values do not suit the kind {self.kind!r}")
         return self
@@ -61,7 +80,7 @@ class SavedEncoder(BaseModel):
     def encoder(self) -> Encoder:
         """Return the encoder."""
         values = self.model_dump()
-        tuples = {name: tuple(values[name]) for name in ("categories", "shares")}
+        tuples = {name: tuple(values[name]) for name in _TUPLES}
         return Encoder(**{**values, **tuples})
 
 
@@ -85,6 +104,10 @@ class SavedPipeline(BaseModel):
         if len(self.transform) != len(self.features):
             raise ValueError("there must be one transform for each feature")
         moved = {saved.column for saved in self.encoders if saved.origin}
+        for saved in self.encoders:
+            if saved.origins:
+                features = zip(saved.encoder().feature_names(), saved.origins, strict=True)
+                moved |= {name for name, origin in features if origin}
         if any(
             f in moved for f, t in zip(self.features, self.transform, strict=True) if t != "none"
         ):

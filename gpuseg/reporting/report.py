@@ -230,7 +230,12 @@ def _preparation(preparation: Preparation) -> str:
     if (clip := preparation.clip_quantiles) is not None:
         texts.append(f"clipped at the quantiles {clip.low:g} and {clip.high:g}")
     texts.append(f"scale: {preparation.scale}")
-    texts += [f"{column.column}: {column.encoding}" for column in preparation.encoded]
+    texts += [
+        f"{column.column}: vectors of {fmt.count(len(column.features), 'number')}"
+        if column.encoding == "vector"
+        else f"{column.column}: {column.encoding}"
+        for column in preparation.encoded
+    ]
     dropped = list(preparation.dropped.items())
     texts += [f"{name} left out: {reason}" for name, reason in dropped[:_MAX_LISTED]]
     if len(dropped) > _MAX_LISTED:

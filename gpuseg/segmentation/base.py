@@ -49,7 +49,7 @@ class ColumnPlan:
     Attributes
     ----------
     features : tuple of str
-        Columns of the input that features are made of.
+        Columns of the input that features are made of; of a vector its elements.
     weight : str or None
         Column of the rows' weights.
     prepare : PreprocessingParams

@@ -13,6 +13,7 @@ import dask.dataframe as dd
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 import pytest
 from distributed import Client, LocalCluster
 from support.errors import raises
@@ -295,6 +296,13 @@ def test_not_numeric_matrices_are_refused(client: Client, x: Array, kind: str) -
 
 
 @pytest.mark.slow
+def test_vectors_are_refused(client: Client, x: Array) -> None:
+    kind = pd.ArrowDtype(pa.list_(pa.float32()))
+    frame = dd.from_pandas(pd.DataFrame({"v": pd.Series(list(x[:9]), dtype=kind)}), npartitions=2)
+    with raises("feature.vectors_in_collection", DataError):
+        model().fit(frame)
+
+
 def test_other_columns_are_refused(client: Client, x: Array) -> None:
     fitted = model().fit(frame(x))
     with pytest.raises(ValueError, match="feature names should match"):

@@ -41,6 +41,7 @@ ENCODERS = (
     Encoder("city", "onehot", "text", CITIES, missing=True, keeps_missing=True),
     *(Encoder(name) for name in ("f32", "i8", "u64", "i64", "flag", "dec", "half", "year")),
     Encoder("code", "ordinal", "whole numbers", ("3", "1", "2")),
+    Encoder("vec", "vector", shape=(2,)),
     Encoder("f64", "is missing"),
     Encoder("dec", "is missing"),
     Encoder("u64", "is missing"),
@@ -72,6 +73,7 @@ def everything() -> pa.Table:
         "half": pa.array(rng.normal(size=N).astype(np.float16), mask=gaps[6]),
         "city": pa.array(cities, mask=gaps[7]).dictionary_encode(),
         "code": pa.array(rng.integers(1, 4, N), mask=gaps[8]),
+        "vec": pa.array(list(rng.normal(size=(N, 2))), mask=gaps[0]),
         "w": rng.lognormal(0, 3, N),
         "whole": rng.integers(0, 9, N, np.int32),
         "rough": rng.lognormal(0, 3, N).astype(np.float32),
@@ -156,6 +158,7 @@ def test_only_what_is_needed_is_decoded_on_the_gpu(gpu: Gpu, source: Path) -> No
         "dec": "decimal128(14, 4), which cuDF does not round as Arrow does",
         "half": "halffloat, which cuDF does not round as Arrow does",
         "year": "a partition column, which is in no file",
+        "vec": "vectors, which Arrow decodes as one block of rows",
         "city": "a category",
         "code": "a category",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,20 @@ from sklearn.utils.validation import _check_feature_names, _check_n_features, ch
 
 from gpuseg.errors import DataError
 from gpuseg.estimators._inputs.gpu import refuse_gradient, to_host
+from gpuseg.estimators._inputs.vectors import (
+    feature_names,
+    fixed_shape,
+    has_float32,
+    has_vectors,
+    holds_vectors,
+    with_fixed_sizes,
+)
 from gpuseg.formatting import count
 from gpuseg.numerics.to_float32 import as_floats, to_float32
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
+from gpuseg.preprocessing.encoding.vectors import as_matrix as as_vectors
+from gpuseg.preprocessing.encoding.vectors import is_vector
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,10 +57,10 @@ def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -
         For sparse matrices.
     """
     refuse_gradient(X, "X")
-    _refuse_objects(X)
+    refuse_objects(X)
     if is_arrow(X) and not _is_plain_pandas(X):
         table = as_table(X)
-        _check_feature_names(estimator, table, reset=reset)
+        _check_feature_names(estimator, _named_columns(table), reset=reset)
         matrix = _table_to_matrix(table, _dtype_of(table) if keep_float64 else np.float32)
     else:
         _check_feature_names(estimator, X, reset=reset)
@@ -159,43 +170,60 @@ def _columns_to_matrix(columns: Sequence[NDArray[Any]], n_rows: int) -> NDArray[
 
 def _table_to_matrix(table: pa.Table, dtype: Any) -> NDArray[Any]:
     """Return the columns of an Arrow table as a matrix (n, d), C-order; nulls become NaN."""
-    matrix = np.empty((table.num_rows, table.num_columns), dtype)
+    shapes = [fixed_shape(field.type) for field in table.schema]
+    width = sum(math.prod(shape or ()) for shape in shapes)
+    matrix = np.empty((table.num_rows, width), dtype)
     start = 0
     for batch in table.to_batches(max_chunksize=_ROWS_PER_BLOCK):
-        rows = matrix[start : start + batch.num_rows]
-        for f, column in enumerate(batch.columns):
+        rows, f = matrix[start : start + batch.num_rows], 0
+        for column, shape in zip(batch.columns, shapes, strict=True):
+            stop = f + math.prod(shape or ())
             with np.errstate(over="ignore"):
-                rows[:, f] = as_numbers(column)
+                rows[:, f:stop] = (
+                    as_vectors(column, shape) if shape else as_numbers(column)[:, None]
+                )
+            f = stop
         start += batch.num_rows
     return matrix
 
 
-def _dtype_of(table: pa.Table) -> Any:
-    """Return float32 where it holds every value of the columns' types, else float64."""
+def _named_columns(table: pa.Table) -> pa.Table:
+    """Return a table with the names of the features, for scikit-learn."""
+    if all(fixed_shape(field.type) is None for field in table.schema):
+        return table
     import pyarrow as pa
 
-    small = (pa.float32(), pa.float16(), pa.int16(), pa.uint16(), pa.int8(), pa.uint8(), pa.bool_())
-    return np.float32 if all(field.type in small for field in table.schema) else np.float64
+    return pa.table({name: pa.nulls(0) for name in feature_names(table.schema)})
+
+
+def _dtype_of(table: pa.Table) -> Any:
+    """Return float32 where it holds every value of the columns' types, else float64."""
+    return np.float32 if all(has_float32(field.type) for field in table.schema) else np.float64
 
 
 def read_stream(X: Any) -> Any:
-    """Return X so that it can be read twice: a stream of Arrow as a table, others as they are."""
-    return X if hasattr(X, "slice") or hasattr(X, "iloc") or not is_arrow(X) else as_table(X)
+    """Return X so that it can be read twice, and a part of it alone.
+
+    A stream of Arrow becomes a table, and so does a frame with vectors, whose parts then know the
+    length. Others are returned as they are.
+    """
+    has_parts = hasattr(X, "slice") or hasattr(X, "iloc") or not is_arrow(X)
+    return X if has_parts and not has_vectors(X) else as_table(X)
 
 
 def as_table(X: Any) -> pa.Table:
-    """Return a frame or a stream of Arrow as a table of numbers.
+    """Return a frame or a stream of Arrow as a table of numbers, and of vectors of fixed sizes.
 
     Raises
     ------
     DataError
-        For columns that are not numbers, and X without rows.
+        For columns that are not numbers, vectors of several lengths, and X without rows.
     """
     import pyarrow as pa
 
     try:
         if is_pandas(X):
-            table = pa.Table.from_pandas(X, preserve_index=False)
+            table = _table_of_pandas(X)
         else:
             table = pa.RecordBatchReader.from_stream(X).read_all()
     except pa.ArrowInvalid as error:  # the stream has no rows but, for example, one column
@@ -206,7 +234,7 @@ def as_table(X: Any) -> pa.Table:
             hint="select columns by a list of names",
         ) from None
     for field in table.schema:
-        if not is_number(field.type):
+        if not is_number(field.type) and not is_vector(field.type):
             raise DataError(
                 "feature.not_numeric",
                 f"column {field.name!r} is {field.type}",
@@ -219,23 +247,47 @@ def as_table(X: Any) -> pa.Table:
             f"X has {count(table.num_rows, 'row')} and {count(table.num_columns, 'column')}",
             rule="must have at least one of each",
         )
-    return table
+    return with_fixed_sizes(table)
+
+
+def _table_of_pandas(X: Any) -> pa.Table:
+    """Return a frame of pandas as a table; columns of objects hold vectors."""
+    import pyarrow as pa
+
+    try:
+        return pa.Table.from_pandas(X, preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise DataError(
+            "column.mixed_types",
+            f"a column cannot be read as one type ({error})",
+            hint="convert its values to one type",
+            parameter="X",
+        ) from None
 
 
 def _is_plain_pandas(X: Any) -> bool:
-    """Whether X is pandas with only NumPy columns, or one column: Arrow would be a detour."""
+    """Whether X is pandas with only numbers of NumPy, or one column: Arrow would be a detour."""
     if not is_pandas(X):
         return False
-    return X.ndim != 2 or all(isinstance(dtype, np.dtype) for dtype in X.dtypes)
+    plain = (isinstance(dtype, np.dtype) and dtype != np.dtype(object) for dtype in X.dtypes)
+    return X.ndim != 2 or all(plain)
 
 
-def _refuse_objects(X: Any) -> None:
+def refuse_objects(X: Any) -> None:
+    """Refuse arrays and columns of objects, unless the columns of a pandas frame have vectors.
+
+    Raises
+    ------
+    DataError
+    """
     if hasattr(X, "columns") and hasattr(X, "dtypes"):
         dtypes = list(zip(X.columns, X.dtypes, strict=False))
     else:
         dtypes = [(None, getattr(X, "dtype", None))]
-    for name, dtype in dtypes:
+    for i, (name, dtype) in enumerate(dtypes):
         if dtype == np.dtype(object):
+            if name is not None and is_pandas(X) and holds_vectors(X.iloc[:, i]):
+                continue
             raise DataError(
                 "feature.not_numeric",
                 f"{'X' if name is None else f'column {name!r}'} has dtype object",

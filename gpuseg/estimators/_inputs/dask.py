@@ -16,12 +16,13 @@ from sklearn.base import clone
 from sklearn.utils.validation import _check_feature_names
 
 from gpuseg.errors import DataError
-from gpuseg.estimators._inputs.arrays import as_weights
+from gpuseg.estimators._inputs.arrays import as_weights, refuse_objects
 from gpuseg.estimators._inputs.loaded_rows import LoadedRows
 from gpuseg.estimators._inputs.origins import origin_of
 from gpuseg.estimators._inputs.row_format import RowFormat
 from gpuseg.numerics.origin import ColumnRanges
 from gpuseg.optional import is_dask
+from gpuseg.preprocessing.encoding.vectors import is_vector
 from gpuseg.runtime.dask.collections import (
     compute_partitions,
     executor_for_partitions,
@@ -64,6 +65,8 @@ def load_collection(
             rule="must be rows of features, (n, d)",
         )
     if hasattr(X, "columns"):
+        refuse_objects(X._meta)
+        _refuse_vectors(X._meta)
         _check_feature_names(estimator, X._meta, reset=True)
     estimator.n_features_in_ = len(X.columns) if hasattr(X, "columns") else int(X.shape[1])
     parts = partitions_of(X)
@@ -75,6 +78,19 @@ def load_collection(
         n_rows = executor.map(passes.n_rows)
         executor.apply(passes.set_first_row, per_shard=list(accumulate(n_rows, initial=0))[:-1])
         yield CollectionRows(X, executor, False, row_format.origin)
+
+
+def _refuse_vectors(frame: Any) -> None:
+    """Refuse columns of lists, whose lengths no part knows of the others."""
+    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+        kind = getattr(dtype, "pyarrow_dtype", None)
+        if kind is not None and is_vector(kind):
+            raise DataError(
+                "feature.vectors_in_collection",
+                f"column {name!r} has vectors ({kind})",
+                rule="the features of a Dask frame must be columns of numbers",
+                hint="make a column of each element, or a Dask array",
+            )
 
 
 def _find_origin(

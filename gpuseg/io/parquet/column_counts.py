@@ -4,7 +4,13 @@ from collections.abc import Sequence
 from functools import reduce
 
 from gpuseg.io.parquet.dataset import Dataset
-from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, plan_itself, read_batches
+from gpuseg.io.parquet.shard_plan import (
+    RowGroup,
+    ShardPlan,
+    plan_itself,
+    read_batches,
+    vectors_in_rows,
+)
 from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
 from gpuseg.runtime.executor import Executor, TaskContext
 
@@ -32,12 +38,15 @@ def _count(
 ) -> dict[str, ColumnCounts]:
     """Count the rows of one shard, with several row groups at a time."""
     names = [*categories, *others]
+    shapes = {e.column: e.shape for e in plan.encoders if e.kind == "vector"}
 
     def on(group: RowGroup) -> dict[str, ColumnCounts]:
-        counts = {name: ColumnCounts() for name in names}
+        counts, start = {name: ColumnCounts() for name in names}, group.start
         for batch in read_batches(plan, group.part, group.number, names, _BATCH_ROWS):
             for name in names:
-                counts[name].add(batch.column(name), name, name in categories)
+                with vectors_in_rows(plan, start, name):
+                    counts[name].add(batch.column(name), name, name in categories, shapes.get(name))
+            start += batch.num_rows
         return counts
 
     return reduce(_merged, context.map(on, plan.groups()))

@@ -114,10 +114,10 @@ class _ShardReader:
         self._columns: dict[str, tuple[int, int | None]] = {}
         self._host_features: list[int] = []
         self._footers: dict[str, pq.FileMetaData] = {}
-        host_columns = {*by_arrow, *(e.column for e in plan.encoders if e.origin)}
+        host_columns = {*by_arrow, *(e.column for e in plan.encoders if e.has_origin)}
         encoders, f = [], 0
         for encoder in plan.encoders:
-            width = len(encoder.feature_names())
+            width = encoder.n_features
             if encoder.column in host_columns:
                 encoders.append(encoder)
                 self._host_features += range(f, f + width)

@@ -1,11 +1,12 @@
 """The input as described by its Parquet footers: schema, row groups, row counts; no data."""
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
@@ -28,11 +29,14 @@ from gpuseg.io.parquet.schema import (
     with_partition_types,
 )
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
+from gpuseg.io.parquet.vector_shapes import find_shapes
 from gpuseg.io.privacy.pii import MIN_CARD_NUMBER, PERSONAL_DATA_PAGE, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.arrow_columns import is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.fit_encoders import uncoded
+from gpuseg.preprocessing.encoding.vectors import Shape, is_vector
 
 _FOOTERS_AT_ONCE = 16
 _CARD_SAMPLE_ROWS = 10_000
@@ -58,6 +62,10 @@ class Dataset:
         The key of the hashes that replace ids in the output.
     left_out : tuple of str
         Numeric columns that would be features by default, but are the index of a frame.
+    vectors_left_out : tuple of str
+        Columns of vectors that are no features, because none are named and there are numbers.
+    shapes : mapping of str to tuple of int
+        The features that are vectors, and the shape of these.
     null_values : tuple of str
         Text that stands for no id.
     """
@@ -70,11 +78,18 @@ class Dataset:
     id_key: Key | None = None
     left_out: tuple[str, ...] = ()
     null_values: tuple[str, ...] = NULL_VALUES
+    vectors_left_out: tuple[str, ...] = ()
+    shapes: Mapping[str, Shape] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
         """Rows of all files."""
         return sum(file.rows for file in self.files)
+
+    @property
+    def width(self) -> int:
+        """Columns of numbers, with an element of a vector as a column."""
+        return sum(math.prod(self.shapes.get(name, ())) for name in self.features)
 
     @property
     def row_groups(self) -> int:
@@ -101,10 +116,10 @@ class Dataset:
 
         A part of the output has rows of one file and one shard: at most `PART_ROWS` rows, or one
         row group. Parts are numbered in the order of the rows. `encoders` turn columns into
-        features; by default all columns are numbers.
+        features; by default all columns are numbers or vectors.
         """
         if encoders is None:
-            encoders = [Encoder(name) for name in self.features]
+            encoders = [uncoded(name, self.shapes) for name in self.features]
         total, done, n_parts = self.rows, 0, 0
         parts: list[list[PartPlan]] = [[] for _ in range(n_shards)]
         for file in self.files:
@@ -153,7 +168,8 @@ def open_dataset(
         A Parquet file or a folder of them, also Hive-partitioned. Names that begin with '_' or '.'
         are ignored, as in Spark.
     features : names, optional
-        By default all numeric columns except id, weight and index columns of pandas.
+        By default all numeric columns except id, weight and index columns of pandas; columns of
+        vectors if there are none.
     categories : names
         Columns of categories, which are features too.
     allow_personal : names
@@ -169,7 +185,7 @@ def open_dataset(
     ------
     DataError
         If there is no data, a file is not Parquet, the files differ in the type of a used column,
-        or a column is missing or not numeric.
+        or a column is missing or not numeric, or has vectors of no known length.
     """
     with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         storage, listed = input_files(storage, "input_path")
@@ -178,7 +194,8 @@ def open_dataset(
         )
     index = frozenset().union(*(file.index_columns for file in files))
     others = [name for name in (id, weight, *audited) if name is not None]
-    names, left_out = select_features(files[0], features, others, categories, index)
+    selected = select_features(files[0], features, others, categories, index)
+    names = selected.names
     used = [*names, *others]
     for first, other in pairwise([files[0], *files]):
         check_same(storage, first, other, used, index if features is None else None)
@@ -193,8 +210,10 @@ def open_dataset(
             value=storage.url,
             parameter="input_path",
         )
+    shapes = find_shapes(storage, with_rows, [name for name in names if name not in categories])
     return Dataset(
-        storage, with_rows, names, id, weight, id_key, left_out, tuple(null_values)
+        storage, with_rows, names, id, weight, id_key, selected.index, tuple(null_values),
+        selected.vectors, shapes,
     )  # fmt: skip
 
 
@@ -243,7 +262,7 @@ def _is_possible(kind: pa.DataType, minimum: Any) -> bool:
         if kind.bit_width < _MIN_CARD_BITS:
             return False
         return minimum is None or not minimum < MIN_CARD_NUMBER
-    return not (t.is_boolean(kind) or t.is_temporal(kind) or t.is_null(kind))
+    return not (t.is_boolean(kind) or t.is_temporal(kind) or t.is_null(kind) or is_vector(kind))
 
 
 def first_values(dataset: Dataset, name: str) -> pa.Array | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ from gpuseg.arrow import has_known_zone
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.storage import Storage
+from gpuseg.preprocessing.encoding.vectors import is_vector
 from gpuseg.validation import nearest_known
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -42,27 +44,53 @@ def _is_number(text: str | None) -> bool:
     return text is None or bool(re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text))
 
 
+@dataclass(frozen=True)
+class SelectedFeatures:
+    """Columns from which features are made.
+
+    Attributes
+    ----------
+    names : tuple of str
+    index : tuple of str
+        Numeric columns that are left out only because they are the index of a frame.
+    vectors : tuple of str
+        Columns of vectors that are left out because there are numbers.
+    """
+
+    names: tuple[str, ...]
+    index: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
+
+
 def select_features(
     file: DataFile,
     features: Sequence[str] | None,
     others: Sequence[str],
     categories: Sequence[str],
     index: Collection[str],
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+) -> SelectedFeatures:
     """Return the columns from which features are made: the named ones and the categories.
 
-    If none are named, all numeric columns except `others` and `index`. The second result is the
-    columns that only `index` leaves out.
+    If none are named, they are all numeric columns except `others` and `index`, or where there are
+    none, all columns of vectors: beside ten numbers, an embedding would decide alone.
     """
     if features is not None:
-        return tuple(dict.fromkeys([*features, *categories])), ()
+        return SelectedFeatures(tuple(dict.fromkeys([*features, *categories])))
     numeric = [
         column.name
         for column in file.schema
         if is_numeric(column.type) and column.name not in others
     ]
     left_out = tuple(name for name in numeric if name in index and name not in categories)
-    names = tuple(dict.fromkeys([*(name for name in numeric if name not in left_out), *categories]))
+    vectors = tuple(
+        column.name
+        for column in file.schema
+        if is_vector(column.type) and column.name not in others
+    )
+    chosen = [name for name in numeric if name not in left_out]
+    if not chosen and not categories:
+        chosen, vectors = list(vectors), ()
+    names = tuple(dict.fromkeys([*chosen, *categories]))
     if not names:
         raise DataError(
             "features.none_numeric",
@@ -70,7 +98,7 @@ def select_features(
             hint="name the columns in `features`",
             parameter="features",
         )
-    return names, left_out
+    return SelectedFeatures(names, left_out, vectors)
 
 
 def check_same(
@@ -138,14 +166,20 @@ def check_columns(
                 hint=nearest_known(name, columns),
                 parameter=parameter,
             )
-    if id is not None and id in file.types and pa.types.is_nested(file.types[id]):
-        raise DataError(
-            "id.nested",
-            f"column of type {file.types[id]} in {path}",
-            value=id,
-            rule="an id must be a number, a string, bytes or a date",
-            parameter="id",
-        )
+    for parameter, rule, names in (
+        ("id", "an id must be a number, a string, bytes or a date", [id]),
+        ("categorical", "categories must be text, whole numbers or booleans", categories),
+        ("audit_columns", "groups must be text, whole numbers or booleans", audited),
+    ):
+        for name in names:
+            if name in file.types and _is_nested(file.types[name]):
+                raise DataError(
+                    f"{parameter}.nested",
+                    f"column of type {file.types[name]} in {path}",
+                    value=name,
+                    rule=rule,
+                    parameter=parameter,
+                )
     if id is not None and id in file.schema.names:
         refuse_unknown_zones(file.schema, [id], path)
     for parameter, name in [*(("features", f) for f in numeric), ("weight", weight)]:
@@ -155,6 +189,8 @@ def check_columns(
             _check_partition_values(storage, files, parameter, name)
             continue
         kind = file.types[name]
+        if parameter == "features" and is_vector(kind):
+            continue
         if not (is_numeric(kind) or pa.types.is_boolean(kind)):
             raise DataError(
                 f"{parameter}.not_numeric",
@@ -177,6 +213,10 @@ def _check_partition_values(
                 hint="leave the column out",
                 parameter=parameter,
             )
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_nested(getattr(kind, "storage_type", kind)))
 
 
 def refuse_unknown_zones(schema: pa.Schema, names: Sequence[str], path: str) -> None:

@@ -1,6 +1,7 @@
 """Plans of shards, and the decoding of Parquet row groups into features."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
@@ -17,6 +18,7 @@ from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.vectors import WrongVector, as_matrix
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.sharding.shard import Shard
 
@@ -137,7 +139,7 @@ class ShardPlan:
     @property
     def width(self) -> int:
         """Number of features."""
-        return sum(len(encoder.feature_names()) for encoder in self.encoders)
+        return sum(encoder.n_features for encoder in self.encoders)
 
     def starts(self) -> list[int]:
         """Return the first row of each part within the shard as read."""
@@ -156,8 +158,9 @@ class ShardPlan:
         """Decode features and weights of a row group, at most `max_rows` rows at a time."""
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
         names = [*columns, *([self.weight] if self.weight else [])]
-        n_rows = min(max_rows, max(_BATCH_VALUES // len(names), 1))
-        if any(encoder.kind != "number" for encoder in self.encoders):
+        n_elements = sum(e.n_features - 1 for e in self.encoders if e.kind == "vector")
+        n_rows = min(max_rows, max(_BATCH_VALUES // (len(names) + n_elements), 1))
+        if any(encoder.kind not in ("number", "vector") for encoder in self.encoders):
             n_rows = min(n_rows, _BATCH_ROWS_WITH_TEXT)
         start = group.start
         for columns in read_batches(self, group.part, group.number, names, n_rows):
@@ -262,10 +265,14 @@ def fill(
     """Write the features of a batch into x (rows, d) and its weights into weight (rows,)."""
     f = 0
     for encoder in plan.encoders:
-        column, width = batch.columns.column(encoder.column), len(encoder.feature_names())
+        column, width = batch.columns.column(encoder.column), encoder.n_features
         if encoder.kind == "number":
             values = encoder.subtract_origin(as_numbers(column))
-            _write_float32(plan, x[:, f], encoder.column, batch.start, values)
+            _write_float32(plan, x[:, f], encoder, batch.start, values)
+        elif encoder.kind == "vector":
+            with vectors_in_rows(plan, batch.start, encoder.column):
+                values = encoder.subtract_origin(as_matrix(column, encoder.shape))
+            _write_float32(plan, x[:, f : f + width], encoder, batch.start, values)
         else:
             encoder.encode_into(column, x[:, f : f + width])
         f += width
@@ -274,27 +281,43 @@ def fill(
         weight[:] = _checked_weight(plan, batch.start, numbers)
 
 
+@contextmanager
+def vectors_in_rows(plan: ShardPlan, start: int, column: str) -> Iterator[None]:
+    """Say of vectors that have another shape where they are; `start` is the first row.
+
+    Raises
+    ------
+    DataError
+    """
+    try:
+        yield
+    except WrongVector as error:
+        raise error.in_row(column, plan.describe_row(start + error.row), "features") from None
+
+
 def _write_float32(
-    plan: ShardPlan, column: NDArray[np.float32], name: str, start: int, values: NDArray[Any]
+    plan: ShardPlan, out: NDArray[np.float32], encoder: Encoder, start: int, values: NDArray[Any]
 ) -> None:
-    """Store values as float32; refuse finite values that are out of range."""
+    """Store values (n,) or (n, n_features) as float32; refuse finite values out of range."""
     with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN becomes a quiet one
-        column[:] = values
-    if values.dtype == np.float64 and _may_overflow(values) and np.isinf(column).any():
-        beyond = np.flatnonzero(np.isinf(column) & np.isfinite(values))
+        out[:] = values
+    if values.dtype == np.float64 and _may_overflow(values) and np.isinf(out).any():
+        beyond = np.argwhere(np.isinf(out) & np.isfinite(values))
         if beyond.size:
+            row, *element = beyond[0].tolist()
+            name = encoder.feature_names()[sum(element)]
             raise DataError(
                 "feature.beyond_float32",
-                f"feature '{name}': value {values[beyond[0]]:g} in "
-                f"{plan.describe_row(start + int(beyond[0]))} is beyond float32 (maximum 3.4e38)",
+                f"feature '{name}': value {values[row, *element]:g} in "
+                f"{plan.describe_row(start + row)} is beyond float32 (maximum 3.4e38)",
                 hint="rescale the column or leave it out of `features`",
                 parameter="features",
             )
 
 
 def _may_overflow(values: NDArray[np.float64]) -> bool:
-    """Whether a value is beyond float32, or missing; this is faster than to look at `column`."""
-    if not len(values):
+    """Whether a value is beyond float32, or missing; this is faster than to look at float32."""
+    if not values.size:
         return False
     largest = np.finfo(np.float32).max
     return not (values.max() <= largest and values.min() >= -largest)

@@ -68,6 +68,11 @@ def load_rows(ctx: RunContext, plan: SegmentationPlan) -> LoadedInput:
             f"column '{name}' is the index of a pandas frame and is not used for clustering; name "
             "it in input.features if it is a feature"
         )
+    if vectors := dataset.vectors_left_out:
+        reporter.warn(
+            f"{'columns' if len(vectors) > 1 else 'column'} {', '.join(map(repr, vectors))}: lists "
+            "of numbers are used for clustering only where input.features names them"
+        )
     unit_rows = spec.algorithm.unit_rows(spec.segment)
     encoders = _with_origins(ctx, dataset, _fit_encoders(ctx, dataset))
     preprocessing = spec.prepare.plan(encoders, unit_rows)
@@ -128,4 +133,4 @@ def _fit_encoders(ctx: RunContext, dataset: Dataset) -> tuple[Encoder, ...]:
                 ctx.executor, dataset, list(prepare.categorical),
                 with_gaps if prepare.missing_indicator else [],
             )  # fmt: skip
-    return prepare.fit_encoders(columns, counts)
+    return prepare.fit_encoders(columns, counts, dataset.shapes)

@@ -8,6 +8,7 @@ row in the same way. A category that was not in the data of the fit is encoded a
 * ordinal: as a missing value, since it has no position in the order.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,8 +21,9 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
 from gpuseg.errors import DataError
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
+from gpuseg.preprocessing.encoding.vectors import Shape, element_names, missing_elements
 
-Kind = Literal["number", "is missing", "onehot", "frequency", "ordinal"]
+Kind = Literal["number", "vector", "is missing", "onehot", "frequency", "ordinal"]
 
 OTHER, MISSING = "(other)", "(missing)"
 """Labels of the rare and of the missing values of a column."""
@@ -34,10 +36,10 @@ class Encoder:
     Attributes
     ----------
     column : str
-    kind : {"number", "is missing", "onehot", "frequency", "ordinal"}
+    kind : {"number", "vector", "is missing", "onehot", "frequency", "ordinal"}
     value_type : str
-        Type of the column's values at the fit: "text", "whole numbers" or "booleans"; "" for a
-        number.
+        Type of the column's values at the fit: "text", "whole numbers" or "booleans"; "" for
+        numbers.
     categories : tuple of str
         Categories with a code of their own.
     shares : tuple of float
@@ -52,6 +54,10 @@ class Encoder:
         not kept get a missing value.
     origin : float
         Subtracted from a number in float64, before it becomes float32 (`numerics.origin`).
+    shape : tuple of int
+        Of the vectors of a column, also where the feature is whether they are missing.
+    origins : tuple of float
+        The origin of each element of a vector; empty if all are 0.
     """
 
     column: str
@@ -63,9 +69,23 @@ class Encoder:
     missing: bool = False
     keeps_missing: bool = False
     origin: float = 0.0
+    shape: Shape = ()
+    origins: tuple[float, ...] = ()
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return math.prod(self.shape) if self.kind == "vector" else len(self.feature_names())
+
+    @property
+    def has_origin(self) -> bool:
+        """Whether something is subtracted from the values."""
+        return self.origin != 0.0 or bool(self.origins)
 
     def feature_names(self) -> list[str]:
         """Return the names of the features."""
+        if self.kind == "vector":
+            return element_names(self.column, self.shape)
         if self.kind == "is missing":
             return [f"{self.column} is missing"]
         if self.kind != "onehot":
@@ -74,11 +94,19 @@ class Encoder:
         return [f"{self.column}={name}" for name in (*self.categories, *extra)]
 
     def subtract_origin(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return numbers of the column, float32 or float64 (n,), measured from the origin."""
-        return values if self.origin == 0.0 else values.astype(np.float64) - self.origin
+        """Return numbers of the column, measured from the origin.
+
+        They are float32 or float64 (n,), or (n, n_features) for vectors.
+        """
+        if not self.has_origin:
+            return values
+        moved: NDArray[np.float64] = values.astype(np.float64) - np.array(
+            self.origins or self.origin
+        )
+        return moved
 
     def encode_into(self, column: pa.Array, out: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Write the features of a column that is not a number into out (rows, n_features).
+        """Write the features of a column that has no numbers into out (rows, n_features).
 
         Returns
         -------
@@ -89,9 +117,11 @@ class Encoder:
         ------
         DataError
             If the type of the values differs from the fit.
+        WrongVector
+            If vectors are marked that are missing, and one has another shape.
         """
         if self.kind == "is missing":
-            out[:, 0] = gaps(column)
+            out[:, 0] = missing_elements(column, self.shape) if self.shape else gaps(column)
             return np.empty(0, np.int64)
         code, gap = self._codes(column)
         unseen = (code < 0) & ~gap
@@ -140,8 +170,13 @@ class Encoder:
 
     def to_json(self) -> dict[str, Any]:
         """Return the encoder as values of JSON."""
-        lists = {"categories": list(self.categories), "shares": list(self.shares)}
-        return {**vars(self), **lists}
+        values = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
+        }
+        if not self.shape:  # models without vectors can be read by older versions
+            del values["shape"], values["origins"]
+        return values
 
 
 def feature_origins(
@@ -149,13 +184,20 @@ def feature_origins(
 ) -> NDArray[np.float64] | None:
     """Return the origin of each of the features, float64 (d,); None if all are 0."""
     by_name = {e.column: e.origin for e in encoders if e.kind == "number"}
+    for encoder in encoders:
+        if encoder.origins:
+            by_name |= dict(zip(encoder.feature_names(), encoder.origins, strict=True))
     origins = np.array([by_name.get(name, 0.0) for name in features])
     return origins if origins.any() else None
 
 
 def with_origins(encoders: Sequence[Encoder], origins: Mapping[str, float]) -> list[Encoder]:
-    """Return the encoders, those of numbers with the origins of their columns."""
-    return [
-        replace(e, origin=origins[e.column]) if e.kind == "number" and e.column in origins else e
-        for e in encoders
-    ]
+    """Return the encoders, those of numbers and vectors with the origins of their features."""
+
+    def moved(encoder: Encoder) -> Encoder:
+        if encoder.kind == "number":
+            return replace(encoder, origin=origins.get(encoder.column, 0.0))
+        of_elements = tuple(origins.get(name, 0.0) for name in encoder.feature_names())
+        return replace(encoder, origins=of_elements) if any(of_elements) else encoder
+
+    return [moved(e) if origins and e.kind in ("number", "vector") else e for e in encoders]

@@ -11,6 +11,7 @@ from gpuseg.errors import DataError
 from gpuseg.formatting import count
 from gpuseg.preprocessing.encoding.arrow_columns import as_text, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.vectors import Shape, missing_elements
 
 Encodings = Mapping[str, str | Sequence[str]]
 """Encoding of each column of categories: "onehot", "frequency", or the values in their order."""
@@ -37,17 +38,27 @@ class ColumnCounts:
     values: Counter[str] = field(default_factory=Counter)
     value_type: str = ""
 
-    def add(self, column: pa.Array, name: str, is_category: bool) -> None:
+    def add(
+        self, column: pa.Array, name: str, is_category: bool, shape: Shape | None = None
+    ) -> None:
         """Add the counts of more rows.
+
+        Parameters
+        ----------
+        shape : tuple of int, optional
+            That of the vectors, for a column of vectors.
 
         Raises
         ------
         DataError
             For values that cannot be categories, and for too many distinct ones.
+        WrongVector
+            For vectors of another shape.
         """
         self.rows += len(column)
         if not is_category:
-            self.missing += int(gaps(column).sum())
+            missing = missing_elements(column, shape) if shape else gaps(column)
+            self.missing += int(missing.sum())
             return
         value_type, text = as_text(column, name)
         self.missing += text.null_count
@@ -77,6 +88,7 @@ def fit_encoders(
     max_categories: int,
     missing_indicator: bool,
     keeps_missing: bool,
+    shapes: Mapping[str, Shape],
 ) -> tuple[Encoder, ...]:
     """Return the encoders of all columns, in their order; missing indicators follow at the end.
 
@@ -88,6 +100,8 @@ def fit_encoders(
         Whether each number with missing values gets a feature that marks them.
     keeps_missing : bool
         Whether rows without a category are kept; they then get a category of their own.
+    shapes : mapping of str to tuple of int
+        Columns of vectors, and the shape of these.
 
     Raises
     ------
@@ -98,7 +112,7 @@ def fit_encoders(
     for name in columns:
         encoding = encodings.get(name)
         if encoding is None:
-            encoders.append(Encoder(name))
+            encoders.append(uncoded(name, shapes))
         elif encoding == "onehot":
             encoders.append(_one_hot(name, counts[name], max_categories, keeps_missing))
         elif encoding == "frequency":
@@ -107,9 +121,19 @@ def fit_encoders(
             encoders.append(_ordinal(name, counts[name], tuple(encoding)))
     if missing_indicator:
         numbers = [name for name in columns if name not in encodings]
-        encoders += [Encoder(name, "is missing") for name in numbers if counts[name].missing]
+        encoders += [
+            Encoder(name, "is missing", shape=shapes.get(name, ()))
+            for name in numbers
+            if counts[name].missing
+        ]
     _check_unique([name for encoder in encoders for name in encoder.feature_names()])
     return tuple(encoders)
+
+
+def uncoded(column: str, shapes: Mapping[str, Shape]) -> Encoder:
+    """Return the encoder of a column of numbers, or of vectors if it has a shape."""
+    shape = shapes.get(column)
+    return Encoder(column) if shape is None else Encoder(column, "vector", shape=shape)
 
 
 def _check_unique(features: Sequence[str]) -> None:
