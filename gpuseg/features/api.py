@@ -18,7 +18,10 @@ from gpuseg.features.build import build_features, check_purchases, resolve_snaps
 from gpuseg.features.definitions import available
 from gpuseg.features.line_quality import LineCounts
 from gpuseg.features.spill import as_batch, parse_table
-from gpuseg.features.transaction_files import check_columns, open_source
+from gpuseg.features.time_candidates import with_candidates
+from gpuseg.features.time_format import time_formats_of
+from gpuseg.features.times import UNREADABLE
+from gpuseg.features.transaction_files import check_columns, check_time_types, open_source
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.null_values import NULL_VALUES, null_values_of
@@ -45,6 +48,7 @@ def from_transactions(
     amount: str | None = None,
     snapshot: date | datetime | str | None = None,
     null_values: Sequence[str] = NULL_VALUES,
+    time_format: str | Sequence[str] | None = None,
     backend: str = "auto",
     n_threads: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -68,6 +72,10 @@ def from_transactions(
         None: the midnight after the last line.
     null_values : sequence of str
         Text that is read as missing in every column. Blank text always is.
+    time_format : str, sequence of str or None
+        Format of times in text and numbers, in the words of `datetime.strptime`, or one of
+        "iso8601", "epoch_s", "epoch_ms", "epoch_us" and "epoch_ns"; of several, each value has the
+        one that fits. None: "iso8601" for text. Times with an offset become times in UTC.
     backend : {"auto", "numpy", "numba", "cuda"}
         "cuda" aggregates on the CPU too.
     n_threads : int or None
@@ -82,7 +90,8 @@ def from_transactions(
     Raises
     ------
     ConfigError
-        For roles that exclude each other and a snapshot that is not a time; a ValueError.
+        For roles that exclude each other, a snapshot that is not a time, and a format that is
+        unknown; a ValueError.
     DataError
         For missing columns, values that break a rule, and lines without a customer or a purchase; a
         ValueError.
@@ -102,7 +111,7 @@ def from_transactions(
     try:
         roles = Roles(
             customer, time, order, product, category, quantity, price, amount, moment,
-            null_values=tuple(words),
+            null_values=tuple(words), time_format=_formats(time_format),
         )  # fmt: skip
     except PydanticCustomError as error:
         raise as_config_error(error) from None
@@ -120,7 +129,14 @@ def from_transactions(
         return _from_files(str(lines), storage_options or {}, roles, name, executor)
     table = _from_pandas(lines, roles) if is_pandas(lines) else _table(lines)
     check_columns(table.schema, roles, _NAME)
-    parsed, counts = parse_table(table, roles, _NAME)
+    columns_of_time = table[roles.time].iterchunks
+    check_time_types(roles, [table.schema.field(roles.time).type], _NAME, columns_of_time)
+    try:
+        parsed, counts = parse_table(table, roles, _NAME)
+    except DataError as error:
+        if error.code != UNREADABLE:
+            raise
+        raise with_candidates(error, columns_of_time(), roles) from None
     snapshot_us = resolve_snapshot(_NAME, roles, counts)
     columns = available(roles.columns())
     batch = pa.Table.from_batches([as_batch(parsed)])
@@ -128,6 +144,23 @@ def from_transactions(
     check_purchases(_NAME, line_counts, snapshot_us)
     _warn_of_implausible(line_counts, roles, table.schema.field(roles.customer).type)
     return result.to_pandas() if is_pandas(lines) else result
+
+
+def _formats(time_format: Any) -> tuple[str, ...]:
+    """Return the formats of times that a caller gives; None gives none.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if time_format is None:
+        return ()
+    try:
+        return tuple(time_formats_of(time_format))
+    except ValueError as error:
+        raise ConfigError(
+            "time_format.invalid", rule=str(error), value=time_format, parameter="time_format"
+        ) from None
 
 
 def _from_files(

@@ -12,7 +12,8 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import aligned, from_numpy, plain
 from gpuseg.backends.customers import NOTHING, PURCHASE
 from gpuseg.features.build import shares
-from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed, parse
+from gpuseg.features.missing_text import NullValues
+from gpuseg.features.parse import as_id, has_id, hash_of, keyed, parse
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.runtime.executor import Executor, TaskContext
 

@@ -25,6 +25,8 @@ from gpuseg.features.join_matches import JoinCounts, refuse_no_match
 from gpuseg.features.joins import check_names, spill_join
 from gpuseg.features.line_quality import LineCounts, Quality
 from gpuseg.features.spill import SCRATCH, Spilled, spill
+from gpuseg.features.time_candidates import with_candidates
+from gpuseg.features.times import UNREADABLE
 from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.features.transactions import Roles, ScanCounts
 from gpuseg.formatting import count_with
@@ -101,7 +103,13 @@ def build_features(
     executor.load(
         _identity, [WorkerShare(source, splits) for splits in shares(source.splits, workers)]
     )
-    spilled = [split for splits in executor.map(_read, n_buckets, staging) for split in splits]  # 1
+    try:
+        read = executor.map(_read, n_buckets, staging)  # 1
+    except DataError as error:
+        if error.code != UNREADABLE:
+            raise
+        raise with_candidates(error, source.times(), source.roles) from None
+    spilled = [split for splits in read for split in splits]
     scanned = sum((split.counts for split in spilled), ScanCounts())
     snapshot = resolve_snapshot(source.storage.url, source.roles, scanned)  # 2
     files = [split.file for split in spilled if split.file is not None]
@@ -198,6 +206,18 @@ def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
             path,
             f"the {count_with(scanned.lines, 'line', 'has', 'have')} no customer",
             f"check that customer = {roles.customer!r} is the column of their ids",
+        )
+    if scanned.times_with_offset and scanned.times_without_offset:
+        with_offset, without = (
+            count_with(n, "time", "has", "have")
+            for n in (scanned.times_with_offset, scanned.times_without_offset)
+        )
+        raise _error(
+            "transactions.mixed_offsets",
+            path,
+            f"in column '{roles.time}', {with_offset} an offset from UTC, as Z or +01:00, and "
+            f"{without} none",
+            "write all times in UTC, or all without an offset",
         )
     snapshot = roles.snapshot_us()
     if snapshot is not None:

@@ -23,7 +23,8 @@ from gpuseg.features.join_matches import (
     unmatched_ids,
     without_point_zero,
 )
-from gpuseg.features.parse import NullValues, as_id, has_id, hash_of, keyed
+from gpuseg.features.missing_text import NullValues
+from gpuseg.features.parse import as_id, has_id, hash_of, keyed
 from gpuseg.features.spill import SCRATCH, by_bucket, gather
 from gpuseg.features.transaction_files import describe_row
 from gpuseg.features.transactions import DescribeRow

@@ -3,9 +3,6 @@
 Errors name the column, the file, the row and the rule.
 """
 
-from datetime import UTC, datetime
-from functools import cache
-
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -14,22 +11,13 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import decimals_to_numpy, first_invalid, from_numpy, is_text, plain, to_numpy
 from gpuseg.backends.customers import LATER, NOTHING, PURCHASE, RETURN, UNUSABLE
 from gpuseg.errors import DataError, literal, without_value
+from gpuseg.features.missing_text import NullValues
 from gpuseg.features.text_formats import next_step
+from gpuseg.features.times import times
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
-from gpuseg.io.null_values import is_null_value
 from gpuseg.io.parquet.ids import hash_ids
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 from gpuseg.numerics.hashing import splitmix64
-
-_FIRST, _LAST = (
-    int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (1678, 2262)
-)  # fmt: skip
-"""Range of times in seconds since 1970 that every unit can hold."""
-
-_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-
-_FINER_THAN_MICROSECONDS = r"(:\d\d\.\d{6})\d+$"
-"""End of a time in text with more than six decimals of a second; those after the sixth are cut."""
 
 _REASONS = (
     *("without_customer", "without_time", "without_amount", "zero_quantity", "zero_price"),
@@ -53,8 +41,10 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         if role in column:
             column[role] = nulls.removed(column[role])
     with without_value(roles.id_key is not None):  # an id may be in the wrong column
-        time, no_time = times(column["time"], f"time '{roles.time}'", describe, nulls)
+        subject = f"time '{roles.time}'"
+        read = times(column["time"], roles.time_format, subject, describe, nulls)
         quantity, price, amount = _amounts(column, roles, n, describe, nulls)
+    time, no_time = read.micros, read.is_missing
     signed = quantity if roles.amount is None else amount
     known = has_id(column["customer"])
     snapshot = roles.snapshot_us()
@@ -73,6 +63,8 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         purchases=int(np.count_nonzero(kind == PURCHASE)),
         returns=int(np.count_nonzero(kind == RETURN)),
         with_null_values=int(np.count_nonzero(nulls.rows)),
+        times_with_offset=int(np.count_nonzero(read.has_offset)),
+        times_without_offset=int(np.count_nonzero(~read.has_offset & ~no_time)),
         latest=int(time[known & ~no_time].max(initial=ScanCounts.latest)),
         **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
     )
@@ -92,120 +84,6 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         quantity[kept],
         amount[kept],
     ), counts
-
-
-class NullValues:
-    """Read text that stands for no value as missing; remember the lines that have such text.
-
-    Parameters
-    ----------
-    words : sequence of str
-    n_rows : int
-        Rows of the batch.
-
-    Attributes
-    ----------
-    rows : bool (n_rows,)
-        The lines in which text was read as missing.
-    """
-
-    def __init__(self, words: tuple[str, ...], n_rows: int) -> None:
-        self._words = words
-        self.rows = np.zeros(n_rows, bool)
-
-    def removed(self, column: pa.Array) -> pa.Array:
-        """Return a column of text as a dictionary, where null values and blank text are null.
-
-        A column of another type is returned without a dictionary.
-        """
-        is_encoded = pa.types.is_dictionary(column.type)
-        if not is_text(column.type):
-            return column.dictionary_decode() if is_encoded else column
-        encoded = column if is_encoded else column.dictionary_encode()
-        values = plain(encoded.dictionary)
-        is_missing = is_null_value(values, ("", *self._words)) | to_numpy(values.is_null())
-        if not is_missing.any():
-            return encoded
-        is_word = is_null_value(values, self._words)
-        codes = to_numpy(pc.fill_null(encoded.indices, 0))
-        present = to_numpy(encoded.indices.is_valid())
-        self.rows |= is_word[codes] & present
-        kept = from_numpy(present & ~is_missing[codes])
-        codes = pc.if_else(kept, encoded.indices, pa.scalar(None, encoded.indices.type))
-        return pa.DictionaryArray.from_arrays(codes, values)
-
-    def may_be(self, kind: pa.DataType) -> bool:
-        """Return whether a null value can be read as a value of another type, such as "-1"."""
-        return any(_can_read(word, kind) for word in self._words)
-
-
-@cache
-def _can_read(word: str, kind: pa.DataType) -> bool:
-    try:
-        value = pc.cast(pa.scalar(word), kind).as_py()
-    except pa.ArrowInvalid:
-        return False
-    return bool(value == value)  # NaN is missing already
-
-
-def times(
-    column: pa.Array, subject: str, describe: DescribeRow, nulls: NullValues
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return local times in microseconds since 1970, and the mask of missing ones.
-
-    Raises
-    ------
-    DataError
-    """
-    if is_text(column.type):
-        column = _read_text(
-            column, pa.timestamp("us"), subject, describe, nulls,
-            "must be a date or a time of ISO 8601, such as 2011-08-31 or 2011-08-31T10:20:00",
-        )  # fmt: skip
-    is_missing = to_numpy(column.is_null())
-    if pa.types.is_date(column.type):
-        column = _midnights(column)
-    _refuse_beyond_range(column, subject, describe)
-    if column.type.tz:
-        column = _local(column, subject)
-    micros = pc.cast(column, pa.timestamp("us"), safe=False)  # finer units are truncated
-    values = pc.fill_null(pc.cast(micros, pa.int64()), 0)
-    return to_numpy(values).astype(np.int64, copy=False), is_missing
-
-
-def _midnights(dates: pa.Array) -> pa.Array:
-    """Return dates as times; some writers put a time of day into a date in milliseconds."""
-    if pa.types.is_date64(dates.type):
-        return pc.cast(pc.cast(dates, pa.int64()), pa.timestamp("ms"))
-    return pc.cast(dates, pa.timestamp("s"))
-
-
-def _refuse_beyond_range(times: pa.Array, subject: str, describe: DescribeRow) -> None:
-    """Refuse times that some unit of time could not hold, before one is converted."""
-    count, unit = pc.cast(times, pa.int64()), _UNITS[times.type.unit]
-    beyond = pc.or_(pc.less(count, _FIRST * unit), pc.greater_equal(count, _LAST * unit))
-    if pc.any(beyond).as_py():
-        row = pc.index(beyond, True).as_py()
-        raise DataError(
-            "transactions.time_out_of_range",
-            f"{subject}, in {times.type.unit} since 1970, in {describe(row)}",
-            value=count[row].as_py(),
-            rule="times must be in the years from 1678 to 2261",
-            hint="fix the line, or make the time null",
-        )
-
-
-def _local(times: pa.Array, subject: str) -> pa.Array:
-    """Return times with a time zone as local times without one."""
-    try:
-        return pc.local_timestamp(times)
-    except pa.ArrowInvalid:
-        raise DataError(
-            "column.unknown_time_zone",
-            f"{subject} is in the time zone {times.type.tz!r}, which this machine does not know",
-            hint="write the times in UTC or without a time zone, or install the time zones "
-            "(package tzdata)",
-        ) from None
 
 
 def numbers(
@@ -294,8 +172,6 @@ def _read_text(
     except pa.ArrowInvalid:
         pass
     text = nulls.removed(text).dictionary_decode()
-    if pa.types.is_timestamp(kind):
-        text = pc.replace_substring_regex(text, _FINER_THAN_MICROSECONDS, r"\1")
     try:
         return pc.cast(text, kind)
     except pa.ArrowInvalid:

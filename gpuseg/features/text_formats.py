@@ -1,4 +1,4 @@
-"""Text of lines that is no number or time as gpuseg reads them: which format it has instead.
+"""Text of lines that is no number as gpuseg reads them: which format it has instead.
 
 A column in another format has an error that says so, and how to convert the column. A hint shows
 no value, since values may be hidden.
@@ -24,13 +24,6 @@ _CURRENCY = re.compile(
     r"\s*(?:[^\d\s.,+-]{1,3}\s*[+-]?\d[\d.,]*|[+-]?\d[\d.,]*\s*[^\d\s.,+-]{1,3})\s*"
 )
 
-_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)")
-_YEAR_FIRST = re.compile(r"\d{4}([./])\d{1,2}\1\d{1,2}(?!\d)(.*)")
-_ISO_WITH_ZONE = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d[\d:.]*\s*(?:Z|[+-]\d\d:?(?:\d\d)?)")
-_TIME = re.compile(r"([T ,]*)\d{1,2}:\d\d(:\d\d)?(\.\d+)?( ?[AaPp][Mm])?")
-_EPOCH = re.compile(r"\d{10}|\d{13}")
-_EIGHT_DIGITS = re.compile(r"\d{8}")
-
 
 def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
     """Return the hint for text that cannot be read: fix lines, or convert the column.
@@ -42,7 +35,7 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
     row : int
         The first value that cannot be read.
     kind : DataType
-        Of numbers or times.
+        Of numbers.
     """
     sample = text[row : row + _SAMPLE_ROWS].drop_null().to_pylist()
     readable, unreadable = _by_readability(sample, kind)
@@ -51,13 +44,12 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
     count = f"{len(unreadable):,} of the {len(sample):,} values from that row on cannot be read"
     if not readable:
         count = f"none of the {len(sample):,} values from that row on can be read"
-    is_time, are_few = pa.types.is_timestamp(kind), len(unreadable) < len(readable)
-    convert = "" if is_time else _marks_of_numbers(unreadable, readable, are_few)
-    if convert:
+    are_few = len(unreadable) < len(readable)
+    if convert := _marks_of_numbers(unreadable, readable, are_few):
         return f"{count}, as the column is in another format: {convert}"
     if are_few:
         return f"{count}; fix these lines, or leave them out"
-    convert = _time_format(unreadable) if is_time else _unit_of_numbers(unreadable)
+    convert = _unit_of_numbers(unreadable)
     if readable:
         return (
             f"{count}, as they are in another format than the others; convert these values alone: "
@@ -156,71 +148,3 @@ def _unit_of_numbers(values: Sequence[str]) -> str:
     if _CURRENCY.fullmatch(values[0]):
         return "the numbers have a currency sign or a unit; write the numbers alone"
     return "write the numbers with digits and a decimal point only"
-
-
-def _time_format(values: Sequence[str]) -> str:
-    """Return how to convert times of the format that the first of the values shows."""
-    first = values[0]
-    if _ISO_WITH_ZONE.fullmatch(first):
-        return (
-            "the times have a time zone; write local times without one, for example with "
-            "pandas.to_datetime(column, utc=True).dt.tz_convert(…).dt.tz_localize(None)"
-        )
-    if _EPOCH.fullmatch(first):
-        unit, name = ("s", "seconds") if len(first) == 10 else ("ms", "milliseconds")
-        arguments = f"unit={unit!r}"
-        number = "pandas.to_numeric(column)"
-        return f"the times may be {name} since 1970; {_converted(arguments, number)}"
-    if _EIGHT_DIGITS.fullmatch(first):
-        return f"the dates have no hyphens; {_converted(_quoted('%Y%m%d'))}"
-    if match := _YEAR_FIRST.fullmatch(first):
-        date = "%Y{0}%m{0}%d".format(match[1])
-        return f"the dates have no hyphens; {_converted(_quoted(date + _time_of_day(match[2])))}"
-    if match := _DATE.fullmatch(first):
-        return _date_format(match, values)
-    return "write the times as ISO 8601, for example with pandas.to_datetime(column)"
-
-
-def _date_format(date: re.Match[str], values: Sequence[str]) -> str:
-    """Return how to convert dates that begin with the day or the month."""
-    dates = [match for value in values if (match := _DATE.fullmatch(value))]
-    is_day_first = any(int(match[1]) > 12 for match in dates)
-    is_month_first = any(int(match[3]) > 12 for match in dates)
-    year = "%Y" if len(date[4]) == 4 else "%y"
-    time = _time_of_day(date[5])
-    day_first, month_first = (
-        _quoted(date[2].join((*parts, year)) + time) for parts in (("%d", "%m"), ("%m", "%d"))
-    )
-    if is_day_first and is_month_first:
-        return (
-            "some of the dates begin with the day and some with the month, so that others cannot "
-            "be told apart; write all as ISO 8601 (2011-08-31) where they are made"
-        )
-    if not is_day_first and not is_month_first:
-        return (
-            "the dates begin with the day or the month, which their values do not tell; "
-            f"{_converted(day_first)} or with {month_first}"
-        )
-    begin, format = ("day", day_first) if is_day_first else ("month", month_first)
-    return f"the dates begin with the {begin}; {_converted(format)}"
-
-
-def _time_of_day(text: str) -> str:
-    """Return the format of a time of day behind a date, as `strptime` has it."""
-    match = _TIME.fullmatch(text)
-    if not match:
-        return "" if not text.strip() else " …"
-    hour, end = ("%I", match[4].replace(match[4].strip(), "%p")) if match[4] else ("%H", "")
-    seconds = ":%S" if match[2] else ""
-    return f"{match[1]}{hour}:%M{seconds}{'.%f' if match[3] else ''}{end}"
-
-
-def _quoted(format: str) -> str:
-    return f"format='{format}'"
-
-
-def _converted(arguments: str, column: str = "column") -> str:
-    return (
-        "write them as ISO 8601 (2011-08-31 or 2011-08-31T10:20:00), for example with "
-        f"pandas.to_datetime({column}, {arguments})"
-    )

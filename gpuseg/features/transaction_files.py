@@ -1,7 +1,7 @@
 """Files of transaction lines: Parquet or CSV, in splits that one thread reads at a time."""
 
 import hashlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -11,8 +11,10 @@ import pyarrow as pa
 from pyarrow import types as t
 
 from gpuseg.arrow import is_text, plain
-from gpuseg.errors import DataError, without_reason
+from gpuseg.errors import ConfigError, DataError, without_reason
 from gpuseg.features.parse import as_id
+from gpuseg.features.time_candidates import with_candidates
+from gpuseg.features.times import UNREADABLE, is_number, needs_format
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.formatting import count_with
 from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv
@@ -94,6 +96,8 @@ class Source:
         for path, size in self.listed:
             digest.update(repr((self.storage.relative(path), size)).encode())
         digest.update(repr((self.roles.columns(), self.roles.snapshot)).encode())
+        if self.roles.time_format:
+            digest.update(repr(self.roles.time_format).encode())
         return f"sha256:{digest.hexdigest()}"
 
     @property
@@ -137,6 +141,19 @@ class Source:
                         return first
         return None
 
+    def times(self) -> Iterator[pa.Array]:
+        """Read the times of all lines, in batches.
+
+        Raises
+        ------
+        DataError
+            For a file that cannot be read.
+        """
+        for split in self.splits:
+            with closing(self._read(split, [self.roles.time])) as batches:
+                for batch in batches:
+                    yield batch.column(0)
+
     def _read(
         self, split: ReadSplit, columns: Sequence[str], batch_rows: int = _BATCH_ROWS
     ) -> Generator[pa.RecordBatch, None, None]:
@@ -178,7 +195,9 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     id_type = next((kind for kind in id_types if not t.is_null(kind)), id_types[0])
     versions = tuple((file.path, file.version) for file in files)
     sizes = tuple((file.path, file.size) for file in listed)
-    return Source(storage, roles, splits, id_type, sizes, versions)
+    source = Source(storage, roles, splits, id_type, sizes, versions)
+    check_time_types(roles, [file.time_type for file in files], storage.url, source.times)
+    return source
 
 
 @dataclass(frozen=True)
@@ -189,6 +208,7 @@ class _File:
     splits: list[ReadSplit]
     kinds: dict[str, str]
     id_type: pa.DataType
+    time_type: pa.DataType
     version: FileVersion
 
 
@@ -229,11 +249,12 @@ def _open_file(storage: Storage, roles: Roles, listed: InputFile) -> _File:
         schema = pa.schema([(column, pa.string()) for column in columns])
         check_columns(schema, roles, name)
         splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1), version)]
-        return _File(path, splits, _kinds(schema, roles), pa.string(), version)
+        return _File(path, splits, _kinds(schema, roles), pa.string(), pa.string(), version)
     file: DataFile = read_footer(storage, *listed)
     check_columns(file.schema, roles, name)
     id_type = as_id(plain(pa.nulls(0, file.schema.field(roles.customer).type))).type
-    return _File(path, _split(file), _kinds(file.schema, roles), id_type, file.version)
+    time_type = file.schema.field(roles.time).type
+    return _File(path, _split(file), _kinds(file.schema, roles), id_type, time_type, file.version)
 
 
 def _split(file: DataFile) -> list[ReadSplit]:
@@ -276,8 +297,8 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
             )
         kind = schema.field(name).type
         if role == "time":
-            is_suitable = t.is_timestamp(kind) or t.is_date(kind) or is_text(kind)
-            rule = "it must be a timestamp, a date or text"
+            is_suitable = t.is_timestamp(kind) or t.is_date(kind) or needs_format(kind)
+            rule = "it must have dates: timestamps, dates, or text or numbers with a format"
         elif role in ("quantity", "price", "amount"):
             is_suitable = (
                 is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
@@ -296,6 +317,46 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
                 parameter=role,
             )
     refuse_unknown_zones(schema, list(roles.columns().values()), file)
+
+
+def check_time_types(
+    roles: Roles, kinds: Sequence[pa.DataType], origin: str, times: Callable[[], Iterable[pa.Array]]
+) -> None:
+    """Refuse numbers without a format, and a format where all files have times already.
+
+    Parameters
+    ----------
+    kinds : sequence of DataType
+        Of the column of times in each file.
+    origin : str
+        Path or name of the lines, for messages.
+    times : callable
+        Returns the times of the lines.
+
+    Raises
+    ------
+    ConfigError, DataError
+    """
+    if not roles.time_format:
+        numbers = next((kind for kind in kinds if is_number(kind)), None)
+        if numbers is not None:
+            raise with_candidates(
+                DataError(
+                    UNREADABLE,
+                    f"time '{roles.time}' of {origin} is of type {numbers}",
+                    rule="numbers are times only in a format",
+                ),
+                times(),
+                roles,
+            )
+    elif not any(map(needs_format, kinds)):
+        raise ConfigError(
+            "time_format.not_needed",
+            f"column '{roles.time}' has times of type {kinds[0]}, which need no format",
+            value=list(roles.time_format),
+            parameter="time_format",
+            hint="leave the key out",
+        )
 
 
 def nearest_column(name: str, columns: Sequence[str], file: str, id_key: Key | None) -> str:

@@ -28,6 +28,8 @@ def as_moment(value: Any) -> datetime | None:
         return value
     if isinstance(value, date):
         return datetime.combine(value, time())
+    if isinstance(value, np.datetime64) and not np.isnat(value):
+        value = str(value.astype("M8[us]"))
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):
@@ -52,6 +54,8 @@ class Roles:
         (`io.privacy.pseudonyms`).
     null_values : tuple of str
         Text that is read as missing in every column, as blank text is.
+    time_format : tuple of str
+        Formats of times in text and numbers (`features.time_format`); empty for ISO 8601.
     """
 
     customer: str
@@ -65,6 +69,7 @@ class Roles:
     snapshot: datetime | None = None
     id_key: Key | None = None
     null_values: tuple[str, ...] = NULL_VALUES
+    time_format: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:
@@ -83,7 +88,7 @@ class Roles:
 
     def columns(self) -> dict[str, str]:
         """Return the column of each role that has one."""
-        others = ("snapshot", "id_key", "null_values")
+        others = ("snapshot", "id_key", "null_values", "time_format")
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {role: name for role, name in columns.items() if name is not None}
 
@@ -129,6 +134,8 @@ class ScanCounts:
         Reasons why a line has none of the kinds above; the first one counts.
     with_null_values : int
         Lines of any kind in which text was read as missing; blank text does not count.
+    times_with_offset, times_without_offset : int
+        Times of any lines, by whether they have an offset from UTC.
     latest : int
         The latest time, in microseconds since 1970.
     """
@@ -144,6 +151,8 @@ class ScanCounts:
     zero_price: int = 0
     negative_price: int = 0
     with_null_values: int = 0
+    times_with_offset: int = 0
+    times_without_offset: int = 0
     latest: int = -(2**62)
 
     def __add__(self, other: "ScanCounts") -> "ScanCounts":

@@ -19,6 +19,7 @@ from pydantic import (
 
 from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import available
+from gpuseg.features.time_format import time_formats_of
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.null_values import NULL_VALUES, null_values_of
 from gpuseg.preprocessing.params import PreprocessingParams
@@ -98,6 +99,9 @@ class InputSpec(Section):
     storage_options: dict[str, Any] = {}
 
 
+TimeFormats = Annotated[list[str], BeforeValidator(time_formats_of)]
+"""Formats of times; a single one may be a text."""
+
 Moment = Annotated[datetime, BeforeValidator(as_moment)]
 
 
@@ -120,6 +124,7 @@ class TransactionsSpec(Section):
     id_hash_key_env: Text | None = None
     features: Features | None = None
     null_values: NullValues = list(NULL_VALUES)
+    time_format: TimeFormats | None = None
     storage_options: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -144,8 +149,15 @@ class TransactionsSpec(Section):
 
     def roles(self) -> Roles:
         """Return the roles of the columns."""
-        others = {"path", "features", "storage_options", "id_hash_key_env", "null_values"}
-        return Roles(**self.model_dump(exclude=others), null_values=tuple(self.null_values))
+        others = {
+            *("path", "features", "storage_options", "id_hash_key_env", "null_values"),
+            "time_format",
+        }
+        return Roles(
+            **self.model_dump(exclude=others),
+            null_values=tuple(self.null_values),
+            time_format=tuple(self.time_format or ()),
+        )
 
 
 class JoinSpec(Section):

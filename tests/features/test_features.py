@@ -321,7 +321,7 @@ def test_files_must_agree_on_the_type_of_ids(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("spoil", "roles", "code", "data"), [
     (lambda f: changed(f.assign(at=f["at"].astype("string")), at=put(41, "31/12/2024")), {},
-     "transactions.unreadable_value", "'31/12/2024': time 'at' in row 41 of lines.parquet"),
+     "transactions.unreadable_time", "'31/12/2024': time 'at' in row 41 of lines.parquet"),
     (lambda f: changed(f.assign(each=f.each.astype("string")), each=put(17, "£3.50")), {},
      "transactions.unreadable_value", "'£3.50': price 'each' in row 17 of lines.parquet"),
     (lambda f: changed(f, each=put(5, np.inf)), {},
@@ -334,7 +334,7 @@ def test_files_must_agree_on_the_type_of_ids(tmp_path: Path) -> None:
     (lambda f: f.drop(columns="sku"), {},
      "transactions.missing_column", "'sku' in lines.parquet"),
     (lambda f: f.assign(at=7), {},
-     "transactions.column_type", "'at' of type int64 in lines.parquet"),
+     "transactions.unreadable_time", "is of type int64"),
     (lambda f: f, {"price": None}, "", ""),
     (lambda f: f, {"features": ["spent"]}, "", "spent"),
     (lambda f: f, {"snapshot": "soon"}, "", "soon"),

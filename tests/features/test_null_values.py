@@ -81,7 +81,7 @@ def test_null_values_among_numbers_and_times(null_values: tuple[str, ...], word:
     actual = from_transactions(table(**spoiled), **ROLES, null_values=null_values)
     assert actual.equals(from_transactions(data.filter(known), **ROLES))
     if word == "N/A":
-        with raises("transactions.unreadable_value"):
+        with raises("transactions.unreadable_time"):
             from_transactions(table(**spoiled), **ROLES, null_values=[])
 
 

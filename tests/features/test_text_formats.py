@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv
 import pytest
 from support.errors import raises
 
-import gpuseg
 from gpuseg.features import from_transactions
 
 N = 40
@@ -37,56 +34,6 @@ def hint_of(**columns: Any) -> str:
     with raises(CODE) as caught:
         from_transactions(pa.table(lines(**columns)), **ROLES)
     return str(caught.value.hint)
-
-
-@pytest.mark.parametrize(
-    "format",
-    [
-        "%d.%m.%Y %H:%M", "%m/%d/%Y %H:%M", "%d/%m/%y %H:%M:%S", "%d-%m-%Y", "%Y/%m/%d %H:%M",
-        "%Y%m%d", "%m/%d/%Y %I:%M %p", "%m/%d/%Y %I:%M%p", "%d.%m.%Y %H:%M:%S.%f",
-        "%d.%m.%Y, %H:%M",
-    ],
-)  # fmt: skip
-def test_times_are_converted_by_the_format_of_the_hint(format: str) -> None:
-    texts = [time.strftime(format) for time in TIMES]
-    (advised,) = re.findall(r"to_datetime\(column, format='(.+?)'\)", hint_of(at=texts))
-    assert advised == format
-    converted = pd.to_datetime(pd.Series(texts), format=advised)
-    assert from_transactions(pa.table(lines(at=converted)), **ROLES).num_rows == 8
-
-
-@pytest.mark.parametrize(("unit", "factor"), [("s", 1), ("ms", 1000)])
-def test_times_since_1970_are_converted_by_the_hint(unit: str, factor: int) -> None:
-    texts = [str((1319183580 + i) * factor) for i in range(N)]
-    hint = hint_of(at=texts)
-    (advised,) = re.findall(r"pandas\.to_datetime\(.*\)", hint)
-    assert f"unit='{unit}'" in advised
-    converted = eval(advised, {"pandas": pd, "column": pd.Series(texts)})
-    assert from_transactions(pa.table(lines(at=converted)), **ROLES).num_rows == 8
-
-
-@pytest.mark.parametrize(
-    ("texts", "word"),
-    [
-        ([f"{1 + i % 12:02}/{1 + i % 11:02}/2011" for i in range(N)], "%m/%d/%Y"),
-        (["31/12/2011" if i % 2 else "12/31/2011" for i in range(N)], "some with the month"),
-        ([f"{time:%Y-%m-%dT%H:%M:%SZ}" for time in TIMES], "tz_localize"),
-        ([f"{time:%Y-%m-%d %H:%M}+02:00" for time in TIMES], "tz_localize"),
-        ([f"{time:%d %B %Y}" for time in TIMES], "ISO 8601"),
-    ],
-)
-def test_times_of_other_formats(texts: list[str], word: str) -> None:
-    assert word in hint_of(at=texts)
-
-
-@pytest.mark.parametrize("digits", [7, 9, 12])
-def test_more_decimals_of_a_second_than_six_are_truncated(digits: int) -> None:
-    def spend(fraction: str) -> pa.Table:
-        return from_transactions(
-            pa.table(lines(at=[f"{time:%Y-%m-%d %H:%M:%S}.{fraction}" for time in TIMES])), **ROLES
-        )
-
-    assert spend("123456").equals(spend("123456" + "9" * (digits - 6)))
 
 
 @pytest.mark.parametrize(
@@ -141,26 +88,3 @@ def test_numbers_of_other_formats(texts: list[str], words: list[str]) -> None:
 def test_few_lines_are_to_be_fixed(text: str, rows: list[int], word: str) -> None:
     hint = hint_of(each=[text if i in rows else price for i, price in enumerate(PRICES)])
     assert word in hint and "another format" not in hint
-
-
-@pytest.mark.parametrize("text", ["31.08.2011", "20110831", "2011-08-31T10:20:00Z", "today"])
-def test_few_times_are_to_be_fixed(text: str) -> None:
-    hint = hint_of(at=[text if i in (5, 9) else f"{time}" for i, time in enumerate(TIMES)])
-    assert "2 of the 35 values" in hint and "another format" not in hint
-
-
-def test_times_of_two_formats_are_converted_apart() -> None:
-    hint = hint_of(at=[f"{t:%d.%m.%Y}" if i % 3 else f"{t}" for i, t in enumerate(TIMES)])
-    assert "these values alone" in hint and "'%d.%m.%Y'" in hint
-
-
-def test_a_hint_shows_no_value_of_hashed_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ID_KEY", "a secret that is long enough")
-    pa.csv.write_csv(pa.table(lines(at=[f"{time:%d.%m.%Y}" for time in TIMES])), tmp_path / "a.csv")
-    roles = {**ROLES, "path": str(tmp_path / "a.csv"), "id_hash_key_env": "ID_KEY"}
-    with raises(CODE) as caught:
-        gpuseg.run({"transactions": roles, "output": {"path": str(tmp_path / "out")}})
-    assert "2011" not in str(caught.value).replace("2011-08-31", "")
-    assert "'%d.%m.%Y'" in caught.value.hint
