@@ -1,6 +1,7 @@
 """The data files below a path: all of them, or an error that names the one that cannot be listed.
 
-Names that begin with '_' or '.' are ignored on purpose, as in Spark. Nothing else is.
+Names that begin with '_' or '.' are ignored on purpose, as in Spark, and so are files that Windows
+and Excel write beside others. Nothing else is.
 """
 
 import os
@@ -12,6 +13,10 @@ from gpuseg.io.library_errors import first_line
 from gpuseg.io.regular_files import refuse_special_file
 from gpuseg.io.storage import Storage
 from gpuseg.io.table_formats.detect import refuse_tables_below
+
+_OF_WINDOWS = ("desktop.ini", "thumbs.db", "ehthumbs.db")
+_OWNER_FILE_OF_EXCEL = "~$"
+_ORIGIN_OF_DOWNLOAD = ":Zone.Identifier"
 
 _Folder = tuple[str, tuple[tuple[int, int], ...]]
 """The path of a folder; the device and the number of it and of each folder that leads to it."""
@@ -63,7 +68,9 @@ def _check_encoding(name: str, parameter: str) -> None:
 
 
 def _is_hidden(name: str) -> bool:
-    return name[:1] in ("_", ".")
+    """Return whether a file or folder is ignored."""
+    is_of_windows = name.lower() in _OF_WINDOWS or name.endswith(_ORIGIN_OF_DOWNLOAD)
+    return name[:1] in ("_", ".") or name.startswith(_OWNER_FILE_OF_EXCEL) or is_of_windows
 
 
 def _missing(storage: Storage, parameter: str, formats: str) -> DataError:

@@ -94,6 +94,13 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "in") == ["a/in-000.parquet", "b.parquet"]
 
 
+def test_files_that_windows_and_excel_leave_are_ignored(tmp_path: Path) -> None:
+    folder = write_files(tmp_path / "in", [customers(5)])
+    for name in ("desktop.ini", "Thumbs.db", "~$book.xlsx", "in-000.parquet:Zone.Identifier"):
+        (folder / name).write_bytes(b"no data")
+    assert names(folder) == ["in-000.parquet"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="another user is made by unshare")
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path) -> None:
     source = write_files(tmp_path / "in", [customers(50)])
