@@ -1,6 +1,6 @@
 """Tables of customer attributes: open, check, and read them in batches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
+from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, unify
 from gpuseg.io.privacy.pii import PERSONAL_DATA_PAGE, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
@@ -24,6 +25,7 @@ from gpuseg.io.table_formats.snapshot import InputFile
 
 _BATCH_ROWS = 2**17
 _CARD_SAMPLE_ROWS = 10_000
+_DIFFER = "join.schemas_differ"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Join:
         Text that stands for no id.
     allow_personal : tuple of str
         Columns that are not compared with personal data.
+    conversions : tuple of mappings
+        For each file, the columns whose type in it is not that of all files.
     """
 
     key: str
@@ -62,6 +66,7 @@ class Join:
     group_rows: tuple[tuple[int, ...], ...]
     null_values: tuple[str, ...] = NULL_VALUES
     allow_personal: tuple[str, ...] = ()
+    conversions: tuple[Mapping[str, Conversion], ...] = ()
 
 
 def open_join(
@@ -93,43 +98,21 @@ def open_join(
     with wrap_store_errors(f"{key}.path", storage.url):
         storage, listed = input_files(storage, f"{key}.path", PARQUET_OR_CSV)
         opened = [_open(storage, item, id, columns) for item in listed]
-    schemas = [file.schema for file in opened]
-    first, path = schemas[0], storage.relative(listed[0].path)
-    partitions = listed[0].constants
-    if partitions is None:
-        partitions = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
-    if partitions:
-        raise DataError(
-            "join.partitioned",
-            f"{path} is partitioned by {next(iter(partitions))!r}, which is in no file",
-            hint="write the table with that column, or name a single folder",
-            parameter=key,
-        )
+    compared = [file for file in opened if file.has_rows] or opened  # without rows, no type matters
+    path = storage.relative(compared[0].path)
+    _refuse_partitions(storage, listed[0], key)
     names = list(columns or [])
     if columns is None:
-        index = frozenset().union(*(index for index in (file.index_columns for file in opened)))
-        names = [name for name in first.names if name != id and name not in index]
+        index = frozenset().union(*(file.index_columns for file in opened))
+        all_names = dict.fromkeys(name for file in compared for name in file.schema.names)
+        names = [name for name in all_names if name != id and name not in index]
     for name in (id, *names):
-        if first.names.count(name) != 1:
-            code, count = "join.duplicate_column", "two columns called"
-            if name not in first.names:
-                code, count = "join.missing_column", "no column"
-            raise DataError(
-                code,
-                f"{count} '{name}' in {path}",
-                hint=nearest_column(name, first.names, path, id_key),
-                parameter=key,
-            )
-        for other_file, other in zip(listed, schemas, strict=True):
-            if name not in other.names or other.field(name).type != first.field(name).type:
-                raise DataError(
-                    "join.schemas_differ",
-                    f"column '{name}' is {first.field(name).type} in {path}, but not in "
-                    f"{storage.relative(other_file.path)}",
-                    hint="write all files with one schema",
-                    parameter=key,
-                )
-    refuse_unknown_zones(first, [id, *names], path)
+        _check_column(storage, compared, name, key, id_key)
+    hidden = None if id_key is None else id
+    uses = ColumnUses({name: name == id for name in (id, *names)}, _DIFFER, key, hidden)
+    kinds, changes = unify(storage, compared, uses)
+    conversions = {file.path: change for file, change in zip(compared, changes, strict=True)}
+    refuse_unknown_zones(pa.schema(list(kinds.items())), [id, *names], path)
     if id in names:
         raise DataError(
             "join.id_as_column",
@@ -141,30 +124,82 @@ def open_join(
         if name not in allow_personal and (kind := personal(name)):
             raise _personal_data(key, name, kind)
     schema = pa.schema([
-        (name, flat(pa.nulls(0, first.field(name).type)).type) for name in names
+        (name, flat(pa.nulls(0, kinds[name])).type) for name in names
     ])  # fmt: skip
     return Join(
-        key, storage, id, first.field(id).type, schema, tuple(file.path for file in listed),
+        key, storage, id, kinds[id], schema, tuple(file.path for file in opened),
         tuple(file.version for file in opened), tuple(file.group_rows for file in opened),
         tuple(null_values), tuple(allow_personal),
+        tuple(conversions.get(file.path, {}) for file in opened),
     )  # fmt: skip
+
+
+def _refuse_partitions(storage: Storage, listed: InputFile, key: str) -> None:
+    """Refuse a table that has columns in the names of its folders."""
+    path, partitions = storage.relative(listed.path), listed.constants
+    if partitions is None:
+        partitions = dict(part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
+    if partitions:
+        raise DataError(
+            "join.partitioned",
+            f"{path} is partitioned by {next(iter(partitions))!r}, which is in no file",
+            hint="write the table with that column, or name a single folder",
+            parameter=key,
+        )
+
+
+def _check_column(
+    storage: Storage, files: "Sequence[_JoinFile]", name: str, key: str, id_key: Key | None
+) -> None:
+    """Refuse a column that a file does not have once."""
+    having = next((file for file in files if name in file.schema.names), None)
+    for file in files:
+        count, path = file.schema.names.count(name), storage.relative(file.path)
+        if count == 0 and having is not None:
+            kind, other = having.schema.field(name).type, storage.relative(having.path)
+            raise DataError(
+                _DIFFER,
+                f"column '{name}' is {kind} in {other}, but not in {path}",
+                hint="write all files with one schema, or name the columns that all have in "
+                "columns = […]",
+                parameter=key,
+            )
+        if count != 1:
+            code, words = "join.duplicate_column", "two columns called"
+            if count == 0:
+                code, words = "join.missing_column", "no column"
+            raise DataError(
+                code,
+                f"{words} '{name}' in {path}",
+                hint=nearest_column(name, file.schema.names, path, id_key),
+                parameter=key,
+            )
 
 
 @dataclass(frozen=True)
 class _JoinFile:
     """A file of a table, as its footer or header describes it."""
 
+    path: str
     schema: pa.Schema
     index_columns: frozenset[str]
     version: FileVersion
     group_rows: tuple[int, ...] = ()
+    is_parquet: bool = True
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there are rows; a CSV file has some as far as is known."""
+        return not self.is_parquet or sum(self.group_rows) > 0
 
 
 def _open(storage: Storage, listed: InputFile, id: str, names: Sequence[str] | None) -> _JoinFile:
     """Describe a file. In a CSV file, only columns that are joined are read to learn their type."""
     if not is_csv(listed.path):
         footer = read_footer(storage, *listed)
-        return _JoinFile(footer.schema, footer.index_columns, footer.version, footer.group_rows)
+        return _JoinFile(
+            footer.path, footer.schema, footer.index_columns, footer.version, footer.group_rows
+        )
     version = storage.version(listed.path)
     file = open_csv(storage, listed.path, version)
     index = index_columns(pa.schema([(name, pa.null()) for name in file.columns]))
@@ -172,7 +207,7 @@ def _open(storage: Storage, listed: InputFile, id: str, names: Sequence[str] | N
     once = [name for name in dict.fromkeys((id, *wanted)) if file.columns.count(name) == 1]
     types = {field.name: field.type for field in file.table(once, id).schema} if once else {}
     schema = pa.schema([(name, types.get(name, pa.null())) for name in file.columns])
-    return _JoinFile(schema, index, version)
+    return _JoinFile(listed.path, schema, index, version, is_parquet=False)
 
 
 def batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
@@ -183,12 +218,18 @@ def batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
     DataError
         For a file that cannot be read, or has changed.
     """
+    name, conversions = join.storage.relative(join.files[number]), join.conversions[number]
+    for batch in _stored_batches(join, number):
+        yield converted(batch, conversions, name)
+
+
+def _stored_batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
     storage, path, version = join.storage, join.files[number], join.versions[number]
-    columns = [join.id, *join.schema.names]
+    columns, rows = [join.id, *join.schema.names], join.group_rows[number]
     if is_csv(path):
         table = open_csv(storage, path, version).table(columns, join.id)
         yield from table.to_batches(_BATCH_ROWS)
-    elif rows := join.group_rows[number]:
+    elif sum(rows):
         groups = range(len(rows))
         yield from read_row_groups(storage, path, version, groups, sum(rows), columns, _BATCH_ROWS)
 

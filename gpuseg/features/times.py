@@ -88,6 +88,8 @@ def times(
         return _of_iso_text(column, subject, describe, nulls)
     if needs_format(column.type):
         return _of_formats(column, formats, subject, describe, nulls)
+    if pa.types.is_null(column.type):
+        column = pc.cast(column, _LOCAL)
     is_missing = to_numpy(column.is_null())
     if pa.types.is_date(column.type):
         column = _midnights(column)

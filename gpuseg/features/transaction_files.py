@@ -1,11 +1,12 @@
 """Files of transaction lines: Parquet or CSV, in splits that one thread reads at a time."""
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 
 import pyarrow as pa
 from pyarrow import types as t
@@ -24,6 +25,8 @@ from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
+from gpuseg.io.parquet.unified_types import same_zone
+from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, unify
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
@@ -40,6 +43,7 @@ _COMPARABLE = (
 """Types whose values can be compared, in addition to text."""
 
 _FOOTERS_AT_ONCE = 16
+_DIFFER = "transactions.schemas_differ"
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,8 @@ class ReadSplit:
         For CSV an estimate.
     version : FileVersion
         The version of the file that was opened first.
+    conversions : mapping
+        Columns whose type in this file is not that of all files.
     """
 
     path: str
@@ -64,6 +70,7 @@ class ReadSplit:
     first_row: int
     rows: int
     version: FileVersion
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,11 +165,16 @@ class Source:
         self, split: ReadSplit, columns: Sequence[str], batch_rows: int = _BATCH_ROWS
     ) -> Generator[pa.RecordBatch, None, None]:
         if split.groups:
-            return read_row_groups(
+            batches = read_row_groups(
                 self.storage, split.path, split.version, split.groups, split.rows, columns,
                 batch_rows,
             )  # fmt: skip
-        return open_csv(self.storage, split.path, split.version).text_batches(columns)
+        else:
+            batches = open_csv(self.storage, split.path, split.version).text_batches(columns)
+        name = self.storage.relative(split.path)
+        with closing(batches):
+            for batch in batches:
+                yield converted(batch, split.conversions, name)
 
 
 def describe_row(name: str, first: int, row: int) -> str:
@@ -181,80 +193,88 @@ def open_source(storage: Storage, roles: Roles) -> Source:
     parameter = "transactions_path"
     with wrap_store_errors(parameter, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         storage, listed = input_files(storage, parameter, PARQUET_OR_CSV)
-        files = list(pool.map(lambda item: _open_file(storage, roles, item), listed))
-    _check_same(storage, roles, files)
-    splits = tuple(split for file in files for split in file.splits)
-    if not any(split.rows for split in splits):
+        files = list(pool.map(lambda item: _open_file(storage, item), listed))
+    with_lines = [file for file in files if file.splits]
+    compared = with_lines or files  # where no line is, no type matters
+    for file in compared:
+        check_columns(file.schema, roles, storage.relative(file.path))
+    _check_zones(storage, roles, compared)
+    kinds, conversions = unify(storage, compared, _uses(roles))
+    if not with_lines:
         raise DataError(
             "transactions.no_lines",
             f"{count_with(len(listed), 'file', 'has', 'have')} no lines",
             value=storage.url,
             parameter=parameter,
         )
-    id_types = [file.id_type for file in files]
-    id_type = next((kind for kind in id_types if not t.is_null(kind)), id_types[0])
+    splits = tuple(
+        replace(split, conversions=changes)
+        for file, changes in zip(with_lines, conversions, strict=True)
+        for split in file.splits
+    )
+    id_type = as_id(plain(pa.nulls(0, kinds[roles.customer]))).type
     versions = tuple((file.path, file.version) for file in files)
     sizes = tuple((file.path, file.size) for file in listed)
     source = Source(storage, roles, splits, id_type, sizes, versions)
-    check_time_types(roles, [file.time_type for file in files], storage.url, source.times)
+    time_types = [file.schema.field(roles.time).type for file in with_lines]
+    check_time_types(roles, time_types, storage.url, source.times)
     return source
 
 
 @dataclass(frozen=True)
 class _File:
-    """Splits of a file, and the types of the columns whose values are only compared."""
+    """Splits of a file, none if it has no lines, and the types of its columns."""
 
     path: str
     splits: list[ReadSplit]
-    kinds: dict[str, str]
-    id_type: pa.DataType
-    time_type: pa.DataType
+    schema: pa.Schema
     version: FileVersion
+    is_parquet: bool
 
 
-def _check_same(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
-    """Refuse files that differ in types (7 is not "7") or time zones."""
-    first = files[0]
-    for file in files:
-        for role, kind in file.kinds.items():
-            if kind != first.kinds[role] and "null" not in (kind, first.kinds[role]):
-                a, b = (storage.relative(one.path) for one in (first, file))
-                raise DataError(
-                    "transactions.schemas_differ",
-                    f"column '{roles.columns()[role]}' is {first.kinds[role]} in {a}, but {kind} "
-                    f"in {b}",
-                    hint="write all files with one schema",
-                    parameter=role,
-                )
+def _check_zones(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
+    """Refuse files that differ in the time zone: times of lines are local ones."""
+    with_times = [file for file in files if not t.is_null(file.schema.field(roles.time).type)]
+    for first, file in pairwise(with_times):
+        one, other = (_zone(each.schema.field(roles.time).type) for each in (first, file))
+        if one != other:
+            a, b = (storage.relative(each.path) for each in (first, file))
+            raise DataError(
+                _DIFFER,
+                f"column '{roles.time}' is {one} in {a}, but {other} in {b}",
+                hint="write all files with one schema",
+                parameter="time",
+            )
 
 
-def _kinds(schema: pa.Schema, roles: Roles) -> dict[str, str]:
+def _zone(kind: pa.DataType) -> str:
+    zone = same_zone(getattr(kind, "tz", None))
+    return f"in the time zone {zone}" if zone else "without a time zone"
+
+
+def _uses(roles: Roles) -> ColumnUses:
+    """Return the columns whose values are compared: 7 is not "7"."""
     columns = roles.columns()
-    types: dict[str, pa.DataType] = {
-        role: schema.field(columns[role]).type
-        for role in ("customer", "order", "product", "category")
+    compared = {
+        columns[role]: role
+        for role in ("category", "product", "order", "customer")
         if role in columns
     }
-    kinds = {role: "text" if is_text(kind) else str(kind) for role, kind in types.items()}
-    zone = getattr(schema.field(roles.time).type, "tz", None)
-    return {**kinds, "time": f"in the time zone {zone}" if zone else "without a time zone"}
+    hidden = None if roles.id_key is None else roles.customer
+    return ColumnUses(dict.fromkeys(compared, True), _DIFFER, compared, hidden)
 
 
-def _open_file(storage: Storage, roles: Roles, listed: InputFile) -> _File:
+def _open_file(storage: Storage, listed: InputFile) -> _File:
     path, size = listed.path, listed.size
     name = storage.relative(path)
     if is_csv(name):
         version = storage.version(path)
         columns = open_csv(storage, path, version).columns
         schema = pa.schema([(column, pa.string()) for column in columns])
-        check_columns(schema, roles, name)
         splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1), version)]
-        return _File(path, splits, _kinds(schema, roles), pa.string(), pa.string(), version)
+        return _File(path, splits, schema, version, is_parquet=False)
     file: DataFile = read_footer(storage, *listed)
-    check_columns(file.schema, roles, name)
-    id_type = as_id(plain(pa.nulls(0, file.schema.field(roles.customer).type))).type
-    time_type = file.schema.field(roles.time).type
-    return _File(path, _split(file), _kinds(file.schema, roles), id_type, time_type, file.version)
+    return _File(path, _split(file), file.schema, file.version, is_parquet=True)
 
 
 def _split(file: DataFile) -> list[ReadSplit]:
@@ -297,12 +317,12 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
             )
         kind = schema.field(name).type
         if role == "time":
-            is_suitable = t.is_timestamp(kind) or t.is_date(kind) or needs_format(kind)
+            is_time = t.is_timestamp(kind) or t.is_date(kind) or t.is_null(kind)
+            is_suitable = is_time or needs_format(kind)
             rule = "it must have dates: timestamps, dates, or text or numbers with a format"
         elif role in ("quantity", "price", "amount"):
-            is_suitable = (
-                is_text(kind) or t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
-            )
+            is_number = t.is_integer(kind) or t.is_floating(kind) or t.is_decimal(kind)
+            is_suitable = is_number or is_text(kind) or t.is_null(kind)
             rule = "it must be a number"
         else:
             kind = getattr(kind, "storage_type", kind)

@@ -158,6 +158,7 @@ def left_to_arrow(dataset: Dataset, categories: Mapping[str, Any]) -> dict[str, 
     cuDF decodes the columns of which both make the same numbers, to the bit.
     """
     file, reasons = dataset.files[0], dict[str, str]()
+    differing = {name for file in dataset.files for name in file.conversions}
     for name in _columns(dataset):
         if name in file.constants:
             reasons[name] = "a partition column, which is in no file"
@@ -165,7 +166,9 @@ def left_to_arrow(dataset: Dataset, categories: Mapping[str, Any]) -> dict[str, 
             reasons[name] = "a category"
         elif name in dataset.shapes:
             reasons[name] = "vectors, which Arrow decodes as one block of rows"
-        elif not _is_plain(kind := file.schema.field(name).type):
+        elif name in differing:
+            reasons[name] = f"{dataset.types[name]}, which not all files have"
+        elif not _is_plain(kind := dataset.types[name]):
             reasons[name] = f"{kind}, which cuDF does not round as Arrow does"
     return reasons
 

@@ -234,6 +234,40 @@ def test_partition_values_are_unquoted(tmp_path: Path) -> None:
     assert {name: value.as_py() for name, value in file.constants.items()} == {"city": "São Paulo="}
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["7", "12"], [7, 12]),
+        (["007", "12"], ["007", "12"]),
+        (["123456789012345678901234", "5"], ["123456789012345678901234", "5"]),
+        (["0", "-3"], [0, -3]),
+        (["+3", "1"], ["+3", "1"]),
+        (["0.5", "1"], ["0.5", "1"]),
+        (["٧", "1"], ["٧", "1"]),
+        (["007", "__HIVE_DEFAULT_PARTITION__"], ["007", None]),
+        (["7", "__HIVE_DEFAULT_PARTITION__"], [7, None]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("role", ["id", "categories", "audited"])
+def test_partition_values_that_are_compared_keep_their_text(
+    tmp_path: Path, values: list[str], expected: list[Any], role: str
+) -> None:
+    for value in values:
+        write_files(tmp_path / "in" / f"region={value}", [customers(5)])
+    options: dict[str, Any] = {role: "region" if role == "id" else ["region"]}
+    data = opened(tmp_path / "in", "spend", **options)
+    values_read = {file.path.split("/")[-2]: file.constants["region"] for file in data.files}
+    for value, wanted in zip(values, expected, strict=True):
+        assert values_read[f"region={value}"].as_py() == wanted
+
+
+def test_partition_values_with_zeros_are_numbers_where_they_are_features(tmp_path: Path) -> None:
+    for value in ("007", "012"):
+        write_files(tmp_path / "in" / f"region={value}", [customers(2)])
+    assert rows(opened(tmp_path / "in", "region"))[:, 0].tolist() == [7.0, 7.0, 12.0, 12.0]
+
+
 def test_only_features_left_are_partitions(tmp_path: Path) -> None:
     for year in (2023, 2024):
         write_files(tmp_path / "in" / f"year={year}", [customers(5)])

@@ -354,7 +354,7 @@ def flip(checksum: bool, in_header: bool) -> Callable[[Path], None]:
 
 def change_type(file: Path) -> None:
     table = pq.read_table(file)
-    pq.write_table(table.set_column(3, "spend", table["spend"].cast(pa.float32())), file)
+    pq.write_table(table.set_column(3, "spend", table["spend"].cast(pa.string())), file)
 
 
 NAN = float("nan")
@@ -412,7 +412,7 @@ CASES: dict[str, BadJob] = {
         "'spend'",
         "double",
         "in-000.parquet",
-        "float",
+        "string",
         "in-001.parquet",
     ),
     "Hudi table": data(

@@ -22,6 +22,7 @@ from gpuseg.io.parquet.shard_plan import (
     read_batches,
     vectors_in_rows,
 )
+from gpuseg.io.parquet.unify_files import converted
 from gpuseg.numerics.origin import ColumnRanges
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
 from gpuseg.preprocessing.encoding.fit_encoders import uncoded
@@ -69,7 +70,9 @@ def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
     """
     file = dataset.files[0]
     wide = [
-        name for name in columns if name not in file.constants and _loses_digits(file.types[name])
+        name
+        for name in columns
+        if name not in file.constants and _loses_digits(dataset.types[name])
     ]
     if not wide:
         return []
@@ -86,7 +89,9 @@ def _may_be_far(dataset: Dataset, columns: Sequence[str]) -> list[str]:
         if unknown := [name for name in wide if name not in ranges]:
             batches = opened.iter_batches(_FIRST_ROWS, row_groups=[number], columns=unknown)
             for batch in islice(batches, 1):  # a footer may tell of rows that are not there
-                first = checked(batch, unknown).columns
+                first = converted(
+                    checked(batch, unknown), file.conversions, storage.relative(file.path)
+                ).columns
                 for name, column in zip(unknown, first, strict=True):
                     with suppress(WrongVector):  # the pass over all rows will say where it is
                         numbers = _numbers(column, dataset.shapes.get(name))

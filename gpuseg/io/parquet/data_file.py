@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.io.file_version import FileVersion
+from gpuseg.io.parquet.unify_files import Conversion
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class DataFile:
         Bytes of the largest row group before compression.
     index_columns : frozenset of str
         Columns that are the index of a frame (`io.parquet.index_columns`).
+    conversions : dict
+        Used columns whose type is not that of all files.
     """
 
     path: str
@@ -41,11 +44,17 @@ class DataFile:
     constants: dict[str, Any] = field(default_factory=dict)
     largest_group_bytes: int = 0
     index_columns: frozenset[str] = frozenset()
+    conversions: dict[str, Conversion] = field(default_factory=dict)
 
     @cached_property
     def types(self) -> dict[str, pa.DataType]:
         """Type of each stored column; the schema itself takes a pass over the names to find one."""
         return dict(zip(self.schema.names, self.schema.types, strict=True))
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether the footer can be read again: it always can."""
+        return True
 
     @property
     def rows(self) -> int:

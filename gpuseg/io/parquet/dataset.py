@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,8 +23,10 @@ from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import checked, minima_and_maxima, wrap_decoding
 from gpuseg.io.parquet.schema import (
     check_columns,
-    check_same,
+    check_types,
+    features_of_types,
     select_features,
+    unify_columns,
     with_partition_types,
 )
 from gpuseg.io.parquet.shard_plan import PART_ROWS, PartPlan, ShardPlan
@@ -68,6 +69,8 @@ class Dataset:
         The features that are vectors, and the shape of these.
     null_values : tuple of str
         Text that stands for no id.
+    types : mapping
+        Types of the used columns that are stored: those of all files.
     """
 
     storage: Storage
@@ -80,6 +83,7 @@ class Dataset:
     null_values: tuple[str, ...] = NULL_VALUES
     vectors_left_out: tuple[str, ...] = ()
     shapes: Mapping[str, Shape] = field(default_factory=dict)
+    types: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -134,8 +138,9 @@ class Dataset:
                     parts[shard][-1] = plan
                 else:
                     plan = PartPlan(
-                        file.path, (group,), (rows,), n_parts, file.constants, file.version
-                    )
+                        file.path, (group,), (rows,), n_parts, file.constants, file.version,
+                        file.conversions,
+                    )  # fmt: skip
                     parts[shard].append(plan)
                     n_parts += 1
                 current = (shard, plan)
@@ -189,20 +194,21 @@ def open_dataset(
     """
     with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         storage, listed = input_files(storage, "input_path")
-        files = with_partition_types(
-            list(pool.map(lambda item: read_footer(storage, *item), listed))
-        )
-    index = frozenset().union(*(file.index_columns for file in files))
+        footers = list(pool.map(lambda item: read_footer(storage, *item), listed))
+    index = frozenset().union(*(file.index_columns for file in footers))
     others = [name for name in (id, weight, *audited) if name is not None]
-    selected = select_features(files[0], features, others, categories, index)
+    keys = {name for name in (id, *categories, *audited) if name is not None}
+    with_partition_types(files, keys)
+    selected = select_features(files, features, others, categories, index)
+    used = list(dict.fromkeys([*selected.names, *others]))
+    check_columns(storage, files, selected.names, id, weight, categories, audited)
+    types = unify_columns(storage, files, used, keys, None if id_key is None else id)
     names = selected.names
-    used = [*names, *others]
-    for first, other in pairwise([files[0], *files]):
-        check_same(storage, first, other, used, index if features is None else None)
-    check_columns(storage, files, names, id, weight, categories, audited)
+    if features is None:
+        names = features_of_types(names, types, categories)
+    check_types(storage, files, types, names, id, weight, categories, audited)
     checked = [name for name in names if name not in allow_personal]
-    _refuse_personal(storage, files[0], checked, allowed_kinds)
-    with_rows = tuple(file for file in files if file.rows)
+    _refuse_personal(storage, files, checked, allowed_kinds)
     if not with_rows:
         raise DataError(
             "input.no_rows",
@@ -210,24 +216,34 @@ def open_dataset(
             value=storage.url,
             parameter="input_path",
         )
-    shapes = find_shapes(storage, with_rows, [name for name in names if name not in categories])
+    shapes = find_shapes(
+        storage, with_rows, types, [name for name in names if name not in categories]
+    )
     return Dataset(
         storage, with_rows, names, id, weight, id_key, selected.index, tuple(null_values),
-        selected.vectors, shapes,
+        selected.vectors, shapes, types,
     )  # fmt: skip
 
 
 def _refuse_personal(
-    storage: Storage, file: DataFile, features: Sequence[str], allowed_kinds: Sequence[str]
+    storage: Storage,
+    files: Sequence[DataFile],
+    features: Sequence[str],
+    allowed_kinds: Sequence[str],
 ) -> None:
     """Refuse features that look like personal data, by name or by their first values."""
     refused = {name: kind for name in features if (kind := personal(name))}
-    columns = [name for name in features if name not in refused and name in file.types]
-    if file.rows and (columns := _possible_columns(storage, file, columns)):
-        first = _first_rows(storage, file, columns)
-        for name in columns:
-            if first and (kind := personal_values(first.column(name))):
-                refused[name] = kind
+    waiting = [name for name in features if name not in refused and name in files[0].types]
+    for file in files if files[0].rows else ():
+        columns = [name for name in waiting if not pa.types.is_null(file.types[name])]
+        waiting = [name for name in waiting if name not in columns]
+        if columns := _possible_columns(storage, file, columns):
+            first = _first_rows(storage, file, columns)
+            for name in columns:
+                if first and (kind := personal_values(first.column(name))):
+                    refused[name] = kind
+        if not waiting:
+            break
     for name, kind in refused.items():
         if kind not in allowed_kinds:
             raise DataError(
@@ -266,10 +282,12 @@ def _is_possible(kind: pa.DataType, minimum: Any) -> bool:
 
 
 def first_values(dataset: Dataset, name: str) -> pa.Array | None:
-    """Return the first values of a stored column, of the first file that has rows, or None."""
+    """Return the first values of a stored column, of the first file that has some, or None."""
     for file in dataset.files:
         if name not in file.types:
             return None
+        if pa.types.is_null(file.types[name]):
+            continue
         if first := _first_rows(dataset.storage, file, [name]):
             return first.column(name)
     return None
@@ -331,7 +349,7 @@ def read_footer(
     if constants is None:
         folders = storage.relative(path).split("/")[:-1]
         pairs = dict(part.split("=", 1) for part in folders if "=" in part)
-        values = {name: unquote(value) for name, value in pairs.items()}
+        values = {unquote(name): unquote(value) for name, value in pairs.items()}
     return DataFile(
         path,
         size,

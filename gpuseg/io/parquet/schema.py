@@ -1,7 +1,7 @@
 """Columns of the files: their types, and the checks of the role that each one has."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,26 +10,38 @@ import pyarrow as pa
 from gpuseg.arrow import has_known_zone
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
+from gpuseg.io.parquet.unify_files import ColumnUses, unify
 from gpuseg.io.storage import Storage
 from gpuseg.preprocessing.encoding.vectors import is_vector
 from gpuseg.validation import nearest_known
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_DIFFER = "input.schemas_differ"
 
 
-def with_partition_types(files: list[DataFile]) -> list[DataFile]:
-    """Give each partition column one type for all files: int64, float64 or string."""
+def with_partition_types(files: Sequence[DataFile], text_columns: Collection[str]) -> None:
+    """Give each partition column one type for all files: int64, float64 or string.
+
+    Values of `text_columns` are ids or categories: they are text, unless each is an integer that is
+    written in the shortest way. So 007 stays 007.
+    """
     names = dict.fromkeys(name for file in files for name in file.constants)
     for name in names:
         if any(isinstance(file.constants.get(name), pa.Scalar) for file in files):
             continue  # a table has types of its own
         texts = [file.constants.get(name, _NO_VALUE) for file in files]
-        kind, convert = _partition_type([text for text in texts if text != _NO_VALUE])
+        known = [text for text in texts if text != _NO_VALUE]
+        kind, convert = (_key_type if name in text_columns else _partition_type)(known)
         for file, text in zip(files, texts, strict=True):
             if name in file.constants:
                 value = None if text == _NO_VALUE else convert(text)
                 file.constants[name] = pa.scalar(value, kind)
-    return files
+
+
+def _key_type(texts: list[str]) -> tuple[pa.DataType, Callable[[str], Any]]:
+    if all(re.fullmatch(r"0|-?[1-9]\d{0,17}", text, re.ASCII) for text in texts):
+        return pa.int64(), int
+    return pa.string(), str
 
 
 def _partition_type(texts: list[str]) -> tuple[pa.DataType, Callable[[str], Any]]:
@@ -63,7 +75,7 @@ class SelectedFeatures:
 
 
 def select_features(
-    file: DataFile,
+    files: Sequence[DataFile],
     features: Sequence[str] | None,
     others: Sequence[str],
     categories: Sequence[str],
@@ -71,72 +83,117 @@ def select_features(
 ) -> SelectedFeatures:
     """Return the columns from which features are made: the named ones and the categories.
 
-    If none are named, they are all numeric columns except `others` and `index`, or where there are
-    none, all columns of vectors: beside ten numbers, an embedding would decide alone.
+    If none are named, they are all columns that are numeric in a file, except `others` and `index`,
+    or where there are none, all columns of vectors: beside ten numbers, an embedding would decide
+    alone.
     """
     if features is not None:
         return SelectedFeatures(tuple(dict.fromkeys([*features, *categories])))
-    numeric = [
-        column.name
+    columns = [
+        column
+        for file in one_of_each_schema(files)
         for column in file.schema
-        if is_numeric(column.type) and column.name not in others
+        if column.name not in others
     ]
+    numeric = dict.fromkeys(column.name for column in columns if is_numeric(column.type))
     left_out = tuple(name for name in numeric if name in index and name not in categories)
-    vectors = tuple(
-        column.name
-        for column in file.schema
-        if is_vector(column.type) and column.name not in others
-    )
+    vectors = tuple(dict.fromkeys(column.name for column in columns if is_vector(column.type)))
     chosen = [name for name in numeric if name not in left_out]
     if not chosen and not categories:
         chosen, vectors = list(vectors), ()
     names = tuple(dict.fromkeys([*chosen, *categories]))
     if not names:
-        raise DataError(
-            "features.none_numeric",
-            "no numeric column except id, weight and index",
-            hint="name the columns in `features`",
-            parameter="features",
-        )
+        raise _none_numeric()
     return SelectedFeatures(names, left_out, vectors)
 
 
-def check_same(
-    storage: Storage,
-    first: DataFile,
-    other: DataFile,
-    used: Sequence[str],
-    index: Collection[str] | None,
-) -> None:
-    """Refuse files that differ in a used column.
+def features_of_types(
+    names: Sequence[str], types: Mapping[str, pa.DataType], categories: Collection[str]
+) -> tuple[str, ...]:
+    """Return those default features that are numbers or vectors in all files, and the categories.
 
-    `index` is None where the features are named. Otherwise files must agree in all columns except
-    those of `index` that are not used.
+    Raises
+    ------
+    DataError
+        If there is none.
     """
-    names = list(used)
-    if index is not None:
-        names += [name for name in first.schema.names + other.schema.names if name not in index]
-        names = list(dict.fromkeys(names))
-    for name in names:
-        if _type_of(first, name) != _type_of(other, name):
-            types = [_type_in_words(file, name) for file in (first, other)]
-            a, b = (storage.relative(file.path) for file in (first, other))
-            raise DataError(
-                "input.schemas_differ",
-                f"files have different schemas: column '{name}' is {types[0]} in {a}, but "
-                f"{types[1]} in {b}",
-                hint="write them with one schema, or name only columns that agree in `features`",
-            )
+    kept = tuple(
+        name
+        for name in names
+        if name in categories or is_numeric(types[name]) or is_vector(types[name])
+    )
+    if not kept:
+        raise _none_numeric()
+    return kept
 
 
-def _type_of(file: DataFile, name: str) -> pa.DataType | str:
+def _none_numeric() -> DataError:
+    return DataError(
+        "features.none_numeric",
+        "no numeric column except id, weight and index",
+        hint="name the columns in `features`",
+        parameter="features",
+    )
+
+
+def one_of_each_schema(files: Sequence[DataFile]) -> list[DataFile]:
+    """Return the first file of each schema; files that are partitioned otherwise differ too."""
+    groups: list[DataFile] = []
+    for file in files:
+        if not any(
+            file.constants.keys() == group.constants.keys() and file.schema.equals(group.schema)
+            for group in groups
+        ):
+            groups.append(file)
+    return groups
+
+
+def unify_columns(
+    storage: Storage,
+    files: Sequence[DataFile],
+    used: Sequence[str],
+    keys: Collection[str],
+    hidden: str | None,
+) -> dict[str, pa.DataType]:
+    """Return the type of each used column that is stored; set the conversions of the files.
+
+    Parameters
+    ----------
+    keys : collection of str
+        Columns whose values are compared with each other: ids and categories.
+    hidden : str or None
+        A column whose values no message may have.
+
+    Raises
+    ------
+    DataError
+        For a column that some files do not have, and types that cannot be unified.
+    """
+    first = files[0]
+    for other in one_of_each_schema(files)[1:]:
+        for name in used:
+            if _presence(first, name) != _presence(other, name):
+                words = [_presence(file, name) or str(file.types[name]) for file in (first, other)]
+                a, b = (storage.relative(file.path) for file in (first, other))
+                raise DataError(
+                    _DIFFER,
+                    f"files have different schemas: column '{name}' is {words[0]} in {a}, but "
+                    f"{words[1]} in {b}",
+                    hint="write them with one schema, or name only columns that agree in "
+                    "`features`",
+                )
+    stored = {name: name in keys for name in used if name not in first.constants}
+    types, conversions = unify(storage, files, ColumnUses(stored, _DIFFER, {}, hidden))
+    for file, changes in zip(files, conversions, strict=True):
+        file.conversions.update(changes)
+    return types
+
+
+def _presence(file: DataFile, name: str) -> str:
+    """Return in words why a column is not stored; empty if it is."""
     if name in file.constants:
         return "a partition column"
-    return file.types.get(name, "absent")
-
-
-def _type_in_words(file: DataFile, name: str) -> str:
-    return str(_type_of(file, name))
+    return "" if name in file.types else "absent"
 
 
 def check_columns(
@@ -148,56 +205,78 @@ def check_columns(
     categories: Sequence[str] = (),
     audited: Sequence[str] = (),
 ) -> None:
-    """Refuse columns that are missing or have an unsuitable type."""
-    file = files[0]
-    path, columns = storage.relative(file.path), dict.fromkeys([*file.types, *file.constants])
-    numeric = [f for f in features if f not in categories]
+    """Refuse columns that no file has."""
+    columns = dict.fromkeys(
+        name for file in one_of_each_schema(files) for name in (*file.types, *file.constants)
+    )
     for parameter, name in [
         ("id", id),
         ("weight", weight),
-        *(("features", f) for f in numeric),
+        *(("features", f) for f in features if f not in categories),
         *(("categorical", f) for f in categories),
         *(("audit_columns", f) for f in audited),
     ]:
         if name is not None and name not in columns:
             raise DataError(
                 f"{parameter}.missing_column",
-                f"no column '{name}' in {path}",
+                f"no column '{name}' in {storage.relative(files[0].path)}",
                 hint=nearest_known(name, columns),
                 parameter=parameter,
             )
+
+
+def check_types(
+    storage: Storage,
+    files: Sequence[DataFile],
+    types: Mapping[str, pa.DataType],
+    features: Sequence[str],
+    id: str | None,
+    weight: str | None,
+    categories: Collection[str] = (),
+    audited: Collection[str] = (),
+) -> None:
+    """Refuse columns whose type in all files does not suit them."""
     for parameter, rule, names in (
         ("id", "an id must be a number, a string, bytes or a date", [id]),
         ("categorical", "categories must be text, whole numbers or booleans", categories),
         ("audit_columns", "groups must be text, whole numbers or booleans", audited),
     ):
         for name in names:
-            if name in file.types and _is_nested(file.types[name]):
+            if name in types and _is_nested(types[name]):
                 raise DataError(
                     f"{parameter}.nested",
-                    f"column of type {file.types[name]} in {path}",
+                    f"column of type {types[name]} in {_file_with(storage, files, name, types)}",
                     value=name,
                     rule=rule,
                     parameter=parameter,
                 )
-    if id is not None and id in file.schema.names:
-        refuse_unknown_zones(file.schema, [id], path)
-    for parameter, name in [*(("features", f) for f in numeric), ("weight", weight)]:
-        if name is None:
-            continue
-        if name in file.constants:
+    if id is not None and id in types:
+        schema = pa.schema([(id, types[id])])
+        refuse_unknown_zones(schema, [id], _file_with(storage, files, id, types))
+    numbers = [("features", name) for name in features if name not in categories]
+    for parameter, name in [*numbers, *([("weight", weight)] if weight is not None else [])]:
+        if name not in types:
             _check_partition_values(storage, files, parameter, name)
             continue
-        kind = file.types[name]
+        kind = types[name]
         if parameter == "features" and is_vector(kind):
             continue
         if not (is_numeric(kind) or pa.types.is_boolean(kind)):
             raise DataError(
                 f"{parameter}.not_numeric",
-                f"column '{name}' of type {kind} in {path} is not numeric",
+                f"column '{name}' of type {kind} in {_file_with(storage, files, name, types)} is "
+                "not numeric",
                 hint="leave it out or convert it to a number",
                 parameter=parameter,
             )
+
+
+def _file_with(
+    storage: Storage, files: Sequence[DataFile], name: str, types: Mapping[str, pa.DataType]
+) -> str:
+    """Return the first file whose column has the type of all files, for messages."""
+    having = (file for file in files if file.types[name] == types[name])
+    return storage.relative(next(having, files[0]).path)
 
 
 def _check_partition_values(

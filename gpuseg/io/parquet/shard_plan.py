@@ -1,8 +1,8 @@
 """Plans of shards, and the decoding of Parquet row groups into features."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -14,6 +14,7 @@ from gpuseg.errors import DataError
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.read_batches import read_row_groups
+from gpuseg.io.parquet.unify_files import Conversion, converted
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers
@@ -52,6 +53,8 @@ class PartPlan:
         Hive partition columns and their values, pyarrow scalars.
     version : FileVersion
         The version of the file that the plan is made for.
+    conversions : mapping
+        Columns whose type in this file is not that of all files.
     """
 
     path: str
@@ -60,6 +63,7 @@ class PartPlan:
     number: int
     constants: dict[str, Any]
     version: FileVersion
+    conversions: Mapping[str, Conversion] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -236,19 +240,21 @@ def read_rows(
 def read_batches(
     plan: ShardPlan, part: PartPlan, group: int, columns: list[str], rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """Yield record batches of one row group, with its partition columns.
+    """Yield record batches of one row group, with the types of all files and partition columns.
 
     Raises
     ------
     DataError
         If a page cannot be decoded or its checksum does not match, the row group has other rows
-        than its footer says, or the file has changed.
+        than its footer says, or the file has changed; for a value that the type of all files does
+        not hold.
     """
     stored = [name for name in dict.fromkeys(columns) if name not in part.constants]
     n_rows = part.group_rows[part.row_groups.index(group)]
     for batch in read_row_groups(
         plan.storage, part.path, part.version, [group], n_rows, stored, rows
     ):
+        batch = converted(batch, part.conversions, plan.storage.relative(part.path))
         decoded = dict(zip(batch.schema.names, batch.columns, strict=True))
         arrays = {
             name: decoded[name]

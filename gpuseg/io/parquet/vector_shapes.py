@@ -1,6 +1,8 @@
 """Find the shape of the vectors of a column: by its type, or by its first vector."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
 
 from gpuseg.errors import DataError
 from gpuseg.formatting import count_with
@@ -19,11 +21,15 @@ _BATCH_ROWS = 256
 
 
 def find_shapes(
-    storage: Storage, files: Sequence[DataFile], columns: Sequence[str]
+    storage: Storage,
+    files: Sequence[DataFile],
+    types: Mapping[str, pa.DataType],
+    columns: Sequence[str],
 ) -> dict[str, Shape]:
     """Return the shape of the vectors of those columns that have vectors.
 
-    Rows are read only where the type leaves a length open, up to the first vector.
+    `types` are those of all files. Rows are read only where the type leaves a length open, up to
+    the first vector.
 
     Raises
     ------
@@ -32,19 +38,22 @@ def find_shapes(
     """
     shapes = {}
     for name in columns:
-        kind = files[0].types.get(name)
-        if kind is not None and is_vector(kind):
-            shapes[name] = _find_shape(storage, files, name)
+        if name in types and is_vector(types[name]):
+            shapes[name] = _find_shape(storage, files, name, types[name])
             check_shape(name, shapes[name])
     return shapes
 
 
-def _find_shape(storage: Storage, files: Sequence[DataFile], column: str) -> Shape:
-    by_type = shape_of_type(files[0].types[column]) or ()
+def _find_shape(
+    storage: Storage, files: Sequence[DataFile], column: str, kind: pa.DataType
+) -> Shape:
+    by_type = shape_of_type(kind) or ()
     lengths = [length for length in by_type if length is not None]
     if len(lengths) == len(by_type):
         return tuple(lengths)
     for file in files:
+        if not is_vector(file.types[column]):  # it has no values
+            continue
         if (shape := _first_in_file(storage, file, column)) is not None:
             return shape
     n_rows = sum(file.rows for file in files)
