@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import plain
+from gpuseg.arrow import decimals_to_numpy, from_numpy, plain
 
 MAX_EXACT = 2**53
 """Largest number up to which float64 holds all integers."""
@@ -223,11 +223,10 @@ def _as_whole_numbers(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _decimals_as_floats(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Return decimals as floats that keep all their digits."""
-    floats = pc.cast(column, kind, safe=False)
-    digits = column.type.precision
-    if digits > _FLOAT64_DIGITS:
+    """Return decimals as the nearest float64; it keeps all digits of those let in."""
+    floats = from_numpy(decimals_to_numpy(column))
+    if column.type.precision > _FLOAT64_DIGITS:
         limit = 10.0 ** (_FLOAT64_DIGITS - column.type.scale)
         if pc.any(pc.greater_equal(pc.abs(floats), limit)).as_py():
             raise pa.ArrowInvalid(f"decimal of more than {_FLOAT64_DIGITS} digits")
-    return floats
+    return pc.if_else(column.is_valid(), floats, pa.scalar(None, kind))
