@@ -77,6 +77,24 @@ def test_numbers_of_several_types_are_one_feature(
         assert np.array_equal(values[i], np.array(expected, np.float64), equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        (pa.list_(pa.float32()), pa.list_(pa.float64()), pa.null()),
+        (pa.list_(pa.float32(), 2), pa.large_list(pa.int16())),
+        (pa.list_(pa.int64()), pa.list_(pa.float32(), 2)),
+    ],
+    ids=str,
+)
+def test_vectors_of_several_types(tmp_path: Path, kinds: tuple[pa.DataType, ...]) -> None:
+    for turn, order in enumerate(permutations(kinds)):
+        files = columns(*(pa.array([None if pa.types.is_null(k) else [1, 3]], k) for k in order))
+        (shard,) = loaded(opened(write_files(tmp_path / str(turn), files), "a"))
+        assert shard.x.shape == (len(kinds), 2)
+        there = [not pa.types.is_null(kind) for kind in order]
+        assert shard.x[there].tolist() == [[1.0, 3.0]] * sum(there)
+
+
 @pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize(
     ("one", "other", "code"),

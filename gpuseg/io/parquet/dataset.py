@@ -197,6 +197,8 @@ def open_dataset(
         footers = list(pool.map(lambda item: read_footer(storage, *item), listed))
     index = frozenset().union(*(file.index_columns for file in footers))
     others = [name for name in (id, weight, *audited) if name is not None]
+    with_rows = tuple(file for file in footers if file.rows)
+    files = with_rows or tuple(footers)  # where no row is, no type matters
     keys = {name for name in (id, *categories, *audited) if name is not None}
     with_partition_types(files, keys)
     selected = select_features(files, features, others, categories, index)

@@ -237,7 +237,7 @@ def check_types(
 ) -> None:
     """Refuse columns whose type in all files does not suit them."""
     for parameter, rule, names in (
-        ("id", "an id must be a number, a string, bytes or a date", [id]),
+        ("id", "an id must be a number, a string, bytes or a date", [id] if id else []),
         ("categorical", "categories must be text, whole numbers or booleans", categories),
         ("audit_columns", "groups must be text, whole numbers or booleans", audited),
     ):
