@@ -65,6 +65,12 @@ class FeaturePipeline:
         """The columns that are needed, in the order in which an array must have them."""
         return tuple(dict.fromkeys(encoder.column for encoder in self._used_encoders()))
 
+    def is_element(self) -> NDArray[np.bool_]:
+        """Return which of the features are elements of vectors, bool (d,)."""
+        vectors = (encoder for encoder in self.encoders if encoder.kind == "vector")
+        elements = {name for encoder in vectors for name in encoder.feature_names()}
+        return np.array([name in elements for name in self.features], bool)
+
     def transform(self, X: ArrayLike, backend: str) -> NDArray[np.float32]:
         """Transform rows of raw columns, float32 (n, p).
 

@@ -70,12 +70,16 @@ class DescriptionScope:
 
 
 def select_scope(
-    segments: Sequence[int], sizes: NDArray[np.int64], deviation: NDArray[np.float64]
+    segments: Sequence[int],
+    sizes: NDArray[np.int64],
+    deviation: NDArray[np.float64],
+    is_element: NDArray[np.bool_],
 ) -> DescriptionScope:
     """Select the largest segments, and the features with the largest deviations.
 
     The features are those with the largest Σ of the segments' squared deviations, weighted by
-    customers: the variance between segments.
+    customers: the variance between segments. Elements of vectors come after the others, since they
+    mean little on their own.
 
     Parameters
     ----------
@@ -84,6 +88,8 @@ def select_scope(
     sizes : int64 (n,)
     deviation : float64 (n, d)
         Centers minus the mean of all customers, in standard deviations; NaN where there is none.
+    is_element : bool (d,)
+        Which features are elements of vectors.
     """
     numbers = np.asarray(segments, np.int64)
     clusters = np.flatnonzero(numbers != NOISE)
@@ -93,7 +99,7 @@ def select_scope(
     features = np.arange(d)
     if d > MAX_FEATURES:
         variance = np.einsum("s,sf->f", sizes.astype(np.float64), np.nan_to_num(deviation) ** 2)
-        features = np.sort(np.argsort(-variance, kind="stable")[:MAX_FEATURES])
+        features = np.sort(np.lexsort([-variance, is_element])[:MAX_FEATURES])
     return DescriptionScope(
         tuple(numbers[rows].tolist()),
         rows,

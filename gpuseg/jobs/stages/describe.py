@@ -41,8 +41,9 @@ def collect_profile(
     lines = built.source if built else None
     with ctx.reporter.stage("examples"):
         return collect_profile_inputs(
-            ctx.executor, prepared.fit, result, ctx.spec.audit.columns, lines, ctx.reporter
-        )
+            ctx.executor, prepared.fit, prepared.pipeline.is_element(), result,
+            ctx.spec.audit.columns, lines, ctx.reporter,
+        )  # fmt: skip
 
 
 def profile_meanwhile(

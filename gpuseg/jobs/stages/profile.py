@@ -85,6 +85,7 @@ class SegmentProfiles:
 def collect_profile_inputs(
     executor: Executor,
     preprocessing: PreprocessingFit,
+    is_element: NDArray[np.bool_],
     result: SegmentationResult,
     audit_columns: Sequence[str],
     lines: Source | None,
@@ -92,13 +93,18 @@ def collect_profile_inputs(
 ) -> ProfileInputs:
     """Collect the inputs of the segment profiles.
 
+    Parameters
+    ----------
+    is_element : bool (d,)
+        Which features are elements of vectors.
+
     Raises
     ------
     DataError
         For audited columns that are not groups.
     """
     deviation = deviations(preprocessing, scaled_centers(preprocessing, result))
-    scope = select_scope(result.segments, result.sizes, deviation)
+    scope = select_scope(result.segments, result.sizes, deviation, is_element)
     sample = sample_of(executor, preprocessing, scope)
     counts = cross_tabulate(executor, audit_columns, scope.merge_others) if audit_columns else {}
     baskets = {} if lines is None else _baskets(executor, sample, scope.segments, lines)
