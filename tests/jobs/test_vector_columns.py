@@ -16,6 +16,7 @@ from support.vector_columns import KINDS, as_numbers, names, rows
 
 import gpuseg
 from gpuseg.errors import DataError
+from gpuseg.io.parquet.shard_plan import load_shard
 from gpuseg.io.parquet.spilled_rows import spill_shard
 from gpuseg.io.parquet.streamed_shard import open_stream
 from gpuseg.runtime.executor import TaskContext
@@ -144,6 +145,30 @@ def test_default_features(tmp_path: Path) -> None:
     beside = written(tmp_path / "beside.parquet", pa.table({"v": column, "n": range(len(column))}))
     data = opened(beside, id="customer")
     assert (data.features, data.vectors_left_out) == (("n",), ("v",))
+
+
+def test_files_with_several_types(tmp_path: Path) -> None:
+    kinds = ["list of float32", "fixed size", "large list", "list of float64"]
+    vectors = rows()
+    (tmp_path / "in").mkdir()
+    for i, kind in enumerate(kinds):
+        part = pa.table({"v": KINDS[kind](vectors[i * 60 : (i + 1) * 60])})
+        written(tmp_path / "in" / f"{i}.parquet", part)
+    (plan,) = opened(tmp_path / "in", "v").plan_shards(1, drop_missing=False)
+    expected = np.stack(as_numbers(vectors, names("", "v")).columns, axis=1).astype(np.float32)
+    assert np.array_equal(load_shard(plan, TaskContext()).x, expected, equal_nan=True)
+
+
+def test_numbers_are_described_before_elements(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    segment = rng.integers(0, 3, 300)
+    x = rng.normal(size=(300, 120)) + segment[:, None] * 5
+    column = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel()), 120)
+    table = pa.table({"v": column, "n": rng.normal(size=300)})
+    path = written(tmp_path / "in.parquet", table)
+    manifest = run(path, tmp_path / "out", input={"features": ["v", "n"]}).manifest
+    assert (len(manifest["features"]), manifest["other_features"]) == (100, 21)
+    assert "n" in manifest["features"]
 
 
 @pytest.mark.parametrize(
