@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.estimators.kmeans import KMeans as KMeans
     from gpuseg.estimators.preprocessor import Preprocessor as Preprocessor
     from gpuseg.estimators.select_k import select_k as select_k
+    from gpuseg.estimators.silhouette import SilhouetteScore as SilhouetteScore
+    from gpuseg.estimators.silhouette import silhouette_score as silhouette_score
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
     from gpuseg.jobs.run import RunResult as RunResult
@@ -56,12 +58,14 @@ _PUBLIC = {
     "ResourceError": "gpuseg.errors",
     "RunResult": "gpuseg.jobs.run",
     "SegmentModel": "gpuseg.models.base",
+    "SilhouetteScore": "gpuseg.estimators.silhouette",
     "estimate_eps": "gpuseg.estimators.estimate_eps",
     "features": "gpuseg",
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "load_model": "gpuseg.models.loading",
     "run": "gpuseg.jobs.run",
     "select_k": "gpuseg.estimators.select_k",
+    "silhouette_score": "gpuseg.estimators.silhouette",
     "synthetic": "gpuseg",
 }
 """The module of each public name; a name of "gpuseg" itself is a submodule."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from numbers import Integral
 from threading import RLock
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -279,7 +280,8 @@ def check_n_threads(n_threads: Any) -> None:
     ------
     ConfigError
     """
-    if n_threads is not None and not (isinstance(n_threads, int) and 1 <= n_threads <= MAX_THREADS):
+    is_number = isinstance(n_threads, Integral) and not isinstance(n_threads, bool)
+    if n_threads is not None and not (is_number and 1 <= n_threads <= MAX_THREADS):
         raise ConfigError(
             "n_threads.invalid",
             value=n_threads,

@@ -92,7 +92,7 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Data
             f"{count_with(int(missing.sum()), 'value', 'is', 'are')} missing (NaN) and "
             f"{count_with(int(infinite.sum()), 'value', 'is', 'are')} infinite (inf) or beyond "
             f"float32 in {count(summary.rows, 'prepared row')}",
-            rule="k-means needs finite values",
+            rule="all values must be finite",
         )
     if summary.rows == 0:
         raise DataError("rows.none", "there are no rows", rule="k-means needs at least one row")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.numerics.log1p import log1p
-from gpuseg.numerics.yeo_johnson import inverse_yeo_johnson, yeo_johnson
+from gpuseg.numerics.yeo_johnson import inverse_yeo_johnson, is_beyond_yeo_johnson, yeo_johnson
 
 TRANSFORMS = ("none", "log1p", "yeo-johnson")
 """Names of the transforms of a single feature; the code of a transform is its index here."""
@@ -153,8 +153,20 @@ class FeatureTransform:
 
         What the projection left out is lost; what was filled or clipped stays so.
         """
+        return self.undo_transform(self._undo_scaling(z))
+
+    def is_beyond_range(self, z: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which values of `inverse` no row has, since their transform is bounded, (n, d)."""
+        values = self._undo_scaling(z)
+        beyond = np.zeros(values.shape, bool)
+        for f in np.flatnonzero(self.transform == YEO_JOHNSON):
+            beyond[:, f] = is_beyond_yeo_johnson(values[:, f], float(self.powers()[f]))
+        return beyond
+
+    def _undo_scaling(self, z: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return rows of the output as transformed features, float64 (n, d)."""
         scaled = z if self.projection is None else self.projection.inverse(z)
-        return self.undo_transform(scaled * self.scale + self.shift)
+        return scaled * self.scale + self.shift
 
     def undo_transform(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return transformed values in the units of the columns, float64 (n, d) or (d,).

@@ -19,10 +19,10 @@ from gpuseg.estimators._inputs.gpu import to_device_of
 from gpuseg.estimators._inputs.load import load_rows, map_rows
 from gpuseg.estimators._inputs.row_format import DBSCANRows
 from gpuseg.estimators._params import dbscan_params
+from gpuseg.estimators._sklearn_params import n_threads_of
 from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.sharding.shard import Shard
-from gpuseg.validation import check_n_threads
 
 if TYPE_CHECKING:
     from typing import Self
@@ -40,9 +40,23 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         Rows no farther apart than this are neighbors.
     min_samples : int >= 1, default 5
         A row is core if the weights of its neighbors, itself included, sum to at least this.
-    metric : {"euclidean", "manhattan", "cosine", "haversine"}, default "euclidean"
+    metric : {"euclidean", "manhattan", "cosine", "haversine", "minkowski"}, default "euclidean"
         "cosine" is 1 - cos; "haversine" is the angle, in radians, between two places on a
-        sphere, for X of two columns: latitude and longitude in radians.
+        sphere, for X of two columns: latitude and longitude in radians. "l2" is "euclidean", and
+        "l1" and "cityblock" are "manhattan". "minkowski" is one of the two, by `p`.
+    metric_params : dict or None, default None
+        May have the key "p", in place of `p`.
+    algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default "auto"
+        As in scikit-learn, how neighbors are searched. gpuseg chooses its own index by the data,
+        and all values give the same.
+    leaf_size : int >= 1, default 30
+        As in scikit-learn, the size of the leaves of a tree; it does not change the result, nor
+        the index of gpuseg.
+    p : float or None, default None
+        The power of "minkowski": 1 is "manhattan", and 2 or None is "euclidean".
+    n_jobs : int or None, default None
+        Another name of `n_threads`, where -1 is all processors, -2 all but one, and so on. Unlike
+        in scikit-learn, None is all processors.
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
         A backend that cannot run here is an error; there is no fallback.
     n_threads : int or None, default None
@@ -85,12 +99,22 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         *,
         min_samples: int = 5,
         metric: str = "euclidean",
+        metric_params: dict[str, Any] | None = None,
+        algorithm: str = "auto",
+        leaf_size: int = 30,
+        p: float | None = None,
+        n_jobs: int | None = None,
         backend: str = "auto",
         n_threads: int | None = None,
     ) -> None:
         self.eps = eps
         self.min_samples = min_samples
         self.metric = metric
+        self.metric_params = metric_params
+        self.algorithm = algorithm
+        self.leaf_size = leaf_size
+        self.p = p
+        self.n_jobs = n_jobs
         self.backend = backend
         self.n_threads = n_threads
 
@@ -133,7 +157,8 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         """
         params = dbscan_params(self.get_params())
         choice = registry.choose_backend(self.backend)
-        with load_rows(self, X, sample_weight, DBSCANRows(), self.n_threads, client) as rows:
+        n_threads = n_threads_of(self.n_threads, self.n_jobs)
+        with load_rows(self, X, sample_weight, DBSCANRows(), n_threads, client) as rows:
             executor = rows.executor
             fit, shards = retry_if_lost(
                 lambda: (
@@ -171,9 +196,9 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         return labels
 
     def _labels(self, X: Any) -> Any:
-        check_n_threads(self.n_threads)
+        n_threads = n_threads_of(self.n_threads, self.n_jobs)
         x = DBSCANRows().read(X, self, reset=False)
-        context = LocalExecutor(self.n_threads).context
+        context = LocalExecutor(n_threads).context
         return to_device_of(X, self._core_rows.assign(x, self.backend_, context)[0])
 
 

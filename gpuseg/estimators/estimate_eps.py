@@ -7,10 +7,9 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from gpuseg.backends import registry
-from gpuseg.errors import ConfigError
 from gpuseg.estimators._inputs.load import load_rows
 from gpuseg.estimators._inputs.row_format import DBSCANRows
-from gpuseg.estimators._params import dbscan_params
+from gpuseg.estimators._params import checked_seed, dbscan_params
 from gpuseg.estimators.dbscan import DBSCAN
 from gpuseg.model_selection.k_distance import EpsEstimate, find_eps
 from gpuseg.runtime.retry import retry_if_lost
@@ -21,7 +20,7 @@ def estimate_eps(
     min_samples: int = 5,
     *,
     metric: str = "euclidean",
-    random_state: int = 0,
+    random_state: Any = 0,
     backend: str = "auto",
     n_threads: int | None = None,
     client: Any = None,
@@ -36,8 +35,8 @@ def estimate_eps(
     ----------
     X : as in `DBSCAN.fit`
     min_samples, metric, backend, n_threads : as in `DBSCAN`
-    random_state : int >= 0
-        The seed of the sample.
+    random_state : int >= 0, numpy.random.RandomState or None, default 0
+        The seed of the sample; None draws a new one.
     client : as in `DBSCAN.fit`
 
     Returns
@@ -64,13 +63,7 @@ def estimate_eps(
     >>> gpuseg.DBSCAN(estimate.eps, min_samples=5).fit(X).n_clusters_
     1
     """
-    if not isinstance(random_state, int) or not 0 <= random_state < 2**63:
-        raise ConfigError(
-            "random_state.invalid",
-            value=random_state,
-            rule="must be an int from 0 to 2**63 - 1",
-            parameter="random_state",
-        )
+    seed = checked_seed(random_state)
     estimator = DBSCAN(min_samples=min_samples, metric=metric, backend=backend, n_threads=n_threads)
     params = dbscan_params(estimator.get_params())
     name = registry.choose_backend(backend).name
@@ -81,7 +74,7 @@ def estimate_eps(
                 params.min_samples,
                 params.metric,
                 name,
-                random_state,
+                seed,
                 run_candidates=True,
             )
         )

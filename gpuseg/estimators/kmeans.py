@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,16 +21,22 @@ from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.algorithms.kmeans.partial_fit import WeightedCenters, partial_fit_kmeans
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
+from gpuseg.estimators._initial_centers import first_start, rows_for_init, starts_from
 from gpuseg.estimators._inputs.arrays import refuse_not_finite
 from gpuseg.estimators._inputs.load import load_batch, load_rows, map_rows, weighted_sum
 from gpuseg.estimators._inputs.row_format import KMeansRows
 from gpuseg.estimators._params import kmeans_params
+from gpuseg.estimators._verbose import print_batch, print_iteration, print_result
+from gpuseg.estimators._warnings import warn_caller
 from gpuseg.formatting import count
 from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.sharding.shard import Shard
 
 if TYPE_CHECKING:
     from typing import Self
+
+    from gpuseg.algorithms.kmeans.params import KMeansParams
+    from gpuseg.estimators._inputs.loaded_rows import LoadedRows
 
 
 class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):
@@ -42,16 +47,30 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     Parameters
     ----------
     n_clusters : int >= 1, default 8
-    init : {"k-means++", "random"} or array (n_clusters, n_features), default "k-means++"
+    init : {"k-means++", "random"}, array (n_clusters, n_features) or callable
+        By default "k-means++". A callable is called for each run, as
+        ``init(X, n_clusters, random_state=RandomState)``, and returns centers in the units of X.
+        It gets rows in main memory as a matrix of float32 or float64, and a Dask collection or an
+        array on a GPU as it is.
     n_init : "auto" or int >= 1, default "auto"
         Number of runs on the whole data, each from its own seeding; the run with the least
-        inertia is kept. "auto" is ten runs for "random"; for "k-means++", one run from the best of
-        ten seedings on a sample. Initial centers (`init` is an array) mean one run.
+        inertia is kept. "auto" is ten runs for "random" and for a callable; for "k-means++", one
+        run from the best of ten seedings on a sample. Initial centers (`init` is an array) mean
+        one run, and a larger number gives a warning.
     max_iter : int >= 1, default 300
     tol : float >= 0, default 1e-4
         Stop when Σ|Δcenter|² <= tol × mean feature variance.
+    verbose : int >= 0 or bool, default 0
+        Whether each iteration and each batch of `partial_fit` prints a line with its inertia. Of
+        several runs, the lines are about the first one that still moves.
     random_state : int, numpy.random.RandomState or None, default None
-        None draws a new seed for each fit.
+        None draws a new seed for each fit, and a RandomState gives the next one that it draws.
+    copy_x : bool, default True
+        As in scikit-learn, whether X must stay as it is. gpuseg never changes X, so that both
+        values give the same.
+    algorithm : {"lloyd", "elkan"}, default "lloyd"
+        As in scikit-learn, which bounds save distances. gpuseg chooses its own bounds by the data,
+        and both values give the same centers.
     metric : {"euclidean", "cosine"}, default "euclidean"
         With "cosine", rows and centers are scaled to length one (spherical k-means); distances
         and inertia are measured on the unit sphere.
@@ -103,7 +122,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         n_init: int | str = "auto",
         max_iter: int = 300,
         tol: float = 1e-4,
+        verbose: int | bool = 0,
         random_state: Any = None,
+        copy_x: bool = True,
+        algorithm: str = "lloyd",
         metric: str = "euclidean",
         backend: str = "auto",
         n_threads: int | None = None,
@@ -113,7 +135,10 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self.n_init = n_init
         self.max_iter = max_iter
         self.tol = tol
+        self.verbose = verbose
         self.random_state = random_state
+        self.copy_x = copy_x
+        self.algorithm = algorithm
         self.metric = metric
         self.backend = backend
         self.n_threads = n_threads
@@ -184,8 +209,12 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         origin = None if is_first else self._origin
         row_format = KMeansRows(choice.name, self.metric, self.n_threads, origin)
         with load_batch(self, X, sample_weight, row_format, self.n_threads, is_first) as rows:
-            params.check_init(self.n_features_in_)
-            params = params.with_origin(rows.origin)
+            if is_first and callable(self.init):
+                starts = _starts(self, params, rows)
+                params = first_start(params, starts[:1])
+            else:
+                params.check_init(self.n_features_in_)
+                params = params.with_origin(rows.origin)
             before = None if is_first else WeightedCenters(self._centers, self._weight)
             result = partial_fit_kmeans(rows.executor, params, choice.name, before)
             labels = rows.labels(0, self.predict)
@@ -193,6 +222,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         self._set_centers(result.centers, result.weight)
         self.inertia_, self.labels_ = result.inertia, labels
         self.n_steps_ = 1 if is_first else self.n_steps_ + 1
+        if self.verbose:
+            print_batch(self.n_steps_, self.inertia_)
         self.backend_, self.backend_reason_ = choice.name, choice.reason
         return self
 
@@ -270,12 +301,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _set_fit(self, fit: KMeansFit) -> None:
         if fit.n_distinct < self.n_clusters:
-            warnings.warn(
+            warn_caller(
                 f"n_clusters = {self.n_clusters}, but X has only "
                 f"{count(fit.n_distinct, 'distinct row')}; the other clusters are empty. "
                 f"Use n_clusters <= {fit.n_distinct}",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         self._set_centers(fit.centers, fit.weight)
         self.inertia_, self.n_iter_, self.n_steps_ = fit.inertia, fit.n_iter, 0
@@ -302,12 +332,15 @@ def fit_together(
     with load_rows(first, X, sample_weight, row_format, first.n_threads, client) as rows:
         for one in params:
             one.check_init(first.n_features_in_)
+        starts = [_starts(first, one, rows) for one in params] if callable(first.init) else None
         fits = sweep_kmeans(
             rows.executor,
             [one.with_origin(rows.origin) for one in params],
             choice.name,
+            print_iteration if first.verbose else None,
             spare_bytes=rows.spare_bytes,
             keep_all=rows.keeps_labels,
+            starts=starts,
         )
     for i, (estimator, fit) in enumerate(zip(estimators, fits, strict=True)):
         estimator._origin = rows.origin
@@ -317,4 +350,13 @@ def fit_together(
             estimator.feature_names_in_ = first.feature_names_in_
         estimator.backend_, estimator.backend_reason_ = choice.name, choice.reason
         estimator.labels_ = rows.labels(i, estimator.predict)
+    if first.verbose:
+        for estimator in estimators:
+            print_result(estimator.n_clusters, estimator.n_iter_, estimator.inertia_)
     return [fit.seconds for fit in fits]
+
+
+def _starts(estimator: KMeans, params: KMeansParams, rows: LoadedRows) -> list[NDArray[np.float64]]:
+    """Return the centers that the estimator's function makes for each of its runs."""
+    X = rows_for_init(rows.X, estimator)
+    return starts_from(estimator.init, X, params, estimator.n_features_in_, rows.origin)

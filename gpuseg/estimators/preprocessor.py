@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
+from functools import partial, reduce
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,16 +23,17 @@ from sklearn.utils.validation import (
 
 from gpuseg.backends import registry
 from gpuseg.errors import ConfigError, DataError, literal, parameter_names
+from gpuseg.estimators._column_summaries import ColumnSummaries
 from gpuseg.estimators._inputs.arrays import as_matrix, read_stream
 from gpuseg.estimators._inputs.origins import find_origin
-from gpuseg.estimators._inputs.vectors import fixed_shape, has_vectors, with_fixed_sizes
-from gpuseg.estimators._params import to_python_scalar
-from gpuseg.numerics.origin import ColumnRanges, subtract_origin
+from gpuseg.estimators._inputs.vectors import has_vectors, with_fixed_sizes
+from gpuseg.estimators._numpy_scalars import python_values
+from gpuseg.estimators._warnings import warn_caller
+from gpuseg.formatting import count
+from gpuseg.numerics.origin import subtract_origin
 from gpuseg.numerics.to_float32 import to_float32
-from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
+from gpuseg.optional import is_dask
 from gpuseg.preprocessing.encoding.encoder import Encoder, feature_origins, with_origins
-from gpuseg.preprocessing.encoding.fit_encoders import ColumnCounts
-from gpuseg.preprocessing.encoding.vectors import as_matrix as as_vectors
 from gpuseg.preprocessing.fit import fit_preprocessing
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (
@@ -39,12 +44,15 @@ from gpuseg.preprocessing.pipeline import (
     is_frame,
 )
 from gpuseg.runtime.executor import LocalExecutor
+from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 from gpuseg.validation import check_n_threads, nearest_known, validated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Self
+
+    from gpuseg.runtime.executor import Executor
 
 _NAMES = {"transform": "transforms", "features": "X"}
 """Names of parameters here, by their names in `PreprocessingParams` and in errors."""
@@ -56,6 +64,13 @@ _ELEMENT = re.compile(r"(.*)\[[\d,]+\]", re.DOTALL)
 """The name of an element of a vector."""
 
 _MISSING_HINT = "drop those rows first, or use 'mean', 'median' or 'zero'"
+
+_HINTS = {
+    "feature.missing": _MISSING_HINT,
+    "category.missing": "with 'mean', 'median' or 'zero' a missing category is a category of its "
+    "own (missing numbers are filled); or drop those rows first",
+}
+"""The next steps of a transformer, which cannot drop rows, by the code of the error."""
 
 
 class Preprocessor(TransformerMixin, BaseEstimator):
@@ -75,7 +90,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         are. It is `prepare.transform` of a job. λ of Yeo-Johnson maximizes the likelihood.
     scale : {"none", "standard", "robust", "minmax"}, default "standard"
         By mean and population standard deviation, by median and interquartile range, or by
-        minimum and range; a feature that would be divided by 0 is refused.
+        minimum and range. As in scikit-learn, a feature without spread is divided by 1.
     categorical : dict of column name to {"onehot", "frequency"} or list of values, or None
         Categorical columns; X must be a frame or a table. "onehot" makes one feature for each of
         the most frequent values, "frequency" is the share of the rows with the same value, and a
@@ -151,14 +166,16 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         self.backend = backend
         self.n_threads = n_threads
 
-    def fit(self, X: ArrayLike, y: None = None) -> Self:
+    def fit(self, X: ArrayLike, y: None = None, *, client: Any = None) -> Self:
         """Learn the parameters of all steps from X.
 
         Parameters
         ----------
-        X : array-like (n_samples, n_features), frame or Arrow table
-            Read as float32.
+        X : array-like (n_samples, n_features), frame, Arrow table or Dask collection
+            Read as float32. The rows of Dask arrays and frames stay on the workers.
         y : ignored, for compatibility with scikit-learn
+        client : distributed.Client or None
+            For Dask collections; None means the current one.
 
         Returns
         -------
@@ -170,24 +187,29 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         ConfigError
             For a parameter outside its rule; a ValueError.
         DataError
-            For columns that are not numbers, values that are missing (unless they are filled),
-            infinite or outside a transform's domain, and constant features that would be scaled;
-            a ValueError.
+            For columns that are not numbers, and values that are missing (unless they are filled),
+            infinite or outside a transform's domain; a ValueError.
+        ResourceError
+            For a backend that cannot run here, and a Dask collection without a client.
         """
         with _parameter_names():
-            self._fit_rows(X)
+            self._fit_rows(X, client)
         return self
 
-    def fit_transform(self, X: ArrayLike, y: None = None) -> NDArray[np.float32]:
-        """Fit to X, and return its rows transformed, float32 (n_samples, n_features_out).
+    def fit_transform(self, X: ArrayLike, y: None = None, *, client: Any = None) -> Any:
+        """Fit to X, and return its rows transformed, as `transform` does.
 
         Parameters and errors are those of `fit`.
         """
         with _parameter_names():
-            return self._fit_rows(X)
+            rows = self._fit_rows(X, client)
+        return self.transform(X) if rows is None else rows
 
-    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+    def transform(self, X: ArrayLike) -> Any:
         """Return transformed rows, float32 (n_samples, n_features_out).
+
+        Those of a Dask array are a lazy Dask array; those of a Dask frame are a lazy Dask frame
+        whose columns are named as `get_feature_names_out` says.
 
         Parameters
         ----------
@@ -205,6 +227,14 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             For categories that were not in the data of `fit`.
         """
         check_is_fitted(self)
+        if is_dask(X):
+            from gpuseg.estimators._inputs.dask import map_table
+
+            names = [str(name) for name in self.get_feature_names_out()]
+            return map_table(Preprocessor._transform_rows, self, X, np.float32, names)
+        return self._transform_rows(X)
+
+    def _transform_rows(self, X: ArrayLike) -> NDArray[np.float32]:
         pipeline = self._pipeline
         with _parameter_names():
             x, _ = self._read_features(X, self._prepare_params, pipeline.encoders, reset=False)
@@ -228,6 +258,12 @@ class Preprocessor(TransformerMixin, BaseEstimator):
 
         It inverts components, scale and transform. Filled and clipped values stay as they are;
         the features of a category stay shares of it.
+
+        Warns
+        -----
+        UserWarning
+            For values that no row has: Yeo-Johnson is bounded where λ < 0 or λ > 2. Beyond its
+            bound the result is NaN.
         """
         check_is_fitted(self)
         scaled, width = np.asarray(X, np.float64), self._pipeline.feature_transform.n_columns
@@ -237,24 +273,64 @@ class Preprocessor(TransformerMixin, BaseEstimator):
                 f"X has shape {scaled.shape}",
                 rule=f"must be (n, {width}), as the rows that transform returns",
             )
-        return self._pipeline.feature_transform.inverse(scaled)
-
-    def _fit_rows(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Fit to X, and return its rows transformed."""
-        params, backend = self._params(), registry.choose_backend(self.backend).name
-        x, encoders = self._read_features(X, params, None, reset=True)
-        if len(x) == 1 and params.scale != "none":
-            raise DataError(
-                "x.one_row",
-                "X has 1 sample",
-                rule=f"scale={params.scale!r} needs features that vary",
-                hint="use more rows, or set scale='none'",
+        values = self._pipeline.feature_transform.inverse(scaled)
+        beyond = self._pipeline.feature_transform.is_beyond_range(scaled)
+        if beyond.any():
+            values[beyond] = np.nan
+            names = [self.features_[f] for f in np.flatnonzero(beyond.any(axis=0)).tolist()]
+            warn_caller(
+                f"{count(int(beyond.sum()), 'value')} of {', '.join(map(repr, names))} became NaN: "
+                "no value has this Yeo-Johnson transform",
+                UserWarning,
             )
-        plan = _by_element(params, encoders).plan(encoders, False)
+        return values
+
+    def _fit_rows(self, X: Any, client: Any) -> NDArray[np.float32] | None:
+        """Fit to X, and return its rows transformed; None for a Dask collection."""
+        params, backend = self._params(), registry.choose_backend(self.backend).name
+        if is_dask(X):
+            self._fit_collection(X, params, backend, client)
+            return None
+        x, encoders = self._read_features(X, params, None, reset=True)
         executor, shard = LocalExecutor(self.n_threads), Shard(x)
         executor.load(lambda shard, context: shard, [shard])
-        fit = fit_preprocessing(executor, backend, plan, lambda _, row: f"row {row}")
-        if not np.isfinite(shard.x).all():
+        self._fit_shards(executor, params, backend, encoders)
+        return shard.x
+
+    def _fit_collection(
+        self, X: Any, params: PreprocessingParams, backend: str, client: Any
+    ) -> None:
+        """Fit to a Dask collection, whose rows stay on the workers."""
+        from gpuseg.estimators._inputs import dask as collections
+
+        collections.read_header(X, self)
+        sent = copy(self)
+        if params.needs_counts:
+            summarize = partial(_summarize_part, transformer=sent, params=params)
+            summaries = collections.map_present_partitions(client, X, summarize)
+            encoders = reduce(ColumnSummaries.merge, summaries).fit_encoders(params)
+        else:
+            encoders = self._encoders_of_numbers(params, collections.find_origin(client, X, self))
+        read = partial(_read_part, transformer=sent, params=params, encoders=encoders)
+        n_features = sum(len(encoder.feature_names()) for encoder in encoders)
+        with collections.load_features(client, X, read, n_features) as executor:
+            self._fit_shards(executor, params, backend, encoders)
+
+    def _fit_shards(
+        self,
+        executor: Executor,
+        params: PreprocessingParams,
+        backend: str,
+        encoders: tuple[Encoder, ...],
+    ) -> None:
+        """Fit to the features in the shards, which are then transformed."""
+        plan = _by_element(params, encoders).plan(encoders, False)
+        plan = replace(plan, scales_constants=True)
+        starts = list(accumulate(executor.map(passes.n_rows), initial=0))
+        fit = fit_preprocessing(
+            executor, backend, plan, lambda shard, row: f"row {starts[shard] + row}"
+        )
+        if not all(executor.map(passes.all_finite)):
             raise DataError(
                 "x.beyond_float32",
                 "transformed rows of X have values beyond float32 (3.4e38)",
@@ -271,7 +347,6 @@ class Preprocessor(TransformerMixin, BaseEstimator):
         if fit.components is not None and p.projection is not None:
             self.components_ = p.projection.components
             self.explained_variance_ratio_ = fit.components.shares
-        return shard.x
 
     def _read_features(
         self, X: Any, params: PreprocessingParams, encoders: tuple[Encoder, ...] | None, reset: bool
@@ -282,13 +357,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             return self._read_numbers(X, params, encoders, reset)
         columns = self._read_columns(X, params, reset)
         if encoders is None:
-            fixed = {name: fixed_shape(column.type) for name, column in columns.items()}
-            shapes = {name: shape for name, shape in fixed.items() if shape is not None}
-            counts = {name: ColumnCounts() for name in columns}
-            for name, column in columns.items():
-                counts[name].add(column, name, name in params.categorical, shapes.get(name))
-            encoders = params.fit_encoders(list(columns), counts, shapes)
-            encoders = tuple(with_origins(encoders, _column_origins(columns, params, encoders)))
+            encoders = ColumnSummaries.of(columns, params).fit_encoders(params)
         names = [name for encoder in encoders for name in encoder.feature_names()]
         return encode(encoders, names, columns), encoders
 
@@ -376,15 +445,15 @@ class Preprocessor(TransformerMixin, BaseEstimator):
             "missing": self.missing,
             "clip": self.clip,
             "transform": self.transforms,
-            "scale": to_python_scalar(self.scale),
+            "scale": self.scale,
             "categorical": self.categorical or {},
-            "max_categories": to_python_scalar(self.max_categories),
+            "max_categories": self.max_categories,
             "missing_indicator": self.missing_indicator,
             "drop_near_constant": self.drop_near_constant,
-            "drop_correlated": to_python_scalar(self.drop_correlated),
-            "pca": to_python_scalar(self.pca),
+            "drop_correlated": self.drop_correlated,
+            "pca": self.pca,
         }
-        return validated(PreprocessingParams, values)
+        return validated(PreprocessingParams, python_values(values, values))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -406,24 +475,18 @@ def _by_element(params: PreprocessingParams, encoders: Sequence[Encoder]) -> Pre
     return params.model_copy(update={"transform": transform})
 
 
-def _column_origins(
-    columns: Mapping[str, pa.Array], params: PreprocessingParams, encoders: Sequence[Encoder]
-) -> dict[str, float]:
-    """Return the origins of those features of numbers and vectors that may have one."""
-    movable = params.columns_with_origin(encoders, translation_invariant=False)
-    by_column = {encoder.column: encoder for encoder in encoders if encoder.column in movable}
-    origins: dict[str, float] = {}
-    for name, encoder in by_column.items():
-        column = columns[name]
-        if encoder.shape:
-            values = as_vectors(column, encoder.shape)
-        elif is_number(column.type):
-            values = as_numbers(column)[:, None]
-        else:
-            continue
-        of_features = ColumnRanges.of(values.astype(np.float64)).origins().tolist()
-        origins |= dict(zip(encoder.feature_names(), of_features, strict=True))
-    return origins
+def _summarize_part(
+    part: Any, transformer: Preprocessor, params: PreprocessingParams
+) -> ColumnSummaries:
+    """Return the summaries of a partition, on a worker."""
+    return ColumnSummaries.of(transformer._read_columns(part, params, reset=False), params)
+
+
+def _read_part(
+    part: Any, transformer: Preprocessor, params: PreprocessingParams, encoders: tuple[Encoder, ...]
+) -> NDArray[np.float32]:
+    """Return the features of a partition, on a worker."""
+    return transformer._read_features(part, params, encoders, reset=False)[0]
 
 
 @contextmanager
@@ -433,6 +496,5 @@ def _parameter_names() -> Iterator[None]:
         try:
             yield
         except DataError as error:
-            if error.code == "feature.missing":
-                error.hint = _MISSING_HINT
+            error.hint = _HINTS.get(error.code, error.hint)
             raise

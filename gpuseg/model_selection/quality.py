@@ -231,7 +231,7 @@ def _count_rows(
         distance_sums = np.zeros((len(sample), model.k))
         counts.append(QualityCounts(distance_sums, sizes, spread, simplified, ambiguous))
     cells = _find_cells(np.array(labels))
-    rows = _reorder(b, x, cells.order)
+    rows = reorder(b, x, cells.order)
     for first in range(0, len(cells.starts) - 1, MAX_CELLS):
         starts = cells.starts[first : first + MAX_CELLS + 1]
         part = rows[starts[0] : starts[-1]]
@@ -242,7 +242,7 @@ def _count_rows(
     return counts
 
 
-def _reorder(b: Backend, x: Any, order: NDArray[np.int64]) -> Any:
+def reorder(b: Backend, x: Any, order: NDArray[np.int64]) -> Any:
     """Return rows in another order: on the device of x, or on the host if the device is full."""
     device_order = order if isinstance(x, np.ndarray) else b.to_device(order)
     if isinstance(device_order, np.ndarray):
@@ -317,13 +317,28 @@ def _quality(
 
 
 def silhouettes_of(counts: QualityCounts, label: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the silhouettes of the sampled rows, float64 (m,); 0 in a cluster of one row."""
-    rows, k = np.arange(len(label)), len(counts.sizes)
+    """Return the silhouettes of the sampled rows, float64 (m,); see `silhouettes_from_sums`."""
+    return silhouettes_from_sums(counts.distance_sums, counts.sizes, label)
+
+
+def silhouettes_from_sums(
+    distance_sums: NDArray[np.float64], sizes: NDArray[np.int64], label: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the silhouettes of rows, float64 (m,); 0 in a cluster of one row.
+
+    Parameters
+    ----------
+    distance_sums : float64 (m, k)
+        Σ of the distances from each row to the rows of each cluster.
+    sizes : int64 (k,)
+    label : int64 (m,)
+    """
+    rows, k = np.arange(len(label)), len(sizes)
     if k < 2:
         return np.zeros(len(label))
-    means = np.where(counts.sizes > 0, counts.distance_sums / np.maximum(counts.sizes, 1), np.inf)
-    size = counts.sizes[label]
-    inside = counts.distance_sums[rows, label] / np.maximum(size - 1, 1)
+    means = np.where(sizes > 0, distance_sums / np.maximum(sizes, 1), np.inf)
+    size = sizes[label]
+    inside = distance_sums[rows, label] / np.maximum(size - 1, 1)
     means[rows, label] = np.inf
     outside = means.min(axis=1)
     larger = np.maximum(inside, outside)

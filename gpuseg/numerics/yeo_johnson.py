@@ -73,3 +73,13 @@ def inverse_yeo_johnson(values: NDArray[np.float64], power: float) -> NDArray[np
                 magnitude = np.where(rows, np.expm1(np.log1p(within) / t), magnitude)
     result: NDArray[np.float64] = np.where(negative, -magnitude, magnitude)
     return result
+
+
+def is_beyond_yeo_johnson(values: NDArray[np.float64], power: float) -> NDArray[np.bool_]:
+    """Return which values no x has as its transform, bool: those beyond its bound.
+
+    Values within the rounding of float32 of the bound do not count.
+    """
+    t = np.where(values < 0, 2.0 - power, power)
+    beyond: NDArray[np.bool_] = t * np.abs(values) < -(1.0 + 2.0**-20)
+    return beyond

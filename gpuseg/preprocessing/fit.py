@@ -374,6 +374,9 @@ def _check_values(
             if count := int(total.counts[i, f]):
                 shard = next(j for j, summary in enumerate(summaries) if summary.counts[i, f])
                 row = locate(shard, int(summaries[shard].firsts[i, f]))
+                category = plan.feature_roles()[f].category
+                if kind == "missing" and category:
+                    raise _missing_category(category, count, row)
                 raise _refused_values(kind, name, count, row)
         if total.valid()[f] == 0:
             raise DataError(
@@ -383,6 +386,19 @@ def _check_values(
                 hint="leave it out of `features`",
                 parameter="features",
             )
+
+
+def _missing_category(column: str, count: int, first: str) -> DataError:
+    """Return the error for missing values of a category; `first` describes the first row."""
+    return DataError(
+        "category.missing",
+        f"column '{column}': {count_with(count, 'value', 'is', 'are')} missing (null), "
+        f"first in {first}",
+        value="error",
+        hint="with 'median', 'mean' or 'zero' a missing category is a category of its own (missing "
+        "numbers are filled); with 'drop' its rows are dropped",
+        parameter="missing",
+    )
 
 
 def _refused_values(kind: str, feature: str, count: int, first: str) -> DataError:

@@ -272,4 +272,6 @@ def _roles(encoder: Encoder) -> list[FeatureRole]:
     """Return the role of each feature of a column."""
     if encoder.kind == "onehot":
         return [FeatureRole("one_hot", encoder.column)] * encoder.n_features
+    if encoder.kind == "frequency":
+        return [FeatureRole("number", encoder.column)]
     return [FLAG if encoder.kind == "is missing" else NUMBER] * encoder.n_features

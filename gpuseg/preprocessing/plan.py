@@ -17,7 +17,7 @@ class FeatureRole:
         A number is filled, clipped, transformed and scaled. A flag stays 0 or 1. The one-hot
         features of a category are scaled together, and are kept or dropped together.
     category : str
-        Column of the category, for "one_hot".
+        Column of the category, for "one_hot" and for the share of the rows of a category.
     """
 
     kind: Literal["number", "flag", "one_hot"]
@@ -54,6 +54,8 @@ class PreprocessingPlan:
         Role of each feature; None if all are numbers.
     origins : tuple of float or None
         What was subtracted from each feature as it was read; None if nothing was.
+    scales_constants : bool
+        Whether a feature without spread is divided by 1; otherwise it is refused.
     """
 
     features: tuple[str, ...]
@@ -67,6 +69,7 @@ class PreprocessingPlan:
     pca: float | None = None
     roles: tuple[FeatureRole, ...] | None = None
     origins: tuple[float, ...] | None = None
+    scales_constants: bool = False
 
     def feature_roles(self) -> tuple[FeatureRole, ...]:
         """Return the role of each feature."""

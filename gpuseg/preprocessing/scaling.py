@@ -132,7 +132,7 @@ def shift_and_scale(
     Raises
     ------
     DataError
-        For features that would be divided by 0.
+        For features that would be divided by 0, unless the plan scales constants.
     """
     shift, scale = np.zeros(len(plan.features)), np.ones(len(plan.features))
     if plan.scale == "none":
@@ -144,14 +144,9 @@ def shift_and_scale(
     for features in plan.categories():
         variance = sum(statistics.variance[features].tolist())
         if variance == 0:
-            raise DataError(
-                "feature.constant_category",
-                f"feature '{plan.features[features[0]]}' is the same for all rows",
-                value=plan.scale,
-                rule=f"{plan.scale!r} divides by its spread, which is 0",
-                hint="leave its column out of `categorical`",
-                parameter="scale",
-            )
+            if not plan.scales_constants:
+                raise _constant_category(plan, int(features[0]))
+            variance = 1.0
         if plan.scale == "minmax":
             scale[features] = np.sqrt(2.0)
         else:
@@ -179,8 +174,21 @@ def _scale_numbers(
     else:
         shift, scale = statistics.mean[numbers], np.sqrt(statistics.variance[numbers])
     for i in np.flatnonzero(scale == 0).tolist():
-        raise _constant_feature(plan, statistics, int(numbers[i]), float(shift[i]))
+        if not plan.scales_constants:
+            raise _constant_feature(plan, statistics, int(numbers[i]), float(shift[i]))
+        scale[i] = 1.0
     return shift, scale
+
+
+def _constant_category(plan: PreprocessingPlan, f: int) -> DataError:
+    return DataError(
+        "feature.constant_category",
+        f"feature '{plan.features[f]}' is the same for all rows",
+        value=plan.scale,
+        rule=f"{plan.scale!r} divides by its spread, which is 0",
+        hint="set `drop_near_constant` = true, or leave its column out of `categorical`",
+        parameter="scale",
+    )
 
 
 def _constant_feature(
@@ -196,7 +204,8 @@ def _constant_feature(
         f"feature '{plan.features[f]}' is {extent}{clipped} (value {value:g})",
         value=plan.scale,
         rule=f"{plan.scale!r} divides by {_DIVISORS[plan.scale]}, which is 0",
-        hint="leave it out of `features` or set `scale` = "
-        + ("'none'" if is_constant else "'standard'"),
+        hint="set `drop_near_constant` = true, or leave it out of `features`"
+        if is_constant
+        else "set `scale` = 'standard', or leave it out of `features`",
         parameter="scale",
     )

@@ -38,6 +38,11 @@ def n_rows(shard: Shard, context: TaskContext) -> int:
     return shard.n_rows
 
 
+def all_finite(shard: Shard, context: TaskContext) -> bool:
+    """Return whether all values of the shard, in host memory, are finite."""
+    return all(shard.map_blocks(context, lambda block: bool(np.isfinite(block.x).all())))
+
+
 def source_row(shard: Shard, context: TaskContext, row: int | None) -> int | None:
     """Return the index of row `row` among the rows read; None if `row` is None."""
     return None if row is None else shard.source_row(row)

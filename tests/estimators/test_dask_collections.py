@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 from support.errors import raises
 from support.helpers import ANY_PORT
 
-from gpuseg import KMeans, kmeans_sweep
+from gpuseg import KMeans, Preprocessor, kmeans_sweep, silhouette_score
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.runtime.dask.executor import DaskExecutor
 
@@ -280,7 +280,7 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
     "three dimensions": (lambda x: da.zeros((9, 3, 3)), "^X has 3 dimensions"),
     "missing": (
         lambda x: da.where(da.from_array(x, chunks=(300, 3)) > 14, np.nan, x),
-        r"values are missing \(NaN\).*k-means needs finite values",
+        r"values are missing \(NaN\).*all values must be finite",
     ),
     "no rows": (lambda x: da.zeros((0, 3), chunks=(1, 3)), r"0 rows|0 sample\(s\)|at least one"),
     "few rows": (lambda x: frame(x[:3], 2), "n_clusters = 4: the data has only 3 rows"),
@@ -315,3 +315,68 @@ def test_other_columns_are_refused(client: Client, x: Array) -> None:
 def test_partial_fit_refuses_collections(x: Array) -> None:
     with raises("x.dask_collection"):
         model().partial_fit(da.from_array(x, chunks=(300, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("params", [
+    {}, {"transforms": "yeo-johnson", "clip": (0.01, 0.99), "scale": "robust", "missing": "mean"},
+    {"categorical": {"d": "onehot"}, "missing": "median", "missing_indicator": True},
+    {"categorical": {"d": "frequency"}, "missing": "median", "pca": 2},
+], ids=str)  # fmt: skip
+def test_a_preprocessor_leaves_rows_on_the_workers(
+    client: Client, x: Array, params: dict[str, Any]
+) -> None:
+    """Same bits as in memory, lazy, with the index, and the names of the features."""
+    table = pd.DataFrame(x.astype(float) + 1e7, columns=NAMES, index=np.arange(N) + 3)
+    table["constant"] = 1.0
+    if params:
+        table.iloc[5, 0] = np.nan
+    if "categorical" in params:
+        table["d"] = np.where(np.arange(N) % 3, "u", None)
+    here, there = Preprocessor(**params), Preprocessor(**params)
+    expected = here.fit_transform(table)
+    made = there.fit_transform(dd.from_pandas(table, npartitions=5))
+    assert list(made.columns) == list(here.get_feature_names_out())
+    computed = made.compute()
+    assert computed.to_numpy().tobytes() == expected.tobytes()
+    assert computed.index.tolist() == table.index.tolist()
+    assert there.feature_names_in_.tolist() == here.feature_names_in_.tolist()
+    assert there.transform(table).tobytes() == expected.tobytes()
+
+
+@pytest.mark.slow
+def test_a_preprocessor_of_dask_arrays(client: Client, x: Array) -> None:
+    collection = da.from_array(x, chunks=(700, 3))
+    made = Preprocessor().fit_transform(collection)
+    assert made.shape == x.shape
+    assert made.compute().tobytes() == Preprocessor().fit_transform(x).tobytes()
+    persisted = collection.persist()
+    Preprocessor().fit(persisted)
+    assert persisted.compute().tobytes() == x.tobytes()
+    with raises("feature.not_numeric", DataError):
+        Preprocessor().fit(
+            dd.from_pandas(pd.DataFrame({"t": pd.date_range("2026-01-01", periods=9)}))
+        )
+    with raises("category.missing", DataError, parameter="missing"):
+        Preprocessor(categorical={"c": "onehot"}).fit(
+            dd.from_pandas(pd.DataFrame({"c": ["a", None, "b"] * 3}), npartitions=2)
+        )
+
+
+@pytest.mark.slow
+def test_silhouettes_of_dask_arrays(client: Client, x: Array) -> None:
+    collection = da.from_array(x, chunks=(700, 3))
+    fitted = model().fit(collection)
+    for size in (None, 300):
+        here = silhouette_score(x, fitted.labels_.compute(), sample_size=size, random_state=0)
+        there = silhouette_score(collection, fitted.labels_, sample_size=size, random_state=0)
+        assert (here, here.error) == (there, there.error)
+
+
+@pytest.mark.slow
+def test_a_function_of_initial_centers_gets_the_collection(client: Client, x: Array) -> None:
+    collection = da.from_array(x, chunks=(700, 3))
+    fitted = model(init=lambda X, n_clusters, random_state: X[:n_clusters].compute()).fit(
+        collection
+    )
+    assert state(fitted) == state(model(init=x[:4].astype(float)).fit(x))

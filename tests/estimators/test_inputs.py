@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -383,6 +384,15 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
     "no rows, pyarrow": (lambda x: arrow(x)[:0], "x.empty"),
     "no rows, Polars": (lambda x: polars(x)[:0], "x.empty"),
     "no columns, pyarrow": (lambda x: arrow(x).select([]), "x.empty"),
+    "times": (lambda x: x.astype(int).astype("M8[D]"), "feature.not_numeric"),
+    "durations": (lambda x: x.astype(int).astype("m8[D]"), "feature.not_numeric"),
+    "times in lists": (lambda x: [[date(2026, 1, 2)] * 3] * 9, "feature.not_numeric"),
+    "times, pandas": (
+        lambda x: pandas(x).assign(b=pd.Timestamp("2026-01-02")), "feature.not_numeric",
+    ),
+    "times with a zone, pandas": (
+        lambda x: pandas(x).assign(b=pd.Timestamp("2026-01-02", tz="UTC")), "feature.not_numeric",
+    ),
     # By scikit-learn.
     "one column, NumPy": (lambda x: x[:, 0], "Expected 2D array, got 1D array"),
     "one list": (lambda x: x[0].tolist(), "Expected 2D array, got 1D array"),
@@ -397,7 +407,7 @@ REFUSED: dict[str, tuple[Callable[[Array], Any], str]] = {
     ),
     "no columns": (lambda x: x[:, :0], r"Found array with 0 feature\(s\)"),
     "complex": (lambda x: x.astype(np.complex64), "Complex data not supported"),
-    "text": (lambda x: [["a", "b", "c"]] * 9, "could not convert string to float"),
+    "text": (lambda x: [["a", "b", "c"]] * 9, "feature.not_numeric"),
     "ragged": (lambda x: [[1.0, 2.0, 3.0], [1.0]] * 5, "inhomogeneous"),
     "a dict": (lambda x: {"a": [1.0]}, "must be a string or a real number|dict"),
 }  # fmt: skip

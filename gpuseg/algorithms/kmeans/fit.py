@@ -97,6 +97,7 @@ def sweep_kmeans(
     spare_bytes: int = 0,
     statistics: DataStatistics | None = None,
     keep_all: bool = False,
+    starts: Sequence[Sequence[NDArray[np.float64]]] | None = None,
 ) -> list[KMeansFit]:
     """Fit models that differ only in `n_clusters`; each is what it would be by itself.
 
@@ -111,6 +112,8 @@ def sweep_kmeans(
         Memory that each shard may use for bounds that save work, see `algorithms.kmeans.lloyd`.
     statistics : DataStatistics, optional
         The statistics of the rows, where they are known already.
+    starts : sequence of sequence of float64 (k, d), optional
+        The centers that each run of each model starts from, where the caller has made them.
 
     Raises
     ------
@@ -122,7 +125,7 @@ def sweep_kmeans(
     statistics = statistics or measure(executor, backend, models[0].metric)  # 1
     check_n_rows(max(params.n_clusters for params in models), statistics.n_rows)
     _check_size(models, len(statistics.shift))
-    starts = _initial_centers(executor, models, backend, statistics)  # 2
+    starts = starts or _initial_centers(executor, models, backend, statistics)  # 2
     all_starts = [start for starts_of_model in starts for start in starts_of_model]
     executor.apply(passes.to_device, backend)  # 3
     runs = iterate(executor, backend, statistics, all_starts, models[0], on_iteration, spare_bytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def as_matrix(X: Any, estimator: Any, reset: bool, keep_float64: bool = False) -
         For sparse matrices.
     """
     refuse_gradient(X, "X")
-    refuse_objects(X)
+    refuse_other_types(X)
     if is_arrow(X) and not _is_plain_pandas(X):
         table = as_table(X)
         _check_feature_names(estimator, _named_columns(table), reset=reset)
@@ -129,15 +130,19 @@ def _checked(X: Any, estimator: Any, keep_float64: bool) -> NDArray[Any]:
         dtype = np.float64
     else:
         X = _without_integers(X)
-    with np.errstate(over="ignore"):
-        matrix = check_array(
-            X,
-            dtype=dtype,
-            order="C",
-            ensure_all_finite=False,
-            estimator=estimator,
-            input_name="X",
-        )
+    try:
+        with np.errstate(over="ignore"):
+            matrix = check_array(
+                X,
+                dtype=dtype,
+                order="C",
+                ensure_all_finite=False,
+                estimator=estimator,
+                input_name="X",
+            )
+    except (ValueError, TypeError):
+        _refuse_other_values(X)
+        raise
     return np.asarray(matrix) if keep_float64 else to_float32(np.asarray(matrix))
 
 
@@ -234,13 +239,7 @@ def as_table(X: Any) -> pa.Table:
             hint="select columns by a list of names",
         ) from None
     for field in table.schema:
-        if not is_number(field.type) and not is_vector(field.type):
-            raise DataError(
-                "feature.not_numeric",
-                f"column {field.name!r} is {field.type}",
-                rule="features must be numbers",
-                hint="encode it or leave it out",
-            )
+        refuse_not_number(field)
     if table.num_rows == 0 or table.num_columns == 0:
         raise DataError(
             "x.empty",
@@ -265,6 +264,27 @@ def _table_of_pandas(X: Any) -> pa.Table:
         ) from None
 
 
+def refuse_not_number(field: pa.Field) -> None:
+    """Refuse a column of an Arrow table that has neither numbers nor vectors, by its name.
+
+    Raises
+    ------
+    DataError
+    """
+    import pyarrow as pa
+
+    if is_number(field.type) or is_vector(field.type):
+        return
+    is_time, is_duration = pa.types.is_temporal(field.type), pa.types.is_duration(field.type)
+    kind = "m" if is_duration else "M" if is_time else ""
+    raise DataError(
+        "feature.not_numeric",
+        f"column {field.name!r} is {field.type}",
+        rule="features must be numbers",
+        hint=_NOT_NUMBERS.get(kind, "encode it or leave it out"),
+    )
+
+
 def _is_plain_pandas(X: Any) -> bool:
     """Whether X is pandas with only numbers of NumPy, or one column: Arrow would be a detour."""
     if not is_pandas(X):
@@ -273,8 +293,19 @@ def _is_plain_pandas(X: Any) -> bool:
     return X.ndim != 2 or all(plain)
 
 
-def refuse_objects(X: Any) -> None:
-    """Refuse arrays and columns of objects, unless the columns of a pandas frame have vectors.
+_NOT_NUMBERS = {
+    "O": "convert with X.astype('float32'), or encode what is not a number",
+    "M": "convert it to a number, such as days since a date, or leave it out",
+    "m": "convert it to a number, such as days, or leave it out",
+}
+"""The next step for NumPy's kinds of values that are not numbers, some of which convert silently:
+a time becomes its nanoseconds."""
+
+
+def refuse_other_types(X: Any) -> None:
+    """Refuse an array or a frame with columns that are not numbers, by their names.
+
+    Columns of objects in a frame of pandas may have vectors.
 
     Raises
     ------
@@ -285,12 +316,41 @@ def refuse_objects(X: Any) -> None:
     else:
         dtypes = [(None, getattr(X, "dtype", None))]
     for i, (name, dtype) in enumerate(dtypes):
-        if dtype == np.dtype(object):
-            if name is not None and is_pandas(X) and holds_vectors(X.iloc[:, i]):
+        kind = getattr(dtype, "kind", "") if isinstance(dtype, np.dtype) else ""
+        if kind in _NOT_NUMBERS:
+            if name is not None and is_pandas(X) and kind == "O" and holds_vectors(X.iloc[:, i]):
                 continue
             raise DataError(
                 "feature.not_numeric",
-                f"{'X' if name is None else f'column {name!r}'} has dtype object",
+                f"{'X' if name is None else f'column {name!r}'} has dtype {dtype}",
                 rule="features must be numbers",
-                hint="convert with X.astype('float32'), or encode what is not a number",
+                hint=_NOT_NUMBERS[kind],
             )
+
+
+def _refuse_other_values(X: Any) -> None:
+    """Refuse an array or lists with text or times, by the first such value.
+
+    Raises
+    ------
+    DataError
+    """
+    rows = X if isinstance(X, list | tuple | np.ndarray) else ()
+    for i, row in enumerate(rows):
+        for f, value in enumerate(row if isinstance(row, list | tuple | np.ndarray) else ()):
+            is_time = isinstance(value, date | timedelta | np.datetime64 | np.timedelta64)
+            if is_time or (isinstance(value, str | bytes) and not _is_number_text(value)):
+                raise DataError(
+                    "feature.not_numeric",
+                    f"X has {value!r} in row {i}, column {f}",
+                    rule="features must be numbers",
+                    hint=_NOT_NUMBERS["M" if is_time else "O"],
+                )
+
+
+def _is_number_text(text: str | bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

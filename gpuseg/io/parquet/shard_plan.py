@@ -1,5 +1,6 @@
 """Plans of shards, and the decoding of Parquet row groups into features."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -337,7 +338,17 @@ def _checked_weight(plan: ShardPlan, start: int, values: NDArray[Any]) -> NDArra
             "weight.invalid",
             f"value {weight[wrong[0]]:g} in {plan.describe_row(start + int(wrong[0]))}",
             value=plan.weight,
-            rule="weights must be present, finite and at least 0",
+            rule="weights must be numbers from 0 to 1e30",
+            hint=_weight_hint(float(weight[wrong[0]])),
             parameter="weight",
         )
     return weight
+
+
+def _weight_hint(weight: float) -> str:
+    """Return the next step for a weight that is refused."""
+    if math.isnan(weight):
+        return "fill this weight, or drop the row"
+    if weight < 0:
+        return "correct this weight, or drop the row"
+    return "divide all weights by the same number, or correct this one"
