@@ -161,7 +161,7 @@ def test_the_manifest_describes_the_preprocessing(plain: Path) -> None:
 def test_missing_categories_are_refused_or_dropped(source: Path, tmp_path: Path) -> None:
     columns: dict[str, Any] = {"id": "id", "features": ["orders"]}
     prepare = {"categorical": {"country": "onehot"}}
-    with raises("feature.missing", gpuseg.DataError, parameter="missing") as caught:
+    with raises("category.missing", gpuseg.DataError, parameter="missing") as caught:
         run(source, tmp_path / "out", input=columns, prepare=prepare)
     assert "'country=DE'" in caught.value.problem
     run(source, tmp_path / "out", input=columns, prepare={**prepare, "missing": "drop"})
