@@ -163,7 +163,7 @@ def test_missing_categories_are_refused_or_dropped(source: Path, tmp_path: Path)
     prepare = {"categorical": {"country": "onehot"}}
     with raises("category.missing", gpuseg.DataError, parameter="missing") as caught:
         run(source, tmp_path / "out", input=columns, prepare=prepare)
-    assert "'country=DE'" in caught.value.problem
+    assert "'country'" in caught.value.problem
     run(source, tmp_path / "out", input=columns, prepare={**prepare, "missing": "drop"})
     n_missing = shoppers()["country"].null_count
     assert manifest_of(tmp_path / "out")["input"]["rows_dropped"] == n_missing
