@@ -21,8 +21,9 @@ from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.time_candidates import with_candidates
 from gpuseg.features.time_format import time_formats_of
 from gpuseg.features.times import UNREADABLE
-from gpuseg.features.transaction_files import check_columns, check_time_types, open_source
+from gpuseg.features.transaction_files import Source, check_columns, check_time_types, open_source
 from gpuseg.features.transactions import Roles, as_moment
+from gpuseg.io.input_paths import open_paths
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.null_values import NULL_VALUES, null_values_of
 from gpuseg.io.output.base import Staging
@@ -60,7 +61,7 @@ def from_transactions(
 
     Parameters
     ----------
-    lines : path, URL, pandas frame, or Arrow table
+    lines : path, URL, glob, list of these, pandas frame, or Arrow table
         Parquet or CSV files are read out of core. A frame, a table or any object with the Arrow
         PyCapsule interface is used in memory.
     customer, time : str
@@ -118,15 +119,17 @@ def from_transactions(
     name = registry.choose_backend(backend).name
     check_n_threads(n_threads)
     executor = LocalExecutor(n_threads)
-    if storage_options and not isinstance(lines, str | Path):
+    paths = _paths(lines)
+    if storage_options and not paths:
         raise ConfigError(
             "storage_options.without_path",
             "lines is a table, not a path or URL",
             hint="leave storage_options out",
             parameter="storage_options",
         )
-    if isinstance(lines, str | Path):
-        return _from_files(str(lines), storage_options or {}, roles, name, executor)
+    if paths:
+        source = open_source(open_paths(paths, storage_options or {}, "lines"), roles)
+        return _from_files(source, roles, name, executor)
     table = _from_pandas(lines, roles) if is_pandas(lines) else _table(lines)
     check_columns(table.schema, roles, _NAME)
     columns_of_time = table[roles.time].iterchunks
@@ -163,10 +166,13 @@ def _formats(time_format: Any) -> tuple[str, ...]:
         ) from None
 
 
-def _from_files(
-    url: str, options: Mapping[str, Any], roles: Roles, backend: str, executor: LocalExecutor
-) -> pa.Table:
-    source = open_source(Storage.from_url(url, options, "lines"), roles)
+def _paths(lines: Any) -> list[str]:
+    """Return the paths that the lines are, or none for a table."""
+    paths = lines if isinstance(lines, list | tuple) else [lines]
+    return [str(path) for path in paths] if all(isinstance(p, str | Path) for p in paths) else []
+
+
+def _from_files(source: Source, roles: Roles, backend: str, executor: LocalExecutor) -> pa.Table:
     with temporary_folder() as folder:
         staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
         features = build_features(executor, source, backend, staging)

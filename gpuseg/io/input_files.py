@@ -1,5 +1,7 @@
 """The files that a path stands for: all of a folder, or the current ones of a table."""
 
+from dataclasses import replace
+
 from gpuseg.errors import DataError
 from gpuseg.io.listing import list_files
 from gpuseg.io.storage import Storage
@@ -22,7 +24,7 @@ def input_files(
     DataError, ResourceError
         See `io.listing.list_files`, and the modules of `io.table_formats`.
     """
-    kind = table_format(storage, parameter)
+    kind = None if storage.selected else table_format(storage, parameter)
     if kind == DELTA:
         from gpuseg.io.table_formats.delta import delta_files
 
@@ -40,4 +42,5 @@ def input_files(
             "another program that reads Hudi, and read these",
             parameter=parameter,
         )
-    return storage, [InputFile(*item) for item in list_files(storage, parameter, formats)]
+    files = [InputFile(*item) for item in list_files(storage, parameter, formats)]
+    return replace(storage, selected=()), files  # workers need no list of all paths

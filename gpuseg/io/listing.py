@@ -6,19 +6,26 @@ and Excel write beside others. Nothing else is.
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 from gpuseg.errors import DataError
-from gpuseg.io.library_errors import first_line
+from gpuseg.io.glob_patterns import Above, Entry, expand
+from gpuseg.io.library_errors import LIBRARY_ERRORS, exhausted, first_line
 from gpuseg.io.regular_files import refuse_special_file
-from gpuseg.io.storage import Storage
-from gpuseg.io.table_formats.detect import refuse_tables_below
+from gpuseg.io.storage import Storage, store_errors
+from gpuseg.io.table_formats.detect import refuse_tables_above, refuse_tables_below
+
+_NO_FILE = "path.no_data_file"
+_PATHS_AT_ONCE = 16
 
 _OF_WINDOWS = ("desktop.ini", "thumbs.db", "ehthumbs.db")
 _OWNER_FILE_OF_EXCEL = "~$"
 _ORIGIN_OF_DOWNLOAD = ":Zone.Identifier"
 
-_Folder = tuple[str, tuple[tuple[int, int], ...]]
+_Folder = tuple[str, Above]
 """The path of a folder; the device and the number of it and of each folder that leads to it."""
 
 
@@ -38,20 +45,115 @@ def list_files(storage: Storage, parameter: str, formats: str = "Parquet") -> li
         If there is none; for a folder that cannot be listed, a link that leads nowhere or in a
         circle, a pipe, a device or a socket, and a name that is not UTF-8.
     """
+    if storage.selected:
+        files = _selected_files(storage, parameter, formats)
+    else:
+        files = files_below(storage, parameter, formats)
+    for path, _ in files:
+        _check_encoding(storage.relative(path), parameter)
+    return sorted(files, key=lambda item: item[0].split("/"))
+
+
+def files_below(storage: Storage, parameter: str, formats: str) -> list[tuple[str, int]]:
+    """Return path and size of each data file of a path, in no order.
+
+    Raises
+    ------
+    DataError
+        See `list_files`.
+    """
     find = _local_files if storage.is_local else _objects
-    files = find(storage, parameter, formats)
-    visible = sorted(files, key=lambda item: item[0].split("/"))
-    if not visible:
+    if not (files := find(storage, parameter, formats)):
         raise DataError(
-            "path.no_data_file",
+            _NO_FILE,
             "the folder has no data file (names that begin with '_' or '.' are ignored)",
             value=storage.url,
             hint=f"put {formats} files into it",
             parameter=parameter,
         )
-    for path, _ in visible:
-        _check_encoding(storage.relative(path), parameter)
-    return visible
+    return files
+
+
+def _selected_files(storage: Storage, parameter: str, formats: str) -> list[tuple[str, int]]:
+    """Return the files of several paths and globs.
+
+    Raises
+    ------
+    DataError
+        For a path or glob without files, and a file of two of them.
+    """
+    paths = [(item, path) for item in storage.selected for path in _paths(item, parameter)]
+    refuse_tables_above(storage, [path for _, path in paths], parameter)
+
+    def below(match: tuple[Storage, str]) -> list[tuple[str, int]]:
+        item, path = match
+        try:
+            return files_below(replace(item, root=path, patterns=()), parameter, formats)
+        except DataError as error:
+            if error.code == _NO_FILE and item.patterns:
+                return []
+            raise
+
+    files: dict[str, tuple[str, int]] = {}
+    items: dict[str, Storage] = {}
+    with ThreadPoolExecutor(_PATHS_AT_ONCE) as pool:
+        for (item, _), listed in zip(paths, pool.map(below, paths), strict=True):
+            for path, size in listed:
+                real = os.path.realpath(path) if storage.is_local else path
+                if items.setdefault(real, item) is not item:
+                    raise DataError(
+                        "path.listed_twice",
+                        f"{storage.relative(path)} is in {items[real].shown_url} and in "
+                        f"{item.shown_url}",
+                        hint="leave it out of one of them: its rows would count twice",
+                        parameter=parameter,
+                    )
+                files[path] = (path, size)
+    for item in storage.selected:
+        if not any(other is item for other in items.values()):
+            raise _no_match(item, parameter)
+    return list(files.values())
+
+
+def _paths(item: Storage, parameter: str) -> list[str]:
+    """Return the path of an item, or the paths that match it."""
+    if not item.patterns:
+        return [item.root]
+    entries = cache(partial(_named_entries, item, parameter))
+    follow = partial(_followed, item, parameter)
+    paths = sorted(set(expand(item.root, item.patterns, entries, _is_hidden, follow)))
+    if not paths:
+        raise _no_match(item, parameter)
+    return paths
+
+
+def _no_match(item: Storage, parameter: str) -> DataError:
+    return DataError(
+        "path.no_match",
+        "no data file matches (names that begin with '_' or '.' are ignored)",
+        value=item.url,
+        hint="check the path; * matches within one name, and ** folders of any depth",
+        parameter=parameter,
+    )
+
+
+def _named_entries(storage: Storage, parameter: str, folder: str) -> list[Entry]:
+    """Return the entries of a folder; none if there is no such folder."""
+    try:
+        if storage.is_local:
+            with os.scandir(folder) as entries:
+                return [(entry.name, entry.is_dir()) for entry in entries]
+        return [
+            (str(entry["name"]).rstrip("/").rpartition("/")[2], entry["type"] == "directory")
+            for entry in storage.fs.ls(folder, detail=True)
+            if str(entry["name"]).rstrip("/") != folder
+        ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except store_errors():
+        raise
+    except LIBRARY_ERRORS as error:
+        raise exhausted(error, folder) or _unlistable(storage, parameter, folder, error) from None
 
 
 def _check_encoding(name: str, parameter: str) -> None:
@@ -133,7 +235,7 @@ def _local_files(storage: Storage, parameter: str, formats: str) -> list[tuple[s
 
 
 def _entries(
-    storage: Storage, parameter: str, folder: str, above: tuple[tuple[int, int], ...]
+    storage: Storage, parameter: str, folder: str, above: Above
 ) -> tuple[list[tuple[str, int]], list[_Folder]]:
     """Return the visible files and folders in a folder; `above` are those that lead to it."""
     files: list[tuple[str, int]] = []
@@ -160,15 +262,34 @@ def _entries(
             continue
         number = (info.st_dev, info.st_ino)
         if number in above:
-            raise DataError(
-                "path.link_in_a_circle",
-                f"{storage.relative(path)} is a link to a folder above it",
-                value=storage.url,
-                hint="remove the link",
-                parameter=parameter,
-            )
+            raise _circle(storage, parameter, path)
         folders.append((path, (*above, number)))
     return files, folders
+
+
+def _followed(storage: Storage, parameter: str, path: str, above: Above) -> Above:
+    """Return the numbers of a folder and of those above it; refuse a link to one of these."""
+    if not storage.is_local:
+        return above
+    try:
+        info = Path(path).stat()
+    except OSError as error:
+        raise _unlistable(storage, parameter, path, error) from None
+    number = (info.st_dev, info.st_ino)
+    if number in above:
+        raise _circle(storage, parameter, path)
+    return (*above, number)
+
+
+def _circle(storage: Storage, parameter: str, path: str) -> DataError:
+    """Return the error of a link to a folder that leads to it."""
+    return DataError(
+        "path.link_in_a_circle",
+        f"{storage.relative(path)} is a link to a folder above it",
+        value=storage.url,
+        hint="remove the link",
+        parameter=parameter,
+    )
 
 
 def _dangling(storage: Storage, parameter: str, path: str) -> DataError:

@@ -54,12 +54,18 @@ class Storage:
         The path within `fs`.
     scratch : object, optional
         A temporary folder that is kept as long as this object; it stays with its process.
+    patterns : tuple of str
+        Names below the root, some of them patterns, if this is a glob (`io.glob_patterns`).
+    selected : tuple of Storage
+        Paths and globs below the root, if these are the input, and not all of the root.
     """
 
     url: str
     fs: Any = field(repr=False)
     root: str
     scratch: Any = field(default=None, repr=False, compare=False)
+    patterns: tuple[str, ...] = ()
+    selected: tuple["Storage", ...] = field(default=(), repr=False)
     _compared: set[tuple[str, FileVersion]] = field(
         default_factory=set, init=False, repr=False, compare=False
     )

@@ -11,6 +11,7 @@ from typing import TypeVar
 from uuid import uuid4
 
 from gpuseg.errors import ResourceError, hidden, parameter_names, without_reason
+from gpuseg.io.input_paths import paths_of
 from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
@@ -242,7 +243,8 @@ def job_errors(spec: JobSpec) -> Iterator[None]:
     """Give the errors raised inside the job's names of the parameters."""
     section = "input" if spec.transactions is None else "transactions"
     keys = f"{section}.path{', [[join]] path' if spec.join else ''}, output.path"
-    urls = [each.path for each in (spec.source, *spec.join, spec.output)]
+    sections = (spec.source, *spec.join, spec.output)
+    urls = [url for each in sections for url in paths_of(each.path)]
     hides_ids = spec.source.id_hash_key_env is not None
     with parameter_names(job_names(spec)), hidden(spec.secrets), without_reason(hides_ids):
         try:
@@ -252,7 +254,7 @@ def job_errors(spec: JobSpec) -> Iterator[None]:
             error.hint = _HINTS_WITH_KEYS.get(error.code, error.hint)
             raise
         except RuntimeError as error:
-            raise exhausted(error, spec.source.path) or error from None
+            raise exhausted(error, urls[0]) or error from None
         except MemoryError:
             raise ResourceError(
                 "memory.exhausted", "out of memory",

@@ -139,7 +139,8 @@ class JobSpec(Section):
         for section in (job[source], job["output"], *job.get("join", [])):
             hidden = dict.fromkeys(section["storage_options"], HIDDEN)
             section["storage_options"] = hidden
-            section["path"] = redacted(section["path"])
+            path = section["path"]
+            section["path"] = redacted(path) if isinstance(path, str) else [*map(redacted, path)]
         return job
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError
+from gpuseg.io.input_paths import open_paths
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.privacy.pseudonyms import Key
@@ -15,7 +16,7 @@ from gpuseg.io.storage import Storage
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
-from gpuseg.jobs.resolve import ResolvedJob, resolve_job
+from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, resolve_job
 from gpuseg.jobs.schema import TransactionsSpec
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
@@ -125,13 +126,19 @@ def plan_run(spec: JobSpec, kind: OutputKind = OutputKind.SEGMENTS) -> RunPlan:
     """
     resolved = resolve_job(spec, kind)
     if spec.transactions is not None:
-        return RunPlan(resolved, _plan_lines(spec, spec.transactions, resolved))
+        lines = _plan_lines(spec, spec.transactions, resolved)
+        paths = [path for path, _ in lines.source.listed]
+        refuse_files_inside(resolved.source, paths, resolved, "transactions_path")
+        return RunPlan(resolved, lines)
     features = spec.input and spec.input.features
     table = InputTable(
         resolved.source, spec.id, tuple(features) if features else None, spec.weight,
         resolved.id_key, tuple(spec.source.null_values),
     )  # fmt: skip
-    return RunPlan(resolved, plan_table(spec, resolved, table))
+    plan = plan_table(spec, resolved, table)
+    paths = [file.path for file in plan.dataset.files]
+    refuse_files_inside(resolved.source, paths, resolved, "input_path")
+    return RunPlan(resolved, plan)
 
 
 def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> TablePlan:
@@ -250,7 +257,7 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
     source = open_source(resolved.source, roles)
     joins = []
     for i, join in enumerate(spec.join):
-        storage = Storage.from_url(join.path, join.storage_options, f"join[{i}].path")
+        storage = open_paths(join.path, join.storage_options, f"join[{i}].path")
         key, words = f"join[{i}]", join.null_values
         joins.append(
             open_join(

@@ -1,11 +1,12 @@
 """Resolve backend, cluster, input and output of a job without reading data."""
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpuseg.backends.cuda import gpus
 from gpuseg.backends.registry import BackendChoice, choose_backend
 from gpuseg.errors import ConfigError, ResourceError, literal
+from gpuseg.io.input_paths import has_file_inside, open_paths, overlaps
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
@@ -49,7 +50,7 @@ def resolve_job(spec: JobSpec, kind: OutputKind) -> ResolvedJob:
     id_key = None
     if spec.source.id_hash_key_env is not None:
         id_key = Key.from_env(spec.source.id_hash_key_env, f"{section}.id_hash_key_env")
-    source = Storage.from_url(spec.source.path, spec.source.storage_options, f"{section}.path")
+    source = open_paths(spec.source.path, spec.source.storage_options, f"{section}.path")
     cluster = _cluster(runtime, spec.source.id_hash_key_env)
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
     _refuse_overlap(source, target, f"{section}_path")
@@ -89,12 +90,24 @@ def _cluster(runtime: RuntimeSpec, secret: str | None) -> ClusterSpec:
 
 def _refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
     """Refuse an output that is the input, or contains it, or is inside it."""
-    if source.is_local != target.is_local:
-        return
-    a, b = ((os.path.realpath(s.root) if s.is_local else s.root) + "/" for s in (source, target))
-    if a.startswith(b) or b.startswith(a):
-        raise ConfigError(
-            "output.overlaps_input", value=target.url, parameter="output_path",
-            rule=f"overlaps `{parameter}` = {literal(repr(source.url))}",
-            hint="write to another folder",
-        )  # fmt: skip
+    if overlaps(source, target):
+        raise _output_overlaps(source, target, parameter)
+
+
+def refuse_files_inside(source: Storage, paths: Sequence[str], job: ResolvedJob, key: str) -> None:
+    """Refuse an output that has files of a list or a glob in its folder.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if has_file_inside(source, paths, job.target):
+        raise _output_overlaps(source, job.target, key)
+
+
+def _output_overlaps(source: Storage, target: Storage, parameter: str) -> ConfigError:
+    return ConfigError(
+        "output.overlaps_input", value=target.url, parameter="output_path",
+        rule=f"overlaps `{parameter}` = {literal(repr(source.url))}",
+        hint="write to another folder",
+    )  # fmt: skip

@@ -11,7 +11,9 @@ from pydantic import (
     BeforeValidator,
     ByteSize,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     WrapValidator,
     field_validator,
     model_validator,
@@ -40,6 +42,18 @@ def _without_nul(text: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT), AfterValidator(_without_nul)]
+
+
+def _branch(value: Any) -> str:
+    """Return the branch of `Paths` that a value means."""
+    return "list" if isinstance(value, list) else "path"
+
+
+Paths = Annotated[
+    Annotated[Text, Tag("path")] | Annotated[list[Text], Field(min_length=1), Tag("list")],
+    Discriminator(_branch),
+]
+"""A path, a glob, or a list of these."""
 
 
 def _bytes(value: Any, parse: Callable[[Any], ByteSize]) -> ByteSize:
@@ -89,7 +103,7 @@ NullValues = Annotated[list[str], BeforeValidator(null_values_of)]
 class InputSpec(Section):
     """Path of the feature vectors, and the columns that are used."""
 
-    path: Text
+    path: Paths
     id: Text | None = None
     features: Features | None = None
     weight: Text | None = None
@@ -111,7 +125,7 @@ class TransactionsSpec(Section):
     `features` are clustered; all features that can be built are written.
     """
 
-    path: Text
+    path: Paths
     customer: Text
     time: Text
     order: Text | None = None
@@ -163,7 +177,7 @@ class TransactionsSpec(Section):
 class JoinSpec(Section):
     """A table with attributes of the customers; by default all columns but the id are joined."""
 
-    path: Text
+    path: Paths
     id: Text
     columns: Features | None = None
     null_values: NullValues = list(NULL_VALUES)

@@ -3,7 +3,8 @@
 Such a folder also has files of older versions, so that its files are not its rows.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from gpuseg.errors import DataError
@@ -13,6 +14,8 @@ DELTA, ICEBERG, HUDI = "Delta", "Iceberg", "Hudi"
 ICEBERG_METADATA = ".metadata.json"
 
 _LOGS = {"_delta_log": DELTA, ".hoodie": HUDI}
+_FOLDERS_AT_ONCE = 16
+
 _LEVELS = 4
 """Folders above a path that are looked at; partitions of tables are rarely deeper."""
 
@@ -41,14 +44,44 @@ def table_format(storage: Storage, parameter: str) -> str | None:
         if child == "data" and iceberg_metadata(fs, folder):
             inside = ICEBERG
         if inside:
-            raise DataError(
-                "table.path_inside",
-                f"is inside the {inside} table {folder}, whose files may also be of older versions",
-                value=storage.url,
-                hint="give the path of the table",
-                parameter=parameter,
-            )
+            raise _path_inside(storage, inside, folder, parameter)
     return None
+
+
+def refuse_tables_above(storage: Storage, paths: Sequence[str], parameter: str) -> None:
+    """Refuse paths below the root that are inside a table.
+
+    Raises
+    ------
+    DataError
+    """
+    fs, root = storage.fs, storage.root
+    if kind := table_format(storage, parameter):
+        raise _path_inside(storage, kind, root, parameter)
+    folders = set[str]()
+    for path in paths:
+        folder = path.rpartition("/")[0]
+        while len(folder) > len(root) and folder not in folders and "://" not in root:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+
+    def inside(folder: str) -> str | None:
+        return _logged(fs, folder) or (ICEBERG if iceberg_metadata(fs, folder) else None)
+
+    with ThreadPoolExecutor(_FOLDERS_AT_ONCE) as pool:
+        for folder, kind in zip(sorted(folders), pool.map(inside, sorted(folders)), strict=True):
+            if kind:
+                raise _path_inside(storage, kind, folder, parameter)
+
+
+def _path_inside(storage: Storage, kind: str, folder: str, parameter: str) -> DataError:
+    return DataError(
+        "table.path_inside",
+        f"is inside the {kind} table {folder}, whose files may also be of older versions",
+        value=storage.url,
+        hint="give the path of the table",
+        parameter=parameter,
+    )
 
 
 def _logged(fs: Any, folder: str) -> str | None:
@@ -89,6 +122,14 @@ def refuse_tables_below(storage: Storage, paths: Iterable[str], parameter: str) 
             logs.append(len(parts) - 2)
         if logs:
             name = _LOGS.get(parts[logs[0]], ICEBERG)
+            if logs[0] == 0:  # a path by itself is recognized before
+                raise DataError(
+                    "table.among_paths",
+                    f"{storage.root} is a table of {name}, which cannot be one of several paths",
+                    value=storage.url,
+                    hint="give the path of the table alone",
+                    parameter=parameter,
+                )
             raise DataError(
                 "table.path_above",
                 f"contains the {name} table {'/'.join(parts[: logs[0]])}, among other files",
