@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
+from support.vector_columns import SPARK_VECTOR
 
 import gpuseg
 from fuzzing.mutations import HOSTILE_TEXTS, mutated_bytes
@@ -31,7 +32,10 @@ _KINDS: tuple[pa.DataType, ...] = (
     *(pa.date32(), pa.date64(), pa.time32("ms"), pa.time64("ns"), pa.duration("us")),
     *(pa.timestamp("s"), pa.timestamp("ns"), pa.timestamp("us", "UTC")),
     *(pa.timestamp("us", "Mars/Olympus"), pa.timestamp("ms", "+99:99")),
-    *(pa.list_(pa.int32()), pa.struct({"a": pa.int8()}), pa.map_(pa.string(), pa.int8())),
+    *(pa.struct({"a": pa.int8()}), pa.map_(pa.string(), pa.int8()), pa.list_(pa.string())),
+    *(pa.list_(pa.int32()), pa.list_(pa.float32(), 2), pa.large_list(pa.bool_()), SPARK_VECTOR),
+    *(pa.list_(pa.list_(pa.float64(), 2)), pa.list_(pa.decimal128(5, 1), 0)),
+    *(pa.fixed_shape_tensor(pa.float32(), [2, 2]), pa.fixed_shape_tensor(pa.int8(), [])),
     *(pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.int64())),
     *(pa.dictionary(pa.int8(), pa.decimal128(5, 2)), pa.dictionary(pa.int16(), pa.binary())),
     *(pa.uuid(), pa.json_()),
@@ -58,6 +62,7 @@ class _DataFiles:
         self._customers = pa.table({
             "id": ids, "spend": rng.normal(size=ROWS), "orders": rng.integers(0, 9, ROWS),
             "group": [f"g{i % 5}" for i in range(ROWS)], "w": rng.random(ROWS),
+            "vector": rng.normal(size=(ROWS, 2)).tolist(),
         })  # fmt: skip
         moments = np.datetime64("2025-01-01", "us") + rng.integers(0, 10**13, ROWS)
         self._lines = pa.table({
@@ -117,8 +122,9 @@ class _DataFiles:
 
 def _input_job(draw: random.Random, path: Path) -> dict[str, Any]:
     section: dict[str, Any] = {"path": str(path), "id": draw.choice(("id", "id", "group"))}
-    if draw.random() < 0.5:
-        section["features"] = ["spend", "orders"]
+    if draw.random() < 0.7:
+        some = (["spend", "orders"], ["vector"], ["vector", "spend"])
+        section["features"] = draw.choice(some)
     if draw.random() < 0.3:
         section["weight"] = "w"
     if draw.random() < 0.3:
@@ -127,6 +133,8 @@ def _input_job(draw: random.Random, path: Path) -> dict[str, Any]:
         "missing": draw.choice(("error", "drop", "mean")),
         "duplicates": draw.choice(("keep", "first")),
     }
+    if prepare["missing"] == "mean":
+        prepare["missing_indicator"] = draw.random() < 0.5
     if section["id"] == "id" and draw.random() < 0.4:
         prepare["categorical"] = {"group": draw.choice(("onehot", "frequency"))}
     job = _job(draw, path, {"input": section, "prepare": prepare})
@@ -223,8 +231,14 @@ def _values(draw: random.Random, kind: pa.DataType, rows: int) -> pa.Array:
         if not len(value):
             return pa.nulls(rows, kind)
         return pa.DictionaryArray.from_arrays(codes, value)
-    if t.is_null(kind) or t.is_nested(kind):
+    if t.is_null(kind) or t.is_map(kind):
         return pa.nulls(rows, kind)
+    if t.is_nested(kind):
+        values = [None if n else _nested(draw, kind) for n in nulls]
+        try:
+            return pa.array(values, kind)
+        except pa.ArrowException:  # lists of the wrong length for their type
+            return pa.nulls(rows, kind)
     if t.is_string(kind) or t.is_large_string(kind) or t.is_string_view(kind):
         words = [draw.choice(("a", "b", "é", "", "nan", "4111111111111111")) for _ in range(rows)]
         return pa.array([None if n else w for n, w in zip(nulls, words, strict=True)], kind)
@@ -251,6 +265,24 @@ def _values(draw: random.Random, kind: pa.DataType, rows: int) -> pa.Array:
     if t.is_date64(kind):
         stored = pa.array([n and n // 1000 * 86_400_000 for n in numbers], pa.int64())
     return pa.Array.from_buffers(kind, rows, stored.buffers(), stored.null_count)
+
+
+def _nested(draw: random.Random, kind: pa.DataType) -> Any:
+    """Return a list or a struct; some lists have another length than most."""
+    if isinstance(kind, pa.StructType):
+        fields = {field.name: field.type for field in kind}
+        values = {name: _nested(draw, of) for name, of in fields.items()}
+        if "indices" in fields and draw.random() < 0.9:
+            values |= {
+                "type": draw.choice((0, 1)),
+                "size": 2,
+                "indices": draw.choice(([0], [0, 1])),
+            }
+        return values
+    if not pa.types.is_nested(kind):
+        return _values(draw, kind, 1)[0].as_py()
+    length = getattr(kind, "list_size", draw.choice((2,) * 200 + (0, 1, 3)))
+    return [_nested(draw, kind.value_type) for _ in range(length)]
 
 
 def _bits(kind: pa.DataType) -> int:
