@@ -45,6 +45,9 @@ JOBS: dict[str, tuple[list[str], dict[str, Any], dict[str, Any]]] = {
         MIXED, {"missing": "zero", "categorical": {"channel": "frequency", "tier": "onehot"},
                 "max_categories": 2, "pca": 3}, {"n_clusters": 2},
     ),
+    "vector": (
+        ["vector", "orders"], {"missing": "mean", "missing_indicator": True}, {"n_clusters": 3},
+    ),
     "far": (["spend", "since"], {"missing": "median"}, {"n_clusters": 3}),
     "cosine": (NUMBERS, {"missing": "mean"}, {"n_clusters": 3, "metric": "cosine"}),
     "dbscan": (NUMBERS, {"missing": "mean"}, {"algorithm": "dbscan", "eps": 0.2}),
@@ -180,6 +183,7 @@ def customers() -> pa.Table:
         "since": 1e10 + place * 5.0,
         "channel": np.array(["web", "shop", "app", "mail"])[place],
         "tier": np.array(["low", "mid", "high"])[rng.integers(3, size=ROWS)],
+        "vector": pa.array(list(rng.normal([1e10, 0.0], 1.0, (ROWS, 2))), mask=gaps),
     })  # fmt: skip
 
 
