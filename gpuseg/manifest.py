@@ -228,6 +228,17 @@ class JoinSummary(Record):
     """Customers without a row in the table."""
 
 
+class RfmBorders(Record):
+    """The quantiles at 20, 40, 60 and 80 % that separate the scores from 1 to 5."""
+
+    recency_days: tuple[float, ...]
+    """Of the days since the last purchase; the score of recency falls with them."""
+    orders: tuple[float, ...]
+    """Of the number of orders."""
+    spend: tuple[float, ...]
+    """Of the spend."""
+
+
 class Transactions(Record):
     """The transaction lines that the features were built from."""
 
@@ -245,6 +256,8 @@ class Transactions(Record):
     """Findings in the lines."""
     joins: tuple[JoinSummary, ...]
     """Tables that were joined."""
+    rfm: RfmBorders | None = None
+    """Quintile borders of the RFM scores, if the job builds them."""
 
 
 # How the run was computed.

@@ -74,7 +74,7 @@ def aggregate_parts(
             tables.append(table)
         table = pa.concat_tables(tables)
         name = _part_name(task, part)
-        size = _write(table, name, task.staging)
+        size = write_part(table, name, task.staging)
         return FeaturePart(name, table.num_rows, size, counts, *_range(table, task.columns), joins)
 
     return list(context.map(aggregate, parts))
@@ -135,7 +135,13 @@ def _column(values: Any, whole: bool) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
 
 
-def _write(table: pa.Table, name: str, staging: Staging) -> int:
+def write_part(table: pa.Table, name: str, staging: Staging) -> int:
+    """Write a file of features, unless it has no rows; return its bytes.
+
+    Raises
+    ------
+    ResourceError
+    """
     if not table.num_rows:
         return 0
     path, fs = staging.path(name), staging.storage.fs

@@ -17,6 +17,7 @@ from gpuseg.features.aggregate import features_of
 from gpuseg.features.build import build_features, check_purchases, resolve_snapshot
 from gpuseg.features.definitions import available
 from gpuseg.features.line_quality import LineCounts
+from gpuseg.features.rfm import borders_of_table, with_scores
 from gpuseg.features.spill import as_batch, parse_table
 from gpuseg.features.time_candidates import with_candidates
 from gpuseg.features.time_format import time_formats_of
@@ -48,6 +49,7 @@ def from_transactions(
     price: str | None = None,
     amount: str | None = None,
     snapshot: date | datetime | str | None = None,
+    rfm: bool = False,
     null_values: Sequence[str] = NULL_VALUES,
     time_format: str | Sequence[str] | None = None,
     backend: str = "auto",
@@ -71,6 +73,9 @@ def from_transactions(
         Name a price, which is multiplied by the quantity, or an amount.
     snapshot : date, datetime, str or None
         None: the midnight after the last line.
+    rfm : bool
+        Whether to add the scores of recency, frequency and money from 1 to 5, their text such as
+        "543", and the name of the cell.
     null_values : sequence of str
         Text that is read as missing in every column. Blank text always is.
     time_format : str, sequence of str or None
@@ -129,7 +134,7 @@ def from_transactions(
         )
     if paths:
         source = open_source(open_paths(paths, storage_options or {}, "lines"), roles)
-        return _from_files(source, roles, name, executor)
+        return _from_files(source, roles, name, executor, rfm)
     table = _from_pandas(lines, roles) if is_pandas(lines) else _table(lines)
     check_columns(table.schema, roles, _NAME)
     columns_of_time = table[roles.time].iterchunks
@@ -145,6 +150,8 @@ def from_transactions(
     batch = pa.Table.from_batches([as_batch(parsed)])
     result, _, line_counts = features_of(batch, name, snapshot_us, columns, executor.context.map)
     check_purchases(_NAME, line_counts, snapshot_us)
+    if rfm:
+        result = with_scores(result, borders_of_table(result))
     _warn_of_implausible(line_counts, roles, table.schema.field(roles.customer).type)
     return result.to_pandas() if is_pandas(lines) else result
 
@@ -172,10 +179,12 @@ def _paths(lines: Any) -> list[str]:
     return [str(path) for path in paths] if all(isinstance(p, str | Path) for p in paths) else []
 
 
-def _from_files(source: Source, roles: Roles, backend: str, executor: LocalExecutor) -> pa.Table:
+def _from_files(
+    source: Source, roles: Roles, backend: str, executor: LocalExecutor, rfm: bool
+) -> pa.Table:
     with temporary_folder() as folder:
         staging = Staging(Storage.from_url(folder, {}, "folder"), folder, "")
-        features = build_features(executor, source, backend, staging)
+        features = build_features(executor, source, backend, staging, rfm=rfm)
         source.storage.refuse_changes(source.versions)
         _warn_of_implausible(features.quality.counts, roles, source.id_type)
         files = [staging.path(name) for name, *_ in features.parts]

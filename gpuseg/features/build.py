@@ -4,7 +4,8 @@
    scratch folder of the output (`features.spill`).
 2. Resolve the snapshot: by default the midnight after the last line. 3. Aggregate: each worker
 takes a few buckets at a time; all lines of a customer are in one bucket. It
-   sorts them, computes the features and writes one Parquet file.
+   sorts them, computes the features and writes one Parquet file. 4. Score, if wanted: see
+   `features.rfm_parts`.
 
 Rows are sorted by the hashes of the customers' ids. They depend neither on the files of the lines
 nor on the number of workers or buckets.
@@ -20,10 +21,12 @@ from gpuseg.backends.customers import DAY
 from gpuseg.errors import DataError
 from gpuseg.features.aggregate import Task, aggregate_parts
 from gpuseg.features.attributes import Join
-from gpuseg.features.definitions import available
+from gpuseg.features.definitions import RFM, available
 from gpuseg.features.join_matches import JoinCounts, refuse_no_match
 from gpuseg.features.joins import check_names, spill_join
 from gpuseg.features.line_quality import LineCounts, Quality
+from gpuseg.features.rfm import Borders
+from gpuseg.features.rfm_parts import score_parts
 from gpuseg.features.spill import SCRATCH, Spilled, spill
 from gpuseg.features.time_candidates import with_candidates
 from gpuseg.features.times import UNREADABLE
@@ -51,10 +54,12 @@ class Features:
     columns : tuple of str
         Columns of the files, without the customer id.
     constant : tuple of str
-        Columns with one value for all customers.
+        Columns with one value for all customers; scores and attributes are not looked at.
     snapshot : datetime
     quality : Quality
     joined : tuple of (Join, JoinCounts)
+    borders : Borders or None
+        Quintile borders of the scores, if the files have some.
     """
 
     parts: list[tuple[str, int, int]]
@@ -63,6 +68,7 @@ class Features:
     snapshot: datetime
     quality: Quality
     joined: tuple[tuple[Join, JoinCounts], ...] = ()
+    borders: Borders | None = None
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,11 @@ def build_features(
     staging: Staging,
     folder: str = "",
     joins: Sequence[Join] = (),
+    rfm: bool = False,
 ) -> Features:
     """Build the features of all customers, staged as ``part-00000.parquet`` and so on.
 
+    With `rfm`, the files have the features of `definitions.RFM` as their last columns.
     In a `folder` they are sidecars of the output, ``folder/part-00000.sidecar``.
 
     Raises
@@ -94,7 +102,7 @@ def build_features(
         If files cannot be written.
     """
     columns = available(source.roles.columns())
-    check_names(joins, columns)
+    check_names(joins, available(source.roles.columns(), rfm))
     workers = len(executor.workers())
     n_buckets = min(max(-(-source.rows // _BUCKET_ROWS), 2 * workers), _MAX_BUCKETS)
     n_parts = max(-(-n_buckets // _BUCKETS_PER_PART), min(n_buckets, 2 * workers))
@@ -125,7 +133,10 @@ def build_features(
     staging.remove(SCRATCH)
     total = sum((part.counts for part in written), LineCounts())
     check_purchases(source.storage.url, total, snapshot)
-    parts = sorted((part.name, part.rows, part.bytes) for part in written if part.rows)
+    files_with_rows, borders = [part for part in written if part.rows], None
+    if rfm:
+        files_with_rows, borders = score_parts(executor, staging, files_with_rows)  # 4
+    parts = sorted((part.name, part.rows, part.bytes) for part in files_with_rows)
     low = np.fmin.reduce([part.low for part in written])
     high = np.fmax.reduce([part.high for part in written])
     constant = tuple(name for name, one in zip(task.columns, low == high, strict=True) if one)
@@ -135,9 +146,13 @@ def build_features(
     )
     for join, counts in joined:
         refuse_no_match(join, counts, source)
-    all_columns = (*columns, *(name for join in joins for name in join.schema.names))
+    all_columns = (
+        *columns,
+        *(name for join in joins for name in join.schema.names),
+        *(feature.name for feature in RFM if rfm),
+    )
     quality = Quality(scanned, total)
-    return Features(parts, all_columns, constant, _moment(snapshot), quality, joined)
+    return Features(parts, all_columns, constant, _moment(snapshot), quality, joined, borders)
 
 
 def _spill_join_table(

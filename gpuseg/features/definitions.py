@@ -69,6 +69,24 @@ FEATURES = (
 )  # fmt: skip
 
 
-def available(roles: Collection[str]) -> tuple[str, ...]:
-    """Return the features of lines that have columns with these roles."""
-    return tuple(f.name for f in FEATURES if f.needs is None or f.needs in roles)
+RFM = (
+    Feature("recency_score", "1 to 5", "quintile of recency_days; 5 for the most recent purchases",
+            whole=True),
+    Feature("frequency_score", "1 to 5", "quintile of orders; 5 for the most orders", whole=True),
+    Feature("monetary_score", "1 to 5", "quintile of spend; 5 for the highest spend", whole=True),
+    Feature("rfm_score", "text", "the three scores in this order, such as 543"),
+    Feature("rfm_segment", "text", "name of the cell of the recency and the frequency score"),
+)  # fmt: skip
+"""Features that compare customers with each other (`features.rfm`); built where asked for."""
+
+RFM_SEGMENT = "rfm_segment"
+"""The one in which the report compares the segments."""
+
+RFM_TEXTS = ("rfm_score", RFM_SEGMENT)
+"""Those that the segments of a job have too."""
+
+
+def available(roles: Collection[str], rfm: bool = False) -> tuple[str, ...]:
+    """Return the features of lines that have columns with these roles, and RFM if wanted."""
+    built = [f.name for f in FEATURES if f.needs is None or f.needs in roles]
+    return (*built, *(f.name for f in RFM if rfm))

@@ -90,7 +90,7 @@ def profile_segments(inputs: ManifestInputs) -> SegmentProfiles:
     file = inputs.plan.dataset.files[0]
     return describe_segments(
         inputs.profile_inputs, inputs.preprocessing, inputs.encoders, segments, with_names,
-        inputs.spec.audit.threshold, [*file.schema.names, *file.constants],
+        inputs.spec.comparison_threshold, [*file.schema.names, *file.constants],
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gpuseg.features.definitions import CUSTOMER_ID
+from gpuseg.features.definitions import CUSTOMER_ID, RFM, RFM_SEGMENT
 from gpuseg.jobs.schema import (
     AuditSpec,
     InputSpec,
@@ -107,6 +107,24 @@ class JobSpec(Section):
     def algorithm(self) -> SegmentationAlgorithm[Any]:
         """The algorithm that `segment` has the parameters of."""
         return algorithm_of(self.segment)
+
+    @property
+    def builds_rfm(self) -> bool:
+        """Whether RFM scores are built: if the job says so, or clusters one of them."""
+        if self.transactions is None:
+            return False
+        clustered = {*(self.transactions.features or []), *self.prepare.categorical}
+        return self.transactions.rfm or any(feature.name in clustered for feature in RFM)
+
+    @property
+    def compared_columns(self) -> list[str]:
+        """Columns in which the report compares the segments: audited ones, or the cells of RFM."""
+        return [RFM_SEGMENT] if self.builds_rfm else self.audit.columns
+
+    @property
+    def comparison_threshold(self) -> int:
+        """Smaller counts of the compared columns are hidden; the cells of RFM are in the output."""
+        return 0 if self.builds_rfm else self.audit.threshold
 
     @property
     def extra_columns(self) -> list[str]:

@@ -42,6 +42,8 @@ class InputTable:
         Key of the hashes that are written in place of ids.
     null_values : tuple of str
         Text that stands for no id.
+    carried : tuple of str
+        Columns that the output has too, as they are.
     """
 
     storage: Storage
@@ -50,6 +52,7 @@ class InputTable:
     weight: str | None = None
     id_key: Key | None = None
     null_values: tuple[str, ...] = NULL_VALUES
+    carried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,11 +153,12 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
     ------
     ConfigError, DataError, ResourceError
     """
-    dataset = open_dataset(
+    opened = open_dataset(
         table.storage, table.features, table.id, table.weight, table.id_key,
         tuple(spec.prepare.categorical), tuple(spec.audit.columns), table.null_values,
         spec.allow_personal, spec.algorithm.personal_kinds(spec.segment),
     )  # fmt: skip
+    dataset = replace(opened, carried=table.carried)
     preview = spec.prepare.preview_encoders(dataset.features, dataset.shapes)
     spec.prepare.feature_transforms(preview)
     n_columns = spec.prepare.max_features(dataset.features, dataset.shapes)
@@ -264,7 +268,7 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
                 storage, join.id, join.columns, key, words, resolved.id_key, join.allow_personal
             )
         )
-    built = available(source.roles.columns())
+    built = available(source.roles.columns(), spec.builds_rfm)
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]
     transactions.check_features(joined)

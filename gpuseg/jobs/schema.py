@@ -137,6 +137,7 @@ class TransactionsSpec(Section):
     snapshot: Moment | None = None
     id_hash_key_env: Text | None = None
     features: Features | None = None
+    rfm: bool = False
     null_values: NullValues = list(NULL_VALUES)
     time_format: TimeFormats | None = None
     storage_options: dict[str, Any] = {}
@@ -153,7 +154,7 @@ class TransactionsSpec(Section):
         ------
         ConfigError
         """
-        known = [*available(self.roles().columns()), *joined]
+        known = [*available(self.roles().columns(), rfm=True), *joined]
         for name in self.features or []:
             if name not in known:
                 raise ConfigError(
@@ -165,7 +166,7 @@ class TransactionsSpec(Section):
         """Return the roles of the columns."""
         others = {
             *("path", "features", "storage_options", "id_hash_key_env", "null_values"),
-            "time_format",
+            *("time_format", "rfm"),
         }
         return Roles(
             **self.model_dump(exclude=others),

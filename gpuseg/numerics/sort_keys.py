@@ -1,4 +1,4 @@
-"""Sort keys: unsigned integers in the order of float32 values."""
+"""Sort keys: unsigned integers in the order of float values."""
 
 from typing import Any
 
@@ -11,6 +11,19 @@ def float32_from_keys(keys: NDArray[Any]) -> NDArray[np.float32]:
     bits = keys.astype(np.uint32)
     positive = bits >> np.uint32(31) == 1
     return np.where(positive, bits ^ np.uint32(0x80000000), ~bits).view(np.float32)
+
+
+def float64_keys(values: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Return the sort keys of float64 values without NaN; −0 has the key of 0."""
+    bits = (values + 0.0).view(np.uint64)
+    sign = np.uint64(1 << 63)
+    return np.where(bits & sign, ~bits, bits | sign)
+
+
+def float64_from_keys(keys: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return the float64 values that have these sort keys."""
+    sign = np.uint64(1 << 63)
+    return np.where(keys & sign, keys ^ sign, ~keys).view(np.float64)
 
 
 def sorted_rows(values: NDArray[np.float32]) -> NDArray[np.int32]:

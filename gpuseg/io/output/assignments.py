@@ -73,7 +73,8 @@ def write_parts(
         mask = kept[start : start + part_plan.rows]
         written, picked = WrittenIds(keep_hashes), PickedIds(rows_with_id)
         batches = _batches(shard, plan, part_plan, mask, first, written, picked)
-        names = [*([] if plan.id is None else [plan.id]), SEGMENT, DISTANCE, *extra_columns]
+        ids = [] if plan.id is None else [plan.id]
+        names = [*ids, SEGMENT, DISTANCE, *extra_columns, *plan.carried]
         part = _write_part(staging, part_plan, plan, names, batches, context)
         written.keep_in(shard, part_plan)
         return replace(part, ids=written.range(), picked_ids=picked.array())
@@ -90,13 +91,16 @@ def _batches(
     written: WrittenIds,
     picked: PickedIds,
 ) -> Iterator[list[Any]]:
-    """Yield the columns of consecutive rows: ids (if any), segments, distances, extra columns."""
+    """Yield the columns of consecutive rows, in the order of the output.
+
+    These are ids (if any), segments, distances, extra columns, and columns of the input.
+    """
     if shard.labels is None or shard.distance is None:
         raise CacheLost  # DBSCAN's labels are in the cache, those of k-means in the lineage
     levels = shard.labels_by_model if len(shard.labels_by_model) > 1 else []
     confidence = [] if shard.confidence is None else [shard.confidence]
     done = 0
-    for ids in _ids(plan, part_plan):
+    for ids, carried in _ids(plan, part_plan):
         mask = kept[done : done + len(ids)]
         done += len(ids)
         count = int(mask.sum())
@@ -106,22 +110,29 @@ def _batches(
         results = [from_numpy(column[rows]) for column in columns]
         if plan.id is not None:
             shown = ids if plan.id_key is None else pseudonyms(ids, plan.id_key)
-            shown = shown if count == len(ids) else shown.filter(from_numpy(mask))
+            if count < len(ids):
+                shown, *carried = (c.filter(from_numpy(mask)) for c in (shown, *carried))
+            results += carried
             written.add(ids, mask)
             picked.add(shown, rows.start)
             results.insert(0, shown)
         yield results
 
 
-def _ids(plan: ShardPlan, part_plan: PartPlan) -> Iterator[Any]:
-    """Yield the ids of a part in batches; without an id column, ranges of rows."""
+def _ids(plan: ShardPlan, part_plan: PartPlan) -> Iterator[tuple[Any, list[pa.Array]]]:
+    """Yield the ids of a part in batches, and its columns that the output has too.
+
+    Without an id column there are ranges of rows.
+    """
     if plan.id is None:
         for start in range(0, part_plan.rows, _BATCH_ROWS):
-            yield range(min(_BATCH_ROWS, part_plan.rows - start))
+            yield range(min(_BATCH_ROWS, part_plan.rows - start)), []
     else:
         for group in part_plan.row_groups:
-            for batch in read_batches(plan, part_plan, group, [plan.id], _BATCH_ROWS):
-                yield batch.column(0)
+            columns = [plan.id, *plan.carried]
+            for batch in read_batches(plan, part_plan, group, columns, _BATCH_ROWS):
+                ids, *carried = batch.columns
+                yield ids, carried
 
 
 def _write_part(
@@ -138,7 +149,7 @@ def _write_part(
     try:
         with staging.storage.fs.open(path, "wb") as sink:
             first = pa.record_batch(next(batches), names=names)
-            with _open_writer(sink, first.schema) as writer:
+            with _open_writer(sink, first.schema, [SEGMENT, *plan.carried]) as writer:
                 for batch in chain([first], (pa.record_batch(b, names=names) for b in batches)):
                     if len(batch):
                         writer.write_batch(batch, row_group_size=len(batch))
@@ -152,7 +163,7 @@ def _write_part(
     return Part(name, rows, int(staging.storage.fs.size(path)))
 
 
-def _open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
+def _open_writer(sink: Any, schema: pa.Schema, encoded: list[str]) -> pq.ParquetWriter:
     return pq.ParquetWriter(
-        sink, schema, compression="snappy", use_dictionary=[SEGMENT], write_page_checksum=True
+        sink, schema, compression="snappy", use_dictionary=encoded, write_page_checksum=True
     )

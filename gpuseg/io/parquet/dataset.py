@@ -71,6 +71,8 @@ class Dataset:
         Text that stands for no id.
     types : mapping
         Types of the used columns that are stored: those of all files.
+    carried : tuple of str
+        Columns that the output has too, as they are.
     """
 
     storage: Storage
@@ -84,6 +86,7 @@ class Dataset:
     vectors_left_out: tuple[str, ...] = ()
     shapes: Mapping[str, Shape] = field(default_factory=dict)
     types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    carried: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -147,7 +150,7 @@ class Dataset:
         return [
             ShardPlan(
                 self.storage, tuple(plans), tuple(encoders), self.weight, self.id, drop_missing,
-                n_parts, self.id_key, self.null_values,
+                n_parts, self.id_key, self.null_values, self.carried,
             )
             for plans in filter(None, parts)
         ]  # fmt: skip

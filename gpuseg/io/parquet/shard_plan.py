@@ -124,6 +124,8 @@ class ShardPlan:
         The key of the hashes that replace ids in the output.
     null_values : tuple of str
         Text that stands for no id.
+    carried : tuple of str
+        Columns that the output has too, as they are; only with an id.
     """
 
     storage: Storage
@@ -135,6 +137,7 @@ class ShardPlan:
     n_parts: int
     id_key: Key | None = None
     null_values: tuple[str, ...] = NULL_VALUES
+    carried: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:

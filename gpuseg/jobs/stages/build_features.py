@@ -7,7 +7,7 @@ from gpuseg import __version__
 from gpuseg.errors import DataError
 from gpuseg.features.build import Features
 from gpuseg.features.build import build_features as build_from_lines
-from gpuseg.features.definitions import CUSTOMER_ID, FEATURES
+from gpuseg.features.definitions import CUSTOMER_ID, FEATURES, RFM, RFM_TEXTS
 from gpuseg.features.join_matches import warning_of_few_matches
 from gpuseg.features.transaction_files import Source
 from gpuseg.formatting import count
@@ -23,6 +23,7 @@ from gpuseg.manifest import (
     JoinSummary,
     LineQuality,
     PartSummary,
+    RfmBorders,
     Transactions,
 )
 
@@ -65,7 +66,10 @@ def build_features(ctx: RunContext, lines: LinesPlan) -> BuiltFeatures:
     """
     features = _build(ctx, lines, FOLDER)
     storage = Storage(FOLDER, ctx.plan.resolved.target.fs, ctx.output.staging.path(FOLDER))
-    table = InputTable(storage, CUSTOMER_ID, tuple(_clustered(ctx, features)))
+    carried = RFM_TEXTS if ctx.spec.builds_rfm else ()
+    table = InputTable(
+        storage, CUSTOMER_ID, tuple(_clustered(ctx, features)), carried=tuple(carried)
+    )
     return BuiltFeatures(lines.source, features, table, _transactions(lines.source, features))
 
 
@@ -84,7 +88,9 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
         job=ctx.spec.redacted(),
         transactions=_transactions(lines.source, features),
         features=tuple(
-            FeatureDefinition.from_json(asdict(f)) for f in FEATURES if f.name in features.columns
+            FeatureDefinition.from_json(asdict(f))
+            for f in (*FEATURES, *RFM)
+            if f.name in features.columns
         ),
         versions=versions(),
         seconds=rounded_seconds(ctx.reporter.seconds),
@@ -98,8 +104,9 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
 def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
     with ctx.reporter.stage("features", lines.source.rows):
         features = build_from_lines(
-            ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins
-        )
+            ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins,
+            ctx.spec.builds_rfm,
+        )  # fmt: skip
     source = lines.source
     if personal := warning_of_personal_customers(source):
         ctx.reporter.warn(personal)
@@ -156,4 +163,5 @@ def _transactions(source: Source, features: Features) -> Transactions:
             )
             for join, joined in features.joined
         ),
+        rfm=None if features.borders is None else RfmBorders.from_json(features.borders),
     )

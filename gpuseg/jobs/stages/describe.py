@@ -42,7 +42,7 @@ def collect_profile(
     with ctx.reporter.stage("examples"):
         return collect_profile_inputs(
             ctx.executor, prepared.fit, prepared.pipeline.is_element(), result,
-            ctx.spec.audit.columns, lines, ctx.reporter,
+            ctx.spec.compared_columns, lines, ctx.reporter,
         )  # fmt: skip
 
 
