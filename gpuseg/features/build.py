@@ -230,8 +230,8 @@ def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
         raise _error(
             "transactions.mixed_offsets",
             path,
-            f"in column '{roles.time}', {with_offset} an offset from UTC, as Z or +01:00, and "
-            f"{without} none",
+            f"in column '{roles.time}', {with_offset} an offset from UTC, as Z or +01:00, a "
+            f"time zone or the unit of a number, and {without} none",
             "write all times in UTC, or all without an offset",
         )
     snapshot = roles.snapshot_us()

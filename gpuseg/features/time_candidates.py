@@ -23,6 +23,9 @@ from gpuseg.features.transactions import Roles
 MAX_LINES = 1_000_000
 """Most lines that are read to count."""
 
+_MAX_CHARACTERS = 64
+"""Longer text is no time."""
+
 _SHAPES = 200
 _SAMPLE = 1000
 _TRIED = 8
@@ -331,6 +334,7 @@ def _formats_of(values: pa.Array) -> list[str]:
     """Return formats that some of the values may have."""
     if not is_text(values.type):
         return [format for formats in _OF_DIGITS.values() for format in formats] + list(EPOCHS)
+    values = values.filter(pc.less_equal(pc.utf8_length(values), _MAX_CHARACTERS))
     shapes = pc.replace_substring_regex(values, r"\d", "0")
     _, first = np.unique(np.asarray(shapes.dictionary_encode().indices), return_index=True)
     formats: dict[str, None] = {}

@@ -43,7 +43,7 @@ class ReadTimes:
     fits : bool (n,)
         Whether the value is a time of the format.
     has_offset : bool (n,)
-        Whether the value has an offset from UTC.
+        Whether the value is a time in UTC: it has an offset from it, or counts from 1970.
     """
 
     micros: NDArray[np.int64]
@@ -92,7 +92,6 @@ def _as_text(values: pa.Array, format: TimeFormat | None = None) -> pa.Array:
 
 
 def _epoch(values: pa.Array, unit: int) -> ReadTimes:
-    has_offset = np.zeros(len(values), bool)
     first, end = FIRST * unit, END * unit
     is_known = values.is_valid()
     if pa.types.is_unsigned_integer(values.type):
@@ -102,7 +101,7 @@ def _epoch(values: pa.Array, unit: int) -> ReadTimes:
     fits = to_numpy(pc.fill_null(is_known, False)) & (count >= first) & (count < end)
     count = np.where(fits, count, 0)
     micros = count * (_SECOND // unit) if unit <= _SECOND else count // (unit // _SECOND)
-    return ReadTimes(micros, fits, has_offset)
+    return ReadTimes(micros, fits, fits)
 
 
 def _epoch_of_floats(values: pa.Array, unit: int) -> ReadTimes:
@@ -110,7 +109,7 @@ def _epoch_of_floats(values: pa.Array, unit: int) -> ReadTimes:
     numbers = to_numpy(pc.cast(values, pa.float64()))
     fits = (numbers >= FIRST * unit) & (numbers < END * unit)
     micros = np.rint(np.where(fits, numbers, 0) * (_SECOND / unit)).astype(np.int64)
-    return ReadTimes(micros, fits, np.zeros(len(values), bool))
+    return ReadTimes(micros, fits, fits)
 
 
 _Parts = dict[str, pa.Array]
@@ -156,7 +155,7 @@ def _since_1970(parts: _Parts, unit: int) -> _Moments:
         micros = count // (unit // _SECOND)
     micros = np.where(is_negative, -micros, micros)
     exists &= (micros >= FIRST * _SECOND) & (micros < END * _SECOND)
-    return micros, exists, np.zeros(len(count), bool)
+    return micros, exists, np.ones(len(count), bool)
 
 
 def _moment_of_iso(parts: _Parts) -> _Moments:

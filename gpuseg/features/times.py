@@ -36,10 +36,10 @@ class Times:
     Attributes
     ----------
     micros : int64 (n,)
-        Microseconds since 1970: local times, or times in UTC where values have an offset from it.
+        Microseconds since 1970: of local times, or of times in UTC (`ReadTimes.has_offset`).
     is_missing : bool (n,)
     has_offset : bool (n,)
-        Whether the value has an offset from UTC.
+        Whether the value has an offset from UTC or counts from 1970, or the type a time zone.
     """
 
     micros: NDArray[np.int64]

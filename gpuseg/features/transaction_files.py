@@ -233,11 +233,15 @@ class _File:
 
 
 def _check_zones(storage: Storage, roles: Roles, files: Sequence[_File]) -> None:
-    """Refuse files that differ in the time zone: times of lines are local ones."""
+    """Refuse files that differ in the time zone: times of lines are local ones.
+
+    Text and numbers are local times or times in UTC, which their values tell.
+    """
     with_times = [file for file in files if not t.is_null(file.schema.field(roles.time).type)]
-    for first, file in pairwise(with_times):
+    for first, file in pairwise(sorted(with_times, key=lambda file: _is_read(file, roles))):
         one, other = (_zone(each.schema.field(roles.time).type) for each in (first, file))
-        if one != other:
+        may_agree = _is_read(file, roles) and one in (_NO_ZONE, _IN_UTC)
+        if one != other and not may_agree:
             a, b = (storage.relative(each.path) for each in (first, file))
             raise DataError(
                 _DIFFER,
@@ -247,9 +251,17 @@ def _check_zones(storage: Storage, roles: Roles, files: Sequence[_File]) -> None
             )
 
 
+def _is_read(file: _File, roles: Roles) -> bool:
+    """Return whether a file has times in text or numbers."""
+    return needs_format(file.schema.field(roles.time).type)
+
+
 def _zone(kind: pa.DataType) -> str:
     zone = same_zone(getattr(kind, "tz", None))
-    return f"in the time zone {zone}" if zone else "without a time zone"
+    return f"in the time zone {zone}" if zone else _NO_ZONE
+
+
+_NO_ZONE, _IN_UTC = "without a time zone", "in the time zone UTC"
 
 
 def _uses(roles: Roles) -> ColumnUses:

@@ -36,6 +36,7 @@ def lines(at: Any) -> pa.Table:
                      "at": at})  # fmt: skip
 
 
+SECONDS = [int((time - EPOCH).total_seconds()) for time in TIMES]
 EXPECTED = from_transactions(lines(TIMES), **ROLES)
 EXPECTED_DAYS = from_transactions(lines([time.date() for time in TIMES]), **ROLES)
 
@@ -120,9 +121,6 @@ def test_two_digits_of_a_year_are_from_1969_to_2068() -> None:
     texts = pa.array(["1/1/69", "1/1/99", "1/1/00", "1/1/68"])
     years = read_times(texts, "%d/%m/%y").micros.view("M8[us]").astype("M8[Y]").astype(int) + 1970
     assert years.tolist() == [1969, 1999, 2000, 2068]
-
-
-SECONDS = [int((time - EPOCH).total_seconds()) for time in TIMES]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +208,38 @@ def test_times_with_and_without_an_offset_are_not_mixed(
     for name, rows in (("a", rest), ("b", rows_of_offset)):
         pa.csv.write_csv(lines([texts[i] for i in rows]), tmp_path / f"{name}.csv")
     with raises("transactions.mixed_offsets"):
+        from_transactions(tmp_path, **ROLES, time_format=time_format)
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "code"),
+    [
+        ("%Y-%m-%dT%H:%MZ", "UTC", None),
+        ("%Y-%m-%dT%H:%M", None, None),
+        ("%Y-%m-%dT%H:%MZ", None, "transactions.mixed_offsets"),
+        ("%Y-%m-%dT%H:%M", "UTC", "transactions.mixed_offsets"),
+        ("%Y-%m-%dT%H:%MZ", "Asia/Tokyo", "transactions.schemas_differ"),
+        ("%Y-%m-%dT%H:%M", "Asia/Tokyo", "transactions.schemas_differ"),
+        ("epoch_s", "UTC", None),
+        ("epoch_s", None, "transactions.mixed_offsets"),
+    ],
+)
+@pytest.mark.parametrize("names", ["ab", "ba"])
+def test_files_of_text_and_of_times_agree_on_utc(
+    tmp_path: Path, text: str, zone: str | None, code: str | None, names: str
+) -> None:
+    at = SECONDS if text == "epoch_s" else [time.strftime(text) for time in TIMES]
+    tables = lines(at[:200]), lines(pa.array(TIMES, pa.timestamp("us", zone)))[200:]
+    for name, table in zip(names, tables, strict=True):
+        who = pa.array([i % 5 for i in range(200)])
+        pq.write_table(table.set_column(0, "who", who), tmp_path / f"{name}.parquet")
+    time_format = text if text == "epoch_s" else None
+    if code is None:
+        days = ["recency_days", "tenure_days"]
+        actual = from_transactions(tmp_path, **ROLES, time_format=time_format)
+        assert actual.select(days).equals(EXPECTED.select(days))
+        return
+    with raises(code):
         from_transactions(tmp_path, **ROLES, time_format=time_format)
 
 
@@ -321,7 +351,7 @@ def test_two_formats_of_one_column_are_both_named() -> None:
     assert from_transactions(lines(texts), **ROLES, time_format=formats).num_rows == 5
 
 
-@pytest.mark.parametrize("text", ["?", "today", "2010-13-01"])
+@pytest.mark.parametrize("text", ["?", "today", "2010-13-01", "1" + " " * 10**5 + "1"])
 def test_few_times_are_to_be_fixed(text: str) -> None:
     hint = hint_of([text if i in (5, 9) else str(time) for i, time in enumerate(TIMES)])
     assert "398 of 400" in hint and "2 lines" in hint and "time_format" not in hint
