@@ -23,7 +23,7 @@ ROWS = 120
 _KEY = "GPUSEG_FUZZ_KEY"
 _ENVIRONMENT = {_KEY: "a secret of the fuzzer, long enough"}
 
-_KINDS: tuple[pa.DataType, ...] = (
+KINDS: tuple[pa.DataType, ...] = (
     *(pa.int8(), pa.uint8(), pa.int16(), pa.uint32(), pa.int64(), pa.uint64()),
     *(pa.float16(), pa.float32(), pa.float64(), pa.bool_(), pa.null()),
     *(pa.string(), pa.large_string(), pa.string_view()),
@@ -210,7 +210,7 @@ def _fits_csv(kind: pa.DataType) -> bool:
 
 def _with_hostile_column(draw: random.Random, table: pa.Table) -> pa.Table:
     """Replace a column by one of another type, or with hostile values."""
-    i, kind = draw.randrange(table.num_columns), draw.choice(_KINDS)
+    i, kind = draw.randrange(table.num_columns), draw.choice(KINDS)
     column = _values(draw, kind, table.num_rows)
     name = table.column_names[i]
     if draw.random() < 0.05:

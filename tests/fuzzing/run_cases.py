@@ -15,6 +15,7 @@ from gpuseg.errors import GpusegError
 
 TARGETS: dict[str, str] = {
     "data-files": "data_files",
+    "differing-files": "differing_files",
     "job-files": "job_files",
     "kills": "kills",
     "models": "models",

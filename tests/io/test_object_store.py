@@ -241,7 +241,8 @@ def put(fs: Any, path: str, table: pa.Table) -> None:
 def s3_job(url: str, options: dict[str, Any], **sections: dict[str, Any]) -> dict[str, Any]:
     both = {"storage_options": options}
     output = {**both, **sections.pop("output", {})}
-    return job(f"{url}/in", f"{url}/out", input=both, output=output, **sections)
+    source = {**both, **sections.pop("input", {})}
+    return job(f"{url}/in", f"{url}/out", input=source, output=output, **sections)
 
 
 @pytest.mark.slow
@@ -264,6 +265,27 @@ def test_s3_in_and_out(
     assert not any("_staging" in name for name in names(fs, f"{url}/out"))
     for result in (first, second):
         assert "SECRET" not in json.dumps(result.manifest)
+
+
+@pytest.mark.slow
+def test_globs_and_lists_of_s3(
+    tmp_path: Path, table: pa.Table, source: Path, bucket: Any, options: dict[str, Any]
+) -> None:
+    fs, url = bucket
+    for i, piece in enumerate(cut(table, 150, 300)):
+        put(fs, f"{url}/in/day=0{i}/{i}.parquet", piece)
+    fs.pipe_file(f"{url}/in/day=00/notes.md", b"# notes")
+    run(source, tmp_path / "out")
+    paths: list[Any] = [f"{url}/in/**/[0-9].parquet", [f"{url}/in/*[12]", f"{url}/in/day=00/0*"]]
+    for path in paths:
+        gpuseg.run(s3_job(url, options, input={"path": path}, output=REPLACE))
+        assert stored(fs, f"{url}/out").equals(read_parts(tmp_path / "out"))
+    for path, code in (
+        (f"{url}/in/day=1*", "path.no_match"),
+        (f"{url}/**", "output.overlaps_input"),
+    ):
+        with raises(code):
+            gpuseg.run(s3_job(url, options, input={"path": path}, output=REPLACE))
 
 
 @pytest.mark.slow

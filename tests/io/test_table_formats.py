@@ -135,7 +135,41 @@ def renamed(path: Path, table: pa.Table) -> pa.Table:
     return table.drop_columns(["orders"])
 
 
-CHANGES = [appended, overwritten, compacted, deleted, deleted_by_vector, with_a_new_column, renamed]
+def widened(path: Path, table: pa.Table) -> pa.Table:
+    """Make columns wider in the log alone, as type widening does, and append a file of them."""
+    narrow, wide = with_narrow_columns(table)
+    delta(path, narrow)
+    (metadata,) = actions_of(path, "metaData")
+    schema = json.loads(metadata["schemaString"])
+    for field in schema["fields"]:
+        field["type"] = {"integer": "long", "float": "double"}.get(field["type"], field["type"])
+    changed = {**metadata, "schemaString": json.dumps(schema)}
+    add_commit(path, needs("typeWidening"), {"metaData": changed})
+    delta(path / "newer", wide)
+    (add,) = actions_of(path / "newer", "add")
+    shutil.move(path / "newer" / add["path"], path / add["path"])
+    shutil.rmtree(path / "newer")
+    add_commit(path, {"add": add})
+    return pa.concat_tables([narrow.cast(wide.schema), wide])
+
+
+def with_narrow_columns(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Return a table with columns of int32 and float, and one with int64 and double."""
+    narrow = pa.table({
+        "customer": table["customer"].cast(pa.int32()), "country": table["country"],
+        "spend": table["spend"].cast(pa.float32()),
+    })  # fmt: skip
+    wide = pa.table({
+        "customer": pa.array([2**40 + i for i in range(N)]), "country": table["country"],
+        "spend": table["spend"],
+    })  # fmt: skip
+    return narrow, wide
+
+
+CHANGES = [
+    *(appended, overwritten, compacted, deleted, deleted_by_vector, with_a_new_column, renamed),
+    widened,
+]
 
 
 @pytest.mark.parametrize("change_table", CHANGES, ids=lambda change: change.__name__)
@@ -221,12 +255,23 @@ def delete_positions(table: Any, rows: Sequence[int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "deleted", "positions", "renamed", "new column"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "deleted", "positions", "renamed", "new column", "widened"]
+)
 def test_an_iceberg_table_has_its_current_rows(
     table: pa.Table, iceberg: Callable[[pa.Table], Any], kind: str
 ) -> None:
-    created, current = iceberg(table), table
-    if kind == "deleted":
+    narrow, wide = with_narrow_columns(table)
+    created, current = iceberg(narrow if kind == "widened" else table), table
+    if kind == "widened":
+        from pyiceberg.types import DoubleType, LongType
+
+        with created.update_schema() as update:
+            update.update_column("customer", LongType())
+            update.update_column("spend", DoubleType())
+        created.append(wide)
+        current = pa.concat_tables([narrow.cast(wide.schema), wide])
+    elif kind == "deleted":
         created.delete(f"customer < {table['customer'][10].as_py()}")
         current = table.slice(10)
     elif kind == "positions":

@@ -5,6 +5,7 @@ from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
 
 CASES: dict[str, int] = {
     "data-files": 60,
+    "differing-files": 60,
     "job-files": 300,
     "models": 100,
     "manifests": 60,

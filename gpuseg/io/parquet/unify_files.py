@@ -81,8 +81,8 @@ class Conversion:
         which = f"the value {value!r}" if self.shows_values else "a value"
         return DataError(
             _LOST,
-            f"column '{name}' is {kind} in {where}, but {self.other}, and {which} is none of the "
-            f"type {self.kind}, which all values would get",
+            f"column '{name}' is {kind} in {where}, but {self.other}, and {self.kind}, the type "
+            f"that all values would get, does not hold {which}",
             hint=f"{_HINT} that holds all values",
         )
 
