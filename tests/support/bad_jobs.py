@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,12 @@ def flip(checksum: bool, in_header: bool) -> Callable[[Path], None]:
     return spoil
 
 
+def replace_spend(file: Path, value: int) -> None:
+    table = pq.read_table(file)
+    values = pa.array([value] * table.num_rows)
+    pq.write_table(table.set_column(3, "spend", values), file)
+
+
 def change_type(file: Path) -> None:
     table = pq.read_table(file)
     pq.write_table(table.set_column(3, "spend", table["spend"].cast(pa.string())), file)
@@ -376,6 +383,11 @@ def config(change: Change, code: str, *words: str) -> BadJob:
 CASES: dict[str, BadJob] = {
     # The data.
     "no path": data(path("nowhere"), "path.not_found", "/nowhere'"),
+    "glob of no file": data(path("in-2*.parquet"), "path.no_match", "/in-2*.parquet'"),
+    "glob of a web server": config(
+        keys("input", path="https://host.example/*.parquet"), "path.glob_of_web_server", "list"
+    ),
+    "empty list of paths": config(keys("input", path=[]), "job.invalid_value", "input.path"),
     "empty folder": data(path("empty"), "path.no_data_file", "/empty'"),
     "hidden names only": data(path("hidden"), "path.no_data_file", "/hidden'"),
     "truncated": data(second_file(truncate), "file.not_parquet", "in-001.parquet", stable=False),
@@ -413,6 +425,13 @@ CASES: dict[str, BadJob] = {
         "double",
         "in-000.parquet",
         "string",
+        "in-001.parquet",
+    ),
+    "lost value": data(
+        second_file(partial(replace_spend, value=2**53 + 1)),
+        "input.value_lost",
+        "'spend'",
+        "9007199254740993",
         "in-001.parquet",
     ),
     "Hudi table": data(
