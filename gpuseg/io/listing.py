@@ -94,23 +94,26 @@ def _selected_files(storage: Storage, parameter: str, formats: str) -> list[tupl
                 return []
             raise
 
-    files: dict[str, tuple[str, int]] = {}
-    items: dict[str, Storage] = {}
     with ThreadPoolExecutor(_PATHS_AT_ONCE) as pool:
-        for (item, _), listed in zip(paths, pool.map(below, paths), strict=True):
-            for path, size in listed:
-                real = os.path.realpath(path) if storage.is_local else path
-                if items.setdefault(real, item) is not item:
-                    raise DataError(
-                        "path.listed_twice",
-                        f"{storage.relative(path)} is in {items[real].shown_url} and in "
-                        f"{item.shown_url}",
-                        hint="leave it out of one of them: its rows would count twice",
-                        parameter=parameter,
-                    )
-                files[path] = (path, size)
+        listed = list((map if storage.is_local else pool.map)(below, paths))
+    files: dict[str, tuple[str, int]] = {}
+    owners: dict[str, Storage] = {}
+    is_list = len(storage.selected) > 1
+    for (item, _), of_path in zip(paths, listed, strict=True):
+        for path, size in of_path:
+            real = os.path.realpath(path) if is_list and storage.is_local else path
+            if owners.setdefault(real, item) is not item:
+                raise DataError(
+                    "path.listed_twice",
+                    f"{storage.relative(path)} is in {owners[real].shown_url} and in "
+                    f"{item.shown_url}",
+                    hint="leave it out of one of them: its rows would count twice",
+                    parameter=parameter,
+                )
+            files[path] = (path, size)
+    with_files = {id(item) for item in owners.values()}
     for item in storage.selected:
-        if not any(other is item for other in items.values()):
+        if id(item) not in with_files:
             raise _no_match(item, parameter)
     return list(files.values())
 

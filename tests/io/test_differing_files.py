@@ -50,6 +50,7 @@ def changed(table: pa.Table, **kinds: pa.DataType) -> pa.Table:
     return table
 
 
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize(
     "arrays",
     [
@@ -95,6 +96,7 @@ def test_vectors_of_several_types(tmp_path: Path, kinds: tuple[pa.DataType, ...]
         assert shard.x[there].tolist() == [[1.0, 3.0]] * sum(there)
 
 
+@pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("statistics", [True, False])
 @pytest.mark.parametrize(
     ("one", "other", "code"),
