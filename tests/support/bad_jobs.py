@@ -147,6 +147,14 @@ BROKEN_RULES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"transactions": {**LINES, "price": "p"}, "output": {"path": "out"}},
         "transactions.price_or_amount", "transactions",
     ),
+    "format of times with an unknown word": (
+        {"transactions": {**LINES, "time_format": "%d/%m/%Q"}, "output": {"path": "out"}},
+        "job.invalid_value", "transactions.time_format",
+    ),
+    "format of times without a year": (
+        {"transactions": {**LINES, "time_format": ["%d/%m"]}, "output": {"path": "out"}},
+        "job.invalid_value", "transactions.time_format",
+    ),
     "levels that decrease": (
         {**MINIMAL, "segment": {"algorithm": "hierarchical", "levels": [8, 3]}},
         "levels.not_increasing", "segment.levels",
