@@ -20,6 +20,7 @@ from support.helpers import (
     customers,
     cut,
     loaded,
+    manifest_of,
     opened,
     read_parts,
     run,
@@ -265,3 +266,25 @@ def test_job_on_files_of_several_programs(tmp_path: Path) -> None:
     run(write_files(tmp_path / "one", [table]), tmp_path / "out-one", **sections)
     assert bits(tmp_path / "out") == bits(tmp_path / "out-one")
     assert read_parts(tmp_path / "out")["customer"].type == pa.int64()
+
+
+@pytest.mark.slow
+def test_months_that_spark_writes_with_other_types(tmp_path: Path, spark: Any) -> None:
+    for month, first, id_type, spend_type, region in (
+        ("2024-01", 0, "int", "decimal(10, 2)", "'7'"),
+        ("2024-02", 60, "bigint", "decimal(12, 4)", "'07'"),
+    ):
+        spark.range(first, first + 60).selectExpr(
+            f"cast(id as {id_type}) as customer", f"cast(id * 1.5 as {spend_type}) as spend",
+            f"cast(id % 7 as {id_type}) as orders", "cast(id % 5 as double) as recency",
+            f"{region} as region",
+        ).write.partitionBy("region").parquet(str(tmp_path / "in" / month))  # fmt: skip
+    spark.range(0).write.parquet(str(tmp_path / "in" / "2024-03"))
+    source: dict[str, Any] = {"path": str(tmp_path / "in" / "2024-*")}
+    sections: dict[str, Any] = {"prepare": {"categorical": {"region": "onehot"}}}
+    run(tmp_path, tmp_path / "out", input=source, **sections)
+    ids = read_parts(tmp_path / "out")["customer"]
+    assert ids.type == pa.int64()
+    assert sorted(ids.to_pylist()) == list(range(120))
+    features = manifest_of(tmp_path / "out")["segments"][0]["center"]
+    assert {"region=7", "region=07"} <= set(features)
