@@ -26,7 +26,11 @@ from gpuseg.output_kind import OutputKind
 from gpuseg.printable import printable, shortened
 from gpuseg.progress import Progress, Stage
 from gpuseg.redaction import redacted, without
-from gpuseg.runtime.cluster import end_worker_that_runs_the_program, open_executor
+from gpuseg.runtime.cluster import (
+    end_worker_that_runs_the_program,
+    open_executor,
+    refuse_program_without_guard,
+)
 from gpuseg.runtime.executor import Executor, do_nothing
 from gpuseg.runtime.interrupts import raise_if_interrupted
 from gpuseg.runtime.retry import retry_if_lost
@@ -209,6 +213,7 @@ def open_run(
     reporter, started = Reporter(progress or Progress(), spec.secrets), datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     with job_errors(spec), ExitStack() as stack:
+        refuse_program_without_guard(spec.runtime.cluster)
         with reporter.stage("plan"):
             plan = plan_run(spec, kind)
             resolved = plan.resolved

@@ -24,6 +24,7 @@ from gpuseg.runtime.fork_server import (
 )
 from gpuseg.runtime.interrupts import interrupts_deferred
 from gpuseg.runtime.owned_folder import FOLDER_PREFIX, remove_abandoned
+from gpuseg.runtime.program_guard import error_of_program
 from gpuseg.runtime.resource_tracker import start_resource_tracker
 
 if TYPE_CHECKING:
@@ -139,6 +140,23 @@ def open_executor(
             yield executor
         finally:
             executor.close()
+
+
+def refuse_program_without_guard(cluster: str) -> None:
+    """Refuse to start workers from a program that each of them would run again.
+
+    Workers that are copies of this process do not; Dask can be configured to start these.
+
+    Raises
+    ------
+    ConfigError
+    """
+    error = error_of_program(cluster) if cluster in _STARTED_CLUSTERS else None
+    if error is not None:
+        import dask
+
+        if dask.config.get(_METHOD, "spawn") != "fork":
+            raise error
 
 
 def end_worker_that_runs_the_program() -> None:
