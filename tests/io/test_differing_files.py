@@ -230,6 +230,20 @@ def test_float_ids_that_are_not_whole_are_refused(tmp_path: Path, value: float) 
     assert repr(value) in str(caught.value)
 
 
+@pytest.mark.parametrize("one", [2**60 + 0.0, 7.25], ids=str)
+def test_hashed_ids_are_in_no_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: float
+) -> None:
+    monkeypatch.setenv("ID_KEY", "a secret that is long enough")
+    table = customers(40).set_column(0, "customer", pa.array(range(40)))
+    folder = write_files(
+        tmp_path / "in", [table, table.slice(0, 1).set_column(0, "customer", pa.array([one]))]
+    )
+    with raises("input.value_lost") as caught:
+        run(folder, tmp_path / "out", input={"id_hash_key_env": "ID_KEY"})
+    assert str(one) not in str(caught.value)
+
+
 def habits(folder: Path, table: pa.Table) -> Path:
     """Write a table by pandas, Polars, DuckDB and pyarrow, each with its own types."""
     folder.mkdir()
