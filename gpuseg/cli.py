@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -142,13 +142,20 @@ def report(
 
 
 def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
+    from gpuseg.io.storage import Storage
     from gpuseg.jobs.context import job_errors
     from gpuseg.jobs.job_file import load_job
     from gpuseg.jobs.plan import describe_plan, plan_run
+    from gpuseg.jobs.resolve import ResolvedJob
+    from gpuseg.runtime.temporary_folder import temporary_folder
 
     spec = load_job(job, overrides)
-    with job_errors(spec):
-        plan = describe_plan(spec, plan_run(spec))
+    with job_errors(spec), ExitStack() as stack:
+
+        def make_folder(_: ResolvedJob) -> Storage:
+            return Storage.from_url(stack.enter_context(temporary_folder()), {}, "folder")
+
+        plan = describe_plan(spec, plan_run(spec, make_folder))
     if as_json:
         _print_json(plan)
         return
@@ -159,6 +166,8 @@ def _dry_run(job: Path, overrides: list[str], as_json: bool) -> None:
     else:
         row_groups = count(plan["row_groups"], "row group")
         _print(f"rows         {plan['rows']:,} in {row_groups} of {count(plan['files'], 'file')}")
+    for text in plan["text_files"]:
+        _print(f"text files   {text}")
     if left_out := plan.get("index_columns_left_out"):
         _print(f"left out     {', '.join(left_out)} (index of a pandas frame)")
     _print(f"backend      {plan['backend']['name']} ({plan['backend']['reason']})")

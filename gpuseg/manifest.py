@@ -161,6 +161,33 @@ class Fingerprint(Record):
     """Hash of the features and weights as read; it does not depend on how the rows are filed."""
 
 
+class TextFiles(Record):
+    """Text files that have one format, as it was found in them or named in the job."""
+
+    files: int
+    """Number of files."""
+    first: str
+    """Name of the first of them."""
+    format: str
+    """CSV or Excel."""
+    encoding: str
+    """Encoding; a workbook is always UTF-8."""
+    delimiter: str | None
+    """Sign between values; a blank stands for any number of blanks. Null for a workbook."""
+    quote: str | None
+    """Sign around values; empty if there is none. Null for a workbook."""
+    sheet: str | None
+    """Sheet of a workbook; null for CSV."""
+    skipped_rows: int
+    """Lines or rows above the header, or above the data."""
+    has_header: bool
+    """Whether the names of the columns are in the file."""
+    decimal: str
+    """Decimal sign of numbers in text."""
+    thousands: str | None
+    """Sign between thousands; null if there is none."""
+
+
 class Input(Record):
     """The rows that were read."""
 
@@ -178,6 +205,8 @@ class Input(Record):
     """Column of the weights; null where every row counts once."""
     fingerprint: Fingerprint
     """Hashes of the input."""
+    text_files: tuple[TextFiles, ...] = ()
+    """The files that are no Parquet files, by their format."""
 
 
 class QualityStep(Record):
@@ -226,6 +255,8 @@ class JoinSummary(Record):
     """Customers with a row in the table."""
     customers_without: int
     """Customers without a row in the table."""
+    text_files: tuple[TextFiles, ...] = ()
+    """The files that are no Parquet files, by their format."""
 
 
 class RfmBorders(Record):
@@ -258,6 +289,8 @@ class Transactions(Record):
     """Tables that were joined."""
     rfm: RfmBorders | None = None
     """Quintile borders of the RFM scores, if the job builds them."""
+    text_files: tuple[TextFiles, ...] = ()
+    """The files that are no Parquet files, by their format."""
 
 
 # How the run was computed.

@@ -29,6 +29,9 @@ from gpuseg.io.library_errors import first_line
 from gpuseg.io.null_values import NULL_VALUES, null_values_of
 from gpuseg.io.output.base import Staging
 from gpuseg.io.storage import Storage
+from gpuseg.io.text_files.choose_format import named_format
+from gpuseg.io.text_files.number_format import PLAIN
+from gpuseg.io.text_files.options import NUMBER_OPTIONS, checked_options
 from gpuseg.optional import is_arrow, is_pandas
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.runtime.temporary_folder import temporary_folder
@@ -55,6 +58,14 @@ def from_transactions(
     backend: str = "auto",
     n_threads: int | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    quote: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    header: bool | Sequence[str] | None = None,
+    skip_rows: int | None = None,
+    sheet: str | None = None,
 ) -> Any:
     """Return one row of features for each customer with a purchase before the snapshot.
 
@@ -64,8 +75,8 @@ def from_transactions(
     Parameters
     ----------
     lines : path, URL, glob, list of these, pandas frame, or Arrow table
-        Parquet or CSV files are read out of core. A frame, a table or any object with the Arrow
-        PyCapsule interface is used in memory.
+        Files of Parquet, CSV and Excel are read out of core. A frame, a table or any object with
+        the Arrow PyCapsule interface is used in memory.
     customer, time : str
         Columns of ids, of any type that is not nested, and of times: timestamps, dates or text.
     order, product, category : str or None
@@ -88,6 +99,17 @@ def from_transactions(
         None uses every processor this process may use.
     storage_options : mapping or None
         Options of the file system of a URL.
+    encoding, delimiter, quote : str or None
+        Encoding of CSV files, the sign between values, and the sign around them. What is None is
+        looked for in the files.
+    decimal, thousands : str or None
+        Signs of numbers in text. None: a decimal point, and nothing between thousands.
+    header : bool, sequence of str or None
+        Whether there is a header, or the names of the columns of files without one.
+    skip_rows : int or None
+        Lines above the header.
+    sheet : str or None
+        Name of the sheet of a workbook; None is the first one.
 
     Returns
     -------
@@ -114,10 +136,15 @@ def from_transactions(
         raise ConfigError(
             "null_values.text", rule=str(error), value=null_values, parameter="null_values"
         ) from None
+    options = checked_options(
+        encoding=encoding, delimiter=delimiter, quote=quote, decimal=decimal, thousands=thousands,
+        header=header, skip_rows=skip_rows, sheet=sheet,
+    )  # fmt: skip
     try:
         roles = Roles(
             customer, time, order, product, category, quantity, price, amount, moment,
             null_values=tuple(words), time_format=_formats(time_format),
+            number_format=named_format(options) or PLAIN,
         )  # fmt: skip
     except PydanticCustomError as error:
         raise as_config_error(error) from None
@@ -133,8 +160,15 @@ def from_transactions(
             parameter="storage_options",
         )
     if paths:
-        source = open_source(open_paths(paths, storage_options or {}, "lines"), roles)
+        source = open_source(open_paths(paths, storage_options or {}, "lines"), roles, options)
         return _from_files(source, roles, name, executor, rfm)
+    if unused := options.given(but=NUMBER_OPTIONS):
+        raise ConfigError(
+            "text_options.without_path",
+            "lines is a table, not a path or URL",
+            hint="leave it out",
+            parameter=unused[0],
+        )
     table = _from_pandas(lines, roles) if is_pandas(lines) else _table(lines)
     check_columns(table.schema, roles, _NAME)
     columns_of_time = table[roles.time].iterchunks

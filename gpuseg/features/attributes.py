@@ -9,12 +9,11 @@ from gpuseg.arrow import plain
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.features.transaction_files import nearest_column
-from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
-from gpuseg.io.input_files import input_files
+from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.null_values import NULL_VALUES
+from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.dataset import read_footer
-from gpuseg.io.parquet.index_columns import index_columns
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, unify
@@ -22,6 +21,7 @@ from gpuseg.io.privacy.pii import PERSONAL_DATA_PAGE, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
+from gpuseg.io.text_files.files import READABLE
 
 _BATCH_ROWS = 2**17
 _CARD_SAMPLE_ROWS = 10_000
@@ -47,7 +47,7 @@ class Join:
     versions : tuple of FileVersion
         Of the files.
     group_rows : tuple of tuple of int
-        Rows of the row groups of the files; none for CSV.
+        Rows of the row groups of the files.
     null_values : tuple of str
         Text that stands for no id.
     allow_personal : tuple of str
@@ -77,6 +77,7 @@ def open_join(
     null_values: Sequence[str] = NULL_VALUES,
     id_key: Key | None = None,
     allow_personal: Sequence[str] = (),
+    listed: ListedInput | None = None,
 ) -> Join:
     """Read the footers of a table and check its columns.
 
@@ -88,6 +89,8 @@ def open_join(
         Key of the hashes that are written in place of ids.
     allow_personal : sequence of str
         Columns that are not compared with personal data.
+    listed : pair of Storage and files, optional
+        What `input_files` returns for `storage`, if it has been called.
 
     Raises
     ------
@@ -96,11 +99,11 @@ def open_join(
         like personal data.
     """
     with wrap_store_errors(f"{key}.path", storage.url):
-        storage, listed = input_files(storage, f"{key}.path", PARQUET_OR_CSV)
-        opened = [_open(storage, item, id, columns) for item in listed]
-    compared = [file for file in opened if file.has_rows] or opened  # without rows, no type matters
+        storage, files = listed or input_files(storage, f"{key}.path", READABLE)
+        opened = [read_footer(storage, *item) for item in files]
+    compared = [file for file in opened if file.rows] or opened  # without rows, no type matters
     path = storage.relative(compared[0].path)
-    _refuse_partitions(storage, listed[0], key)
+    _refuse_partitions(storage, files[0], key)
     names = list(columns or [])
     if columns is None:
         index = frozenset().union(*(file.index_columns for file in opened))
@@ -149,7 +152,7 @@ def _refuse_partitions(storage: Storage, listed: InputFile, key: str) -> None:
 
 
 def _check_column(
-    storage: Storage, files: "Sequence[_JoinFile]", name: str, key: str, id_key: Key | None
+    storage: Storage, files: Sequence[DataFile], name: str, key: str, id_key: Key | None
 ) -> None:
     """Refuse a column that a file does not have once."""
     having = next((file for file in files if name in file.schema.names), None)
@@ -176,40 +179,6 @@ def _check_column(
             )
 
 
-@dataclass(frozen=True)
-class _JoinFile:
-    """A file of a table, as its footer or header describes it."""
-
-    path: str
-    schema: pa.Schema
-    index_columns: frozenset[str]
-    version: FileVersion
-    group_rows: tuple[int, ...] = ()
-    is_parquet: bool = True
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether there are rows; a CSV file has some as far as is known."""
-        return not self.is_parquet or sum(self.group_rows) > 0
-
-
-def _open(storage: Storage, listed: InputFile, id: str, names: Sequence[str] | None) -> _JoinFile:
-    """Describe a file. In a CSV file, only columns that are joined are read to learn their type."""
-    if not is_csv(listed.path):
-        footer = read_footer(storage, *listed)
-        return _JoinFile(
-            footer.path, footer.schema, footer.index_columns, footer.version, footer.group_rows
-        )
-    version = storage.version(listed.path)
-    file = open_csv(storage, listed.path, version)
-    index = index_columns(pa.schema([(name, pa.null()) for name in file.columns]))
-    wanted = [name for name in file.columns if name not in index] if names is None else names
-    once = [name for name in dict.fromkeys((id, *wanted)) if file.columns.count(name) == 1]
-    types = {field.name: field.type for field in file.table(once, id).schema} if once else {}
-    schema = pa.schema([(name, types.get(name, pa.null())) for name in file.columns])
-    return _JoinFile(listed.path, schema, index, version, is_parquet=False)
-
-
 def batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
     """Read a file, by its number in `join.files`, in batches.
 
@@ -226,10 +195,7 @@ def batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
 def _stored_batches(join: Join, number: int) -> Iterator[pa.RecordBatch]:
     storage, path, version = join.storage, join.files[number], join.versions[number]
     columns, rows = [join.id, *join.schema.names], join.group_rows[number]
-    if is_csv(path):
-        table = open_csv(storage, path, version).table(columns, join.id)
-        yield from table.to_batches(_BATCH_ROWS)
-    elif sum(rows):
+    if sum(rows):
         groups = range(len(rows))
         yield from read_row_groups(storage, path, version, groups, sum(rows), columns, _BATCH_ROWS)
 

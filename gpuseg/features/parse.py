@@ -17,6 +17,7 @@ from gpuseg.features.times import times
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.parquet.ids import hash_ids
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
+from gpuseg.io.text_files.number_format import PLAIN, NumberFormat
 from gpuseg.numerics.hashing import splitmix64
 
 _REASONS = (
@@ -87,15 +88,21 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
 
 
 def numbers(
-    column: pa.Array, subject: str, describe: DescribeRow, nulls: NullValues
+    column: pa.Array,
+    subject: str,
+    describe: DescribeRow,
+    nulls: NullValues,
+    format: NumberFormat = PLAIN,
 ) -> NDArray[np.float64]:
-    """Return float64 with NaN for missing values.
+    """Return float64 with NaN for missing values; text has numbers of a format.
 
     Raises
     ------
     DataError
     """
     if is_text(column.type):
+        if not format.is_plain:
+            column = _in_plain_format(column, subject, describe, nulls, format)
         column = _read_text(
             column, pa.float64(), subject, describe, nulls,
             "must be a plain number such as 2.67, with a decimal point and without a currency sign",
@@ -105,6 +112,33 @@ def numbers(
     column = pc.cast(column, pa.float64(), safe=False)
     values: NDArray[np.float64] = to_numpy(column)
     return values
+
+
+def _in_plain_format(
+    column: pa.Array,
+    subject: str,
+    describe: DescribeRow,
+    nulls: NullValues,
+    format: NumberFormat,
+) -> pa.Array:
+    """Return numbers of a format as programs write them; missing values are null.
+
+    Raises
+    ------
+    DataError
+    """
+    text = pc.utf8_trim_whitespace(nulls.removed(column).dictionary_decode())
+    text = pc.if_else(pc.equal(text, ""), None, text)
+    row = pc.index(format.matches(text), False).as_py()
+    if row >= 0:
+        raise DataError(
+            "transactions.unreadable_value",
+            f"{subject} in {describe(row)}",
+            value=text[row].as_py(),
+            rule=f"must be a number such as {literal(format.example)}, as the job says",
+            hint="fix the line, or change `decimal` and `thousands`",
+        )
+    return format.to_plain(text)
 
 
 def keyed(customer: pa.Array, key: Key) -> pa.Array:
@@ -119,7 +153,7 @@ def _amounts(
     """Return quantities, prices and amounts; missing columns are ones."""
     names, one = roles.columns(), np.ones(n)
     values = {
-        role: numbers(column[role], f"{role} '{names[role]}'", describe, nulls)
+        role: numbers(column[role], f"{role} '{names[role]}'", describe, nulls, roles.number_format)
         for role in ("quantity", "price", "amount")
         if role in column
     }

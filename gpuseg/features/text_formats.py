@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
+from gpuseg.io.text_files.number_format import BLANK
 
 _SAMPLE_ROWS = 1000
 _MARKS = "'’ \u00a0\u202f"
@@ -109,9 +110,9 @@ def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_fe
     if has_decimal_point:
         return _without_marks(with_thousands)
     return (
-        "the numbers have a comma, which is a decimal comma or stands between thousands; write "
-        f"them with a decimal point, for example with {_replaced({',': '.'})} or "
-        f"{_replaced({',': ''})}"
+        "the numbers have a comma, which is a decimal comma or stands between thousands (1,234 is "
+        '1.234 or 1234); set decimal = "," or thousands = ",", or write them with a decimal point, '
+        f"for example with {_replaced({',': '.'})} or {_replaced({',': ''})}"
     )
 
 
@@ -122,8 +123,8 @@ def _count_of(pattern: re.Pattern[str], values: Sequence[str]) -> int:
 def _with_decimal_point(values: Sequence[str]) -> str:
     marks = sorted(set(_MARK.findall(" ; ".join(values))))
     return (
-        "the numbers have a decimal comma; write them with a decimal point, for example with "
-        f"{_replaced(dict.fromkeys(marks, '') | {',': '.'})}"
+        f"the numbers have a decimal comma; {_keys(',', marks)}write them with a decimal point, "
+        f"for example with {_replaced(dict.fromkeys(marks, '') | {',': '.'})}"
     )
 
 
@@ -133,9 +134,17 @@ def _without_marks(values: Sequence[str]) -> str:
     if any(value.count(".") > 1 for value in values):
         marks.add(".")
     return (
-        "the numbers have marks between thousands; write them without, for example with "
-        f"{_replaced(dict.fromkeys(sorted(marks), ''))}"
+        f"the numbers have marks between thousands; {_keys(None, sorted(marks))}write them "
+        f"without, for example with {_replaced(dict.fromkeys(sorted(marks), ''))}"
     )
+
+
+def _keys(decimal: str | None, marks: Sequence[str]) -> str:
+    """Return which keys read the numbers; nothing if they have several marks."""
+    signs = {BLANK if mark.isspace() else mark.replace("’", "'") for mark in marks}
+    keys = [f'decimal = "{decimal}"'] * (decimal is not None)
+    keys += [f'thousands = "{sign}"' for sign in signs]
+    return f"set {' and '.join(keys)}, or " if len(signs) <= 1 else ""
 
 
 def _replaced(replacements: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Files of transaction lines: Parquet or CSV, in splits that one thread reads at a time."""
+"""Files of transaction lines: Parquet, CSV or Excel, in splits that one thread reads at a time."""
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,6 @@ from gpuseg.features.time_candidates import with_candidates
 from gpuseg.features.times import UNREADABLE, is_number, needs_format
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.formatting import count_with
-from gpuseg.io.csv_files import PARQUET_OR_CSV, is_csv, open_csv
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.data_file import DataFile
@@ -30,6 +29,9 @@ from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, uni
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
+from gpuseg.io.text_files.files import READABLE, check_used, find_format, is_text_file, text_file
+from gpuseg.io.text_files.options import TextOptions
+from gpuseg.io.text_files.text_format import TextFormat
 from gpuseg.validation import nearest_known
 
 SPLIT_ROWS = 2**20
@@ -48,21 +50,23 @@ _DIFFER = "transactions.schemas_differ"
 
 @dataclass(frozen=True)
 class ReadSplit:
-    """Consecutive row groups of a Parquet file, or a whole CSV file.
+    """Consecutive row groups of a Parquet file, or a whole text file.
 
     Attributes
     ----------
     path : str
     groups : tuple of int
-        Empty for CSV.
+        Empty for text.
     first_row : int
         First row in the file.
     rows : int
-        For CSV an estimate.
+        For text an estimate.
     version : FileVersion
         The version of the file that was opened first.
     conversions : mapping
         Columns whose type in this file is not that of all files.
+    format : TextFormat or None
+        Of a text file.
     """
 
     path: str
@@ -71,6 +75,7 @@ class ReadSplit:
     rows: int
     version: FileVersion
     conversions: Mapping[str, Conversion] = field(default_factory=dict)
+    format: TextFormat | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,17 @@ class Source:
 
     @property
     def rows(self) -> int:
-        """Number of lines; for CSV an estimate."""
+        """Number of lines; for text files an estimate."""
         return sum(split.rows for split in self.splits)
+
+    @property
+    def formats(self) -> tuple[tuple[str, TextFormat], ...]:
+        """Name and format of each text file."""
+        return tuple(
+            (self.storage.relative(split.path), split.format)
+            for split in self.splits
+            if split.format is not None
+        )
 
     def batches(self, split: ReadSplit) -> Iterator[tuple[pa.RecordBatch, DescribeRow]]:
         """Read a split in batches, each with a function that describes the origin of a row.
@@ -164,13 +178,14 @@ class Source:
     def _read(
         self, split: ReadSplit, columns: Sequence[str], batch_rows: int = _BATCH_ROWS
     ) -> Generator[pa.RecordBatch, None, None]:
-        if split.groups:
+        if split.format is None:
             batches = read_row_groups(
                 self.storage, split.path, split.version, split.groups, split.rows, columns,
                 batch_rows,
             )  # fmt: skip
         else:
-            batches = open_csv(self.storage, split.path, split.version).text_batches(columns)
+            file = text_file(self.storage, split.path, split.version, split.format)
+            batches = file.text_batches(columns)
         name = self.storage.relative(split.path)
         with closing(batches):
             for batch in batches:
@@ -182,18 +197,22 @@ def describe_row(name: str, first: int, row: int) -> str:
     return f"row {first + row} of {name} (rows count from 0)"
 
 
-def open_source(storage: Storage, roles: Roles) -> Source:
+def open_source(storage: Storage, roles: Roles, options: TextOptions | None = None) -> Source:
     """Read the footers and headers of all files and check the columns of the roles.
+
+    `options` are the keys of text files.
 
     Raises
     ------
     DataError
         For a column that is missing or has a type that does not fit its role.
     """
-    parameter = "transactions_path"
+    parameter, options = "transactions_path", options or TextOptions()
     with wrap_store_errors(parameter, storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        storage, listed = input_files(storage, parameter, PARQUET_OR_CSV)
-        files = list(pool.map(lambda item: _open_file(storage, item), listed))
+        storage, listed = input_files(storage, parameter, READABLE)
+        names = [storage.relative(file.path) for file in listed]
+        check_used(options, names, "transactions", reads_numbers=True)
+        files = list(pool.map(lambda item: _open_file(storage, options, item), listed))
     with_lines = [file for file in files if file.splits]
     compared = with_lines or files  # where no line is, no type matters
     for file in compared:
@@ -276,14 +295,15 @@ def _uses(roles: Roles) -> ColumnUses:
     return ColumnUses(dict.fromkeys(compared, True), _DIFFER, compared, hidden)
 
 
-def _open_file(storage: Storage, listed: InputFile) -> _File:
+def _open_file(storage: Storage, options: TextOptions, listed: InputFile) -> _File:
     path, size = listed.path, listed.size
     name = storage.relative(path)
-    if is_csv(name):
+    if is_text_file(name):
         version = storage.version(path)
-        columns = open_csv(storage, path, version).columns
-        schema = pa.schema([(column, pa.string()) for column in columns])
-        splits = [ReadSplit(path, (), 0, max(size // _CSV_ROW_BYTES, 1), version)]
+        format = find_format(storage, path, version, options)
+        schema = pa.schema([(column, pa.string()) for column in format.columns])
+        rows = max(size // _CSV_ROW_BYTES, 1)
+        splits = [ReadSplit(path, (), 0, rows, version, format=format)]
         return _File(path, splits, schema, version, is_parquet=False)
     file: DataFile = read_footer(storage, *listed)
     return _File(path, _split(file), file.schema, file.version, is_parquet=True)
@@ -394,8 +414,8 @@ def check_time_types(
 def nearest_column(name: str, columns: Sequence[str], file: str, id_key: Key | None) -> str:
     """Return a hint for a missing column.
 
-    Where ids are hashed it names no column of a CSV file, whose first line may have ids.
+    Where ids are hashed it names no column of a text file, whose first line may have ids.
     """
-    if id_key is not None and is_csv(file):
+    if id_key is not None and is_text_file(file):
         return f"the first line of the file must be a header; it has {len(columns)} fields"
     return nearest_known(name, columns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.privacy.pseudonyms import Key
+from gpuseg.io.text_files.number_format import PLAIN, NumberFormat
 from gpuseg.validation import broken_rule
 
 DescribeRow = Callable[[int], str]
@@ -56,6 +57,8 @@ class Roles:
         Text that is read as missing in every column, as blank text is.
     time_format : tuple of str
         Formats of times in text and numbers (`features.time_format`); empty for ISO 8601.
+    number_format : NumberFormat
+        Format of numbers in text.
     """
 
     customer: str
@@ -70,6 +73,7 @@ class Roles:
     id_key: Key | None = None
     null_values: tuple[str, ...] = NULL_VALUES
     time_format: tuple[str, ...] = ()
+    number_format: NumberFormat = PLAIN
 
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:
@@ -88,7 +92,7 @@ class Roles:
 
     def columns(self) -> dict[str, str]:
         """Return the column of each role that has one."""
-        others = ("snapshot", "id_key", "null_values", "time_format")
+        others = ("snapshot", "id_key", "null_values", "time_format", "number_format")
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {role: name for role, name in columns.items() if name is not None}
 

@@ -16,7 +16,7 @@ _EXCEL_FOLDER = b"xl/"
 """Folder in the archive that a workbook of Excel is; those of other documents have others."""
 
 _READ_AND_WRITE = "write it as Parquet, for example with pandas: {}.to_parquet(…)"
-_DECOMPRESS = "decompress it; if it is text then, " + _READ_AND_WRITE.format("pandas.read_csv(…)")
+_DECOMPRESS = "if it is CSV, give it a name such as *.csv.{}; otherwise decompress it"
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,34 @@ class FileFormat:
     ----------
     title : str
     hint : str
-        How its rows become a Parquet file.
+        How its rows can be read.
     """
 
     title: str
     hint: str
 
 
-_CSV = FileFormat(
+TEXT = FileFormat(
     "text, such as CSV",
-    _READ_AND_WRITE.format("pandas.read_csv(…)")
-    + " (in [transactions] and [[join]], a name such as *.csv is enough)",
+    "give it a name that ends in .csv",
 )
-_EXCEL = FileFormat("a workbook of Excel", _READ_AND_WRITE.format("pandas.read_excel(…)"))
+_EXCEL = FileFormat("a workbook of Excel", "give it a name that ends in .xlsx")
+_OLD_EXCEL = FileFormat("a workbook of an old Excel", "save it as .xlsx, and give that file")
 _LFS_POINTER = FileFormat("a pointer of Git LFS, not the file itself", "fetch it: git lfs pull")
 _PDF = FileFormat("a PDF document", "write its table as Parquet")
 _JSON = FileFormat("JSON", _READ_AND_WRITE.format("pandas.read_json(…)"))
 _ZIP = FileFormat(
-    "a zip archive", "unpack it; if it has text, " + _READ_AND_WRITE.format("pandas.read_csv(…)")
+    "a zip archive", "unpack it, and give the files; those that end in .csv and .xlsx are read too"
 )
 
+PARQUET = FileFormat("Parquet", "give it a name that ends in .parquet")
+
 _BY_START = (
-    (b"\x1f\x8b", FileFormat("compressed by gzip", _DECOMPRESS)),
-    (b"BZh", FileFormat("compressed by bzip2", _DECOMPRESS)),
-    (b"\xfd7zXZ\0", FileFormat("compressed by xz", _DECOMPRESS)),
-    (b"\x28\xb5\x2f\xfd", FileFormat("compressed by zstd", _DECOMPRESS)),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _EXCEL),
+    (b"\x1f\x8b", FileFormat("compressed by gzip", _DECOMPRESS.format("gz"))),
+    (b"BZh", FileFormat("compressed by bzip2", _DECOMPRESS.format("bz2"))),
+    (b"\xfd7zXZ\0", FileFormat("compressed by xz", "decompress it")),
+    (b"\x28\xb5\x2f\xfd", FileFormat("compressed by zstd", _DECOMPRESS.format("zst"))),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", _OLD_EXCEL),
     (b"ARROW1", FileFormat("Arrow (Feather)", _READ_AND_WRITE.format("pandas.read_feather(…)"))),
     (b"ORC", FileFormat("ORC", _READ_AND_WRITE.format("pandas.read_orc(…)"))),
 )
@@ -68,7 +70,7 @@ def other_format(head: bytes) -> FileFormat | None:
     if _JSON_START.match(text):
         return _JSON
     if "\n" in text or "\r" in text:
-        return _CSV
+        return TEXT
     if head.startswith(b"PK\x03\x04"):
         return _EXCEL if _EXCEL_FOLDER in head else _ZIP
     return next((kind for start, kind in _BY_START if head.startswith(start)), None)

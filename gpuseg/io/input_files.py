@@ -8,10 +8,11 @@ from gpuseg.io.storage import Storage
 from gpuseg.io.table_formats.detect import DELTA, HUDI, ICEBERG, table_format
 from gpuseg.io.table_formats.snapshot import InputFile
 
+ListedInput = tuple[Storage, list[InputFile]]
+"""The files of an input, and where these are."""
 
-def input_files(
-    storage: Storage, parameter: str, formats: str = "Parquet"
-) -> tuple[Storage, list[InputFile]]:
+
+def input_files(storage: Storage, parameter: str, formats: str = "Parquet") -> ListedInput:
     """Return the files of the input, and where these are.
 
     Parameters

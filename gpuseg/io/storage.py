@@ -32,7 +32,10 @@ _PARQUET_OPTIONS: Mapping[str, Any] = {
     "coerce_int96_timestamp_unit": "us",
 }
 
-_DATA_FILES = (".parquet", ".pq", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt")
+_DATA_FILES = (
+    *(".parquet", ".pq", ".xlsx", ".xlsm"),
+    *(f"{name}{end}" for name in (".csv", ".tsv", ".txt") for end in ("", ".gz", ".bz2", ".zst")),
+)
 """Ends of the names of files that have data; a folder may have such a name too."""
 
 _NOT_PARQUET = "file.not_parquet"

@@ -45,6 +45,8 @@ class ManifestInputs:
     warnings : sequence of str
     profile_inputs : ProfileInputs
     transactions : manifest.Transactions or None
+    text_files : sequence of manifest.TextFiles
+        Of `[input]`.
     encoders : sequence of Encoder
     parts : sequence of Part
         Empty until they are written.
@@ -64,6 +66,7 @@ class ManifestInputs:
     warnings: Sequence[str]
     profile_inputs: ProfileInputs
     transactions: manifest.Transactions | None = None
+    text_files: Sequence[manifest.TextFiles] = ()
     encoders: Sequence[Encoder] = ()
     parts: Sequence[Part] = ()
     example_ids: pa.ChunkedArray | None = None
@@ -189,6 +192,7 @@ def _input(inputs: ManifestInputs) -> manifest.Input:
         fingerprint=manifest.Fingerprint(
             files=dataset.fingerprint(), content=_content_hash(inputs)
         ),
+        text_files=tuple(inputs.text_files),
     )
 
 

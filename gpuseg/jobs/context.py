@@ -15,11 +15,12 @@ from gpuseg.io.input_paths import paths_of
 from gpuseg.io.library_errors import exhausted, first_line
 from gpuseg.io.output.base import Output
 from gpuseg.io.output.open import open_output
-from gpuseg.io.storage import wrap_store_errors
+from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
 from gpuseg.jobs.plan import RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
+from gpuseg.jobs.text_inputs import STAGED
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.manifest import DescriptionFailure
 from gpuseg.output_kind import OutputKind
@@ -34,6 +35,7 @@ from gpuseg.runtime.cluster import (
 from gpuseg.runtime.executor import Executor, do_nothing
 from gpuseg.runtime.interrupts import raise_if_interrupted
 from gpuseg.runtime.retry import retry_if_lost
+from gpuseg.runtime.temporary_folder import temporary_folder
 
 LOGGER = logging.getLogger("gpuseg")
 LOGGER.addHandler(logging.NullHandler())
@@ -215,11 +217,24 @@ def open_run(
     with job_errors(spec), ExitStack() as stack:
         refuse_program_without_guard(spec.runtime.cluster)
         with reporter.stage("plan"):
-            plan = plan_run(spec, kind)
+
+            @cache
+            def stage_output(target: Storage) -> Output:
+                output = open_output(target, spec.output.overwrite, run_id, kind)
+                return stack.enter_context(output)
+
+            def make_folder(resolved: ResolvedJob) -> Storage:
+                if resolved.cluster.is_managed:
+                    return Storage.from_url(stack.enter_context(temporary_folder()), {}, "folder")
+                staging = stage_output(resolved.target).staging
+                staging.make(STAGED)
+                return Storage(STAGED, staging.storage.fs, staging.path(STAGED))
+
+            plan = plan_run(spec, make_folder, kind)
+            for text in plan.text_inputs:
+                reporter.log(text.describe())
             resolved = plan.resolved
-            output = stack.enter_context(
-                open_output(resolved.target, spec.output.overwrite, run_id, kind)
-            )
+            output = stage_output(resolved.target)
         is_segmented = kind is OutputKind.SEGMENTS
         while_waiting = _importer(spec, resolved) if is_segmented else do_nothing
         with reporter.stage("start"):

@@ -17,6 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from gpuseg.features.definitions import CUSTOMER_ID, RFM, RFM_SEGMENT
+from gpuseg.io.text_files.options import OPTIONS
 from gpuseg.jobs.schema import (
     AuditSpec,
     InputSpec,
@@ -154,6 +155,10 @@ class JobSpec(Section):
             del job["audit"]
         if not self.join:
             del job["join"]
+        for section in (job[source], *job.get("join", [])):
+            for key in OPTIONS:
+                if section[key] is None:
+                    del section[key]
         for section in (job[source], job["output"], *job.get("join", [])):
             hidden = dict.fromkeys(section["storage_options"], HIDDEN)
             section["storage_options"] = hidden

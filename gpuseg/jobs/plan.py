@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.backends.registry import BackendChoice
 from gpuseg.errors import ConfigError
+from gpuseg.io.input_files import ListedInput
 from gpuseg.io.input_paths import open_paths
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
+from gpuseg.io.text_files.convert import Wanted
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
 from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, resolve_job
 from gpuseg.jobs.schema import TransactionsSpec
+from gpuseg.jobs.text_inputs import Scratch, TextInput, converted_input
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.segmentation.base import ColumnPlan, MemoryNeeds
@@ -44,6 +48,8 @@ class InputTable:
         Text that stands for no id.
     carried : tuple of str
         Columns that the output has too, as they are.
+    listed : pair of Storage and files, or None
+        The files of the table, if they have been listed.
     """
 
     storage: Storage
@@ -53,6 +59,7 @@ class InputTable:
     id_key: Key | None = None
     null_values: tuple[str, ...] = NULL_VALUES
     carried: tuple[str, ...] = ()
+    listed: ListedInput | None = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +122,22 @@ class RunPlan:
 
     resolved: ResolvedJob
     first_step: LinesPlan | TablePlan
+    text_inputs: tuple[TextInput, ...] = ()
 
 
-def plan_run(spec: JobSpec, kind: OutputKind = OutputKind.SEGMENTS) -> RunPlan:
-    """Resolve a job and read the footers of its input; nothing is written.
+def plan_run(
+    spec: JobSpec,
+    make_folder: Callable[[ResolvedJob], Storage],
+    kind: OutputKind = OutputKind.SEGMENTS,
+) -> RunPlan:
+    """Resolve a job and read the footers of its input; text files are converted to Parquet.
 
-    `kind` is that of the output.
+    Parameters
+    ----------
+    make_folder : callable
+        Makes the folder for converted files; it is called if there are some.
+    kind : OutputKind
+        That of the output.
 
     Raises
     ------
@@ -128,20 +145,46 @@ def plan_run(spec: JobSpec, kind: OutputKind = OutputKind.SEGMENTS) -> RunPlan:
         Everything that can be known before the data is read.
     """
     resolved = resolve_job(spec, kind)
+    scratch = cache(partial(make_folder, resolved))
     if spec.transactions is not None:
-        lines = _plan_lines(spec, spec.transactions, resolved)
+        lines, texts = _plan_lines(spec, spec.transactions, resolved, scratch)
         paths = [path for path, _ in lines.source.listed]
         refuse_files_inside(resolved.source, paths, resolved, "transactions_path")
-        return RunPlan(resolved, lines)
+        return RunPlan(resolved, lines, texts)
+    listed, detected = converted_input(
+        resolved.source, "input", "input_path", spec.source.text_options, _wanted(spec), scratch
+    )
     features = spec.input and spec.input.features
     table = InputTable(
-        resolved.source, spec.id, tuple(features) if features else None, spec.weight,
-        resolved.id_key, tuple(spec.source.null_values),
+        listed[0], spec.id, tuple(features) if features else None, spec.weight,
+        resolved.id_key, tuple(spec.source.null_values), listed=listed,
     )  # fmt: skip
     plan = plan_table(spec, resolved, table)
     paths = [file.path for file in plan.dataset.files]
+    if detected is not None and detected.converted is not None:
+        paths = [path for path, _ in detected.converted.versions]
     refuse_files_inside(resolved.source, paths, resolved, "input_path")
-    return RunPlan(resolved, plan)
+    return RunPlan(resolved, plan, (detected,) if detected else ())
+
+
+def _wanted(spec: JobSpec) -> Wanted:
+    """Return the columns of `[input]` that are used, and those that must be numbers.
+
+    Without an id, a warning names a column that may have the ids, so that all columns are read.
+    """
+    features = (spec.input and spec.input.features) or []
+    weight = [] if spec.weight is None else [spec.weight]
+    categories = list(spec.prepare.categorical)
+    numbers = [name for name in features if name not in categories] + weight
+    others = [*categories, *spec.audit.columns, *([] if spec.id is None else [spec.id])]
+    return Wanted(
+        tuple(dict.fromkeys([*numbers, *others])) if features and spec.id is not None else None,
+        tuple(numbers),
+        tuple(categories),
+        spec.id,
+        null_values=tuple(spec.source.null_values),
+        hides_values=spec.source.id_hash_key_env is not None,
+    )
 
 
 def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> TablePlan:
@@ -157,6 +200,7 @@ def plan_table(spec: JobSpec, resolved: ResolvedJob, table: InputTable) -> Table
         table.storage, table.features, table.id, table.weight, table.id_key,
         tuple(spec.prepare.categorical), tuple(spec.audit.columns), table.null_values,
         spec.allow_personal, spec.algorithm.personal_kinds(spec.segment),
+        table.listed,
     )  # fmt: skip
     dataset = replace(opened, carried=table.carried)
     preview = spec.prepare.preview_encoders(dataset.features, dataset.shapes)
@@ -207,6 +251,9 @@ def refuse_changed_inputs(plan: RunPlan) -> None:
     DataError
     """
     step = plan.first_step
+    for text in plan.text_inputs:
+        if text.converted is not None:
+            text.converted.source.refuse_changes(text.converted.versions)
     if isinstance(step, LinesPlan):
         step.source.storage.refuse_changes(step.source.versions)
         for join in step.joins:
@@ -224,6 +271,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
             "job": spec.redacted(),
             "files": step.source.files,
             "lines": step.source.rows,
+            "text_files": [text.describe() for text in plan.text_inputs],
             "backend": {"name": backend.name, "reason": backend.reason},
         }
     dataset, cluster = step.dataset, step.cluster
@@ -233,6 +281,7 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
         "files": len(dataset.files),
         "row_groups": dataset.row_groups,
         "rows": dataset.rows,
+        "text_files": [text.describe() for text in plan.text_inputs],
         "index_columns_left_out": list(dataset.left_out),
         "vector_columns_left_out": list(dataset.vectors_left_out),
         "backend": {"name": backend.name, "reason": backend.reason},
@@ -244,7 +293,9 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
     }
 
 
-def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: ResolvedJob) -> LinesPlan:
+def _plan_lines(
+    spec: JobSpec, transactions: TransactionsSpec, resolved: ResolvedJob, scratch: Scratch
+) -> tuple[LinesPlan, tuple[TextInput, ...]]:
     """Open the transaction lines of a job, and the tables that are joined to their features.
 
     Raises
@@ -258,14 +309,37 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
     from gpuseg.features.transaction_files import open_source
 
     roles = replace(transactions.roles(), id_key=resolved.id_key)
-    source = open_source(resolved.source, roles)
+    source = open_source(resolved.source, roles, transactions.text_options)
+    texts = []
+    if source.formats:
+        texts.append(TextInput("transactions", source.formats, roles.number_format))
     joins = []
     for i, join in enumerate(spec.join):
-        storage = open_paths(join.path, join.storage_options, f"join[{i}].path")
         key, words = f"join[{i}]", join.null_values
+        storage = open_paths(join.path, join.storage_options, f"{key}.path")
+        columns = None if join.columns is None else (join.id, *join.columns)
+        wanted = Wanted(
+            columns,
+            id=join.id,
+            keeps_id_as_text=True,
+            has_times=True,
+            null_values=tuple(words),
+            hides_values=resolved.id_key is not None,
+        )
+        listed, detected = converted_input(
+            storage, key, f"{key}.path", join.text_options, wanted, scratch
+        )
+        texts += [detected] if detected else []
         joins.append(
             open_join(
-                storage, join.id, join.columns, key, words, resolved.id_key, join.allow_personal
+                storage,
+                join.id,
+                join.columns,
+                key,
+                words,
+                resolved.id_key,
+                join.allow_personal,
+                listed,
             )
         )
     built = available(source.roles.columns(), spec.builds_rfm)
@@ -278,4 +352,4 @@ def _plan_lines(spec: JobSpec, transactions: TransactionsSpec, resolved: Resolve
                 "categorical.not_built", f"'{name}' is neither built nor joined",
                 parameter="categorical", hint=nearest_known(name, [*built, *joined]),
             )  # fmt: skip
-    return LinesPlan(source, tuple(joins))
+    return LinesPlan(source, tuple(joins)), tuple(texts)

@@ -24,6 +24,19 @@ from gpuseg.features.definitions import available
 from gpuseg.features.time_format import time_formats_of
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.null_values import NULL_VALUES, null_values_of
+from gpuseg.io.text_files.choose_format import named_format
+from gpuseg.io.text_files.number_format import PLAIN
+from gpuseg.io.text_files.options import (
+    OPTIONS,
+    TextOptions,
+    checked_decimal,
+    checked_delimiter,
+    checked_encoding,
+    checked_header,
+    checked_quote,
+    checked_skip_rows,
+    checked_thousands,
+)
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
 
@@ -100,7 +113,34 @@ NullValues = Annotated[list[str], BeforeValidator(null_values_of)]
 """Text that stands for no value."""
 
 
-class InputSpec(Section):
+class TextFileKeys(Section):
+    """Keys of CSV files and workbooks of Excel; None is looked for in the files."""
+
+    encoding: Annotated[Text, AfterValidator(checked_encoding)] | None = None
+    delimiter: Annotated[Text, AfterValidator(checked_delimiter)] | None = None
+    quote: Annotated[str, AfterValidator(checked_quote)] | None = None
+    decimal: Annotated[Text, AfterValidator(checked_decimal)] | None = None
+    thousands: Annotated[Text, AfterValidator(checked_thousands)] | None = None
+    header: Annotated[Any, BeforeValidator(checked_header)] = None
+    skip_rows: Annotated[int, AfterValidator(checked_skip_rows)] | None = None
+    sheet: Text | None = None
+
+    @model_validator(mode="after")
+    def _has_two_signs(self) -> "TextFileKeys":
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise broken_rule(
+                "thousands.decimal", "must be another sign than decimal", "thousands",
+                "name the two signs that the numbers have",
+            )  # fmt: skip
+        return self
+
+    @property
+    def text_options(self) -> TextOptions:
+        """The keys of text files."""
+        return TextOptions(**{name: getattr(self, name) for name in OPTIONS})
+
+
+class InputSpec(TextFileKeys):
     """Path of the feature vectors, and the columns that are used."""
 
     path: Paths
@@ -119,7 +159,7 @@ TimeFormats = Annotated[list[str], BeforeValidator(time_formats_of)]
 Moment = Annotated[datetime, BeforeValidator(as_moment)]
 
 
-class TransactionsSpec(Section):
+class TransactionsSpec(TextFileKeys):
     """Path of transaction lines, and the roles of their columns.
 
     `features` are clustered; all features that can be built are written.
@@ -166,16 +206,17 @@ class TransactionsSpec(Section):
         """Return the roles of the columns."""
         others = {
             *("path", "features", "storage_options", "id_hash_key_env", "null_values"),
-            *("time_format", "rfm"),
+            *("time_format", "rfm", *OPTIONS),
         }
         return Roles(
             **self.model_dump(exclude=others),
             null_values=tuple(self.null_values),
             time_format=tuple(self.time_format or ()),
+            number_format=named_format(self.text_options) or PLAIN,
         )
 
 
-class JoinSpec(Section):
+class JoinSpec(TextFileKeys):
     """A table with attributes of the customers; by default all columns but the id are joined."""
 
     path: Paths

@@ -15,6 +15,7 @@ from gpuseg.jobs.stages.profile import SegmentProfiles
 from gpuseg.jobs.stages.publish import publish
 from gpuseg.jobs.stages.segment import segment
 from gpuseg.jobs.stages.write import write_assignments
+from gpuseg.jobs.text_inputs import summaries_of
 from gpuseg.manifest import Manifest, RowStorage
 from gpuseg.segmentation.base import SegmentationResult
 
@@ -44,7 +45,8 @@ def segment_table(
         profile = collect_profile(ctx, prepared, result, built)
         inputs = ManifestInputs(
             ctx.spec, plan, rows.reader, prepared.fit, result, prepared.digest, storage,
-            ctx.reporter.warnings, profile, built.record if built else None, rows.encoders,
+            ctx.reporter.warnings, profile, built.record if built else None,
+            summaries_of(ctx.plan.text_inputs, "input"), rows.encoders,
         )  # fmt: skip
         rows_with_id = profile.examples.positions
         written, profiles = profile_meanwhile(

@@ -28,6 +28,7 @@ HOMES = {
     "typer": {"cli.py"},
     "deltalake": {"io/table_formats/delta.py"},
     "pyiceberg": {"io/table_formats/iceberg.py"},
+    "python_calamine": {"io/text_files/workbook.py"},
     "safetensors": {"models/"},
 }
 """Heavy or optional packages, and the only files and folders that may import them."""

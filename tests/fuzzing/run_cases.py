@@ -21,6 +21,7 @@ TARGETS: dict[str, str] = {
     "models": "models",
     "manifests": "manifests",
     "names": "names",
+    "text-files": "text_files",
 }
 """Name of each fuzzer, and the module of this package whose `fuzzer()` makes it."""
 

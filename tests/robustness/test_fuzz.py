@@ -10,6 +10,7 @@ CASES: dict[str, int] = {
     "models": 100,
     "manifests": 60,
     "names": 20,
+    "text-files": 60,
     "kills": 1,
 }
 """Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""

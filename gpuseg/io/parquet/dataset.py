@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from gpuseg.errors import DataError
 from gpuseg.formatting import count_with, span
-from gpuseg.io.input_files import input_files
+from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.checksums import count_values
 from gpuseg.io.parquet.data_file import DataFile
@@ -167,6 +167,7 @@ def open_dataset(
     null_values: Sequence[str] = NULL_VALUES,
     allow_personal: Sequence[str] = (),
     allowed_kinds: Sequence[str] = (),
+    listed: ListedInput | None = None,
 ) -> Dataset:
     """Read the footers below `storage` and select the columns.
 
@@ -184,6 +185,8 @@ def open_dataset(
         Features that are not compared with personal data.
     allowed_kinds : sequence of str
         Kinds of personal data that are allowed.
+    listed : pair of Storage and files, optional
+        What `input_files` returns for `storage`, if it has been called.
     audited : names
         Columns that are not features.
     null_values : sequence of str
@@ -196,8 +199,8 @@ def open_dataset(
         or a column is missing or not numeric, or has vectors of no known length.
     """
     with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-        storage, listed = input_files(storage, "input_path")
-        footers = list(pool.map(lambda item: read_footer(storage, *item), listed))
+        storage, files_listed = listed or input_files(storage, "input_path")
+        footers = list(pool.map(lambda item: read_footer(storage, *item), files_listed))
     index = frozenset().union(*(file.index_columns for file in footers))
     others = [name for name in (id, weight, *audited) if name is not None]
     with_rows = tuple(file for file in footers if file.rows)
@@ -215,12 +218,7 @@ def open_dataset(
     checked = [name for name in names if name not in allow_personal]
     _refuse_personal(storage, files, checked, allowed_kinds)
     if not with_rows:
-        raise DataError(
-            "input.no_rows",
-            f"{count_with(len(files), 'file', 'has', 'have')} no rows",
-            value=storage.url,
-            parameter="input_path",
-        )
+        raise no_rows(len(files), storage.url, "input_path")
     shapes = find_shapes(
         storage, with_rows, types, [name for name in names if name not in categories]
     )
@@ -228,6 +226,16 @@ def open_dataset(
         storage, with_rows, names, id, weight, id_key, selected.index, tuple(null_values),
         selected.vectors, shapes, types,
     )  # fmt: skip
+
+
+def no_rows(n_files: int, url: str, parameter: str) -> DataError:
+    """Return the error of files without rows."""
+    return DataError(
+        "input.no_rows",
+        f"{count_with(n_files, 'file', 'has', 'have')} no rows",
+        value=url,
+        parameter=parameter,
+    )
 
 
 def _refuse_personal(

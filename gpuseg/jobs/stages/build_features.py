@@ -17,6 +17,7 @@ from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.id_warnings import warning_of_personal_customers
 from gpuseg.jobs.plan import InputTable, LinesPlan
+from gpuseg.jobs.text_inputs import summaries_of
 from gpuseg.manifest import (
     FeatureDefinition,
     FeaturesManifest,
@@ -70,7 +71,7 @@ def build_features(ctx: RunContext, lines: LinesPlan) -> BuiltFeatures:
     table = InputTable(
         storage, CUSTOMER_ID, tuple(_clustered(ctx, features)), carried=tuple(carried)
     )
-    return BuiltFeatures(lines.source, features, table, _transactions(lines.source, features))
+    return BuiltFeatures(lines.source, features, table, _transactions(ctx, lines.source, features))
 
 
 def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, FeaturesManifest]:
@@ -86,7 +87,7 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
         run_id=ctx.run_id,
         started=f"{ctx.started:%Y-%m-%dT%H:%M:%SZ}",
         job=ctx.spec.redacted(),
-        transactions=_transactions(lines.source, features),
+        transactions=_transactions(ctx, lines.source, features),
         features=tuple(
             FeatureDefinition.from_json(asdict(f))
             for f in (*FEATURES, *RFM)
@@ -142,8 +143,9 @@ def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
     return varying
 
 
-def _transactions(source: Source, features: Features) -> Transactions:
+def _transactions(ctx: RunContext, source: Source, features: Features) -> Transactions:
     """Return the part of the manifest about the lines."""
+    texts = ctx.plan.text_inputs
     return Transactions(
         path=source.storage.shown_url,
         files=source.files,
@@ -160,8 +162,10 @@ def _transactions(source: Source, features: Features) -> Transactions:
                 rows_of_no_customer=joined.rows - joined.without_id - joined.customers,
                 customers=joined.customers,
                 customers_without=joined.without_attributes,
+                text_files=summaries_of(texts, join.key),
             )
             for join, joined in features.joined
         ),
         rfm=None if features.borders is None else RfmBorders.from_json(features.borders),
+        text_files=summaries_of(texts, "transactions"),
     )

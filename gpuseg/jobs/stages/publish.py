@@ -10,6 +10,7 @@ from gpuseg.jobs.build_manifest import ManifestInputs
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.plan import refuse_changed_inputs
 from gpuseg.jobs.stages.examples import EXAMPLES
+from gpuseg.jobs.text_inputs import STAGED, is_staged
 from gpuseg.manifest import FeaturesManifest, Manifest, dump
 from gpuseg.reporting import svg
 from gpuseg.reporting.report import MISSING_REPORT, render_report
@@ -92,6 +93,8 @@ def stage_and_publish(
             output.write(name, content)
         output.write(MANIFEST, dump(manifest))
         refuse_changed_inputs(ctx.plan)
+        if is_staged(ctx.plan.text_inputs, output.staging.path(STAGED)):
+            output.staging.remove(STAGED)
         output.publish(written)
     except OSError as error:
         raise cannot_write(output.staging.storage.url, error) from None

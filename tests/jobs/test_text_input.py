@@ -1,0 +1,210 @@
+"""CSV files and workbooks as `[input]`: read as the same rows in Parquet are, or refused."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from distributed import LocalCluster
+from support.errors import raises
+from support.helpers import ANY_PORT, customers, cut, job, write_files
+from support.text_files import STYLES, csv_bytes, xlsx_bytes
+
+import gpuseg
+from gpuseg.io.text_files import convert
+from gpuseg.jobs.text_inputs import STAGED
+
+
+def table() -> pa.Table:
+    """Customers with values that a text file can hold exactly, and a city."""
+    rows = customers(300)
+    cities = pa.array([["Köln", "Paris", "Göteborg"][i % 3] for i in range(300)])
+    return rows.append_column("city", cities)
+
+
+ROWS = table()
+
+
+def write(folder: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files into a new folder."""
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def segments(source: Path, target: Path, **sections: dict[str, Any]) -> pa.Table:
+    """Run a job, and return its output."""
+    gpuseg.run(job(source, target, **sections))
+    return pq.read_table(target)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """The output for the same rows in Parquet."""
+    folder = tmp_path_factory.mktemp("parquet")
+    return segments(write_files(folder / "in", [ROWS]), folder / "out")
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_text_gives_the_segments_of_parquet(tmp_path: Path, style: str, expected: pa.Table) -> None:
+    name, content = STYLES[style](ROWS)
+    source = write(tmp_path / "in", {name: content})
+    assert segments(source, tmp_path / "out").equals(expected)
+    assert segments(source / name, tmp_path / "file").equals(expected)
+
+
+def test_files_may_differ_in_all_but_the_names_of_columns(
+    tmp_path: Path, expected: pa.Table
+) -> None:
+    first, second, third = cut(ROWS, 100, 100)
+    names = ("a.csv", "b.tsv.gz", "c.xlsx")
+    contents = (
+        csv_bytes(first, ";", encoding="latin-1"),
+        STYLES["gzip"](second.select(second.column_names[::-1]))[1],
+        xlsx_bytes(third),
+    )
+    source = write(tmp_path / "in", dict(zip(names, contents, strict=True)))
+    result = gpuseg.run(job(source, tmp_path / "out"))
+    assert pq.read_table(tmp_path / "out").equals(expected)
+    texts = result.record.input.text_files
+    assert [(text.first, text.encoding, text.sheet) for text in texts] == [
+        ("a.csv", "cp1252", None), ("b.tsv.gz", "utf-8", None), ("c.xlsx", "utf-8", "Data"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", [0, 2**28])
+def test_types_are_those_of_all_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr(convert, "_KEPT_BYTES", kept)
+    files = {
+        "a.csv": b"customer,recency,orders,spend\n007,1,2,3\n08,2,NA,4\n",
+        "b.csv": b"spend,customer,orders,recency\n1.5,9,1,7\n2,10,3,\n",
+    }
+    source = write(tmp_path / "in", files)
+    output = segments(
+        source, tmp_path / "out", prepare={"missing": "mean"}, segment={"n_clusters": 2}
+    )
+    assert output["customer"].to_pylist() == ["007", "08", "9", "10"]
+
+
+@pytest.mark.slow
+def test_workers_of_a_scheduler_read_what_is_staged(tmp_path: Path, expected: pa.Table) -> None:
+    source = write(tmp_path / "in", {"a.csv": csv_bytes(ROWS)})
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=ANY_PORT, host="127.0.0.1"
+    ) as cluster:
+        runtime = {"cluster": cluster.scheduler_address}
+        output = segments(source, tmp_path / "out", runtime=runtime)
+    assert output.equals(expected)
+    assert STAGED not in [path.name for path in (tmp_path / "out").iterdir()]
+
+
+def test_cells_keep_their_types(tmp_path: Path) -> None:
+    cells = pa.table({
+        "customer": [float(i) for i in range(6)],
+        "recency": [0.1, 0.2, 1e-9, 123456789.123456, 5.0, None],
+        "orders": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        "spend": pa.array([True, False, True, True, False, True]),
+        "city": [datetime.datetime(2010, 12, 1, 8, 26)] * 6,
+    })  # fmt: skip
+    source = write(tmp_path / "in", {"a.xlsx": xlsx_bytes(cells)})
+    result = gpuseg.run(
+        job(source, tmp_path / "out", prepare={"missing": "drop"}, segment={"n_clusters": 2})
+    )
+    assert result.record.input.rows_dropped == 1
+    output = pq.read_table(tmp_path / "out")
+    assert output["customer"].type == pa.int64()
+    assert output["customer"].to_pylist() == [0, 1, 2, 3, 4]
+
+
+GOOD = csv_bytes(ROWS)
+SHEET = xlsx_bytes(ROWS, above=[("Customers of May",), ()])
+THREE = b"customer,recency,orders,spend\n1,1,2,3\n2,%s,3,4\n3,3,4,5\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "keys", "code"),
+    [
+        ({"a.csv": GOOD, "b.parquet": b"PAR1"}, {}, "input.mixed_formats"),
+        ({"a.parquet": b"PAR1"}, {"delimiter": ";"}, "text_options.not_used"),
+        ({"a.csv": GOOD}, {"sheet": "Data"}, "text_options.not_used"),
+        ({"a.csv": b""}, {}, "file.empty"),
+        ({"a.csv": b"PAR1" + bytes(100)}, {}, "file.not_csv"),
+        ({"a.csv": SHEET}, {}, "file.not_csv"),
+        ({"a.csv": b'[{"id": 1}]\n'}, {}, "file.not_csv"),
+        ({"a.xlsx": GOOD}, {}, "file.not_workbook"),
+        ({"a.xlsx": SHEET[: len(SHEET) // 2]}, {}, "file.not_workbook"),
+        ({"a.xlsx": SHEET}, {}, "file.title_above_header"),
+        ({"a.xlsx": SHEET}, {"sheet": "May"}, "sheet.unknown"),
+        ({"a.xlsx": xlsx_bytes(pa.table({}))}, {}, "file.no_rows_in_sheet"),
+        ({"a.xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99)}, {}, "file.not_parquet"),
+        ({"a.csv": b"Customers of May\n\n" + GOOD}, {}, "file.title_above_header"),
+        ({"a.csv": GOOD.split(b"\n", 1)[1]}, {"header": ["customer"]}, "file.header_length"),
+        ({"a.csv": THREE % b"2" * 2}, {}, "input.not_a_number"),
+        ({"a.csv": b"1,2\n3,4\n"}, {}, "file.no_header"),
+        ({"a.csv": THREE % b"2,2"}, {}, "file.row_length"),
+        ({"a.csv": THREE % b"two"}, {}, "input.not_a_number"),
+        ({"a.csv": THREE % b"007"}, {}, "input.not_a_number"),
+        ({"a.csv": THREE % b"12345678901234567890"}, {}, "input.not_a_number"),
+        ({"a.csv": THREE % b'"1,234"'}, {}, "numbers.ambiguous"),
+        ({"a.csv": (THREE % b"1.234").replace(b",", b";")}, {}, "numbers.ambiguous"),
+        ({"a.csv": b"customer;recency;orders;spend\n1;1,5;2.5;3\n"}, {}, "numbers.formats_differ"),
+        ({"a.csv": b"customer,recency,orders,orders,spend\n1,1,2,3,4\n"}, {},
+         "file.duplicate_column"),
+        ({"a.csv": b"customer,recency,orders\n1,1,2\n"}, {}, "features.missing_column"),
+        ({"a.csv": b"customer,recency,orders,spend\n"}, {}, "input.no_rows"),
+        ({"a.csv": GOOD, "b.csv": b"customer,recency\n1,2\n"}, {}, "input.schemas_differ"),
+        ({"a.csv": THREE % (b"x" * 2**24)}, {}, "file.row_too_long"),
+        ({"a.csv": GOOD.replace("Köln".encode(), "Москва".encode("cp1251"))},
+         {"features": None}, "file.unknown_encoding"),
+        ({"a.csv": GOOD}, {"encoding": "utf-16"}, "file.not_decodable"),
+        ({"a.csv": GOOD}, {"encoding": "ascii", "features": None}, "file.not_decodable"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_named(
+    tmp_path: Path, files: dict[str, bytes], keys: dict[str, Any], code: str
+) -> None:
+    source = write(tmp_path / "in", files)
+    with raises(code):
+        gpuseg.run(job(source, tmp_path / "out", input=keys))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [
+        ({"encoding": "latin-99"}, "encoding"),
+        ({"encoding": "base64"}, "encoding"),
+        ({"delimiter": "ab"}, "delimiter"),
+        ({"delimiter": "x"}, "delimiter"),
+        ({"quote": "''"}, "quote"),
+        ({"decimal": ";"}, "decimal"),
+        ({"thousands": "x"}, "thousands"),
+        ({"header": 1}, "header"),
+        ({"header": ["a", "a"]}, "header"),
+        ({"header": []}, "header"),
+        ({"skip_rows": -1}, "skip_rows"),
+        ({"sheet": ""}, "sheet"),
+        ({"decimal": ",", "thousands": ","}, "thousands"),
+    ],
+)
+def test_wrong_keys_are_refused(tmp_path: Path, keys: dict[str, Any], code: str) -> None:
+    with pytest.raises(gpuseg.errors.ConfigError) as caught:
+        gpuseg.run(job(tmp_path / "in", tmp_path / "out", input=keys))
+    assert caught.value.parts[0].parameter in (f"input.{code}", code)
+
+
+def test_a_hashed_id_hides_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "a secret that is long enough")
+    source = write(tmp_path / "in", {"a.csv": THREE % b"secret"})
+    with raises("input.not_a_number") as caught:
+        gpuseg.run(job(source, tmp_path / "out", input={"id_hash_key_env": "KEY"}))
+    assert not caught.value.has_value
