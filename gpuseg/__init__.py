@@ -15,6 +15,7 @@ TYPE_CHECKING = False
 """Known to type checkers; to import it from `typing` would be half of the time of this import."""
 
 if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_names.py compares
+    from gpuseg import accel as accel
     from gpuseg import features as features
     from gpuseg import synthetic as synthetic
     from gpuseg.errors import ConfigError as ConfigError
@@ -59,6 +60,7 @@ _PUBLIC = {
     "RunResult": "gpuseg.jobs.run",
     "SegmentModel": "gpuseg.models.base",
     "SilhouetteScore": "gpuseg.estimators.silhouette",
+    "accel": "gpuseg",
     "estimate_eps": "gpuseg.estimators.estimate_eps",
     "features": "gpuseg",
     "kmeans_sweep": "gpuseg.estimators.sweep",
