@@ -20,6 +20,7 @@ from gpuseg.estimators._inputs.load import load_rows, map_rows
 from gpuseg.estimators._inputs.row_format import DBSCANRows
 from gpuseg.estimators._params import dbscan_params
 from gpuseg.estimators._sklearn_params import n_threads_of
+from gpuseg.estimators._unknown_params import refuses_unknown
 from gpuseg.runtime.executor import LocalExecutor, TaskContext
 from gpuseg.runtime.retry import retry_if_lost
 from gpuseg.sharding.shard import Shard
@@ -93,6 +94,7 @@ class DBSCAN(ClusterMixin, BaseEstimator):
     [0, -1]
     """
 
+    @refuses_unknown
     def __init__(
         self,
         eps: float = 0.5,

@@ -26,6 +26,7 @@ from gpuseg.estimators._inputs.arrays import refuse_not_finite
 from gpuseg.estimators._inputs.load import load_batch, load_rows, map_rows, weighted_sum
 from gpuseg.estimators._inputs.row_format import KMeansRows
 from gpuseg.estimators._params import kmeans_params
+from gpuseg.estimators._unknown_params import refuses_unknown
 from gpuseg.estimators._verbose import print_batch, print_iteration, print_result
 from gpuseg.estimators._warnings import warn_caller
 from gpuseg.formatting import count
@@ -114,6 +115,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     _weight: NDArray[np.float64]
     n_steps_: int
 
+    @refuses_unknown
     def __init__(
         self,
         n_clusters: int = 8,

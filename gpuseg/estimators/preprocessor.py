@@ -28,6 +28,7 @@ from gpuseg.estimators._inputs.arrays import as_matrix, read_stream
 from gpuseg.estimators._inputs.origins import find_origin
 from gpuseg.estimators._inputs.vectors import has_vectors, with_fixed_sizes
 from gpuseg.estimators._numpy_scalars import python_values
+from gpuseg.estimators._unknown_params import refuses_unknown
 from gpuseg.estimators._warnings import warn_caller
 from gpuseg.formatting import count
 from gpuseg.numerics.origin import subtract_origin
@@ -137,6 +138,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):
     [[2.0, 15.0]]
     """
 
+    @refuses_unknown
     def __init__(
         self,
         *,

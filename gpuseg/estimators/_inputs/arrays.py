@@ -281,7 +281,7 @@ def refuse_not_number(field: pa.Field) -> None:
         "feature.not_numeric",
         f"column {field.name!r} is {field.type}",
         rule="features must be numbers",
-        hint=_NOT_NUMBERS.get(kind, "encode it or leave it out"),
+        hint=_NOT_NUMBERS.get(kind, _ENCODE),
     )
 
 
@@ -293,8 +293,10 @@ def _is_plain_pandas(X: Any) -> bool:
     return X.ndim != 2 or all(plain)
 
 
+_ENCODE = "leave it out, or encode it, for example by the parameter categorical of Preprocessor"
+
 _NOT_NUMBERS = {
-    "O": "convert with X.astype('float32'), or encode what is not a number",
+    "O": f"convert numbers with astype('float32'); {_ENCODE}",
     "M": "convert it to a number, such as days since a date, or leave it out",
     "m": "convert it to a number, such as days, or leave it out",
 }
