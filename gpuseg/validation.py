@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from numbers import Integral
 from threading import RLock
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
@@ -40,6 +41,7 @@ def validated(
     values: Mapping[str, Any],
     hint: Hint = lambda key, texts: "",
     subject: str = "parameter",
+    missing: Mapping[str, str] = MappingProxyType({}),
 ) -> M:
     """Build `model` from `values`.
 
@@ -53,6 +55,8 @@ def validated(
     subject : str
         First part of the errors' codes: `subject.unknown_key`, `subject.missing_key`,
         `subject.invalid_value`; `subject.several_errors` for more than one broken rule.
+    missing : mapping of str to str
+        The next step for required keys that are missing, by key.
 
     Raises
     ------
@@ -63,7 +67,7 @@ def validated(
         with _BUILDING:
             return model.model_validate(values)
     except ValidationError as error:
-        parts = _config_errors(error, model, values, hint, subject)
+        parts = _config_errors(error, model, values, hint, subject, missing)
     raise parts[0] if len(parts) == 1 else ConfigErrors(f"{subject}.several_errors", parts)
 
 
@@ -117,6 +121,7 @@ def _config_errors(
     values: Mapping[str, Any],
     hint: Hint,
     subject: str,
+    missing: Mapping[str, str],
 ) -> list[ConfigError]:
     """Return one error for each key.
 
@@ -136,8 +141,9 @@ def _config_errors(
             )  # fmt: skip
         elif details["type"] == "missing":
             errors[key] = ConfigError(
-                f"{subject}.missing_key", "missing", parameter=key, hint="this key is required"
-            )
+                f"{subject}.missing_key", "missing", parameter=key,
+                hint=missing.get(key, "this key is required"),
+            )  # fmt: skip
         else:
             rules.setdefault(key, []).append(_rule(details))
             if key not in errors:
@@ -199,7 +205,7 @@ def _invalid(key: str, details: ErrorDetails, hint: str, subject: str) -> Config
         value = value.get(context["field"])
     if _has_table(value):
         return ConfigError(code, parameter=key, hint=context.get("hint", ""))
-    next_step = context.get("hint") or hint
+    next_step = context.get("hint") or "; ".join(filter(None, (_quotes_hint(details), hint)))
     if SECRET_KEY in key.split("."):
         return ConfigError(code, parameter=key, hint=next_step)
     return ConfigError(code, parameter=key, value=value, hint=next_step)
@@ -212,9 +218,49 @@ def _has_table(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def _quotes_hint(details: ErrorDetails) -> str:
+    """Return the next step for a number in quotes, and for text without quotes."""
+    value = details["input"]
+    if details["type"] == "string_type" and type(value) in (int, float):
+        return f'write it in quotes: "{value}"'
+    may_be_number = isinstance(value, str) and details["type"] != "list_type"
+    if may_be_number and re.fullmatch(r"[+-]?\d{1,18}(\.\d{1,18})?", value.strip()):
+        return f"write it without quotes: {value.strip()}"
+    return ""
+
+
+_LIMITS = {
+    "greater_than_equal": ("ge", "must be at least"),
+    "greater_than": ("gt", "must be more than"),
+    "less_than_equal": ("le", "must be at most"),
+    "less_than": ("lt", "must be less than"),
+}
+"""The limit of a number in pydantic's context, and what a message says before it."""
+
+_PLAIN_RULES = {
+    "model_type": "must be a table",
+    "dict_type": "must be a table",
+    "string_type": "must be text",
+    "string_unicode": "must be text, and have only whole characters of Unicode",
+    "list_type": "must be a list",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+}
+"""Rules in plain words, by pydantic's type of the error."""
+
+
 def _rule(details: ErrorDetails) -> str:
-    if details["type"] in ("model_type", "dict_type"):
-        return "must be a table"
+    kind, context = details["type"], details.get("ctx", {})
+    if kind in _PLAIN_RULES:
+        return _PLAIN_RULES[kind]
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        limit = context[name]
+        return f"{words} {limit:,}" if isinstance(limit, int) else f"{words} {limit:g}"
+    if kind in ("too_short", "string_too_short") and context.get("min_length") == 1:
+        return "must not be empty"
     message = details["msg"].removeprefix("Value error, ")
     return _SHOULD.sub(r"must \1", message).split(" after validation")[0]
 

@@ -32,10 +32,24 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     """
     values = read_job(job, overrides)
     _require_algorithm(values.get("segment"))
-    spec: JobSpec = validated(job_model(), values, _hint, "job")
+    spec: JobSpec = validated(job_model(), values, _hint, "job", _REQUIRED)
     with parameter_names(job_names(spec)):
         check_job(spec)
     return spec
+
+
+_REQUIRED = {
+    "input": 'add a section [input] with path = "FILE OR FOLDER", or [transactions] for lines of '
+    "purchases",
+    "output": 'add a section [output] with path = "FOLDER"',
+    "input.path": 'add path = "FILE OR FOLDER"',
+    "output.path": 'add path = "FOLDER"',
+    "transactions.path": 'add path = "FILE OR FOLDER"',
+    "transactions.customer": 'add customer = "COLUMN", the column of the ids of the customers',
+    "transactions.time": 'add time = "COLUMN", the column of the times of the purchases',
+    "segment.eps": 'add eps = "auto", or a distance between scaled rows',
+}
+"""The next steps for required keys that are missing."""
 
 
 def _hint(key: str, texts: list[str] | None) -> str:

@@ -133,7 +133,7 @@ def test_grid_search_over_the_number_of_clusters(x: Array, metric: str) -> None:
 
 def test_parameters_that_break_a_rule_fail_the_search(x: Array) -> None:
     search = GridSearchCV(model(), {"n_clusters": [0]}, cv=2, error_score="raise")
-    with pytest.raises(ValueError, match="n_clusters = 0: must be greater than or equal to 1"):
+    with pytest.raises(ValueError, match="n_clusters = 0: must be at least 1"):
         search.fit(x)
 
 

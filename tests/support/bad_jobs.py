@@ -567,6 +567,16 @@ CASES: dict[str, BadJob] = {
         "-2",
         "row 10 of in-001.parquet",
     ),
+    "large weight": data(
+        column("w", numbers([210], 1e300), **WEIGHT), "weight.invalid", "1e+300", "divide"
+    ),
+    "missing category": data(
+        column("kind", ["a", None, "b"] * 200, prepare={"categorical": {"kind": "onehot"}}),
+        "category.missing",
+        "'kind'",
+        "200 values",
+        "of its own",
+    ),
     "NaN weight": data(
         column("w", numbers([0], NAN), **WEIGHT), "weight.invalid", "nan", "row 0 of in-000"
     ),

@@ -266,9 +266,21 @@ def check_types(
                 f"{parameter}.not_numeric",
                 f"column '{name}' of type {kind} in {_file_with(storage, files, name, types)} is "
                 "not numeric",
-                hint="leave it out or convert it to a number",
+                hint=_hint_of_type(parameter, kind),
                 parameter=parameter,
             )
+
+
+def _hint_of_type(parameter: str, kind: pa.DataType) -> str:
+    """Return the next step for a column that is not numeric."""
+    if parameter == "weight":
+        return "name another column, or write its numbers as numbers"
+    if pa.types.is_temporal(kind):
+        return "convert it to a number, such as days since a date, or leave it out"
+    return (
+        "if it has categories, name it in `categorical`; if its numbers are text, such as with a "
+        "decimal comma, write them as numbers; or leave it out"
+    )
 
 
 def _file_with(

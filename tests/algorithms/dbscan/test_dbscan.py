@@ -268,11 +268,11 @@ def test_eps_estimate_of_a_few_rows_and_of_one_point() -> None:
 
 
 @pytest.mark.parametrize(("params", "message"), [
-    ({"eps": 0}, r"eps = 0.0: must be greater than 0"),
-    ({"eps": -1.0}, r"eps = -1.0: must be greater than 0"),
+    ({"eps": 0}, r"eps = 0.0: must be more than 0"),
+    ({"eps": -1.0}, r"eps = -1.0: must be more than 0"),
     ({"eps": float("nan")}, r"eps = nan: must be"),
     ({"eps": "auto"}, r"eps = 'auto': must be"),
-    ({"min_samples": 0}, r"min_samples = 0: must be greater than or equal to 1"),
+    ({"min_samples": 0}, r"min_samples = 0: must be at least 1"),
     ({"min_samples": 2.5}, r"min_samples = 2.5: must be"),
     ({"metric": "chebyshev"}, r"metric = 'chebyshev': must be .*'manhattan'"),
     ({"backend": "cpu"}, r"backend = 'cpu': must be one of"),
