@@ -471,6 +471,28 @@ CASES: dict[str, BadJob] = {
         "'spend'",
         "date32",
     ),
+    "vector of another length": data(
+        column("spend", [[1.0, 2.0]] * 599 + [[3.0]]),
+        "vector.wrong_shape",
+        "'spend'",
+        "row 399 of in-001",
+    ),
+    "empty vectors": data(
+        column("spend", pa.array([[]] * 600, pa.list_(pa.float32()))),
+        "vector.wrong_size",
+        "'spend'",
+    ),
+    "no vector": data(
+        column("spend", pa.nulls(600, pa.list_(pa.float32()))),
+        "feature.all_missing",
+        "'spend'",
+    ),
+    "list of text": data(column("spend", [["x"]] * 600), "features.not_numeric", "'spend'"),
+    "list as category": data(
+        column("spend", [[1]] * 600, prepare={"categorical": {"spend": "onehot"}}),
+        "categorical.nested",
+        "'spend'",
+    ),
     "list id": data(column("customer", [[i] for i in range(600)]), "id.nested", "customer", "list"),
     "NaN": data(
         column("spend", numbers([7, 250, 260], NAN)),

@@ -40,7 +40,7 @@ def find_shapes(
     for name in columns:
         if name in types and is_vector(types[name]):
             shapes[name] = _find_shape(storage, files, name, types[name])
-            check_shape(name, shapes[name])
+            check_shape(name, shapes[name], "features")
     return shapes
 
 

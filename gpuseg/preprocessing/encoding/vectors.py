@@ -108,7 +108,7 @@ def first_shape(column: pa.Array) -> Shape | None:
     return None
 
 
-def check_shape(column: str, shape: Shape) -> None:
+def check_shape(column: str, shape: Shape, parameter: str | None = None) -> None:
     """Refuse vectors without elements, and those with too many.
 
     Raises
@@ -121,6 +121,7 @@ def check_shape(column: str, shape: Shape) -> None:
             f"column '{column}' has vectors of {count(math.prod(shape), 'element')}",
             rule=f"must have 1 to {MAX_ELEMENTS:,}",
             hint="leave the column out",
+            parameter=parameter,
         )
 
 
