@@ -57,6 +57,14 @@ WRONG_VALUES: list[tuple[str, Any]] = [
     ("segment.init", "kmeans"),
     ("input.path", ""),
     ("input.path", 5),
+    *(("input.encoding", value) for value in ("latin-99", "base64", 8)),
+    *(("input.delimiter", value) for value in ("ab", "x", "")),
+    ("input.quote", "''"),
+    ("input.decimal", ";"),
+    ("input.thousands", "x"),
+    *(("input.header", value) for value in (1, [], ["a", "a"])),
+    ("input.skip_rows", -1),
+    ("input.sheet", ""),
     ("input.id", ["a"]),
     ("input.features", "spend"),
     ("audit.columns", "[country]"),
@@ -300,6 +308,27 @@ def keys(section: str, **values: Any) -> Change:
     return lambda scene: scene.sections.update({section: values})
 
 
+def text(content: str | bytes, name: str = "a.csv", **values: Any) -> Change:
+    """Let the job read a text file of this content, and set keys of the input."""
+
+    def change(scene: Scene) -> None:
+        def write(source: Path) -> None:
+            (source.parent / "text").mkdir()
+            encoded = content.encode() if isinstance(content, str) else content
+            (source.parent / "text" / name).write_bytes(encoded)
+
+        scene.path, scene.after = "text", write
+        scene.sections.update({"input": values})
+
+    return change
+
+
+def three_rows(value: str, delimiter: str = ",") -> str:
+    """Return a CSV file with three rows; the second one has a value as its recency."""
+    lines = ("customer,recency,orders,spend", "1,1,2,3", "2,?,3,4", "3,3,4,5")
+    return "\n".join([*lines, ""]).replace(",", delimiter).replace("?", value)
+
+
 def path(name: str) -> Change:
     """Let the job read another path."""
 
@@ -399,6 +428,39 @@ CASES: dict[str, BadJob] = {
     "empty folder": data(path("empty"), "path.no_data_file", "/empty'"),
     "hidden names only": data(path("hidden"), "path.no_data_file", "/hidden'"),
     "truncated": data(second_file(truncate), "file.not_parquet", "in-001.parquet", stable=False),
+    "CSV: a word": data(text(three_rows("two")), "input.not_a_number", "'two'", "row 1 of a.csv"),
+    "CSV: leading zeros": data(text(three_rows("007")), "input.not_a_number", "'007'"),
+    "CSV: a comma": data(text(three_rows('"1,234"')), "numbers.ambiguous", "1.234", "1234"),
+    "CSV: a point": data(text(three_rows("1.234", ";")), "numbers.ambiguous", "1.234", "1234"),
+    "CSV: two decimal signs": data(
+        text("customer;recency;orders;spend\n1;1,5;2.5;3\n"), "numbers.formats_differ", "'1,5'"
+    ),
+    "CSV: a row too long": data(text(three_rows("1,2")), "file.row_length", "row 1", "5 values"),
+    "CSV: a title": data(
+        text(f"May\n\n{three_rows('1')}"), "file.title_above_header", "skip_rows = 2"
+    ),
+    "CSV: no header": data(text("1,2\n3,4\n"), "file.no_header", "header"),
+    "CSV: too few names": data(
+        text(three_rows("1"), header=["customer"]), "file.header_length", "4 values"
+    ),
+    "CSV: Cyrillic": data(
+        text(f"{three_rows('1')}4,1,2,Москва\n".encode("cp1251")),
+        "file.unknown_encoding",
+        "encoding",
+    ),
+    "CSV: empty": data(text(""), "file.empty", "a.csv"),
+    "CSV: two names": data(
+        text("customer,recency,recency\n"), "file.duplicate_column", "'recency'"
+    ),
+    "CSV: no workbook": config(
+        text(three_rows("1"), sheet="May"), "text_options.not_used", "sheet"
+    ),
+    "Excel: CSV": data(
+        text(three_rows("1"), "a.xlsx"), "file.not_workbook", "a.xlsx", stable=False
+    ),
+    "Parquet: a delimiter": config(
+        keys("input", delimiter=";"), "text_options.not_used", "delimiter"
+    ),
     "text": data(
         second_file(lambda file: file.write_text("a,b\n1,2\n")),
         "file.not_parquet",

@@ -282,8 +282,8 @@ def _find_format(file: BinaryIO, name: str, options: TextOptions, is_local: bool
         if len(options.header) != len(names):
             raise DataError(
                 "file.header_length",
-                f"{name} has {count(len(names), 'value')} in its first line, and `header` names "
-                f"{count(len(options.header), 'column')}",
+                f"{name} has {count(len(names), 'value')} in its first line, and the header of "
+                f"the job has {count(len(options.header), 'name')}",
                 hint="name each column of the file",
             )
         names = list(options.header)

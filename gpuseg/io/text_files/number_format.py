@@ -74,7 +74,7 @@ class NumberFormat:
         keys = [f'decimal = "{self.decimal}"']
         if self.thousands is not None:
             keys.append(f'thousands = "{self.thousands}"')
-        return ", ".join(keys)
+        return " and ".join(keys)
 
 
 PLAIN = NumberFormat()

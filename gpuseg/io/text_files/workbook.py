@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.errors import ConfigError, DataError, ResourceError, literal
+from gpuseg.formatting import count
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage
@@ -179,7 +180,8 @@ def _names(
         if len(options.header) != width:
             raise DataError(
                 "file.header_length",
-                f"{name} has {width:,} columns, and `header` names {len(options.header):,}",
+                f"{name} has {count(width, 'column')}, and the header of the job has "
+                f"{count(len(options.header), 'name')}",
                 hint="name each column of the sheet",
             )
         return list(options.header), False
