@@ -178,6 +178,33 @@ def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_silhouettes(cuda: Backend, metric: str) -> None:
+    x, weight = rows()
+    labels = weight.astype(np.int64) % 5
+    options: dict[str, Any] = {"metric": metric, "sample_size": 200, "random_state": 0}
+    expected = gpuseg.silhouette_score(x, labels, backend="numpy", **options)
+    for put in (x, cuda.to_device(x)):
+        score = gpuseg.silhouette_score(put, labels, backend="cuda", **options)
+        assert (score, score.error) == (expected, expected.error)
+
+
+@pytest.mark.slow
+def test_a_function_of_initial_centers_gets_the_rows_of_the_device(cuda: Backend) -> None:
+    x, _ = rows()
+    on_device, seen = cuda.to_device(x), []
+
+    def init(X: Any, n_clusters: int, random_state: Any) -> Any:
+        seen.append(X)
+        return x[:n_clusters]
+
+    on_gpu = gpuseg.KMeans(4, init=init, n_init=1, backend="cuda").fit(on_device)
+    on_cpu = gpuseg.KMeans(4, init=x[:4], backend="numpy").fit(x)
+    assert seen[0] is on_device
+    assert on_gpu.cluster_centers_.tobytes() == on_cpu.cluster_centers_.tobytes()
+
+
+@pytest.mark.slow
 def test_concurrent_fits(cuda: Backend) -> None:
     """Several models at a time, of rows on the device and on the host."""
     x, _ = rows(ROWS // 3)
