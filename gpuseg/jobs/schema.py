@@ -36,6 +36,7 @@ from gpuseg.io.text_files.options import (
     checked_quote,
     checked_skip_rows,
     checked_thousands,
+    same_signs,
 )
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.validation import MAX_THREADS, broken_rule, nearest_known
@@ -127,10 +128,11 @@ class TextFileKeys(Section):
 
     @model_validator(mode="after")
     def _has_two_signs(self) -> "TextFileKeys":
-        if self.decimal is not None and self.decimal == self.thousands:
+        if pair := same_signs(self.text_options):
+            one, other = pair
             raise broken_rule(
-                "thousands.decimal", "must be another sign than decimal", "thousands",
-                "name the two signs that the numbers have",
+                f"{one}.{other}", f"must be another sign than {other}", one,
+                "name the two signs that the files have",
             )  # fmt: skip
         return self
 

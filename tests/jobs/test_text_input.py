@@ -168,9 +168,10 @@ def test_what_cannot_be_read_is_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_one_sign_has_one_meaning(tmp_path: Path) -> None:
-    with raises("thousands.decimal"):
-        gpuseg.run(job(tmp_path / "in", tmp_path / "out", input={"decimal": ",", "thousands": ","}))
+@pytest.mark.parametrize("keys", [("thousands", "decimal"), ("quote", "delimiter")])
+def test_one_sign_has_one_meaning(tmp_path: Path, keys: tuple[str, str]) -> None:
+    with raises(".".join(keys)):
+        gpuseg.run(job(tmp_path / "in", tmp_path / "out", input=dict.fromkeys(keys, ",")))
 
 
 def test_a_hashed_id_hides_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

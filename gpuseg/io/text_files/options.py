@@ -115,13 +115,29 @@ def checked_options(**keys: Any) -> TextOptions:
             raise ConfigError(
                 f"{name}.invalid", rule=str(error), value=value, parameter=name
             ) from None
-    if keys["decimal"] is not None and keys["decimal"] == keys["thousands"]:
+    options = TextOptions(**keys)
+    if pair := same_signs(options):
+        one, other = pair
         raise ConfigError(
-            "thousands.decimal", "must be another sign than decimal",
-            value=keys["thousands"], parameter="thousands",
-            hint="name the two signs that the numbers have",
-        )  # fmt: skip
-    return TextOptions(**keys)
+            f"{one}.{other}",
+            f"must be another sign than {other}",
+            value=keys[one],
+            parameter=one,
+            hint=_NAME_BOTH,
+        )
+    return options
+
+
+_NAME_BOTH = "name the two signs that the files have"
+
+
+def same_signs(options: TextOptions) -> tuple[str, str] | None:
+    """Return the names of two keys that have the same sign and must not, or None."""
+    for one, other in (("thousands", "decimal"), ("quote", "delimiter")):
+        sign = getattr(options, one)
+        if sign is not None and sign == getattr(options, other):
+            return one, other
+    return None
 
 
 def checked_encoding(value: str) -> str:
