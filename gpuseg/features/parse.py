@@ -17,6 +17,8 @@ from gpuseg.features.times import times
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.parquet.ids import hash_ids
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
+from gpuseg.io.text_files.amounts import refuse_mixed_currencies, without_signs_of_amounts
+from gpuseg.io.text_files.damaged_ids import refuse_damaged_ids
 from gpuseg.io.text_files.number_format import PLAIN, NumberFormat
 from gpuseg.numerics.hashing import splitmix64
 
@@ -41,6 +43,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
     for role in ("customer", "order", "product", "category"):
         if role in column:
             column[role] = nulls.removed(column[role])
+    _refuse_damaged_ids(column["customer"], roles, describe)
     with without_value(roles.id_key is not None):  # an id may be in the wrong column
         subject = f"time '{roles.time}'"
         read = times(column["time"], roles.time_format, subject, describe, nulls)
@@ -105,7 +108,7 @@ def numbers(
             column = _in_plain_format(column, subject, describe, nulls, format)
         column = _read_text(
             column, pa.float64(), subject, describe, nulls,
-            "must be a plain number such as 2.67, with a decimal point and without a currency sign",
+            "must be a number such as 2.67, with a decimal point",
         )  # fmt: skip
     if pa.types.is_decimal(column.type):
         return decimals_to_numpy(column)
@@ -138,7 +141,18 @@ def _in_plain_format(
             rule=f"must be a number such as {literal(format.example)}, as the job says",
             hint="fix the line, or change `decimal` and `thousands`",
         )
-    return format.to_plain(text)
+    refuse_mixed_currencies(text, subject)
+    return format.to_plain(without_signs_of_amounts(text))
+
+
+def _refuse_damaged_ids(customer: pa.Array, roles: Roles, describe: DescribeRow) -> None:
+    if not pa.types.is_dictionary(customer.type):
+        return
+    with without_value(roles.id_key is not None):
+        refuse_damaged_ids(
+            customer.dictionary, f"customer '{roles.customer}'",
+            lambda code: describe(pc.index(customer.indices, code).as_py()),
+        )  # fmt: skip
 
 
 def keyed(customer: pa.Array, key: Key) -> pa.Array:
@@ -206,16 +220,18 @@ def _read_text(
     except pa.ArrowInvalid:
         pass
     text = nulls.removed(text).dictionary_decode()
+    refuse_mixed_currencies(text, subject)
+    number = without_signs_of_amounts(text)
     try:
-        return pc.cast(text, kind)
+        return pc.cast(number, kind)
     except pa.ArrowInvalid:
-        row = first_invalid(lambda part: pc.cast(part, kind), text)
+        row = first_invalid(lambda part: pc.cast(part, kind), number)
         raise DataError(
             "transactions.unreadable_value",
             f"{subject} in {describe(row)}",
             value=text[row].as_py(),
             rule=rule,
-            hint=literal(next_step(text, row, kind)),
+            hint=literal(next_step(number, row, kind)),
         ) from None
 
 

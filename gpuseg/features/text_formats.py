@@ -19,6 +19,9 @@ _MARKS = "'’ \u00a0\u202f"
 _DECIMAL_COMMA = re.compile(rf"[+-]?(?:\d{{1,3}}(?:[.{_MARKS}]\d{{3}})+|\d*),\d+")
 _COMMA_OF_THREE = re.compile(r"[+-]?\d{1,3},\d{3}")
 _THOUSANDS = re.compile(rf"[+-]?\d{{1,3}}(?:(?:[,{_MARKS}]\d{{3}})+(?:\.\d+)?|(?:\.\d{{3}}){{2,}})")
+_THOUSANDS_AND_POINT = re.compile(rf"[+-]?\d{{1,3}}(?:[,{_MARKS}]\d{{3}})+\.\d+")
+"""A format and no mistake, even if one value alone has it: few prices are above a thousand."""
+
 _POINT_OF_THREE = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+")
 _MARK = re.compile(rf"(?<=\d)[.{_MARKS}](?=\d{{3}})")
 _CURRENCY = re.compile(
@@ -40,7 +43,7 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
     """
     sample = text[row : row + _SAMPLE_ROWS].drop_null().to_pylist()
     readable, unreadable = _by_readability(sample, kind)
-    if len(unreadable) < 2:
+    if len(unreadable) < 2 and not any(map(_THOUSANDS_AND_POINT.fullmatch, unreadable)):
         return "fix the line, or leave it out"
     count = f"{len(unreadable):,} of the {len(sample):,} values from that row on cannot be read"
     if not readable:

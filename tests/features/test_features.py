@@ -322,8 +322,8 @@ def test_files_must_agree_on_the_type_of_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("spoil", "roles", "code", "data"), [
     (lambda f: changed(f.assign(at=f["at"].astype("string")), at=put(41, "31/12/2024")), {},
      "transactions.unreadable_time", "'31/12/2024': time 'at' in row 41 of lines.parquet"),
-    (lambda f: changed(f.assign(each=f.each.astype("string")), each=put(17, "£3.50")), {},
-     "transactions.unreadable_value", "'£3.50': price 'each' in row 17 of lines.parquet"),
+    (lambda f: changed(f.assign(each=f.each.astype("string")), each=put(17, "3.50 kg")), {},
+     "transactions.unreadable_value", "'3.50 kg': price 'each' in row 17 of lines.parquet"),
     (lambda f: changed(f, each=put(5, np.inf)), {},
      "transactions.infinite", "inf: price 'each' in row 5 of lines.parquet"),
     (lambda f: f.assign(who=None), {}, "transactions.no_customer", "400 lines"),

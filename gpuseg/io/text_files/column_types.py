@@ -6,6 +6,7 @@ files. What is left is the type; a column that no type reads stays text.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -21,10 +22,14 @@ class Kind(StrEnum):
     """Types that are looked for, beside numbers in other formats."""
 
     BOOLEAN = "boolean"
+    FLAG = "flag"
+    """Booleans, and words for them, which could be categories too."""
     INTEGER = "integer"
     WHOLE = "whole"
     """Whole numbers with or without decimals of zero, such as 17850.0."""
     FLOAT = "float"
+    AMOUNT = "amount"
+    """Floats, also with the sign of a currency."""
     DATE = "date"
     TIME = "time"
 
@@ -42,6 +47,7 @@ _WHOLE = rf"\A[+-]?(?:0|[1-9]\d{{0,{_MAX_DIGITS - 1}}})(?:\.0*)?\z"
 _LEADING_ZERO = r"\A[+-]?0\d+\z"
 _DIGITS = r"\A[+-]?\d+\z"
 _BOOLEANS = ("true", "false")
+_TRUE, _FALSE = ("true", "t", "yes", "y"), ("false", "f", "no", "n")
 _OTHER_FORMATS = tuple(each for each in FORMATS if not each.is_plain)
 
 
@@ -81,7 +87,7 @@ class ColumnTypes:
 
     def number_formats(self) -> tuple[NumberFormat, ...]:
         """Return all formats in which the values are numbers."""
-        return (PLAIN,) * (Kind.FLOAT in self.kinds) + self.formats
+        return (PLAIN,) * (Kind.AMOUNT in self.kinds) + self.formats
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class TextValues:
 
     def may_be_cast(self) -> bool:
         """Return whether text that can be cast to a number is one, and no null value."""
-        return not any(re.search(r"\d", word) for word in self.null_values)
+        return not any(re.search(r"\d|inf", word, re.IGNORECASE) for word in self.null_values)
 
 
 def observe(types: ColumnTypes, text: pa.Array, values: TextValues) -> ColumnTypes:
@@ -120,20 +126,22 @@ def observe(types: ColumnTypes, text: pa.Array, values: TextValues) -> ColumnTyp
         return left
     if Kind.INTEGER in left.kinds and values.may_be_cast() and _is_plain_integer(text):
         return replace(types, has_values=True, kinds=types.kinds & _KINDS_OF_INTEGERS)
-    if left.kinds == {Kind.FLOAT} and values.may_be_cast() and _reads_floats(text):
+    if left.kinds == {Kind.FLOAT, Kind.AMOUNT} and values.may_be_cast() and _reads_floats(text):
         formats = _formats_that_read(text, left.formats, reads_floats=True)
         return replace(left, formats=formats)
     return _reading(left, values.trimmed(text))
 
 
-_KINDS_OF_INTEGERS = frozenset({Kind.INTEGER, Kind.WHOLE, Kind.FLOAT})
+_KINDS_OF_INTEGERS = frozenset({Kind.INTEGER, Kind.WHOLE, Kind.FLOAT, Kind.AMOUNT})
 
 
 def _reading(types: ColumnTypes, text: pa.Array) -> ColumnTypes:
     """Return the types that read trimmed text too; nulls do not count."""
     if len(text) == text.null_count:
         return types
-    kinds = frozenset(kind for kind in types.kinds if _READS[kind](text))
+    kinds = frozenset(kind for kind in types.kinds - {Kind.AMOUNT} if _READS[kind](text))
+    if Kind.AMOUNT in types.kinds and (Kind.FLOAT in kinds or PLAIN.reads(text)):
+        kinds |= {Kind.AMOUNT}
     if Kind.INTEGER in kinds:
         return replace(types, has_values=True, kinds=kinds)
     example = types.example
@@ -191,7 +199,15 @@ def _reads_floats(text: pa.Array) -> bool:
 
 
 def _reads_booleans(text: pa.Array) -> bool:
-    words = pa.array(_BOOLEANS, text.type)
+    return _has_only(text, _BOOLEANS)
+
+
+def _reads_flags(text: pa.Array) -> bool:
+    return _has_only(text, (*_TRUE, *_FALSE))
+
+
+def _has_only(text: pa.Array, values: Sequence[str]) -> bool:
+    words = pa.array(values, text.type)
     return bool(pc.all(pc.is_in(pc.utf8_lower(text.drop_null()), value_set=words)).as_py())
 
 
@@ -213,6 +229,7 @@ def _casts(text: pa.Array, kind: pa.DataType) -> bool:
 
 _READS = {
     Kind.BOOLEAN: _reads_booleans,
+    Kind.FLAG: _reads_flags,
     Kind.INTEGER: _reads_integers,
     Kind.WHOLE: _reads_whole,
     Kind.FLOAT: _reads_floats,
@@ -229,21 +246,28 @@ class ColumnType:
     format: NumberFormat = PLAIN
 
 
-def column_type(types: ColumnTypes, format: NumberFormat, is_id: bool) -> ColumnType:
+def column_type(
+    types: ColumnTypes, format: NumberFormat, is_id: bool = False, is_measured: bool = False
+) -> ColumnType:
     """Return the type of a column with all values; numbers are in a format, or plain integers.
 
-    `is_id` tells whether whole numbers with decimals of zero are integers.
+    Parameters
+    ----------
+    is_id : bool
+        Whole numbers with decimals of zero are integers then, and other decimals are text.
+    is_measured : bool
+        Whether the column must have numbers: then "t" and "yes" are booleans.
     """
     if not types.has_values:
         return ColumnType(pa.null())
     for kind, result in (
-        (Kind.BOOLEAN, pa.bool_()),
+        (Kind.FLAG if is_measured else Kind.BOOLEAN, pa.bool_()),
         (Kind.INTEGER, pa.int64()),
         (Kind.WHOLE if is_id else None, pa.int64()),
     ):
         if kind in types.kinds:
             return ColumnType(result)
-    if format in types.number_formats():
+    if format in types.number_formats() and not is_id:  # 1.23E+17 and 12.10 are no numbers
         return ColumnType(pa.float64(), format)
     for kind, result in ((Kind.DATE, pa.date32()), (Kind.TIME, pa.timestamp("us"))):
         if kind in types.kinds:
@@ -251,8 +275,16 @@ def column_type(types: ColumnTypes, format: NumberFormat, is_id: bool) -> Column
     return ColumnType(pa.string())
 
 
-def converted(text: pa.Array, kind: ColumnType, values: TextValues) -> pa.Array:
-    """Return text as values of a type that reads it."""
+def converted(
+    text: pa.Array, kind: ColumnType, values: TextValues, subject: str = "the column"
+) -> pa.Array:
+    """Return text as values of a type that reads it; `subject` names the column, for messages.
+
+    Raises
+    ------
+    DataError
+        For amounts of several currencies.
+    """
     if pa.types.is_string(kind.type):
         return values.without_nulls(text)
     if pa.types.is_null(kind.type):
@@ -265,9 +297,11 @@ def converted(text: pa.Array, kind: ColumnType, values: TextValues) -> pa.Array:
             pass
     text = values.trimmed(text)
     if pa.types.is_boolean(kind.type):
-        return pc.equal(pc.utf8_lower(text), "true")
+        words = pc.utf8_lower(text)
+        flags = [pc.equal(words, word) for word in _TRUE]
+        return pc.or_(pc.or_(*flags[:2]), pc.or_(*flags[2:]))
     if pa.types.is_int64(kind.type):
         text = pc.replace_substring_regex(text, r"\A\+|\.0*\z", "")
     elif is_number:
-        text = kind.format.to_plain(text)
+        return kind.format.to_floats(text, subject)
     return pc.cast(text, kind.type)
