@@ -180,6 +180,8 @@ class TextFiles(Record):
     """Sheet of a workbook; null for CSV."""
     skipped_rows: int
     """Lines or rows above the header, or above the data."""
+    skipped_footer: int
+    """Rows at the end that were left out."""
     has_header: bool
     """Whether the names of the columns are in the file."""
     decimal: str

@@ -65,6 +65,7 @@ def from_transactions(
     thousands: str | None = None,
     header: bool | Sequence[str] | None = None,
     skip_rows: int | None = None,
+    skip_footer: int | None = None,
     sheet: str | None = None,
 ) -> Any:
     """Return one row of features for each customer with a purchase before the snapshot.
@@ -106,8 +107,8 @@ def from_transactions(
         Signs of numbers in text. None: a decimal point, and nothing between thousands.
     header : bool, sequence of str or None
         Whether there is a header, or the names of the columns of files without one.
-    skip_rows : int or None
-        Lines above the header.
+    skip_rows, skip_footer : int or None
+        Lines above the header, and rows below the table.
     sheet : str or None
         Name of the sheet of a workbook; None is the first one.
 
@@ -138,7 +139,7 @@ def from_transactions(
         ) from None
     options = checked_options(
         encoding=encoding, delimiter=delimiter, quote=quote, decimal=decimal, thousands=thousands,
-        header=header, skip_rows=skip_rows, sheet=sheet,
+        header=header, skip_rows=skip_rows, skip_footer=skip_footer, sheet=sheet,
     )  # fmt: skip
     try:
         roles = Roles(

@@ -12,6 +12,8 @@ _CONTROL = re.compile(r"[^\t\n\f\r -~\x80-\U0010ffff]|\ufffd")
 _JSON_START = re.compile(r'[\[{]\s*(["\[{\]}]|-?\d|true|false|null)')
 """A line such as "[section]" or "[id],name" starts otherwise."""
 
+_HTML_START = re.compile(r"<(!doctype html|html|head|body)\b", re.IGNORECASE)
+
 _EXCEL_FOLDER = b"xl/"
 """Folder in the archive that a workbook of Excel is; those of other documents have others."""
 
@@ -43,6 +45,11 @@ _OLD_EXCEL = FileFormat("a workbook of an old Excel", "save it as .xlsx, and giv
 _LFS_POINTER = FileFormat("a pointer of Git LFS, not the file itself", "fetch it: git lfs pull")
 _PDF = FileFormat("a PDF document", "write its table as Parquet")
 _JSON = FileFormat("JSON", _READ_AND_WRITE.format("pandas.read_json(…)"))
+_HTML = FileFormat(
+    "a web page",
+    "open it in a browser to see what it says, such as an error or a login; then download the file "
+    "again",
+)
 _ZIP = FileFormat(
     "a zip archive", "unpack it, and give the files; those that end in .csv and .xlsx are read too"
 )
@@ -69,6 +76,8 @@ def other_format(head: bytes) -> FileFormat | None:
         return _PDF
     if _JSON_START.match(text):
         return _JSON
+    if _HTML_START.match(text):
+        return _HTML
     if "\n" in text or "\r" in text:
         return TEXT
     if head.startswith(b"PK\x03\x04"):

@@ -124,6 +124,7 @@ class TextFileKeys(Section):
     thousands: Annotated[Text, AfterValidator(checked_thousands)] | None = None
     header: Annotated[Any, BeforeValidator(checked_header)] = None
     skip_rows: Annotated[int, AfterValidator(checked_skip_rows)] | None = None
+    skip_footer: Annotated[int, AfterValidator(checked_skip_rows)] | None = None
     sheet: Text | None = None
 
     @model_validator(mode="after")

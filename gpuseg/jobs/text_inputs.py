@@ -80,6 +80,7 @@ class TextInput:
                 quote=detected.quote if detected.kind == CSV else None,
                 sheet=None if detected.kind == CSV else detected.sheet,
                 skipped_rows=detected.skip_rows,
+                skipped_footer=detected.skip_footer,
                 has_header=detected.has_header,
                 decimal=self.numbers.decimal,
                 thousands=self.numbers.thousands,

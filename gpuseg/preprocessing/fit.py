@@ -409,7 +409,8 @@ def _refused_values(kind: str, feature: str, count: int, first: str) -> DataErro
             "feature.infinite",
             f"feature '{feature}': {values} infinite, first in {first}",
             rule="must be finite",
-            hint="fix the data, or make these values null and set `missing`",
+            hint="fix the data, or make these values null (in a CSV file, add their text to "
+            "null_values) and set `missing`",
             parameter="features",
         )
     if kind == "outside":

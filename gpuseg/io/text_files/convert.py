@@ -5,6 +5,7 @@ own name, with its rows in their order: messages that name a file and a row are 
 file. A file that is small is kept in memory in between; others are read twice.
 """
 
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,14 +34,17 @@ from gpuseg.io.text_files.column_types import (
     converted,
     observe,
 )
+from gpuseg.io.text_files.damaged_ids import refuse_damaged_ids
 from gpuseg.io.text_files.files import check_used, find_format, is_text_file, text_file
 from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import TextFormat
+from gpuseg.io.text_files.total_row import LastRow
 
 _KEPT_BYTES = 2**28
 """Bytes of the files that are kept in memory between their two readings."""
 
+_DIGIT = re.compile(r"\d")
 _DIGITS = re.compile(r"[+-]?\d+")
 
 _GROUP_ROWS, _GROUP_BYTES = 2**17, 2**26
@@ -134,7 +138,8 @@ def has_text_files(
             f"{names[flags.index(False)]}",
             value=storage.url,
             rule="all files must be CSV or Excel, or none of them",
-            hint="put them in two folders, or write all in one format",
+            hint="name the files of one kind, with a path such as folder/*.parquet, or put them in "
+            "two folders",
             parameter=f"{section}.path",
         )
     return any(flags)
@@ -190,6 +195,7 @@ class _TextSource:
     version: FileVersion
     format: TextFormat
     columns: tuple[str, ...]
+    id: str | None
     is_read: bool = True
 
     @property
@@ -197,10 +203,15 @@ class _TextSource:
         return self.storage.relative(self.path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read the columns as text."""
+        """Read the columns as text, without rows that have neither an id nor another value.
+
+        Such rows are blank lines of a spreadsheet.
+        """
         if self.is_read:
             file = text_file(self.storage, self.path, self.version, self.format)
-            yield from file.text_batches(self.columns)
+            batches = file.text_batches(self.columns)
+            has_id = self.id in self.columns and len(self.columns) > 1
+            yield from map(_without_blank_rows, batches) if has_id else batches
 
 
 def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wanted) -> _TextSource:
@@ -218,7 +229,16 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
                 hint="rename one of them, or name all columns in header = […] and set skip_rows = "
                 f"{format.skip_rows + 1}",
             )
-    return _TextSource(storage, file.path, version, format, tuple(used))
+    return _TextSource(storage, file.path, version, format, tuple(used), wanted.id)
+
+
+def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
+    if not all(column.null_count for column in batch.columns):
+        return batch
+    has_value = batch.column(0).is_valid()
+    for column in batch.columns[1:]:
+        has_value = pc.or_(has_value, column.is_valid())
+    return batch.filter(has_value)
 
 
 def _lack_a_column(files: Sequence[_TextSource], wanted: Wanted) -> bool:
@@ -268,12 +288,23 @@ def _observed(
     """Return the types that read the columns of a file."""
     plain = ColumnTypes(kinds=frozenset(Kind) - {Kind.WHOLE})
     types = {name: ColumnTypes() if name == wanted.id else plain for name in file.columns}
-    is_kept = True
+    is_kept, first = True, 0
     for batch in file.batches():
+        if wanted.id in file.columns:
+            _refuse_damaged_ids(file, batch.column(wanted.id), first, wanted)
+        first += batch.num_rows
         for name in file.columns:
             types[name] = observe(types[name], batch.column(name), values)
         is_kept = is_kept and kept.add(file.path, batch)
     return types
+
+
+def _refuse_damaged_ids(file: _TextSource, ids: pa.Array, first: int, wanted: Wanted) -> None:
+    with without_value(wanted.hides_values):
+        refuse_damaged_ids(
+            ids, f"column '{wanted.id}'",
+            lambda row: f"row {first + row} of {file.name} (rows count from 0)",
+        )  # fmt: skip
 
 
 def _merged(observed: Sequence[dict[str, ColumnTypes]], name: str) -> ColumnTypes:
@@ -299,7 +330,9 @@ def _types_of(
     """
     names = list(dict.fromkeys(name for types in observed for name in types))
     merged = {name: _merged(observed, name) for name in names}
-    measured = {name: types for name, types in merged.items() if name not in wanted.categories}
+    measured = {
+        name: types for name, types in merged.items() if name not in (*wanted.categories, wanted.id)
+    }
     has_semicolons = any(file.format.delimiter == ";" for file in files)
     numbers = choose_format(measured, options, has_semicolons)
     types = {name: _type_of(merged[name], name, numbers, wanted) for name in names}
@@ -312,7 +345,7 @@ def _types_of(
 def _type_of(types: ColumnTypes, name: str, numbers: NumberFormat, wanted: Wanted) -> ColumnType:
     if name == wanted.id and wanted.keeps_id_as_text:
         return ColumnType(pa.string())
-    kind = column_type(types, numbers, name == wanted.id)
+    kind = column_type(types, numbers, name == wanted.id, name in wanted.numbers)
     is_float, is_time = pa.types.is_float64(kind.type), pa.types.is_temporal(kind.type)
     if (is_float and name in wanted.categories) or (is_time and not wanted.has_times):
         return ColumnType(pa.string())
@@ -334,6 +367,12 @@ def _refuse_text(
         hint = f"set {formats[0].keys()}"
     elif _DIGITS.fullmatch(wrong.value):
         rule, hint = "long digits, and digits that begin with 0, are text", "leave the column out"
+    elif not _DIGIT.search(wrong.value):
+        hint = (
+            f"if it has categories, set categorical = {{ {json.dumps(name, ensure_ascii=False)} = "
+            '"onehot" } in [prepare]; if the value stands for no value, add it to null_values; '
+            "otherwise leave the column out"
+        )
     raise DataError(
         "input.not_a_number",
         f"column '{name}'{wrong.where}",
@@ -381,15 +420,17 @@ def _write(
     path = f"{folder.root}/{file.name}"
     batches = kept.take(file.path) or file.batches()
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    last_row = LastRow(file.id)
     folder.fs.makedirs(path.rpartition("/")[0], exist_ok=True)
     with (
         _writing(path),
         folder.fs.open(path, "wb") as sink,
         pq.ParquetWriter(sink, schema, use_dictionary=texts or False) as writer,
     ):
-        for table in _groups(batches, schema, types, values):
+        for table in _groups(batches, schema, types, values, last_row):
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
             rows += table.num_rows
+    last_row.refuse_totals(file.name, file.format.skip_footer)
     return rows
 
 
@@ -407,13 +448,18 @@ def _groups(
     schema: pa.Schema,
     types: Mapping[str, ColumnType],
     values: TextValues,
+    last_row: LastRow,
 ) -> Iterator[pa.Table]:
     """Yield the rows of a file with their types, a row group at a time."""
     group: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
-        columns = [converted(batch.column(name), types[name], values) for name in schema.names]
+        columns = [
+            converted(batch.column(name), types[name], values, f"column '{name}'")
+            for name in schema.names
+        ]
         typed = pa.record_batch(columns, schema=schema)
+        last_row.add(batch, typed)
         for start in range(0, batch.num_rows, _GROUP_ROWS):
             piece = typed.slice(start, _GROUP_ROWS)
             group.append(piece)

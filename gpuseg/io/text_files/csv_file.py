@@ -6,11 +6,11 @@ by several blanks, are rewritten so in memory, in pieces.
 
 import codecs
 import re
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -41,6 +41,7 @@ from gpuseg.io.text_files.encodings import (
     find_encoding,
     join_blanks,
 )
+from gpuseg.io.text_files.footers import without_last_rows
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import CSV, TextFormat
 
@@ -98,9 +99,10 @@ class CsvFile:
         self.storage.refuse_change(self.path, self.version)
 
     def _batches(self, columns: Sequence[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
+        footer = _FooterRows(self) if self.format.skip_footer else None
         with _decompressed(self.storage, self.path) as file:
             try:
-                yield from pyarrow.csv.open_csv(
+                batches: Iterable[pa.RecordBatch] = pyarrow.csv.open_csv(
                     self._as_utf8(file),
                     pyarrow.csv.ReadOptions(
                         use_threads=False,
@@ -112,6 +114,7 @@ class CsvFile:
                         delimiter=self.format.delimiter,
                         quote_char=self.format.quote or False,
                         newlines_in_values=bool(self.format.quote),
+                        invalid_row_handler=footer.skip if footer else None,
                     ),
                     pyarrow.csv.ConvertOptions(
                         include_columns=columns,
@@ -120,6 +123,9 @@ class CsvFile:
                         null_values=[""],
                     ),
                 )
+                if footer:
+                    batches = without_last_rows(batches, self.format.skip_footer, footer.to_drop)
+                yield from batches
             except LIBRARY_ERRORS as error:
                 if wrong_row := _row_length(self, error):
                     raise wrong_row from None
@@ -178,19 +184,54 @@ def _row_length(file: CsvFile, error: BaseException) -> DataError | None:
     match = _ROW_LENGTH.search(str(error))
     if match is None:
         return None
-    where, expected, actual = "a row", int(match[2]), int(match[3])
-    if match[1] is not None:
-        row = int(match[1]) - 1 - file.format.skip_rows - file.format.has_header
+    number = None if match[1] is None else int(match[1])
+    return _wrong_row(file, number, int(match[2]), int(match[3]))
+
+
+def _wrong_row(file: CsvFile, number: int | None, expected: int, actual: int) -> DataError:
+    """Return the error of a row with the number that Arrow has for it."""
+    where = "a row"
+    if number is not None:
+        row = number - 1 - file.format.skip_rows - file.format.has_header
         where = f"row {row} (rows count from 0)"
     return DataError(
         "file.row_length",
         f"{file.name}: {where} has {count(actual, 'value')}, but the first line has "
         f"{expected:,}, with the delimiter {file.format.delimiter!r}",
-        hint="put values that have the delimiter in them in quotes, or name another `delimiter`",
+        hint="put values that have the delimiter in them in quotes, or name another `delimiter`; "
+        "if it is a line below the table, set `skip_footer` to the number of such lines",
     )
 
 
 _ROW_LENGTH = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
+
+
+class _FooterRows:
+    """Rows with more or fewer values than the header, which are left out if they are the last."""
+
+    def __init__(self, file: CsvFile) -> None:
+        self._file = file
+        self._rows: list[Any] = []
+
+    def skip(self, row: Any) -> str:
+        """Take a row of Arrow."""
+        self._rows.append(row)
+        return "skip"
+
+    def to_drop(self, n_rows: int) -> int:
+        """Return how many of the rows that Arrow has read are left out at the end.
+
+        Raises
+        ------
+        DataError
+            If a row above the footer has more or fewer values than the header.
+        """
+        format = self._file.format
+        last = format.skip_rows + format.has_header + n_rows + len(self._rows)
+        for row in self._rows:
+            if row.number <= last - format.skip_footer:
+                raise _wrong_row(self._file, row.number, row.expected_columns, row.actual_columns)
+        return format.skip_footer - len(self._rows)
 
 
 class _DecodingErrors(Utf8Stream):

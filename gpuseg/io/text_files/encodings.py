@@ -68,7 +68,7 @@ def find_encoding(head: bytes, name: str) -> str:
         "file.unknown_encoding",
         f"{name} is not UTF-8, and its encoding cannot be told",
         hint='name it in `encoding`, for example encoding = "cp1250" (Central Europe), "cp1251" '
-        '(Cyrillic), "cp1252" (Western Europe), "shift_jis" (Japan) or "gb18030" (China); or save '
+        '(Cyrillic), "cp1252" (Western Europe), "cp932" (Japan) or "gb18030" (China); or save '
         "the file as UTF-8",
     )
 

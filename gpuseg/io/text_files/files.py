@@ -1,6 +1,7 @@
 """Text files of either kind, CSV and workbooks, by the ends of their names."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.storage import Storage
@@ -40,7 +41,8 @@ def find_format(
         See `open_csv` and `open_workbook`.
     """
     is_sheet = is_workbook(storage.relative(path))
-    return (open_workbook if is_sheet else open_csv)(storage, path, version, options).format
+    detected = (open_workbook if is_sheet else open_csv)(storage, path, version, options).format
+    return replace(detected, skip_footer=options.skip_footer or 0)
 
 
 def text_file(storage: Storage, path: str, version: FileVersion, format: TextFormat) -> TextFile:

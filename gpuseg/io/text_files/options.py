@@ -31,6 +31,8 @@ class TextOptions:
         Whether there is a header; the names of the columns of files without one.
     skip_rows : int or None
         Lines, or rows of a sheet, above the header.
+    skip_footer : int or None
+        Rows below the table, such as totals.
     sheet : str or None
         Name of the sheet of a workbook.
     """
@@ -42,6 +44,7 @@ class TextOptions:
     thousands: str | None = None
     header: bool | tuple[str, ...] | None = None
     skip_rows: int | None = None
+    skip_footer: int | None = None
     sheet: str | None = None
 
     def given(self, but: Sequence[str] = ()) -> list[str]:
@@ -237,7 +240,7 @@ def checked_header(value: Any) -> Any:
 
 
 def checked_skip_rows(value: int) -> int:
-    """Return a number of lines above the header.
+    """Return a number of lines above the header, or below the table.
 
     Raises
     ------
@@ -257,6 +260,7 @@ _CHECKS: dict[str, tuple[type | None, Callable[[Any], Any]]] = {
     "thousands": (str, checked_thousands),
     "header": (None, checked_header),
     "skip_rows": (int, checked_skip_rows),
+    "skip_footer": (int, checked_skip_rows),
     "sheet": (str, str),
 }
 """Type and check of each key."""

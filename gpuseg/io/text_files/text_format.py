@@ -33,6 +33,8 @@ class TextFormat:
         Sheets of the workbook.
     decimal : str
         The decimal sign with which numbers of a workbook are written as text.
+    skip_footer : int
+        Rows at the end that are left out.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class TextFormat:
     sheet: str = ""
     n_sheets: int = 0
     decimal: str = "."
+    skip_footer: int = 0
 
     def describe(self) -> str:
         """Return the format in words."""
@@ -57,6 +60,8 @@ class TextFormat:
             words += [f"encoding {self.encoding}", f"delimiter {sign}"]
         if self.skip_rows:
             words.append(f"{self.skip_rows} skipped")
+        if self.skip_footer:
+            words.append(f"{self.skip_footer} skipped at the end")
         if not self.has_header:
             words.append("no header")
         return ", ".join(words)

@@ -22,6 +22,7 @@ from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.choose_format import named_format
 from gpuseg.io.text_files.dialect import refuse_data_as_header, row_of_header, title_above_header
+from gpuseg.io.text_files.footers import without_last_rows
 from gpuseg.io.text_files.number_format import PLAIN
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import WORKBOOK, TextFormat
@@ -71,13 +72,17 @@ class WorkbookFile:
             For a file that cannot be read or has changed.
         """
         self.storage.refuse_change(self.path, self.version)
+        footer = self.format.skip_footer
+        yield from without_last_rows(self._batches(columns), footer, lambda _: footer)
+        self.storage.refuse_change(self.path, self.version)
+
+    def _batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         decimal = self.format.decimal
         places = [self.format.columns.index(name) for name in columns]
         rows = self._rows()
         while texts := [_texts_at(row, places, decimal) for row in islice(rows, _BATCH_ROWS)]:
             arrays = [pa.array(list(column), pa.string()) for column in zip(*texts, strict=True)]
             yield pa.record_batch(arrays, names=list(columns))
-        self.storage.refuse_change(self.path, self.version)
 
     def _rows(self) -> Iterator[list[Any]]:
         """Yield the rows below the header; a blank row is none."""
