@@ -14,11 +14,18 @@ from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from gpuseg.accel.costs import can_save
 from gpuseg.accel.log import log_computed, log_left
+from gpuseg.accel.settings import current_settings
 from gpuseg.accel.sizes import shape_of
 from gpuseg.errors import GpusegError
 
-_PER_PAIR = 1.5e-9
-"""Seconds of scikit-learn's DBSCAN for one pair of rows and one value of each."""
+_PER_ROW = 3e-6
+_PER_NEIGHBOR = 3e-8
+_PER_VALUE = ((16, 7e-11), (8, 2e-10), (4, 1e-10))
+"""Seconds of scikit-learn's DBSCAN for one row, for one pair of neighbors, and for one value of a
+pair of rows, from so many columns on: trees of few columns compare few pairs."""
+
+_SAMPLE_ROWS = 32
+_SAMPLE_VALUES = 2**22
 
 _MOST_EXACT = 2.0**53
 
@@ -48,7 +55,7 @@ def _reason_to_leave(estimator: Any, X: Any, sample_weight: Any) -> str | None:
     shape = shape_of(X)
     if issparse(X) or len(shape) != 2:
         return "X is not a dense table"
-    if not can_save(shape[0] * shape[0] * max(shape[1], 1) * _PER_PAIR):
+    if not can_save(_seconds(shape, shape[0])):
         return "it is small"
     if _metric(estimator) is None:
         return f"gpuseg has not the metric {estimator.metric!r} in scikit-learn's arithmetic"
@@ -58,7 +65,30 @@ def _reason_to_leave(estimator: Any, X: Any, sample_weight: Any) -> str | None:
         return "metric_params are given"
     if sample_weight is not None and not _are_whole_numbers(sample_weight):
         return "weights are not whole numbers of 0 or more"
+    if not can_save(_seconds(shape, _mean_neighbors(X, estimator.eps))):
+        return "its rows have few neighbors"
     return None
+
+
+def _seconds(shape: tuple[int, ...], neighbors: float) -> float:
+    """Return about what scikit-learn takes, by the mean number of neighbors of a row."""
+    n, d = shape
+    per_value: float = next((seconds for least, seconds in _PER_VALUE if d >= least), 0.0)
+    return n * (_PER_ROW + neighbors * _PER_NEIGHBOR + n * d * per_value)
+
+
+def _mean_neighbors(X: Any, eps: Any) -> float:
+    """Return about how many rows are within eps of a row, from some rows; 0 if X has no numbers."""
+    if current_settings().always:
+        return 0.0
+    try:
+        rows = np.asarray(X, np.float64)
+        step = max(len(rows) * rows.shape[1] // _SAMPLE_VALUES, 1)
+        some = rows[:: max(len(rows) // _SAMPLE_ROWS, 1)]
+        counts = [(((rows[::step] - row) ** 2).sum(axis=1) <= eps * eps).sum() for row in some]
+        return float(np.mean(counts) * step)
+    except (TypeError, ValueError):  # scikit-learn says what is wrong
+        return 0.0
 
 
 def _metric(estimator: Any) -> Any:

@@ -19,8 +19,8 @@ from gpuseg.accel.log import log_computed, log_left
 from gpuseg.accel.sizes import shape_of
 from gpuseg.errors import GpusegError
 
-_PER_PAIR = 5e-9
-_PER_PRODUCT = 2e-10
+_PER_PAIR = 8e-9
+_PER_PRODUCT = 5e-11
 """Seconds of scikit-learn for a pair of rows, and for one value of each more."""
 
 _LARGEST_ERROR = 1e-6
