@@ -114,7 +114,8 @@ def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_fe
         return _without_marks(with_thousands)
     return (
         "the numbers have a comma, which is a decimal comma or stands between thousands (1,234 is "
-        '1.234 or 1234); set decimal = "," or thousands = ",", or write them with a decimal point, '
+        '1.234 or 1234); set decimal = "," or thousands = "," where the column is named, or write '
+        "them with a decimal point, "
         f"for example with {_replaced({',': '.'})} or {_replaced({',': ''})}"
     )
 
@@ -147,7 +148,7 @@ def _keys(decimal: str | None, marks: Sequence[str]) -> str:
     signs = {BLANK if mark.isspace() else mark.replace("’", "'") for mark in marks}
     keys = [f'decimal = "{decimal}"'] * (decimal is not None)
     keys += [f'thousands = "{sign}"' for sign in signs]
-    return f"set {' and '.join(keys)}, or " if len(signs) <= 1 else ""
+    return f"set {' and '.join(keys)} where the column is named, or " if len(signs) <= 1 else ""
 
 
 def _replaced(replacements: Mapping[str, str]) -> str:

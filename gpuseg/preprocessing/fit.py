@@ -409,8 +409,9 @@ def _refused_values(kind: str, feature: str, count: int, first: str) -> DataErro
             "feature.infinite",
             f"feature '{feature}': {values} infinite, first in {first}",
             rule="must be finite",
-            hint="fix the data, or make these values null (in a CSV file, add their text to "
-            "null_values) and set `missing`",
+            hint="fix the data, or make these values null (in a CSV file with null_values = "
+            '["Infinity", "-Infinity", "inf"] beside its path) and set `missing` to "median" or '
+            '"drop"',
             parameter="features",
         )
     if kind == "outside":

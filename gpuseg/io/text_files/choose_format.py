@@ -93,7 +93,7 @@ def _ambiguous(types: ColumnTypes, name: str, formats: list[NumberFormat]) -> Da
         f"column '{name}' has numbers that can be read in two ways",
         reason=f"'{value}' is {' or '.join(readings)}" if value else "",
         rule="a sign may be the decimal sign or stand between thousands",
-        hint=f"set {keys}",
+        hint=f"set {keys} beside the path of the files",
     )
 
 

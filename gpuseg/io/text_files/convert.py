@@ -364,7 +364,7 @@ def _refuse_text(
     hint = "fix the value or leave the column out; if it stands for no value, add it to null_values"
     rule = f"must be a number such as {numbers.example}"
     if formats := types.number_formats():
-        hint = f"set {formats[0].keys()}"
+        hint = f"set {formats[0].keys()} beside the path of the files"
     elif _DIGITS.fullmatch(wrong.value):
         rule, hint = "long digits, and digits that begin with 0, are text", "leave the column out"
     elif not _DIGIT.search(wrong.value):

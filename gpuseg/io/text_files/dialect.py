@@ -191,7 +191,8 @@ def title_above_header(name: str, above: int, unit: str) -> DataError:
         "file.title_above_header",
         f"{name} has a title in {unit} 1; the header with the names of the columns seems to be "
         f"{unit} {above + 1}",
-        hint=f"set skip_rows = {above}, or remove the {unit}s above the header",
+        hint=f"set skip_rows = {above} beside the path of the file, or remove the {unit}s above "
+        "the header",
     )
 
 
@@ -211,8 +212,8 @@ def refuse_data_as_header(names: list[str], name: str) -> None:
             "file.no_header",
             f"{name}: the first line has numbers and dates where a header has the names of the "
             "columns",
-            hint="name the columns: header = "
+            hint="name the columns beside the path of the file, in their order and as the job has "
+            "them: header = "
             + literal(str([f"column_{i + 1}" for i in range(len(names))][:8])).replace("'", '"')
-            + ", with as many names as the lines have values; or set header = true if these are "
-            "the names",
+            + ", with your names; or set header = true if these are the names",
         )

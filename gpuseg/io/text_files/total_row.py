@@ -80,7 +80,8 @@ class LastRow:
                 "file.total_row",
                 f"{file}: the last row has the totals of the rows above, in {_listed(totals)}",
                 rule="each row must be a customer",
-                hint=f"set skip_footer = {skipped + 1} to leave it out, or remove the row",
+                hint=f"set skip_footer = {skipped + 1} beside the path of the file to leave it "
+                "out, or remove the row",
             )
 
     def _is_total(self, name: str, total: Any) -> bool:
