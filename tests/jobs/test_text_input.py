@@ -95,6 +95,21 @@ def test_types_are_those_of_all_values(
     assert output["customer"].to_pylist() == ["007", "08", "9", "10"]
 
 
+@pytest.mark.parametrize("ids", [["00500.0", "501.0"], ["1E5", "10E4"], ["1,234", "1,5"]])
+def test_ids_are_whole_numbers_or_as_they_are_written(tmp_path: Path, ids: list[str]) -> None:
+    rows = ROWS[:2].set_column(0, "customer", pa.array(ids))
+    source = write(tmp_path / "in", {"a.csv": csv_bytes(rows, ";")})
+    output = segments(source, tmp_path / "out", segment={"n_clusters": 2})
+    assert output["customer"].to_pylist() == ids
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "UTF-8", "utf_8_sig"])
+def test_a_named_encoding_may_have_a_mark(tmp_path: Path, encoding: str) -> None:
+    source = write(tmp_path / "in", {"a.csv": b"\xef\xbb\xbf" + csv_bytes(ROWS, above="sep=,\n")})
+    keys = {"encoding": encoding}
+    assert segments(source, tmp_path / "out", input=keys).num_rows == ROWS.num_rows
+
+
 @pytest.mark.slow
 def test_workers_of_a_scheduler_read_what_is_staged(tmp_path: Path, expected: pa.Table) -> None:
     source = write(tmp_path / "in", {"a.csv": csv_bytes(ROWS)})
@@ -152,6 +167,7 @@ THREE = b"customer,recency,orders,spend\n1,1,2,3\n2,%s,3,4\n3,3,4,5\n"
         ({"a.csv": b"customer,recency,orders\n1,1,2\n"}, {}, "features.missing_column"),
         ({"a.csv": b"customer,recency,orders,spend\n"}, {}, "input.no_rows"),
         ({"a.csv": GOOD, "b.csv": b"customer,recency\n1,2\n"}, {}, "input.schemas_differ"),
+        ({"a.csv": GOOD, "b.csv": b"other,names\n1,2\n"}, {}, "input.schemas_differ"),
         ({"a.csv": THREE % (b"x" * 2**24)}, {}, "file.row_too_long"),
         ({"a.csv": GOOD.replace("Köln".encode(), "Москва".encode("cp1251"))},
          {"features": None}, "file.unknown_encoding"),

@@ -220,6 +220,7 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
     format = find_format(storage, file.path, version, options)
     names = format.columns
     used = names if wanted.columns is None else [n for n in names if n in wanted.columns]
+    used = used or names[:1]  # without a column, the file would have no rows
     for name in used:
         if names.count(name) > 1:
             raise DataError(

@@ -144,7 +144,7 @@ def same_signs(options: TextOptions) -> tuple[str, str] | None:
 
 
 def checked_encoding(value: str) -> str:
-    """Return the name of an encoding that Python knows.
+    """Return the name that Python gives to an encoding: UTF-8 and utf8 are utf-8.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def checked_encoding(value: str) -> str:
         is_known = False
     if not is_known or codec.name.replace("-", "_") in _ENCODINGS_OF_NAMES:
         raise ValueError("must be an encoding that Python knows, such as 'utf-8' or 'cp1252'")
-    return value
+    return codec.name
 
 
 def checked_delimiter(value: str) -> str:
