@@ -40,6 +40,8 @@ _PLAUSIBLE = tuple(
 )
 """Range of microseconds in which a number is more likely a time than out of it."""
 
+_DAYS_OF_EXCEL = 20_000, 80_000
+
 _SIGNS = " ,./-'年月日"
 """Signs of a date that a format may show; others could be data."""
 
@@ -224,11 +226,14 @@ class _Advice:
         total = f"{self.counted.lines:,} times"
         if not self.counted.is_whole:
             total += f" in the first {MAX_LINES:,} lines"
-        if not ranked:
+        if not ranked or self._is_unlikely(ranked[0]):
+            is_excel = _are_days_of_excel(self.counted.values)
             return (
                 f"no format that gpuseg knows fits the {total}; check that time = "
                 f"{self.roles.time!r} is the column of times, or write them as ISO 8601 "
                 "(2011-08-31 or 2011-08-31T10:20:00)"
+                + "; Excel counts days since 1900 by such numbers: give the cells the format of "
+                "a date there, and save the file again" * is_excel
             )
         used = self._used(ranked)
         rivals = [one for one in ranked if one not in used and _is_rival(one, used[0])]
@@ -243,6 +248,11 @@ class _Advice:
             for i, one in enumerate(shown)
         )
         return f"{counts}; {self._step(used, rivals[:1])}"
+
+    def _is_unlikely(self, best: Candidate) -> bool:
+        """Return whether the best format, which no job names, reads numbers as times near 1970."""
+        named = best.format in self.roles.time_format
+        return best.format in EPOCHS and not best.plausible and not named
 
     def _days(self, one: Candidate) -> str:
         """Return the days of the times, unless values are hidden."""
@@ -302,6 +312,15 @@ class _Advice:
         )
         known = list(self.roles.time_format) or [ISO]
         return fix if names == known else f"{line}; {fix}"
+
+
+def _are_days_of_excel(values: pa.Array) -> bool:
+    """Return whether all values are numbers of days since 1900 in the years 1954 to 2119."""
+    try:
+        low, high = pc.min_max(pc.cast(values, pa.float64())).as_py().values()
+    except pa.ArrowInvalid:
+        return False
+    return bool(low >= _DAYS_OF_EXCEL[0] and high < _DAYS_OF_EXCEL[1])
 
 
 def _likelihood(one: Candidate) -> tuple[int, int, bool, int]:

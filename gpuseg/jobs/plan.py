@@ -345,7 +345,7 @@ def _plan_lines(
     built = available(source.roles.columns(), spec.builds_rfm)
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]
-    transactions.check_features(joined)
+    transactions.check_features(joined, spec.prepare.categorical)
     for name in spec.prepare.categorical:
         if name not in (*built, *joined):
             raise ConfigError(

@@ -1,7 +1,7 @@
 """The sections of the job file and the rules of their keys, except `[segment]`."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from gpuseg.errors import ConfigError, literal
-from gpuseg.features.definitions import available
+from gpuseg.features.definitions import RFM_TEXTS, available
 from gpuseg.features.time_format import time_formats_of
 from gpuseg.features.transactions import Roles, as_moment
 from gpuseg.io.null_values import NULL_VALUES, null_values_of
@@ -190,8 +190,8 @@ class TransactionsSpec(TextFileKeys):
         self.roles()
         return self
 
-    def check_features(self, joined: Sequence[str]) -> None:
-        """Refuse features that are neither built nor joined.
+    def check_features(self, joined: Sequence[str], categorical: Collection[str]) -> None:
+        """Refuse features that are neither built nor joined, and text that is no category.
 
         Raises
         ------
@@ -203,6 +203,13 @@ class TransactionsSpec(TextFileKeys):
                 raise ConfigError(
                     "features.not_built", f"no feature '{name}' for lines with these columns",
                     parameter="features", hint=nearest_known(name, known),
+                )  # fmt: skip
+            if name in RFM_TEXTS and name not in categorical:
+                raise ConfigError(
+                    "features.rfm_text", f"'{name}' is text and not numeric",
+                    parameter="features",
+                    hint="name recency_score, frequency_score and monetary_score, or add "
+                    f'{name} = "onehot" to [prepare.categorical]',
                 )  # fmt: skip
 
     def roles(self) -> Roles:

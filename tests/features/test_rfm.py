@@ -202,6 +202,12 @@ def test_scores_may_be_clustered(tmp_path: Path) -> None:
     assert manifest_of(tmp_path / "other")["transactions"]["rfm"]
 
 
+@pytest.mark.parametrize("name", ["rfm_score", "rfm_segment"])
+def test_text_is_refused_before_the_features_are_built(tmp_path: Path, name: str) -> None:
+    with raises("features.rfm_text"):
+        gpuseg.run(job(tmp_path, features=["spend", name]))
+
+
 def test_attributes_do_not_have_the_names_of_scores(tmp_path: Path) -> None:
     pq.write_table(pa.table({"who": [1], "rfm_score": ["a"]}), tmp_path / "who.parquet")
     join = {"join": [{"path": str(tmp_path / "who.parquet"), "id": "who"}]}

@@ -371,6 +371,12 @@ def test_units_of_numbers_are_shown_as_days(
     assert re.findall(r'time_format = "(.+?)"', hint) == [format]
 
 
+@pytest.mark.parametrize("kind", [pa.float64(), pa.string()])
+def test_days_of_excel_are_no_seconds(kind: pa.DataType) -> None:
+    hint = hint_of(pa.array([40513.35 + i for i in range(N)]).cast(kind))
+    assert "Excel" in hint and "epoch" not in hint
+
+
 def test_words_for_missing_times_are_no_times_of_a_format() -> None:
     texts = [f"{t:%d.%m.%Y %H:%M}" if i % 5 else "01.01.1900 00:00" for i, t in enumerate(TIMES)]
     kept = lines(TIMES).filter(pa.array([i % 5 > 0 for i in range(N)]))
