@@ -34,6 +34,7 @@ from gpuseg.features.transaction_files import ReadSplit, Source
 from gpuseg.features.transactions import Roles, ScanCounts
 from gpuseg.formatting import count_with
 from gpuseg.io.output.base import Staging
+from gpuseg.io.text_files.amounts import refuse_mixed_currencies
 from gpuseg.runtime.executor import Executor, TaskContext
 
 _BUCKET_ROWS = 2**17
@@ -211,7 +212,7 @@ def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
     Raises
     ------
     DataError
-        If no line has a customer or a time.
+        If no line has a customer or a time, or lines differ in what their values mean.
     """
     if not scanned.lines:
         raise _error("transactions.no_lines", path, "there are no lines")
@@ -222,6 +223,8 @@ def resolve_snapshot(path: str, roles: Roles, scanned: ScanCounts) -> int:
             f"the {count_with(scanned.lines, 'line', 'has', 'have')} no customer",
             f"check that customer = {roles.customer!r} is the column of their ids",
         )
+    for column, currencies in scanned.currencies.items():
+        refuse_mixed_currencies(currencies, column)
     if scanned.times_with_offset and scanned.times_without_offset:
         with_offset, without = (
             count_with(n, "time", "has", "have")

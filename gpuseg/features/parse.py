@@ -17,9 +17,9 @@ from gpuseg.features.times import times
 from gpuseg.features.transactions import DescribeRow, Parsed, Roles, ScanCounts
 from gpuseg.io.parquet.ids import hash_ids
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
-from gpuseg.io.text_files.amounts import refuse_mixed_currencies, without_signs_of_amounts
+from gpuseg.io.text_files.amounts import currencies_of, without_signs_of_amounts
 from gpuseg.io.text_files.damaged_ids import refuse_damaged_ids
-from gpuseg.io.text_files.number_format import PLAIN, NumberFormat
+from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.numerics.hashing import splitmix64
 
 _REASONS = (
@@ -44,10 +44,11 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         if role in column:
             column[role] = nulls.removed(column[role])
     _refuse_damaged_ids(column["customer"], roles, describe)
+    currencies: dict[str, frozenset[str]] = {}
     with without_value(roles.id_key is not None):  # an id may be in the wrong column
         subject = f"time '{roles.time}'"
         read = times(column["time"], roles.time_format, subject, describe, nulls)
-        quantity, price, amount = _amounts(column, roles, n, describe, nulls)
+        quantity, price, amount = _amounts(column, roles, n, describe, nulls, currencies)
     time, no_time = read.micros, read.is_missing
     signed = quantity if roles.amount is None else amount
     known = has_id(column["customer"])
@@ -69,6 +70,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         with_null_values=int(np.count_nonzero(nulls.rows)),
         times_with_offset=int(np.count_nonzero(read.has_offset)),
         times_without_offset=int(np.count_nonzero(~read.has_offset & ~no_time)),
+        currencies=currencies,
         latest=int(time[known & ~no_time].max(initial=ScanCounts.latest)),
         **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
     )
@@ -95,9 +97,12 @@ def numbers(
     subject: str,
     describe: DescribeRow,
     nulls: NullValues,
-    format: NumberFormat = PLAIN,
+    format: NumberFormat,
+    currencies: dict[str, frozenset[str]],
 ) -> NDArray[np.float64]:
     """Return float64 with NaN for missing values; text has numbers of a format.
+
+    The currencies of amounts are added by the subject.
 
     Raises
     ------
@@ -105,10 +110,10 @@ def numbers(
     """
     if is_text(column.type):
         if not format.is_plain:
-            column = _in_plain_format(column, subject, describe, nulls, format)
+            column = _in_plain_format(column, subject, describe, nulls, format, currencies)
         column = _read_text(
             column, pa.float64(), subject, describe, nulls,
-            "must be a number such as 2.67, with a decimal point",
+            "must be a number such as 2.67, with a decimal point", currencies,
         )  # fmt: skip
     if pa.types.is_decimal(column.type):
         return decimals_to_numpy(column)
@@ -123,6 +128,7 @@ def _in_plain_format(
     describe: DescribeRow,
     nulls: NullValues,
     format: NumberFormat,
+    currencies: dict[str, frozenset[str]],
 ) -> pa.Array:
     """Return numbers of a format as programs write them; missing values are null.
 
@@ -141,7 +147,7 @@ def _in_plain_format(
             rule=f"must be a number such as {literal(format.example)}, as the job says",
             hint="fix the line, or change `decimal` and `thousands`",
         )
-    refuse_mixed_currencies(text, subject)
+    currencies[subject] = currencies_of(text)
     return format.to_plain(without_signs_of_amounts(text))
 
 
@@ -162,12 +168,27 @@ def keyed(customer: pa.Array, key: Key) -> pa.Array:
 
 
 def _amounts(
-    column: dict[str, pa.Array], roles: Roles, n: int, describe: DescribeRow, nulls: NullValues
+    column: dict[str, pa.Array],
+    roles: Roles,
+    n: int,
+    describe: DescribeRow,
+    nulls: NullValues,
+    currencies: dict[str, frozenset[str]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return quantities, prices and amounts; missing columns are ones."""
+    """Return quantities, prices and amounts; missing columns are ones.
+
+    The currencies of a column are added under its role and name.
+    """
     names, one = roles.columns(), np.ones(n)
     values = {
-        role: numbers(column[role], f"{role} '{names[role]}'", describe, nulls, roles.number_format)
+        role: numbers(
+            column[role],
+            f"{role} '{names[role]}'",
+            describe,
+            nulls,
+            roles.number_format,
+            currencies,
+        )
         for role in ("quantity", "price", "amount")
         if role in column
     }
@@ -204,6 +225,7 @@ def _read_text(
     describe: DescribeRow,
     nulls: NullValues,
     rule: str,
+    currencies: dict[str, frozenset[str]],
 ) -> pa.Array:
     """Parse text as values of another type; blank text and null values are missing values.
 
@@ -220,7 +242,7 @@ def _read_text(
     except pa.ArrowInvalid:
         pass
     text = nulls.removed(text).dictionary_decode()
-    refuse_mixed_currencies(text, subject)
+    currencies[subject] = currencies_of(text)
     number = without_signs_of_amounts(text)
     try:
         return pc.cast(number, kind)

@@ -1,7 +1,7 @@
 """Transaction lines: the roles of columns, and parsed lines."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime, time
 from typing import Any
 
@@ -140,6 +140,8 @@ class ScanCounts:
         Lines of any kind in which text was read as missing; blank text does not count.
     times_with_offset, times_without_offset : int
         Times of any lines, by whether they have an offset from UTC.
+    currencies : mapping
+        Signs and codes of currencies in a column, by its role and name.
     latest : int
         The latest time, in microseconds since 1970.
     """
@@ -157,8 +159,16 @@ class ScanCounts:
     with_null_values: int = 0
     times_with_offset: int = 0
     times_without_offset: int = 0
+    currencies: Mapping[str, frozenset[str]] = field(default_factory=dict)
     latest: int = -(2**62)
 
     def __add__(self, other: "ScanCounts") -> "ScanCounts":
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        return ScanCounts(**{**sums, "latest": max(self.latest, other.latest)})
+        sums = {
+            f.name: getattr(self, f.name) + getattr(other, f.name)
+            for f in fields(self)
+            if f.name not in ("currencies", "latest")
+        }
+        currencies = dict(self.currencies)
+        for column, signs in other.currencies.items():
+            currencies[column] = currencies.get(column, frozenset()) | signs
+        return ScanCounts(**sums, currencies=currencies, latest=max(self.latest, other.latest))

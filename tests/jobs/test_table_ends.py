@@ -176,6 +176,18 @@ def test_amounts_of_several_currencies_are_refused(tmp_path: Path) -> None:
     assert ids(source, features=["paid"]) == [0, 1, 2]
 
 
+def test_files_have_one_currency(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, sign in (("a.csv", "$"), ("b.csv", "€")):
+        lines = [f"{name}{i},{sign}{i},2024-01-05" for i in range(3)]
+        (folder / name).write_text("\n".join(["id,paid,at", *lines, ""]))
+    with raises("numbers.mixed_currencies", DataError):
+        ids(folder, features=["paid"])
+    with raises("numbers.mixed_currencies", DataError):
+        from_transactions(folder, customer="id", time="at", amount="paid")
+
+
 def test_last_rows_may_end_anywhere() -> None:
     for sizes, most in product([(), (3,), (1, 1, 1), (2, 0, 5), (4, 4)], [0, 1, 2, 5, 9]):
         starts = [sum(sizes[:i]) for i in range(len(sizes))]

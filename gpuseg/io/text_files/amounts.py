@@ -4,6 +4,8 @@ An amount is "$1,234.50", "1.234,50 €", "($35.00)", "35.00-" or "−5". Its nu
 decimal sign and signs between thousands.
 """
 
+from collections.abc import Collection
+
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
@@ -43,22 +45,22 @@ _OUTER_BLANKS = rf"\A[{_BLANKS}]+|[{_BLANKS}]+\z"
 _CURRENCIES = rf"(?P<currency>{_SYMBOL}|{_NAMES}|円|元)"
 
 
-def refuse_mixed_currencies(text: pa.Array, subject: str) -> None:
-    """Refuse amounts of several currencies, whose sum would mean nothing.
+def currencies_of(text: pa.Array) -> frozenset[str]:
+    """Return the signs and codes of currencies in amounts (n,)."""
+    amounts = text.filter(pc.match_substring_regex(text, _AMOUNT))
+    signs = pc.extract_regex(amounts, _CURRENCIES).drop_null()
+    return frozenset(pc.unique(pc.struct_field(signs, 0)).to_pylist())
 
-    Parameters
-    ----------
-    text : array of strings (n,)
-    subject : str
-        The column, for the message.
+
+def refuse_mixed_currencies(currencies: Collection[str], subject: str) -> None:
+    """Refuse several currencies of all amounts of a column, whose sum would mean nothing.
+
+    `subject` is the column, for the message.
 
     Raises
     ------
     DataError
     """
-    amounts = text.filter(pc.match_substring_regex(text, _AMOUNT))
-    signs = pc.extract_regex(amounts, _CURRENCIES).drop_null()
-    currencies = pc.unique(pc.struct_field(signs, 0)).to_pylist()
     if len(currencies) > 1:
         raise DataError(
             "numbers.mixed_currencies",

@@ -15,6 +15,7 @@ import pyarrow as pa
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy
 from gpuseg.io.null_values import is_null_value
+from gpuseg.io.text_files.amounts import currencies_of
 from gpuseg.io.text_files.number_format import FORMATS, PLAIN, NumberFormat, formats_that_read
 
 
@@ -64,12 +65,15 @@ class ColumnTypes:
         Formats other than the plain one.
     example : str or None
         The first value that is no integer.
+    currencies : frozenset of str
+        Signs and codes of currencies.
     """
 
     has_values: bool = False
     kinds: frozenset[Kind] = frozenset(Kind)
     formats: tuple[NumberFormat, ...] = _OTHER_FORMATS
     example: str | None = None
+    currencies: frozenset[str] = frozenset()
 
     @property
     def is_text(self) -> bool:
@@ -83,6 +87,7 @@ class ColumnTypes:
             self.kinds & other.kinds,
             tuple(each for each in self.formats if each in other.formats),
             self.example or other.example,
+            self.currencies | other.currencies,
         )
 
     def number_formats(self) -> tuple[NumberFormat, ...]:
@@ -149,7 +154,10 @@ def _reading(types: ColumnTypes, text: pa.Array) -> ColumnTypes:
         row = pc.index(pc.match_substring_regex(text, _INTEGER), False).as_py()
         example = None if row < 0 else text[row].as_py()
     formats = _formats_that_read(text, types.formats, Kind.FLOAT in kinds)
-    return ColumnTypes(True, kinds, formats, example)
+    currencies = types.currencies
+    if Kind.FLOAT not in kinds and (Kind.AMOUNT in kinds or formats):
+        currencies |= currencies_of(text)
+    return ColumnTypes(True, kinds, formats, example, currencies)
 
 
 def _formats_that_read(
@@ -275,16 +283,8 @@ def column_type(
     return ColumnType(pa.string())
 
 
-def converted(
-    text: pa.Array, kind: ColumnType, values: TextValues, subject: str = "the column"
-) -> pa.Array:
-    """Return text as values of a type that reads it; `subject` names the column, for messages.
-
-    Raises
-    ------
-    DataError
-        For amounts of several currencies.
-    """
+def converted(text: pa.Array, kind: ColumnType, values: TextValues) -> pa.Array:
+    """Return text as values of a type that reads it."""
     if pa.types.is_string(kind.type):
         return values.without_nulls(text)
     if pa.types.is_null(kind.type):
@@ -303,5 +303,5 @@ def converted(
     if pa.types.is_int64(kind.type):
         text = pc.replace_substring_regex(text, r"\A\+|\.0*\z", "")
     elif is_number:
-        return kind.format.to_floats(text, subject)
+        return kind.format.to_floats(text)
     return pc.cast(text, kind.type)

@@ -24,6 +24,7 @@ from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.output.base import cannot_write
 from gpuseg.io.storage import Storage
 from gpuseg.io.table_formats.snapshot import InputFile
+from gpuseg.io.text_files.amounts import refuse_mixed_currencies
 from gpuseg.io.text_files.choose_format import choose_format
 from gpuseg.io.text_files.column_types import (
     ColumnType,
@@ -337,6 +338,9 @@ def _types_of(
     has_semicolons = any(file.format.delimiter == ";" for file in files)
     numbers = choose_format(measured, options, has_semicolons)
     types = {name: _type_of(merged[name], name, numbers, wanted) for name in names}
+    for name, kind in types.items():
+        if pa.types.is_float64(kind.type):
+            refuse_mixed_currencies(merged[name].currencies, f"column '{name}'")
     for name in wanted.numbers:
         if name in types and pa.types.is_string(types[name].type):
             _refuse_text(files, name, merged[name], numbers, values)
@@ -455,10 +459,7 @@ def _groups(
     group: list[pa.RecordBatch] = []
     rows = size = 0
     for batch in batches:
-        columns = [
-            converted(batch.column(name), types[name], values, f"column '{name}'")
-            for name in schema.names
-        ]
+        columns = [converted(batch.column(name), types[name], values) for name in schema.names]
         typed = pa.record_batch(columns, schema=schema)
         last_row.add(batch, typed)
         for start in range(0, batch.num_rows, _GROUP_ROWS):

@@ -7,7 +7,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.io.text_files.amounts import refuse_mixed_currencies, without_signs_of_amounts
+from gpuseg.io.text_files.amounts import without_signs_of_amounts
 
 BLANK = " "
 DECIMALS = (".", ",")
@@ -65,20 +65,17 @@ class NumberFormat:
         """Return whether all values are numbers in this format; nulls do not count."""
         return bool(pc.all(self.matches(text)).as_py() is not False)
 
-    def to_floats(self, text: pa.Array, subject: str) -> pa.Array:
-        """Return numbers and amounts of this format as float64; `subject` names the column.
+    def to_floats(self, text: pa.Array) -> pa.Array:
+        """Return numbers and amounts of this format as float64.
 
         Raises
         ------
-        DataError
-            For amounts of several currencies.
         ArrowInvalid
             For other text.
         """
         try:
             return pc.cast(self.to_plain(text), pa.float64())
         except pa.ArrowInvalid:
-            refuse_mixed_currencies(text, subject)
             return pc.cast(self.to_plain(without_signs_of_amounts(text)), pa.float64())
 
     def to_plain(self, text: pa.Array) -> pa.Array:
