@@ -161,6 +161,7 @@ def test_what_is_small_is_left_to_scikit_learn(caplog: pytest.LogCaptureFixture)
     assert computed_by_gpuseg(caplog) == [False] * 3
 
 
+@pytest.mark.slow
 def test_gpuseg_takes_over_when_many_iterations_are_left(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +292,14 @@ def test_uninstalling_puts_everything_back() -> None:
     accel.uninstall()
     assert [dict(vars(module)) for module in modules] == before
     assert sklearn.cluster.DBSCAN.fit is fit
+
+
+def test_a_notebook_loads_it_as_an_extension() -> None:
+    fit = DBSCAN.fit
+    accel.load_ipython_extension(None)
+    assert DBSCAN.fit is not fit
+    accel.unload_ipython_extension(None)
+    assert DBSCAN.fit is fit
 
 
 def test_unknown_versions_compute_by_themselves(
