@@ -55,4 +55,4 @@ def iceberg_with_renamed_column(folder: Path) -> MessyFile:
     )
 
 
-FILES = (delta_with_deletes, iceberg_with_renamed_column)
+FILES = (delta_with_deletes, pytest.param(iceberg_with_renamed_column, marks=pytest.mark.slow))
