@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +22,17 @@ from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.algorithms.kmeans.partial_fit import WeightedCenters, partial_fit_kmeans
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
+from gpuseg.errors import ConfigError
 from gpuseg.estimators._initial_centers import first_start, rows_for_init, starts_from
 from gpuseg.estimators._inputs.arrays import refuse_not_finite
 from gpuseg.estimators._inputs.load import load_batch, load_rows, map_rows, weighted_sum
 from gpuseg.estimators._inputs.row_format import KMeansRows
 from gpuseg.estimators._params import kmeans_params
+from gpuseg.estimators._replaced_centers import (
+    checked_centers,
+    in_units_of_x,
+    present_centers,
+)
 from gpuseg.estimators._unknown_params import refuses_unknown
 from gpuseg.estimators._verbose import print_batch, print_iteration, print_result
 from gpuseg.estimators._warnings import warn_caller
@@ -83,8 +90,11 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     Attributes
     ----------
     cluster_centers_ : float64 (n_clusters, n_features), in the units of X
-    labels_ : int32 (n_samples,), always equal to ``predict(X)``; ties go to the lowest index.
-        A lazy Dask array if X is a Dask collection; on the GPU if X is on the GPU
+        Other centers may be set, or written into it: `predict`, `transform`, `score` and
+        `partial_fit` use them. The other attributes stay those of the fit.
+    labels_ : int32 (n_samples,), equal to ``predict(X)`` as long as no other centers are set;
+        ties go to the lowest index. A lazy Dask array if X is a Dask collection; on the GPU if X
+        is on the GPU
     inertia_ : float, Σ w·|x - center|², summed exactly in float64
     n_iter_ : int
     n_steps_ : int, number of `partial_fit` batches since the last `fit`
@@ -111,6 +121,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     """
 
     _centers: Centers
+    _cluster_centers: NDArray[np.float64]
     _origin: NDArray[np.float64] | None = None
     _weight: NDArray[np.float64]
     n_steps_: int
@@ -217,7 +228,7 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             else:
                 params.check_init(self.n_features_in_)
                 params = params.with_origin(rows.origin)
-            before = None if is_first else WeightedCenters(self._centers, self._weight)
+            before = None if is_first else self._centers_to_continue()
             result = partial_fit_kmeans(rows.executor, params, choice.name, before)
             labels = rows.labels(0, self.predict)
         self._origin = rows.origin
@@ -242,7 +253,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
             For columns that are not numbers, and values that are missing or infinite.
         """
         check_is_fitted(self)
-        labels: NDArray[np.int32] = map_rows(KMeans._labels, self, X, np.int32)
+        fitted = self._with_present_centers()
+        labels: NDArray[np.int32] = map_rows(KMeans._labels, fitted, X, np.int32)
         return labels
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -251,8 +263,9 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Parameters and errors are those of `predict`; the result is lazy for Dask collections.
         """
         check_is_fitted(self)
+        fitted = self._with_present_centers()
         distances: NDArray[np.float64] = map_rows(
-            KMeans._distances, self, X, np.float64, self._n_features_out
+            KMeans._distances, fitted, X, np.float64, self._n_features_out
         )
         return distances
 
@@ -262,8 +275,25 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
         Parameters and errors are those of `fit`.
         """
         check_is_fitted(self)
-        squares = map_rows(KMeans._squared_distances, self, X, np.float64)
+        fitted = self._with_present_centers()
+        squares = map_rows(KMeans._squared_distances, fitted, X, np.float64)
         return -weighted_sum(squares, sample_weight)
+
+    @property
+    def cluster_centers_(self) -> NDArray[np.float64]:
+        """Centers in the units of X, float64 (n_clusters, n_features)."""
+        return self._cluster_centers
+
+    @cluster_centers_.setter
+    def cluster_centers_(self, centers: ArrayLike) -> None:
+        if not hasattr(self, "_cluster_centers"):
+            raise ConfigError(
+                "cluster_centers.not_fitted",
+                "cannot be set on an estimator that is not fitted",
+                hint="call `fit` first, or pass the centers as `init`",
+                parameter="cluster_centers_",
+            )
+        self._cluster_centers = checked_centers(centers, self._centers.values.shape[1])
 
     @property
     def _n_features_out(self) -> int:
@@ -298,8 +328,31 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
 
     def _set_centers(self, centers: Centers, weight: NDArray[np.float64]) -> None:
         self._centers, self._weight = centers, weight
-        values = centers.values
-        self.cluster_centers_ = values if self._origin is None else values + self._origin
+        self._cluster_centers = in_units_of_x(centers, self._origin)
+
+    def _present_centers(self) -> Centers:
+        return present_centers(self._centers, self._cluster_centers, self._origin, self.metric)
+
+    def _with_present_centers(self) -> KMeans:
+        """Return the estimator for one call; a lazy result keeps the centers of now."""
+        centers = self._present_centers()
+        if centers is self._centers:
+            return self
+        fitted = copy(self)
+        fitted._centers = centers
+        return fitted
+
+    def _centers_to_continue(self) -> WeightedCenters:
+        """Return the centers that a further batch of `partial_fit` moves, and their weights."""
+        centers = self._present_centers()
+        if centers.k != len(self._weight):
+            raise ConfigError(
+                "cluster_centers.wrong_count",
+                f"has {count(centers.k, 'center')}",
+                rule=f"must have {len(self._weight)}, as before, for `partial_fit`",
+                parameter="cluster_centers_",
+            )
+        return WeightedCenters(centers, self._weight)
 
     def _set_fit(self, fit: KMeansFit) -> None:
         if fit.n_distinct < self.n_clusters:
