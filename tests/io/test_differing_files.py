@@ -29,6 +29,7 @@ from support.helpers import (
 
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.shard_plan import read_batches
 
 BIG = 2**53 + 1
 
@@ -179,6 +180,34 @@ def test_missing_column_is_refused_by_name(tmp_path: Path) -> None:
             opened(folder, *features, id="customer")
         assert "'spend'" in str(caught.value)
         assert "in-001.parquet" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "kind"),
+    [
+        ([pa.array(["x"], pa.large_string()), pa.nulls(2)], pa.string()),
+        ([pa.nulls(2), pa.array(["x"]).dictionary_encode()], pa.string()),
+        ([pa.array([0], pa.timestamp("us", "Z")), pa.nulls(1)], pa.timestamp("us", "UTC")),
+        ([pa.nulls(2, pa.int64()), pa.nulls(1, pa.string())], pa.null()),
+        ([pa.nulls(2), pa.nulls(1, pa.string()), pa.nulls(1, pa.bool_())], pa.null()),
+        ([pa.nulls(2, pa.bool_()), pa.nulls(1), pa.array(["x"])], pa.string()),
+    ],
+    ids=str,
+)
+def test_id_without_values_in_some_files(
+    tmp_path: Path, arrays: list[pa.Array], kind: pa.DataType
+) -> None:
+    data = opened(write_files(tmp_path / "in", columns(*arrays)), "b", id="a")
+    assert data.types["a"] == kind
+    batches = [
+        batch["a"]
+        for plan in data.plan_shards(1, drop_missing=False)
+        for group in plan.groups()
+        for batch in read_batches(plan, group.part, group.number, ["a"], 10)
+    ]
+    assert {batch.type for batch in batches} == {kind}
+    expected = [value for array in arrays for value in array.to_pylist()]
+    assert [value for batch in batches for value in batch.to_pylist()] == expected
 
 
 @pytest.mark.parametrize(

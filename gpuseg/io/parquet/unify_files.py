@@ -1,14 +1,14 @@
 """Unify the types of columns in which the files of an input differ.
 
 The type of a column is that of all files with rows, whatever their order. Footers tell the types.
-Only where these are of several kinds, the statistics of the footers are read again: a column
+Only where these are of several kinds, some footers are read again for their statistics: a column
 without any value has no type, and a value that is lost is refused before the run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import combinations
 from typing import Any, Protocol
 
@@ -143,16 +143,20 @@ def unify(
     groups = _by_schema(files)
     schemas = [files[numbers[0]].schema for numbers in groups]
     kinds, changes = dict[str, pa.DataType](), [dict[str, Conversion]() for _ in files]
-    for name, is_key in uses.keys.items():
+    differing: dict[str, dict[pa.DataType, list[int]]] = {}
+    for name in uses.keys:
         by_kind: dict[pa.DataType, list[int]] = {}
         for schema, numbers in zip(schemas, groups, strict=True):
             by_kind.setdefault(schema.field(name).type, []).extend(numbers)
         kinds[name] = next(iter(by_kind))
         if len(by_kind) > 1:
-            column = _Column(storage, files, name, by_kind, uses)
-            kinds[name], converted = column.unified(is_key)
-            for number, conversion in converted.items():
-                changes[number][name] = conversion
+            differing[name] = by_kind
+    footers = _Footers(storage, files, differing)
+    for name, by_kind in differing.items():
+        column = _Column(storage, files, name, by_kind, uses, footers)
+        kinds[name], converted = column.unified(uses.keys[name])
+        for number, conversion in converted.items():
+            changes[number][name] = conversion
     return kinds, changes
 
 
@@ -170,6 +174,71 @@ def _by_schema(files: Sequence[TypedFile]) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
+class _Values:
+    """What the footer of a file says of the values of a column.
+
+    Attributes
+    ----------
+    are_null : bool
+        Whether every value is known to be null.
+    bounds : tuple
+        The smallest and the largest value of each row group that has them.
+    """
+
+    are_null: bool
+    bounds: tuple[Any, ...]
+
+
+class _Footers:
+    """What the footers say of the values of columns; each is read at most once, for all columns."""
+
+    def __init__(
+        self, storage: Storage, files: Sequence[TypedFile], columns: Collection[str]
+    ) -> None:
+        self._storage, self._files, self._columns = storage, files, columns
+        self._known: dict[int, dict[str, _Values]] = {}
+
+    def values(self, column: str, numbers: Sequence[int]) -> Iterator[_Values]:
+        """Yield the values of a column in files; a few footers are read at a time."""
+        for start in range(0, len(numbers), _FOOTERS_AT_ONCE):
+            batch = numbers[start : start + _FOOTERS_AT_ONCE]
+            unknown = [number for number in batch if number not in self._known]
+            if unknown:
+                with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+                    self._known.update(zip(unknown, pool.map(self._read, unknown), strict=True))
+            yield from (self._known[number][column] for number in batch)
+
+    def _read(self, number: int) -> dict[str, _Values]:
+        file = self._files[number]
+        chunks: dict[str, list[pq.ColumnChunkMetaData]] = {name: [] for name in self._columns}
+        if file.is_parquet:
+            with self._storage.open_parquet(file.path, file.version) as opened:
+                metadata = opened.metadata
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                for chunk in map(group.column, range(group.num_columns)):
+                    if chunk.path_in_schema in chunks:
+                        chunks[chunk.path_in_schema].append(chunk)
+        return {name: self._values_of(file, name, chunks[name]) for name in chunks}
+
+    @staticmethod
+    def _values_of(file: TypedFile, name: str, chunks: Sequence[pq.ColumnChunkMetaData]) -> _Values:
+        """Return the values of a column; bounds are those of integers alone."""
+        known = [(chunk.statistics, chunk.num_values) for chunk in chunks if chunk.is_stats_set]
+        are_null = len(known) == len(chunks) > 0 and all(
+            statistics.has_null_count and statistics.null_count == n_values
+            for statistics, n_values in known
+        )
+        is_integer = pa.types.is_integer(file.schema.field(name).type)
+        bounds = (
+            value
+            for statistics, _ in known
+            if is_integer and statistics.has_min_max
+            for value in (statistics.max, statistics.min)
+        )
+        return _Values(are_null, tuple(bounds))
+
+
+@dataclass(frozen=True)
 class _Column:
     """A column with several types; `by_kind` has the numbers of the files of each."""
 
@@ -178,73 +247,53 @@ class _Column:
     name: str
     by_kind: Mapping[pa.DataType, Sequence[int]]
     uses: ColumnUses
+    footers: _Footers
 
     def unified(self, is_key: bool) -> tuple[pa.DataType, dict[int, Conversion]]:
-        kind, by_kind = unified_type(self.by_kind, is_key), self.by_kind
-        if kind is None or may_lose(by_kind, kind):
-            by_kind = self._with_values()
-            kind = unified_type(by_kind or self.by_kind, is_key)
+        kind, with_values = unified_type(self.by_kind, is_key), self.by_kind
+        if kind is None or may_lose(self.by_kind, kind):
+            with_values = self._with_values()
+            kind = unified_type(with_values, is_key) if with_values else kind or pa.null()
         if kind is None:
-            raise self._differ(by_kind, is_key)
+            raise self._differ(with_values, is_key)
         conversions = {
             number: Conversion(kind, self._other(stored), self.name != self.uses.hidden)
             for stored, numbers in self.by_kind.items()
             for number in numbers
             if stored != kind
         }
-        for stored, numbers in by_kind.items():
+        for stored in with_values:
             if may_lose([stored], kind):
-                for number in numbers:
-                    self._refuse_lost(number, stored, conversions[number])
+                self._refuse_lost(stored, conversions)
         return kind, conversions
 
-    def _with_values(self) -> dict[pa.DataType, list[int]]:
-        """Return the types without those files in which every value is null."""
-        with_values: dict[pa.DataType, list[int]] = {}
+    def _with_values(self) -> dict[pa.DataType, Sequence[int]]:
+        """Return the types of files that have a value, with the first such file of each."""
+        with_values: dict[pa.DataType, Sequence[int]] = {}
         for kind, numbers in self.by_kind.items():
-            if kept := [number for number in numbers if not self._is_all_null(number)]:
-                with_values[kind] = kept
+            known = zip(numbers, self.footers.values(self.name, numbers), strict=True)
+            first = next((number for number, values in known if not values.are_null), None)
+            if first is not None:
+                with_values[kind] = [first]
         return with_values
 
-    def _is_all_null(self, number: int) -> bool:
-        chunks = self._chunks[number]
-        return bool(chunks) and all(
-            chunk.is_stats_set
-            and chunk.statistics.has_null_count
-            and chunk.statistics.null_count == chunk.num_values
-            for chunk in chunks
-        )
-
-    def _refuse_lost(self, number: int, stored: pa.DataType, conversion: Conversion) -> None:
+    def _refuse_lost(self, stored: pa.DataType, conversions: Mapping[int, Conversion]) -> None:
         """Refuse a file of integers whose statistics have one that the type does not hold."""
         if not pa.types.is_integer(stored):
             return
-        limit = MAX_EXACT if pa.types.is_floating(conversion.kind) else 2**63 - 1
-        for chunk in self._chunks[number]:
-            if chunk.is_stats_set and chunk.statistics.has_min_max:
-                for value in (chunk.statistics.max, chunk.statistics.min):
-                    if abs(value) > limit:
-                        where = self.storage.relative(self.files[number].path)
-                        raise conversion.lost(self.name, str(stored), where, value)
-
-    @cached_property
-    def _chunks(self) -> list[list[pq.ColumnChunkMetaData]]:
-        """What the footer of each file says of the column in its row groups."""
-        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-            return list(pool.map(self._chunks_of, self.files))
-
-    def _chunks_of(self, file: TypedFile) -> list[pq.ColumnChunkMetaData]:
-        if not file.is_parquet:
-            return []
-        with self.storage.open_parquet(file.path, file.version) as opened:
-            metadata = opened.metadata
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        chunks = (group.column(i) for group in groups for i in range(group.num_columns))
-        return [chunk for chunk in chunks if chunk.path_in_schema == self.name]
+        numbers = self.by_kind[stored]
+        for number, values in zip(numbers, self.footers.values(self.name, numbers), strict=True):
+            conversion = conversions[number]
+            limit = MAX_EXACT if pa.types.is_floating(conversion.kind) else 2**63 - 1
+            for value in values.bounds:
+                if abs(value) > limit:
+                    where = self.storage.relative(self.files[number].path)
+                    raise conversion.lost(self.name, str(stored), where, value)
 
     def _other(self, kind: pa.DataType) -> str:
-        """Return another type and a file that has it, in words."""
-        other = next(other for other in self.by_kind if other not in (kind, pa.null()))
+        """Return another type and a file that has it, in words; one with values if there is one."""
+        others = [other for other in self.by_kind if other != kind]
+        other = next((other for other in others if not pa.types.is_null(other)), others[0])
         return self._in_words(other, self.by_kind)
 
     def _in_words(self, kind: pa.DataType, by_kind: Mapping[pa.DataType, Sequence[int]]) -> str:
