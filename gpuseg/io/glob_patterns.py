@@ -1,6 +1,7 @@
 """Globs of paths: ``*``, ``?`` and ``[0-9]`` within a name, and ``**`` for folders of any depth.
 
-A name that is ignored in a folder (see `io.listing`) only matches a pattern that begins as it does.
+A name that is ignored in a folder (see `io.listing`) matches no pattern, unless both begin with "_"
+or with ".".
 A pattern that is the name of something in the folder is no pattern there.
 """
 
@@ -47,7 +48,7 @@ def expand(
     is_ignored: Callable[[str], bool],
     follow: Callable[[str, Above], Above],
 ) -> Iterator[str]:
-    """Yield the paths of files and folders that match; each may come several times.
+    """Yield the paths of files and folders that match; a path may come several times.
 
     Parameters
     ----------
@@ -56,14 +57,18 @@ def expand(
     entries : callable
         Returns the entries of a folder; none if there is no such folder.
     is_ignored : callable
-        Whether a name only matches a pattern that begins as it does.
+        Whether a name matches no pattern, unless both begin with "_" or with ".".
     follow : callable
         Takes a folder and the numbers of the folders above it; returns these and its own one, or
         raises an error if it is one of them.
     """
     waiting: list[tuple[str, int, Above]] = [(folder, 0, ())]
+    done = set[tuple[str, int]]()
     while waiting:
         here, i, above = waiting.pop()
+        if (here, i) in done:  # several ``**`` reach a folder in several ways
+            continue
+        done.add((here, i))
         pattern, is_last = patterns[i], i == len(patterns) - 1
         if pattern == ANY_FOLDERS:
             if is_last:
@@ -103,7 +108,7 @@ def matches(patterns: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def _matches_name(pattern: str, name: str, is_ignored: Callable[[str], bool]) -> bool:
-    if is_ignored(name) and pattern[0] != name[0]:
+    if is_ignored(name) and (name[0] not in "_." or pattern[0] != name[0]):
         return False
     return _compiled(pattern).match(name) is not None
 

@@ -13,8 +13,12 @@ from gpuseg.io.storage import Storage
 _SHOWN = 3
 """Most paths of a list that a message has."""
 
-_OUTPUT_FILE = "part-00000-20250101T000000-000000.parquet"
-"""The name of a file as a run writes it."""
+_OUTPUT_FILES = tuple(
+    f"part-{number:05d}{run}.parquet"
+    for number in range(10)
+    for run in ("", "-20250101T000000-000000")
+)
+"""Names of files as a run writes them; on object stores they have the run."""
 
 
 def paths_of(path: str | Sequence[str]) -> list[str]:
@@ -122,7 +126,9 @@ def _overlaps(source: Storage, target: Storage) -> bool:
         return f"{b}/".startswith(f"{a}/")
     above = f"{a.rstrip('/')}/" if a else ""
     names = b.removeprefix(above).split("/")
-    return b.startswith(above) and matches(source.patterns, [*names, _OUTPUT_FILE])
+    return b.startswith(above) and any(
+        matches(source.patterns, [*names, file]) for file in _OUTPUT_FILES
+    )
 
 
 def has_file_inside(source: Storage, paths: Sequence[str], target: Storage) -> bool:

@@ -19,7 +19,7 @@ from gpuseg.io.text_files.convert import Wanted
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
-from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, resolve_job
+from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, refuse_overlap, resolve_job
 from gpuseg.jobs.schema import TransactionsSpec
 from gpuseg.jobs.text_inputs import Scratch, TextInput, converted_input
 from gpuseg.output_kind import OutputKind
@@ -148,8 +148,8 @@ def plan_run(
     scratch = cache(partial(make_folder, resolved))
     if spec.transactions is not None:
         lines, texts = _plan_lines(spec, spec.transactions, resolved, scratch)
-        paths = [path for path, _ in lines.source.listed]
-        refuse_files_inside(resolved.source, paths, resolved, "transactions_path")
+        files = [path for path, _ in lines.source.listed]
+        refuse_files_inside(resolved.source, files, resolved, "transactions_path")
         return RunPlan(resolved, lines, texts)
     listed, detected = converted_input(
         resolved.source, "input", "input_path", spec.source.text_options, _wanted(spec), scratch
@@ -160,11 +160,15 @@ def plan_run(
         resolved.id_key, tuple(spec.source.null_values), listed=listed,
     )  # fmt: skip
     plan = plan_table(spec, resolved, table)
-    paths = [file.path for file in plan.dataset.files]
-    if detected is not None and detected.converted is not None:
-        paths = [path for path, _ in detected.converted.versions]
-    refuse_files_inside(resolved.source, paths, resolved, "input_path")
+    refuse_files_inside(resolved.source, _files(listed, detected), resolved, "input_path")
     return RunPlan(resolved, plan, (detected,) if detected else ())
+
+
+def _files(listed: ListedInput, detected: TextInput | None) -> list[str]:
+    """Return the paths of the files of a section, before any is converted."""
+    if detected is not None and detected.converted is not None:
+        return [path for path, _ in detected.converted.versions]
+    return [file.path for file in listed[1]]
 
 
 def _wanted(spec: JobSpec) -> Wanted:
@@ -317,6 +321,7 @@ def _plan_lines(
     for i, join in enumerate(spec.join):
         key, words = f"join[{i}]", join.null_values
         storage = open_paths(join.path, join.storage_options, f"{key}.path")
+        refuse_overlap(storage, resolved.target, f"{key}.path")
         columns = None if join.columns is None else (join.id, *join.columns)
         wanted = Wanted(
             columns,
@@ -329,6 +334,7 @@ def _plan_lines(
         listed, detected = converted_input(
             storage, key, f"{key}.path", join.text_options, wanted, scratch
         )
+        refuse_files_inside(storage, _files(listed, detected), resolved, f"{key}.path")
         texts += [detected] if detected else []
         joins.append(
             open_join(

@@ -53,7 +53,7 @@ def resolve_job(spec: JobSpec, kind: OutputKind) -> ResolvedJob:
     source = open_paths(spec.source.path, spec.source.storage_options, f"{section}.path")
     cluster = _cluster(runtime, spec.source.id_hash_key_env)
     target = Storage.from_url(spec.output.path, spec.output.storage_options, "output.path")
-    _refuse_overlap(source, target, f"{section}_path")
+    refuse_overlap(source, target, f"{section}_path")
     with wrap_store_errors("output.path", target.url):
         check_free(target, spec.output.overwrite, kind)
     return ResolvedJob(backend, cluster, source, target, id_key)
@@ -88,8 +88,13 @@ def _cluster(runtime: RuntimeSpec, secret: str | None) -> ClusterSpec:
     )
 
 
-def _refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
-    """Refuse an output that is the input, or contains it, or is inside it."""
+def refuse_overlap(source: Storage, target: Storage, parameter: str) -> None:
+    """Refuse an output that is an input, or contains it, or is inside it.
+
+    Raises
+    ------
+    ConfigError
+    """
     if overlaps(source, target):
         raise _output_overlaps(source, target, parameter)
 

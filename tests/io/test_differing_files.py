@@ -187,7 +187,7 @@ def test_missing_column_is_refused_by_name(tmp_path: Path) -> None:
     [
         ([pa.array(["x"], pa.large_string()), pa.nulls(2)], pa.string()),
         ([pa.nulls(2), pa.array(["x"]).dictionary_encode()], pa.string()),
-        ([pa.array([0], pa.timestamp("us", "Z")), pa.nulls(1)], pa.timestamp("us", "UTC")),
+        ([pa.array([0], pa.timestamp("us", "+00:00")), pa.nulls(1)], pa.timestamp("us", "UTC")),
         ([pa.nulls(2, pa.int64()), pa.nulls(1, pa.string())], pa.null()),
         ([pa.nulls(2), pa.nulls(1, pa.string()), pa.nulls(1, pa.bool_())], pa.null()),
         ([pa.nulls(2, pa.bool_()), pa.nulls(1), pa.array(["x"])], pa.string()),

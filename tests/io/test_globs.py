@@ -28,6 +28,7 @@ NAMES = (
     *("data/2023-12/part-0.parquet", "data/2024-01/part-0.parquet", "data/2024-01/part-1.parquet"),
     *("data/2024-02/part-0.parquet", "data/2024-02/deep/part-2.parquet", "data/b.parquet"),
     *("data/2024-02/_old/part-9.parquet", "data/.c.parquet", "data/[1]/x.parquet"),
+    *("windows/a.parquet", "windows/a.parquet:Zone.Identifier", "windows/~$a.xlsx"),
 )
 
 
@@ -68,6 +69,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         ("data/*/_old/*", [6]),
         ("data/2024-02/_*/*", [6]),
         ("data/.*", [7]),
+        ("windows/a*", [9]),
         ("data/[1]", [8]),
         ("data/[1]/*", [8]),
         (["data/2024-01", "data/b.parquet"], [1, 2, 5]),
@@ -88,6 +90,7 @@ def test_files_of_a_glob(root: str, path: str | list[str], expected: list[int]) 
         ("nowhere/*/x", "path.no_match", "nowhere/*/x"),
         ("data/b.parquet/*", "path.no_match", "b.parquet/*"),
         ("data/*/_*.parquet", "path.no_match", "_*.parquet"),
+        ("windows/~*", "path.no_match", "~*"),
         (["data/b.parquet", "data/2025-*"], "path.no_match", "2025-*"),
         (["data/b.parquet", "data/c.parquet"], "path.not_found", "c.parquet"),
         (["data/b.parquet", "data/b.parquet"], "path.listed_twice", "b.parquet"),
@@ -203,6 +206,8 @@ def test_partition_values_below_the_common_folder(tmp_path: Path) -> None:
         ("data/*.parquet", "data/out", False),
         ("data/*/*.parquet", "data/out", True),
         ("data/*/lines.parquet", "data/out", False),
+        ("data/*/part-?????.parquet", "data/out", True),
+        ("data/*/part-*-*.parquet", "data/out", True),
         ("data/*", "data/out", True),
         ("data/**", "data/deep/out", True),
         ("data/**/x.parquet", "data/out", False),
@@ -253,6 +258,27 @@ def test_output_that_a_glob_would_read_is_refused(tmp_path: Path) -> None:
     write_files(tmp_path / "shop" / "a", [customers(50)])
     with raises("output.overlaps_input", ConfigError):
         gpuseg.run(run_on(f"{tmp_path}/shop/*/*.parquet", tmp_path / "shop" / "out"))
+
+
+@pytest.mark.parametrize(("path", "target"), [("people", "people/out"), ("o*", "out")])
+def test_output_that_overlaps_a_joined_table_is_refused(
+    tmp_path: Path, path: str, target: str
+) -> None:
+    lines = pa.table({"who": [1, 2], "at": ["2025-01-02", "2025-03-01"], "paid": [1, 2]})
+    pq.write_table(lines, tmp_path / "lines.parquet")
+    for folder in ("people", "old"):
+        write_files(tmp_path / folder, [pa.table({"who": [1, 2], "age": [20, 60]})])
+    with raises("output.overlaps_input", ConfigError) as caught:
+        gpuseg.run({
+            "transactions": {
+                "path": f"{tmp_path}/lines.parquet", "customer": "who", "time": "at",
+                "amount": "paid",
+            },
+            "join": [{"path": f"{tmp_path}/{path}", "id": "who"}],
+            "segment": {"n_clusters": 2},
+            "output": {"path": f"{tmp_path}/{target}"},
+        })  # fmt: skip
+    assert "join[0].path" in str(caught.value)
 
 
 @pytest.mark.parametrize("path", [[], [""], ["a", 1], {"a": 1}, 5], ids=str)
