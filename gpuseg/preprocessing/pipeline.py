@@ -439,6 +439,8 @@ def as_arrow(column: Any, name: str) -> pa.Array:
         For values of several types.
     """
     if isinstance(column, pa.ChunkedArray):
+        if pa.types.is_list(column.type):  # all lists may have more elements than 32 bits count
+            column = column.cast(pa.large_list(column.type.value_type))
         return column.combine_chunks()
     if isinstance(column, pa.Array):
         return column

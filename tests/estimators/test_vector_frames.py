@@ -15,6 +15,7 @@ from support.vector_columns import KINDS, WIDTH, Rows, as_numbers, names, rows
 
 from gpuseg import DBSCAN, KMeans, Preprocessor
 from gpuseg.errors import DataError
+from gpuseg.preprocessing.pipeline import as_arrow
 
 PLAIN = names("", "v")
 
@@ -96,6 +97,32 @@ def test_far_from_zero() -> None:
     assert (
         Preprocessor().fit_transform(X).tobytes() == Preprocessor().fit_transform(columns).tobytes()
     )
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA], ids=str)
+def test_first_vector_of_pandas_is_missing(missing: Any) -> None:
+    vectors = [*np.eye(3), np.ones(3)]
+    X = pd.DataFrame({"v": pd.Series([missing, *vectors], dtype=object)})
+    fitted = Preprocessor(missing="zero", scale="none")
+    assert fitted.fit_transform(X).tolist() == [[0.0] * 3, *np.array(vectors).tolist()]
+
+
+def test_wrong_shape_after_the_first_chunk() -> None:
+    chunks = [[[1.0, 2.0]], [[3.0, 4.0], [5.0]]]
+    with raises("vector.wrong_shape") as caught:
+        KMeans(2).fit(pa.table({"v": pa.chunked_array(chunks)}))
+    assert "row 2" in str(caught.value)
+
+
+@pytest.mark.slow
+def test_more_elements_than_32_bits_count() -> None:
+    length = 60_000
+    values = pa.Array.from_buffers(pa.bool_(), 2**31 - 2, [None, pa.allocate_buffer(2**28)])
+    n_rows = len(values) // length
+    chunk = pa.ListArray.from_arrays(
+        pa.array(np.arange(n_rows + 1, dtype=np.int32) * length), values
+    )
+    assert len(as_arrow(pa.chunked_array([chunk, chunk]), "v")) == 2 * n_rows
 
 
 @pytest.mark.parametrize(

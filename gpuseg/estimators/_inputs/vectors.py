@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def has_vectors(X: Any) -> bool:
     In pandas they are columns of Arrow's lists, or of objects: arrays, lists and tuples.
     """
     if is_pandas(X):
-        return X.ndim == 2 and any(_is_vector_dtype(X.iloc[:, i]) for i in range(X.shape[1]))
+        return X.ndim == 2 and any(_has_vectors(X, i, dtype) for i, dtype in enumerate(X.dtypes))
     if not is_arrow(X) or not hasattr(X, "slice"):
         return False
     import pyarrow as pa
@@ -44,17 +45,17 @@ def has_vectors(X: Any) -> bool:
 
 
 def holds_vectors(column: Any) -> bool:
-    """Return whether the first object of a column of pandas is a vector."""
-    present = (value for value in column if value is not None and value is not np.nan)
-    first = next(present, None)
+    """Return whether the first object of a column of pandas that is not missing is a vector."""
+    present = column.notna().to_numpy()
+    first = column.iloc[int(present.argmax())] if present.any() else None
     return isinstance(first, list | tuple) or (isinstance(first, np.ndarray) and first.ndim > 0)
 
 
-def _is_vector_dtype(column: Any) -> bool:
-    kind = getattr(column.dtype, "pyarrow_dtype", None)
-    if kind is not None:
+def _has_vectors(X: Any, i: int, dtype: Any) -> bool:
+    """Return whether column i of a frame of pandas has vectors."""
+    if (kind := getattr(dtype, "pyarrow_dtype", None)) is not None:
         return is_vector(kind)
-    return bool(column.dtype == np.dtype(object) and holds_vectors(column))
+    return bool(dtype == np.dtype(object)) and holds_vectors(X.iloc[:, i])
 
 
 def with_fixed_sizes(table: pa.Table) -> pa.Table:
@@ -65,8 +66,6 @@ def with_fixed_sizes(table: pa.Table) -> pa.Table:
     DataError
         For vectors of several shapes.
     """
-    import pyarrow as pa
-
     for i, field in enumerate(table.schema):
         kind = field.type
         if not is_vector(kind):
@@ -74,10 +73,9 @@ def with_fixed_sizes(table: pa.Table) -> pa.Table:
         if _is_fixed(kind):
             check_shape(field.name, fixed_shape(kind) or ())
             continue
-        column = table.column(i).combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = column.chunk(0)
-        shape = first_shape(column)
+        chunks = table.column(i).chunks
+        shapes = (first_shape(chunk) for chunk in chunks)
+        shape = next((shape for shape in shapes if shape is not None), None)
         if shape is None:
             raise DataError(
                 "vector.none",
@@ -86,14 +84,30 @@ def with_fixed_sizes(table: pa.Table) -> pa.Table:
                 hint="leave it out",
             )
         check_shape(field.name, shape)
-        try:
-            x = as_matrix(column, shape)
-        except WrongVector as error:
-            raise error.in_row(field.name, f"row {error.row}") from None
-        if has_float32(kind):
-            x = x.astype(np.float32, copy=False)
-        table = table.set_column(i, field.name, of_matrix(x, shape))
+        table = table.set_column(i, field.name, _of_shape(chunks, shape, field))
     return table
+
+
+def _of_shape(chunks: Sequence[pa.Array], shape: Shape, field: pa.Field) -> pa.ChunkedArray:
+    """Return vectors with a shape in their type; all chunks in one could have too many elements.
+
+    Raises
+    ------
+    DataError
+        For a vector of another shape.
+    """
+    import pyarrow as pa
+
+    dtype = np.float32 if has_float32(field.type) else np.float64
+    fixed, start = [], 0
+    for chunk in chunks:
+        try:
+            x = as_matrix(chunk, shape)
+        except WrongVector as error:
+            raise error.in_row(field.name, f"row {start + error.row}") from None
+        fixed.append(of_matrix(x.astype(dtype, copy=False), shape))
+        start += len(chunk)
+    return pa.chunked_array(fixed)
 
 
 def feature_names(schema: pa.Schema) -> list[str]:
