@@ -79,7 +79,7 @@ WEIGHT = np.arange(600) % 4
         {"copy_x": False},
         {"init": lambda X, k, random_state: X[random_state.permutation(len(X))[:k]], "n_init": 2},
     ],
-    ids=str,
+    ids=lambda options: "-".join(options) or "default",
 )
 def test_k_means_is_that_of_scikit_learn(
     options: dict[str, Any], dtype: Any, weight: Array | None, calls: pytest.LogCaptureFixture

@@ -52,6 +52,13 @@ def changed(table: pa.Table, **kinds: pa.DataType) -> pa.Table:
     return table
 
 
+def _types(value: object) -> str:
+    """Return the types of arrays, as the name of a case; the text of an array has its address."""
+    if isinstance(value, tuple):
+        return "-".join(map(_types, value))
+    return str(value.type) if isinstance(value, pa.Array) else str(value)
+
+
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize(
     "arrays",
@@ -62,7 +69,7 @@ def changed(table: pa.Table, **kinds: pa.DataType) -> pa.Table:
         (pa.array([BIG]), pa.nulls(3, pa.float64()), pa.nulls(2, pa.string())),
         (pa.array([1]), pa.array([2]).cast(pa.decimal128(21, 2)), pa.array([3], pa.uint8())),
     ],
-    ids=str,
+    ids=_types,
 )
 def test_numbers_of_several_types_are_one_feature(
     tmp_path: Path, arrays: tuple[pa.Array, ...]
@@ -110,7 +117,7 @@ def test_vectors_of_several_types(tmp_path: Path, kinds: tuple[pa.DataType, ...]
         (pa.array(["7"]), pa.array([7.5]), "input.schemas_differ"),
         (pa.array([7]), pa.array([0], pa.timestamp("us")), "input.schemas_differ"),
     ],
-    ids=str,
+    ids=_types,
 )
 def test_what_cannot_be_one_feature_is_refused(
     tmp_path: Path, one: pa.Array, other: pa.Array, code: str, statistics: bool
