@@ -42,13 +42,15 @@ class ChunkedShard(Shard):
             (convert(x), None if weight is None else convert(weight)) for x, weight in self._chunks
         ]
 
-    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(
+        self, context: TaskContext, function: Callable[[Block], R], products: int = 0
+    ) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; yield results in row order."""
 
         def call(block_start: tuple[int, int]) -> R:
             chunk, first = block_start
             x, weight = self._chunks[chunk]
-            rows = slice(first, min(first + self.block_rows(x, context.threads), len(x)))
+            rows = slice(first, min(first + self.block_rows(x, context.threads, products), len(x)))
             offset = self._starts[chunk]
             shard_rows = slice(offset + rows.start, offset + rows.stop)
             return function(Block(x[rows], None if weight is None else weight[rows], shard_rows))
@@ -56,6 +58,6 @@ class ChunkedShard(Shard):
         block_starts = [
             (chunk, first)
             for chunk, (x, _) in enumerate(self._chunks)
-            for first in range(0, len(x), self.block_rows(x, context.threads))
+            for first in range(0, len(x), self.block_rows(x, context.threads, products))
         ]
         return context.map(call, block_starts or [(0, 0)])

@@ -16,6 +16,14 @@ from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import BLOCK_ROWS, CacheLost, TaskContext
 from gpuseg.sharding.shard import Block, Shard
 
+_SELECTION = 4
+"""Products that take as long as finding the least of the scores, for each center."""
+
+
+def products_per_row(k: int, n_features: int) -> int:
+    """Return about how many products it takes to find the nearest of k centers."""
+    return k * (n_features + _SELECTION)
+
 
 def set_first_row(shard: Shard, context: TaskContext, first_row: int) -> None:
     """Set the number of rows of the data before this shard."""
@@ -133,7 +141,8 @@ def assign(
     def merge(a: list[AssignmentSums], b: list[AssignmentSums]) -> list[AssignmentSums]:
         return [one.merge(other) for one, other in zip(a, b, strict=True)]
 
-    total = reduce(merge, shard.map_blocks(context, assign_block))
+    products = products_per_row(max(centers.k for centers, _ in models), shard.n_features)
+    total = reduce(merge, shard.map_blocks(context, assign_block, products))
     if keep:
         shard.labels_by_model = list(labels.values())
         shard.labels, shard.distance = labels[keep[-1]], distance
@@ -204,7 +213,8 @@ def farthest(
     def merge(a: Rows, b: Rows) -> Rows:
         return Rows.concatenate([a, b]).highest(count)
 
-    return reduce(merge, shard.map_blocks(context, farthest_of_block))
+    products = products_per_row(centers.k, shard.n_features)
+    return reduce(merge, shard.map_blocks(context, farthest_of_block, products))
 
 
 def distinct(shard: Shard, context: TaskContext, backend: str, limit: int) -> NDArray[np.float32]:

@@ -17,6 +17,12 @@ _BLOCKS_PER_THREAD = 16
 _MAX_BLOCK_VALUES = 2**21
 """Values of a block of more than `BLOCK_ROWS` rows: 8 MiB."""
 
+_MAX_BLOCK_PRODUCTS = 2**27
+"""Products of a block for which a row costs much, as for many centers: some milliseconds."""
+
+_LEAST_ROWS = 4096
+"""Least rows of a block for which a row costs much: results of a block cost as much as 100 rows."""
+
 _MIN_WIDTH = 4
 """Features that a row counts with at least: what is computed for a row takes memory, too."""
 
@@ -124,30 +130,38 @@ class Shard:
         """Whether the rows have weights."""
         return self.weight is not None
 
-    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(
+        self, context: TaskContext, function: Callable[[Block], R], products: int = 0
+    ) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; yield results in row order.
 
-        If there are no rows, it is called once, on an empty block.
+        If there are no rows, it is called once, on an empty block. `products` is about how many
+        products of values `function` computes for each row; with many, the blocks are smaller.
         """
 
         def call(rows: slice) -> R:
             weight = None if self.weight is None else self.weight[rows]
             return function(Block(self.x[rows], weight, rows))
 
-        step = self.block_rows(self.x, context.threads)
+        step = self.block_rows(self.x, context.threads, products)
         starts = range(0, max(self.n_rows, 1), step)
         return context.map(call, [slice(i, min(i + step, self.n_rows)) for i in starts])
 
-    def block_rows(self, x: Any, threads: int) -> int:
+    def block_rows(self, x: Any, threads: int, products: int = 0) -> int:
         """Return the number of rows of a block of a matrix that so many threads share.
 
         Rows in the memory of a device are one block, as the device divides the work itself. Many
-        rows are divided into larger blocks, since each costs the interpreter 60 microseconds.
+        rows are divided into larger blocks, since each costs the interpreter 60 microseconds. Rows
+        that cost many products are divided into smaller ones, as many for each thread.
         """
         if not isinstance(x, np.ndarray):
             return max(len(x), 1)
         if self.rows_per_block is not None:
             return self.rows_per_block
+        if products * BLOCK_ROWS > _MAX_BLOCK_PRODUCTS and threads > 1:
+            most_rows = max(_MAX_BLOCK_PRODUCTS // products, _LEAST_ROWS)
+            per_thread = -(-len(x) // (threads * most_rows))
+            return max(-(-len(x) // (threads * per_thread)), _LEAST_ROWS)
         shared: int = len(x) // (threads * _BLOCKS_PER_THREAD)
         n_rows: int = min(shared, _MAX_BLOCK_VALUES // max(x.shape[1], _MIN_WIDTH))
         return max(n_rows // BLOCK_ROWS, 1) * BLOCK_ROWS

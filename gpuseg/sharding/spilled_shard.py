@@ -33,7 +33,9 @@ class SpilledShard(Shard):
         super().__init__(x.values, None if weight is None else weight.values, source=source)
         self._x, self._weight = x, weight
 
-    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
+    def map_blocks(
+        self, context: TaskContext, function: Callable[[Block], R], products: int = 0
+    ) -> Iterator[R]:
         """Call `function` on blocks that cover the shard; yield results in row order."""
 
         def call(block: Block) -> tuple[Block, R]:
@@ -42,7 +44,7 @@ class SpilledShard(Shard):
             finally:
                 self._release(block)
 
-        for block, result in super().map_blocks(context, call):
+        for block, result in super().map_blocks(context, call, products):
             yield result
             self._release(block)  # the result may be the block, and its reader has used it
 

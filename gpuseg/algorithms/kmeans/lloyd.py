@@ -48,6 +48,9 @@ _CACHE_KEY = "lloyd"
 _MAX_PRODUCTS = 2**35
 """Products of features that one call may compute: some seconds, if all rows are always scored."""
 
+_MAX_PASS_PRODUCTS = 2**27
+"""Products of a pass of a run above which threads share its rows: some milliseconds."""
+
 
 @dataclass
 class LloydRun:
@@ -194,11 +197,14 @@ def iterate_block(
 ) -> list[IteratedRun] | None:
     """Return the runs after their iterations; None if the rows are not one block in host memory.
 
-    None, too, if that may take long: nobody can interrupt a call, but between passes.
+    None, too, if that may take long: nobody can interrupt a call, but between passes. And None if
+    there are threads without a run, and so much work that they should share the rows.
     """
     n_centers = sum(centers.k for centers in starts)
     is_short = shard.x.size * n_centers * stop.max_iter <= _MAX_PRODUCTS
-    if not (shard.is_one_block and is_short):
+    largest = shard.x.size * max(centers.k for centers in starts)
+    shares_rows = len(starts) < context.threads and largest > _MAX_PASS_PRODUCTS
+    if not (shard.is_one_block and is_short) or shares_rows:
         return None
     return registry.get(backend).iterate(shard.x, shard.weight, starts, grid, stop, context.map)
 
@@ -262,7 +268,10 @@ def lloyd_pass(
         )
         for number, centers in runs
     ]
-    for sums in shard.map_blocks(context, lambda block: _assign_block(b, block, run_passes, grid)):
+    products = passes.products_per_row(max(centers.k for _, centers in runs), shard.n_features)
+    for sums in shard.map_blocks(
+        context, lambda block: _assign_block(b, block, run_passes, grid), products
+    ):
         for run_pass in run_passes:
             run_pass.change.add(sums[run_pass.number])
     shard.cache[_CACHE_KEY] = _BoundCache(iteration_id, states)

@@ -8,6 +8,7 @@ import numpy as np
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
 from gpuseg.runtime.executor import TaskContext
+from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 
 
@@ -44,8 +45,9 @@ class NearestCenter:
         self, x: Any, context: TaskContext, take: Callable[[tuple[Any, Any]], Any]
     ) -> list[Any]:
         shard = Shard(x, rows_per_block=self._backend.block_rows(x.shape[1]))
+        products = passes.products_per_row(self._packed.k, shard.n_features)
         return list(
             shard.map_blocks(
-                context, lambda block: take(self._backend.nearest(block.x, self._packed))
+                context, lambda block: take(self._backend.nearest(block.x, self._packed)), products
             )
         )

@@ -67,8 +67,13 @@ class StreamedShard(Shard):
     def weighted(self) -> bool:
         return self._plan.weight is not None
 
-    def map_blocks(self, context: TaskContext, function: Callable[[Block], R]) -> Iterator[R]:
-        """Call `function` on blocks that cover the shard; results in the order of the rows."""
+    def map_blocks(
+        self, context: TaskContext, function: Callable[[Block], R], products: int = 0
+    ) -> Iterator[R]:
+        """Call `function` on blocks that cover the shard; results in the order of the rows.
+
+        Threads share row groups, whatever a row costs.
+        """
 
         def on(number: int) -> list[R]:
             return [function(block) for block in prefetch(self._blocks(number))]
