@@ -54,5 +54,6 @@ class Backend:
         self.squared_distances = centroids.squared_distances
 
         self.plus_plus = runs.plus_plus
+        self.choose_in_cells = runs.choose_in_cells
         self.iterate = runs.iterate
         self.sum_assignments = runs.sum_assignments

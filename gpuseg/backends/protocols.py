@@ -273,6 +273,38 @@ class RunKernels(Protocol):
         """
         ...
 
+    def choose_in_cells(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64],
+        first: Sequence[NDArray[np.int64]],
+        draws: NDArray[np.float64],
+        parallel_map: ParallelMap,
+    ) -> list[NDArray[np.int64]]:
+        """Choose further rows as `plus_plus` does, but compare each candidate with few rows.
+
+        The first rows of a run divide all rows into cells. A candidate is compared with the rows of
+        its own cell and of other cells that it may come near to, `CELLS_READ` together. For the
+        other rows, d is an upper bound of the distance to the nearest row chosen. Of several
+        candidates, the one that lessens Σ w·d² the most is chosen, the first of equally good ones.
+        Masses of cells are added in the order of the cells, those of rows in their order within a
+        cell; see `backends.numpy.cell_seeding`.
+
+        Parameters
+        ----------
+        weight : float64 (n,), > 0
+        first : list of int64 (m,)
+            Distinct rows, at least one for each run.
+        draws : float64 (runs, steps, candidates)
+
+        Returns
+        -------
+        list of int64 (m,)
+            The further rows of each run; m is the number of steps, or less where no row is left
+            with d > 0.
+        """
+        ...
+
     def iterate(
         self,
         x: NDArray[np.float32],

@@ -63,8 +63,8 @@ class KMeans(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, Ba
     n_init : "auto" or int >= 1, default "auto"
         Number of runs on the whole data, each from its own seeding; the run with the least
         inertia is kept. "auto" is ten runs for "random" and for a callable; for "k-means++", one
-        run from the best of ten seedings on a sample. Initial centers (`init` is an array) mean
-        one run, and a larger number gives a warning.
+        run from the best of ten seedings on a sample, or of fewer for more than 128 clusters.
+        Initial centers (`init` is an array) mean one run, and a larger number gives a warning.
     max_iter : int >= 1, default 300
     tol : float >= 0, default 1e-4
         Stop when Σ|Δcenter|² <= tol × mean feature variance.

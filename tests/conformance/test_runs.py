@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from gpuseg.backends.backend import Backend
-from gpuseg.backends.types import Centers, PackedRun, StopRule
+from gpuseg.backends.types import CELLS_READ, Centers, PackedRun, StopRule
 from gpuseg.numerics.reproducible_sums import finer_magic, grid_magic
 from gpuseg.numerics.sum_grid import SumGrid
 from gpuseg.runtime.executor import TaskContext
@@ -54,14 +55,14 @@ def squares_to(x: Array, point: Array) -> list[float]:
     return squares
 
 
-def row_at(mass: list[float], draw: float) -> int:
-    total, ends = 0.0, []
-    for value in mass:
-        total += value
-        ends.append(total)
-    behind = [i for i, end in enumerate(ends) if end > draw * total]
+def sum_in_order(values: list[float]) -> float:
+    return [0.0, *accumulate(values)][-1]
+
+
+def row_behind(mass: list[float], position: float) -> int:
+    """Return the first entry that ends behind a position, at most the last one with mass."""
     last = max(i for i, value in enumerate(mass) if value > 0)
-    return min(behind[0] if behind else last, last)
+    return next((i for i, end in enumerate(accumulate(mass)) if end > position), last)
 
 
 def left(weight: list[float], nearest: list[float], squares: list[float]) -> float:
@@ -73,13 +74,13 @@ def left(weight: list[float], nearest: list[float], squares: list[float]) -> flo
 
 def seeds_by_loops(x: Array, weight: Array, draws: Array) -> list[int]:
     w = weight.tolist()
-    seeds = [row_at(w, draws[0, 0])]
+    seeds = [row_behind(w, draws[0, 0] * sum_in_order(w))]
     nearest = squares_to(x, x[seeds[0]])
     for step in draws[1:].tolist():
         mass = [a * b for a, b in zip(w, nearest, strict=True)]
         if not any(mass):
             break
-        candidates = [row_at(mass, draw) for draw in step]
+        candidates = [row_behind(mass, draw * sum_in_order(mass)) for draw in step]
         squares = [squares_to(x, x[row]) for row in candidates]
         best = min(range(len(step)), key=lambda j: left(w, nearest, squares[j]))
         seeds.append(candidates[best])
@@ -116,6 +117,79 @@ def test_threads_share_the_seedings_of_many_rows(backend: Backend) -> None:
     one, two = (backend.plus_plus(x, weight, draws, mapped) for mapped in (ONE, TWO))
     assert [rows.tobytes() for rows in one] == [rows.tobytes() for rows in two]
     assert len({rows.tobytes() for rows in one}) == 5
+
+
+# Seeding within cells.
+
+
+def plane(squares: list[float], between: list[float], home: int, other: int) -> float:
+    """Return the squared distance of a candidate to the plane halfway between two first seeds."""
+    if other == home:
+        return -1.0
+    farther = max(squares[other] - squares[home], 0.0)
+    return farther * farther / (4 * between[other]) if between[other] else 0.0
+
+
+def seeds_in_cells_by_loops(x: Array, weight: Array, first: Array, draws: Array) -> list[int]:
+    w, points = weight.tolist(), x[first]
+    to_points = [squares_to(points, row) for row in x]
+    cell_of = [squares.index(min(squares)) for squares in to_points]
+    cells = [[i for i, c in enumerate(cell_of) if c == cell] for cell in range(len(first))]
+    nearest = [min(squares) for squares in to_points]
+    seeds: list[int] = []
+    for step in draws.tolist():
+        masses = [[w[i] * nearest[i] for i in rows] for rows in cells]
+        mass = [sum_in_order(values) for values in masses]
+        if not any(mass):
+            break
+        best, most = (0, [0]), -1.0
+        for draw in step:
+            position = draw * sum_in_order(mass)
+            home = row_behind(mass, position)
+            rest = position - sum_in_order(mass[:home])
+            row = cells[home][row_behind(masses[home], rest)]
+            between = squares_to(points, points[home])
+            planes = [plane(to_points[row], between, home, c) for c in range(len(cells))]
+            within = [c for c in range(len(cells)) if planes[c] < max(nearest[i] for i in cells[c])]
+            read = sorted(within, key=lambda c: planes[c])[:CELLS_READ]
+            squares, gain = squares_to(x, x[row]), 0.0
+            for i in (i for c in read for i in cells[c]):
+                gain += w[i] * (nearest[i] - min(nearest[i], squares[i]))
+            if gain > most:
+                best, most = (row, read), gain
+        squares = squares_to(x, x[best[0]])
+        for i in (i for c in best[1] for i in cells[c]):
+            nearest[i] = min(nearest[i], squares[i])
+        seeds.append(best[0])
+    return seeds
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("kind", ["normal", "copies", "far"])
+@pytest.mark.parametrize(("n", "d", "n_first"), [(7, 3, 1), (33, 2, 6), (130, 1, 9), (90, 17, 24)])
+def test_seeds_in_cells_are_those_of_loops(
+    backend: Backend, n: int, d: int, n_first: int, kind: str, weighted: bool
+) -> None:
+    x, weight = some_rows(n, d, kind), weights(n, weighted)
+    draws = np.random.default_rng(6).random((2, 8, 3))
+    draws[0, :, 0], draws[0, :, 1] = np.nextafter(1.0, 0.0), 0.0
+    first = backend.plus_plus(x, weight, np.random.default_rng(7).random((2, n_first, 5)), ONE)
+    for mapped in (ONE, TWO):
+        chosen = backend.choose_in_cells(x, weight, first, draws, mapped)
+        assert [rows.tolist() for rows in chosen] == [
+            seeds_in_cells_by_loops(x, weight, rows, run)
+            for rows, run in zip(first, draws, strict=True)
+        ]
+        assert all(rows.dtype == np.int64 for rows in chosen)
+
+
+def test_seeds_in_cells_stop_where_no_other_row_is_left(backend: Backend) -> None:
+    x = np.float32([[1], [2], [1], [5], [9], [9], [6]])
+    draws = np.random.default_rng(0).random((1, 20, 2))
+    for first in ([0], [1, 3], [0, 1, 3, 4, 6]):
+        rows = np.array(first)
+        (further,) = backend.choose_in_cells(x, np.ones(7), [rows], draws, ONE)
+        assert sorted(x[[*first, *further], 0].tolist()) == [1, 2, 5, 6, 9]
 
 
 # Runs.

@@ -37,7 +37,7 @@ BORROWED = {
         "numpy",
         {"bounds_budget", "bounds_bytes_per_row", "new_bounds", "reset_slack"},
     ),
-    ("cuda", "runs"): ("numba", {"iterate", "sum_assignments"}),
+    ("cuda", "runs"): ("numba", {"choose_in_cells", "iterate", "sum_assignments"}),
     ("cuda", "customers"): ("numba", {"aggregate"}),
     ("cuda", "trees"): ("numba", {"best_splits"}),
 }

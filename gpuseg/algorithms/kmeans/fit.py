@@ -33,7 +33,15 @@ from gpuseg.numerics.sum_grid import AssignmentSums
 from gpuseg.runtime.executor import Executor, LocalExecutor
 from gpuseg.sharding import row_passes as passes
 
-_AUTO_SEEDINGS = 10
+_AUTO_RUNS = 10
+"""Runs from random centers, and the most seedings of a sample, if `n_init` is "auto"."""
+
+_AUTO_WORK = _AUTO_RUNS * 128**2
+"""Σ k² of all seedings of a sample, if `n_init` is "auto": ten seedings up to k = 128, one from
+k = 287 on. The time of a seeding grows as k², and the more centers there are, the less the inertia
+varies between seedings.
+"""
+
 _REFINING_ITERATIONS = 20
 _REFINING_BYTES = 2**28
 _BYTES_PER_VALUE = 64
@@ -165,16 +173,22 @@ def _n_centers_at_once(models: Sequence[KMeansParams]) -> int:
     counts, params = [model.n_clusters for model in models], models[0]
     if not isinstance(params.init, str):
         return sum(counts)
+    n_centers = [_n_restarts(params, k) * k for k in counts]
     if params.init == "random" or params.n_init != "auto":
-        return _n_restarts(params) * sum(counts)
+        return sum(n_centers)
     of_sample: Counter[int] = Counter()  # of the seedings of a sample only the best one stays
-    for k in counts:
-        of_sample[sample_size(k)] += k
-    return max(_n_restarts(params) * max(of_sample.values()), sum(counts))
+    for k, n in zip(counts, n_centers, strict=True):
+        of_sample[sample_size(k)] += n
+    return max(*of_sample.values(), sum(counts))
 
 
-def _n_restarts(params: KMeansParams) -> int:
-    return _AUTO_SEEDINGS if params.n_init == "auto" else params.n_init
+def _n_restarts(params: KMeansParams, k: int) -> int:
+    """Return how many seedings there are for k centers."""
+    if params.n_init != "auto":
+        return params.n_init
+    if params.init == "random":
+        return _AUTO_RUNS
+    return min(max(_AUTO_WORK // k**2, 1), _AUTO_RUNS)
 
 
 def initial_centers(
@@ -236,14 +250,19 @@ def _seed(
     sample = draw_sample(executor, backend, statistics, max_k, random_state)
     distinct = partial(distinct_rows, executor, backend)
     local = LocalExecutor(executor.local_threads)
-    restarts = range(_n_restarts(params))
+    n_restarts = [_n_restarts(params, k) for k in counts]
+    restarts = range(max(n_restarts))
     if params.init == "random":
         seeds = [seeding.at_random(sample, max_k, random_state, r) for r in restarts]
         return {k: [seeding.fill_up(rows, k, distinct) for rows in seeds] for k in counts}
     seeds = seeding.plus_plus(
         sample, registry.get(backend), max_k, random_state, restarts, local.context
     )
-    starts = [seeding.fill_up(rows, k, distinct) for k in counts for rows in seeds]
+    starts = [
+        seeding.fill_up(rows, k, distinct)
+        for k, n_seedings in zip(counts, n_restarts, strict=True)
+        for rows in seeds[:n_seedings]
+    ]
     local.load(lambda shard, context: shard, [sample.shard()])
     has_all_rows = sample.weight is None and len(sample.x) == statistics.n_rows
     is_all_rows = has_all_rows and statistics.max_weight == 1
@@ -251,7 +270,7 @@ def _seed(
     local.apply(passes.to_device, backend)
     refining = params.model_copy(update={"max_iter": _REFINING_ITERATIONS})
     runs = iterate(local, backend, sample_statistics, starts, refining, spare_bytes=_REFINING_BYTES)
-    groups = _split(runs, [len(restarts)] * len(counts))
+    groups = _split(runs, n_restarts)
     if params.n_init == "auto":
         groups = [[run] for run in _best_runs(local, backend, sample_statistics, groups)]
     return {

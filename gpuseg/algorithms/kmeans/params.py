@@ -23,7 +23,8 @@ class KMeansParams(AlgorithmParams):
     n_init : "auto" or int from 1 to 10,000
         Number of runs on the whole data, each from its own seeding; the run with the least
         inertia is kept. "auto" is ten runs for "random"; for "k-means++" it is one run from the
-        best of ten seedings. With centers as `init` there is one run.
+        best of ten seedings, or of fewer for more than 128 clusters. With centers as `init` there
+        is one run.
     max_iter : int from 1 to 1,000,000
     tol : float >= 0
         Stop when Σ|Δcenter|² <= tol × mean variance of the features.

@@ -4,6 +4,12 @@ Greedy k-means++ (Arthur and Vassilvitskii, "k-means++: the advantages of carefu
 2007; several candidates per step as in its section 5) chooses one row after the other. Its draws
 in a step do not depend on how many steps follow: the seeds of k centers are the first k of any
 longer sequence, so that a sweep over k seeds once.
+
+A step compares its candidates with all rows, so that the cost of k steps on a sample of 64·k rows
+grows as k². After `WHOLE_STEPS` steps, the seeds divide the rows into cells, and a candidate is
+compared with the rows of few cells (`backends.numpy.cell_seeding`). To leave out rows that a new
+seed cannot come nearer to is an idea of Raff, "Exact acceleration of k-means++ and k-means‖", IJCAI
+2021. Here, it also limits how many rows are read, so that there is time for more candidates.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,10 +23,17 @@ from gpuseg.numerics.hashing import hash_uniform, hash_uniform_streams
 from gpuseg.runtime.executor import ONE_THREAD, TaskContext
 from gpuseg.sharding import row_passes as passes
 
+WHOLE_STEPS = 128
+"""Steps whose candidates are compared with all rows; the number of cells after them."""
+
 _CANDIDATES = 5
 """Candidate rows per step; scikit-learn tries 2 + ln k."""
 
+_CANDIDATES_IN_CELLS = 12
+"""Candidate rows per step within cells."""
+
 _FIRST_RESTART_STREAM = 1
+_FIRST_CELL_STREAM = 2**32
 
 DistinctRows = Callable[[int], NDArray[np.float32]]
 """Returns up to so many distinct rows of the whole data."""
@@ -47,12 +60,24 @@ def plus_plus(
         The rows of each restart; m is k, or less where the sample has fewer distinct rows.
     """
     weight = np.ones(len(sample.x)) if sample.weight is None else sample.weight
-    streams = [_FIRST_RESTART_STREAM + restart for restart in restarts]
-    draws = hash_uniform_streams(random_state, streams, k * _CANDIDATES)
-    chosen = backend.plus_plus(
-        sample.x, weight, draws.reshape(len(draws), k, _CANDIDATES), context.map
-    )
-    return [sample.x[rows] for rows in chosen]
+    whole_steps = min(k, WHOLE_STEPS)
+    draws = _draws(random_state, _FIRST_RESTART_STREAM, restarts, (whole_steps, _CANDIDATES))
+    first = backend.plus_plus(sample.x, weight, draws, context.map)
+    if k == whole_steps:
+        return [sample.x[rows] for rows in first]
+    shape = (k - whole_steps, _CANDIDATES_IN_CELLS)
+    draws = _draws(random_state, _FIRST_CELL_STREAM, restarts, shape)
+    further = backend.choose_in_cells(sample.x, weight, first, draws, context.map)
+    return [sample.x[np.concatenate(rows)] for rows in zip(first, further, strict=True)]
+
+
+def _draws(
+    random_state: int, first_stream: int, restarts: Sequence[int], shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return draws (restarts, steps, candidates); those of a step do not depend on later steps."""
+    streams = [first_stream + restart for restart in restarts]
+    draws = hash_uniform_streams(random_state, streams, shape[0] * shape[1])
+    return draws.reshape(len(streams), *shape)
 
 
 def at_random(

@@ -1,7 +1,8 @@
 """Seeding, and whole runs of k-means, for the CUDA backend.
 
 Rows in the memory of the GPU are iterated pass by pass (`CudaCentroids.lloyd`). Whole runs are for
-rows that had no room there: these are iterated on the CPU.
+rows that had no room there: these are iterated on the CPU. Seeding within cells is done on the CPU,
+too: it has thousands of steps, and each reads few rows.
 """
 
 import numpy as np
@@ -25,6 +26,7 @@ class CudaRuns:
     centroids : CudaCentroids
     """
 
+    choose_in_cells = staticmethod(_HOST.choose_in_cells)
     iterate = staticmethod(_HOST.iterate)
     sum_assignments = staticmethod(_HOST.sum_assignments)
 

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.numba.arguments import read_only
-from gpuseg.backends.numba.kmeans import assignment_sums, iterate, plus_plus
+from gpuseg.backends.numba.centroids import NumbaCentroids
+from gpuseg.backends.numba.kmeans import assignment_sums, cell_seeding, iterate, plus_plus
 from gpuseg.backends.numba.kmeans.accumulate import GridSums
 from gpuseg.backends.protocols import ParallelMap
 from gpuseg.backends.types import Centers, IteratedRun, StopRule
 from gpuseg.numerics.sum_grid import AssignmentSums, SumGrid
 
 R = TypeVar("R")
+
+_CENTROIDS = NumbaCentroids()
 
 _NO_WEIGHT = read_only(np.empty(0))
 
@@ -45,6 +48,22 @@ class NumbaRuns:
 
         _map_runs(choose, len(draws), x.size * draws[..., 0].size, parallel_map)
         return [rows[:count] for rows, count in zip(seeds, counts.tolist(), strict=True)]
+
+    def choose_in_cells(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64],
+        first: Sequence[NDArray[np.int64]],
+        draws: NDArray[np.float64],
+        parallel_map: ParallelMap,
+    ) -> list[NDArray[np.int64]]:
+        def choose(run: int) -> NDArray[np.int64]:
+            rows, order = _divide(x, weight, first[run])
+            seeds = np.empty(draws.shape[1], np.int64)
+            count = cell_seeding.choose_in_cells(rows, draws[run], seeds)
+            return order[seeds[:count]]
+
+        return list(parallel_map(choose, range(len(first))))
 
     def iterate(
         self,
@@ -110,6 +129,32 @@ class NumbaRuns:
             return list(map(AssignmentSums, parts, sizes))
 
         return _map_by_k(sum_together, [centers.k for centers, _ in models])
+
+
+def _divide(
+    x: NDArray[np.float32], weight: NDArray[np.float64], first: NDArray[np.int64]
+) -> tuple[cell_seeding.CellRows, NDArray[np.int64]]:
+    """Divide rows into the cells of the first ones; return the row of each position, too."""
+    points, step = x[first], cell_seeding.STEP
+    values = points.astype(np.float64)
+    cell, nearest = _CENTROIDS.nearest(x, _CENTROIDS.pack(Centers(values, points[0])))
+    order, sizes = np.argsort(cell, kind="stable"), np.bincount(cell, minlength=len(first))
+    ends = np.append(0, np.cumsum(sizes))
+    starts = np.append(0, np.cumsum(-(-sizes // step) * step))
+    columns = np.zeros(starts[-1] * x.shape[1], np.float32)
+    at = np.arange(len(x)) + np.repeat(starts[:-1] - ends[:-1], sizes)
+    for c, (start, end) in enumerate(pairwise((starts * x.shape[1]).tolist())):
+        by_feature = columns[start:end].reshape(x.shape[1], -1)
+        by_feature[:, : sizes[c]] = x[order[ends[c] : ends[c + 1]]].T
+    padded = np.zeros((3, starts[-1]))
+    padded[0, at], padded[1, at], padded[2, at] = weight[order], nearest[order], order
+    point_columns = np.zeros((x.shape[1], -(-len(first) // step) * step), np.float32)
+    point_columns[:, : len(first)] = points.T
+    between = _CENTROIDS.squared_distances(points, values)
+    rows = cell_seeding.CellRows(
+        columns, padded[0], padded[1], starts, point_columns.reshape(-1), between
+    )
+    return rows, padded[2].astype(np.int64)
 
 
 def _map_by_k(function: Callable[[list[int]], list[R]], counts: Sequence[int]) -> list[R]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.backends.numpy.cell_seeding import choose_in_cells
 from gpuseg.backends.numpy.centroids import NumpyCentroids
 from gpuseg.backends.numpy.distances import squared_distances
 from gpuseg.backends.protocols import ParallelMap
@@ -30,6 +31,19 @@ class NumpyRuns:
         parallel_map: ParallelMap,
     ) -> list[NDArray[np.int64]]:
         return choose_seeds(squared_distances, x, x, weight, draws, parallel_map)
+
+    def choose_in_cells(
+        self,
+        x: NDArray[np.float32],
+        weight: NDArray[np.float64],
+        first: Sequence[NDArray[np.int64]],
+        draws: NDArray[np.float64],
+        parallel_map: ParallelMap,
+    ) -> list[NDArray[np.int64]]:
+        def choose(run: int) -> NDArray[np.int64]:
+            return choose_in_cells(x, weight, first[run], draws[run])
+
+        return list(parallel_map(choose, range(len(first))))
 
     def iterate(
         self,

@@ -17,7 +17,7 @@ from conftest import Place
 from sklearn.cluster import KMeans as SklearnKMeans
 from support.errors import raises
 
-from gpuseg.algorithms.kmeans.fit import KMeansFit, fit_kmeans
+from gpuseg.algorithms.kmeans.fit import KMeansFit, _n_restarts, fit_kmeans
 from gpuseg.algorithms.kmeans.params import KMeansParams
 from gpuseg.backends.backend import Backend
 
@@ -112,6 +112,30 @@ def test_a_sample_does_not_depend_on_the_sharding(
         for shards in (1, 2, 3, 7)
     }
     assert len(results) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_many_clusters_do_not_depend_on_shards_and_threads(
+    place: Place, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeds within cells, and rows that threads share in small blocks."""
+    monkeypatch.setattr("gpuseg.sharding.shard._MAX_BLOCK_PRODUCTS", 0)
+    monkeypatch.setattr("gpuseg.sharding.shard._LEAST_ROWS", 16)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.lloyd._MAX_PASS_PRODUCTS", 0)
+    x = blobs(501, 3, 9, spread=4.0)[0]
+    results = {
+        bits(*fit(place, "numba", x, weights(501), s, t, n_clusters=300, metric=metric))
+        for s, t in ((1, 1), (1, 2), (3, 2), (7, 1))
+    }
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize(("k", "n_seedings"), [(1, 10), (128, 10), (181, 5), (287, 1), (10_000, 1)])
+def test_the_more_clusters_the_fewer_seedings(k: int, n_seedings: int) -> None:
+    assert _n_restarts(KMeansParams(n_clusters=k), k) == n_seedings
+    assert _n_restarts(KMeansParams(n_clusters=k, init="random"), k) == 10
+    assert _n_restarts(KMeansParams(n_clusters=k, n_init=3), k) == 3
 
 
 @pytest.mark.slow

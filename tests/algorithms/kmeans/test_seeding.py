@@ -26,6 +26,7 @@ from gpuseg.algorithms.kmeans.sampling import (
     rows_at,
     weigh,
 )
+from gpuseg.backends import registry
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import Centers
 from gpuseg.numerics.reproducible_sums import grid_magic
@@ -93,6 +94,20 @@ def test_seeds_are_as_good_as_scikit_learns(backend: Backend) -> None:
         np.mean([inertia(backend, x, rows) for rows in seed_rows]) for seed_rows in (ours, theirs)
     ]
     assert left[0] == pytest.approx(left[1], rel=0.05)  # without the candidates: 0.28
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("d", [2, 10])
+def test_many_seeds_are_as_good_as_scikit_learns(d: int) -> None:
+    """Also those that are chosen within cells; other backends choose the same."""
+    backend = registry.get("numba")
+    x = np.random.default_rng(2).lognormal(size=(2000, d)).astype(np.float32)
+    ours = seeding.plus_plus(SeedingSample(x, None), backend, 300, 0, range(3))
+    theirs = [kmeans_plusplus(x, 300, random_state=seed)[0] for seed in range(3)]
+    left = [
+        np.mean([inertia(backend, x, rows) for rows in seed_rows]) for seed_rows in (ours, theirs)
+    ]
+    assert left[0] < 1.03 * left[1]
 
 
 def inertia(backend: Backend, x: Array, rows: Array) -> float:
@@ -166,8 +181,12 @@ def test_rows_of_weight_zero_are_no_centers(
                 assert set(map(tuple, rows.tolist())) <= usable
 
 
+@pytest.mark.parametrize("whole_steps", [3, 128])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_fewer_centers_are_the_first_of_more(backend: Backend, weighted: bool) -> None:
+def test_fewer_centers_are_the_first_of_more(
+    backend: Backend, weighted: bool, whole_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.seeding.WHOLE_STEPS", whole_steps)
     rng = np.random.default_rng(3)
     x = rng.normal(size=(200, 3)).astype(np.float32)
     sample = merge_equal(x, rng.lognormal(0, 2, 200) if weighted else np.ones(200))

@@ -224,9 +224,11 @@ def test_each_model_of_a_sweep_is_what_it_is_by_itself(
     backend: Backend, place: Place, monkeypatch: pytest.MonkeyPatch,
     weighted: bool, init: str, n_init: Any,
 ) -> None:  # fmt: skip
-    """Whatever the other models are, and where they need samples of several sizes."""
+    """Whatever the other models are, and where they need samples and seedings of several kinds."""
     monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS", 128)
     monkeypatch.setattr("gpuseg.algorithms.kmeans.sampling.SAMPLE_ROWS_PER_CENTER", 16)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.seeding.WHOLE_STEPS", 5)
+    monkeypatch.setattr("gpuseg.algorithms.kmeans.fit._AUTO_WORK", 10 * 5**2)
     options: dict[str, Any] = {"init": init, "n_init": n_init, "random_state": 5}
     models = [KMeansParams(n_clusters=k, **options) for k in (8, 2, 12, 3, 1)]
     executor, shards = place(*data(weighted), 3)
