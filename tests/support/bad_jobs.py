@@ -448,6 +448,18 @@ CASES: dict[str, BadJob] = {
         "file.unknown_encoding",
         "encoding",
     ),
+    "CSV: totals": data(
+        text(f"{three_rows('2')}Total,6,9,12\n"), "file.total_row", "skip_footer = 1"
+    ),
+    "CSV: a shortened id": data(
+        text(f"{three_rows('1')}1.23E+17,1,2,3\n"), "id.damaged", "1.23E+17", "row 3 of a.csv"
+    ),
+    "CSV: two currencies": data(
+        text(f"{three_rows('$1')}4,€1,2,3\n"), "numbers.mixed_currencies", "'$'", "'€'"
+    ),
+    "CSV: a web page": data(
+        text("<!DOCTYPE html>\n<html><body>Sign in</body></html>\n"), "file.not_csv", "a.csv"
+    ),
     "CSV: empty": data(text(""), "file.empty", "a.csv"),
     "CSV: two names": data(
         text("customer,recency,recency\n"), "file.duplicate_column", "'recency'"
