@@ -68,6 +68,7 @@ def test_a_row_of_totals_is_refused_and_left_out(tmp_path: Path, kind: str, row:
         ids(source)
     assert "skip_footer = 1" in caught.value.hint
     assert list(map(int, ids(source, skip_footer=1))) == [11, 12, 13]
+    assert len(ids(source, skip_footer=0, features=["spend"])) == 4
 
 
 @pytest.mark.parametrize(

@@ -273,6 +273,8 @@ def check_types(
 
 def _hint_of_type(parameter: str, kind: pa.DataType) -> str:
     """Return the next step for a column that is not numeric."""
+    if pa.types.is_null(kind):
+        return "the column has no value in any row; name another one, or leave it out"
     if parameter == "weight":
         return "name another column, or write its numbers as numbers"
     if pa.types.is_temporal(kind):

@@ -189,7 +189,10 @@ def convert_files(
 
 @dataclass(frozen=True)
 class _TextSource:
-    """A text file, and its columns that are used; without `is_read`, no row of it is read."""
+    """A text file, and its columns that are used; without `is_read`, no row of it is read.
+
+    `may_have_totals` is False if the user says that no row is below the table.
+    """
 
     storage: Storage
     path: str
@@ -197,6 +200,7 @@ class _TextSource:
     format: TextFormat
     columns: tuple[str, ...]
     id: str | None
+    may_have_totals: bool
     is_read: bool = True
 
     @property
@@ -231,7 +235,8 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
                 hint="rename one of them, or name all columns in header = […] and set skip_rows = "
                 f"{format.skip_rows + 1}",
             )
-    return _TextSource(storage, file.path, version, format, tuple(used), wanted.id)
+    may_have_totals = options.skip_footer != 0
+    return _TextSource(storage, file.path, version, format, tuple(used), wanted.id, may_have_totals)
 
 
 def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -435,7 +440,8 @@ def _write(
         for table in _groups(batches, schema, types, values, last_row):
             writer.write_table(table, row_group_size=max(table.num_rows, 1))
             rows += table.num_rows
-    last_row.refuse_totals(file.name, file.format.skip_footer)
+    if file.may_have_totals:
+        last_row.refuse_totals(file.name, file.format.skip_footer)
     return rows
 
 
