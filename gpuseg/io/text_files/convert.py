@@ -297,11 +297,11 @@ def _observed(
     types = {name: ColumnTypes() if name == wanted.id else plain for name in file.columns}
     is_kept, first = True, 0
     for batch in file.batches():
-        if wanted.id in file.columns:
-            _refuse_damaged_ids(file, batch.column(wanted.id), first, wanted)
-        first += batch.num_rows
         for name in file.columns:
             types[name] = observe(types[name], batch.column(name), values)
+        if wanted.id in types and Kind.INTEGER not in types[wanted.id].kinds:
+            _refuse_damaged_ids(file, batch.column(wanted.id), first, wanted)
+        first += batch.num_rows
         is_kept = is_kept and kept.add(file.path, batch)
     return types
 
