@@ -34,7 +34,7 @@ from gpuseg.standard_streams import is_unicode, take_output_error, unfailing_str
 
 app = typer.Typer(
     name="gpuseg",
-    help="Split customers into segments: Parquet in, segments out.",
+    help="Split customers into segments: a table in, segments out.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -68,7 +68,7 @@ def run(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job: read Parquet, segment, write Parquet."""
+    """Run a job: read a table or transactions, segment, write Parquet."""
     overrides = [*(set_ or []), *(["output.overwrite=true"] if overwrite else [])]
     if dry_run:
         _dry_run(job, overrides, as_json)

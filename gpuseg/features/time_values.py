@@ -100,7 +100,10 @@ def _epoch(values: pa.Array, unit: int) -> ReadTimes:
     count = to_numpy(pc.cast(numbers, pa.int64()))
     fits = to_numpy(pc.fill_null(is_known, False)) & (count >= first) & (count < end)
     count = np.where(fits, count, 0)
-    micros = count * (_SECOND // unit) if unit <= _SECOND else count // (unit // _SECOND)
+    if unit <= _SECOND:
+        micros = count * (_SECOND // unit)
+    else:  # what is finer is cut, as from text, also before 1970
+        micros = np.sign(count) * (np.abs(count) // (unit // _SECOND))
     return ReadTimes(micros, fits, fits)
 
 

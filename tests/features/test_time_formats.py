@@ -147,6 +147,10 @@ def test_decimals_and_signs_of_numbers_since_1970(format: str) -> None:
     exact = [Decimal(text) * factor for text in texts.to_pylist()]
     assert read.fits.all()
     assert read.micros.tolist() == [int(number) for number in exact]
+    nanoseconds = ["1500", "-1500", "-999"]
+    for kind in (pa.string(), pa.int64()):
+        column = pa.array(nanoseconds).cast(kind)
+        assert read_times(column, "epoch_ns").micros.tolist() == [1, -1, 0]
     floats = read_times(pa.array([1.5, -1.25, np.nan, np.inf]), format)
     assert floats.fits.tolist() == [True, True, False, False]
     assert floats.micros[:2].tolist() == [int(1.5 * factor), int(-1.25 * factor)]
