@@ -9,7 +9,9 @@ each that is not counted. Inertia is computed anew, in float64, from centers and
 
 The largest case takes scikit-learn minutes. Beside the seconds there are seconds of all processors
 together, which depend less on what else the machine does; scikit-learn's include those in which its
-threads wait for each other. Writes large_k.json and .md to benchmarks/results, after every case.
+threads wait for each other. Where others use the machine, ``taskset -c 1`` in front gives both one
+thread, and the seconds of CPU count. Writes large_k.json and .md to benchmarks/results, after every
+case.
 """
 
 import argparse
@@ -101,7 +103,8 @@ def measure_case(n_rows: int, n_features: int, n_clusters: int, repeats: int) ->
         "rows": n_rows, "features": n_features, "clusters": n_clusters, "engines": engines,
         "ratio": round(ratio, 2), "cpu_ratio": round(cpu_ratio, 2),
         "inertia_ratio": round(mean(ours["inertia"]) / mean(peer["inertia"]), 5),
-        "load": os.getloadavg()[0], "met": ratio >= FLOOR, **origin(),
+        "n_threads": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0],
+        "met": ratio >= FLOOR, **origin(),
     }  # fmt: skip
 
 
@@ -122,11 +125,12 @@ def measure_inertia(n_features: int) -> dict[str, Any]:
 def write_markdown(cases: Sequence[dict[str, Any]], inertia: Sequence[dict[str, Any]]) -> Path:
     """Write the tables."""
     lines = _table(
-        ["case", "scikit-learn", "gpuseg", "ratio", "CPU: scikit-learn", "CPU: gpuseg",
+        ["case", "threads", "scikit-learn", "gpuseg", "ratio", "CPU: scikit-learn", "CPU: gpuseg",
          "ratio of CPU", "inertia ratio"],
         (
             [
                 f"{case['rows']:,} × {case['features']}, k = {case['clusters']:,}",
+                str(case["n_threads"]),
                 *(f"{median(case['engines'][e]['seconds']):.3g} s" for e in (PEER, OURS)),
                 f"{case['ratio']:.1f}",
                 *(f"{median(case['engines'][e]['cpu_seconds']):.3g} s" for e in (PEER, OURS)),
