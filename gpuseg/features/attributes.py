@@ -103,7 +103,8 @@ def open_join(
         opened = [read_footer(storage, *item) for item in files]
     compared = [file for file in opened if file.rows] or opened  # without rows, no type matters
     path = storage.relative(compared[0].path)
-    _refuse_partitions(storage, files[0], key)
+    for file in files:
+        _refuse_partitions(storage, file, key)
     names = list(columns or [])
     if columns is None:
         index = frozenset().union(*(file.index_columns for file in opened))

@@ -293,10 +293,10 @@ def test_card_numbers_are_refused_however_they_are_written(folder: Path, kind: s
     assert not (folder / "out").exists()
 
 
-def test_partitioned_tables_are_refused(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["a.parquet", "b.parquet"])
+def test_partitioned_tables_are_refused(folder: Path, name: str) -> None:
     (folder / "attributes" / "country=de").mkdir()
-    (folder / "attributes" / "a.parquet").rename(folder / "attributes" / "country=de" / "a.parquet")
-    (folder / "attributes" / "b.parquet").unlink()
+    (folder / "attributes" / name).rename(folder / "attributes" / "country=de" / name)
     with raises("join.partitioned"):
         gpuseg.run(job(folder))
 

@@ -63,6 +63,15 @@ def test_decimals_become_the_nearest_floats(kind: pa.DataType) -> None:
         np.testing.assert_array_equal(decimals_to_numpy(part), floats)
 
 
+@pytest.mark.parametrize("kind", [pa.decimal128(38, 18), pa.decimal256(76, 20)], ids=str)
+def test_decimals_of_few_and_of_many_digits(kind: pa.DataType) -> None:
+    texts = ["10.95", "-123456789.123456", "0.1234567", "9007199254740993.5", "1e-18", "-0.0000005"]
+    column = pa.array([None, *map(Decimal, texts)], kind)
+    floats = [float("nan"), *map(float, texts)]
+    for rows in (slice(0, 7), slice(1, 3), slice(3, 7)):
+        np.testing.assert_array_equal(decimals_to_numpy(column[rows]), floats[rows])
+
+
 def test_job_of_numbers_imports_neither_pandas_nor_scikit_learn(tmp_path: Path) -> None:
     write_customers(tmp_path / "in", rows=300, features=3)
     code = (
