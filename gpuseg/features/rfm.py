@@ -8,6 +8,7 @@ values by the order of the rows, so that its scores change from run to run.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -94,7 +95,7 @@ def with_scores(table: pa.Table, borders: Borders) -> pa.Table:
     table = table.append_column(
         "rfm_score", texts.take(from_numpy(recency * 100 + frequency * 10 + money))
     )
-    return table.append_column("rfm_segment", _CELLS.take(from_numpy(recency * 10 + frequency)))
+    return table.append_column("rfm_segment", _cells().take(from_numpy(recency * 10 + frequency)))
 
 
 def _scores(
@@ -104,13 +105,14 @@ def _scores(
     return N_SCORES - below if is_reversed else below + 1
 
 
+@cache
 def _cells() -> pa.Array:
-    """Return the name of each cell at the number that its two scores give."""
+    """Return the name of each cell at the number that its two scores give.
+
+    It is made at its first use: with it pyarrow imports pandas.
+    """
     names: list[str | None] = [None] * 56
     for name, cells in SEGMENTS.items():
         for cell in cells:
             names[int(cell)] = name
     return pa.array(names, pa.string())
-
-
-_CELLS = _cells()
