@@ -138,4 +138,4 @@ def converted_input(
         if converted.rows == 0 and section == "input":
             raise no_rows(len(files), storage.url, parameter)
         text = TextInput(section, converted.formats, converted.numbers, converted)
-        return input_files(converted.storage, parameter), text
+        return (converted.storage, list(converted.files)), text

@@ -52,6 +52,16 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     return segments(write_files(folder / "in", [ROWS]), folder / "out")
 
 
+@pytest.mark.parametrize("names", [["_a.csv", "b.csv"], ["_?.csv", "b.csv"]], ids=str)
+def test_named_files_are_read_whatever_their_names(
+    tmp_path: Path, names: list[str], expected: pa.Table
+) -> None:
+    first, second = cut(ROWS, 100)
+    source = write(tmp_path / "in", {"_a.csv": csv_bytes(first), "b.csv": csv_bytes(second)})
+    paths = {"path": [str(source / name) for name in names]}
+    assert segments(source, tmp_path / "out", input=paths).equals(expected)
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_text_gives_the_segments_of_parquet(tmp_path: Path, style: str, expected: pa.Table) -> None:
     name, content = STYLES[style](ROWS)

@@ -92,7 +92,9 @@ class ConvertedFiles:
     Attributes
     ----------
     storage : Storage
-        The Parquet files, under the names of the text files.
+        Where the Parquet files are, under the names of the text files.
+    files : tuple of InputFile
+        The Parquet files. They are not listed again: a name may begin with "_".
     source : Storage
         The text files.
     versions : tuple of (str, FileVersion)
@@ -105,6 +107,7 @@ class ConvertedFiles:
     """
 
     storage: Storage
+    files: tuple[InputFile, ...]
     source: Storage
     versions: tuple[tuple[str, FileVersion], ...]
     formats: tuple[tuple[str, TextFormat], ...]
@@ -177,8 +180,10 @@ def convert_files(
     root = folder.root
     if storage.root == listed[0].path:
         root = f"{root}/{storage.relative(storage.root)}"
+    paths = [f"{folder.root}/{file.name}" for file in files]
     return ConvertedFiles(
         Storage(storage.url, folder.fs, root, folder.scratch),
+        tuple(InputFile(path, int(folder.fs.size(path))) for path in paths),
         storage,
         tuple((file.path, file.version) for file in files),
         tuple((file.name, file.format) for file in files),
