@@ -135,9 +135,15 @@ def _no_match(item: Storage, parameter: str) -> DataError:
         "path.no_match",
         "no data file matches (names that begin with '_' or '.' are ignored)",
         value=item.url,
-        hint="check the path; * matches within one name, and ** folders of any depth",
+        hint="check the path; * matches within one name, and ** folders of any depth"
+        + _about_braces(item.url),
         parameter=parameter,
     )
+
+
+def _about_braces(path: str) -> str:
+    """Return a hint for a pattern of other programs that a path has, or nothing."""
+    return "; for {a,b}, give a list of paths" if "{" in path else ""
 
 
 def _named_entries(storage: Storage, parameter: str, folder: str) -> list[Entry]:
@@ -183,7 +189,7 @@ def _missing(storage: Storage, parameter: str, formats: str) -> DataError:
         "path.not_found",
         f"no such file or folder ({storage.root})",
         value=storage.url,
-        hint=f"give a {formats} file, a folder of them, or a URL",
+        hint=f"give a {formats} file, a folder of them, or a URL{_about_braces(storage.url)}",
         parameter=parameter,
     )
 

@@ -91,6 +91,8 @@ def test_files_of_a_glob(root: str, path: str | list[str], expected: list[int]) 
         ("data/b.parquet/*", "path.no_match", "b.parquet/*"),
         ("data/*/_*.parquet", "path.no_match", "_*.parquet"),
         ("windows/~*", "path.no_match", "~*"),
+        ("data/{a,b}/*", "path.no_match", "list of paths"),
+        ("data/{a,b}.parquet", "path.not_found", "list of paths"),
         (["data/b.parquet", "data/2025-*"], "path.no_match", "2025-*"),
         (["data/b.parquet", "data/c.parquet"], "path.not_found", "c.parquet"),
         (["data/b.parquet", "data/b.parquet"], "path.listed_twice", "b.parquet"),
