@@ -68,7 +68,21 @@ def test_null_values_may_be_numbers() -> None:
 
 
 TEXTS = st.sampled_from(
-    ["1", "2.5", "1,5", "1,234", "1.234", "1.234,5", "007", "x", "", "NA", "true", "2020-01-01"]
+    [
+        "9007199254740993",
+        "1",
+        "2.5",
+        "1,5",
+        "1,234",
+        "1.234",
+        "1.234,5",
+        "007",
+        "x",
+        "",
+        "NA",
+        "true",
+        "2020-01-01",
+    ]
 )
 
 
@@ -85,6 +99,13 @@ def test_any_cut_gives_the_same_types(texts: list[str], data: st.DataObject) -> 
     for types in (in_turn, apart):
         assert (types.kinds, set(types.formats)) == (whole.kinds, set(whole.formats))
         assert types.has_values == whole.has_values
+
+
+@pytest.mark.parametrize("other", ["1.5", "1,5", "$1.5"])
+def test_long_digits_are_not_rounded_where_other_files_have_decimals(other: str) -> None:
+    types = types_of("9007199254740993") & types_of(other)
+    assert types.is_text
+    assert column_type(types, PLAIN).type == pa.string()
 
 
 def chosen(

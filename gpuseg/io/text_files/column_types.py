@@ -43,6 +43,10 @@ _EXACT = 2**53
 
 _MAX_DIGITS = 18
 
+_SHORT_DIGITS = 15
+_LONG_DIGITS = f"[0-9]{{{_SHORT_DIGITS + 1}}}"
+"""Digits of numbers that are in no format but the plain one."""
+
 _INTEGER = rf"\A[+-]?(?:0|[1-9]\d{{0,{_MAX_DIGITS - 1}}})\z"
 _WHOLE = rf"\A[+-]?(?:0|[1-9]\d{{0,{_MAX_DIGITS - 1}}})(?:\.0*)?\z"
 _LEADING_ZERO = r"\A[+-]?0\d+\z"
@@ -130,7 +134,7 @@ def observe(types: ColumnTypes, text: pa.Array, values: TextValues) -> ColumnTyp
     if left.is_text:
         return left
     if Kind.INTEGER in left.kinds and values.may_be_cast() and _is_plain_integer(text):
-        return replace(types, has_values=True, kinds=types.kinds & _KINDS_OF_INTEGERS)
+        return _of_integers(types, types.kinds & _KINDS_OF_INTEGERS, text)
     if left.kinds == {Kind.FLOAT, Kind.AMOUNT} and values.may_be_cast() and _reads_floats(text):
         formats = _formats_that_read(text, left.formats, reads_floats=True)
         return replace(left, formats=formats)
@@ -148,7 +152,7 @@ def _reading(types: ColumnTypes, text: pa.Array) -> ColumnTypes:
     if Kind.AMOUNT in types.kinds and (Kind.FLOAT in kinds or PLAIN.reads(text)):
         kinds |= {Kind.AMOUNT}
     if Kind.INTEGER in kinds:
-        return replace(types, has_values=True, kinds=kinds)
+        return _of_integers(types, kinds, text)
     example = types.example
     if example is None:
         row = pc.index(pc.match_substring_regex(text, _INTEGER), False).as_py()
@@ -158,6 +162,16 @@ def _reading(types: ColumnTypes, text: pa.Array) -> ColumnTypes:
     if Kind.FLOAT not in kinds and (Kind.AMOUNT in kinds or formats):
         currencies |= currencies_of(text)
     return ColumnTypes(True, kinds, formats, example, currencies)
+
+
+def _of_integers(types: ColumnTypes, kinds: frozenset[Kind], text: pa.Array) -> ColumnTypes:
+    """Return the types that read integers too; a double or a format may not read long ones."""
+    types = replace(types, has_values=True, kinds=kinds)
+    is_long = pc.any(pc.greater(pc.binary_length(text), _SHORT_DIGITS)).as_py()
+    if not is_long or not pc.any(pc.match_substring_regex(text, _LONG_DIGITS)).as_py():
+        return types
+    read = {Kind.INTEGER, Kind.WHOLE, *([Kind.FLOAT, Kind.AMOUNT] if _reads_floats(text) else [])}
+    return replace(types, kinds=kinds & read, formats=())
 
 
 def _formats_that_read(
