@@ -217,6 +217,16 @@ def test_id_without_values_in_some_files(
     assert [value for batch in batches for value in batch.to_pylist()] == expected
 
 
+def test_category_without_any_value_is_refused(tmp_path: Path) -> None:
+    files = [
+        table.append_column("city", pa.nulls(20, kind))
+        for table, kind in zip(cut(customers(40), 20), (pa.string(), pa.int64()), strict=True)
+    ]
+    folder = write_files(tmp_path / "in", files)
+    with raises("feature.all_missing", parameter="categorical"):
+        run(folder, tmp_path / "out", prepare={"categorical": {"city": "onehot"}})
+
+
 @pytest.mark.parametrize(
     ("one", "other", "kind"),
     [

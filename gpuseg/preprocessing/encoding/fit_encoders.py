@@ -153,6 +153,13 @@ def _one_hot(name: str, counts: ColumnCounts, max_categories: int, keeps_missing
     has_other = len(by_count) > max_categories
     categories = tuple(sorted(by_count[: max_categories - has_other]))
     missing = keeps_missing and counts.missing > 0
+    if not categories and not missing:
+        raise DataError(
+            "feature.all_missing",
+            f"column '{name}' has {count(counts.rows, 'row')}, all without a value",
+            hint="leave it out of `categorical`",
+            parameter="categorical",
+        )
     return Encoder(
         name, "onehot", counts.value_type, categories, (), has_other, missing, keeps_missing
     )
