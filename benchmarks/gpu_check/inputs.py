@@ -134,7 +134,7 @@ def blocks(target: Target, rows: CheckRows) -> None:
 def dbscan(target: Target, rows: CheckRows) -> None:
     """Run DBSCAN on rows of the host and of the device."""
     x = np.ascontiguousarray(rows.x[: target.rows(8000, 500), :3]) / 4
-    for metric, eps in (("euclidean", 0.3), ("manhattan", 0.4)):
+    for metric, eps in (("euclidean", 0.3), ("manhattan", 0.4), ("chebyshev", 0.2)):
         gpu, cpu = (gpuseg.DBSCAN(eps, metric=metric, backend=name).fit(x)
                     for name in ("cuda", "numba"))  # fmt: skip
         same(gpu.labels_, cpu.labels_, f"labels, {metric}")

@@ -98,7 +98,7 @@ def _metric(estimator: Any) -> Any:
         return None
     if metric == "minkowski":
         return {1.0: "manhattan", 2.0: "euclidean"}.get(p)
-    names = {"euclidean": "euclidean", "l2": "euclidean"}
+    names = {"euclidean": "euclidean", "l2": "euclidean", "chebyshev": "chebyshev"}
     names |= dict.fromkeys(("manhattan", "cityblock", "l1"), "manhattan")
     return names.get(metric)
 

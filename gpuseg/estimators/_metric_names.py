@@ -8,17 +8,22 @@ from typing import Any
 
 from gpuseg.errors import ConfigError, literal
 
-_ALIASES = {"l1": "manhattan", "cityblock": "manhattan", "l2": "euclidean"}
+_ALIASES = {
+    "l1": "manhattan",
+    "cityblock": "manhattan",
+    "l2": "euclidean",
+    "infinity": "chebyshev",
+}
 
-_POWERS = {1: "manhattan", 2: "euclidean"}
+_POWERS = {1: "manhattan", 2: "euclidean", math.inf: "chebyshev"}
 """The metric that "minkowski" is, by its power p."""
 
-METRICS = ("euclidean", "manhattan", "cosine", "haversine")
+METRICS = ("euclidean", "manhattan", "chebyshev", "cosine", "haversine")
 
 _ELSEWHERE = "use one of these metrics, or sklearn.cluster.DBSCAN, which has it"
 
 _ONLY_ELSEWHERE = (
-    *("braycurtis", "canberra", "chebyshev", "dice", "hamming", "infinity", "jaccard", "kulsinski"),
+    *("braycurtis", "canberra", "dice", "hamming", "jaccard", "kulsinski"),
     *("matching", "nan_euclidean", "pyfunc", "rogerstanimoto", "russellrao", "sokalmichener"),
     *("sokalsneath", "yule"),
 )
@@ -91,7 +96,7 @@ def _minkowski(power: Any) -> str:
     raise ConfigError(
         "p.not_available",
         value=power,
-        rule="must be 1 (manhattan) or 2 (euclidean)",
+        rule="must be 1 (manhattan), 2 (euclidean) or inf (chebyshev)",
         hint="use one of these, or sklearn.cluster.DBSCAN, which has other powers",
         parameter="p",
     )

@@ -41,10 +41,12 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         Rows no farther apart than this are neighbors.
     min_samples : int >= 1, default 5
         A row is core if the weights of its neighbors, itself included, sum to at least this.
-    metric : {"euclidean", "manhattan", "cosine", "haversine", "minkowski"}, default "euclidean"
-        "cosine" is 1 - cos; "haversine" is the angle, in radians, between two places on a
-        sphere, for X of two columns: latitude and longitude in radians. "l2" is "euclidean", and
-        "l1" and "cityblock" are "manhattan". "minkowski" is one of the two, by `p`.
+    metric : str, default "euclidean"
+        "euclidean", "manhattan", "chebyshev", "cosine", "haversine" or "minkowski". "chebyshev" is
+        the largest difference of a feature; "cosine" is 1 - cos; "haversine" is the angle, in
+        radians, between two places on a sphere, for X of two columns: latitude and longitude in
+        radians. "l2" is "euclidean", "l1" and "cityblock" are "manhattan", and "infinity" is
+        "chebyshev". "minkowski" is one of these three, by `p`.
     metric_params : dict or None, default None
         May have the key "p", in place of `p`.
     algorithm : {"auto", "ball_tree", "kd_tree", "brute"}, default "auto"
@@ -54,7 +56,8 @@ class DBSCAN(ClusterMixin, BaseEstimator):
         As in scikit-learn, the size of the leaves of a tree; it does not change the result, nor
         the index of gpuseg.
     p : float or None, default None
-        The power of "minkowski": 1 is "manhattan", and 2 or None is "euclidean".
+        The power of "minkowski": 1 is "manhattan", 2 or None is "euclidean", and infinity is
+        "chebyshev".
     n_jobs : int or None, default None
         Another name of `n_threads`, where -1 is all processors, -2 all but one, and so on. Unlike
         in scikit-learn, None is all processors.

@@ -1,10 +1,12 @@
 """Distance metrics as reduced distances between embedded rows.
 
 A reduced distance ("rdist", as in scikit-learn) orders pairs as the distance does and is cheaper.
-`embed` maps rows so that every metric becomes a sum over the differences of coordinates:
+`embed` maps rows so that every metric becomes a sum, or the maximum, over the differences of
+coordinates:
 
 - euclidean: Σ (x_f - y_f)² <= eps²
 - manhattan: Σ |x_f - y_f| <= eps
+- chebyshev: max |x_f - y_f| <= eps
 - cosine: with u = x/|x| and v = y/|y|, 1 - cos(x, y) = ½|u - v|², so |u - v|² <= 2·eps
 - haversine: rows are (latitude, longitude) in radians; with u and v the points on the unit sphere
   and θ the angle between them, |u - v| = 2·sin(θ/2), so |u - v|² <= 4·sin²(eps/2)
@@ -18,17 +20,23 @@ from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
 
-Metric = Literal["euclidean", "manhattan", "cosine", "haversine"]
+Metric = Literal["euclidean", "manhattan", "chebyshev", "cosine", "haversine"]
+
+MAXIMUM = 0
+"""In place of the power p = ∞ of Minkowski's distances, since kernels take p as an int."""
 
 
 def minkowski_p(metric: Metric) -> int:
-    """Return 1 if reduced distances are sums of absolute values, 2 if they are sums of squares."""
-    return 1 if metric == "manhattan" else 2
+    """Return 1 if reduced distances are sums of absolute values, 2 if they are sums of squares.
+
+    `MAXIMUM` is returned if they are the largest absolute value.
+    """
+    return {"manhattan": 1, "chebyshev": MAXIMUM}.get(metric, 2)
 
 
 def dist_to_rdist(eps: float, metric: Metric) -> float:
     """Return the reduced distance of rows at distance eps; infinite if eps includes all rows."""
-    if metric == "manhattan":
+    if metric in ("manhattan", "chebyshev"):
         return eps
     if (metric == "cosine" and eps >= 2) or (metric == "haversine" and eps >= math.pi):
         return math.inf
@@ -41,7 +49,7 @@ def dist_to_rdist(eps: float, metric: Metric) -> float:
 
 def rdist_to_dist(rdist: NDArray[np.float64], metric: Metric) -> NDArray[np.float64]:
     """Return the distances that belong to reduced distances, float64."""
-    if metric == "manhattan":
+    if metric in ("manhattan", "chebyshev"):
         return rdist
     if metric == "cosine":
         return rdist / 2
@@ -52,7 +60,8 @@ def rdist_to_dist(rdist: NDArray[np.float64], metric: Metric) -> NDArray[np.floa
 def embed(x: NDArray[Any], metric: Metric) -> NDArray[Any]:
     """Return points between which the reduced distances are measured.
 
-    The points are x itself for euclidean and manhattan, else float64 points on the unit sphere.
+    The points are x itself for euclidean, manhattan and chebyshev, else float64 points on the unit
+    sphere.
 
     Parameters
     ----------

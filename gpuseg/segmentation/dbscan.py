@@ -80,7 +80,7 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
             )  # fmt: skip
 
     def is_translation_invariant(self, spec: DBSCANSpec) -> bool:
-        return spec.metric in ("euclidean", "manhattan")
+        return spec.metric in ("euclidean", "manhattan", "chebyshev")
 
     def memory(self, spec: DBSCANSpec, n_values: int, n_workers: int) -> MemoryNeeds:
         """Return room for the rows in the order of their tiles.

@@ -5,8 +5,8 @@
 // memory; a lane handles the rows `lane` and `lane + 32`. A set of rows is a mask of 64 bits that
 // all lanes know.
 //
-// A reduced distance (rdist) is Σ t² (POWER 2) or Σ |t| (POWER 1) over the differences t. In
-// float32 it decides where it is below `sure` or above `far` (gpuseg/numerics/eps_bounds.py). The
+// A reduced distance (rdist) is Σ t² (POWER 2), Σ |t| (POWER 1) or max |t| (POWER 0) over the
+// differences t. In float32 it decides where it is below `sure` or above `far` (gpuseg/numerics/eps_bounds.py). The
 // rest is decided by the points themselves, float64 (WIDE) or float32, in float64 without
 // contraction.
 //
@@ -74,6 +74,8 @@ __device__ __forceinline__ int first_row(RowMask rows) { return __ffsll((long lo
 __device__ __forceinline__ float add_term(float rdist, float t) {
 #if POWER == 2
   return rdist + t * t;
+#elif POWER == 0
+  return fmaxf(rdist, fabsf(t));
 #else
   return rdist + fabsf(t);
 #endif
@@ -120,12 +122,22 @@ __device__ __forceinline__ void rdist_to_box(const QueryTile& query, const TileS
   }
 }
 
+// Add the difference of a feature to a reduced distance in float64.
+__device__ __forceinline__ double add_exactly(double rdist, double t) {
+#if POWER == 2
+  return __dadd_rn(rdist, __dmul_rn(t, t));
+#elif POWER == 0
+  return fabs(t) > rdist ? fabs(t) : rdist;
+#else
+  return __dadd_rn(rdist, fabs(t));
+#endif
+}
+
 // The reduced distance of two points in float64.
 __device__ __forceinline__ double exact_rdist(const Real* a, const Real* b, int d) {
   double total = 0.0;
   for (int f = 0; f < d; ++f) {
-    double t = __dsub_rn(a[f], b[f]);
-    total = __dadd_rn(total, POWER == 2 ? __dmul_rn(t, t) : fabs(t));
+    total = add_exactly(total, __dsub_rn(a[f], b[f]));
   }
   return total;
 }

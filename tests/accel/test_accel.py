@@ -180,7 +180,8 @@ def test_gpuseg_takes_over_when_many_iterations_are_left(
 
 @pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("metric", "p"), [("euclidean", None), ("l1", None), ("minkowski", 2), ("minkowski", 1)]
+    ("metric", "p"),
+    [("euclidean", None), ("l1", None), ("chebyshev", None), ("minkowski", 2), ("minkowski", 1)],
 )
 @pytest.mark.parametrize("weight", [None, WEIGHT])
 def test_dbscan_is_that_of_scikit_learn(

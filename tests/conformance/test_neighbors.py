@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from support.neighbor_cases import (
     SPEC,
     NearCase,
     eps_bounds_of,
+    rdist_of,
     rows,
     try_near,
 )
@@ -26,6 +28,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.cuda.neighbors import CudaNeighbors
 from gpuseg.backends.numba.neighbors import NumbaNeighbors
 from gpuseg.backends.protocols import NeighborKernels
+from gpuseg.numerics.distance_metrics import MAXIMUM
 
 Array = npt.NDArray[Any]
 
@@ -43,20 +46,24 @@ KINDS = (
     "beyond float32",
 )  # fmt: skip
 
+CASES = (
+    *product(KINDS, [1, 31, 33, 64, 255, 257, 700], [1, 2]),
+    *product([*KINDS, "infinite when scaled"], [1, 33, 257], [MAXIMUM]),
+)
+"""Kinds of rows, their number, and p; all share the code that p does not change."""
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [1, 2])
-@pytest.mark.parametrize("n", [1, 31, 33, 64, 255, 257, 700])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "n", "p"), CASES)
 def test_every_primitive(backend: NeighborKernels, kind: str, n: int, p: int) -> None:
     try_near(backend, NearCase(kind, n, 1 + n % 7, p))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 64, 700])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "infinite when scaled"])
 def test_few_features_without_a_grid(kind: str, n: int) -> None:
-    for p in (1, 2):
+    for p in (MAXIMUM, 1, 2):
         try_near(NumbaNeighbors(may_use_grid=False), NearCase(kind, n, 1 + n % 7, p))
 
 
@@ -73,7 +80,9 @@ def test_kernels_access_memory_correctly(case: NearCase, schedule: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", [SPEC, NumbaNeighbors()], ids=["numpy", "numba"])
-@pytest.mark.parametrize(("metric", "p"), [("euclidean", 2), ("manhattan", 1)])
+@pytest.mark.parametrize(
+    ("metric", "p"), [("euclidean", 2), ("manhattan", 1), ("chebyshev", MAXIMUM)]
+)
 def test_against_scikit_learn(backend: NeighborKernels, metric: str, p: int) -> None:
     x = rows("grid", 400, 3)
     index = backend.build_index(x, eps_bounds_of(x, 1.0, p), PARALLEL_MAP)
@@ -84,7 +93,8 @@ def test_against_scikit_learn(backend: NeighborKernels, metric: str, p: int) -> 
     all_rows = np.ones(400, bool)
     rdist, row = np.full((400, 5), np.inf), np.full((400, 5), -1)
     backend.find_nearest(index, all_rows, index, all_rows, rdist, row, PARALLEL_MAP)
-    np.testing.assert_allclose(rdist ** (1 / p), near.kneighbors(x, 5)[0], rtol=1e-12)
+    distance = np.sqrt(rdist) if p == 2 else rdist
+    np.testing.assert_allclose(distance, near.kneighbors(x, 5)[0], rtol=1e-12)
 
 
 def test_an_index_without_rows_has_no_neighbors(backend: NeighborKernels) -> None:
@@ -103,16 +113,15 @@ def test_an_index_without_rows_has_no_neighbors(backend: NeighborKernels) -> Non
 
 def test_float32_bounds_leave_uncertain_pairs_to_float64() -> None:
     rng = np.random.default_rng(0)
-    for p in (1, 2):
+    for p in (MAXIMUM, 1, 2):
         for kind in ("normal", "huge offset"):
             x = rows(kind, 500, 6).astype(np.float64 if kind == "huge offset" else np.float32)
-            rdist_of = lambda a, b, p=p: (np.abs(a - b) ** p).sum(axis=-1)  # noqa: E731
             i, j = rng.integers(0, 500, (2, 3000))
             for eps in (0.5, 1.7, 3.0):
                 bounds = eps_bounds_of(x, eps, p)
                 z = bounds.scaled(x)
-                rough = rdist_of(z[i], z[j])
-                exact = rdist_of(x[i].astype(np.float64), x[j].astype(np.float64))
+                rough = rdist_of(z[i], z[j], p)
+                exact = rdist_of(x[i].astype(np.float64), x[j].astype(np.float64), p)
                 assert (exact[rough < np.float32(bounds.rdist_lower)] <= bounds.rdist_limit).all()
                 assert (exact[rough > np.float32(bounds.rdist_upper)] > bounds.rdist_limit).all()
                 undecided = (rough >= np.float32(bounds.rdist_lower)) & (

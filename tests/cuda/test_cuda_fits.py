@@ -160,7 +160,7 @@ def test_rows_on_the_device_of_many_widths(cuda: Backend, d: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine"])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev", "cosine"])
 def test_dbscan(cuda: Backend, stream: AbstractContextManager[Any], metric: str) -> None:
     x = rows(ROWS if EMULATED else 20_000, 2)[0]
     eps = {"cosine": 1e-5}.get(metric, 0.3 if EMULATED else 0.05)

@@ -339,7 +339,7 @@ def test_bad_rows_on_the_device_are_refused(strict_device: StrictLauncher) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev", "cosine", "haversine"])
 def test_dbscan_gives_the_labels_of_the_cpu(strict_device: StrictLauncher, metric: str) -> None:
     rng = np.random.default_rng(8)
     x = (rng.normal(size=(700, 2)) * rng.choice([0.1, 1.0], (700, 1)) / 4).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from typing import Any
 
@@ -68,13 +69,20 @@ def test_dbscan_gives_the_same(x: Array, params: dict[str, Any]) -> None:
     assert fitted.predict(x).tolist() == expected.predict(x).tolist()
 
 
-@pytest.mark.parametrize("params", [
-    {"metric": "l1"}, {"metric": "cityblock"}, {"metric": "minkowski", "p": 1},
-    {"metric": "minkowski", "metric_params": {"p": 1}},
+@pytest.mark.parametrize(("metric", "params"), [
+    ("manhattan", {"metric": "l1"}), ("manhattan", {"metric": "cityblock"}),
+    ("manhattan", {"metric": "minkowski", "p": 1}),
+    ("manhattan", {"metric": "minkowski", "metric_params": {"p": 1}}),
+    ("chebyshev", {"metric": "chebyshev"}), ("chebyshev", {"metric": "infinity"}),
+    ("chebyshev", {"metric": "minkowski", "p": np.inf}),
+    ("chebyshev", {"metric": "minkowski", "metric_params": {"p": math.inf}}),
+    ("chebyshev", {"metric": "chebyshev", "p": np.inf}),
 ], ids=str)  # fmt: skip
-def test_names_of_the_manhattan_metric(x: Array, params: dict[str, Any]) -> None:
-    expected = sklearn.cluster.DBSCAN(1.0, metric="manhattan").fit_predict(x)
-    assert DBSCAN(1.0, **params).fit_predict(x).tolist() == expected.tolist()
+def test_names_of_other_metrics(x: Array, metric: str, params: dict[str, Any]) -> None:
+    expected = sklearn.cluster.DBSCAN(0.6, metric=metric).fit(x)
+    fitted = DBSCAN(0.6, **params).fit(x)
+    assert fitted.labels_.tolist() == expected.labels_.tolist()
+    assert fitted.core_sample_indices_.tolist() == expected.core_sample_indices_.tolist()
 
 
 @pytest.mark.parametrize(("kind", "params", "code", "parameter"), [
@@ -95,12 +103,12 @@ def test_names_of_the_manhattan_metric(x: Array, params: dict[str, Any]) -> None
     (DBSCAN, {"n_jobs": 0}, "n_jobs.invalid", "n_jobs"),
     (DBSCAN, {"n_jobs": True}, "n_jobs.invalid", "n_jobs"),
     (DBSCAN, {"n_jobs": 2, "n_threads": 1}, "n_jobs.with_n_threads", "n_jobs"),
-    (DBSCAN, {"metric": "chebyshev"}, "metric.not_available", "metric"),
+    (DBSCAN, {"metric": "canberra"}, "metric.not_available", "metric"),
     (DBSCAN, {"metric": "precomputed"}, "metric.not_available", "metric"),
     (DBSCAN, {"metric": "manhatan"}, "parameter.invalid_value", "metric"),
     (DBSCAN, {"metric": lambda a, b: 0.0}, "metric.callable", "metric"),
     (DBSCAN, {"metric": "minkowski", "p": 3}, "p.not_available", "p"),
-    (DBSCAN, {"metric": "minkowski", "p": np.inf}, "p.not_available", "p"),
+    (DBSCAN, {"metric": "chebyshev", "p": 2}, "p.without_minkowski", "p"),
     (DBSCAN, {"p": 1}, "p.without_minkowski", "p"),
     (DBSCAN, {"p": 0, "metric": "minkowski"}, "parameter.invalid_value", "p"),
     (DBSCAN, {"p": 2, "metric": "minkowski", "metric_params": {"p": 1}}, "p.twice", "p"),

@@ -51,6 +51,7 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     "cosine": {"n_clusters": 3, "metric": "cosine"},
     "dbscan": {"algorithm": "dbscan", "eps": 0.03, "min_samples": 8},
     "manhattan": {"algorithm": "dbscan", "eps": 0.04, "min_samples": 8, "metric": "manhattan"},
+    "chebyshev": {"algorithm": "dbscan", "eps": 0.03, "min_samples": 8, "metric": "chebyshev"},
     "hierarchical": {"algorithm": "hierarchical", "levels": [2, 4], "micro_segments": 40},
 }
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gpuseg.backends.neighbors import NO_CLUSTER
 from gpuseg.backends.numpy.neighbors import NumpyNeighbors
 from gpuseg.backends.protocols import NeighborKernels
+from gpuseg.numerics.distance_metrics import MAXIMUM
 from gpuseg.numerics.eps_bounds import EpsBounds
 from gpuseg.runtime.executor import TaskContext
 
@@ -31,7 +32,7 @@ class NearCase:
         See `rows`.
     n, d : int
     p : int
-        2 for the Euclidean metric, 1 for the Manhattan one.
+        2 for the Euclidean metric, 1 for the Manhattan one, `MAXIMUM` for the Chebyshev one.
     eps : float
         0 chooses a value at which most rows have some neighbors.
     """
@@ -53,10 +54,12 @@ NEAR_CASES = (
     NearCase("huge offset", 90, 4),
     NearCase("normal", 700, 2),
     NearCase("normal", 1500, 2, eps=0.05),
+    NearCase("normal", 130, 3, MAXIMUM),
+    NearCase("infinite when scaled", 70, 3, MAXIMUM),
 )
 """Ties, a nearly empty tile, distances that float32 cannot tell from eps, sums of absolute values,
-dense tiles, float64, subtrees in one component, many small components. Small cases come first:
-they detect most bugs."""
+dense tiles, float64, subtrees in one component, many small components, largest absolute values,
+of which float32 decides nothing in the last case. Small cases come first: they detect most bugs."""
 
 
 def rows(kind: str, n: int, d: int) -> Array:
@@ -83,19 +86,30 @@ def rows(kind: str, n: int, d: int) -> Array:
         return np.concatenate([rng.normal(size=(half, d)) / 1000, rng.normal(size=(n - half, d))])
     if kind == "beyond float32":
         return rng.normal(size=(n, d)) * 1e30 ** rng.integers(-1, 2, (n, d))
+    if kind == "infinite when scaled":  # 2e38 and 3e38 differ, unless both are infinite
+        x = rng.normal(size=(n, d)).astype(np.float32)
+        x[:, 0] = rng.choice([-3e38, 2e38, 3e38], n)
+        return x
     return rng.normal(size=(n, d)).astype(np.float32)
+
+
+def rdist_of(a: Array, b: Array, p: int) -> Array:
+    """Return the reduced distances of rows, along the last axis."""
+    difference = np.abs(a - b)
+    rdist: Array = difference.max(axis=-1) if p == MAXIMUM else (difference**p).sum(axis=-1)
+    return rdist
 
 
 def eps_bounds_of(x: Array, eps: float, p: int) -> EpsBounds:
     """Return the bounds of eps for rows."""
-    return EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps**p, p)
+    return EpsBounds.from_ranges(x.min(axis=0), x.max(axis=0), eps * eps if p == 2 else eps, p)
 
 
 def try_near(backend: NeighborKernels, case: NearCase) -> None:
     """Compare every primitive with the specification; an AssertionError names the wrong one."""
     n, d, p = case.n, case.d, case.p
     x, y = rows(case.kind, n, d), rows(case.kind, n + 100, d)[: max(1, n - 20)]
-    eps = {"beyond float32": 1e-3, "two scales": 0.01}.get(case.kind, 0.4 + 0.15 * d * p)
+    eps = {"beyond float32": 1e-3, "two scales": 0.01}.get(case.kind, 0.4 + 0.15 * d * max(p, 0.5))
     eps = case.eps or (1.0 if case.kind in ("grid", "just beyond") else eps)
     bounds = eps_bounds_of(np.concatenate([x, y]), eps, p)
     results, expected = (results_of(b, x, y, bounds) for b in (backend, SPEC))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.backends import registry
 from gpuseg.numerics.distance_metrics import dist_to_rdist, embed, minkowski_p, rdist_to_dist
-from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box, distance_of
 from gpuseg.runtime.executor import TaskContext
 
 NOISE = -1
@@ -121,7 +121,7 @@ class CoreSamples:
             limit, p = dist_to_rdist(self.params.eps, metric), minkowski_p(metric)
             low, high = bounding_box(core)
             eps_bounds = EpsBounds.from_ranges(low, high, limit, p)
-            side = max(limit ** (1 / p) * _ROUNDING, _MIN_SIDE)
+            side = max(distance_of(limit, p) * _ROUNDING, _MIN_SIDE)
             with np.errstate(over="ignore"):
                 lower = np.subtract(low, side, dtype=np.float64)
                 upper = np.add(high, side, dtype=np.float64)

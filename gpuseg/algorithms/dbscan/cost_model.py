@@ -145,7 +145,8 @@ def estimate_row_work(
     m, n_features = sample.shape
     if not m:
         return np.empty(0)
-    rdist_limit = eps_bounds.rdist_limit * _TILE_EPS**eps_bounds.p
+    power = 2 if eps_bounds.p == 2 else 1
+    rdist_limit = eps_bounds.rdist_limit * _TILE_EPS**power
     within = _count_within(sample, eps_bounds, backend, parallel_map)
     wider = replace(eps_bounds, rdist_limit=rdist_limit)
     near = _count_within(sample, wider, backend, parallel_map)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.algorithms.dbscan.partition_state import Partition
+from gpuseg.numerics.distance_metrics import MAXIMUM
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 M = TypeVar("M")
@@ -142,5 +143,8 @@ def rdist_to_box(points: NDArray[Any], box: Box, p: int) -> NDArray[np.float64]:
     for f in range(points.shape[1]):
         values = points[:, f].astype(np.float64)
         t = np.maximum(np.maximum(box[0, f] - values, values - box[1, f]), 0.0)
-        total += t * t if p == 2 else t
+        if p == MAXIMUM:
+            np.maximum(total, t, out=total)
+        else:
+            total += t * t if p == 2 else t
     return total

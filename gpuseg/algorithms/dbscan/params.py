@@ -17,9 +17,10 @@ class DBSCANParams(AlgorithmParams):
         Rows at most this far apart are neighbors. In a job: after `[prepare]`.
     min_samples : int >= 1
         A row is core where the total weight of its neighbors, itself included, is at least this.
-    metric : {"euclidean", "manhattan", "cosine", "haversine"}
-        "cosine" is 1 - cos; "haversine" is the angle between two points on a sphere, for two
-        features, latitude and longitude in radians.
+    metric : {"euclidean", "manhattan", "chebyshev", "cosine", "haversine"}
+        "chebyshev" is the largest difference of a feature. "cosine" is 1 - cos; "haversine" is
+        the angle between two points on a sphere, for two features, latitude and longitude in
+        radians.
     """
 
     eps: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.5

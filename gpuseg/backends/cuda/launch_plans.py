@@ -13,6 +13,7 @@ from gpuseg.backends.cuda.full_pass_plans import forms
 from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
 from gpuseg.errors import ResourceError
+from gpuseg.numerics.distance_metrics import MAXIMUM
 
 SIMPLE_THREADS = 256
 """Threads per block of a kernel without shared memory."""
@@ -238,7 +239,7 @@ def variants() -> list[Kernel]:
     tiles = [
         Kernel(name, TILE_THREADS, {"POWER": power, "WIDE": wide})
         for name in TILE_KERNELS
-        for power in (1, 2)
+        for power in (MAXIMUM, 1, 2)
         for wide in (0, 1)
     ]
     shapes = [{"ROWS": rows, "VECTOR": vector} for rows in (1, 2, 4) for vector in (1, 4)]

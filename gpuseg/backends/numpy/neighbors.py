@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.neighbors import NO_CLUSTER, assigning_rows, report_rows
 from gpuseg.backends.protocols import ParallelMap
+from gpuseg.numerics.distance_metrics import MAXIMUM
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 _N_DISTANCES = 2**20
@@ -136,5 +137,8 @@ def _blocks(query: _Index, target: _Index) -> Iterator[tuple[slice, NDArray[np.f
         for f in range(query.points.shape[1]):
             a, b = query.points[rows, f].astype(np.float64), target.points[:, f].astype(np.float64)
             t = a[:, None] - b
-            total += t * t if query.eps_bounds.p == 2 else np.abs(t)
+            if query.eps_bounds.p == MAXIMUM:
+                np.maximum(total, np.abs(t), out=total)
+            else:
+                total += t * t if query.eps_bounds.p == 2 else np.abs(t)
         yield rows, total

@@ -13,6 +13,7 @@ from support.neighbor_cases import (
     SPEC,
     NearCase,
     eps_bounds_of,
+    rdist_of,
     results_of,
     rows,
     try_near,
@@ -21,6 +22,7 @@ from support.neighbor_cases import (
 from gpuseg import DBSCAN
 from gpuseg.backends.numba.dbscan.cell_grid import build_grid
 from gpuseg.backends.numba.neighbors import NumbaNeighbors
+from gpuseg.numerics.distance_metrics import MAXIMUM
 from gpuseg.numerics.eps_bounds import EpsBounds
 
 Array = npt.NDArray[Any]
@@ -33,7 +35,7 @@ def blobs(n: int, d: int) -> Array:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [MAXIMUM, 1, 2])
 @pytest.mark.parametrize("d", [1, 2])
 @pytest.mark.parametrize("n", [1, 31, 257, 500, 900])
 def test_rows_at_the_ends_of_cells(n: int, d: int, p: int) -> None:
@@ -41,7 +43,7 @@ def test_rows_at_the_ends_of_cells(n: int, d: int, p: int) -> None:
 
 
 @pytest.mark.parametrize("n", [500, 501])
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [MAXIMUM, 1, 2])
 def test_rows_of_a_cell_are_neighbors_and_neighbors_are_near(n: int, p: int) -> None:
     x = rows("cell ends", n, 2)
     x[np.abs(x) > 2] = 0.0
@@ -49,8 +51,7 @@ def test_rows_of_a_cell_are_neighbors_and_neighbors_are_near(n: int, p: int) -> 
     assert grid is not None
     cell = np.empty(n, int)
     cell[grid.order] = np.repeat(np.arange(len(grid.start) - 1), np.diff(grid.start))
-    difference = np.abs(x[:, None] - x)
-    near = (difference**p).sum(axis=2) <= 1
+    near = rdist_of(x[:, None], x, p) <= 1
     position = np.column_stack([cell % grid.width, cell // grid.width])
     n_cells = np.abs(position[:, None] - position).max(axis=2)
     assert near[n_cells == 0].all() and not near[n_cells > 0].all()
@@ -69,13 +70,12 @@ def test_rows_of_a_cell_keep_their_order_for_any_number_of_parts(n: int) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [MAXIMUM, 1, 2])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_rows_exactly_eps_apart_are_neighbors_and_no_others(dtype: type, p: int) -> None:
     x = np.random.default_rng(p).normal(size=(257, 2)).astype(dtype)
     for i in range(1, 100):
-        u, v = np.abs(x[i].astype(np.float64) - x[0].astype(np.float64))
-        rdist = u * u + v * v if p == 2 else u + v
+        rdist = rdist_of(*x[[i, 0]].astype(np.float64), p)
         some = x if i < 4 else x[[0, i]]  # without other rows, which might connect them
         for limit in (rdist, np.nextafter(rdist, 0)):
             bounds = EpsBounds.from_ranges(some.min(axis=0), some.max(axis=0), float(limit), p)
@@ -87,7 +87,7 @@ def test_rows_exactly_eps_apart_are_neighbors_and_no_others(dtype: type, p: int)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize("p", [MAXIMUM, 1, 2])
 def test_few_rows_per_cell(p: int) -> None:
     for n in range(40, 140):
         try_near(NumbaNeighbors(), NearCase("normal", n, 2, p, eps=0.6))
@@ -95,7 +95,7 @@ def test_few_rows_per_cell(p: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("metric", ["euclidean", "manhattan"])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev"])
 @pytest.mark.parametrize("d", [1, 2])
 def test_labels_are_scikit_learns(d: int, metric: str, dtype: type) -> None:
     x, eps = blobs(40_000, d).astype(dtype), 0.001 if d == 1 else 0.06

@@ -15,7 +15,7 @@ from gpuseg.errors import ConfigError
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "cosine", "haversine"])
+@pytest.mark.parametrize("metric", ["euclidean", "manhattan", "chebyshev", "cosine", "haversine"])
 def test_predict_uses_all_core_rows_whatever_rows_are_together(metric: str, dtype: type) -> None:
     rng = np.random.default_rng(3)
     x = (rng.integers(-8, 9, (400, 2)) / 8).astype(dtype)  # many rows are exactly eps apart
@@ -28,7 +28,7 @@ def test_predict_uses_all_core_rows_whatever_rows_are_together(metric: str, dtyp
     nearest, _ = near.fit(model.components_.astype(float)).kneighbors(new.astype(float))
     labels = model.predict(new)
     is_certain = np.abs(nearest[:, 0] - eps) > 1e-12
-    is_certain |= metric in ("euclidean", "manhattan")  # no rounding in eighths
+    is_certain |= metric in ("euclidean", "manhattan", "chebyshev")  # no rounding in eighths
     expected = np.where(nearest[:, 0] <= eps, 0, -1)
     assert 0 < (labels >= 0).mean() < 1 and is_certain.mean() > 0.5
     assert (np.minimum(labels, 0) == expected)[is_certain].all()

@@ -30,9 +30,13 @@ from gpuseg.backends.numba.inline import inlined
 from gpuseg.backends.numba.kernel import kernel
 from gpuseg.backends.numba.simd.float32 import LANES
 from gpuseg.backends.protocols import ParallelMap
-from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box
+from gpuseg.numerics.distance_metrics import MAXIMUM
+from gpuseg.numerics.eps_bounds import EpsBounds, bounding_box, distance_of
 
 _SIDE_FACTOR = 1 - 2.0**-20
+_DIAMETER = {2: 2 ** (1 / 2), 1: 2.0, MAXIMUM: 1.0}
+"""Distance of opposite corners of a square with sides of 1, by p."""
+
 _MAX_CELLS_PER_ROW = 4
 _MAX_ROWS_PER_CELL = 2**12
 """Maximum rows of a cell: the rows of two cells may have to be compared pair by pair."""
@@ -91,8 +95,8 @@ def build_grid(
     if not 0 < d <= 2 or not 0 < n < _MAX_ROWS or not _MIN_LIMIT < limit < _MAX_LIMIT:
         return None
     low, high = bounding_box(points).astype(np.float64)
-    eps = limit ** (1 / p)
-    side = eps / 2 ** (1 / p) * _SIDE_FACTOR
+    eps = distance_of(limit, p)
+    side = eps / _DIAMETER[p] * _SIDE_FACTOR
     with np.errstate(over="ignore"):
         cells = np.insert((high - low) * (1 / side), 0, [0.0] * (2 - d))  # one feature: lines
         n_cells = float(np.prod(cells + 1))
@@ -125,7 +129,9 @@ def sum_over_lines(
 @inlined
 def rdist_of(p: int, u: float, v: float) -> float:
     """Return the reduced distance of rows that differ by u and v, float64."""
-    return u * u + v * v if p == 2 else abs(u) + abs(v)
+    if p == 2:
+        return u * u + v * v
+    return max(abs(u), abs(v)) if p == MAXIMUM else abs(u) + abs(v)
 
 
 class _CellIndex(NamedTuple):

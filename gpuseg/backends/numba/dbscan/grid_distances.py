@@ -16,12 +16,14 @@ from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
     broadcast,
+    larger,
     multiply,
     not_gt_mask,
     select_lt,
     subtract,
     widen,
 )
+from gpuseg.numerics.distance_metrics import MAXIMUM
 
 STEP = LANES // 2
 """float64 values of a register."""
@@ -44,6 +46,8 @@ def step_within(grid: Grid, x: float, y: float, first: int, last: int) -> int:
     v = subtract(widen(grid.y, first), broadcast(np.float64(y)))
     if grid.p == 2:
         rdists = add(multiply(u, u), multiply(v, v))
+    elif grid.p == MAXIMUM:
+        rdists = larger(_absolute(u), _absolute(v))
     else:
         rdists = add(_absolute(u), _absolute(v))
     rows: int = not_gt_mask(rdists, broadcast(grid.rdist_limit))

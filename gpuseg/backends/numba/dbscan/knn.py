@@ -173,7 +173,7 @@ def _insert(rdists: NDArray[np.float64], rows: NDArray[np.int64], rdist: float, 
 @kernel
 def _float32_limit(space: TileSpace, rdist: float) -> Any:
     """Return a bound of the float32 rdist of two rows that are not farther apart than `rdist`."""
-    root = (rdist if space.p == 1 else np.sqrt(rdist)) * space.scale
+    root = (np.sqrt(rdist) if space.p == 2 else rdist) * space.scale
     upper = (root + space.abs_error) * space.rounding_factor
-    squared = upper if space.p == 1 else upper * upper
-    return np.float32(squared * space.rounding_factor * (1 + 2.0**-23))
+    limit = upper * upper if space.p == 2 else upper
+    return np.float32(limit * space.rounding_factor * (1 + 2.0**-23))

@@ -1,8 +1,9 @@
 """Reduced distances between tiles, rows and boxes: 64 at a time, in registers.
 
-A reduced distance (rdist) of two rows is Σ t² (p = 2) or Σ |t| (p = 1) over the differences t of
-their features. In float32 it decides "within eps?" where rounding allows; the rest is decided in
-float64 (see `numerics.eps_bounds`). Sets of rows of a tile are the bits of an int64.
+A reduced distance (rdist) of two rows is Σ t² (p = 2), Σ |t| (p = 1) or max |t| (p = `MAXIMUM`)
+over the differences t of their features. In float32 it decides "within eps?" where rounding
+allows; the rest is decided in float64 (see `numerics.eps_bounds`). Sets of rows of a tile are the
+bits of an int64.
 
 Queries go from the rows of one space, the query, tile by tile, to those of another, the target,
 down its tree. Both may be the same space.
@@ -23,15 +24,16 @@ from gpuseg.backends.numba.simd.float32 import (
     LANES,
     add,
     broadcast,
+    larger,
     load,
     load_broadcast,
     lowest_bit,
     multiply_add,
     not_gt_mask,
-    select_lt,
     store,
     subtract,
 )
+from gpuseg.numerics.distance_metrics import MAXIMUM
 
 _BATCH = 4 * LANES
 
@@ -101,7 +103,10 @@ def is_dense(space: TileSpace, tile: int) -> bool:
     box, rdist = tree.leaf[tile] * 2 * d, np.float32(0)
     for f in range(d):
         t = tree.boxes[box + d + f] - tree.boxes[box + f]
-        rdist += t * t if space.p == 2 else t
+        if space.p == MAXIMUM:
+            rdist = max(rdist, t)
+        else:
+            rdist += t * t if space.p == 2 else t
     return bool(rdist < space.rdist_lower)
 
 
@@ -111,13 +116,11 @@ def exact_rdist(a: NDArray[np.float64], i: int, b: NDArray[np.float64], j: int, 
     total = 0.0
     for f in range(a.shape[1]):
         t = np.float64(a[i, f]) - np.float64(b[j, f])
-        total += t * t if p == 2 else abs(t)
+        if p == MAXIMUM:
+            total = max(total, abs(t))
+        else:
+            total += t * t if p == 2 else abs(t)
     return total
-
-
-@njit(inline="always")
-def _larger(a: Any, b: Any) -> Any:
-    return select_lt(a, b, b, a)
 
 
 @njit(inline="always")
@@ -125,7 +128,10 @@ def _add_term(rdist: Any, t: Any, p: int) -> Any:
     """Add one difference to a reduced distance."""
     if p == 2:
         return multiply_add(t, t, rdist)
-    return add(rdist, _larger(t, subtract(broadcast(np.float32(0)), t)))
+    absolute = larger(t, subtract(broadcast(np.float32(0)), t))
+    if p == MAXIMUM:
+        return larger(rdist, absolute)
+    return add(rdist, absolute)
 
 
 @inlined
@@ -166,13 +172,13 @@ def rdist_to_box(
         for f in range(d):
             low, high = load_broadcast(boxes, box + f), load_broadcast(boxes, box + d + f)
             z = load(x, at)
-            s0 = _add_term(s0, _larger(zero, _larger(subtract(low, z), subtract(z, high))), p)
+            s0 = _add_term(s0, larger(zero, larger(subtract(low, z), subtract(z, high))), p)
             z = load(x, at + LANES)
-            s1 = _add_term(s1, _larger(zero, _larger(subtract(low, z), subtract(z, high))), p)
+            s1 = _add_term(s1, larger(zero, larger(subtract(low, z), subtract(z, high))), p)
             z = load(x, at + 2 * LANES)
-            s2 = _add_term(s2, _larger(zero, _larger(subtract(low, z), subtract(z, high))), p)
+            s2 = _add_term(s2, larger(zero, larger(subtract(low, z), subtract(z, high))), p)
             z = load(x, at + 3 * LANES)
-            s3 = _add_term(s3, _larger(zero, _larger(subtract(low, z), subtract(z, high))), p)
+            s3 = _add_term(s3, larger(zero, larger(subtract(low, z), subtract(z, high))), p)
             at += TILE
         store(rdists, j, s0)
         store(rdists, j + LANES, s1)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic as untyped_intrinsic
 from numba.extending import models, register_model
@@ -201,6 +201,12 @@ def select_lt(typing: Any, a: Any, b: Any, then: Any, otherwise: Any) -> tuple[A
         return builder.select(builder.fcmp_ordered("<", args[0], args[1]), args[2], args[3])
 
     return then(a, a, then, otherwise), build
+
+
+@njit(inline="always")
+def larger(a: Any, b: Any) -> Any:
+    """Return the larger values; a where one is NaN."""
+    return select_lt(a, b, b, a)
 
 
 @intrinsic
