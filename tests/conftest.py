@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.runtime.executor import LocalExecutor
 from gpuseg.runtime.fork_server import start_fork_server
 from gpuseg.sharding.shard import Shard
+
+_ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}")
+"""Address of an object, in the name of a case; the processes of xdist then have other tests."""
 
 COMPILE = "GPUSEG_TEST_COMPILE"
 """Environment variable: whether the processes of xdist compile kernels before the tests."""
@@ -124,7 +128,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests of a quick run."""
+    """Refuse names that differ between processes; leave out the slow tests of a quick run."""
+    if with_address := [item.nodeid for item in items if _ADDRESS.search(item.nodeid)]:
+        raise pytest.UsageError(f"give `ids` without addresses to the cases of {with_address[0]}")
     if config.getoption("--quick"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)

@@ -54,7 +54,7 @@ def changed(table: pa.Table, **kinds: pa.DataType) -> pa.Table:
 
 def _types(value: object) -> str:
     """Return the types of arrays, as the name of a case; the text of an array has its address."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "-".join(map(_types, value))
     return str(value.type) if isinstance(value, pa.Array) else str(value)
 
@@ -199,7 +199,7 @@ def test_missing_column_is_refused_by_name(tmp_path: Path) -> None:
         ([pa.nulls(2), pa.nulls(1, pa.string()), pa.nulls(1, pa.bool_())], pa.null()),
         ([pa.nulls(2, pa.bool_()), pa.nulls(1), pa.array(["x"])], pa.string()),
     ],
-    ids=str,
+    ids=_types,
 )
 def test_id_without_values_in_some_files(
     tmp_path: Path, arrays: list[pa.Array], kind: pa.DataType
