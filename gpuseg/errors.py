@@ -5,7 +5,7 @@ estimator says `n_clusters`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any, TypeVar
@@ -21,6 +21,18 @@ _PARAMETER = re.compile(r"``|`(\w+)`")
 
 _TABLE_OF_LIST = re.compile(r"(\w+)\[(\d{1,9})\](?:\.(.+))?", re.DOTALL)
 """A key of one of several tables, as in ``join[0].path``, which TOML writes as ``[[join]]``."""
+
+_FILE_KEYS = "file_keys"
+"""Stands in a hint before keys that say how files are read; see `set_keys`."""
+
+_FILE_PATH = "file_path"
+"""Stands in a hint before a path; see `write_path`."""
+
+TRUE = "`true`"
+"""Stands in a hint for the value, which Python writes otherwise than a job file."""
+
+_PYTHON_NAMES = {_FILE_KEYS: "set", _FILE_PATH: "give the path", "true": "True"}
+"""What a caller without a job file reads."""
 
 _LINES = 20
 """Most lines of a message of several errors."""
@@ -130,11 +142,37 @@ def literal(text: str) -> str:
     return text.replace("`", "``")
 
 
+def set_keys(keys: str) -> str:
+    """Return the step to set keys of the files that are read, for a hint.
+
+    A front end with sections says which section has the keys (`section_names`).
+    """
+    return f"`{_FILE_KEYS}` {literal(keys)}"
+
+
+def write_path(path: str) -> str:
+    """Return the step to give another path of files, for a hint."""
+    return f'`{_FILE_PATH}` "{literal(path)}"'
+
+
+def section_names(section: str, keys: Iterable[str] = ()) -> dict[str, str]:
+    """Return names for messages about the files of a section: steps as above, and keys."""
+    place = _named(section, {}) if _TABLE_OF_LIST.fullmatch(section) else f"[{section}]"
+    return {
+        _FILE_KEYS: f"add under {place}:",
+        _FILE_PATH: "write path =",
+        "true": "true",
+        **{key: _named(f"{section}.{key}", {}) for key in keys},
+    }
+
+
 def _with_names(text: str, names: Mapping[str, str]) -> str:
     """Return a rule or a hint with a front end's names of the parameters."""
 
     def shown(match: re.Match[str]) -> str:
-        return "`" if match[1] is None else names.get(match[1], match[0])
+        if match[1] is None:
+            return "`"
+        return names.get(match[1]) or _PYTHON_NAMES.get(match[1], match[0])
 
     return _PARAMETER.sub(shown, text)
 

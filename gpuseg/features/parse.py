@@ -97,10 +97,10 @@ def numbers(
     subject: str,
     describe: DescribeRow,
     nulls: NullValues,
-    format: NumberFormat,
+    roles: Roles,
     currencies: dict[str, frozenset[str]],
 ) -> NDArray[np.float64]:
-    """Return float64 with NaN for missing values; text has numbers of a format.
+    """Return float64 with NaN for missing values; text has numbers of the roles' format.
 
     The currencies of amounts are added by the subject.
 
@@ -109,11 +109,13 @@ def numbers(
     DataError
     """
     if is_text(column.type):
-        if not format.is_plain:
-            column = _in_plain_format(column, subject, describe, nulls, format, currencies)
+        if not roles.number_format.is_plain:
+            column = _in_plain_format(
+                column, subject, describe, nulls, roles.number_format, currencies
+            )
         column = _read_text(
             column, pa.float64(), subject, describe, nulls,
-            "must be a number such as 2.67, with a decimal point", currencies,
+            "must be a number such as 2.67, with a decimal point", currencies, roles.are_of_job,
         )  # fmt: skip
     if pa.types.is_decimal(column.type):
         return decimals_to_numpy(column)
@@ -186,7 +188,7 @@ def _amounts(
             f"{role} '{names[role]}'",
             describe,
             nulls,
-            roles.number_format,
+            roles,
             currencies,
         )
         for role in ("quantity", "price", "amount")
@@ -226,6 +228,7 @@ def _read_text(
     nulls: NullValues,
     rule: str,
     currencies: dict[str, frozenset[str]],
+    is_of_job: bool,
 ) -> pa.Array:
     """Parse text as values of another type; blank text and null values are missing values.
 
@@ -253,7 +256,7 @@ def _read_text(
             f"{subject} in {describe(row)}",
             value=text[row].as_py(),
             rule=rule,
-            hint=literal(next_step(number, row, kind)),
+            hint=next_step(number, row, kind, bool(currencies[subject]), is_of_job),
         ) from None
 
 

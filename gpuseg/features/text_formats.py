@@ -1,18 +1,21 @@
 """Text of lines that is no number as gpuseg reads them: which format it has instead.
 
-A column in another format has an error that says so, and how to convert the column. A hint shows
-no value, since values may be hidden.
+A column in another format has an error that says so, and which keys read it; who has the lines in
+Python reads how to convert the column, too. A hint shows no value, since values may be hidden.
 """
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
+from gpuseg.errors import set_keys
 from gpuseg.io.text_files.number_format import BLANK
 
 _SAMPLE_ROWS = 1000
+_WITH_POINT = "write them with a decimal point"
 _MARKS = "'’ \u00a0\u202f"
 """Marks between thousands, besides the comma and the point."""
 
@@ -29,8 +32,10 @@ _CURRENCY = re.compile(
 )
 
 
-def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
-    """Return the hint for text that cannot be read: fix lines, or convert the column.
+def next_step(
+    text: pa.Array, row: int, kind: pa.DataType, has_currency: bool, is_of_job: bool
+) -> str:
+    """Return the hint for text that cannot be read: fix lines, set keys, or convert the column.
 
     Parameters
     ----------
@@ -40,6 +45,10 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
         The first value that cannot be read.
     kind : DataType
         Of numbers.
+    has_currency : bool
+        Whether the text had signs of currencies, which are removed.
+    is_of_job : bool
+        Whether a job file names the column, so that advice for pandas would not help.
     """
     sample = text[row : row + _SAMPLE_ROWS].drop_null().to_pylist()
     readable, unreadable = _by_readability(sample, kind)
@@ -49,8 +58,9 @@ def next_step(text: pa.Array, row: int, kind: pa.DataType) -> str:
     if not readable:
         count = f"none of the {len(sample):,} values from that row on can be read"
     are_few = len(unreadable) < len(readable)
-    if convert := _marks_of_numbers(unreadable, readable, are_few):
-        return f"{count}, as the column is in another format: {convert}"
+    if marks := _marks_of_numbers(unreadable, readable, are_few):
+        advice = marks.advice(has_currency, is_of_job)
+        return f"{count}, as the column is in another format: {advice}"
     if are_few:
         return f"{count}; fix these lines, or leave them out"
     convert = _unit_of_numbers(unreadable)
@@ -80,15 +90,48 @@ def _can_read(value: str, kind: pa.DataType) -> bool:
     return True
 
 
-def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_few: bool) -> str:
-    """Return how to convert a column with a decimal comma or marks between thousands, or nothing.
+@dataclass(frozen=True)
+class _Marks:
+    """What the numbers of a column have that others have not.
+
+    Attributes
+    ----------
+    what : str
+        In words.
+    keys : str
+        Keys that read the numbers; empty if none do.
+    write : str
+        How to write them instead.
+    code : str
+        Expressions of pandas that do so.
+    """
+
+    what: str
+    keys: str
+    write: str
+    code: str
+
+    def advice(self, has_currency: bool, is_of_job: bool) -> str:
+        """Return the next step."""
+        currency = " (the sign of the currency may stay)" if has_currency else ""
+        steps = [set_keys(self.keys) + currency] if self.keys else []
+        if not (steps and is_of_job):
+            code = "" if is_of_job else f", for example with {self.code}"
+            steps.append(f"{self.write}{code}")
+        return f"the numbers have {self.what}; {', or '.join(steps)}"
+
+
+def _marks_of_numbers(
+    unreadable: Sequence[str], readable: Sequence[str], are_few: bool
+) -> _Marks | None:
+    """Return a decimal comma or marks between thousands, if the column has them.
 
     All numbers of the column are converted alike. Few numbers with a decimal comma are errors of
     their own if others have a decimal point.
     """
     first = unreadable[0]
     if not (_DECIMAL_COMMA.fullmatch(first) or _THOUSANDS.fullmatch(first)):
-        return ""
+        return None
     with_decimal_comma, with_thousands = (
         [value for value in unreadable if pattern.fullmatch(value)]
         for pattern in (_DECIMAL_COMMA, _THOUSANDS)
@@ -100,7 +143,7 @@ def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_fe
     if not has_comma:
         has_points = any(value.count(".") > 1 for value in with_thousands)
         if has_points and (has_decimal_point or are_few):
-            return ""
+            return None
         return _without_marks(with_thousands)
     has_decimal_point |= any(
         value.count(".") == 1 or ("," in value and not _COMMA_OF_THREE.fullmatch(value))
@@ -108,15 +151,15 @@ def _marks_of_numbers(unreadable: Sequence[str], readable: Sequence[str], are_fe
     )
     if has_decimal_comma:
         if has_decimal_point or (are_few and with_point):
-            return ""
+            return None
         return _with_decimal_point([*with_decimal_comma, *with_thousands, *with_point])
     if has_decimal_point:
         return _without_marks(with_thousands)
-    return (
-        "the numbers have a comma, which is a decimal comma or stands between thousands (1,234 is "
-        '1.234 or 1234); set decimal = "," or thousands = "," where the column is named, or write '
-        "them with a decimal point, "
-        f"for example with {_replaced({',': '.'})} or {_replaced({',': ''})}"
+    return _Marks(
+        "a comma, which is a decimal comma or stands between thousands (1,234 is 1.234 or 1234)",
+        'decimal = "," or thousands = ","',
+        _WITH_POINT,
+        f"{_replaced({',': '.'})} or {_replaced({',': ''})}",
     )
 
 
@@ -124,23 +167,20 @@ def _count_of(pattern: re.Pattern[str], values: Sequence[str]) -> int:
     return sum(1 for value in values if pattern.fullmatch(value))
 
 
-def _with_decimal_point(values: Sequence[str]) -> str:
+def _with_decimal_point(values: Sequence[str]) -> _Marks:
     marks = sorted(set(_MARK.findall(" ; ".join(values))))
-    return (
-        f"the numbers have a decimal comma; {_keys(',', marks)}write them with a decimal point, "
-        f"for example with {_replaced(dict.fromkeys(marks, '') | {',': '.'})}"
-    )
+    code = _replaced(dict.fromkeys(marks, "") | {",": "."})
+    return _Marks("a decimal comma", _keys(",", marks), _WITH_POINT, code)
 
 
-def _without_marks(values: Sequence[str]) -> str:
-    """Return how to remove all marks; a point is one if a number has several."""
+def _without_marks(values: Sequence[str]) -> _Marks:
+    """Return the marks between thousands; a point is one if a number has several."""
     marks = {mark for value in values for mark in value if mark in f",{_MARKS}"}
     if any(value.count(".") > 1 for value in values):
         marks.add(".")
-    return (
-        f"the numbers have marks between thousands; {_keys(None, sorted(marks))}write them "
-        f"without, for example with {_replaced(dict.fromkeys(sorted(marks), ''))}"
-    )
+    code = _replaced(dict.fromkeys(sorted(marks), ""))
+    keys = _keys(None, sorted(marks))
+    return _Marks("marks between thousands", keys, "write them without these", code)
 
 
 def _keys(decimal: str | None, marks: Sequence[str]) -> str:
@@ -148,7 +188,7 @@ def _keys(decimal: str | None, marks: Sequence[str]) -> str:
     signs = {BLANK if mark.isspace() else mark.replace("’", "'") for mark in marks}
     keys = [f'decimal = "{decimal}"'] * (decimal is not None)
     keys += [f'thousands = "{sign}"' for sign in signs]
-    return f"set {' and '.join(keys)} where the column is named, or " if len(signs) <= 1 else ""
+    return " and ".join(keys) if len(signs) <= 1 else ""
 
 
 def _replaced(replacements: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, is_text, plain
-from gpuseg.errors import DataError, literal
+from gpuseg.errors import DataError, literal, set_keys
 from gpuseg.features.missing_text import NullValues
 from gpuseg.features.time_format import EPOCHS, ISO, MONTHS, check_time_format, compiled
 from gpuseg.features.time_values import END, FIRST, read_times
@@ -151,14 +151,14 @@ def with_candidates(error: DataError, columns: Iterable[pa.Array], roles: Roles)
         The times of the lines, a batch each.
     roles : Roles
     """
-    hint = literal(next_step(columns, roles))
+    hint = next_step(columns, roles)
     new = DataError(error.code, error.problem, rule=error.rule, hint=hint)
     new.value = error.value
     return new
 
 
 def next_step(columns: Iterable[pa.Array], roles: Roles) -> str:
-    """Return the formats that fit most lines, and what to write in the job; it has no values.
+    """Return the formats that fit most lines, and the key to set, as a hint; it has no values.
 
     Parameters
     ----------
@@ -230,8 +230,8 @@ class _Advice:
             is_excel = _are_days_of_excel(self.counted.values)
             return (
                 f"no format that gpuseg knows fits the {total}; check that time = "
-                f"{self.roles.time!r} is the column of times, or write them as ISO 8601 "
-                "(2011-08-31 or 2011-08-31T10:20:00)"
+                f"{literal(repr(self.roles.time))} is the column of times, or write them as ISO "
+                "8601 (2011-08-31 or 2011-08-31T10:20:00)"
                 + "; Excel counts days since 1900 by such numbers: give the cells the format of "
                 "a date there, and save the file again" * is_excel
             )
@@ -241,13 +241,29 @@ class _Advice:
         if _is_of_digits(used[0].format):
             rivals += others[: 2 - len(used) - len(rivals)]
         shown = [*used, *rivals[:1]]
+        if rivals and _is_as_likely(rivals[0], used[0]) and _order(rivals[0]) != _order(used[0]):
+            return self._both_orders(used, rivals[0], total)
         counts = ", ".join(
-            f"{one.format!r} fits {one.lines:,} of {total}" + self._days(one)
-            if i == 0
-            else f"{one.format!r} fits {one.lines:,}" + self._days(one)
+            f"{_named(one.format)} fits {one.lines:,}" + f" of {total}" * (i == 0) + self._days(one)
             for i, one in enumerate(shown)
         )
         return f"{counts}; {self._step(used, rivals[:1])}"
+
+    def _both_orders(self, used: Sequence[Candidate], rival: Candidate, total: str) -> str:
+        """Return the two formats that fit equally, one a clause."""
+        others = [one.format for one in used[1:]]
+        readings = [
+            f"{_order(one)} first{self._days(one)}: {_set_formats([one.format, *others])}"
+            for one in (used[0], rival)
+        ]
+        choose = (
+            "choose the one that is true"
+            if self.roles.id_key is not None
+            else "choose the one whose dates are those of your export"
+        )
+        return (
+            f"{used[0].lines:,} of {total} can be read in two ways; {'; '.join(readings)}; {choose}"
+        )
 
     def _is_unlikely(self, best: Candidate) -> bool:
         """Return whether the best format, which no job names, reads numbers as times near 1970."""
@@ -291,12 +307,12 @@ class _Advice:
         fits = np.logical_or.reduce([one.fits for one in used])
         left = int(counts[~fits].sum())
         names = [one.format for one in used]
-        line = f"write {_assignment(names)} beside time = {_quoted(self.roles.time)}"
+        line = _set_formats(names)
         if rivals:
             rival = rivals[0]
             both = int(counts[fits | rival.fits].sum())
-            if rival.lines >= used[0].lines and rival.plausible >= used[0].plausible:
-                other = _assignment([rival.format, *names[1:]])
+            if _is_as_likely(rival, used[0]):
+                other = literal(_assignment([rival.format, *names[1:]]))
                 return f"the values do not tell which one is right: {line}, or {other}"
             if left and int(counts[rival.fits & ~fits].sum()) and not _is_of_digits(rival.format):
                 return (
@@ -332,6 +348,32 @@ def _likelihood(one: Candidate) -> tuple[int, int, bool, int]:
 def _is_rival(one: Candidate, other: Candidate) -> bool:
     """Return whether two formats differ in the order of day, month and year alone."""
     return one.format != other.format and sorted(one.format) == sorted(other.format)
+
+
+def _is_as_likely(rival: Candidate, best: Candidate) -> bool:
+    return rival.lines >= best.lines and rival.plausible >= best.plausible
+
+
+_PARTS = {"d": "day", "m": "month", "b": "month", "B": "month", "y": "year", "Y": "year"}
+
+
+def _order(one: Candidate) -> str:
+    """Return the part of a date that comes first; empty if the format has none."""
+    letters = re.findall(r"%(\w)", one.format)
+    return next((_PARTS[letter] for letter in letters if letter in _PARTS), "")
+
+
+_UNITS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+
+
+def _named(format: str) -> str:
+    """Return a format as a hint shows it, with the meaning of one that has a name."""
+    unit = _UNITS.get(format.removeprefix("epoch_")) if format in EPOCHS else None
+    return literal(repr(format)) + (f" ({unit} since 1970)" if unit else "")
+
+
+def _set_formats(formats: Sequence[str]) -> str:
+    return set_keys(_assignment(formats))
 
 
 def _is_of_digits(format: str) -> bool:

@@ -212,7 +212,7 @@ def open_source(storage: Storage, roles: Roles, options: TextOptions | None = No
         storage, listed = input_files(storage, parameter, READABLE)
         names = [storage.relative(file.path) for file in listed]
         check_used(options, names, "transactions", reads_numbers=True)
-        files = list(pool.map(lambda item: _open_file(storage, options, item), listed))
+        files = list(pool.map(lambda item: _open_file(storage, options, item, roles), listed))
     with_lines = [file for file in files if file.splits]
     compared = with_lines or files  # where no line is, no type matters
     for file in compared:
@@ -295,12 +295,12 @@ def _uses(roles: Roles) -> ColumnUses:
     return ColumnUses(dict.fromkeys(compared, True), _DIFFER, compared, hidden)
 
 
-def _open_file(storage: Storage, options: TextOptions, listed: InputFile) -> _File:
+def _open_file(storage: Storage, options: TextOptions, listed: InputFile, roles: Roles) -> _File:
     path, size = listed.path, listed.size
     name = storage.relative(path)
     if is_text_file(name):
         version = storage.version(path)
-        format = find_format(storage, path, version, options)
+        format = find_format(storage, path, version, options, roles.columns().values())
         schema = pa.schema([(column, pa.string()) for column in format.columns])
         rows = max(size // _CSV_ROW_BYTES, 1)
         splits = [ReadSplit(path, (), 0, rows, version, format=format)]

@@ -59,6 +59,8 @@ class Roles:
         Formats of times in text and numbers (`features.time_format`); empty for ISO 8601.
     number_format : NumberFormat
         Format of numbers in text.
+    are_of_job : bool
+        Whether a job file names the columns; others may convert the lines with pandas.
     """
 
     customer: str
@@ -74,6 +76,7 @@ class Roles:
     null_values: tuple[str, ...] = NULL_VALUES
     time_format: tuple[str, ...] = ()
     number_format: NumberFormat = PLAIN
+    are_of_job: bool = False
 
     def __post_init__(self) -> None:
         if self.snapshot is not None and self.snapshot.tzinfo is not None:
@@ -92,7 +95,9 @@ class Roles:
 
     def columns(self) -> dict[str, str]:
         """Return the column of each role that has one."""
-        others = ("snapshot", "id_key", "null_values", "time_format", "number_format")
+        others = {
+            *("snapshot", "id_key", "null_values", "time_format", "number_format", "are_of_job")
+        }
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
         return {role: name for role, name in columns.items() if name is not None}
 

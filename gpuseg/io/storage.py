@@ -14,7 +14,7 @@ import fsspec
 import pyarrow.parquet as pq
 
 from gpuseg.errors import ConfigError, DataError, ResourceError
-from gpuseg.io.file_formats import HEAD_BYTES, other_format
+from gpuseg.io.file_formats import HEAD_BYTES, FileFormat, other_format
 from gpuseg.io.file_version import (
     FileVersion,
     changed,
@@ -266,8 +266,12 @@ class Storage:
                 error.problem, error.reason = f"{self.relative(path)} is {other.title}", ""
                 error.rule = "must be Parquet, or belong to a table of Delta Lake or Iceberg"
                 others = "" if path == self.root else "; or move it out of the folder"
-                error.hint = f"{other.hint}{others}"
+                error.hint = f"{self.next_step(path, other)}{others}"
             raise
+
+    def next_step(self, path: str, format: FileFormat) -> str:
+        """Return how the rows of a file of another format can be read, for a hint."""
+        return format.next_step(self.relative(path), self.shown_url if path == self.root else None)
 
     def _head(self, path: str) -> bytes:
         """Return the first bytes of a file, or none if they cannot be read."""

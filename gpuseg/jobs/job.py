@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from gpuseg.errors import section_names
 from gpuseg.features.definitions import CUSTOMER_ID, RFM, RFM_SEGMENT
 from gpuseg.io.text_files.options import OPTIONS
 from gpuseg.jobs.schema import (
@@ -229,4 +230,4 @@ def job_names(spec: JobSpec) -> dict[str, str]:
     names.update(
         (key, f"{name}.{key}") for name, keys in sections.items() for key in keys if count[key] == 1
     )
-    return names
+    return names | section_names("input" if spec.transactions is None else "transactions")

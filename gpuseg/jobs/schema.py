@@ -223,6 +223,7 @@ class TransactionsSpec(TextFileKeys):
             null_values=tuple(self.null_values),
             time_format=tuple(self.time_format or ()),
             number_format=named_format(self.text_options) or PLAIN,
+            are_of_job=True,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from gpuseg.errors import parameter_names, section_names
 from gpuseg.formatting import count
 from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.parquet.dataset import no_rows
@@ -16,7 +17,7 @@ from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.text_files.convert import ConvertedFiles, Wanted, convert_files, has_text_files
 from gpuseg.io.text_files.files import READABLE
 from gpuseg.io.text_files.number_format import NumberFormat
-from gpuseg.io.text_files.options import TextOptions
+from gpuseg.io.text_files.options import OPTIONS, TextOptions
 from gpuseg.io.text_files.text_format import CSV, TextFormat
 from gpuseg.manifest import TextFiles
 
@@ -65,7 +66,7 @@ class TextInput:
         if len(groups) > _MOST_GROUPS:
             texts.append(f"and {count(len(groups) - _MOST_GROUPS, 'other format')}")
         if not self.numbers.is_plain:
-            texts.append(f"numbers: {self.numbers.keys()}")
+            texts.append(f"numbers read with {self.numbers.keys()}")
         return f"{self.section}: {'; '.join(texts)}"
 
     def summaries(self) -> tuple[TextFiles, ...]:
@@ -126,10 +127,11 @@ def converted_input(
     ConfigError, DataError, ResourceError
         See `io.text_files.convert`.
     """
-    with wrap_store_errors(parameter, storage.url):
+    names = {} if section == "input" else section_names(section, OPTIONS)
+    with parameter_names(names), wrap_store_errors(parameter, storage.url):
         listed = input_files(storage, parameter, READABLE)
         place, files = listed
-        if not has_text_files(place, files, options, section):
+        if not has_text_files(place, files, options, section, not storage.selected):
             return listed, None
         folder = scratch()
         root = f"{folder.root}/{section.replace('[', '-').replace(']', '')}"

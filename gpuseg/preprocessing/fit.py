@@ -409,9 +409,9 @@ def _refused_values(kind: str, feature: str, count: int, first: str) -> DataErro
             "feature.infinite",
             f"feature '{feature}': {values} infinite, first in {first}",
             rule="must be finite",
-            hint="fix the data, or make these values null (in a CSV file with null_values = "
-            '["Infinity", "-Infinity", "inf"] beside its path) and set `missing` to "median" or '
-            '"drop"',
+            hint="fix the data, or make these values null, and set `missing` to 'median', which "
+            "fills each with the median of its feature, or, in a job, to 'drop', which leaves the "
+            "rows with missing values out",
             parameter="features",
         )
     if kind == "outside":

@@ -324,7 +324,7 @@ def test_times_are_read_by_the_format_of_the_hint(format: str, form: Any) -> Non
     hint = hint_of(texts)
     advised = re.findall(r'time_format = "(.+?)"', hint)[0]
     assert advised == format
-    assert f"{format!r} fits 400 of 400 times" in hint
+    assert "400 of 400 times" in hint
     assert from_transactions(lines(texts), **ROLES, time_format=advised).num_rows == 5
 
 
@@ -370,8 +370,9 @@ def test_units_of_numbers_are_shown_as_days(
     factor: int, format: str, other: str, kind: pa.DataType
 ) -> None:
     hint = hint_of(pa.array([second * factor for second in SECONDS]).cast(kind))
-    assert f"{format!r} fits 400 of 400 times (2010-12-01 to 2011-03-27)" in hint
-    assert f"{other!r} fits 400 (1970-01-15 to" in hint
+    units = [re.escape(repr(each)) + r" \(\w*seconds since 1970\)" for each in (format, other)]
+    assert re.search(units[0] + r" fits 400 of 400 times \(2010-12-01 to 2011-03-27\)", hint)
+    assert re.search(units[1] + r" fits 400 \(1970-01-15 to", hint)
     assert re.findall(r'time_format = "(.+?)"', hint) == [format]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -206,3 +208,66 @@ def test_a_hashed_id_hides_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with raises("input.not_a_number") as caught:
         gpuseg.run(job(source, tmp_path / "out", input={"id_hash_key_env": "KEY"}))
     assert not caught.value.has_value
+
+
+@pytest.mark.parametrize("is_hashed", [False, True])
+def test_a_first_line_of_data_is_shown_unless_ids_are_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_hashed: bool
+) -> None:
+    monkeypatch.setenv("KEY", "a secret that is long enough")
+    source = write(tmp_path / "in", {"a.csv": b"17850,2,3,491512345678\n1,2,3,4\n"})
+    keys = {"id_hash_key_env": "KEY"} if is_hashed else {}
+    with raises("file.no_header") as caught:
+        gpuseg.run(job(source, tmp_path / "out", input=keys))
+    message = str(caught.value)
+    assert ("17850" in message) != is_hashed
+    assert "491512345678" not in message and "[input]" in message
+
+
+@pytest.mark.parametrize("pattern", ["", "/*"])
+def test_files_of_two_kinds_are_read_by_the_paths_of_the_message(
+    tmp_path: Path, pattern: str, expected: pa.Table
+) -> None:
+    source = write_files(tmp_path / "in", [ROWS])
+    write(source / "more", {"a.v2.csv": GOOD})
+    with raises("input.mixed_formats") as caught:
+        gpuseg.run(job(f"{source}{pattern}", tmp_path / "out"))
+    paths = re.findall(r'path = "(.*?)"', str(caught.value))
+    assert len(paths) == (0 if pattern else 2)
+    for i, path in enumerate(paths):
+        assert segments(path, tmp_path / f"{i}").equals(expected)
+
+
+def test_infinite_values_are_read_by_the_keys_of_the_message(tmp_path: Path) -> None:
+    content = b"customer,recency,orders,spend\n1,1e999,NA,3\n2,-Inf,3,4\n3,3,4,5\n4,1,2,9\n"
+    source = write(tmp_path / "in", {"a.csv": content})
+    with raises("feature.infinite") as caught:
+        gpuseg.run(job(source, tmp_path / "out", prepare={"missing": "median"}))
+    (advised,) = re.findall(r"null_values = (\[.*?\])", str(caught.value))
+    words = json.loads(advised)
+    assert words == ["NA", "1e999", "-Inf"] and "[prepare]" not in str(caught.value)
+    sections = {"input": {"null_values": words}, "prepare": {"missing": "median"}}
+    assert segments(source, tmp_path / "out", **sections).num_rows == 4
+
+
+def test_a_message_names_the_table_of_a_join(tmp_path: Path) -> None:
+    lines = b"who,at,spent\n1,2011-01-01,5\n2,2011-01-02,6\n3,2011-01-03,9\n"
+    source = write(tmp_path / "in", {"lines.csv": lines, "join.csv": b"1,2\n2,3\n3,inf\n"})
+    sections = {
+        "transactions": {
+            "path": str(source / "lines.csv"), "customer": "who", "time": "at", "amount": "spent",
+            "features": ["spend", "age"],
+        },
+        "segment": {"n_clusters": 2},
+        "output": {"path": str(tmp_path / "out")},
+    }  # fmt: skip
+    join: dict[str, Any] = {"path": str(source / "join.csv"), "id": "who", "columns": ["age"]}
+    for code, key, value in [
+        ("file.no_header", "header", ["who", "age"]),
+        ("feature.infinite", "null_values", ["inf"]),
+    ]:
+        with raises(code) as caught:
+            gpuseg.run({**sections, "join": [join]})
+        assert "[[join]] number 1: " + key in str(caught.value)
+        join[key] = value
+    gpuseg.run({**sections, "join": [join], "prepare": {"missing": "median"}})

@@ -97,7 +97,8 @@ def cdnow(folder: Path) -> MessyFile:
         lines_table(by_day, time_of=dates_only),
         [
             Refusal(
-                NO_HEADER, {"transactions": {"header": ["customer", "date", "cds", "dollars"]}}
+                NO_HEADER, {"transactions": {"header": ["customer", "date", "cds", "dollars"]}},
+                ("17850", "20101201", "6", "15.30"),
             ),
             Refusal(UNREADABLE_TIME, {"transactions": {"time_format": "%Y%m%d"}}),
         ],
@@ -177,6 +178,7 @@ def mysql_outfile(folder: Path) -> MessyFile:
             Refusal(
                 NO_HEADER,
                 {"transactions": {"header": ["customer", "invoice", "at", "quantity", "price"]}},
+                ("17850", "536365", "2010-12-01 08:26:00", "6", "2.55"),
             ),
         ],
     )  # fmt: skip

@@ -35,12 +35,15 @@ class Refusal:
         Of the error.
     keys : job
         Sections with the keys that the message names, as they repair the job.
+    first_line : sequence of str
+        Values of a file without a header, as the message shows them.
     repair_file : function of a path, optional
         Repairs the file instead, where no key of a job can.
     """
 
     code: str
     keys: Job = field(default_factory=dict)
+    first_line: Sequence[str] = ()
     repair_file: Callable[[Path], object] | None = None
 
 

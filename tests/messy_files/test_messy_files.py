@@ -15,7 +15,7 @@ from support.helpers import read_parts
 
 import gpuseg
 from messy_files import damaged, exports, folders, libraries, spreadsheets, tables
-from messy_files.messy_file import Job, MessyFile, Table
+from messy_files.messy_file import Job, MessyFile, Refusal, Table
 
 FILES = [
     *spreadsheets.FILES, *exports.FILES, *libraries.FILES, *tables.FILES, *folders.FILES,
@@ -44,13 +44,28 @@ def check(file: MessyFile, output: Path) -> None:
     for refusal in file.refusals:
         with raises(refusal.code) as caught:
             table_of(job, output, len(file.expected))
-        named = {key for keys in refusal.keys.values() for key in keys} - {"path"}
-        assert all(key in str(caught.value) for key in named), str(caught.value)
+        assert_repairable(str(caught.value), refusal)
         assert not output.exists()
         job = with_keys(job, refusal.keys)
         if refusal.repair_file is not None:
             refusal.repair_file(file.path)
     assert table_of(job, output, len(file.expected)) == rounded(file.expected, "input" in job)
+
+
+def assert_repairable(message: str, refusal: Refusal) -> None:
+    """Check that a message has all that a newcomer needs for the repair."""
+    for section, keys in refusal.keys.items():
+        for key, value in keys.items():
+            assert all(word in message for word in words_of(section, key, value)), message
+    assert all(value in message for value in refusal.first_line), message
+
+
+def words_of(section: str, key: str, value: Any) -> list[str]:
+    """Return what a message must say for a key; names of columns are the newcomer's own."""
+    if key == "path":
+        return [f'path = "{value}"']
+    given = {"header": [], "null_values": value}.get(key, [str(value)])
+    return [f"[{section}]", key, *given]
 
 
 def with_keys(job: Job, others: Job) -> dict[str, dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_keys
 from gpuseg.io.text_files.column_types import ColumnTypes, Kind
 from gpuseg.io.text_files.number_format import FORMATS, PLAIN, NumberFormat
 from gpuseg.io.text_files.options import TextOptions
@@ -93,7 +93,7 @@ def _ambiguous(types: ColumnTypes, name: str, formats: list[NumberFormat]) -> Da
         f"column '{name}' has numbers that can be read in two ways",
         reason=f"'{value}' is {' or '.join(readings)}" if value else "",
         rule="a sign may be the decimal sign or stand between thousands",
-        hint=f"set {keys} beside the path of the files",
+        hint=set_keys(keys),
     )
 
 

@@ -18,7 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg import arrow_compute as pc
-from gpuseg.errors import DataError, literal, without_reason, without_value
+from gpuseg.errors import (
+    DataError,
+    literal,
+    set_keys,
+    without_reason,
+    without_value,
+    write_path,
+)
+from gpuseg.io.file_formats import ending_of
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.output.base import cannot_write
@@ -84,6 +92,11 @@ class Wanted:
     null_values: tuple[str, ...] = NULL_VALUES
     hides_values: bool = False
 
+    def named(self) -> list[str]:
+        """Return the columns that have a name, the id first."""
+        return [*([] if self.id is None else [self.id]), *self.numbers, *self.categories,
+                *(self.columns or ())]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class ConvertedFiles:
@@ -116,12 +129,18 @@ class ConvertedFiles:
 
 
 def has_text_files(
-    storage: Storage, listed: Sequence[InputFile], options: TextOptions, section: str
+    storage: Storage,
+    listed: Sequence[InputFile],
+    options: TextOptions,
+    section: str,
+    is_folder: bool,
 ) -> bool:
     """Return whether the files of an input are text files; they are all text files, or none is.
 
     Parameters
     ----------
+    is_folder : bool
+        Whether the path is a folder, and no glob or list.
     section : str
         The section that has the options, for messages.
 
@@ -139,14 +158,26 @@ def has_text_files(
         raise DataError(
             "input.mixed_formats",
             f"the folder has text files such as {names[flags.index(True)]}, and others such as "
-            f"{names[flags.index(False)]}",
+            f"{names[flags.index(False)]}, which may be the same customers twice",
             value=storage.url,
             rule="all files must be CSV or Excel, or none of them",
-            hint="name the files of one kind, with a path such as folder/*.parquet, or put them in "
-            "two folders",
+            hint=_one_kind(storage, names, flags) if is_folder else _ONE_KIND,
             parameter=f"{section}.path",
         )
     return any(flags)
+
+
+def _one_kind(storage: Storage, names: Sequence[str], is_text: Sequence[bool]) -> str:
+    """Return how to read the files of one kind alone."""
+    endings = [ending_of(names[is_text.index(kind)]) for kind in (True, False)]
+    if not all(endings):
+        return _ONE_KIND
+    folder = f"{storage.shown_url.rstrip('/')}/" + "**/" * any("/" in name for name in names)
+    one, other = (f"{folder}*{ending}" for ending in endings)
+    return f'{write_path(one)} or path = "{literal(other)}"'
+
+
+_ONE_KIND = "name the files of one kind, or put them in two folders"
 
 
 def convert_files(
@@ -227,7 +258,7 @@ class _TextSource:
 def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wanted) -> _TextSource:
     """Find the format of a file, and which of its columns are used."""
     version = storage.version(file.path)
-    format = find_format(storage, file.path, version, options)
+    format = find_format(storage, file.path, version, options, wanted.named())
     names = format.columns
     used = names if wanted.columns is None else [n for n in names if n in wanted.columns]
     used = used or names[:1]  # without a column, the file would have no rows
@@ -237,8 +268,8 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
                 "file.duplicate_column",
                 f"{storage.relative(file.path)}: two columns are called '{name}'",
                 rule="column names must be unique",
-                hint="rename one of them, or name all columns in header = […] and set skip_rows = "
-                f"{format.skip_rows + 1}",
+                hint="rename one of them, or name all columns: "
+                + set_keys(f"header = […] and skip_rows = {format.skip_rows + 1}"),
             )
     may_have_totals = options.skip_footer != 0
     return _TextSource(storage, file.path, version, format, tuple(used), wanted.id, may_have_totals)
@@ -379,12 +410,13 @@ def _refuse_text(
     hint = "fix the value or leave the column out; if it stands for no value, add it to null_values"
     rule = f"must be a number such as {numbers.example}"
     if formats := types.number_formats():
-        hint = f"set {formats[0].keys()} beside the path of the files"
+        hint = set_keys(formats[0].keys())
     elif _DIGITS.fullmatch(wrong.value):
         rule, hint = "long digits, and digits that begin with 0, are text", "leave the column out"
     elif not _DIGIT.search(wrong.value):
+        quoted = json.dumps(name, ensure_ascii=False)
         hint = (
-            f"if it has categories, set categorical = {{ {json.dumps(name, ensure_ascii=False)} = "
+            f"if it has categories, set categorical = {{ {literal(quoted)} = "
             '"onehot" } in [prepare]; if the value stands for no value, add it to null_values; '
             "otherwise leave the column out"
         )
@@ -393,7 +425,7 @@ def _refuse_text(
         f"column '{name}'{wrong.where}",
         value=wrong.value,
         rule=literal(rule),
-        hint=literal(hint),
+        hint=hint,
     )
 
 

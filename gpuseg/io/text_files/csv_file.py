@@ -17,7 +17,7 @@ import pyarrow.csv
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import first_invalid
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_keys
 from gpuseg.formatting import count
 from gpuseg.io.file_formats import HEAD_BYTES, PARQUET, TEXT, other_format
 from gpuseg.io.file_version import FileVersion
@@ -199,7 +199,8 @@ def _wrong_row(file: CsvFile, number: int | None, expected: int, actual: int) ->
         f"{file.name}: {where} has {count(actual, 'value')}, but the first line has "
         f"{expected:,}, with the delimiter {file.format.delimiter!r}",
         hint="put values that have the delimiter in them in quotes, or name another `delimiter`; "
-        "if it is a line below the table, set `skip_footer` to the number of such lines",
+        f"if it is a line below the table, {set_keys('skip_footer = 1')}, or the number of such "
+        "lines",
     )
 
 
@@ -251,8 +252,8 @@ class _DecodingErrors(Utf8Stream):
 
 _UNREADABLE = ("file.unreadable", " cannot be read as CSV", "write it again, or as Parquet")
 _NAME_ENCODING = (
-    f'name the encoding of the file in `encoding`, such as encoding = "{WESTERN}", or save the '
-    "file as UTF-8"
+    set_keys(f'encoding = "{WESTERN}"')
+    + ", or the encoding that the file has; or save the file as UTF-8"
 )
 
 
@@ -277,7 +278,6 @@ def open_csv(
         cannot be told.
     """
     options = options or TextOptions()
-    name = storage.relative(path)
     storage.refuse_change(path, version)
     with (
         storage.wrap_reading(
@@ -286,7 +286,7 @@ def open_csv(
         ),
         _decompressed(storage, path) as file,
     ):  # fmt: skip
-        detected = _find_format(file, name, options, storage.is_local)
+        detected = _find_format(file, storage, path, options)
     return CsvFile(storage, path, version, detected)
 
 
@@ -304,11 +304,11 @@ def _decompressed(storage: Storage, path: str) -> Iterator[BinaryIO]:
         yield file
 
 
-def _find_format(file: BinaryIO, name: str, options: TextOptions, is_local: bool) -> TextFormat:
-    head = _Head(file)
-    _refuse_other_format(head.first(HEAD_BYTES), name)
+def _find_format(file: BinaryIO, storage: Storage, path: str, options: TextOptions) -> TextFormat:
+    head, name = _Head(file), storage.relative(path)
+    _refuse_other_format(head.first(HEAD_BYTES), storage, path)
     encoding = options.encoding or find_encoding(
-        head.first(SNIFFED_BYTES if is_local else _SNIFFED_BYTES_OF_STORES), name
+        head.first(SNIFFED_BYTES if storage.is_local else _SNIFFED_BYTES_OF_STORES), name
     )
     sample = _read_sample(head, encoding, options, name)
     _refuse_other_encoding(sample.header, encoding, name)
@@ -336,19 +336,20 @@ def _find_format(file: BinaryIO, name: str, options: TextOptions, is_local: bool
     )  # fmt: skip
 
 
-def _refuse_other_format(head: bytes, name: str) -> None:
+def _refuse_other_format(head: bytes, storage: Storage, path: str) -> None:
     """Refuse a file that is evidently no CSV file, and an empty one.
 
     Raises
     ------
     DataError
     """
+    name = storage.relative(path)
     other = PARQUET if head.startswith(b"PAR1") else other_format(head)
     if other is not None and other is not TEXT:
         raise DataError(
             "file.not_csv",
             f"{name} is {other.title}, not CSV",
-            hint=other.hint,
+            hint=storage.next_step(path, other),
         )
     if not head.strip():
         raise _empty(name)

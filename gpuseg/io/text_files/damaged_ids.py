@@ -37,8 +37,8 @@ def refuse_damaged_ids(ids: pa.Array, subject: str, describe: Callable[[int], st
             value=ids[row].as_py(),
             rule="Excel has shortened a long number to this, and its last digits are lost, so that "
             "different customers may have the same id",
-            hint="export the data again, and do not save it in Excel before it is read; if it must "
-            "go through Excel, import the ids there as text",
+            hint="export the data again, and do not save it in Excel before it is read; in Excel "
+            "use Data > From Text/CSV, and set the column of ids to Text",
         )
 
 

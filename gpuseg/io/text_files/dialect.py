@@ -6,11 +6,13 @@ values, more than one.
 
 import csv
 import io
+import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from gpuseg.errors import DataError, literal
+from gpuseg.errors import TRUE, DataError, literal, set_keys
 from gpuseg.io.text_files.encodings import join_blanks
 from gpuseg.io.text_files.options import TextOptions
 
@@ -19,6 +21,14 @@ BLANKS = " "
 QUOTE = '"'
 
 _RECORDS = 60
+
+NO_HEADER = "file.no_header"
+"""Code of the error of a first line that has data."""
+
+_SHOWN_VALUES = 12
+_SHOWN_CHARACTERS = 24
+_SHOWN_DIGITS = 8
+"""Longer digits may be the number of a phone or a card."""
 
 _SEPARATOR_LINE = re.compile(r'\A"?sep=([^\r\n])"?[ \t]*(\r\n|\n|\r|\Z)', re.IGNORECASE)
 """The first line that Excel writes and reads to name the separator."""
@@ -191,8 +201,7 @@ def title_above_header(name: str, above: int, unit: str) -> DataError:
         "file.title_above_header",
         f"{name} has a title in {unit} 1; the header with the names of the columns seems to be "
         f"{unit} {above + 1}",
-        hint=f"set skip_rows = {above} beside the path of the file, or remove the {unit}s above "
-        "the header",
+        hint=f"{set_keys(f'skip_rows = {above}')}; or remove the {unit}s above the header",
     )
 
 
@@ -208,12 +217,36 @@ def refuse_data_as_header(names: list[str], name: str) -> None:
     given = [each.strip() for each in names if each.strip()]
     is_numbered = given == [str(i) for i in range(len(given))]
     if given and not is_numbered and all(map(_DATA.fullmatch, given)):
+        columns = ", ".join(_quoted([f"column_{i + 1}" for i in range(len(names))]))
         raise DataError(
-            "file.no_header",
+            NO_HEADER,
             f"{name}: the first line has numbers and dates where a header has the names of the "
             "columns",
-            hint="name the columns beside the path of the file, in their order and as the job has "
-            "them: header = "
-            + literal(str([f"column_{i + 1}" for i in range(len(names))][:8])).replace("'", '"')
-            + ", with your names; or set header = true if these are the names",
+            reason=_shortened(names),
+            hint=f"{set_keys(f'header = [{columns}]')}, with your names from left to right, one "
+            f"for each value; if that line is the names, write header = {TRUE}",
         )
+
+
+def naming_columns(error: DataError, columns: Iterable[str]) -> DataError:
+    """Return the error of a file without a header, with the names that the caller uses."""
+    used = ", ".join(_quoted(list(dict.fromkeys(columns))))
+    hint = f"{error.hint}; the names in use are {literal(used)}" if used else error.hint
+    return DataError(error.code, error.problem, reason=error.reason, hint=hint)
+
+
+def _shortened(values: Sequence[str]) -> str:
+    """Return the first values of a line, each shortened."""
+    digits = rf"(\d{{{_SHOWN_DIGITS}}})\d+"
+    short = [re.sub(digits, r"\1…", value.strip()) for value in values[:_SHOWN_VALUES]]
+    short = [
+        value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "…"
+        for value in short
+    ]
+    return ", ".join(map(repr, short)) + ", …" * (len(values) > _SHOWN_VALUES)
+
+
+def _quoted(names: Sequence[str]) -> list[str]:
+    """Return names as a job file has them; many are cut."""
+    quoted = [json.dumps(name, ensure_ascii=False) for name in names[:_SHOWN_VALUES]]
+    return quoted + ["…"] * (len(names) > _SHOWN_VALUES)

@@ -10,7 +10,7 @@ import io
 import re
 from typing import BinaryIO
 
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_keys
 
 SNIFFED_BYTES = 2**22
 """Bytes of a file that are looked at."""
@@ -67,9 +67,9 @@ def find_encoding(head: bytes, name: str) -> str:
     raise DataError(
         "file.unknown_encoding",
         f"{name} is not UTF-8, and its encoding cannot be told",
-        hint='name it in `encoding`, for example encoding = "cp1250" (Central Europe), "cp1251" '
-        '(Cyrillic), "cp1252" (Western Europe), "cp932" (Japan) or "gb18030" (China); or save '
-        "the file as UTF-8",
+        hint=set_keys('encoding = "cp932" (Japan), "gb18030" (China), "cp1251" (Cyrillic), ')
+        + '"cp1250" (Central Europe) or "cp1252" (Western Europe), by the country where the file '
+        "was made; or save the file as UTF-8",
     )
 
 

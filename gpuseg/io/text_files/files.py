@@ -1,11 +1,13 @@
 """Text files of either kind, CSV and workbooks, by the ends of their names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from gpuseg.errors import DataError
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.csv_file import CsvFile, open_csv
+from gpuseg.io.text_files.dialect import NO_HEADER, naming_columns
 from gpuseg.io.text_files.options import TextOptions, refuse_unused
 from gpuseg.io.text_files.text_format import CSV, TextFormat
 from gpuseg.io.text_files.workbook import WorkbookFile, is_workbook, open_workbook
@@ -31,9 +33,18 @@ def is_text_file(name: str) -> bool:
 
 
 def find_format(
-    storage: Storage, path: str, version: FileVersion, options: TextOptions
+    storage: Storage,
+    path: str,
+    version: FileVersion,
+    options: TextOptions,
+    columns: Iterable[str],
 ) -> TextFormat:
     """Return the format of a file.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        The names that the caller uses, for messages.
 
     Raises
     ------
@@ -41,8 +52,11 @@ def find_format(
         See `open_csv` and `open_workbook`.
     """
     is_sheet = is_workbook(storage.relative(path))
-    detected = (open_workbook if is_sheet else open_csv)(storage, path, version, options).format
-    return replace(detected, skip_footer=options.skip_footer or 0)
+    try:
+        opened = (open_workbook if is_sheet else open_csv)(storage, path, version, options)
+    except DataError as error:
+        raise naming_columns(error, columns) if error.code == NO_HEADER else error from None
+    return replace(opened.format, skip_footer=options.skip_footer or 0)
 
 
 def text_file(storage: Storage, path: str, version: FileVersion, format: TextFormat) -> TextFile:

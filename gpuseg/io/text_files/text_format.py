@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from gpuseg.formatting import count
 from gpuseg.io.text_files.encodings import UTF8
 
 CSV = "CSV"
 WORKBOOK = "Excel"
 
-_SIGN_NAMES = {"\t": "tab", " ": "blanks"}
+_SEPARATED = {"\t": "delimiter tab", " ": "columns separated by spaces"}
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,17 @@ class TextFormat:
     def describe(self) -> str:
         """Return the format in words."""
         words = [self.kind]
+        unit = "row" if self.kind == WORKBOOK else "line"
         if self.kind == WORKBOOK:
             words.append(f"sheet {self.sheet!r}" + f" of {self.n_sheets}" * (self.n_sheets > 1))
         else:
-            sign = _SIGN_NAMES.get(self.delimiter, f"'{self.delimiter}'")
-            words += [f"encoding {self.encoding}", f"delimiter {sign}"]
+            separated = _SEPARATED.get(self.delimiter, f"delimiter '{self.delimiter}'")
+            words += [f"encoding {self.encoding}", separated]
         if self.skip_rows:
-            words.append(f"{self.skip_rows} skipped")
+            table = "header" if self.has_header else "table"
+            words.append(f"{count(self.skip_rows, unit)} above the {table} skipped")
         if self.skip_footer:
-            words.append(f"{self.skip_footer} skipped at the end")
+            words.append(f"{count(self.skip_footer, unit)} at the end skipped")
         if not self.has_header:
             words.append("no header")
         return ", ".join(words)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_keys
 
 _WORDS = frozenset({
     *("total", "totals", "grand total", "sum", "gesamt", "gesamtergebnis", "gesamtsumme"),
@@ -76,13 +76,13 @@ class LastRow:
         if self._n_rows < _FEWEST_ROWS or not totals:
             return
         if is_called_total or (has_no_id and has_mostly_totals) or has_only_totals:
-            is_customer = "" if skipped else "; if it is a customer, set skip_footer = 0 there"
+            is_customer = "" if skipped else "; if it is a customer, write skip_footer = 0"
             raise DataError(
                 "file.total_row",
                 f"{file}: the last row has the totals of the rows above, in {_listed(totals)}",
                 rule="each row must be a customer",
-                hint=f"set skip_footer = {skipped + 1} beside the path of the file to leave it "
-                f"out, or remove the row{is_customer}",
+                hint=f"to leave it out, {set_keys(f'skip_footer = {skipped + 1}')}; or remove the "
+                f"row{is_customer}",
             )
 
     def _is_total(self, name: str, total: Any) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from gpuseg.formatting import count
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.duplicates import drop_duplicates, number_rows
+from gpuseg.jobs.infinite_values import showing_text
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.load_rows import LoadedInput
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
@@ -53,7 +54,8 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
         def locate(shard: int, row: int) -> str:
             return rows.shards[shard].describe_row(_source_row(executor, shard, row))
 
-        fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, locate)
+        with showing_text(ctx.spec, ctx.plan.text_inputs, rows.preprocessing.features):
+            fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, locate)
     if n_missing := plan.dataset.rows - n_rows - n_duplicates:
         reporter.warn(f"{count(n_missing, 'row')} with a missing feature {_was(n_missing)} dropped")
     if n_duplicates:
