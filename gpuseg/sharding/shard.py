@@ -160,7 +160,7 @@ class Shard:
             return self.rows_per_block
         if products * BLOCK_ROWS > _MAX_BLOCK_PRODUCTS and threads > 1:
             most_rows = max(_MAX_BLOCK_PRODUCTS // products, _LEAST_ROWS)
-            per_thread = -(-len(x) // (threads * most_rows))
+            per_thread = max(-(-len(x) // (threads * most_rows)), 1)
             return max(-(-len(x) // (threads * per_thread)), _LEAST_ROWS)
         shared: int = len(x) // (threads * _BLOCKS_PER_THREAD)
         n_rows: int = min(shared, _MAX_BLOCK_VALUES // max(x.shape[1], _MIN_WIDTH))

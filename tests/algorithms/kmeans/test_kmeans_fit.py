@@ -131,6 +131,14 @@ def test_many_clusters_do_not_depend_on_shards_and_threads(
     assert len(results) == 1
 
 
+def test_threads_that_share_no_rows(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters can leave shards without rows."""
+    monkeypatch.setattr("gpuseg.sharding.shard._MAX_BLOCK_PRODUCTS", 0)
+    x = np.float32([[1], [2], [9]])
+    results = {bits(*fit(place, "numba", x, None, s, 2, n_clusters=2)) for s in (1, 5)}
+    assert len(results) == 1
+
+
 @pytest.mark.parametrize(("k", "n_seedings"), [(1, 10), (128, 10), (181, 5), (287, 1), (10_000, 1)])
 def test_the_more_clusters_the_fewer_seedings(k: int, n_seedings: int) -> None:
     assert _n_restarts(KMeansParams(n_clusters=k), k) == n_seedings
