@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -255,9 +255,12 @@ def _seed(
     if params.init == "random":
         seeds = [seeding.at_random(sample, max_k, random_state, r) for r in restarts]
         return {k: [seeding.fill_up(rows, k, distinct) for rows in seeds] for k in counts}
-    seeds = seeding.plus_plus(
-        sample, registry.get(backend), max_k, random_state, restarts, local.context
-    )
+    largest = [max(k for k, n in zip(counts, n_restarts, strict=True) if r < n) for r in restarts]
+    seeds: list[NDArray[np.float32]] = []
+    for k, same_k in groupby(restarts, largest.__getitem__):  # no longer than the models need
+        seeds += seeding.plus_plus(
+            sample, registry.get(backend), k, random_state, list(same_k), local.context
+        )
     starts = [
         seeding.fill_up(rows, k, distinct)
         for k, n_seedings in zip(counts, n_restarts, strict=True)
