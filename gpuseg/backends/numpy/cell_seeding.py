@@ -3,9 +3,9 @@
 The first seeds divide the rows into cells: a row is in the cell of its nearest seed. A further seed
 can only come nearer to a row than the seeds before if the row's cell reaches that far: the plane
 halfway between the two cells' seeds must be nearer to the new seed than the row's nearest seed is.
-Of the cells that it may come near to, the `CELLS_READ` with the nearest planes are read. In few
-dimensions these are nearly always all. In many dimensions the distances of the other cells' rows
-stay upper bounds. Candidates are compared by the cells that a seed changes: to compare them by
+Of the cells that it may come near to, the `CELLS_READ` with the nearest planes are read. In one or
+two dimensions these are nearly always all. In more dimensions the distances of the other cells'
+rows stay upper bounds. Candidates are compared by the cells that a seed changes: to compare them by
 fewer cells gave a higher inertia.
 """
 
