@@ -144,7 +144,8 @@ def _run_code(source: str | bytes, name: str, file: str | None) -> None:
     if file is not None:
         module.__file__ = file
     sys.modules["__main__"] = module
-    exec(compile(source, name, "exec"), module.__dict__)
+    code = compile(source, name, "exec", dont_inherit=True)  # not the __future__ of this file
+    exec(code, module.__dict__)
 
 
 if __name__ == "__main__":

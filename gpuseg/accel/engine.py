@@ -21,10 +21,14 @@ from gpuseg.numerics.distance_metrics import Metric
 from gpuseg.numerics.reproducible_sums import grid_magic
 from gpuseg.runtime.executor import LocalExecutor, available_cpus
 from gpuseg.sharding.shard import Shard
+from gpuseg.validation import validated
 
 _ROWS_PER_BLOCK = 8_192
 _SAFE_EXPONENT = 20
 """Powers of two that the largest value may be away from one."""
+
+_LEAST_EXPONENT = {"f": -120, "d": -1000}
+"""Smaller powers of two have no reciprocal in the type of X."""
 
 _POINTS = 2_048
 """Rows whose distances to all others are summed in one call."""
@@ -75,7 +79,7 @@ def move_centers(
 
     Raises
     ------
-    DataError, ResourceError
+    ConfigError, DataError, ResourceError
         Where gpuseg cannot compute it.
     """
     scale, x = _as_float32(X)
@@ -87,13 +91,14 @@ def move_centers(
     backend = registry.choose_backend("auto").name
     statistics = measure(executor, backend)
     variance = statistics.mean_variance
-    params = KMeansParams(
-        n_clusters=len(centers),
-        init=start.tolist(),
-        n_init=1,
-        max_iter=max_iter,
-        tol=tol * scale * scale / variance if variance > 0 else 0.0,
-    )
+    values = {
+        "n_clusters": len(centers),
+        "init": start.tolist(),
+        "n_init": 1,
+        "max_iter": int(max_iter),
+        "tol": float(tol * scale * scale / variance) if variance > 0 else 0.0,
+    }
+    params = validated(KMeansParams, values)
     fit = fit_kmeans(executor, params, backend, spare_bytes=_BOUND_BYTES, statistics=statistics)
     moved = fit.centers.values
     if X.dtype == np.float64:
@@ -141,13 +146,14 @@ def cluster_by_density(
 
     Raises
     ------
-    DataError, ResourceError
+    ConfigError, DataError, ResourceError
         Where gpuseg cannot compute it.
     """
     dtype = np.float32 if X.dtype == np.float32 else np.float64
     weight = None if sample_weight is None else sample_weight.astype(np.float64)
     shard = Shard(np.ascontiguousarray(X, dtype), weight)
-    params = DBSCANParams(eps=float(eps), min_samples=int(min_samples), metric=metric)
+    values = {"eps": float(eps), "min_samples": int(min_samples), "metric": metric}
+    params = validated(DBSCANParams, values)
     executor = _executor(shard, _n_threads(n_jobs))
     fit_dbscan(executor, params, registry.choose_backend("auto").name, distances=False)
     return labels_of(shard)
@@ -164,7 +170,8 @@ def distance_sums_by_label(
     labels : int (n,), from 0 to k - 1
     n_jobs : as in `cluster_by_density`
     """
-    is_exact = bool((X.astype(np.float32) == X).all())
+    with np.errstate(over="ignore"):
+        is_exact = bool((X.astype(np.float32) == X).all())
     scale, x = _as_float32(X if is_exact else X - X.mean(axis=0))
     backend = registry.get(registry.choose_backend("auto").name)
     order = np.argsort(labels, kind="stable")
@@ -199,7 +206,7 @@ def _as_float32(X: NDArray[Any]) -> tuple[float, NDArray[np.float32]]:
     It brings the values near one if they are so large or small that squares would be out of range.
     """
     largest = max(float(X.max(initial=0.0)), -float(X.min(initial=0.0)))
-    exponent = int(np.frexp(largest)[1])
+    exponent = max(int(np.frexp(largest)[1]), _LEAST_EXPONENT[X.dtype.char])
     scale = 1.0 if abs(exponent) <= _SAFE_EXPONENT or largest == 0 else 2.0**-exponent
     scaled = X if scale == 1.0 else X * scale
     return scale, np.ascontiguousarray(scaled, np.float32)

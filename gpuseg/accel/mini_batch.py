@@ -17,6 +17,10 @@ _TOL = 1e-4
 """In place of MiniBatchKMeans' 0, with which k-means would go on until no label changes."""
 
 
+_RANDOM_RUNS = 3
+"""Runs from random centers or those of a function, as MiniBatchKMeans makes them."""
+
+
 def replace_mini_batch_fit(original: Callable[..., Any], module: ModuleType) -> Callable[..., Any]:
     """Return `MiniBatchKMeans.fit`."""
 
@@ -37,7 +41,7 @@ def _fit_on_all_rows(module: ModuleType, estimator: Any, X: Any, sample_weight: 
     kmeans = module.KMeans(
         estimator.n_clusters,
         init=estimator.init,
-        n_init=3 if estimator.n_init == "auto" and estimator.init == "random" else estimator.n_init,
+        n_init=_n_init(estimator),
         max_iter=estimator.max_iter,
         tol=estimator.tol or _TOL,
         random_state=estimator.random_state,
@@ -54,3 +58,12 @@ def _fit_on_all_rows(module: ModuleType, estimator: Any, X: Any, sample_weight: 
     estimator._n_since_last_reassign = 0
     estimator._batch_size = min(estimator.batch_size, len(kmeans.labels_))
     estimator.n_steps_ = kmeans.n_iter_ * -(-len(kmeans.labels_) // estimator._batch_size)
+
+
+def _n_init(estimator: Any) -> Any:
+    """Return the number of runs, which "auto" makes fewer than for KMeans."""
+    if estimator.n_init != "auto":
+        return estimator.n_init
+    init = estimator.init
+    is_random = callable(init) or (isinstance(init, str) and init == "random")
+    return _RANDOM_RUNS if is_random else 1

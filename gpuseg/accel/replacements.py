@@ -2,7 +2,7 @@
 
 The names are those of what computes, inside of scikit-learn: its own code goes on to check
 arguments, to draw random numbers, to warn and to set attributes. Such names are private. They are
-replaced only in versions that were tested, and only if they take the arguments that they should.
+replaced only in versions that have them, and only if they take the arguments that they should.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gpuseg.accel.mini_batch import replace_mini_batch_fit
 from gpuseg.accel.silhouette import replace_distances
 
 FIRST_VERSION, LAST_VERSION = (1, 6), (1, 9)
-"""The versions of scikit-learn that were tested, both inclusive."""
+"""The versions of scikit-learn that have these names, both inclusive."""
 
 Factory = Callable[[Callable[..., Any], ModuleType], Callable[..., Any]]
 """Takes the original and its module, and returns what replaces it."""
@@ -100,7 +100,7 @@ def replace_names(module: ModuleType) -> None:
     """Replace the names of a module that has run; those replaced already stay so."""
     if module.__name__ in _changes:
         return
-    if not _is_tested(sklearn.__version__):
+    if not _is_known(sklearn.__version__):
         LOGGER.warning(
             "scikit-learn %s computes by itself: gpuseg.accel knows versions %d.%d to %d.%d",
             sklearn.__version__,
@@ -150,7 +150,7 @@ def _set_in(importers: tuple[str, ...], name: str, before: Any, after: Any) -> N
             setattr(module, name, after)
 
 
-def _is_tested(version: str) -> bool:
+def _is_known(version: str) -> bool:
     try:
         major, minor = (int(part) for part in version.split(".")[:2])
     except ValueError:

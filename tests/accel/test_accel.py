@@ -22,6 +22,7 @@ from sklearn.metrics import silhouette_samples, silhouette_score
 from sklearn.model_selection import GridSearchCV
 
 from gpuseg import accel
+from gpuseg.accel.engine import move_centers
 from gpuseg.accel.replacements import REPLACEMENTS
 from gpuseg.accel.settings import current_settings
 from gpuseg.errors import ConfigError
@@ -116,6 +117,23 @@ def test_clusters_below_the_resolution_of_float32(calls: Any) -> None:
     assert computed_by_gpuseg(calls) == [False]
     assert "float32" in calls.text
     assert model.cluster_centers_.tobytes() == expected.cluster_centers_.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("estimator", "is_left"),
+    [
+        (KMeans(np.int64(3), random_state=0, max_iter=np.int32(20), tol=np.float32(1e-3)), False),
+        (KMeans(3, random_state=0, max_iter=2_000_000), True),
+        (DBSCAN(np.float32(1.0), min_samples=np.int64(4)), False),
+        (DBSCAN(1.0, min_samples=2**40), True),
+    ],
+    ids=["k-means of NumPy", "k-means", "DBSCAN of NumPy", "DBSCAN"],
+)
+def test_numbers_of_numpy_and_beyond_the_limits(estimator: Any, is_left: bool, calls: Any) -> None:
+    expected = without_accel(estimator, blobs())
+    model = clone(estimator).fit(blobs())
+    assert computed_by_gpuseg(calls) == [not is_left]
+    assert model.labels_.tolist() == expected.labels_.tolist()
 
 
 def test_random_states_are_used_up_as_by_scikit_learn(always: None) -> None:
@@ -230,6 +248,22 @@ def test_silhouettes_are_those_of_scikit_learn(dtype: Any, calls: Any) -> None:
     np.testing.assert_allclose(score, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-50, 1e50])
+def test_silhouettes_do_not_depend_on_the_size_of_the_values(scale: float, calls: Any) -> None:
+    X, labels = blobs(), np.arange(600) % 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = [silhouette_score(values, labels) for values in (X, X * scale)]
+    assert computed_by_gpuseg(calls) == [True, True]
+    np.testing.assert_allclose(*scores, atol=2e-6)
+
+
+def test_k_means_of_values_whose_reciprocal_is_beyond_float32() -> None:
+    X = np.float32([[-100], [-99], [99], [100]]) * np.float32(2.0**-140)
+    moved = move_centers(X, np.ones(4, np.float32), X[[0, 3]], 10, 1e-4, 1)
+    assert (moved.centers * 2.0**140).tolist() == [[-99.5], [99.5]]
+
+
 def test_other_metrics_of_silhouettes_are_left_to_scikit_learn(calls: Any) -> None:
     silhouette_score(blobs(), WEIGHT, metric="manhattan")
     assert computed_by_gpuseg(calls) == [False]
@@ -248,6 +282,13 @@ def test_mini_batch_k_means_where_asked(calls: Any) -> None:
     }
     assert model.predict(X).tolist() == model.labels_.tolist()
     assert isinstance(model.partial_fit(X[:100]), MiniBatchKMeans)
+
+
+@pytest.mark.parametrize("init", [blobs()[:5], "random", lambda X, k, random_state: X[:k]])
+def test_mini_batch_k_means_starts_where_it_should(init: Any, calls: Any) -> None:
+    accel.install(mini_batch=True)
+    MiniBatchKMeans(5, init=init, random_state=0).fit(blobs())
+    assert computed_by_gpuseg(calls) == [True] * (1 if isinstance(init, np.ndarray) else 3)
 
 
 def test_a_bisection_uses_the_same_runs(calls: Any) -> None:
@@ -362,6 +403,12 @@ def test_a_script_without_scikit_learn_stays_light() -> None:
     text = run("-c", f"import sys; print([m for m in {heavy} if m in sys.modules], sys.argv)", "a")
     assert text.strip() == "[] ['-c', 'a']"
     assert "usage" in run("-m", "json.tool", "--help")
+
+
+def test_a_script_keeps_its_annotations() -> None:
+    """Postponed evaluation of annotations is for the scripts that ask for it."""
+    text = run("-c", "def f(x: int): pass\nprint(f.__annotations__)")
+    assert text.strip() == "{'x': <class 'int'>}"
 
 
 @pytest.mark.parametrize(
