@@ -256,7 +256,7 @@ def _seed(
         seeds = [seeding.at_random(sample, max_k, random_state, r) for r in restarts]
         return {k: [seeding.fill_up(rows, k, distinct) for rows in seeds] for k in counts}
     largest = [max(k for k, n in zip(counts, n_restarts, strict=True) if r < n) for r in restarts]
-    seeds: list[NDArray[np.float32]] = []
+    seeds = []
     for k, same_k in groupby(restarts, largest.__getitem__):  # no longer than the models need
         seeds += seeding.plus_plus(
             sample, registry.get(backend), k, random_state, list(same_k), local.context
