@@ -39,7 +39,7 @@ def error_of_program(cluster: str) -> ConfigError | None:
             hint="save it as a file, or use `cluster` = 'local'",
             parameter="cluster",
         )
-    if not _is_at_top_level(main, file) or _has_guard(file):
+    if _is_main_of_package(main) or not _is_at_top_level(main, file) or _has_guard(file):
         return None
     return ConfigError(
         "cluster.program_without_guard",
@@ -49,6 +49,12 @@ def error_of_program(cluster: str) -> ConfigError | None:
         hint="write this line above the call and indent the call, or use `cluster` = 'local'",
         parameter="cluster",
     )
+
+
+def _is_main_of_package(main: ModuleType) -> bool:
+    """Return whether the program is the `__main__.py` of a package, which workers never import."""
+    spec = main.__spec__
+    return spec is not None and spec.name.split(".")[-1] == "__main__"
 
 
 def _is_at_top_level(main: ModuleType, file: str) -> bool:

@@ -60,6 +60,13 @@ def test_program_with_guard(tmp_path: Path, program: str) -> None:
     assert code_of(tmp_path, program) != WITHOUT_GUARD
 
 
+def test_main_of_a_package_is_not_imported_by_workers(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text(TOP_LEVEL.replace("CLUSTER", "dask"))
+    with pytest.raises(GpusegError) as caught:
+        runpy.run_path(str(tmp_path), run_name="__main__")
+    assert caught.value.code != WITHOUT_GUARD
+
+
 def test_one_process_needs_no_guard(tmp_path: Path) -> None:
     assert code_of(tmp_path, TOP_LEVEL, "local") != WITHOUT_GUARD
 
