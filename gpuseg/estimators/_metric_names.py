@@ -79,7 +79,7 @@ def resolve_metric(metric: Any, p: Any = None, metric_params: Any = None) -> Any
             hint="leave `p` out, or use `metric` = 'minkowski'",
             parameter="p",
         )
-    if name in _NEXT_STEPS:
+    if isinstance(name, str) and name in _NEXT_STEPS:
         raise ConfigError(
             "metric.not_available",
             value=name,

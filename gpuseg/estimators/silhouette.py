@@ -30,7 +30,8 @@ class SilhouetteScore(float):
     Attributes
     ----------
     error : float
-        Half the width of its 95 % interval; 0 where the silhouettes of all rows were computed.
+        Half the width of its 95 % interval; 0 where the silhouettes of all rows were computed, and
+        NaN for a sample of one row.
 
     Examples
     --------

@@ -33,7 +33,10 @@ _MAX_SUMS = 2**22
 
 @dataclass(frozen=True)
 class MeanSilhouette:
-    """A mean silhouette, and half the width of its 95 % interval; 0 for that of all rows."""
+    """A mean silhouette, and half the width of its 95 % interval.
+
+    The width is 0 for that of all rows, and NaN for that of one row, which tells nothing of others.
+    """
 
     mean: float
     error: float
@@ -89,7 +92,9 @@ def mean_silhouette(
 
 def _mean(silhouettes: NDArray[np.float64], n: int) -> MeanSilhouette:
     m = len(silhouettes)
-    deviation = float(silhouettes.std(ddof=1)) if 1 < m < n else 0.0
+    if m == n:
+        return MeanSilhouette(float(silhouettes.mean()), 0.0)
+    deviation = float(silhouettes.std(ddof=1)) if m > 1 else math.nan
     error = Z_95 * deviation * math.sqrt(1 / m - 1 / n)
     return MeanSilhouette(float(silhouettes.mean()), error)
 

@@ -56,6 +56,7 @@ def test_the_error_of_a_sample_holds(x: Array, labels: Array) -> None:
     again = silhouette_score(x, labels, sample_size=np.int64(100), random_state=np.int64(3))
     assert again == scores[3]
     assert silhouette_score(x, labels, sample_size=10**6) == expected
+    assert np.isnan(silhouette_score(x, labels, sample_size=1).error)
 
 
 def test_a_score_is_a_float(x: Array, labels: Array) -> None:

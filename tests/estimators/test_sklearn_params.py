@@ -106,6 +106,8 @@ def test_names_of_other_metrics(x: Array, metric: str, params: dict[str, Any]) -
     (DBSCAN, {"metric": "canberra"}, "metric.not_available", "metric"),
     (DBSCAN, {"metric": "precomputed"}, "metric.not_available", "metric"),
     (DBSCAN, {"metric": "manhatan"}, "parameter.invalid_value", "metric"),
+    (DBSCAN, {"metric": ["l1"]}, "parameter.invalid_value", "metric"),
+    (DBSCAN, {"metric": ["l1"], "p": 1}, "p.without_minkowski", "p"),
     (DBSCAN, {"metric": lambda a, b: 0.0}, "metric.callable", "metric"),
     (DBSCAN, {"metric": "minkowski", "p": 3}, "p.not_available", "p"),
     (DBSCAN, {"metric": "chebyshev", "p": 2}, "p.without_minkowski", "p"),
