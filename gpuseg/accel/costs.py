@@ -1,7 +1,7 @@
 """Decide whether gpuseg saves time: its engine has to be loaded first, which takes half a second.
 
-The constants are seconds on two cores, as `benchmarks/accel.py` measures them. Only their ratios
-matter: a slower machine is slower at all of them.
+The constants are about the seconds on two cores. Only their ratios matter: a slower machine is
+slower at all of them. `benchmarks/accel.py` shows whether the decisions are right.
 """
 
 from __future__ import annotations
