@@ -218,10 +218,15 @@ def _has_table(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+_MAX_QUOTED = 10**18
+"""Numbers below it are written out; Python writes none of more than 4,300 digits."""
+
+
 def _quotes_hint(details: ErrorDetails) -> str:
     """Return the next step for a number in quotes, and for text without quotes."""
     value = details["input"]
-    if details["type"] == "string_type" and type(value) in (int, float):
+    is_number = type(value) in (int, float) and abs(value) < _MAX_QUOTED
+    if details["type"] == "string_type" and is_number:
         return f'write it in quotes: "{value}"'
     may_be_number = isinstance(value, str) and details["type"] != "list_type"
     if may_be_number and re.fullmatch(r"[+-]?\d{1,18}(\.\d{1,18})?", value.strip()):

@@ -157,7 +157,8 @@ DAMAGE: dict[str, tuple[int, Any]] = {
     "infinite": (3, lambda text: text.replace("2026-01-04,4", "2026-01-04,inf", 1)),
     "open quote": (3, lambda text: text.replace(f"{RAW}3,", f'"{RAW}3,', 1)),
     "ids in the header": (3, lambda text: text.replace("who,at,paid", f"{RAW}1,{RAW}2,3", 1)),
-    "latin-1": (3, lambda text: text.replace(f"{RAW}3,", f"{RAW}é3,", 1).encode("latin-1")),
+    "Windows-1252": (0, lambda text: text.replace(f"{RAW}3,", f"{RAW}é3,", 1).encode("cp1252")),
+    "no encoding": (3, lambda text: text.encode().replace(b"3,", b"\x81\xff3,", 1)),
     "no purchase": (3, lambda text: text.replace("2026", "2027")),
 }
 

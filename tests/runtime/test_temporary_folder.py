@@ -14,7 +14,9 @@ from gpuseg.runtime.owned_folder import FOLDER_PREFIX, remove_abandoned
 from gpuseg.runtime.temporary_folder import temporary_folder
 
 HOLD = """
+import signal
 import time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of a shell ignores interrupts
 {}
 print(flush=True)
 time.sleep(60)
