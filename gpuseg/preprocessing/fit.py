@@ -410,8 +410,7 @@ def _refused_values(kind: str, feature: str, count: int, first: str) -> DataErro
             f"feature '{feature}': {values} infinite, first in {first}",
             rule="must be finite",
             hint="fix the data, or make these values null, and set `missing` to 'median', which "
-            "fills each with the median of its feature, or, in a job, to 'drop', which leaves the "
-            "rows with missing values out",
+            "fills each with the median of its feature",
             parameter="features",
         )
     if kind == "outside":

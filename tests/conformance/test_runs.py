@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from support.helpers import in_turn
 
 from gpuseg.backends.backend import Backend
 from gpuseg.backends.types import CELLS_READ, Centers, PackedRun, StopRule
@@ -236,12 +237,14 @@ def bits(run: Any) -> tuple[bytes, bytes, int, bool]:
     return centers.tobytes(), weight.tobytes(), n_iter, converged
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["normal", "copies", "far"])
-@pytest.mark.parametrize(("n", "d"), SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "kind", "weighted"),
+    in_turn(SHAPES, ["normal", "copies", "far"], [False, True], step=2),
+)
 def test_a_run_is_its_passes_one_by_one(
-    backend: Backend, n: int, d: int, kind: str, weighted: bool
+    backend: Backend, shape: tuple[int, int], kind: str, weighted: bool
 ) -> None:
+    n, d = shape
     x = some_rows(n, d, kind)
     weight = weights(n, weighted, with_zeros=True)
     shift = x.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -16,6 +16,7 @@ import pytest
 from support.errors import raises
 from support.helpers import (
     FEATURES,
+    THOROUGH,
     bits,
     customers,
     cut,
@@ -329,6 +330,7 @@ def test_job_on_files_of_several_programs(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="takes seconds; messy_files reads other files of Spark")
 def test_months_that_spark_writes_with_other_types(tmp_path: Path, spark: Any) -> None:
     for month, first, id_type, spend_type, region in (
         ("2024-01", 0, "int", "decimal(10, 2)", "'7'"),

@@ -20,6 +20,7 @@ import pytest
 from support.errors import raises
 from support.helpers import (
     FEATURES,
+    THOROUGH,
     Array,
     bits,
     call,
@@ -165,8 +166,11 @@ def outcome(
 ON_DISK: dict[str, Callable[..., Any]] = {"spilled": spill_shard, "streamed": open_stream}
 
 
+FEW = ("weights", "dropped, weights", "median, robust, log1p", "relocated", "cosine")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", VARIANTS if THOROUGH else FEW)
 def test_rows_on_disk_give_the_bits_of_resident_ones(source: Path, name: str) -> None:
     chosen = VARIANTS[name]
     resident = outcome(source, load_shard, 1, 2, "numba", **chosen)

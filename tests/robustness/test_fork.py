@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.helpers import THOROUGH
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +87,7 @@ CASES = {
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system libraries may not survive a fork")
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", CASES if THOROUGH else list(CASES)[::2])
 def test_forked_children_fit_as_their_parent(tmp_path: Path, case: str) -> None:
     program = tmp_path / "program.py"
     program.write_text(f"{PROGRAM}\nif __name__ == '__main__':{CASES[case]}")
