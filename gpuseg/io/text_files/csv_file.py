@@ -43,6 +43,7 @@ from gpuseg.io.text_files.encodings import (
 )
 from gpuseg.io.text_files.footers import without_last_rows
 from gpuseg.io.text_files.options import TextOptions
+from gpuseg.io.text_files.text_file import TextFile
 from gpuseg.io.text_files.text_format import CSV, TextFormat
 
 _BLOCK_BYTES = 2**23
@@ -55,28 +56,8 @@ _SAMPLE_CHARACTERS = 2**14
 """Characters below the header in which the dialect is looked for."""
 
 
-@dataclass(frozen=True)
-class CsvFile:
-    """A CSV file whose format is known.
-
-    Attributes
-    ----------
-    storage : Storage
-    path : str
-    version : FileVersion
-        The version that the file must have, before and after.
-    format : TextFormat
-    """
-
-    storage: Storage
-    path: str
-    version: FileVersion
-    format: TextFormat
-
-    @property
-    def name(self) -> str:
-        """Name of the file, for messages."""
-        return self.storage.relative(self.path)
+class CsvFile(TextFile):
+    """A CSV file whose format is known."""
 
     def text_batches(self, columns: Sequence[str]) -> Generator[pa.RecordBatch, None, None]:
         """Read columns as text, in batches; an empty value is null.

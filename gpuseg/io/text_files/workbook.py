@@ -8,7 +8,6 @@ import io
 import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import islice
 from typing import Any
@@ -25,6 +24,7 @@ from gpuseg.io.text_files.dialect import refuse_data_as_header, row_of_header, t
 from gpuseg.io.text_files.footers import without_last_rows
 from gpuseg.io.text_files.number_format import PLAIN
 from gpuseg.io.text_files.options import TextOptions
+from gpuseg.io.text_files.text_file import TextFile
 from gpuseg.io.text_files.text_format import WORKBOOK, TextFormat
 
 _SUFFIXES = (".xlsx", ".xlsm")
@@ -40,28 +40,8 @@ def is_workbook(name: str) -> bool:
     return name.lower().endswith(_SUFFIXES)
 
 
-@dataclass(frozen=True)
-class WorkbookFile:
-    """A sheet of a workbook, whose format is known.
-
-    Attributes
-    ----------
-    storage : Storage
-    path : str
-    version : FileVersion
-        The version that the file must have, before and after.
-    format : TextFormat
-    """
-
-    storage: Storage
-    path: str
-    version: FileVersion
-    format: TextFormat
-
-    @property
-    def name(self) -> str:
-        """Name of the file, for messages."""
-        return self.storage.relative(self.path)
+class WorkbookFile(TextFile):
+    """A sheet of a workbook, whose format is known."""
 
     def text_batches(self, columns: Sequence[str]) -> Generator[pa.RecordBatch, None, None]:
         """Read columns as text, in batches; an empty cell is null.
