@@ -1,7 +1,7 @@
 """k-means on an array: gpuseg against scikit-learn, scikit-learn-intelex and FAISS.
 
 Every engine gets the same float32 rows, initial centers and number of threads, in one process;
-they run in turn, after a warm-up. Each engine's inertia is computed anew, in float64, from its
+they run in turn, after a warm-up. Each engine's inertia is computed again, in float64, from its
 centers and labels. FAISS's centers are one step on from its last assignment, so inertias may
 differ by an iteration: that is reported, not evened out.
 

@@ -1,7 +1,7 @@
 """Whole fits with many clusters: gpuseg against scikit-learn, both from their own seedings.
 
 Both get the same float32 rows and as many threads, and run in turn in one process, after a fit of
-each that is not counted. Inertia is computed anew, in float64, from centers and labels.
+each that is not counted. Inertia is computed again, in float64, from centers and labels.
 
     python benchmarks/large_k.py                            all shapes and k, then the inertia
     python benchmarks/large_k.py --shape 2 --clusters 500   these alone; others keep their results
