@@ -196,12 +196,21 @@ def _forget_old_builds() -> None:
 
 
 def _built_runtime(check: bool) -> Path:
-    """Return the runtime as one object file; build it where it is missing."""
+    """Return the runtime as one object file; build it where it is missing.
+
+    Its files are one compilation unit: reading the headers of the C++ library takes longer than
+    compiling most of them.
+    """
     names = RUNTIME + RUNTIME_OF_CHECK if check else RUNTIME
     flags = [*COMMON, "-O2", *(["-DEMULATOR_CHECK"] if check else [])]
     target = cache_folder() / f"runtime-{_digest([_toolchain(), *flags, *names])}.o"
-    sources = [HERE / name for name in names]
-    return _built_once(target, lambda unit: _compile(*flags, "-r", *sources, "-o", unit))
+
+    def build(unit: Path) -> None:
+        file = unit.with_suffix(".cpp")
+        file.write_text("".join(f'#include "{HERE / name}"\n' for name in names))
+        _compile(*flags, "-c", file, "-o", unit)
+
+    return _built_once(target, build)
 
 
 def _built_header(check: bool) -> Path:

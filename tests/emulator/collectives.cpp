@@ -50,7 +50,7 @@ struct Warp {
 
 std::vector<Warp> warps;
 
-const char* name_of(Together operation) {
+const char* intrinsic_of(Together operation) {
   switch (operation) {
     case Together::synchronise: return "__syncwarp";
     case Together::shuffle: return "__shfl_sync";
@@ -126,7 +126,7 @@ uint64_t shuffled(const Meeting& meeting, int argument, int width, Location loca
   const int source = source_lane(meeting.operation, int(current->lane), argument, width);
   if (!(meeting.arrived >> source & 1)) {
     stop("absent lane", location, "%s reads lane %d, which takes no part in mask 0x%08x",
-         name_of(meeting.operation), source, meeting.mask);
+         intrinsic_of(meeting.operation), source, meeting.mask);
   }
   return meeting.values[source];
 }
@@ -173,7 +173,7 @@ uint64_t result_of(const Meeting& meeting, uint64_t lane_value, int argument, in
     case Together::multiply:
       if (meeting.arrived == all_lanes) return 0;
       stop("absent lane", location, "%s takes all lanes, and only those of mask 0x%08x are there",
-           name_of(meeting.operation), meeting.arrived);
+           intrinsic_of(meeting.operation), meeting.arrived);
     case Together::match_any:
       return lanes_where(meeting, [=](uint64_t value) { return value == lane_value; });
     default: return reduced(meeting);
@@ -203,19 +203,19 @@ uint64_t meet(Together operation, unsigned mask, uint64_t value, int argument, i
               Location location) {
   const unsigned lane = current->lane, warp = current->warp;
   if (!(mask >> lane & 1)) {
-    stop("not in mask", location, "%s: lane %u is not in its own mask 0x%08x", name_of(operation),
-         lane, mask);
+    stop("not in mask", location, "%s: lane %u is not in its own mask 0x%08x",
+         intrinsic_of(operation), lane, mask);
   }
   Meeting& meeting = meeting_of(warps[warp], mask, operation);
   if (meeting.operation != operation) {
     stop("mixed intrinsics", location, "%s: other lanes of mask 0x%08x are at %s",
-         name_of(operation), mask, name_of(meeting.operation));
+         intrinsic_of(operation), mask, intrinsic_of(meeting.operation));
   }
   meeting.values[lane] = value;
   meeting.arrived |= 1u << lane;
   meeting.inside++;
   complete_if_all_are_there(meeting, warp);
-  if (!meeting.complete) wait(meeting.complete, name_of(operation), location);
+  if (!meeting.complete) wait(meeting.complete, intrinsic_of(operation), location);
   const uint64_t result = result_of(meeting, value, argument, width, location);
   meeting.inside--;
   return result;

@@ -43,6 +43,9 @@
 extern "C" {
 extern const uint3 threadIdx, blockIdx;
 extern const dim3 blockDim, gridDim;
+
+// Chooses one of the variants that a kernel may have; the launch sets it.
+extern const int emulator_mutant;
 }
 
 constexpr int warpSize = emulator::warp_lanes;

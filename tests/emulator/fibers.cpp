@@ -18,6 +18,7 @@ struct Index {
 };
 extern "C" {
 Index threadIdx, blockIdx, blockDim, gridDim;
+int emulator_mutant;
 }
 
 namespace emulator {
@@ -202,7 +203,7 @@ void abandon() {
 // of the arithmetic depend on `draws` too.
 extern "C" __attribute__((visibility("default"))) const char* emulator_launch(
     unsigned blocks, unsigned block_threads, size_t dynamic_bytes, int schedule, uint64_t seed,
-    uint64_t draws, const unsigned char* argument_cells) {
+    uint64_t draws, int mutant, const unsigned char* argument_cells) {
   using namespace emulator;
   forget_reports();
   find_image();
@@ -214,6 +215,7 @@ extern "C" __attribute__((visibility("default"))) const char* emulator_launch(
     return all_reports();
   }
   cells = argument_cells;
+  emulator_mutant = mutant;
   shared_bytes = dynamic_bytes;
   fuzzing = schedule == fuzz;
   random_state = seed * 0x9e3779b97f4a7c15u | 1;

@@ -48,6 +48,8 @@ class EmulatorLauncher:
         Folder of the kernels.
     limits : Limits
         Properties of the device. A launch with more shared memory is an error.
+    mutant : int
+        The value of `emulator_mutant`, which kernels may read.
 
     Attributes
     ----------
@@ -64,12 +66,14 @@ class EmulatorLauncher:
         seed: int = 1,
         folder: Path = KERNELS,
         limits: Limits = SMALL,
+        mutant: int = 0,
     ) -> None:
         self.check = check
         self.schedule = schedule
         self.seed = seed
         self.folder = folder
         self.limits = limits
+        self.mutant = mutant
         self.free = 1 << 30
         self._modules: dict[tuple[str, tuple[tuple[str, int], ...]], EmulatedModule] = {}
         self._lock = threading.Lock()
@@ -92,7 +96,9 @@ class EmulatorLauncher:
             message = f"{shared_bytes} bytes of shared memory, of {self.limits.shared_bytes}"
             raise EmulatorError(kernel.name, [Report("launch", message)])
         module = self._module(kernel)
-        module.launch(blocks, kernel.threads, arguments, shared_bytes, self.schedule, self.seed)
+        module.launch(
+            blocks, kernel.threads, arguments, shared_bytes, self.schedule, self.seed, self.mutant
+        )
 
     def free_bytes(self) -> int:
         """Return `free`."""
@@ -132,12 +138,17 @@ class EmulatorLauncher:
         """Return whether to watch every memory access of this kernel."""
         return self.check
 
+    def folder_of(self, kernel: Kernel) -> Path:
+        """Return the folder of the kernels that has this one."""
+        return self.folder
+
     def _module(self, kernel: Kernel) -> EmulatedModule:
         key = kernel.name, tuple(sorted(kernel.macros.items()))
+        folder = self.folder_of(kernel)
         with self._lock:
             if key not in self._modules:
                 self._modules[key] = EmulatedModule(
-                    find_source(kernel.name, self.folder), kernel.name, kernel.macros,
-                    self.watches(kernel), self.folder,
+                    find_source(kernel.name, folder), kernel.name, kernel.macros,
+                    self.watches(kernel), folder,
                 )  # fmt: skip
             return self._modules[key]

@@ -85,7 +85,7 @@ class EmulatedModule:
         self._launch.restype = ctypes.c_char_p
         self._launch.argtypes = (
             *(ctypes.c_uint, ctypes.c_uint, ctypes.c_size_t),
-            *(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_char_p),
+            *(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p),
         )
         if check:
             self._library.emulator_add_array.argtypes = (
@@ -101,6 +101,7 @@ class EmulatedModule:
         shared_bytes: int = 0,
         schedule: str = "up",
         seed: int = 1,
+        mutant: int = 0,
     ) -> None:
         """Run the kernel until it ends.
 
@@ -117,6 +118,8 @@ class EmulatedModule:
             A key of `SCHEDULES`.
         seed : int
             Seed of the schedule, and together with `draws` of the other random draws.
+        mutant : int
+            The value of `emulator_mutant`, which the kernel may read.
 
         Raises
         ------
@@ -135,8 +138,9 @@ class EmulatedModule:
         with _launching:
             if self.check:
                 self._register(prepared.memory)
-            cells = prepared.cells
-            text = self._launch(blocks, threads, shared_bytes, number, seed, draw_seed, cells)
+            text = self._launch(
+                *(blocks, threads, shared_bytes, number, seed, draw_seed, mutant, prepared.cells)
+            )
         if text:
             raise EmulatorError(launch, self._reports(text.decode()))
 
