@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import pyarrow.dataset as ds
 
+import gpuseg
 from gpuseg.synthetic.customers import write_customers
 from gpuseg.synthetic.transactions import write_transactions
 
@@ -100,8 +101,7 @@ class KillFuzzer:
         """Return the older output of a kind of job, which is made once."""
         folder = self._shared / kind
         if not (folder / "o").exists():
-            job = self._job(kind, "local", OLD, folder / "o", folder / "job.toml")
-            subprocess.run(_command(job), check=True, capture_output=True)
+            gpuseg.run(self._job(kind, "local", OLD, folder / "o", folder / "job.toml"))
         return folder / "o"
 
     def try_case(self, draw: random.Random, folder: Path) -> None:

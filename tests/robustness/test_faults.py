@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
 import pyarrow.dataset as ds
 import pytest
-from support.helpers import THOROUGH
+from support.helpers import THOROUGH, call
 
 import gpuseg
 from gpuseg.synthetic.customers import write_customers
@@ -76,35 +76,30 @@ def gone(pids: list[int], seconds: float = 15) -> bool:
     return False
 
 
+STAGES = ("plan", "read", "prepare", "fit", "write")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cluster", "kills"), [("local", 12), ("dask", 8)] if THOROUGH else [("local", 2), ("dask", 1)]
 )
 def test_killed_at_random_moments(
-    customers: Path, tmp_path: Path, cluster: str, kills: int
+    customers: Path, old_output: Path, tmp_path: Path, cluster: str, kills: int
 ) -> None:
     out = tmp_path / "outputs" / "segments"
-    started = time.monotonic()
-    subprocess.run(command(customers, out, OLD, cluster), check=True, capture_output=True)
-    seconds = time.monotonic() - started
-    assert check_complete(out) == OLD
+    shutil.copytree(old_output, out)
     moments = random.Random(7)
     scratch = short_scratch(tmp_path)
     for _ in range(kills):
-        process = subprocess.Popen(
-            command(customers, out, NEW, cluster),
-            env={**os.environ, "TMPDIR": str(scratch)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        time.sleep(moments.uniform(0.2, seconds))
+        process = started_run(customers, out, moments.choice(STAGES), cluster, scratch)
+        time.sleep(moments.uniform(0.0, 0.2))
         children = [p.pid for p in psutil.Process(process.pid).children(recursive=True)]
         process.kill()
-        process.wait()
+        process.communicate()
         assert gone(children)
         assert check_complete(out) in (OLD, NEW)
     subprocess.run(
-        command(customers, out, NEW, cluster),
+        command(customers, out, NEW),
         env={**os.environ, "TMPDIR": str(scratch)},
         check=True,
         capture_output=True,
@@ -121,11 +116,18 @@ def fork_server(driver: int) -> psutil.Process:
     return server
 
 
-def started_run(customers: Path, out: Path, stage: str, *options: str) -> "subprocess.Popen[str]":
-    """Start a job on Dask workers; return its process once a stage has ended."""
+def started_run(
+    customers: Path,
+    out: Path,
+    stage: str,
+    cluster: str = "dask",
+    scratch: Path = Path("/tmp"),  # the path of the server's socket has a limit
+    options: Sequence[str] = (),
+) -> "subprocess.Popen[str]":
+    """Start a job; return its process once a stage has ended."""
     process = subprocess.Popen(
-        [*command(customers, out, NEW, "dask"), *options],
-        env={**os.environ, "TMPDIR": "/tmp"},  # the path of the server's socket has a limit
+        [*command(customers, out, NEW, cluster), *options],
+        env={**os.environ, "TMPDIR": str(scratch)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -204,7 +206,7 @@ def test_interrupted(customers: Path, tmp_path: Path, cluster: str, number: sign
 def test_fork_server_killed(customers: Path, tmp_path: Path, stage: str) -> None:
     """Its workers are lost with it; others take their place."""
     out = tmp_path / "outputs" / "segments"
-    process = started_run(customers, out, stage, "--set", "segment.tol=0.0")
+    process = started_run(customers, out, stage, options=["--set", "segment.tol=0.0"])
     fork_server(process.pid).kill()
     errors = process.communicate(timeout=100)[1]
     assert process.returncode == 0, errors
@@ -242,16 +244,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("cluster", "room"), [("local", 0), ("local", 400_000), ("dask", 400_000)])
 def test_full_disk(
-    customers: Path, old_output: Path, small_disk: Path, cluster: str, room: int
+    customers: Path,
+    old_output: Path,
+    small_disk: Path,
+    cluster: str,
+    room: int,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = small_disk / "segments"
     shutil.copytree(old_output, out)
-    run_again = command(customers, out, NEW, cluster)
+    job = command(customers, out, NEW, cluster)[-1]
     free = shutil.disk_usage(small_disk).free
     (small_disk / "filler").write_bytes(bytes(free - room))
-    done = subprocess.run(run_again, capture_output=True, text=True, check=False)
-    assert done.returncode == 4, done.stderr
-    assert "No space left on device" in done.stderr
-    assert "Traceback" not in done.stderr
+    outcome = call(capfd, "run", job)
+    assert outcome.code == 4, outcome.err
+    assert "No space left on device" in outcome.err
+    assert "Traceback" not in outcome.err
     assert check_complete(out) == OLD
     assert staging(out) == []

@@ -21,11 +21,11 @@ import gpuseg
 
 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of forks beside threads
 rng = np.random.default_rng(0)
-X = (rng.normal(size=(150_000, 3)) + 9 * rng.integers(0, 3, (150_000, 1))).astype(np.float32)
+X = (rng.normal(size=(70_000, 3)) + 9 * rng.integers(0, 3, (70_000, 1))).astype(np.float32)
 
 def labels(_=None):
     model = gpuseg.KMeans(3, random_state=0, n_threads=2).fit(X)
-    clusters = gpuseg.DBSCAN(eps=1.0, min_samples=5, n_threads=2).fit_predict(X[:5000])
+    clusters = gpuseg.DBSCAN(eps=1.0, min_samples=5, n_threads=2).fit_predict(X[:2000])
     return [values.tobytes() for values in (model.labels_, model.predict(X), clusters)]
 
 def fork(expected):
@@ -54,9 +54,8 @@ CASES = {
     "joblib": """
     from joblib import Parallel, delayed
     expected = labels()
-    for backend in ("loky", "multiprocessing"):
-        found = Parallel(2, backend=backend)(delayed(labels)() for _ in range(3))
-        assert found == [expected] * 3
+    found = Parallel(2, backend="multiprocessing")(delayed(labels)() for _ in range(3))
+    assert found == [expected] * 3
     """,
     "during another thread's first fit": """
     found, pids = [], []

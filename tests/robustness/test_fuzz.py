@@ -4,13 +4,13 @@ import pytest
 from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
 
 CASES: dict[str, int] = {
-    "data-files": 60,
-    "differing-files": 60,
-    "job-files": 300,
-    "models": 100,
-    "manifests": 60,
-    "names": 20,
-    "text-files": 60,
+    "data-files": 30,
+    "differing-files": 30,
+    "job-files": 150,
+    "models": 50,
+    "manifests": 30,
+    "names": 10,
+    "text-files": 30,
     "kills": 1,
 }
 """Cases of a test run, for each fuzzer of which it tries some: a few seconds' worth."""
