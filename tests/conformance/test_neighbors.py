@@ -51,6 +51,8 @@ CASES = (
 )
 """Kinds of rows, their number, and p; all share the code that p does not change."""
 
+DEVICES = {"small": SMALL, "one block": ONE_BLOCK}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "n", "p"), CASES)
@@ -69,12 +71,12 @@ def test_few_features_without_a_grid(kind: str, n: int) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 @pytest.mark.parametrize(
-    ("case", "schedule"), in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], step=2)
+    ("case", "schedule", "device"),
+    in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], DEVICES, step=4),
 )
-def test_kernels_access_memory_correctly(case: NearCase, schedule: str) -> None:
-    for limits in (SMALL, ONE_BLOCK):
-        launcher = StrictLauncher(check=True, schedule=schedule, limits=limits)
-        try_near(CudaNeighbors(launcher), case)
+def test_kernels_access_memory_correctly(case: NearCase, schedule: str, device: str) -> None:
+    launcher = StrictLauncher(check=True, schedule=schedule, limits=DEVICES[device])
+    try_near(CudaNeighbors(launcher), case)
 
 
 @pytest.mark.slow

@@ -133,12 +133,12 @@ def test_the_first_center_is_drawn_by_weight(backend: Backend, weighted: bool, i
     if not weighted:
         x, weight = np.repeat(x, weight.astype(int), axis=0), np.ones(8)
     sample = merge_equal(x, weight)
-    drawn = Counter(
-        seeding.plus_plus(sample, backend, 1, 0, [restart])[0].item()
-        if init == "k-means++"
-        else seeding.at_random(sample, 1, 0, restart).item()
-        for restart in range(4000)
-    )
+    restarts = range(4000)
+    if init == "k-means++":
+        rows = seeding.plus_plus(sample, backend, 1, 0, restarts)
+    else:
+        rows = [seeding.at_random(sample, 1, 0, restart) for restart in restarts]
+    drawn = Counter(row.item() for row in rows)
     assert drawn[1.0] == 0
     for value, share in ((0, 1 / 8), (2, 3 / 8), (3, 4 / 8)):
         assert drawn[value] == pytest.approx(4000 * share, abs=130)  # 4 standard deviations

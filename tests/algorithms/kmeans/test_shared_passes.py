@@ -236,14 +236,13 @@ def test_each_model_of_a_sweep_is_what_it_is_by_itself(
     for params in models:
         fit = fit_kmeans(executor, params, backend.name)
         single.append((outcome(fit), labels_of(shards)))
-    for selected in ([0, 1, 2, 3, 4], [2, 0], [3, 4, 1]):
-        for spare_bytes in (0, PLENTY):
-            swept = sweep_kmeans(
-                executor, [models[i] for i in selected], backend.name, spare_bytes=spare_bytes
-            )
-            assert [outcome(fit) for fit in swept] == [single[i][0] for i in selected]
-            assert [fit.in_shards for fit in swept] == [i == selected[-1] for i in selected]
-            assert labels_of(shards) == single[selected[-1]][1]
+    for selected, spare_bytes in (([0, 1, 2, 3, 4], PLENTY), ([2, 0], 0), ([3, 4, 1], PLENTY)):
+        swept = sweep_kmeans(
+            executor, [models[i] for i in selected], backend.name, spare_bytes=spare_bytes
+        )
+        assert [outcome(fit) for fit in swept] == [single[i][0] for i in selected]
+        assert [fit.in_shards for fit in swept] == [i == selected[-1] for i in selected]
+        assert labels_of(shards) == single[selected[-1]][1]
         sweep_kmeans(executor, [models[i] for i in selected], backend.name, keep_all=True)
         assert labels_of(shards) == single[selected[-1]][1]
         for model, i in enumerate(selected):
