@@ -1,6 +1,7 @@
 """Words of a private language stay out of names, and no two classes share a name."""
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -28,9 +29,15 @@ FILES = [
 KERNELS = sorted((ROOT / "kernels").rglob("*.cu*"))
 
 
+@functools.cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of a file's syntax tree."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def names_of(path: Path) -> Iterator[str]:
     """Yield every name that a file binds or uses."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         match node:
             case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name):
                 yield name
@@ -59,9 +66,9 @@ def banned(names: set[str]) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_names_are_standard_terms(path: Path) -> None:
-    assert not banned({path.stem, *names_of(path)})
+def test_names_are_standard_terms() -> None:
+    words = {str(path.relative_to(ROOT)): banned({path.stem, *names_of(path)}) for path in FILES}
+    assert not {path: names for path, names in words.items() if names}
 
 
 @pytest.mark.parametrize("path", KERNELS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -73,7 +80,7 @@ def test_names_in_kernels_are_standard_terms(path: Path) -> None:
 def test_no_two_classes_have_the_same_name() -> None:
     paths = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef) and node.name not in SHARED:
                 paths[node.name].append(str(path.relative_to(ROOT)))
     assert not {name: files for name, files in paths.items() if len(files) > 1}
