@@ -1,5 +1,6 @@
 """What this machine offers: printed by ``gpuseg info``."""
 
+import functools
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -41,7 +42,13 @@ def environment() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that a result depends on."""
-    return {name: version(name) for name in LIBRARIES}
+    return {name: _version(name) for name in LIBRARIES}
+
+
+@functools.cache
+def _version(name: str) -> str:
+    """Return the version of a library, whose files are read once."""
+    return version(name)
 
 
 def _version_or_absent(name: str) -> str:
