@@ -100,10 +100,10 @@ def source(tmp_path_factory: pytest.TempPathFactory, table: pa.Table) -> Path:
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Customers without clusters, so that the fit takes many iterations."""
-    x = np.random.default_rng(0).random((40_000, 16), np.float32)
-    table = pa.table({"customer": np.arange(40_000), **{f"f{f}": x[:, f] for f in range(16)}})
+    x = np.random.default_rng(0).random((12_000, 16), np.float32)
+    table = pa.table({"customer": np.arange(12_000), **{f"f{f}": x[:, f] for f in range(16)}})
     folder = tmp_path_factory.mktemp("large") / "in"
-    return write_files(folder, cut(table, 20_000), row_group_size=5000)
+    return write_files(folder, cut(table, 6000), row_group_size=1500)
 
 
 @pytest.fixture(scope="module")

@@ -214,29 +214,6 @@ def test_nothing_is_left_on_the_workers(client: Client, x: Array) -> None:
     assert set(client.run(shards_kept).values()) == {0}
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its rows, persisted ones too, are computed and converted again elsewhere."""
-    rows = np.random.default_rng(0).random((8_000, 8), np.float32)
-    params = {"n_clusters": 12, "tol": 0.0, "max_iter": 40, "random_state": 0}
-    client.wait_for_workers(2)
-    collection = da.from_array(rows, chunks=(1000, 8)).persist()
-    run, passes = DaskExecutor.map, []
-
-    def running(self: DaskExecutor, function: Any, *args: Any, per_shard: Any = None) -> Any:
-        passes.append(function.__name__)
-        if passes.count("lloyd_pass") == 15:
-            passes.append("killed")
-            os.kill(sorted(client.run(os.getpid).values())[0], signal.SIGKILL)
-        return run(self, function, *args, per_shard=per_shard)
-
-    monkeypatch.setattr(DaskExecutor, "map", running)
-    fitted = KMeans(**params).fit(collection)
-    assert passes.count("killed") == 1
-    assert fitted.n_iter_ > 15
-    assert state(fitted) == state(KMeans(**params).fit(rows))
-
-
 # Refusals.
 
 
@@ -380,3 +357,29 @@ def test_a_function_of_initial_centers_gets_the_collection(client: Client, x: Ar
         collection
     )
     assert state(fitted) == state(model(init=x[:4].astype(float)).fit(x))
+
+
+# Last, since the worker that replaces the dead one takes seconds to start.
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_during_the_fit(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows, persisted ones too, are computed and converted again elsewhere."""
+    rows = np.random.default_rng(0).random((8_000, 8), np.float32)
+    params = {"n_clusters": 12, "tol": 0.0, "max_iter": 40, "random_state": 0}
+    client.wait_for_workers(2)
+    collection = da.from_array(rows, chunks=(1000, 8)).persist()
+    run, passes = DaskExecutor.map, []
+
+    def running(self: DaskExecutor, function: Any, *args: Any, per_shard: Any = None) -> Any:
+        passes.append(function.__name__)
+        if passes.count("lloyd_pass") == 15:
+            passes.append("killed")
+            os.kill(sorted(client.run(os.getpid).values())[0], signal.SIGKILL)
+        return run(self, function, *args, per_shard=per_shard)
+
+    monkeypatch.setattr(DaskExecutor, "map", running)
+    fitted = KMeans(**params).fit(collection)
+    assert passes.count("killed") == 1
+    assert fitted.n_iter_ > 15
+    assert state(fitted) == state(KMeans(**params).fit(rows))

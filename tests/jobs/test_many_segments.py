@@ -49,7 +49,7 @@ def n_lines(result: gpuseg.RunResult) -> int:
     ("n", "segment"),
     [
         (3000, DBSCAN),
-        pytest.param(30_000, DBSCAN, marks=pytest.mark.slow),
+        pytest.param(10_000, DBSCAN, marks=pytest.mark.slow),
         pytest.param(1500, {"n_clusters": 1000}, marks=pytest.mark.slow),
         (300, {"algorithm": "hierarchical", "n_clusters": 150}),
     ],

@@ -12,9 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from distributed import LocalCluster
 from support.errors import raises
-from support.helpers import ANY_PORT, customers, cut, job, write_files
+from support.helpers import customers, cut, job, write_files
 from support.text_files import STYLES, csv_bytes, xlsx_bytes
 
 import gpuseg
@@ -123,13 +122,11 @@ def test_a_named_encoding_may_have_a_mark(tmp_path: Path, encoding: str) -> None
 
 
 @pytest.mark.slow
-def test_workers_of_a_scheduler_read_what_is_staged(tmp_path: Path, expected: pa.Table) -> None:
+def test_workers_of_a_scheduler_read_what_is_staged(
+    tmp_path: Path, expected: pa.Table, two_workers: dict[str, Any]
+) -> None:
     source = write(tmp_path / "in", {"a.csv": csv_bytes(ROWS)})
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=ANY_PORT, host="127.0.0.1"
-    ) as cluster:
-        runtime = {"cluster": cluster.scheduler_address}
-        output = segments(source, tmp_path / "out", runtime=runtime)
+    output = segments(source, tmp_path / "out", runtime=two_workers)
     assert output.equals(expected)
     assert STAGED not in [path.name for path in (tmp_path / "out").iterdir()]
 

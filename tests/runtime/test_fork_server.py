@@ -42,9 +42,16 @@ def workers():
         return executor.map(process_of)
 
 if __name__ == "__main__":
+"""
+
+TWICE = """
     first = workers()
     os.environ["GPUSEG_TEST_VARIABLE"] = "set after the start of the server"
     print(json.dumps([os.getpid(), first, workers()]))
+"""
+
+ONCE = """
+    print(json.dumps([os.getpid(), workers()]))
 """
 
 
@@ -66,7 +73,7 @@ def output_of(folder: Path, script: str, **environment: str) -> str:
 
 
 def test_workers_are_forked_from_a_process_with_their_modules(tmp_path: Path) -> None:
-    main, first, second = json.loads(output_of(tmp_path, WORKERS))
+    main, first, second = json.loads(output_of(tmp_path, WORKERS + TWICE))
     workers: list[dict[str, Any]] = first + second
     assert len({worker["pid"] for worker in workers}) == 4
     (server,) = {worker["parent"] for worker in workers}
@@ -117,13 +124,12 @@ def test_workers_are_spawned_where_they_cannot_be_forked(tmp_path: Path, reason:
     if reason == "no socket":
         long = tmp_path / ("long" * 40)
         long.mkdir()
-        text = output_of(tmp_path, WORKERS, TMPDIR=str(long))
+        text = output_of(tmp_path, WORKERS + ONCE, TMPDIR=str(long))
     else:
-        main = 'if __name__ == "__main__":'
-        text = output_of(tmp_path, WORKERS.replace(main, main + SERVER_OF_THE_PROGRAM))
-    pid, first, second = json.loads(text.strip())
-    assert {worker["parent"] for worker in first + second} == {pid}
-    assert all(worker["blocks_sigint"] for worker in first + second)
+        text = output_of(tmp_path, WORKERS + SERVER_OF_THE_PROGRAM + ONCE)
+    pid, workers = json.loads(text.strip())
+    assert {worker["parent"] for worker in workers} == {pid}
+    assert all(worker["blocks_sigint"] for worker in workers)
 
 
 FORK = """
