@@ -44,20 +44,30 @@ hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("work", [SWALLOWED, IN_C], ids=["swallowed", "in C"])
-def test_the_process_ends_and_leaves_nothing(tmp_path: Path, work: str) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT + work, str(tmp_path)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    child = psutil.Process(int(process.stdout.readline()))
+def test_the_process_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    """Processes of both kinds wait for their end at the same time."""
+    started = []
+    for number, work in enumerate((SWALLOWED, IN_C)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT + work, str(folder)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append((process, folder))
+    children = []
+    for process, _ in started:
+        assert process.stdout is not None
+        children.append(psutil.Process(int(process.stdout.readline())))
     time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "interrupted\n")
-    assert [path.name for path in tmp_path.iterdir()] == ["stays"]
+    for process, _ in started:
+        process.send_signal(signal.SIGTERM)
+    for process, folder in started:
+        _, errors = process.communicate(timeout=30)
+        assert (process.returncode, errors) == (130, "interrupted\n")
+        assert [path.name for path in folder.iterdir()] == ["stays"]
     deadline = time.monotonic() + 20
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    for child in children:
+        while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
