@@ -4,6 +4,7 @@ An error carries fields, and a front end renders them last: a job says `segment.
 estimator says `n_clusters`.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,16 +23,23 @@ _PARAMETER = re.compile(r"``|`(\w+)`")
 _TABLE_OF_LIST = re.compile(r"(\w+)\[(\d{1,9})\](?:\.(.+))?", re.DOTALL)
 """A key of one of several tables, as in ``join[0].path``, which TOML writes as ``[[join]]``."""
 
-_FILE_KEYS = "file_keys"
-"""Stands in a hint before keys that say how files are read; see `set_keys`."""
+_FILE_KEY, _FILE_KEYS, _NEXT_KEY = "file_key", "file_keys", "next_key"
+"""Stand in a hint before a key that says how files are read, before several, and between these; see
+`set_keys`."""
+
+_SET = "set_"
+"""Stands in a hint before the name of a parameter to set; see `set_key`."""
 
 _FILE_PATH = "file_path"
 """Stands in a hint before a path; see `write_path`."""
 
-TRUE = "`true`"
-"""Stands in a hint for the value, which Python writes otherwise than a job file."""
+TRUE, _FALSE = "`true`", "`false`"
+"""Stand in a hint for the values, which Python writes otherwise than a job file."""
 
-_PYTHON_NAMES = {_FILE_KEYS: "set", _FILE_PATH: "give the path", "true": "True"}
+_PYTHON_NAMES = {
+    _FILE_KEY: "set", _FILE_KEYS: "set", _NEXT_KEY: "and", _FILE_PATH: "give the path",
+    "true": "True", "false": "False",
+}  # fmt: skip
 """What a caller without a job file reads."""
 
 _LINES = 20
@@ -142,12 +150,41 @@ def literal(text: str) -> str:
     return text.replace("`", "``")
 
 
-def set_keys(keys: str) -> str:
+def set_keys(*keys: str) -> str:
     """Return the step to set keys of the files that are read, for a hint.
 
-    A front end with sections says which section has the keys (`section_names`).
+    A front end with sections says which section has the keys, and that each is a line of its own
+    (`section_names`).
+
+    Parameters
+    ----------
+    *keys : str
+        Such as ``decimal = ","``.
     """
-    return f"`{_FILE_KEYS}` {literal(keys)}"
+    step = _FILE_KEY if len(keys) == 1 else _FILE_KEYS
+    return f"`{step}` " + f" `{_NEXT_KEY}` ".join(map(literal, keys))
+
+
+def set_key(parameter: str, value: str | bool | int | Mapping[str, str]) -> str:
+    """Return the step to set a parameter, for a hint.
+
+    A front end with sections says which section has the key (`key_step`).
+    """
+    return f"`{_SET}{parameter}` {_written(value)}"
+
+
+def _written(value: str | bool | int | Mapping[str, str]) -> str:
+    """Return a value for a hint as a job file has it, and Python, but for its tables."""
+    if isinstance(value, bool):
+        return TRUE if value else _FALSE
+    if isinstance(value, Mapping):
+        items = (f"{_quoted(key)} = {_quoted(item)}" for key, item in value.items())
+        return f"{{ {', '.join(items)} }}"
+    return _quoted(value) if isinstance(value, str) else str(value)
+
+
+def _quoted(text: str) -> str:
+    return literal(json.dumps(text, ensure_ascii=False))
 
 
 def write_path(path: str) -> str:
@@ -159,11 +196,35 @@ def section_names(section: str, keys: Iterable[str] = ()) -> dict[str, str]:
     """Return names for messages about the files of a section: steps as above, and keys."""
     place = _named(section, {}) if _TABLE_OF_LIST.fullmatch(section) else f"[{section}]"
     return {
-        _FILE_KEYS: f"add under {place}:",
+        _FILE_KEY: f"add under {place}:",
+        _FILE_KEYS: f"add under {place}, each on its own line:",
+        _NEXT_KEY: "|",
         _FILE_PATH: "write path =",
         "true": "true",
+        "false": "false",
         **{key: _named(f"{section}.{key}", {}) for key in keys},
     }
+
+
+def key_step(
+    section: str, key: str, *, is_unique: bool, has_section: bool, has_key: bool
+) -> dict[str, str]:
+    """Return names for the step to set a key of a section (`set_key`).
+
+    Parameters
+    ----------
+    section, key : str
+    is_unique : bool
+        Whether no other section has the key, so that errors name it without the section, too.
+    has_section, has_key : bool
+        Whether the job has the section, and the key in it.
+    """
+    if not has_section:
+        step = f"add a section [{section}] with the line {key} ="
+    else:
+        step = f"{'change' if has_key else 'add'} under [{section}]: {key} ="
+    names = [f"{section}_{key}", *[key] * is_unique]
+    return {f"{_SET}{name}": step for name in names}
 
 
 def _with_names(text: str, names: Mapping[str, str]) -> str:
@@ -172,7 +233,13 @@ def _with_names(text: str, names: Mapping[str, str]) -> str:
     def shown(match: re.Match[str]) -> str:
         if match[1] is None:
             return "`"
-        return names.get(match[1]) or _PYTHON_NAMES.get(match[1], match[0])
+        name = match[1]
+        if name in names:
+            return names[name]
+        if name.startswith(_SET):
+            parameter = name.removeprefix(_SET)
+            return f"set {names.get(parameter, parameter)} ="
+        return _PYTHON_NAMES.get(name, match[0])
 
     return _PARAMETER.sub(shown, text)
 

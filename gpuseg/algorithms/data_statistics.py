@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.backends.types import Centers
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_key
 from gpuseg.formatting import count, count_with
 from gpuseg.numerics.reproducible_sums import finer_magic, finer_magics, grid_magic, grid_magics
 from gpuseg.numerics.sum_grid import SumGrid
@@ -84,7 +84,7 @@ def measure(executor: Executor, backend: str, metric: str = "euclidean") -> Data
             f"about {count_with(int(missing.max()), 'row', 'has', 'have')} no direction",
             rule="with metric = 'cosine' a row must have a value that is not zero, and all values "
             "must be finite: not missing (NaN), infinite (inf) or beyond float32",
-            hint="drop those rows, or use `metric` = 'euclidean'",
+            hint=f"drop those rows, or {set_key('metric', 'euclidean')}",
         )
     if missing.any() or infinite.any():
         raise DataError(

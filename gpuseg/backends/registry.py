@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.backends.cuda import gpus
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError, set_key
 
 if TYPE_CHECKING:
     from gpuseg.backends.backend import Backend
@@ -54,7 +54,8 @@ def choose_backend(requested: str, no_gpu_reason: str = "") -> BackendChoice:
             "backend.unavailable",
             missing.reason,
             value=requested,
-            hint=f"{missing.hint}, or use `backend` = 'auto', which takes the CPU without a GPU",
+            hint=f"{missing.hint}, or {set_key('backend', 'auto')}, which takes the CPU without a "
+            "GPU",
             parameter="backend",
         )
     if requested != "auto":

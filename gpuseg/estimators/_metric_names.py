@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gpuseg.errors import ConfigError, literal
+from gpuseg.errors import ConfigError, literal, set_key
 
 _ALIASES = {
     "l1": "manhattan",
@@ -76,7 +76,7 @@ def resolve_metric(metric: Any, p: Any = None, metric_params: Any = None) -> Any
             value=power,
             rule="is the power of `metric` = 'minkowski', but the metric is "
             f"{literal(repr(metric))}",
-            hint="leave `p` out, or use `metric` = 'minkowski'",
+            hint=f"leave `p` out, or {set_key('metric', 'minkowski')}",
             parameter="p",
         )
     if isinstance(name, str) and name in _NEXT_STEPS:

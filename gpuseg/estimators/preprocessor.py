@@ -36,6 +36,7 @@ from gpuseg.numerics.to_float32 import to_float32
 from gpuseg.optional import is_dask
 from gpuseg.preprocessing.encoding.encoder import Encoder, feature_origins, with_origins
 from gpuseg.preprocessing.fit import fit_preprocessing
+from gpuseg.preprocessing.missing_values import FILL
 from gpuseg.preprocessing.params import PreprocessingParams
 from gpuseg.preprocessing.pipeline import (
     FeaturePipeline,
@@ -70,6 +71,7 @@ _HINTS = {
     "feature.missing": _MISSING_HINT,
     "category.missing": "with 'mean', 'median' or 'zero' a missing category is a category of its "
     "own (missing numbers are filled); or drop those rows first",
+    "feature.infinite": f"fix the data, or make these values missing, and {FILL}",
 }
 """The next steps of a transformer, which cannot drop rows, by the code of the error."""
 

@@ -54,13 +54,13 @@ def next_step(
     readable, unreadable = _by_readability(sample, kind)
     if len(unreadable) < 2 and not any(map(_THOUSANDS_AND_POINT.fullmatch, unreadable)):
         return "fix the line, or leave it out"
-    count = f"{len(unreadable):,} of the {len(sample):,} values from that row on cannot be read"
-    if not readable:
-        count = f"none of the {len(sample):,} values from that row on can be read"
+    count = _counted(len(unreadable), len(sample))
     are_few = len(unreadable) < len(readable)
     if marks := _marks_of_numbers(unreadable, readable, are_few):
-        advice = marks.advice(has_currency, is_of_job)
-        return f"{count}, as the column is in another format: {advice}"
+        advice = f"{marks.what}; {marks.advice(has_currency, is_of_job)}"
+        if len(unreadable) == 1:
+            return f"{count}: this number has {advice}"
+        return f"{count}, as the column is in another format: the numbers have {advice}"
     if are_few:
         return f"{count}; fix these lines, or leave them out"
     convert = _unit_of_numbers(unreadable)
@@ -70,6 +70,15 @@ def next_step(
             f"{convert}"
         )
     return f"{count}, as the column is in another format: {convert}"
+
+
+def _counted(unreadable: int, values: int) -> str:
+    """Return how many of the values, which begin with the first unreadable one, are unreadable."""
+    if values == 1:
+        return "no value follows in these lines"
+    if unreadable == values:
+        return f"none of the {values:,} values from that row on can be read"
+    return f"{unreadable:,} of the {values:,} values from that row on cannot be read"
 
 
 def _by_readability(values: Sequence[str], kind: pa.DataType) -> tuple[list[str], list[str]]:
@@ -98,8 +107,8 @@ class _Marks:
     ----------
     what : str
         In words.
-    keys : str
-        Keys that read the numbers; empty if none do.
+    step : str
+        The step that sets keys which read the numbers; empty if none do.
     write : str
         How to write them instead.
     code : str
@@ -107,18 +116,18 @@ class _Marks:
     """
 
     what: str
-    keys: str
+    step: str
     write: str
     code: str
 
     def advice(self, has_currency: bool, is_of_job: bool) -> str:
         """Return the next step."""
         currency = " (the sign of the currency may stay)" if has_currency else ""
-        steps = [set_keys(self.keys) + currency] if self.keys else []
+        steps = [self.step + currency] if self.step else []
         if not (steps and is_of_job):
             code = "" if is_of_job else f", for example with {self.code}"
             steps.append(f"{self.write}{code}")
-        return f"the numbers have {self.what}; {', or '.join(steps)}"
+        return ", or ".join(steps)
 
 
 def _marks_of_numbers(
@@ -157,7 +166,8 @@ def _marks_of_numbers(
         return _without_marks(with_thousands)
     return _Marks(
         "a comma, which is a decimal comma or stands between thousands (1,234 is 1.234 or 1234)",
-        'decimal = "," or thousands = ","',
+        f"if it is a decimal comma, {_step(',', ())}; if it stands between thousands, "
+        f"{_step(None, ',')}",
         _WITH_POINT,
         f"{_replaced({',': '.'})} or {_replaced({',': ''})}",
     )
@@ -170,7 +180,7 @@ def _count_of(pattern: re.Pattern[str], values: Sequence[str]) -> int:
 def _with_decimal_point(values: Sequence[str]) -> _Marks:
     marks = sorted(set(_MARK.findall(" ; ".join(values))))
     code = _replaced(dict.fromkeys(marks, "") | {",": "."})
-    return _Marks("a decimal comma", _keys(",", marks), _WITH_POINT, code)
+    return _Marks("a decimal comma", _step(",", marks), _WITH_POINT, code)
 
 
 def _without_marks(values: Sequence[str]) -> _Marks:
@@ -179,16 +189,16 @@ def _without_marks(values: Sequence[str]) -> _Marks:
     if any(value.count(".") > 1 for value in values):
         marks.add(".")
     code = _replaced(dict.fromkeys(sorted(marks), ""))
-    keys = _keys(None, sorted(marks))
-    return _Marks("marks between thousands", keys, "write them without these", code)
+    step = _step(None, sorted(marks))
+    return _Marks("marks between thousands", step, "write them without these", code)
 
 
-def _keys(decimal: str | None, marks: Sequence[str]) -> str:
-    """Return which keys read the numbers; nothing if they have several marks."""
+def _step(decimal: str | None, marks: Sequence[str]) -> str:
+    """Return the step that sets keys which read the numbers; none if they have several marks."""
     signs = {BLANK if mark.isspace() else mark.replace("’", "'") for mark in marks}
     keys = [f'decimal = "{decimal}"'] * (decimal is not None)
     keys += [f'thousands = "{sign}"' for sign in signs]
-    return " and ".join(keys) if len(signs) <= 1 else ""
+    return set_keys(*keys) if len(signs) <= 1 else ""
 
 
 def _replaced(replacements: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_key
 from gpuseg.formatting import count_with
 from gpuseg.io.parquet.ids import duplicate_rows, split_ids_and_rows
 from gpuseg.jobs.plan import InputTable
@@ -73,7 +73,7 @@ def drop_duplicates(executor: Executor, id: str, rule: str, drop_missing: bool) 
             parameter="id",
             rule=f"{count_with(len(rows), 'row', 'has', 'have')} the id of another row, and "
             "`duplicates` = 'error' allows none",
-            hint="remove them, or set `duplicates` to 'first' or 'keep'",
+            hint=f"remove them, or {set_key('duplicates', 'first')} (or 'keep')",
         )
     ends = np.cumsum(executor.map(passes.n_rows))
     starts = np.append(0, ends[:-1])

@@ -19,6 +19,7 @@ from gpuseg.io.text_files.convert import ConvertedFiles
 from gpuseg.io.text_files.files import text_file
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.text_inputs import TextInput
+from gpuseg.preprocessing.missing_values import FILL_OR_DROP
 
 _MOST_TEXTS = 5
 """Texts of infinite values that a message names."""
@@ -59,10 +60,7 @@ def _hint(spec: JobSpec, text: TextInput, files: ConvertedFiles, features: Seque
     kept = [word for word in null_values if null_values != NULL_VALUES or word in missing]
     words = ", ".join(json.dumps(word, ensure_ascii=False) for word in (*kept, *infinite))
     keys = set_keys(f"null_values = [{words}]")
-    fill = (
-        '; and under [prepare]: missing = "median", which fills each with the median of its '
-        'feature, or missing = "drop", which leaves the rows with missing values out'
-    )
+    fill = f"; and {FILL_OR_DROP}"
     return f"fix the data, or {keys}{fill * (spec.prepare.missing == 'error')}"
 
 

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gpuseg.errors import section_names
+from gpuseg.errors import key_step, section_names
 from gpuseg.features.definitions import CUSTOMER_ID, RFM, RFM_SEGMENT
 from gpuseg.io.text_files.options import OPTIONS
 from gpuseg.jobs.schema import (
@@ -230,4 +230,22 @@ def job_names(spec: JobSpec) -> dict[str, str]:
     names.update(
         (key, f"{name}.{key}") for name, keys in sections.items() for key in keys if count[key] == 1
     )
-    return names | section_names("input" if spec.transactions is None else "transactions")
+    return {
+        **names,
+        **_key_steps(spec, count),
+        **section_names("input" if spec.transactions is None else "transactions"),
+    }
+
+
+def _key_steps(spec: JobSpec, count: Counter[str]) -> dict[str, str]:
+    """Return the steps to set keys; `count` has the number of sections with a key."""
+    steps: dict[str, str] = {}
+    for section, keys in spec:
+        if isinstance(keys, BaseModel):
+            has_section = section in spec.model_fields_set
+            for key in type(keys).model_fields:
+                steps |= key_step(
+                    section, key, is_unique=count[key] == 1, has_section=has_section,
+                    has_key=key in keys.model_fields_set,
+                )  # fmt: skip
+    return steps

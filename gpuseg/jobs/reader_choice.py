@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.backends.registry import BackendChoice
-from gpuseg.errors import ConfigError, GpusegError, ResourceError, literal
+from gpuseg.errors import ConfigError, GpusegError, ResourceError, literal, set_key
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.parquet.spilled_rows import spill_shard
@@ -109,7 +109,7 @@ def _obstacle(
         return _Obstacle(
             "reader.backend_not_cuda",
             f"cuDF reads into the memory of a GPU, and the backend is '{backend.name}'",
-            f"it was chosen because of '{literal(backend.reason)}': use `backend` = 'cuda'",
+            f"it was chosen because of '{literal(backend.reason)}'; {set_key('backend', 'cuda')}",
         )
     if not needs.on_device:
         return _Obstacle(

@@ -66,7 +66,7 @@ class TextInput:
         if len(groups) > _MOST_GROUPS:
             texts.append(f"and {count(len(groups) - _MOST_GROUPS, 'other format')}")
         if not self.numbers.is_plain:
-            texts.append(f"numbers read with {self.numbers.keys()}")
+            texts.append(f"numbers read with {' and '.join(self.numbers.keys())}")
         return f"{self.section}: {'; '.join(texts)}"
 
     def summaries(self) -> tuple[TextFiles, ...]:

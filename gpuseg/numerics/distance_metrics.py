@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_key
 
 Metric = Literal["euclidean", "manhattan", "chebyshev", "cosine", "haversine"]
 
@@ -92,7 +92,7 @@ def _unit_rows(x: NDArray[Any]) -> NDArray[np.float64]:
         raise DataError(
             "metric.row_of_zeros",
             f"row {row} has only zeros, so it has no direction for metric = 'cosine'",
-            hint="drop such rows, or use `metric` = 'euclidean'",
+            hint=f"drop such rows, or {set_key('metric', 'euclidean')}",
             parameter="metric",
         )
     units /= np.sqrt(squares)[:, None]

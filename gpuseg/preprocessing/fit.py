@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import KINDS, ColumnSummary
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON, FeatureTransform
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_key
 from gpuseg.formatting import count_with
+from gpuseg.preprocessing.missing_values import FILL, FILL_OR_DROP
 from gpuseg.preprocessing.pca import Components, fit_components
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.preprocessing.scaling import Statistics, clip_bounds, fill_values, shift_and_scale
@@ -263,7 +264,7 @@ def _select_features(
         raise DataError(
             "feature.none_left",
             f"no feature is left: all {len(names)} are nearly constant",
-            hint="set `drop_near_constant` = false, or choose other `features`",
+            hint=f"{set_key('drop_near_constant', False)}, or choose other `features`",
             parameter="drop_near_constant",
         )
     return kept, dropped
@@ -347,7 +348,7 @@ def _check_float32_range(plan: PreprocessingPlan, extremes: NDArray[np.float64])
         raise DataError(
             "feature.beyond_float32",
             f"feature '{plan.features[f]}' has values beyond float32 (3.4e38) after 'yeo-johnson'",
-            hint="set `scale` = 'standard', set `clip`, or use another transform",
+            hint=f"{set_key('scale', 'standard')}, set `clip`, or use another transform",
             parameter="transform",
         )
 
@@ -362,7 +363,7 @@ def _check_values(
             "rows.none_left",
             "no rows are left, since every row has a missing value",
             value=plan.missing,
-            hint="use 'mean', 'median' or 'zero', or leave out the features without values",
+            hint=f"{FILL}; or leave out the features without values",
             parameter="missing",
         )
     refused = ("infinite", "outside", *(["missing"] if plan.missing == "error" else []))
@@ -377,7 +378,7 @@ def _check_values(
                 category = plan.feature_roles()[f].category
                 if kind == "missing" and category:
                     raise _missing_category(category, count, row)
-                raise _refused_values(kind, name, count, row)
+                raise _refused_values(kind, name, count, row, plan.missing)
         if total.valid()[f] == 0:
             raise DataError(
                 "feature.all_missing",
@@ -395,22 +396,24 @@ def _missing_category(column: str, count: int, first: str) -> DataError:
         f"column '{column}': {count_with(count, 'value', 'is', 'are')} missing (null), "
         f"first in {first}",
         value="error",
-        hint="with 'median', 'mean' or 'zero' a missing category is a category of its own (missing "
-        "numbers are filled); with 'drop' its rows are dropped",
+        hint=f'{FILL_OR_DROP}; all but "drop" make missing a category of its own',
         parameter="missing",
     )
 
 
-def _refused_values(kind: str, feature: str, count: int, first: str) -> DataError:
-    """Return the error for values of one of `KINDS`; `first` describes the first row."""
+def _refused_values(kind: str, feature: str, count: int, first: str, missing: str) -> DataError:
+    """Return the error for values of one of `KINDS`; `first` describes the first row.
+
+    `missing` says what becomes of missing values.
+    """
     values = count_with(count, "value", "is", "are")
     if kind == "infinite":
+        step = f", and {FILL_OR_DROP}" if missing == "error" else ""
         return DataError(
             "feature.infinite",
             f"feature '{feature}': {values} infinite, first in {first}",
             rule="must be finite",
-            hint="fix the data, or make these values null, and set `missing` to 'median', which "
-            "fills each with the median of its feature",
+            hint=f"fix the data, or make these values null{step}",
             parameter="features",
         )
     if kind == "outside":
@@ -425,6 +428,6 @@ def _refused_values(kind: str, feature: str, count: int, first: str) -> DataErro
         "feature.missing",
         f"feature '{feature}': {values} missing (null or NaN), first in {first}",
         value="error",
-        hint="use 'drop', 'mean', 'median' or 'zero'",
+        hint=FILL_OR_DROP,
         parameter="missing",
     )

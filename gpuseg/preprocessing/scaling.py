@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from gpuseg.backends.column_summary import ColumnSummary
 from gpuseg.backends.feature_transform import YEO_JOHNSON, FeatureTransform
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_key
 from gpuseg.numerics.yeo_johnson import yeo_johnson
 from gpuseg.preprocessing.plan import PreprocessingPlan
 from gpuseg.runtime.executor import Executor
@@ -186,7 +186,7 @@ def _constant_category(plan: PreprocessingPlan, f: int) -> DataError:
         f"feature '{plan.features[f]}' is the same for all rows",
         value=plan.scale,
         rule=f"{plan.scale!r} divides by its spread, which is 0",
-        hint="set `drop_near_constant` = true, or leave its column out of `categorical`",
+        hint=f"{set_key('drop_near_constant', True)}, or leave its column out of `categorical`",
         parameter="scale",
     )
 
@@ -204,8 +204,8 @@ def _constant_feature(
         f"feature '{plan.features[f]}' is {extent}{clipped} (value {value:g})",
         value=plan.scale,
         rule=f"{plan.scale!r} divides by {_DIVISORS[plan.scale]}, which is 0",
-        hint="set `drop_near_constant` = true, or leave it out of `features`"
+        hint=f"{set_key('drop_near_constant', True)}, or leave it out of `features`"
         if is_constant
-        else "set `scale` = 'standard', or leave it out of `features`",
+        else f"{set_key('scale', 'standard')}, or leave it out of `features`",
         parameter="scale",
     )

@@ -15,7 +15,7 @@ from tempfile import gettempdir
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.errors import ResourceError, literal
+from gpuseg.errors import ResourceError, literal, set_key
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
 from gpuseg.runtime.fork_server import (
     continue_fork_server,
@@ -338,7 +338,8 @@ def _cluster_class(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
             "cluster.no_dask_cuda",
             f"dask-cuda cannot be imported ({error})",
             value="cuda",
-            hint="pip install 'gpuseg[cuda13]', or use `cluster` = 'local', which uses one GPU",
+            hint=f"pip install 'gpuseg[cuda13]', or {set_key('cluster', 'local')}, which uses one "
+            "GPU",
             parameter="cluster",
         ) from None
     return LocalCUDACluster, "auto"
@@ -372,7 +373,7 @@ def _connect(address: str) -> Client:
             "cluster.unreachable",
             f"no scheduler answers within {_CONNECT_SECONDS} s ({type(error).__name__})",
             value=address,
-            hint="start one with 'dask scheduler', or use `cluster` = 'dask'",
+            hint=f"start one with 'dask scheduler', or {set_key('cluster', 'dask')}",
             parameter="cluster",
         ) from None
     if not n_workers:

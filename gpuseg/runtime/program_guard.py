@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from types import FrameType, ModuleType
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, set_key
 
 _STANDARD_INPUT = "<stdin>"
 
@@ -36,7 +36,7 @@ def error_of_program(cluster: str) -> ConfigError | None:
             "cluster.program_without_file",
             "the program comes from the standard input, and workers cannot import it from there",
             value=cluster,
-            hint="save it as a file, or use `cluster` = 'local'",
+            hint=f"save it as a file, or {set_key('cluster', 'local')}",
             parameter="cluster",
         )
     if _is_main_of_package(main) or not _is_at_top_level(main, file) or _has_guard(file):
@@ -46,7 +46,8 @@ def error_of_program(cluster: str) -> ConfigError | None:
         f"each worker imports {file}, which would start this run again",
         value=cluster,
         rule="a program that starts workers must do so below `if __name__ == '__main__':`",
-        hint="write this line above the call and indent the call, or use `cluster` = 'local'",
+        hint="write this line above the call and indent the call, or "
+        + set_key("cluster", "local"),
         parameter="cluster",
     )
 

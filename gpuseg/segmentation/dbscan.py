@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from gpuseg.algorithms.dbscan.params import DBSCANParams
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, set_key
 from gpuseg.segmentation.base import (
     ColumnPlan,
     FitContext,
@@ -147,7 +147,7 @@ def _check_haversine(columns: ColumnPlan) -> None:
         raise ConfigError(
             "metric.haversine_prepared", "takes latitude and longitude as they are",
             value="haversine", parameter="metric",
-            hint="set `scale` = 'none', and leave `transform` and `pca` out",
+            hint=f"{set_key('scale', 'none')}, and leave `transform` and `pca` out",
         )  # fmt: skip
 
 

@@ -1,10 +1,21 @@
 """Errors have fields, which a front end renders by its own names of the parameters."""
 
 import pickle
+from typing import Any
 
 import pytest
 
-from gpuseg.errors import ConfigError, DataError, GpusegError, literal, parameter_names
+from gpuseg.errors import (
+    ConfigError,
+    DataError,
+    GpusegError,
+    literal,
+    parameter_names,
+    set_key,
+    set_keys,
+)
+from gpuseg.jobs.job import job_names
+from gpuseg.jobs.job_file import load_job
 from gpuseg.validation import nearest_known
 
 
@@ -44,6 +55,43 @@ def test_backticks_of_data_are_shown_as_they_are() -> None:
         "'`weight`': no column '`weight`' in a`id`.parquet: "
         "must be `weight`, or change input.weight; choose one of `weight`"
     )
+
+
+JOB = {"input": {"path": "a", "features": ["b"]}, "output": {"path": "c"}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "step"),
+    [
+        ({}, 'add a section [prepare] with the line missing = "mean"'),
+        ({"prepare": {"scale": "none"}}, 'add under [prepare]: missing = "mean"'),
+        ({"prepare": {"missing": "zero"}}, 'change under [prepare]: missing = "mean"'),
+    ],
+)
+def test_a_job_has_a_key_under_a_section(sections: dict[str, Any], step: str) -> None:
+    error = DataError("x.missing", hint=set_key("missing", "mean"))
+    assert error.rendered(job_names(load_job({**JOB, **sections}))) == f"; {step}"
+    assert str(error) == '; set missing = "mean"'
+
+
+def test_a_job_has_each_key_on_a_line() -> None:
+    error = DataError("x.format", hint=set_keys('decimal = ","', 'thousands = "."'))
+    step = 'add under [input], each on its own line: decimal = "," | thousands = "."'
+    assert error.rendered(job_names(load_job(JOB))) == f"; {step}"
+    assert str(error) == '; set decimal = "," and thousands = "."'
+
+
+@pytest.mark.parametrize(
+    ("value", "in_job", "in_python"),
+    [(True, "true", "True"), (False, "false", "False"), (3, "3", "3"), ('a"`', *['"a\\"`"'] * 2),
+     ({"a": "b"}, *['{ "a" = "b" }'] * 2)],
+)  # fmt: skip
+def test_values_of_keys_are_written_as_they_are_read(
+    value: Any, in_job: str, in_python: str
+) -> None:
+    error = DataError("x.value", hint=set_key("pca", value))
+    assert error.rendered(job_names(load_job(JOB))).endswith(f" pca = {in_job}")
+    assert str(error).endswith(f" pca = {in_python}")
 
 
 def test_errors_travel_between_processes() -> None:

@@ -83,6 +83,13 @@ def test_numbers_of_other_formats(texts: list[str], words: list[str]) -> None:
     assert all(word in hint for word in ["another format", *words])
 
 
+@pytest.mark.parametrize("prices", [PRICES, PRICES[:6]])
+def test_one_number_is_no_format_of_the_column(prices: list[str]) -> None:
+    """Few prices are above a thousand."""
+    hint = hint_of(each=[*prices[:5], "1,234.50", *prices[6:], *[None] * (N - len(prices))])
+    assert "thousands" in hint and "another format" not in hint
+
+
 @pytest.mark.parametrize(("rows", "word"), [([5], "fix the line"), ([5, 9], "2 of the 35 values")])
 @pytest.mark.parametrize("text", ["?", "12 pcs", "@1", "1,5", "1.234.567"])
 def test_few_lines_are_to_be_fixed(text: str, rows: list[int], word: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from gpuseg.algorithms.params import AlgorithmParams, MaxIter, NClusters, NInit, RandomState
-from gpuseg.errors import ConfigError, DataError
+from gpuseg.errors import ConfigError, DataError, set_key
 from gpuseg.formatting import count
 
 
@@ -76,7 +76,7 @@ class KMeansParams(AlgorithmParams):
                 "init.wrong_shape",
                 f"has {count(n_given, 'center')}",
                 rule=f"must have one for each cluster, and `n_clusters` = {self.n_clusters}",
-                hint=f"use `n_clusters` = {n_given}, or {other}",
+                hint=f"{set_key('n_clusters', n_given)}, or {other}",
                 parameter="init",
             )
         if (n_given, widths) != (self.n_clusters, [n_features]):

@@ -12,7 +12,7 @@ from functools import lru_cache
 from gpuseg.backends.cuda.full_pass_plans import forms
 from gpuseg.backends.cuda.launcher import Kernel, Limits
 from gpuseg.backends.cuda.shapes import GROUP, LABEL_BYTES, THREADS, sums_bytes
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ResourceError, set_key
 from gpuseg.numerics.distance_metrics import MAXIMUM
 
 SIMPLE_THREADS = 256
@@ -226,7 +226,7 @@ def plan_tiles(
             "features.too_many_for_gpu",
             f"DBSCAN on {limits.name} cannot use {n_features} features",
             rule=f"must be at most {max_features}",
-            hint="select fewer features (`features`), or use `backend` = 'numba'",
+            hint=f"select fewer features (`features`), or {set_key('backend', 'numba')}",
             parameter="features",
         )
     fitting = min(limits.shared_bytes_per_multiprocessor // (n_bytes + 1024), _SIMPLE_BLOCKS)

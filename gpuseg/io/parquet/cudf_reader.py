@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gpuseg.backends import registry
 from gpuseg.backends.cuda import gpus
 from gpuseg.backends.cuda.decoded import TYPES, Column, DecodedRows
-from gpuseg.errors import DataError, ResourceError
+from gpuseg.errors import DataError, ResourceError, set_key
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.parquet.checksums import are_sound
 from gpuseg.io.parquet.shard_plan import RowGroup, ShardPlan, fill, load_shard
@@ -32,7 +32,7 @@ columns of up to 8 bytes per value, where rows have 4."""
 _FAILURES = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
 """Python types of cuDF's C++ exceptions, except for those of memory."""
 
-_HINT = "set `reader` = 'arrow'"
+_HINT = set_key("reader", "arrow")
 
 
 def unavailable() -> str | None:

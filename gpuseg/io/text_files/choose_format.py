@@ -85,16 +85,19 @@ def _ambiguous(types: ColumnTypes, name: str, formats: list[NumberFormat]) -> Da
     first = {each.decimal: each for each in reversed(formats)}
     value = types.example or ""
     readings = [
-        f"{plain_value(value, each)} with {each.keys()}" for each in first.values() if value
+        f"{plain_value(value, each)} if {_SIGNS[each.decimal]}" for each in first.values() if value
     ]
-    keys = " or ".join(each.keys() for each in first.values())
+    steps = [f"if {_SIGNS[each.decimal]}, {set_keys(*each.keys())}" for each in first.values()]
     return DataError(
         "numbers.ambiguous",
         f"column '{name}' has numbers that can be read in two ways",
         reason=f"'{value}' is {' or '.join(readings)}" if value else "",
         rule="a sign may be the decimal sign or stand between thousands",
-        hint=set_keys(keys),
+        hint="; ".join(steps),
     )
+
+
+_SIGNS = {",": "the decimal sign is a comma", ".": "it is a point"}
 
 
 def plain_value(value: str, format: NumberFormat) -> str:

@@ -5,7 +5,6 @@ own name, with its rows in their order: messages that name a file and a row are 
 file. A file that is small is kept in memory in between; others are read twice.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from gpuseg import arrow_compute as pc
 from gpuseg.errors import (
     DataError,
     literal,
+    set_key,
     set_keys,
     without_reason,
     without_value,
@@ -269,7 +269,7 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
                 f"{storage.relative(file.path)}: two columns are called '{name}'",
                 rule="column names must be unique",
                 hint="rename one of them, or name all columns: "
-                + set_keys(f"header = […] and skip_rows = {format.skip_rows + 1}"),
+                + set_keys("header = […]", f"skip_rows = {format.skip_rows + 1}"),
             )
     may_have_totals = options.skip_footer != 0
     return _TextSource(storage, file.path, version, format, tuple(used), wanted.id, may_have_totals)
@@ -410,15 +410,13 @@ def _refuse_text(
     hint = "fix the value or leave the column out; if it stands for no value, add it to null_values"
     rule = f"must be a number such as {numbers.example}"
     if formats := types.number_formats():
-        hint = set_keys(formats[0].keys())
+        hint = set_keys(*formats[0].keys())
     elif _DIGITS.fullmatch(wrong.value):
         rule, hint = "long digits, and digits that begin with 0, are text", "leave the column out"
     elif not _DIGIT.search(wrong.value):
-        quoted = json.dumps(name, ensure_ascii=False)
         hint = (
-            f"if it has categories, set categorical = {{ {literal(quoted)} = "
-            '"onehot" } in [prepare]; if the value stands for no value, add it to null_values; '
-            "otherwise leave the column out"
+            f"if it has categories, {set_key('categorical', {name: 'onehot'})}; if the value stands"
+            " for no value, add it to null_values; otherwise leave the column out"
         )
     raise DataError(
         "input.not_a_number",

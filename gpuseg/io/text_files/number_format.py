@@ -89,12 +89,12 @@ class NumberFormat:
             text = pc.replace_substring(text, self.decimal, PLAIN.decimal)
         return text
 
-    def keys(self) -> str:
-        """Return the keys of this format, as a job file has them."""
+    def keys(self) -> list[str]:
+        """Return the keys of this format, as a job file has them, one a line."""
         keys = [f'decimal = "{self.decimal}"']
         if self.thousands is not None:
             keys.append(f'thousands = "{self.thousands}"')
-        return " and ".join(keys)
+        return keys
 
 
 PLAIN = NumberFormat()
