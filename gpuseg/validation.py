@@ -21,6 +21,7 @@ MAX_THREADS = 4096
 """Threads of a process; also those of all workers together that a run starts on this machine."""
 
 Hint = Callable[[str, list[str] | None], str]
+UnknownHint = Callable[[Sequence[str], Iterable[str]], str]
 
 _FROM_INPUT = object()
 
@@ -42,6 +43,7 @@ def validated(
     hint: Hint = lambda key, texts: "",
     subject: str = "parameter",
     missing: Mapping[str, str] = MappingProxyType({}),
+    unknown: UnknownHint = lambda path, known: nearest_known(path[-1], known),
 ) -> M:
     """Build `model` from `values`.
 
@@ -57,6 +59,8 @@ def validated(
         `subject.invalid_value`; `subject.several_errors` for more than one broken rule.
     missing : mapping of str to str
         The next step for required keys that are missing, by key.
+    unknown : callable
+        Returns the next step for an unknown key, from its path and the keys that are known there.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def validated(
         with _BUILDING:
             return model.model_validate(values)
     except ValidationError as error:
-        parts = _config_errors(error, model, values, hint, subject, missing)
+        parts = _config_errors(error, model, values, hint, subject, missing, unknown)
     raise parts[0] if len(parts) == 1 else ConfigErrors(f"{subject}.several_errors", parts)
 
 
@@ -107,12 +111,16 @@ def as_config_error(error: PydanticCustomError) -> ConfigError:
 def nearest_known(name: str, known: Iterable[str]) -> str:
     """Return a hint that names the nearest known name, or all of them."""
     options = list(known)
-    close = get_close_matches(name, options, n=1, cutoff=0.6)
-    if close:
-        return literal(f"did you mean {close[0]!r}?")
+    if (close := nearest(name, options)) is not None:
+        return literal(f"did you mean {close!r}?")
     others = len(options) - _KNOWN_NAMES
     listed = ", ".join(options[:_KNOWN_NAMES]) + (f" and {others:,} others" if others > 0 else "")
     return literal(f"choose one of {listed}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is spelled nearly as a name; None if there is none."""
+    return next(iter(get_close_matches(name, list(known), n=1, cutoff=0.6)), None)
 
 
 def _config_errors(
@@ -122,6 +130,7 @@ def _config_errors(
     hint: Hint,
     subject: str,
     missing: Mapping[str, str],
+    unknown: UnknownHint,
 ) -> list[ConfigError]:
     """Return one error for each key.
 
@@ -137,7 +146,7 @@ def _config_errors(
             fields = _model_at(details["loc"][:-1], model).model_fields
             errors[key] = ConfigError(
                 f"{subject}.unknown_key", "unknown key", parameter=key,
-                hint=nearest_known(path[-1], fields),
+                hint=unknown(path, fields),
             )  # fmt: skip
         elif details["type"] == "missing":
             errors[key] = ConfigError(
@@ -307,12 +316,12 @@ def _model_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[B
         if part in branches:
             model = branches[part]
         elif part in model.model_fields:
-            branches = _branches(model.model_fields[str(part)].annotation)
+            branches = branches_of(model.model_fields[str(part)].annotation)
             model = branches.get(None, model)
     return model
 
 
-def _branches(annotation: Any) -> dict[Any, type[BaseModel]]:
+def branches_of(annotation: Any) -> dict[Any, type[BaseModel]]:
     """Return the models of an annotation by the tag of their branch, None without a tag."""
     branches: dict[Any, type[BaseModel]] = {}
     is_union = get_origin(annotation) not in (None, Annotated)

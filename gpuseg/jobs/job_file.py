@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from gpuseg.errors import literal, parameter_names
 from gpuseg.jobs.checks import check_job
 from gpuseg.jobs.job import JobSpec, job_model, job_names
 from gpuseg.jobs.job_values import read_job
+from gpuseg.jobs.unknown_keys import unknown_key_step
 from gpuseg.segmentation.registry import require_loaded
 from gpuseg.validation import validated
 
@@ -32,7 +34,9 @@ def load_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     """
     values = read_job(job, overrides)
     _require_algorithm(values.get("segment"))
-    spec: JobSpec = validated(job_model(), values, _hint, "job", _REQUIRED)
+    model = job_model()
+    unknown = partial(unknown_key_step, model=model, values=values)
+    spec: JobSpec = validated(model, values, _hint, "job", _REQUIRED, unknown)
     with parameter_names(job_names(spec)):
         check_job(spec)
     return spec

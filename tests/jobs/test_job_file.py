@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from support.bad_jobs import (
     BROKEN_RULES,
     LINES,
@@ -192,6 +193,21 @@ def test_unknown_key_has_a_hint() -> None:
     assert error_of(changed("output.zzz", 3)).hint.endswith(
         "path, overwrite, plots, confidence, storage_options"
     )
+
+
+def test_unknown_key_of_another_section_has_its_name() -> None:
+    """A job without an optional section is told to add it."""
+    sections = {name: keys for name, keys in load_job(MINIMAL) if isinstance(keys, BaseModel)}
+    for section, spec in sections.items():
+        for key in type(spec).model_fields:
+            for other in {"", *sections} - {section}:
+                if other and key in type(sections[other]).model_fields:
+                    continue
+                hint = error_of(changed(f"{other}.{key}", 1)).hint
+                assert f"{key} is a key of " in hint and f"[{section}]" in hint
+                assert section in MINIMAL or "add a section" in hint or " or [" in hint
+    hint = error_of(changed("segment.eps", 1)).hint
+    assert hint.startswith('eps is a key of [segment] with algorithm = "dbscan"; choose one of ')
 
 
 @pytest.mark.parametrize(("dotted", "value"), WRONG_VALUES, ids=map(printable_value, WRONG_VALUES))

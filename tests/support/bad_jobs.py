@@ -33,7 +33,8 @@ def changed(dotted: str, value: Any) -> dict[str, Any]:
 UNKNOWN_KEYS = [
     ".imput", ".outputs", ".qqq", "input.feature", "input.wieght", "prepare.mising",
     "segment.n_cluster", "segment.random_sate", "runtime.memory", "runtime.workers",
-    "output.over_write", "output.zzz",
+    "output.over_write", "output.zzz", "input.missing", "output.skip_footer", ".missing",
+    "input.mising", "input.quantity",
 ]  # fmt: skip
 """Keys that no job has."""
 
