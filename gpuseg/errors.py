@@ -24,8 +24,11 @@ _TABLE_OF_LIST = re.compile(r"(\w+)\[(\d{1,9})\](?:\.(.+))?", re.DOTALL)
 """A key of one of several tables, as in ``join[0].path``, which TOML writes as ``[[join]]``."""
 
 _FILE_KEY, _FILE_KEYS, _NEXT_KEY = "file_key", "file_keys", "next_key"
-"""Stand in a hint before a key that says how files are read, before several, and between these; see
-`set_keys`."""
+"""Stand in a hint before a key that says how files are read, followed by its name, before several,
+and between these; see `set_keys`."""
+
+_GIVEN_KEY, _GIVEN_KEYS = "given_key", "given_keys"
+"""The step to change a key that says how files are read, and the keys that are given."""
 
 _SET = "set_"
 """Stands in a hint before the name of a parameter to set; see `set_key`."""
@@ -161,7 +164,7 @@ def set_keys(*keys: str) -> str:
     *keys : str
         Such as ``decimal = ","``.
     """
-    step = _FILE_KEY if len(keys) == 1 else _FILE_KEYS
+    step = _FILE_KEYS if len(keys) > 1 else f"{_FILE_KEY}_{keys[0].partition(' ')[0]}"
     return f"`{step}` " + f" `{_NEXT_KEY}` ".join(map(literal, keys))
 
 
@@ -192,17 +195,24 @@ def write_path(path: str) -> str:
     return f'`{_FILE_PATH}` "{literal(path)}"'
 
 
-def section_names(section: str, keys: Iterable[str] = ()) -> dict[str, str]:
-    """Return names for messages about the files of a section: steps as above, and keys."""
+def section_names(
+    section: str, keys: Iterable[str] = (), given: Iterable[str] = ()
+) -> dict[str, str]:
+    """Return names for messages about the files of a section: steps as above, and keys.
+
+    `given` are the keys that the section has, which are changed and not added.
+    """
     place = _named(section, {}) if _TABLE_OF_LIST.fullmatch(section) else f"[{section}]"
     return {
         _FILE_KEY: f"add under {place}:",
-        _FILE_KEYS: f"add under {place}, each on its own line:",
+        _FILE_KEYS: f"write under {place}, each on its own line:",
         _NEXT_KEY: "|",
         _FILE_PATH: "write path =",
         "true": "true",
         "false": "false",
         **{key: _named(f"{section}.{key}", {}) for key in keys},
+        _GIVEN_KEY: f"change under {place}:",
+        _GIVEN_KEYS: " ".join(given),
     }
 
 
@@ -239,7 +249,10 @@ def _with_names(text: str, names: Mapping[str, str]) -> str:
         if name.startswith(_SET):
             parameter = name.removeprefix(_SET)
             return f"set {names.get(parameter, parameter)} ="
-        return _PYTHON_NAMES.get(name, match[0])
+        if name.startswith(f"{_FILE_KEY}_"):
+            given = names.get(_GIVEN_KEYS, "").split()
+            name = _GIVEN_KEY if name.removeprefix(f"{_FILE_KEY}_") in given else _FILE_KEY
+        return names.get(name) or _PYTHON_NAMES.get(name, match[0])
 
     return _PARAMETER.sub(shown, text)
 

@@ -22,6 +22,9 @@ from gpuseg.io.text_files.damaged_ids import refuse_damaged_ids
 from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.numerics.hashing import splitmix64
 
+UNREADABLE = "transactions.unreadable_value"
+"""Code of the error for text that is no number."""
+
 _REASONS = (
     *("without_customer", "without_time", "without_amount", "zero_quantity", "zero_price"),
     *("negative_price", "on_or_after_snapshot"),
@@ -63,6 +66,7 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
     kind = np.where(signed > 0, PURCHASE, RETURN).astype(np.uint8)
     kind[reason < len(_REASONS)] = UNUSABLE
     kind[reason == _REASONS.index("on_or_after_snapshot")] = LATER
+    times_of_customers = time[known & ~no_time]
     counts = ScanCounts(
         lines=n,
         purchases=int(np.count_nonzero(kind == PURCHASE)),
@@ -71,7 +75,8 @@ def parse(batch: pa.RecordBatch, roles: Roles, describe: DescribeRow) -> tuple[P
         times_with_offset=int(np.count_nonzero(read.has_offset)),
         times_without_offset=int(np.count_nonzero(~read.has_offset & ~no_time)),
         currencies=currencies,
-        latest=int(time[known & ~no_time].max(initial=ScanCounts.latest)),
+        earliest=int(times_of_customers.min(initial=ScanCounts.earliest)),
+        latest=int(times_of_customers.max(initial=ScanCounts.latest)),
         **{name: int(np.count_nonzero(reason == i)) for i, name in enumerate(_REASONS)},
     )
     kept = np.flatnonzero(known)
@@ -143,7 +148,7 @@ def _in_plain_format(
     row = pc.index(format.matches(text), False).as_py()
     if row >= 0:
         raise DataError(
-            "transactions.unreadable_value",
+            UNREADABLE,
             f"{subject} in {describe(row)}",
             value=text[row].as_py(),
             rule=f"must be a number such as {literal(format.example)}, as the job says",
@@ -252,7 +257,7 @@ def _read_text(
     except pa.ArrowInvalid:
         row = first_invalid(lambda part: pc.cast(part, kind), number)
         raise DataError(
-            "transactions.unreadable_value",
+            UNREADABLE,
             f"{subject} in {describe(row)}",
             value=text[row].as_py(),
             rule=rule,

@@ -15,13 +15,19 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.arrow import from_numpy
+from gpuseg.features.parse import UNREADABLE as UNREADABLE_VALUE
 from gpuseg.features.parse import parse
+from gpuseg.features.times import UNREADABLE as UNREADABLE_TIME
 from gpuseg.features.transaction_files import ReadSplit, Source, describe_row
 from gpuseg.features.transactions import Parsed, Roles, ScanCounts
 from gpuseg.io.output.base import Staging, cannot_write
+from gpuseg.io.text_files.error_steps import checking_names
 
 CHUNK_ROWS = 2**20
 SCRATCH = "_scratch"
+
+_UNREADABLE = (UNREADABLE_VALUE, UNREADABLE_TIME)
+"""Codes of errors of values that may be in another column."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,8 @@ def _chunks(source: Source, split: ReadSplit) -> Iterator[tuple[Parsed, ScanCoun
     parsed: list[Parsed] = []
     counts = ScanCounts()
     for batch, describe in source.batches(split):
-        lines, batch_counts = parse(batch, source.roles, describe)
+        with checking_names(split.format, _UNREADABLE):
+            lines, batch_counts = parse(batch, source.roles, describe)
         parsed.append(lines)
         counts += batch_counts
         if sum(len(lines.kind) for lines in parsed) >= CHUNK_ROWS:

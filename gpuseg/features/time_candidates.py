@@ -144,6 +144,8 @@ class Counted:
 def with_candidates(error: DataError, columns: Iterable[pa.Array], roles: Roles) -> DataError:
     """Return the error of a time that cannot be read, with the formats that fit the lines.
 
+    What its hint says stands at the end.
+
     Parameters
     ----------
     error : DataError
@@ -151,7 +153,7 @@ def with_candidates(error: DataError, columns: Iterable[pa.Array], roles: Roles)
         The times of the lines, a batch each.
     roles : Roles
     """
-    hint = next_step(columns, roles)
+    hint = next_step(columns, roles) + error.hint
     new = DataError(error.code, error.problem, rule=error.rule, hint=hint)
     new.value = error.value
     return new
@@ -275,7 +277,10 @@ class _Advice:
         return f" ({one.span})" if self.roles.id_key is None else ""
 
     def _ranked(self) -> list[Candidate]:
-        """Return the formats that fit some lines, first the one that fits most."""
+        """Return the formats that fit some lines, first the one that fits most.
+
+        Times near 1970 are mistakes where another format has times of later years.
+        """
         formats = [*self.roles.time_format, *_formats_of(self.counted.values)]
         formats = list(
             dict.fromkeys([ISO, *formats] if is_text(self.counted.values.type) else formats)
@@ -283,7 +288,11 @@ class _Advice:
         sample = self.counted.sample()
         tried = sorted(map(sample.candidate, formats), key=_likelihood)[:_TRIED]
         candidates = [self.counted.candidate(one.format) for one in tried]
-        return sorted((one for one in candidates if one.lines), key=_likelihood)
+        ranked = sorted((one for one in candidates if one.lines), key=_likelihood)
+        if ranked and ranked[0].plausible:
+            named = self.roles.time_format
+            ranked = [one for one in ranked if one.plausible or one.format in named]
+        return ranked
 
     def _used(self, ranked: Sequence[Candidate]) -> list[Candidate]:
         """Return the formats that the lines have: the best one, and those that fit the rest."""

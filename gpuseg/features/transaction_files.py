@@ -29,6 +29,7 @@ from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, uni
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
+from gpuseg.io.text_files.error_steps import checking_encoding
 from gpuseg.io.text_files.files import READABLE, check_used, find_format, is_text_file, text_file
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import TextFormat
@@ -216,7 +217,8 @@ def open_source(storage: Storage, roles: Roles, options: TextOptions | None = No
     with_lines = [file for file in files if file.splits]
     compared = with_lines or files  # where no line is, no type matters
     for file in compared:
-        check_columns(file.schema, roles, storage.relative(file.path))
+        with checking_encoding([split.format for split in file.splits if split.format]):
+            check_columns(file.schema, roles, storage.relative(file.path))
     _check_zones(storage, roles, compared)
     kinds, conversions = unify(storage, compared, _uses(roles))
     if not with_lines:

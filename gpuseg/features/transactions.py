@@ -134,7 +134,7 @@ class Parsed:
 
 @dataclass(frozen=True)
 class ScanCounts:
-    """Counts of lines by kind, and the latest time; they add up over batches.
+    """Counts of lines by kind, and the first and last time; they add up over batches.
 
     Attributes
     ----------
@@ -147,8 +147,8 @@ class ScanCounts:
         Times of any lines, by whether they have an offset from UTC.
     currencies : mapping
         Signs and codes of currencies in a column, by its role and name.
-    latest : int
-        The latest time, in microseconds since 1970.
+    earliest, latest : int
+        The first and the last time of lines with a customer, in microseconds since 1970.
     """
 
     lines: int = 0
@@ -165,15 +165,29 @@ class ScanCounts:
     times_with_offset: int = 0
     times_without_offset: int = 0
     currencies: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    earliest: int = 2**62
     latest: int = -(2**62)
+
+    @property
+    def period(self) -> tuple[np.datetime64, np.datetime64] | None:
+        """The days of the first and the last time; None if there is none."""
+        if self.latest == ScanCounts.latest:
+            return None
+        first, last = np.array([self.earliest, self.latest], "M8[us]").astype("M8[D]")
+        return first, last
 
     def __add__(self, other: "ScanCounts") -> "ScanCounts":
         sums = {
             f.name: getattr(self, f.name) + getattr(other, f.name)
             for f in fields(self)
-            if f.name not in ("currencies", "latest")
+            if f.name not in ("currencies", "earliest", "latest")
         }
         currencies = dict(self.currencies)
         for column, signs in other.currencies.items():
             currencies[column] = currencies.get(column, frozenset()) | signs
-        return ScanCounts(**sums, currencies=currencies, latest=max(self.latest, other.latest))
+        return ScanCounts(
+            **sums,
+            currencies=currencies,
+            earliest=min(self.earliest, other.earliest),
+            latest=max(self.latest, other.latest),
+        )

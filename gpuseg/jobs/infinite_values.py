@@ -18,6 +18,7 @@ from gpuseg.io.text_files.column_types import ColumnType, TextValues, converted
 from gpuseg.io.text_files.convert import ConvertedFiles
 from gpuseg.io.text_files.files import text_file
 from gpuseg.jobs.job import JobSpec
+from gpuseg.jobs.schema import InputSpec, JoinSpec, TransactionsSpec
 from gpuseg.jobs.text_inputs import TextInput
 from gpuseg.preprocessing.missing_values import FILL_OR_DROP
 
@@ -46,14 +47,16 @@ def showing_text(
                 files = text.converted
                 if files is not None and (hint := _hint(spec, text, files, features)):
                     error.hint = hint
-                    error.names = {**section_names(text.section), **error.names}
+                    given = _section(spec, text).model_fields_set
+                    names = section_names(text.section, given=given)
+                    error.names = {**names, **error.names}
                     break
         raise
 
 
 def _hint(spec: JobSpec, text: TextInput, files: ConvertedFiles, features: Sequence[str]) -> str:
     """Return the keys for the infinite values of a section; empty if it has none."""
-    null_values = _null_values(spec, text.section)
+    null_values = tuple(_section(spec, text).null_values)
     infinite, missing = _infinite_and_missing(files, null_values, features)
     if not infinite:
         return ""
@@ -64,10 +67,10 @@ def _hint(spec: JobSpec, text: TextInput, files: ConvertedFiles, features: Seque
     return f"fix the data, or {keys}{fill * (spec.prepare.missing == 'error')}"
 
 
-def _null_values(spec: JobSpec, section: str) -> tuple[str, ...]:
-    """Return the text for missing values that a section names, or the default."""
+def _section(spec: JobSpec, text: TextInput) -> InputSpec | TransactionsSpec | JoinSpec:
+    """Return the section of the job that has the files."""
     joins = {f"join[{i}]": join for i, join in enumerate(spec.join)}
-    return tuple((joins.get(section) or spec.source).null_values)
+    return joins.get(text.section) or spec.source
 
 
 def _infinite_and_missing(

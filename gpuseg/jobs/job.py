@@ -233,7 +233,10 @@ def job_names(spec: JobSpec) -> dict[str, str]:
     return {
         **names,
         **_key_steps(spec, count),
-        **section_names("input" if spec.transactions is None else "transactions"),
+        **section_names(
+            "input" if spec.transactions is None else "transactions",
+            given=spec.source.model_fields_set,
+        ),
     }
 
 

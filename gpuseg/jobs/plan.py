@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.backends.registry import BackendChoice
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, parameter_names, section_names
 from gpuseg.io.input_files import ListedInput
 from gpuseg.io.input_paths import open_paths
 from gpuseg.io.null_values import NULL_VALUES
@@ -16,6 +16,9 @@ from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.convert import Wanted
+from gpuseg.io.text_files.error_steps import checking_encoding
+from gpuseg.io.text_files.options import OPTIONS
+from gpuseg.io.text_files.text_format import TextFormat
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
@@ -159,7 +162,8 @@ def plan_run(
         listed[0], spec.id, tuple(features) if features else None, spec.weight,
         resolved.id_key, tuple(spec.source.null_values), listed=listed,
     )  # fmt: skip
-    plan = plan_table(spec, resolved, table)
+    with checking_encoding(_formats(detected)):
+        plan = plan_table(spec, resolved, table)
     refuse_files_inside(resolved.source, _files(listed, detected), resolved, "input_path")
     return RunPlan(resolved, plan, (detected,) if detected else ())
 
@@ -169,6 +173,10 @@ def _files(listed: ListedInput, detected: TextInput | None) -> list[str]:
     if detected is not None and detected.converted is not None:
         return [path for path, _ in detected.converted.versions]
     return [file.path for file in listed[1]]
+
+
+def _formats(detected: TextInput | None) -> list[TextFormat]:
+    return [format for _, format in detected.formats] if detected else []
 
 
 def _wanted(spec: JobSpec) -> Wanted:
@@ -331,23 +339,26 @@ def _plan_lines(
             null_values=tuple(words),
             hides_values=resolved.id_key is not None,
         )
-        listed, detected = converted_input(
-            storage, key, f"{key}.path", join.text_options, wanted, scratch
-        )
+        names = section_names(key, OPTIONS, given=join.model_fields_set)
+        with parameter_names(names):
+            listed, detected = converted_input(
+                storage, key, f"{key}.path", join.text_options, wanted, scratch
+            )
         refuse_files_inside(storage, _files(listed, detected), resolved, f"{key}.path")
         texts += [detected] if detected else []
-        joins.append(
-            open_join(
-                storage,
-                join.id,
-                join.columns,
-                key,
-                words,
-                resolved.id_key,
-                join.allow_personal,
-                listed,
+        with parameter_names(names), checking_encoding(_formats(detected)):
+            joins.append(
+                open_join(
+                    storage,
+                    join.id,
+                    join.columns,
+                    key,
+                    words,
+                    resolved.id_key,
+                    join.allow_personal,
+                    listed,
+                )
             )
-        )
     built = available(source.roles.columns(), spec.builds_rfm)
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gpuseg.errors import parameter_names, section_names
 from gpuseg.formatting import count
 from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.parquet.dataset import no_rows
@@ -17,7 +16,7 @@ from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.text_files.convert import ConvertedFiles, Wanted, convert_files, has_text_files
 from gpuseg.io.text_files.files import READABLE
 from gpuseg.io.text_files.number_format import NumberFormat
-from gpuseg.io.text_files.options import OPTIONS, TextOptions
+from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import CSV, TextFormat
 from gpuseg.manifest import TextFiles
 
@@ -127,8 +126,7 @@ def converted_input(
     ConfigError, DataError, ResourceError
         See `io.text_files.convert`.
     """
-    names = {} if section == "input" else section_names(section, OPTIONS)
-    with parameter_names(names), wrap_store_errors(parameter, storage.url):
+    with wrap_store_errors(parameter, storage.url):
         listed = input_files(storage, parameter, READABLE)
         place, files = listed
         if not has_text_files(place, files, options, section, not storage.selected):

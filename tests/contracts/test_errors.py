@@ -76,7 +76,7 @@ def test_a_job_has_a_key_under_a_section(sections: dict[str, Any], step: str) ->
 
 def test_a_job_has_each_key_on_a_line() -> None:
     error = DataError("x.format", hint=set_keys('decimal = ","', 'thousands = "."'))
-    step = 'add under [input], each on its own line: decimal = "," | thousands = "."'
+    step = 'write under [input], each on its own line: decimal = "," | thousands = "."'
     assert error.rendered(job_names(load_job(JOB))) == f"; {step}"
     assert str(error) == '; set decimal = "," and thousands = "."'
 

@@ -17,6 +17,7 @@ from support.helpers import customers, cut, job, write_files
 from support.text_files import STYLES, csv_bytes, xlsx_bytes
 
 import gpuseg
+from gpuseg.errors import DataError
 from gpuseg.io.text_files import convert
 from gpuseg.jobs.text_inputs import STAGED
 
@@ -207,18 +208,54 @@ def test_a_hashed_id_hides_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not caught.value.has_value
 
 
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("17850,2,3,491512345678\n1,2,3,4\n", "file.no_header"),
+        (
+            "Title\n\n17850,recency,orders,491512345678\n1,2,3,4\n2,2,3,4\n",
+            "file.title_above_header",
+        ),
+        (
+            "recency,orders,spend,customer\n1,1,1,1\n2,2,9,2\n5,5,5,3\n17850,17850,15,\n"
+            "17858,17858,30,491512345678\n",
+            "file.total_row",
+        ),
+    ],
+)
 @pytest.mark.parametrize("is_hashed", [False, True])
-def test_a_first_line_of_data_is_shown_unless_ids_are_hashed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_hashed: bool
+def test_the_row_that_is_meant_is_shown_unless_ids_are_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, code: str, is_hashed: bool
 ) -> None:
     monkeypatch.setenv("KEY", "a secret that is long enough")
-    source = write(tmp_path / "in", {"a.csv": b"17850,2,3,491512345678\n1,2,3,4\n"})
+    source = write(tmp_path / "in", {"a.csv": text.encode()})
     keys = {"id_hash_key_env": "KEY"} if is_hashed else {}
-    with raises("file.no_header") as caught:
+    with raises(code) as caught:
         gpuseg.run(job(source, tmp_path / "out", input=keys))
     message = str(caught.value)
-    assert ("17850" in message) != is_hashed
+    assert ("'1785" in message) != is_hashed
     assert "491512345678" not in message and "[input]" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "words"),
+    [
+        ("1,x,3,4\n", {"header": ["customer", "recency", "orders", "spend"]}, "input.header"),
+        ("customer,recency,orders,spend\n1,x,3,4\n", {}, ""),
+        ("customer;größe\n1;2\n", {"encoding": "cp1250"}, "change under [input]: encoding"),
+        ("customer;größe\n1;2\n", {}, "add under [input]: encoding"),
+        ("customer;name\n1;größe\n", {}, ""),
+    ],
+)  # fmt: skip
+def test_names_that_may_be_wrong_are_doubted(
+    tmp_path: Path, text: str, keys: dict[str, Any], words: str
+) -> None:
+    """The order of names that are given, and the encoding of those that have letters of it."""
+    source = write(tmp_path / "in", {"a.csv": text.encode("cp1252")})
+    with pytest.raises(DataError) as caught:
+        gpuseg.run(job(source, tmp_path / "out", input=keys))
+    message = str(caught.value)
+    assert words in message if words else not re.search("header|encoding", message)
 
 
 @pytest.mark.parametrize("pattern", ["", "/*"])

@@ -44,6 +44,7 @@ from gpuseg.io.text_files.column_types import (
     observe,
 )
 from gpuseg.io.text_files.damaged_ids import refuse_damaged_ids
+from gpuseg.io.text_files.error_steps import names_step
 from gpuseg.io.text_files.files import check_used, find_format, is_text_file, text_file
 from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.io.text_files.options import TextOptions
@@ -207,7 +208,8 @@ def convert_files(
         observed = list(pool.map(lambda file: _observed(file, values, wanted, kept), files))
         with without_value(wanted.hides_values), without_reason(wanted.hides_values):
             numbers, types = _types_of(files, observed, options, wanted, values)
-        rows = sum(pool.map(lambda file: _write(file, types, values, folder, kept), files))
+        with without_reason(wanted.hides_values):
+            rows = sum(pool.map(lambda file: _write(file, types, values, folder, kept), files))
     root = folder.root
     if storage.root == listed[0].path:
         root = f"{root}/{storage.relative(storage.root)}"
@@ -423,16 +425,17 @@ def _refuse_text(
         f"column '{name}'{wrong.where}",
         value=wrong.value,
         rule=literal(rule),
-        hint=hint,
+        hint=hint + wrong.step,
     )
 
 
 @dataclass(frozen=True)
 class _Unreadable:
-    """A value that is no number, and where it is."""
+    """A value that is no number, where it is, and the end of the hint."""
 
     value: str
     where: str
+    step: str = ""
 
 
 def _first_unreadable(
@@ -446,7 +449,7 @@ def _first_unreadable(
             row = pc.index(numbers.matches(text), False).as_py()
             if row >= 0:
                 where = f" in row {first + row} of {file.name} (rows count from 0)"
-                return _Unreadable(text[row].as_py(), where)
+                return _Unreadable(text[row].as_py(), where, names_step(file.format))
             first += batch.num_rows
     return _Unreadable("", " has text")
 

@@ -178,7 +178,8 @@ def check_header(
     if not records:
         return
     if (row := row_of_header([record for record, _ in records])) > 0:
-        raise title_above_header(name, records[row][1] + skip_rows, "line")
+        header, above = records[row]
+        raise title_above_header(name, header, above + skip_rows, "line")
     if options.header is None:
         refuse_data_as_header(records[0][0], name)
 
@@ -195,12 +196,25 @@ def row_of_header(records: list[list[str]]) -> int:
     return next((row for row, n in enumerate(filled) if n > 1), 0)
 
 
-def title_above_header(name: str, above: int, unit: str) -> DataError:
-    """Return the error of a title; `above` counts the lines or rows above the header."""
+def title_above_header(name: str, header: Sequence[str], above: int, unit: str) -> DataError:
+    """Return the error of a title above a header.
+
+    Parameters
+    ----------
+    name : str
+        The file, for messages.
+    header : sequence of str
+        The values of the header.
+    above : int
+        Lines or rows above it.
+    unit : str
+        "line" or "row".
+    """
     return DataError(
         "file.title_above_header",
         f"{name} has a title in {unit} 1; the header with the names of the columns seems to be "
         f"{unit} {above + 1}",
+        reason=shown_values(header),
         hint=f"{set_keys(f'skip_rows = {above}')}; or remove the {unit}s above the header",
     )
 
@@ -222,7 +236,7 @@ def refuse_data_as_header(names: list[str], name: str) -> None:
             NO_HEADER,
             f"{name}: the first line has numbers and dates where a header has the names of the "
             "columns",
-            reason=_shortened(names),
+            reason=shown_values(names),
             hint=f"{set_keys(f'header = [{columns}]')}, with your names from left to right, one "
             f"for each value; if that line is the names, write header = {TRUE}",
         )
@@ -231,12 +245,15 @@ def refuse_data_as_header(names: list[str], name: str) -> None:
 def naming_columns(error: DataError, columns: Iterable[str]) -> DataError:
     """Return the error of a file without a header, with the names that the caller uses."""
     used = ", ".join(_quoted(list(dict.fromkeys(columns))))
-    hint = f"{error.hint}; the names in use are {literal(used)}" if used else error.hint
+    names = (
+        f"the names in use are {literal(used)}, in no order: put each at the place of its values"
+    )
+    hint = f"{error.hint}; {names}" if used else error.hint
     return DataError(error.code, error.problem, reason=error.reason, hint=hint)
 
 
-def _shortened(values: Sequence[str]) -> str:
-    """Return the first values of a line, each shortened."""
+def shown_values(values: Sequence[str]) -> str:
+    """Return the first values of a line for a message, each shortened; long digits are cut."""
     digits = rf"(\d{{{_SHOWN_DIGITS}}})\d+"
     short = [re.sub(digits, r"\1…", value.strip()) for value in values[:_SHOWN_VALUES]]
     short = [

@@ -22,6 +22,13 @@ _LONGEST_LINE = 2**24
 UTF8 = "utf-8"
 WESTERN = "cp1252"
 
+OTHER_ENCODING = (
+    set_keys('encoding = "cp932" (Japan), "gb18030" (China), "cp1251" (Cyrillic), ')
+    + '"cp1250" (Central Europe) or "cp1252" (Western Europe), by the country where the file was '
+    "made; or save the file as UTF-8"
+)
+"""The step to name the encoding of a file, for a hint."""
+
 _MARKS = (
     (codecs.BOM_UTF8, UTF8),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
@@ -67,9 +74,7 @@ def find_encoding(head: bytes, name: str) -> str:
     raise DataError(
         "file.unknown_encoding",
         f"{name} is not UTF-8, and its encoding cannot be told",
-        hint=set_keys('encoding = "cp932" (Japan), "gb18030" (China), "cp1251" (Cyrillic), ')
-        + '"cp1250" (Central Europe) or "cp1252" (Western Europe), by the country where the file '
-        "was made; or save the file as UTF-8",
+        hint=OTHER_ENCODING,
     )
 
 

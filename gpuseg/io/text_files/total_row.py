@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
 from gpuseg.errors import DataError, set_keys
+from gpuseg.io.text_files.dialect import shown_values
 
 _WORDS = frozenset({
     *("total", "totals", "grand total", "sum", "gesamt", "gesamtergebnis", "gesamtsumme"),
@@ -80,6 +81,7 @@ class LastRow:
             raise DataError(
                 "file.total_row",
                 f"{file}: the last row has the totals of the rows above, in {_listed(totals)}",
+                reason=shown_values([text or "" for text in self._texts.values()]),
                 rule="each row must be a customer",
                 hint=f"to leave it out, {set_keys(f'skip_footer = {skipped + 1}')}; or remove the "
                 f"row{is_customer}",

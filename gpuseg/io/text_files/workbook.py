@@ -174,7 +174,8 @@ def _names(
         return [f"column_{i + 1}" for i in range(width)], False
     if (row := row_of_header([row for row in records if any(row)])) > 0:
         filled = [i for i, values in enumerate(records) if any(values)]
-        raise title_above_header(name, filled[row] + skip_rows, "row")
+        above = filled[row]
+        raise title_above_header(name, records[above], above + skip_rows, "row")
     header = records[0]
     if options.header is None:
         refuse_data_as_header(header, name)

@@ -109,6 +109,8 @@ def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
             ctx.spec.builds_rfm,
         )  # fmt: skip
     source = lines.source
+    if (period := features.quality.scanned.period) and source.roles.id_key is None:
+        ctx.reporter.log(f"transactions: times from {period[0]} to {period[1]}")
     if personal := warning_of_personal_customers(source):
         ctx.reporter.warn(personal)
     if implausible := features.quality.counts.implausible_customer(source.roles, source.id_type):
