@@ -170,7 +170,7 @@ REFUSED = [
         "init: has .* infinite values: centers must be finite",
     ),
     ({"backend": "gpu"}, ConfigError, "backend = 'gpu': must be one of auto, numpy, numba, cuda"),
-    ({"backend": "cuda"}, ResourceError, "backend = 'cuda': CuPy .* use `backend` = 'auto'"),
+    ({"backend": "cuda"}, ResourceError, "backend = 'cuda': CuPy .* set backend = \"auto\""),
     ({"n_threads": 0}, ConfigError, "n_threads = 0: "),
     ({"n_threads": 1.5}, ConfigError, r"n_threads = 1\.5: "),
 ]
