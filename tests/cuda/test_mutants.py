@@ -129,8 +129,7 @@ def in_order(cases: Sequence[T], mutant: Mutant) -> list[T]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", CHOICES)
-@pytest.mark.parametrize(("case", "schedule"), in_turn(ALL_CASES, SCHEDULES, step=2))
+@pytest.mark.parametrize(("case", "schedule", "choice"), in_turn(ALL_CASES, SCHEDULES, CHOICES))
 def test_kernels_pass_without_a_mutant(
     case: KernelCase, schedule: str, choice: PassKind, mutants: Path
 ) -> None:
