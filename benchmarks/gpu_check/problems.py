@@ -38,7 +38,7 @@ class ProblemSize:
 
 
 CASES = (ProblemSize(100_000_000, 16, 8, 0.70, 0.85), ProblemSize(50_000_000, 64, 50, 0.50, 0.90))
-FEW_ROWS = 3000
+FEW_ROWS = 500
 """For the emulator."""
 
 
