@@ -21,6 +21,7 @@ from gpuseg.runtime.cluster import ClusterSpec, open_executor
 from gpuseg.runtime.dask.executor import DaskExecutor
 from gpuseg.runtime.dask.worker import forget
 from gpuseg.runtime.executor import Executor, TaskContext
+from gpuseg.runtime.retry import retry_if_lost
 
 pytestmark = pytest.mark.slow
 
@@ -103,10 +104,11 @@ def test_errors_arrive(executor: Executor) -> None:
 def test_shards_that_workers_have_forgotten_are_built_again(executor: Executor) -> None:
     assert isinstance(executor, DaskExecutor)
     executor.apply(append, 1)
-    run: Any = executor._shards[1].key.split("/")[0]
-    executor._client.run(forget_some, run)
+    executor._client.run(forget_some, executor._id)
     assert executor.map(total) == [11, 21]
     assert executor.apply(append, 1) == [12, 22]
+    executor._client.run(forget_some, executor._id)
+    assert retry_if_lost(lambda: executor.shuffle(split_all, take_all)) == [34, 34]
 
 
 def forget_some(run: str) -> None:
@@ -126,6 +128,14 @@ def test_shard_of_a_lost_worker_is_built_again(executor: Executor) -> None:
     assert executor.describe()["recovered_shards"] == 1
 
 
+def split_all(shard: list[int], context: TaskContext, n_pieces: int) -> list[int]:
+    return [sum(shard)] * n_pieces
+
+
+def take_all(shard: list[int], context: TaskContext, pieces: list[int]) -> int:
+    return sum(pieces)
+
+
 def pid_of(shard: list[int], context: TaskContext) -> int:
     return os.getpid()
 
@@ -134,8 +144,11 @@ def test_workers_lost_during_an_exchange(executor: Executor, tmp_path: Path) -> 
     for n_lost in (1, 2):
         executor.load(load, [10, 20])  # losses of each load are counted, and have a limit
         split = partial(split_or_die, folder=tmp_path / str(n_lost), n_lost=n_lost)
-        assert executor.shuffle_reduce(split, sum, 3) == [30, 60, 90]
+        assert executor.shuffle_reduce(split, sum, 30) == [30 * (j + 1) for j in range(30)]
     assert executor.describe()["machines"] == [platform.machine()]
+    assert isinstance(executor, DaskExecutor)
+    events: Any = executor._client.get_events("all")
+    assert "remove-client" not in {event["action"] for _, event in events}
 
 
 def split_or_die(
@@ -175,8 +188,8 @@ def test_a_lost_scheduler_is_an_error_in_every_call(monkeypatch: pytest.MonkeyPa
         calls: list[Callable[[], object]] = [
             lambda: lost.map(total),
             lambda: lost.apply(append, 1),
-            lambda: lost.shuffle_reduce(split_none, sum, 2),
-            lambda: lost.shuffle(split_none, take_none),
+            lambda: lost.shuffle_reduce(split_all, sum, 2),
+            lambda: lost.shuffle(split_all, take_all),
             lambda: lost.load(load, [10]),
             lost.workers,
         ]
@@ -230,11 +243,3 @@ cluster = LocalCluster(1, threads_per_worker=1, processes=False, protocol="tcp:/
 print(cluster.scheduler_address, flush=True)
 signal.pause()
 """
-
-
-def split_none(shard: list[int], context: TaskContext, n_pieces: int) -> list[int]:
-    return [0] * n_pieces
-
-
-def take_none(shard: list[int], context: TaskContext, pieces: list[int]) -> None:
-    pass

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,15 +59,12 @@ def compute_partitions(
     ResourceError
         If there is no client, and if workers or the scheduler are lost.
     """
-    from dask.delayed import delayed
-
     from gpuseg.runtime.dask.executor import DaskExecutor
 
     client = client or _current_client()
     executor = DaskExecutor(client, client.scheduler.address, None, lambda rows: None)
     try:
-        futures = client.compute([delayed(function)(partition) for partition in partitions])
-        return [executor.result_of(future) for future in futures]
+        return executor.results_of(partial(_submit, client, function, partitions))
     finally:
         executor.close()
 
@@ -96,31 +94,47 @@ def executor_for_partitions(
     ResourceError
         If there is no client.
     """
-    from dask.delayed import delayed
-
     from gpuseg.runtime.dask.executor import DaskExecutor
 
     client = client or _current_client()
     executor = DaskExecutor(client, client.scheduler.address, None, lambda rows: None)
     workers = executor.workers()
     n_parts, n_shards = len(partitions), min(len(workers), len(partitions))
-    converted = [
-        delayed(convert)(partition, weight)
-        for partition, weight in zip(partitions, weights or [None] * n_parts, strict=True)
-    ]
     bounds = [i * n_parts // n_shards for i in range(n_shards + 1)]
-    futures = [
-        client.compute(
-            converted[bounds[i] : bounds[i + 1]], workers=[workers[i]], allow_other_workers=True
+    weights = weights or [None] * n_parts
+    submit_inputs = [
+        partial(
+            _submit, client, convert, partitions[start:stop], weights[start:stop], worker=worker
         )
-        for i in range(n_shards)
+        for start, stop, worker in zip(bounds, bounds[1:], workers, strict=False)
     ]
     try:
-        executor.wait_for([future for shard_futures in futures for future in shard_futures])
-        executor.load(_build_shard, [build] * n_shards, futures)
+        executor.load(_build_shard, [build] * n_shards, submit_inputs)
         yield executor
     finally:
         executor.close()
+
+
+def _submit(
+    client: Any, function: Callable[..., Any], *args: Sequence[Any], worker: str | None = None
+) -> list[Any]:
+    """Submit a task of a new key for the call with each tuple of arguments; return the futures.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    args : sequence of delayed object
+        As many as there are tasks.
+    worker : str, optional
+        Where to call the function, while that worker lives.
+    """
+    from dask.delayed import delayed
+
+    call = delayed(function, pure=False)
+    tasks = [call(*arguments) for arguments in zip(*args, strict=True)]
+    where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
+    futures: list[Any] = client.compute(tasks, **where)
+    return futures
 
 
 def _build_shard(build: Callable[..., Any], *inputs: Any) -> Any:

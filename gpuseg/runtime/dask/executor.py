@@ -9,15 +9,20 @@ the complete lineage, rebuilds the shard from it, bit for bit, and continues.
 No wait is without an end. The driver waits for workers as long as the scheduler has them, and looks
 twice a second. The scheduler drops a worker whose process has ended, or that has long been silent.
 The scheduler itself must answer within `_ANSWER_SECONDS`.
+
+A scheduler that answers may have cancelled tasks: another client has done so or has restarted the
+workers, data that the tasks need are lost, or the connection was lost and made again. The driver
+submits these tasks again, up to `_MAX_CANCELLATIONS` times.
 """
 
 import asyncio
 import concurrent.futures
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -51,11 +56,13 @@ _MAX_WAIT_SECONDS = 30.0
 _ANSWER_SECONDS = 60.0
 _FORGET_SECONDS = 5.0
 _MAX_LOSSES = 3
+_MAX_CANCELLATIONS = 3
+
+_CANCELLED = (concurrent.futures.CancelledError, asyncio.CancelledError)
 
 _LOST: tuple[type[BaseException], ...] = (
     OSError,
-    concurrent.futures.CancelledError,
-    asyncio.CancelledError,
+    *_CANCELLED,
     getattr(distributed.client, "ClosedClientError", OSError),  # older versions have none
 )
 """What Dask raises where a connection is lost, or cannot be made in time: `CommClosedError` and
@@ -73,8 +80,10 @@ class _ShardHandle:
     worker : str
         Address of the worker that holds it.
     lineage : tuple of Step
+    submit_inputs : callable, optional
+        Submits tasks for further arguments of the first step; returns their futures.
     inputs : list of future
-        Further arguments of the first step.
+        What it has returned.
     n_applied : int
         Number of steps of the lineage that its worker is known to have applied.
     n_losses : int
@@ -84,7 +93,8 @@ class _ShardHandle:
     key: str
     worker: str
     lineage: tuple[Step, ...]
-    inputs: list[Any]
+    submit_inputs: Callable[[], list[Any]] | None = None
+    inputs: list[Any] = field(default_factory=list)
     n_applied: int = 0
     n_losses: int = 0
 
@@ -128,6 +138,7 @@ class DaskExecutor:
         self._reported_rows: dict[str, int] = {}
         self._report_lock = Lock()
         self._watches: dict[str, Any] = {}
+        self._connecting_since: float | None = None
         self._max_workers = n_workers
         self._n_loads = 0
         self._threads = 1
@@ -147,9 +158,14 @@ class DaskExecutor:
         self,
         load: Callable[..., Any],
         plans: Sequence[Any],
-        inputs: Sequence[Sequence[Any]] | None = None,
+        submit_inputs: Sequence[Callable[[], list[Any]]] | None = None,
     ) -> None:
-        """Build shard i as ``load(plans[i], *inputs[i], context)``; inputs are futures."""
+        """Build shard i as ``load(plans[i], *inputs, context)``.
+
+        The inputs are the results of the futures that ``submit_inputs[i]()`` returns. It is called
+        again if the scheduler has cancelled one of them, and then submits tasks of new keys: the
+        scheduler may yet report that it has cancelled the old ones.
+        """
         workers = self.workers()
         self._n_loads += 1  # keys must differ from those of earlier shards
         self.n_shards = len(plans)
@@ -158,12 +174,10 @@ class DaskExecutor:
                 f"{self._id}/{self._n_loads}/{i}",
                 workers[i % len(workers)],
                 (Step(load, (plan,)),),
-                [] if inputs is None else list(inputs[i]),
+                None if submit_inputs is None else submit_inputs[i],
             )
             for i, plan in enumerate(plans)
         ]
-        for shard in self._shards:
-            self._watch(shard.worker)
         self._run_lineages()
 
     def map(
@@ -185,38 +199,35 @@ class DaskExecutor:
         join: Callable[[Sequence[Any]], R],
         n_pieces: int,
     ) -> list[R]:
-        submit = self._submit_task
+        submit, n_cancelled = self._submit_task, 0
         while True:
             splits = [self._submit_whole(shard, split, (n_pieces,)) for shard in self._shards]
             joined = [
                 submit(join, [submit(piece_of, pieces, j) for pieces in splits])
                 for j in range(n_pieces)
             ]
-            if not self._wait_for_all(joined, splits):
-                continue
-            answers = [self._answer(future, self._shards) for future in joined]
-            for error, _ in filter(None, answers):
-                _raise_if_failed(error)
-            results = [answer[1] for answer in answers if answer is not None]
-            if len(results) == n_pieces:
-                return results
-            self._move_lost([*splits, *joined])
+            answers = self._answers(joined, self._shards)
+            if answers is not None:
+                return _results(answers)
+            n_cancelled = self._clear_exchange(joined, splits, n_cancelled)
 
     def shuffle(self, split: Callable[..., Sequence[Any]], take: Callable[..., R]) -> list[R]:
         submit, numbers = self._submit_task, range(self.n_shards)
         splits = [self._submit(shard, split, (self.n_shards,)) for shard in self._shards]
         pieces = [[submit(piece_of, future, j) for future in splits] for j in numbers]
         taken = [self._submit(self._shards[j], take, (pieces[j],)) for j in numbers]
-        if not self._wait_for_all(taken, splits):
+        answers = self._answers(taken, self._shards)
+        if answers is None or any(
+            isinstance(error, ShardMissing | KilledWorker) for error, _ in answers
+        ):
+            self._clear_exchange(taken, splits, 0)
+            for shard in self._shards:  # the next call builds those that are missing
+                shard.n_applied = 0
             raise CacheLost
-        results: list[R] = []
-        for outcome in map(self._outcome, taken, self._shards):
-            if outcome is None or isinstance(outcome.error, ShardMissing | KilledWorker):
-                raise CacheLost
-            if outcome.error is not None:
-                raise outcome.error
-            results.append(outcome.result)
-        return results
+        outcomes = _results(answers)
+        for outcome in outcomes:
+            self._record(outcome)
+        return [outcome.result for outcome in outcomes]
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -245,8 +256,13 @@ class DaskExecutor:
 
     def _watch(self, worker: str) -> None:
         """Let a worker drop the shards if this process is killed; one of its own ends then."""
-        if not self._calls_directly and worker not in self._watches:
-            self._watches[worker] = self._submit_task(watch_run, self._id, workers=[worker])
+        watch = self._watches.get(worker)
+        if self._calls_directly or not (watch is None or watch.cancelled()):
+            return
+        self._watches[worker] = self._submit_task(watch_run, self._id, workers=[worker])
+        if watch is not None:
+            with self._connection():  # one that was made again has no subscriptions
+                self._client.subscribe_topic(TOPIC, self._on_event)
 
     def _run_lineages(self) -> list[Any]:
         """Bring every shard up to date; return the results of the last steps."""
@@ -254,6 +270,7 @@ class DaskExecutor:
 
     def _run(self, function: Callable[..., R] | None, args: list[tuple[Any, ...]]) -> list[R]:
         """Call a function on every shard; shards of lost workers move and are called again."""
+        n_cancelled = Counter[int]()
         results = self._call(function, args) if self._calls_directly else {}
         pending = {
             self._submit(shard, function, args[i]): i
@@ -280,6 +297,10 @@ class DaskExecutor:
                 elif error is not None:
                     self._cancel(list(pending))
                     raise error
+                elif future.cancelled():
+                    n_cancelled[i] += 1
+                    self._raise_if_too_many(n_cancelled[i])
+                    pending[self._submit(shard, function, args[i])] = i
                 else:
                     continue
                 del pending[future]
@@ -338,40 +359,48 @@ class DaskExecutor:
         self._record(outcome)
         return outcome
 
-    def _wait_for_all(self, futures: list[Any], others: list[Any]) -> bool:
-        """Wait for futures that need all shards; return False if workers were lost meanwhile.
+    def results_of(self, submit: Callable[[], list[Any]]) -> list[Any]:
+        """Return the results of the futures that a function submits, for any worker to compute.
 
-        Then these futures and the `others`, from which they are made, are cancelled.
+        The function is called again if the scheduler has cancelled one of them, as in `load`.
         """
-        while len(self._wait(futures, "ALL_COMPLETED")) < len(futures):
-            if self._move_lost([*others, *futures]):
-                return False
-        return True
-
-    def wait_for(self, futures: list[Any]) -> None:
-        """Wait for futures that any worker may compute, as long as there are workers."""
-        while len(self._wait(futures, "ALL_COMPLETED")) < len(futures):
-            self._alive_workers()
-
-    def result_of(self, future: Any) -> Any:
-        """Return the result of a future that any worker may compute; wait as `wait_for` does."""
-        seconds = _POLL_SECONDS
+        n_cancelled = 0
         while True:
-            self.wait_for([future])
-            with self._connection(), suppress(TimeoutError):
-                _raise_if_failed(future.exception(timeout=seconds))
-                return future.result(timeout=seconds)
-            seconds *= 2  # large results take longer
+            with self._connection():
+                futures = submit()
+            answers = self._answers(futures)
+            if answers is not None:
+                return _results(answers)
+            self._cancel(futures)
+            n_cancelled += 1
+            self._raise_if_too_many(n_cancelled)
 
     def _wait(self, futures: list[Any], return_when: str = "FIRST_COMPLETED") -> set[Any]:
-        """Wait for futures, for a limited time; return those that are done."""
-        done: set[Any] = set()
-        with self._client.as_current(), self._connection(), suppress(TimeoutError):
-            done = wait(futures, _POLL_SECONDS, return_when).done
-        return done
+        """Wait for futures, for a limited time; return those that are done or cancelled.
+
+        Those whose results were lost with a worker are not: Dask computes them again.
+        """
+        with self._client.as_current(), self._connection(), suppress(TimeoutError, *_CANCELLED):
+            wait(futures, _POLL_SECONDS, return_when)
+        return {future for future in futures if future.status not in ("pending", "lost")}
+
+    def _answers(
+        self, futures: list[Any], shards: Sequence[_ShardHandle] = ()
+    ) -> list[tuple[BaseException | None, Any]] | None:
+        """Wait for futures; return error and result of each, or None as `_answer` does."""
+        while len(self._wait(futures, "ALL_COMPLETED")) < len(futures):
+            if self._must_submit_again(futures, shards):
+                return None
+        answers = []
+        for future in futures:
+            answer = self._answer(future, shards)
+            if answer is None:
+                return None
+            answers.append(answer)
+        return answers
 
     def _outcome(self, future: Any, shard: _ShardHandle) -> CallOutcome | None:
-        """Return the outcome of a task that is done, or None if its worker was lost meanwhile."""
+        """Return the outcome of a task that is done; None as `_answer` does."""
         answer = self._answer(future, [shard])
         if answer is None:
             return None
@@ -384,22 +413,33 @@ class DaskExecutor:
     def _answer(
         self, future: Any, shards: Sequence[_ShardHandle]
     ) -> tuple[BaseException | None, Any] | None:
-        """Return error and result of a future that is done; None if a worker was lost meanwhile.
+        """Return error and result of a future that is done.
 
-        Dask would compute it again, but on the lost worker only: this would wait forever.
+        Return None if it was cancelled, or a worker was lost meanwhile. Dask would compute it
+        again, but on the lost worker only: this would wait forever.
 
         Parameters
         ----------
         shards : sequence of _ShardHandle
             Those that the future is made from.
         """
-        seconds, workers = _POLL_SECONDS, {shard.worker for shard in shards}
-        while workers <= self._nthreads().keys():
-            with self._connection(), suppress(TimeoutError):
+        seconds = _POLL_SECONDS
+        while not self._must_submit_again([future], shards):
+            with self._connection(), suppress(TimeoutError, *_CANCELLED):
                 error = future.exception(timeout=seconds)
                 return error, None if error is not None else future.result(timeout=seconds)
             seconds *= 2  # large results take longer
         return None
+
+    def _must_submit_again(self, futures: list[Any], shards: Sequence[_ShardHandle]) -> bool:
+        """Whether a future was cancelled, or the worker of a shard that it needs was lost.
+
+        Waits for a worker. The futures of a lost scheduler are cancelled, too; that is an error.
+        """
+        alive = self._alive_workers()
+        return any(future.cancelled() for future in futures) or any(
+            shard.worker not in alive for shard in shards
+        )
 
     def _record(self, outcome: CallOutcome) -> None:
         """Count the rows of a call, and keep the kind of machine."""
@@ -410,17 +450,31 @@ class DaskExecutor:
     def _submit(
         self, shard: _ShardHandle, function: Callable[..., R] | None, args: tuple[Any, ...]
     ) -> Any:
-        inputs = [] if shard.n_applied else shard.inputs  # Dask replaces futures by their values
-        return self._submit_task(
-            run_task, shard.call(function), args, inputs, workers=[shard.worker]
-        )
+        inputs = [] if shard.n_applied else self._inputs_of(shard)
+        return self._submit_call(shard, shard.call(function), args, inputs)
 
     def _submit_whole(
         self, shard: _ShardHandle, function: Callable[..., Any], args: tuple[Any, ...]
     ) -> Any:
         """Submit a task that builds the shard if its worker does not have it."""
         call = ShardCall(shard.key, _new_name(), shard.lineage, 0, function)
-        return self._submit_task(run_task, call, args, shard.inputs, workers=[shard.worker])
+        return self._submit_call(shard, call, args, self._inputs_of(shard))
+
+    def _submit_call(
+        self, shard: _ShardHandle, call: ShardCall, args: tuple[Any, ...], inputs: list[Any]
+    ) -> Any:
+        self._watch(shard.worker)
+        return self._submit_task(run_task, call, args, inputs, workers=[shard.worker])
+
+    def _inputs_of(self, shard: _ShardHandle) -> list[Any]:
+        """Return the futures of a shard's inputs, which Dask replaces by their values in a task."""
+        if any(future.cancelled() for future in shard.inputs):
+            self._cancel(shard.inputs)
+            shard.inputs = []
+        if shard.submit_inputs is not None and not shard.inputs:
+            with self._connection():
+                shard.inputs = shard.submit_inputs()
+        return shard.inputs
 
     def _submit_task(
         self, function: Callable[..., Any], *args: Any, workers: Sequence[str] | None = None
@@ -430,15 +484,45 @@ class DaskExecutor:
                 function, *args, workers=workers, allow_other_workers=False, pure=False
             )
 
-    def _move_lost(self, futures: list[Any]) -> bool:
-        """Move the shards of lost workers, and cancel futures if there are any."""
+    def _clear_exchange(self, made: list[Any], splits: list[Any], n_cancelled: int) -> int:
+        """Cancel an exchange that came to nothing, and move the shards of lost workers.
+
+        Parameters
+        ----------
+        made, splits : list of future
+            What the exchange makes, and what it is made from. This order matters: if the scheduler
+            cancels a task and finds one that depends on it and that no client holds, as the pieces
+            between the two, an assertion fails in it and ends the connection.
+        n_cancelled : int
+            How often the exchange was cancelled before, without a worker lost.
+
+        Returns
+        -------
+        int
+            The same with this time.
+        """
+        self._cancel(made)
+        self._cancel(splits)
         alive = self._nthreads()
         lost = [shard for shard in self._shards if shard.worker not in alive]
-        if lost:
-            self._cancel(futures)
         for shard in lost:
             self._move(shard)
-        return bool(lost)
+        if not lost:
+            n_cancelled += 1
+            self._raise_if_too_many(n_cancelled)
+        return n_cancelled
+
+    def _raise_if_too_many(self, n_cancelled: int) -> None:
+        """Raise an error if the same work was cancelled too often to submit it again."""
+        if n_cancelled > _MAX_CANCELLATIONS:
+            raise ResourceError(
+                "tasks.cancelled",
+                f"the scheduler cancelled the same work {count(n_cancelled, 'time')}",
+                value=self._cluster,
+                hint="no other client may cancel the tasks or restart the workers; "
+                "data that were scattered or persisted before and are lost must be made again",
+                parameter="cluster",
+            )
 
     def _move(self, shard: _ShardHandle) -> None:
         """Assign a shard to another worker: one without shards, or the one with the fewest."""
@@ -459,7 +543,6 @@ class DaskExecutor:
             workers = sorted(alive, key=lambda w: (used.count(w), w))
             if used.count(workers[0]) == 0 or time.monotonic() > deadline:
                 shard.worker = workers[0]
-                self._watch(shard.worker)
                 return
             time.sleep(_POLL_SECONDS)
 
@@ -485,8 +568,22 @@ class DaskExecutor:
     def _nthreads(self) -> dict[str, int]:
         """Return the threads of the workers that the scheduler has now, by address."""
         raise_if_interrupted()
+        self._limit_reconnection()
         threads: dict[str, int] = self._ask(lambda: self._scheduler().ncores())
         return threads
+
+    def _limit_reconnection(self) -> None:
+        """Give up a client that is connecting again for long.
+
+        Dask's may do so forever: an error in it ends the attempt, and tasks wait to be sent.
+        """
+        if self._client.status == "running":
+            self._connecting_since = None
+            return
+        now = time.monotonic()
+        self._connecting_since = self._connecting_since or now
+        if now - self._connecting_since > _ANSWER_SECONDS:
+            raise self._scheduler_lost()
 
     def _cancel(self, futures: list[Any]) -> None:
         """Cancel futures, including those that others wait for."""
@@ -543,14 +640,19 @@ class DaskExecutor:
                 self._report(new)
 
 
-def _raise_if_failed(error: BaseException | None) -> None:
-    """Raise the error of a task; `KilledWorker`, which is Dask's, as that of lost workers."""
-    if isinstance(error, KilledWorker):
-        raise ResourceError(
-            "worker.lost_repeatedly", f"workers were lost repeatedly ({error})", hint=LOSS_HINT
-        )
-    if error is not None:
-        raise error
+def _results(answers: list[tuple[BaseException | None, Any]]) -> list[Any]:
+    """Return the results of tasks, or raise an error of one.
+
+    `KilledWorker`, which is Dask's, is raised as the error of lost workers.
+    """
+    for error, _ in answers:
+        if isinstance(error, KilledWorker):
+            raise ResourceError(
+                "worker.lost_repeatedly", f"workers were lost repeatedly ({error})", hint=LOSS_HINT
+            )
+        if error is not None:
+            raise error
+    return [result for _, result in answers]
 
 
 def _new_name() -> str:

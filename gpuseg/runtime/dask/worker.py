@@ -11,6 +11,7 @@ from time import monotonic
 from traceback import format_exc
 from typing import Any, NamedTuple, TypeVar
 
+from dask.typing import Key
 from distributed import Worker, get_worker
 
 from gpuseg.errors import GpusegError
@@ -54,6 +55,9 @@ class _StoredShard:
 
 _SHARDS: dict[str, _StoredShard] = {}
 _CLOSED_RUNS: set[str] = set()
+
+_WATCHES: dict[str, Key] = {}
+"""The task that watches each run; where one was cancelled and followed by another, the latter."""
 
 
 class CallOutcome(NamedTuple):
@@ -191,16 +195,22 @@ class _Progress:
 def watch_run(run: str) -> None:
     """Forget a run as soon as Dask releases the result of this task.
 
-    Dask does that when the client goes away, also one that was killed and closes nothing.
+    Dask does that when the client goes away, also one that was killed and closes nothing. A client
+    that comes back submits another such task, and the run goes on.
     """
     worker = get_worker()
-    worker.loop.add_callback(_forget_when_released, worker, worker.get_current_task(), run)
+    key = worker.get_current_task()
+    _WATCHES[run] = key
+    _CLOSED_RUNS.discard(run)
+    worker.loop.add_callback(_forget_when_released, worker, key, run)
 
 
-async def _forget_when_released(worker: Worker, key: str, run: str) -> None:
+async def _forget_when_released(worker: Worker, key: Key, run: str) -> None:
     while key in worker.state.tasks:
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-    forget(run)
+    if _WATCHES.get(run) == key:
+        del _WATCHES[run]
+        forget(run)
 
 
 def forget(run: str) -> None:
