@@ -94,7 +94,11 @@ def pytest_configure(config: pytest.Config) -> None:
     another file, has changed: without this the tests could prove yesterday's kernels.
 
     The number drawn here is passed on to the processes of xdist, so that one number repeats a run.
+
+    This process does not wait until its files are on the disk: no test cuts the power, and small
+    jobs would wait longer than they compute. Workers and commands in other processes do wait.
     """
+    os.fsync = lambda file: None
     helpers.THOROUGH = bool(config.getoption("--thorough"))
     helpers.ON_GPU = bool(config.getoption("--gpu"))
     os.environ.setdefault(DRAWS, str(secrets.randbits(32)))
