@@ -420,11 +420,11 @@ def test_wrong_command_lines_are_refused(arguments: list[str]) -> None:
 
 @pytest.mark.slow
 def test_some_of_scikit_learns_tests_pass() -> None:
-    """The guide says how to run all of them."""
+    """The guide says how to run all of them; these are of what gpuseg computes."""
     chosen = "relocated or weighted_vs_repeated or float_precision or result_equal or dbscan_core"
     text = run(
         *("--min-saving", "0", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        *("-p", "no:xdist", "-k", chosen, "--pyargs"),
+        *("-p", "no:xdist", "-k", f"({chosen}) and not sparse and not MiniBatch", "--pyargs"),
         *("sklearn.cluster.tests.test_k_means", "sklearn.cluster.tests.test_dbscan"),
     )
     assert " passed" in text and "failed" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn.datasets import make_blobs
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from support.errors import raises
-from support.helpers import ANY_PORT
+from support.helpers import ANY_PORT, THOROUGH
 
 from gpuseg import DBSCAN, estimate_eps
 from gpuseg.algorithms.dbscan.fit import fit_dbscan
@@ -98,7 +99,7 @@ def cases(draw: Any) -> tuple[Array, Array | None, dict[str, Any]]:
 
 
 @pytest.mark.slow
-@settings(max_examples=500, derandomize=True, deadline=None,
+@settings(max_examples=500 if THOROUGH else 200, derandomize=True, deadline=None,
           suppress_health_check=list(HealthCheck))  # fmt: skip
 @given(cases())
 def test_labels_are_scikit_learns(case: tuple[Array, Array | None, dict[str, Any]]) -> None:
@@ -187,22 +188,17 @@ def test_skewed_data_is_divided_by_work() -> None:
     assert fit.estimate.distances == pytest.approx(sum(fit.distances_per_shard), rel=1.0)
 
 
-@pytest.mark.slow
-def test_the_same_on_dask_workers(two_workers: dict[str, Any]) -> None:
-    with Client(two_workers["cluster"], set_as_default=False) as client:
-        same_on(client)
-
-
-@pytest.mark.slow
-def test_the_same_on_more_workers() -> None:
+@pytest.fixture(params=[2, 4] if THOROUGH else [4])
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
     with (
-        LocalCluster(4, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
+        LocalCluster(request.param, threads_per_worker=1, dashboard_address=ANY_PORT) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        same_on(client)
+        yield client
 
 
-def same_on(client: Client) -> None:
+@pytest.mark.slow
+def test_the_same_on_dask_workers(client: Client) -> None:
     """Fit rows and rows with weights on workers and here: the same bits."""
     x = blobs(6000, 3)
     here = DBSCAN(min_samples=8).fit(x)
