@@ -140,12 +140,19 @@ class Source:
         DataError
             For a file that cannot be read.
         """
-        first, name = split.first_row, self.storage.relative(split.path)
+        first = split.first_row
         columns = list(dict.fromkeys(self.roles.columns().values()))
         with without_reason(self.roles.id_key is not None):
             for batch in self._read(split, columns):
-                yield batch, partial(describe_row, name, first)
+                yield batch, self._describe(split, first)
                 first += batch.num_rows
+
+    def _describe(self, split: ReadSplit, first: int) -> DescribeRow:
+        """Return what describes the rows of a batch that starts at row `first`."""
+        if split.format is None:
+            return partial(describe_row, self.storage.relative(split.path), first)
+        file = text_file(self.storage, split.path, split.version, split.format)
+        return lambda row: file.describe_row(first + row)
 
     def first_customers(self) -> pa.Array | None:
         """Return the customers of some first lines, or None if there are no lines.

@@ -101,7 +101,7 @@ def test_a_wrong_row_above_the_footer_is_refused(tmp_path: Path) -> None:
     source = written(tmp_path, "csv", f"{ROWS}\nwrong\n14,1,1\nTotal,3,10\n")
     with raises("file.row_length", DataError) as caught:
         ids(source, skip_footer=2)
-    assert "row 3 " in str(caught.value)
+    assert "line 6 " in str(caught.value)
     assert ids(source, skip_footer=3) == [11, 12, 13]
 
 

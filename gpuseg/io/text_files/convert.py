@@ -9,14 +9,16 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpuseg import arrow_compute as pc
+from gpuseg.arrow import to_numpy
 from gpuseg.errors import (
     DataError,
     literal,
@@ -45,7 +47,13 @@ from gpuseg.io.text_files.column_types import (
 )
 from gpuseg.io.text_files.damaged_ids import refuse_damaged_ids
 from gpuseg.io.text_files.error_steps import names_step
-from gpuseg.io.text_files.files import check_used, find_format, is_text_file, text_file
+from gpuseg.io.text_files.files import (
+    TextFile,
+    check_used,
+    find_format,
+    is_text_file,
+    text_file,
+)
 from gpuseg.io.text_files.number_format import NumberFormat
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import TextFormat
@@ -251,10 +259,29 @@ class _TextSource:
         Such rows are blank lines of a spreadsheet.
         """
         if self.is_read:
-            file = text_file(self.storage, self.path, self.version, self.format)
-            batches = file.text_batches(self.columns)
-            has_id = self.id in self.columns and len(self.columns) > 1
-            yield from map(_without_blank_rows, batches) if has_id else batches
+            batches = self.opened().text_batches(self.columns)
+            yield from map(_without_blank_rows, batches) if self._leaves_rows_out else batches
+
+    def opened(self) -> TextFile:
+        """Return the file itself."""
+        return text_file(self.storage, self.path, self.version, self.format)
+
+    @property
+    def _leaves_rows_out(self) -> bool:
+        return self.id in self.columns and len(self.columns) > 1
+
+    def describe_row(self, row: int) -> str:
+        """Describe the origin of one of the rows that are read."""
+        file, above, left_out = self.opened(), 0, 0
+        if self._leaves_rows_out:
+            with closing(file.text_batches(self.columns)) as batches:
+                for batch in batches:
+                    kept = np.flatnonzero(to_numpy(_has_value(batch)))
+                    if row - above < len(kept):
+                        left_out += int(kept[row - above]) - (row - above)
+                        break
+                    above, left_out = above + len(kept), left_out + batch.num_rows - len(kept)
+        return file.describe_row(row + left_out)
 
 
 def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wanted) -> _TextSource:
@@ -280,10 +307,15 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
 def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
     if not all(column.null_count for column in batch.columns):
         return batch
+    return batch.filter(_has_value(batch))
+
+
+def _has_value(batch: pa.RecordBatch) -> pa.Array:
+    """Return which rows have a value (n,)."""
     has_value = batch.column(0).is_valid()
     for column in batch.columns[1:]:
         has_value = pc.or_(has_value, column.is_valid())
-    return batch.filter(has_value)
+    return has_value
 
 
 def _lack_a_column(files: Sequence[_TextSource], wanted: Wanted) -> bool:
@@ -348,7 +380,7 @@ def _refuse_damaged_ids(file: _TextSource, ids: pa.Array, first: int, wanted: Wa
     with without_value(wanted.hides_values):
         refuse_damaged_ids(
             ids, f"column '{wanted.id}'",
-            lambda row: f"row {first + row} of {file.name} (rows count from 0)",
+            lambda row: file.describe_row(first + row),
         )  # fmt: skip
 
 
@@ -448,7 +480,7 @@ def _first_unreadable(
             text = values.trimmed(batch.column(name))
             row = pc.index(numbers.matches(text), False).as_py()
             if row >= 0:
-                where = f" in row {first + row} of {file.name} (rows count from 0)"
+                where = f" in {file.opened().describe_row(first + row)}"
                 return _Unreadable(text[row].as_py(), where, names_step(file.format))
             first += batch.num_rows
     return _Unreadable("", " has text")

@@ -5,11 +5,14 @@ by several blanks, are rewritten so in memory, in pieces.
 """
 
 import codecs
+import csv
+import io
 import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -30,6 +33,7 @@ from gpuseg.io.text_files.dialect import (
     Dialect,
     check_header,
     find_dialect,
+    lines_above_record,
     rows_above_header,
     without_lines,
 )
@@ -78,6 +82,22 @@ class CsvFile(TextFile):
                 break
             yield batch
         self.storage.refuse_change(self.path, self.version)
+
+    def place_of(self, row: int) -> str | None:
+        """Return the line that a row begins in, counted from 1.
+
+        Python's reader counts lines, which Arrow does not. None: the two may read other rows.
+        """
+        try:
+            with _decompressed(self.storage, self.path) as file:
+                dialect = Dialect(self.format.delimiter, self.format.quote)
+                lines = islice(_lines_of(self._as_utf8(file)), self.format.skip_rows, None)
+                record = row + self.format.has_header
+                above = lines_above_record(lines, record, dialect, len(self.format.columns))
+        except _UNCOUNTABLE:  # the error that is described matters more
+            return None
+        line = None if above is None else self.format.skip_rows + above + 1
+        return None if line is None else f"line {line}"
 
     def _batches(self, columns: Sequence[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
         footer = _FooterRows(self) if self.format.skip_footer else None
@@ -133,8 +153,8 @@ class CsvFile(TextFile):
             if rows[name] < batch.num_rows:
                 raise DataError(
                     "file.not_utf8",
-                    f"{self.name}: the text of column '{name}' in row {first + rows[name]} "
-                    "(rows count from 0) is not UTF-8",
+                    f"the text of column '{name}' in {self.describe_row(first + rows[name])} is "
+                    "not UTF-8",
                     hint=_NAME_ENCODING,
                 )
             first += batch.num_rows
@@ -171,13 +191,12 @@ def _row_length(file: CsvFile, error: BaseException) -> DataError | None:
 
 def _wrong_row(file: CsvFile, number: int | None, expected: int, actual: int) -> DataError:
     """Return the error of a row with the number that Arrow has for it."""
-    where = "a row"
+    where = f"a row of {file.name}"
     if number is not None:
-        row = number - 1 - file.format.skip_rows - file.format.has_header
-        where = f"row {row} (rows count from 0)"
+        where = file.describe_row(number - 1 - file.format.skip_rows - file.format.has_header)
     return DataError(
         "file.row_length",
-        f"{file.name}: {where} has {count(actual, 'value')}, but the first line has "
+        f"{where} has {count(actual, 'value')}, but the first line has "
         f"{expected:,}, with the delimiter {file.format.delimiter!r}",
         hint="put values that have the delimiter in them in quotes, or name another `delimiter`; "
         f"if it is a line below the table, {set_keys('skip_footer = 1')}, or the number of such "
@@ -231,11 +250,25 @@ class _DecodingErrors(Utf8Stream):
             raise ValueError(f"it is not {self._encoding}") from None
 
 
+_UNCOUNTABLE: tuple[type[Exception], ...] = (*LIBRARY_ERRORS, csv.Error)
+
 _UNREADABLE = ("file.unreadable", " cannot be read as CSV", "write it again, or as Parquet")
 _NAME_ENCODING = (
     set_keys(f'encoding = "{WESTERN}"')
     + ", or the encoding that the file has; or save the file as UTF-8"
 )
+
+
+def _lines_of(file: BinaryIO) -> Iterator[str]:
+    """Yield the lines of UTF-8 with their ends, which are those that Arrow knows."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+    rest = ""
+    while piece := file.read(_BLOCK_BYTES):
+        rest += decoder.decode(piece)
+        end = rest.rfind("\n") + 1
+        yield from io.StringIO(rest[:end], newline="")
+        rest = rest[end:]
+    yield from io.StringIO(rest, newline="")
 
 
 def _as_text(column: pa.Array) -> pa.Array:

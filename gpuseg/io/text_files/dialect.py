@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from gpuseg.errors import TRUE, DataError, literal, set_keys
 from gpuseg.io.text_files.encodings import join_blanks
@@ -131,12 +132,7 @@ def records_of(head: str, is_whole: bool, dialect: Dialect) -> list[tuple[list[s
     """
     if dialect.delimiter == BLANKS:
         head = join_blanks(head)
-    reader = csv.reader(
-        io.StringIO(head, newline=""),
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote or None,
-        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-    )
+    reader = _reader(io.StringIO(head, newline=""), dialect)
     records: list[tuple[list[str], int]] = []
     above = 0
     try:
@@ -150,6 +146,41 @@ def records_of(head: str, is_whole: bool, dialect: Dialect) -> list[tuple[list[s
     if not is_whole and len(records) > 1:
         records.pop()
     return [item for item in records if item[0]]
+
+
+def lines_above_record(
+    lines: Iterable[str], record: int, dialect: Dialect, width: int
+) -> int | None:
+    """Return the number of lines above a record; blank lines are none.
+
+    Parameters
+    ----------
+    lines : iterable of str
+        With their ends; blanks that separate values are single.
+    record : int
+        Its number from 0; a header is the first one.
+    dialect : Dialect
+    width : int
+        Values of each record. None is returned if one above has more or fewer.
+    """
+    reader = _reader(lines, dialect)
+    above = number = 0
+    for values in reader:
+        if values and number == record:
+            return above
+        if values and len(values) != width:
+            return None
+        number, above = number + bool(values), reader.line_num
+    return None
+
+
+def _reader(lines: Iterable[str], dialect: Dialect) -> Any:
+    return csv.reader(
+        lines,
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote or None,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+    )
 
 
 def check_header(

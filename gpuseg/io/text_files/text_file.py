@@ -1,14 +1,18 @@
 """The base of text files: CSV files, and sheets of workbooks."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.text_format import TextFormat
 
+MOST_COUNTED = 1_000_000
+"""Rows up to which a file is read again for a message, to tell the line of a row."""
+
 
 @dataclass(frozen=True)
-class TextFile:
+class TextFile(ABC):
     """A file of text whose format is known.
 
     Attributes
@@ -29,3 +33,15 @@ class TextFile:
     def name(self) -> str:
         """Name of the file, for messages."""
         return self.storage.relative(self.path)
+
+    @abstractmethod
+    def place_of(self, row: int) -> str | None:
+        """Return the line or the row of the sheet that a row begins in, such as "line 7".
+
+        The file is read again. None: that is not known.
+        """
+
+    def describe_row(self, row: int) -> str:
+        """Describe the origin of a row: by its line, as an editor counts, or by its number."""
+        place = self.place_of(row) if row < MOST_COUNTED else None
+        return f"{place or f'row {row}'} of {self.name}" + " (rows count from 0)" * (place is None)

@@ -64,12 +64,21 @@ class WorkbookFile(TextFile):
             arrays = [pa.array(list(column), pa.string()) for column in zip(*texts, strict=True)]
             yield pa.record_batch(arrays, names=list(columns))
 
+    def place_of(self, row: int) -> str | None:
+        """Return the row of the sheet, counted from 1."""
+        number = next(islice(self._numbered_rows(), row, None), None)
+        return None if number is None else f"row {number[0]}"
+
     def _rows(self) -> Iterator[list[Any]]:
         """Yield the rows below the header; a blank row is none."""
+        return (row for _, row in self._numbered_rows())
+
+    def _numbered_rows(self) -> Iterator[tuple[int, list[Any]]]:
+        """Yield the rows below the header, with their numbers in the sheet from 1."""
         workbook = _opened(self.storage, self.path, self.version)
-        rows = _rows_of(workbook, self.format.sheet, self.name)
+        rows = enumerate(_rows_of(workbook, self.format.sheet, self.name), 1)
         below = islice(rows, self.format.skip_rows + self.format.has_header, None)
-        return (row for row in below if any(value != "" for value in row))
+        return ((number, row) for number, row in below if any(value != "" for value in row))
 
 
 def _texts_at(row: Sequence[Any], places: Sequence[int], decimal: str) -> list[str | None]:
