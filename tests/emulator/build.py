@@ -49,14 +49,18 @@ than they save in the runs.
 """
 
 CHECK = (
-    "-O1",
+    "-O0",
     *LINES,
     "-ffp-contract=off",
     "-DEMULATOR_CHECK",
     "-fsanitize=thread,alignment,bounds,shift-exponent",
     "-fsanitize=integer-divide-by-zero,signed-integer-overflow",
 )
-"""Flags of kernels in check mode. The sanitizers' libraries are not linked."""
+"""Flags of kernels in check mode. The sanitizers' libraries are not linked.
+
+Optimizations would take as much time as all the rest of a compilation. Runs would not be faster,
+since nearly all of their time is that of the checks.
+"""
 
 RUNTIME = (
     *("fibers.cpp", "collectives.cpp", "copies.cpp", "approximate.cpp"),
