@@ -232,3 +232,8 @@ def listing(items: Sequence[str]) -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def numbered_row(name: str, row: int) -> str:
+    """Describe a row of a file by its number, for messages."""
+    return f"row {row} of {name} (rows count from 0)"

@@ -17,7 +17,7 @@ from gpuseg.features.parse import as_id
 from gpuseg.features.time_candidates import with_candidates
 from gpuseg.features.times import UNREADABLE, is_number, needs_format
 from gpuseg.features.transactions import DescribeRow, Roles
-from gpuseg.formatting import count_with
+from gpuseg.formatting import count_with, numbered_row
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.data_file import DataFile
@@ -202,7 +202,7 @@ class Source:
 
 def describe_row(name: str, first: int, row: int) -> str:
     """Describe row `row` of a batch that starts at row `first` of its file."""
-    return f"row {first + row} of {name} (rows count from 0)"
+    return numbered_row(name, first + row)
 
 
 def open_source(storage: Storage, roles: Roles, options: TextOptions | None = None) -> Source:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from gpuseg.formatting import count
+from gpuseg.formatting import count, numbered_row
 from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.parquet.dataset import no_rows
 from gpuseg.io.storage import Storage, wrap_store_errors
@@ -92,6 +92,14 @@ class TextInput:
 def summaries_of(texts: Sequence[TextInput], section: str) -> tuple[TextFiles, ...]:
     """Return what was found in the text files of a section, for the manifest."""
     return next((text.summaries() for text in texts if text.section == section), ())
+
+
+def described_row(texts: Sequence[TextInput], name: str, row: int) -> str:
+    """Describe a row of a file of the table, by its place in the text file if it was one."""
+    for text in texts:
+        if text.section == "input" and text.converted is not None:
+            return text.converted.describe_row(name, row)
+    return numbered_row(name, row)
 
 
 def _names(names: Sequence[str]) -> str:

@@ -58,15 +58,19 @@ def test_a_value_of_lines_has_its_line(tmp_path: Path, style: str, encoding: str
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_a_value_of_the_input_has_its_line(tmp_path: Path, style: str) -> None:
-    """Be it a number or an id."""
+    """Be it a number, an id or a value that preprocessing refuses."""
     for code, text in [
+        ("feature.infinite", TEXTS[style].replace("?", "inf")),
         ("input.not_a_number", TEXTS[style]),
         ("id.damaged", re.sub(r"2([, \t]+)\?", r"1.23E+17?\g<1>2", TEXTS[style])),
     ]:
         (tmp_path / "a.csv").write_bytes(text.replace("17?", "17").encode())
         with raises(code) as caught:
-            gpuseg.run(job(tmp_path / "a.csv", tmp_path / "out", input=KEYS.get(style, {})))
-        assert f" in line {line_of(text)} of a.csv" in str(caught.value)
+            gpuseg.run(
+                job(tmp_path / "a.csv", tmp_path / "out", input=KEYS.get(style, {}),
+                    segment={"n_clusters": 2}),
+            )  # fmt: skip
+        assert f" in line {line_of(TEXTS[style])} of a.csv" in str(caught.value)
 
 
 @pytest.mark.parametrize(

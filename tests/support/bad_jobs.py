@@ -429,14 +429,14 @@ CASES: dict[str, BadJob] = {
     "empty folder": data(path("empty"), "path.no_data_file", "/empty'"),
     "hidden names only": data(path("hidden"), "path.no_data_file", "/hidden'"),
     "truncated": data(second_file(truncate), "file.not_parquet", "in-001.parquet", stable=False),
-    "CSV: a word": data(text(three_rows("two")), "input.not_a_number", "'two'", "row 1 of a.csv"),
+    "CSV: a word": data(text(three_rows("two")), "input.not_a_number", "'two'", "line 3 of a.csv"),
     "CSV: leading zeros": data(text(three_rows("007")), "input.not_a_number", "'007'"),
     "CSV: a comma": data(text(three_rows('"1,234"')), "numbers.ambiguous", "1.234", "1234"),
     "CSV: a point": data(text(three_rows("1.234", ";")), "numbers.ambiguous", "1.234", "1234"),
     "CSV: two decimal signs": data(
         text("customer;recency;orders;spend\n1;1,5;2.5;3\n"), "numbers.formats_differ", "'1,5'"
     ),
-    "CSV: a row too long": data(text(three_rows("1,2")), "file.row_length", "row 1", "5 values"),
+    "CSV: a row too long": data(text(three_rows("1,2")), "file.row_length", "line 3", "5 values"),
     "CSV: a title": data(
         text(f"May\n\n{three_rows('1')}"), "file.title_above_header", "skip_rows = 2"
     ),
@@ -453,7 +453,7 @@ CASES: dict[str, BadJob] = {
         text(f"{three_rows('2')}Total,6,9,12\n"), "file.total_row", "skip_footer = 1"
     ),
     "CSV: a shortened id": data(
-        text(f"{three_rows('1')}1.23E+17,1,2,3\n"), "id.damaged", "1.23E+17", "row 3 of a.csv"
+        text(f"{three_rows('1')}1.23E+17,1,2,3\n"), "id.damaged", "1.23E+17", "line 5 of a.csv"
     ),
     "CSV: two currencies": data(
         text(f"{three_rows('$1')}4,€1,2,3\n"), "numbers.mixed_currencies", "'$'", "'€'"
@@ -655,7 +655,7 @@ CASES: dict[str, BadJob] = {
         column("spend", numbers([1], 9.0)[:2] + [4.5] * 598, prepare={"scale": "robust"}),
         "feature.constant",
         "'spend'",
-        "'standard'",
+        'scale = "standard"',
     ),
     "negative weight": data(
         column("w", numbers([210], -2.0), **WEIGHT),

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError
+from gpuseg.formatting import numbered_row
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.null_values import NULL_VALUES
 from gpuseg.io.parquet.read_batches import read_row_groups
@@ -177,13 +178,16 @@ class ShardPlan:
 
     def describe_row(self, row: int) -> str:
         """Describe the origin of a row as read; rows count from 0."""
+        return numbered_row(*self.origin(row))
+
+    def origin(self, row: int) -> tuple[str, int]:
+        """Return the name of the file of a row as read, and its number there from 0."""
         i = max(i for i, start in enumerate(self.starts()) if start <= row)
         part = self.parts[i]
         with self.storage.open_parquet(part.path, part.version) as file:
             groups = range(part.row_groups[0])
             before = sum(file.metadata.row_group(g).num_rows for g in groups)
-        name = self.storage.relative(part.path)
-        return f"row {before + row - self.starts()[i]} of {name} (rows count from 0)"
+        return self.storage.relative(part.path), before + row - self.starts()[i]
 
 
 def plan_itself(plan: ShardPlan, context: TaskContext) -> ShardPlan:

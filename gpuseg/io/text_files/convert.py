@@ -126,6 +126,8 @@ class ConvertedFiles:
     numbers : NumberFormat
     rows : int or None
         Rows of all files; None if none was read, since no file has one of the columns.
+    sources : tuple of TextSource
+        The text files, with the columns that were read.
     """
 
     storage: Storage
@@ -135,6 +137,11 @@ class ConvertedFiles:
     formats: tuple[tuple[str, TextFormat], ...]
     numbers: NumberFormat
     rows: int | None
+    sources: tuple["TextSource", ...] = ()
+
+    def describe_row(self, name: str, row: int) -> str:
+        """Describe a row of a Parquet file by its place in the text file."""
+        return next(file for file in self.sources if file.name == name).describe_row(row)
 
 
 def has_text_files(
@@ -230,11 +237,12 @@ def convert_files(
         tuple((file.name, file.format) for file in files),
         numbers,
         rows if files[0].is_read else None,
+        tuple(files),
     )
 
 
 @dataclass(frozen=True)
-class _TextSource:
+class TextSource:
     """A text file, and its columns that are used; without `is_read`, no row of it is read.
 
     `may_have_totals` is False if the user says that no row is below the table.
@@ -284,7 +292,7 @@ class _TextSource:
         return file.describe_row(row + left_out)
 
 
-def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wanted) -> _TextSource:
+def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wanted) -> TextSource:
     """Find the format of a file, and which of its columns are used."""
     version = storage.version(file.path)
     format = find_format(storage, file.path, version, options, wanted.named())
@@ -301,7 +309,7 @@ def _open(storage: Storage, file: InputFile, options: TextOptions, wanted: Wante
                 + set_keys("header = […]", f"skip_rows = {format.skip_rows + 1}"),
             )
     may_have_totals = options.skip_footer != 0
-    return _TextSource(storage, file.path, version, format, tuple(used), wanted.id, may_have_totals)
+    return TextSource(storage, file.path, version, format, tuple(used), wanted.id, may_have_totals)
 
 
 def _without_blank_rows(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -318,7 +326,7 @@ def _has_value(batch: pa.RecordBatch) -> pa.Array:
     return has_value
 
 
-def _lack_a_column(files: Sequence[_TextSource], wanted: Wanted) -> bool:
+def _lack_a_column(files: Sequence[TextSource], wanted: Wanted) -> bool:
     """Return whether no file has one of the columns, so that the job is refused by its names.
 
     The names of folders such as country=DE are columns too.
@@ -360,7 +368,7 @@ class _Kept:
 
 
 def _observed(
-    file: _TextSource, values: TextValues, wanted: Wanted, kept: _Kept
+    file: TextSource, values: TextValues, wanted: Wanted, kept: _Kept
 ) -> dict[str, ColumnTypes]:
     """Return the types that read the columns of a file."""
     plain = ColumnTypes(kinds=frozenset(Kind) - {Kind.WHOLE})
@@ -376,7 +384,7 @@ def _observed(
     return types
 
 
-def _refuse_damaged_ids(file: _TextSource, ids: pa.Array, first: int, wanted: Wanted) -> None:
+def _refuse_damaged_ids(file: TextSource, ids: pa.Array, first: int, wanted: Wanted) -> None:
     with without_value(wanted.hides_values):
         refuse_damaged_ids(
             ids, f"column '{wanted.id}'",
@@ -393,7 +401,7 @@ def _merged(observed: Sequence[dict[str, ColumnTypes]], name: str) -> ColumnType
 
 
 def _types_of(
-    files: Sequence[_TextSource],
+    files: Sequence[TextSource],
     observed: Sequence[dict[str, ColumnTypes]],
     options: TextOptions,
     wanted: Wanted,
@@ -433,7 +441,7 @@ def _type_of(types: ColumnTypes, name: str, numbers: NumberFormat, wanted: Wante
 
 
 def _refuse_text(
-    files: Sequence[_TextSource],
+    files: Sequence[TextSource],
     name: str,
     types: ColumnTypes,
     numbers: NumberFormat,
@@ -471,7 +479,7 @@ class _Unreadable:
 
 
 def _first_unreadable(
-    files: Sequence[_TextSource], name: str, numbers: NumberFormat, values: TextValues
+    files: Sequence[TextSource], name: str, numbers: NumberFormat, values: TextValues
 ) -> _Unreadable:
     """Return the first value of a column of text that is no number."""
     for file in files:
@@ -487,7 +495,7 @@ def _first_unreadable(
 
 
 def _write(
-    file: _TextSource,
+    file: TextSource,
     types: dict[str, ColumnType],
     values: TextValues,
     folder: Storage,

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from gpuseg.formatting import numbered_row
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.text_format import TextFormat
@@ -44,4 +45,4 @@ class TextFile(ABC):
     def describe_row(self, row: int) -> str:
         """Describe the origin of a row: by its line, as an editor counts, or by its number."""
         place = self.place_of(row) if row < MOST_COUNTED else None
-        return f"{place or f'row {row}'} of {self.name}" + " (rows count from 0)" * (place is None)
+        return numbered_row(self.name, row) if place is None else f"{place} of {self.name}"

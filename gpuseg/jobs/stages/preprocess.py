@@ -8,6 +8,7 @@ from gpuseg.jobs.duplicates import drop_duplicates, number_rows
 from gpuseg.jobs.infinite_values import showing_text
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.stages.load_rows import LoadedInput
+from gpuseg.jobs.text_inputs import described_row
 from gpuseg.preprocessing.fit import PreprocessingFit, fit_preprocessing
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import Executor
@@ -52,7 +53,8 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
         digest = sum(executor.map(columns.digest, ctx.backend)) % 2**64
 
         def locate(shard: int, row: int) -> str:
-            return rows.shards[shard].describe_row(_source_row(executor, shard, row))
+            name, row_of_file = rows.shards[shard].origin(_source_row(executor, shard, row))
+            return described_row(ctx.plan.text_inputs, name, row_of_file)
 
         with showing_text(ctx.spec, ctx.plan.text_inputs, rows.preprocessing.features):
             fit = fit_preprocessing(executor, ctx.backend, rows.preprocessing, locate)
