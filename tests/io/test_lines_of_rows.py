@@ -90,11 +90,13 @@ def test_a_row_that_cannot_be_read_has_its_line(
     assert "line 5 of a.csv" in str(caught.value)
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_a_line_in_a_later_block_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line_end: str
 ) -> None:
-    monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 2**10)
-    text = HEADER + '1,2,"3\n",4\n\n' * 2000 + "2,?,4,5\n"
+    monkeypatch.setattr(csv_file, "_BLOCK_BYTES", 2**8)
+    text = HEADER + '1,2,"3\n",4\n\n' * 500 + "2,?,4,5\n"
+    text = text.replace("\n", line_end)
     (tmp_path / "a.csv").write_bytes(text.encode())
     with raises("input.not_a_number") as caught:
         gpuseg.run(job(tmp_path / "a.csv", tmp_path / "out", input={"features": ["recency"]}))

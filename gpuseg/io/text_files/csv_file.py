@@ -265,7 +265,7 @@ def _lines_of(file: BinaryIO) -> Iterator[str]:
     rest = ""
     while piece := file.read(_BLOCK_BYTES):
         rest += decoder.decode(piece)
-        end = rest.rfind("\n") + 1
+        end = max(rest.rfind("\n"), rest.rfind("\r", 0, -1)) + 1  # the last may be half of "\r\n"
         yield from io.StringIO(rest[:end], newline="")
         rest = rest[end:]
     yield from io.StringIO(rest, newline="")
