@@ -26,11 +26,14 @@ disturbances: list[Callable[[], None]] = []
 
 loaded: list[int] = []
 
+calls: dict[int, list[int]] = {}
+"""One item for each call that runs on a shard."""
+
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp://",
+        n_workers=2, threads_per_worker=2, processes=False, protocol="tcp://",
         dashboard_address=ANY_PORT,
     ) as cluster:  # fmt: skip
         yield cluster.scheduler_address
@@ -103,6 +106,16 @@ def total(shard: list[int], context: TaskContext) -> int:
     return sum(shard)
 
 
+def calls_at_once(shard: list[int], context: TaskContext) -> int:
+    running = calls.setdefault(shard[0], [])
+    running.append(1)
+    n_running = len(running)
+    disturb()
+    time.sleep(0.2)  # the next call comes meanwhile
+    running.pop()
+    return n_running
+
+
 def append(shard: list[int], context: TaskContext, value: int) -> int:
     disturb()
     shard.append(value)
@@ -167,6 +180,13 @@ def test_cancelled_tasks_are_submitted_again(
     assert call(executor) == expected
     assert disturbances == []
     assert executor.describe()["recovered_shards"] == 0
+
+
+def test_next_call_on_a_shard_waits_for_the_cancelled_one(
+    executor: DaskExecutor, other: Client
+) -> None:
+    disturbances.extend([partial(cancel_task, other)] * 2)
+    assert executor.map(calls_at_once) == [1, 1]
 
 
 @pytest.mark.parametrize("name", ["map", "shuffle_reduce", "partitions"])

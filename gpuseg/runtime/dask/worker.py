@@ -56,6 +56,10 @@ class _StoredShard:
 _SHARDS: dict[str, _StoredShard] = {}
 _CLOSED_RUNS: set[str] = set()
 
+_LOCKS: dict[str, Lock] = {}
+"""A lock for each shard: functions change a shard in place, and a cancelled task runs on while
+another thread of the worker gets the task that follows it."""
+
 _WATCHES: dict[str, Key] = {}
 """The task that watches each run; where one was cancelled and followed by another, the latter."""
 
@@ -159,20 +163,21 @@ def _run(
     run = call.key.split("/")[0]
     progress = _Progress(lambda rows: worker.log_event(TOPIC, (run, call.name, rows)))
     context = TaskContext(worker.state.nthreads, progress.advance, worker.local_directory)
-    stored = _SHARDS.pop(call.key, None) or _StoredShard(0, None, None)
-    if stored.n_steps < call.n_applied:
-        raise ShardMissing(call.key)
-    for step in call.steps[stored.n_steps - call.n_applied :]:
-        if stored.n_steps == 0:
-            stored.shard = step.function(*step.args, *inputs, context)
-        else:
-            stored.result = step.function(stored.shard, context, *step.args)
-        stored.n_steps += 1
-    if run not in _CLOSED_RUNS:
-        _SHARDS[call.key] = stored
-    function, result = call.function, stored.result
-    if function is not None:
-        result = function(stored.shard, context, *args)
+    with _LOCKS.setdefault(call.key, Lock()):
+        stored = _SHARDS.pop(call.key, None) or _StoredShard(0, None, None)
+        if stored.n_steps < call.n_applied:
+            raise ShardMissing(call.key)
+        for step in call.steps[stored.n_steps - call.n_applied :]:
+            if stored.n_steps == 0:
+                stored.shard = step.function(*step.args, *inputs, context)
+            else:
+                stored.result = step.function(stored.shard, context, *step.args)
+            stored.n_steps += 1
+        if run not in _CLOSED_RUNS:
+            _SHARDS[call.key] = stored
+        function, result = call.function, stored.result
+        if function is not None:
+            result = function(stored.shard, context, *args)
     return CallOutcome(None, result, call.name, progress.rows, platform.machine())
 
 
@@ -216,6 +221,7 @@ async def _forget_when_released(worker: Worker, key: Key, run: str) -> None:
 def forget(run: str) -> None:
     """Drop the shards of a run, including those of tasks that are still running."""
     _CLOSED_RUNS.add(run)
-    for key in list(_SHARDS):
+    for key in [*_SHARDS, *_LOCKS]:
         if key.startswith(run):
             _SHARDS.pop(key, None)
+            _LOCKS.pop(key, None)
