@@ -82,6 +82,11 @@ CASES = {
     done.set()
     other.join()
     """,
+    "processes that joblib spawns": """
+    from joblib import Parallel, delayed
+    expected = labels()
+    assert Parallel(2, backend="loky")(delayed(labels)() for _ in range(3)) == [expected] * 3
+    """,
 }
 
 
