@@ -40,9 +40,9 @@ def retry_if_lost(function: Callable[[], R], log: Callable[[str], None] = _silen
             return function()
         except CacheLost:
             if attempt + 1 < MAX_ATTEMPTS:
-                log("a worker was lost; clustering starts again")
+                log("a worker or a task was lost; clustering starts again")
     raise ResourceError(
         "worker.lost_repeatedly",
-        f"clustering lost a worker in each of {MAX_ATTEMPTS} attempts",
+        f"clustering lost workers or tasks in each of {MAX_ATTEMPTS} attempts",
         hint=LOSS_HINT,
     )
