@@ -168,7 +168,7 @@ def set_keys(*keys: str) -> str:
     return f"`{step}` " + f" `{_NEXT_KEY}` ".join(map(literal, keys))
 
 
-def set_key(parameter: str, value: str | bool | int | Mapping[str, str]) -> str:
+def set_key(parameter: str, value: str | bool | int | Mapping[str, str | Sequence[str]]) -> str:
     """Return the step to set a parameter, for a hint.
 
     A front end with sections says which section has the key (`key_step`).
@@ -176,7 +176,7 @@ def set_key(parameter: str, value: str | bool | int | Mapping[str, str]) -> str:
     return f"`{_SET}{parameter}` {_written(value)}"
 
 
-def _written(value: str | bool | int | Mapping[str, str]) -> str:
+def _written(value: str | bool | int | Mapping[str, str | Sequence[str]]) -> str:
     """Return a value for a hint as a job file has it, and Python, but for its tables."""
     if isinstance(value, bool):
         return TRUE if value else _FALSE
@@ -186,8 +186,8 @@ def _written(value: str | bool | int | Mapping[str, str]) -> str:
     return _quoted(value) if isinstance(value, str) else str(value)
 
 
-def _quoted(text: str) -> str:
-    return literal(json.dumps(text, ensure_ascii=False))
+def _quoted(value: str | Sequence[str]) -> str:
+    return literal(json.dumps(value, ensure_ascii=False))
 
 
 def write_path(path: str) -> str:

@@ -192,7 +192,7 @@ def _wanted(spec: JobSpec) -> Wanted:
     return Wanted(
         tuple(dict.fromkeys([*numbers, *others])) if features and spec.id is not None else None,
         tuple(numbers),
-        tuple(categories),
+        spec.prepare.categorical,
         spec.id,
         null_values=tuple(spec.source.null_values),
         hides_values=spec.source.id_hash_key_env is not None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -282,6 +283,18 @@ def test_infinite_values_are_read_by_the_keys_of_the_message(tmp_path: Path) -> 
     assert words == ["NA", "1e999", "-Inf"] and "[prepare]" not in str(caught.value)
     sections = {"input": {"null_values": words}, "prepare": {"missing": "median"}}
     assert segments(source, tmp_path / "out", **sections).num_rows == 4
+
+
+def test_a_category_is_read_by_the_key_of_the_message(tmp_path: Path) -> None:
+    """The key has the categories that the job has already."""
+    content = b"customer,recency,orders,spend\n1,a,x,3\n2,b,x,4\n3,a,y,5\n4,b,y,9\n"
+    source = write(tmp_path / "in", {"a.csv": content})
+    prepare = {"categorical": {"recency": ["a", "b"]}}
+    with raises("input.not_a_number") as caught:
+        gpuseg.run(job(source, tmp_path / "out", prepare=prepare))
+    (advised,) = re.findall(r"\[prepare\]: (categorical = \{.*?\})", str(caught.value))
+    assert tomllib.loads(advised) == {"categorical": {**prepare["categorical"], "orders": "onehot"}}
+    assert segments(source, tmp_path / "out", prepare=tomllib.loads(advised)).num_rows == 4
 
 
 def test_a_message_names_the_table_of_a_join(tmp_path: Path) -> None:

@@ -79,8 +79,8 @@ class Wanted:
         None: all.
     numbers : tuple of str
         Columns that must be numbers.
-    categories : tuple of str
-        Columns that are whole numbers, truth values or text.
+    categories : mapping
+        Columns that are whole numbers, truth values or text, with their encodings.
     id : str or None
     keeps_id_as_text : bool
         Whether the id is text whatever its values are.
@@ -94,7 +94,7 @@ class Wanted:
 
     columns: tuple[str, ...] | None = None
     numbers: tuple[str, ...] = ()
-    categories: tuple[str, ...] = ()
+    categories: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
     id: str | None = None
     keeps_id_as_text: bool = False
     has_times: bool = False
@@ -426,7 +426,7 @@ def _types_of(
             refuse_mixed_currencies(merged[name].currencies, f"column '{name}'")
     for name in wanted.numbers:
         if name in types and pa.types.is_string(types[name].type):
-            _refuse_text(files, name, merged[name], numbers, values)
+            _refuse_text(files, name, merged[name], numbers, values, wanted.categories)
     return numbers, types
 
 
@@ -446,6 +446,7 @@ def _refuse_text(
     types: ColumnTypes,
     numbers: NumberFormat,
     values: TextValues,
+    categories: Mapping[str, str | Sequence[str]],
 ) -> None:
     """Refuse a column that must have numbers and has become text, by its first wrong value."""
     wrong = _first_unreadable(files, name, numbers, values)
@@ -456,9 +457,10 @@ def _refuse_text(
     elif _DIGITS.fullmatch(wrong.value):
         rule, hint = "long digits, and digits that begin with 0, are text", "leave the column out"
     elif not _DIGIT.search(wrong.value):
+        encode = set_key("categorical", {**categories, name: "onehot"})
         hint = (
-            f"if it has categories, {set_key('categorical', {name: 'onehot'})}; if the value stands"
-            " for no value, add it to null_values; otherwise leave the column out"
+            f"if it has categories, {encode}; if the value stands for no value, add it to "
+            "null_values; otherwise leave the column out"
         )
     raise DataError(
         "input.not_a_number",
