@@ -31,7 +31,7 @@ _NEXT_STEPS = {
     "batch_size": "leave it out: fit uses all rows; for a stream of batches use partial_fit",
     "reassignment_ratio": "leave it out: empty clusters move in each iteration",
     "calc_core_sample_indices": "leave it out: they are always there",
-    "verbose": "leave it out: DBSCAN has no iterations to tell of",
+    "verbose": "leave it out: DBSCAN has no iterations to report",
 }
 
 

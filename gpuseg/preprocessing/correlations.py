@@ -1,7 +1,7 @@
 """Correlated features of a sample, with the same decisions on any processor.
 
 Matrix products are fast, and their last bits depend on the processor. They rule out nearly all
-pairs. The few that are near the threshold, or told to a user, are computed again from sums with the
+pairs. The few that are near the threshold, or are shown, are computed again from sums with the
 same bits everywhere.
 """
 

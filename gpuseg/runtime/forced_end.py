@@ -28,7 +28,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _removals: list[Callable[[], None]] = []
 
 _may_tell = Lock()
-"""Taken by who tells that the run was interrupted, so that it is told once."""
+"""Taken by the one that reports the interrupt, so that it is reported once."""
 
 
 def remove_if_forced(remove: Callable[[], None]) -> Callable[[], None]:

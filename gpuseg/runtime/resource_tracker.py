@@ -25,7 +25,7 @@ _QUIET = "ignore:resource_tracker:UserWarning"
 
 
 class _RestartedTracker(_Tracker):  # type: ignore[misc]
-    """A tracker that is told of all semaphores again when it is started again."""
+    """A tracker that gets all semaphores again when it is started again."""
 
     def ensure_running(self) -> None:
         was_running = self._fd is not None

@@ -1,4 +1,4 @@
-"""Messages about text files tell the line of a row, as an editor counts it."""
+"""Messages about text files give the line of a row, as an editor counts it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_value_of_lines_has_its_line(tmp_path: Path, style: str, encoding: str
 
 @pytest.mark.parametrize("style", TEXTS)
 def test_a_value_of_the_input_has_its_line(tmp_path: Path, style: str) -> None:
-    """Be it a number, an id or a value that preprocessing refuses."""
+    """So does one of a number, of an id, and of a value that preprocessing refuses."""
     for code, text in [
         ("feature.infinite", TEXTS[style].replace("?", "inf")),
         ("input.not_a_number", TEXTS[style]),

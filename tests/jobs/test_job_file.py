@@ -196,7 +196,7 @@ def test_unknown_key_has_a_hint() -> None:
 
 
 def test_unknown_key_of_another_section_has_its_name() -> None:
-    """A job without an optional section is told to add it."""
+    """The hint says to add an optional section that the job lacks."""
     sections = {name: keys for name, keys in load_job(MINIMAL) if isinstance(keys, BaseModel)}
     for section, spec in sections.items():
         for key in type(spec).model_fields:

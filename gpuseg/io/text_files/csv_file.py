@@ -86,7 +86,7 @@ class CsvFile(TextFile):
     def place_of(self, row: int) -> str | None:
         """Return the line that a row begins in, counted from 1.
 
-        Python's reader counts lines, which Arrow does not. None: the two may read other rows.
+        Python's reader counts lines, which Arrow does not. None if the two may read different rows.
         """
         try:
             with _decompressed(self.storage, self.path) as file:
@@ -289,7 +289,7 @@ def open_csv(
     ------
     DataError
         For a file that cannot be read or has changed, that has no header line, or whose encoding
-        cannot be told.
+        cannot be detected.
     """
     options = options or TextOptions()
     storage.refuse_change(path, version)
@@ -306,7 +306,7 @@ def open_csv(
 
 @contextmanager
 def _decompressed(storage: Storage, path: str) -> Iterator[BinaryIO]:
-    """Open a file, whose name tells how it is compressed."""
+    """Open a file, whose name says how it is compressed."""
     if not storage.relative(path).lower().endswith(".zst"):
         with storage.fs.open(path, "rb", compression="infer") as file:
             yield file

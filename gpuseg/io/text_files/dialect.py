@@ -151,7 +151,7 @@ def records_of(head: str, is_whole: bool, dialect: Dialect) -> list[tuple[list[s
 def lines_above_record(
     lines: Iterable[str], record: int, dialect: Dialect, width: int
 ) -> int | None:
-    """Return the number of lines above a record; blank lines are none.
+    """Return the number of lines above a record; a blank line is no record.
 
     Parameters
     ----------

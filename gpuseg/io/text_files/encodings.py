@@ -58,7 +58,7 @@ def find_encoding(head: bytes, name: str) -> str:
     Raises
     ------
     DataError
-        If no encoding can be told.
+        If no encoding can be detected.
     """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
@@ -73,7 +73,7 @@ def find_encoding(head: bytes, name: str) -> str:
         return WESTERN
     raise DataError(
         "file.unknown_encoding",
-        f"{name} is not UTF-8, and its encoding cannot be told",
+        f"{name} is not UTF-8, and its encoding cannot be detected",
         hint=OTHER_ENCODING,
     )
 

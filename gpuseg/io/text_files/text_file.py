@@ -9,7 +9,7 @@ from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.text_format import TextFormat
 
 MOST_COUNTED = 1_000_000
-"""Rows up to which a file is read again for a message, to tell the line of a row."""
+"""A message gives the line of these first rows, for which it reads the file again."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class TextFile(ABC):
     def place_of(self, row: int) -> str | None:
         """Return the line or the row of the sheet that a row begins in, such as "line 7".
 
-        The file is read again. None: that is not known.
+        The file is read again. None if the place is not known.
         """
 
     def describe_row(self, row: int) -> str:
-        """Describe the origin of a row: by its line, as an editor counts, or by its number."""
+        """Describe the origin of a row by its line, as an editor counts, or else by its number."""
         place = self.place_of(row) if row < MOST_COUNTED else None
         return numbered_row(self.name, row) if place is None else f"{place} of {self.name}"
