@@ -76,10 +76,13 @@ class ActAt(Progress):
 
 def local_worker() -> int:
     """Return the process id of the newest worker, which belongs to the current run."""
-    processes = psutil.Process().children(recursive=True)
-    servers = [one.pid for one in processes if "forkserver" in " ".join(one.cmdline())]
-    workers = [one for one in processes if one.ppid() in servers]
-    workers += [one for one in processes if "spawn_main" in " ".join(one.cmdline())]
+    commands: dict[psutil.Process, str] = {}
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # of an earlier run, and about to end
+            commands[process] = " ".join(process.cmdline())
+    servers = [process.pid for process, command in commands.items() if "forkserver" in command]
+    workers = [process for process in commands if process.ppid() in servers]
+    workers += [process for process, command in commands.items() if "spawn_main" in command]
     return max(workers, key=lambda worker: worker.create_time()).pid
 
 
