@@ -31,6 +31,10 @@ from gpuseg.accel.settings import current_settings
 from gpuseg.errors import GpusegError
 
 _ROWS_PER_BLOCK = 8_192
+_ESTIMATES = 3
+"""The last estimates of the remaining iterations, of which the least counts: some are far too
+large."""
+
 _LARGE = 2**20
 """Values of X from which a pass by blocks is faster than one by columns."""
 
@@ -170,6 +174,7 @@ def _begin(module: ModuleType, problem: _Problem, centers_init: NDArray[Any]) ->
     weights, shift = np.zeros(k, X.dtype), np.zeros(k, X.dtype)
     shifts: list[float] = []
     relabeled: list[float] = []
+    remaining: list[float] = []
     for i in range(1, problem.max_iter + 1):
         started = time.process_time()
         module.lloyd_iter_chunked_dense(
@@ -183,12 +188,11 @@ def _begin(module: ModuleType, problem: _Problem, centers_init: NDArray[Any]) ->
         if shifts[-1] <= problem.tol or i == problem.max_iter:
             return _RunProgress(centers, i, None, True)
         before[:] = labels
-        left = min(
-            remaining_iterations(shifts, problem.tol),
-            remaining_iterations(relabeled, 0.5),
-            problem.max_iter - i,
-        )
-        if saves_iterations((time.process_time() - started) / problem.n_threads, left):
+        by_shift = remaining_iterations(shifts, problem.tol)
+        by_labels = remaining_iterations(relabeled, 0.5)
+        remaining.append(min(by_shift, by_labels, problem.max_iter - i))
+        least = min(remaining[-_ESTIMATES:])
+        if saves_iterations((time.process_time() - started) / problem.n_threads, least):
             return _RunProgress(centers, i)
     return _RunProgress(centers, problem.max_iter, None, True)
 
