@@ -96,8 +96,7 @@ class CsvFile(TextFile):
                 above = lines_above_record(lines, record, dialect, len(self.format.columns))
         except _UNCOUNTABLE:  # the error that is described matters more
             return None
-        line = None if above is None else self.format.skip_rows + above + 1
-        return None if line is None else f"line {line}"
+        return None if above is None else f"line {self.format.skip_rows + above + 1}"
 
     def _batches(self, columns: Sequence[str], kind: pa.DataType) -> Iterator[pa.RecordBatch]:
         footer = _FooterRows(self) if self.format.skip_footer else None
