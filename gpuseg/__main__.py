@@ -12,7 +12,7 @@ def main() -> None:
     # The imports take most of the start; nothing is there yet that would need cleanup.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
-    from gpuseg.cli import command
+    from gpuseg.cli.app import command
 
     command()
 

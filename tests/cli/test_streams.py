@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.helpers import call, customers, job, manifest_of, toml, write_files
 
-from gpuseg import cli
+from gpuseg.cli import jobs
 from gpuseg.jobs.stages import publish
 from gpuseg.manifest import Manifest
 from gpuseg.standard_streams import take_output_error, unfailing_streams
@@ -117,7 +117,7 @@ main()
 """
 
 
-@pytest.mark.parametrize("name", ["gpuseg.cli", "typer", "gpuseg.standard_streams"])
+@pytest.mark.parametrize("name", ["gpuseg.cli.app", "typer", "gpuseg.standard_streams"])
 def test_ctrl_c_while_the_command_starts(name: str) -> None:
     code = INTERRUPT_AT_IMPORT.format(name=name)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -133,7 +133,7 @@ def test_what_is_shown_cannot_fail_a_run(
         raise ValueError("a fault of the display")
 
     if fault == "table":
-        monkeypatch.setattr(cli, "_print_table", fail)
+        monkeypatch.setattr(jobs, "print_table", fail)
     else:
         monkeypatch.setattr(publish, "render_report", fail)
     outcome = call(capfd, "run", job_file)

@@ -36,7 +36,7 @@ def test_wheel_ships_kernels_templates_and_types(wheel: Path) -> None:
     files = [path for path in (ROOT / "kernels").rglob("*") if path.is_file()]
     kernels = {f"gpuseg/{path.relative_to(ROOT)}" for path in files}
     assert kernels <= names
-    assert {"gpuseg/reporting/report.html.j2", "gpuseg/py.typed", "gpuseg/cli.py"} <= names
+    assert {"gpuseg/reporting/report.html.j2", "gpuseg/py.typed", "gpuseg/cli/app.py"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -48,7 +48,7 @@ def test_wheel_ships_nothing_else(wheel: Path) -> None:
 def test_wheel_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-    code = "import gpuseg, gpuseg.cli; print(gpuseg.__file__)"
+    code = "import gpuseg, gpuseg.cli.app; print(gpuseg.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

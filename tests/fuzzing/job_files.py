@@ -17,7 +17,7 @@ from support.helpers import customers, toml
 
 import gpuseg
 from fuzzing.mutations import HOSTILE_NUMBERS, HOSTILE_TEXTS, mutated_bytes, mutated_tree
-from gpuseg import cli
+from gpuseg.cli import jobs
 from gpuseg.errors import ConfigError, GpusegError
 from gpuseg.jobs.job import JobSpec
 
@@ -220,8 +220,8 @@ def _plan(job: Any, overrides: list[str]) -> None:
     """Print the plan as a user sees it, and as JSON."""
     shown = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     with contextlib.redirect_stdout(shown):
-        cli._dry_run(job, overrides, as_json=True)
-        cli._dry_run(job, overrides, as_json=False)
+        jobs._dry_run(job, overrides, as_json=True)
+        jobs._dry_run(job, overrides, as_json=False)
     shown.seek(0)
     assert all(line.isprintable() for line in shown.read().splitlines()[-4:])
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import gpuseg
-from gpuseg import cli
+from gpuseg.cli.app import main
 from gpuseg.io.parquet.dataset import Dataset, open_dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.storage import Storage
@@ -192,7 +192,7 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: str | os.PathLike[str]) 
     sys.argv = ["gpuseg", *map(os.fspath, arguments)]
     try:
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main()
     finally:
         sys.argv = before
         for number, handler in handlers.items():

@@ -1,0 +1,1 @@
+"""The command line. Commands import heavy packages themselves, so that ``--help`` is fast."""
