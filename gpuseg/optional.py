@@ -9,6 +9,11 @@ def is_pandas(X: Any) -> bool:
     return _is_from(X, "pandas")
 
 
+def is_polars(X: Any) -> bool:
+    """Whether X is an object of Polars."""
+    return _is_from(X, "polars")
+
+
 def is_cudf(X: Any) -> bool:
     """Whether X is an object of cuDF."""
     return _is_from(X, "cudf")

@@ -1,5 +1,6 @@
 """Confidence: how clearly a row belongs to its segment and not to the next one."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,25 @@ from gpuseg.sharding.shard import Block, Shard
 
 _MAX_VALUES = 2**22
 """Maximum squared distances in memory at once."""
+
+NO_SEGMENT = -1
+"""The next segment where there is one segment only."""
+
+
+@dataclass(frozen=True)
+class RunnerUp:
+    """Centers that tell how close each row is to another segment: its confidence.
+
+    Attributes
+    ----------
+    centers : float64 (m, d)
+        In scaled units.
+    segment : int32 (m,) or None
+        Segment of each center; None if center i is that of segment i.
+    """
+
+    centers: NDArray[np.float64]
+    segment: NDArray[np.int32] | None = None
 
 
 def confidence_of(
@@ -29,11 +49,24 @@ def confidence_of(
         The segment of each center, where a segment has several: the next center is then one of
         another segment.
     """
+    return next_and_confidence(squares, segment)[1]
+
+
+def next_and_confidence(
+    squares: NDArray[np.float64], segment: NDArray[np.int32] | None = None
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Return the next segment of each row, `NO_SEGMENT` without one, and its confidence.
+
+    The parameters are those of `confidence_of`. Both arrays are (m,).
+    """
     segment = np.arange(squares.shape[1], dtype=np.int32) if segment is None else segment
+    rows = np.arange(len(squares))
     nearest = squares.argmin(axis=1)
-    near = squares[np.arange(len(squares)), nearest]
     others = np.where(segment == segment[nearest][:, None], np.inf, squares)
-    return simplified_silhouette(np.sqrt(near), np.sqrt(others.min(axis=1)))
+    following = others.argmin(axis=1)
+    near, far = squares[rows, nearest], others[rows, following]
+    next_segment = np.where(np.isfinite(far), segment[following], NO_SEGMENT).astype(np.int32)
+    return next_segment, simplified_silhouette(np.sqrt(near), np.sqrt(far))
 
 
 def simplified_silhouette(
@@ -52,13 +85,20 @@ def confidences(
     x: Any, backend: str, centers: NDArray[np.float64], segment: NDArray[np.int32] | None
 ) -> NDArray[np.float32]:
     """Return `confidence_of` rows (m, d), computed in blocks, float32 (m,)."""
-    b, step = registry.get(backend), max(1, _MAX_VALUES // len(centers))
-    confidence = np.empty(len(x), np.float32)
+    return next_segments(x, backend, RunnerUp(centers, segment))[1]
+
+
+def next_segments(
+    x: Any, backend: str, runner_up: RunnerUp
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return `next_and_confidence` of rows (m, d), computed in blocks, int32 and float32 (m,)."""
+    b, step = registry.get(backend), max(1, _MAX_VALUES // len(runner_up.centers))
+    following, confidence = np.empty(len(x), np.int32), np.empty(len(x), np.float32)
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
-        squares = b.to_host(b.squared_distances(x[rows], centers))
-        confidence[rows] = confidence_of(squares, segment)
-    return confidence
+        squares = b.to_host(b.squared_distances(x[rows], runner_up.centers))
+        following[rows], confidence[rows] = next_and_confidence(squares, runner_up.segment)
+    return following, confidence
 
 
 def keep_confidence(

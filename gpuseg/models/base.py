@@ -12,9 +12,11 @@ from safetensors.numpy import save
 from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import FeatureTransform
 from gpuseg.errors import ConfigError, DataError
+from gpuseg.model_selection.confidence import RunnerUp, next_segments
 from gpuseg.models.folder import DESCRIPTION, TENSORS, ModelFolder
 from gpuseg.models.plugins import load_plugins, same_class
 from gpuseg.models.saved_model import FORMAT
+from gpuseg.models.scores import Scores, concatenated
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext
 from gpuseg.validation import check_n_threads
@@ -135,24 +137,139 @@ class SegmentModel(ABC):
         UserWarning
             For categories that were not in the data of the fit.
         """
+        scores = self._score(X, backend, n_threads, return_distance, False)
+        return (scores.segment, scores.distance) if return_distance else scores.segment
+
+    def score(
+        self,
+        X: ArrayLike,
+        *,
+        with_next: bool = True,
+        backend: str = "auto",
+        n_threads: int | None = None,
+    ) -> Scores:
+        """Return the segment of each row, its distance, the next segment and the confidence.
+
+        Parameters
+        ----------
+        X, backend, n_threads : see `predict`
+        with_next : bool, default True
+            Whether to find the next segment and the confidence; this takes a distance in float64
+            to each center.
+
+        Raises
+        ------
+        ConfigError, DataError, ResourceError
+            As `predict`.
+
+        Warns
+        -----
+        UserWarning
+            For categories that were not in the data of the fit.
+        """
+        return self._score(X, backend, n_threads, True, with_next)
+
+    def predict_frame(
+        self, X: ArrayLike, *, backend: str = "auto", n_threads: int | None = None
+    ) -> Any:
+        """Return the result of `score` as a frame.
+
+        Parameters
+        ----------
+        X, backend, n_threads : see `predict`
+
+        Returns
+        -------
+        frame of the library of X (pandas with its index, Polars), otherwise an Arrow table
+            Columns: segment, distance, next_segment, confidence, and one for each level of a
+            hierarchy with several levels. DBSCAN has neither next_segment nor confidence.
+
+        Raises
+        ------
+        ConfigError, DataError, ResourceError
+            As `predict`.
+
+        Examples
+        --------
+        >>> import gpuseg
+        >>> model = gpuseg.load_model("out/segments")  # doctest: +SKIP
+        >>> model.predict_frame(customers).columns  # doctest: +SKIP
+        Index(['segment', 'distance', 'next_segment', 'confidence'], dtype='object')
+        """
+        return self.score(X, backend=backend, n_threads=n_threads).as_frame(X)
+
+    def _score(
+        self,
+        X: ArrayLike,
+        backend: str,
+        n_threads: int | None,
+        with_distance: bool,
+        with_next: bool,
+    ) -> Scores:
         check_n_threads(n_threads)
         name = registry.choose_backend(backend).name
         context = LocalExecutor(n_threads).context
         raw = self.pipeline.open(X)
-        segments = np.empty(raw.n_rows, np.int32)
-        distances = np.empty(raw.n_rows if return_distance else 0, np.float32)
+        blocks = []
         step = self._rows_per_step(name, context)
         for start in range(0, max(raw.n_rows, 1), step):
             rows = slice(start, min(start + step, raw.n_rows))
             z = raw.transform(rows, name, context)
-            if raw.n_bad:  # they are only counted from here on
-                continue
-            segments[rows], distance = self._assign(z, name, context, return_distance)
-            if distance is not None:
-                with np.errstate(over="ignore"):  # beyond float32 is infinite
-                    distances[rows] = distance
+            if not raw.n_bad:  # they are only counted from here on
+                blocks.append(self._score_rows(z, name, context, with_distance, with_next))
         raw.check()
-        return (segments, distances) if return_distance else segments
+        return concatenated(blocks)
+
+    def score_rows(
+        self,
+        z: NDArray[np.float32],
+        backend: str,
+        context: TaskContext,
+        *,
+        with_next: bool,
+    ) -> Scores:
+        """Return what `score` does, of rows that are transformed."""
+        return self._score_rows(z, backend, context, True, with_next)
+
+    def _score_rows(
+        self,
+        z: NDArray[np.float32],
+        backend: str,
+        context: TaskContext,
+        with_distance: bool,
+        with_next: bool,
+    ) -> Scores:
+        nearest, distance = self._assign(z, backend, context, with_distance)
+        with np.errstate(over="ignore"):  # beyond float32 is infinite
+            distances = (np.empty(0) if distance is None else distance).astype(np.float32)
+        following = confidence = None
+        runner_up = self.runner_up() if with_next else None
+        if runner_up is not None:
+            following, confidence = next_segments(z, backend, runner_up)
+        return Scores(
+            self._segments(nearest), distances, following, confidence, self._levels(nearest)
+        )
+
+    def runner_up(self) -> RunnerUp | None:
+        """Return the centers by which the next segment is found; None if there are none."""
+        return None
+
+    def level_columns(self) -> tuple[str, ...]:
+        """Return the names of the columns of the levels; none if there is one level."""
+        return ()
+
+    def _segments(self, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Return the segments from what `_assign` returns."""
+        return nearest
+
+    def _levels(self, nearest: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+        """Return the segments of each level from what `_assign` returns."""
+        return {}
+
+    @property
+    def drops_missing(self) -> bool:
+        """Whether the job left rows with a missing feature out."""
+        return self.pipeline.drops_missing
 
     def _rows_per_step(self, backend: str, context: TaskContext) -> int:
         """Return how many rows to transform and score at a time, on all threads together."""
@@ -163,7 +280,10 @@ class SegmentModel(ABC):
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
     ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
-        """Return the segments, and the distances if requested, of rows that are transformed."""
+        """Return the segments, and the distances if requested, of rows that are transformed.
+
+        A hierarchy returns the small segments, of which `_segments` makes segments.
+        """
 
     @abstractmethod
     def to_files(self) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from gpuseg.algorithms.hierarchical.ward import Hierarchy
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.merge_tree import is_tree
+from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.kmeans import KMeansModel, center_tensors, saved_centers
@@ -18,6 +19,11 @@ from gpuseg.models.saved_model import SavedModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import damaged_array, saved_array, validated_values
 from gpuseg.runtime.executor import TaskContext
+
+
+def level_column(n_clusters: int) -> str:
+    """Return the name of the output column with the segments of a level."""
+    return f"segment_{n_clusters}"
 
 
 class SavedHierarchy(SavedModel):
@@ -99,8 +105,29 @@ class HierarchicalModel(SegmentModel):
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool
     ) -> tuple[NDArray[np.int32], NDArray[np.float64] | None]:
-        labels, distance = self.micro._assign(z, backend, context, with_distance)
-        return self.labels[labels], distance
+        return self.micro._assign(z, backend, context, with_distance)
+
+    def _segments(self, nearest: NDArray[np.int32]) -> NDArray[np.int32]:
+        return self.labels[nearest]
+
+    def _levels(self, nearest: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+        return {name: cut[nearest] for name, cut in self._cuts.items()}
+
+    def level_columns(self) -> tuple[str, ...]:
+        """Return the names of the columns of the levels; none if there is one level."""
+        return tuple(map(level_column, self.levels)) if len(self.levels) > 1 else ()
+
+    @cached_property
+    def _cuts(self) -> dict[str, NDArray[np.int32]]:
+        """The segment of each small segment at each level, by the name of its column."""
+        return {
+            name: self.hierarchy.cut(k)
+            for name, k in zip(self.level_columns(), self.levels, strict=False)
+        }
+
+    def runner_up(self) -> RunnerUp:
+        """Return the centers of the small segments."""
+        return RunnerUp(self.micro.centers.values, self.labels)
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""

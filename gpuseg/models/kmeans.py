@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from gpuseg.algorithms.kmeans.nearest_center import NearestCenter
 from gpuseg.backends import registry
 from gpuseg.backends.types import Centers
+from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.saved_model import SavedModel
@@ -73,6 +74,10 @@ class KMeansModel(SegmentModel):
         nearest, to_host = NearestCenter(self.centers, backend), registry.get(backend).to_host
         labels, squares = nearest.labels_and_squares(z, context)
         return to_host(labels), np.sqrt(to_host(squares)) if with_distance else None
+
+    def runner_up(self) -> RunnerUp:
+        """Return the centers."""
+        return RunnerUp(self.centers.values)
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""

@@ -1,18 +1,29 @@
 """Load a saved model of any algorithm, from a path or a URL."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import DataError, GpusegError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
+from gpuseg.manifest import MANIFEST, Manifest, read_manifest
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.saved_model import FORMAT
 
-__all__ = ["dbscan", "hierarchical", "kmeans", "load_model"]  # imported to register their classes
+MODEL = "_model"
+"""The folder of the model in an output."""
+
+__all__ = [
+    "dbscan",
+    "hierarchical",
+    "kmeans",
+    "load_model",
+    "load_output",
+]  # imported to register their classes
 
 
 def load_model(
@@ -48,7 +59,72 @@ def load_model(
     >>> model = gpuseg.load_model("s3://bucket/segments")  # doctest: +SKIP
     """
     url = str(path)
+    return _load_model(url, Storage.from_url(url, storage_options or {}, "path"))
+
+
+@dataclass(frozen=True)
+class SavedOutput:
+    """The model of an output, and what the manifest of the output says of it.
+
+    Attributes
+    ----------
+    url : str
+        The path or URL that it was loaded from.
+    storage : Storage
+        The output folder; the folder of the model where there is no output around it.
+    model : SegmentModel
+    manifest : Manifest or None
+        None where there is a model without the output of its run.
+    """
+
+    url: str
+    storage: Storage
+    model: SegmentModel
+    manifest: Manifest | None
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that the model was made in, if that is known."""
+        return None if self.manifest is None else self.manifest.run_id
+
+    @property
+    def segment_names(self) -> dict[int, str]:
+        """The names of the segments that have one."""
+        segments = self.manifest.segments if self.manifest else ()
+        return {segment.segment: segment.name for segment in segments if segment.name}
+
+
+def load_output(
+    path: str | Path, *, storage_options: Mapping[str, Any] | None = None
+) -> SavedOutput:
+    """Load the model of an output folder, or of its ``_model`` folder, with the manifest.
+
+    Parameters
+    ----------
+    path, storage_options : see `load_model`
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+        As `load_model`, and for a manifest that cannot be understood.
+    """
+    url = str(path)
     storage = Storage.from_url(url, storage_options or {}, "path")
+    if storage.root.rstrip("/").endswith(f"/{MODEL}"):
+        outer = storage.root.rstrip("/").removesuffix(f"/{MODEL}")
+        storage = replace(storage, root=outer)
+    with wrap_store_errors("path", url):
+        try:
+            has_manifest = storage.fs.exists(f"{storage.root}/{MANIFEST}")
+        except OSError as error:
+            raise unreachable("path", url, error) from None
+        if has_manifest:
+            return SavedOutput(url, storage, _load_model(url, storage), read_manifest(storage))
+    given = Storage.from_url(url, storage_options or {}, "path")
+    return SavedOutput(url, given, _load_model(url, given), None)
+
+
+def _load_model(url: str, storage: Storage) -> SegmentModel:
     with wrap_store_errors("path", url):
         try:
             folder, description = _described_folder(storage)
@@ -72,7 +148,7 @@ def load_model(
 
 def _described_folder(storage: Storage) -> tuple[ModelFolder, dict[str, Any]]:
     """Return the folder of the model, and what its model.json holds."""
-    inner = ModelFolder(storage, f"{storage.root}/_model")
+    inner = ModelFolder(storage, f"{storage.root}/{MODEL}")
     try:
         return inner, inner.description()
     except (FileNotFoundError, NotADirectoryError):

@@ -25,6 +25,12 @@ from gpuseg.preprocessing.encoding.vectors import (
     is_vector,
     of_matrix,
 )
+from gpuseg.preprocessing.row_problems import (
+    ANY_RULE,
+    RowProblem,
+    find_problems,
+    refuse_rows,
+)
 from gpuseg.preprocessing.saved_pipeline import SavedPipeline, validated_values
 from gpuseg.runtime.executor import TaskContext
 
@@ -54,11 +60,14 @@ class FeaturePipeline:
         The features of the encoders that are used.
     feature_transform : FeatureTransform
         From these features to the rows that are clustered.
+    drops_missing : bool
+        Whether the job left rows with a missing feature out.
     """
 
     encoders: tuple[Encoder, ...]
     features: tuple[str, ...]
     feature_transform: FeatureTransform
+    drops_missing: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -110,7 +119,8 @@ class FeaturePipeline:
             For values that are missing and not filled, infinite, or outside a transform's domain.
         """
         z, bad = self._transform_features(x, backend)
-        _refuse_bad_rows(bad)
+        if bad.size:  # x may be overwritten, so that nothing is known of its values
+            raise refuse_rows(RowProblem(int(bad[0]), "", None, ANY_RULE), bad.size)
         return z
 
     def transform_block(
@@ -142,6 +152,8 @@ class FeaturePipeline:
             "encoders": [encoder.to_json() for encoder in self.encoders],
             "transform": [TRANSFORMS[code] for code in transform.transform.tolist()],
             "unit_length": transform.unit,
+            # Models without it can be read by older versions.
+            **({"drops_missing": True} if self.drops_missing else {}),
         }
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -187,7 +199,24 @@ class FeaturePipeline:
             For arrays that do not suit the values.
         """
         encoders = tuple(encoder.encoder() for encoder in saved.encoders)
-        return cls(encoders, tuple(saved.features), saved.feature_transform(tensors))
+        return cls(
+            encoders, tuple(saved.features), saved.feature_transform(tensors), saved.drops_missing
+        )
+
+    def problems_of(self, columns: "RawColumns", rows: NDArray[np.int64]) -> list[RowProblem]:
+        """Return why some rows of raw columns cannot be transformed."""
+        if not rows.size:
+            return []
+        blocks = [columns.read(slice(row, row + 1)) for row in rows.tolist()]
+        part = {name: pa.concat_arrays([block[name] for block in blocks]) for name in blocks[0]}
+        encoders = self._used_encoders()
+        x, _ = _encode(encoders, self.features, part)
+        return find_problems(rows, part, x, self._encoder_of(), self.feature_transform)
+
+    def _encoder_of(self) -> list[Encoder]:
+        """Return the encoder of each feature."""
+        by_name = {name: e for e in self._used_encoders() for name in e.feature_names()}
+        return [by_name[name] for name in self.features]
 
     def _used_encoders(self) -> list[Encoder]:
         used = set(self.features)
@@ -339,6 +368,25 @@ class RawRows:
             self.n_bad += len(bad)
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
+    @property
+    def unseen(self) -> list["UnseenCategory"]:
+        """Rows transformed so far with categories that were not in the data of the fit."""
+        return self._unseen
+
+    def bad_rows(self) -> NDArray[np.int64]:
+        """Return the rows transformed so far that cannot be clustered, int64 (m,), rising."""
+        return np.concatenate([np.empty(0, np.int64), *self._bad])
+
+    def problems(self, max_rows: int | None = None) -> list[RowProblem]:
+        """Return why rows transformed so far cannot be clustered, in the order of the rows.
+
+        Parameters
+        ----------
+        max_rows : int, optional
+            Return at most the problems of so many rows.
+        """
+        return self._pipeline.problems_of(self._columns, self.bad_rows()[:max_rows])
+
     def check(self) -> None:
         """Warn of unseen categories, and refuse rows that cannot be clustered.
 
@@ -347,8 +395,8 @@ class RawRows:
         DataError
         """
         _warn_of_unseen(self._unseen)
-        if self._bad:
-            _refuse_bad_rows(np.concatenate(self._bad))
+        if self.n_bad:
+            raise refuse_rows(self.problems(1)[0], self.n_bad)
 
 
 class UnseenCategory(NamedTuple):
@@ -522,17 +570,6 @@ def _warn_of_unseen(unseen: Sequence[UnseenCategory]) -> None:
             f"{items[0].first_row}; it is treated as unknown",
             UserWarning,
             stacklevel=4,
-        )
-
-
-def _refuse_bad_rows(bad: NDArray[np.int64]) -> None:
-    if bad.size:
-        raise DataError(
-            "rows.not_transformable",
-            f"{count_with(bad.size, 'row', 'has', 'have')} values that are missing, infinite "
-            f"or outside the domain of a transform, first row {bad[0]}",
-            hint="fix those rows, or fit with `missing` = 'mean', 'median' or 'zero'",
-            parameter="X",
         )
 
 

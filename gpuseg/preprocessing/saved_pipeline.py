@@ -93,6 +93,7 @@ class SavedPipeline(BaseModel):
     encoders: list[SavedEncoder]
     transform: list[Transform]
     unit_length: bool
+    drops_missing: bool = False
 
     @model_validator(mode="after")
     def _features_are_encoded(self) -> "SavedPipeline":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gpuseg.algorithms.data_statistics import DataStatistics
     from gpuseg.io.output.base import Staging
     from gpuseg.io.storage import Storage
+    from gpuseg.model_selection.confidence import RunnerUp
     from gpuseg.models.base import SegmentModel
     from gpuseg.preprocessing.params import PreprocessingParams
     from gpuseg.preprocessing.pipeline import FeaturePipeline
@@ -127,22 +128,6 @@ class FitContext:
     stage: Stage
     log: Callable[[str], None]
     warn: Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class RunnerUp:
-    """Centers that tell how close each row is to another segment: its confidence.
-
-    Attributes
-    ----------
-    centers : float64 (m, d)
-        In scaled units.
-    segment : int32 (m,) or None
-        Segment of each center; None if center i is that of segment i.
-    """
-
-    centers: NDArray[np.float64]
-    segment: NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from gpuseg.algorithms.hierarchical.params import HierarchicalParams
 from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     FitContext,
-    RunnerUp,
     SegmentationAlgorithm,
     SegmentationResult,
     SegmentSpec,
@@ -63,13 +62,14 @@ class HierarchicalSegmentation(SegmentationAlgorithm[HierarchicalSpec]):
             iteration_callback(context.stage), context.bounds_bytes,
         )  # fmt: skip
         micro = KMeansModel(context.pipeline, fit.micro)
+        model = HierarchicalModel(micro, fit.hierarchy, tuple(spec.cuts))
         return SegmentationResult(
             range(spec.finest),
             fit.sizes,
             fit.centers,
-            HierarchicalModel(micro, fit.hierarchy, tuple(spec.cuts)),
+            model,
             _facts(spec, fit),
-            runner_up=RunnerUp(fit.micro.values, fit.label),
+            runner_up=model.runner_up(),
         )
 
 

@@ -15,7 +15,6 @@ from gpuseg.progress import iteration_callback
 from gpuseg.segmentation.base import (
     ColumnPlan,
     FitContext,
-    RunnerUp,
     SegmentationAlgorithm,
     SegmentationResult,
     SegmentSpec,
@@ -173,16 +172,17 @@ class KMeansSegmentation(SegmentationAlgorithm[KMeansSpec]):
         _log_choice(fit, len(fits), selection, context)
         _check_fits(fits, spec, context.warn)
         all_models = {k: KMeansModel(context.pipeline, one.centers) for k, one in by_k.items()}
+        model = all_models[len(fit.sizes)]
         return SegmentationResult(
             range(len(fit.sizes)),
             fit.sizes,
             fit.centers.values,
-            all_models[len(fit.sizes)],
+            model,
             _facts(fit, spec, selection),
             alternatives=all_models if len(fits) > 1 else {},
             sweep=[_sweep_line(one) for one in fits] if len(fits) > 1 else [],
             selected_n_clusters=selection is not None,
-            runner_up=RunnerUp(fit.centers.values),
+            runner_up=model.runner_up(),
         )
 
 

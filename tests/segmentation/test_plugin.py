@@ -21,6 +21,7 @@ from support.helpers import call, customers, cut, job, read_parts, toml, write_f
 import gpuseg
 from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError, GpusegError, ResourceError
+from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models import base, plugins
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
@@ -30,7 +31,6 @@ from gpuseg.segmentation import registry
 from gpuseg.segmentation.base import (
     ColumnPlan,
     FitContext,
-    RunnerUp,
     SegmentationAlgorithm,
     SegmentationResult,
     SegmentSpec,

@@ -69,7 +69,9 @@ def preprocess(ctx: RunContext, plan: SegmentationPlan, rows: LoadedInput) -> Pr
         reporter.log(f"feature '{name}' was left out: {reason}")
     for text in fit.redundant:
         reporter.log(f"{text}; see prepare.drop_near_constant, drop_correlated")
-    pipeline = FeaturePipeline(rows.encoders, fit.features, fit.feature_transform)
+    pipeline = FeaturePipeline(
+        rows.encoders, fit.features, fit.feature_transform, prepare.missing == "drop"
+    )
     return PreprocessedRows(fit, pipeline, digest)
 
 
