@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.estimators.silhouette import silhouette_score as silhouette_score
     from gpuseg.estimators.sweep import KMeansSweep as KMeansSweep
     from gpuseg.estimators.sweep import kmeans_sweep as kmeans_sweep
+    from gpuseg.exports.export import export as export
     from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
     from gpuseg.model_selection.k_distance import EpsEstimate as EpsEstimate
@@ -62,6 +63,7 @@ _PUBLIC = {
     "SilhouetteScore": "gpuseg.estimators.silhouette",
     "accel": "gpuseg",
     "estimate_eps": "gpuseg.estimators.estimate_eps",
+    "export": "gpuseg.exports.export",
     "features": "gpuseg",
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "load_model": "gpuseg.models.loading",

@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from gpuseg import __version__
+from gpuseg.cli.export import export
 from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
@@ -46,7 +47,7 @@ fifty times as long. Threads that decode rows need the interpreter often, and fo
 _SECONDS_TO_END = 5.0
 """How long the end of the process may take, once the run has ended and all is written."""
 
-_COMMANDS: tuple[Callable[..., None], ...] = (run, features, report, synth, info)
+_COMMANDS: tuple[Callable[..., None], ...] = (run, features, report, export, synth, info)
 """In the order of the help."""
 
 for _command in _COMMANDS:

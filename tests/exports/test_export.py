@@ -1,0 +1,71 @@
+"""Exports: formats, options, files, and the command."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from support.errors import raises
+from support.fitted_outputs import fitted
+from support.helpers import call, manifest_of
+
+import gpuseg
+from gpuseg.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def output() -> Path:
+    return fitted("plain")
+
+
+def test_a_text_is_printed_or_written(
+    output: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "new" / "segments.json"
+    printed = call(capfd, "export", output, "--to", "json")
+    written = call(capfd, "export", output, "--to", "json", "-o", target)
+    assert (printed.code, written.code) == (0, 0)
+    assert printed.out == target.read_text()
+    assert json.loads(printed.out)["run_id"] == manifest_of(output)["run_id"]
+    assert call(capfd, "export", output, "--to", "json", "-o", "-").out == printed.out
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_a_file_is_replaced_only_on_demand(output: Path, tmp_path: Path) -> None:
+    target = tmp_path / "segments.json"
+    target.write_text("other")
+    with raises("export.exists", ConfigError, parameter="path", value=str(target)):
+        gpuseg.export(output, "json", target)
+    assert target.read_text() == "other"
+    files = gpuseg.export(output, "json", target, overwrite=True)
+    assert list(files.values()) == [target.read_bytes()]
+    with raises("export.not_a_file", ConfigError, parameter="path"):
+        gpuseg.export(output, "json", tmp_path, overwrite=True)
+    with raises("export.overwrites_nothing", ConfigError, parameter="overwrite"):
+        gpuseg.export(output, "json", overwrite=True)
+
+
+def test_a_model_without_its_output_is_exported(output: Path, tmp_path: Path) -> None:
+    shutil.copytree(output / "_model", tmp_path / "model")
+    content = json.loads(gpuseg.export(tmp_path / "model", "json")["segments.json"])
+    assert content["run_id"] is None
+    assert [segment["name"] for segment in content["segments"]] == [None] * 4
+
+
+def test_what_cannot_be_exported_is_refused(output: Path, tmp_path: Path) -> None:
+    with raises("export.unknown_format", ConfigError, parameter="to", value="pickle"):
+        gpuseg.export(output, "pickle")
+    with raises("export.option_of_other_format", ConfigError, parameter="table", value="t"):
+        gpuseg.export(output, "json", table="t")
+    with raises("model.not_found", DataError):
+        gpuseg.export(tmp_path, "json")
+    with raises("export.algorithm_without_centers", ConfigError, parameter="to", value="json"):
+        gpuseg.export(fitted("dbscan"), "json")
+
+
+def test_the_command_names_its_options(output: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    wrong = call(capfd, "export", output, "--to", "json", "--id", "customer")
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "--id = 'customer'" in wrong.err
