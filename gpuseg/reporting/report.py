@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, NamedTuple
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from gpuseg import formatting as fmt
 from gpuseg.manifest import AlgorithmResult, Manifest, Preparation, ReaderSummary
-from gpuseg.printable import printable, printable_lines
 from gpuseg.reporting import svg
 from gpuseg.reporting.audit_view import audit_views
-from gpuseg.reporting.template_cache import TemplateCache
+from gpuseg.reporting.templates import environment
 from gpuseg.reporting.view_models import segment_views
 
 _FACT_DIGITS = 6
@@ -27,13 +21,6 @@ _MAX_LISTED = 100
 
 _MAX_JOB_FEATURES = 1000
 """Features of the job that the report names."""
-
-_OPTIONS: dict[str, Any] = {
-    "autoescape": True,  # names and paths come from the data
-    "trim_blocks": True,
-    "lstrip_blocks": True,
-}
-
 
 MISSING_REPORT = (
     '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Customer segments</title>\n'
@@ -55,7 +42,7 @@ def render_report(manifest: Manifest) -> str:
 
     Names and paths from the data are escaped. No row of the data is read.
     """
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     page = template.render(
         manifest=manifest,
         segments=segment_views(manifest),
@@ -101,47 +88,8 @@ def _with_first_features(section: Any) -> Any:
 
 def render_summary(manifest: Manifest) -> str:
     """Render the table of segments that a notebook shows."""
-    template = _environment().get_template("summary.html.j2")
+    template = environment().get_template("summary.html.j2")
     return template.render(manifest=manifest, segments=segment_views(manifest))
-
-
-@cache
-def _environment() -> Environment:
-    """Return the environment of the templates, which are compiled once for all reports."""
-    environment = Environment(
-        loader=PackageLoader("gpuseg", "reporting"),
-        bytecode_cache=TemplateCache({**_OPTIONS, "finalize": "_printable_text"}),
-        undefined=StrictUndefined,
-        finalize=_printable_text,
-        **_OPTIONS,
-    )
-    for helper in (
-        fmt.number,
-        fmt.percent,
-        fmt.sigma,
-        fmt.count,
-        fmt.duration,
-        fmt.moment,
-        fmt.listing,
-    ):
-        environment.filters[helper.__name__] = helper
-    environment.filters["breakable"] = _breakable
-    environment.tests["printable"] = _is_printable
-    return environment
-
-
-def _printable_text(value: Any) -> Any:
-    """Escape what a page hides or a browser obeys in text; markup is made of such text."""
-    return printable_lines(value) if type(value) is str else value
-
-
-def _is_printable(text: str) -> bool:
-    return printable_lines(text) == text
-
-
-def _breakable(name: str) -> Markup:
-    """Allow line breaks in a long name, after its separators only."""
-    return Markup(re.sub(r"([_./-])(?=.)", r"\1<wbr>", str(escape(printable(name)))))
 
 
 def _method(manifest: Manifest) -> list[Fact]:
