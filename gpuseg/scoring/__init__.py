@@ -1,0 +1,1 @@
+"""Score new customers: rows of JSON, and customers that are like a segment."""
