@@ -26,7 +26,7 @@ def export(
         str,
         typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder or its _model."),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="json.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="json or onnx.")],
     dialect: Annotated[str | None, typer.Option("--dialect", help="The dialect of SQL.")] = None,
     table: Annotated[str | None, typer.Option("--table", help="The table that SQL reads.")] = None,
     id_column: Annotated[

@@ -2,13 +2,15 @@
 
 from importlib import import_module
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.exports.export_format import ExportFormat
 
 FORMAT_MODULES = {
     "json": "gpuseg.exports.json_model",
+    "onnx": "gpuseg.exports.onnx.onnx_model",
 }
-"""The module of each format, in the order in which they are listed."""
+"""The module of each format, in the order in which they are listed. A format that needs a package
+has an extra of its name."""
 
 
 def export_format(name: str) -> ExportFormat:
@@ -17,6 +19,9 @@ def export_format(name: str) -> ExportFormat:
     Raises
     ------
     ConfigError
+        For an unknown name.
+    ResourceError
+        When a package that the format needs is not installed.
     """
     if name not in FORMAT_MODULES:
         raise ConfigError(
@@ -25,5 +30,16 @@ def export_format(name: str) -> ExportFormat:
             rule=f"must be one of {', '.join(FORMAT_MODULES)}",
             parameter="to",
         )
-    chosen: ExportFormat = import_module(FORMAT_MODULES[name]).FORMAT
+    try:
+        chosen: ExportFormat = import_module(FORMAT_MODULES[name]).FORMAT
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("gpuseg"):
+            raise
+        raise ResourceError(
+            "export.package_missing",
+            f"the package '{error.name}' is not installed",
+            value=name,
+            hint=f"pip install 'gpuseg[{name}]'",
+            parameter="to",
+        ) from None
     return chosen

@@ -30,6 +30,7 @@ HOMES = {
     "pyiceberg": {"io/table_formats/iceberg.py"},
     "python_calamine": {"io/text_files/workbook.py"},
     "safetensors": {"models/"},
+    "onnx": {"exports/onnx/"},
 }
 """Heavy or optional packages, and the only files and folders that may import them."""
 

@@ -24,7 +24,8 @@ N_ROWS = 60
 
 def score_function() -> Callable[[Any, Any], tuple[int, float]]:
     """Return the function of the guide."""
-    (code,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text().split("## json")[1], re.S)
+    section = GUIDE.read_text().split("\n## json\n")[1].split("\n## ")[0]
+    (code,) = re.findall(r"```python\n(.*?)```", section, re.S)
     names: dict[str, Any] = {}
     exec(code, names)
     function: Callable[[Any, Any], tuple[int, float]] = names["score"]

@@ -1,0 +1,246 @@
+"""The export to ONNX: onnxruntime gives the labels of gpuseg, from the same raw columns."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pyarrow as pa
+import pytest
+from onnx import helper
+from support.errors import raises
+from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
+from support.helpers import Array, call, customers, job, manifest_of, write_files
+
+import gpuseg
+from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.exports.onnx import elementwise
+from gpuseg.exports.onnx.graph import DOUBLE, Graph
+from gpuseg.exports.onnx.onnx_model import REFUSED
+from gpuseg.numerics.log1p import log1p
+from gpuseg.numerics.yeo_johnson import yeo_johnson
+from gpuseg.preprocessing.encoding.vectors import as_matrix
+from gpuseg.runtime.executor import TaskContext
+
+WITH_CENTERS = [name for name, case in CASES.items() if case.algorithm != "dbscan"]
+
+POWERS = np.array([-1.5, -0.0, 0.0, 0.3, 1.0, 1.999, 2.0, 2.7])
+
+NO_WARNINGS = pytest.mark.filterwarnings("ignore:column .* a category that was not in the data")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model in onnxruntime, and what the file says of its inputs."""
+
+    content: bytes
+    session: Any
+    inputs: list[dict[str, Any]]
+
+    def run(self, table: pa.Table) -> dict[str, Array]:
+        """Return the outputs for rows of raw columns."""
+        feeds = {column["input"]: self._fed(table, column) for column in self.inputs}
+        return self.run_fed(feeds)
+
+    def run_fed(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, feeds), strict=True))
+
+    def _fed(self, table: pa.Table, column: dict[str, Any]) -> Array:
+        """Return a column as the metadata says that its input takes it."""
+        values = table[column["column"]].combine_chunks()
+        if column["values"] == "vectors":
+            shape = next(i.shape for i in self.session.get_inputs() if i.name == column["input"])
+            return as_matrix(values, (shape[1],)).astype(np.float64)
+        missing, kind = column["missing"], {"text": object, "numbers": np.float64}
+        filled = [missing if value is None else value for value in values.to_pylist()]
+        return np.array(filled, kind.get(column["values"], np.int64))[:, None]
+
+
+def exported(output: Path) -> Exported:
+    (content,) = gpuseg.export(output, "onnx").values()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    inputs = json.loads(session.get_modelmeta().custom_metadata_map["inputs"])
+    return Exported(content, session, inputs)
+
+
+exported_case = cache(lambda name: exported(fitted(name)))
+
+
+@pytest.mark.slow
+@NO_WARNINGS
+@pytest.mark.parametrize("name", WITH_CENTERS)
+def test_all_rows_get_the_segment_and_the_distance_of_gpuseg(name: str) -> None:
+    """Not only beyond the margin of the contract: every bit is the same."""
+    result, labels = exported_case(name).run(kept_rows(name)), job_labels(name)
+    assert result.pop("segment").tolist() == labels.segment.tolist()
+    np.testing.assert_array_equal(result.pop("distance"), labels.distance)
+    for column, segments in result.items():
+        np.testing.assert_array_equal(segments, labels.levels[column], column)
+    result, scores = (
+        exported_case(name).run(new_rows(name)),
+        gpuseg.load_model(fitted(name)).score(new_rows(name), with_next=False),
+    )
+    for column, values in scores.columns().items():
+        np.testing.assert_array_equal(result[column], values, column)
+
+
+@pytest.mark.parametrize("name", ["all_steps", "hierarchy", "cosine"])
+def test_the_file_follows_the_specification(name: str) -> None:
+    proto = onnx.load_from_string(exported_case(name).content)
+    onnx.checker.check_model(proto, full_check=True)
+    assert {node.op_type for node in proto.graph.node}.isdisjoint({"Gemm", "MatMul", "ReduceSum"})
+    metadata = {item.key: item.value for item in proto.metadata_props}
+    manifest = manifest_of(fitted(name))
+    model, names = gpuseg.load_model(fitted(name)), json.loads(metadata["segment_names"])
+    assert json.loads(metadata["features"]) == list(model.features)
+    assert (metadata["gpuseg"], metadata["run_id"]) == (gpuseg.__version__, manifest["run_id"])
+    assert metadata["refused_segment"] == str(REFUSED)
+    named = {str(s["segment"]): s["name"] for s in manifest["segments"] if "name" in s}
+    assert names == named
+
+
+ODD_NUMBERS = (np.nan, np.inf, -np.inf, 1e300, -1e300, 3e38, -1.0, -2.5, 0.0, 1e-300)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "clip_log1p", "median", "zero", "drop", "large_offsets_scaled", "pca_share",
+     "cosine_standardized", "yeo_johnson_unscaled"],
+)  # fmt: skip
+def test_a_row_that_gpuseg_refuses_has_no_segment(name: str) -> None:
+    model, rows = gpuseg.load_model(fitted(name)), new_rows(name)
+    columns = {c: np.array(rows[c].to_pylist(), np.float64) for c in model.pipeline.columns}
+    for i, values in enumerate(columns.values()):  # each odd number alone, and in all columns
+        first = i * len(ODD_NUMBERS)
+        values[first : first + len(ODD_NUMBERS)] = ODD_NUMBERS
+        values[-len(ODD_NUMBERS) :] = ODD_NUMBERS
+    table = pa.table(columns)
+    refused = refused_rows(model, table)
+    assert refused.any()
+    result = exported_case(name).run(table)
+    np.testing.assert_array_equal(result["segment"] == REFUSED, refused)
+    np.testing.assert_array_equal(np.isnan(result["distance"]), refused)
+    others = table.filter(pa.array(~refused))
+    np.testing.assert_array_equal(result["segment"][~refused], model.predict(others))
+
+
+def refused_rows(model: gpuseg.SegmentModel, table: pa.Table) -> Array:
+    """Return which rows gpuseg refuses, bool (n,)."""
+    raw = model.pipeline.open(table)
+    raw.transform(slice(0, raw.n_rows), "numba", TaskContext())
+    refused = np.zeros(raw.n_rows, bool)
+    refused[raw.bad_rows()] = True
+    return refused
+
+
+def test_a_row_without_direction_has_no_segment() -> None:
+    rows = np.zeros((2, 4))
+    rows[1, 2] = 1.0
+    result = exported_case("cosine").run_fed({"embedding": rows})
+    assert (result["segment"] == REFUSED).tolist() == [True, False]
+
+
+def test_what_is_neither_true_nor_false_has_no_segment() -> None:
+    feeds = {"spend": np.ones((3, 1)), "is_member": np.array([[0], [1], [2]])}
+    feeds["is_known"] = np.full((3, 1), np.iinfo(np.int64).min)
+    result = exported_case("boolean_categories").run_fed(feeds)
+    assert (result["segment"] == REFUSED).tolist() == [False, False, True]
+
+
+def test_inputs_have_other_names_than_outputs(tmp_path: Path) -> None:
+    names = ("segment", "distance", "input_segment")
+    rows = customers().rename_columns(["customer", *names])
+    source = write_files(tmp_path / "in", [rows])
+    gpuseg.run(job(source, tmp_path / "out", input={"features": list(names)}))
+    model = exported(tmp_path / "out")
+    by_column = {column["column"]: column["input"] for column in model.inputs}
+    assert by_column["input_segment"] == "input_segment"
+    assert len({*by_column.values(), "segment", "distance"}) == 5
+    expected = gpuseg.load_model(tmp_path / "out").predict(rows)
+    np.testing.assert_array_equal(model.run(rows)["segment"], expected)
+
+
+def test_a_category_may_look_as_the_sign_of_a_missing_one(tmp_path: Path) -> None:
+    names = ["(missing)", "(missing)", None, "((missing))"] * 100
+    rows = customers(400).append_column("group", pa.array(names))
+    source = write_files(tmp_path / "in", [rows])
+    prepare = {"categorical": {"group": "frequency"}, "missing": "mean"}
+    gpuseg.run(job(source, tmp_path / "out", prepare=prepare))
+    model = exported(tmp_path / "out")
+    assert {column["missing"] for column in model.inputs} == {None, "(((missing)))"}
+    expected = gpuseg.load_model(tmp_path / "out").predict(rows)
+    np.testing.assert_array_equal(model.run(rows)["segment"], expected)
+
+
+def test_what_the_format_cannot_express_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with raises("export.algorithm_without_centers", ConfigError, parameter="to", value="onnx"):
+        gpuseg.export(fitted("dbscan"), "onnx")
+    monkeypatch.setattr("gpuseg.exports.onnx.onnx_model.MAX_FEATURES", 2)
+    with raises("export.too_many_features", ConfigError, parameter="to"):
+        gpuseg.export(fitted("plain"), "onnx")
+
+
+def test_a_package_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("gpuseg.exports.onnx")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with raises("export.package_missing", ResourceError, parameter="to", value="onnx"):
+        gpuseg.export(fitted("plain"), "onnx")
+
+
+def test_a_binary_file_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    done = call(capfd, "export", fitted("plain"), "--to", "onnx")
+    assert (done.code, done.out) == (2, "")
+    assert "--output" in done.err
+
+
+# The arithmetic.
+
+
+def evaluated(build: Any, x: Array) -> Array:
+    """Return what a graph of one input makes of x, float64."""
+    graph = Graph(["x", "y"])
+    value = build(graph, graph.add_input("x", DOUBLE, x.shape[1], ""))
+    graph.add_output("y", graph("Reshape", value, np.array([-1])), DOUBLE, "")
+    proto = helper.make_model(
+        graph.finish("test"), opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+    )
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    (y,) = session.run(None, {"x": x})
+    return np.asarray(y).reshape(x.shape)
+
+
+def all_magnitudes(n: int) -> Array:
+    """Return float32 of every exponent and both signs, as float64, and special values."""
+    bits = np.random.default_rng(0).integers(2**32, size=n, dtype=np.uint32)
+    x = bits.view(np.float32)
+    x = x[~np.isnan(x)]  # some NaN would warn as they are cast
+    special = [0.0, -0.0, -1.0, np.nextafter(np.float32(-1), np.float32(0)), np.inf, np.nan, 1e-45]
+    return np.concatenate([x, np.array(special)]).astype(np.float64)[:, None]
+
+
+def test_log1p_has_the_same_bits() -> None:
+    x = all_magnitudes(20_000)
+    x = np.concatenate([x, np.random.default_rng(1).normal(size=(20_000, 1)).astype(np.float32)])
+    with np.errstate(all="ignore"):
+        expected = log1p(x)
+    np.testing.assert_array_equal(evaluated(elementwise.log1p, x), expected)
+
+
+def test_yeo_johnson_has_the_same_bits() -> None:
+    x = all_magnitudes(4_000).repeat(len(POWERS), axis=1)
+    x[::2] = np.random.default_rng(1).normal(size=x[::2].shape).astype(np.float32)
+    with np.errstate(all="ignore"):
+        expected = np.stack([yeo_johnson(x[:, i], t) for i, t in enumerate(POWERS)], axis=1)
+    result = evaluated(lambda graph, value: elementwise.yeo_johnson(graph, value, POWERS), x)
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(result[finite], expected[finite])
+    assert not np.isfinite(result[~finite]).any()
