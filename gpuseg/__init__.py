@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.exports.export import export as export
     from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
+    from gpuseg.model_registry.registry import ModelRegistry as ModelRegistry
     from gpuseg.model_selection.k_distance import EpsEstimate as EpsEstimate
     from gpuseg.model_selection.select_k import KSelection as KSelection
     from gpuseg.models.base import SegmentModel as SegmentModel
@@ -56,6 +57,7 @@ _PUBLIC = {
     "KMeansModel": "gpuseg.models.kmeans",
     "KMeansSweep": "gpuseg.estimators.sweep",
     "KSelection": "gpuseg.model_selection.select_k",
+    "ModelRegistry": "gpuseg.model_registry.registry",
     "Preprocessor": "gpuseg.estimators.preprocessor",
     "ResourceError": "gpuseg.errors",
     "RunResult": "gpuseg.jobs.run",

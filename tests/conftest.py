@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import logging
 import os
 import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
+from uuid import uuid4
 
 import dask
+import fsspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -252,3 +257,48 @@ def table() -> pa.Table:
 def source(tmp_path: Path, table: pa.Table) -> Path:
     """The customers of `table` in three files; the second is the largest."""
     return write_files(tmp_path / "in", cut(table, 150, 300))
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    """The memory file system; what tests write below /gpuseg-test is removed."""
+    fs = fsspec.filesystem("memory")
+    yield fs
+    if fs.exists("/gpuseg-test"):
+        fs.rm("/gpuseg-test", recursive=True)
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """The URL of an S3 in this process, which handles one request after another.
+
+    It checks the conditions of a PUT and then writes, which is one step only without threads.
+    """
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    serving = pytest.importorskip("werkzeug.serving")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    application = moto.DomainDispatcherApplication(moto.create_backend_app)
+    server = serving.make_server("127.0.0.1", 0, application, threaded=False)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def options(endpoint: str) -> dict[str, Any]:
+    """`storage_options` of that S3."""
+    return {"key": "somebody", "secret": "SECRET", "endpoint_url": endpoint}
+
+
+@pytest.fixture
+def bucket(options: dict[str, Any]) -> Iterator[tuple[Any, str]]:
+    """A bucket, and another client's file system to look into it."""
+    fs = fsspec.filesystem(
+        "s3", **options, skip_instance_cache=True, use_listings_cache=False
+    )  # fmt: skip
+    name = f"bucket-{uuid4().hex}"
+    fs.mkdir(name)
+    yield fs, f"s3://{name}"
+    with suppress(OSError):
+        fs.rm(name, recursive=True)

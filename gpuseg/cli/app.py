@@ -18,6 +18,7 @@ from gpuseg import __version__
 from gpuseg.cli.export import export
 from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
+from gpuseg.cli.models import models
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
 from gpuseg.cli.synth import synth
 from gpuseg.errors import GpusegError, ResourceError
@@ -52,6 +53,8 @@ _COMMANDS: tuple[Callable[..., None], ...] = (run, features, report, export, syn
 
 for _command in _COMMANDS:
     app.command()(_command)
+
+app.add_typer(models)
 
 
 def _version(value: bool) -> None:

@@ -12,6 +12,7 @@ from gpuseg.manifest import MANIFEST, Manifest, read_manifest
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
 from gpuseg.models.folder import ModelFolder
+from gpuseg.models.registered_models import resolve_model
 from gpuseg.models.saved_model import FORMAT
 
 MODEL = "_model"
@@ -34,7 +35,8 @@ def load_model(
     Parameters
     ----------
     path : str or Path
-        A local path, or any fsspec URL, such as ``s3://bucket/segments``.
+        A local path, or any fsspec URL, such as ``s3://bucket/segments``; or a version in a
+        registry of models, as in ``registry/shop@champion`` or ``registry/shop:3``.
     storage_options : mapping, optional
         Options of the URL's file system, such as credentials.
 
@@ -58,7 +60,7 @@ def load_model(
     >>> model = gpuseg.load_model("out/segments")  # doctest: +SKIP
     >>> model = gpuseg.load_model("s3://bucket/segments")  # doctest: +SKIP
     """
-    url = str(path)
+    url = resolve_model(str(path), storage_options)
     return _load_model(url, Storage.from_url(url, storage_options or {}, "path"))
 
 
@@ -69,7 +71,7 @@ class SavedOutput:
     Attributes
     ----------
     url : str
-        The path or URL that it was loaded from.
+        The path or URL that it was loaded from; of a registered model the folder of the version.
     storage : Storage
         The output folder; the folder of the model where there is no output around it.
     model : SegmentModel
@@ -108,7 +110,7 @@ def load_output(
     ConfigError, DataError, ResourceError
         As `load_model`, and for a manifest that cannot be understood.
     """
-    url = str(path)
+    url = resolve_model(str(path), storage_options)
     storage = Storage.from_url(url, storage_options or {}, "path")
     if storage.root.rstrip("/").endswith(f"/{MODEL}"):
         outer = storage.root.rstrip("/").removesuffix(f"/{MODEL}")

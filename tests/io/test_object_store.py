@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -29,15 +26,6 @@ SIDECARS = [
     "_model/model.safetensors",
 ]
 REPLACE = {"overwrite": True}
-
-
-@pytest.fixture
-def memory() -> Iterator[Any]:
-    """The memory file system; what tests write below /gpuseg-test is removed."""
-    fs = fsspec.filesystem("memory")
-    yield fs
-    if fs.exists("/gpuseg-test"):
-        fs.rm("/gpuseg-test", recursive=True)
 
 
 def names(fs: Any, folder: str) -> list[str]:
@@ -202,34 +190,6 @@ def test_unknown_url_is_the_jobs_fault(source: Path, url: str, side: str) -> Non
 
 
 # S3.
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    pytest.importorskip("s3fs")
-    server = pytest.importorskip("moto.server").ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def options(endpoint: str) -> dict[str, Any]:
-    return {"key": "somebody", "secret": "SECRET", "endpoint_url": endpoint}
-
-
-@pytest.fixture
-def bucket(options: dict[str, Any]) -> Iterator[tuple[Any, str]]:
-    """A bucket, and another client's file system to look into it."""
-    fs = fsspec.filesystem(
-        "s3", **options, skip_instance_cache=True, use_listings_cache=False
-    )  # fmt: skip
-    name = f"bucket-{uuid4().hex}"
-    fs.mkdir(name)
-    yield fs, f"s3://{name}"
-    with suppress(OSError):
-        fs.rm(name, recursive=True)
 
 
 def put(fs: Any, path: str, table: pa.Table) -> None:

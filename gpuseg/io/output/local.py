@@ -52,7 +52,7 @@ class LocalOutput(Output):
     def publish(self, parts: Sequence[str]) -> None:
         self.write(SUCCESS, b"")
         for folder in (*filter(Path.is_dir, self._folder.rglob("*")), self._folder):
-            _sync(folder)
+            sync_folder(folder)
         if self._is_discarded:  # by a signal; files that were written since may have made a folder
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR), str(self._folder))
         if self._replaces:
@@ -61,7 +61,7 @@ class LocalOutput(Output):
             exchange(str(self._folder), str(self._target))
         else:
             self._folder.rename(self._target)  # fails if the target is a folder that is not empty
-        _sync(self._target.parent)
+        sync_folder(self._target.parent)
 
     def discard(self) -> None:
         self._is_discarded = True
@@ -77,7 +77,7 @@ class LocalOutput(Output):
             probe.rmdir()
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     os.fsync(handle)

@@ -1,0 +1,1 @@
+"""Registries of models: folders with versions and aliases, on file systems and object stores."""
