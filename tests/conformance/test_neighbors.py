@@ -46,7 +46,7 @@ KINDS = (
 )  # fmt: skip
 
 CASES = (
-    *in_turn(KINDS, [1, 31, 33, 64, 255, 257, 700], [1, 2], step=2),
+    *in_turn(KINDS, [1, 31, 33, 64, 255, 257, 700], [1, 2]),
     *in_turn([*KINDS, "infinite when scaled"], [1, 33, 257], [MAXIMUM], step=2),
 )
 """Kinds of rows, their number, and p; all share the code that p does not change."""
@@ -72,7 +72,7 @@ def test_few_features_without_a_grid(kind: str, n: int) -> None:
 @pytest.mark.skipif(unavailable() is not None, reason=str(unavailable()))
 @pytest.mark.parametrize(
     ("case", "schedule", "device"),
-    in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], DEVICES, step=4),
+    in_turn(NEAR_CASES, ["up", "down", "random", "fuzz"], DEVICES, step=5),
 )
 def test_kernels_access_memory_correctly(case: NearCase, schedule: str, device: str) -> None:
     launcher = StrictLauncher(check=True, schedule=schedule, limits=DEVICES[device])

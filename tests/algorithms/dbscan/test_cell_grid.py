@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import sklearn.cluster
+from support.helpers import in_turn
 from support.neighbor_cases import (
     PARALLEL_MAP,
     SPEC,
@@ -35,9 +36,7 @@ def blobs(n: int, d: int) -> Array:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("p", [MAXIMUM, 1, 2])
-@pytest.mark.parametrize("d", [1, 2])
-@pytest.mark.parametrize("n", [1, 31, 257, 500, 900])
+@pytest.mark.parametrize(("n", "d", "p"), in_turn([1, 31, 257, 500, 900], [1, 2], [MAXIMUM, 1, 2]))
 def test_rows_at_the_ends_of_cells(n: int, d: int, p: int) -> None:
     try_near(NumbaNeighbors(), NearCase("cell ends", n, d, p, eps=1.0))
 
