@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_nam
     from gpuseg.exports.export import export as export
     from gpuseg.jobs.run import RunResult as RunResult
     from gpuseg.jobs.run import run as run
+    from gpuseg.jobs.score.run_score import ScoreResult as ScoreResult
+    from gpuseg.jobs.score.run_score import score as score
     from gpuseg.model_registry.registry import ModelRegistry as ModelRegistry
     from gpuseg.model_selection.k_distance import EpsEstimate as EpsEstimate
     from gpuseg.model_selection.select_k import KSelection as KSelection
@@ -61,6 +63,7 @@ _PUBLIC = {
     "Preprocessor": "gpuseg.estimators.preprocessor",
     "ResourceError": "gpuseg.errors",
     "RunResult": "gpuseg.jobs.run",
+    "ScoreResult": "gpuseg.jobs.score.run_score",
     "SegmentModel": "gpuseg.models.base",
     "SilhouetteScore": "gpuseg.estimators.silhouette",
     "accel": "gpuseg",
@@ -70,6 +73,7 @@ _PUBLIC = {
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "load_model": "gpuseg.models.loading",
     "run": "gpuseg.jobs.run",
+    "score": "gpuseg.jobs.score.run_score",
     "select_k": "gpuseg.estimators.select_k",
     "silhouette_score": "gpuseg.estimators.silhouette",
     "synthetic": "gpuseg",

@@ -8,7 +8,8 @@ other fields are always there. Values are JSON's own: a number that does not exi
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 from pydantic import (
@@ -778,6 +779,119 @@ class FeaturesManifest(Record):
         return {"format": self.format, **super().to_json()}
 
 
+class ScoredModel(Record):
+    """The model that scored the rows."""
+
+    path: str
+    """Path or URL of the model, as the command names it."""
+    run_id: str | None
+    """Identifier of the run that fitted the model; null where that is not known."""
+    algorithm: str
+    """Name of the algorithm, as jobs have it."""
+    n_clusters: int
+    """Number of segments, without noise."""
+
+
+class ScoredInput(Record):
+    """The rows that were read to be scored."""
+
+    path: str
+    """Path or URL, as the command names it."""
+    files: int
+    """Number of Parquet files."""
+    row_groups: int
+    """Number of Parquet row groups."""
+    rows: int
+    """Rows that have a segment; a row is a customer."""
+    rows_dropped: int
+    """Rows that were left out because a feature is missing, as at the fit."""
+    fingerprint: str
+    """Hash of the files' names, sizes and footers."""
+    text_files: tuple[TextFiles, ...] = ()
+    """The files that are no Parquet files, by their format."""
+
+
+class ScoredSegment(Record):
+    """One segment among the rows that were scored."""
+
+    segment: SegmentNumber
+    """Number of the segment in the output; -1 is noise."""
+    name: str | None = None
+    """Name of the segment, as the fit has it; absent where it has none."""
+    rows: Count
+    """Rows in the segment."""
+    share: float
+    """Share of all rows that were scored, from 0 to 1."""
+    fit_share: float | None
+    """Share of all customers at the fit, from 0 to 1; null where that is not known."""
+    mean_distance: Number
+    """Mean of the distances of its rows; null where it has none, or where one is infinite."""
+
+
+class UnseenCategories(Record):
+    """Categories of a column that were not in the data of the fit."""
+
+    column: str
+    """Column of the input."""
+    rows: Count
+    """Rows with such a category."""
+    example: str
+    """The first of these categories, shortened."""
+    place: str
+    """File and row of the example."""
+
+
+class ScoresManifest(Record):
+    """The manifest of rows that a model has scored."""
+
+    format: int = FORMAT
+    """Number of this format."""
+    gpuseg: str
+    """Version of gpuseg."""
+    run_id: str
+    """Identifier of the run that scored the rows."""
+    started: str
+    """Start of the run, ISO 8601, UTC."""
+    job: dict[str, Any]
+    """The sections of the command with all defaults filled in, without secrets."""
+    scored_with: ScoredModel
+    """The model; the folder ``_model`` has a copy of it."""
+    transactions: Transactions | None = None
+    """The transaction lines, where the features were built from some."""
+    input: ScoredInput
+    """The rows that were read."""
+    backend: BackendSummary
+    """The implementation of the numeric primitives."""
+    devices: tuple[str, ...]
+    """Processors that computed the result."""
+    executor: ExecutorSummary
+    """Processes that computed the result."""
+    versions: dict[str, str]
+    """Versions of Python and of the libraries that a result depends on."""
+    seconds: dict[str, float]
+    """Seconds of each stage up to publishing, and of all together ("total")."""
+    segments: tuple[ScoredSegment, ...]
+    """Segments by number; noise is last. Of many segments these are the largest."""
+    other_segments: OtherSegments | None = None
+    """The segments that are not in `segments`, where there are some."""
+    missing: dict[str, Count]
+    """Rows without a value by column, for the columns that have gaps."""
+    clipped: dict[str, Count]
+    """Values that were clipped by feature, for the features that have some."""
+    unseen: tuple[UnseenCategories, ...]
+    """Columns with categories that were not in the data of the fit."""
+    parts: tuple[PartSummary, ...]
+    """Files of the output, in the order of the rows."""
+    sidecars: tuple[Sidecar, ...] = ()
+    """Parquet files that are not parts."""
+    warnings: tuple[str, ...]
+    """Warnings of the run, as it printed them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON form: dicts, lists, strings, numbers, booleans and None."""
+        return {"format": self.format, **super().to_json()}
+
+
 class Manifest(Record):
     """The manifest of a run."""
 
@@ -913,7 +1027,7 @@ class Location(Protocol):
         """Path of the folder in `fs`."""
 
 
-def dump(manifest: Manifest | FeaturesManifest) -> bytes:
+def dump(manifest: Manifest | FeaturesManifest | ScoresManifest) -> bytes:
     """Return the content of the manifest's file."""
     text = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
     # A surrogate, as of a file name that is not UTF-8, becomes the escape sequence that JSON has.
@@ -928,34 +1042,62 @@ def read_manifest(folder: Location) -> Manifest:
     DataError
         Where there is none, and where it cannot be understood.
     """
+    with _naming(folder):
+        return Manifest.from_json(_content(folder))
+
+
+def read_any_manifest(folder: Location) -> Manifest | ScoresManifest:
+    """Read the manifest of a run, or of rows that a model has scored.
+
+    Raises
+    ------
+    DataError
+        Where there is none, and where it cannot be understood.
+    """
+    with _naming(folder):
+        content = _content(folder)
+        is_object = isinstance(content, Mapping)
+        if is_object and output_kind(content) is OutputKind.SCORES:
+            return ScoresManifest.from_json(content)
+        return Manifest.from_json(content)
+
+
+@contextmanager
+def _naming(folder: Location) -> Iterator[None]:
+    """Name the folder in the errors raised inside."""
+    try:
+        yield
+    except DataError as error:
+        error.problem = f"{folder.url}: {error.problem}"
+        raise
+
+
+def _content(folder: Location) -> Any:
+    """Return what the manifest's file holds; it is not checked.
+
+    Raises
+    ------
+    DataError
+    """
     path = f"{folder.root}/{MANIFEST}"
     try:
         if folder.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
             raise DataError(
                 "manifest.not_a_file",
-                f"{folder.url}: its {MANIFEST} is not a regular file",
+                f"its {MANIFEST} is not a regular file",
                 hint="give the output folder of a run",
             )
         content = folder.fs.cat_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            "manifest.missing",
-            f"{folder.url}: has no {MANIFEST}",
-            hint="give the output folder of a run",
+            "manifest.missing", f"has no {MANIFEST}", hint="give the output folder of a run"
         ) from None
     try:
-        values = parse_json(content, allow_surrogates=True)
+        return parse_json(content, allow_surrogates=True)
     except ValueError as error:
         raise DataError(
-            "manifest.not_json",
-            f"{folder.url}: its {MANIFEST} is damaged ({error})",
-            hint="run the job again",
+            "manifest.not_json", f"its {MANIFEST} is damaged ({error})", hint="run the job again"
         ) from None
-    try:
-        return Manifest.from_json(values)
-    except DataError as error:
-        error.problem = f"{folder.url}: {error.problem}"
-        raise
 
 
 # Older formats.
@@ -975,6 +1117,12 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
             "manifest.of_features",
             "the manifest is of features that were not clustered: it has no segments",
             hint="give the output folder of gpuseg run, not of gpuseg features",
+        )
+    if number == FORMAT and output_kind(content) is OutputKind.SCORES:
+        raise DataError(
+            "manifest.of_scores",
+            "the manifest is of customers that a model has scored: nothing was fitted to them",
+            hint="give the output folder of gpuseg run, not of gpuseg score",
         )
     if number == FORMAT:
         return dict(content)

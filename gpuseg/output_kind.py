@@ -1,4 +1,4 @@
-"""Which command an output is of, as its manifest says: the segments of a run, or features only."""
+"""Which command an output is of, as its manifest says: run, features or score."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,10 +10,13 @@ class OutputKind(StrEnum):
 
     SEGMENTS = "segments, with their model and report"
     FEATURES = "features of customers, without segments"
+    SCORES = "customers scored by a model, with a copy of it"
 
 
 def output_kind(manifest: Mapping[str, Any]) -> OutputKind | None:
     """Return the kind of an output by its manifest, of any format; None if that does not say."""
+    if "scored_with" in manifest:
+        return OutputKind.SCORES
     if "segments" in manifest:
         return OutputKind.SEGMENTS
     if isinstance(manifest.get("features"), list):  # of definitions; a run has a table of them

@@ -19,6 +19,7 @@ from gpuseg.cli.export import export
 from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
 from gpuseg.cli.models import models
+from gpuseg.cli.score import score
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
 from gpuseg.cli.synth import synth
 from gpuseg.errors import GpusegError, ResourceError
@@ -48,7 +49,7 @@ fifty times as long. Threads that decode rows need the interpreter often, and fo
 _SECONDS_TO_END = 5.0
 """How long the end of the process may take, once the run has ended and all is written."""
 
-_COMMANDS: tuple[Callable[..., None], ...] = (run, features, report, export, synth, info)
+_COMMANDS: tuple[Callable[..., None], ...] = (run, features, report, export, score, synth, info)
 """In the order of the help."""
 
 for _command in _COMMANDS:

@@ -118,7 +118,7 @@ def build_manifest(
         reader=manifest.ReaderSummary(
             name=reader.name, reason=reader.reason, by_arrow=dict(reader.by_arrow)
         ),
-        devices=_devices(inputs),
+        devices=devices_of(inputs.executor, inputs.plan.backend.name),
         executor=manifest.ExecutorSummary(
             **{**inputs.executor, "machines": tuple(inputs.executor["machines"])},
             row_storage=inputs.row_storage,
@@ -159,12 +159,14 @@ def _sidecars(inputs: ManifestInputs) -> tuple[manifest.Sidecar, ...]:
     )
 
 
-def _devices(inputs: ManifestInputs) -> tuple[str, ...]:
-    """Return the processors of the workers; GPUs are those of the caller's machine."""
-    executor = inputs.executor
+def devices_of(executor: Mapping[str, Any], backend: str) -> tuple[str, ...]:
+    """Return the processors of the workers; GPUs are those of the caller's machine.
+
+    `executor` is what `Executor.describe` returns.
+    """
     workers = count(executor["n_workers"], "worker")
     threads = count(executor["threads_per_worker"], "thread")
-    gpu_names = gpus.devices() if inputs.plan.backend.name == "cuda" else []
+    gpu_names = gpus.devices() if backend == "cuda" else []
     return (
         *(f"cpu: {machine}, {workers} × {threads}" for machine in executor["machines"]),
         *(f"gpu: {gpu}" for gpu in gpu_names),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,8 +18,9 @@ from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.jobs.import_later import import_later
 from gpuseg.jobs.job import JobSpec, job_names
-from gpuseg.jobs.plan import RunPlan, plan_run
+from gpuseg.jobs.plan import MakeFolder, RunPlan, plan_run
 from gpuseg.jobs.resolve import ResolvedJob
+from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.text_inputs import STAGED
 from gpuseg.jobs.workers import WORKER_MODULES
 from gpuseg.manifest import DescriptionFailure
@@ -149,12 +150,11 @@ class Reporter:
 
 
 @dataclass(frozen=True)
-class RunContext:
+class OpenRun:
     """A run whose output is staged and whose workers are there.
 
     Attributes
     ----------
-    spec : JobSpec
     plan : RunPlan
     run_id : str
     started : datetime
@@ -163,7 +163,6 @@ class RunContext:
     executor : Executor
     """
 
-    spec: JobSpec
     plan: RunPlan
     run_id: str
     started: datetime
@@ -196,31 +195,81 @@ class RunContext:
         return retry_if_lost(attempt_without_old_warnings, self.reporter.log)
 
 
+@dataclass(frozen=True)
+class RunContext(OpenRun):
+    """The run of a job.
+
+    Attributes
+    ----------
+    spec : JobSpec
+    """
+
+    spec: JobSpec
+
+
 @contextmanager
 def open_run(
     spec: JobSpec,
     progress: Progress | None = None,
     kind: OutputKind = OutputKind.SEGMENTS,
 ) -> Iterator[RunContext]:
+    """Open the run of a job, as `open_sections` does.
+
+    `kind` is that of the output. A run for features imports nothing for segments while it waits.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+
+    def importer(plan: RunPlan) -> Callable[[], None]:
+        is_segmented = kind is OutputKind.SEGMENTS
+        return _importer(spec, plan.resolved) if is_segmented else do_nothing
+
+    with open_sections(
+        spec, partial(plan_run, spec, kind=kind), kind, importer, WORKER_MODULES, progress
+    ) as opened:
+        yield RunContext(**vars(opened), spec=spec)
+
+
+@contextmanager
+def open_sections(
+    sections: RunSections,
+    make_plan: Callable[[MakeFolder], RunPlan],
+    kind: OutputKind,
+    importer: Callable[[RunPlan], Callable[[], None]],
+    worker_modules: Sequence[str],
+    progress: Progress | None = None,
+) -> Iterator[OpenRun]:
     """Plan a run, stage its output, and start or reach its workers; clean up afterwards.
 
-    Errors inside get the job's names of the parameters. `kind` is that of the output. A run for
-    features imports nothing for segments while it waits.
+    Errors inside get the names that the parameters have in the sections.
+
+    Parameters
+    ----------
+    make_plan : callable
+        Returns the plan; it takes a callable that makes the folder for converted files.
+    kind : OutputKind
+        That of the output.
+    importer : callable
+        Returns, from the plan, a function that imports what the run needs after reading.
+    worker_modules : sequence of str
+        Modules of the functions that workers call.
 
     Raises
     ------
     ConfigError, DataError, ResourceError
     """
     end_worker_that_runs_the_program()
-    reporter, started = Reporter(progress or Progress(), spec.secrets), datetime.now(UTC)
+    reporter, started = Reporter(progress or Progress(), sections.secrets), datetime.now(UTC)
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
-    with job_errors(spec), ExitStack() as stack:
-        refuse_program_without_guard(spec.runtime.cluster)
+    with job_errors(sections), ExitStack() as stack:
+        refuse_program_without_guard(sections.runtime.cluster)
         with reporter.stage("plan"):
 
             @cache
             def stage_output(target: Storage) -> Output:
-                output = open_output(target, spec.output.overwrite, run_id, kind)
+                output = open_output(target, sections.output.overwrite, run_id, kind)
                 return stack.enter_context(output)
 
             def make_folder(resolved: ResolvedJob) -> Storage:
@@ -230,23 +279,22 @@ def open_run(
                 staging.make(STAGED)
                 return Storage(STAGED, staging.storage.fs, staging.path(STAGED))
 
-            plan = plan_run(spec, make_folder, kind)
+            plan = make_plan(make_folder)
             for text in plan.text_inputs:
                 reporter.log(text.describe())
             resolved = plan.resolved
             output = stage_output(resolved.target)
-        is_segmented = kind is OutputKind.SEGMENTS
-        while_waiting = _importer(spec, resolved) if is_segmented else do_nothing
+        while_waiting = importer(plan)
         with reporter.stage("start"):
             if resolved.cluster.cluster == "dask":
                 while_waiting()  # for the process that workers are forked from, which takes longer
             executor = stack.enter_context(
                 open_executor(
-                    resolved.cluster, reporter.progress.advance, reporter.log, WORKER_MODULES,
+                    resolved.cluster, reporter.progress.advance, reporter.log, worker_modules,
                     while_waiting,
                 )
             )  # fmt: skip
-        yield RunContext(spec, plan, run_id, started, reporter, output, executor)
+        yield OpenRun(plan, run_id, started, reporter, output, executor)
 
 
 def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:
@@ -259,8 +307,8 @@ def _importer(spec: JobSpec, resolved: ResolvedJob) -> Callable[[], None]:
 
 
 @contextmanager
-def job_errors(spec: JobSpec) -> Iterator[None]:
-    """Give the errors raised inside the job's names of the parameters."""
+def job_errors(spec: RunSections) -> Iterator[None]:
+    """Give the errors raised inside the names that the parameters have in the sections."""
     section = "input" if spec.transactions is None else "transactions"
     keys = f"{section}.path{', [[join]] path' if spec.join else ''}, output.path"
     sections = (spec.source, *spec.join, spec.output)

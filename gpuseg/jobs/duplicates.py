@@ -2,20 +2,28 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.errors import DataError, set_key
 from gpuseg.formatting import count_with
-from gpuseg.io.parquet.ids import duplicate_rows, split_ids_and_rows
+from gpuseg.io.output.assignments import Part
+from gpuseg.io.parquet.ids import (
+    are_distinct,
+    count_duplicates,
+    duplicate_rows,
+    split_ids,
+    split_ids_and_rows,
+)
 from gpuseg.jobs.plan import InputTable
 from gpuseg.runtime.executor import Executor, TaskContext
 from gpuseg.sharding import row_passes as passes
 from gpuseg.sharding.shard import Shard
 
 _RANGES_PER_SHARD = 4
-"""Ranges of the hashed ids per shard, so that threads share the sorting."""
+"""Ranges of the hashed ids per shard, so that threads share the sorting and merging."""
 
 _LIKE_AN_ID = re.compile(r"(?i:(^|[_\s-])(id|key|uuid)$)|[a-z]I[dD]$")
 
@@ -81,6 +89,44 @@ def drop_duplicates(executor: Executor, id: str, rule: str, drop_missing: bool) 
     in_shard = [part - start for part, start in zip(np.split(rows, cuts), starts, strict=True)]
     executor.apply(_drop_rows, drop_missing, per_shard=in_shard)
     return len(rows)
+
+
+def count_duplicate_ids(executor: Executor, parts: Sequence[Part], turns: int) -> int:
+    """Return the number of rows with the id of another row; rows without an id do not count.
+
+    The ids are compared in several turns, each with a part of the hashes, to save memory.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        All parts, as they were written.
+    """
+    if are_distinct([part.ids for part in parts]):
+        return 0
+    n_duplicates = _count_duplicates(executor, turns)
+    if n_duplicates:  # only then rows without an id make a difference
+        n_duplicates = _count_duplicates(executor, turns, True)
+    return n_duplicates
+
+
+def duplicates_warning(id: str, n_duplicates: int) -> str:
+    """Return the warning that rows have the id of another row."""
+    return (
+        f"input.id = '{id}': {count_with(n_duplicates, 'row', 'has', 'have')} the id of another "
+        "row; each row has its own line in the output"
+    )
+
+
+def _count_duplicates(executor: Executor, turns: int, leave_out_missing: bool = False) -> int:
+    return sum(
+        count
+        for turn in range(turns)
+        for count in executor.shuffle_reduce(
+            partial(split_ids, turn=turn, turns=turns, leave_out_missing=leave_out_missing),
+            count_duplicates,
+            _RANGES_PER_SHARD * executor.n_shards,
+        )
+    )
 
 
 def _drop_rows(

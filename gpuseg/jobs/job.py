@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 from gpuseg.errors import key_step, section_names
 from gpuseg.features.definitions import CUSTOMER_ID, RFM, RFM_SEGMENT
 from gpuseg.io.text_files.options import OPTIONS
+from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.schema import (
     AuditSpec,
     InputSpec,
@@ -217,7 +218,7 @@ def _job_model(specs: tuple[tuple[str, type[SegmentSpec]], ...]) -> type[JobSpec
     )
 
 
-def job_names(spec: JobSpec) -> dict[str, str]:
+def job_names(spec: RunSections) -> dict[str, str]:
     """Return the key of the job for each parameter that lower layers name in errors.
 
     Every key has the name ``section_key``, and ``key`` unless several sections have it.
@@ -240,7 +241,7 @@ def job_names(spec: JobSpec) -> dict[str, str]:
     }
 
 
-def _key_steps(spec: JobSpec, count: Counter[str]) -> dict[str, str]:
+def _key_steps(spec: RunSections, count: Counter[str]) -> dict[str, str]:
     """Return the steps to set keys; `count` has the number of sections with a key."""
     steps: dict[str, str] = {}
     for section, keys in spec:

@@ -10,13 +10,13 @@ from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.segmentation.base import MemoryNeeds
 
-_PROCESS_BYTES = 350 * 2**20
+PROCESS_BYTES = 350 * 2**20
 """A worker with NumPy, Numba, Arrow and Dask loaded, and its compiled kernels."""
 
 _WORK_BYTES_PER_THREAD = 32 * 2**20
 """Batches while they are decoded, blocks while they are assigned, parts while they are written."""
 
-_ID_BYTES = 24
+ID_BYTES = 24
 """An id while ids are compared: its hash, its position in sorted order, and the sorted copy."""
 
 _RESULT_BYTES = 8
@@ -59,7 +59,7 @@ class MemoryPlan:
 
 
 @dataclass(frozen=True)
-class _Limit:
+class Limit:
     """Memory that a worker may take, and in words where that number comes from."""
 
     usable: int
@@ -100,14 +100,14 @@ def plan_memory(
     """
     needs = needs or MemoryNeeds()
     rows = max(plan.rows for plan in dataset.plan_shards(n_workers, drop_missing=False))
-    limit = _limit(cluster, n_workers)
-    fixed = _PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
+    limit = limit_of(cluster, n_workers)
+    fixed = PROCESS_BYTES + cluster.threads * _WORK_BYTES_PER_THREAD
     values = row_values(n_columns or dataset.width, dataset.weight is not None)
     result = _RESULT_BYTES + _VALUE_BYTES * n_extra_columns
     resident = fixed + rows * (_VALUE_BYTES * values + result + needs.bytes_per_row)
-    ids = rows * _ID_BYTES if dataset.id else 0
+    ids = rows * ID_BYTES if dataset.id else 0
     if resident + ids <= limit.usable:
-        reason = f"{_size(resident + ids)} per worker, within {limit.text}"
+        reason = f"{in_words(resident + ids)} per worker, within {limit.text}"
         spare = min(limit.usable - resident, resident)
         return MemoryPlan("resident", reason, resident + ids, spare, 1)
     if not needs.can_stream:
@@ -117,57 +117,57 @@ def plan_memory(
     turns = -(-ids // max(limit.usable - spilled, 1)) if ids else 1
     if spilled <= limit.usable and turns <= _MAX_ID_TURNS:
         reason = (
-            f"in memory they would take {_size(resident + ids)} per worker, beyond {limit.text}"
+            f"in memory they would take {in_words(resident + ids)} per worker, beyond {limit.text}"
         )
         return MemoryPlan("spilled", reason, spilled + ids // turns, 0, turns)
     raise _spilled_rows_do_not_fit(spilled + ids // _MAX_ID_TURNS, fixed, limit, n_workers)
 
 
-def _limit(cluster: ClusterSpec, n_workers: int) -> _Limit:
+def limit_of(cluster: ClusterSpec, n_workers: int) -> Limit:
+    """Return the memory that each of so many workers may take."""
     if cluster.memory_limit is not None:
         usable = int(cluster.memory_limit * _USABLE)
-        stated = _size(cluster.memory_limit)
-        return _Limit(usable, f"{_USABLE:.0%} of runtime.memory_limit = {stated}")
+        stated = in_words(cluster.memory_limit)
+        return Limit(usable, f"{_USABLE:.0%} of runtime.memory_limit = {stated}")
     if not cluster.is_managed:
-        return _Limit(2**63, "the memory of its machine")
+        return Limit(2**63, "the memory of its machine")
     share = psutil.virtual_memory().available // n_workers
-    return _Limit(share, f"the {_size(share)} that this machine has left for each worker")
+    return Limit(share, f"the {in_words(share)} that this machine has left for each worker")
 
 
 def _resident_rows_do_not_fit(
-    needed: int, fixed: int, limit: _Limit, n_workers: int, title: str
+    needed: int, fixed: int, limit: Limit, n_workers: int, title: str
 ) -> ResourceError:
     hint = _more_workers(2 * (needed - fixed), fixed, limit, n_workers, " on other machines")
     return ResourceError(
         "memory_limit.rows_must_be_resident",
         f"{title} keeps all rows in memory, and the largest shard, with "
-        f"{count(n_workers, 'worker')}, needs about {_size(needed)}, more than {limit.text}",
+        f"{count(n_workers, 'worker')}, needs about {in_words(needed)}, more than {limit.text}",
         hint=hint,
         parameter="memory_limit",
     )
 
 
 def _spilled_rows_do_not_fit(
-    needed: int, fixed: int, limit: _Limit, n_workers: int
+    needed: int, fixed: int, limit: Limit, n_workers: int
 ) -> ResourceError:
     return ResourceError(
         "memory_limit.too_low",
-        f"the largest shard, with {count(n_workers, 'worker')}, needs about {_size(needed)}, "
+        f"the largest shard, with {count(n_workers, 'worker')}, needs about {in_words(needed)}, "
         f"even if its rows are on disk, more than {limit.text}",
         hint=_more_workers(needed - fixed, fixed, limit, n_workers),
         parameter="memory_limit",
     )
 
 
-def _more_workers(
-    row_bytes: int, fixed: int, limit: _Limit, n_workers: int, where: str = ""
-) -> str:
+def _more_workers(row_bytes: int, fixed: int, limit: Limit, n_workers: int, where: str = "") -> str:
     """Return the next step: as many workers as make the rows of each fit, or a higher limit."""
     if limit.usable <= fixed:
-        return f"a worker without rows takes {_size(fixed)}: use a higher `memory_limit`"
+        return f"a worker without rows takes {in_words(fixed)}: use a higher `memory_limit`"
     enough = -(-row_bytes * n_workers // (limit.usable - fixed))
     return f"use about {count(enough, 'worker')} (`n_workers`){where}, or a higher `memory_limit`"
 
 
-def _size(count: float) -> str:
+def in_words(count: float) -> str:
+    """Return a number of bytes in MiB or GiB."""
     return f"{count / 2**20:,.0f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"

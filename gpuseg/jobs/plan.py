@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from gpuseg.features.transaction_files import Source
 
 
+MakeFolder = Callable[[ResolvedJob], Storage]
+"""Make the folder for converted files."""
+
+
 @dataclass(frozen=True)
 class InputTable:
     """Parquet files of customers, and the columns that are used.
@@ -130,7 +134,7 @@ class RunPlan:
 
 def plan_run(
     spec: JobSpec,
-    make_folder: Callable[[ResolvedJob], Storage],
+    make_folder: MakeFolder,
     kind: OutputKind = OutputKind.SEGMENTS,
 ) -> RunPlan:
     """Resolve a job and read the footers of its input; text files are converted to Parquet.
@@ -162,20 +166,21 @@ def plan_run(
         listed[0], spec.id, tuple(features) if features else None, spec.weight,
         resolved.id_key, tuple(spec.source.null_values), listed=listed,
     )  # fmt: skip
-    with checking_encoding(_formats(detected)):
+    with checking_encoding(formats_of(detected)):
         plan = plan_table(spec, resolved, table)
-    refuse_files_inside(resolved.source, _files(listed, detected), resolved, "input_path")
+    refuse_files_inside(resolved.source, files_of(listed, detected), resolved, "input_path")
     return RunPlan(resolved, plan, (detected,) if detected else ())
 
 
-def _files(listed: ListedInput, detected: TextInput | None) -> list[str]:
+def files_of(listed: ListedInput, detected: TextInput | None) -> list[str]:
     """Return the paths of the files of a section, before any is converted."""
     if detected is not None and detected.converted is not None:
         return [path for path, _ in detected.converted.versions]
     return [file.path for file in listed[1]]
 
 
-def _formats(detected: TextInput | None) -> list[TextFormat]:
+def formats_of(detected: TextInput | None) -> list[TextFormat]:
+    """Return the formats of the text files of a section."""
     return [format for _, format in detected.formats] if detected else []
 
 
@@ -344,9 +349,9 @@ def _plan_lines(
             listed, detected = converted_input(
                 storage, key, f"{key}.path", join.text_options, wanted, scratch
             )
-        refuse_files_inside(storage, _files(listed, detected), resolved, f"{key}.path")
+        refuse_files_inside(storage, files_of(listed, detected), resolved, f"{key}.path")
         texts += [detected] if detected else []
-        with parameter_names(names), checking_encoding(_formats(detected)):
+        with parameter_names(names), checking_encoding(formats_of(detected)):
             joins.append(
                 open_join(
                     storage,

@@ -10,7 +10,7 @@ from gpuseg.io.input_paths import has_file_inside, open_paths, overlaps
 from gpuseg.io.output.base import check_free
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.jobs.job import JobSpec
+from gpuseg.jobs.run_sections import RunSections
 from gpuseg.jobs.schema import RuntimeSpec
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
@@ -37,7 +37,7 @@ class ResolvedJob:
     id_key: Key | None
 
 
-def resolve_job(spec: JobSpec, kind: OutputKind) -> ResolvedJob:
+def resolve_job(spec: RunSections, kind: OutputKind) -> ResolvedJob:
     """Resolve backend, cluster, input and output, of a kind; nothing is read or written.
 
     Raises

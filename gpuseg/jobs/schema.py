@@ -156,6 +156,16 @@ class InputSpec(TextFileKeys):
     storage_options: dict[str, Any] = {}
 
 
+class ScoredInputSpec(TextFileKeys):
+    """Path of a table that a model scores, and its ids; the model knows the other columns."""
+
+    path: Paths
+    id: Text | None = None
+    id_hash_key_env: Text | None = None
+    null_values: NullValues = list(NULL_VALUES)
+    storage_options: dict[str, Any] = {}
+
+
 TimeFormats = Annotated[list[str], BeforeValidator(time_formats_of)]
 """Formats of times; a single one may be a text."""
 
@@ -342,4 +352,20 @@ class OutputSpec(Section):
     overwrite: bool = False
     plots: bool = False
     confidence: bool = False
+    storage_options: dict[str, Any] = {}
+
+
+class ScoredOutputSpec(Section):
+    """Path of the output of a scored table, and what it contains in addition to the segments."""
+
+    path: Text
+    overwrite: bool = False
+    confidence: bool = False
+    storage_options: dict[str, Any] = {}
+
+
+class ModelSpec(Section):
+    """Path of the model that scores a table: an output, or its folder `_model`."""
+
+    path: Text
     storage_options: dict[str, Any] = {}

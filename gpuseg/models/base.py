@@ -274,7 +274,19 @@ class SegmentModel(ABC):
     def _rows_per_step(self, backend: str, context: TaskContext) -> int:
         """Return how many rows to transform and score at a time, on all threads together."""
         rows = registry.get(backend).block_rows(len(self.features)) or BLOCK_ROWS
-        return rows * context.threads
+        return max(rows * context.threads, self.rows_per_call())
+
+    def rows_per_call(self) -> int:
+        """Return how many rows a call should have at least; 0 if calls with few rows are cheap."""
+        return 0
+
+    def memory_bytes(self) -> int:
+        """Return the memory that scoring takes besides the rows, in bytes, about."""
+        return 0
+
+    def file_names(self) -> tuple[str, ...]:
+        """Return the names of the files of the saved model."""
+        return tuple(self.to_files())
 
     @abstractmethod
     def _assign(

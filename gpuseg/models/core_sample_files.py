@@ -1,7 +1,7 @@
 """Files with the core rows of a DBSCAN model: written by workers, read for scoring."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -58,6 +58,28 @@ def read_core_rows(
     return np.ascontiguousarray(np.stack(features, axis=1), np.float32), label
 
 
+def count_core_rows(folder: ModelFolder, names: Sequence[str]) -> int:
+    """Return the number of the core rows of all files, as their footers tell it.
+
+    Raises
+    ------
+    DataError
+        For missing and damaged files.
+    ResourceError
+        When the file system cannot be reached, or a file may not be read.
+    """
+    n_rows = 0
+    for name in names:
+        with _reading(name), _open(folder, name) as content:
+            n_rows += pq.ParquetFile(content).metadata.num_rows
+    return n_rows
+
+
+def _reading(name: str) -> AbstractContextManager[None]:
+    """Turn errors of reading a file into `DataError`."""
+    return reading(name, _CODE, ": core rows of the model are missing or damaged", _HINT)
+
+
 def _read_table(folder: ModelFolder, name: str, n_features: int, n_clusters: int) -> pa.Table:
     """Return the table of a file, whose values are checked.
 
@@ -65,8 +87,7 @@ def _read_table(folder: ModelFolder, name: str, n_features: int, n_clusters: int
     ------
     DataError, ResourceError
     """
-    problem = ": core rows of the model are missing or damaged"
-    with reading(name, _CODE, problem, _HINT), _open(folder, name) as content:
+    with _reading(name), _open(folder, name) as content:
         file = pq.ParquetFile(content, page_checksum_verification=True)
         if not file.schema_arrow.equals(_schema(n_features)):
             raise _damaged(name, f"it has the columns {', '.join(file.schema_arrow.names)}")

@@ -11,12 +11,15 @@ from pydantic import Field, model_validator
 from gpuseg.algorithms.dbscan.core_samples import NOISE, CoreSamples
 from gpuseg.algorithms.dbscan.params import DBSCANParams
 from gpuseg.models.base import SegmentModel, model_files, register_model
-from gpuseg.models.core_sample_files import read_core_rows
+from gpuseg.models.core_sample_files import count_core_rows, read_core_rows
 from gpuseg.models.folder import FILE_NAME, ModelFolder
 from gpuseg.models.saved_model import SavedModel
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import validated_values
 from gpuseg.runtime.executor import TaskContext
+
+_BYTES_PER_CORE_ROW = 64
+"""Labels, positions and bounds of a core row in its index."""
 
 
 class SavedDBSCAN(SavedModel, DBSCANParams):
@@ -73,9 +76,18 @@ class DBSCANModel(SegmentModel):
         x, label = read_core_rows(self.folder, self.core_files, width, self.n_clusters)
         return CoreSamples(x, label, self.params)
 
-    def _rows_per_step(self, backend: str, context: TaskContext) -> int:
-        # Each step touches every core row once: many core rows need large steps.
-        return max(super()._rows_per_step(backend, context), len(self.core_rows.x) // 2)
+    def rows_per_call(self) -> int:
+        """Return how many rows a call should have: it touches every core row once."""
+        return max(len(self.core_rows.x) // 2, 1)
+
+    def memory_bytes(self) -> int:
+        """Return the memory of the core rows: as they are, and in the order of their index."""
+        n_rows = count_core_rows(self.folder, self.core_files)
+        return n_rows * (2 * 4 * self.feature_transform.n_columns + _BYTES_PER_CORE_ROW)
+
+    def file_names(self) -> tuple[str, ...]:
+        """Return the names of the files of the saved model, with those of the core rows."""
+        return (*super().file_names(), *self.core_files)
 
     def _assign(
         self, z: NDArray[np.float32], backend: str, context: TaskContext, with_distance: bool

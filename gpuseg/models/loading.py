@@ -85,6 +85,11 @@ class SavedOutput:
     manifest: Manifest | None
 
     @property
+    def folder(self) -> ModelFolder:
+        """The folder of the model's files."""
+        return _described_folder(self.storage)[0]
+
+    @property
     def run_id(self) -> str | None:
         """The run that the model was made in, if that is known."""
         return None if self.manifest is None else self.manifest.run_id

@@ -72,7 +72,7 @@ class FeaturePipeline:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that are needed, in the order in which an array must have them."""
-        return tuple(dict.fromkeys(encoder.column for encoder in self._used_encoders()))
+        return tuple(dict.fromkeys(encoder.column for encoder in self.used_encoders))
 
     def is_element(self) -> NDArray[np.bool_]:
         """Return which of the features are elements of vectors, bool (d,)."""
@@ -131,7 +131,7 @@ class FeaturePipeline:
         Both number the rows from the first one of `columns`.
         """
         part = columns.read(rows)
-        x, unseen = _encode(self._used_encoders(), self.features, part, rows.start)
+        x, unseen = _encode(self.used_encoders, self.features, part, rows.start)
         z, bad = self._transform_features(x, backend)
         return z, bad + rows.start, [item.after(rows.start) for item in unseen]
 
@@ -209,16 +209,18 @@ class FeaturePipeline:
             return []
         blocks = [columns.read(slice(row, row + 1)) for row in rows.tolist()]
         part = {name: pa.concat_arrays([block[name] for block in blocks]) for name in blocks[0]}
-        encoders = self._used_encoders()
+        encoders = self.used_encoders
         x, _ = _encode(encoders, self.features, part)
         return find_problems(rows, part, x, self._encoder_of(), self.feature_transform)
 
     def _encoder_of(self) -> list[Encoder]:
         """Return the encoder of each feature."""
-        by_name = {name: e for e in self._used_encoders() for name in e.feature_names()}
+        by_name = {name: e for e in self.used_encoders for name in e.feature_names()}
         return [by_name[name] for name in self.features]
 
-    def _used_encoders(self) -> list[Encoder]:
+    @property
+    def used_encoders(self) -> list[Encoder]:
+        """The encoders that have a used feature."""
         used = set(self.features)
         return [e for e in self.encoders if not used.isdisjoint(e.feature_names())]
 
@@ -235,7 +237,7 @@ class FeaturePipeline:
         return FrameColumns({name: columns[name] for name in self.columns})
 
     def _columns_of_array(self, X: Any) -> "RawColumns":
-        encoders = self._used_encoders()
+        encoders = self.used_encoders
         categories = [e.column for e in encoders if e.value_type or e.categories]
         if categories:
             raise DataError(

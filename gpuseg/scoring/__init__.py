@@ -1,1 +1,1 @@
-"""Score new customers: rows of JSON, and customers that are like a segment."""
+"""Score new customers: tables, rows of JSON, and customers that are like a segment."""

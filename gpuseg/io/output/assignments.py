@@ -75,8 +75,8 @@ def write_parts(
         batches = _batches(shard, plan, part_plan, mask, first, written, picked)
         ids = [] if plan.id is None else [plan.id]
         names = [*ids, SEGMENT, DISTANCE, *extra_columns, *plan.carried]
-        part = _write_part(staging, part_plan, plan, names, batches, context)
-        written.keep_in(shard, part_plan)
+        part = write_part(staging, part_plan, plan, names, batches, context)
+        written.keep_in(shard.cache, part_plan)
         return replace(part, ids=written.range(), picked_ids=picked.array())
 
     return list(context.map(write, list(zip(plan.parts, plan.starts(), strict=True))))
@@ -135,7 +135,7 @@ def _ids(plan: ShardPlan, part_plan: PartPlan) -> Iterator[tuple[Any, list[pa.Ar
                 yield ids, carried
 
 
-def _write_part(
+def write_part(
     staging: Staging,
     part_plan: PartPlan,
     plan: ShardPlan,
@@ -143,6 +143,13 @@ def _write_part(
     batches: Iterator[list[Any]],
     context: TaskContext,
 ) -> Part:
+    """Write a part from the columns of consecutive rows, at least one batch.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be written, for example because the disk is full.
+    """
     name = staging.part_name(part_plan.number, plan.n_parts)
     path = staging.path(name)
     rows = 0

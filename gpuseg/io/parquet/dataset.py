@@ -39,7 +39,7 @@ from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.fit_encoders import uncoded
 from gpuseg.preprocessing.encoding.vectors import Shape, is_vector
 
-_FOOTERS_AT_ONCE = 16
+FOOTERS_AT_ONCE = 16
 _CARD_SAMPLE_ROWS = 10_000
 _MIN_CARD_BITS = 64
 
@@ -117,11 +117,15 @@ class Dataset:
         return f"sha256:{digest.hexdigest()}"
 
     def plan_shards(
-        self, n_shards: int, drop_missing: bool, encoders: Sequence[Encoder] | None = None
+        self,
+        n_shards: int,
+        drop_missing: bool,
+        encoders: Sequence[Encoder] | None = None,
+        part_rows: int = PART_ROWS,
     ) -> list[ShardPlan]:
         """Cut the rows into at most `n_shards` ranges of row groups with about equal rows.
 
-        A part of the output has rows of one file and one shard: at most `PART_ROWS` rows, or one
+        A part of the output has rows of one file and one shard: at most `part_rows` rows, or one
         row group. Parts are numbered in the order of the rows. `encoders` turn columns into
         features; by default all columns are numbers or vectors.
         """
@@ -136,7 +140,7 @@ class Dataset:
                     continue
                 shard = min((done + rows // 2) * n_shards // total, n_shards - 1)
                 done += rows
-                if current and current[0] == shard and current[1].rows + rows <= PART_ROWS:
+                if current and current[0] == shard and current[1].rows + rows <= part_rows:
                     plan = current[1].with_group(group, rows)
                     parts[shard][-1] = plan
                 else:
@@ -198,7 +202,7 @@ def open_dataset(
         If there is no data, a file is not Parquet, the files differ in the type of a used column,
         or a column is missing or not numeric, or has vectors of no known length.
     """
-    with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+    with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         storage, files_listed = listed or input_files(storage, "input_path")
         footers = list(pool.map(lambda item: read_footer(storage, *item), files_listed))
     index = frozenset().union(*(file.index_columns for file in footers))

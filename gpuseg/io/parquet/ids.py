@@ -80,10 +80,10 @@ class WrittenIds:
         """Return the range of the ids if they are integers that rise, otherwise None."""
         return self._range if self._are_rising else None
 
-    def keep_in(self, shard: Shard, part: PartPlan) -> None:
-        """Keep the hashes of ids that do not rise on the worker of the shard, for `split_ids`."""
+    def keep_in(self, cache: dict[str, Any], part: PartPlan) -> None:
+        """Keep the hashes of ids that do not rise in the cache of the shard, for `split_ids`."""
         if self._hashes:
-            kept = shard.cache.setdefault(_HASHES, {})
+            kept = cache.setdefault(_HASHES, {})
             kept[part.number] = np.concatenate(self._hashes)
 
 

@@ -15,7 +15,9 @@ from gpuseg.io.storage import Storage
 from gpuseg.preprocessing.encoding.vectors import is_vector
 from gpuseg.validation import nearest_known
 
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""The value of a partition column for rows without a value."""
+
 _DIFFER = "input.schemas_differ"
 
 
@@ -29,12 +31,12 @@ def with_partition_types(files: Sequence[DataFile], text_columns: Collection[str
     for name in names:
         if any(isinstance(file.constants.get(name), pa.Scalar) for file in files):
             continue  # a table has types of its own
-        texts = [file.constants.get(name, _NO_VALUE) for file in files]
-        known = [text for text in texts if text != _NO_VALUE]
+        texts = [file.constants.get(name, NO_VALUE) for file in files]
+        known = [text for text in texts if text != NO_VALUE]
         kind, convert = (_key_type if name in text_columns else _partition_type)(known)
         for file, text in zip(files, texts, strict=True):
             if name in file.constants:
-                value = None if text == _NO_VALUE else convert(text)
+                value = None if text == NO_VALUE else convert(text)
                 file.constants[name] = pa.scalar(value, kind)
 
 

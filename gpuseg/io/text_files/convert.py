@@ -90,6 +90,8 @@ class Wanted:
         Text that stands for no value.
     hides_values : bool
         Whether no message may show a value.
+    texts : tuple of str
+        Columns that are text whatever their values are.
     """
 
     columns: tuple[str, ...] | None = None
@@ -100,11 +102,12 @@ class Wanted:
     has_times: bool = False
     null_values: tuple[str, ...] = NULL_VALUES
     hides_values: bool = False
+    texts: tuple[str, ...] = ()
 
     def named(self) -> list[str]:
         """Return the columns that have a name, the id first."""
         return [*([] if self.id is None else [self.id]), *self.numbers, *self.categories,
-                *(self.columns or ())]  # fmt: skip
+                *self.texts, *(self.columns or ())]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -416,7 +419,9 @@ def _types_of(
     names = list(dict.fromkeys(name for types in observed for name in types))
     merged = {name: _merged(observed, name) for name in names}
     measured = {
-        name: types for name, types in merged.items() if name not in (*wanted.categories, wanted.id)
+        name: types
+        for name, types in merged.items()
+        if name not in (*wanted.categories, *wanted.texts, wanted.id)
     }
     has_semicolons = any(file.format.delimiter == ";" for file in files)
     numbers = choose_format(measured, options, has_semicolons)
@@ -431,7 +436,7 @@ def _types_of(
 
 
 def _type_of(types: ColumnTypes, name: str, numbers: NumberFormat, wanted: Wanted) -> ColumnType:
-    if name == wanted.id and wanted.keeps_id_as_text:
+    if name in wanted.texts or (name == wanted.id and wanted.keeps_id_as_text):
         return ColumnType(pa.string())
     kind = column_type(types, numbers, name == wanted.id, name in wanted.numbers)
     is_float, is_time = pa.types.is_float64(kind.type), pa.types.is_temporal(kind.type)

@@ -8,7 +8,7 @@ from gpuseg.io.file_version import FileVersion
 from gpuseg.io.storage import Storage
 from gpuseg.io.text_files.csv_file import CsvFile, open_csv
 from gpuseg.io.text_files.dialect import NO_HEADER, naming_columns
-from gpuseg.io.text_files.options import TextOptions, refuse_unused
+from gpuseg.io.text_files.options import TextOptions, refuse_unused, unused_options
 from gpuseg.io.text_files.text_format import CSV, TextFormat
 from gpuseg.io.text_files.workbook import WorkbookFile, is_workbook, open_workbook
 
@@ -77,3 +77,9 @@ def check_used(
     n_workbooks = sum(map(is_workbook, names))
     n_csv = sum(map(is_csv, names))
     refuse_unused(options, n_csv, n_workbooks, parameter, reads_numbers)
+
+
+def used_options(options: TextOptions, names: Sequence[str]) -> list[str]:
+    """Return the names of the options that are given and concern some of the files."""
+    unused = unused_options(options, sum(map(is_csv, names)), sum(map(is_workbook, names)))
+    return options.given(unused)

@@ -81,14 +81,7 @@ def refuse_unused(
     ------
     ConfigError
     """
-    unused: list[str] = []
-    if not n_csv:
-        unused += [name for name in options.given() if name in _ONLY_CSV]
-    if not n_workbooks:
-        unused += [name for name in options.given() if name in _ONLY_WORKBOOKS]
-    if not n_csv + n_workbooks:
-        unused += options.given((*_ONLY_CSV, *_ONLY_WORKBOOKS))
-        unused = [name for name in unused if not (reads_numbers and name in NUMBER_OPTIONS)]
+    unused = unused_options(options, n_csv, n_workbooks, reads_numbers)
     if unused:
         kinds = "workbooks of Excel" if unused[0] in _ONLY_WORKBOOKS else "CSV files"
         raise ConfigError(
@@ -97,6 +90,24 @@ def refuse_unused(
             parameter=f"{parameter}.{unused[0]}",
             hint="leave the key out",
         )
+
+
+def unused_options(
+    options: TextOptions, n_csv: int, n_workbooks: int, reads_numbers: bool = False
+) -> list[str]:
+    """Return the names of the keys that are given and concern none of the files.
+
+    The parameters are those of `refuse_unused`.
+    """
+    unused: list[str] = []
+    if not n_csv:
+        unused += [name for name in options.given() if name in _ONLY_CSV]
+    if not n_workbooks:
+        unused += [name for name in options.given() if name in _ONLY_WORKBOOKS]
+    if not n_csv + n_workbooks:
+        unused += options.given((*_ONLY_CSV, *_ONLY_WORKBOOKS))
+        unused = [name for name in unused if not (reads_numbers and name in NUMBER_OPTIONS)]
+    return unused
 
 
 def checked_options(**keys: Any) -> TextOptions:

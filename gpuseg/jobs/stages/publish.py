@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from gpuseg.io.output.base import MANIFEST, as_json, cannot_write
 from gpuseg.jobs.build_manifest import ManifestInputs
-from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.context import OpenRun, RunContext
 from gpuseg.jobs.plan import refuse_changed_inputs
 from gpuseg.jobs.stages.examples import EXAMPLES
 from gpuseg.jobs.text_inputs import STAGED, is_staged
-from gpuseg.manifest import FeaturesManifest, Manifest, dump
+from gpuseg.manifest import FeaturesManifest, Manifest, ScoresManifest, dump
 from gpuseg.reporting import svg
 from gpuseg.reporting.report import MISSING_REPORT, render_report
 
@@ -73,9 +73,9 @@ def _plots(manifest: Manifest) -> dict[str, bytes]:
 
 
 def stage_and_publish(
-    ctx: RunContext,
+    ctx: OpenRun,
     files: dict[str, bytes],
-    manifest: Manifest | FeaturesManifest,
+    manifest: Manifest | FeaturesManifest | ScoresManifest,
     written: Sequence[str],
 ) -> None:
     """Stage some files and the manifest, and publish them with those that workers have written.

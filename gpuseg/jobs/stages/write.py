@@ -1,23 +1,19 @@
 """Write the assignments: each worker writes its own parts; then ids are compared."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.errors import ResourceError
-from gpuseg.formatting import count_with
 from gpuseg.io.output.assignments import Part, write_parts
-from gpuseg.io.parquet.ids import are_distinct, count_duplicates, split_ids
+from gpuseg.io.output.base import Staging
 from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.positions import rows_by_shard
-from gpuseg.runtime.executor import Executor
-
-_RANGES_PER_SHARD = 4
-"""Ranges of the hashed ids per shard, so that threads share the merging."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +57,23 @@ def write_assignments(
             per_shard=rows_by_shard(executor, positions),
         )  # fmt: skip
         parts = [part for parts_of_shard in by_shard for part in parts_of_shard]
+    refuse_parts_not_shared(staging, parts)
+    if compares_ids:
+        with ctx.reporter.stage("check ids"):
+            n_duplicates = count_duplicate_ids(executor, parts, plan.memory.id_turns)
+        if n_duplicates:
+            ctx.reporter.warn(duplicates_warning(str(dataset.id), n_duplicates))
+    chunks = [part.picked_ids for part in parts if part.picked_ids is not None]
+    return Written(parts, pa.chunked_array(chunks) if chunks else None)
+
+
+def refuse_parts_not_shared(staging: Staging, parts: Sequence[Part]) -> None:
+    """Refuse parts that workers have written to file systems of their own.
+
+    Raises
+    ------
+    ResourceError
+    """
     for part in parts:
         if staging.size(part.name) != part.bytes:
             raise ResourceError(
@@ -68,32 +81,3 @@ def write_assignments(
                 f"{staging.path(part.name)}: written by a worker, but not visible here",
                 hint="use a file system that the workers and the caller share",
             )
-    if compares_ids:
-        with ctx.reporter.stage("check ids"):
-            n_duplicates = 0
-            if not are_distinct([part.ids for part in parts]):
-                n_duplicates = _count_duplicates(executor, plan.memory.id_turns)
-            if n_duplicates:  # only then rows without an id make a difference
-                n_duplicates = _count_duplicates(executor, plan.memory.id_turns, True)
-        if n_duplicates:
-            ctx.reporter.warn(
-                f"input.id = '{dataset.id}': "
-                f"{count_with(n_duplicates, 'row', 'has', 'have')} the id of another row; each row "
-                "has its own line in the output"
-            )
-    chunks = [part.picked_ids for part in parts if part.picked_ids is not None]
-    return Written(parts, pa.chunked_array(chunks) if chunks else None)
-
-
-def _count_duplicates(executor: Executor, turns: int, leave_out_missing: bool = False) -> int:
-    """Compare the ids in several turns, each with a part of the hashes, to save memory."""
-    n_ranges = _RANGES_PER_SHARD * executor.n_shards
-    return sum(
-        count
-        for turn in range(turns)
-        for count in executor.shuffle_reduce(
-            partial(split_ids, turn=turn, turns=turns, leave_out_missing=leave_out_missing),
-            count_duplicates,
-            n_ranges,
-        )
-    )

@@ -1,0 +1,126 @@
+"""Open a table that a model scores: its columns are those of the fit, in any order."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+
+from gpuseg.arrow import is_text
+from gpuseg.errors import DataError, literal
+from gpuseg.io.input_files import ListedInput
+from gpuseg.io.parquet.data_file import DataFile
+from gpuseg.io.parquet.dataset import FOOTERS_AT_ONCE, Dataset, no_rows, read_footer
+from gpuseg.io.parquet.schema import (
+    NO_VALUE,
+    check_columns,
+    check_types,
+    one_of_each_schema,
+    unify_columns,
+    with_partition_types,
+)
+from gpuseg.io.privacy.pseudonyms import Key
+from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.preprocessing.encoding.arrow_columns import is_number
+from gpuseg.preprocessing.encoding.encoder import Encoder
+from gpuseg.preprocessing.encoding.vectors import is_vector
+from gpuseg.validation import nearest_known
+
+_TEXT = "text"
+
+_KINDS = {_TEXT: is_text, "whole numbers": pa.types.is_integer, "booleans": pa.types.is_boolean}
+"""Types of categories, by the name that encoders have for them."""
+
+
+def open_model_columns(
+    encoders: Sequence[Encoder],
+    id: str | None,
+    id_key: Key | None,
+    null_values: Sequence[str],
+    listed: ListedInput,
+) -> Dataset:
+    """Read the footers of a table, and find the columns that encoders and output need.
+
+    Raises
+    ------
+    DataError
+        If there is no data, a file is not Parquet, the files differ in the type of a used column,
+        or a column is missing or has another type than at the fit.
+    """
+    storage, files_listed = listed
+    with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        footers = list(pool.map(lambda item: read_footer(storage, *item), files_listed))
+    files = tuple(file for file in footers if file.rows)
+    if not files:
+        raise no_rows(len(footers), storage.url, "input_path")
+    columns = tuple(dict.fromkeys(encoder.column for encoder in encoders))
+    _refuse_missing(storage, files, columns)
+    check_columns(storage, files, (), id, None)
+    for encoder in encoders:
+        if encoder.value_type == _TEXT:
+            _keep_partitions_as_text(files, encoder.column)
+    keys = {encoder.column for encoder in encoders if encoder.value_type}
+    ids = [] if id is None else [id]
+    with_partition_types(files, {*keys, *ids})
+    used = list(dict.fromkeys([*columns, *ids]))
+    types = unify_columns(storage, files, used, {*keys, *ids}, None if id_key is None else id)
+    check_types(storage, files, types, (), id, None)
+    for encoder in encoders:
+        _check_type(storage, files, encoder)
+    shapes = {encoder.column: encoder.shape for encoder in encoders if encoder.kind == "vector"}
+    return Dataset(
+        storage, files, columns, id, None, id_key, null_values=tuple(null_values), shapes=shapes,
+        types=types,
+    )  # fmt: skip
+
+
+def _refuse_missing(storage: Storage, files: Sequence[DataFile], columns: Sequence[str]) -> None:
+    """Refuse files that lack a column of the fit."""
+    for file in one_of_each_schema(files):
+        known = [*file.types, *file.constants]
+        missing = [name for name in columns if name not in known]
+        if missing:
+            others = f", nor {literal(', '.join(map(repr, missing[1:])))}" if missing[1:] else ""
+            raise DataError(
+                "column.missing",
+                f"there is no column {missing[0]!r}{others} in {storage.relative(file.path)}",
+                rule=f"must have {literal(', '.join(columns))}, the columns of the fit",
+                hint=nearest_known(missing[0], known),
+            )
+
+
+def _keep_partitions_as_text(files: Sequence[DataFile], column: str) -> None:
+    """Let the values of a partition column be text, as they were at the fit."""
+    for file in files:
+        value = file.constants.get(column)
+        if isinstance(value, str):
+            text = None if value == NO_VALUE else value
+            file.constants[column] = pa.scalar(text, pa.string())
+
+
+def _check_type(storage: Storage, files: Sequence[DataFile], encoder: Encoder) -> None:
+    """Refuse a column that has another type in a file than at the fit."""
+    for file in files:
+        name = encoder.column
+        kind = file.constants[name].type if name in file.constants else file.types[name]
+        if encoder.kind == "is missing" or pa.types.is_null(kind) or _suits(kind, encoder):
+            continue
+        was = encoder.value_type or f"{encoder.kind}s"
+        raise DataError(
+            "column.changed_type",
+            f"column '{name}' of type {kind} in {storage.relative(file.path)} had {was} at the fit",
+            hint="convert the column",
+        )
+
+
+def _suits(kind: pa.DataType, encoder: Encoder) -> bool:
+    """Return whether an encoder reads a type; floats may be whole numbers with gaps."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if encoder.kind == "number":
+        return is_number(kind)
+    if encoder.kind == "vector":
+        return is_vector(kind)
+    if encoder.value_type == "whole numbers" and pa.types.is_floating(kind):
+        return True
+    of_value_type = _KINDS.get(encoder.value_type)
+    return of_value_type is None or bool(of_value_type(kind))

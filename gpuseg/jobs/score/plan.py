@@ -1,0 +1,203 @@
+"""Plan a scoring run from the footers of its table: columns, memory and threads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+from gpuseg.errors import ResourceError
+from gpuseg.io.input_files import input_files
+from gpuseg.io.parquet.dataset import Dataset
+from gpuseg.io.parquet.model_columns import open_model_columns
+from gpuseg.io.parquet.shard_plan import PART_ROWS, ShardPlan
+from gpuseg.io.storage import Storage, wrap_store_errors
+from gpuseg.io.text_files.convert import Wanted
+from gpuseg.io.text_files.error_steps import checking_encoding
+from gpuseg.io.text_files.files import READABLE, is_text_file, used_options
+from gpuseg.io.text_files.options import TextOptions
+from gpuseg.jobs.memory_plan import ID_BYTES, PROCESS_BYTES, Limit, in_words, limit_of
+from gpuseg.jobs.plan import InputTable, MakeFolder, RunPlan, TablePlan, files_of, formats_of
+from gpuseg.jobs.reader_choice import Reader
+from gpuseg.jobs.resolve import refuse_files_inside, refuse_overlap, resolve_job
+from gpuseg.jobs.score.sections import ScoreSpec
+from gpuseg.jobs.text_inputs import converted_input
+from gpuseg.models.base import SegmentModel
+from gpuseg.output_kind import OutputKind
+from gpuseg.runtime.cluster import ClusterSpec
+from gpuseg.scoring.score_shard import rows_together
+
+_MAX_ID_TURNS = 64
+
+_PARTS_PER_THREAD = 4
+"""Parts that each thread writes, if there are enough rows, so that all have an equal load."""
+
+_LEAST_PART_ROWS = 131_072
+
+_DECODED_BYTES = 24
+"""A value while it is decoded: of Arrow, as float64, and its pages."""
+
+_RESULT_BYTES = 64
+"""A row while it is written: id, segment, distance, and their pages."""
+
+_VALUE_BYTES = 4
+
+
+@dataclass(frozen=True)
+class ScoreMemory:
+    """How workers score within their memory.
+
+    Attributes
+    ----------
+    threads : int
+        Of each worker, at most.
+    id_turns : int
+        Number of turns in which ids are compared; 0 if there is no memory to compare them.
+    reason : str
+        In words.
+    """
+
+    threads: int
+    id_turns: int
+    reason: str
+
+
+def plan_score(
+    spec: ScoreSpec,
+    model: SegmentModel,
+    model_storage: Storage,
+    fit_options: TextOptions,
+    make_folder: MakeFolder,
+) -> RunPlan:
+    """Resolve a scoring run and read the footers of its table; text files become Parquet.
+
+    Parameters
+    ----------
+    model_storage : Storage
+        The folder of the model.
+    fit_options : TextOptions
+        How the job of the fit read text files.
+    make_folder : callable
+        Makes the folder for converted files; it is called if there are some.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+        Everything that can be known before the data is read.
+    """
+    resolved = resolve_job(spec, OutputKind.SCORES)
+    refuse_overlap(model_storage, resolved.target, "model_path")
+    options = _text_options(resolved.source, spec.input.text_options, fit_options)
+    scratch = cache(partial(make_folder, resolved))
+    listed, detected = converted_input(
+        resolved.source, "input", "input_path", options, _wanted(spec, model), scratch
+    )
+    with checking_encoding(formats_of(detected)):
+        dataset = open_model_columns(
+            model.pipeline.used_encoders, spec.input.id, resolved.id_key, spec.input.null_values,
+            listed,
+        )  # fmt: skip
+    refuse_files_inside(resolved.source, files_of(listed, detected), resolved, "input_path")
+    table = InputTable(
+        listed[0], spec.input.id, dataset.features, None, resolved.id_key,
+        tuple(spec.input.null_values), listed=listed,
+    )  # fmt: skip
+    reader = Reader("arrow", "rows that are scored are decoded in the memory of the host")
+    step = TablePlan(
+        table, dataset, resolved.backend, resolved.cluster, len(model.features), reader
+    )
+    return RunPlan(resolved, step, (detected,) if detected else ())
+
+
+def _text_options(source: Storage, given: TextOptions, fit: TextOptions) -> TextOptions:
+    """Return the options of the command, and those of the fit that concern the files."""
+    with wrap_store_errors("input_path", source.url):
+        place, files = input_files(source, "input_path", READABLE)
+    names = [place.relative(file.path) for file in files]
+    if not any(map(is_text_file, names)):
+        return given
+    usable = {name: getattr(fit, name) for name in used_options(fit, names)}
+    return replace(given, **{k: v for k, v in usable.items() if getattr(given, k) is None})
+
+
+def _wanted(spec: ScoreSpec, model: SegmentModel) -> Wanted:
+    """Return the columns of text files that are used, and what each must be."""
+    encoders = model.pipeline.used_encoders
+    numbers = [e.column for e in encoders if e.kind == "number"]
+    texts = [e.column for e in encoders if e.value_type == "text"]
+    categories = {
+        e.column: e.categories for e in encoders if e.value_type and e.column not in texts
+    }
+    ids = [] if spec.input.id is None else [spec.input.id]
+    return Wanted(
+        tuple(dict.fromkeys([*model.pipeline.columns, *ids])),
+        tuple(numbers),
+        categories,
+        spec.input.id,
+        null_values=tuple(spec.input.null_values),
+        hides_values=spec.input.id_hash_key_env is not None,
+        texts=tuple(texts),
+    )
+
+
+def plan_shards(
+    dataset: Dataset, model: SegmentModel, n_workers: int, threads: int
+) -> list[ShardPlan]:
+    """Cut the table into one shard for each worker, with parts for all of its threads."""
+    share = dataset.rows // (n_workers * threads * _PARTS_PER_THREAD)
+    part_rows = min(max(share, _LEAST_PART_ROWS), PART_ROWS)
+    return dataset.plan_shards(
+        n_workers, False, encoders=model.pipeline.used_encoders, part_rows=part_rows
+    )
+
+
+def plan_score_memory(
+    dataset: Dataset, model: SegmentModel, cluster: ClusterSpec, shards: Sequence[ShardPlan]
+) -> ScoreMemory:
+    """Choose the threads of a worker so that it stays within its memory.
+
+    Raises
+    ------
+    ResourceError
+        If one thread would need too much.
+    """
+    limit, threads = limit_of(cluster, len(shards)), cluster.threads
+    fixed = PROCESS_BYTES + model.memory_bytes()
+    while threads > 1 and fixed + _work_bytes(dataset, model, shards, threads) > limit.usable:
+        threads -= 1
+    needed = fixed + _work_bytes(dataset, model, shards, threads)
+    if needed > limit.usable:
+        raise _too_low(needed, limit)
+    turns = 1
+    if dataset.id is not None:
+        ids = max(shard.rows for shard in shards) * ID_BYTES
+        turns = -(-ids // max(limit.usable - needed, 1))
+        needed += ids // turns if turns <= _MAX_ID_TURNS else 0
+    reason = (
+        f"rows are scored as they are decoded, {in_words(needed)} per worker, within {limit.text}"
+    )
+    return ScoreMemory(threads, max(turns, 1) if turns <= _MAX_ID_TURNS else 0, reason)
+
+
+def _work_bytes(
+    dataset: Dataset, model: SegmentModel, shards: Sequence[ShardPlan], threads: int
+) -> int:
+    """Return the memory for rows on their way, with so many threads."""
+    shard = max(shards, key=lambda shard: shard.rows)
+    width = shard.width + model.feature_transform.n_columns
+    n_rows = shard.rows_per_batch(1)
+    of_batches = n_rows * (_DECODED_BYTES + _VALUE_BYTES * width + _RESULT_BYTES)
+    of_batches += n_rows * _DECODED_BYTES // 2 * len(dataset.features)
+    together = 0
+    if model.memory_bytes():
+        largest = max(part.rows for part in shard.parts)
+        rows = min(rows_together(model, threads) + largest, shard.rows)
+        together = rows * (2 * _VALUE_BYTES * width + 2 * _RESULT_BYTES)
+    return threads * (of_batches + dataset.largest_group_bytes) + together
+
+
+def _too_low(needed: int, limit: Limit) -> ResourceError:
+    return ResourceError(
+        "memory_limit.too_low",
+        f"a worker with one thread needs about {in_words(needed)}, more than {limit.text}",
+        hint="use a higher `memory_limit`, or write the table with smaller row groups",
+        parameter="memory_limit",
+    )

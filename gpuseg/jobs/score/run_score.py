@@ -1,0 +1,305 @@
+"""Score a table with a saved model, from the paths to the published output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gpuseg.errors import DataError, parameter_names
+from gpuseg.formatting import count, count_with
+from gpuseg.io.library_errors import first_line
+from gpuseg.io.storage import unreachable, wrap_store_errors
+from gpuseg.jobs.context import OpenRun, open_sections
+from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
+from gpuseg.jobs.job import job_names
+from gpuseg.jobs.plan import RunPlan, TablePlan
+from gpuseg.jobs.score.manifest_of_scores import (
+    ScoredTable,
+    build_scores_manifest,
+    described_place,
+)
+from gpuseg.jobs.score.plan import ScoreMemory, plan_score, plan_score_memory, plan_shards
+from gpuseg.jobs.score.sections import (
+    Command,
+    ScoreSpec,
+    check_sections,
+    text_options_of,
+    validated_sections,
+)
+from gpuseg.jobs.stages.publish import stage_and_publish
+from gpuseg.jobs.stages.write import refuse_parts_not_shared
+from gpuseg.manifest import RowStorage, dump
+from gpuseg.models.loading import SavedOutput, load_output
+from gpuseg.output_kind import OutputKind
+from gpuseg.printable import printable_value
+from gpuseg.redaction import redacted
+from gpuseg.scoring.counts import BadRows, ScoreCounts
+from gpuseg.scoring.score_shard import Scoring, ShardScores, open_scored, score_shard
+
+if TYPE_CHECKING:
+    from gpuseg.manifest import ScoresManifest
+    from gpuseg.models.base import SegmentModel
+    from gpuseg.progress import Progress
+
+FIT_MANIFEST = "_fit_manifest.json"
+"""The manifest of the run that fitted the model, in the output of a scoring run."""
+
+_WORKER_MODULES = (
+    "distributed.nanny",
+    "pyarrow.compute",
+    "gpuseg.backends.numba.backend",
+    "gpuseg.models.loading",
+    "gpuseg.runtime.dask.worker",
+    "gpuseg.scoring.score_shard",
+)
+"""Modules of the functions that workers call."""
+
+
+@dataclass(frozen=True)
+class ScoreResult:
+    """Result of scoring a table.
+
+    Attributes
+    ----------
+    path : str
+        The output folder.
+    record : ScoresManifest
+        The manifest as a typed object.
+    model : SegmentModel
+        The model that has scored the table.
+    """
+
+    path: str
+    record: ScoresManifest
+    model: SegmentModel
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as a dict, as in ``_manifest.json``."""
+        return self.record.to_json()
+
+    def __repr__(self) -> str:
+        return (
+            f"ScoreResult(path={redacted(self.path)!r}, rows={self.record.input.rows}, "
+            f"run_id={self.record.run_id!r})"
+        )
+
+
+def score(
+    model: str | Path,
+    input: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    id: str | None = None,
+    cluster: str | None = None,
+    confidence: bool = False,
+    overwrite: bool = False,
+    overrides: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> ScoreResult:
+    """Write the segment of each row of a table, as a saved model assigns it.
+
+    The table is read in one pass, and no row stays in memory. What the job of the fit says of ids,
+    text files and runtime holds here too, unless the caller says otherwise.
+
+    Parameters
+    ----------
+    model : str or Path
+        The output folder of a run, or its ``_model``; a path or an fsspec URL.
+    input : str, Path or sequence of them
+        A table as `[input]` of a job has it: Parquet, CSV, Excel, Delta or Iceberg. It has the
+        columns of the fit, in any order, and may have more.
+    output : str or Path
+        The folder to write to.
+    id : str, optional
+        The id column, by default that of the fit; "" writes no ids.
+    cluster : str, optional
+        By default that of the fit.
+    confidence : bool, default False
+        Whether the output has the confidence, too.
+    overwrite : bool, default False
+        Whether an older output of this kind is replaced.
+    overrides : sequence of str
+        Further keys of the sections model, input, runtime and output, such as
+        ``["runtime.memory_limit=4GiB"]``.
+    progress : Progress, optional
+        Display of the progress; none by default.
+
+    Returns
+    -------
+    ScoreResult
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+        When the command, the table or the machine is at fault. Then nothing is published, and an
+        older output is unchanged.
+
+    Examples
+    --------
+    >>> import gpuseg
+    >>> gpuseg.score("out/segments", "new_customers.parquet", "out/scored")  # doctest: +SKIP
+    """
+    command = Command(model, input, output, id, cluster, confidence, overwrite, tuple(overrides))
+    values = command.values()
+    saved = _load(values)
+    spec = validated_sections(values, saved.manifest)
+    with parameter_names(job_names(spec)):
+        check_sections(spec, saved.model)
+    make_plan = partial(
+        plan_score, spec, saved.model, saved.storage, text_options_of(saved.manifest)
+    )
+    with open_sections(
+        spec, make_plan, OutputKind.SCORES, partial(_importer, saved.model), _WORKER_MODULES,
+        progress,
+    ) as run:  # fmt: skip
+        record = _score_table(run, spec, saved)
+    return ScoreResult(spec.output.path, record, saved.model)
+
+
+def _load(values: dict[str, Any]) -> SavedOutput:
+    """Load the model that the sections of a command name."""
+    section = values["model"]
+    with parameter_names({"path": "model.path"}):
+        return load_output(section["path"], storage_options=section.get("storage_options"))
+
+
+def _importer(model: SegmentModel, plan: RunPlan) -> Callable[[], None]:
+    """Return a function that imports what scoring needs, while rows are decoded."""
+
+    def import_backend() -> None:
+        from gpuseg.backends import registry
+
+        registry.get(plan.resolved.backend.name)
+
+    return import_backend
+
+
+def _score_table(run: OpenRun, spec: ScoreSpec, saved: SavedOutput) -> ScoresManifest:
+    """Score the rows of the table, and publish the output."""
+    step = run.plan.first_step
+    assert isinstance(step, TablePlan)  # `plan_score` plans a table
+    n_workers = len(run.executor.workers())
+    threads = run.plan.resolved.cluster.threads
+    shards = plan_shards(step.dataset, saved.model, n_workers, threads)
+    memory = plan_score_memory(step.dataset, saved.model, run.plan.resolved.cluster, shards)
+    run.reporter.log(memory.reason)
+
+    def attempt() -> ScoredTable:
+        run.executor.load(open_scored, shards)
+        with run.reporter.stage("score", step.dataset.rows):
+            scored = _scored(run, spec, saved, memory)
+        refuse_parts_not_shared(run.output.staging, scored.parts)
+        _check_ids(run, step, scored, memory)
+        return scored
+
+    scored = run.retry(attempt)
+    _warn_of_rows(run, step, scored)
+    with run.reporter.stage("publish"):
+        record = build_scores_manifest(run, spec, step, saved, scored)
+        files = {f"_model/{name}": content for name, content in _model_files(saved)}
+        if saved.manifest is not None:
+            files[FIT_MANIFEST] = dump(saved.manifest)
+        stage_and_publish(run, files, record, [part.name for part in scored.parts])
+    return record
+
+
+def _scored(run: OpenRun, spec: ScoreSpec, saved: SavedOutput, memory: ScoreMemory) -> ScoredTable:
+    """Score the rows of all shards, and write the parts.
+
+    Raises
+    ------
+    DataError
+        For rows that cannot be scored.
+    """
+    model = saved.model
+    scoring = Scoring(
+        model, run.backend, run.output.staging, spec.output.confidence, memory.id_turns == 1,
+        memory.threads,
+    )  # fmt: skip
+    results: list[ShardScores] = run.executor.apply(score_shard, scoring)
+    counts, places = ScoreCounts.zeros(model.n_clusters), dict[str, str]()
+    for result in results:
+        if result.counts.bad is not None and counts.bad is None and result.bad_place is not None:
+            bad_place = described_place(run, result.bad_place)
+        for column, place in result.unseen_places.items():
+            if column not in places:
+                places[column] = described_place(run, place)
+        counts.merge(result.counts)
+    if counts.bad is not None:
+        hides_value = spec.input.id_hash_key_env is not None
+        raise _not_scored(counts.bad, bad_place, hides_value)
+    storage = RowStorage(mode="streamed", reason=memory.reason)
+    parts = [part for result in results for part in result.parts]
+    return ScoredTable(counts, places, parts, storage)
+
+
+def _not_scored(bad: BadRows, place: str, hides_value: bool) -> DataError:
+    """Return the error of rows that cannot be scored."""
+    rows = count_with(bad.n_rows, "row", "cannot be scored", "cannot be scored")
+    value = "no value" if bad.value is None else printable_value(bad.value)
+    what = f": column '{bad.column}' has {value}" if bad.column else ""
+    is_missing = bad.column and bad.value is None
+    return DataError(
+        "rows.not_scored",
+        f"{rows}, the first is {place}{what}",
+        rule=bad.rule,
+        hint="fill it, or leave the row out" if is_missing else "correct it, or leave the row out",
+    )
+
+
+def _check_ids(run: OpenRun, step: TablePlan, scored: ScoredTable, memory: ScoreMemory) -> None:
+    """Warn of ids that several rows have."""
+    if step.dataset.id is None:
+        return
+    if not memory.id_turns:
+        run.reporter.log("ids were not compared with each other, for want of memory")
+        return
+    with run.reporter.stage("check ids"):
+        n_duplicates = count_duplicate_ids(run.executor, scored.parts, memory.id_turns)
+    if n_duplicates:
+        run.reporter.warn(duplicates_warning(step.dataset.id, n_duplicates))
+
+
+def _warn_of_rows(run: OpenRun, step: TablePlan, scored: ScoredTable) -> None:
+    """Warn of rows that were left out, and of categories that the fit has not seen."""
+    counts = scored.counts
+    if counts.n_dropped:
+        was = "was" if counts.n_dropped == 1 else "were"
+        run.reporter.warn(
+            f"{count(counts.n_dropped, 'row')} with a missing feature {was} dropped, as at the fit"
+        )
+    for column, unseen in counts.unseen.items():
+        rows = count_with(unseen.n_rows, "row", "has", "have")
+        run.reporter.warn(
+            f"column '{column}': {rows} a category that was not in the data of the fit, first "
+            f"{printable_value(unseen.value)} in {scored.unseen_places[column]}; it is treated as "
+            "unknown"
+        )
+
+
+def _model_files(saved: SavedOutput) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of the model, as they are.
+
+    Raises
+    ------
+    DataError
+        For a file that is missing or damaged.
+    ResourceError
+        When the file system cannot be reached.
+    """
+    folder = saved.folder
+    with wrap_store_errors("model_path", saved.url):
+        for name in saved.model.file_names():
+            try:
+                yield name, folder.read(name)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise DataError(
+                    "model.not_found", f"{saved.url}: {name} is missing ({first_line(error)})",
+                    hint="run the job again, or copy the whole _model folder",
+                ) from None  # fmt: skip
+            except OSError as error:
+                raise unreachable("model_path", saved.url, error) from None

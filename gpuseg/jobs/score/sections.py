@@ -1,0 +1,217 @@
+"""The sections of a scoring run: those of the command, with what the job of the fit had."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpuseg.errors import ConfigError, literal
+from gpuseg.io.output.assignments import DISTANCE, SEGMENT
+from gpuseg.io.text_files.options import OPTIONS, TextOptions, checked_options
+from gpuseg.jobs.job_values import read_job
+from gpuseg.jobs.schema import (
+    JoinSpec,
+    ModelSpec,
+    RuntimeSpec,
+    ScoredInputSpec,
+    ScoredOutputSpec,
+    Section,
+    TransactionsSpec,
+)
+from gpuseg.manifest import Manifest
+from gpuseg.models.base import SegmentModel
+from gpuseg.models.scores import CONFIDENCE
+from gpuseg.redaction import HIDDEN, redacted, secrets_of
+from gpuseg.validation import validated
+
+_OF_INPUT = ("id", "id_hash_key_env", "null_values")
+"""Keys of the fit's `[input]` that hold for other tables too, beside those of text files."""
+
+_OF_RUNTIME = ("cluster", "n_workers", "threads_per_worker", "backend", "memory_limit")
+
+_REQUIRED = {
+    "model.path": "give the output folder of a run",
+    "input.path": "give the path of a table",
+    "output.path": "give the path of a folder to write to",
+}
+
+
+class ScoreSpec(Section):
+    """A model, the table that it scores, where, and the output."""
+
+    model: ModelSpec
+    input: ScoredInputSpec
+    runtime: RuntimeSpec = RuntimeSpec()
+    output: ScoredOutputSpec
+
+    @property
+    def transactions(self) -> TransactionsSpec | None:
+        """The section of transaction lines: none are scored."""
+        return None
+
+    @property
+    def join(self) -> Sequence[JoinSpec]:
+        """The tables that are joined to the features of lines: none."""
+        return ()
+
+    @property
+    def source(self) -> ScoredInputSpec:
+        """The section of the data that is read."""
+        return self.input
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The secrets among the storage options, which no message may show."""
+        sections = (self.model, self.input, self.output)
+        return frozenset[str]().union(*(secrets_of(each.storage_options) for each in sections))
+
+    def redacted(self) -> dict[str, Any]:
+        """Return the sections for manifest and screen, without their secrets."""
+        values = self.model_dump(mode="json")
+        for key in OPTIONS:
+            if values["input"][key] is None:
+                del values["input"][key]
+        for name in ("model", "input", "output"):
+            section = values[name]
+            section["storage_options"] = dict.fromkeys(section["storage_options"], HIDDEN)
+            path = section["path"]
+            section["path"] = redacted(path) if isinstance(path, str) else [*map(redacted, path)]
+        return values
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the caller of a scoring run says.
+
+    Attributes
+    ----------
+    model, output : str or Path
+    input : str, Path or sequence of them
+    id : str or None
+        The id column; None is that of the fit, and "" is none.
+    cluster : str or None
+    confidence, overwrite : bool
+    overrides : sequence of str
+        Of the form ``section.key=value``.
+    """
+
+    model: str | Path
+    input: str | Path | Sequence[str | Path]
+    output: str | Path
+    id: str | None = None
+    cluster: str | None = None
+    confidence: bool = False
+    overwrite: bool = False
+    overrides: Sequence[str] = ()
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of the sections, which are not validated.
+
+        Raises
+        ------
+        ConfigError
+            For a malformed override.
+        """
+        paths = str(self.input) if isinstance(self.input, str | Path) else [*map(str, self.input)]
+        values: dict[str, dict[str, Any]] = {
+            "model": {"path": str(self.model)},
+            "input": {"path": paths},
+            "runtime": {},
+            "output": {"path": str(self.output)},
+        }
+        if self.id is not None:
+            values["input"]["id"] = self.id or None
+        if self.cluster is not None:
+            values["runtime"]["cluster"] = self.cluster
+        if self.confidence:
+            values["output"]["confidence"] = True
+        if self.overwrite:
+            values["output"]["overwrite"] = True
+        return read_job(values, self.overrides)
+
+
+def validated_sections(values: Mapping[str, Any], fit: Manifest | None) -> ScoreSpec:
+    """Return the sections of a run, with the keys of the fit where the command has none.
+
+    Of the fit's runtime nothing is taken where the command names another cluster.
+
+    Parameters
+    ----------
+    values : mapping
+        The sections of the command.
+    fit : Manifest or None
+        Of the run that fitted the model, if it is known.
+
+    Raises
+    ------
+    ConfigError
+        `ConfigErrors` for several keys or values that break a rule.
+    """
+    merged = {name: dict(section) if isinstance(section, Mapping) else section
+              for name, section in values.items()}  # fmt: skip
+    if fit is not None:
+        source, runtime = fit.job.get("input", {}), fit.job.get("runtime", {})
+        _inherit(merged, "input", source, _OF_INPUT)
+        given = merged.get("runtime")
+        cluster = given.get("cluster") if isinstance(given, Mapping) else None
+        if cluster in (None, runtime.get("cluster")):
+            _inherit(merged, "runtime", runtime, _OF_RUNTIME)
+    return validated(ScoreSpec, merged, _hint, "score", _REQUIRED)
+
+
+def _inherit(
+    values: dict[str, Any], section: str, fit: Mapping[str, Any], names: Sequence[str]
+) -> None:
+    """Add keys of the fit to a section that does not have them."""
+    given = values.get(section, {})
+    if isinstance(given, Mapping):
+        inherited = {name: fit[name] for name in names if fit.get(name) is not None}
+        if section == "input" and "id" in given and given["id"] is None:
+            inherited.pop("id_hash_key_env", None)  # there are no ids to hash
+        values[section] = {**inherited, **given}
+
+
+def text_options_of(fit: Manifest | None) -> TextOptions:
+    """Return how the fit read text files, as far as its job names it."""
+    source = {} if fit is None else fit.job.get("input", {})
+    return checked_options(**{name: source.get(name) for name in OPTIONS})
+
+
+def check_sections(spec: ScoreSpec, model: SegmentModel) -> None:
+    """Refuse sections that do not suit each other or the model.
+
+    Raises
+    ------
+    ConfigError
+    """
+    extra = [*model.level_columns(), *[CONFIDENCE] * spec.output.confidence]
+    if spec.input.id in (SEGMENT, DISTANCE, *extra):
+        raise ConfigError(
+            "id.reserved_name", "the output has a column of that name itself",
+            value=spec.input.id, parameter="id", hint="rename the id column",
+        )  # fmt: skip
+    if spec.input.id is None and spec.input.id_hash_key_env is not None:
+        raise ConfigError(
+            "id_hash_key_env.no_id", "there are no ids to hash", value=spec.input.id_hash_key_env,
+            parameter="id_hash_key_env", hint="name their column in `id`, or leave the key out",
+        )  # fmt: skip
+    if spec.output.confidence and model.runner_up() is None:
+        raise ConfigError(
+            "confidence.not_available", f"not available for models of {model.name}",
+            parameter="confidence", hint=f"use the output column {DISTANCE}",
+        )  # fmt: skip
+    if spec.runtime.reader == "cudf":
+        raise ConfigError(
+            "reader.scores_on_host", "rows that are scored are decoded in the memory of the host",
+            value="cudf", parameter="reader", hint="leave it out",
+        )  # fmt: skip
+
+
+def _hint(key: str, texts: list[str] | None) -> str:
+    """Return the next step for a wrong value, which may mean a list of texts."""
+    if texts is None:
+        return f"change it with --set {literal(key)}=VALUE"
+    value = json.dumps(texts, ensure_ascii=False)
+    return literal(f"texts in a list need quotes: --set {shlex.quote(f'{key}={value}')}")

@@ -1,0 +1,280 @@
+"""Score the row groups of a shard, and write its parts: one pass, in which no row stays in memory.
+
+Threads share the parts. A thread decodes, prepares and scores some rows and writes them, and so on.
+A model for which a call is expensive, whatever the rows are, scores several parts at a time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gpuseg.arrow import from_numpy
+from gpuseg.io.output.assignments import DISTANCE, SEGMENT, Part, write_part
+from gpuseg.io.output.base import Staging
+from gpuseg.io.parquet.ids import WrittenIds
+from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan
+from gpuseg.io.privacy.pseudonyms import pseudonyms
+from gpuseg.models.base import SegmentModel
+from gpuseg.models.scores import CONFIDENCE, Scores
+from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
+from gpuseg.scoring.counts import ScoreCounts
+from gpuseg.scoring.prepare_rows import PreparedRows, RowPreparer, kept_rows
+
+Place = tuple[str, int]
+"""The name of a file, and the number of a row in it, from 0."""
+
+
+@dataclass
+class ScoredShard:
+    """The rows of one worker, which stay in their files.
+
+    Attributes
+    ----------
+    source : ShardPlan
+    kept : bool (n_read,) or None
+        Which rows have a segment; None if all have one.
+    cache : dict
+        See `sharding.shard.Shard`.
+    """
+
+    source: ShardPlan
+    kept: NDArray[np.bool_] | None = None
+    cache: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How rows are scored.
+
+    Attributes
+    ----------
+    model : SegmentModel
+    backend : str
+    staging : Staging
+        Takes the parts.
+    with_confidence : bool
+        Whether the output has the confidence.
+    keep_hashes : bool
+        Whether there is memory for the hashes of all ids, which are compared afterwards.
+    max_threads : int
+        Threads for which there is memory.
+    """
+
+    model: SegmentModel
+    backend: str
+    staging: Staging
+    with_confidence: bool
+    keep_hashes: bool
+    max_threads: int
+
+    @property
+    def extra_columns(self) -> list[str]:
+        """Output columns in addition to the id, the segment and the distance."""
+        return [*self.model.level_columns(), *[CONFIDENCE] * self.with_confidence]
+
+    def score(self, z: NDArray[np.float32], context: TaskContext) -> Scores:
+        """Return the scores of prepared rows."""
+        return self.model.score_rows(z, self.backend, context, with_next=self.with_confidence)
+
+
+@dataclass(frozen=True)
+class ShardScores:
+    """What a worker tells of its rows.
+
+    Attributes
+    ----------
+    parts : list of Part
+        Those that were written; not all if there are rows that cannot be scored.
+    counts : ScoreCounts
+    unseen_places : dict of str to Place
+        Where the first unseen category of a column is.
+    bad_place : Place or None
+        Where the first row is that cannot be scored.
+    """
+
+    parts: list[Part]
+    counts: ScoreCounts
+    unseen_places: dict[str, Place]
+    bad_place: Place | None
+
+
+@dataclass(frozen=True)
+class _PartScores:
+    part: Part | None
+    counts: ScoreCounts
+    kept: NDArray[np.bool_] | None
+
+
+def open_scored(plan: ShardPlan, context: TaskContext) -> ScoredShard:
+    """Return the shard of a plan; nothing is read."""
+    return ScoredShard(plan)
+
+
+def score_shard(shard: ScoredShard, context: TaskContext, scoring: Scoring) -> ShardScores:
+    """Score all rows of a shard, and write its parts.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be decoded, and values of another type than at the fit. Rows that
+        cannot be scored are counted.
+    ResourceError
+        If a part cannot be written, for example because the disk is full.
+    """
+    plan = shard.source
+    context = replace(context, threads=min(context.threads, scoring.max_threads))
+    scorer = _Scorer(shard, scoring, context)
+    if scoring.model.rows_per_call():
+        results = list(scorer.score_together(rows_together(scoring.model, context.threads)))
+    else:
+        results = list(context.map(scorer.score_part, scorer.tasks))
+    counts = ScoreCounts.zeros(scoring.model.n_clusters)
+    for result in results:
+        counts.merge(result.counts)
+    if counts.n_dropped:
+        masks = [
+            np.ones(part.rows, bool) if result.kept is None else result.kept
+            for part, result in zip(plan.parts, results, strict=True)
+        ]
+        shard.kept = np.concatenate(masks)
+    pa.default_memory_pool().release_unused()
+    return ShardScores(
+        [result.part for result in results if result.part is not None],
+        counts,
+        {column: plan.origin(unseen_rows.row) for column, unseen_rows in counts.unseen.items()},
+        None if counts.bad is None else plan.origin(counts.bad.row),
+    )
+
+
+def rows_together(model: SegmentModel, threads: int) -> int:
+    """Return how many rows a model scores at a time for which a call is expensive."""
+    return max(model.rows_per_call(), threads * BLOCK_ROWS)
+
+
+class _Scorer:
+    """Scores the parts of a shard, each in one thread or several together."""
+
+    def __init__(self, shard: ScoredShard, scoring: Scoring, context: TaskContext) -> None:
+        plan = shard.source
+        self._shard, self._plan, self._scoring, self._context = shard, plan, scoring, context
+        self._preparer = RowPreparer(scoring.model.pipeline, plan, scoring.backend)
+        groups = iter(plan.groups())
+        self.tasks = [(part, [next(groups) for _ in part.row_groups]) for part in plan.parts]
+
+    def score_part(self, task: tuple[PartPlan, list[RowGroup]]) -> _PartScores:
+        """Score and write one part."""
+        part, groups = task
+        return self._write(part, self._scored(self._prepared(groups), ONE_THREAD))
+
+    def score_together(self, n_rows: int) -> Iterator[_PartScores]:
+        """Score about so many rows at a time, on all threads; yield the parts in order."""
+        waiting, n_waiting = list[tuple[PartPlan, list[RowGroup]]](), 0
+        for i, task in enumerate(self.tasks, 1):
+            waiting.append(task)
+            n_waiting += task[0].rows
+            if n_waiting >= n_rows or i == len(self.tasks):
+                yield from self._score_parts(waiting)
+                waiting, n_waiting = [], 0
+
+    def _score_parts(self, tasks: list[tuple[PartPlan, list[RowGroup]]]) -> Iterator[_PartScores]:
+        prepared = list(self._context.map(lambda task: list(self._prepared(task[1])), tasks))
+        scored: list[list[tuple[PreparedRows, Scores | None]]]
+        if any(rows.bad for part in prepared for rows in part):
+            scored = [[(rows, None) for rows in part] for part in prepared]
+        else:
+            z = np.concatenate([rows.z for part in prepared for rows in part])
+            scores, start = self._scoring.score(z, self._context), 0
+            scored = []
+            for part in prepared:
+                scored.append([])
+                for rows in part:
+                    of_rows = slice(start, start + len(rows.z))
+                    scored[-1].append((rows, _some(scores, of_rows)))
+                    start += len(rows.z)
+        parts = [(task[0], rows) for task, rows in zip(tasks, scored, strict=True)]
+        yield from self._context.map(lambda each: self._write(each[0], iter(each[1])), parts)
+
+    def _prepared(self, groups: list[RowGroup]) -> Iterator[PreparedRows]:
+        for group in groups:
+            for batch in self._plan.scored_batches(group):
+                yield self._preparer.prepare(batch.columns, batch.start)
+
+    def _scored(
+        self, prepared: Iterator[PreparedRows], context: TaskContext
+    ) -> Iterator[tuple[PreparedRows, Scores | None]]:
+        """Yield rows with their scores, or with None from the first row that has none."""
+        is_bad = False
+        for rows in prepared:
+            is_bad = is_bad or rows.bad is not None
+            yield rows, None if is_bad else self._scoring.score(rows.z, context)
+
+    def _write(
+        self, part: PartPlan, scored: Iterator[tuple[PreparedRows, Scores | None]]
+    ) -> _PartScores:
+        """Write a part, and count its rows; from the first row without a segment, only count."""
+        plan, scoring = self._plan, self._scoring
+        counts = ScoreCounts.zeros(scoring.model.n_clusters)
+        written, kept = WrittenIds(scoring.keep_hashes), list[NDArray[np.bool_]]()
+
+        def columns() -> Iterator[list[Any]]:
+            for rows, scores in scored:
+                _count(counts, rows, scores)
+                mask = np.ones(rows.n_read, bool) if rows.kept is None else rows.kept
+                kept.append(mask)
+                if scores is None:
+                    self._context.report(rows.n_read)
+                    continue
+                if rows.ids is not None:
+                    written.add(rows.ids, mask)
+                yield _output_columns(plan, scoring, rows, scores)
+
+        ids = [] if plan.id is None else [plan.id]
+        names = [*ids, SEGMENT, DISTANCE, *scoring.extra_columns, *plan.carried]
+        batches = columns()
+        first, result = next(batches, None), None
+        if first is not None:
+            all_batches = chain([first], batches)
+            result = write_part(scoring.staging, part, plan, names, all_batches, self._context)
+            result = replace(result, ids=written.range())
+            written.keep_in(self._shard.cache, part)
+        return _PartScores(result, counts, np.concatenate(kept) if counts.n_dropped else None)
+
+
+def _count(counts: ScoreCounts, rows: PreparedRows, scores: Scores | None) -> None:
+    """Count prepared rows, and their scores if they have some."""
+    counts.n_dropped += rows.n_read - len(rows.z)
+    counts.add_prepared(rows.missing, rows.clipped, rows.unseen)
+    if rows.bad is not None:
+        counts.add_bad(rows.bad)
+    if scores is not None:
+        counts.add_scores(scores)
+
+
+def _output_columns(
+    plan: ShardPlan, scoring: Scoring, rows: PreparedRows, scores: Scores
+) -> list[pa.Array]:
+    """Return the columns of the output, in their order."""
+    columns = [scores.segment, scores.distance, *scores.levels.values()]
+    if scores.confidence is not None:
+        columns.append(scores.confidence)
+    results = [from_numpy(column) for column in columns]
+    if rows.ids is not None:
+        shown = rows.ids if plan.id_key is None else pseudonyms(rows.ids, plan.id_key)
+        results.insert(0, kept_rows(shown, rows.kept))
+    return [*results, *(kept_rows(column, rows.kept) for column in rows.carried)]
+
+
+def _some(scores: Scores, rows: slice) -> Scores:
+    """Return the scores of some rows."""
+    return Scores(
+        scores.segment[rows],
+        scores.distance[rows],
+        None if scores.next_segment is None else scores.next_segment[rows],
+        None if scores.confidence is None else scores.confidence[rows],
+        {name: level[rows] for name, level in scores.levels.items()},
+    )
