@@ -1124,6 +1124,12 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
             "the manifest is of customers that a model has scored: nothing was fitted to them",
             hint="give the output folder of gpuseg run, not of gpuseg score",
         )
+    if isinstance(content, Mapping) and output_kind(content) is OutputKind.AUDIENCE:
+        raise DataError(
+            "manifest.of_audience",
+            "the manifest is of audience files: it has no segments",
+            hint="give the output folder of gpuseg run, not of gpuseg audience",
+        )
     if number == FORMAT:
         return dict(content)
     if number == 1:

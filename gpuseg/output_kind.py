@@ -1,4 +1,4 @@
-"""Which command an output is of, as its manifest says: run, features or score."""
+"""Which command an output is of, as its manifest says: run, features, score or audience."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,6 +11,7 @@ class OutputKind(StrEnum):
     SEGMENTS = "segments, with their model and report"
     FEATURES = "features of customers, without segments"
     SCORES = "customers scored by a model, with a copy of it"
+    AUDIENCE = "audience files, with hashes of contacts"
 
 
 def output_kind(manifest: Mapping[str, Any]) -> OutputKind | None:
@@ -21,4 +22,6 @@ def output_kind(manifest: Mapping[str, Any]) -> OutputKind | None:
         return OutputKind.SEGMENTS
     if isinstance(manifest.get("features"), list):  # of definitions; a run has a table of them
         return OutputKind.FEATURES
+    if isinstance(manifest.get("audience"), dict):
+        return OutputKind.AUDIENCE
     return None

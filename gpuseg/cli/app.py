@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from gpuseg import __version__
+from gpuseg.cli.audience import audience
 from gpuseg.cli.export import export
 from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
@@ -49,7 +50,10 @@ fifty times as long. Threads that decode rows need the interpreter often, and fo
 _SECONDS_TO_END = 5.0
 """How long the end of the process may take, once the run has ended and all is written."""
 
-_COMMANDS: tuple[Callable[..., None], ...] = (run, features, report, export, score, synth, info)
+_COMMANDS: tuple[Callable[..., None], ...] = (
+    *(run, features, report, export, score, audience),
+    *(synth, info),
+)
 """In the order of the help."""
 
 for _command in _COMMANDS:

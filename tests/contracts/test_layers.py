@@ -29,6 +29,7 @@ HOMES = {
     "deltalake": {"io/table_formats/delta.py"},
     "pyiceberg": {"io/table_formats/iceberg.py"},
     "python_calamine": {"io/text_files/workbook.py"},
+    "phonenumbers": {"audience/phone_numbers.py"},
     "safetensors": {"models/"},
     "onnx": {"exports/onnx/"},
 }

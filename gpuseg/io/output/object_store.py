@@ -17,7 +17,9 @@ from gpuseg.io.output.base import (
 from gpuseg.io.storage import Storage
 from gpuseg.output_kind import OutputKind
 
-_REPLACED = re.compile(r"/(part-[^/]*|_model/core-[^/]*|_models/.*|_features/.*)$")
+_REPLACED = re.compile(
+    r"/(part-[^/]*|segment-[^/]*\.csv|_model/core-[^/]*|_models/.*|_features/.*)$"
+)
 """Files of an older run that this run does not overwrite under the same name."""
 
 

@@ -1,0 +1,142 @@
+"""An earlier audience, to find who has left: its files of hashes, or the output of its segments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from gpuseg.audience.members import SegmentedOutput
+from gpuseg.audience.normalize import TEXT
+from gpuseg.audience.platforms import ContactKey
+from gpuseg.audience.record import AudienceManifest
+from gpuseg.errors import ConfigError, DataError, literal
+from gpuseg.io.output.base import MANIFEST
+from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
+from gpuseg.output_kind import OutputKind, output_kind
+from gpuseg.strict_json import parse_json
+
+PARAMETER = "previous"
+
+
+@dataclass(frozen=True)
+class PreviousAudience:
+    """Rows of earlier files, or ids of an earlier output, by segment.
+
+    Attributes
+    ----------
+    rows : mapping of int to table, or None
+        Columns of keys.
+    members : mapping of int to array of text
+    """
+
+    rows: Mapping[int, pa.Table] | None = None
+    members: Mapping[int, pa.Array] = field(default_factory=dict)
+
+
+def read_previous(
+    path: str, segments: Sequence[int], headers: Mapping[ContactKey, str]
+) -> PreviousAudience:
+    """Read an earlier audience.
+
+    Parameters
+    ----------
+    path : str
+        A folder of audience files, one file of a single segment, or an output of segments.
+    segments : sequence of int
+    headers : mapping of ContactKey to str
+        Columns that the files must have.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    storage = Storage.from_url(path, {}, PARAMETER)
+    with wrap_store_errors(PARAMETER, storage.url):
+        try:
+            if storage.fs.isfile(storage.root):
+                return _of_file(storage, segments, headers)
+            manifest = _manifest(storage)
+            if manifest is None:
+                source = SegmentedOutput.open(path, PARAMETER)
+                known = [n for n in segments if n in source.numbers()]
+                empty = pa.nulls(0, TEXT)
+                return PreviousAudience(
+                    members={**dict.fromkeys(segments, empty), **source.members(known)}
+                )
+            files = {s.segment: s.file for s in manifest.audience.segments}
+            rows = {number: _no_rows(headers) for number in segments}
+            for number in segments:
+                if number in files:
+                    rows[number] = _read(storage, f"{storage.root}/{files[number]}", headers)
+            return PreviousAudience(rows)
+        except OSError as error:
+            raise unreachable(PARAMETER, storage.url, error) from None
+
+
+def _of_file(
+    storage: Storage, segments: Sequence[int], headers: Mapping[ContactKey, str]
+) -> PreviousAudience:
+    if len(segments) > 1:
+        raise ConfigError(
+            "audience.previous_of_one", "is the file of one segment", value=storage.url,
+            rule=f"{len(segments)} segments are named", parameter=PARAMETER,
+            hint="give the folder of the earlier audience, or name one segment",
+        )  # fmt: skip
+    return PreviousAudience({segments[0]: _read(storage, storage.root, headers)})
+
+
+def _manifest(storage: Storage) -> AudienceManifest | None:
+    """Return the manifest of audience files; None for an output of another kind.
+
+    Raises
+    ------
+    DataError, OSError
+    """
+    try:
+        content = parse_json(storage.fs.cat_file(f"{storage.root}/{MANIFEST}"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return None  # whoever reads it as an output says what is wrong
+    if not isinstance(content, dict) or output_kind(content) is not OutputKind.AUDIENCE:
+        return None
+    return AudienceManifest.from_json(content)
+
+
+def _read(storage: Storage, path: str, headers: Mapping[ContactKey, str]) -> pa.Table:
+    """Return the rows of a file, with the keys as names of its columns.
+
+    Raises
+    ------
+    DataError
+        For a file with other columns: its rows could not be compared.
+    """
+    convert = pa_csv.ConvertOptions(strings_can_be_null=True, null_values=[""])
+    name = storage.relative(path)
+    try:
+        with storage.fs.open(path, "rb") as file:
+            first = file.readline(2**16).decode(errors="replace").rstrip("\r\n")
+            names = first.split(",")
+            convert.column_types = dict.fromkeys(names, TEXT)
+            options = pa_csv.ReadOptions(column_names=names)
+            table = pa_csv.read_csv(file, options, convert_options=convert)
+    except (pa.ArrowException, FileNotFoundError):
+        raise DataError(
+            "audience.previous_unreadable", f"{name} cannot be read as an audience file",
+            hint="give the folder that gpuseg audience has written", parameter=PARAMETER,
+        ) from None  # fmt: skip
+    has = [column for column in names if column != "segment"]
+    if sorted(has) != sorted(headers.values()):
+        raise DataError(
+            "audience.previous_columns",
+            f"{name} has the columns {', '.join(has)}",
+            rule=f"must have {literal(', '.join(headers.values()))}, to be compared",
+            hint="name the same keys and the same format as then",
+            parameter=PARAMETER,
+        )
+    return pa.table({key: table[header].combine_chunks() for key, header in headers.items()})
+
+
+def _no_rows(headers: Mapping[ContactKey, str]) -> pa.Table:
+    return pa.table({key: pa.nulls(0, TEXT) for key in headers})

@@ -1,0 +1,357 @@
+"""Write audience files: join segments with contacts, keep who consents, hash, publish at once."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from gpuseg import __version__
+from gpuseg import arrow_compute as pc
+from gpuseg.arrow import from_numpy, to_numpy
+from gpuseg.audience import MINIMUM
+from gpuseg.audience.consent import ConsentRule
+from gpuseg.audience.contacts import Contacts, read_contacts
+from gpuseg.audience.hashing import hashed, sorted_rows, usable, without_current
+from gpuseg.audience.members import SegmentedOutput
+from gpuseg.audience.normalize import TEXT, upper_country
+from gpuseg.audience.phone_numbers import check_region, e164
+from gpuseg.audience.platforms import PLATFORMS, ContactKey, Platform
+from gpuseg.audience.previous import PreviousAudience, read_previous
+from gpuseg.audience.record import (
+    AudienceManifest,
+    AudienceSummary,
+    KeyCounts,
+    SegmentAudience,
+)
+from gpuseg.errors import ConfigError, DataError
+from gpuseg.formatting import segment_name
+from gpuseg.io.output.base import MANIFEST, OUTPUT_PATH, Output, as_json, cannot_write
+from gpuseg.io.output.open import open_output
+from gpuseg.io.storage import Storage
+from gpuseg.manifest import PartSummary
+from gpuseg.output_kind import OutputKind
+
+SEGMENT_COLUMN = "segment"
+
+
+@dataclass(frozen=True)
+class AudienceRequest:
+    """What is to be written.
+
+    Attributes
+    ----------
+    output : str
+        Path or URL of the output whose segments are written.
+    customers : str
+        Path of the table of contacts.
+    id : str or None
+        Column of its ids; None is the name that the output has.
+    segments : sequence of str
+        Numbers or names.
+    platform : str
+    keys : mapping of ContactKey to str
+        Columns of the table of contacts.
+    consent : str
+        Column of that table.
+    target : str
+        Folder of the files.
+    consent_rule : ConsentRule
+    default_region : str or None
+        Country of telephone numbers without a code.
+    previous : str or None
+        An earlier audience, a file of it, or an earlier output.
+    minimum : int
+    plain_address : bool
+        Whether the platform may get keys without a hash that it reads in no other way.
+    overwrite : bool
+    """
+
+    output: str
+    customers: str
+    id: str | None
+    segments: Sequence[str]
+    platform: str
+    keys: Mapping[ContactKey, str]
+    consent: str
+    target: str
+    consent_rule: ConsentRule = field(default_factory=ConsentRule)
+    default_region: str | None = None
+    previous: str | None = None
+    minimum: int = MINIMUM
+    plain_address: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class AudienceResult:
+    """What was written.
+
+    Attributes
+    ----------
+    path : str
+    record : AudienceManifest
+    """
+
+    path: str
+    record: AudienceManifest
+
+
+def write_audience(request: AudienceRequest) -> AudienceResult:
+    """Write the files of some segments, and publish them together.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+        When the request, the data or the machine is at fault, or a segment has too few customers;
+        nothing is then written.
+    """
+    platform = _platform(request)
+    if request.default_region is not None:
+        check_region(request.default_region)
+    started = datetime.now(UTC)
+    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
+    target = Storage.from_url(request.target, {}, OUTPUT_PATH)
+    source = SegmentedOutput.open(request.output, "output")
+    segments = source.numbers_of(request.segments)
+    with open_output(target, request.overwrite, run_id, OutputKind.AUDIENCE) as output:
+        audience = _Audience.read(request, platform, source, segments)
+        summaries = [audience.segment(number, name) for number, name in segments.items()]
+        parts = [
+            _write(output, name, rows, platform, number)
+            for number, (_, files) in zip(segments, summaries, strict=True)
+            for name, rows in files.items()
+        ]
+        record = AudienceManifest(
+            gpuseg=__version__,
+            run_id=run_id,
+            started=started.isoformat(timespec="seconds"),
+            audience=AudienceSummary(
+                platform=request.platform,
+                source_run_id=source.manifest.run_id,
+                columns=tuple(_headers(platform, audience.keys)),
+                minimum=request.minimum,
+                contacts=len(audience.contacts.id),
+                contacts_without_id=audience.contacts.rows_without_id,
+                segments=tuple(summary for summary, _ in summaries),
+            ),
+            parts=tuple(parts),
+        )
+        output.write(MANIFEST, as_json(record.to_json()))
+        output.publish([part.name for part in parts])
+    return AudienceResult(request.target, record)
+
+
+def _platform(request: AudienceRequest) -> Platform:
+    if request.platform not in PLATFORMS:
+        raise ConfigError(
+            "audience.unknown_format", "no format of audience files", value=request.platform,
+            rule=f"must be one of {', '.join(PLATFORMS)}", parameter="format",
+        )  # fmt: skip
+    if request.minimum < 1:
+        raise ConfigError(
+            "audience.minimum_too_small", "no number of customers", value=request.minimum,
+            rule="must be at least 1", parameter="minimum",
+        )  # fmt: skip
+    if not request.segments:
+        raise ConfigError(
+            "audience.no_segment", "no segment is named", hint="name one with --segment",
+            parameter="segment",
+        )  # fmt: skip
+    return PLATFORMS[request.platform]
+
+
+@dataclass(frozen=True)
+class _Audience:
+    """Segments and contacts, joined.
+
+    Attributes
+    ----------
+    contacts : Contacts
+    ids : array of text (n,)
+        Ids of the contacts, as the output has them.
+    consents : array of bool (n,)
+    members : mapping of int to array of text
+        Ids of the customers of each segment.
+    previous : PreviousAudience or None
+    keys : tuple of ContactKey
+        Keys that are written.
+    """
+
+    request: AudienceRequest
+    platform: Platform
+    contacts: Contacts
+    ids: pa.Array
+    consents: pa.Array
+    members: Mapping[int, pa.Array]
+    previous: PreviousAudience | None
+    keys: tuple[ContactKey, ...]
+
+    @classmethod
+    def read(
+        cls,
+        request: AudienceRequest,
+        platform: Platform,
+        source: SegmentedOutput,
+        segments: Mapping[int, str | None],
+    ) -> "_Audience":
+        """Read contacts and segments.
+
+        Raises
+        ------
+        ConfigError, DataError, ResourceError
+        """
+        keys = platform.written_keys(list(request.keys), request.plain_address)
+        id = request.id or source.id
+        contacts = read_contacts(request.customers, id, [*request.keys.values(), request.consent])
+        consents = request.consent_rule.given(
+            contacts.columns[request.consent], request.consent, contacts.describe
+        )
+        previous = None
+        if request.previous is not None:
+            headers = {key: platform.headers[key] for key in keys}
+            previous = read_previous(request.previous, list(segments), headers)
+        members = source.members(list(segments))
+        ids = source.as_written(contacts.id)
+        _refuse_no_match(ids, members, contacts, id)
+        return cls(request, platform, contacts, ids, consents, members, previous, keys)
+
+    def segment(self, number: int, name: str | None) -> tuple[SegmentAudience, dict[str, pa.Table]]:
+        """Return the counts of a segment, and the rows of its files by their names.
+
+        Raises
+        ------
+        DataError
+            If the segment has too few customers.
+        """
+        members = self.members[number]
+        is_member = pc.is_in(self.ids, value_set=members)
+        chosen = pc.and_(is_member, self.consents)
+        keys, counts = self._keys(chosen)
+        rows = hashed(keys, self.platform)
+        with_key = rows.filter(usable(rows, self.platform))
+        current = sorted_rows(with_key)
+        self._refuse_too_few(number, len(current))
+        file, n_contacts, n_chosen = f"segment-{number}.csv", _sum(is_member), _sum(chosen)
+        files = {file: current}
+        leavers = {}
+        if self.previous is not None:
+            left, n_unknown = self._leavers(number, chosen, current)
+            files[f"segment-{number}-leavers.csv"] = left
+            leavers = {
+                "leavers_file": f"segment-{number}-leavers.csv",
+                "leavers": len(left),
+                "leavers_without_contact": n_unknown,
+            }
+        summary = SegmentAudience(
+            segment=number,
+            name=name,
+            file=file,
+            customers=len(members),
+            without_contact=len(members) - n_contacts,
+            without_consent=n_contacts - n_chosen,
+            without_key=n_chosen - len(with_key),
+            same_keys=len(with_key) - len(current),
+            rows=len(current),
+            keys=counts,
+            **leavers,
+        )
+        return summary, files
+
+    def _leavers(self, number: int, chosen: pa.Array, current: pa.Table) -> tuple[pa.Table, int]:
+        """Return the rows to remove, and how many customers left without a contact."""
+        assert self.previous is not None
+        if self.previous.rows is not None:
+            rows, n_unknown = self.previous.rows[number], 0
+        else:
+            before = self.previous.members[number]
+            is_gone = pc.and_(pc.is_in(self.ids, value_set=before), pc.invert(chosen))
+            rows = hashed(self._keys(is_gone)[0], self.platform)
+            still = pc.is_in(before, value_set=self.members[number])
+            known = pc.is_in(before, value_set=self.ids)
+            n_unknown = _sum(pc.and_(pc.invert(still), pc.invert(known)))
+        return sorted_rows(without_current(rows, current, self.platform)), n_unknown
+
+    def _keys(self, chosen: pa.Array) -> tuple[dict[ContactKey, pa.Array], dict[str, KeyCounts]]:
+        """Return the keys of some contacts as they are hashed, and counts of them."""
+        rows = from_numpy(np.flatnonzero(to_numpy(chosen)))
+        given = {key: self.contacts.columns[c].take(rows) for key, c in self.request.keys.items()}
+        countries = pa.nulls(len(rows), TEXT)
+        if ContactKey.COUNTRY in given:
+            countries = upper_country(given[ContactKey.COUNTRY])
+        regions = countries
+        if self.request.default_region is not None:
+            regions = pc.fill_null(countries, self.request.default_region)
+        keys: dict[ContactKey, pa.Array] = {}
+        counts: dict[str, KeyCounts] = {}
+        for key in self.keys:
+            if key is ContactKey.PHONE:
+                keys[key] = e164(given[key], regions)
+                if not self.platform.has_plus:
+                    keys[key] = pc.utf8_slice_codeunits(keys[key], 1)
+            else:
+                keys[key] = self.platform.normalizers[key](given[key], regions)
+            missing = pc.or_(given[key].is_null(), pc.equal(given[key], ""))
+            n_missing, n_usable = _sum(pc.fill_null(missing, True)), _sum(keys[key].is_valid())
+            counts[self.platform.headers[key]] = KeyCounts(
+                usable=n_usable, missing=n_missing, invalid=len(rows) - n_usable - n_missing
+            )
+        return keys, counts
+
+    def _refuse_too_few(self, number: int, n_rows: int) -> None:
+        if n_rows < self.request.minimum:
+            raise DataError(
+                "audience.too_few_customers",
+                f"{segment_name(number)} has {n_rows:,} customers with consent and a usable key",
+                rule=f"must have at least {self.request.minimum:,}, so that a file tells of no "
+                "single customer, and so that the platforms accept it; nothing was written",
+                hint="leave the segment out, or set another --minimum",
+            )
+
+
+def _refuse_no_match(
+    ids: pa.Array, members: Mapping[int, pa.Array], contacts: Contacts, id: str
+) -> None:
+    """Refuse a table of contacts that has no customer of any segment."""
+    everyone = pa.concat_arrays(list(members.values()))
+    if len(everyone) and not pc.any(pc.is_in(everyone, value_set=ids)).as_py():
+        raise DataError(
+            "audience.no_match",
+            f"no customer of the segments is in column '{id}' of the {len(contacts.id):,} contacts",
+            hint="check that the column has the ids of the job, written in the same way",
+            parameter="id",
+        )
+
+
+def _headers(platform: Platform, keys: Sequence[ContactKey]) -> list[str]:
+    return [*[SEGMENT_COLUMN] * platform.has_segment, *(platform.headers[key] for key in keys)]
+
+
+def _write(
+    output: Output, name: str, rows: pa.Table, platform: Platform, number: int
+) -> PartSummary:
+    """Stage a file: a header and rows, of values that need no quotes."""
+    keys = [ContactKey(column) for column in rows.column_names]
+    if platform.has_segment:
+        rows = rows.add_column(0, SEGMENT_COLUMN, pa.repeat(number, len(rows)))
+    path = output.staging.path(name)
+    options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
+    try:
+        with output.staging.storage.fs.open(path, "wb") as sink:
+            sink.write((",".join(_headers(platform, keys)) + "\n").encode())
+            pa_csv.write_csv(rows, sink, options)
+            if output.staging.storage.is_local:
+                sink.flush()
+                os.fsync(sink.fileno())
+    except (OSError, pa.ArrowException) as error:
+        raise cannot_write(path, error) from None
+    size = int(output.staging.storage.fs.size(path))
+    return PartSummary(name=name, rows=len(rows), bytes=size)
+
+
+def _sum(flags: pa.Array) -> int:
+    return int(pc.sum(flags).as_py() or 0)
