@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,20 @@ from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_row
 from support.helpers import Array, call, customers, job, manifest_of, write_files
 
 import gpuseg
+from gpuseg import KMeansModel
+from gpuseg.backends.feature_transform import FeatureTransform, Projection
+from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.exports.onnx import elementwise
 from gpuseg.exports.onnx.graph import DOUBLE, Graph
-from gpuseg.exports.onnx.onnx_model import REFUSED
+from gpuseg.exports.onnx.onnx_model import REFUSED, onnx_model
+from gpuseg.io.storage import Storage
+from gpuseg.models.loading import SavedOutput
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.yeo_johnson import yeo_johnson
+from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.vectors import as_matrix
+from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import TaskContext
 
 WITH_CENTERS = [name for name, case in CASES.items() if case.algorithm != "dbscan"]
@@ -66,6 +73,10 @@ class Exported:
 
 def exported(output: Path) -> Exported:
     (content,) = gpuseg.export(output, "onnx").values()
+    return in_onnxruntime(content)
+
+
+def in_onnxruntime(content: bytes) -> Exported:
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     inputs = json.loads(session.get_modelmeta().custom_metadata_map["inputs"])
     return Exported(content, session, inputs)
@@ -203,6 +214,25 @@ def test_a_binary_file_is_not_printed(capfd: pytest.CaptureFixture[str]) -> None
 
 
 # The arithmetic.
+
+
+@pytest.mark.parametrize("near_one", [1.0, 1 + 2e-8, 1 - 2e-8])
+def test_a_factor_near_one_is_not_dropped(near_one: float) -> None:
+    """The optimizer of onnxruntime takes it for 1."""
+    identity = FeatureTransform.identity(2)
+    projection = Projection(np.zeros(2), np.array([[near_one, 0.2]]))
+    for transform, names in (
+        (replace(identity.take(np.array([0])), scale=np.array([near_one])), ("a",)),
+        (replace(identity, projection=projection), ("a", "b")),
+    ):
+        pipeline = FeaturePipeline(tuple(map(Encoder, names)), names, transform)
+        centers = Centers(np.array([[0.0], [1e6]]), np.zeros(1, np.float32))
+        model = KMeansModel(pipeline, centers)
+        source = SavedOutput("", Storage.from_url(".", {}, "path"), model, None)
+        x = np.random.default_rng(0).uniform(0, 1e6, (2000, len(names)))
+        feeds = {name: x[:, [f]] for f, name in enumerate(names)}
+        result = in_onnxruntime(onnx_model(source).SerializeToString()).run_fed(feeds)
+        np.testing.assert_array_equal(result["distance"], model.predict(x, return_distance=True)[1])
 
 
 def evaluated(build: Any, x: Array) -> Array:

@@ -1,7 +1,7 @@
 """Build an ONNX graph, node by node."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -18,6 +18,8 @@ ROWS = "rows"
 """The name of the dimension that each call may choose."""
 
 ML_DOMAIN = "ai.onnx.ml"
+
+_NEAR_ONE = 0.01
 
 
 class Graph:
@@ -81,6 +83,16 @@ class Graph:
     def rounded(self, value: str) -> str:
         """Return a float64 value rounded to float32, as float64."""
         return self.cast(self.cast(value, FLOAT), DOUBLE)
+
+    def scaled(self, op: Literal["Mul", "Div"], value: str, factor: NDArray[np.float64]) -> str:
+        """Return a value times or by a constant.
+
+        onnxruntime drops a product or quotient with one number that is 1 up to 1e-7. So this takes
+        twice the number, and undoes that, both of which are exact.
+        """
+        if factor.size > 1 or factor.item() == 1.0 or abs(factor.item() - 1.0) > _NEAR_ONE:
+            return self(op, value, factor)
+        return self("Mul", self(op, value, 2.0 * factor), 0.5 if op == "Mul" else 2.0)
 
     def columns(self, value: str, positions: NDArray[np.int64]) -> str:
         """Return some columns of a matrix, in another order."""

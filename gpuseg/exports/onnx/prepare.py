@@ -19,7 +19,7 @@ def prepared_columns(graph: Graph, features: str, transform: FeatureTransform) -
         x = graph("Where", graph("Less", x, low), low, x)
         x = graph("Where", graph("Greater", x, high), high, x)
     x = _transformed(graph, x, transform)
-    z = graph.rounded(graph("Div", graph("Sub", x, transform.shift), transform.scale))
+    z = graph.rounded(graph.scaled("Div", graph("Sub", x, transform.shift), transform.scale))
     columns = graph.single_columns(z, transform.n_features)
     if transform.projection is not None:
         z = _projected(graph, columns, transform.projection)
@@ -63,5 +63,5 @@ def _projected(graph: Graph, columns: list[str], projection: Projection) -> str:
     for f, column in enumerate(columns):
         deviation = graph("Sub", column, float(projection.mean[f]))
         component = np.ascontiguousarray(projection.components[:, f])
-        terms.append(graph("Mul", deviation, component))
+        terms.append(graph.scaled("Mul", deviation, component))
     return graph.rounded(added(graph, terms))
