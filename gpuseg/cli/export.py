@@ -14,6 +14,7 @@ _NAMES = {
     "table": "--table",
     "id_column": "--id",
     "path": "--output",
+    "card": "--no-card",
     "overwrite": "--overwrite",
 }
 """The options by the names of the parameters that they set."""
@@ -26,7 +27,7 @@ def export(
         str,
         typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder or its _model."),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="json or onnx.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="json, onnx or card.")],
     dialect: Annotated[str | None, typer.Option("--dialect", help="The dialect of SQL.")] = None,
     table: Annotated[str | None, typer.Option("--table", help="The table that SQL reads.")] = None,
     id_column: Annotated[
@@ -35,6 +36,9 @@ def export(
     path: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="By default, text is printed.")
     ] = STANDARD_OUTPUT,
+    no_card: Annotated[
+        bool, typer.Option("--no-card", help="Write no model card beside FILE.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a segmentation in the format of another system."""
@@ -53,6 +57,7 @@ def export(
             dialect=dialect,
             table=table,
             id_column=id_column,
+            card=not no_card,
             overwrite=overwrite,
         )
     if is_printed:

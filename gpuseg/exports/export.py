@@ -6,9 +6,13 @@ from typing import Any
 
 from gpuseg.errors import ConfigError
 from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOptions, Layout
+from gpuseg.exports.model_card import CARD_NAME, model_card
 from gpuseg.exports.publish_files import publish_files, publish_folder
 from gpuseg.exports.registry import export_format
 from gpuseg.models.loading import load_output
+
+_CARD_SUFFIX = ".card.md"
+"""After the name of a file, for the model card beside it."""
 
 
 def export(
@@ -19,6 +23,7 @@ def export(
     dialect: str | None = None,
     table: str | None = None,
     id_column: str | None = None,
+    card: bool = True,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
@@ -28,22 +33,25 @@ def export(
     ----------
     model : str or Path
         The output folder of a run, or its ``_model``: a local path or an fsspec URL.
-    to : {"json", "onnx"}
-        The format.
+    to : {"json", "onnx", "card"}
+        The format; "card" is the model card.
     path : str, Path or None, default None
         Where the file or the folder is written, a local path or an fsspec URL. None writes
         nothing.
     dialect, table, id_column : str or None, default None
         Options of "sql"; other formats refuse them.
+    card : bool, default True
+        Whether a model card is written, too: beside the file, with ``.card.md`` after its name, or
+        as ``model_card.md`` into the folder.
     overwrite : bool, default False
-        Whether an older file is replaced.
+        Whether older files are replaced.
     storage_options : mapping, optional
         Options of the file system of `model`.
 
     Returns
     -------
     dict of str to bytes
-        The content of each file by its name.
+        The content of each file of the format by its name.
 
     Raises
     ------
@@ -63,19 +71,29 @@ def export(
             "export.overwrites_nothing", value=overwrite, rule="needs a `path`",
             parameter="overwrite",
         )  # fmt: skip
+    if not card and not chosen.has_card:
+        raise ConfigError(
+            "export.is_card", f"the format '{to}' is the model card", value=card, parameter="card"
+        )
     source = load_output(model, storage_options=storage_options)
     files = dict(chosen.make(source, options))
     if path is not None:
-        _publish(chosen, files, str(path), overwrite)
+        text = model_card(source).encode() if card and chosen.has_card else None
+        _publish(chosen, files, text, str(path), overwrite)
     return files
 
 
-def _publish(chosen: ExportFormat, files: ExportedFiles, path: str, overwrite: bool) -> None:
+def _publish(
+    chosen: ExportFormat, files: ExportedFiles, card: bytes | None, path: str, overwrite: bool
+) -> None:
+    """Write the files, and the card where there is one."""
     if chosen.layout is Layout.FOLDER:
-        publish_folder(files, path, overwrite, chosen.mark)
+        cards = {} if card is None else {CARD_NAME: card}
+        publish_folder({**files, **cards}, path, overwrite, chosen.mark)
         return
     (content,) = files.values()
-    publish_files({path: content}, overwrite)
+    cards = {} if card is None else {f"{path}{_CARD_SUFFIX}": card}
+    publish_files({path: content, **cards}, overwrite)
 
 
 def check_printable(to: str) -> None:

@@ -58,6 +58,8 @@ class ExportFormat:
         Names of the `ExportOptions` that the format takes.
     mark : str
         A file of a format that is a folder; a folder that has it may be replaced.
+    has_card : bool
+        Whether a model card is written with the files.
     """
 
     name: str
@@ -65,6 +67,7 @@ class ExportFormat:
     make: Callable[[SavedOutput, ExportOptions], ExportedFiles]
     options: frozenset[str] = frozenset()
     mark: str = ""
+    has_card: bool = True
 
     def check(self, options: ExportOptions) -> None:
         """Refuse options that the format does not take.

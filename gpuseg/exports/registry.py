@@ -8,6 +8,7 @@ from gpuseg.exports.export_format import ExportFormat
 FORMAT_MODULES = {
     "json": "gpuseg.exports.json_model",
     "onnx": "gpuseg.exports.onnx.onnx_model",
+    "card": "gpuseg.exports.model_card",
 }
 """The module of each format, in the order in which they are listed. A format that needs a package
 has an extra of its name."""
