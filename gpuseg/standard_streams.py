@@ -92,6 +92,21 @@ def take_output_error() -> OSError | None:
     return None if isinstance(error, BrokenPipeError) else error
 
 
+def write_output(data: bytes) -> bool:
+    """Write to standard output; return whether more can be written there.
+
+    The bytes follow the text that was printed. As with `print`, an error is kept for
+    `take_output_error`.
+    """
+    sys.stdout.flush()
+    if isinstance(sys.stdout, _UnfailingText):
+        sys.stdout.descriptor.write(data)
+        return sys.stdout.descriptor.error is None
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    return True
+
+
 def _open_closed_descriptors() -> None:
     """Open the null device for each standard descriptor that is closed.
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.preprocessing.row_problems import RowProblem
+from gpuseg.scoring.line_batches import MAX_LINE
 
 _SPACES = b" \t\r\n"
 """What JSON allows between values."""
@@ -90,6 +91,8 @@ def raw_value(line: bytes, key: str) -> str:
 
 def _fast_rows(lines: Sequence[bytes]) -> list[Any] | None:
     """Return the rows of lines; None if some line may not be one."""
+    if max(map(len, lines), default=0) > MAX_LINE:
+        return None
     try:
         rows = list(map(_parser(), lines))
     except (ValueError, RecursionError):
@@ -120,6 +123,8 @@ def _row(line: bytes) -> dict[str, Any]:
     if fast := _fast_rows([line]):
         row: dict[str, Any] = fast[0]
         return row
+    if len(line) > MAX_LINE:
+        raise ValueError(f"must have at most {MAX_LINE:,} bytes")
     try:
         text = line.decode()
     except UnicodeDecodeError as error:
