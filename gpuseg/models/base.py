@@ -17,6 +17,7 @@ from gpuseg.models.folder import DESCRIPTION, TENSORS, ModelFolder
 from gpuseg.models.plugins import load_plugins, same_class
 from gpuseg.models.saved_model import FORMAT
 from gpuseg.models.scores import Scores, concatenated
+from gpuseg.models.segment_points import SegmentPoints
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.runtime.executor import BLOCK_ROWS, LocalExecutor, TaskContext
 from gpuseg.validation import check_n_threads
@@ -252,6 +253,16 @@ class SegmentModel(ABC):
 
     def runner_up(self) -> RunnerUp | None:
         """Return the centers by which the next segment is found; None if there are none."""
+        return None
+
+    def segment_points(self) -> SegmentPoints | None:
+        """Return the points that stand for the segments; None if there are none.
+
+        Raises
+        ------
+        DataError
+            For files of the model that are missing or damaged.
+        """
         return None
 
     def level_columns(self) -> tuple[str, ...]:

@@ -14,6 +14,8 @@ from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import count_core_rows, read_core_rows
 from gpuseg.models.folder import FILE_NAME, ModelFolder
 from gpuseg.models.saved_model import SavedModel
+from gpuseg.models.scores import SEGMENT
+from gpuseg.models.segment_points import SegmentPoints
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import validated_values
 from gpuseg.runtime.executor import TaskContext
@@ -98,6 +100,10 @@ class DBSCANModel(SegmentModel):
         noise = np.flatnonzero(labels == NOISE)
         distance[noise] = self.core_rows.nearest_distance(z[noise], backend, context)
         return labels, distance
+
+    def segment_points(self) -> SegmentPoints:
+        """Return the core rows."""
+        return SegmentPoints(self.core_rows, {SEGMENT: self.core_rows.label})
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name, without those of the core rows."""

@@ -16,6 +16,8 @@ from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.kmeans import KMeansModel, center_tensors, saved_centers
 from gpuseg.models.saved_model import SavedModel
+from gpuseg.models.scores import SEGMENT
+from gpuseg.models.segment_points import SegmentPoints
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import damaged_array, saved_array, validated_values
 from gpuseg.runtime.executor import TaskContext
@@ -128,6 +130,10 @@ class HierarchicalModel(SegmentModel):
     def runner_up(self) -> RunnerUp:
         """Return the centers of the small segments."""
         return RunnerUp(self.micro.centers.values, self.labels)
+
+    def segment_points(self) -> SegmentPoints:
+        """Return the centers of the small segments."""
+        return SegmentPoints(self.micro.centers, {SEGMENT: self.labels, **self._cuts})
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""

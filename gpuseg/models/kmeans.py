@@ -15,6 +15,8 @@ from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.saved_model import SavedModel
+from gpuseg.models.scores import SEGMENT
+from gpuseg.models.segment_points import SegmentPoints
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import saved_array, validated_values
 from gpuseg.runtime.executor import TaskContext
@@ -78,6 +80,10 @@ class KMeansModel(SegmentModel):
     def runner_up(self) -> RunnerUp:
         """Return the centers."""
         return RunnerUp(self.centers.values)
+
+    def segment_points(self) -> SegmentPoints:
+        """Return the centers."""
+        return SegmentPoints(self.centers, {SEGMENT: np.arange(self.n_clusters, dtype=np.int32)})
 
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""
