@@ -88,10 +88,12 @@ def build_features(
     folder: str = "",
     joins: Sequence[Join] = (),
     rfm: bool = False,
+    borders: Borders | None = None,
 ) -> Features:
     """Build the features of all customers, staged as ``part-00000.parquet`` and so on.
 
-    With `rfm`, the files have the features of `definitions.RFM` as their last columns.
+    With `rfm`, the files have the features of `definitions.RFM` as their last columns; their scores
+    are by the `borders` of other customers, or by those of these.
     In a `folder` they are sidecars of the output, ``folder/part-00000.sidecar``.
 
     Raises
@@ -134,9 +136,9 @@ def build_features(
     staging.remove(SCRATCH)
     total = sum((part.counts for part in written), LineCounts())
     check_purchases(source.storage.url, total, snapshot)
-    files_with_rows, borders = [part for part in written if part.rows], None
+    files_with_rows = [part for part in written if part.rows]
     if rfm:
-        files_with_rows, borders = score_parts(executor, staging, files_with_rows)  # 4
+        files_with_rows, borders = score_parts(executor, staging, files_with_rows, borders)  # 4
     parts = sorted((part.name, part.rows, part.bytes) for part in files_with_rows)
     low = np.fmin.reduce([part.low for part in written])
     high = np.fmax.reduce([part.high for part in written])
@@ -153,7 +155,9 @@ def build_features(
         *(feature.name for feature in RFM if rfm),
     )
     quality = Quality(scanned, total)
-    return Features(parts, all_columns, constant, _moment(snapshot), quality, joined, borders)
+    return Features(
+        parts, all_columns, constant, _moment(snapshot), quality, joined, borders if rfm else None
+    )
 
 
 def _spill_join_table(

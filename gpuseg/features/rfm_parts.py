@@ -29,9 +29,17 @@ _Prefixes = list[NDArray[np.uint64]]
 
 
 def score_parts(
-    executor: Executor, staging: Staging, parts: Sequence[FeaturePart]
+    executor: Executor,
+    staging: Staging,
+    parts: Sequence[FeaturePart],
+    borders: Borders | None = None,
 ) -> tuple[list[FeaturePart], Borders]:
     """Add the scores to files of features that have rows; return the files and the borders.
+
+    Parameters
+    ----------
+    borders : mapping of feature to four floats, optional
+        Those of other customers; by default those of the customers in the files.
 
     Raises
     ------
@@ -40,7 +48,8 @@ def score_parts(
     """
     workers = len(executor.workers())
     shares = [list(parts[i::workers]) for i in range(workers)]
-    borders = _find_borders(executor, staging, shares, sum(part.rows for part in parts))
+    if borders is None:
+        borders = _find_borders(executor, staging, shares, sum(part.rows for part in parts))
     scored = executor.map(_rewrite, staging, borders, per_shard=shares)
     return [part for written in scored for part in written], borders
 

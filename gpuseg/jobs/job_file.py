@@ -57,17 +57,19 @@ _REQUIRED = {
 
 
 def _hint(key: str, texts: list[str] | None) -> str:
-    """Return the next step for a wrong value, which may mean a list of texts.
-
-    No override reaches into a list of tables.
-    """
+    """Return the next step for a wrong value, which may mean a list of texts."""
     if texts is None:
-        override = "" if "[" in key else f", or with --set {literal(key)}=VALUE"
-        return f"change it in the job{override}"
+        return f"change it in the job, or with --set {literal(_quoted(f'{key}=VALUE'))}"
     value = json.dumps(texts, ensure_ascii=False)
-    override = "" if "[" in key else f", or --set {shlex.quote(f'{key}={value}')}"
-    name = key.rpartition(".")[2]
-    return literal(f"texts in a list need quotes: write {name} = {value} in the job{override}")
+    name, override = key.rpartition(".")[2], shlex.quote(f"{key}={value}")
+    return literal(
+        f"texts in a list need quotes: write {name} = {value} in the job, or --set {override}"
+    )
+
+
+def _quoted(override: str) -> str:
+    """Return an override as a shell takes it."""
+    return shlex.quote(override) if "[" in override else override
 
 
 def _require_algorithm(segment: Any) -> None:

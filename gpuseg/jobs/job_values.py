@@ -1,5 +1,6 @@
 """Read the values of a job from a file or a mapping, and change them by overrides."""
 
+import re
 import stat
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,9 @@ _MAX_BYTES = 4 * 2**20
 _MAX_DEPTH = 32
 """Levels of tables and lists: a job has five, and options of a file system may have more."""
 
+_ONE_OF_SEVERAL = re.compile(r"(\w+)\[(\d{1,9})\]")
+"""One of several sections, as in ``join[0]``."""
+
 _GIVE_A_FILE = "give the path of a TOML file"
 
 
@@ -24,7 +28,8 @@ def read_job(job: str | Path | Mapping[str, Any], overrides: Sequence[str] = ())
     Parameters
     ----------
     job : path of a TOML file, or a mapping of the same shape
-    overrides : of the form ``section.key=value``, the value in TOML's notation or bare text
+    overrides : of the form ``section.key=value``, the value in TOML's notation or bare text;
+        ``join[0].key=value`` is of the first [[join]]
 
     Raises
     ------
@@ -99,7 +104,11 @@ def _check_tables(key: str, value: Any) -> None:
         level = list({id(inner): inner for inner in level}.values())  # the same ones once
         if not level:
             return
-    raise ConfigError(
+    raise _too_deep(key)
+
+
+def _too_deep(key: str) -> ConfigError:
+    return ConfigError(
         "job.nested_too_deeply", parameter=key,
         rule=f"must have less than {_MAX_DEPTH} levels of lists and tables",
     )  # fmt: skip
@@ -122,7 +131,7 @@ def _nested(value: Any) -> list[Any]:
 
 
 def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
-    """Return the job with one ``section.key=value`` replaced."""
+    """Return the job with one ``section.key=value``, or ``section[0].key=value``, replaced."""
     dotted, sign, value = text.partition("=")
     path = [part.strip() for part in dotted.split(".")]
     if not sign or len(path) < 2 or not all(path):
@@ -130,19 +139,41 @@ def _overridden(values: dict[str, Any], text: str) -> dict[str, Any]:
             "override.malformed", f"--set {_shown(text)!r}",
             rule="must be section.key=value, such as segment.n_clusters=12",
         )  # fmt: skip
-    result = table = dict(values)
-    for part in path[:-1]:
-        inner = table.get(part, {})
-        if not isinstance(inner, Mapping):
-            raise ConfigError(
-                "override.not_a_section",
-                f"--set {_shown(text)!r}: {part!r} is a value, not a section",
-                hint="name its own key",
-            )  # fmt: skip
-        table[part] = dict(inner)
-        table = table[part]
-    table[path[-1]] = _parsed(value)
-    return result
+    if len(path) > _MAX_DEPTH:
+        raise _too_deep(path[0])
+    return _with_value(values, path, _parsed(value), text)
+
+
+def _with_value(
+    values: Mapping[str, Any], path: list[str], value: Any, text: str
+) -> dict[str, Any]:
+    """Return a table with the value at a path below it; `text` is the override, for messages."""
+    first, *rest = path
+    if not rest:
+        return {**values, first: value}
+    numbered = _ONE_OF_SEVERAL.fullmatch(first)
+    if numbered is None:
+        inner = _require_section(values.get(first, {}), first, text)
+        return {**values, first: _with_value(inner, rest, value, text)}
+    name, index = numbered[1], int(numbered[2])
+    sections = values.get(name, [])
+    if not isinstance(sections, list | tuple) or index >= len(sections):
+        raise ConfigError(
+            "override.no_such_section", f"--set {_shown(text)!r}: there is no {first!r}",
+            hint="the first of several sections has the number 0",
+        )  # fmt: skip
+    changed = _with_value(_require_section(sections[index], first, text), rest, value, text)
+    return {**values, name: [*sections[:index], changed, *sections[index + 1 :]]}
+
+
+def _require_section(section: Any, name: str, text: str) -> Mapping[str, Any]:
+    if not isinstance(section, Mapping):
+        raise ConfigError(
+            "override.not_a_section",
+            f"--set {_shown(text)!r}: {name!r} is a value, not a section",
+            hint="name its own key",
+        )  # fmt: skip
+    return section
 
 
 def _shown(override: str) -> str:

@@ -160,7 +160,7 @@ def test_errors_of_a_list_of_tables_have_the_number(
         load_job(job)
     number, key = int(parameter[5]) + 1, parameter.split(".")[1]
     assert str(error.value).startswith(f"[[join]] number {number}, key {key}")
-    assert "--set" not in str(error.value), "no override reaches into a list of tables"
+    assert ("--set" in str(error.value)) == (code == "job.invalid_value")
     if code == "job.unknown_key":
         assert error.value.hint == "did you mean 'columns'?"
 
@@ -441,12 +441,28 @@ def test_override_breaks_a_rule(text: str, code: str, parameter: str, value: Any
         ("segment.clusters=3", "job.unknown_key", "segment.clusters"),
         ("sgment.tol=3", "job.unknown_key", "sgment"),
         ("a." * 5000 + "a=3", "job.nested_too_deeply", "a"),
+        ("join[0].path=3", "override.no_such_section", None),
+        ("input[0].path=3", "override.no_such_section", None),
     ],
     ids=printable_value,
 )
 def test_override_of_no_key(text: str, code: str, parameter: str | None) -> None:
     with raises(code, ConfigError, parameter=parameter):
         load_job(MINIMAL, [text])
+
+
+def test_override_of_one_of_several_sections() -> None:
+    job = {
+        "transactions": {"path": "lines", "customer": "c", "time": "t", "amount": "a"},
+        "join": [{"path": "a", "id": "c"}, {"path": "b", "id": "c"}],
+        "output": {"path": "out"},
+    }
+    spec = load_job(job, ["join[1].path=other", 'join[0].columns=["x"]'])
+    assert [join.path for join in spec.join] == ["a", "other"]
+    assert [join.columns for join in spec.join] == [["x"], None]
+    assert job["join"][1] == {"path": "b", "id": "c"}
+    with raises("override.no_such_section", ConfigError):
+        load_job(job, ["join[2].path=other"])
 
 
 # The job in manifest and screen.

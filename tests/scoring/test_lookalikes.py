@@ -88,7 +88,7 @@ def test_distances_to_the_nearest_segment_are_those_of_scores(name: str) -> None
     assert np.min(distances, axis=0).astype(np.float32).tobytes() == scores.distance.tobytes()
 
 
-def test_segments_are_found_by_name_first() -> None:
+def test_a_name_comes_before_a_number() -> None:
     model, _ = rows_of("plain")
     names = {0: "high spend", 1: "3", 2: "a=1"}
     numbers = [liked_segment(model, text, names).number for text in ("high spend", "3", "a=1", "2")]
