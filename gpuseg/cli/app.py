@@ -21,6 +21,7 @@ from gpuseg.cli.info import info
 from gpuseg.cli.jobs import features, report, run
 from gpuseg.cli.models import models
 from gpuseg.cli.score import score
+from gpuseg.cli.serve import serve
 from gpuseg.cli.show import end_start, not_written, print_error, print_text
 from gpuseg.cli.synth import synth
 from gpuseg.errors import GpusegError, ResourceError
@@ -52,7 +53,7 @@ _SECONDS_TO_END = 5.0
 
 _COMMANDS: tuple[Callable[..., None], ...] = (
     *(run, features, report, export, score, audience),
-    *(synth, info),
+    *(serve, synth, info),
 )
 """In the order of the help."""
 

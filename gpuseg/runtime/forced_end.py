@@ -55,6 +55,11 @@ def force_end_after_signals() -> None:
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
 
 
+def leave_signals() -> None:
+    """Watch no longer: the command has an orderly end of its own, which may take longer."""
+    signal.set_wakeup_fd(-1)
+
+
 def _above_standard_streams(handle: int) -> int:
     """Return another number of a handle: it may have that of a standard stream that is closed."""
     moved = fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 3)

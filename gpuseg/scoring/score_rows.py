@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from gpuseg.backends import registry
 from gpuseg.models.base import SegmentModel
@@ -29,7 +28,7 @@ class ScoredRows:
     rows : int64 (m,)
         Their positions among the rows given, increasing.
     problems : list of RowProblem
-        One for each other row, in their order.
+        One for each other row, in their order; possibly fewer, see `RowScorer`.
     unseen : list of UnseenCategory
         Categories that were not in the data of the fit; such rows are scored. `first_row` counts
         from the first row given.
@@ -54,6 +53,9 @@ class RowScorer:
     backend : {"auto", "numpy", "numba", "cuda"}, default "auto"
     n_threads : int or None, default None
         None uses every processor this process may use.
+    max_problems : int or None, default None
+        Find the problems of at most so many rows of right types that cannot be scored; None finds
+        those of all.
 
     Raises
     ------
@@ -68,9 +70,10 @@ class RowScorer:
         with_next: bool = True,
         backend: str = "auto",
         n_threads: int | None = None,
+        max_problems: int | None = None,
     ) -> None:
         check_n_threads(n_threads)
-        self.model, self._with_next = model, with_next
+        self.model, self._with_next, self._max_problems = model, with_next, max_problems
         self._backend = registry.choose_backend(backend).name
         self._context = LocalExecutor(n_threads).context
         self._reader = JsonRowReader(model.pipeline)
@@ -94,8 +97,8 @@ class RowScorer:
             [item._replace(first_row=int(positions[item.first_row])) for item in scored.unseen],
         )
 
-    def score_table(self, table: pa.Table) -> ScoredRows:
-        """Return the scores of rows of a table with the columns of the model.
+    def score_table(self, table: ArrayLike) -> ScoredRows:
+        """Return the scores of rows of a table or an array with the columns of the model.
 
         Raises
         ------
@@ -104,7 +107,7 @@ class RowScorer:
         """
         raw = self.model.pipeline.open(table)
         z = raw.transform(slice(0, raw.n_rows), self._backend, self._context)
-        rows, problems = np.arange(raw.n_rows), raw.problems()
+        rows, problems = np.arange(raw.n_rows), raw.problems(self._max_problems)
         if problems:
             is_good = np.ones(raw.n_rows, bool)
             is_good[raw.bad_rows()] = False

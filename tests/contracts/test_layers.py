@@ -31,6 +31,9 @@ HOMES = {
     "python_calamine": {"io/text_files/workbook.py"},
     "phonenumbers": {"audience/phone_numbers.py"},
     "safetensors": {"models/"},
+    "uvicorn": {"serving/bounded_http.py", "serving/server.py"},
+    "uvloop": {"serving/server.py"},
+    "msgspec": {"serving/request_rows.py"},
     "onnx": {"exports/onnx/"},
 }
 """Heavy or optional packages, and the only files and folders that may import them."""

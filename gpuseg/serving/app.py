@@ -1,0 +1,369 @@
+"""The routes, as an ASGI application.
+
+A framework would find the route and build request and response objects: with one row a request
+that took a third of the time.
+"""
+
+import asyncio
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gpuseg
+from gpuseg.errors import GpusegError
+from gpuseg.serving.access_token import check_token
+from gpuseg.serving.batching import MAX_ROWS, MicroBatcher
+from gpuseg.serving.failure_log import FailureLog
+from gpuseg.serving.http_messages import HttpAnswer, HttpRequest, error_answer, json_answer
+from gpuseg.serving.limits import Receive, RequestLimits, read_body
+from gpuseg.serving.loaded_model import LoadedModel, RequestScores
+from gpuseg.serving.media_types import ARROW, CSV, JSON, JSON_LINES, accepted, media_type
+from gpuseg.serving.metrics import Metrics
+from gpuseg.serving.model_reload import CurrentModel
+from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
+from gpuseg.serving.request_errors import Disconnected, RequestError
+from gpuseg.serving.request_rows import RequestRows
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_SMALL_BODY = 2**16
+"""Bytes of a body that is read and scored in the event loop; a larger one gets a thread, so that
+other requests do not wait for it."""
+
+_RUN_HEADER = "x-gpuseg-run"
+
+_OTHER = "other"
+"""The route, in the metrics, of all paths that do not exist."""
+
+
+class Route(NamedTuple):
+    """A path that exists.
+
+    Attributes
+    ----------
+    name : str
+        In metrics; without the name of the model.
+    methods : tuple of str
+    answer : callable
+        Returns the answer to a request, for the model that it began with.
+    is_limited : bool
+        Whether the route counts for the limit of requests: health and metrics do not.
+    """
+
+    name: str
+    methods: tuple[str, ...]
+    answer: Callable[[HttpRequest, LoadedModel], Awaitable[HttpAnswer]]
+    is_limited: bool = False
+
+
+class ScoringApp:
+    """Answers the requests of one worker.
+
+    Parameters
+    ----------
+    current : CurrentModel
+    name : str
+        The model's name in the Open Inference Protocol.
+    token : bytes or None
+    limits : RequestLimits
+    metrics : Metrics
+    log : FailureLog
+    executor : Executor
+        For large requests.
+    """
+
+    def __init__(
+        self,
+        current: CurrentModel,
+        name: str,
+        token: bytes | None,
+        limits: RequestLimits,
+        metrics: Metrics,
+        log: FailureLog,
+        executor: Executor,
+    ) -> None:
+        self._current, self._name, self._token = current, name, token
+        self._limits, self._metrics, self._log = limits, metrics, log
+        self._executor = executor
+        self._n_running = 0
+        self._batcher: MicroBatcher | None = None
+        self._routes = self._all_routes()
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        request, model = HttpRequest(scope), self._current.model
+        route = self._find(request.path, model)
+        self._metrics.begin_request()
+        status = 499  # the client has gone
+        try:
+            answer = await self._answer(request, model, route, receive)
+            status = answer.status
+            await _send(answer, model.run_id, send)
+        except Disconnected:
+            pass
+        finally:
+            name = _OTHER if route is None else route.name
+            self._metrics.end_request(name, status, time.perf_counter() - started)
+
+    async def _answer(
+        self, request: HttpRequest, model: LoadedModel, route: Route | None, receive: Receive
+    ) -> HttpAnswer:
+        """Return the answer, whatever happens."""
+        try:
+            check_token(self._token, request.header(b"authorization"))
+            if route is None:
+                raise RequestError(404, "route.unknown", "there is no such path")
+            if request.method not in route.methods:
+                raise RequestError(
+                    405,
+                    "route.other_method",
+                    f"the path has {', '.join(route.methods)}",
+                    headers={"allow": ", ".join(route.methods)},
+                )
+            if route.is_limited:
+                return await self._limited(request, model, route, receive)
+            return await route.answer(request, model)
+        except RequestError as error:
+            self._log.write(f"{error.status} {request.method} {request.path}: {error.code}")
+            return error_answer(error)
+        except Disconnected:
+            raise
+        except Exception as error:  # noqa: BLE001 - the client must learn nothing of it
+            self._log.write(f"500 {request.method} {request.path}: {_in_one_line(error)}")
+            return json_answer({"error": "internal error", "code": "internal"}, 500)
+
+    async def _limited(
+        self, request: HttpRequest, model: LoadedModel, route: Route, receive: Receive
+    ) -> HttpAnswer:
+        if self._n_running >= self._limits.requests:
+            raise RequestError(
+                503,
+                "server.busy",
+                f"{self._limits.requests} requests are running already; try again",
+                headers={"retry-after": "1"},
+            )
+        self._n_running += 1
+        try:
+            if request.header(b"content-encoding") not in (b"", b"identity"):
+                raise _unsupported("content encoding", "identity")
+            request.body = await read_body(receive, request.content_length(), self._limits)
+            return await route.answer(request, model)
+        finally:
+            self._n_running -= 1
+
+    def _find(self, path: str, model: LoadedModel) -> Route | None:
+        route = self._routes.get(path)
+        if route is None:  # the version of a model is its run
+            route = self._routes.get(path.replace(f"/versions/{model.run_id}", "", 1))
+        return route
+
+    def _all_routes(self) -> dict[str, Route]:
+        get, post = ("GET", "HEAD"), ("POST",)
+        model, name = "/v2/models/{name}", self._name
+        of_model = {
+            "": Route(model, get, self._metadata),
+            "/ready": Route(f"{model}/ready", get, self._model_ready),
+            "/infer": Route(f"{model}/infer", post, self._infer, True),
+        }
+        return {
+            "/segments": Route("/segments", post, self._segments, True),
+            "/invocations": Route("/invocations", post, self._invocations, True),
+            "/ping": Route("/ping", get, self._ping),
+            "/metrics": Route("/metrics", get, self._metrics_text),
+            "/report": Route("/report", get, self._report),
+            "/v2": Route("/v2", get, self._server),
+            "/v2/health/live": Route("/v2/health/live", get, self._live),
+            "/v2/health/ready": Route("/v2/health/ready", get, self._ready),
+            **{f"/v2/models/{name}{end}": route for end, route in of_model.items()},
+        }
+
+    # Routes.
+
+    async def _ping(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return json_answer({})
+
+    async def _live(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return json_answer({"live": True})
+
+    async def _ready(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return json_answer({"ready": True})
+
+    async def _server(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return json_answer({"name": "gpuseg", "version": gpuseg.__version__, "extensions": []})
+
+    async def _metadata(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return json_answer(open_inference.metadata(model, self._name))
+
+    async def _model_ready(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return json_answer({"name": self._name, "ready": True})
+
+    async def _metrics_text(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        text = self._metrics.text().encode()
+        return HttpAnswer(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _report(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        if model.report is None:
+            raise RequestError(404, "report.missing", "the output has no report")
+        return HttpAnswer(model.report, media_type="text/html; charset=utf-8")
+
+    async def _segments(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        kind, _ = _kind(request, JSON, ARROW)
+        if kind == ARROW:
+            return await self._arrow(request, model, None)
+        return await self._score(
+            request,
+            model,
+            lambda: segments.read(request.body, model),
+            lambda scored: segments.write(scored, model),
+            with_next=True,
+        )
+
+    async def _infer(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        if request.header(b"inference-header-content-length"):
+            raise _unsupported("extension of binary tensors", "JSON")
+        kind, _ = _kind(request, JSON, ARROW)
+        if kind == ARROW:
+            return await self._arrow(request, model, ("segment", "distance"))
+        asked: list[open_inference.InferRequest] = []
+
+        def read() -> RequestRows:
+            asked.append(open_inference.read(request.body, model))
+            return asked[0].rows
+
+        def write(scored: RequestScores) -> bytes:
+            return open_inference.write(scored, model, self._name, asked[0].outputs, asked[0].id)
+
+        return await self._score(request, model, read, write, with_next=True)
+
+    async def _invocations(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        kind, parameters = _kind(request, JSON, JSON_LINES, CSV)
+        accept = accepted(request.text_header(b"accept"), (JSON, JSON_LINES, CSV))
+        if accept is None:
+            raise RequestError(
+                406, "request.not_acceptable", f"answers are {JSON}, {JSON_LINES} or {CSV}"
+            )
+        has_header = {"present": True, "absent": False}.get(parameters.get("header", ""))
+        readers: dict[str, Callable[[bytes, LoadedModel], RequestRows]] = {
+            JSON: sagemaker.read_json,
+            JSON_LINES: sagemaker.read_json_lines,
+            CSV: partial(sagemaker.read_csv, has_header=has_header),
+        }
+        answer = await self._score(
+            request,
+            model,
+            lambda: readers[kind](request.body, model),
+            lambda scored: sagemaker.write(scored, accept),
+            with_next=False,
+        )
+        kind_of_answer = accept if answer.status == 200 else JSON
+        return HttpAnswer(answer.body, answer.status, kind_of_answer)
+
+    # Scoring.
+
+    async def _score(
+        self,
+        request: HttpRequest,
+        model: LoadedModel,
+        read: Callable[[], RequestRows],
+        write: Callable[[RequestScores], bytes],
+        *,
+        with_next: bool,
+    ) -> HttpAnswer:
+        """Return the answer to rows that `read` returns: those of a large body in a thread."""
+        if len(request.body) <= _SMALL_BODY:
+            rows = read()
+            self._limits.check_rows(len(rows.rows))
+            if len(rows.rows) <= MAX_ROWS:
+                if self._batcher is None:
+                    loop = asyncio.get_running_loop()
+                    self._batcher = MicroBatcher(loop, self._metrics.count_rows)
+                scored = await self._batcher.score(model, rows, with_next=with_next)
+                return self._scored(scored, write(scored), JSON)
+
+        def work() -> tuple[RequestScores, bytes]:
+            rows = read()
+            self._limits.check_rows(len(rows.rows))
+            scored = model.score(rows, with_next=with_next)
+            return scored, write(scored)
+
+        scored, body = await self._in_thread(work)
+        self._metrics.count_rows(scored)
+        return self._scored(scored, body, JSON)
+
+    async def _arrow(
+        self, request: HttpRequest, model: LoadedModel, columns: tuple[str, ...] | None
+    ) -> HttpAnswer:
+        """Return the answer to a stream of Arrow; its columns are all or the ones given."""
+
+        def work() -> tuple[RequestScores, bytes]:
+            table = arrow_stream.read(request.body, model, self._limits)
+            scored = model.score_table(table, with_next=columns is None)
+            return scored, arrow_stream.write(scored, columns)
+
+        try:
+            scored, body = await self._in_thread(work)
+            self._metrics.count_rows(scored)
+            return self._scored(scored, body, ARROW)
+        except GpusegError as error:  # of a column as a whole
+            raise RequestError(400, error.code, str(error)) from None
+
+    async def _in_thread(
+        self, work: Callable[[], tuple[RequestScores, bytes]]
+    ) -> tuple[RequestScores, bytes]:
+        running = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.wait_for(running, self._limits.seconds)
+        except TimeoutError:
+            raise RequestError(
+                503,
+                "request.took_too_long",
+                f"there was no answer within {self._limits.seconds:g} seconds; send fewer rows",
+                headers={"retry-after": "1"},
+            ) from None
+
+    def _scored(self, scored: RequestScores, body: bytes, kind: str) -> HttpAnswer:
+        if not scored.n_wrong:
+            return HttpAnswer(body, 200, kind)
+        self._log.write(f"400: {scored.n_wrong:,} of {scored.n_rows:,} rows are wrong")
+        return HttpAnswer(body, 400, kind)
+
+
+async def _send(answer: HttpAnswer, run_id: str, send: Send) -> None:
+    headers = [
+        (b"content-type", answer.media_type.encode()),
+        (b"content-length", str(len(answer.body)).encode()),
+        (_RUN_HEADER.encode(), run_id.encode()),
+        *((name.encode(), value.encode()) for name, value in answer.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+def _kind(request: HttpRequest, *known: str) -> tuple[str, Mapping[str, str]]:
+    """Return the type of the body, by default the first one, and its parameters.
+
+    Raises
+    ------
+    RequestError
+    """
+    kind, parameters = media_type(request.text_header(b"content-type") or known[0])
+    if kind not in known:
+        raise _unsupported(f"type {kind!r} of the body", " or ".join(known))
+    if parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise _unsupported("charset", "utf-8")
+    return kind, parameters
+
+
+def _unsupported(what: str, rule: str) -> RequestError:
+    return RequestError(415, "request.unsupported_type", f"the {what} must be {rule}")
+
+
+def _in_one_line(error: Exception) -> str:
+    """Return an error and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{error!r}{place}"

@@ -1,0 +1,47 @@
+"""The socket that all workers of a server accept connections from."""
+
+import errno
+import socket
+
+from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.io.library_errors import first_line
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that is bound and does not listen yet: until then connections are refused.
+
+    Raises
+    ------
+    ConfigError
+        For a host that has no address.
+    ResourceError
+        For an address that another process has, or that this one may not use.
+    """
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(
+            "host.unknown", first_line(error), value=host, rule="must be a name or an address",
+            parameter="host",
+        ) from None  # fmt: skip
+    family, kind, protocol, _, address = infos[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        is_taken = error.errno == errno.EADDRINUSE
+        raise ResourceError(
+            "port.taken" if is_taken else "port.not_usable",
+            f"cannot listen on {host}, port {port} ({first_line(error)})",
+            hint="end the process that listens there, or give another port (--port)",
+        ) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return the URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,308 @@
+"""The Open Inference Protocol, version 2: tensors as JSON, ``POST /v2/models/NAME/infer``."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuseg.models.scores import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
+from gpuseg.serving.loaded_model import LoadedModel, RequestScores
+from gpuseg.serving.protocols.answers import float_texts, in_place, int_texts, wrong_rows
+from gpuseg.serving.request_columns import RequestColumn
+from gpuseg.serving.request_errors import malformed
+from gpuseg.serving.request_rows import Misfit, RequestRows, parsed_json
+
+_INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
+
+_FLOATS: dict[str, type[np.floating[Any]]] = {
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+
+_DATATYPES = {
+    "number": "FP64",
+    "vector": "FP64",
+    "text": "BYTES",
+    "whole numbers": "INT64",
+    "booleans": "BOOL",
+    "no values": "BYTES",
+}
+"""The datatype of a column in the metadata, by its kind."""
+
+_BATCH = -1
+"""The length of a dimension that may be any."""
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """What a request asks for.
+
+    Attributes
+    ----------
+    rows : RequestRows
+    outputs : tuple of str
+        Names of the outputs, in their order.
+    id : str or None
+    """
+
+    rows: RequestRows
+    outputs: tuple[str, ...]
+    id: str | None
+
+    @property
+    def with_next(self) -> bool:
+        """Whether the next segment is needed."""
+        return not {NEXT_SEGMENT, CONFIDENCE}.isdisjoint(self.outputs)
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    """An input: its values one after the other, and the length of each dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    data: list[Any]
+
+
+def metadata(model: LoadedModel, name: str) -> dict[str, Any]:
+    """Return the metadata of the model: its inputs are the columns, one tensor each."""
+    return {
+        "name": name,
+        "versions": [model.run_id],
+        "platform": "gpuseg",
+        "inputs": [
+            {"name": c.name, "datatype": _DATATYPES[c.kind], "shape": [_BATCH, *c.shape]}
+            for c in model.columns
+        ],
+        "outputs": [
+            {"name": output, "datatype": _datatype(output), "shape": [_BATCH]}
+            for output in output_names(model)
+        ],
+    }
+
+
+def output_names(model: LoadedModel) -> tuple[str, ...]:
+    """Return the outputs that a request may name."""
+    following = (NEXT_SEGMENT, CONFIDENCE) if model.model.runner_up() is not None else ()
+    return (SEGMENT, DISTANCE, *following, *model.model.level_columns())
+
+
+def read(body: bytes, model: LoadedModel) -> InferRequest:
+    """Return what a request asks for.
+
+    Its inputs are one tensor for each column, [n] or [n, 1] (a vector: [n, …] with its shape), or a
+    single tensor of numbers [n, d] with the columns in their order.
+
+    Raises
+    ------
+    RequestError
+        For a body of another form; a wrong value is one of the problems of the rows.
+    """
+    content = parsed_json(body)
+    if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
+        raise malformed("body.wrong_form", 'the body must be an object {"inputs": [tensor, …]}')
+    request_id = content.get("id")
+    if request_id is not None and not isinstance(request_id, str):
+        raise malformed("body.wrong_form", "id must be text")
+    tensors = [_tensor(item) for item in content["inputs"]]
+    return InferRequest(_rows(tensors, model), requested_outputs(content, model), request_id)
+
+
+def requested_outputs(content: Mapping[str, Any], model: LoadedModel) -> tuple[str, ...]:
+    """Return the outputs that a request names, by default the segment and the distance.
+
+    Raises
+    ------
+    RequestError
+    """
+    outputs = content.get("outputs")
+    if not outputs:
+        return (SEGMENT, DISTANCE)
+    known = output_names(model)
+    names = []
+    for output in outputs if isinstance(outputs, list) else [outputs]:
+        name = output.get("name") if isinstance(output, dict) else None
+        if name not in known:
+            raise malformed("output.unknown", f"output {name!r} is not one of {', '.join(known)}")
+        names.append(name)
+    return tuple(dict.fromkeys(names))
+
+
+def write(
+    scored: RequestScores,
+    model: LoadedModel,
+    name: str,
+    outputs: Sequence[str],
+    request_id: str | None,
+) -> bytes:
+    """Return ``{"model_name", "model_version", "id", "outputs": [tensor, …]}``.
+
+    The version is the run. If rows are wrong, the keys ``error``, ``code``, ``wrong_rows`` and
+    ``problems`` come first, and the outputs have null for these rows.
+    """
+    head: dict[str, Any] = {} if not scored.n_wrong else wrong_rows(scored)
+    head |= {"model_name": name, "model_version": model.run_id}
+    if request_id is not None:
+        head["id"] = request_id
+    columns = scored.scores.columns()
+    tensors = [_output(output, columns[output], scored) for output in outputs]
+    start = json.dumps(head, ensure_ascii=False)
+    return f'{start[:-1]},"outputs":[{",".join(tensors)}]}}'.encode()
+
+
+def _output(name: str, values: NDArray[Any], scored: RequestScores) -> str:
+    texts = float_texts(values) if values.dtype == np.float32 else int_texts(values)
+    return (
+        f'{{"name":{json.dumps(name)},"datatype":"{_datatype(name)}","shape":[{scored.n_rows}],'
+        f'"data":[{",".join(in_place(texts, scored))}]}}'
+    )
+
+
+def _datatype(output: str) -> str:
+    return "FP32" if output in (DISTANCE, CONFIDENCE) else "INT32"
+
+
+def _tensor(item: Any) -> _Tensor:
+    """Return an input whose shape suits its values.
+
+    Raises
+    ------
+    RequestError
+    """
+    if not isinstance(item, dict) or not isinstance(item.get("name"), str):
+        raise malformed("input.wrong_form", "an input must be an object with a name")
+    name, datatype, shape = item["name"], item.get("datatype"), item.get("shape")
+    if datatype not in {"BOOL", "BYTES", *_INTEGERS, *_FLOATS}:
+        raise malformed(
+            "input.unknown_datatype",
+            f"input {name!r}: datatype {datatype!r} is not one of the protocol's",
+        )
+    if not isinstance(shape, list) or not shape or not all(map(_is_length, shape)):
+        raise malformed("input.wrong_shape", f"input {name!r}: shape must be whole numbers")
+    data = item.get("data")
+    if not isinstance(data, list):
+        parameters = item.get("parameters")
+        is_binary = isinstance(parameters, dict) and "binary_data_size" in parameters
+        hint = "; binary tensors are not supported, send them as JSON" if is_binary else ""
+        raise malformed("input.no_data", f"input {name!r}: data must be a list{hint}")
+    flat = _flat(data, len(shape) - 1)
+    if len(flat) != math.prod(shape):
+        raise malformed(
+            "input.wrong_shape",
+            f"input {name!r}: has {len(flat):,} values, but its shape is {shape}",
+        )
+    return _Tensor(name, datatype, tuple(shape), flat)
+
+
+def _is_length(length: Any) -> bool:
+    return type(length) is int and length >= 0
+
+
+def _flat(data: list[Any], n_inner: int) -> list[Any]:
+    """Return the values of data that may be flat, or nested as the shape is."""
+    for _ in range(n_inner):
+        if not data or not all(isinstance(item, list) for item in data):
+            break
+        data = list(chain.from_iterable(data))
+    return data
+
+
+def _rows(tensors: Sequence[_Tensor], model: LoadedModel) -> RequestRows:
+    by_name = {tensor.name: tensor for tensor in tensors}
+    if len(by_name) < len(tensors):
+        raise malformed("input.duplicate", "two inputs have the same name")
+    if len(tensors) == 1 and not by_name.keys() & set(model.forms.names):
+        return _rows_of_matrix(tensors[0], model)
+    values, n_rows = [], None
+    for column in model.columns:
+        tensor = by_name.get(column.name)
+        if tensor is None:
+            raise malformed("column.missing", f"there is no input {column.name!r}")
+        if (
+            tensor.shape[1:] not in ((), (1,))
+            if column.kind != "vector"
+            else (tensor.shape[1:] != column.shape)
+        ):
+            wanted = ", ".join(map(str, ("n", *column.shape)))
+            raise malformed(
+                "input.wrong_shape",
+                f"input {column.name!r}: shape {list(tensor.shape)} must be [{wanted}]",
+            )
+        if n_rows not in (None, tensor.shape[0]):
+            raise malformed(
+                "input.wrong_shape",
+                f"input {column.name!r}: has {tensor.shape[0]:,} rows, others {n_rows:,}",
+            )
+        n_rows = tensor.shape[0]
+        values.append(_column_values(column, tensor))
+    return model.forms.of_values(list(zip(*values, strict=True)))
+
+
+def _rows_of_matrix(tensor: _Tensor, model: LoadedModel) -> RequestRows:
+    """Return the rows of a single tensor with all columns."""
+    width = model.forms.width
+    if tensor.datatype in ("BOOL", "BYTES") or len(tensor.shape) != 2 or tensor.shape[1] != width:
+        raise malformed(
+            "input.wrong_shape",
+            f"input {tensor.name!r}: must be numbers of shape [n, {width}], in the order of the "
+            f"columns, or there must be an input for each column: {', '.join(model.forms.names)}",
+        )
+    data = _values(tensor)
+    values: list[list[Any]] = []
+    at = 0
+    for column in model.columns:
+        part = [data[at + i :: width] for i in range(column.width)]
+        at += column.width
+        values += [list(map(list, zip(*part, strict=True)))] if column.kind == "vector" else part
+    return model.forms.of_values(list(zip(*values, strict=True)))
+
+
+def _column_values(column: RequestColumn, tensor: _Tensor) -> list[Any]:
+    values = _values(tensor)
+    if column.kind != "vector":
+        return values
+    n = column.width
+    return [values[i : i + n] for i in range(0, len(values), n)]
+
+
+def _values(tensor: _Tensor) -> list[Any]:
+    """Return the values as the datatype has them: None for null, `Misfit` for what it has not."""
+    kind = _FLOATS.get(tensor.datatype)
+    if kind is not None and set(map(type, tensor.data)) <= {int, float}:
+        try:
+            numbers = np.array(tensor.data, np.float64)
+        except OverflowError:  # one of them is larger than any float64
+            pass
+        else:
+            with np.errstate(over="ignore"):
+                values: list[float] = numbers.astype(kind).astype(np.float64).tolist()
+            return values
+    return [_value(tensor.datatype, value) for value in tensor.data]
+
+
+def _value(datatype: str, value: Any) -> Any:
+    if value is None:
+        return None
+    try:
+        if datatype in _FLOATS and type(value) in (int, float):
+            with np.errstate(over="ignore"):
+                return float(_FLOATS[datatype](float(value)))
+    except OverflowError:
+        pass
+    if datatype in _INTEGERS and type(value) is int:
+        sign, bits = _INTEGERS[datatype]
+        low, high = (0, 2**bits) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+        if low <= value < high:
+            return value
+    if datatype == "BOOL" and (value is True or value is False or value in (0, 1)):
+        return bool(value)
+    if datatype == "BYTES" and type(value) is str:
+        return value
+    return Misfit(value, f"must be a value of {datatype}, or null")
