@@ -7,11 +7,12 @@ from typing import Any
 
 from gpuseg.errors import DataError, GpusegError
 from gpuseg.io.library_errors import first_line
+from gpuseg.io.output.base import SUCCESS
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
 from gpuseg.manifest import MANIFEST, Manifest, read_manifest
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
-from gpuseg.models.folder import ModelFolder
+from gpuseg.models.folder import TENSORS, ModelFolder
 from gpuseg.models.registered_models import resolve_model
 from gpuseg.models.saved_model import FORMAT
 
@@ -135,15 +136,20 @@ def _load_model(url: str, storage: Storage) -> SegmentModel:
     with wrap_store_errors("path", url):
         try:
             folder, description = _described_folder(storage)
-            return model_class(_algorithm(description)).from_files(folder)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise _no_model(url, error) from None
         except OSError as error:
             raise unreachable("path", url, error) from None
         except GpusegError as error:
-            if error.value != url:
-                error.problem = f"{url}: {error.problem}"
-            raise
+            raise _naming(error, url) from None
+        try:
+            return model_class(_algorithm(description)).from_files(folder)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise _incomplete(url, error) from None
+        except OSError as error:
+            raise unreachable("path", url, error) from None
+        except GpusegError as error:
+            raise _naming(error, url) from None
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             # Of a plug-in that does not check what it reads.
             raise DataError(
@@ -153,14 +159,64 @@ def _load_model(url: str, storage: Storage) -> SegmentModel:
             ) from error
 
 
+def _naming(error: GpusegError, url: str) -> GpusegError:
+    """Return an error that names the path, too."""
+    if error.value != url:
+        error.problem = f"{url}: {error.problem}"
+    return error
+
+
 def _described_folder(storage: Storage) -> tuple[ModelFolder, dict[str, Any]]:
-    """Return the folder of the model, and what its model.json holds."""
+    """Return the folder of the model, and what its model.json holds.
+
+    Raises
+    ------
+    OSError, DataError
+    """
     inner = ModelFolder(storage, f"{storage.root}/{MODEL}")
     try:
-        return inner, inner.description()
-    except (FileNotFoundError, NotADirectoryError):
-        folder = ModelFolder(storage, storage.root)
+        description = inner.description()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        return _described_root(storage, inner, error)
+    _refuse_unpublished(storage)
+    return inner, description
+
+
+def _described_root(
+    storage: Storage, inner: ModelFolder, error: OSError
+) -> tuple[ModelFolder, dict[str, Any]]:
+    """Return the same of the path itself, which is no output with a model.
+
+    Raises
+    ------
+    OSError, DataError
+    """
+    folder, fs = ModelFolder(storage, storage.root), storage.fs
+    try:
         return folder, folder.description()
+    except (FileNotFoundError, NotADirectoryError):
+        if any(fs.exists(f"{one.path}/{TENSORS}") for one in (inner, folder)):
+            raise _incomplete(storage.url, error) from None
+        raise
+
+
+def _refuse_unpublished(storage: Storage) -> None:
+    """Refuse an output of an object store whose files are being replaced: it may have two models.
+
+    Raises
+    ------
+    DataError
+    """
+    root, fs = storage.root, storage.fs
+    if storage.is_local or not fs.exists(f"{root}/{MANIFEST}") or fs.exists(f"{root}/{SUCCESS}"):
+        return
+    raise DataError(
+        "output.not_complete",
+        f"{storage.url}: the output has no {SUCCESS}",
+        rule="it is being published, or its run was killed while it published",
+        hint="load it again in a minute; if nothing runs, run the job again",
+        parameter="path",
+    )
 
 
 def _algorithm(description: Mapping[str, Any]) -> str:
@@ -186,6 +242,16 @@ def _algorithm(description: Mapping[str, Any]) -> str:
             hint="run the job again",
         )
     return algorithm
+
+
+def _incomplete(url: str, error: OSError) -> DataError:
+    return DataError(
+        "model.incomplete",
+        f"{url}: a file of the model is missing ({first_line(error)})",
+        rule="a model has model.json, model.safetensors and the files that model.json names",
+        hint="copy the whole _model folder, or run the job again",
+        parameter="path",
+    )
 
 
 def _no_model(url: str, error: OSError) -> DataError:

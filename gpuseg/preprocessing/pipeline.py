@@ -32,6 +32,7 @@ from gpuseg.preprocessing.row_problems import (
     refuse_rows,
 )
 from gpuseg.preprocessing.saved_pipeline import SavedPipeline, validated_values
+from gpuseg.printable import printable_value
 from gpuseg.runtime.executor import TaskContext
 
 _ROWS_PER_BLOCK = 16_384
@@ -568,7 +569,7 @@ def _warn_of_unseen(unseen: Sequence[UnseenCategory]) -> None:
         n_rows = sum(item.n_rows for item in items)
         warnings.warn(
             f"column '{column}': {count_with(n_rows, 'row', 'has', 'have')} a category that was "
-            f"not in the data of the fit, first {items[0].value!r} in row "
+            f"not in the data of the fit, first {printable_value(items[0].value)} in row "
             f"{items[0].first_row}; it is treated as unknown",
             UserWarning,
             stacklevel=4,

@@ -60,7 +60,7 @@ def refuse_rows(problem: RowProblem, n_rows: int) -> DataError:
         "rows.not_transformable",
         f"{rows} values that cannot be scaled, the first in {problem.describe()}",
         rule=problem.rule,
-        hint=f"fill it, or fit with {FILL}" if is_missing else "correct it, or leave the row out",
+        hint=f"fill it, or at the fit {FILL}" if is_missing else "correct it, or leave the row out",
         parameter="X",
     )
 
