@@ -1,11 +1,13 @@
 """The command score: a model scores a table."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from gpuseg.cli.options import AsJson, Overwrite
 from gpuseg.cli.show import print_json, print_table, print_text, show_published, shown_progress
+from gpuseg.errors import ConfigError
 from gpuseg.redaction import redacted
 
 
@@ -14,11 +16,18 @@ def score(
         str, typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder.")
     ],
     input: Annotated[
-        str, typer.Argument(metavar="INPUT", help="Path or URL of the table to score.")
-    ],
+        str | None, typer.Argument(metavar="INPUT", help="Path or URL of the table to score.")
+    ] = None,
     output: Annotated[
-        str, typer.Argument(metavar="OUTPUT", help="Path or URL of the folder to write to.")
-    ],
+        str | None, typer.Argument(metavar="OUTPUT", help="Path or URL of the folder to write to.")
+    ] = None,
+    stdin: Annotated[
+        bool,
+        typer.Option(
+            "--stdin",
+            help="In place of INPUT and OUTPUT: lines of JSON in, lines of JSON out.",
+        ),
+    ] = False,
     id: Annotated[
         str | None,
         typer.Option(
@@ -32,7 +41,11 @@ def score(
         ),
     ] = None,
     confidence: Annotated[
-        bool, typer.Option("--confidence", help="Add the confidence of each row.")
+        bool,
+        typer.Option(
+            "--confidence",
+            help="Add the confidence of each row, and with --stdin the next segment.",
+        ),
     ] = False,
     set_: Annotated[
         list[str] | None,
@@ -46,6 +59,21 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a table with the model of a run: rows in, their segments out."""
+    if stdin:
+        others = {
+            "INPUT": input, "OUTPUT": output, "--cluster": cluster, "--overwrite": overwrite,
+            "--json": as_json,
+        }  # fmt: skip
+        _refuse_with_stdin(others)
+        from gpuseg.cli.standard_input import score_standard_input
+
+        score_standard_input(model, id, confidence, set_ or [])
+        return
+    if input is None or output is None:
+        raise ConfigError(
+            "score.no_table", f"{'INPUT' if input is None else 'OUTPUT'} is missing",
+            rule="must be MODEL INPUT OUTPUT, or MODEL --stdin",
+        )  # fmt: skip
     from gpuseg.jobs.score.run_score import score as score_table
 
     with shown_progress() as progress:
@@ -65,3 +93,14 @@ def score(
         print_text(f"segments   {path}")
 
     show_published(show, path)
+
+
+def _refuse_with_stdin(options: Mapping[str, Any]) -> None:
+    """Refuse arguments that lines of JSON have no use for."""
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise ConfigError(
+            "stdin.with_others", f"{given[0]} cannot be combined with --stdin",
+            rule="lines come from standard input and go to standard output",
+            hint=f"leave {given[0]} out",
+        )  # fmt: skip

@@ -1,48 +1,63 @@
 """Score lines of JSON from standard input: a line of JSON for each, as soon as it is there."""
 
-import sys
+from collections.abc import Sequence
 
 from gpuseg.cli.show import end_start, not_written, print_error
+from gpuseg.errors import ConfigError, DataError, ResourceError, hidden, parameter_names
 from gpuseg.formatting import count_with
+from gpuseg.printable import printable_value
+from gpuseg.redaction import secrets_of
 from gpuseg.standard_streams import take_output_error, write_output
 
+_STANDARD_INPUT = 0
+"""The descriptor, which is the null device where there is no standard input."""
 
-def score_standard_input(model: str, with_confidence: bool) -> None:
+
+def score_standard_input(
+    model: str, id: str | None, with_confidence: bool, overrides: Sequence[str]
+) -> None:
     """Write a line to standard output for each line of standard input, in the same order.
 
     Parameters
     ----------
     model : str
         Path or URL of an output folder or a model.
+    id : str or None
+        The key of the rows that is written as ``id``; None is that of the fit, and "" is none.
     with_confidence : bool
         Whether lines have the next segment and the confidence.
+    overrides : sequence of str
+        Further keys of the section model.
 
     Raises
     ------
     ConfigError
         For a model that has no confidence.
     DataError
-        At the end, if some lines could not be scored.
+        For a model that cannot be loaded; at the end, if some lines could not be scored.
     ResourceError
         If standard input cannot be read, or standard output cannot be written.
     """
-    from gpuseg.errors import ConfigError, DataError, ResourceError
+    from gpuseg.jobs.score.sections import sections_of_lines
     from gpuseg.models.loading import load_output
     from gpuseg.scoring.line_batches import read_line_batches
     from gpuseg.scoring.score_lines import LineScorer, id_column_of
     from gpuseg.scoring.score_rows import RowScorer
 
-    output = load_output(model)
+    spec = sections_of_lines(model, overrides).model
+    with hidden(secrets_of(spec.storage_options)), parameter_names({"path": "model.path"}):
+        output = load_output(spec.path, storage_options=spec.storage_options)
     if with_confidence and output.model.runner_up() is None:
         raise ConfigError(
-            "confidence.not_available", f"not available for {output.model.name}",
-            parameter="confidence", hint="leave --confidence out",
+            "confidence.not_available", f"not available for models of {output.model.name}",
+            parameter="confidence", hint="use the key distance",
         )  # fmt: skip
     rows = RowScorer(output.model, with_next=with_confidence)
-    scorer = LineScorer(rows, output.segment_names, id_column_of(output.manifest))
+    id_column = id_column_of(output.manifest) if id is None else id or None
+    scorer = LineScorer(rows, output.segment_names, id_column)
     end_start()
     try:
-        for lines in read_line_batches(sys.stdin.fileno()):
+        for lines in read_line_batches(_STANDARD_INPUT):
             if not write_output(scorer.score(lines)):
                 break
     except OSError as error:
@@ -60,12 +75,12 @@ def score_standard_input(model: str, with_confidence: bool) -> None:
         rows_have = count_with(item.n_rows, "row", "has", "have")
         print_error(
             f"warning: column '{item.column}': {rows_have} a category that was not in the data of "
-            f"the fit, first {item.value!r} in line {item.first_row:,}; it is treated as unknown"
+            f"the fit, first {printable_value(item.value)} in line {item.first_row:,}; it is "
+            "treated as unknown"
         )
     if scorer.n_failed:
-        n_lines = scorer.n_rows + scorer.n_failed
         raise DataError(
-            "rows.not_scored",
-            f"{scorer.n_failed:,} of {n_lines:,} lines cannot be scored",
-            hint="the lines with the key error say why",
+            "lines.not_scored",
+            f"{scorer.n_failed:,} of {scorer.n_rows + scorer.n_failed:,} lines cannot be scored",
+            hint="each has the key error in its place, which says why",
         )

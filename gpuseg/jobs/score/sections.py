@@ -81,6 +81,12 @@ class ScoreSpec(Section):
         return values
 
 
+class LinesSpec(Section):
+    """A model that scores lines of JSON."""
+
+    model: ModelSpec
+
+
 @dataclass(frozen=True)
 class Command:
     """What the caller of a scoring run says.
@@ -159,6 +165,17 @@ def validated_sections(values: Mapping[str, Any], fit: Manifest | None) -> Score
         if cluster in (None, runtime.get("cluster")):
             _inherit(merged, "runtime", runtime, _OF_RUNTIME)
     return validated(ScoreSpec, merged, _hint, "score", _REQUIRED)
+
+
+def sections_of_lines(model: str, overrides: Sequence[str]) -> LinesSpec:
+    """Return the sections of a command that scores lines of JSON.
+
+    Raises
+    ------
+    ConfigError
+    """
+    values = read_job({"model": {"path": model}}, overrides)
+    return validated(LinesSpec, values, _hint, "score", _REQUIRED)
 
 
 def _inherit(
