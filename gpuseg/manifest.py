@@ -33,6 +33,9 @@ FORMAT = 2
 MANIFEST = "_manifest.json"
 """Name of the file in the output folder."""
 
+FIT_MANIFEST = "_fit_manifest.json"
+"""Name of the manifest of the run that fitted the model, in an output of scored rows."""
+
 NOISE = -1
 """Number of the segment of customers that belong to no segment."""
 
@@ -1046,6 +1049,28 @@ def read_manifest(folder: Location) -> Manifest:
         return Manifest.from_json(_content(folder))
 
 
+def read_fit_manifest(folder: Location) -> Manifest | None:
+    """Read the manifest of the run that fitted the model of an output.
+
+    Returns
+    -------
+    Manifest or None
+        None for rows that were scored by a model without the manifest of its run.
+
+    Raises
+    ------
+    DataError
+        Where the output has no manifest, or one that cannot be understood.
+    """
+    manifest = read_any_manifest(folder)
+    if isinstance(manifest, Manifest):
+        return manifest
+    if not folder.fs.exists(f"{folder.root}/{FIT_MANIFEST}"):
+        return None
+    with _naming(folder):
+        return Manifest.from_json(_content(folder, FIT_MANIFEST))
+
+
 def read_any_manifest(folder: Location) -> Manifest | ScoresManifest:
     """Read the manifest of a run, or of rows that a model has scored.
 
@@ -1072,31 +1097,31 @@ def _naming(folder: Location) -> Iterator[None]:
         raise
 
 
-def _content(folder: Location) -> Any:
-    """Return what the manifest's file holds; it is not checked.
+def _content(folder: Location, name: str = MANIFEST) -> Any:
+    """Return what the file of a manifest holds; it is not checked.
 
     Raises
     ------
     DataError
     """
-    path = f"{folder.root}/{MANIFEST}"
+    path = f"{folder.root}/{name}"
     try:
         if folder.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
             raise DataError(
                 "manifest.not_a_file",
-                f"its {MANIFEST} is not a regular file",
+                f"its {name} is not a regular file",
                 hint="give the output folder of a run",
             )
         content = folder.fs.cat_file(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
-            "manifest.missing", f"has no {MANIFEST}", hint="give the output folder of a run"
+            "manifest.missing", f"has no {name}", hint="give the output folder of a run"
         ) from None
     try:
         return parse_json(content, allow_surrogates=True)
     except ValueError as error:
         raise DataError(
-            "manifest.not_json", f"its {MANIFEST} is damaged ({error})", hint="run the job again"
+            "manifest.not_json", f"its {name} is damaged ({error})", hint="run the job again"
         ) from None
 
 

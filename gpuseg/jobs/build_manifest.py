@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from gpuseg import __version__, manifest
-from gpuseg.backends.cuda import gpus
 from gpuseg.backends.feature_transform import TRANSFORMS, YEO_JOHNSON
-from gpuseg.formatting import count
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import SIDECAR_SUFFIX
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.plan import SegmentationPlan
 from gpuseg.jobs.reader_choice import Reader
+from gpuseg.jobs.run_facts import devices_of, rounded_seconds
 from gpuseg.jobs.segment_centers import centers_in_units, deviations, scaled_centers
 from gpuseg.jobs.stages.profile import ProfileInputs, SegmentProfiles, describe_segments
 from gpuseg.preprocessing.encoding.encoder import MISSING, OTHER, Encoder
@@ -157,29 +156,6 @@ def _sidecars(inputs: ManifestInputs) -> tuple[manifest.Sidecar, ...]:
         manifest.Sidecar(path=f"{folder}/*{SIDECAR_SUFFIX}", contents=text)
         for folder, text in contents.items()
     )
-
-
-def devices_of(executor: Mapping[str, Any], backend: str) -> tuple[str, ...]:
-    """Return the processors of the workers; GPUs are those of the caller's machine.
-
-    `executor` is what `Executor.describe` returns.
-    """
-    workers = count(executor["n_workers"], "worker")
-    threads = count(executor["threads_per_worker"], "thread")
-    gpu_names = gpus.devices() if backend == "cuda" else []
-    return (
-        *(f"cpu: {machine}, {workers} × {threads}" for machine in executor["machines"]),
-        *(f"gpu: {gpu}" for gpu in gpu_names),
-    )
-
-
-def rounded_seconds(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Return the seconds of each stage and their total, rounded to milliseconds.
-
-    In the manifest they end before publishing.
-    """
-    stages = {name: round(value, 3) for name, value in seconds.items()}
-    return {**stages, "total": round(sum(seconds.values()), 3)}
 
 
 def _input(inputs: ManifestInputs) -> manifest.Input:

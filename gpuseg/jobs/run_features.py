@@ -11,7 +11,7 @@ from gpuseg.jobs.context import open_run
 from gpuseg.jobs.job_file import load_job
 from gpuseg.jobs.plan import LinesPlan
 from gpuseg.jobs.stages.build_features import build_features_only
-from gpuseg.jobs.stages.publish import stage_and_publish
+from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.manifest import FeaturesManifest
 from gpuseg.output_kind import OutputKind
 from gpuseg.progress import Progress

@@ -9,7 +9,7 @@ from gpuseg.errors import DataError, GpusegError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.output.base import SUCCESS
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
-from gpuseg.manifest import MANIFEST, Manifest, read_manifest
+from gpuseg.manifest import MANIFEST, Manifest, read_fit_manifest
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
 from gpuseg.models.folder import TENSORS, ModelFolder
@@ -127,7 +127,7 @@ def load_output(
         except OSError as error:
             raise unreachable("path", url, error) from None
         if has_manifest:
-            return SavedOutput(url, storage, _load_model(url, storage), read_manifest(storage))
+            return SavedOutput(url, storage, _load_model(url, storage), read_fit_manifest(storage))
     given = Storage.from_url(url, storage_options or {}, "path")
     return SavedOutput(url, given, _load_model(url, given), None)
 

@@ -18,7 +18,8 @@ from gpuseg.io.storage import Storage
 from gpuseg.output_kind import OutputKind
 
 _REPLACED = re.compile(
-    r"/(part-[^/]*|segment-[^/]*\.csv|_model/core-[^/]*|_models/.*|_features/.*)$"
+    r"/(part-[^/]*|segment-[^/]*\.csv|_model/core-[^/]*|_models/.*|_features/.*"
+    r"|_fit_manifest\.json)$"
 )
 """Files of an older run that this run does not overwrite under the same name."""
 

@@ -166,26 +166,24 @@ class ShardPlan:
     def batches(self, group: RowGroup, max_rows: int = _BATCH_ROWS) -> Iterator[Batch]:
         """Decode features and weights of a row group, at most `max_rows` rows at a time."""
         others = [self.weight] if self.weight else []
-        return self._batches_with(group, others, max_rows)
+        n_rows = min(self.rows_per_batch(len(others)), max_rows)
+        return self._batches_with(group, others, n_rows)
 
     def scored_batches(self, group: RowGroup) -> Iterator[Batch]:
         """Decode features, ids and carried columns of a row group, some rows at a time."""
         others = [] if self.id is None else [self.id, *self.carried]
-        return self._batches_with(group, others, _BATCH_ROWS)
+        return self._batches_with(group, others, self.rows_per_batch())
 
-    def _batches_with(
-        self, group: RowGroup, others: Sequence[str], max_rows: int
-    ) -> Iterator[Batch]:
+    def _batches_with(self, group: RowGroup, others: Sequence[str], n_rows: int) -> Iterator[Batch]:
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
         names = list(dict.fromkeys([*columns, *others]))
-        n_rows = min(self.rows_per_batch(len(others)), max_rows)
         start = group.start
         for batch in read_batches(self, group.part, group.number, names, n_rows):
             yield Batch(start, batch)
             start += batch.num_rows
 
     def rows_per_batch(self, n_others: int = 0) -> int:
-        """Return how many rows are decoded at a time, with so many columns beside the features."""
+        """Return how many rows are decoded at a time, with so many weights beside the features."""
         columns = dict.fromkeys(encoder.column for encoder in self.encoders)
         n_elements = sum(e.n_features - 1 for e in self.encoders if e.kind == "vector")
         n_rows = min(_BATCH_ROWS, max(_BATCH_VALUES // (len(columns) + n_others + n_elements), 1))

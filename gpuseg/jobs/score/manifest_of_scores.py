@@ -11,10 +11,10 @@ from gpuseg import __version__, manifest
 from gpuseg.formatting import numbered_row
 from gpuseg.io.output.assignments import Part
 from gpuseg.io.output.base import SIDECAR_SUFFIX
-from gpuseg.jobs.build_manifest import devices_of, rounded_seconds
 from gpuseg.jobs.context import OpenRun
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.plan import TablePlan
+from gpuseg.jobs.run_facts import devices_of, rounded_seconds
 from gpuseg.jobs.score.sections import ScoreSpec
 from gpuseg.jobs.text_inputs import described_row, summaries_of
 from gpuseg.models.base import SegmentModel
@@ -58,7 +58,7 @@ def build_scores_manifest(
         started=f"{run.started:%Y-%m-%dT%H:%M:%SZ}",
         job=spec.redacted(),
         scored_with=manifest.ScoredModel(
-            path=redacted(spec.model.path),
+            path=redacted(saved.url),
             run_id=saved.run_id,
             algorithm=saved.model.name,
             n_clusters=saved.model.n_clusters,

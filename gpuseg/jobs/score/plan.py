@@ -183,7 +183,7 @@ def _work_bytes(
     """Return the memory for rows on their way, with so many threads."""
     shard = max(shards, key=lambda shard: shard.rows)
     width = shard.width + model.feature_transform.n_columns
-    n_rows = shard.rows_per_batch(1)
+    n_rows = shard.rows_per_batch()
     of_batches = n_rows * (_DECODED_BYTES + _VALUE_BYTES * width + _RESULT_BYTES)
     of_batches += n_rows * _DECODED_BYTES // 2 * len(dataset.features)
     together = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import DataError, parameter_names
 from gpuseg.formatting import count, count_with
-from gpuseg.io.library_errors import first_line
-from gpuseg.io.storage import unreachable, wrap_store_errors
 from gpuseg.jobs.context import OpenRun, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.job import job_names
@@ -21,6 +19,7 @@ from gpuseg.jobs.score.manifest_of_scores import (
     build_scores_manifest,
     described_place,
 )
+from gpuseg.jobs.score.model_files import ModelFiles, load_model_files
 from gpuseg.jobs.score.plan import ScoreMemory, plan_score, plan_score_memory, plan_shards
 from gpuseg.jobs.score.sections import (
     Command,
@@ -29,10 +28,10 @@ from gpuseg.jobs.score.sections import (
     text_options_of,
     validated_sections,
 )
-from gpuseg.jobs.stages.publish import stage_and_publish
+from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.jobs.stages.write import refuse_parts_not_shared
-from gpuseg.manifest import RowStorage, dump
-from gpuseg.models.loading import SavedOutput, load_output
+from gpuseg.manifest import FIT_MANIFEST, RowStorage, dump
+from gpuseg.models.loading import SavedOutput
 from gpuseg.output_kind import OutputKind
 from gpuseg.printable import printable_value
 from gpuseg.redaction import redacted
@@ -43,9 +42,6 @@ if TYPE_CHECKING:
     from gpuseg.manifest import ScoresManifest
     from gpuseg.models.base import SegmentModel
     from gpuseg.progress import Progress
-
-FIT_MANIFEST = "_fit_manifest.json"
-"""The manifest of the run that fitted the model, in the output of a scoring run."""
 
 _WORKER_MODULES = (
     "distributed.nanny",
@@ -145,7 +141,8 @@ def score(
     """
     command = Command(model, input, output, id, cluster, confidence, overwrite, tuple(overrides))
     values = command.values()
-    saved = _load(values)
+    files = _load(values)
+    saved = files.saved
     spec = validated_sections(values, saved.manifest)
     with parameter_names(job_names(spec)):
         check_sections(spec, saved.model)
@@ -156,15 +153,14 @@ def score(
         spec, make_plan, OutputKind.SCORES, partial(_importer, saved.model), _WORKER_MODULES,
         progress,
     ) as run:  # fmt: skip
-        record = _score_table(run, spec, saved)
+        record = _score_table(run, spec, files)
     return ScoreResult(spec.output.path, record, saved.model)
 
 
-def _load(values: dict[str, Any]) -> SavedOutput:
+def _load(values: dict[str, Any]) -> ModelFiles:
     """Load the model that the sections of a command name."""
     section = values["model"]
-    with parameter_names({"path": "model.path"}):
-        return load_output(section["path"], storage_options=section.get("storage_options"))
+    return load_model_files(section["path"], section.get("storage_options"))
 
 
 def _importer(model: SegmentModel, plan: RunPlan) -> Callable[[], None]:
@@ -178,8 +174,9 @@ def _importer(model: SegmentModel, plan: RunPlan) -> Callable[[], None]:
     return import_backend
 
 
-def _score_table(run: OpenRun, spec: ScoreSpec, saved: SavedOutput) -> ScoresManifest:
+def _score_table(run: OpenRun, spec: ScoreSpec, model_files: ModelFiles) -> ScoresManifest:
     """Score the rows of the table, and publish the output."""
+    saved = model_files.saved
     step = run.plan.first_step
     assert isinstance(step, TablePlan)  # `plan_score` plans a table
     n_workers = len(run.executor.workers())
@@ -200,7 +197,7 @@ def _score_table(run: OpenRun, spec: ScoreSpec, saved: SavedOutput) -> ScoresMan
     _warn_of_rows(run, step, scored)
     with run.reporter.stage("publish"):
         record = build_scores_manifest(run, spec, step, saved, scored)
-        files = {f"_model/{name}": content for name, content in _model_files(saved)}
+        files = {f"_model/{name}": content for name, content in model_files.contents()}
         if saved.manifest is not None:
             files[FIT_MANIFEST] = dump(saved.manifest)
         stage_and_publish(run, files, record, [part.name for part in scored.parts])
@@ -279,27 +276,3 @@ def _warn_of_rows(run: OpenRun, step: TablePlan, scored: ScoredTable) -> None:
             f"{printable_value(unseen.value)} in {scored.unseen_places[column]}; it is treated as "
             "unknown"
         )
-
-
-def _model_files(saved: SavedOutput) -> Iterator[tuple[str, bytes]]:
-    """Yield the files of the model, as they are.
-
-    Raises
-    ------
-    DataError
-        For a file that is missing or damaged.
-    ResourceError
-        When the file system cannot be reached.
-    """
-    folder = saved.folder
-    with wrap_store_errors("model_path", saved.url):
-        for name in saved.model.file_names():
-            try:
-                yield name, folder.read(name)
-            except (FileNotFoundError, NotADirectoryError) as error:
-                raise DataError(
-                    "model.not_found", f"{saved.url}: {name} is missing ({first_line(error)})",
-                    hint="run the job again, or copy the whole _model folder",
-                ) from None  # fmt: skip
-            except OSError as error:
-                raise unreachable("model_path", saved.url, error) from None

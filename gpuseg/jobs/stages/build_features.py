@@ -12,11 +12,11 @@ from gpuseg.features.join_matches import warning_of_few_matches
 from gpuseg.features.transaction_files import Source
 from gpuseg.formatting import count
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.build_manifest import rounded_seconds
 from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.id_warnings import warning_of_personal_customers
 from gpuseg.jobs.plan import InputTable, LinesPlan
+from gpuseg.jobs.run_facts import rounded_seconds
 from gpuseg.jobs.text_inputs import summaries_of
 from gpuseg.manifest import (
     FeatureDefinition,

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from gpuseg.io.output.base import MANIFEST, as_json, cannot_write
+from gpuseg.io.output.base import as_json
 from gpuseg.jobs.build_manifest import ManifestInputs
-from gpuseg.jobs.context import OpenRun, RunContext
-from gpuseg.jobs.plan import refuse_changed_inputs
+from gpuseg.jobs.context import RunContext
 from gpuseg.jobs.stages.examples import EXAMPLES
-from gpuseg.jobs.text_inputs import STAGED, is_staged
-from gpuseg.manifest import FeaturesManifest, Manifest, ScoresManifest, dump
+from gpuseg.jobs.stages.stage_files import stage_and_publish
+from gpuseg.manifest import Manifest
 from gpuseg.reporting import svg
 from gpuseg.reporting.report import MISSING_REPORT, render_report
 
@@ -70,31 +68,3 @@ def _plots(manifest: Manifest) -> dict[str, bytes]:
         f"_plots/{name}.svg": svg.standalone(figure).encode()
         for name, figure in svg.figures(manifest).items()
     }
-
-
-def stage_and_publish(
-    ctx: OpenRun,
-    files: dict[str, bytes],
-    manifest: Manifest | FeaturesManifest | ScoresManifest,
-    written: Sequence[str],
-) -> None:
-    """Stage some files and the manifest, and publish them with those that workers have written.
-
-    Raises
-    ------
-    DataError
-        When a file of the input has changed during the run.
-    ResourceError
-        When a file cannot be written.
-    """
-    output = ctx.output
-    try:
-        for name, content in files.items():
-            output.write(name, content)
-        output.write(MANIFEST, dump(manifest))
-        refuse_changed_inputs(ctx.plan)
-        if is_staged(ctx.plan.text_inputs, output.staging.path(STAGED)):
-            output.staging.remove(STAGED)
-        output.publish(written)
-    except OSError as error:
-        raise cannot_write(output.staging.storage.url, error) from None

@@ -1,0 +1,77 @@
+"""The files of a model that scores: one version of them, from the first row to the copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpuseg.errors import ResourceError, parameter_names
+from gpuseg.io.file_version import FileVersion
+from gpuseg.io.storage import unreachable, wrap_store_errors
+from gpuseg.models.loading import SavedOutput, load_output
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model, and the versions of its files.
+
+    Attributes
+    ----------
+    saved : SavedOutput
+    names : tuple of str
+    versions : tuple of FileVersion
+    """
+
+    saved: SavedOutput
+    names: tuple[str, ...]
+    versions: tuple[FileVersion, ...]
+
+    def contents(self) -> Iterator[tuple[str, bytes]]:
+        """Yield the name and the content of each file, one at a time.
+
+        Raises
+        ------
+        DataError
+            If a file has changed since the model was loaded.
+        ResourceError
+            If a file cannot be read.
+        """
+        folder = self.saved.folder
+        with wrap_store_errors("model_path", self.saved.url):
+            for name, version in zip(self.names, self.versions, strict=True):
+                path = f"{folder.path}/{name}"
+                folder.storage.refuse_change(path, version)
+                try:
+                    content = folder.read(name)
+                except OSError as error:
+                    raise unreachable("model_path", self.saved.url, error) from None
+                folder.storage.refuse_change(path, version)
+                yield name, content
+
+
+def load_model_files(path: str, storage_options: Mapping[str, Any] | None) -> ModelFiles:
+    """Load the model of a path, and the versions of its files.
+
+    The model is loaded a second time: a run may publish another one between the two steps.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+        As `load_output`.
+    """
+    with parameter_names({"path": "model.path"}):
+        first = load_output(path, storage_options=storage_options)
+        for _ in range(_ATTEMPTS):
+            names, folder = first.model.file_names(), first.folder
+            versions = tuple(folder.storage.version(f"{folder.path}/{name}") for name in names)
+            saved = load_output(path, storage_options=storage_options)
+            if saved.url == first.url and saved.model.file_names() == names:
+                return ModelFiles(saved, names, versions)
+            first = saved
+    raise ResourceError(
+        "model.changes", "the model changes while it is loaded", value=path, parameter="model_path",
+        hint="score again when no run publishes there",
+    )  # fmt: skip
