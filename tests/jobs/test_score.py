@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
-from support.fitted_outputs import CASES, fitted, job_labels, kept_rows
-from support.helpers import cut, read_parts, write_files
+from support import helpers
+from support.change_at import ChangeAt
+from support.errors import raises
+from support.fitted_outputs import CASES, fitted, kept_rows, new_rows
+from support.helpers import call, customers, cut, leftovers, listing, read_parts, run, write_files
 
 import gpuseg
+from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.manifest import FIT_MANIFEST, ScoresManifest
+from gpuseg.models.loading import load_output
+from gpuseg.scoring import score_shard
+from gpuseg.scoring.counts import DistanceSums
 
-EXTRA = ("segment", "distance", "confidence")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+FEW = (
+    "hashed_ids", "no_id", "types_of_numbers", "drop", "large_offsets_scaled", "ordinal",
+    "dropped_features", "first_of_duplicates", "vectors_with_gaps", "hierarchy",
+    "dbscan_of_all", "all_steps",
+)  # fmt: skip
+"""Cases that together have every kind of column, of preparation and of algorithm."""
 
 
 def reordered(table: pa.Table) -> pa.Table:
@@ -22,26 +43,347 @@ def reordered(table: pa.Table) -> pa.Table:
     return table.select(names).append_column("unknown", pa.array([None] * len(table), pa.string()))
 
 
-def score(case: str, table: pa.Table, folder: Path, **options: Any) -> gpuseg.ScoreResult:
+def score(model: Path, table: pa.Table, folder: Path, **options: Any) -> gpuseg.ScoreResult:
     """Score a table that is cut into files and small row groups."""
     n = max(len(table) // 3, 1)
     source = write_files(folder / "in", cut(table, n, n // 2 or 1), row_group_size=64)
-    return gpuseg.score(fitted(case), source, folder / "out", **options)
+    return gpuseg.score(model, source, folder / "out", **options)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("case", CASES)
-def test_labels_are_those_of_the_job(case: str, tmp_path: Path) -> None:
-    expected = job_labels(case)
-    score(case, reordered(kept_rows(case)), tmp_path, confidence="confidence" in parts_of(case))
-    scored, labels = read_parts(tmp_path / "out"), read_parts(fitted(case))
+def assert_like_the_job(case: str, scored: pa.Table) -> None:
+    """Compare all columns of a scored table with those of the job, and their types."""
+    labels = read_parts(fitted(case))
     assert scored.schema.equals(labels.schema)
-    assert scored.column_names == labels.column_names
     for name in labels.column_names:
         assert scored[name].to_pylist() == labels[name].to_pylist(), name
-    assert np.array_equal(scored["segment"].to_numpy(), expected.segment)
 
 
-def parts_of(case: str) -> list[str]:
-    """Return the columns of the output of a case."""
-    return read_parts(fitted(case)).column_names
+@pytest.mark.parametrize("case", CASES if helpers.THOROUGH else FEW)
+def test_output_is_that_of_the_job(case: str, tmp_path: Path) -> None:
+    with_confidence = bool(CASES[case].output.get("confidence"))
+    result = score(fitted(case), reordered(kept_rows(case)), tmp_path, confidence=with_confidence)
+    scored = read_parts(tmp_path / "out")
+    assert_like_the_job(case, scored)
+    record = result.record
+    assert record.input.rows == len(scored) and record.input.rows_dropped == 0
+    assert sum(s.rows for s in record.segments) + (
+        record.other_segments.customers if record.other_segments else 0
+    ) == len(scored)
+    fit = load_output(fitted(case)).manifest
+    assert record.scored_with.run_id == fit.run_id
+    if fit.input.weight is None and case != "first_of_duplicates":
+        shares = {segment.segment: segment.share for segment in fit.segments}
+        assert {s.segment: s.share for s in record.segments} == shares
+    assert ScoresManifest.from_json(json.loads(json.dumps(result.manifest))) == record
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["drop", "hierarchy", "dbscan_of_all"])
+def test_workers_write_the_same(case: str, tmp_path: Path, two_workers: dict[str, Any]) -> None:
+    table, runtime = kept_rows(case), [f"runtime.cluster={two_workers['cluster']}"]
+    results = [
+        score(fitted(case), table, tmp_path / "local", overrides=["runtime.threads_per_worker=1"]),
+        score(fitted(case), table, tmp_path / "dask", overrides=runtime),
+    ]
+    one, other = (read_parts(Path(result.path)) for result in results)
+    assert one.equals(other)
+    assert results[0].record.segments == results[1].record.segments
+    assert results[1].record.executor.n_workers == 2
+
+
+def test_steps_of_dbscan_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = "dbscan_of_many_core_rows"
+    monkeypatch.setattr(score_shard, "BLOCK_ROWS", 1)
+    model = gpuseg.load_model(fitted(case))
+    assert 2 * score_shard.rows_together(model, 1) < len(kept_rows(case))
+    score(fitted(case), kept_rows(case), tmp_path, overrides=["runtime.threads_per_worker=1"])
+    assert_like_the_job(case, read_parts(tmp_path / "out"))
+
+
+def test_new_rows_are_counted(tmp_path: Path) -> None:
+    case = "all_steps"
+    table, model = new_rows(case), gpuseg.load_model(fitted(case))
+    record = score(fitted(case), table, tmp_path).record
+    expected, scored = model.score(table), read_parts(tmp_path / "out")
+    assert scored["segment"].to_pylist() == expected.segment.tolist()
+    assert scored["distance"].to_pylist() == expected.distance.tolist()
+    gaps = {name: table[name].null_count for name in model.pipeline.columns}
+    assert record.missing == {name: n for name, n in gaps.items() if n}
+    transform = model.feature_transform
+    at = model.features.index("spend")
+    low, high = transform.bounds()[:, at].tolist()
+    spend = table["spend"].to_numpy().astype(np.float32)
+    assert record.clipped["spend"] == ((spend < low) | (spend > high)).sum()
+    known = {e.column: e.categories for e in model.pipeline.encoders if e.kind == "frequency"}
+    (unseen,) = [item for item in record.unseen if item.column == "country"]
+    is_new = [value not in known["country"] for value in table["country"].to_pylist()]
+    assert (unseen.rows, unseen.example) == (sum(is_new), "ZZ")
+    file, row = divmod(is_new.index(True), len(table) // 3)
+    assert f"row {row} of in-{file:03d}.parquet" in unseen.place
+    for segment in record.segments:
+        distances = expected.distance[expected.segment == segment.segment].tolist()
+        mean = float(sum(map(Fraction, distances)) / len(distances)) if distances else None
+        assert segment.mean_distance == mean
+
+
+@pytest.mark.parametrize("n_segments", [3, 200_000])
+def test_sums_of_distances_are_exact(n_segments: int) -> None:
+    rng = np.random.default_rng(1)
+    distance = np.exp(rng.normal(0, 15, 500)).astype(np.float32)
+    distance[:4] = [0.0, 1e-45, np.finfo(np.float32).max, np.inf]
+    segment = np.where(distance == np.inf, 2, rng.integers(2, size=500))
+    sums, halves = DistanceSums(n_segments), [DistanceSums(n_segments) for _ in range(2)]
+    sums.add(segment, distance)
+    for half, rows in zip(halves, (slice(0, 200), slice(200, 500)), strict=True):
+        half.add(segment[rows], distance[rows])
+    halves[1].merge(halves[0])
+    sizes = np.bincount(segment, minlength=n_segments)
+    for means in (sums.means(sizes), halves[1].means(sizes)):
+        assert means[2] is None and not any(means[3:])
+        for i in range(2):
+            exact = sum(map(Fraction, distance[segment == i].tolist()))
+            assert means[i] == float(exact / int(sizes[i]))
+
+
+def test_rows_with_gaps_are_dropped_as_at_the_fit(tmp_path: Path) -> None:
+    table = kept_rows("drop")
+    holes = np.arange(len(table)) % 7 == 3
+    age = pa.array(table["age"].to_numpy(), mask=holes)
+    table = table.set_column(table.column_names.index("age"), "age", age)
+    record = score(fitted("drop"), table, tmp_path).record
+    assert (record.input.rows_dropped, record.missing) == (holes.sum(), {"age": holes.sum()})
+    labels = read_parts(fitted("drop")).filter(pa.array(~holes))
+    assert read_parts(tmp_path / "out").to_pydict() == labels.to_pydict()
+    assert len(record.warnings) == 1
+
+
+def with_value(name: str, row: int, value: Any) -> Callable[[pa.Table], pa.Table]:
+    """Return a change of one value of a column."""
+
+    def change(table: pa.Table) -> pa.Table:
+        values = table[name].to_pylist()
+        values[row] = value
+        return table.set_column(table.column_names.index(name), name, pa.array(values))
+
+    return change
+
+
+def as_text(name: str) -> Callable[[pa.Table], pa.Table]:
+    """Return a change of the type of a column."""
+    return lambda table: table.set_column(
+        table.column_names.index(name), name, table[name].cast(pa.string())
+    )
+
+
+WRONG_TABLES: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str, list[str]]] = {
+    "column missing": (
+        "plain", lambda t: t.drop_columns(["spend"]), "column.missing",
+        ["'spend'", "in-000.parquet"],
+    ),
+    "id missing": (
+        "plain", lambda t: t.drop_columns(["customer"]), "id.missing_column", ["'customer'"],
+    ),
+    "number is text": ("plain", as_text("spend"), "column.changed_type", ["'spend'", "string"]),
+    "category is number": (
+        "categories_only", lambda t: t.set_column(0, "country", [list(range(len(t)))])
+        if t.column_names[0] == "country"
+        else t.drop_columns(["country"]).append_column("country", [list(range(len(t)))]),
+        "column.changed_type", ["'country'", "text"],
+    ),
+    "no value": (
+        "plain", with_value("spend", 130, None), "rows.not_scored",
+        ["1 row", "'spend'", "no value", "row 30 of in-001.parquet"],
+    ),
+    "not a number": (
+        "plain", with_value("spend", 5, math.nan), "rows.not_scored", ["'spend'", "nan"],
+    ),
+    "infinite, though clipped": (
+        "clip_log1p", with_value("spend", 299, math.inf), "rows.not_scored",
+        ["'spend'", "inf", "row 149 of in-002.parquet", "must be finite"],
+    ),
+    "beyond float32": (
+        "plain", with_value("spend", 0, 1e300), "rows.not_scored", ["'spend'", "1e+300"],
+    ),
+    "out of domain": (
+        "zero", with_value("spend", 10, -2.5), "rows.not_scored",
+        ["'spend'", "-2.5", "log1p", "row 10 of in-000.parquet"],
+    ),
+    "vector of another length": (
+        "vectors", lambda t: t.drop_columns(["embedding"]).append_column(
+            "embedding", pa.array([[1.0]] * len(t), pa.list_(pa.float64()))
+        ), "vector.wrong_shape", ["'embedding'", "row 0"],
+    ),
+    "no rows": ("plain", lambda t: t.slice(0, 0), "input.no_rows", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_TABLES)
+def test_tables_that_do_not_suit(name: str, tmp_path: Path) -> None:
+    case, change, code, words = WRONG_TABLES[name]
+    with raises(code, DataError) as caught:
+        score(fitted(case), change(kept_rows(case)), tmp_path)
+    assert not [word for word in words if word not in str(caught.value)], str(caught.value)
+    assert not (tmp_path / "out").exists() and leftovers(tmp_path) == []
+
+
+def test_all_wrong_rows_are_counted(tmp_path: Path) -> None:
+    table = kept_rows("plain")
+    spend = np.where(np.arange(len(table)) % 50 == 49, np.nan, table["spend"].to_numpy())
+    table = table.set_column(table.column_names.index("spend"), "spend", [spend])
+    with raises("rows.not_scored", DataError) as caught:
+        score(fitted("plain"), table, tmp_path)
+    assert "6 rows" in str(caught.value) and "row 49 of in-000" in str(caught.value)
+
+
+def test_ids_of_several_rows(tmp_path: Path) -> None:
+    model = fitted("text_ids")
+    table = kept_rows("text_ids")
+    table = pa.concat_tables([table, table.slice(0, 3)])
+    record = score(model, table, tmp_path, id="text_id").record
+    (warning,) = record.warnings
+    assert "3 rows" in warning
+    without = gpuseg.score(model, tmp_path / "in", tmp_path / "no_ids", id="")
+    assert read_parts(tmp_path / "no_ids").column_names == ["segment", "distance"]
+    assert without.record.warnings == ()
+
+
+def test_an_output_of_scores(tmp_path: Path) -> None:
+    model = fitted("plain")
+    table = kept_rows("plain")
+    first = score(model, table, tmp_path)
+    out = tmp_path / "out"
+    assert (
+        gpuseg.load_model(out).predict(table).tolist()
+        == gpuseg.load_model(model).predict(table).tolist()
+    )
+    assert load_output(out).run_id == first.record.scored_with.run_id
+    again = gpuseg.score(out, tmp_path / "in", tmp_path / "again")
+    assert again.record.scored_with.run_id == first.record.scored_with.run_id
+    assert again.record.segments == first.record.segments
+    with raises("output.exists", ConfigError):
+        gpuseg.score(model, tmp_path / "in", out)
+    second = gpuseg.score(model, tmp_path / "in", out, overwrite=True)
+    assert second.record.run_id != first.record.run_id
+    with raises("output.other_kind", ConfigError):
+        gpuseg.score(out, tmp_path / "in", run_of_customers(tmp_path), overwrite=True)
+    with raises("output.other_kind", ConfigError):
+        run(tmp_path / "customers", out, output={"overwrite": True})
+    for inside in (out, out / "inside", out.parent):
+        with raises("output.overlaps_input", ConfigError):
+            gpuseg.score(out, tmp_path / "again", inside, overwrite=True)
+    bare = tmp_path / "bare"
+    (out / "_model").rename(bare)
+    assert gpuseg.score(bare, tmp_path / "in", tmp_path / "c").record.scored_with.run_id is None
+    assert not (tmp_path / "c" / FIT_MANIFEST).exists()
+
+
+def run_of_customers(folder: Path) -> Path:
+    """Return the output of a job on other customers."""
+    write_files(folder / "customers", [customers()])
+    run(folder / "customers", folder / "fit")
+    return folder / "fit"
+
+
+@pytest.mark.parametrize(("options", "code", "kind"), [
+    ({"confidence": True}, "confidence.not_available", ConfigError),
+    ({"id": "segment"}, "id.reserved_name", ConfigError),
+    ({"overrides": ["runtime.reader=cudf"]}, "reader.scores_on_host", ConfigError),
+    ({"overrides": ["runtime.memory_limit=300MiB"]}, "memory_limit.too_low", ResourceError),
+    ({"overrides": ["segment.n_clusters=3"]}, "score.unknown_key", ConfigError),
+    ({"overrides": ["input.features=['spend']"]}, "score.unknown_key", ConfigError),
+    ({"overrides": ["output"]}, "override.malformed", ConfigError),
+    ({"cluster": "cloud"}, "score.invalid_value", ConfigError),
+])  # fmt: skip
+def test_commands_that_do_not_suit(
+    options: dict[str, Any], code: str, kind: type[ConfigError], tmp_path: Path
+) -> None:
+    with raises(code, kind):
+        score(fitted("dbscan_of_all"), kept_rows("dbscan_of_all"), tmp_path, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_memory_limits_the_threads(tmp_path: Path) -> None:
+    overrides = ["runtime.memory_limit=480MiB", "runtime.threads_per_worker=64"]
+    record = score(fitted("plain"), kept_rows("plain"), tmp_path, overrides=overrides).record
+    assert record.executor.row_storage.mode == "streamed"
+    assert "memory_limit = 480 MiB" in record.executor.row_storage.reason
+    assert_like_the_job("plain", read_parts(tmp_path / "out").append_column(
+        "confidence", read_parts(fitted("plain"))["confidence"]
+    ))  # fmt: skip
+
+
+def test_text_files_are_read_as_at_the_fit(tmp_path: Path) -> None:
+    table = pa.table({
+        "id": pa.array([f"{i:03d}" for i in range(60)]),
+        "zone": ["7", "8", "A"] * 20,
+        "spend": np.arange(60) % 9 / 4,
+    })  # fmt: skip
+    (tmp_path / "fit.csv").write_text(_semicolons(table))
+    gpuseg.run({
+        "input": {
+            "path": str(tmp_path / "fit.csv"), "id": "id", "features": ["spend"],
+            "decimal": ",", "delimiter": ";",
+        },
+        "prepare": {"categorical": {"zone": "onehot"}},
+        "segment": {"n_clusters": 3},
+        "output": {"path": str(tmp_path / "fit")},
+    })  # fmt: skip
+    has_digit = pa.array([zone != "A" for zone in table["zone"].to_pylist()])
+    digits = table.filter(has_digit)
+    (tmp_path / "new.csv").write_text(_semicolons(digits))
+    pq.write_table(digits, tmp_path / "new.parquet")
+    for name in ("new.csv", "new.parquet"):
+        out = tmp_path / f"out-{name}"
+        gpuseg.score(tmp_path / "fit", tmp_path / name, out)
+        expected = read_parts(tmp_path / "fit").filter(has_digit)
+        assert read_parts(out).equals(expected)
+    (tmp_path / "bad.csv").write_text(_semicolons(digits).replace("0,25", "many", 1))
+    with raises("input.not_a_number", DataError):
+        gpuseg.score(tmp_path / "fit", tmp_path / "bad.csv", tmp_path / "out-bad")
+
+
+def _semicolons(table: pa.Table) -> str:
+    """Return a table as text with semicolons and decimal commas."""
+    rows = [";".join(table.column_names)]
+    for row in table.to_pylist():
+        rows.append(";".join(str(value).replace(".", ",") for value in row.values()))
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize("stage", ["score", "publish"])
+def test_files_that_change(stage: str, tmp_path: Path) -> None:
+    table = kept_rows("plain")
+    source = write_files(tmp_path / "in", cut(table, 100))
+
+    def rewrite(path: Path, content: bytes) -> Callable[[], object]:
+        return lambda: path.write_bytes(content)
+
+    other = source / "in-001.parquet"
+    pq.write_table(table.slice(0, 50), tmp_path / "other.parquet")
+    change = rewrite(other, (tmp_path / "other.parquet").read_bytes())
+    with raises("input.changed", DataError):
+        gpuseg.score(fitted("plain"), source, tmp_path / "a", progress=ChangeAt(stage, change))
+    model = run_of_customers(tmp_path)
+    name = model / "_model" / "model.json"
+    change = rewrite(name, name.read_bytes() + b" ")
+    before = listing(tmp_path / "customers")
+    with raises("model.changed", DataError):
+        gpuseg.score(
+            model, tmp_path / "customers", tmp_path / "b", progress=ChangeAt(stage, change)
+        )
+    assert listing(tmp_path / "customers") == before
+    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+    assert leftovers(tmp_path) == []
+
+
+def test_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = write_files(tmp_path / "in", [kept_rows("plain")])
+    out = tmp_path / "out"
+    done = call(capfd, "score", fitted("plain"), source, out, "--confidence", "--id", "customer")
+    assert done.code == 0 and f"segments   {out}" in done.out
+    assert_like_the_job("plain", read_parts(out))
+    done = call(capfd, "score", fitted("plain"), source, out, "--overwrite", "--json", "--set",
+                "runtime.threads_per_worker=1")  # fmt: skip
+    assert json.loads(done.out)["input"]["rows"] == 300
+    assert call(capfd, "score", fitted("plain"), source, out).code == 2
+    assert call(capfd, "score", tmp_path / "none", source, tmp_path / "x").code == 3

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from support.change_at import ChangeAt
 from support.errors import raises
 from support.helpers import customers, cut, in_turn, job, leftovers, listing, write_files
 
@@ -19,23 +20,8 @@ import gpuseg
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.streamed_shard import open_stream
 from gpuseg.jobs.memory_plan import MemoryPlan
-from gpuseg.progress import Progress, Stage
 
 ROWS = 300
-
-
-class ChangeAt(Progress):
-    """Change something as a stage begins; a display sees when that is."""
-
-    def __init__(self, name: str, change: Callable[[], object]) -> None:
-        super().__init__()
-        self._name, self._change = name, change
-
-    def _open(self, name: str, total: int | None, unit: str) -> Stage:
-        if name == self._name:
-            self._name = ""
-            self._change()
-        return super()._open(name, total, unit)
 
 
 def rewritten(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:

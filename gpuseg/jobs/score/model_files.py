@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpuseg.errors import ResourceError, parameter_names
+from gpuseg.errors import DataError, ResourceError, parameter_names
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.storage import unreachable, wrap_store_errors
+from gpuseg.models.folder import ModelFolder
 from gpuseg.models.loading import SavedOutput, load_output
 
 _ATTEMPTS = 5
@@ -42,14 +43,24 @@ class ModelFiles:
         folder = self.saved.folder
         with wrap_store_errors("model_path", self.saved.url):
             for name, version in zip(self.names, self.versions, strict=True):
-                path = f"{folder.path}/{name}"
-                folder.storage.refuse_change(path, version)
+                self._refuse_change(folder, name, version)
                 try:
                     content = folder.read(name)
                 except OSError as error:
                     raise unreachable("model_path", self.saved.url, error) from None
-                folder.storage.refuse_change(path, version)
+                self._refuse_change(folder, name, version)
                 yield name, content
+
+    def _refuse_change(self, folder: ModelFolder, name: str, version: FileVersion) -> None:
+        """Refuse a file of another version."""
+        try:
+            folder.storage.refuse_change(f"{folder.path}/{name}", version)
+        except DataError:
+            raise DataError(
+                "model.changed", f"{name} has changed since the model was loaded",
+                value=self.saved.url, parameter="model_path",
+                hint="score again when no run publishes there; an older output is as it was",
+            ) from None  # fmt: skip
 
 
 def load_model_files(path: str, storage_options: Mapping[str, Any] | None) -> ModelFiles:
