@@ -276,6 +276,13 @@ class RfmBorders(Record):
     """Of the spend."""
 
 
+class Period(NamedTuple):
+    """The first and the last day, ISO 8601."""
+
+    first: str
+    last: str
+
+
 class Transactions(Record):
     """The transaction lines that the features were built from."""
 
@@ -295,6 +302,8 @@ class Transactions(Record):
     """Tables that were joined."""
     rfm: RfmBorders | None = None
     """Quintile borders of the RFM scores, if the job builds them."""
+    period: Period | None = None
+    """Days of the first and the last line with a customer; absent where ids are hashed."""
     text_files: tuple[TextFiles, ...] = ()
     """The files that are no Parquet files, by their format."""
 

@@ -200,6 +200,7 @@ def test_each_segment_has_different_rules(kind: str, tmp_path: Path, monkeypatch
         monkeypatch.setenv("ID_KEY", "a secret that is long enough to be one")
         spec["transactions"]["id_hash_key_env"] = "ID_KEY"
     manifest = gpuseg.run(spec).manifest
+    assert ("period" in manifest["transactions"]) == (kind != "hashed")
     top = {}
     for segment in manifest["segments"]:
         rule = segment["baskets"]["rules"][0]

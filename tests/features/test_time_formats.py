@@ -17,6 +17,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from support.errors import raises
+from support.helpers import manifest_of
 
 import gpuseg
 from gpuseg.features import from_transactions
@@ -415,6 +416,8 @@ def test_a_job_reads_files_of_text_and_of_times(
     with caplog.at_level(logging.INFO, logger="gpuseg"):
         gpuseg.run(job(folder, tmp_path / "out", time_format="%m/%d/%Y %H:%M"))
     assert "transactions: times from 2010-12-01 to 2011-03-27" in caplog.messages
+    period = manifest_of(tmp_path / "out")["transactions"]["period"]
+    assert period == ["2010-12-01", "2011-03-27"]
     built = pq.ParquetDataset(sorted((tmp_path / "out/_features").glob("*.sidecar"))).read()
     days = ["recency_days", "tenure_days"]
     assert built.sort_by("customer_id").select(days) == EXPECTED.sort_by("customer_id").select(days)

@@ -24,6 +24,7 @@ from gpuseg.manifest import (
     JoinSummary,
     LineQuality,
     PartSummary,
+    Period,
     RfmBorders,
     Transactions,
 )
@@ -109,8 +110,8 @@ def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
             ctx.spec.builds_rfm,
         )  # fmt: skip
     source = lines.source
-    if (period := features.quality.scanned.period) and source.roles.id_key is None:
-        ctx.reporter.log(f"transactions: times from {period[0]} to {period[1]}")
+    if period := _period(source, features):
+        ctx.reporter.log(f"transactions: times from {period.first} to {period.last}")
     if personal := warning_of_personal_customers(source):
         ctx.reporter.warn(personal)
     if implausible := features.quality.counts.implausible_customer(source.roles, source.id_type):
@@ -119,6 +120,14 @@ def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
         if few := warning_of_few_matches(join, counts, source):
             ctx.reporter.warn(few)
     return features
+
+
+def _period(source: Source, features: Features) -> Period | None:
+    """Return the days of the lines; None where any value of a line may be an id to hide."""
+    period = features.quality.scanned.period
+    if period is None or source.roles.id_key is not None:
+        return None
+    return Period(*map(str, period))
 
 
 def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
@@ -168,6 +177,7 @@ def _transactions(ctx: RunContext, source: Source, features: Features) -> Transa
             )
             for join, joined in features.joined
         ),
+        period=_period(source, features),
         rfm=None if features.borders is None else RfmBorders.from_json(features.borders),
         text_files=summaries_of(texts, "transactions"),
     )
