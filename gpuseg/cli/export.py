@@ -7,6 +7,7 @@ import typer
 
 from gpuseg.cli.options import Overwrite
 from gpuseg.cli.show import print_text
+from gpuseg.exports.registry import FORMAT_MODULES
 
 _NAMES = {
     "to": "--to",
@@ -27,7 +28,9 @@ def export(
         str,
         typer.Argument(metavar="MODEL", help="Path or URL of a run's output folder or its _model."),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="json, onnx or card.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FORMAT", help=f"One of {', '.join(FORMAT_MODULES)}.")
+    ],
     dialect: Annotated[str | None, typer.Option("--dialect", help="The dialect of SQL.")] = None,
     table: Annotated[str | None, typer.Option("--table", help="The table that SQL reads.")] = None,
     id_column: Annotated[

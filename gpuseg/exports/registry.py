@@ -1,9 +1,14 @@
-"""The formats by name; a module is imported when its format is used."""
+"""The formats by name; a module is imported when its format is used, and not for their names."""
+
+from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from gpuseg.errors import ConfigError, ResourceError
-from gpuseg.exports.export_format import ExportFormat
+
+if TYPE_CHECKING:
+    from gpuseg.exports.export_format import ExportFormat
 
 FORMAT_MODULES = {
     "json": "gpuseg.exports.json_model",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.errors import raises
@@ -12,7 +13,8 @@ from support.fitted_outputs import fitted
 from support.helpers import call, manifest_of
 
 import gpuseg
-from gpuseg.errors import ConfigError, DataError
+from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.exports.publish_files import publish_folder
 
 
 @pytest.fixture(scope="module")
@@ -69,3 +71,38 @@ def test_the_command_names_its_options(output: Path, capfd: pytest.CaptureFixtur
     wrong = call(capfd, "export", output, "--to", "json", "--id", "customer")
     assert (wrong.code, wrong.out) == (2, "")
     assert "--id = 'customer'" in wrong.err
+
+
+def test_a_folder_is_replaced_only_by_its_kind(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "model"
+    publish_folder({"MARK": b"1", "inner/a": b"a"}, str(target), overwrite=False, mark="MARK")
+    assert (target / "inner" / "a").read_bytes() == b"a"
+    with raises("export.exists", ConfigError, parameter="path"):
+        publish_folder({"MARK": b"2"}, str(target), overwrite=False, mark="MARK")
+    publish_folder({"MARK": b"2"}, str(target), overwrite=True, mark="MARK")
+    assert [path.name for path in target.iterdir()] == ["MARK"]
+    (target / "MARK").rename(target / "other")
+    with raises("export.other_folder", ConfigError, parameter="path"):
+        publish_folder({"MARK": b"3"}, str(target), overwrite=True, mark="MARK")
+    with raises("export.not_a_folder", ConfigError, parameter="path"):
+        publish_folder({}, str(target / "other"), overwrite=True, mark="MARK")
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
+
+
+def test_files_are_written_to_object_stores(output: Path, memory: Any) -> None:
+    url = "memory://gpuseg-test/segments.json"
+    files = gpuseg.export(output, "json", url)
+    assert memory.cat_file(url) == files["segments.json"]
+    assert memory.exists(f"{url}.card.md")
+    with raises("export.exists", ConfigError, parameter="path", value=url):
+        gpuseg.export(output, "json", url)
+    gpuseg.export(output, "json", url, overwrite=True)
+    publish_folder({"MARK": b"1"}, "memory://gpuseg-test/model", overwrite=False, mark="MARK")
+    with raises("export.other_folder", ConfigError, parameter="path"):
+        publish_folder({"MARK": b"1"}, "memory://gpuseg-test/model", overwrite=True, mark="MARK")
+
+
+def test_a_place_that_cannot_be_written_is_an_error(output: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with raises("output.not_writable", ResourceError):
+        gpuseg.export(output, "json", tmp_path / "file" / "a.json")

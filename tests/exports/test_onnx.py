@@ -16,11 +16,19 @@ import pyarrow as pa
 import pytest
 from onnx import helper
 from support.errors import raises
-from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
-from support.helpers import Array, call, customers, job, manifest_of, write_files
+from support.fitted_outputs import (
+    CASES,
+    customers_of_all_types,
+    fitted,
+    job_labels,
+    kept_rows,
+    new_rows,
+)
+from support.helpers import THOROUGH, Array, call, customers, job, manifest_of, write_files
 
 import gpuseg
 from gpuseg import KMeansModel
+from gpuseg.arrow import to_numpy
 from gpuseg.backends.feature_transform import FeatureTransform, Projection
 from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError, ResourceError
@@ -62,13 +70,15 @@ class Exported:
 
     def _fed(self, table: pa.Table, column: dict[str, Any]) -> Array:
         """Return a column as the metadata says that its input takes it."""
-        values = table[column["column"]].combine_chunks()
-        if column["values"] == "vectors":
+        values, kind = table[column["column"]].combine_chunks(), column["values"]
+        if kind == "vectors":
             shape = next(i.shape for i in self.session.get_inputs() if i.name == column["input"])
             return as_matrix(values, (shape[1],)).astype(np.float64)
-        missing, kind = column["missing"], {"text": object, "numbers": np.float64}
-        filled = [missing if value is None else value for value in values.to_pylist()]
-        return np.array(filled, kind.get(column["values"], np.int64))[:, None]
+        if kind == "numbers":
+            return to_numpy(values.cast(pa.float64()))[:, None]
+        if kind != "text":
+            values = values.cast(pa.int64())
+        return to_numpy(values.fill_null(column["missing"]))[:, None]
 
 
 def exported(output: Path) -> Exported:
@@ -101,6 +111,24 @@ def test_all_rows_get_the_segment_and_the_distance_of_gpuseg(name: str) -> None:
     )
     for column, values in scores.columns().items():
         np.testing.assert_array_equal(result[column], values, column)
+
+
+@pytest.mark.slow
+@NO_WARNINGS
+@pytest.mark.parametrize("name", WITH_CENTERS if THOROUGH else ["all_steps"])
+def test_many_rows_get_the_segment_of_gpuseg(name: str) -> None:
+    n_rows, n_fed = (1_000_000, 20_000) if THOROUGH else (20_000, 20_000)
+    case, model = CASES[name], gpuseg.load_model(fitted(name))
+    has_gaps = case.prepare.get("missing", "error") not in ("error", "drop")
+    for seed in range(n_rows // n_fed):
+        rows = customers_of_all_types(
+            n_fed, seed=2 + seed, has_unseen=case.has_unseen, has_gaps=has_gaps
+        )
+        segment, distance = model.predict(rows, return_distance=True)
+        result = exported_case(name).run(rows)
+        n_others = np.count_nonzero(result["segment"] != segment)
+        assert n_others == 0, f"{n_others} of {n_fed} rows have another segment"
+        np.testing.assert_array_equal(result["distance"], distance)
 
 
 @pytest.mark.parametrize("name", ["all_steps", "hierarchy", "cosine"])
