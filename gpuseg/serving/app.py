@@ -21,9 +21,11 @@ from gpuseg.serving.failure_log import FailureLog
 from gpuseg.serving.http_messages import HttpAnswer, HttpRequest, error_answer, json_answer
 from gpuseg.serving.limits import Receive, RequestLimits, read_body
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
-from gpuseg.serving.media_types import ARROW, CSV, JSON, JSON_LINES, accepted, media_type
+from gpuseg.serving.media_types import ARROW, CSV, HTML, JSON, JSON_LINES, accepted, media_type
 from gpuseg.serving.metrics import Metrics
 from gpuseg.serving.model_reload import CurrentModel
+from gpuseg.serving.openapi import openapi_document
+from gpuseg.serving.page_answers import html_page, locked_page
 from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
 from gpuseg.serving.request_errors import Disconnected, RequestError
 from gpuseg.serving.request_rows import RequestRows
@@ -35,6 +37,8 @@ _SMALL_BODY = 2**16
 other requests do not wait for it."""
 
 _RUN_HEADER = "x-gpuseg-run"
+
+_PAGE = "/"
 
 _OTHER = "other"
 """The route, in the metrics, of all paths that do not exist."""
@@ -129,6 +133,8 @@ class ScoringApp:
             return await route.answer(request, model)
         except RequestError as error:
             self._log.write(f"{error.status} {request.method} {request.path}: {error.code}")
+            if error.status == 401 and _asks_for_page(request):
+                return await self._rendered(partial(locked_page, error.headers))
             return error_answer(error)
         except Disconnected:
             raise
@@ -170,6 +176,8 @@ class ScoringApp:
             "/infer": Route(f"{model}/infer", post, self._infer, True),
         }
         return {
+            _PAGE: Route(_PAGE, get, self._page),
+            "/openapi.json": Route("/openapi.json", get, self._openapi),
             "/segments": Route("/segments", post, self._segments, True),
             "/invocations": Route("/invocations", post, self._invocations, True),
             "/ping": Route("/ping", get, self._ping),
@@ -182,6 +190,20 @@ class ScoringApp:
         }
 
     # Routes.
+
+    async def _page(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        return await self._rendered(partial(html_page, model.model, model.manifest))
+
+    async def _openapi(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
+        document = partial(
+            openapi_document, model, self._name, self._limits,
+            needs_token=self._token is not None, version=gpuseg.__version__,
+        )  # fmt: skip
+        return await self._rendered(lambda: json_answer(document()))
+
+    async def _rendered(self, render: Callable[[], HttpAnswer]) -> HttpAnswer:
+        """Return an answer that takes longer than a row to score."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, render)
 
     async def _ping(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
         return json_answer({})
@@ -341,6 +363,12 @@ async def _send(answer: HttpAnswer, run_id: str, send: Send) -> None:
     ]
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def _asks_for_page(request: HttpRequest) -> bool:
+    """Return whether a browser asks for the page, which then asks for the token."""
+    wanted = accepted(request.text_header(b"accept"), (JSON, HTML))
+    return request.path == _PAGE and request.method in ("GET", "HEAD") and wanted == HTML
 
 
 def _kind(request: HttpRequest, *known: str) -> tuple[str, Mapping[str, str]]:

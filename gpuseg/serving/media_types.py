@@ -1,6 +1,7 @@
 """Types of bodies: those that a request has, and those that it accepts."""
 
 JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
+HTML = "text/html"
 ARROW = "application/vnd.apache.arrow.stream"
 
 _ALIASES = {

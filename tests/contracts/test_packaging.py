@@ -36,7 +36,10 @@ def test_wheel_ships_kernels_templates_and_types(wheel: Path) -> None:
     files = [path for path in (ROOT / "kernels").rglob("*") if path.is_file()]
     kernels = {f"gpuseg/{path.relative_to(ROOT)}" for path in files}
     assert kernels <= names
-    assert {"gpuseg/reporting/report.html.j2", "gpuseg/py.typed", "gpuseg/cli/app.py"} <= names
+    pages = {"reporting/report.html.j2", "reporting/base.css", "serving/page.html.j2"}
+    pages |= {"serving/page.css", "serving/page.js"}
+    assert {f"gpuseg/{page}" for page in pages} <= names
+    assert {"gpuseg/py.typed", "gpuseg/cli/app.py"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

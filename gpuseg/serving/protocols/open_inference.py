@@ -25,7 +25,7 @@ _FLOATS: dict[str, type[np.floating[Any]]] = {
     "FP64": np.float64,
 }
 
-_DATATYPES = {
+DATATYPES = {
     "number": "FP64",
     "vector": "FP64",
     "text": "BYTES",
@@ -78,7 +78,7 @@ def metadata(model: LoadedModel, name: str) -> dict[str, Any]:
         "versions": [model.run_id],
         "platform": "gpuseg",
         "inputs": [
-            {"name": c.name, "datatype": _DATATYPES[c.kind], "shape": [_BATCH, *c.shape]}
+            {"name": c.name, "datatype": DATATYPES[c.kind], "shape": [_BATCH, *c.shape]}
             for c in model.columns
         ],
         "outputs": [
