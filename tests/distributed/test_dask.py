@@ -27,6 +27,7 @@ from support.helpers import (
     cut,
     job,
     leftovers,
+    read_parts,
     run,
     toml,
     write_files,
@@ -251,6 +252,25 @@ def test_worker_killed_at_the_start_of_a_stage(
     at = ActAt(stage, 0, lambda: os.kill(victim, signal.SIGKILL))
     runtime = {"cluster": cluster.scheduler_address}
     assert recovered_shards(source, tmp_path, at, segment=K, runtime=runtime) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["score", "check ids"])
+def test_worker_killed_while_a_table_is_scored(
+    tmp_path: Path, source: Path, cluster: LocalCluster, stage: str
+) -> None:
+    run(source, tmp_path / "fit", segment=K)
+    arguments: dict[str, Any] = {"model": tmp_path / "fit", "input": source, "id": "repeated_id"}
+    expected = gpuseg.score(**arguments, output=tmp_path / "local")
+    victim = worker_pid(cluster)
+    at = ActAt(stage, 0, lambda: os.kill(victim, signal.SIGKILL))
+    result = gpuseg.score(
+        **arguments, output=tmp_path / "dask", cluster=cluster.scheduler_address, progress=at
+    )
+    assert result.record.executor.recovered_shards == 1
+    assert read_parts(tmp_path / "dask").equals(read_parts(tmp_path / "local"))
+    assert result.record.segments == expected.record.segments
+    assert result.record.warnings == expected.record.warnings != ()
 
 
 # Errors.

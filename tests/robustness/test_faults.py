@@ -262,3 +262,67 @@ def test_full_disk(
     assert "Traceback" not in outcome.err
     assert check_complete(out) == OLD
     assert staging(out) == []
+
+
+# Tables that are scored.
+
+
+def score_command(model: Path, customers: Path, out: Path, *options: str) -> list[str]:
+    arguments = ["score", model, customers, out, "--overwrite", *options]
+    return [sys.executable, "-m", "gpuseg.cli", *map(str, arguments)]
+
+
+def check_scores(out: Path) -> str:
+    """Check that the scores are complete; return the run that has scored."""
+    assert (out / "_SUCCESS").exists()
+    manifest = json.loads((out / "_manifest.json").read_text())
+    assert {part["name"] for part in manifest["parts"]} == {p.name for p in out.glob("part-*")}
+    ids = ds.dataset(out).to_table(columns=["customer_id"])["customer_id"]
+    assert ids.to_pylist() == list(range(1, ROWS + 1))
+    return str(manifest["run_id"])
+
+
+@pytest.mark.slow
+def test_scoring_killed_and_interrupted(customers: Path, old_output: Path, tmp_path: Path) -> None:
+    out, moments = tmp_path / "scored", random.Random(3)
+    old = gpuseg.score(old_output, customers, out).record.run_id
+    numbers = [signal.SIGKILL, signal.SIGINT, *[signal.SIGKILL, signal.SIGTERM] * (4 * THOROUGH)]
+    for number in numbers:
+        process = subprocess.Popen(
+            score_command(old_output, customers, out), stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("start"):
+            assert process.poll() is None
+        time.sleep(moments.uniform(0.0, 0.1))
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        assert process.returncode in (0, 130, -number)
+        assert (check_scores(out) == old) == (process.returncode != 0) or number == signal.SIGKILL
+        old = check_scores(out)
+    assert gpuseg.score(old_output, customers, out, overwrite=True).record.run_id == check_scores(
+        out
+    )
+    assert staging(out) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [0, 300_000])
+def test_full_disk_while_scoring(
+    customers: Path,
+    old_output: Path,
+    small_disk: Path,
+    room: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    out = small_disk / "scored"
+    old = gpuseg.score(old_output, customers, out).record.run_id
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "filler").write_bytes(bytes(free - room))
+    outcome = call(capfd, "score", old_output, customers, out, "--overwrite")
+    assert outcome.code == 4, outcome.err
+    assert "No space left on device" in outcome.err
+    assert "Traceback" not in outcome.err
+    assert check_scores(out) == old
+    assert staging(out) == []
