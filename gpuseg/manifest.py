@@ -853,6 +853,25 @@ class UnseenCategories(Record):
     """File and row of the example."""
 
 
+class LookalikeSummary(Record):
+    """The rows nearest to a segment, which are the rows of the output."""
+
+    segment: SegmentNumber
+    """Number of the segment."""
+    column: str
+    """Column of the output whose number it is: ``segment``, or that of a coarser level."""
+    name: str | None = None
+    """Name of the segment, as the fit has it; absent where it has none."""
+    requested: Count
+    """How many rows the command asks for."""
+    rows: Count
+    """Rows of the output; fewer where the table does not have so many."""
+    excludes_members: bool
+    """Whether rows that are in the segment are left out."""
+    farthest: Number
+    """Distance of the last row from the segment, in scaled units; null without rows."""
+
+
 class ScoresManifest(Record):
     """The manifest of rows that a model has scored."""
 
@@ -872,6 +891,8 @@ class ScoresManifest(Record):
     """The transaction lines, where the features were built from some."""
     input: ScoredInput
     """The rows that were read."""
+    lookalikes: LookalikeSummary | None = None
+    """The rows of the output, where they are only those nearest to a segment."""
     backend: BackendSummary
     """The implementation of the numeric primitives."""
     devices: tuple[str, ...]

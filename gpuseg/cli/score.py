@@ -34,6 +34,23 @@ def score(
             "--id", metavar="COLUMN", help="The id column; by default that of the fit, '' for none."
         ),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            "--like",
+            metavar="SEGMENT",
+            help="Write only the rows nearest to a segment, by its number or name.",
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="N", help="With --like: how many rows.")
+    ] = None,
+    exclude_members: Annotated[
+        bool,
+        typer.Option(
+            "--exclude-members", help="With --like: leave out rows that are in the segment."
+        ),
+    ] = False,
     cluster: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +79,7 @@ def score(
     if stdin:
         others = {
             "INPUT": input, "OUTPUT": output, "--cluster": cluster, "--overwrite": overwrite,
-            "--json": as_json,
+            "--json": as_json, "--like": like, "--top": top, "--exclude-members": exclude_members,
         }  # fmt: skip
         _refuse_with_stdin(others)
         from gpuseg.cli.standard_input import score_standard_input
@@ -78,8 +95,9 @@ def score(
 
     with shown_progress() as progress:
         result = score_table(
-            model, input, output, id=id, cluster=cluster, confidence=confidence,
-            overwrite=overwrite, overrides=set_ or [], progress=progress,
+            model, input, output, id=id, cluster=cluster, like=like, top=top,
+            exclude_members=exclude_members, confidence=confidence, overwrite=overwrite,
+            overrides=set_ or [], progress=progress,
         )  # fmt: skip
     path = redacted(result.path)
 
@@ -87,9 +105,11 @@ def score(
         if as_json:
             print_json(result.manifest)
             return
-        from gpuseg.reporting.scores_table import scores_table
+        from gpuseg.reporting.scores_table import lookalikes_in_words, scores_table
 
         print_table(scores_table(result.record))
+        if result.record.lookalikes is not None:
+            print_text(f"lookalikes {lookalikes_in_words(result.record.lookalikes)}")
         print_text(f"segments   {path}")
 
     show_published(show, path)

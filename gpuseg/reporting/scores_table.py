@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpuseg.formatting import count, number, percent, segment_name
-from gpuseg.manifest import ScoredSegment, ScoresManifest
+from gpuseg.manifest import LookalikeSummary, ScoredSegment, ScoresManifest
 from gpuseg.reporting.cells import cell
 
 _MAX_NAME_WIDTH = 30
@@ -32,6 +32,14 @@ def scores_table(manifest: ScoresManifest) -> Table:
         share = percent(rows / manifest.input.rows)
         table.add_row("others", *label, count(rows), share, *[Text()] * has_fit, "")
     return table
+
+
+def lookalikes_in_words(lookalikes: LookalikeSummary) -> str:
+    """Return which rows of the table the output has."""
+    name = lookalikes.name or f"{lookalikes.column} {lookalikes.segment}"
+    farthest = f", within {number(lookalikes.farthest)} of it" if lookalikes.rows else ""
+    outside = " of other segments" if lookalikes.excludes_members else ""
+    return f"{count(lookalikes.rows, 'customer')}{outside} nearest to {name}{farthest}"
 
 
 def _empty_table(manifest: ScoresManifest, has_names: bool, has_fit: bool) -> Table:

@@ -7,7 +7,7 @@ the rows are divided.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +17,14 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, plain, to_numpy, without_views
 from gpuseg.errors import ConfigError, literal
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.scores import SEGMENT
+from gpuseg.models.scores import SEGMENT, Scores
 from gpuseg.models.segment_points import Points, distances_to
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.validation import nearest_known
 
-LIKE_DISTANCE = "like_distance"
-"""The column of the distance to the segment that rows are compared with, float64."""
+LIKE_DISTANCE, ROW, RANK = "like_distance", "row", "rank"
+"""Columns of lookalikes: the distance to the segment that they are compared with, float64; the
+number of the row in the table, from 0; the place among the lookalikes, from 1."""
 
 _SURPLUS = 2
 """How many times the rows that are wanted are collected before the farther ones are dropped."""
@@ -53,6 +54,48 @@ class LikedSegment:
         return distances_to(self.points, z, backend, context)
 
 
+@dataclass(frozen=True)
+class LikedScores(Scores):
+    """Scores with the distance of each row to one segment, float64 (n,)."""
+
+    like_distance: NDArray[np.float64] = field(kw_only=True)
+
+
+@dataclass(frozen=True)
+class Lookalikes:
+    """Which rows of a table are looked for.
+
+    Attributes
+    ----------
+    liked : LikedSegment
+    n : int
+        The number of rows, those nearest to the segment.
+    excludes_members : bool
+        Whether rows that are in the segment are left out.
+    """
+
+    liked: LikedSegment
+    n: int
+    excludes_members: bool
+
+    def with_distances(
+        self, scores: Scores, z: NDArray[np.float32], backend: str, context: TaskContext
+    ) -> LikedScores:
+        """Return the scores of rows that are transformed, with their distances."""
+        distances = self.liked.distances(z, backend, context)
+        return LikedScores(**vars(scores), like_distance=distances)
+
+    def candidates(self, rows: pa.Table) -> pa.Table:
+        """Return the rows of a table of scores that may be among the lookalikes."""
+        if not self.excludes_members:
+            return rows
+        return rows.filter(pc.not_equal(rows[self.liked.column], self.liked.number))
+
+    def nearest(self, id: str | None) -> "NearestRows":
+        """Return what collects the rows of tables that have this id column, and `ROW`."""
+        return NearestRows(self.n, [ROW] if id is None else [id, ROW])
+
+
 def liked_segment(model: SegmentModel, segment: str, names: Mapping[int, str]) -> LikedSegment:
     """Return a segment of a model.
 
@@ -76,7 +119,7 @@ def liked_segment(model: SegmentModel, segment: str, names: Mapping[int, str]) -
     if points is None:
         raise ConfigError(
             "like.not_available", f"not available for {model.name}", value=segment,
-            parameter="like", hint="leave --like out",
+            parameter="like_segment", hint="leave `like_segment` out",
         )  # fmt: skip
     by_name = {name: number for number, name in names.items()}
     column, sign, number = segment.rpartition("=")
@@ -96,7 +139,7 @@ def _unknown(
     numbers = f"0 to {len(known) - 1}" if len(known) > 1 else "0"
     of_levels = f", or COLUMN=NUMBER with {' or '.join(levels)}" if levels else ""
     return ConfigError(
-        "like.unknown_segment", "there is no such segment", value=segment, parameter="like",
+        "like.unknown_segment", "there is no such segment", value=segment, parameter="like_segment",
         rule=f"must be a number from {numbers}{literal(of_levels)}" if known else "there is none",
         hint=nearest_known(segment, names) if names else "",
     )  # fmt: skip
@@ -122,12 +165,14 @@ class NearestRows:
         """Take rows with the column `LIKE_DISTANCE`, those of ties, and any others."""
         self._kept.append(self._near(rows))
         if sum(map(len, self._kept)) > _SURPLUS * self._n:
-            nearest = self.table()
-            self._limit = nearest[LIKE_DISTANCE][-1].as_py()
-            self._kept = [nearest]
+            self._kept = [self._nearest()]
+            self._limit = self._kept[0][LIKE_DISTANCE][-1].as_py()
 
-    def table(self) -> pa.Table:
-        """Return the nearest rows of those that came, at least one table, in their order."""
+    def table(self) -> pa.Table | None:
+        """Return the nearest rows of those that came, in their order; None if no table came."""
+        return self._nearest() if self._kept else None
+
+    def _nearest(self) -> pa.Table:
         rows = self._near(pa.concat_tables(self._kept))
         keys = pa.table({name: _sortable(rows[name].combine_chunks()) for name in self._keys})
         order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self._keys])

@@ -31,6 +31,8 @@ class PreparedRows:
     ids : Arrow array (n,) or None
     carried : list of Arrow array (n,)
         Columns that the output has as they are.
+    start : int
+        The number of the first row within the shard as read.
     missing, clipped, unseen, bad : see `scoring.counts.ScoreCounts`
     """
 
@@ -38,6 +40,7 @@ class PreparedRows:
     kept: NDArray[np.bool_] | None
     ids: pa.Array | None
     carried: list[pa.Array]
+    start: int
     missing: Mapping[str, int] = field(default_factory=dict)
     clipped: Mapping[str, int] = field(default_factory=dict)
     unseen: Mapping[str, UnseenRows] = field(default_factory=dict)
@@ -47,6 +50,11 @@ class PreparedRows:
     def n_read(self) -> int:
         """Number of rows that were read."""
         return len(self.z) if self.kept is None else len(self.kept)
+
+    def numbers(self) -> NDArray[np.int64]:
+        """Return the numbers of the rows that are kept, within the shard as read."""
+        numbers = np.arange(self.start, self.start + self.n_read)
+        return numbers if self.kept is None else numbers[self.kept]
 
 
 class RowPreparer:
@@ -109,7 +117,7 @@ class RowPreparer:
         bad = self._bad_rows(z, infinite, kept, batch, start)
         ids = None if plan.id is None else batch.column(plan.id)
         carried = [batch.column(name) for name in plan.carried]
-        return PreparedRows(z, kept, ids, carried, missing, clipped, unseen, bad)
+        return PreparedRows(z, kept, ids, carried, start, missing, clipped, unseen, bad)
 
     def _encode(
         self, encoder: Encoder, column: pa.Array, out: NDArray[np.float32], start: int

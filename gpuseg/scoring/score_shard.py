@@ -4,7 +4,7 @@ Threads share the parts. A thread decodes, prepares and scores some rows and wri
 A model for which a call is expensive, whatever the rows are, scores several parts at a time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -23,6 +23,7 @@ from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import CONFIDENCE, Scores
 from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
 from gpuseg.scoring.counts import ScoreCounts
+from gpuseg.scoring.lookalikes import LIKE_DISTANCE, ROW, LikedScores, Lookalikes
 from gpuseg.scoring.prepare_rows import PreparedRows, RowPreparer, kept_rows
 
 Place = tuple[str, int]
@@ -63,6 +64,8 @@ class Scoring:
         Whether there is memory for the hashes of all ids, which are compared afterwards.
     max_threads : int
         Threads for which there is memory.
+    lookalikes : Lookalikes or None
+        If set, no parts are written: the rows nearest to a segment are returned.
     """
 
     model: SegmentModel
@@ -71,6 +74,7 @@ class Scoring:
     with_confidence: bool
     keep_hashes: bool
     max_threads: int
+    lookalikes: Lookalikes | None = None
 
     @property
     def extra_columns(self) -> list[str]:
@@ -79,7 +83,10 @@ class Scoring:
 
     def score(self, z: NDArray[np.float32], context: TaskContext) -> Scores:
         """Return the scores of prepared rows."""
-        return self.model.score_rows(z, self.backend, context, with_next=self.with_confidence)
+        scores = self.model.score_rows(z, self.backend, context, with_next=self.with_confidence)
+        if self.lookalikes is None:
+            return scores
+        return self.lookalikes.with_distances(scores, z, self.backend, context)
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,15 @@ class ShardScores:
         Where the first unseen category of a column is.
     bad_place : Place or None
         Where the first row is that cannot be scored.
+    nearest : Table or None
+        The lookalikes among the rows, if some are looked for.
     """
 
     parts: list[Part]
     counts: ScoreCounts
     unseen_places: dict[str, Place]
     bad_place: Place | None
+    nearest: pa.Table | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +118,7 @@ class _PartScores:
     part: Part | None
     counts: ScoreCounts
     kept: NDArray[np.bool_] | None
+    nearest: pa.Table | None = None
 
 
 def open_scored(plan: ShardPlan, context: TaskContext) -> ScoredShard:
@@ -115,8 +126,15 @@ def open_scored(plan: ShardPlan, context: TaskContext) -> ScoredShard:
     return ScoredShard(plan)
 
 
-def score_shard(shard: ScoredShard, context: TaskContext, scoring: Scoring) -> ShardScores:
-    """Score all rows of a shard, and write its parts.
+def score_shard(
+    shard: ScoredShard, context: TaskContext, scoring: Scoring, first_row: int
+) -> ShardScores:
+    """Score all rows of a shard, and write its parts or collect lookalikes.
+
+    Parameters
+    ----------
+    first_row : int
+        The number of the shard's first row in the table.
 
     Raises
     ------
@@ -128,7 +146,7 @@ def score_shard(shard: ScoredShard, context: TaskContext, scoring: Scoring) -> S
     """
     plan = shard.source
     context = replace(context, threads=min(context.threads, scoring.max_threads))
-    scorer = _Scorer(shard, scoring, context)
+    scorer = _Scorer(shard, scoring, context, first_row)
     if scoring.model.rows_per_call():
         results = list(scorer.score_together(rows_together(scoring.model, context.threads)))
     else:
@@ -142,12 +160,20 @@ def score_shard(shard: ScoredShard, context: TaskContext, scoring: Scoring) -> S
             for part, result in zip(plan.parts, results, strict=True)
         ]
         shard.kept = np.concatenate(masks)
+    nearest = None
+    if scoring.lookalikes is not None:
+        of_shard = scoring.lookalikes.nearest(plan.id)
+        for result in results:
+            if result.nearest is not None:
+                of_shard.add(result.nearest)
+        nearest = of_shard.table()
     pa.default_memory_pool().release_unused()
     return ShardScores(
         [result.part for result in results if result.part is not None],
         counts,
         {column: plan.origin(unseen_rows.row) for column, unseen_rows in counts.unseen.items()},
         None if counts.bad is None else plan.origin(counts.bad.row),
+        nearest,
     )
 
 
@@ -159,8 +185,10 @@ def rows_together(model: SegmentModel, threads: int) -> int:
 class _Scorer:
     """Scores the parts of a shard, each in one thread or several together."""
 
-    def __init__(self, shard: ScoredShard, scoring: Scoring, context: TaskContext) -> None:
-        plan = shard.source
+    def __init__(
+        self, shard: ScoredShard, scoring: Scoring, context: TaskContext, first_row: int
+    ) -> None:
+        plan, self._first_row = shard.source, first_row
         self._shard, self._plan, self._scoring, self._context = shard, plan, scoring, context
         self._preparer = RowPreparer(scoring.model.pipeline, plan, scoring.backend)
         groups = iter(plan.groups())
@@ -218,6 +246,8 @@ class _Scorer:
     ) -> _PartScores:
         """Write a part, and count its rows; from the first row without a segment, only count."""
         plan, scoring = self._plan, self._scoring
+        if scoring.lookalikes is not None:
+            return self._collect(scoring.lookalikes, scored)
         counts = ScoreCounts.zeros(scoring.model.n_clusters)
         written, kept = WrittenIds(scoring.keep_hashes), list[NDArray[np.bool_]]()
 
@@ -243,6 +273,26 @@ class _Scorer:
             result = replace(result, ids=written.range())
             written.keep_in(self._shard.cache, part)
         return _PartScores(result, counts, np.concatenate(kept) if counts.n_dropped else None)
+
+    def _collect(
+        self, lookalikes: Lookalikes, scored: Iterator[tuple[PreparedRows, Scores | None]]
+    ) -> _PartScores:
+        """Keep the lookalikes of a part, and count its rows."""
+        plan, scoring = self._plan, self._scoring
+        counts, nearest = ScoreCounts.zeros(scoring.model.n_clusters), lookalikes.nearest(plan.id)
+        ids = [] if plan.id is None else [plan.id]
+        names = [*ids, SEGMENT, DISTANCE, *scoring.extra_columns, *plan.carried]
+        for rows, scores in scored:
+            _count(counts, rows, scores)
+            self._context.report(rows.n_read)
+            if isinstance(scores, LikedScores):
+                columns = dict(
+                    zip(names, _output_columns(plan, scoring, rows, scores), strict=True)
+                )
+                columns[LIKE_DISTANCE] = from_numpy(scores.like_distance)
+                columns[ROW] = from_numpy(rows.numbers() + self._first_row)
+                nearest.add(lookalikes.candidates(pa.table(columns)))
+        return _PartScores(None, counts, None, nearest.table())
 
 
 def _count(counts: ScoreCounts, rows: PreparedRows, scores: Scores | None) -> None:
@@ -271,10 +321,10 @@ def _output_columns(
 
 def _some(scores: Scores, rows: slice) -> Scores:
     """Return the scores of some rows."""
-    return Scores(
-        scores.segment[rows],
-        scores.distance[rows],
-        None if scores.next_segment is None else scores.next_segment[rows],
-        None if scores.confidence is None else scores.confidence[rows],
-        {name: level[rows] for name, level in scores.levels.items()},
-    )
+
+    def some(column: Any) -> Any:
+        if isinstance(column, Mapping):
+            return {name: values[rows] for name, values in column.items()}
+        return None if column is None else column[rows]
+
+    return type(scores)(**{name: some(column) for name, column in vars(scores).items()})

@@ -151,12 +151,31 @@ def write_part(
         If it cannot be written, for example because the disk is full.
     """
     name = staging.part_name(part_plan.number, plan.n_parts)
-    path = staging.path(name)
-    rows = 0
+    return write_batches(staging, name, names, [SEGMENT, *plan.carried], batches, context)
+
+
+def write_batches(
+    staging: Staging,
+    name: str,
+    names: list[str],
+    encoded: list[str],
+    batches: Iterator[list[Any]],
+    context: TaskContext,
+) -> Part:
+    """Write a file from the columns of consecutive rows, at least one batch.
+
+    `encoded` names the columns of few values, which are written with dictionaries.
+
+    Raises
+    ------
+    ResourceError
+        If it cannot be written, for example because the disk is full.
+    """
+    path, rows = staging.path(name), 0
     try:
         with staging.storage.fs.open(path, "wb") as sink:
             first = pa.record_batch(next(batches), names=names)
-            with _open_writer(sink, first.schema, [SEGMENT, *plan.carried]) as writer:
+            with _open_writer(sink, first.schema, encoded) as writer:
                 for batch in chain([first], (pa.record_batch(b, names=names) for b in batches)):
                     if len(batch):
                         writer.write_batch(batch, row_group_size=len(batch))

@@ -37,12 +37,15 @@ class ScoredTable:
         Where the first unseen category of a column is.
     parts : sequence of Part
     row_storage : manifest.RowStorage
+    lookalikes : manifest.LookalikeSummary or None
+        If the parts have only the rows nearest to a segment.
     """
 
     counts: ScoreCounts
     unseen_places: Mapping[str, str]
     parts: Sequence[Part]
     row_storage: manifest.RowStorage
+    lookalikes: manifest.LookalikeSummary | None = None
 
 
 def build_scores_manifest(
@@ -72,6 +75,7 @@ def build_scores_manifest(
             fingerprint=dataset.fingerprint(),
             text_files=summaries_of(run.plan.text_inputs, "input"),
         ),
+        lookalikes=scored.lookalikes,
         backend=manifest.BackendSummary(name=backend.name, reason=backend.reason),
         devices=devices_of(executor, backend.name),
         executor=manifest.ExecutorSummary(

@@ -40,6 +40,12 @@ _RESULT_BYTES = 64
 
 _VALUE_BYTES = 4
 
+_COLLECTED = 3
+"""How many times the rows that are collected are there: before the farther ones are dropped."""
+
+_COLLECTED_BYTES = 2 * _RESULT_BYTES
+"""A row that is collected, while the rows are sorted."""
+
 
 @dataclass(frozen=True)
 class ScoreMemory:
@@ -150,9 +156,18 @@ def plan_shards(
 
 
 def plan_score_memory(
-    dataset: Dataset, model: SegmentModel, cluster: ClusterSpec, shards: Sequence[ShardPlan]
+    dataset: Dataset,
+    model: SegmentModel,
+    cluster: ClusterSpec,
+    shards: Sequence[ShardPlan],
+    n_collected: int = 0,
 ) -> ScoreMemory:
     """Choose the threads of a worker so that it stays within its memory.
+
+    Parameters
+    ----------
+    n_collected : int
+        Rows that each worker collects, and does not write.
 
     Raises
     ------
@@ -161,6 +176,7 @@ def plan_score_memory(
     """
     limit, threads = limit_of(cluster, len(shards)), cluster.threads
     fixed = PROCESS_BYTES + model.memory_bytes()
+    fixed += min(_COLLECTED * n_collected, dataset.rows) * _COLLECTED_BYTES
     while threads > 1 and fixed + _work_bytes(dataset, model, shards, threads) > limit.usable:
         threads -= 1
     needed = fixed + _work_bytes(dataset, model, shards, threads)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpuseg.errors import DataError, parameter_names
 from gpuseg.formatting import count, count_with
+from gpuseg.io.parquet.shard_plan import ShardPlan
 from gpuseg.jobs.context import OpenRun, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.job import job_names
@@ -28,6 +30,7 @@ from gpuseg.jobs.score.sections import (
     text_options_of,
     validated_sections,
 )
+from gpuseg.jobs.score.write_lookalikes import write_lookalikes
 from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.jobs.stages.write import refuse_parts_not_shared
 from gpuseg.manifest import FIT_MANIFEST, RowStorage, dump
@@ -36,6 +39,7 @@ from gpuseg.output_kind import OutputKind
 from gpuseg.printable import printable_value
 from gpuseg.redaction import redacted
 from gpuseg.scoring.counts import BadRows, ScoreCounts
+from gpuseg.scoring.lookalikes import Lookalikes, liked_segment
 from gpuseg.scoring.score_shard import Scoring, ShardScores, open_scored, score_shard
 
 if TYPE_CHECKING:
@@ -91,6 +95,9 @@ def score(
     *,
     id: str | None = None,
     cluster: str | None = None,
+    like: str | int | None = None,
+    top: int | None = None,
+    exclude_members: bool = False,
     confidence: bool = False,
     overwrite: bool = False,
     overrides: Sequence[str] = (),
@@ -114,6 +121,13 @@ def score(
         The id column, by default that of the fit; "" writes no ids.
     cluster : str, optional
         By default that of the fit.
+    like : str or int, optional
+        A segment, by its number or name, or ``COLUMN=NUMBER`` for a coarser level of a hierarchy:
+        the output has only the rows of the table nearest to it, with `like_distance` and `rank`.
+    top : int, optional
+        How many rows these are.
+    exclude_members : bool, default False
+        Whether rows that are in the segment are left out of them.
     confidence : bool, default False
         Whether the output has the confidence, too.
     overwrite : bool, default False
@@ -139,13 +153,17 @@ def score(
     >>> import gpuseg
     >>> gpuseg.score("out/segments", "new_customers.parquet", "out/scored")  # doctest: +SKIP
     """
-    command = Command(model, input, output, id, cluster, confidence, overwrite, tuple(overrides))
+    command = Command(
+        model, input, output, id, like, top, exclude_members, cluster, confidence, overwrite,
+        tuple(overrides),
+    )  # fmt: skip
     values = command.values()
     files = _load(values)
     saved = files.saved
     spec = validated_sections(values, saved.manifest)
     with parameter_names(job_names(spec)):
         check_sections(spec, saved.model)
+        lookalikes = _lookalikes(spec, saved)
     make_plan = partial(
         plan_score, spec, saved.model, saved.storage, text_options_of(saved.manifest)
     )
@@ -153,7 +171,7 @@ def score(
         spec, make_plan, OutputKind.SCORES, partial(_importer, saved.model), _WORKER_MODULES,
         progress,
     ) as run:  # fmt: skip
-        record = _score_table(run, spec, files)
+        record = _score_table(run, spec, files, lookalikes)
     return ScoreResult(spec.output.path, record, saved.model)
 
 
@@ -174,7 +192,9 @@ def _importer(model: SegmentModel, plan: RunPlan) -> Callable[[], None]:
     return import_backend
 
 
-def _score_table(run: OpenRun, spec: ScoreSpec, model_files: ModelFiles) -> ScoresManifest:
+def _score_table(
+    run: OpenRun, spec: ScoreSpec, model_files: ModelFiles, lookalikes: Lookalikes | None
+) -> ScoresManifest:
     """Score the rows of the table, and publish the output."""
     saved = model_files.saved
     step = run.plan.first_step
@@ -182,15 +202,19 @@ def _score_table(run: OpenRun, spec: ScoreSpec, model_files: ModelFiles) -> Scor
     n_workers = len(run.executor.workers())
     threads = run.plan.resolved.cluster.threads
     shards = plan_shards(step.dataset, saved.model, n_workers, threads)
-    memory = plan_score_memory(step.dataset, saved.model, run.plan.resolved.cluster, shards)
+    memory = plan_score_memory(
+        step.dataset, saved.model, run.plan.resolved.cluster, shards,
+        0 if lookalikes is None else lookalikes.n,
+    )  # fmt: skip
     run.reporter.log(memory.reason)
 
     def attempt() -> ScoredTable:
         run.executor.load(open_scored, shards)
         with run.reporter.stage("score", step.dataset.rows):
-            scored = _scored(run, spec, saved, memory)
+            scored = _scored(run, spec, saved, shards, memory, lookalikes)
         refuse_parts_not_shared(run.output.staging, scored.parts)
-        _check_ids(run, step, scored, memory)
+        if lookalikes is None:
+            _check_ids(run, step, scored, memory)
         return scored
 
     scored = run.retry(attempt)
@@ -204,7 +228,22 @@ def _score_table(run: OpenRun, spec: ScoreSpec, model_files: ModelFiles) -> Scor
     return record
 
 
-def _scored(run: OpenRun, spec: ScoreSpec, saved: SavedOutput, memory: ScoreMemory) -> ScoredTable:
+def _lookalikes(spec: ScoreSpec, saved: SavedOutput) -> Lookalikes | None:
+    """Return which rows are looked for; None if the output has all rows."""
+    if spec.like is None:
+        return None
+    liked = liked_segment(saved.model, spec.like.segment, saved.segment_names)
+    return Lookalikes(liked, spec.like.top, spec.like.exclude_members)
+
+
+def _scored(
+    run: OpenRun,
+    spec: ScoreSpec,
+    saved: SavedOutput,
+    shards: Sequence[ShardPlan],
+    memory: ScoreMemory,
+    lookalikes: Lookalikes | None,
+) -> ScoredTable:
     """Score the rows of all shards, and write the parts.
 
     Raises
@@ -215,9 +254,10 @@ def _scored(run: OpenRun, spec: ScoreSpec, saved: SavedOutput, memory: ScoreMemo
     model = saved.model
     scoring = Scoring(
         model, run.backend, run.output.staging, spec.output.confidence, memory.id_turns == 1,
-        memory.threads,
+        memory.threads, lookalikes,
     )  # fmt: skip
-    results: list[ShardScores] = run.executor.apply(score_shard, scoring)
+    first_rows = list(accumulate((shard.rows for shard in shards), initial=0))[:-1]
+    results: list[ShardScores] = run.executor.apply(score_shard, scoring, per_shard=first_rows)
     counts, places = ScoreCounts.zeros(model.n_clusters), dict[str, str]()
     for result in results:
         if result.counts.bad is not None and counts.bad is None and result.bad_place is not None:
@@ -230,6 +270,9 @@ def _scored(run: OpenRun, spec: ScoreSpec, saved: SavedOutput, memory: ScoreMemo
         hides_value = spec.input.id_hash_key_env is not None
         raise _not_scored(counts.bad, bad_place, hides_value)
     storage = RowStorage(mode="streamed", reason=memory.reason)
+    if lookalikes is not None:
+        written, summary = write_lookalikes(run, saved, lookalikes, spec.input.id, results)
+        return ScoredTable(counts, places, written, storage, summary)
     parts = [part for result in results for part in result.parts]
     return ScoredTable(counts, places, parts, storage)
 

@@ -5,7 +5,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from gpuseg.errors import ConfigError, literal
 from gpuseg.io.output.assignments import DISTANCE, SEGMENT
@@ -18,12 +20,14 @@ from gpuseg.jobs.schema import (
     ScoredInputSpec,
     ScoredOutputSpec,
     Section,
+    Text,
     TransactionsSpec,
 )
 from gpuseg.manifest import Manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import CONFIDENCE
 from gpuseg.redaction import HIDDEN, redacted, secrets_of
+from gpuseg.scoring.lookalikes import LIKE_DISTANCE, RANK, ROW
 from gpuseg.validation import validated
 
 _OF_INPUT = ("id", "id_hash_key_env", "null_values")
@@ -35,7 +39,22 @@ _REQUIRED = {
     "model.path": "give the output folder of a run",
     "input.path": "give the path of a table",
     "output.path": "give the path of a folder to write to",
+    "like.segment": "name a segment with --like SEGMENT",
+    "like.top": "say how many with --top N",
 }
+
+
+def _as_text(value: Any) -> Any:
+    """Return the number of a segment as text."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class LikeSpec(Section):
+    """The segment to which the nearest rows of a table are looked for, and how many."""
+
+    segment: Annotated[Text, BeforeValidator(_as_text)]
+    top: Annotated[int, Field(ge=1)]
+    exclude_members: bool = False
 
 
 class ScoreSpec(Section):
@@ -43,6 +62,7 @@ class ScoreSpec(Section):
 
     model: ModelSpec
     input: ScoredInputSpec
+    like: LikeSpec | None = None
     runtime: RuntimeSpec = RuntimeSpec()
     output: ScoredOutputSpec
 
@@ -73,6 +93,8 @@ class ScoreSpec(Section):
         for key in OPTIONS:
             if values["input"][key] is None:
                 del values["input"][key]
+        if self.like is None:
+            del values["like"]
         for name in ("model", "input", "output"):
             section = values[name]
             section["storage_options"] = dict.fromkeys(section["storage_options"], HIDDEN)
@@ -97,8 +119,12 @@ class Command:
     input : str, Path or sequence of them
     id : str or None
         The id column; None is that of the fit, and "" is none.
+    like : str, int or None
+        The segment that rows are looked for.
+    top : int or None
+        How many rows are looked for.
     cluster : str or None
-    confidence, overwrite : bool
+    exclude_members, confidence, overwrite : bool
     overrides : sequence of str
         Of the form ``section.key=value``.
     """
@@ -107,6 +133,9 @@ class Command:
     input: str | Path | Sequence[str | Path]
     output: str | Path
     id: str | None = None
+    like: str | int | None = None
+    top: int | None = None
+    exclude_members: bool = False
     cluster: str | None = None
     confidence: bool = False
     overwrite: bool = False
@@ -129,6 +158,11 @@ class Command:
         }
         if self.id is not None:
             values["input"]["id"] = self.id or None
+        of_like = {"segment": self.like, "top": self.top}
+        if like := {key: value for key, value in of_like.items() if value is not None}:
+            values["like"] = like
+        if self.exclude_members:
+            values.setdefault("like", {})["exclude_members"] = True
         if self.cluster is not None:
             values["runtime"]["cluster"] = self.cluster
         if self.confidence:
@@ -204,7 +238,8 @@ def check_sections(spec: ScoreSpec, model: SegmentModel) -> None:
     ConfigError
     """
     extra = [*model.level_columns(), *[CONFIDENCE] * spec.output.confidence]
-    if spec.input.id in (SEGMENT, DISTANCE, *extra):
+    of_lookalikes = [] if spec.like is None else [LIKE_DISTANCE, ROW, RANK]
+    if spec.input.id in (SEGMENT, DISTANCE, *extra, *of_lookalikes):
         raise ConfigError(
             "id.reserved_name", "the output has a column of that name itself",
             value=spec.input.id, parameter="id", hint="rename the id column",
