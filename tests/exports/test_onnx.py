@@ -34,7 +34,7 @@ from gpuseg.backends.types import Centers
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.exports.onnx import elementwise
 from gpuseg.exports.onnx.graph import DOUBLE, Graph
-from gpuseg.exports.onnx.onnx_model import REFUSED, onnx_model
+from gpuseg.exports.onnx.onnx_model import IR_VERSION, OPSET, REFUSED, onnx_model
 from gpuseg.io.storage import Storage
 from gpuseg.models.loading import SavedOutput
 from gpuseg.numerics.log1p import log1p
@@ -269,7 +269,7 @@ def evaluated(build: Any, x: Array) -> Array:
     value = build(graph, graph.add_input("x", DOUBLE, x.shape[1], ""))
     graph.add_output("y", graph("Reshape", value, np.array([-1])), DOUBLE, "")
     proto = helper.make_model(
-        graph.finish("test"), opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+        graph.finish("test"), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     (y,) = session.run(None, {"x": x})

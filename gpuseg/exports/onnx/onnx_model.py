@@ -23,8 +23,9 @@ REFUSED = int(np.iinfo(np.int32).min)
 MAX_FEATURES = 5000
 """Most features; each is some nodes of the graph."""
 
-_OPSET, _ML_OPSET, _IR = 18, 3, 8
-"""Versions of the operators and of the file that onnxruntime reads from 1.14 on."""
+OPSET, _ML_OPSET, IR_VERSION = 20, 3, 9
+"""Versions of the operators and of the file. onnxruntime before 1.17 refuses them, which is needed:
+its optimizer drops the roundings to float32."""
 
 _ROW = np.array([1])
 """The axis along a row."""
@@ -68,8 +69,8 @@ def onnx_model(source: SavedOutput) -> onnx.ModelProto:
     _add_outputs(graph, model, z, _is_refused(graph, features, z))
     proto = helper.make_model(
         graph.finish("gpuseg"),
-        opset_imports=[helper.make_opsetid("", _OPSET), helper.make_opsetid(ML_DOMAIN, _ML_OPSET)],
-        ir_version=_IR,
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, _ML_OPSET)],
+        ir_version=IR_VERSION,
         producer_name="gpuseg",
         producer_version=__version__,
     )
