@@ -56,6 +56,7 @@ def json_model(source: SavedOutput) -> dict[str, Any]:
         "run_id": source.run_id,
         "algorithm": source.model.name,
         "columns": _columns(pipeline),
+        "drops_missing": pipeline.drops_missing,
         "features": [
             _feature(feature, transform, f) for f, feature in enumerate(feature_sources(pipeline))
         ],

@@ -219,6 +219,27 @@ def test_a_category_may_look_as_the_sign_of_a_missing_one(tmp_path: Path) -> Non
     np.testing.assert_array_equal(model.run(rows)["segment"], expected)
 
 
+def encoded(categories: tuple[str, ...], value_type: str) -> SavedOutput:
+    """Return a model of one column of categories, each a segment of its own."""
+    encoder = Encoder("a", "ordinal", value_type, categories)
+    pipeline = FeaturePipeline((encoder,), ("a",), FeatureTransform.identity(1))
+    values = np.arange(len(categories), dtype=np.float64)[:, None]
+    model = KMeansModel(pipeline, Centers(values, np.zeros(1, np.float32)))
+    return SavedOutput("", Storage.from_url(".", {}, "path"), model, None)
+
+
+def test_only_categories_that_a_number_can_have_are_looked_up() -> None:
+    source = encoded(("01", "1", "-0", "0", "1_0", "x", str(2**63 - 1)), "whole numbers")
+    fed = np.array([[1], [0], [10], [2**63 - 1], [7]])
+    result = in_onnxruntime(onnx_model(source).SerializeToString()).run_fed({"a": fed})
+    assert result["segment"].tolist() == [1, 3, REFUSED, 6, REFUSED]
+    rows = pa.table({"a": fed[[0, 1, 3], 0]})
+    assert source.model.predict(rows).tolist() == [1, 3, 6]
+    for category in (str(2**63), str(-(2**63)), "1" * 10_000):
+        with raises("export.unsupported_column", ConfigError, parameter="to"):
+            onnx_model(encoded((category, "1"), "whole numbers"))
+
+
 def test_what_the_format_cannot_express_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with raises("export.algorithm_without_centers", ConfigError, parameter="to", value="onnx"):
         gpuseg.export(fitted("dbscan"), "onnx")

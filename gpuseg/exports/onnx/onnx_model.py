@@ -16,6 +16,7 @@ from gpuseg.exports.onnx.prepare import added, prepared_columns
 from gpuseg.exports.onnx.raw_columns import InputColumn, feature_matrix, input_columns
 from gpuseg.models.loading import SavedOutput
 from gpuseg.models.scores import DISTANCE, SEGMENT
+from gpuseg.printable import printable
 
 REFUSED = int(np.iinfo(np.int32).min)
 """The segment of a row that gpuseg refuses; its distance is NaN."""
@@ -126,7 +127,7 @@ def _metadata(
     names = {str(number): name for number, name in source.segment_names.items()}
     return {
         "gpuseg": __version__,
-        "run_id": source.run_id or "",
+        "run_id": printable(source.run_id or ""),
         "algorithm": source.model.name,
         "features": json.dumps(list(model.pipeline.features)),
         "inputs": json.dumps(inputs),

@@ -1,5 +1,6 @@
 """From the raw columns, which are the inputs, to the matrix of the features."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +11,12 @@ from gpuseg.exports.feature_sources import FeatureSource, Lookup, feature_source
 from gpuseg.exports.onnx.graph import DOUBLE, INT64, ML_DOMAIN, STRING, Graph
 from gpuseg.preprocessing.encoding.encoder import MISSING
 from gpuseg.preprocessing.pipeline import FeaturePipeline
+from gpuseg.printable import shortened
 
 MISSING_INTEGER = int(np.iinfo(np.int64).min)
 """In place of a missing category among whole numbers and booleans."""
+
+_WHOLE_NUMBER, _MAX_DIGITS = re.compile(r"0|-?[1-9][0-9]*"), 20
 
 _TYPES = {"text": STRING, "whole numbers": INT64, "booleans": INT64}
 """Types of the inputs of categories."""
@@ -92,16 +96,22 @@ def _input_column(name: str, input_name: str, sources: tuple[FeatureSource, ...]
         raise _unsupported(name, "numbers and categories at once")
     if values != "text":
         column = InputColumn(name, input_name, values, MISSING_INTEGER, sources)
-        if values == "whole numbers":
-            for category in map(int, column.categories()):
-                if not MISSING_INTEGER < category < 2**63:
-                    raise _unsupported(name, f"the category {category}, beyond 64 bits")
+        for category in column.categories() if values == "whole numbers" else ():
+            if _WHOLE_NUMBER.fullmatch(category) and not _is_integer(category):
+                raise _unsupported(name, f"the category {shortened(category)}, beyond 64 bits")
         return column
     missing = MISSING
     column = InputColumn(name, input_name, values, missing, sources)
     while missing in column.categories():
         missing = f"({missing})"
     return InputColumn(name, input_name, values, missing, sources)
+
+
+def _is_integer(category: str) -> bool:
+    """Return whether an input of 64 bits can have a category; no number is written as "07"."""
+    if not _WHOLE_NUMBER.fullmatch(category) or len(category) > _MAX_DIGITS:
+        return False
+    return MISSING_INTEGER < int(category) < 2**63
 
 
 def _unsupported(name: str, problem: str) -> ConfigError:
@@ -182,8 +192,9 @@ def _categories(graph: Graph, column: InputColumn, value: str) -> str:
         keys = {"keys_strings": [*categories, column.missing]}
         numbers, default = [*range(n), missing], otherwise
     elif column.values == "whole numbers":
-        keys = {"keys_int64s": [*map(int, categories), MISSING_INTEGER]}
-        numbers, default = [*range(n), missing], otherwise
+        possible = [name for name in categories if _is_integer(name)]
+        keys = {"keys_int64s": [*map(int, possible), MISSING_INTEGER]}
+        numbers, default = [*(codes[name] for name in possible), missing], otherwise
     else:
         keys = {"keys_int64s": [0, 1, MISSING_INTEGER]}
         numbers = [codes.get("false", otherwise), codes.get("true", otherwise), missing]
