@@ -1,6 +1,6 @@
 """A fitted DBSCAN as a value: its core rows decide the segment of a new customer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, ClassVar
 
@@ -119,8 +119,9 @@ class DBSCANModel(SegmentModel):
     def from_files(cls, folder: ModelFolder) -> "DBSCANModel":
         """Build the model from its files; see `SegmentModel.from_files`."""
         saved = validated_values(SavedDBSCAN, folder.description())
+        pipeline = FeaturePipeline.from_saved(saved, folder.tensors())
         return cls(
-            FeaturePipeline.from_saved(saved, folder.tensors()),
+            replace(pipeline, metric=saved.metric),
             DBSCANParams(**{name: getattr(saved, name) for name in DBSCANParams.model_fields}),
             tuple(saved.core_files),
             saved.n_clusters,

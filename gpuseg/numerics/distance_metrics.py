@@ -22,6 +22,9 @@ from gpuseg.errors import DataError, set_key
 
 Metric = Literal["euclidean", "manhattan", "chebyshev", "cosine", "haversine"]
 
+_RADIANS = np.array([math.pi / 2, 2 * math.pi]) * (1 + 1e-6)  # float32 rounds ½π up
+"""Largest latitude and longitude."""
+
 MAXIMUM = 0
 """In place of the power p = ∞ of Minkowski's distances, since kernels take p as an int."""
 
@@ -80,6 +83,21 @@ def embed(x: NDArray[Any], metric: Metric) -> NDArray[Any]:
     return x
 
 
+def outside_values(x: NDArray[Any], metric: Metric) -> NDArray[np.bool_] | None:
+    """Return which values of x (n, d) `embed` refuses; None for a metric that takes all.
+
+    A row of zeros, which has no direction for cosine, has no other value to blame: it is outside as
+    a whole.
+    """
+    if metric == "cosine":
+        is_zero: NDArray[np.bool_] = np.asarray(~x.any(axis=1))
+        return np.broadcast_to(is_zero[:, None], x.shape)
+    if metric == "haversine" and x.shape[1] == len(_RADIANS):
+        is_outside: NDArray[np.bool_] = np.asarray(np.abs(x) > _RADIANS)
+        return is_outside
+    return None
+
+
 def _unit_rows(x: NDArray[Any]) -> NDArray[np.float64]:
     units = x.astype(np.float64)
     largest = np.abs(units).max(axis=1, initial=0.0)
@@ -107,14 +125,13 @@ def _on_sphere(x: NDArray[Any]) -> NDArray[np.float64]:
             hint="select latitude and longitude, in radians",
             parameter="metric",
         )
-    limits = np.array([math.pi / 2, 2 * math.pi]) * (1 + 1e-6)  # float32 rounds ½π up
-    if (np.abs(x) > limits).any():
-        row, column = (int(i) for i in np.argwhere(np.abs(x) > limits)[0])
+    if (np.abs(x) > _RADIANS).any():
+        row, column = (int(i) for i in np.argwhere(np.abs(x) > _RADIANS)[0])
         name = ("latitude", "longitude")[column]
         raise DataError(
             "metric.not_radians",
             f"row {row} has {name} {x[row, column]:g}",
-            rule=f"must be in radians, from -{limits[column]:.4g} to {limits[column]:.4g}",
+            rule=f"must be in radians, from -{_RADIANS[column]:.4g} to {_RADIANS[column]:.4g}",
             hint="convert degrees with numpy.radians",
             parameter="metric",
         )

@@ -15,6 +15,7 @@ from gpuseg.backends import registry
 from gpuseg.backends.feature_transform import TRANSFORMS, FeatureTransform
 from gpuseg.errors import DataError, literal
 from gpuseg.formatting import count, count_with
+from gpuseg.numerics.distance_metrics import Metric, outside_values
 from gpuseg.optional import is_arrow, is_pandas, is_sparse
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -63,12 +64,15 @@ class FeaturePipeline:
         From these features to the rows that are clustered.
     drops_missing : bool
         Whether the job left rows with a missing feature out.
+    metric : Metric
+        Of the distances between rows that are clustered; it may refuse some.
     """
 
     encoders: tuple[Encoder, ...]
     features: tuple[str, ...]
     feature_transform: FeatureTransform
     drops_missing: bool = False
+    metric: Metric = "euclidean"
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -139,11 +143,14 @@ class FeaturePipeline:
     def _transform_features(
         self, x: NDArray[np.float32], backend: str
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return transformed rows, and which of them are not finite."""
+        """Return transformed rows, and which of them are not finite or outside the metric."""
         is_infinite = np.isinf(x).any(axis=1)  # clipping would hide it
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             z: NDArray[np.float32] = registry.get(backend).prepare(x, self.feature_transform)
-        return z, np.flatnonzero(is_infinite | ~np.isfinite(z).all(axis=1))
+        is_bad = is_infinite | ~np.isfinite(z).all(axis=1)
+        if (outside := outside_values(z, self.metric)) is not None:
+            is_bad |= outside.any(axis=1)
+        return z, np.flatnonzero(is_bad)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything except `tensors` as values of JSON."""
@@ -212,7 +219,7 @@ class FeaturePipeline:
         part = {name: pa.concat_arrays([block[name] for block in blocks]) for name in blocks[0]}
         encoders = self.used_encoders
         x, _ = _encode(encoders, self.features, part)
-        return find_problems(rows, part, x, self._encoder_of(), self.feature_transform)
+        return find_problems(rows, part, x, self._encoder_of(), self.feature_transform, self.metric)
 
     def _encoder_of(self) -> list[Encoder]:
         """Return the encoder of each feature."""

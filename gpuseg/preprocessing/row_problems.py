@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from gpuseg.backends.feature_transform import LOG1P, FeatureTransform
 from gpuseg.errors import DataError
 from gpuseg.formatting import count_with
+from gpuseg.numerics.distance_metrics import Metric, outside_values
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.missing_values import FILL
 from gpuseg.printable import printable_value
 
-_NO_DIRECTION = "at least one feature must differ from zero, since rows are scaled to length one"
+_NO_DIRECTION = "at least one feature must differ from zero, for a row to have a direction"
 
 ANY_RULE = (
     "values must be neither missing (NaN) nor infinite, and within the domain of their transform"
@@ -71,6 +72,7 @@ def find_problems(
     x: NDArray[np.float32],
     encoder_of: Sequence[Encoder],
     transform: FeatureTransform,
+    metric: Metric = "euclidean",
 ) -> list[RowProblem]:
     """Return the problem of each of some rows that cannot be transformed.
 
@@ -85,8 +87,9 @@ def find_problems(
     encoder_of : sequence of Encoder (d,)
         The encoder of each feature.
     transform : FeatureTransform
+    metric : Metric
     """
-    broken = _broken_rules(x, transform)
+    broken = _broken_rules(x, transform, metric)
     first = np.where(broken.any(axis=1), (broken > 0).argmax(axis=1), -1)
     problems = []
     for i, (row, f) in enumerate(zip(rows.tolist(), first.tolist(), strict=True)):
@@ -99,10 +102,12 @@ def find_problems(
     return problems
 
 
-_INFINITE, _MISSING, _BELOW_DOMAIN, _BEYOND_FLOAT32 = 1, 2, 3, 4
+_INFINITE, _MISSING, _BELOW_DOMAIN, _BEYOND_FLOAT32, _NO_RADIANS = 1, 2, 3, 4, 5
 
 
-def _broken_rules(x: NDArray[np.float32], transform: FeatureTransform) -> NDArray[np.int64]:
+def _broken_rules(
+    x: NDArray[np.float32], transform: FeatureTransform, metric: Metric
+) -> NDArray[np.int64]:
     """Return the number of the rule that each value breaks, int64 (m, d); 0 if it breaks none."""
     filled = np.where(np.isnan(x), transform.fill, x)
     low, high = transform.bounds()
@@ -116,7 +121,11 @@ def _broken_rules(x: NDArray[np.float32], transform: FeatureTransform) -> NDArra
             (transform.transform == LOG1P) & (clipped <= -1.0),
             ~np.isfinite(scaled),
         ]
-    return np.select(rules, [_INFINITE, _MISSING, _BELOW_DOMAIN, _BEYOND_FLOAT32], 0)
+    numbers = [_INFINITE, _MISSING, _BELOW_DOMAIN, _BEYOND_FLOAT32]
+    outside = outside_values(scaled, metric) if metric == "haversine" else None
+    if outside is not None:  # a row without a direction has no value to blame
+        rules, numbers = [*rules, outside], [*numbers, _NO_RADIANS]
+    return np.select(rules, numbers, 0)
 
 
 def _rule(encoder: Encoder, broken: int) -> str:
@@ -127,4 +136,5 @@ def _rule(encoder: Encoder, broken: int) -> str:
         _MISSING: "must not be missing",
         _BELOW_DOMAIN: "must be above -1, since log1p is applied",
         _BEYOND_FLOAT32: "must be within float32 after scaling",
+        _NO_RADIANS: "must be in radians: a latitude within ±½π, a longitude within ±2π",
     }[broken]

@@ -11,6 +11,7 @@ from gpuseg.arrow import from_numpy
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import ShardPlan, vectors_in_rows
+from gpuseg.numerics.distance_metrics import outside_values
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.vectors import as_matrix
@@ -170,9 +171,13 @@ class RowPreparer:
         start: int,
     ) -> BadRows | None:
         """Return the rows that cannot be scored; `infinite` are rows with an infinite value."""
-        if infinite is None and np.isfinite(_extremes(z)).all():
+        outside = outside_values(z, self._pipeline.metric)
+        has_outside = outside is not None and outside.any()
+        if infinite is None and not has_outside and np.isfinite(_extremes(z)).all():
             return None
         flags = [~np.isfinite(z)]
+        if outside is not None:
+            flags.append(outside)
         if infinite is not None:  # clipping would hide it
             flags.append(infinite[:, None])
         rows = np.flatnonzero(_in_rows(np.concatenate(flags, axis=1)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -116,7 +116,7 @@ class DBSCANSegmentation(SegmentationAlgorithm[DBSCANSpec]):
         means = mean_rows(executor, backend, sizes, context.statistics)
         segments = [*range(fit.n_clusters), *([NOISE] if fit.n_noise else [])]
         model = DBSCANModel(
-            context.pipeline,
+            replace(context.pipeline, metric=params.metric),
             params,
             tuple(files),
             fit.n_clusters,

@@ -206,6 +206,7 @@ ROWS: dict[str, tuple[str, str, Any, Any, tuple[str, str]]] = {
     "no value": ("plain", "orders", None, 1.0, REFUSED),
     "NaN": ("plain", "orders", float("nan"), 1.0, REFUSED),
     "infinity": ("plain", "orders", float("inf"), 1.0, REFUSED),
+    "degrees for radians": ("dbscan_haversine", "longitude", 8.5, 0.1, REFUSED),
     "no category": ("one_hot_of_all", "country", None, "DE", REFUSED),
 }  # fmt: skip
 """Case, column, its first value, its others, and the codes of `predict` and of `score`."""
@@ -216,12 +217,18 @@ def test_wrong_rows_are_refused_by_their_column(tmp_path: Path, name: str) -> No
     case, column, first, others, codes = ROWS[name]
     rows = new_rows(case)
     values = pa.array([first, *[others] * (len(rows) - 1)])
-    refused_rows(tmp_path, case, column, codes, replaced(rows, column, values))
+    refused_rows(tmp_path, case, f"'{column}'", codes, replaced(rows, column, values))
+
+
+def test_a_row_without_a_direction_is_refused(tmp_path: Path) -> None:
+    rows = new_rows("dbscan_cosine")
+    zeros = pa.array([[0.0] * 4, *rows["embedding"].to_pylist()[1:]])
+    refused_rows(tmp_path, "dbscan_cosine", "row 0", REFUSED, replaced(rows, "embedding", zeros))
 
 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     rows = new_rows("plain").drop_columns(["orders"])
-    refused_rows(tmp_path, "plain", "orders", ("column.missing",) * 2, rows)
+    refused_rows(tmp_path, "plain", "'orders'", ("column.missing",) * 2, rows)
 
 
 def replaced(rows: pa.Table, column: str, values: pa.Array) -> pa.Table:
@@ -229,9 +236,9 @@ def replaced(rows: pa.Table, column: str, values: pa.Array) -> pa.Table:
 
 
 def refused_rows(
-    folder: Path, case: str, column: str, codes: tuple[str, str], rows: pa.Table
+    folder: Path, case: str, named: str, codes: tuple[str, str], rows: pa.Table
 ) -> None:
-    """Check that rows are refused with these codes, in short texts that name the column."""
+    """Check that rows are refused with these codes, in short texts that name what is wrong."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(DataError) as caught:
@@ -241,7 +248,7 @@ def refused_rows(
         gpuseg.score(fitted(case), folder / "new.parquet", folder / "out")
     assert (caught.value.code, of_score.value.code) == codes
     for error in (caught, of_score):
-        assert f"'{column}'" in str(error.value) and len(str(error.value)) < 1000
+        assert named in str(error.value) and len(str(error.value)) < 1000
     assert not (folder / "out").exists()
 
 
