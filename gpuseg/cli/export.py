@@ -14,6 +14,7 @@ _NAMES = {
     "dialect": "--dialect",
     "table": "--table",
     "id_column": "--id",
+    "form": "--form",
     "path": "--output",
     "card": "--no-card",
     "overwrite": "--overwrite",
@@ -35,6 +36,9 @@ def export(
     table: Annotated[str | None, typer.Option("--table", help="The table that SQL reads.")] = None,
     id_column: Annotated[
         str | None, typer.Option("--id", metavar="COLUMN", help="The id column that SQL returns.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--form", help="How SQL holds the centers: columns or table.")
     ] = None,
     path: Annotated[
         str, typer.Option("--output", "-o", metavar="FILE", help="By default, text is printed.")
@@ -60,6 +64,7 @@ def export(
             dialect=dialect,
             table=table,
             id_column=id_column,
+            form=form,
             card=not no_card,
             overwrite=overwrite,
         )

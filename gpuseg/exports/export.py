@@ -23,6 +23,7 @@ def export(
     dialect: str | None = None,
     table: str | None = None,
     id_column: str | None = None,
+    form: str | None = None,
     card: bool = True,
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -33,12 +34,12 @@ def export(
     ----------
     model : str or Path
         The output folder of a run, or its ``_model``: a local path or an fsspec URL.
-    to : {"json", "onnx", "card"}
+    to : {"json", "sql", "onnx", "card"}
         The format; "card" is the model card.
     path : str, Path or None, default None
         Where the file or the folder is written, a local path or an fsspec URL. None writes
         nothing.
-    dialect, table, id_column : str or None, default None
+    dialect, table, id_column, form : str or None, default None
         Options of "sql"; other formats refuse them.
     card : bool, default True
         Whether a model card is written, too: beside the file, with ``.card.md`` after its name, or
@@ -64,7 +65,7 @@ def export(
         When a file system cannot be reached or written, or a package is missing.
     """
     chosen = export_format(to)
-    options = ExportOptions(dialect, table, id_column)
+    options = ExportOptions(dialect, table, id_column, form)
     chosen.check(options)
     if overwrite and path is None:
         raise ConfigError(

@@ -31,11 +31,14 @@ class ExportOptions:
         The table that SQL reads.
     id_column : str or None
         The column with the id of a customer, which SQL returns.
+    form : str or None
+        "columns" or "table": how SQL holds the centers.
     """
 
     dialect: str | None = None
     table: str | None = None
     id_column: str | None = None
+    form: str | None = None
 
     def given(self) -> list[str]:
         """Return the names of the options that were given."""

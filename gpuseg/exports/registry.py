@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FORMAT_MODULES = {
     "json": "gpuseg.exports.json_model",
+    "sql": "gpuseg.exports.sql.statement",
     "onnx": "gpuseg.exports.onnx.onnx_model",
     "card": "gpuseg.exports.model_card",
 }

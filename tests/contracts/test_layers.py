@@ -35,6 +35,7 @@ HOMES = {
     "uvloop": {"serving/server.py"},
     "msgspec": {"serving/request_rows.py"},
     "onnx": {"exports/onnx/"},
+    "sqlglot": {"exports/sql/"},
 }
 """Heavy or optional packages, and the only files and folders that may import them."""
 
