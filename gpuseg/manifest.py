@@ -913,6 +913,8 @@ class ScoresManifest(Record):
     """Values that were clipped by feature, for the features that have some."""
     unseen: tuple[UnseenCategories, ...]
     """Columns with categories that were not in the data of the fit."""
+    failures: tuple[DescriptionFailure, ...] = ()
+    """Parts of the description that could not be made."""
     parts: tuple[PartSummary, ...]
     """Files of the output, in the order of the rows."""
     sidecars: tuple[Sidecar, ...] = ()

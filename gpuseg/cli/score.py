@@ -111,6 +111,7 @@ def score(
         if result.record.lookalikes is not None:
             print_text(f"lookalikes {lookalikes_in_words(result.record.lookalikes)}")
         print_text(f"segments   {path}")
+        print_text(f"report     {path.rstrip('/')}/_report.html")
 
     show_published(show, path)
 

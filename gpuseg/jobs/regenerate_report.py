@@ -6,14 +6,15 @@ from typing import Any
 
 from gpuseg.io.output.base import cannot_write
 from gpuseg.io.storage import Storage, wrap_store_errors
-from gpuseg.manifest import read_manifest
+from gpuseg.manifest import Manifest, read_any_manifest
 from gpuseg.reporting.report import render_report
+from gpuseg.reporting.scores_report import render_scores_report
 
 REPORT = "_report.html"
 
 
 def regenerate_report(output: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """Render the report of a run's output again and replace the old one.
+    """Render the report of an output of a run, or of scored rows, again and replace the old one.
 
     Parameters
     ----------
@@ -36,7 +37,11 @@ def regenerate_report(output: str, storage_options: Mapping[str, Any] | None = N
     """
     storage = Storage.from_url(output, storage_options or {}, "output")
     with wrap_store_errors("output", storage.url):
-        page = render_report(read_manifest(storage)).encode()
+        manifest = read_any_manifest(storage)
+        if isinstance(manifest, Manifest):
+            page = render_report(manifest).encode()
+        else:
+            page = render_scores_report(manifest).encode()
         target = f"{storage.root}/{REPORT}"
         try:
             if storage.is_local:  # atomic: a full disk must not cost the old report

@@ -22,13 +22,6 @@ _MAX_LISTED = 100
 _MAX_JOB_FEATURES = 1000
 """Features of the job that the report names."""
 
-MISSING_REPORT = (
-    '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Customer segments</title>\n'
-    "<p>The report could not be made; the manifest says why. <code>gpuseg report</code> makes it "
-    "again.</p></html>\n"
-)
-"""The page in place of a report that could not be rendered."""
-
 
 class Fact(NamedTuple):
     """A line of the description list on how the segments were computed."""

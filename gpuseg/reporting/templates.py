@@ -18,6 +18,14 @@ _OPTIONS: dict[str, Any] = {
 }
 
 
+MISSING_REPORT = (
+    '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>Customer segments</title>\n'
+    "<p>The report could not be made; the manifest says why. <code>gpuseg report</code> makes it "
+    "again.</p></html>\n"
+)
+"""The page in place of a report that could not be rendered."""
+
+
 @cache
 def environment(folder: str = "reporting") -> Environment:
     """Return the environment of the templates, which are compiled once for all pages.

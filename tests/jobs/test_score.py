@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from support.helpers import call, customers, cut, leftovers, listing, read_parts
 
 import gpuseg
 from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.jobs.regenerate_report import regenerate_report
 from gpuseg.manifest import FIT_MANIFEST, ScoresManifest
 from gpuseg.models.loading import load_output
 from gpuseg.scoring import score_shard
@@ -387,3 +389,18 @@ def test_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert json.loads(done.out)["input"]["rows"] == 300
     assert call(capfd, "score", fitted("plain"), source, out).code == 2
     assert call(capfd, "score", tmp_path / "none", source, tmp_path / "x").code == 3
+
+
+def test_report(tmp_path: Path) -> None:
+    name = "<b>&"
+    table = new_rows("all_steps")
+    table = table.set_column(
+        table.column_names.index("country"), "country", [[name, *["ZZ"] * (len(table) - 1)]]
+    )
+    record = score(fitted("all_steps"), table, tmp_path).record
+    page = (tmp_path / "out" / "_report.html").read_text()
+    assert name not in page and html.escape(name) in page
+    for segment in record.segments:
+        assert f"Segment {segment.segment}" in page
+    assert regenerate_report(str(tmp_path / "out")) == str(tmp_path / "out" / "_report.html")
+    assert (tmp_path / "out" / "_report.html").read_text() == page

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ from gpuseg.models.loading import SavedOutput
 from gpuseg.output_kind import OutputKind
 from gpuseg.printable import printable_value
 from gpuseg.redaction import redacted
+from gpuseg.runtime.interrupts import interrupts_deferred
 from gpuseg.scoring.counts import BadRows, ScoreCounts
 from gpuseg.scoring.lookalikes import Lookalikes, liked_segment
 from gpuseg.scoring.score_shard import Scoring, ShardScores, open_scored, score_shard
@@ -168,7 +170,7 @@ def score(
         plan_score, spec, saved.model, saved.storage, text_options_of(saved.manifest)
     )
     with open_sections(
-        spec, make_plan, OutputKind.SCORES, partial(_importer, saved.model), _WORKER_MODULES,
+        spec, make_plan, OutputKind.SCORES, _importer, _WORKER_MODULES,
         progress,
     ) as run:  # fmt: skip
         record = _score_table(run, spec, files, lookalikes)
@@ -181,15 +183,14 @@ def _load(values: dict[str, Any]) -> ModelFiles:
     return load_model_files(section["path"], section.get("storage_options"))
 
 
-def _importer(model: SegmentModel, plan: RunPlan) -> Callable[[], None]:
-    """Return a function that imports what scoring needs, while rows are decoded."""
+def _importer(plan: RunPlan) -> Callable[[], None]:
+    """Return a function that imports what publishing needs, while rows are scored."""
+    return _import_later
 
-    def import_backend() -> None:
-        from gpuseg.backends import registry
 
-        registry.get(plan.resolved.backend.name)
-
-    return import_backend
+def _import_later() -> None:
+    with interrupts_deferred():
+        import_module("gpuseg.reporting.scores_report")
 
 
 def _score_table(
@@ -221,11 +222,25 @@ def _score_table(
     _warn_of_rows(run, step, scored)
     with run.reporter.stage("publish"):
         record = build_scores_manifest(run, spec, step, saved, scored)
+        page, record = _report(run, record)
         files = {f"_model/{name}": content for name, content in model_files.contents()}
+        files["_report.html"] = page.encode()
         if saved.manifest is not None:
             files[FIT_MANIFEST] = dump(saved.manifest)
         stage_and_publish(run, files, record, [part.name for part in scored.parts])
     return record
+
+
+def _report(run: OpenRun, record: ScoresManifest) -> tuple[str, ScoresManifest]:
+    """Return the report, and the manifest with a warning if it could not be made."""
+    from gpuseg.reporting.scores_report import render_scores_report
+    from gpuseg.reporting.templates import MISSING_REPORT
+
+    page = run.reporter.describe(
+        "report", lambda: render_scores_report(record), lambda: MISSING_REPORT
+    )
+    warnings, failures = tuple(run.reporter.warnings), tuple(run.reporter.failures)
+    return page, record.model_copy(update={"warnings": warnings, "failures": failures})
 
 
 def _lookalikes(spec: ScoreSpec, saved: SavedOutput) -> Lookalikes | None:

@@ -11,7 +11,8 @@ from gpuseg.jobs.stages.examples import EXAMPLES
 from gpuseg.jobs.stages.stage_files import stage_and_publish
 from gpuseg.manifest import Manifest
 from gpuseg.reporting import svg
-from gpuseg.reporting.report import MISSING_REPORT, render_report
+from gpuseg.reporting.report import render_report
+from gpuseg.reporting.templates import MISSING_REPORT
 
 if TYPE_CHECKING:
     from gpuseg.jobs.stages.build_features import BuiltFeatures
