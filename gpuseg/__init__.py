@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # the names of _PUBLIC, which tests/contracts/test_public_names.py compares
     from gpuseg import accel as accel
     from gpuseg import features as features
+    from gpuseg import mlflow as mlflow
     from gpuseg import synthetic as synthetic
     from gpuseg.errors import ConfigError as ConfigError
     from gpuseg.errors import DataError as DataError
@@ -72,6 +73,7 @@ _PUBLIC = {
     "features": "gpuseg",
     "kmeans_sweep": "gpuseg.estimators.sweep",
     "load_model": "gpuseg.models.loading",
+    "mlflow": "gpuseg",
     "run": "gpuseg.jobs.run",
     "score": "gpuseg.jobs.score.run_score",
     "select_k": "gpuseg.estimators.select_k",

@@ -41,10 +41,13 @@ def export(
         str | None, typer.Option("--form", help="How SQL holds the centers: columns or table.")
     ] = None,
     path: Annotated[
-        str, typer.Option("--output", "-o", metavar="FILE", help="By default, text is printed.")
+        str,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="File or folder. By default, text is printed."
+        ),
     ] = STANDARD_OUTPUT,
     no_card: Annotated[
-        bool, typer.Option("--no-card", help="Write no model card beside FILE.")
+        bool, typer.Option("--no-card", help="Write no model card beside PATH.")
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:

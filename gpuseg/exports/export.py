@@ -34,7 +34,7 @@ def export(
     ----------
     model : str or Path
         The output folder of a run, or its ``_model``: a local path or an fsspec URL.
-    to : {"json", "sql", "onnx", "card"}
+    to : {"json", "sql", "onnx", "mlflow", "card"}
         The format; "card" is the model card.
     path : str, Path or None, default None
         Where the file or the folder is written, a local path or an fsspec URL. None writes

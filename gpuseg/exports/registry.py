@@ -14,6 +14,7 @@ FORMAT_MODULES = {
     "json": "gpuseg.exports.json_model",
     "sql": "gpuseg.exports.sql.statement",
     "onnx": "gpuseg.exports.onnx.onnx_model",
+    "mlflow": "gpuseg.exports.mlflow_model",
     "card": "gpuseg.exports.model_card",
 }
 """The module of each format, in the order in which they are listed. A format that needs a package

@@ -312,6 +312,10 @@ class SegmentModel(ABC):
     def to_files(self) -> dict[str, bytes]:
         """Return the files of the saved model by name."""
 
+    def complete_files(self) -> dict[str, bytes]:
+        """Return all files of the saved model by name, also those that workers have written."""
+        return self.to_files()
+
     @classmethod
     @abstractmethod
     def from_files(cls, folder: ModelFolder) -> "SegmentModel":

@@ -115,6 +115,10 @@ class DBSCANModel(SegmentModel):
         }
         return model_files(self, facts, {})
 
+    def complete_files(self) -> dict[str, bytes]:
+        """Return all files of the saved model by name; see `SegmentModel.complete_files`."""
+        return {**self.to_files(), **{name: self.folder.read(name) for name in self.core_files}}
+
     @classmethod
     def from_files(cls, folder: ModelFolder) -> "DBSCANModel":
         """Build the model from its files; see `SegmentModel.from_files`."""

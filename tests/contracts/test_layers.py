@@ -22,6 +22,7 @@ HOMES = {
     "pylibcudf": {"io/parquet/cudf_reader.py"},
     "cuml": set[str](),
     "pyspark": set[str](),
+    "mlflow": {"mlflow/"},
     "numba": {"backends/numba/"},
     "llvmlite": {"backends/numba/simd/"},
     "fsspec": {"io/storage.py"},
@@ -127,7 +128,17 @@ def test_package_is_imported_at_home_only(package: str) -> None:
 
 
 def test_import_is_light() -> None:
-    heavy = ("dask", "distributed", "pyarrow", "numba", "sklearn", "cupy", "pandas", "numpy")
+    heavy = (
+        "dask",
+        "distributed",
+        "pyarrow",
+        "numba",
+        "sklearn",
+        "cupy",
+        "pandas",
+        "numpy",
+        "mlflow",
+    )
     code = f"import sys, gpuseg; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -91,7 +91,7 @@ def test_a_version_has_no_customers(place: RegistryPlace) -> None:
     assert set(place.version_files()) == {f"1/{name}" for name in sidecars}
 
 
-@pytest.mark.parametrize("case", ["plain", "dbscan_of_many_core_rows"])
+@pytest.mark.parametrize("case", ["plain", "dbscan"])
 def test_versions_are_loaded_by_path_and_by_reference(place: RegistryPlace, case: str) -> None:
     url, options = f"{place.registry.url}/shop", place.options
     place.registry.add("shop", fitted("hierarchy"))
@@ -281,8 +281,8 @@ def test_a_killed_add_is_invisible(place: RegistryPlace) -> None:
             assert record.aliases["champion"] == seen[-1]
         for number in seen:
             gpuseg.load_model(registry.path("shop", number), storage_options=place.options)
-        step += 1 if THOROUGH else 2
-    assert n_killed >= 4
+        step += 1 if THOROUGH else 3
+    assert n_killed >= 2
     assert versions(registry.describe("shop"))[-1] > seen[-1]
     if url.startswith("/"):
         assert leftovers(Path(url) / "shop") == []

@@ -1,0 +1,123 @@
+"""Save a segmentation as a model of MLflow."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpuseg import __version__
+from gpuseg.manifest import MANIFEST, Manifest, dump
+from gpuseg.mlflow.load import DATA, FLAVOR
+from gpuseg.mlflow.package import import_mlflow
+from gpuseg.mlflow.signature import signature_of
+from gpuseg.models.base import SegmentModel
+from gpuseg.models.example_row import example_row
+from gpuseg.models.loading import MODEL, SavedOutput, load_output
+from gpuseg.runtime.temporary_folder import temporary_folder
+
+
+def save_model(
+    model: SegmentModel | SavedOutput | str | Path,
+    path: str | Path,
+    *,
+    signature: Any = None,
+    input_example: Any = None,
+    pip_requirements: str | Sequence[str] | None = None,
+    extra_pip_requirements: str | Sequence[str] | None = None,
+    conda_env: str | Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    mlflow_model: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Save a segmentation as a folder that `mlflow.pyfunc` loads; nothing in it is pickled.
+
+    Parameters
+    ----------
+    model : SegmentModel, str or Path
+        An output of a run, its ``_model``, or a version in a registry; or a model in memory. Only
+        an output has the names of the segments and the id of the run.
+    path : str or Path
+        The new folder.
+    signature : mlflow.models.ModelSignature, optional
+        By default it is made from the model.
+    input_example : optional
+        By default one row in the middle of the data of the fit, which is no customer's.
+    pip_requirements, extra_pip_requirements, conda_env, metadata, mlflow_model : optional
+        As for `mlflow.pyfunc.save_model`. The requirement is by default this version of
+        ``gpuseg[mlflow]``.
+    storage_options : mapping, optional
+        Options of the file system of `model`.
+
+    Raises
+    ------
+    DataError
+        When there is no model, or a damaged one.
+    ResourceError
+        When MLflow cannot be imported.
+    mlflow.exceptions.MlflowException
+        When `path` exists, and for arguments that MLflow refuses.
+    """
+    mlflow = import_mlflow()
+    loaded, manifest = _loaded(model, storage_options)
+    target = mlflow.models.Model() if mlflow_model is None else mlflow_model
+    target.add_flavor(FLAVOR, gpuseg_version=__version__, algorithm=loaded.name, data=DATA)
+    if conda_env is None and pip_requirements is None:
+        # Without the second, MLflow adds itself with all that training needs.
+        pip_requirements = [
+            f"gpuseg[mlflow]=={__version__}",
+            f"mlflow-skinny=={mlflow.__version__}",
+        ]
+    with temporary_folder() as folder:
+        data = Path(folder) / Path(DATA).name
+        _write(loaded, manifest, data)
+        mlflow.pyfunc.save_model(
+            path=str(path),
+            loader_module="gpuseg.mlflow",
+            data_path=str(data),
+            mlflow_model=target,
+            signature=signature_of(loaded) if signature is None else signature,
+            input_example=_example(loaded) if input_example is None else input_example,
+            pip_requirements=pip_requirements,
+            extra_pip_requirements=extra_pip_requirements,
+            conda_env=conda_env,
+            metadata={**_facts(loaded, manifest), **(metadata or {})},
+        )
+
+
+def _loaded(
+    model: SegmentModel | SavedOutput | str | Path, storage_options: Mapping[str, Any] | None
+) -> tuple[SegmentModel, Manifest | None]:
+    """Return the model, and the manifest of its run if that is known."""
+    if isinstance(model, SegmentModel):
+        return model, None
+    output = model
+    if not isinstance(output, SavedOutput):
+        output = load_output(output, storage_options=storage_options)
+    return output.model, output.manifest
+
+
+def _write(model: SegmentModel, manifest: Manifest | None, folder: Path) -> None:
+    """Write the files of an output that a model is loaded from."""
+    (folder / MODEL).mkdir(parents=True)
+    for name, content in model.complete_files().items():
+        (folder / MODEL / name).write_bytes(content)
+    if manifest is not None:
+        (folder / MANIFEST).write_bytes(dump(manifest))
+
+
+def _facts(model: SegmentModel, manifest: Manifest | None) -> dict[str, Any]:
+    """Return what MLflow shows of the model."""
+    facts = {
+        "gpuseg_version": __version__,
+        "algorithm": model.name,
+        "n_clusters": model.n_clusters,
+    }
+    if manifest is None:
+        return facts
+    names = {str(s.segment): s.name for s in manifest.segments if s.name}
+    return {**facts, "gpuseg_run_id": manifest.run_id, "segment_names": names}
+
+
+def _example(model: SegmentModel) -> Any:
+    from pandas import DataFrame
+
+    return DataFrame([example_row(model.pipeline)])
