@@ -5,6 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -74,7 +75,7 @@ class FeaturePipeline:
     drops_missing: bool = False
     metric: Metric = "euclidean"
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that are needed, in the order in which an array must have them."""
         return tuple(dict.fromkeys(encoder.column for encoder in self.used_encoders))
@@ -135,8 +136,12 @@ class FeaturePipeline:
 
         Both number the rows from the first one of `columns`.
         """
-        part = columns.read(rows)
-        x, unseen = _encode(self.used_encoders, self.features, part, rows.start)
+        if isinstance(columns, ArrayColumns) and self._numbers is not None:
+            unseen: list[UnseenCategory] = []
+            x = columns.features(rows, *self._numbers)
+        else:
+            part = columns.read(rows)
+            x, unseen = _encode(self.used_encoders, self.features, part, rows.start)
         z, bad = self._transform_features(x, backend)
         return z, bad + rows.start, [item.after(rows.start) for item in unseen]
 
@@ -226,11 +231,22 @@ class FeaturePipeline:
         by_name = {name: e for e in self.used_encoders for name in e.feature_names()}
         return [by_name[name] for name in self.features]
 
-    @property
+    @cached_property
     def used_encoders(self) -> list[Encoder]:
         """The encoders that have a used feature."""
         used = set(self.features)
         return [e for e in self.encoders if not used.isdisjoint(e.feature_names())]
+
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.float64] | None] | None:
+        """The column of each feature, and the origins; None if not all features are numbers."""
+        encoders = self._encoder_of()
+        if any(encoder.kind != "number" for encoder in self.used_encoders):
+            return None
+        position = {name: f for f, name in enumerate(self.columns)}
+        origins = np.array([encoder.origin for encoder in encoders])
+        columns = np.array([position[encoder.column] for encoder in encoders])
+        return columns, origins if origins.any() else None
 
     def _columns_of_frame(self, X: Any) -> "RawColumns":
         columns = frame_columns(X)
@@ -316,22 +332,40 @@ class ArrayColumns:
     def __init__(self, x: NDArray[Any], names: Sequence[str], shapes: Mapping[str, Shape]) -> None:
         self._x, self._names, self.n_rows, self._shapes = x, names, len(x), shapes
 
+    def features(
+        self, rows: slice, columns: NDArray[np.int64], origins: NDArray[np.float64] | None
+    ) -> NDArray[np.float32]:
+        """Return some rows of columns, minus their origins, as `_encode` returns them one by one.
+
+        One column at a time takes longer than all the rest, where the rows are few.
+        """
+        x = self._numbers(rows)
+        if not np.array_equal(columns, np.arange(x.shape[1])):
+            x = x[:, columns]
+        if origins is not None:
+            x = x.astype(np.float64) - origins
+        with np.errstate(over="ignore"):
+            return x.astype(np.float32, order="C")
+
     def read(self, rows: slice) -> Mapping[str, pa.Array]:
         """See `RawColumns`."""
-        block = self._x[rows]
-        if block.dtype == object and any(isinstance(value, str | bytes) for value in block.flat):
-            raise _not_numeric("it holds text")
-        try:
-            x = block if block.dtype == np.float32 else block.astype(np.float64, copy=False)
-        except _CONVERSION_ERRORS as error:
-            raise _not_numeric(str(error)) from None
-        columns, f = {}, 0
+        x, columns, f = self._numbers(rows), {}, 0
         for name in self._names:
             shape = self._shapes.get(name)
             width = math.prod(shape or ())
             columns[name] = of_matrix(x[:, f : f + width], shape) if shape else pa.array(x[:, f])
             f += width
         return columns
+
+    def _numbers(self, rows: slice) -> NDArray[Any]:
+        """Return some rows as float32 or float64."""
+        block = self._x[rows]
+        if block.dtype == object and any(isinstance(value, str | bytes) for value in block.flat):
+            raise _not_numeric("it holds text")
+        try:
+            return block if block.dtype == np.float32 else block.astype(np.float64, copy=False)
+        except _CONVERSION_ERRORS as error:
+            raise _not_numeric(str(error)) from None
 
 
 class RawRows:

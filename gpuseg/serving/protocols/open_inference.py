@@ -276,6 +276,8 @@ def _values(tensor: _Tensor) -> list[Any]:
     """Return the values as the datatype has them: None for null, `Misfit` for what it has not."""
     kind = _FLOATS.get(tensor.datatype)
     if kind is not None and set(map(type, tensor.data)) <= {int, float}:
+        if kind is np.float64:
+            return tensor.data
         try:
             numbers = np.array(tensor.data, np.float64)
         except OverflowError:  # one of them is larger than any float64
