@@ -40,11 +40,17 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """A server process that answers requests."""
+    """A server process that answers requests.
+
+    Attributes
+    ----------
+    headers : dict
+        Of every request.
+    """
 
     def __init__(self, process: subprocess.Popen[str], port: int) -> None:
         self.process, self.port = process, port
-        self.log: list[str] = []
+        self.headers: dict[str, str] = {}
 
     def connect(self) -> HTTPConnection:
         """Return a connection of one's own."""
@@ -68,8 +74,7 @@ class Server:
             body = body.encode()
         connection = self.connect()
         try:
-            names = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body, names)
+            connection.request(method, path, body, {**self.headers, **headers})
             return answer_of(connection)
         finally:
             connection.close()
