@@ -4,11 +4,10 @@ import asyncio
 from concurrent.futures import Executor
 
 from gpuseg.errors import GpusegError
-from gpuseg.io.file_version import FileVersion
 from gpuseg.serving.failure_log import FailureLog
 from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.metrics import Metrics
-from gpuseg.serving.output_watch import OutputWatch
+from gpuseg.serving.output_watch import OutputVersion, OutputWatch
 
 _MOST_SECONDS = 60.0
 """Longest pause before an output that was refused is tried again."""
@@ -46,7 +45,7 @@ class CurrentModel:
         again after a while, since it may have been half written.
         """
         loop = asyncio.get_running_loop()
-        refused: FileVersion | None = None
+        refused: OutputVersion | None = None
         reason, pause, next_try = "", seconds, 0.0
         while True:
             await asyncio.sleep(seconds)

@@ -1,0 +1,193 @@
+"""The protocols as functions: bytes in, rows out; scores in, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cache
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pytest
+from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
+from support.helpers import THOROUGH
+from support.http_server import as_stream
+from support.json_rows import as_json
+
+import gpuseg
+from gpuseg.models.scores import Scores
+from gpuseg.serving.batching import MicroBatcher
+from gpuseg.serving.limits import RequestLimits
+from gpuseg.serving.loaded_model import LoadedModel
+from gpuseg.serving.media_types import CSV, JSON, JSON_LINES, accepted
+from gpuseg.serving.output_watch import OutputWatch
+from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
+from gpuseg.serving.request_errors import RequestError
+
+FEW = (
+    "plain", "drop", "types_of_numbers", "large_offsets", "ordinal", "vectors_with_gaps",
+    "hierarchy", "dbscan", "odd_names",
+)  # fmt: skip
+
+LIMITS = RequestLimits()
+
+
+@cache
+def loaded(name: str) -> LoadedModel:
+    return OutputWatch(str(fitted(name))).load()
+
+
+def same(got: Scores, expected: Scores) -> bool:
+    """Whether scores have the same bits."""
+    columns = expected.columns()
+    return got.columns().keys() == columns.keys() and all(
+        got.columns()[name].tobytes() == values.tobytes() for name, values in columns.items()
+    )
+
+
+@pytest.mark.parametrize("name", CASES if THOROUGH else FEW)
+@pytest.mark.filterwarnings("ignore:column")
+def test_every_form_of_rows_gets_the_labels_of_the_job(name: str) -> None:
+    model, labels = loaded(name), job_labels(name)
+    table = kept_rows(name)
+    rows = segments.read(json.dumps({"rows": as_json(table)}).encode(), model)
+    scored = model.score(rows, with_next=True)
+    assert scored.n_wrong == 0
+    assert scored.scores.segment.tobytes() == labels.segment.tobytes()
+    assert scored.scores.distance.tobytes() == labels.distance.tobytes()
+    arrow = model.score_table(arrow_stream.read(as_stream(table), model, LIMITS), with_next=True)
+    assert same(arrow.scores, scored.scores)
+    lists = [[row[column] for column in model.forms.names] for row in as_json(table)]
+    body = json.dumps({"instances": lists}).encode()
+    assert same(model.score(sagemaker.read_json(body, model), with_next=True).scores, scored.scores)
+
+
+@pytest.mark.parametrize("name", CASES if THOROUGH else FEW)
+@pytest.mark.filterwarnings("ignore:column")
+def test_new_rows_are_scored_as_by_the_model(name: str) -> None:
+    model, table = loaded(name), new_rows(name)
+    expected = gpuseg.load_model(fitted(name)).score(table)
+    rows = segments.read(json.dumps({"rows": as_json(table)}).encode(), model)
+    scored = model.score(rows, with_next=True)
+    assert same(scored.scores, expected)
+    answer = json.loads(segments.write(scored, model))
+    assert [row["segment"] for row in answer] == expected.segment.tolist()
+    if expected.next_segment is None:
+        assert {row["next_segment"] for row in answer} == {None}
+    for level, values in expected.levels.items():
+        assert [row[level] for row in answer] == values.tolist()
+    shortest = np.array([row["distance"] for row in answer]).astype(np.float32)
+    assert shortest.tobytes() == expected.distance.tobytes()
+
+
+def test_a_matrix_has_the_columns_in_their_order() -> None:
+    model = loaded("plain")
+    rows = as_json(kept_rows("plain").slice(0, 4))
+    data = [[row[name] for name in model.forms.names] for row in rows]
+    for values in (data, list(chain.from_iterable(data))):
+        tensor = {"name": "x", "shape": [4, 3], "datatype": "FP64", "data": values}
+        asked = open_inference.read(json.dumps({"inputs": [tensor]}).encode(), model)
+        scored = model.score(asked.rows, with_next=asked.with_next)
+        assert scored.scores.segment.tolist() == job_labels("plain").segment[:4].tolist()
+
+
+def test_values_are_those_of_their_datatype() -> None:
+    model = loaded("plain")
+    value = 0.1 + 2**-40
+    rows = []
+    for kind in ("FP32", "FP64"):
+        inputs = [
+            {"name": name, "shape": [1], "datatype": kind, "data": [value]}
+            for name in model.forms.names
+        ]
+        rows.append(open_inference.read(json.dumps({"inputs": inputs}).encode(), model).rows)
+    assert rows[0].rows == [(float(np.float32(value)),) * 3]
+    assert rows[1].rows == [(value,) * 3]
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"),
+    [("INT8", 200), ("UINT8", -1), ("INT32", 1.5), ("FP64", "1"), ("BOOL", 2), ("BYTES", 1)],
+)
+def test_a_value_of_another_datatype_is_a_wrong_row(datatype: str, value: Any) -> None:
+    model = loaded("plain")
+    inputs = [
+        {"name": name, "shape": [2], "datatype": "FP32", "data": [0.5, 0.5]}
+        for name in model.forms.names
+    ]
+    good = {"BOOL": True, "BYTES": None}.get(datatype, 1)
+    inputs[1] |= {"datatype": datatype, "data": [good, value]}
+    asked = open_inference.read(json.dumps({"inputs": inputs}).encode(), model)
+    scored = model.score(asked.rows, with_next=False)
+    answer = json.loads(open_inference.write(scored, model, "m", asked.outputs, None))
+    named = {problem["row"]: problem for problem in answer["problems"]}
+    assert named[1]["column"] == model.forms.names[1]
+    assert named[1]["value"] == repr(value)
+    assert datatype in named[1]["rule"]
+
+
+def test_numbers_beyond_float64_are_wrong_rows() -> None:
+    model = loaded("plain")
+    row = as_json(kept_rows("plain").slice(0, 1))[0]
+    texts = [json.dumps(row | {"spend": value}) for value in (10**400, 1.0, 2**80)]
+    texts.insert(1, texts[1].replace("1.0", "1e999"))
+    body = f'{{"rows": [{",".join(texts)}]}}'.encode()
+    scored = model.score(segments.read(body, model), with_next=False)
+    assert scored.rows.tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "1,2\n1,2,3\n", '"1,2,3\n', "a,b,c\n1,2,x\n"], ids=repr)
+def test_unusual_csv_is_answered(text: str) -> None:
+    model = loaded("plain")
+    try:
+        rows = sagemaker.read_csv(text.encode(), model)
+    except RequestError as error:
+        assert error.status == 400
+        return
+    answer = json.loads(sagemaker.write(model.score(rows, with_next=False), JSON))
+    assert len(answer["predictions"]) == len(rows.rows)
+
+
+def test_a_header_may_have_another_order_and_more() -> None:
+    model = loaded("plain")
+    row = as_json(kept_rows("plain").slice(0, 1))[0]
+    names = [*reversed(model.forms.names), "more"]
+    lines = [",".join(names), ",".join(str(row.get(name, "")) for name in names)]
+    scored = model.score(sagemaker.read_csv("\n".join(lines).encode(), model), with_next=False)
+    assert scored.scores.segment.tolist() == job_labels("plain").segment[:1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("header", "kind"),
+    [
+        ("", JSON),
+        ("*/*", JSON),
+        ("text/*", CSV),
+        ("application/jsonlines", JSON_LINES),
+        ("text/csv;q=0.2, application/json;q=0.9", JSON),
+        ("image/png", None),
+    ],
+)
+def test_accepted_types(header: str, kind: str | None) -> None:
+    assert accepted(header, (JSON, JSON_LINES, CSV)) == kind
+
+
+def test_rows_of_one_batch_do_not_change_each_other() -> None:
+    model = loaded("all_steps")
+    rows = as_json(kept_rows("all_steps").slice(0, 6))
+    rows[1]["country"], rows[3]["spend"], rows[4]["is_member"] = 7, "1", 1
+    bodies = [json.dumps({"rows": [row]}).encode() for row in rows]
+
+    async def together() -> list[Any]:
+        batcher = MicroBatcher(asyncio.get_running_loop(), lambda scored: None)
+        reads = [segments.read(body, model) for body in bodies]
+        futures = [batcher.score(model, read, with_next=i % 2 == 0) for i, read in enumerate(reads)]
+        return [segments.write(await future, model) for future in futures]
+
+    alone = [
+        segments.write(model.score(segments.read(body, model), with_next=True), model)
+        for body in bodies
+    ]
+    assert asyncio.run(together()) == alone
+    assert [b"problems" in answer for answer in alone] == [False, True, False, True, True, False]
