@@ -153,6 +153,9 @@ class _ColumnReader:
         """Return the column, null for wrong values; add what is wrong with rows that were right."""
         values: list[Any] = []
         for position, row in enumerate(rows):
+            if position in problems:  # one problem is enough, and nobody needs the value
+                values.append(None)
+                continue
             value, column = None, self.name
             try:
                 if not isinstance(row, Mapping):
@@ -164,7 +167,7 @@ class _ColumnReader:
                 values.append(None if value is None else self.convert(value))
             except _WrongValue as error:
                 values.append(None)
-                problems.setdefault(position, RowProblem(position, column, value, error.rule))
+                problems[position] = RowProblem(position, column, value, error.rule)
         return self.in_bulk(values)
 
 

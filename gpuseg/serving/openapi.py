@@ -31,11 +31,6 @@ _SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 
 _NUMBER_OR_NULL: Schema = {"type": ["number", "null"]}
 
-_PROTOCOL_TYPES = (
-    *("BOOL", "BYTES", "FP16", "FP32", "FP64"),
-    *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
-)
-
 
 def openapi_document(
     model: LoadedModel, name: str, limits: RequestLimits, *, needs_token: bool, version: str
@@ -366,7 +361,7 @@ def _input_tensor() -> Schema:
     sizes = {"type": "integer", "minimum": 0}
     return _object(
         name=_TEXT,
-        datatype={"enum": list(_PROTOCOL_TYPES)},
+        datatype={"enum": list(open_inference.TENSOR_TYPES)},
         shape={"type": "array", "items": sizes, "minItems": 1},
         data={"type": "array"},
     )
@@ -375,7 +370,7 @@ def _input_tensor() -> Schema:
 def _metadata_tensor() -> Schema:
     return _object(
         name=_TEXT,
-        datatype={"enum": list(_PROTOCOL_TYPES)},
+        datatype={"enum": list(open_inference.TENSOR_TYPES)},
         shape={"type": "array", "items": {"type": "integer", "minimum": -1}},
     )
 

@@ -155,7 +155,7 @@ def parsed_json(body: bytes) -> Any:
     except UnicodeDecodeError:
         reason = "it is not in UTF-8"
     except ValueError as error:
-        reason = str(error)
+        reason = str(error).partition("; use sys.")[0]  # that is for who wrote the program
     raise malformed("body.not_json", f"the body is not JSON: {reason}")
 
 

@@ -6,7 +6,7 @@ import signal
 import tempfile
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,13 +21,17 @@ TARGETS: dict[str, str] = {
     "models": "models",
     "manifests": "manifests",
     "names": "names",
+    "serving": "serving",
     "text-files": "text_files",
 }
 """Name of each fuzzer, and the module of this package whose `fuzzer()` makes it."""
 
 
 class Fuzzer(Protocol):
-    """Draws and tries cases of one kind."""
+    """Draws and tries cases of one kind.
+
+    One that is a context manager is entered before it is prepared, and left after the last case.
+    """
 
     seconds: float
     """How long a case may take."""
@@ -67,7 +71,10 @@ def run_cases(fuzzer: Fuzzer, seed: int, numbers: range) -> Iterator[Finding]:
 
     A case depends on `seed` and its number alone, so that it can be repeated by itself.
     """
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
+    with ExitStack() as stack:
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="fuzz-"))
+        if isinstance(fuzzer, AbstractContextManager):
+            stack.enter_context(fuzzer)
         shared = Path(temporary) / "shared"
         shared.mkdir()
         fuzzer.prepare(shared)

@@ -10,6 +10,7 @@ CASES: dict[str, int] = {
     "models": 50,
     "manifests": 30,
     "names": 10,
+    "serving": 60,
     "text-files": 30,
     "kills": 1,
 }

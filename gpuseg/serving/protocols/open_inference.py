@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuseg.models.scores import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
+from gpuseg.printable import printable_value
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.protocols.answers import float_texts, in_place, int_texts, wrong_rows
 from gpuseg.serving.request_columns import RequestColumn
@@ -25,6 +26,9 @@ _FLOATS: dict[str, type[np.floating[Any]]] = {
     "FP64": np.float64,
 }
 
+TENSOR_TYPES = ("BOOL", "BYTES", *_INTEGERS, *_FLOATS)
+"""The datatypes of the protocol."""
+
 DATATYPES = {
     "number": "FP64",
     "vector": "FP64",
@@ -34,6 +38,9 @@ DATATYPES = {
     "no values": "BYTES",
 }
 """The datatype of a column in the metadata, by its kind."""
+
+_MAX_DIMENSIONS = 32
+"""Most dimensions of a tensor; the product of many lengths would take long."""
 
 _BATCH = -1
 """The length of a dimension that may be any."""
@@ -109,8 +116,8 @@ def read(body: bytes, model: LoadedModel) -> InferRequest:
     if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
         raise malformed("body.wrong_form", 'the body must be an object {"inputs": [tensor, …]}')
     request_id = content.get("id")
-    if request_id is not None and not isinstance(request_id, str):
-        raise malformed("body.wrong_form", "id must be text")
+    if request_id is not None and not _is_unicode(request_id):
+        raise malformed("body.wrong_form", "id must be text in Unicode")
     tensors = [_tensor(item) for item in content["inputs"]]
     return InferRequest(_rows(tensors, model), requested_outputs(content, model), request_id)
 
@@ -130,7 +137,8 @@ def requested_outputs(content: Mapping[str, Any], model: LoadedModel) -> tuple[s
     for output in outputs if isinstance(outputs, list) else [outputs]:
         name = output.get("name") if isinstance(output, dict) else None
         if name not in known:
-            raise malformed("output.unknown", f"output {name!r} is not one of {', '.join(known)}")
+            shown = printable_value(name)
+            raise malformed("output.unknown", f"output {shown} is not one of {', '.join(known)}")
         names.append(name)
     return tuple(dict.fromkeys(names))
 
@@ -179,13 +187,18 @@ def _tensor(item: Any) -> _Tensor:
     if not isinstance(item, dict) or not isinstance(item.get("name"), str):
         raise malformed("input.wrong_form", "an input must be an object with a name")
     name, datatype, shape = item["name"], item.get("datatype"), item.get("shape")
-    if datatype not in {"BOOL", "BYTES", *_INTEGERS, *_FLOATS}:
+    if datatype not in TENSOR_TYPES:
         raise malformed(
             "input.unknown_datatype",
-            f"input {name!r}: datatype {datatype!r} is not one of the protocol's",
+            f"input {name!r}: datatype {printable_value(datatype)} is not one of the protocol's",
         )
-    if not isinstance(shape, list) or not shape or not all(map(_is_length, shape)):
-        raise malformed("input.wrong_shape", f"input {name!r}: shape must be whole numbers")
+    if (
+        not isinstance(shape, list)
+        or not 0 < len(shape) <= _MAX_DIMENSIONS
+        or not all(map(_is_length, shape))
+    ):
+        rule = f"shape must be from 1 to {_MAX_DIMENSIONS} whole numbers"
+        raise malformed("input.wrong_shape", f"input {name!r}: {rule}")
     data = item.get("data")
     if not isinstance(data, list):
         parameters = item.get("parameters")
@@ -199,6 +212,11 @@ def _tensor(item: Any) -> _Tensor:
             f"input {name!r}: has {len(flat):,} values, but its shape is {shape}",
         )
     return _Tensor(name, datatype, tuple(shape), flat)
+
+
+def _is_unicode(value: Any) -> bool:
+    """Return whether a value is text without halves of characters, which no answer can have."""
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
 
 
 def _is_length(length: Any) -> bool:
