@@ -13,6 +13,7 @@ from gpuseg.io.parquet.index_columns import is_unnamed_index
 from gpuseg.io.privacy.pii import contact, personal
 from gpuseg.jobs.duplicates import is_named_like_an_id
 from gpuseg.jobs.job import JobSpec
+from gpuseg.jobs.run_sections import RunSections
 
 if TYPE_CHECKING:
     from gpuseg.features.transaction_files import Source
@@ -65,9 +66,9 @@ def _are_distinct(dataset: Dataset, name: str) -> bool:
     return len(set(values)) == len(values)
 
 
-def warning_of_personal_ids(spec: JobSpec, dataset: Dataset) -> str | None:
+def warning_of_personal_ids(sections: RunSections, dataset: Dataset) -> str | None:
     """Return the warning that the ids of a table are personal data, or None."""
-    if spec.input is None or dataset.id is None or dataset.id_key is not None:
+    if sections.transactions is not None or dataset.id is None or dataset.id_key is not None:
         return None
     values = first_values(dataset, dataset.id)
     return _written_as_they_are("input", "id", dataset.id, values)

@@ -404,3 +404,52 @@ def test_report(tmp_path: Path) -> None:
         assert f"Segment {segment.segment}" in page
     assert regenerate_report(str(tmp_path / "out")) == str(tmp_path / "out" / "_report.html")
     assert (tmp_path / "out" / "_report.html").read_text() == page
+
+
+def test_object_stores(tmp_path: Path, memory: Any) -> None:
+    table = kept_rows("plain")
+    source = write_files(tmp_path / "in", [table])
+    memory.put(str(fitted("plain")), "/gpuseg-test/fit", recursive=True)
+    memory.put(str(source), "/gpuseg-test/in", recursive=True)
+    out = "memory://gpuseg-test/out"
+    gpuseg.score("memory://gpuseg-test/fit", "memory://gpuseg-test/in", out, confidence=True)
+    (part,) = memory.glob("/gpuseg-test/out/part-*.parquet")
+    memory.get(part, str(tmp_path / "part.parquet"))
+    assert_like_the_job("plain", pq.read_table(tmp_path / "part.parquet"))
+    assert memory.exists(f"/gpuseg-test/out/{FIT_MANIFEST}")
+    again = gpuseg.score(
+        "memory://gpuseg-test/fit/_model", source, out, overwrite=True, id="customer"
+    )
+    assert again.record.scored_with.run_id == load_output(fitted("plain")).run_id
+    memory.rm("/gpuseg-test/fit/_manifest.json")
+    gpuseg.score("memory://gpuseg-test/fit", source, out, overwrite=True, id="customer")
+    assert not memory.exists(f"/gpuseg-test/out/{FIT_MANIFEST}")
+    assert gpuseg.load_model(out).n_clusters == 4
+
+
+def test_tables_of_other_formats(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    table = kept_rows("hierarchy_of_all_rows").sort_by("customer")
+    deltalake.write_deltalake(tmp_path / "delta", table, partition_by=["country"])
+    pq.write_to_dataset(table, tmp_path / "hive", partition_cols=["country"])
+    expected = read_parts(fitted("hierarchy_of_all_rows")).sort_by("customer")
+    for name in ("delta", "hive"):
+        out = tmp_path / f"out-{name}"
+        gpuseg.score(fitted("hierarchy_of_all_rows"), tmp_path / name, out)
+        assert read_parts(out).sort_by("customer").equals(expected)
+
+
+def test_partitions_of_digits_stay_text(tmp_path: Path) -> None:
+    table = pa.table({
+        "customer": np.arange(60), "zone": ["7", "8", "A"] * 20, "spend": np.arange(60) % 9 / 4
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "fit.parquet")
+    run(
+        tmp_path / "fit.parquet", tmp_path / "fit", input={"features": ["spend"]},
+        prepare={"categorical": {"zone": "onehot"}},
+    )  # fmt: skip
+    digits = pa.array([zone != "A" for zone in table["zone"].to_pylist()])
+    pq.write_to_dataset(table.filter(digits), tmp_path / "in", partition_cols=["zone"])
+    gpuseg.score(tmp_path / "fit", tmp_path / "in", tmp_path / "out")
+    expected = read_parts(tmp_path / "fit").filter(digits)
+    assert read_parts(tmp_path / "out").sort_by("customer").equals(expected)

@@ -24,13 +24,14 @@ from gpuseg.models.base import SegmentModel
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
 from gpuseg.scoring.score_shard import rows_together
+from gpuseg.validation import MAX_THREADS
 
 _MAX_ID_TURNS = 64
 
 _PARTS_PER_THREAD = 4
 """Parts that each thread writes, if there are enough rows, so that all have an equal load."""
 
-_LEAST_PART_ROWS = 131_072
+_LEAST_PART_ROWS = 262_144
 
 _DECODED_BYTES = 24
 """A value while it is decoded: of Arrow, as float64, and its pages."""
@@ -174,12 +175,14 @@ def plan_score_memory(
     ResourceError
         If one thread would need too much.
     """
-    limit, threads = limit_of(cluster, len(shards)), cluster.threads
+    limit = limit_of(cluster, len(shards))
+    threads = cluster.threads if cluster.is_managed else MAX_THREADS  # which others have is unknown
     fixed = PROCESS_BYTES + model.memory_bytes()
     fixed += min(_COLLECTED * n_collected, dataset.rows) * _COLLECTED_BYTES
     while threads > 1 and fixed + _work_bytes(dataset, model, shards, threads) > limit.usable:
         threads -= 1
-    needed = fixed + _work_bytes(dataset, model, shards, threads)
+    in_use = threads if cluster.is_managed else 1
+    needed = fixed + _work_bytes(dataset, model, shards, in_use)
     if needed > limit.usable:
         raise _too_low(needed, limit)
     turns = 1
@@ -187,8 +190,10 @@ def plan_score_memory(
         ids = max(shard.rows for shard in shards) * ID_BYTES
         turns = -(-ids // max(limit.usable - needed, 1))
         needed += ids // turns if turns <= _MAX_ID_TURNS else 0
+    of_one = "" if cluster.is_managed else " with one thread"
     reason = (
-        f"rows are scored as they are decoded, {in_words(needed)} per worker, within {limit.text}"
+        f"rows are scored as they are decoded, {in_words(needed)} per worker{of_one}, within "
+        f"{limit.text}"
     )
     return ScoreMemory(threads, max(turns, 1) if turns <= _MAX_ID_TURNS else 0, reason)
 

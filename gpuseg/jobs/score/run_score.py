@@ -15,6 +15,7 @@ from gpuseg.formatting import count, count_with
 from gpuseg.io.parquet.shard_plan import ShardPlan
 from gpuseg.jobs.context import OpenRun, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
+from gpuseg.jobs.id_warnings import warning_of_personal_ids
 from gpuseg.jobs.job import job_names
 from gpuseg.jobs.plan import RunPlan, TablePlan
 from gpuseg.jobs.score.manifest_of_scores import (
@@ -208,6 +209,8 @@ def _score_table(
         0 if lookalikes is None else lookalikes.n,
     )  # fmt: skip
     run.reporter.log(memory.reason)
+    if personal := warning_of_personal_ids(spec, step.dataset):
+        run.reporter.warn(personal)
 
     def attempt() -> ScoredTable:
         run.executor.load(open_scored, shards)
@@ -282,8 +285,7 @@ def _scored(
                 places[column] = described_place(run, place)
         counts.merge(result.counts)
     if counts.bad is not None:
-        hides_value = spec.input.id_hash_key_env is not None
-        raise _not_scored(counts.bad, bad_place, hides_value)
+        raise _not_scored(counts.bad, bad_place)
     storage = RowStorage(mode="streamed", reason=memory.reason)
     if lookalikes is not None:
         written, summary = write_lookalikes(run, saved, lookalikes, spec.input.id, results)
@@ -292,7 +294,7 @@ def _scored(
     return ScoredTable(counts, places, parts, storage)
 
 
-def _not_scored(bad: BadRows, place: str, hides_value: bool) -> DataError:
+def _not_scored(bad: BadRows, place: str) -> DataError:
     """Return the error of rows that cannot be scored."""
     rows = count_with(bad.n_rows, "row", "cannot be scored", "cannot be scored")
     value = "no value" if bad.value is None else printable_value(bad.value)

@@ -192,7 +192,7 @@ def validated_sections(values: Mapping[str, Any], fit: Manifest | None) -> Score
     merged = {name: dict(section) if isinstance(section, Mapping) else section
               for name, section in values.items()}  # fmt: skip
     if fit is not None:
-        source, runtime = fit.job.get("input", {}), fit.job.get("runtime", {})
+        source, runtime = section_of_fit(fit, "input"), section_of_fit(fit, "runtime")
         _inherit(merged, "input", source, _OF_INPUT)
         given = merged.get("runtime")
         cluster = given.get("cluster") if isinstance(given, Mapping) else None
@@ -212,6 +212,12 @@ def sections_of_lines(model: str, overrides: Sequence[str]) -> LinesSpec:
     return validated(LinesSpec, values, _hint, "score", _REQUIRED)
 
 
+def section_of_fit(fit: Manifest, name: str) -> Mapping[str, Any]:
+    """Return a section of the job that fitted a model; empty if it has none."""
+    section = fit.job.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
 def _inherit(
     values: dict[str, Any], section: str, fit: Mapping[str, Any], names: Sequence[str]
 ) -> None:
@@ -226,7 +232,7 @@ def _inherit(
 
 def text_options_of(fit: Manifest | None) -> TextOptions:
     """Return how the fit read text files, as far as its job names it."""
-    source = {} if fit is None else fit.job.get("input", {})
+    source = {} if fit is None else section_of_fit(fit, "input")
     return checked_options(**{name: source.get(name) for name in OPTIONS})
 
 
