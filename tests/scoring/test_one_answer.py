@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from one_answer.doors import IN_PROCESS, Answers, Door, by_files
 from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
-from support.helpers import THOROUGH, Array, cut, in_turn, read_parts, write_files
-from support.http_server import as_stream
-from support.json_rows import as_json
+from support.helpers import THOROUGH, in_turn
 
 import gpuseg
-from gpuseg.models.loading import load_output
 from gpuseg.numerics.distance_metrics import Metric
 from gpuseg.preprocessing.params import PreprocessingParams
-from gpuseg.scoring.score_lines import LineScorer
-from gpuseg.scoring.score_rows import RowScorer
-from gpuseg.serving.limits import RequestLimits
-from gpuseg.serving.loaded_model import LoadedModel
-from gpuseg.serving.protocols import arrow_stream, segments
 
 
 def _values_of(section: str, key: str) -> set[Any]:
@@ -47,15 +40,11 @@ def test_cases_use_every_preparation() -> None:
     assert _values_of("segment", "metric") >= set(get_args(Metric)) - {"euclidean"}
 
 
-Scored = tuple[Array, Array]
-"""Segments and distances."""
-
-
-def expected(name: str) -> Scored:
+def expected(name: str) -> Answers:
     """What the job wrote, and for new rows what the loaded model says in this process."""
     labels, model = job_labels(name), gpuseg.load_model(fitted(name))
     segment, distance = model.predict(new_rows(name), return_distance=True)
-    return (
+    return Answers(
         np.concatenate([labels.segment, segment]),
         np.concatenate([labels.distance, distance]),
     )
@@ -66,70 +55,6 @@ def rows_of(name: str) -> pa.Table:
     return pa.concat_tables([kept_rows(name), new_rows(name)])
 
 
-def by_predict(name: str, rows: pa.Table, folder: Path) -> Scored:
-    return gpuseg.load_model(fitted(name)).predict(rows, return_distance=True)
-
-
-def by_predict_frame(name: str, rows: pa.Table, folder: Path) -> Scored:
-    pandas = rows.to_pandas()
-    frame = gpuseg.load_model(fitted(name)).predict_frame(pandas)
-    return frame["segment"].to_numpy(), frame["distance"].to_numpy()
-
-
-def by_polars(name: str, rows: pa.Table, folder: Path) -> Scored:
-    polars = pytest.importorskip("polars")
-    frame = gpuseg.load_model(fitted(name)).predict_frame(polars.from_arrow(rows))
-    return frame["segment"].to_numpy(), frame["distance"].to_numpy()
-
-
-def by_files(name: str, rows: pa.Table, folder: Path, cluster: str | None = None) -> Scored:
-    """Score files that are cut otherwise than those of the job, with columns in another order."""
-    turned = rows.select(rows.column_names[::-1])
-    write_files(folder / "in", cut(turned, 1, 96, 4), row_group_size=53)
-    gpuseg.score(fitted(name), folder / "in", folder / "out", cluster=cluster)
-    parts = read_parts(folder / "out")
-    return parts["segment"].to_numpy(), parts["distance"].to_numpy()
-
-
-def by_lines(name: str, rows: pa.Table, folder: Path) -> Scored:
-    lines = [json.dumps(row).encode() for row in as_json(rows)]
-    scorer = RowScorer(gpuseg.load_model(fitted(name)))
-    answers = LineScorer(scorer, {}, None).score(lines).splitlines()
-    return _of_answers([json.loads(answer) for answer in answers])
-
-
-def by_http(name: str, rows: pa.Table, folder: Path) -> Scored:
-    """Score what a server has read, and read what it writes."""
-    model = LoadedModel(load_output(fitted(name)))
-    body = json.dumps({"rows": as_json(rows)}).encode()
-    scored = model.score(segments.read(body, model), with_next=True)
-    return _of_answers(json.loads(segments.write(scored, model)))
-
-
-def by_arrow_over_http(name: str, rows: pa.Table, folder: Path) -> Scored:
-    model = LoadedModel(load_output(fitted(name)))
-    table = arrow_stream.read(as_stream(rows), model, RequestLimits())
-    answer = pa.ipc.open_stream(arrow_stream.write(model.score_table(table, with_next=True)))
-    columns = answer.read_all()
-    return columns["segment"].to_numpy(), columns["distance"].to_numpy()
-
-
-def _of_answers(answers: list[dict[str, Any]]) -> Scored:
-    segment = np.array([answer["segment"] for answer in answers])
-    return segment, np.array([answer["distance"] for answer in answers], np.float32)
-
-
-DOORS = {
-    "predict": by_predict,
-    "pandas": by_predict_frame,
-    "polars": by_polars,
-    "files": by_files,
-    "lines": by_lines,
-    "HTTP": by_http,
-    "Arrow over HTTP": by_arrow_over_http,
-}
-"""Ways of scoring; those of exports have tests of their own, beside these."""
-
 ON_WORKERS = ["all_steps", "drop", "hierarchy", "dbscan_of_all"]
 if THOROUGH:  # but for the case whose workers need a key in their environment
     ON_WORKERS = [name for name in CASES if name != "hashed_ids"]
@@ -137,13 +62,17 @@ if THOROUGH:  # but for the case whose workers need a key in their environment
 UNSEEN = pytest.mark.filterwarnings("ignore:column .* a category that was not in the data")
 
 
+def check(name: str, door: Door, folder: Path) -> None:
+    """Compare what a door says of the rows of a case."""
+    answered, wanted = door(fitted(name), rows_of(name), folder), expected(name)
+    np.testing.assert_array_equal(answered.segment, wanted.segment)
+    np.testing.assert_array_equal(answered.distance, wanted.distance)
+
+
 @UNSEEN
-@pytest.mark.parametrize(("door", "name"), in_turn(DOORS, CASES, step=4))
+@pytest.mark.parametrize(("door", "name"), in_turn(IN_PROCESS, CASES, step=6))
 def test_every_door_gives_the_same_answer(tmp_path: Path, door: str, name: str) -> None:
-    segment, distance = DOORS[door](name, rows_of(name), tmp_path)
-    expected_segment, expected_distance = expected(name)
-    np.testing.assert_array_equal(segment, expected_segment)
-    np.testing.assert_array_equal(distance, expected_distance)
+    check(name, IN_PROCESS[door], tmp_path)
 
 
 @pytest.mark.slow
@@ -152,7 +81,4 @@ def test_every_door_gives_the_same_answer(tmp_path: Path, door: str, name: str) 
 def test_two_workers_give_the_same_answer(
     tmp_path: Path, name: str, two_workers: dict[str, Any]
 ) -> None:
-    segment, distance = by_files(name, rows_of(name), tmp_path, two_workers["cluster"])
-    expected_segment, expected_distance = expected(name)
-    np.testing.assert_array_equal(segment, expected_segment)
-    np.testing.assert_array_equal(distance, expected_distance)
+    check(name, partial(by_files, cluster=two_workers["cluster"]), tmp_path)
