@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.mlflow.package import import_mlflow
+from gpuseg.mlflow.signature import NumberType
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.loading import SavedOutput
 
@@ -15,6 +16,7 @@ def log_model(
     name: str,
     *,
     registered_model_name: str | None = None,
+    number_type: NumberType = "any",
     signature: Any = None,
     input_example: Any = None,
     pip_requirements: str | Sequence[str] | None = None,
@@ -34,6 +36,8 @@ def log_model(
         Name of the model in MLflow.
     registered_model_name : str, optional
         Name in MLflow's registry under which the model becomes a new version.
+    number_type : {"any", "double"}, default "any"
+        See `save_model`.
     signature, input_example, pip_requirements, extra_pip_requirements : optional
         See `save_model`.
     conda_env, metadata : optional
@@ -65,6 +69,7 @@ def log_model(
         flavor=flavor,
         registered_model_name=registered_model_name,
         model=model,
+        number_type=number_type,
         signature=signature,
         input_example=input_example,
         pip_requirements=pip_requirements,

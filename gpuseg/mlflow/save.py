@@ -8,7 +8,7 @@ from gpuseg import __version__
 from gpuseg.manifest import MANIFEST, Manifest, dump
 from gpuseg.mlflow.load import DATA, FLAVOR
 from gpuseg.mlflow.package import import_mlflow
-from gpuseg.mlflow.signature import signature_of
+from gpuseg.mlflow.signature import NumberType, signature_of
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.example_row import example_row
 from gpuseg.models.loading import MODEL, SavedOutput, load_output
@@ -19,6 +19,7 @@ def save_model(
     model: SegmentModel | SavedOutput | str | Path,
     path: str | Path,
     *,
+    number_type: NumberType = "any",
     signature: Any = None,
     input_example: Any = None,
     pip_requirements: str | Sequence[str] | None = None,
@@ -37,6 +38,10 @@ def save_model(
         an output has the names of the segments and the id of the run.
     path : str or Path
         The new folder.
+    number_type : {"any", "double"}, default "any"
+        Type of columns of numbers in the signature. With "any" they may be integers, floats or
+        decimals, and MLflow looks at each value by itself. With "double" MLflow checks a column in
+        one step, and refuses 64-bit integers: cast these columns.
     signature : mlflow.models.ModelSignature, optional
         By default it is made from the model.
     input_example : optional
@@ -49,6 +54,8 @@ def save_model(
 
     Raises
     ------
+    ConfigError
+        For an unknown `number_type`.
     DataError
         When there is no model, or a damaged one.
     ResourceError
@@ -74,7 +81,7 @@ def save_model(
             loader_module="gpuseg.mlflow",
             data_path=str(data),
             mlflow_model=target,
-            signature=signature_of(loaded) if signature is None else signature,
+            signature=signature_of(loaded, number_type) if signature is None else signature,
             input_example=_example(loaded) if input_example is None else input_example,
             pip_requirements=pip_requirements,
             extra_pip_requirements=extra_pip_requirements,

@@ -72,7 +72,7 @@ def test_cuda13_extra_resolves(python: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-header"),
-            *("--extra", "cuda13", "--python-version", python),
+            *("--extra", "cuda13", "--extra", "mlflow", "--python-version", python),
             *("--python-platform", "x86_64-manylinux_2_28", "--no-annotate"),
             *("--cache-dir", str(tmp_path / "cache"), "--output-file", str(out)),
             "--no-python-downloads",  # it asks for metadata only, which any version can read

@@ -160,6 +160,20 @@ def test_columns_of_other_types(saved: Any, kind: str) -> None:
         pd.testing.assert_frame_equal(model.predict(values), model.predict(frame))
 
 
+def test_columns_may_be_declared_as_floats(tmp_path: Path) -> None:
+    gpuseg.mlflow.save_model(fitted("all_steps"), tmp_path / "model", number_type="double")
+    model = pyfunc.load_model(str(tmp_path / "model"))
+    frame = as_pandas(kept_rows("all_steps"))
+    with pytest.raises(MlflowException, match="orders"):
+        model.predict(frame)
+    scored = model.predict(frame.astype({"orders": float, "signup": float}))
+    np.testing.assert_array_equal(scored["segment"], job_labels("all_steps").segment)
+    np.testing.assert_array_equal(scored["distance"], job_labels("all_steps").distance)
+    with raises("mlflow.unknown_number_type", ConfigError, parameter="number_type"):
+        gpuseg.mlflow.save_model(fitted("plain"), tmp_path / "other", number_type="long")
+    assert not (tmp_path / "other").exists()
+
+
 def test_parameters_that_do_not_exist_are_refused() -> None:
     model = PyfuncModel(load_output(fitted("dbscan")))
     with raises("mlflow.unknown_param", ConfigError, parameter="params"):
