@@ -118,8 +118,7 @@ def _check_folder(storage: Storage, overwrite: bool, mark: str) -> bool:
 def _exists(storage: Storage) -> ConfigError:
     return ConfigError(
         "export.exists", "exists already", value=storage.shown_url,
-        hint="name another path, or replace it with `overwrite` = true (--overwrite on the "
-        "command line)", parameter=PATH,
+        hint="name another path, or replace it with `overwrite`", parameter=PATH,
     )  # fmt: skip
 
 
