@@ -18,11 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from support.fitted_outputs import fitted, new_rows
-from support.helpers import call
+from support.helpers import call, shell
+from support.json_rows import as_json
 
 import gpuseg
 from gpuseg.errors import DataError
 from gpuseg.models.loading import load_output
+from gpuseg.serving.loaded_model import LoadedModel
+from gpuseg.serving.protocols import segments
 
 MIB = 2**20
 
@@ -218,6 +221,28 @@ def test_wrong_rows_are_refused_by_their_column(tmp_path: Path, name: str) -> No
     rows = new_rows(case)
     values = pa.array([first, *[others] * (len(rows) - 1)])
     refused_rows(tmp_path, case, f"'{column}'", codes, replaced(rows, column, values))
+
+
+@pytest.mark.parametrize("name", [n for n in ROWS if n not in ("NaN", "infinity")])
+def test_a_wrong_row_of_a_request_is_named_and_the_others_are_answered(name: str) -> None:
+    case, column, first, *_ = ROWS[name]
+    model = LoadedModel(load_output(fitted(case)))
+    rows = as_json(new_rows(case))[:3]
+    rows[1][column] = first
+    scored = model.score(segments.read(json.dumps({"rows": rows}).encode(), model), with_next=True)
+    answer = segments.write(scored, model)
+    facts = json.loads(answer)
+    assert facts["code"] == "rows.wrong" and len(answer) < 3000
+    assert [(p["row"], p["column"]) for p in facts["problems"]] == [(1, column)]
+    assert [row is None for row in facts["segments"]] == [False, True, False]
+
+
+@pytest.mark.slow
+def test_a_damaged_model_is_not_served(output: Path) -> None:
+    DAMAGES["no tensors"][1](output)
+    shown = shell(output.parent, "serve", output, "--port", "0")
+    assert (shown.code, shown.out) == (3, "")
+    assert "model.safetensors" in shown.err and shown.err.count("\n") == 1
 
 
 def test_a_row_without_a_direction_is_refused(tmp_path: Path) -> None:
