@@ -34,6 +34,20 @@ def score(
             "--id", metavar="COLUMN", help="The id column; by default that of the fit, '' for none."
         ),
     ] = None,
+    snapshot: Annotated[
+        str | None,
+        typer.Option(
+            "--snapshot",
+            metavar="DATE",
+            help="Of transaction lines; by default the midnight after the last one.",
+        ),
+    ] = None,
+    built_features: Annotated[
+        bool,
+        typer.Option(
+            "--built-features", help="INPUT has features that were built, not transaction lines."
+        ),
+    ] = False,
     like: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +93,8 @@ def score(
     if stdin:
         others = {
             "INPUT": input, "OUTPUT": output, "--cluster": cluster, "--overwrite": overwrite,
-            "--json": as_json, "--like": like, "--top": top, "--exclude-members": exclude_members,
+            "--json": as_json, "--snapshot": snapshot, "--built-features": built_features,
+            "--like": like, "--top": top, "--exclude-members": exclude_members,
         }  # fmt: skip
         _refuse_with_stdin(others)
         from gpuseg.cli.standard_input import score_standard_input
@@ -95,7 +110,8 @@ def score(
 
     with shown_progress() as progress:
         result = score_table(
-            model, input, output, id=id, cluster=cluster, like=like, top=top,
+            model, input, output, id=id, snapshot=snapshot, built_features=built_features,
+            cluster=cluster, like=like, top=top,
             exclude_members=exclude_members, confidence=confidence, overwrite=overwrite,
             overrides=set_ or [], progress=progress,
         )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from gpuseg.jobs.job import JobSpec
 from gpuseg.jobs.memory_plan import MemoryPlan, plan_memory, row_values
 from gpuseg.jobs.reader_choice import Reader, choose_reader
 from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, refuse_overlap, resolve_job
-from gpuseg.jobs.schema import TransactionsSpec
+from gpuseg.jobs.schema import JoinSpec, TransactionsSpec
 from gpuseg.jobs.text_inputs import Scratch, TextInput, converted_input
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
@@ -154,7 +154,10 @@ def plan_run(
     resolved = resolve_job(spec, kind)
     scratch = cache(partial(make_folder, resolved))
     if spec.transactions is not None:
-        lines, texts = _plan_lines(spec, spec.transactions, resolved, scratch)
+        lines, texts = plan_lines(
+            spec.transactions, spec.join, spec.builds_rfm, spec.prepare.categorical, resolved,
+            scratch,
+        )  # fmt: skip
         files = [path for path, _ in lines.source.listed]
         refuse_files_inside(resolved.source, files, resolved, "transactions_path")
         return RunPlan(resolved, lines, texts)
@@ -310,10 +313,22 @@ def describe_plan(spec: JobSpec, plan: RunPlan) -> Mapping[str, Any]:
     }
 
 
-def _plan_lines(
-    spec: JobSpec, transactions: TransactionsSpec, resolved: ResolvedJob, scratch: Scratch
+def plan_lines(
+    transactions: TransactionsSpec,
+    join_specs: Sequence[JoinSpec],
+    builds_rfm: bool,
+    categorical: Collection[str],
+    resolved: ResolvedJob,
+    scratch: Scratch,
 ) -> tuple[LinesPlan, tuple[TextInput, ...]]:
-    """Open the transaction lines of a job, and the tables that are joined to their features.
+    """Open transaction lines, and the tables that are joined to their features.
+
+    Parameters
+    ----------
+    builds_rfm : bool
+        Whether RFM scores are built.
+    categorical : collection of str
+        The features that are categories.
 
     Raises
     ------
@@ -331,7 +346,7 @@ def _plan_lines(
     if source.formats:
         texts.append(TextInput("transactions", source.formats, roles.number_format))
     joins = []
-    for i, join in enumerate(spec.join):
+    for i, join in enumerate(join_specs):
         key, words = f"join[{i}]", join.null_values
         storage = open_paths(join.path, join.storage_options, f"{key}.path")
         refuse_overlap(storage, resolved.target, f"{key}.path")
@@ -364,11 +379,11 @@ def _plan_lines(
                     listed,
                 )
             )
-    built = available(source.roles.columns(), spec.builds_rfm)
+    built = available(source.roles.columns(), builds_rfm)
     check_names(joins, built)
     joined = [name for join in joins for name in join.schema.names]
-    transactions.check_features(joined, spec.prepare.categorical)
-    for name in spec.prepare.categorical:
+    transactions.check_features(joined, categorical)
+    for name in categorical:
         if name not in (*built, *joined):
             raise ConfigError(
                 "categorical.not_built", f"'{name}' is neither built nor joined",

@@ -1,9 +1,11 @@
 """Build the manifest of rows that a model has scored."""
 
+from __future__ import annotations
+
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +25,9 @@ from gpuseg.printable import printable_text, shortened
 from gpuseg.profiling.selection import select_scope
 from gpuseg.redaction import redacted
 from gpuseg.scoring.counts import ScoreCounts
+
+if TYPE_CHECKING:
+    from gpuseg.jobs.stages.build_features import BuiltFeatures
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,14 @@ class ScoredTable:
 
 
 def build_scores_manifest(
-    run: OpenRun, spec: ScoreSpec, step: TablePlan, saved: SavedOutput, scored: ScoredTable
+    run: OpenRun,
+    spec: ScoreSpec,
+    step: TablePlan,
+    saved: SavedOutput,
+    scored: ScoredTable,
+    built: BuiltFeatures | None,
 ) -> manifest.ScoresManifest:
-    """Return the manifest."""
+    """Return the manifest; `built` are the features that were built from lines."""
     executor, backend, counts = run.executor.describe(), run.plan.resolved.backend, scored.counts
     segments, others = _segments(saved, counts)
     dataset = step.dataset
@@ -75,6 +85,7 @@ def build_scores_manifest(
             fingerprint=dataset.fingerprint(),
             text_files=summaries_of(run.plan.text_inputs, "input"),
         ),
+        transactions=None if built is None else built.record,
         lookalikes=scored.lookalikes,
         backend=manifest.BackendSummary(name=backend.name, reason=backend.reason),
         devices=devices_of(executor, backend.name),
@@ -101,7 +112,7 @@ def build_scores_manifest(
             manifest.PartSummary(name=part.name, rows=part.rows, bytes=part.bytes)
             for part in scored.parts
         ),
-        sidecars=_sidecars(saved.model),
+        sidecars=_sidecars(saved.model, built),
         warnings=tuple(run.reporter.warnings),
     )
 
@@ -147,9 +158,14 @@ def _has_noise(saved: SavedOutput, counts: ScoreCounts) -> bool:
     return bool(counts.sizes[0]) or any(segment.is_noise for segment in of_fit)
 
 
-def _sidecars(model: SegmentModel) -> tuple[manifest.Sidecar, ...]:
+def _sidecars(model: SegmentModel, built: BuiltFeatures | None) -> tuple[manifest.Sidecar, ...]:
     """Return the Parquet files of the output that are not parts of it."""
-    if not any(name.endswith(SIDECAR_SUFFIX) for name in model.file_names()):
-        return ()
-    contents = "rows of the model, in scaled units, with their segments"
-    return (manifest.Sidecar(path=f"_model/*{SIDECAR_SUFFIX}", contents=contents),)
+    contents = {}
+    if built is not None:
+        contents[built.table.storage.url] = "features of the customers"
+    if any(name.endswith(SIDECAR_SUFFIX) for name in model.file_names()):
+        contents["_model"] = "rows of the model, in scaled units, with their segments"
+    return tuple(
+        manifest.Sidecar(path=f"{folder}/*{SIDECAR_SUFFIX}", contents=text)
+        for folder, text in contents.items()
+    )

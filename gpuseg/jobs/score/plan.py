@@ -15,11 +15,20 @@ from gpuseg.io.text_files.error_steps import checking_encoding
 from gpuseg.io.text_files.files import READABLE, is_text_file, used_options
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.jobs.memory_plan import ID_BYTES, PROCESS_BYTES, Limit, in_words, limit_of
-from gpuseg.jobs.plan import InputTable, MakeFolder, RunPlan, TablePlan, files_of, formats_of
+from gpuseg.jobs.plan import (
+    InputTable,
+    MakeFolder,
+    RunPlan,
+    TablePlan,
+    files_of,
+    formats_of,
+    plan_lines,
+)
 from gpuseg.jobs.reader_choice import Reader
-from gpuseg.jobs.resolve import refuse_files_inside, refuse_overlap, resolve_job
+from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, refuse_overlap, resolve_job
+from gpuseg.jobs.schema import ScoredInputSpec
 from gpuseg.jobs.score.sections import ScoreSpec
-from gpuseg.jobs.text_inputs import converted_input
+from gpuseg.jobs.text_inputs import Scratch, converted_input
 from gpuseg.models.base import SegmentModel
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
@@ -92,32 +101,71 @@ def plan_score(
     """
     resolved = resolve_job(spec, OutputKind.SCORES)
     refuse_overlap(model_storage, resolved.target, "model_path")
-    options = _text_options(resolved.source, spec.input.text_options, fit_options)
+    section = "input" if spec.transactions is None else "transactions"
+    options = _text_options(
+        resolved.source, spec.source.text_options, fit_options, f"{section}_path"
+    )
     scratch = cache(partial(make_folder, resolved))
+    if spec.input is None:
+        return _plan_lines(spec, model, options, resolved, scratch)
     listed, detected = converted_input(
-        resolved.source, "input", "input_path", options, _wanted(spec, model), scratch
+        resolved.source, "input", "input_path", options, _wanted(spec.input, model), scratch
     )
-    with checking_encoding(formats_of(detected)):
-        dataset = open_model_columns(
-            model.pipeline.used_encoders, spec.input.id, resolved.id_key, spec.input.null_values,
-            listed,
-        )  # fmt: skip
-    refuse_files_inside(resolved.source, files_of(listed, detected), resolved, "input_path")
     table = InputTable(
-        listed[0], spec.input.id, dataset.features, None, resolved.id_key,
-        tuple(spec.input.null_values), listed=listed,
+        listed[0], spec.input.id, None, None, resolved.id_key, tuple(spec.input.null_values),
+        listed=listed,
     )  # fmt: skip
-    reader = Reader("arrow", "rows that are scored are decoded in the memory of the host")
-    step = TablePlan(
-        table, dataset, resolved.backend, resolved.cluster, len(model.features), reader
-    )
+    with checking_encoding(formats_of(detected)):
+        step = plan_scored_table(resolved, model, table)
+    refuse_files_inside(resolved.source, files_of(listed, detected), resolved, "input_path")
     return RunPlan(resolved, step, (detected,) if detected else ())
 
 
-def _text_options(source: Storage, given: TextOptions, fit: TextOptions) -> TextOptions:
+def plan_scored_table(resolved: ResolvedJob, model: SegmentModel, table: InputTable) -> TablePlan:
+    """Read the footers of a table with the columns of a model.
+
+    Raises
+    ------
+    DataError
+    """
+    listed = table.listed or input_files(table.storage, "input_path")
+    opened = open_model_columns(
+        model.pipeline.used_encoders, table.id, table.id_key, table.null_values, listed
+    )
+    dataset = replace(opened, carried=table.carried)
+    reader = Reader("arrow", "rows that are scored are decoded in the memory of the host")
+    return TablePlan(
+        table, dataset, resolved.backend, resolved.cluster, len(model.features), reader
+    )
+
+
+def _plan_lines(
+    spec: ScoreSpec,
+    model: SegmentModel,
+    options: TextOptions,
+    resolved: ResolvedJob,
+    scratch: Scratch,
+) -> RunPlan:
+    """Open transaction lines from which the columns of a model are built."""
+    assert spec.transactions is not None  # the caller has checked it
+    encoders = model.pipeline.used_encoders
+    columns = list(dict.fromkeys(encoder.column for encoder in encoders))
+    transactions = spec.transactions.model_copy(update={**vars(options), "features": columns})
+    categorical = [encoder.column for encoder in encoders if encoder.value_type]
+    lines, texts = plan_lines(
+        transactions, spec.join, transactions.rfm, categorical, resolved, scratch
+    )
+    files = [path for path, _ in lines.source.listed]
+    refuse_files_inside(resolved.source, files, resolved, "transactions_path")
+    return RunPlan(resolved, lines, texts)
+
+
+def _text_options(
+    source: Storage, given: TextOptions, fit: TextOptions, parameter: str
+) -> TextOptions:
     """Return the options of the command, and those of the fit that concern the files."""
-    with wrap_store_errors("input_path", source.url):
-        place, files = input_files(source, "input_path", READABLE)
+    with wrap_store_errors(parameter, source.url):
+        place, files = input_files(source, parameter, READABLE)
     names = [place.relative(file.path) for file in files]
     if not any(map(is_text_file, names)):
         return given
@@ -125,7 +173,7 @@ def _text_options(source: Storage, given: TextOptions, fit: TextOptions) -> Text
     return replace(given, **{k: v for k, v in usable.items() if getattr(given, k) is None})
 
 
-def _wanted(spec: ScoreSpec, model: SegmentModel) -> Wanted:
+def _wanted(section: ScoredInputSpec, model: SegmentModel) -> Wanted:
     """Return the columns of text files that are used, and what each must be."""
     encoders = model.pipeline.used_encoders
     numbers = [e.column for e in encoders if e.kind == "number"]
@@ -133,14 +181,14 @@ def _wanted(spec: ScoreSpec, model: SegmentModel) -> Wanted:
     categories = {
         e.column: e.categories for e in encoders if e.value_type and e.column not in texts
     }
-    ids = [] if spec.input.id is None else [spec.input.id]
+    ids = [] if section.id is None else [section.id]
     return Wanted(
         tuple(dict.fromkeys([*model.pipeline.columns, *ids])),
         tuple(numbers),
         categories,
-        spec.input.id,
-        null_values=tuple(spec.input.null_values),
-        hides_values=spec.input.id_hash_key_env is not None,
+        section.id,
+        null_values=tuple(section.null_values),
+        hides_values=section.id_hash_key_env is not None,
         texts=tuple(texts),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property, partial
 from importlib import import_module
 from itertools import accumulate
@@ -17,14 +18,20 @@ from gpuseg.jobs.context import OpenRun, open_sections
 from gpuseg.jobs.duplicates import count_duplicate_ids, duplicates_warning
 from gpuseg.jobs.id_warnings import warning_of_personal_ids
 from gpuseg.jobs.job import job_names
-from gpuseg.jobs.plan import RunPlan, TablePlan
+from gpuseg.jobs.plan import LinesPlan, RunPlan, TablePlan
 from gpuseg.jobs.score.manifest_of_scores import (
     ScoredTable,
     build_scores_manifest,
     described_place,
 )
 from gpuseg.jobs.score.model_files import ModelFiles, load_model_files
-from gpuseg.jobs.score.plan import ScoreMemory, plan_score, plan_score_memory, plan_shards
+from gpuseg.jobs.score.plan import (
+    ScoreMemory,
+    plan_score,
+    plan_score_memory,
+    plan_scored_table,
+    plan_shards,
+)
 from gpuseg.jobs.score.sections import (
     Command,
     ScoreSpec,
@@ -46,6 +53,7 @@ from gpuseg.scoring.lookalikes import Lookalikes, liked_segment
 from gpuseg.scoring.score_shard import Scoring, ShardScores, open_scored, score_shard
 
 if TYPE_CHECKING:
+    from gpuseg.jobs.stages.build_features import BuiltFeatures
     from gpuseg.manifest import ScoresManifest
     from gpuseg.models.base import SegmentModel
     from gpuseg.progress import Progress
@@ -98,6 +106,8 @@ def score(
     *,
     id: str | None = None,
     cluster: str | None = None,
+    snapshot: str | date | None = None,
+    built_features: bool = False,
     like: str | int | None = None,
     top: int | None = None,
     exclude_members: bool = False,
@@ -117,9 +127,15 @@ def score(
         The output folder of a run, or its ``_model``; a path or an fsspec URL.
     input : str, Path or sequence of them
         A table as `[input]` of a job has it: Parquet, CSV, Excel, Delta or Iceberg. It has the
-        columns of the fit, in any order, and may have more.
+        columns of the fit, in any order, and may have more. If the job of the fit had transaction
+        lines, these are such lines, of which features are built first.
     output : str or Path
         The folder to write to.
+    snapshot : str or date, optional
+        If the job of the fit had transaction lines: the moment of the features, by default the
+        midnight after the last line.
+    built_features : bool, default False
+        If the job of the fit had transaction lines: whether the input has built features instead.
     id : str, optional
         The id column, by default that of the fit; "" writes no ids.
     cluster : str, optional
@@ -157,12 +173,12 @@ def score(
     >>> gpuseg.score("out/segments", "new_customers.parquet", "out/scored")  # doctest: +SKIP
     """
     command = Command(
-        model, input, output, id, like, top, exclude_members, cluster, confidence, overwrite,
-        tuple(overrides),
+        model, input, output, id, snapshot, built_features, like, top, exclude_members, cluster,
+        confidence, overwrite, tuple(overrides),
     )  # fmt: skip
-    values = command.values()
-    files = _load(values)
+    files = _load(command.model_values())
     saved = files.saved
+    values = command.values(saved.manifest)
     spec = validated_sections(values, saved.manifest)
     with parameter_names(job_names(spec)):
         check_sections(spec, saved.model)
@@ -178,9 +194,8 @@ def score(
     return ScoreResult(spec.output.path, record, saved.model)
 
 
-def _load(values: dict[str, Any]) -> ModelFiles:
-    """Load the model that the sections of a command name."""
-    section = values["model"]
+def _load(section: dict[str, Any]) -> ModelFiles:
+    """Load the model that the section of a command names."""
     return load_model_files(section["path"], section.get("storage_options"))
 
 
@@ -199,8 +214,10 @@ def _score_table(
 ) -> ScoresManifest:
     """Score the rows of the table, and publish the output."""
     saved = model_files.saved
-    step = run.plan.first_step
-    assert isinstance(step, TablePlan)  # `plan_score` plans a table
+    step, built = run.plan.first_step, None
+    if isinstance(step, LinesPlan):
+        built = _build_features(run, step, saved)
+        step = plan_scored_table(run.plan.resolved, saved.model, built.table)
     n_workers = len(run.executor.workers())
     threads = run.plan.resolved.cluster.threads
     shards = plan_shards(step.dataset, saved.model, n_workers, threads)
@@ -224,13 +241,16 @@ def _score_table(
     scored = run.retry(attempt)
     _warn_of_rows(run, step, scored)
     with run.reporter.stage("publish"):
-        record = build_scores_manifest(run, spec, step, saved, scored)
+        record = build_scores_manifest(run, spec, step, saved, scored, built)
         page, record = _report(run, record)
         files = {f"_model/{name}": content for name, content in model_files.contents()}
         files["_report.html"] = page.encode()
         if saved.manifest is not None:
             files[FIT_MANIFEST] = dump(saved.manifest)
-        stage_and_publish(run, files, record, [part.name for part in scored.parts])
+        names = [part.name for part in scored.parts]
+        stage_and_publish(
+            run, files, record, [*names, *([] if built is None else built.part_names)]
+        )
     return record
 
 
@@ -244,6 +264,15 @@ def _report(run: OpenRun, record: ScoresManifest) -> tuple[str, ScoresManifest]:
     )
     warnings, failures = tuple(run.reporter.warnings), tuple(run.reporter.failures)
     return page, record.model_copy(update={"warnings": warnings, "failures": failures})
+
+
+def _build_features(run: OpenRun, lines: LinesPlan, saved: SavedOutput) -> BuiltFeatures:
+    """Build the features of the customers of lines, with the RFM scores of the fit."""
+    from gpuseg.jobs.stages.build_features import build_features_to_score
+
+    fit = saved.manifest.transactions if saved.manifest is not None else None
+    rfm = None if fit is None else fit.rfm
+    return build_features_to_score(run, lines, None if rfm is None else rfm.to_json())
 
 
 def _lookalikes(spec: ScoreSpec, saved: SavedOutput) -> Lookalikes | None:
@@ -288,7 +317,7 @@ def _scored(
         raise _not_scored(counts.bad, bad_place)
     storage = RowStorage(mode="streamed", reason=memory.reason)
     if lookalikes is not None:
-        written, summary = write_lookalikes(run, saved, lookalikes, spec.input.id, results)
+        written, summary = write_lookalikes(run, saved, lookalikes, spec.id, results)
         return ScoredTable(counts, places, written, storage, summary)
     parts = [part for result in results for part in result.parts]
     return ScoredTable(counts, places, parts, storage)

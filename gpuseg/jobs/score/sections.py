@@ -4,12 +4,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 from gpuseg.errors import ConfigError, literal
+from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.io.output.assignments import DISTANCE, SEGMENT
 from gpuseg.io.text_files.options import OPTIONS, TextOptions, checked_options
 from gpuseg.jobs.job_values import read_job
@@ -32,6 +34,10 @@ from gpuseg.validation import validated
 
 _OF_INPUT = ("id", "id_hash_key_env", "null_values")
 """Keys of the fit's `[input]` that hold for other tables too, beside those of text files."""
+
+_NOT_OF_FIT = ("path", "storage_options", "snapshot", "features", *OPTIONS)
+"""Keys of the fit's `[transactions]` that say nothing of other lines. Those of text files may, see
+`text_options_of`."""
 
 _OF_RUNTIME = ("cluster", "n_workers", "threads_per_worker", "backend", "memory_limit")
 
@@ -58,45 +64,46 @@ class LikeSpec(Section):
 
 
 class ScoreSpec(Section):
-    """A model, the table that it scores, where, and the output."""
+    """A model, the table or the transaction lines that it scores, where, and the output."""
 
     model: ModelSpec
-    input: ScoredInputSpec
+    transactions: TransactionsSpec | None = None
+    join: list[JoinSpec] = Field(default_factory=list)
+    input: ScoredInputSpec | None = None
     like: LikeSpec | None = None
     runtime: RuntimeSpec = RuntimeSpec()
     output: ScoredOutputSpec
 
     @property
-    def transactions(self) -> TransactionsSpec | None:
-        """The section of transaction lines: none are scored."""
-        return None
-
-    @property
-    def join(self) -> Sequence[JoinSpec]:
-        """The tables that are joined to the features of lines: none."""
-        return ()
-
-    @property
-    def source(self) -> ScoredInputSpec:
+    def source(self) -> ScoredInputSpec | TransactionsSpec:
         """The section of the data that is read."""
-        return self.input
+        source = self.transactions or self.input
+        assert source is not None  # a command has one of the two
+        return source
+
+    @property
+    def id(self) -> str | None:
+        """The id column of the rows that are scored."""
+        return CUSTOMER_ID if self.input is None else self.input.id
 
     @property
     def secrets(self) -> frozenset[str]:
         """The secrets among the storage options, which no message may show."""
-        sections = (self.model, self.input, self.output)
+        sections = (self.model, self.source, *self.join, self.output)
         return frozenset[str]().union(*(secrets_of(each.storage_options) for each in sections))
 
     def redacted(self) -> dict[str, Any]:
         """Return the sections for manifest and screen, without their secrets."""
         values = self.model_dump(mode="json")
-        for key in OPTIONS:
-            if values["input"][key] is None:
-                del values["input"][key]
-        if self.like is None:
-            del values["like"]
-        for name in ("model", "input", "output"):
-            section = values[name]
+        unused = ("like", "join", "input", "transactions")
+        values = {name: v for name, v in values.items() if v or name not in unused}
+        sources = [values["input" if self.transactions is None else "transactions"]]
+        sources += values.get("join", [])
+        for section in sources:
+            for key in OPTIONS:
+                if section[key] is None:
+                    del section[key]
+        for section in (values["model"], *sources, values["output"]):
             section["storage_options"] = dict.fromkeys(section["storage_options"], HIDDEN)
             path = section["path"]
             section["path"] = redacted(path) if isinstance(path, str) else [*map(redacted, path)]
@@ -119,6 +126,10 @@ class Command:
     input : str, Path or sequence of them
     id : str or None
         The id column; None is that of the fit, and "" is none.
+    snapshot : str, date or None
+        Of transaction lines.
+    built_features : bool
+        Whether the input has features that were built from lines, where the fit had lines.
     like : str, int or None
         The segment that rows are looked for.
     top : int or None
@@ -133,6 +144,8 @@ class Command:
     input: str | Path | Sequence[str | Path]
     output: str | Path
     id: str | None = None
+    snapshot: str | date | None = None
+    built_features: bool = False
     like: str | int | None = None
     top: int | None = None
     exclude_members: bool = False
@@ -141,23 +154,51 @@ class Command:
     overwrite: bool = False
     overrides: Sequence[str] = ()
 
-    def values(self) -> dict[str, Any]:
-        """Return the values of the sections, which are not validated.
+    def model_values(self) -> dict[str, Any]:
+        """Return the values of the section of the model, which are not validated.
 
         Raises
         ------
         ConfigError
             For a malformed override.
         """
+        of_model = [text for text in self.overrides if text.strip().startswith("model.")]
+        values = read_job({"model": {"path": str(self.model)}}, of_model)["model"]
+        return values if isinstance(values, dict) else {}
+
+    def values(self, fit: Manifest | None) -> dict[str, Any]:
+        """Return the values of the sections, which are not validated.
+
+        Parameters
+        ----------
+        fit : Manifest or None
+            Of the run that fitted the model, if it is known. If that was of transaction lines, its
+            sections of these are here too, so that overrides can change them.
+
+        Raises
+        ------
+        ConfigError
+            For a malformed override, and options that suit no lines or only lines.
+        """
         paths = str(self.input) if isinstance(self.input, str | Path) else [*map(str, self.input)]
-        values: dict[str, dict[str, Any]] = {
+        has_lines = fit is not None and fit.transactions is not None and not self.built_features
+        self._check_source(fit, has_lines)
+        values: dict[str, Any] = {
             "model": {"path": str(self.model)},
-            "input": {"path": paths},
             "runtime": {},
             "output": {"path": str(self.output)},
         }
-        if self.id is not None:
-            values["input"]["id"] = self.id or None
+        if fit is not None and has_lines:
+            values |= sections_of_fit(fit)
+            values["transactions"]["path"] = paths
+            if self.snapshot is not None:
+                values["transactions"]["snapshot"] = self.snapshot
+        else:
+            values["input"] = {"path": paths}
+            if self.built_features:
+                values["input"]["id"] = CUSTOMER_ID
+            if self.id is not None:
+                values["input"]["id"] = self.id or None
         of_like = {"segment": self.like, "top": self.top}
         if like := {key: value for key, value in of_like.items() if value is not None}:
             values["like"] = like
@@ -170,6 +211,47 @@ class Command:
         if self.overwrite:
             values["output"]["overwrite"] = True
         return read_job(values, self.overrides)
+
+    def _check_source(self, fit: Manifest | None, has_lines: bool) -> None:
+        """Refuse options that suit no lines, or only lines."""
+        if has_lines:
+            if self.id is not None:
+                raise ConfigError(
+                    "id.of_lines", "the customers of lines are the ids", value=self.id,
+                    parameter="id", hint="leave it out; transactions.customer names the column",
+                )  # fmt: skip
+            return
+        if self.snapshot is not None:
+            raise ConfigError(
+                "snapshot.without_lines",
+                "built features have a snapshot already" if self.built_features else
+                "the job of the model has no [transactions]",
+                value=self.snapshot, parameter="snapshot", hint="leave it out",
+            )  # fmt: skip
+        if self.built_features and (fit is None or fit.transactions is None):
+            raise ConfigError(
+                "built_features.without_lines", "the job of the model has no [transactions]",
+                value=True, parameter="built_features", hint="leave it out",
+            )  # fmt: skip
+
+
+def sections_of_fit(fit: Manifest) -> dict[str, Any]:
+    """Return the sections of transaction lines of a job, without paths and options of the lines.
+
+    A joined table gives the columns that it gave at the fit.
+    """
+    assert fit.transactions is not None  # as the caller has checked
+    of_lines = _given(section_of_fit(fit, "transactions"), _NOT_OF_FIT)
+    of_lines["rfm"] = fit.transactions.rfm is not None
+    joins = [
+        {**_given(join, ("storage_options",)), "columns": list(joined.columns)}
+        for join, joined in zip(fit.job.get("join", []), fit.transactions.joins, strict=False)
+    ]
+    return {"transactions": of_lines, **({"join": joins} if joins else {})}
+
+
+def _given(section: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
+    return {k: v for k, v in section.items() if v is not None and k not in without}
 
 
 def validated_sections(values: Mapping[str, Any], fit: Manifest | None) -> ScoreSpec:
@@ -193,7 +275,8 @@ def validated_sections(values: Mapping[str, Any], fit: Manifest | None) -> Score
               for name, section in values.items()}  # fmt: skip
     if fit is not None:
         source, runtime = section_of_fit(fit, "input"), section_of_fit(fit, "runtime")
-        _inherit(merged, "input", source, _OF_INPUT)
+        if "input" in merged:
+            _inherit(merged, "input", source, _OF_INPUT)
         given = merged.get("runtime")
         cluster = given.get("cluster") if isinstance(given, Mapping) else None
         if cluster in (None, runtime.get("cluster")):
@@ -232,7 +315,9 @@ def _inherit(
 
 def text_options_of(fit: Manifest | None) -> TextOptions:
     """Return how the fit read text files, as far as its job names it."""
-    source = {} if fit is None else section_of_fit(fit, "input")
+    names = ("transactions", "input")
+    sections = [] if fit is None else [section_of_fit(fit, name) for name in names]
+    source = next(filter(None, sections), {})
     return checked_options(**{name: source.get(name) for name in OPTIONS})
 
 
@@ -245,14 +330,14 @@ def check_sections(spec: ScoreSpec, model: SegmentModel) -> None:
     """
     extra = [*model.level_columns(), *[CONFIDENCE] * spec.output.confidence]
     of_lookalikes = [] if spec.like is None else [LIKE_DISTANCE, ROW, RANK]
-    if spec.input.id in (SEGMENT, DISTANCE, *extra, *of_lookalikes):
+    if spec.id in (SEGMENT, DISTANCE, *extra, *of_lookalikes):
         raise ConfigError(
             "id.reserved_name", "the output has a column of that name itself",
-            value=spec.input.id, parameter="id", hint="rename the id column",
+            value=spec.id, parameter="id", hint="rename the id column",
         )  # fmt: skip
-    if spec.input.id is None and spec.input.id_hash_key_env is not None:
+    if spec.id is None and spec.source.id_hash_key_env is not None:
         raise ConfigError(
-            "id_hash_key_env.no_id", "there are no ids to hash", value=spec.input.id_hash_key_env,
+            "id_hash_key_env.no_id", "there are no ids to hash", value=spec.source.id_hash_key_env,
             parameter="id_hash_key_env", hint="name their column in `id`, or leave the key out",
         )  # fmt: skip
     if spec.output.confidence and model.runner_up() is None:

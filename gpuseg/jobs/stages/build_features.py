@@ -9,10 +9,11 @@ from gpuseg.features.build import Features
 from gpuseg.features.build import build_features as build_from_lines
 from gpuseg.features.definitions import CUSTOMER_ID, FEATURES, RFM, RFM_TEXTS
 from gpuseg.features.join_matches import warning_of_few_matches
+from gpuseg.features.rfm import Borders
 from gpuseg.features.transaction_files import Source
 from gpuseg.formatting import count
 from gpuseg.io.storage import Storage
-from gpuseg.jobs.context import RunContext
+from gpuseg.jobs.context import OpenRun, RunContext
 from gpuseg.jobs.environment import versions
 from gpuseg.jobs.id_warnings import warning_of_personal_customers
 from gpuseg.jobs.plan import InputTable, LinesPlan
@@ -66,13 +67,35 @@ def build_features(ctx: RunContext, lines: LinesPlan) -> BuiltFeatures:
     ------
     DataError, ResourceError
     """
-    features = _build(ctx, lines, FOLDER)
+    features = _build(ctx, lines, FOLDER, ctx.spec.builds_rfm)
     storage = Storage(FOLDER, ctx.plan.resolved.target.fs, ctx.output.staging.path(FOLDER))
     carried = RFM_TEXTS if ctx.spec.builds_rfm else ()
     table = InputTable(
         storage, CUSTOMER_ID, tuple(_clustered(ctx, features)), carried=tuple(carried)
     )
     return BuiltFeatures(lines.source, features, table, _transactions(ctx, lines.source, features))
+
+
+def build_features_to_score(
+    run: OpenRun, lines: LinesPlan, borders: Borders | None
+) -> BuiltFeatures:
+    """Build the features of customers that a model scores, in a folder of the output.
+
+    Parameters
+    ----------
+    borders : mapping or None
+        The borders of RFM scores at the fit; None builds no scores.
+
+    Raises
+    ------
+    DataError, ResourceError
+    """
+    features = _build(run, lines, FOLDER, borders is not None, borders)
+    target = run.plan.resolved.target
+    storage = Storage(FOLDER, target.fs, run.output.staging.path(FOLDER))
+    carried = () if borders is None else tuple(RFM_TEXTS)
+    table = InputTable(storage, CUSTOMER_ID, features.columns, carried=carried)
+    return BuiltFeatures(lines.source, features, table, _transactions(run, lines.source, features))
 
 
 def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, FeaturesManifest]:
@@ -82,7 +105,7 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
     ------
     DataError, ResourceError
     """
-    features = _build(ctx, lines, "")
+    features = _build(ctx, lines, "", ctx.spec.builds_rfm)
     manifest = FeaturesManifest(
         gpuseg=__version__,
         run_id=ctx.run_id,
@@ -103,11 +126,13 @@ def build_features_only(ctx: RunContext, lines: LinesPlan) -> tuple[Features, Fe
     return features, manifest
 
 
-def _build(ctx: RunContext, lines: LinesPlan, folder: str) -> Features:
+def _build(
+    ctx: OpenRun, lines: LinesPlan, folder: str, rfm: bool, borders: Borders | None = None
+) -> Features:
     with ctx.reporter.stage("features", lines.source.rows):
         features = build_from_lines(
-            ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins,
-            ctx.spec.builds_rfm,
+            ctx.executor, lines.source, ctx.backend, ctx.output.staging, folder, lines.joins, rfm,
+            borders,
         )  # fmt: skip
     source = lines.source
     if period := _period(source, features):
@@ -154,7 +179,7 @@ def _clustered(ctx: RunContext, features: Features) -> Sequence[str]:
     return varying
 
 
-def _transactions(ctx: RunContext, source: Source, features: Features) -> Transactions:
+def _transactions(ctx: OpenRun, source: Source, features: Features) -> Transactions:
     """Return the part of the manifest about the lines."""
     texts = ctx.plan.text_inputs
     return Transactions(
