@@ -4,13 +4,15 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from gpuseg.errors import DataError
+from gpuseg.io.output.base import SUCCESS
 from gpuseg.io.regular_files import open_regular_file
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
-from gpuseg.manifest import MANIFEST, read_manifest
+from gpuseg.manifest import FIT_MANIFEST, MANIFEST, read_fit_manifest
 from gpuseg.models.folder import DESCRIPTION
 from gpuseg.models.loading import MODEL, SavedOutput
 
@@ -19,7 +21,7 @@ _CHUNK_BYTES = 2**20
 
 
 def copy_output(source: SavedOutput, target: Storage) -> None:
-    """Copy the files of an output, or of the folder of a model; model.json comes last.
+    """Copy the files of an output, or of the folder of a model; `_SUCCESS` comes last.
 
     Raises
     ------
@@ -31,33 +33,41 @@ def copy_output(source: SavedOutput, target: Storage) -> None:
         If the source cannot be read.
     """
     storage = source.storage
-    for name, path in _files_of(storage).items():
+    for name, path in _files_of(source).items():
         with _opened(storage, path) as file:
             _write(target, name, file)
-    if source.manifest is not None and source.manifest != read_manifest(target):
+    if source.manifest is not None and source.manifest != read_fit_manifest(target):
         raise DataError(
             "output.changed",
             f"{storage.shown_url}: another run has replaced the output while it was copied",
             hint="run the command again",
         )
+    _write(target, SUCCESS, BytesIO())
 
 
-def _files_of(source: Storage) -> dict[str, str]:
-    """Return the names of the files in the version, and their paths in the source, in order."""
-    with _reading(source):
-        source.fs.invalidate_cache()
-        outer, model = source.root, f"{source.root}/{MODEL}"
-        files = {}
-        if source.fs.exists(f"{model}/{DESCRIPTION}"):
-            sidecars = {name: f"{outer}/{name}" for name in (MANIFEST, _REPORT)}
-            files = {name: path for name, path in sidecars.items() if source.fs.exists(path)}
-        else:
+def _files_of(source: SavedOutput) -> dict[str, str]:
+    """Return the names of the files in the version, and their paths in the source, in order.
+
+    An output of `gpuseg score` has the manifest of the fit under another name, and a report that is
+    not of the fit.
+    """
+    storage = source.storage
+    with _reading(storage):
+        storage.fs.invalidate_cache()
+        outer, model = storage.root, f"{storage.root}/{MODEL}"
+        sidecars = {}
+        if not storage.fs.exists(f"{model}/{DESCRIPTION}"):
             model = outer
-        entries = source.fs.ls(model, detail=True)
+        elif storage.fs.exists(f"{outer}/{FIT_MANIFEST}"):
+            sidecars = {MANIFEST: FIT_MANIFEST}
+        elif source.manifest is not None:
+            sidecars = {MANIFEST: MANIFEST, _REPORT: _REPORT}
+        files = {name: f"{outer}/{path}" for name, path in sidecars.items()}
+        files = {name: path for name, path in files.items() if storage.fs.exists(path)}
+        entries = storage.fs.ls(model, detail=True)
     paths = sorted(entry["name"] for entry in entries if entry["type"] == "file")
     in_model = {f"{MODEL}/{path.rpartition('/')[2]}": path for path in paths}
-    last = f"{MODEL}/{DESCRIPTION}"
-    return {**in_model, **files, last: in_model.pop(last)}
+    return {**in_model, **files}
 
 
 @contextmanager

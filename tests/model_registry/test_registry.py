@@ -87,7 +87,10 @@ def test_versions_and_aliases(place: RegistryPlace) -> None:
 
 def test_a_version_has_no_customers(place: RegistryPlace) -> None:
     place.registry.add("shop", fitted("plain"))
-    sidecars = {"_manifest.json", "_report.html", "_model/model.json", "_model/model.safetensors"}
+    sidecars = {
+        *("_manifest.json", "_report.html", "_SUCCESS"),
+        *("_model/model.json", "_model/model.safetensors"),
+    }
     assert set(place.version_files()) == {f"1/{name}" for name in sidecars}
 
 
@@ -110,7 +113,23 @@ def test_a_model_without_its_output_has_no_run(place: RegistryPlace, tmp_path: P
     folder = shutil.copytree(fitted("plain") / "_model", tmp_path / "model")
     place.registry.add("shop", folder)
     assert place.registry.describe("shop").versions[0].run_id is None
-    assert place.version_files() == ["1/_model/model.json", "1/_model/model.safetensors"]
+    names = ("_SUCCESS", "_model/model.json", "_model/model.safetensors")
+    assert place.version_files() == [f"1/{name}" for name in names]
+
+
+def test_the_model_of_scored_customers_is_that_of_the_fit(tmp_path: Path) -> None:
+    source = fitted("plain").parent / "in"
+    registry = gpuseg.ModelRegistry(tmp_path / "registry")
+    for model, run_id in (
+        (fitted("plain"), load_output(fitted("plain")).run_id), (fitted("plain") / "_model", None),
+    ):  # fmt: skip
+        if run_id is None:
+            model = shutil.copytree(model, tmp_path / "model")
+        gpuseg.score(model, source, tmp_path / "scored", overwrite=True)
+        number = registry.add("shop", tmp_path / "scored")
+        assert load_output(registry.path("shop", number)).run_id == run_id
+        names = {path.name for path in Path(registry.path("shop", number)).iterdir()}
+        assert names == {"_model", "_SUCCESS", *["_manifest.json"] * bool(run_id)}
 
 
 def test_a_version_can_be_added_to_another_registry(place: RegistryPlace, tmp_path: Path) -> None:
