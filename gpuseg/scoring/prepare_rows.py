@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gpuseg.arrow import from_numpy
+from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.backends import registry
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.shard_plan import ShardPlan, vectors_in_rows
 from gpuseg.numerics.distance_metrics import outside_values
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, gaps
 from gpuseg.preprocessing.encoding.encoder import Encoder
-from gpuseg.preprocessing.encoding.vectors import as_matrix
+from gpuseg.preprocessing.encoding.vectors import WrongVector, as_matrix
 from gpuseg.preprocessing.pipeline import FeaturePipeline, FrameColumns
 from gpuseg.scoring.counts import BadRows, UnseenRows
 
@@ -132,17 +132,35 @@ class RowPreparer:
             out[:] = np.nan
         elif encoder.kind == "vector":
             with (
-                vectors_in_rows(plan, start, encoder.column),
+                vectors_in_rows(plan, start, encoder.column, None),
                 np.errstate(over="ignore", invalid="ignore"),
             ):
                 out[:] = encoder.subtract_origin(as_matrix(column, encoder.shape))
         else:
             try:
                 return encoder.encode_into(column, out)
-            except DataError as error:
-                error.problem = f"{plan.describe_row(start)} and below: {error.problem}"
-                raise
+            except WrongVector as error:
+                row = plan.describe_row(start + error.row)
+                raise error.in_row(encoder.column, row) from None
+            except DataError:
+                raise self._changed_type(encoder, column, start) from None
         return np.empty(0, np.int64)
+
+    def _changed_type(self, encoder: Encoder, column: pa.Array, start: int) -> DataError:
+        """Return the error of a column of categories that has other values than at the fit."""
+        has, row = str(column.type), 0
+        if pa.types.is_floating(column.type):  # whole numbers, at the fit
+            values = to_numpy(column.cast(pa.float64()))
+            wrong = ~np.isnan(values) & (values != np.floor(values))
+            row = int(np.argmax(wrong))  # 0 where a whole number is beyond int64
+            has = f"the value {column[row].as_py()!r}"
+        return DataError(
+            "column.changed_type",
+            f"column '{encoder.column}' has {has} in {self._plan.describe_row(start + row)}, but "
+            f"had {encoder.value_type} at the fit",
+            rule="categories are compared as text",
+            hint="convert the column",
+        )
 
     def _missing_numbers(self, x: NDArray[np.float32]) -> dict[str, int]:
         """Return the rows without a number, or with a vector that lacks one, by column."""

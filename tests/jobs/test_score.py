@@ -215,6 +215,11 @@ WRONG_TABLES: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str, list[str
             "embedding", pa.array([[1.0]] * len(t), pa.list_(pa.float64()))
         ), "vector.wrong_shape", ["'embedding'", "row 0"],
     ),
+    "category is no whole number": (
+        "one_hot_of_all", lambda t: t.set_column(
+            t.column_names.index("store"), "store", [[7.0] * 250 + [None, 2.5] + [7.0] * 48]
+        ), "column.changed_type", ["'store'", "2.5", "row 101 of in-002", "whole numbers"],
+    ),
     "no rows": ("plain", lambda t: t.slice(0, 0), "input.no_rows", []),
 }  # fmt: skip
 
@@ -339,6 +344,9 @@ def test_text_files_are_read_as_at_the_fit(tmp_path: Path) -> None:
         gpuseg.score(tmp_path / "fit", tmp_path / name, out)
         expected = read_parts(tmp_path / "fit").filter(has_digit)
         assert read_parts(out).equals(expected)
+    (tmp_path / "short.csv").write_text("id;zone\n001;7\n")
+    with raises("column.missing", DataError):
+        gpuseg.score(tmp_path / "fit", tmp_path / "short.csv", tmp_path / "out-short")
     (tmp_path / "bad.csv").write_text(_semicolons(digits).replace("0,25", "many", 1))
     with raises("input.not_a_number", DataError):
         gpuseg.score(tmp_path / "fit", tmp_path / "bad.csv", tmp_path / "out-bad")

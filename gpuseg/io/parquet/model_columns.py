@@ -50,11 +50,12 @@ def open_model_columns(
     with wrap_store_errors("input_path", storage.url), ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         footers = list(pool.map(lambda item: read_footer(storage, *item), files_listed))
     files = tuple(file for file in footers if file.rows)
+    columns = tuple(dict.fromkeys(encoder.column for encoder in encoders))
+    # Text files that lack a column are converted without rows.
+    _refuse_missing(storage, files or footers, columns)
+    check_columns(storage, files or footers, (), id, None)
     if not files:
         raise no_rows(len(footers), storage.url, "input_path")
-    columns = tuple(dict.fromkeys(encoder.column for encoder in encoders))
-    _refuse_missing(storage, files, columns)
-    check_columns(storage, files, (), id, None)
     for encoder in encoders:
         if encoder.value_type == _TEXT:
             _keep_partitions_as_text(files, encoder.column)

@@ -311,7 +311,9 @@ def fill(
 
 
 @contextmanager
-def vectors_in_rows(plan: ShardPlan, start: int, column: str) -> Iterator[None]:
+def vectors_in_rows(
+    plan: ShardPlan, start: int, column: str, parameter: str | None = "features"
+) -> Iterator[None]:
     """Say of vectors that have another shape where they are; `start` is the first row.
 
     Raises
@@ -321,7 +323,7 @@ def vectors_in_rows(plan: ShardPlan, start: int, column: str) -> Iterator[None]:
     try:
         yield
     except WrongVector as error:
-        raise error.in_row(column, plan.describe_row(start + error.row), "features") from None
+        raise error.in_row(column, plan.describe_row(start + error.row), parameter) from None
 
 
 def _write_float32(
