@@ -21,12 +21,22 @@ from gpuseg.serving.failure_log import FailureLog
 from gpuseg.serving.http_messages import HttpAnswer, HttpRequest, error_answer, json_answer
 from gpuseg.serving.limits import Receive, RequestLimits, read_body
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
-from gpuseg.serving.media_types import ARROW, CSV, HTML, JSON, JSON_LINES, accepted, media_type
+from gpuseg.serving.media_types import (
+    ARROW,
+    CSV,
+    HTML,
+    JSON,
+    JSON_LINES,
+    OCTETS,
+    accepted,
+    media_type,
+)
 from gpuseg.serving.metrics import Metrics
 from gpuseg.serving.model_reload import CurrentModel
 from gpuseg.serving.openapi import openapi_document
 from gpuseg.serving.page_answers import html_page, locked_page
 from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
+from gpuseg.serving.protocols.binary_tensors import EXTENSION, LENGTH_HEADER
 from gpuseg.serving.request_errors import Disconnected, RequestError
 from gpuseg.serving.request_rows import RequestRows
 
@@ -106,6 +116,8 @@ class ScoringApp:
         try:
             answer = await self._answer(request, model, route, receive)
             status = answer.status
+            if request.may_go_on():  # the connection would wait for its end
+                answer.headers["connection"] = "close"
             await _send(answer, model.run_id, send)
         except Disconnected:
             pass
@@ -157,6 +169,7 @@ class ScoringApp:
             if request.header(b"content-encoding") not in (b"", b"identity"):
                 raise _unsupported("content encoding", "identity")
             request.body = await read_body(receive, request.content_length(), self._limits)
+            request.is_read = True
             return await route.answer(request, model)
         finally:
             self._n_running -= 1
@@ -215,7 +228,9 @@ class ScoringApp:
         return json_answer({"ready": True})
 
     async def _server(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
-        return json_answer({"name": "gpuseg", "version": gpuseg.__version__, "extensions": []})
+        return json_answer(
+            {"name": "gpuseg", "version": gpuseg.__version__, "extensions": [EXTENSION]}
+        )
 
     async def _metadata(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
         return json_answer(open_inference.metadata(model, self._name))
@@ -245,21 +260,29 @@ class ScoringApp:
         )
 
     async def _infer(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
-        if request.header(b"inference-header-content-length"):
-            raise _unsupported("extension of binary tensors", "JSON")
-        kind, _ = _kind(request, JSON, ARROW)
+        json_length = request.text_header(LENGTH_HEADER.encode())
+        kind = OCTETS
+        if not json_length:
+            kind, _ = _kind(request, JSON, ARROW)
         if kind == ARROW:
             return await self._arrow(request, model, ("segment", "distance"))
         asked: list[open_inference.InferRequest] = []
+        headers: dict[str, str] = {}
 
         def read() -> RequestRows:
-            asked.append(open_inference.read(request.body, model))
+            asked.append(open_inference.read(request.body, model, json_length))
             return asked[0].rows
 
         def write(scored: RequestScores) -> bytes:
-            return open_inference.write(scored, model, self._name, asked[0].outputs, asked[0].id)
+            body, length = open_inference.write(scored, model, self._name, asked[0])
+            if length is not None:
+                headers[LENGTH_HEADER] = str(length)
+            return body
 
-        return await self._score(request, model, read, write, with_next=True)
+        answer = await self._score(request, model, read, write, with_next=True)
+        if not headers:
+            return answer
+        return HttpAnswer(answer.body, answer.status, OCTETS, headers)
 
     async def _invocations(self, request: HttpRequest, model: LoadedModel) -> HttpAnswer:
         kind, parameters = _kind(request, JSON, JSON_LINES, CSV)

@@ -25,6 +25,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._is_in_head = True
         self._wait_for_head()
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503, "server.busy", "too many connections are open")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
@@ -83,9 +85,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:  # an answer is on its way
             self.transport.close()
             return
+        wait = b"retry-after: 1\r\n" if status == 503 else b""
         body = json.dumps({"error": message, "code": code}).encode()
         self.transport.write(
-            b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (STATUS_LINE[status], len(body), body)
+            b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+            % (STATUS_LINE[status], wait, len(body))
         )
+        self.transport.write(body)
         self.transport.close()

@@ -7,6 +7,8 @@ from typing import Any
 from gpuseg.serving.media_types import JSON
 from gpuseg.serving.request_errors import RequestError
 
+_READ_AT_ONCE = 2**16
+
 
 class HttpRequest:
     """A request whose body has been read.
@@ -20,12 +22,15 @@ class HttpRequest:
     ----------
     method, path : str
     body : bytes
+    is_read : bool
+        Whether the body has been read to its end.
     """
 
     def __init__(self, scope: Any) -> None:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.body = b""
+        self.is_read = False
         self._headers: list[tuple[bytes, bytes]] = scope["headers"]
 
     def header(self, name: bytes) -> bytes:
@@ -43,6 +48,13 @@ class HttpRequest:
         """Return the bytes that the request says its body has."""
         length = self.header(b"content-length")
         return int(length) if length.isdigit() else None
+
+    def may_go_on(self) -> bool:
+        """Return whether a body follows that nobody will read, longer than what is read at once."""
+        if self.is_read:
+            return False
+        length = self.content_length()
+        return bool(self.header(b"transfer-encoding")) or (length or 0) > _READ_AT_ONCE
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class RequestLimits:
         Most requests at the same time; further ones get 503.
     header_bytes : int
         Most bytes of the request line and the headers together.
+    connections : int
+        Most connections at the same time; each takes a file descriptor.
     """
 
     body_bytes: int = 2**25
@@ -33,6 +35,7 @@ class RequestLimits:
     seconds: float = 30.0
     requests: int = 256
     header_bytes: int = 2**15
+    connections: int = 900
 
     def check_rows(self, n_rows: int) -> None:
         """Refuse too many rows.

@@ -2,6 +2,7 @@
 
 JSON, JSON_LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 HTML = "text/html"
+OCTETS = "application/octet-stream"
 ARROW = "application/vnd.apache.arrow.stream"
 
 _ALIASES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -106,6 +107,41 @@ def test_values_are_those_of_their_datatype() -> None:
     assert rows[1].rows == [(value,) * 3]
 
 
+def test_tensors_as_bytes() -> None:
+    model, labels = loaded("all_steps"), job_labels("all_steps")
+    rows = as_json(kept_rows("all_steps").slice(0, 7))
+    inputs, behind = [], b""
+    for column in model.columns:
+        kind = open_inference.DATATYPES[column.kind]
+        values = [row[column.name] for row in rows]
+        size = 0
+        if kind == "BYTES":
+            values = ["" if value is None else value for value in values]
+            parts = [struct.pack("<I", len(v.encode())) + v.encode() for v in values]
+            size, behind = sum(map(len, parts)), behind + b"".join(parts)
+        elif kind == "FP64":
+            gap = [None] * column.width if column.shape else None
+            filled = [gap if value is None else value for value in values]
+            content = np.array(filled, np.float64).tobytes()
+            size, behind = len(content), behind + content
+        inputs.append({"name": column.name, "shape": [7, *column.shape], "datatype": kind})
+        inputs[-1] |= {"parameters": {"binary_data_size": size}} if size else {"data": values}
+    outputs = [{"name": "segment", "parameters": {"binary_data": True}}, {"name": "distance"}]
+    text = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
+    asked = open_inference.read(text + behind, model, str(len(text)))
+    scored = model.score(asked.rows, with_next=False)
+    assert scored.scores.segment.tolist() == labels.segment[:7].tolist()
+    body, length = open_inference.write(scored, model, "m", asked)
+    assert length is not None
+    first, second = json.loads(body[:length])["outputs"]
+    assert first["parameters"]["binary_data_size"] == 28
+    assert np.frombuffer(body[length:], "<i4").tolist() == labels.segment[:7].tolist()
+    assert len(second["data"]) == 7
+    for wrong in (behind[:-1], behind + b"x"):
+        with pytest.raises(RequestError):
+            open_inference.read(text + wrong, model, str(len(text)))
+
+
 @pytest.mark.parametrize(
     ("datatype", "value"),
     [("INT8", 200), ("UINT8", -1), ("INT32", 1.5), ("FP64", "1"), ("BOOL", 2), ("BYTES", 1)],
@@ -120,7 +156,7 @@ def test_a_value_of_another_datatype_is_a_wrong_row(datatype: str, value: Any) -
     inputs[1] |= {"datatype": datatype, "data": [good, value]}
     asked = open_inference.read(json.dumps({"inputs": inputs}).encode(), model)
     scored = model.score(asked.rows, with_next=False)
-    answer = json.loads(open_inference.write(scored, model, "m", asked.outputs, None))
+    answer = json.loads(open_inference.write(scored, model, "m", asked)[0])
     named = {problem["row"]: problem for problem in answer["problems"]}
     assert named[1]["column"] == model.forms.names[1]
     assert named[1]["value"] == repr(value)

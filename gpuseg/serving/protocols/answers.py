@@ -81,8 +81,13 @@ def _as_json(problem: RowProblem) -> dict[str, Any]:
 
 def with_answers(scored: RequestScores, key: str, answers: str) -> bytes:
     """Return the body for a request with wrong rows: what is wrong, and the answers under `key`."""
-    start = json.dumps(wrong_rows(scored), ensure_ascii=False)
+    start = compact_json(wrong_rows(scored))
     return f'{start[:-1]},"{key}":{answers}}}'.encode()
+
+
+def compact_json(content: Any) -> str:
+    """Return a value as JSON without spaces."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
 
 def json_texts(names: Mapping[int, str]) -> dict[int, str]:

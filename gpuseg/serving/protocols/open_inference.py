@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from gpuseg.models.scores import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 from gpuseg.printable import printable_value
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
-from gpuseg.serving.protocols.answers import float_texts, in_place, int_texts, wrong_rows
+from gpuseg.serving.protocols.answers import (
+    compact_json,
+    float_texts,
+    in_place,
+    int_texts,
+    wrong_rows,
+)
+from gpuseg.serving.protocols.binary_tensors import TensorBytes, as_bytes, split_body
 from gpuseg.serving.request_columns import RequestColumn
 from gpuseg.serving.request_errors import malformed
 from gpuseg.serving.request_rows import Misfit, RequestRows, parsed_json
@@ -56,11 +63,14 @@ class InferRequest:
     outputs : tuple of str
         Names of the outputs, in their order.
     id : str or None
+    binary : frozenset of str
+        The outputs that are to be bytes behind the JSON.
     """
 
     rows: RequestRows
     outputs: tuple[str, ...]
     id: str | None
+    binary: frozenset[str] = frozenset()
 
     @property
     def with_next(self) -> bool:
@@ -101,25 +111,33 @@ def output_names(model: LoadedModel) -> tuple[str, ...]:
     return (SEGMENT, DISTANCE, *following, *model.model.level_columns())
 
 
-def read(body: bytes, model: LoadedModel) -> InferRequest:
+def read(body: bytes, model: LoadedModel, json_length: str = "") -> InferRequest:
     """Return what a request asks for.
 
     Its inputs are one tensor for each column, [n] or [n, 1] (a vector: [n, …] with its shape), or a
     single tensor of numbers [n, d] with the columns in their order.
+
+    Parameters
+    ----------
+    json_length : str
+        The header `binary_tensors.LENGTH_HEADER`; empty if the body is JSON alone.
 
     Raises
     ------
     RequestError
         For a body of another form; a wrong value is one of the problems of the rows.
     """
-    content = parsed_json(body)
+    text, behind = split_body(body, json_length)
+    content, content_bytes = parsed_json(text), TensorBytes(behind)
     if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
         raise malformed("body.wrong_form", 'the body must be an object {"inputs": [tensor, …]}')
     request_id = content.get("id")
     if request_id is not None and not _is_unicode(request_id):
         raise malformed("body.wrong_form", "id must be text in Unicode")
-    tensors = [_tensor(item) for item in content["inputs"]]
-    return InferRequest(_rows(tensors, model), requested_outputs(content, model), request_id)
+    tensors = [_tensor(item, content_bytes) for item in content["inputs"]]
+    content_bytes.check_end()
+    outputs = requested_outputs(content, model)
+    return InferRequest(_rows(tensors, model), outputs, request_id, _binary(content, outputs))
 
 
 def requested_outputs(content: Mapping[str, Any], model: LoadedModel) -> tuple[str, ...]:
@@ -143,33 +161,61 @@ def requested_outputs(content: Mapping[str, Any], model: LoadedModel) -> tuple[s
     return tuple(dict.fromkeys(names))
 
 
+def _binary(content: Mapping[str, Any], outputs: Sequence[str]) -> frozenset[str]:
+    """Return the outputs that are to be bytes: each says so, or the request says it of all."""
+    is_default = _parameter(content, "binary_data_output") is True
+    listed = content.get("outputs")
+    items = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else []
+    given = {item.get("name"): _parameter(item, "binary_data") for item in items}
+    return frozenset(
+        name for name in outputs if (is_default if given.get(name) is None else given[name] is True)
+    )
+
+
+def _parameter(item: Mapping[str, Any], name: str) -> Any:
+    parameters = item.get("parameters")
+    return parameters.get(name) if isinstance(parameters, dict) else None
+
+
 def write(
-    scored: RequestScores,
-    model: LoadedModel,
-    name: str,
-    outputs: Sequence[str],
-    request_id: str | None,
-) -> bytes:
+    scored: RequestScores, model: LoadedModel, name: str, asked: InferRequest
+) -> tuple[bytes, int | None]:
     """Return ``{"model_name", "model_version", "id", "outputs": [tensor, …]}``.
 
     The version is the run. If rows are wrong, the keys ``error``, ``code``, ``wrong_rows`` and
     ``problems`` come first, and the outputs have null for these rows.
+
+    Returns
+    -------
+    body : bytes
+    json_length : int or None
+        The length of the JSON, if tensors follow it as bytes; None if nothing follows.
     """
     head: dict[str, Any] = {} if not scored.n_wrong else wrong_rows(scored)
     head |= {"model_name": name, "model_version": model.run_id}
-    if request_id is not None:
-        head["id"] = request_id
+    if asked.id is not None:
+        head["id"] = asked.id
     columns = scored.scores.columns()
-    tensors = [_output(output, columns[output], scored) for output in outputs]
-    start = json.dumps(head, ensure_ascii=False)
-    return f'{start[:-1]},"outputs":[{",".join(tensors)}]}}'.encode()
+    binary = frozenset[str]() if scored.n_wrong else asked.binary
+    behind = {output: as_bytes(columns[output]) for output in asked.outputs if output in binary}
+    tensors = [
+        _output(output, columns[output], scored, behind.get(output)) for output in asked.outputs
+    ]
+    start = compact_json(head)
+    text = f'{start[:-1]},"outputs":[{",".join(tensors)}]}}'.encode()
+    return b"".join([text, *behind.values()]), len(text) if behind else None
 
 
-def _output(name: str, values: NDArray[Any], scored: RequestScores) -> str:
-    texts = float_texts(values) if values.dtype == np.float32 else int_texts(values)
+def _output(name: str, values: NDArray[Any], scored: RequestScores, behind: bytes | None) -> str:
+    """Return an output with its data, or with the number of its bytes behind the JSON."""
+    if behind is not None:
+        data = f'"parameters":{{"binary_data_size":{len(behind)}}}'
+    else:
+        texts = float_texts(values) if values.dtype == np.float32 else int_texts(values)
+        data = f'"data":[{",".join(in_place(texts, scored))}]'
     return (
         f'{{"name":{json.dumps(name)},"datatype":"{_datatype(name)}","shape":[{scored.n_rows}],'
-        f'"data":[{",".join(in_place(texts, scored))}]}}'
+        f"{data}}}"
     )
 
 
@@ -177,7 +223,7 @@ def _datatype(output: str) -> str:
     return "FP32" if output in (DISTANCE, CONFIDENCE) else "INT32"
 
 
-def _tensor(item: Any) -> _Tensor:
+def _tensor(item: Any, content_bytes: TensorBytes) -> _Tensor:
     """Return an input whose shape suits its values.
 
     Raises
@@ -199,12 +245,11 @@ def _tensor(item: Any) -> _Tensor:
     ):
         rule = f"shape must be from 1 to {_MAX_DIMENSIONS} whole numbers"
         raise malformed("input.wrong_shape", f"input {name!r}: {rule}")
-    data = item.get("data")
+    data, size = item.get("data"), _parameter(item, "binary_data_size")
+    if data is None and size is not None:
+        data = content_bytes.take(name, datatype, size)
     if not isinstance(data, list):
-        parameters = item.get("parameters")
-        is_binary = isinstance(parameters, dict) and "binary_data_size" in parameters
-        hint = "; binary tensors are not supported, send them as JSON" if is_binary else ""
-        raise malformed("input.no_data", f"input {name!r}: data must be a list{hint}")
+        raise malformed("input.no_data", f"input {name!r}: data must be a list")
     flat = _flat(data, len(shape) - 1)
     if len(flat) != math.prod(shape):
         raise malformed(
