@@ -10,19 +10,15 @@ from sqlglot.errors import ErrorLevel, SqlglotError
 from sqlglot.generator import Generator
 
 from gpuseg.errors import ConfigError
-from gpuseg.exports.sql.expressions import aliased, column
+from gpuseg.exports.sql.expressions import aliased, column, whole_number
 
 DEFAULT_DIALECT, DEFAULT_TABLE = "duckdb", "customers"
 
-_NO_SELECT = {Dialects.DIALECT, Dialects.DAX, Dialects.PRQL, Dialects.SOLR, Dialects.TABLEAU}
+_NO_SELECT = {"", "dax", "prql", "solr", "tableau"}
 """Dialects of sqlglot without queries of common table expressions, and its own."""
 
-DIALECTS = tuple(sorted(dialect.value for dialect in Dialects if dialect not in _NO_SELECT))
+DIALECTS = tuple(sorted({dialect.value for dialect in Dialects} - _NO_SELECT))
 """The dialects that a statement can be written in."""
-
-_STREAMS_OFFSET = {"postgres", "sqlite", "mysql"}
-"""Dialects that put the expressions of a step in place of its columns wherever they are used, so
-that the statement grows with each step. OFFSET 0 stops that."""
 
 _LARGEST_ROW_COUNT = 2**64 - 1
 
@@ -115,12 +111,20 @@ class TargetTable:
         return exp.Literal.string(value)
 
     def fenced(self, select: exp.Select) -> exp.Select:
-        """Return a step whose expressions stay where they are."""
-        if self.dialect not in _STREAMS_OFFSET:
-            return select
-        if self.dialect == "mysql":
-            return select.limit(_LARGEST_ROW_COUNT, copy=False)
-        return select.offset(0, copy=False)
+        """Return a step whose expressions are computed once for a row.
+
+        Some databases put the expressions of a step in place of its columns, wherever these are
+        used, so that the work grows with each step. LIMIT and OFFSET stop that.
+        """
+        match self.dialect:
+            case "postgres":
+                return select.offset(0, copy=False)
+            case "sqlite":
+                return select.limit(whole_number(-1), copy=False).offset(0, copy=False)
+            case "mysql":
+                return select.limit(_LARGEST_ROW_COUNT, copy=False)
+            case _:
+                return select
 
     def row_number(self, partition: Sequence[exp.Expr], order: Sequence[exp.Expr]) -> exp.Expr:
         """Return the number of a row among those of its part; where NULL stands has no meaning."""
