@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -177,25 +178,24 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "dialect", "form"), in_turn(EXPORTED, IN_PROCESS, ("columns", "table"))
+    ("name", "way"), in_turn(EXPORTED, list(product(IN_PROCESS, ("columns", "table"))), step=4)
 )
-def test_databases_in_process(name: str, dialect: str, form: str) -> None:
+def test_databases_in_process(name: str, way: tuple[str, str]) -> None:
+    dialect, form = way
     check_case(IN_PROCESS[dialect], name, form)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "form"), in_turn(EXPORTED, ("columns", "table"), step=2))
-def test_postgres(postgres: Postgres, name: str, form: str) -> None:
-    check_case(postgres, name, form)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "form"),
-    in_turn(EXPORTED, ("columns", "table"), step=2)
-    if THOROUGH
-    else [("one_hot_with_other", "columns")],
+    in_turn(EXPORTED if THOROUGH else EXPORTED[::2], ("columns", "table"), step=2),
 )
+def test_postgres(postgres: Postgres, name: str, form: str) -> None:
+    check_case(postgres, name, form)
+
+
+@pytest.mark.skipif(not THOROUGH, reason="Spark takes long to start; --thorough")
+@pytest.mark.parametrize(("name", "form"), in_turn(EXPORTED, ("columns", "table"), step=2))
 def test_spark(spark: Any, name: str, form: str) -> None:
     check_case(Spark(spark), name, form)
 
