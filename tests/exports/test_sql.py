@@ -195,7 +195,9 @@ def test_postgres(postgres: Postgres, name: str, form: str) -> None:
 
 
 @pytest.mark.skipif(not THOROUGH, reason="Spark takes long to start; --thorough")
-@pytest.mark.parametrize(("name", "form"), in_turn(EXPORTED, ("columns", "table"), step=2))
+@pytest.mark.parametrize(
+    ("name", "form"), in_turn(EXPORTED if THOROUGH else EXPORTED[:2], ("columns", "table"), step=2)
+)
 def test_spark(spark: Any, name: str, form: str) -> None:
     check_case(Spark(spark), name, form)
 
