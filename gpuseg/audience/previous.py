@@ -9,7 +9,7 @@ import pyarrow.csv as pa_csv
 from gpuseg.audience.members import SegmentedOutput
 from gpuseg.audience.normalize import TEXT
 from gpuseg.audience.platforms import ContactKey
-from gpuseg.audience.record import AudienceManifest
+from gpuseg.audience.record import AudienceManifest, file_of
 from gpuseg.errors import ConfigError, DataError, literal
 from gpuseg.io.output.base import MANIFEST
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
@@ -64,11 +64,10 @@ def read_previous(
                 return PreviousAudience(
                     members={**dict.fromkeys(segments, empty), **source.members(known)}
                 )
-            files = {s.segment: s.file for s in manifest.audience.segments}
+            written = {segment.segment for segment in manifest.audience.segments}
             rows = {number: _no_rows(headers) for number in segments}
-            for number in segments:
-                if number in files:
-                    rows[number] = _read(storage, f"{storage.root}/{files[number]}", headers)
+            for number in written & rows.keys():
+                rows[number] = _read(storage, f"{storage.root}/{file_of(number)}", headers)
             return PreviousAudience(rows)
         except OSError as error:
             raise unreachable(PARAMETER, storage.url, error) from None
@@ -130,7 +129,7 @@ def _read(storage: Storage, path: str, headers: Mapping[ContactKey, str]) -> pa.
     if sorted(has) != sorted(headers.values()):
         raise DataError(
             "audience.previous_columns",
-            f"{name} has the columns {', '.join(has)}",
+            f"{name} has other columns",  # which may be values of a file without a header
             rule=f"must have {literal(', '.join(headers.values()))}, to be compared",
             hint="name the same keys and the same format as then",
             parameter=PARAMETER,

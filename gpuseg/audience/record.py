@@ -10,6 +10,11 @@ AUDIENCE_FORMAT: Literal[1] = 1
 """Number of the JSON form."""
 
 
+def file_of(segment: int) -> str:
+    """Return the name of the file of a segment."""
+    return f"segment-{segment}.csv"
+
+
 class KeyCounts(Record):
     """How many customers of a segment with consent have a key."""
 

@@ -27,6 +27,7 @@ from gpuseg.audience.record import (
     AudienceSummary,
     KeyCounts,
     SegmentAudience,
+    file_of,
 )
 from gpuseg.errors import ConfigError, DataError
 from gpuseg.formatting import segment_name
@@ -236,7 +237,7 @@ class _Audience:
         with_key = rows.filter(usable(rows, self.platform))
         current = sorted_rows(with_key)
         self._refuse_too_few(number, len(current))
-        file, n_contacts, n_chosen = f"segment-{number}.csv", _sum(is_member), _sum(chosen)
+        file, n_contacts, n_chosen = file_of(number), _sum(is_member), _sum(chosen)
         files = {file: current}
         leavers = {}
         if self.previous is not None:

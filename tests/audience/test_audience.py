@@ -391,6 +391,23 @@ def test_a_previous_audience_has_the_same_columns(tmp_path: Path) -> None:
     refused(tmp_path, contacts(), "audience.previous_unreadable", previous=str(broken))
 
 
+def test_a_previous_file_shows_no_value(tmp_path: Path) -> None:
+    """A table of contacts without a header, named by mistake."""
+    path = tmp_path / "contacts.csv"
+    path.write_text("1,secret@example.com\n2,other@example.com\n")
+    error = refused(tmp_path, contacts(), "audience.previous_columns", previous=str(path))
+    assert "secret" not in str(error)
+
+
+def test_an_audience_is_brought_up_to_date_in_place(tmp_path: Path) -> None:
+    write(tmp_path, contacts())
+    consents = contacts()["consent"].to_pylist()
+    consents[chosen(1)[0]] = False
+    fields = {"previous": str(tmp_path / "out"), "overwrite": True}
+    result = write(tmp_path, contacts(consent=consents), **fields)
+    assert result.record.audience.segments[0].leavers == 1
+
+
 def test_damaged_contacts_show_no_line(tmp_path: Path) -> None:
     path = tmp_path / "contacts.csv"
     lines = ["id,mail,consent", *(f"{i},secret{i}@example.com,yes" for i in range(50))]
