@@ -60,7 +60,16 @@ def load_model(model_uri: str, dst_path: str | None = None) -> SegmentModel:
 
 
 def load_pyfunc(path: str) -> "PyfuncModel":
-    """Load the saved model in a folder, for `mlflow.pyfunc`."""
+    """Load the saved model in a folder, for `mlflow.pyfunc`.
+
+    Raises
+    ------
+    DataError
+        For a damaged model.
+    ResourceError
+        For a version of MLflow that mixes up rows.
+    """
+    import_mlflow()
     return PyfuncModel(load_output(path))
 
 

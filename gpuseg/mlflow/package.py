@@ -5,6 +5,9 @@ from typing import Any
 
 from gpuseg.errors import ResourceError
 
+_OLDEST = (3, 17)
+"""Older versions lose the index of a frame with columns of the type "any": rows are mixed up."""
+
 
 def import_mlflow() -> Any:
     """Return the package mlflow, with its modules `models` and `pyfunc`.
@@ -12,7 +15,7 @@ def import_mlflow() -> Any:
     Raises
     ------
     ResourceError
-        When it cannot be imported.
+        When it cannot be imported, or is too old.
     """
     try:
         with warnings.catch_warnings():
@@ -26,4 +29,13 @@ def import_mlflow() -> Any:
             f"MLflow cannot be imported ({error})",
             hint="install it with: pip install gpuseg[mlflow]",
         ) from None
+    version = str(mlflow.__version__)
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST:
+        raise ResourceError(
+            "mlflow.too_old",
+            f"this is MLflow {version}",
+            rule=f"must be {'.'.join(map(str, _OLDEST))} or later: older versions may give a row "
+            "the values of another one",
+            hint="update it with: pip install gpuseg[mlflow]",
+        )
     return mlflow

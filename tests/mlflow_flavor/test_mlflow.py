@@ -184,6 +184,16 @@ def test_parameters_that_do_not_exist_are_refused() -> None:
             model.predict(as_pandas(new_rows("plain")), params)
 
 
+@pytest.mark.parametrize("version", ["2.22.1", "3.16.1"])
+def test_versions_of_mlflow_that_mix_up_rows_are_refused(
+    saved: Any, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    folder = str(saved("all_steps"))
+    monkeypatch.setattr(mlflow, "__version__", version)
+    with raises("mlflow.too_old", ResourceError):
+        pyfunc.load_model(folder)
+
+
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A store of runs and models in files, which needs no database."""
