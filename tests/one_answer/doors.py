@@ -57,7 +57,13 @@ def by_score(output: Path, rows: pa.Table, folder: Path) -> Answers:
 
 
 def by_pandas(output: Path, rows: pa.Table, folder: Path) -> Answers:
-    frame = gpuseg.load_model(output).predict_frame(rows.to_pandas())
+    import pandas as pd
+
+    def kept_type(kind: pa.DataType) -> Any:
+        """Keep the type of Spark's vectors: as objects of Python they would be any dicts."""
+        return pd.ArrowDtype(kind) if pa.types.is_struct(kind) else None
+
+    frame = gpuseg.load_model(output).predict_frame(rows.to_pandas(types_mapper=kept_type))
     return Answers(frame["segment"].to_numpy(), frame["distance"].to_numpy())
 
 
