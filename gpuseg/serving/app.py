@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow as pa
 
 import gpuseg
 from gpuseg.errors import GpusegError
@@ -42,9 +44,11 @@ from gpuseg.serving.request_rows import RequestRows
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_SMALL_BODY = 2**16
-"""Bytes of a body that is read and scored in the event loop; a larger one gets a thread, so that
-other requests do not wait for it."""
+T = TypeVar("T")
+
+_SMALL_BODY, _FEW_ROWS = 2**19, 2048
+"""Bytes and rows that are read and scored in the event loop, in a few milliseconds; more get a
+thread, so that other requests do not wait for them."""
 
 _RUN_HEADER = "x-gpuseg-run"
 
@@ -319,23 +323,24 @@ class ScoringApp:
         with_next: bool,
     ) -> HttpAnswer:
         """Return the answer to rows that `read` returns: those of a large body in a thread."""
-        if len(request.body) <= _SMALL_BODY:
+        if len(request.body) > _SMALL_BODY:
+            rows = await self._in_thread(read)
+        else:
             rows = read()
-            self._limits.check_rows(len(rows.rows))
-            if len(rows.rows) <= MAX_ROWS:
-                if self._batcher is None:
-                    loop = asyncio.get_running_loop()
-                    self._batcher = MicroBatcher(loop, self._metrics.count_rows)
-                scored = await self._batcher.score(model, rows, with_next=with_next)
-                return self._scored(scored, write(scored), JSON)
+        n_rows = len(rows.rows)
+        self._limits.check_rows(n_rows)
+        if n_rows <= MAX_ROWS:
+            if self._batcher is None:
+                loop = asyncio.get_running_loop()
+                self._batcher = MicroBatcher(loop, self._metrics.count_rows)
+            scored = await self._batcher.score(model, rows, with_next=with_next)
+            return self._scored(scored, write(scored), JSON)
 
         def work() -> tuple[RequestScores, bytes]:
-            rows = read()
-            self._limits.check_rows(len(rows.rows))
             scored = model.score(rows, with_next=with_next)
             return scored, write(scored)
 
-        scored, body = await self._in_thread(work)
+        scored, body = work() if n_rows <= _FEW_ROWS else await self._in_thread(work)
         self._metrics.count_rows(scored)
         return self._scored(scored, body, JSON)
 
@@ -344,21 +349,25 @@ class ScoringApp:
     ) -> HttpAnswer:
         """Return the answer to a stream of Arrow; its columns are all or the ones given."""
 
+        def read() -> pa.Table:
+            return arrow_stream.read(request.body, model, self._limits)
+
         def work() -> tuple[RequestScores, bytes]:
-            table = arrow_stream.read(request.body, model, self._limits)
             scored = model.score_table(table, with_next=columns is None)
             return scored, arrow_stream.write(scored, columns)
 
+        is_small = len(request.body) <= _SMALL_BODY
         try:
-            scored, body = await self._in_thread(work)
-            self._metrics.count_rows(scored)
-            return self._scored(scored, body, ARROW)
+            table = read() if is_small else await self._in_thread(read)
+            is_small &= len(table) <= _FEW_ROWS
+            scored, body = work() if is_small else await self._in_thread(work)
         except GpusegError as error:  # of a column as a whole
             raise RequestError(400, error.code, str(error)) from None
+        self._metrics.count_rows(scored)
+        return self._scored(scored, body, ARROW)
 
-    async def _in_thread(
-        self, work: Callable[[], tuple[RequestScores, bytes]]
-    ) -> tuple[RequestScores, bytes]:
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Return the result of work that takes so long that other requests should not wait."""
         running = asyncio.get_running_loop().run_in_executor(self._executor, work)
         try:
             return await asyncio.wait_for(running, self._limits.seconds)
