@@ -217,10 +217,11 @@ class FeaturePipeline:
         )
 
     def problems_of(self, columns: "RawColumns", rows: NDArray[np.int64]) -> list[RowProblem]:
-        """Return why some rows of raw columns cannot be transformed."""
+        """Return why some rows of raw columns, rising, cannot be transformed."""
         if not rows.size:
             return []
-        blocks = [columns.read(slice(row, row + 1)) for row in rows.tolist()]
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+        blocks = [columns.read(slice(int(run[0]), int(run[-1]) + 1)) for run in runs]
         part = {name: pa.concat_arrays([block[name] for block in blocks]) for name in blocks[0]}
         encoders = self.used_encoders
         x, _ = _encode(encoders, self.features, part)
