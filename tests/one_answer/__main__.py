@@ -59,7 +59,7 @@ JOBS: dict[str, dict[str, Any]] = {
         "segment": {"n_clusters": 12, "max_iter": 30},
     },
     "cosine": {
-        "prepare": {"missing": "zero", "scale": "minmax"},
+        "prepare": {"missing": "mean", "scale": "minmax"},
         "segment": {"n_clusters": 6, "metric": "cosine", "max_iter": 30},
     },
     "hierarchy": {
