@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -16,13 +16,7 @@ from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.media_types import ARROW, CSV, HTML, JSON, JSON_LINES
 from gpuseg.serving.protocols import open_inference
 from gpuseg.serving.request_columns import RequestColumn
-
-Schema = dict[str, Any]
-
-_MAX_EXAMPLES = 100
-"""Categories of a column that its schema names."""
-
-_INTEGER_BOUNDS = {"minimum": -(2**63), "maximum": 2**63 - 1}
+from gpuseg.serving.row_schema import Schema, row_schema
 
 _SEGMENT: Schema = {"type": "integer", "minimum": -1, "maximum": 2**31 - 1}
 """The number of a segment; -1 is noise, or that there is no next segment."""
@@ -58,7 +52,7 @@ def openapi_document(
             "description": _description(model, limits),
         },
         "paths": _paths(model, name, example),
-        "components": {"schemas": _schemas(model, name), "responses": _responses()},
+        "components": {"schemas": _schemas(model, name, example), "responses": _responses()},
     }
     if needs_token:
         _need_token(document)
@@ -225,7 +219,8 @@ def _object(**properties: Schema) -> Schema:
     return {"type": "object", "properties": properties, "required": list(properties)}
 
 
-def _schemas(model: LoadedModel, name: str) -> dict[str, Schema]:
+def _schemas(model: LoadedModel, name: str, example: Mapping[str, Any]) -> dict[str, Schema]:
+    columns = row_schema(model, example)
     score = _score(model)
     prediction = _object(closest_cluster={"type": "number"}, distance_to_cluster=_NUMBER_OR_NULL)
     tensor = _object(
@@ -242,10 +237,12 @@ def _schemas(model: LoadedModel, name: str) -> dict[str, Schema]:
     )
     answer["properties"]["id"] = _TEXT
     return {
-        "Row": _row(model),
+        "Row": _object(**columns),
         "Rows": _object(rows={"type": "array", "items": _ref("Row")}),
         "Score": score,
-        "Instances": _object(instances={"type": "array", "items": _instance(model)}),
+        "Instances": _object(
+            instances={"type": "array", "items": _instance(list(columns.values()))}
+        ),
         "Prediction": prediction,
         "Predictions": _object(predictions={"type": "array", "items": _ref("Prediction")}),
         "InferRequest": _infer_request(model),
@@ -299,45 +296,8 @@ def _score(model: LoadedModel) -> Schema:
     })  # fmt: skip
 
 
-def _row(model: LoadedModel) -> Schema:
-    """Return the schema of a row; it may have more keys than the model needs."""
-    return _object(**{column.name: _value(column, model) for column in model.columns})
-
-
-def _value(column: RequestColumn, model: LoadedModel) -> Schema:
-    match column.kind:
-        case "number":
-            return {"type": ["number", "boolean", "null"]}
-        case "text":
-            return {"type": ["string", "null"], **_categories(column, model)}
-        case "whole numbers":
-            return {"type": ["integer", "null"], **_INTEGER_BOUNDS}
-        case "booleans":
-            return {"type": ["boolean", "null"]}
-        case "vector":
-            flat = [_vector((column.width,))] if len(column.shape) > 1 else []
-            return {"anyOf": [_vector(column.shape), *flat, {"type": "null"}]}
-        case _:
-            return {"type": "null"}
-
-
-def _categories(column: RequestColumn, model: LoadedModel) -> Schema:
-    """Return the categories that the model knows, as examples; others are allowed."""
-    encoders = [e for e in model.model.pipeline.encoders if e.column == column.name]
-    known = [category for encoder in encoders for category in encoder.categories]
-    return {"examples": known[:_MAX_EXAMPLES]} if known else {}
-
-
-def _vector(shape: Sequence[int]) -> Schema:
-    """Return the schema of a list of numbers, nested as the shape is."""
-    items: Schema = {"type": ["number", "boolean", "null"]}
-    if len(shape) > 1:
-        items = {"anyOf": [_vector(shape[1:]), {"type": "null"}]}
-    return {"type": "array", "items": items, "minItems": shape[0], "maxItems": shape[0]}
-
-
-def _instance(model: LoadedModel) -> Schema:
-    values = [_value(column, model) for column in model.columns]
+def _instance(values: list[Schema]) -> Schema:
+    """Return the schema of a row in any of its forms, from those of its values."""
     listed = {
         "type": "array", "prefixItems": values, "items": False,
         "minItems": len(values), "maxItems": len(values),
@@ -349,9 +309,9 @@ def _instance(model: LoadedModel) -> Schema:
 def _infer_request(model: LoadedModel) -> Schema:
     outputs = open_inference.output_names(model)
     request = _object(inputs={"type": "array", "items": _input_tensor(), "minItems": 1})
-    request["properties"]["id"] = _TEXT
+    request["properties"]["id"] = {"type": ["string", "null"]}
     request["properties"]["outputs"] = {
-        "type": "array",
+        "type": ["array", "null"],
         "items": _object(name={"enum": list(outputs)}),
     }
     return request

@@ -148,11 +148,13 @@ def requested_outputs(content: Mapping[str, Any], model: LoadedModel) -> tuple[s
     RequestError
     """
     outputs = content.get("outputs")
+    if not isinstance(outputs, list | None):
+        raise malformed("body.wrong_form", 'outputs must be a list [{"name": …}, …]')
     if not outputs:
         return (SEGMENT, DISTANCE)
     known = output_names(model)
     names = []
-    for output in outputs if isinstance(outputs, list) else [outputs]:
+    for output in outputs:
         name = output.get("name") if isinstance(output, dict) else None
         if name not in known:
             shown = printable_value(name)
