@@ -117,7 +117,7 @@ class EnduranceRecord:
         return any(port in ports and at >= killed_at - 1.0 for killed_at, ports in self.killed)
 
 
-class Client(threading.Thread):
+class LoadClient(threading.Thread):
     """Sends requests over one connection after the other, until it is told to stop."""
 
     def __init__(
@@ -321,7 +321,7 @@ def endure(folder: Path, given: argparse.Namespace) -> int:
     try:
         killer = Killer(server.pid, record, given.kill)
         clients = [
-            Client(port, queries, record, given.pause, seed) for seed in range(given.clients)
+            LoadClient(port, queries, record, given.pause, seed) for seed in range(given.clients)
         ]
         threads = [publisher, killer, *clients]
         for thread in threads:
