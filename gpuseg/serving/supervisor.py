@@ -17,8 +17,9 @@ from typing import Any
 
 from gpuseg.errors import ConfigError, DataError, GpusegError, ResourceError
 from gpuseg.serving.failure_log import FailureLog
+from gpuseg.serving.metrics import Metrics
 from gpuseg.serving.settings import ServerSettings
-from gpuseg.serving.shared_counters import new_counters
+from gpuseg.serving.shared_counters import SharedCounters, new_counters
 
 _LOOK_SECONDS = 0.1
 """How often to look for workers that have ended."""
@@ -101,6 +102,8 @@ class Supervisor:
                 continue
             if not self._was_ready:
                 raise worker.error()
+            # The gauges of the worker that is gone become 0.
+            Metrics(SharedCounters(self._counters, self._settings.workers, slot))
             if time.monotonic() < worker.started + _RESTART_SECONDS:
                 continue
             self._log.write(f"a worker has ended ({worker.how_ended()}); another one begins")

@@ -125,13 +125,13 @@ def test_a_killed_worker_is_replaced(tmp_path: Path) -> None:
             client.start()
         before = n_requests(server)
         workers[0].kill()
+        wait_until(lambda: "signal 9" in (tmp_path / "log").read_text())
         wait_until(lambda: n_living(server) == 2)
         run, segments = labels_of(fitted(CASE))
         wait_until(lambda: n_requests(server) > before + 50)
         for client in clients:
             assert client.stop() == {run: segments}
             assert client.failures <= 1
-        assert "signal 9" in (tmp_path / "log").read_text()
         assert server.end() == 0
         assert all(not process.is_running() for process in workers)
 
