@@ -104,7 +104,7 @@ def test_a_reader_that_goes_ends_it_without_a_word(lines: list[bytes]) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="a process takes seconds")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
 def test_a_full_disk_is_an_error(lines: list[bytes]) -> None:
     with Path("/dev/full").open("wb") as full:
@@ -115,7 +115,7 @@ def test_a_full_disk_is_an_error(lines: list[bytes]) -> None:
     assert done.returncode == 4
 
 
-@pytest.mark.slow
+@pytest.mark.skipif(not THOROUGH, reason="a process takes seconds")
 def test_a_closed_standard_input_has_no_lines() -> None:
     shell = " ".join(map(repr, command("--stdin"))) + " <&-"
     done = subprocess.run(["sh", "-c", shell], capture_output=True, check=False, timeout=_SECONDS)
