@@ -34,12 +34,17 @@ class ConsentRule:
         Raises
         ------
         ConfigError
-            For a value that means both.
+            For a value that means both, and for blank text as consent.
         """
         named = tuple(value.strip().lower() for value in yes)
         refused = tuple(value.strip().lower() for value in no)
         usual = tuple(value for value in NO if value not in named)
         rule = cls(named or tuple(value for value in YES if value not in refused), refused or usual)
+        if "" in rule.yes:
+            raise ConfigError(
+                "audience.blank_consent", "is blank, as a missing value", value="",
+                rule="a missing value is no consent", hint="leave out this --consent-yes",
+            )  # fmt: skip
         if both := [value for value in rule.yes if value in rule.no]:
             raise ConfigError(
                 "audience.consent_twice", "means consent and refusal at once", value=both[0],

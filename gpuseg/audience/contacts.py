@@ -30,6 +30,9 @@ PARAMETER = "customers"
 
 _BATCH_ROWS = 2**17
 
+_NAMIBIA = "NA"
+"""In a column of countries this is no missing value."""
+
 Describe = Callable[[int], str]
 """Names a row by its number, for a message."""
 
@@ -63,7 +66,9 @@ class _ContactFile:
     describe: Describe
 
 
-def read_contacts(path: str, id: str, columns: Sequence[str]) -> Contacts:
+def read_contacts(
+    path: str, id: str, columns: Sequence[str], country: str | None = None
+) -> Contacts:
     """Read columns of a table of contacts as text.
 
     Parameters
@@ -72,6 +77,8 @@ def read_contacts(path: str, id: str, columns: Sequence[str]) -> Contacts:
         A Parquet, CSV or Excel file, a folder, a glob or a URL.
     id : str
     columns : sequence of str
+    country : str or None
+        The one of the columns that has countries.
 
     Raises
     ------
@@ -88,7 +95,11 @@ def read_contacts(path: str, id: str, columns: Sequence[str]) -> Contacts:
         place, listed = input_files(storage, PARAMETER, READABLE)
         are_text = has_text_files(place, listed, TextOptions(), PARAMETER, is_folder)
         for file in listed:
-            n_rows, source = 0, (_text_file if are_text else _parquet_file)(place, file, names)
+            n_rows = 0
+            if are_text:
+                source = _text_file(place, file, names, country)
+            else:
+                source = _parquet_file(place, file, names)
             for batch in source.batches():
                 for name in names:
                     column = batch.column(name)
@@ -146,15 +157,19 @@ class _OpenFile:
     describe: Describe
 
 
-def _text_file(storage: Storage, file: InputFile, names: Sequence[str]) -> _OpenFile:
+def _text_file(
+    storage: Storage, file: InputFile, names: Sequence[str], country: str | None
+) -> _OpenFile:
     version = storage.version(file.path)
     format = find_format(storage, file.path, version, TextOptions(), names)
     _check_names(storage.relative(file.path), format.columns, names)
-    opened, missing = text_file(storage, file.path, version, format), TextValues(NULL_VALUES)
+    opened = text_file(storage, file.path, version, format)
+    of_countries = tuple(value for value in NULL_VALUES if value != _NAMIBIA)
+    nulls = {name: TextValues(of_countries if name == country else NULL_VALUES) for name in names}
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in opened.text_batches(names):
-            columns = [missing.without_nulls(batch.column(name)) for name in names]
+            columns = [nulls[name].without_nulls(batch.column(name)) for name in names]
             yield pa.RecordBatch.from_arrays(columns, names=list(names))
 
     return _OpenFile(batches, opened.describe_row)

@@ -1,6 +1,6 @@
 """Rows of hashed keys: what a platform compares, and what is written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -15,6 +15,9 @@ from gpuseg.audience.platforms import ACCOUNT, ADDRESS, ContactKey, Platform
 
 _DIGITS = 64
 """Hexadecimal digits of a hash."""
+
+_HASH = rf"\A[0-9a-f]{{{_DIGITS}}}\z"
+_PLAIN = r"\A[0-9A-Za-z][0-9A-Za-z -]{0,11}\z"
 
 _SORTED_DIGITS = 16
 """Digits by which rows are sorted: of a billion hashes, no two are likely to share them."""
@@ -39,6 +42,12 @@ def hashed(keys: Mapping[ContactKey, pa.Array], platform: Platform) -> pa.Table:
         key: text if key in platform.plain else sha256_hex(text) for key, text in keys.items()
     }
     return pa.table(columns)
+
+
+def are_written(values: pa.ChunkedArray, key: ContactKey, platform: Platform) -> bool:
+    """Return whether all values look like those of a key that `hashed` returns."""
+    pattern = _PLAIN if key in platform.plain else _HASH
+    return bool(pc.all(pc.match_substring_regex(values.drop_null(), pattern), min_count=0).as_py())
 
 
 def usable(rows: pa.Table, platform: Platform) -> pa.Array:
@@ -90,10 +99,14 @@ def without_current(rows: pa.Table, current: pa.Table, platform: Platform) -> pa
             stays = pc.is_in(rows[key], value_set=current[key])
             values = pc.if_else(stays, pa.scalar(None, TEXT), rows[key])
             rows = rows.set_column(rows.column_names.index(key), key, values)
-    if ADDRESS[0] in rows.column_names and platform.finds_addresses:
-        rows = rows.filter(pc.invert(pc.is_in(_joined(rows, ADDRESS), _joined(current, ADDRESS))))
+    if platform.finds_addresses and set(ADDRESS) <= {*rows.column_names}:
+        stays = pc.is_in(_addresses(rows), value_set=_addresses(current).drop_null())
+        for key in ADDRESS:
+            values = pc.if_else(stays, pa.scalar(None, TEXT), rows[key])
+            rows = rows.set_column(rows.column_names.index(key), key, values)
     return rows.filter(usable(rows, platform))
 
 
-def _joined(rows: pa.Table, keys: Sequence[ContactKey]) -> pa.ChunkedArray:
-    return pc.binary_join_element_wise(*(pc.fill_null(rows[key], "") for key in keys), "\n")
+def _addresses(rows: pa.Table) -> pa.ChunkedArray:
+    """Return the keys of an address as one text; null where one is missing: it tells nobody."""
+    return pc.binary_join_element_wise(*(rows[key] for key in ADDRESS), pa.scalar("\n", TEXT))

@@ -1,5 +1,6 @@
 """The customers of the segments of an output, by their ids as text."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ class SegmentedOutput:
         chosen: dict[int, str | None] = {}
         for text in names:
             number = by_name.get(text.strip().casefold())
-            if number is None and text.strip().lstrip("-").isdecimal():
+            if number is None and re.fullmatch(r"-?[0-9]{1,10}", text.strip()):
                 number = int(text)
             if number not in known:
                 listed = ", ".join(

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from gpuseg.audience.hashing import are_written
 from gpuseg.audience.members import SegmentedOutput
 from gpuseg.audience.normalize import TEXT
-from gpuseg.audience.platforms import ContactKey
+from gpuseg.audience.platforms import ContactKey, Platform
 from gpuseg.audience.record import AudienceManifest, file_of
 from gpuseg.errors import ConfigError, DataError, literal
 from gpuseg.io.output.base import MANIFEST
@@ -35,7 +36,7 @@ class PreviousAudience:
 
 
 def read_previous(
-    path: str, segments: Sequence[int], headers: Mapping[ContactKey, str]
+    path: str, segments: Sequence[int], headers: Mapping[ContactKey, str], platform: Platform
 ) -> PreviousAudience:
     """Read an earlier audience.
 
@@ -46,6 +47,7 @@ def read_previous(
     segments : sequence of int
     headers : mapping of ContactKey to str
         Columns that the files must have.
+    platform : Platform
 
     Raises
     ------
@@ -55,7 +57,7 @@ def read_previous(
     with wrap_store_errors(PARAMETER, storage.url):
         try:
             if storage.fs.isfile(storage.root):
-                return _of_file(storage, segments, headers)
+                return _of_file(storage, segments, headers, platform)
             manifest = _manifest(storage)
             if manifest is None:
                 source = SegmentedOutput.open(path, PARAMETER)
@@ -67,14 +69,18 @@ def read_previous(
             written = {segment.segment for segment in manifest.audience.segments}
             rows = {number: _no_rows(headers) for number in segments}
             for number in written & rows.keys():
-                rows[number] = _read(storage, f"{storage.root}/{file_of(number)}", headers)
+                path_of_file = f"{storage.root}/{file_of(number)}"
+                rows[number] = _read(storage, path_of_file, headers, platform)
             return PreviousAudience(rows)
         except OSError as error:
             raise unreachable(PARAMETER, storage.url, error) from None
 
 
 def _of_file(
-    storage: Storage, segments: Sequence[int], headers: Mapping[ContactKey, str]
+    storage: Storage,
+    segments: Sequence[int],
+    headers: Mapping[ContactKey, str],
+    platform: Platform,
 ) -> PreviousAudience:
     if len(segments) > 1:
         raise ConfigError(
@@ -82,7 +88,7 @@ def _of_file(
             rule=f"{len(segments)} segments are named", parameter=PARAMETER,
             hint="give the folder of the earlier audience, or name one segment",
         )  # fmt: skip
-    return PreviousAudience({segments[0]: _read(storage, storage.root, headers)})
+    return PreviousAudience({segments[0]: _read(storage, storage.root, headers, platform)})
 
 
 def _manifest(storage: Storage) -> AudienceManifest | None:
@@ -103,13 +109,16 @@ def _manifest(storage: Storage) -> AudienceManifest | None:
     return AudienceManifest.from_json(content)
 
 
-def _read(storage: Storage, path: str, headers: Mapping[ContactKey, str]) -> pa.Table:
+def _read(
+    storage: Storage, path: str, headers: Mapping[ContactKey, str], platform: Platform
+) -> pa.Table:
     """Return the rows of a file, with the keys as names of its columns.
 
     Raises
     ------
     DataError
-        For a file with other columns: its rows could not be compared.
+        For a file with other columns, whose rows could not be compared, and for values without a
+        hash, which must not be written again.
     """
     convert = pa_csv.ConvertOptions(strings_can_be_null=True, null_values=[""])
     name = storage.relative(path)
@@ -134,7 +143,19 @@ def _read(storage: Storage, path: str, headers: Mapping[ContactKey, str]) -> pa.
             hint="name the same keys and the same format as then",
             parameter=PARAMETER,
         )
-    return pa.table({key: table[header].combine_chunks() for key, header in headers.items()})
+    rows = pa.table({key: table[header].combine_chunks() for key, header in headers.items()})
+    for key, header in headers.items():
+        if not are_written(rows[key], key, platform):
+            raise DataError(
+                "audience.previous_not_hashed",
+                f"{name} has values in column '{header}' that are not as gpuseg writes them",
+                rule="must be hashes of SHA-256 in lower-case hexadecimal digits"
+                if key not in platform.plain
+                else "must be countries and postcodes",
+                hint="give the folder that gpuseg audience has written",
+                parameter=PARAMETER,
+            )
+    return rows
 
 
 def _no_rows(headers: Mapping[ContactKey, str]) -> pa.Table:

@@ -208,14 +208,19 @@ class _Audience:
         """
         keys = platform.written_keys(list(request.keys), request.plain_address)
         id = request.id or source.id
-        contacts = read_contacts(request.customers, id, [*request.keys.values(), request.consent])
+        contacts = read_contacts(
+            request.customers,
+            id,
+            [*request.keys.values(), request.consent],
+            request.keys.get(ContactKey.COUNTRY),
+        )
         consents = request.consent_rule.given(
             contacts.columns[request.consent], request.consent, contacts.describe
         )
         previous = None
         if request.previous is not None:
             headers = {key: platform.headers[key] for key in keys}
-            previous = read_previous(request.previous, list(segments), headers)
+            previous = read_previous(request.previous, list(segments), headers, platform)
         members = source.members(list(segments))
         ids = source.as_written(contacts.id)
         _refuse_no_match(ids, members, contacts, id)
@@ -281,12 +286,7 @@ class _Audience:
         """Return the keys of some contacts as they are hashed, and counts of them."""
         rows = from_numpy(np.flatnonzero(to_numpy(chosen)))
         given = {key: self.contacts.columns[c].take(rows) for key, c in self.request.keys.items()}
-        countries = pa.nulls(len(rows), TEXT)
-        if ContactKey.COUNTRY in given:
-            countries = upper_country(given[ContactKey.COUNTRY])
-        regions = countries
-        if self.request.default_region is not None:
-            regions = pc.fill_null(countries, self.request.default_region)
+        regions = self._regions(given.get(ContactKey.COUNTRY, pa.nulls(len(rows), TEXT)))
         keys: dict[ContactKey, pa.Array] = {}
         counts: dict[str, KeyCounts] = {}
         for key in self.keys:
@@ -296,12 +296,20 @@ class _Audience:
                     keys[key] = pc.utf8_slice_codeunits(keys[key], 1)
             else:
                 keys[key] = self.platform.normalizers[key](given[key], regions)
-            missing = pc.or_(given[key].is_null(), pc.equal(given[key], ""))
-            n_missing, n_usable = _sum(pc.fill_null(missing, True)), _sum(keys[key].is_valid())
+            n_missing, n_usable = _sum(_is_missing(given[key])), _sum(keys[key].is_valid())
             counts[self.platform.headers[key]] = KeyCounts(
                 usable=n_usable, missing=n_missing, invalid=len(rows) - n_usable - n_missing
             )
         return keys, counts
+
+    def _regions(self, countries: pa.Array) -> pa.Array:
+        """Return the countries of customers, upper case; null for what is no country.
+
+        The default is for customers without a country: whoever has one that cannot be read lives
+        anywhere, and a number that is read by wrong rules is the number of somebody else.
+        """
+        default = pa.scalar(self.request.default_region, TEXT)
+        return pc.if_else(_is_missing(countries), default, upper_country(countries))
 
     def _refuse_too_few(self, number: int, n_rows: int) -> None:
         if n_rows < self.request.minimum:
@@ -352,6 +360,10 @@ def _write(
         raise cannot_write(path, error) from None
     size = int(output.staging.storage.fs.size(path))
     return PartSummary(name=name, rows=len(rows), bytes=size)
+
+
+def _is_missing(values: pa.Array) -> pa.Array:
+    return pc.fill_null(pc.equal(pc.utf8_trim_whitespace(values), ""), True)
 
 
 def _sum(flags: pa.Array) -> int:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from support.errors import raises
 from support.fitted_outputs import fitted, input_rows, job_labels
 from support.helpers import call, manifest_of, write_files
 
@@ -22,7 +23,7 @@ import gpuseg
 from gpuseg.audience.consent import ConsentRule
 from gpuseg.audience.platforms import ContactKey
 from gpuseg.audience.write import AudienceRequest, AudienceResult, write_audience
-from gpuseg.errors import GpusegError
+from gpuseg.errors import ConfigError, GpusegError
 
 CASE = "plain"
 CONSENTS = (True, None, False, True, True)
@@ -237,6 +238,24 @@ def test_customers_that_a_model_has_scored(tmp_path: Path) -> None:
     assert summary.leavers == summary.without_consent  # then, nobody was asked
 
 
+@pytest.mark.parametrize(
+    ("country", "number"),
+    [
+        ("", "+49612345678"), (" ", "+49612345678"), ("na", "+264612345678"),
+        ("NA", "+264612345678"), ("Namibia", None),
+    ],
+)  # fmt: skip
+def test_the_default_region_is_for_customers_without_a_country(
+    tmp_path: Path, country: str, number: str | None
+) -> None:
+    n = len(job_labels(CASE).ids)
+    pa_csv.write_csv(contacts(land=[country] * n, tel=["0612345678"] * n), tmp_path / "a.csv")
+    keys = {**EMAIL, **PHONE, ContactKey.COUNTRY: "land"}
+    write(tmp_path, tmp_path / "a.csv", keys=keys, default_region="DE")
+    written = {row["phone_sha256"] for row in rows_of(tmp_path / "out" / "segment-1.csv")}
+    assert written == {hashed(number) if number else ""}
+
+
 def test_hashed_ids_need_their_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fitted("hashed_ids")
     monkeypatch.delenv("GPUSEG_TEST_ID_KEY")
@@ -278,6 +297,27 @@ def test_who_left_is_listed_apart(tmp_path: Path, kind: str) -> None:
     assert left == expected
     summary = result.record.audience.segments[0]
     assert (summary.leavers, summary.rows) == (len(expected), len(chosen(1)) - 3)
+
+
+def test_who_left_without_an_address_is_listed(tmp_path: Path) -> None:
+    """Others without an address stay, and one who stays has the address of one who leaves."""
+    n = len(job_labels(CASE).ids)
+    left, at_the_same_address, staying = chosen(1)[:3]
+    first: list[str | None] = [None] * n
+    first[at_the_same_address] = first[staying] = "Ada"
+    columns = {"first": pa.array(first, pa.string()), "last": ["Low"] * n, "code": ["10115"] * n}
+    fields = {"keys": {**EMAIL, **ADDRESS}, "platform": "google", "plain_address": True}
+    write(tmp_path, contacts(**columns), **fields)
+    (tmp_path / "out").rename(tmp_path / "before")
+    consents = contacts()["consent"].to_pylist()
+    consents[left] = consents[at_the_same_address] = False
+    table = contacts(**columns, consent=consents)
+    write(tmp_path, table, **fields, previous=str(tmp_path / "before"))
+    rows = rows_of(tmp_path / "out" / "segment-1-leavers.csv")
+    assert {row["Email"] for row in rows} == {
+        hashed(f"person.{i}@example.com") for i in (left, at_the_same_address)
+    }
+    assert {row["First Name"] for row in rows} == {""}
 
 
 def test_a_segment_of_few_customers_is_refused(tmp_path: Path) -> None:
@@ -339,6 +379,11 @@ def test_values_of_consent_are_named(tmp_path: Path) -> None:
     assert result.record.audience.segments[0].rows == n
 
 
+def test_a_missing_value_is_never_consent() -> None:
+    with raises("audience.blank_consent", ConfigError):
+        ConsentRule.of(["ja", " "], [])
+
+
 def _secret(value: str = "secret@example.com") -> pa.Table:
     return contacts(mail=[value] * len(job_labels(CASE).ids))
 
@@ -348,6 +393,7 @@ def _secret(value: str = "secret@example.com") -> pa.Table:
     [
         ("audience.unknown_segment", {"segments": ["9"]}, {}),
         ("audience.unknown_segment", {"segments": ["nobody"]}, {}),
+        ("audience.unknown_segment", {"segments": ["--3"]}, {}),
         ("audience.unknown_format", {"platform": "tiktok"}, {}),
         ("audience.no_segment", {"segments": []}, {}),
         ("audience.no_key", {"keys": {}}, {}),
@@ -386,6 +432,11 @@ def test_a_previous_audience_has_the_same_columns(tmp_path: Path) -> None:
     refused(tmp_path, contacts(), "audience.previous_columns", **fields)
     before = str(tmp_path / "before" / "segment-1.csv")
     refused(tmp_path, contacts(), "audience.previous_of_one", previous=before, segments=["0", "1"])
+    for value in ("raw@example.com", "räw@example.com", hashed("a").upper()):
+        plain = tmp_path / "plain.csv"
+        plain.write_text(f"segment,email_sha256\n1,{hashed('b')}\n1,{value}\n")
+        error = refused(tmp_path, contacts(), "audience.previous_not_hashed", previous=str(plain))
+        assert value not in str(error)
     broken = tmp_path / "broken.csv"
     broken.write_bytes(b"segment,email_sha256\n1,a,b\n")
     refused(tmp_path, contacts(), "audience.previous_unreadable", previous=str(broken))
