@@ -1,5 +1,6 @@
 """The commands of registries of models: add, list, promote and path."""
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -75,7 +76,7 @@ def list_(
     if record is not None:
         name = place.rstrip("/").rpartition("/")[2]
         if as_json:
-            print_json(record_as_values(name, place, record))
+            print_json(record_as_values(name, redacted(place), record))
             return
         print_table(versions_table(record))
         for line in history_lines(record):
@@ -84,8 +85,10 @@ def list_(
     registry = ModelRegistry(place)
     records = {name: registry.describe(name) for name in registry.names()}
     if as_json:
-        folder = registry.url.rstrip("/")
-        listed = [record_as_values(n, f"{folder}/{n}", each) for n, each in records.items()]
+        listed = [
+            record_as_values(name, redacted(registry.folder(name)), each)
+            for name, each in records.items()
+        ]
         print_json({"models": listed})
         return
     print_table(models_table(records))
@@ -102,7 +105,7 @@ def promote(
 ) -> None:
     """Let an alias stand for a version, in one step."""
     registry, name = _registry_of(model)
-    selected = int(version) if version.isascii() and version.isdecimal() else version
+    selected = int(version) if re.fullmatch("[0-9]{1,9}", version) else version
     change = registry.promote(name, selected, alias=alias)
 
     def show() -> None:
@@ -137,5 +140,5 @@ def _registry_of(model: str) -> "tuple[ModelRegistry, str]":
     """Return the registry of a model, and the name of the model in it."""
     from gpuseg.model_registry.registry import ModelRegistry
 
-    folder, _, name = model.rstrip("/").rpartition("/")
-    return ModelRegistry(folder or ("/" if model.startswith("/") else ".")), name
+    folder, slash, name = model.rstrip("/").rpartition("/")
+    return ModelRegistry(f"{folder}{slash}" or "."), name

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpuseg.errors import ResourceError
+from gpuseg.errors import GpusegError, ResourceError
 from gpuseg.io.output.base import cannot_write
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.model_registry.base import Change, next_number
@@ -62,8 +62,7 @@ class ObjectVersions:
                 copy(Storage(f"{self._storage.url}/{number}", self._fs, folder))
                 self.update(lambda before: record(before, number))
             except BaseException:
-                with suppress(OSError):  # the first error is the one to tell
-                    self._fs.rm(folder, recursive=True)
+                self._remove_invisible(number)
                 raise
             with suppress(OSError):
                 self._fs.rm(f"{folder}/{_CLAIM}")
@@ -169,6 +168,17 @@ class ObjectVersions:
         except FileExistsError:
             return False
         return True
+
+    def _remove_invisible(self, number: int) -> None:
+        """Remove the files of a version, if the record does not have it.
+
+        A store may have replaced the record although its answer got lost. If the record cannot be
+        read, the files stay, and are removed a day later. The first error is the one to tell.
+        """
+        with suppress(OSError, GpusegError):
+            registered = self.read() or RegisteredModel()
+            if number not in [version.version for version in registered.versions]:
+                self._fs.rm(f"{self._storage.root}/{number}", recursive=True)
 
     def _remove_abandoned(self, name: str) -> None:
         """Remove a version that was begun over a day ago and is not in the record."""

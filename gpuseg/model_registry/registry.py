@@ -51,7 +51,8 @@ class ModelRegistry:
     def __init__(
         self, url: str | Path, *, storage_options: Mapping[str, Any] | None = None
     ) -> None:
-        self.url = str(url).rstrip("/") or "/"
+        scheme, separator, path = str(url).rpartition("://")
+        self.url = f"{scheme}{separator}{path.rstrip('/') or path[:1]}" or "."
         self._options = storage_options or {}
 
     def __repr__(self) -> str:
@@ -151,7 +152,7 @@ class ModelRegistry:
         check_alias(alias)
         store = self._store(name)
         self._existing(name, store.read())
-        reference = ModelReference(self._folder(name), version)
+        reference = ModelReference(self.folder(name), version)
         done: list[Promotion] = []
 
         def change(before: RegisteredModel) -> RegisteredModel:
@@ -190,21 +191,28 @@ class ModelRegistry:
         ResourceError
             When it cannot be read.
         """
-        folder = self._folder(name)
+        folder = self.folder(name)
         number = selected_number(self.describe(name), ModelReference(folder, version))
         return version_folder(folder, number)
 
-    def _folder(self, name: str) -> str:
+    def folder(self, name: str) -> str:
+        """Return the path or URL of a model, with or without versions.
+
+        Raises
+        ------
+        ConfigError
+            For a name with other characters than a name may have.
+        """
         if not re.fullmatch(NAME_PATTERN, name):
             raise ConfigError(
                 "registry.wrong_name", value=name, parameter="name",
                 rule="the name of a model must have letters, digits, '.', '_' and '-' only, and "
                 "start with a letter or a digit",
             )  # fmt: skip
-        return f"{self.url.rstrip('/')}/{name}"
+        return f"{self.url}{'' if self.url.endswith('/') else '/'}{name}"
 
     def _store(self, name: str) -> VersionStore:
-        storage = Storage.from_url(self._folder(name), self._options, "path")
+        storage = Storage.from_url(self.folder(name), self._options, "path")
         return LocalVersions(storage) if storage.is_local else ObjectVersions(storage)
 
     def _existing(self, name: str, registered: RegisteredModel | None) -> RegisteredModel:

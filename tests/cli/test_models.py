@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.fitted_outputs import fitted
@@ -39,12 +40,26 @@ def test_add_list_promote_and_path(tmp_path: Path, capfd: pytest.CaptureFixture[
         assert text in shown.out
 
 
+def test_a_registry_may_be_the_root_of_a_store(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    memory: Any,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    added = call(capfd, "models", "add", "memory://gpuseg-test", fitted("plain"), "--json")
+    assert json.loads(added.out)["path"] == "memory://gpuseg-test/1"
+    assert memory.exists("/gpuseg-test/1/_model/model.json")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (("list", "nowhere"), 3),
         (("path", "nowhere/shop"), 3),
         (("promote", "nowhere/shop", "1"), 3),
+        (("promote", "nowhere/shop", "1" * 5000), 3),
         (("promote", "nowhere/shop", "1", "--alias", "a b"), 2),
         (("add", "nowhere/a b", "nothing"), 2),
         (("add", "nowhere/shop", "nothing"), 3),

@@ -264,6 +264,25 @@ def test_uploads_that_were_given_up_are_removed(memory: Any) -> None:
     assert {path.partition("/")[0] for path in place.version_files()} == {"4", "5"}
 
 
+def test_a_version_stays_if_only_the_answer_got_lost(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = RegistryPlace(gpuseg.ModelRegistry("memory://gpuseg-test/registry"), {})
+    write = memory.pipe_file
+
+    def write_and_lose_the_answer(path: str, *args: Any, **options: Any) -> None:
+        write(path, *args, **options)
+        if path.endswith("aliases.json"):
+            raise OSError("the connection is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "pipe_file", staticmethod(write_and_lose_the_answer))
+        with raises("output.not_writable"):
+            place.registry.add("shop", fitted("plain"), alias="champion")
+    gpuseg.load_model(f"{place.registry.url}/shop@champion")
+    assert place.registry.add("shop", fitted("plain")) == 2
+
+
 # Several processes.
 
 
