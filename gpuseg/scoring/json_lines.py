@@ -21,8 +21,11 @@ from gpuseg.scoring.line_batches import MAX_LINE
 _SPACES = b" \t\r\n"
 """What JSON allows between values."""
 
-_GAP = re.compile(r"[ \t\r\n]*")
-"""The spaces before a value, if there are any."""
+_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{\]}]|[^\s"\[{\]},:]+')
+"""Texts, brackets and other values: what is left of JSON that is right without `,` and `:`.
+
+Python's own parser would refuse long numbers and deep nesting that another one takes.
+"""
 
 _SHOWN_BYTES = 200
 """How much of a wrong line is kept to be shown."""
@@ -77,16 +80,22 @@ def raw_value(line: bytes, key: str) -> str:
     line : bytes
         A line that is a row and has the key.
     """
-    text, scan = line.decode(), json.JSONDecoder().raw_decode
-    at = text.index("{") + 1
+    text = line.decode()
+    tokens = _TOKENS.finditer(text, text.index("{") + 1)
     while True:
-        name, at = scan(text, text.index('"', at))
-        value = _GAP.match(text, text.index(":", at) + 1)
-        assert value is not None  # it matches everything
-        start = value.end()
-        _, at = scan(text, start)
+        name = json.loads(next(tokens)[0])
+        value = next(tokens)
+        start, depth = value.start(), _depth_of(value[0])
+        while depth:
+            value = next(tokens)
+            depth += _depth_of(value[0])
         if name == key:
-            return text[start:at]
+            return text[start : value.end()]
+
+
+def _depth_of(token: str) -> int:
+    """Return by how much a token changes the depth of nesting."""
+    return (token in ("{", "[")) - (token in ("}", "]"))
 
 
 def _fast_rows(lines: Sequence[bytes]) -> list[Any] | None:

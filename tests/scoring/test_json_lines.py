@@ -69,12 +69,17 @@ def test_lines_that_are_no_rows(line: bytes) -> None:
 @pytest.mark.parametrize(
     "value",
     ["1", "-0", "1.50", "1e400", "123456789012345678901234567890", '"\\ud800"', '"a\\u0301"',
-     "[1, {\"id\": 2}]", "null", '"id"'],
+     "[1, {\"id\": 2}]", "null", '"id"', "[]", '"\\\\"'],
 )  # fmt: skip
 def test_the_text_of_a_value(value: str) -> None:
     line = f' {{ "other" : {{"id": [3, "}}"]}} ,"\\u0069d"\t: {value}\r, "z": 1}} '.encode()
     assert raw_value(line, "id") == value
     assert json.dumps(parse_lines([line]).rows[0]["id"]) == json.dumps(json.loads(value))
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 1020 + "]" * 1020], ids=["digits", "lists"])
+def test_the_text_of_a_value_that_only_orjson_takes(value: str) -> None:
+    assert raw_value(f'{{"a": {value}, "id": {value}}}'.encode(), "id") == value
 
 
 def test_no_lines() -> None:
