@@ -174,7 +174,7 @@ class NearestRows:
 
     def _nearest(self) -> pa.Table:
         rows = self._near(pa.concat_tables(self._kept))
-        keys = pa.table({name: _sortable(rows[name].combine_chunks()) for name in self._keys})
+        keys = pa.table({name: sortable(rows[name].combine_chunks()) for name in self._keys})
         order = pc.sort_indices(keys, sort_keys=[(name, "ascending") for name in self._keys])
         return rows.take(order.slice(0, self._n)).combine_chunks()
 
@@ -188,7 +188,7 @@ class NearestRows:
         return table if is_near.all() else table.filter(from_numpy(is_near))
 
 
-def _sortable(column: pa.Array) -> pa.Array:
+def sortable(column: pa.Array) -> pa.Array:
     """Return a column in a type that Arrow can sort, in the same order."""
     column = plain(column)
     if pa.types.is_dictionary(column.type):

@@ -145,6 +145,22 @@ def test_ids_that_come_twice_are_warned_of(with_ties: pa.Table, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    ("ids", "n_duplicates"),
+    [
+        (pa.array([f"c{i % 20}" for i in range(30)]).dictionary_encode(), 10),
+        (pa.nulls(30), 0),  # rows without an id do not count
+    ],
+)
+def test_ids_of_other_types(ids: pa.Array, n_duplicates: int, tmp_path: Path) -> None:
+    rows = new_rows("plain").slice(0, 30).set_column(0, "customer", ids)
+    source = write_files(tmp_path / "in", cut(rows, 11), 7)
+    table = lookalikes("plain", source, tmp_path / "out", like="0", top=30)
+    assert sorted(table["customer"].to_pylist(), key=str) == sorted(ids.to_pylist(), key=str)
+    warnings = manifest_of(tmp_path / "out")["warnings"]
+    assert [f"{n_duplicates} rows" in text for text in warnings] == [True] * bool(n_duplicates)
+
+
+@pytest.mark.parametrize(
     ("options", "code"),
     [
         ({"like": "0"}, "score.missing_key"),

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpuseg import arrow_compute as pc
-from gpuseg.arrow import aligned, from_numpy, plain
+from gpuseg.arrow import aligned, from_numpy
 from gpuseg.formatting import count
 from gpuseg.io.output.assignments import SEGMENT, Part, write_batches
 from gpuseg.io.parquet.shard_plan import PART_ROWS
@@ -16,7 +16,7 @@ from gpuseg.manifest import LookalikeSummary
 from gpuseg.models.loading import SavedOutput
 from gpuseg.models.scores import SEGMENT as FINEST_LEVEL
 from gpuseg.runtime.executor import TaskContext
-from gpuseg.scoring.lookalikes import LIKE_DISTANCE, RANK, ROW, Lookalikes
+from gpuseg.scoring.lookalikes import LIKE_DISTANCE, RANK, ROW, Lookalikes, sortable
 from gpuseg.scoring.score_shard import ShardScores
 
 
@@ -74,9 +74,9 @@ def _warn(run: OpenRun, lookalikes: Lookalikes, rows: pa.Table, id: str | None) 
             "the output has all of them"
         )
     if id is not None:
-        n_ids = pc.count_distinct(plain(rows[id].combine_chunks()), mode="all").as_py()
-        if n_ids < len(rows):
-            run.reporter.warn(duplicates_warning(id, len(rows) - n_ids))
+        ids = sortable(rows[id].combine_chunks()).drop_null()
+        if n_duplicates := len(ids) - len(pc.unique(ids)):
+            run.reporter.warn(duplicates_warning(id, n_duplicates))
 
 
 def _write(run: OpenRun, rows: pa.Table, number: int, n_parts: int) -> Part:
