@@ -29,7 +29,7 @@ def scores_table(manifest: ScoresManifest) -> Table:
     if n_others:
         rows = manifest.input.rows - sum(segment.rows for segment in shown)
         label = [Text(count(n_others, "other segment"))] if has_names else []
-        share = percent(rows / manifest.input.rows)
+        share = percent(rows / max(manifest.input.rows, 1))
         table.add_row("others", *label, count(rows), share, *[Text()] * has_fit, "")
     return table
 

@@ -151,8 +151,8 @@ class RowPreparer:
         has, row = str(column.type), 0
         if pa.types.is_floating(column.type):  # whole numbers, at the fit
             values = to_numpy(column.cast(pa.float64()))
-            wrong = ~np.isnan(values) & (values != np.floor(values))
-            row = int(np.argmax(wrong))  # 0 where a whole number is beyond int64
+            is_whole = (values == np.floor(values)) & (np.abs(values) < 2.0**63)
+            row = int(np.argmax(~np.isnan(values) & ~is_whole))
             has = f"the value {column[row].as_py()!r}"
         return DataError(
             "column.changed_type",

@@ -26,6 +26,7 @@ from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.jobs.regenerate_report import regenerate_report
 from gpuseg.manifest import FIT_MANIFEST, ScoresManifest
 from gpuseg.models.loading import load_output
+from gpuseg.reporting.scores_table import scores_table
 from gpuseg.scoring import score_shard
 from gpuseg.scoring.counts import DistanceSums
 
@@ -219,6 +220,11 @@ WRONG_TABLES: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str, list[str
         "one_hot_of_all", lambda t: t.set_column(
             t.column_names.index("store"), "store", [[7.0] * 250 + [None, 2.5] + [7.0] * 48]
         ), "column.changed_type", ["'store'", "2.5", "row 101 of in-002", "whole numbers"],
+    ),
+    "category is infinite": (
+        "one_hot_of_all", lambda t: t.set_column(
+            t.column_names.index("store"), "store", [[7.0] * 250 + [None, math.inf] + [7.0] * 48]
+        ), "column.changed_type", ["'store'", "the value inf", "row 101 of in-002"],
     ),
     "no rows": ("plain", lambda t: t.slice(0, 0), "input.no_rows", []),
 }  # fmt: skip
@@ -445,6 +451,26 @@ def test_tables_of_other_formats(tmp_path: Path) -> None:
         out = tmp_path / f"out-{name}"
         gpuseg.score(fitted("hierarchy_of_all_rows"), tmp_path / name, out)
         assert read_parts(out).sort_by("customer").equals(expected)
+
+
+def test_a_partition_without_values(tmp_path: Path) -> None:
+    case, tables = "boolean_categories", []
+    table = kept_rows(case)
+    gaps = table.drop_columns("is_known").append_column("is_known", pa.nulls(len(table)))
+    folder = tmp_path / "hive" / "is_known=__HIVE_DEFAULT_PARTITION__"
+    write_files(folder, [table.drop_columns("is_known")])
+    write_files(tmp_path / "nulls", [gaps])
+    for name in ("hive", "nulls"):
+        gpuseg.score(fitted(case), tmp_path / name, tmp_path / f"{name}_out")
+        tables.append(read_parts(tmp_path / f"{name}_out"))
+    assert len(tables[0]) == len(table) and tables[0].equals(tables[1])
+
+
+def test_the_table_of_no_rows_has_other_segments(tmp_path: Path) -> None:
+    record = score(fitted("plain"), kept_rows("plain"), tmp_path).record
+    no_rows = record.input.model_copy(update={"rows": 0})
+    none = record.model_copy(update={"input": no_rows, "segments": record.segments * 20})
+    assert scores_table(none).row_count == 51
 
 
 def test_partitions_of_digits_stay_text(tmp_path: Path) -> None:

@@ -102,8 +102,10 @@ def _check_type(storage: Storage, files: Sequence[DataFile], encoder: Encoder) -
     """Refuse a column that has another type in a file than at the fit."""
     for file in files:
         name = encoder.column
-        kind = file.constants[name].type if name in file.constants else file.types[name]
-        if encoder.kind == "is missing" or pa.types.is_null(kind) or _suits(kind, encoder):
+        value = file.constants.get(name)
+        kind = file.types[name] if value is None else value.type
+        has_values = not pa.types.is_null(kind) and (value is None or value.is_valid)
+        if encoder.kind == "is missing" or not has_values or _suits(kind, encoder):
             continue
         was = encoder.value_type or f"{encoder.kind}s"
         raise DataError(
