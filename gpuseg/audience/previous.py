@@ -29,10 +29,13 @@ class PreviousAudience:
     rows : mapping of int to table, or None
         Columns of keys.
     members : mapping of int to array of text
+    source : SegmentedOutput or None
+        The earlier output, whose ids may have another key than those of the present one.
     """
 
     rows: Mapping[int, pa.Table] | None = None
     members: Mapping[int, pa.Array] = field(default_factory=dict)
+    source: SegmentedOutput | None = None
 
 
 def read_previous(
@@ -63,9 +66,8 @@ def read_previous(
                 source = SegmentedOutput.open(path, PARAMETER)
                 known = [n for n in segments if n in source.numbers()]
                 empty = pa.nulls(0, TEXT)
-                return PreviousAudience(
-                    members={**dict.fromkeys(segments, empty), **source.members(known)}
-                )
+                members = {**dict.fromkeys(segments, empty), **source.members(known)}
+                return PreviousAudience(members=members, source=source)
             written = {segment.segment for segment in manifest.audience.segments}
             rows = {number: _no_rows(headers) for number in segments}
             for number in written & rows.keys():

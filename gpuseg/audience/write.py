@@ -271,14 +271,16 @@ class _Audience:
     def _leavers(self, number: int, chosen: pa.Array, current: pa.Table) -> tuple[pa.Table, int]:
         """Return the rows to remove, and how many customers left without a contact."""
         assert self.previous is not None
-        if self.previous.rows is not None:
+        source = self.previous.source
+        if source is None:
+            assert self.previous.rows is not None
             rows, n_unknown = self.previous.rows[number], 0
         else:
-            before = self.previous.members[number]
-            is_gone = pc.and_(pc.is_in(self.ids, value_set=before), pc.invert(chosen))
+            before, ids = self.previous.members[number], source.as_written(self.contacts.id)
+            is_gone = pc.and_(pc.is_in(ids, value_set=before), pc.invert(chosen))
             rows = hashed(self._keys(is_gone)[0], self.platform)
             still = pc.is_in(before, value_set=self.members[number])
-            known = pc.is_in(before, value_set=self.ids)
+            known = pc.is_in(before, value_set=ids)
             n_unknown = _sum(pc.and_(pc.invert(still), pc.invert(known)))
         return sorted_rows(without_current(rows, current, self.platform)), n_unknown
 

@@ -111,7 +111,10 @@ def audience(
                 f"consent, {one.without_key:,} without a usable key"
             )
             if one.leavers_file is not None:
-                print_text(f"  {one.leavers:,} to be removed: {one.leavers_file}")
+                print_text(
+                    f"  {one.leavers:,} to be removed: {one.leavers_file}; "
+                    f"{one.leavers_without_contact:,} who left have no contact"
+                )
         print_text(f"audience   {path}")
 
     show_published(show, path)

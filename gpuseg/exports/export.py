@@ -74,8 +74,9 @@ def export(
         )  # fmt: skip
     if not card and not chosen.has_card:
         raise ConfigError(
-            "export.is_card", f"the format '{to}' is the model card", value=card, parameter="card"
-        )
+            "export.is_card", f"the format '{to}' is the model card itself",
+            hint="leave this option out", parameter="card",
+        )  # fmt: skip
     source = load_output(model, storage_options=storage_options)
     files = dict(chosen.make(source, options))
     if path is not None:

@@ -1,4 +1,4 @@
-"""Write exported files so that a path has the old content or the new one, never a part of it."""
+"""Write exported files so that a file has the old content or the new one, never a part of it."""
 
 import os
 import stat
@@ -48,6 +48,8 @@ def publish_files(files: ExportedFiles, overwrite: bool) -> None:
 def publish_folder(files: ExportedFiles, path: str, overwrite: bool, mark: str) -> None:
     """Write files into a new folder, or put it in the place of an older export.
 
+    A local folder appears whole. On an object store, `mark` is written last.
+
     Parameters
     ----------
     mark : str
@@ -67,7 +69,8 @@ def publish_folder(files: ExportedFiles, path: str, overwrite: bool, mark: str) 
             if storage.is_local:
                 _replace_folder(Path(os.path.realpath(storage.root)), files, replaces)
             else:
-                for name, content in files.items():
+                others = {name: content for name, content in files.items() if name != mark}
+                for name, content in {**others, mark: files[mark]}.items():
                     storage.fs.pipe_file(f"{storage.root}/{name}", content)
         except OSError as error:
             raise cannot_write(storage.shown_url, error) from None
