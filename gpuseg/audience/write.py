@@ -317,7 +317,8 @@ class _Audience:
         if n_rows < self.request.minimum:
             raise DataError(
                 "audience.too_few_customers",
-                f"{segment_name(number)} has {n_rows:,} customers with consent and a usable key",
+                f"segment {segment_name(number)} has {n_rows:,} customers with consent and a "
+                "usable key",
                 rule=f"must have at least {self.request.minimum:,}, so that a file tells of no "
                 "single customer, and so that the platforms accept it; nothing was written",
                 hint="leave the segment out, or set another --minimum",

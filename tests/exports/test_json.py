@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.errors import raises
 from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
 
 import gpuseg
@@ -61,3 +62,13 @@ def test_the_function_of_the_guide_scores_as_the_job(name: str) -> None:
     new = new_rows(name).slice(0, N_ROWS)
     segments = [score(model, row)[0] for row in rows_of(new)]
     assert segments == gpuseg.load_model(fitted(name)).predict(new).tolist()
+
+
+@pytest.mark.parametrize("value", [None, np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("name", ["plain", "clip_log1p"])
+def test_the_function_of_the_guide_refuses_what_gpuseg_refuses(name: str, value: Any) -> None:
+    row = {**rows_of(kept_rows(name))[0], "recency": value}
+    with raises("rows.not_transformable"):
+        gpuseg.load_model(fitted(name)).predict(pa.Table.from_pylist([row]))
+    with pytest.raises(ValueError, match="gpuseg would refuse"):
+        score_function()(exported(name), row)
