@@ -19,6 +19,9 @@ from gpuseg.features.transactions import DescribeRow
 UNREADABLE = "transactions.unreadable_time"
 """Code of the error for a time that fits no format."""
 
+TIME_FORMAT_NOT_NEEDED = "time_format.not_needed"
+"""Code of the error for a format where the times are no text."""
+
 _UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 _LOCAL, _UTC = pa.timestamp("us"), pa.timestamp("us", "UTC")

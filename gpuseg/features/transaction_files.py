@@ -15,7 +15,12 @@ from gpuseg.arrow import is_text, plain
 from gpuseg.errors import ConfigError, DataError, without_reason
 from gpuseg.features.parse import as_id
 from gpuseg.features.time_candidates import with_candidates
-from gpuseg.features.times import UNREADABLE, is_number, needs_format
+from gpuseg.features.times import (
+    TIME_FORMAT_NOT_NEEDED,
+    UNREADABLE,
+    is_number,
+    needs_format,
+)
 from gpuseg.features.transactions import DescribeRow, Roles
 from gpuseg.formatting import count_with, numbered_row
 from gpuseg.io.file_version import FileVersion
@@ -412,7 +417,7 @@ def check_time_types(
             )
     elif not any(map(needs_format, kinds)):
         raise ConfigError(
-            "time_format.not_needed",
+            TIME_FORMAT_NOT_NEEDED,
             f"column '{roles.time}' has times of type {kinds[0]}, which need no format",
             value=list(roles.time_format),
             parameter="time_format",

@@ -157,6 +157,28 @@ def test_other_names_and_other_tables(folder: Path, tmp_path: Path) -> None:
     assert read_parts(tmp_path / "out").equals(read_parts(fitted))
 
 
+def test_formats_of_the_fit(folder: Path, tmp_path: Path) -> None:
+    """Numbers and times as text have the formats of the fit; other lines may have typed ones."""
+    typed = lines()
+    comma = [str(price).replace(".", ",") for price in typed["price"].to_pylist()]
+    day = [f"{at:%d.%m.%Y %H:%M}" for at in typed["at"].to_pylist()]
+    text = typed.set_column(1, "at", [day]).set_column(4, "price", [comma])
+    for name, table in {"text": text, "typed": typed}.items():
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    gpuseg.run({
+        "transactions": {
+            "path": str(tmp_path / "text.parquet"), **ROLES, "snapshot": SNAPSHOT,
+            "decimal": ",", "time_format": "%d.%m.%Y %H:%M",
+        },
+        "segment": {"n_clusters": 4},
+        "output": {"path": str(tmp_path / "fit")},
+    })  # fmt: skip
+    for name in ("text", "typed"):
+        source, out = tmp_path / f"{name}.parquet", tmp_path / f"{name}_out"
+        gpuseg.score(tmp_path / "fit", source, out, snapshot=SNAPSHOT)
+        assert read_parts(out).equals(read_parts(tmp_path / "fit"))
+
+
 def test_the_default_snapshot_is_after_the_last_line(folder: Path, tmp_path: Path) -> None:
     gpuseg.score(fit(folder, "plain"), folder / "lines.parquet", tmp_path / "out")
     last = max(lines()["at"].to_pylist())
@@ -200,6 +222,8 @@ def test_a_scored_output_scores_again(folder: Path, tmp_path: Path) -> None:
         ({"snapshot": "soon"}, "score.invalid_value"),
         ({"overrides": ["transactions.custmer=who"]}, "score.unknown_key"),
         ({"overrides": ["transactions.price=cost"]}, "transactions.missing_column"),
+        ({"overrides": ["transactions.features=['spend']"]}, "features.of_model"),
+        ({"overrides": ["transactions.rfm=true"]}, "rfm.of_model"),
         ({"overrides": ["join[1].path=x"]}, "override.no_such_section"),
         ({"overrides": ["join[0].path=/nowhere/at/all"]}, "path.not_found"),
         ({"snapshot": "1990-01-01"}, "transactions.no_purchase_before_snapshot"),

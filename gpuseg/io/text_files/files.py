@@ -79,7 +79,12 @@ def check_used(
     refuse_unused(options, n_csv, n_workbooks, parameter, reads_numbers)
 
 
-def used_options(options: TextOptions, names: Sequence[str]) -> list[str]:
-    """Return the names of the options that are given and concern some of the files."""
-    unused = unused_options(options, sum(map(is_csv, names)), sum(map(is_workbook, names)))
-    return options.given(unused)
+def used_options(
+    options: TextOptions, names: Sequence[str], reads_numbers: bool = False
+) -> list[str]:
+    """Return the names of the options that are given and concern some of the files.
+
+    `reads_numbers` says whether numbers in the text of Parquet files are read.
+    """
+    n_csv, n_workbooks = sum(map(is_csv, names)), sum(map(is_workbook, names))
+    return options.given(unused_options(options, n_csv, n_workbooks, reads_numbers))

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.features.times import TIME_FORMAT_NOT_NEEDED
 from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.model_columns import open_model_columns
@@ -12,7 +13,7 @@ from gpuseg.io.parquet.shard_plan import PART_ROWS, ShardPlan
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.text_files.convert import Wanted
 from gpuseg.io.text_files.error_steps import checking_encoding
-from gpuseg.io.text_files.files import READABLE, is_text_file, used_options
+from gpuseg.io.text_files.files import READABLE, used_options
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.jobs.memory_plan import ID_BYTES, PROCESS_BYTES, Limit, in_words, limit_of
 from gpuseg.jobs.plan import (
@@ -26,9 +27,10 @@ from gpuseg.jobs.plan import (
 )
 from gpuseg.jobs.reader_choice import Reader
 from gpuseg.jobs.resolve import ResolvedJob, refuse_files_inside, refuse_overlap, resolve_job
-from gpuseg.jobs.schema import ScoredInputSpec
-from gpuseg.jobs.score.sections import ScoreSpec
+from gpuseg.jobs.schema import ScoredInputSpec, TransactionsSpec
+from gpuseg.jobs.score.sections import ScoreSpec, section_of_fit, text_options_of
 from gpuseg.jobs.text_inputs import Scratch, converted_input
+from gpuseg.manifest import Manifest
 from gpuseg.models.base import SegmentModel
 from gpuseg.output_kind import OutputKind
 from gpuseg.runtime.cluster import ClusterSpec
@@ -80,7 +82,7 @@ def plan_score(
     spec: ScoreSpec,
     model: SegmentModel,
     model_storage: Storage,
-    fit_options: TextOptions,
+    fit: Manifest | None,
     make_folder: MakeFolder,
 ) -> RunPlan:
     """Resolve a scoring run and read the footers of its table; text files become Parquet.
@@ -89,8 +91,8 @@ def plan_score(
     ----------
     model_storage : Storage
         The folder of the model.
-    fit_options : TextOptions
-        How the job of the fit read text files.
+    fit : Manifest or None
+        Of the run that fitted the model, if it is known.
     make_folder : callable
         Makes the folder for converted files; it is called if there are some.
 
@@ -103,11 +105,12 @@ def plan_score(
     refuse_overlap(model_storage, resolved.target, "model_path")
     section = "input" if spec.transactions is None else "transactions"
     options = _text_options(
-        resolved.source, spec.source.text_options, fit_options, f"{section}_path"
-    )
+        resolved.source, spec.source.text_options, text_options_of(fit), f"{section}_path",
+        spec.transactions is not None,
+    )  # fmt: skip
     scratch = cache(partial(make_folder, resolved))
     if spec.input is None:
-        return _plan_lines(spec, model, options, resolved, scratch)
+        return _plan_lines(spec, model, fit, options, resolved, scratch)
     listed, detected = converted_input(
         resolved.source, "input", "input_path", options, _wanted(spec.input, model), scratch
     )
@@ -142,6 +145,7 @@ def plan_scored_table(resolved: ResolvedJob, model: SegmentModel, table: InputTa
 def _plan_lines(
     spec: ScoreSpec,
     model: SegmentModel,
+    fit: Manifest | None,
     options: TextOptions,
     resolved: ResolvedJob,
     scratch: Scratch,
@@ -152,24 +156,41 @@ def _plan_lines(
     columns = list(dict.fromkeys(encoder.column for encoder in encoders))
     transactions = spec.transactions.model_copy(update={**vars(options), "features": columns})
     categorical = [encoder.column for encoder in encoders if encoder.value_type]
-    lines, texts = plan_lines(
-        transactions, spec.join, transactions.rfm, categorical, resolved, scratch
-    )
-    files = [path for path, _ in lines.source.listed]
-    refuse_files_inside(resolved.source, files, resolved, "transactions_path")
-    return RunPlan(resolved, lines, texts)
+
+    def plan(transactions: TransactionsSpec) -> RunPlan:
+        lines, texts = plan_lines(
+            transactions, spec.join, transactions.rfm, categorical, resolved, scratch
+        )
+        files = [path for path, _ in lines.source.listed]
+        refuse_files_inside(resolved.source, files, resolved, "transactions_path")
+        return RunPlan(resolved, lines, texts)
+
+    try:
+        return plan(transactions)
+    except ConfigError as error:
+        if error.code != TIME_FORMAT_NOT_NEEDED or not _has_time_format_of(fit, transactions):
+            raise
+    # The lines of the fit had times as text; the caller does not say so of these.
+    return plan(transactions.model_copy(update={"time_format": None}))
+
+
+def _has_time_format_of(fit: Manifest | None, transactions: TransactionsSpec) -> bool:
+    """Return whether the format of times is that of the fit."""
+    of_fit = None if fit is None else section_of_fit(fit, "transactions").get("time_format")
+    return of_fit is not None and of_fit == transactions.time_format
 
 
 def _text_options(
-    source: Storage, given: TextOptions, fit: TextOptions, parameter: str
+    source: Storage, given: TextOptions, fit: TextOptions, parameter: str, reads_numbers: bool
 ) -> TextOptions:
-    """Return the options of the command, and those of the fit that concern the files."""
+    """Return the options of the command, and those of the fit that concern the files.
+
+    `reads_numbers` says whether numbers in the text of Parquet files are read.
+    """
     with wrap_store_errors(parameter, source.url):
         place, files = input_files(source, parameter, READABLE)
     names = [place.relative(file.path) for file in files]
-    if not any(map(is_text_file, names)):
-        return given
-    usable = {name: getattr(fit, name) for name in used_options(fit, names)}
+    usable = {name: getattr(fit, name) for name in used_options(fit, names, reads_numbers)}
     return replace(given, **{k: v for k, v in usable.items() if getattr(given, k) is None})
 
 

@@ -36,7 +36,6 @@ from gpuseg.jobs.score.sections import (
     Command,
     ScoreSpec,
     check_sections,
-    text_options_of,
     validated_sections,
 )
 from gpuseg.jobs.score.write_lookalikes import write_lookalikes
@@ -181,11 +180,9 @@ def score(
     values = command.values(saved.manifest)
     spec = validated_sections(values, saved.manifest)
     with parameter_names(job_names(spec)):
-        check_sections(spec, saved.model)
+        check_sections(spec, saved.model, saved.manifest)
         lookalikes = _lookalikes(spec, saved)
-    make_plan = partial(
-        plan_score, spec, saved.model, saved.storage, text_options_of(saved.manifest)
-    )
+    make_plan = partial(plan_score, spec, saved.model, saved.storage, saved.manifest)
     with open_sections(
         spec, make_plan, OutputKind.SCORES, _importer, _WORKER_MODULES,
         progress,

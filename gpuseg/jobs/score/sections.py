@@ -321,8 +321,8 @@ def text_options_of(fit: Manifest | None) -> TextOptions:
     return checked_options(**{name: source.get(name) for name in OPTIONS})
 
 
-def check_sections(spec: ScoreSpec, model: SegmentModel) -> None:
-    """Refuse sections that do not suit each other or the model.
+def check_sections(spec: ScoreSpec, model: SegmentModel, fit: Manifest | None) -> None:
+    """Refuse sections that do not suit each other, the model or the run that fitted it.
 
     Raises
     ------
@@ -345,10 +345,27 @@ def check_sections(spec: ScoreSpec, model: SegmentModel) -> None:
             "confidence.not_available", f"not available for models of {model.name}",
             parameter="confidence", hint=f"use the output column {DISTANCE}",
         )  # fmt: skip
+    if spec.transactions is not None and fit is not None:
+        _check_features_of_fit(spec.transactions, fit)
     if spec.runtime.reader == "cudf":
         raise ConfigError(
             "reader.scores_on_host", "rows that are scored are decoded in the memory of the host",
             value="cudf", parameter="reader", hint="leave it out",
+        )  # fmt: skip
+
+
+def _check_features_of_fit(transactions: TransactionsSpec, fit: Manifest) -> None:
+    """Refuse other features than those of the fit."""
+    has_rfm = fit.transactions is not None and fit.transactions.rfm is not None
+    if transactions.features is not None:
+        raise ConfigError(
+            "features.of_model", "the model has the features", value=transactions.features,
+            parameter="features", hint="leave the key out",
+        )  # fmt: skip
+    if transactions.rfm != has_rfm:
+        raise ConfigError(
+            "rfm.of_model", "RFM scores are built if the job of the model has built them",
+            value=transactions.rfm, parameter="rfm", hint="leave the key out",
         )  # fmt: skip
 
 
