@@ -32,7 +32,7 @@ def check_region(region: str) -> None:
     if region not in _library().SUPPORTED_REGIONS:
         raise ConfigError(
             "audience.unknown_region", "no region with telephone numbers", value=region,
-            rule="must be two letters of ISO 3166, such as DE or US",
+            rule="must be two letters of ISO 3166, such as DE or US", parameter="default_region",
         )  # fmt: skip
 
 

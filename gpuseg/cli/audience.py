@@ -9,6 +9,19 @@ from gpuseg.cli.options import AsJson, Overwrite
 from gpuseg.cli.show import print_json, print_text, show_published
 from gpuseg.redaction import redacted
 
+_NAMES = {
+    "output": "OUTPUT",
+    "customers": "--customers",
+    "id": "--id",
+    "segment": "--segment",
+    "format": "--format",
+    "default_region": "--default-region",
+    "previous": "--previous",
+    "minimum": "--minimum",
+    "output_path": "--output",
+}
+"""The options by the names of the parameters that they set."""
+
 
 def _column(name: str, help: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(name, metavar="COLUMN", help=help)
@@ -74,29 +87,31 @@ def audience(
     from gpuseg.audience.consent import ConsentRule
     from gpuseg.audience.platforms import ContactKey
     from gpuseg.audience.write import AudienceRequest, write_audience
+    from gpuseg.errors import parameter_names
 
     named = {
         ContactKey.EMAIL: email, ContactKey.PHONE: phone, ContactKey.FIRST_NAME: first_name,
         ContactKey.LAST_NAME: last_name, ContactKey.COUNTRY: country, ContactKey.ZIP: zip,
     }  # fmt: skip
-    result = write_audience(
-        AudienceRequest(
-            output=output,
-            customers=customers,
-            id=id,
-            segments=segment,
-            platform=format,
-            keys={key: column for key, column in named.items() if column is not None},
-            consent=consent,
-            target=target,
-            consent_rule=ConsentRule.of(consent_yes or (), consent_no or ()),
-            default_region=default_region,
-            previous=previous,
-            minimum=minimum,
-            plain_address=plain_address,
-            overwrite=overwrite,
+    with parameter_names(_NAMES):
+        result = write_audience(
+            AudienceRequest(
+                output=output,
+                customers=customers,
+                id=id,
+                segments=segment,
+                platform=format,
+                keys={key: column for key, column in named.items() if column is not None},
+                consent=consent,
+                target=target,
+                consent_rule=ConsentRule.of(consent_yes or (), consent_no or ()),
+                default_region=default_region,
+                previous=previous,
+                minimum=minimum,
+                plain_address=plain_address,
+                overwrite=overwrite,
+            )
         )
-    )
     path = redacted(result.path)
 
     def show() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import ConfigError
+from gpuseg.errors import ConfigError, parameter_names
 from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOptions, Layout
 from gpuseg.exports.model_card import CARD_NAME, model_card
 from gpuseg.exports.publish_files import publish_files, publish_folder
@@ -77,7 +77,8 @@ def export(
             "export.is_card", f"the format '{to}' is the model card itself",
             hint="leave this option out", parameter="card",
         )  # fmt: skip
-    source = load_output(model, storage_options=storage_options)
+    with parameter_names({"path": "model"}):
+        source = load_output(model, storage_options=storage_options)
     files = dict(chosen.make(source, options))
     if path is not None:
         text = model_card(source).encode() if card and chosen.has_card else None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import ConfigError, DataError
+from gpuseg.errors import ConfigError, DataError, parameter_names
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
 from gpuseg.model_registry.base import VersionStore
 from gpuseg.model_registry.copy_output import copy_output
@@ -118,7 +118,8 @@ class ModelRegistry:
         if alias is not None:
             check_alias(alias)
         store = self._store(name)
-        saved = load_output(output, storage_options=storage_options)
+        with parameter_names({"path": "output"}):
+            saved = load_output(output, storage_options=storage_options)
         return store.add(
             lambda target: copy_output(saved, target),
             lambda before, number: _with_version(before, number, saved, alias),

@@ -500,4 +500,6 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert manifest == manifest_of(tmp_path / "out")
     assert [s["segment"] for s in manifest["audience"]["segments"]] == [1, 3]
     assert call(capfd, *arguments[:-4], "-o", tmp_path / "new", "--minimum", "1000").code == 3
+    for option, value in (("--output", fitted(CASE)), ("--default-region", "Germany")):
+        assert option in call(capfd, *arguments, option, value).err
     assert not (tmp_path / "new").exists()

@@ -71,6 +71,9 @@ def test_the_command_names_its_options(output: Path, capfd: pytest.CaptureFixtur
     wrong = call(capfd, "export", output, "--to", "json", "--id", "customer")
     assert (wrong.code, wrong.out) == (2, "")
     assert "--id = 'customer'" in wrong.err
+    no_model = call(capfd, "export", output.parent / "nothing", "--to", "json")
+    assert no_model.code == 3
+    assert "--output" not in no_model.err
 
 
 def test_a_folder_is_replaced_only_by_its_kind(tmp_path: Path) -> None:

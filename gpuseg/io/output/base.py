@@ -132,8 +132,7 @@ def check_free(storage: Storage, overwrite: bool, kind: OutputKind = OutputKind.
             f"has {existing}, which would be replaced by {kind}",
             value=storage.url,
             rule="an output is replaced only by one of its kind",
-            hint="name another `output_path` (--set output.path=… on the command line), or remove "
-            "the folder if you no longer need it",
+            hint="name another `output_path`, or remove the folder if you no longer need it",
             parameter=OUTPUT_PATH,
         )
     if not overwrite:
