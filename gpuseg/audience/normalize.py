@@ -10,7 +10,12 @@ from gpuseg import arrow_compute as pc
 TEXT = pa.large_string()
 """Text of any length in all."""
 
-_EMAIL = r"\A[^@\s,;<>\"]+@[^@\s.,;<>\"]+(?:\.[^@\s.,;<>\"]+)+\z"
+_SPACE = r"\s\pZ"
+"""White space, as the members of a set: with that beyond ASCII."""
+
+_NOT_IN_EMAIL = rf"@{_SPACE}\pC,;<>\""
+"""Members of a set: an address with one of them, perhaps invisible, is hashed as somebody else."""
+_EMAIL = rf"\A[^{_NOT_IN_EMAIL}]+@[^.{_NOT_IN_EMAIL}]+(?:\.[^.{_NOT_IN_EMAIL}]+)+\z"
 _GMAIL = r"@g(?:oogle)?mail\.com\z"
 _COUNTRY = r"\A[A-Z]{2}\z"
 _ZIP = r"\A[0-9A-Za-z][0-9A-Za-z -]{0,11}\z"
@@ -26,7 +31,7 @@ def google_email(text: pa.Array, country: pa.Array | None = None) -> pa.Array:
 
     Gmail delivers the same mail whatever dots are before the "@", and whatever follows a "+" there.
     """
-    plain = email(pc.replace_substring_regex(text, r"\s+", ""))
+    plain = email(pc.replace_substring_regex(text, rf"[{_SPACE}]+", ""))
     is_gmail = pc.match_substring_regex(plain, _GMAIL)
     parts = pc.extract_regex(plain, r"\A(?P<local>[^+@]*)[^@]*@(?P<domain>.*)\z")
     local = pc.replace_substring(pc.struct_field(parts, "local"), ".", "")
@@ -37,13 +42,13 @@ def google_email(text: pa.Array, country: pa.Array | None = None) -> pa.Array:
 def spaced_name(text: pa.Array, country: pa.Array | None = None) -> pa.Array:
     """Return names in lower case, with one space between words."""
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(text))
-    return _not_empty(pc.replace_substring_regex(lower, r"\s+", " "))
+    return _not_empty(pc.replace_substring_regex(lower, rf"[{_SPACE}]+", " "))
 
 
 def bare_name(text: pa.Array, country: pa.Array | None = None) -> pa.Array:
     """Return names in lower case, without white space and punctuation."""
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(text))
-    return _not_empty(pc.replace_substring_regex(lower, r"[\s\pP\pS]+", ""))
+    return _not_empty(pc.replace_substring_regex(lower, rf"[{_SPACE}\pP\pS]+", ""))
 
 
 def upper_country(text: pa.Array, country: pa.Array | None = None) -> pa.Array:

@@ -146,6 +146,9 @@ def test_columns_are_those_of_the_platform(
         ("google", ContactKey.EMAIL, "jo.doe@googlemail.com", "jodoe@googlemail.com"),
         ("google", ContactKey.EMAIL, "User.Name+NYC@Example.com", "user.name+nyc@example.com"),
         ("google", ContactKey.EMAIL, "a@gmail.com.example.org", "a@gmail.com.example.org"),
+        ("google", ContactKey.EMAIL, "jo\u00a0e@x.org\u2003", "joe@x.org"),
+        ("meta", ContactKey.FIRST_NAME, "Zoë\u00a0X", "zoëx"),
+        ("csv", ContactKey.FIRST_NAME, "Zoë\u00a0\u2003X", "zoë x"),
         ("meta", ContactKey.EMAIL, " Jo.Doe+shop@GMail.com ", "jo.doe+shop@gmail.com"),
         ("google", ContactKey.PHONE, "(0)30 / 901820", "+4930901820"),
         ("meta", ContactKey.PHONE, "030-901820", "4930901820"),
@@ -182,15 +185,16 @@ def test_us_postcodes_have_five_digits_for_meta(tmp_path: Path) -> None:
 def test_unusable_keys_are_counted_by_reason(tmp_path: Path) -> None:
     mails = [f"p{i}@example.com" for i in range(len(job_labels(CASE).ids))]
     tels: list[str | None] = [None] * len(mails)
-    no_mail, wrong, by_phone, same, other = chosen(1)[:5]
+    no_mail, wrong, by_phone, same, other, hidden = chosen(1)[:6]
     mails[no_mail], mails[wrong], mails[by_phone] = "", "no address", hashed("p@example.com")
+    mails[hidden] = "p\u200b@example.com"
     tels[by_phone], mails[same] = "+49 30 901820", mails[other]
     table = contacts(mail=mails, tel=pa.array(tels, pa.string()))
     summary = write(tmp_path, table, keys={**EMAIL, **PHONE}).record.audience.segments[0]
     n = len(chosen(1))
-    assert summary.keys["email_sha256"].to_json() == {"usable": n - 3, "missing": 1, "invalid": 2}
+    assert summary.keys["email_sha256"].to_json() == {"usable": n - 4, "missing": 1, "invalid": 3}
     assert summary.keys["phone_sha256"].to_json() == {"usable": 1, "missing": n - 1, "invalid": 0}
-    assert (summary.without_key, summary.same_keys, summary.rows) == (2, 1, n - 3)
+    assert (summary.without_key, summary.same_keys, summary.rows) == (3, 1, n - 4)
 
 
 def test_segments_are_named_by_number_or_name(tmp_path: Path) -> None:
