@@ -47,8 +47,8 @@ def save_model(
     input_example : optional
         By default one row in the middle of the data of the fit, which is no customer's.
     pip_requirements, extra_pip_requirements, conda_env, metadata, mlflow_model : optional
-        As for `mlflow.pyfunc.save_model`. The requirement is by default this version of
-        ``gpuseg[mlflow]``.
+        As for `mlflow.pyfunc.save_model`. The requirements are by default this version of
+        ``gpuseg[mlflow]`` and that of ``mlflow-skinny``.
     storage_options : mapping, optional
         Options of the file system of `model`.
 
@@ -68,11 +68,8 @@ def save_model(
     target = mlflow.models.Model() if mlflow_model is None else mlflow_model
     target.add_flavor(FLAVOR, gpuseg_version=__version__, algorithm=loaded.name, data=DATA)
     if conda_env is None and pip_requirements is None:
-        # Without the second, MLflow adds itself with all that training needs.
-        pip_requirements = [
-            f"gpuseg[mlflow]=={__version__}",
-            f"mlflow-skinny=={mlflow.__version__}",
-        ]
+        pip_requirements = _requirements(mlflow.__version__, extra_pip_requirements)
+        extra_pip_requirements = None  # MLflow takes one of the two
     with temporary_folder() as folder:
         data = Path(folder) / Path(DATA).name
         _write(loaded, manifest, data)
@@ -100,6 +97,17 @@ def _loaded(
     if not isinstance(output, SavedOutput):
         output = load_output(output, storage_options=storage_options)
     return output.model, output.manifest
+
+
+def _requirements(mlflow_version: str, extra: str | Sequence[str] | None) -> list[str]:
+    """Return what a model needs, and further requirements or the file that has them.
+
+    Without this list, MLflow adds itself with all that training needs.
+    """
+    needed = [f"gpuseg[mlflow]=={__version__}", f"mlflow-skinny=={mlflow_version}"]
+    if isinstance(extra, str):
+        return [*needed, f"-r {Path(extra).absolute()}"]
+    return [*needed, *(extra or ())]
 
 
 def _write(model: SegmentModel, manifest: Manifest | None, folder: Path) -> None:

@@ -127,6 +127,15 @@ def test_the_folder_describes_itself_and_has_no_customers(saved: Any) -> None:
     assert model.to_files() == gpuseg.load_model(fitted("all_steps")).to_files()
 
 
+@pytest.mark.parametrize("is_file", [False, True])
+def test_more_requirements_stand_beside_those_of_the_model(tmp_path: Path, is_file: bool) -> None:
+    (tmp_path / "more.txt").write_text("duckdb>=1\n")
+    extra = str(tmp_path / "more.txt") if is_file else ["duckdb>=1"]
+    gpuseg.mlflow.save_model(fitted("plain"), tmp_path / "model", extra_pip_requirements=extra)
+    lines = (tmp_path / "model" / "requirements.txt").read_text().split()
+    assert lines[::2] == [f"gpuseg[mlflow]=={gpuseg.__version__}", "duckdb>=1"]
+
+
 def test_the_signature_has_the_columns(saved: Any) -> None:
     signature = mlflow.models.Model.load(str(saved("one_hot_of_all"))).signature
     inputs = [(spec["name"], spec["type"], spec["required"]) for spec in signature.inputs.to_dict()]
