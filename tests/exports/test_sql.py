@@ -304,6 +304,14 @@ def test_names_follow_the_dialect() -> None:
     assert '"gpuseg__raw"' in statement(fitted("plain"), "duckdb", table="gpuseg_raw")
 
 
+def test_oracle_reads_literal_rows_from_dual() -> None:
+    """Oracle has no VALUES before version 23, and no AS before the name of a table."""
+    tree = sqlglot.parse_one(statement(fitted("plain"), "oracle", "table"), dialect="oracle")
+    assert tree.find(sqlglot.exp.Values) is None
+    n_centers = len(CenterModel.of(gpuseg.load_model(fitted("plain")), "sql").centers)
+    assert [t.name for t in tree.find_all(sqlglot.exp.Table)].count("DUAL") == n_centers
+
+
 @pytest.mark.parametrize(
     ("code", "name", "options"),
     [

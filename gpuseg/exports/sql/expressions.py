@@ -37,7 +37,7 @@ def column(name: str, table: str | None = None) -> exp.Column:
 
 def aliased(columns: Mapping[str, exp.Expr]) -> list[exp.Expr]:
     """Return expressions with the names of their columns."""
-    return [exp.alias_(value, name, quoted=True) for name, value in columns.items()]
+    return [exp.alias_(value, name, quoted=True, copy=False) for name, value in columns.items()]
 
 
 def number(value: float) -> exp.Expr:

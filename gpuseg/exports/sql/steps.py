@@ -53,7 +53,7 @@ class Steps:
         kept = [c for c in self._columns if c not in dropped]
         self._columns = kept + [c for c in columns if c not in kept]
         values = {c: columns[c] if c in columns else column(c) for c in self._columns}
-        self._append(name, exp.select(*aliased(values)).from_(self.table(self.last)))
+        self._append(name, exp.select(*aliased(values)).from_(self.table(self.last), copy=False))
 
     def add_sums(
         self, name: str, terms: Mapping[str, list[exp.Expr]], *, without: Iterable[str] = ()
@@ -80,7 +80,7 @@ class Steps:
         values = {c: column(c, self.last) for c in self._columns} | {
             c: column(c, rows) for c in new
         }
-        select = exp.select(*aliased(values)).from_(self.table(self.last))
+        select = exp.select(*aliased(values)).from_(self.table(self.last), copy=False)
         self._columns += new
         self._append(name, select.join(self.table(rows), join_type="cross", copy=False))
 
@@ -97,7 +97,7 @@ class Steps:
         chosen = [
             exp.alias_(value, self.target.identifier(name)) for name, value in columns.items()
         ]
-        statement = exp.select(*chosen).from_(self.table(self.last))
+        statement = exp.select(*chosen).from_(self.table(self.last), copy=False)
         for name, select in self._tables:
             alias = exp.to_identifier(name, quoted=True)
             statement.with_(alias, as_=select, copy=False)

@@ -141,17 +141,21 @@ class TargetTable:
 
         The columns have the types of the first row, of which the literals are cast.
         """
+        if self.dialect == "oracle":  # before version 23 it has no VALUES
+            return _union_from_dual(names, rows)
         tuples = [exp.Tuple(expressions=list(row)) for row in rows]
         if self.dialect == "sqlite":  # a list of names is no part of its VALUES
             unnamed = exp.Subquery(this=exp.Values(expressions=tuples))
             by_name = {name: column(f"column{i + 1}") for i, name in enumerate(names)}
-            return exp.select(*aliased(by_name)).from_(unnamed)
+            return exp.select(*aliased(by_name)).from_(unnamed, copy=False)
         alias = exp.TableAlias(
             this=exp.to_identifier("literal_rows", quoted=True),
             columns=[exp.to_identifier(name, quoted=True) for name in names],
         )
         values = exp.Values(expressions=tuples, alias=alias)
-        return exp.select(*aliased({name: column(name) for name in names})).from_(values)
+        return exp.select(*aliased({name: column(name) for name in names})).from_(
+            values, copy=False
+        )
 
     def write(self, statement: exp.Select) -> str:
         """Return the text of a statement, with a semicolon and a line end.
@@ -184,6 +188,20 @@ def _one_line_generator(dialect: str) -> Generator:
         dialect=dialect, pretty=True, unsupported_level=ErrorLevel.RAISE
     )
     return generator
+
+
+def _union_from_dual(names: Sequence[str], rows: Sequence[Sequence[exp.Expr]]) -> exp.Select:
+    """Return a query with literal rows, each selected from DUAL."""
+    dual = exp.table_("DUAL")
+    selects = [
+        exp.select(*aliased(dict(zip(names, row, strict=True)))).from_(dual.copy(), copy=False)
+        for row in rows
+    ]
+    union: exp.Query = selects[0]
+    for select in selects[1:]:
+        union = exp.Union(this=union, expression=select, distinct=False)
+    source = exp.Subquery(this=union)
+    return exp.select(*aliased({name: column(name) for name in names})).from_(source, copy=False)
 
 
 def _is_name(table: exp.Table) -> bool:
