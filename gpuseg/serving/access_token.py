@@ -26,7 +26,7 @@ def token_from(variable: str | None) -> bytes | None:
             hint="set it, or leave --token-env out to serve without a token",
             parameter="token_env",
         )
-    return token.encode()
+    return os.fsencode(token)
 
 
 def check_token(token: bytes | None, authorization: bytes) -> None:

@@ -6,6 +6,9 @@ import socket
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.library_errors import first_line
 
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """Return a socket that is bound and does not listen yet: until then connections are refused.
@@ -31,14 +34,32 @@ def bound_socket(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        is_taken = error.errno == errno.EADDRINUSE
-        raise ResourceError(
-            "port.taken" if is_taken else "port.not_usable",
-            f"cannot listen on {host}, port {port} ({first_line(error)})",
-            hint="end the process that listens there, or give another port (--port)",
-        ) from None
+        raise _not_usable(host, port, error) from None
     listener.set_inheritable(True)
     return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Take connections from now on; workers that share the socket may each do this.
+
+    Raises
+    ------
+    ResourceError
+        If another process was faster: both may bind an address that nobody listens on yet.
+    """
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:
+        host, port = listener.getsockname()[:2]
+        raise _not_usable(host, port, error) from None
+
+
+def _not_usable(host: str, port: int, error: OSError) -> ResourceError:
+    return ResourceError(
+        "port.taken" if error.errno == errno.EADDRINUSE else "port.not_usable",
+        f"cannot listen on {host}, port {port} ({first_line(error)})",
+        hint="end the process that listens there, or give another port (--port)",
+    )
 
 
 def address_of(listener: socket.socket) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from gpuseg.errors import ConfigError
 from gpuseg.serving.access_token import token_from
-from gpuseg.serving.listener import address_of, bound_socket
+from gpuseg.serving.listener import address_of, bound_socket, listen
 from gpuseg.serving.server import load_current, serve_until_signal
 from gpuseg.serving.settings import ServerSettings
 from gpuseg.serving.shared_counters import SharedCounters, new_counters
@@ -41,6 +41,7 @@ def serve(settings: ServerSettings, tell: Callable[[str], None]) -> int:
             return Supervisor(settings, listener, lambda: tell(address)).run()
         counters = SharedCounters(new_counters(1), 1, 0)
         current = load_current(settings, counters)
+        listen(listener)
         return serve_until_signal(settings, current, counters, listener, lambda: tell(address))
 
 

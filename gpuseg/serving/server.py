@@ -15,6 +15,7 @@ from gpuseg.serving.access_token import token_from
 from gpuseg.serving.app import ScoringApp
 from gpuseg.serving.bounded_http import BoundedHttp
 from gpuseg.serving.failure_log import FailureLog
+from gpuseg.serving.listener import BACKLOG
 from gpuseg.serving.metrics import Metrics
 from gpuseg.serving.model_reload import CurrentModel
 from gpuseg.serving.output_watch import OutputWatch
@@ -26,8 +27,6 @@ _THREADS = 2
 
 _KEEP_ALIVE_SECONDS = 75
 """How long a connection without a request stays open; longer than those of usual balancers."""
-
-_BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
@@ -64,7 +63,7 @@ def serve_until_signal(
     Parameters
     ----------
     listener : socket
-        Bound; it listens from now on.
+        It listens.
     when_ready : callable
         Called once requests are answered.
     parent : int, optional
@@ -104,7 +103,7 @@ async def _serve(
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=int(limits.seconds) + 1,
         )

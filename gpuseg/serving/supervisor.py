@@ -171,6 +171,7 @@ class _Worker:
     def error(self) -> GpusegError:
         """Return why it could not begin."""
         self.process.wait()
+        self.listen()  # it may have told the reason since the last look
         kind = _KINDS.get(self._failure.get("exit_code", 0), ResourceError)
         if not self._failure:
             return ResourceError(

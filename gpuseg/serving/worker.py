@@ -5,12 +5,14 @@ It reads its orders from standard input, one line of JSON, and ends when that is
 
 import json
 import os
+import select
 import socket
 import sys
 import time
 
 from gpuseg.errors import GpusegError
 from gpuseg.serving.failure_log import FailureLog
+from gpuseg.serving.listener import listen
 from gpuseg.serving.model_reload import CurrentModel
 from gpuseg.serving.server import load_current, serve_until_signal
 from gpuseg.serving.settings import ServerSettings
@@ -30,10 +32,11 @@ def main() -> None:
     counters = SharedCounters(orders["counters"], settings.workers, orders["slot"])
     try:
         current = _load(settings, counters, orders["may_wait"])
+        listener = socket.socket(fileno=orders["listener"])
+        listen(listener)
     except GpusegError as error:
         print(json.dumps({"error": str(error), "exit_code": error.exit_code}), flush=True)
         sys.exit(error.exit_code)
-    listener = socket.socket(fileno=orders["listener"])
     serve_until_signal(
         settings,
         current,
@@ -63,7 +66,7 @@ def _load(settings: ServerSettings, counters: SharedCounters, may_wait: bool) ->
             if error.code != logged:
                 log.write(f"a worker waits for the model: {error}")
                 logged = error.code
-            if os.getppid() == 1:
+            if select.select([sys.stdin], [], [], 0)[0]:  # the supervisor has ended
                 raise
         time.sleep(_RETRY_SECONDS)
 

@@ -15,12 +15,15 @@ from typing import Any
 
 import psutil
 import pytest
+from support.errors import raises
 from support.fitted_outputs import fitted, input_rows, job_of
 from support.helpers import THOROUGH, call, manifest_of, write_files
 from support.http_server import SECONDS, Server, serving
 from support.json_rows import as_json
 
 import gpuseg
+from gpuseg.serving.access_token import token_from
+from gpuseg.serving.listener import bound_socket, listen
 
 CASE = "plain"
 
@@ -200,6 +203,21 @@ def test_starts_that_fail(
             outcome = call(capfd, "serve", *map(os.fspath, options))
             assert outcome.code == code, outcome
             assert len(outcome.err.splitlines()) == 1
+
+
+def test_a_port_that_another_process_takes_meanwhile() -> None:
+    with (
+        bound_socket("127.0.0.1", 0) as first,
+        bound_socket("127.0.0.1", first.getsockname()[1]) as second,
+    ):
+        listen(first)
+        with raises("port.taken"):
+            listen(second)
+
+
+def test_a_token_of_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ODD_TOKEN", os.fsdecode(b"\xff\xe9"))
+    assert token_from("ODD_TOKEN") == b"\xff\xe9"
 
 
 @pytest.mark.skipif(not THOROUGH, reason="starts two workers")
