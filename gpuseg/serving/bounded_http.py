@@ -23,6 +23,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().connection_made(transport)
         self._head_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
         self._is_in_head = True
         self._wait_for_head()
         if len(self.connections) > self.limits.connections:
@@ -31,6 +32,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._stop_waiting()
+        self._stop_waiting_for_reader()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -47,6 +49,18 @@ class BoundedHttp(HttpToolsProtocol):
                 self._refuse(431, "request.headers_too_long", "the headers are too long")
             return
         super().data_received(data)
+        if self._timer is None and self.cycle.response_complete:
+            self._wait_for_head()  # of the next request: nobody reads the rest of the body
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read its answer, which stays in memory."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(self.limits.seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Stop waiting: most of the answer has been read."""
+        self._stop_waiting_for_reader()
+        super().resume_writing()
 
     def on_headers_complete(self) -> None:
         """Begin the request, whose body has limits of its own (`limits.read_body`)."""
@@ -71,6 +85,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _stop_waiting_for_reader(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
 
     def _head_is_late(self) -> None:
         if self._head_bytes:
