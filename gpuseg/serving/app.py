@@ -122,7 +122,8 @@ class ScoringApp:
             status = answer.status
             if request.may_go_on():  # the connection would wait for its end
                 answer.headers["connection"] = "close"
-            await _send(answer, model.run_id, send)
+            # Without the token, nothing is told of the model.
+            await _send(answer, None if status == 401 else model.run_id, send)
         except Disconnected:
             pass
         finally:
@@ -181,7 +182,9 @@ class ScoringApp:
     def _find(self, path: str, model: LoadedModel) -> Route | None:
         route = self._routes.get(path)
         if route is None:  # the version of a model is its run
-            route = self._routes.get(path.replace(f"/versions/{model.run_id}", "", 1))
+            start = f"/v2/models/{self._name}"
+            end = path.removeprefix(f"{start}/versions/{model.run_id}")
+            route = self._routes.get(start + end) if end != path else None
         return route
 
     def _all_routes(self) -> dict[str, Route]:
@@ -274,7 +277,7 @@ class ScoringApp:
         headers: dict[str, str] = {}
 
         def read() -> RequestRows:
-            asked.append(open_inference.read(request.body, model, json_length))
+            asked.append(open_inference.read(request.body, model, self._limits, json_length))
             return asked[0].rows
 
         def write(scored: RequestScores) -> bytes:
@@ -296,7 +299,7 @@ class ScoringApp:
                 406, "request.not_acceptable", f"answers are {JSON}, {JSON_LINES} or {CSV}"
             )
         has_header = {"present": True, "absent": False}.get(parameters.get("header", ""))
-        readers: dict[str, Callable[[bytes, LoadedModel], RequestRows]] = {
+        readers: dict[str, Callable[[bytes, LoadedModel, RequestLimits], RequestRows]] = {
             JSON: sagemaker.read_json,
             JSON_LINES: sagemaker.read_json_lines,
             CSV: partial(sagemaker.read_csv, has_header=has_header),
@@ -304,7 +307,7 @@ class ScoringApp:
         answer = await self._score(
             request,
             model,
-            lambda: readers[kind](request.body, model),
+            lambda: readers[kind](request.body, model, self._limits),
             lambda scored: sagemaker.write(scored, accept),
             with_next=False,
         )
@@ -386,13 +389,14 @@ class ScoringApp:
         return HttpAnswer(body, 400, kind)
 
 
-async def _send(answer: HttpAnswer, run_id: str, send: Send) -> None:
+async def _send(answer: HttpAnswer, run_id: str | None, send: Send) -> None:
     headers = [
         (b"content-type", answer.media_type.encode()),
         (b"content-length", str(len(answer.body)).encode()),
-        (_RUN_HEADER.encode(), run_id.encode()),
         *((name.encode(), value.encode()) for name, value in answer.headers.items()),
     ]
+    if run_id is not None:
+        headers.append((_RUN_HEADER.encode(), run_id.encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
@@ -423,7 +427,8 @@ def _unsupported(what: str, rule: str) -> RequestError:
 
 
 def _in_one_line(error: Exception) -> str:
-    """Return an error and where it was raised."""
+    """Return the kind of an error and where it was raised, without values of the request."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{error!r}{place}"
+    code = f" {error.code}" if isinstance(error, GpusegError) else ""
+    return f"{type(error).__name__}{code}{place}"

@@ -65,10 +65,12 @@ class MicroBatcher:
             scored = first.model.score(rows, with_next=with_next)
             self._count(scored)
             parts = list(split(scored, [len(item.rows.rows) for item in together]))
-        except Exception as error:  # noqa: BLE001 - each request answers with it
-            for item in together:
-                if not item.result.done():
-                    item.result.set_exception(error)
+        except Exception as error:  # noqa: BLE001 - the request answers with it
+            if len(together) > 1:  # the other requests have nothing to do with it
+                for item in together:
+                    self._score_together([item])
+            elif not first.result.done():
+                first.result.set_exception(error)
             return
         for item, part in zip(together, parts, strict=True):
             if not item.result.done():  # its client may have gone

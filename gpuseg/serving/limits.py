@@ -48,7 +48,7 @@ class RequestLimits:
             raise RequestError(
                 413,
                 "request.too_many_rows",
-                f"the request has {n_rows:,} rows, but may have {self.rows:,}; send several",
+                f"a request may have {self.rows:,} rows; send the others in further requests",
             )
 
     def too_large(self) -> RequestError:

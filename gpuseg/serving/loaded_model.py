@@ -16,6 +16,7 @@ from gpuseg.models.scores import Scores
 from gpuseg.preprocessing.encoding.arrow_columns import as_numbers, is_number
 from gpuseg.preprocessing.pipeline import UnseenCategory
 from gpuseg.preprocessing.row_problems import RowProblem
+from gpuseg.printable import printable
 from gpuseg.scoring.score_rows import RowScorer, ScoredRows
 from gpuseg.serving.request_columns import request_columns
 from gpuseg.serving.request_rows import RequestRows, RowForms
@@ -75,7 +76,7 @@ class LoadedModel:
     def __init__(self, saved: SavedOutput, report: bytes | None = None) -> None:
         self.model: SegmentModel = saved.model
         self.manifest, self.report = saved.manifest, report
-        self.run_id = saved.run_id or _digest(self.model)
+        self.run_id = printable(saved.run_id or _digest(self.model))
         self.segment_names = saved.segment_names
         self.columns = request_columns(self.model.pipeline)
         self.forms = RowForms(self.columns)

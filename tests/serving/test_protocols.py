@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -17,6 +18,7 @@ from support.http_server import as_stream
 from support.json_rows import as_json
 
 import gpuseg
+from gpuseg.models.loading import load_output
 from gpuseg.models.scores import Scores
 from gpuseg.serving.batching import MicroBatcher
 from gpuseg.serving.limits import RequestLimits
@@ -25,6 +27,7 @@ from gpuseg.serving.media_types import CSV, JSON, JSON_LINES, accepted
 from gpuseg.serving.output_watch import OutputWatch
 from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
 from gpuseg.serving.request_errors import RequestError
+from gpuseg.serving.request_rows import RequestRows
 
 FEW = (
     "plain", "drop", "types_of_numbers", "large_offsets", "ordinal", "vectors_with_gaps",
@@ -61,7 +64,9 @@ def test_every_form_of_rows_gets_the_labels_of_the_job(name: str) -> None:
     assert same(arrow.scores, scored.scores)
     lists = [[row[column] for column in model.forms.names] for row in as_json(table)]
     body = json.dumps({"instances": lists}).encode()
-    assert same(model.score(sagemaker.read_json(body, model), with_next=True).scores, scored.scores)
+    assert same(
+        model.score(sagemaker.read_json(body, model, LIMITS), with_next=True).scores, scored.scores
+    )
 
 
 @pytest.mark.parametrize("name", CASES if THOROUGH else FEW)
@@ -88,7 +93,7 @@ def test_a_matrix_has_the_columns_in_their_order() -> None:
     data = [[row[name] for name in model.forms.names] for row in rows]
     for values in (data, list(chain.from_iterable(data))):
         tensor = {"name": "x", "shape": [4, 3], "datatype": "FP64", "data": values}
-        asked = open_inference.read(json.dumps({"inputs": [tensor]}).encode(), model)
+        asked = open_inference.read(json.dumps({"inputs": [tensor]}).encode(), model, LIMITS)
         scored = model.score(asked.rows, with_next=asked.with_next)
         assert scored.scores.segment.tolist() == job_labels("plain").segment[:4].tolist()
 
@@ -102,7 +107,9 @@ def test_values_are_those_of_their_datatype() -> None:
             {"name": name, "shape": [1], "datatype": kind, "data": [value]}
             for name in model.forms.names
         ]
-        rows.append(open_inference.read(json.dumps({"inputs": inputs}).encode(), model).rows)
+        rows.append(
+            open_inference.read(json.dumps({"inputs": inputs}).encode(), model, LIMITS).rows
+        )
     assert rows[0].rows == [(float(np.float32(value)),) * 3]
     assert rows[1].rows == [(value,) * 3]
 
@@ -128,7 +135,7 @@ def test_tensors_as_bytes() -> None:
         inputs[-1] |= {"parameters": {"binary_data_size": size}} if size else {"data": values}
     outputs = [{"name": "segment", "parameters": {"binary_data": True}}, {"name": "distance"}]
     text = json.dumps({"inputs": inputs, "outputs": outputs}).encode()
-    asked = open_inference.read(text + behind, model, str(len(text)))
+    asked = open_inference.read(text + behind, model, LIMITS, str(len(text)))
     scored = model.score(asked.rows, with_next=False)
     assert scored.scores.segment.tolist() == labels.segment[:7].tolist()
     body, length = open_inference.write(scored, model, "m", asked)
@@ -139,7 +146,7 @@ def test_tensors_as_bytes() -> None:
     assert len(second["data"]) == 7
     for wrong in (behind[:-1], behind + b"x"):
         with pytest.raises(RequestError):
-            open_inference.read(text + wrong, model, str(len(text)))
+            open_inference.read(text + wrong, model, LIMITS, str(len(text)))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +161,7 @@ def test_a_value_of_another_datatype_is_a_wrong_row(datatype: str, value: Any) -
     ]
     good = {"BOOL": True, "BYTES": None}.get(datatype, 1)
     inputs[1] |= {"datatype": datatype, "data": [good, value]}
-    asked = open_inference.read(json.dumps({"inputs": inputs}).encode(), model)
+    asked = open_inference.read(json.dumps({"inputs": inputs}).encode(), model, LIMITS)
     scored = model.score(asked.rows, with_next=False)
     answer = json.loads(open_inference.write(scored, model, "m", asked)[0])
     named = {problem["row"]: problem for problem in answer["problems"]}
@@ -177,7 +184,7 @@ def test_numbers_beyond_float64_are_wrong_rows() -> None:
 def test_unusual_csv_is_answered(text: str) -> None:
     model = loaded("plain")
     try:
-        rows = sagemaker.read_csv(text.encode(), model)
+        rows = sagemaker.read_csv(text.encode(), model, LIMITS)
     except RequestError as error:
         assert error.status == 400
         return
@@ -190,7 +197,9 @@ def test_a_header_may_have_another_order_and_more() -> None:
     row = as_json(kept_rows("plain").slice(0, 1))[0]
     names = [*reversed(model.forms.names), "more"]
     lines = [",".join(names), ",".join(str(row.get(name, "")) for name in names)]
-    scored = model.score(sagemaker.read_csv("\n".join(lines).encode(), model), with_next=False)
+    scored = model.score(
+        sagemaker.read_csv("\n".join(lines).encode(), model, LIMITS), with_next=False
+    )
     assert scored.scores.segment.tolist() == job_labels("plain").segment[:1].tolist()
 
 
@@ -227,3 +236,54 @@ def test_rows_of_one_batch_do_not_change_each_other() -> None:
     ]
     assert asyncio.run(together()) == alone
     assert [b"problems" in answer for answer in alone] == [False, True, False, True, True, False]
+
+
+def test_a_request_that_cannot_be_scored_fails_alone() -> None:
+    model = loaded("plain")
+    good, bad = RequestRows([(1.0, 2.0, 3.0)], True), RequestRows([(1.0,)], True)
+
+    async def together() -> list[Any]:
+        batcher = MicroBatcher(asyncio.get_running_loop(), lambda scored: None)
+        futures = [batcher.score(model, rows, with_next=True) for rows in (good, bad, good)]
+        return await asyncio.gather(*futures, return_exceptions=True)
+
+    first, failed, last = asyncio.run(together())
+    assert isinstance(failed, ValueError)
+    expected = model.score(good, with_next=True).scores
+    assert same(first.scores, expected)
+    assert same(last.scores, expected)
+
+
+FOUR_ROWS = {
+    "json": lambda model, limits: sagemaker.read_json(b"[[],[],[],[]]", model, limits),
+    "lines": lambda model, limits: sagemaker.read_json_lines(b"1\n\n2\n3\n4", model, limits),
+    "csv": lambda model, limits: sagemaker.read_csv(b"1\n2\n3\n4\n", model, limits),
+    "tensors": lambda model, limits: open_inference.read(
+        json.dumps(
+            {"inputs": [{"name": "x", "shape": [4, 3], "datatype": "INT8", "data": [1] * 12}]}
+        ).encode(),
+        model,
+        limits,
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FOUR_ROWS)
+def test_too_many_rows_are_refused_before_they_are_built(form: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        FOUR_ROWS[form](loaded("plain"), RequestLimits(rows=2))
+    assert caught.value.status == 413
+
+
+def test_a_header_of_csv_is_no_row() -> None:
+    model = loaded("plain")
+    lines = [",".join(model.forms.names), "1,2,3", "4,5,6"]
+    rows = sagemaker.read_csv("\n".join(lines).encode(), model, RequestLimits(rows=2))
+    assert rows.rows == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+
+
+def test_a_run_is_a_header_whatever_its_name() -> None:
+    saved = load_output(fitted("plain"))
+    assert saved.manifest is not None
+    manifest = saved.manifest.model_copy(update={"run_id": "a\r\nb: c"})
+    assert LoadedModel(replace(saved, manifest=manifest)).run_id.isprintable()

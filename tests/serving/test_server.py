@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -220,6 +222,12 @@ def test_wrong_values_of_tensors_and_tables(server: Server, scores: Scores) -> N
     assert answer.table["problem"].is_valid().to_pylist() == [False, True, False]
 
 
+def test_only_routes_of_the_model_have_versions(server: Server) -> None:
+    run = server.get("/ping").headers["x-gpuseg-run"]
+    assert server.get(f"/v2/models/segments/versions/{run}/ready").status == 200
+    assert server.get(f"/versions/{run}/ping").status == 404
+
+
 REFUSED: dict[str, tuple[int, str, str, Any, str]] = {
     "no path": (404, "GET", "/segment", None, ""),
     "other model": (404, "POST", "/v2/models/other/infer", b"{}", "application/json"),
@@ -280,6 +288,7 @@ def test_every_call_needs_the_token(server: Server, path: str, header: dict[str,
     answer = Server(server.process, server.port).get(path, **header)
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == "Bearer"
+    assert "x-gpuseg-run" not in answer.headers
 
 
 def test_health_report_and_metrics(server: Server) -> None:
@@ -328,3 +337,26 @@ def test_connections_within_limits(server: Server, sent: bytes, status: int) -> 
     head, _, body = answer.partition(b"\r\n\r\n")
     assert int(head.split()[1]) == status
     assert json.loads(body).keys() >= {"error", "code"}
+
+
+def test_a_body_that_nobody_reads_does_not_keep_the_connection(server: Server) -> None:
+    head = f"GET /ping HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\ncontent-length: 9\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+        connection.sendall(b"x")
+        while connection.recv(1000):  # until the server closes
+            pass
+
+
+def test_a_client_that_does_not_read_is_disconnected(server: Server) -> None:
+    n = 200
+    head = f"GET /report HTTP/1.1\r\nauthorization: Bearer {TOKEN}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head * n)
+        time.sleep(3)
+        n_bytes = 0
+        with suppress(ConnectionResetError):
+            while part := connection.recv(2**20):
+                n_bytes += len(part)
+    assert n_bytes < n * (fitted(CASE) / "_report.html").stat().st_size

@@ -9,6 +9,7 @@ import pytest
 from support.fitted_outputs import fitted
 
 from gpuseg.models.loading import load_output
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.protocols import open_inference
 from gpuseg.serving.request_errors import RequestError
@@ -36,20 +37,27 @@ def model() -> LoadedModel:
 def test_wrong_tensors_are_refused(model: LoadedModel, change: dict[str, Any], code: str) -> None:
     body = json.dumps({"inputs": [{**TENSOR, **change}]}).encode()
     with pytest.raises(RequestError) as caught:
-        open_inference.read(body, model)
+        open_inference.read(body, model, RequestLimits())
     assert (caught.value.status, caught.value.code) == (400, code)
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "3", "-1", "²"])
+def test_a_length_beyond_the_body_is_refused(model: LoadedModel, length: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        open_inference.read(b"{}", model, RequestLimits(), length)
+    assert caught.value.code == "body.wrong_form"
 
 
 @pytest.mark.parametrize("request_id", ["\ud800", 1, {}])
 def test_an_id_that_no_answer_can_have_is_refused(model: LoadedModel, request_id: Any) -> None:
     body = json.dumps({"inputs": [TENSOR], "id": request_id}).encode()
     with pytest.raises(RequestError) as caught:
-        open_inference.read(body, model)
+        open_inference.read(body, model, RequestLimits())
     assert caught.value.code == "body.wrong_form"
 
 
 def test_an_output_without_a_hashable_name_is_refused(model: LoadedModel) -> None:
     body = json.dumps({"inputs": [TENSOR], "outputs": [{"name": [{}]}]}).encode()
     with pytest.raises(RequestError) as caught:
-        open_inference.read(body, model)
+        open_inference.read(body, model, RequestLimits())
     assert caught.value.code == "output.unknown"

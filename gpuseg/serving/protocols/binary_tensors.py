@@ -15,6 +15,9 @@ LENGTH_HEADER = "inference-header-content-length"
 
 EXTENSION = "binary_tensor_data"
 
+_MAX_DIGITS = 20
+"""Digits of a length; Python refuses to read numbers of thousands."""
+
 _DTYPES = {
     "BOOL": "?", "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
     **{f"INT{8 * n}": f"<i{n}" for n in (1, 2, 4, 8)},
@@ -31,7 +34,8 @@ def split_body(body: bytes, length: str) -> tuple[bytes, memoryview]:
     """
     if not length:
         return body, memoryview(b"")
-    if not (length.isascii() and length.isdigit()) or int(length) > len(body):
+    is_number = length.isascii() and length.isdigit() and len(length) <= _MAX_DIGITS
+    if not is_number or int(length) > len(body):
         raise malformed(
             "body.wrong_form", f"the header {LENGTH_HEADER} must be a length within the body"
         )

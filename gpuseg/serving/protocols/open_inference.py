@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gpuseg.models.scores import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 from gpuseg.printable import printable_value
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.protocols.answers import (
     compact_json,
@@ -111,7 +112,9 @@ def output_names(model: LoadedModel) -> tuple[str, ...]:
     return (SEGMENT, DISTANCE, *following, *model.model.level_columns())
 
 
-def read(body: bytes, model: LoadedModel, json_length: str = "") -> InferRequest:
+def read(
+    body: bytes, model: LoadedModel, limits: RequestLimits, json_length: str = ""
+) -> InferRequest:
     """Return what a request asks for.
 
     Its inputs are one tensor for each column, [n] or [n, 1] (a vector: [n, …] with its shape), or a
@@ -125,7 +128,8 @@ def read(body: bytes, model: LoadedModel, json_length: str = "") -> InferRequest
     Raises
     ------
     RequestError
-        For a body of another form; a wrong value is one of the problems of the rows.
+        For a body of another form, and for too many rows; a wrong value is one of the problems of
+        the rows.
     """
     text, behind = split_body(body, json_length)
     content, content_bytes = parsed_json(text), TensorBytes(behind)
@@ -137,7 +141,9 @@ def read(body: bytes, model: LoadedModel, json_length: str = "") -> InferRequest
     tensors = [_tensor(item, content_bytes) for item in content["inputs"]]
     content_bytes.check_end()
     outputs = requested_outputs(content, model)
-    return InferRequest(_rows(tensors, model), outputs, request_id, _binary(content, outputs))
+    return InferRequest(
+        _rows(tensors, model, limits), outputs, request_id, _binary(content, outputs)
+    )
 
 
 def requested_outputs(content: Mapping[str, Any], model: LoadedModel) -> tuple[str, ...]:
@@ -279,7 +285,8 @@ def _flat(data: list[Any], n_inner: int) -> list[Any]:
     return data
 
 
-def _rows(tensors: Sequence[_Tensor], model: LoadedModel) -> RequestRows:
+def _rows(tensors: Sequence[_Tensor], model: LoadedModel, limits: RequestLimits) -> RequestRows:
+    limits.check_rows(max((tensor.shape[0] for tensor in tensors), default=0))
     by_name = {tensor.name: tensor for tensor in tensors}
     if len(by_name) < len(tensors):
         raise malformed("input.duplicate", "two inputs have the same name")

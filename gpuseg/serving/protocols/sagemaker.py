@@ -4,10 +4,12 @@ Rows come as JSON, JSON lines or CSV, and leave in the type that the request acc
 """
 
 import csv
-from collections.abc import Sequence
-from io import StringIO
-from typing import Any
+from collections.abc import Iterable, Sequence
+from io import BytesIO, StringIO
+from itertools import islice
+from typing import Any, TypeVar
 
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.media_types import CSV, JSON_LINES
 from gpuseg.serving.protocols.answers import float_texts, in_place, with_answers
@@ -17,13 +19,15 @@ from gpuseg.serving.request_rows import Misfit, RequestRows, RowForms, list_of, 
 
 _INSTANCES, _FEATURES, _DATA = "instances", "features", "data"
 
+_T = TypeVar("_T")
+
 _BOOLEANS = {"true": True, "false": False}
 
 _MAX_DIGITS = 20
 """Digits of a whole number of 64 bits."""
 
 
-def read_json(body: bytes, model: LoadedModel) -> RequestRows:
+def read_json(body: bytes, model: LoadedModel, limits: RequestLimits) -> RequestRows:
     """Return the rows of ``{"instances": [row, …]}``, or of a list of rows.
 
     A row is an object of columns, a list of values in the order of the columns, ``{"features":
@@ -32,21 +36,31 @@ def read_json(body: bytes, model: LoadedModel) -> RequestRows:
     Raises
     ------
     RequestError
-        For a body of another form; a row of another form is one of the problems.
+        For a body of another form, and for too many rows; a row of another form is one of the
+        problems.
     """
     content = parsed_json(body)
     instances = content if isinstance(content, list) else list_of(content, _INSTANCES)
+    limits.check_rows(len(instances))
     return model.forms.of_values([_uncovered(row, model.forms) for row in instances])
 
 
-def read_json_lines(body: bytes, model: LoadedModel) -> RequestRows:
-    """Return the rows of lines of JSON, each as `read_json` has a row; empty lines are skipped."""
-    lines = [line for line in body.split(b"\n") if line.strip()]
+def read_json_lines(body: bytes, model: LoadedModel, limits: RequestLimits) -> RequestRows:
+    """Return the rows of lines of JSON, each as `read_json` has a row; empty lines are skipped.
+
+    Raises
+    ------
+    RequestError
+        For too many rows.
+    """
+    lines = _within((line for line in BytesIO(body) if line.strip()), limits)
     rows = [_uncovered(_line(line), model.forms) for line in lines]
     return model.forms.of_values(rows)
 
 
-def read_csv(body: bytes, model: LoadedModel, has_header: bool | None = None) -> RequestRows:
+def read_csv(
+    body: bytes, model: LoadedModel, limits: RequestLimits, has_header: bool | None = None
+) -> RequestRows:
     """Return the rows of CSV in UTF-8; an empty cell is a gap, and a vector has several cells.
 
     Parameters
@@ -57,11 +71,12 @@ def read_csv(body: bytes, model: LoadedModel, has_header: bool | None = None) ->
     Raises
     ------
     RequestError
-        For text that is not CSV in UTF-8, and for a header without one of the columns.
+        For text that is not CSV in UTF-8, for a header without one of the columns, and for too
+        many rows.
     """
     try:
         text = StringIO(body.decode("utf-8-sig"), newline="")
-        lines = [line for line in csv.reader(text) if line]
+        lines = _within((line for line in csv.reader(text) if line), limits, n_headers=1)
     except (UnicodeDecodeError, csv.Error) as error:
         raise malformed("body.not_csv", f"the body is not CSV in UTF-8: {error}") from None
     forms = model.forms
@@ -121,11 +136,18 @@ def _uncovered(row: Any, forms: RowForms) -> Any:
     return row
 
 
+def _within(lines: Iterable[_T], limits: RequestLimits, n_headers: int = 0) -> list[_T]:
+    """Return the lines of a body; of too many, no more than are needed to refuse them."""
+    taken = list(islice(lines, limits.rows + n_headers + 1))
+    limits.check_rows(len(taken) - n_headers)
+    return taken
+
+
 def _line(line: bytes) -> Any:
     try:
         return parsed_json(line)
     except RequestError as error:
-        return Misfit(line.decode(errors="replace"), error.message)
+        return Misfit(line.rstrip(b"\r\n").decode(errors="replace"), error.message)
 
 
 def _cell(text: str, column: RequestColumn) -> Any:
