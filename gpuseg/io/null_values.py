@@ -29,7 +29,7 @@ def null_values_of(value: Any) -> list[str]:
     """
     is_list = isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray)
     if not is_list or not all(isinstance(word, str) for word in value):
-        raise ValueError("must be a list of texts")
+        raise ValueError('must be a list of texts, such as ["NULL", "?"]')
     try:
         "".join(value).encode()
     except UnicodeEncodeError:

@@ -92,6 +92,8 @@ class Wanted:
         Whether no message may show a value.
     texts : tuple of str
         Columns that are text whatever their values are.
+    is_of_model : bool
+        Whether a model needs the columns as they are, so that no step leaves one out or encodes it.
     """
 
     columns: tuple[str, ...] | None = None
@@ -103,6 +105,7 @@ class Wanted:
     null_values: tuple[str, ...] = NULL_VALUES
     hides_values: bool = False
     texts: tuple[str, ...] = ()
+    is_of_model: bool = False
 
     def named(self) -> list[str]:
         """Return the columns that have a name, the id first."""
@@ -431,7 +434,7 @@ def _types_of(
             refuse_mixed_currencies(merged[name].currencies, f"column '{name}'")
     for name in wanted.numbers:
         if name in types and pa.types.is_string(types[name].type):
-            _refuse_text(files, name, merged[name], numbers, values, wanted.categories)
+            _refuse_text(files, name, merged[name], numbers, values, wanted)
     return numbers, types
 
 
@@ -451,18 +454,20 @@ def _refuse_text(
     types: ColumnTypes,
     numbers: NumberFormat,
     values: TextValues,
-    categories: Mapping[str, str | Sequence[str]],
+    wanted: Wanted,
 ) -> None:
     """Refuse a column that must have numbers and has become text, by its first wrong value."""
     wrong = _first_unreadable(files, name, numbers, values)
-    hint = "fix the value or leave the column out; if it stands for no value, add it to null_values"
+    no_value = "if it stands for no value, add it to `null_values`"
+    hint = f"fix the value{'' if wanted.is_of_model else ' or leave the column out'}; {no_value}"
     rule = f"must be a number such as {numbers.example}"
     if formats := types.number_formats():
         hint = set_keys(*formats[0].keys())
     elif _DIGITS.fullmatch(wrong.value):
-        rule, hint = "long digits, and digits that begin with 0, are text", "leave the column out"
-    elif not _DIGIT.search(wrong.value):
-        encode = set_key("categorical", {**categories, name: "onehot"})
+        rule = "long digits, and digits that begin with 0, are text"
+        hint = "fix the value" if wanted.is_of_model else "leave the column out"
+    elif not _DIGIT.search(wrong.value) and not wanted.is_of_model:
+        encode = set_key("categorical", {**wanted.categories, name: "onehot"})
         hint = (
             f"if it has categories, {encode}; if the value stands for no value, add it to "
             "null_values; otherwise leave the column out"

@@ -211,6 +211,7 @@ def _wanted(section: ScoredInputSpec, model: SegmentModel) -> Wanted:
         null_values=tuple(section.null_values),
         hides_values=section.id_hash_key_env is not None,
         texts=tuple(texts),
+        is_of_model=True,
     )
 
 
