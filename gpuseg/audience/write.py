@@ -241,7 +241,7 @@ class _Audience:
         rows = hashed(keys, self.platform)
         with_key = rows.filter(usable(rows, self.platform))
         current = sorted_rows(with_key)
-        self._refuse_too_few(number, len(current))
+        self._refuse_too_few(number, len(current), counts)
         file, n_contacts, n_chosen = file_of(number), _sum(is_member), _sum(chosen)
         files = {file: current}
         leavers = {}
@@ -313,15 +313,22 @@ class _Audience:
         default = pa.scalar(self.request.default_region, TEXT)
         return pc.if_else(_is_missing(countries), default, upper_country(countries))
 
-    def _refuse_too_few(self, number: int, n_rows: int) -> None:
+    def _refuse_too_few(self, number: int, n_rows: int, counts: Mapping[str, KeyCounts]) -> None:
         if n_rows < self.request.minimum:
+            phones = counts.get(self.platform.headers[ContactKey.PHONE])
+            step = (
+                f"name the country of telephone numbers with --default-region ({phones.invalid:,} "
+                "cannot be read without a country), or "
+                if phones and phones.invalid and self.request.default_region is None
+                else ""
+            )
             raise DataError(
                 "audience.too_few_customers",
                 f"segment {segment_name(number)} has {n_rows:,} customers with consent and a "
                 "usable key",
                 rule=f"must have at least {self.request.minimum:,}, so that a file tells of no "
                 "single customer, and so that the platforms accept it; nothing was written",
-                hint="leave the segment out, or set another --minimum",
+                hint=f"{step}leave the segment out, or set another --minimum",
             )
 
 

@@ -19,6 +19,7 @@ _NAMES = {
     "previous": "--previous",
     "minimum": "--minimum",
     "output_path": "--output",
+    "overwrite": "overwrite",
 }
 """The options by the names of the parameters that they set."""
 
@@ -125,6 +126,9 @@ def audience(
                 f"{one.without_contact:,} without contact, {one.without_consent:,} without "
                 f"consent, {one.without_key:,} without a usable key"
             )
+            for key, counts in one.keys.items():
+                if counts.invalid:
+                    print_text(f"  {key}: {counts.invalid:,} invalid values")
             if one.leavers_file is not None:
                 print_text(
                     f"  {one.leavers:,} to be removed: {one.leavers_file}; "
