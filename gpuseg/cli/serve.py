@@ -39,7 +39,7 @@ def serve(
         raise ResourceError(
             "serve.not_installed",
             f"the package {missing[0]} is missing",
-            hint="install gpuseg[serve]",
+            hint="pip install 'gpuseg[serve]'",
         )
     from gpuseg.errors import parameter_names
     from gpuseg.runtime.forced_end import INTERRUPTED, leave_signals, tell_interrupted

@@ -20,7 +20,7 @@ from gpuseg.models.base import SegmentModel
 from gpuseg.models.scores import SEGMENT, Scores
 from gpuseg.models.segment_points import Points, distances_to
 from gpuseg.runtime.executor import TaskContext
-from gpuseg.validation import nearest_known
+from gpuseg.validation import nearest, nearest_known
 
 LIKE_DISTANCE, ROW, RANK = "like_distance", "row", "rank"
 """Columns of lookalikes: the distance to the segment that they are compared with, float64; the
@@ -141,8 +141,15 @@ def _unknown(
     return ConfigError(
         "like.unknown_segment", "there is no such segment", value=segment, parameter="like_segment",
         rule=f"must be a number from {numbers}{literal(of_levels)}" if known else "there is none",
-        hint=nearest_known(segment, names) if names else "",
+        hint=_nearest_name(segment, names),
     )  # fmt: skip
+
+
+def _nearest_name(segment: str, names: Mapping[str, int]) -> str:
+    """Return a hint that names the nearest segment, or all: names have commas, so with numbers."""
+    if not names or nearest(segment, names) is not None:
+        return nearest_known(segment, names) if names else ""
+    return nearest_known(segment, [f"{number} ({name})" for name, number in names.items()])
 
 
 class NearestRows:

@@ -137,12 +137,17 @@ class ScoringApp:
         try:
             check_token(self._token, request.header(b"authorization"))
             if route is None:
-                raise RequestError(404, "route.unknown", "there is no such path")
+                raise RequestError(
+                    404,
+                    "route.unknown",
+                    f"there is no such path, model or version: the model is '{self._name}', the "
+                    f"version '{model.run_id}'; /openapi.json lists the paths",
+                )
             if request.method not in route.methods:
                 raise RequestError(
                     405,
                     "route.other_method",
-                    f"the path has {', '.join(route.methods)}",
+                    f"the method must be {' or '.join(route.methods)}",
                     headers={"allow": ", ".join(route.methods)},
                 )
             if route.is_limited:
