@@ -318,7 +318,7 @@ class _Audience:
             phones = counts.get(self.platform.headers[ContactKey.PHONE])
             step = (
                 f"name the country of telephone numbers with --default-region ({phones.invalid:,} "
-                "cannot be read without a country), or "
+                "cannot be read), or "
                 if phones and phones.invalid and self.request.default_region is None
                 else ""
             )
