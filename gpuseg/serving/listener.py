@@ -9,6 +9,13 @@ from gpuseg.io.library_errors import first_line
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
 
+_NEXT_STEPS = {
+    errno.EADDRINUSE: "end the process that listens there, or give another port (--port)",
+    errno.EACCES: "give a port from 1,024 on (--port)",
+    errno.EADDRNOTAVAIL: "give an address of this machine (--host), such as 127.0.0.1",
+}
+"""What to do where an address cannot be bound, by the number of the error."""
+
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """Return a socket that is bound and does not listen yet: until then connections are refused.
@@ -58,7 +65,7 @@ def _not_usable(host: str, port: int, error: OSError) -> ResourceError:
     return ResourceError(
         "port.taken" if error.errno == errno.EADDRINUSE else "port.not_usable",
         f"cannot listen on {host}, port {port} ({first_line(error)})",
-        hint="end the process that listens there, or give another port (--port)",
+        hint=_NEXT_STEPS.get(error.errno or 0, "give another host or port (--host, --port)"),
     )
 
 
