@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -128,6 +129,15 @@ class Supervisor:
             worker.close()
 
 
+def interpreter() -> list[str]:
+    """Return the command of Python for a worker, which imports from where this process does.
+
+    With ``-m`` alone, Python would import from the current folder first, whoever wrote its files.
+    """
+    is_imported_from = {"", str(Path.cwd())}.intersection(sys.path)
+    return [sys.executable] if is_imported_from else [sys.executable, "-P"]
+
+
 class _Worker:
     """A worker process, in a slot of the server."""
 
@@ -136,7 +146,7 @@ class _Worker:
         self.is_ready = False
         self._failure: dict[str, Any] = {}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gpuseg.serving.worker"],
+            [*interpreter(), "-m", "gpuseg.serving.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=supervisor.handles,

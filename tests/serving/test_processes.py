@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,7 @@ from support.json_rows import as_json
 import gpuseg
 from gpuseg.serving.access_token import token_from
 from gpuseg.serving.listener import bound_socket, listen
+from gpuseg.serving.supervisor import interpreter
 
 CASE = "plain"
 
@@ -213,6 +216,17 @@ def test_a_port_that_another_process_takes_meanwhile() -> None:
         listen(first)
         with raises("port.taken"):
             listen(second)
+
+
+def test_workers_import_nothing_from_a_folder_that_the_server_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    (tmp_path / "uvicorn.py").touch()
+    command = [*interpreter(), "-c", "import uvicorn; print(uvicorn.__file__)"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert not printed.startswith(str(tmp_path))
 
 
 def test_a_token_of_any_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
