@@ -592,7 +592,7 @@ def test_weight_of_the_busiest_worker_counts() -> None:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker take no memory for itself, so that limits can be those of small data."""
-    monkeypatch.setattr(memory_plan, "_PROCESS_BYTES", 0)
+    monkeypatch.setattr(memory_plan, "PROCESS_BYTES", 0)
     monkeypatch.setattr(memory_plan, "_WORK_BYTES_PER_THREAD", 0)
 
 
