@@ -41,6 +41,21 @@ def test_wrong_tensors_are_refused(model: LoadedModel, change: dict[str, Any], c
     assert (caught.value.status, caught.value.code) == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("kind", "value", "fits"),
+    [
+        *(("INT8", 127, True), ("INT8", 128, False), ("INT8", -128, True), ("INT8", -129, False)),
+        *(("UINT8", 255, True), ("UINT8", 256, False), ("UINT8", -1, False), ("UINT8", 0, True)),
+    ],
+)
+def test_whole_numbers_are_within_their_datatype(
+    model: LoadedModel, kind: str, value: int, fits: bool
+) -> None:
+    body = json.dumps({"inputs": [{**TENSOR, "datatype": kind, "data": [1, value, 3]}]}).encode()
+    rows = open_inference.read(body, model, RequestLimits()).rows
+    assert (model.score(rows, with_next=False).n_wrong == 0) == fits
+
+
 @pytest.mark.parametrize("length", ["9" * 5000, "3", "-1", "²"])
 def test_a_length_beyond_the_body_is_refused(model: LoadedModel, length: str) -> None:
     with pytest.raises(RequestError) as caught:

@@ -358,7 +358,17 @@ def _values(tensor: _Tensor) -> list[Any]:
             with np.errstate(over="ignore"):
                 values: list[float] = numbers.astype(kind).astype(np.float64).tolist()
             return values
+    if tensor.datatype in _INTEGERS and set(map(type, tensor.data)) == {int}:
+        low, high = _range(tensor.datatype)
+        if low <= min(tensor.data) and max(tensor.data) < high:
+            return tensor.data
     return [_value(tensor.datatype, value) for value in tensor.data]
+
+
+def _range(datatype: str) -> tuple[int, int]:
+    """Return the lowest whole number of a datatype, and the first one above its range."""
+    sign, bits = _INTEGERS[datatype]
+    return (0, 2**bits) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1))
 
 
 def _value(datatype: str, value: Any) -> Any:
@@ -371,8 +381,7 @@ def _value(datatype: str, value: Any) -> Any:
     except OverflowError:
         pass
     if datatype in _INTEGERS and type(value) is int:
-        sign, bits = _INTEGERS[datatype]
-        low, high = (0, 2**bits) if sign else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+        low, high = _range(datatype)
         if low <= value < high:
             return value
     if datatype == "BOOL" and (value is True or value is False or value in (0, 1)):
