@@ -253,7 +253,7 @@ _LIMITS = {
 
 _PLAIN_RULES = {
     "model_type": "must be a table",
-    "dict_type": "must be a table",
+    "dict_type": "must be a table, { name = value, … }",
     "string_type": "must be text",
     "string_unicode": "must be text, and have only whole characters of Unicode",
     "list_type": "must be a list",

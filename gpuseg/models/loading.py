@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpuseg.errors import DataError, GpusegError
+from gpuseg.errors import DataError, GpusegError, literal
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.output.base import SUCCESS
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
@@ -13,7 +13,7 @@ from gpuseg.manifest import MANIFEST, Manifest, read_fit_manifest
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
 from gpuseg.models.folder import TENSORS, ModelFolder
-from gpuseg.models.registered_models import resolve_model
+from gpuseg.models.registered_models import ALIASES, resolve_model
 from gpuseg.models.saved_model import FORMAT
 
 MODEL = "_model"
@@ -137,7 +137,8 @@ def _load_model(url: str, storage: Storage) -> SegmentModel:
         try:
             folder, description = _described_folder(storage)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise _no_model(url, error) from None
+            is_registered = storage.fs.exists(f"{storage.root}/{ALIASES}")
+            raise _no_model(url, error, is_registered) from None
         except OSError as error:
             raise unreachable("path", url, error) from None
         except GpusegError as error:
@@ -254,10 +255,12 @@ def _incomplete(url: str, error: OSError) -> DataError:
     )
 
 
-def _no_model(url: str, error: OSError) -> DataError:
+def _no_model(url: str, error: OSError, is_registered: bool) -> DataError:
     return DataError(
         "model.not_found",
         f"{url}: no model ({first_line(error)})",
-        hint="give the output folder of a run",
+        hint=f"name a version, such as {literal(url.rstrip('/'))}@latest"
+        if is_registered
+        else "give the output folder of a run",
         parameter="path",
     )
