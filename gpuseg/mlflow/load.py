@@ -9,7 +9,6 @@ from gpuseg.errors import ConfigError, DataError
 from gpuseg.mlflow.package import import_mlflow
 from gpuseg.mlflow.signature import CONFIDENCE_PARAM, NEXT_PARAM
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.example_row import columns_with_optional_values
 from gpuseg.models.loading import SavedOutput, load_output
 
 FLAVOR = "gpuseg"
@@ -83,7 +82,6 @@ class PyfuncModel:
 
     def __init__(self, output: SavedOutput) -> None:
         self.output = output
-        self._optional = columns_with_optional_values(output.model.pipeline)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Return the segments of customers.
@@ -91,8 +89,8 @@ class PyfuncModel:
         Parameters
         ----------
         model_input : pandas.DataFrame
-            The columns of the signature, in any order. An optional column may be absent: its values
-            are then filled as the fit has it.
+            The columns of the signature, in any order. None may be absent: a misspelt name would
+            otherwise be a column of gaps.
         params : mapping, optional
             ``next`` adds the column next_segment, ``confidence`` the column confidence.
 
@@ -107,18 +105,16 @@ class PyfuncModel:
         ConfigError
             For other parameters, and for those that the algorithm does not have.
         DataError
-            For rows that the model cannot score.
+            For a missing column, and rows that the model cannot score.
         """
         wanted = self._wanted(params or {})
-        model = self.output.model
-        frame = self._with_all_columns(model_input)
-        scores = model.score(frame, with_next=bool(wanted))
+        scores = self.output.model.score(model_input, with_next=bool(wanted))
         shown = replace(
             scores,
             next_segment=scores.next_segment if NEXT_PARAM in wanted else None,
             confidence=scores.confidence if CONFIDENCE_PARAM in wanted else None,
         )
-        return shown.as_frame(frame)
+        return shown.as_frame(model_input)
 
     def _wanted(self, params: Mapping[str, Any]) -> set[str]:
         """Return the parameters that are set.
@@ -141,11 +137,3 @@ class PyfuncModel:
                     parameter="params",
                 )
         return {name for name, value in params.items() if value}
-
-    def _with_all_columns(self, frame: Any) -> Any:
-        """Return a frame of pandas with the optional columns that it lacks, without values."""
-        present = set(map(str, getattr(frame, "columns", ())))
-        absent = [name for name in self.output.model.pipeline.columns if name not in present]
-        if not present or not absent or not self._optional.issuperset(absent):
-            return frame
-        return frame.assign(**dict.fromkeys(absent))
