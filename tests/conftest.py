@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
@@ -75,9 +76,11 @@ def spark() -> Iterator[Any]:
         "spark.sql.session.timeZone": "UTC",
         "spark.ui.enabled": "false",
     }
-    session = sql.SparkSession.builder.master("local[1]").config(map=settings).getOrCreate()
-    yield session
-    session.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYSPARK_PYTHON", sys.executable)  # also where .venv is not the first of PATH
+        session = sql.SparkSession.builder.master("local[1]").config(map=settings).getOrCreate()
+        yield session
+        session.stop()
 
 
 class Place(Protocol):
