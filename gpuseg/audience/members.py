@@ -61,6 +61,13 @@ class SegmentedOutput:
         variable = source.get("id_hash_key_env")
         return cls(storage, manifest, names[0], Key.from_env(variable) if variable else None)
 
+    @property
+    def fit_run_id(self) -> str | None:
+        """The run that fitted the model of the segments, if that is known."""
+        if isinstance(self.manifest, Manifest):
+            return self.manifest.run_id
+        return self.manifest.scored_with.run_id
+
     def numbers(self) -> set[int]:
         """Return the numbers of the segments that have customers."""
         manifest = self.manifest

@@ -1,6 +1,7 @@
 """Write audience files: join segments with contacts, keep who consents, hash, publish at once."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -147,6 +148,19 @@ def write_audience(request: AudienceRequest) -> AudienceResult:
     return AudienceResult(request.target, record)
 
 
+def _warn_of_another_model(source: SegmentedOutput, previous: PreviousAudience) -> None:
+    """Warn of an earlier output whose segment numbers may stand for other segments."""
+    earlier = previous.source
+    if earlier is not None and earlier.fit_run_id != source.fit_run_id:
+        warnings.warn(
+            f"the earlier output is of another model (run {earlier.fit_run_id}, here run "
+            f"{source.fit_run_id}): a number may stand for another segment there, so check who is "
+            "to be removed",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def _platform(request: AudienceRequest) -> Platform:
     if request.platform not in PLATFORMS:
         raise ConfigError(
@@ -221,6 +235,7 @@ class _Audience:
         if request.previous is not None:
             headers = {key: platform.headers[key] for key in keys}
             previous = read_previous(request.previous, list(segments), headers, platform)
+            _warn_of_another_model(source, previous)
         members = source.members(list(segments))
         ids = source.as_written(contacts.id)
         _refuse_no_match(ids, members, contacts, id)

@@ -260,11 +260,14 @@ def test_the_default_region_is_for_customers_without_a_country(
     assert written == {hashed(number) if number else ""}
 
 
-def test_an_earlier_output_may_have_another_key_of_its_ids(tmp_path: Path) -> None:
+def test_an_earlier_output_may_have_another_key_of_its_ids_and_another_model(
+    tmp_path: Path,
+) -> None:
     """Both outputs have the same customers, in the same order."""
     before = job_labels("hashed_ids").segment
     fields = {"previous": str(fitted("hashed_ids"))}
-    summary = write(tmp_path, contacts(), **fields).record.audience.segments[0]
+    with pytest.warns(UserWarning, match="of another model"):
+        summary = write(tmp_path, contacts(), **fields).record.audience.segments[0]
     left = [i for i, label in enumerate(before) if label == 1 and i not in chosen(1)]
     assert (summary.leavers, summary.leavers_without_contact) == (len(left), 0)
 

@@ -192,6 +192,9 @@ def test_built_features_are_a_table(folder: Path, tmp_path: Path) -> None:
     for i, path in enumerate(built):
         pq.write_table(pq.read_table(path), tmp_path / f"{i}.parquet")
     paths = sorted(tmp_path.glob("*.parquet"))
+    with raises("transactions.missing_column", DataError) as caught:
+        gpuseg.score(fitted, paths, tmp_path / "out")
+    assert "built_features" in str(caught.value)
     gpuseg.score(fitted, paths, tmp_path / "out", built_features=True)
     labels = read_parts(fitted).select(["customer_id", "segment", "distance"])
     assert read_parts(tmp_path / "out").equals(labels)

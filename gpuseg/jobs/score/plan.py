@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.features.times import TIME_FORMAT_NOT_NEEDED
 from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.dataset import Dataset
@@ -167,6 +167,13 @@ def _plan_lines(
 
     try:
         return plan(transactions)
+    except DataError as error:
+        if error.code == "transactions.missing_column":
+            error.hint += (
+                "; if the table has the features already, use built_features (--built-features on "
+                "the command line)"
+            )
+        raise
     except ConfigError as error:
         if error.code != TIME_FORMAT_NOT_NEEDED or not _has_time_format_of(fit, transactions):
             raise
