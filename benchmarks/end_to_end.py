@@ -189,10 +189,8 @@ def facts_of(output: str, wall: float) -> dict[str, Any]:
     return {"inertia": facts["inertia"], "n_iter": facts["n_iter"], "seconds": stages}
 
 
-def compare(arguments: argparse.Namespace) -> None:
-    """Run all engines in turn and write the result."""
-    from measure import interleaved, save, summary
-
+def make_inputs(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """Return the folder of the customers and the file of the initial centers; make them."""
     from gpuseg.synthetic.customers import write_customers
 
     folder = Path(arguments.folder)
@@ -201,6 +199,14 @@ def compare(arguments: argparse.Namespace) -> None:
         write_customers(data, rows=arguments.rows, features=16)
     init = folder / "init.json"
     init.write_text(json.dumps(initial_centers(data, arguments.clusters)))
+    return data, init
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Run all engines in turn and write the result."""
+    from measure import interleaved, save, summary
+
+    data, init = make_inputs(arguments)
     runs = interleaved(commands(data, init, arguments), arguments.repeats)
     table = {}
     for name, repeats in runs.items():

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from end_to_end import initial_centers, job
+from end_to_end import job, make_inputs
 
 
 def warm(model: str, data: str, out: str, repeats: int, options: list[str]) -> None:
@@ -54,14 +54,8 @@ def compare(arguments: argparse.Namespace) -> None:
     """Run all commands in turn, then a warm process, and write the result."""
     from measure import interleaved, measure, save, spread, summary
 
-    from gpuseg.synthetic.customers import write_customers
-
     folder = Path(arguments.folder)
-    data = folder / f"customers-{arguments.rows}"
-    if not data.exists():
-        write_customers(data, rows=arguments.rows, features=16)
-    init = folder / "init.json"
-    init.write_text(json.dumps(initial_centers(data, arguments.clusters)))
+    data, init = make_inputs(arguments)
     runs = interleaved(commands(data, init, arguments), arguments.repeats)
     table: dict[str, dict[str, Any]] = {name: summary(repeats) for name, repeats in runs.items()}
     process = measure([
@@ -99,7 +93,7 @@ def main() -> None:
         warm(*arguments.warm, arguments.repeats, score_options(arguments))
         return
     if arguments.quick:
-        arguments.rows = 500_000
+        arguments.rows, arguments.result = 500_000, f"{arguments.result}-quick"
     Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     compare(arguments)
 

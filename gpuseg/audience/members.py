@@ -12,10 +12,10 @@ from gpuseg.arrow import plain
 from gpuseg.audience.normalize import TEXT
 from gpuseg.errors import ConfigError, DataError, literal
 from gpuseg.formatting import segment_name
-from gpuseg.io.output.assignments import SEGMENT
 from gpuseg.io.privacy.pseudonyms import Key, pseudonyms
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.manifest import Manifest, ScoresManifest, read_any_manifest
+from gpuseg.output_columns import SEGMENT
 
 
 @dataclass(frozen=True)

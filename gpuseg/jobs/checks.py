@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from gpuseg.errors import ConfigError, literal
-from gpuseg.io.output.assignments import DISTANCE, SEGMENT
 from gpuseg.jobs.job import JobSpec
+from gpuseg.output_columns import DISTANCE, SEGMENT
 
 
 def check_job(spec: JobSpec) -> None:

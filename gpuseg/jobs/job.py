@@ -30,14 +30,12 @@ from gpuseg.jobs.schema import (
     Section,
     TransactionsSpec,
 )
+from gpuseg.output_columns import CONFIDENCE
 from gpuseg.printable import printable_value
 from gpuseg.redaction import HIDDEN, redacted, secrets_of
 from gpuseg.segmentation.base import SegmentationAlgorithm, SegmentSpec
 from gpuseg.segmentation.registry import algorithm_of, registered
 from gpuseg.validation import broken_rule
-
-CONFIDENCE = "confidence"
-"""The output column of how far a customer is from another segment."""
 
 
 class JobSpec(Section):

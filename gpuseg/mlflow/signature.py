@@ -11,7 +11,7 @@ from gpuseg.errors import ConfigError
 from gpuseg.mlflow.package import import_mlflow
 from gpuseg.models.base import SegmentModel
 from gpuseg.models.example_row import columns_with_optional_values
-from gpuseg.models.scores import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
+from gpuseg.output_columns import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 from gpuseg.preprocessing.encoding.encoder import Encoder
 
 NumberType = Literal["any", "double"]

@@ -14,8 +14,8 @@ from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.core_sample_files import count_core_rows, read_core_rows
 from gpuseg.models.folder import FILE_NAME, ModelFolder
 from gpuseg.models.saved_model import SavedModel
-from gpuseg.models.scores import SEGMENT
 from gpuseg.models.segment_points import SegmentPoints
+from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import validated_values
 from gpuseg.runtime.executor import TaskContext

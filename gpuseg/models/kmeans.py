@@ -15,8 +15,8 @@ from gpuseg.model_selection.confidence import RunnerUp
 from gpuseg.models.base import SegmentModel, model_files, register_model
 from gpuseg.models.folder import ModelFolder
 from gpuseg.models.saved_model import SavedModel
-from gpuseg.models.scores import SEGMENT
 from gpuseg.models.segment_points import SegmentPoints
+from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 from gpuseg.preprocessing.saved_pipeline import saved_array, validated_values
 from gpuseg.runtime.executor import TaskContext

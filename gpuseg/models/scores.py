@@ -10,9 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.optional import is_pandas, is_polars
-
-SEGMENT, DISTANCE = "segment", "distance"
-NEXT_SEGMENT, CONFIDENCE = "next_segment", "confidence"
+from gpuseg.output_columns import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 
 
 @dataclass(frozen=True)

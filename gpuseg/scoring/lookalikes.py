@@ -17,8 +17,9 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, plain, to_numpy, without_views
 from gpuseg.errors import ConfigError, literal
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.scores import SEGMENT, Scores
+from gpuseg.models.scores import Scores
 from gpuseg.models.segment_points import Points, distances_to
+from gpuseg.output_columns import SEGMENT
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.validation import nearest, nearest_known
 

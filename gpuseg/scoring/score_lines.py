@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from gpuseg.arrow import from_numpy
 from gpuseg.features.definitions import CUSTOMER_ID
 from gpuseg.manifest import Manifest
-from gpuseg.models.scores import SEGMENT, Scores
+from gpuseg.models.scores import Scores
+from gpuseg.output_columns import SEGMENT
 from gpuseg.preprocessing.pipeline import UnseenCategory
 from gpuseg.preprocessing.row_problems import RowProblem
 from gpuseg.printable import printable_value, shortened

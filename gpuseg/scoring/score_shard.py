@@ -14,13 +14,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gpuseg.arrow import from_numpy
-from gpuseg.io.output.assignments import DISTANCE, SEGMENT, Part, write_part
+from gpuseg.io.output.assignments import Part, write_part
 from gpuseg.io.output.base import Staging
 from gpuseg.io.parquet.ids import WrittenIds
 from gpuseg.io.parquet.shard_plan import PartPlan, RowGroup, ShardPlan
 from gpuseg.io.privacy.pseudonyms import pseudonyms
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.scores import CONFIDENCE, Scores
+from gpuseg.models.scores import Scores
+from gpuseg.output_columns import CONFIDENCE, DISTANCE, SEGMENT
 from gpuseg.runtime.executor import BLOCK_ROWS, ONE_THREAD, TaskContext
 from gpuseg.scoring.counts import ScoreCounts
 from gpuseg.scoring.lookalikes import LIKE_DISTANCE, ROW, LikedScores, Lookalikes

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from gpuseg.models.scores import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
+from gpuseg.output_columns import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 from gpuseg.serving.form_fields import form_fields
 from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel

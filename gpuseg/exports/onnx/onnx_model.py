@@ -15,7 +15,7 @@ from gpuseg.exports.onnx.graph import FLOAT, INT32, ML_DOMAIN, Graph
 from gpuseg.exports.onnx.prepare import added, prepared_columns
 from gpuseg.exports.onnx.raw_columns import InputColumn, feature_matrix, input_columns
 from gpuseg.models.loading import SavedOutput
-from gpuseg.models.scores import DISTANCE, SEGMENT
+from gpuseg.output_columns import DISTANCE, SEGMENT
 from gpuseg.printable import printable
 
 REFUSED = int(np.iinfo(np.int32).min)

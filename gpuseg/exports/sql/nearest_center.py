@@ -29,7 +29,7 @@ from gpuseg.exports.sql.expressions import (
 )
 from gpuseg.exports.sql.raw_columns import COPY, ROW_ID
 from gpuseg.exports.sql.steps import Steps
-from gpuseg.models.scores import DISTANCE, SEGMENT
+from gpuseg.output_columns import DISTANCE, SEGMENT
 
 MAX_CENTERS = 64
 """Centers up to which the columns form can be chosen: it compares each one with all others."""

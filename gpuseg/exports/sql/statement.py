@@ -21,7 +21,7 @@ from gpuseg.exports.sql.steps import Steps
 from gpuseg.exports.sql.target import DEFAULT_DIALECT, DEFAULT_TABLE, TargetTable
 from gpuseg.manifest import Manifest
 from gpuseg.models.loading import SavedOutput
-from gpuseg.models.scores import DISTANCE, SEGMENT
+from gpuseg.output_columns import DISTANCE, SEGMENT
 
 COLUMNS, TABLE = "columns", "table"
 """The forms of a statement; see `nearest_center`."""

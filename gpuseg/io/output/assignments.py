@@ -16,12 +16,11 @@ from gpuseg.io.output.base import Staging, cannot_write
 from gpuseg.io.parquet.ids import IdRange, PickedIds, WrittenIds
 from gpuseg.io.parquet.shard_plan import PartPlan, ShardPlan, read_batches
 from gpuseg.io.privacy.pseudonyms import pseudonyms
+from gpuseg.output_columns import DISTANCE, SEGMENT
 from gpuseg.runtime.executor import CacheLost, TaskContext
 from gpuseg.sharding.shard import Shard
 
 _BATCH_ROWS = 131_072
-
-SEGMENT, DISTANCE = "segment", "distance"
 
 
 @dataclass(frozen=True)

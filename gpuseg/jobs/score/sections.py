@@ -12,7 +12,6 @@ from pydantic import BeforeValidator, Field
 
 from gpuseg.errors import ConfigError, literal
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.io.output.assignments import DISTANCE, SEGMENT
 from gpuseg.io.text_files.options import OPTIONS, TextOptions, checked_options
 from gpuseg.jobs.job_values import read_job
 from gpuseg.jobs.schema import (
@@ -27,7 +26,7 @@ from gpuseg.jobs.schema import (
 )
 from gpuseg.manifest import Manifest
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.scores import CONFIDENCE
+from gpuseg.output_columns import CONFIDENCE, DISTANCE, SEGMENT
 from gpuseg.redaction import HIDDEN, redacted, secrets_of
 from gpuseg.scoring.lookalikes import LIKE_DISTANCE, RANK, ROW
 from gpuseg.validation import validated

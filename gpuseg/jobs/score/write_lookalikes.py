@@ -8,13 +8,13 @@ import pyarrow as pa
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import aligned, from_numpy
 from gpuseg.formatting import count
-from gpuseg.io.output.assignments import SEGMENT, Part, write_batches
+from gpuseg.io.output.assignments import Part, write_batches
 from gpuseg.io.parquet.shard_plan import PART_ROWS
 from gpuseg.jobs.context import OpenRun
 from gpuseg.jobs.duplicates import duplicates_warning
 from gpuseg.manifest import LookalikeSummary
 from gpuseg.models.loading import SavedOutput
-from gpuseg.models.scores import SEGMENT as FINEST_LEVEL
+from gpuseg.output_columns import SEGMENT
 from gpuseg.runtime.executor import TaskContext
 from gpuseg.scoring.lookalikes import LIKE_DISTANCE, RANK, ROW, Lookalikes, sortable
 from gpuseg.scoring.score_shard import ShardScores
@@ -47,7 +47,7 @@ def write_lookalikes(
         _write(run, rows.slice(part * PART_ROWS, PART_ROWS), part, n_parts)
         for part in range(n_parts)
     ]
-    is_named = liked.column == FINEST_LEVEL
+    is_named = liked.column == SEGMENT
     return parts, LookalikeSummary(
         segment=liked.number,
         column=liked.column,
