@@ -1,7 +1,7 @@
 """The customers of the segments of an output, by their ids as text."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import plain
+from gpuseg.audience.level_segment import LevelSegment, segments_of_level
 from gpuseg.audience.normalize import TEXT
 from gpuseg.errors import ConfigError, DataError, literal
 from gpuseg.formatting import segment_name
@@ -30,12 +31,15 @@ class SegmentedOutput:
         Column of the ids.
     key : Key or None
         Key of the hashes that the output has in place of ids.
+    levels : mapping of str to int
+        Numbers of segments of the levels of a hierarchy, by their columns.
     """
 
     storage: Storage
     manifest: Manifest | ScoresManifest
     id: str
     key: Key | None
+    levels: Mapping[str, int]
 
     @classmethod
     def open(cls, path: str, parameter: str) -> "SegmentedOutput":
@@ -59,7 +63,10 @@ class SegmentedOutput:
             )  # fmt: skip
         source = manifest.job.get("input") or manifest.job.get("transactions") or {}
         variable = source.get("id_hash_key_env")
-        return cls(storage, manifest, names[0], Key.from_env(variable) if variable else None)
+        key = Key.from_env(variable) if variable else None
+        sizes = {column: segments_of_level(column) for column in names[1:]}
+        levels = {column: size for column, size in sizes.items() if size is not None}
+        return cls(storage, manifest, names[0], key, levels)
 
     @property
     def fit_run_id(self) -> str | None:
@@ -68,8 +75,13 @@ class SegmentedOutput:
             return self.manifest.run_id
         return self.manifest.scored_with.run_id
 
-    def numbers(self) -> set[int]:
-        """Return the numbers of the segments that have customers."""
+    def numbers(self, column: str) -> set[int]:
+        """Return the numbers of the segments of a column: of ``segment`` those with customers.
+
+        A column that the output does not have has none.
+        """
+        if column != SEGMENT:
+            return set(range(self.levels.get(column, 0)))
         manifest = self.manifest
         listed = {segment.segment for segment in manifest.segments}
         if manifest.other_segments is None:
@@ -78,48 +90,54 @@ class SegmentedOutput:
             return listed | set(range(manifest.result.n_clusters))
         return listed | set(range(manifest.scored_with.n_clusters))
 
-    def numbers_of(self, names: Sequence[str]) -> dict[int, str | None]:
-        """Return the segments that a user names by number or name, and their names.
+    def segments_of(self, texts: Sequence[str]) -> dict[LevelSegment, str | None]:
+        """Return the segments that a user names, and their names.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            Each a name, a number, or ``COLUMN=NUMBER`` for a level of a hierarchy, such as
+            ``segment_4=2``.
 
         Raises
         ------
         ConfigError
             For a segment that the output does not have.
         """
-        named = {s.segment: s.name for s in self.manifest.segments}
-        known = dict.fromkeys(self.numbers()) | named
-        by_name = {name.casefold(): number for number, name in named.items() if name}
-        chosen: dict[int, str | None] = {}
-        for text in names:
-            number = by_name.get(text.strip().casefold())
-            if number is None and re.fullmatch(r"-?[0-9]{1,10}", text.strip()):
-                number = int(text)
-            if number not in known:
-                listed = ", ".join(
-                    f"{n} ({name})" if name else segment_name(n) for n, name in named.items()
-                )
-                raise ConfigError(
-                    "audience.unknown_segment", "the output has no such segment", value=text,
-                    rule=f"it has {literal(listed)}", parameter="segment",
-                )  # fmt: skip
-            chosen[number] = known[number]
+        names = {s.segment: s.name for s in self.manifest.segments}
+        by_name = {name.casefold(): number for number, name in names.items() if name}
+        chosen: dict[LevelSegment, str | None] = {}
+        for text in texts:
+            segment = _parsed(text.strip(), by_name, self.levels)
+            if segment is None or segment.number not in self.numbers(segment.column):
+                raise self._unknown(text, names)
+            chosen[segment] = names.get(segment.number) if segment.column == SEGMENT else None
         return chosen
 
-    def members(self, segments: Sequence[int]) -> dict[int, pa.Array]:
+    def _unknown(self, text: str, names: Mapping[int, str | None]) -> ConfigError:
+        listed = ", ".join(
+            f"{n} ({name})" if name else segment_name(n) for n, name in names.items()
+        )
+        levels = f", or COLUMN=NUMBER with {' or '.join(self.levels)}" if self.levels else ""
+        return ConfigError(
+            "audience.unknown_segment", "the output has no such segment", value=text,
+            rule=f"it has {literal(listed + levels)}", parameter="segment",
+        )  # fmt: skip
+
+    def members(self, segments: Sequence[LevelSegment]) -> dict[LevelSegment, pa.Array]:
         """Return the ids of the customers of segments, as text.
 
         Raises
         ------
         DataError, ResourceError
         """
-        parts: dict[int, list[pa.Array]] = {segment: [pa.nulls(0, TEXT)] for segment in segments}
-        wanted = pa.array(segments, pa.int32())
+        parts: dict[LevelSegment, list[pa.Array]] = {s: [pa.nulls(0, TEXT)] for s in segments}
+        columns = list(dict.fromkeys(segment.column for segment in segments))
         with wrap_store_errors("output", self.storage.url):
             for part in self.manifest.parts:
-                table = self._read(f"{self.storage.root}/{part.name}")
-                table = table.filter(pc.is_in(table[SEGMENT], value_set=wanted))
+                table = self._read(f"{self.storage.root}/{part.name}", columns)
                 for segment in segments:
-                    rows = table.filter(pc.equal(table[SEGMENT], segment))
+                    rows = table.filter(pc.equal(table[segment.column], segment.number))
                     parts[segment] += [pc.cast(plain(c), TEXT) for c in rows[self.id].chunks]
         return {segment: pc.unique(pa.concat_arrays(ids)) for segment, ids in parts.items()}
 
@@ -127,6 +145,20 @@ class SegmentedOutput:
         """Return ids as the output has them: their hashes, where it has a key."""
         return ids if self.key is None else pc.cast(pseudonyms(ids, self.key), TEXT)
 
-    def _read(self, path: str) -> pa.Table:
+    def _read(self, path: str, columns: Sequence[str]) -> pa.Table:
         with self.storage.open_parquet(path) as file, self.storage.wrap_reading(path, None):
-            return pq.ParquetFile.read(file, columns=[self.id, SEGMENT])
+            return pq.ParquetFile.read(file, columns=[self.id, *columns])
+
+
+def _parsed(
+    text: str, by_name: Mapping[str, int], levels: Mapping[str, int]
+) -> LevelSegment | None:
+    """Return the segment that a text means; None if it can mean none."""
+    if text.casefold() in by_name:
+        return LevelSegment(by_name[text.casefold()])
+    column, sign, number = text.rpartition("=")
+    if not re.fullmatch(r"-?[0-9]{1,10}", number):
+        return None
+    if not sign:
+        return LevelSegment(int(number))
+    return LevelSegment(int(number), column) if column in levels else None

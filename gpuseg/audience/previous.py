@@ -7,13 +7,15 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from gpuseg.audience.hashing import are_written
+from gpuseg.audience.level_segment import LevelSegment, segments_of_level
 from gpuseg.audience.members import SegmentedOutput
 from gpuseg.audience.normalize import TEXT
 from gpuseg.audience.platforms import ContactKey, Platform
-from gpuseg.audience.record import AudienceManifest, file_of
+from gpuseg.audience.record import AudienceManifest
 from gpuseg.errors import ConfigError, DataError, literal
 from gpuseg.io.output.base import MANIFEST
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
+from gpuseg.output_columns import SEGMENT
 from gpuseg.output_kind import OutputKind, output_kind
 from gpuseg.strict_json import parse_json
 
@@ -26,20 +28,23 @@ class PreviousAudience:
 
     Attributes
     ----------
-    rows : mapping of int to table, or None
+    rows : mapping of LevelSegment to table, or None
         Columns of keys.
-    members : mapping of int to array of text
+    members : mapping of LevelSegment to array of text
     source : SegmentedOutput or None
         The earlier output, whose ids may have another key than those of the present one.
     """
 
-    rows: Mapping[int, pa.Table] | None = None
-    members: Mapping[int, pa.Array] = field(default_factory=dict)
+    rows: Mapping[LevelSegment, pa.Table] | None = None
+    members: Mapping[LevelSegment, pa.Array] = field(default_factory=dict)
     source: SegmentedOutput | None = None
 
 
 def read_previous(
-    path: str, segments: Sequence[int], headers: Mapping[ContactKey, str], platform: Platform
+    path: str,
+    segments: Sequence[LevelSegment],
+    headers: Mapping[ContactKey, str],
+    platform: Platform,
 ) -> PreviousAudience:
     """Read an earlier audience.
 
@@ -47,7 +52,7 @@ def read_previous(
     ----------
     path : str
         A folder of audience files, one file of a single segment, or an output of segments.
-    segments : sequence of int
+    segments : sequence of LevelSegment
     headers : mapping of ContactKey to str
         Columns that the files must have.
     platform : Platform
@@ -63,24 +68,44 @@ def read_previous(
                 return _of_file(storage, segments, headers, platform)
             manifest = _manifest(storage)
             if manifest is None:
-                source = SegmentedOutput.open(path, PARAMETER)
-                known = [n for n in segments if n in source.numbers()]
-                empty = pa.nulls(0, TEXT)
-                members = {**dict.fromkeys(segments, empty), **source.members(known)}
-                return PreviousAudience(members=members, source=source)
-            written = {segment.segment for segment in manifest.audience.segments}
-            rows = {number: _no_rows(headers) for number in segments}
-            for number in written & rows.keys():
-                path_of_file = f"{storage.root}/{file_of(number)}"
-                rows[number] = _read(storage, path_of_file, headers, platform)
+                return _of_output(SegmentedOutput.open(path, PARAMETER), segments)
+            written = {LevelSegment(s.segment, s.column) for s in manifest.audience.segments}
+            rows = {segment: _no_rows(headers) for segment in segments}
+            for segment in written & rows.keys():
+                path_of_file = f"{storage.root}/{segment.file}"
+                rows[segment] = _read(storage, path_of_file, headers, platform)
             return PreviousAudience(rows)
         except OSError as error:
             raise unreachable(PARAMETER, storage.url, error) from None
 
 
+def _of_output(source: SegmentedOutput, segments: Sequence[LevelSegment]) -> PreviousAudience:
+    """Return the customers of an earlier output; of a segment that it does not have, none.
+
+    Raises
+    ------
+    ConfigError
+        For an output without the level of a segment, which does not tell who has left.
+    """
+    for segment in segments:
+        if segment.column not in (SEGMENT, *source.levels):
+            raise ConfigError(
+                "audience.previous_without_level",
+                f"has no column '{segment.column}'",
+                value=source.storage.shown_url,
+                rule="must have the level of each segment that is named",
+                hint="give an output of the same hierarchy",
+                parameter=PARAMETER,
+            )
+    known = [segment for segment in segments if segment.number in source.numbers(segment.column)]
+    empty = pa.nulls(0, TEXT)
+    members = {**dict.fromkeys(segments, empty), **source.members(known)}
+    return PreviousAudience(members=members, source=source)
+
+
 def _of_file(
     storage: Storage,
-    segments: Sequence[int],
+    segments: Sequence[LevelSegment],
     headers: Mapping[ContactKey, str],
     platform: Platform,
 ) -> PreviousAudience:
@@ -136,7 +161,7 @@ def _read(
             "audience.previous_unreadable", f"{name} cannot be read as an audience file",
             hint="give the folder that gpuseg audience has written", parameter=PARAMETER,
         ) from None  # fmt: skip
-    has = [column for column in names if column != "segment"]
+    has = [name for name in names if name != SEGMENT and segments_of_level(name) is None]
     if sorted(has) != sorted(headers.values()):
         raise DataError(
             "audience.previous_columns",

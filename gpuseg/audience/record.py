@@ -5,14 +5,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gpuseg.manifest import Count, PartSummary, Record, SegmentNumber
+from gpuseg.output_columns import SEGMENT
 
 AUDIENCE_FORMAT: Literal[1] = 1
 """Number of the JSON form."""
-
-
-def file_of(segment: int) -> str:
-    """Return the name of the file of a segment."""
-    return f"segment-{segment}.csv"
 
 
 class KeyCounts(Record):
@@ -31,6 +27,8 @@ class SegmentAudience(Record):
 
     segment: SegmentNumber
     """Number of the segment in the output."""
+    column: str = SEGMENT
+    """Column of the output whose number it is: ``segment``, or that of a level of a hierarchy."""
     name: str | None
     """Name of the segment, where it has one."""
     file: str
@@ -65,7 +63,7 @@ class AudienceSummary(Record):
     source_run_id: str
     """Run of the output whose segments these are."""
     columns: tuple[str, ...]
-    """Columns of the files."""
+    """Columns of the files; that of a level has the level's column in place of ``segment``."""
     minimum: int = Field(ge=1)
     """Rows that each file has at least."""
     contacts: Count

@@ -18,6 +18,7 @@ from gpuseg.audience import MINIMUM
 from gpuseg.audience.consent import ConsentRule
 from gpuseg.audience.contacts import Contacts, read_contacts
 from gpuseg.audience.hashing import hashed, sorted_rows, usable, without_current
+from gpuseg.audience.level_segment import LevelSegment
 from gpuseg.audience.members import SegmentedOutput
 from gpuseg.audience.normalize import TEXT, upper_country
 from gpuseg.audience.phone_numbers import check_region, e164
@@ -28,17 +29,14 @@ from gpuseg.audience.record import (
     AudienceSummary,
     KeyCounts,
     SegmentAudience,
-    file_of,
 )
 from gpuseg.errors import ConfigError, DataError
-from gpuseg.formatting import segment_name
 from gpuseg.io.output.base import MANIFEST, OUTPUT_PATH, Output, as_json, cannot_write
 from gpuseg.io.output.open import open_output
 from gpuseg.io.storage import Storage
 from gpuseg.manifest import PartSummary
+from gpuseg.output_columns import SEGMENT
 from gpuseg.output_kind import OutputKind
-
-SEGMENT_COLUMN = "segment"
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class AudienceRequest:
     id : str or None
         Column of its ids; None is the name that the output has.
     segments : sequence of str
-        Numbers or names.
+        Numbers or names, or ``COLUMN=NUMBER`` for a level of a hierarchy, as in ``segment_4=2``.
     platform : str
     keys : mapping of ContactKey to str
         Columns of the table of contacts.
@@ -119,13 +117,13 @@ def write_audience(request: AudienceRequest) -> AudienceResult:
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"
     target = Storage.from_url(request.target, {}, OUTPUT_PATH)
     source = SegmentedOutput.open(request.output, "output")
-    segments = source.numbers_of(request.segments)
+    segments = source.segments_of(request.segments)
     with open_output(target, request.overwrite, run_id, OutputKind.AUDIENCE) as output:
         audience = _Audience.read(request, platform, source, segments)
-        summaries = [audience.segment(number, name) for number, name in segments.items()]
+        summaries = [audience.segment(segment, name) for segment, name in segments.items()]
         parts = [
-            _write(output, name, rows, platform, number)
-            for number, (_, files) in zip(segments, summaries, strict=True)
+            _write(output, name, rows, platform, segment)
+            for segment, (_, files) in zip(segments, summaries, strict=True)
             for name, rows in files.items()
         ]
         record = AudienceManifest(
@@ -135,7 +133,7 @@ def write_audience(request: AudienceRequest) -> AudienceResult:
             audience=AudienceSummary(
                 platform=request.platform,
                 source_run_id=source.manifest.run_id,
-                columns=tuple(_headers(platform, audience.keys)),
+                columns=tuple(_headers(platform, audience.keys, SEGMENT)),
                 minimum=request.minimum,
                 contacts=len(audience.contacts.id),
                 contacts_without_id=audience.contacts.rows_without_id,
@@ -190,7 +188,7 @@ class _Audience:
     ids : array of text (n,)
         Ids of the contacts, as the output has them.
     consents : array of bool (n,)
-    members : mapping of int to array of text
+    members : mapping of LevelSegment to array of text
         Ids of the customers of each segment.
     previous : PreviousAudience or None
     keys : tuple of ContactKey
@@ -202,7 +200,7 @@ class _Audience:
     contacts: Contacts
     ids: pa.Array
     consents: pa.Array
-    members: Mapping[int, pa.Array]
+    members: Mapping[LevelSegment, pa.Array]
     previous: PreviousAudience | None
     keys: tuple[ContactKey, ...]
 
@@ -212,7 +210,7 @@ class _Audience:
         request: AudienceRequest,
         platform: Platform,
         source: SegmentedOutput,
-        segments: Mapping[int, str | None],
+        segments: Mapping[LevelSegment, str | None],
     ) -> "_Audience":
         """Read contacts and segments.
 
@@ -241,7 +239,9 @@ class _Audience:
         _refuse_no_match(ids, members, contacts, id)
         return cls(request, platform, contacts, ids, consents, members, previous, keys)
 
-    def segment(self, number: int, name: str | None) -> tuple[SegmentAudience, dict[str, pa.Table]]:
+    def segment(
+        self, segment: LevelSegment, name: str | None
+    ) -> tuple[SegmentAudience, dict[str, pa.Table]]:
         """Return the counts of a segment, and the rows of its files by their names.
 
         Raises
@@ -249,29 +249,30 @@ class _Audience:
         DataError
             If the segment has too few customers.
         """
-        members = self.members[number]
+        members = self.members[segment]
         is_member = pc.is_in(self.ids, value_set=members)
         chosen = pc.and_(is_member, self.consents)
         keys, counts = self._keys(chosen)
         rows = hashed(keys, self.platform)
         with_key = rows.filter(usable(rows, self.platform))
         current = sorted_rows(with_key)
-        self._refuse_too_few(number, len(current), counts)
-        file, n_contacts, n_chosen = file_of(number), _sum(is_member), _sum(chosen)
-        files = {file: current}
+        self._refuse_too_few(segment, len(current), counts)
+        n_contacts, n_chosen = _sum(is_member), _sum(chosen)
+        files = {segment.file: current}
         leavers = {}
         if self.previous is not None:
-            left, n_unknown = self._leavers(number, chosen, current)
-            files[f"segment-{number}-leavers.csv"] = left
+            left, n_unknown = self._leavers(segment, chosen, current)
+            files[segment.leavers_file] = left
             leavers = {
-                "leavers_file": f"segment-{number}-leavers.csv",
+                "leavers_file": segment.leavers_file,
                 "leavers": len(left),
                 "leavers_without_contact": n_unknown,
             }
         summary = SegmentAudience(
-            segment=number,
+            segment=segment.number,
+            column=segment.column,
             name=name,
-            file=file,
+            file=segment.file,
             customers=len(members),
             without_contact=len(members) - n_contacts,
             without_consent=n_contacts - n_chosen,
@@ -283,18 +284,20 @@ class _Audience:
         )
         return summary, files
 
-    def _leavers(self, number: int, chosen: pa.Array, current: pa.Table) -> tuple[pa.Table, int]:
+    def _leavers(
+        self, segment: LevelSegment, chosen: pa.Array, current: pa.Table
+    ) -> tuple[pa.Table, int]:
         """Return the rows to remove, and how many customers left without a contact."""
         assert self.previous is not None
         source = self.previous.source
         if source is None:
             assert self.previous.rows is not None
-            rows, n_unknown = self.previous.rows[number], 0
+            rows, n_unknown = self.previous.rows[segment], 0
         else:
-            before, ids = self.previous.members[number], source.as_written(self.contacts.id)
+            before, ids = self.previous.members[segment], source.as_written(self.contacts.id)
             is_gone = pc.and_(pc.is_in(ids, value_set=before), pc.invert(chosen))
             rows = hashed(self._keys(is_gone)[0], self.platform)
-            still = pc.is_in(before, value_set=self.members[number])
+            still = pc.is_in(before, value_set=self.members[segment])
             known = pc.is_in(before, value_set=ids)
             n_unknown = _sum(pc.and_(pc.invert(still), pc.invert(known)))
         return sorted_rows(without_current(rows, current, self.platform)), n_unknown
@@ -328,7 +331,9 @@ class _Audience:
         default = pa.scalar(self.request.default_region, TEXT)
         return pc.if_else(_is_missing(countries), default, upper_country(countries))
 
-    def _refuse_too_few(self, number: int, n_rows: int, counts: Mapping[str, KeyCounts]) -> None:
+    def _refuse_too_few(
+        self, segment: LevelSegment, n_rows: int, counts: Mapping[str, KeyCounts]
+    ) -> None:
         if n_rows < self.request.minimum:
             phones = counts.get(self.platform.headers[ContactKey.PHONE])
             step = (
@@ -339,8 +344,7 @@ class _Audience:
             )
             raise DataError(
                 "audience.too_few_customers",
-                f"segment {segment_name(number)} has {n_rows:,} customers with consent and a "
-                "usable key",
+                f"segment {segment.shown} has {n_rows:,} customers with consent and a usable key",
                 rule=f"must have at least {self.request.minimum:,}, so that a file tells of no "
                 "single customer, and so that the platforms accept it; nothing was written",
                 hint=f"{step}leave the segment out, or set another --minimum",
@@ -348,7 +352,7 @@ class _Audience:
 
 
 def _refuse_no_match(
-    ids: pa.Array, members: Mapping[int, pa.Array], contacts: Contacts, id: str
+    ids: pa.Array, members: Mapping[LevelSegment, pa.Array], contacts: Contacts, id: str
 ) -> None:
     """Refuse a table of contacts that has no customer of any segment."""
     everyone = pa.concat_arrays(list(members.values()))
@@ -361,22 +365,22 @@ def _refuse_no_match(
         )
 
 
-def _headers(platform: Platform, keys: Sequence[ContactKey]) -> list[str]:
-    return [*[SEGMENT_COLUMN] * platform.has_segment, *(platform.headers[key] for key in keys)]
+def _headers(platform: Platform, keys: Sequence[ContactKey], column: str) -> list[str]:
+    return [*[column] * platform.has_segment, *(platform.headers[key] for key in keys)]
 
 
 def _write(
-    output: Output, name: str, rows: pa.Table, platform: Platform, number: int
+    output: Output, name: str, rows: pa.Table, platform: Platform, segment: LevelSegment
 ) -> PartSummary:
     """Stage a file: a header and rows, of values that need no quotes."""
     keys = [ContactKey(column) for column in rows.column_names]
     if platform.has_segment:
-        rows = rows.add_column(0, SEGMENT_COLUMN, pa.repeat(number, len(rows)))
+        rows = rows.add_column(0, segment.column, pa.repeat(segment.number, len(rows)))
     path = output.staging.path(name)
     options = pa_csv.WriteOptions(include_header=False, quoting_style="none")
     try:
         with output.staging.storage.fs.open(path, "wb") as sink:
-            sink.write((",".join(_headers(platform, keys)) + "\n").encode())
+            sink.write((",".join(_headers(platform, keys, segment.column)) + "\n").encode())
             pa_csv.write_csv(rows, sink, options)
             if output.staging.storage.is_local:
                 sink.flush()

@@ -38,7 +38,11 @@ def audience(
     ],
     segment: Annotated[
         list[str],
-        typer.Option("--segment", metavar="SEGMENT", help="Number or name; repeatable."),
+        typer.Option(
+            "--segment",
+            metavar="SEGMENT",
+            help="Number, name, or COLUMN=NUMBER of a level, as in segment_4=2; repeatable.",
+        ),
     ],
     format: Annotated[str, typer.Option(help="google, meta or csv.")],
     consent: Annotated[str, _column("--consent", "Column of the consent of each customer.")],
@@ -86,6 +90,7 @@ def audience(
 ) -> None:
     """Write hashed contacts of segments for Google, Meta or others, of who consents."""
     from gpuseg.audience.consent import ConsentRule
+    from gpuseg.audience.level_segment import LevelSegment
     from gpuseg.audience.platforms import ContactKey
     from gpuseg.audience.write import AudienceRequest, write_audience
     from gpuseg.errors import parameter_names
@@ -120,7 +125,8 @@ def audience(
             print_json(result.record.to_json())
             return
         for one in result.record.audience.segments:
-            named = f"{one.segment} ({one.name})" if one.name else f"{one.segment}"
+            number = LevelSegment(one.segment, one.column).shown
+            named = f"{number} ({one.name})" if one.name else number
             print_text(
                 f"segment {named}: {one.rows:,} rows of {one.customers:,} customers; "
                 f"{one.without_contact:,} without contact, {one.without_consent:,} without "

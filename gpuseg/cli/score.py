@@ -53,7 +53,8 @@ def score(
         typer.Option(
             "--like",
             metavar="SEGMENT",
-            help="Write only the rows nearest to a segment, by its number or name.",
+            help="Write only the rows nearest to a segment: its number, its name, or COLUMN=NUMBER "
+            "of a level, as in segment_4=2.",
         ),
     ] = None,
     top: Annotated[

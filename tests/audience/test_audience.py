@@ -204,6 +204,46 @@ def test_segments_are_named_by_number_or_name(tmp_path: Path) -> None:
     assert {p.name for p in (tmp_path / "out").glob("*.csv")} == {"segment-2.csv", "segment-0.csv"}
 
 
+def test_a_segment_of_a_coarser_level(tmp_path: Path) -> None:
+    level = job_labels("hierarchy").levels["segment_3"]
+    fields = {"name": "hierarchy", "segments": ["segment_3=1", "1"], "minimum": 1}
+    result = write(tmp_path, contacts("hierarchy"), **fields)
+    rows = rows_of(tmp_path / "out" / "segment_3-1.csv")
+    members = [i for i, label in enumerate(level) if label == 1]
+    stay = [i for i in members if CONSENTS[i % 5]]
+    assert {row["email_sha256"] for row in rows} == {
+        hashed(f"person.{i}@example.com") for i in stay
+    }
+    assert {row["segment_3"] for row in rows} == {"1"}
+    coarse, fine = result.record.audience.segments
+    assert (coarse.column, coarse.segment, coarse.customers) == ("segment_3", 1, len(members))
+    assert (fine.column, fine.rows) == ("segment", len(chosen(1, "hierarchy")))
+    (tmp_path / "out").rename(tmp_path / "before")
+    consents = contacts("hierarchy")["consent"].to_pylist()
+    consents[stay[0]] = False
+    for before in (tmp_path / "before", tmp_path / "before" / "segment_3-1.csv"):
+        fields |= {"previous": str(before), "segments": ["segment_3=1"], "overwrite": True}
+        write(tmp_path, contacts("hierarchy", consent=consents), **fields)
+        left = rows_of(tmp_path / "out" / "segment_3-1-leavers.csv")
+        assert [row["email_sha256"] for row in left] == [hashed(f"person.{stay[0]}@example.com")]
+
+
+@pytest.mark.parametrize("text", ["segment_3=3", "segment_4=0", "segment_3=-1", "segment_3=x"])
+def test_levels_that_do_not_exist(tmp_path: Path, text: str) -> None:
+    fields = {"name": "hierarchy", "segments": [text]}
+    error = refused(tmp_path, contacts("hierarchy"), "audience.unknown_segment", **fields)
+    assert "segment_3 or segment_5" in str(error)
+
+
+def test_an_earlier_output_has_the_level(tmp_path: Path) -> None:
+    fields = {"name": "hierarchy", "segments": ["segment_3=1"], "minimum": 1}
+    code = "audience.previous_without_level"
+    refused(tmp_path, contacts("hierarchy"), code, **fields, previous=str(fitted(CASE)))
+    same = str(fitted("hierarchy"))
+    summary = write(tmp_path, contacts("hierarchy"), **fields, previous=same).record.audience
+    assert summary.segments[0].leavers == summary.segments[0].without_consent
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".xlsx"])
 def test_contacts_of_every_format(tmp_path: Path, suffix: str) -> None:
     table = contacts(consent=["Yes", "", "NO", "granted", "1"] * (len(contacts()) // 5))
