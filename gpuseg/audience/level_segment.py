@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from gpuseg.formatting import segment_name
 from gpuseg.output_columns import SEGMENT
 
+_FILE = re.compile(rf"({SEGMENT}(?:_[1-9][0-9]{{0,8}})?)-(-?[0-9]{{1,10}})\.csv")
 _LEVEL = re.compile(rf"{SEGMENT}_([1-9][0-9]{{0,8}})")
 
 
@@ -45,3 +46,9 @@ def segments_of_level(column: str) -> int | None:
     """Return how many segments the level of a column has; None for another column."""
     match = _LEVEL.fullmatch(column)
     return None if match is None else int(match[1])
+
+
+def segment_of_file(name: str) -> LevelSegment | None:
+    """Return the segment of a file by its name; None for a name that gpuseg does not give."""
+    match = _FILE.fullmatch(name)
+    return None if match is None else LevelSegment(int(match[2]), match[1])

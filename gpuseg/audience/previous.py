@@ -1,13 +1,16 @@
 """An earlier audience, to find who has left: its files of hashes, or the output of its segments."""
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from gpuseg import arrow_compute as pc
 from gpuseg.audience.hashing import are_written
-from gpuseg.audience.level_segment import LevelSegment, segments_of_level
+from gpuseg.audience.level_segment import LevelSegment, segment_of_file, segments_of_level
 from gpuseg.audience.members import SegmentedOutput
 from gpuseg.audience.normalize import TEXT
 from gpuseg.audience.platforms import ContactKey, Platform
@@ -43,6 +46,7 @@ class PreviousAudience:
 def read_previous(
     path: str,
     segments: Sequence[LevelSegment],
+    fit_run_id: str | None,
     headers: Mapping[ContactKey, str],
     platform: Platform,
 ) -> PreviousAudience:
@@ -53,6 +57,9 @@ def read_previous(
     path : str
         A folder of audience files, one file of a single segment, or an output of segments.
     segments : sequence of LevelSegment
+    fit_run_id : str or None
+        The run that fitted the model of these segments, if that is known. If the earlier audience
+        is of another model, a warning says so.
     headers : mapping of ContactKey to str
         Columns that the files must have.
     platform : Platform
@@ -65,15 +72,19 @@ def read_previous(
     with wrap_store_errors(PARAMETER, storage.url):
         try:
             if storage.fs.isfile(storage.root):
-                return _of_file(storage, segments, headers, platform)
+                return _of_file(storage, segments, fit_run_id, headers, platform)
             manifest = _manifest(storage)
             if manifest is None:
-                return _of_output(SegmentedOutput.open(path, PARAMETER), segments)
+                source = SegmentedOutput.open(path, PARAMETER)
+                earlier = _of_output(source, segments)
+                _warn_of_another_model(source.fit_run_id, fit_run_id)
+                return earlier
+            _warn_of_another_model(manifest.audience.fit_run_id, fit_run_id)
             written = {LevelSegment(s.segment, s.column) for s in manifest.audience.segments}
             rows = {segment: _no_rows(headers) for segment in segments}
             for segment in written & rows.keys():
                 path_of_file = f"{storage.root}/{segment.file}"
-                rows[segment] = _read(storage, path_of_file, headers, platform)
+                rows[segment] = _read(storage, path_of_file, headers, platform)[0]
             return PreviousAudience(rows)
         except OSError as error:
             raise unreachable(PARAMETER, storage.url, error) from None
@@ -106,16 +117,56 @@ def _of_output(source: SegmentedOutput, segments: Sequence[LevelSegment]) -> Pre
 def _of_file(
     storage: Storage,
     segments: Sequence[LevelSegment],
+    fit_run_id: str | None,
     headers: Mapping[ContactKey, str],
     platform: Platform,
 ) -> PreviousAudience:
+    """Return the rows of a file, which must be of the same segment unless the model is another.
+
+    Raises
+    ------
+    ConfigError, DataError, OSError
+    """
     if len(segments) > 1:
         raise ConfigError(
             "audience.previous_of_one", "is the file of one segment", value=storage.url,
             rule=f"{len(segments)} segments are named", parameter=PARAMETER,
             hint="give the folder of the earlier audience, or name one segment",
         )  # fmt: skip
-    return PreviousAudience({segments[0]: _read(storage, storage.root, headers, platform)})
+    rows, of_rows = _read(storage, storage.root, headers, platform)
+    folder, _, name = storage.root.rpartition("/")
+    manifest = _manifest_beside(replace(storage, root=folder))
+    written = of_rows or segment_of_file(name)
+    if manifest is not None and manifest.audience.fit_run_id != fit_run_id:
+        _warn_of_another_model(manifest.audience.fit_run_id, fit_run_id)
+    elif written not in (None, segments[0]):
+        raise ConfigError(
+            "audience.previous_of_other_segment", f"is the file of segment {written.shown}",
+            value=storage.shown_url, rule=f"must be of segment {segments[0].shown}",
+            hint="give the file of the segment, or the folder of the earlier audience",
+            parameter=PARAMETER,
+        )  # fmt: skip
+    return PreviousAudience({segments[0]: rows})
+
+
+def _warn_of_another_model(earlier: str | None, present: str | None) -> None:
+    """Warn of an earlier audience whose segment numbers may stand for other segments."""
+    if earlier != present:
+        warnings.warn(
+            f"the earlier audience is of another model (run {earlier or 'unknown'}, here run "
+            f"{present or 'unknown'}): a number may stand for another segment there, so check who "
+            "is to be removed",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _manifest_beside(folder: Storage) -> AudienceManifest | None:
+    """Return the manifest in the folder of a file; None for a file that was taken out of it."""
+    try:
+        return _manifest(folder)
+    except OSError:  # whoever may read one file of a store need not see others
+        return None
 
 
 def _manifest(storage: Storage) -> AudienceManifest | None:
@@ -138,8 +189,10 @@ def _manifest(storage: Storage) -> AudienceManifest | None:
 
 def _read(
     storage: Storage, path: str, headers: Mapping[ContactKey, str], platform: Platform
-) -> pa.Table:
-    """Return the rows of a file, with the keys as names of its columns.
+) -> tuple[pa.Table, LevelSegment | None]:
+    """Return the rows of a file, with the keys as names of its columns, and its segment.
+
+    The segment is None if no column has it.
 
     Raises
     ------
@@ -182,7 +235,17 @@ def _read(
                 hint="give the folder that gpuseg audience has written",
                 parameter=PARAMETER,
             )
-    return rows
+    return rows, _segment_of(table)
+
+
+def _segment_of(table: pa.Table) -> LevelSegment | None:
+    """Return the segment of a file that has its number in a column."""
+    for column in table.column_names:
+        if column == SEGMENT or segments_of_level(column) is not None:
+            numbers = pc.unique(table[column]).to_pylist()
+            if len(numbers) == 1 and re.fullmatch(r"-?[0-9]{1,10}", numbers[0] or ""):
+                return LevelSegment(int(numbers[0]), column)
+    return None
 
 
 def _no_rows(headers: Mapping[ContactKey, str]) -> pa.Table:

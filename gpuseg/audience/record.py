@@ -62,6 +62,8 @@ class AudienceSummary(Record):
     """The format of the files."""
     source_run_id: str
     """Run of the output whose segments these are."""
+    fit_run_id: str | None = None
+    """Run that fitted the model of the segments, if that is known."""
     columns: tuple[str, ...]
     """Columns of the files; that of a level has the level's column in place of ``segment``."""
     minimum: int = Field(ge=1)

@@ -1,7 +1,6 @@
 """Write audience files: join segments with contacts, keep who consents, hash, publish at once."""
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -133,6 +132,7 @@ def write_audience(request: AudienceRequest) -> AudienceResult:
             audience=AudienceSummary(
                 platform=request.platform,
                 source_run_id=source.manifest.run_id,
+                fit_run_id=source.fit_run_id,
                 columns=tuple(_headers(platform, audience.keys, SEGMENT)),
                 minimum=request.minimum,
                 contacts=len(audience.contacts.id),
@@ -144,19 +144,6 @@ def write_audience(request: AudienceRequest) -> AudienceResult:
         output.write(MANIFEST, as_json(record.to_json()))
         output.publish([part.name for part in parts])
     return AudienceResult(request.target, record)
-
-
-def _warn_of_another_model(source: SegmentedOutput, previous: PreviousAudience) -> None:
-    """Warn of an earlier output whose segment numbers may stand for other segments."""
-    earlier = previous.source
-    if earlier is not None and earlier.fit_run_id != source.fit_run_id:
-        warnings.warn(
-            f"the earlier output is of another model (run {earlier.fit_run_id}, here run "
-            f"{source.fit_run_id}): a number may stand for another segment there, so check who is "
-            "to be removed",
-            UserWarning,
-            stacklevel=3,
-        )
 
 
 def _platform(request: AudienceRequest) -> Platform:
@@ -232,8 +219,9 @@ class _Audience:
         previous = None
         if request.previous is not None:
             headers = {key: platform.headers[key] for key in keys}
-            previous = read_previous(request.previous, list(segments), headers, platform)
-            _warn_of_another_model(source, previous)
+            previous = read_previous(
+                request.previous, list(segments), source.fit_run_id, headers, platform
+            )
         members = source.members(list(segments))
         ids = source.as_written(contacts.id)
         _refuse_no_match(ids, members, contacts, id)

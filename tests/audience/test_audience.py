@@ -498,6 +498,33 @@ def test_a_previous_audience_has_the_same_columns(tmp_path: Path) -> None:
     refused(tmp_path, contacts(), "audience.previous_unreadable", previous=str(broken))
 
 
+@pytest.mark.parametrize(("platform", "header"), [("csv", "email_sha256"), ("google", "Email")])
+def test_a_previous_file_is_of_the_same_segment(tmp_path: Path, platform: str, header: str) -> None:
+    """A file tells its segment by a column, or by its name."""
+    write(tmp_path, contacts(), segments=["0", "1"], platform=platform)
+    (tmp_path / "out").rename(tmp_path / "before")
+    other = tmp_path / "before" / "segment-0.csv"
+    fields = {"platform": platform, "previous": str(other)}
+    refused(tmp_path, contacts(), "audience.previous_of_other_segment", **fields)
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "segment-0.csv").write_bytes(other.read_bytes())
+    fields["previous"] = str(tmp_path / "alone" / "segment-0.csv")
+    refused(tmp_path, contacts(), "audience.previous_of_other_segment", **fields)
+    # Of another model, a segment may have another number.
+    manifest = tmp_path / "before" / "_manifest.json"
+    content = json.loads(manifest.read_text())
+    content["audience"]["fit_run_id"] = "20260101T000000-abcdef"
+    manifest.write_text(json.dumps(content))
+    before = {row[header] for row in rows_of(other)}
+    fields |= {"previous": str(other)}
+    with pytest.warns(UserWarning, match="of another model"):
+        write(tmp_path, contacts(), **fields)
+    left = rows_of(tmp_path / "out" / "segment-1-leavers.csv")
+    assert {row[header] for row in left} == before
+    with pytest.warns(UserWarning, match="of another model"):
+        write(tmp_path, contacts(), **fields | {"previous": str(other.parent)}, overwrite=True)
+
+
 def test_a_previous_file_shows_no_value(tmp_path: Path) -> None:
     """A table of contacts without a header, named by mistake."""
     path = tmp_path / "contacts.csv"
