@@ -1,4 +1,4 @@
-"""Export a saved segmentation: load it, make the files of a format, write them."""
+"""Export a segmentation: load it, make the files of a format, write them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,8 @@ from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOpti
 from gpuseg.exports.model_card import CARD_NAME, model_card
 from gpuseg.exports.publish_files import publish_files, publish_folder
 from gpuseg.exports.registry import export_format
+from gpuseg.models.base import SegmentModel
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.models.loading import load_output
 
 _CARD_SUFFIX = ".card.md"
@@ -16,7 +18,7 @@ _CARD_SUFFIX = ".card.md"
 
 
 def export(
-    model: str | Path,
+    model: str | Path | SegmentModel,
     to: str,
     path: str | Path | None = None,
     *,
@@ -28,12 +30,14 @@ def export(
     overwrite: bool = False,
     storage_options: Mapping[str, Any] | None = None,
 ) -> dict[str, bytes]:
-    """Return a saved segmentation in the format of another system, and write it.
+    """Return a segmentation in the format of another system, and write it.
 
     Parameters
     ----------
-    model : str or Path
-        The output folder of a run, or its ``_model``: a local path or an fsspec URL.
+    model : str, Path or SegmentModel
+        The output folder of a run, or its ``_model``: a local path or an fsspec URL; or a model in
+        memory, such as ``load_model(path).cut(5)``. Only an output has a manifest, and with it the
+        id column, the names of the segments, and the figures of a model card.
     to : {"json", "sql", "onnx", "mlflow", "card"}
         The format; "card" is the model card.
     path : str, Path or None, default None
@@ -77,13 +81,39 @@ def export(
             "export.is_card", f"the format '{to}' is the model card itself",
             hint="leave this option out", parameter="card",
         )  # fmt: skip
-    with parameter_names({"path": "model"}):
-        source = load_output(model, storage_options=storage_options)
+    source = _described(model, storage_options)
     files = dict(chosen.make(source, options))
     if path is not None:
         text = model_card(source).encode() if card and chosen.has_card else None
         _publish(chosen, files, text, str(path), overwrite)
     return files
+
+
+def _described(
+    model: str | Path | SegmentModel, storage_options: Mapping[str, Any] | None
+) -> DescribedModel:
+    """Return a model with what is known of its run.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    if isinstance(model, str | Path):
+        with parameter_names({"path": "model"}):
+            return load_output(model, storage_options=storage_options)
+    if not isinstance(model, SegmentModel):
+        raise ConfigError(
+            "export.not_a_model", "no model of a job", value=type(model).__name__,
+            rule="must be a path, a URL or what gpuseg.load_model returns",
+            hint="run a job: estimators do not know from which columns their features are made",
+            parameter="model",
+        )  # fmt: skip
+    if storage_options is not None:
+        raise ConfigError(
+            "export.options_without_path", "the model is in memory, not in a file system",
+            hint="leave this option out", parameter="storage_options",
+        )  # fmt: skip
+    return DescribedModel(model)
 
 
 def _publish(

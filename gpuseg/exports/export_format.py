@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from enum import Enum
 
 from gpuseg.errors import ConfigError
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 
 ExportedFiles = Mapping[str, bytes]
 """The content of each file by its name; in a folder, names may have slashes."""
@@ -67,7 +67,7 @@ class ExportFormat:
 
     name: str
     layout: Layout
-    make: Callable[[SavedOutput, ExportOptions], ExportedFiles]
+    make: Callable[[DescribedModel, ExportOptions], ExportedFiles]
     options: frozenset[str] = frozenset()
     mark: str = ""
     has_card: bool = True

@@ -16,15 +16,15 @@ from gpuseg.exports.center_model import CenterModel
 from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOptions, Layout
 from gpuseg.exports.feature_sources import FeatureSource, feature_sources
 from gpuseg.manifest import Manifest
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.models.hierarchical import HierarchicalModel
-from gpuseg.models.loading import SavedOutput
 from gpuseg.preprocessing.pipeline import FeaturePipeline
 
 JSON_FORMAT = 1
 """Number of this format; it rises when a key is renamed, moved or removed."""
 
 
-def json_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
+def json_files(source: DescribedModel, options: ExportOptions) -> ExportedFiles:
     """Return the model as one file of JSON.
 
     Raises
@@ -36,7 +36,7 @@ def json_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
     return {"segments.json": f"{text}\n".encode()}
 
 
-def json_model(source: SavedOutput) -> dict[str, Any]:
+def json_model(source: DescribedModel) -> dict[str, Any]:
     """Return the model as values of JSON.
 
     Raises

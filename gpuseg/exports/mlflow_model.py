@@ -4,14 +4,14 @@ from pathlib import Path
 
 from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOptions, Layout
 from gpuseg.mlflow.save import save_model
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.runtime.temporary_folder import temporary_folder
 
 _MARK = "MLmodel"
 """The file that describes a model of MLflow."""
 
 
-def mlflow_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
+def mlflow_files(source: DescribedModel, options: ExportOptions) -> ExportedFiles:
     """Return the files of the folder.
 
     Raises

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from gpuseg import formatting as fmt
 from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOptions, Layout
 from gpuseg.manifest import Manifest, Preparation, Segment, SelectionRow
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.printable import printable, shortened
 from gpuseg.redaction import redacted
 from gpuseg.reporting.audit_view import audit_views
@@ -48,7 +48,7 @@ class ListedSegment(NamedTuple):
     sentence: str
 
 
-def model_card(source: SavedOutput) -> str:
+def model_card(source: DescribedModel) -> str:
     """Return the card of an output as Markdown, with a head in YAML."""
     model, manifest = source.model, source.manifest
     values: dict[str, Any] = {
@@ -79,11 +79,11 @@ def model_card(source: SavedOutput) -> str:
     return _environment().get_template("model_card.md.j2").render(values).strip() + "\n"
 
 
-def _card_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
+def _card_files(source: DescribedModel, options: ExportOptions) -> ExportedFiles:
     return {CARD_NAME: model_card(source).encode()}
 
 
-def _title(source: SavedOutput) -> str:
+def _title(source: DescribedModel) -> str:
     return source.model.name if source.manifest is None else source.manifest.result.title
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from gpuseg.mlflow.package import import_mlflow
 from gpuseg.mlflow.signature import NumberType
 from gpuseg.models.base import SegmentModel
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 
 
 def log_model(
-    model: SegmentModel | SavedOutput | str | Path,
+    model: SegmentModel | DescribedModel | str | Path,
     name: str,
     *,
     registered_model_name: str | None = None,

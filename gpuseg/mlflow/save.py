@@ -10,13 +10,14 @@ from gpuseg.mlflow.load import DATA, FLAVOR
 from gpuseg.mlflow.package import import_mlflow
 from gpuseg.mlflow.signature import NumberType, signature_of
 from gpuseg.models.base import SegmentModel
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.models.example_row import example_row
-from gpuseg.models.loading import MODEL, SavedOutput, load_output
+from gpuseg.models.loading import MODEL, load_output
 from gpuseg.runtime.temporary_folder import temporary_folder
 
 
 def save_model(
-    model: SegmentModel | SavedOutput | str | Path,
+    model: SegmentModel | DescribedModel | str | Path,
     path: str | Path,
     *,
     number_type: NumberType = "any",
@@ -88,13 +89,13 @@ def save_model(
 
 
 def _loaded(
-    model: SegmentModel | SavedOutput | str | Path, storage_options: Mapping[str, Any] | None
+    model: SegmentModel | DescribedModel | str | Path, storage_options: Mapping[str, Any] | None
 ) -> tuple[SegmentModel, Manifest | None]:
     """Return the model, and the manifest of its run if that is known."""
     if isinstance(model, SegmentModel):
         return model, None
     output = model
-    if not isinstance(output, SavedOutput):
+    if not isinstance(output, DescribedModel):
         output = load_output(output, storage_options=storage_options)
     return output.model, output.manifest
 

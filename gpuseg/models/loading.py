@@ -9,9 +9,10 @@ from gpuseg.errors import DataError, GpusegError, literal
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.output.base import SUCCESS
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
-from gpuseg.manifest import MANIFEST, Manifest, read_fit_manifest
+from gpuseg.manifest import MANIFEST, read_fit_manifest
 from gpuseg.models import dbscan, hierarchical, kmeans
 from gpuseg.models.base import SegmentModel, model_class
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.models.folder import TENSORS, ModelFolder
 from gpuseg.models.registered_models import ALIASES, resolve_model
 from gpuseg.models.saved_model import FORMAT
@@ -65,8 +66,8 @@ def load_model(
     return _load_model(url, Storage.from_url(url, storage_options or {}, "path"))
 
 
-@dataclass(frozen=True)
-class SavedOutput:
+@dataclass(frozen=True, kw_only=True)
+class SavedOutput(DescribedModel):
     """The model of an output, and what the manifest of the output says of it.
 
     Attributes
@@ -75,31 +76,15 @@ class SavedOutput:
         The path or URL that it was loaded from; of a registered model the folder of the version.
     storage : Storage
         The output folder; the folder of the model where there is no output around it.
-    model : SegmentModel
-    manifest : Manifest or None
-        None where there is a model without the output of its run.
     """
 
     url: str
     storage: Storage
-    model: SegmentModel
-    manifest: Manifest | None
 
     @property
     def folder(self) -> ModelFolder:
         """The folder of the model's files."""
         return _described_folder(self.storage)[0]
-
-    @property
-    def run_id(self) -> str | None:
-        """The run that the model was made in, if that is known."""
-        return None if self.manifest is None else self.manifest.run_id
-
-    @property
-    def segment_names(self) -> dict[int, str]:
-        """The names of the segments that have one."""
-        segments = self.manifest.segments if self.manifest else ()
-        return {segment.segment: segment.name for segment in segments if segment.name}
 
 
 def load_output(
@@ -127,9 +112,10 @@ def load_output(
         except OSError as error:
             raise unreachable("path", url, error) from None
         if has_manifest:
-            return SavedOutput(url, storage, _load_model(url, storage), read_fit_manifest(storage))
+            model = _load_model(url, storage)
+            return SavedOutput(model, read_fit_manifest(storage), url=url, storage=storage)
     given = Storage.from_url(url, storage_options or {}, "path")
-    return SavedOutput(url, given, _load_model(url, given), None)
+    return SavedOutput(_load_model(url, given), url=url, storage=given)
 
 
 def _load_model(url: str, storage: Storage) -> SegmentModel:

@@ -15,6 +15,7 @@ from support.helpers import call, manifest_of
 import gpuseg
 from gpuseg.errors import ConfigError, DataError, ResourceError
 from gpuseg.exports.publish_files import publish_folder
+from gpuseg.models.hierarchical import HierarchicalModel
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,21 @@ def test_a_model_without_its_output_is_exported(output: Path, tmp_path: Path) ->
     content = json.loads(gpuseg.export(tmp_path / "model", "json")["segments.json"])
     assert content["run_id"] is None
     assert [segment["name"] for segment in content["segments"]] == [None] * 4
+
+
+def test_a_model_in_memory_is_exported(tmp_path: Path) -> None:
+    model = gpuseg.load_model(fitted("hierarchy"))
+    assert isinstance(model, HierarchicalModel)
+    content = json.loads(gpuseg.export(model.cut(6), "json")["segments.json"])
+    assert [segment["segment"] for segment in content["segments"]] == list(range(6))
+    gpuseg.export(model.cut(6), "sql", tmp_path / "a.sql", id_column="customer")
+    assert "6 segments" in (tmp_path / "a.sql.card.md").read_text()
+    with raises("export.no_id", ConfigError, parameter="id_column"):
+        gpuseg.export(model, "sql")
+    with raises("export.options_without_path", ConfigError, parameter="storage_options"):
+        gpuseg.export(model, "json", storage_options={"anon": True})
+    with raises("export.not_a_model", ConfigError, parameter="model", value="KMeans"):
+        gpuseg.export(gpuseg.KMeans(3), "json")  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_exported_is_refused(output: Path, tmp_path: Path) -> None:

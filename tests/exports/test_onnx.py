@@ -35,8 +35,7 @@ from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.exports.onnx import elementwise
 from gpuseg.exports.onnx.graph import DOUBLE, Graph
 from gpuseg.exports.onnx.onnx_model import IR_VERSION, OPSET, REFUSED, onnx_model
-from gpuseg.io.storage import Storage
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.numerics.log1p import log1p
 from gpuseg.numerics.yeo_johnson import yeo_johnson
 from gpuseg.preprocessing.encoding.encoder import Encoder
@@ -219,13 +218,13 @@ def test_a_category_may_look_as_the_sign_of_a_missing_one(tmp_path: Path) -> Non
     np.testing.assert_array_equal(model.run(rows)["segment"], expected)
 
 
-def encoded(categories: tuple[str, ...], value_type: str) -> SavedOutput:
+def encoded(categories: tuple[str, ...], value_type: str) -> DescribedModel:
     """Return a model of one column of categories, each a segment of its own."""
     encoder = Encoder("a", "ordinal", value_type, categories)
     pipeline = FeaturePipeline((encoder,), ("a",), FeatureTransform.identity(1))
     values = np.arange(len(categories), dtype=np.float64)[:, None]
     model = KMeansModel(pipeline, Centers(values, np.zeros(1, np.float32)))
-    return SavedOutput("", Storage.from_url(".", {}, "path"), model, None)
+    return DescribedModel(model)
 
 
 def test_only_categories_that_a_number_can_have_are_looked_up() -> None:
@@ -277,7 +276,7 @@ def test_a_factor_near_one_is_not_dropped(near_one: float) -> None:
         pipeline = FeaturePipeline(tuple(map(Encoder, names)), names, transform)
         centers = Centers(np.array([[0.0], [1e6]]), np.zeros(1, np.float32))
         model = KMeansModel(pipeline, centers)
-        source = SavedOutput("", Storage.from_url(".", {}, "path"), model, None)
+        source = DescribedModel(model)
         x = np.random.default_rng(0).uniform(0, 1e6, (2000, len(names)))
         feeds = {name: x[:, [f]] for f, name in enumerate(names)}
         result = in_onnxruntime(onnx_model(source).SerializeToString()).run_fed(feeds)

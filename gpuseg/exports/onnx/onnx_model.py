@@ -14,7 +14,7 @@ from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOpti
 from gpuseg.exports.onnx.graph import FLOAT, INT32, ML_DOMAIN, Graph
 from gpuseg.exports.onnx.prepare import added, prepared_columns
 from gpuseg.exports.onnx.raw_columns import InputColumn, feature_matrix, input_columns
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.output_columns import DISTANCE, SEGMENT
 from gpuseg.printable import printable
 
@@ -32,7 +32,7 @@ _ROW = np.array([1])
 """The axis along a row."""
 
 
-def onnx_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
+def onnx_files(source: DescribedModel, options: ExportOptions) -> ExportedFiles:
     """Return the model as one ONNX file.
 
     Raises
@@ -43,7 +43,7 @@ def onnx_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
     return {"segments.onnx": onnx_model(source).SerializeToString(deterministic=True)}
 
 
-def onnx_model(source: SavedOutput) -> onnx.ModelProto:
+def onnx_model(source: DescribedModel) -> onnx.ModelProto:
     """Return the model.
 
     Raises
@@ -117,7 +117,7 @@ def _add_outputs(graph: Graph, model: CenterModel, columns: list[str], refused: 
 
 
 def _metadata(
-    source: SavedOutput, model: CenterModel, columns: list[InputColumn]
+    source: DescribedModel, model: CenterModel, columns: list[InputColumn]
 ) -> dict[str, str]:
     """Return what the file says of itself, by key."""
     inputs = [

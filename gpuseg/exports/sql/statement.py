@@ -20,19 +20,19 @@ from gpuseg.exports.sql.raw_columns import ROW_ID, read_table
 from gpuseg.exports.sql.steps import Steps
 from gpuseg.exports.sql.target import DEFAULT_DIALECT, DEFAULT_TABLE, TargetTable
 from gpuseg.manifest import Manifest
-from gpuseg.models.loading import SavedOutput
+from gpuseg.models.described_model import DescribedModel
 from gpuseg.output_columns import DISTANCE, SEGMENT
 
 COLUMNS, TABLE = "columns", "table"
 """The forms of a statement; see `nearest_center`."""
 
 
-def sql_files(source: SavedOutput, options: ExportOptions) -> ExportedFiles:
+def sql_files(source: DescribedModel, options: ExportOptions) -> ExportedFiles:
     """Return the statement as one file; see `select_segments`."""
     return {"segments.sql": select_segments(source, options).encode()}
 
 
-def select_segments(source: SavedOutput, options: ExportOptions) -> str:
+def select_segments(source: DescribedModel, options: ExportOptions) -> str:
     """Return the statement for a saved output.
 
     Raises
