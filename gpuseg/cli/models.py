@@ -1,6 +1,5 @@
 """The commands of registries of models: add, list, promote and path."""
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -105,8 +104,7 @@ def promote(
 ) -> None:
     """Let an alias stand for a version, in one step."""
     registry, name = _registry_of(model)
-    selected = int(version) if re.fullmatch("[0-9]{1,9}", version) else version
-    change = registry.promote(name, selected, alias=alias)
+    change = registry.promote(name, version, alias=alias)
 
     def show() -> None:
         if as_json:

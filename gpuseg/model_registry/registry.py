@@ -132,7 +132,7 @@ class ModelRegistry:
         ----------
         name : str
         version : int or str
-            Number of the version, or an alias of it.
+            Number of the version, also as text, or an alias of it.
         alias : str, default "champion"
 
         Returns
@@ -183,7 +183,7 @@ class ModelRegistry:
         ----------
         name : str
         version : int or str, default "champion"
-            Number of the version, or an alias; "latest" is the newest version.
+            Number of the version, also as text, or an alias; "latest" is the newest version.
 
         Raises
         ------

@@ -108,11 +108,15 @@ class RegisteredModel(_Entry):
     def number(self, selected: int | str) -> int:
         """Return the number of a version, given by its number or by an alias of it.
 
+        A number may be text; an alias starts with a letter.
+
         Raises
         ------
         DataError
         """
         numbers = [version.version for version in self.versions]
+        if isinstance(selected, str) and re.fullmatch("[0-9]{1,9}", selected):
+            selected = int(selected)
         if isinstance(selected, int):
             if selected in numbers:
                 return selected

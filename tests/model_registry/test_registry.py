@@ -139,6 +139,13 @@ def test_a_version_can_be_added_to_another_registry(place: RegistryPlace, tmp_pa
     assert other.describe("shop").versions[0].run_id == load_output(fitted("plain")).run_id
 
 
+def test_the_number_of_a_version_may_be_text(tmp_path: Path) -> None:
+    registry = gpuseg.ModelRegistry(tmp_path / "registry")
+    registry.add("shop", fitted("plain"))
+    assert registry.promote("shop", "1").version == 1
+    assert registry.path("shop", "1") == registry.path("shop", 1)
+
+
 @pytest.mark.parametrize("case", ["plain"])
 def test_numbers_are_never_given_twice(place: RegistryPlace, case: str) -> None:
     for _ in range(2):
@@ -160,7 +167,8 @@ def test_unknown_models_versions_and_aliases_are_named(place: RegistryPlace) -> 
     registry.add("shop", fitted("plain"))
     before = place.files
     for selected, code in (
-        (7, "registry.unknown_version"), ("champion", "registry.unknown_alias"),
+        (7, "registry.unknown_version"), ("7", "registry.unknown_version"),
+        ("champion", "registry.unknown_alias"),
     ):  # fmt: skip
         with raises(code, DataError):
             registry.promote("shop", selected)
