@@ -326,6 +326,8 @@ def test_oracle_reads_literal_rows_from_dual() -> None:
         ("export.unknown_form", "plain", {"form": "rows"}),
         ("export.too_many_centers", "many_segments", {"form": "columns"}),
         ("export.no_id", "no_id", {}),
+        ("export.blank_id", "plain", {"id_column": ""}),
+        ("export.blank_id", "plain", {"id_column": " "}),
         ("export.id_is_result", "plain", {"id_column": "Segment"}),
     ],
 )

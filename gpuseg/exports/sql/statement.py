@@ -102,6 +102,11 @@ def _id_column(manifest: Manifest | None, given: str | None, results: list[str])
             rule="the statement returns the id of each row",
             hint="name the column of the table with `id_column`", parameter="id_column",
         )  # fmt: skip
+    if not name.strip():
+        raise ConfigError(
+            "export.blank_id", value=name, rule="must be the name of a column",
+            hint="leave it out for the id column of the job", parameter="id_column",
+        )  # fmt: skip
     if name.lower() in results:
         raise ConfigError(
             "export.id_is_result", value=name,
