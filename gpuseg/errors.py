@@ -190,6 +190,11 @@ def _quoted(value: str | Sequence[str]) -> str:
     return literal(json.dumps(value, ensure_ascii=False))
 
 
+def install_extra(extra: str) -> str:
+    """Return the step to install an extra, for a hint: as a package, or from a clone."""
+    return f"pip install 'gpuseg[{extra}]' ('.[{extra}]' in a clone of gpuseg)"
+
+
 def write_path(path: str) -> str:
     """Return the step to give another path of files, for a hint."""
     return f'`{_FILE_PATH}` "{literal(path)}"'

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuseg import arrow_compute as pc
 from gpuseg.arrow import from_numpy, to_numpy
 from gpuseg.audience.normalize import TEXT
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError, install_extra
 
 _SEPARATORS = r"[\s().\-/]+"
 _PLUS = r"\A\+[\d\s().\-/]+\z"
@@ -179,6 +179,6 @@ def _library() -> Any:
         raise ResourceError(
             "audience.no_phonenumbers",
             f"the package that reads telephone numbers cannot be loaded ({error})",
-            hint="pip install 'gpuseg[audience]', or leave out the column of telephone numbers",
+            hint=f"{install_extra('audience')}, or leave out the column of telephone numbers",
         ) from None
     return phonenumbers

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gpuseg.cli.show import print_text
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ResourceError, install_extra
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "msgspec")
 
@@ -39,7 +39,7 @@ def serve(
         raise ResourceError(
             "serve.not_installed",
             f"the package {missing[0]} is missing",
-            hint="pip install 'gpuseg[serve]'",
+            hint=install_extra("serve"),
         )
     from gpuseg.errors import parameter_names
     from gpuseg.runtime.forced_end import INTERRUPTED, leave_signals, tell_interrupted

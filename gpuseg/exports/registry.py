@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gpuseg.errors import ConfigError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError, install_extra
 
 if TYPE_CHECKING:
     from gpuseg.exports.export_format import ExportFormat
@@ -47,7 +47,7 @@ def export_format(name: str) -> ExportFormat:
             "export.package_missing",
             f"the package '{error.name}' is not installed",
             value=name,
-            hint=f"pip install 'gpuseg[{name}]'",
+            hint=install_extra(name),
             parameter="to",
         ) from None
     return chosen

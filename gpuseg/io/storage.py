@@ -91,7 +91,7 @@ class Storage:
                 "path.unknown_file_system",
                 str(error),
                 value=url,
-                hint="use a path or a URL of an installed file system (s3:// needs gpuseg[s3]), "
+                hint="use a path or a URL of an installed file system (s3:// needs the extra s3), "
                 "with its own storage_options",
                 parameter=parameter,
             ) from None

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.backends.registry import BackendChoice
-from gpuseg.errors import ConfigError, GpusegError, ResourceError, literal, set_key
+from gpuseg.errors import ConfigError, GpusegError, ResourceError, install_extra, literal, set_key
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.shard_plan import ShardPlan, load_shard
 from gpuseg.io.parquet.spilled_rows import spill_shard
@@ -144,7 +144,7 @@ def _obstacle(
     missing = unavailable()
     if missing is None:
         return None
-    return _Obstacle("reader.no_cudf", missing, "pip install 'gpuseg[cuda13]'")
+    return _Obstacle("reader.no_cudf", missing, install_extra("cuda13"))
 
 
 def _columns(dataset: Dataset) -> list[str]:

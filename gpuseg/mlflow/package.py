@@ -3,7 +3,7 @@
 import warnings
 from typing import Any
 
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ResourceError, install_extra
 
 _OLDEST = (3, 17)
 """Older versions lose the index of a frame with columns of the type "any": rows are mixed up."""
@@ -27,7 +27,7 @@ def import_mlflow() -> Any:
         raise ResourceError(
             "mlflow.missing",
             f"MLflow cannot be imported ({error})",
-            hint="install it with: pip install 'gpuseg[mlflow]'",
+            hint=f"install it with: {install_extra('mlflow')}",
         ) from None
     version = str(mlflow.__version__)
     if tuple(map(int, version.split(".")[:2])) < _OLDEST:
@@ -36,6 +36,6 @@ def import_mlflow() -> Any:
             f"this is MLflow {version}",
             rule=f"must be {'.'.join(map(str, _OLDEST))} or later: older versions may give a row "
             "the values of another one",
-            hint="update it with: pip install 'gpuseg[mlflow]'",
+            hint=f"update it with: {install_extra('mlflow')}",
         )
     return mlflow

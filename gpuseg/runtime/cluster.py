@@ -15,7 +15,7 @@ from tempfile import gettempdir
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from gpuseg.errors import ResourceError, literal, set_key
+from gpuseg.errors import ResourceError, install_extra, literal, set_key
 from gpuseg.runtime.executor import Executor, LocalExecutor, available_cpus, do_nothing
 from gpuseg.runtime.fork_server import (
     continue_fork_server,
@@ -338,8 +338,7 @@ def _cluster_class(spec: ClusterSpec) -> tuple[Callable[..., Any], Any]:
             "cluster.no_dask_cuda",
             f"dask-cuda cannot be imported ({error})",
             value="cuda",
-            hint=f"pip install 'gpuseg[cuda13]', or {set_key('cluster', 'local')}, which uses one "
-            "GPU",
+            hint=f"{install_extra('cuda13')}, or {set_key('cluster', 'local')}, which uses one GPU",
             parameter="cluster",
         ) from None
     return LocalCUDACluster, "auto"

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from gpuseg.backends.cuda import nvrtc
-from gpuseg.errors import ResourceError
+from gpuseg.errors import ResourceError, install_extra
 
 if TYPE_CHECKING:
     from gpuseg.backends.cuda.launcher import Launcher
@@ -21,7 +21,7 @@ class Unavailable:
     hint: str
 
 
-_INSTALL = "pip install 'gpuseg[cuda13]'"
+_INSTALL = install_extra("cuda13")
 
 
 def unavailable() -> Unavailable | None:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gpuseg.errors import DataError, GpusegError, ResourceError
+from gpuseg.errors import DataError, GpusegError, ResourceError, install_extra
 from gpuseg.io.library_errors import LIBRARY_ERRORS, exhausted, first_line, reading
 from gpuseg.io.storage import Storage
 from gpuseg.runtime.temporary_folder import create_temporary_folder
@@ -268,7 +268,7 @@ def missing_extra(storage: Storage, name: str, extra: str, parameter: str) -> Re
         "table.library_missing",
         f"is a {name} table, whose folder also has files of older versions",
         value=storage.url,
-        hint=f"install the library that knows the current ones: pip install 'gpuseg[{extra}]'",
+        hint=f"install the library that knows the current ones: {install_extra(extra)}",
         parameter=parameter,
     )
 

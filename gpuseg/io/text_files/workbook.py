@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from gpuseg.errors import ConfigError, DataError, ResourceError, literal
+from gpuseg.errors import ConfigError, DataError, ResourceError, install_extra, literal
 from gpuseg.formatting import count
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.library_errors import first_line
@@ -263,6 +263,6 @@ def _library() -> Any:
         raise ResourceError(
             "excel.not_installed",
             f"the package for workbooks of Excel cannot be loaded ({error})",
-            hint="pip install 'gpuseg[excel]', or save the workbook as CSV",
+            hint=f"{install_extra('excel')}, or save the workbook as CSV",
         ) from None
     return python_calamine
