@@ -113,9 +113,15 @@ def nearest_known(name: str, known: Iterable[str]) -> str:
     options = list(known)
     if (close := nearest(name, options)) is not None:
         return literal(f"did you mean {close!r}?")
-    others = len(options) - _KNOWN_NAMES
-    listed = ", ".join(options[:_KNOWN_NAMES]) + (f" and {others:,} others" if others > 0 else "")
-    return literal(f"choose one of {listed}")
+    return f"choose one of {listed_names(options)}"
+
+
+def listed_names(names: Sequence[str]) -> str:
+    """Return names for a hint, of many names the first ones."""
+    others = len(names) - _KNOWN_NAMES
+    return literal(
+        ", ".join(names[:_KNOWN_NAMES]) + (f" and {others:,} others" if others > 0 else "")
+    )
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -8,7 +8,6 @@ import pyarrow as pa
 from gpuseg.arrow import plain
 from gpuseg.errors import DataError
 from gpuseg.features.definitions import CUSTOMER_ID
-from gpuseg.features.transaction_files import nearest_column
 from gpuseg.io.file_version import FileVersion
 from gpuseg.io.input_files import ListedInput, input_files
 from gpuseg.io.null_values import NULL_VALUES
@@ -17,6 +16,7 @@ from gpuseg.io.parquet.dataset import read_footer
 from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, unify
+from gpuseg.io.privacy.column_hints import missing_column_hint
 from gpuseg.io.privacy.pii import PERSONAL_DATA_PAGE, personal, personal_values
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
@@ -175,7 +175,7 @@ def _check_column(
             raise DataError(
                 code,
                 f"{words} '{name}' in {path}",
-                hint=nearest_column(name, file.schema.names, path, id_key),
+                hint=missing_column_hint(name, file.schema.names, path, id_key),
                 parameter=key,
             )
 

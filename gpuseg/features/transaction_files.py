@@ -31,14 +31,13 @@ from gpuseg.io.parquet.read_batches import read_row_groups
 from gpuseg.io.parquet.schema import refuse_unknown_zones
 from gpuseg.io.parquet.unified_types import same_zone
 from gpuseg.io.parquet.unify_files import ColumnUses, Conversion, converted, unify
-from gpuseg.io.privacy.pseudonyms import Key
+from gpuseg.io.privacy.column_hints import missing_column_hint
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.io.table_formats.snapshot import InputFile
 from gpuseg.io.text_files.error_steps import checking_encoding
 from gpuseg.io.text_files.files import READABLE, check_used, find_format, is_text_file, text_file
 from gpuseg.io.text_files.options import TextOptions
 from gpuseg.io.text_files.text_format import TextFormat
-from gpuseg.validation import nearest_known
 
 SPLIT_ROWS = 2**20
 _BATCH_ROWS = 2**17
@@ -358,7 +357,7 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
             raise DataError(
                 "transactions.missing_column",
                 f"no column '{name}' in {file}",
-                hint=nearest_column(name, schema.names, file, roles.id_key),
+                hint=missing_column_hint(name, schema.names, file, roles.id_key),
                 parameter=role,
             )
         kind = schema.field(name).type
@@ -423,13 +422,3 @@ def check_time_types(
             parameter="time_format",
             hint="leave the key out",
         )
-
-
-def nearest_column(name: str, columns: Sequence[str], file: str, id_key: Key | None) -> str:
-    """Return a hint for a missing column.
-
-    Where ids are hashed it names no column of a text file, whose first line may have ids.
-    """
-    if id_key is not None and is_text_file(file):
-        return f"the first line of the file must be a header; it has {len(columns)} fields"
-    return nearest_known(name, columns)

@@ -270,6 +270,23 @@ def test_the_order_of_rows_tells_nothing_of_the_ids(
     assert sum(a == b for a, b in zip(actual, guess, strict=True)) < 10
 
 
+def test_no_message_quotes_a_first_line_of_ids(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text file without a header has ids where the names of columns should be."""
+    monkeypatch.setenv("GPUSEG_TEST_KEY", SECRET)
+    hashed = {"id_hash_key_env": "GPUSEG_TEST_KEY"}
+    (tmp_path / "new.csv").write_text("jo@example.org,1,2\nann@example.org,3,4\n")
+    run(source, tmp_path / "out", input=hashed)
+    with raises("column.missing", DataError) as scored:
+        gpuseg.score(tmp_path / "out", tmp_path / "new.csv", tmp_path / "scored")
+    with raises("id.missing_column", DataError) as fitted:
+        run(tmp_path / "new.csv", tmp_path / "fitted", input=hashed)
+    for caught in (scored, fitted):
+        assert "jo@" not in str(caught.value)
+        assert "the first line of the file must be a header; it has 3 fields" in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["time", "damaged"])
 def test_messages_quote_no_value_where_ids_are_hashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

@@ -181,7 +181,11 @@ def as_text(name: str) -> Callable[[pa.Table], pa.Table]:
 WRONG_TABLES: dict[str, tuple[str, Callable[[pa.Table], pa.Table], str, list[str]]] = {
     "column missing": (
         "plain", lambda t: t.drop_columns(["spend"]), "column.missing",
-        ["'spend'", "in-000.parquet"],
+        ["'spend'", "in-000.parquet", "add the column, or rename one: the table also has"],
+    ),
+    "column has another name": (
+        "plain", lambda t: t.rename_columns({"spend": "Spend"}), "column.missing",
+        ["if 'Spend' has these values, rename it to 'spend'"],
     ),
     "id missing": (
         "plain", lambda t: t.drop_columns(["customer"]), "id.missing_column", ["'customer'"],

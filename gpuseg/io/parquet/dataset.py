@@ -213,7 +213,7 @@ def open_dataset(
     with_partition_types(files, keys)
     selected = select_features(files, features, others, categories, index)
     used = list(dict.fromkeys([*selected.names, *others]))
-    check_columns(storage, files, selected.names, id, weight, categories, audited)
+    check_columns(storage, files, selected.names, id, weight, categories, audited, id_key=id_key)
     types = unify_columns(storage, files, used, keys, None if id_key is None else id)
     names = selected.names
     if features is None:

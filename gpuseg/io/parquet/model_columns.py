@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 
@@ -18,12 +19,13 @@ from gpuseg.io.parquet.schema import (
     unify_columns,
     with_partition_types,
 )
+from gpuseg.io.privacy.column_hints import missing_column_hint
 from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage, wrap_store_errors
 from gpuseg.preprocessing.encoding.arrow_columns import is_number
 from gpuseg.preprocessing.encoding.encoder import Encoder
 from gpuseg.preprocessing.encoding.vectors import is_vector
-from gpuseg.validation import nearest_known
+from gpuseg.validation import listed_names, nearest
 
 _TEXT = "text"
 
@@ -52,8 +54,8 @@ def open_model_columns(
     files = tuple(file for file in footers if file.rows)
     columns = tuple(dict.fromkeys(encoder.column for encoder in encoders))
     # Text files that lack a column are converted without rows.
-    _refuse_missing(storage, files or footers, columns)
-    check_columns(storage, files or footers, (), id, None)
+    _refuse_missing(storage, files or footers, columns, id_key)
+    check_columns(storage, files or footers, (), id, None, id_key=id_key)
     if not files:
         raise no_rows(len(footers), storage.url, "input_path")
     for encoder in encoders:
@@ -74,19 +76,36 @@ def open_model_columns(
     )  # fmt: skip
 
 
-def _refuse_missing(storage: Storage, files: Sequence[DataFile], columns: Sequence[str]) -> None:
+def _refuse_missing(
+    storage: Storage, files: Sequence[DataFile], columns: Sequence[str], id_key: Key | None
+) -> None:
     """Refuse files that lack a column of the fit."""
     for file in one_of_each_schema(files):
         known = [*file.types, *file.constants]
         missing = [name for name in columns if name not in known]
         if missing:
+            path = storage.relative(file.path)
             others = f", nor {literal(', '.join(map(repr, missing[1:])))}" if missing[1:] else ""
             raise DataError(
                 "column.missing",
-                f"there is no column {missing[0]!r}{others} in {storage.relative(file.path)}",
+                f"there is no column {missing[0]!r}{others} in {path}",
                 rule=f"must have {literal(', '.join(columns))}, the columns of the fit",
-                hint=nearest_known(missing[0], known),
+                hint=missing_column_hint(
+                    missing[0], known, path, id_key, partial(_rename, columns)
+                ),
             )
+
+
+def _rename(of_fit: Sequence[str], missing: str, known: Sequence[str]) -> str:
+    """Return a hint for a column of the fit, which the table may have by another name."""
+    others = [name for name in known if name not in of_fit]
+    folded = {name.casefold(): name for name in others}
+    close = folded.get(nearest(missing.casefold(), folded) or "")
+    if close is not None:
+        return literal(f"if {close!r} has these values, rename it to {missing!r}")
+    if not others:
+        return "add the column to the table"
+    return f"add the column, or rename one: the table also has {listed_names(others)}"
 
 
 def _keep_partitions_as_text(files: Sequence[DataFile], column: str) -> None:

@@ -11,9 +11,10 @@ from gpuseg.arrow import has_known_zone
 from gpuseg.errors import DataError
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.unify_files import ColumnUses, unify
+from gpuseg.io.privacy.column_hints import missing_column_hint
+from gpuseg.io.privacy.pseudonyms import Key
 from gpuseg.io.storage import Storage
 from gpuseg.preprocessing.encoding.vectors import is_vector
-from gpuseg.validation import nearest_known
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """The value of a partition column for rows without a value."""
@@ -206,11 +207,14 @@ def check_columns(
     weight: str | None,
     categories: Sequence[str] = (),
     audited: Sequence[str] = (),
+    *,
+    id_key: Key | None = None,
 ) -> None:
     """Refuse columns that no file has."""
     columns = dict.fromkeys(
         name for file in one_of_each_schema(files) for name in (*file.types, *file.constants)
     )
+    file = storage.relative(files[0].path)
     for parameter, name in [
         ("id", id),
         ("weight", weight),
@@ -221,8 +225,8 @@ def check_columns(
         if name is not None and name not in columns:
             raise DataError(
                 f"{parameter}.missing_column",
-                f"no column '{name}' in {storage.relative(files[0].path)}",
-                hint=nearest_known(name, columns),
+                f"no column '{name}' in {file}",
+                hint=missing_column_hint(name, [*columns], file, id_key),
                 parameter=parameter,
             )
 
