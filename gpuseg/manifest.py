@@ -24,7 +24,7 @@ from pydantic import (
 
 from gpuseg.errors import DataError
 from gpuseg.merge_tree import is_tree
-from gpuseg.output_kind import OutputKind, output_kind
+from gpuseg.output_kind import MAX_MANIFEST_BYTES, OutputKind, output_kind
 from gpuseg.strict_json import parse_json
 
 FORMAT = 2
@@ -724,10 +724,10 @@ class Audit(Record):
 
 
 class PartSummary(Record):
-    """One Parquet file of the output."""
+    """One file of the output."""
 
-    name: str
-    """Path below the output folder."""
+    name: str = Field(pattern=r"^[A-Za-z0-9_][^/\\]*$")
+    """Name in the output folder; it names no file elsewhere."""
     rows: int
     """Number of rows."""
     bytes: int
@@ -1136,15 +1136,8 @@ def _content(folder: Location, name: str = MANIFEST) -> Any:
     ------
     DataError
     """
-    path = f"{folder.root}/{name}"
     try:
-        if folder.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
-            raise DataError(
-                "manifest.not_a_file",
-                f"its {name} is not a regular file",
-                hint="give the output folder of a run",
-            )
-        content = folder.fs.cat_file(path)
+        content = read_content(folder, name)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(
             "manifest.missing", f"has no {name}", hint="give the output folder of a run"
@@ -1155,6 +1148,33 @@ def _content(folder: Location, name: str = MANIFEST) -> Any:
         raise DataError(
             "manifest.not_json", f"its {name} is damaged ({error})", hint="run the job again"
         ) from None
+
+
+def read_content(folder: Location, name: str = MANIFEST) -> bytes:
+    """Return the bytes of the file of a manifest, whoever has written it.
+
+    Raises
+    ------
+    DataError
+        For what is no regular file, and for a file that is larger than any manifest.
+    OSError
+    """
+    path = f"{folder.root}/{name}"
+    info = folder.fs.info(path)
+    if info["type"] != "file":  # reading a FIFO or a device may have no end
+        raise DataError(
+            "manifest.not_a_file",
+            f"its {name} is not a regular file",
+            hint="give the output folder of a run",
+        )
+    if (info.get("size") or 0) > MAX_MANIFEST_BYTES:  # some servers do not tell it
+        raise DataError(
+            "manifest.too_large",
+            f"its {name} has {info['size']:,} bytes",
+            rule=f"a manifest has at most {MAX_MANIFEST_BYTES:,}",
+            hint="give the output folder of a run",
+        )
+    return bytes(folder.fs.cat_file(path))
 
 
 # Older formats.
@@ -1202,7 +1222,6 @@ def migrate(content: Mapping[str, Any]) -> dict[str, Any]:
         "manifest.unknown_format",
         "the format of the manifest is not known",
         value=number,
-        parameter="format",
         rule=f"must be 1 or {FORMAT}",
         hint="read it with the version of gpuseg that wrote it, or a newer one",
     )

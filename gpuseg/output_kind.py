@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+MAX_MANIFEST_BYTES = 2**28
+"""Most bytes of the file of a manifest; a larger one is something else, and is not read."""
+
 
 class OutputKind(StrEnum):
     """What an output has; the value says so in messages."""

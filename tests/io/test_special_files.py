@@ -54,6 +54,15 @@ def test_special_files_as_inputs(tmp_path: Path, kind: str) -> None:
             gpuseg.run({**section, "output": {"path": str(tmp_path / "out")}})
 
 
+def test_huge_files_as_manifests(tmp_path: Path) -> None:
+    (tmp_path / "_manifest.json").touch()
+    os.truncate(tmp_path / "_manifest.json", 2**40)
+    with raises("manifest.too_large", DataError):
+        regenerate_report(str(tmp_path))
+    with raises("output.not_gpuseg", ConfigError):
+        check_free(storage(tmp_path), overwrite=True)
+
+
 @pytest.mark.parametrize("kind", SPECIAL)
 def test_special_files_as_manifests(tmp_path: Path, kind: str) -> None:
     SPECIAL[kind](tmp_path / "_manifest.json")

@@ -13,7 +13,7 @@ from typing import Any
 from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.io.library_errors import first_line
 from gpuseg.io.storage import Storage
-from gpuseg.output_kind import OutputKind, output_kind
+from gpuseg.output_kind import MAX_MANIFEST_BYTES, OutputKind, output_kind
 from gpuseg.runtime.forced_end import remove_if_forced
 
 SUCCESS = "_SUCCESS"
@@ -161,7 +161,9 @@ def _manifest_of(storage: Storage) -> dict[str, Any]:
     """Return the manifest of an output of gpuseg, unchecked; empty if there is none."""
     path = f"{storage.root}/{MANIFEST}"
     try:
-        if storage.fs.info(path)["type"] != "file":  # reading a FIFO or a device may have no end
+        info = storage.fs.info(path)
+        # Reading a FIFO or a device may have no end.
+        if info["type"] != "file" or (info.get("size") or 0) > MAX_MANIFEST_BYTES:
             return {}
         manifest = json.loads(storage.fs.cat_file(path))
     except (OSError, ValueError, RecursionError):
