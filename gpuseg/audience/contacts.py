@@ -4,6 +4,7 @@ Nothing of its values is in a message: errors name rows and columns.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,6 +163,14 @@ def _text_file(
 ) -> _OpenFile:
     version = storage.version(file.path)
     format = find_format(storage, file.path, version, TextOptions(), names)
+    if set(names).isdisjoint(format.columns):
+        raise DataError(
+            "audience.no_header",
+            f"the first line of {storage.relative(file.path)} names none of the columns",
+            rule="must have the names of the columns; it is not shown, since it may be a contact",
+            hint=f"write a line with names, of which one is '{literal(names[0])}'",
+            parameter=PARAMETER,
+        )
     _check_names(storage.relative(file.path), format.columns, names)
     opened = text_file(storage, file.path, version, format)
     of_countries = tuple(value for value in NULL_VALUES if value != _NAMIBIA)
@@ -228,7 +237,9 @@ def _as_text(column: pa.Array, name: str, first: int, describe: Describe) -> pa.
         return pc.cast(pc.cast(pa.array(values, mask=np.isnan(values)), pa.int64()), TEXT)
     has_text = t.is_null(kind) or t.is_string(kind) or t.is_large_string(kind)
     if has_text or t.is_integer(kind) or t.is_boolean(kind) or t.is_temporal(kind):
-        return pc.cast(column, TEXT)
+        # Times in a zone that nobody knows have no text.
+        with suppress(pa.ArrowException):
+            return pc.cast(column, TEXT)
     raise DataError(
         "audience.not_text", f"column '{name}' has type {kind}",
         rule="must be text, or whole numbers", hint="write the column as text",

@@ -53,9 +53,12 @@ class SegmentedOutput:
         storage = Storage.from_url(path, {}, parameter)
         with wrap_store_errors(parameter, storage.url):
             manifest = read_any_manifest(storage)
+            if not manifest.parts:
+                raise _damaged(f"the manifest of {storage.shown_url} names no parts")
             part = f"{storage.root}/{manifest.parts[0].name}"
             with storage.open_parquet(part) as file:
                 names = file.schema_arrow.names
+        _refuse_other_columns(names, [SEGMENT], storage.relative(part))
         if names[0] == SEGMENT:
             raise DataError(
                 "audience.no_ids", f"{storage.shown_url} has no ids of customers",
@@ -138,7 +141,7 @@ class SegmentedOutput:
                 table = self._read(f"{self.storage.root}/{part.name}", columns)
                 for segment in segments:
                     rows = table.filter(pc.equal(table[segment.column], segment.number))
-                    parts[segment] += [pc.cast(plain(c), TEXT) for c in rows[self.id].chunks]
+                    parts[segment] += rows[self.id].chunks
         return {segment: pc.unique(pa.concat_arrays(ids)) for segment, ids in parts.items()}
 
     def as_written(self, ids: pa.Array) -> pa.Array:
@@ -146,8 +149,22 @@ class SegmentedOutput:
         return ids if self.key is None else pc.cast(pseudonyms(ids, self.key), TEXT)
 
     def _read(self, path: str, columns: Sequence[str]) -> pa.Table:
+        """Return the ids of a part as text, and columns of segments.
+
+        Raises
+        ------
+        DataError, ResourceError
+        """
+        name, names = self.storage.relative(path), [self.id, *columns]
         with self.storage.open_parquet(path) as file, self.storage.wrap_reading(path, None):
-            return pq.ParquetFile.read(file, columns=[self.id, *columns])
+            _refuse_other_columns(file.schema_arrow.names, names, name)
+            table = pq.ParquetFile.read(file, columns=names)
+        try:
+            ids = [pc.cast(plain(chunk), TEXT) for chunk in table[self.id].chunks]
+            segments = [table[column].cast(pa.int32()) for column in columns]
+        except pa.ArrowException:
+            raise _damaged(f"{name} has ids or segments of another type") from None
+        return pa.table([pa.chunked_array(ids, TEXT), *segments], names=names)
 
 
 def _parsed(
@@ -162,3 +179,16 @@ def _parsed(
     if not sign:
         return LevelSegment(int(number))
     return LevelSegment(int(number), column) if column in levels else None
+
+
+def _refuse_other_columns(has: Sequence[str], names: Sequence[str], part: str) -> None:
+    for name in names:
+        if list(has).count(name) != 1:
+            raise _damaged(f"{part} does not have one column {name!r}")
+
+
+def _damaged(problem: str) -> DataError:
+    return DataError(
+        "audience.damaged_part", problem,
+        rule="the parts must be as gpuseg has written them", hint="run the job again",
+    )  # fmt: skip

@@ -16,8 +16,8 @@ from gpuseg.audience.normalize import TEXT
 from gpuseg.audience.platforms import ContactKey, Platform
 from gpuseg.audience.record import AudienceManifest
 from gpuseg.errors import ConfigError, DataError, literal
-from gpuseg.io.output.base import MANIFEST
 from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
+from gpuseg.manifest import read_content
 from gpuseg.output_columns import SEGMENT
 from gpuseg.output_kind import OutputKind, output_kind
 from gpuseg.strict_json import parse_json
@@ -177,7 +177,7 @@ def _manifest(storage: Storage) -> AudienceManifest | None:
     DataError, OSError
     """
     try:
-        content = parse_json(storage.fs.cat_file(f"{storage.root}/{MANIFEST}"))
+        content = parse_json(read_content(storage))
     except FileNotFoundError:
         return None
     except ValueError:
@@ -202,6 +202,7 @@ def _read(
     """
     convert = pa_csv.ConvertOptions(strings_can_be_null=True, null_values=[""])
     name = storage.relative(path)
+    storage.version(path)  # refuses what is no regular file
     try:
         with storage.fs.open(path, "rb") as file:
             first = file.readline(2**16).decode(errors="replace").rstrip("\r\n")

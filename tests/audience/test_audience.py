@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from hashlib import sha256
@@ -549,6 +550,66 @@ def test_damaged_contacts_show_no_line(tmp_path: Path) -> None:
     with pytest.raises(GpusegError) as caught:
         write(tmp_path, path)
     assert "secret" not in str(caught.value)
+
+
+def test_contacts_without_a_header_show_no_value(tmp_path: Path) -> None:
+    path = tmp_path / "contacts.csv"
+    path.write_text("".join(f"{i},secret{i}@example.com,yes\n" for i in range(50)))
+    error = refused(tmp_path, path, "audience.no_header")
+    assert "secret" not in str(error)
+    path.write_text(f"id,E-Mail,consent\n{path.read_text()}")
+    assert "E-Mail" in str(refused(tmp_path, path, "audience.missing_column"))
+
+
+def test_times_in_an_unknown_zone_are_no_text(tmp_path: Path) -> None:
+    times = pa.array([0] * len(contacts()), pa.timestamp("ms", "Mars/Olympus"))
+    error = refused(tmp_path, contacts(consent=times), "audience.not_text")
+    assert "Mars/Olympus" in str(error)
+
+
+def copied(folder: Path, name: str = CASE) -> tuple[Path, dict[str, Any], pa.Table]:
+    """Copy an output; return it with its manifest and its rows."""
+    output = Path(shutil.copytree(fitted(name), folder / "fitted"))
+    manifest = manifest_of(output)
+    return output, manifest, pq.read_table(output / manifest["parts"][0]["name"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda rows: rows.select([]),
+        lambda rows: rows.drop_columns(["segment"]),
+        lambda rows: rows.append_column("segment", rows["segment"]),
+        lambda rows: rows.set_column(0, "other", rows[0]).set_column(1, "segment", rows["segment"]),
+        lambda rows: rows.set_column(1, "segment", [["x"] * len(rows)]),
+        lambda rows: rows.set_column(0, rows.column_names[0], [[b"\xff"] * len(rows)]),
+        lambda rows: rows.set_column(0, rows.column_names[0], [[[1]] * len(rows)]),
+    ],
+)
+def test_an_output_with_other_parts_is_refused(tmp_path: Path, changed: Any) -> None:
+    output, manifest, rows = copied(tmp_path)
+    pq.write_table(changed(rows), output / manifest["parts"][-1]["name"])
+    refused(tmp_path, contacts(), "audience.damaged_part", output=str(output))
+
+
+@pytest.mark.parametrize(
+    ("names", "code"),
+    [(["../elsewhere.parquet"], "manifest.invalid"), ([], "audience.damaged_part")],
+)
+def test_parts_are_in_the_folder_of_the_output(tmp_path: Path, names: list[str], code: str) -> None:
+    output, manifest, rows = copied(tmp_path)
+    pq.write_table(rows, tmp_path / "elsewhere.parquet")
+    manifest["parts"] = [{**manifest["parts"][0], "name": name} for name in names]
+    (output / "_manifest.json").write_text(json.dumps(manifest))
+    refused(tmp_path, contacts(), code, output=str(output))
+
+
+def test_a_named_pipe_is_no_previous_file(tmp_path: Path) -> None:
+    earlier = tmp_path / "earlier"
+    write(tmp_path, contacts(), target=str(earlier))
+    (earlier / "segment-1.csv").unlink()
+    os.mkfifo(earlier / "segment-1.csv")
+    refused(tmp_path, contacts(), "file.not_regular", previous=str(earlier))
 
 
 def test_an_audience_is_no_output_of_segments(tmp_path: Path) -> None:
