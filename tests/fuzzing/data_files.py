@@ -100,24 +100,36 @@ class _DataFiles:
     def _file(
         self, draw: random.Random, folder: Path, name: str, table: pa.Table, suffix: str
     ) -> Path:
-        """Write a spoilt file; some are alone in a folder, some beside a good one."""
+        """Write a spoilt file into a folder of its own."""
         parent = folder / name
         parent.mkdir()
-        good = table
-        for _ in range(draw.choice((0, 1, 1, 2))):
-            table = _with_hostile_column(draw, table)
-        if suffix == ".parquet":
-            try:
-                content = _parquet(draw, table)
-            except pa.ArrowException:  # times that Parquet has no unit for
-                content = _parquet(draw, good)
-            spoil = draw.choice(_SPOIL)
-            self._lies_only = spoil in (_unchanged, _with_lying_footer)
-            content = spoil(draw, content)
-        else:
-            content = _csv(draw, table, suffix)
-        (parent / f"a{suffix}").write_bytes(content)
+        self._lies_only = spoilt_file(draw, parent, table, suffix)
         return parent
+
+
+def spoilt_file(draw: random.Random, folder: Path, table: pa.Table, suffix: str) -> bool:
+    """Write a file with hostile columns or changed bytes; return whether its pages are unchanged.
+
+    Parameters
+    ----------
+    suffix : str
+        `.parquet`, `.csv` or `.csv.gz`.
+    """
+    good = table
+    for _ in range(draw.choice((0, 1, 1, 2))):
+        table = _with_hostile_column(draw, table)
+    spoil = None
+    if suffix == ".parquet":
+        try:
+            content = _parquet(draw, table)
+        except pa.ArrowException:  # times that Parquet has no unit for
+            content = _parquet(draw, good)
+        spoil = draw.choice(_SPOIL)
+        content = spoil(draw, content)
+    else:
+        content = _csv(draw, table, suffix)
+    (folder / f"a{suffix}").write_bytes(content)
+    return spoil in (_unchanged, _with_lying_footer)
 
 
 def _input_job(draw: random.Random, path: Path) -> dict[str, Any]:
@@ -296,7 +308,7 @@ def _unchanged(draw: random.Random, content: bytes) -> bytes:
 def _with_mutated_pages(draw: random.Random, content: bytes) -> bytes:
     """Overwrite bytes of pages, which stay where the footer says."""
     data, (end, _) = bytearray(content), _footer(content)
-    for _ in range(draw.randint(1, 3)):
+    for _ in range(draw.randint(1, 3) if end > 4 else 0):
         at = draw.randrange(4, end)
         length = min(draw.choice((1, 1, 2, 8)), end - at)
         data[at : at + length] = draw.randbytes(length)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import struct
 import sys
 import warnings
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import gpuseg
+from fuzzing.limited_memory import limited_memory
 from fuzzing.mutations import mutated_bytes, mutated_tree
 from gpuseg.errors import DataError, GpusegError
 
@@ -63,9 +63,6 @@ JOBS: dict[str, tuple[list[str], dict[str, Any], dict[str, Any]]] = {
 
 CANARY = "canary"
 """Part of the paths of all files outside the folder of a case."""
-
-MEMORY = 3 * 2**30
-"""Address space that a case may add to that of the process."""
 
 LONG_HEADER = 2**40
 
@@ -117,7 +114,7 @@ class ModelFuzzer:
         opened: list[str] = []
         options = {"return_distance": draw.random() < 0.5, "backend": draw.choice(BACKENDS)}
         try:
-            with _limited_memory(), _watched_files(opened), warnings.catch_warnings():
+            with limited_memory(), _watched_files(opened), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model = gpuseg.load_model(folder)
                 result = model.predict(self._rows[name], n_threads=1, **options)
@@ -129,11 +126,7 @@ class ModelFuzzer:
         assert not opened, f"opened outside: {opened[:3]}"
 
     def _changes(self) -> dict[Change, int]:
-        return {
-            change_description: 8, change_key: 4, change_bytes: 3,
-            change_header: 3, change_values: 4, change_core_file: 2, remove_file: 1,
-            self._replace_by_link: 1, replace_by_special_file: 1, odd_json: 2,
-        }  # fmt: skip
+        return {**CHANGES, self._replace_by_link: 1}
 
     def _replace_by_link(self, draw: random.Random, folder: Path) -> None:
         path = draw.choice(_files(folder))
@@ -190,7 +183,7 @@ def customers() -> pa.Table:
 def change_description(draw: random.Random, folder: Path) -> None:
     """Change one place of model.json."""
     path = folder / "model.json"
-    if _is_small_file(path):
+    if is_small_file(path):
         _rewrite(path, lambda tree: mutated_tree(draw, tree))
 
 
@@ -204,21 +197,21 @@ def change_key(draw: random.Random, folder: Path) -> None:
         key = draw.choice(sorted(tree))
         return {**tree, key: mutated_tree(draw, tree[key])}
 
-    if _is_small_file(path):
+    if is_small_file(path):
         _rewrite(path, changed)
 
 
 def change_bytes(draw: random.Random, folder: Path) -> None:
     """Change the bytes of a file."""
     path = draw.choice(_files(folder))
-    if _is_small_file(path):
+    if is_small_file(path):
         path.write_bytes(mutated_bytes(draw, path.read_bytes()))
 
 
 def change_header(draw: random.Random, folder: Path) -> None:
     """Change the header of the arrays, or its length."""
     path = folder / "model.safetensors"
-    if not _is_small_file(path):
+    if not is_small_file(path):
         return
     content = path.read_bytes()
     length = struct.unpack("<Q", content[:8])[0] if len(content) > 8 else 0
@@ -234,7 +227,7 @@ def change_header(draw: random.Random, folder: Path) -> None:
 def change_values(draw: random.Random, folder: Path) -> None:
     """Change the values of the arrays, and keep their header."""
     path = folder / "model.safetensors"
-    content = bytearray(path.read_bytes()) if _is_small_file(path) else bytearray()
+    content = bytearray(path.read_bytes()) if is_small_file(path) else bytearray()
     start = 8 + struct.unpack("<Q", content[:8])[0] if len(content) > 8 else len(content)
     for _ in range(draw.randint(1, 6)):
         if len(content) - start >= 8:
@@ -243,14 +236,14 @@ def change_values(draw: random.Random, folder: Path) -> None:
             kind = draw.choice(("<d", "<f")) if abs(value) < 1e38 else "<d"
             packed = struct.pack(kind, value)
             content[at : at + len(packed)] = packed
-    if _is_small_file(path):
+    if is_small_file(path):
         path.write_bytes(content)
 
 
 def change_core_file(draw: random.Random, folder: Path) -> None:
     """Write another table in place of core rows."""
     paths = [path for path in _files(folder) if path.suffix not in (".json", ".safetensors")]
-    if not paths or not _is_small_file(paths[0]):
+    if not paths or not is_small_file(paths[0]):
         return
     try:
         table = pq.read_table(pa.BufferReader(paths[0].read_bytes()))
@@ -286,14 +279,14 @@ def replace_by_special_file(draw: random.Random, folder: Path) -> None:
     if draw.random() < 0.5:
         path.unlink()
         os.mkfifo(path)
-    elif _is_small_file(path):
+    elif is_small_file(path):
         os.truncate(path, 2**40)
 
 
 def odd_json(draw: random.Random, folder: Path) -> None:
     """Write model.json in a form that not every reader accepts."""
     path = folder / "model.json"
-    if not _is_small_file(path):
+    if not is_small_file(path):
         return
     content = path.read_bytes()
     depth = draw.choice((100, 10_000, 1_000_000))
@@ -313,11 +306,19 @@ def odd_json(draw: random.Random, folder: Path) -> None:
     )))  # fmt: skip
 
 
+CHANGES: dict[Change, int] = {
+    change_description: 8, change_key: 4, change_bytes: 3,
+    change_header: 3, change_values: 4, change_core_file: 2, remove_file: 1,
+    replace_by_special_file: 1, odd_json: 2,
+}  # fmt: skip
+"""Changes of a folder with a model, each with how often it is drawn."""
+
+
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.is_dir()) or [folder / "none"]
 
 
-def _is_small_file(path: Path) -> bool:
+def is_small_file(path: Path) -> bool:
     """Whether a file is regular, and not one that another change has made huge."""
     return path.is_file() and path.stat().st_size < 2**24
 
@@ -335,14 +336,3 @@ def _check_result(result: Any, model: Any, n_rows: int) -> None:
     labels = result[0] if isinstance(result, tuple) else result
     assert labels.shape == (n_rows,)
     assert ((labels >= -1) & (labels < model.n_clusters)).all(), "a segment that does not exist"
-
-
-@contextmanager
-def _limited_memory() -> Iterator[None]:
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)

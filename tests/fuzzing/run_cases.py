@@ -14,13 +14,16 @@ from typing import Any, Protocol
 from gpuseg.errors import GpusegError
 
 TARGETS: dict[str, str] = {
+    "audiences": "audiences",
     "data-files": "data_files",
     "differing-files": "differing_files",
     "job-files": "job_files",
+    "json-lines": "json_lines",
     "kills": "kills",
     "models": "models",
     "manifests": "manifests",
     "names": "names",
+    "scored-tables": "scored_tables",
     "serving": "serving",
     "text-files": "text_files",
 }

@@ -4,12 +4,15 @@ import pytest
 from fuzzing.run_cases import TARGETS, load_fuzzer, run_cases
 
 CASES: dict[str, int] = {
+    "audiences": 15,
     "data-files": 30,
     "differing-files": 30,
     "job-files": 150,
+    "json-lines": 20,
     "models": 50,
     "manifests": 30,
     "names": 10,
+    "scored-tables": 15,
     "serving": 60,
     "text-files": 30,
     "kills": 1,
