@@ -90,6 +90,9 @@ def list_(
         ]
         print_json({"models": listed})
         return
+    if not records:
+        print_text(f"no models in {redacted(place)}")
+        return
     print_table(models_table(records))
 
 

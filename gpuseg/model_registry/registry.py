@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from gpuseg.errors import ConfigError, DataError, parameter_names
-from gpuseg.io.storage import Storage, unreachable, wrap_store_errors
+from gpuseg.io.storage import Storage
 from gpuseg.model_registry.base import VersionStore
 from gpuseg.model_registry.copy_output import copy_output
+from gpuseg.model_registry.folders import model_names, refuse_other_use, step_to_a_model
 from gpuseg.model_registry.local_versions import LocalVersions
 from gpuseg.model_registry.object_versions import ObjectVersions
 from gpuseg.models.loading import SavedOutput, load_output
 from gpuseg.models.registered_models import (
     ALIAS_PATTERN,
-    ALIASES,
     CHAMPION,
     LATEST,
     NAME_PATTERN,
@@ -69,19 +69,13 @@ class ModelRegistry:
             If it cannot be read.
         """
         storage = Storage.from_url(self.url, self._options, "path")
-        with wrap_store_errors("path", self.url):
-            try:
-                entries = storage.fs.ls(storage.root, detail=True)
-                folders = [e["name"].rstrip("/") for e in entries if e["type"] == "directory"]
-                named = [f for f in folders if storage.fs.exists(f"{f}/{ALIASES}")]
-            except FileNotFoundError:
-                raise DataError(
-                    "registry.not_found", "there is no such folder", value=storage.shown_url,
-                    hint="give the folder of a registry, or add a model first", parameter="path",
-                ) from None  # fmt: skip
-            except OSError as error:
-                raise unreachable("path", self.url, error) from None
-        return sorted(folder.rpartition("/")[2] for folder in named)
+        names = model_names(storage)
+        if names is None:
+            raise DataError(
+                "registry.not_found", "there is no such folder", value=storage.shown_url,
+                hint="give the folder of a registry, or add a model first", parameter="path",
+            )  # fmt: skip
+        return names
 
     def add(
         self,
@@ -109,7 +103,8 @@ class ModelRegistry:
         Raises
         ------
         ConfigError
-            For a name or an alias with other characters than these may have.
+            For a name or an alias with other characters than these may have, and for a folder that
+            is an output or a registry.
         DataError
             When there is no model, or a damaged one.
         ResourceError
@@ -118,6 +113,8 @@ class ModelRegistry:
         if alias is not None:
             check_alias(alias)
         store = self._store(name)
+        if store.read() is None:
+            refuse_other_use(Storage.from_url(self.folder(name), self._options, "path"))
         with parameter_names({"path": "output"}):
             saved = load_output(output, storage_options=storage_options)
         return store.add(
@@ -218,10 +215,12 @@ class ModelRegistry:
 
     def _existing(self, name: str, registered: RegisteredModel | None) -> RegisteredModel:
         if registered is None:
+            storage = Storage.from_url(self.url, self._options, "path")
+            folder = Storage.from_url(self.folder(name), self._options, "path")
             raise DataError(
                 "registry.unknown_model", f"there is no model of the name {name!r}",
-                value=Storage.from_url(self.url, self._options, "path").shown_url,
-                hint="add a version first", parameter="path",
+                value=storage.shown_url, parameter="path",
+                hint=step_to_a_model(name, storage, folder),
             )  # fmt: skip
         return registered
 

@@ -77,3 +77,11 @@ def test_wrong_commands(
     outcome = call(capfd, "models", *arguments)
     assert (outcome.code, outcome.out) == (code, "")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_no_models(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    assert call(capfd, "models", "list", tmp_path / "file").code == 3
+    listed = call(capfd, "models", "list", tmp_path / "empty")
+    assert (listed.code, listed.out) == (0, f"no models in {tmp_path}/empty\n")

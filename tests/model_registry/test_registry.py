@@ -188,6 +188,27 @@ def test_unknown_models_versions_and_aliases_are_named(place: RegistryPlace) -> 
     assert place.files == before
 
 
+def test_no_version_is_added_to_an_output_or_a_registry(place: RegistryPlace) -> None:
+    place.write("output/_manifest.json", b"{}")
+    place.write("models/tea/aliases.json", b"{}")
+    before = place.files
+    shop = gpuseg.ModelRegistry(f"{place.registry.url}/shop", storage_options=place.options)
+    with raises("registry.is_output", ConfigError, parameter="path"):
+        shop.add("output", fitted("plain"))
+    with raises("registry.is_registry", ConfigError, parameter="path") as caught:
+        shop.add("models", fitted("plain"))
+    assert "shop/models/tea" in str(caught.value)
+    assert place.files == before
+    inner = gpuseg.ModelRegistry(f"{shop.url}/models", storage_options=place.options)
+    for registry, name, hint in (
+        (inner, "teas", "did you mean 'tea'?"),
+        (shop, "models", "name the model, such as "),
+    ):
+        with raises("registry.unknown_model", DataError) as caught:
+            registry.path(name)
+        assert hint in str(caught.value)
+
+
 def test_what_is_no_model_is_not_added(place: RegistryPlace, tmp_path: Path) -> None:
     damaged = shutil.copytree(fitted("plain"), tmp_path / "damaged")
     (damaged / "_model" / "model.safetensors").write_bytes(b"short")
