@@ -33,17 +33,12 @@ def example_row(pipeline: FeaturePipeline) -> dict[str, Any]:
 
 def columns_with_optional_values(pipeline: FeaturePipeline) -> frozenset[str]:
     """Return the columns of which the model scores a row without a value: it fills the gap."""
-    row = example_row(pipeline)
-    names = list(row)
-    # The first row is complete; each other row has no value in one column.
-    columns = {
-        name: pa.array([None if at == i else value for at in range(-1, len(names))])
-        for i, (name, value) in enumerate(row.items())
-    }
-    raw = pipeline.open(pa.table(columns))
-    raw.transform(slice(0, raw.n_rows), "numpy", TaskContext())
-    refused = set(raw.bad_rows().tolist())
-    return frozenset(name for i, name in enumerate(names) if i + 1 not in refused)
+    columns = pipeline.columns
+    if len(columns) == 1:  # the row has nothing else, and may have no direction
+        raw = pipeline.open(pa.table({columns[0]: pa.nulls(1)}))
+        raw.transform(slice(0, 1), "numpy", TaskContext())
+        return frozenset() if raw.n_bad else frozenset(columns)
+    return frozenset(columns) - pipeline.columns_without_gaps()
 
 
 def _middle(transform: FeatureTransform) -> list[float]:

@@ -30,6 +30,7 @@ from gpuseg.preprocessing.encoding.vectors import (
 from gpuseg.preprocessing.row_problems import (
     ANY_RULE,
     RowProblem,
+    broken_rules,
     find_problems,
     refuse_rows,
 )
@@ -226,6 +227,14 @@ class FeaturePipeline:
         encoders = self.used_encoders
         x, _ = _encode(encoders, self.features, part)
         return find_problems(rows, part, x, self._encoder_of(), self.feature_transform, self.metric)
+
+    def columns_without_gaps(self) -> frozenset[str]:
+        """Return the columns in which every row must have a value."""
+        gap: dict[str, pa.Array] = dict.fromkeys(self.columns, pa.nulls(1))
+        x, _ = _encode(self.used_encoders, self.features, gap)
+        is_broken = broken_rules(x, self.feature_transform, self.metric)[0] > 0
+        by_feature = zip(self._encoder_of(), is_broken.tolist(), strict=True)
+        return frozenset(encoder.column for encoder, broken in by_feature if broken)
 
     def _encoder_of(self) -> list[Encoder]:
         """Return the encoder of each feature."""

@@ -89,7 +89,7 @@ def find_problems(
     transform : FeatureTransform
     metric : Metric
     """
-    broken = _broken_rules(x, transform, metric)
+    broken = broken_rules(x, transform, metric)
     first = np.where(broken.any(axis=1), (broken > 0).argmax(axis=1), -1)
     problems = []
     for i, (row, f) in enumerate(zip(rows.tolist(), first.tolist(), strict=True)):
@@ -105,7 +105,7 @@ def find_problems(
 _INFINITE, _MISSING, _BELOW_DOMAIN, _BEYOND_FLOAT32, _NO_RADIANS = 1, 2, 3, 4, 5
 
 
-def _broken_rules(
+def broken_rules(
     x: NDArray[np.float32], transform: FeatureTransform, metric: Metric
 ) -> NDArray[np.int64]:
     """Return the number of the rule that each value breaks, int64 (m, d); 0 if it breaks none."""

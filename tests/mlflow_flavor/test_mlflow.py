@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -106,6 +107,15 @@ def test_the_example_is_a_row_that_the_model_scores(case: str) -> None:
         else:
             with raises("rows.not_transformable"):
                 model.score(gap)
+
+
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_the_only_column_is_needed_for_a_direction(fill: float) -> None:
+    pipeline = gpuseg.load_model(fitted("cosine")).pipeline
+    transform = pipeline.feature_transform
+    filled = replace(transform, fill=np.full_like(transform.fill, fill))
+    optional = columns_with_optional_values(replace(pipeline, feature_transform=filled))
+    assert optional == frozenset(["embedding"] * bool(fill))
 
 
 def test_the_folder_describes_itself_and_has_no_customers(saved: Any) -> None:
