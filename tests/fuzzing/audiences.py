@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 from support.fitted_outputs import ID_KEY, ID_KEY_VARIABLE, fitted, input_rows
+from support.helpers import Outcome
 from support.text_files import xlsx_bytes
 
-from fuzzing.command_line import Outcome, call_command
+from fuzzing.command_line import call_command
 from fuzzing.damaged_outputs import damage_output, read_output, write_output
 from fuzzing.data_files import KINDS, spoilt_file
 from fuzzing.mutations import mutated_bytes
@@ -116,6 +117,7 @@ def _options(draw: random.Random, id: str) -> list[str]:
     options = [f"--format={platform}", "--consent=consent"]
     options += [f"--segment={draw.choice(('0', '1', '1', '2', '-1', 'x') * 2 + ('1',) * 20)}"]
     options += [f"--segment={number}" for number in range(draw.choice((0, 0, 2)))]
+    options += ["--segment=segment_3=1"] if draw.random() < 0.1 else []
     options += [f"--minimum={draw.choice((1, 1, 1, 5, 100))}"]
     options += [f"--id={id}"] if draw.random() < 0.3 else []
     share = draw.choice((0.3, 1.0, 1.0))
@@ -273,9 +275,9 @@ def _check_hidden(folder: Path, outcome: Outcome, target: Path, secrets: set[str
     assert not (outcome.code and target.exists()), "an output of a command that failed"
     paths = [path for path in target.rglob("*") if path.is_file()]
     written = {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-    written |= {"stdout": outcome.output, "stderr": outcome.errors.encode()}
-    for name, content in written.items():
-        text = re.sub(r"\b[0-9a-f]{64}\b", "", content.decode(errors="replace").lower())
+    texts = {name: content.decode(errors="replace") for name, content in written.items()}
+    for name, shown in {**texts, "stdout": outcome.out, "stderr": outcome.err}.items():
+        text = re.sub(r"\b[0-9a-f]{64}\b", "", shown.lower())
         for secret in secrets:
             assert secret not in text, f"{secret!r} is in {name}: {text[:1000]}"
 

@@ -7,7 +7,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+
+from support.helpers import Outcome
 
 from fuzzing.limited_memory import limited_memory
 from fuzzing.pages import check_text
@@ -18,14 +19,6 @@ EXIT_CODES = {0, 2, 3}
 
 DAMAGED = "if the file is small, it is damaged"
 """Ends the message of a Parquet file that asks for too much memory: its exit code is 4."""
-
-
-class Outcome(NamedTuple):
-    """How a command has ended, and what it has written."""
-
-    code: int
-    output: bytes
-    errors: str
 
 
 def call_command(folder: Path, arguments: Sequence[str], input: Path | None = None) -> Outcome:
@@ -61,7 +54,7 @@ def call_command(folder: Path, arguments: Sequence[str], input: Path | None = No
     assert code in EXIT_CODES or (code == 4 and DAMAGED in written), f"exit code {code}: {written}"
     assert "Traceback" not in written, written
     check_text(written)
-    return Outcome(code, output.read_bytes(), written)
+    return Outcome(code, output.read_bytes().decode(), written)
 
 
 @contextmanager

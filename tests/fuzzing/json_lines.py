@@ -70,9 +70,9 @@ class _JsonLines:
         if draw.random() < 0.3 and not name.startswith("dbscan"):
             options = [*options, "--confidence"]
         outcome = call_command(folder, ["score", str(output), "--stdin", *options], source)
-        if is_damaged and not outcome.output:
+        if is_damaged and not outcome.out:
             return
-        written = _checked(outcome.output, content, outcome.code)
+        written = _checked(outcome.out, content, outcome.code)
         for number, row in known.items():
             answer = written[number]
             if is_damaged:
@@ -96,12 +96,13 @@ class _JsonLines:
         return lines, known
 
 
-def _checked(output: bytes, content: bytes, code: int) -> dict[int, dict[str, Any]]:
+def _checked(output: str, content: bytes, code: int) -> dict[int, dict[str, Any]]:
     """Check that each line that is not blank has one answer; return these by their numbers."""
     content = content.removeprefix(b"\xef\xbb\xbf")
     numbers = [i for i, line in enumerate(content.split(b"\n"), 1) if line.strip(_BLANK)]
     answers = [
-        json.loads(line, parse_constant=_refuse_constant) for line in output.decode().splitlines()
+        json.loads(line, parse_constant=_refuse_constant, parse_int=_whole_number)
+        for line in output.split("\n")[:-1]
     ]
     assert len(answers) == len(numbers), f"{len(answers)} answers to {len(numbers)} lines"
     failed = {number for number, answer in zip(numbers, answers, strict=True) if "error" in answer}
@@ -109,6 +110,11 @@ def _checked(output: bytes, content: bytes, code: int) -> dict[int, dict[str, An
     assert all(by_number[number]["error"]["line"] == number for number in failed)
     assert code == (3 if failed else 0), f"exit code {code} with {len(failed)} failures"
     return by_number
+
+
+def _whole_number(digits: str) -> int | str:
+    """Read a whole number; ids, which are written as they were, may have any number of digits."""
+    return int(digits) if len(digits) < 1000 else digits
 
 
 def _refuse_constant(name: str) -> None:
