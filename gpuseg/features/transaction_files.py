@@ -337,6 +337,18 @@ def _split(file: DataFile) -> list[ReadSplit]:
     return splits
 
 
+class MissingLineColumn(DataError):
+    """A table of lines lacks the column of a role.
+
+    Attributes
+    ----------
+    columns : sequence of str
+        The columns that it has.
+    """
+
+    columns: Sequence[str] = ()
+
+
 def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
     """Check that every role has a column of a suitable type.
 
@@ -354,12 +366,14 @@ def check_columns(schema: pa.Schema, roles: Roles, file: str) -> None:
             )
     for role, name in roles.columns().items():
         if name not in schema.names:
-            raise DataError(
+            error = MissingLineColumn(
                 "transactions.missing_column",
                 f"no column '{name}' in {file}",
                 hint=missing_column_hint(name, schema.names, file, roles.id_key),
                 parameter=role,
             )
+            error.columns = schema.names
+            raise error
         kind = schema.field(name).type
         if role == "time":
             is_time = t.is_timestamp(kind) or t.is_date(kind) or t.is_null(kind)

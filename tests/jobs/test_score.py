@@ -319,6 +319,18 @@ def test_commands_that_do_not_suit(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_in_memory_is_no_path(tmp_path: Path) -> None:
+    table, out = kept_rows("plain"), tmp_path / "out"
+    in_memory: list[Any] = [table, table.to_pandas(), table.to_pylist()]
+    for rows in in_memory:
+        with raises("score.not_a_path", ConfigError, parameter="input") as caught:
+            gpuseg.score(fitted("plain"), rows, out)
+        assert "predict_frame" in str(caught.value)
+    model: Any = gpuseg.load_model(fitted("plain"))
+    with raises("score.not_a_path", ConfigError, parameter="model"):
+        gpuseg.score(model, tmp_path / "in.parquet", out)
+
+
 def test_memory_limits_the_threads(tmp_path: Path) -> None:
     overrides = ["runtime.memory_limit=480MiB", "runtime.threads_per_worker=64"]
     record = score(fitted("plain"), kept_rows("plain"), tmp_path, overrides=overrides).record

@@ -242,8 +242,10 @@ def test_wrong_options(options: dict[str, Any], code: str, folder: Path, tmp_pat
 def test_lines_that_lack_what_a_feature_needs(folder: Path, tmp_path: Path) -> None:
     fitted = fit(folder, "plain")
     pq.write_table(lines().drop_columns(["no"]), tmp_path / "lines.parquet")
-    with raises("transactions.missing_column", DataError):
+    with raises("transactions.missing_column", DataError) as caught:
         gpuseg.score(fitted, tmp_path / "lines.parquet", tmp_path / "out")
+    assert "--set transactions.order=NAME names another; did you mean" in str(caught.value)
+    assert "built_features" not in str(caught.value)
 
 
 def test_the_command_line(folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

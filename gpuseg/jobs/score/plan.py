@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
-from gpuseg.errors import ConfigError, DataError, ResourceError
+from gpuseg.errors import ConfigError, ResourceError
 from gpuseg.features.times import TIME_FORMAT_NOT_NEEDED
+from gpuseg.features.transaction_files import MissingLineColumn
 from gpuseg.io.input_files import input_files
 from gpuseg.io.parquet.dataset import Dataset
 from gpuseg.io.parquet.model_columns import open_model_columns
@@ -167,12 +168,14 @@ def _plan_lines(
 
     try:
         return plan(transactions)
-    except DataError as error:
-        if error.code == "transactions.missing_column":
-            error.hint += (
-                "; if the table has the features already, use built_features (--built-features on "
-                "the command line)"
+    except MissingLineColumn as error:
+        if {*columns} <= {*error.columns}:
+            error.hint = (
+                "the table has the features of the model: use built_features=True "
+                "(--built-features on the command line)"
             )
+        else:
+            error.hint = f"--set transactions.{error.parameter}=NAME names another; {error.hint}"
         raise
     except ConfigError as error:
         if error.code != TIME_FORMAT_NOT_NEEDED or not _has_time_format_of(fit, transactions):

@@ -161,6 +161,12 @@ class Command:
         ConfigError
             For a malformed override.
         """
+        if not isinstance(self.model, str | Path):
+            raise ConfigError(
+                "score.not_a_path", value=type(self.model).__name__, parameter="model",
+                rule="must be the path or the URL of an output",
+                hint="a model in memory scores rows by its method predict_frame",
+            )  # fmt: skip
         of_model = [text for text in self.overrides if text.strip().startswith("model.")]
         values = read_job({"model": {"path": str(self.model)}}, of_model)["model"]
         return values if isinstance(values, dict) else {}
@@ -179,7 +185,7 @@ class Command:
         ConfigError
             For a malformed override, and options that suit no lines or only lines.
         """
-        paths = str(self.input) if isinstance(self.input, str | Path) else [*map(str, self.input)]
+        paths = _paths(self.input)
         has_lines = fit is not None and fit.transactions is not None and not self.built_features
         self._check_source(fit, has_lines)
         values: dict[str, Any] = {
@@ -232,6 +238,25 @@ class Command:
                 "built_features.without_lines", "the job of the model has no [transactions]",
                 value=True, parameter="built_features", hint="leave it out",
             )  # fmt: skip
+
+
+def _paths(input: str | Path | Sequence[str | Path]) -> str | list[str]:
+    """Return the paths of an input as text.
+
+    Raises
+    ------
+    ConfigError
+        For rows in memory, whose names of columns would be taken for paths.
+    """
+    if isinstance(input, str | Path):
+        return str(input)
+    if not isinstance(input, Sequence) or not all(isinstance(p, str | Path) for p in input):
+        raise ConfigError(
+            "score.not_a_path", value=type(input).__name__, parameter="input",
+            rule="must be a path, a URL or a list of them",
+            hint="for rows in memory, use gpuseg.load_model(…).predict_frame(rows)",
+        )  # fmt: skip
+    return [*map(str, input)]
 
 
 def sections_of_fit(fit: Manifest) -> dict[str, Any]:
