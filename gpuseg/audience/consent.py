@@ -10,6 +10,7 @@ from gpuseg import arrow_compute as pc
 from gpuseg.arrow import to_numpy
 from gpuseg.audience.normalize import TEXT
 from gpuseg.errors import ConfigError, DataError, literal
+from gpuseg.formatting import count
 
 YES = ("true", "1", "yes", "y", "granted")
 NO = ("false", "0", "no", "n", "denied")
@@ -68,10 +69,10 @@ class ConsentRule:
         if unknown.size:
             raise DataError(
                 "audience.unknown_consent",
-                f"column '{column}' has {unknown.size:,} values that are neither consent nor "
-                f"refusal, the first in {describe(int(unknown[0]))}",
-                rule=f"{literal(', '.join(self.yes))} mean consent, and "
-                f"{literal(', '.join(self.no))} and missing values refusal",
+                f"column '{column}' has {count(unknown.size, 'value')} that mean neither consent "
+                f"nor refusal, the first in {describe(int(unknown[0]))}",
+                rule=f"consent is {literal(', '.join(self.yes))}; refusal is "
+                f"{literal(', '.join(self.no))} or a missing value",
                 hint="name other values with --consent-yes and --consent-no",
             )
         return consents

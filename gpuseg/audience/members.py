@@ -62,7 +62,8 @@ class SegmentedOutput:
         if names[0] == SEGMENT:
             raise DataError(
                 "audience.no_ids", f"{storage.shown_url} has no ids of customers",
-                hint="run the job again with input.id", parameter=parameter,
+                hint="write it again with ids (input.id of a job, --id of gpuseg score)",
+                parameter=parameter,
             )  # fmt: skip
         source = manifest.job.get("input") or manifest.job.get("transactions") or {}
         variable = source.get("id_hash_key_env")

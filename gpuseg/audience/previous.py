@@ -152,10 +152,14 @@ def _of_file(
 def _warn_of_another_model(earlier: str | None, present: str | None) -> None:
     """Warn of an earlier audience whose segment numbers may stand for other segments."""
     if earlier != present:
+        whose = (
+            f"the earlier audience is of another model (run {earlier}, here run {present})"
+            if earlier and present
+            else "it is not known whether the earlier audience is of the same model"
+        )
         warnings.warn(
-            f"the earlier audience is of another model (run {earlier or 'unknown'}, here run "
-            f"{present or 'unknown'}): a number may stand for another segment there, so check who "
-            "is to be removed",
+            f"{whose}: a number may stand for another segment there. Compare the "
+            "segments in both reports before you remove the leavers",
             UserWarning,
             stacklevel=4,
         )

@@ -91,9 +91,10 @@ def audience(
     """Write hashed contacts of segments for Google, Meta or others, of who consents."""
     from gpuseg.audience.consent import ConsentRule
     from gpuseg.audience.level_segment import LevelSegment
-    from gpuseg.audience.platforms import ContactKey
+    from gpuseg.audience.platforms import PLATFORMS, ContactKey
     from gpuseg.audience.write import AudienceRequest, write_audience
     from gpuseg.errors import parameter_names
+    from gpuseg.formatting import count
 
     named = {
         ContactKey.EMAIL: email, ContactKey.PHONE: phone, ContactKey.FIRST_NAME: first_name,
@@ -119,6 +120,8 @@ def audience(
             )
         )
     path = redacted(result.path)
+    phone_header = PLATFORMS[format].headers[ContactKey.PHONE]
+    region_step = "" if default_region else "; --default-region reads numbers without a code"
 
     def show() -> None:
         if as_json:
@@ -134,7 +137,8 @@ def audience(
             )
             for key, counts in one.keys.items():
                 if counts.invalid:
-                    print_text(f"  {key}: {counts.invalid:,} invalid values")
+                    step = region_step if key == phone_header else ""
+                    print_text(f"  {key}: {count(counts.invalid, 'invalid value')}{step}")
             if one.leavers_file is not None:
                 print_text(
                     f"  {one.leavers:,} to be removed: {one.leavers_file}; "

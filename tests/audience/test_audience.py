@@ -426,6 +426,7 @@ def _with_consent(value: Any) -> pa.Table:
 def test_an_unknown_consent_is_refused_by_its_row(tmp_path: Path) -> None:
     error = refused(tmp_path, _with_consent("perhaps"), "audience.unknown_consent")
     assert "row 5" in str(error) and "perhaps" not in str(error)
+    assert "has 1 value that" in str(error)
 
 
 def test_values_of_consent_are_named(tmp_path: Path) -> None:
@@ -630,6 +631,10 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shown = call(capfd, *arguments)
     assert (shown.code, shown.err) == (0, "")
     assert "example.com" not in shown.out
+    assert "--default-region" not in shown.out
+    start = arguments.index("--default-region")
+    without = [*arguments[:start], *arguments[start + 2 : -1], tmp_path / "unread"]
+    assert "; --default-region reads numbers" in call(capfd, *without).out
     again = call(capfd, *arguments, "--overwrite", "--json")
     manifest = json.loads(again.out)
     assert manifest == manifest_of(tmp_path / "out")
