@@ -10,6 +10,10 @@ from decimal import Decimal
 MINUS = "−"
 NOTHING = "–"
 
+_AT_CATEGORY, _NEAR_CATEGORY = 0.05, 1 / 3
+"""Distances from the position of a category up to which a value is written as this category, and
+as about this category."""
+
 _MIN_DECIMAL, _MAX_DECIMAL = 1e-4, 1e12
 """Numbers outside this range are written with an exponent."""
 
@@ -70,7 +74,7 @@ def percent(share: float | None) -> str:
     return f"{share * 100:.1f}%".replace("-", MINUS)
 
 
-def average(x: float | None, *, is_share: bool) -> str:
+def average(x: float | None, *, is_share: bool, categories: Sequence[str] = ()) -> str:
     """Write the average of a feature.
 
     Parameters
@@ -79,13 +83,27 @@ def average(x: float | None, *, is_share: bool) -> str:
         ``None`` and NaN mean that there is no value.
     is_share : bool
         Whether the feature is 1 for customers of a category and 0 for others.
+    categories : sequence of str, optional
+        Ordered categories, where the feature is the position of one, from 0.
 
     Returns
     -------
     str
-        A percentage for a share, otherwise a number.
+        A percentage for a share, otherwise a number. For a position the category there, such as
+        ``"plus"`` or ``"about plus"``, or the two around it, such as ``"basic to plus"``.
     """
+    if categories and x is not None and not math.isnan(x):
+        return _at_position(x, categories)
     return percent(x) if is_share else number(x)
+
+
+def _at_position(x: float, categories: Sequence[str]) -> str:
+    """Write a position among categories: the one that is near, or else the two around it."""
+    at = min(max(x, 0.0), len(categories) - 1.0)
+    gap = abs(at - round(at))
+    if gap > _NEAR_CATEGORY:
+        return span(categories[math.floor(at)], categories[math.ceil(at)])
+    return f"{'' if gap < _AT_CATEGORY else 'about '}{categories[round(at)]}"
 
 
 def sigma(deviation: float | None, unit: str = "σ") -> str:

@@ -489,6 +489,8 @@ class FeatureSummary(Record):
     """Phrase for a customer of the category, where the feature is 1 for it and 0 for others."""
     is_frequency: bool = False
     """Whether the feature is the share of rows that have the same category."""
+    categories: tuple[str, ...] = ()
+    """Categories in their order, where the feature is the position of one, from 0."""
 
     @property
     def is_category(self) -> bool:

@@ -164,7 +164,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         finalize=_escaped,
     )
-    for helper in (fmt.number, fmt.percent, fmt.count, fmt.moment):
+    for helper in (fmt.number, fmt.average, fmt.percent, fmt.count, fmt.moment):
         environment.filters[helper.__name__] = helper
     environment.filters["join"] = _joined
     environment.filters["tag"] = _tag

@@ -188,6 +188,7 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
     mean = p.undo_transform(fit.mean)
     phrases = _category_phrases(inputs.encoders)
     frequencies = {e.column for e in inputs.encoders if e.kind == "frequency"}
+    orders = {e.column: e.categories for e in inputs.encoders if e.kind == "ordinal"}
     # Minimum and maximum are taken before a Yeo-Johnson transform, after any other.
     transform = np.where(p.transform == YEO_JOHNSON, 0, p.transform)
     to_input = replace(p, transform=transform).undo_transform
@@ -210,6 +211,7 @@ def _features(inputs: ManifestInputs) -> dict[str, manifest.FeatureSummary]:
             scale=float(p.scale[f]),
             category=phrases.get(name),
             is_frequency=name in frequencies,
+            categories=orders.get(name, ()),
         )
         for f in described.tolist()
     }

@@ -131,6 +131,8 @@ def _sentence(segment: Segment, features: Mapping[str, FeatureSummary]) -> str:
 def _average(segment: Segment, name: str, feature: FeatureSummary) -> str:
     """Return the average of a feature next to that of all customers."""
     phrase = feature.category or name.replace("_", " ")
-    value = average(segment.center[name], is_share=feature.is_category)
-    everyone = average(feature.mean, is_share=feature.is_category)
+    value, everyone = (
+        average(x, is_share=feature.is_category, categories=feature.categories)
+        for x in (segment.center[name], feature.mean)
+    )
     return f"{phrase} {value} (everyone {everyone})"

@@ -153,7 +153,7 @@ def segment_table(manifest: Manifest, n_features: int = 3) -> Table:
         shown.update(top)
         rows.append([_item(segment, name, features[name]) for name in top])
     averages = [
-        _Item(printable(name), average(feature.mean, is_share=feature.is_category))
+        _Item(printable(name), _average(feature.mean, feature))
         for name, feature in features.items()
         if name in shown
     ]
@@ -225,8 +225,13 @@ def _subject(transforms: Mapping[str, str], shown: Set[str]) -> str:
 
 
 def _item(segment: Segment, name: str, feature: FeatureSummary) -> _Item:
-    value = average(segment.center.get(name), is_share=feature.is_category)
+    value = _average(segment.center.get(name), feature)
     return _Item(printable(name), f"{value} ({sigma(segment.deviation[name])})")
+
+
+def _average(x: float | None, feature: FeatureSummary) -> str:
+    categories = [printable(category) for category in feature.categories]
+    return average(x, is_share=feature.is_category, categories=categories)
 
 
 def _shorten(name: str, width: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from gpuseg import formatting as fmt
@@ -51,6 +51,8 @@ class Trait:
         Difference in standard deviations, or NaN.
     is_share : bool
         Whether the values are shares of customers with a category.
+    categories : sequence of str
+        Ordered categories of which the values are positions, if they are.
     """
 
     feature: str
@@ -58,16 +60,17 @@ class Trait:
     average: float | None
     deviation: float
     is_share: bool
+    categories: Sequence[str] = ()
 
     @property
     def value_text(self) -> str:
         """The value as the page shows it."""
-        return fmt.average(self.value, is_share=self.is_share)
+        return fmt.average(self.value, is_share=self.is_share, categories=self.categories)
 
     @property
     def average_text(self) -> str:
         """The average of all customers as the page shows it."""
-        return fmt.average(self.average, is_share=self.is_share)
+        return fmt.average(self.average, is_share=self.is_share, categories=self.categories)
 
     @property
     def level(self) -> str:
@@ -92,11 +95,28 @@ class Spread:
     quantiles: Quantiles
     everyone: float | None
     interval: Interval | None
+    categories: Sequence[str] = ()
+
+    @property
+    def median_text(self) -> str:
+        """The median as the page shows it."""
+        return self._text(self.quantiles.median)
+
+    @property
+    def everyone_text(self) -> str:
+        """The median of all customers as the page shows it."""
+        return self._text(self.everyone)
 
     @property
     def middle_half(self) -> str:
         """The range between the quartiles."""
-        return fmt.span(fmt.number(self.quantiles.p25), fmt.number(self.quantiles.p75))
+        low, high = self.quantiles.p25, self.quantiles.p75
+        if self.categories:
+            low, high = math.floor(low), math.ceil(high)
+        return fmt.span(self._text(low), self._text(high))
+
+    def _text(self, x: float | None) -> str:
+        return fmt.average(x, is_share=False, categories=self.categories)
 
     @property
     def difference(self) -> str:
@@ -218,6 +238,7 @@ def _view(
             average=feature.mean,
             deviation=_or_nan(segment.deviation.get(name)),
             is_share=feature.is_category,
+            categories=feature.categories,
         )
         for name, feature in features.items()
     }
@@ -240,6 +261,7 @@ def _view(
                 quantiles=quantiles,
                 everyone=everyone[name].median if name in everyone else None,
                 interval=segment.deviation_interval.get(name),
+                categories=features[name].categories,
             )
             for name, quantiles in segment.quantiles.items()
             if name in detailed and not features[name].is_category

@@ -50,6 +50,14 @@
     return share >= 0.9995 && share < 1 ? ">99.9%" : `${(share * 100).toFixed(1)}%`;
   }
 
+  /** Write a position among ordered categories, as the report does. */
+  function positionText(x, categories) {
+    const at = Math.min(Math.max(x, 0), categories.length - 1);
+    const gap = Math.abs(at - Math.round(at));
+    if (gap > 1 / 3) return `${categories[Math.floor(at)]} to ${categories[Math.ceil(at)]}`;
+    return `${gap < 0.05 ? "" : "about "}${categories[Math.round(at)]}`;
+  }
+
   // The customer in the form.
 
   function fieldJson(column, field) {
@@ -135,10 +143,16 @@
     return `${feature.category}: ${own}; ${percentText(average)} of the segment, ${percentText(feature.mean)} of all customers.`;
   }
 
+  /** Return the function that writes a value of a feature. */
+  function featureText({ isFrequency, categories }) {
+    if (isFrequency) return percentText;
+    return categories.length ? (x) => positionText(x, categories) : numberText;
+  }
+
   function comparisonText(item) {
     const { feature, value, own, average, isFilled } = item;
     if (feature.category !== null) return categoryText(item);
-    const text = feature.isFrequency ? percentText : numberText;
+    const text = featureText(feature);
     const label = feature.isFrequency ? `${feature.name} (share of customers with the same value)` : feature.name;
     const known = isFilled ? "is not known and taken as" : "is";
     const side = Math.abs(own) < 0.05 ? "close to" : own > 0 ? "above" : "below";

@@ -180,6 +180,7 @@ def _feature(name: str, summary: FeatureSummary) -> dict[str, Any]:
         "power": summary.power,
         "category": None if summary.category is None else printable(summary.category),
         "isFrequency": summary.is_frequency,
+        "categories": [printable(category) for category in summary.categories],
     }
 
 

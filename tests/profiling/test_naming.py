@@ -101,6 +101,9 @@ def test_sentences_give_the_numbers() -> None:
     high = segment(0, center, spend=1.9, orders=-0.8, recency_days=0.1)
     (named,) = name_segments([high], features("spend", "orders", "recency_days"))
     assert named.sentence == ("12.5% of customers: spend 830 (everyone 10), orders 2 (everyone 10)")
+    known = features("plan", plan={"mean": 1.4, "categories": ("basic", "plus", "pro")})
+    (named,) = name_segments([segment(2, {"plan": 1.8}, plan=0.7)], known)
+    assert named.sentence == "12.5% of customers: plan about pro (everyone plus to pro)"
     (named,) = name_segments([segment(1, spend=0.0)], features("spend"))
     assert named.sentence.endswith("near the average of all customers in every feature")
 

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from support.fitted_outputs import PLANS, fitted
 
 from gpuseg import formatting as fmt
+from gpuseg.exports.model_card import model_card
 from gpuseg.manifest import Manifest, Segment
+from gpuseg.models.loading import load_output
 from gpuseg.reporting import report
 from gpuseg.reporting.terminal_table import segment_table, top_features
+from gpuseg.reporting.view_models import segment_views
 
 VOID = {"meta", "link", "wbr", "br", "img", "hr", "input"}
 
@@ -298,6 +302,32 @@ def test_frequencies_and_dropped_rows_are_explained() -> None:
     manifest["preparation"]["missing"] = "drop"
     text = Page(render_report(manifest)).text
     assert "The value of basket is the share" in text and "were dropped before" in text
+
+
+@pytest.mark.parametrize(
+    ("position", "text"),
+    [(-0.1, "a"), (0.02, "a"), (0.3, "about a"), (0.5, "a to b"), (0.9, "about b"), (2.1, "c"),
+     (None, "–")],
+)  # fmt: skip
+def test_a_position_is_shown_as_a_category(position: float | None, text: str) -> None:
+    assert fmt.average(position, is_share=False, categories=("a", "b", "c")) == text
+
+
+def test_categories_of_an_order_are_shown_everywhere() -> None:
+    source = load_output(fitted("ordinal"))
+    assert source.manifest is not None
+    content = source.manifest.to_json()
+    assert content["features"]["plan_or_none"]["categories"] == list(PLANS)
+    for segment in content["segments"]:
+        segment["center"]["plan_or_none"] = 1.5
+        segment["quantiles"]["plan_or_none"] = [0.0, 0.5, 1.0, 1.5, 2.0]
+    manifest = Manifest.from_json(content)
+    text = Page(render_report(content)).text
+    assert f"{PLANS[1]} to {PLANS[2]}" in text and f"{PLANS[0]} to {PLANS[2]}" in text
+    shown = segment_views(manifest)[0]
+    spread = {each.feature: each for each in shown.spread}["plan_or_none"]
+    assert (spread.median_text, spread.middle_half) == (PLANS[1], f"{PLANS[0]} to {PLANS[2]}")
+    assert any(f"| plan\\_or\\_none | {name}" in model_card(source) for name in ("about", *PLANS))
 
 
 @pytest.mark.parametrize(
