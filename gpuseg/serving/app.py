@@ -17,6 +17,7 @@ import pyarrow as pa
 
 import gpuseg
 from gpuseg.errors import GpusegError
+from gpuseg.formatting import count
 from gpuseg.serving.access_token import check_token
 from gpuseg.serving.batching import MAX_ROWS, MicroBatcher
 from gpuseg.serving.failure_log import FailureLog
@@ -38,6 +39,7 @@ from gpuseg.serving.model_reload import CurrentModel
 from gpuseg.serving.openapi import openapi_document
 from gpuseg.serving.page_answers import html_page, locked_page
 from gpuseg.serving.protocols import arrow_stream, open_inference, sagemaker, segments
+from gpuseg.serving.protocols.answers import WRONG_ROWS
 from gpuseg.serving.protocols.binary_tensors import EXTENSION, LENGTH_HEADER
 from gpuseg.serving.request_errors import Disconnected, RequestError
 from gpuseg.serving.request_rows import RequestRows
@@ -342,7 +344,7 @@ class ScoringApp:
                 loop = asyncio.get_running_loop()
                 self._batcher = MicroBatcher(loop, self._metrics.count_rows)
             scored = await self._batcher.score(model, rows, with_next=with_next)
-            return self._scored(scored, write(scored), JSON)
+            return self._scored(request, scored, write(scored), JSON)
 
         def work() -> tuple[RequestScores, bytes]:
             scored = model.score(rows, with_next=with_next)
@@ -350,7 +352,7 @@ class ScoringApp:
 
         scored, body = work() if n_rows <= _FEW_ROWS else await self._in_thread(work)
         self._metrics.count_rows(scored)
-        return self._scored(scored, body, JSON)
+        return self._scored(request, scored, body, JSON)
 
     async def _arrow(
         self, request: HttpRequest, model: LoadedModel, columns: tuple[str, ...] | None
@@ -372,7 +374,7 @@ class ScoringApp:
         except GpusegError as error:  # of a column as a whole
             raise RequestError(400, error.code, str(error)) from None
         self._metrics.count_rows(scored)
-        return self._scored(scored, body, ARROW)
+        return self._scored(request, scored, body, ARROW)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Return the result of work that takes so long that other requests should not wait."""
@@ -387,10 +389,13 @@ class ScoringApp:
                 headers={"retry-after": "1"},
             ) from None
 
-    def _scored(self, scored: RequestScores, body: bytes, kind: str) -> HttpAnswer:
+    def _scored(
+        self, request: HttpRequest, scored: RequestScores, body: bytes, kind: str
+    ) -> HttpAnswer:
         if not scored.n_wrong:
             return HttpAnswer(body, 200, kind)
-        self._log.write(f"400: {scored.n_wrong:,} of {scored.n_rows:,} rows are wrong")
+        rows = f"{scored.n_wrong:,} of {count(scored.n_rows, 'row')}"
+        self._log.write(f"400 {request.method} {request.path}: {WRONG_ROWS}, {rows}")
         return HttpAnswer(body, 400, kind)
 
 

@@ -15,6 +15,7 @@ from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.media_types import ARROW, CSV, HTML, JSON, JSON_LINES
 from gpuseg.serving.protocols import open_inference
+from gpuseg.serving.protocols.answers import WRONG_ROWS
 from gpuseg.serving.request_columns import RequestColumn
 from gpuseg.serving.row_schema import Schema, row_schema
 
@@ -265,7 +266,7 @@ def _schemas(model: LoadedModel, name: str, example: Mapping[str, Any]) -> dict[
         ),
         "SomeWrong": _object(
             error=_TEXT,
-            code={"const": "rows.wrong"},
+            code={"const": WRONG_ROWS},
             wrong_rows={"type": "integer", "minimum": 1},
             problems={"type": "array", "items": _ref("RowProblem")},
         ),

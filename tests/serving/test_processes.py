@@ -116,6 +116,8 @@ def test_a_new_output_is_taken_and_a_damaged_one_is_not(tmp_path: Path) -> None:
         expected[manifest["run_id"]] = segments
         assert client.stop() == expected
         assert client.failures == 0
+        assert server.post("/segments", {"rows": [{}]}).status == 400
+        wait_until(lambda: "400 POST /segments: rows.wrong, 1 of 1 row\n" in log.read_text())
     lines = log.read_text().splitlines()
     assert sum("not taken" in line for line in lines) == 1
     assert "Traceback" not in log.read_text()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.fitted_outputs import fitted, input_rows, job_labels
 from support.http_server import ARROW, Answer, Server, answer_of, as_stream, serving
@@ -267,6 +268,19 @@ def test_refused_requests(server: Server, name: str) -> None:
     assert answer.json.keys() >= {"error", "code"}
     assert str(fitted(CASE)) not in answer.body.decode()
     assert (status == 405) == ("allow" in answer.headers)
+
+
+def test_files_are_no_streams_of_arrow(server: Server) -> None:
+    table = input_rows(CASE)
+    feather, parquet = pa.BufferOutputStream(), pa.BufferOutputStream()
+    with pa.ipc.new_file(feather, table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, parquet)
+    for file, name in ((feather, "Feather"), (parquet, "a Parquet file")):
+        answer = server.post("/segments", file.getvalue().to_pybytes(), ARROW)
+        assert (answer.status, answer.json["code"]) == (400, "body.not_arrow")
+        assert name in answer.json["error"]
+        assert "new_stream" in answer.json["error"]
 
 
 def test_compressed_arrow_is_refused(server: Server) -> None:

@@ -15,6 +15,9 @@ from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.protocols.answers import wrong_rows
 from gpuseg.serving.request_errors import RequestError, malformed
 
+_FILES = {b"ARROW1": "a file of Arrow IPC (Feather)", b"PAR1": "a Parquet file"}
+"""Files that are taken for streams, by their first bytes."""
+
 _PROBLEM = "problem"
 """The column of an answer that says why a row has no scores."""
 
@@ -28,6 +31,13 @@ def read(body: bytes, model: LoadedModel, limits: RequestLimits) -> pa.Table:
         For what is not such a stream, for too many rows, for a column that is missing, and for
         compressed buffers.
     """
+    for start, kind in _FILES.items():
+        if body.startswith(start):
+            raise malformed(
+                "body.not_arrow",
+                f"the body is {kind}: must be a stream of Arrow IPC, as pyarrow.ipc.new_stream "
+                "writes it",
+            )
     try:
         refuse_compression(body)
         with pa.ipc.open_stream(pa.py_buffer(body)) as stream:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuseg.formatting import count
 from gpuseg.output_columns import CONFIDENCE, DISTANCE, NEXT_SEGMENT, SEGMENT
 from gpuseg.printable import printable_value
 from gpuseg.serving.limits import RequestLimits
@@ -262,7 +263,7 @@ def _tensor(item: Any, content_bytes: TensorBytes) -> _Tensor:
     if len(flat) != math.prod(shape):
         raise malformed(
             "input.wrong_shape",
-            f"input {name!r}: has {len(flat):,} values, but its shape is {shape}",
+            f"input {name!r}: has {count(len(flat), 'value')}, but its shape is {shape}",
         )
     return _Tensor(name, datatype, tuple(shape), flat)
 
