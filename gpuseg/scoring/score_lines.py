@@ -24,6 +24,9 @@ from gpuseg.scoring.score_rows import RowScorer
 ID, NAME, ERROR = "id", "name", "error"
 """Keys of the lines that are written, beside those of `Scores`."""
 
+_COMPACT = (",", ":")
+"""Between the items of JSON, as in the lines of scores."""
+
 _MAX_RULE = 500
 """Most characters of a rule: that of an order names all its values."""
 
@@ -128,7 +131,7 @@ class LineScorer:
             "rule": shortened(problem.rule, _MAX_RULE),
             "line": self._number(positions[problem.row]),
         }
-        return f'{{{begin}"{ERROR}":{json.dumps(error)}}}\n'
+        return f'{{{begin}"{ERROR}":{json.dumps(error, separators=_COMPACT)}}}\n'
 
     def _count_unseen(self, item: UnseenCategory, positions: NDArray[np.int64]) -> None:
         before = self.unseen.get(item.column)

@@ -415,7 +415,9 @@ def test_a_job_reads_files_of_text_and_of_times(
     pq.write_table(table, folder / "b.parquet")
     with caplog.at_level(logging.INFO, logger="gpuseg"):
         gpuseg.run(job(folder, tmp_path / "out", time_format="%m/%d/%Y %H:%M"))
-    assert "transactions: times from 2010-12-01 to 2011-03-27" in caplog.messages
+    assert (
+        "transactions: times from 2010-12-01 to 2011-03-27, snapshot 2011-03-28" in caplog.messages
+    )
     period = manifest_of(tmp_path / "out")["transactions"]["period"]
     assert period == ["2010-12-01", "2011-03-27"]
     built = pq.ParquetDataset(sorted((tmp_path / "out/_features").glob("*.sidecar"))).read()

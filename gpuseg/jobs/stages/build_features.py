@@ -136,7 +136,10 @@ def _build(
         )  # fmt: skip
     source = lines.source
     if period := _period(source, features):
-        ctx.reporter.log(f"transactions: times from {period.first} to {period.last}")
+        ctx.reporter.log(
+            f"transactions: times from {period.first} to {period.last}, snapshot "
+            f"{features.snapshot.isoformat(' ').removesuffix(' 00:00:00')}"
+        )
     if personal := warning_of_personal_customers(source):
         ctx.reporter.warn(personal)
     if implausible := features.quality.counts.implausible_customer(source.roles, source.id_type):
