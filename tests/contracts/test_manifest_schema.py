@@ -204,7 +204,7 @@ def test_other_content_is_refused(change: dict[str, Any], code: str) -> None:
 
 @pytest.mark.parametrize("content", [[], "text", None, {}])
 def test_json_that_is_no_manifest_is_refused(content: Any) -> None:
-    with raises("manifest.unknown_format", gpuseg.DataError, parameter="format"):
+    with raises("manifest.unknown_format", gpuseg.DataError):
         Manifest.from_json(content)
 
 
