@@ -7,6 +7,9 @@ from gpuseg.formatting import segment_name
 from gpuseg.output_columns import SEGMENT
 
 _FILE = re.compile(rf"({SEGMENT}(?:_[1-9][0-9]{{0,8}})?)-(-?[0-9]{{1,10}})\.csv")
+LEAVERS_END = "-leavers.csv"
+"""The end of the names of files of customers to remove."""
+
 _LEVEL = re.compile(rf"{SEGMENT}_([1-9][0-9]{{0,8}})")
 
 
@@ -32,7 +35,7 @@ class LevelSegment:
     @property
     def leavers_file(self) -> str:
         """The name of the file of the customers to remove."""
-        return f"{self.column}-{self.number}-leavers.csv"
+        return f"{self.column}-{self.number}{LEAVERS_END}"
 
     @property
     def shown(self) -> str:

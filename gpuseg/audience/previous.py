@@ -10,7 +10,12 @@ import pyarrow.csv as pa_csv
 
 from gpuseg import arrow_compute as pc
 from gpuseg.audience.hashing import are_written
-from gpuseg.audience.level_segment import LevelSegment, segment_of_file, segments_of_level
+from gpuseg.audience.level_segment import (
+    LEAVERS_END,
+    LevelSegment,
+    segment_of_file,
+    segments_of_level,
+)
 from gpuseg.audience.members import SegmentedOutput
 from gpuseg.audience.normalize import TEXT
 from gpuseg.audience.platforms import ContactKey, Platform
@@ -133,8 +138,14 @@ def _of_file(
             rule=f"{len(segments)} segments are named", parameter=PARAMETER,
             hint="give the folder of the earlier audience, or name one segment",
         )  # fmt: skip
-    rows, of_rows = _read(storage, storage.root, headers, platform)
     folder, _, name = storage.root.rpartition("/")
+    if name.endswith(LEAVERS_END):
+        raise ConfigError(
+            "audience.previous_of_leavers", "is a file of customers to remove",
+            value=storage.shown_url, rule="must be of customers who were in the segment",
+            hint=f"give {literal(name.removesuffix(LEAVERS_END))}.csv", parameter=PARAMETER,
+        )  # fmt: skip
+    rows, of_rows = _read(storage, storage.root, headers, platform)
     manifest = _manifest_beside(replace(storage, root=folder))
     written = of_rows or segment_of_file(name)
     if manifest is not None and manifest.audience.fit_run_id != fit_run_id:

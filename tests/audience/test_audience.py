@@ -512,6 +512,10 @@ def test_a_previous_file_is_of_the_same_segment(tmp_path: Path, platform: str, h
     (tmp_path / "alone" / "segment-0.csv").write_bytes(other.read_bytes())
     fields["previous"] = str(tmp_path / "alone" / "segment-0.csv")
     refused(tmp_path, contacts(), "audience.previous_of_other_segment", **fields)
+    leavers = other.rename(tmp_path / "alone" / "segment-1-leavers.csv")
+    fields["previous"] = str(leavers)
+    refused(tmp_path, contacts(), "audience.previous_of_leavers", **fields)
+    leavers.rename(other)
     # Of another model, a segment may have another number.
     manifest = tmp_path / "before" / "_manifest.json"
     content = json.loads(manifest.read_text())
