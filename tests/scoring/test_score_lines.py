@@ -75,7 +75,7 @@ def test_problems_are_in_the_place_of_their_lines() -> None:
     assert written[1]["id"] == bad["customer"]
     assert "id" not in written[3]
     assert (scoring.n_rows, scoring.n_failed) == (4, 4)
-    assert scoring.score([b"x"]).startswith('{"error":{"column":null,"value":"x","rule":')
+    assert scoring.score([b"x"]).startswith(b'{"error":{"column":null,"value":"x","rule":')
 
 
 @pytest.mark.parametrize(
