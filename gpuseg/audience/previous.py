@@ -80,7 +80,7 @@ def read_previous(
                 return _of_file(storage, segments, fit_run_id, headers, platform)
             manifest = _manifest(storage)
             if manifest is None:
-                source = SegmentedOutput.open(path, PARAMETER)
+                source = _output(path)
                 earlier = _of_output(source, segments)
                 _warn_of_another_model(source.fit_run_id, fit_run_id)
                 return earlier
@@ -93,6 +93,22 @@ def read_previous(
             return PreviousAudience(rows)
         except OSError as error:
             raise unreachable(PARAMETER, storage.url, error) from None
+
+
+def _output(path: str) -> SegmentedOutput:
+    """Open an earlier output.
+
+    Raises
+    ------
+    ConfigError, DataError, ResourceError
+    """
+    try:
+        return SegmentedOutput.open(path, PARAMETER)
+    except DataError as error:
+        if error.code == "manifest.missing":
+            error.parameter = PARAMETER
+            error.hint = "give an earlier audience; for the first one, leave `previous` out"
+        raise
 
 
 def _of_output(source: SegmentedOutput, segments: Sequence[LevelSegment]) -> PreviousAudience:

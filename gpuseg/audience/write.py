@@ -348,7 +348,9 @@ def _refuse_no_match(
         raise DataError(
             "audience.no_match",
             f"no customer of the segments is in column '{id}' of the {len(contacts.id):,} contacts",
-            hint="check that the column has the ids of the job, written in the same way",
+            hint="check that the column has the ids of the job, written in the same way"
+            if len(contacts.id)
+            else "give a table with rows",
             parameter="id",
         )
 

@@ -609,6 +609,13 @@ def test_parts_are_in_the_folder_of_the_output(tmp_path: Path, names: list[str],
     refused(tmp_path, contacts(), code, output=str(output))
 
 
+def test_a_first_audience_has_no_previous_one(tmp_path: Path) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    error = refused(tmp_path, contacts(), "manifest.missing", previous=nowhere)
+    assert error.parameter == "previous"
+    assert "for the first one, leave `previous` out" in str(error)
+
+
 def test_a_named_pipe_is_no_previous_file(tmp_path: Path) -> None:
     earlier = tmp_path / "earlier"
     write(tmp_path, contacts(), target=str(earlier))
