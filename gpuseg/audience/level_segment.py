@@ -39,10 +39,10 @@ class LevelSegment:
 
     @property
     def shown(self) -> str:
-        """The segment as a user names it."""
+        """The segment after the word "segment", in messages."""
         if self.column == SEGMENT:
             return segment_name(self.number)
-        return f"{self.column}={self.number}"
+        return f"{self.number} of {self.column}"
 
 
 def segments_of_level(column: str) -> int | None:
