@@ -268,7 +268,7 @@ class ScoringApp:
         return await self._score(
             request,
             model,
-            lambda: segments.read(request.body, model),
+            lambda: segments.read(request.body, model, self._limits),
             lambda scored: segments.write(scored, model),
             with_next=True,
         )

@@ -1,6 +1,5 @@
 """Rows of requests, before their values are checked."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -8,10 +7,9 @@ from typing import Any
 
 import msgspec
 
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.request_columns import RequestColumn
-from gpuseg.serving.request_errors import malformed
-
-_decode = msgspec.json.Decoder().decode
+from gpuseg.serving.row_limit import may_have_more, parsed_rows
 
 _NUMBERS = {float, int, type(None)}
 
@@ -64,7 +62,7 @@ class RowForms:
         self.are_numbers = all(column.kind == "number" for column in columns)
         self._decode_numbers = self._decoder_of_numbers()
 
-    def read_objects(self, body: bytes) -> RequestRows:
+    def read_objects(self, body: bytes, limits: RequestLimits) -> RequestRows:
         """Return the rows of a body ``{"rows": [{column: value}, …]}``.
 
         Numbers are decoded by their type first, which takes half as long as without types. Where
@@ -73,15 +71,17 @@ class RowForms:
         Raises
         ------
         RequestError
-            For a body that does not have this form.
+            For a body that does not have this form, and for too many rows.
         """
-        if self._decode_numbers is not None:
+        # Rows with a value in each column have as many commas: of fewer there are not too many.
+        may_be_too_many = may_have_more(body, limits.rows * len(self.names))
+        if self._decode_numbers is not None and not may_be_too_many:
             try:
                 objects = self._decode_numbers(body).rows
                 return RequestRows(list(map(msgspec.structs.astuple, objects)), True)
             except (msgspec.MsgspecError, RecursionError):
                 pass  # what is wrong is said below, or by the reader of the rows
-        return RequestRows(list_of(parsed_json(body), "rows"))
+        return RequestRows(parsed_rows(body, "rows", limits))
 
     def of_values(self, rows: Sequence[Any]) -> RequestRows:
         """Return rows of values in the order of the columns; other items stay as they are.
@@ -132,45 +132,3 @@ class RowForms:
             return msgspec.json.Decoder(msgspec.defstruct("Body", [("rows", list[row])])).decode  # type: ignore[valid-type]
         except ValueError:  # msgspec knows no names with quotation marks
             return None
-
-
-def parsed_json(body: bytes) -> Any:
-    """Return the value of a body of JSON.
-
-    Numbers beyond float64 are infinite, and half of a character is text, so that the row that has
-    such a value is refused alone.
-
-    Raises
-    ------
-    RequestError
-    """
-    try:
-        return _decode(body)
-    except (msgspec.MsgspecError, RecursionError):
-        pass  # Python's parser knows why, or knows better
-    try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
-    except RecursionError:
-        reason = "it is nested too deeply"
-    except UnicodeDecodeError:
-        reason = "it is not in UTF-8"
-    except ValueError as error:
-        reason = str(error).partition("; use sys.")[0]  # that is for who wrote the program
-    raise malformed("body.not_json", f"the body is not JSON: {reason}")
-
-
-def list_of(content: Any, key: str) -> list[Any]:
-    """Return the list that an object of JSON has under a key.
-
-    Raises
-    ------
-    RequestError
-    """
-    rows = content.get(key) if isinstance(content, dict) else None
-    if not isinstance(rows, list):
-        raise malformed("body.wrong_form", f'the body must be an object {{"{key}": [row, …]}}')
-    return rows
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}")

@@ -34,7 +34,7 @@ HOMES = {
     "safetensors": {"models/"},
     "uvicorn": {"serving/bounded_http.py", "serving/server.py"},
     "uvloop": {"serving/server.py"},
-    "msgspec": {"serving/request_rows.py"},
+    "msgspec": {f"serving/{name}.py" for name in ("request_json", "request_rows", "row_limit")},
     "onnx": {"exports/onnx/"},
     "sqlglot": {"exports/sql/"},
 }

@@ -103,7 +103,7 @@ def by_lines(output: Path, rows: pa.Table, folder: Path) -> Answers:
 def by_segments_protocol(output: Path, rows: pa.Table, folder: Path) -> Answers:
     """Read and write the bodies of ``/segments``, without a server."""
     model = LoadedModel(load_output(output))
-    scored = model.score(segments.read(_body(rows), model), with_next=True)
+    scored = model.score(segments.read(_body(rows), model, RequestLimits()), with_next=True)
     return _of_objects(json.loads(segments.write(scored, model)))
 
 

@@ -24,6 +24,7 @@ from support.json_rows import as_json
 import gpuseg
 from gpuseg.errors import DataError
 from gpuseg.models.loading import load_output
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel
 from gpuseg.serving.protocols import segments
 
@@ -229,7 +230,8 @@ def test_a_wrong_row_of_a_request_is_named_and_the_others_are_answered(name: str
     model = LoadedModel(load_output(fitted(case)))
     rows = as_json(new_rows(case))[:3]
     rows[1][column] = first
-    scored = model.score(segments.read(json.dumps({"rows": rows}).encode(), model), with_next=True)
+    body = json.dumps({"rows": rows}).encode()
+    scored = model.score(segments.read(body, model, RequestLimits()), with_next=True)
     answer = segments.write(scored, model)
     facts = json.loads(answer)
     assert facts["code"] == "rows.wrong" and len(answer) < 3000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import tracemalloc
 from dataclasses import replace
 from functools import cache
 from itertools import chain
@@ -12,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.fitted_outputs import CASES, fitted, job_labels, kept_rows, new_rows
+from support.fitted_outputs import CASES, fitted, input_rows, job_labels, kept_rows, new_rows
 from support.helpers import THOROUGH
 from support.http_server import as_stream
-from support.json_rows import as_json
+from support.json_rows import as_json, of
 
 import gpuseg
 from gpuseg.models.loading import load_output
@@ -55,7 +56,7 @@ def same(got: Scores, expected: Scores) -> bool:
 def test_every_form_of_rows_gets_the_labels_of_the_job(name: str) -> None:
     model, labels = loaded(name), job_labels(name)
     table = kept_rows(name)
-    rows = segments.read(json.dumps({"rows": as_json(table)}).encode(), model)
+    rows = segments.read(json.dumps({"rows": as_json(table)}).encode(), model, LIMITS)
     scored = model.score(rows, with_next=True)
     assert scored.n_wrong == 0
     assert scored.scores.segment.tobytes() == labels.segment.tobytes()
@@ -74,7 +75,7 @@ def test_every_form_of_rows_gets_the_labels_of_the_job(name: str) -> None:
 def test_new_rows_are_scored_as_by_the_model(name: str) -> None:
     model, table = loaded(name), new_rows(name)
     expected = gpuseg.load_model(fitted(name)).score(table)
-    rows = segments.read(json.dumps({"rows": as_json(table)}).encode(), model)
+    rows = segments.read(json.dumps({"rows": as_json(table)}).encode(), model, LIMITS)
     scored = model.score(rows, with_next=True)
     assert same(scored.scores, expected)
     answer = json.loads(segments.write(scored, model))
@@ -176,7 +177,7 @@ def test_numbers_beyond_float64_are_wrong_rows() -> None:
     texts = [json.dumps(row | {"spend": value}) for value in (10**400, 1.0, 2**80)]
     texts.insert(1, texts[1].replace("1.0", "1e999"))
     body = f'{{"rows": [{",".join(texts)}]}}'.encode()
-    scored = model.score(segments.read(body, model), with_next=False)
+    scored = model.score(segments.read(body, model, LIMITS), with_next=False)
     assert scored.rows.tolist() == [2, 3]
 
 
@@ -226,12 +227,12 @@ def test_rows_of_one_batch_do_not_change_each_other() -> None:
 
     async def together() -> list[Any]:
         batcher = MicroBatcher(asyncio.get_running_loop(), lambda scored: None)
-        reads = [segments.read(body, model) for body in bodies]
+        reads = [segments.read(body, model, LIMITS) for body in bodies]
         futures = [batcher.score(model, read, with_next=i % 2 == 0) for i, read in enumerate(reads)]
         return [segments.write(await future, model) for future in futures]
 
     alone = [
-        segments.write(model.score(segments.read(body, model), with_next=True), model)
+        segments.write(model.score(segments.read(body, model, LIMITS), with_next=True), model)
         for body in bodies
     ]
     assert asyncio.run(together()) == alone
@@ -273,6 +274,50 @@ def test_too_many_rows_are_refused_before_they_are_built(form: str) -> None:
     with pytest.raises(RequestError) as caught:
         FOUR_ROWS[form](loaded("plain"), RequestLimits(rows=2))
     assert caught.value.status == 413
+
+
+_N_TINY = 2**18
+
+TINY_ROWS = {
+    "segments": (segments.read, b'{"rows":[%s]}', b"{}"),
+    "segments of numbers": (segments.read, b'{"rows":[%s]}', b'{"recency":1,"orders":1,"spend":1}'),
+    "instances": (sagemaker.read_json, b'{"instances":[%s]}', b"{}"),
+    "list": (sagemaker.read_json, b"[%s]", b"[]"),
+    "tensors": (
+        open_inference.read,
+        b'{"inputs":[{"name":"x","datatype":"BYTES","data":[%%s],"shape":[%d]}]}' % _N_TINY,
+        b"{}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", TINY_ROWS)
+def test_too_many_tiny_rows_take_no_memory(form: str) -> None:
+    read, around, row = TINY_ROWS[form]
+    model, body = loaded("plain"), around % b",".join([row] * _N_TINY)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RequestError) as caught:
+            read(body, model, RequestLimits(rows=1000))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "request.too_many_rows"
+
+
+@pytest.mark.parametrize("name", ["plain", "vectors_with_gaps", "ordinal"])
+def test_rows_are_the_same_near_the_limit(name: str) -> None:
+    model = loaded(name)
+    rows = [*as_json(input_rows(name).slice(0, 4)), {"spend": "\ud800"}, 5, None, [1.5, [2]], {}]
+    for some in (rows[:4], rows):
+        body, n = json.dumps({"rows": some, "others": [[]] * 20}).encode(), len(some)
+        expected = model.score(segments.read(body, model, LIMITS), with_next=False)
+        rows_at_limit = segments.read(body, model, RequestLimits(rows=n))
+        scored = model.score(rows_at_limit, with_next=False)
+        assert same(scored.scores, expected.scores)
+        assert list(map(of, scored.problems)) == list(map(of, expected.problems))
+        with pytest.raises(RequestError, match="too_many_rows"):
+            segments.read(body, model, RequestLimits(rows=n - 1))
 
 
 def test_a_header_of_csv_is_no_row() -> None:

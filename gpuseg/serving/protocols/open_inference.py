@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from gpuseg.serving.protocols.answers import (
 from gpuseg.serving.protocols.binary_tensors import TensorBytes, as_bytes, split_body
 from gpuseg.serving.request_columns import RequestColumn
 from gpuseg.serving.request_errors import malformed
-from gpuseg.serving.request_rows import Misfit, RequestRows, parsed_json
+from gpuseg.serving.request_json import parsed_json
+from gpuseg.serving.request_rows import Misfit, RequestRows
+from gpuseg.serving.row_limit import shapes_of_long_inputs
 
 _INTEGERS = {f"{sign}INT{bits}": (sign, bits) for sign in ("", "U") for bits in (8, 16, 32, 64)}
 
@@ -133,6 +135,9 @@ def read(
         the rows.
     """
     text, behind = split_body(body, json_length)
+    for shape in shapes_of_long_inputs(text, limits):
+        if _is_shape(shape):
+            limits.check_rows(shape[0])
     content, content_bytes = parsed_json(text), TensorBytes(behind)
     if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
         raise malformed("body.wrong_form", 'the body must be an object {"inputs": [tensor, …]}')
@@ -247,11 +252,7 @@ def _tensor(item: Any, content_bytes: TensorBytes) -> _Tensor:
             "input.unknown_datatype",
             f"input {name!r}: datatype {printable_value(datatype)} is not one of the protocol's",
         )
-    if (
-        not isinstance(shape, list)
-        or not 0 < len(shape) <= _MAX_DIMENSIONS
-        or not all(map(_is_length, shape))
-    ):
+    if not _is_shape(shape):
         rule = f"shape must be from 1 to {_MAX_DIMENSIONS} whole numbers"
         raise malformed("input.wrong_shape", f"input {name!r}: {rule}")
     data, size = item.get("data"), _parameter(item, "binary_data_size")
@@ -271,6 +272,11 @@ def _tensor(item: Any, content_bytes: TensorBytes) -> _Tensor:
 def _is_unicode(value: Any) -> bool:
     """Return whether a value is text without halves of characters, which no answer can have."""
     return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)
+
+
+def _is_shape(shape: Any) -> TypeGuard[list[int]]:
+    is_list = isinstance(shape, list) and 0 < len(shape) <= _MAX_DIMENSIONS
+    return is_list and all(map(_is_length, shape))
 
 
 def _is_length(length: Any) -> bool:

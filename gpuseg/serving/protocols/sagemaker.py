@@ -15,7 +15,9 @@ from gpuseg.serving.media_types import CSV, JSON_LINES
 from gpuseg.serving.protocols.answers import float_texts, in_place, with_answers
 from gpuseg.serving.request_columns import RequestColumn
 from gpuseg.serving.request_errors import RequestError, malformed
-from gpuseg.serving.request_rows import Misfit, RequestRows, RowForms, list_of, parsed_json
+from gpuseg.serving.request_json import parsed_json
+from gpuseg.serving.request_rows import Misfit, RequestRows, RowForms
+from gpuseg.serving.row_limit import parsed_rows
 
 _INSTANCES, _FEATURES, _DATA = "instances", "features", "data"
 
@@ -39,9 +41,7 @@ def read_json(body: bytes, model: LoadedModel, limits: RequestLimits) -> Request
         For a body of another form, and for too many rows; a row of another form is one of the
         problems.
     """
-    content = parsed_json(body)
-    instances = content if isinstance(content, list) else list_of(content, _INSTANCES)
-    limits.check_rows(len(instances))
+    instances = parsed_rows(body, _INSTANCES, limits, may_be_list=True)
     return model.forms.of_values([_uncovered(row, model.forms) for row in instances])
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from gpuseg.serving.limits import RequestLimits
 from gpuseg.serving.loaded_model import LoadedModel, RequestScores
 from gpuseg.serving.protocols.answers import (
     NULL,
@@ -14,15 +15,16 @@ from gpuseg.serving.protocols.answers import (
 from gpuseg.serving.request_rows import RequestRows
 
 
-def read(body: bytes, model: LoadedModel) -> RequestRows:
+def read(body: bytes, model: LoadedModel, limits: RequestLimits) -> RequestRows:
     """Return the rows of ``{"rows": [{column: value}, …]}``.
 
     Raises
     ------
     RequestError
-        For a body of another form; a row of another form is one of the problems.
+        For a body of another form, and for too many rows; a row of another form is one of the
+        problems.
     """
-    return model.forms.read_objects(body)
+    return model.forms.read_objects(body, limits)
 
 
 def write(scored: RequestScores, model: LoadedModel) -> bytes:
