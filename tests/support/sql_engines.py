@@ -123,7 +123,7 @@ class Postgres:
                 shutil.chown(folder, user)
             data = str(folder / "data")
             control = [str(programs / "pg_ctl"), "-D", data, "-w", "-t", "60"]
-            settings = f"-k {folder} -c listen_addresses= -c fsync=off -c shared_buffers=64MB"
+            settings = f"-k {folder} -c listen_addresses= -c jit=off -c fsync=off"
             cls._call([str(programs / "initdb"), "-D", data, "-U", "tester", "--auth=trust",
                        "--encoding=UTF8", "--no-locale", "--no-sync"], user)  # fmt: skip
             cls._call([*control, "-o", settings, "-l", str(folder / "log"), "start"], user)

@@ -6,7 +6,6 @@ all of them. In both, the features are added in their order, as gpuseg does.
 """
 
 from collections.abc import Sequence
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from sqlglot import exp
 from gpuseg.exports.center_model import CenterModel
 from gpuseg.exports.sql.expressions import (
     Branch,
-    all_of,
     as_float32,
     at_most,
     case,
@@ -31,10 +29,10 @@ from gpuseg.exports.sql.raw_columns import COPY, ROW_ID
 from gpuseg.exports.sql.steps import Steps
 from gpuseg.output_columns import DISTANCE, SEGMENT
 
-MAX_CENTERS = 64
-"""Centers up to which the columns form can be chosen: it compares each one with all others."""
+CENTERS_AT_ONCE = 64
+"""Centers with a column at the same time; databases limit the columns of a query."""
 
-MAX_PRODUCTS = 2_000
+MAX_PRODUCTS = 5_000
 """Centers times columns of a row up to which it is chosen without being asked for."""
 
 _SQUARE, _CENTER, _RANK = "squared_distance", "center", "rank_of_center"
@@ -42,22 +40,29 @@ _SQUARE, _CENTER, _RANK = "squared_distance", "center", "rank_of_center"
 
 def is_small(centers: NDArray[np.float64]) -> bool:
     """Return whether the columns form of centers (k, p) is short."""
-    return len(centers) <= MAX_CENTERS and centers.size <= MAX_PRODUCTS
+    return centers.size <= MAX_PRODUCTS
 
 
 def nearest_by_columns(steps: Steps, names: Sequence[str], model: CenterModel) -> None:
     """Add steps with a column for each center, and the columns of the segments."""
-    squares = [f"squared_distance_{j}" for j in range(len(model.centers))]
-    terms = {
-        name: [_squared(minus(column(x), c)) for x, c in zip(names, center, strict=True)]
-        for name, center in zip(squares, model.centers.tolist(), strict=True)
-    }
-    steps.add_sums("distances", terms, without=names)
-    steps.add("nearest", {_CENTER: _index_of_least(squares)})
-    chosen = [
-        (equal(column(_CENTER), whole_number(j)), column(name)) for j, name in enumerate(squares)
-    ]
-    steps.add("square", {_SQUARE: case(chosen)}, without=squares)
+    n_centers = len(model.centers)
+    places: dict[str, exp.Expr] = {}
+    for start in range(0, n_centers, CENTERS_AT_ONCE):
+        block = range(start, min(start + CENTERS_AT_ONCE, n_centers))
+        terms = {
+            f"{_SQUARE}_{j}": [
+                _squared(minus(column(x), c))
+                for x, c in zip(names, model.centers[j].tolist(), strict=True)
+            ]
+            for j in block
+        }
+        is_last = block.stop == n_centers
+        steps.add_sums("distances", terms, without=names if is_last else ())
+        places |= zip(terms, map(whole_number, block), strict=True)
+        places = _keep_least(steps, places)
+    ((least, place),) = places.items()
+    nearest = {_SQUARE: column(least), _CENTER: place}
+    steps.add("nearest", nearest, without=[least, _place_of(least)])
     root = exp.Sqrt(this=column(_SQUARE))
     steps.add("root", {DISTANCE: root, **_segments(model)}, without=[_SQUARE, _CENTER])
 
@@ -98,30 +103,49 @@ def round_distance(steps: Steps) -> None:
     steps.add("single_distance", {DISTANCE: as_float32(DISTANCE)})
 
 
-def _index_of_least(names: Sequence[str]) -> exp.Expr:
-    """Return the number of the column with the least value, the first of equal ones, or NULL.
+def _keep_least(steps: Steps, places: dict[str, exp.Expr]) -> dict[str, exp.Expr]:
+    """Add steps that keep the least of columns, and return its name and the place of its center.
 
-    The first column that is not above any later one has the least value of all.
+    Each step compares neighbors and keeps the lesser one, so that k columns need k - 1
+    comparisons. The first of equal ones stays. Where all are NULL, the place has no meaning.
+
+    Parameters
+    ----------
+    places : dict of str to expression
+        The columns in the order of their centers, and the place of the center of each.
     """
-    branches: list[Branch] = [(is_null(column(names[0])), exp.null())]
-    for j, name in enumerate(names[:-1]):
-        later = [at_most(column(name), column(other)) for other in names[j + 1 :]]
-        branches.append((all_of(later), whole_number(j)))
-    return case(branches, whole_number(len(names) - 1))
+    while len(places) > 1:
+        names = list(places)
+        columns: dict[str, exp.Expr] = {}
+        for a, b in zip(names[::2], names[1::2], strict=False):
+            is_first = at_most(column(a), column(b))
+            columns[a] = case([(is_first, column(a))], column(b))
+            columns[_place_of(a)] = case([(is_first.copy(), places[a])], places.pop(b))
+            places[a] = column(_place_of(a))
+        greater = names[1::2]
+        steps.add("lesser", columns, without=[*greater, *map(_place_of, greater)])
+    return places
+
+
+def _place_of(square: str) -> str:
+    """Return the name of the column with the place of the center that a square belongs to."""
+    return f"{_CENTER}_{square}"
 
 
 def _segments(model: CenterModel) -> dict[str, exp.Expr]:
     """Return the columns of the segments by the number of the nearest center."""
+    no_distance = (is_null(column(_SQUARE)), exp.null())
     columns: dict[str, exp.Expr] = {}
     for name, segment in {SEGMENT: model.segment, **model.levels}.items():
         labels = segment.tolist()
         if labels == list(range(len(labels))):
-            columns[name] = column(_CENTER)
+            columns[name] = case([no_distance], column(_CENTER))
         else:
-            pairs = zip(count(), labels, strict=False)
-            columns[name] = case(
-                (equal(column(_CENTER), whole_number(j)), whole_number(label)) for j, label in pairs
-            )
+            by_center: list[Branch] = [
+                (equal(column(_CENTER), whole_number(j)), whole_number(label))
+                for j, label in enumerate(labels)
+            ]
+            columns[name] = case([no_distance, *by_center])
     return columns
 
 

@@ -8,7 +8,6 @@ from gpuseg.exports.export_format import ExportedFiles, ExportFormat, ExportOpti
 from gpuseg.exports.feature_sources import feature_sources
 from gpuseg.exports.sql.expressions import column
 from gpuseg.exports.sql.nearest_center import (
-    MAX_CENTERS,
     is_small,
     nearest_by_columns,
     nearest_by_rows,
@@ -73,13 +72,6 @@ def _is_by_columns(model: CenterModel, form: str | None) -> bool:
     if form not in (COLUMNS, TABLE):
         raise ConfigError(
             "export.unknown_form", value=form, rule=f"must be {COLUMNS} or {TABLE}",
-            parameter="form",
-        )  # fmt: skip
-    n_centers = len(model.centers)
-    if form == COLUMNS and n_centers > MAX_CENTERS:
-        raise ConfigError(
-            "export.too_many_centers", f"the model has {n_centers} centers", value=form,
-            rule=f"this form is for at most {MAX_CENTERS}", hint=f"choose the form {TABLE}",
             parameter="form",
         )  # fmt: skip
     return form == COLUMNS
