@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from gpuseg.arrow import has_known_zone
-from gpuseg.errors import DataError
+from gpuseg.errors import DataError, set_key
 from gpuseg.io.parquet.data_file import DataFile
 from gpuseg.io.parquet.unify_files import ColumnUses, unify
 from gpuseg.io.privacy.column_hints import missing_column_hint
@@ -272,12 +272,12 @@ def check_types(
                 f"{parameter}.not_numeric",
                 f"column '{name}' of type {kind} in {_file_with(storage, files, name, types)} is "
                 "not numeric",
-                hint=_hint_of_type(parameter, kind),
+                hint=_hint_of_type(parameter, name, kind, bool(categories)),
                 parameter=parameter,
             )
 
 
-def _hint_of_type(parameter: str, kind: pa.DataType) -> str:
+def _hint_of_type(parameter: str, name: str, kind: pa.DataType, has_categories: bool) -> str:
     """Return the next step for a column that is not numeric."""
     if pa.types.is_null(kind):
         return "the column has no value in any row; name another one, or leave it out"
@@ -285,9 +285,13 @@ def _hint_of_type(parameter: str, kind: pa.DataType) -> str:
         return "name another column, or write its numbers as numbers"
     if pa.types.is_temporal(kind):
         return "convert it to a number, such as days since a date, or leave it out"
+    if has_categories or pa.types.is_nested(kind):
+        encode = "name it in `categorical`"
+    else:
+        encode = set_key("categorical", {name: "onehot"})
     return (
-        "if it has categories, name it in `categorical`; if its numbers are text, such as with a "
-        "decimal comma, write them as numbers; or leave it out"
+        f"if it has categories, {encode}; if its numbers are text, such as with a decimal comma, "
+        "write them as numbers; or leave it out"
     )
 
 
