@@ -69,6 +69,17 @@ class CurrentModel:
                 refused, reason, next_try = version, "", loop.time() + pause
                 continue
             self._version, refused = version, None
+            more = needs_more(self.model, model)
             self._use(model)
             self._metrics.count_reload("taken")
-            self._log.write(f"run {model.run_id} is taken")
+            self._log.write(f"run {model.run_id} is taken{more}")
+
+
+def needs_more(before: LoadedModel, after: LoadedModel) -> str:
+    """Return what a log says of a model whose rows need columns that the one before did not need.
+
+    Clients that do not know of them get errors.
+    """
+    known = {column.name for column in before.columns}
+    new = [repr(column.name) for column in after.columns if column.name not in known]
+    return f"; rows now need {', '.join(new)}, too" if new else ""

@@ -12,6 +12,7 @@ from support.fitted_outputs import fitted
 from support.helpers import manifest_of
 
 from gpuseg.model_registry.registry import ModelRegistry
+from gpuseg.serving.model_reload import needs_more
 from gpuseg.serving.output_watch import OutputWatch
 
 OTHER = "mean"
@@ -56,6 +57,15 @@ def test_a_promoted_version(tmp_path: Path) -> None:
     registry.promote("shop", 2)
     assert watch.version() not in (None, before)
     assert watch.load().run_id == run_of(OTHER)
+
+
+def test_a_log_names_the_columns_that_a_new_model_needs() -> None:
+    few, many = (OutputWatch(str(fitted(name))).load() for name in ("categories_only", "plain"))
+    assert needs_more(many, many) == ""
+    new = {column.name for column in many.columns} - {column.name for column in few.columns}
+    text = needs_more(few, many)
+    assert new
+    assert all(f"'{name}'" in text for name in new)
 
 
 def test_an_output_that_is_being_published_to_a_store() -> None:
