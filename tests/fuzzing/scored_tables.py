@@ -3,12 +3,14 @@
 import json
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from support.fitted_outputs import CASES, ID_KEY, ID_KEY_VARIABLE, fitted, new_rows
+from support.fitted_outputs import ID_KEY, ID_KEY_VARIABLE, fitted, new_rows
 
 import gpuseg
 from fuzzing.command_line import call_command
@@ -20,6 +22,9 @@ from gpuseg.manifest import NOISE
 
 _OUTPUTS = ("all_steps", "hierarchy", "dbscan", "hashed_ids", "vectors", "drop")
 """Cases of `support.fitted_outputs` whose models score."""
+
+_LINES = "lines"
+"""A model of transaction lines."""
 
 
 def fuzzer() -> Fuzzer:
@@ -34,20 +39,22 @@ class _ScoredTables:
 
     @patch.dict(os.environ, {ID_KEY_VARIABLE: ID_KEY})
     def prepare(self, folder: Path) -> None:
-        self._outputs = {name: read_output(fitted(name)) for name in _OUTPUTS}
-        for name in _OUTPUTS:
-            target = folder / f"scored-{name}"
-            pq.write_table(new_rows(name), folder / "in.parquet")
-            gpuseg.score(fitted(name), folder / "in.parquet", target)
-            self._outputs[f"scored-{name}"] = read_output(target)
+        self._tables = {name: new_rows(name) for name in _OUTPUTS} | {_LINES: _lines()}
+        self._outputs: dict[str, dict[str, bytes]] = {}
+        for name, table in self._tables.items():
+            source, target = folder / f"{name}.parquet", folder / f"scored-{name}"
+            pq.write_table(table, source)
+            output = fitted(name) if name != _LINES else _fit_lines(source, folder / name)
+            gpuseg.score(output, source, target)
+            self._outputs |= {name: read_output(output), target.name: read_output(target)}
 
     @patch.dict(os.environ, {ID_KEY_VARIABLE: ID_KEY})
     def try_case(self, draw: random.Random, folder: Path) -> None:
-        name = draw.choice(_OUTPUTS)
+        name = draw.choice((*_OUTPUTS, _LINES))
         output, source, target = folder / "fitted", folder / "in", folder / "out"
         write_output(self._outputs[draw.choice((name, name, f"scored-{name}"))], output)
         source.mkdir()
-        table, is_whole = new_rows(name), True
+        table, is_whole = self._tables[name], True
         if is_damaged := draw.random() < 0.5:
             pq.write_table(table, source / "a.parquet")
             damage_output(draw, output)
@@ -56,14 +63,17 @@ class _ScoredTables:
                 table = _with_other_columns(draw, table)
             suffix = draw.choice((".parquet", ".parquet", ".parquet", ".csv"))
             is_whole = spoilt_file(draw, source, table, suffix)
-        options = _options(draw, name)
+        options = _options(draw, self._tables[name].column_names)
+        if name == _LINES and draw.random() < 0.5:
+            options += [f"--snapshot={draw.choice(('2025-06-01', '1900-01-01', '9999-12-31'))}"]
         outcome = call_command(folder, ["score", str(output), str(source), str(target), *options])
         if outcome.code:
             assert not target.exists(), "an output of a command that failed"
             return
         manifest = json.loads((target / "_manifest.json").read_bytes())
         rows = manifest["input"]["rows"] + manifest["input"]["rows_dropped"]
-        assert not (is_damaged or is_whole) or rows == len(table), f"{rows} rows"
+        is_known = (is_damaged or is_whole) and name != _LINES
+        assert not is_known or rows == len(table), f"{rows} rows"
         parts = [pq.read_table(path) for path in sorted(target.glob("part-*.parquet"))]
         n_written = sum(map(len, parts))
         is_all = not any(option.startswith("--like") for option in options)
@@ -73,7 +83,25 @@ class _ScoredTables:
             assert NOISE <= segment < n_clusters, segment
 
 
-def _options(draw: random.Random, name: str) -> list[str]:
+def _lines() -> pa.Table:
+    rng = np.random.default_rng(0)
+    moments = np.datetime64("2025-01-01", "us") + rng.integers(0, 10**13, 300)
+    return pa.table({
+        "who": rng.integers(0, 60, 300), "at": moments, "paid": rng.lognormal(2, 1, 300),
+        "what": [f"p{i % 7}" for i in range(300)],
+    })  # fmt: skip
+
+
+def _fit_lines(source: Path, output: Path) -> Path:
+    section = {"path": str(source), "customer": "who", "time": "at", "amount": "paid", "rfm": True}
+    gpuseg.run({
+        "transactions": {**section, "product": "what"}, "prepare": {"missing": "mean"},
+        "segment": {"n_clusters": 3}, "output": {"path": str(output)},
+    })  # fmt: skip
+    return output
+
+
+def _options(draw: random.Random, columns: Sequence[str]) -> list[str]:
     backend = draw.choice(("numpy", "numba"))
     options = ["--set", "runtime.threads_per_worker=1", "--set", f"runtime.backend={backend}"]
     if draw.random() < 0.2:
@@ -83,7 +111,7 @@ def _options(draw: random.Random, name: str) -> list[str]:
         options += [f"--like={segment}", f"--top={draw.choice((1, 7, 10**6))}"]
         options += ["--exclude-members"] * draw.randrange(2)
     if draw.random() < 0.3:
-        options += [f"--id={draw.choice(('', 'x', *CASES[name].columns))}"]
+        options += [f"--id={draw.choice(('', 'x', *columns))}"]
     if draw.random() < 0.1:
         options += ["--set", "input.null_values=" + draw.choice(('["a", "b"]', '[""]', '["nan"]'))]
     return [*options, *["--json"] * draw.randrange(2)]
