@@ -114,6 +114,7 @@ def test_a_new_output_is_taken_and_a_damaged_one_is_not(tmp_path: Path) -> None:
         tensors.write_bytes(whole)
         wait_until(lambda: server.get("/ping").headers["x-gpuseg-run"] == manifest["run_id"])
         expected[manifest["run_id"]] = segments
+        wait_until(lambda: {run for run, _ in list(client.answers)} >= expected.keys())
         assert client.stop() == expected
         assert client.failures == 0
         assert server.post("/segments", {"rows": [{}]}).status == 400
