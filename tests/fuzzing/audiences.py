@@ -35,7 +35,7 @@ _OPTIONS = {
 }  # fmt: skip
 """Options that name the columns of the contacts."""
 
-_SECRET_COLUMNS = ("mail", "tel", "first", "last")
+_SECRET_COLUMNS = ("text_id", "mail", "tel", "first", "last")
 
 _MAILS = (
     "Person.{n}.Qx@Example.com", " person.{n}.qx@example.com ", "person{n}qx", "person{n}qx@", "",
