@@ -337,6 +337,15 @@ def test_what_sql_cannot_express_is_refused(code: str, name: str, options: dict[
         gpuseg.export(fitted(name), "sql", **options)
 
 
+@pytest.mark.parametrize(
+    ("dialect", "meant"), [("postgresql", "postgres"), ("sqlserver", "tsql"), ("MSSQL", "tsql")]
+)
+def test_names_of_databases_lead_to_their_dialect(dialect: str, meant: str) -> None:
+    with raises("export.unknown_dialect", ConfigError) as caught:
+        gpuseg.export(fitted("plain"), "sql", dialect=dialect)
+    assert str(caught.value).endswith(f"did you mean '{meant}'?")
+
+
 def test_the_command_prints_a_statement(capfd: pytest.CaptureFixture[str]) -> None:
     done = call(capfd, "export", fitted("plain"), "--to", "sql", "--dialect", "sqlite")
     assert done.code == 0

@@ -11,6 +11,7 @@ from sqlglot.generator import Generator
 
 from gpuseg.errors import ConfigError
 from gpuseg.exports.sql.expressions import aliased, column, whole_number
+from gpuseg.validation import nearest
 
 DEFAULT_DIALECT, DEFAULT_TABLE = "duckdb", "customers"
 
@@ -30,6 +31,9 @@ _DOUBLE_TYPES = {"oracle": "BINARY_DOUBLE"}
 decimal number."""
 
 _PLAIN_LOWER_CASE = re.compile(r"[a-z_][a-z0-9_]*")
+
+_OTHER_NAMES = {"mssql": "tsql", "sqlserver": "tsql", "synapse": "tsql"}
+"""Names of databases whose dialect has another name."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class TargetTable:
             raise ConfigError(
                 "export.unknown_dialect", value=dialect,
                 rule=f"must be one of {', '.join(DIALECTS)}", parameter="dialect",
+                hint=_meant(dialect),
             )  # fmt: skip
         try:
             parsed = exp.maybe_parse(table, into=exp.Table, dialect=dialect)
@@ -208,3 +213,9 @@ def _is_name(table: exp.Table) -> bool:
     """Return whether a table is nothing but a name, perhaps with schema and catalog."""
     others = {key for key, value in table.args.items() if value} - {"this", "db", "catalog"}
     return not others and all(isinstance(part, exp.Identifier) for part in table.parts)
+
+
+def _meant(dialect: str) -> str:
+    """Return a hint for a name that sqlglot does not have, but others use."""
+    meant = _OTHER_NAMES.get(dialect.lower()) or nearest(dialect.lower(), DIALECTS)
+    return f"did you mean '{meant}'?" if meant else ""

@@ -44,8 +44,8 @@ _REQUIRED = {
     "model.path": "give the output folder of a run",
     "input.path": "give the path of a table",
     "output.path": "give the path of a folder to write to",
-    "like.segment": "name a segment with --like SEGMENT",
-    "like.top": "say how many with --top N",
+    "like.segment": "name a segment with like=SEGMENT (--like SEGMENT on the command line)",
+    "like.top": "say how many with top=N (--top N on the command line)",
 }
 
 
